@@ -1,4 +1,7 @@
-//! Compiles the `.proto` files in Rust: `protox` parses them, so no `protoc` has to be installed.
+//! Compiles the `.proto` files in Rust: `protox` parses them, so no `protoc` has to be installed. Lists the calls of the
+//! daemon's services as an enum, so that whoever decides about calls has to decide about each.
+
+use std::fmt::Write as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
@@ -7,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bpfman/ext/v1/chains.proto",
         "bpfman/ext/v1/images.proto",
         "bpfman/ext/v1/node.proto",
+        "bpfman/ext/v1/access.proto",
         "csi/v1/csi.proto",
         "pluginregistration/v1/registration.proto",
     ];
@@ -14,6 +18,41 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo::rerun-if-changed=proto/{file}");
     }
     let descriptors = protox::compile(files, ["proto"])?;
+    let mut calls = Vec::new();
+    for file in descriptors.file.iter().filter(|file| file.package().starts_with("bpfman.")) {
+        for service in &file.service {
+            for method in &service.method {
+                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                calls.push((format!("{}{}", service.name(), method.name()), method.name().to_owned(), path));
+            }
+        }
+    }
+    let folder = std::env::var("OUT_DIR")?;
+    std::fs::write(std::path::Path::new(&folder).join("method.rs"), methods(&calls)?)?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
+}
+
+/// The enum of all calls: names of variants, of methods, and paths.
+fn methods(calls: &[(String, String, String)]) -> Result<String, std::fmt::Error> {
+    let mut text = String::from(
+        "/// A call of the daemon's services.\n#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]\npub enum Method {\n",
+    );
+    for (variant, _, path) in calls {
+        writeln!(text, "/// `{path}`.\n{variant},")?;
+    }
+    text.push_str("}\nimpl Method {\n/// All of them.\npub const ALL: &[Self] = &[");
+    for (variant, ..) in calls {
+        write!(text, "Self::{variant}, ")?;
+    }
+    text.push_str("];\n/// The call of a request with this path.\n#[must_use]\npub fn from_path(path: &str) -> Option<Self> {\nSome(match path {\n");
+    for (variant, _, path) in calls {
+        writeln!(text, "\"{path}\" => Self::{variant},")?;
+    }
+    text.push_str("_ => return None,\n})\n}\n/// Its name, without the service.\n#[must_use]\npub const fn name(self) -> &'static str {\nmatch self {\n");
+    for (variant, method, _) in calls {
+        writeln!(text, "Self::{variant} => \"{method}\",")?;
+    }
+    text.push_str("}\n}\n}\n");
+    Ok(text)
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use bpfman_proto::ext::v1::bpfman_access_client::BpfmanAccessClient;
 use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
 use bpfman_proto::ext::v1::bpfman_images_client::BpfmanImagesClient;
@@ -34,6 +35,8 @@ pub struct Client {
     pub chains: BpfmanChainsClient<Channel>,
     /// The cache of images.
     pub images: BpfmanImagesClient<Channel>,
+    /// Who calls, and what that caller may do.
+    pub access: BpfmanAccessClient<Channel>,
     /// Trials, and what else agents ask for.
     pub node: BpfmanNodeClient<Channel>,
 }
@@ -67,6 +70,7 @@ impl Client {
             ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             chains: BpfmanChainsClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             images: BpfmanImagesClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
+            access: BpfmanAccessClient::new(channel.clone()),
             node: BpfmanNodeClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
         })
     }

@@ -83,6 +83,9 @@ pub enum CliError {
     /// `diff` found something to do. The answer itself has been written.
     #[error("this machine differs from the manifests")]
     Changes,
+    /// `auth can-i` says no. The answer itself has been written.
+    #[error("the daemon would refuse this caller")]
+    MayNot,
     /// An application could not be applied as a whole. What became of it has been written.
     #[error("{what}")]
     Apply {
@@ -151,6 +154,7 @@ impl CliError {
             Self::Several { exit, .. } => *exit,
             Self::Differs { .. } | Self::Exists { .. } => Exit::Conflict,
             Self::Changes => Exit::Other,
+            Self::MayNot => Exit::Denied,
             Self::Apply { reason, .. } => Exit::of_call(Code::Unknown, Some(reason)),
             Self::Image(error) => error.exit(),
             Self::File { source, .. } => match source.kind() {
@@ -188,6 +192,7 @@ impl CliError {
             Self::Usage(_) => vec!["`--help` shows the arguments of this command".to_owned()],
             Self::Changes => vec!["`bpfman apply` with the same manifests makes these changes".to_owned()],
             Self::Apply { hint, .. } => hint.lines().map(str::to_owned).collect(),
+            Self::MayNot => vec!["`bpfman whoami` lists your grants".to_owned()],
             Self::Differs { hint, .. } => vec![(*hint).to_owned()],
             Self::Exists { .. } => vec!["choose another name, or move the file away".to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),

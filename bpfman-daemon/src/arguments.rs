@@ -32,6 +32,9 @@ pub struct DaemonArguments {
     /// Group that may use the socket, by name or number [default: the daemon's own]
     #[arg(long, env = "BPFMAN_SOCKET_GROUP", value_name = "NAME|GID")]
     pub socket_group: Option<String>,
+    /// User of the node agent, which may speak for applications: it may do to their programs all that a grant can allow.
+    #[arg(long, env = "BPFMAN_NODE_AGENT_USER", value_name = "UID")]
+    pub node_agent_user: Option<u32>,
     /// End after this many seconds without a request; 0 means never.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub timeout: u64,

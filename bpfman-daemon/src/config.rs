@@ -36,6 +36,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// The group that may use the socket; none: the daemon's own.
     pub socket_group: Option<u32>,
+    /// The user of the node agent, if there is one.
+    pub node_agent_user: Option<u32>,
     /// The policy file, and whether it has to exist.
     pub policy: (PathBuf, bool),
     /// v0.6.0's two keys.
@@ -201,6 +203,7 @@ impl Config {
                 }
                 (None, None) => None,
             },
+            node_agent_user: arguments.node_agent_user,
             policy: match &arguments.policy {
                 Some(path) => (path.clone(), true),
                 None => (PathBuf::from(POLICY), false),

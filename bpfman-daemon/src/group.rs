@@ -1,8 +1,14 @@
-//! Groups of users by name.
+//! Users and groups by name.
 
 use anyhow::{Context as _, bail};
 
 const GROUPS: &str = "/etc/group";
+const USERS: &str = "/etc/passwd";
+
+/// The number of a user by name, of those in `/etc/passwd`.
+pub fn find_user(user: &str) -> Option<u32> {
+    in_groups(&std::fs::read_to_string(USERS).ok()?, user)
+}
 
 /// The number of a group that is given by name or number. Names are looked up in `/etc/group` alone: a directory
 /// service may not be there yet when the daemon starts, and its groups have numbers too.
@@ -23,6 +29,7 @@ pub fn find(group: &str) -> anyhow::Result<u32> {
     }
 }
 
+/// The third field of a name's line: both files have the number there.
 fn in_groups(text: &str, name: &str) -> Option<u32> {
     let entries = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     entries.filter(|fields| fields[0] == name).find_map(|fields| fields.get(2)?.parse().ok())

@@ -26,7 +26,8 @@ pub type InUse = Box<dyn Fn() -> Option<Vec<String>> + Send + Sync>;
 /// Images by way of the daemon's runtime.
 pub struct RegistryImages {
     store: Arc<ImageStore>,
-    policy: PolicySource,
+    policy: Arc<PolicySource>,
+    in_force: Mutex<Option<Arc<bpfmand_image::Policy>>>,
     runtime: Handle,
     in_use: OnceLock<InUse>,
     /// Users who may use the passwords of this machine.
@@ -64,9 +65,14 @@ impl Wanted {
 
 impl RegistryImages {
     /// Images of a store. Calls must come from threads where blocking is allowed.
-    pub fn new(store: ImageStore, policy: PolicySource, runtime: Handle, auth_users: BTreeSet<u32>) -> Self {
-        let (store, prepared) = (Arc::new(store), Mutex::default());
-        Self { store, policy, runtime, in_use: OnceLock::new(), auth_users, prepared }
+    pub fn new(
+        store: ImageStore,
+        policy: Arc<PolicySource>,
+        runtime: Handle,
+        auth_users: BTreeSet<u32>,
+    ) -> Self {
+        let (store, prepared, in_force) = (Arc::new(store), Mutex::default(), Mutex::default());
+        Self { store, policy, in_force, runtime, in_use: OnceLock::new(), auth_users, prepared }
     }
 
     fn wanted(&self, ask: ImageAsk<'_>) -> Wanted {
@@ -95,13 +101,15 @@ impl RegistryImages {
 
     /// Puts the policy in force that its files hold now.
     fn refresh(&self) -> Result<(), ImageFailure> {
-        let (policy, changed) = self.policy.current().map_err(|error| ImageFailure {
+        let policy = self.policy.current().map_err(|error| ImageFailure {
             kind: ImageFailureKind::Signature,
             message: format!("nothing is loaded until the policy can be followed: {error:#}"),
             hint: Some("put policy.toml right; no restart is needed".to_owned()),
         })?;
-        if changed {
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        if !in_force.as_ref().is_some_and(|known| Arc::ptr_eq(known, &policy)) {
             self.store.set_policy((*policy).clone());
+            *in_force = Some(policy);
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ fn allow_descriptors() {
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
     allow_descriptors();
-    let policy = PolicySource::open(config)?;
+    let policy = Arc::new(PolicySource::open(config)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(MOST_THREADS + bpfmand_csi::MOST_THREADS + OTHER_THREADS)
@@ -60,11 +60,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;
-    let images = ImageStore::new(config.images.clone(), (*policy.current()?.0).clone())
+    let images = ImageStore::new(config.images.clone(), (*policy.current()?).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
-    let images =
-        Arc::new(RegistryImages::new(images, policy, runtime.handle().clone(), config.auth_users.clone()));
+    let images = Arc::new(RegistryImages::new(
+        images,
+        Arc::clone(&policy),
+        runtime.handle().clone(),
+        config.auth_users.clone(),
+    ));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
     options.xdp_modes = config.xdp_modes.clone();
@@ -110,7 +114,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
     images.collect_but(image_digests(Arc::downgrade(&engine)));
     let api = Api::new(Arc::clone(&engine), Arc::clone(&images) as Arc<dyn Images>, paths)
-        .with_image_service(images);
+        .with_image_service(images)
+        .with_access(policy);
     // What was revoked while no daemon ran.
     if let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");

@@ -103,12 +103,14 @@ pub fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
     let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
     let groups = bpfmand_kernel::linux::peer_groups(stream)?;
     let cgroup = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok());
+    let netns = pid.and_then(|pid| fs::metadata(format!("/proc/{pid}/ns/net")).ok());
     Ok(Peer {
         uid: peer.uid(),
         gid: peer.gid(),
         groups,
         pid,
         cgroup: cgroup.and_then(|lines| bpfmand_core::cgroup_of(&lines)),
+        netns: netns.map(|file| file.ino()),
     })
 }
 

@@ -38,6 +38,8 @@ pub mod pluginregistration {
     tonic::include_proto!("pluginregistration");
 }
 
+include!(concat!(env!("OUT_DIR"), "/method.rs"));
+
 /// The file beside the daemon's socket that the acting agent of a node locks. The daemon makes it, for root and the group
 /// of its socket: nobody else can hold the lock.
 #[must_use]

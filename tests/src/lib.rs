@@ -30,6 +30,7 @@ pub mod requests;
 pub mod skip;
 pub mod target;
 pub mod traffic;
+pub mod users;
 pub mod wait;
 pub mod wire;
 

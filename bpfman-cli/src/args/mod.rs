@@ -1,5 +1,6 @@
 //! The one definition of the command line. Help, completions and manual pages all come from it.
 
+pub mod access;
 pub mod apply;
 pub mod attach;
 pub mod chain;
@@ -124,6 +125,11 @@ pub enum CliCommand {
     /// List or remove what bpfman attached and no record names any more.
     #[command(subcommand)]
     Stray(stray::StrayCommand),
+    /// Show who you are to the daemon, and by which grants you may do what.
+    Whoami,
+    /// Ask what you may do.
+    #[command(subcommand)]
+    Auth(access::AuthCommand),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
     /// Print the versions of client, daemon and kernel.

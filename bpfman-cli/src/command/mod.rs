@@ -1,5 +1,6 @@
 //! The commands: ask the daemon, show the answer.
 
+mod access;
 mod apply;
 mod attach;
 mod chain;
@@ -42,6 +43,8 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Explain(command) => hook::explain(global, command).await,
         CliCommand::Debug(command) => hook::debug(global, command).await,
         CliCommand::Stray(command) => stray::run(global, command).await,
+        CliCommand::Whoami => access::whoami(global).await,
+        CliCommand::Auth(command) => access::auth(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
         CliCommand::Version => version::run(global).await,
         CliCommand::Man { out_dir } => generate::man(&out_dir),

@@ -1,5 +1,6 @@
 //! Everything that reaches standard output: tables for people, JSON and YAML for programs, ids for scripts.
 
+pub mod access;
 pub mod applied;
 pub mod block;
 pub mod chain;

@@ -11,14 +11,15 @@ use bpfmand_kernel::Kernel;
 use tonic::Status;
 
 use crate::audit;
+use crate::authorize::Permit;
 use crate::server::{Api, fail};
 use crate::status::denied;
 
 impl<K: Kernel> Api<K> {
     /// The network namespace of an interface.
-    pub(crate) async fn admit_interface(&self, interface: &Interface) -> Result<(), Status> {
+    pub(crate) async fn admit_interface(&self, permit: &Permit, interface: &Interface) -> Result<(), Status> {
         match &interface.netns {
-            Some(netns) => self.admit_namespaces([netns.clone()]).await,
+            Some(netns) => self.admit_namespaces(permit, [netns.clone()]).await,
             None => Ok(()),
         }
     }
@@ -26,13 +27,18 @@ impl<K: Kernel> Api<K> {
     /// Network namespaces, by the paths of their files.
     pub(crate) async fn admit_namespaces(
         &self,
+        permit: &Permit,
         paths: impl IntoIterator<Item = PathBuf>,
     ) -> Result<(), Status> {
-        self.admit(paths.into_iter().collect(), false).await
+        self.admit(permit, paths.into_iter().collect(), false).await
     }
 
     /// Network namespaces of a match: files, and folders whose files are listed.
-    pub(crate) async fn admit_match(&self, interfaces: &InterfaceMatch) -> Result<(), Status> {
+    pub(crate) async fn admit_match(
+        &self,
+        permit: &Permit,
+        interfaces: &InterfaceMatch,
+    ) -> Result<(), Status> {
         let (mut files, mut folders) = (Vec::new(), Vec::new());
         for pattern in interfaces.netns() {
             match pattern {
@@ -40,30 +46,30 @@ impl<K: Kernel> Api<K> {
                 NetnsPattern::Files { folder, .. } => folders.push(folder.clone()),
             }
         }
-        self.admit(files, false).await?;
-        self.admit(folders, true).await
+        self.admit(permit, files, false).await?;
+        self.admit(permit, folders, true).await
     }
 
     /// What an attach point names.
-    pub(crate) async fn admit_point(&self, point: &AttachPoint) -> Result<(), Status> {
+    pub(crate) async fn admit_point(&self, permit: &Permit, point: &AttachPoint) -> Result<(), Status> {
         if let Some((interface, _)) = point.hook() {
-            return self.admit_interface(interface).await;
+            return self.admit_interface(permit, interface).await;
         }
         let AttachPoint::Uprobe { target, scope: ProcessScope { container_pid, .. }, .. } = point else {
             return Ok(());
         };
         match container_pid {
-            Some(pid) => self.admit_process(*pid).await,
+            Some(pid) => self.admit_process(permit, *pid).await,
             // The name of a library is looked up where everybody may look.
             None if !target.starts_with('/') => Ok(()),
-            None => self.admit(vec![PathBuf::from(target)], true).await,
+            None => self.admit(permit, vec![PathBuf::from(target)], true).await,
         }
     }
 
     /// A process whose files are looked into. Those of the host are no container's: their paths are named as they are.
-    async fn admit_process(&self, pid: u32) -> Result<(), Status> {
+    async fn admit_process(&self, permit: &Permit, pid: u32) -> Result<(), Status> {
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
-        if self.read(move |api| Ok(api.engine.kernel().is_contained(pid))).await? {
+        if self.read(permit, move |api| Ok(api.engine.kernel().is_contained(pid))).await? {
             return Ok(());
         }
         Err(denied(format!(
@@ -72,14 +78,14 @@ impl<K: Kernel> Api<K> {
         )))
     }
 
-    async fn admit(&self, paths: Vec<PathBuf>, read: bool) -> Result<(), Status> {
+    async fn admit(&self, permit: &Permit, paths: Vec<PathBuf>, read: bool) -> Result<(), Status> {
         if paths.is_empty() {
             return Ok(());
         }
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
         let uid = peer.uid;
         let refused = self
-            .read(move |api| {
+            .read(permit, move |api| {
                 let hidden = api.engine.kernel().first_hidden(&peer, &paths, read);
                 let hidden = hidden.map_err(|error| fail(error.into()))?;
                 Ok(hidden.and_then(|place| paths.into_iter().nth(place)))

@@ -6,6 +6,8 @@
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bpfman_proto::Method;
+use bpfmand_access::By;
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadRequest, Peer, ProgramId,
     audit_text as text,
@@ -13,28 +15,7 @@ use bpfmand_core::{
 use bpfmand_engine::{ProgramDetails, SourceRecord};
 use tonic::{Code, Status};
 
-/// Calls that change something. All others leave a line only where they are refused.
-const CHANGES: [&str; 19] = [
-    "Adopt",
-    "Attach",
-    "AttachMatching",
-    "CheckProvenance",
-    "Detach",
-    "DetachMatching",
-    "ImportImages",
-    "Load",
-    "PruneImages",
-    "Pull",
-    "PullBytecode",
-    "RemoveStray",
-    "ReplaceLoad",
-    "ReplaceProgram",
-    "RollbackProgram",
-    "SetHook",
-    "Unload",
-    "UpdateLink",
-    "VerifyImage",
-];
+use crate::calls::is_audited;
 
 tokio::task_local! {
     static CALL: Arc<Call>;
@@ -44,6 +25,7 @@ tokio::task_local! {
 #[derive(Debug)]
 pub(crate) struct Call {
     peer: Peer,
+    method: Option<Method>,
     verb: String,
     about: Mutex<About>,
 }
@@ -55,6 +37,7 @@ struct About {
     made: String,
     digest: String,
     rule: String,
+    grant: String,
     failed: Option<(Code, String)>,
     /// The line is written by who works on, after the answer began.
     goes_on: bool,
@@ -63,8 +46,17 @@ struct About {
 impl Call {
     /// A call of a peer, by its path: `/bpfman.v1.Bpfman/Load`.
     pub fn new(peer: Peer, path: &str) -> Arc<Self> {
-        let verb = path.rsplit('/').next().unwrap_or_default().to_owned();
-        Arc::new(Self { peer, verb, about: Mutex::default() })
+        let method = Method::from_path(path);
+        let verb = match method {
+            Some(method) => method.name(),
+            None => path.rsplit('/').next().unwrap_or_default(),
+        };
+        Arc::new(Self { peer, method, verb: verb.to_owned(), about: Mutex::default() })
+    }
+
+    /// Works for this call, without a line.
+    pub fn scope<T>(self: Arc<Self>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        CALL.scope(self, work)
     }
 
     /// Works for this call. Its line is written when the answer begins, unless the work goes on.
@@ -72,7 +64,7 @@ impl Call {
         self: Arc<Self>,
         work: impl Future<Output = http::Response<B>>,
     ) -> http::Response<B> {
-        let response = CALL.scope(Arc::clone(&self), work).await;
+        let response = Arc::clone(&self).scope(work).await;
         if !self.about().goes_on {
             let status = Status::from_header_map(response.headers());
             self.end(status.filter(|status| status.code() != Code::Ok).as_ref());
@@ -86,7 +78,7 @@ impl Call {
         let failed = failed
             .map(|status| (status.code(), status.message()))
             .or_else(|| about.failed.as_ref().map(|(code, message)| (*code, message.as_str())));
-        if failed.is_none() && !CHANGES.contains(&&*self.verb) {
+        if failed.is_none() && !self.method.is_some_and(is_audited) {
             return;
         }
         let (result, reason) =
@@ -105,6 +97,7 @@ impl Call {
             made = text(&about.made),
             digest = text(&about.digest),
             rule = text(&about.rule),
+            grant = text(&about.grant),
             result,
             reason = text(reason),
         );
@@ -130,6 +123,16 @@ fn note(note: impl FnOnce(&mut About)) {
 pub(crate) fn goes_on() -> Option<Arc<Call>> {
     note(|about| about.goes_on = true);
     CALL.try_with(Arc::clone).ok()
+}
+
+/// Which call it is, if this daemon knows it.
+pub(crate) fn method() -> Option<Method> {
+    CALL.try_with(|call| call.method).ok().flatten()
+}
+
+/// What allows it.
+pub(crate) fn allowed_by(by: &By) {
+    note(|about| about.grant = by.to_string());
 }
 
 /// Who makes the call.

@@ -2,22 +2,24 @@
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_server::Bpfman;
-use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, OrderIntent, ProgramId, Sharing};
+use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, OrderIntent, Owner, ProgramId, Sharing};
 use bpfmand_engine::{EngineError, ImageAsk};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response};
 
 use crate::server::{Api, Reply, caller, fail};
-use crate::{audit, parse, show, status};
+use crate::{audit, objects, parse, show, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> Bpfman for Api<K> {
     async fn load(&self, request: Request<v1::LoadRequest>) -> Reply<v1::LoadResponse> {
         let caller = caller(request.extensions())?;
-        let request = parse::load(request.into_inner(), caller, false)?;
+        let mut request = parse::load(request.into_inner(), caller, false)?;
         audit::load(&request);
-        let image = self.prepare(&request.source, caller).await;
-        let outcome = self.change_with(image, move |api| api.engine.load(&request).map_err(fail)).await?;
+        let permit = self.authorize_load(&mut request, &[])?;
+        let image = self.prepare(&permit, &request.source).await;
+        let outcome =
+            self.change_with(&permit, image, move |api| api.engine.load(&request).map_err(fail)).await?;
         audit::programs(&outcome.programs);
         Ok(Response::new(self.load_response(&outcome)))
     }
@@ -25,7 +27,8 @@ impl<K: Kernel> Bpfman for Api<K> {
     async fn unload(&self, request: Request<v1::UnloadRequest>) -> Reply<v1::UnloadResponse> {
         let id = ProgramId(request.into_inner().id);
         audit::object(format_args!("program {id}"));
-        self.change(move |api| api.engine.unload(id).map_err(fail)).await?;
+        let permit = self.authorize_programs([id], Vec::new())?;
+        self.change(&permit, move |api| api.engine.unload(id).map_err(fail)).await?;
         Ok(Response::new(v1::UnloadResponse {}))
     }
 
@@ -33,16 +36,18 @@ impl<K: Kernel> Bpfman for Api<K> {
         let request = request.into_inner();
         let (point, metadata) = parse::attach(request.attach)?;
         let order = OrderIntent::default();
-        let request = AttachRequest {
+        let mut request = AttachRequest {
             program: ProgramId(request.id),
             point,
             order,
             sharing: Sharing::default(),
             metadata,
+            owner: Owner::default(),
         };
         audit::attach(&request);
-        self.admit_point(&request.point).await?;
-        let link = self.change(move |api| api.engine.attach(&request).map_err(fail)).await?;
+        let permit = self.authorize_attach(&mut request).await?;
+        self.admit_point(&permit, &request.point).await?;
+        let link = self.change(&permit, move |api| api.engine.attach(&request).map_err(fail)).await?;
         audit::made(format_args!("link {}", link.record.id));
         Ok(Response::new(v1::AttachResponse { link_id: link.record.id.0 }))
     }
@@ -50,14 +55,16 @@ impl<K: Kernel> Bpfman for Api<K> {
     async fn detach(&self, request: Request<v1::DetachRequest>) -> Reply<v1::DetachResponse> {
         let id = LinkId(request.into_inner().link_id);
         audit::object(format_args!("link {id}"));
-        self.change(move |api| api.engine.detach(id).map_err(fail)).await?;
+        let permit = self.authorize_link(id, Vec::new())?;
+        self.change(&permit, move |api| api.engine.detach(id).map_err(fail)).await?;
         Ok(Response::new(v1::DetachResponse {}))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Reply<v1::ListResponse> {
         let selector = parse::selector(request.into_inner(), "")?;
+        let permit = self.authorize(&[])?;
         let results = self
-            .read(move |api| {
+            .read(&permit, move |api| {
                 let programs = api.engine.list(&selector).map_err(fail)?;
                 Ok(programs
                     .iter()
@@ -82,9 +89,10 @@ impl<K: Kernel> Bpfman for Api<K> {
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
         audit::source(&source);
-        let image = self.prepare(&source, caller).await;
+        let permit = self.authorize(&[objects::source(&source)])?;
+        let image = self.prepare(&permit, &source).await;
         let fetched = self
-            .change_with(image, move |api| {
+            .change_with(&permit, image, move |api| {
                 let BytecodeSource::Image { url, pull_policy, credentials } = source else { return Ok(None) };
                 let credentials = credentials.as_ref();
                 let ask = ImageAsk { url: &url, pull_policy, credentials, caller_uid: caller };
@@ -100,8 +108,9 @@ impl<K: Kernel> Bpfman for Api<K> {
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Reply<v1::GetResponse> {
         let id = ProgramId(request.into_inner().id);
+        let permit = self.authorize(&[])?;
         let response = self
-            .read(move |api| {
+            .read(&permit, move |api| {
                 let program = api.engine.describe_program(id).map_err(fail)?;
                 Ok(v1::GetResponse {
                     info: program.managed.as_ref().map(|managed| show::program_info(managed, &api.paths.fs)),

@@ -5,7 +5,8 @@ use std::time::Instant;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
 use bpfmand_core::{
-    AttachRequest, HookKind, Interface, LinkId, MatchingId, ProgramId, ProgramType, Sharing, VerdictFamily,
+    AttachRequest, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId, ProgramType, Sharing,
+    VerdictFamily,
 };
 use bpfmand_engine::{
     EngineError, HookChange, HookSwitches, Remainder, ReplaceOutcome, TracePacket, UndoFailure,
@@ -13,10 +14,11 @@ use bpfmand_engine::{
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
+use crate::authorize::Permit;
 use crate::chains_show::Look;
 use crate::explain::explain;
-use crate::server::{Api, Reply, caller, fail, root_only};
-use crate::{audit, chains_parse, chains_show, ext_show, parse, strays};
+use crate::server::{Api, Reply, caller, fail};
+use crate::{audit, chains_parse, chains_show, ext_show, objects, parse, strays};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanChains for Api<K> {
@@ -28,12 +30,19 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let sharing =
             Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed };
         let keep = request.keep_attached;
-        let request =
-            AttachRequest { program: ProgramId(request.program_id), point, order, sharing, metadata };
+        let mut request = AttachRequest {
+            program: ProgramId(request.program_id),
+            point,
+            order,
+            sharing,
+            metadata,
+            owner: Owner::default(),
+        };
         audit::attach(&request);
-        self.admit_point(&request.point).await?;
+        let permit = self.authorize_attach(&mut request).await?;
+        self.admit_point(&permit, &request.point).await?;
         let link = self
-            .change(move |api| {
+            .change(&permit, move |api| {
                 let link = api.engine.attach(&request).map_err(fail)?;
                 if keep {
                     api.keep(&request, link.record.id, &by)?;
@@ -51,10 +60,14 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<wire::UpdateLinkResponse> {
         let request = request.into_inner();
         audit::object(format_args!("link {}", request.link_id));
+        let link = LinkId(request.link_id);
+        // Whose it is comes first: what it is like is not told before.
+        let permit = self.authorize_link(link, Vec::new())?;
+        let family = self.read(&permit, move |api| api.family_of(link)).await?;
+        let request = chains_parse::update(request, family)?;
+        let permit = self.authorize_update(&request)?;
         let response = self
-            .change(move |api| {
-                let family = api.family_of(LinkId(request.link_id))?;
-                let request = chains_parse::update(request, family)?;
+            .change(&permit, move |api| {
                 let (outcome, link) = api.engine.update_link(&request).map_err(fail)?;
                 Ok(wire::UpdateLinkResponse {
                     link: Some(ext_show::link(link, &api.paths.fs)),
@@ -69,14 +82,15 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request = request.into_inner();
         let sample = chains_parse::sample(request.sample_ms)?;
         let at = parse::hook(request.hook.clone())?;
+        let permit = self.authorize(&[])?;
         let (interface, kind) = at.clone();
-        self.admit_interface(&interface).await?;
-        let first = self.view(move |api| api.look(&interface, kind)).await?;
+        self.admit_interface(&permit, &interface).await?;
+        let first = self.view(&permit, move |api| api.look(&interface, kind)).await?;
         let Some(time) = sample else { return Ok(Response::new(chains_show::look(first, request.hook))) };
         let began = Instant::now();
         tokio::time::sleep(time).await;
         let (interface, kind) = at;
-        let second = self.view(move |api| api.look(&interface, kind)).await?;
+        let second = self.view(&permit, move |api| api.look(&interface, kind)).await?;
         let mut shown = chains_show::look(second, request.hook);
         chains_show::rates(&mut shown, &first, began.elapsed());
         Ok(Response::new(shown))
@@ -88,14 +102,16 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<wire::TraceChainResponse> {
         let request = request.into_inner();
         let (interface, kind) = parse::hook(request.hook)?;
-        self.admit_interface(&interface).await?;
+        let permit = self.authorize_hook(&interface, kind).await?;
+        self.admit_interface(&permit, &interface).await?;
         let packets: Vec<TracePacket> = request
             .packets
             .into_iter()
             .map(|packet| TracePacket { data: packet.data, mark: packet.mark })
             .collect();
-        let trace =
-            self.change(move |api| api.engine.trace_chain(&interface, kind, &packets).map_err(fail)).await?;
+        let trace = self
+            .change(&permit, move |api| api.engine.trace_chain(&interface, kind, &packets).map_err(fail))
+            .await?;
         Ok(Response::new(chains_show::trace(trace, kind.verdicts())))
     }
 
@@ -106,10 +122,12 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let caller = caller(request.extensions())?;
         let request = chains_parse::replace(request.into_inner(), caller)?;
         audit::replacement(&[request.program], &request.source);
-        let image = self.prepare(&request.source, caller).await;
-        let outcome =
-            self.change_with(image, move |api| api.engine.replace_program(&request).map_err(fail)).await?;
-        self.answer_replaced(outcome).await
+        let permit = self.authorize_programs([request.program], vec![objects::source(&request.source)])?;
+        let image = self.prepare(&permit, &request.source).await;
+        let outcome = self
+            .change_with(&permit, image, move |api| api.engine.replace_program(&request).map_err(fail))
+            .await?;
+        self.answer_replaced(&permit, outcome).await
     }
 
     async fn rollback_program(
@@ -118,12 +136,14 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<wire::ReplaceProgramResponse> {
         let id = ProgramId(request.into_inner().program_id);
         audit::object(format_args!("program {id}"));
-        let outcome = self.change(move |api| api.engine.rollback_program(id).map_err(fail)).await?;
-        self.answer_replaced(outcome).await
+        let permit = self.authorize_programs([id], Vec::new())?;
+        let outcome = self.change(&permit, move |api| api.engine.rollback_program(id).map_err(fail)).await?;
+        self.answer_replaced(&permit, outcome).await
     }
 
     async fn list_hooks(&self, _: Request<wire::ListHooksRequest>) -> Reply<wire::ListHooksResponse> {
-        let hooks = self.read(|api| api.engine.list_hooks().map_err(fail)).await?;
+        let permit = self.authorize(&[])?;
+        let hooks = self.read(&permit, |api| api.engine.list_hooks().map_err(fail)).await?;
         let hooks = hooks.into_iter().map(chains_show::hook).collect();
         Ok(Response::new(wire::ListHooksResponse { hooks }))
     }
@@ -131,10 +151,12 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     async fn explain(&self, request: Request<wire::ExplainRequest>) -> Reply<wire::ExplainResponse> {
         let request = request.into_inner();
         let (interface, kind) = parse::hook(request.hook)?;
-        self.admit_interface(&interface).await?;
+        let permit = self.authorize(&[])?;
+        self.admit_interface(&permit, &interface).await?;
         let member = Some(request.member).filter(|member| !member.is_empty());
-        let findings =
-            self.view(move |api| explain(&api.engine, &interface, kind, member.as_deref()).map_err(fail));
+        let findings = self.view(&permit, move |api| {
+            explain(&api.engine, &interface, kind, member.as_deref()).map_err(fail)
+        });
         let findings = findings.await?;
         Ok(Response::new(wire::ExplainResponse { findings }))
     }
@@ -144,9 +166,10 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::VerifyChainRequest>,
     ) -> Reply<wire::VerifyChainResponse> {
         let (interface, kind) = parse::hook(request.into_inner().hook)?;
-        self.admit_interface(&interface).await?;
+        let permit = self.authorize_hook(&interface, kind).await?;
+        self.admit_interface(&permit, &interface).await?;
         let verified =
-            self.change(move |api| api.engine.verify_chain(&interface, kind).map_err(fail)).await?;
+            self.change(&permit, move |api| api.engine.verify_chain(&interface, kind).map_err(fail)).await?;
         Ok(Response::new(chains_show::verified(verified)))
     }
 
@@ -155,10 +178,11 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request = request.into_inner();
         let change = chains_parse::hook_change(&request)?;
         let (interface, kind) = parse::hook(request.hook)?;
-        self.admit_interface(&interface).await?;
         audit::hook(&interface, kind);
+        let permit = self.authorize_hook(&interface, kind).await?;
+        self.admit_interface(&permit, &interface).await?;
         let response = self
-            .change(move |api| {
+            .change(&permit, move |api| {
                 let changed = api.engine.set_hook(&interface, kind, &change, &by).map_err(fail)?;
                 let switches = match api.engine.show_chain(&interface, kind) {
                     Ok(view) => view.switches,
@@ -174,13 +198,14 @@ impl<K: Kernel> BpfmanChains for Api<K> {
 
     async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Reply<wire::ChainAttachResponse> {
         let caller = caller(request.extensions())?;
-        let request = chains_parse::adopt(request.into_inner(), caller)?;
+        let mut request = chains_parse::adopt(request.into_inner(), caller)?;
         audit::object(format_args!("{:?}", request.what));
+        let permit = self.authorize_adopt(&mut request)?;
         if let Some(interface) = &request.interface {
-            self.admit_interface(interface).await?;
+            self.admit_interface(&permit, interface).await?;
         }
         let link = self
-            .change(move |api| {
+            .change(&permit, move |api| {
                 let link = api.engine.adopt(&request).map_err(fail)?;
                 Ok(ext_show::link(link, &api.paths.fs))
             })
@@ -190,12 +215,13 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     }
 
     async fn attach_matching(&self, request: Request<wire::AttachMatchingRequest>) -> Reply<wire::Matching> {
-        let request = chains_parse::matching(request.into_inner())?;
+        let mut request = chains_parse::matching(request.into_inner())?;
         let point = request.attach.point.type_name();
         audit::object(format_args!("program {} at {point} {:?}", request.attach.program, request.interfaces));
-        self.admit_match(&request.interfaces).await?;
+        let permit = self.authorize_match(&mut request)?;
+        self.admit_match(&permit, &request.interfaces).await?;
         let matching = self
-            .change(move |api| {
+            .change(&permit, move |api| {
                 let matching = api.engine.attach_matching(&request).map_err(fail)?;
                 Ok(chains_show::matching(matching, &api.paths.fs))
             })
@@ -208,8 +234,9 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         &self,
         _: Request<wire::ListMatchingRequest>,
     ) -> Reply<wire::ListMatchingResponse> {
+        let permit = self.authorize(&[])?;
         let matchings = self
-            .read(|api| {
+            .read(&permit, |api| {
                 let matchings = api.engine.list_matching().map_err(fail)?;
                 Ok(matchings.into_iter().map(|one| chains_show::matching(one, &api.paths.fs)).collect())
             })
@@ -223,13 +250,15 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<wire::DetachMatchingResponse> {
         let id = MatchingId(request.into_inner().id);
         audit::object(format_args!("matching {id}"));
-        let ended = self.change(move |api| api.engine.detach_matching(id).map_err(fail)).await?;
+        let permit = self.authorize_matching(id)?;
+        let ended = self.change(&permit, move |api| api.engine.detach_matching(id).map_err(fail)).await?;
         Ok(Response::new(wire::DetachMatchingResponse { links_ended: ended as u32 }))
     }
 
     async fn list_strays(&self, _: Request<wire::ListStraysRequest>) -> Reply<wire::ListStraysResponse> {
+        let permit = self.authorize(&[])?;
         let response = self
-            .view(|api| {
+            .view(&permit, |api| {
                 let strays = api.engine.strays().map_err(fail)?;
                 let pins = api.engine.check_pins().err();
                 Ok(wire::ListStraysResponse {
@@ -245,10 +274,10 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         &self,
         request: Request<wire::RemoveStrayRequest>,
     ) -> Reply<wire::RemoveStrayResponse> {
-        root_only(&request, "remove what no record names")?;
         let pin = strays::pin(&request.into_inner().pin, &self.paths.fs)?;
         audit::object(format_args!("stray {}", pin.display()));
-        self.change(move |api| api.engine.remove_stray(&pin).map_err(fail)).await?;
+        let permit = self.authorize(&[])?;
+        self.change(&permit, move |api| api.engine.remove_stray(&pin).map_err(fail)).await?;
         Ok(Response::new(wire::RemoveStrayResponse {}))
     }
 }
@@ -286,13 +315,17 @@ impl<K: Kernel> Api<K> {
     }
 
     /// What a replacement did, with the program in full.
-    async fn answer_replaced(&self, outcome: ReplaceOutcome) -> Reply<wire::ReplaceProgramResponse> {
+    async fn answer_replaced(
+        &self,
+        permit: &Permit,
+        outcome: ReplaceOutcome,
+    ) -> Reply<wire::ReplaceProgramResponse> {
         audit::programs(&outcome.programs);
         let replaced = move |api: &Self| {
             let program = outcome.programs.first().map(|program| api.whole(program)).transpose()?;
             Ok(chains_show::replaced(outcome, program))
         };
-        Ok(Response::new(self.read(replaced).await?))
+        Ok(Response::new(self.read(permit, replaced).await?))
     }
 
     /// The verdicts of a link's set; none for links that have no set.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::{
-    Anchor, AttachRequest, BadAnchor, InterfaceMatch, KernelLinkId, LinkId, MatchRequest, OrderIntent,
+    Anchor, AttachRequest, BadAnchor, InterfaceMatch, KernelLinkId, LinkId, MatchRequest, OrderIntent, Owner,
     ProceedOn, ProgramId, Role, Sharing, VerdictFamily,
 };
 use bpfmand_engine::{AdoptRequest, AdoptWhat, HookChange, MapPolicy, ReplaceRequest, UpdateLinkRequest};
@@ -61,6 +61,7 @@ pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptReques
         order: order(request.order)?.unwrap_or_default(),
         metadata: request.metadata.into_iter().collect(),
         caller_uid,
+        owner: Owner::of_user(caller_uid),
     })
 }
 
@@ -165,6 +166,7 @@ pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, St
         order: order(request.order)?.unwrap_or_default(),
         sharing: Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed },
         metadata,
+        owner: Owner::default(),
     };
     Ok(MatchRequest { attach, interfaces })
 }

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::server::{Api, Reply, caller, fail};
-use crate::{Prepared, audit, ext_show, parse, status};
+use crate::{Prepared, audit, ext_show, objects, parse, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanExt for Api<K> {
@@ -20,9 +20,10 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let request = request.into_inner();
         let program_type = parse::exact_type(&request.program_type)?;
         let metadata = parse::sorted(request.match_metadata);
+        let permit = self.authorize(&[])?;
         let program = request.program_id.map(ProgramId);
         let links = self
-            .read(move |api| {
+            .read(&permit, move |api| {
                 let links = api.engine.list_links(program, program_type, &metadata).map_err(fail)?;
                 Ok(links.into_iter().map(|link| ext_show::link(link, &api.paths.fs)).collect())
             })
@@ -32,8 +33,9 @@ impl<K: Kernel> BpfmanExt for Api<K> {
 
     async fn get_link(&self, request: Request<wire::GetLinkRequest>) -> Reply<wire::GetLinkResponse> {
         let id = LinkId(request.into_inner().link_id);
+        let permit = self.authorize(&[])?;
         let link = self
-            .read(move |api| {
+            .read(&permit, move |api| {
                 let link = api.engine.describe_link(id).map_err(fail)?;
                 Ok(ext_show::link(link, &api.paths.fs))
             })
@@ -43,9 +45,11 @@ impl<K: Kernel> BpfmanExt for Api<K> {
 
     async fn get_chain(&self, request: Request<wire::GetChainRequest>) -> Reply<wire::GetChainResponse> {
         let named = request.into_inner().hook;
+        let permit = self.authorize(&[])?;
         let (interface, kind) = parse::hook(named.clone())?;
-        self.admit_interface(&interface).await?;
-        let chain = self.read(move |api| api.engine.show_chain(&interface, kind).map_err(fail)).await?;
+        self.admit_interface(&permit, &interface).await?;
+        let chain =
+            self.read(&permit, move |api| api.engine.show_chain(&interface, kind).map_err(fail)).await?;
         Ok(Response::new(ext_show::chain(&chain, named)))
     }
 
@@ -54,8 +58,9 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         request: Request<wire::GetProgramRequest>,
     ) -> Reply<wire::GetProgramResponse> {
         let id = ProgramId(request.into_inner().id);
+        let permit = self.authorize(&[])?;
         let program = self
-            .read(move |api| {
+            .read(&permit, move |api| {
                 let program = api.engine.describe_program(id).map_err(fail)?;
                 api.whole(&program)
             })
@@ -69,8 +74,9 @@ impl<K: Kernel> BpfmanExt for Api<K> {
     ) -> Reply<wire::ListProgramsResponse> {
         let request = request.into_inner();
         let selector = parse::selector(request.select.unwrap_or_default(), &request.program_type)?;
+        let permit = self.authorize(&[])?;
         let programs = self
-            .read(move |api| {
+            .read(&permit, move |api| {
                 let programs = api.engine.list(&selector).map_err(fail)?;
                 Ok(programs
                     .iter()
@@ -86,9 +92,10 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let request = request.into_inner();
         let inner = request.request.ok_or_else(|| status::invalid("the load is empty"))?;
         let wants_log = request.verifier_log;
-        let request = parse::load(inner, caller, wants_log)?;
+        let mut request = parse::load(inner, caller, wants_log)?;
         audit::load(&request);
-        let image = self.prepare(&request.source, caller).await;
+        let permit = self.authorize_load(&mut request, &[])?;
+        let image = self.prepare(&permit, &request.source).await;
         let load = move |api: &Self| {
             let _image = image;
             match api.engine.load(&request) {
@@ -97,7 +104,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                 Err(error) => Err(fail(error)),
             }
         };
-        let response = match self.change(load).await? {
+        let response = match self.change(&permit, load).await? {
             Ok(outcome) => {
                 audit::programs(&outcome.programs);
                 wire::ExtLoadResponse {
@@ -126,6 +133,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
         audit::source(&source);
+        let permit = self.authorize(&[objects::source(&source)])?;
         // Progress that nobody reads is dropped; the last event has its place from the beginning, so that a client that
         // does not read holds nothing up.
         let (events, stream) = mpsc::channel(16);
@@ -152,7 +160,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                         ImageAsk { url: &url, pull_policy, credentials: credentials.as_ref(), caller_uid };
                     api.images.fetch(ask, &|_, _| {}).map_err(|failure| fail(EngineError::Image(failure)))
                 };
-                api.change(fetch).await
+                api.change(&permit, fetch).await
             };
             let last = tokio::select! {
                 pulled = pulled => pulled.map(|image| wire::PullEvent {
@@ -175,8 +183,9 @@ impl<K: Kernel> BpfmanExt for Api<K> {
     }
 
     async fn info(&self, _request: Request<wire::InfoRequest>) -> Reply<wire::InfoResponse> {
+        let permit = self.authorize(&[])?;
         // It may try to load programs.
-        self.view(move |api| {
+        self.view(&permit, move |api| {
             let support = api.engine.support();
             Ok(wire::InfoResponse {
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -34,6 +34,7 @@ pub fn program(
         shown.uid = record.uid.0;
         shown.pin_path = fs.join(record.pin()).display().to_string();
         shown.loaded_by_uid = Some(record.caller_uid);
+        shown.owner = record.owner().to_string();
         shown.bytecode_sha256 = record.bytecode_sha256().to_owned();
         shown.state = managed.standing.to_string();
         shown.standing = standing(&managed.standing).into();
@@ -90,6 +91,7 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         before: link.order.before.iter().map(ToString::to_string).collect(),
         after: link.order.after.iter().map(ToString::to_string).collect(),
         attach_target: program.target.clone().unwrap_or_default(),
+        owner: link.owner(program).to_string(),
     }
 }
 

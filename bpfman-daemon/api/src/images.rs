@@ -7,8 +7,8 @@ use bpfmand_engine::{EngineError, ImageFailure, ProgramDetails, SourceRecord};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
-use crate::server::{Api, Reply, caller, fail, root_only};
-use crate::{audit, parse, status};
+use crate::server::{Api, Reply, caller, fail};
+use crate::{audit, objects, parse, status};
 
 /// An image that is ready for a request.
 #[derive(Default)]
@@ -86,8 +86,9 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         &self,
         _request: Request<wire::ListImagesRequest>,
     ) -> Reply<wire::ListImagesResponse> {
+        let permit = self.authorize(&[])?;
         let images = self
-            .view(|api| {
+            .view(&permit, |api| {
                 let mut images = api.image_service()?.list().map_err(refuse)?;
                 let programs = api.image_programs()?;
                 for image in &mut images {
@@ -104,8 +105,9 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         request: Request<wire::InspectImageRequest>,
     ) -> Reply<wire::InspectImageResponse> {
         let name = request.into_inner().image;
+        let permit = self.authorize(&[])?;
         let shown = self
-            .view(move |api| {
+            .view(&permit, move |api| {
                 let mut shown = api.image_service()?.inspect(&name).map_err(refuse)?;
                 let programs = api.image_programs()?;
                 if let Some(image) = &mut shown.image {
@@ -125,9 +127,12 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         let image = request.into_inner().image.ok_or_else(|| status::invalid("no image is named"))?;
         let source = parse::image_source(image)?;
         audit::source(&source);
-        let image = self.prepare(&source, caller).await;
+        let permit = self.authorize(&[objects::source(&source)])?;
+        let image = self.prepare(&permit, &source).await;
         let verified = self
-            .change_with(image, move |api| api.image_service()?.verify(&source, caller).map_err(refuse))
+            .change_with(&permit, image, move |api| {
+                api.image_service()?.verify(&source, caller).map_err(refuse)
+            })
             .await?;
         Ok(Response::new(verified))
     }
@@ -136,11 +141,11 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         &self,
         request: Request<wire::PruneImagesRequest>,
     ) -> Reply<wire::PruneImagesResponse> {
-        root_only(&request, "remove images")?;
         let unused = request.into_inner().unused_seconds;
         audit::object(format_args!("unused for {unused} s"));
+        let permit = self.authorize(&[])?;
         let pruned = self
-            .change(move |api| {
+            .change(&permit, move |api| {
                 let keep: Vec<String> = api.image_programs()?.into_iter().map(|(_, digest)| digest).collect();
                 api.image_service()?.prune(&keep, unused).map_err(refuse)
             })
@@ -152,10 +157,11 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         &self,
         request: Request<wire::ImportImagesRequest>,
     ) -> Reply<wire::ImportImagesResponse> {
-        root_only(&request, "import images from files")?;
         let path = request.into_inner().path;
         audit::object(format_args!("layout {path}"));
-        let imported = self.change(move |api| api.image_service()?.import(&path).map_err(refuse)).await?;
+        let permit = self.authorize(&[])?;
+        let imported =
+            self.change(&permit, move |api| api.image_service()?.import(&path).map_err(refuse)).await?;
         Ok(Response::new(imported))
     }
 
@@ -163,7 +169,8 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         &self,
         _request: Request<wire::CheckProvenanceRequest>,
     ) -> Reply<wire::CheckProvenanceResponse> {
-        Ok(Response::new(self.change(Self::hold_against_policy).await?))
+        let permit = self.authorize(&[])?;
+        Ok(Response::new(self.change(&permit, Self::hold_against_policy).await?))
     }
 }
 

@@ -2,10 +2,14 @@
 //!
 //! Every call runs on a thread where it may block; the engine is synchronous.
 
+mod access;
 mod activity;
 mod admit;
 mod audit;
+mod authorize;
 mod bpfman_v1;
+mod calls;
+mod calls_of;
 mod chains;
 mod chains_parse;
 mod chains_show;
@@ -20,6 +24,7 @@ mod node;
 mod node_dry_run;
 mod node_replace;
 mod node_watch;
+mod objects;
 mod parse;
 mod run_sample;
 mod serve;
@@ -30,6 +35,8 @@ mod strays;
 mod watchers;
 
 pub use activity::Activity;
+pub use authorize::AccessSource;
+pub use calls_of::CallsOf;
 pub use images::{ImageService, Prepared};
 pub use serve::{Identify, Trim};
 pub use server::{Api, MOST_THREADS, Paths};

@@ -24,13 +24,16 @@ const MOST_SAMPLED: usize = 1000;
 impl<K: Kernel> BpfmanNode for Api<K> {
     async fn dry_run(&self, request: Request<wire::DryRunRequest>) -> Reply<wire::DryRunResponse> {
         let caller = caller(request.extensions())?;
-        let request = node_dry_run::request(request.into_inner(), caller)?;
+        let mut request = node_dry_run::request(request.into_inner(), caller)?;
+        let replaced: Vec<_> = request.replaces.iter().copied().collect();
+        let permit = self.authorize_load(&mut request.load, &replaced)?;
         for attachment in &request.attachments {
-            self.admit_point(&attachment.point).await?;
+            self.authorize_point(&attachment.point, &attachment.order).await?;
+            self.admit_point(&permit, &attachment.point).await?;
         }
-        let image = self.prepare(&request.load.source, caller).await;
+        let image = self.prepare(&permit, &request.load.source).await;
         let response = self
-            .change_with(image, move |api| {
+            .change_with(&permit, image, move |api| {
                 let outcome = api.engine.dry_run(&request).map_err(fail)?;
                 Ok(node_dry_run::response(&outcome, &api.engine.kernel().features().release))
             })
@@ -61,12 +64,13 @@ impl<K: Kernel> BpfmanNode for Api<K> {
             .iter()
             .map(|text| ContainerId::parse(text).map_err(|error| status::invalid(error.to_string())))
             .collect::<Result<Vec<_>, _>>()?;
+        let permit = self.authorize(&[])?;
         let wanted = WantedContainers::new(ids.iter().cloned().collect::<BTreeSet<_>>());
         let found = match ids.is_empty() {
             true => Vec::new(),
             false => {
                 let find = move |api: &Self| api.engine.kernel().containers(&wanted);
-                self.read(move |api| find(api).map_err(|error| fail(error.into()))).await?
+                self.read(&permit, move |api| find(api).map_err(|error| fail(error.into()))).await?
             }
         };
         let found: BTreeMap<_, _> = found.iter().map(|facts| (&facts.id, facts)).collect();
@@ -83,9 +87,10 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let path = request.into_inner().path;
         node_watch::namespaces(vec![path.clone()])?;
         let file = PathBuf::from(&path);
-        self.admit_namespaces([file.clone()]).await?;
+        let permit = self.authorize(&[])?;
+        self.admit_namespaces(&permit, [file.clone()]).await?;
         let asked = file.clone();
-        let found = self.read(move |api| api.engine.find_network_namespace(&asked).map_err(fail));
+        let found = self.read(&permit, move |api| api.engine.find_network_namespace(&asked).map_err(fail));
         let (identity, interfaces) = found.await?;
         Ok(Response::new(wire::NetworkNamespace {
             path,
@@ -110,9 +115,11 @@ impl<K: Kernel> BpfmanNode for Api<K> {
             )));
         }
         let programs: Vec<_> = request.program_ids.into_iter().map(ProgramId).collect();
-        let sample = self.read(move |api| RunSample::begin(&api.engine, &programs).map_err(fail)).await?;
+        let permit = self.authorize(&[])?;
+        let sample =
+            self.read(&permit, move |api| RunSample::begin(&api.engine, &programs).map_err(fail)).await?;
         tokio::time::sleep(time).await;
-        let runs = self.read(move |api| sample.end(&api.engine).map_err(fail)).await?;
+        let runs = self.read(&permit, move |api| sample.end(&api.engine).map_err(fail)).await?;
         let programs = runs.into_iter().map(|(id, came)| wire::ProgramRuns {
             program_id: id.0,
             runs: came.runs,
@@ -126,13 +133,14 @@ impl<K: Kernel> BpfmanNode for Api<K> {
 
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Reply<Self::WatchStream> {
         let asked = node_watch::namespaces(request.into_inner().netns)?;
-        self.admit_namespaces(asked.iter().cloned()).await?;
+        let permit = self.authorize(&[])?;
+        self.admit_namespaces(&permit, asked.iter().cloned()).await?;
         let room = self.watchers.room().ok_or_else(|| {
             status::busy(format!(
                 "{MOST_WATCHERS} streams of changes are open, the most that this daemon serves"
             ))
         })?;
-        let events = node_watch::begin(self, asked, room).await?;
+        let events = node_watch::begin(self, &permit, asked, room).await?;
         Ok(Response::new(ReceiverStream::new(events)))
     }
 }

@@ -17,11 +17,13 @@ impl<K: Kernel> Api<K> {
         request: wire::ReplaceLoadRequest,
         caller_uid: u32,
     ) -> Result<wire::ReplaceLoadResponse, Status> {
-        let request = replace_load(request, caller_uid)?;
+        let mut request = replace_load(request, caller_uid)?;
         audit::replacement(&request.programs, &request.load.source);
-        let image = self.prepare(&request.load.source, caller_uid).await;
-        let outcome =
-            self.change_with(image, move |api| api.engine.replace_load(&request).map_err(fail)).await?;
+        let permit = self.authorize_load(&mut request.load, &request.programs)?;
+        let image = self.prepare(&permit, &request.load.source).await;
+        let outcome = self
+            .change_with(&permit, image, move |api| api.engine.replace_load(&request).map_err(fail))
+            .await?;
         audit::programs(&outcome.programs);
         Ok(self.load_replaced(outcome))
     }

@@ -17,6 +17,7 @@ use bpfmand_kernel::Kernel;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tonic::Status;
 
+use crate::authorize::Permit;
 use crate::network_follower::{NetworkFollower, NetworkState};
 use crate::server::{Api, fail};
 use crate::status;
@@ -92,6 +93,7 @@ pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status
 /// Begins a stream.
 pub(crate) async fn begin<K: Kernel>(
     api: &Api<K>,
+    permit: &Permit,
     asked: BTreeSet<PathBuf>,
     room: OwnedSemaphorePermit,
 ) -> Result<WatchEvents, Status> {
@@ -103,7 +105,7 @@ pub(crate) async fn begin<K: Kernel>(
         move || news.leave(|left| left.changed = true)
     });
     engine.on_change(&listener);
-    let follower = api.read(move |_| NetworkFollower::begin(engine, asked).map_err(fail)).await?;
+    let follower = api.read(permit, move |_| NetworkFollower::begin(engine, asked).map_err(fail)).await?;
     news.leave(|left| left.interfaces = Some(list(follower.state())));
     let follows = Arc::clone(&news);
     std::thread::Builder::new()

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, v1};
 use bpfmand_core::{
-    AttachPoint, BytecodeSource, Credentials, Direction, Interface, LoadRequest, ProceedOn, ProcessScope,
-    ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, VerdictFamily,
+    AttachPoint, BytecodeSource, Credentials, Direction, Interface, LoadRequest, Owner, ProceedOn,
+    ProcessScope, ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, VerdictFamily,
 };
 use tonic::Status;
 
@@ -26,6 +26,8 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         map_owner: request.map_owner_id.filter(|id| *id != 0).map(ProgramId),
         verifier_log,
         caller_uid,
+        owner: Owner::of_user(caller_uid),
+        map_bytes: None,
     })
 }
 

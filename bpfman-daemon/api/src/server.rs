@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccessServer;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImagesServer;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
+use bpfmand_access::AccessPolicy;
 use bpfmand_core::{BytecodeSource, Peer};
 use bpfmand_engine::{Engine, EngineError, Images};
 use bpfmand_kernel::Kernel;
@@ -15,8 +17,9 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::transport::server::UdsConnectInfo;
-use tonic::{Extensions, Request, Response, Status};
+use tonic::{Extensions, Response, Status};
 
+use crate::authorize::{AccessSource, Permit};
 use crate::serve::{Connections, Identify, LARGEST_REQUEST, Trim};
 use crate::status;
 use crate::watchers::Watchers;
@@ -68,6 +71,7 @@ pub struct Api<K: Kernel> {
     pub(crate) activity: Arc<Activity>,
     pub(crate) paths: Paths,
     pub(crate) watchers: Arc<Watchers>,
+    pub(crate) access: Arc<dyn AccessSource>,
     threads: Arc<Threads>,
 }
 
@@ -80,6 +84,7 @@ impl<K: Kernel> Clone for Api<K> {
             activity: Arc::clone(&self.activity),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
+            access: Arc::clone(&self.access),
             threads: Arc::clone(&self.threads),
         }
     }
@@ -95,6 +100,7 @@ impl<K: Kernel> Api<K> {
             activity: Arc::default(),
             paths,
             watchers: Arc::default(),
+            access: Arc::new(Arc::<AccessPolicy>::default()),
             threads: Arc::default(),
         }
     }
@@ -103,6 +109,12 @@ impl<K: Kernel> Api<K> {
     #[must_use]
     pub fn with_image_service(self, service: Arc<dyn ImageService>) -> Self {
         Self { image_service: Some(service), ..self }
+    }
+
+    /// Asks here for grants; without, root changes and others read.
+    #[must_use]
+    pub fn with_access(self, access: Arc<dyn AccessSource>) -> Self {
+        Self { access, ..self }
     }
 
     /// When the last request ended.
@@ -134,22 +146,24 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanImagesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanChainsServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanNodeServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
     }
 
     /// Waits for the image that a request names, without taking one of the threads that requests work on: registries may
     /// be slow. What came of it, the failure too, is what the engine gets as long as the answer lives.
-    pub(crate) async fn prepare(&self, source: &BytecodeSource, caller_uid: u32) -> Prepared {
+    pub(crate) async fn prepare(&self, permit: &Permit, source: &BytecodeSource) -> Prepared {
         let (Some(service), BytecodeSource::Image { .. }) = (&self.image_service, source) else {
             return Prepared::default();
         };
         let _running = self.activity.begin();
-        service.prepare(source, caller_uid, &|_, _| {}).await
+        service.prepare(source, permit.uid, &|_, _| {}).await
     }
 
     /// Does work that changes something, or tries how a change would go, on a thread where it may block: it may wait for
     /// the hooks and programs that it is about. It goes on when the caller hangs up: what was begun is finished.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
+        _permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         self.work(&self.threads.changes, work).await
@@ -158,6 +172,7 @@ impl<K: Kernel> Api<K> {
     /// The same with the image that was prepared for it, which lives until the work is done.
     pub(crate) async fn change_with<T: Send + 'static>(
         &self,
+        permit: &Permit,
         image: Prepared,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
@@ -165,12 +180,13 @@ impl<K: Kernel> Api<K> {
             let _image = image;
             work(api)
         };
-        self.change(work).await
+        self.change(permit, work).await
     }
 
     /// Reads what waits for no hook and no program. No change, and no other call that waits, takes its threads.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
+        _permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         self.work(&self.threads.reads, work).await
@@ -179,6 +195,7 @@ impl<K: Kernel> Api<K> {
     /// Reads what may have to wait until a change of one hook, or of the image cache, is over.
     pub(crate) async fn view<T: Send + 'static>(
         &self,
+        _permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         self.work(&self.threads.views, work).await
@@ -209,14 +226,6 @@ pub fn fail(error: EngineError) -> Status {
     let answer = status::from_engine(&error);
     tracing::info!(code = ?answer.code(), %error, "refused");
     answer
-}
-
-/// Refuses everybody but root. `what` is a verb phrase.
-pub fn root_only<T>(request: &Request<T>, what: &str) -> Result<(), Status> {
-    match caller(request.extensions())? {
-        0 => Ok(()),
-        other => Err(status::denied(format!("user {other} may not {what}: only root may"))),
-    }
 }
 
 /// The user id of the calling process, as this daemon's server tells it, or tonic's own.

@@ -2,6 +2,7 @@
 
 use bpfman_proto::printable::{lines, one_line};
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, Reason, ext::v1::Failure};
+use bpfmand_access::Denial;
 use bpfmand_engine::{EngineError, ErrorKind};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
@@ -61,6 +62,12 @@ pub fn too_large(message: impl Into<String>) -> Status {
 /// A caller who may not.
 pub fn denied(message: impl Into<String>) -> Status {
     refusal(ErrorKind::Denied, message)
+}
+
+/// A caller who may not, and what would let it.
+pub fn denial(denial: &Denial) -> Status {
+    let (code, reason) = entry(ErrorKind::Denied);
+    with_trailers(code, one_line(&denial.message).into_owned(), reason, Some(&denial.hint))
 }
 
 /// A request for something that no daemon of this version does.

@@ -91,6 +91,21 @@ impl Glob {
         self.parts.iter().map(one).collect()
     }
 
+    /// True if it is certain that this takes every name that the other takes. It may be false for patterns of which that is
+    /// so: then nothing is known.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        if self == other {
+            return true;
+        }
+        if let Some(name) = other.literal() {
+            return self.matches(&name);
+        }
+        // `prefix*` takes whatever begins with these characters.
+        let Some((Part::Any, prefix)) = self.parts.split_last() else { return false };
+        prefix.iter().all(|part| matches!(part, Part::Is(_))) && other.parts.starts_with(prefix)
+    }
+
     /// True if it takes the whole name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
@@ -218,6 +233,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_covers_names_and_longer_prefixes() {
+        for (one, other, covers) in [
+            ("eth*", "eth0", true),
+            ("eth*", "eth*", true),
+            ("eth*", "eth1*", true),
+            ("eth*", "eth?", true),
+            ("*", "[a-z]*", true),
+            ("eth?", "eth*", false),
+            ("eth*", "e*", false),
+            ("e*0", "eth*", false),
+        ] {
+            let covered = Glob::parse(one).unwrap().covers(&Glob::parse(other).unwrap());
+            assert_eq!(covered, covers, "{one} and {other}");
+        }
+    }
+
+    #[test]
     fn a_pattern_without_wildcards_is_one_name() {
         assert_eq!(Glob::parse("br\\[0]").unwrap().literal().as_deref(), Some("br[0]"));
         assert_eq!(Glob::parse("eth?").unwrap().literal(), None);
@@ -231,6 +263,14 @@ mod tests {
             let at = at.min(name.len());
             let starred = format!("{}*{}", &name[..at], &name[at..]);
             prop_assert!(Glob::parse(&starred).unwrap().matches(&name));
+        }
+
+        #[test]
+        fn a_pattern_that_covers_another_takes_what_it_takes(
+            one in "[ab*?]{1,5}", other in "[ab*?]{1,5}", name in "[ab]{0,6}",
+        ) {
+            let (one, other) = (Glob::parse(&one).unwrap(), Glob::parse(&other).unwrap());
+            prop_assert!(!one.covers(&other) || !other.matches(&name) || one.matches(&name));
         }
 
         #[test]

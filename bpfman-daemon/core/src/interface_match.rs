@@ -151,6 +151,12 @@ impl InterfaceMatch {
         &self.indexes
     }
 
+    /// The patterns of names.
+    #[must_use]
+    pub fn patterns(&self) -> &[Glob] {
+        &self.names
+    }
+
     /// Namespaces; none for the daemon's own.
     #[must_use]
     pub fn netns(&self) -> &[NetnsPattern] {

@@ -16,6 +16,7 @@ mod map_memory;
 mod map_spec;
 mod netns_pattern;
 mod order;
+mod owner;
 mod peer;
 mod proceed_on;
 mod process_names;
@@ -45,6 +46,7 @@ pub use order::{
     Moves, Occupant, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Waiting, is_called, moves,
     order_chain, order_links, solve, solve_with_chain,
 };
+pub use owner::{BadOwner, Owner, OwningApplication};
 pub use peer::{Peer, cgroup_of};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};

@@ -16,6 +16,8 @@ pub struct Peer {
     /// The control group that the process was in when its connection was taken, by its path in the hierarchy that names
     /// it best; none where that could not be read.
     pub cgroup: Option<String>,
+    /// Inode of its network namespace when its connection was taken; none where that could not be read.
+    pub netns: Option<u64>,
 }
 
 impl Peer {

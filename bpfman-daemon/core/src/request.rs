@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttachPoint, InterfaceMatch, OrderIntent, ProgramId, ProgramType};
+use crate::{AttachPoint, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType};
 
 /// When an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,10 @@ pub struct LoadRequest {
     pub verifier_log: bool,
     /// User id of the caller.
     pub caller_uid: u32,
+    /// Whose the programs are.
+    pub owner: Owner,
+    /// Most bytes of kernel memory that the maps may take, if this load has a limit of its own.
+    pub map_bytes: Option<u64>,
 }
 
 /// How a member shares its chain with the others.
@@ -112,6 +116,8 @@ pub struct AttachRequest {
     pub sharing: Sharing,
     /// Free pairs of the user.
     pub metadata: BTreeMap<String, String>,
+    /// Whose the link is.
+    pub owner: Owner,
 }
 
 /// An attachment to every interface that matches, now and later.

@@ -43,6 +43,7 @@ pub use describe::details::{
 };
 pub use describe::details_chains::{ChainDetails, ChainMember};
 pub use describe::list_hooks::HookSummary;
+pub use describe::owners::Possessions;
 pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};
@@ -68,5 +69,6 @@ pub use state::chain_record::{ChainId, SegmentRecord};
 pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SCHEMA, SourceRecord};
 pub use state::{
     HookPart, Loss, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, Standing, Stray, StrayKind,
+    application_claim,
 };
 pub use trace::{ChainTrace, PacketTrace, TracePacket, TraceStep};

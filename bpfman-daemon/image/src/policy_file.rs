@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bpfman_image_format::Digest;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use crate::policy_error::PolicyError;
@@ -64,6 +65,11 @@ struct Document {
     files: Option<Files>,
     #[serde(default)]
     revoked: RevokedTable,
+    /// Who may do what, which is decided elsewhere.
+    #[serde(rename = "access")]
+    _access: Option<IgnoredAny>,
+    #[serde(rename = "grants")]
+    _grants: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

@@ -23,7 +23,7 @@ mod text;
 
 pub use chain::counters::{COUNTER_ROWS, CounterLayout};
 pub use chain::hook::{Code, SpliceHook, can_attach_direct};
-pub use chain::member::{Member, Owner};
+pub use chain::member::{Member, MemberOwner};
 pub use chain::options::{
     DEFERRING_KFUNCS, FragsRule, FrameRounding, SpliceOptions, THROWING_KFUNCS, VERIFIED_LIMIT,
 };

@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, load, xdp};
 use bpfman_tests::wait::until;
-use bpfman_tests::{Daemon, Launch, Network, Outcome, binaries, compile};
+use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::Value;
 
 use crate::equipment::{Program, detach, unload};
@@ -71,24 +69,15 @@ fn every_change_leaves_a_line_that_says_who_did_what_and_reads_leave_none() {
     }
 }
 
-/// The client as a user of the socket who is not root.
-fn as_nobody(daemon: &Daemon, words: &[&str]) -> Outcome {
-    let client = daemon.path("bpfman");
-    fs::copy(binaries::find("bpfman"), &client).unwrap();
-    fs::set_permissions(daemon.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(daemon.socket(), fs::Permissions::from_mode(0o666)).unwrap();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65533", "--clear-groups", "--inh-caps=-all"]).arg(client);
-    Outcome::of(command.args(words).env("BPFMAN_SOCKET_PATH", daemon.socket()))
-}
-
 #[test]
 fn a_refusal_names_who_asked_in_one_line_whatever_they_wrote() {
     const PASSWORD: &str = "hunter2-of-the-audit";
     let daemon = daemon();
     let forged = "/x\n{\"target\":\"audit\",\"fields\":{\"verb\":\"Unload\",\"uid\":0}}\n\" uid=0";
     let path = format!("{forged}.o");
-    assert_ne!(as_nobody(&daemon, &["load", "file", "-p", &path, "--programs", "xdp:f"]).code, 0);
+    daemon.open_to_users();
+    let refused = daemon.cli_as(65534, 65533, &["load", "file", "-p", &path, "--programs", "xdp:f"]);
+    assert_ne!(refused.code, 0);
     let mut secret = load(Path::new("/x.o"), &[("f", Type::Xdp)]);
     secret.bytecode = Some(v1::BytecodeLocation {
         location: Some(v1::bytecode_location::Location::Image(v1::BytecodeImage {

@@ -3,20 +3,23 @@
 use std::fs;
 use std::io::Read as _;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
 
 use bpfman_proto::v1::PullBytecodeRequest;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::requests::image;
-use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
+use bpfman_tests::users::EVERYBODY_MAY;
+use bpfman_tests::{Daemon, Launch, Outcome, compile};
 
 use crate::images::publish;
 
 const TENANT: u32 = 64_125;
 
 fn launch(config: &str) -> Launch {
-    Launch { policy: "mode = \"off\"\n".to_owned(), config: config.to_owned(), ..Launch::default() }
+    Launch {
+        policy: format!("mode = \"off\"\n{EVERYBODY_MAY}"),
+        config: config.to_owned(),
+        ..Launch::default()
+    }
 }
 
 #[test]
@@ -55,14 +58,6 @@ fn loads_from_the_cache_go_on_while_a_hundred_registries_hang() {
     });
 }
 
-/// Runs the client as a user, by the system's own `setpriv`.
-fn run_as(daemon: &Daemon, user: u32, line: &str) -> Outcome {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &user.to_string(), "--regid", &user.to_string(), "--clear-groups", "--"]);
-    command.arg(daemon.path("client")).args(line.split_whitespace());
-    Outcome::of(command.env("BPFMAN_SOCKET_PATH", daemon.socket()).env("HOME", daemon.path("")))
-}
-
 #[test]
 fn private_images_and_the_passwords_of_the_machine_are_not_for_everybody() {
     let open = Registry::start();
@@ -89,14 +84,8 @@ fn private_images_and_the_passwords_of_the_machine_are_not_for_everybody() {
         daemon.terminate();
         let config = format!("[images]\nauth_file = \"{}\"\nauth_users = {users}\n", file.display());
         daemon.again(&launch(&config));
-        for path in [daemon.socket(), daemon.path("")] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
-        }
-        if !daemon.path("client").exists() {
-            // The build folder may be one that only root looks into.
-            fs::copy(binaries::find("bpfman"), daemon.path("client")).unwrap();
-        }
-        let tenants = run_as(&daemon, TENANT, &load("IfNotPresent"));
+        daemon.open_to_users();
+        let tenants = daemon.bpfman_as(TENANT, &load("IfNotPresent"));
         if tenant_may {
             tenants.success();
         } else {

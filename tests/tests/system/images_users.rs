@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
+use bpfman_tests::users::EVERYBODY_MAY;
+use bpfman_tests::{Daemon, Launch, compile};
 
 /// Users that need no entry anywhere.
 const ALLOWED: u32 = 64_123;
@@ -13,13 +13,9 @@ const OTHER: u32 = 64_124;
 
 /// A daemon that others may speak to, as a service manager's socket would let them, and their folder.
 fn daemon() -> Daemon {
-    let policy = format!("[files]\nusers = [0, {ALLOWED}]\n");
+    let policy = format!("[files]\nusers = [0, {ALLOWED}]\n{EVERYBODY_MAY}");
     let daemon = Daemon::start_with(&Launch { policy, ..Launch::default() });
-    for path in [daemon.socket(), daemon.path("")] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
-    }
-    // The build folder may be one that only root looks into.
-    fs::copy(binaries::find("bpfman"), daemon.path("client")).unwrap();
+    daemon.open_to_users();
     daemon
 }
 
@@ -31,14 +27,6 @@ fn object_of(daemon: &Daemon, user: u32, name: &str) -> PathBuf {
     path
 }
 
-/// Runs the client as a user, by the system's own `setpriv`.
-fn run_as(daemon: &Daemon, user: u32, line: &str) -> Outcome {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &user.to_string(), "--regid", &user.to_string(), "--clear-groups", "--"]);
-    command.arg(daemon.path("client")).args(line.split_whitespace());
-    Outcome::of(command.env("BPFMAN_SOCKET_PATH", daemon.socket()).env("HOME", daemon.path("")))
-}
-
 fn load(path: &Path) -> String {
     format!("load file -p {} --programs xdp:xdp_member -o json", path.display())
 }
@@ -47,14 +35,16 @@ fn load(path: &Path) -> String {
 fn a_user_whom_the_policy_names_loads_files_of_their_own_and_others_load_none() {
     let daemon = daemon();
     let (own, others) = (object_of(&daemon, ALLOWED, "own.o"), object_of(&daemon, OTHER, "others.o"));
-    let loaded = run_as(&daemon, ALLOWED, &load(&own)).json();
+    let loaded = daemon.bpfman_as(ALLOWED, &load(&own)).json();
     assert_eq!(loaded["programs"][0]["name"], "xdp_member");
     let before = daemon.state();
     let file = others.display().to_string();
-    run_as(&daemon, OTHER, &load(&others))
+    daemon
+        .bpfman_as(OTHER, &load(&others))
         .fails(4, &[&format!("user {OTHER}"), &file, "[files] in policy.toml"]);
     // Being named is not enough.
-    run_as(&daemon, ALLOWED, &load(&others))
+    daemon
+        .bpfman_as(ALLOWED, &load(&others))
         .fails(4, &[&format!("user {ALLOWED}"), &file, "no regular file that belongs to this user"]);
     assert_eq!(daemon.state(), before);
 }
@@ -74,7 +64,7 @@ fn a_link_of_the_users_own_to_a_file_of_somebody_else_is_refused() {
         symlink(&target, &link).unwrap();
         std::os::unix::fs::lchown(&link, Some(ALLOWED), Some(ALLOWED)).unwrap();
         for path in [&link, &target] {
-            let outcome = run_as(&daemon, ALLOWED, &load(path));
+            let outcome = daemon.bpfman_as(ALLOWED, &load(path));
             outcome.fails(4, &["no regular file that belongs to this user", &path.display().to_string()]);
             assert!(!outcome.stderr.contains("secret that"), "{}", outcome.stderr);
         }

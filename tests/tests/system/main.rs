@@ -29,6 +29,8 @@ mod csi_registration;
 mod equipment;
 mod flood;
 mod golden;
+mod grants;
+mod grants_limits;
 mod hardening;
 mod images;
 mod images_cache;

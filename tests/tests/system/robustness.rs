@@ -8,7 +8,7 @@ use std::process::Command;
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::requests::{attach, image, load, pairs, xdp};
-use bpfman_tests::{Daemon, Outcome, binaries, compile};
+use bpfman_tests::{Daemon, compile};
 use tonic::Code;
 
 use crate::equipment::{assert_status, reason};
@@ -208,32 +208,24 @@ fn a_long_verifier_log_comes_whole_when_asked_for_and_as_a_summary_otherwise() {
     assert!(whole.stderr.len() > plain.stderr.len() + 5000, "{} bytes", whole.stderr.len());
 }
 
-/// The client as another user. The build folder may be out of their sight, so they get a copy.
-fn as_nobody(daemon: &Daemon, line: &str) -> Outcome {
-    let client = daemon.path("bpfman");
-    if !client.exists() {
-        fs::copy(binaries::find("bpfman"), &client).unwrap();
-        fs::set_permissions(daemon.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]).arg(client);
-    command.args(line.split_whitespace()).env("BPFMAN_SOCKET_PATH", daemon.socket());
-    Outcome::of(&mut command)
-}
+/// A user without a grant.
+const NOBODY: u32 = 65_534;
 
 #[test]
 fn others_than_root_may_not_use_the_socket_nor_load_files() {
     let daemon = Daemon::start();
     let before = daemon.state();
-    as_nobody(&daemon, "list programs").fails(4, &[&daemon.socket().display().to_string(), "hint: "]);
+    daemon.open_to_users();
+    fs::set_permissions(daemon.socket(), fs::Permissions::from_mode(0o660)).unwrap();
+    daemon.bpfman_as(NOBODY, "list programs").fails(4, &[&daemon.socket().display().to_string(), "hint: "]);
     // Whom root lets use the socket may look, and may not load what only the daemon can read.
     fs::set_permissions(daemon.socket(), fs::Permissions::from_mode(0o666)).unwrap();
-    as_nobody(&daemon, "list programs").success();
+    daemon.bpfman_as(NOBODY, "list programs").success();
     let object = compile::object("chain").display().to_string();
-    let refused = as_nobody(&daemon, &format!("load file -p {object} --programs xdp:xdp_member"));
+    let refused = daemon.bpfman_as(NOBODY, &format!("load file -p {object} --programs xdp:xdp_member"));
     refused.fails(4, &[&object, "hint: "]);
     // No word on whether a file exists.
-    let absent = as_nobody(&daemon, "load file -p /nonexistent/x.o --programs xdp:f");
+    let absent = daemon.bpfman_as(NOBODY, "load file -p /nonexistent/x.o --programs xdp:f");
     absent.fails(4, &["/nonexistent/x.o"]);
     assert_eq!(daemon.state(), before);
 }

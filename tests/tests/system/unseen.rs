@@ -3,22 +3,20 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::load;
 use bpfman_tests::target::{self, Target};
-use bpfman_tests::{Daemon, Network, Outcome, binaries, compile};
+use bpfman_tests::users::EVERYBODY_MAY;
+use bpfman_tests::{Daemon, Launch, Network, Outcome, compile};
 
 use crate::equipment::Program;
 
 /// A daemon whose socket everybody may use.
 fn daemon() -> Daemon {
-    let daemon = Daemon::start();
-    fs::copy(binaries::find("bpfman"), daemon.path("bpfman")).unwrap();
-    fs::set_permissions(daemon.path(""), Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(daemon.socket(), Permissions::from_mode(0o666)).unwrap();
+    let daemon = Daemon::start_with(&Launch { policy: EVERYBODY_MAY.to_owned(), ..Launch::default() });
+    daemon.open_to_users();
     daemon
 }
 
@@ -29,12 +27,9 @@ fn programs(daemon: &Daemon) -> (Program, Program) {
     (Program::of(&loaded.programs[0]), Program::member(&wire, "xdp_member", Type::Xdp, 1, 2))
 }
 
-/// The client as the user that agents run as.
+/// The client as a user who may do everything that the API can, and is not root.
 fn as_user(daemon: &Daemon, line: &str) -> Outcome {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65532", "--regid=65532", "--clear-groups", "--inh-caps=-all"]);
-    command.arg(daemon.path("bpfman")).args(line.split_whitespace());
-    Outcome::of(command.env("BPFMAN_SOCKET_PATH", daemon.socket()))
+    daemon.bpfman_as(65_532, line)
 }
 
 /// Copies a program, with these rights.

@@ -41,6 +41,8 @@ json_shape! {
         running_program_id: Option<u32> = link.running_program_id,
         /// Where the kernel's link is pinned.
         pin_path: Option<String> = filled(&link.pin_path),
+        /// Whose it is: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
+        owner: Option<String> = filled(&link.owner),
         /// Metadata of the link.
         metadata: BTreeMap<String, String> = link.metadata.clone().into_iter().collect(),
         /// The attach point as it was asked for.

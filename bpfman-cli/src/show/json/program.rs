@@ -55,6 +55,8 @@ pub struct ProgramJson {
     pub maps_used_by: Vec<u32>,
     /// User id of the process that asked for it.
     pub loaded_by_uid: Option<u32>,
+    /// Whose it is: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
+    pub owner: Option<String>,
     /// Ids of its attachments.
     pub link_ids: Vec<u32>,
     /// Maps; null in lists.
@@ -177,6 +179,7 @@ impl ProgramJson {
             map_owner_id: info.map_owner_id,
             maps_used_by: info.map_used_by.iter().filter_map(|id| id.parse().ok()).collect(),
             loaded_by_uid: program.loaded_by_uid,
+            owner: filled(&program.owner),
             link_ids: info.links,
             maps: Some(program.maps.iter().map(MapJson::new).collect()),
             links: Some(program.links.iter().map(LinkJson::new).collect()),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bpfmand_core::{
     AttachPoint, Direction, HookKey, HookKind, HookNetns, Interface, InterfaceFacts, KernelLinkId, LinkFacts,
-    OperationId, OrderIntent, ProceedOn, ProgramFacts, ProgramType, ProgramUid,
+    OperationId, OrderIntent, Owner, ProceedOn, ProgramFacts, ProgramType, ProgramUid,
 };
 use bpfmand_kernel::{Kernel, KernelError};
 
@@ -55,6 +55,8 @@ pub struct AdoptRequest {
     pub metadata: BTreeMap<String, String>,
     /// User id of the caller.
     pub caller_uid: u32,
+    /// Whose the program and the link are.
+    pub owner: Owner,
 }
 
 /// A link of others, and where it is.
@@ -99,6 +101,7 @@ impl<K: Kernel> Engine<K> {
             hook: Some(found.key),
             order: request.order.clone(),
             metadata: request.metadata.clone(),
+            owner: Some(request.owner.clone()),
             adopted: true,
             ..LinkRecord::new(number, &program, &self.boot, point)?
         });
@@ -345,6 +348,7 @@ fn program_record<H>(
         map_owner_uid: None,
         target: None,
         caller_uid: request.caller_uid,
+        owner: Some(request.owner.clone()),
         boot,
         id: program.id,
         tag: program.tag,

@@ -73,6 +73,7 @@ impl<K: Kernel> Engine<K> {
             order: request.order.clone(),
             sharing: request.sharing,
             metadata: with_application(&request.metadata, &program.metadata),
+            owner: Some(request.owner.clone()),
             matching,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
         };

@@ -41,11 +41,12 @@ impl<K: Kernel> Engine<K> {
         let over = |what, used: u64, limit: Option<u64>| match limit {
             Some(limit) if used > limit => Err(EngineError::OverBudget {
                 hook: key.kind.at(interface),
-                owner: match application_of(&owner.link.metadata) {
-                    Some(application) => {
-                        format!("user {}, application {application}", owner.program.caller_uid)
+                owner: {
+                    let whose = owner.link.owner(&owner.program);
+                    match application_of(&owner.link.metadata) {
+                        Some(application) => format!("{whose}, application {application}"),
+                        None => whose.to_string(),
                     }
-                    None => format!("user {}", owner.program.caller_uid),
                 },
                 what,
                 used,

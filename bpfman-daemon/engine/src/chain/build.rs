@@ -6,7 +6,7 @@ use bpfmand_core::map_type::ARENA;
 use bpfmand_core::{HookKey, HookKind, Interface};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
-    DEFERRING_KFUNCS, FragsRule, FrameRounding, Member, Owner, ProceedMask, SpliceHook, SpliceOptions,
+    DEFERRING_KFUNCS, FragsRule, FrameRounding, Member, MemberOwner, ProceedMask, SpliceHook, SpliceOptions,
     THROWING_KFUNCS, can_attach_direct,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Joined {
     pub link: Arc<LinkRecord>,
     pub program: Arc<ProgramRecord>,
     /// Told apart from the other owners of the chain.
-    pub owner: Owner,
+    pub owner: MemberOwner,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -130,16 +130,16 @@ impl<K: Kernel> Engine<K> {
 
     /// Links with their programs, and numbers for their owners.
     pub(crate) fn joined(&self, links: &[Arc<LinkRecord>]) -> Result<Vec<Joined>, EngineError> {
-        let mut owners: Vec<(u32, Option<String>)> = Vec::new();
+        let mut owners: Vec<(bpfmand_core::Owner, Option<String>)> = Vec::new();
         let mut joined = Vec::with_capacity(links.len());
         for link in links {
             let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
-            let owner = (program.caller_uid, application_of(&link.metadata).map(str::to_owned));
+            let owner = (link.owner(&program), application_of(&link.metadata).map(str::to_owned));
             let number = owners.iter().position(|other| *other == owner).unwrap_or_else(|| {
                 owners.push(owner);
                 owners.len() - 1
             });
-            joined.push(Joined { link: Arc::clone(link), program, owner: Owner(number as u32) });
+            joined.push(Joined { link: Arc::clone(link), program, owner: MemberOwner(number as u32) });
         }
         Ok(joined)
     }

@@ -74,6 +74,7 @@ impl<K: Kernel> Engine<K> {
             order: request.attach.order.clone(),
             sharing: request.attach.sharing,
             metadata: request.attach.metadata.clone(),
+            owner: Some(request.attach.owner.clone()),
         };
         let mut changes = Changes::default();
         changes.put_matching(record);

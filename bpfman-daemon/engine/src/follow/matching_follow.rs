@@ -67,13 +67,14 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn attach_match(&self, matching: &MatchingRecord, interface: &Interface) -> Result<(), EngineError> {
-        let program = self.record(matching.program).ok_or(EngineError::NoMatching(matching.id))?.id;
+        let program = self.record(matching.program).ok_or(EngineError::NoMatching(matching.id))?;
         let request = AttachRequest {
-            program,
+            program: program.id,
             point: at_interface(&matching.point, interface),
             order: matching.order.clone(),
             sharing: matching.sharing,
             metadata: matching.metadata.clone(),
+            owner: matching.owner.clone().unwrap_or_else(|| program.owner()),
         };
         self.attach_for(&request, Some(matching.id)).map(drop)
     }

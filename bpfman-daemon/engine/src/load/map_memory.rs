@@ -10,6 +10,7 @@ impl<K: Kernel> Engine<K> {
     /// Refuses maps that would take too much memory together, before the kernel is asked for the first. Those that are
     /// there already, because their owner, the version before or another object made them, cost nothing more.
     pub(crate) fn check_map_memory(&self, plan: &LoadPlan<'_>, specs: &[MapSpec]) -> Result<(), EngineError> {
+        let limit = plan.map_bytes.map_or(self.options.map_bytes, |own| own.min(self.options.map_bytes));
         // What ran before a reboot runs again, whatever the limit is now.
         if plan.again {
             return Ok(());
@@ -28,9 +29,9 @@ impl<K: Kernel> Engine<K> {
             }
         }
         match largest {
-            (bytes, Some(largest)) if sum > self.options.map_bytes => Err(EngineError::MapMemory {
+            (bytes, Some(largest)) if sum > limit => Err(EngineError::MapMemory {
                 mib: sum >> 20,
-                limit_mib: self.options.map_bytes >> 20,
+                limit_mib: limit >> 20,
                 largest: largest.name.clone(),
                 entries: largest.max_entries,
                 largest_mib: bytes >> 20,

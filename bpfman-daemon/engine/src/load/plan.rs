@@ -37,6 +37,8 @@ pub struct LoadPlan<'a> {
     pub log: LogRequest,
     /// It was loaded before: limits of loads do not count.
     pub again: bool,
+    /// Most bytes that its maps may take, if it has a limit of its own.
+    pub map_bytes: Option<u64>,
 }
 
 impl<'a> LoadPlan<'a> {
@@ -51,6 +53,7 @@ impl<'a> LoadPlan<'a> {
             group: MapGroup::of(&load.metadata),
             log: if load.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
             again: false,
+            map_bytes: load.map_bytes,
         }
     }
 }

@@ -42,6 +42,7 @@ impl LoadRecorder<'_> {
             map_owner_uid: owner.map(|owner| owner.uid),
             target: program.target.clone(),
             caller_uid: self.load.caller_uid,
+            owner: Some(self.load.owner.clone()),
             boot: self.boot.to_owned(),
             id: program.facts.id,
             tag: program.facts.tag,

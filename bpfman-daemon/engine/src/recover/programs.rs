@@ -167,6 +167,7 @@ impl<K: Kernel> Engine<K> {
             group: MapGroup::of(&first.metadata),
             log: LogRequest::OnFailure,
             again: true,
+            map_bytes: None,
         };
         let entries = undoing(|undo| {
             undo.push(|| self.undo_pending_of(operation));

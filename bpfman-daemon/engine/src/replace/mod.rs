@@ -250,5 +250,7 @@ fn load_of_one(
         map_owner: None,
         verifier_log: false,
         caller_uid,
+        owner: program.owner(),
+        map_bytes: None,
     }
 }

@@ -94,6 +94,8 @@ impl<K: Kernel> Engine<K> {
                 origin: maps_from,
                 map_owner: load.map_owner.or_else(|| first.and_then(|first| first.map_owner)),
                 map_owner_uid: first.and_then(|first| first.map_owner_uid),
+                // A new version changes hands by no means.
+                owner: old.as_ref().map_or_else(|| Some(load.owner.clone()), |old| Some(old.owner())),
                 ..recorder.record(uid, loaded)
             })
         };

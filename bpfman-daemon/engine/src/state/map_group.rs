@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bpfmand_core::hexadecimal;
+use bpfmand_core::{OwningApplication, hexadecimal};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -16,6 +16,15 @@ pub const PROGRAM_NAME_KEY: &str = "bpfman.io/ProgramName";
 pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
 /// Metadata key that all programs of applications have: the uid of the object that they are loaded for.
 pub const OWNER_KEY: &str = "bpfman.io/uuid";
+
+/// The application that a load speaks for by its metadata; whether it may is not decided here.
+#[must_use]
+pub fn application_claim(metadata: &BTreeMap<String, String>) -> Option<OwningApplication> {
+    let value = |key| metadata.get(key).cloned();
+    let (namespace, name) = (value(PROGRAM_NAMESPACE_KEY), value(PROGRAM_NAME_KEY));
+    let claims = namespace.is_some() || name.is_some() || metadata.contains_key(OWNER_KEY);
+    claims.then(|| OwningApplication { namespace, name: name.unwrap_or_default() })
+}
 
 /// Loads that share maps by name with each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

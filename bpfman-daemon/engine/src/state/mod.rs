@@ -38,7 +38,7 @@ pub use bpfmand_store::BlobId;
 pub use encoding::{encode, parse};
 pub use holdings::version_paths;
 pub use leases::Leased;
-pub use map_group::{MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY};
+pub use map_group::{MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, application_claim};
 pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with_application};
 pub use standing::{HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bpfmand_core::{KernelLinkId, MapId, OperationId, ProgramId, ProgramType, ProgramUid, PullPolicy};
+use bpfmand_core::{KernelLinkId, MapId, OperationId, Owner, ProgramId, ProgramType, ProgramUid, PullPolicy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::state::paths;
-use crate::state::{BlobId, MapGroup};
+use crate::state::{BlobId, MapGroup, application_claim};
 
 /// Where a program's bytecode came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,9 @@ pub struct ProgramRecord {
     pub target: Option<String>,
     /// Who asked.
     pub caller_uid: u32,
+    /// Whose it is; none in records from before owners: see [`ProgramRecord::owner`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
     /// The boot in which the kernel gave the ids below: in another boot they may belong to other programs and maps. Empty
     /// in records from before this field existed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -111,6 +114,13 @@ pub struct ProgramRecord {
 }
 
 impl ProgramRecord {
+    /// Whose it is. Before owners, the metadata of applications were taken from whoever wrote them.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        let known = self.owner.clone().or_else(|| application_claim(&self.metadata).map(Owner::Application));
+        known.unwrap_or(Owner::of_user(self.caller_uid))
+    }
+
     /// The load that its maps came from.
     pub fn load(&self) -> OperationId {
         self.origin.unwrap_or(self.operation)

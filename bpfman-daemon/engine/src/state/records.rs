@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bpfmand_core::{
     AttachPoint, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId, NetnsId, OperationId,
-    OrderIntent, ProgramId, ProgramUid, Sharing,
+    OrderIntent, Owner, ProgramId, ProgramUid, Sharing,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,9 @@ pub struct LinkRecord {
     pub sharing: Sharing,
     /// The user's pairs.
     pub metadata: BTreeMap<String, String>,
+    /// Whose it is; none: whose its program is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
     /// Grows with every attachment.
     pub sequence: u64,
     /// The boot in which it was last attached.
@@ -72,6 +75,12 @@ pub struct LinkRecord {
 }
 
 impl LinkRecord {
+    /// Whose it is: by default whose its program is.
+    #[must_use]
+    pub fn owner(&self, program: &ProgramRecord) -> Owner {
+        self.owner.clone().unwrap_or_else(|| program.owner())
+    }
+
     /// A new attachment of a program, by the operation that has its number.
     ///
     /// # Errors
@@ -93,6 +102,7 @@ impl LinkRecord {
             order: OrderIntent::default(),
             sharing: Sharing::default(),
             metadata: BTreeMap::new(),
+            owner: None,
             sequence: number,
             boot: boot.to_owned(),
             matching: None,
@@ -121,6 +131,9 @@ pub struct MatchingRecord {
     pub sharing: Sharing,
     /// The user's pairs, for every link.
     pub metadata: BTreeMap<String, String>,
+    /// Whose it and its links are; none: whose the program is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
 }
 
 /// How a hook is entered.

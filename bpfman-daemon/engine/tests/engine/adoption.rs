@@ -22,6 +22,7 @@ pub fn request(link: KernelLinkId, priority: i32) -> AdoptRequest {
         order: OrderIntent::default(),
         metadata: BTreeMap::new(),
         caller_uid: 0,
+        owner: Default::default(),
     }
 }
 

@@ -151,6 +151,8 @@ impl<K: Kernel> Bench<K> {
             map_owner: None,
             verifier_log: false,
             caller_uid: 0,
+            map_bytes: None,
+            owner: Default::default(),
         }
     }
 }
@@ -207,6 +209,7 @@ impl<K: Kernel> Ask for Engine<K> {
             order: OrderIntent::default(),
             sharing: Default::default(),
             metadata: BTreeMap::new(),
+            owner: Default::default(),
         })
     }
 

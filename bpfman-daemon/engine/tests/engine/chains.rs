@@ -237,10 +237,11 @@ fn an_owner_has_no_more_members_than_the_budget_allows() {
         order: OrderIntent::default(),
         sharing: Default::default(),
         metadata: Default::default(),
+        owner: Default::default(),
     };
     let refused = engine.attach(&request).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
-    let told = "user 0 would have 3 members on xdp:left@";
+    let told = "root would have 3 members on xdp:left@";
     assert!(refused.to_string().starts_with(told), "{refused}");
     assert_eq!(bench.kernel.snapshot(), before);
     // Another application is another owner; another hook has room of its own.

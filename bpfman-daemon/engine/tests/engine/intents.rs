@@ -30,6 +30,7 @@ pub fn attach<K: Testable>(
         order,
         sharing: Default::default(),
         metadata: Default::default(),
+        owner: Default::default(),
     })
 }
 

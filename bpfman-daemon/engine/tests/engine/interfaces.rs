@@ -28,7 +28,14 @@ pub fn ask<K: Kernel>(
 ) -> Result<MatchingDetails, EngineError> {
     let (order, metadata) = (OrderIntent::default(), BTreeMap::new());
     engine.attach_matching(&MatchRequest {
-        attach: AttachRequest { program, point, order, sharing: Default::default(), metadata },
+        attach: AttachRequest {
+            program,
+            point,
+            order,
+            sharing: Default::default(),
+            metadata,
+            owner: Default::default(),
+        },
         interfaces,
     })
 }

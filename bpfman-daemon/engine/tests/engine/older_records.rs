@@ -23,6 +23,7 @@ fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
             order: OrderIntent::default(),
             sharing,
             metadata: Default::default(),
+            owner: Default::default(),
         };
         engine.attach(&request).unwrap().record.id
     };
@@ -65,6 +66,7 @@ fn adopt<K: Kernel>(bench: &Bench<K>, link: bpfmand_core::KernelLinkId, priority
         order: OrderIntent::default(),
         metadata: Default::default(),
         caller_uid: 0,
+        owner: Default::default(),
     }
 }
 

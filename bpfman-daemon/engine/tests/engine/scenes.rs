@@ -151,6 +151,7 @@ pub fn adoption(scene: &Scene, proceed_on: Option<ProceedOn>) -> AdoptRequest {
         order: OrderIntent::default(),
         metadata: BTreeMap::new(),
         caller_uid: 0,
+        owner: Default::default(),
     }
 }
 
@@ -164,6 +165,7 @@ pub fn matched(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
         order,
         sharing: bpfmand_core::Sharing::default(),
         metadata,
+        owner: Default::default(),
     };
     engine.attach_matching(&MatchRequest { attach, interfaces }).unwrap();
     bench.kernel.add_interface(Some(&bench.netns), "pod1").unwrap();

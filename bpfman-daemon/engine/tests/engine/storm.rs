@@ -39,7 +39,14 @@ fn linux_a_storm_of_interfaces_is_followed_and_leaves_nothing() {
     for (program, priority) in [(alpha, 1), (bravo, 2)] {
         let interfaces = InterfaceMatch::parse(["pod*"], [], [], [netns]).unwrap();
         let (point, order, metadata) = (bench.xdp(priority), OrderIntent::default(), BTreeMap::new());
-        let attach = AttachRequest { program, point, order, sharing: Sharing::default(), metadata };
+        let attach = AttachRequest {
+            program,
+            point,
+            order,
+            sharing: Sharing::default(),
+            metadata,
+            owner: Default::default(),
+        };
         engine.attach_matching(&MatchRequest { attach, interfaces }).unwrap();
     }
     let mut watch = bench.kernel.watch_interfaces(Some(netns)).unwrap();

@@ -20,7 +20,14 @@ fn isolated<K: Testable>(
 ) -> Result<bpfmand_core::LinkId, EngineError> {
     let sharing = Sharing { isolated: true, ..Sharing::default() };
     let order = OrderIntent::default();
-    let request = AttachRequest { program, point, order, sharing, metadata: Default::default() };
+    let request = AttachRequest {
+        program,
+        point,
+        order,
+        sharing,
+        metadata: Default::default(),
+        owner: Default::default(),
+    };
     engine.attach(&request).map(|link| link.record.id)
 }
 

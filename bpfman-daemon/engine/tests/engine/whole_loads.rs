@@ -371,6 +371,7 @@ fn an_adopted_program_is_of_no_load() {
             order: OrderIntent::default(),
             metadata: BTreeMap::new(),
             caller_uid: 0,
+            owner: Default::default(),
         })
         .unwrap();
     let request = version(&bench, &[adopted.program.id], "second", &["alpha"]);

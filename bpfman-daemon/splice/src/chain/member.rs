@@ -37,7 +37,7 @@ pub struct Member<'a> {
     /// Instructions that the verifier processed when the member was loaded alone, if known.
     pub verified_insns: Option<u32>,
     /// Whose member it is: where a chain has to be cut, it is cut between owners first.
-    pub owner: Owner,
+    pub owner: MemberOwner,
     /// Loaded for one device (receive-metadata functions): then the whole chain is.
     pub device_bound: bool,
     /// Made for the entries of a device or CPU map (`xdp/devmap`, `xdp/cpumap`): such programs are never chained.
@@ -46,7 +46,7 @@ pub struct Member<'a> {
 
 /// Whose a member is. Only told apart, so that any numbering will do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Owner(pub u32);
+pub struct MemberOwner(pub u32);
 
 impl<'a> Member<'a> {
     /// A member without exceptions to the rules.
@@ -62,7 +62,7 @@ impl<'a> Member<'a> {
             isolated: false,
             opaque: false,
             verified_insns: None,
-            owner: Owner(0),
+            owner: MemberOwner(0),
             device_bound: false,
             for_map: false,
         }

@@ -73,7 +73,8 @@ fn licences_are_not_mixed_in_one_program() {
 #[test]
 fn heavy_members_are_cut_apart_but_never_split() {
     let text = pass();
-    let heavy = |insns, owner| Member { verified_insns: Some(insns), owner: Owner(owner), ..member(&text) };
+    let heavy =
+        |insns, owner| Member { verified_insns: Some(insns), owner: MemberOwner(owner), ..member(&text) };
     let planned = |members: &[Member<'_>]| {
         let plan = plan(members, &XDP).unwrap();
         (starts(&plan), plan.segments.iter().map(|segment| segment.at_owner).collect::<Vec<_>>())

@@ -44,7 +44,7 @@ proptest! {
         let members: Vec<Member<'_>> = drawn
             .iter()
             .map(|(text, set, owner, weight, isolated)| Member {
-                owner: Owner(*owner),
+                owner: MemberOwner(*owner),
                 verified_insns: Some(*weight),
                 isolated: *isolated,
                 ..Member::new("a.o", text, ProceedMask(*set))

@@ -1,6 +1,6 @@
 use super::*;
 use crate::chain::hook::SpliceHook;
-use crate::chain::member::Owner;
+use crate::chain::member::MemberOwner;
 use crate::chain::options::FrameRounding;
 use crate::chain::plan::CutReason;
 use crate::chain::proceed::ProceedMask;

@@ -3,6 +3,7 @@
 use bpfman_application::config::ConfigSpec;
 use serde_json::{Value, json};
 
+use super::agent::USER;
 use super::images::DeployImages;
 use super::objects::{self, CONFIG_MAP, POLICY_MAP, host_folder, labels, pod_field};
 
@@ -87,8 +88,12 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         .collect();
     mounts.push(json!({ "name": "configuration", "mountPath": "/etc/bpfman", "readOnly": true }));
     mounts.push(json!({ "name": "tmp", "mountPath": "/tmp" }));
-    let mut arguments =
-        vec!["serve".to_owned(), "--csi-support".to_owned(), format!("--socket-group={SOCKET_GROUP}")];
+    let mut arguments = vec![
+        "serve".to_owned(),
+        "--csi-support".to_owned(),
+        format!("--socket-group={SOCKET_GROUP}"),
+        format!("--node-agent-user={USER}"),
+    ];
     if spec.daemon.csi_registrar_image.is_none() {
         arguments.push("--csi-registration-dir=/var/lib/kubelet/plugins_registry".to_owned());
         arguments.push(format!("--csi-kubelet-socket={PLUGIN_SOCKET}"));

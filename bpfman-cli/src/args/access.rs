@@ -1,0 +1,20 @@
+//! `bpfman auth`: what the caller may do.
+
+use clap::{Args, Subcommand};
+
+/// What to ask.
+#[derive(Debug, Subcommand)]
+pub enum AuthCommand {
+    /// Ask whether you may do something. Nothing is done. Exits with 4 if you may not.
+    CanI(CanI),
+}
+
+/// `bpfman auth can-i`.
+#[derive(Args, Debug)]
+pub struct CanI {
+    /// read, load, attach, replace, adopt, trace, settings, maps-read or maps-write
+    pub verb: String,
+    /// A hook (xdp:eth0, tc:eth0:ingress), a target (uprobe:/usr/bin/ssh), an image, or the absolute path of a file
+    #[arg(default_value = "", hide_default_value = true)]
+    pub object: String,
+}

@@ -1,0 +1,83 @@
+//! Who the caller is to the daemon, and what it may do.
+
+use bpfman_proto::ext::v1 as ext;
+
+use super::CommandOutput;
+use super::block::Block;
+use super::json::filled;
+use super::screen::Screen;
+use crate::show::json_shape::json_shape;
+
+json_shape! {
+    /// The answer to `whoami`.
+    pub struct WhoAmIJson(answer: &ext::WhoAmIResponse) {
+        /// User id.
+        uid: u32 = answer.uid,
+        /// Group id.
+        gid: u32 = answer.gid,
+        /// Supplementary groups.
+        groups: Vec<u32> = answer.groups.clone(),
+        /// systemd unit of the process.
+        unit: Option<String> = filled(&answer.unit),
+        /// Pod of the process.
+        pod: Option<String> = filled(&answer.pod),
+        /// Verbs that need no grant.
+        everybody: Vec<String> = answer.everybody.clone(),
+        /// Grants, in the order in which they are tried.
+        grants: Vec<GrantJson> = answer.grants.iter().map(GrantJson::new).collect(),
+    }
+}
+
+json_shape! {
+    /// A grant.
+    pub struct GrantJson(grant: &ext::GrantView) {
+        /// Its name.
+        name: String = grant.name.clone(),
+        /// Verbs that it allows.
+        allow: Vec<String> = grant.allow.clone(),
+        /// What restricts it, as policy.toml writes it.
+        restrictions: Vec<String> = grant.restrictions.clone(),
+    }
+}
+
+json_shape! {
+    /// The answer to `auth can-i`.
+    pub struct CanIJson(answer: &ext::CanIResponse) {
+        /// Whether the caller may.
+        allowed: bool = answer.allowed,
+        /// The grant that allows it.
+        by: Option<String> = filled(&answer.by),
+        /// Why not, and what would allow it.
+        why_not: Option<String> = filled(&answer.why_not),
+    }
+}
+
+impl CommandOutput for WhoAmIJson {
+    fn table(&self, screen: Screen) -> String {
+        let mut block = Block::new("Caller");
+        let groups: Vec<_> = self.groups.iter().map(ToString::to_string).collect();
+        block.line("User", self.uid).line("Group", self.gid).line("Other Groups", groups.join(" "));
+        block.optional("Unit", self.unit.clone()).optional("Pod", self.pod.clone());
+        block.line("Without A Grant", self.everybody.join(", "));
+        for grant in &self.grants {
+            let allow = format!("allow = {}", grant.allow.join(", "));
+            let lines = std::iter::once(allow).chain(grant.restrictions.iter().cloned());
+            block.lines(&format!("Grant {}", grant.name), lines);
+        }
+        block.render(screen)
+    }
+}
+
+impl CommandOutput for CanIJson {
+    fn table(&self, _: Screen) -> String {
+        match (&self.why_not, &self.by) {
+            (Some(why), _) => format!("no: {why}\n"),
+            (None, Some(by)) => format!("yes, by {by}\n"),
+            (None, None) => "yes\n".to_owned(),
+        }
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![if self.allowed { "yes" } else { "no" }.to_owned()]
+    }
+}

@@ -1,0 +1,90 @@
+//! The decision.
+
+use bpfmand_core::{Owner, Peer};
+
+use crate::{AccessObject, AccessPolicy, AccessVerb, Denial, Grant, GrantLimits, SocketGroup};
+
+/// Why a call is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Root calls.
+    Root,
+    /// A grant allows it.
+    Grant(String),
+    /// Everybody who may open the socket may.
+    SocketGroup,
+}
+
+/// A call that is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Why.
+    pub by: By,
+    /// Whose what it makes is.
+    pub owner: Owner,
+    /// How much that owner may have.
+    pub limits: GrantLimits,
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Root => f.write_str("root"),
+            Self::Grant(name) => f.write_str(name),
+            Self::SocketGroup => f.write_str("socket group"),
+        }
+    }
+}
+
+impl AccessPolicy {
+    /// Decides a call. One grant has to allow the verb on all objects.
+    ///
+    /// # Errors
+    /// Nothing allows it; the denial says what would.
+    pub fn decide(
+        &self,
+        peer: &Peer,
+        verb: AccessVerb,
+        objects: &[AccessObject<'_>],
+    ) -> Result<Allowed, Denial> {
+        if peer.uid == 0 {
+            let owner = claimed(objects).unwrap_or(Owner::Root);
+            return Ok(Allowed { by: By::Root, owner, limits: GrantLimits::default() });
+        }
+        if verb == AccessVerb::Administer {
+            return Err(Denial::only_root(peer, objects));
+        }
+        let granted = self.grants_of(peer).find(|grant| grant.allows(peer, verb, objects));
+        if let Some(grant) = granted {
+            let owner = claimed(objects).unwrap_or_else(|| grant.owner());
+            return Ok(Allowed { by: By::Grant(grant.name.clone()), owner, limits: grant.limits });
+        }
+        let open = match self.socket_group {
+            SocketGroup::Nothing => false,
+            SocketGroup::Read => verb == AccessVerb::Read,
+            SocketGroup::All => true,
+        };
+        if open {
+            let owner = claimed(objects).unwrap_or(Owner::of_user(peer.uid));
+            return Ok(Allowed { by: By::SocketGroup, owner, limits: GrantLimits::default() });
+        }
+        Err(Denial::new(self, peer, verb, objects))
+    }
+}
+
+impl Grant {
+    fn allows(&self, peer: &Peer, verb: AccessVerb, objects: &[AccessObject<'_>]) -> bool {
+        self.verbs.contains(&verb) && objects.iter().all(|object| self.obstacle(peer, object).is_none())
+    }
+}
+
+/// The application that a call speaks for.
+fn claimed(objects: &[AccessObject<'_>]) -> Option<Owner> {
+    objects.iter().find_map(|object| match object {
+        AccessObject::Application(name) => Some(Owner::Application((*name).clone())),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

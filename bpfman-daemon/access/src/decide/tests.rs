@@ -1,0 +1,186 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+use bpfmand_core::{Direction, Glob, OrderIntent, OwningApplication, ProgramType};
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy_file::tests::Machine;
+use crate::{AccessPolicy, HookNamespace};
+
+const TEAM: &str = r#"
+[[grants]]
+name = "network-team"
+users = [1000]
+allow = ["load", "attach", "replace"]
+images = ["registry.example.com/network/*"]
+types = ["xdp", "tc"]
+hooks = ["xdp:eth*", "tc:*:ingress"]
+priorities = "100-900"
+"#;
+
+fn policy(text: &str) -> AccessPolicy {
+    AccessPolicy::parse(text, &Machine).unwrap()
+}
+
+fn user(uid: u32) -> Peer {
+    Peer { uid, gid: uid, ..Peer::default() }
+}
+
+fn xdp(interface: &str) -> AccessObject<'_> {
+    let netns = HookNamespace { path: None, is_callers: false };
+    AccessObject::Hook { kind: "xdp", interface, direction: None, netns }
+}
+
+#[test]
+fn without_grants_root_changes_and_the_sockets_group_reads() {
+    let policy = AccessPolicy::default();
+    for verb in AccessVerb::GRANTABLE {
+        let root = policy.decide(&user(0), verb, &[xdp("eth0")]).unwrap();
+        assert_eq!((root.by, root.owner), (By::Root, Owner::Root));
+        assert_eq!(policy.decide(&user(1000), verb, &[]).is_ok(), verb == AccessVerb::Read, "{verb}");
+    }
+    let denied = policy.decide(&user(1000), AccessVerb::Attach, &[xdp("eth0")]).unwrap_err();
+    let needed =
+        "[[grants]] name = \"user-1000\", users = [1000], allow = [\"attach\"], hooks = [\"xdp:eth0\"]";
+    assert!(denied.message.contains("user 1000 may not attach: xdp:eth0"), "{denied}");
+    assert!(denied.hint.contains(needed), "{denied:?}");
+    assert!(AccessPolicy::parse(&needed.replace(", ", "\n").replace("]] ", "]]\n"), &Machine).is_ok());
+}
+
+#[test]
+fn one_line_restores_what_v0_6_0_does() {
+    let all = policy("[access]\nsocket_group = \"all\"\n");
+    let theirs = AccessObject::Owned { name: "program 7".to_owned(), owner: &Owner::Root };
+    let allowed = all.decide(&user(1000), AccessVerb::Load, &[theirs]).unwrap();
+    assert_eq!((allowed.by, allowed.owner), (By::SocketGroup, Owner::User(1000)));
+    assert!(all.decide(&user(1000), AccessVerb::Administer, &[]).is_err());
+    let closed = policy("[access]\nsocket_group = \"nothing\"\n");
+    assert!(closed.decide(&user(1000), AccessVerb::Read, &[]).is_err());
+}
+
+#[test]
+fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
+    let team = policy(TEAM);
+    let ada = user(1000);
+    let allowed = team.decide(&ada, AccessVerb::Attach, &[xdp("eth0"), AccessObject::Priority(100)]).unwrap();
+    assert_eq!(allowed.by, By::Grant("network-team".to_owned()));
+    assert_eq!(allowed.owner, Owner::Grant("network-team".to_owned()));
+    let ingress = |direction| AccessObject::Hook {
+        kind: "tc",
+        interface: "lo",
+        direction: Some(direction),
+        netns: HookNamespace { path: None, is_callers: false },
+    };
+    assert!(team.decide(&ada, AccessVerb::Attach, &[ingress(Direction::Ingress)]).is_ok());
+    let before = OrderIntent { before: vec!["wall".parse().unwrap()], ..OrderIntent::default() };
+    let after = OrderIntent { after: vec!["wall".parse().unwrap()], ..OrderIntent::default() };
+    let role = OrderIntent { role: Some("firewall".parse().unwrap()), ..OrderIntent::default() };
+    assert!(team.decide(&ada, AccessVerb::Attach, &[AccessObject::Order(&after)]).is_ok());
+    for (verb, object, key) in [
+        (AccessVerb::Attach, xdp("lo"), "hooks"),
+        (AccessVerb::Attach, ingress(Direction::Egress), "hooks"),
+        (AccessVerb::Attach, AccessObject::Priority(99), "priorities"),
+        (AccessVerb::Attach, AccessObject::Order(&before), "priorities"),
+        (AccessVerb::Attach, AccessObject::Order(&role), "priorities"),
+        (AccessVerb::Attach, AccessObject::Position, "priorities"),
+        (AccessVerb::Attach, AccessObject::AnyHook, "hooks"),
+        (AccessVerb::Load, AccessObject::Type(ProgramType::Kprobe), "types"),
+        (AccessVerb::Load, AccessObject::Image("registry.example.com/other/x:1"), "images"),
+        (AccessVerb::Attach, AccessObject::Target { kind: "uprobe", name: "/bin/sh" }, "targets"),
+        (
+            AccessVerb::Replace,
+            AccessObject::Owned { name: "program 7".to_owned(), owner: &Owner::Root },
+            "over",
+        ),
+        (
+            AccessVerb::Load,
+            AccessObject::Application(&OwningApplication { namespace: None, name: "x".to_owned() }),
+            "applications",
+        ),
+    ] {
+        let denied = team.decide(&ada, verb, &[xdp("eth0"), object]).unwrap_err().to_string();
+        assert!(denied.contains("grant \"network-team\" does not cover"), "{denied}");
+        assert!(denied.contains(&format!("by its \"{key}\"")), "{denied}");
+    }
+    let denied = team.decide(&ada, AccessVerb::Settings, &[]).unwrap_err().to_string();
+    assert!(denied.contains("grant \"network-team\" does not allow \"settings\""), "{denied}");
+}
+
+#[test]
+fn own_is_the_same_owner_and_applications_belong_to_who_may_speak_for_them() {
+    let own = Owner::Grant("network-team".to_owned());
+    let theirs =
+        Owner::Application(OwningApplication { namespace: Some("shop".to_owned()), name: "a".to_owned() });
+    let owned = |owner| [AccessObject::Owned { name: "link 3".to_owned(), owner }];
+    let team = policy(TEAM);
+    assert!(team.decide(&user(1000), AccessVerb::Attach, &owned(&own)).is_ok());
+    assert!(team.decide(&user(1000), AccessVerb::Attach, &owned(&theirs)).is_err());
+    let agent = policy(
+        "[[grants]]\nname = \"agent\"\nusers = [4711]\nallow = [\"all\"]\napplications = [\"shop/*\"]\n",
+    );
+    assert!(agent.decide(&user(4711), AccessVerb::Attach, &owned(&theirs)).is_ok());
+    assert!(agent.decide(&user(4711), AccessVerb::Attach, &owned(&own)).is_err());
+    let Owner::Application(name) = &theirs else { unreachable!() };
+    let loads = agent.decide(&user(4711), AccessVerb::Load, &[AccessObject::Application(name)]).unwrap();
+    assert_eq!(loads.owner, theirs);
+}
+
+#[test]
+fn interfaces_that_match_are_covered_or_not() {
+    let team = policy(TEAM);
+    let all_of = |pattern: &str| {
+        let interfaces = [Glob::parse(pattern).unwrap()];
+        let hooks = AccessObject::Hooks {
+            kind: "xdp",
+            interfaces: &interfaces,
+            by_number: false,
+            direction: None,
+            netns: &[],
+        };
+        team.decide(&user(1000), AccessVerb::Attach, &[hooks]).is_ok()
+    };
+    assert!(all_of("eth*") && all_of("eth1?") && all_of("eth0") && !all_of("*") && !all_of("e*"));
+    let by_number =
+        AccessObject::Hooks { kind: "xdp", interfaces: &[], by_number: true, direction: None, netns: &[] };
+    assert!(team.decide(&user(1000), AccessVerb::Attach, &[by_number]).is_err());
+}
+
+#[test]
+fn ones_own_network_namespace_is_the_one_that_is_known_to_be() {
+    let own = policy("[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"all\"]\nnetns = [\"own\"]\n");
+    let files =
+        policy("[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"all\"]\nnetns = [\"/run/netns/a-*\"]\n");
+    let hook = |path: Option<&'static str>, is_callers| AccessObject::Hook {
+        kind: "xdp",
+        interface: "eth0",
+        direction: None,
+        netns: HookNamespace { path: path.map(std::path::Path::new), is_callers },
+    };
+    let may = |policy: &AccessPolicy, hook| policy.decide(&user(1), AccessVerb::Attach, &[hook]).is_ok();
+    assert!(may(&own, hook(None, true)) && !may(&own, hook(None, false)));
+    assert!(may(&files, hook(Some("/run/netns/a-1"), false)) && !may(&files, hook(None, true)));
+    assert!(!may(&files, hook(Some("/run/netns/b"), true)));
+}
+
+proptest! {
+    #[test]
+    fn no_call_passes_without_a_grant_that_covers_it(
+        uid in 1_u32..4, verb in 0..AccessVerb::GRANTABLE.len(), interface in "[ab][01]", priority in 0..20_i32,
+        granted_to in proptest::collection::vec(1_u32..4, 1..3),
+        allow in proptest::collection::btree_set(0..AccessVerb::GRANTABLE.len(), 1..4),
+        hooks in proptest::collection::vec("[ab][01*]", 0..3), range in (0..10_i32, 10..20_i32),
+    ) {
+        let words = |list: Vec<String>| list.iter().map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "[[grants]]\nname = \"x\"\nusers = {granted_to:?}\nallow = [{}]\nhooks = [{}]\npriorities = \"{}-{}\"\n",
+            words(allow.iter().map(|at| AccessVerb::GRANTABLE[*at].name().to_owned()).collect()),
+            words(hooks.iter().map(|name| format!("xdp:{name}")).collect()), range.0, range.1,
+        );
+        let verb = AccessVerb::GRANTABLE[verb];
+        let decided = policy(&text).decide(&user(uid), verb, &[xdp(&interface), AccessObject::Priority(priority)]);
+        let covered = granted_to.contains(&uid)
+            && allow.iter().any(|at| AccessVerb::GRANTABLE[*at] == verb)
+            && hooks.iter().any(|name| Glob::parse(name).unwrap().matches(&interface))
+            && (range.0..=range.1).contains(&priority);
+        prop_assert_eq!(decided.is_ok(), covered || verb == AccessVerb::Read, "{}", text);
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a call is denied, and what would allow it.
+
+use std::fmt::Write as _;
+
+use bpfmand_core::Peer;
+
+use crate::{AccessObject, AccessPolicy, AccessVerb};
+
+/// A call that is denied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Denial {
+    /// Who may not do what, and what of each grant is in the way.
+    pub message: String,
+    /// What would allow it.
+    pub hint: String,
+}
+
+impl Denial {
+    pub(crate) fn only_root(peer: &Peer, objects: &[AccessObject<'_>]) -> Self {
+        let about = objects.first().map(|object| format!(" ({object})")).unwrap_or_default();
+        let message = format!("user {} may not do this{about}: only root may", peer.uid);
+        Self { message, hint: "have root do it: no grant can allow it".to_owned() }
+    }
+
+    /// AccountNames each grant of the caller with the key that stands in the way, or the grant that would be needed.
+    pub(crate) fn new(
+        policy: &AccessPolicy,
+        peer: &Peer,
+        verb: AccessVerb,
+        objects: &[AccessObject<'_>],
+    ) -> Self {
+        let mut text = format!("user {} may not {verb}", peer.uid);
+        for (place, object) in objects.iter().enumerate() {
+            let _written = write!(text, "{} {object}", if place == 0 { ":" } else { "," });
+        }
+        let mut hint = "have root extend the grant in policy.toml; `bpfman whoami` lists yours".to_owned();
+        let mut has_grant = false;
+        for grant in policy.grants_of(peer) {
+            has_grant = true;
+            let name = &grant.name;
+            let _written = if grant.verbs.contains(&verb) {
+                let obstacle =
+                    objects.iter().find_map(|object| Some((object, grant.obstacle(peer, object)?)));
+                match obstacle {
+                    Some((object, key)) => {
+                        write!(text, "; grant \"{name}\" does not cover {object} by its \"{key}\"")
+                    }
+                    None => Ok(()),
+                }
+            } else {
+                write!(text, "; grant \"{name}\" does not allow \"{verb}\"")
+            };
+        }
+        if !has_grant {
+            let mut lines = vec![
+                format!("name = \"user-{}\"", peer.uid),
+                format!("users = [{}]", peer.uid),
+                format!("allow = [\"{verb}\"]"),
+            ];
+            lines.extend(objects.iter().filter_map(AccessObject::grant_line));
+            lines.dedup();
+            text.push_str("; no grant is for this user");
+            hint = format!("root can add to policy.toml: [[grants]] {}", lines.join(", "));
+        }
+        Self { message: text, hint }
+    }
+}

@@ -1,0 +1,191 @@
+//! One grant: to whom, and what.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use bpfmand_core::{Glob, Owner, Peer, ProgramType};
+
+use crate::{AccessObject, AccessVerb, HookPattern, TargetPattern};
+
+/// What `policy.toml` lets some callers do. What a grant does not write, it does not restrict; of `hooks` and `targets`,
+/// one that is written leaves the other empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Its name, which owns what callers make by it.
+    pub name: String,
+    /// To whom.
+    pub callers: GrantCallers,
+    /// What they may do.
+    pub verbs: BTreeSet<AccessVerb>,
+    /// Images that may be loaded.
+    pub images: Option<Vec<Glob>>,
+    /// Files that may be loaded, besides what `[files]` says.
+    pub files: Option<Vec<Glob>>,
+    /// Types of programs.
+    pub types: Option<BTreeSet<ProgramType>>,
+    /// Hooks of interfaces.
+    pub hooks: Option<Vec<HookPattern>>,
+    /// What probes may be put on.
+    pub targets: Option<Vec<TargetPattern>>,
+    /// Network namespaces.
+    pub netns: Option<NetnsRule>,
+    /// Priorities of members.
+    pub priorities: Option<RangeInclusive<i32>>,
+    /// Applications that callers may speak for: `NAMESPACE/NAME`, or the name of a cluster application.
+    pub applications: Vec<Glob>,
+    /// Whether programs and links of others may be changed.
+    pub over_all: bool,
+    /// How much callers may have.
+    pub limits: GrantLimits,
+}
+
+/// To whom a grant is given. One that fits is enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrantCallers {
+    /// User ids.
+    pub users: BTreeSet<u32>,
+    /// Group ids, supplementary ones too.
+    pub groups: BTreeSet<u32>,
+    /// systemd units.
+    pub units: BTreeSet<String>,
+    /// Uids of pods.
+    pub pods: BTreeSet<String>,
+}
+
+/// Where interfaces may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetnsRule {
+    /// In the caller's own network namespace.
+    Own,
+    /// In namespaces whose files match.
+    Files(Vec<Glob>),
+}
+
+/// How much one owner may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GrantLimits {
+    /// Programs.
+    pub programs: Option<u64>,
+    /// Links.
+    pub links: Option<u64>,
+    /// Bytes of kernel memory that the maps of one load may take.
+    pub map_memory: Option<u64>,
+}
+
+impl GrantCallers {
+    /// True if the peer is among them.
+    #[must_use]
+    pub fn include(&self, peer: &Peer) -> bool {
+        self.users.contains(&peer.uid)
+            || self.groups.contains(&peer.gid)
+            || peer.groups.iter().any(|group| self.groups.contains(group))
+            || peer.unit().is_some_and(|unit| self.units.contains(unit))
+            || peer.pod().is_some_and(|pod| self.pods.contains(&canonical_pod(pod)))
+    }
+}
+
+/// A pod's uid with dashes, as Kubernetes writes it: control groups of systemd have underscores.
+pub(crate) fn canonical_pod(uid: &str) -> String {
+    uid.replace('_', "-")
+}
+
+impl Grant {
+    /// The owner of what callers make by it.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::Grant(self.name.clone())
+    }
+
+    /// The key of the grant that keeps the caller from this; none if the grant allows it.
+    pub(crate) fn obstacle(&self, peer: &Peer, object: &AccessObject<'_>) -> Option<&'static str> {
+        let allowed_by = |key: &'static str, allowed: bool| (!allowed).then_some(key);
+        let among = |list: &Option<Vec<Glob>>, text: &str| {
+            list.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(text)))
+        };
+        match object {
+            AccessObject::Type(of) => {
+                allowed_by("types", self.types.as_ref().is_none_or(|types| types.contains(of)))
+            }
+            AccessObject::Image(url) => allowed_by("images", among(&self.images, url)),
+            AccessObject::File(path) => {
+                allowed_by("files", path.to_str().is_some_and(|path| among(&self.files, path)))
+            }
+            AccessObject::Hook { kind, interface, direction, netns } => {
+                let hook = self.some_hook(|pattern| pattern.matches(kind, interface, *direction));
+                let netns = match (&self.netns, netns.path) {
+                    (None, _) => true,
+                    (Some(NetnsRule::Own), _) => netns.is_callers,
+                    (Some(NetnsRule::Files(_)), None) => false,
+                    (Some(NetnsRule::Files(files)), Some(path)) => {
+                        path.to_str().is_some_and(|path| files.iter().any(|file| file.matches(path)))
+                    }
+                };
+                allowed_by("hooks", hook).or(allowed_by("netns", netns))
+            }
+            AccessObject::AnyHook => {
+                let unrestricted = self.hooks.is_none() && self.targets.is_none() && self.netns.is_none();
+                allowed_by("hooks", unrestricted)
+            }
+            AccessObject::Hooks { kind, interfaces, by_number, direction, netns } => {
+                let covers = |names: &Glob| self.some_hook(|hook| hook.covers(kind, names, *direction));
+                let any_name = Glob::parse("*").is_ok_and(|any| covers(&any));
+                let hooks = any_name || !by_number && interfaces.iter().all(covers);
+                let netns = match &self.netns {
+                    None => true,
+                    Some(NetnsRule::Own) => false,
+                    Some(NetnsRule::Files(files)) => {
+                        let covered = |pattern: &bpfmand_core::NetnsPattern| {
+                            let pattern = Glob::parse(&pattern.to_string());
+                            pattern.is_ok_and(|pattern| files.iter().any(|file| file.covers(&pattern)))
+                        };
+                        !netns.is_empty() && netns.iter().all(covered)
+                    }
+                };
+                allowed_by("hooks", hooks).or(allowed_by("netns", netns))
+            }
+            AccessObject::Target { kind, name } => {
+                let listed = match (&self.targets, &self.hooks) {
+                    (Some(targets), _) => targets.iter().any(|target| target.matches(kind, name)),
+                    (None, hooks) => hooks.is_none(),
+                };
+                allowed_by("targets", listed)
+            }
+            AccessObject::Priority(priority) => {
+                let within = self.priorities.as_ref().is_none_or(|range| range.contains(priority));
+                allowed_by("priorities", within)
+            }
+            AccessObject::Position => allowed_by("priorities", self.priorities.is_none()),
+            // A role may be what others run after; to run before others is what priorities keep callers from.
+            AccessObject::Order(order) => {
+                let moves = order.role.is_some() || !order.before.is_empty();
+                allowed_by("priorities", !moves || self.priorities.is_none())
+            }
+            AccessObject::Owned { owner, .. } => allowed_by("over", self.has_over(peer, owner)),
+            AccessObject::Application(name) => {
+                let name = name.to_string();
+                let listed = self.applications.iter().any(|application| application.matches(&name));
+                allowed_by("applications", listed)
+            }
+        }
+    }
+
+    fn some_hook(&self, fits: impl Fn(&HookPattern) -> bool) -> bool {
+        match (&self.hooks, &self.targets) {
+            (Some(hooks), _) => hooks.iter().any(fits),
+            (None, targets) => targets.is_none(),
+        }
+    }
+
+    fn has_over(&self, peer: &Peer, owner: &Owner) -> bool {
+        self.over_all
+            || match owner {
+                Owner::Root => false,
+                Owner::User(uid) => *uid == peer.uid,
+                Owner::Grant(name) => *name == self.name,
+                Owner::Application(name) => {
+                    let name = name.to_string();
+                    self.applications.iter().any(|application| application.matches(&name))
+                }
+            }
+    }
+}

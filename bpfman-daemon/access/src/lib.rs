@@ -1,0 +1,24 @@
+//! Who may do what: callers, grants and owners. Decisions without I/O.
+//!
+//! A call is a [`AccessVerb`] on [`AccessObject`]s by a [`bpfmand_core::Peer`]. [`AccessPolicy::decide`] is the one place that allows or
+//! denies it. Root may do everything; others what one grant of `policy.toml` allows, and what its `[access]` table says of
+//! everybody who may open the socket.
+
+mod decide;
+mod denial;
+mod grant;
+mod object;
+mod pattern;
+mod policy;
+mod policy_file;
+mod restrictions;
+mod verb;
+
+pub use decide::{Allowed, By};
+pub use denial::Denial;
+pub use grant::{Grant, GrantCallers, GrantLimits, NetnsRule};
+pub use object::{AccessObject, HookNamespace};
+pub use pattern::{HookPattern, TargetPattern};
+pub use policy::{AccessPolicy, SocketGroup};
+pub use policy_file::{AccountNames, BadPolicy};
+pub use verb::{AccessVerb, UnknownVerb};

@@ -1,0 +1,126 @@
+//! What a call is about.
+
+use std::fmt;
+use std::path::Path;
+
+use bpfmand_core::{Direction, Glob, NetnsPattern, OrderIntent, Owner, OwningApplication, ProgramType};
+
+/// One thing that a call is about. A call is allowed if one grant allows all of its objects.
+#[derive(Clone, Debug)]
+pub enum AccessObject<'a> {
+    /// Programs of this type.
+    Type(ProgramType),
+    /// An image, by its full reference.
+    Image(&'a str),
+    /// A file with bytecode, by its absolute path.
+    File(&'a Path),
+    /// A hook of one interface.
+    Hook {
+        /// `xdp`, `tc` or `tcx`.
+        kind: &'static str,
+        /// The interface's name.
+        interface: &'a str,
+        /// Which way, for tc and tcx.
+        direction: Option<Direction>,
+        /// The interface's network namespace.
+        netns: HookNamespace<'a>,
+    },
+    /// Hooks of all interfaces that match, now and later.
+    Hooks {
+        /// `xdp`, `tc` or `tcx`.
+        kind: &'static str,
+        /// AccountNames.
+        interfaces: &'a [Glob],
+        /// Interfaces are chosen by number, too.
+        by_number: bool,
+        /// Which way, for tc and tcx.
+        direction: Option<Direction>,
+        /// Network namespaces; none means the daemon's own.
+        netns: &'a [NetnsPattern],
+    },
+    /// What a probe is put on, or a program of fentry, fexit or LSM is loaded for.
+    Target {
+        /// The type's name, such as `uprobe`.
+        kind: &'static str,
+        /// The binary, function, tracepoint or hook.
+        name: &'a str,
+    },
+    /// The place of a member that has this priority.
+    Priority(i32),
+    /// The place of a member that names others.
+    Order(&'a OrderIntent),
+    /// The place of a member by its number among all.
+    Position,
+    /// A hook that is known only later.
+    AnyHook,
+    /// A program or link that is there already.
+    Owned {
+        /// What it is called: "program 7".
+        name: String,
+        /// Whose it is.
+        owner: &'a Owner,
+    },
+    /// What the call makes belongs to this application.
+    Application(&'a OwningApplication),
+}
+
+/// A network namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct HookNamespace<'a> {
+    /// Its file; none for the daemon's own namespace.
+    pub path: Option<&'a Path>,
+    /// True if it is the caller's own for certain.
+    pub is_callers: bool,
+}
+
+impl AccessObject<'_> {
+    /// The line of a grant that allows this, for messages; none if nothing needs to be written for it.
+    pub(crate) fn grant_line(&self) -> Option<String> {
+        match self {
+            Self::Type(program_type) => Some(format!("types = [\"{program_type}\"]")),
+            Self::Image(url) => Some(format!("images = [\"{url}\"]")),
+            Self::File(path) => Some(format!("files = [\"{}\"]", path.display())),
+            Self::Hook { .. } => Some(format!("hooks = [\"{self}\"]")),
+            Self::Target { .. } => Some(format!("targets = [\"{self}\"]")),
+            Self::Application(name) => Some(format!("applications = [\"{name}\"]")),
+            Self::Owned { .. } => Some("over = \"all\"".to_owned()),
+            Self::Hooks { .. } | Self::Priority(_) | Self::Order(_) | Self::Position | Self::AnyHook => None,
+        }
+    }
+}
+
+impl fmt::Display for AccessObject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = |f: &mut fmt::Formatter<'_>, direction: &Option<Direction>| match direction {
+            Some(direction) => write!(f, ":{direction}"),
+            None => Ok(()),
+        };
+        match self {
+            Self::Type(program_type) => write!(f, "type {program_type}"),
+            Self::Image(url) => write!(f, "image {url}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Hook { kind, interface, direction, netns } => {
+                write!(f, "{kind}:{interface}")?;
+                way(f, direction)?;
+                match netns.path {
+                    Some(path) => write!(f, " in {}", path.display()),
+                    None => Ok(()),
+                }
+            }
+            Self::Hooks { kind, interfaces, by_number, direction, netns } => {
+                let mut names: Vec<_> = interfaces.iter().map(Glob::as_str).collect();
+                names.extend(by_number.then_some("(by number)"));
+                write!(f, "{kind}:{}", names.join(","))?;
+                way(f, direction)?;
+                netns.iter().try_for_each(|pattern| write!(f, " in {pattern}"))
+            }
+            Self::Target { kind, name } => write!(f, "{kind}:{name}"),
+            Self::Priority(priority) => write!(f, "priority {priority}"),
+            Self::Order(_) => f.write_str("a place by role, or before others"),
+            Self::Position => f.write_str("a place by its number"),
+            Self::AnyHook => f.write_str("any hook"),
+            Self::Owned { name, owner } => write!(f, "{name} of {owner}"),
+            Self::Application(name) => write!(f, "application {name}"),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Patterns of hooks and targets, as grants write them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bpfmand_core::{BadGlob, Direction, Glob};
+
+/// Hooks: `xdp:eth*`, `tc:*:ingress`, `tcx:eth0`. Without a direction both are meant; `*` alone means all hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookPattern {
+    kind: Option<&'static str>,
+    interface: Glob,
+    direction: Option<Direction>,
+    text: String,
+}
+
+/// Targets of probes: `uprobe:/usr/bin/*`, `kprobe:tcp_*`, `tracepoint:syscalls/*`. `*` alone means all targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetPattern {
+    kind: Option<&'static str>,
+    name: Glob,
+    text: String,
+}
+
+/// A text that is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPattern {
+    /// Of a hook.
+    #[error(
+        "\"{0}\" is no hook: expected xdp:INTERFACE, tc:INTERFACE[:ingress|:egress], tcx:INTERFACE[:…] or *"
+    )]
+    Hook(String),
+    /// Of a target.
+    #[error("\"{0}\" is no target: expected TYPE:NAME, where TYPE is one of {known}, or *", known = TARGETS.join(", "))]
+    Target(String),
+    /// Of names.
+    #[error(transparent)]
+    Name(#[from] BadGlob),
+}
+
+const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
+const TARGETS: [&str; 6] = ["uprobe", "kprobe", "tracepoint", "fentry", "fexit", "lsm"];
+
+fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {
+    known.iter().find(|kind| **kind == text).copied()
+}
+
+impl HookPattern {
+    /// True if it takes this hook.
+    #[must_use]
+    pub fn matches(&self, kind: &str, interface: &str, direction: Option<Direction>) -> bool {
+        self.is_at(kind, direction) && self.interface.matches(interface)
+    }
+
+    /// True if it certainly takes the hooks of all interfaces of a pattern.
+    #[must_use]
+    pub fn covers(&self, kind: &str, interfaces: &Glob, direction: Option<Direction>) -> bool {
+        self.is_at(kind, direction) && self.interface.covers(interfaces)
+    }
+
+    fn is_at(&self, kind: &str, direction: Option<Direction>) -> bool {
+        self.kind.is_none_or(|own| own == kind) && (self.direction.is_none() || self.direction == direction)
+    }
+}
+
+impl FromStr for HookPattern {
+    type Err = BadPattern;
+
+    fn from_str(text: &str) -> Result<Self, BadPattern> {
+        let bad = || BadPattern::Hook(text.to_owned());
+        if text == "*" {
+            let (interface, text) = (Glob::parse("*")?, text.to_owned());
+            return Ok(Self { kind: None, interface, direction: None, text });
+        }
+        let (kind, rest) = text.split_once(':').ok_or_else(bad)?;
+        let kind = kind_of(&HOOKS, kind).ok_or_else(bad)?;
+        let (interface, direction) = match rest.rsplit_once(':') {
+            Some((interface, "*")) => (interface, None),
+            Some((interface, direction)) => (interface, Some(direction.parse().map_err(|_| bad())?)),
+            None => (rest, None),
+        };
+        if kind == "xdp" && direction.is_some() {
+            return Err(bad());
+        }
+        Ok(Self { kind: Some(kind), interface: Glob::parse(interface)?, direction, text: text.to_owned() })
+    }
+}
+
+impl TargetPattern {
+    /// True if it takes this target.
+    #[must_use]
+    pub fn matches(&self, kind: &str, name: &str) -> bool {
+        self.kind.is_none_or(|own| own == kind) && self.name.matches(name)
+    }
+}
+
+impl FromStr for TargetPattern {
+    type Err = BadPattern;
+
+    fn from_str(text: &str) -> Result<Self, BadPattern> {
+        let bad = || BadPattern::Target(text.to_owned());
+        if text == "*" {
+            return Ok(Self { kind: None, name: Glob::parse("*")?, text: text.to_owned() });
+        }
+        let (kind, name) = text.split_once(':').ok_or_else(bad)?;
+        let kind = kind_of(&TARGETS, kind).ok_or_else(bad)?;
+        Ok(Self { kind: Some(kind), name: Glob::parse(name)?, text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for HookPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Display for TargetPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn hooks_are_named_by_kind_interface_and_direction() {
+        let takes = |pattern: &str, kind, interface, direction| {
+            pattern.parse::<HookPattern>().unwrap().matches(kind, interface, direction)
+        };
+        let (ingress, egress) = (Some(Direction::Ingress), Some(Direction::Egress));
+        assert!(takes("xdp:eth*", "xdp", "eth0", None) && !takes("xdp:eth*", "tc", "eth0", ingress));
+        assert!(takes("tc:*:ingress", "tc", "lo", ingress) && !takes("tc:*:ingress", "tc", "lo", egress));
+        assert!(takes("tc:eth0", "tc", "eth0", egress) && takes("tc:eth0:*", "tc", "eth0", egress));
+        assert!(!takes("tc:eth0", "tcx", "eth0", egress) && takes("*", "tcx", "eth0", egress));
+        for wrong in ["", "xdp", "eth0", "sk:eth0", "xdp:eth0:ingress", "tc:eth0:up", "xdp:", "tc:[:ingress"]
+        {
+            assert!(wrong.parse::<HookPattern>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn targets_are_named_by_type_and_name() {
+        let takes = |pattern: &str, kind, name| pattern.parse::<TargetPattern>().unwrap().matches(kind, name);
+        assert!(takes("uprobe:/opt/*", "uprobe", "/opt/a") && !takes("uprobe:/opt/*", "uprobe", "/usr/a"));
+        assert!(takes("tracepoint:syscalls/*", "tracepoint", "syscalls/sys_enter_openat"));
+        assert!(!takes("kprobe:*", "fentry", "tcp_connect") && takes("*", "lsm", "file_open"));
+        assert!("uretprobe:x".parse::<TargetPattern>().is_err() && "x".parse::<TargetPattern>().is_err());
+    }
+}

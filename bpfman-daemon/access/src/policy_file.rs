@@ -1,0 +1,259 @@
+//! The tables `[access]` and `[[grants]]` of `policy.toml`.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use bpfmand_core::{Glob, ProgramType};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
+
+use crate::grant::{GrantCallers, NetnsRule, canonical_pod};
+use crate::{AccessPolicy, AccessVerb, Grant, GrantLimits, SocketGroup};
+
+/// Most bytes of a grant's name: it stands in every record of what was made by it.
+const LONGEST_NAME: usize = 63;
+
+/// Looks up the numbers of users and groups.
+pub trait AccountNames {
+    /// A user's number by name.
+    fn user(&self, name: &str) -> Option<u32>;
+    /// A group's number by name.
+    fn group(&self, name: &str) -> Option<u32>;
+}
+
+/// Tables that are not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPolicy {
+    /// No TOML, or keys that do not exist.
+    #[error("{0}")]
+    Syntax(String),
+    /// A grant.
+    #[error("the grant in line {line} (\"{name}\"): {why}")]
+    Grant {
+        /// Where it begins.
+        line: usize,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    access: AccessTable,
+    #[serde(default)]
+    grants: Vec<Spanned<GrantTable>>,
+    /// The other tables are the image policy's.
+    #[serde(flatten)]
+    _others: std::collections::BTreeMap<String, IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessTable {
+    #[serde(default)]
+    socket_group: SocketGroup,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantTable {
+    name: String,
+    #[serde(default)]
+    users: Vec<NameOrNumber>,
+    #[serde(default)]
+    groups: Vec<NameOrNumber>,
+    #[serde(default)]
+    units: BTreeSet<String>,
+    #[serde(default)]
+    pods: BTreeSet<String>,
+    allow: Vec<String>,
+    images: Option<Vec<String>>,
+    files: Option<Vec<String>>,
+    types: Option<Vec<String>>,
+    hooks: Option<Vec<String>>,
+    targets: Option<Vec<String>>,
+    netns: Option<Vec<String>>,
+    priorities: Option<String>,
+    #[serde(default)]
+    applications: Vec<String>,
+    #[serde(default)]
+    over: Over,
+    #[serde(default)]
+    limits: LimitsTable,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NameOrNumber {
+    Number(u32),
+    Name(String),
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Over {
+    #[default]
+    Own,
+    All,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    programs: Option<u64>,
+    links: Option<u64>,
+    map_memory: Option<String>,
+}
+
+impl AccessPolicy {
+    /// Reads the tables. Those of the image policy are left alone.
+    ///
+    /// # Errors
+    /// They are not understood, or name users and groups that do not exist.
+    pub fn parse(text: &str, names: &dyn AccountNames) -> Result<Self, BadPolicy> {
+        let document: Document = toml::from_str(text)
+            .map_err(|error| BadPolicy::Syntax(error.to_string().trim_end().to_owned()))?;
+        let mut policy = Self { grants: Vec::new(), socket_group: document.access.socket_group };
+        for table in document.grants {
+            let start = table.span().start;
+            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+            let table = table.into_inner();
+            let name = table.name.clone();
+            let bad = |why: String| BadPolicy::Grant { line, name: name.clone(), why };
+            if policy.grants.iter().any(|other| other.name == name) {
+                return Err(bad("another grant has this name, which owns what callers make".to_owned()));
+            }
+            policy.grants.push(grant(table, names).map_err(bad)?);
+        }
+        Ok(policy)
+    }
+}
+
+fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, String> {
+    let is_name = !table.name.is_empty()
+        && table.name.len() <= LONGEST_NAME
+        && table.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if !is_name {
+        return Err(format!("a name has 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores"));
+    }
+    let callers = GrantCallers {
+        users: numbers("user", table.users, |name| names.user(name))?,
+        groups: numbers("group", table.groups, |name| names.group(name))?,
+        units: table.units,
+        pods: table.pods.iter().map(|pod| canonical_pod(pod)).collect(),
+    };
+    if callers == GrantCallers::default() {
+        return Err("it is for nobody: write users, groups, units or pods".to_owned());
+    }
+    Ok(Grant {
+        name: table.name,
+        callers,
+        verbs: verbs(&table.allow)?,
+        images: optional("images", table.images, Glob::parse)?,
+        files: optional("files", table.files, Glob::parse)?,
+        types: optional("types", table.types, ProgramType::from_str)?
+            .map(|types| types.into_iter().collect()),
+        hooks: optional("hooks", table.hooks, |text| text.parse())?,
+        targets: optional("targets", table.targets, |text| text.parse())?,
+        netns: table.netns.map(netns).transpose()?.flatten(),
+        priorities: table.priorities.map(|range| priorities(&range)).transpose()?,
+        applications: list("applications", table.applications, Glob::parse)?,
+        over_all: table.over == Over::All,
+        limits: GrantLimits {
+            programs: table.limits.programs,
+            links: table.limits.links,
+            map_memory: table.limits.map_memory.map(|size| bytes(&size)).transpose()?,
+        },
+    })
+}
+
+fn numbers(
+    what: &str,
+    given: Vec<NameOrNumber>,
+    find: impl Fn(&str) -> Option<u32>,
+) -> Result<BTreeSet<u32>, String> {
+    let number = |one| match one {
+        NameOrNumber::Number(number) => Ok(number),
+        NameOrNumber::Name(name) => {
+            find(&name).ok_or(format!("there is no {what} \"{name}\" on this machine"))
+        }
+    };
+    given.into_iter().map(number).collect()
+}
+
+fn verbs(words: &[String]) -> Result<BTreeSet<AccessVerb>, String> {
+    let mut verbs = BTreeSet::new();
+    for word in words {
+        match word.as_str() {
+            "all" => verbs.extend(AccessVerb::GRANTABLE),
+            word => {
+                verbs.insert(word.parse().map_err(|error| format!("allow: {error}, or all"))?);
+            }
+        }
+    }
+    if verbs.is_empty() {
+        return Err("it allows nothing".to_owned());
+    }
+    Ok(verbs)
+}
+
+/// "own", "any", or paths of namespace files.
+fn netns(words: Vec<String>) -> Result<Option<NetnsRule>, String> {
+    match &words[..] {
+        [word] if word == "own" => Ok(Some(NetnsRule::Own)),
+        [word] if word == "any" => Ok(None),
+        paths if paths.iter().all(|path| path.starts_with('/')) => {
+            Ok(Some(NetnsRule::Files(list("netns", words, Glob::parse)?)))
+        }
+        _ => Err("netns: expected [\"own\"], [\"any\"] or absolute paths".to_owned()),
+    }
+}
+
+fn priorities(range: &str) -> Result<RangeInclusive<i32>, String> {
+    let numbers =
+        range.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    match numbers {
+        Some((first, last)) if first <= last => Ok(first..=last),
+        _ => Err(format!("priorities: \"{range}\" is no range such as \"100-900\"")),
+    }
+}
+
+/// A size such as `64MiB`.
+fn bytes(size: &str) -> Result<u64, String> {
+    let digits = size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len());
+    let unit = match &size[digits..] {
+        "" => Some(0),
+        "KiB" => Some(10),
+        "MiB" => Some(20),
+        "GiB" => Some(30),
+        _ => None,
+    };
+    let number: Option<u64> = size[..digits].parse().ok();
+    let bytes = number.zip(unit).and_then(|(number, unit)| number.checked_mul(1 << unit));
+    bytes.ok_or_else(|| format!("map_memory: \"{size}\" is no size such as \"64MiB\""))
+}
+
+fn list<T, E: Display>(
+    key: &str,
+    texts: Vec<String>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, String> {
+    texts.iter().map(|text| parse(text).map_err(|error| format!("{key}: {error}"))).collect()
+}
+
+fn optional<T, E: Display>(
+    key: &str,
+    texts: Option<Vec<String>>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Option<Vec<T>>, String> {
+    texts.map(|texts| list(key, texts, parse)).transpose()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

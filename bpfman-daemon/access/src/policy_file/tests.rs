@@ -1,0 +1,81 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+use super::*;
+
+/// A machine with user ada (1000) and group netops (2000).
+pub(crate) struct Machine;
+
+impl AccountNames for Machine {
+    fn user(&self, name: &str) -> Option<u32> {
+        (name == "ada").then_some(1000)
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        (name == "netops").then_some(2000)
+    }
+}
+
+#[test]
+fn a_whole_grant_is_read_and_the_image_policy_left_alone() {
+    let text = r#"
+mode = "enforce"
+[[images]]
+pattern = "*"
+
+[[grants]]
+name = "network-team"
+users = ["ada", 1001]
+groups = ["netops"]
+units = ["netops.service"]
+pods = ["0a1b2c3d_4e5f"]
+allow = ["load", "attach"]
+images = ["registry.example.com/network/*"]
+types = ["xdp", "tc"]
+hooks = ["xdp:eth*", "tc:*:ingress"]
+netns = ["own"]
+priorities = "100-900"
+limits = { programs = 20, map_memory = "64MiB" }
+"#;
+    let policy = AccessPolicy::parse(text, &Machine).unwrap();
+    assert_eq!(policy.socket_group, SocketGroup::Read);
+    let [grant] = &policy.grants[..] else { panic!("{policy:?}") };
+    assert_eq!(grant.callers.users, [1000, 1001].into());
+    assert_eq!(grant.callers.groups, [2000].into());
+    assert_eq!(grant.callers.pods, ["0a1b2c3d-4e5f".to_owned()].into());
+    assert_eq!(grant.verbs, [AccessVerb::Load, AccessVerb::Attach].into());
+    assert_eq!((grant.priorities.clone(), grant.netns.clone()), (Some(100..=900), Some(NetnsRule::Own)));
+    assert_eq!((grant.limits.programs, grant.limits.map_memory), (Some(20), Some(64 << 20)));
+    assert!(!grant.over_all && grant.applications.is_empty());
+    let old = AccessPolicy::parse("[access]\nsocket_group = \"all\"\n", &Machine).unwrap();
+    assert_eq!((old.socket_group, old.grants.len()), (SocketGroup::All, 0));
+}
+
+#[test]
+fn what_is_wrong_in_a_grant_is_named_with_its_line() {
+    let grant = |rest: &str| format!("mode = \"off\"\n[[grants]]\nname = \"x\"\nusers = [1]\n{rest}\n");
+    for (rest, says) in [
+        ("", "missing field `allow`"),
+        ("allow = []", "it allows nothing"),
+        ("allow = [\"fly\"]", "\"fly\" is no verb"),
+        ("allow = [\"administer\"]", "\"administer\" is no verb"),
+        ("allow = [\"load\"]\ncolour = 1", "unknown field `colour`"),
+        ("allow = [\"load\"]\ngroups = [\"of-nobody\"]", "there is no group \"of-nobody\""),
+        ("allow = [\"load\"]\nhooks = [\"eth0\"]", "\"eth0\" is no hook"),
+        ("allow = [\"load\"]\ntargets = [\"x\"]", "\"x\" is no target"),
+        ("allow = [\"load\"]\nimages = [\"[\"]", "images: pattern \"[\""),
+        ("allow = [\"load\"]\nnetns = [\"own\", \"/x\"]", "netns: expected"),
+        ("allow = [\"load\"]\npriorities = \"9-1\"", "\"9-1\" is no range"),
+        ("allow = [\"load\"]\nlimits = { map_memory = \"64MB\" }", "\"64MB\" is no size"),
+        (
+            "allow = [\"load\"]\n[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"load\"]",
+            "another grant has this name",
+        ),
+    ] {
+        let error = AccessPolicy::parse(&grant(rest), &Machine).unwrap_err().to_string();
+        assert!(error.contains(says), "{rest}: {error}");
+    }
+    let nobody = "[[grants]]\nname = \"x\"\nallow = [\"all\"]\n";
+    let error = AccessPolicy::parse(nobody, &Machine).unwrap_err().to_string();
+    assert!(error.contains("line 1") && error.contains("for nobody"), "{error}");
+    let named = "[[grants]]\nname = \"a b\"\nusers = [1]\nallow = [\"all\"]\n";
+    assert!(AccessPolicy::parse(named, &Machine).unwrap_err().to_string().contains("a name has"));
+}

@@ -1,0 +1,45 @@
+//! What restricts a grant, as `policy.toml` writes it.
+
+use std::fmt::Display;
+
+use crate::grant::NetnsRule;
+use crate::{Grant, GrantLimits};
+
+impl Grant {
+    /// One line a key: `hooks = ["xdp:eth*"]`.
+    #[must_use]
+    pub fn restrictions(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut list = |key: &str, texts: Option<Vec<String>>| {
+            lines.extend(texts.map(|texts| format!("{key} = [{}]", texts.join(", "))));
+        };
+        list("images", self.images.as_ref().map(quoted));
+        list("files", self.files.as_ref().map(quoted));
+        list("types", self.types.as_ref().map(quoted));
+        list("hooks", self.hooks.as_ref().map(quoted));
+        list("targets", self.targets.as_ref().map(quoted));
+        list(
+            "netns",
+            self.netns.as_ref().map(|netns| match netns {
+                NetnsRule::Own => quoted(["own"]),
+                NetnsRule::Files(files) => quoted(files),
+            }),
+        );
+        list("applications", (!self.applications.is_empty()).then(|| quoted(&self.applications)));
+        lines.extend(
+            self.priorities
+                .as_ref()
+                .map(|range| format!("priorities = \"{}-{}\"", range.start(), range.end())),
+        );
+        lines.extend(self.over_all.then(|| "over = \"all\"".to_owned()));
+        let GrantLimits { programs, links, map_memory } = self.limits;
+        for (key, limit) in [("programs", programs), ("links", links), ("map_memory", map_memory)] {
+            lines.extend(limit.map(|limit| format!("limits.{key} = {limit}")));
+        }
+        lines
+    }
+}
+
+fn quoted<T: Display>(texts: impl IntoIterator<Item = T>) -> Vec<String> {
+    texts.into_iter().map(|text| format!("\"{text}\"")).collect()
+}

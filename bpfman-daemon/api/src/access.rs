@@ -1,0 +1,146 @@
+//! The service `bpfman.ext.v1.BpfmanAccess`: callers learn who they are to the daemon, and what they may do.
+
+use std::path::Path;
+
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccess;
+use bpfmand_access::{AccessObject, AccessVerb, Grant, HookNamespace};
+use bpfmand_core::{Direction, Peer};
+use bpfmand_kernel::Kernel;
+use tonic::{Request, Response, Status};
+
+use crate::audit;
+use crate::authorize::everybody;
+use crate::server::{Api, Reply};
+use crate::status::{denied, invalid};
+
+#[tonic::async_trait]
+impl<K: Kernel> BpfmanAccess for Api<K> {
+    async fn who_am_i(&self, _: Request<wire::WhoAmIRequest>) -> Reply<wire::WhoAmIResponse> {
+        let _permit = self.authorize(&[])?;
+        let peer = peer()?;
+        let policy = self.access_policy()?;
+        let verbs = everybody(&policy, &peer);
+        Ok(Response::new(wire::WhoAmIResponse {
+            uid: peer.uid,
+            gid: peer.gid,
+            groups: peer.groups.clone(),
+            pid: peer.pid.unwrap_or_default(),
+            unit: peer.unit().unwrap_or_default().to_owned(),
+            pod: peer.pod().unwrap_or_default().to_owned(),
+            everybody: verbs.into_iter().map(|verb| verb.name().to_owned()).collect(),
+            grants: policy.grants_of(&peer).map(grant).collect(),
+        }))
+    }
+
+    async fn can_i(&self, request: Request<wire::CanIRequest>) -> Reply<wire::CanIResponse> {
+        let _permit = self.authorize(&[])?;
+        let peer = peer()?;
+        let wire::CanIRequest { verb, object } = request.into_inner();
+        let verb: AccessVerb = verb.parse().map_err(|error| invalid(format!("{error}")))?;
+        let parsed = parse(&object)?;
+        let netns = self.netns(None).await?;
+        let objects: Vec<_> = parsed.iter().map(|object| object.named(netns)).collect();
+        let decided = match peer.uid {
+            0 => Ok("root".to_owned()),
+            _ => self.access_policy()?.decide(&peer, verb, &objects).map(|allowed| allowed.by.to_string()),
+        };
+        let (by, why_not) = match decided {
+            Ok(by) => (by, String::new()),
+            Err(denial) => (String::new(), format!("{}; {}", denial.message, denial.hint)),
+        };
+        Ok(Response::new(wire::CanIResponse { allowed: why_not.is_empty(), by, why_not }))
+    }
+}
+
+fn peer() -> Result<Peer, Status> {
+    audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))
+}
+
+fn grant(grant: &Grant) -> wire::GrantView {
+    wire::GrantView {
+        name: grant.name.clone(),
+        allow: grant.verbs.iter().map(|verb| verb.name().to_owned()).collect(),
+        restrictions: grant.restrictions(),
+    }
+}
+
+/// An object as users write it.
+#[derive(Debug, PartialEq, Eq)]
+enum Named<'a> {
+    Hook(&'static str, &'a str, Option<Direction>),
+    Target(&'static str, &'a str),
+    Image(&'a str),
+    File(&'a str),
+}
+
+impl Named<'_> {
+    fn named<'a>(&'a self, netns: HookNamespace<'a>) -> AccessObject<'a> {
+        match self {
+            Self::Hook(kind, interface, direction) => {
+                AccessObject::Hook { kind, interface, direction: *direction, netns }
+            }
+            Self::Target(kind, name) => AccessObject::Target { kind, name },
+            Self::Image(url) => AccessObject::Image(url),
+            Self::File(path) => AccessObject::File(Path::new(path)),
+        }
+    }
+}
+
+/// Reads a hook, a target, a path, or else an image; none of an empty text.
+fn parse(text: &str) -> Result<Option<Named<'_>>, Status> {
+    const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
+    const TARGETS: [&str; 6] = ["uprobe", "kprobe", "tracepoint", "fentry", "fexit", "lsm"];
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.starts_with('/') {
+        return Ok(Some(Named::File(text)));
+    }
+    let (kind, rest) = text.split_once(':').unwrap_or_default();
+    if let Some(kind) = HOOKS.into_iter().find(|hook| *hook == kind) {
+        let (interface, direction) = match rest.split_once(':') {
+            Some((interface, way)) => {
+                (interface, Some(way.parse().map_err(|error| invalid(format!("\"{text}\": {error}")))?))
+            }
+            None => (rest, None),
+        };
+        if (kind == "xdp") == direction.is_some() {
+            return Err(invalid(format!(
+                "\"{text}\" is no hook: expected xdp:INTERFACE, tc:INTERFACE:DIRECTION or tcx:INTERFACE:DIRECTION"
+            )));
+        }
+        return Ok(Some(Named::Hook(kind, interface, direction)));
+    }
+    if let Some(kind) = TARGETS.into_iter().find(|target| *target == kind) {
+        return Ok(Some(Named::Target(kind, rest)));
+    }
+    Ok(Some(Named::Image(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_told_apart_as_users_write_them() {
+        let ingress = Some(Direction::Ingress);
+        for (text, object) in [
+            ("", None),
+            ("xdp:eth0", Some(Named::Hook("xdp", "eth0", None))),
+            ("tcx:eth0:ingress", Some(Named::Hook("tcx", "eth0", ingress))),
+            ("uprobe:/usr/bin/ssh", Some(Named::Target("uprobe", "/usr/bin/ssh"))),
+            (
+                "tracepoint:syscalls/sys_enter_openat",
+                Some(Named::Target("tracepoint", "syscalls/sys_enter_openat")),
+            ),
+            ("/opt/a.o", Some(Named::File("/opt/a.o"))),
+            ("quay.io/team/a:v1", Some(Named::Image("quay.io/team/a:v1"))),
+        ] {
+            assert_eq!(parse(text).unwrap(), object, "{text}");
+        }
+        for wrong in ["tc:eth0", "xdp:eth0:ingress", "tc:eth0:up"] {
+            assert_eq!(parse(wrong).unwrap_err().code(), tonic::Code::InvalidArgument, "{wrong}");
+        }
+    }
+}

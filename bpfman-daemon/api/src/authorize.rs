@@ -1,0 +1,165 @@
+//! Whether a call may be made.
+//!
+//! A [`Permit`] is made here alone, and the ways to a thread that works for a call take one: a handler that asks for none
+//! does not compile.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, By, GrantLimits, HookNamespace};
+use bpfmand_core::{Owner, Peer};
+use bpfmand_kernel::Kernel;
+use tonic::Status;
+
+use crate::calls::{CallNeeds, needs};
+use crate::server::Api;
+use crate::status::denied;
+use crate::{audit, status};
+
+/// Where the grants come from.
+pub trait AccessSource: Send + Sync {
+    /// The grants as they are now.
+    ///
+    /// # Errors
+    /// They cannot be read, and why: nobody but root may do anything then.
+    fn policy(&self) -> Result<Arc<AccessPolicy>, String>;
+}
+
+/// A policy that does not change.
+impl AccessSource for Arc<AccessPolicy> {
+    fn policy(&self) -> Result<Arc<AccessPolicy>, String> {
+        Ok(Arc::clone(self))
+    }
+}
+
+/// A call that may be made.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    /// Who calls.
+    pub uid: u32,
+    /// Whose what it makes is.
+    pub owner: Owner,
+    /// How much that owner may have.
+    pub limits: GrantLimits,
+}
+
+/// Folders of network namespaces in which only root makes names.
+const NETNS_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/netns"];
+
+impl<K: Kernel> Api<K> {
+    /// Allows the call that this task works for, on these objects, or denies it.
+    pub(crate) fn authorize(&self, objects: &[AccessObject<'_>]) -> Result<Permit, Status> {
+        let unknown = || denied("the calling process cannot be identified");
+        let peer = audit::peer().ok_or_else(unknown)?;
+        let method = audit::method().ok_or_else(|| denied("this daemon does not know the call"))?;
+        let verb = match needs(method) {
+            CallNeeds::Nothing => {
+                let owner = Owner::of_user(peer.uid);
+                return Ok(Permit { uid: peer.uid, owner, limits: GrantLimits::default() });
+            }
+            CallNeeds::Verb(verb) => verb,
+        };
+        let Allowed { by, owner, limits } = self.decide(&peer, verb, objects)?;
+        audit::allowed_by(&by);
+        Ok(Permit { uid: peer.uid, owner, limits })
+    }
+
+    /// The decision about a caller.
+    pub(crate) fn decide(
+        &self,
+        peer: &Peer,
+        verb: AccessVerb,
+        objects: &[AccessObject<'_>],
+    ) -> Result<Allowed, Status> {
+        if peer.uid == 0 {
+            // Root repairs a policy that cannot be read.
+            let by_root = AccessPolicy::default().decide(peer, verb, objects);
+            return by_root.map_err(|denial| status::denial(&denial));
+        }
+        self.access_policy()?.decide(peer, verb, objects).map_err(|denial| status::denial(&denial))
+    }
+
+    /// The grants as they are now.
+    pub(crate) fn access_policy(&self) -> Result<Arc<AccessPolicy>, Status> {
+        let unread =
+            |why| denied(format!("only root may do anything while the policy cannot be read: {why}"));
+        self.access.policy().map_err(unread)
+    }
+
+    /// Refuses what would be over the limits of its owner.
+    pub(crate) fn ensure_within(&self, permit: &Permit, programs: u64, links: u64) -> Result<(), Status> {
+        let GrantLimits { programs: most_programs, links: most_links, .. } = permit.limits;
+        if most_programs.is_none() && most_links.is_none() {
+            return Ok(());
+        }
+        let has = self.engine.possessions_of(&permit.owner);
+        for (what, has, more, most) in
+            [("programs", has.programs, programs, most_programs), ("links", has.links, links, most_links)]
+        {
+            if more > 0 && most.is_some_and(|most| has + more > most) {
+                return Err(status::too_large(format!(
+                    "{} has {has} {what} and wants {more} more; its grant allows {}: remove some, or have root raise \
+                     limits.{what} of the grant in policy.toml",
+                    permit.owner,
+                    most.unwrap_or_default(),
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A network namespace as grants see it. Only a caller with a grant for its own namespace has it looked at.
+    pub(crate) async fn netns<'p>(&self, path: Option<&'p Path>) -> Result<HookNamespace<'p>, Status> {
+        let unknown = HookNamespace { path, is_callers: false };
+        let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(unknown) };
+        let (Some(own), policy) = (peer.netns, self.access_policy()?) else { return Ok(unknown) };
+        let mut grants = policy.grants_of(&peer);
+        if !grants.any(|grant| grant.netns == Some(bpfmand_access::NetnsRule::Own)) {
+            return Ok(unknown);
+        }
+        let file = match path {
+            None => Path::new("/proc/self/ns/net").to_owned(),
+            Some(path) if is_below_root_folder(path) => path.to_owned(),
+            Some(_) => return Ok(unknown),
+        };
+        let inode = tokio::task::spawn_blocking(move || std::fs::metadata(file).map(|found| found.ino()));
+        let inode = inode.await.ok().and_then(Result::ok);
+        Ok(HookNamespace { path, is_callers: inode == Some(own) })
+    }
+}
+
+/// A path that others than root cannot make lead elsewhere.
+fn is_below_root_folder(path: &Path) -> bool {
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    plain
+        && path.parent().is_some_and(|parent| NETNS_FOLDERS.iter().any(|folder| parent == Path::new(folder)))
+}
+
+/// What a permit says where everybody may.
+pub(crate) fn everybody(policy: &AccessPolicy, peer: &Peer) -> Vec<AccessVerb> {
+    let nobody_else = AccessPolicy { grants: Vec::new(), socket_group: policy.socket_group };
+    let may = |verb: &AccessVerb| {
+        nobody_else.decide(peer, *verb, &[]).is_ok_and(|allowed| !matches!(allowed.by, By::Grant(_)))
+    };
+    AccessVerb::GRANTABLE.into_iter().filter(may).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_root_makes_say_whose_a_namespace_is() {
+        for (path, is) in [
+            ("/run/netns/blue", true),
+            ("/var/run/netns/blue", true),
+            ("/run/netns/../../home/ada/ns", false),
+            ("/run/netns/a/b", false),
+            ("/proc/7/ns/net", false),
+            ("/home/ada/ns", false),
+        ] {
+            assert_eq!(is_below_root_folder(Path::new(path)), is, "{path}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What each call does: the table by which calls are allowed and audited.
+
+use bpfman_proto::Method;
+use bpfmand_access::AccessVerb;
+
+/// What a call needs of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallNeeds {
+    /// Nothing but the socket: it tells callers of themselves.
+    Nothing,
+    /// This verb, on the objects that the call names.
+    Verb(AccessVerb),
+}
+
+/// What a call needs. Every call of the services is here: one that is added has no answer until it has a row.
+#[must_use]
+pub const fn needs(method: Method) -> CallNeeds {
+    use Method as M;
+    CallNeeds::Verb(match method {
+        M::BpfmanAccessWhoAmI | M::BpfmanAccessCanI => return CallNeeds::Nothing,
+        M::BpfmanList
+        | M::BpfmanGet
+        | M::BpfmanExtListLinks
+        | M::BpfmanExtGetLink
+        | M::BpfmanExtGetChain
+        | M::BpfmanExtGetProgram
+        | M::BpfmanExtListPrograms
+        | M::BpfmanExtInfo
+        | M::BpfmanChainsShowChain
+        | M::BpfmanChainsListHooks
+        | M::BpfmanChainsExplain
+        | M::BpfmanChainsListMatching
+        | M::BpfmanChainsListStrays
+        | M::BpfmanImagesListImages
+        | M::BpfmanImagesInspectImage
+        | M::BpfmanNodeFindContainers
+        | M::BpfmanNodeFindNetworkNamespace
+        | M::BpfmanNodeWatch => AccessVerb::Read,
+        M::BpfmanLoad
+        | M::BpfmanUnload
+        | M::BpfmanPullBytecode
+        | M::BpfmanExtLoad
+        | M::BpfmanExtPull
+        | M::BpfmanImagesVerifyImage
+        | M::BpfmanNodeDryRun => AccessVerb::Load,
+        M::BpfmanAttach
+        | M::BpfmanDetach
+        | M::BpfmanChainsAttach
+        | M::BpfmanChainsUpdateLink
+        | M::BpfmanChainsAttachMatching
+        | M::BpfmanChainsDetachMatching => AccessVerb::Attach,
+        M::BpfmanChainsReplaceProgram | M::BpfmanChainsRollbackProgram | M::BpfmanNodeReplaceLoad => {
+            AccessVerb::Replace
+        }
+        M::BpfmanChainsAdopt => AccessVerb::Adopt,
+        M::BpfmanChainsTraceChain | M::BpfmanChainsVerifyChain | M::BpfmanNodeSampleRuns => AccessVerb::Trace,
+        M::BpfmanChainsSetHook | M::BpfmanImagesCheckProvenance => AccessVerb::Settings,
+        M::BpfmanChainsRemoveStray | M::BpfmanImagesPruneImages | M::BpfmanImagesImportImages => {
+            AccessVerb::Administer
+        }
+    })
+}
+
+/// Calls that leave a line in the audit log whenever they are made; others do where they are refused.
+#[must_use]
+pub const fn is_audited(method: Method) -> bool {
+    match needs(method) {
+        CallNeeds::Nothing | CallNeeds::Verb(AccessVerb::Read | AccessVerb::Trace) => false,
+        CallNeeds::Verb(_) => !matches!(method, Method::BpfmanNodeDryRun),
+    }
+}

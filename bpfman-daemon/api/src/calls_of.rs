@@ -1,0 +1,52 @@
+//! The services for callers that no socket of ours tells apart.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bpfmand_core::Peer;
+use http::{Request, Response};
+use tower::{Layer, Service};
+
+use crate::audit::Call;
+
+/// Has every call made by one peer. The daemon's own socket finds out who calls; programs that serve the services in
+/// another way say it so.
+#[derive(Clone, Debug)]
+pub struct CallsOf(pub Peer);
+
+/// A service whose calls are one peer's.
+#[derive(Clone, Debug)]
+pub struct Identified<S> {
+    peer: Peer,
+    inner: S,
+}
+
+impl<S> Layer<S> for CallsOf {
+    type Service = Identified<S>;
+
+    fn layer(&self, inner: S) -> Identified<S> {
+        Identified { peer: self.0.clone(), inner }
+    }
+}
+
+impl<S, A, B> Service<Request<A>> for Identified<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+    B: 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
+        let call = Call::new(self.peer.clone(), request.uri().path());
+        request.extensions_mut().insert(self.peer.clone());
+        Box::pin(call.scope(self.inner.call(request)))
+    }
+}

@@ -1,0 +1,213 @@
+//! What requests are about, as grants see it.
+
+use bpfmand_access::{AccessObject, HookNamespace};
+use bpfmand_core::{
+    AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest,
+    MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
+};
+use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
+use bpfmand_kernel::Kernel;
+use tonic::Status;
+
+use crate::authorize::Permit;
+use crate::server::Api;
+
+/// Bytecode.
+pub(crate) fn source(source: &BytecodeSource) -> AccessObject<'_> {
+    match source {
+        BytecodeSource::File(path) => AccessObject::File(path),
+        BytecodeSource::Image { url, .. } => AccessObject::Image(url),
+    }
+}
+
+/// The place of a member among others.
+fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Item = AccessObject<'a>> {
+    let order = (!order.is_empty()).then_some(AccessObject::Order(order));
+    priority.map(AccessObject::Priority).into_iter().chain(order)
+}
+
+const fn kind_of(kind: HookKind) -> (&'static str, Option<Direction>) {
+    match kind {
+        HookKind::Xdp => ("xdp", None),
+        HookKind::Tc(direction) => ("tc", Some(direction)),
+        HookKind::Tcx(direction) => ("tcx", Some(direction)),
+    }
+}
+
+fn hook<'a>(interface: &'a Interface, kind: HookKind, netns: HookNamespace<'a>) -> AccessObject<'a> {
+    let (kind, direction) = kind_of(kind);
+    AccessObject::Hook { kind, interface: &interface.name, direction, netns }
+}
+
+/// What a probe is put on.
+fn target(point: &AttachPoint) -> Option<(&'static str, String)> {
+    match point {
+        AttachPoint::Uprobe { target, .. } => Some(("uprobe", target.clone())),
+        AttachPoint::Kprobe { function, .. } => Some(("kprobe", function.clone())),
+        AttachPoint::Tracepoint { category, name } => Some(("tracepoint", format!("{category}/{name}"))),
+        // Named when the program was loaded.
+        AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => None,
+        AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } | AttachPoint::Tcx { .. } => None,
+    }
+}
+
+impl<K: Kernel> Api<K> {
+    fn owned_program(&self, id: ProgramId) -> Option<(String, Owner)> {
+        Some((format!("program {id}"), self.engine.owner_of_program(id)?))
+    }
+
+    /// Allows a call on programs, besides other objects. What does not exist is nobody's: the engine says so.
+    pub(crate) fn authorize_programs(
+        &self,
+        programs: impl IntoIterator<Item = ProgramId>,
+        others: Vec<AccessObject<'_>>,
+    ) -> Result<Permit, Status> {
+        let owned: Vec<_> = programs.into_iter().filter_map(|id| self.owned_program(id)).collect();
+        let mut objects = others;
+        objects.extend(owned.iter().map(|(name, owner)| AccessObject::Owned { name: name.clone(), owner }));
+        self.authorize(&objects)
+    }
+
+    /// Allows a call on a link.
+    pub(crate) fn authorize_link(&self, id: LinkId, others: Vec<AccessObject<'_>>) -> Result<Permit, Status> {
+        let owner = self.engine.owner_of_link(id);
+        let mut objects = others;
+        objects.extend(owner.iter().map(|owner| AccessObject::Owned { name: format!("link {id}"), owner }));
+        self.authorize(&objects)
+    }
+
+    /// Allows a call on an attachment to matching interfaces.
+    pub(crate) fn authorize_matching(&self, id: MatchingId) -> Result<Permit, Status> {
+        let owner = self.engine.owner_of_matching(id);
+        let owned = owner.iter().map(|owner| AccessObject::Owned { name: format!("matching {id}"), owner });
+        self.authorize(&owned.collect::<Vec<_>>())
+    }
+
+    /// Allows a call on a hook of an interface.
+    pub(crate) async fn authorize_hook(
+        &self,
+        interface: &Interface,
+        kind: HookKind,
+    ) -> Result<Permit, Status> {
+        let netns = self.netns(interface.netns.as_deref()).await?;
+        self.authorize(&[hook(interface, kind, netns)])
+    }
+
+    /// Allows a load, which takes the owner and the limits that the permit says. `replaced` are programs that it takes
+    /// the place of.
+    pub(crate) fn authorize_load(
+        &self,
+        load: &mut LoadRequest,
+        replaced: &[ProgramId],
+    ) -> Result<Permit, Status> {
+        let claim = application_claim(&load.metadata);
+        let mut objects = vec![source(&load.source)];
+        objects.extend(load.programs.iter().map(|program| AccessObject::Type(program.program_type)));
+        objects.extend(load.programs.iter().filter_map(|program| {
+            let kind = program.program_type.needs_load_target().then(|| program.program_type.name())?;
+            Some(AccessObject::Target { kind, name: program.target.as_deref().unwrap_or_default() })
+        }));
+        objects.extend(claim.as_ref().map(AccessObject::Application));
+        let shared = load.map_owner;
+        let permit = self.authorize_programs(replaced.iter().copied().chain(shared), objects)?;
+        if replaced.is_empty() {
+            self.ensure_within(&permit, load.programs.len() as u64, 0)?;
+        }
+        load.owner = permit.owner.clone();
+        load.map_bytes = permit.limits.map_memory;
+        Ok(permit)
+    }
+
+    /// Allows an attachment, which takes the owner that the permit says.
+    pub(crate) async fn authorize_attach(&self, attach: &mut AttachRequest) -> Result<Permit, Status> {
+        let permit = {
+            let named = target(&attach.point);
+            let mut objects = self.at_point(&attach.point, named.as_ref()).await?;
+            objects.extend(place(attach.point.priority(), &attach.order));
+            self.authorize_programs([attach.program], objects)?
+        };
+        self.ensure_within(&permit, 0, 1)?;
+        attach.owner = self.owner_of_attachment(attach.program, &permit);
+        Ok(permit)
+    }
+
+    /// Allows a call that would attach something.
+    pub(crate) async fn authorize_point(
+        &self,
+        point: &AttachPoint,
+        order: &OrderIntent,
+    ) -> Result<(), Status> {
+        let named = target(point);
+        let mut objects = self.at_point(point, named.as_ref()).await?;
+        objects.extend(place(point.priority(), order));
+        self.authorize(&objects).map(drop)
+    }
+
+    /// The hook or target of a point.
+    async fn at_point<'a>(
+        &self,
+        point: &'a AttachPoint,
+        named: Option<&'a (&'static str, String)>,
+    ) -> Result<Vec<AccessObject<'a>>, Status> {
+        let mut objects = Vec::new();
+        if let Some((interface, kind)) = point.hook() {
+            objects.push(hook(interface, kind, self.netns(interface.netns.as_deref()).await?));
+        }
+        objects.extend(named.map(|(kind, name)| AccessObject::Target { kind, name: name.as_str() }));
+        Ok(objects)
+    }
+
+    /// Who attaches an application's program does it for the application.
+    fn owner_of_attachment(&self, program: ProgramId, permit: &Permit) -> Owner {
+        match self.engine.owner_of_program(program) {
+            Some(application @ Owner::Application(_)) => application,
+            _ => permit.owner.clone(),
+        }
+    }
+
+    /// Allows an attachment to matching interfaces.
+    pub(crate) fn authorize_match(&self, request: &mut MatchRequest) -> Result<Permit, Status> {
+        let permit = {
+            let point = &request.attach.point;
+            let mut objects = Vec::new();
+            if let Some((_, kind)) = point.hook() {
+                let (kind, direction) = kind_of(kind);
+                objects.push(AccessObject::Hooks {
+                    kind,
+                    interfaces: request.interfaces.patterns(),
+                    by_number: !request.interfaces.indexes().is_empty(),
+                    direction,
+                    netns: request.interfaces.netns(),
+                });
+            }
+            objects.extend(place(point.priority(), &request.attach.order));
+            self.authorize_programs([request.attach.program], objects)?
+        };
+        self.ensure_within(&permit, 0, 1)?;
+        request.attach.owner = self.owner_of_attachment(request.attach.program, &permit);
+        Ok(permit)
+    }
+
+    /// Allows a change of a link.
+    pub(crate) fn authorize_update(&self, update: &UpdateLinkRequest) -> Result<Permit, Status> {
+        let nothing = OrderIntent::default();
+        let mut objects: Vec<_> = place(update.priority, update.order.as_ref().unwrap_or(&nothing)).collect();
+        objects.extend(update.position.map(|_| AccessObject::Position));
+        self.authorize_link(update.link, objects)
+    }
+
+    /// Allows an adoption, which takes the owner that the permit says.
+    pub(crate) fn authorize_adopt(&self, adopt: &mut AdoptRequest) -> Result<Permit, Status> {
+        let permit = {
+            let claim = application_claim(&adopt.metadata);
+            let mut objects: Vec<_> = place(Some(adopt.priority), &adopt.order).collect();
+            // The kernel tells where the link is only once it is looked at.
+            objects.push(AccessObject::AnyHook);
+            objects.extend(claim.as_ref().map(AccessObject::Application));
+            self.authorize(&objects)?
+        };
+        self.ensure_within(&permit, 1, 1)?;
+        adopt.owner = permit.owner.clone();
+        Ok(permit)
+    }
+}

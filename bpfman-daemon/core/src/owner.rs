@@ -1,0 +1,141 @@
+//! Whose a program or a link is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Who may change a program or a link, and whose limits it counts for. The daemon says it, from who calls and by which
+/// grant; clients cannot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Owner {
+    /// Root of this machine.
+    #[default]
+    Root,
+    /// A user without a grant of its own, by number.
+    User(u32),
+    /// Whoever holds a grant of `policy.toml`, by the grant's name.
+    Grant(String),
+    /// An application of Kubernetes.
+    Application(OwningApplication),
+}
+
+/// The name of an application of Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OwningApplication {
+    /// Its namespace; none for cluster applications.
+    pub namespace: Option<String>,
+    /// Its name; empty where a client says none.
+    pub name: String,
+}
+
+/// A text that is no owner.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no owner: expected root, user:NUMBER, grant:NAME or application:[NAMESPACE/]NAME")]
+pub struct BadOwner(pub String);
+
+impl Owner {
+    /// The owner of what a user makes without a grant.
+    #[must_use]
+    pub const fn of_user(uid: u32) -> Self {
+        match uid {
+            0 => Self::Root,
+            uid => Self::User(uid),
+        }
+    }
+
+    /// The namespace of the application, if it is one that has one.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Application(application) => application.namespace.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for OwningApplication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}/{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("root"),
+            Self::User(uid) => write!(f, "user:{uid}"),
+            Self::Grant(name) => write!(f, "grant:{name}"),
+            Self::Application(name) => write!(f, "application:{name}"),
+        }
+    }
+}
+
+impl FromStr for Owner {
+    type Err = BadOwner;
+
+    fn from_str(text: &str) -> Result<Self, BadOwner> {
+        let bad = || BadOwner(text.to_owned());
+        if text == "root" {
+            return Ok(Self::Root);
+        }
+        let (kind, name) = text.split_once(':').ok_or_else(bad)?;
+        match kind {
+            "user" => name.parse().map(Self::User).map_err(|_| bad()),
+            "grant" => Ok(Self::Grant(name.to_owned())),
+            "application" => Ok(Self::Application(match name.split_once('/') {
+                Some((namespace, name)) => {
+                    OwningApplication { namespace: Some(namespace.to_owned()), name: name.to_owned() }
+                }
+                None => OwningApplication { namespace: None, name: name.to_owned() },
+            })),
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl TryFrom<String> for Owner {
+    type Error = BadOwner;
+
+    fn try_from(text: String) -> Result<Self, BadOwner> {
+        text.parse()
+    }
+}
+
+impl From<Owner> for String {
+    fn from(owner: Owner) -> Self {
+        owner.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_read_as_it_is_written() {
+        let application = |namespace: Option<&str>| {
+            Owner::Application(OwningApplication {
+                namespace: namespace.map(str::to_owned),
+                name: "filter".to_owned(),
+            })
+        };
+        for (owner, text) in [
+            (Owner::Root, "root"),
+            (Owner::User(1000), "user:1000"),
+            (Owner::Grant("net work".to_owned()), "grant:net work"),
+            (application(None), "application:filter"),
+            (application(Some("shop")), "application:shop/filter"),
+        ] {
+            assert_eq!(owner.to_string(), text);
+            assert_eq!(text.parse(), Ok(owner));
+        }
+        for text in ["", "Root", "user:", "user:-1", "group:x"] {
+            assert_eq!(text.parse::<Owner>(), Err(BadOwner(text.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Users other than root, who need no entry in any file.
+
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use crate::{Daemon, Outcome, binaries};
+
+/// The table of `policy.toml` by which everybody who opens the socket may do everything, as in v0.6.0.
+pub const EVERYBODY_MAY: &str = "\n[access]\nsocket_group = \"all\"\n";
+
+impl Daemon {
+    /// Lets every user open the socket, and have the client: the build folder may be one that only root looks into.
+    pub fn open_to_users(&self) {
+        for path in [self.socket(), self.path("")] {
+            fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        }
+        if !self.path("client").exists() {
+            fs::copy(binaries::find("bpfman"), self.path("client")).unwrap();
+        }
+    }
+
+    /// Runs the client as a user and a group, by the system's own `setpriv`.
+    pub fn cli_as<S: AsRef<OsStr>>(&self, user: u32, group: u32, words: &[S]) -> Outcome {
+        let mut command = Command::new("setpriv");
+        let (user, group) = (user.to_string(), group.to_string());
+        command.args(["--reuid", &user, "--regid", &group, "--clear-groups", "--inh-caps=-all", "--"]);
+        command.arg(self.path("client")).args(words);
+        Outcome::of(command.env("BPFMAN_SOCKET_PATH", self.socket()).env("HOME", self.path("")))
+    }
+
+    /// Runs the client as a user with words that have no spaces in them.
+    pub fn bpfman_as(&self, user: u32, line: &str) -> Outcome {
+        self.cli_as(user, user, &line.split_whitespace().collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,114 @@
+//! How much a grant lets its callers have, where, and for whom they may speak.
+
+use std::process::Command;
+
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::{Daemon, Launch, Network, Outcome};
+
+use crate::grants::{daemon, load_as};
+
+const ADA: u32 = 64_203;
+const AGENT: u32 = 64_204;
+
+fn grant(more: &str) -> String {
+    format!(
+        "[files]\nusers = [0, {ADA}, {AGENT}]\n\
+         [[grants]]\nname = \"network\"\nusers = [{ADA}]\nallow = [\"all\"]\n{more}\n"
+    )
+}
+
+#[test]
+fn who_has_as_much_as_the_grant_allows_gets_no_more() {
+    let limits = "limits = { programs = 2, links = 1, map_memory = \"64MiB\" }";
+    let (daemon, network) = (daemon(grant(limits)), Network::new());
+    let far = network.far.path().display().to_string();
+    let programs = [load_as(&daemon, ADA), load_as(&daemon, ADA)];
+    let before = daemon.state();
+    let line =
+        format!("load file -p {} --programs xdp:xdp_member", daemon.path(format!("own-{ADA}.o")).display());
+    daemon.bpfman_as(ADA, &line).fails(6, &["grant:network has 2 programs", "limits.programs"]);
+    assert_eq!(daemon.state(), before);
+    let attach = |program: u64| format!("attach {program} xdp -i {INTERFACE} -p 10 -n {far}");
+    daemon.bpfman_as(ADA, &attach(programs[0])).success();
+    daemon.bpfman_as(ADA, &attach(programs[1])).fails(6, &["has 1 links", "limits.links"]);
+    // Root has no limits.
+    daemon.bpfman(&attach(programs[1])).success();
+    drop(daemon);
+    let small = crate::grants::daemon(grant("limits = { map_memory = \"16\" }"));
+    let path = small.path("own.o");
+    std::fs::copy(bpfman_tests::compile::object("chain"), &path).unwrap();
+    std::os::unix::fs::chown(&path, Some(ADA), Some(ADA)).unwrap();
+    let line = format!("load file -p {} --programs xdp:xdp_member", path.display());
+    small.bpfman_as(ADA, &line).fails(6, &["maps"]);
+    small.bpfman(&line).success();
+}
+
+#[test]
+fn a_grant_for_ones_own_network_namespace_counts_for_no_other() {
+    let (daemon, network) = (daemon(grant("netns = [\"own\"]")), Network::new());
+    let far = network.far.path().display().to_string();
+    let program = load_as(&daemon, ADA);
+    let attach = format!("attach {program} xdp -i {INTERFACE} -p 10 -n {far}");
+    daemon.bpfman_as(ADA, &attach).fails(4, &["\"netns\""]);
+    // A name of the user's own may lead elsewhere a moment later.
+    let alias = daemon.path("netns");
+    std::os::unix::fs::symlink(network.far.path(), &alias).unwrap();
+    let inside = |line: &str| {
+        let name = network.far.path().file_name().unwrap().to_str().unwrap().to_owned();
+        let mut command = Command::new("ip");
+        command.args([
+            "netns",
+            "exec",
+            &name,
+            "setpriv",
+            "--reuid",
+            &ADA.to_string(),
+            "--clear-groups",
+            "--",
+        ]);
+        command.arg(daemon.path("client")).args(line.split_whitespace());
+        Outcome::of(command.env("BPFMAN_SOCKET_PATH", daemon.socket()).env("HOME", daemon.path("")))
+    };
+    let by_alias = format!("attach {program} xdp -i {INTERFACE} -p 10 -n {}", alias.display());
+    inside(&by_alias).fails(4, &["\"netns\""]);
+    inside(&format!("attach {program} xdp -i lo -p 10")).fails(4, &["\"netns\""]);
+    inside(&attach).success();
+}
+
+#[test]
+fn who_may_not_speak_for_an_application_cannot_pass_for_one() {
+    let policy = grant("applications = [\"shop/*\"]");
+    let flags = vec![format!("--node-agent-user={AGENT}")];
+    let daemon = Daemon::start_with(&Launch { policy, flags, ..Launch::default() });
+    daemon.open_to_users();
+    let (own, agents) = (load_as(&daemon, ADA), load_as(&daemon, AGENT));
+    let load = |user: u32, metadata: &[&str]| {
+        let path = daemon.path(format!("own-{user}.o")).display().to_string();
+        let mut words = vec!["load", "file", "-p", &path, "--programs", "xdp:xdp_member", "-o", "json"];
+        metadata.iter().for_each(|pair| words.extend(["-m", pair]));
+        daemon.cli_as(user, user, &words)
+    };
+    let before = daemon.state();
+    for claim in [
+        &["bpfman.io/ProgramNamespace=bank", "bpfman.io/ProgramName=filter"][..],
+        &["bpfman.io/ProgramName=filter"],
+        &["bpfman.io/uuid=1-2"],
+    ] {
+        load(ADA, claim).fails(4, &["\"applications\""]);
+    }
+    assert_eq!(daemon.state(), before);
+    let shop = ["bpfman.io/ProgramNamespace=shop", "bpfman.io/ProgramName=filter", "bpfman.io/uuid=1-2"];
+    let id = load(ADA, &shop).json()["programs"][0]["program_id"].to_string();
+    let owner = |id: &str| daemon.bpfman(&format!("get program {id} -o json")).json()["owner"].clone();
+    assert_eq!(owner(&id), "application:shop/filter");
+    // The node agent speaks for all applications, and has nothing over what is no application's.
+    let bank = ["bpfman.io/ProgramNamespace=bank", "bpfman.io/ProgramName=filter", "bpfman.io/uuid=1-3"];
+    let banks = load(AGENT, &bank).json()["programs"][0]["program_id"].to_string();
+    assert_eq!(
+        (owner(&banks), owner(&agents.to_string())),
+        ("application:bank/filter".into(), "grant:node-agent".into())
+    );
+    daemon.bpfman_as(ADA, &format!("unload {banks}")).fails(4, &["\"over\""]);
+    daemon.bpfman_as(AGENT, &format!("unload {own}")).fails(4, &["\"over\""]);
+    daemon.bpfman_as(AGENT, &format!("unload {id}")).success();
+}
