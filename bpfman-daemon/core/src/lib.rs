@@ -46,7 +46,7 @@ pub use order::{
     Moves, Occupant, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Waiting, is_called, moves,
     order_chain, order_links, solve, solve_with_chain,
 };
-pub use owner::{BadOwner, Owner, OwningApplication};
+pub use owner::{BadOwner, Owner, OwningApplication, Rank};
 pub use peer::{Peer, cgroup_of};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};

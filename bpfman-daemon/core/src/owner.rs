@@ -30,6 +30,17 @@ pub struct OwningApplication {
     pub name: String,
 }
 
+/// Whose programs of one hook come first, whatever their priorities and orders say. A lower one cannot end the chain for a
+/// higher one, nor change its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rank {
+    /// Root, grants, and cluster applications.
+    #[default]
+    Machine,
+    /// Applications of a namespace.
+    Namespace,
+}
+
 /// A text that is no owner.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is no owner: expected root, user:NUMBER, grant:NAME or application:[NAMESPACE/]NAME")]
@@ -43,6 +54,12 @@ impl Owner {
             0 => Self::Root,
             uid => Self::User(uid),
         }
+    }
+
+    /// Before or after whom its programs run.
+    #[must_use]
+    pub fn rank(&self) -> Rank {
+        if self.namespace().is_some() { Rank::Namespace } else { Rank::Machine }
     }
 
     /// The namespace of the application, if it is one that has one.

@@ -17,7 +17,7 @@ pub use intent::{Anchor, BadAnchor, MOST_ANCHORS, OrderIntent, Role, Side};
 pub use moves::{Beside, Moves, moves};
 pub use solve::{Foreign, Occupant, OrderedEntry, Solution, Waiting, is_called, solve, solve_with_chain};
 
-use crate::{LinkId, ProgramUid};
+use crate::{LinkId, ProgramUid, Rank};
 
 /// The most members of one chain.
 pub const MAX_CHAIN_MEMBERS: usize = 32;
@@ -31,6 +31,8 @@ pub struct Place {
     pub program: ProgramUid,
     /// Function name of the program.
     pub name: String,
+    /// Comes before the priority.
+    pub rank: Rank,
     /// 0 runs first.
     pub priority: i32,
     /// Grows with every attachment of this daemon.
@@ -51,7 +53,10 @@ impl Place {
             anchors.map(|(side, anchor)| format!("{side} {anchor}")).collect::<Vec<_>>().join(", ")
         };
         let (holds, waits) = (text(false), text(true));
-        let mut reason = format!("priority {}", self.priority);
+        let mut reason = match self.rank {
+            Rank::Machine => format!("priority {}", self.priority),
+            Rank::Namespace => format!("rank of namespaces, then priority {}", self.priority),
+        };
         if !holds.is_empty() {
             reason = format!("{holds}, then {reason}");
         }
@@ -62,24 +67,24 @@ impl Place {
     }
 }
 
-/// Sorts a chain of XDP or TC members: by priority; at equal priority the newcomer, if there is one, runs before
+/// Sorts a chain of XDP or TC members: by rank, then by priority; at equal priority the newcomer, if there is one, runs before
 /// those already there, and those run by name. Members of one name run newest first.
 ///
 /// The newcomer is the link that the last change of the hook added; after a detach there is none. So the order
 /// depends only on the set of members and that one link, never on the way that led there.
 pub fn order_chain(places: &mut [Place], newcomer: Option<LinkId>) {
     places.sort_by(|a, b| {
-        a.priority
-            .cmp(&b.priority)
+        (a.rank, a.priority)
+            .cmp(&(b.rank, b.priority))
             .then_with(|| (Some(b.link) == newcomer).cmp(&(Some(a.link) == newcomer)))
             .then_with(|| a.name.cmp(&b.name))
             .then_with(|| b.sequence.cmp(&a.sequence))
     });
 }
 
-/// Sorts links that the kernel runs one by one (tcx): by priority, at equal priority the older first.
+/// Sorts links that the kernel runs one by one (tcx): by rank, then by priority, at equal priority the older first.
 pub fn order_links(places: &mut [Place]) {
-    places.sort_by_key(|place| (place.priority, place.sequence));
+    places.sort_by_key(|place| (place.rank, place.priority, place.sequence));
 }
 
 #[cfg(test)]
@@ -110,6 +115,7 @@ mod tests {
             link: LinkId(link),
             program: ProgramUid(program as u64),
             name: NAMES[program].to_owned(),
+            rank: Rank::Machine,
             priority,
             sequence: u64::from(link),
             intent: OrderIntent::default(),

@@ -4,7 +4,7 @@ use super::contradiction::{Contradiction, ContradictionStep};
 use super::graph::{Edge, cycle, sort};
 use super::intent::KERNEL_NAME;
 use super::{Anchor, Place, Side};
-use crate::{LinkId, ProgramId};
+use crate::{LinkId, ProgramId, Rank};
 
 /// A program of someone else on the same hook. Its place is the kernel's and is never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +174,11 @@ impl<'a> Hook<'a> {
         }
     }
 
+    /// The rank of a link of ours. Programs of others are the machine's, and so is the chain, for what its own want.
+    fn rank(&self, node: usize) -> Rank {
+        self.places.get(node).map_or(Rank::Machine, |place| place.rank)
+    }
+
     /// What a node's links want, each with whose intent it is. Of a chain that is what its members want of others.
     fn anchors(&self, node: usize) -> Vec<(LinkId, Side, &'a Anchor)> {
         let of = |place: &'a Place| place.intent.anchors().map(|(side, anchor)| (place.link, side, anchor));
@@ -181,6 +186,7 @@ impl<'a> Hook<'a> {
             (Some(place), _) => of(place).collect(),
             (None, Some(members)) if node == self.places.len() => members
                 .iter()
+                .filter(|member| member.rank == Rank::Machine)
                 .flat_map(of)
                 .filter(|(_, _, anchor)| matches!(anchor, Anchor::Foreign(_)))
                 .collect(),
@@ -189,8 +195,12 @@ impl<'a> Hook<'a> {
     }
 
     /// True if an anchor of `holder` means the node. No anchor means the chain.
-    fn means(&self, anchor: &Anchor, node: usize, holder: usize) -> bool {
-        if node == holder {
+    ///
+    /// Nobody is put in order by those of a lower rank, who come later anyway; and what these want in front of a higher
+    /// rank, or of others, waits for good: it would keep out who comes later.
+    fn means(&self, side: Side, anchor: &Anchor, node: usize, holder: usize) -> bool {
+        let (own, other) = (self.rank(holder), self.rank(node));
+        if node == holder || other > own || (side == Side::Before && other < own) {
             return false;
         }
         match (anchor, self.places.get(node), node.checked_sub(self.ours())) {
@@ -202,7 +212,7 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Everything that intents, and the order of others' programs, demand; and the chain's place behind ours.
+    /// Everything that intents, ranks, and the order of others' programs demand; and the chain's place behind ours.
     fn demands(&self) -> Vec<Edge> {
         let others = self.ours() + 1..self.all();
         let mut edges: Vec<Edge> = others.map(|at| Edge { first: at - 1, second: at, why: None }).collect();
@@ -210,9 +220,13 @@ impl<'a> Hook<'a> {
             let chain = self.places.len();
             edges.extend((0..chain).map(|first| Edge { first, second: chain, why: None }));
         }
+        for second in 0..self.places.len() {
+            let before = (0..self.places.len()).filter(|first| self.rank(*first) < self.rank(second));
+            edges.extend(before.map(|first| Edge { first, second, why: None }));
+        }
         for holder in 0..self.ours() {
             for (number, (_, side, anchor)) in self.anchors(holder).into_iter().enumerate() {
-                for other in (0..self.all()).filter(|other| self.means(anchor, *other, holder)) {
+                for other in (0..self.all()).filter(|other| self.means(side, anchor, *other, holder)) {
                     let (first, second) = match side {
                         Side::Before => (holder, other),
                         Side::After => (other, holder),
@@ -228,7 +242,7 @@ impl<'a> Hook<'a> {
         let mut waiting = Vec::new();
         for holder in 0..self.ours() {
             for (link, side, anchor) in self.anchors(holder) {
-                if !(0..self.all()).any(|other| self.means(anchor, other, holder)) {
+                if !(0..self.all()).any(|other| self.means(side, anchor, other, holder)) {
                     waiting.push(Waiting { link, side, anchor: anchor.clone() });
                 }
             }

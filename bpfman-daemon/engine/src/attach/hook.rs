@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId};
+use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId, Rank};
 use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, TcFilter, TcxAnchor};
 
 use crate::chain::BuiltChain;
@@ -12,7 +12,31 @@ use crate::state::hook_names::filter_name;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
+/// The most members of applications of namespaces in one chain: the rest is kept for those of higher rank.
+const MOST_OF_NAMESPACES: usize = 24;
+
 impl<K: Kernel> Engine<K> {
+    /// Refuses a member that the chain has no place for.
+    pub(crate) fn ensure_room(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        members: &[Arc<LinkRecord>],
+        newcomer: &LinkRecord,
+    ) -> Result<(), EngineError> {
+        let state = self.state();
+        let rank = |link: &LinkRecord| state.place(link).rank;
+        let of_namespaces = || members.iter().filter(|link| rank(link) == Rank::Namespace).count();
+        let full = |limit| Err(EngineError::ChainFull { hook: key.kind.at(interface), limit });
+        if members.len() >= MAX_CHAIN_MEMBERS {
+            return full(MAX_CHAIN_MEMBERS);
+        }
+        if rank(newcomer) == Rank::Namespace && of_namespaces() >= MOST_OF_NAMESPACES {
+            return full(MOST_OF_NAMESPACES);
+        }
+        Ok(())
+    }
+
     /// Adds a member to the chain of a hook.
     pub(crate) fn attach_member(
         &self,
@@ -29,9 +53,7 @@ impl<K: Kernel> Engine<K> {
             Some(hook) if self.is_entered(hook)? => known.clone(),
             _ => None,
         };
-        if before.len() >= MAX_CHAIN_MEMBERS {
-            return Err(EngineError::ChainFull { hook: key.kind.at(interface), limit: MAX_CHAIN_MEMBERS });
-        }
+        self.ensure_room(key, interface, &before, &link)?;
         if known.is_none() {
             self.ensure_no_stray(key, interface)?;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, ProgramId, hexadecimal};
+use bpfmand_core::{HookKey, HookKind, Interface, ProgramId, hexadecimal};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
 use sha2::{Digest as _, Sha256};
@@ -40,12 +40,7 @@ impl<K: Kernel> Engine<K> {
         links.retain(|link| !is_replaced(link));
         self.ensure_not_lost(links.iter().map(|link| &**link))?;
         for member in new {
-            if links.len() >= MAX_CHAIN_MEMBERS {
-                return Err(EngineError::ChainFull {
-                    hook: key.kind.at(interface),
-                    limit: MAX_CHAIN_MEMBERS,
-                });
-            }
+            self.ensure_room(key, interface, &links, &member.link)?;
             links.push(Arc::clone(&member.link));
             links = self.order_changed(key, interface, links, Some(member.link.id), &member.link)?;
         }

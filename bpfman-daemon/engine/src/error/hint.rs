@@ -34,7 +34,8 @@ impl EngineError {
             Self::MapsShared { .. } => "unload the program that shares them first, or keep program and maps",
             Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
             Self::NoAnchor { .. } => {
-                "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later"
+                "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later; applications of a \
+                 namespace always run after cluster applications and programs of the machine"
             }
             Self::Contradiction { .. } => {
                 "leave out one of these intents, or change one with `bpfman update link`"

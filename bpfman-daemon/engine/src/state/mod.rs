@@ -261,10 +261,12 @@ impl State {
 
     /// What decides about one link's place.
     pub fn place(&self, link: &LinkRecord) -> Place {
+        let program = self.member(link.program);
         Place {
             link: link.id,
             program: link.program,
-            name: self.member(link.program).map(|p| p.name.clone()).unwrap_or_default(),
+            name: program.map(|program| program.name.clone()).unwrap_or_default(),
+            rank: program.map(|of| of.owner().rank().max(link.owner(of).rank())).unwrap_or_default(),
             priority: link.point.priority().unwrap_or(0),
             sequence: link.sequence,
             intent: link.order.clone(),

@@ -38,6 +38,7 @@ mod missing_pins;
 mod not_undone;
 mod objects;
 mod older_records;
+mod ranks;
 mod reboots;
 mod reboots_cut_short;
 mod recovery;

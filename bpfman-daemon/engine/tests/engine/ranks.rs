@@ -1,0 +1,59 @@
+//! Ranks: programs of applications of a namespace come after those of the machine.
+
+use bpfmand_core::{HookKind, LoadRequest, Owner, OwningApplication};
+use bpfmand_engine::{EngineError, ErrorKind};
+
+use crate::bench::{Ask as _, Bench, Testable};
+use crate::intents::{attach, intent};
+use crate::simulated::bench as simulated;
+
+const XDP: HookKind = HookKind::Xdp;
+
+/// A load that an application of a namespace owns.
+fn of_namespace(load: LoadRequest) -> LoadRequest {
+    let name = OwningApplication { namespace: Some("shop".to_owned()), name: "filter".to_owned() };
+    LoadRequest { owner: Owner::Application(name), ..load }
+}
+
+fn what_a_namespace_wants_never_comes_before_the_machine<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha] = engine.loads(&bench.request("programs", &["alpha"]))[..] else { panic!() };
+    let [bravo] = engine.loads(&of_namespace(bench.request("programs", &["bravo"])))[..] else { panic!() };
+    // Whoever comes first, whatever it asks for.
+    let tenant =
+        attach(&engine, bravo, bench.xdp(0), intent("wall", &["role=first"], &[])).unwrap().record.id;
+    let order = |engine: &bpfmand_engine::Engine<K>| engine.names(&bench.left(), XDP);
+    assert_eq!(order(&engine), ["bravo"]);
+    attach(&engine, alpha, bench.xdp(900), intent("first", &[], &["role=wall"])).unwrap();
+    assert_eq!(order(&engine), ["alpha", "bravo"]);
+    let waits = engine.describe_link(tenant).unwrap().waits_for;
+    assert_eq!(waits.iter().map(|one| one.anchor.to_string()).collect::<Vec<_>>(), ["role=first"]);
+    let chain = engine.chain(&bench.left(), XDP).unwrap();
+    assert!(chain.members[1].reason.starts_with("rank of namespaces, then priority 0"), "{chain:?}");
+    // A new start gives the same order, from the records.
+    drop(engine);
+    let engine = bench.engine();
+    engine.recover().unwrap();
+    assert_eq!(order(&engine), ["alpha", "bravo"]);
+}
+
+crate::on_both_kernels!(what_a_namespace_wants_never_comes_before_the_machine);
+
+#[test]
+fn namespaces_leave_places_to_the_machine() {
+    let bench = simulated();
+    let engine = bench.engine();
+    let tenants = of_namespace(bench.request("programs", &["bravo"]));
+    let tenant = || attach(&engine, engine.loads(&tenants)[0], bench.xdp(10), intent("", &[], &[]));
+    for _ in 0..24 {
+        tenant().unwrap();
+    }
+    let full = tenant().unwrap_err();
+    assert!(matches!(full, EngineError::ChainFull { limit: 24, .. }), "{full}");
+    assert_eq!(full.kind(), ErrorKind::Conflict);
+    let machine = bench.request("programs", &["alpha"]);
+    for _ in 0..8 {
+        attach(&engine, engine.loads(&machine)[0], bench.xdp(10), intent("", &[], &[])).unwrap();
+    }
+    assert_eq!(engine.names(&bench.left(), XDP)[..9], [&["alpha"; 8][..], &["bravo"]].concat());
+}
