@@ -31,6 +31,10 @@ pub use chain::plan::{ArrayUse, Attempt, ChainPlan, ChainStrategy, CutReason, Se
 pub use chain::proceed::ProceedMask;
 pub use chain::sections::{ChainPart, ChainSection};
 pub use chain::way::{MemberPlan, Way, WayReason};
+pub use dispatch::config::{
+    DISPATCHER_CONFIG_VERSION, DispatcherConfig, DispatcherSlot, dispatcher_config, dispatcher_takes_frags,
+    read_dispatcher_config,
+};
 pub use dispatch::dispatcher::{
     DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHER_NAME, DISPATCHER_SLOTS, dispatcher,
     dispatcher_slot, dispatcher_slot_type,

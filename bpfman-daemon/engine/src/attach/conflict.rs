@@ -2,10 +2,9 @@
 
 use bpfmand_core::{HookEntry, HookKey, HookKind, Interface, ProgramFacts, ProgramId, Via, XdpRunsIn};
 use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_splice::{DISPATCHER_CONFIG_VERSION, DispatcherConfig};
 
 use crate::error::{Attached, Dispatcher, DispatcherProgram, HookConflict};
-use crate::libxdp::config;
-use crate::libxdp::config::Read;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -108,9 +107,9 @@ impl<K: Kernel> Engine<K> {
             name: slot.program.name,
         });
         let (version, count) = match &glance.config {
-            Read::Slots(slots) => (Some(config::VERSION), Some(slots.len())),
-            Read::Version(version) => (Some(*version), None),
-            Read::Other => (None, None),
+            DispatcherConfig::Slots(slots) => (Some(DISPATCHER_CONFIG_VERSION), Some(slots.len())),
+            DispatcherConfig::Version(version) => (Some(*version), None),
+            DispatcherConfig::Other => (None, None),
         };
         let cannot_join = if !self.kernel.features().freplace {
             Some("this kernel lets no program take the place of another's function (freplace)")

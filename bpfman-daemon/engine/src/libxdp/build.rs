@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use bpfmand_core::{BoundText, HookKey, Interface};
 use bpfmand_kernel::{EXTENSION, Extends, Kernel, KernelError, LinkTarget, ProgramLoad};
-use bpfmand_splice::{DISPATCHER_NAME, DISPATCHER_SLOTS, dispatcher, dispatcher_slot_type};
+use bpfmand_splice::{
+    DISPATCHER_NAME, DISPATCHER_SLOTS, DispatcherSlot, dispatcher, dispatcher_config, dispatcher_slot_type,
+    dispatcher_takes_frags,
+};
 
 use crate::engine::undo::undoing;
-use crate::libxdp::config::Slot;
 use crate::libxdp::switch::{LoadedDispatcher, NewDispatcher};
-use crate::libxdp::{DispatcherAtHook, SlotProgram, config, folder, link_pin, program_pin};
+use crate::libxdp::{DispatcherAtHook, SlotProgram, folder, link_pin, program_pin};
 use crate::state::records::{ExtensionRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 /// What is to be in a slot.
 struct Candidate<H> {
-    slot: Slot,
+    slot: DispatcherSlot,
     name: String,
     tag: [u8; 8],
     what: What<H>,
@@ -53,11 +55,11 @@ impl<K: Kernel> Engine<K> {
             new.pin_pending()?;
             return Ok(new);
         }
-        let slots: Vec<Slot> = candidates.iter().map(|candidate| candidate.slot).collect();
+        let slots: Vec<DispatcherSlot> = candidates.iter().map(|candidate| candidate.slot).collect();
         self.step("dispatcher", "load");
-        let config = self.kernel.create_map(&config::map(&slots), None)?;
+        let config = self.kernel.create_map(&dispatcher_config(&slots), None)?;
         let config_id = self.kernel.map_of(&config)?.id;
-        let text = dispatcher(slots.len(), config_id, config::takes_frags(&slots));
+        let text = dispatcher(slots.len(), config_id, dispatcher_takes_frags(&slots));
         let loaded = self.kernel.load_program(&ProgramLoad::new(
             DISPATCHER_NAME,
             &text,
@@ -99,7 +101,7 @@ impl<K: Kernel> Engine<K> {
             self.ensure_no_order(key, interface, link)?;
             let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
             let text = self.member(&program)?.text;
-            let slot = Slot {
+            let slot = DispatcherSlot {
                 proceed: link.point.proceed_on().map_or(0, bpfmand_core::ProceedOn::mask),
                 priority: u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0),
                 frags: text.0.frags,

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use bpfmand_core::{HookKey, Interface, ProgramFacts, ProgramId, Via, XdpRunsIn};
 use bpfmand_kernel::Kernel;
-use bpfmand_splice::DISPATCHER_NAME;
+use bpfmand_splice::{
+    DISPATCHER_CONFIG_VERSION, DISPATCHER_NAME, DispatcherConfig, DispatcherSlot, read_dispatcher_config,
+};
 
-use crate::libxdp::config::{Read, Slot};
-use crate::libxdp::{config, folder, program_pin};
+use crate::libxdp::{folder, program_pin};
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
@@ -26,7 +27,7 @@ pub struct DispatcherAtHook<H> {
 /// A program in a dispatcher.
 pub struct SlotProgram<H> {
     /// As the configuration has it.
-    pub slot: Slot,
+    pub slot: DispatcherSlot,
     /// The program.
     pub program: ProgramFacts,
     /// Keeps it loaded.
@@ -36,7 +37,7 @@ pub struct SlotProgram<H> {
 /// A dispatcher, as far as it can be read.
 pub struct Glance {
     /// What its configuration says.
-    pub config: Read,
+    pub config: DispatcherConfig,
     /// Where its pins should be.
     pub folder: PathBuf,
 }
@@ -71,14 +72,14 @@ impl<K: Kernel> Engine<K> {
             }
             None => None,
         };
-        let config = value.map_or(Read::Other, |value| config::read(&value));
+        let config = value.map_or(DispatcherConfig::Other, |value| read_dispatcher_config(&value));
         Ok(Some(Glance { config, folder: folder(&self.options.libxdp_pins, key.ifindex, program.id) }))
     }
 
     /// The programs of a dispatcher by its pins; fewer than its configuration says where pins are missing. To be called
     /// with the folder of all dispatchers locked, where what is found decides anything.
     pub(crate) fn slots_of(&self, glance: &Glance) -> Result<Vec<SlotProgram<K::Handle>>, EngineError> {
-        let Read::Slots(slots) = &glance.config else { return Ok(Vec::new()) };
+        let DispatcherConfig::Slots(slots) = &glance.config else { return Ok(Vec::new()) };
         let mut found = Vec::with_capacity(slots.len());
         for (number, slot) in slots.iter().enumerate() {
             if let Some(handle) = self.kernel.open_pin(&glance.folder.join(program_pin(number)))? {
@@ -115,17 +116,17 @@ impl<K: Kernel> Engine<K> {
         const UNLOAD: &str =
             "unload its programs with `xdp-loader unload INTERFACE --all`, and load them again";
         let count = match &glance.config {
-            Read::Slots(slots) => slots.len(),
-            Read::Version(version) => {
+            DispatcherConfig::Slots(slots) => slots.len(),
+            DispatcherConfig::Version(version) => {
                 return Err(cannot(
                     format!(
                         "it is of version {version} of the protocol, and bpfman knows version {}",
-                        config::VERSION
+                        DISPATCHER_CONFIG_VERSION
                     ),
                     UNLOAD,
                 ));
             }
-            Read::Other => {
+            DispatcherConfig::Other => {
                 return Err(cannot("it is of a version of the protocol before 2".to_owned(), UNLOAD));
             }
         };

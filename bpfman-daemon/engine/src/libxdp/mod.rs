@@ -5,14 +5,14 @@
 //! and the order of steps. A change is a new dispatcher with all programs, which takes the old one's place in one step
 //! if that is still there; nobody's program is loaded again, and each keeps its id.
 //!
-//! - [`config`]: the dispatcher's configuration, which is its one map.
+//! The dispatcher itself, and its configuration, which is its one map, are made and read by `bpfmand_splice`.
+//!
 //! - [`look`]: what is there.
 //! - [`build`]: a new dispatcher beside the old one.
 //! - [`switch`]: the new one in the old one's place, and how that is undone.
 //! - [`recover`]: what a crash left.
 
 mod build;
-pub mod config;
 mod look;
 mod recover;
 mod switch;

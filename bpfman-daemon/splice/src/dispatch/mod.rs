@@ -1,4 +1,5 @@
 //! libxdp's dispatcher: its program, and the types of its slots.
 
+pub(crate) mod config;
 pub(crate) mod dispatcher;
 pub(crate) mod dispatcher_types;

@@ -1,13 +1,13 @@
 //! The configuration of a dispatcher: the one value of its one map, in version 2 of the protocol.
 
+use super::dispatcher::{DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHER_SLOTS};
 use bpfmand_core::map_type::ARRAY;
 use bpfmand_core::{MapRole, MapSpec};
-use bpfmand_splice::{DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHER_SLOTS};
 
 /// First byte of every configuration since version 2.
 const MAGIC: u8 = 236;
 /// The version that is read and written here.
-pub const VERSION: u8 = 2;
+pub const DISPATCHER_CONFIG_VERSION: u8 = 2;
 /// In a slot's flags: its program takes packets in several buffers (`BPF_F_XDP_HAS_FRAGS`).
 const HAS_FRAGS: u32 = 1 << 5;
 /// `BPF_F_RDONLY_PROG`.
@@ -15,7 +15,7 @@ const READ_ONLY: u32 = 1 << 7;
 
 /// One program of a dispatcher, as its configuration has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct DispatcherSlot {
     /// The verdicts after which the next program runs, by bit.
     pub proceed: u32,
     /// 0 runs first.
@@ -26,9 +26,9 @@ pub struct Slot {
 
 /// What a map's value says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum DispatcherConfig {
     /// A configuration that is understood.
-    Slots(Vec<Slot>),
+    Slots(Vec<DispatcherSlot>),
     /// A configuration of this version, or something that makes no sense.
     Version(u8),
     /// No configuration.
@@ -36,33 +36,40 @@ pub enum Read {
 }
 
 /// Reads a configuration.
-pub fn read(bytes: &[u8]) -> Read {
-    let [MAGIC, version, count, ..] = *bytes else { return Read::Other };
+#[must_use]
+pub fn read_dispatcher_config(bytes: &[u8]) -> DispatcherConfig {
+    let [MAGIC, version, count, ..] = *bytes else { return DispatcherConfig::Other };
     let count = usize::from(count);
-    if version != VERSION || bytes.len() != DISPATCHER_CONFIG_SIZE || count > DISPATCHER_SLOTS {
-        return Read::Version(version);
+    if version != DISPATCHER_CONFIG_VERSION
+        || bytes.len() != DISPATCHER_CONFIG_SIZE
+        || count > DISPATCHER_SLOTS
+    {
+        return DispatcherConfig::Version(version);
     }
     let word = |array: usize, slot: usize| {
         let at = 4 + (array * DISPATCHER_SLOTS + slot) * 4;
         bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes)
     };
-    let slot = |slot| Slot {
+    let slot = |slot| DispatcherSlot {
         proceed: word(0, slot),
         priority: word(1, slot),
         frags: word(2, slot) & HAS_FRAGS != 0,
     };
-    Read::Slots((0..count).map(slot).collect())
+    DispatcherConfig::Slots((0..count).map(slot).collect())
 }
 
 /// True if a dispatcher of these programs takes packets in several buffers: all have to.
-pub fn takes_frags(slots: &[Slot]) -> bool {
+#[must_use]
+pub fn dispatcher_takes_frags(slots: &[DispatcherSlot]) -> bool {
     !slots.is_empty() && slots.iter().all(|slot| slot.frags)
 }
 
 /// The map of a dispatcher with these programs, which are as many as it takes at most.
-pub fn map(slots: &[Slot]) -> MapSpec {
-    let mut bytes = vec![MAGIC, VERSION, slots.len() as u8, u8::from(takes_frags(slots))];
-    let columns: [&dyn Fn(&Slot) -> u32; 3] = [
+#[must_use]
+pub fn dispatcher_config(slots: &[DispatcherSlot]) -> MapSpec {
+    let mut bytes =
+        vec![MAGIC, DISPATCHER_CONFIG_VERSION, slots.len() as u8, u8::from(dispatcher_takes_frags(slots))];
+    let columns: [&dyn Fn(&DispatcherSlot) -> u32; 3] = [
         // A slot that its program left is passed by.
         &|slot| slot.proceed | 1 << DISPATCHER_EMPTY_SLOT,
         &|slot| slot.priority,
@@ -84,35 +91,42 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let slots = [
-            Slot { proceed: 1 << 31 | 1 << 2, priority: 20, frags: true },
-            Slot { proceed: 1 << 31 | 0x1f, priority: 50, frags: false },
+            DispatcherSlot { proceed: 1 << 31 | 1 << 2, priority: 20, frags: true },
+            DispatcherSlot { proceed: 1 << 31 | 0x1f, priority: 50, frags: false },
         ];
-        let bytes = map(&slots).initial;
+        let bytes = dispatcher_config(&slots).initial;
         assert_eq!(bytes.len(), 124);
         // As seen of a dispatcher that xdp-loader 1.3.1 made.
         assert_eq!(bytes[..4], [236, 2, 2, 0]);
         assert_eq!(bytes[4..8], 0x8000_0004_u32.to_ne_bytes());
-        assert_eq!(read(&bytes), Read::Slots(slots.to_vec()));
+        assert_eq!(read_dispatcher_config(&bytes), DispatcherConfig::Slots(slots.to_vec()));
     }
 
     #[test]
     fn packets_in_several_buffers_need_all_programs_to_take_them() {
-        let slot = |frags| Slot { proceed: 0, priority: 0, frags };
-        assert!(takes_frags(&[slot(true), slot(true)]));
-        assert!(!takes_frags(&[slot(true), slot(false)]));
-        assert!(!takes_frags(&[]));
+        let slot = |frags| DispatcherSlot { proceed: 0, priority: 0, frags };
+        assert!(dispatcher_takes_frags(&[slot(true), slot(true)]));
+        assert!(!dispatcher_takes_frags(&[slot(true), slot(false)]));
+        assert!(!dispatcher_takes_frags(&[]));
     }
 
     #[test]
     fn other_versions_and_other_maps_are_told_apart() {
-        let mut bytes = map(&[]).initial;
+        let mut bytes = dispatcher_config(&[]).initial;
         bytes[1] = 3;
-        assert_eq!(read(&bytes), Read::Version(3));
-        bytes[1] = VERSION;
+        assert_eq!(read_dispatcher_config(&bytes), DispatcherConfig::Version(3));
+        bytes[1] = DISPATCHER_CONFIG_VERSION;
         bytes[2] = 11;
-        assert_eq!(read(&bytes), Read::Version(VERSION), "more programs than it has slots");
-        assert_eq!(read(&bytes[..100]), Read::Version(VERSION));
-        assert_eq!(read(&[]), Read::Other);
-        assert_eq!(read(&[1, 2, 3, 4]), Read::Other);
+        assert_eq!(
+            read_dispatcher_config(&bytes),
+            DispatcherConfig::Version(DISPATCHER_CONFIG_VERSION),
+            "more programs than it has slots"
+        );
+        assert_eq!(
+            read_dispatcher_config(&bytes[..100]),
+            DispatcherConfig::Version(DISPATCHER_CONFIG_VERSION)
+        );
+        assert_eq!(read_dispatcher_config(&[]), DispatcherConfig::Other);
+        assert_eq!(read_dispatcher_config(&[1, 2, 3, 4]), DispatcherConfig::Other);
     }
 }
