@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use bpfmand_access::{AccessPolicy, AccessVerb, AccountNames, Grant, GrantCallers};
-use bpfmand_api::AccessSource;
+use bpfmand_api::{AccessSource, UnreadablePolicy};
 use bpfmand_image::{LegacySigning, Policy, PolicyFile};
 
 use crate::config::Config;
@@ -63,8 +63,9 @@ impl PolicySource {
 }
 
 impl AccessSource for PolicySource {
-    fn policy(&self) -> Result<Arc<AccessPolicy>, String> {
-        self.read_again().map(|(_, access)| access).map_err(|error| format!("{error:#}"))
+    fn policy(&self) -> Result<Arc<AccessPolicy>, UnreadablePolicy> {
+        let read = self.read_again().map(|(_, access)| access);
+        read.map_err(|error| UnreadablePolicy(format!("{error:#}").into()))
     }
 }
 

@@ -7,6 +7,7 @@
 mod decide;
 mod denial;
 mod grant;
+mod grant_error;
 mod object;
 mod pattern;
 mod policy;
@@ -17,8 +18,9 @@ mod verb;
 pub use decide::{Allowed, By};
 pub use denial::Denial;
 pub use grant::{Grant, GrantCallers, GrantLimits, NetnsRule};
+pub use grant_error::GrantError;
 pub use object::{AccessObject, HookNamespace};
-pub use pattern::{HookPattern, TargetPattern};
+pub use pattern::{BadPattern, HookPattern, TargetPattern};
 pub use policy::{AccessPolicy, SocketGroup};
 pub use policy_file::{AccountNames, BadPolicy};
 pub use verb::{AccessVerb, UnknownVerb};

@@ -1,20 +1,19 @@
 //! The tables `[access]` and `[[grants]]` of `policy.toml`.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use bpfmand_core::{Glob, ProgramType};
+use bpfmand_core::Glob;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use crate::grant::{GrantCallers, NetnsRule, canonical_pod};
-use crate::{AccessPolicy, AccessVerb, Grant, GrantLimits, SocketGroup};
+use crate::{AccessPolicy, AccessVerb, BadPattern, Grant, GrantError, GrantLimits, SocketGroup};
 
 /// Most bytes of a grant's name: it stands in every record of what was made by it.
-const LONGEST_NAME: usize = 63;
+pub(crate) const LONGEST_NAME: usize = 63;
 
 /// Looks up the numbers of users and groups.
 pub trait AccountNames {
@@ -38,7 +37,7 @@ pub enum BadPolicy {
         /// Its name.
         name: String,
         /// What is wrong.
-        why: String,
+        why: GrantError,
     },
 }
 
@@ -125,9 +124,9 @@ impl AccessPolicy {
             let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
             let table = table.into_inner();
             let name = table.name.clone();
-            let bad = |why: String| BadPolicy::Grant { line, name: name.clone(), why };
+            let bad = |why| BadPolicy::Grant { line, name: name.clone(), why };
             if policy.grants.iter().any(|other| other.name == name) {
-                return Err(bad("another grant has this name, which owns what callers make".to_owned()));
+                return Err(bad(GrantError::SecondOfItsName));
             }
             policy.grants.push(grant(table, names).map_err(bad)?);
         }
@@ -135,12 +134,12 @@ impl AccessPolicy {
     }
 }
 
-fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, String> {
+fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, GrantError> {
     let is_name = !table.name.is_empty()
         && table.name.len() <= LONGEST_NAME
         && table.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if !is_name {
-        return Err(format!("a name has 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores"));
+        return Err(GrantError::Name);
     }
     let callers = GrantCallers {
         users: numbers("user", table.users, |name| names.user(name))?,
@@ -149,21 +148,20 @@ fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, String> {
         pods: table.pods.iter().map(|pod| canonical_pod(pod)).collect(),
     };
     if callers == GrantCallers::default() {
-        return Err("it is for nobody: write users, groups, units or pods".to_owned());
+        return Err(GrantError::Nobody);
     }
     Ok(Grant {
         name: table.name,
         callers,
         verbs: verbs(&table.allow)?,
-        images: optional("images", table.images, Glob::parse)?,
-        files: optional("files", table.files, Glob::parse)?,
-        types: optional("types", table.types, ProgramType::from_str)?
-            .map(|types| types.into_iter().collect()),
-        hooks: optional("hooks", table.hooks, |text| text.parse())?,
-        targets: optional("targets", table.targets, |text| text.parse())?,
-        netns: table.netns.map(netns).transpose()?.flatten(),
+        images: table.images.map(|texts| globs("images", &texts)).transpose()?,
+        files: table.files.map(|texts| globs("files", &texts)).transpose()?,
+        types: table.types.map(|types| types.iter().map(|one| one.parse()).collect()).transpose()?,
+        hooks: table.hooks.map(|texts| patterns("hooks", &texts)).transpose()?,
+        targets: table.targets.map(|texts| patterns("targets", &texts)).transpose()?,
+        netns: table.netns.map(|words| netns(&words)).transpose()?.flatten(),
         priorities: table.priorities.map(|range| priorities(&range)).transpose()?,
-        applications: list("applications", table.applications, Glob::parse)?,
+        applications: globs("applications", &table.applications)?,
         over_all: table.over == Over::All,
         limits: GrantLimits {
             programs: table.limits.programs,
@@ -174,58 +172,53 @@ fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, String> {
 }
 
 fn numbers(
-    what: &str,
+    what: &'static str,
     given: Vec<NameOrNumber>,
     find: impl Fn(&str) -> Option<u32>,
-) -> Result<BTreeSet<u32>, String> {
+) -> Result<BTreeSet<u32>, GrantError> {
     let number = |one| match one {
         NameOrNumber::Number(number) => Ok(number),
-        NameOrNumber::Name(name) => {
-            find(&name).ok_or(format!("there is no {what} \"{name}\" on this machine"))
-        }
+        NameOrNumber::Name(name) => find(&name).ok_or(GrantError::NoAccount { what, name }),
     };
     given.into_iter().map(number).collect()
 }
 
-fn verbs(words: &[String]) -> Result<BTreeSet<AccessVerb>, String> {
+fn verbs(words: &[String]) -> Result<BTreeSet<AccessVerb>, GrantError> {
     let mut verbs = BTreeSet::new();
     for word in words {
         match word.as_str() {
             "all" => verbs.extend(AccessVerb::GRANTABLE),
             word => {
-                verbs.insert(word.parse().map_err(|error| format!("allow: {error}, or all"))?);
+                verbs.insert(word.parse()?);
             }
         }
     }
-    if verbs.is_empty() {
-        return Err("it allows nothing".to_owned());
-    }
-    Ok(verbs)
+    if verbs.is_empty() { Err(GrantError::Nothing) } else { Ok(verbs) }
 }
 
 /// "own", "any", or paths of namespace files.
-fn netns(words: Vec<String>) -> Result<Option<NetnsRule>, String> {
-    match &words[..] {
+fn netns(words: &[String]) -> Result<Option<NetnsRule>, GrantError> {
+    match words {
         [word] if word == "own" => Ok(Some(NetnsRule::Own)),
         [word] if word == "any" => Ok(None),
         paths if paths.iter().all(|path| path.starts_with('/')) => {
-            Ok(Some(NetnsRule::Files(list("netns", words, Glob::parse)?)))
+            Ok(Some(NetnsRule::Files(globs("netns", paths)?)))
         }
-        _ => Err("netns: expected [\"own\"], [\"any\"] or absolute paths".to_owned()),
+        _ => Err(GrantError::Netns),
     }
 }
 
-fn priorities(range: &str) -> Result<RangeInclusive<i32>, String> {
-    let numbers =
-        range.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+fn priorities(range: &str) -> Result<RangeInclusive<i32>, GrantError> {
+    let numbers = range.split_once('-');
+    let numbers = numbers.and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
     match numbers {
         Some((first, last)) if first <= last => Ok(first..=last),
-        _ => Err(format!("priorities: \"{range}\" is no range such as \"100-900\"")),
+        _ => Err(GrantError::Priorities(range.to_owned())),
     }
 }
 
 /// A size such as `64MiB`.
-fn bytes(size: &str) -> Result<u64, String> {
+fn bytes(size: &str) -> Result<u64, GrantError> {
     let digits = size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len());
     let unit = match &size[digits..] {
         "" => Some(0),
@@ -236,23 +229,17 @@ fn bytes(size: &str) -> Result<u64, String> {
     };
     let number: Option<u64> = size[..digits].parse().ok();
     let bytes = number.zip(unit).and_then(|(number, unit)| number.checked_mul(1 << unit));
-    bytes.ok_or_else(|| format!("map_memory: \"{size}\" is no size such as \"64MiB\""))
+    bytes.ok_or_else(|| GrantError::Size(size.to_owned()))
 }
 
-fn list<T, E: Display>(
-    key: &str,
-    texts: Vec<String>,
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Result<Vec<T>, String> {
-    texts.iter().map(|text| parse(text).map_err(|error| format!("{key}: {error}"))).collect()
+fn globs(key: &'static str, texts: &[String]) -> Result<Vec<Glob>, GrantError> {
+    let glob = |text: &String| Glob::parse(text).map_err(|source| GrantError::Names { key, source });
+    texts.iter().map(glob).collect()
 }
 
-fn optional<T, E: Display>(
-    key: &str,
-    texts: Option<Vec<String>>,
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Result<Option<Vec<T>>, String> {
-    texts.map(|texts| list(key, texts, parse)).transpose()
+fn patterns<T: FromStr<Err = BadPattern>>(key: &'static str, texts: &[String]) -> Result<Vec<T>, GrantError> {
+    let pattern = |text: &String| text.parse().map_err(|source| GrantError::Pattern { key, source });
+    texts.iter().map(pattern).collect()
 }
 
 #[cfg(test)]

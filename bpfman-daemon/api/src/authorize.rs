@@ -23,12 +23,16 @@ pub trait AccessSource: Send + Sync {
     ///
     /// # Errors
     /// They cannot be read, and why: nobody but root may do anything then.
-    fn policy(&self) -> Result<Arc<AccessPolicy>, String>;
+    fn policy(&self) -> Result<Arc<AccessPolicy>, UnreadablePolicy>;
 }
+
+/// Grants that cannot be read now.
+#[derive(Debug)]
+pub struct UnreadablePolicy(pub Box<dyn std::error::Error + Send + Sync>);
 
 /// A policy that does not change.
 impl AccessSource for Arc<AccessPolicy> {
-    fn policy(&self) -> Result<Arc<AccessPolicy>, String> {
+    fn policy(&self) -> Result<Arc<AccessPolicy>, UnreadablePolicy> {
         Ok(Arc::clone(self))
     }
 }
@@ -82,8 +86,9 @@ impl<K: Kernel> Api<K> {
 
     /// The grants as they are now.
     pub(crate) fn access_policy(&self) -> Result<Arc<AccessPolicy>, Status> {
-        let unread =
-            |why| denied(format!("only root may do anything while the policy cannot be read: {why}"));
+        let unread = |UnreadablePolicy(why)| {
+            denied(format!("only root may do anything while the policy cannot be read: {why}"))
+        };
         self.access.policy().map_err(unread)
     }
 

@@ -35,7 +35,7 @@ mod strays;
 mod watchers;
 
 pub use activity::Activity;
-pub use authorize::AccessSource;
+pub use authorize::{AccessSource, UnreadablePolicy};
 pub use calls_of::CallsOf;
 pub use images::{ImageService, Prepared};
 pub use serve::{Identify, Trim};
