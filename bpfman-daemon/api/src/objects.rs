@@ -11,6 +11,7 @@ use tonic::Status;
 
 use crate::authorize::Permit;
 use crate::server::Api;
+use crate::status::denied;
 
 /// Bytecode.
 pub(crate) fn source(source: &BytecodeSource) -> AccessObject<'_> {
@@ -110,6 +111,15 @@ impl<K: Kernel> Api<K> {
         objects.extend(claim.as_ref().map(AccessObject::Application));
         let shared = load.map_owner;
         let permit = self.authorize_programs(replaced.iter().copied().chain(shared), objects)?;
+        // Who speaks for several applications shares no maps between them.
+        if let Some(owner) = shared.and_then(|id| self.engine.owner_of_program(id))
+            && permit.uid != 0
+            && matches!(owner, Owner::Application(_))
+            && owner != permit.owner
+        {
+            let whose = &permit.owner;
+            return Err(denied(format!("a program of {whose} may not use the maps of a program of {owner}")));
+        }
         if replaced.is_empty() {
             self.ensure_within(&permit, load.programs.len() as u64, 0)?;
         }

@@ -108,6 +108,13 @@ fn who_may_not_speak_for_an_application_cannot_pass_for_one() {
         (owner(&banks), owner(&agents.to_string())),
         ("application:bank/filter".into(), "grant:node-agent".into())
     );
+    let mut words = vec!["load".to_owned(), "file".to_owned(), "-p".to_owned()];
+    words.push(daemon.path(format!("own-{AGENT}.o")).display().to_string());
+    words.extend(["--programs", "xdp:xdp_member", "--map-owner-id", &id].map(str::to_owned));
+    bank.iter().for_each(|pair| words.extend(["-m".to_owned(), (*pair).to_owned()]));
+    let refused = daemon.cli_as(AGENT, AGENT, &words);
+    refused
+        .fails(4, &["application:bank/filter may not use the maps of a program of application:shop/filter"]);
     daemon.bpfman_as(ADA, &format!("unload {banks}")).fails(4, &["\"over\""]);
     daemon.bpfman_as(AGENT, &format!("unload {own}")).fails(4, &["\"over\""]);
     daemon.bpfman_as(AGENT, &format!("unload {id}")).success();
