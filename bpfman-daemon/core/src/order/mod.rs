@@ -11,6 +11,8 @@ mod solve;
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod rank_properties;
 
 pub use contradiction::{Contradiction, ContradictionStep};
 pub use intent::{Anchor, BadAnchor, MOST_ANCHORS, OrderIntent, Role, Side};

@@ -1,0 +1,52 @@
+//! What ranks hold, whatever members want.
+
+use proptest::prelude::*;
+
+use super::properties::{links, members, place};
+use super::*;
+
+proptest! {
+    #[test]
+    fn tenants_come_last_and_change_nothing_for_the_machine(members in members(), tenants in any::<u8>()) {
+        let rank = |at: usize| if tenants >> at & 1 == 1 { Rank::Namespace } else { Rank::Machine };
+        let ranked = members.into_iter().enumerate();
+        let mut all: Vec<Place> = ranked.map(|(at, place)| Place { rank: rank(at), ..place }).collect();
+        let machine = |places: &[Place]| -> Vec<Place> {
+            places.iter().filter(|place| place.rank == Rank::Machine).cloned().collect()
+        };
+        order_chain(&mut all, None);
+        let own = machine(&all);
+        prop_assert!(all.starts_with(&own));
+        let Ok(alone) = solve(&own, &[]) else { return Ok(()) };
+        // Tenants may contradict each other, and nobody else.
+        let Ok(with) = solve(&all, &[]) else { return Ok(()) };
+        prop_assert!(links(&with).starts_with(&links(&alone)), "{all:?}");
+    }
+}
+
+/// A member of an application of a namespace.
+fn tenant(link: u32, priority: i32, before: &[&str], after: &[&str]) -> Place {
+    Place { rank: Rank::Namespace, ..place(link, priority, before, after) }
+}
+
+#[test]
+fn no_priority_and_no_intent_gets_a_namespace_in_front_of_the_machine() {
+    let order = |places: &[Place]| {
+        let mut places = places.to_vec();
+        order_chain(&mut places, None);
+        solve(&places, &[]).map(|solution| links(&solution))
+    };
+    assert_eq!(order(&[tenant(1, 0, &[], &[]), place(2, 900, &[], &[])]).unwrap(), [2, 1]);
+    // What tenants want in front of the machine keeps nobody out, whoever comes first: it waits.
+    let wants = [place(2, 900, &[], &[]), tenant(1, 0, &["b"], &[])];
+    assert_eq!(order(&wants).unwrap(), [2, 1]);
+    assert_eq!(solve(&wants, &[]).unwrap().waiting.len(), 1);
+    // What the machine's own want of tenants keeps nobody out: it waits, or holds anyway.
+    let own = place(2, 900, &[], &["a"]);
+    assert_eq!(order(&[tenant(1, 0, &[], &[]), own.clone()]).unwrap(), [2, 1]);
+    assert_eq!(solve(&[own, tenant(1, 0, &[], &[])], &[]).unwrap().waiting.len(), 1);
+    assert_eq!(
+        order(&[tenant(1, 5, &[], &[]), tenant(3, 0, &[], &[]), place(2, 9, &[], &[])]).unwrap(),
+        [2, 3, 1]
+    );
+}

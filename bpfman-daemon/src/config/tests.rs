@@ -1,0 +1,105 @@
+use std::os::unix::fs::{PermissionsExt as _, chown};
+
+use clap::Parser as _;
+
+use super::*;
+
+fn arguments(words: &[&str]) -> DaemonArguments {
+    DaemonArguments::parse_from(std::iter::once("bpfmand").chain(words.iter().copied()))
+}
+
+#[test]
+fn a_given_runtime_folder_moves_the_state_below_it() {
+    let config = Config::merge(&arguments(&["--runtime-dir", "/r"]), File::default()).unwrap();
+    assert_eq!(config.state, Path::new("/r/state"));
+    assert_eq!(config.images, Path::new("/r/state/images"));
+    let config =
+        Config::merge(&arguments(&["serve", "--runtime-dir", "/r", "--state-dir", "/s"]), File::default())
+            .unwrap();
+    assert_eq!(config.state, Path::new("/s"));
+}
+
+#[test]
+fn keys_of_v0_6_0_are_read_and_unknown_ones_left_alone() {
+    let text = "[interfaces.eth0]\nxdp_mode = \"skb\"\n[signing]\nverify_enabled = false\n[database]\nmax_retries = 3\n";
+    let config = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap();
+    assert_eq!(config.xdp_modes["eth0"], XdpMode::Generic);
+    assert_eq!(config.signing.verify_enabled, Some(false));
+    assert_eq!(config.signing.allow_unsigned, None);
+}
+
+#[test]
+fn a_file_that_others_can_write_to_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bpfman.toml");
+    std::fs::write(&path, "[signing]\nverify_enabled = false\n").unwrap();
+    let read = || Config::read(&arguments(&["--config", path.to_str().unwrap()]));
+    for mode in [0o666, 0o664, 0o602] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let error = format!("{:#}", read().unwrap_err());
+        assert!(error.contains("bpfman.toml must belong to root"), "{error}");
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    // Only root can give a file away, and only a file of root's is taken.
+    if chown(&path, Some(0), None).is_ok() {
+        assert_eq!(read().unwrap().signing.verify_enabled, Some(false));
+        chown(&path, Some(4711), None).unwrap();
+        assert!(read().is_err());
+    }
+}
+
+#[test]
+fn a_mistake_in_the_file_is_named() {
+    let text = "[chains]\ncounters = \"some\"\n";
+    let error = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("chains.counters \"some\""), "{error}");
+    let text = "[interfaces.eth0]\nxdp_mode = \"fast\"\n";
+    let error = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("\"fast\""), "{error}");
+    let error = Config::merge(&arguments(&["--runtime-dir", "r"]), File::default()).unwrap_err();
+    assert!(error.to_string().contains("absolute"), "{error}");
+    for wrong in ["0.01", "-1", "1e9", "nan"] {
+        let text = format!("[watch]\ncheck_seconds = {wrong}\n");
+        let error = Config::merge(&arguments(&[]), toml::from_str(&text).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("watch.check_seconds"), "{error}");
+    }
+}
+
+#[test]
+fn the_sockets_group_is_a_name_or_a_number_and_the_flag_wins() {
+    let merged = |words: &[&str], text: &str| {
+        Config::merge(&arguments(words), toml::from_str(text).unwrap()).map(|config| config.socket_group)
+    };
+    assert_eq!(merged(&[], "").unwrap(), None);
+    assert_eq!(merged(&[], "[socket]\ngroup = \"root\"\n").unwrap(), Some(0));
+    assert_eq!(merged(&[], "[socket]\ngroup = 4711\n").unwrap(), Some(4711));
+    assert_eq!(merged(&["--socket-group", "12"], "[socket]\ngroup = 4711\n").unwrap(), Some(12));
+    let error = format!("{:#}", merged(&[], "[socket]\ngroup = \"of-nobody\"\n").unwrap_err());
+    assert!(error.contains("socket.group") && error.contains("of-nobody"), "{error}");
+    let error = format!("{:#}", merged(&["--socket-group=-1"], "").unwrap_err());
+    assert!(error.contains("--socket-group"), "{error}");
+}
+
+#[test]
+fn owners_have_the_room_that_is_configured() {
+    let merged = |text: &str| Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap();
+    assert_eq!(merged("").owner_budget, OwnerBudget::default());
+    let budget = merged("[chains]\nowner_members = 4\nowner_verified_insns = 500000\n").owner_budget;
+    assert_eq!(budget, OwnerBudget { members: Some(4), verified_insns: Some(500_000) });
+}
+
+#[test]
+fn maps_have_the_memory_that_is_configured() {
+    let bytes = |text: &str| Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap().map_bytes;
+    assert_eq!(bytes(""), 1 << 30);
+    assert_eq!(bytes("[maps]\nmib_per_load = 64\n"), 64 << 20);
+    assert_eq!(bytes("[maps]\nmib_per_load = 18446744073709551615\n"), u64::MAX);
+}
+
+#[test]
+fn hooks_are_checked_as_often_as_configured() {
+    let check = |text: &str| Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap().check;
+    assert_eq!(check(""), Some(Duration::from_secs(10)));
+    assert_eq!(check("[watch]\ncheck_seconds = 0.5\n"), Some(Duration::from_millis(500)));
+    assert_eq!(check("[watch]\ncheck_seconds = 0\n"), None);
+}
