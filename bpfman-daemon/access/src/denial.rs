@@ -23,7 +23,7 @@ impl Denial {
         Self { message, hint: "have root do it: no grant can allow it".to_owned() }
     }
 
-    /// AccountNames each grant of the caller with the key that stands in the way, or the grant that would be needed.
+    /// Names each grant of the caller with the key that stands in the way, or the grant that would be needed.
     pub(crate) fn new(
         policy: &AccessPolicy,
         peer: &Peer,

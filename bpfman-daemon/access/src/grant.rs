@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use bpfmand_core::{Glob, Owner, Peer, ProgramType};
+use bpfmand_core::{Glob, Owner, OwningApplication, Peer, ProgramType};
 
+use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, HookPattern, TargetPattern};
 
 /// What `policy.toml` lets some callers do. What a grant does not write, it does not restrict; of `hooks` and `targets`,
@@ -100,7 +101,7 @@ impl Grant {
     pub(crate) fn obstacle(&self, peer: &Peer, object: &AccessObject<'_>) -> Option<&'static str> {
         let allowed_by = |key: &'static str, allowed: bool| (!allowed).then_some(key);
         let among = |list: &Option<Vec<Glob>>, text: &str| {
-            list.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(text)))
+            list.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| takes_name(pattern, text)))
         };
         match object {
             AccessObject::Type(of) => {
@@ -110,14 +111,14 @@ impl Grant {
             AccessObject::File(path) => {
                 allowed_by("files", path.to_str().is_some_and(|path| among(&self.files, path)))
             }
-            AccessObject::Hook { kind, interface, direction, netns } => {
-                let hook = self.some_hook(|pattern| pattern.matches(kind, interface, *direction));
-                let netns = match (&self.netns, netns.path) {
+            AccessObject::Hook { kind, interface, in_callers_netns } => {
+                let hook = self.some_hook(|pattern| pattern.matches(*kind, &interface.name));
+                let netns = match (&self.netns, &interface.netns) {
                     (None, _) => true,
-                    (Some(NetnsRule::Own), _) => netns.is_callers,
+                    (Some(NetnsRule::Own), _) => *in_callers_netns,
                     (Some(NetnsRule::Files(_)), None) => false,
                     (Some(NetnsRule::Files(files)), Some(path)) => {
-                        path.to_str().is_some_and(|path| files.iter().any(|file| file.matches(path)))
+                        path.to_str().is_some_and(|path| files.iter().any(|file| takes_name(file, path)))
                     }
                 };
                 allowed_by("hooks", hook).or(allowed_by("netns", netns))
@@ -126,10 +127,11 @@ impl Grant {
                 let unrestricted = self.hooks.is_none() && self.targets.is_none() && self.netns.is_none();
                 allowed_by("hooks", unrestricted)
             }
-            AccessObject::Hooks { kind, interfaces, by_number, direction, netns } => {
-                let covers = |names: &Glob| self.some_hook(|hook| hook.covers(kind, names, *direction));
+            AccessObject::Hooks { kind, interfaces } => {
+                let covers = |names: &Glob| self.some_hook(|hook| hook.covers(*kind, names));
                 let any_name = Glob::parse("*").is_ok_and(|any| covers(&any));
-                let hooks = any_name || !by_number && interfaces.iter().all(covers);
+                let by_name = interfaces.indexes().is_empty();
+                let hooks = any_name || by_name && interfaces.patterns().iter().all(covers);
                 let netns = match &self.netns {
                     None => true,
                     Some(NetnsRule::Own) => false,
@@ -138,7 +140,7 @@ impl Grant {
                             let pattern = Glob::parse(&pattern.to_string());
                             pattern.is_ok_and(|pattern| files.iter().any(|file| file.covers(&pattern)))
                         };
-                        !netns.is_empty() && netns.iter().all(covered)
+                        !interfaces.netns().is_empty() && interfaces.netns().iter().all(covered)
                     }
                 };
                 allowed_by("hooks", hooks).or(allowed_by("netns", netns))
@@ -161,11 +163,7 @@ impl Grant {
                 allowed_by("priorities", !moves || self.priorities.is_none())
             }
             AccessObject::Owned { owner, .. } => allowed_by("over", self.has_over(peer, owner)),
-            AccessObject::Application(name) => {
-                let name = name.to_string();
-                let listed = self.applications.iter().any(|application| application.matches(&name));
-                allowed_by("applications", listed)
-            }
+            AccessObject::Application(name) => allowed_by("applications", self.speaks_for(name)),
         }
     }
 
@@ -182,10 +180,12 @@ impl Grant {
                 Owner::Root => false,
                 Owner::User(uid) => *uid == peer.uid,
                 Owner::Grant(name) => *name == self.name,
-                Owner::Application(name) => {
-                    let name = name.to_string();
-                    self.applications.iter().any(|application| application.matches(&name))
-                }
+                Owner::Application(name) => self.speaks_for(name),
             }
+    }
+
+    fn speaks_for(&self, name: &OwningApplication) -> bool {
+        let name = name.to_string();
+        self.applications.iter().any(|application| application.matches(&name))
     }
 }

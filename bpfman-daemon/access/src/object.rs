@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
-use bpfmand_core::{Direction, Glob, NetnsPattern, OrderIntent, Owner, OwningApplication, ProgramType};
+use bpfmand_core::{
+    Glob, HookKind, Interface, InterfaceMatch, OrderIntent, Owner, OwningApplication, ProgramType,
+};
 
 /// One thing that a call is about. A call is allowed if one grant allows all of its objects.
 #[derive(Clone, Debug)]
@@ -16,27 +18,19 @@ pub enum AccessObject<'a> {
     File(&'a Path),
     /// A hook of one interface.
     Hook {
-        /// `xdp`, `tc` or `tcx`.
-        kind: &'static str,
-        /// The interface's name.
-        interface: &'a str,
-        /// Which way, for tc and tcx.
-        direction: Option<Direction>,
-        /// The interface's network namespace.
-        netns: HookNamespace<'a>,
+        /// Of which kind.
+        kind: HookKind,
+        /// Where.
+        interface: &'a Interface,
+        /// True if the interface's network namespace is the caller's own for certain.
+        in_callers_netns: bool,
     },
     /// Hooks of all interfaces that match, now and later.
     Hooks {
-        /// `xdp`, `tc` or `tcx`.
-        kind: &'static str,
-        /// AccountNames.
-        interfaces: &'a [Glob],
-        /// Interfaces are chosen by number, too.
-        by_number: bool,
-        /// Which way, for tc and tcx.
-        direction: Option<Direction>,
-        /// Network namespaces; none means the daemon's own.
-        netns: &'a [NetnsPattern],
+        /// Of which kind.
+        kind: HookKind,
+        /// Where.
+        interfaces: &'a InterfaceMatch,
     },
     /// What a probe is put on, or a program of fentry, fexit or LSM is loaded for.
     Target {
@@ -64,15 +58,6 @@ pub enum AccessObject<'a> {
     Application(&'a OwningApplication),
 }
 
-/// A network namespace.
-#[derive(Clone, Copy, Debug)]
-pub struct HookNamespace<'a> {
-    /// Its file; none for the daemon's own namespace.
-    pub path: Option<&'a Path>,
-    /// True if it is the caller's own for certain.
-    pub is_callers: bool,
-}
-
 impl AccessObject<'_> {
     /// The line of a grant that allows this, for messages; none if nothing needs to be written for it.
     pub(crate) fn grant_line(&self) -> Option<String> {
@@ -80,7 +65,11 @@ impl AccessObject<'_> {
             Self::Type(program_type) => Some(format!("types = [\"{program_type}\"]")),
             Self::Image(url) => Some(format!("images = [\"{url}\"]")),
             Self::File(path) => Some(format!("files = [\"{}\"]", path.display())),
-            Self::Hook { .. } => Some(format!("hooks = [\"{self}\"]")),
+            // Patterns of hooks have no namespaces.
+            Self::Hook { kind, interface, .. } => {
+                let anywhere = Interface { netns: None, ..(*interface).clone() };
+                Some(format!("hooks = [\"{}\"]", kind.at(&anywhere)))
+            }
             Self::Target { .. } => Some(format!("targets = [\"{self}\"]")),
             Self::Application(name) => Some(format!("applications = [\"{name}\"]")),
             Self::Owned { .. } => Some("over = \"all\"".to_owned()),
@@ -91,28 +80,16 @@ impl AccessObject<'_> {
 
 impl fmt::Display for AccessObject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let way = |f: &mut fmt::Formatter<'_>, direction: &Option<Direction>| match direction {
-            Some(direction) => write!(f, ":{direction}"),
-            None => Ok(()),
-        };
         match self {
             Self::Type(program_type) => write!(f, "type {program_type}"),
             Self::Image(url) => write!(f, "image {url}"),
             Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Hook { kind, interface, direction, netns } => {
-                write!(f, "{kind}:{interface}")?;
-                way(f, direction)?;
-                match netns.path {
-                    Some(path) => write!(f, " in {}", path.display()),
-                    None => Ok(()),
-                }
-            }
-            Self::Hooks { kind, interfaces, by_number, direction, netns } => {
-                let mut names: Vec<_> = interfaces.iter().map(Glob::as_str).collect();
-                names.extend(by_number.then_some("(by number)"));
-                write!(f, "{kind}:{}", names.join(","))?;
-                way(f, direction)?;
-                netns.iter().try_for_each(|pattern| write!(f, " in {pattern}"))
+            Self::Hook { kind, interface, .. } => f.write_str(&kind.at(interface)),
+            Self::Hooks { kind, interfaces } => {
+                let mut names: Vec<_> = interfaces.patterns().iter().map(Glob::as_str).collect();
+                names.extend((!interfaces.indexes().is_empty()).then_some("(by number)"));
+                f.write_str(&kind.at(&Interface { name: names.join(","), netns: None }))?;
+                interfaces.netns().iter().try_for_each(|pattern| write!(f, " in {pattern}"))
             }
             Self::Target { kind, name } => write!(f, "{kind}:{name}"),
             Self::Priority(priority) => write!(f, "priority {priority}"),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bpfmand_core::{BadGlob, Direction, Glob};
+use bpfmand_core::{BadGlob, Direction, Glob, HookKind};
 
 /// Hooks: `xdp:eth*`, `tc:*:ingress`, `tcx:eth0`. Without a direction both are meant; `*` alone means all hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,27 +39,34 @@ pub enum BadPattern {
 }
 
 const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
-const TARGETS: [&str; 6] = ["uprobe", "kprobe", "tracepoint", "fentry", "fexit", "lsm"];
+/// Types of targets.
+pub const TARGETS: [&str; 6] = ["uprobe", "kprobe", "tracepoint", "fentry", "fexit", "lsm"];
 
 fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {
     known.iter().find(|kind| **kind == text).copied()
 }
 
+/// True if a pattern takes a name that may be a path. One that leads through `..` is nowhere below what it begins with.
+pub(crate) fn takes_name(pattern: &Glob, name: &str) -> bool {
+    !name.split('/').any(|part| part == "..") && pattern.matches(name)
+}
+
 impl HookPattern {
     /// True if it takes this hook.
     #[must_use]
-    pub fn matches(&self, kind: &str, interface: &str, direction: Option<Direction>) -> bool {
-        self.is_at(kind, direction) && self.interface.matches(interface)
+    pub fn matches(&self, kind: HookKind, interface: &str) -> bool {
+        self.is_at(kind) && self.interface.matches(interface)
     }
 
     /// True if it certainly takes the hooks of all interfaces of a pattern.
     #[must_use]
-    pub fn covers(&self, kind: &str, interfaces: &Glob, direction: Option<Direction>) -> bool {
-        self.is_at(kind, direction) && self.interface.covers(interfaces)
+    pub fn covers(&self, kind: HookKind, interfaces: &Glob) -> bool {
+        self.is_at(kind) && self.interface.covers(interfaces)
     }
 
-    fn is_at(&self, kind: &str, direction: Option<Direction>) -> bool {
-        self.kind.is_none_or(|own| own == kind) && (self.direction.is_none() || self.direction == direction)
+    fn is_at(&self, kind: HookKind) -> bool {
+        self.kind.is_none_or(|own| own == kind.name())
+            && (self.direction.is_none() || self.direction == kind.direction())
     }
 }
 
@@ -90,7 +97,7 @@ impl TargetPattern {
     /// True if it takes this target.
     #[must_use]
     pub fn matches(&self, kind: &str, name: &str) -> bool {
-        self.kind.is_none_or(|own| own == kind) && self.name.matches(name)
+        self.kind.is_none_or(|own| own == kind) && takes_name(&self.name, name)
     }
 }
 
@@ -127,14 +134,14 @@ mod tests {
 
     #[test]
     fn hooks_are_named_by_kind_interface_and_direction() {
-        let takes = |pattern: &str, kind, interface, direction| {
-            pattern.parse::<HookPattern>().unwrap().matches(kind, interface, direction)
-        };
-        let (ingress, egress) = (Some(Direction::Ingress), Some(Direction::Egress));
-        assert!(takes("xdp:eth*", "xdp", "eth0", None) && !takes("xdp:eth*", "tc", "eth0", ingress));
-        assert!(takes("tc:*:ingress", "tc", "lo", ingress) && !takes("tc:*:ingress", "tc", "lo", egress));
-        assert!(takes("tc:eth0", "tc", "eth0", egress) && takes("tc:eth0:*", "tc", "eth0", egress));
-        assert!(!takes("tc:eth0", "tcx", "eth0", egress) && takes("*", "tcx", "eth0", egress));
+        let takes =
+            |pattern: &str, kind, interface| pattern.parse::<HookPattern>().unwrap().matches(kind, interface);
+        let (ingress, egress) = (HookKind::Tc(Direction::Ingress), HookKind::Tc(Direction::Egress));
+        let tcx = HookKind::Tcx(Direction::Egress);
+        assert!(takes("xdp:eth*", HookKind::Xdp, "eth0") && !takes("xdp:eth*", ingress, "eth0"));
+        assert!(takes("tc:*:ingress", ingress, "lo") && !takes("tc:*:ingress", egress, "lo"));
+        assert!(takes("tc:eth0", egress, "eth0") && takes("tc:eth0:*", egress, "eth0"));
+        assert!(!takes("tc:eth0", tcx, "eth0") && takes("*", tcx, "eth0"));
         for wrong in ["", "xdp", "eth0", "sk:eth0", "xdp:eth0:ingress", "tc:eth0:up", "xdp:", "tc:[:ingress"]
         {
             assert!(wrong.parse::<HookPattern>().is_err(), "{wrong}");
@@ -145,6 +152,10 @@ mod tests {
     fn targets_are_named_by_type_and_name() {
         let takes = |pattern: &str, kind, name| pattern.parse::<TargetPattern>().unwrap().matches(kind, name);
         assert!(takes("uprobe:/opt/*", "uprobe", "/opt/a") && !takes("uprobe:/opt/*", "uprobe", "/usr/a"));
+        assert!(
+            !takes("uprobe:/opt/*", "uprobe", "/opt/../usr/a")
+                && takes("uprobe:/opt/*", "uprobe", "/opt/..a")
+        );
         assert!(takes("tracepoint:syscalls/*", "tracepoint", "syscalls/sys_enter_openat"));
         assert!(!takes("kprobe:*", "fentry", "tcp_connect") && takes("*", "lsm", "file_open"));
         assert!("uretprobe:x".parse::<TargetPattern>().is_err() && "x".parse::<TargetPattern>().is_err());

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccess;
-use bpfmand_access::{AccessObject, AccessVerb, Grant, HookNamespace};
-use bpfmand_core::{Direction, Peer};
+use bpfmand_access::{AccessObject, AccessVerb, Grant, TARGETS};
+use bpfmand_core::{HookKind, Interface, Peer};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
@@ -39,14 +39,11 @@ impl<K: Kernel> BpfmanAccess for Api<K> {
         let wire::CanIRequest { verb, object } = request.into_inner();
         let verb: AccessVerb = verb.parse().map_err(|error| invalid(format!("{error}")))?;
         let parsed = parse(&object)?;
-        let netns = self.netns(None).await?;
-        let objects: Vec<_> = parsed.iter().map(|object| object.named(netns)).collect();
-        let decided = match peer.uid {
-            0 => Ok("root".to_owned()),
-            _ => self.access_policy()?.decide(&peer, verb, &objects).map(|allowed| allowed.by.to_string()),
-        };
+        let in_callers_netns = self.is_callers_netns(None).await?;
+        let objects: Vec<_> = parsed.iter().map(|object| object.to_object(in_callers_netns)).collect();
+        let decided = self.policy_for(&peer)?.decide(&peer, verb, &objects);
         let (by, why_not) = match decided {
-            Ok(by) => (by, String::new()),
+            Ok(allowed) => (allowed.by.to_string(), String::new()),
             Err(denial) => (String::new(), format!("{}; {}", denial.message, denial.hint)),
         };
         Ok(Response::new(wire::CanIResponse { allowed: why_not.is_empty(), by, why_not }))
@@ -68,18 +65,16 @@ fn grant(grant: &Grant) -> wire::GrantView {
 /// An object as users write it.
 #[derive(Debug, PartialEq, Eq)]
 enum Named<'a> {
-    Hook(&'static str, &'a str, Option<Direction>),
+    Hook(HookKind, Interface),
     Target(&'static str, &'a str),
     Image(&'a str),
     File(&'a str),
 }
 
 impl Named<'_> {
-    fn named<'a>(&'a self, netns: HookNamespace<'a>) -> AccessObject<'a> {
+    fn to_object(&self, in_callers_netns: bool) -> AccessObject<'_> {
         match self {
-            Self::Hook(kind, interface, direction) => {
-                AccessObject::Hook { kind, interface, direction: *direction, netns }
-            }
+            Self::Hook(kind, interface) => AccessObject::Hook { kind: *kind, interface, in_callers_netns },
             Self::Target(kind, name) => AccessObject::Target { kind, name },
             Self::Image(url) => AccessObject::Image(url),
             Self::File(path) => AccessObject::File(Path::new(path)),
@@ -89,46 +84,48 @@ impl Named<'_> {
 
 /// Reads a hook, a target, a path, or else an image; none of an empty text.
 fn parse(text: &str) -> Result<Option<Named<'_>>, Status> {
-    const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
-    const TARGETS: [&str; 6] = ["uprobe", "kprobe", "tracepoint", "fentry", "fexit", "lsm"];
     if text.is_empty() {
         return Ok(None);
     }
     if text.starts_with('/') {
         return Ok(Some(Named::File(text)));
     }
-    let (kind, rest) = text.split_once(':').unwrap_or_default();
-    if let Some(kind) = HOOKS.into_iter().find(|hook| *hook == kind) {
-        let (interface, direction) = match rest.split_once(':') {
-            Some((interface, way)) => {
-                (interface, Some(way.parse().map_err(|error| invalid(format!("\"{text}\": {error}")))?))
+    let (first, rest) = text.split_once(':').unwrap_or_default();
+    if matches!(first, "xdp" | "tc" | "tcx") {
+        let (name, way) = rest.split_once(':').map_or((rest, None), |(name, way)| (name, Some(way)));
+        let way = way.map(str::parse).transpose().map_err(|error| invalid(format!("\"{text}\": {error}")))?;
+        let kind = match (first, way) {
+            ("xdp", None) => HookKind::Xdp,
+            ("tc", Some(direction)) => HookKind::Tc(direction),
+            ("tcx", Some(direction)) => HookKind::Tcx(direction),
+            _ => {
+                return Err(invalid(format!(
+                    "\"{text}\" is no hook: expected xdp:INTERFACE, tc:INTERFACE:DIRECTION or tcx:INTERFACE:DIRECTION"
+                )));
             }
-            None => (rest, None),
         };
-        if (kind == "xdp") == direction.is_some() {
-            return Err(invalid(format!(
-                "\"{text}\" is no hook: expected xdp:INTERFACE, tc:INTERFACE:DIRECTION or tcx:INTERFACE:DIRECTION"
-            )));
-        }
-        return Ok(Some(Named::Hook(kind, interface, direction)));
+        return Ok(Some(Named::Hook(kind, Interface { name: name.to_owned(), netns: None })));
     }
-    if let Some(kind) = TARGETS.into_iter().find(|target| *target == kind) {
-        return Ok(Some(Named::Target(kind, rest)));
-    }
-    Ok(Some(Named::Image(text)))
+    let target = TARGETS.into_iter().find(|target| *target == first);
+    Ok(Some(target.map_or(Named::Image(text), |kind| Named::Target(kind, rest))))
 }
 
 #[cfg(test)]
 mod tests {
+    use bpfmand_core::Direction;
+
     use super::*;
 
     #[test]
     fn objects_are_told_apart_as_users_write_them() {
-        let ingress = Some(Direction::Ingress);
+        let hook = |kind| {
+            let interface = Interface { name: "eth0".to_owned(), netns: None };
+            Some(Named::Hook(kind, interface))
+        };
         for (text, object) in [
             ("", None),
-            ("xdp:eth0", Some(Named::Hook("xdp", "eth0", None))),
-            ("tcx:eth0:ingress", Some(Named::Hook("tcx", "eth0", ingress))),
+            ("xdp:eth0", hook(HookKind::Xdp)),
+            ("tcx:eth0:ingress", hook(HookKind::Tcx(Direction::Ingress))),
             ("uprobe:/usr/bin/ssh", Some(Named::Target("uprobe", "/usr/bin/ssh"))),
             (
                 "tracepoint:syscalls/sys_enter_openat",

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, By, GrantLimits, HookNamespace};
+use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, GrantLimits};
 use bpfmand_core::{Owner, Peer};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
@@ -64,24 +64,15 @@ impl<K: Kernel> Api<K> {
             }
             CallNeeds::Verb(verb) => verb,
         };
-        let Allowed { by, owner, limits } = self.decide(&peer, verb, objects)?;
+        let decided = self.policy_for(&peer)?.decide(&peer, verb, objects);
+        let Allowed { by, owner, limits } = decided.map_err(|denial| status::denial(&denial))?;
         audit::allowed_by(&by);
         Ok(Permit { uid: peer.uid, owner, limits })
     }
 
-    /// The decision about a caller.
-    pub(crate) fn decide(
-        &self,
-        peer: &Peer,
-        verb: AccessVerb,
-        objects: &[AccessObject<'_>],
-    ) -> Result<Allowed, Status> {
-        if peer.uid == 0 {
-            // Root repairs a policy that cannot be read.
-            let by_root = AccessPolicy::default().decide(peer, verb, objects);
-            return by_root.map_err(|denial| status::denial(&denial));
-        }
-        self.access_policy()?.decide(peer, verb, objects).map_err(|denial| status::denial(&denial))
+    /// The grants that decide about a caller. Root, whom they do not bind, repairs those that cannot be read.
+    pub(crate) fn policy_for(&self, peer: &Peer) -> Result<Arc<AccessPolicy>, Status> {
+        if peer.uid == 0 { Ok(Arc::default()) } else { self.access_policy() }
     }
 
     /// The grants as they are now.
@@ -114,23 +105,22 @@ impl<K: Kernel> Api<K> {
         Ok(())
     }
 
-    /// A network namespace as grants see it. Only a caller with a grant for its own namespace has it looked at.
-    pub(crate) async fn netns<'p>(&self, path: Option<&'p Path>) -> Result<HookNamespace<'p>, Status> {
-        let unknown = HookNamespace { path, is_callers: false };
-        let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(unknown) };
-        let (Some(own), policy) = (peer.netns, self.access_policy()?) else { return Ok(unknown) };
+    /// True if a network namespace is the caller's own for certain. Only for a caller with a grant for its own namespace it
+    /// is looked at.
+    pub(crate) async fn is_callers_netns(&self, path: Option<&Path>) -> Result<bool, Status> {
+        let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(false) };
+        let (Some(own), policy) = (peer.netns, self.access_policy()?) else { return Ok(false) };
         let mut grants = policy.grants_of(&peer);
         if !grants.any(|grant| grant.netns == Some(bpfmand_access::NetnsRule::Own)) {
-            return Ok(unknown);
+            return Ok(false);
         }
         let file = match path {
             None => Path::new("/proc/self/ns/net").to_owned(),
             Some(path) if is_below_root_folder(path) => path.to_owned(),
-            Some(_) => return Ok(unknown),
+            Some(_) => return Ok(false),
         };
         let inode = tokio::task::spawn_blocking(move || std::fs::metadata(file).map(|found| found.ino()));
-        let inode = inode.await.ok().and_then(Result::ok);
-        Ok(HookNamespace { path, is_callers: inode == Some(own) })
+        Ok(inode.await.ok().and_then(Result::ok) == Some(own))
     }
 }
 
@@ -144,9 +134,7 @@ fn is_below_root_folder(path: &Path) -> bool {
 /// What a permit says where everybody may.
 pub(crate) fn everybody(policy: &AccessPolicy, peer: &Peer) -> Vec<AccessVerb> {
     let nobody_else = AccessPolicy { grants: Vec::new(), socket_group: policy.socket_group };
-    let may = |verb: &AccessVerb| {
-        nobody_else.decide(peer, *verb, &[]).is_ok_and(|allowed| !matches!(allowed.by, By::Grant(_)))
-    };
+    let may = |verb: &AccessVerb| nobody_else.decide(peer, *verb, &[]).is_ok();
     AccessVerb::GRANTABLE.into_iter().filter(may).collect()
 }
 

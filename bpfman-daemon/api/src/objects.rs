@@ -1,9 +1,9 @@
 //! What requests are about, as grants see it.
 
-use bpfmand_access::{AccessObject, HookNamespace};
+use bpfmand_access::AccessObject;
 use bpfmand_core::{
-    AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest,
-    MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
+    AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadRequest, MatchRequest,
+    MatchingId, OrderIntent, Owner, ProgramId,
 };
 use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
@@ -25,19 +25,6 @@ pub(crate) fn source(source: &BytecodeSource) -> AccessObject<'_> {
 fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Item = AccessObject<'a>> {
     let order = (!order.is_empty()).then_some(AccessObject::Order(order));
     priority.map(AccessObject::Priority).into_iter().chain(order)
-}
-
-const fn kind_of(kind: HookKind) -> (&'static str, Option<Direction>) {
-    match kind {
-        HookKind::Xdp => ("xdp", None),
-        HookKind::Tc(direction) => ("tc", Some(direction)),
-        HookKind::Tcx(direction) => ("tcx", Some(direction)),
-    }
-}
-
-fn hook<'a>(interface: &'a Interface, kind: HookKind, netns: HookNamespace<'a>) -> AccessObject<'a> {
-    let (kind, direction) = kind_of(kind);
-    AccessObject::Hook { kind, interface: &interface.name, direction, netns }
 }
 
 /// What a probe is put on.
@@ -84,14 +71,18 @@ impl<K: Kernel> Api<K> {
         self.authorize(&owned.collect::<Vec<_>>())
     }
 
+    async fn hook<'a>(&self, interface: &'a Interface, kind: HookKind) -> Result<AccessObject<'a>, Status> {
+        let in_callers_netns = self.is_callers_netns(interface.netns.as_deref()).await?;
+        Ok(AccessObject::Hook { kind, interface, in_callers_netns })
+    }
+
     /// Allows a call on a hook of an interface.
     pub(crate) async fn authorize_hook(
         &self,
         interface: &Interface,
         kind: HookKind,
     ) -> Result<Permit, Status> {
-        let netns = self.netns(interface.netns.as_deref()).await?;
-        self.authorize(&[hook(interface, kind, netns)])
+        self.authorize(&[self.hook(interface, kind).await?])
     }
 
     /// Allows a load, which takes the owner and the limits that the permit says. `replaced` are programs that it takes
@@ -161,7 +152,7 @@ impl<K: Kernel> Api<K> {
     ) -> Result<Vec<AccessObject<'a>>, Status> {
         let mut objects = Vec::new();
         if let Some((interface, kind)) = point.hook() {
-            objects.push(hook(interface, kind, self.netns(interface.netns.as_deref()).await?));
+            objects.push(self.hook(interface, kind).await?);
         }
         objects.extend(named.map(|(kind, name)| AccessObject::Target { kind, name: name.as_str() }));
         Ok(objects)
@@ -181,14 +172,7 @@ impl<K: Kernel> Api<K> {
             let point = &request.attach.point;
             let mut objects = Vec::new();
             if let Some((_, kind)) = point.hook() {
-                let (kind, direction) = kind_of(kind);
-                objects.push(AccessObject::Hooks {
-                    kind,
-                    interfaces: request.interfaces.patterns(),
-                    by_number: !request.interfaces.indexes().is_empty(),
-                    direction,
-                    netns: request.interfaces.netns(),
-                });
+                objects.push(AccessObject::Hooks { kind, interfaces: &request.interfaces });
             }
             objects.extend(place(point.priority(), &request.attach.order));
             self.authorize_programs([request.attach.program], objects)?

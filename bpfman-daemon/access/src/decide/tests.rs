@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
-use bpfmand_core::{Direction, Glob, OrderIntent, OwningApplication, ProgramType};
+use bpfmand_core::{
+    Direction, Glob, HookKind, Interface, InterfaceMatch, OrderIntent, OwningApplication, ProgramType,
+};
 use proptest::prelude::*;
 
 use super::*;
+use crate::AccessPolicy;
 use crate::policy_file::tests::Machine;
-use crate::{AccessPolicy, HookNamespace};
 
 const TEAM: &str = r#"
 [[grants]]
@@ -25,9 +27,14 @@ fn user(uid: u32) -> Peer {
     Peer { uid, gid: uid, ..Peer::default() }
 }
 
-fn xdp(interface: &str) -> AccessObject<'_> {
-    let netns = HookNamespace { path: None, is_callers: false };
-    AccessObject::Hook { kind: "xdp", interface, direction: None, netns }
+/// A hook whose interface lives as long as the tests.
+fn at(kind: HookKind, name: &str, netns: Option<&str>, in_callers_netns: bool) -> AccessObject<'static> {
+    let interface = Interface { name: name.to_owned(), netns: netns.map(Into::into) };
+    AccessObject::Hook { kind, interface: Box::leak(Box::new(interface)), in_callers_netns }
+}
+
+fn xdp(name: &str) -> AccessObject<'static> {
+    at(HookKind::Xdp, name, None, false)
 }
 
 #[test]
@@ -64,12 +71,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
     let allowed = team.decide(&ada, AccessVerb::Attach, &[xdp("eth0"), AccessObject::Priority(100)]).unwrap();
     assert_eq!(allowed.by, By::Grant("network-team".to_owned()));
     assert_eq!(allowed.owner, Owner::Grant("network-team".to_owned()));
-    let ingress = |direction| AccessObject::Hook {
-        kind: "tc",
-        interface: "lo",
-        direction: Some(direction),
-        netns: HookNamespace { path: None, is_callers: false },
-    };
+    let ingress = |direction| at(HookKind::Tc(direction), "lo", None, false);
     assert!(team.decide(&ada, AccessVerb::Attach, &[ingress(Direction::Ingress)]).is_ok());
     let before = OrderIntent { before: vec!["wall".parse().unwrap()], ..OrderIntent::default() };
     let after = OrderIntent { after: vec!["wall".parse().unwrap()], ..OrderIntent::default() };
@@ -128,19 +130,13 @@ fn own_is_the_same_owner_and_applications_belong_to_who_may_speak_for_them() {
 fn interfaces_that_match_are_covered_or_not() {
     let team = policy(TEAM);
     let all_of = |pattern: &str| {
-        let interfaces = [Glob::parse(pattern).unwrap()];
-        let hooks = AccessObject::Hooks {
-            kind: "xdp",
-            interfaces: &interfaces,
-            by_number: false,
-            direction: None,
-            netns: &[],
-        };
+        let interfaces = InterfaceMatch::parse([pattern], [], [], []).unwrap();
+        let hooks = AccessObject::Hooks { kind: HookKind::Xdp, interfaces: &interfaces };
         team.decide(&user(1000), AccessVerb::Attach, &[hooks]).is_ok()
     };
     assert!(all_of("eth*") && all_of("eth1?") && all_of("eth0") && !all_of("*") && !all_of("e*"));
-    let by_number =
-        AccessObject::Hooks { kind: "xdp", interfaces: &[], by_number: true, direction: None, netns: &[] };
+    let interfaces = InterfaceMatch::parse([], [], [7], []).unwrap();
+    let by_number = AccessObject::Hooks { kind: HookKind::Xdp, interfaces: &interfaces };
     assert!(team.decide(&user(1000), AccessVerb::Attach, &[by_number]).is_err());
 }
 
@@ -149,16 +145,15 @@ fn ones_own_network_namespace_is_the_one_that_is_known_to_be() {
     let own = policy("[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"all\"]\nnetns = [\"own\"]\n");
     let files =
         policy("[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"all\"]\nnetns = [\"/run/netns/a-*\"]\n");
-    let hook = |path: Option<&'static str>, is_callers| AccessObject::Hook {
-        kind: "xdp",
-        interface: "eth0",
-        direction: None,
-        netns: HookNamespace { path: path.map(std::path::Path::new), is_callers },
-    };
+    let hook = |path, is_callers| at(HookKind::Xdp, "eth0", path, is_callers);
     let may = |policy: &AccessPolicy, hook| policy.decide(&user(1), AccessVerb::Attach, &[hook]).is_ok();
     assert!(may(&own, hook(None, true)) && !may(&own, hook(None, false)));
     assert!(may(&files, hook(Some("/run/netns/a-1"), false)) && !may(&files, hook(None, true)));
     assert!(!may(&files, hook(Some("/run/netns/b"), true)));
+    assert!(
+        !may(&files, hook(Some("/run/netns/a-1/../../../proc/1/ns/net"), true)),
+        "a way out of the folder"
+    );
 }
 
 proptest! {
