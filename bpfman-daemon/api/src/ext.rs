@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::server::{Api, Reply, caller, fail};
+use crate::type_support::try_support;
 use crate::{Prepared, audit, ext_show, objects, parse, status};
 
 #[tonic::async_trait]
@@ -186,7 +187,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let permit = self.authorize(&[])?;
         // It may try to load programs.
         self.view(&permit, move |api| {
-            let support = api.engine.support();
+            let support = api.support.get_or_init(|| try_support(api.engine.kernel()));
             Ok(wire::InfoResponse {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 kernel_release: api.engine.kernel().features().release.clone(),

@@ -32,6 +32,7 @@ mod server;
 mod show;
 mod status;
 mod strays;
+mod type_support;
 mod watchers;
 
 pub use activity::Activity;

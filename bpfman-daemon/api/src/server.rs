@@ -1,7 +1,7 @@
 //! What all services share: the engine, the callers, and the way to a thread where work may block.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccessServer;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
@@ -22,6 +22,7 @@ use tonic::{Extensions, Response, Status};
 use crate::authorize::{AccessSource, Permit};
 use crate::serve::{Connections, Identify, LARGEST_REQUEST, Trim};
 use crate::status;
+use crate::type_support::Support;
 use crate::watchers::Watchers;
 use crate::{Activity, ImageService, Prepared};
 
@@ -73,6 +74,8 @@ pub struct Api<K: Kernel> {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) access: Arc<dyn AccessSource>,
     threads: Arc<Threads>,
+    /// What the kernel was found to have, once it was asked for.
+    pub(crate) support: Arc<OnceLock<Support>>,
 }
 
 impl<K: Kernel> Clone for Api<K> {
@@ -86,6 +89,7 @@ impl<K: Kernel> Clone for Api<K> {
             watchers: Arc::clone(&self.watchers),
             access: Arc::clone(&self.access),
             threads: Arc::clone(&self.threads),
+            support: Arc::clone(&self.support),
         }
     }
 }
@@ -102,6 +106,7 @@ impl<K: Kernel> Api<K> {
             watchers: Arc::default(),
             access: Arc::new(Arc::<AccessPolicy>::default()),
             threads: Arc::default(),
+            support: Arc::default(),
         }
     }
 

@@ -50,7 +50,6 @@ pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation}
 pub use engine::change_count::ChangeListener;
 pub use engine::held_network::HookChanges;
 pub use engine::steps::{NoObserver, StepObserver};
-pub use engine::type_support::Support;
 pub use engine::{
     CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, OwnerBudget, RecoveryReport, XdpModes,
 };

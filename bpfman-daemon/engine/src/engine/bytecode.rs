@@ -126,13 +126,13 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
     }
     let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
     let file = match open_regular(path) {
-        Ok(file) => file,
+        Ok(Some(file)) => file,
         // One answer for what is not there, is no file, or is somebody else's: the daemon sees what the caller may not.
-        Err(_) if caller_uid != 0 => return Err(not_theirs(path, caller_uid)),
-        Err(NoFile::OfAnotherKind) => {
+        Ok(None) | Err(_) if caller_uid != 0 => return Err(not_theirs(path, caller_uid)),
+        Ok(None) => {
             return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
         }
-        Err(NoFile::Unopened(source)) => return Err(fail(source)),
+        Err(source) => return Err(fail(source)),
     };
     let metadata = file.metadata().map_err(fail)?;
     if caller_uid != 0 && metadata.uid() != caller_uid {
@@ -141,12 +141,8 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
     let mut bytes = Vec::with_capacity(metadata.len().min(MAX_OBJECT) as usize);
     file.take(MAX_OBJECT + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > MAX_OBJECT {
-        let what = format!("bytecode {}", path.display());
-        return Err(EngineError::TooLarge {
-            what,
-            size: metadata.len().max(MAX_OBJECT + 1),
-            limit: MAX_OBJECT,
-        });
+        let (what, size) = (format!("bytecode {}", path.display()), metadata.len().max(MAX_OBJECT + 1));
+        return Err(EngineError::TooLarge { what, size, limit: MAX_OBJECT });
     }
     Ok(bytes.into())
 }
@@ -158,24 +154,16 @@ fn not_theirs(path: &Path, caller_uid: u32) -> EngineError {
     ))
 }
 
-/// Why there is no file to read.
-enum NoFile {
-    OfAnotherKind,
-    Unopened(std::io::Error),
-}
-
-/// Opens a regular file and nothing else: a pipe would keep the thread until somebody writes into it, and to open a
+/// Opens a regular file and nothing else (none): a pipe would keep the thread until somebody writes into it, and to open a
 /// device may do something. What is looked at is what is opened, whatever the path leads to meanwhile.
-fn open_regular(path: &Path) -> Result<File, NoFile> {
-    let unopened = |error: rustix::io::Errno| NoFile::Unopened(error.into());
-    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(unopened)?;
-    let found = rustix::fs::fstat(&place).map_err(unopened)?;
-    if !FileType::from_raw_mode(found.st_mode).is_file() {
-        return Err(NoFile::OfAnotherKind);
+fn open_regular(path: &Path) -> std::io::Result<Option<File>> {
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    if !FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode).is_file() {
+        return Ok(None);
     }
     let again = format!("/proc/self/fd/{}", place.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    rustix::fs::open(again, flags, Mode::empty()).map(File::from).map_err(unopened)
+    Ok(Some(rustix::fs::open(again, flags, Mode::empty())?.into()))
 }
 
 #[cfg(test)]

@@ -15,12 +15,11 @@ pub mod overlay;
 mod pins;
 mod recovery_report;
 pub mod steps;
-pub mod type_support;
 pub mod undo;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId, ProgramUid};
@@ -34,7 +33,6 @@ use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
-use crate::engine::type_support::Support;
 use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::{BlobId, Change, Changes, Record, State, parse, records};
 
@@ -60,8 +58,6 @@ pub struct Engine<K: Kernel> {
     pub(crate) settling: Mutex<()>,
     state: Mutex<State>,
     locks: Arc<Locks>,
-    /// What the kernel was found to have, once it was asked for.
-    pub(crate) support: OnceLock<Support>,
     /// Shared by loads between the bytecode and its record, held alone by unloads that remove bytecode.
     bytecode_use: RwLock<()>,
 }
@@ -84,7 +80,6 @@ impl<K: Kernel> Engine<K> {
             settling: Mutex::default(),
             state: Mutex::default(),
             locks: Arc::default(),
-            support: OnceLock::new(),
             options,
             bytecode_use: RwLock::default(),
         };

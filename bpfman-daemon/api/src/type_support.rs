@@ -1,0 +1,74 @@
+//! Which types of programs this kernel takes: tried, as kernels of one release differ in it.
+
+use std::collections::BTreeMap;
+
+use bpfmand_core::{BoundText, Insn, ProgramType, op};
+use bpfmand_kernel::{Kernel, KernelError, ProgramLoad};
+use bpfmand_object::KernelBtf;
+
+/// What a kernel may have, by name; with the reason where it lacks it.
+pub type Support = BTreeMap<&'static str, Option<String>>;
+
+/// Functions that some kernel has, each of which can be traced.
+const TRACED: [&str; 3] = ["vfs_read", "do_unlinkat", "bpf_fentry_test1"];
+const LSM_HOOK: &str = "file_open";
+/// `r0 = 0`.
+const MOVE: u8 = 0xb7;
+
+/// The types of programs, and features that go with them. A smallest program of each type is loaded, attached nowhere and
+/// dropped, which takes some ten milliseconds.
+pub fn try_support(kernel: &impl Kernel) -> Support {
+    let features = kernel.features();
+    let types = kernel
+        .btf()
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| KernelBtf::parse(bytes).map_err(|error| error.to_string()));
+    let mut support: Support = ProgramType::ALL
+        .into_iter()
+        .map(|program_type| {
+            let lack = match program_type {
+                ProgramType::Tcx if !features.tcx => Some("Linux 6.6 and later have it".to_owned()),
+                ProgramType::Kprobe | ProgramType::Kretprobe if !features.kprobes => {
+                    Some("the kernel was built without kernel probes".to_owned())
+                }
+                ProgramType::Uprobe | ProgramType::Uretprobe if !features.uprobes => {
+                    Some("the kernel was built without user-space probes".to_owned())
+                }
+                _ => try_type(kernel, program_type, types.as_ref()),
+            };
+            (program_type.name(), lack)
+        })
+        .collect();
+    let or = |there: bool, reason: &str| (!there).then(|| reason.to_owned());
+    support.insert("freplace", or(features.freplace, "the kernel refused to load or attach one"));
+    support.insert("perf_links", or(features.perf_links, "Linux 5.15 and later have them"));
+    support.insert("long_jumps", or(features.long_jumps, "Linux 6.6 and later have them"));
+    support
+}
+
+/// Why the kernel does not take a program of this type, if it does not.
+fn try_type(
+    kernel: &impl Kernel,
+    program_type: ProgramType,
+    types: Result<&KernelBtf, &String>,
+) -> Option<String> {
+    let target = match (program_type, types) {
+        (program_type, _) if !program_type.needs_load_target() => Some(0),
+        (_, Err(error)) => return Some(error.clone()),
+        (ProgramType::Lsm, Ok(types)) => types.lsm_hook_id(LSM_HOOK),
+        (_, Ok(types)) => TRACED.iter().find_map(|name| types.function_id(name)),
+    };
+    let Some(attach_btf_id) = target else { return Some("its BTF has nothing to try it on".to_owned()) };
+    let text = smallest();
+    let load = ProgramLoad { attach_btf_id, ..ProgramLoad::new("try", &text, program_type.into()) };
+    match kernel.load_program(&load).err()? {
+        KernelError::Refused { source, .. } => Some(format!("the kernel refuses to load it: {source}")),
+        other => Some(other.to_string()),
+    }
+}
+
+/// A program that answers 0, which every type may.
+fn smallest() -> BoundText {
+    let insns = vec![Insn::new(MOVE, 0, 0, 0, 0), Insn::new(op::EXIT, 0, 0, 0, 0)];
+    BoundText::of_one_function("try", "GPL", insns)
+}
