@@ -43,7 +43,7 @@ impl Csi {
         if let Some(unseen) = UnseenVolumes::of(&settings.pods(), &LinuxMounts.table()?, first.as_deref()) {
             tracing::warn!("{unseen}");
         }
-        let volumes = Arc::new(volumes.with_observer(observer));
+        let volumes = Arc::new(volumes.with_observer(observer).with_unexported(settings.unexported));
         Ok(Self { settings: settings.clone(), engine: Arc::clone(engine), volumes })
     }
 

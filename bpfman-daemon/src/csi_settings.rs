@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use bpfman_proto::MapAccess;
+use bpfmand_csi::UnexportedMaps;
 use serde::Deserialize;
 
 use crate::arguments::DaemonArguments;
@@ -18,6 +20,27 @@ pub struct CsiTable {
     node_name: Option<String>,
     registration_dir: Option<PathBuf>,
     kubelet_socket: Option<PathBuf>,
+    unexported_maps: Unexported,
+}
+
+/// What pods of other namespaces get of applications that do not say what they give out.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Unexported {
+    #[default]
+    Refuse,
+    Read,
+    Write,
+}
+
+impl From<Unexported> for UnexportedMaps {
+    fn from(word: Unexported) -> Self {
+        match word {
+            Unexported::Refuse => Self::Refuse,
+            Unexported::Read => Self::Give(MapAccess::Read),
+            Unexported::Write => Self::Give(MapAccess::Write),
+        }
+    }
 }
 
 /// The plugin is served so.
@@ -33,6 +56,8 @@ pub struct CsiSettings {
     pub registration: Option<PathBuf>,
     /// The socket as the kubelet sees it.
     pub kubelet_socket: PathBuf,
+    /// What is given of applications that do not say what they give out.
+    pub unexported: UnexportedMaps,
 }
 
 impl CsiSettings {
@@ -78,7 +103,9 @@ impl CsiSettings {
         let folder = runtime.join("csi");
         let socket = folder.join("csi.sock");
         let kubelet_socket = kubelet_socket.unwrap_or_else(|| socket.clone());
-        Ok(Some(Self { node_id, socket, volumes: folder.join("fs"), registration, kubelet_socket }))
+        let unexported = table.unexported_maps.into();
+        let volumes = folder.join("fs");
+        Ok(Some(Self { node_id, socket, volumes, registration, kubelet_socket, unexported }))
     }
 }
 

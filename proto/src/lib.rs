@@ -3,9 +3,11 @@
 //! [`v1`] is the API that clients of bpfman v0.6.0 speak, tag by tag. [`ext::v1`] is what this project adds.
 //! [`csi::v1`] and [`pluginregistration`] are spoken with a kubelet.
 
+mod map_exports;
 pub mod printable;
 mod reason;
 
+pub use map_exports::{MAP_EXPORTS_KEY, MapAccess, MapExport, MapExportError, MapExports};
 pub use reason::Reason;
 
 /// `bpfman.v1`: the compatible API.

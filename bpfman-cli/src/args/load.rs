@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bpfman_image_format::Credential;
+use bpfman_proto::MapExport;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
@@ -101,6 +102,10 @@ pub struct LoadWhat {
     /// Metadata of the programs; several with commas, or by repeating the flag.
     #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
     pub metadata: Vec<KeyValue>,
+    /// Maps that pods may mount by the CSI driver, each MAP=NAMESPACE[,NAMESPACE...][:rw], for reading without :rw. "*" stands
+    /// for all maps, or for all namespaces.
+    #[arg(long, num_args = 1.., value_name = "MAP=NAMESPACE[:rw]")]
+    pub export_map: Vec<MapExport>,
     /// Use the maps of this loaded program instead of new ones.
     #[arg(long, value_name = "PROGRAM_ID")]
     pub map_owner_id: Option<u32>,

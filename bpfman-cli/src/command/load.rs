@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
-use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY};
+use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY, MAP_EXPORTS_KEY, MapExports};
 
 use super::{connect, image, progress};
 use crate::args::Global;
@@ -96,6 +96,9 @@ fn metadata(what: &LoadWhat) -> HashMap<String, String> {
             metadata.insert(format!("{ACTUAL_TYPE_PREFIX}{}", program.function), actual.to_owned());
         }
     }
+    if !what.export_map.is_empty() {
+        metadata.insert(MAP_EXPORTS_KEY.to_owned(), MapExports(what.export_map.clone()).to_string());
+    }
     if let Some(name) = &what.application {
         if let Some(written) = metadata.get(APPLICATION_KEY) {
             progress::warn(&format!(
@@ -121,6 +124,14 @@ mod tests {
             CliCommand::Load(LoadCommand::File(file)) => file.what,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn exported_maps_become_metadata() {
+        let metadata = metadata(&what("--export-map hits=web,shop:rw *=monitoring"));
+        assert_eq!(metadata[MAP_EXPORTS_KEY], "hits=web,shop:rw;*=monitoring");
+        let wrong = Cli::try_parse_from(["bpfman", "load", "file", "--export-map", "hits"]).unwrap_err();
+        assert!(wrong.to_string().contains("MAP=NAMESPACE"), "{wrong}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bpfman_proto::{ACTUAL_TYPE_PREFIX, v1};
+use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY, MapExports, v1};
 use bpfmand_core::{
     AttachPoint, BytecodeSource, Credentials, Direction, Interface, LoadRequest, Owner, ProceedOn,
     ProcessScope, ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, VerdictFamily,
@@ -17,6 +17,7 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
     let mut programs = request.info.into_iter().map(program).collect::<Result<Vec<_>, _>>()?;
     let mut metadata = sorted(request.metadata);
     take_actual_types(&mut programs, &mut metadata)?;
+    check_map_exports(&metadata)?;
     Ok(LoadRequest {
         source,
         programs,
@@ -29,6 +30,13 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         owner: Owner::of_user(caller_uid),
         map_bytes: None,
     })
+}
+
+/// Refuses what nobody could read when a pod asks for a map.
+fn check_map_exports(metadata: &BTreeMap<String, String>) -> Result<(), Status> {
+    let Some(text) = metadata.get(MAP_EXPORTS_KEY) else { return Ok(()) };
+    let wrong = |error| invalid(format!("metadata {MAP_EXPORTS_KEY}: {error}"));
+    text.parse::<MapExports>().map(drop).map_err(wrong)
 }
 
 /// Where bytecode is; `what` is what it is for.

@@ -24,6 +24,9 @@ pub enum CsiError {
     /// The program is there, the map is not.
     #[error("{0}; correct csi.bpfman.io/maps in the pod, or load a version of the program that has the map")]
     NoMap(NamedMapsError),
+    /// The application does not give the map to such pods.
+    #[error(transparent)]
+    NotExported(NamedMapsError),
     /// Another call works on the volume.
     #[error("another call for volume \"{volume}\" is in progress; ask again when it is done")]
     Busy {
@@ -94,6 +97,7 @@ impl From<NamedMapsError> for CsiError {
         match error {
             NamedMapsError::Engine(error) => Self::Engine(error),
             NamedMapsError::NoMap { .. } => Self::NoMap(error),
+            NamedMapsError::NotExported { .. } => Self::NotExported(error),
             other => Self::NotThere(other),
         }
     }
@@ -106,6 +110,7 @@ impl CsiError {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::NotThere(_) | Self::NoMap(_) => Code::NotFound,
+            Self::NotExported(_) => Code::PermissionDenied,
             Self::Busy { .. } => Code::Aborted,
             Self::Differs { .. } => Code::AlreadyExists,
             Self::Foreign { .. } | Self::Target { .. } => Code::FailedPrecondition,

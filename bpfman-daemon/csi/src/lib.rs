@@ -28,7 +28,7 @@ pub use connection::{Connection, connections};
 pub use error::CsiError;
 pub use identity::IdentityService;
 pub use maps::MapSource;
-pub use named_maps::{NamedMap, NamedMapsError};
+pub use named_maps::{NamedMap, NamedMapsError, UnexportedMaps, WantedMaps};
 pub use node::{MOST_THREADS, NodeService};
 pub use propagation::UnseenVolumes;
 pub use recover::Recovered;

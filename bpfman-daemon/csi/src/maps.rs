@@ -5,7 +5,7 @@ use std::path::Path;
 use bpfmand_engine::{Engine, EngineError};
 use bpfmand_kernel::Kernel;
 
-use crate::named_maps::{NamedMap, NamedMapsError, maps_by_name};
+use crate::named_maps::{NamedMap, NamedMapsError, UnexportedMaps, WantedMaps, maps_by_name};
 
 /// Finds maps of applications and pins them. The engine does, for the daemon.
 pub trait MapSource: Send + Sync + 'static {
@@ -13,15 +13,14 @@ pub trait MapSource: Send + Sync + 'static {
     type Handle: Send;
 
     /// Holds maps of an application by their names, for a pod of a namespace: of its own namespace's application, or
-    /// of one of no namespace.
+    /// of one of no namespace that gives them out.
     ///
     /// # Errors
-    /// It is not loaded, or has no such map.
+    /// It is not loaded, has no such map, or does not give it out.
     fn find(
         &self,
-        application: &str,
-        namespace: Option<&str>,
-        names: &[String],
+        wanted: WantedMaps<'_>,
+        unexported: UnexportedMaps,
     ) -> Result<Vec<NamedMap<Self::Handle>>, NamedMapsError>;
 
     /// Pins a map at an absolute path.
@@ -39,11 +38,10 @@ impl<K: Kernel> MapSource for Engine<K> {
 
     fn find(
         &self,
-        application: &str,
-        namespace: Option<&str>,
-        names: &[String],
+        wanted: WantedMaps<'_>,
+        unexported: UnexportedMaps,
     ) -> Result<Vec<NamedMap<K::Handle>>, NamedMapsError> {
-        maps_by_name(self, application, namespace, names)
+        maps_by_name(self, wanted, unexported)
     }
 
     fn pin(&self, map: &NamedMap<K::Handle>, path: &Path) -> Result<(), EngineError> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bpfman_proto::{MAP_EXPORTS_KEY, MapAccess, MapExports};
 use bpfmand_core::MapId;
 use bpfmand_engine::{
     Engine, EngineError, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, ProgramRecord,
@@ -47,9 +48,67 @@ pub enum NamedMapsError {
         /// The names that could have been asked for.
         there: Vec<String>,
     },
+    /// The application does not give it to these pods.
+    #[error(
+        "\"{application}\" does not give map \"{map}\" to {}{}; {}",
+        pods(namespace.as_deref()),
+        if *access == MapAccess::Write { " for writing" } else { "" },
+        if *readable { "it does for reading: write readOnly: true into the volume".to_owned() } else { to_export(map, namespace.as_deref(), *access) }
+    )]
+    NotExported {
+        /// As asked for.
+        application: String,
+        /// The map's name.
+        map: String,
+        /// Of the pod that asks.
+        namespace: Option<String>,
+        /// What it asks for.
+        access: MapAccess,
+        /// It may read the map.
+        readable: bool,
+    },
     /// Anything else.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+fn pods(namespace: Option<&str>) -> String {
+    namespace.map_or("pods whose namespace is not known".to_owned(), |name| {
+        format!("pods of namespace \"{name}\"")
+    })
+}
+
+fn to_export(map: &str, namespace: Option<&str>, access: MapAccess) -> String {
+    let (namespace, read) = (namespace.unwrap_or("*"), access == MapAccess::Read);
+    let (word, suffix) = if read { ("ReadOnly", "") } else { ("ReadWrite", ":rw") };
+    format!(
+        "its author can, by spec.mapExports [{{map: {map}, namespaces: [\"{namespace}\"], access: {word}}}], or \
+         `bpfman load --export-map {map}={namespace}{suffix}`"
+    )
+}
+
+/// What an application gives out that does not say it: nothing, unless root's configuration has it as before there were
+/// exports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnexportedMaps {
+    /// Nothing.
+    #[default]
+    Refuse,
+    /// Every map, to pods of every namespace.
+    Give(MapAccess),
+}
+
+/// Maps that a pod asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct WantedMaps<'a> {
+    /// Of which application.
+    pub application: &'a str,
+    /// The pod's namespace, where it is known.
+    pub namespace: Option<&'a str>,
+    /// Which maps.
+    pub names: &'a [String],
+    /// What the pod may do with them.
+    pub access: MapAccess,
 }
 
 fn for_pods(namespace: Option<&str>) -> String {
@@ -67,41 +126,70 @@ enum Origin {
     Cluster,
     /// Loaded by root of the node, without an application.
     Node,
+    /// An application of another namespace, which the pod names.
+    OtherNamespace,
 }
 
-impl Origin {
-    /// `None` for programs of another namespace: they are nobody else's, whatever they are called.
-    fn of(program: &ProgramRecord, namespace: Option<&str>) -> Option<Self> {
-        match program.metadata.get(PROGRAM_NAMESPACE_KEY) {
-            Some(other) => (Some(other.as_str()) == namespace).then_some(Self::OwnNamespace),
-            None if program.metadata.contains_key(OWNER_KEY) => Some(Self::Cluster),
-            None => Some(Self::Node),
+/// An application as a pod names it: `NAME`, or `NAMESPACE/NAME`.
+#[derive(Clone, Copy, Debug)]
+struct ApplicationName<'a> {
+    namespace: Option<&'a str>,
+    name: &'a str,
+}
+
+impl<'a> ApplicationName<'a> {
+    fn of(text: &'a str) -> Self {
+        match text.split_once('/') {
+            Some((namespace, name)) => Self { namespace: Some(namespace), name },
+            None => Self { namespace: None, name: text },
+        }
+    }
+
+    /// Whose a program is that has the name, for a pod of a namespace. `None` for programs of another namespace than the
+    /// one that is named: they are nobody else's, whatever they are called.
+    fn origin(self, program: &ProgramRecord, pod: Option<&str>) -> Option<Origin> {
+        let owner = program.metadata.get(PROGRAM_NAMESPACE_KEY).map(String::as_str);
+        match (owner, self.namespace) {
+            (Some(owner), named) if named.or(pod) == Some(owner) => {
+                Some(if pod == Some(owner) { Origin::OwnNamespace } else { Origin::OtherNamespace })
+            }
+            (Some(_), _) | (None, Some(_)) => None,
+            (None, None) if program.metadata.contains_key(OWNER_KEY) => Some(Origin::Cluster),
+            (None, None) => Some(Origin::Node),
         }
     }
 }
 
 /// Holds maps of an application, for a pod of a namespace. The application of that namespace comes first, then the
-/// cluster application of that name, then programs that were loaded without an application. Those of other
-/// namespaces are never given out; without a namespace those of no namespace are.
+/// cluster application of that name, then programs that were loaded without an application. Those of another namespace
+/// count where the pod names it, `NAMESPACE/NAME`.
+///
+/// What an application gives out is what its load says ([`MapExports`]). Where that says nothing, pods of its own
+/// namespace get its maps, and others as `unexported` has it.
 ///
 /// Programs of one load share all maps of their object, so any of them will do; where
 /// loads differ, each map is that of the program with the lowest id that has it. Only programs that the kernel runs
 /// count, and only maps that are pinned for applications: global variables are not.
 ///
 /// # Errors
-/// Nothing of that name is loaded, it has no such map, or the kernel refuses.
+/// Nothing of that name is loaded, it has no such map or does not give it out, or the kernel refuses.
 pub fn maps_by_name<K: Kernel>(
     engine: &Engine<K>,
-    application: &str,
-    namespace: Option<&str>,
-    names: &[String],
+    wanted: WantedMaps<'_>,
+    unexported: UnexportedMaps,
 ) -> Result<Vec<NamedMap<K::Handle>>, NamedMapsError> {
-    let programs = programs_of(engine, application, namespace)?;
-    let public = || programs.iter().flat_map(|program| program.maps.iter().filter(|map| map.public));
+    let WantedMaps { application, namespace, names, access } = wanted;
+    let (programs, origin) = programs_of(engine, application, namespace)?;
+    let public = || {
+        programs.iter().flat_map(|program| {
+            program.maps.iter().filter(|map| map.public).map(move |map| (&**program, map))
+        })
+    };
     let mut held = Vec::with_capacity(names.len());
     for name in names {
-        let Some(id) = public().find(|map| map.name == *name).and_then(|map| map.id) else {
-            let mut there: Vec<String> = public().map(|map| map.name.clone()).collect();
+        let found = public().find(|(_, map)| map.name == *name);
+        let Some((program, id)) = found.and_then(|(program, map)| Some((program, map.id?))) else {
+            let mut there: Vec<String> = public().map(|(_, map)| map.name.clone()).collect();
             there.sort();
             there.dedup();
             return Err(NamedMapsError::NoMap {
@@ -110,29 +198,61 @@ pub fn maps_by_name<K: Kernel>(
                 there,
             });
         };
+        let most = given(program, name, namespace, origin, unexported);
+        if most.is_none_or(|most| most < access) {
+            return Err(NamedMapsError::NotExported {
+                application: application.to_owned(),
+                map: name.clone(),
+                namespace: namespace.map(str::to_owned),
+                access,
+                readable: most.is_some(),
+            });
+        }
         let handle = engine.kernel().open_map(id).map_err(EngineError::from)?;
         held.push(NamedMap { name: name.clone(), id, handle });
     }
     Ok(held)
 }
 
-/// Programs of an application that the kernel runs, by id.
+/// The most that a pod may do with a map of a program.
+fn given(
+    program: &ProgramRecord,
+    map: &str,
+    namespace: Option<&str>,
+    origin: Origin,
+    unexported: UnexportedMaps,
+) -> Option<MapAccess> {
+    match program.metadata.get(MAP_EXPORTS_KEY) {
+        // What is no export was recorded by a daemon that knew none, and gives nothing.
+        Some(text) => text.parse::<MapExports>().ok()?.access(map, namespace),
+        None if origin == Origin::OwnNamespace => Some(MapAccess::Write),
+        None if origin == Origin::OtherNamespace => None,
+        None => match unexported {
+            UnexportedMaps::Refuse => None,
+            UnexportedMaps::Give(access) => Some(access),
+        },
+    }
+}
+
+/// Programs of an application that the kernel runs, by id, and whose they are.
 fn programs_of<K: Kernel>(
     engine: &Engine<K>,
     application: &str,
     namespace: Option<&str>,
-) -> Result<Vec<Arc<ProgramRecord>>, NamedMapsError> {
-    let mut programs = engine.programs_with(PROGRAM_NAME_KEY, application)?;
+) -> Result<(Vec<Arc<ProgramRecord>>, Origin), NamedMapsError> {
+    let named = ApplicationName::of(application);
+    let mut programs = engine.programs_with(PROGRAM_NAME_KEY, named.name)?;
     // Also lost programs decide: who has the name does not change while its programs cannot be loaded.
-    let Some(first) = programs.iter().filter_map(|(program, _)| Origin::of(program, namespace)).min() else {
+    let Some(first) = programs.iter().filter_map(|(program, _)| named.origin(program, namespace)).min()
+    else {
         return Err(NamedMapsError::NotLoaded {
             application: application.to_owned(),
             namespace: namespace.map(str::to_owned),
         });
     };
-    programs.retain(|(program, runs)| *runs && Origin::of(program, namespace) == Some(first));
+    programs.retain(|(program, runs)| *runs && named.origin(program, namespace) == Some(first));
     if programs.is_empty() {
         return Err(NamedMapsError::NotRunning { application: application.to_owned() });
     }
-    Ok(programs.into_iter().map(|(program, _)| program).collect())
+    Ok((programs.into_iter().map(|(program, _)| program).collect(), first))
 }

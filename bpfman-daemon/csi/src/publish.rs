@@ -47,7 +47,7 @@ impl<M: MapSource> Volumes<M> {
         })?;
         let table = self.mounts.table()?;
         let there = self.mounts_at(&table, &wanted.volume, &target)?;
-        let maps = self.maps.find(&wanted.program, wanted.namespace.as_deref(), &wanted.maps)?;
+        let maps = self.maps.find(wanted.maps(), self.unexported)?;
         if let Some(mount) = there.last() {
             match self.compare(wanted, &target, mount, &maps)? {
                 Compared::Same if wanted.read_only && !mount.read_only => {

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+use bpfman_proto::MapAccess;
 use bpfman_proto::csi::v1;
 use bpfman_proto::csi::v1::volume_capability::AccessType;
 use bpfman_proto::csi::v1::volume_capability::access_mode::Mode;
 
-use crate::CsiError;
+use crate::{CsiError, WantedMaps};
 
 /// Attribute that names the application: what its programs have as `bpfman.io/ProgramName`.
 const PROGRAM: &str = "csi.bpfman.io/program";
@@ -70,6 +71,18 @@ pub struct Publication {
     pub read_only: bool,
     /// The pod's fsGroup; without one, root's.
     pub group: u32,
+}
+
+impl Publication {
+    /// The maps that it asks for.
+    pub(crate) fn maps(&self) -> WantedMaps<'_> {
+        WantedMaps {
+            application: &self.program,
+            namespace: self.namespace.as_deref(),
+            names: &self.maps,
+            access: if self.read_only { MapAccess::Read } else { MapAccess::Write },
+        }
+    }
 }
 
 impl fmt::Display for Publication {

@@ -10,7 +10,7 @@ use bpfmand_engine::{NoObserver, StepObserver};
 use bpfmand_kernel::{Mount, Mounts};
 
 use crate::held::HeldVolumes;
-use crate::{CsiError, DRIVER, MapSource, VolumeId};
+use crate::{CsiError, DRIVER, MapSource, UnexportedMaps, VolumeId};
 
 /// Only root looks at volumes here; pods see them at their targets.
 const FOLDER_MODE: u32 = 0o700;
@@ -20,6 +20,7 @@ pub struct Volumes<M: MapSource> {
     pub(crate) maps: Arc<M>,
     pub(crate) mounts: Arc<dyn Mounts>,
     pub(crate) held: HeldVolumes,
+    pub(crate) unexported: UnexportedMaps,
     observer: Arc<dyn StepObserver>,
     folder: PathBuf,
 }
@@ -38,7 +39,14 @@ impl<M: MapSource> Volumes<M> {
         made.map_err(|source| fail("create folder", source))?;
         // The table of mounts has paths without symbolic links.
         let folder = folder.canonicalize().map_err(|source| fail("find", source))?;
-        Ok(Self { maps, mounts, held: HeldVolumes::default(), observer: Arc::new(NoObserver), folder })
+        let (held, unexported) = (HeldVolumes::default(), UnexportedMaps::default());
+        Ok(Self { maps, mounts, held, unexported, observer: Arc::new(NoObserver), folder })
+    }
+
+    /// Gives this out of applications that do not say what they give out.
+    #[must_use]
+    pub fn with_unexported(self, unexported: UnexportedMaps) -> Self {
+        Self { unexported, ..self }
     }
 
     /// Tells somebody of every step.

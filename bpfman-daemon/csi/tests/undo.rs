@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bpfmand_core::{MapId, MapSpec};
-use bpfmand_csi::{CsiError, MapSource, NamedMap, NamedMapsError, Publication, VolumeId, Volumes};
+use bpfmand_csi::{
+    CsiError, MapSource, NamedMap, NamedMapsError, Publication, UnexportedMaps, VolumeId, Volumes, WantedMaps,
+};
 use bpfmand_engine::EngineError;
 use bpfmand_kernel::linux::{LinuxKernel, LinuxMounts};
 use bpfmand_kernel::prelude::*;
@@ -73,9 +75,8 @@ impl MapSource for Failing {
 
     fn find(
         &self,
-        _: &str,
-        _: Option<&str>,
-        names: &[String],
+        wanted: WantedMaps<'_>,
+        _: UnexportedMaps,
     ) -> Result<Vec<NamedMap<OwnedFd>>, NamedMapsError> {
         let spec = MapSpec::sized("counts", 2, 4, 8, 1);
         let make = |name: &String| {
@@ -83,7 +84,7 @@ impl MapSource for Failing {
             let id = self.kernel.map_of(&handle).map_err(EngineError::from)?.id;
             Ok(NamedMap { name: name.clone(), id, handle })
         };
-        names.iter().map(make).collect()
+        wanted.names.iter().map(make).collect()
     }
     fn pin(&self, map: &NamedMap<OwnedFd>, path: &Path) -> Result<(), EngineError> {
         self.call()?;

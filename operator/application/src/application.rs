@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::bytecode::ByteCode;
 use super::condition::conditions;
 use super::global_data;
+use super::map_export::ExportedMap;
 use super::pods::selector;
 use super::program::{ClusterProgram, NamespacedProgram};
 use super::rollout::{Rollout, RolloutStatus};
@@ -93,6 +94,10 @@ pub struct ApplicationCommon {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector")]
     pub map_owner_selector: Option<LabelSelector>,
+    /// Maps that pods may mount. Absent: pods of a BpfApplication's own namespace may mount all, and no others any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub map_exports: Option<Vec<ExportedMap>>,
     /// How a change reaches the nodes; absent: all at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,

@@ -21,6 +21,7 @@ pub mod crd;
 pub mod global_data;
 pub mod interface;
 pub mod labels;
+pub mod map_export;
 pub mod name;
 pub mod orders;
 pub mod packets;

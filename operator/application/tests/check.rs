@@ -17,6 +17,7 @@ spec:
     matchExpressions: [{ key: zone, operator: In, values: [a] }]
   byteCode: { image: { url: "quay.io/acme/x:1", imagePullSecret: { name: pull, namespace: bpfman } } }
   globalData: { sampling: AQAAAA== }
+  mapExports: [{ map: "*", namespaces: ["*"] }, { map: .hits_1, namespaces: [a, b-2], access: ReadWrite }]
   rollout: { waves: [1, "50%"], soakSeconds: 60 }
   programs:
     - name: count
@@ -128,6 +129,18 @@ fn each_field_of_a_cluster_application_is_held_against_its_rule() {
             "/spec/globalData/sampling",
             json!(1),
             "spec.globalData.sampling: it is neither base64 nor a list of",
+        ),
+        ("/spec/mapExports/0/map", json!("../hits"), "spec.mapExports[0].map: \"../hits\" does not match"),
+        ("/spec/mapExports/0/namespaces", json!([]), "spec.mapExports[0].namespaces: it has 0 entries"),
+        (
+            "/spec/mapExports/1/namespaces/1",
+            json!("Shop"),
+            "spec.mapExports[1].namespaces[1]: \"Shop\" does not match",
+        ),
+        (
+            "/spec/mapExports/1/access",
+            json!("rw"),
+            "spec.mapExports[1].access: \"rw\" is not allowed: ReadOnly, ReadWrite",
         ),
         ("/spec/byteCode/path", json!("/opt/x.o"), "spec.byteCode: it has 2 entries: exactly 1 is allowed"),
         (

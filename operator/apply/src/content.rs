@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bpfman_proto::ACTUAL_TYPE_PREFIX;
 use bpfman_proto::v1::{LoadInfo, LoadRequest, bytecode_location::Location, prog_specific_info::Info};
+use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY};
 use sha2::{Digest as _, Sha256};
 
 /// Metadata key of the owner's uid, on programs; of the link's uuid, on links.
@@ -20,8 +20,8 @@ pub const LINK_KEY: &str = "bpfman.io/link";
 
 /// Hash over bytecode, pull policy, globals, and the programs with their types and what they need when loaded.
 ///
-/// Also over the namespace of a namespaced application and over which probes are return probes: a version that was loaded
-/// without these is loaded again with them.
+/// Also over the namespace of a namespaced application, over which probes are return probes, and over the maps that are
+/// given out: a version that was loaded without these is loaded again with them.
 /// Not over credentials and other metadata, and not over the order of the list: the same programs in another order are the
 /// same version.
 #[must_use]
@@ -68,6 +68,10 @@ pub fn content(request: &LoadRequest) -> String {
     if let Some(namespace) = request.metadata.get(PROGRAM_NAMESPACE_KEY) {
         part(b"namespace");
         part(namespace.as_bytes());
+    }
+    if let Some(exports) = request.metadata.get(MAP_EXPORTS_KEY) {
+        part(b"map exports");
+        part(exports.as_bytes());
     }
     let types: BTreeMap<_, _> =
         request.metadata.iter().filter(|(key, _)| key.starts_with(ACTUAL_TYPE_PREFIX)).collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bpfman_application::application::ApplicationCommon;
 use bpfman_application::bytecode::{ByteCode, ImagePullPolicy};
 use bpfman_application::interface::TrafficDirection;
+use bpfman_application::map_export::{ExportedAccess, ExportedMap};
 use bpfman_application::packets::{self, PacketHook, PacketLink};
 use bpfman_application::pods::PodSelector;
 use bpfman_application::program::{ClusterProgram, ClusterProgramType};
@@ -13,7 +14,9 @@ use bpfman_application::{check, labels};
 use bpfman_proto::v1::BpfmanProgramType as Wire;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::bytecode_location::Location;
-use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY_NEWER, v1};
+use bpfman_proto::{
+    ACTUAL_TYPE_PREFIX, APPLICATION_KEY_NEWER, MAP_EXPORTS_KEY, MapAccess, MapExport, MapExports, v1,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::content::{CONTENT_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, UUID_KEY, content};
@@ -46,6 +49,9 @@ pub fn desired(owner: &ProgramOwner, spec: &ApplicationSpec, facts: &Facts) -> D
     if let Some(namespace) = &spec.namespace {
         request.metadata.insert(PROGRAM_NAMESPACE_KEY.to_owned(), namespace.clone());
     }
+    if let Some(exports) = &spec.common.map_exports {
+        request.metadata.insert(MAP_EXPORTS_KEY.to_owned(), map_exports(exports).to_string());
+    }
     let content = content(&request);
     let pairs = [
         (UUID_KEY, owner.uid.as_str()),
@@ -70,6 +76,18 @@ fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadReque
         info,
         ..Default::default()
     }
+}
+
+fn map_exports(exports: &[ExportedMap]) -> MapExports {
+    let export = |export: &ExportedMap| MapExport {
+        map: export.map.clone(),
+        namespaces: export.namespaces.clone(),
+        access: match export.access {
+            ExportedAccess::ReadOnly => MapAccess::Read,
+            ExportedAccess::ReadWrite => MapAccess::Write,
+        },
+    };
+    MapExports(exports.iter().map(export).collect())
 }
 
 /// Metadata that says of a return probe that it is one, whatever its section is called: the wire has no number for it.

@@ -91,3 +91,22 @@ fn a_node_selector_that_leaves_this_machine_out_takes_the_programs_away() {
     manifest["spec"]["nodeSelector"] = json!({ "matchLabels": { "kubernetes.io/os": "linux" } });
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/judges created\n");
 }
+
+#[test]
+fn what_an_application_gives_out_is_a_version_of_it_that_keeps_its_maps() {
+    let machine = Machine::new();
+    let mut manifest = application(&[xdp("xdp_member", 10)]);
+    machine.apply(&manifest);
+    let exports = |machine: &Machine| machine.programs()[0]["metadata"]["bpfman.io/map-exports"].clone();
+    assert_eq!(exports(&machine), json!(null));
+    assert_eq!(Traffic::new(&machine.network).send(3), 0);
+    manifest["spec"]["mapExports"] = json!([{ "map": "hits", "namespaces": ["a", "b"] }, { "map": "*", "namespaces": ["c"], "access": "ReadWrite" }]);
+    machine.apply(&manifest);
+    assert_eq!(exports(&machine), json!("hits=a,b;*=c:rw"));
+    assert_eq!(machine.program("xdp_member").hits(), 3, "the map is the one of before");
+    machine.settled(&manifest);
+    manifest["spec"]["mapExports"] = json!([]);
+    machine.apply(&manifest);
+    assert_eq!(exports(&machine), json!(""));
+    machine.settled(&manifest);
+}

@@ -9,7 +9,7 @@ use bpfman_tests::requests::{file, load, number, pairs};
 use bpfman_tests::{Outcome, compile, kernel};
 use tonic::Code;
 
-use crate::csi_equipment::{APPLICATION, GROUP, Node, map_of};
+use crate::csi_equipment::{APPLICATION, GROUP, Node, TO_ALL, map_of};
 use crate::equipment::unload;
 
 #[test]
@@ -99,12 +99,12 @@ fn any_program_of_a_load_gives_the_maps_and_the_lowest_of_several_loads_wins() {
     let wire = node.daemon.wire();
     // Its first program uses no map at all; the maps are those of the object.
     let mut request = load(&compile::object("chain"), &[("tc_member", Type::Tc), ("xdp_member", Type::Xdp)]);
-    request.metadata = pairs(&[("bpfman.io/ProgramName", APPLICATION)]);
+    request.metadata = pairs(&[("bpfman.io/ProgramName", APPLICATION), TO_ALL]);
     let both = wire.load(request).unwrap();
     let first = crate::equipment::Program::of(&both.programs[0]);
     let _second_load = node.load(APPLICATION);
     let mut probes = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
-    probes.metadata = pairs(&[("bpfman.io/ProgramName", APPLICATION)]);
+    probes.metadata = pairs(&[("bpfman.io/ProgramName", APPLICATION), TO_ALL]);
     let probes = crate::equipment::Program::of(&wire.load(probes).unwrap().programs[0]);
     // A map that only another program of the application has is that one's.
     node.csi().publish(node.request("pod", "hits,fired")).unwrap();
@@ -138,9 +138,9 @@ fn a_pod_gets_the_maps_of_its_own_namespace_or_of_none_and_never_those_of_anothe
         );
         node.assert_absent(pod);
     }
-    let by_hand = node.load_with(&[named]);
+    let by_hand = node.load_with(&[named, TO_ALL]);
     assert_eq!(publish("by-hand", Some("bank")).unwrap(), map_of(&by_hand, "hits"));
-    let cluster = node.load_with(&[named, ("bpfman.io/uuid", "uid-of-the-cluster")]);
+    let cluster = node.load_with(&[named, ("bpfman.io/uuid", "uid-of-the-cluster"), TO_ALL]);
     assert_eq!(publish("own", Some("tenant")).unwrap(), map_of(&tenant, "hits"));
     assert_eq!(publish("other", Some("bank")).unwrap(), map_of(&cluster, "hits"));
     assert_eq!(

@@ -5,16 +5,19 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bpfman_proto::csi::v1::NodePublishVolumeRequest;
-use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_proto::v1::{BpfmanProgramType as Type, LoadResponse};
 use bpfman_tests::csi::{Csi, publish};
 use bpfman_tests::requests::{load, pairs};
 use bpfman_tests::{Daemon, Launch, MountNamespace, Outcome, compile, kernel};
 use tempfile::TempDir;
+use tonic::Status;
 
 use crate::equipment::Program;
 
 /// The application that tests load.
 pub const APPLICATION: &str = "counter";
+/// Metadata that gives all maps to pods of every namespace.
+pub const TO_ALL: (&str, &str) = ("bpfman.io/map-exports", "*=*:rw");
 /// The group of pods that have one.
 pub const GROUP: u32 = 4242;
 /// The user of pods that are not root's.
@@ -34,13 +37,22 @@ impl Node {
     }
 
     pub fn with_flags(flags: &[&str]) -> Self {
+        Self::launched(flags, "")
+    }
+
+    pub fn with_config(config: &str) -> Self {
+        Self::launched(&[], config)
+    }
+
+    fn launched(flags: &[&str], config: &str) -> Self {
         let namespace = MountNamespace::new();
         let pods = tempfile::Builder::new().prefix("bpfman-pods-").tempdir().unwrap();
         // Users of containers come by here.
         fs::set_permissions(pods.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let mut words = vec!["--csi-support".to_owned(), "--node-name".to_owned(), "node-a".to_owned()];
         words.extend(flags.iter().map(|&flag| flag.to_owned()));
-        let launch = Launch { flags: words, wrapper: namespace.wrapper(), ..Launch::default() };
+        let (config, wrapper) = (config.to_owned(), namespace.wrapper());
+        let launch = Launch { flags: words, config, wrapper, ..Launch::default() };
         Self { daemon: Daemon::start_with(&launch), launch, namespace, pods }
     }
 
@@ -50,14 +62,19 @@ impl Node {
 
     /// Loads the programs of an application: `xdp_member` with the maps `hits` and `trail`.
     pub fn load(&self, application: &str) -> Program {
-        self.load_with(&[("bpfman.io/ProgramName", application)])
+        self.load_with(&[("bpfman.io/ProgramName", application), TO_ALL])
     }
 
     /// Loads the same program with this metadata.
     pub fn load_with(&self, metadata: &[(&str, &str)]) -> Program {
+        Program::of(&self.try_load_with(metadata).unwrap().programs[0])
+    }
+
+    /// The same, where it may be refused.
+    pub fn try_load_with(&self, metadata: &[(&str, &str)]) -> Result<LoadResponse, Status> {
         let mut request = load(&compile::object("chain"), &[("xdp_member", Type::Xdp)]);
         request.metadata = pairs(metadata);
-        Program::of(&self.daemon.wire().load(request).unwrap().programs[0])
+        self.daemon.wire().load(request)
     }
 
     /// Where the kubelet wants a pod's volume.

@@ -21,6 +21,7 @@ mod clocks;
 mod csi;
 mod csi_calls;
 mod csi_equipment;
+mod csi_exports;
 mod csi_golden;
 mod csi_kill;
 mod csi_propagation;

@@ -6,6 +6,7 @@ use super::SpecProblem;
 use super::selectors::label_selector;
 use crate::application::ApplicationCommon;
 use crate::bytecode::ByteCode;
+use crate::map_export::{self, ExportedMap};
 use crate::name;
 
 /// What was found so far.
@@ -60,6 +61,32 @@ pub fn common(found: &mut SpecProblems, common: &ApplicationCommon) {
     for name in common.global_data.iter().flatten().map(|(name, _)| name) {
         if name.is_empty() || name.contains('\0') {
             found.add("spec.globalData", format!("{name:?} names no global variable"));
+        }
+    }
+    map_exports(found, common.map_exports.as_deref().unwrap_or_default());
+}
+
+fn map_exports(found: &mut SpecProblems, exports: &[ExportedMap]) {
+    let most = map_export::MOST_EXPORTS;
+    if exports.len() > most {
+        found.add("spec.mapExports", format!("{} are too many: at most {most} are allowed", exports.len()));
+    }
+    for (i, export) in exports.iter().enumerate() {
+        let path = format!("spec.mapExports[{i}]");
+        if export.map.len() > 64 || !matches(map_export::MAP, &export.map) {
+            let message = format!("{:?} is no name of a map: letters, digits, _ and ., or *", export.map);
+            found.add(format!("{path}.map"), message);
+        }
+        let path = format!("{path}.namespaces");
+        if !(1..=most).contains(&export.namespaces.len()) {
+            let message = format!("{} namespaces: 1 to {most} are allowed", export.namespaces.len());
+            found.add(&*path, message);
+        }
+        for name in export.namespaces.iter().filter(|name| !matches(map_export::NAMESPACE, name)) {
+            found.add(
+                &*path,
+                format!("{name:?} is no name of a namespace: small letters, digits and -, or *"),
+            );
         }
     }
 }

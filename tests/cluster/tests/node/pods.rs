@@ -56,6 +56,9 @@ pub fn in_pods(program: &str, kind: &str, app: &str) -> Value {
 pub fn application(name: &str, object: &str, programs: &Value) -> Value {
     json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "metadata": { "name": name },
-        "spec": { "nodeSelector": {}, "byteCode": { "path": object }, "programs": programs },
+        "spec": {
+            "nodeSelector": {}, "byteCode": { "path": object }, "programs": programs,
+            "mapExports": [{ "map": "hits", "namespaces": ["default"] }],
+        },
     })
 }
