@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood kill-loop kill-loop-kube fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood simulate kill-loop kill-loop-kube fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -106,6 +106,10 @@ client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (roo
 flood: build ## change chains 1,000 times under a flood of packets and look at each (root; CHANGES=…, SEED=…)
 	FLOOD_CHANGES=$(or $(CHANGES),1000) $(if $(SEED),FLOOD_SEED=$(SEED)) \
 		cargo test --locked -p bpfman-tests --test system -- --nocapture --test-threads 1 flood::no_datagram
+
+simulate: ## play schedules of failures, kills and reboots on the simulated kernel: 1,000,000, or SCHEDULES=…; SEED=… one of them
+	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SCHEDULES=$(or $(SCHEDULES),1000000)) \
+		cargo test --locked --release -p bpfmand-engine --test engine -- --nocapture simulation::
 
 kill-loop: build ## kill the daemon and its starts 2,000 times under clients and traffic, wiping the bpffs in every second round (root; ROUNDS=…, SEED=…)
 	KILL_ROUNDS=$(or $(ROUNDS),2000) $(if $(SEED),KILL_SEED=$(SEED)) \

@@ -19,7 +19,7 @@ impl<K: Kernel> BpfmanAccess for Api<K> {
     async fn who_am_i(&self, _: Request<wire::WhoAmIRequest>) -> Reply<wire::WhoAmIResponse> {
         let _permit = self.authorize(&[])?;
         let peer = peer()?;
-        let policy = self.access_policy()?;
+        let policy = self.policy_for(&peer)?;
         let verbs = everybody(&policy, &peer);
         Ok(Response::new(wire::WhoAmIResponse {
             uid: peer.uid,

@@ -370,8 +370,10 @@ pub enum EngineError {
         "an earlier change was not saved for certain, and the store cannot be written yet, so nothing is changed"
     )]
     StoreUnsure,
-    /// A point of another boot, where its process id may be anybody's.
-    #[error("{point} names a process of an earlier boot; link {link} is not attached again")]
+    /// A point that was lost and names a process: by now its number may be another one's.
+    #[error(
+        "{point} names a process, whose number may be another one's by now; link {link} is not attached again"
+    )]
     EarlierProcess {
         /// Which link.
         link: LinkId,

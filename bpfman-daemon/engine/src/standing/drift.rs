@@ -12,9 +12,10 @@ use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookCheck, Standing};
 use crate::state::State;
+use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
-/// What checks of all hooks and tcx links found.
+/// What checks of all hooks and links found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
     /// How many were compared.
@@ -26,7 +27,7 @@ pub struct CheckReport {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Compares all hooks and tcx links with the kernel, and brings back what is lost.
+    /// Compares all hooks, and links that are in no chain, with the kernel, and brings back what is lost.
     pub fn check_all(&self) -> CheckReport {
         let mut report = CheckReport::default();
         if self.begin().is_err() {
@@ -36,8 +37,9 @@ impl<K: Kernel> Engine<K> {
         let (hooks, links) = {
             let state = self.state();
             let hooks: Vec<HookKey> = state.hooks.keys().copied().collect();
-            let is_tcx = |key: HookKey| matches!(key.kind, HookKind::Tcx(_));
-            let links = state.links.values().filter(|link| link.hook.is_some_and(is_tcx));
+            let in_chain =
+                |link: &LinkRecord| matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))));
+            let links = state.links.values().filter(|link| !in_chain(link));
             let links: Vec<LinkId> = links.map(|link| link.id).collect();
             (hooks, links)
         };

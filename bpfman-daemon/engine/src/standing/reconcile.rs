@@ -58,21 +58,25 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// The same for a tcx link.
+    /// The same for a link that is no member of a chain: tcx, or a probe.
     ///
     /// # Errors
     /// The kernel refuses to tell what is there.
     pub fn check_link(&self, id: LinkId) -> Result<HookCheck, EngineError> {
         let Some((link, _held)) = self.lock_link(id) else { return Ok(HookCheck::Absent) };
-        if !link.hook.is_some_and(|key| matches!(key.kind, HookKind::Tcx(_))) {
-            return Ok(HookCheck::Absent);
-        }
-        if self.link_is_elsewhere(&link)? {
-            self.record_place_of(&link, None)?;
-            return Ok(HookCheck::Absent);
+        match (link.hook.map(|key| key.kind), link.point.hook()) {
+            (Some(HookKind::Tcx(_)), _) if self.link_is_elsewhere(&link)? => {
+                self.record_place_of(&link, None)?;
+                return Ok(HookCheck::Absent);
+            }
+            (Some(HookKind::Tcx(_)), _) | (None, None) => {}
+            _ => return Ok(HookCheck::Absent),
         }
         let pin = paths::link(id);
         let found = self.reconcile(self.observe_alone(&link)?, &pin, || {
+            if link.point.names_process() {
+                return Err(EngineError::EarlierProcess { link: id, point: link.point.to_string() });
+            }
             self.end_dead_link(&pin, link.adopted)?;
             self.step("check", "attach again");
             self.reattach(&link)
@@ -102,8 +106,8 @@ impl<K: Kernel> Engine<K> {
         Ok(match standing {
             Standing::Running => HookCheck::Right,
             Standing::Gone | Standing::Waiting | Standing::Elsewhere => HookCheck::Absent,
-            Standing::Replaced { .. } | Standing::Unpinned => HookCheck::Lost(standing),
-            Standing::Lost { .. } | Standing::Torn { .. } => match put_back() {
+            Standing::Replaced { .. } => HookCheck::Lost(standing),
+            Standing::Lost { .. } | Standing::Torn { .. } | Standing::Unpinned => match put_back() {
                 Ok(()) => HookCheck::Mended(standing),
                 Err(error) => HookCheck::Lost(standing.because(&error)),
             },

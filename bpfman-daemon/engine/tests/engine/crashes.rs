@@ -45,6 +45,11 @@ impl StepObserver for Ending {
 }
 
 impl Ending {
+    /// One that silences the kernel with the daemon.
+    pub fn of(kernel: &Arc<SimKernel>) -> Self {
+        Self { kernel: Mutex::new(Some(Arc::clone(kernel))), ..Self::default() }
+    }
+
     pub fn arm(&self, at: usize) {
         self.steps.lock().unwrap().clear();
         self.at.store(at, Ordering::SeqCst);

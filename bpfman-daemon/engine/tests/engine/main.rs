@@ -47,6 +47,7 @@ mod scenes;
 mod sequences;
 mod sharing_chains;
 mod simulated;
+mod simulation;
 mod storm;
 mod strangers;
 mod timing;
