@@ -29,6 +29,7 @@ mod netns;
 mod network_watch;
 mod perf;
 mod pins;
+mod probe_place;
 mod processes;
 mod runs;
 mod slots;

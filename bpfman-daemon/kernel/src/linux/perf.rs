@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bpfmand_core::ProcessScope;
 
 use super::sys::{self, PerfEventAttr};
-use super::{elf_symbols, mounts, symbols};
+use super::{elf_symbols, mounts, probe_place, symbols};
 use crate::{KernelError, ProbeTargetError};
 
 const TYPE_TRACEPOINT: u32 = 2;
@@ -119,6 +119,11 @@ pub fn uprobe(
     };
     let offset =
         start.checked_add(offset).ok_or_else(|| fail(ProbeTargetError::BeyondFile { offset, start }))?;
+    match probe_place::check(&file, offset, on_return) {
+        // Where nothing is known, the caller may know better.
+        Ok(()) | Err(ProbeTargetError::UnknownPlace { .. }) => {}
+        Err(reason) => return Err(fail(reason)),
+    }
     let name = CString::new(file.reopen_path()).map_err(|error| fail(error.into()))?;
     let event = PerfEventAttr {
         event_type: source.number,
