@@ -31,6 +31,8 @@ mod flood;
 mod golden;
 mod grants;
 mod grants_limits;
+mod guards;
+mod guards_helpers;
 mod hardening;
 mod images;
 mod images_cache;

@@ -35,7 +35,11 @@ impl<K: Kernel> Engine<K> {
     /// A refusal of the kernel with what the program wants and this kernel does not have, if that is why.
     pub(crate) fn explained(&self, error: KernelError, object: &ObjectFile, program: &Wanted) -> EngineError {
         let KernelError::Refused { log, .. } = &error else { return error.into() };
-        let Some(at) = poisoned(log) else { return self.with_type(error, program.program_type).into() };
+        // The object knows nothing of a test in front.
+        let front = program.front.unwrap_or(0);
+        let Some(at) = poisoned(log).and_then(|at| at.checked_sub(front)) else {
+            return self.with_type(error, program.program_type).into();
+        };
         // Not kept from linking: it is wanted after a failure alone.
         let all = self.kernel_types_for(object, &[&program.name], &[]).ok().and_then(|types| {
             let options = TextOptions { kernel_btf: Some(&types), features: self.btf_features() };

@@ -35,6 +35,7 @@ mod runs;
 mod slots;
 mod symbols;
 mod sys;
+mod tasks;
 mod tcx;
 mod test_run;
 mod types;
