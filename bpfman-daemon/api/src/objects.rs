@@ -122,6 +122,7 @@ impl<K: Kernel> Api<K> {
         }
         load.owner = permit.owner.clone();
         load.map_bytes = permit.limits.map_memory;
+        load.tenant.clone_from(&permit.tenant);
         Ok(permit)
     }
 

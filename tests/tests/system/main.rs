@@ -32,6 +32,7 @@ mod golden;
 mod grants;
 mod grants_limits;
 mod guards;
+mod guards_grants;
 mod guards_helpers;
 mod hardening;
 mod images;
