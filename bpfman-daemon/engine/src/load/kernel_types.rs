@@ -1,5 +1,6 @@
 //! What programs want of the kernel's types: those of modules too, and what is missing by name.
 
+use bpfmand_core::ProgramType;
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_object::{KernelBtf, ObjectFile, TextOptions, Unresolved};
 
@@ -67,6 +68,31 @@ fn poisoned(log: &str) -> Option<usize> {
         let (at, insn) = line.trim().split_once(": (85) call ")?;
         POISONED.iter().any(|name| insn.trim_end().starts_with(name)).then(|| at.parse().ok())?
     })
+}
+
+/// The BTF id of what an fentry, fexit or LSM program is for, and the module that has it. `MODULE:FUNCTION` names a
+/// function that several have.
+pub fn attach_id(
+    program: &str,
+    program_type: ProgramType,
+    target: &str,
+    kernel: &KernelBtf,
+) -> Result<(u32, Option<String>), EngineError> {
+    let none = |what: &str| {
+        EngineError::Invalid(format!(
+            "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
+        ))
+    };
+    if program_type == ProgramType::Lsm {
+        return kernel.lsm_hook_id(target).map(|id| (id, None)).ok_or_else(|| none("LSM hook"));
+    }
+    let found = match target.split_once(':') {
+        Some((module, function)) => kernel.function_of(module, function),
+        None => kernel.function(target),
+    };
+    let symbol =
+        found.ok_or_else(|| none("function that its BTF or that of its loaded modules describes:"))?;
+    Ok((symbol.id, symbol.module.map(str::to_owned)))
 }
 
 #[cfg(test)]

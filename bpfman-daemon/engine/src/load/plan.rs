@@ -11,11 +11,12 @@ use bpfmand_core::{
     ProgramType, TenantRules,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
-use bpfmand_object::{KernelBtf, ObjectFile, SlotTarget, TextOptions};
+use bpfmand_object::{ObjectFile, SlotTarget, TextOptions};
 use bpfmand_splice::guard_table;
 
 use crate::engine::members::no_such_map;
-use crate::guard::{TABLE, rules_of, runs_in_tasks};
+use crate::guard::{TABLE, rules_of};
+use crate::load::kernel_types::attach_id;
 use crate::load::maps::{HeldMaps, kconfig};
 use crate::state::MapGroup;
 use crate::state::guard_record::ProgramGuard;
@@ -326,23 +327,6 @@ impl<K: Kernel> Engine<K> {
             .collect()
     }
 
-    /// A tenant's program as it is loaded: what it calls is looked at, and the test put in front.
-    fn held_to(
-        &self,
-        mut wanted: Wanted,
-        rules: &TenantRules,
-        kernel: Option<&KernelBtf>,
-    ) -> Result<Wanted, EngineError> {
-        self.check_calls(&wanted.text, wanted.program_type, rules, kernel)?;
-        let mut guard = ProgramGuard { rules: rules.clone(), table: None, namespaces: false };
-        if runs_in_tasks(wanted.program_type) {
-            let (guarded, namespaces) = self.with_guard(&wanted.text, wanted.program_type, kernel)?;
-            (wanted.text, wanted.front, guard.namespaces) = (guarded.text, Some(guarded.len), namespaces);
-        }
-        wanted.guard = Some(guard);
-        Ok(wanted)
-    }
-
     /// Renames what a load pinned below `pending` to where it belongs. Running it again is fine.
     pub(crate) fn place_programs(
         &self,
@@ -396,29 +380,4 @@ fn load_target(
             if program_type == ProgramType::Lsm { "hook" } else { "kernel function" },
         ))),
     }
-}
-
-/// The BTF id of what an fentry, fexit or LSM program is for, and the module that has it. `MODULE:FUNCTION` names a
-/// function that several have.
-fn attach_id(
-    program: &str,
-    program_type: ProgramType,
-    target: &str,
-    kernel: &KernelBtf,
-) -> Result<(u32, Option<String>), EngineError> {
-    let none = |what: &str| {
-        EngineError::Invalid(format!(
-            "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
-        ))
-    };
-    if program_type == ProgramType::Lsm {
-        return kernel.lsm_hook_id(target).map(|id| (id, None)).ok_or_else(|| none("LSM hook"));
-    }
-    let found = match target.split_once(':') {
-        Some((module, function)) => kernel.function_of(module, function),
-        None => kernel.function(target),
-    };
-    let symbol =
-        found.ok_or_else(|| none("function that its BTF or that of its loaded modules describes:"))?;
-    Ok((symbol.id, symbol.module.map(str::to_owned)))
 }
