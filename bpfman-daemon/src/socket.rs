@@ -109,6 +109,7 @@ pub fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
         gid: peer.gid(),
         groups,
         pid,
+        unified: cgroup.as_deref().and_then(bpfmand_core::unified_cgroup_of),
         cgroup: cgroup.and_then(|lines| bpfmand_core::cgroup_of(&lines)),
         netns: netns.map(|file| file.ino()),
     })

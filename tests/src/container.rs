@@ -1,7 +1,7 @@
 //! Containers, as a container runtime makes them: control groups that have their ids in their names.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::network::Namespace;
@@ -51,6 +51,12 @@ impl Container {
     /// Takes a process in, which has to end before the container does.
     pub fn take(&self, pid: u32) {
         fs::write(self.group.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+
+    /// The folder of the control group.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.group
     }
 
     /// The process that was started with it.

@@ -20,6 +20,7 @@ pub mod csi;
 pub mod daemon;
 pub mod faketime;
 pub mod flood;
+pub mod image_containers;
 pub mod kernel;
 pub mod mount_namespace;
 pub mod network;

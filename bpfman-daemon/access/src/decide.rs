@@ -1,6 +1,6 @@
 //! The decision.
 
-use bpfmand_core::{Owner, Peer};
+use bpfmand_core::{Owner, Peer, TenantRules};
 
 use crate::{AccessObject, AccessPolicy, AccessVerb, Denial, Grant, GrantLimits, SocketGroup};
 
@@ -24,6 +24,8 @@ pub struct Allowed {
     pub owner: Owner,
     /// How much that owner may have.
     pub limits: GrantLimits,
+    /// What programs that it loads are held to.
+    pub tenant: Option<TenantRules>,
 }
 
 impl std::fmt::Display for By {
@@ -49,7 +51,7 @@ impl AccessPolicy {
     ) -> Result<Allowed, Denial> {
         if peer.uid == 0 {
             let owner = claimed(objects).unwrap_or(Owner::Root);
-            return Ok(Allowed { by: By::Root, owner, limits: GrantLimits::default() });
+            return Ok(Allowed { by: By::Root, owner, limits: GrantLimits::default(), tenant: None });
         }
         if verb == AccessVerb::Administer {
             return Err(Denial::only_root(peer, objects));
@@ -57,7 +59,12 @@ impl AccessPolicy {
         let granted = self.grants_of(peer).find(|grant| grant.allows(peer, verb, objects));
         if let Some(grant) = granted {
             let owner = claimed(objects).unwrap_or_else(|| grant.owner());
-            return Ok(Allowed { by: By::Grant(grant.name.clone()), owner, limits: grant.limits });
+            return Ok(Allowed {
+                by: By::Grant(grant.name.clone()),
+                owner,
+                limits: grant.limits,
+                tenant: grant.tenant.clone(),
+            });
         }
         let open = match self.socket_group {
             SocketGroup::Nothing => false,
@@ -66,7 +73,7 @@ impl AccessPolicy {
         };
         if open {
             let owner = claimed(objects).unwrap_or(Owner::of_user(peer.uid));
-            return Ok(Allowed { by: By::SocketGroup, owner, limits: GrantLimits::default() });
+            return Ok(Allowed { by: By::SocketGroup, owner, limits: GrantLimits::default(), tenant: None });
         }
         Err(Denial::new(self, peer, verb, objects))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use bpfmand_core::{Glob, Owner, OwningApplication, Peer, ProgramType};
+use bpfmand_core::{Glob, Owner, OwningApplication, Peer, ProgramType, TenantRules};
 
 use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, HookPattern, TargetPattern};
@@ -38,6 +38,8 @@ pub struct Grant {
     pub over_all: bool,
     /// How much callers may have.
     pub limits: GrantLimits,
+    /// What their programs are held to; none: they may see the whole machine.
+    pub tenant: Option<TenantRules>,
 }
 
 /// To whom a grant is given. One that fits is enough.
@@ -105,7 +107,9 @@ impl Grant {
         };
         match object {
             AccessObject::Type(of) => {
-                allowed_by("types", self.types.as_ref().is_none_or(|types| types.contains(of)))
+                // What these are handed are pointers into the kernel, from which one gets far: root has to mean it.
+                let unwritten = !(self.tenant.is_some() && of.needs_load_target());
+                allowed_by("types", self.types.as_ref().map_or(unwritten, |types| types.contains(of)))
             }
             AccessObject::Image(url) => allowed_by("images", among(&self.images, url)),
             AccessObject::File(path) => {

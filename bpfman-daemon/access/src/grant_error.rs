@@ -56,6 +56,12 @@ pub enum GrantError {
     /// A range of priorities.
     #[error("priorities: \"{0}\" is no range such as \"100-900\"")]
     Priorities(String),
+    /// Helpers for programs that are not held to any.
+    #[error("helpers: only a grant with scope = \"cgroup\" keeps programs from helpers, and may allow some")]
+    HelpersWithoutScope,
+    /// A helper or kernel function.
+    #[error("helpers: \"{0}\" is no name of a helper or kernel function, such as bpf_probe_read_kernel")]
+    Helper(String),
     /// A size.
     #[error("map_memory: \"{0}\" is no size such as \"64MiB\"")]
     Size(String),

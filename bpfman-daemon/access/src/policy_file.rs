@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use bpfmand_core::Glob;
+use bpfmand_core::{Glob, TaskScope, TenantRules};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
@@ -85,6 +85,10 @@ struct GrantTable {
     over: Over,
     #[serde(default)]
     limits: LimitsTable,
+    #[serde(default)]
+    scope: Scope,
+    #[serde(default)]
+    helpers: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +104,15 @@ enum Over {
     #[default]
     Own,
     All,
+}
+
+/// Whose tasks programs see.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Scope {
+    #[default]
+    Machine,
+    Cgroup,
 }
 
 #[derive(Default, Deserialize)]
@@ -168,6 +181,7 @@ fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, GrantErro
             links: table.limits.links,
             map_memory: table.limits.map_memory.map(|size| bytes(&size)).transpose()?,
         },
+        tenant: tenant(table.scope, table.helpers)?,
     })
 }
 
@@ -214,6 +228,21 @@ fn priorities(range: &str) -> Result<RangeInclusive<i32>, GrantError> {
     match numbers {
         Some((first, last)) if first <= last => Ok(first..=last),
         _ => Err(GrantError::Priorities(range.to_owned())),
+    }
+}
+
+fn tenant(scope: Scope, helpers: BTreeSet<String>) -> Result<Option<TenantRules>, GrantError> {
+    let is_name = |name: &&String| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    match scope {
+        // Programs that see the whole machine may call everything.
+        Scope::Machine if !helpers.is_empty() => Err(GrantError::HelpersWithoutScope),
+        Scope::Machine => Ok(None),
+        Scope::Cgroup => match helpers.iter().find(|name| !is_name(name)) {
+            Some(name) => Err(GrantError::Helper(name.clone())),
+            None => Ok(Some(TenantRules { scope: TaskScope::Caller, helpers })),
+        },
     }
 }
 

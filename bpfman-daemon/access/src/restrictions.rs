@@ -31,6 +31,10 @@ impl Grant {
                 .as_ref()
                 .map(|range| format!("priorities = \"{}-{}\"", range.start(), range.end())),
         );
+        lines.extend(self.tenant.as_ref().map(|_| "scope = \"cgroup\"".to_owned()));
+        let helpers =
+            self.tenant.as_ref().map(|tenant| &tenant.helpers).filter(|helpers| !helpers.is_empty());
+        lines.extend(helpers.map(|helpers| format!("helpers = [{}]", quoted(helpers).join(", "))));
         lines.extend(self.over_all.then(|| "over = \"all\"".to_owned()));
         let GrantLimits { programs, links, map_memory } = self.limits;
         for (key, limit) in [("programs", programs), ("links", links), ("map_memory", map_memory)] {

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, GrantLimits};
-use bpfmand_core::{Owner, Peer};
+use bpfmand_core::{Owner, Peer, TenantRules};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
@@ -46,6 +46,8 @@ pub(crate) struct Permit {
     pub owner: Owner,
     /// How much that owner may have.
     pub limits: GrantLimits,
+    /// What programs that it loads are held to.
+    pub tenant: Option<TenantRules>,
 }
 
 /// Folders of network namespaces in which only root makes names.
@@ -60,14 +62,14 @@ impl<K: Kernel> Api<K> {
         let verb = match needs(method) {
             CallNeeds::Nothing => {
                 let owner = Owner::of_user(peer.uid);
-                return Ok(Permit { uid: peer.uid, owner, limits: GrantLimits::default() });
+                return Ok(Permit { uid: peer.uid, owner, limits: GrantLimits::default(), tenant: None });
             }
             CallNeeds::Verb(verb) => verb,
         };
         let decided = self.policy_for(&peer)?.decide(&peer, verb, objects);
-        let Allowed { by, owner, limits } = decided.map_err(|denial| status::denial(&denial))?;
+        let Allowed { by, owner, limits, tenant } = decided.map_err(|denial| status::denial(&denial))?;
         audit::allowed_by(&by);
-        Ok(Permit { uid: peer.uid, owner, limits })
+        Ok(Permit { uid: peer.uid, owner, limits, tenant })
     }
 
     /// The grants that decide about a caller. Root, whom they do not bind, repairs those that cannot be read.

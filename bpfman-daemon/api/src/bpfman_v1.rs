@@ -43,6 +43,7 @@ impl<K: Kernel> Bpfman for Api<K> {
             sharing: Sharing::default(),
             metadata,
             owner: Owner::default(),
+            group: None,
         };
         audit::attach(&request);
         let permit = self.authorize_attach(&mut request).await?;

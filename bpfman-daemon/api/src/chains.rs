@@ -37,6 +37,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             sharing,
             metadata,
             owner: Owner::default(),
+            group: None,
         };
         audit::attach(&request);
         let permit = self.authorize_attach(&mut request).await?;

@@ -167,6 +167,7 @@ pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, St
         sharing: Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed },
         metadata,
         owner: Owner::default(),
+        group: None,
     };
     Ok(MatchRequest { attach, interfaces })
 }

@@ -23,6 +23,7 @@ pub(crate) fn request(request: wire::DryRunRequest, caller: u32) -> Result<DryRu
     Ok(DryRunRequest {
         load: parse::load(load, caller, false)?,
         attachments: attachments.collect::<Result<_, Status>>()?,
+        group: crate::objects::callers_group(),
         replaces: request.replaces.into_iter().map(ProgramId).collect(),
     })
 }

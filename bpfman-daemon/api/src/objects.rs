@@ -9,6 +9,7 @@ use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
+use crate::audit;
 use crate::authorize::Permit;
 use crate::server::Api;
 use crate::status::denied;
@@ -37,6 +38,11 @@ fn target(point: &AttachPoint) -> Option<(&'static str, String)> {
         AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => None,
         AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } | AttachPoint::Tcx { .. } => None,
     }
+}
+
+/// The control group of version 2 that the caller's tasks are in.
+pub(crate) fn callers_group() -> Option<String> {
+    audit::peer()?.group()
 }
 
 impl<K: Kernel> Api<K> {
@@ -116,6 +122,7 @@ impl<K: Kernel> Api<K> {
         }
         load.owner = permit.owner.clone();
         load.map_bytes = permit.limits.map_memory;
+        load.tenant.clone_from(&permit.tenant);
         Ok(permit)
     }
 
@@ -129,6 +136,7 @@ impl<K: Kernel> Api<K> {
         };
         self.ensure_within(&permit, 0, 1)?;
         attach.owner = self.owner_of_attachment(attach.program, &permit);
+        attach.group = callers_group();
         Ok(permit)
     }
 

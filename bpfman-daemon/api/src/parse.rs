@@ -29,6 +29,7 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         caller_uid,
         owner: Owner::of_user(caller_uid),
         map_bytes: None,
+        tenant: None,
     })
 }
 

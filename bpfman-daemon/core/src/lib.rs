@@ -23,6 +23,7 @@ mod process_names;
 mod program_text;
 mod program_type;
 mod request;
+mod tasks;
 pub mod uapi;
 
 pub use attach::{AttachPoint, Interface, ProcessScope};
@@ -47,7 +48,7 @@ pub use order::{
     order_chain, order_links, solve, solve_with_chain,
 };
 pub use owner::{BadOwner, Owner, OwningApplication, Rank};
-pub use peer::{Peer, cgroup_of};
+pub use peer::{Peer, cgroup_of, unified_cgroup_of};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
 pub use program_type::{ProgramType, UnknownProgramType};
@@ -55,4 +56,5 @@ pub use request::{
     AttachRequest, BytecodeSource, Credentials, LoadRequest, MatchRequest, ProgramRequest, PullPolicy,
     Selector, Sharing,
 };
+pub use tasks::{ContainerTasks, TaskGroup, TaskScope, TenantRules};
 pub use uapi::map_type;

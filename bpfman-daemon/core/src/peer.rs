@@ -16,6 +16,8 @@ pub struct Peer {
     /// The control group that the process was in when its connection was taken, by its path in the hierarchy that names
     /// it best; none where that could not be read.
     pub cgroup: Option<String>,
+    /// Its control group of version 2 at that time; none where there is no such hierarchy.
+    pub unified: Option<String>,
     /// Inode of its network namespace when its connection was taken; none where that could not be read.
     pub netns: Option<u64>,
 }
@@ -27,6 +29,25 @@ impl Peer {
     pub fn unit(&self) -> Option<&str> {
         let is_unit = |name: &&str| name.ends_with(".service") || name.ends_with(".scope");
         self.cgroup.as_ref()?.split('/').find(is_unit)
+    }
+
+    /// The control group of version 2 that all tasks of this caller are in, and no others' are: of its pod, of its user, or
+    /// of its outermost service or scope, else the group itself. None for the root of the hierarchy, where everybody is.
+    #[must_use]
+    pub fn group(&self) -> Option<String> {
+        let path = self.unified.as_deref()?;
+        let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        // A path that leads out of the daemon's own control group namespace says nothing.
+        if names.is_empty() || names.contains(&"..") {
+            return None;
+        }
+        let own_slice = format!("user-{}.slice", self.uid);
+        let of_pod = self.pod().and_then(|pod| names.iter().position(|name| name.contains(pod)));
+        let of_user =
+            (names.first() == Some(&"user.slice") && names.get(1) == Some(&own_slice.as_str())).then_some(1);
+        let of_unit = names.iter().position(|name| name.ends_with(".service") || name.ends_with(".scope"));
+        let last = of_pod.or(of_user).or(of_unit).unwrap_or(names.len() - 1);
+        Some(format!("/{}", names[..=last].join("/")))
     }
 
     /// The uid of the pod that the process belongs to, as its control group spells it.
@@ -62,6 +83,12 @@ pub fn cgroup_of(lines: &str) -> Option<String> {
     found
 }
 
+/// The path of a process' control group of version 2, of the lines of `/proc/<pid>/cgroup`.
+#[must_use]
+pub fn unified_cgroup_of(lines: &str) -> Option<String> {
+    lines.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +116,28 @@ mod tests {
         assert_eq!(of_user.unit(), Some("user@1000.service"));
         assert_eq!((of("/").unit(), of("/").pod(), Peer::default().unit()), (None, None, None));
         assert_eq!(of("/user.slice/podium/pod-of-mine").pod(), None);
+    }
+
+    #[test]
+    fn the_group_of_a_callers_tasks_is_the_outermost_that_is_its_own() {
+        let group = |path: &str| {
+            let path = Some(path.to_owned());
+            Peer { uid: 1000, cgroup: path.clone(), unified: path, ..Peer::default() }.group()
+        };
+        let pod = "kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice";
+        for (path, expected) in [
+            ("/system.slice/netops.service/inner.scope", "/system.slice/netops.service"),
+            ("/user.slice/user-1000.slice/session-3.scope", "/user.slice/user-1000.slice"),
+            // A session of somebody else, by `su`.
+            ("/user.slice/user-7.slice/session-3.scope", "/user.slice/user-7.slice/session-3.scope"),
+            (&format!("/kubepods.slice/{pod}/cri-containerd-1.scope"), &format!("/kubepods.slice/{pod}")),
+            ("/team", "/team"),
+        ] {
+            assert_eq!(group(path).as_deref(), Some(expected), "{path}");
+        }
+        assert_eq!((group("/"), group("/../../other.service"), Peer::default().group()), (None, None, None));
+        assert_eq!(unified_cgroup_of("1:name=systemd:/b\n0::/a\n").as_deref(), Some("/a"));
+        assert_eq!(unified_cgroup_of("1:name=systemd:/b\n"), None);
     }
 
     #[test]

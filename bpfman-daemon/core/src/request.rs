@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttachPoint, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType};
+use crate::{AttachPoint, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType, TenantRules};
 
 /// When an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,8 @@ pub struct LoadRequest {
     pub owner: Owner,
     /// Most bytes of kernel memory that the maps may take, if this load has a limit of its own.
     pub map_bytes: Option<u64>,
+    /// What tenants' programs are held to. Those of applications of a namespace are, whatever stands here.
+    pub tenant: Option<TenantRules>,
 }
 
 /// How a member shares its chain with the others.
@@ -118,6 +120,8 @@ pub struct AttachRequest {
     pub metadata: BTreeMap<String, String>,
     /// Whose the link is.
     pub owner: Owner,
+    /// The control group of version 2 that the caller's tasks are in, by its path; none where it is not known.
+    pub group: Option<String>,
 }
 
 /// An attachment to every interface that matches, now and later.

@@ -12,7 +12,7 @@
 //!
 //! Folders are layers, each of which uses those before it only: `error`; `state` (records, and what memory finds them by);
 //! `engine` (the type itself, locks, undo, commit); `standing` (is what was put there still there), `order`, `trace`,
-//! `libxdp`, `strays`; `chain`; `describe`; `load`, `attach`; `replace`, `adopt`, `follow`, `dry_run`; `recover`.
+//! `libxdp`, `strays`; `chain`; `describe`; `guard`; `load`, `attach`; `replace`, `adopt`, `follow`, `dry_run`; `recover`.
 
 mod adopt;
 mod attach;
@@ -22,6 +22,7 @@ mod dry_run;
 mod engine;
 mod error;
 mod follow;
+mod guard;
 mod libxdp;
 mod load;
 mod order;
@@ -54,8 +55,8 @@ pub use engine::{
     CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, OwnerBudget, RecoveryReport, XdpModes,
 };
 pub use error::{
-    AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, HookConflict,
-    ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure,
+    AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, GuardRefusal,
+    HookConflict, ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure,
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;
@@ -65,6 +66,7 @@ pub use replace::{MapFate, MapOutcome, MapPolicy, ReplaceLoadRequest, ReplaceOut
 pub use standing::drift::CheckReport;
 pub use standing::reconcile::HookCheck;
 pub use state::chain_record::{ChainId, SegmentRecord};
+pub use state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
 pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SCHEMA, SourceRecord};
 pub use state::{
     HookPart, Loss, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, Standing, Stray, StrayKind,

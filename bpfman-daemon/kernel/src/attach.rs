@@ -87,6 +87,8 @@ pub enum LinkTarget<'a> {
         category: &'a str,
         /// Name.
         name: &'a str,
+        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        cookie: u64,
     },
     /// A kernel function.
     Kprobe {
@@ -96,6 +98,8 @@ pub enum LinkTarget<'a> {
         offset: u64,
         /// Fire on return.
         on_return: bool,
+        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        cookie: u64,
     },
     /// A user-space function.
     Uprobe {
@@ -109,9 +113,18 @@ pub enum LinkTarget<'a> {
         scope: &'a ProcessScope,
         /// Fire on return.
         on_return: bool,
+        /// Only at what is an instruction of a function that the file names.
+        known_only: bool,
+        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        cookie: u64,
     },
     /// What an fentry, fexit or LSM program was loaded for.
-    Trampoline,
+    Trampoline {
+        /// `enum bpf_attach_type`, as the program was loaded.
+        attach_type: u32,
+        /// What the program is told by `bpf_get_attach_cookie` (Linux 6.0 and later); 0: nothing.
+        cookie: u64,
+    },
     /// A function of a loaded program, which an extension takes the place of (Linux 5.10 and later). It need not be
     /// the one that the extension was loaded for, but one that looks the same.
     Replacement(Extends),

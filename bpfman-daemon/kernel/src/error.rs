@@ -132,6 +132,14 @@ pub enum KernelError {
         /// Why it cannot be.
         reason: ProbeTargetError,
     },
+    /// Tasks that cannot be told from those of others.
+    #[error("the tasks of {of} cannot be told from those of others: {reason}")]
+    NoTaskGroup {
+        /// A process or a control group.
+        of: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// Another daemon uses the bpffs.
     #[error(
         "the bpffs at {root} is in use by another bpfmand; end that one first, or give this one a runtime folder of its \

@@ -66,6 +66,46 @@ pub enum ProbeTargetError {
         /// The function.
         function: String,
     },
+    /// A place that no function of the file covers, or whose instructions cannot be told apart.
+    #[error("offset {offset:#x} of {} is at no instruction that is known: {why}", path.display())]
+    UnknownPlace {
+        /// The file.
+        path: PathBuf,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// What is not known.
+        why: &'static str,
+    },
+    /// A place inside of an instruction.
+    #[error(
+        "offset {offset:#x} of {} lies inside of an instruction of \"{function}\", which begins at {begins:#x}: a \
+         breakpoint there would end every process that comes by",
+        path.display()
+    )]
+    InsideInstruction {
+        /// The file.
+        path: PathBuf,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// The function.
+        function: String,
+        /// Where that instruction begins.
+        begins: u64,
+    },
+    /// A return probe that is not at a function's beginning.
+    #[error(
+        "offset {offset:#x} of {} is not where function \"{function}\" begins: a return probe there would lead its \
+         processes astray",
+        path.display()
+    )]
+    ReturnInside {
+        /// The file.
+        path: PathBuf,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// The function.
+        function: String,
+    },
     /// An offset past the largest file.
     #[error("offset {offset:#x} from {start:#x} is beyond any file")]
     BeyondFile {

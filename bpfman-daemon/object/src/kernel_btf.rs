@@ -53,6 +53,13 @@ impl KernelBtf {
         self.kernel.id(name, Kind::Func)
     }
 
+    /// The name of a function of the kernel itself.
+    #[must_use]
+    pub fn function_name(&self, id: u32) -> Option<&str> {
+        let ty = self.kernel.btf.get(id).filter(|ty| ty.kind == Kind::Func)?;
+        Some(self.kernel.btf.string(ty.name_off))
+    }
+
     /// A function of the kernel, else of the first module that has it.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<KernelSymbol<'_>> {
@@ -76,6 +83,15 @@ impl KernelBtf {
     #[must_use]
     pub fn struct_id(&self, name: &str) -> Option<u32> {
         self.kernel.id(name, Kind::Struct)
+    }
+
+    /// Where a member of a structure of the kernel itself begins, in bytes from the structure's start. Members of unnamed
+    /// structures inside count as its own, as in C. None for bit fields, and for what the kernel does not have.
+    #[must_use]
+    pub fn member_offset(&self, structure: &str, member: &str) -> Option<u32> {
+        let btf = &self.kernel.btf;
+        let found = member_bits(btf, &btf.get(self.struct_id(structure)?)?, member, DEPTH)?;
+        (found % 8 == 0).then_some(found / 8)
     }
 
     /// Id of a variable of the kernel itself.
@@ -109,6 +125,21 @@ impl KernelBtf {
             self.modules.iter().flat_map(|(_, names)| of(names).into_iter().map(move |id| (&*names.btf, id)));
         all.collect()
     }
+}
+
+/// How deep unnamed structures are looked into.
+const DEPTH: usize = 8;
+
+fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u32> {
+    let mut members = ty.members().filter(|_| depth > 0);
+    members.find_map(|member| {
+        let inside = if btf.string(member.name_off).is_empty() {
+            member_bits(btf, &btf.resolve(member.type_id)?, wanted, depth - 1)?
+        } else {
+            (btf.string(member.name_off) == wanted && member.bit_size == 0).then_some(0)?
+        };
+        member.bit_offset.checked_add(inside)
+    })
 }
 
 /// Types with an index of their names; of a module's only its own.

@@ -18,6 +18,7 @@ mod chain;
 mod dispatch;
 mod emit;
 mod error;
+mod guard;
 mod planning;
 mod text;
 
@@ -45,5 +46,9 @@ pub use emit::splice::Splice;
 pub use error::limits::{MAX_INSNS, MAX_MAPS, MAX_MEMBERS, MAX_TAIL_CALLS};
 pub use error::refusal::Refusal;
 pub use error::{MemberName, SpliceError};
+pub use guard::allowed::{Calls, ForbiddenUse, is_helper};
+pub use guard::test::{
+    GUARD_ENTRIES, GuardTest, Guarded, TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
+};
 pub use planning::planner::plan;
 pub use text::licence::{Licence, is_gpl_compatible};

@@ -155,6 +155,8 @@ fn kernel_probe_alone(objects: &Objects) -> anyhow::Result<(f64, f64)> {
         offset: 0,
         scope: &scope,
         on_return: false,
+        known_only: false,
+        cookie: 0,
     };
     let start = Instant::now();
     let link = kernel.attach(&program.handle, &target)?;

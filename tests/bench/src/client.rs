@@ -38,11 +38,23 @@ impl Client {
         name: &str,
         kind: v1::BpfmanProgramType,
     ) -> anyhow::Result<(u32, f64)> {
+        self.load_with(object, name, kind, &[]).await
+    }
+
+    /// The same with metadata.
+    pub async fn load_with(
+        &mut self,
+        object: &Path,
+        name: &str,
+        kind: v1::BpfmanProgramType,
+        metadata: &[(&str, &str)],
+    ) -> anyhow::Result<(u32, f64)> {
         let request = v1::LoadRequest {
             bytecode: Some(v1::BytecodeLocation {
                 location: Some(Location::File(object.display().to_string())),
             }),
             info: vec![v1::LoadInfo { name: name.to_owned(), program_type: kind.into(), info: None }],
+            metadata: metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             ..Default::default()
         };
         let start = Instant::now();

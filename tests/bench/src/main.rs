@@ -7,6 +7,7 @@ mod calls;
 mod client;
 mod daemon;
 mod growth;
+mod guards;
 mod hooks;
 mod objects;
 mod packets;
@@ -17,7 +18,7 @@ use anyhow::{Context as _, bail};
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["calls", "hooks", "scale", "packets", "growth"];
+    let all = ["calls", "hooks", "scale", "packets", "growth", "guards"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
     }
@@ -38,6 +39,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("growth") {
         runtime.block_on(growth::run(&objects))?;
+    }
+    if runs("guards") {
+        runtime.block_on(guards::run(&objects))?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ impl Objects {
     pub fn compile() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
-        for name in ["trivial", "merged", "heavy"] {
+        for name in ["trivial", "merged", "heavy", "probed"] {
             let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
             let status = Command::new("clang")
                 .args(["-O2", "-g", "-target", "bpf", include.as_str(), "-c"])
@@ -28,6 +28,16 @@ impl Objects {
             if !status.success() {
                 bail!("clang failed on {name}.bpf.c");
             }
+        }
+        let probed = Command::new("clang")
+            .args(["-O2", "-static"])
+            .arg(sources.join("probed.c"))
+            .arg("-o")
+            .arg(folder.path().join("probed.exe"))
+            .status()
+            .context("cannot run clang")?;
+        if !probed.success() {
+            bail!("clang failed on probed.c");
         }
         Ok(Self { folder })
     }

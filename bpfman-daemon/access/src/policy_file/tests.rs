@@ -50,6 +50,25 @@ limits = { programs = 20, map_memory = "64MiB" }
 }
 
 #[test]
+fn a_grant_with_a_scope_holds_programs_to_what_tenants_may() {
+    let grant = |rest: &str| {
+        let text = format!("[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"load\"]\n{rest}\n");
+        AccessPolicy::parse(&text, &Machine).unwrap().grants.remove(0)
+    };
+    let scoped = grant("scope = \"cgroup\"\nhelpers = [\"bpf_probe_read_kernel\"]");
+    let helpers = ["bpf_probe_read_kernel".to_owned()].into();
+    assert_eq!(scoped.tenant, Some(TenantRules { scope: TaskScope::Caller, helpers }));
+    assert_eq!((grant("").tenant, grant("scope = \"machine\"").tenant), (None, None));
+    let peer = bpfmand_core::Peer { uid: 1, ..Default::default() };
+    let keeps = |grant: &Grant, of| grant.obstacle(&peer, &crate::AccessObject::Type(of));
+    use bpfmand_core::ProgramType::{Fentry, Kprobe, Lsm};
+    assert_eq!(keeps(&scoped, Kprobe), None);
+    assert_eq!((keeps(&scoped, Fentry), keeps(&scoped, Lsm)), (Some("types"), Some("types")));
+    assert_eq!(keeps(&grant("scope = \"cgroup\"\ntypes = [\"lsm\"]"), Lsm), None);
+    assert_eq!(keeps(&grant(""), Lsm), None);
+}
+
+#[test]
 fn what_is_wrong_in_a_grant_is_named_with_its_line() {
     let grant = |rest: &str| format!("mode = \"off\"\n[[grants]]\nname = \"x\"\nusers = [1]\n{rest}\n");
     for (rest, says) in [
@@ -65,6 +84,9 @@ fn what_is_wrong_in_a_grant_is_named_with_its_line() {
         ("allow = [\"load\"]\nnetns = [\"own\", \"/x\"]", "netns: expected"),
         ("allow = [\"load\"]\npriorities = \"9-1\"", "\"9-1\" is no range"),
         ("allow = [\"load\"]\nlimits = { map_memory = \"64MB\" }", "\"64MB\" is no size"),
+        ("allow = [\"load\"]\nscope = \"pod\"", "unknown variant `pod`"),
+        ("allow = [\"load\"]\nhelpers = [\"bpf_loop\"]", "only a grant with scope"),
+        ("allow = [\"load\"]\nscope = \"cgroup\"\nhelpers = [\"bpf_*\"]", "\"bpf_*\" is no name"),
         (
             "allow = [\"load\"]\n[[grants]]\nname = \"x\"\nusers = [1]\nallow = [\"load\"]",
             "another grant has this name",

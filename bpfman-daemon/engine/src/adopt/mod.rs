@@ -355,5 +355,6 @@ fn program_record<H>(
         map_folder: program.id,
         maps: Vec::new(),
         stack_depths: None,
+        guard: None,
     }
 }

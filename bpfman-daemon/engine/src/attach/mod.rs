@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bpfmand_core::{
     AttachPoint, AttachRequest, HookKind, MatchingId, OperationId, OrderIntent, ProgramId, Sharing,
 };
-use bpfmand_kernel::{Kernel, LinkTarget};
+use bpfmand_kernel::{Kernel, LinkTarget, ProgramKind};
 
 use crate::describe::details::LinkDetails;
 use crate::engine::locks::Subject;
@@ -75,6 +75,7 @@ impl<K: Kernel> Engine<K> {
             metadata: with_application(&request.metadata, &program.metadata),
             owner: Some(request.owner.clone()),
             matching,
+            guard: self.guard_of_link(&program, &request.point, request.group.as_deref())?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
         };
         let id = link.id;
@@ -172,10 +173,11 @@ impl<K: Kernel> Engine<K> {
         link: &'a LinkRecord,
     ) -> Result<LinkTarget<'a>, EngineError> {
         let on_return = program.program_type.is_return_probe();
+        let cookie = self.let_in(program, link)?;
         Ok(match &link.point {
-            AttachPoint::Tracepoint { category, name } => LinkTarget::Tracepoint { category, name },
+            AttachPoint::Tracepoint { category, name } => LinkTarget::Tracepoint { category, name, cookie },
             AttachPoint::Kprobe { function, offset } => {
-                LinkTarget::Kprobe { function, offset: *offset, on_return }
+                LinkTarget::Kprobe { function, offset: *offset, on_return, cookie }
             }
             AttachPoint::Uprobe { target, function, offset, scope } => LinkTarget::Uprobe {
                 target,
@@ -183,8 +185,13 @@ impl<K: Kernel> Engine<K> {
                 offset: *offset,
                 scope,
                 on_return,
+                known_only: program.guard.is_some(),
+                cookie,
             },
-            AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => LinkTarget::Trampoline,
+            AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => LinkTarget::Trampoline {
+                attach_type: ProgramKind::from(program.program_type).expected_attach_type,
+                cookie,
+            },
             AttachPoint::Tcx { interface, direction, .. } => {
                 let key = link
                     .hook

@@ -36,6 +36,8 @@ pub struct DryRunRequest {
     pub attachments: Vec<DryRunAttachment>,
     /// Programs of ours that it would take the place of, and that are left out of the chains.
     pub replaces: BTreeSet<ProgramId>,
+    /// The control group of version 2 that the caller's tasks are in.
+    pub group: Option<String>,
 }
 
 /// One attachment of a trial.
@@ -219,7 +221,7 @@ impl<K: Kernel> Engine<K> {
                 Some((interface, kind)) => kind.at(interface),
                 None => format!("{} {}", attachment.point.type_name(), attachment.point),
             };
-            let found = self.find_point(attachment, program).and_then(|found| {
+            let found = self.find_point(attachment, program, request.group.as_deref()).and_then(|found| {
                 let Some((key, interface)) = found else { return Ok(None) };
                 Ok(Some((key, interface, self.trial_link(attachment, &program.record, Some(key))?)))
             });
@@ -255,6 +257,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         attachment: &DryRunAttachment,
         program: &Tried<K::Handle>,
+        group: Option<&str>,
     ) -> Result<Option<(HookKey, Interface)>, EngineError> {
         let record = &program.record;
         if !attachment.point.admits(record.program_type) {
@@ -269,7 +272,8 @@ impl<K: Kernel> Engine<K> {
             return Ok(Some((self.kernel.find_hook(interface, kind)?, interface.clone())));
         }
         // The kernel crate looks a target up by the same calls by which it attaches.
-        let link = self.trial_link(attachment, record, None)?;
+        let guard = self.guard_of_link(record, &attachment.point, group)?;
+        let link = LinkRecord { guard, ..self.trial_link(attachment, record, None)? };
         self.kernel.find_target(&self.link_target(record, &link)?)?;
         Ok(None)
     }

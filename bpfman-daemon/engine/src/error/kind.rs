@@ -95,11 +95,12 @@ impl EngineError {
                 KernelError::NoInterface { .. }
                 | KernelError::NoNamespace { .. }
                 | KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
-                KernelError::NotMounted { .. } => ErrorKind::Precondition,
+                KernelError::NotMounted { .. } | KernelError::NoTaskGroup { .. } => ErrorKind::Precondition,
                 KernelError::Unsupported { .. } => ErrorKind::Unsupported,
                 _ => ErrorKind::Internal,
             },
             Self::Adopt(refusal) => refusal.error_kind(),
+            Self::Guard(refusal) => refusal.error_kind(),
             Self::Fault(_) | Self::Store(_) | Self::StoreUnsure | Self::Files(_) | Self::NotUndone { .. } => {
                 ErrorKind::Internal
             }

@@ -3,6 +3,7 @@
 mod about;
 mod adopt;
 mod conflict;
+mod guard;
 mod hint;
 mod image;
 mod interference;
@@ -19,6 +20,7 @@ use bpfmand_store::{FileError, StoreError};
 pub use about::if_there;
 pub use adopt::AdoptRefusal;
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
+pub use guard::GuardRefusal;
 pub use image::{ImageFailure, ImageFailureKind};
 pub use interference::Interference;
 pub use kind::ErrorKind;
@@ -29,6 +31,9 @@ pub use undo_failure::{Remainder, UndoFailure};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
+    /// A tenant's program that cannot run for its tenant alone.
+    #[error(transparent)]
+    Guard(Box<GuardRefusal>),
     /// No such program of ours.
     #[error("program {0} does not exist or is not managed by bpfman")]
     NoProgram(ProgramId),

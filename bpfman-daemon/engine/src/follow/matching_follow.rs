@@ -75,6 +75,7 @@ impl<K: Kernel> Engine<K> {
             sharing: matching.sharing,
             metadata: matching.metadata.clone(),
             owner: matching.owner.clone().unwrap_or_else(|| program.owner()),
+            group: None,
         };
         self.attach_for(&request, Some(matching.id)).map(drop)
     }

@@ -1,5 +1,6 @@
 //! What programs want of the kernel's types: those of modules too, and what is missing by name.
 
+use bpfmand_core::ProgramType;
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_object::{KernelBtf, ObjectFile, TextOptions, Unresolved};
 
@@ -35,7 +36,11 @@ impl<K: Kernel> Engine<K> {
     /// A refusal of the kernel with what the program wants and this kernel does not have, if that is why.
     pub(crate) fn explained(&self, error: KernelError, object: &ObjectFile, program: &Wanted) -> EngineError {
         let KernelError::Refused { log, .. } = &error else { return error.into() };
-        let Some(at) = poisoned(log) else { return self.with_type(error, program.program_type).into() };
+        // The object knows nothing of a test in front.
+        let front = program.front.unwrap_or(0);
+        let Some(at) = poisoned(log).and_then(|at| at.checked_sub(front)) else {
+            return self.with_type(error, program.program_type).into();
+        };
         // Not kept from linking: it is wanted after a failure alone.
         let all = self.kernel_types_for(object, &[&program.name], &[]).ok().and_then(|types| {
             let options = TextOptions { kernel_btf: Some(&types), features: self.btf_features() };
@@ -63,6 +68,31 @@ fn poisoned(log: &str) -> Option<usize> {
         let (at, insn) = line.trim().split_once(": (85) call ")?;
         POISONED.iter().any(|name| insn.trim_end().starts_with(name)).then(|| at.parse().ok())?
     })
+}
+
+/// The BTF id of what an fentry, fexit or LSM program is for, and the module that has it. `MODULE:FUNCTION` names a
+/// function that several have.
+pub fn attach_id(
+    program: &str,
+    program_type: ProgramType,
+    target: &str,
+    kernel: &KernelBtf,
+) -> Result<(u32, Option<String>), EngineError> {
+    let none = |what: &str| {
+        EngineError::Invalid(format!(
+            "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
+        ))
+    };
+    if program_type == ProgramType::Lsm {
+        return kernel.lsm_hook_id(target).map(|id| (id, None)).ok_or_else(|| none("LSM hook"));
+    }
+    let found = match target.split_once(':') {
+        Some((module, function)) => kernel.function_of(module, function),
+        None => kernel.function(target),
+    };
+    let symbol =
+        found.ok_or_else(|| none("function that its BTF or that of its loaded modules describes:"))?;
+    Ok((symbol.id, symbol.module.map(str::to_owned)))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod map_memory;
 pub mod maps;
 pub mod plan;
 pub mod record;
+mod tenant;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -8,14 +8,18 @@ use std::time::{Duration, Instant};
 
 use bpfmand_core::{
     BoundText, LoadRequest, MapId, MapSpec, OperationId, ProgramFacts, ProgramRequest, ProgramText,
-    ProgramType,
+    ProgramType, TenantRules,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
-use bpfmand_object::{KernelBtf, ObjectFile, SlotTarget, TextOptions};
+use bpfmand_object::{ObjectFile, SlotTarget, TextOptions};
+use bpfmand_splice::guard_table;
 
 use crate::engine::members::no_such_map;
+use crate::guard::{TABLE, rules_of};
+use crate::load::kernel_types::attach_id;
 use crate::load::maps::{HeldMaps, kconfig};
 use crate::state::MapGroup;
+use crate::state::guard_record::ProgramGuard;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -31,6 +35,8 @@ pub struct LoadPlan<'a> {
     pub owner: Option<Arc<ProgramRecord>>,
     /// Maps of the version before that are taken as they are, by name; not where there is an owner.
     pub inherited: BTreeMap<String, MapId>,
+    /// What its programs are held to, if they are a tenant's.
+    pub tenant: Option<TenantRules>,
     /// Who shares maps by name with this load.
     pub group: MapGroup,
     /// Return the verifier's log.
@@ -50,6 +56,7 @@ impl<'a> LoadPlan<'a> {
             globals: &load.global_data,
             owner,
             inherited: BTreeMap::new(),
+            tenant: rules_of(&load.owner, load.tenant.as_ref()),
             group: MapGroup::of(&load.metadata),
             log: if load.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
             again: false,
@@ -76,6 +83,8 @@ pub struct LoadedProgram<H> {
     pub maps: Vec<MapRecord>,
     /// Bytes of stack of each function, where the kernel told them.
     pub stack_depths: Option<Vec<u32>>,
+    /// How it is guarded.
+    pub guard: Option<ProgramGuard>,
     /// The verifier's log, if it was asked for.
     pub log: String,
 }
@@ -97,6 +106,10 @@ pub struct Wanted {
     pub attach_btf_id: u32,
     /// The module that has it; none for the kernel itself.
     pub attach_module: Option<String>,
+    /// Instructions of the test in front; none where there is no test.
+    pub front: Option<usize>,
+    /// How it is guarded, without the table, which is made for each load.
+    pub guard: Option<ProgramGuard>,
 }
 
 impl Wanted {
@@ -189,7 +202,12 @@ impl<K: Kernel> Engine<K> {
         (_, maps): &HeldMaps<K::Handle>,
     ) -> Result<LoadedProgram<K::Handle>, EngineError> {
         self.step("load", "load program");
-        let bound = program.text.bind_by(|index| maps.get(index)?.id);
+        // It lives by the program that has it.
+        let table = program.front.map(|_| self.kernel.create_map(&guard_table(), None)).transpose()?;
+        let table_id =
+            table.as_ref().map(|table| self.kernel.map_of(table)).transpose()?.map(|facts| facts.id);
+        let id_of = |index: usize| if index == TABLE { table_id } else { maps.get(index)?.id };
+        let bound = program.text.bind_by(id_of);
         let bound = bound.map_err(|index| no_such_map(&program.name, index))?;
         let began = Instant::now();
         let loaded = self.kernel.load_program(&program.as_load(&bound, plan.log));
@@ -204,6 +222,7 @@ impl<K: Kernel> Engine<K> {
             target: program.target.clone(),
             maps: maps.clone(),
             stack_depths: loaded.stack_depths,
+            guard: program.guard.clone().map(|guard| ProgramGuard { table: table_id, ..guard }),
             log: loaded.log,
         })
     }
@@ -275,6 +294,10 @@ impl<K: Kernel> Engine<K> {
             || names.iter().any(|name| plan.object.needs_kernel_btf(name));
         let kernel_btf =
             needs_btf.then(|| self.kernel_types_for(plan.object, &names, &functions)).transpose()?;
+        // A guard can do without types, where containers have control groups.
+        let for_guards =
+            plan.tenant.as_ref().filter(|_| kernel_btf.is_none()).and_then(|_| self.kernel_btf().ok());
+        let guard_btf = kernel_btf.as_ref().or(for_guards.as_ref());
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
         plan.programs
             .iter()
@@ -285,14 +308,21 @@ impl<K: Kernel> Engine<K> {
                     (Some(target), Some(kernel)) => attach_id(&program.name, program_type, target, kernel)?,
                     _ => (0, None),
                 };
-                Ok(Wanted {
+                let text = plan.object.text(&program.name, &options)?;
+                let wanted = Wanted {
                     name: program.name.clone(),
                     program_type,
-                    text: plan.object.text(&program.name, &options)?,
+                    text,
                     attach_btf_id,
                     attach_module,
                     target,
-                })
+                    front: None,
+                    guard: None,
+                };
+                match &plan.tenant {
+                    Some(rules) => self.held_to(wanted, rules, guard_btf),
+                    None => Ok(wanted),
+                }
             })
             .collect()
     }
@@ -350,29 +380,4 @@ fn load_target(
             if program_type == ProgramType::Lsm { "hook" } else { "kernel function" },
         ))),
     }
-}
-
-/// The BTF id of what an fentry, fexit or LSM program is for, and the module that has it. `MODULE:FUNCTION` names a
-/// function that several have.
-fn attach_id(
-    program: &str,
-    program_type: ProgramType,
-    target: &str,
-    kernel: &KernelBtf,
-) -> Result<(u32, Option<String>), EngineError> {
-    let none = |what: &str| {
-        EngineError::Invalid(format!(
-            "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
-        ))
-    };
-    if program_type == ProgramType::Lsm {
-        return kernel.lsm_hook_id(target).map(|id| (id, None)).ok_or_else(|| none("LSM hook"));
-    }
-    let found = match target.split_once(':') {
-        Some((module, function)) => kernel.function_of(module, function),
-        None => kernel.function(target),
-    };
-    let symbol =
-        found.ok_or_else(|| none("function that its BTF or that of its loaded modules describes:"))?;
-    Ok((symbol.id, symbol.module.map(str::to_owned)))
 }

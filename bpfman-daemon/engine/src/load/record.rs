@@ -49,6 +49,7 @@ impl LoadRecorder<'_> {
             map_folder: owner.map_or(program.facts.id, |owner| owner.map_folder),
             maps: program.maps.clone(),
             stack_depths: program.stack_depths.clone(),
+            guard: program.guard.clone(),
         }
     }
 }

@@ -67,6 +67,7 @@ impl<K: Kernel> Engine<K> {
             boot: self.boot.clone(),
             adopted: false,
             waits_in: None,
+            guard: self.guarded_again(&program, link)?,
             ..(**link).clone()
         });
         let target = || self.link_target(&program, &restored);

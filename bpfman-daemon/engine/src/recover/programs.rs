@@ -9,6 +9,7 @@ use bpfmand_object::ObjectFile;
 
 use crate::engine::RecoveryReport;
 use crate::engine::undo::{retry_once, undoing};
+use crate::guard::rules_of_program;
 use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::state::{Changes, MapGroup};
@@ -164,6 +165,7 @@ impl<K: Kernel> Engine<K> {
             globals: &first.global_data,
             owner: owner.clone(),
             inherited: inherited(first, renewed),
+            tenant: rules_of_program(first),
             group: MapGroup::of(&first.metadata),
             log: LogRequest::OnFailure,
             again: true,
@@ -199,6 +201,7 @@ impl<K: Kernel> Engine<K> {
                 tag: new.facts.tag,
                 maps: new.maps,
                 stack_depths: new.stack_depths,
+                guard: new.guard,
                 map_folder: match owner {
                     None => new.facts.id,
                     Some(owner) if Some(owner.uid) == programs.first().map(|first| first.uid) => {

@@ -252,5 +252,6 @@ fn load_of_one(
         caller_uid,
         owner: program.owner(),
         map_bytes: None,
+        tenant: program.guard.as_ref().map(|guard| guard.rules.clone()),
     }
 }

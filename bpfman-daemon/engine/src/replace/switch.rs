@@ -163,7 +163,7 @@ impl<K: Kernel> Engine<K> {
     /// Attaches the new version beside the old one, where the kernel updates no links.
     fn attach_beside<'a>(
         &'a self,
-        link: &LinkRecord,
+        link: &Arc<LinkRecord>,
         handle: &K::Handle,
         new: &ProgramRecord,
         undo: &mut Undo<'a>,
@@ -172,6 +172,7 @@ impl<K: Kernel> Engine<K> {
             // Someone removed it; recovery attaches it again, with the new version.
             return Ok(());
         }
+        let link = &*self.guarded_link(new, link)?;
         let target = self.link_target(new, link)?;
         self.step("replace", "attach beside");
         let attached = self.kernel.attach(handle, &target)?;
@@ -179,6 +180,24 @@ impl<K: Kernel> Engine<K> {
         self.kernel.pin(&attached, &pin)?;
         undo.push(move || self.undo_link(pin));
         Ok(())
+    }
+
+    /// A link whose program is guarded from now on knows its tasks. Those from before guards learn them here; to know them
+    /// does no harm if the replacement fails.
+    fn guarded_link(
+        &self,
+        program: &ProgramRecord,
+        link: &Arc<LinkRecord>,
+    ) -> Result<Arc<LinkRecord>, EngineError> {
+        if link.guard.is_some() {
+            return Ok(Arc::clone(link));
+        }
+        let Some(guard) = self.guard_of_link(program, &link.point, None)? else {
+            return Ok(Arc::clone(link));
+        };
+        let guarded = Arc::new(LinkRecord { guard: Some(guard), ..(**link).clone() });
+        self.record_link(&guarded, None)?;
+        Ok(guarded)
     }
 
     /// Ends the old links of a replaced program and puts the new ones in their place. Running it again is fine.

@@ -9,6 +9,7 @@ use bpfmand_object::ObjectFile;
 
 use crate::engine::overlay::Overlay;
 use crate::engine::undo::{retry_once, undoing};
+use crate::guard::rules_of_program;
 use crate::load::Bytecode;
 use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::load::record::LoadRecorder;
@@ -76,7 +77,10 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         let Replacement { operation, locked, pairing, .. } = *replacement;
         let NewVersions { load, bytecode, object, maps_from, fates } = *new;
-        let plan = LoadPlan { inherited: fates.kept(), ..LoadPlan::new(object, load, fates.owner.clone()) };
+        let plan = LoadPlan::new(object, load, fates.owner.clone());
+        // A new version is held to what the old one is, whoever puts it there.
+        let tenant = locked.old.iter().find_map(|old| rules_of_program(old)).or(plan.tenant);
+        let plan = LoadPlan { inherited: fates.kept(), tenant, ..plan };
         let loaded = self.load_pending(operation, &plan)?;
         self.step("replace", "keep bytecode");
         let recorder = LoadRecorder {

@@ -4,6 +4,7 @@ pub mod chain_record;
 mod changes;
 mod encoding;
 pub mod filter_pin;
+pub mod guard_record;
 mod holdings;
 pub mod hook_names;
 mod hooks;

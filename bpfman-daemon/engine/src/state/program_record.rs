@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bpfmand_core::{KernelLinkId, MapId, OperationId, Owner, ProgramId, ProgramType, ProgramUid, PullPolicy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::state::guard_record::ProgramGuard;
 use crate::state::paths;
 use crate::state::{BlobId, MapGroup, application_claim};
 
@@ -111,6 +112,9 @@ pub struct ProgramRecord {
     pub maps: Vec<MapRecord>,
     /// Bytes of stack of each function, where the kernel told them.
     pub stack_depths: Option<Vec<u32>>,
+    /// How it is guarded, if it is a tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<ProgramGuard>,
 }
 
 impl ProgramRecord {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
+use crate::state::guard_record::LinkGuard;
 
 pub use crate::state::program_record::{MapRecord, PreviousRecord, ProgramRecord, SourceRecord};
 
@@ -72,6 +73,9 @@ pub struct LinkRecord {
     /// one by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_in: Option<NetnsId>,
+    /// For whose tasks it lets its program run, if that is guarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<LinkGuard>,
 }
 
 impl LinkRecord {
@@ -108,6 +112,7 @@ impl LinkRecord {
             matching: None,
             adopted: false,
             waits_in: None,
+            guard: None,
         })
     }
 }

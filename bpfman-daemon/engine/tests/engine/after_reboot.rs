@@ -186,6 +186,7 @@ fn hooks_that_move_together_move_in_one_commit_however_large_it_is() {
                 sharing: Default::default(),
                 metadata: [("note".to_owned(), "x".repeat(15 << 10))].into(),
                 owner: Default::default(),
+                group: None,
             })
             .unwrap();
     }

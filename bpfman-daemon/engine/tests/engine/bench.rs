@@ -152,6 +152,7 @@ impl<K: Kernel> Bench<K> {
             verifier_log: false,
             caller_uid: 0,
             map_bytes: None,
+            tenant: None,
             owner: Default::default(),
         }
     }
@@ -210,6 +211,7 @@ impl<K: Kernel> Ask for Engine<K> {
             sharing: Default::default(),
             metadata: BTreeMap::new(),
             owner: Default::default(),
+            group: None,
         })
     }
 

@@ -238,6 +238,7 @@ fn an_owner_has_no_more_members_than_the_budget_allows() {
         sharing: Default::default(),
         metadata: Default::default(),
         owner: Default::default(),
+        group: None,
     };
     let refused = engine.attach(&request).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);

@@ -21,7 +21,7 @@ fn attachment(program: &str, point: AttachPoint) -> DryRunAttachment {
 }
 
 fn trial(load: LoadRequest, attachments: Vec<DryRunAttachment>, replaces: &[ProgramId]) -> DryRunRequest {
-    DryRunRequest { load, attachments, replaces: replaces.iter().copied().collect() }
+    DryRunRequest { load, attachments, replaces: replaces.iter().copied().collect(), group: None }
 }
 
 /// All that a trial could leave: pins, bytecode, records; and, while no descriptor is open, programs and links.

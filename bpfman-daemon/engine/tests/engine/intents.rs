@@ -31,6 +31,7 @@ pub fn attach<K: Testable>(
         sharing: Default::default(),
         metadata: Default::default(),
         owner: Default::default(),
+        group: None,
     })
 }
 

@@ -35,6 +35,7 @@ pub fn ask<K: Kernel>(
             sharing: Default::default(),
             metadata,
             owner: Default::default(),
+            group: None,
         },
         interfaces,
     })

@@ -249,6 +249,7 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
         sharing: Default::default(),
         metadata: Default::default(),
         owner: Default::default(),
+        group: None,
     };
     let error = engine.attach(&request).unwrap_err();
     assert!(error.to_string().contains("in the order of their priorities"), "{error}");

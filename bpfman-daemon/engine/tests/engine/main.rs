@@ -24,6 +24,7 @@ mod durability;
 mod failing_starts;
 mod faults;
 mod full_disk;
+mod guards;
 mod in_mid_change;
 mod intents;
 mod interfaces;

@@ -24,6 +24,7 @@ fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
             sharing,
             metadata: Default::default(),
             owner: Default::default(),
+            group: None,
         };
         engine.attach(&request).unwrap().record.id
     };

@@ -166,6 +166,7 @@ pub fn matched(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
         sharing: bpfmand_core::Sharing::default(),
         metadata,
         owner: Default::default(),
+        group: None,
     };
     engine.attach_matching(&MatchRequest { attach, interfaces }).unwrap();
     bench.kernel.add_interface(Some(&bench.netns), "pod1").unwrap();

@@ -46,6 +46,7 @@ fn linux_a_storm_of_interfaces_is_followed_and_leaves_nothing() {
             sharing: Sharing::default(),
             metadata,
             owner: Default::default(),
+            group: None,
         };
         engine.attach_matching(&MatchRequest { attach, interfaces }).unwrap();
     }

@@ -27,6 +27,7 @@ fn isolated<K: Testable>(
         sharing,
         metadata: Default::default(),
         owner: Default::default(),
+        group: None,
     };
     engine.attach(&request).map(|link| link.record.id)
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{ContainerFacts, Held, Holder, Peer, RunCounts, WantedContainers};
+use bpfmand_core::{
+    ContainerFacts, ContainerTasks, Held, Holder, Peer, RunCounts, TaskGroup, WantedContainers,
+};
 
 use crate::{Features, KernelError, KernelObjects, RunClock};
 
@@ -57,6 +59,24 @@ pub trait KernelFacts: KernelObjects {
     /// # Errors
     /// `/proc` cannot be read.
     fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError>;
+
+    /// The tasks of the container that a process is in, in words by which a program tells them from all others.
+    ///
+    /// By its control group, where containers have groups of version 2 and this process sees the whole hierarchy, else by its
+    /// process namespace.
+    ///
+    /// # Errors
+    /// [`KernelError::NoTaskGroup`] if the process is gone, or is in no container.
+    fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError>;
+
+    /// The tasks of a control group of version 2, by its path.
+    ///
+    /// # Errors
+    /// [`KernelError::NoTaskGroup`] if there is none, or if it is the root.
+    fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError>;
+
+    /// When a process began, in ticks of 10 ms since boot; none if it is gone.
+    fn process_began(&self, pid: u32) -> Option<u64>;
 
     /// The place of the first of these paths of which something is kept from this caller by user and groups. Of the others
     /// the caller sees what is there, or that nothing is, and with `read` may read it.

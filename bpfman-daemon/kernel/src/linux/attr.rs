@@ -138,6 +138,22 @@ attr!(LinkCreate {
     pad: u32,
     expected_revision: u64,
 });
+attr!(
+    /// The same for a perf event (Linux 5.15 and later).
+    LinkCreateEvent { prog_fd: RawFd, event: RawFd, attach_type: u32, flags: u32, cookie: u64 }
+);
+attr!(
+    /// The same for what a program was loaded for (Linux 6.0 and later).
+    LinkCreateTracing {
+        prog_fd: RawFd,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+        target_btf_id: u32,
+        pad: u32,
+        cookie: u64,
+    }
+);
 attr!(LinkUpdate { link_fd: RawFd, new_prog_fd: RawFd, flags: u32, old_prog_fd: RawFd });
 attr!(TestRun {
     prog_fd: RawFd,

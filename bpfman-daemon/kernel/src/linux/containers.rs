@@ -17,7 +17,7 @@ const MOST_PROCESSES: usize = 1000;
 /// How many of a container's processes are asked for its network, where some end meanwhile.
 const MOST_ASKED: usize = 16;
 /// The inode of the first control group namespace (`PROC_CGROUP_INIT_INO`). In another one, not all groups can be seen.
-const FIRST_GROUPS: u64 = 0xefff_fffb;
+pub(super) const FIRST_GROUPS: u64 = 0xefff_fffb;
 
 type Found = BTreeMap<ContainerId, BTreeSet<u32>>;
 
@@ -92,6 +92,16 @@ fn hierarchies(mounts: &str) -> Vec<PathBuf> {
         found.entry((rank, device.to_owned(), root.to_owned())).or_insert_with(|| unescaped(at));
     }
     found.into_values().collect()
+}
+
+/// Where the hierarchy of version 2 is mounted from its root.
+pub(super) fn unified(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, at) = (fields.next()?, fields.next()?);
+        (root == "/" && kind.starts_with("cgroup2 ")).then(|| unescaped(at))
+    })
 }
 
 /// Blanks in paths are `\040` there.
@@ -210,6 +220,7 @@ mod tests {
         let found = hierarchies(mounts);
         let expected = ["/sys/fs/cgroup/uni fied", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory"];
         assert_eq!(found, expected.map(PathBuf::from));
+        assert_eq!(unified(mounts), Some(PathBuf::from("/sys/fs/cgroup/uni fied")));
         assert!(
             hierarchies(&std::fs::read_to_string("/proc/self/mountinfo").unwrap()).iter().all(|h| h.is_dir())
         );

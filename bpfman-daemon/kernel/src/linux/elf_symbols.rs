@@ -38,6 +38,43 @@ pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTarg
     }
 }
 
+/// A function around an offset of its file.
+#[derive(Debug)]
+pub struct CoveringFunction {
+    /// Its name.
+    pub name: String,
+    /// Where its code begins in the file, in bytes.
+    pub start: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// What its instructions are.
+    pub set: InstructionSet,
+}
+
+/// Instructions of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstructionSet {
+    /// x86 in this mode: of one to fifteen bytes.
+    X86 {
+        /// 32 or 64.
+        bits: u32,
+    },
+    /// Of four bytes each, at multiples of four.
+    Words,
+    /// Anything else.
+    Other,
+}
+
+/// The function around an offset: of several, the one that begins last.
+pub fn covering(target: &TargetFile, offset: u64) -> io::Result<Option<CoveringFunction>> {
+    let file = target.file();
+    match identity(file)? {
+        elf::ELFCLASS64 => Binary::<FileHeader64<Endianness>>::open(file)?.covering(offset),
+        elf::ELFCLASS32 => Binary::<FileHeader32<Endianness>>::open(file)?.covering(offset),
+        _ => Err(invalid("it is of no known class")),
+    }
+}
+
 /// Where a function is.
 enum Found {
     /// At an offset of the file.
@@ -159,6 +196,72 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         each::<Elf::Sym>(self.file, table.sh_offset(endian).into(), count, &mut |symbol| {
             if places.binary_search(&symbol.st_name(endian)).is_ok() && is_definition::<Elf>(symbol, endian) {
                 address = Some(symbol.st_value(endian).into());
+            }
+            address.is_none()
+        })?;
+        Ok(address)
+    }
+
+    fn instruction_set(&self) -> InstructionSet {
+        match self.header.e_machine(self.endian) {
+            elf::EM_X86_64 => InstructionSet::X86 { bits: 64 },
+            elf::EM_386 => InstructionSet::X86 { bits: 32 },
+            elf::EM_AARCH64 => InstructionSet::Words,
+            _ => InstructionSet::Other,
+        }
+    }
+
+    fn covering(&self, offset: u64) -> io::Result<Option<CoveringFunction>> {
+        let endian = self.endian;
+        let Some(address) = self.address_of(offset)? else { return Ok(None) };
+        for kind in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
+            let Some(table) = self.section(0, &mut |section| section.sh_type(endian) == kind)? else {
+                continue;
+            };
+            let bytes: u64 = table.sh_size(endian).into();
+            let count = bytes / size_of::<Elf::Sym>() as u64;
+            let mut found: Option<(u64, u64, u32)> = None;
+            each::<Elf::Sym>(self.file, table.sh_offset(endian).into(), count, &mut |symbol| {
+                let (start, size): (u64, u64) =
+                    (symbol.st_value(endian).into(), symbol.st_size(endian).into());
+                let inside = address.checked_sub(start).is_some_and(|inside| inside < size);
+                let is_code = symbol.st_type() != elf::STT_OBJECT
+                    && (is_definition::<Elf>(symbol, endian) || symbol.st_type() == elf::STT_GNU_IFUNC);
+                if inside && is_code && found.is_none_or(|(before, ..)| before < start) {
+                    found = Some((start, size, symbol.st_name(endian)));
+                }
+                true
+            })?;
+            let Some((start, size, name)) = found else { continue };
+            let Some(at) = self.offset_of(start)? else { continue };
+            let names = self.section(u64::from(table.sh_link(endian)), &mut |_| true)?;
+            let name = names.map(|names| self.name_at(names.sh_offset(endian).into(), name)).transpose()?;
+            let name = name.unwrap_or_default();
+            return Ok(Some(CoveringFunction { name, start: at, size, set: self.instruction_set() }));
+        }
+        Ok(None)
+    }
+
+    /// A name of a table of names, cut off where it is longer than messages want.
+    fn name_at(&self, table: u64, place: u32) -> io::Result<String> {
+        let mut bytes = [0; 128];
+        let read = read_up_to(self.file, &mut bytes, table.saturating_add(u64::from(place)))?;
+        let name = bytes[..read].split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(name).into_owned())
+    }
+
+    /// The address that an offset of the file is loaded to, to be run.
+    fn address_of(&self, offset: u64) -> io::Result<Option<u64>> {
+        let endian = self.endian;
+        let count = u64::from(self.header.e_phnum(endian));
+        let mut address: Option<u64> = None;
+        each::<Elf::ProgramHeader>(self.file, self.header.e_phoff(endian).into(), count, &mut |segment| {
+            let inside = offset.checked_sub(segment.p_offset(endian).into());
+            let size: u64 = segment.p_filesz(endian).into();
+            if segment.p_type(endian) == elf::PT_LOAD && segment.p_flags(endian).contains(elf::PF_X) {
+                address = inside
+                    .filter(|inside| *inside < size)
+                    .and_then(|inside| inside.checked_add(segment.p_vaddr(endian).into()));
             }
             address.is_none()
         })?;

@@ -22,21 +22,36 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
         LinkTarget::Tcx { netns, ifindex, direction, anchor, expected_revision } => {
             netns::enter(*netns, || tcx::attach(program, *ifindex, *direction, *anchor, *expected_revision))
         }
-        LinkTarget::Tracepoint { category, name } => {
-            link_event(program, &perf::tracepoint(category, name)?, &format!("trace point {category}/{name}"))
+        LinkTarget::Tracepoint { category, name, cookie } => {
+            let subject = format!("trace point {category}/{name}");
+            link_event(program, &perf::tracepoint(category, name)?, *cookie, &subject)
         }
-        LinkTarget::Kprobe { function, offset, on_return } => link_event(
-            program,
-            &perf::kprobe(function, *offset, *on_return)?,
-            &format!("function {function}"),
-        ),
-        LinkTarget::Uprobe { target, function, offset, scope, on_return } => link_event(
-            program,
-            &perf::uprobe(target, *function, *offset, scope, *on_return)?,
-            &format!("file {target}"),
-        ),
+        LinkTarget::Kprobe { function, offset, on_return, cookie } => {
+            let event = perf::kprobe(function, *offset, *on_return)?;
+            link_event(program, &event, *cookie, &format!("function {function}"))
+        }
+        LinkTarget::Uprobe { target, function, offset, scope, on_return, known_only, cookie } => {
+            let place = perf::UserPlace { target, function: *function, offset: *offset, scope };
+            let event = perf::uprobe(&place, *on_return, *known_only)?;
+            link_event(program, &event, *cookie, &format!("file {target}"))
+        }
         LinkTarget::Replacement(extends) => extension::attach(program, *extends),
-        LinkTarget::Trampoline => {
+        LinkTarget::Trampoline { attach_type, cookie } if *cookie != 0 => {
+            let mut request = attr::LinkCreateTracing {
+                prog_fd: program.as_raw_fd(),
+                attach_type: *attach_type,
+                cookie: *cookie,
+                ..Default::default()
+            };
+            sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+                KernelError::call(
+                    "attach",
+                    "the program, with a cookie, to the function it was loaded for",
+                    source,
+                )
+            })
+        }
+        LinkTarget::Trampoline { .. } => {
             let mut request = attr::RawTracepoint { prog_fd: program.as_raw_fd(), ..Default::default() };
             sys::bpf_fd(Command::RawTracepointOpen, &mut request).map_err(|source| {
                 KernelError::call("attach", "the program to the function it was loaded for", source)
@@ -48,26 +63,33 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
 /// Opens the event of a trace point or probe, which nobody listens to, and closes it again.
 pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
     match target {
-        LinkTarget::Tracepoint { category, name } => perf::tracepoint(category, name).map(drop),
-        LinkTarget::Kprobe { function, offset, on_return } => {
+        LinkTarget::Tracepoint { category, name, .. } => perf::tracepoint(category, name).map(drop),
+        LinkTarget::Kprobe { function, offset, on_return, .. } => {
             perf::kprobe(function, *offset, *on_return).map(drop)
         }
-        LinkTarget::Uprobe { target, function, offset, scope, on_return } => {
-            perf::uprobe(target, *function, *offset, scope, *on_return).map(drop)
+        LinkTarget::Uprobe { target, function, offset, scope, on_return, known_only, .. } => {
+            let place = perf::UserPlace { target, function: *function, offset: *offset, scope };
+            perf::uprobe(&place, *on_return, *known_only).map(drop)
         }
         LinkTarget::Xdp { .. }
         | LinkTarget::Tcx { .. }
         | LinkTarget::Replacement(_)
-        | LinkTarget::Trampoline => Ok(()),
+        | LinkTarget::Trampoline { .. } => Ok(()),
     }
 }
 
-fn link_event(program: &OwnedFd, event: &OwnedFd, subject: &str) -> Result<OwnedFd, KernelError> {
-    let mut request = attr::LinkCreate {
+fn link_event(
+    program: &OwnedFd,
+    event: &OwnedFd,
+    cookie: u64,
+    subject: &str,
+) -> Result<OwnedFd, KernelError> {
+    let mut request = attr::LinkCreateEvent {
         prog_fd: program.as_raw_fd(),
-        target: event.as_raw_fd() as u32,
+        event: event.as_raw_fd(),
         attach_type: attach_type::PERF_EVENT,
-        ..Default::default()
+        flags: 0,
+        cookie,
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
         // Newer kernels say the same to other mistakes.

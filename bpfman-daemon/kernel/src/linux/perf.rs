@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bpfmand_core::ProcessScope;
 
 use super::sys::{self, PerfEventAttr};
-use super::{elf_symbols, mounts, symbols};
+use super::{elf_symbols, mounts, probe_place, symbols};
 use crate::{KernelError, ProbeTargetError};
 
 const TYPE_TRACEPOINT: u32 = 2;
@@ -101,14 +101,22 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
     })
 }
 
-/// Opens a probe of a user-space function.
-pub fn uprobe(
-    target: &str,
-    function: Option<&str>,
-    offset: u64,
-    scope: &ProcessScope,
-    on_return: bool,
-) -> Result<OwnedFd, KernelError> {
+/// A place in user space.
+pub struct UserPlace<'a> {
+    /// Absolute path of a binary, or a library's name.
+    pub target: &'a str,
+    /// Symbol in it; none: the offset counts from the start of the file.
+    pub function: Option<&'a str>,
+    /// Bytes.
+    pub offset: u64,
+    /// Which processes, and whose files.
+    pub scope: &'a ProcessScope,
+}
+
+/// Opens a probe of a user-space function. `known_only`: at an instruction of a function that the file names, and nowhere
+/// else. The kernel puts a breakpoint wherever it is told: inside an instruction, it ends every process that comes there.
+pub fn uprobe(place: &UserPlace<'_>, on_return: bool, known_only: bool) -> Result<OwnedFd, KernelError> {
+    let UserPlace { target, function, offset, scope } = *place;
     let fail =
         |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
     let source = EventSource::find("uprobe")?;
@@ -119,6 +127,12 @@ pub fn uprobe(
     };
     let offset =
         start.checked_add(offset).ok_or_else(|| fail(ProbeTargetError::BeyondFile { offset, start }))?;
+    match probe_place::check(&file, offset, on_return) {
+        Ok(()) => {}
+        // Where nothing is known, root may know better.
+        Err(ProbeTargetError::UnknownPlace { .. }) if !known_only => {}
+        Err(reason) => return Err(fail(reason)),
+    }
     let name = CString::new(file.reopen_path()).map_err(|error| fail(error.into()))?;
     let event = PerfEventAttr {
         event_type: source.number,

@@ -27,7 +27,7 @@ impl SimState {
             LinkTarget::Tcx { .. } => kernel_type == prog_type::SCHED_CLS,
             LinkTarget::Tracepoint { .. } => kernel_type == prog_type::TRACEPOINT,
             LinkTarget::Kprobe { .. } | LinkTarget::Uprobe { .. } => kernel_type == prog_type::KPROBE,
-            LinkTarget::Trampoline => attach_btf_id != 0,
+            LinkTarget::Trampoline { .. } => attach_btf_id != 0,
             LinkTarget::Replacement(_) => kernel_type == prog_type::EXT,
         };
         if !fits {
@@ -59,7 +59,7 @@ impl SimState {
                 self.insert_tcx(place, at, HookedBy::Link(link));
                 Ok(link)
             }
-            LinkTarget::Tracepoint { category, name } => {
+            LinkTarget::Tracepoint { category, name, .. } => {
                 let point = format!("{category}/{name}");
                 // All links to a trace point share one list of programs; probes have a list each.
                 let place = SimLinkTarget::Event(format!("trace point {point}"));
@@ -76,7 +76,7 @@ impl SimState {
                 let place = SimLinkTarget::Event(format!("{target}:{}+{offset}", function.unwrap_or("")));
                 self.attach_event(program, place, features)
             }
-            LinkTarget::Trampoline => {
+            LinkTarget::Trampoline { .. } => {
                 if self.attached_to(program, &SimLinkTarget::Trampoline) {
                     let what = "the program to the function it was loaded for";
                     return Err(refuse("attach", what, EBUSY));

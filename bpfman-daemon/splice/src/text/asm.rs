@@ -81,6 +81,12 @@ impl Asm {
         self.push(Insn::new(code, register, 0, 0, value.cast_signed()));
     }
 
+    /// Compares two registers and jumps if `code` says so.
+    pub(crate) fn branch_registers(&mut self, code: u8, left: u8, right: u8, to: Label) {
+        self.open.push((self.here(), to));
+        self.push(Insn::new(code, left, right, 0, 0));
+    }
+
     /// Replaces an instruction by a jump to `to`.
     pub(crate) fn turn_into_jump(&mut self, at: usize, to: Label) {
         self.open.push((at, to));

@@ -53,6 +53,10 @@ pub(crate) const STORE_DW_REG: u8 = 0x7b;
 pub(crate) const STORE_DW_IMM: u8 = 0x7a;
 pub(crate) const STORE_W_IMM: u8 = 0x62;
 pub(crate) const STORE_W_REG: u8 = 0x63;
+pub(crate) const LSH64_IMM: u8 = 0x67;
+pub(crate) const JEQ64_REG: u8 = 0x1d;
+pub(crate) const JNE64_REG: u8 = 0x5d;
+pub(crate) const JGE64: u8 = 0x35;
 pub(crate) const LOAD_DW: u8 = 0x79;
 pub(crate) const LOAD_W: u8 = 0x61;
 /// 64-bit compare with an immediate and jump.

@@ -3,9 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use bpfmand_core::{ContainerFacts, Held, Holder, Peer, RunCounts, WantedContainers};
+use bpfmand_core::{
+    ContainerFacts, ContainerTasks, Held, Holder, Peer, RunCounts, TaskGroup, WantedContainers,
+};
 
-use crate::linux::{LinuxKernel, access, containers, features, holders, runs, types};
+use crate::linux::{LinuxKernel, access, containers, features, holders, processes, runs, tasks, types};
 use crate::{Features, KernelError, KernelFacts, RunClock};
 
 impl KernelFacts for LinuxKernel {
@@ -50,6 +52,18 @@ impl KernelFacts for LinuxKernel {
 
     fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {
         containers::find(wanted).map_err(|source| KernelError::call("read", "/proc", source))
+    }
+
+    fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError> {
+        tasks::of_container(pid)
+    }
+
+    fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError> {
+        tasks::of_group(path)
+    }
+
+    fn process_began(&self, pid: u32) -> Option<u64> {
+        processes::began(&processes::root(), pid)
     }
 
     fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError> {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{ContainerFacts, Held, Holder, Peer, RunCounts, WantedContainers};
+use bpfmand_core::{
+    ContainerFacts, ContainerTasks, Held, Holder, Peer, RunCounts, TaskGroup, WantedContainers,
+};
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
 use crate::{Features, KernelError, KernelFacts, RunClock};
@@ -36,6 +38,26 @@ impl KernelFacts for SimKernel {
 
     fn containers(&self, _: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {
         self.enter("containers").map(|_| Vec::new())
+    }
+
+    fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError> {
+        let generation = self.enter("tasks_of_container")?.objects.generation;
+        // A container of its own for every process; number 0 is nobody's.
+        let tasks = TaskGroup::ControlGroup { level: 2, id: generation << 32 | u64::from(pid) };
+        match pid {
+            0 => Err(KernelError::NoTaskGroup { of: "process 0".to_owned(), reason: "it is gone" }),
+            _ => Ok(ContainerTasks { tasks, began: generation }),
+        }
+    }
+
+    fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError> {
+        let generation = self.enter("tasks_of_group")?.objects.generation;
+        Ok(TaskGroup::ControlGroup { level: 1, id: generation << 32 | path.len() as u64 })
+    }
+
+    fn process_began(&self, pid: u32) -> Option<u64> {
+        let generation = self.enter("process_began").ok()?.objects.generation;
+        (pid != 0).then_some(generation)
     }
 
     fn first_hidden(&self, _: &Peer, _: &[PathBuf], _: bool) -> Result<Option<usize>, KernelError> {

@@ -1,0 +1,117 @@
+//! For whose tasks a link lets its program run.
+
+use std::collections::BTreeSet;
+
+use bpfmand_core::{AttachPoint, TaskGroup, TaskScope};
+use bpfmand_kernel::{Kernel, MapEntry};
+use bpfmand_splice::{GUARD_ENTRIES, set_guard_entry};
+
+use super::{rules_of_program, runs_in_tasks};
+use crate::error::GuardRefusal;
+use crate::state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
+use crate::state::records::{LinkRecord, ProgramRecord};
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// For whose tasks a new link is to let its program run; none for programs that are not guarded. `group` is the control
+    /// group of the caller. The caller of this holds the program's lock.
+    pub(crate) fn guard_of_link(
+        &self,
+        program: &ProgramRecord,
+        point: &AttachPoint,
+        group: Option<&str>,
+    ) -> Result<Option<LinkGuard>, EngineError> {
+        let Some(guard) = self.guard_of_program(program)? else { return Ok(None) };
+        let name = || program.name.clone();
+        let (tasks, found_by) = match guard.rules.scope {
+            TaskScope::Container => {
+                let AttachPoint::Uprobe { scope, .. } = point else {
+                    return Err(GuardRefusal::NoContainer(name()).into());
+                };
+                let pid = scope.container_pid.ok_or_else(|| GuardRefusal::NoContainer(name()))?;
+                let found = self.kernel.tasks_of_container(pid)?;
+                (found.tasks, FoundBy::Process { pid, began: found.began })
+            }
+            TaskScope::Caller => {
+                let path = group.ok_or_else(|| GuardRefusal::NoGroup(name()))?;
+                (self.kernel.tasks_of_group(path)?, FoundBy::Group { path: path.to_owned() })
+            }
+        };
+        if matches!(tasks, TaskGroup::PidNamespace { .. }) && !guard.namespaces {
+            let needs = "the kernel has to have type information (BTF), and the program a licence that is compatible \
+                         with the GPL";
+            return Err(GuardRefusal::NoNamespaceTest { program: name(), needs }.into());
+        }
+        let index = self.free_entry(program)?;
+        Ok(Some(LinkGuard { index, tasks, found_by }))
+    }
+
+    /// A program's guard; none if it needs none.
+    fn guard_of_program<'a>(
+        &self,
+        program: &'a ProgramRecord,
+    ) -> Result<Option<&'a ProgramGuard>, EngineError> {
+        if !runs_in_tasks(program.program_type) {
+            return Ok(None);
+        }
+        match (&program.guard, rules_of_program(program)) {
+            (Some(guard), _) if guard.table.is_some() => Ok(Some(guard)),
+            (_, None) => Ok(None),
+            (_, Some(_)) => Err(GuardRefusal::NotGuarded(program.name.clone()).into()),
+        }
+    }
+
+    fn free_entry(&self, program: &ProgramRecord) -> Result<u32, EngineError> {
+        let state = self.state();
+        let taken: BTreeSet<u32> =
+            state.links_of(program.uid).filter_map(|link| Some(link.guard.as_ref()?.index)).collect();
+        (1..GUARD_ENTRIES).find(|index| !taken.contains(index)).ok_or_else(|| {
+            GuardRefusal::Full { program: program.name.clone(), most: GUARD_ENTRIES - 1 }.into()
+        })
+    }
+
+    /// Writes whose tasks a link lets its program run for, and answers the link's cookie: before the link is made, and again
+    /// wherever it is made again. 0 for programs that are not guarded.
+    pub(crate) fn let_in(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<u64, EngineError> {
+        let Some(guard) = self.guard_of_program(program)? else { return Ok(0) };
+        let refuse = || GuardRefusal::NotGuarded(program.name.clone());
+        let (table, wanted) = (guard.table.ok_or_else(refuse)?, link.guard.as_ref().ok_or_else(refuse)?);
+        // Nobody else's map: ids of a record are those of the boot in which the program was loaded.
+        let facts = self.kernel.program(program.id)?;
+        if !facts.is_some_and(|facts| facts.map_ids.contains(&table)) {
+            return Err(refuse().into());
+        }
+        let handle = self.kernel.open_map(table)?;
+        let entries = self.kernel.map_entries(&handle, 1)?;
+        let MapEntry { key, mut value } = entries.into_iter().next().ok_or_else(refuse)?;
+        if !set_guard_entry(&mut value, wanted.index, &wanted.tasks) {
+            return Err(EngineError::Fault(format!("link {} has no entry in its guard's table", link.id)));
+        }
+        self.step("attach", "write guard");
+        self.kernel.write_entry(&handle, &MapEntry { key, value })?;
+        Ok(u64::from(wanted.index))
+    }
+
+    /// A link that is attached again, with the tasks that it is for now: after a reboot the words for them are others.
+    /// A process that is another one than it was is nobody's container.
+    pub(crate) fn guarded_again(
+        &self,
+        program: &ProgramRecord,
+        link: &LinkRecord,
+    ) -> Result<Option<LinkGuard>, EngineError> {
+        let other = || EngineError::EarlierProcess { link: link.id, point: link.point.to_string() };
+        let Some(guard) = &link.guard else { return Ok(None) };
+        match &guard.found_by {
+            FoundBy::Process { pid, began } => {
+                let same = link.boot == self.boot && self.kernel.process_began(*pid) == Some(*began);
+                if same { Ok(Some(guard.clone())) } else { Err(other()) }
+            }
+            FoundBy::Group { .. } if link.boot == self.boot => Ok(Some(guard.clone())),
+            FoundBy::Group { path } if guard.found_by.outlives_boot() => {
+                let tasks = self.kernel.tasks_of_group(path)?;
+                self.guard_of_program(program).map(|_| Some(LinkGuard { tasks, ..guard.clone() }))
+            }
+            FoundBy::Group { .. } => Err(other()),
+        }
+    }
+}

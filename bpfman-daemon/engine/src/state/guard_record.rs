@@ -1,0 +1,57 @@
+//! What the store keeps of guards: programs of tenants, and for whose tasks each of their links lets them run.
+
+use bpfmand_core::{MapId, TaskGroup, TenantRules};
+use serde::{Deserialize, Serialize};
+
+/// How a tenant's program was loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramGuard {
+    /// What it is held to, also when it is loaded again.
+    pub rules: TenantRules,
+    /// The table that its test looks into, as of this boot; none for types that run in no task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<MapId>,
+    /// It can tell tasks by their process namespace.
+    #[serde(default)]
+    pub namespaces: bool,
+}
+
+/// For whose tasks a link lets its program run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkGuard {
+    /// Its entry of the program's table, and its cookie.
+    pub index: u32,
+    /// The tasks, in words of the boot in which the link was attached.
+    pub tasks: TaskGroup,
+    /// By what they were found.
+    pub found_by: FoundBy,
+}
+
+/// By what a tenant's tasks were found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum FoundBy {
+    /// A process of its container, which another one follows under the same number.
+    Process {
+        /// Its number.
+        pid: u32,
+        /// When it began, in ticks of 10 ms since boot.
+        began: u64,
+    },
+    /// A control group.
+    Group {
+        /// Its path in the hierarchy of version 2.
+        path: String,
+    },
+}
+
+impl FoundBy {
+    /// True for what is called the same after a reboot and is the same: units, slices. Sessions and processes are not.
+    #[must_use]
+    pub fn outlives_boot(&self) -> bool {
+        match self {
+            Self::Process { .. } => false,
+            Self::Group { path } => path.ends_with(".service") || path.ends_with(".slice"),
+        }
+    }
+}

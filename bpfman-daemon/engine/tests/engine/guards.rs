@@ -1,0 +1,145 @@
+//! Guards: for whose tasks each link of a tenant's program lets it run, over restarts, reboots and new versions.
+
+use bpfmand_core::{
+    AttachPoint, AttachRequest, LoadRequest, Owner, OwningApplication, ProcessScope, ProgramId, TaskGroup,
+    TaskScope, TenantRules,
+};
+use bpfmand_engine::{Engine, EngineError, ErrorKind, GuardRefusal, LinkDetails, MapPolicy, ReplaceRequest};
+use bpfmand_kernel::sim::SimKernel;
+use bpfmand_kernel::{Kernel, KernelObjects as _};
+
+use crate::bench::{Ask as _, Bench};
+use crate::simulated::bench;
+
+fn of_namespace(load: LoadRequest) -> LoadRequest {
+    let name = OwningApplication { namespace: Some("shop".to_owned()), name: "probe".to_owned() };
+    LoadRequest { owner: Owner::Application(name), ..load }
+}
+
+fn of_grant(load: LoadRequest) -> LoadRequest {
+    let tenant = TenantRules { scope: TaskScope::Caller, helpers: Default::default() };
+    LoadRequest { owner: Owner::Grant("tracing".to_owned()), tenant: Some(tenant), ..load }
+}
+
+fn probe(container_pid: Option<u32>) -> AttachPoint {
+    AttachPoint::Uprobe {
+        target: "/bin/true".to_owned(),
+        function: None,
+        offset: 64,
+        scope: ProcessScope { pid: None, container_pid },
+    }
+}
+
+fn attach<K: Kernel>(
+    engine: &Engine<K>,
+    program: ProgramId,
+    point: AttachPoint,
+    group: Option<&str>,
+) -> Result<LinkDetails, EngineError> {
+    let group = group.map(str::to_owned);
+    let (order, sharing, metadata, owner) = Default::default();
+    engine.attach(&AttachRequest { program, point, order, sharing, metadata, owner, group })
+}
+
+/// The entries of a program's table that let somebody in, by their indexes.
+fn entries(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, program: ProgramId) -> Vec<(u32, [u8; 16])> {
+    let shown = engine.describe_program(program).unwrap().managed.unwrap();
+    let table = bench.kernel.open_map(shown.record.guard.as_ref().unwrap().table.unwrap()).unwrap();
+    let value = bench.kernel.map_entries(&table, 1).unwrap().remove(0).value;
+    let entry = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).unwrap();
+    let filled = (0..).zip(value.chunks(16).map(entry));
+    filled.filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0)).collect()
+}
+
+fn words(link: &LinkDetails) -> [u8; 16] {
+    bpfmand_splice::guard_entry(&link.record.guard.as_ref().unwrap().tasks)
+}
+
+#[test]
+fn each_link_has_an_entry_which_is_written_again_wherever_the_link_is_made_again() {
+    let bench = bench();
+    let engine = bench.engine();
+    let program = engine.loads(&of_namespace(bench.request("programs", &["probe"])))[0];
+    assert_eq!(entries(&bench, &engine, program), []);
+    let one = attach(&engine, program, probe(Some(7)), None).unwrap();
+    let two = attach(&engine, program, probe(Some(8)), None).unwrap();
+    let expected = vec![(1, words(&one)), (2, words(&two))];
+    assert_eq!(entries(&bench, &engine, program), expected);
+    // A new version has a table of its own, with the same entries.
+    let request = ReplaceRequest {
+        program,
+        source: bench.request("programs", &["probe"]).source,
+        name: None,
+        global_data: Default::default(),
+        maps: MapPolicy::Keep,
+        keep_old: true,
+        caller_uid: 0,
+    };
+    let now = engine.replace_program(&request).unwrap().programs[0].id;
+    assert_eq!(entries(&bench, &engine, now), expected);
+    let back = engine.rollback_program(now).unwrap().programs[0].id;
+    assert_eq!(entries(&bench, &engine, back), expected);
+    // An entry is free with its link.
+    engine.detach(one.record.id).unwrap();
+    let three = attach(&engine, back, probe(Some(9)), None).unwrap();
+    assert_eq!(entries(&bench, &engine, back), [(1, words(&three)), (2, words(&two))]);
+    drop(engine);
+    bench.engine();
+}
+
+#[test]
+fn after_a_reboot_services_are_known_by_new_words_and_containers_and_sessions_do_not_return() {
+    let bench = bench();
+    let engine = bench.engine();
+    let of_container = engine.loads(&of_namespace(bench.request("programs", &["probe"])))[0];
+    let of_group = engine.loads(&of_grant(bench.request("programs", &["probe"])))[0];
+    attach(&engine, of_container, probe(Some(7)), None).unwrap();
+    attach(&engine, of_group, probe(None), Some("/user.slice/user-7.slice/session-3.scope")).unwrap();
+    let service = attach(&engine, of_group, probe(None), Some("/system.slice/team.service")).unwrap();
+    drop(engine);
+    bench.kernel.reboot();
+    let (engine, report) = bench.start();
+    assert_eq!(report.problems.len(), 2, "{report:?}");
+    assert!(report.problems.iter().all(|problem| problem.contains("of an earlier boot")), "{report:?}");
+    let again = engine.describe_link(service.record.id).unwrap();
+    assert_ne!(words(&again), words(&service));
+    assert_eq!(entries(&bench, &engine, again.program.id), [(2, words(&again))]);
+    assert!(matches!(again.record.guard.as_ref().unwrap().tasks, TaskGroup::ControlGroup { .. }));
+}
+
+#[test]
+fn whose_tasks_are_not_known_nothing_is_attached() {
+    let bench = bench();
+    let engine = bench.engine();
+    let of_container = engine.loads(&of_namespace(bench.request("programs", &["probe"])))[0];
+    let of_group = engine.loads(&of_grant(bench.request("programs", &["probe"])))[0];
+    let before = bench.kernel.snapshot();
+    for (program, point, group, kind) in [
+        (of_container, probe(None), Some("/a.service"), ErrorKind::Invalid),
+        (of_container, probe(Some(0)), Some("/a.service"), ErrorKind::Precondition),
+        (of_group, probe(Some(7)), None, ErrorKind::Precondition),
+    ] {
+        let refused = attach(&engine, program, point, group).unwrap_err();
+        assert_eq!(refused.kind(), kind, "{refused}");
+    }
+    let refused = attach(&engine, of_group, probe(None), None).unwrap_err();
+    let EngineError::Guard(refusal) = refused else { panic!("{refused}") };
+    assert!(matches!(*refusal, GuardRefusal::NoGroup(_)), "{refusal}");
+    assert_eq!(bench.kernel.snapshot(), before);
+}
+
+#[test]
+fn a_program_in_the_namespace_of_an_application_is_guarded_also_if_its_load_asks_for_nothing() {
+    let bench = bench();
+    let engine = bench.engine();
+    let roots = engine.loads(&bench.request("programs", &["probe"]))[0];
+    let tenants = engine.loads(&of_namespace(bench.request("programs", &["probe"])))[0];
+    let guard = |id| engine.describe_program(id).unwrap().managed.unwrap().record.guard.clone();
+    assert_eq!(guard(roots), None);
+    assert_eq!(guard(tenants).unwrap().rules, TenantRules::of_containers());
+    attach(&engine, roots, probe(None), None).unwrap();
+    // Programs on packets run in no task.
+    let packets = engine.loads(&of_namespace(bench.request("programs", &["alpha"])))[0];
+    assert_eq!(guard(packets).unwrap().table, None);
+    engine.attached(packets, bench.xdp(1));
+}

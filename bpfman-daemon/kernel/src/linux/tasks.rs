@@ -1,0 +1,147 @@
+//! Tasks of one tenant, in words that a program can compare the current task with.
+//!
+//! Ids of control groups are never given again within a boot. They tell containers apart where these sit in the hierarchy of
+//! version 2, seen from its root; elsewhere process namespaces do, whose inodes are given again, so the beginning of their
+//! first process is part of the name.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use bpfmand_core::{ContainerTasks, TaskGroup, WantedContainers, unified_cgroup_of};
+
+use super::containers::{self, FIRST_GROUPS};
+use super::processes;
+use crate::KernelError;
+
+/// The inode of the first process namespace (`PROC_PID_INIT_INO`): everybody who is in no container is in it.
+const FIRST_PROCESSES: u64 = 0xefff_fffc;
+
+/// The tasks of the container that a process is in.
+pub fn of_container(pid: u32) -> Result<ContainerTasks, KernelError> {
+    let fail = |reason| KernelError::NoTaskGroup { of: format!("process {pid}"), reason };
+    let root = processes::root();
+    let began = processes::began(&root, pid).ok_or_else(|| fail("it is gone"))?;
+    let tasks = match by_control_group(&root, pid) {
+        Some(tasks) => tasks,
+        None => by_namespace(&root, pid).map_err(fail)?,
+    };
+    // Its number may have become another one's while it was looked at.
+    match processes::began(&root, pid) {
+        Some(now) if now == began => Ok(ContainerTasks { tasks, began }),
+        _ => Err(fail("it is gone")),
+    }
+}
+
+/// The tasks of a control group.
+pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
+    let fail = |reason| KernelError::NoTaskGroup { of: format!("control group {path}"), reason };
+    let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
+    group(&hierarchy, Path::new(path)).ok_or_else(|| fail("there is no such group, or it is everybody's"))
+}
+
+/// Where the hierarchy of version 2 is mounted whole, if this process sees it from its root.
+fn whole_hierarchy() -> Option<PathBuf> {
+    let own = fs::metadata("/proc/self/ns/cgroup").ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    (own.ino() == FIRST_GROUPS).then(|| containers::unified(&mounts))?
+}
+
+/// A group that is not the root.
+fn group(hierarchy: &Path, path: &Path) -> Option<TaskGroup> {
+    let names: Vec<_> = path
+        .components()
+        .filter(|part| *part != Component::RootDir)
+        .map(|part| match part {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        })
+        .collect::<Option<_>>()?;
+    let found = fs::symlink_metadata(hierarchy.join(names.iter().collect::<PathBuf>())).ok()?;
+    let level = u32::try_from(names.len()).ok()?;
+    // The inode of a group is its id, where inodes have 64 bits.
+    let known = level > 0 && found.is_dir() && found.ino() != 0 && cfg!(target_pointer_width = "64");
+    known.then_some(TaskGroup::ControlGroup { level, id: found.ino() })
+}
+
+/// By the group of its container, if it is in one.
+fn by_control_group(root: &Path, pid: u32) -> Option<TaskGroup> {
+    let lines = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok()?;
+    let path = unified_cgroup_of(&lines)?;
+    group(&whole_hierarchy()?, Path::new(container_group(&path)?))
+}
+
+/// The part of a path that leads to the outermost container: what a container makes inside, it may name as it likes. Below
+/// the groups of pods it counts from these, since a node may be a container itself.
+fn container_group(path: &str) -> Option<&str> {
+    let mut names: Vec<(usize, &str)> = Vec::new();
+    let mut at = 0;
+    for name in path.split('/') {
+        names.push((at + name.len(), name));
+        at += name.len() + 1;
+    }
+    let pods = names.iter().position(|(_, name)| name.contains("kubepods")).unwrap_or(0);
+    let (end, _) = names[pods..].iter().find(|(_, name)| WantedContainers::is_a_containers(name))?;
+    path.get(..*end)
+}
+
+/// By its process namespace, if it is not everybody's.
+fn by_namespace(root: &Path, pid: u32) -> Result<TaskGroup, &'static str> {
+    let numbering =
+        |process: &str| fs::metadata(root.join(process).join("ns/pid")).map(|file| file.ino()).ok();
+    let inode = numbering(&pid.to_string()).ok_or("it is gone")?;
+    if inode == FIRST_PROCESSES || Some(inode) == numbering("self") || Some(inode) == numbering("1") {
+        return Err(
+            "it has neither a process namespace of its own, nor a control group of a container in the \
+                    hierarchy of version 2",
+        );
+    }
+    let number = u32::try_from(inode).map_err(|_| "its process namespace has no number of 32 bits")?;
+    let others = || processes::all(root).unwrap_or_default();
+    let is_first = |process: &u32| is_first(root, *process) && numbering(&process.to_string()) == Some(inode);
+    let first = std::iter::once(pid).find(is_first).or_else(|| others().into_iter().find(is_first));
+    let began = first.and_then(|first| processes::began(root, first));
+    let began = began.ok_or("the first process of its process namespace is not to be seen")?;
+    Ok(TaskGroup::PidNamespace { inode: number, began })
+}
+
+/// True for the process that is number 1 in its own namespace.
+fn is_first(root: &Path, pid: u32) -> bool {
+    let status = fs::read_to_string(root.join(pid.to_string()).join("status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.and_then(|numbers| numbers.split_ascii_whitespace().last()) == Some("1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outermost_container_is_meant_and_nothing_that_it_made() {
+        let (own, other) = ("3f".repeat(32), "77".repeat(32));
+        let cases = [
+            (format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{own}.scope/init"), true),
+            (format!("/kubepods/besteffort/pod1/{own}/kubepods/pod2/{other}"), true),
+            (format!("/docker/{other}/kubelet/kubepods/pod1/{own}"), true),
+            (format!("/system.slice/docker-{own}.scope"), true),
+            ("/system.slice/sshd.service".to_owned(), false),
+            ("/".to_owned(), false),
+        ];
+        for (path, found) in cases {
+            let group = container_group(&path);
+            assert_eq!(group.is_some(), found, "{path}");
+            assert!(group.is_none_or(|group| group.contains(&own)), "{path}: {group:?}");
+            assert!(group.is_none_or(|group| !group.ends_with("init")), "{path}: {group:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_outside_of_containers_is_refused() {
+        let says = of_container(std::process::id()).unwrap_err().to_string();
+        assert!(says.contains("neither a process namespace of its own"), "{says}");
+        assert!(of_container(u32::MAX).unwrap_err().to_string().contains("it is gone"));
+        for path in ["/", "/..", "/no/such/group"] {
+            assert!(of_group(path).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Programs of tenants: the test in front of them, and what they may call.
+
+pub(crate) mod allowed;
+mod helper_names;
+pub(crate) mod test;
+#[cfg(test)]
+mod test_tests;

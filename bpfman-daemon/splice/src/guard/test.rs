@@ -1,0 +1,190 @@
+//! The test in front of a tenant's program: of all tasks that meet it, it runs for those of the tenant.
+//!
+//! The same program is attached for several tenants' tasks (the containers of one application), so the tasks are not in
+//! the code: each link has an index, its cookie, into a table that only the daemon writes. An entry that nobody has filled
+//! lets nobody in, and so does index 0, which links of others have.
+//!
+//! ```text
+//! r6 = context; index = cookie; index < entries, or out
+//! by control group:      bpf_get_current_ancestor_cgroup_id(entry.level) == entry.id, or out
+//! by process namespace:  the namespace's inode and the beginning of its first process are the entry's, or out
+//! r1 = r6; the program as it was
+//! out: return 0
+//! ```
+//!
+//! 0 is neutral for all these types: probes and trace points ignore it but to keep an event from being sampled, which
+//! nobody does here; fentry and fexit have to return it; LSM allows by it.
+
+use bpfmand_core::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
+
+use crate::text::asm::Asm;
+use crate::text::opcode::{
+    ADD64_REG, JEQ64, JEQ64_REG, JGE64, JNE64, JNE64_REG, LOAD_DW, LOAD_W, LSH64_IMM, MOV64_IMM, MOV64_REG,
+    SUB64_REG,
+};
+
+/// Entries of a table; the first lets nobody in. One link has one.
+pub const GUARD_ENTRIES: u32 = 1024;
+/// Bytes of an entry: how to test, the level or inode, the id or beginning.
+const ENTRY: usize = 16;
+const ENTRY_SHIFT: i32 = 4;
+
+const BY_GROUP: u32 = 1;
+const BY_NAMESPACE: u32 = 2;
+
+/// Nanoseconds of a tick, in which the beginnings of processes are told (`USER_HZ`, 100 on every architecture here).
+const TICK: i32 = 10_000_000;
+
+/// `BPF_F_RDONLY_PROG`: programs cannot write the map.
+const RDONLY_PROG: u32 = 1 << 7;
+
+const HELPER_ANCESTOR_CGROUP_ID: i32 = 123;
+const HELPER_CURRENT_TASK_BTF: i32 = 158;
+const HELPER_ATTACH_COOKIE: i32 = 174;
+
+/// Where the kernel keeps what the test by process namespace compares, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskOffsets {
+    /// `task_struct.nsproxy`.
+    pub nsproxy: i16,
+    /// `nsproxy.pid_ns_for_children`, which is the task's own until it asks for another one.
+    pub pid_ns: i16,
+    /// `pid_namespace.ns.inum`.
+    pub inode: i16,
+    /// `pid_namespace.child_reaper`.
+    pub first: i16,
+    /// `task_struct.start_boottime`.
+    pub began: i16,
+}
+
+/// How a program is guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardTest {
+    /// The index of the table among the program's maps.
+    pub table: usize,
+    /// The test by process namespace: it needs the kernel's types, and a licence that lets the program read them.
+    pub namespaces: Option<TaskOffsets>,
+}
+
+/// A guarded program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// The whole.
+    pub text: ProgramText,
+    /// Instructions in front of what it was.
+    pub len: usize,
+}
+
+/// The table of one guarded program.
+#[must_use]
+pub fn guard_table() -> MapSpec {
+    let size = ENTRY as u32 * GUARD_ENTRIES;
+    MapSpec { flags: RDONLY_PROG, ..MapSpec::sized("bpfman_guard", map_type::ARRAY, 4, size, 1) }
+}
+
+/// The bytes by which an entry lets these tasks in.
+#[must_use]
+pub fn guard_entry(tasks: &TaskGroup) -> [u8; ENTRY] {
+    let (how, first, second) = match *tasks {
+        TaskGroup::ControlGroup { level, id } => (BY_GROUP, level, id),
+        TaskGroup::PidNamespace { inode, began } => (BY_NAMESPACE, inode, began.saturating_mul(TICK as u64)),
+    };
+    let mut entry = [0; ENTRY];
+    entry[..4].copy_from_slice(&how.to_ne_bytes());
+    entry[4..8].copy_from_slice(&first.to_ne_bytes());
+    entry[8..].copy_from_slice(&second.to_ne_bytes());
+    entry
+}
+
+/// Sets one entry in the bytes of a table. False: the table has no such entry that could let anybody in.
+#[must_use]
+pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &TaskGroup) -> bool {
+    let at = index as usize * ENTRY;
+    match table.get_mut(at..at + ENTRY) {
+        Some(entry) if index != 0 => {
+            entry.copy_from_slice(&guard_entry(tasks));
+            true
+        }
+        _ => false,
+    }
+}
+
+/// A program with the test in front. What it was stays as it is, some instructions later; positions in its functions' and
+/// lines' records move with it.
+#[must_use]
+pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
+    let front = front(test);
+    let len = front.len();
+    let mut text = text.clone();
+    text.insns.splice(0..0, front);
+    for (place, function) in text.functions.iter_mut().enumerate() {
+        match place {
+            0 => function.len += len,
+            _ => function.start += len,
+        }
+    }
+    // Every one of these is below a million, and so is what it becomes.
+    let by = len as u32;
+    let func = |info: &FuncInfo| FuncInfo {
+        insn_off: if info.insn_off == 0 { 0 } else { info.insn_off + by },
+        ..*info
+    };
+    text.func_info = text.func_info.iter().map(func).collect();
+    // The kernel wants a line for the first instruction: the test is said to be of the line where the program begins.
+    let first = text.line_info.first().filter(|line| line.insn_off == 0).copied();
+    let moved = text.line_info.iter().map(|line| LineInfo { insn_off: line.insn_off + by, ..*line });
+    text.line_info = first.into_iter().chain(moved).collect();
+    Guarded { text, len }
+}
+
+/// Registers of the test: the context has to outlive calls, and so has the entry.
+const CONTEXT: u8 = 6;
+const AT_ENTRY: u8 = 7;
+
+fn front(test: &GuardTest) -> Vec<Insn> {
+    let mut asm = Asm::default();
+    let (passed, out) = (asm.label(), asm.label());
+    let by_namespace = asm.label();
+    let load = |code, to, from, at: i16| Insn::new(code, to, from, at, 0);
+    asm.push(Insn::new(MOV64_REG, CONTEXT, 1, 0, 0));
+    asm.helper(HELPER_ATTACH_COOKIE);
+    asm.branch(JGE64, GUARD_ENTRIES, out);
+    asm.push(Insn::new(LSH64_IMM, 0, 0, 0, ENTRY_SHIFT));
+    asm.push(Insn::new(op::LD_IMM64, AT_ENTRY, op::PSEUDO_MAP_VALUE, 0, test.table as i32));
+    asm.push(Insn::default());
+    asm.push(Insn::new(ADD64_REG, AT_ENTRY, 0, 0, 0));
+    asm.push(load(LOAD_W, 2, AT_ENTRY, 0));
+    asm.push(load(LOAD_W, 1, AT_ENTRY, 4));
+    asm.branch_on(2, JNE64, BY_GROUP, if test.namespaces.is_some() { by_namespace } else { out });
+    asm.helper(HELPER_ANCESTOR_CGROUP_ID);
+    asm.push(load(LOAD_DW, 1, AT_ENTRY, 8));
+    asm.branch_registers(JEQ64_REG, 0, 1, passed);
+    asm.bind(out);
+    asm.push(Insn::new(MOV64_IMM, 0, 0, 0, 0));
+    asm.exit();
+    asm.bind(by_namespace);
+    if let Some(offsets) = &test.namespaces {
+        asm.branch_on(2, JNE64, BY_NAMESPACE, out);
+        asm.helper(HELPER_CURRENT_TASK_BTF);
+        asm.push(load(LOAD_DW, 1, 0, offsets.nsproxy));
+        // A task that ends has none any more.
+        asm.branch_on(1, JEQ64, 0, out);
+        asm.push(load(LOAD_DW, 1, 1, offsets.pid_ns));
+        asm.branch_on(1, JEQ64, 0, out);
+        asm.push(load(LOAD_W, 2, 1, offsets.inode));
+        asm.push(load(LOAD_W, 3, AT_ENTRY, 4));
+        asm.branch_registers(JNE64_REG, 2, 3, out);
+        asm.push(load(LOAD_DW, 1, 1, offsets.first));
+        asm.branch_on(1, JEQ64, 0, out);
+        asm.push(load(LOAD_DW, 2, 1, offsets.began));
+        asm.push(load(LOAD_DW, 3, AT_ENTRY, 8));
+        // Within the tick: earlier ones become very large.
+        asm.push(Insn::new(SUB64_REG, 2, 3, 0, 0));
+        asm.branch_on(2, JGE64, TICK as u32, out);
+    }
+    asm.bind(passed);
+    asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
+    // All jumps are near: it is some forty instructions long. If one were not, nobody would be let in.
+    asm.finish(false)
+        .unwrap_or_else(|_| vec![Insn::new(MOV64_IMM, 0, 0, 0, 0), Insn::new(op::EXIT, 0, 0, 0, 0)])
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+// Programs of a tenant that call what tenants may not, each in another way, and one that calls what they may.
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_helpers.h>
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} seen SEC(".maps");
+
+static void keep(__u64 value)
+{
+    __u32 place = 0;
+
+    bpf_map_update_elem(&seen, &place, &value, BPF_ANY);
+}
+
+SEC("uprobe")
+int reads_user(void *ctx)
+{
+    __u64 value = bpf_get_current_pid_tgid();
+
+    bpf_probe_read_user(&value, sizeof value, (void *)value);
+    keep(value);
+    return 0;
+}
+
+SEC("uprobe")
+int reads_kernel(void *ctx)
+{
+    __u64 value = 0;
+
+    bpf_probe_read_kernel(&value, sizeof value, (void *)bpf_get_current_pid_tgid());
+    keep(value);
+    return 0;
+}
+
+SEC("uprobe")
+int writes_user(void *ctx)
+{
+    __u64 value = 0;
+
+    bpf_probe_write_user((void *)bpf_get_current_pid_tgid(), &value, sizeof value);
+    return 0;
+}
+
+SEC("uprobe")
+int signals(void *ctx)
+{
+    return bpf_send_signal(9);
+}
+
+static __attribute__((noinline)) int prints(int value)
+{
+    bpf_printk("%d", value);
+    return value;
+}
+
+SEC("uprobe")
+int prints_in_a_function(void *ctx)
+{
+    return prints(bpf_get_smp_processor_id());
+}
+
+static long on_entry(void *map, __u32 *key, __u64 *value, void *ctx)
+{
+    return bpf_send_signal(9);
+}
+
+SEC("uprobe")
+int signals_in_a_callback(void *ctx)
+{
+    bpf_for_each_map_elem(&seen, on_entry, 0, 0);
+    return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,237 @@
+//! Guards of namespaced applications: two containers of one image, whose files are the same inodes.
+
+use bpfman_proto::v1;
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_proto::v1::attach_info::Info;
+use bpfman_tests::container::Container;
+use bpfman_tests::image_containers::{ContainerImage, ImageContainer};
+use bpfman_tests::requests::{attach, uprobe};
+use bpfman_tests::target;
+use bpfman_tests::{Daemon, Launch, Wire};
+use tonic::Code;
+
+use crate::equipment::{Program, assert_status, detach};
+use crate::types::Probe;
+
+/// How the daemon tells the containers apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Apart {
+    ByNamespace,
+    ByControlGroup,
+}
+
+/// Two containers of one image, and their control groups, which go after them.
+struct Twins {
+    ours: ImageContainer,
+    other: ImageContainer,
+    groups: Vec<Container>,
+}
+
+impl Twins {
+    fn start(daemon: &Daemon, apart: Apart) -> Self {
+        let image = ContainerImage::new(daemon.path("image"));
+        let (ours, other) = (image.run("ours"), image.run("other"));
+        let groups = match apart {
+            Apart::ByNamespace => Vec::new(),
+            Apart::ByControlGroup => [(1, &ours), (2, &other)]
+                .map(|(number, container)| {
+                    let group = Container::empty(number);
+                    group.take(container.pid);
+                    group
+                })
+                .into(),
+        };
+        Self { ours, other, groups }
+    }
+
+    fn info(&self) -> v1::UprobeAttachInfo {
+        v1::UprobeAttachInfo {
+            container_pid: Some(self.ours.pid.cast_signed()),
+            ..uprobe(ContainerImage::PROGRAM, "probed")
+        }
+    }
+
+    /// Each runs what is probed, and is alive after it.
+    fn call(&mut self) {
+        self.other.target.call();
+        self.ours.target.call();
+    }
+}
+
+impl Drop for Twins {
+    fn drop(&mut self) {
+        // Groups wait until nobody is in them.
+        for container in [&self.ours, &self.other] {
+            let _gone = std::process::Command::new("kill").args(["-9", &container.pid.to_string()]).status();
+        }
+        self.groups.clear();
+    }
+}
+
+/// A probe of a namespaced application.
+fn tenant(wire: &Wire, name: &str, place: u32) -> Probe {
+    let mut request = Probe::request(name, Type::Uprobe, 0);
+    for (key, value) in [("bpfman.io/ProgramNamespace", "shop"), ("bpfman.io/ProgramName", "probe")] {
+        request.metadata.insert(key.to_owned(), value.to_owned());
+    }
+    Probe { program: Program::of(&wire.load(request).unwrap().programs[0]), place }
+}
+
+fn assert_sees_its_own_alone(apart: Apart) {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut twins = Twins::start(&daemon, apart);
+    // Root's probe sees both: they are of one inode, and what follows is not so by accident.
+    let roots = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
+    roots.attach(&wire, Info::UprobeAttachInfo(twins.info()));
+    let offset = target::file_offset(&ContainerImage::program(), "probed");
+    let by_offset = v1::UprobeAttachInfo { fn_name: None, offset, ..twins.info() };
+    for (place, name, info) in
+        [(3, "on_uprobe", twins.info()), (4, "on_uretprobe", twins.info()), (3, "on_uprobe", by_offset)]
+    {
+        let probe = tenant(&wire, name, place);
+        let link = probe.attach(&wire, Info::UprobeAttachInfo(info));
+        let before = roots.fired();
+        twins.other.target.call();
+        assert_eq!(probe.fired(), 0, "{name}");
+        twins.ours.target.call();
+        assert_eq!((probe.fired(), roots.fired()), (1, before + 2), "{name}");
+        detach(&wire, link);
+    }
+}
+
+#[test]
+fn a_tenants_probe_never_sees_another_container_of_the_same_image_by_process_namespaces() {
+    assert_sees_its_own_alone(Apart::ByNamespace);
+}
+
+#[test]
+fn a_tenants_probe_never_sees_another_container_of_the_same_image_by_control_groups() {
+    assert_sees_its_own_alone(Apart::ByControlGroup);
+}
+
+#[test]
+fn one_program_serves_several_containers_and_each_link_its_own() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut twins = Twins::start(&daemon, Apart::ByNamespace);
+    let probe = tenant(&wire, "on_uprobe", 3);
+    let ours = probe.attach(&wire, Info::UprobeAttachInfo(twins.info()));
+    let of_other =
+        v1::UprobeAttachInfo { container_pid: Some(twins.other.pid.cast_signed()), ..twins.info() };
+    let others = probe.attach(&wire, Info::UprobeAttachInfo(of_other.clone()));
+    twins.call();
+    assert_eq!(probe.fired(), 2, "each once");
+    detach(&wire, ours);
+    twins.call();
+    assert_eq!(probe.fired(), 3, "the other's alone");
+    // The entry that is free again is another's now.
+    probe.attach(&wire, Info::UprobeAttachInfo(of_other));
+    twins.call();
+    assert_eq!(probe.fired(), 5);
+    detach(&wire, others);
+}
+
+#[test]
+fn what_cannot_be_guarded_is_not_attached() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let twins = Twins::start(&daemon, Apart::ByNamespace);
+    let probe = tenant(&wire, "on_uprobe", 3);
+    let before = daemon.state();
+    let everywhere = uprobe(&ContainerImage::program().display().to_string(), "probed");
+    let answer = wire.attach(attach(probe.program.id, Info::UprobeAttachInfo(everywhere)));
+    assert_status(answer, Code::InvalidArgument, "invalid", &["for one container", "names none"]);
+    let no_container =
+        v1::UprobeAttachInfo { container_pid: Some(std::process::id().cast_signed()), ..twins.info() };
+    let program = ContainerImage::program().display().to_string();
+    let no_container = v1::UprobeAttachInfo { target: program, ..no_container };
+    let answer = wire.attach(attach(probe.program.id, Info::UprobeAttachInfo(no_container)));
+    let says = ["cannot be told from those of others", "neither a process namespace of its own"];
+    assert_status(answer, Code::FailedPrecondition, "invalid", &says);
+    assert_eq!(daemon.state(), before);
+}
+
+#[test]
+fn a_place_inside_of_an_instruction_is_refused_and_nobody_dies() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let mut twins = Twins::start(&daemon, Apart::ByNamespace);
+    for (who, probe) in [
+        ("tenant", tenant(&wire, "on_uprobe", 3)),
+        ("root", Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0)),
+    ] {
+        let mut refused = 0;
+        for offset in 0..24 {
+            let info = v1::UprobeAttachInfo { offset, ..twins.info() };
+            match wire.attach(attach(probe.program.id, Info::UprobeAttachInfo(info))) {
+                Ok(made) => {
+                    twins.call();
+                    detach(&wire, made.link_id);
+                }
+                Err(status) => {
+                    let says = ["lies inside of an instruction of \"probed\""];
+                    assert_status::<()>(Err(status), Code::NotFound, "not-found", &says);
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 3, "{who}: {refused}");
+    }
+    let exit = tenant(&wire, "on_uretprobe", 4);
+    let start = target::file_offset(&ContainerImage::program(), "probed");
+    let inside = v1::UprobeAttachInfo { fn_name: None, offset: start + 1, ..twins.info() };
+    let answer = wire.attach(attach(exit.program.id, Info::UprobeAttachInfo(inside)));
+    assert_status(answer, Code::NotFound, "not-found", &["is not where function \"probed\" begins"]);
+    // The headers are nobody's function.
+    let nowhere = v1::UprobeAttachInfo { fn_name: None, offset: 8, ..twins.info() };
+    let answer =
+        wire.attach(attach(tenant(&wire, "on_uprobe", 3).program.id, Info::UprobeAttachInfo(nowhere)));
+    assert_status(answer, Code::NotFound, "not-found", &["is at no instruction that is known"]);
+    twins.call();
+}
+
+#[test]
+fn guards_outlive_the_daemon_and_links_come_back_with_theirs() {
+    let mut daemon = Daemon::start();
+    let mut twins = Twins::start(&daemon, Apart::ByNamespace);
+    let probe = tenant(&daemon.wire(), "on_uprobe", 3);
+    daemon.kill();
+    daemon.again(&Launch::default());
+    let link = probe.attach(&daemon.wire(), Info::UprobeAttachInfo(twins.info()));
+    twins.call();
+    assert_eq!(probe.fired(), 1);
+    daemon.kill();
+    twins.call();
+    assert_eq!(probe.fired(), 2, "without a daemon too");
+    // Somebody takes the link away: it is put back, for the same tasks.
+    std::fs::remove_file(daemon.fs().join(format!("links/{link}"))).unwrap();
+    daemon.again(&Launch::default());
+    twins.call();
+    assert_eq!(probe.fired(), 3);
+    // Its container ended meanwhile, and its process number may be anybody's.
+    daemon.kill();
+    std::fs::remove_file(daemon.fs().join(format!("links/{link}"))).unwrap();
+    drop(twins);
+    daemon.again(&Launch::default());
+    let log = daemon.log();
+    assert!(log.contains("names a process of an earlier"), "{log}");
+}
+
+#[test]
+fn a_new_version_is_guarded_as_the_old_one_and_so_is_the_one_that_is_taken_back() {
+    let daemon = Daemon::start();
+    let mut twins = Twins::start(&daemon, Apart::ByNamespace);
+    let probe = tenant(&daemon.wire(), "on_uprobe", 3);
+    probe.attach(&daemon.wire(), Info::UprobeAttachInfo(twins.info()));
+    let object = bpfman_tests::compile::object("probes").display().to_string();
+    let id = probe.program.id;
+    // By root, who could load it without.
+    let replaced = daemon.bpfman(&format!("replace {id} file -p {object} -o json")).json();
+    twins.call();
+    assert_eq!(probe.fired(), 1, "the map goes on: {replaced}");
+    let now = replaced["program"]["program_id"].as_u64().unwrap_or_else(|| panic!("{replaced}"));
+    daemon.bpfman(&format!("replace {now} --rollback")).success();
+    twins.call();
+    assert_eq!(probe.fired(), 2);
+}

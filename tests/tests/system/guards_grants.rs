@@ -1,0 +1,192 @@
+//! Guards of grants with `scope = "cgroup"`: programs see the control group of whoever attaches them.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::process::Command;
+
+use bpfman_tests::container::Container;
+use bpfman_tests::skip::{is_older_than, lacks, lacks_kprobes};
+use bpfman_tests::target::{self, Target};
+use bpfman_tests::{Daemon, Launch, Outcome, compile, kernel};
+
+use crate::equipment::test_name;
+use crate::grants::daemon;
+
+const ADA: u32 = 64_211;
+
+fn policy(more: &str) -> String {
+    format!(
+        "[files]\nusers = [0, {ADA}]\n[[grants]]\nname = \"tracing\"\nusers = [{ADA}]\n\
+         allow = [\"load\", \"attach\"]\nscope = \"cgroup\"\n{more}"
+    )
+}
+
+/// A user's control group, a process in it, and one outside.
+struct Team {
+    daemon: Daemon,
+    ours: Target,
+    other: Target,
+    group: Container,
+}
+
+impl Team {
+    fn new(more: &str) -> Self {
+        let team = Self {
+            daemon: daemon(policy(more)),
+            ours: Target::start(),
+            other: Target::start(),
+            group: Container::empty(1),
+        };
+        team.group.take(team.ours.pid());
+        team
+    }
+
+    /// Runs the client as the user, in the group.
+    fn run(&self, line: &str) -> Outcome {
+        let client = self.daemon.path("client");
+        let script = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", self.group.path().display());
+        let user = ADA.to_string();
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh", "setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"]);
+        command.args(["--inh-caps=-all", "--"]).arg(client).args(line.split_whitespace());
+        Outcome::of(command.env("BPFMAN_SOCKET_PATH", self.daemon.socket()).env("HOME", self.daemon.path("")))
+    }
+
+    fn load(&self, object: &str, program: &str) -> Outcome {
+        let path = self.daemon.path(format!("{object}.o"));
+        fs::copy(compile::object(object), &path).unwrap();
+        chown(&path, Some(ADA), Some(ADA)).unwrap();
+        self.run(&format!("load file -p {} --programs {program} -o json", path.display()))
+    }
+
+    /// A program of the object of probes.
+    fn probe(&self, program: &str) -> u64 {
+        let loaded = self.load("probes", program).json();
+        loaded["programs"][0]["program_id"].as_u64().unwrap_or_else(|| panic!("{loaded}"))
+    }
+
+    fn fired(&self, program: u64, place: u32) -> u64 {
+        let shown = self.daemon.bpfman(&format!("get program {program} -o json")).json();
+        let ids = shown["kernel"]["map_ids"].as_array().unwrap();
+        let ids: Vec<u32> = ids.iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect();
+        kernel::array_value(kernel::map_named(&ids, "fired"), place)
+    }
+
+    /// One program, attached by a line: what others do it does not see, what the group's processes do it does.
+    fn assert_sees_its_group(&mut self, program: &str, place: u32, line: &str, act: fn(&mut Target)) {
+        let id = self.probe(program);
+        self.run(&format!("attach {id} {line}")).success();
+        let before = self.fired(id, place);
+        (0..3).for_each(|_| act(&mut self.other));
+        assert_eq!(self.fired(id, place), before, "{program}: another's");
+        act(&mut self.ours);
+        assert_eq!(self.fired(id, place), before + 1, "{program}: its own");
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        // The group waits until nobody is in it.
+        let _gone = Command::new("kill").args(["-9", &self.ours.pid().to_string()]).status();
+    }
+}
+
+/// What users can open.
+fn binary(daemon: &Daemon) -> String {
+    let path = daemon.path("target");
+    fs::copy(target::binary(), &path).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_grants_uprobe_sees_the_callers_control_group_alone() {
+    let mut team = Team::new("");
+    let path = binary(&team.daemon);
+    team.ours = Target::start_by(&mut Command::new(&path));
+    team.other = Target::start_by(&mut Command::new(&path));
+    team.group.take(team.ours.pid());
+    let line = format!("uprobe --target {path} --fn-name probed");
+    team.assert_sees_its_group("uprobe:on_uprobe", 3, &line, Target::call);
+    team.assert_sees_its_group("uretprobe:on_uretprobe", 4, &line, Target::call);
+    // It outlives the daemon, and so does what it is held to.
+    team.daemon.kill();
+    team.daemon.again(&Launch { policy: policy(""), ..Launch::default() });
+    team.daemon.open_to_users();
+    team.assert_sees_its_group("uprobe:on_uprobe", 3, &line, Target::call);
+}
+
+#[test]
+fn a_grants_trace_point_sees_the_callers_control_group_alone() {
+    let mut team = Team::new("");
+    let line = "tracepoint --tracepoint syscalls/sys_enter_getpriority";
+    team.assert_sees_its_group("tracepoint:on_tracepoint", 0, line, Target::get_priority);
+}
+
+#[test]
+fn a_grants_kernel_probe_sees_the_callers_control_group_alone() {
+    if lacks_kprobes(&test_name()) {
+        return;
+    }
+    let mut team = Team::new("");
+    let line = "kprobe --fn-name __x64_sys_getpriority";
+    team.assert_sees_its_group("kprobe:on_kprobe", 1, line, Target::get_priority);
+    team.assert_sees_its_group("kretprobe:on_kretprobe", 2, line, Target::get_priority);
+}
+
+#[test]
+fn a_grants_trampolines_see_the_callers_control_group_alone() {
+    let cookies = "cookies of trampolines";
+    if lacks("fentry", "sample_fentry", &test_name()) || is_older_than((6, 0), cookies, &test_name()) {
+        return;
+    }
+    let mut team = Team::new("types = [\"fentry\", \"fexit\"]");
+    let of = "__x64_sys_getpriority";
+    team.assert_sees_its_group(&format!("fentry:on_fentry:{of}"), 5, "fentry", Target::get_priority);
+    team.assert_sees_its_group(&format!("fexit:on_fexit:{of}"), 6, "fexit", Target::get_priority);
+}
+
+#[test]
+fn a_grants_lsm_program_sees_the_callers_control_group_alone() {
+    let cookies = "cookies of trampolines";
+    if lacks("lsm", "sample_lsm", &test_name()) || is_older_than((6, 0), cookies, &test_name()) {
+        return;
+    }
+    let mut team = Team::new("types = [\"lsm\"]");
+    team.assert_sees_its_group("lsm:on_lsm:file_open", 7, "lsm", Target::open);
+}
+
+#[test]
+fn a_grant_keeps_types_that_reach_into_the_kernel_unless_it_names_them() {
+    let team = Team::new("");
+    let refused = team.load("probes", "fentry:on_fentry:__x64_sys_getpriority");
+    refused.fails(4, &["grant \"tracing\" does not cover type fentry by its \"types\""]);
+}
+
+#[test]
+fn a_grant_allows_the_helpers_that_it_names() {
+    let team = Team::new("");
+    let says = ["may not use helper bpf_probe_read_kernel", "helpers = [\"bpf_probe_read_kernel\"]"];
+    team.load("tenants", "uprobe:reads_kernel").fails(4, &says);
+    drop(team);
+    let team = Team::new("helpers = [\"bpf_probe_read_kernel\"]");
+    team.load("tenants", "uprobe:reads_kernel").success();
+    team.load("tenants", "uprobe:signals").fails(4, &["may not use helper bpf_send_signal"]);
+    let whoami = team.run("whoami").success();
+    for line in ["scope = \"cgroup\"", "helpers = [\"bpf_probe_read_kernel\"]"] {
+        assert!(whoami.contains(line), "{whoami}");
+    }
+}
+
+#[test]
+fn a_caller_in_no_group_of_its_own_is_refused() {
+    let team = Team::new("");
+    let path = binary(&team.daemon);
+    let id = team.probe("uprobe:on_uprobe");
+    let line = format!("attach {id} uprobe --target {path} --fn-name probed");
+    let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert!(cgroup.lines().any(|line| line == "0::/") && Path::new(&path).exists(), "{cgroup}");
+    team.daemon.bpfman_as(ADA, &line).fails(6, &["the caller is in none of its own"]);
+    // Root's own group is everybody's here.
+    team.daemon.bpfman(&line).fails(6, &["the caller is in none of its own"]);
+}

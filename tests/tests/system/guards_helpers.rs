@@ -1,0 +1,38 @@
+//! What programs of tenants may call.
+
+use bpfman_proto::v1;
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::requests::{load, pairs};
+use bpfman_tests::{Daemon, compile};
+use tonic::Code;
+
+use crate::equipment::assert_status;
+
+fn tenants(name: &str) -> v1::LoadRequest {
+    let metadata = pairs(&[("bpfman.io/ProgramNamespace", "shop"), ("bpfman.io/ProgramName", "probe")]);
+    v1::LoadRequest { metadata, ..load(&compile::object("tenants"), &[(name, Type::Uprobe)]) }
+}
+
+#[test]
+fn a_tenants_program_that_reads_the_kernel_or_changes_others_is_refused_by_name() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let before = daemon.state();
+    for (program, function, helper) in [
+        ("reads_kernel", "reads_kernel", "bpf_probe_read_kernel"),
+        ("writes_user", "writes_user", "bpf_probe_write_user"),
+        ("signals", "signals", "bpf_send_signal"),
+        ("prints_in_a_function", "prints", "bpf_trace_printk"),
+        ("signals_in_a_callback", "on_entry", "bpf_send_signal"),
+    ] {
+        let (names_helper, names_function) =
+            (format!("may not use helper {helper}"), format!("(function {function}, instruction "));
+        let names = [&format!("program \"{program}\""), names_helper.as_str(), &names_function];
+        let answer = wire.load(tenants(program));
+        assert_status(answer, Code::PermissionDenied, "denied", &names);
+        assert_eq!(daemon.state(), before, "{program}");
+    }
+    wire.load(tenants("reads_user")).unwrap();
+    // Root's may, where the kernel lets them.
+    wire.load(v1::LoadRequest { metadata: Default::default(), ..tenants("reads_kernel") }).unwrap();
+}
