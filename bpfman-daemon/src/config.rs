@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bpfmand_cage::CageMode;
 use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_kernel::XdpMode;
@@ -70,6 +71,8 @@ pub struct Config {
     pub log_as_json: bool,
     /// The CSI plugin, if it is asked for.
     pub csi: Option<CsiSettings>,
+    /// Whether system calls are filtered.
+    pub seccomp: CageMode,
 }
 
 /// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
@@ -86,6 +89,7 @@ struct File {
     watch: WatchTable,
     logging: LoggingTable,
     csi: CsiTable,
+    cage: CageTable,
     images: ImagesTable,
     registries: BTreeMap<String, RegistryTable>,
 }
@@ -155,6 +159,13 @@ struct MapsTable {
 struct LoggingTable {
     level: Option<String>,
     format: Option<String>,
+}
+
+/// What root takes off the cage, to find out whether it is in the way.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CageTable {
+    seccomp: Option<String>,
 }
 
 impl Config {
@@ -255,6 +266,10 @@ impl Config {
                 }
             },
             csi,
+            seccomp: match file.cage.seccomp.as_deref() {
+                None => CageMode::On,
+                Some(word) => word.parse().context("configuration: cage.seccomp")?,
+            },
         })
     }
 

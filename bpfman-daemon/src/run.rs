@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths};
+use bpfmand_cage::{CageMode, Capabilities};
 use bpfmand_core::Selector;
 use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
@@ -43,10 +44,33 @@ fn allow_descriptors() {
     }
 }
 
+/// Says what this process gave up, and what it did not.
+fn tell_cage(config: &Config, capabilities: &Capabilities) {
+    tracing::info!(
+        capabilities = capabilities.names.join(" "),
+        seccomp = %config.seccomp,
+        "this process gave up all other rights"
+    );
+    if capabilities.bounding_stays {
+        tracing::warn!(
+            "the bounding set of capabilities stays: it takes CAP_SETPCAP, which this daemon was started without"
+        );
+    }
+    if config.seccomp != CageMode::On {
+        tracing::warn!(
+            "system calls are not held back: [cage] seccomp is \"{}\" in bpfman.toml",
+            config.seccomp
+        );
+    }
+}
+
 /// Runs until a signal, or until idle for too long.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
     allow_descriptors();
+    bpfmand_kernel::linux::raise_memlock();
+    // Limits may take capabilities to raise; nothing else does. Here, since threads that run already would keep theirs.
+    let capabilities = bpfmand_cage::drop_capabilities()?;
     let policy = Arc::new(PolicySource::open(config)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -60,6 +84,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;
+    // All is mounted, and nothing was read yet that others wrote.
+    bpfmand_cage::filter_calls(config.seccomp, config.csi.is_some())?;
+    tell_cage(config, &capabilities);
     let images = ImageStore::new(config.images.clone(), (*policy.current()?).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
