@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bpfmand_cage::CageMode;
+use bpfmand_cage::{CageMode, DEFAULT_MEMORY, WritableFolders};
 use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_kernel::XdpMode;
@@ -73,6 +73,10 @@ pub struct Config {
     pub csi: Option<CsiSettings>,
     /// Whether system calls are filtered.
     pub seccomp: CageMode,
+    /// Whether threads for images are held to the cache.
+    pub landlock: bool,
+    /// Most bytes of memory that the daemon itself may have; 0: no limit.
+    pub memory: u64,
 }
 
 /// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
@@ -166,6 +170,8 @@ struct LoggingTable {
 #[serde(default, deny_unknown_fields)]
 struct CageTable {
     seccomp: Option<String>,
+    landlock: Option<String>,
+    memory_mib: Option<u64>,
 }
 
 impl Config {
@@ -270,7 +276,20 @@ impl Config {
                 None => CageMode::On,
                 Some(word) => word.parse().context("configuration: cage.seccomp")?,
             },
+            landlock: match file.cage.landlock.as_deref() {
+                None | Some("on") => true,
+                Some("off") => false,
+                Some(other) => {
+                    bail!("configuration: cage.landlock \"{other}\" is neither \"on\" nor \"off\"")
+                }
+            },
+            memory: file.cage.memory_mib.map_or(DEFAULT_MEMORY, |mib| mib.saturating_mul(1 << 20)),
         })
+    }
+
+    /// Where threads for images write; none: anywhere.
+    pub fn image_folders(&self) -> Option<WritableFolders> {
+        self.landlock.then(|| WritableFolders::new(vec![self.images.clone()]))
     }
 
     /// Where the bpffs is mounted.

@@ -1,11 +1,14 @@
 //! `bpfmand`: flags, then configuration, then run.
 
 mod arguments;
+mod cage;
 mod check;
 mod config;
 mod csi;
 mod csi_settings;
 mod group;
+mod image_answers;
+mod image_runtime;
 mod images;
 mod logging;
 mod policy;

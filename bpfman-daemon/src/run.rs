@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths};
-use bpfmand_cage::{CageMode, Capabilities};
 use bpfmand_core::Selector;
 use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
@@ -15,8 +14,10 @@ use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
+use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
 use crate::policy::PolicySource;
 use crate::watch::Watcher;
@@ -27,8 +28,8 @@ use crate::{logging, socket};
 /// it.
 const GRACE: Duration = Duration::from_millis(400);
 
-/// Threads besides those of calls: for files and names of the pulls in progress, and for what is done on a signal.
-const OTHER_THREADS: usize = 32;
+/// Threads besides those of calls: for what is done on a signal.
+const OTHER_THREADS: usize = 4;
 
 /// The stack of each.
 const STACK: usize = 1 << 20;
@@ -44,33 +45,13 @@ fn allow_descriptors() {
     }
 }
 
-/// Says what this process gave up, and what it did not.
-fn tell_cage(config: &Config, capabilities: &Capabilities) {
-    tracing::info!(
-        capabilities = capabilities.names.join(" "),
-        seccomp = %config.seccomp,
-        "this process gave up all other rights"
-    );
-    if capabilities.bounding_stays {
-        tracing::warn!(
-            "the bounding set of capabilities stays: it takes CAP_SETPCAP, which this daemon was started without"
-        );
-    }
-    if config.seccomp != CageMode::On {
-        tracing::warn!(
-            "system calls are not held back: [cage] seccomp is \"{}\" in bpfman.toml",
-            config.seccomp
-        );
-    }
-}
-
 /// Runs until a signal, or until idle for too long.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
     // Limits may take capabilities to raise; nothing else does. Here, since threads that run already would keep theirs.
-    let capabilities = bpfmand_cage::drop_capabilities()?;
+    let mut cage = Cage::begin(config)?;
     let policy = Arc::new(PolicySource::open(config)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -85,17 +66,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;
     // All is mounted, and nothing was read yet that others wrote.
-    bpfmand_cage::filter_calls(config.seccomp, config.csi.is_some())?;
-    tell_cage(config, &capabilities);
+    cage.close(config)?;
+    let (image_runtime, landlock) = ImageRuntime::start(config.image_folders())?;
+    cage.holds_files(landlock);
+    cage.tell();
     let images = ImageStore::new(config.images.clone(), (*policy.current()?).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
-    let images = Arc::new(RegistryImages::new(
-        images,
-        Arc::clone(&policy),
-        runtime.handle().clone(),
-        config.auth_users.clone(),
-    ));
+    let images =
+        Arc::new(RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
     options.xdp_modes = config.xdp_modes.clone();
@@ -142,7 +121,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     images.collect_but(image_digests(Arc::downgrade(&engine)));
     let api = Api::new(Arc::clone(&engine), Arc::clone(&images) as Arc<dyn Images>, paths)
         .with_image_service(images)
-        .with_access(policy);
+        .with_access(policy)
+        .with_cage(cage.parts());
     // What was revoked while no daemon ran.
     if let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bpfman_proto::ext::v1::CagePart;
 use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccessServer;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
@@ -72,6 +73,7 @@ pub struct Api<K: Kernel> {
     pub(crate) paths: Paths,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) access: Arc<dyn AccessSource>,
+    pub(crate) cage: Arc<[CagePart]>,
     threads: Arc<Threads>,
 }
 
@@ -85,6 +87,7 @@ impl<K: Kernel> Clone for Api<K> {
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
             access: Arc::clone(&self.access),
+            cage: Arc::clone(&self.cage),
             threads: Arc::clone(&self.threads),
         }
     }
@@ -101,6 +104,7 @@ impl<K: Kernel> Api<K> {
             paths,
             watchers: Arc::default(),
             access: Arc::new(Arc::<AccessPolicy>::default()),
+            cage: Arc::default(),
             threads: Arc::default(),
         }
     }
@@ -115,6 +119,12 @@ impl<K: Kernel> Api<K> {
     #[must_use]
     pub fn with_access(self, access: Arc<dyn AccessSource>) -> Self {
         Self { access, ..self }
+    }
+
+    /// Tells callers what the process gave up.
+    #[must_use]
+    pub fn with_cage(self, parts: Vec<CagePart>) -> Self {
+        Self { cage: parts.into(), ..self }
     }
 
     /// When the last request ended.

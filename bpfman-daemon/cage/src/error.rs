@@ -36,6 +36,22 @@ pub enum CageError {
     /// prctl(2) refused it.
     #[error("the kernel does not set no_new_privs: {0}")]
     NewPrivileges(rustix::io::Errno),
+    /// setrlimit(2) refused it.
+    #[error("the kernel does not lower the limit of memory: {0}")]
+    Memory(rustix::io::Errno),
+    /// A folder that threads may write to.
+    #[error("cannot make or open {}, which is to be written to: {source}", folder.display())]
+    Folder {
+        /// Which.
+        folder: std::path::PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Rules about files.
+    #[error(
+        "the kernel does not hold a thread to its folders: {0}; [cage] landlock = \"off\" in bpfman.toml does without"
+    )]
+    Landlock(#[from] landlock::RulesetError),
     /// `/proc` is not there.
     #[error("cannot count the threads of this process: {0}")]
     Proc(#[from] std::io::Error),

@@ -1,7 +1,5 @@
-//! `docs/cage.md` and the systemd unit say what the tables say.
+//! `docs/cage.md` says what the tables say.
 #![allow(clippy::unwrap_used, reason = "tests")]
-
-use std::collections::BTreeSet;
 
 use bpfmand_cage::seccomp::arguments::NARROWED;
 use bpfmand_cage::seccomp::groups::{CallGroup, MOUNTING};
@@ -45,13 +43,4 @@ fn system_calls_are_those_of_the_page() {
     for unknown in UNKNOWN {
         assert!(PAGE.contains(&format!("`{}`", unknown.name())), "{}", unknown.name());
     }
-}
-
-#[test]
-fn the_unit_bounds_what_the_process_keeps() {
-    let unit = include_str!("../../../packaging/systemd/bpfmand.service");
-    let bounding = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
-    let kept: BTreeSet<String> = KEPT.iter().map(|kept| kept.capability.to_string()).collect();
-    assert_eq!(bounding.split(' ').map(str::to_owned).collect::<BTreeSet<_>>(), kept);
-    assert!(unit.contains("\nNoNewPrivileges=yes\n"));
 }

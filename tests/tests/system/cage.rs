@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::registry::Registry;
 use bpfman_tests::{Daemon, Launch};
 use bpfmand_cage::KEPT;
 
 use crate::equipment::Program;
+use crate::images::publish;
 
 /// Lines of `/proc/PID/task/TID/status` of each thread, by name.
 fn threads(daemon: &Daemon) -> Vec<BTreeMap<String, String>> {
@@ -31,6 +33,7 @@ fn every_thread_has_the_capabilities_of_the_table_and_no_others() {
     let daemon = Daemon::start();
     // Threads that serve, and one that enters a namespace, have been started by then.
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
+    assert_eq!(daemon.bpfman("doctor -o json").json()["notes"], serde_json::json!([]));
     let threads = threads(&daemon);
     assert!(threads.len() > 1, "{threads:?}");
     for thread in threads {
@@ -70,8 +73,33 @@ fn root_can_take_the_filter_of_calls_off_and_is_told_so() {
             // Since Linux 5.9.
             assert!(thread.get("Seccomp_filters").is_none_or(|count| count == filters));
         }
-        assert!(daemon.log().contains(&format!("[cage] seccomp is \"{mode}\"")), "{}", daemon.log());
+        assert!(
+            daemon.log().contains(&format!("WARN bpfmand::cage: cage: seccomp: {mode}")),
+            "{}",
+            daemon.log()
+        );
+        let notes = daemon.bpfman("doctor -o json").json()["notes"].take();
+        assert_eq!(notes[0]["subject"], "cage: seccomp", "{notes}");
+        assert_eq!(daemon.bpfman("version -o json").json()["daemon"]["cage"]["seccomp"], mode);
     }
+}
+
+/// What the daemon itself has; maps of programs are the kernel's.
+#[test]
+fn memory_is_limited_for_whoever_started_it() {
+    let limit = |config: &str, wrapper: &[&str]| {
+        let wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        let launch = Launch { config: config.to_owned(), wrapper, ..Launch::default() };
+        let daemon = Daemon::start_with(&launch);
+        let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max data size")).unwrap().to_owned();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        [words[3].to_owned(), words[4].to_owned()]
+    };
+    assert_eq!(limit("", &[]), ["4294967296", "4294967296"]);
+    assert_eq!(limit("[cage]\nmemory_mib = 512\n", &[]), ["536870912", "536870912"]);
+    assert_eq!(limit("[cage]\nmemory_mib = 0\n", &[]), ["unlimited", "unlimited"]);
+    assert_eq!(limit("", &["prlimit", "--data=300000000"]), ["300000000", "300000000"]);
 }
 
 #[test]
@@ -96,4 +124,34 @@ fn what_it_was_started_without_it_does_not_need_to_start() {
         assert_eq!(set & ptrace, 0);
     }
     assert!(daemon.log().contains("bounding set"), "{}", daemon.log());
+}
+
+/// Whatever a registry says, what comes of it is written to the cache: here a link leads out of it.
+#[test]
+fn what_comes_of_images_is_written_to_their_cache_and_nowhere_else() {
+    let registry = Registry::start();
+    let image = registry.image("team/chain:1");
+    let unsigned = format!("[[images]]\npattern = \"{}\"\nunsigned = true\n", registry.image("*"));
+    let pull = |config: &str| {
+        let mut daemon = Daemon::prepare();
+        let elsewhere = daemon.path("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::create_dir_all(daemon.path("run/state/images")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, daemon.path("run/state/images/tmp")).unwrap();
+        let (config, policy) = (config.to_owned(), unsigned.clone());
+        daemon.again(&Launch { config, policy, ..Launch::default() });
+        publish(&daemon, &image, "chain");
+        let version = daemon.bpfman("version -o json").json();
+        (daemon.bpfman(&format!("image pull -i {image}")), version["daemon"]["cage"]["landlock"].clone())
+    };
+    let (pulled, state) = pull("[cage]\nlandlock = \"off\"\n");
+    assert_eq!(state, "off");
+    pulled.success();
+    let (pulled, state) = pull("");
+    if state == "absent" {
+        eprintln!("SKIPPED(landlock): what_comes_of_images_is_written_to_their_cache_and_nowhere_else");
+        return;
+    }
+    assert_ne!(pulled.code, 0);
+    assert!(pulled.stderr.contains("Permission denied"), "{pulled:?}");
 }

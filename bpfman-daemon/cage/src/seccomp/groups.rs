@@ -219,6 +219,11 @@ pub const GROUPS: &[CallGroup] = &[
         older: &[],
     },
     CallGroup {
+        reason: "threads that give up more: where they may write",
+        calls: calls![SYS_landlock_create_ruleset, SYS_landlock_add_rule, SYS_landlock_restrict_self],
+        older: &[],
+    },
+    CallGroup {
         reason: "its work: programs, maps and links; perf events; network namespaces; requests to descriptors",
         calls: calls![SYS_bpf, SYS_perf_event_open, SYS_setns, SYS_ioctl],
         older: &[],
