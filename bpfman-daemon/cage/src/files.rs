@@ -70,9 +70,9 @@ impl WritableFolders {
                 Landlock::There { version: effective_abi as i32 }
             }
             LandlockStatus::NotEnabled => Landlock::Absent("this kernel was started without it (lsm=)"),
-            LandlockStatus::NotImplemented => {
-                Landlock::Absent("this kernel has none (Linux 5.13 and later can)")
-            }
+            LandlockStatus::NotImplemented => Landlock::Absent(
+                "this kernel has none (it came with Linux 5.13), or a filter of whoever started the daemon keeps it away",
+            ),
         })
     }
 }
