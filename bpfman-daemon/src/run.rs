@@ -45,6 +45,11 @@ fn allow_descriptors() {
     }
 }
 
+/// Mounts the bpffs unless it is there: for who may mount, while the daemon may not.
+pub fn mount(config: &Config) -> anyhow::Result<()> {
+    Ok(bpfmand_kernel::linux::mount_pins(&config.fs())?)
+}
+
 /// Runs until a signal, or until idle for too long.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;

@@ -126,6 +126,20 @@ fn what_it_was_started_without_it_does_not_need_to_start() {
     assert!(daemon.log().contains("bounding set"), "{}", daemon.log());
 }
 
+/// Where one process mounts, and another one that may not mount serves.
+#[test]
+fn the_bpffs_may_be_mounted_before_by_another_process() {
+    let mut daemon = Daemon::prepare();
+    let mount = || daemon.command(&Launch::default()).arg("mount").status().unwrap();
+    assert!(mount().success());
+    assert!(mount().success(), "once more changes nothing");
+    let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let fs = daemon.fs().display().to_string();
+    assert_eq!(mounted.lines().filter(|line| line.contains(&fs)).count(), 1);
+    daemon.again(&Launch::default());
+    Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
+}
+
 /// Whatever a registry says, what comes of it is written to the cache: here a link leads out of it.
 #[test]
 fn what_comes_of_images_is_written_to_their_cache_and_nowhere_else() {

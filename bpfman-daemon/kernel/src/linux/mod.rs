@@ -58,6 +58,14 @@ pub struct LinuxKernel {
     features: Features,
 }
 
+/// Mounts a bpffs at `root` if there is none, as [`LinuxKernel::new`] does. It stays when this process ends.
+///
+/// # Errors
+/// It cannot be mounted: no CAP_SYS_ADMIN, or the folder cannot be made.
+pub fn mount_pins(root: &Path) -> Result<(), KernelError> {
+    Bpffs::open(root).map(drop)
+}
+
 impl LinuxKernel {
     /// Uses the bpffs at `root`, mounting one there if there is none, and looks at what the kernel can do. Nothing is
     /// mounted later, but for [`LinuxMounts`].
