@@ -8,8 +8,9 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "bpfmand", version, about)]
 pub struct DaemonArguments {
-    /// "serve", which is also what happens without it; "check" asks the daemon on the socket whether it answers.
-    #[arg(value_parser = ["serve", "check"], hide = true)]
+    /// "serve", which is also what happens without it; "check" asks the daemon on the socket whether it answers; "mount" mounts
+    /// the bpffs, and ends.
+    #[arg(value_parser = ["serve", "check", "mount"], hide = true)]
     pub command: Option<String>,
     /// Configuration file; it must exist if it is named here.
     #[arg(long, env = "BPFMAN_CONFIG", value_name = "FILE")]

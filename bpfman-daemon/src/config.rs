@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bpfmand_cage::{CageMode, DEFAULT_MEMORY, WritableFolders};
 use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_kernel::XdpMode;
@@ -70,6 +71,12 @@ pub struct Config {
     pub log_as_json: bool,
     /// The CSI plugin, if it is asked for.
     pub csi: Option<CsiSettings>,
+    /// Whether system calls are filtered.
+    pub seccomp: CageMode,
+    /// Whether threads for images are held to the cache.
+    pub landlock: bool,
+    /// Most bytes of memory that the daemon itself may have; 0: no limit.
+    pub memory: u64,
 }
 
 /// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
@@ -86,6 +93,7 @@ struct File {
     watch: WatchTable,
     logging: LoggingTable,
     csi: CsiTable,
+    cage: CageTable,
     images: ImagesTable,
     registries: BTreeMap<String, RegistryTable>,
 }
@@ -155,6 +163,15 @@ struct MapsTable {
 struct LoggingTable {
     level: Option<String>,
     format: Option<String>,
+}
+
+/// What root takes off the cage, to find out whether it is in the way.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CageTable {
+    seccomp: Option<String>,
+    landlock: Option<String>,
+    memory_mib: Option<u64>,
 }
 
 impl Config {
@@ -255,7 +272,24 @@ impl Config {
                 }
             },
             csi,
+            seccomp: match file.cage.seccomp.as_deref() {
+                None => CageMode::On,
+                Some(word) => word.parse().context("configuration: cage.seccomp")?,
+            },
+            landlock: match file.cage.landlock.as_deref() {
+                None | Some("on") => true,
+                Some("off") => false,
+                Some(other) => {
+                    bail!("configuration: cage.landlock \"{other}\" is neither \"on\" nor \"off\"")
+                }
+            },
+            memory: file.cage.memory_mib.map_or(DEFAULT_MEMORY, |mib| mib.saturating_mul(1 << 20)),
         })
+    }
+
+    /// Where threads for images write; none: anywhere.
+    pub fn image_folders(&self) -> Option<WritableFolders> {
+        self.landlock.then(|| WritableFolders::new(vec![self.images.clone()]))
     }
 
     /// Where the bpffs is mounted.

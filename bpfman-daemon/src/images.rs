@@ -1,11 +1,12 @@
-//! The crate `image` as the engine and the services see it: calls that block, over a runtime that does not.
+//! The crate `image` as the engine and the services see it: calls that block, over a runtime that does not, and whose threads
+//! write to the cache only.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use bpfman_image_format::{Credential, Digest, ImageReference};
+use bpfman_image_format::{Credential, Digest};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_api::{ImageService, Prepared};
 use bpfmand_core::{BytecodeSource, PullPolicy};
@@ -13,22 +14,24 @@ use bpfmand_engine::{
     FetchedImage, ImageAsk, ImageFailure, ImageFailureKind, Images, ProgramRecord, Revocation, SourceRecord,
 };
 use bpfmand_image::{
-    CachedImage, Caller, Category, Evidence, ImageError, ImageRequest, ImageStore, ImportOutcome,
-    RevokedRunning, VerifiedBy, VerifiedImage,
+    CachedImage, Caller, Category, Evidence, ImageRequest, ImageStore, ImportOutcome, RevokedRunning,
+    VerifiedImage,
 };
-use tokio::runtime::Handle;
+use tokio::sync::watch;
 
+use crate::image_answers::{cached, digests, failure, reference, verified};
+use crate::image_runtime::ImageRuntime;
 use crate::policy::PolicySource;
 
 /// Tells the digests of images that programs were loaded from.
 pub type InUse = Box<dyn Fn() -> Option<Vec<String>> + Send + Sync>;
 
-/// Images by way of the daemon's runtime.
+/// Images by way of their runtime.
 pub struct RegistryImages {
     store: Arc<ImageStore>,
     policy: Arc<PolicySource>,
     in_force: Mutex<Option<Arc<bpfmand_image::Policy>>>,
-    runtime: Handle,
+    runtime: ImageRuntime,
     in_use: OnceLock<InUse>,
     /// Users who may use the passwords of this machine.
     auth_users: BTreeSet<u32>,
@@ -68,7 +71,7 @@ impl RegistryImages {
     pub fn new(
         store: ImageStore,
         policy: Arc<PolicySource>,
-        runtime: Handle,
+        runtime: ImageRuntime,
         auth_users: BTreeSet<u32>,
     ) -> Self {
         let (store, prepared, in_force) = (Arc::new(store), Mutex::default(), Mutex::default());
@@ -121,7 +124,7 @@ impl RegistryImages {
     ) -> Result<VerifiedImage, ImageFailure> {
         match self.prepared(wanted) {
             Some(loaded) => (*loaded).clone(),
-            None => self.runtime.block_on(self.load_now(wanted, progress)),
+            None => self.runtime.wait(self.load_now(wanted, progress)),
         }
     }
 
@@ -131,7 +134,35 @@ impl RegistryImages {
         progress: Option<bpfman_image_format::TransferProgress<'_>>,
     ) -> Result<VerifiedImage, ImageFailure> {
         self.refresh()?;
-        self.store.load(&wanted.request()?, progress).await.map_err(|error| failure(&error))
+        let (store, request) = (Arc::clone(&self.store), wanted.request()?);
+        let (tell, mut told) = watch::channel((0, 0));
+        let wants_progress = progress.is_some();
+        let work = self.runtime.run(async move {
+            let report = move |done: u64, total: u64| {
+                tell.send_replace((done, total));
+            };
+            let report: Option<bpfman_image_format::TransferProgress<'_>> =
+                if wants_progress { Some(&report) } else { None };
+            store.load(&request, report).await
+        });
+        let mut work = std::pin::pin!(work);
+        let loaded = loop {
+            tokio::select! {
+                loaded = &mut work => break loaded?,
+                Ok(()) = told.changed(), if wants_progress => {
+                    let (done, total) = *told.borrow_and_update();
+                    if let Some(progress) = progress {
+                        progress(done, total);
+                    }
+                }
+            }
+        };
+        loaded.map_err(|error| failure(&error))
+    }
+
+    fn cached_images(&self) -> Result<Vec<CachedImage>, ImageFailure> {
+        let store = Arc::clone(&self.store);
+        self.runtime.wait_for(async move { store.images().await })?.map_err(|error| failure(&error))
     }
 
     /// Keeps the cache within its bounds, beside other work. A cache that is too large for a while is no failure.
@@ -140,7 +171,7 @@ impl RegistryImages {
         let mut keep = digests(&in_use);
         keep.insert(loaded);
         let store = Arc::clone(&self.store);
-        self.runtime.spawn(async move {
+        self.runtime.begin(async move {
             match store.collect(keep).await {
                 Ok(collected) if collected.images.is_empty() => {}
                 Ok(collected) => {
@@ -184,7 +215,10 @@ impl Images for RegistryImages {
             }
             SourceRecord::Image { url, evidence, .. } => {
                 let (image, evidence) = (reference(url)?, serde_json::from_str::<Evidence>(evidence).ok());
-                match self.runtime.block_on(self.store.judge(&image, evidence.as_ref())) {
+                let store = Arc::clone(&self.store);
+                let judged =
+                    self.runtime.wait_for(async move { store.judge(&image, evidence.as_ref()).await })?;
+                match judged {
                     Ok(()) => Ok(None),
                     Err(error) if error.category() == Category::Denied => Ok(Some(error.to_string())),
                     Err(error) => Err(failure(&error)),
@@ -231,13 +265,13 @@ impl ImageService for RegistryImages {
     }
 
     fn list(&self) -> Result<Vec<wire::CachedImage>, ImageFailure> {
-        let images = self.runtime.block_on(self.store.images()).map_err(|error| failure(&error))?;
+        let images = self.cached_images()?;
         Ok(images.into_iter().map(cached).collect())
     }
 
     fn inspect(&self, image: &str) -> Result<wire::InspectImageResponse, ImageFailure> {
         let wanted = reference(image)?;
-        let images = self.runtime.block_on(self.store.images()).map_err(|error| failure(&error))?;
+        let images = self.cached_images()?;
         let is_wanted = |image: &CachedImage| {
             image.name == wanted.name()
                 && match wanted.digest() {
@@ -288,7 +322,8 @@ impl ImageService for RegistryImages {
 
     fn prune(&self, keep: &[String], unused_seconds: u64) -> Result<wire::PruneImagesResponse, ImageFailure> {
         let age = Duration::from_secs(unused_seconds);
-        let pruned = self.runtime.block_on(self.store.prune(digests(keep), age));
+        let (store, keep) = (Arc::clone(&self.store), digests(keep));
+        let pruned = self.runtime.wait_for(async move { store.prune(keep, age).await })?;
         let pruned = pruned.map_err(|error| failure(&error))?;
         Ok(wire::PruneImagesResponse { images: pruned.images, bytes: pruned.bytes })
     }
@@ -303,7 +338,9 @@ impl ImageService for RegistryImages {
                 hint: None,
             });
         }
-        let imported = self.runtime.block_on(self.store.import(path)).map_err(|error| failure(&error))?;
+        let (store, path) = (Arc::clone(&self.store), path.to_owned());
+        let imported = self.runtime.wait_for(async move { store.import(&path).await })?;
+        let imported = imported.map_err(|error| failure(&error))?;
         let images = imported.into_iter().map(|image| {
             let (verified, refusal) = match image.outcome {
                 ImportOutcome::Verified(by) => (Some(verified(&by)), String::new()),
@@ -325,53 +362,4 @@ impl ImageService for RegistryImages {
         let finding = policy.revoked().finding(&known, signers);
         Ok(finding.map(|why| (why, policy.revoked().running == RevokedRunning::Detach)))
     }
-}
-
-fn reference(url: &str) -> Result<ImageReference, ImageFailure> {
-    url.parse().map_err(|error: bpfman_image_format::ReferenceError| failure(&error.into()))
-}
-
-fn digests(texts: &[String]) -> BTreeSet<Digest> {
-    texts.iter().filter_map(|text| text.parse().ok()).collect()
-}
-
-fn cached(image: CachedImage) -> wire::CachedImage {
-    wire::CachedImage {
-        name: image.name,
-        tags: image.tags,
-        digest: image.digest.to_string(),
-        manifest_digest: image.manifest_digest.to_string(),
-        object_digest: image.object_digest.to_string(),
-        bytes: image.bytes,
-        signatures: u32::try_from(image.signatures).unwrap_or(u32::MAX),
-        last_used: image.last_used,
-        program_ids: Vec::new(),
-    }
-}
-
-fn verified(by: &VerifiedBy) -> wire::Verified {
-    let (signed_digest, signed_at) = match by {
-        VerifiedBy::Signers { subject, signed_at, .. } => (subject.to_string(), *signed_at),
-        _ => (String::new(), None),
-    };
-    wire::Verified {
-        summary: by.to_string(),
-        rule: by.rule().unwrap_or_default().to_owned(),
-        signers: by.signers().iter().map(ToString::to_string).collect(),
-        signed_digest,
-        signed_at,
-    }
-}
-
-fn failure(error: &ImageError) -> ImageFailure {
-    let kind = match error.category() {
-        Category::InvalidRequest | Category::Malformed => ImageFailureKind::Malformed,
-        Category::NotFound | Category::NotCached => ImageFailureKind::NotFound,
-        Category::Denied => ImageFailureKind::Signature,
-        Category::Unauthorized => ImageFailureKind::Denied,
-        Category::Unreachable => ImageFailureKind::Registry,
-        Category::TooLarge => ImageFailureKind::TooLarge,
-        Category::Storage => ImageFailureKind::Internal,
-    };
-    ImageFailure { kind, message: error.to_string(), hint: error.hint() }
 }

@@ -1,11 +1,14 @@
 //! `bpfmand`: flags, then configuration, then run.
 
 mod arguments;
+mod cage;
 mod check;
 mod config;
 mod csi;
 mod csi_settings;
 mod group;
+mod image_answers;
+mod image_runtime;
 mod images;
 mod logging;
 mod policy;
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let arguments = arguments::DaemonArguments::parse();
     let done = match arguments.command.as_deref() {
         Some("check") => check::check(&arguments.socket_path),
+        Some("mount") => config::Config::read(&arguments).and_then(|config| run::mount(&config)),
         _ => config::Config::read(&arguments).and_then(|config| run::run(&config)),
     };
     match done {

@@ -14,8 +14,10 @@ use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
+use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
 use crate::policy::PolicySource;
 use crate::watch::Watcher;
@@ -26,8 +28,8 @@ use crate::{logging, socket};
 /// it.
 const GRACE: Duration = Duration::from_millis(400);
 
-/// Threads besides those of calls: for files and names of the pulls in progress, and for what is done on a signal.
-const OTHER_THREADS: usize = 32;
+/// Threads besides those of calls: for what is done on a signal.
+const OTHER_THREADS: usize = 4;
 
 /// The stack of each.
 const STACK: usize = 1 << 20;
@@ -43,10 +45,18 @@ fn allow_descriptors() {
     }
 }
 
+/// Mounts the bpffs unless it is there: for who may mount, while the daemon may not.
+pub fn mount(config: &Config) -> anyhow::Result<()> {
+    Ok(bpfmand_kernel::linux::mount_pins(&config.fs())?)
+}
+
 /// Runs until a signal, or until idle for too long.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
     allow_descriptors();
+    bpfmand_kernel::linux::raise_memlock();
+    // Limits may take capabilities to raise; nothing else does. Here, since threads that run already would keep theirs.
+    let mut cage = Cage::begin(config)?;
     let policy = Arc::new(PolicySource::open(config)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -60,15 +70,16 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;
+    // All is mounted, and nothing was read yet that others wrote.
+    cage.close(config)?;
+    let (image_runtime, landlock) = ImageRuntime::start(config.image_folders())?;
+    cage.holds_files(landlock);
+    cage.tell();
     let images = ImageStore::new(config.images.clone(), (*policy.current()?).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
-    let images = Arc::new(RegistryImages::new(
-        images,
-        Arc::clone(&policy),
-        runtime.handle().clone(),
-        config.auth_users.clone(),
-    ));
+    let images =
+        Arc::new(RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
     options.xdp_modes = config.xdp_modes.clone();
@@ -115,7 +126,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     images.collect_but(image_digests(Arc::downgrade(&engine)));
     let api = Api::new(Arc::clone(&engine), Arc::clone(&images) as Arc<dyn Images>, paths)
         .with_image_service(images)
-        .with_access(policy);
+        .with_access(policy)
+        .with_cage(cage.parts());
     // What was revoked while no daemon ran.
     if let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");

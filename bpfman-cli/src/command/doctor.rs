@@ -22,6 +22,7 @@ pub async fn run(global: &Global) -> Result<(), CliError> {
     matches(&mut client, &mut diagnosis).await?;
     strays(&mut client, &mut diagnosis).await?;
     provenance(&mut client, &mut diagnosis).await?;
+    cage(&mut client, &mut diagnosis).await?;
     show::answer(global, &diagnosis)?;
     match diagnosis.findings.len() {
         0 => Ok(()),
@@ -145,6 +146,15 @@ async fn matches(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), C
         for failure in &matching.failures {
             diagnosis.found(format!("match {}", matching.id), failure.clone());
         }
+    }
+    Ok(())
+}
+
+/// What root or the kernel took off the daemon's cage: told, and no difference from what was asked for.
+async fn cage(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+    let Some(info) = offered(client.ext.info(ext::InfoRequest {}).await)? else { return Ok(()) };
+    for part in info.cage.into_iter().filter(|part| !part.weakness.is_empty()) {
+        diagnosis.note(format!("cage: {}", part.name), part.weakness);
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ json_shape! {
         state_dir: String = info.state_dir.clone(),
         features: BTreeMap<String, bool> = info.features.clone().into_iter().collect(),
         lacking: BTreeMap<String, String> = info.reasons.clone().into_iter().collect(),
+        cage: BTreeMap<String, String> =
+            info.cage.iter().map(|part| (part.name.clone(), part.state.clone())).collect(),
     }
 }
 
@@ -65,7 +67,8 @@ impl CommandOutput for VersionJson {
             .line("Runtime Directory", &daemon.runtime_dir)
             .line("State Directory", &daemon.state_dir)
             .lines("Kernel Has", there.into_iter().map(|(name, _)| name.clone()))
-            .lines("Kernel Lacks", lacking);
+            .lines("Kernel Lacks", lacking)
+            .lines("Cage", daemon.cage.iter().map(|(name, state)| format!("{name}: {state}")));
         text + &block.render(screen)
     }
 

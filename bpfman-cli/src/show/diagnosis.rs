@@ -13,6 +13,8 @@ pub struct Diagnosis {
     pub checked: CheckedCounts,
     /// What differs from what was asked for.
     pub findings: Vec<Finding>,
+    /// What is as it was asked for, and to be known.
+    pub notes: Vec<Finding>,
 }
 
 /// How much was looked at.
@@ -42,6 +44,11 @@ impl Diagnosis {
     pub fn found(&mut self, subject: impl Into<String>, finding: impl Into<String>) {
         self.findings.push(Finding { subject: subject.into(), finding: finding.into() });
     }
+
+    /// Adds a note.
+    pub fn note(&mut self, subject: impl Into<String>, note: impl Into<String>) {
+        self.notes.push(Finding { subject: subject.into(), finding: note.into() });
+    }
 }
 
 impl CommandOutput for Diagnosis {
@@ -49,6 +56,9 @@ impl CommandOutput for Diagnosis {
         let CheckedCounts { programs, links, chains, matches } = self.checked;
         let summary =
             format!(" checked: {programs} programs, {links} links, {chains} chains, {matches} patterns\n");
+        let notes: String =
+            self.notes.iter().map(|note| format!(" note: {}: {}\n", note.subject, note.finding)).collect();
+        let summary = summary + &notes;
         if self.findings.is_empty() {
             return format!("{summary} all is as it was asked for\n\n");
         }
@@ -84,5 +94,10 @@ mod tests {
             )
         );
         assert_eq!(diagnosis.ids(), ["xdp:eth0"]);
+        diagnosis.note("cage: seccomp", "system calls are not filtered");
+        let shown = diagnosis.table(Screen::PLAIN);
+        assert!(shown.starts_with(&format!(
+            "{summary} note: cage: seccomp: system calls are not filtered\n\n Subject"
+        )));
     }
 }

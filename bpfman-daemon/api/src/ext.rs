@@ -198,6 +198,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     .iter()
                     .filter_map(|(name, lack)| Some(((*name).to_owned(), lack.clone()?)))
                     .collect(),
+                cage: api.cage.to_vec(),
             })
         })
         .await

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use bpfman_proto::ext::v1::CagePart;
 use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccessServer;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
@@ -73,6 +74,7 @@ pub struct Api<K: Kernel> {
     pub(crate) paths: Paths,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) access: Arc<dyn AccessSource>,
+    pub(crate) cage: Arc<[CagePart]>,
     threads: Arc<Threads>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -88,6 +90,7 @@ impl<K: Kernel> Clone for Api<K> {
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
             access: Arc::clone(&self.access),
+            cage: Arc::clone(&self.cage),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
         }
@@ -105,6 +108,7 @@ impl<K: Kernel> Api<K> {
             paths,
             watchers: Arc::default(),
             access: Arc::new(Arc::<AccessPolicy>::default()),
+            cage: Arc::default(),
             threads: Arc::default(),
             support: Arc::default(),
         }
@@ -120,6 +124,12 @@ impl<K: Kernel> Api<K> {
     #[must_use]
     pub fn with_access(self, access: Arc<dyn AccessSource>) -> Self {
         Self { access, ..self }
+    }
+
+    /// Tells callers what the process gave up.
+    #[must_use]
+    pub fn with_cage(self, parts: Vec<CagePart>) -> Self {
+        Self { cage: parts.into(), ..self }
     }
 
     /// When the last request ended.

@@ -103,3 +103,19 @@ fn hooks_are_checked_as_often_as_configured() {
     assert_eq!(check("[watch]\ncheck_seconds = 0.5\n"), Some(Duration::from_millis(500)));
     assert_eq!(check("[watch]\ncheck_seconds = 0\n"), None);
 }
+
+#[test]
+fn the_cage_is_whole_unless_it_is_written_otherwise() {
+    let merged = |text: &str| {
+        let file: File = toml::from_str(text).map_err(anyhow::Error::from)?;
+        Config::merge(&arguments(&[]), file).map(|config| config.seccomp)
+    };
+    assert_eq!(merged("").unwrap(), CageMode::On);
+    for (word, mode) in [("on", CageMode::On), ("log", CageMode::Log), ("off", CageMode::Off)] {
+        assert_eq!(merged(&format!("[cage]\nseccomp = \"{word}\"\n")).unwrap(), mode);
+    }
+    let error = format!("{:#}", merged("[cage]\nseccomp = \"no\"\n").unwrap_err());
+    assert!(error.contains("cage.seccomp") && error.contains("\"no\""), "{error}");
+    // What is misspelt would be taken for switched off.
+    assert!(merged("[cage]\nsecomp = \"off\"\n").is_err());
+}

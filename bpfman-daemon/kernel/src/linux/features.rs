@@ -57,7 +57,8 @@ pub(super) fn has_tcx() -> bool {
     matches!(sys::bpf(Command::ProgQuery, &mut query), Err(error) if error.raw_os_error() == Some(libc::ENODEV))
 }
 
-/// Kernels before 5.11 count BPF memory against a limit; newer ones do not need this, so failing is fine.
+/// Kernels before 5.11 count BPF memory against a limit, which takes CAP_SYS_RESOURCE to raise; newer ones do not need
+/// this, so failing is fine.
 pub fn raise_memlock() {
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {

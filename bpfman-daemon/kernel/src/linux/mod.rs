@@ -48,7 +48,7 @@ use std::path::Path;
 use self::pins::Bpffs;
 use crate::{Features, FolderLock, KernelError};
 
-pub use self::features::release;
+pub use self::features::{raise_memlock, release};
 pub use self::mounts::LinuxMounts;
 pub use self::sys::{peer_groups, trim_heap};
 pub use self::test_run::test_run;
@@ -60,14 +60,25 @@ pub struct LinuxKernel {
     features: Features,
 }
 
+/// Mounts a bpffs at `root` if there is none, as [`LinuxKernel::new`] does. It stays when this process ends.
+///
+/// # Errors
+/// It cannot be mounted: no CAP_SYS_ADMIN, or the folder cannot be made.
+pub fn mount_pins(root: &Path) -> Result<(), KernelError> {
+    Bpffs::open(root).map(drop)
+}
+
 impl LinuxKernel {
-    /// Uses the bpffs at `root`, mounting one there if there is none, and looks at what the kernel can do.
+    /// Uses the bpffs at `root`, mounting one there if there is none, and looks at what the kernel can do. Nothing is
+    /// mounted later, but for [`LinuxMounts`].
     ///
     /// # Errors
     /// No bpffs can be mounted: no CAP_SYS_ADMIN, or the folder cannot be made.
     pub fn new(root: &Path) -> Result<Self, KernelError> {
         features::raise_memlock();
-        Ok(Self { pins: Bpffs::open(root)?, features: features::probe() })
+        let pins = Bpffs::open(root)?;
+        perf::mount_tracefs();
+        Ok(Self { pins, features: features::probe() })
     }
 
     /// Makes this process the only one that changes the bpffs, for as long as the answer is kept. Waits some seconds for a

@@ -39,17 +39,30 @@ pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
         .map_err(|source| KernelError::call("open trace point", format!("{category}/{name}"), source))
 }
 
-/// The folder of trace points; mounts a tracefs at its usual place if the machine has none mounted.
+/// Where a tracefs is mounted, in the order in which it is looked for.
+const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// The folder of trace points.
 fn events_folder() -> Result<PathBuf, KernelError> {
-    const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-    let mounted =
-        || PLACES.iter().map(|place| Path::new(place).join("events")).find(|events| events.is_dir());
-    if let Some(events) = mounted() {
-        return Ok(events);
+    mounted_events().ok_or_else(|| {
+        let why = "no tracefs is mounted there: mount one (mount -t tracefs tracefs /sys/kernel/tracing), or restart the daemon, which does";
+        KernelError::call("find trace points below", PLACES[0], io::Error::new(io::ErrorKind::NotFound, why))
+    })
+}
+
+fn mounted_events() -> Option<PathBuf> {
+    PLACES.iter().map(|place| Path::new(place).join("events")).find(|events| events.is_dir())
+}
+
+/// Mounts a tracefs at its usual place if the machine has none mounted. Done at start, since a daemon that serves mounts
+/// nothing more; without one, trace points cannot be attached to.
+pub fn mount_tracefs() {
+    if mounted_events().is_some() {
+        return;
     }
-    rustix::mount::mount("tracefs", PLACES[0], "tracefs", mounts::flags(), None)
-        .map_err(|error| KernelError::call("mount tracefs on", PLACES[0], error))?;
-    mounted().ok_or_else(|| KernelError::call("find trace points below", PLACES[0], io::ErrorKind::NotFound))
+    if let Err(error) = rustix::mount::mount("tracefs", PLACES[0], "tracefs", mounts::flags(), None) {
+        tracing::warn!(%error, "cannot mount a tracefs on {}: programs cannot be attached to trace points", PLACES[0]);
+    }
 }
 
 /// Up to three trace points whose name holds the one that was asked for, or a part of it.

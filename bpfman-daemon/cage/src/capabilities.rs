@@ -1,0 +1,111 @@
+//! The capabilities that the daemon keeps.
+
+use caps::{CapSet, Capability, CapsHashSet};
+
+use crate::CageError;
+
+/// A capability, and why the daemon cannot do without.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptCapability {
+    /// Which.
+    pub capability: Capability,
+    /// What needs it.
+    pub reason: &'static str,
+}
+
+const fn kept(capability: Capability, reason: &'static str) -> KeptCapability {
+    KeptCapability { capability, reason }
+}
+
+/// All that the daemon keeps. `docs/cage.md`, the systemd unit and the pod have the same; tests compare.
+pub const KEPT: [KeptCapability; 10] = [
+    kept(Capability::CAP_BPF, "load programs, make maps and links"),
+    kept(
+        Capability::CAP_PERFMON,
+        "load programs that trace, open perf events for tracepoints and probes of every process",
+    ),
+    kept(
+        Capability::CAP_NET_ADMIN,
+        "load programs for packets, attach to interfaces of any network namespace",
+    ),
+    kept(
+        Capability::CAP_SYS_ADMIN,
+        "find programs, maps and links of others by id, enter network namespaces, mount bpffs; before Linux 5.8 also what CAP_BPF and CAP_PERFMON stand for",
+    ),
+    kept(
+        Capability::CAP_SYS_PTRACE,
+        "reach files and namespaces of containers through /proc/PID, tell who holds a hook",
+    ),
+    kept(
+        Capability::CAP_DAC_READ_SEARCH,
+        "open object files and binaries that clients name, once the kernel said that the client could",
+    ),
+    kept(Capability::CAP_SETUID, "ask the kernel that, on a thread with the client's user"),
+    kept(Capability::CAP_SETGID, "ask the kernel that, on a thread with the client's groups"),
+    kept(Capability::CAP_CHOWN, "give the socket, and the maps of a pod's volume, to their group"),
+    kept(Capability::CAP_FOWNER, "set the mode of a bpffs and of pins that are another user's"),
+];
+
+/// What this process has left, in the order of [`KEPT`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Names of those that it can use.
+    pub names: Vec<String>,
+    /// Whoever started the daemon kept it from dropping others from the bounding set (no CAP_SETPCAP). `no_new_privs`
+    /// keeps programs that are executed from getting them.
+    pub bounding_stays: bool,
+}
+
+/// Drops all capabilities but [`KEPT`] from all sets of this thread, and thereby of all threads that it starts; clears
+/// what is inheritable and ambient; and sets `no_new_privs`, so that nothing that is executed gets any back. Capabilities
+/// that this process does not have it does not get.
+///
+/// # Errors
+/// [`CageError::Threads`]: called too late. Others: the kernel keeps what is to go; whoever calls ends.
+pub fn drop_capabilities() -> Result<Capabilities, CageError> {
+    let count = std::fs::read_dir("/proc/self/task")?.count();
+    if count != 1 {
+        return Err(CageError::Threads { count });
+    }
+    let fail = |action| move |source| CageError::Capabilities { action, source };
+    let kept: CapsHashSet = KEPT.iter().map(|kept| kept.capability).collect();
+    let read = |set| caps::read(None, set).map_err(fail("read capabilities"));
+    let left: CapsHashSet = read(CapSet::Permitted)?.intersection(&kept).copied().collect();
+    // The bounding set first: that takes CAP_SETPCAP, which goes.
+    let may_drop =
+        caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(fail("read capabilities"))?;
+    let beyond: Vec<Capability> = read(CapSet::Bounding)?.difference(&kept).copied().collect();
+    if may_drop {
+        for capability in &beyond {
+            caps::drop(None, CapSet::Bounding, *capability)
+                .map_err(fail("drop a capability from the bounding set"))?;
+        }
+    }
+    caps::clear(None, CapSet::Ambient).map_err(fail("clear ambient capabilities"))?;
+    caps::set(None, CapSet::Effective, &left).map_err(fail("drop effective capabilities"))?;
+    caps::set(None, CapSet::Permitted, &left).map_err(fail("drop permitted capabilities"))?;
+    caps::clear(None, CapSet::Inheritable).map_err(fail("clear inheritable capabilities"))?;
+    rustix::thread::set_no_new_privs(true).map_err(CageError::NewPrivileges)?;
+    for (set, wanted) in [
+        (CapSet::Effective, &left),
+        (CapSet::Permitted, &left),
+        (CapSet::Inheritable, &CapsHashSet::new()),
+        (CapSet::Ambient, &CapsHashSet::new()),
+    ] {
+        let found = read(set)?;
+        if found != *wanted {
+            return Err(CageError::CapabilitiesStay {
+                found: format!("{found:?}"),
+                wanted: format!("{wanted:?}"),
+            });
+        }
+    }
+    Ok(Capabilities {
+        names: KEPT
+            .iter()
+            .filter(|kept| left.contains(&kept.capability))
+            .map(|kept| kept.capability.to_string())
+            .collect(),
+        bounding_stays: !may_drop && !beyond.is_empty(),
+    })
+}

@@ -1,0 +1,113 @@
+//! The tables compiled to filters, and the filters put on.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+
+use crate::seccomp::arguments::{Argument, narrowed};
+use crate::seccomp::groups::{GROUPS, MOUNTING};
+use crate::seccomp::refused::{LATER, UNKNOWN};
+use crate::{CageError, CageMode};
+
+#[cfg(target_arch = "x86_64")]
+const PROCESSOR: TargetArch = TargetArch::x86_64;
+#[cfg(target_arch = "aarch64")]
+const PROCESSOR: TargetArch = TargetArch::aarch64;
+
+/// The filters of one process. The kernel asks all of them, and does what the strictest says.
+#[derive(Clone, Debug)]
+pub struct CallFilters {
+    /// Allows what the tables allow; what follows from anything else is the mode's.
+    allowing: BpfProgram,
+    /// Answers that there is no such call.
+    unknown: Option<BpfProgram>,
+}
+
+impl CallFilters {
+    /// Compiles them for the process `own`. With `mounting`, it may mount and unmount. None if the mode wants none.
+    ///
+    /// # Errors
+    /// [`CageError::Compile`]: a mistake in the tables.
+    pub fn compile(mode: CageMode, own: u32, mounting: bool) -> Result<Option<Self>, CageError> {
+        let otherwise = match mode {
+            CageMode::Off => return Ok(None),
+            CageMode::Log => SeccompAction::Log,
+            CageMode::On => SeccompAction::KillProcess,
+        };
+        let unknown: Vec<i64> = UNKNOWN.iter().map(|call| call.number).chain(LATER).collect();
+        let mut narrowed = narrowed(own);
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+        for group in GROUPS.iter().chain(mounting.then_some(&MOUNTING)) {
+            for call in group.all() {
+                let arguments = narrowed.remove(&call.number).unwrap_or_default();
+                let arguments = arguments.iter().map(|together| rule(together)).collect::<Result<_, _>>()?;
+                rules.insert(call.number, arguments);
+            }
+        }
+        // What only logs has to have the kernel do everything; what kills has to leave these to the other filter.
+        let refused = mode == CageMode::On;
+        if refused {
+            rules.extend(unknown.iter().map(|number| (*number, Vec::new())));
+        }
+        let allowing = SeccompFilter::new(rules, otherwise, SeccompAction::Allow, PROCESSOR)?;
+        let unknown = if refused {
+            let rules = unknown.into_iter().map(|number| (number, Vec::new())).collect();
+            let no_such_call = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+            Some(SeccompFilter::new(rules, SeccompAction::Allow, no_such_call, PROCESSOR)?.try_into()?)
+        } else {
+            None
+        };
+        Ok(Some(Self { allowing: allowing.try_into()?, unknown }))
+    }
+
+    /// Each of them as the kernel takes it (`struct sock_filter`, in the order of bytes of this machine), in the order in
+    /// which they are put on.
+    #[must_use]
+    pub fn programs(&self) -> Vec<Vec<u8>> {
+        let bytes = |program: &BpfProgram| {
+            program
+                .iter()
+                .flat_map(|instruction| {
+                    let [low, high] = instruction.code.to_ne_bytes();
+                    let [a, b, c, d] = instruction.k.to_ne_bytes();
+                    [low, high, instruction.jt, instruction.jf, a, b, c, d]
+                })
+                .collect()
+        };
+        self.unknown.iter().chain([&self.allowing]).map(bytes).collect()
+    }
+
+    fn put_on(&self) -> Result<(), CageError> {
+        // The one that kills comes last: putting on a filter is nothing that it allows.
+        for program in self.unknown.iter().chain([&self.allowing]) {
+            seccompiler::apply_filter_all_threads(program)?;
+        }
+        Ok(())
+    }
+}
+
+fn rule(together: &[Argument]) -> Result<SeccompRule, seccompiler::BackendError> {
+    let condition = |argument: &Argument| {
+        let how = match argument.mask {
+            u32::MAX => SeccompCmpOp::Eq,
+            mask => SeccompCmpOp::MaskedEq(mask.into()),
+        };
+        SeccompCondition::new(argument.place, SeccompCmpArgLen::Dword, how, argument.value.into())
+    };
+    SeccompRule::new(together.iter().map(condition).collect::<Result<_, _>>()?)
+}
+
+/// From now on, no thread of this process may make another system call than the tables have: the kernel ends the whole
+/// process at one (SIGSYS, and a line in the kernel's log), or just tells of it, as the mode says.
+///
+/// # Errors
+/// [`CageError::Install`]: the kernel has no such filters (`CONFIG_SECCOMP_FILTER`).
+pub fn filter_calls(mode: CageMode, mounting: bool) -> Result<(), CageError> {
+    match CallFilters::compile(mode, std::process::id(), mounting)? {
+        Some(filters) => filters.put_on(),
+        None => Ok(()),
+    }
+}

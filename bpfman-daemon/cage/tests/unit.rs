@@ -1,0 +1,58 @@
+//! The systemd unit and the cage are of one mind.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use bpfmand_cage::KEPT;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/bpfmand.service");
+/// Tenths of what `systemd-analyze security` calls exposure: `docs/cage.md` has the number of today. 100 is a service that
+/// nothing holds.
+const MOST_EXPOSED: &str = "42";
+
+fn unit() -> String {
+    std::fs::read_to_string(PATH).unwrap()
+}
+
+/// The words of a setting, which is there once.
+fn setting(unit: &str, name: &str) -> Vec<String> {
+    let mut lines = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let line = lines.next().unwrap_or_else(|| panic!("no {name}"));
+    assert!(lines.next().is_none(), "{name} is there twice");
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn it_bounds_what_the_process_keeps() {
+    let unit = unit();
+    let bounding: BTreeSet<String> = setting(&unit, "CapabilityBoundingSet").into_iter().collect();
+    let kept: BTreeSet<String> = KEPT.iter().map(|kept| kept.capability.to_string()).collect();
+    assert_eq!(bounding, kept);
+    assert_eq!(setting(&unit, "NoNewPrivileges"), ["yes"]);
+}
+
+/// Under a filter of systemd's without these, the daemon could not build its cage, and would not start.
+#[test]
+fn it_lets_the_process_build_its_cage() {
+    let allowed = setting(&unit(), "SystemCallFilter");
+    let landlock = ["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"];
+    let others = ["@system-service", "seccomp", "bpf", "perf_event_open", "setns", "mount", "umount2"];
+    for call in others.into_iter().chain(landlock) {
+        assert!(allowed.iter().any(|word| word == call), "{call}");
+    }
+}
+
+#[test]
+fn its_exposure_is_not_more_than_it_was() {
+    let arguments = ["security", "--offline=yes", "--no-pager", "--threshold", MOST_EXPOSED, PATH];
+    let Ok(output) = Command::new("systemd-analyze").args(arguments).output() else {
+        eprintln!("SKIPPED(systemd-analyze): its_exposure_is_not_more_than_it_was");
+        return;
+    };
+    let says = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{says}{}", String::from_utf8_lossy(&output.stderr));
+    let page = include_str!("../../../docs/cage.md");
+    let found = says.lines().last().unwrap().split("service: ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(page.contains(&format!("**{found}**")), "docs/cage.md is to have **{found}**");
+}

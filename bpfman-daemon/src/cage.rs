@@ -1,0 +1,78 @@
+//! What this process gives up, in the order in which it can, and what is told of that.
+
+use bpfman_proto::ext::v1::CagePart;
+use bpfmand_cage::{CageMode, Capabilities, Landlock};
+
+use crate::config::Config;
+
+/// A process without rights that it has no use for.
+pub struct Cage {
+    capabilities: Capabilities,
+    seccomp: CageMode,
+    /// None: switched off.
+    landlock: Option<Landlock>,
+}
+
+impl Cage {
+    /// Gives up what later threads are not to have: to be called before there is a second one.
+    pub fn begin(config: &Config) -> anyhow::Result<Self> {
+        bpfmand_cage::limit_memory(config.memory)?;
+        Ok(Self { capabilities: bpfmand_cage::drop_capabilities()?, seccomp: config.seccomp, landlock: None })
+    }
+
+    /// Closes it: to be called once all is mounted, and before anything is read that others wrote.
+    pub fn close(&self, config: &Config) -> anyhow::Result<()> {
+        Ok(bpfmand_cage::filter_calls(self.seccomp, config.csi.is_some())?)
+    }
+
+    /// The threads of images are held so.
+    pub fn holds_files(&mut self, landlock: Option<Landlock>) {
+        self.landlock = landlock;
+    }
+
+    /// Tells the log.
+    pub fn tell(&self) {
+        for part in self.parts() {
+            let (name, state) = (part.name, part.state);
+            match part.weakness.as_str() {
+                "" => tracing::info!("cage: {name}: {state}"),
+                weakness => tracing::warn!("cage: {name}: {state}: {weakness}"),
+            }
+        }
+    }
+
+    /// What holds, and why it holds less than it could.
+    pub fn parts(&self) -> Vec<CagePart> {
+        vec![
+            part(
+                "capabilities",
+                self.capabilities.names.join(" "),
+                self.capabilities.bounding_stays.then_some(
+                    "the bounding set stays: it takes CAP_SETPCAP, which the daemon was started without",
+                ),
+            ),
+            part(
+                "seccomp",
+                self.seccomp.to_string(),
+                match self.seccomp {
+                    CageMode::On => None,
+                    CageMode::Log => Some("system calls are logged and made: [cage] in bpfman.toml says so"),
+                    CageMode::Off => Some("system calls are not filtered: [cage] in bpfman.toml says so"),
+                },
+            ),
+            match self.landlock {
+                Some(Landlock::There { version }) => part("landlock", format!("on, version {version}"), None),
+                Some(Landlock::Absent(why)) => part("landlock", "absent".to_owned(), Some(why)),
+                None => part(
+                    "landlock",
+                    "off".to_owned(),
+                    Some("threads for images can write anywhere: [cage] in bpfman.toml says so"),
+                ),
+            },
+        ]
+    }
+}
+
+fn part(name: &str, state: String, weakness: Option<&str>) -> CagePart {
+    CagePart { name: name.to_owned(), state, weakness: weakness.unwrap_or_default().to_owned() }
+}

@@ -1,0 +1,62 @@
+//! Between the crate `image` and those who ask: names and digests in, answers and failures out.
+
+use std::collections::BTreeSet;
+
+use bpfman_image_format::{Digest, ImageReference};
+use bpfman_proto::ext::v1 as wire;
+use bpfmand_engine::{ImageFailure, ImageFailureKind};
+use bpfmand_image::{CachedImage, Category, ImageError, VerifiedBy};
+
+/// An image's name, parsed.
+pub fn reference(url: &str) -> Result<ImageReference, ImageFailure> {
+    url.parse().map_err(|error: bpfman_image_format::ReferenceError| failure(&error.into()))
+}
+
+/// Digests; texts that are none are left out.
+pub fn digests(texts: &[String]) -> BTreeSet<Digest> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// An image of the cache, for the wire.
+pub fn cached(image: CachedImage) -> wire::CachedImage {
+    wire::CachedImage {
+        name: image.name,
+        tags: image.tags,
+        digest: image.digest.to_string(),
+        manifest_digest: image.manifest_digest.to_string(),
+        object_digest: image.object_digest.to_string(),
+        bytes: image.bytes,
+        signatures: u32::try_from(image.signatures).unwrap_or(u32::MAX),
+        last_used: image.last_used,
+        program_ids: Vec::new(),
+    }
+}
+
+/// Who vouched, for the wire.
+pub fn verified(by: &VerifiedBy) -> wire::Verified {
+    let (signed_digest, signed_at) = match by {
+        VerifiedBy::Signers { subject, signed_at, .. } => (subject.to_string(), *signed_at),
+        _ => (String::new(), None),
+    };
+    wire::Verified {
+        summary: by.to_string(),
+        rule: by.rule().unwrap_or_default().to_owned(),
+        signers: by.signers().iter().map(ToString::to_string).collect(),
+        signed_digest,
+        signed_at,
+    }
+}
+
+/// Why an image is not loaded, in the engine's words.
+pub fn failure(error: &ImageError) -> ImageFailure {
+    let kind = match error.category() {
+        Category::InvalidRequest | Category::Malformed => ImageFailureKind::Malformed,
+        Category::NotFound | Category::NotCached => ImageFailureKind::NotFound,
+        Category::Denied => ImageFailureKind::Signature,
+        Category::Unauthorized => ImageFailureKind::Denied,
+        Category::Unreachable => ImageFailureKind::Registry,
+        Category::TooLarge => ImageFailureKind::TooLarge,
+        Category::Storage => ImageFailureKind::Internal,
+    };
+    ImageFailure { kind, message: error.to_string(), hint: error.hint() }
+}
