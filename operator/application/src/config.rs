@@ -96,6 +96,9 @@ pub struct DaemonSpec {
     /// How much it logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
+    /// False: no volumes of maps for pods (CSI), and the daemon's container is not privileged. Absent: they are served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csi: Option<bool>,
     /// Image of the CSI registrar beside it; absent: the built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csi_registrar_image: Option<String>,

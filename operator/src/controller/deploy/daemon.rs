@@ -1,4 +1,5 @@
-//! The DaemonSet of the daemon: privileged, since it is what loads programs.
+//! The DaemonSet of the daemon, which loads programs: privileged where it mounts volumes for pods, else with the capabilities
+//! that the daemon keeps.
 
 use bpfman_application::config::ConfigSpec;
 use serde_json::{Value, json};
@@ -18,24 +19,67 @@ pub const SOCKET_GROUP: u32 = 2750;
 const PLUGIN: &str = "/run/bpfman/csi";
 const PLUGIN_SOCKET: &str = "/run/bpfman/csi/csi.sock";
 
+/// What the daemon keeps (`docs/cage.md`), without their prefix, as Kubernetes has them.
+const CAPABILITIES: [&str; 10] = [
+    "BPF",
+    "PERFMON",
+    "NET_ADMIN",
+    "SYS_ADMIN",
+    "SYS_PTRACE",
+    "DAC_READ_SEARCH",
+    "SETUID",
+    "SETGID",
+    "CHOWN",
+    "FOWNER",
+];
+
+/// How mounts reach the daemon's container, and leave it.
+#[derive(Clone, Copy)]
+enum Propagation {
+    /// Nothing is mounted there later.
+    None,
+    /// Mounts of the host come in.
+    In,
+    /// Mounts of volumes go out as well; Kubernetes gives that to privileged containers only.
+    Volumes,
+}
+
 /// Host folders in the daemon's container: name, path on the host, path in the container, propagation.
 ///
-/// Processes and network namespaces are found below `/host/proc` and `/run/netns`; CSI mounts go both ways, and so does
-/// the daemon's own bpffs, which has to outlive its container.
-const MOUNTS: [(&str, &str, &str, Option<&str>); 12] = [
-    ("runtime", "/run/bpfman", "/run/bpfman", Some("Bidirectional")),
-    ("socket", "/run/bpfman-sock", "/run/bpfman-sock", None),
-    ("state", "/var/lib/bpfman", "/var/lib/bpfman", None),
-    ("cache", "/var/cache/bpfman", "/var/cache/bpfman", None),
-    ("bpffs", "/sys/fs/bpf", "/sys/fs/bpf", Some("Bidirectional")),
-    ("debugfs", "/sys/kernel/debug", "/sys/kernel/debug", Some("HostToContainer")),
-    ("cgroup", "/sys/fs/cgroup", "/sys/fs/cgroup", Some("HostToContainer")),
-    ("host-proc", "/proc", "/host/proc", None),
-    ("netns", "/var/run/netns", "/var/run/netns", Some("HostToContainer")),
-    ("host-netns", "/var/run/netns", "/host/netns", Some("HostToContainer")),
-    ("registry", "/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins_registry", None),
-    ("pods", "/var/lib/kubelet/pods", "/var/lib/kubelet/pods", Some("Bidirectional")),
+/// Processes and network namespaces are found below `/host/proc` and `/run/netns`; CSI mounts go both ways. The daemon's own
+/// bpffs, which has to outlive the container, is there when it starts.
+const MOUNTS: [(&str, &str, &str, Propagation); 12] = [
+    ("runtime", RUNTIME, RUNTIME, Propagation::Volumes),
+    ("socket", "/run/bpfman-sock", "/run/bpfman-sock", Propagation::None),
+    ("state", "/var/lib/bpfman", "/var/lib/bpfman", Propagation::None),
+    ("cache", "/var/cache/bpfman", "/var/cache/bpfman", Propagation::None),
+    ("bpffs", "/sys/fs/bpf", "/sys/fs/bpf", Propagation::In),
+    ("debugfs", "/sys/kernel/debug", "/sys/kernel/debug", Propagation::In),
+    ("cgroup", "/sys/fs/cgroup", "/sys/fs/cgroup", Propagation::In),
+    ("host-proc", "/proc", "/host/proc", Propagation::None),
+    ("netns", "/var/run/netns", "/var/run/netns", Propagation::In),
+    ("host-netns", "/var/run/netns", "/host/netns", Propagation::In),
+    (REGISTRY, "/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins_registry", Propagation::None),
+    (PODS, "/var/lib/kubelet/pods", "/var/lib/kubelet/pods", Propagation::Volumes),
 ];
+
+/// The daemon's folder, and the volumes that only the CSI driver needs.
+const RUNTIME: &str = "/run/bpfman";
+const REGISTRY: &str = "registry";
+const PODS: &str = "pods";
+
+/// Whether volumes of maps are served.
+fn serves_volumes(spec: &ConfigSpec) -> bool {
+    spec.daemon.csi != Some(false)
+}
+
+/// The mounts of this deployment.
+fn mounts(
+    spec: &ConfigSpec,
+) -> impl Iterator<Item = (&'static str, &'static str, &'static str, Propagation)> {
+    let volumes = serves_volumes(spec);
+    MOUNTS.into_iter().filter(move |(name, ..)| volumes || ![REGISTRY, PODS].contains(name))
+}
 
 /// Labels of its pods: ours, and the one of the published deployment, by which manifests of users select them.
 fn pod_labels() -> Value {
@@ -49,8 +93,8 @@ fn pod_labels() -> Value {
 pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let mut containers = vec![container(spec, images)];
     containers.extend(registrar(spec, images));
-    let mut volumes: Vec<Value> = MOUNTS.iter().map(|(name, host, ..)| host_folder(name, host)).collect();
-    if spec.daemon.csi_registrar_image.is_some() {
+    let mut volumes: Vec<Value> = mounts(spec).map(|(name, host, ..)| host_folder(name, host)).collect();
+    if serves_volumes(spec) && spec.daemon.csi_registrar_image.is_some() {
         volumes.push(host_folder("plugin", PLUGIN));
     }
     // The policy is a map of its own, which the operator only reads: who may change what is deployed need not be who says
@@ -69,20 +113,58 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "hostPID": true,
         "dnsPolicy": "ClusterFirstWithHostNet",
         "terminationGracePeriodSeconds": 15,
+        "initContainers": [bpffs(spec, images)],
         "containers": containers,
         "volumes": volumes
     });
-    objects::daemon_set(NAME, spec, pod_labels(), pod)
+    let mut set = objects::daemon_set(NAME, spec, pod_labels(), pod);
+    // The profiles of container runtimes deny mounts, and looking at processes of others. Where Kubernetes is older than the
+    // field (1.30), this is what it reads; where AppArmor is not there, it asks for nothing.
+    set["spec"]["template"]["metadata"]["annotations"]["container.apparmor.security.beta.kubernetes.io/bpfman"] =
+        json!("unconfined");
+    set
+}
+
+/// Mounts the daemon's own bpffs where the whole node sees it, unless it is there, and ends: for that the kubelet wants a
+/// privileged container, which the daemon need not be.
+fn bpffs(spec: &ConfigSpec, images: &DeployImages) -> Value {
+    json!({
+        "name": "bpffs",
+        "image": spec.daemon.image,
+        "imagePullPolicy": images.pull_policy,
+        "args": ["mount"],
+        "securityContext": { "privileged": true, "runAsUser": 0, "readOnlyRootFilesystem": true },
+        "resources": { "requests": { "cpu": "10m", "memory": "16Mi" } },
+        "volumeMounts": [{ "name": "runtime", "mountPath": RUNTIME, "mountPropagation": "Bidirectional" }]
+    })
+}
+
+/// What the daemon's container may do. The daemon itself keeps less, in both cases: `docs/cage.md`.
+fn security(spec: &ConfigSpec) -> Value {
+    if serves_volumes(spec) {
+        return json!({ "privileged": true, "runAsUser": 0, "readOnlyRootFilesystem": true });
+    }
+    json!({
+        "runAsUser": 0,
+        "readOnlyRootFilesystem": true,
+        "allowPrivilegeEscalation": false,
+        "capabilities": { "drop": ["ALL"], "add": CAPABILITIES },
+        // The daemon's own filter is narrower. Profiles of older runtimes answer EPERM to calls that they do not know
+        // (openat2, faccessat2), which is another answer than that there is no such call.
+        "seccompProfile": { "type": "Unconfined" }
+    })
 }
 
 fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
-    let mut mounts: Vec<Value> = MOUNTS
-        .iter()
+    let mut mounts: Vec<Value> = mounts(spec)
         .map(|(name, _, path, propagation)| {
             let mut mount = json!({ "name": name, "mountPath": path });
-            if let Some(propagation) = propagation {
-                mount["mountPropagation"] = json!(propagation);
-            }
+            let propagation = match propagation {
+                Propagation::None => return mount,
+                Propagation::Volumes if serves_volumes(spec) => "Bidirectional",
+                Propagation::In | Propagation::Volumes => "HostToContainer",
+            };
+            mount["mountPropagation"] = json!(propagation);
             mount
         })
         .collect();
@@ -90,11 +172,13 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
     mounts.push(json!({ "name": "tmp", "mountPath": "/tmp" }));
     let mut arguments = vec![
         "serve".to_owned(),
-        "--csi-support".to_owned(),
         format!("--socket-group={SOCKET_GROUP}"),
         format!("--node-agent-user={USER}"),
     ];
-    if spec.daemon.csi_registrar_image.is_none() {
+    if serves_volumes(spec) {
+        arguments.push("--csi-support".to_owned());
+    }
+    if serves_volumes(spec) && spec.daemon.csi_registrar_image.is_none() {
         arguments.push("--csi-registration-dir=/var/lib/kubelet/plugins_registry".to_owned());
         arguments.push(format!("--csi-kubelet-socket={PLUGIN_SOCKET}"));
     }
@@ -107,12 +191,12 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
             { "name": "BPFMAN_LOG", "value": spec.daemon.log_level.as_deref().unwrap_or("info") },
             pod_field("KUBE_NODE_NAME", "spec.nodeName")
         ],
-        "securityContext": { "privileged": true, "runAsUser": 0 },
+        "securityContext": security(spec),
         "readinessProbe": probe(10, 3),
         // Programs run on while it is started anew. A change of thousands of hooks, or a start with as many, may take a while.
         "livenessProbe": probe(60, 5),
         // Not the last one to be thought of when memory is short. There is no limit: the maps of all programs count as its
-        // memory, and who loads them says how large they are.
+        // memory, and who loads them says how large they are. The daemon limits its own (docs/cage.md).
         "resources": { "requests": { "cpu": "10m", "memory": "64Mi" } },
         "volumeMounts": mounts
     })
@@ -130,7 +214,7 @@ fn probe(seconds: u32, failures: u32) -> Value {
 
 /// The registrar of the published deployment, for who names its image; the daemon registers itself otherwise.
 fn registrar(spec: &ConfigSpec, images: &DeployImages) -> Option<Value> {
-    let image = spec.daemon.csi_registrar_image.as_ref()?;
+    let image = spec.daemon.csi_registrar_image.as_ref().filter(|_| serves_volumes(spec))?;
     Some(json!({
         "name": "node-driver-registrar",
         "image": image,

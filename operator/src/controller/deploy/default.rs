@@ -32,6 +32,7 @@ pub fn default_config(images: &DeployImages, namespace: &str) -> Config {
             daemon: DaemonSpec {
                 image: images.daemon.clone(),
                 log_level: Some("info".to_owned()),
+                csi: None,
                 csi_registrar_image: None,
             },
             ..ConfigSpec::default()

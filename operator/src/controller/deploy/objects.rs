@@ -184,7 +184,9 @@ mod tests {
         let objects = objects(&config(), &images());
         let daemon = &find(&objects, "bpfman-daemon")["spec"]["template"]["spec"];
         assert_eq!((&daemon["hostNetwork"], &daemon["hostPID"]), (&json!(true), &json!(true)));
-        assert_eq!(daemon["containers"][0]["securityContext"]["privileged"], true);
+        let container = &daemon["containers"][0];
+        let context = json!({ "privileged": true, "runAsUser": 0, "readOnlyRootFilesystem": true });
+        assert_eq!(container["securityContext"], context);
         let agent = &find(&objects, "bpfman-agent")["spec"]["template"]["spec"];
         assert!(agent.get("hostNetwork").is_none() && agent.get("hostPID").is_none());
         let context = &agent["containers"][0]["securityContext"];
@@ -192,6 +194,46 @@ mod tests {
         assert_eq!(context["readOnlyRootFilesystem"], true);
         assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(agent["securityContext"]["runAsNonRoot"], true);
+    }
+
+    /// Only a privileged container may have mounts that go out to the node: the API server refuses it to others.
+    #[test]
+    fn without_volumes_the_daemon_has_the_capabilities_that_it_keeps_and_no_more() {
+        let mut config = config();
+        config.spec.daemon.csi = Some(false);
+        config.spec.daemon.csi_registrar_image = Some("registrar:2".into());
+        let objects = objects(&config, &images());
+        let template = &find(&objects, "bpfman-daemon")["spec"]["template"];
+        let annotations = &template["metadata"]["annotations"];
+        assert_eq!(annotations["container.apparmor.security.beta.kubernetes.io/bpfman"], "unconfined");
+        let daemon = &template["spec"];
+        assert_eq!(daemon["containers"].as_array().unwrap().len(), 1);
+        let container = &daemon["containers"][0];
+        let context = &container["securityContext"];
+        assert!(context.get("privileged").is_none());
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+        let page = include_str!("../../../../docs/cage.md");
+        let row = |line: &str| Some(line.strip_prefix("| `CAP_")?.split_once('`')?.0.to_owned());
+        let kept: Vec<String> = page.lines().filter_map(row).collect();
+        assert_eq!(context["capabilities"]["add"], json!(kept));
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        assert!(mounts.iter().all(|mount| mount["mountPropagation"] != "Bidirectional"));
+        let of = |name: &str| mounts.iter().find(|mount| mount["name"] == name);
+        assert_eq!(of("runtime").unwrap()["mountPropagation"], "HostToContainer");
+        assert_eq!((of("pods"), of("registry")), (None, None));
+        let arguments = container["args"].as_array().unwrap();
+        assert!(
+            !arguments.iter().any(|argument| argument.as_str().unwrap().contains("csi")),
+            "{arguments:?}"
+        );
+        // What mounts is over before the daemon starts.
+        let first = &daemon["initContainers"][0];
+        assert_eq!(
+            (&first["args"], &first["securityContext"]["privileged"]),
+            (&json!(["mount"]), &json!(true))
+        );
     }
 
     #[test]

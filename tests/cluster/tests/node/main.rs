@@ -12,4 +12,5 @@ mod names;
 mod node;
 mod pods;
 mod protected;
+mod unprivileged;
 mod whole;
