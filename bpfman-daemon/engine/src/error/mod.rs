@@ -376,9 +376,7 @@ pub enum EngineError {
     )]
     StoreUnsure,
     /// A point that was lost and names a process: by now its number may be another one's.
-    #[error(
-        "{point} names a process, whose number may be another one's by now; link {link} is not attached again"
-    )]
+    #[error("{point} names a process, whose number may be another one's by now; link {link} stays off")]
     EarlierProcess {
         /// Which link.
         link: LinkId,
