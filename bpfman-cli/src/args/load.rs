@@ -102,8 +102,8 @@ pub struct LoadWhat {
     /// Metadata of the programs; several with commas, or by repeating the flag.
     #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
     pub metadata: Vec<KeyValue>,
-    /// Maps that pods may mount by the CSI driver, each MAP=NAMESPACE[,NAMESPACE...][:rw], for reading without :rw. "*" stands
-    /// for all maps, or for all namespaces.
+    /// Maps that pods may mount by the CSI driver, each MAP=NAMESPACE,... for reading, with :rw behind it for writing too.
+    /// "*" stands for all maps, or for all namespaces.
     #[arg(long, num_args = 1.., value_name = "MAP=NAMESPACE[:rw]")]
     pub export_map: Vec<MapExport>,
     /// Use the maps of this loaded program instead of new ones.

@@ -359,8 +359,11 @@ impl Machine {
     /// True if one program is to be twice at tcx, which takes each once: attached anew before the daemon had seen that
     /// the interface of the first link is another one now. Which of the two runs is whichever was first.
     fn has_twins(&self) -> bool {
-        let tcx: Vec<_> = self.asked.links.values().filter(|link| link.1.starts_with("Tcx")).collect();
-        tcx.iter().enumerate().any(|(at, link)| tcx[..at].iter().any(|other| other.0 == link.0))
+        let links = self.engine.all_links();
+        let tcx: Vec<_> =
+            links.iter().filter(|link| matches!(link.record.point, AttachPoint::Tcx { .. })).collect();
+        let is_twin = |at: usize| tcx[..at].iter().any(|other| other.program.uid == tcx[at].program.uid);
+        (0..tcx.len()).any(is_twin)
     }
 
     /// What the engine says is what was acknowledged.
