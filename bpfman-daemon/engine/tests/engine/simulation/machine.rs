@@ -65,11 +65,11 @@ impl Machine {
         match event {
             Event::Asked(change, trouble) => return self.asked(change, trouble),
             Event::Together(one, other) => self.together(one, other)?,
-            Event::Restart => return self.again(),
-            Event::StartCutShort(step) => return self.cut_short(step),
+            Event::Restart => return self.again(None),
+            Event::StartCutShort(step) => return self.again(Some(step)),
             Event::Reboot => {
                 self.bench.kernel.reboot();
-                return self.again();
+                return self.again(None);
             }
             Event::InterfaceGoes(at) => {
                 if std::mem::take(&mut self.interfaces[at]) {
@@ -235,7 +235,7 @@ impl Machine {
     /// The daemon is started after its end in the middle of a change: that happened, or it did not.
     fn after_unanswered(mut self, change: Change) -> Result<Self, Broken> {
         let before = self.asked.clone();
-        self = self.started()?;
+        self = self.started(None)?;
         let found = Asked::of(&self.engine);
         if !before.is_or_became(&found, change) {
             return Err(format!("neither before nor after: {}", self.difference(&found)));
@@ -269,49 +269,35 @@ impl Machine {
         Ok(())
     }
 
-    fn cut_short(self, step: usize) -> Result<Self, Broken> {
-        let Self { bench, engine, ending, asked, interfaces, disturbed, tally } = self;
-        drop(engine);
-        ending.arm(step);
-        let observer = Arc::clone(&ending) as Arc<dyn StepObserver>;
-        let options = EngineOptions { observer, ..bench.options() };
-        let kernel = Arc::clone(&bench.kernel);
-        let ended = catch_unwind(AssertUnwindSafe(|| Engine::open(kernel, options)?.recover()));
-        ending.arm(0);
-        bench.kernel.fail_call(0);
-        if let Ok(Err(error)) = ended {
-            return Err(format!("the start failed: {error}"));
-        }
-        let observer = Arc::clone(&ending) as Arc<dyn StepObserver>;
-        let engine = Engine::open(Arc::clone(&bench.kernel), EngineOptions { observer, ..bench.options() })
-            .map_err(|error| error.to_string())?;
-        Self { bench, engine, ending, asked, interfaces, disturbed, tally }.recovered()
-    }
-
-    /// The daemon ends and starts.
-    fn again(self) -> Result<Self, Broken> {
-        let machine = self.started()?;
+    /// The daemon ends and starts; with a step, the first start is killed before it.
+    fn again(self, cut_short: Option<usize>) -> Result<Self, Broken> {
+        let machine = self.started(cut_short)?;
         machine.matches("after a start, ")?;
         Ok(machine)
     }
 
     /// Ends the daemon, however it stands, and starts it.
-    fn started(self) -> Result<Self, Broken> {
+    fn started(self, cut_short: Option<usize>) -> Result<Self, Broken> {
         let Self { bench, engine, ending, asked, interfaces, disturbed, tally } = self;
         drop(engine);
-        let observer = Arc::clone(&ending) as Arc<dyn StepObserver>;
-        let engine = Engine::open(Arc::clone(&bench.kernel), EngineOptions { observer, ..bench.options() })
-            .map_err(|error| error.to_string())?;
-        Self { bench, engine, ending, asked, interfaces, disturbed, tally }.recovered_unmatched()
+        let open = || {
+            let observer = Arc::clone(&ending) as Arc<dyn StepObserver>;
+            Engine::open(Arc::clone(&bench.kernel), EngineOptions { observer, ..bench.options() })
+        };
+        if let Some(step) = cut_short {
+            ending.arm(step);
+            let ended = catch_unwind(AssertUnwindSafe(|| open()?.recover()));
+            ending.arm(0);
+            bench.kernel.fail_call(0);
+            if let Ok(Err(error)) = ended {
+                return Err(format!("the start failed: {error}"));
+            }
+        }
+        let engine = open().map_err(|error| error.to_string())?;
+        Self { bench, engine, ending, asked, interfaces, disturbed, tally }.recovered()
     }
 
-    fn recovered(self) -> Result<Self, Broken> {
-        let machine = self.recovered_unmatched()?;
-        machine.matches("after a start that was cut short, ")?;
-        Ok(machine)
-    }
-
-    fn recovered_unmatched(mut self) -> Result<Self, Broken> {
+    fn recovered(mut self) -> Result<Self, Broken> {
         let report = self.engine.recover().map_err(|error| format!("the start failed: {error}"))?;
         // An interface that is not there is told as a problem, and waited for.
         let whole = !self.disturbed && self.interfaces == [true; 2] && !self.has_twins();
@@ -378,7 +364,7 @@ impl Machine {
 
     /// Ends everything that was asked for: nothing of it is left in the kernel.
     pub fn taken_down(mut self) -> Result<Tally, Broken> {
-        self = self.again()?;
+        self = self.again(None)?;
         let wanted: Vec<ProgramUid> = self.asked.programs.keys().copied().collect();
         for uid in wanted {
             let id = self.kernel_id(uid).ok_or_else(|| format!("program {uid} has no kernel id"))?;
