@@ -70,23 +70,22 @@ impl Peer {
 /// processes are sorted in systemd's own hierarchy of version 1.
 #[must_use]
 pub fn cgroup_of(lines: &str) -> Option<String> {
-    let mut found = None;
-    for line in lines.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        match controllers {
-            "name=systemd" => return Some(path.to_owned()),
-            "" => found = Some(path.to_owned()),
-            _ => {}
-        }
-    }
-    found
+    path_in(lines, "name=systemd").or_else(|| unified_cgroup_of(lines))
 }
 
 /// The path of a process' control group of version 2, of the lines of `/proc/<pid>/cgroup`.
 #[must_use]
 pub fn unified_cgroup_of(lines: &str) -> Option<String> {
-    lines.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+    path_in(lines, "")
+}
+
+/// The path in the hierarchy of these controllers: of the line `NUMBER:CONTROLLERS:PATH`. Version 2 has none.
+fn path_in(lines: &str, wanted: &str) -> Option<String> {
+    lines.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        (controllers == wanted).then(|| path.to_owned())
+    })
 }
 
 #[cfg(test)]

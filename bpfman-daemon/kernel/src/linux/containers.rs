@@ -77,31 +77,43 @@ pub fn find(wanted: &WantedContainers) -> io::Result<Vec<ContainerFacts>> {
 /// once.
 fn hierarchies(mounts: &str) -> Vec<PathBuf> {
     let mut found = BTreeMap::new();
-    for line in mounts.lines() {
-        let Some((mount, kind)) = line.split_once(" - ") else { continue };
-        let mut fields = mount.split(' ').skip(2);
-        let (Some(device), Some(root), Some(at)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let rank = match kind.split(' ').next() {
+    for mount in mounts.lines().filter_map(GroupMount::of) {
+        let rank = match mount.kind.split(' ').next() {
             Some("cgroup2") => 0,
-            Some("cgroup") if kind.contains("name=systemd") => 1,
+            Some("cgroup") if mount.kind.contains("name=systemd") => 1,
             Some("cgroup") => 2,
             _ => continue,
         };
-        found.entry((rank, device.to_owned(), root.to_owned())).or_insert_with(|| unescaped(at));
+        found
+            .entry((rank, mount.device.to_owned(), mount.root.to_owned()))
+            .or_insert_with(|| unescaped(mount.at));
     }
     found.into_values().collect()
 }
 
 /// Where the hierarchy of version 2 is mounted from its root.
 pub(super) fn unified(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+    let mut mounts = mounts.lines().filter_map(GroupMount::of);
+    mounts
+        .find(|mount| mount.root == "/" && mount.kind.starts_with("cgroup2 "))
+        .map(|mount| unescaped(mount.at))
+}
+
+/// A line of `/proc/self/mountinfo`, as far as it tells control groups.
+struct GroupMount<'a> {
+    device: &'a str,
+    root: &'a str,
+    at: &'a str,
+    /// Type of file system, source and options.
+    kind: &'a str,
+}
+
+impl<'a> GroupMount<'a> {
+    fn of(line: &'a str) -> Option<Self> {
         let (mount, kind) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(3);
-        let (root, at) = (fields.next()?, fields.next()?);
-        (root == "/" && kind.starts_with("cgroup2 ")).then(|| unescaped(at))
-    })
+        let mut fields = mount.split(' ').skip(2);
+        Some(Self { device: fields.next()?, root: fields.next()?, at: fields.next()?, kind })
+    }
 }
 
 /// Blanks in paths are `\040` there.

@@ -253,37 +253,41 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
     /// The address that an offset of the file is loaded to, to be run.
     fn address_of(&self, offset: u64) -> io::Result<Option<u64>> {
         let endian = self.endian;
-        let count = u64::from(self.header.e_phnum(endian));
-        let mut address: Option<u64> = None;
-        each::<Elf::ProgramHeader>(self.file, self.header.e_phoff(endian).into(), count, &mut |segment| {
-            let inside = offset.checked_sub(segment.p_offset(endian).into());
-            let size: u64 = segment.p_filesz(endian).into();
-            if segment.p_type(endian) == elf::PT_LOAD && segment.p_flags(endian).contains(elf::PF_X) {
-                address = inside
-                    .filter(|inside| *inside < size)
-                    .and_then(|inside| inside.checked_add(segment.p_vaddr(endian).into()));
-            }
-            address.is_none()
-        })?;
-        Ok(address)
+        self.translated(offset, |segment| {
+            let runs = segment.p_flags(endian).contains(elf::PF_X);
+            runs.then(|| (segment.p_offset(endian).into(), segment.p_vaddr(endian).into()))
+        })
     }
 
-    /// Where in the file an address is loaded from. The file may claim anything, sums that no number holds included.
+    /// Where in the file an address is loaded from.
     fn offset_of(&self, address: u64) -> io::Result<Option<u64>> {
         let endian = self.endian;
+        self.translated(address, |segment| {
+            Some((segment.p_vaddr(endian).into(), segment.p_offset(endian).into()))
+        })
+    }
+
+    /// A place, moved as the first loaded part of the file that has it is: `ends` says from where to where, and none for
+    /// parts that do not count. The file may claim anything, sums that no number holds included.
+    fn translated(
+        &self,
+        place: u64,
+        ends: impl Fn(&Elf::ProgramHeader) -> Option<(u64, u64)>,
+    ) -> io::Result<Option<u64>> {
+        let endian = self.endian;
         let count = u64::from(self.header.e_phnum(endian));
-        let mut offset: Option<u64> = None;
+        let mut found: Option<u64> = None;
         each::<Elf::ProgramHeader>(self.file, self.header.e_phoff(endian).into(), count, &mut |segment| {
-            let inside = address.checked_sub(segment.p_vaddr(endian).into());
             let size: u64 = segment.p_filesz(endian).into();
-            if segment.p_type(endian) == elf::PT_LOAD {
-                offset = inside
-                    .filter(|inside| *inside < size)
-                    .and_then(|inside| inside.checked_add(segment.p_offset(endian).into()));
+            if segment.p_type(endian) == elf::PT_LOAD
+                && let Some((from, to)) = ends(segment)
+            {
+                let inside = place.checked_sub(from).filter(|inside| *inside < size);
+                found = inside.and_then(|inside| inside.checked_add(to));
             }
-            offset.is_none()
+            found.is_none()
         })?;
-        Ok(offset)
+        Ok(found)
     }
 }
 
