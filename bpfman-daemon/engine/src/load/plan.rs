@@ -15,7 +15,7 @@ use bpfmand_object::{ObjectFile, SlotTarget, TextOptions};
 use bpfmand_splice::guard_table;
 
 use crate::engine::members::no_such_map;
-use crate::guard::{TABLE, rules_of};
+use crate::guard::{TABLE, rules_of, runs_in_tasks};
 use crate::load::kernel_types::attach_id;
 use crate::load::maps::{HeldMaps, kconfig};
 use crate::state::MapGroup;
@@ -294,9 +294,9 @@ impl<K: Kernel> Engine<K> {
             || names.iter().any(|name| plan.object.needs_kernel_btf(name));
         let kernel_btf =
             needs_btf.then(|| self.kernel_types_for(plan.object, &names, &functions)).transpose()?;
-        // A guard can do without types, where containers have control groups.
-        let for_guards =
-            plan.tenant.as_ref().filter(|_| kernel_btf.is_none()).and_then(|_| self.kernel_btf().ok());
+        // A guard can do without types, where containers have control groups; programs for packets have none.
+        let guards = plan.tenant.is_some() && types.iter().any(|kind| runs_in_tasks(*kind));
+        let for_guards = (guards && kernel_btf.is_none()).then(|| self.kernel_btf().ok()).flatten();
         let guard_btf = kernel_btf.as_ref().or(for_guards.as_ref());
         let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
         plan.programs
