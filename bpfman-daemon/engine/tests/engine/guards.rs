@@ -4,11 +4,12 @@ use bpfmand_core::{
     AttachPoint, AttachRequest, LoadRequest, Owner, OwningApplication, ProcessScope, ProgramId, TaskGroup,
     TaskScope, TenantRules,
 };
-use bpfmand_engine::{Engine, EngineError, ErrorKind, GuardRefusal, LinkDetails, MapPolicy, ReplaceRequest};
+use bpfmand_engine::{Engine, EngineError, ErrorKind, GuardRefusal, LinkDetails};
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, KernelObjects as _};
 
 use crate::bench::{Ask as _, Bench};
+use crate::replacements::replacement;
 use crate::simulated::bench;
 
 fn of_namespace(load: LoadRequest) -> LoadRequest {
@@ -66,16 +67,7 @@ fn each_link_has_an_entry_which_is_written_again_wherever_the_link_is_made_again
     let expected = vec![(1, words(&one)), (2, words(&two))];
     assert_eq!(entries(&bench, &engine, program), expected);
     // A new version has a table of its own, with the same entries.
-    let request = ReplaceRequest {
-        program,
-        source: bench.request("programs", &["probe"]).source,
-        name: None,
-        global_data: Default::default(),
-        maps: MapPolicy::Keep,
-        keep_old: true,
-        caller_uid: 0,
-    };
-    let now = engine.replace_program(&request).unwrap().programs[0].id;
+    let now = engine.replace_program(&replacement(&bench, program, "programs")).unwrap().programs[0].id;
     assert_eq!(entries(&bench, &engine, now), expected);
     let back = engine.rollback_program(now).unwrap().programs[0].id;
     assert_eq!(entries(&bench, &engine, back), expected);
