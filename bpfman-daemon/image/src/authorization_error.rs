@@ -39,6 +39,9 @@ pub enum AuthorizationError {
     /// The token service cannot be reached: its address, and the chain of causes.
     #[error("no token from {0}: {1}")]
     Unreachable(String, String),
+    /// As a helper told it.
+    #[error("{0}")]
+    Told(String),
     /// The token service answers, but not with a token.
     #[error("{realm} {what}")]
     NoToken {

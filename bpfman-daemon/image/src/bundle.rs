@@ -29,7 +29,7 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
         return Err(SignatureError::NoStatement);
     };
     let untrusted = |error: sigstore_verify::Error| SignatureError::Unproven {
-        form: "signature bundle",
+        form: "signature bundle".into(),
         why: causes(&error),
     };
     let hash = Sha256Hash::new(digest.bytes());

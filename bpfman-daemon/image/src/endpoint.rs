@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress, causes, media};
+use bpfman_image_format::{Descriptor, Digest, Hasher, causes, media};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, LINK, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
@@ -141,7 +141,6 @@ impl Endpoint {
         descriptor: &Descriptor,
         what: &str,
         sink: &mut dyn Sink,
-        progress: Option<TransferProgress<'_>>,
     ) -> Result<(), ImageError> {
         let url = self.place.url("blobs", &descriptor.digest.to_string());
         let (size, expected) = (descriptor.size, descriptor.digest);
@@ -180,9 +179,6 @@ impl Endpoint {
                 }
                 hasher.update(&piece);
                 sink.write(&piece)?;
-                if let Some(progress) = progress {
-                    progress(done, size);
-                }
             }
         }
         if done != size {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use bpfman_image_format::{BytecodeError, Digest, LabelError, ReferenceError, causes};
+use bpfman_image_format::{Digest, ReferenceError, causes};
 
-use crate::{AuthorizationError, UntrustedReason};
+use crate::{AuthorizationError, HelperRole, UntrustedReason};
 
 /// The kind of a failure, for the tables of gRPC codes and exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,8 @@ pub enum Category {
     NotCached,
     /// The cache on this machine cannot be read or written.
     Storage,
+    /// A helper does not do its work.
+    Helper,
 }
 
 /// What went wrong below: the error of a library or of this crate, or a sentence where nothing else says it.
@@ -171,20 +173,20 @@ pub enum ImageError {
         limit: u64,
     },
     /// The object file in the image is not one that this machine can load.
-    #[error("the object file in {image} cannot be used: {source}")]
+    #[error("the object file in {image} cannot be used: {}", causes(&**source))]
     Bytecode {
         /// The image.
         image: String,
         /// What is wrong with it.
-        source: BytecodeError,
+        source: ErrorCause,
     },
     /// The labels are damaged.
-    #[error("{image}: {source}")]
+    #[error("{image}: {}", causes(&**source))]
     Label {
         /// The image.
         image: String,
         /// What is wrong.
-        source: LabelError,
+        source: ErrorCause,
     },
     /// The network may not be used, and the cache does not have all of it.
     #[error("{what} is not in the cache, and the pull policy Never forbids to fetch it")]
@@ -207,6 +209,14 @@ pub enum ImageError {
         of: String,
         /// Why not.
         source: ErrorCause,
+    },
+    /// A helper cannot be started, or ended in the middle of its work.
+    #[error("the {role} for images did not do its work: {source}")]
+    Helper {
+        /// Which.
+        role: HelperRole,
+        /// What was seen of it.
+        source: std::io::Error,
     },
     /// The daemon is shutting down.
     #[error("the load was cancelled: the daemon is shutting down")]
@@ -269,6 +279,7 @@ impl ImageError {
             Self::TooLarge { .. } | Self::NoRoom { .. } => Category::TooLarge,
             Self::NotCached { .. } => Category::NotCached,
             Self::Storage { .. } => Category::Storage,
+            Self::Helper { .. } => Category::Helper,
         }
     }
 
@@ -304,6 +315,11 @@ impl ImageError {
                 "check that the registry answers, then try again".to_owned()
             }
             Self::NotCached { .. } => "`bpfman image pull` fetches it".to_owned(),
+            Self::Helper { .. } => {
+                "try again; if it fails for this image alone, something in the image ends who reads it: the daemon's log \
+                 and the kernel's (SIGSYS, out of memory) say what"
+                    .to_owned()
+            }
             Self::Client { .. } => {
                 "install the package ca-certificates, or name a ca_file for the registry in bpfman.toml"
                     .to_owned()

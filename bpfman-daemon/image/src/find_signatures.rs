@@ -39,7 +39,6 @@ pub(crate) trait SignatureSource: Sync {
     fn referrers(
         &self,
         digest: Digest,
-        limits: &Limits,
     ) -> impl Future<Output = Result<Option<Vec<Vec<u8>>>, ImageError>> + Send;
     /// Content by descriptor, checked.
     fn blob(
@@ -79,6 +78,17 @@ pub(crate) async fn find<S: SignatureSource>(
     Ok(search.found)
 }
 
+/// True if a search notes this and goes on: something is wrong with what lies there. That a registry fails is no such thing.
+pub(crate) const fn find_goes_on(error: &ImageError) -> bool {
+    matches!(
+        error,
+        ImageError::Malformed { .. }
+            | ImageError::TooLarge { .. }
+            | ImageError::WrongDigest { .. }
+            | ImageError::NotFound { .. }
+    )
+}
+
 struct Search<'a, S> {
     source: &'a S,
     digest: Digest,
@@ -89,15 +99,10 @@ struct Search<'a, S> {
 }
 
 impl<S: SignatureSource> Search<'_, S> {
-    /// Notes what is wrong with what lies there, and goes on; that a registry fails is no such thing.
+    /// Notes what is wrong with what lies there, and goes on.
     fn go_on(&mut self, result: Result<(), ImageError>) -> Result<(), ImageError> {
         match result {
-            Err(
-                error @ (ImageError::Malformed { .. }
-                | ImageError::TooLarge { .. }
-                | ImageError::WrongDigest { .. }
-                | ImageError::NotFound { .. }),
-            ) => {
+            Err(error) if find_goes_on(&error) => {
                 tracing::debug!(%error, "a signature that cannot be read");
                 self.found.fault.get_or_insert(error);
                 Ok(())
@@ -129,7 +134,7 @@ impl<S: SignatureSource> Search<'_, S> {
     }
 
     async fn listed(&mut self) -> Result<(), ImageError> {
-        let Some(pages) = self.source.referrers(self.digest, self.limits).await? else { return Ok(()) };
+        let Some(pages) = self.source.referrers(self.digest).await? else { return Ok(()) };
         let mut candidates = Vec::new();
         for page in pages {
             candidates.extend(self.parse::<Index>(&page, "the referrers")?.manifests);

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::pattern::glob;
 
 /// Identities that a rule trusts: issuer and subject, each exact or with `*` for any characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TrustedIdentity {
     issuer: String,
     subject: String,

@@ -12,7 +12,9 @@ use serde::Deserialize;
 use crate::access::Asker;
 use crate::blocking::blocking;
 use crate::cache::storage;
-use crate::find_signatures::{self, SignatureSource};
+use crate::find_signatures::SignatureSource;
+use crate::helper::VerifierClient;
+use crate::manifest::Document;
 use crate::registry::Sink as _;
 use crate::session::{Brought, LoadSession};
 use crate::staging::Staging;
@@ -107,9 +109,10 @@ impl ImageStore {
         let (limits, path, beside) = (self.limits, path.to_owned(), Arc::clone(&staging));
         let layout = blocking(move || copy(&beside, &path, &limits)).await?;
         let mut imported = Vec::new();
-        for (image, brought) in images(&staging, &layout, &self.limits).await? {
+        let verifier = self.verifier();
+        for (image, brought) in images(&verifier, &staging, &layout, &self.limits).await? {
             let digest = brought.digest;
-            let outcome = match self.import_one(&image, brought, &staging).await {
+            let outcome = match self.import_one(&image, brought, &staging, &verifier).await {
                 Ok(verified_by) => ImportOutcome::Verified(verified_by),
                 Err(error) => ImportOutcome::Refused(error.to_string()),
             };
@@ -123,6 +126,7 @@ impl ImageStore {
         image: &ImageReference,
         brought: Brought,
         staging: &Arc<Staging>,
+        verifier: &Arc<VerifierClient>,
     ) -> Result<VerifiedBy, ImageError> {
         let platform = self.platform.ok_or(ImageError::Host(std::env::consts::ARCH))?;
         let policy = self.policy();
@@ -130,7 +134,7 @@ impl ImageStore {
         let session = LoadSession {
             staging: Arc::clone(staging),
             brought: Some(brought),
-            ..self.session(image, Asker::Daemon, None, None)
+            ..self.session(image, Asker::Daemon, None, verifier, None)
         };
         let loaded = self.run(&session, false, &policy, decision, platform).await?;
         Ok(loaded.verified_by)
@@ -184,6 +188,7 @@ impl Copying<'_> {
 
 /// The images of a layout by their names, and what signs them. Nothing is kept yet: the policy has to let them in first.
 pub(crate) async fn images(
+    verifier: &VerifierClient,
     staging: &Arc<Staging>,
     layout: &ImportedLayout,
     limits: &Limits,
@@ -214,13 +219,13 @@ pub(crate) async fn images(
         let source = Beside { staging, name, tags };
         let mut subjects = vec![digest];
         if let Some(bytes) = source.read(digest, limits.manifest).await?
-            && let Ok(manifest::Document::Index(entries)) = manifest::parse(&bytes)
+            && let Ok(Document::Index(entries)) = verifier.manifest(&bytes).await?
         {
             subjects.extend(entries.iter().map(|entry| entry.digest));
         }
         let mut signatures = BTreeMap::new();
         for subject in subjects {
-            signatures.insert(subject, find_signatures::find(&source, subject, limits).await?.signatures);
+            signatures.insert(subject, verifier.find_signatures(&source, subject, limits).await?.signatures);
         }
         brought.push((image, Brought { digest, signatures }));
     }
@@ -260,7 +265,7 @@ impl SignatureSource for Beside<'_> {
         }
     }
 
-    async fn referrers(&self, _: Digest, _: &Limits) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
+    async fn referrers(&self, _: Digest) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
         Ok(None)
     }
 

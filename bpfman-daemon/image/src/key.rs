@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bpfman_image_format::Digest;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sigstore_verify::crypto::{KeyAlgorithm, VerificationKey};
 use sigstore_verify::types::{DerPublicKey, HashAlgorithm, SignatureBytes};
 
@@ -14,6 +15,7 @@ pub struct TrustedKey {
     key: Arc<VerificationKey>,
     spki: DerPublicKey,
     fingerprint: Digest,
+    pem: Arc<str>,
 }
 
 /// A public key that cannot be trusted with anything.
@@ -46,7 +48,7 @@ impl TrustedKey {
             })
             .map_err(|e| TrustedKeyError::Pem(e.to_string()))?;
         let fingerprint = Digest::of(spki.as_bytes());
-        Ok(Self { key: Arc::new(key), spki, fingerprint })
+        Ok(Self { key: Arc::new(key), spki, fingerprint, pem: text.trim().into() })
     }
 
     /// SHA-256 of the key in DER (SubjectPublicKeyInfo).
@@ -63,6 +65,18 @@ impl TrustedKey {
     /// True if `signature` is this key's over `message`.
     pub(crate) fn made(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.verify(message, &SignatureBytes::from_bytes(signature)).is_ok()
+    }
+}
+
+impl Serialize for TrustedKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.pem)
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustedKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_pem(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

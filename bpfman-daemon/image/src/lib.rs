@@ -20,6 +20,7 @@ mod find_signatures;
 mod floors;
 #[cfg(test)]
 mod fuzz_tests;
+mod helper;
 mod identity;
 mod import;
 mod inventory;
@@ -58,6 +59,7 @@ mod vouch;
 pub use authorization_error::AuthorizationError;
 pub use error::{Category, ImageError};
 pub use file_rule::FileRule;
+pub use helper::{HelperLink, HelperRole, HelperThreads, StartHelper, serve_helper};
 pub use identity::{IdentityError, TrustedIdentity};
 pub use import::{ImportOutcome, Imported};
 pub use inventory::{Bounds, CachedImage, Collected};

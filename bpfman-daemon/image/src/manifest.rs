@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use bpfman_image_format::{Descriptor, Platform, media};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// A manifest of one image, or an index of several.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Document {
     Image(Manifest),
     Index(Vec<Descriptor>),
 }
 
 /// A manifest of one image.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) config: Descriptor,
     pub(crate) layers: Vec<Descriptor>,

@@ -10,7 +10,7 @@ use bpfman_image_format::{ImageReference, RegistryHost};
 /// The part before the first `/` is compared with the registry, the rest with the repository, so that no
 /// repository on somebody else's registry can look like a trusted registry. Registries are compared in their one
 /// spelling ([`RegistryHost`]), however image and pattern write them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pattern {
     registry: String,
     repository: String,

@@ -1,11 +1,11 @@
-//! Reading from a registry, with every answer bounded: by mirrors where there are some, with another try where that may
+//! Reading from a registry itself, with every answer bounded: by mirrors where there are some, with another try where that may
 //! help.
 
-use bpfman_image_format::{Credential, Descriptor, Digest, ImageReference, TransferProgress, media};
+use bpfman_image_format::{Descriptor, Digest, media};
 
 use crate::endpoint::Endpoint;
-use crate::find_signatures::SignatureSource;
-use crate::{ImageError, Limits, RegistrySettings};
+use crate::settings::RepositoryPlace;
+use crate::{ImageError, Limits};
 
 /// Takes a blob as it comes. Nobody may use it before the transfer returned `Ok`: only then size and digest are known
 /// to be right.
@@ -29,24 +29,22 @@ impl Sink for Vec<u8> {
 }
 
 /// One repository, reached with one credential.
-pub(crate) struct RegistryClient {
+pub(crate) struct RegistryEndpoints {
     name: String,
     /// Mirrors, then the registry itself.
     endpoints: Vec<Endpoint>,
 }
 
-impl RegistryClient {
+impl RegistryEndpoints {
     /// Makes the clients; connects to nothing yet.
     pub(crate) fn new(
-        image: &ImageReference,
-        credential: Option<&Credential>,
-        settings: &RegistrySettings,
+        name: String,
+        places: Vec<RepositoryPlace>,
         limits: Limits,
     ) -> Result<Self, ImageError> {
-        let places = settings.places(image, credential)?;
         let endpoints =
             places.into_iter().map(|place| Endpoint::new(place, limits)).collect::<Result<_, _>>()?;
-        Ok(Self { name: image.name(), endpoints })
+        Ok(Self { name, endpoints })
     }
 
     /// Fetches the manifest at a tag or digest; answers its bytes and the digest computed from them.
@@ -74,7 +72,12 @@ impl RegistryClient {
         Err(failures.last(what))
     }
 
-    async fn pages(&self, digest: Digest, limits: &Limits) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
+    /// The pages of the list of what refers to a digest; none if there is no such list.
+    pub(crate) async fn pages(
+        &self,
+        digest: Digest,
+        limits: &Limits,
+    ) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
         let what = format!("the referrers of {}@{digest}", self.name);
         let mut failures = Failures::default();
         for endpoint in &self.endpoints {
@@ -129,7 +132,6 @@ impl RegistryClient {
         descriptor: &Descriptor,
         limit: u64,
         sink: &mut dyn Sink,
-        progress: Option<TransferProgress<'_>>,
     ) -> Result<(), ImageError> {
         let what = format!("the blob {} of {}", descriptor.digest, self.name);
         if descriptor.size > limit {
@@ -137,7 +139,7 @@ impl RegistryClient {
         }
         let mut failures = Failures::default();
         for endpoint in &self.endpoints {
-            match endpoint.blob(descriptor, &what, sink, progress).await {
+            match endpoint.blob(descriptor, &what, sink).await {
                 Ok(()) => return Ok(()),
                 Err(error @ ImageError::Storage { .. }) => return Err(error),
                 Err(error) => failures.note(error, endpoint),
@@ -145,30 +147,6 @@ impl RegistryClient {
             sink.restart()?;
         }
         Err(failures.last(what))
-    }
-}
-
-impl SignatureSource for RegistryClient {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    async fn manifest(&self, target: &str, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
-        match Self::manifest(self, target, limit).await {
-            Ok((bytes, _)) => Ok(Some(bytes)),
-            Err(ImageError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn referrers(&self, digest: Digest, limits: &Limits) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
-        self.pages(digest, limits).await
-    }
-
-    async fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, ImageError> {
-        let mut content = Vec::new();
-        Self::blob(self, descriptor, limit, &mut content, None).await?;
-        Ok(content)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bpfman_image_format::{Credential, Digest, ImageReference, Labels};
+use serde::{Deserialize, Serialize};
 
 use crate::{Evidence, Signed, VerifiedBy};
 
@@ -21,7 +22,7 @@ pub enum FetchPolicy {
 }
 
 /// Bounds of everything that a registry can send.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of a manifest or index.
     pub manifest: u64,

@@ -7,7 +7,7 @@ use bpfman_image_format::Digest;
 use crate::{Signer, TrustedIdentity};
 
 /// What becomes of programs that run already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RevokedRunning {
     /// They run on, and are reported.
@@ -18,7 +18,7 @@ pub enum RevokedRunning {
 }
 
 /// The `[revoked]` table of the policy. It counts in every mode.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Revoked {
     /// Keys, by the fingerprint of their public half.
     pub keys: BTreeSet<Digest>,

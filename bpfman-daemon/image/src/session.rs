@@ -1,21 +1,19 @@
 //! One load: the cache first, the registry where it may be asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfman_image_format::{Descriptor, Digest, ImageReference, Platform, TransferProgress};
+use bpfman_image_format::{Descriptor, Digest, Endian, ImageReference, Platform, TransferProgress};
 
 use crate::access::{Asker, Right};
 use crate::blocking::blocking;
 use crate::cache::{ImageCache, storage};
 use crate::error::ErrorCause;
+use crate::helper::{Checked, RegistryClient, Unpacked, VerifierClient};
 use crate::manifest::{self, Document, Manifest};
-use crate::registry::RegistryClient;
 use crate::signature::Signature;
 use crate::staging::Staging;
-use crate::unpack::{Checked, LayerRead};
 use crate::vouch::PolicyVerdict;
 use crate::{ImageError, Limits, Policy, PolicyDecision};
 
@@ -30,6 +28,8 @@ pub(crate) struct LoadSession<'a> {
     pub(crate) asker: Asker,
     /// None: the network is not used.
     pub(crate) registry: Option<RegistryClient>,
+    /// Reads whatever was fetched.
+    pub(crate) verifier: Arc<VerifierClient>,
     /// An image that somebody brought, instead of one that a registry or the cache names.
     pub(crate) brought: Option<Brought>,
     pub(crate) progress: Option<TransferProgress<'a>>,
@@ -73,7 +73,7 @@ impl<'a> LoadSession<'a> {
         let allowed = self.brought.is_some() || self.cache.allows(&self.image.name(), digest, &self.asker)?;
         // From here on only digests count: the tag may move meanwhile.
         let bytes = self.manifest(digest, allowed).await?;
-        let (manifest, manifest_digest, from_index) = match self.parse(&bytes, digest)? {
+        let (manifest, manifest_digest, from_index) = match self.parse(&bytes, digest).await? {
             Document::Image(manifest) => (manifest, digest, false),
             Document::Index(entries) => {
                 let entry = manifest::choose(&entries, platform).ok_or_else(|| ImageError::NoPlatform {
@@ -82,7 +82,7 @@ impl<'a> LoadSession<'a> {
                     present: manifest::platforms(&entries),
                 })?;
                 let bytes = self.manifest(entry.digest, allowed).await?;
-                match self.parse(&bytes, entry.digest)? {
+                match self.parse(&bytes, entry.digest).await? {
                     Document::Image(manifest) => (manifest, entry.digest, true),
                     Document::Index(_) => {
                         return Err(self.malformed(entry.digest, "an index within an index".into()));
@@ -187,21 +187,21 @@ impl<'a> LoadSession<'a> {
         Ok(bytes)
     }
 
-    /// A layer by descriptor, from the cache or through it, read by `read` as a stream that is verified while it is
-    /// read: never whole in memory.
-    pub(crate) async fn layer<T: Send + 'static>(
+    /// The object in a layer by descriptor, from the cache or through it. The layer is verified while it is read: it is
+    /// never whole in memory.
+    pub(crate) async fn object(
         &self,
         descriptor: &Descriptor,
         allowed: bool,
-        read: impl Fn(File) -> LayerRead<T>,
-    ) -> Result<T, ImageError> {
+        expected: Endian,
+    ) -> Result<Unpacked, ImageError> {
         let digest = descriptor.digest;
         self.check_size(descriptor, self.limits.layer)?;
         for fetched in [false, true] {
             if let Some(file) = self.staging.open(digest)?
                 && (fetched || self.may_use(descriptor, allowed).await)
             {
-                match blocking(read(file)).await? {
+                match self.verifier.unpack(file, descriptor, self.image, expected).await? {
                     Checked::Whole(result) => return result,
                     Checked::Damaged => {
                         let staging = Arc::clone(&self.staging);
@@ -259,8 +259,8 @@ impl<'a> LoadSession<'a> {
         Some(if registry.used_password() { right.clone() } else { Right::Everybody })
     }
 
-    fn parse(&self, bytes: &[u8], digest: Digest) -> Result<Document, ImageError> {
-        manifest::parse(bytes).map_err(|error| self.malformed(digest, error.into()))
+    async fn parse(&self, bytes: &[u8], digest: Digest) -> Result<Document, ImageError> {
+        self.verifier.manifest(bytes).await?.map_err(|why| self.malformed(digest, why.into()))
     }
 
     fn malformed(&self, digest: Digest, source: ErrorCause) -> ImageError {

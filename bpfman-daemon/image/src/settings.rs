@@ -30,7 +30,10 @@ pub struct RegistrySetting {
 
 /// Certificate authorities of a registry.
 #[derive(Clone, Debug)]
-pub struct Authorities(Vec<reqwest::Certificate>);
+pub struct Authorities {
+    certificates: Vec<reqwest::Certificate>,
+    pem: Arc<str>,
+}
 
 impl Authorities {
     /// Reads PEM. What is no certificate is refused here: later it would look like a registry that cannot be trusted.
@@ -45,11 +48,16 @@ impl Authorities {
         }
         let client = reqwest::Client::builder().tls_certs_only(found.clone()).build();
         client.map_err(|error| wrong(error.into()))?;
-        Ok(Self(found))
+        Ok(Self { certificates: found, pem: String::from_utf8_lossy(pem).into() })
     }
 
     pub(crate) fn certificates(&self) -> Vec<reqwest::Certificate> {
-        self.0.clone()
+        self.certificates.clone()
+    }
+
+    /// As it was read.
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
     }
 }
 

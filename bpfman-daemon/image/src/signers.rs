@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_image_format::{Digest, ImageReference};
+use serde::{Deserialize, Serialize};
 
 use crate::signature::Signature;
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// Whose signatures a rule counts, and how many it wants.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Signers {
     /// Owners of these keys.
     pub keys: Vec<TrustedKey>,
@@ -44,7 +45,7 @@ pub(crate) struct Good {
 }
 
 /// What the signatures come to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CountedSigners {
     pub(crate) signers: Vec<Signer>,
     pub(crate) signed_at: Option<i64>,

@@ -77,7 +77,7 @@ fn by_key(
 }
 
 fn untrusted(error: &sigstore_verify::Error) -> SignatureError {
-    SignatureError::Unproven { form: "signature", why: causes(error) }
+    SignatureError::Unproven { form: "signature".into(), why: causes(error) }
 }
 
 /// The log's promise, as cosign writes it into an annotation.

@@ -12,13 +12,13 @@ use crate::access::{Asker, Right};
 use crate::blocking::blocking;
 use crate::cache::ImageCache;
 use crate::error::ErrorCause;
+use crate::helper::{
+    ConfigAnswer, HelperThreads, ReadConfig, RegistryClient, StartHelper, Unpacked, VerifierClient,
+};
 use crate::inventory::{Bounds, CachedImage, Collected, InventoryEntry};
-use crate::manifest::ImageConfig;
-use crate::registry::RegistryClient;
 use crate::session::{LoadSession, Resolved};
 use crate::staging::Staging;
 use crate::turns::{RegistrySlot, Turns};
-use crate::unpack::unpack;
 use crate::{
     Caller, FetchPolicy, ImageError, ImageRequest, Limits, Mode, Policy, PolicyDecision, RegistrySettings,
     VerifiedBy, VerifiedImage,
@@ -37,6 +37,7 @@ pub struct ImageStore {
     pulls: Arc<Semaphore>,
     settings: RwLock<Arc<RegistrySettings>>,
     bounds: Bounds,
+    helpers: Arc<dyn StartHelper>,
     /// Held for writing by a collection, for reading by loads while they use the cache alone or put something into it;
     /// never while somebody waits for a registry.
     in_use: tokio::sync::RwLock<()>,
@@ -64,6 +65,7 @@ impl ImageStore {
             pulls: Arc::new(Semaphore::new(limits.pulls)),
             settings: RwLock::default(),
             bounds: Bounds::default(),
+            helpers: Arc::new(HelperThreads),
             in_use: tokio::sync::RwLock::default(),
             flights: Mutex::default(),
             registries: Mutex::default(),
@@ -82,6 +84,12 @@ impl ImageStore {
     pub fn with_settings(self, settings: RegistrySettings) -> Self {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         self
+    }
+
+    /// Has others speak to registries and read what they send, instead of threads of this process.
+    #[must_use]
+    pub fn with_helpers(self, helpers: Arc<dyn StartHelper>) -> Self {
+        Self { helpers, ..self }
     }
 
     /// Keeps so much in the cache.
@@ -133,8 +141,9 @@ impl ImageStore {
             Caller::Other => Arc::new(settings.without_passwords()),
         };
         let asker = self.asker(request, &settings).await?;
+        let verifier = self.verifier();
         if request.pull_policy != FetchPolicy::Always {
-            let offline = self.session(image, asker.clone(), None, None);
+            let offline = self.session(image, asker.clone(), None, &verifier, None);
             // No collection meanwhile: it is quick.
             let _in_use = self.in_use.read().await;
             match self.run(&offline, false, &policy, decision, platform).await {
@@ -159,11 +168,12 @@ impl ImageStore {
         let _pull = self.pulls.acquire().await;
         let ask = request.pull_policy == FetchPolicy::Always;
         // A helper may be asked for the password, and take its time.
-        let registry = {
-            let (image, credential, limits) = (image.clone(), request.credential.clone(), self.limits);
-            blocking(move || RegistryClient::new(&image, credential.as_ref(), &settings, limits)).await?
+        let places = {
+            let (image, credential) = (image.clone(), request.credential.clone());
+            blocking(move || settings.places(&image, credential.as_ref())).await?
         };
-        let online = self.session(image, asker, Some(registry), progress);
+        let registry = RegistryClient::open(&*self.helpers, image.name(), places, self.limits).await?;
+        let online = self.session(image, asker, Some(registry), &verifier, progress);
         self.run(&online, ask, &policy, decision, platform).await
     }
 
@@ -183,11 +193,17 @@ impl ImageStore {
         }))
     }
 
+    /// Who reads what one load meets.
+    pub(crate) fn verifier(&self) -> Arc<VerifierClient> {
+        Arc::new(VerifierClient::new(Arc::clone(&self.helpers)))
+    }
+
     pub(crate) fn session<'a>(
         &self,
         image: &'a ImageReference,
         asker: Asker,
         registry: Option<RegistryClient>,
+        verifier: &Arc<VerifierClient>,
         progress: Option<TransferProgress<'a>>,
     ) -> LoadSession<'a> {
         LoadSession {
@@ -197,6 +213,7 @@ impl ImageStore {
             image,
             asker,
             registry,
+            verifier: Arc::clone(verifier),
             brought: None,
             progress,
             confirmed: Mutex::default(),
@@ -241,25 +258,26 @@ impl ImageStore {
         let (manifest, allowed) = (&resolved.manifest, resolved.allowed);
         let layer =
             manifest.object().ok_or_else(|| malformed(resolved.manifest_digest, "it has no layer".into()))?;
-        let config = if manifest.has_labels() {
+        let ReadConfig { architecture, labels } = if manifest.has_labels() {
             let config = session.document(&manifest.config, self.limits.config, allowed).await?;
-            ImageConfig::parse(&config).map_err(|error| malformed(manifest.config.digest, error.into()))?
+            match session.verifier.config(&config).await? {
+                ConfigAnswer::Read(config) => config,
+                ConfigAnswer::Malformed(why) => return Err(malformed(manifest.config.digest, why.into())),
+                ConfigAnswer::Label(why) => {
+                    return Err(ImageError::Label { image: image.to_string(), source: why.into() });
+                }
+            }
         } else {
-            ImageConfig::default()
+            ReadConfig { architecture: String::new(), labels: Labels::default() }
         };
-        if resolved.from_index
-            && !config.architecture.is_empty()
-            && config.architecture != platform.architecture()
-        {
+        if resolved.from_index && !architecture.is_empty() && architecture != platform.architecture() {
             // An index is not always signed itself: it must not hand out one platform's image for another's.
-            let why = format!("the index offers it for {platform}, it says {}", config.architecture);
+            let why = format!("the index offers it for {platform}, it says {architecture}");
             return Err(malformed(resolved.manifest_digest, why.into()));
         }
-        let labels = Labels::read(&config.labels())
-            .map_err(|source| ImageError::Label { image: image.to_string(), source })?;
         policy.check_digest(image, layer.digest)?;
-        let (found, elf_digest) =
-            session.layer(layer, allowed, |file| unpack(file, layer, image, platform.endian())).await?;
+        let Unpacked { object, object_digest: elf_digest } =
+            session.object(layer, allowed, platform.endian()).await?;
         policy.check_digest(image, elf_digest)?;
         let entry = InventoryEntry {
             name: image.name(),
@@ -271,8 +289,8 @@ impl ImageStore {
         let layer_digest = layer.digest;
         self.let_in(session, &resolved, entry).await?;
         Ok(VerifiedImage {
-            bytes: found.bytes.into(),
-            file_name: found.name,
+            bytes: object.bytes.into(),
+            file_name: object.name,
             image: image.clone(),
             digest: resolved.digest,
             manifest_digest: resolved.manifest_digest,

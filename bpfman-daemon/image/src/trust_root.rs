@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bpfman_image_format::causes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sigstore_verify::Verifier;
 use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
 
@@ -16,6 +17,7 @@ pub struct TrustRoot {
     verifier: Arc<Verifier>,
     /// False for private roots without a log of certificates: their certificates carry no receipt of one.
     has_certificate_log: bool,
+    json: Arc<str>,
 }
 
 /// A text that is no trusted root.
@@ -33,7 +35,11 @@ impl TrustRoot {
             return Err(TrustRootError("it names no certificate authority and no log".to_owned()));
         }
         let verifier = Verifier::new(&root).map_err(|error| failed(&error))?;
-        Ok(Self { verifier: Arc::new(verifier), has_certificate_log: !root.ctlogs.is_empty() })
+        Ok(Self {
+            verifier: Arc::new(verifier),
+            has_certificate_log: !root.ctlogs.is_empty(),
+            json: text.into(),
+        })
     }
 
     /// Sigstore's public instance. Its keys change about once a year, and are as old as this daemon.
@@ -47,6 +53,18 @@ impl TrustRoot {
 
     pub(crate) const fn has_certificate_log(&self) -> bool {
         self.has_certificate_log
+    }
+}
+
+impl Serialize for TrustRoot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.json)
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustRoot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_json(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

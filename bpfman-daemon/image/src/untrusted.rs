@@ -1,11 +1,14 @@
 //! Why signatures do not count, and why those that do are not enough.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{Signer, VerifiedBy};
 
 /// Why one signature does not count for an image.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum SignatureError {
     /// Made by nobody's key that the rule names, or over other bytes.
     #[error("a signature is by none of the rule's keys, or was tampered with")]
@@ -34,7 +37,7 @@ pub enum SignatureError {
     #[error("a {form} does not stand up to the trusted root: {why}")]
     Unproven {
         /// "signature" or "signature bundle".
-        form: &'static str,
+        form: Cow<'static, str>,
         /// The verifier's chain of causes.
         why: String,
     },
@@ -45,7 +48,7 @@ pub enum SignatureError {
     #[error("{part}: {why}")]
     Malformed {
         /// The part, in words that end before the colon.
-        part: &'static str,
+        part: Cow<'static, str>,
         /// The reader's complaint.
         why: String,
     },
@@ -101,11 +104,11 @@ pub enum SignatureError {
 
 /// Makes what a reader complains of into an error about one part.
 pub(crate) fn malformed<E: fmt::Display>(part: &'static str) -> impl FnOnce(E) -> SignatureError {
-    move |error| SignatureError::Malformed { part, why: error.to_string() }
+    move |error| SignatureError::Malformed { part: part.into(), why: error.to_string() }
 }
 
 /// Fewer signers than a rule wants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TooFewSigners {
     /// Different signers whose signatures count.
     pub found: usize,

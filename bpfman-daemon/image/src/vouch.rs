@@ -5,12 +5,11 @@ use std::sync::PoisonError;
 
 use bpfman_image_format::Digest;
 
-use crate::blocking::blocking;
-use crate::find_signatures::{self, FoundSignatures};
+use crate::find_signatures::FoundSignatures;
 use crate::floors::{FloorOf, Offer};
 use crate::session::{LoadSession, Resolved};
 use crate::signature::Signature;
-use crate::signers::{self, CountedSigners};
+use crate::signers::CountedSigners;
 use crate::version::{Version, VersionError};
 use crate::{ImageError, Policy, PolicyDecision, Requirement, Signed, Signers, TooFewSigners, VerifiedBy};
 
@@ -72,7 +71,10 @@ impl LoadSession<'_> {
                 seen += found.signatures.len();
                 fault = fault.or(found.fault);
                 cut |= found.cut;
-                let (signatures, counted) = self.count(found.signatures, *subject, signers, policy).await?;
+                let signatures = found.signatures;
+                let revoked = policy.revoked();
+                let counted =
+                    self.verifier.count(&signatures, self.image, *subject, signers, revoked).await?;
                 match counted {
                     Ok(counted) => match self.offer(&name, signers, &counted) {
                         // A newer signature may carry a higher number.
@@ -97,22 +99,6 @@ impl LoadSession<'_> {
                 ImageError::Untrusted { image, digest, rule: name, why: Box::new(why.into()) }
             }
         })
-    }
-
-    /// Verifies signatures, off the thread that answers clients: there may be many of them.
-    async fn count(
-        &self,
-        signatures: Vec<Signature>,
-        subject: Digest,
-        signers: &Signers,
-        policy: &Policy,
-    ) -> Result<(Vec<Signature>, Result<CountedSigners, TooFewSigners>), ImageError> {
-        let (image, signers, revoked) = (self.image.clone(), signers.clone(), policy.revoked().clone());
-        blocking(move || {
-            let counted = signers::count(&signatures, &image, subject, &signers, &revoked);
-            Ok((signatures, counted))
-        })
-        .await
     }
 
     /// The version that the signatures carry. Refuses a way back: it must not be below one that was accepted before.
@@ -163,7 +149,7 @@ impl LoadSession<'_> {
             return Ok(FoundSignatures { signatures, ..FoundSignatures::default() });
         }
         let registry = self.online(|| format!("the signatures of {}@{digest}", self.image.name()))?;
-        let found = find_signatures::find(registry, digest, &self.limits).await?;
+        let found = self.verifier.find_signatures(registry, digest, &self.limits).await?;
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(digest, found.signatures.clone());
         Ok(found)

@@ -1,0 +1,108 @@
+//! The same words at the helper's end, which waits for them: it has nothing else to do.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::link::{Frame, HEADER, PIECE, announced, frame, header, understood, wrong};
+
+/// The end of the one who answers.
+pub(crate) struct Answering {
+    stream: UnixStream,
+}
+
+impl Answering {
+    /// Of a stream that blocks.
+    pub(crate) const fn new(stream: UnixStream) -> Self {
+        Self { stream }
+    }
+
+    /// The next question; none if nobody asks any more.
+    pub(crate) fn question<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        match self.next() {
+            Ok(Frame::Message(message)) => understood(&message).map(Some),
+            Ok(Frame::Piece(_)) => Err(wrong("content came instead of a question".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
+        self.question()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    pub(crate) fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
+        let message = serde_json::to_vec(message)?;
+        self.stream.write_all(&header(false, message.len())?)?;
+        self.stream.write_all(&message)
+    }
+
+    /// Content, whole.
+    pub(crate) fn give(&mut self, content: &[u8]) -> io::Result<()> {
+        for piece in content.chunks(PIECE) {
+            self.give_piece(piece)?;
+        }
+        self.give_piece(&[])
+    }
+
+    /// A piece of content; an empty one ends it.
+    pub(crate) fn give_piece(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.stream.write_all(&header(true, piece.len())?)?;
+        self.stream.write_all(piece)
+    }
+
+    /// Content, whole. The one who asks bounds it.
+    pub(crate) fn take(&mut self) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        loop {
+            let piece = self.piece()?;
+            if piece.is_empty() {
+                return Ok(content);
+            }
+            content.extend(piece);
+        }
+    }
+
+    fn piece(&mut self) -> io::Result<Vec<u8>> {
+        match self.next()? {
+            Frame::Piece(piece) => Ok(piece),
+            Frame::Message(_) => Err(wrong("a message came within content".to_owned())),
+        }
+    }
+
+    fn next(&mut self) -> io::Result<Frame> {
+        let mut header = [0; HEADER];
+        self.stream.read_exact(&mut header)?;
+        let (is_piece, length) = announced(header)?;
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(frame(is_piece, bytes))
+    }
+
+    /// Content as it comes.
+    pub(crate) fn content(&mut self) -> Content<'_> {
+        Content { served: self, piece: io::Cursor::new(Vec::new()), at_end: false }
+    }
+}
+
+/// Content as it comes, to be read to its end.
+pub(crate) struct Content<'a> {
+    served: &'a mut Answering,
+    piece: io::Cursor<Vec<u8>>,
+    at_end: bool,
+}
+
+impl io::Read for Content<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.piece.read(buffer)?;
+            if read > 0 || buffer.is_empty() || self.at_end {
+                return Ok(read);
+            }
+            self.piece = io::Cursor::new(self.served.piece()?);
+            self.at_end = self.piece.get_ref().is_empty();
+        }
+    }
+}

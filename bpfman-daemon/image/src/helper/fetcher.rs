@@ -1,0 +1,129 @@
+//! A fetcher at work: one repository, one question after the other.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+
+use super::answering::Answering;
+use super::sent_error::SentError;
+use super::sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
+use crate::registry::{RegistryEndpoints, Sink};
+use crate::{ImageError, Limits};
+
+/// Works until nobody asks any more.
+pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
+    let mut served = Answering::new(stream);
+    // One thread, and some for the system's resolver, which blocks.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let Some(first) = served.question()? else { return Ok(()) };
+    let FetchQuestion::Open { name, places, limits } = first else {
+        return Err(super::link::wrong("it was asked for something before it was told of where".to_owned()));
+    };
+    let opened = places.into_iter().map(TryInto::try_into).collect::<Result<Vec<_>, _>>();
+    let endpoints = opened.and_then(|places| RegistryEndpoints::new(name, places, limits));
+    let (endpoints, answer) = match endpoints {
+        Ok(endpoints) => (Some(endpoints), Ok(())),
+        Err(error) => (None, Err(SentError::from(error))),
+    };
+    served.say(&FetchAnswer { used_password: false, result: answer })?;
+    let Some(endpoints) = endpoints else { return Ok(()) };
+    let done = Working { served, endpoints, limits, runtime: &runtime }.work();
+    // A lookup that does not end must not keep this from ending.
+    runtime.shutdown_background();
+    done
+}
+
+struct Working<'a> {
+    served: Answering,
+    endpoints: RegistryEndpoints,
+    limits: Limits,
+    runtime: &'a tokio::runtime::Runtime,
+}
+
+impl Working<'_> {
+    fn work(&mut self) -> io::Result<()> {
+        while let Some(question) = self.served.question()? {
+            self.answer(question)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, question: FetchQuestion) -> io::Result<()> {
+        let (endpoints, runtime) = (&self.endpoints, self.runtime);
+        match question {
+            FetchQuestion::Open { .. } => Err(super::link::wrong("it is open already".to_owned())),
+            FetchQuestion::Manifest { target, limit } => {
+                match runtime.block_on(endpoints.manifest(&target, limit)) {
+                    Ok((content, _)) => {
+                        self.tell(Ok(()))?;
+                        self.served.give(&content)
+                    }
+                    Err(error) => self.tell::<()>(Err(error)),
+                }
+            }
+            FetchQuestion::HasManifest { digest } => {
+                let has = runtime.block_on(endpoints.has_manifest(digest));
+                self.tell(has)
+            }
+            FetchQuestion::HasBlob { descriptor } => {
+                let has = runtime.block_on(endpoints.has_blob(&descriptor));
+                self.tell(has)
+            }
+            FetchQuestion::Referrers { digest } => {
+                match runtime.block_on(endpoints.pages(digest, &self.limits)) {
+                    Ok(Some(pages)) => {
+                        self.tell(Ok(Some(pages.len())))?;
+                        pages.iter().try_for_each(|page| self.served.give(page))
+                    }
+                    Ok(None) => self.tell(Ok(None::<usize>)),
+                    Err(error) => self.tell::<Option<usize>>(Err(error)),
+                }
+            }
+            FetchQuestion::Blob { descriptor, limit } => {
+                let mut sink = SinkOfAsker { served: Mutex::new(&mut self.served), broken: None };
+                let result = runtime.block_on(endpoints.blob(&descriptor, limit, &mut sink));
+                if let Some(broken) = sink.broken {
+                    return Err(broken);
+                }
+                let used_password = endpoints.used_password();
+                let result = result.map_err(SentError::from);
+                self.served.say(&BlobEvent::End(FetchAnswer { used_password, result }))
+            }
+        }
+    }
+
+    fn tell<T: serde::Serialize>(&mut self, result: Result<T, ImageError>) -> io::Result<()> {
+        let (used_password, result) = (self.endpoints.used_password(), result.map_err(SentError::from));
+        self.served.say(&FetchAnswer { used_password, result })
+    }
+}
+
+/// Hands a blob on as it comes: nothing of it stays here.
+struct SinkOfAsker<'a> {
+    served: Mutex<&'a mut Answering>,
+    /// Why the one who asked cannot be told any more.
+    broken: Option<io::Error>,
+}
+
+impl SinkOfAsker<'_> {
+    fn tell(&mut self, tell: impl FnOnce(&mut Answering) -> io::Result<()>) -> Result<(), ImageError> {
+        let served = self.served.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tell(served).map_err(|error| {
+            let kind = error.kind();
+            self.broken = Some(error);
+            // Ends the transfer as a failure of this side: no mirror is asked instead.
+            ImageError::Storage { path: "the one who asked".into(), source: kind.into() }
+        })
+    }
+}
+
+impl Sink for SinkOfAsker<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.tell(|served| bytes.chunks(super::link::PIECE).try_for_each(|piece| served.give_piece(piece)))
+    }
+
+    fn restart(&mut self) -> Result<(), ImageError> {
+        self.tell(|served| served.say(&BlobEvent::Restart))
+    }
+}

@@ -1,0 +1,292 @@
+//! Reading from a registry by way of a fetcher. Whatever it says, content counts only when its digest was computed here.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress};
+use serde::de::DeserializeOwned;
+
+use super::link::{Asking, Frame, HelperConnection, Talk, failed, understood, wrong};
+use super::sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
+use super::{HelperRole, StartHelper};
+use crate::find_signatures::SignatureSource;
+use crate::registry::Sink;
+use crate::settings::RepositoryPlace;
+use crate::{ImageError, Limits};
+
+/// Pages of a list that are taken.
+const PAGES: usize = 64;
+
+/// One repository, reached with one credential, by a fetcher of its own.
+pub(crate) struct RegistryClient {
+    name: String,
+    limits: Limits,
+    asking: Asking,
+    used_password: AtomicBool,
+}
+
+impl RegistryClient {
+    /// Starts a fetcher for a repository at these places. Connects to no registry yet.
+    pub(crate) async fn open(
+        helpers: &dyn StartHelper,
+        name: String,
+        places: Vec<RepositoryPlace>,
+        limits: Limits,
+    ) -> Result<Self, ImageError> {
+        let role = HelperRole::Fetcher;
+        let link = helpers.start(role).map_err(|error| failed(role, error))?;
+        let asking = Asking::new(role, link)?;
+        let places = places.into_iter().map(Into::into).collect();
+        let client = Self { name: name.clone(), limits, asking, used_password: AtomicBool::new(false) };
+        client.ask(FetchQuestion::Open { name, places, limits }).await?;
+        Ok(client)
+    }
+
+    async fn ask(&self, question: FetchQuestion) -> Result<(), ImageError> {
+        self.asking
+            .ask(async |connection| {
+                connection.say(&question).await?;
+                self.heard::<()>(connection).await
+            })
+            .await?
+    }
+
+    /// An answer: the outer failure is the fetcher's own.
+    async fn heard<T: DeserializeOwned>(
+        &self,
+        connection: &mut HelperConnection,
+    ) -> Result<Result<T, ImageError>, Talk> {
+        Ok(self.noted(connection.hear().await?))
+    }
+
+    fn noted<T>(&self, answer: FetchAnswer<T>) -> Result<T, ImageError> {
+        self.used_password.fetch_or(answer.used_password, Ordering::Relaxed);
+        answer.result.map_err(Into::into)
+    }
+
+    /// Fetches the manifest at a tag or digest; answers its bytes and the digest computed from them.
+    pub(crate) async fn manifest(&self, target: &str, limit: u64) -> Result<(Vec<u8>, Digest), ImageError> {
+        let question = FetchQuestion::Manifest { target: target.to_owned(), limit };
+        let content = self
+            .asking
+            .ask(async |connection| {
+                connection.say(&question).await?;
+                match self.heard::<()>(connection).await? {
+                    Ok(()) => Ok(Ok(connection.take(limit).await?)),
+                    Err(error) => Ok(Err(error)),
+                }
+            })
+            .await??;
+        let found = Digest::of(&content);
+        if let Ok(expected) = target.parse::<Digest>()
+            && expected != found
+        {
+            let what = format!("the manifest {}:{target}", self.name);
+            return Err(ImageError::WrongDigest { what, expected, found });
+        }
+        Ok((content, found))
+    }
+
+    /// True if a password of anybody's was shown to the registry, or to a mirror of it.
+    pub(crate) fn used_password(&self) -> bool {
+        self.used_password.load(Ordering::Relaxed)
+    }
+
+    /// Asks whether this repository has a manifest that the cache has.
+    pub(crate) async fn has_manifest(&self, digest: Digest) -> Result<(), ImageError> {
+        self.ask(FetchQuestion::HasManifest { digest }).await
+    }
+
+    /// The same of a blob.
+    pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
+        self.ask(FetchQuestion::HasBlob { descriptor: descriptor.clone() }).await
+    }
+
+    /// Streams a blob into `sink`.
+    pub(crate) async fn blob(
+        &self,
+        descriptor: &Descriptor,
+        limit: u64,
+        sink: &mut dyn Sink,
+        progress: Option<TransferProgress<'_>>,
+    ) -> Result<(), ImageError> {
+        let what = format!("the blob {} of {}", descriptor.digest, self.name);
+        let (size, expected) = (descriptor.size, descriptor.digest);
+        if size > limit {
+            return Err(ImageError::TooLarge { what, size: Some(size), limit });
+        }
+        let question = FetchQuestion::Blob { descriptor: descriptor.clone(), limit };
+        let found = self
+            .asking
+            .ask(async |connection| {
+                connection.say(&question).await?;
+                let (mut hasher, mut done) = (Hasher::default(), 0);
+                loop {
+                    match connection.next().await? {
+                        Frame::Piece(piece) => {
+                            done += piece.len() as u64;
+                            if done > size {
+                                return Err(Talk::Broken(wrong(format!("more than {size} bytes came"))));
+                            }
+                            hasher.update(&piece);
+                            sink.write(&piece)?;
+                            if let Some(progress) = progress {
+                                progress(done, size);
+                            }
+                        }
+                        Frame::Message(message) => match understood(&message)? {
+                            BlobEvent::Restart => {
+                                sink.restart()?;
+                                (hasher, done) = (Hasher::default(), 0);
+                            }
+                            BlobEvent::End(answer) => {
+                                return Ok(self.noted(answer).map(|()| hasher.finish()));
+                            }
+                        },
+                    }
+                }
+            })
+            .await??;
+        if found != expected {
+            return Err(ImageError::WrongDigest { what, expected, found });
+        }
+        Ok(())
+    }
+}
+
+impl SignatureSource for RegistryClient {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn manifest(&self, target: &str, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
+        match Self::manifest(self, target, limit).await {
+            Ok((bytes, _)) => Ok(Some(bytes)),
+            Err(ImageError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn referrers(&self, digest: Digest) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
+        let limit = self.limits.manifest;
+        self.asking
+            .ask(async |connection| {
+                connection.say(&FetchQuestion::Referrers { digest }).await?;
+                let pages: usize = match self.heard::<Option<usize>>(connection).await? {
+                    Ok(Some(pages)) if pages > PAGES => {
+                        return Err(Talk::Broken(wrong(format!("{pages} pages of referrers"))));
+                    }
+                    Ok(Some(pages)) => pages,
+                    Ok(None) => return Ok(Ok(None)),
+                    Err(error) => return Ok(Err(error)),
+                };
+                let mut all = Vec::new();
+                for _ in 0..pages {
+                    all.push(connection.take(limit).await?);
+                }
+                Ok(Ok(Some(all)))
+            })
+            .await?
+    }
+
+    async fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, ImageError> {
+        let mut content = Vec::new();
+        Self::blob(self, descriptor, limit, &mut content, None).await?;
+        Ok(content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::super::{HelperLink, answering::Answering};
+    use super::*;
+
+    /// What a hostile fetcher does once it was told where to look.
+    type Act = fn(&mut Answering) -> io::Result<()>;
+
+    #[derive(Debug)]
+    struct Hostile(Mutex<Option<Act>>);
+
+    impl StartHelper for Hostile {
+        fn start(&self, _: HelperRole) -> io::Result<HelperLink> {
+            let (stream, other) = std::os::unix::net::UnixStream::pair()?;
+            let act = self.0.lock().unwrap().take().unwrap();
+            std::thread::spawn(move || {
+                let mut served = Answering::new(other);
+                let _opened: FetchQuestion = served.hear()?;
+                served.say(&FetchAnswer { used_password: false, result: Ok(()) })?;
+                let _asked: FetchQuestion = served.hear()?;
+                act(&mut served)
+            });
+            Ok(HelperLink { stream, life: None })
+        }
+    }
+
+    async fn open(act: Act) -> RegistryClient {
+        let helpers = Hostile(Mutex::new(Some(act)));
+        RegistryClient::open(&helpers, "quay.io/a".to_owned(), Vec::new(), Limits::default()).await.unwrap()
+    }
+
+    const fn done<T>(result: Result<T, crate::helper::sent_error::SentError>) -> FetchAnswer<T> {
+        FetchAnswer { used_password: false, result }
+    }
+
+    #[tokio::test]
+    async fn content_that_a_fetcher_made_up_does_not_count() {
+        let digest = Digest::of(b"content");
+        let client = open(|served| {
+            served.say(&done(Ok(())))?;
+            served.give(b"other")
+        })
+        .await;
+        let error = client.manifest(&digest.to_string(), 100).await.unwrap_err();
+        assert!(matches!(error, ImageError::WrongDigest { expected, .. } if expected == digest), "{error}");
+        let client = open(|served| {
+            served.give_piece(b"another")?;
+            served.say(&BlobEvent::End(done(Ok(()))))
+        })
+        .await;
+        let mut sink = Vec::new();
+        let descriptor = Descriptor::of("", b"content");
+        let error = client.blob(&descriptor, 100, &mut sink, None).await.unwrap_err();
+        assert!(matches!(error, ImageError::WrongDigest { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_fetcher_that_gives_more_than_was_asked_for_is_given_up() {
+        let client = open(|served| {
+            served.say(&done(Ok(())))?;
+            served.give(&[0; 200])
+        })
+        .await;
+        let error = client.manifest("latest", 100).await.unwrap_err();
+        assert!(error.to_string().contains("more than 100 bytes came"), "{error}");
+        let client = open(|served| served.give(&[0; 8])).await;
+        let descriptor = Descriptor::of("", b"content");
+        let error = client.blob(&descriptor, 100, &mut Vec::new(), None).await.unwrap_err();
+        assert!(error.to_string().contains("more than 7 bytes came"), "{error}");
+        let client = open(|served| served.say(&done(Ok(Some(u32::MAX))))).await;
+        assert!(client.referrers(Digest::of(b"")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_fetcher_that_ends_or_says_something_else_is_given_up() {
+        let acts: [Act; 3] = [
+            |_| Ok(()),
+            |served| served.say(&"something else"),
+            |served| {
+                served.say(&done(Ok(())))?;
+                served.say(&done(Ok(())))
+            },
+        ];
+        for act in acts {
+            let client = open(act).await;
+            let error = client.manifest("latest", 100).await.unwrap_err();
+            assert!(matches!(error, ImageError::Helper { role: HelperRole::Fetcher, .. }), "{error}");
+            // Nobody knows what it would say next.
+            assert!(client.has_manifest(Digest::of(b"")).await.is_err());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Failures, as they are told by a helper: the kind and its facts, and causes as text.
+
+use bpfman_image_format::{Digest, causes};
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorCause;
+use crate::{AuthorizationError, ImageError};
+
+/// A failure of a helper's work.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SentError {
+    NotFound { what: String },
+    Unauthorized { registry: String, what: String, why: String },
+    Unreachable { registry: String, what: String, why: String },
+    Malformed { what: String, why: String },
+    WrongDigest { what: String, expected: Digest, found: Digest },
+    TooLarge { what: String, size: Option<u64>, limit: u64 },
+    Client { of: String, why: String },
+    Slow { registry: String, what: String, bytes: u64, seconds: u64 },
+    Bytecode { image: String, why: String },
+    Label { image: String, why: String },
+}
+
+impl From<ImageError> for SentError {
+    fn from(error: ImageError) -> Self {
+        let text = |source: &ErrorCause| causes(&**source);
+        match error {
+            ImageError::NotFound { what } => Self::NotFound { what },
+            ImageError::Unauthorized { registry, what, why } => {
+                Self::Unauthorized { registry, what, why: why.to_string() }
+            }
+            ImageError::Unreachable { registry, what, source } => {
+                Self::Unreachable { registry, what, why: text(&source) }
+            }
+            ImageError::Malformed { what, source } => Self::Malformed { what, why: text(&source) },
+            ImageError::WrongDigest { what, expected, found } => Self::WrongDigest { what, expected, found },
+            ImageError::TooLarge { what, size, limit } => Self::TooLarge { what, size, limit },
+            ImageError::Client { of, source } => Self::Client { of, why: text(&source) },
+            ImageError::Slow { registry, what, bytes, seconds } => {
+                Self::Slow { registry, what, bytes, seconds }
+            }
+            ImageError::Bytecode { image, source } => Self::Bytecode { image, why: text(&source) },
+            ImageError::Label { image, source } => Self::Label { image, why: text(&source) },
+            // Helpers do none of what fails so.
+            other => Self::Malformed { what: "the work of a helper".to_owned(), why: other.to_string() },
+        }
+    }
+}
+
+impl From<SentError> for ImageError {
+    fn from(error: SentError) -> Self {
+        match error {
+            SentError::NotFound { what } => Self::NotFound { what },
+            SentError::Unauthorized { registry, what, why } => {
+                Self::Unauthorized { registry, what, why: Box::new(AuthorizationError::Told(why)) }
+            }
+            SentError::Unreachable { registry, what, why } => {
+                Self::Unreachable { registry, what, source: why.into() }
+            }
+            SentError::Malformed { what, why } => Self::Malformed { what, source: why.into() },
+            SentError::WrongDigest { what, expected, found } => Self::WrongDigest { what, expected, found },
+            SentError::TooLarge { what, size, limit } => Self::TooLarge { what, size, limit },
+            SentError::Client { of, why } => Self::Client { of, source: why.into() },
+            SentError::Slow { registry, what, bytes, seconds } => {
+                Self::Slow { registry, what, bytes, seconds }
+            }
+            SentError::Bytecode { image, why } => Self::Bytecode { image, source: why.into() },
+            SentError::Label { image, why } => Self::Label { image, source: why.into() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_say_the_same_after_they_were_sent() {
+        let what = || "the blob".to_owned();
+        let registry = || "quay.io".to_owned();
+        let digest = Digest::of(b"");
+        for error in [
+            ImageError::NotFound { what: what() },
+            ImageError::Unauthorized {
+                registry: registry(),
+                what: what(),
+                why: Box::new(AuthorizationError::NoCredential),
+            },
+            ImageError::Unreachable { registry: registry(), what: what(), source: "a cause".into() },
+            ImageError::Malformed { what: what(), source: "a cause".into() },
+            ImageError::WrongDigest { what: what(), expected: digest, found: digest },
+            ImageError::TooLarge { what: what(), size: None, limit: 7 },
+            ImageError::Client { of: what(), source: "a cause".into() },
+            ImageError::Slow { registry: registry(), what: what(), bytes: 1, seconds: 2 },
+            ImageError::Bytecode { image: what(), source: "a cause".into() },
+            ImageError::Label { image: what(), source: "a cause".into() },
+        ] {
+            let (text, category) = (error.to_string(), error.category());
+            let sent = serde_json::to_vec(&SentError::from(error)).unwrap();
+            let told = ImageError::from(serde_json::from_slice::<SentError>(&sent).unwrap());
+            assert_eq!((told.to_string(), told.category()), (text, category));
+        }
+    }
+}

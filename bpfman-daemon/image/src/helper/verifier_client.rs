@@ -1,0 +1,223 @@
+//! Having a verifier read what was fetched. What it answers is taken for one load; digests are computed here.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use bpfman_image_format::{Descriptor, Digest, ELF_LIMIT, Endian, Hasher, ImageReference};
+use tokio::sync::OnceCell;
+
+use super::link::{Asking, HelperConnection, PIECE, Talk, failed, wrong};
+use super::sent_error::SentError;
+use super::sent_verify::{ConfigAnswer, SentSignatures, SourceQuestion, VerifyQuestion};
+use super::{HelperRole, StartHelper};
+use crate::blocking::blocking;
+use crate::cache::storage;
+use crate::find_signatures::{FoundSignatures, SignatureSource, find_goes_on};
+use crate::layer::FoundObject;
+use crate::manifest::Document;
+use crate::signature::Signature;
+use crate::signers::CountedSigners;
+use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
+
+/// Things that a verifier asks for, to find the signatures of one digest: more than the limits of any search need.
+const QUESTIONS: usize = 4096;
+
+/// One load's verifier, started when something is there to be read.
+#[derive(Debug)]
+pub(crate) struct VerifierClient {
+    helpers: Arc<dyn StartHelper>,
+    asking: OnceCell<Asking>,
+}
+
+/// What came out of a layer.
+pub(crate) struct Unpacked {
+    pub(crate) object: FoundObject,
+    pub(crate) object_digest: Digest,
+}
+
+/// What reading a file from the cache came to.
+pub(crate) enum Checked<T> {
+    /// The file is what its name says; this is what was read from it.
+    Whole(Result<T, ImageError>),
+    /// It is not: nothing of it counts.
+    Damaged,
+}
+
+impl VerifierClient {
+    pub(crate) fn new(helpers: Arc<dyn StartHelper>) -> Self {
+        Self { helpers, asking: OnceCell::new() }
+    }
+
+    async fn ask<T>(
+        &self,
+        talk: impl AsyncFnOnce(&mut HelperConnection) -> Result<T, Talk>,
+    ) -> Result<T, ImageError> {
+        let start = async || {
+            let link = self.helpers.start(HelperRole::Verifier);
+            Asking::new(HelperRole::Verifier, link.map_err(|error| failed(HelperRole::Verifier, error))?)
+        };
+        self.asking.get_or_try_init(start).await?.ask(talk).await
+    }
+
+    /// What a manifest or index says, or why it is none.
+    pub(crate) async fn manifest(&self, content: &[u8]) -> Result<Result<Document, String>, ImageError> {
+        self.ask(async |connection| {
+            connection.say(&VerifyQuestion::Manifest).await?;
+            connection.give(content).await?;
+            Ok(connection.hear().await?)
+        })
+        .await
+    }
+
+    /// What a configuration says.
+    pub(crate) async fn config(&self, content: &[u8]) -> Result<ConfigAnswer, ImageError> {
+        self.ask(async |connection| {
+            connection.say(&VerifyQuestion::Config).await?;
+            connection.give(content).await?;
+            Ok(connection.hear().await?)
+        })
+        .await
+    }
+
+    /// Whose signatures count.
+    pub(crate) async fn count(
+        &self,
+        signatures: &[Signature],
+        image: &ImageReference,
+        digest: Digest,
+        rule: &Signers,
+        revoked: &Revoked,
+    ) -> Result<Result<CountedSigners, TooFewSigners>, ImageError> {
+        let question = VerifyQuestion::Count {
+            signatures: signatures.to_vec(),
+            image: image.to_string(),
+            digest,
+            rule: Box::new(rule.clone()),
+            revoked: revoked.clone(),
+        };
+        self.ask(async |connection| {
+            connection.say(&question).await?;
+            Ok(connection.hear().await?)
+        })
+        .await
+    }
+
+    /// The signatures of a digest that a source has.
+    pub(crate) async fn find_signatures<S: SignatureSource>(
+        &self,
+        source: &S,
+        digest: Digest,
+        limits: &Limits,
+    ) -> Result<FoundSignatures, ImageError> {
+        let question =
+            VerifyQuestion::FindSignatures { name: source.name().to_owned(), digest, limits: *limits };
+        let found = self.ask(async |connection| {
+            connection.say(&question).await?;
+            for _ in 0..QUESTIONS {
+                match connection.hear().await? {
+                    SourceQuestion::Manifest { target, limit } => {
+                        let limit = limit.min(limits.manifest.max(limits.signature_manifest));
+                        let content = tellable(source.manifest(&target, limit).await)?;
+                        connection.say(&content.as_ref().map(Option::is_some)).await?;
+                        if let Ok(Some(content)) = content {
+                            connection.give(&content).await?;
+                        }
+                    }
+                    SourceQuestion::Referrers => {
+                        let pages = tellable(source.referrers(digest).await)?;
+                        connection.say(&pages.as_ref().map(|pages| pages.as_ref().map(Vec::len))).await?;
+                        for page in pages.into_iter().flatten().flatten() {
+                            connection.give(&page).await?;
+                        }
+                    }
+                    SourceQuestion::Blob { descriptor, limit } => {
+                        let limit = limit.min(limits.signature);
+                        let content = tellable(source.blob(&descriptor, limit).await)?;
+                        connection.say(&content.as_ref().map(|_| ())).await?;
+                        if let Ok(content) = content {
+                            connection.give(&content).await?;
+                        }
+                    }
+                    SourceQuestion::Found(found) => return Ok(found),
+                }
+            }
+            Err(Talk::Broken(wrong("it asks for more than signatures need".to_owned())))
+        });
+        let found: Result<SentSignatures, SentError> = found.await?;
+        found.map(Into::into).map_err(Into::into)
+    }
+
+    /// The object file of a layer, whose bytes are in `file`; their digest and size are checked here, on the way.
+    pub(crate) async fn unpack(
+        &self,
+        file: File,
+        layer: &Descriptor,
+        image: &ImageReference,
+        expected: Endian,
+    ) -> Result<Checked<Unpacked>, ImageError> {
+        let question = VerifyQuestion::Unpack {
+            layer: layer.clone(),
+            image: image.to_string(),
+            big_endian: expected == Endian::Big,
+        };
+        let (found, digest, size) = self
+            .ask(async |connection| {
+                connection.say(&question).await?;
+                let (digest, size) = give_file(connection, file, layer.digest).await?;
+                let found = match connection.hear::<Result<Option<String>, SentError>>().await? {
+                    Ok(name) => Ok(FoundObject { name, bytes: connection.take(ELF_LIMIT).await? }),
+                    Err(error) => Err(ImageError::from(error)),
+                };
+                Ok((found, digest, size))
+            })
+            .await?;
+        if digest != layer.digest {
+            return Ok(Checked::Damaged);
+        }
+        if size != layer.size {
+            let what = format!("the layer {} of {}", layer.digest, image.name());
+            let source = format!("it has {size} bytes, and the manifest says {}", layer.size).into();
+            return Err(ImageError::Malformed { what, source });
+        }
+        Ok(Checked::Whole(found.map(|object| {
+            let object_digest = Digest::of(&object.bytes);
+            Unpacked { object, object_digest }
+        })))
+    }
+}
+
+/// Gives all of a file; answers digest and size of what was given.
+async fn give_file(
+    connection: &mut HelperConnection,
+    file: File,
+    named: Digest,
+) -> Result<(Digest, u64), Talk> {
+    let (mut file, mut hasher, mut size) = (file, Hasher::default(), 0);
+    loop {
+        let piece;
+        (file, hasher, piece) = blocking(move || {
+            let mut piece = Vec::new();
+            let read = (&mut file).take(PIECE as u64).read_to_end(&mut piece);
+            read.map_err(storage(std::path::Path::new(&named.hex())))?;
+            hasher.update(&piece);
+            Ok((file, hasher, piece))
+        })
+        .await?;
+        size += piece.len() as u64;
+        // The last one is empty, which is how content ends.
+        connection.give_piece(&piece).await?;
+        if piece.is_empty() {
+            return Ok((hasher.finish(), size));
+        }
+    }
+}
+
+/// What a source says, as far as a search may go on with it. Any other failure ends the load.
+fn tellable<T>(result: Result<T, ImageError>) -> Result<Result<T, SentError>, ImageError> {
+    match result {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) if find_goes_on(&error) => Ok(Err(error.into())),
+        Err(error) => Err(error),
+    }
+}
