@@ -11,13 +11,20 @@ pub struct Cage {
     seccomp: CageMode,
     /// None: switched off.
     landlock: Option<Landlock>,
+    /// The user of processes for images; none: there are none.
+    helpers: Option<u32>,
 }
 
 impl Cage {
     /// Gives up what later threads are not to have: to be called before there is a second one.
     pub fn begin(config: &Config) -> anyhow::Result<Self> {
         bpfmand_cage::limit_memory(config.memory)?;
-        Ok(Self { capabilities: bpfmand_cage::drop_capabilities()?, seccomp: config.seccomp, landlock: None })
+        Ok(Self {
+            capabilities: bpfmand_cage::drop_capabilities()?,
+            seccomp: config.seccomp,
+            landlock: None,
+            helpers: None,
+        })
     }
 
     /// Closes it: to be called once all is mounted, and before anything is read that others wrote.
@@ -28,6 +35,11 @@ impl Cage {
     /// The threads of images are held so.
     pub fn holds_files(&mut self, landlock: Option<Landlock>) {
         self.landlock = landlock;
+    }
+
+    /// Processes of this user read images; none: threads of this process do.
+    pub const fn has_helpers(&mut self, user: Option<u32>) {
+        self.helpers = user;
     }
 
     /// Tells the log.
@@ -68,6 +80,23 @@ impl Cage {
                     "off".to_owned(),
                     Some("threads for images can write anywhere: [cage] in bpfman.toml says so"),
                 ),
+            },
+            match self.helpers {
+                None => part(
+                    "helpers",
+                    "off".to_owned(),
+                    Some(
+                        "the daemon itself reads what registries and images say: [cage] in bpfman.toml says so",
+                    ),
+                ),
+                Some(0) => part(
+                    "helpers",
+                    "on, as root without capabilities".to_owned(),
+                    Some(
+                        "processes for images have no user of their own: the daemon was started without CAP_SETUID or CAP_SETGID",
+                    ),
+                ),
+                Some(user) => part("helpers", format!("on, user {user}"), None),
             },
         ]
     }

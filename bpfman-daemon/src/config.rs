@@ -23,6 +23,8 @@ const CONFIG: &str = "/etc/bpfman/bpfman.toml";
 const POLICY: &str = "/etc/bpfman/policy.toml";
 const RUNTIME: &str = "/run/bpfman";
 const STATE: &str = "/var/lib/bpfman";
+/// Among the numbers that systemd's table of users calls unused: nobody's but theirs.
+const DEFAULT_HELPERS_USER: u32 = 60_919;
 
 /// All that the daemon has to know before it starts.
 #[derive(Debug)]
@@ -73,8 +75,10 @@ pub struct Config {
     pub csi: Option<CsiSettings>,
     /// Whether system calls are filtered.
     pub seccomp: CageMode,
-    /// Whether threads for images are held to the cache.
+    /// Whether threads for images are held to the cache, and processes for images to even less.
     pub landlock: bool,
+    /// The user of processes for images; none: threads of the daemon do their work.
+    pub helpers: Option<u32>,
     /// Most bytes of memory that the daemon itself may have; 0: no limit.
     pub memory: u64,
 }
@@ -171,6 +175,8 @@ struct LoggingTable {
 struct CageTable {
     seccomp: Option<String>,
     landlock: Option<String>,
+    helpers: Option<String>,
+    helpers_user: Option<u32>,
     memory_mib: Option<u64>,
 }
 
@@ -281,6 +287,16 @@ impl Config {
                 Some("off") => false,
                 Some(other) => {
                     bail!("configuration: cage.landlock \"{other}\" is neither \"on\" nor \"off\"")
+                }
+            },
+            helpers: match (file.cage.helpers.as_deref(), file.cage.helpers_user) {
+                (_, Some(0)) => {
+                    bail!("configuration: cage.helpers_user 0 is root, who is not to read what others wrote")
+                }
+                (None | Some("on"), user) => Some(user.unwrap_or(DEFAULT_HELPERS_USER)),
+                (Some("off"), _) => None,
+                (Some(other), _) => {
+                    bail!("configuration: cage.helpers \"{other}\" is neither \"on\" nor \"off\"")
                 }
             },
             memory: file.cage.memory_mib.map_or(DEFAULT_MEMORY, |mib| mib.saturating_mul(1 << 20)),

@@ -56,7 +56,7 @@ pub fn failure(error: &ImageError) -> ImageFailure {
         Category::Unauthorized => ImageFailureKind::Denied,
         Category::Unreachable => ImageFailureKind::Registry,
         Category::TooLarge => ImageFailureKind::TooLarge,
-        Category::Storage => ImageFailureKind::Internal,
+        Category::Storage | Category::Helper => ImageFailureKind::Internal,
     };
     ImageFailure { kind, message: error.to_string(), hint: error.hint() }
 }

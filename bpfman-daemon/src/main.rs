@@ -7,6 +7,7 @@ mod config;
 mod csi;
 mod csi_settings;
 mod group;
+mod helpers;
 mod image_answers;
 mod image_runtime;
 mod images;
@@ -24,12 +25,21 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    let told: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((helpers::COMMAND, of_helper)) =
+        told.split_first().map(|(first, rest)| (first.as_str(), rest))
+    {
+        return ended(helpers::run(of_helper));
+    }
     let arguments = arguments::DaemonArguments::parse();
-    let done = match arguments.command.as_deref() {
+    ended(match arguments.command.as_deref() {
         Some("check") => check::check(&arguments.socket_path),
         Some("mount") => config::Config::read(&arguments).and_then(|config| run::mount(&config)),
         _ => config::Config::read(&arguments).and_then(|config| run::run(&config)),
-    };
+    })
+}
+
+fn ended(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

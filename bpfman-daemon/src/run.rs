@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
+use crate::helpers::HelperProcesses;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
 use crate::policy::PolicySource;
@@ -55,6 +56,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
+    // Before the cage, in which nothing is executed.
+    let helpers = config.helpers.map(|user| HelperProcesses::begin(config, user)).transpose()?;
     // Limits may take capabilities to raise; nothing else does. Here, since threads that run already would keep theirs.
     let mut cage = Cage::begin(config)?;
     let policy = Arc::new(PolicySource::open(config)?);
@@ -74,10 +77,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     cage.close(config)?;
     let (image_runtime, landlock) = ImageRuntime::start(config.image_folders())?;
     cage.holds_files(landlock);
+    cage.has_helpers(helpers.as_ref().map(HelperProcesses::user));
     cage.tell();
-    let images = ImageStore::new(config.images.clone(), (*policy.current()?).clone())
+    let mut images = ImageStore::new(config.images.clone(), (*policy.current()?).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
+    if let Some(helpers) = helpers {
+        images = images.with_helpers(Arc::new(helpers));
+    }
     let images =
         Arc::new(RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);

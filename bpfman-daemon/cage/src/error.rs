@@ -33,6 +33,14 @@ pub enum CageError {
         /// How many.
         count: usize,
     },
+    /// setrlimit(2) or prctl(2) refused what a process for images gives up.
+    #[error("a process for images does not get rid of its {right}: {source}")]
+    Helper {
+        /// What it was to lose.
+        right: &'static str,
+        /// What the kernel said.
+        source: rustix::io::Errno,
+    },
     /// prctl(2) refused it.
     #[error("the kernel does not set no_new_privs: {0}")]
     NewPrivileges(rustix::io::Errno),

@@ -13,7 +13,7 @@ use landlock::{
 use crate::CageError;
 
 /// The newest rules that are asked for; older kernels have fewer, and hold those.
-const RULES: ABI = ABI::V6;
+pub(crate) const RULES: ABI = ABI::V6;
 
 /// Whether this kernel holds threads to folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +65,18 @@ impl WritableFolders {
             let opened = PathFd::new(folder).map_err(|error| fail(std::io::Error::other(error)))?;
             rules = rules.add_rule(PathBeneath::new(opened, changes))?;
         }
-        Ok(match rules.restrict_self()?.landlock {
-            LandlockStatus::Available { effective_abi, .. } => {
-                Landlock::There { version: effective_abi as i32 }
-            }
-            LandlockStatus::NotEnabled => Landlock::Absent("this kernel was started without it (lsm=)"),
-            LandlockStatus::NotImplemented => Landlock::Absent(
+        Ok(rules.restrict_self()?.landlock.into())
+    }
+}
+
+impl From<LandlockStatus> for Landlock {
+    fn from(status: LandlockStatus) -> Self {
+        match status {
+            LandlockStatus::Available { effective_abi, .. } => Self::There { version: effective_abi as i32 },
+            LandlockStatus::NotEnabled => Self::Absent("this kernel was started without it (lsm=)"),
+            LandlockStatus::NotImplemented => Self::Absent(
                 "this kernel has none (it came with Linux 5.13), or a filter of whoever started the daemon keeps it away",
             ),
-        })
+        }
     }
 }

@@ -7,8 +7,8 @@ use seccompiler::{
     TargetArch,
 };
 
-use crate::seccomp::arguments::{Argument, narrowed};
-use crate::seccomp::groups::{GROUPS, MOUNTING};
+use crate::seccomp::arguments::{Argument, Arguments, narrowed, reading};
+use crate::seccomp::groups::{CallGroup, GROUPS, MOUNTING};
 use crate::seccomp::refused::{LATER, UNKNOWN};
 use crate::{CageError, CageMode};
 
@@ -32,15 +32,36 @@ impl CallFilters {
     /// # Errors
     /// [`CageError::Compile`]: a mistake in the tables.
     pub fn compile(mode: CageMode, own: u32, mounting: bool) -> Result<Option<Self>, CageError> {
+        Self::of_groups(mode, narrowed(own), GROUPS.iter().chain(mounting.then_some(&MOUNTING)))
+    }
+
+    /// Compiles those of a process for images, which may make these calls and open no file to write to it.
+    ///
+    /// # Errors
+    /// [`CageError::Compile`]: a mistake in the tables.
+    pub fn of_helper<'a>(
+        mode: CageMode,
+        own: u32,
+        groups: impl Iterator<Item = &'a CallGroup>,
+    ) -> Result<Option<Self>, CageError> {
+        let mut narrowed = narrowed(own);
+        narrowed.extend(reading());
+        Self::of_groups(mode, narrowed, groups)
+    }
+
+    fn of_groups<'a>(
+        mode: CageMode,
+        mut narrowed: BTreeMap<i64, Vec<Arguments>>,
+        groups: impl Iterator<Item = &'a CallGroup>,
+    ) -> Result<Option<Self>, CageError> {
         let otherwise = match mode {
             CageMode::Off => return Ok(None),
             CageMode::Log => SeccompAction::Log,
             CageMode::On => SeccompAction::KillProcess,
         };
         let unknown: Vec<i64> = UNKNOWN.iter().map(|call| call.number).chain(LATER).collect();
-        let mut narrowed = narrowed(own);
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-        for group in GROUPS.iter().chain(mounting.then_some(&MOUNTING)) {
+        for group in groups {
             for call in group.all() {
                 let arguments = narrowed.remove(&call.number).unwrap_or_default();
                 let arguments = arguments.iter().map(|together| rule(together)).collect::<Result<_, _>>()?;
@@ -80,7 +101,7 @@ impl CallFilters {
         self.unknown.iter().chain([&self.allowing]).map(bytes).collect()
     }
 
-    fn put_on(&self) -> Result<(), CageError> {
+    pub(crate) fn put_on(&self) -> Result<(), CageError> {
         // The one that kills comes last: putting on a filter is nothing that it allows.
         for program in self.unknown.iter().chain([&self.allowing]) {
             seccompiler::apply_filter_all_threads(program)?;

@@ -3,6 +3,7 @@
 
 use bpfmand_cage::seccomp::arguments::NARROWED;
 use bpfmand_cage::seccomp::groups::{CallGroup, MOUNTING};
+use bpfmand_cage::seccomp::helpers::{FETCHER, VERIFIER};
 use bpfmand_cage::{GROUPS, KEPT, UNKNOWN};
 
 const PAGE: &str = include_str!("../../../docs/cage.md");
@@ -37,6 +38,11 @@ fn system_calls_are_those_of_the_page() {
     let mut wanted: Vec<String> = GROUPS.iter().map(|group| row(group, "")).collect();
     wanted.push(row(&MOUNTING, ", where the CSI driver is served"));
     assert_rows("System calls", &wanted);
+    let of_helpers = VERIFIER.iter().chain(FETCHER).map(|group| row(group, ""));
+    let rows = rows("Processes for images");
+    for wanted in of_helpers {
+        assert!(rows.contains(&wanted.as_str()), "docs/cage.md is to have:\n{wanted}");
+    }
     let narrowed: Vec<String> =
         NARROWED.iter().map(|(name, with)| format!("| `{name}` | {with} |")).collect();
     assert_rows("Arguments", &narrowed);

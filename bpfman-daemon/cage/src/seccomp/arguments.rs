@@ -110,6 +110,18 @@ pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
     ])
 }
 
+/// Files are opened to be read: they are not made, emptied or written to.
+#[must_use]
+pub fn reading() -> BTreeMap<i64, Vec<Arguments>> {
+    const WRITING: u32 =
+        (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
+    BTreeMap::from([
+        (libc::SYS_openat, vec![vec![bits(2, WRITING, 0)]]),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_open, vec![vec![bits(1, WRITING, 0)]]),
+    ])
+}
+
 /// For people: what [`narrowed`] says, in the order of its numbers' names.
 pub const NARROWED: [(&str, &str); 14] = [
     ("bpf", "the commands that the daemon gives: objects and links, no tokens"),

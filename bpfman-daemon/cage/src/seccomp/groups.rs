@@ -25,13 +25,18 @@ impl CallGroup {
 
 /// Calls of x86-64 that newer processors do not have.
 #[cfg(target_arch = "x86_64")]
-macro_rules! older { ($($constant:ident),* $(,)?) => { calls![$($constant),*] }; }
+macro_rules! older {
+    ($($constant:ident),* $(,)?) => {
+        $crate::seccomp::call::calls![$($constant),*]
+    };
+}
 #[cfg(not(target_arch = "x86_64"))]
 macro_rules! older {
     ($($constant:ident),* $(,)?) => {
         &[]
     };
 }
+pub(crate) use older;
 
 /// What every daemon may call.
 pub const GROUPS: &[CallGroup] = &[

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod arguments;
+mod helpers;
 mod process;
 mod tables;

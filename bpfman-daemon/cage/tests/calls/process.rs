@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
+use bpfmand_cage::seccomp::groups::CallGroup;
 use bpfmand_cage::{CageMode, CallFilters};
 
 /// What came of the call.
@@ -23,8 +24,22 @@ pub const NOTHING: [i64; 6] = [-1; 6];
 
 /// Makes a call. `arguments` are told the process's id.
 pub fn call(mode: CageMode, mounting: bool, number: i64, arguments: impl Fn(u32) -> [i64; 6]) -> CallEnd {
+    under(|own| CallFilters::compile(mode, own, mounting).unwrap(), number, arguments)
+}
+
+/// The same in a process for images, which may make the calls of these groups.
+pub fn call_of_helper(groups: &[&CallGroup], number: i64, arguments: impl Fn(u32) -> [i64; 6]) -> CallEnd {
+    let filters = |own| CallFilters::of_helper(CageMode::On, own, groups.iter().copied()).unwrap();
+    under(filters, number, arguments)
+}
+
+fn under(
+    filters: impl FnOnce(u32) -> Option<CallFilters>,
+    number: i64,
+    arguments: impl Fn(u32) -> [i64; 6],
+) -> CallEnd {
     let mut process = Command::new(program()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let filters = CallFilters::compile(mode, process.id(), mounting).unwrap();
+    let filters = filters(process.id());
     let filters = filters.map(|filters| filters.programs()).unwrap_or_default();
     let mut said = filters.len().to_ne_bytes().to_vec();
     for filter in filters {

@@ -1,0 +1,125 @@
+//! What processes for images give up: nearly everything.
+
+use std::path::{Path, PathBuf};
+
+use caps::{CapSet, CapsHashSet};
+use landlock::{
+    Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, Scope,
+};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, setrlimit};
+
+use crate::files::RULES;
+use crate::seccomp::helpers::{FETCHER, VERIFIER};
+use crate::{CageError, CageMode, CallFilters};
+
+/// What a process for images does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelperRights {
+    /// Starts the others.
+    Starter,
+    /// Speaks to registries.
+    Fetcher,
+    /// Reads what was fetched.
+    Verifier,
+}
+
+/// How a process for images is held, as root wants it.
+#[derive(Clone, Debug)]
+pub struct HelperCage {
+    /// What it does.
+    pub rights: HelperRights,
+    /// Whether its system calls are filtered.
+    pub seccomp: CageMode,
+    /// Whether its files are.
+    pub landlock: bool,
+    /// What a fetcher reads besides the system's own files: certificates that the environment names.
+    pub reads: Vec<PathBuf>,
+}
+
+/// What a fetcher reads: how names are resolved, and which authorities the machine trusts.
+const SYSTEM_FILES: [&str; 9] = [
+    "/etc",
+    "/usr/share",
+    "/usr/lib",
+    "/usr/local/share/ca-certificates",
+    "/lib",
+    "/lib64",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+];
+
+/// Bytes of memory that a fetcher or a verifier may write to: some times the largest layer with its object.
+const MEMORY: u64 = 1 << 30;
+/// Descriptors of one.
+const DESCRIPTORS: u64 = 64;
+/// Ended before others when memory is short.
+const OOM_SCORE: &str = "800";
+
+/// Has this process lose what its work does not need. To be called first, in a process of one thread that was started for
+/// this alone.
+///
+/// # Errors
+/// The kernel keeps what is to go: the process must end.
+pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
+    let fail = |right| move |source| CageError::Helper { right, source };
+    rustix::thread::set_no_new_privs(true).map_err(CageError::NewPrivileges)?;
+    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, set, &CapsHashSet::new())
+            .map_err(|source| CageError::Capabilities { action: "drop capabilities of a helper", source })?;
+    }
+    // Its memory may hold a password: it is for nobody to read, others of its user included.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fail("core dumps"))?;
+    // With whoever started it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(fail("life of its own"))?;
+    // A kernel that does not let it: it is only ended later.
+    let _told = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    let limit = |resource, most: u64, right| {
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }).map_err(fail(right))
+    };
+    limit(Resource::Core, 0, "core dumps")?;
+    if cage.rights == HelperRights::Starter {
+        return Ok(());
+    }
+    limit(Resource::Data, MEMORY, "memory")?;
+    limit(Resource::Nofile, DESCRIPTORS, "descriptors")?;
+    if cage.landlock {
+        hold_files(cage)?;
+    }
+    let more = if cage.rights == HelperRights::Fetcher { FETCHER } else { &[] };
+    let groups = VERIFIER.iter().chain(more);
+    match CallFilters::of_helper(cage.seccomp, std::process::id(), groups)? {
+        Some(filters) => filters.put_on(),
+        None => Ok(()),
+    }
+}
+
+fn hold_files(cage: &HelperCage) -> Result<(), CageError> {
+    let connects = cage.rights == HelperRights::Fetcher;
+    let mut net = BitFlags::from(AccessNet::BindTcp);
+    if !connects {
+        net |= AccessNet::ConnectTcp;
+    }
+    let mut rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(RULES))?
+        .handle_access(net)?
+        .scope(Scope::from_all(RULES))?
+        .create()?
+        .no_new_privs(false);
+    if connects {
+        let system = SYSTEM_FILES.iter().map(Path::new);
+        for path in system.chain(cage.reads.iter().map(PathBuf::as_path)) {
+            // What is not there needs no rule.
+            let Ok(opened) = PathFd::new(path) else { continue };
+            let is_folder = path.is_dir();
+            let mut reads = BitFlags::from(AccessFs::ReadFile);
+            if is_folder {
+                reads |= AccessFs::ReadDir;
+            }
+            rules = rules.add_rule(PathBeneath::new(opened, reads))?;
+        }
+    }
+    rules.restrict_self()?;
+    Ok(())
+}

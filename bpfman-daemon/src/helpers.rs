@@ -1,0 +1,46 @@
+//! Processes for images: who starts them, and how this process speaks to them.
+//!
+//! The daemon itself executes nothing: its filter of system calls has no `execve`. So before it builds its cage, it starts
+//! one process, the starter, which has another user and no capability. On the daemon's word that one starts the binary
+//! anew, as a fetcher or a verifier, each for a single load.
+
+#[cfg(debug_assertions)]
+mod hostile;
+mod process;
+mod starter;
+mod starting;
+
+pub use process::run;
+pub use starting::HelperProcesses;
+
+use bpfmand_cage::CageMode;
+
+/// The first argument of the binary, where it is to be one of these processes.
+pub const COMMAND: &str = "image-helper";
+
+/// What the processes are told when they are started, by arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    seccomp: CageMode,
+    landlock: bool,
+}
+
+impl Held {
+    fn arguments(self) -> [String; 2] {
+        [self.seccomp.to_string(), self.landlock.to_string()]
+    }
+
+    fn parse(arguments: &[String]) -> anyhow::Result<Self> {
+        let [seccomp, landlock] = arguments else {
+            anyhow::bail!("processes for images are started by the daemon alone");
+        };
+        Ok(Self { seccomp: seccomp.parse()?, landlock: landlock.parse()? })
+    }
+}
+
+/// What the daemon has the starter start: one byte, with two descriptors beside it. The first leads to whoever asked for
+/// the process, and becomes its standard input. When the other end of the second is closed, the process is ended.
+mod order {
+    pub const FETCHER: u8 = b'f';
+    pub const VERIFIER: u8 = b'v';
+}
