@@ -5,7 +5,7 @@ use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::{check, packets};
 
 use super::image::{self, Named};
-use super::order::{self, ApplicationName, PacketSlot, slots, unknown_anchors};
+use super::order::{self, ApplicationName, PacketSlot, against_ranks, slots, unknown_anchors};
 use super::verdict::ReviewVerdict;
 use super::{interfaces, rollout};
 
@@ -31,6 +31,13 @@ pub fn review(name: &ApplicationName, spec: &ApplicationSpec, others: &[PacketSl
     if let Some(cycle) = order::find(&own, others) {
         verdict
             .refuse("spec.programs", format!("orders contradict each other: {cycle}; take one of them back"));
+    }
+    for conflict in against_ranks(&own, others) {
+        if conflict.refused {
+            verdict.refuse(&conflict.path, format!("{conflict}; remove it"));
+        } else {
+            verdict.warn(&conflict.path, format!("{conflict}: this wish waits"));
+        }
     }
     for (path, anchor) in unknown_anchors(&own, others) {
         let what = match anchor.strip_prefix("role=") {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::overlap::{candidates, covered, may_meet};
+use super::rank::cannot_precede;
 use super::slot::{PacketSlot, SlotAnchor};
 
 /// Steps of a search. More are needed only where hundreds of attachments name each other on one hook.
@@ -79,7 +80,11 @@ fn wishes<'a>(all: &[&'a PacketSlot]) -> Vec<Wish<'a>> {
                         "before" => (Member::Ours(at, slot), named),
                         _ => (named, Member::Ours(at, slot)),
                     };
-                    wishes.push(Wish { first, second, because });
+                    // The daemon does not do it: it closes no cycle there.
+                    let never = matches!((first, second), (Member::Ours(_, one), Member::Ours(_, other)) if cannot_precede(one, other));
+                    if !never {
+                        wishes.push(Wish { first, second, because });
+                    }
                 };
                 if let SlotAnchor::Foreign(name) = anchor {
                     wish(Member::Foreign(name));

@@ -6,7 +6,9 @@
 
 mod cycle;
 mod overlap;
+mod rank;
 mod slot;
 
 pub use cycle::{Cycle, find};
+pub use rank::{RankConflict, against_ranks};
 pub use slot::{ApplicationName, PacketSlot, SlotAnchor, slots, unknown_anchors};
