@@ -49,10 +49,30 @@ impl Client {
         kind: v1::BpfmanProgramType,
         metadata: &[(&str, &str)],
     ) -> anyhow::Result<(u32, f64)> {
+        self.load_from(Location::File(object.display().to_string()), name, kind, metadata).await
+    }
+
+    /// Loads one program of an image that is in the cache.
+    pub async fn load_image(
+        &mut self,
+        image: &str,
+        name: &str,
+        kind: v1::BpfmanProgramType,
+    ) -> anyhow::Result<(u32, f64)> {
+        // 2: never asks the registry.
+        let image = v1::BytecodeImage { url: image.to_owned(), image_pull_policy: 2, ..Default::default() };
+        self.load_from(Location::Image(image), name, kind, &[]).await
+    }
+
+    async fn load_from(
+        &mut self,
+        from: Location,
+        name: &str,
+        kind: v1::BpfmanProgramType,
+        metadata: &[(&str, &str)],
+    ) -> anyhow::Result<(u32, f64)> {
         let request = v1::LoadRequest {
-            bytecode: Some(v1::BytecodeLocation {
-                location: Some(Location::File(object.display().to_string())),
-            }),
+            bytecode: Some(v1::BytecodeLocation { location: Some(from) }),
             info: vec![v1::LoadInfo { name: name.to_owned(), program_type: kind.into(), info: None }],
             metadata: metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             ..Default::default()

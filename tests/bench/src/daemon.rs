@@ -14,7 +14,8 @@ pub struct Daemon {
     child: Child,
 }
 
-fn binary(name: &str) -> anyhow::Result<PathBuf> {
+/// A program of the same build.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if !path.exists() {
         bail!("{} is missing: build it with `cargo build --release -p {name}`", path.display());
@@ -25,7 +26,14 @@ fn binary(name: &str) -> anyhow::Result<PathBuf> {
 impl Daemon {
     /// Starts a daemon on an empty folder.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with("", "")
+    }
+
+    /// The same with these files of configuration and policy.
+    pub fn start_with(config: &str, policy: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(crate::samples::folder()?)?;
+        std::fs::write(folder.path().join("bpfman.toml"), config)?;
+        std::fs::write(folder.path().join("policy.toml"), policy)?;
         let child = spawn(folder.path())?;
         let daemon = Self { folder, child };
         daemon.wait()?;
@@ -105,6 +113,10 @@ fn spawn(folder: &Path) -> anyhow::Result<Child> {
         .arg(folder.join("run"))
         .arg("--socket-path")
         .arg(folder.join("sock"))
+        .arg("--config")
+        .arg(folder.join("bpfman.toml"))
+        .arg("--policy")
+        .arg(folder.join("policy.toml"))
         .env("BPFMAN_LOG", "warn")
         .stdout(Stdio::null())
         .stderr(log)

@@ -9,6 +9,7 @@ mod daemon;
 mod growth;
 mod guards;
 mod hooks;
+mod images;
 mod objects;
 mod packets;
 mod samples;
@@ -18,7 +19,7 @@ use anyhow::{Context as _, bail};
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["calls", "hooks", "scale", "packets", "growth", "guards"];
+    let all = ["calls", "hooks", "scale", "packets", "growth", "guards", "images"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
     }
@@ -42,6 +43,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("guards") {
         runtime.block_on(guards::run(&objects))?;
+    }
+    if runs("images") {
+        runtime.block_on(images::run(&objects))?;
     }
     Ok(())
 }

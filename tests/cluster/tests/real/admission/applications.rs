@@ -110,6 +110,38 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
     assert!(!outcome.stderr.contains("Secret"), "{}", outcome.stderr);
 }
 
+/// Ranks decide: a wish against them is refused to the namespace, and keeps no cluster application out.
+#[tokio::test]
+async fn an_order_against_ranks_is_refused_to_a_namespace_alone() {
+    let Some((cluster, _controller)) = reviewed().await else { return };
+    cluster.namespace("tenant").await;
+    let in_pods = |mut object: Value, namespace: Option<&str>| {
+        let pods = match namespace {
+            None => json!({ "namespace": "tenant", "pods": {} }),
+            Some(_) => json!({ "pods": {} }),
+        };
+        link(&mut object["spec"])["networkNamespaces"] = pods;
+        if let Some(namespace) = namespace {
+            object["kind"] = json!("BpfApplication");
+            object["metadata"]["namespace"] = json!(namespace);
+        }
+        object
+    };
+    let tenant = in_pods(ordered("shop", "count", "eth0", json!({ "before": ["filter"] })), Some("tenant"));
+    // Nobody has that name yet.
+    cluster.apply_one(tenant.clone()).await;
+    let wall = in_pods(ordered("wall", "filter", "eth0", json!({ "before": ["count"] })), None);
+    cluster.apply_one(wall).await;
+    let again = in_pods(ordered("again", "count", "eth0", json!({ "before": ["filter"] })), Some("tenant"));
+    wait::until("the cluster's is known", async || try_create(&cluster, &again).await.is_err()).await;
+    let message = refusal(try_create(&cluster, &again).await);
+    for says in ["order.before[0]", "ClusterBpfApplication wall", "run after those of the machine"] {
+        assert!(message.contains(says), "{message}");
+    }
+    let after = in_pods(ordered("again", "count", "eth0", json!({ "after": ["filter"] })), Some("tenant"));
+    try_create(&cluster, &after).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_order_that_closes_a_circle_is_refused_with_the_circle() {
     let Some((cluster, mut controller)) = reviewed().await else { return };
