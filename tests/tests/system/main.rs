@@ -48,6 +48,7 @@ mod libxdp_kill;
 mod life;
 mod limits;
 mod loading;
+mod maps;
 mod node;
 mod robustness;
 mod run_samples;
