@@ -18,6 +18,7 @@ mod chain_traces;
 mod chains;
 mod chains_tc;
 mod cli;
+mod client_crate;
 mod clocks;
 mod csi;
 mod csi_calls;
