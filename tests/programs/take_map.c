@@ -7,7 +7,8 @@
 //   write NUMBER     opens it for writing, writes the first entry
 //   twice            asks for it two times on one connection
 //   keep             opens it for reading; then reads the first entry each time that a line comes
-//   hoard COUNT      asks for it on so many connections and reads no answer, until its input ends
+//   hoard COUNT      asks for it on so many connections, peeks at each answer, shuts the connection down and keeps it with
+//                    the descriptor unread in it, until its input ends
 //   raw HEX          sends these bytes instead of a request, and writes the answer in HEX
 #include <errno.h>
 #include <linux/bpf.h>
@@ -63,7 +64,8 @@ static void ask(int fd, unsigned int id, int writes)
     unsigned char bytes[64] = "bpfman-handover/1\n";
     int length = 18 + request(bytes + 18, id, writes);
 
-    if (send(fd, bytes, length, MSG_NOSIGNAL) != length)
+    // One that is refused at once tells by its answer, which is none.
+    if (send(fd, bytes, length, MSG_NOSIGNAL) != length && errno != EPIPE)
         tell("ask", 1);
 }
 
@@ -145,8 +147,11 @@ int main(int count, char **words)
     if (!strcmp(how, "raw")) {
         raw(words[4]);
     } else if (!strcmp(how, "hoard")) {
-        for (int number = 0; number < atoi(words[4]); number++)
-            ask(connected(), id, 0);
+        for (int number = 0; number < atoi(words[4]); number++) {
+            ask(fd = connected(), id, 0);
+            recv(fd, line, 1, MSG_PEEK);
+            shutdown(fd, SHUT_RDWR);
+        }
         puts("asked");
         fflush(stdout);
         while (fgets(line, sizeof line, stdin))
