@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bpfman/ext/v1/images.proto",
         "bpfman/ext/v1/node.proto",
         "bpfman/ext/v1/access.proto",
+        "bpfman/ext/v1/maps.proto",
         "csi/v1/csi.proto",
         "pluginregistration/v1/registration.proto",
     ];

@@ -6,8 +6,7 @@
 
 pub mod args;
 pub mod capture;
-pub mod client;
-mod command;
+pub mod command;
 pub mod error;
 pub mod exit;
 pub mod hook;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bpfmand_api::{Activity, Api, MOST_THREADS, Paths};
+use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, SocketSystem};
 use bpfmand_core::Selector;
 use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
@@ -168,7 +168,12 @@ async fn serve(
     }
     tracing::info!(socket = %config.socket.display(), "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = api.serve(listener, socket::peer, bpfmand_kernel::linux::trim_heap, async {
+    let system = SocketSystem {
+        identify: socket::peer,
+        unread: |stream| bpfmand_kernel::linux::unread_by_peer(stream),
+        trim: bpfmand_kernel::linux::trim_heap,
+    };
+    let server = api.serve(listener, system, async {
         let _dropped = stopped.await;
     });
     let mut server = Box::pin(server);

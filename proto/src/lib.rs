@@ -3,6 +3,7 @@
 //! [`v1`] is the API that clients of bpfman v0.6.0 speak, tag by tag. [`ext::v1`] is what this project adds.
 //! [`csi::v1`] and [`pluginregistration`] are spoken with a kubelet.
 
+pub mod handover;
 mod map_exports;
 pub mod printable;
 mod reason;

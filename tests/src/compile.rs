@@ -30,6 +30,17 @@ pub fn object(name: &str) -> PathBuf {
     })
 }
 
+/// Compiles the program of an example in `examples`, as its users do.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    // Tests lie in `target/<profile>/deps`.
+    let target = binaries::build_folder().parent().expect("a profile lies in a target folder").to_path_buf();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let variable = format!("CARGO_TARGET_DIR={}", path(&target));
+    run(&["make", "-C", &path(&folder), &variable]);
+    target.join("bpf").join(name).with_extension("o")
+}
+
 /// Compiles `programs/<name>.c` for this machine.
 #[must_use]
 pub fn executable(name: &str) -> PathBuf {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 
 use super::{connect, hook, trace};
 use crate::args::chain::{ChainCommand, ShowChain};
 use crate::args::{Global, OutputForm};
-use crate::client::Client;
 use crate::error::CliError;
 use crate::hook::HookName;
 use crate::show;
@@ -62,7 +62,7 @@ async fn show_chain(global: &Global, command: ShowChain) -> Result<(), CliError>
     }
 }
 
-async fn chain(client: &mut Client, hook: &HookName, sample_ms: u32) -> Result<ChainJson, CliError> {
+async fn chain(client: &mut Services, hook: &HookName, sample_ms: u32) -> Result<ChainJson, CliError> {
     let request = ext::ShowChainRequest { hook: Some(ext::Hook::from(hook)), sample_ms };
     let shown = client.chains.show_chain(request).await?.into_inner();
     Ok(ChainJson::of_hook(&hook.to_string(), &shown))

@@ -1,11 +1,11 @@
 //! `bpfman doctor`: everything that was asked for, compared with what the kernel runs.
 
+use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
 use super::connect;
 use crate::args::Global;
-use crate::client::Client;
 use crate::error::CliError;
 use crate::hook::HookName;
 use crate::show;
@@ -47,7 +47,7 @@ fn offered<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Optio
     }
 }
 
-async fn programs(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+async fn programs(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let select = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
     let request = ext::ListProgramsRequest { select: Some(select), program_type: String::new() };
     let answer = client.ext.list_programs(request).await?.into_inner();
@@ -59,7 +59,7 @@ async fn programs(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), 
     Ok(())
 }
 
-async fn links(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let answer = client.ext.list_links(ext::ListLinksRequest::default()).await?.into_inner();
     diagnosis.checked.links = answer.links.len();
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
@@ -68,7 +68,7 @@ async fn links(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cli
     Ok(())
 }
 
-async fn hooks(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(answer) = offered(client.chains.list_hooks(ext::ListHooksRequest {}).await)? else {
         return Ok(());
     };
@@ -101,7 +101,7 @@ async fn hooks(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cli
 }
 
 /// Holds programs against the signature policy as it is now: keys, identities and digests may have been revoked.
-async fn provenance(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+async fn provenance(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let answer = match client.images.check_provenance(ext::CheckProvenanceRequest {}).await {
         // A policy that cannot be followed is a finding of its own.
         Err(status) if status.code() == tonic::Code::PermissionDenied => {
@@ -124,7 +124,7 @@ async fn provenance(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<()
 }
 
 /// What runs without a record, and pins that nobody finds.
-async fn strays(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+async fn strays(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(answer) = offered(client.chains.list_strays(ext::ListStraysRequest {}).await)? else {
         return Ok(());
     };
@@ -137,7 +137,7 @@ async fn strays(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cl
     Ok(())
 }
 
-async fn matches(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+async fn matches(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(answer) = offered(client.chains.list_matching(ext::ListMatchingRequest {}).await)? else {
         return Ok(());
     };
@@ -151,7 +151,7 @@ async fn matches(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), C
 }
 
 /// What root or the kernel took off the daemon's cage: told, and no difference from what was asked for.
-async fn cage(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+async fn cage(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(info) = offered(client.ext.info(ext::InfoRequest {}).await)? else { return Ok(()) };
     for part in info.cage.into_iter().filter(|part| !part.weakness.is_empty()) {
         diagnosis.note(format!("cage: {}", part.name), part.weakness);

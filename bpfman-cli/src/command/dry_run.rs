@@ -1,5 +1,6 @@
 //! `bpfman load … --dry-run`.
 
+use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType;
@@ -7,7 +8,6 @@ use bpfman_proto::v1::attach_info::Info;
 
 use crate::args::Global;
 use crate::args::load::LoadWhat;
-use crate::client::Client;
 use crate::error::CliError;
 use crate::hook::{HookName, HookPoint};
 use crate::show;
@@ -19,7 +19,7 @@ const PRIORITY: i32 = 1000;
 /// Has the daemon try, and shows what it found. A refusal fails with its own code, behind the whole answer.
 pub async fn run(
     global: &Global,
-    client: &mut Client,
+    client: &mut Services,
     load: v1::LoadRequest,
     what: &LoadWhat,
 ) -> Result<(), CliError> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -11,7 +12,6 @@ use super::{connect, image, progress};
 use crate::args::Global;
 use crate::args::load::{LoadCommand, LoadWhat, PullPolicyFlag};
 use crate::args::value::{absolute, to_map};
-use crate::client::Client;
 use crate::error::CliError;
 use crate::show;
 use crate::show::json::ProgramJson;
@@ -56,7 +56,7 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
 
 /// The kernel ids of the new programs, and their verifier logs if asked for, in the order of the request.
 async fn load(
-    client: &mut Client,
+    client: &mut Services,
     request: v1::LoadRequest,
     verifier_log: bool,
 ) -> Result<(Vec<u32>, Vec<String>), CliError> {

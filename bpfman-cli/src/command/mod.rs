@@ -18,8 +18,11 @@ mod stray;
 mod trace;
 mod version;
 
+use std::io;
+
+use bpfman_client::{Reconnect, Services};
+
 use crate::args::{Cli, CliCommand, Global};
-use crate::client::Client;
 use crate::error::CliError;
 
 /// Does what the command line says.
@@ -53,6 +56,14 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 }
 
 /// Connects to the daemon that the command line names.
-async fn connect(global: &Global) -> Result<Client, CliError> {
-    Client::connect(&global.socket_path).await
+async fn connect(global: &Global) -> Result<Services, CliError> {
+    let path = &global.socket_path;
+    // One connection a command: if it breaks, the call fails, and the user decides whether to repeat it.
+    Services::connect(path, Reconnect::Never).await.map_err(|source| {
+        let path = path.clone();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => CliError::SocketDenied { path, source },
+            _ => CliError::Unreachable { path, source },
+        }
+    })
 }

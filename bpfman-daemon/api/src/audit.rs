@@ -12,7 +12,7 @@ use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadRequest, Peer, ProgramId,
     audit_text as text,
 };
-use bpfmand_engine::{ProgramDetails, SourceRecord};
+use bpfmand_engine::{ProgramDetails, SourceRecord, WantedMap};
 use tonic::{Code, Status};
 
 use crate::calls::is_audited;
@@ -190,6 +190,14 @@ fn place(point: &AttachPoint) -> String {
         text.extend(scope.container_pid.map(|pid| format!(" as process {pid} sees it")));
     }
     text
+}
+
+/// A map.
+pub(crate) fn map(wanted: &WantedMap) {
+    match wanted {
+        WantedMap::Id(id) => object(format_args!("map {id}")),
+        WantedMap::OfProgram { program, name } => object(format_args!("map {name} of program {program}")),
+    }
 }
 
 /// A hook.

@@ -54,6 +54,8 @@ pub const fn needs(method: Method) -> CallNeeds {
         }
         M::BpfmanChainsAdopt => AccessVerb::Adopt,
         M::BpfmanChainsTraceChain | M::BpfmanChainsVerifyChain | M::BpfmanNodeSampleRuns => AccessVerb::Trace,
+        M::BpfmanMapsOpenForReading => AccessVerb::MapsRead,
+        M::BpfmanMapsOpenForWriting => AccessVerb::MapsWrite,
         M::BpfmanChainsSetHook | M::BpfmanImagesCheckProvenance => AccessVerb::Settings,
         M::BpfmanChainsRemoveStray | M::BpfmanImagesPruneImages | M::BpfmanImagesImportImages => {
             AccessVerb::Administer

@@ -47,7 +47,7 @@ pub fn program(
     shown
 }
 
-fn map(details: MapDetails, fs: &Path) -> ext::Map {
+pub fn map(details: MapDetails, fs: &Path) -> ext::Map {
     ext::Map {
         id: details.facts.id.0,
         name: details.name,

@@ -21,7 +21,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Response, Status};
 
 use crate::authorize::{AccessSource, Permit};
-use crate::serve::{Connections, Identify, LARGEST_REQUEST, Trim};
+use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
 use crate::status;
 use crate::type_support::Support;
 use crate::watchers::Watchers;
@@ -143,16 +143,14 @@ impl<K: Kernel> Api<K> {
         self.watchers.end();
     }
 
-    /// Serves a socket until `stop` is ready, and then until requests in progress have ended. `trim` gives memory back
-    /// after connections have gone.
-    pub async fn serve(
-        &self,
-        listener: UnixListener,
-        identify: Identify,
-        trim: Trim,
-        stop: impl Future<Output = ()>,
-    ) {
-        Connections { routes: self.routes(), identify, trim }.serve(listener, stop).await;
+    /// Serves a socket until `stop` is ready, and then until requests in progress have ended.
+    pub async fn serve(&self, listener: UnixListener, system: SocketSystem, stop: impl Future<Output = ()>) {
+        let api = self.clone();
+        let maps: OpenMaps = Arc::new(move |asked| {
+            let api = api.clone();
+            Box::pin(async move { api.open_map(asked).await })
+        });
+        Connections { routes: self.routes(), maps, system }.serve(listener, stop).await;
     }
 
     fn routes(&self) -> Routes {

@@ -86,6 +86,19 @@ fn refusal(kind: ErrorKind, message: impl Into<String>) -> Status {
     with_trailers(code, one_line(&message.into()).into_owned(), reason, None)
 }
 
+/// A status as a message, for answers that are no HTTP.
+pub fn failure_of(status: &Status) -> Failure {
+    let trailers = status.metadata();
+    let reason = trailers.get(REASON_TRAILER).and_then(|value| value.to_str().ok());
+    let hint = trailers.get_bin(HINT_TRAILER).and_then(|value| value.to_bytes().ok());
+    Failure {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        hint: hint.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default(),
+        reason: reason.unwrap_or_default().to_owned(),
+    }
+}
+
 fn with_trailers(code: Code, message: String, reason: Reason, hint: Option<&str>) -> Status {
     let mut trailers = MetadataMap::new();
     trailers.insert(REASON_TRAILER, MetadataValue::from_static(reason.name()));
@@ -123,6 +136,13 @@ mod tests {
             assert!(!status.message().contains(char::is_control), "{status:?}");
         }
         assert!(!failure(&EngineError::Invalid(forged.to_owned())).message.contains(char::is_control));
+    }
+
+    #[test]
+    fn a_status_is_told_whole_where_there_are_no_trailers() {
+        let error = EngineError::NoProgram(bpfmand_core::ProgramId(7));
+        assert_eq!(failure_of(&from_engine(&error)), failure(&error));
+        assert!(!failure(&error).hint.is_empty());
     }
 
     #[test]

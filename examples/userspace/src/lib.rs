@@ -1,8 +1,9 @@
-//! User-space sides of the example programs: each opens the maps that `bpfmand` pinned for a loaded program and
-//! reads or fills them. None of them loads anything, and the daemon need not run.
+//! User-space sides of the example programs: each has `bpfmand` hand over the maps of a loaded program, or opens their pins,
+//! and reads or fills them. None of them loads anything, or needs privileges.
 
 pub mod count;
 pub mod exec_event;
 pub mod pinned;
 pub mod prefix;
 pub mod protocol;
+pub mod source;

@@ -1,11 +1,11 @@
 //! `bpfman image pull`: the daemon fetches and verifies.
 
+use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use serde::Serialize;
 
 use crate::args::load::ImageSource;
-use crate::client::Client;
 use crate::command::progress::ProgressLine;
 use crate::error::CliError;
 use crate::show::CommandOutput;
@@ -31,7 +31,7 @@ pub struct Pulled {
 }
 
 /// Has the daemon pull an image, and shows how far it is while it does.
-pub async fn pull(client: &mut Client, image: v1::BytecodeImage) -> Result<Pulled, CliError> {
+pub async fn pull(client: &mut Services, image: v1::BytecodeImage) -> Result<Pulled, CliError> {
     let mut progress = ProgressLine::new(&format!("pulling {}", image.url));
     let image_url = image.url.clone();
     let mut events = client.ext.pull(ext::PullRequest { image: Some(image) }).await?.into_inner();

@@ -2,10 +2,11 @@
 //!
 //! A request is read whole before a service sees it, within a time and in room that its user has; an answer is handed
 //! over in pieces as its client takes them. What waits for either is bounded by user, so that one user cannot take the
-//! room of another.
+//! room of another. A connection that begins otherwise than HTTP/2 is a handover.
 
 mod answer;
 mod callers;
+mod handover;
 mod limits;
 mod request;
 
@@ -15,6 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bpfman_proto::handover::PREFACE;
 use bpfmand_core::Peer;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -24,7 +26,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, sleep};
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service as _;
@@ -35,6 +37,8 @@ use callers::{Callers, ConnectionPlace, NoPlace};
 use crate::audit::Call;
 use crate::named_host::NamedHost;
 
+pub use handover::UnreadByPeer;
+pub(crate) use handover::{OpenMaps, OpenedMap};
 pub(crate) use limits::LARGEST_REQUEST;
 
 /// Says who made a connection.
@@ -43,11 +47,22 @@ pub type Identify = fn(&UnixStream) -> io::Result<Peer>;
 /// What the daemon does with memory that it needs no more.
 pub type Trim = fn();
 
+/// What the server of a socket asks the system it runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketSystem {
+    /// Who made a connection.
+    pub identify: Identify,
+    /// What a client has not read yet.
+    pub unread: UnreadByPeer,
+    /// Gives memory back after connections have gone.
+    pub trim: Trim,
+}
+
 /// Connections of a socket, until they are to end.
 pub(crate) struct Connections {
     pub routes: Routes,
-    pub identify: Identify,
-    pub trim: Trim,
+    pub maps: OpenMaps,
+    pub system: SocketSystem,
 }
 
 impl Connections {
@@ -65,7 +80,7 @@ impl Connections {
                     Ok((stream, _)) => {
                         if let Some((peer, place)) = self.admit(&stream, &callers) {
                             let ended = ended.clone();
-                            connections.spawn(connection(self.routes.clone(), stream, peer, place, ended));
+                            connections.spawn(self.connection(stream, peer, place, ended));
                         }
                     }
                     Err(error) => {
@@ -77,7 +92,7 @@ impl Connections {
                 Some(_) = connections.join_next() => untidy = true,
                 () = sleep(Duration::from_secs(1)), if untidy => {
                     untidy = false;
-                    (self.trim)();
+                    (self.system.trim)();
                 }
             }
         }
@@ -87,7 +102,7 @@ impl Connections {
     }
 
     fn admit(&self, stream: &UnixStream, callers: &Arc<Callers>) -> Option<(Peer, ConnectionPlace)> {
-        let peer = (self.identify)(stream)
+        let peer = (self.system.identify)(stream)
             .inspect_err(|error| tracing::warn!(%error, "a connection is refused: nobody knows whose it is"))
             .ok()?;
         match callers.place(peer.uid) {
@@ -100,20 +115,38 @@ impl Connections {
             }
         }
     }
+
+    /// Serves one connection by what it begins with.
+    fn connection(
+        &self,
+        stream: UnixStream,
+        peer: Peer,
+        place: ConnectionPlace,
+        ended: watch::Receiver<()>,
+    ) -> impl Future<Output = ()> + use<> {
+        let (routes, maps, unread) = (self.routes.clone(), Arc::clone(&self.maps), self.system.unread);
+        async move {
+            match handover::first_byte(&stream).await {
+                // One that says nothing is no client.
+                None => {}
+                Some(byte) if byte == PREFACE[0] => {
+                    handover::serve(maps, unread, stream, peer, ended).await;
+                    drop(place);
+                }
+                Some(_) => http(routes, stream, peer, place, ended).await,
+            }
+        }
+    }
 }
 
-/// Serves one connection.
-async fn connection(
+/// Serves a connection that speaks HTTP/2.
+async fn http(
     routes: Routes,
     stream: UnixStream,
     peer: Peer,
     place: ConnectionPlace,
     mut ended: watch::Receiver<()>,
 ) {
-    // One that says nothing is no client.
-    if !matches!(timeout(limits::ARRIVAL, stream.readable()).await, Ok(Ok(()))) {
-        return;
-    }
     let (place, progress) = (Arc::new(place), Arc::<AnswerProgress>::default());
     let taken = Arc::clone(&progress);
     let service = service_fn(move |request| {

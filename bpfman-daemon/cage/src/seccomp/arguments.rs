@@ -41,6 +41,8 @@ const SOL_NETLINK: i32 = 270;
 const NAMESPACE_REQUESTS: [i32; 2] = [0xb701, 0xb703];
 /// `SIOCGIFNAME`, `SIOCGIFINDEX`: the names and numbers of interfaces.
 const INTERFACE_REQUESTS: [i32; 2] = [0x8910, 0x8933];
+/// `SIOCOUTQ`: what the other end of a unix socket has not read yet.
+const SOCKET_REQUESTS: [i32; 1] = [0x5411];
 /// `TCGETS`, as Rust and the C library ask whether a log goes to a terminal; `FIOCLEX`, `FIONCLEX`, `FIONBIO`, `FIONREAD`;
 /// `FICLONE`, by which files are copied.
 const FILE_REQUESTS: [i32; 6] = [0x5401, 0x5451, 0x5450, 0x5421, 0x541b, 0x4004_9409];
@@ -104,7 +106,10 @@ pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
         (libc::SYS_setns, vec![vec![is(1, libc::CLONE_NEWNET)]]),
         (
             libc::SYS_ioctl,
-            any_of(1, &[&FILE_REQUESTS[..], &INTERFACE_REQUESTS, &NAMESPACE_REQUESTS].concat()),
+            any_of(
+                1,
+                &[&FILE_REQUESTS[..], &SOCKET_REQUESTS, &INTERFACE_REQUESTS, &NAMESPACE_REQUESTS].concat(),
+            ),
         ),
         (libc::SYS_mount, vec![vec![bits(3, MOVE_OR_SHARE, 0)]]),
     ])
@@ -126,7 +131,10 @@ pub fn reading() -> BTreeMap<i64, Vec<Arguments>> {
 pub const NARROWED: [(&str, &str); 14] = [
     ("bpf", "the commands that the daemon gives: objects and links, no tokens"),
     ("clone", "threads of this process: no processes, no namespaces"),
-    ("ioctl", "modes of descriptors, names and numbers of interfaces, owners of namespaces"),
+    (
+        "ioctl",
+        "modes of descriptors, what a client has not read, names and numbers of interfaces, owners of namespaces",
+    ),
     ("kill", "this process"),
     ("mmap", "never writable and executable at once"),
     ("mount", "no moving, no change of how a mount is shared"),

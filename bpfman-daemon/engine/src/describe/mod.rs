@@ -6,6 +6,7 @@ pub mod details_chains;
 mod foreign;
 mod links;
 pub mod list_hooks;
+pub mod open_maps;
 pub mod owners;
 pub mod verify;
 

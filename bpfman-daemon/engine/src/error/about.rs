@@ -12,6 +12,11 @@ pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineEr
     }
 }
 
+/// The names that could have been said.
+pub fn maps_that_are_there(there: &[String]) -> String {
+    if there.is_empty() { "it has none".to_owned() } else { format!("it has: {}", there.join(", ")) }
+}
+
 impl EngineError {
     /// True if somebody else changed the hook between the look and the change.
     pub(crate) const fn is_race(&self) -> bool {

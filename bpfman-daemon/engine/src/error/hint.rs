@@ -11,6 +11,9 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
+            Self::NoMap { .. } | Self::NoMapOfOurs(_) => {
+                "`bpfman get program ID` shows the maps of a program"
+            }
             Self::NoLink(_) => "`bpfman list links` shows the links",
             Self::NoKernelLink(_) | Self::NoPin { .. } => {
                 "`bpftool link` shows the kernel's links, with `-f` where they are pinned"

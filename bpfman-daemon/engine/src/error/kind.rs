@@ -40,6 +40,8 @@ impl EngineError {
             | Self::NoKernelProgram(_)
             | Self::NoKernelLink(_)
             | Self::NoPin { .. }
+            | Self::NoMap { .. }
+            | Self::NoMapOfOurs(_)
             | Self::NoStray { .. }
             | Self::NoLink(_)
             | Self::NoMatching(_)

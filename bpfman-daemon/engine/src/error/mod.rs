@@ -11,11 +11,15 @@ mod kind;
 mod log;
 mod undo_failure;
 
-use bpfmand_core::{Anchor, Contradiction, KernelLinkId, LinkId, MatchingId, ProgramId, ProgramType, Side};
+use bpfmand_core::{
+    Anchor, Contradiction, KernelLinkId, LinkId, MapId, MatchingId, ProgramId, ProgramType, Side,
+};
 use bpfmand_kernel::KernelError;
 use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
 use bpfmand_store::{FileError, StoreError};
+
+use about::maps_that_are_there;
 
 pub use about::if_there;
 pub use adopt::AdoptRefusal;
@@ -83,6 +87,19 @@ pub enum EngineError {
         /// The kernel's link.
         link: KernelLinkId,
     },
+    /// No such map of a program.
+    #[error("program {program} has no map \"{map}\"; {}", maps_that_are_there(there))]
+    NoMap {
+        /// Which program.
+        program: ProgramId,
+        /// As the user named it.
+        map: String,
+        /// Names of its maps.
+        there: Vec<String>,
+    },
+    /// No map of a program of ours.
+    #[error("no program of bpfman uses a map {0}")]
+    NoMapOfOurs(MapId),
     /// Nothing pinned at a path of the caller's.
     #[error("nothing is pinned at {path}")]
     NoPin {

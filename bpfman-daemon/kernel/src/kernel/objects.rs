@@ -1,5 +1,7 @@
 //! Maps, programs and type information: loaded, opened, described, read and written.
 
+use std::os::fd::OwnedFd;
+
 use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
 
 use crate::{KernelError, Loaded, MapEntry, ProgramLoad, TestRun, TestRunResult};
@@ -44,6 +46,16 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// # Errors
     /// It is gone, or the kernel refuses.
     fn open_map(&self, id: MapId) -> Result<Self::Handle, KernelError>;
+
+    /// Holds a map by id so that by this handle it is read and not written (Linux 4.15): neither by bpf(2) nor by mapping
+    /// it. Whoever may pin the handle in a bpffs of its own opens it from there as it likes.
+    ///
+    /// # Errors
+    /// It is gone, or the kernel refuses.
+    fn open_map_to_read(&self, id: MapId) -> Result<Self::Handle, KernelError>;
+
+    /// The descriptor of a handle, to be given to another process; none where the kernel is a simulated one.
+    fn into_descriptor(&self, handle: Self::Handle) -> Option<OwnedFd>;
 
     /// Loads type information.
     ///

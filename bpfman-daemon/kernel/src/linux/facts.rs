@@ -20,6 +20,13 @@ pub fn open(command: Command, id: u32) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// A descriptor of a map by which it can be read alone.
+pub fn open_map_to_read(id: MapId) -> io::Result<OwnedFd> {
+    const BPF_F_RDONLY: u32 = 1 << 3;
+    let mut request = ById { id: id.0, open_flags: BPF_F_RDONLY, ..ById::default() };
+    sys::bpf_fd(Command::MapGetFdById, &mut request)
+}
+
 /// Ids of all programs, ascending.
 pub fn program_ids() -> io::Result<Vec<ProgramId>> {
     ids(Command::ProgGetNextId).map(|ids| ids.into_iter().map(ProgramId).collect())

@@ -50,7 +50,7 @@ use crate::{Features, FolderLock, KernelError};
 
 pub use self::features::{raise_memlock, release};
 pub use self::mounts::LinuxMounts;
-pub use self::sys::{close_on_execute, peer_groups, trim_heap};
+pub use self::sys::{close_on_execute, peer_groups, trim_heap, unread_by_peer};
 pub use self::test_run::test_run;
 
 /// The kernel of this machine, with its pins below one folder.

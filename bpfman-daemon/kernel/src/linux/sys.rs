@@ -1,5 +1,5 @@
-//! The system calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), one ioctl of namespaces, two
-//! socket options, and access to files as another user.
+//! The system calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), ioctls of namespaces and of
+//! sockets, two socket options, and access to files as another user.
 
 use std::ffi::CString;
 use std::io;
@@ -130,6 +130,15 @@ pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
             _ => return Err(error),
         }
     }
+}
+
+/// Bytes of kernel memory that what was sent by a unix socket takes, as long as the other end has not read it; 0 once that
+/// end has read all, or is closed by whoever had it.
+pub fn unread_by_peer(socket: impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one `int`, and the pointer is to a live one.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(bytes).unwrap_or(0)) }
 }
 
 /// Gives this thread the user, the groups and the rights to files of a caller, until it ends. Other threads stay who they

@@ -36,6 +36,21 @@ fn every_cpu_has_a_value_of_its_own<K: Kernel>(bench: &Bench<K>) {
     }
 }
 
+fn a_map_that_was_opened_to_read_is_read_and_not_written(bench: &Bench<LinuxKernel>) {
+    let kernel = &*bench.kernel;
+    let made = map(kernel, ARRAY, 4, 8, 2);
+    let entry = |value: u8| MapEntry { key: vec![1, 0, 0, 0], value: vec![value; 8] };
+    kernel.write_entry(&made, &entry(7)).unwrap();
+    let id = kernel.map_of(&made).unwrap().id;
+    let opened = kernel.open_map_to_read(id).unwrap();
+    assert_eq!(kernel.map_entries(&opened, 2).unwrap()[1], entry(7));
+    assert_eq!(number(&kernel.write_entry(&opened, &entry(8)).unwrap_err()), Some(libc::EPERM));
+    kernel.write_entry(&kernel.open_map(id).unwrap(), &entry(9)).unwrap();
+    assert_eq!(kernel.map_entries(&opened, 2).unwrap()[1], entry(9));
+    let gone = bpfmand_core::MapId(u32::MAX - 7);
+    assert_eq!(number(&kernel.open_map_to_read(gone).unwrap_err()), Some(libc::ENOENT));
+}
+
 fn per_cpu_access_refuses_what_does_not_fit<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let program = answering(kernel, ProgramType::Xdp, PASS);
@@ -249,4 +264,7 @@ crate::on_both_kernels!(
     entries_of_the_wrong_size_are_refused,
     slots_are_emptied,
 );
-crate::on_linux!(counters_of_programs_add_up_over_all_cpus);
+crate::on_linux!(
+    counters_of_programs_add_up_over_all_cpus,
+    a_map_that_was_opened_to_read_is_read_and_not_written,
+);

@@ -1,21 +1,20 @@
 //! Prints the programs that are started on this machine.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray, RingBuf};
+use bpfman_client::MapAccess;
 use bpfman_examples::exec_event::ExecEvent;
-use bpfman_examples::pinned::open_map;
+use bpfman_examples::source::MapSource;
 use clap::Parser;
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// Prints every program start that the loaded exec_snoop reports
 #[derive(Parser)]
 struct Arguments {
-    /// The folder of the program's pinned maps
-    #[arg(long, value_name = "DIR")]
-    map_dir: PathBuf,
+    #[command(flatten)]
+    maps: MapSource,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -25,9 +24,9 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    let Arguments { map_dir, json, count } = Arguments::parse();
-    let mut ring: RingBuf<MapData> = open_map(&map_dir, "events")?;
-    let lost: PerCpuArray<MapData, u64> = open_map(&map_dir, "lost")?;
+    let Arguments { maps, json, count } = Arguments::parse();
+    let mut ring: RingBuf<MapData> = maps.open("events", MapAccess::Write)?;
+    let lost: PerCpuArray<MapData, u64> = maps.open("lost", MapAccess::Read)?;
     let mut lost_before = lost_events(&lost)?;
     let mut left = count.unwrap_or(u64::MAX);
     if !json {

@@ -1,29 +1,28 @@
 //! Prints the counters of the XDP protocol counter.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
+use bpfman_client::MapAccess;
 use bpfman_examples::count::{Count, RawCount};
-use bpfman_examples::pinned::open_map;
 use bpfman_examples::protocol::Slot;
+use bpfman_examples::source::MapSource;
 use clap::Parser;
 
 /// Shows how many packets and bytes of each protocol the loaded xdp_counter has seen
 #[derive(Parser)]
 struct Arguments {
-    /// The folder of the program's pinned maps
-    #[arg(long, value_name = "DIR")]
-    map_dir: PathBuf,
+    #[command(flatten)]
+    maps: MapSource,
     /// One JSON object, `{"ipv4/tcp": {"packets", "bytes"}, …}`, instead of lines
     #[arg(long)]
     json: bool,
 }
 
 fn main() -> Result<()> {
-    let Arguments { map_dir, json } = Arguments::parse();
-    let protocols: PerCpuArray<MapData, RawCount> = open_map(&map_dir, "protocols")?;
+    let Arguments { maps, json } = Arguments::parse();
+    let protocols: PerCpuArray<MapData, RawCount> = maps.open("protocols", MapAccess::Read)?;
     let mut seen = Vec::new();
     for (index, cpus) in (0..).zip(protocols.iter()) {
         let cpus = cpus.context("cannot read the counters")?;

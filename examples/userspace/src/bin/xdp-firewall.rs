@@ -1,23 +1,22 @@
 //! Fills and reads the maps of the XDP firewall.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use aya::maps::lpm_trie::Key;
 use aya::maps::{LpmTrie, MapData, MapError, PerCpuArray};
+use bpfman_client::MapAccess;
 use bpfman_examples::count::{Count, RawCount};
-use bpfman_examples::pinned::open_map;
 use bpfman_examples::prefix::Prefix;
+use bpfman_examples::source::MapSource;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
 /// Says which source prefixes the loaded xdp_firewall drops, and shows what it dropped
 #[derive(Parser)]
 struct Arguments {
-    /// The folder of the program's pinned maps
-    #[arg(long, value_name = "DIR")]
-    map_dir: PathBuf,
+    #[command(flatten)]
+    maps: MapSource,
     #[command(subcommand)]
     action: Action,
 }
@@ -104,26 +103,26 @@ fn is_system_error(error: &MapError, kind: io::ErrorKind) -> bool {
 }
 
 fn main() -> Result<()> {
-    let Arguments { map_dir, action } = Arguments::parse();
-    let rules = || -> Result<Rules> {
-        Ok(Rules { v4: open_map(&map_dir, "blocked_v4")?, v6: open_map(&map_dir, "blocked_v6")? })
+    let Arguments { maps, action } = Arguments::parse();
+    let rules = |access| -> Result<Rules> {
+        Ok(Rules { v4: maps.open("blocked_v4", access)?, v6: maps.open("blocked_v6", access)? })
     };
     let mut out = io::stdout().lock();
     match action {
         Action::Add { prefixes } => {
-            let mut rules = rules()?;
+            let mut rules = rules(MapAccess::Write)?;
             for prefix in prefixes {
                 writeln!(out, "{prefix} {}", rules.add(prefix)?)?;
             }
         }
         Action::Remove { prefixes } => {
-            let mut rules = rules()?;
+            let mut rules = rules(MapAccess::Write)?;
             for prefix in prefixes {
                 writeln!(out, "{prefix} {}", rules.remove(prefix)?)?;
             }
         }
         Action::List { json } => {
-            let rules = rules()?.list()?;
+            let rules = rules(MapAccess::Read)?.list()?;
             if json {
                 let rules = rules.into_iter().map(|(prefix, count)| {
                     json!({ "prefix": prefix.to_string(), "packets": count.packets, "bytes": count.bytes })
@@ -136,7 +135,7 @@ fn main() -> Result<()> {
             }
         }
         Action::Stats { json } => {
-            let stats: PerCpuArray<MapData, RawCount> = open_map(&map_dir, "stats")?;
+            let stats: PerCpuArray<MapData, RawCount> = maps.open("stats", MapAccess::Read)?;
             let mut object = serde_json::Map::new();
             for (slot, name) in (0..).zip(OUTCOMES) {
                 let cpus = stats.get(&slot, 0).with_context(|| format!("cannot read the counter {name}"))?;

@@ -43,6 +43,15 @@ impl KernelObjects for LinuxKernel {
             })
     }
 
+    fn open_map_to_read(&self, id: MapId) -> Result<OwnedFd, KernelError> {
+        facts::open_map_to_read(id)
+            .map_err(|source| KernelError::call("open for reading", format!("map {id}"), source))
+    }
+
+    fn into_descriptor(&self, handle: OwnedFd) -> Option<OwnedFd> {
+        Some(handle)
+    }
+
     fn open_program(&self, id: ProgramId) -> Result<Option<OwnedFd>, KernelError> {
         facts::open(Command::ProgGetFdById, id.0)
             .map_err(|source| KernelError::call("open", format!("program {id}"), source))

@@ -1,5 +1,7 @@
 //! Maps, programs and type information: loaded, opened, described, read and written.
 
+use std::os::fd::OwnedFd;
+
 use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
 
 use crate::sim::{
@@ -41,6 +43,15 @@ impl KernelObjects for SimKernel {
         let mut state = self.enter("open_map")?;
         let key = state.objects.find(MAP, id.0).ok_or_else(|| refuse("open", format!("map {id}"), ENOENT))?;
         Ok(self.handle(&mut state, key))
+    }
+
+    /// Handles of simulated maps do not tell how they may be used.
+    fn open_map_to_read(&self, id: MapId) -> Result<SimHandle, KernelError> {
+        self.open_map(id)
+    }
+
+    fn into_descriptor(&self, _: SimHandle) -> Option<OwnedFd> {
+        None
     }
 
     fn open_program(&self, id: ProgramId) -> Result<Option<SimHandle>, KernelError> {

@@ -1,4 +1,4 @@
-//! The connection to the daemon.
+//! The connection to the daemon, and the services on it.
 
 use std::io;
 use std::path::Path;
@@ -13,8 +13,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::error::CliError;
-
 /// A list of all programs of a large machine, or a verifier log, is larger than gRPC's usual 4 MiB.
 const LARGEST_ANSWER: usize = 256 << 20;
 
@@ -22,9 +20,20 @@ const LARGEST_ANSWER: usize = 256 << 20;
 /// from messages.
 const LARGEST_TRAILERS: u32 = 256 << 10;
 
-/// The services of one daemon, over one connection.
+/// What becomes of a connection that broke: the call that it was for has failed in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// Every further call fails.
+    Never,
+    /// The next call connects again, as after a restart of the daemon.
+    NextCall,
+}
+
+/// The services of one daemon, over one connection, as the wire has them. Clones share the connection.
+///
+/// [`crate::Client`] is what most programs want.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct Services {
     /// What they share.
     pub channel: Channel,
     /// The API that v0.6.0 has.
@@ -41,27 +50,29 @@ pub struct Client {
     pub node: BpfmanNodeClient<Channel>,
 }
 
-impl Client {
+impl Services {
     /// Connects to the daemon that listens on the unix socket at `path`.
     ///
-    /// The socket is opened here rather than by the channel, so that "nobody listens" and "not allowed" are told
-    /// apart by the system's own error.
-    pub async fn connect(path: &Path) -> Result<Self, CliError> {
-        let stream = UnixStream::connect(path).await.map_err(|source| {
-            let path = path.to_path_buf();
-            match source.kind() {
-                io::ErrorKind::PermissionDenied => CliError::SocketDenied { path, source },
-                _ => CliError::Unreachable { path, source },
-            }
-        })?;
-        let mut stream = Some(stream);
+    /// The socket is opened here rather than by the channel, so that "nobody listens" and "not allowed" are told apart by
+    /// the system's own error.
+    ///
+    /// # Errors
+    /// What `connect(2)` says: `NotFound` and `ConnectionRefused` where no daemon listens, `PermissionDenied` where this
+    /// user is not in the socket's group.
+    pub async fn connect(path: &Path, reconnect: Reconnect) -> io::Result<Self> {
+        let mut stream = Some(UnixStream::connect(path).await?);
+        let again = (reconnect == Reconnect::NextCall).then(|| path.to_path_buf());
         // The address is never resolved; HTTP/2 wants one for its `:authority`.
         let endpoint = Endpoint::from_static("http://localhost").http2_max_header_list_size(LARGEST_TRAILERS);
         let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
-            let stream = stream.take();
-            // One connection a command: if it breaks, the call fails, and the user decides whether to repeat it.
+            let (stream, again) = (stream.take(), again.clone());
             async move {
-                stream.map(TokioIo::new).ok_or_else(|| io::Error::other("the daemon closed the connection"))
+                let stream = match (stream, again) {
+                    (Some(stream), _) => stream,
+                    (None, Some(path)) => UnixStream::connect(path).await?,
+                    (None, None) => return Err(io::Error::other("the daemon closed the connection")),
+                };
+                Ok(TokioIo::new(stream))
             }
         }));
         Ok(Self {

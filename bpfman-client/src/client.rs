@@ -1,0 +1,162 @@
+//! A daemon.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use bpfman_proto::{DEFAULT_SOCKET_PATH, SOCKET_PATH_VARIABLE, ext::v1 as ext, v1};
+
+use crate::handover::{self, AskedMap};
+use crate::services::{Reconnect, Services};
+use crate::{Error, MapAccess, MapFile, NewLoad, RemoteProgram, Watch};
+
+/// A daemon. Clones share the connection; a call after the daemon's restart connects again.
+///
+/// It has to be made and used within a tokio runtime whose I/O is switched on.
+#[derive(Clone, Debug)]
+pub struct Client {
+    services: Services,
+    socket: PathBuf,
+}
+
+impl Client {
+    /// Connects to the daemon whose socket the environment variable `BPFMAN_SOCKET_PATH` names, or else to the one at
+    /// `/run/bpfman-sock/bpfman.sock`.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::SocketDenied`].
+    pub async fn connect() -> Result<Self, Error> {
+        Self::connect_to(default_socket(std::env::var_os(SOCKET_PATH_VARIABLE))).await
+    }
+
+    /// Connects to the daemon that listens on a socket.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::SocketDenied`].
+    pub async fn connect_to(socket: impl AsRef<Path>) -> Result<Self, Error> {
+        let socket = socket.as_ref().to_path_buf();
+        let connected = Services::connect(&socket, Reconnect::NextCall).await;
+        let services = connected.map_err(|source| Error::of_connect(&socket, source))?;
+        Ok(Self { services, socket })
+    }
+
+    /// The daemon's socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The services as the wire has them, for what this type has no words for.
+    #[must_use]
+    pub fn services(&self) -> Services {
+        self.services.clone()
+    }
+
+    /// Loads programs of one object; answers them in the order in which they were named.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: nothing is loaded then.
+    pub async fn load(&self, load: NewLoad) -> Result<Vec<RemoteProgram>, Error> {
+        let loaded = self.services().v1.load(load.into_request()).await?.into_inner().programs;
+        // Not asked for again: who may load need not be one who may read.
+        let remote = |program: v1::LoadResponseInfo| {
+            let id = program.kernel_info.ok_or(lacks("Load", "the program's id"))?.id;
+            Ok(RemoteProgram::new(self.clone(), id, program.info.map(|info| info.name).unwrap_or_default()))
+        };
+        loaded.into_iter().map(remote).collect()
+    }
+
+    /// A program of the daemon, by the kernel's id.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], with reason `not-found` where there is none.
+    pub async fn program(&self, id: u32) -> Result<RemoteProgram, Error> {
+        let program = self.describe(id).await?;
+        Ok(self.remote(&program))
+    }
+
+    /// The daemon's programs whose metadata has all these pairs, by id. Without pairs all of them.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn programs<'p>(
+        &self,
+        metadata: impl IntoIterator<Item = (&'p str, &'p str)>,
+    ) -> Result<Vec<RemoteProgram>, Error> {
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let select = v1::ListRequest {
+            program_type: None,
+            bpfman_programs_only: Some(true),
+            match_metadata: metadata.into_iter().map(owned).collect(),
+        };
+        let request = ext::ListProgramsRequest { select: Some(select), program_type: String::new() };
+        let found = self.services().ext.list_programs(request).await?.into_inner().programs;
+        Ok(found.iter().map(|program| self.remote(program)).collect())
+    }
+
+    /// The handle of a program that the daemon described.
+    fn remote(&self, program: &ext::Program) -> RemoteProgram {
+        let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
+        let name = program.info.as_ref().map(|info| info.name.clone()).unwrap_or_default();
+        RemoteProgram::new(self.clone(), id, name)
+    }
+
+    pub(crate) async fn describe(&self, id: u32) -> Result<ext::Program, Error> {
+        let answer = self.services().ext.get_program(ext::GetProgramRequest { id }).await?.into_inner();
+        answer.program.ok_or(lacks("GetProgram", "the program"))
+    }
+
+    /// Opens a map by the kernel's id. A program of the daemon has to use it.
+    ///
+    /// # Errors
+    /// See [`crate::RemoteMap::open`].
+    pub async fn open_map(&self, id: u32, access: MapAccess) -> Result<MapFile, Error> {
+        self.hand_over(AskedMap::Id(id), access).await
+    }
+
+    /// Opens a map by a program of the daemon, by the kernel's id, and the map's name in the object: who may have maps need not
+    /// be one who may read all else.
+    ///
+    /// # Errors
+    /// See [`crate::RemoteMap::open`].
+    pub async fn open_map_of(
+        &self,
+        program: u32,
+        name: impl Into<String>,
+        access: MapAccess,
+    ) -> Result<MapFile, Error> {
+        self.hand_over(AskedMap::OfProgram { program, name: name.into() }, access).await
+    }
+
+    async fn hand_over(&self, wanted: AskedMap, access: MapAccess) -> Result<MapFile, Error> {
+        handover::receive(&self.socket, wanted, access).await
+    }
+
+    /// Follows what changes: programs and links of the daemon, and interfaces of its own and of named network namespaces.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], with reason `busy` where 64 streams are open.
+    pub async fn watch(&self) -> Result<Watch, Error> {
+        let stream = self.services().node.watch(ext::WatchRequest { netns: Vec::new() }).await?;
+        Ok(Watch::new(stream.into_inner()))
+    }
+}
+
+pub(crate) const fn lacks(call: &'static str, part: &'static str) -> Error {
+    Error::Incomplete { call, part }
+}
+
+fn default_socket(variable: Option<OsString>) -> PathBuf {
+    variable.filter(|path| !path.is_empty()).map_or_else(|| DEFAULT_SOCKET_PATH.into(), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_the_one_that_the_environment_names() {
+        assert_eq!(default_socket(None), Path::new(DEFAULT_SOCKET_PATH));
+        assert_eq!(default_socket(Some(OsString::new())), Path::new(DEFAULT_SOCKET_PATH));
+        assert_eq!(default_socket(Some("/run/mine".into())), Path::new("/run/mine"));
+    }
+}

@@ -1,0 +1,63 @@
+//! Loads eBPF programs through `bpfmand` and uses their maps, without privileges.
+//!
+//! The daemon has the rights; a program of this crate needs none but to open the daemon's socket, and a grant of root's for
+//! what it does (`docs/access.md`). No CAP_BPF, no bpffs: a map comes as a descriptor.
+//!
+//! ```no_run
+//! use bpfman_client::aya::maps::{MapData, PerCpuArray};
+//! use bpfman_client::{AttachAt, Client, MapAccess, NewLoad, ProgramType};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect().await?;
+//! let load = NewLoad::image("quay.io/example/counter:v1").program("count", ProgramType::Xdp);
+//! let counter = client.load(load).await?.remove(0).lease(); // unloaded at the end of this scope
+//! counter.attach(AttachAt::xdp("eth0").priority(20)).await?;
+//!
+//! let packets: PerCpuArray<MapData, u64> = counter.open_map("packets", MapAccess::Read).await?.typed()?;
+//! let total: u64 = packets.get(&0, 0)?.iter().sum();
+//! println!("{total} packets");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Client`]: connects, loads, finds, watches. [`RemoteProgram`]: attaches, opens maps, unloads.
+//! - [`MapFile`]: a map, as one of aya's types ([`MapFile::typed`]), as a stream of records ([`MapFile::ring`]), or as a
+//!   descriptor.
+//! - [`ProgramLease`]: a program that goes with its handle.
+//! - [`Error`]: what the daemon refused, with its [`Reason`] and what to do next.
+//!
+//! What the daemon offers beyond this is in [`Client::services`], by the messages of [`wire`].
+//!
+//! The feature `aya`, which is on unless switched off, reads and writes maps. It needs Linux 5.19 for processes without
+//! CAP_BPF (`docs/kernels.md`).
+
+mod client;
+mod error;
+mod handover;
+mod lease;
+mod load;
+mod map;
+mod point;
+mod program;
+#[cfg(feature = "aya")]
+mod ring;
+mod services;
+mod watch;
+
+#[cfg(feature = "aya")]
+pub use aya;
+/// The messages of the wire.
+pub use bpfman_proto as wire;
+pub use bpfman_proto::v1::BpfmanProgramType as ProgramType;
+pub use bpfman_proto::{MapAccess, Reason};
+pub use client::Client;
+pub use error::{Error, RefusedCall};
+pub use lease::ProgramLease;
+pub use load::{NewLoad, PullWhen};
+pub use map::MapFile;
+pub use point::{AttachAt, Traffic};
+pub use program::{RemoteLink, RemoteMap, RemoteProgram};
+#[cfg(feature = "aya")]
+pub use ring::RingReader;
+pub use services::{Reconnect, Services};
+pub use watch::{Watch, WatchedChange};

@@ -1,0 +1,97 @@
+//! A map that was handed over.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bpfman_proto::ext::v1 as ext;
+
+#[cfg(feature = "aya")]
+use crate::Error;
+
+/// A map, by a descriptor of this process. It stays usable after its program is unloaded, replaced or detached, and after
+/// the grant that it came by is taken away; what nobody writes to any more stays as it is.
+///
+/// By the descriptor of a map that was opened for reading, the kernel refuses to write (`EPERM`), and to map it into memory.
+/// A ring buffer's reader takes records out, so it needs one for writing.
+#[derive(Debug)]
+pub struct MapFile {
+    description: ext::Map,
+    descriptor: OwnedFd,
+}
+
+impl MapFile {
+    pub(crate) const fn new(description: ext::Map, descriptor: OwnedFd) -> Self {
+        Self { description, descriptor }
+    }
+
+    /// Id, name, type and sizes.
+    #[must_use]
+    pub const fn description(&self) -> &ext::Map {
+        &self.description
+    }
+
+    /// The descriptor itself. It is closed on exec.
+    #[must_use]
+    pub fn into_descriptor(self) -> OwnedFd {
+        self.descriptor
+    }
+
+    /// The map as one of aya's types, with its keys and values.
+    ///
+    /// ```no_run
+    /// use bpfman_client::aya::maps::{HashMap, MapData};
+    /// use bpfman_client::{Client, MapAccess};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let program = Client::connect().await?.program(42).await?;
+    /// let blocked: HashMap<MapData, [u8; 4], u64> = program.open_map("blocked", MapAccess::Read).await?.typed()?;
+    /// for entry in blocked.iter() {
+    ///     let (address, packets) = entry?;
+    ///     println!("{address:?} {packets}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Map`]: the map is of another type or has other sizes. Before Linux 5.19 the kernel refuses bpf(2) to a process
+    /// without CAP_BPF, unless `kernel.unprivileged_bpf_disabled` is 0.
+    #[cfg(feature = "aya")]
+    pub fn typed<M>(self) -> Result<M, Error>
+    where
+        M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+    {
+        let name = self.description.name;
+        let data = aya::maps::MapData::from_fd(self.descriptor);
+        let map = data.and_then(aya::maps::Map::from_map_data).and_then(M::try_from);
+        map.map_err(|source| Error::Map { map: name, source: Box::new(source) })
+    }
+
+    /// The records of a ring buffer, as they come. The map has to be opened for writing.
+    ///
+    /// ```no_run
+    /// # use bpfman_client::{Client, MapAccess};
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let program = Client::connect().await?.program(42).await?;
+    /// let mut events = program.open_map("events", MapAccess::Write).await?.ring()?;
+    /// loop {
+    ///     let record = events.next().await?;
+    ///     println!("{} bytes", record.len());
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Map`]: it is no ring buffer, or was opened for reading. [`Error::Ring`]: there is no runtime with I/O.
+    #[cfg(feature = "aya")]
+    pub fn ring(self) -> Result<crate::RingReader, Error> {
+        let name = self.description.name.clone();
+        let ring = self.typed()?;
+        crate::RingReader::new(ring).map_err(|source| Error::Ring { map: name, source })
+    }
+}
+
+impl AsFd for MapFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}

@@ -1,0 +1,52 @@
+//! Reading a ring buffer without a thread.
+
+use std::io;
+
+use aya::maps::{MapData, RingBuf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// The records of a ring buffer. Several readers of one ring take records from each other.
+pub struct RingReader {
+    ring: AsyncFd<RingBuf<MapData>>,
+}
+
+impl RingReader {
+    pub(crate) fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
+        #[expect(
+            deprecated,
+            reason = "what replaces it is unsafe; a ring owns its descriptor, and this type the ring"
+        )]
+        let ring = AsyncFd::with_interest(ring, Interest::READABLE)?;
+        Ok(Self { ring })
+    }
+
+    /// The next record, as soon as there is one. Nothing is lost when the future is dropped before.
+    ///
+    /// # Errors
+    /// The runtime is ending.
+    pub async fn next(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(record) = self.take() {
+                return Ok(record);
+            }
+            let mut ready = self.ring.readable_mut().await?;
+            // What comes between this look and the next wait is told again.
+            match ready.get_inner_mut().next().map(|record| record.to_vec()) {
+                Some(record) => return Ok(record),
+                None => ready.clear_ready(),
+            }
+        }
+    }
+
+    /// A record, if there is one now.
+    pub fn take(&mut self) -> Option<Vec<u8>> {
+        self.ring.get_mut().next().map(|record| record.to_vec())
+    }
+}
+
+impl std::fmt::Debug for RingReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RingReader").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! The calls of `bpfman.ext.v1.BpfmanMaps`: maps that are handed to callers.
+
+use bpfman_proto::ext::v1 as wire;
+use bpfmand_access::AccessObject;
+use bpfmand_core::{MapId, Owner, ProgramId};
+use bpfmand_engine::WantedMap;
+use bpfmand_kernel::Kernel;
+use tonic::Status;
+use wire::handover_request::Call as Asked;
+
+use crate::serve::OpenedMap;
+use crate::server::{Api, fail};
+use crate::status::{invalid, unsupported};
+use crate::{audit, ext_show};
+
+impl<K: Kernel> Api<K> {
+    /// Opens a map for the caller. Who may have a map has a right over every program that uses it: the one whose map it was
+    /// first, too.
+    pub(crate) async fn open_map(&self, asked: Asked) -> OpenedMap {
+        let (request, write) = match asked {
+            Asked::OpenForReading(request) => (request, false),
+            Asked::OpenForWriting(request) => (request, true),
+        };
+        let wanted = wanted(request)?;
+        audit::map(&wanted);
+        let found = self.engine.find_map(&wanted);
+        let users: Vec<(ProgramId, Owner)> = found.iter().flat_map(|map| map.users()).collect();
+        let owned = users
+            .iter()
+            .map(|(id, owner)| AccessObject::Owned { name: format!("program {id}"), owner })
+            .collect::<Vec<_>>();
+        // Who may open no map learns of none.
+        let permit = self.authorize(&owned)?;
+        let map = found.map_err(fail)?;
+        audit::made(format_args!("descriptor of map {} {}", map.id(), map.name()));
+        let (details, handle) =
+            self.read(&permit, move |api| api.engine.open_map(&map, write).map_err(fail)).await?;
+        let descriptor = self.engine.kernel().into_descriptor(handle);
+        let descriptor = descriptor.ok_or_else(|| unsupported("a simulated kernel has no descriptors"))?;
+        Ok((wire::OpenMapResponse { map: Some(ext_show::map(details, &self.paths.fs)) }, descriptor))
+    }
+}
+
+fn wanted(request: wire::OpenMapRequest) -> Result<WantedMap, Status> {
+    use wire::open_map_request::Map;
+    match request.map {
+        Some(Map::MapId(id)) => Ok(WantedMap::Id(MapId(id))),
+        Some(Map::OfProgram(wire::MapOfProgram { program_id, name })) => {
+            Ok(WantedMap::OfProgram { program: ProgramId(program_id), name })
+        }
+        None => Err(invalid("the request names no map: give its id, or a program and the map's name")),
+    }
+}

@@ -1,0 +1,134 @@
+//! Handovers: connections over which the daemon gives a descriptor, as `maps.proto` says.
+//!
+//! The connection itself says who asks, so nothing that could be guessed, kept or stolen stands between the decision and
+//! the descriptor. One connection gets one descriptor: what a client holds and has not read yet costs it a descriptor of
+//! its own each.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::handover::{LARGEST_REQUEST, LENGTH, PREFACE, frame, length};
+use bpfmand_core::Peer;
+use prost::Message as _;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
+use tokio::io::{AsyncReadExt as _, Interest};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tonic::Status;
+use wire::handover_answer::Answer;
+use wire::handover_request::Call as Asked;
+
+use super::limits::{ARRIVAL, STALL};
+use crate::audit::Call;
+use crate::status;
+
+/// Bytes of memory that what was sent by a socket takes until its other end has read it.
+pub type UnreadByPeer = fn(&UnixStream) -> io::Result<usize>;
+
+/// A map that may be given away.
+pub type OpenedMap = Result<(wire::OpenMapResponse, OwnedFd), Status>;
+
+/// Opens a map for the call that the task works for.
+pub type OpenMaps = Arc<dyn Fn(Asked) -> Pin<Box<dyn Future<Output = OpenedMap> + Send>> + Send + Sync>;
+
+/// How long it takes at first, and at most, until the daemon looks again whether a client has read.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// The byte that a connection begins with, which stays to be read; none if it ends or says nothing.
+pub async fn first_byte(stream: &UnixStream) -> Option<u8> {
+    let mut byte = [0];
+    let peek = || -> io::Result<usize> { Ok(recv(stream, &mut byte[..], RecvFlags::PEEK)?.0) };
+    let read = timeout(ARRIVAL, stream.async_io(Interest::READABLE, peek)).await.ok()?.ok()?;
+    (read == 1).then_some(byte[0])
+}
+
+/// Serves a connection that begins with the first byte of a handover.
+pub async fn serve(
+    open: OpenMaps,
+    unread: UnreadByPeer,
+    mut stream: UnixStream,
+    peer: Peer,
+    mut ended: watch::Receiver<()>,
+) {
+    let Ok(Ok(request)) = timeout(ARRIVAL, whole(&mut stream)).await else { return };
+    let asked =
+        request.and_then(|request| request.call.ok_or_else(|| status::invalid("nothing is asked for")));
+    let path = match &asked {
+        Ok(Asked::OpenForReading(_)) => "/bpfman.ext.v1.BpfmanMaps/OpenForReading",
+        Ok(Asked::OpenForWriting(_)) => "/bpfman.ext.v1.BpfmanMaps/OpenForWriting",
+        Err(_) => "Handover",
+    };
+    let call = Call::new(peer, path);
+    let opened = match asked {
+        Ok(asked) => Arc::clone(&call).scope(open(asked)).await,
+        Err(status) => Err(status),
+    };
+    let refused = match opened {
+        Ok((map, descriptor)) => match send(&stream, Answer::Opened(map), Some(descriptor)).await {
+            Ok(()) => None,
+            Err(error) => Some(Status::cancelled(format!("the client took nothing: {error}"))),
+        },
+        Err(status) => {
+            let _gone = send(&stream, Answer::Failure(status::failure_of(&status)), None).await;
+            Some(status)
+        }
+    };
+    call.end(refused.as_ref());
+    // A descriptor that nobody has read counts for root, whose processes can send only so many. As long as this one does, it
+    // keeps its user's place among the connections.
+    let mut look = FIRST_LOOK;
+    while unread(&stream).is_ok_and(|bytes| bytes > 0) {
+        tokio::select! {
+            _ = ended.changed() => return,
+            () = sleep(look) => look = (look * 2).min(LAST_LOOK),
+        }
+    }
+}
+
+/// Reads a request.
+async fn whole(stream: &mut UnixStream) -> io::Result<Result<wire::HandoverRequest, Status>> {
+    let mut preface = [0; PREFACE.len()];
+    stream.read_exact(&mut preface).await?;
+    if preface != *PREFACE {
+        return Ok(Err(status::unsupported(
+            "the connection begins neither with HTTP/2 nor with a handover of version 1",
+        )));
+    }
+    let mut head = [0; LENGTH];
+    stream.read_exact(&mut head).await?;
+    let Some(length) = length(head, LARGEST_REQUEST) else {
+        return Ok(Err(status::too_large(format!(
+            "a handover's request has at most {LARGEST_REQUEST} bytes"
+        ))));
+    };
+    let mut message = vec![0; length];
+    stream.read_exact(&mut message).await?;
+    let request = wire::HandoverRequest::decode(&message[..]);
+    Ok(request.map_err(|error| status::invalid(format!("the handover's request cannot be read: {error}"))))
+}
+
+/// Sends an answer, and a descriptor with its first byte. An answer fits the room of a socket that was sent nothing yet.
+async fn send(stream: &UnixStream, answer: Answer, descriptor: Option<OwnedFd>) -> io::Result<()> {
+    let bytes = frame(&wire::HandoverAnswer { answer: Some(answer) });
+    let descriptors: Vec<_> = descriptor.iter().map(|descriptor| descriptor.as_fd()).collect();
+    let sends = stream.async_io(Interest::WRITABLE, || -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        }
+        Ok(sendmsg(stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?)
+    });
+    let sent = timeout(STALL, sends).await.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))??;
+    if sent < bytes.len() {
+        return Err(io::Error::new(io::ErrorKind::WriteZero, "only a part of the answer fits"));
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! How a descriptor travels from the daemon to a client, which gRPC cannot do: the frames of a handover. `maps.proto`
+//! says in which order they come.
+
+use prost::Message;
+
+/// What a connection begins with that is a handover. HTTP/2 begins with another byte.
+pub const PREFACE: &[u8; 18] = b"bpfman-handover/1\n";
+
+/// The largest request in bytes, without its length.
+pub const LARGEST_REQUEST: usize = 4 << 10;
+
+/// The largest answer in bytes, without its length: a failure with its hint.
+pub const LARGEST_ANSWER: usize = 64 << 10;
+
+/// Bytes of a length.
+pub const LENGTH: usize = 4;
+
+/// A message with its length in front of it.
+#[must_use]
+pub fn frame(message: &impl Message) -> Vec<u8> {
+    let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(LENGTH + message.encoded_len());
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(&message.encode_to_vec());
+    bytes
+}
+
+/// The length of the message that follows; none if it is more than `most`.
+#[must_use]
+pub fn length(bytes: [u8; LENGTH], most: usize) -> Option<usize> {
+    usize::try_from(u32::from_be_bytes(bytes)).ok().filter(|length| *length <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ext::v1::{HandoverRequest, OpenMapRequest, handover_request, open_map_request};
+
+    #[test]
+    fn a_frame_is_a_length_and_a_message() {
+        let call = handover_request::Call::OpenForReading(OpenMapRequest {
+            map: Some(open_map_request::Map::MapId(7)),
+        });
+        let request = HandoverRequest { call: Some(call) };
+        let bytes = frame(&request);
+        let (head, message) = bytes.split_first_chunk().unwrap();
+        assert_eq!(length(*head, LARGEST_REQUEST), Some(message.len()));
+        assert_eq!(HandoverRequest::decode(message).unwrap(), request);
+    }
+
+    #[test]
+    fn what_is_too_long_has_no_length() {
+        assert_eq!(length([0, 0, 16, 0], LARGEST_REQUEST), Some(LARGEST_REQUEST));
+        assert_eq!(length([0, 0, 16, 1], LARGEST_REQUEST), None);
+        assert_eq!(length([0xff; 4], LARGEST_ANSWER), None);
+        assert_ne!(PREFACE[0], b'P', "which HTTP/2 begins with");
+    }
+}
