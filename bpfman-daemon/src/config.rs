@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use bpfmand_cage::{CageMode, DEFAULT_MEMORY, WritableFolders};
 use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
+use bpfmand_journal::JournalSettings;
 use bpfmand_kernel::XdpMode;
 use bpfmand_store::EngineKind;
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use crate::arguments::DaemonArguments;
 use crate::csi_settings::{CsiSettings, CsiTable};
 use crate::group;
+use crate::journal_settings::{self, JournalTable};
 use crate::policy::read_root_file;
 use crate::registries::{self, ImagesTable, RegistryTable};
 
@@ -77,6 +79,8 @@ pub struct Config {
     pub landlock: bool,
     /// Most bytes of memory that the daemon itself may have; 0: no limit.
     pub memory: u64,
+    /// The journal of changes and refusals.
+    pub journal: JournalSettings,
 }
 
 /// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
@@ -94,6 +98,7 @@ struct File {
     logging: LoggingTable,
     csi: CsiTable,
     cage: CageTable,
+    journal: JournalTable,
     images: ImagesTable,
     registries: BTreeMap<String, RegistryTable>,
 }
@@ -207,6 +212,7 @@ impl Config {
             }
         }
         let csi = CsiSettings::merge(arguments, file.csi, &runtime)?;
+        let journal = journal_settings::settings(&file.journal, &state)?;
         let level = file.logging.level.unwrap_or_else(|| "info".to_owned());
         Ok(Self {
             images: arguments.image_cache_dir.clone().unwrap_or_else(|| state.join("images")),
@@ -283,6 +289,7 @@ impl Config {
                     bail!("configuration: cage.landlock \"{other}\" is neither \"on\" nor \"off\"")
                 }
             },
+            journal,
             memory: file.cage.memory_mib.map_or(DEFAULT_MEMORY, |mib| mib.saturating_mul(1 << 20)),
         })
     }

@@ -1,5 +1,6 @@
 //! `bpfmand`: flags, then configuration, then run.
 
+mod acts;
 mod arguments;
 mod cage;
 mod check;
@@ -10,6 +11,7 @@ mod group;
 mod image_answers;
 mod image_runtime;
 mod images;
+mod journal_settings;
 mod logging;
 mod policy;
 mod registries;

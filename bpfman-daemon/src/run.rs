@@ -9,6 +9,7 @@ use bpfmand_api::{Activity, Api, MOST_THREADS, Paths};
 use bpfmand_core::Selector;
 use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
+use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
@@ -21,7 +22,7 @@ use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
 use crate::policy::PolicySource;
 use crate::watch::Watcher;
-use crate::{logging, socket};
+use crate::{acts, logging, socket};
 
 /// How long requests in progress may take after the daemon was told to end, and how long their threads after that:
 /// both together stay under a second. What is cut off then is as if the daemon had been killed: the next start settles
@@ -104,7 +105,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     options.observer = Arc::clone(&observer);
     let engine = Arc::new(Engine::open(kernel, options)?);
+    let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
     let report = engine.recover().context("cannot compare the records with the kernel")?;
+    acts::of_start(&journal, &report);
     for problem in &report.problems {
         tracing::warn!("not mended: {problem}");
     }
@@ -116,18 +119,23 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         problems = report.problems.len(),
         "records and kernel agree"
     );
-    let csi = config.csi.as_ref().map(|settings| Csi::open(settings, &engine, observer)).transpose()?;
+    let csi = config
+        .csi
+        .as_ref()
+        .map(|settings| Csi::open(settings, &engine, observer, Arc::clone(&journal)))
+        .transpose()?;
     #[cfg(debug_assertions)]
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
-    let watcher =
-        Watcher::start(Arc::clone(&engine), config.check).context("cannot start the watch of interfaces")?;
+    let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal))
+        .context("cannot start the watch of interfaces")?;
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
     images.collect_but(image_digests(Arc::downgrade(&engine)));
     let api = Api::new(Arc::clone(&engine), Arc::clone(&images) as Arc<dyn Images>, paths)
         .with_image_service(images)
         .with_access(policy)
-        .with_cage(cage.parts());
+        .with_cage(cage.parts())
+        .with_journal(journal);
     // What was revoked while no daemon ran.
     if let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");

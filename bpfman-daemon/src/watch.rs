@@ -13,9 +13,12 @@ use std::time::{Duration, Instant};
 
 use bpfmand_core::InterfaceEvent;
 use bpfmand_engine::{Engine, EngineError, FollowReport};
+use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{InterfaceWatch, KernelError, KernelNetwork as _};
 use bpfmand_store::FileError;
+
+use crate::acts::{self, Checks};
 
 /// What changes within this time after a change is followed together with what follows.
 const SPACING: Duration = Duration::from_millis(20);
@@ -37,7 +40,11 @@ pub struct Watcher {
 
 impl Watcher {
     /// Starts them. Hooks are compared with the records every `check`, or never.
-    pub fn start(engine: Arc<Daemon>, check: Option<Duration>) -> std::io::Result<Self> {
+    pub fn start(
+        engine: Arc<Daemon>,
+        check: Option<Duration>,
+        journal: Arc<Journal>,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut supervisor = Supervisor {
             engine,
@@ -45,6 +52,8 @@ impl Watcher {
             stop: Arc::clone(&stop),
             watched: BTreeMap::new(),
             refused: BTreeMap::new(),
+            told: Checks::new(Arc::clone(&journal)),
+            journal,
         };
         Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(move || supervisor.run())?;
         Ok(Self { stop })
@@ -70,6 +79,8 @@ struct Supervisor {
     watched: BTreeMap<Option<PathBuf>, Watched>,
     /// Namespaces that cannot be watched, with the reason that was logged.
     refused: BTreeMap<Option<PathBuf>, String>,
+    journal: Arc<Journal>,
+    told: Checks,
 }
 
 impl Supervisor {
@@ -80,9 +91,9 @@ impl Supervisor {
             let wanted = self.engine.watched_namespaces();
             let all_watched = self.watch_all(&wanted);
             if self.check.is_some_and(|check| checked.elapsed() >= check) {
-                self.engine.check_all();
+                self.told.tell(&self.engine.check_all());
                 for netns in &wanted {
-                    follow(&self.engine, netns.as_deref(), None);
+                    follow(&self.engine, &self.journal, netns.as_deref(), None);
                 }
                 checked = Instant::now();
             }
@@ -136,10 +147,11 @@ impl Supervisor {
         let watch = self.engine.kernel().watch_interfaces(netns.map(PathBuf::as_path))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (engine, ended, path) = (Arc::clone(&self.engine), Arc::clone(&stop), netns.cloned());
+        let journal = Arc::clone(&self.journal);
         let thread = Builder::new()
             .name("interfaces".to_owned())
             .stack_size(STACK)
-            .spawn(move || watch_namespace(&engine, path.as_deref(), watch, &ended))
+            .spawn(move || watch_namespace((&engine, &journal), path.as_deref(), watch, &ended))
             .map_err(|source| {
                 EngineError::from(FileError {
                     action: "start a thread for",
@@ -152,13 +164,13 @@ impl Supervisor {
 }
 
 fn watch_namespace(
-    engine: &Daemon,
+    (engine, journal): (&Daemon, &Journal),
     netns: Option<&Path>,
     mut watch: Box<dyn InterfaceWatch>,
     stop: &AtomicBool,
 ) {
     // What came before the watch began.
-    let mut failure = follow(engine, netns, None);
+    let mut failure = follow(engine, journal, netns, None);
     while !stop.load(Ordering::Relaxed) {
         match watch.next(TURN) {
             // Nothing more may happen that would tell what could not be followed.
@@ -166,10 +178,10 @@ fn watch_namespace(
             Ok(events) => {
                 if events.contains(&InterfaceEvent::NamespaceGone) {
                     drop(watch);
-                    follow(engine, netns, None);
+                    follow(engine, journal, netns, None);
                     return;
                 }
-                failure = follow(engine, netns, failure.as_deref());
+                failure = follow(engine, journal, netns, failure.as_deref());
                 std::thread::sleep(SPACING);
             }
             Err(error) => {
@@ -181,12 +193,14 @@ fn watch_namespace(
 }
 
 /// Answers why it has to be tried again, if so. What was told before is not told again.
-fn follow(engine: &Daemon, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
+fn follow(engine: &Daemon, journal: &Journal, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
     let began = Instant::now();
     let before = engine.hook_changes();
     match engine.follow_interfaces(netns) {
         Ok(report) if report.is_empty() => {}
-        Ok(FollowReport { attached, detached, renamed, waiting, returned, problems }) => {
+        Ok(report) => {
+            acts::of_interfaces(journal, netns, &report);
+            let FollowReport { attached, detached, renamed, waiting, returned, problems } = report;
             let changes = engine.hook_changes();
             tracing::info!(
                 ?netns,

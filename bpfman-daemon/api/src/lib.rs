@@ -16,6 +16,8 @@ mod chains_show;
 mod explain;
 mod ext;
 mod ext_show;
+mod history;
+mod history_pages;
 mod hook_entries;
 mod images;
 mod named_host;

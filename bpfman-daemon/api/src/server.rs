@@ -13,6 +13,7 @@ use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
 use bpfmand_core::{BytecodeSource, Peer};
 use bpfmand_engine::{Engine, EngineError, Images};
+use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
@@ -75,6 +76,7 @@ pub struct Api<K: Kernel> {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) access: Arc<dyn AccessSource>,
     pub(crate) cage: Arc<[CagePart]>,
+    pub(crate) journal: Arc<Journal>,
     threads: Arc<Threads>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -91,6 +93,7 @@ impl<K: Kernel> Clone for Api<K> {
             watchers: Arc::clone(&self.watchers),
             access: Arc::clone(&self.access),
             cage: Arc::clone(&self.cage),
+            journal: Arc::clone(&self.journal),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
         }
@@ -109,6 +112,7 @@ impl<K: Kernel> Api<K> {
             watchers: Arc::default(),
             access: Arc::new(Arc::<AccessPolicy>::default()),
             cage: Arc::default(),
+            journal: Arc::default(),
             threads: Arc::default(),
             support: Arc::default(),
         }
@@ -132,6 +136,12 @@ impl<K: Kernel> Api<K> {
         Self { cage: parts.into(), ..self }
     }
 
+    /// Tells changes and refusals here; without, the log alone.
+    #[must_use]
+    pub fn with_journal(self, journal: Arc<Journal>) -> Self {
+        Self { journal, ..self }
+    }
+
     /// When the last request ended.
     #[must_use]
     pub fn activity(&self) -> Arc<Activity> {
@@ -152,7 +162,8 @@ impl<K: Kernel> Api<K> {
         trim: Trim,
         stop: impl Future<Output = ()>,
     ) {
-        Connections { routes: self.routes(), identify, trim }.serve(listener, stop).await;
+        let journal = Arc::clone(&self.journal);
+        Connections { routes: self.routes(), identify, trim, journal }.serve(listener, stop).await;
     }
 
     fn routes(&self) -> Routes {

@@ -45,6 +45,7 @@ pub use describe::details::{
 pub use describe::details_chains::{ChainDetails, ChainMember};
 pub use describe::list_hooks::HookSummary;
 pub use describe::owners::Possessions;
+pub use describe::summary::RecordSummary;
 pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};

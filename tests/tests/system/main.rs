@@ -37,6 +37,7 @@ mod guards;
 mod guards_grants;
 mod guards_helpers;
 mod hardening;
+mod history;
 mod images;
 mod images_cache;
 mod images_hostile;

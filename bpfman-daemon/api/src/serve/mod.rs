@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfmand_core::Peer;
+use bpfmand_journal::Journal;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -48,6 +49,7 @@ pub(crate) struct Connections {
     pub routes: Routes,
     pub identify: Identify,
     pub trim: Trim,
+    pub journal: Arc<Journal>,
 }
 
 impl Connections {
@@ -65,7 +67,8 @@ impl Connections {
                     Ok((stream, _)) => {
                         if let Some((peer, place)) = self.admit(&stream, &callers) {
                             let ended = ended.clone();
-                            connections.spawn(connection(self.routes.clone(), stream, peer, place, ended));
+                            let shared = (self.routes.clone(), Arc::clone(&self.journal));
+                            connections.spawn(connection(shared, stream, peer, place, ended));
                         }
                     }
                     Err(error) => {
@@ -95,7 +98,8 @@ impl Connections {
             Err(NoPlace { open, own }) => {
                 let whose = if own { "of this user" } else { "of all users" };
                 let reason = format!("{open} connections {whose} are open, as many as may be");
-                Call::new(peer, "Connect").end(Some(&tonic::Status::resource_exhausted(reason)));
+                let call = Call::new(peer, "Connect", Arc::clone(&self.journal));
+                call.refuse(&tonic::Status::resource_exhausted(reason));
                 None
             }
         }
@@ -104,7 +108,7 @@ impl Connections {
 
 /// Serves one connection.
 async fn connection(
-    routes: Routes,
+    (routes, journal): (Routes, Arc<Journal>),
     stream: UnixStream,
     peer: Peer,
     place: ConnectionPlace,
@@ -119,7 +123,8 @@ async fn connection(
     let service = service_fn(move |request| {
         let (routes, peer) = (routes.clone(), peer.clone());
         let (place, progress) = (Arc::clone(&place), Arc::clone(&progress));
-        async move { Ok::<_, Infallible>(answer(routes, peer, &place, progress, request).await) }
+        let call = Call::new(peer.clone(), request.uri().path(), Arc::clone(&journal));
+        async move { Ok::<_, Infallible>(answer(routes, (peer, call), &place, progress, request).await) }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -159,13 +164,12 @@ async fn connection(
 /// Answers one request.
 async fn answer(
     routes: Routes,
-    peer: Peer,
+    (peer, call): (Peer, Arc<Call>),
     place: &ConnectionPlace,
     progress: Arc<AnswerProgress>,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Body> {
     place.answers_read().await;
-    let call = Call::new(peer.clone(), request.uri().path());
     let response = call.follow(serve(routes, peer, place, request)).await;
     response.map(|body| Body::new(AnswerBody::new(body, place.unread(), progress)))
 }

@@ -7,6 +7,7 @@ mod foreign;
 mod links;
 pub mod list_hooks;
 pub mod owners;
+pub mod summary;
 pub mod verify;
 
 use std::sync::Arc;
