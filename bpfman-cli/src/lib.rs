@@ -10,6 +10,7 @@ pub mod client;
 mod command;
 pub mod error;
 pub mod exit;
+pub mod finding_class;
 pub mod hook;
 pub mod image_error;
 pub mod kernel_type;

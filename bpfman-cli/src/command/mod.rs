@@ -5,6 +5,7 @@ mod apply;
 mod attach;
 mod chain;
 mod change;
+mod dead_daemon;
 mod doctor;
 mod dry_run;
 mod generate;

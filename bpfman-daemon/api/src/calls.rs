@@ -36,7 +36,8 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanNodeFindContainers
         | M::BpfmanNodeFindNetworkNamespace
         | M::BpfmanNodeWatch
-        | M::BpfmanNodeHistory => AccessVerb::Read,
+        | M::BpfmanNodeHistory
+        | M::BpfmanNodeExamine => AccessVerb::Read,
         M::BpfmanLoad
         | M::BpfmanUnload
         | M::BpfmanPullBytecode

@@ -201,6 +201,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                 cage: api.cage.to_vec(),
                 journal: history::status(&api.journal),
                 refused_calls: history::refused(&api.journal),
+                detached: api.gate.closed().unwrap_or_default(),
             })
         })
         .await

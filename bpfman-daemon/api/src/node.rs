@@ -139,6 +139,12 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         Ok(Response::new(history_pages::stream(self.clone(), permit, asked, viewer)))
     }
 
+    async fn examine(&self, _: Request<wire::ExamineRequest>) -> Reply<wire::ExamineResponse> {
+        let permit = self.authorize(&[])?;
+        let findings = self.view(&permit, |api| Ok(api.examined())).await?;
+        Ok(Response::new(wire::ExamineResponse { findings }))
+    }
+
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;
 
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Reply<Self::WatchStream> {

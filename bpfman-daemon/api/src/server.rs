@@ -26,7 +26,7 @@ use crate::serve::{Connections, Identify, LARGEST_REQUEST, Trim};
 use crate::status;
 use crate::type_support::Support;
 use crate::watchers::Watchers;
-use crate::{Activity, ImageService, Prepared};
+use crate::{Activity, Gate, ImageService, Prepared};
 
 /// Most threads that work for calls at the same time, by what they may wait for. Those that wait for each other are kept
 /// apart from those that do not.
@@ -77,6 +77,7 @@ pub struct Api<K: Kernel> {
     pub(crate) access: Arc<dyn AccessSource>,
     pub(crate) cage: Arc<[CagePart]>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) gate: Arc<Gate>,
     threads: Arc<Threads>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -94,6 +95,7 @@ impl<K: Kernel> Clone for Api<K> {
             access: Arc::clone(&self.access),
             cage: Arc::clone(&self.cage),
             journal: Arc::clone(&self.journal),
+            gate: Arc::clone(&self.gate),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
         }
@@ -113,6 +115,7 @@ impl<K: Kernel> Api<K> {
             access: Arc::new(Arc::<AccessPolicy>::default()),
             cage: Arc::default(),
             journal: Arc::default(),
+            gate: Arc::default(),
             threads: Arc::default(),
             support: Arc::default(),
         }
@@ -140,6 +143,12 @@ impl<K: Kernel> Api<K> {
     #[must_use]
     pub fn with_journal(self, journal: Arc<Journal>) -> Self {
         Self { journal, ..self }
+    }
+
+    /// Has all changes go through this gate.
+    #[must_use]
+    pub fn with_gate(self, gate: Arc<Gate>) -> Self {
+        Self { gate, ..self }
     }
 
     /// When the last request ended.
@@ -192,6 +201,12 @@ impl<K: Kernel> Api<K> {
         _permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
+        // Before a thread is waited for, and once more on it.
+        drop(self.gate.enter()?);
+        let work = move |api: &Self| {
+            let _inside = api.gate.enter()?;
+            work(api)
+        };
         self.work(&self.threads.changes, work).await
     }
 

@@ -81,7 +81,7 @@ mod tests {
         let length = good.len() as u64;
         assert_eq!(whole(good.as_bytes(), 4), (length, 6));
         // Killed within a line; blocks of zeros, as power loss leaves them; a line that was overwritten.
-        for rest in [&line(6)[..10], "\0\0\0\0", "\0\0\n\0\n", "{}garbage\n", &line(6).trim_end()] {
+        for rest in [&line(6)[..10], "\0\0\0\0", "\0\0\n\0\n", "{}garbage\n", line(6).trim_end()] {
             assert_eq!(whole(format!("{good}{rest}").as_bytes(), 4), (length, 6), "{rest:?}");
         }
         assert_eq!(whole(b"", 9), (0, 9));

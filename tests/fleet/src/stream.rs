@@ -75,6 +75,13 @@ impl BpfmanNode for NodeService {
         self.api.history(request).await
     }
 
+    async fn examine(
+        &self,
+        request: Request<wire::ExamineRequest>,
+    ) -> Result<Response<wire::ExamineResponse>, Status> {
+        self.api.examine(request).await
+    }
+
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;
 
     async fn watch(&self, _: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

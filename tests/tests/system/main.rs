@@ -28,6 +28,7 @@ mod csi_kill;
 mod csi_propagation;
 mod csi_readers;
 mod csi_registration;
+mod doctor;
 mod equipment;
 mod flood;
 mod golden;

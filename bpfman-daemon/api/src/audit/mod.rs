@@ -108,7 +108,10 @@ impl Call {
             self.journal.count_refusal(verb, reason.name());
             result(code, reason, message)
         });
-        Some(HistoryEntry { by: EntryActor::of(&self.peer), result, ..about.entry.clone() })
+        let mut entry = HistoryEntry { by: EntryActor::of(&self.peer), result, ..about.entry.clone() };
+        // A new version may have the id of the old one.
+        entry.programs.dedup();
+        Some(entry)
     }
 
     /// Which bytes it is about, and the rule that let them in.
