@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_engine::{CheckReport, FollowReport, RecoveryReport};
+use anyhow::Context as _;
+use bpfmand_engine::{CheckReport, Engine, FollowReport, RecoveryReport};
 use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
+use bpfmand_kernel::linux::LinuxKernel;
 
 /// Entries of one look at all hooks; what is more is counted.
 const MOST: usize = 32;
@@ -16,8 +18,29 @@ fn record(journal: &Journal, part: DaemonPart, verb: &str, object: &str, problem
     journal.record(HistoryEntry::of_daemon(part, verb, object).unless_failed(why), None);
 }
 
+/// Compares records and kernel, and tells what came of it.
+///
+/// # Errors
+/// The records or the pins cannot be read.
+pub fn recover(engine: &Engine<LinuxKernel>, journal: &Journal) -> anyhow::Result<()> {
+    let report = engine.recover().context("cannot compare the records with the kernel")?;
+    for problem in &report.problems {
+        tracing::warn!("not mended: {problem}");
+    }
+    tracing::info!(
+        adopted = report.adopted,
+        reloaded = report.reloaded,
+        reattached = report.reattached,
+        settled = report.settled,
+        problems = report.problems.len(),
+        "records and kernel agree"
+    );
+    of_start(journal, &report);
+    Ok(())
+}
+
 /// A start, if it had anything to do.
-pub fn of_start(journal: &Journal, report: &RecoveryReport) {
+fn of_start(journal: &Journal, report: &RecoveryReport) {
     let RecoveryReport { adopted, reloaded, reattached, settled, problems } = report;
     if reloaded + reattached + settled > 0 || !problems.is_empty() {
         let object = format!(

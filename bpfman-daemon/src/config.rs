@@ -199,18 +199,7 @@ impl Config {
     }
 
     fn merge(arguments: &DaemonArguments, file: File) -> anyhow::Result<Self> {
-        let runtime = arguments.runtime_dir.clone().unwrap_or_else(|| PathBuf::from(RUNTIME));
-        let state = match (&arguments.state_dir, &arguments.runtime_dir) {
-            (Some(state), _) => state.clone(),
-            // So that several daemons with runtime folders of their own never share their records.
-            (None, Some(runtime)) => runtime.join("state"),
-            (None, None) => PathBuf::from(STATE),
-        };
-        for (flag, folder) in [("--runtime-dir", &runtime), ("--state-dir", &state)] {
-            if !folder.is_absolute() {
-                bail!("{flag} \"{}\" is not an absolute path", folder.display());
-            }
-        }
+        let Folders { runtime, state } = Folders::of(arguments)?;
         let csi = CsiSettings::merge(arguments, file.csi, &runtime)?;
         let journal = journal_settings::settings(&file.journal, &state)?;
         let level = file.logging.level.unwrap_or_else(|| "info".to_owned());
@@ -297,6 +286,39 @@ impl Config {
     /// Where threads for images write; none: anywhere.
     pub fn image_folders(&self) -> Option<WritableFolders> {
         self.landlock.then(|| WritableFolders::new(vec![self.images.clone()]))
+    }
+
+    /// Where the bpffs is mounted.
+    pub fn fs(&self) -> PathBuf {
+        self.runtime.join("fs")
+    }
+}
+
+/// Where a daemon has its things: flags and variables say it, no file does.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// Folder of the bpffs.
+    pub runtime: PathBuf,
+    /// Folder of records and bytecode.
+    pub state: PathBuf,
+}
+
+impl Folders {
+    /// As the flags say.
+    pub fn of(arguments: &DaemonArguments) -> anyhow::Result<Self> {
+        let runtime = arguments.runtime_dir.clone().unwrap_or_else(|| PathBuf::from(RUNTIME));
+        let state = match (&arguments.state_dir, &arguments.runtime_dir) {
+            (Some(state), _) => state.clone(),
+            // So that several daemons with runtime folders of their own never share their records.
+            (None, Some(runtime)) => runtime.join("state"),
+            (None, None) => PathBuf::from(STATE),
+        };
+        for (flag, folder) in [("--runtime-dir", &runtime), ("--state-dir", &state)] {
+            if !folder.is_absolute() {
+                bail!("{flag} \"{}\" is not an absolute path", folder.display());
+            }
+        }
+        Ok(Self { runtime, state })
     }
 
     /// Where the bpffs is mounted.

@@ -15,14 +15,16 @@ use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::break_glass::Marker;
 use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
+use crate::glass::Glass;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
 use crate::policy::PolicySource;
 use crate::watch::Watcher;
-use crate::{acts, logging, socket};
+use crate::{logging, socket};
 
 /// How long requests in progress may take after the daemon was told to end, and how long their threads after that:
 /// both together stay under a second. What is cut off then is as if the daemon had been killed: the next start settles
@@ -106,19 +108,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.observer = Arc::clone(&observer);
     let engine = Arc::new(Engine::open(kernel, options)?);
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
-    let report = engine.recover().context("cannot compare the records with the kernel")?;
-    acts::of_start(&journal, &report);
-    for problem in &report.problems {
-        tracing::warn!("not mended: {problem}");
-    }
-    tracing::info!(
-        adopted = report.adopted,
-        reloaded = report.reloaded,
-        reattached = report.reattached,
-        settled = report.settled,
-        problems = report.problems.len(),
-        "records and kernel agree"
-    );
+    let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
     let csi = config
         .csi
         .as_ref()
@@ -127,7 +117,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     #[cfg(debug_assertions)]
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
-    let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal))
+    let (gate, is_broken) = (glass.gate(), glass.is_broken());
+    let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal), glass)
         .context("cannot start the watch of interfaces")?;
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
     images.collect_but(image_digests(Arc::downgrade(&engine)));
@@ -135,9 +126,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .with_image_service(images)
         .with_access(policy)
         .with_cage(cage.parts())
-        .with_journal(journal);
+        .with_journal(journal)
+        .with_gate(gate);
     // What was revoked while no daemon ran.
-    if let Err(error) = api.hold_against_policy() {
+    if !is_broken && let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");
     }
     // A kubelet may call at any time.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use bpfmand_api::Gate;
 use bpfmand_core::InterfaceEvent;
 use bpfmand_engine::{Engine, EngineError, FollowReport};
 use bpfmand_journal::Journal;
@@ -19,6 +20,7 @@ use bpfmand_kernel::{InterfaceWatch, KernelError, KernelNetwork as _};
 use bpfmand_store::FileError;
 
 use crate::acts::{self, Checks};
+use crate::glass::Glass;
 
 /// What changes within this time after a change is followed together with what follows.
 const SPACING: Duration = Duration::from_millis(20);
@@ -44,6 +46,7 @@ impl Watcher {
         engine: Arc<Daemon>,
         check: Option<Duration>,
         journal: Arc<Journal>,
+        glass: Glass,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut supervisor = Supervisor {
@@ -53,7 +56,8 @@ impl Watcher {
             watched: BTreeMap::new(),
             refused: BTreeMap::new(),
             told: Checks::new(Arc::clone(&journal)),
-            journal,
+            shared: Arc::new(Shared { gate: glass.gate(), journal }),
+            glass,
         };
         Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(move || supervisor.run())?;
         Ok(Self { stop })
@@ -79,8 +83,15 @@ struct Supervisor {
     watched: BTreeMap<Option<PathBuf>, Watched>,
     /// Namespaces that cannot be watched, with the reason that was logged.
     refused: BTreeMap<Option<PathBuf>, String>,
-    journal: Arc<Journal>,
+    shared: Arc<Shared>,
     told: Checks,
+    glass: Glass,
+}
+
+/// What all threads have besides the engine.
+struct Shared {
+    journal: Arc<Journal>,
+    gate: Arc<Gate>,
 }
 
 impl Supervisor {
@@ -88,12 +99,16 @@ impl Supervisor {
         let mut seen = 0;
         let mut checked = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
+            if self.glass.is_broken() {
+                std::thread::sleep(LOOK);
+                continue;
+            }
             let wanted = self.engine.watched_namespaces();
             let all_watched = self.watch_all(&wanted);
             if self.check.is_some_and(|check| checked.elapsed() >= check) {
                 self.told.tell(&self.engine.check_all());
                 for netns in &wanted {
-                    follow(&self.engine, &self.journal, netns.as_deref(), None);
+                    follow(&self.engine, &self.shared, netns.as_deref(), None);
                 }
                 checked = Instant::now();
             }
@@ -147,11 +162,11 @@ impl Supervisor {
         let watch = self.engine.kernel().watch_interfaces(netns.map(PathBuf::as_path))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (engine, ended, path) = (Arc::clone(&self.engine), Arc::clone(&stop), netns.cloned());
-        let journal = Arc::clone(&self.journal);
+        let shared = Arc::clone(&self.shared);
         let thread = Builder::new()
             .name("interfaces".to_owned())
             .stack_size(STACK)
-            .spawn(move || watch_namespace((&engine, &journal), path.as_deref(), watch, &ended))
+            .spawn(move || watch_namespace((&engine, &shared), path.as_deref(), watch, &ended))
             .map_err(|source| {
                 EngineError::from(FileError {
                     action: "start a thread for",
@@ -164,13 +179,13 @@ impl Supervisor {
 }
 
 fn watch_namespace(
-    (engine, journal): (&Daemon, &Journal),
+    (engine, shared): (&Daemon, &Shared),
     netns: Option<&Path>,
     mut watch: Box<dyn InterfaceWatch>,
     stop: &AtomicBool,
 ) {
     // What came before the watch began.
-    let mut failure = follow(engine, journal, netns, None);
+    let mut failure = follow(engine, shared, netns, None);
     while !stop.load(Ordering::Relaxed) {
         match watch.next(TURN) {
             // Nothing more may happen that would tell what could not be followed.
@@ -178,10 +193,10 @@ fn watch_namespace(
             Ok(events) => {
                 if events.contains(&InterfaceEvent::NamespaceGone) {
                     drop(watch);
-                    follow(engine, journal, netns, None);
+                    follow(engine, shared, netns, None);
                     return;
                 }
-                failure = follow(engine, journal, netns, failure.as_deref());
+                failure = follow(engine, shared, netns, failure.as_deref());
                 std::thread::sleep(SPACING);
             }
             Err(error) => {
@@ -193,13 +208,15 @@ fn watch_namespace(
 }
 
 /// Answers why it has to be tried again, if so. What was told before is not told again.
-fn follow(engine: &Daemon, journal: &Journal, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
+fn follow(engine: &Daemon, shared: &Shared, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
+    // What comes meanwhile is followed when everything is put back.
+    let Ok(_inside) = shared.gate.enter() else { return Some("it stands still".to_owned()) };
     let began = Instant::now();
     let before = engine.hook_changes();
     match engine.follow_interfaces(netns) {
         Ok(report) if report.is_empty() => {}
         Ok(report) => {
-            acts::of_interfaces(journal, netns, &report);
+            acts::of_interfaces(&shared.journal, netns, &report);
             let FollowReport { attached, detached, renamed, waiting, returned, problems } = report;
             let changes = engine.hook_changes();
             tracing::info!(

@@ -9,6 +9,7 @@ mod apply_interfaces;
 mod apply_refusals;
 mod arenas;
 mod audit;
+mod break_glass;
 mod cage;
 mod callers_by_path;
 mod chain_front;
