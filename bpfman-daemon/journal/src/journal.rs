@@ -20,7 +20,7 @@ const QUEUE: usize = 4096;
 const STACK: usize = 256 << 10;
 
 /// Called once an entry is in its file, or could not be written.
-pub type Written = Box<dyn FnOnce() + Send>;
+pub type WhenWritten = Box<dyn FnOnce() + Send>;
 
 /// Where changes and refusals are told. Dropping it writes what waits.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub struct Journal {
     files: Option<Files>,
     refusals: Refusals,
     flood: Arc<Mutex<Flood>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedStanding>,
 }
 
 #[derive(Debug)]
@@ -41,9 +41,9 @@ struct Files {
 
 /// What writer and others see.
 #[derive(Debug, Default)]
-pub(crate) struct Shared(Mutex<JournalStanding>);
+pub(crate) struct SharedStanding(Mutex<JournalStanding>);
 
-impl Shared {
+impl SharedStanding {
     pub fn standing(&self) -> MutexGuard<'_, JournalStanding> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +95,7 @@ impl Journal {
     /// Records an entry. `written` is called once it is in its file, or cannot be; at once if there are no files.
     ///
     /// A user who is refused all the time is counted instead.
-    pub fn record(&self, entry: HistoryEntry, written: Option<Written>) {
+    pub fn record(&self, entry: HistoryEntry, written: Option<WhenWritten>) {
         let uid = entry.by.uid().filter(|uid| *uid != 0 && Handed::is_refusal(&entry));
         if let Some(uid) = uid
             && !self.flood.lock().unwrap_or_else(PoisonError::into_inner).admits(uid, Instant::now())

@@ -22,7 +22,7 @@ mod standing;
 mod writer;
 
 pub use entry::{DaemonPart, EntryActor, EntryFailure, EntryResult, HistoryEntry};
-pub use journal::{Journal, Written};
+pub use journal::{Journal, WhenWritten};
 pub use reader::{HistoryPage, HistoryReader};
 pub use refusals::RefusalCount;
 pub use settings::{JournalError, JournalSettings, JournalSync};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::flood::Flood;
-use crate::journal::{Shared, Written};
+use crate::journal::{SharedStanding, WhenWritten};
 use crate::journald::Journald;
 use crate::segments::Segments;
 use crate::{DaemonPart, EntryResult, HistoryEntry, log_line};
@@ -18,13 +18,13 @@ const TELL: Duration = Duration::from_secs(10);
 /// An entry on its way.
 pub(crate) struct Handed {
     pub entry: HistoryEntry,
-    pub written: Option<Written>,
+    pub written: Option<WhenWritten>,
 }
 
 pub(crate) struct Writer {
     pub segments: Segments,
     pub journald: Option<Journald>,
-    pub shared: Arc<Shared>,
+    pub shared: Arc<SharedStanding>,
     pub flood: Arc<Mutex<Flood>>,
     /// Entries that could not be written since the last that was.
     pub gap: u64,
