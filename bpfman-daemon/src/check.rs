@@ -19,19 +19,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// Nobody listens, or whoever does gives no answer.
 pub fn check(socket: &Path) -> anyhow::Result<()> {
-    info(socket).map(drop)
+    info(socket, PATIENCE).map(drop)
 }
 
-/// What the daemon that listens on `socket` says of itself.
+/// What the daemon that listens on `socket` says of itself, if it does so soon.
 ///
 /// # Errors
 /// As [`check`].
-pub fn info(socket: &Path) -> anyhow::Result<InfoResponse> {
+pub fn info(socket: &Path, patience: Duration) -> anyhow::Result<InfoResponse> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match tokio::time::timeout(PATIENCE, ask(socket)).await {
+        match tokio::time::timeout(patience, ask(socket)).await {
             Ok(answer) => answer,
-            Err(_) => bail!("the daemon on {} gave no answer within {PATIENCE:?}", socket.display()),
+            Err(_) => bail!("the daemon on {} gave no answer within {patience:?}", socket.display()),
         }
     })
 }

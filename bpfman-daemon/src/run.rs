@@ -175,6 +175,7 @@ async fn serve(
                 tracing::info!("SIGHUP: holding programs against the policy");
                 let api = api.clone();
                 tokio::task::spawn_blocking(move || {
+                    let Ok(_inside) = api.gate().enter() else { return };
                     if let Err(error) = api.hold_against_policy() {
                         tracing::warn!(%error, "running programs cannot be held against the policy");
                     }

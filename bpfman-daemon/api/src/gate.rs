@@ -56,7 +56,8 @@ impl Gate {
         Ok(inside)
     }
 
-    fn check(&self) -> Result<(), Status> {
+    /// As [`Self::enter`], without coming in: it never waits.
+    pub(crate) fn check(&self) -> Result<(), Status> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             GateState::Open => Ok(()),
             GateState::Closing(why) | GateState::Closed(why) => Err(conflict(

@@ -145,6 +145,12 @@ impl<K: Kernel> Api<K> {
         Self { journal, ..self }
     }
 
+    /// What all changes go through.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// Has all changes go through this gate.
     #[must_use]
     pub fn with_gate(self, gate: Arc<Gate>) -> Self {
@@ -202,7 +208,7 @@ impl<K: Kernel> Api<K> {
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         // Before a thread is waited for, and once more on it.
-        drop(self.gate.enter()?);
+        self.gate.check()?;
         let work = move |api: &Self| {
             let _inside = api.gate.enter()?;
             work(api)

@@ -25,6 +25,8 @@ pub use marker::Marker;
 
 /// How long a daemon may take to stand still: it waits for changes that it has begun.
 const STILL: Duration = Duration::from_secs(20);
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(2);
 /// How long it may take to put everything back.
 const BACK: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
@@ -91,7 +93,7 @@ pub fn end(arguments: &DaemonArguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let deadline = Instant::now() + BACK;
-    while !check::info(&arguments.socket_path)?.detached.is_empty() {
+    while !check::info(&arguments.socket_path, BACK)?.detached.is_empty() {
         ensure!(Instant::now() < deadline, "the daemon puts things back for {BACK:?} now: its log says more");
         std::thread::sleep(LOOK);
     }
@@ -119,7 +121,7 @@ fn stand_alone(fs_root: &Path, socket: &Path, marked: bool) -> anyhow::Result<Op
     let deadline = Instant::now() + STILL;
     let mut last = "it gave no answer".to_owned();
     while Instant::now() < deadline {
-        match check::info(socket) {
+        match check::info(socket, ANSWER) {
             Ok(info) if !info.detached.is_empty() => return Ok(None),
             Ok(_) => "it answers, and still changes things".clone_into(&mut last),
             Err(error) => last = format!("{error:#}"),

@@ -222,6 +222,20 @@ fn programs_of_others_stay_where_they_are() {
 }
 
 #[test]
+fn a_daemon_that_does_not_stand_still_is_left_alone_and_kept_out_once_it_is_dead() {
+    let mut bench = Bench::start();
+    let pid = rustix::process::Pid::from_raw(bench.daemon.pid().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    bench.glass("--break-glass").fails(1, &["does not stand still", "nothing was detached", "kill"]);
+    assert_eq!(bench.seen(), [true, true]);
+    bench.daemon.kill();
+    bench.breaks();
+    let launch = bench.launch.clone();
+    bench.daemon.again(&launch);
+    bench.stays_detached();
+}
+
+#[test]
 fn only_root_may() {
     let daemon = Daemon::start();
     daemon.open_to_users();
