@@ -72,6 +72,16 @@ pub enum CliError {
         /// What to do about it.
         hint: &'static str,
     },
+    /// `doctor` found something. The answer itself has been written.
+    #[error("{what}")]
+    Unhealthy {
+        /// How much.
+        what: String,
+        /// By the gravest of it.
+        exit: Exit,
+        /// What to do about it.
+        hint: String,
+    },
     /// Some of several could not be removed. Each has been told, and the answer itself has been written.
     #[error("{what}")]
     Several {
@@ -151,7 +161,7 @@ impl CliError {
             }
             Self::Invalid { .. } => Exit::Invalid,
             Self::Usage(_) => Exit::Usage,
-            Self::Several { exit, .. } => *exit,
+            Self::Several { exit, .. } | Self::Unhealthy { exit, .. } => *exit,
             Self::Differs { .. } | Self::Exists { .. } => Exit::Conflict,
             Self::Changes => Exit::Other,
             Self::MayNot => Exit::Denied,
@@ -194,6 +204,7 @@ impl CliError {
             Self::Apply { hint, .. } => hint.lines().map(str::to_owned).collect(),
             Self::MayNot => vec!["`bpfman whoami` lists your grants".to_owned()],
             Self::Differs { hint, .. } => vec![(*hint).to_owned()],
+            Self::Unhealthy { hint, .. } => vec![hint.clone()],
             Self::Exists { .. } => vec!["choose another name, or move the file away".to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),

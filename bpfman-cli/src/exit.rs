@@ -27,11 +27,31 @@ pub enum Exit {
     KernelRefused = 8,
     /// A registry failed or refused, or a signature is missing or wrong.
     Registry = 9,
+    /// `doctor`: no daemon answers.
+    DaemonDead = 10,
+    /// `doctor`: root detached everything by `bpfmand --break-glass`.
+    Detached = 11,
+    /// `doctor`: the records are not to be relied on.
+    Store = 12,
+    /// `doctor`: hardly any room on disk.
+    Disk = 13,
+    /// `doctor`: the kernel or the bpffs lacks something.
+    Kernel = 14,
+    /// `doctor`: a failed operation is not undone.
+    Unfinished = 15,
+    /// `doctor`: the policy cannot be read, or revokes what runs.
+    Policy = 16,
+    /// `doctor`: something runs that no record names.
+    Strays = 17,
+    /// `doctor`: the history is not written, or cannot be read.
+    History = 18,
+    /// `doctor`: the clock was set back.
+    Clock = 19,
 }
 
 impl Exit {
     /// Every code and what it means, for the documentation in `--help` and the manual page.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 19] = [
         (Self::Other, "any other failure"),
         (Self::Usage, "wrong command line"),
         (Self::Unreachable, "the daemon cannot be reached"),
@@ -41,6 +61,16 @@ impl Exit {
         (Self::Conflict, "conflict with the present state"),
         (Self::KernelRefused, "the kernel refused"),
         (Self::Registry, "registry or signature failure"),
+        (Self::DaemonDead, "doctor: no daemon answers"),
+        (Self::Detached, "doctor: everything is detached, by bpfmand --break-glass"),
+        (Self::Store, "doctor: the records are not to be relied on"),
+        (Self::Disk, "doctor: hardly any room on disk"),
+        (Self::Kernel, "doctor: the kernel or the bpffs lacks something"),
+        (Self::Unfinished, "doctor: a failed operation is not undone"),
+        (Self::Policy, "doctor: the policy cannot be read, or revokes what runs"),
+        (Self::Strays, "doctor: something runs that no record names"),
+        (Self::History, "doctor: the history is not written, or cannot be read"),
+        (Self::Clock, "doctor: the clock was set back"),
     ];
 
     /// The process's exit status.
@@ -86,7 +116,7 @@ mod tests {
     #[test]
     fn every_code_is_distinct_and_documented_in_order() {
         let numbers: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| exit.number()).collect();
-        assert_eq!(numbers, (1..=9).collect::<Vec<u8>>());
+        assert_eq!(numbers, (1..=19).collect::<Vec<u8>>());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod capture;
 pub mod command;
 pub mod error;
 pub mod exit;
+pub mod finding_class;
 pub mod hook;
 pub mod image_error;
 pub mod kernel_type;

@@ -204,6 +204,7 @@ fn the_doctor_names_every_difference_once() {
     let daemon = FakeDaemon::start(script);
     let outcome = daemon.run("doctor");
     assert_eq!(outcome.code, 7, "{outcome:?}");
+    assert!(outcome.stdout.contains(" fix: xdp:eth0: bpfman chain show xdp:eth0\n"), "{outcome:?}");
     assert!(
         outcome.stdout.starts_with(" checked: 1 programs, 1 links, 1 chains, 1 patterns\n"),
         "{outcome:?}"
@@ -232,7 +233,16 @@ fn what_no_record_names_is_a_finding_and_is_removed_by_its_pin() {
     script.chains.strays = strays();
     let daemon = FakeDaemon::start(script);
     let outcome = daemon.run("doctor");
-    assert_eq!(outcome.code, 7, "{outcome:?}");
+    // The bpffs is graver than strays.
+    assert_eq!(outcome.code, 14, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("hint: the gravest is bpffs: `systemctl restart bpfmand`"),
+        "{outcome:?}"
+    );
+    assert!(
+        outcome.stdout.contains(" fix: stray /fs/links/5: bpfman stray remove /fs/links/5\n"),
+        "{outcome:?}"
+    );
     assert_eq!(daemon.run("doctor -q").stdout, "bpffs\nstray /fs/links/5\nstray /fs/prog_17\n");
     let listed = daemon.run("stray list").stdout;
     assert!(listed.contains("program") && listed.contains("/fs/prog_17"), "{listed}");

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 
 use bpfman_apply::report::Report;
 use bpfman_cli::exit::Exit;
+use bpfman_cli::finding_class::FindingClass;
 use bpfman_cli::show::applied::{AppliedLink, AppliedObject, AppliedProgram, DiffedObject};
 use bpfman_cli::show::chain::ChainJson;
 use bpfman_cli::show::changed::Replaced;
 use bpfman_cli::show::diagnosis::Diagnosis;
+use bpfman_cli::show::history::HistoryJson;
 use bpfman_cli::show::hook_answers::{Explained, HookSwitchesJson};
 use bpfman_cli::show::hooks::HookList;
 use bpfman_cli::show::json::ProgramJson;
@@ -80,7 +82,9 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         ..Default::default()
     };
     let mut diagnosis = Diagnosis::default();
-    diagnosis.found("link 1", "missing");
+    diagnosis.found(FindingClass::Drift, "link 1", "missing", "");
+    let mut history = HistoryJson::default();
+    history.add(&ext::HistoryResponse { entries: vec![ext::JournalLine::default()], damaged: 0 });
     let link = AppliedLink { attachment: String::new(), link_id: None, state: "attached", failure: None };
     let program = AppliedProgram {
         name: String::new(),
@@ -103,6 +107,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         serde_json::to_value(MatchingJson::new(&ext::Matching::default())),
         serde_json::to_value(Replaced::new(&replaced)),
         serde_json::to_value(diagnosis),
+        serde_json::to_value(history),
         serde_json::to_value(Tried::new(&ext::DryRunResponse {
             programs: vec![ext::DryRunPart::default()],
             ..Default::default()

@@ -51,6 +51,13 @@ pub struct DaemonArguments {
     /// The CSI plugin's socket as the kubelet sees it [default: as the daemon does]
     #[arg(long, value_name = "PATH")]
     pub csi_kubelet_socket: Option<PathBuf>,
+    /// Detach everything of bpfman from this machine, by what is pinned: without records, and with no daemon or one that
+    /// stands still. Programs and maps stay loaded, and no daemon attaches anything until --end-break-glass. Root only.
+    #[arg(long, conflicts_with_all = ["end_break_glass", "command"])]
+    pub break_glass: bool,
+    /// End what --break-glass began: a daemon that runs puts everything back, or the next one that starts.
+    #[arg(long, conflicts_with = "command")]
+    pub end_break_glass: bool,
     /// What to log: a level, or a list such as "info,bpfmand_engine=debug" [default: info].
     #[arg(long, env = "BPFMAN_LOG", value_name = "FILTER")]
     pub log: Option<String>,

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bpfman_proto::ext::v1::InfoRequest;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
+use bpfman_proto::ext::v1::{InfoRequest, InfoResponse};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::Endpoint;
@@ -19,16 +19,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// Nobody listens, or whoever does gives no answer.
 pub fn check(socket: &Path) -> anyhow::Result<()> {
+    info(socket, PATIENCE).map(drop)
+}
+
+/// What the daemon that listens on `socket` says of itself, if it does so soon.
+///
+/// # Errors
+/// As [`check`].
+pub fn info(socket: &Path, patience: Duration) -> anyhow::Result<InfoResponse> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match tokio::time::timeout(PATIENCE, ask(socket)).await {
+        match tokio::time::timeout(patience, ask(socket)).await {
             Ok(answer) => answer,
-            Err(_) => bail!("the daemon on {} gave no answer within {PATIENCE:?}", socket.display()),
+            Err(_) => bail!("the daemon on {} gave no answer within {patience:?}", socket.display()),
         }
     })
 }
 
-async fn ask(socket: &Path) -> anyhow::Result<()> {
+async fn ask(socket: &Path) -> anyhow::Result<InfoResponse> {
     let stream = UnixStream::connect(socket)
         .await
         .with_context(|| format!("no daemon listens on {}", socket.display()))?;
@@ -40,6 +48,5 @@ async fn ask(socket: &Path) -> anyhow::Result<()> {
             async move { stream.ok_or_else(|| io::Error::other("the daemon closed the connection")) }
         }));
     let answer = BpfmanExtClient::new(channel).info(InfoRequest::default()).await;
-    answer.with_context(|| format!("the daemon on {}", socket.display()))?;
-    Ok(())
+    Ok(answer.with_context(|| format!("the daemon on {}", socket.display()))?.into_inner())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use bpfmand_cage::{CageMode, DEFAULT_MEMORY, WritableFolders};
 use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
+use bpfmand_journal::JournalSettings;
 use bpfmand_kernel::XdpMode;
 use bpfmand_store::EngineKind;
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use crate::arguments::DaemonArguments;
 use crate::csi_settings::{CsiSettings, CsiTable};
 use crate::group;
+use crate::journal_settings::{self, JournalTable};
 use crate::policy::read_root_file;
 use crate::registries::{self, ImagesTable, RegistryTable};
 
@@ -81,6 +83,8 @@ pub struct Config {
     pub helpers: Option<u32>,
     /// Most bytes of memory that the daemon itself may have; 0: no limit.
     pub memory: u64,
+    /// The journal of changes and refusals.
+    pub journal: JournalSettings,
 }
 
 /// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
@@ -98,6 +102,7 @@ struct File {
     logging: LoggingTable,
     csi: CsiTable,
     cage: CageTable,
+    journal: JournalTable,
     images: ImagesTable,
     registries: BTreeMap<String, RegistryTable>,
 }
@@ -200,19 +205,9 @@ impl Config {
     }
 
     fn merge(arguments: &DaemonArguments, file: File) -> anyhow::Result<Self> {
-        let runtime = arguments.runtime_dir.clone().unwrap_or_else(|| PathBuf::from(RUNTIME));
-        let state = match (&arguments.state_dir, &arguments.runtime_dir) {
-            (Some(state), _) => state.clone(),
-            // So that several daemons with runtime folders of their own never share their records.
-            (None, Some(runtime)) => runtime.join("state"),
-            (None, None) => PathBuf::from(STATE),
-        };
-        for (flag, folder) in [("--runtime-dir", &runtime), ("--state-dir", &state)] {
-            if !folder.is_absolute() {
-                bail!("{flag} \"{}\" is not an absolute path", folder.display());
-            }
-        }
+        let Folders { runtime, state } = Folders::of(arguments)?;
         let csi = CsiSettings::merge(arguments, file.csi, &runtime)?;
+        let journal = journal_settings::settings(&file.journal, &state)?;
         let level = file.logging.level.unwrap_or_else(|| "info".to_owned());
         Ok(Self {
             images: arguments.image_cache_dir.clone().unwrap_or_else(|| state.join("images")),
@@ -299,6 +294,7 @@ impl Config {
                     bail!("configuration: cage.helpers \"{other}\" is neither \"on\" nor \"off\"")
                 }
             },
+            journal,
             memory: file.cage.memory_mib.map_or(DEFAULT_MEMORY, |mib| mib.saturating_mul(1 << 20)),
         })
     }
@@ -306,6 +302,39 @@ impl Config {
     /// Where threads for images write; none: anywhere.
     pub fn image_folders(&self) -> Option<WritableFolders> {
         self.landlock.then(|| WritableFolders::new(vec![self.images.clone()]))
+    }
+
+    /// Where the bpffs is mounted.
+    pub fn fs(&self) -> PathBuf {
+        self.runtime.join("fs")
+    }
+}
+
+/// Where a daemon has its things: flags and variables say it, no file does.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// Folder of the bpffs.
+    pub runtime: PathBuf,
+    /// Folder of records and bytecode.
+    pub state: PathBuf,
+}
+
+impl Folders {
+    /// As the flags say.
+    pub fn of(arguments: &DaemonArguments) -> anyhow::Result<Self> {
+        let runtime = arguments.runtime_dir.clone().unwrap_or_else(|| PathBuf::from(RUNTIME));
+        let state = match (&arguments.state_dir, &arguments.runtime_dir) {
+            (Some(state), _) => state.clone(),
+            // So that several daemons with runtime folders of their own never share their records.
+            (None, Some(runtime)) => runtime.join("state"),
+            (None, None) => PathBuf::from(STATE),
+        };
+        for (flag, folder) in [("--runtime-dir", &runtime), ("--state-dir", &state)] {
+            if !folder.is_absolute() {
+                bail!("{flag} \"{}\" is not an absolute path", folder.display());
+            }
+        }
+        Ok(Self { runtime, state })
     }
 
     /// Where the bpffs is mounted.

@@ -9,6 +9,7 @@ use bpfmand_csi::{
     IdentityService, NodeService, Registrar, UnseenVolumes, Volumes, connections, keep_registered,
 };
 use bpfmand_engine::{Engine, StepObserver};
+use bpfmand_journal::Journal;
 use bpfmand_kernel::Mounts as _;
 use bpfmand_kernel::linux::{LinuxKernel, LinuxMounts};
 use tokio::net::UnixListener;
@@ -24,6 +25,7 @@ pub struct Csi {
     settings: CsiSettings,
     engine: Arc<Engine<LinuxKernel>>,
     volumes: Arc<Volumes<Engine<LinuxKernel>>>,
+    journal: Arc<Journal>,
 }
 
 impl Csi {
@@ -32,6 +34,7 @@ impl Csi {
         settings: &CsiSettings,
         engine: &Arc<Engine<LinuxKernel>>,
         observer: Arc<dyn StepObserver>,
+        journal: Arc<Journal>,
     ) -> anyhow::Result<Self> {
         let volumes = Volumes::open(&settings.volumes, Arc::clone(engine), Arc::new(LinuxMounts))?;
         let recovered = volumes.recover().context("cannot look for volumes of an earlier daemon")?;
@@ -44,7 +47,7 @@ impl Csi {
             tracing::warn!("{unseen}");
         }
         let volumes = Arc::new(volumes.with_observer(observer).with_unexported(settings.unexported));
-        Ok(Self { settings: settings.clone(), engine: Arc::clone(engine), volumes })
+        Ok(Self { settings: settings.clone(), engine: Arc::clone(engine), volumes, journal })
     }
 
     /// Listens.
@@ -58,7 +61,7 @@ impl Csi {
             .initial_stream_window_size(64 << 10)
             .initial_connection_window_size(128 << 10)
             .add_service(IdentityService::serve(self.engine))
-            .add_service(NodeService::serve(self.volumes, self.settings.node_id.clone()));
+            .add_service(NodeService::serve(self.volumes, self.settings.node_id.clone(), self.journal));
         let mut told = ended.clone();
         let server = tokio::spawn(async move {
             let end = async move {

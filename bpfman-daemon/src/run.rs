@@ -9,14 +9,17 @@ use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, SocketSystem};
 use bpfmand_core::Selector;
 use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
+use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::break_glass::Marker;
 use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
+use crate::glass::Glass;
 use crate::helpers::HelperProcesses;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
@@ -111,32 +114,29 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     options.observer = Arc::clone(&observer);
     let engine = Arc::new(Engine::open(kernel, options)?);
-    let report = engine.recover().context("cannot compare the records with the kernel")?;
-    for problem in &report.problems {
-        tracing::warn!("not mended: {problem}");
-    }
-    tracing::info!(
-        adopted = report.adopted,
-        reloaded = report.reloaded,
-        reattached = report.reattached,
-        settled = report.settled,
-        problems = report.problems.len(),
-        "records and kernel agree"
-    );
-    let csi = config.csi.as_ref().map(|settings| Csi::open(settings, &engine, observer)).transpose()?;
+    let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
+    let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
+    let csi = config
+        .csi
+        .as_ref()
+        .map(|settings| Csi::open(settings, &engine, observer, Arc::clone(&journal)))
+        .transpose()?;
     #[cfg(debug_assertions)]
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
-    let watcher =
-        Watcher::start(Arc::clone(&engine), config.check).context("cannot start the watch of interfaces")?;
+    let (gate, is_broken) = (glass.gate(), glass.is_broken());
+    let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal), glass)
+        .context("cannot start the watch of interfaces")?;
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
     images.collect_but(image_digests(Arc::downgrade(&engine)));
     let api = Api::new(Arc::clone(&engine), Arc::clone(&images) as Arc<dyn Images>, paths)
         .with_image_service(images)
         .with_access(policy)
-        .with_cage(cage.parts());
+        .with_cage(cage.parts())
+        .with_journal(journal)
+        .with_gate(gate);
     // What was revoked while no daemon ran.
-    if let Err(error) = api.hold_against_policy() {
+    if !is_broken && let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");
     }
     // A kubelet may call at any time.
@@ -187,6 +187,7 @@ async fn serve(
                 tracing::info!("SIGHUP: holding programs against the policy");
                 let api = api.clone();
                 tokio::task::spawn_blocking(move || {
+                    let Ok(_inside) = api.gate().enter() else { return };
                     if let Err(error) = api.hold_against_policy() {
                         tracing::warn!(%error, "running programs cannot be held against the policy");
                     }

@@ -11,11 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use bpfmand_api::Gate;
 use bpfmand_core::InterfaceEvent;
 use bpfmand_engine::{Engine, EngineError, FollowReport};
+use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{InterfaceWatch, KernelError, KernelNetwork as _};
 use bpfmand_store::FileError;
+
+use crate::acts::{self, Checks};
+use crate::glass::Glass;
 
 /// What changes within this time after a change is followed together with what follows.
 const SPACING: Duration = Duration::from_millis(20);
@@ -37,7 +42,12 @@ pub struct Watcher {
 
 impl Watcher {
     /// Starts them. Hooks are compared with the records every `check`, or never.
-    pub fn start(engine: Arc<Daemon>, check: Option<Duration>) -> std::io::Result<Self> {
+    pub fn start(
+        engine: Arc<Daemon>,
+        check: Option<Duration>,
+        journal: Arc<Journal>,
+        glass: Glass,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut supervisor = Supervisor {
             engine,
@@ -45,6 +55,9 @@ impl Watcher {
             stop: Arc::clone(&stop),
             watched: BTreeMap::new(),
             refused: BTreeMap::new(),
+            told: Checks::new(Arc::clone(&journal)),
+            shared: Arc::new(Shared { gate: glass.gate(), journal }),
+            glass,
         };
         Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(move || supervisor.run())?;
         Ok(Self { stop })
@@ -70,6 +83,15 @@ struct Supervisor {
     watched: BTreeMap<Option<PathBuf>, Watched>,
     /// Namespaces that cannot be watched, with the reason that was logged.
     refused: BTreeMap<Option<PathBuf>, String>,
+    shared: Arc<Shared>,
+    told: Checks,
+    glass: Glass,
+}
+
+/// What all threads have besides the engine.
+struct Shared {
+    journal: Arc<Journal>,
+    gate: Arc<Gate>,
 }
 
 impl Supervisor {
@@ -77,12 +99,16 @@ impl Supervisor {
         let mut seen = 0;
         let mut checked = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
+            if self.glass.is_broken() {
+                std::thread::sleep(LOOK);
+                continue;
+            }
             let wanted = self.engine.watched_namespaces();
             let all_watched = self.watch_all(&wanted);
             if self.check.is_some_and(|check| checked.elapsed() >= check) {
-                self.engine.check_all();
+                self.told.tell(&self.engine.check_all());
                 for netns in &wanted {
-                    follow(&self.engine, netns.as_deref(), None);
+                    follow(&self.engine, &self.shared, netns.as_deref(), None);
                 }
                 checked = Instant::now();
             }
@@ -136,10 +162,11 @@ impl Supervisor {
         let watch = self.engine.kernel().watch_interfaces(netns.map(PathBuf::as_path))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (engine, ended, path) = (Arc::clone(&self.engine), Arc::clone(&stop), netns.cloned());
+        let shared = Arc::clone(&self.shared);
         let thread = Builder::new()
             .name("interfaces".to_owned())
             .stack_size(STACK)
-            .spawn(move || watch_namespace(&engine, path.as_deref(), watch, &ended))
+            .spawn(move || watch_namespace((&engine, &shared), path.as_deref(), watch, &ended))
             .map_err(|source| {
                 EngineError::from(FileError {
                     action: "start a thread for",
@@ -152,13 +179,13 @@ impl Supervisor {
 }
 
 fn watch_namespace(
-    engine: &Daemon,
+    (engine, shared): (&Daemon, &Shared),
     netns: Option<&Path>,
     mut watch: Box<dyn InterfaceWatch>,
     stop: &AtomicBool,
 ) {
     // What came before the watch began.
-    let mut failure = follow(engine, netns, None);
+    let mut failure = follow(engine, shared, netns, None);
     while !stop.load(Ordering::Relaxed) {
         match watch.next(TURN) {
             // Nothing more may happen that would tell what could not be followed.
@@ -166,10 +193,10 @@ fn watch_namespace(
             Ok(events) => {
                 if events.contains(&InterfaceEvent::NamespaceGone) {
                     drop(watch);
-                    follow(engine, netns, None);
+                    follow(engine, shared, netns, None);
                     return;
                 }
-                failure = follow(engine, netns, failure.as_deref());
+                failure = follow(engine, shared, netns, failure.as_deref());
                 std::thread::sleep(SPACING);
             }
             Err(error) => {
@@ -181,12 +208,16 @@ fn watch_namespace(
 }
 
 /// Answers why it has to be tried again, if so. What was told before is not told again.
-fn follow(engine: &Daemon, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
+fn follow(engine: &Daemon, shared: &Shared, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
+    // What comes meanwhile is followed when everything is put back.
+    let Ok(_inside) = shared.gate.enter() else { return Some("it stands still".to_owned()) };
     let began = Instant::now();
     let before = engine.hook_changes();
     match engine.follow_interfaces(netns) {
         Ok(report) if report.is_empty() => {}
-        Ok(FollowReport { attached, detached, renamed, waiting, returned, problems }) => {
+        Ok(report) => {
+            acts::of_interfaces(&shared.journal, netns, &report);
+            let FollowReport { attached, detached, renamed, waiting, returned, problems } = report;
             let changes = engine.hook_changes();
             tracing::info!(
                 ?netns,

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod change;
 pub mod credential;
 pub mod detach;
+pub mod history;
 pub mod image;
 pub mod interface;
 pub mod list;
@@ -130,6 +131,8 @@ pub enum CliCommand {
     /// Ask what you may do.
     #[command(subcommand)]
     Auth(access::AuthCommand),
+    /// Show who changed what, and who was refused: the newest entries of the daemon's journal, the oldest of them first.
+    History(history::History),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
     /// Print the versions of client, daemon and kernel.

@@ -4,33 +4,66 @@ use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
-use super::connect;
+use super::{connect, dead_daemon};
 use crate::args::Global;
 use crate::error::CliError;
+use crate::finding_class::FindingClass;
 use crate::hook::HookName;
-use crate::show;
 use crate::show::diagnosis::Diagnosis;
 use crate::show::verified::VerifiedChain;
 
-/// Looks at everything, and fails if anything differs.
+/// Puts back what the records say, or says why it cannot.
+const RESTART: &str = "systemctl restart bpfmand";
+
+fn look(hook: &str) -> String {
+    format!("bpfman chain show {hook}")
+}
+
+/// Looks at everything, and fails if anything is wrong.
 pub async fn run(global: &Global) -> Result<(), CliError> {
-    let mut client = connect(global).await?;
     let mut diagnosis = Diagnosis::default();
-    programs(&mut client, &mut diagnosis).await?;
-    links(&mut client, &mut diagnosis).await?;
-    hooks(&mut client, &mut diagnosis).await?;
-    matches(&mut client, &mut diagnosis).await?;
-    strays(&mut client, &mut diagnosis).await?;
-    provenance(&mut client, &mut diagnosis).await?;
-    cage(&mut client, &mut diagnosis).await?;
-    show::answer(global, &diagnosis)?;
-    match diagnosis.findings.len() {
-        0 => Ok(()),
-        count => Err(CliError::Differs {
-            what: if count == 1 { "1 finding".to_owned() } else { format!("{count} findings") },
-            hint: "restart the daemon: it puts back what its records say, or says why it cannot",
-        }),
+    match connect(global).await {
+        Ok(mut client) => living(&mut client, &mut diagnosis).await?,
+        Err(CliError::Unreachable { source, .. }) => dead_daemon::examine(global, &source, &mut diagnosis),
+        Err(error) => return Err(error),
     }
+    crate::show::answer(global, &diagnosis)?;
+    let Some(gravest) = diagnosis.gravest() else { return Ok(()) };
+    let what = match diagnosis.findings.len() {
+        1 => "1 finding".to_owned(),
+        count => format!("{count} findings"),
+    };
+    let hint = match &gravest.fix {
+        Some(fix) => format!("the gravest is {}: `{fix}`", gravest.subject),
+        None => format!("the gravest is {}", gravest.subject),
+    };
+    Err(CliError::Unhealthy { what, exit: gravest.class.exit(), hint })
+}
+
+async fn living(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+    let examined = itself(client, diagnosis).await?;
+    // All that is attached would be a finding, and the daemon does nothing that others of these need.
+    if diagnosis.findings.iter().any(|found| found.class == FindingClass::Detached) {
+        return Ok(());
+    }
+    programs(client, diagnosis).await?;
+    links(client, diagnosis).await?;
+    hooks(client, diagnosis).await?;
+    matches(client, diagnosis).await?;
+    strays(client, diagnosis).await?;
+    provenance(client, diagnosis, examined).await?;
+    cage(client, diagnosis).await?;
+    Ok(())
+}
+
+/// What the daemon finds wrong with itself.
+async fn itself(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<bool, CliError> {
+    let Some(answer) = offered(client.node.examine(ext::ExamineRequest {}).await)? else { return Ok(false) };
+    for found in answer.findings {
+        let class = FindingClass::from_name(&found.class);
+        diagnosis.because(class, found.subject, found.what, found.why, found.fix);
+    }
+    Ok(true)
 }
 
 /// True for what is not as it was put; not for programs of others, which nobody compares.
@@ -54,7 +87,7 @@ async fn programs(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<()
     diagnosis.checked.programs = answer.programs.len();
     for program in answer.programs.iter().filter(|program| differs(program.standing())) {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
-        diagnosis.found(format!("program {id}"), program.state.clone());
+        diagnosis.found(FindingClass::Drift, format!("program {id}"), program.state.clone(), RESTART);
     }
     Ok(())
 }
@@ -63,7 +96,7 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     let answer = client.ext.list_links(ext::ListLinksRequest::default()).await?.into_inner();
     diagnosis.checked.links = answer.links.len();
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
-        diagnosis.found(format!("link {}", link.id), link.state.clone());
+        diagnosis.found(FindingClass::Drift, format!("link {}", link.id), link.state.clone(), RESTART);
     }
     Ok(())
 }
@@ -75,7 +108,7 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     for summary in &answer.hooks {
         if differs(summary.standing()) {
             // What is known to be gone is not built again: one finding says it.
-            diagnosis.found(summary.hook.clone(), summary.state.clone());
+            diagnosis.found(FindingClass::Drift, &summary.hook, &summary.state, look(&summary.hook));
             continue;
         }
         // The kernel orders tcx links itself: there is no chain to build.
@@ -89,23 +122,39 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
             Ok(answer) => {
                 let verified = VerifiedChain::new(&summary.hook, &answer.into_inner());
                 for difference in verified.differences() {
-                    diagnosis.found(summary.hook.clone(), difference);
+                    diagnosis.found(FindingClass::Drift, &summary.hook, difference, look(&summary.hook));
                 }
             }
             // Detached since it was listed.
             Err(status) if status.code() == tonic::Code::NotFound => {}
-            Err(status) => diagnosis.found(summary.hook.clone(), status.message()),
+            Err(status) => {
+                diagnosis.found(FindingClass::Drift, &summary.hook, status.message(), look(&summary.hook));
+            }
         }
     }
     Ok(())
 }
 
 /// Holds programs against the signature policy as it is now: keys, identities and digests may have been revoked.
-async fn provenance(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+async fn provenance(
+    client: &mut Services,
+    diagnosis: &mut Diagnosis,
+    examined: bool,
+) -> Result<(), CliError> {
     let answer = match client.images.check_provenance(ext::CheckProvenanceRequest {}).await {
-        // A policy that cannot be followed is a finding of its own.
+        // A policy that cannot be followed is a finding of its own, which a daemon that examines itself has told; else this
+        // caller may not ask.
+        Err(status) if status.code() == tonic::Code::PermissionDenied && examined => {
+            if diagnosis.findings.iter().all(|found| found.class != FindingClass::Policy) {
+                diagnosis.note(
+                    "policy",
+                    format!("running programs were not held against it: {}", status.message()),
+                );
+            }
+            return Ok(());
+        }
         Err(status) if status.code() == tonic::Code::PermissionDenied => {
-            diagnosis.found("policy", status.message());
+            diagnosis.found(FindingClass::Policy, "policy", status.message(), "bpfman whoami");
             return Ok(());
         }
         answer => answer,
@@ -118,7 +167,13 @@ async fn provenance(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<
         } else {
             "it runs on, as the policy says".to_owned()
         };
-        diagnosis.found(format!("program {id}"), format!("{why} ({source}); {action}"));
+        let fix = format!("bpfman unload {id}");
+        diagnosis.found(
+            FindingClass::Policy,
+            format!("program {id}"),
+            format!("{why} ({source}); {action}"),
+            fix,
+        );
     }
     Ok(())
 }
@@ -128,11 +183,13 @@ async fn strays(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), 
     let Some(answer) = offered(client.chains.list_strays(ext::ListStraysRequest {}).await)? else {
         return Ok(());
     };
-    if !answer.pins_problem.is_empty() {
-        diagnosis.found("bpffs", answer.pins_problem);
+    // A daemon that examines itself has told it.
+    if !answer.pins_problem.is_empty() && diagnosis.findings.iter().all(|found| found.subject != "bpffs") {
+        diagnosis.found(FindingClass::Kernel, "bpffs", answer.pins_problem, RESTART);
     }
     for stray in answer.strays {
-        diagnosis.found(format!("stray {}", stray.pin), stray.description);
+        let fix = format!("bpfman stray remove {}", stray.pin);
+        diagnosis.found(FindingClass::Strays, format!("stray {}", stray.pin), stray.description, fix);
     }
     Ok(())
 }
@@ -144,7 +201,8 @@ async fn matches(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(),
     diagnosis.checked.matches = answer.matchings.len();
     for matching in &answer.matchings {
         for failure in &matching.failures {
-            diagnosis.found(format!("match {}", matching.id), failure.clone());
+            let subject = format!("match {}", matching.id);
+            diagnosis.found(FindingClass::Drift, subject, failure, "bpfman list matches");
         }
     }
     Ok(())

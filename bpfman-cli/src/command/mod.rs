@@ -5,9 +5,11 @@ mod apply;
 mod attach;
 mod chain;
 mod change;
+mod dead_daemon;
 mod doctor;
 mod dry_run;
 mod generate;
+mod history;
 mod hook;
 mod image;
 mod list;
@@ -48,6 +50,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Stray(command) => stray::run(global, command).await,
         CliCommand::Whoami => access::whoami(global).await,
         CliCommand::Auth(command) => access::auth(global, command).await,
+        CliCommand::History(command) => history::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
         CliCommand::Version => version::run(global).await,
         CliCommand::Man { out_dir } => generate::man(&out_dir),

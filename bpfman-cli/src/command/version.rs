@@ -11,6 +11,7 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::CommandOutput;
 use crate::show::block::Block;
+use crate::show::json::filled;
 use crate::show::json_shape::json_shape;
 use crate::show::screen::Screen;
 
@@ -46,6 +47,45 @@ json_shape! {
         lacking: BTreeMap<String, String> = info.reasons.clone().into_iter().collect(),
         cage: BTreeMap<String, String> =
             info.cage.iter().map(|part| (part.name.clone(), part.state.clone())).collect(),
+        journal: Option<JournalJson> = info.journal.as_ref().map(JournalJson::new),
+        refused_calls: Vec<RefusedCallsJson> = info.refused_calls.iter().map(RefusedCallsJson::new).collect(),
+    }
+}
+
+json_shape! {
+    /// How the journal of changes and refusals is.
+    pub struct JournalJson(journal: &ext::JournalStatus) {
+        first: u64 = journal.first,
+        last: u64 = journal.last,
+        bytes: u64 = journal.bytes,
+        most_bytes: u64 = journal.most_bytes,
+        lost: u64 = journal.lost,
+        suppressed: u64 = journal.suppressed,
+        failure: Option<String> = filled(&journal.failure),
+        cut: u64 = journal.cut,
+    }
+}
+
+json_shape! {
+    /// How often a call was not done for one reason.
+    pub struct RefusedCallsJson(refused: &ext::RefusedCalls) {
+        verb: String = refused.verb.clone(),
+        reason: String = refused.reason.clone(),
+        count: u64 = refused.count,
+    }
+}
+
+impl JournalJson {
+    fn in_words(&self) -> String {
+        let Self { first, last, bytes, most_bytes, lost, .. } = self;
+        let lost = if *lost > 0 { format!(", {lost} lost") } else { String::new() };
+        format!("entries {first} to {last}, {} of {} KiB{lost}", bytes.div_ceil(1024), most_bytes / 1024)
+    }
+}
+
+impl RefusedCallsJson {
+    fn in_words(&self) -> String {
+        format!("{} {}: {}", self.verb, self.reason, self.count)
     }
 }
 
@@ -68,7 +108,9 @@ impl CommandOutput for VersionJson {
             .line("State Directory", &daemon.state_dir)
             .lines("Kernel Has", there.into_iter().map(|(name, _)| name.clone()))
             .lines("Kernel Lacks", lacking)
-            .lines("Cage", daemon.cage.iter().map(|(name, state)| format!("{name}: {state}")));
+            .lines("Cage", daemon.cage.iter().map(|(name, state)| format!("{name}: {state}")))
+            .optional("Journal", daemon.journal.as_ref().map(JournalJson::in_words))
+            .lines("Refused Calls", daemon.refused_calls.iter().map(RefusedCallsJson::in_words));
         text + &block.render(screen)
     }
 

@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::CommandOutput;
+use super::json::filled;
 use super::screen::Screen;
 use super::table::TextTable;
+use crate::finding_class::FindingClass;
 
 /// The answer to `doctor`.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -14,7 +16,7 @@ pub struct Diagnosis {
     /// What differs from what was asked for.
     pub findings: Vec<Finding>,
     /// What is as it was asked for, and to be known.
-    pub notes: Vec<Finding>,
+    pub notes: Vec<DoctorNote>,
 }
 
 /// How much was looked at.
@@ -33,21 +35,64 @@ pub struct CheckedCounts {
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
+    /// Its kind.
+    pub class: FindingClass,
+    /// What `doctor` ends with for it.
+    pub exit_code: u8,
     /// `program 7`, `link 90`, `xdp:eth0` or `match 4`.
     pub subject: String,
     /// What is wrong with it.
     pub finding: String,
+    /// What follows from that.
+    pub why: Option<String>,
+    /// A command that helps.
+    pub fix: Option<String>,
+}
+
+/// What is no difference, and to be known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DoctorNote {
+    /// What it is about.
+    pub subject: String,
+    /// What there is to know.
+    pub finding: String,
 }
 
 impl Diagnosis {
-    /// Adds a finding.
-    pub fn found(&mut self, subject: impl Into<String>, finding: impl Into<String>) {
-        self.findings.push(Finding { subject: subject.into(), finding: finding.into() });
+    /// Adds a finding, and a command that helps.
+    pub fn found(
+        &mut self,
+        class: FindingClass,
+        subject: impl Into<String>,
+        finding: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.because(class, subject, finding, "", fix);
+    }
+
+    /// The same, with what follows from it.
+    pub fn because(
+        &mut self,
+        class: FindingClass,
+        subject: impl Into<String>,
+        finding: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        let (subject, finding) = (subject.into(), finding.into());
+        let (why, fix) = (filled(&why.into()), filled(&fix.into()));
+        self.findings.push(Finding { class, exit_code: class.exit().number(), subject, finding, why, fix });
+    }
+
+    /// What decides about the exit code; none where nothing was found.
+    #[must_use]
+    pub fn gravest(&self) -> Option<&Finding> {
+        FindingClass::ALL.iter().find_map(|class| self.findings.iter().find(|found| found.class == *class))
     }
 
     /// Adds a note.
     pub fn note(&mut self, subject: impl Into<String>, note: impl Into<String>) {
-        self.notes.push(Finding { subject: subject.into(), finding: note.into() });
+        self.notes.push(DoctorNote { subject: subject.into(), finding: note.into() });
     }
 }
 
@@ -66,7 +111,12 @@ impl CommandOutput for Diagnosis {
         for finding in &self.findings {
             table.row(vec![finding.subject.clone(), finding.finding.clone()]);
         }
-        format!("{summary}\n{}\n", table.render(screen))
+        let mut text = format!("{summary}\n{}\n", table.render(screen));
+        for Finding { subject, why, fix, .. } in &self.findings {
+            text.extend(why.as_ref().map(|why| format!(" why: {subject}: {why}\n")));
+            text.extend(fix.as_ref().map(|fix| format!(" fix: {subject}: {fix}\n")));
+        }
+        text
     }
 
     fn ids(&self) -> Vec<String> {
@@ -86,14 +136,20 @@ mod tests {
         };
         let summary = " checked: 2 programs, 3 links, 1 chains, 0 patterns\n";
         assert_eq!(diagnosis.table(Screen::PLAIN), format!("{summary} all is as it was asked for\n\n"));
-        diagnosis.found("xdp:eth0", "missing: the pin of its chain was removed");
+        let missing = "missing: the pin of its chain was removed";
+        diagnosis.found(FindingClass::Drift, "xdp:eth0", missing, "bpfman chain show xdp:eth0");
         assert_eq!(
             diagnosis.table(Screen::PLAIN),
             format!(
-                "{summary}\n Subject   Finding\n xdp:eth0  missing: the pin of its chain was removed\n\n"
+                "{summary}\n Subject   Finding\n xdp:eth0  missing: the pin of its chain was removed\n\n fix: xdp:eth0: \
+                 bpfman chain show xdp:eth0\n"
             )
         );
         assert_eq!(diagnosis.ids(), ["xdp:eth0"]);
+        assert_eq!(diagnosis.gravest().map(|found| found.exit_code), Some(7));
+        diagnosis.found(FindingClass::Disk, "/var", "full", "");
+        assert_eq!(diagnosis.gravest().map(|found| found.exit_code), Some(13));
+        diagnosis.findings.pop();
         diagnosis.note("cage: seccomp", "system calls are not filtered");
         let shown = diagnosis.table(Screen::PLAIN);
         assert!(shown.starts_with(&format!(

@@ -188,7 +188,7 @@ impl Grant {
             }
     }
 
-    fn speaks_for(&self, name: &OwningApplication) -> bool {
+    pub(crate) fn speaks_for(&self, name: &OwningApplication) -> bool {
         let name = name.to_string();
         self.applications.iter().any(|application| application.matches(&name))
     }

@@ -4,6 +4,7 @@
 //! denies it. Root may do everything; others what one grant of `policy.toml` allows, and what its `[access]` table says of
 //! everybody who may open the socket.
 
+mod concern;
 mod decide;
 mod denial;
 mod grant;

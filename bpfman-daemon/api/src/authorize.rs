@@ -66,9 +66,16 @@ impl<K: Kernel> Api<K> {
             }
             CallNeeds::Verb(verb) => verb,
         };
+        // Also where it is denied: it is the business of those whose things were meant.
+        for object in objects {
+            if let AccessObject::Owned { owner, .. } = object {
+                audit::owner(owner);
+            }
+        }
         let decided = self.policy_for(&peer)?.decide(&peer, verb, objects);
         let Allowed { by, owner, limits, tenant } = decided.map_err(|denial| status::denial(&denial))?;
         audit::allowed_by(&by);
+        audit::owner(&owner);
         Ok(Permit { uid: peer.uid, owner, limits, tenant })
     }
 

@@ -26,7 +26,7 @@ impl<K: Kernel> Bpfman for Api<K> {
 
     async fn unload(&self, request: Request<v1::UnloadRequest>) -> Reply<v1::UnloadResponse> {
         let id = ProgramId(request.into_inner().id);
-        audit::object(format_args!("program {id}"));
+        self.note_program(id);
         let permit = self.authorize_programs([id], Vec::new())?;
         self.change(&permit, move |api| api.engine.unload(id).map_err(fail)).await?;
         Ok(Response::new(v1::UnloadResponse {}))
@@ -49,13 +49,14 @@ impl<K: Kernel> Bpfman for Api<K> {
         let permit = self.authorize_attach(&mut request).await?;
         self.admit_point(&permit, &request.point).await?;
         let link = self.change(&permit, move |api| api.engine.attach(&request).map_err(fail)).await?;
-        audit::made(format_args!("link {}", link.record.id));
+        audit::made_link(link.record.id);
+        audit::now(self.engine.summary_of_link(link.record.id));
         Ok(Response::new(v1::AttachResponse { link_id: link.record.id.0 }))
     }
 
     async fn detach(&self, request: Request<v1::DetachRequest>) -> Reply<v1::DetachResponse> {
         let id = LinkId(request.into_inner().link_id);
-        audit::object(format_args!("link {id}"));
+        self.note_link(id);
         let permit = self.authorize_link(id, Vec::new())?;
         self.change(&permit, move |api| api.engine.detach(id).map_err(fail)).await?;
         Ok(Response::new(v1::DetachResponse {}))

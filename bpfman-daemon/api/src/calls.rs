@@ -35,7 +35,9 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanImagesInspectImage
         | M::BpfmanNodeFindContainers
         | M::BpfmanNodeFindNetworkNamespace
-        | M::BpfmanNodeWatch => AccessVerb::Read,
+        | M::BpfmanNodeWatch
+        | M::BpfmanNodeHistory
+        | M::BpfmanNodeExamine => AccessVerb::Read,
         M::BpfmanLoad
         | M::BpfmanUnload
         | M::BpfmanPullBytecode
@@ -63,7 +65,7 @@ pub const fn needs(method: Method) -> CallNeeds {
     })
 }
 
-/// Calls that leave a line in the audit log whenever they are made; others do where they are refused.
+/// Calls that leave an entry in the journal whenever they are made; others do where they are refused.
 #[must_use]
 pub const fn is_audited(method: Method) -> bool {
     match needs(method) {

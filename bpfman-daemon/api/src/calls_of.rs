@@ -1,6 +1,7 @@
 //! The services for callers that no socket of ours tells apart.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bpfmand_core::Peer;
@@ -45,7 +46,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        let call = Call::new(self.peer.clone(), request.uri().path());
+        let call = Call::new(self.peer.clone(), request.uri().path(), Arc::default());
         request.extensions_mut().insert(self.peer.clone());
         Box::pin(call.scope(self.inner.call(request)))
     }

@@ -51,7 +51,8 @@ impl<K: Kernel> BpfmanChains for Api<K> {
                 Ok(ext_show::link(link, &api.paths.fs))
             })
             .await?;
-        audit::made(format_args!("link {}", link.id));
+        audit::made_link(LinkId(link.id));
+        audit::now(self.engine.summary_of_link(LinkId(link.id)));
         Ok(Response::new(wire::ChainAttachResponse { link: Some(link) }))
     }
 
@@ -60,8 +61,8 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::UpdateLinkRequest>,
     ) -> Reply<wire::UpdateLinkResponse> {
         let request = request.into_inner();
-        audit::object(format_args!("link {}", request.link_id));
         let link = LinkId(request.link_id);
+        self.note_link(link);
         // Whose it is comes first: what it is like is not told before.
         let permit = self.authorize_link(link, Vec::new())?;
         let family = self.read(&permit, move |api| api.family_of(link)).await?;
@@ -76,6 +77,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
                 })
             })
             .await?;
+        audit::now(self.engine.summary_of_link(link));
         Ok(Response::new(response))
     }
 
@@ -122,6 +124,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<wire::ReplaceProgramResponse> {
         let caller = caller(request.extensions())?;
         let request = chains_parse::replace(request.into_inner(), caller)?;
+        audit::about_program(self.engine.summary_of_program(request.program));
         audit::replacement(&[request.program], &request.source);
         let permit = self.authorize_programs([request.program], vec![objects::source(&request.source)])?;
         let image = self.prepare(&permit, &request.source).await;
@@ -136,7 +139,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::RollbackProgramRequest>,
     ) -> Reply<wire::ReplaceProgramResponse> {
         let id = ProgramId(request.into_inner().program_id);
-        audit::object(format_args!("program {id}"));
+        self.note_program(id);
         let permit = self.authorize_programs([id], Vec::new())?;
         let outcome = self.change(&permit, move |api| api.engine.rollback_program(id).map_err(fail)).await?;
         self.answer_replaced(&permit, outcome).await
@@ -211,7 +214,8 @@ impl<K: Kernel> BpfmanChains for Api<K> {
                 Ok(ext_show::link(link, &api.paths.fs))
             })
             .await?;
-        audit::made(format_args!("link {}, program {}", link.id, link.program_id));
+        audit::made_link(LinkId(link.id));
+        audit::now(self.engine.summary_of_link(LinkId(link.id)));
         Ok(Response::new(wire::ChainAttachResponse { link: Some(link) }))
     }
 
@@ -250,7 +254,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::DetachMatchingRequest>,
     ) -> Reply<wire::DetachMatchingResponse> {
         let id = MatchingId(request.into_inner().id);
-        audit::object(format_args!("matching {id}"));
+        audit::matching(id);
         let permit = self.authorize_matching(id)?;
         let ended = self.change(&permit, move |api| api.engine.detach_matching(id).map_err(fail)).await?;
         Ok(Response::new(wire::DetachMatchingResponse { links_ended: ended as u32 }))

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::server::{Api, Reply, caller, fail};
 use crate::type_support::try_support;
-use crate::{Prepared, audit, ext_show, objects, parse, status};
+use crate::{Prepared, audit, ext_show, history, objects, parse, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanExt for Api<K> {
@@ -176,7 +176,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                 if let Ok(event) = &last {
                     call.of_origin(&event.digest, &event.verified_by);
                 }
-                call.end(last.as_ref().err());
+                call.end(last.as_ref().err()).await;
             }
             last_place.send(last);
         });
@@ -199,6 +199,9 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     .filter_map(|(name, lack)| Some(((*name).to_owned(), lack.clone()?)))
                     .collect(),
                 cage: api.cage.to_vec(),
+                journal: history::status(&api.journal),
+                refused_calls: history::refused(&api.journal),
+                detached: api.gate.closed().unwrap_or_default(),
             })
         })
         .await

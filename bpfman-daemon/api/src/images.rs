@@ -200,7 +200,7 @@ impl<K: Kernel> Api<K> {
                 (detached, left) = detach_all(&managed.links, |link| {
                     let ended = self.engine.detach(link);
                     let failed = ended.as_ref().err().map(status::from_engine);
-                    audit::by_policy(&link, &program, &why, failed.as_ref());
+                    self.note_revoked(link, &program, &why, failed.as_ref());
                     ended
                 });
                 why.push_str(&left);

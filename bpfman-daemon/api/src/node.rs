@@ -10,10 +10,11 @@ use bpfmand_kernel::Kernel;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::history_pages::HistoryStream;
 use crate::run_sample::RunSample;
 use crate::server::{Api, Reply, caller, fail};
 use crate::watchers::MOST_WATCHERS;
-use crate::{chains_parse, node_dry_run, node_watch, status};
+use crate::{chains_parse, history, history_pages, node_dry_run, node_watch, status};
 
 /// Most containers that one request asks for: a node runs some hundred.
 const MOST_CONTAINERS: usize = 1000;
@@ -127,6 +128,21 @@ impl<K: Kernel> BpfmanNode for Api<K> {
             missed: came.missed,
         });
         Ok(Response::new(wire::SampleRunsResponse { programs: programs.collect() }))
+    }
+
+    type HistoryStream = HistoryStream;
+
+    async fn history(&self, request: Request<wire::HistoryRequest>) -> Reply<Self::HistoryStream> {
+        let asked = history::HistoryFilter::parse(request.into_inner())?;
+        let permit = self.authorize(&[])?;
+        let viewer = self.history_viewer()?;
+        Ok(Response::new(history_pages::stream(self.clone(), permit, asked, viewer)))
+    }
+
+    async fn examine(&self, _: Request<wire::ExamineRequest>) -> Reply<wire::ExamineResponse> {
+        let permit = self.authorize(&[])?;
+        let findings = self.view(&permit, |api| Ok(api.examined())).await?;
+        Ok(Response::new(wire::ExamineResponse { findings }))
     }
 
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;

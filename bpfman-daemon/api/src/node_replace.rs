@@ -18,6 +18,9 @@ impl<K: Kernel> Api<K> {
         caller_uid: u32,
     ) -> Result<wire::ReplaceLoadResponse, Status> {
         let mut request = replace_load(request, caller_uid)?;
+        if let [program] = request.programs[..] {
+            audit::about_program(self.engine.summary_of_program(program));
+        }
         audit::replacement(&request.programs, &request.load.source);
         let permit = self.authorize_load(&mut request.load, &request.programs)?;
         let image = self.prepare(&permit, &request.load.source).await;

@@ -46,6 +46,18 @@ pub(crate) fn callers_group() -> Option<String> {
 }
 
 impl<K: Kernel> Api<K> {
+    /// Notes that a call is about a program, and what the records say of it.
+    pub(crate) fn note_program(&self, id: ProgramId) {
+        audit::about_program(self.engine.summary_of_program(id));
+        audit::program(id);
+    }
+
+    /// Notes that a call is about a link, and what the records say of it.
+    pub(crate) fn note_link(&self, id: LinkId) {
+        audit::about_link(self.engine.summary_of_link(id));
+        audit::link(id);
+    }
+
     fn owned_program(&self, id: ProgramId) -> Option<(String, Owner)> {
         Some((format!("program {id}"), self.engine.owner_of_program(id)?))
     }

@@ -13,6 +13,7 @@ use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
 use bpfmand_core::{BytecodeSource, Peer};
 use bpfmand_engine::{Engine, EngineError, Images};
+use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
@@ -25,7 +26,7 @@ use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
 use crate::status;
 use crate::type_support::Support;
 use crate::watchers::Watchers;
-use crate::{Activity, ImageService, Prepared};
+use crate::{Activity, Gate, ImageService, Prepared};
 
 /// Most threads that work for calls at the same time, by what they may wait for. Those that wait for each other are kept
 /// apart from those that do not.
@@ -75,6 +76,8 @@ pub struct Api<K: Kernel> {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) access: Arc<dyn AccessSource>,
     pub(crate) cage: Arc<[CagePart]>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) gate: Arc<Gate>,
     threads: Arc<Threads>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -91,6 +94,8 @@ impl<K: Kernel> Clone for Api<K> {
             watchers: Arc::clone(&self.watchers),
             access: Arc::clone(&self.access),
             cage: Arc::clone(&self.cage),
+            journal: Arc::clone(&self.journal),
+            gate: Arc::clone(&self.gate),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
         }
@@ -109,6 +114,8 @@ impl<K: Kernel> Api<K> {
             watchers: Arc::default(),
             access: Arc::new(Arc::<AccessPolicy>::default()),
             cage: Arc::default(),
+            journal: Arc::default(),
+            gate: Arc::default(),
             threads: Arc::default(),
             support: Arc::default(),
         }
@@ -132,6 +139,24 @@ impl<K: Kernel> Api<K> {
         Self { cage: parts.into(), ..self }
     }
 
+    /// Tells changes and refusals here; without, the log alone.
+    #[must_use]
+    pub fn with_journal(self, journal: Arc<Journal>) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// What all changes go through.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Has all changes go through this gate.
+    #[must_use]
+    pub fn with_gate(self, gate: Arc<Gate>) -> Self {
+        Self { gate, ..self }
+    }
+
     /// When the last request ended.
     #[must_use]
     pub fn activity(&self) -> Arc<Activity> {
@@ -150,7 +175,8 @@ impl<K: Kernel> Api<K> {
             let api = api.clone();
             Box::pin(async move { api.open_map(asked).await })
         });
-        Connections { routes: self.routes(), maps, system }.serve(listener, stop).await;
+        let journal = Arc::clone(&self.journal);
+        Connections { routes: self.routes(), maps, system, journal }.serve(listener, stop).await;
     }
 
     fn routes(&self) -> Routes {
@@ -179,6 +205,12 @@ impl<K: Kernel> Api<K> {
         _permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
+        // Before a thread is waited for, and once more on it.
+        self.gate.check()?;
+        let work = move |api: &Self| {
+            let _inside = api.gate.enter()?;
+            work(api)
+        };
         self.work(&self.threads.changes, work).await
     }
 

@@ -59,6 +59,12 @@ pub fn too_large(message: impl Into<String>) -> Status {
     refusal(ErrorKind::TooLarge, message)
 }
 
+/// A request against the present state, and what to do about it.
+pub fn conflict(message: &str, hint: &str) -> Status {
+    let (code, reason) = entry(ErrorKind::Conflict);
+    with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
+}
+
 /// A caller who may not.
 pub fn denied(message: impl Into<String>) -> Status {
     refusal(ErrorKind::Denied, message)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bpfman_proto::csi::v1;
 use bpfman_proto::csi::v1::node_server::{Node, NodeServer};
 use bpfman_proto::csi::v1::node_service_capability::{Rpc, Type, rpc};
-use bpfmand_core::audit_text;
+use bpfmand_journal::{DaemonPart, EntryFailure, EntryResult, HistoryEntry, Journal};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
@@ -15,6 +15,7 @@ use crate::{CsiError, LARGEST_REQUEST, MapSource, Publication, VolumeId, Volumes
 pub struct NodeService<M: MapSource> {
     volumes: Arc<Volumes<M>>,
     node_id: String,
+    journal: Arc<Journal>,
     /// Room for calls: a kubelet with many pods must not take the threads of all others.
     threads: Arc<Semaphore>,
 }
@@ -25,12 +26,13 @@ pub const MOST_THREADS: usize = 4;
 impl<M: MapSource> NodeService<M> {
     /// A service over volumes, on a node that the cluster calls so.
     #[must_use]
-    pub fn serve(volumes: Arc<Volumes<M>>, node_id: String) -> NodeServer<Self> {
+    pub fn serve(volumes: Arc<Volumes<M>>, node_id: String, journal: Arc<Journal>) -> NodeServer<Self> {
         let threads = Arc::new(Semaphore::new(MOST_THREADS));
-        NodeServer::new(Self { volumes, node_id, threads }).max_decoding_message_size(LARGEST_REQUEST)
+        NodeServer::new(Self { volumes, node_id, journal, threads })
+            .max_decoding_message_size(LARGEST_REQUEST)
     }
 
-    /// Works on a thread where it may block, and to its end also when the kubelet hangs up. Leaves a line in the audit log:
+    /// Works on a thread where it may block, and to its end also when the kubelet hangs up. Leaves an entry in the journal:
     /// what the call is about, and what `work` says that it made.
     async fn run(
         &self,
@@ -40,11 +42,17 @@ impl<M: MapSource> NodeService<M> {
     ) -> Result<(), Status> {
         let ending = |_| Status::unavailable("the daemon is ending");
         let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(ending)?;
-        let volumes = Arc::clone(&self.volumes);
+        let (volumes, journal) = (Arc::clone(&self.volumes), Arc::clone(&self.journal));
         let done = tokio::task::spawn_blocking(move || {
             let _thread = thread;
             let done = work(&volumes);
-            audit(call, &object, &done);
+            let (told, written) = std::sync::mpsc::channel();
+            let tell = move || {
+                let _nobody_waits = told.send(());
+            };
+            journal.record(entry(call, &object, &done), Some(Box::new(tell)));
+            // It is dropped with the writer, when the daemon ends.
+            let _ended = written.recv();
             done
         });
         match done.await {
@@ -59,12 +67,26 @@ impl<M: MapSource> NodeService<M> {
 }
 
 /// Who may open the socket is the kubelet, or acts for it: what counts is the pod that the volume is for.
-fn audit(call: &str, object: &str, done: &Result<String, CsiError>) {
-    let (made, result, reason) = match done {
-        Ok(made) => (audit_text(made), "done".to_owned(), String::new()),
-        Err(error) => (String::new(), format!("{:?}", error.code()), audit_text(&error.to_string())),
-    };
-    tracing::info!(target: "audit", by = "csi", verb = call, object = audit_text(object), made, result, reason);
+fn entry(call: &str, object: &str, done: &Result<String, CsiError>) -> HistoryEntry {
+    let mut entry = HistoryEntry::of_daemon(DaemonPart::Csi, call, object);
+    match done {
+        Ok(made) => entry.made.clone_from(made),
+        Err(error) => {
+            let code = error.code();
+            let failure = |reason: &str| EntryFailure {
+                code: format!("{code:?}"),
+                reason: reason.to_owned(),
+                message: error.to_string(),
+            };
+            entry.result = match code {
+                tonic::Code::PermissionDenied => EntryResult::Denied(failure("denied")),
+                tonic::Code::Internal | tonic::Code::Unavailable => EntryResult::Failed(failure("internal")),
+                tonic::Code::NotFound => EntryResult::Refused(failure("not-found")),
+                _ => EntryResult::Refused(failure("invalid")),
+            };
+        }
+    }
+    entry
 }
 
 #[tonic::async_trait]

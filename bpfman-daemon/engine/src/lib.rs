@@ -16,6 +16,7 @@
 
 mod adopt;
 mod attach;
+mod break_glass;
 mod chain;
 mod describe;
 mod dry_run;
@@ -37,6 +38,7 @@ use state::paths;
 
 pub use adopt::{AdoptRequest, AdoptWhat};
 pub use attach::update::{Outcome, UpdateLinkRequest};
+pub use break_glass::{AttachedThing, AttachedThings, DetachRank, find_attached};
 pub use chain::{ChainCounters, HookChange, HookSwitches, LinkCounters, MemberTime};
 pub use describe::details::{
     HookEntryDetails, LinkDetails, ManagedProgram, MapDetails, MatchingDetails, PreviousVersion,
@@ -46,6 +48,7 @@ pub use describe::details_chains::{ChainDetails, ChainMember};
 pub use describe::list_hooks::HookSummary;
 pub use describe::open_maps::{UsedMap, WantedMap};
 pub use describe::owners::Possessions;
+pub use describe::summary::RecordSummary;
 pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};

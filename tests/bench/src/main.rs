@@ -3,6 +3,7 @@
 //! Each case prints a line and adds it to `target/bench/<name>.json`: case, number of samples, unit, and their
 //! minimum, median and maximum. Nothing here asserts a time: what was measured is written down in docs/benchmarks.md.
 
+mod audit;
 mod calls;
 mod client;
 mod daemon;
@@ -19,7 +20,7 @@ use anyhow::{Context as _, bail};
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["calls", "hooks", "scale", "packets", "growth", "guards", "images"];
+    let all = ["calls", "audit", "hooks", "scale", "packets", "growth", "guards", "images"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
     }
@@ -28,6 +29,9 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if runs("calls") {
         runtime.block_on(calls::run(&objects))?;
+    }
+    if runs("audit") {
+        audit::run()?;
     }
     if runs("hooks") {
         runtime.block_on(hooks::run(&objects))?;

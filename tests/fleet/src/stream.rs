@@ -66,6 +66,22 @@ impl BpfmanNode for NodeService {
         self.api.sample_runs(request).await
     }
 
+    type HistoryStream = <Api<SimKernel> as BpfmanNode>::HistoryStream;
+
+    async fn history(
+        &self,
+        request: Request<wire::HistoryRequest>,
+    ) -> Result<Response<Self::HistoryStream>, Status> {
+        self.api.history(request).await
+    }
+
+    async fn examine(
+        &self,
+        request: Request<wire::ExamineRequest>,
+    ) -> Result<Response<wire::ExamineResponse>, Status> {
+        self.api.examine(request).await
+    }
+
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;
 
     async fn watch(&self, _: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

@@ -327,7 +327,7 @@ fn a_program_is_replaced_and_put_back() {
 #[test]
 fn commands_about_chains_need_a_daemon_and_complete_in_shells() {
     let nobody = Daemon::prepare();
-    for line in ["chain list", "doctor", "list matches", "explain xdp:eth0", "debug hold xdp:eth0"] {
+    for line in ["chain list", "history", "list matches", "explain xdp:eth0", "debug hold xdp:eth0"] {
         nobody.bpfman(line).fails(3, &["hint: "]);
     }
     let folder = nobody.path("generated");

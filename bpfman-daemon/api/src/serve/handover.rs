@@ -14,6 +14,7 @@ use std::time::Duration;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::handover::{LARGEST_REQUEST, LENGTH, PREFACE, frame, length};
 use bpfmand_core::Peer;
+use bpfmand_journal::Journal;
 use prost::Message as _;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use tokio::io::{AsyncReadExt as _, Interest};
@@ -54,7 +55,7 @@ pub async fn serve(
     open: OpenMaps,
     unread: UnreadByPeer,
     mut stream: UnixStream,
-    peer: Peer,
+    (peer, journal): (Peer, Arc<Journal>),
     mut ended: watch::Receiver<()>,
 ) {
     let Ok(Ok(request)) = timeout(ARRIVAL, whole(&mut stream)).await else { return };
@@ -65,7 +66,7 @@ pub async fn serve(
         Ok(Asked::OpenForWriting(_)) => "/bpfman.ext.v1.BpfmanMaps/OpenForWriting",
         Err(_) => "Handover",
     };
-    let call = Call::new(peer, path);
+    let call = Call::new(peer, path, journal);
     let opened = match asked {
         Ok(asked) => Arc::clone(&call).scope(open(asked)).await,
         Err(status) => Err(status),
@@ -80,7 +81,7 @@ pub async fn serve(
             Some(status)
         }
     };
-    call.end(refused.as_ref());
+    call.end(refused.as_ref()).await;
     // A descriptor that nobody has read counts for root, whose processes can send only so many. As long as this one does, it
     // keeps its user's place among the connections.
     let mut look = FIRST_LOOK;

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bpfman_proto::handover::PREFACE;
 use bpfmand_core::Peer;
+use bpfmand_journal::Journal;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -63,6 +64,7 @@ pub(crate) struct Connections {
     pub routes: Routes,
     pub maps: OpenMaps,
     pub system: SocketSystem,
+    pub journal: Arc<Journal>,
 }
 
 impl Connections {
@@ -110,7 +112,8 @@ impl Connections {
             Err(NoPlace { open, own }) => {
                 let whose = if own { "of this user" } else { "of all users" };
                 let reason = format!("{open} connections {whose} are open, as many as may be");
-                Call::new(peer, "Connect").end(Some(&tonic::Status::resource_exhausted(reason)));
+                let call = Call::new(peer, "Connect", Arc::clone(&self.journal));
+                call.refuse(&tonic::Status::resource_exhausted(reason));
                 None
             }
         }
@@ -125,15 +128,16 @@ impl Connections {
         ended: watch::Receiver<()>,
     ) -> impl Future<Output = ()> + use<> {
         let (routes, maps, unread) = (self.routes.clone(), Arc::clone(&self.maps), self.system.unread);
+        let journal = Arc::clone(&self.journal);
         async move {
             match handover::first_byte(&stream).await {
                 // One that says nothing is no client.
                 None => {}
                 Some(byte) if byte == PREFACE[0] => {
-                    handover::serve(maps, unread, stream, peer, ended).await;
+                    handover::serve(maps, unread, stream, (peer, journal), ended).await;
                     drop(place);
                 }
-                Some(_) => http(routes, stream, peer, place, ended).await,
+                Some(_) => http((routes, journal), stream, peer, place, ended).await,
             }
         }
     }
@@ -141,7 +145,7 @@ impl Connections {
 
 /// Serves a connection that speaks HTTP/2.
 async fn http(
-    routes: Routes,
+    (routes, journal): (Routes, Arc<Journal>),
     stream: UnixStream,
     peer: Peer,
     place: ConnectionPlace,
@@ -152,7 +156,8 @@ async fn http(
     let service = service_fn(move |request| {
         let (routes, peer) = (routes.clone(), peer.clone());
         let (place, progress) = (Arc::clone(&place), Arc::clone(&progress));
-        async move { Ok::<_, Infallible>(answer(routes, peer, &place, progress, request).await) }
+        let call = Call::new(peer.clone(), request.uri().path(), Arc::clone(&journal));
+        async move { Ok::<_, Infallible>(answer(routes, (peer, call), &place, progress, request).await) }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -192,13 +197,12 @@ async fn http(
 /// Answers one request.
 async fn answer(
     routes: Routes,
-    peer: Peer,
+    (peer, call): (Peer, Arc<Call>),
     place: &ConnectionPlace,
     progress: Arc<AnswerProgress>,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Body> {
     place.answers_read().await;
-    let call = Call::new(peer.clone(), request.uri().path());
     let response = call.follow(serve(routes, peer, place, request)).await;
     response.map(|body| Body::new(AnswerBody::new(body, place.unread(), progress)))
 }

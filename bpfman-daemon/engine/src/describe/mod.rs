@@ -8,6 +8,7 @@ mod links;
 pub mod list_hooks;
 pub mod open_maps;
 pub mod owners;
+pub mod summary;
 pub mod verify;
 
 use std::sync::Arc;

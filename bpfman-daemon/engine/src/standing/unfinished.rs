@@ -52,7 +52,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// What failed operations left and could not undo so far, for people.
-    pub(crate) fn unfinished(&self) -> Vec<String> {
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<String> {
         let state = self.state();
         let all = state.unfinished.iter();
         all.map(|what| format!("a failed operation is not undone yet: {}", what.left)).collect()

@@ -11,6 +11,7 @@ mod after_reboot;
 mod among_others;
 mod before_the_chain;
 mod bench;
+mod break_glass;
 mod bytecode;
 mod cases;
 mod chains;

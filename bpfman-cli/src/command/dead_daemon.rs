@@ -1,0 +1,157 @@
+//! What can be seen of a daemon that does not answer: its socket, its unit, its lock, its pins, as far as this user may look.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::args::Global;
+use crate::finding_class::FindingClass;
+use crate::show::diagnosis::Diagnosis;
+
+/// Looks at everything around the daemon.
+pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
+    let (runtime, state) = folders();
+    let socket = global.socket_path.display().to_string();
+    let (what, why) = match error.kind() {
+        ErrorKind::NotFound => ("there is no such socket", "no daemon was started, or it listens elsewhere"),
+        ErrorKind::ConnectionRefused => {
+            ("the socket is there, and nobody listens", "the daemon ended without removing it: it was killed")
+        }
+        _ => ("the socket cannot be used", "no daemon can be asked"),
+    };
+    let start = "systemctl start bpfmand.socket bpfmand";
+    diagnosis.because(FindingClass::DaemonDead, socket, format!("{what}: {error}"), why, start);
+    unit(diagnosis);
+    lock(&state, diagnosis);
+    pins(&runtime.join("fs"), diagnosis);
+    for marker in [state.join("break-glass"), runtime.join("break-glass")] {
+        if marker.exists() {
+            diagnosis.because(
+                FindingClass::Detached,
+                marker.display().to_string(),
+                "root detached everything of bpfman",
+                "a daemon that starts attaches nothing until this ends",
+                "bpfmand --end-break-glass",
+            );
+        }
+    }
+    for folder in [&state, &runtime] {
+        let Ok(room) = rustix::fs::statvfs(folder) else { continue };
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        if free < 16 << 20 {
+            let (subject, what) = (folder.display().to_string(), format!("{} KiB are free", free / 1024));
+            let fix = format!("df -h {subject}");
+            diagnosis.because(FindingClass::Disk, subject, what, "changes are refused when it is full", fix);
+        }
+    }
+}
+
+/// Where the daemon has its things: as its variables say, else by default. A folder of pins that is given moves the state
+/// below it.
+fn folders() -> (PathBuf, PathBuf) {
+    let given = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let runtime = given("BPFMAN_RUNTIME_DIR");
+    let state = given("BPFMAN_STATE_DIR").or_else(|| Some(runtime.as_ref()?.join("state")));
+    (
+        runtime.unwrap_or_else(|| PathBuf::from("/run/bpfman")),
+        state.unwrap_or_else(|| PathBuf::from("/var/lib/bpfman")),
+    )
+}
+
+/// What systemd says, where it runs.
+fn unit(diagnosis: &mut Diagnosis) {
+    let asked = Command::new("systemctl")
+        .args(["show", "bpfmand.service", "--property=LoadState,ActiveState,SubState,Result"])
+        .output();
+    let Ok(answer) = asked else { return };
+    let text = String::from_utf8_lossy(&answer.stdout);
+    let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    if let (Some("loaded"), Some(active)) = (of("LoadState"), of("ActiveState")) {
+        let what = format!(
+            "the unit is {active} ({}), result {}",
+            of("SubState").unwrap_or_default(),
+            of("Result").unwrap_or_default()
+        );
+        diagnosis.found(FindingClass::DaemonDead, "bpfmand.service", what, "journalctl -u bpfmand -n 50");
+    }
+}
+
+/// Whether a daemon has the records, though it does not answer. The kernel's list of locks is looked at: trying the lock could
+/// keep a daemon from starting.
+fn lock(state: &Path, diagnosis: &mut Diagnosis) {
+    let path = state.join("store/lock");
+    let found = match fs::metadata(&path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            diagnosis.note("store", format!("{}: only root can look: {error}", state.display()));
+            return;
+        }
+        // No daemon has run here.
+        Err(_) => return,
+    };
+    if let Some(pid) = fs::read_to_string("/proc/locks").ok().and_then(|locks| holder(&locks, found.ino())) {
+        diagnosis.because(
+            FindingClass::DaemonDead,
+            path.display().to_string(),
+            format!("process {pid} has the records locked"),
+            "a daemon runs, and does not listen on this socket: it starts, ends, hangs, or listens elsewhere",
+            format!("ps -o pid,etime,stat,args -p {pid}"),
+        );
+    }
+}
+
+/// The process that holds a lock on a file, of the lines of `/proc/locks`:
+/// `1: FLOCK  ADVISORY  WRITE 123 08:01:4567 0 EOF`.
+fn holder(locks: &str, inode: u64) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let of_inode = fields.get(5)?.rsplit(':').next()?.parse() == Ok(inode);
+        (of_inode && fields.get(1) == Some(&"FLOCK")).then(|| fields.get(4)?.parse().ok())?
+    })
+}
+
+/// What still runs: programs live by their pins, without the daemon.
+fn pins(fs_root: &Path, diagnosis: &mut Diagnosis) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let root = fs_root.display().to_string();
+    let is_bpffs = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        words.next() == Some(root.as_str()) && words.next() == Some("bpf")
+    };
+    if !mounts.lines().any(is_bpffs) {
+        diagnosis.because(
+            FindingClass::Kernel,
+            root,
+            "no bpffs is mounted there",
+            "nothing of bpfman is pinned: nothing of it runs, unless somebody unmounted it",
+            "systemctl start run-bpfman-fs.mount",
+        );
+        return;
+    }
+    match fs::read_dir(fs_root) {
+        Ok(all) => {
+            let is_program = |entry: &io::Result<fs::DirEntry>| {
+                entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("prog_"))
+            };
+            let count = all.filter(is_program).count();
+            diagnosis.note("pins", format!("{count} programs are pinned in {root}: they run on"));
+        }
+        Err(error) => diagnosis.note("pins", format!("{root}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_a_lock_is_read_from_the_kernels_list() {
+        let locks = "1: POSIX  ADVISORY  WRITE 7 08:01:4567 0 EOF\n2: FLOCK  ADVISORY  WRITE 123 08:01:4567 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 124 08:01:4567 0 EOF\n3: FLOCK  ADVISORY  WRITE 9 00:19:45 0 EOF\n";
+        assert_eq!(holder(locks, 4567), Some(123));
+        assert_eq!(holder(locks, 45), Some(9));
+        assert_eq!(holder(locks, 1), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! Entries of the daemon's journal.
+
+use bpfman_proto::ext::v1 as ext;
+use serde::Serialize;
+
+use super::CommandOutput;
+use super::json::filled;
+use super::screen::Screen;
+use super::table::TextTable;
+use crate::show::json_shape::json_shape;
+
+/// The answer to `history`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct HistoryJson {
+    /// Entries, the oldest first.
+    pub entries: Vec<HistoryEntryJson>,
+    /// Lines of the journal that were passed over because they are damaged.
+    pub damaged: u64,
+}
+
+json_shape! {
+    /// One change or refusal.
+    pub struct HistoryEntryJson(line: &ext::JournalLine) {
+        /// Counts up by one with each entry of the journal.
+        number: u64 = line.number,
+        /// RFC 3339, UTC.
+        time: String = line.time.clone(),
+        /// User id of the caller; null where the daemon acted by itself.
+        uid: Option<u32> = line.uid,
+        /// Group id of the caller.
+        gid: Option<u32> = line.uid.map(|_| line.gid),
+        /// Process id of the caller.
+        pid: Option<u32> = (line.pid > 0).then_some(line.pid),
+        /// Control group of the caller.
+        cgroup: Option<String> = filled(&line.cgroup),
+        /// systemd unit of the caller.
+        unit: Option<String> = filled(&line.unit),
+        /// Pod of the caller.
+        pod: Option<String> = filled(&line.pod),
+        /// What of the daemon acted by itself.
+        daemon: Option<String> = filled(&line.daemon),
+        /// The call.
+        verb: String = line.verb.clone(),
+        /// What it is about.
+        object: String = line.object.clone(),
+        /// Programs that it is about or made.
+        programs: Vec<u32> = line.programs.clone(),
+        /// Links that it is about or made.
+        links: Vec<u32> = line.links.clone(),
+        /// Hooks that it is about.
+        hooks: Vec<String> = line.hooks.clone(),
+        /// What it made.
+        made: Option<String> = filled(&line.made),
+        /// Of the image or the object file.
+        digest: Option<String> = filled(&line.digest),
+        /// The rule and signer that let it in.
+        rule: Option<String> = filled(&line.rule),
+        /// What allowed it.
+        grant: Option<String> = filled(&line.grant),
+        /// Whose what it changed or made is.
+        owners: Vec<String> = line.owners.clone(),
+        /// What was there before.
+        before: Option<String> = filled(&line.before),
+        /// What is there now.
+        after: Option<String> = filled(&line.after),
+        /// `done`, `denied`, `refused` or `failed`.
+        result: String = line.result.clone(),
+        /// gRPC code of what was not done.
+        code: Option<String> = filled(&line.code),
+        /// Kind of failure.
+        reason: Option<String> = filled(&line.reason),
+        /// What the caller was told.
+        message: Option<String> = filled(&line.message),
+        /// Refusals that came too fast to have entries of their own.
+        suppressed: u64 = line.suppressed,
+    }
+}
+
+impl HistoryJson {
+    /// Adds a page.
+    pub fn add(&mut self, page: &ext::HistoryResponse) {
+        self.entries.extend(page.entries.iter().map(HistoryEntryJson::new));
+        self.damaged += page.damaged;
+    }
+
+    /// They come the newest first.
+    pub fn oldest_first(&mut self) {
+        self.entries.reverse();
+    }
+}
+
+impl HistoryEntryJson {
+    fn who(&self) -> String {
+        match (&self.uid, &self.unit, &self.daemon) {
+            (Some(uid), Some(unit), _) => format!("user {uid} ({unit})"),
+            (Some(uid), None, _) => format!("user {uid}"),
+            (None, _, Some(part)) => format!("daemon: {part}"),
+            (None, _, None) => String::new(),
+        }
+    }
+
+    fn came(&self) -> String {
+        let mut text = self.object.clone();
+        for (name, value) in [("made", &self.made), ("was", &self.before), ("digest", &self.digest)] {
+            text.extend(value.as_ref().map(|value| format!("; {name} {value}")));
+        }
+        text.extend(self.message.as_ref().map(|message| format!("; {message}")));
+        text
+    }
+}
+
+impl CommandOutput for HistoryJson {
+    fn table(&self, screen: Screen) -> String {
+        let mut table = TextTable::new(&["Time", "Who", "Call", "Result", "By Grant", "About"]);
+        for entry in &self.entries {
+            // Microseconds are in JSON.
+            let time = entry.time.get(..19).map_or_else(|| entry.time.clone(), |time| format!("{time}Z"));
+            table.row(vec![
+                time,
+                entry.who(),
+                entry.verb.clone(),
+                entry.result.clone(),
+                entry.grant.clone().unwrap_or_default(),
+                entry.came(),
+            ]);
+        }
+        let damaged = match self.damaged {
+            0 => String::new(),
+            count => format!(" {count} lines of the journal are damaged and not shown\n"),
+        };
+        table.render(screen) + &damaged
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.number.to_string()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_a_row_and_texts_of_others_stay_in_it() {
+        let line = ext::JournalLine {
+            number: 7,
+            time: "2026-01-31T12:00:00.123456Z".to_owned(),
+            uid: Some(1000),
+            unit: "netops.service".to_owned(),
+            verb: "Attach".to_owned(),
+            object: "program 7 at xdp e\nth0".to_owned(),
+            result: "denied".to_owned(),
+            message: "no grant".to_owned(),
+            ..Default::default()
+        };
+        let mut history = HistoryJson::default();
+        history.add(&ext::HistoryResponse { entries: vec![line], damaged: 1 });
+        let table = history.table(Screen::PLAIN);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 3, "{table}");
+        for text in ["2026-01-31T12:00:00Z", "user 1000 (netops.service)", "denied", "e\\nth0; no grant"] {
+            assert!(lines[1].contains(text), "{table}");
+        }
+        assert_eq!(history.ids(), ["7"]);
+    }
+}

@@ -1,0 +1,60 @@
+//! Whose history a caller may read.
+
+use bpfmand_core::{Owner, Peer};
+
+use crate::AccessPolicy;
+
+impl AccessPolicy {
+    /// True if what belongs to this owner is a caller's business: root's is everything, others' what they own themselves, by
+    /// one of their grants, or as an application that a grant lets them speak for.
+    #[must_use]
+    pub fn concerns(&self, peer: &Peer, owner: &Owner) -> bool {
+        peer.uid == 0
+            || match owner {
+                Owner::Root => false,
+                Owner::User(uid) => *uid == peer.uid,
+                Owner::Grant(name) => self.grants_of(peer).any(|grant| grant.name == *name),
+                Owner::Application(name) => self.grants_of(peer).any(|grant| grant.speaks_for(name)),
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfmand_core::{Glob, OwningApplication};
+
+    use super::*;
+    use crate::{Grant, GrantCallers};
+
+    #[test]
+    fn others_than_root_are_concerned_by_what_is_theirs() {
+        let users = [1000].into();
+        let grant = Grant {
+            name: "network".to_owned(),
+            callers: GrantCallers { users, ..GrantCallers::default() },
+            applications: vec![Glob::parse("shop/*").unwrap()],
+            ..Grant::default()
+        };
+        let policy = AccessPolicy { grants: vec![grant], ..AccessPolicy::default() };
+        let application = |namespace: &str| {
+            let namespace = Some(namespace.to_owned());
+            Owner::Application(OwningApplication { namespace, name: "wall".to_owned() })
+        };
+        let owners = [
+            Owner::Root,
+            Owner::User(1000),
+            Owner::User(2000),
+            Owner::Grant("network".to_owned()),
+            Owner::Grant("other".to_owned()),
+            application("shop"),
+            application("bank"),
+        ];
+        let concerned = |uid| {
+            let peer = Peer { uid, ..Peer::default() };
+            owners.each_ref().map(|owner| policy.concerns(&peer, owner))
+        };
+        assert_eq!(concerned(0), [true; 7]);
+        assert_eq!(concerned(1000), [false, true, false, true, false, true, false]);
+        assert_eq!(concerned(2000), [false, false, true, false, false, false, false]);
+    }
+}

@@ -1,0 +1,185 @@
+//! The history of calls: one entry for each change that a caller asked for, whatever became of it, and for each refusal.
+//!
+//! Entries hold no credentials, no values of global variables and no metadata.
+
+mod notes;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bpfman_proto::{Method, REASON_TRAILER, Reason};
+use bpfmand_core::Peer;
+use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal};
+use tokio::sync::oneshot;
+use tonic::{Code, Status};
+
+use crate::calls::is_audited;
+
+pub(crate) use notes::{
+    about_link, about_program, allowed_by, attach, failed, goes_on, hook, link, load, made, made_link, map,
+    matching, method, now, object, origin, owner, peer, program, programs, replacement, source,
+};
+
+tokio::task_local! {
+    static CALL: Arc<Call>;
+}
+
+/// A call while it is worked on.
+#[derive(Debug)]
+pub(crate) struct Call {
+    peer: Peer,
+    method: Option<Method>,
+    journal: Arc<Journal>,
+    about: Mutex<About>,
+}
+
+/// What is known of a call besides who makes it.
+#[derive(Debug, Default)]
+struct About {
+    entry: HistoryEntry,
+    failed: Option<(Code, String)>,
+    /// The entry is recorded by who works on, after the answer began.
+    goes_on: bool,
+}
+
+impl Call {
+    /// A call of a peer, by its path: `/bpfman.v1.Bpfman/Load`.
+    pub fn new(peer: Peer, path: &str, journal: Arc<Journal>) -> Arc<Self> {
+        let method = Method::from_path(path);
+        let verb = match method {
+            Some(method) => method.name(),
+            None => path.rsplit('/').next().unwrap_or_default(),
+        };
+        let entry = HistoryEntry { verb: verb.to_owned(), ..HistoryEntry::default() };
+        Arc::new(Self { peer, method, journal, about: Mutex::new(About { entry, ..About::default() }) })
+    }
+
+    /// Works for this call, without an entry.
+    pub fn scope<T>(self: Arc<Self>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        CALL.scope(self, work)
+    }
+
+    /// Works for this call. Its entry is in the journal when the answer begins, unless the work goes on.
+    pub async fn follow<B>(
+        self: Arc<Self>,
+        work: impl Future<Output = http::Response<B>>,
+    ) -> http::Response<B> {
+        let response = Arc::clone(&self).scope(work).await;
+        let goes_on = self.about().goes_on;
+        if !goes_on {
+            let status = Status::from_header_map(response.headers());
+            self.end(status.filter(|status| status.code() != Code::Ok).as_ref()).await;
+        }
+        response
+    }
+
+    /// Records the entry, and returns when it is in its file.
+    pub async fn end(&self, failed: Option<&Status>) {
+        let Some(entry) = self.entry(failed) else { return };
+        let (told, written) = oneshot::channel();
+        self.journal.record(
+            entry,
+            Some(Box::new(move || {
+                let _nobody_waits = told.send(());
+            })),
+        );
+        // It is dropped with the writer, when the daemon ends.
+        let _ended = written.await;
+    }
+
+    /// Records the entry of a call that never began.
+    pub fn refuse(&self, failed: &Status) {
+        if let Some(entry) = self.entry(Some(failed)) {
+            self.journal.record(entry, None);
+        }
+    }
+
+    /// What came of it; none for what leaves no entry.
+    fn entry(&self, failed: Option<&Status>) -> Option<HistoryEntry> {
+        let about = self.about();
+        let failed = failed
+            .map(|status| (status.code(), reason(status), status.message()))
+            .or_else(|| about.failed.as_ref().map(|(code, why)| (*code, by_code(*code), why.as_str())));
+        if failed.is_none() && !self.method.is_some_and(is_audited) {
+            return None;
+        }
+        let result = failed.map_or(EntryResult::Done, |(code, reason, message)| {
+            // What callers make up is no name of a count.
+            let verb = self.method.map_or("other", Method::name);
+            self.journal.count_refusal(verb, reason.name());
+            result(code, reason, message)
+        });
+        let mut entry = HistoryEntry { by: EntryActor::of(&self.peer), result, ..about.entry.clone() };
+        // A new version may have the id of the old one.
+        entry.programs.dedup();
+        Some(entry)
+    }
+
+    /// Which bytes it is about, and the rule that let them in.
+    pub fn of_origin(&self, digest: &str, rule: &str) {
+        let entry = &mut self.about().entry;
+        (entry.digest, entry.rule) = (digest.to_owned(), rule.to_owned());
+    }
+
+    fn about(&self) -> MutexGuard<'_, About> {
+        self.about.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a call was not done: as its answer says, else by its code.
+fn reason(status: &Status) -> Reason {
+    let named = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
+    named.and_then(Reason::from_name).unwrap_or_else(|| by_code(status.code()))
+}
+
+const fn by_code(code: Code) -> Reason {
+    match code {
+        Code::NotFound => Reason::NotFound,
+        Code::InvalidArgument | Code::OutOfRange | Code::Cancelled => Reason::Invalid,
+        Code::AlreadyExists | Code::FailedPrecondition => Reason::Conflict,
+        Code::PermissionDenied | Code::Unauthenticated => Reason::Denied,
+        Code::Unimplemented => Reason::Unsupported,
+        Code::ResourceExhausted | Code::Unavailable => Reason::Busy,
+        Code::Aborted => Reason::KernelRefused,
+        _ => Reason::Internal,
+    }
+}
+
+/// The one table from kinds of failures to what entries say of them.
+pub(crate) fn result(code: Code, reason: Reason, message: &str) -> EntryResult {
+    let failure = EntryFailure {
+        code: format!("{code:?}"),
+        reason: reason.name().to_owned(),
+        message: message.to_owned(),
+    };
+    match reason {
+        Reason::Denied | Reason::Signature => EntryResult::Denied(failure),
+        Reason::NotFound
+        | Reason::Invalid
+        | Reason::Conflict
+        | Reason::Unsupported
+        | Reason::TooLarge
+        | Reason::Busy => EntryResult::Refused(failure),
+        Reason::KernelRefused | Reason::Registry | Reason::Internal => EntryResult::Failed(failure),
+    }
+}
+
+/// The same of a status; done if there is none.
+pub(crate) fn result_of(failed: Option<&Status>) -> EntryResult {
+    failed.map_or(EntryResult::Done, |status| result(status.code(), reason(status), status.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status;
+
+    #[test]
+    fn a_denial_is_told_from_a_refusal_and_a_failure() {
+        let name = |status: &Status| result_of(Some(status)).name();
+        assert_eq!(name(&status::denied("no")), "denied");
+        assert_eq!(name(&status::too_large("no")), "refused");
+        assert_eq!(name(&Status::unimplemented("no")), "refused");
+        assert_eq!(name(&Status::internal("no")), "failed");
+        assert_eq!(result_of(None), EntryResult::Done);
+    }
+}

@@ -1,0 +1,207 @@
+//! What is noted of the call that a task works for, as it becomes known.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use bpfman_proto::Method;
+use bpfmand_access::By;
+use bpfmand_core::{
+    AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadRequest, MatchingId, Owner,
+    Peer, ProgramId,
+};
+use bpfmand_engine::{ProgramDetails, RecordSummary, SourceRecord, WantedMap};
+use bpfmand_journal::HistoryEntry;
+use tonic::Code;
+
+use super::{About, CALL, Call};
+
+fn note(note: impl FnOnce(&mut About)) {
+    // Calls that no socket brought have nobody to write about.
+    let _by_nobody = CALL.try_with(|call| note(&mut call.about()));
+}
+
+fn note_entry(noted: impl FnOnce(&mut HistoryEntry)) {
+    note(|about| noted(&mut about.entry));
+}
+
+/// The call that this task works for, whose entry is recorded by who takes it: the work goes on after the answer began.
+pub(crate) fn goes_on() -> Option<Arc<Call>> {
+    note(|about| about.goes_on = true);
+    CALL.try_with(Arc::clone).ok()
+}
+
+/// Which call it is, if this daemon knows it.
+pub(crate) fn method() -> Option<Method> {
+    CALL.try_with(|call| call.method).ok().flatten()
+}
+
+/// What allows it.
+pub(crate) fn allowed_by(by: &By) {
+    note_entry(|entry| entry.grant = by.to_string());
+}
+
+/// Whose what it changes or makes is.
+pub(crate) fn owner(owner: &Owner) {
+    let owner = owner.to_string();
+    note_entry(|entry| {
+        if !entry.owners.contains(&owner) {
+            entry.owners.push(owner);
+        }
+    });
+}
+
+/// Who makes the call.
+pub(crate) fn peer() -> Option<Peer> {
+    CALL.try_with(|call| call.peer.clone()).ok()
+}
+
+/// What the call is about.
+pub(crate) fn object(what: impl Display) {
+    note_entry(|entry| entry.object = what.to_string());
+}
+
+/// A program.
+pub(crate) fn program(id: ProgramId) {
+    object(format_args!("program {id}"));
+    note_entry(|entry| entry.programs.push(id.0));
+}
+
+/// A link.
+pub(crate) fn link(id: LinkId) {
+    object(format_args!("link {id}"));
+    note_entry(|entry| entry.links.push(id.0));
+}
+
+/// An attachment to matching interfaces.
+pub(crate) fn matching(id: MatchingId) {
+    object(format_args!("matching {id}"));
+}
+
+/// What the records say of the program that it is about, before it is changed.
+pub(crate) fn about_program(was: RecordSummary) {
+    note_entry(|entry| entry.before = was.text);
+}
+
+/// What the records say of the link that it is about, before it is changed.
+pub(crate) fn about_link(was: RecordSummary) {
+    note_entry(|entry| {
+        entry.programs.extend(was.program.map(|id| id.0));
+        entry.hooks.extend(was.hook);
+        entry.before = was.text;
+    });
+}
+
+/// What the records say once it is done.
+pub(crate) fn now(is: RecordSummary) {
+    note_entry(|entry| entry.after = is.text);
+}
+
+/// A load, by its source and its programs.
+pub(crate) fn load(request: &LoadRequest) {
+    let names: Vec<&str> = request.programs.iter().map(|program| program.name.as_str()).collect();
+    object(format_args!("{} {}", named(&request.source), names.join(" ")));
+}
+
+/// Programs, and what is to take their place.
+pub(crate) fn replacement(programs: &[ProgramId], source: &BytecodeSource) {
+    let ids: Vec<String> = programs.iter().map(ToString::to_string).collect();
+    object(format_args!("program {} by {}", ids.join(" "), named(source)));
+    note_entry(|entry| entry.programs.extend(programs.iter().map(|id| id.0)));
+}
+
+/// Where bytecode comes from.
+pub(crate) fn source(source: &BytecodeSource) {
+    object(named(source));
+}
+
+fn named(source: &BytecodeSource) -> String {
+    match source {
+        BytecodeSource::File(path) => format!("file {}", path.display()),
+        BytecodeSource::Image { url, .. } => format!("image {url}"),
+    }
+}
+
+/// An attachment, by its program and its place.
+pub(crate) fn attach(request: &AttachRequest) {
+    object(format_args!("program {} at {}", request.program, place(&request.point)));
+    note_entry(|entry| {
+        entry.programs.push(request.program.0);
+        entry.hooks.extend(request.point.hook().map(|(interface, kind)| kind.at(interface)));
+    });
+}
+
+fn place(point: &AttachPoint) -> String {
+    let kind = point.type_name();
+    let mut text = match point {
+        // Named after what the program was loaded for.
+        AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => kind.to_owned(),
+        _ => format!("{kind} {point}"),
+    };
+    if let Some((interface, _)) = point.hook() {
+        text.extend(interface.netns.as_ref().map(|netns| format!(" in {}", netns.display())));
+    }
+    if let AttachPoint::Uprobe { offset, scope, .. } = point {
+        text.push_str(&format!(" offset {offset}"));
+        text.extend(scope.pid.map(|pid| format!(" pid {pid}")));
+        text.extend(scope.container_pid.map(|pid| format!(" as process {pid} sees it")));
+    }
+    text
+}
+
+/// A map.
+pub(crate) fn map(wanted: &WantedMap) {
+    match wanted {
+        WantedMap::Id(id) => object(format_args!("map {id}")),
+        WantedMap::OfProgram { program, name } => {
+            object(format_args!("map {name} of program {program}"));
+        }
+    }
+}
+
+/// A hook.
+pub(crate) fn hook(interface: &Interface, kind: HookKind) {
+    let netns = interface.netns.as_ref().map(|netns| format!(" in {}", netns.display()));
+    object(format_args!("{} {}{}", kind.name(), interface.name, netns.unwrap_or_default()));
+    note_entry(|entry| entry.hooks.push(kind.at(interface)));
+}
+
+/// Which bytes it is about, and the rule that let them in.
+pub(crate) fn origin(digest: String, rule: String) {
+    note_entry(|entry| (entry.digest, entry.rule) = (digest, rule));
+}
+
+/// What it made.
+pub(crate) fn made(what: impl Display) {
+    note_entry(|entry| entry.made = what.to_string());
+}
+
+/// The link that it made.
+pub(crate) fn made_link(id: LinkId) {
+    made(format_args!("link {id}"));
+    note_entry(|entry| entry.links.push(id.0));
+}
+
+/// It failed, though its answer is one.
+pub(crate) fn failed(code: i32, why: &str) {
+    note(|about| about.failed = Some((Code::from_i32(code), why.to_owned())));
+}
+
+/// Programs that came of it, and which bytecode they have by which rule.
+pub(crate) fn programs<'p>(programs: impl IntoIterator<Item = &'p ProgramDetails>) {
+    let (mut names, mut ids, mut origin) = (Vec::new(), Vec::new(), None);
+    for program in programs {
+        if let Some(managed) = &program.managed {
+            names.push(format!("program {} {}", program.id, managed.record.name));
+            ids.push(program.id.0);
+            origin = Some(match &managed.record.source {
+                SourceRecord::Image { digest, verified_by, .. } => (digest.clone(), verified_by.clone()),
+                _ => (format!("sha256:{}", managed.record.bytecode_sha256()), String::new()),
+            });
+        }
+    }
+    let (digest, rule) = origin.unwrap_or_default();
+    note_entry(|entry| {
+        (entry.made, entry.digest, entry.rule) = (names.join(", "), digest, rule);
+        entry.programs.extend(ids);
+    });
+}

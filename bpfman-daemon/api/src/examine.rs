@@ -1,0 +1,104 @@
+//! What the daemon finds wrong with itself: the part of `bpfman doctor` that only it can see.
+
+use bpfman_proto::ext::v1::HealthFinding;
+use bpfmand_kernel::Kernel;
+
+use crate::authorize::UnreadablePolicy;
+use crate::examine_machine::{clock, disk, kernel};
+use crate::server::Api;
+
+/// A finding; `why` says what follows, `fix` is a command.
+pub(crate) fn finding(class: &str, subject: &str, what: String, why: &str, fix: String) -> HealthFinding {
+    HealthFinding { class: class.to_owned(), subject: subject.to_owned(), what, why: why.to_owned(), fix }
+}
+
+const RESTART: &str = "systemctl restart bpfmand";
+
+impl<K: Kernel> Api<K> {
+    /// All findings, the gravest kinds first.
+    pub(crate) fn examined(&self) -> Vec<HealthFinding> {
+        let mut found = Vec::new();
+        if let Some(why) = self.gate.closed() {
+            found.push(finding(
+                "detached",
+                "break-glass",
+                why,
+                "nothing of bpfman is attached, and nothing may be changed",
+                "bpfmand --end-break-glass".to_owned(),
+            ));
+        }
+        if !self.engine.takes_changes() {
+            found.push(finding(
+                "store",
+                &self.paths.state.join("store").display().to_string(),
+                "nobody knows whether the last change is on disk".to_owned(),
+                "changes are refused until the records are read again",
+                RESTART.to_owned(),
+            ));
+        }
+        for folder in [&self.paths.state, &self.paths.runtime] {
+            found.extend(disk(folder));
+        }
+        if let Err(error) = self.engine.check_pins() {
+            found.push(finding(
+                "kernel",
+                "bpffs",
+                error.to_string(),
+                "programs run on; who looks for their pins does not find them",
+                RESTART.to_owned(),
+            ));
+        }
+        found.extend(kernel());
+        found.extend(self.engine.unfinished().into_iter().map(|what| {
+            let why = "it is tried again with each change";
+            finding("unfinished", "operation", what, why, RESTART.to_owned())
+        }));
+        if let Err(UnreadablePolicy(why)) = self.access.policy() {
+            found.push(finding(
+                "policy",
+                "policy",
+                why.to_string(),
+                "nothing is loaded, and nobody but root may do anything",
+                "systemctl status bpfmand".to_owned(),
+            ));
+        }
+        self.examine_journal(&mut found);
+        found
+    }
+
+    fn examine_journal(&self, found: &mut Vec<HealthFinding>) {
+        let (Some(standing), Some(reader)) = (self.journal.standing(), self.journal.reader()) else { return };
+        let folder = self.paths.state.join("journal").display().to_string();
+        if !standing.failure.is_empty() {
+            found.push(finding(
+                "history",
+                &folder,
+                format!("entries cannot be written: {}; {} are lost", standing.failure, standing.lost),
+                "changes go on, and nobody will know who made them",
+                format!("df -h {folder}"),
+            ));
+        }
+        // The file that is written to may be begun when the others are full.
+        if standing.bytes > standing.most_bytes.saturating_mul(2) {
+            found.push(finding(
+                "history",
+                &folder,
+                format!("it has {} bytes, and is to have {} at most", standing.bytes, standing.most_bytes),
+                "the disk fills up",
+                RESTART.to_owned(),
+            ));
+        }
+        match reader.page(None, "", 1, |_| true) {
+            Ok(page) => {
+                found.extend(page.entries.first().and_then(|last| clock(&last.time)));
+            }
+            Err(error) => found.push(finding(
+                "history",
+                &folder,
+                error.to_string(),
+                "nobody can see who changed what",
+                format!("ls -l {folder}"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What keeps everybody from changing anything while root has taken the way out.
+
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use tonic::Status;
+
+use crate::status::conflict;
+
+/// Open as a rule. Whoever changes something is inside meanwhile; it is closed once all have left.
+#[derive(Debug, Default)]
+pub struct Gate {
+    state: Mutex<GateState>,
+    inside: RwLock<()>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum GateState {
+    #[default]
+    Open,
+    /// Nobody comes in, and some are inside still.
+    Closing(String),
+    Closed(String),
+}
+
+impl Gate {
+    /// Closes it, for this reason. Returns when nobody is inside.
+    pub fn close(&self, why: &str) {
+        self.set(GateState::Closing(why.to_owned()));
+        let _all_left = self.inside.write().unwrap_or_else(PoisonError::into_inner);
+        self.set(GateState::Closed(why.to_owned()));
+    }
+
+    /// Opens it again.
+    pub fn open(&self) {
+        self.set(GateState::Open);
+    }
+
+    /// Why it is closed; none while it is not, or somebody is still inside.
+    #[must_use]
+    pub fn closed(&self) -> Option<String> {
+        match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            GateState::Closed(why) => Some(why.clone()),
+            GateState::Open | GateState::Closing(_) => None,
+        }
+    }
+
+    /// Comes in, until the answer is dropped.
+    ///
+    /// # Errors
+    /// It is closed, or about to be.
+    pub fn enter(&self) -> Result<RwLockReadGuard<'_, ()>, Status> {
+        self.check()?;
+        let inside = self.inside.read().unwrap_or_else(PoisonError::into_inner);
+        // It may have been closed between the two.
+        self.check()?;
+        Ok(inside)
+    }
+
+    /// As [`Self::enter`], without coming in: it never waits.
+    pub(crate) fn check(&self) -> Result<(), Status> {
+        match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            GateState::Open => Ok(()),
+            GateState::Closing(why) | GateState::Closed(why) => Err(conflict(
+                &format!("nothing of bpfman is attached, and nothing may be changed: {why}"),
+                "`bpfmand --end-break-glass`, as root, puts everything back",
+            )),
+        }
+    }
+
+    fn set(&self, state: GateState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn it_is_closed_once_all_have_left_and_lets_nobody_in_from_then_on() {
+        let gate = Arc::new(Gate::default());
+        let inside = gate.enter().unwrap();
+        let (told, closed) = channel();
+        let other = Arc::clone(&gate);
+        let closes = std::thread::spawn(move || {
+            other.close("root said so");
+            told.send(()).unwrap();
+        });
+        // It is refused as soon as somebody closes it, and is not closed while one is inside.
+        while gate.enter().is_ok() {
+            std::thread::yield_now();
+        }
+        assert_eq!(gate.closed(), None);
+        assert!(closed.try_recv().is_err());
+        drop(inside);
+        closed.recv().unwrap();
+        closes.join().unwrap();
+        assert_eq!(gate.closed().as_deref(), Some("root said so"));
+        assert!(gate.enter().unwrap_err().message().contains("root said so"));
+        gate.open();
+        assert!(gate.enter().is_ok());
+    }
+}

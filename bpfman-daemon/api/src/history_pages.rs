@@ -1,0 +1,94 @@
+//! The journal as a stream of pages. A page is read when its client is ready for it: a client that reads slowly, or not at
+//! all, holds a number and no page.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bpfman_proto::ext::v1 as wire;
+use bpfmand_kernel::Kernel;
+use tokio_stream::Stream;
+use tonic::Status;
+
+use crate::authorize::Permit;
+use crate::history::{HistoryFilter, HistoryViewer};
+use crate::server::Api;
+
+/// Entries of one page.
+const PAGE: usize = 256;
+
+type Page = Result<wire::HistoryResponse, Status>;
+type Reading = Pin<Box<dyn Future<Output = (Page, Option<HistoryFilter>)> + Send>>;
+type Begin = Box<dyn FnMut(HistoryFilter) -> Reading + Send>;
+
+/// Pages, until there are no more entries or enough.
+pub struct HistoryStream {
+    begin: Begin,
+    reading: Option<Reading>,
+    /// What is still wanted; none: all was answered.
+    rest: Option<HistoryFilter>,
+}
+
+/// Begins to read.
+pub(crate) fn stream<K: Kernel>(
+    api: Api<K>,
+    permit: Permit,
+    asked: HistoryFilter,
+    viewer: HistoryViewer,
+) -> HistoryStream {
+    let shared = Arc::new((api, permit, viewer));
+    let begin = move |asked: HistoryFilter| -> Reading {
+        let shared = Arc::clone(&shared);
+        Box::pin(async move {
+            let (api, permit, viewer) = &*shared;
+            let viewer = viewer.clone();
+            let page = api.read(permit, move |api| next(api, asked, &viewer)).await;
+            match page {
+                Ok((page, rest)) => (Ok(page), rest),
+                Err(status) => (Err(status), None),
+            }
+        })
+    };
+    HistoryStream { begin: Box::new(begin), reading: None, rest: Some(asked) }
+}
+
+/// One page, and what is wanted after it. It reads one file.
+fn next<K: Kernel>(
+    api: &Api<K>,
+    asked: HistoryFilter,
+    viewer: &HistoryViewer,
+) -> Result<(wire::HistoryResponse, Option<HistoryFilter>), Status> {
+    let Some(reader) = api.journal.reader() else {
+        return Err(Status::unimplemented("this daemon keeps no journal"));
+    };
+    let wanted = |entry: &_| asked.wants(entry) && viewer.may_read(entry);
+    let limit = asked.limit.min(PAGE);
+    let page = reader.page(asked.before, &asked.since, limit, wanted);
+    let page = page.map_err(|error| Status::internal(error.to_string()))?;
+    let answered = page.entries.len();
+    let rest = page.before.map(|before| asked.after(answered, before)).filter(|rest| rest.limit > 0);
+    let entries = page.entries.into_iter().map(|entry| viewer.line(entry)).collect();
+    Ok((wire::HistoryResponse { entries, damaged: page.damaged }, rest))
+}
+
+impl Stream for HistoryStream {
+    type Item = Page;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Page>> {
+        let this = &mut *self;
+        loop {
+            if this.reading.is_none() {
+                let Some(rest) = this.rest.take() else { return Poll::Ready(None) };
+                this.reading = Some((this.begin)(rest));
+            }
+            let Some(reading) = &mut this.reading else { return Poll::Ready(None) };
+            let (page, rest) = ready!(reading.as_mut().poll(context));
+            (this.reading, this.rest) = (None, rest);
+            // A page may be empty where others follow: files are looked through one by one.
+            match page {
+                Ok(page) if page.entries.is_empty() && page.damaged == 0 && this.rest.is_some() => {}
+                page => return Poll::Ready(Some(page)),
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The way out: everything of ours is detached, by what is pinned and what the kernel says, without any record.
+//!
+//! What is ours is what a link pinned in our places runs, if that is a program that we pinned; and filters that run such a
+//! program. Programs and maps stay loaded and pinned: nothing of what they hold is lost, and all can be attached again.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::uapi::prog_type;
+use bpfmand_core::{Direction, HookKey, HookKind, Interface, KernelLinkId, ProgramFacts, ProgramId, Via};
+use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};
+
+use crate::paths;
+use crate::state::paths::BRIDGE_NAME;
+
+/// Folders below that are looked through: ours are three deep.
+const DEPTH: usize = 4;
+
+/// Where links are.
+const PLACES: [&str; 4] = ["xdp", "tc-ingress", "tc-egress", paths::LINKS];
+
+/// In which order what is attached goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DetachRank {
+    /// It can refuse whoever takes the way out the very calls that come next: LSM.
+    Refuses,
+    /// It drops packets before all others see them, those of a remote shell too.
+    Xdp,
+    /// It drops what came past that.
+    Tc,
+    /// It watches: what it costs is time.
+    Watches,
+}
+
+/// Something of ours that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedThing {
+    /// When it goes.
+    pub rank: DetachRank,
+    /// What it runs.
+    pub program: ProgramId,
+    /// The kernel's name of that.
+    pub name: String,
+    place: AttachedPlace,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum AttachedPlace {
+    Link { pin: PathBuf, id: KernelLinkId },
+    Filter { interface: Interface, key: HookKey, direction: Direction, filter: TcFilter },
+}
+
+/// All that is attached, in the order in which it is to go.
+#[derive(Clone, Debug, Default)]
+pub struct AttachedThings {
+    /// Ours.
+    pub ours: Vec<AttachedThing>,
+    /// What stays: of others, or not to be read, and why.
+    pub left: Vec<String>,
+}
+
+impl std::fmt::Display for AttachedThing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (program, name) = (self.program, &self.name);
+        match &self.place {
+            AttachedPlace::Link { pin, id } => {
+                write!(f, "link {id} pinned at {}, program {program} {name}", pin.display())
+            }
+            AttachedPlace::Filter { interface, key, filter, .. } => write!(
+                f,
+                "filter pref {} handle {:#x} at {}, program {program} {name}",
+                filter.priority,
+                filter.handle,
+                key.kind.at(interface)
+            ),
+        }
+    }
+}
+
+impl AttachedThing {
+    /// Detaches it, and returns when the kernel has let go.
+    ///
+    /// # Errors
+    /// The kernel refuses, or somebody else holds the link: it runs on for as long.
+    pub fn detach<K: Kernel>(&self, kernel: &K) -> Result<(), KernelError> {
+        match &self.place {
+            AttachedPlace::Link { pin, .. } => kernel.end_link(pin),
+            AttachedPlace::Filter { interface, key, direction, filter } => {
+                let netns = interface.netns.as_deref();
+                let at = FilterPlace { netns, ifindex: key.ifindex, direction: *direction, filter: *filter };
+                kernel.remove_filter(&at, self.program)
+            }
+        }
+    }
+}
+
+/// Finds what is attached. Filters are looked for in the own network namespace, in those with a name, and in `namespaces`.
+pub fn find_attached<K: Kernel>(kernel: &K, namespaces: &[PathBuf]) -> AttachedThings {
+    let mut found = AttachedThings::default();
+    let (mut programs, mut links) = (BTreeMap::new(), Vec::new());
+    look_through(kernel, Path::new(""), DEPTH, &mut |pin| {
+        let opened = match kernel.open_pin(pin) {
+            Ok(Some(handle)) => handle,
+            Ok(None) => return,
+            // Of folders of others, which cannot be told from pins here, nothing is said.
+            Err(error) => {
+                if pin.parent().is_some_and(|folder| PLACES.iter().any(|place| folder == Path::new(place))) {
+                    found.left.push(format!("{}: {error}", pin.display()));
+                }
+                return;
+            }
+        };
+        if let Ok(facts) = kernel.program_of(&opened) {
+            programs.insert(facts.id, facts);
+        } else if let Ok(link) = kernel.link_of(&opened) {
+            links.push((pin.to_owned(), link));
+        }
+    });
+    let mut seen = HashSet::new();
+    for (pin, link) in links {
+        if !link.is_live() || !seen.insert(link.id) {
+            continue;
+        }
+        let running = match kernel.program(link.program) {
+            Ok(Some(facts)) => facts,
+            Ok(None) => continue,
+            Err(error) => {
+                found.left.push(format!("link {} pinned at {}: {error}", link.id, pin.display()));
+                continue;
+            }
+        };
+        if programs.contains_key(&running.id) || running.name.starts_with(BRIDGE_NAME) {
+            found.ours.push(AttachedThing {
+                rank: rank(&running),
+                program: running.id,
+                name: running.name,
+                place: AttachedPlace::Link { pin, id: link.id },
+            });
+        } else {
+            found.left.push(format!(
+                "link {} pinned at {} runs program {} {}, which is not ours",
+                link.id,
+                pin.display(),
+                running.id,
+                running.name
+            ));
+        }
+    }
+    find_filters(kernel, namespaces, &programs, &mut found);
+    found.ours.sort_by_key(|thing| thing.rank);
+    found
+}
+
+fn find_filters<K: Kernel>(
+    kernel: &K,
+    namespaces: &[PathBuf],
+    ours: &BTreeMap<ProgramId, ProgramFacts>,
+    found: &mut AttachedThings,
+) {
+    let mut seen = HashSet::new();
+    let named = kernel.named_namespaces().into_iter().chain(namespaces.iter().cloned()).map(Some);
+    for netns in std::iter::once(None).chain(named) {
+        // A name that leads nowhere, a process that has gone.
+        let Ok(interfaces) = kernel.interfaces(netns.as_deref()) else { continue };
+        for facts in interfaces {
+            let interface = Interface { name: facts.name, netns: netns.clone() };
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let Ok(key) = kernel.find_hook(&interface, HookKind::Tc(direction)) else { continue };
+                if !seen.insert(key) {
+                    continue;
+                }
+                let Ok(contents) = kernel.hook_contents(netns.as_deref(), &key) else { continue };
+                for entry in contents.entries {
+                    let (Via::Filter(filter), Some(program)) = (entry.via, entry.program) else { continue };
+                    let Some(facts) = ours.get(&program) else { continue };
+                    let filter = TcFilter { priority: filter.priority, handle: filter.handle };
+                    let interface = interface.clone();
+                    found.ours.push(AttachedThing {
+                        rank: DetachRank::Tc,
+                        program,
+                        name: facts.name.clone(),
+                        place: AttachedPlace::Filter { interface, key, direction, filter },
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn rank(program: &ProgramFacts) -> DetachRank {
+    match program.kernel_type {
+        prog_type::LSM => DetachRank::Refuses,
+        prog_type::XDP => DetachRank::Xdp,
+        prog_type::SCHED_CLS => DetachRank::Tc,
+        _ => DetachRank::Watches,
+    }
+}
+
+/// Each pin below a folder. Maps of applications are none that attach anything.
+fn look_through<K: Kernel>(kernel: &K, folder: &Path, depth: usize, each: &mut impl FnMut(&Path)) {
+    let names = kernel.list_folder(folder).unwrap_or_default();
+    if names.is_empty() && folder != Path::new("") {
+        return each(folder);
+    }
+    for name in names {
+        let is_maps =
+            folder == Path::new("") && [paths::MAPS, paths::SHARED, paths::GROUPS].contains(&&*name);
+        if depth > 0 && !is_maps {
+            look_through(kernel, &folder.join(name), depth - 1, each);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Refusals of one user that come too fast: they are counted instead of written, so that nobody pushes the entries of others
+//! out of the journal by asking for what is refused.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Refusals of a user that have an entry each.
+const BURST: u32 = 100;
+/// One more comes so often.
+const EVERY: Duration = Duration::from_millis(500);
+/// Users that are told apart; all further ones count as one.
+const MOST_USERS: usize = 512;
+
+/// Who was refused how often.
+#[derive(Debug, Default)]
+pub(crate) struct Flood {
+    users: HashMap<Option<u32>, Bucket>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    left: u32,
+    filled: Instant,
+    suppressed: u64,
+}
+
+impl Flood {
+    /// Whether a refusal of a user gets an entry.
+    pub fn admits(&mut self, uid: u32, now: Instant) -> bool {
+        if self.users.len() >= MOST_USERS {
+            self.users.retain(|_, bucket| !bucket.is_full(now) || bucket.suppressed > 0);
+        }
+        let is_known = self.users.contains_key(&Some(uid)) || self.users.len() < MOST_USERS;
+        let of = is_known.then_some(uid);
+        let bucket = self.users.entry(of).or_insert(Bucket { left: BURST, filled: now, suppressed: 0 });
+        bucket.fill(now);
+        if bucket.left == 0 {
+            bucket.suppressed += 1;
+            return false;
+        }
+        bucket.left -= 1;
+        true
+    }
+
+    /// Refusals of users that had no entry, since this was asked last.
+    pub fn take_suppressed(&mut self) -> Vec<(Option<u32>, u64)> {
+        let counted = self.users.iter_mut().filter(|(_, bucket)| bucket.suppressed > 0);
+        counted.map(|(uid, bucket)| (*uid, std::mem::take(&mut bucket.suppressed))).collect()
+    }
+}
+
+impl Bucket {
+    fn is_full(&self, now: Instant) -> bool {
+        let missing = BURST - self.left;
+        now.saturating_duration_since(self.filled) >= EVERY * missing
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let more = now.saturating_duration_since(self.filled).as_millis() / EVERY.as_millis();
+        let more = u32::try_from(more).unwrap_or(BURST).min(BURST);
+        self.left = (self.left + more).min(BURST);
+        self.filled = if self.left == BURST { now } else { self.filled + EVERY * more };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_that_is_refused_all_the_time_is_counted_and_others_are_written() {
+        let (mut flood, now) = (Flood::default(), Instant::now());
+        let admitted = (0..1000).filter(|_| flood.admits(1000, now)).count();
+        assert_eq!(admitted, BURST as usize);
+        assert!(flood.admits(2000, now));
+        assert_eq!(flood.take_suppressed(), [(Some(1000), 900)]);
+        assert!(flood.take_suppressed().is_empty());
+        assert!(!flood.admits(1000, now));
+        assert!(flood.admits(1000, now + EVERY), "one more after a while");
+        assert!(!flood.admits(1000, now + EVERY));
+    }
+
+    #[test]
+    fn no_number_of_users_takes_all_memory() {
+        let (mut flood, now) = (Flood::default(), Instant::now());
+        for uid in 0..10_000 {
+            flood.admits(uid, now);
+        }
+        assert!(flood.users.len() <= MOST_USERS + 1);
+        flood.admits(1, now + EVERY * BURST);
+        assert!(flood.users.len() < MOST_USERS, "who was quiet is forgotten");
+    }
+}

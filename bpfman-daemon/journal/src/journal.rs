@@ -1,0 +1,156 @@
+//! The journal as those have it who write to it.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use crate::flood::Flood;
+use crate::journald::Journald;
+use crate::refusals::Refusals;
+use crate::segments::Segments;
+use crate::writer::{Handed, Writer};
+use crate::{
+    DaemonPart, HistoryEntry, HistoryReader, JournalSettings, JournalStanding, RefusalCount, log_line,
+};
+
+/// Entries that wait for the writer. Refusals, of which one client may have many at a time, are held back before that.
+const QUEUE: usize = 4096;
+const STACK: usize = 256 << 10;
+
+/// Called once an entry is in its file, or could not be written.
+pub type WhenWritten = Box<dyn FnOnce() + Send>;
+
+/// Where changes and refusals are told. Dropping it writes what waits.
+#[derive(Debug, Default)]
+pub struct Journal {
+    /// None: entries go to the log alone.
+    files: Option<Files>,
+    refusals: Refusals,
+    flood: Arc<Mutex<Flood>>,
+    shared: Arc<SharedStanding>,
+}
+
+#[derive(Debug)]
+struct Files {
+    queue: Option<SyncSender<Handed>>,
+    thread: Option<JoinHandle<()>>,
+    folder: PathBuf,
+}
+
+/// What writer and others see.
+#[derive(Debug, Default)]
+pub(crate) struct SharedStanding(Mutex<JournalStanding>);
+
+impl SharedStanding {
+    pub fn standing(&self) -> MutexGuard<'_, JournalStanding> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Journal {
+    /// Opens the journal, or makes it, and starts its writer. A disk that cannot be written to is told, and tried again with
+    /// each entry: no daemon is kept from starting by its journal.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn open(settings: JournalSettings) -> std::io::Result<Self> {
+        let journal = Self::default();
+        let folder = settings.folder.clone();
+        let journald = settings.journald.as_deref().and_then(|path| {
+            let opened = Journald::open(path);
+            opened.inspect_err(|error| tracing::warn!(%error, "journald is not told of changes")).ok()
+        });
+        let most_bytes = settings.bytes;
+        let (segments, cut) = match Segments::open(settings.clone()) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%error, folder = %folder.display(), "the journal cannot be opened");
+                journal.shared.standing().failure = error.to_string();
+                (Segments::unopened(settings), 0)
+            }
+        };
+        {
+            let mut standing = journal.shared.standing();
+            standing.first = segments.first();
+            standing.last = segments.next().saturating_sub(1);
+            (standing.most_bytes, standing.cut) = (most_bytes, cut);
+        }
+        let (queue, handed) = sync_channel(QUEUE);
+        let (shared, flood) = (Arc::clone(&journal.shared), Arc::clone(&journal.flood));
+        let writer = Writer { segments, journald, shared, flood, gap: 0 };
+        let thread =
+            Builder::new().name("journal".to_owned()).stack_size(STACK).spawn(move || writer.run(&handed))?;
+        let files = Some(Files { queue: Some(queue), thread: Some(thread), folder });
+        let journal = Self { files, ..journal };
+        if cut > 0 {
+            tracing::warn!(bytes = cut, "the end of the journal was no whole entry, and was cut");
+            let object = format!("{cut} bytes at the end were no whole entry");
+            journal.record(HistoryEntry::of_daemon(DaemonPart::Journal, "Cut", &object), None);
+        }
+        Ok(journal)
+    }
+
+    /// Records an entry. `written` is called once it is in its file, or cannot be; at once if there are no files.
+    ///
+    /// A user who is refused all the time is counted instead.
+    pub fn record(&self, entry: HistoryEntry, written: Option<WhenWritten>) {
+        let uid = entry.by.uid().filter(|uid| *uid != 0 && Handed::is_refusal(&entry));
+        if let Some(uid) = uid
+            && !self.flood.lock().unwrap_or_else(PoisonError::into_inner).admits(uid, Instant::now())
+        {
+            self.shared.standing().suppressed += 1;
+            written.into_iter().for_each(|written| written());
+            return;
+        }
+        let Some(queue) = self.files.as_ref().and_then(|files| files.queue.as_ref()) else {
+            log_line::write(&entry);
+            written.into_iter().for_each(|written| written());
+            return;
+        };
+        if let Err(TrySendError::Full(handed) | TrySendError::Disconnected(handed)) =
+            queue.try_send(Handed { entry, written })
+        {
+            self.shared.standing().lost += 1;
+            log_line::write(&handed.entry);
+            handed.written.into_iter().for_each(|written| written());
+        }
+    }
+
+    /// Counts a call that was not done.
+    pub fn count_refusal(&self, verb: &str, reason: &str) {
+        self.refusals.add(verb, reason);
+    }
+
+    /// How often which call was not done, and why.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<RefusalCount> {
+        self.refusals.all()
+    }
+
+    /// How the journal is; none if there is none on disk.
+    #[must_use]
+    pub fn standing(&self) -> Option<JournalStanding> {
+        let reader = self.reader()?;
+        let mut standing = self.shared.standing().clone();
+        standing.bytes = reader.bytes();
+        Some(standing)
+    }
+
+    /// Reads it; none if there is none on disk.
+    #[must_use]
+    pub fn reader(&self) -> Option<HistoryReader> {
+        Some(HistoryReader::new(&self.files.as_ref()?.folder))
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // The writer ends when nobody can hand it anything.
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}

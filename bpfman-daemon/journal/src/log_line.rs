@@ -1,0 +1,49 @@
+//! The entry as a line of the daemon's log, with the target `audit`.
+
+use bpfmand_core::audit_text as text;
+
+use crate::{EntryActor, EntryResult, HistoryEntry};
+
+/// Writes the line. Texts are given as values, which the log quotes and escapes: none of them ends a line or passes for
+/// another field.
+pub(crate) fn write(entry: &HistoryEntry) {
+    let (result, reason) = match &entry.result {
+        EntryResult::Done => ("done", ""),
+        EntryResult::Denied(why) | EntryResult::Refused(why) | EntryResult::Failed(why) => {
+            (why.code.as_str(), why.message.as_str())
+        }
+    };
+    let (reason, verb, object, made) =
+        (text(reason), text(&entry.verb), text(&entry.object), text(&entry.made));
+    let (digest, rule) = (text(&entry.digest), text(&entry.rule));
+    match &entry.by {
+        EntryActor::Caller { uid, gid, pid, cgroup, unit, pod } => tracing::info!(
+            target: "audit",
+            uid,
+            gid,
+            pid,
+            cgroup,
+            unit,
+            pod,
+            verb,
+            object,
+            made,
+            digest,
+            rule,
+            grant = text(&entry.grant),
+            result,
+            reason,
+        ),
+        EntryActor::Daemon(part) => tracing::info!(
+            target: "audit",
+            by = part.name(),
+            verb,
+            object,
+            made,
+            digest,
+            rule,
+            result,
+            reason,
+        ),
+    }
+}

@@ -1,0 +1,107 @@
+//! Reading the journal, the newest entry first, a piece at a time.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::{HistoryEntry, JournalError, name};
+
+/// Most bytes of one file that are read: segments of any settings are shorter.
+const LARGEST_SEGMENT: u64 = 256 << 20;
+
+/// Reads the files. It holds nothing and waits for nobody.
+#[derive(Clone, Debug)]
+pub struct HistoryReader {
+    folder: PathBuf,
+}
+
+/// Entries, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// Those that were asked for.
+    pub entries: Vec<HistoryEntry>,
+    /// Go on with entries before this number; none: there are no older ones.
+    pub before: Option<u64>,
+    /// Lines that are no entries: damaged on disk.
+    pub damaged: u64,
+}
+
+impl HistoryReader {
+    /// Reads the journal of a folder.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    /// Up to `limit` of the entries with numbers below `before` that are `wanted`. It looks at one file: a page may be empty,
+    /// and others follow. Nothing older than `since` (RFC 3339, as entries have it) is looked for, once a whole file is older.
+    ///
+    /// # Errors
+    /// The files cannot be read.
+    pub fn page(
+        &self,
+        before: Option<u64>,
+        since: &str,
+        limit: usize,
+        wanted: impl Fn(&HistoryEntry) -> bool,
+    ) -> Result<HistoryPage, JournalError> {
+        let before = before.unwrap_or(u64::MAX);
+        let firsts = match name::segments(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|source| self.failed("listing", &self.folder, source))?,
+        };
+        let mut page = HistoryPage::default();
+        let Some(place) = firsts.iter().rposition(|first| *first < before) else { return Ok(page) };
+        let first = firsts[place];
+        let is_recent = |entry: &HistoryEntry| *entry.time >= *since;
+        let mut any_recent = false;
+        let text = self.read(first)?;
+        for line in text.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
+            let Ok(entry) = serde_json::from_slice::<HistoryEntry>(line) else {
+                page.damaged += 1;
+                continue;
+            };
+            if entry.number >= before {
+                continue;
+            }
+            any_recent |= is_recent(&entry);
+            if is_recent(&entry) && wanted(&entry) {
+                if page.entries.len() == limit {
+                    page.before = page.entries.last().map(|last| last.number);
+                    return Ok(page);
+                }
+                page.entries.push(entry);
+            }
+        }
+        // Entries of a file are of about the same time, also where a clock was set back a little.
+        page.before = (place > 0 && (any_recent || since.is_empty())).then_some(first);
+        Ok(page)
+    }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let firsts = name::segments(&self.folder).unwrap_or_default();
+        let length =
+            |first: u64| std::fs::metadata(name::segment(&self.folder, first)).map_or(0, |file| file.len());
+        firsts.into_iter().map(length).sum()
+    }
+
+    /// The whole lines of a segment; nothing of one that was removed meanwhile.
+    fn read(&self, first: u64) -> Result<Vec<u8>, JournalError> {
+        let path = name::segment(&self.folder, first);
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(LARGEST_SEGMENT).read_to_end(&mut bytes));
+        match read {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            read => drop(read.map_err(|source| self.failed("reading", &path, source))?),
+        }
+        // The rest is being written.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        Ok(bytes)
+    }
+
+    fn failed(&self, action: &'static str, path: &Path, source: std::io::Error) -> JournalError {
+        JournalError { action, path: path.to_owned(), source }
+    }
+}

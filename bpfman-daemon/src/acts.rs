@@ -1,0 +1,99 @@
+//! What the daemon does by itself, as entries of the journal.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bpfmand_engine::{CheckReport, Engine, FollowReport, RecoveryReport};
+use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
+use bpfmand_kernel::linux::LinuxKernel;
+
+/// Entries of one look at all hooks; what is more is counted.
+const MOST: usize = 32;
+
+fn record(journal: &Journal, part: DaemonPart, verb: &str, object: &str, problems: &[String]) {
+    let why = problems.join("; ");
+    let why = (!problems.is_empty()).then_some(why.as_str());
+    journal.record(HistoryEntry::of_daemon(part, verb, object).unless_failed(why), None);
+}
+
+/// Compares records and kernel, and tells what came of it.
+///
+/// # Errors
+/// The records or the pins cannot be read.
+pub fn recover(engine: &Engine<LinuxKernel>, journal: &Journal) -> anyhow::Result<()> {
+    let report = engine.recover().context("cannot compare the records with the kernel")?;
+    for problem in &report.problems {
+        tracing::warn!("not mended: {problem}");
+    }
+    tracing::info!(
+        adopted = report.adopted,
+        reloaded = report.reloaded,
+        reattached = report.reattached,
+        settled = report.settled,
+        problems = report.problems.len(),
+        "records and kernel agree"
+    );
+    of_start(journal, &report);
+    Ok(())
+}
+
+/// A start, if it had anything to do.
+fn of_start(journal: &Journal, report: &RecoveryReport) {
+    let RecoveryReport { adopted, reloaded, reattached, settled, problems } = report;
+    if reloaded + reattached + settled > 0 || !problems.is_empty() {
+        let object = format!(
+            "{adopted} programs found, {reloaded} loaded again, {reattached} links and chains put back, {settled} \
+             unfinished operations settled"
+        );
+        record(journal, DaemonPart::Start, "Recover", &object, problems);
+    }
+}
+
+/// Interfaces that came or went.
+pub fn of_interfaces(journal: &Journal, netns: Option<&Path>, report: &FollowReport) {
+    let FollowReport { attached, detached, renamed, waiting, returned, problems } = report;
+    let netns = netns.map(|path| format!(" in {}", path.display())).unwrap_or_default();
+    let object = format!(
+        "interfaces{netns}: {attached} links attached, {detached} detached, {renamed} renamed, {waiting} wait, \
+         {returned} returned"
+    );
+    record(journal, DaemonPart::Interfaces, "Follow", &object, problems);
+}
+
+/// What checks of all hooks found, each once for as long as it is the same.
+pub struct Checks {
+    journal: Arc<Journal>,
+    lost: BTreeSet<String>,
+}
+
+impl Checks {
+    /// Nothing was told yet.
+    pub const fn new(journal: Arc<Journal>) -> Self {
+        Self { journal, lost: BTreeSet::new() }
+    }
+
+    /// Tells what is new.
+    pub fn tell(&mut self, report: &CheckReport) {
+        let lost: BTreeSet<String> = report.lost.iter().cloned().collect();
+        self.some(("PutBack", false), report.mended.iter());
+        self.some(("Lost", true), lost.difference(&self.lost));
+        self.lost = lost;
+    }
+
+    fn some<'s>(&self, (verb, lasting): (&str, bool), found: impl Iterator<Item = &'s String>) {
+        let mut more = 0;
+        for (place, what) in found.enumerate() {
+            if place < MOST {
+                let entry = HistoryEntry::of_daemon(DaemonPart::Checks, verb, what);
+                self.journal.record(entry.unless_failed(lasting.then_some("it is not back")), None);
+            } else {
+                more += 1;
+            }
+        }
+        if more > 0 {
+            record(&self.journal, DaemonPart::Checks, verb, &format!("{more} more"), &[]);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The file that keeps a daemon from attaching anything.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "break-glass";
+/// Bytes that are read of it.
+const MOST: usize = 512;
+
+/// One file in the state folder, which outlives a reboot, and one in the runtime folder, which needs no disk. Either counts.
+#[derive(Clone, Debug)]
+pub struct Marker {
+    files: [PathBuf; 2],
+}
+
+impl Marker {
+    /// The marker of a daemon with these folders.
+    pub fn new(state: &Path, runtime: &Path) -> Self {
+        Self { files: [state.join(NAME), runtime.join(NAME)] }
+    }
+
+    /// What it says; none if there is none. That it is there counts: on a full disk it is empty. One that cannot be looked at
+    /// counts as there.
+    pub fn read(&self) -> Option<String> {
+        let there = self.files.iter().filter(|file| {
+            fs::symlink_metadata(file).map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |_| true)
+        });
+        let texts: Vec<String> = there.map(|file| fs::read_to_string(file).unwrap_or_default()).collect();
+        let said = texts.iter().find(|text| !text.trim().is_empty()).or_else(|| texts.first())?;
+        let text: String =
+            said.trim().chars().filter(|character| !character.is_control()).take(MOST).collect();
+        Some(if text.is_empty() { "root took the way out".to_owned() } else { text })
+    }
+
+    /// Writes both. Answers which were written, and why others were not.
+    pub fn write(&self, text: &str) -> (Vec<&Path>, Vec<String>) {
+        let (mut written, mut problems) = (Vec::new(), Vec::new());
+        for file in &self.files {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o644);
+            let opened = options.open(file);
+            match opened {
+                Ok(mut opened) => {
+                    // That it is there is enough.
+                    let _no_room = writeln!(opened, "{text}").and_then(|()| opened.sync_all());
+                    let _no_room = file.parent().map(|folder| fs::File::open(folder)?.sync_all());
+                    written.push(file.as_path());
+                }
+                Err(error) => problems.push(format!("{}: {error}", file.display())),
+            }
+        }
+        (written, problems)
+    }
+
+    /// Removes both.
+    pub fn remove(&self) -> io::Result<()> {
+        for file in &self.files {
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_file_counts_also_an_empty_one_and_none_when_both_are_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, runtime) = (folder.path().join("state"), folder.path().join("run"));
+        fs::create_dir_all(&runtime).unwrap();
+        let marker = Marker::new(&state, &runtime);
+        assert_eq!(marker.read(), None);
+        // No state folder: as when its disk is gone.
+        let (written, problems) = marker.write("since noon\u{1b}[2J");
+        assert_eq!((written.len(), problems.len()), (1, 1));
+        assert_eq!(marker.read().as_deref(), Some("since noon[2J"));
+        fs::write(runtime.join(NAME), "").unwrap();
+        assert_eq!(marker.read().as_deref(), Some("root took the way out"));
+        marker.remove().unwrap();
+        assert_eq!(marker.read(), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! The daemon's side of the way out: it stands still while the marker is there, and puts everything back once it is gone.
+
+use std::sync::Arc;
+
+use bpfmand_api::Gate;
+use bpfmand_engine::Engine;
+use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
+use bpfmand_kernel::linux::LinuxKernel;
+
+use crate::acts;
+use crate::break_glass::Marker;
+
+/// Looks at the marker.
+pub struct Glass {
+    marker: Marker,
+    gate: Arc<Gate>,
+    engine: Arc<Engine<LinuxKernel>>,
+    journal: Arc<Journal>,
+    /// Records and kernel were compared since this daemon started.
+    recovered: bool,
+    broken: bool,
+    /// It was told that not everything could be put back.
+    told: bool,
+}
+
+impl Glass {
+    /// Compares records and kernel, unless the marker is there.
+    ///
+    /// # Errors
+    /// The records or the pins cannot be read.
+    pub fn start(
+        marker: Marker,
+        engine: &Arc<Engine<LinuxKernel>>,
+        journal: &Arc<Journal>,
+    ) -> anyhow::Result<Self> {
+        let gate = Arc::<Gate>::default();
+        let (engine, journal) = (Arc::clone(engine), Arc::clone(journal));
+        let mut glass = Self { marker, gate, engine, journal, recovered: false, broken: false, told: false };
+        if !glass.is_broken() {
+            glass.recover()?;
+        }
+        Ok(glass)
+    }
+
+    /// What everybody who changes something goes through.
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate)
+    }
+
+    /// True while nothing may be attached. Stands still when the marker has come, puts everything back when it has gone.
+    pub fn is_broken(&mut self) -> bool {
+        match (self.marker.read(), self.broken) {
+            (Some(why), false) => {
+                tracing::warn!("standing still: {why}");
+                self.gate.close(&why);
+                self.note("BreakGlass", &why, None);
+                self.broken = true;
+            }
+            (None, true) => {
+                self.end();
+            }
+            _ => {}
+        }
+        self.broken
+    }
+
+    fn end(&mut self) {
+        let failed = self.put_back().err().map(|error| format!("{error:#}"));
+        match &failed {
+            None => {
+                tracing::warn!("the way out has ended: everything is put back");
+                self.gate.open();
+                (self.broken, self.told) = (false, false);
+            }
+            Some(_) if self.told => return,
+            Some(error) => {
+                tracing::error!(error, "not everything could be put back, and it is tried again");
+                self.told = true;
+            }
+        }
+        self.note("EndBreakGlass", "everything is put back", failed);
+    }
+
+    fn put_back(&mut self) -> anyhow::Result<()> {
+        if !self.recovered {
+            return self.recover();
+        }
+        let report = self.engine.check_all();
+        for lost in &report.lost {
+            tracing::warn!("not put back: {lost}");
+        }
+        Ok(())
+    }
+
+    fn recover(&mut self) -> anyhow::Result<()> {
+        acts::recover(&self.engine, &self.journal)?;
+        self.recovered = true;
+        Ok(())
+    }
+
+    fn note(&self, verb: &str, object: &str, failed: Option<String>) {
+        let entry = HistoryEntry::of_daemon(DaemonPart::BreakGlass, verb, object);
+        self.journal.record(entry.unless_failed(failed.as_deref()), None);
+    }
+}

@@ -1,0 +1,251 @@
+//! The way out: everything of ours is detached whatever state the daemon and its disk are in, stays so, and comes back.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{attach, tc, xdp};
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::wait::until;
+use bpfman_tests::{Daemon, Launch, Network, Outcome, binaries, compile};
+use serde_json::Value;
+
+use crate::doctor::SmallDisk;
+use crate::equipment::Program;
+use crate::strangers::with_bpffs;
+
+/// A daemon with a program at XDP, at TC by a filter, and at a trace point, and traffic that the first two see.
+struct Bench {
+    daemon: Daemon,
+    network: Network,
+    launch: Launch,
+    programs: Vec<Program>,
+}
+
+fn launch() -> Launch {
+    let config = "[tc]\nattach = \"clsact\"\n[watch]\ncheck_seconds = 0.2\n".to_owned();
+    Launch { config, ..Launch::default() }
+}
+
+impl Bench {
+    fn new(daemon: Daemon, launch: Launch) -> Self {
+        let network = Network::new();
+        let wire = daemon.wire();
+        let far = network.far.path();
+        let by_xdp = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
+        let by_tc = Program::member(&wire, "tc_member", Type::Tc, 2, 3);
+        wire.attach(attach(by_xdp.id, xdp(&far, INTERFACE, 50, &[]))).unwrap();
+        wire.attach(attach(by_tc.id, tc(&far, INTERFACE, "ingress", 50, &[]))).unwrap();
+        let probes = compile::object("probes").display().to_string();
+        let line = format!("load file -p {probes} --programs tracepoint:on_tracepoint -q");
+        let id = daemon.bpfman(&line).success();
+        daemon
+            .bpfman(&format!("attach {} tracepoint -t syscalls/sys_enter_getpriority", id.trim()))
+            .success();
+        let bench = Self { daemon, network, launch, programs: vec![by_xdp, by_tc] };
+        assert_eq!(bench.seen(), [true, true], "the test's own traffic");
+        bench
+    }
+
+    fn start() -> Self {
+        Self::new(Daemon::start_with(&launch()), launch())
+    }
+
+    /// Which programs see a packet.
+    fn seen(&self) -> Vec<bool> {
+        let before: Vec<u64> = self.programs.iter().map(Program::hits).collect();
+        let _through = Traffic::new(&self.network).send(1);
+        self.programs.iter().zip(before).map(|(program, before)| program.hits() > before).collect()
+    }
+
+    fn glass(&self, flag: &str) -> Outcome {
+        let mut command = Command::new(binaries::find("bpfmand"));
+        command.arg(flag).arg("--runtime-dir").arg(self.daemon.path("run"));
+        command.arg("--socket-path").arg(self.daemon.socket()).args(&self.launch.flags);
+        // It is not to be read.
+        command.arg("--config").arg(self.daemon.path("no-such-file"));
+        Outcome::of(&mut command)
+    }
+
+    fn breaks(&self) -> String {
+        let said = self.glass("--break-glass").success();
+        assert_eq!(said.lines().filter(|line| line.starts_with("detached: ")).count(), 3, "{said}");
+        assert_eq!(self.seen(), [false, false], "{said}");
+        said
+    }
+
+    fn is_back(&self) {
+        until("everything is back", || self.daemon.bpfman("doctor").code == 0);
+        assert_eq!(self.seen(), [true, true]);
+        assert_eq!(links(&self.daemon), 3);
+    }
+
+    /// A daemon that starts, and looks at all hooks many times, attaches nothing and says why.
+    fn stays_detached(&self) {
+        let report = self.daemon.bpfman("doctor -o json");
+        assert_eq!(report.code, 11, "{report:?}");
+        let refused = self.daemon.bpfman(&format!("unload {}", self.programs[0].id));
+        refused.fails(7, &["nothing may be changed", "bpfmand --end-break-glass"]);
+        // The daemon has looked at the marker, and so at everything, since.
+        assert_eq!(self.seen(), [false, false]);
+        assert!(!self.daemon.log().contains("was lost and is back"));
+    }
+}
+
+fn links(daemon: &Daemon) -> usize {
+    let list: Value = daemon.bpfman("list links -o json").json();
+    let links = list["links"].as_array().unwrap();
+    links.iter().filter(|link| link["standing"] == "running").count()
+}
+
+#[test]
+fn a_living_daemon_stands_still_and_puts_everything_back() {
+    let bench = Bench::start();
+    let said = bench.breaks();
+    assert!(said.contains("waiting until it stands still"), "{said}");
+    let order: Vec<_> = said.lines().filter(|line| line.starts_with("detached: ")).collect();
+    assert!(
+        order[0].contains("xdp/") && order[1].contains("filter") && order[2].contains("links/"),
+        "{said}"
+    );
+    bench.stays_detached();
+    bench.glass("--end-break-glass").success();
+    bench.is_back();
+    let history = bench.daemon.bpfman("history --by break-glass -o json").json();
+    let verbs: Vec<_> = history["entries"].as_array().unwrap().iter().map(|entry| &entry["verb"]).collect();
+    assert_eq!(verbs, ["BreakGlass", "EndBreakGlass"]);
+    assert!(bench.glass("--end-break-glass").success().contains("nothing is detached"));
+}
+
+#[test]
+fn a_daemon_that_was_killed_starts_detached_until_it_is_told_otherwise() {
+    let mut bench = Bench::start();
+    bench.daemon.kill();
+    bench.breaks();
+    let launch = bench.launch.clone();
+    bench.daemon.again(&launch);
+    bench.stays_detached();
+    // Also when it is restarted.
+    bench.daemon.terminate();
+    bench.daemon.again(&launch);
+    bench.stays_detached();
+    bench.glass("--end-break-glass").success();
+    bench.is_back();
+    // And by a start.
+    bench.daemon.kill();
+    bench.breaks();
+    assert!(bench.glass("--end-break-glass").success().contains("no daemon runs"));
+    bench.daemon.again(&launch);
+    bench.is_back();
+}
+
+#[test]
+fn records_that_are_destroyed_are_not_needed() {
+    let mut bench = Bench::start();
+    bench.daemon.kill();
+    let store = bench.daemon.path("run/state/store");
+    let file = store.join("records.redb");
+    let length = fs::metadata(&file).unwrap().len();
+    let saved = fs::read(&file).unwrap();
+    fs::write(&file, vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
+    let (status, said) = bench.daemon.refuses(&bench.launch);
+    assert!(!status.success(), "the records are destroyed: {said}");
+    bench.breaks();
+    // From a copy, everything comes back.
+    fs::write(&file, saved).unwrap();
+    bench.glass("--end-break-glass").success();
+    let launch = bench.launch.clone();
+    bench.daemon.again(&launch);
+    bench.is_back();
+}
+
+#[test]
+fn a_full_disk_is_no_obstacle() {
+    let daemon = Daemon::prepare();
+    let disk = SmallDisk::at(daemon.path("small"));
+    let flags = vec!["--state-dir".to_owned(), disk.0.display().to_string()];
+    let launch = Launch { flags, ..launch() };
+    let mut daemon = daemon;
+    daemon.again(&launch);
+    let mut bench = Bench::new(daemon, launch);
+    bench.daemon.kill();
+    fill(&disk.0);
+    bench.breaks();
+    // Also the name of a file may have no room: the marker in the runtime folder counts alone.
+    let _there = fs::remove_file(disk.0.join("break-glass"));
+    fs::remove_file(disk.0.join("full")).unwrap();
+    let launch = bench.launch.clone();
+    bench.daemon.again(&launch);
+    bench.stays_detached();
+    bench.glass("--end-break-glass").success();
+    // The doctor minds the small disk, all the time.
+    until("everything is back", || bench.daemon.bpfman("doctor").code == 13 && links(&bench.daemon) == 3);
+    assert_eq!(bench.seen(), [true, true]);
+    bench.daemon.kill();
+}
+
+fn fill(disk: &Path) {
+    let block = vec![0_u8; 1 << 16];
+    let mut file = fs::File::create(disk.join("full")).unwrap();
+    while std::io::Write::write_all(&mut file, &block).is_ok() {}
+}
+
+#[test]
+fn programs_of_others_stay_where_they_are() {
+    let mut bench = Bench::start();
+    // A program of another tool at the other end, and a filter beside ours.
+    let object = compile::object("stranger").display().to_string();
+    with_bpffs(&bench.network.near, &format!("ip link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
+    let filter =
+        format!("tc filter add dev {INTERFACE} ingress pref 60000 bpf direct-action object-file {object}");
+    with_bpffs(&bench.network.far, &format!("{filter} section tc"));
+    let others = |bench: &Bench| {
+        let link = bench.network.near.ip(&["-j", "link", "show", "dev", INTERFACE]);
+        let link: Value = serde_json::from_str(&link).unwrap();
+        let netns = format!("--net={}", bench.network.far.path().display());
+        let shown = ["nsenter", &netns, "tc", "filter", "show", "dev", INTERFACE, "ingress"];
+        let filters = bpfman_tests::command::run(&shown);
+        (link[0]["xdp"]["prog"]["id"].as_u64(), filters.contains("pref 60000"))
+    };
+    let before = others(&bench);
+    assert!(before.0.is_some() && before.1, "{before:?}");
+    bench.daemon.kill();
+    bench.breaks();
+    assert_eq!(others(&bench), before);
+    bench.glass("--end-break-glass").success();
+    let launch = bench.launch.clone();
+    bench.daemon.again(&launch);
+    bench.is_back();
+    assert_eq!(others(&bench), before);
+}
+
+#[test]
+fn a_daemon_that_does_not_stand_still_is_left_alone_and_kept_out_once_it_is_dead() {
+    let mut bench = Bench::start();
+    let pid = rustix::process::Pid::from_raw(bench.daemon.pid().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    bench.glass("--break-glass").fails(1, &["does not stand still", "nothing was detached", "kill"]);
+    assert_eq!(bench.seen(), [true, true]);
+    bench.daemon.kill();
+    bench.breaks();
+    let launch = bench.launch.clone();
+    bench.daemon.again(&launch);
+    bench.stays_detached();
+}
+
+#[test]
+fn only_root_may() {
+    let daemon = Daemon::start();
+    daemon.open_to_users();
+    let copy = daemon.path("bpfmand");
+    fs::copy(binaries::find("bpfmand"), &copy).unwrap();
+    for flag in ["--break-glass", "--end-break-glass"] {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "64399", "--regid", "64399", "--clear-groups", "--inh-caps=-all", "--"]);
+        let outcome = Outcome::of(command.arg(&copy).arg(flag).arg("--runtime-dir").arg(daemon.path("run")));
+        outcome.fails(1, &["only root may do this"]);
+    }
+    daemon.bpfman("doctor").success();
+}

@@ -1,0 +1,127 @@
+//! `bpfman doctor`: each kind of finding has an exit code, a reason, and a command that helps.
+
+use std::fs;
+use std::path::PathBuf;
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::command::run;
+use bpfman_tests::{Daemon, Launch};
+use serde_json::Value;
+
+use crate::equipment::Program;
+
+/// The code that it ends with, and its findings.
+fn examined(daemon: &Daemon) -> (i32, Vec<Value>) {
+    let outcome = daemon.bpfman("doctor -o json");
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    for found in report["findings"].as_array().unwrap() {
+        assert!(found["fix"].is_string(), "{found}");
+    }
+    (outcome.code, report["findings"].as_array().unwrap().clone())
+}
+
+fn class_of(finding: &Value) -> (&str, u64) {
+    (finding["class"].as_str().unwrap(), finding["exit_code"].as_u64().unwrap())
+}
+
+/// A file system with hardly any room.
+pub struct SmallDisk(pub PathBuf);
+
+impl SmallDisk {
+    pub fn at(path: PathBuf) -> Self {
+        fs::create_dir_all(&path).unwrap();
+        run(&["mount", "-t", "tmpfs", "-o", "size=12m,mode=0755", "tmpfs", &path.display().to_string()]);
+        Self(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        run(&["umount", "-l", &self.0.display().to_string()]);
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_a_finding_of_its_own() {
+    let daemon = Daemon::start();
+    assert_eq!(examined(&daemon), (0, vec![]));
+    fs::write(daemon.path("policy.toml"), "[[grants]]\n").unwrap();
+    let (code, findings) = examined(&daemon);
+    assert_eq!(code, 16, "{findings:?}");
+    assert_eq!(class_of(&findings[0]), ("policy", 16));
+    assert!(findings[0]["why"].as_str().unwrap().contains("nobody but root"), "{findings:?}");
+}
+
+#[test]
+fn a_disk_without_room_is_a_finding() {
+    let mut daemon = Daemon::prepare();
+    let disk = SmallDisk::at(daemon.path("small"));
+    let flags = vec!["--state-dir".to_owned(), disk.0.display().to_string()];
+    daemon.again(&Launch { flags, ..Launch::default() });
+    let (code, findings) = examined(&daemon);
+    assert_eq!((code, class_of(&findings[0])), (13, ("disk", 13)), "{findings:?}");
+    assert_eq!(findings[0]["subject"], disk.0.display().to_string());
+    daemon.kill();
+}
+
+#[test]
+fn a_history_that_is_not_written_and_a_clock_that_was_set_back_are_findings() {
+    let mut daemon = Daemon::start();
+    Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
+    daemon.terminate();
+    let folder = daemon.path("run/state/journal");
+    let file = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&file).unwrap();
+    let time = text.split("\"time\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    fs::write(&file, text.replace(&time, "2999-01-01T00:00:00.000000Z")).unwrap();
+    daemon.again(&Launch::default());
+    let (code, findings) = examined(&daemon);
+    assert_eq!((code, class_of(&findings[0])), (19, ("clock", 19)), "{findings:?}");
+    daemon.terminate();
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "").unwrap();
+    daemon.again(&Launch::default());
+    let (code, findings) = examined(&daemon);
+    assert_eq!((code, class_of(&findings[0])), (18, ("history", 18)), "{findings:?}");
+}
+
+#[test]
+fn strays_are_graver_than_nothing_and_have_a_code() {
+    let mut daemon = Daemon::start();
+    Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
+    daemon.kill();
+    fs::remove_dir_all(daemon.path("run/state/store")).unwrap();
+    daemon.again(&Launch::default());
+    let (code, findings) = examined(&daemon);
+    assert_eq!((code, class_of(&findings[0])), (17, ("strays", 17)), "{findings:?}");
+    assert!(findings[0]["fix"].as_str().unwrap().starts_with("bpfman stray remove "), "{findings:?}");
+}
+
+#[test]
+fn a_dead_daemon_is_examined_from_outside() {
+    let mut daemon = Daemon::start();
+    Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
+    let pid = daemon.pid();
+    let doctor = |daemon: &Daemon| {
+        let mut command = daemon.cli_command();
+        let command = command.env("BPFMAN_RUNTIME_DIR", daemon.path("run")).args(["doctor", "-o", "json"]);
+        let outcome = bpfman_tests::Outcome::of(command);
+        assert_eq!(outcome.code, 10, "{outcome:?}");
+        serde_json::from_str::<Value>(&outcome.stdout).unwrap()
+    };
+    // Somebody removed its socket: it lives, and nobody can ask it.
+    let socket = daemon.path("moved");
+    fs::rename(daemon.socket(), &socket).unwrap();
+    let report = doctor(&daemon);
+    let text = report["findings"].to_string();
+    assert!(text.contains("there is no such socket"), "{text}");
+    assert!(text.contains(&format!("process {pid} has the records locked")), "{text}");
+    fs::rename(&socket, daemon.socket()).unwrap();
+    daemon.bpfman("doctor").success();
+    daemon.kill();
+    let report = doctor(&daemon);
+    let text = report["findings"].to_string();
+    assert!(text.contains("nobody listens") && !text.contains("has the records locked"), "{text}");
+    assert_eq!(report["findings"][0]["class"], "daemon-dead");
+    assert!(report["notes"].to_string().contains("1 programs are pinned"), "{report}");
+}
