@@ -40,7 +40,7 @@ pub async fn run(global: &Global) -> Result<(), CliError> {
     Err(CliError::Unhealthy { what, exit: gravest.class.exit(), hint })
 }
 
-async fn living(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+async fn living(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let examined = itself(client, diagnosis).await?;
     // All that is attached would be a finding, and the daemon does nothing that others of these need.
     if diagnosis.findings.iter().any(|found| found.class == FindingClass::Detached) {
@@ -57,7 +57,7 @@ async fn living(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<(), Cl
 }
 
 /// What the daemon finds wrong with itself.
-async fn itself(client: &mut Client, diagnosis: &mut Diagnosis) -> Result<bool, CliError> {
+async fn itself(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<bool, CliError> {
     let Some(answer) = offered(client.node.examine(ext::ExamineRequest {}).await)? else { return Ok(false) };
     for found in answer.findings {
         let class = FindingClass::from_name(&found.class);
