@@ -35,7 +35,7 @@ impl<K: Kernel> Api<K> {
         audit::made(format_args!("descriptor of map {} {}", map.id(), map.name()));
         let (details, handle) =
             self.read(&permit, move |api| api.engine.open_map(&map, write).map_err(fail)).await?;
-        let descriptor = self.engine.kernel().into_descriptor(handle);
+        let descriptor = self.engine.kernel().descriptor_of(handle);
         let descriptor = descriptor.ok_or_else(|| unsupported("a simulated kernel has no descriptors"))?;
         Ok((wire::OpenMapResponse { map: Some(ext_show::map(details, &self.paths.fs)) }, descriptor))
     }

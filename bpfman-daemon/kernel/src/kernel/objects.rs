@@ -55,7 +55,7 @@ pub trait KernelObjects: Send + Sync + 'static {
     fn open_map_to_read(&self, id: MapId) -> Result<Self::Handle, KernelError>;
 
     /// The descriptor of a handle, to be given to another process; none where the kernel is a simulated one.
-    fn into_descriptor(&self, handle: Self::Handle) -> Option<OwnedFd>;
+    fn descriptor_of(&self, handle: Self::Handle) -> Option<OwnedFd>;
 
     /// Loads type information.
     ///

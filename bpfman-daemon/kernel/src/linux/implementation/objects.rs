@@ -48,7 +48,7 @@ impl KernelObjects for LinuxKernel {
             .map_err(|source| KernelError::call("open for reading", format!("map {id}"), source))
     }
 
-    fn into_descriptor(&self, handle: OwnedFd) -> Option<OwnedFd> {
+    fn descriptor_of(&self, handle: OwnedFd) -> Option<OwnedFd> {
         Some(handle)
     }
 

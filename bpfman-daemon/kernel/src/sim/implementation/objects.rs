@@ -50,7 +50,7 @@ impl KernelObjects for SimKernel {
         self.open_map(id)
     }
 
-    fn into_descriptor(&self, _: SimHandle) -> Option<OwnedFd> {
+    fn descriptor_of(&self, _: SimHandle) -> Option<OwnedFd> {
         None
     }
 
