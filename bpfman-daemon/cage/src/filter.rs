@@ -7,7 +7,7 @@ use seccompiler::{
     TargetArch,
 };
 
-use crate::seccomp::arguments::{Argument, Arguments, narrowed, reading};
+use crate::seccomp::arguments::{Argument, Arguments, narrowed, of_helpers};
 use crate::seccomp::groups::{CallGroup, GROUPS, MOUNTING};
 use crate::seccomp::refused::{LATER, UNKNOWN};
 use crate::{CageError, CageMode};
@@ -35,7 +35,7 @@ impl CallFilters {
         Self::of_groups(mode, narrowed(own), GROUPS.iter().chain(mounting.then_some(&MOUNTING)))
     }
 
-    /// Compiles those of a process for images, which may make these calls and open no file to write to it.
+    /// Compiles those of a process for images, which may make these calls, with fewer arguments.
     ///
     /// # Errors
     /// [`CageError::Compile`]: a mistake in the tables.
@@ -45,7 +45,7 @@ impl CallFilters {
         groups: impl Iterator<Item = &'a CallGroup>,
     ) -> Result<Option<Self>, CageError> {
         let mut narrowed = narrowed(own);
-        narrowed.extend(reading());
+        narrowed.extend(of_helpers());
         Self::of_groups(mode, narrowed, groups)
     }
 

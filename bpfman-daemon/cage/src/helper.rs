@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use caps::{CapSet, CapsHashSet};
+use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
     Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, Scope,
@@ -69,18 +69,21 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
         caps::set(None, set, &CapsHashSet::new())
             .map_err(|source| CageError::Capabilities { action: "drop capabilities of a helper", source })?;
     }
+    if cage.rights == HelperRights::Starter {
+        // Those that it starts have it from there. A kernel that does not let it: they are only ended later. Before what
+        // follows, after which this file is root's.
+        let _told = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    }
     // Its memory may hold a password: it is for nobody to read, others of its user included.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fail("core dumps"))?;
     // With whoever started it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(fail("life of its own"))?;
-    // A kernel that does not let it: it is only ended later.
-    let _told = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     let limit = |resource, most: u64, right| {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }).map_err(fail(right))
     };
     limit(Resource::Core, 0, "core dumps")?;
     if cage.rights == HelperRights::Starter {
-        return Ok(());
+        return if cage.landlock { write_nothing() } else { Ok(()) };
     }
     limit(Resource::Data, MEMORY, "memory")?;
     limit(Resource::Nofile, DESCRIPTORS, "descriptors")?;
@@ -93,6 +96,25 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
         Some(filters) => filters.put_on(),
         None => Ok(()),
     }
+}
+
+/// Holds it, and all that it starts, to reading and executing.
+fn write_nothing() -> Result<(), CageError> {
+    let rules = Ruleset::default().handle_access(AccessFs::from_write(RULES))?.create()?;
+    rules.no_new_privs(false).restrict_self()?;
+    Ok(())
+}
+
+/// True if a process that is started from here can have another user and group.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn can_change_users() -> Result<bool, CageError> {
+    let has = |capability| {
+        caps::has_cap(None, CapSet::Effective, capability)
+            .map_err(|source| CageError::Capabilities { action: "read capabilities", source })
+    };
+    Ok(has(Capability::CAP_SETUID)? && has(Capability::CAP_SETGID)?)
 }
 
 fn hold_files(cage: &HelperCage) -> Result<(), CageError> {

@@ -70,7 +70,7 @@ pub(crate) async fn find<S: SignatureSource>(
     limits: &Limits,
 ) -> Result<FoundSignatures, ImageError> {
     let mut search =
-        Search { source, digest, limits, seen: BTreeSet::new(), found: FoundSignatures::default() };
+        Search { source, digest, limits, seen: BTreeSet::new(), found: FoundSignatures::default(), tried: 0 };
     let result = search.tag().await;
     search.go_on(result)?;
     let result = search.referrers().await;
@@ -89,6 +89,11 @@ pub(crate) const fn find_goes_on(error: &ImageError) -> bool {
     )
 }
 
+/// Layers that are tried for the signatures of one digest, whether they are there or not.
+const LAYERS: usize = 1024;
+/// Bytes of one signature with all that is beside it: some times what a signature with its certificates has.
+const SIGNATURE: usize = 64 << 10;
+
 struct Search<'a, S> {
     source: &'a S,
     digest: Digest,
@@ -96,6 +101,7 @@ struct Search<'a, S> {
     /// Layers that were looked at: content, and the signature beside it.
     seen: BTreeSet<(Digest, Option<String>)>,
     found: FoundSignatures,
+    tried: usize,
 }
 
 impl<S: SignatureSource> Search<'_, S> {
@@ -180,7 +186,8 @@ impl<S: SignatureSource> Search<'_, S> {
             if !is_signature || !self.seen.insert((layer.digest, beside)) {
                 continue;
             }
-            if self.found.signatures.len() == self.limits.signatures {
+            self.tried += 1;
+            if self.found.signatures.len() == self.limits.signatures || self.tried > LAYERS {
                 self.found.cut = true;
                 return Ok(());
             }
@@ -202,7 +209,7 @@ impl<S: SignatureSource> Search<'_, S> {
                     continue;
                 }
             };
-            self.found.signatures.push(match simple {
+            let signature = match simple {
                 Some(signature) => {
                     let annotation = |name: &str| layer.annotations.get(name).cloned();
                     let material = Material {
@@ -214,7 +221,14 @@ impl<S: SignatureSource> Search<'_, S> {
                     Signature::SimpleSigning { payload: content, signature, material }
                 }
                 None => Signature::Bundle { json: content },
-            });
+            };
+            if signature.size() > SIGNATURE {
+                let what = format!("a signature of {}@{}", self.source.name(), self.digest);
+                let (size, limit) = (Some(signature.size() as u64), SIGNATURE as u64);
+                self.go_on(Err(ImageError::TooLarge { what, size, limit }))?;
+                continue;
+            }
+            self.found.signatures.push(signature);
         }
         Ok(())
     }
@@ -252,7 +266,66 @@ fn is_bundle(media_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::spread;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// A repository whose signature tag leads to these layers, of which only the content `good` is there.
+    struct Listed {
+        layers: Vec<serde_json::Value>,
+        asked: AtomicUsize,
+    }
+
+    impl SignatureSource for Listed {
+        fn name(&self) -> &str {
+            "quay.io/a"
+        }
+
+        async fn manifest(&self, target: &str, _: u64) -> Result<Option<Vec<u8>>, ImageError> {
+            let list = json!({ "layers": self.layers });
+            Ok(target.ends_with(".sig").then(|| serde_json::to_vec(&list).unwrap()))
+        }
+
+        async fn referrers(&self, _: Digest) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
+            Ok(None)
+        }
+
+        async fn blob(&self, descriptor: &Descriptor, _: u64) -> Result<Vec<u8>, ImageError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let is_there = descriptor.digest == Digest::of(b"good");
+            let missing = || ImageError::NotFound { what: descriptor.digest.to_string() };
+            is_there.then(|| b"good".to_vec()).ok_or_else(missing)
+        }
+    }
+
+    fn layer(content: &[u8], certificate: &str) -> serde_json::Value {
+        json!({
+            "mediaType": media::SIMPLE_SIGNING, "digest": Digest::of(content), "size": content.len(),
+            "annotations": {
+                media::SIGNATURE_ANNOTATION: "AAAA", "dev.sigstore.cosign/certificate": certificate,
+            },
+        })
+    }
+
+    /// Whoever may attach something to an image must not be able to make it unloadable.
+    #[tokio::test]
+    async fn what_is_too_large_or_missing_stands_in_no_ones_way() {
+        let large = "x".repeat(SIGNATURE);
+        let layers = vec![layer(b"good", &large), layer(b"good", "small")];
+        let source = Listed { layers, asked: AtomicUsize::default() };
+        let found = find(&source, Digest::of(b"image"), &Limits::default()).await.unwrap();
+        assert_eq!((found.signatures.len(), found.cut), (0, false), "one content is looked at once");
+        assert!(matches!(found.fault, Some(ImageError::TooLarge { .. })), "{found:?}");
+
+        let mut layers: Vec<_> = (0..5000).map(|at: u32| layer(&at.to_le_bytes(), "")).collect();
+        layers.insert(0, layer(b"good", ""));
+        let source = Listed { layers, asked: AtomicUsize::default() };
+        let found = find(&source, Digest::of(b"image"), &Limits::default()).await.unwrap();
+        assert_eq!((found.signatures.len(), found.cut), (1, true));
+        assert_eq!(source.asked.into_inner(), LAYERS);
+    }
 
     #[test]
     fn lists_are_looked_at_from_both_ends() {

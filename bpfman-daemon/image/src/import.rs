@@ -109,10 +109,19 @@ impl ImageStore {
         let (limits, path, beside) = (self.limits, path.to_owned(), Arc::clone(&staging));
         let layout = blocking(move || copy(&beside, &path, &limits)).await?;
         let mut imported = Vec::new();
-        let verifier = self.verifier();
-        for (image, brought) in images(&verifier, &staging, &layout, &self.limits).await? {
-            let digest = brought.digest;
-            let outcome = match self.import_one(&image, brought, &staging, &verifier).await {
+        let named = names(&layout)?;
+        let seconds = self.limits.overall_timeout.as_secs();
+        for (image, digest) in named.iter().filter(|(image, _)| !is_signature_tag(image)) {
+            // One for each: what one image does to its verifier is nothing to the others.
+            let verifier = self.verifier();
+            let taken = async {
+                let brought = bring(&verifier, &staging, &named, (image, *digest), &self.limits).await?;
+                self.import_one(image, brought, &staging, &verifier).await
+            };
+            let late = || ImageError::Timeout { image: image.to_string(), seconds };
+            let taken = tokio::time::timeout(self.limits.overall_timeout, taken).await;
+            let (image, digest) = (image.clone(), *digest);
+            let outcome = match taken.unwrap_or_else(|_| Err(late())) {
                 Ok(verified_by) => ImportOutcome::Verified(verified_by),
                 Err(error) => ImportOutcome::Refused(error.to_string()),
             };
@@ -140,6 +149,9 @@ impl ImageStore {
         Ok(loaded.verified_by)
     }
 }
+
+/// Entries of an index whose signatures are taken: more than there are platforms.
+const MOST_PLATFORMS: usize = 64;
 
 struct Copying<'a> {
     staging: &'a Arc<Staging>,
@@ -186,50 +198,49 @@ impl Copying<'_> {
     }
 }
 
-/// The images of a layout by their names, and what signs them. Nothing is kept yet: the policy has to let them in first.
-pub(crate) async fn images(
-    verifier: &VerifierClient,
-    staging: &Arc<Staging>,
-    layout: &ImportedLayout,
-    limits: &Limits,
-) -> Result<Vec<(ImageReference, Brought)>, ImageError> {
-    let mut images = Vec::new();
-    // By repository: tag to digest.
-    let mut repositories: BTreeMap<String, BTreeMap<String, Digest>> = BTreeMap::new();
-    for entry in &layout.entries {
+/// What has a name in a layout, signatures too: repository, tag or digest, and what that leads to.
+fn tags(layout: &ImportedLayout) -> impl Iterator<Item = (ImageReference, Digest)> {
+    layout.entries.iter().filter_map(|entry| {
         // containerd's name first: it is always the whole one.
         let names = ["io.containerd.image.name", media::REF_NAME].map(|name| entry.annotations.get(name));
-        let Some(image) = names.into_iter().flatten().find_map(|name| name.parse::<ImageReference>().ok())
-        else {
-            continue;
-        };
-        repositories.entry(image.name()).or_default().insert(image.target(), entry.digest);
-        if !is_signature_tag(&image) {
-            images.push((image, entry.digest));
-        }
-    }
-    if images.is_empty() {
+        let image = names.into_iter().flatten().find_map(|name| name.parse::<ImageReference>().ok())?;
+        Some((image, entry.digest))
+    })
+}
+
+/// The same, if there is an image among it.
+fn names(layout: &ImportedLayout) -> Result<Vec<(ImageReference, Digest)>, ImageError> {
+    let named: Vec<_> = tags(layout).collect();
+    if named.iter().all(|(image, _)| is_signature_tag(image)) {
         let why = "it has no image whose name begins with a registry (annotation org.opencontainers.image.ref.name)";
         return Err(ImageError::Malformed { what: layout.path.clone(), source: why.into() });
     }
-    let mut brought = Vec::new();
-    for (image, digest) in images {
-        let name = image.name();
-        let tags = repositories.get(&name).cloned().unwrap_or_default();
-        let source = Beside { staging, name, tags };
-        let mut subjects = vec![digest];
-        if let Some(bytes) = source.read(digest, limits.manifest).await?
-            && let Ok(Document::Index(entries)) = verifier.manifest(&bytes).await?
-        {
-            subjects.extend(entries.iter().map(|entry| entry.digest));
-        }
-        let mut signatures = BTreeMap::new();
-        for subject in subjects {
-            signatures.insert(subject, verifier.find_signatures(&source, subject, limits).await?.signatures);
-        }
-        brought.push((image, Brought { digest, signatures }));
+    Ok(named)
+}
+
+/// One of the images with what signs it. Nothing is kept yet: the policy has to let it in first.
+async fn bring(
+    verifier: &VerifierClient,
+    staging: &Arc<Staging>,
+    named: &[(ImageReference, Digest)],
+    (image, digest): (&ImageReference, Digest),
+    limits: &Limits,
+) -> Result<Brought, ImageError> {
+    let name = image.name();
+    let of_repository = named.iter().filter(|(other, _)| other.name() == name);
+    let tags = of_repository.map(|(other, digest)| (other.target(), *digest)).collect();
+    let source = Beside { staging, name, tags };
+    let mut subjects = vec![digest];
+    if let Some(bytes) = source.read(digest, limits.manifest).await?
+        && let Ok(Document::Index(entries)) = verifier.manifest(&bytes).await?
+    {
+        subjects.extend(entries.iter().take(MOST_PLATFORMS).map(|entry| entry.digest));
     }
-    Ok(brought)
+    let mut signatures = BTreeMap::new();
+    for subject in subjects {
+        signatures.insert(subject, verifier.find_signatures(&source, subject, limits).await?.signatures);
+    }
+    Ok(Brought { digest, signatures })
 }
 
 fn is_signature_tag(image: &ImageReference) -> bool {

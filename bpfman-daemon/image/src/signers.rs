@@ -57,6 +57,28 @@ pub(crate) struct CountedSigners {
     pub(crate) places: BTreeSet<usize>,
 }
 
+impl CountedSigners {
+    /// Why this cannot be what a rule made of so many signatures of an image: whoever counted does not do it rightly.
+    pub(crate) fn contradicts(
+        &self,
+        rule: &Signers,
+        image: &ImageReference,
+        revoked: &Revoked,
+        seen: usize,
+    ) -> Option<&'static str> {
+        let counts = |signer| rule.names(signer) && !revoked.covers(signer);
+        let different: BTreeSet<&Signer> = self.signers.iter().collect();
+        let takes = |name: &String| rule.takes_repository(image, Some(name));
+        let wrong = [
+            (different.is_empty() || different.len() < rule.minimum, "too few signers"),
+            (!different.into_iter().all(counts), "a signer that the rule does not count"),
+            (!self.signed.repositories.iter().all(takes), "a repository that the rule does not take"),
+            (self.places.iter().any(|place| *place >= seen), "a signature that is not there"),
+        ];
+        wrong.into_iter().find_map(|(wrong, why)| wrong.then_some(why))
+    }
+}
+
 /// Counts the signers of exactly this digest; the error says why there are too few.
 ///
 /// `image` is the name that was asked for. All conditions hold for one and the same signature: a signature without the annotations is not made good by another

@@ -24,6 +24,11 @@ use crate::{
     VerifiedBy, VerifiedImage,
 };
 
+/// Loads that look into the cache at the same time.
+const LOOKS: usize = 64;
+/// How long one may look. It takes milliseconds; collections wait for it, and other loads for these.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// Loads images by name, through a cache on disk and under a signature policy.
 ///
 /// Runs on a tokio runtime with its I/O and time drivers enabled, of either kind. Holds no connection and no open
@@ -35,6 +40,8 @@ pub struct ImageStore {
     pub(crate) limits: Limits,
     pub(crate) platform: Option<Platform>,
     pulls: Arc<Semaphore>,
+    /// Loads that look into the cache at the same time: each has somebody read what is there.
+    looks: Semaphore,
     settings: RwLock<Arc<RegistrySettings>>,
     bounds: Bounds,
     helpers: Arc<dyn StartHelper>,
@@ -63,6 +70,7 @@ impl ImageStore {
             limits,
             platform: Platform::host(),
             pulls: Arc::new(Semaphore::new(limits.pulls)),
+            looks: Semaphore::new(LOOKS),
             settings: RwLock::default(),
             bounds: Bounds::default(),
             helpers: Arc::new(HelperThreads),
@@ -141,12 +149,14 @@ impl ImageStore {
             Caller::Other => Arc::new(settings.without_passwords()),
         };
         let asker = self.asker(request, &settings).await?;
-        let verifier = self.verifier();
         if request.pull_policy != FetchPolicy::Always {
-            let offline = self.session(image, asker.clone(), None, &verifier, None);
-            // No collection meanwhile: it is quick.
+            let _look = self.looks.acquire().await;
+            let offline = self.session(image, asker.clone(), None, &self.verifier(), None);
+            // No collection meanwhile: it is quick, or ends.
             let _in_use = self.in_use.read().await;
-            match self.run(&offline, false, &policy, decision, platform).await {
+            let looked = self.run(&offline, false, &policy, decision, platform);
+            let late = || ImageError::Timeout { image: image.to_string(), seconds: LOOK.as_secs() };
+            match tokio::time::timeout(LOOK, looked).await.unwrap_or_else(|_| Err(late())) {
                 // What the registry has now may help: a missing part, a signature made since, or its word for this caller.
                 Err(
                     error @ (ImageError::NotCached { .. }
@@ -173,7 +183,7 @@ impl ImageStore {
             blocking(move || settings.places(&image, credential.as_ref())).await?
         };
         let registry = RegistryClient::open(&*self.helpers, image.name(), places, self.limits).await?;
-        let online = self.session(image, asker, Some(registry), &verifier, progress);
+        let online = self.session(image, asker, Some(registry), &self.verifier(), progress);
         self.run(&online, ask, &policy, decision, platform).await
     }
 

@@ -1,6 +1,6 @@
 //! The starter: no capability, no files, nothing that others wrote; it starts the binary anew, and ends what it started.
 
-use std::io::IoSliceMut;
+use std::io::{IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{COMMAND, Held, order};
 
@@ -46,6 +47,10 @@ impl Drop for Started {
 
 /// Starts what is asked for until the daemon ends, and ends it then.
 pub fn run(orders: &OwnedFd, held: Held) -> anyhow::Result<()> {
+    // What is sent to the whole service is for the daemon: it ends this one by closing the socket. To be caught is enough.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    let _caught = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     let mut started: Vec<Started> = Vec::new();
     loop {
         let mut waiting = vec![PollFd::new(orders, PollFlags::IN)];
@@ -66,14 +71,19 @@ pub fn run(orders: &OwnedFd, held: Held) -> anyhow::Result<()> {
         let Some((what, descriptors)) = next_order(orders)? else { return Ok(()) };
         // Whoever asked sees its end of the socket closed.
         if started.len() >= MOST {
-            eprintln!("bpfmand: {MOST} processes for images run already; no other is started");
+            tell(format_args!("{MOST} processes for images run already; no other is started"));
             continue;
         }
         match start(what, descriptors, held) {
             Ok(one) => started.push(one),
-            Err(error) => eprintln!("bpfmand: a process for images cannot be started: {error:#}"),
+            Err(error) => tell(format_args!("a process for images cannot be started: {error:#}")),
         }
     }
+}
+
+/// Writes to the log, which may be closed.
+fn tell(what: std::fmt::Arguments<'_>) {
+    let _closed = writeln!(std::io::stderr(), "bpfmand: {what}");
 }
 
 /// What to start; none once the daemon has ended.
@@ -104,13 +114,21 @@ fn start(what: u8, descriptors: Vec<OwnedFd>, held: Held) -> anyhow::Result<Star
     let kept = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut command = Command::new("/proc/self/exe");
     command.args([COMMAND, name]).args(held.arguments()).env_clear().envs(kept);
+    // The log is the daemon's: what others made it say would stand there as the daemon's words.
+    #[cfg(not(debug_assertions))]
+    let errors = Stdio::null();
     #[cfg(debug_assertions)]
-    if let Some(act) = std::env::var_os(super::hostile::ACT) {
-        command.env(super::hostile::ACT, act);
-    }
+    let errors = match std::env::var_os(super::hostile::ACT) {
+        None => Stdio::null(),
+        Some(act) => {
+            command.env(super::hostile::ACT, act);
+            Stdio::inherit()
+        }
+    };
     let process = command
         .stdin(Stdio::from(stream))
         .stdout(Stdio::null())
+        .stderr(errors)
         .spawn()
         .context("the kernel does not start the daemon's binary anew")?;
     Ok(Started { process, life })

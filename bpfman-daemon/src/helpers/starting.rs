@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bpfmand_image::{HelperLink, HelperRole, StartHelper};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
     socketpair,
@@ -46,20 +47,18 @@ impl HelperProcesses {
             let mut command = Command::new("/proc/self/exe");
             command.args([COMMAND, "starter"]).args(held.arguments()).stdout(Stdio::null());
             command.stdin(Stdio::from(theirs.try_clone()?));
+            // Signals of a terminal are the daemon's.
+            command.process_group(0);
             if let Some(user) = user {
                 // Its supplementary groups go with that.
                 command.uid(user).gid(user);
             }
             command.spawn()
         };
-        let (starter, user) = match begin(Some(user)) {
-            Ok(starter) => (starter, user),
-            // Without CAP_SETUID and CAP_SETGID they keep this process's user, and lose the rest.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                (begin(None).context(CANNOT)?, rustix::process::getuid().as_raw())
-            }
-            Err(error) => return Err(error).context(CANNOT),
-        };
+        // Without CAP_SETUID and CAP_SETGID they keep this process's user, and lose the rest.
+        let other = bpfmand_cage::can_change_users()?.then_some(user);
+        let starter = begin(other).context(CANNOT)?;
+        let user = other.unwrap_or_else(|| rustix::process::getuid().as_raw());
         Ok(Self { orders: ours, ahead: Mutex::default(), _starter: starter, user })
     }
 
@@ -101,16 +100,21 @@ impl StartHelper for HelperProcesses {
         if role != HelperRole::Verifier {
             return self.order(role);
         }
-        let next = self.order(role)?;
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        match ahead.replace((Instant::now(), next)) {
-            Some((since, link)) if since.elapsed() < FRESH => Ok(link),
-            // None is there yet: this one is used, and another one waits.
-            _ => {
-                let used = ahead.take();
-                *ahead = Some((Instant::now(), self.order(role)?));
-                used.map(|(_, link)| link).ok_or_else(|| io::ErrorKind::NotFound.into())
-            }
+        let ready = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let link = match ready {
+            Some((since, link)) if since.elapsed() < FRESH && is_there(&link) => link,
+            _ => self.order(role)?,
+        };
+        // That there is none for the next load is no failure of this one.
+        if let Ok(next) = self.order(role) {
+            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), next));
         }
+        Ok(link)
     }
+}
+
+/// False of one that has ended, or was never started.
+fn is_there(link: &HelperLink) -> bool {
+    let mut ended = [PollFd::new(&link.stream, PollFlags::RDHUP)];
+    poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
 }

@@ -82,6 +82,8 @@ fn they_have_a_user_of_their_own_and_nothing_else() {
             assert_eq!(field(set), "0000000000000000", "{set} of {}", process.what);
         }
         assert_eq!(field("NoNewPrivs"), "1", "{}", process.what);
+        let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", process.pid)).unwrap();
+        assert_eq!(score.trim(), "800", "{}", process.what);
     }
     assert_eq!(status(found[1].pid)["Seccomp"], "2");
     assert_eq!(
@@ -167,6 +169,23 @@ fn they_end_with_the_daemon() {
     daemon.kill();
     let are_gone = || pids.iter().all(|pid| !PathBuf::from(format!("/proc/{pid}/fd")).exists());
     until("they are gone", are_gone);
+}
+
+/// As `systemctl kill` does, and a terminal that is closed.
+#[test]
+fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
+    let registry = Registry::start();
+    let daemon = Daemon::start_with(&launch(""));
+    let name = registry.image("chain:1");
+    publish(&daemon, &name, "chain");
+    let starter = processes(&daemon).remove(0);
+    let pid = rustix::process::Pid::from_raw(starter.pid.try_into().unwrap()).unwrap();
+    use rustix::process::Signal;
+    for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
+        rustix::process::kill_process(pid, signal).unwrap();
+        daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).success();
+    }
+    assert_eq!(processes(&daemon)[0].pid, starter.pid);
 }
 
 /// The daemon can start no other: that is for its next start. Everything but images goes on.

@@ -115,13 +115,24 @@ pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
     ])
 }
 
-/// Files are opened to be read: they are not made, emptied or written to.
+/// What processes for images may do less than the daemon: files are opened to be read, not made, emptied or written to; and
+/// no descriptor sends signals to its owner, who could be anybody of their user.
 #[must_use]
-pub fn reading() -> BTreeMap<i64, Vec<Arguments>> {
+pub fn of_helpers() -> BTreeMap<i64, Vec<Arguments>> {
     const WRITING: u32 =
         (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
     BTreeMap::from([
         (libc::SYS_openat, vec![vec![bits(2, WRITING, 0)]]),
+        (
+            libc::SYS_fcntl,
+            vec![
+                vec![is(1, libc::F_GETFD)],
+                vec![is(1, libc::F_SETFD)],
+                vec![is(1, libc::F_GETFL)],
+                vec![is(1, libc::F_DUPFD_CLOEXEC)],
+                vec![is(1, libc::F_SETFL), bits(2, libc::O_ASYNC as u32, 0)],
+            ],
+        ),
         #[cfg(target_arch = "x86_64")]
         (libc::SYS_open, vec![vec![bits(1, WRITING, 0)]]),
     ])

@@ -1,6 +1,6 @@
 //! The same of processes for images.
 
-use bpfmand_cage::seccomp::arguments::{narrowed, reading};
+use bpfmand_cage::seccomp::arguments::{narrowed, of_helpers};
 use bpfmand_cage::seccomp::groups::{CallGroup, MOUNTING};
 use bpfmand_cage::seccomp::helpers::{FETCHER, VERIFIER};
 use bpfmand_cage::seccomp::refused::LATER;
@@ -19,7 +19,7 @@ fn of_fetcher() -> Vec<&'static CallGroup> {
 /// The first way in which a call is allowed.
 fn allowed(number: i64, own: u32) -> [i64; 6] {
     let mut arguments = NOTHING;
-    let narrowed = reading().remove(&number).or_else(|| narrowed(own).remove(&number));
+    let narrowed = of_helpers().remove(&number).or_else(|| narrowed(own).remove(&number));
     for argument in narrowed.iter().flat_map(|ways| &ways[0]) {
         arguments[usize::from(argument.place)] = argument.value.into();
     }
@@ -65,4 +65,26 @@ fn a_fetcher_opens_no_file_to_write_to_it() {
     }
     let reading = |_| [-1, -1, (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_DIRECTORY).into(), 0, 0, 0];
     assert_eq!(call_of_helper(&of_fetcher(), libc::SYS_openat, reading), CallEnd::Made);
+}
+
+/// Else a process of the same user, or the daemon where there is no other user, could be killed by a signal of the kernel's.
+#[test]
+fn no_descriptor_sends_signals() {
+    let ways = [
+        [libc::F_SETOWN, 1],
+        [10, libc::SIGKILL], // F_SETSIG
+        [15, 0],             // F_SETOWN_EX
+        [libc::F_SETLEASE, 0],
+        [libc::F_NOTIFY, 1],
+        [libc::F_SETFL, libc::O_ASYNC],
+    ];
+    for groups in [of_verifier(), of_fetcher()] {
+        for [command, argument] in ways {
+            let arguments = |_| [-1, command.into(), argument.into(), 0, 0, 0];
+            let end = call_of_helper(&groups, libc::SYS_fcntl, arguments);
+            assert_eq!(end, CallEnd::Killed, "{command} {argument}");
+        }
+        let status = |_| [-1, libc::F_SETFL.into(), libc::O_NONBLOCK.into(), 0, 0, 0];
+        assert_eq!(call_of_helper(&groups, libc::SYS_fcntl, status), CallEnd::Made);
+    }
 }

@@ -49,12 +49,24 @@ impl Working<'_> {
         Ok(())
     }
 
+    /// Waits for a registry, as long as a load may take: whoever asked has given up by then.
+    fn wait<T>(&self, what: impl Future<Output = Result<T, ImageError>>) -> Result<T, ImageError> {
+        let limit = self.limits.overall_timeout;
+        let late = || ImageError::Unreachable {
+            registry: "that was asked".to_owned(),
+            what: "what is needed".to_owned(),
+            source: format!("nothing came of it in {} s", limit.as_secs()).into(),
+        };
+        let waited = self.runtime.block_on(async { tokio::time::timeout(limit, what).await });
+        waited.unwrap_or_else(|_| Err(late()))
+    }
+
     fn answer(&mut self, question: FetchQuestion) -> io::Result<()> {
-        let (endpoints, runtime) = (&self.endpoints, self.runtime);
+        let endpoints = &self.endpoints;
         match question {
             FetchQuestion::Open { .. } => Err(super::link::wrong("it is open already".to_owned())),
             FetchQuestion::Manifest { target, limit } => {
-                match runtime.block_on(endpoints.manifest(&target, limit)) {
+                match self.wait(endpoints.manifest(&target, limit)) {
                     Ok((content, _)) => {
                         self.tell(Ok(()))?;
                         self.served.give(&content)
@@ -63,26 +75,24 @@ impl Working<'_> {
                 }
             }
             FetchQuestion::HasManifest { digest } => {
-                let has = runtime.block_on(endpoints.has_manifest(digest));
+                let has = self.wait(endpoints.has_manifest(digest));
                 self.tell(has)
             }
             FetchQuestion::HasBlob { descriptor } => {
-                let has = runtime.block_on(endpoints.has_blob(&descriptor));
+                let has = self.wait(endpoints.has_blob(&descriptor));
                 self.tell(has)
             }
-            FetchQuestion::Referrers { digest } => {
-                match runtime.block_on(endpoints.pages(digest, &self.limits)) {
-                    Ok(Some(pages)) => {
-                        self.tell(Ok(Some(pages.len())))?;
-                        pages.iter().try_for_each(|page| self.served.give(page))
-                    }
-                    Ok(None) => self.tell(Ok(None::<usize>)),
-                    Err(error) => self.tell::<Option<usize>>(Err(error)),
+            FetchQuestion::Referrers { digest } => match self.wait(endpoints.pages(digest, &self.limits)) {
+                Ok(Some(pages)) => {
+                    self.tell(Ok(Some(pages.len())))?;
+                    pages.iter().try_for_each(|page| self.served.give(page))
                 }
-            }
+                Ok(None) => self.tell(Ok(None::<usize>)),
+                Err(error) => self.tell::<Option<usize>>(Err(error)),
+            },
             FetchQuestion::Blob { descriptor, limit } => {
                 let mut sink = SinkOfAsker { served: Mutex::new(&mut self.served), broken: None };
-                let result = runtime.block_on(endpoints.blob(&descriptor, limit, &mut sink));
+                let result = self.runtime.block_on(endpoints.blob(&descriptor, limit, &mut sink));
                 if let Some(broken) = sink.broken {
                     return Err(broken);
                 }

@@ -14,8 +14,10 @@ use tokio::net::UnixStream;
 use super::{HelperLink, HelperRole};
 use crate::ImageError;
 
-/// Bytes of a message: more than the signatures of one digest take, in their encoding.
-const MESSAGE_LIMIT: usize = 32 << 20;
+/// Bytes of any message: more than the signatures of one digest take, in their encoding.
+const MESSAGE_LIMIT: usize = 64 << 20;
+/// Bytes of an answer that says little.
+pub(crate) const SMALL: usize = 64 << 10;
 /// Bytes of a piece.
 pub(crate) const PIECE: usize = 128 << 10;
 /// Bytes in front of a frame.
@@ -152,17 +154,26 @@ impl HelperConnection {
         self.stream.write_all(piece).await
     }
 
-    pub(crate) async fn next(&mut self) -> io::Result<Frame> {
+    /// The next frame, of at most `limit` bytes if it is a message.
+    pub(crate) async fn next(&mut self, limit: usize) -> io::Result<Frame> {
         let mut header = [0; HEADER];
         self.stream.read_exact(&mut header).await?;
         let (is_piece, length) = announced(header)?;
-        let mut bytes = vec![0; length];
-        self.stream.read_exact(&mut bytes).await?;
+        if !is_piece && length > limit {
+            return Err(wrong(format!("an answer of {length} bytes came, and {limit} are the most")));
+        }
+        // What is announced is not there yet: room is made as it comes.
+        let mut bytes = Vec::with_capacity(length.min(PIECE));
+        (&mut self.stream).take(length as u64).read_to_end(&mut bytes).await?;
+        if bytes.len() < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         Ok(frame(is_piece, bytes))
     }
 
-    pub(crate) async fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
-        match self.next().await? {
+    /// An answer of at most `limit` bytes.
+    pub(crate) async fn hear<T: DeserializeOwned>(&mut self, limit: usize) -> io::Result<T> {
+        match self.next(limit).await? {
             Frame::Message(message) => understood(&message),
             Frame::Piece(_) => Err(wrong("content came instead of an answer".to_owned())),
         }
@@ -172,7 +183,7 @@ impl HelperConnection {
     pub(crate) async fn take(&mut self, limit: u64) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {
-            match self.next().await? {
+            match self.next(SMALL).await? {
                 Frame::Message(_) => return Err(wrong("a message came within content".to_owned())),
                 Frame::Piece(piece) if piece.is_empty() => return Ok(content),
                 Frame::Piece(piece) => content.extend(piece),
@@ -198,7 +209,7 @@ mod tests {
         assert_eq!(announced(header(true, PIECE).unwrap()).unwrap(), (true, PIECE));
         assert_eq!(announced(header(false, 0).unwrap()).unwrap(), (false, 0));
         assert!(header(true, PIECE + 1).is_err() && header(false, MESSAGE_LIMIT + 1).is_err());
-        for bytes in [[2, 0, 0, 0, 0], [1, 1, 0, 2, 0], [0, 1, 0, 0, 2], [0xff; HEADER]] {
+        for bytes in [[2, 0, 0, 0, 0], [1, 1, 0, 2, 0], [0, 1, 0, 0, 4], [0xff; HEADER]] {
             assert!(announced(bytes).is_err(), "{bytes:?}");
         }
     }

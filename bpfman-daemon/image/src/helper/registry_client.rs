@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress};
 use serde::de::DeserializeOwned;
 
-use super::link::{Asking, Frame, HelperConnection, Talk, failed, understood, wrong};
+use super::link::{Asking, Frame, HelperConnection, SMALL, Talk, failed, understood, wrong};
 use super::sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
 use super::{HelperRole, StartHelper};
 use crate::find_signatures::SignatureSource;
@@ -15,6 +15,8 @@ use crate::{ImageError, Limits};
 
 /// Pages of a list that are taken.
 const PAGES: usize = 64;
+/// How often a blob may come anew: by each mirror, and by each try.
+const RESTARTS: usize = 64;
 
 /// One repository, reached with one credential, by a fetcher of its own.
 pub(crate) struct RegistryClient {
@@ -55,7 +57,7 @@ impl RegistryClient {
         &self,
         connection: &mut HelperConnection,
     ) -> Result<Result<T, ImageError>, Talk> {
-        Ok(self.noted(connection.hear().await?))
+        Ok(self.noted(connection.hear(SMALL).await?))
     }
 
     fn noted<T>(&self, answer: FetchAnswer<T>) -> Result<T, ImageError> {
@@ -119,9 +121,9 @@ impl RegistryClient {
             .asking
             .ask(async |connection| {
                 connection.say(&question).await?;
-                let (mut hasher, mut done) = (Hasher::default(), 0);
+                let (mut hasher, mut done, mut restarts) = (Hasher::default(), 0, 0);
                 loop {
-                    match connection.next().await? {
+                    match connection.next(SMALL).await? {
                         Frame::Piece(piece) => {
                             done += piece.len() as u64;
                             if done > size {
@@ -134,7 +136,11 @@ impl RegistryClient {
                             }
                         }
                         Frame::Message(message) => match understood(&message)? {
+                            BlobEvent::Restart if restarts == RESTARTS => {
+                                return Err(Talk::Broken(wrong("a blob comes again and again".to_owned())));
+                            }
                             BlobEvent::Restart => {
+                                restarts += 1;
                                 sink.restart()?;
                                 (hasher, done) = (Hasher::default(), 0);
                             }

@@ -47,9 +47,44 @@ impl From<ImageError> for SentError {
     }
 }
 
+/// Bytes of a text of a helper's: it goes into errors, and into what callers and the log are told.
+const TEXT: usize = 4 << 10;
+
+/// As much of a text as is told.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT));
+    text
+}
+
+impl SentError {
+    /// With texts that are told.
+    fn cut(self) -> Self {
+        match self {
+            Self::NotFound { what } => Self::NotFound { what: cut(what) },
+            Self::Unauthorized { registry, what, why } => {
+                Self::Unauthorized { registry: cut(registry), what: cut(what), why: cut(why) }
+            }
+            Self::Unreachable { registry, what, why } => {
+                Self::Unreachable { registry: cut(registry), what: cut(what), why: cut(why) }
+            }
+            Self::Malformed { what, why } => Self::Malformed { what: cut(what), why: cut(why) },
+            Self::WrongDigest { what, expected, found } => {
+                Self::WrongDigest { what: cut(what), expected, found }
+            }
+            Self::TooLarge { what, size, limit } => Self::TooLarge { what: cut(what), size, limit },
+            Self::Client { of, why } => Self::Client { of: cut(of), why: cut(why) },
+            Self::Slow { registry, what, bytes, seconds } => {
+                Self::Slow { registry: cut(registry), what: cut(what), bytes, seconds }
+            }
+            Self::Bytecode { image, why } => Self::Bytecode { image: cut(image), why: cut(why) },
+            Self::Label { image, why } => Self::Label { image: cut(image), why: cut(why) },
+        }
+    }
+}
+
 impl From<SentError> for ImageError {
     fn from(error: SentError) -> Self {
-        match error {
+        match error.cut() {
             SentError::NotFound { what } => Self::NotFound { what },
             SentError::Unauthorized { registry, what, why } => {
                 Self::Unauthorized { registry, what, why: Box::new(AuthorizationError::Told(why)) }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bpfman_image_format::{Descriptor, Digest, ELF_LIMIT, Endian, Hasher, ImageReference};
 use tokio::sync::OnceCell;
 
-use super::link::{Asking, HelperConnection, PIECE, Talk, failed, wrong};
+use super::link::{Asking, HelperConnection, PIECE, SMALL, Talk, failed, wrong};
 use super::sent_error::SentError;
 use super::sent_verify::{ConfigAnswer, SentSignatures, SourceQuestion, VerifyQuestion};
 use super::{HelperRole, StartHelper};
@@ -29,6 +29,14 @@ pub(crate) struct VerifierClient {
     helpers: Arc<dyn StartHelper>,
     asking: OnceCell<Asking>,
 }
+
+/// Bytes of what a manifest or a configuration says: these have at most one MiB, and this writes nothing twice.
+const DOCUMENT: usize = 8 << 20;
+/// Bytes of who signed, or of why signatures do not count.
+const COUNT: usize = 1 << 20;
+/// Bytes of what is asked for, or of signatures that were found: as many as there may be, each control character in
+/// them written as six.
+const FOUND: usize = 64 << 20;
 
 /// What came out of a layer.
 pub(crate) struct Unpacked {
@@ -65,7 +73,7 @@ impl VerifierClient {
         self.ask(async |connection| {
             connection.say(&VerifyQuestion::Manifest).await?;
             connection.give(content).await?;
-            Ok(connection.hear().await?)
+            Ok(connection.hear(DOCUMENT).await?)
         })
         .await
     }
@@ -75,7 +83,7 @@ impl VerifierClient {
         self.ask(async |connection| {
             connection.say(&VerifyQuestion::Config).await?;
             connection.give(content).await?;
-            Ok(connection.hear().await?)
+            Ok(connection.hear(DOCUMENT).await?)
         })
         .await
     }
@@ -98,7 +106,13 @@ impl VerifierClient {
         };
         self.ask(async |connection| {
             connection.say(&question).await?;
-            Ok(connection.hear().await?)
+            let counted: Result<CountedSigners, TooFewSigners> = connection.hear(COUNT).await?;
+            if let Ok(counted) = &counted
+                && let Some(why) = counted.contradicts(rule, image, revoked, signatures.len())
+            {
+                return Err(Talk::Broken(wrong(format!("it counts {why}"))));
+            }
+            Ok(counted)
         })
         .await
     }
@@ -115,7 +129,7 @@ impl VerifierClient {
         let found = self.ask(async |connection| {
             connection.say(&question).await?;
             for _ in 0..QUESTIONS {
-                match connection.hear().await? {
+                match connection.hear(FOUND).await? {
                     SourceQuestion::Manifest { target, limit } => {
                         let limit = limit.min(limits.manifest.max(limits.signature_manifest));
                         let content = tellable(source.manifest(&target, limit).await)?;
@@ -165,7 +179,7 @@ impl VerifierClient {
             .ask(async |connection| {
                 connection.say(&question).await?;
                 let (digest, size) = give_file(connection, file, layer.digest).await?;
-                let found = match connection.hear::<Result<Option<String>, SentError>>().await? {
+                let found = match connection.hear::<Result<Option<String>, SentError>>(SMALL).await? {
                     Ok(name) => Ok(FoundObject { name, bytes: connection.take(ELF_LIMIT).await? }),
                     Err(error) => Err(ImageError::from(error)),
                 };
