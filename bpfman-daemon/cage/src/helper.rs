@@ -98,10 +98,14 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     }
 }
 
-/// Holds it, and all that it starts, to reading and executing.
+/// Holds it, and all that it starts, to reading and executing; what they have no use for goes to `/dev/null`.
 fn write_nothing() -> Result<(), CageError> {
-    let rules = Ruleset::default().handle_access(AccessFs::from_write(RULES))?.create()?;
-    rules.no_new_privs(false).restrict_self()?;
+    let mut rules =
+        Ruleset::default().handle_access(AccessFs::from_write(RULES))?.create()?.no_new_privs(false);
+    if let Ok(null) = PathFd::new("/dev/null") {
+        rules = rules.add_rule(PathBeneath::new(null, AccessFs::WriteFile))?;
+    }
+    rules.restrict_self()?;
     Ok(())
 }
 
