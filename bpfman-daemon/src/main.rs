@@ -29,11 +29,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let told: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((helpers::COMMAND, of_helper)) =
-        told.split_first().map(|(first, rest)| (first.as_str(), rest))
-    {
-        return ended(helpers::run(of_helper));
+    let mut told = std::env::args_os().skip(1);
+    if told.next().is_some_and(|first| first == helpers::COMMAND) {
+        // Folders and files that the daemon is told of may have any name; what a helper is told has none but ours.
+        let of_helper: Vec<String> = told.filter_map(|word| word.into_string().ok()).collect();
+        return ended(helpers::run(&of_helper));
     }
     let arguments = arguments::DaemonArguments::parse();
     ended(match arguments.command.as_deref() {
