@@ -13,7 +13,7 @@ use crate::access::Asker;
 use crate::blocking::blocking;
 use crate::cache::storage;
 use crate::find_signatures::SignatureSource;
-use crate::helper::VerifierClient;
+use crate::helper::{DocumentAnswer, VerifierClient};
 use crate::manifest::Document;
 use crate::registry::Sink as _;
 use crate::session::{Brought, LoadSession};
@@ -199,18 +199,14 @@ impl Copying<'_> {
 }
 
 /// What has a name in a layout, signatures too: repository, tag or digest, and what that leads to.
-fn tags(layout: &ImportedLayout) -> impl Iterator<Item = (ImageReference, Digest)> {
-    layout.entries.iter().filter_map(|entry| {
+fn names(layout: &ImportedLayout) -> Result<Vec<(ImageReference, Digest)>, ImageError> {
+    let name_of = |entry: &Descriptor| {
         // containerd's name first: it is always the whole one.
         let names = ["io.containerd.image.name", media::REF_NAME].map(|name| entry.annotations.get(name));
         let image = names.into_iter().flatten().find_map(|name| name.parse::<ImageReference>().ok())?;
         Some((image, entry.digest))
-    })
-}
-
-/// The same, if there is an image among it.
-fn names(layout: &ImportedLayout) -> Result<Vec<(ImageReference, Digest)>, ImageError> {
-    let named: Vec<_> = tags(layout).collect();
+    };
+    let named: Vec<_> = layout.entries.iter().filter_map(name_of).collect();
     if named.iter().all(|(image, _)| is_signature_tag(image)) {
         let why = "it has no image whose name begins with a registry (annotation org.opencontainers.image.ref.name)";
         return Err(ImageError::Malformed { what: layout.path.clone(), source: why.into() });
@@ -232,7 +228,7 @@ async fn bring(
     let source = Beside { staging, name, tags };
     let mut subjects = vec![digest];
     if let Some(bytes) = source.read(digest, limits.manifest).await?
-        && let Ok(Document::Index(entries)) = verifier.manifest(&bytes).await?
+        && let DocumentAnswer::Read(Document::Index(entries)) = verifier.manifest(&bytes).await?
     {
         subjects.extend(entries.iter().take(MOST_PLATFORMS).map(|entry| entry.digest));
     }

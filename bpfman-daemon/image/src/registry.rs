@@ -47,8 +47,8 @@ impl RegistryEndpoints {
         Ok(Self { name, endpoints })
     }
 
-    /// Fetches the manifest at a tag or digest; answers its bytes and the digest computed from them.
-    pub(crate) async fn manifest(&self, target: &str, limit: u64) -> Result<(Vec<u8>, Digest), ImageError> {
+    /// Fetches the manifest at a tag or digest.
+    pub(crate) async fn manifest(&self, target: &str, limit: u64) -> Result<Vec<u8>, ImageError> {
         let what = format!("the manifest {}:{target}", self.name);
         let accept = media::MANIFESTS.join(", ");
         let mut failures = Failures::default();
@@ -62,7 +62,7 @@ impl RegistryEndpoints {
                 {
                     return Err(ImageError::WrongDigest { what: what.clone(), expected, found });
                 }
-                Ok((bytes, found))
+                Ok(bytes)
             };
             match fetched.await {
                 Ok(found) => return Ok(found),

@@ -10,7 +10,7 @@ use crate::access::{Asker, Right};
 use crate::blocking::blocking;
 use crate::cache::{ImageCache, storage};
 use crate::error::ErrorCause;
-use crate::helper::{Checked, RegistryClient, Unpacked, VerifierClient};
+use crate::helper::{Checked, DocumentAnswer, RegistryClient, Unpacked, VerifierClient};
 use crate::manifest::{self, Document, Manifest};
 use crate::signature::Signature;
 use crate::staging::Staging;
@@ -260,7 +260,10 @@ impl<'a> LoadSession<'a> {
     }
 
     async fn parse(&self, bytes: &[u8], digest: Digest) -> Result<Document, ImageError> {
-        self.verifier.manifest(bytes).await?.map_err(|why| self.malformed(digest, why.into()))
+        match self.verifier.manifest(bytes).await? {
+            DocumentAnswer::Read(document) => Ok(document),
+            DocumentAnswer::Malformed(why) => Err(self.malformed(digest, why.into())),
+        }
     }
 
     fn malformed(&self, digest: Digest, source: ErrorCause) -> ImageError {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bpfman_image_format::{AuthFile, Credential, ImageReference, RegistryHost};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ImageError;
 use crate::error::ErrorCause;
@@ -54,15 +55,41 @@ impl Authorities {
     pub(crate) fn certificates(&self) -> Vec<reqwest::Certificate> {
         self.certificates.clone()
     }
+}
 
-    /// As it was read.
-    pub(crate) fn pem(&self) -> &str {
-        &self.pem
+impl Serialize for Authorities {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.pem)
+    }
+}
+
+impl<'de> Deserialize<'de> for Authorities {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_pem(String::deserialize(deserializer)?.as_bytes()).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A password as it is sent to a fetcher. Credentials have no such form of their own, so that none is written by mistake.
+mod user_and_password {
+    use super::{Credential, Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        credential: &Option<Credential>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        credential.as_ref().map(|given| (given.user(), given.password())).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Credential>, D::Error> {
+        let given = Option::<(String, String)>::deserialize(deserializer)?;
+        Ok(given.map(|(user, password)| Credential::new(user, password)))
     }
 }
 
 /// Where one repository can be asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RepositoryPlace {
     /// Host and port that are connected to.
     pub(crate) host: String,
@@ -72,6 +99,7 @@ pub(crate) struct RepositoryPlace {
     pub(crate) loopback: bool,
     pub(crate) authorities: Option<Authorities>,
     pub(crate) other_hosts: BTreeSet<RegistryHost>,
+    #[serde(with = "user_and_password")]
     pub(crate) credential: Option<Credential>,
     /// The registry that messages name.
     pub(crate) registry: String,

@@ -43,22 +43,20 @@ impl HelperProcesses {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let held = Held { seccomp: config.seccomp, landlock: config.landlock };
-        let begin = |user: Option<u32>| {
-            let mut command = Command::new("/proc/self/exe");
-            command.args([COMMAND, "starter"]).args(held.arguments()).stdout(Stdio::null());
-            command.stdin(Stdio::from(theirs.try_clone()?));
-            // Signals of a terminal are the daemon's.
-            command.process_group(0);
-            if let Some(user) = user {
-                // Its supplementary groups go with that.
-                command.uid(user).gid(user);
-            }
-            command.spawn()
+        let mut command = Command::new("/proc/self/exe");
+        command.args([COMMAND, "starter"]).args(held.arguments());
+        command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
+        // Signals of a terminal are the daemon's.
+        command.process_group(0);
+        let user = if bpfmand_cage::can_change_users()? {
+            // Its supplementary groups go with that.
+            command.uid(user).gid(user);
+            user
+        } else {
+            // They keep this process's user, and lose the rest.
+            rustix::process::getuid().as_raw()
         };
-        // Without CAP_SETUID and CAP_SETGID they keep this process's user, and lose the rest.
-        let other = bpfmand_cage::can_change_users()?.then_some(user);
-        let starter = begin(other).context(CANNOT)?;
-        let user = other.unwrap_or_else(|| rustix::process::getuid().as_raw());
+        let starter = command.spawn().context(CANNOT)?;
         Ok(Self { orders: ours, ahead: Mutex::default(), _starter: starter, user })
     }
 

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
 
 use super::answering::Answering;
 use super::sent_error::SentError;
@@ -20,9 +19,7 @@ pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
     let FetchQuestion::Open { name, places, limits } = first else {
         return Err(super::link::wrong("it was asked for something before it was told of where".to_owned()));
     };
-    let opened = places.into_iter().map(TryInto::try_into).collect::<Result<Vec<_>, _>>();
-    let endpoints = opened.and_then(|places| RegistryEndpoints::new(name, places, limits));
-    let (endpoints, answer) = match endpoints {
+    let (endpoints, answer) = match RegistryEndpoints::new(name, places, limits) {
         Ok(endpoints) => (Some(endpoints), Ok(())),
         Err(error) => (None, Err(SentError::from(error))),
     };
@@ -67,7 +64,7 @@ impl Working<'_> {
             FetchQuestion::Open { .. } => Err(super::link::wrong("it is open already".to_owned())),
             FetchQuestion::Manifest { target, limit } => {
                 match self.wait(endpoints.manifest(&target, limit)) {
-                    Ok((content, _)) => {
+                    Ok(content) => {
                         self.tell(Ok(()))?;
                         self.served.give(&content)
                     }
@@ -91,7 +88,7 @@ impl Working<'_> {
                 Err(error) => self.tell::<Option<usize>>(Err(error)),
             },
             FetchQuestion::Blob { descriptor, limit } => {
-                let mut sink = SinkOfAsker { served: Mutex::new(&mut self.served), broken: None };
+                let mut sink = SinkOfAsker { served: &mut self.served, broken: None };
                 let result = self.runtime.block_on(endpoints.blob(&descriptor, limit, &mut sink));
                 if let Some(broken) = sink.broken {
                     return Err(broken);
@@ -111,15 +108,14 @@ impl Working<'_> {
 
 /// Hands a blob on as it comes: nothing of it stays here.
 struct SinkOfAsker<'a> {
-    served: Mutex<&'a mut Answering>,
+    served: &'a mut Answering,
     /// Why the one who asked cannot be told any more.
     broken: Option<io::Error>,
 }
 
 impl SinkOfAsker<'_> {
-    fn tell(&mut self, tell: impl FnOnce(&mut Answering) -> io::Result<()>) -> Result<(), ImageError> {
-        let served = self.served.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        tell(served).map_err(|error| {
+    fn told(&mut self, told: io::Result<()>) -> Result<(), ImageError> {
+        told.map_err(|error| {
             let kind = error.kind();
             self.broken = Some(error);
             // Ends the transfer as a failure of this side: no mirror is asked instead.
@@ -130,10 +126,12 @@ impl SinkOfAsker<'_> {
 
 impl Sink for SinkOfAsker<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
-        self.tell(|served| bytes.chunks(super::link::PIECE).try_for_each(|piece| served.give_piece(piece)))
+        let told = bytes.chunks(super::link::PIECE).try_for_each(|piece| self.served.give_piece(piece));
+        self.told(told)
     }
 
     fn restart(&mut self) -> Result<(), ImageError> {
-        self.tell(|served| served.say(&BlobEvent::Restart))
+        let told = self.served.say(&BlobEvent::Restart);
+        self.told(told)
     }
 }

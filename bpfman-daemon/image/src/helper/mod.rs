@@ -21,7 +21,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 pub(crate) use registry_client::RegistryClient;
-pub(crate) use sent_verify::{ConfigAnswer, ReadConfig};
+pub(crate) use sent_verify::{ConfigAnswer, DocumentAnswer, ReadConfig};
 pub(crate) use verifier_client::{Checked, Unpacked, VerifierClient};
 
 /// What a helper is for.

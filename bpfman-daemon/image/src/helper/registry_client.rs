@@ -37,7 +37,6 @@ impl RegistryClient {
         let role = HelperRole::Fetcher;
         let link = helpers.start(role).map_err(|error| failed(role, error))?;
         let asking = Asking::new(role, link)?;
-        let places = places.into_iter().map(Into::into).collect();
         let client = Self { name: name.clone(), limits, asking, used_password: AtomicBool::new(false) };
         client.ask(FetchQuestion::Open { name, places, limits }).await?;
         Ok(client)

@@ -56,51 +56,30 @@ fn cut(mut text: String) -> String {
     text
 }
 
-impl SentError {
-    /// With texts that are told.
-    fn cut(self) -> Self {
-        match self {
-            Self::NotFound { what } => Self::NotFound { what: cut(what) },
-            Self::Unauthorized { registry, what, why } => {
-                Self::Unauthorized { registry: cut(registry), what: cut(what), why: cut(why) }
-            }
-            Self::Unreachable { registry, what, why } => {
-                Self::Unreachable { registry: cut(registry), what: cut(what), why: cut(why) }
-            }
-            Self::Malformed { what, why } => Self::Malformed { what: cut(what), why: cut(why) },
-            Self::WrongDigest { what, expected, found } => {
-                Self::WrongDigest { what: cut(what), expected, found }
-            }
-            Self::TooLarge { what, size, limit } => Self::TooLarge { what: cut(what), size, limit },
-            Self::Client { of, why } => Self::Client { of: cut(of), why: cut(why) },
-            Self::Slow { registry, what, bytes, seconds } => {
-                Self::Slow { registry: cut(registry), what: cut(what), bytes, seconds }
-            }
-            Self::Bytecode { image, why } => Self::Bytecode { image: cut(image), why: cut(why) },
-            Self::Label { image, why } => Self::Label { image: cut(image), why: cut(why) },
-        }
-    }
-}
-
 impl From<SentError> for ImageError {
     fn from(error: SentError) -> Self {
-        match error.cut() {
-            SentError::NotFound { what } => Self::NotFound { what },
-            SentError::Unauthorized { registry, what, why } => {
-                Self::Unauthorized { registry, what, why: Box::new(AuthorizationError::Told(why)) }
-            }
+        let cause = |why| cut(why).into();
+        match error {
+            SentError::NotFound { what } => Self::NotFound { what: cut(what) },
+            SentError::Unauthorized { registry, what, why } => Self::Unauthorized {
+                registry: cut(registry),
+                what: cut(what),
+                why: Box::new(AuthorizationError::Told(cut(why))),
+            },
             SentError::Unreachable { registry, what, why } => {
-                Self::Unreachable { registry, what, source: why.into() }
+                Self::Unreachable { registry: cut(registry), what: cut(what), source: cause(why) }
             }
-            SentError::Malformed { what, why } => Self::Malformed { what, source: why.into() },
-            SentError::WrongDigest { what, expected, found } => Self::WrongDigest { what, expected, found },
-            SentError::TooLarge { what, size, limit } => Self::TooLarge { what, size, limit },
-            SentError::Client { of, why } => Self::Client { of, source: why.into() },
+            SentError::Malformed { what, why } => Self::Malformed { what: cut(what), source: cause(why) },
+            SentError::WrongDigest { what, expected, found } => {
+                Self::WrongDigest { what: cut(what), expected, found }
+            }
+            SentError::TooLarge { what, size, limit } => Self::TooLarge { what: cut(what), size, limit },
+            SentError::Client { of, why } => Self::Client { of: cut(of), source: cause(why) },
             SentError::Slow { registry, what, bytes, seconds } => {
-                Self::Slow { registry, what, bytes, seconds }
+                Self::Slow { registry: cut(registry), what: cut(what), bytes, seconds }
             }
-            SentError::Bytecode { image, why } => Self::Bytecode { image, source: why.into() },
-            SentError::Label { image, why } => Self::Label { image, source: why.into() },
+            SentError::Bytecode { image, why } => Self::Bytecode { image: cut(image), source: cause(why) },
+            SentError::Label { image, why } => Self::Label { image: cut(image), source: cause(why) },
         }
     }
 }

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::sent_error::SentError;
 use crate::find_signatures::FoundSignatures;
+use crate::manifest::Document;
 use crate::signature::Signature;
 use crate::{Limits, Revoked, Signers};
 
 /// A question to a verifier.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum VerifyQuestion {
-    /// What a manifest or index says; it follows as content. The answer is a [`crate::manifest::Document`], or why it is none.
+    /// What a manifest or index says; it follows as content: [`DocumentAnswer`].
     Manifest,
     /// The same of a configuration: [`ConfigAnswer`].
     Config,
@@ -21,6 +22,14 @@ pub(crate) enum VerifyQuestion {
     Count { signatures: Vec<Signature>, image: String, digest: Digest, rule: Box<Signers>, revoked: Revoked },
     /// The object file in a layer, which follows as content. The answer is its name in there, and then it follows.
     Unpack { layer: Descriptor, image: String, big_endian: bool },
+}
+
+/// What reading a manifest or index came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum DocumentAnswer {
+    Read(Document),
+    /// It is none.
+    Malformed(String),
 }
 
 /// What a configuration says.

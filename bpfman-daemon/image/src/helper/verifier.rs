@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 use super::answering::Answering;
 use super::link::wrong;
 use super::sent_error::SentError;
-use super::sent_verify::{ConfigAnswer, ReadConfig, SentSignatures, SourceQuestion, VerifyQuestion};
+use super::sent_verify::{
+    ConfigAnswer, DocumentAnswer, ReadConfig, SentSignatures, SourceQuestion, VerifyQuestion,
+};
 use crate::find_signatures::{self, SignatureSource};
 use crate::manifest::{self, ImageConfig};
 use crate::unpack::unpack;
@@ -29,7 +31,10 @@ fn answer(served: &mut Answering, question: VerifyQuestion) -> io::Result<()> {
     match question {
         VerifyQuestion::Manifest => {
             let content = served.take()?;
-            served.say(&manifest::parse(&content).map_err(|error| error.to_string()))
+            served.say(&match manifest::parse(&content) {
+                Ok(document) => DocumentAnswer::Read(document),
+                Err(error) => DocumentAnswer::Malformed(error.to_string()),
+            })
         }
         VerifyQuestion::Config => {
             let content = served.take()?;

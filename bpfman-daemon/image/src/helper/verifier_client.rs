@@ -9,13 +9,12 @@ use tokio::sync::OnceCell;
 
 use super::link::{Asking, HelperConnection, PIECE, SMALL, Talk, failed, wrong};
 use super::sent_error::SentError;
-use super::sent_verify::{ConfigAnswer, SentSignatures, SourceQuestion, VerifyQuestion};
+use super::sent_verify::{ConfigAnswer, DocumentAnswer, SentSignatures, SourceQuestion, VerifyQuestion};
 use super::{HelperRole, StartHelper};
 use crate::blocking::blocking;
 use crate::cache::storage;
 use crate::find_signatures::{FoundSignatures, SignatureSource, find_goes_on};
 use crate::layer::FoundObject;
-use crate::manifest::Document;
 use crate::signature::Signature;
 use crate::signers::CountedSigners;
 use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
@@ -69,7 +68,7 @@ impl VerifierClient {
     }
 
     /// What a manifest or index says, or why it is none.
-    pub(crate) async fn manifest(&self, content: &[u8]) -> Result<Result<Document, String>, ImageError> {
+    pub(crate) async fn manifest(&self, content: &[u8]) -> Result<DocumentAnswer, ImageError> {
         self.ask(async |connection| {
             connection.say(&VerifyQuestion::Manifest).await?;
             connection.give(content).await?;
