@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood simulate kill-loop kill-loop-kube fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -121,6 +121,10 @@ kill-loop-kube: ## kill agent, controller and daemon in 200 rounds of changes of
 	cargo build --workspace --locked --bins --test real
 	KILL_ROUNDS=$(or $(ROUNDS),200) $(if $(SEED),KILL_SEED=$(SEED)) \
 		cargo test --workspace --locked --test real -- --nocapture kill_loop::
+
+fuzz: ## fuzz whatever reads what others wrote, for MINUTES=10 each (TARGETS="objects requests …" to choose); tests/fuzz
+	@packaging/install-deps test
+	FUZZ_PROFILE=release tests/fuzz/run -s $$((60 * $(or $(MINUTES),10))) $(TARGETS)
 
 fuzz-chain: ## random chains against their members alone, for MINUTES=5 (root; SEED=… repeats a round)
 	FUZZ_MINUTES=$(or $(MINUTES),5) $(if $(SEED),FUZZ_SEED=$(SEED)) \

@@ -12,6 +12,8 @@ mod extension;
 mod facts;
 mod features;
 mod filters;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grace;
 mod holders;
 mod hook_contents;
