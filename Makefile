@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ examples: ## the example programs and their user-space sides
 
 images: build examples ## the example programs as images: REGISTRY=… TAG=…, and KEY=… to push and sign them
 	@$(MAKE) --no-print-directory -C examples $(if $(KEY),publish,images) BPFMAN=$(target)/debug/bpfman
+
+gate-image: build ## the gate of docs/gate.md as an image: REGISTRY=… TAG=…, and KEY=… to push and sign it
+	@$(MAKE) --no-print-directory -C examples $(if $(KEY),publish,image)-gate BPFMAN=$(target)/debug/bpfman
 
 fmt: ## format the sources
 	cargo fmt --all

@@ -15,6 +15,7 @@ mod image_answers;
 mod image_runtime;
 mod images;
 mod journal_settings;
+mod load_gate;
 mod logging;
 mod policy;
 mod registries;

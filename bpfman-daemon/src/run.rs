@@ -23,6 +23,7 @@ use crate::glass::Glass;
 use crate::helpers::HelperProcesses;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
+use crate::load_gate::{GateKeeper, LoadGate};
 use crate::policy::PolicySource;
 use crate::watch::Watcher;
 use crate::{logging, socket};
@@ -113,7 +114,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         observer = steps.clone();
     }
     options.observer = Arc::clone(&observer);
-    let engine = Arc::new(Engine::open(kernel, options)?);
+    let engine = Arc::new(Engine::open(Arc::clone(&kernel), options)?);
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
     let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
     let csi = config
@@ -125,6 +126,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
     let (gate, is_broken) = (glass.gate(), glass.is_broken());
+    let load_gate = LoadGate::new(config.gate.clone(), &engine, &kernel, &journal);
+    let load_gate =
+        GateKeeper::start(load_gate, Arc::clone(&gate)).context("cannot start the keeper of the gate")?;
     let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal), glass)
         .context("cannot start the watch of interfaces")?;
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
@@ -143,6 +147,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let is_needed = || config.csi.is_some() || engine.has_matchings();
     let result = runtime.block_on(serve(config, &api, csi, is_needed));
     drop(watcher);
+    load_gate.end();
     runtime.shutdown_timeout(GRACE);
     if let Err(error) = engine.close() {
         tracing::warn!(%error, "the next start will tidy up");

@@ -8,6 +8,7 @@ mod containers;
 mod copy_map;
 mod create_map;
 mod elf_symbols;
+mod executables;
 mod extension;
 mod facts;
 mod features;
@@ -50,6 +51,7 @@ use std::path::Path;
 use self::pins::Bpffs;
 use crate::{Features, FolderLock, KernelError};
 
+pub use self::executables::{ExecutableId, executable};
 pub use self::features::{raise_memlock, release};
 pub use self::mounts::LinuxMounts;
 pub use self::sys::{close_on_execute, peer_groups, trim_heap, unread_by_peer};
