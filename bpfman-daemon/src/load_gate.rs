@@ -12,7 +12,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use bpfmand_api::Gate;
+use bpfmand_api::{Gate, GateStanding};
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, LoadRequest, OrderIntent, Owner, ProgramId, ProgramRequest,
     ProgramType, PullPolicy, Selector, Sharing,
@@ -90,7 +90,7 @@ pub struct LoadGate {
     /// Who was refused how often, as far as it was told.
     told: BTreeMap<Vec<u8>, u64>,
     /// Why it is not closed, as far as it was told.
-    failure: Option<String>,
+    standing: Arc<GateStanding>,
     closed: bool,
 }
 
@@ -108,9 +108,14 @@ impl LoadGate {
             kernel: Arc::clone(kernel),
             journal: Arc::clone(journal),
             told: BTreeMap::new(),
-            failure: None,
+            standing: Arc::default(),
             closed: false,
         }
+    }
+
+    /// How it stands from now on.
+    pub fn standing(&self) -> Arc<GateStanding> {
+        Arc::clone(&self.standing)
     }
 
     /// Keeps the gate closed for some more time. Answers when to do it again; none: never.
@@ -124,12 +129,13 @@ impl LoadGate {
             Ok(()) if !self.closed => {
                 tracing::warn!(image = settings.image, "the gate is closed: others load no eBPF programs");
                 self.note("CloseGate", &settings.image, EntryResult::Done);
-                (self.closed, self.failure) = (true, None);
+                self.closed = true;
+                self.standing.set_why_open(None);
             }
-            Ok(()) => self.failure = None,
+            Ok(()) => {}
             Err(error) => {
                 let why = format!("{error:#}");
-                if self.failure.as_ref() != Some(&why) {
+                if self.standing.why_open().as_ref() != Some(&why) {
                     tracing::error!("the gate is not kept closed: {why}");
                     let failure = EntryFailure {
                         code: "Internal".to_owned(),
@@ -138,7 +144,8 @@ impl LoadGate {
                     };
                     self.note("CloseGate", &settings.image, EntryResult::Failed(failure));
                 }
-                (self.closed, self.failure) = (false, Some(why));
+                self.closed = false;
+                self.standing.set_why_open(Some(why));
             }
         }
         Some(settings.fail_open / 4)

@@ -127,6 +127,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     bpfmand_kernel::linux::trim_heap();
     let (gate, is_broken) = (glass.gate(), glass.is_broken());
     let load_gate = LoadGate::new(config.gate.clone(), &engine, &kernel, &journal);
+    let gate_standing = load_gate.standing();
     let load_gate =
         GateKeeper::start(load_gate, Arc::clone(&gate)).context("cannot start the keeper of the gate")?;
     let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal), glass)
@@ -138,7 +139,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .with_access(policy)
         .with_cage(cage.parts())
         .with_journal(journal)
-        .with_gate(gate);
+        .with_gate(gate)
+        .with_load_gate(gate_standing);
     // What was revoked while no daemon ran.
     if !is_broken && let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");
