@@ -23,7 +23,7 @@ use crate::glass::Glass;
 use crate::helpers::HelperProcesses;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
-use crate::load_gate::{GateKeeper, LoadGate};
+use crate::load_gate::{self, GateKeeper, LoadGate};
 use crate::policy::PolicySource;
 use crate::watch::Watcher;
 use crate::{logging, socket};
@@ -74,6 +74,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .context("cannot start the runtime")?;
     // The records first: their lock keeps a second daemon away from everything else.
     let store = Store::open(StoreOptions::new(config.state.join("store"), SCHEMA).engine(config.store))?;
+    if let Some(gate) = &config.gate {
+        load_gate::wait_until_open(gate);
+    }
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;
@@ -126,7 +129,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
     let (gate, is_broken) = (glass.gate(), glass.is_broken());
-    let load_gate = LoadGate::new(config.gate.clone(), &engine, &kernel, &journal);
+    let load_gate = LoadGate::new(
+        config.gate.clone(),
+        &engine,
+        &kernel,
+        Arc::clone(&images) as Arc<dyn Images>,
+        &journal,
+    );
     let gate_standing = load_gate.standing();
     let load_gate =
         GateKeeper::start(load_gate, Arc::clone(&gate)).context("cannot start the keeper of the gate")?;

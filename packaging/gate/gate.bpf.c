@@ -15,6 +15,7 @@
 #define EPERM 1
 #define FMODE_WRITE 2
 #define LEVELS 12
+#define OWN_MAP 0xffffffff // instead of a program's type
 
 // Of the kernel's types what is read here; the loader finds the places.
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -59,7 +60,7 @@ struct refusals {
 	__u32 unused;
 };
 
-// Nanoseconds since boot until which the gate is closed.
+// Nanoseconds since boot, without sleep, until which the gate is closed.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -102,7 +103,7 @@ static bool is_open(void)
 	__u32 first = 0;
 	__u64 *until = bpf_map_lookup_elem(&closed_until, &first);
 
-	return !until || bpf_ktime_get_boot_ns() >= *until;
+	return !until || bpf_ktime_get_ns() >= *until;
 }
 
 static bool is_let(void)
@@ -159,9 +160,13 @@ static int refuse(__u32 program_type)
 SEC("lsm/bpf")
 int BPF_PROG(gate_load, int command, union bpf_attr *attributes, unsigned int size)
 {
+	__u32 type;
+
 	if (command != BPF_PROG_LOAD || is_open() || is_let())
 		return 0;
-	return refuse(attributes->prog_type);
+	type = attributes->prog_type;
+	// Whoever is refused chooses the number: unknown ones are one.
+	return refuse(type < 64 ? type : 64);
 }
 
 SEC("lsm/bpf_map")
@@ -169,9 +174,10 @@ int BPF_PROG(gate_map, struct bpf_map *map, unsigned int mode)
 {
 	__u32 id = map->id;
 
-	if (!(mode & FMODE_WRITE) || !bpf_map_lookup_elem(&own, &id) || is_open() || is_let())
+	// Also while the gate is open: a descriptor is for ever.
+	if (!(mode & FMODE_WRITE) || !bpf_map_lookup_elem(&own, &id) || is_let())
 		return 0;
-	return refuse(0);
+	return refuse(OWN_MAP);
 }
 
 char LICENSE[] SEC("license") = "GPL";

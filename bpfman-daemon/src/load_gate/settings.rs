@@ -10,6 +10,8 @@ const FAIL_OPEN: std::ops::RangeInclusive<u64> = 5..=86_400;
 const DEFAULT_FAIL_OPEN: u64 = 60;
 /// As many as the gate's maps have room for, the daemon itself among the executables.
 const MOST: usize = 255;
+/// Components of the path of a control group that the gate still sees, the root among them.
+const DEEPEST: usize = 12;
 
 /// Who may load programs besides the daemon. A key that is not known may be an exception with a typing error.
 #[derive(Debug, Default, Deserialize)]
@@ -51,6 +53,15 @@ impl GateTable {
             if let Some(path) = paths.iter().find(|path| !path.is_absolute()) {
                 bail!("configuration: gate.{name}: \"{}\" does not begin with a slash", path.display());
             }
+            if let Some(path) = paths.iter().find(|path| path.components().count() < 2) {
+                bail!("configuration: gate.{name}: \"{}\" would be everybody", path.display());
+            }
+            if let Some(path) =
+                paths.iter().find(|path| name == "groups" && path.components().count() > DEEPEST)
+            {
+                let depth = DEEPEST - 1;
+                bail!("configuration: gate.groups: \"{}\" is deeper than {depth} levels", path.display());
+            }
             if paths.len() > MOST {
                 bail!("configuration: gate.{name} has {} entries, and {MOST} are the most", paths.len());
             }
@@ -89,6 +100,8 @@ mod tests {
             ("executables = [\"/usr/sbin/runc\"]", "no image"),
             (&format!("{image}executables = [\"runc\"]"), "gate.executables: \"runc\""),
             (&format!("{image}groups = [\"system.slice\"]"), "gate.groups: \"system.slice\""),
+            (&format!("{image}groups = [\"/\"]"), "everybody"),
+            (&format!("{image}groups = [\"/a/b/c/d/e/f/g/h/i/j/k/l\"]"), "deeper than 11"),
             (&format!("{image}fail_open_seconds = 1"), "between 5 and 86400"),
             (&format!("{image}executabels = []"), "executabels"),
         ] {

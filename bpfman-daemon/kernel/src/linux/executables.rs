@@ -5,7 +5,11 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, open, statx};
 
-/// A file by what no other file of the machine has while it is there.
+/// File systems whose inodes have numbers that others of them have, too, and one device for all: those of subvolumes.
+const AMBIGUOUS: [(&str, u64); 2] = [("btrfs", 0x9123_683e), ("bcachefs", 0xca45_1a4e)];
+
+/// A file by what no other file of the machine has while it is there, but on [`AMBIGUOUS`] file systems, and on overlays of
+/// layers that are of several file systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExecutableId {
     /// `i_ino` of the kernel's `struct inode`.
@@ -20,9 +24,14 @@ pub struct ExecutableId {
 /// one. Needs Linux 5.8.
 ///
 /// # Errors
-/// There is no such file, or its mount is not found.
+/// There is no such file, its mount is not found, or its file system has several files of one number.
 pub fn executable(path: &Path) -> io::Result<ExecutableId> {
     let file = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let magic = rustix::fs::fstatfs(&file)?.f_type as u64;
+    if let Some((name, _)) = AMBIGUOUS.iter().find(|(_, known)| *known == magic) {
+        let why = format!("{} is on {name}, where several files have one inode number", path.display());
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let found = statx(&file, "", AtFlags::EMPTY_PATH, wanted)?;
     let mount = found.stx_mnt_id.to_string();

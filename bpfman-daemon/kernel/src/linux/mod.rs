@@ -52,6 +52,7 @@ use self::pins::Bpffs;
 use crate::{Features, FolderLock, KernelError};
 
 pub use self::executables::{ExecutableId, executable};
+pub use self::extension::may_load;
 pub use self::features::{raise_memlock, release};
 pub use self::mounts::LinuxMounts;
 pub use self::sys::{close_on_execute, peer_groups, trim_heap, unread_by_peer};
