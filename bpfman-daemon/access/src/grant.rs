@@ -73,6 +73,8 @@ pub struct GrantLimits {
     pub links: Option<u64>,
     /// Bytes of kernel memory that the maps of one load may take.
     pub map_memory: Option<u64>,
+    /// Instructions that the verifier may walk through for one load.
+    pub verified_instructions: Option<u64>,
 }
 
 impl GrantCallers {

@@ -121,6 +121,7 @@ struct LimitsTable {
     programs: Option<u64>,
     links: Option<u64>,
     map_memory: Option<String>,
+    verified_instructions: Option<u64>,
 }
 
 impl AccessPolicy {
@@ -180,6 +181,7 @@ fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, GrantErro
             programs: table.limits.programs,
             links: table.limits.links,
             map_memory: table.limits.map_memory.map(|size| bytes(&size)).transpose()?,
+            verified_instructions: table.limits.verified_instructions,
         },
         tenant: tenant(table.scope, table.helpers)?,
     })

@@ -114,6 +114,7 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
         maps,
         keep_old: !request.forget_old,
         caller_uid,
+        limits: bpfmand_core::LoadLimits::default(),
     })
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY, MapExports, v1};
 use bpfmand_core::{
-    AttachPoint, BytecodeSource, Credentials, Direction, Interface, LoadRequest, Owner, ProceedOn,
-    ProcessScope, ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, VerdictFamily,
+    AttachPoint, BytecodeSource, Credentials, Direction, Interface, LoadLimits, LoadRequest, Owner,
+    ProceedOn, ProcessScope, ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, VerdictFamily,
 };
 use tonic::Status;
 
@@ -28,7 +28,7 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         verifier_log,
         caller_uid,
         owner: Owner::of_user(caller_uid),
-        map_bytes: None,
+        limits: LoadLimits::default(),
         tenant: None,
     })
 }

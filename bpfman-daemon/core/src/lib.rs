@@ -53,8 +53,8 @@ pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
 pub use program_type::{ProgramType, UnknownProgramType};
 pub use request::{
-    AttachRequest, BytecodeSource, Credentials, LoadRequest, MatchRequest, ProgramRequest, PullPolicy,
-    Selector, Sharing,
+    AttachRequest, BytecodeSource, Credentials, LoadLimits, LoadRequest, MatchRequest, ProgramRequest,
+    PullPolicy, Selector, Sharing,
 };
 pub use tasks::{ContainerTasks, TaskGroup, TaskScope, TenantRules};
 pub use uapi::map_type;

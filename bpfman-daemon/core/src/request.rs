@@ -79,10 +79,20 @@ pub struct LoadRequest {
     pub caller_uid: u32,
     /// Whose the programs are.
     pub owner: Owner,
-    /// Most bytes of kernel memory that the maps may take, if this load has a limit of its own.
-    pub map_bytes: Option<u64>,
+    /// How much it may take, besides what the daemon allows each.
+    pub limits: LoadLimits,
     /// What tenants' programs are held to. Those of applications of a namespace are, whatever stands here.
     pub tenant: Option<TenantRules>,
+}
+
+/// How much one load may take, if it has limits of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadLimits {
+    /// Bytes of kernel memory of its maps.
+    pub map_bytes: Option<u64>,
+    /// Instructions that the verifier walks through for all its programs together (Linux 5.16 and later count), and
+    /// instructions of their text.
+    pub verified_instructions: Option<u64>,
 }
 
 /// How a member shares its chain with the others.

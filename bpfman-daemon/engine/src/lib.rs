@@ -60,7 +60,7 @@ pub use engine::{
 };
 pub use error::{
     AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, GuardRefusal,
-    HookConflict, ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure,
+    HookConflict, ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure, VerifiedLimit,
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;

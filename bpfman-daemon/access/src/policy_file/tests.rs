@@ -33,7 +33,7 @@ types = ["xdp", "tc"]
 hooks = ["xdp:eth*", "tc:*:ingress"]
 netns = ["own"]
 priorities = "100-900"
-limits = { programs = 20, map_memory = "64MiB" }
+limits = { programs = 20, map_memory = "64MiB", verified_instructions = 1000000 }
 "#;
     let policy = AccessPolicy::parse(text, &Machine).unwrap();
     assert_eq!(policy.socket_group, SocketGroup::Read);
@@ -44,6 +44,7 @@ limits = { programs = 20, map_memory = "64MiB" }
     assert_eq!(grant.verbs, [AccessVerb::Load, AccessVerb::Attach].into());
     assert_eq!((grant.priorities.clone(), grant.netns.clone()), (Some(100..=900), Some(NetnsRule::Own)));
     assert_eq!((grant.limits.programs, grant.limits.map_memory), (Some(20), Some(64 << 20)));
+    assert_eq!(grant.limits.verified_instructions, Some(1_000_000));
     assert!(!grant.over_all && grant.applications.is_empty());
     let old = AccessPolicy::parse("[access]\nsocket_group = \"all\"\n", &Machine).unwrap();
     assert_eq!((old.socket_group, old.grants.len()), (SocketGroup::All, 0));

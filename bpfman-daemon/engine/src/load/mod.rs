@@ -8,6 +8,7 @@ pub mod maps;
 pub mod plan;
 pub mod record;
 mod tenant;
+mod verified;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

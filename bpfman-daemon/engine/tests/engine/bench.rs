@@ -151,7 +151,7 @@ impl<K: Kernel> Bench<K> {
             map_owner: None,
             verifier_log: false,
             caller_uid: 0,
-            map_bytes: None,
+            limits: Default::default(),
             tenant: None,
             owner: Default::default(),
         }

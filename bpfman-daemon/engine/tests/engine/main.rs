@@ -54,6 +54,7 @@ mod storm;
 mod strangers;
 mod timing;
 mod types_of_members;
+mod verified;
 mod ways;
 mod whole_loads;
 
