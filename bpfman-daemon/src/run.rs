@@ -16,6 +16,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::break_glass::Marker;
+use crate::budgets::Budgets;
 use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
@@ -125,6 +126,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
     let (gate, is_broken) = (glass.gate(), glass.is_broken());
+    let budgets = Budgets::start(
+        Arc::clone(&engine),
+        Arc::clone(&policy),
+        Arc::clone(&journal),
+        Arc::clone(&gate),
+        config.cpu_window,
+    )
+    .context("cannot start the watch of limits")?;
     let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal), glass)
         .context("cannot start the watch of interfaces")?;
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
@@ -140,9 +149,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "running programs cannot be held against the policy");
     }
     // A kubelet may call at any time.
-    let is_needed = || config.csi.is_some() || engine.has_matchings();
+    let is_needed = || {
+        config.csi.is_some()
+            || engine.has_matchings()
+            || engine.has_deadlines()
+            || engine.runs_any(|program| program.budget.is_measured())
+    };
     let result = runtime.block_on(serve(config, &api, csi, is_needed));
-    drop(watcher);
+    drop((watcher, budgets));
     runtime.shutdown_timeout(GRACE);
     if let Err(error) = engine.close() {
         tracing::warn!(%error, "the next start will tidy up");

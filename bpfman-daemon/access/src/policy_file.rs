@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use bpfmand_core::{Glob, TaskScope, TenantRules};
+use bpfmand_core::{CpuLimit, Glob, TaskScope, TenantRules};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
@@ -122,6 +122,8 @@ struct LimitsTable {
     links: Option<u64>,
     map_memory: Option<String>,
     verified_instructions: Option<u64>,
+    cpu: Option<String>,
+    over_cpu: Option<String>,
 }
 
 impl AccessPolicy {
@@ -182,6 +184,7 @@ fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, GrantErro
             links: table.limits.links,
             map_memory: table.limits.map_memory.map(|size| bytes(&size)).transpose()?,
             verified_instructions: table.limits.verified_instructions,
+            cpu: cpu(table.limits.cpu, table.limits.over_cpu)?,
         },
         tenant: tenant(table.scope, table.helpers)?,
     })
@@ -245,6 +248,17 @@ fn tenant(scope: Scope, helpers: BTreeSet<String>) -> Result<Option<TenantRules>
             Some(name) => Err(GrantError::Helper(name.clone())),
             None => Ok(Some(TenantRules { scope: TaskScope::Caller, helpers })),
         },
+    }
+}
+
+fn cpu(share: Option<String>, over: Option<String>) -> Result<Option<CpuLimit>, GrantError> {
+    match (share, over) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(GrantError::OverNoCpu),
+        (Some(share), over) => {
+            let action = over.map(|over| over.parse()).transpose()?.unwrap_or_default();
+            Ok(Some(CpuLimit { share: share.parse()?, action }))
+        }
     }
 }
 

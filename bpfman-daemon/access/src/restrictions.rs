@@ -36,7 +36,7 @@ impl Grant {
             self.tenant.as_ref().map(|tenant| &tenant.helpers).filter(|helpers| !helpers.is_empty());
         lines.extend(helpers.map(|helpers| format!("helpers = [{}]", quoted(helpers).join(", "))));
         lines.extend(self.over_all.then(|| "over = \"all\"".to_owned()));
-        let GrantLimits { programs, links, map_memory, verified_instructions } = self.limits;
+        let GrantLimits { programs, links, map_memory, verified_instructions, cpu } = self.limits;
         for (key, limit) in [
             ("programs", programs),
             ("links", links),
@@ -45,6 +45,8 @@ impl Grant {
         ] {
             lines.extend(limit.map(|limit| format!("limits.{key} = {limit}")));
         }
+        lines.extend(cpu.map(|cpu| format!("limits.cpu = \"{}\"", cpu.share)));
+        lines.extend(cpu.map(|cpu| format!("limits.over_cpu = \"{}\"", cpu.action.name())));
         lines
     }
 }

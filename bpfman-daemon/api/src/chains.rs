@@ -29,8 +29,9 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let order = chains_parse::order(request.order)?.unwrap_or_default();
         let sharing =
             Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed };
-        let keep = request.keep_attached;
+        let (keep, ttl) = (request.keep_attached, request.ttl_seconds);
         let mut request = AttachRequest {
+            ttl,
             program: ProgramId(request.program_id),
             point,
             order,

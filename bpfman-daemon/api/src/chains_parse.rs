@@ -162,6 +162,7 @@ pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, St
     )
     .map_err(|error| invalid(error.to_string()))?;
     let attach = AttachRequest {
+        ttl: request.ttl_seconds,
         program: ProgramId(request.program_id),
         point,
         order: order(request.order)?.unwrap_or_default(),

@@ -166,6 +166,7 @@ pub fn matching(matching: MatchingDetails, fs: &Path) -> wire::Matching {
         }),
         links: matching.links.into_iter().map(|link| ext_show::link(link, fs)).collect(),
         failures: matching.failures,
+        ttl_left: matching.left.map(|left| left.as_secs()),
     }
 }
 

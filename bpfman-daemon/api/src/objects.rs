@@ -142,6 +142,7 @@ impl<K: Kernel> Api<K> {
         }
         load.owner = permit.owner.clone();
         load.limits = limits_of(&permit);
+        load.measured = permit.limits.cpu.is_some();
         load.tenant.clone_from(&permit.tenant);
         Ok(permit)
     }

@@ -4,6 +4,8 @@
 mod attach;
 mod audit_text;
 mod container;
+mod cpu;
+mod deadline;
 mod facts;
 mod glob;
 mod hexadecimal;
@@ -29,6 +31,8 @@ pub mod uapi;
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use audit_text::audit_text;
 pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
+pub use cpu::{BadCpuAction, BadCpuShare, CpuAction, CpuExcess, CpuLimit, CpuShare};
+pub use deadline::{BadTtl, Deadline, MachineTime};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use glob::{BadGlob, Glob};
 pub use hexadecimal::hexadecimal;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttachPoint, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType, TenantRules};
+use crate::{AttachPoint, CpuLimit, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType, TenantRules};
 
 /// When an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,12 @@ pub struct LoadRequest {
     pub owner: Owner,
     /// How much it may take, besides what the daemon allows each.
     pub limits: LoadLimits,
+    /// How much of a CPU each of the programs may take.
+    pub cpu: Option<CpuLimit>,
+    /// The owner's programs together are limited, so that what each takes has to be known.
+    pub measured: bool,
+    /// Seconds after which they are unloaded.
+    pub ttl: Option<u64>,
     /// What tenants' programs are held to. Those of applications of a namespace are, whatever stands here.
     pub tenant: Option<TenantRules>,
 }
@@ -128,6 +134,8 @@ pub struct AttachRequest {
     pub sharing: Sharing,
     /// Free pairs of the user.
     pub metadata: BTreeMap<String, String>,
+    /// Seconds after which it is detached.
+    pub ttl: Option<u64>,
     /// Whose the link is.
     pub owner: Owner,
     /// The control group of version 2 that the caller's tasks are in, by its path; none where it is not known.

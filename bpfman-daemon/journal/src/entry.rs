@@ -108,6 +108,8 @@ pub enum DaemonPart {
     BreakGlass,
     /// The journal itself.
     Journal,
+    /// What ends by itself: over a limit of CPU time, or when its time to live is over.
+    Limits,
 }
 
 /// What came of it.
@@ -155,6 +157,7 @@ impl DaemonPart {
             Self::Csi => "csi",
             Self::BreakGlass => "break-glass",
             Self::Journal => "journal",
+            Self::Limits => "limits",
         }
     }
 }

@@ -10,6 +10,7 @@ mod apply_refusals;
 mod arenas;
 mod audit;
 mod break_glass;
+mod budgets;
 mod cage;
 mod callers_by_path;
 mod chain_front;

@@ -76,6 +76,7 @@ impl<K: Kernel> Engine<K> {
             owner: Some(request.owner.clone()),
             matching,
             guard: self.guard_of_link(&program, &request.point, request.group.as_deref())?,
+            ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
         };
         let id = link.id;
@@ -219,6 +220,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let mut changes = Changes::default();
         changes.put_link(Arc::clone(link));
+        changes.all.extend(self.forgiven(link.program));
         if let Some(hook) = hook {
             changes.put_hook(hook);
         }

@@ -106,7 +106,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Adds what a chain counted for a hook. What is gone from the kernel counts nothing.
-    pub(super) fn add_row(
+    pub(crate) fn add_row(
         &self,
         sum: &mut HookCounted,
         chain: &ChainRecord,

@@ -166,9 +166,11 @@ impl<K: Kernel> Engine<K> {
             let operation = self.operation();
             let pairing = &Pairing::of_one(&locked.old);
             let replacement = Replacement { operation, locked: &locked, pairing, keep_old: true };
+            let budget = locked.old.first().map(|old| old.budget.of_next_version()).unwrap_or_default();
             return self.switch_versions(&replacement, None, || {
                 self.kernel.make_folder(&paths::pending(operation))?;
-                Ok(vec![ProgramRecord { operation, boot: self.boot.clone(), ..record.clone() }.into()])
+                let boot = self.boot.clone();
+                Ok(vec![ProgramRecord { operation, boot, budget, ..record.clone() }.into()])
             });
         }
         // Its bytecode is kept: nothing is fetched from where it came from.
@@ -257,6 +259,9 @@ fn load_of_one(
         caller_uid,
         owner: program.owner(),
         limits,
+        cpu: None,
+        measured: false,
+        ttl: None,
         tenant: program.guard.as_ref().map(|guard| guard.rules.clone()),
     }
 }

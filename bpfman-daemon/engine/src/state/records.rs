@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bpfmand_core::{
-    AttachPoint, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId, NetnsId, OperationId,
-    OrderIntent, Owner, ProgramId, ProgramUid, Sharing,
+    AttachPoint, Deadline, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId, NetnsId,
+    OperationId, OrderIntent, Owner, ProgramId, ProgramUid, Sharing,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,9 @@ pub struct LinkRecord {
     /// For whose tasks it lets its program run, if that is guarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<LinkGuard>,
+    /// When it is detached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Deadline>,
 }
 
 impl LinkRecord {
@@ -113,6 +116,7 @@ impl LinkRecord {
             adopted: false,
             waits_in: None,
             guard: None,
+            ends: None,
         })
     }
 }
@@ -139,6 +143,9 @@ pub struct MatchingRecord {
     /// Whose it and its links are; none: whose the program is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
+    /// When it ends, with its links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Deadline>,
 }
 
 /// How a hook is entered.

@@ -12,6 +12,7 @@ mod among_others;
 mod before_the_chain;
 mod bench;
 mod break_glass;
+mod budgets;
 mod bytecode;
 mod cases;
 mod chains;
