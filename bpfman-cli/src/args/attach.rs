@@ -126,6 +126,9 @@ pub struct AttachTcx {
     /// Place among others.
     #[command(flatten)]
     pub order: OrderFlags,
+    /// Not possible: the kernel itself goes by the verdicts of tcx programs. Attach as tc instead.
+    #[arg(long, hide = true)]
+    pub shadow: bool,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,

@@ -45,7 +45,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             redirect_may_proceed: sharing.allow_redirect,
             keep_attached: sharing.keep_attached,
             ttl_seconds,
-            shadow: false,
+            shadow: sharing.shadow,
         };
         let matching = client.chains.attach_matching(request).await?.into_inner();
         if ttl_seconds.is_some() && matching.ttl_left.is_none() {
@@ -63,13 +63,17 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             redirect_may_proceed: sharing.allow_redirect,
             keep_attached: sharing.keep_attached,
             ttl_seconds,
-            shadow: false,
+            shadow: sharing.shadow,
         };
         let answer = client.chains.attach(request).await?.into_inner();
         let link = answer.link.ok_or(CliError::Incomplete { call: "Attach", part: "the link" })?;
         if ttl_seconds.is_some() && link.ttl_left.is_none() {
             let ended = client.v1.detach(v1::DetachRequest { link_id: link.id }).await;
             return Err(not_known("--ttl", ended.is_ok()));
+        }
+        if sharing.shadow && !link.shadow {
+            let ended = client.v1.detach(v1::DetachRequest { link_id: link.id }).await;
+            return Err(not_known("--shadow", ended.is_ok()));
         }
         return show::answer(global, &LinkJson::new(&link));
     }
@@ -96,7 +100,9 @@ fn place(point: &AttachTo) -> (Option<ext::Order>, SharingFlags) {
     match point {
         AttachTo::Xdp(xdp) => (xdp.order.on_the_wire(), xdp.sharing),
         AttachTo::Tc(tc) => (tc.order.on_the_wire(), tc.sharing),
-        AttachTo::Tcx(tcx) => (tcx.order.on_the_wire(), SharingFlags::default()),
+        AttachTo::Tcx(tcx) => {
+            (tcx.order.on_the_wire(), SharingFlags { shadow: tcx.shadow, ..SharingFlags::default() })
+        }
         _ => (None, SharingFlags::default()),
     }
 }

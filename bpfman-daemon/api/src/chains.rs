@@ -27,8 +27,11 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request = request.into_inner();
         let (point, metadata) = parse::attach(request.attach)?;
         let order = chains_parse::order(request.order)?.unwrap_or_default();
-        let sharing =
-            Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed };
+        let sharing = Sharing {
+            isolated: request.isolated,
+            redirect_may_proceed: request.redirect_may_proceed,
+            shadow: request.shadow,
+        };
         let (keep, ttl) = (request.keep_attached, request.ttl_seconds);
         let mut request = AttachRequest {
             ttl,

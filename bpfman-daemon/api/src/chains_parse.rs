@@ -86,6 +86,7 @@ pub fn update(
         order: order(request.order)?,
         position: request.position,
         isolated: request.isolated,
+        shadow: request.shadow,
         ..UpdateLinkRequest::of(LinkId(request.link_id))
     })
 }
@@ -166,7 +167,11 @@ pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, St
         program: ProgramId(request.program_id),
         point,
         order: order(request.order)?.unwrap_or_default(),
-        sharing: Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed },
+        sharing: Sharing {
+            isolated: request.isolated,
+            redirect_may_proceed: request.redirect_may_proceed,
+            shadow: request.shadow,
+        },
         metadata,
         owner: Owner::default(),
         group: None,

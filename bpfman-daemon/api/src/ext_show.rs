@@ -114,7 +114,7 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         attach_target: program.target.clone().unwrap_or_default(),
         owner: link.owner(program).to_string(),
         ttl_left: details.left.map(|left| left.as_secs()),
-        shadow: false,
+        shadow: link.sharing.shadow,
     }
 }
 

@@ -111,13 +111,16 @@ pub struct Sharing {
     /// forgotten when the chain goes on. It changes nothing about the chain.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirect_may_proceed: bool,
+    /// It runs and is counted, and its verdicts do not count: the chain goes on as if it were not there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
 }
 
 impl Sharing {
     /// True if nothing special is wanted.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
-        !self.isolated && !self.redirect_may_proceed
+        !self.isolated && !self.redirect_may_proceed && !self.shadow
     }
 }
 

@@ -58,6 +58,7 @@ mod maps;
 mod node;
 mod robustness;
 mod run_samples;
+mod shadows;
 mod shared_maps;
 mod strangers;
 mod strangers_return;

@@ -43,6 +43,8 @@ json_shape! {
         pin_path: Option<String> = filled(&link.pin_path),
         /// Whose it is: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
         owner: Option<String> = filled(&link.owner),
+        /// Its verdicts do not count.
+        shadow: bool = link.shadow,
         /// Seconds until it is detached; null if it stays.
         ttl_left: Option<u64> = link.ttl_left,
         /// Metadata of the link.

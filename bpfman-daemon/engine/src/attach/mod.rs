@@ -288,7 +288,7 @@ pub fn check_sharing(point: &AttachPoint, sharing: Sharing) -> Result<(), Engine
         return Ok(());
     }
     Err(EngineError::Invalid(format!(
-        "a link of type {} shares no chain: it can neither be isolated nor let redirect proceed",
+        "a link of type {} shares no chain: it can neither be isolated, nor let redirect proceed, nor be a shadow",
         point.type_name()
     )))
 }

@@ -4,6 +4,7 @@
 //! by how many packets reached each, and what each took a packet by the chain's timed twin. A chain of one program's
 //! members is that program's. Where nothing is known of the members, nobody is charged.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,16 +96,18 @@ impl<K: Kernel> Engine<K> {
     fn read_chain(&self, hook: &HookRecord, read: &mut CpuReadings) -> Result<(), EngineError> {
         let Some(chain) = &hook.chain else { return Ok(()) };
         let Some(entry) = chain.segments.first().filter(|_| chain.boot == self.boot) else { return Ok(()) };
-        if !read.chains.contains_key(&entry.program) {
-            let Some(nanoseconds) = self.ran(entry.program)? else { return Ok(()) };
-            let none = |program| MemberReading { program, packets: 0, time: MemberTime::default() };
-            let members = chain.members.iter().map(|member| none(member.program)).collect();
-            read.chains.insert(entry.program, ChainReading { nanoseconds, members });
-        }
         let mut counted = HookCounted::default();
         self.add_row(&mut counted, chain, &hook.slots, &hook.key)?;
         let times = self.chain_times(&hook.key, chain)?.unwrap_or_default();
-        let Some(reading) = read.chains.get_mut(&entry.program) else { return Ok(()) };
+        let reading = match read.chains.entry(entry.program) {
+            Entry::Occupied(reading) => reading.into_mut(),
+            Entry::Vacant(place) => {
+                let Some(nanoseconds) = self.ran(entry.program)? else { return Ok(()) };
+                let none = |program| MemberReading { program, packets: 0, time: MemberTime::default() };
+                let members = chain.members.iter().map(|member| none(member.program)).collect();
+                place.insert(ChainReading { nanoseconds, members })
+            }
+        };
         for (place, member) in reading.members.iter_mut().enumerate() {
             let of_link = hook.slots.get(place).and_then(|link| counted.links.get(link));
             member.packets += of_link.map_or(0, |counted| counted.runs);

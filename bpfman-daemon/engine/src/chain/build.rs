@@ -287,8 +287,9 @@ pub(crate) struct SpecialKfuncs {
     pub arenas: Vec<bpfmand_core::MapId>,
 }
 
+/// After which verdicts the chain goes on.
 pub(crate) fn mask(link: &LinkRecord) -> ProceedMask {
-    ProceedMask(link.point.proceed_on().map_or(0, bpfmand_core::ProceedOn::mask))
+    ProceedMask(link.proceeds_on())
 }
 
 /// The application that a link belongs to.

@@ -76,6 +76,7 @@ impl<K: Kernel> Engine<K> {
             metadata: request.attach.metadata.clone(),
             owner: Some(request.attach.owner.clone()),
             ends: self.deadline(request.attach.ttl)?,
+            counts_on: None,
         };
         let mut changes = Changes::default();
         changes.put_matching(record);

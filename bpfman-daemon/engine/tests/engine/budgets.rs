@@ -212,8 +212,8 @@ fn a_kill_between_the_note_and_the_version_before_costs_another_window() {
         let result = engine.limit_cpu(program, &found);
         let pending = bench.kernel.failure_pending();
         bench.kernel.fail_call(0);
-        if result.is_ok() {
-            assert_eq!(result.unwrap(), CpuOutcome::TookBack);
+        if let Ok(outcome) = result {
+            assert_eq!(outcome, CpuOutcome::TookBack);
             assert!(pending || failed > 0);
             break;
         }

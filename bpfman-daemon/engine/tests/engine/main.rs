@@ -48,6 +48,7 @@ mod recovery;
 mod replacements;
 mod scenes;
 mod sequences;
+mod shadows;
 mod sharing_chains;
 mod simulated;
 mod simulation;
