@@ -11,6 +11,7 @@ mod arenas;
 mod audit;
 mod break_glass;
 mod budgets;
+mod c_core;
 mod cage;
 mod callers_by_path;
 mod chain_front;
