@@ -64,6 +64,8 @@ pub struct Config {
     pub owner_budget: OwnerBudget,
     /// Most bytes of kernel memory that the maps of one load may take.
     pub map_bytes: u64,
+    /// Over how long the CPU time of limited programs is measured.
+    pub cpu_window: Duration,
     /// The store's engine.
     pub store: EngineKind,
     /// Compare hooks with the records so often; none: never.
@@ -101,6 +103,7 @@ struct File {
     tc: TcTable,
     chains: ChainsTable,
     maps: MapsTable,
+    limits: LimitsTable,
     watch: WatchTable,
     logging: LoggingTable,
     csi: CsiTable,
@@ -169,6 +172,12 @@ struct ChainsTable {
 #[serde(default)]
 struct MapsTable {
     mib_per_load: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LimitsTable {
+    cpu_window_seconds: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -260,6 +269,7 @@ impl Config {
                 verified_insns: file.chains.owner_verified_insns,
             },
             map_bytes: file.maps.mib_per_load.map_or(DEFAULT_MAP_BYTES, |mib| mib.saturating_mul(1 << 20)),
+            cpu_window: cpu_window(file.limits.cpu_window_seconds)?,
             store: match file.store.engine.as_deref() {
                 None => EngineKind::default(),
                 Some(name) => {
@@ -345,6 +355,20 @@ impl Folders {
     /// Where the bpffs is mounted.
     pub fn fs(&self) -> PathBuf {
         self.runtime.join("fs")
+    }
+}
+
+fn cpu_window(seconds: Option<f64>) -> anyhow::Result<Duration> {
+    const DEFAULT: Duration = Duration::from_secs(10);
+    const RANGE: std::ops::RangeInclusive<f64> = 0.1..=3600.0;
+    match seconds {
+        None => Ok(DEFAULT),
+        Some(seconds) if RANGE.contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        Some(other) => bail!(
+            "configuration: limits.cpu_window_seconds {other} is not between {} and {}",
+            RANGE.start(),
+            RANGE.end()
+        ),
     }
 }
 

@@ -3,6 +3,7 @@
 mod acts;
 mod arguments;
 mod break_glass;
+mod budgets;
 mod cage;
 mod check;
 mod config;

@@ -16,6 +16,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::break_glass::Marker;
+use crate::budgets::Budgets;
 use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
@@ -139,6 +140,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let gate_standing = load_gate.standing();
     let load_gate =
         GateKeeper::start(load_gate, Arc::clone(&gate)).context("cannot start the keeper of the gate")?;
+    let budgets = Budgets::start(
+        Arc::clone(&engine),
+        Arc::clone(&policy),
+        Arc::clone(&journal),
+        Arc::clone(&gate),
+        config.cpu_window,
+    )
+    .context("cannot start the watch of limits")?;
     let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal), glass)
         .context("cannot start the watch of interfaces")?;
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
@@ -155,9 +164,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "running programs cannot be held against the policy");
     }
     // A kubelet may call at any time.
-    let is_needed = || config.csi.is_some() || engine.has_matchings();
+    let is_needed = || {
+        config.csi.is_some()
+            || config.gate.is_some()
+            || engine.has_matchings()
+            || engine.has_deadlines()
+            || engine.runs_any(|program| program.budget.is_measured())
+    };
     let result = runtime.block_on(serve(config, &api, csi, is_needed));
-    drop(watcher);
+    drop((watcher, budgets));
     load_gate.end();
     runtime.shutdown_timeout(GRACE);
     if let Err(error) = engine.close() {

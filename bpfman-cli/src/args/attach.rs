@@ -42,12 +42,31 @@ pub enum AttachTo {
     Lsm(AttachBound),
 }
 
-/// Metadata of the link.
+/// Metadata of the link, and how long it stays.
 #[derive(Args, Debug)]
 pub struct LinkMetadata {
     /// Metadata of the link; several with commas, or by repeating the flag.
     #[arg(short, long, value_delimiter = ',', value_name = "KEY=VALUE")]
     pub metadata: Vec<KeyValue>,
+    /// Detach after this time: a number and s, m, h or d.
+    #[arg(long, value_name = "TIME", value_parser = super::image::age)]
+    pub ttl: Option<std::time::Duration>,
+}
+
+impl AttachTo {
+    /// What is said of the link itself.
+    #[must_use]
+    pub const fn link(&self) -> &LinkMetadata {
+        match self {
+            Self::Xdp(xdp) => &xdp.link,
+            Self::Tc(tc) => &tc.link,
+            Self::Tcx(tcx) => &tcx.link,
+            Self::Tracepoint(tracepoint) => &tracepoint.link,
+            Self::Kprobe(kprobe) => &kprobe.link,
+            Self::Uprobe(uprobe) => &uprobe.link,
+            Self::Fentry(bound) | Self::Fexit(bound) | Self::Lsm(bound) => &bound.link,
+        }
+    }
 }
 
 /// `attach … xdp`.
@@ -107,6 +126,9 @@ pub struct AttachTcx {
     /// Place among others.
     #[command(flatten)]
     pub order: OrderFlags,
+    /// Not possible: the kernel itself goes by the verdicts of tcx programs. Attach as tc instead.
+    #[arg(long, hide = true)]
+    pub shadow: bool,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,

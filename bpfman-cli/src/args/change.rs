@@ -22,7 +22,7 @@ pub enum UpdateCommand {
 /// `bpfman update link`.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("change").required(true).multiple(true).args(
-    ["priority", "proceed_on", "before", "after", "role", "no_order", "position", "isolated"]))]
+    ["priority", "proceed_on", "before", "after", "role", "no_order", "position", "isolated", "shadow"]))]
 pub struct UpdateLink {
     /// Id of the link.
     pub link_id: u32,
@@ -44,6 +44,9 @@ pub struct UpdateLink {
     /// Run as a separate program behind a tail call, or as part of the chain's program.
     #[arg(long, value_name = "true|false")]
     pub isolated: Option<bool>,
+    /// Let its verdicts not count, or promote it to a normal member: packets meet the chain before or after, whole.
+    #[arg(long, value_name = "true|false")]
+    pub shadow: Option<bool>,
 }
 
 /// `bpfman replace`.

@@ -151,7 +151,7 @@ pub struct Save {
 }
 
 /// A number with a unit: seconds, minutes, hours, days.
-fn age(text: &str) -> Result<std::time::Duration, ValueError> {
+pub fn age(text: &str) -> Result<std::time::Duration, ValueError> {
     let wrong = || ValueError::NotTime(text.to_owned());
     let unit = text.char_indices().last().ok_or_else(wrong)?;
     let number: u64 = text[..unit.0].parse().map_err(|_| wrong())?;

@@ -83,6 +83,38 @@ impl PullPolicyFlag {
     }
 }
 
+/// What the daemon does about a program that takes more of a CPU than it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OverCpu {
+    /// Log it, also in the history.
+    #[default]
+    Warn,
+    /// Detach it until it is attached anew.
+    Detach,
+    /// Put its version before the last replacement back; without one, detach it.
+    Previous,
+}
+
+impl OverCpu {
+    /// As the wire has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Detach => "detach",
+            Self::Previous => "previous",
+        }
+    }
+}
+
+impl LoadWhat {
+    /// True if the programs are to be limited, in CPU time or in how long they stay.
+    #[must_use]
+    pub const fn is_limited(&self) -> bool {
+        self.cpu_limit.is_some() || self.ttl.is_some()
+    }
+}
+
 /// What to load and how, from wherever it comes.
 #[derive(Args, Debug)]
 pub struct LoadWhat {
@@ -109,6 +141,15 @@ pub struct LoadWhat {
     /// Use the maps of this loaded program instead of new ones.
     #[arg(long, value_name = "PROGRAM_ID")]
     pub map_owner_id: Option<u32>,
+    /// Limit each program to this share of one CPU, for example 5% or 0.5%. Without this flag: what its owner may take.
+    #[arg(long, value_name = "PERCENT")]
+    pub cpu_limit: Option<String>,
+    /// What the daemon does when a program takes more: log it, detach it, or put its previous version back.
+    #[arg(long, value_enum, value_name = "ACTION", requires = "cpu_limit", default_value_t)]
+    pub over_cpu: OverCpu,
+    /// Unload the programs after this time: a number and s, m, h or d.
+    #[arg(long, value_name = "TIME", value_parser = super::image::age)]
+    pub ttl: Option<std::time::Duration>,
     /// Print the whole verifier log, also if the load succeeds.
     #[arg(long)]
     pub verifier_log: bool,

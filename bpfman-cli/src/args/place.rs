@@ -47,6 +47,9 @@ pub struct SharingFlags {
     /// Run as a separate program behind a tail call: it shares no stack, maps or verifier budget with its neighbours.
     #[arg(long, help_heading = ORDER)]
     pub isolated: bool,
+    /// Run as a shadow: its verdicts are counted and do not count. What it writes into packets and maps does.
+    #[arg(long, help_heading = ORDER)]
+    pub shadow: bool,
     /// Do not warn about redirect in --proceed-on: the next program then decides where the packet goes.
     #[arg(long, help_heading = ORDER)]
     pub allow_redirect: bool,
@@ -59,7 +62,7 @@ impl SharingFlags {
     /// True if any of it was asked for.
     #[must_use]
     pub const fn is_asked(self) -> bool {
-        self.isolated || self.allow_redirect || self.keep_attached
+        self.isolated || self.allow_redirect || self.keep_attached || self.shadow
     }
 }
 

@@ -30,6 +30,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
              that the programs behind it decide (--allow-redirect says that this is meant)",
         );
     }
+    let ttl_seconds = command.point.link().ttl.map(|ttl| ttl.as_secs());
     let matching = matching(&command.point);
     let info = on_the_wire(command.point)?;
     let attach = Some(v1::AttachInfo { info: Some(info) });
@@ -43,11 +44,17 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             isolated: sharing.isolated,
             redirect_may_proceed: sharing.allow_redirect,
             keep_attached: sharing.keep_attached,
+            ttl_seconds,
+            shadow: sharing.shadow,
         };
         let matching = client.chains.attach_matching(request).await?.into_inner();
+        if ttl_seconds.is_some() && matching.ttl_left.is_none() {
+            let ended = client.chains.detach_matching(ext::DetachMatchingRequest { id: matching.id }).await;
+            return Err(not_known("--ttl", ended.is_ok()));
+        }
         return show::answer(global, &MatchingJson::new(&matching));
     }
-    if order.is_some() || sharing.is_asked() {
+    if order.is_some() || sharing.is_asked() || ttl_seconds.is_some() {
         let request = ext::ChainAttachRequest {
             program_id,
             attach,
@@ -55,9 +62,19 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             isolated: sharing.isolated,
             redirect_may_proceed: sharing.allow_redirect,
             keep_attached: sharing.keep_attached,
+            ttl_seconds,
+            shadow: sharing.shadow,
         };
         let answer = client.chains.attach(request).await?.into_inner();
         let link = answer.link.ok_or(CliError::Incomplete { call: "Attach", part: "the link" })?;
+        if ttl_seconds.is_some() && link.ttl_left.is_none() {
+            let ended = client.v1.detach(v1::DetachRequest { link_id: link.id }).await;
+            return Err(not_known("--ttl", ended.is_ok()));
+        }
+        if sharing.shadow && !link.shadow {
+            let ended = client.v1.detach(v1::DetachRequest { link_id: link.id }).await;
+            return Err(not_known("--shadow", ended.is_ok()));
+        }
         return show::answer(global, &LinkJson::new(&link));
     }
     let link_id = client.v1.attach(v1::AttachRequest { id: program_id, attach }).await?.into_inner().link_id;
@@ -69,12 +86,23 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     show::answer(global, &LinkJson::new(&link))
 }
 
+/// The daemon is of a version that does not know a flag, and did not do what it says.
+fn not_known(flag: &str, ended: bool) -> CliError {
+    let stays = if ended { "nothing is attached" } else { "the link stays attached without" };
+    CliError::Invalid {
+        what: format!("this daemon does not know {flag}; {stays}"),
+        hint: Some("`bpfman version` shows the daemon's version".to_owned()),
+    }
+}
+
 /// Where among the programs of its hook, and how it shares it.
 fn place(point: &AttachTo) -> (Option<ext::Order>, SharingFlags) {
     match point {
         AttachTo::Xdp(xdp) => (xdp.order.on_the_wire(), xdp.sharing),
         AttachTo::Tc(tc) => (tc.order.on_the_wire(), tc.sharing),
-        AttachTo::Tcx(tcx) => (tcx.order.on_the_wire(), SharingFlags::default()),
+        AttachTo::Tcx(tcx) => {
+            (tcx.order.on_the_wire(), SharingFlags { shadow: tcx.shadow, ..SharingFlags::default() })
+        }
         _ => (None, SharingFlags::default()),
     }
 }

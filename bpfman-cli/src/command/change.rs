@@ -34,6 +34,7 @@ fn update_request(command: UpdateLink) -> ext::UpdateLinkRequest {
         order: command.order.on_the_wire().or(forget),
         isolated: command.isolated,
         position: command.position,
+        shadow: command.shadow,
     }
 }
 

@@ -85,6 +85,11 @@ async fn programs(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<()
     let request = ext::ListProgramsRequest { select: Some(select), program_type: String::new() };
     let answer = client.ext.list_programs(request).await?.into_inner();
     diagnosis.checked.programs = answer.programs.len();
+    for program in answer.programs.iter().filter(|program| !program.cpu_excess.is_empty()) {
+        let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
+        let look = format!("bpfman get program {id}");
+        diagnosis.found(FindingClass::Drift, format!("program {id}"), program.state.clone(), &look);
+    }
     for program in answer.programs.iter().filter(|program| differs(program.standing())) {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
         diagnosis.found(FindingClass::Drift, format!("program {id}"), program.state.clone(), RESTART);

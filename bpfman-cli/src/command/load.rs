@@ -42,7 +42,7 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
     if what.dry_run {
         return super::dry_run::run(global, &mut client, request(location, &what), &what).await;
     }
-    let (loaded, logs) = load(&mut client, request(location, &what), what.verifier_log).await?;
+    let (loaded, logs) = load(&mut client, request(location, &what), &what).await?;
     let mut programs = Vec::with_capacity(loaded.len());
     for (index, id) in loaded.into_iter().enumerate() {
         let answer = client.ext.get_program(ext::GetProgramRequest { id }).await?.into_inner();
@@ -58,22 +58,50 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
 async fn load(
     client: &mut Services,
     request: v1::LoadRequest,
-    verifier_log: bool,
+    what: &LoadWhat,
 ) -> Result<(Vec<u32>, Vec<String>), CliError> {
-    let (response, logs) = if verifier_log {
-        let request = ext::ExtLoadRequest { request: Some(request), verifier_log };
+    let (response, logs) = if what.verifier_log || what.is_limited() {
+        let request = ext::ExtLoadRequest {
+            request: Some(request),
+            verifier_log: what.verifier_log,
+            cpu_limit: what.cpu_limit.clone().unwrap_or_default(),
+            over_cpu: what.cpu_limit.as_ref().map(|_| what.over_cpu.name().to_owned()).unwrap_or_default(),
+            ttl_seconds: what.ttl.map(|ttl| ttl.as_secs()),
+        };
         let answer = client.ext.load(request).await?.into_inner();
         if let Some(failure) = answer.failure {
             let log = answer.verifier_logs.join("\n");
             return Err(CliError::Load { failure: Box::new(failure), log });
         }
-        (answer.response.unwrap_or_default(), answer.verifier_logs)
+        let response = answer.response.unwrap_or_default();
+        if what.is_limited() && !answer.budget_kept {
+            return Err(not_limited(client, &response).await);
+        }
+        (response, answer.verifier_logs)
     } else {
         (client.v1.load(request).await?.into_inner(), Vec::new())
     };
     let lacking = CliError::Incomplete { call: "Load", part: "the kernel's information" };
     let ids = response.programs.iter().map(|program| program.kernel_info.as_ref().map(|kernel| kernel.id));
     Ok((ids.collect::<Option<_>>().ok_or(lacking)?, logs))
+}
+
+/// The daemon is of a version that does not know limits: what it loaded without goes again.
+async fn not_limited(client: &mut Services, response: &v1::LoadResponse) -> CliError {
+    let mut left = Vec::new();
+    for kernel in response.programs.iter().filter_map(|program| program.kernel_info.as_ref()) {
+        if client.v1.unload(v1::UnloadRequest { id: kernel.id }).await.is_err() {
+            left.push(kernel.id.to_string());
+        }
+    }
+    let loaded = match &left[..] {
+        [] => "nothing is loaded".to_owned(),
+        left => format!("programs {} stay without", left.join(", ")),
+    };
+    CliError::Invalid {
+        what: format!("this daemon knows neither --cpu-limit nor --ttl; {loaded}"),
+        hint: Some("`bpfman version` shows the daemon's version".to_owned()),
+    }
 }
 
 /// The request that the flags describe.

@@ -30,6 +30,14 @@ impl Block {
         }
     }
 
+    /// Adds `name: value`, or nothing where there is no value.
+    pub fn if_any(&mut self, name: &str, value: Option<impl ToString>) -> &mut Self {
+        match value {
+            Some(value) => self.line(name, value),
+            None => self,
+        }
+    }
+
     /// Adds a name with one value a line, or `None` if there are none.
     pub fn lines(&mut self, name: &str, values: impl IntoIterator<Item = String>) -> &mut Self {
         let mut values = values.into_iter();

@@ -90,6 +90,10 @@ json_shape! {
         runs: Option<u64> = view.runs,
         /// Packets whose way ended here, by verdict.
         ended: Vec<EndedJson> = view.ended.iter().map(EndedJson::new).collect(),
+        /// Its verdicts do not count.
+        shadow: bool = view.shadow,
+        /// What it answered as a shadow, by verdict.
+        shadowed: Vec<EndedJson> = view.shadowed.iter().map(EndedJson::new).collect(),
         /// Runs a second; 0 unless measured.
         runs_per_second: f64 = view.runs_per_second,
         /// Mean time; absent where it is not sampled.

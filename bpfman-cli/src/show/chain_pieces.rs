@@ -19,7 +19,9 @@ pub fn draw_member(text: &mut String, chain: &ChainJson, member: &MemberJson) {
     let mut line = |name: &str, value: &str| text.push_str(&format!("   |    {name:<12}{value}\n"));
     let priority = format!("priority {}", member.priority);
     line("order", member.order_reason.as_ref().unwrap_or(&priority));
-    if !member.proceed_on.is_empty() {
+    if member.shadow {
+        line("proceeds on", "anything: it is a shadow");
+    } else if !member.proceed_on.is_empty() {
         line("proceeds on", &member.proceed_on.join(", "));
     }
     if let Some(digest) = &member.image_digest {
@@ -40,6 +42,11 @@ pub fn draw_member(text: &mut String, chain: &ChainJson, member: &MemberJson) {
             member.ended.iter().map(|end| format!("{} {}", end.verdict, end.packets)).collect();
         let ended = ended.join(", ");
         line("ended here", if ended.is_empty() { "none" } else { &ended });
+        let shadowed: Vec<String> =
+            member.shadowed.iter().map(|count| format!("{} {}", count.verdict, count.packets)).collect();
+        if !shadowed.is_empty() {
+            line("as a shadow", &shadowed.join(", "));
+        }
     }
     text.push_str("   |\n");
 }

@@ -97,6 +97,8 @@ fn block(link: &LinkJson, screen: Screen) -> String {
         }
     }
     block.lines("Metadata", link.metadata.iter().map(|(key, value)| format!("{key}={value}")));
+    block.if_any("Shadow", link.shadow.then_some("its verdicts do not count"));
+    block.if_any("Detached In", link.ttl_left.map(super::program::seconds));
     if StandingWord::differs(link.standing) {
         block.line("State", &link.state);
     }

@@ -38,6 +38,8 @@ json_shape! {
         netns_match: Vec<String> = selector(matching).netns,
         /// One for each interface that was found.
         links: Vec<LinkJson> = matching.links.iter().map(LinkJson::new).collect(),
+        /// Seconds until it ends with its links; null if it stays.
+        ttl_left: Option<u64> = matching.ttl_left,
         /// Interfaces that match and have no link, and why.
         failures: Vec<String> = matching.failures.clone(),
     }
@@ -116,6 +118,7 @@ mod tests {
 
     fn matching() -> MatchingJson {
         MatchingJson::new(&ext::Matching {
+            ttl_left: None,
             id: 4,
             program_id: 7,
             program_name: "wall".into(),

@@ -133,10 +133,18 @@ fn managed(program: &ProgramJson, screen: Screen) -> String {
         .optional("Map Owner ID", program.map_owner_id)
         .lines("Maps Used By", program.maps_used_by.iter().map(u32::to_string))
         .lines("Links", links.map(|link| format!("{} ({})", link.link_id, link.attachment)));
-    if StandingWord::differs(program.standing) {
+    block
+        .if_any("CPU Limit", program.cpu_limit.as_ref())
+        .if_any("Unloaded In", program.ttl_left.map(seconds));
+    if StandingWord::differs(program.standing) || program.cpu_excess.is_some() {
         block.line("State", &program.state);
     }
     block.render(screen)
+}
+
+/// A time to live, in the units in which it is written.
+pub fn seconds(left: u64) -> String {
+    humantime::format_duration(std::time::Duration::from_secs(left)).to_string()
 }
 
 /// From the program to who asked for it, which image it was, who signed that and by which rule it was let in, and when,

@@ -276,7 +276,7 @@ impl BpfmanExt for Script {
         let verifier_logs = vec![self.log.clone(); self.programs.len().max(1)];
         let failure = self.load_failure.clone();
         let response = failure.is_none().then(|| Self::load(self));
-        Ok(Response::new(ext::ExtLoadResponse { response, verifier_logs, failure }))
+        Ok(Response::new(ext::ExtLoadResponse { response, verifier_logs, failure, budget_kept: true }))
     }
 
     async fn pull(&self, request: Request<ext::PullRequest>) -> Result<Response<Self::PullStream>, Status> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use bpfmand_core::{Glob, Owner, OwningApplication, Peer, ProgramType, TenantRules};
+use bpfmand_core::{CpuLimit, Glob, Owner, OwningApplication, Peer, ProgramType, TenantRules};
 
 use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, HookPattern, TargetPattern};
@@ -73,6 +73,10 @@ pub struct GrantLimits {
     pub links: Option<u64>,
     /// Bytes of kernel memory that the maps of one load may take.
     pub map_memory: Option<u64>,
+    /// Instructions that the verifier may walk through for one load.
+    pub verified_instructions: Option<u64>,
+    /// What all programs of the owner may take of a CPU together.
+    pub cpu: Option<CpuLimit>,
 }
 
 impl GrantCallers {

@@ -1,6 +1,6 @@
 //! What is wrong with a grant as it is written.
 
-use bpfmand_core::{BadGlob, UnknownProgramType};
+use bpfmand_core::{BadCpuAction, BadCpuShare, BadGlob, UnknownProgramType};
 
 use crate::policy_file::LONGEST_NAME;
 use crate::{BadPattern, UnknownVerb};
@@ -65,4 +65,13 @@ pub enum GrantError {
     /// A size.
     #[error("map_memory: \"{0}\" is no size such as \"64MiB\"")]
     Size(String),
+    /// A share of a CPU.
+    #[error("limits.cpu: {0}")]
+    Cpu(#[from] BadCpuShare),
+    /// What follows.
+    #[error("limits.over_cpu: {0}")]
+    OverCpu(#[from] BadCpuAction),
+    /// What follows if something that is not limited is exceeded.
+    #[error("limits.over_cpu says what follows over limits.cpu, which is not there")]
+    OverNoCpu,
 }

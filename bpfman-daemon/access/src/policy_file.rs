@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use bpfmand_core::{Glob, TaskScope, TenantRules};
+use bpfmand_core::{CpuLimit, Glob, TaskScope, TenantRules};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
@@ -121,6 +121,9 @@ struct LimitsTable {
     programs: Option<u64>,
     links: Option<u64>,
     map_memory: Option<String>,
+    verified_instructions: Option<u64>,
+    cpu: Option<String>,
+    over_cpu: Option<String>,
 }
 
 impl AccessPolicy {
@@ -180,6 +183,8 @@ fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, GrantErro
             programs: table.limits.programs,
             links: table.limits.links,
             map_memory: table.limits.map_memory.map(|size| bytes(&size)).transpose()?,
+            verified_instructions: table.limits.verified_instructions,
+            cpu: cpu(table.limits.cpu, table.limits.over_cpu)?,
         },
         tenant: tenant(table.scope, table.helpers)?,
     })
@@ -243,6 +248,17 @@ fn tenant(scope: Scope, helpers: BTreeSet<String>) -> Result<Option<TenantRules>
             Some(name) => Err(GrantError::Helper(name.clone())),
             None => Ok(Some(TenantRules { scope: TaskScope::Caller, helpers })),
         },
+    }
+}
+
+fn cpu(share: Option<String>, over: Option<String>) -> Result<Option<CpuLimit>, GrantError> {
+    match (share, over) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(GrantError::OverNoCpu),
+        (Some(share), over) => {
+            let action = over.map(|over| over.parse()).transpose()?.unwrap_or_default();
+            Ok(Some(CpuLimit { share: share.parse()?, action }))
+        }
     }
 }
 

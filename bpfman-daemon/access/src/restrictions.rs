@@ -36,10 +36,17 @@ impl Grant {
             self.tenant.as_ref().map(|tenant| &tenant.helpers).filter(|helpers| !helpers.is_empty());
         lines.extend(helpers.map(|helpers| format!("helpers = [{}]", quoted(helpers).join(", "))));
         lines.extend(self.over_all.then(|| "over = \"all\"".to_owned()));
-        let GrantLimits { programs, links, map_memory } = self.limits;
-        for (key, limit) in [("programs", programs), ("links", links), ("map_memory", map_memory)] {
+        let GrantLimits { programs, links, map_memory, verified_instructions, cpu } = self.limits;
+        for (key, limit) in [
+            ("programs", programs),
+            ("links", links),
+            ("map_memory", map_memory),
+            ("verified_instructions", verified_instructions),
+        ] {
             lines.extend(limit.map(|limit| format!("limits.{key} = {limit}")));
         }
+        lines.extend(cpu.map(|cpu| format!("limits.cpu = \"{}\"", cpu.share)));
+        lines.extend(cpu.map(|cpu| format!("limits.over_cpu = \"{}\"", cpu.action.name())));
         lines
     }
 }

@@ -37,6 +37,7 @@ impl<K: Kernel> Bpfman for Api<K> {
         let (point, metadata) = parse::attach(request.attach)?;
         let order = OrderIntent::default();
         let mut request = AttachRequest {
+            ttl: None,
             program: ProgramId(request.id),
             point,
             order,

@@ -27,10 +27,14 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request = request.into_inner();
         let (point, metadata) = parse::attach(request.attach)?;
         let order = chains_parse::order(request.order)?.unwrap_or_default();
-        let sharing =
-            Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed };
-        let keep = request.keep_attached;
+        let sharing = Sharing {
+            isolated: request.isolated,
+            redirect_may_proceed: request.redirect_may_proceed,
+            shadow: request.shadow,
+        };
+        let (keep, ttl) = (request.keep_attached, request.ttl_seconds);
         let mut request = AttachRequest {
+            ttl,
             program: ProgramId(request.program_id),
             point,
             order,
@@ -123,10 +127,11 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::ReplaceProgramRequest>,
     ) -> Reply<wire::ReplaceProgramResponse> {
         let caller = caller(request.extensions())?;
-        let request = chains_parse::replace(request.into_inner(), caller)?;
+        let mut request = chains_parse::replace(request.into_inner(), caller)?;
         audit::about_program(self.engine.summary_of_program(request.program));
         audit::replacement(&[request.program], &request.source);
         let permit = self.authorize_programs([request.program], vec![objects::source(&request.source)])?;
+        request.limits = objects::limits_of(&permit);
         let image = self.prepare(&permit, &request.source).await;
         let outcome = self
             .change_with(&permit, image, move |api| api.engine.replace_program(&request).map_err(fail))

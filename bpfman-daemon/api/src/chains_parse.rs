@@ -86,6 +86,7 @@ pub fn update(
         order: order(request.order)?,
         position: request.position,
         isolated: request.isolated,
+        shadow: request.shadow,
         ..UpdateLinkRequest::of(LinkId(request.link_id))
     })
 }
@@ -114,6 +115,7 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
         maps,
         keep_old: !request.forget_old,
         caller_uid,
+        limits: bpfmand_core::LoadLimits::default(),
     })
 }
 
@@ -161,10 +163,15 @@ pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, St
     )
     .map_err(|error| invalid(error.to_string()))?;
     let attach = AttachRequest {
+        ttl: request.ttl_seconds,
         program: ProgramId(request.program_id),
         point,
         order: order(request.order)?.unwrap_or_default(),
-        sharing: Sharing { isolated: request.isolated, redirect_may_proceed: request.redirect_may_proceed },
+        sharing: Sharing {
+            isolated: request.isolated,
+            redirect_may_proceed: request.redirect_may_proceed,
+            shadow: request.shadow,
+        },
         metadata,
         owner: Owner::default(),
         group: None,

@@ -58,15 +58,20 @@ fn member(view: ChainMember) -> wire::MemberView {
         segment: view.segment,
         image_digest: view.program.source.image_digest().unwrap_or_default().to_owned(),
         runs: counters.as_ref().map(|counted| counted.runs),
-        ended: counters
-            .map(|counted| counted.ended)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(verdict, packets)| wire::VerdictCount { verdict: verdict.to_owned(), packets })
-            .collect(),
+        ended: counters.as_ref().map(|counted| by_verdict(&counted.ended)).unwrap_or_default(),
+        shadow: view.link.sharing.shadow,
+        shadowed: counters.as_ref().map(|counted| by_verdict(&counted.shadowed)).unwrap_or_default(),
         runs_per_second: 0.0,
         nanoseconds_per_run: view.time.and_then(|time| time.nanoseconds_per_run()),
     }
+}
+
+fn by_verdict(counts: &[(&'static str, u64)]) -> Vec<wire::VerdictCount> {
+    let count = |(verdict, packets): &(&'static str, u64)| wire::VerdictCount {
+        verdict: (*verdict).to_owned(),
+        packets: *packets,
+    };
+    counts.iter().map(count).collect()
 }
 
 fn segment(segment: &SegmentRecord) -> wire::ChainSegment {
@@ -166,6 +171,7 @@ pub fn matching(matching: MatchingDetails, fs: &Path) -> wire::Matching {
         }),
         links: matching.links.into_iter().map(|link| ext_show::link(link, fs)).collect(),
         failures: matching.failures,
+        ttl_left: matching.left.map(|left| left.as_secs()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExt;
-use bpfmand_core::{BytecodeSource, LinkId, ProgramId};
+use bpfmand_core::{BytecodeSource, LinkId, LoadRequest, ProgramId};
 use bpfmand_engine::{EngineError, ImageAsk, ProgramDetails};
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;
@@ -93,7 +93,9 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let request = request.into_inner();
         let inner = request.request.ok_or_else(|| status::invalid("the load is empty"))?;
         let wants_log = request.verifier_log;
-        let mut request = parse::load(inner, caller, wants_log)?;
+        let cpu = parse::cpu_limit(&request.cpu_limit, &request.over_cpu)?;
+        let ttl = request.ttl_seconds;
+        let mut request = LoadRequest { cpu, ttl, ..parse::load(inner, caller, wants_log)? };
         audit::load(&request);
         let permit = self.authorize_load(&mut request, &[])?;
         let image = self.prepare(&permit, &request.source).await;
@@ -112,6 +114,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     response: Some(self.load_response(&outcome)),
                     verifier_logs: outcome.logs,
                     failure: None,
+                    budget_kept: true,
                 }
             }
             Err(error) => {
@@ -121,6 +124,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     response: None,
                     verifier_logs: error.verifier_log().map(str::to_owned).into_iter().collect(),
                     failure: Some(failure),
+                    budget_kept: true,
                 }
             }
         };

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER, KERNEL_PROGRAM_TYPES, v1};
-use bpfmand_core::{AttachPoint, Interface};
+use bpfmand_core::{AttachPoint, CpuAction, Interface};
 use bpfmand_engine::{
-    ChainDetails, ChainMember, LinkDetails, MapDetails, ProgramDetails, SourceRecord, Standing,
+    ChainDetails, ChainMember, LinkDetails, ManagedProgram, MapDetails, ProgramDetails, SourceRecord,
+    Standing,
 };
 
 use crate::show;
@@ -36,7 +37,14 @@ pub fn program(
         shown.loaded_by_uid = Some(record.caller_uid);
         shown.owner = record.owner().to_string();
         shown.bytecode_sha256 = record.bytecode_sha256().to_owned();
-        shown.state = managed.standing.to_string();
+        shown.state = state(managed);
+        let cpu = record.budget.cpu;
+        shown.cpu_limit = cpu.map(|cpu| cpu.share.to_string()).unwrap_or_default();
+        shown.over_cpu = cpu.map(|cpu| cpu.action.name().to_owned()).unwrap_or_default();
+        shown.cpu_excess = managed.excess.as_ref().map(ToString::to_string).unwrap_or_default();
+        shown.cpu_done =
+            managed.excess.as_ref().map(|excess| excess.done.name().to_owned()).unwrap_or_default();
+        shown.ttl_left = managed.left.map(|left| left.as_secs());
         shown.standing = standing(&managed.standing).into();
         shown.attach_target = record.target.clone().unwrap_or_default();
         if let SourceRecord::Image { digest, verified_by, .. } = &record.source {
@@ -45,6 +53,19 @@ pub fn program(
         }
     }
     shown
+}
+
+/// How a program stands, and what it took of a CPU if that was too much.
+fn state(program: &ManagedProgram) -> String {
+    let standing = program.standing.to_string();
+    match &program.excess {
+        Some(excess) if program.standing.is_running() => match excess.done {
+            CpuAction::Warn => format!("{standing}; over its CPU limit: {excess}"),
+            CpuAction::Detach => format!("detached: {excess}"),
+            CpuAction::Previous => format!("{standing}; this version came back for the next one: {excess}"),
+        },
+        _ => standing,
+    }
 }
 
 pub fn map(details: MapDetails, fs: &Path) -> ext::Map {
@@ -92,6 +113,8 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         after: link.order.after.iter().map(ToString::to_string).collect(),
         attach_target: program.target.clone().unwrap_or_default(),
         owner: link.owner(program).to_string(),
+        ttl_left: details.left.map(|left| left.as_secs()),
+        shadow: link.sharing.shadow,
     }
 }
 

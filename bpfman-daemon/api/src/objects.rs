@@ -2,8 +2,8 @@
 
 use bpfmand_access::AccessObject;
 use bpfmand_core::{
-    AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadRequest, MatchRequest,
-    MatchingId, OrderIntent, Owner, ProgramId,
+    AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadLimits, LoadRequest,
+    MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
 };
 use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
@@ -37,6 +37,14 @@ fn target(point: &AttachPoint) -> Option<(&'static str, String)> {
         // Named when the program was loaded.
         AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => None,
         AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } | AttachPoint::Tcx { .. } => None,
+    }
+}
+
+/// How much one load of a permit may take.
+pub(crate) const fn limits_of(permit: &Permit) -> LoadLimits {
+    LoadLimits {
+        map_bytes: permit.limits.map_memory,
+        verified_instructions: permit.limits.verified_instructions,
     }
 }
 
@@ -133,7 +141,8 @@ impl<K: Kernel> Api<K> {
             self.ensure_within(&permit, load.programs.len() as u64, 0)?;
         }
         load.owner = permit.owner.clone();
-        load.map_bytes = permit.limits.map_memory;
+        load.limits = limits_of(&permit);
+        load.measured = permit.limits.cpu.is_some();
         load.tenant.clone_from(&permit.tenant);
         Ok(permit)
     }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY, MapExports, v1};
 use bpfmand_core::{
-    AttachPoint, BytecodeSource, Credentials, Direction, Interface, LoadRequest, Owner, ProceedOn,
-    ProcessScope, ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, VerdictFamily,
+    AttachPoint, BadCpuAction, BadCpuShare, BytecodeSource, CpuLimit, Credentials, Direction, Interface,
+    LoadLimits, LoadRequest, Owner, ProceedOn, ProcessScope, ProgramId, ProgramRequest, ProgramType,
+    PullPolicy, Selector, VerdictFamily,
 };
 use tonic::Status;
 
@@ -28,9 +29,26 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         verifier_log,
         caller_uid,
         owner: Owner::of_user(caller_uid),
-        map_bytes: None,
+        limits: LoadLimits::default(),
+        cpu: None,
+        measured: false,
+        ttl: None,
         tenant: None,
     })
+}
+
+/// How much of a CPU a program may take; none if the request does not say.
+pub fn cpu_limit(share: &str, over: &str) -> Result<Option<CpuLimit>, Status> {
+    match (share, over) {
+        ("", "") => Ok(None),
+        ("", _) => Err(invalid("over_cpu says what follows over cpu_limit, which is not there")),
+        (share, over) => {
+            let share = share.parse().map_err(|error: BadCpuShare| invalid(error.to_string()))?;
+            let action = (!over.is_empty()).then(|| over.parse()).transpose();
+            let action = action.map_err(|error: BadCpuAction| invalid(error.to_string()))?;
+            Ok(Some(CpuLimit { share, action: action.unwrap_or_default() }))
+        }
+    }
 }
 
 /// Refuses what nobody could read when a pod asks for a map.

@@ -167,6 +167,24 @@ impl AttachPoint {
         }
     }
 
+    /// Gives a member all verdicts that there are as its set; answers the one that it had.
+    pub fn widen(&mut self) -> Option<ProceedOn> {
+        match self {
+            Self::Xdp { proceed_on, .. } | Self::Tc { proceed_on, .. } => {
+                let all = ProceedOn::all(proceed_on.family());
+                Some(std::mem::replace(proceed_on, all))
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives a member its set back, if there is one.
+    pub fn narrow(&mut self, set: Option<ProceedOn>) {
+        if let (Self::Xdp { proceed_on, .. } | Self::Tc { proceed_on, .. }, Some(set)) = (self, set) {
+            *proceed_on = set;
+        }
+    }
+
     /// The proceed-on set, where members of a chain have one.
     #[must_use]
     pub const fn proceed_on(&self) -> Option<ProceedOn> {

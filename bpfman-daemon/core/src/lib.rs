@@ -4,6 +4,8 @@
 mod attach;
 mod audit_text;
 mod container;
+mod cpu;
+mod deadline;
 mod facts;
 mod glob;
 mod hexadecimal;
@@ -29,6 +31,8 @@ pub mod uapi;
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use audit_text::audit_text;
 pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
+pub use cpu::{BadCpuAction, BadCpuShare, CpuAction, CpuExcess, CpuLimit, CpuShare};
+pub use deadline::{BadTtl, Deadline, MachineTime};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use glob::{BadGlob, Glob};
 pub use hexadecimal::hexadecimal;
@@ -53,8 +57,8 @@ pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
 pub use program_type::{ProgramType, UnknownProgramType};
 pub use request::{
-    AttachRequest, BytecodeSource, Credentials, LoadRequest, MatchRequest, ProgramRequest, PullPolicy,
-    Selector, Sharing,
+    AttachRequest, BytecodeSource, Credentials, LoadLimits, LoadRequest, MatchRequest, ProgramRequest,
+    PullPolicy, Selector, Sharing,
 };
 pub use tasks::{ContainerTasks, TaskGroup, TaskScope, TenantRules};
 pub use uapi::map_type;

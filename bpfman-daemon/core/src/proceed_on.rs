@@ -87,6 +87,13 @@ impl ProceedOn {
         Self { family, mask }
     }
 
+    /// The set of all verdicts that there are.
+    #[must_use]
+    pub fn all(family: VerdictFamily) -> Self {
+        let mask = family.verdicts().iter().fold(0, |mask, (_, code)| mask | family.bit(*code));
+        Self { family, mask }
+    }
+
     /// Builds a set from verdict codes; an empty list means the default.
     ///
     /// # Errors

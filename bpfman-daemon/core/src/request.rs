@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttachPoint, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType, TenantRules};
+use crate::{AttachPoint, CpuLimit, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType, TenantRules};
 
 /// When an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,10 +79,26 @@ pub struct LoadRequest {
     pub caller_uid: u32,
     /// Whose the programs are.
     pub owner: Owner,
-    /// Most bytes of kernel memory that the maps may take, if this load has a limit of its own.
-    pub map_bytes: Option<u64>,
+    /// How much it may take, besides what the daemon allows each.
+    pub limits: LoadLimits,
+    /// How much of a CPU each of the programs may take.
+    pub cpu: Option<CpuLimit>,
+    /// The owner's programs together are limited, so that what each takes has to be known.
+    pub measured: bool,
+    /// Seconds after which they are unloaded.
+    pub ttl: Option<u64>,
     /// What tenants' programs are held to. Those of applications of a namespace are, whatever stands here.
     pub tenant: Option<TenantRules>,
+}
+
+/// How much one load may take, if it has limits of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadLimits {
+    /// Bytes of kernel memory of its maps.
+    pub map_bytes: Option<u64>,
+    /// Instructions that the verifier walks through for all its programs together (Linux 5.16 and later count), and
+    /// instructions of their text.
+    pub verified_instructions: Option<u64>,
 }
 
 /// How a member shares its chain with the others.
@@ -95,13 +111,16 @@ pub struct Sharing {
     /// forgotten when the chain goes on. It changes nothing about the chain.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirect_may_proceed: bool,
+    /// It runs and is counted, and its verdicts do not count: the chain goes on as if it were not there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
 }
 
 impl Sharing {
     /// True if nothing special is wanted.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
-        !self.isolated && !self.redirect_may_proceed
+        !self.isolated && !self.redirect_may_proceed && !self.shadow
     }
 }
 
@@ -118,6 +137,8 @@ pub struct AttachRequest {
     pub sharing: Sharing,
     /// Free pairs of the user.
     pub metadata: BTreeMap<String, String>,
+    /// Seconds after which it is detached.
+    pub ttl: Option<u64>,
     /// Whose the link is.
     pub owner: Owner,
     /// The control group of version 2 that the caller's tasks are in, by its path; none where it is not known.

@@ -17,6 +17,7 @@
 mod adopt;
 mod attach;
 mod break_glass;
+mod budget;
 mod chain;
 mod describe;
 mod dry_run;
@@ -39,6 +40,7 @@ use state::paths;
 pub use adopt::{AdoptRequest, AdoptWhat};
 pub use attach::update::{Outcome, UpdateLinkRequest};
 pub use break_glass::{AttachedThing, AttachedThings, DetachRank, find_attached};
+pub use budget::{CpuOutcome, CpuReadings, CpuUse, Expired, excesses};
 pub use chain::{ChainCounters, HookChange, HookSwitches, LinkCounters, MemberTime};
 pub use describe::details::{
     HookEntryDetails, LinkDetails, ManagedProgram, MapDetails, MatchingDetails, PreviousVersion,
@@ -60,7 +62,7 @@ pub use engine::{
 };
 pub use error::{
     AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, GuardRefusal,
-    HookConflict, ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure,
+    HookConflict, ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure, VerifiedLimit,
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;
@@ -69,6 +71,7 @@ pub use order::move_link::OrderReport;
 pub use replace::{MapFate, MapOutcome, MapPolicy, ReplaceLoadRequest, ReplaceOutcome, ReplaceRequest};
 pub use standing::drift::CheckReport;
 pub use standing::reconcile::HookCheck;
+pub use state::budget_record::ProgramBudget;
 pub use state::chain_record::{ChainId, SegmentRecord};
 pub use state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
 pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SCHEMA, SourceRecord};

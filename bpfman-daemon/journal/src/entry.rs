@@ -110,6 +110,8 @@ pub enum DaemonPart {
     Gate,
     /// The journal itself.
     Journal,
+    /// What ends by itself: over a limit of CPU time, or when its time to live is over.
+    Limits,
 }
 
 /// What came of it.
@@ -158,6 +160,7 @@ impl DaemonPart {
             Self::BreakGlass => "break-glass",
             Self::Gate => "gate",
             Self::Journal => "journal",
+            Self::Limits => "limits",
         }
     }
 }

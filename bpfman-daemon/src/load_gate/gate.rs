@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 use bpfmand_api::GateStanding;
 use bpfmand_core::{
-    AttachPoint, AttachRequest, BytecodeSource, LoadRequest, OrderIntent, Owner, ProgramId, ProgramRequest,
-    ProgramType, PullPolicy, Selector, Sharing,
+    AttachPoint, AttachRequest, BytecodeSource, LoadLimits, LoadRequest, OrderIntent, Owner, ProgramId,
+    ProgramRequest, ProgramType, PullPolicy, Selector, Sharing,
 };
 use bpfmand_engine::{Engine, ImageAsk, Images, ProgramDetails, WantedMap};
 use bpfmand_journal::{DaemonPart, EntryFailure, EntryResult, HistoryEntry, Journal};
@@ -219,7 +219,10 @@ impl LoadGate {
             verifier_log: false,
             caller_uid: 0,
             owner: Owner::Root,
-            map_bytes: None,
+            limits: LoadLimits::default(),
+            cpu: None,
+            measured: false,
+            ttl: None,
             tenant: None,
         };
         let loaded = self.engine.load(&request).context("its programs are not loaded")?;
@@ -254,6 +257,7 @@ impl LoadGate {
             metadata: BTreeMap::new(),
             owner: Owner::Root,
             group: None,
+            ttl: None,
         };
         self.engine.attach(&request).context("its programs are not attached")?;
         Ok(())

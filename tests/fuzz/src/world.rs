@@ -72,7 +72,10 @@ pub fn load_request() -> LoadRequest {
         map_owner: None,
         verifier_log: false,
         caller_uid: 0,
-        map_bytes: None,
+        limits: Default::default(),
+        cpu: None,
+        measured: false,
+        ttl: None,
         tenant: None,
         owner: Default::default(),
     }
@@ -88,5 +91,6 @@ pub fn attach_request(program: ProgramId, point: AttachPoint) -> AttachRequest {
         metadata: Default::default(),
         owner: Default::default(),
         group: None,
+        ttl: None,
     }
 }

@@ -44,6 +44,25 @@ fn who_has_as_much_as_the_grant_allows_gets_no_more() {
 }
 
 #[test]
+fn a_load_gives_the_verifier_as_much_as_the_grant_allows_and_leaves_nothing_of_more() {
+    let daemon = daemon(grant("limits = { verified_instructions = 20 }"));
+    let path = daemon.path("own.o");
+    std::fs::copy(bpfman_tests::compile::object("chain"), &path).unwrap();
+    std::os::unix::fs::chown(&path, Some(ADA), Some(ADA)).unwrap();
+    let before = daemon.state();
+    let load = |program: &str| format!("load file -p {} --programs xdp:{program}", path.display());
+    let says = ["instructions", "20", "hint: ", "limits.verified_instructions"];
+    daemon.bpfman_as(ADA, &load("xdp_member")).fails(6, &says);
+    assert_eq!(daemon.state(), before);
+    let root = daemon.bpfman(&format!("{} -o json", load("xdp_member"))).json();
+    let id = &root["programs"][0]["program_id"];
+    // Root has none; a new version of a program has the limit of a load.
+    daemon.bpfman_as(ADA, &format!("replace {id} file -p {}", path.display())).fails(4, &["\"over\""]);
+    let whoami = daemon.bpfman_as(ADA, "whoami");
+    assert!(whoami.stdout.contains("limits.verified_instructions = 20"), "{}", whoami.stdout);
+}
+
+#[test]
 fn a_grant_for_ones_own_network_namespace_counts_for_no_other() {
     let (daemon, network) = (daemon(grant("netns = [\"own\"]")), Network::new());
     let far = network.far.path().display().to_string();

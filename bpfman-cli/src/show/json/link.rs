@@ -43,6 +43,10 @@ json_shape! {
         pin_path: Option<String> = filled(&link.pin_path),
         /// Whose it is: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
         owner: Option<String> = filled(&link.owner),
+        /// Its verdicts do not count.
+        shadow: bool = link.shadow,
+        /// Seconds until it is detached; null if it stays.
+        ttl_left: Option<u64> = link.ttl_left,
         /// Metadata of the link.
         metadata: BTreeMap<String, String> = link.metadata.clone().into_iter().collect(),
         /// The attach point as it was asked for.

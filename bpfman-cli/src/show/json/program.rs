@@ -57,6 +57,16 @@ pub struct ProgramJson {
     pub loaded_by_uid: Option<u32>,
     /// Whose it is: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
     pub owner: Option<String>,
+    /// Most of a CPU that it may take, by its own limit: `5%`.
+    pub cpu_limit: Option<String>,
+    /// What follows if it takes more: `warn`, `detach` or `previous`.
+    pub over_cpu: Option<String>,
+    /// What it took, if that was more than it, or its owner's programs together, may.
+    pub cpu_excess: Option<String>,
+    /// What was done about that: `warn`, `detach` or `previous`.
+    pub cpu_done: Option<String>,
+    /// Seconds until it is unloaded; null if it stays.
+    pub ttl_left: Option<u64>,
     /// Ids of its attachments.
     pub link_ids: Vec<u32>,
     /// Maps; null in lists.
@@ -180,6 +190,11 @@ impl ProgramJson {
             maps_used_by: info.map_used_by.iter().filter_map(|id| id.parse().ok()).collect(),
             loaded_by_uid: program.loaded_by_uid,
             owner: filled(&program.owner),
+            cpu_limit: filled(&program.cpu_limit),
+            over_cpu: filled(&program.over_cpu),
+            cpu_excess: filled(&program.cpu_excess),
+            cpu_done: filled(&program.cpu_done),
+            ttl_left: program.ttl_left,
             link_ids: info.links,
             maps: Some(program.maps.iter().map(MapJson::new).collect()),
             links: Some(program.links.iter().map(LinkJson::new).collect()),

@@ -33,7 +33,7 @@ types = ["xdp", "tc"]
 hooks = ["xdp:eth*", "tc:*:ingress"]
 netns = ["own"]
 priorities = "100-900"
-limits = { programs = 20, map_memory = "64MiB" }
+limits = { programs = 20, map_memory = "64MiB", verified_instructions = 1000000, cpu = "5%", over_cpu = "detach" }
 "#;
     let policy = AccessPolicy::parse(text, &Machine).unwrap();
     assert_eq!(policy.socket_group, SocketGroup::Read);
@@ -44,6 +44,9 @@ limits = { programs = 20, map_memory = "64MiB" }
     assert_eq!(grant.verbs, [AccessVerb::Load, AccessVerb::Attach].into());
     assert_eq!((grant.priorities.clone(), grant.netns.clone()), (Some(100..=900), Some(NetnsRule::Own)));
     assert_eq!((grant.limits.programs, grant.limits.map_memory), (Some(20), Some(64 << 20)));
+    assert_eq!(grant.limits.verified_instructions, Some(1_000_000));
+    let cpu = grant.limits.cpu.unwrap();
+    assert_eq!((cpu.share.to_string().as_str(), cpu.action.name()), ("5%", "detach"));
     assert!(!grant.over_all && grant.applications.is_empty());
     let old = AccessPolicy::parse("[access]\nsocket_group = \"all\"\n", &Machine).unwrap();
     assert_eq!((old.socket_group, old.grants.len()), (SocketGroup::All, 0));
@@ -84,6 +87,9 @@ fn what_is_wrong_in_a_grant_is_named_with_its_line() {
         ("allow = [\"load\"]\nnetns = [\"own\", \"/x\"]", "netns: expected"),
         ("allow = [\"load\"]\npriorities = \"9-1\"", "\"9-1\" is no range"),
         ("allow = [\"load\"]\nlimits = { map_memory = \"64MB\" }", "\"64MB\" is no size"),
+        ("allow = [\"load\"]\nlimits = { cpu = \"5\" }", "limits.cpu: \"5\" is no share of a CPU"),
+        ("allow = [\"load\"]\nlimits = { cpu = \"5%\", over_cpu = \"kill\" }", "limits.over_cpu: \"kill\""),
+        ("allow = [\"load\"]\nlimits = { over_cpu = \"warn\" }", "limits.cpu, which is not there"),
         ("allow = [\"load\"]\nscope = \"pod\"", "unknown variant `pod`"),
         ("allow = [\"load\"]\nhelpers = [\"bpf_loop\"]", "only a grant with scope"),
         ("allow = [\"load\"]\nscope = \"cgroup\"\nhelpers = [\"bpf_*\"]", "\"bpf_*\" is no name"),

@@ -36,6 +36,10 @@ pub(super) struct MemberScene {
     pub runs: u64,
     /// Packets that it ended, by verdict, most first.
     pub ended: Vec<(&'static str, u64)>,
+    /// Its verdicts do not count.
+    pub shadow: bool,
+    /// What it answered as a shadow, by verdict, most first.
+    pub shadowed: Vec<(&'static str, u64)>,
 }
 
 /// Findings, the most telling first.
@@ -44,6 +48,11 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
     match member {
         Some(at) => found.extend(of_member(scene, at)),
         None => (0..scene.members.len()).for_each(|at| found.extend(of_member(scene, at))),
+    }
+    for (slot, shadow) in scene.members.iter().enumerate().filter(|(_, member)| member.shadow) {
+        if member.is_none_or(|at| at == slot) {
+            found.push(of_shadow(slot, shadow));
+        }
     }
     for (slot, forgetful) in scene.members.iter().enumerate().filter(|(_, member)| member.forgets_redirects) {
         found.push(format!(
@@ -70,6 +79,20 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
         found.push(format!("{} is held by {holder}: its chain is not changed meanwhile", scene.hook));
     }
     found
+}
+
+fn of_shadow(slot: usize, shadow: &MemberScene) -> String {
+    let answers: Vec<String> =
+        shadow.shadowed.iter().map(|(verdict, n)| format!("{verdict} for {}", packets(*n))).collect();
+    let answers = match &answers[..] {
+        [] => "nothing yet that was counted".to_owned(),
+        answers => answers.join(", "),
+    };
+    format!(
+        "slot {slot} ({}) is a shadow: the chain goes on whatever it answers; it answered {answers}. What it writes into \
+         packets and maps counts all the same",
+        shadow.name
+    )
 }
 
 fn of_hook(scene: &Scene) -> Vec<String> {
@@ -179,6 +202,7 @@ mod tests {
             forgets_redirects: false,
             runs,
             ended,
+            ..MemberScene::default()
         };
         Scene {
             hook: "xdp:eth0".to_owned(),
@@ -249,6 +273,17 @@ mod tests {
         let found = findings(&scene, Some(1));
         assert_eq!(found[0], "firewall is reached only after slot 0 (counter) answers pass");
         assert!(found[1].contains("not counted"), "{found:?}");
+    }
+
+    #[test]
+    fn a_shadow_says_what_it_would_have_done() {
+        let mut scene = scene();
+        scene.members[0].shadow = true;
+        scene.members[0].shadowed = vec![("drop", 7), ("pass", 1)];
+        let found = findings(&scene, None).join("\n");
+        assert!(found.contains("is a shadow: the chain goes on whatever it answers"), "{found}");
+        assert!(found.contains("drop for 7 packets, pass for 1 packet"), "{found}");
+        assert!(!findings(&scene, Some(1)).join("\n").contains("is a shadow"));
     }
 
     #[test]

@@ -64,8 +64,14 @@ fn member_scene(member: &ChainMember) -> MemberScene {
     MemberScene {
         name: member.program.name.clone(),
         // The kernel goes on after these where it runs the links itself.
-        goes_on_after: proceed_on.map_or_else(|| "next".to_owned(), |set| set.to_string()),
-        forgets_redirects: proceed_on.is_some_and(ProceedOn::has_redirect),
+        shadow: member.link.sharing.shadow,
+        shadowed: counters.map(|counters| counters.shadowed.clone()).unwrap_or_default(),
+        goes_on_after: if member.link.sharing.shadow {
+            "anything".to_owned()
+        } else {
+            proceed_on.map_or_else(|| "next".to_owned(), |set| set.to_string())
+        },
+        forgets_redirects: proceed_on.is_some_and(ProceedOn::has_redirect) && !member.link.sharing.shadow,
         runs: counters.map_or(0, |counters| counters.runs),
         ended: counters.map(|counters| counters.ended.clone()).unwrap_or_default(),
     }

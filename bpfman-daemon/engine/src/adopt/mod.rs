@@ -24,6 +24,7 @@ use crate::describe::details::LinkDetails;
 use crate::engine::locks::Subject;
 use crate::engine::undo::{retry_once, undoing};
 use crate::error::{AdoptRefusal, Remainder};
+use crate::state::budget_record::ProgramBudget;
 use crate::state::hook_names::place;
 use crate::state::records::{Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord};
 use crate::state::{BlobId, Changes, Leased, check_metadata};
@@ -356,5 +357,6 @@ fn program_record<H>(
         maps: Vec::new(),
         stack_depths: None,
         guard: None,
+        budget: ProgramBudget::default(),
     }
 }

@@ -43,10 +43,20 @@ impl<K: Kernel> Engine<K> {
         links: &[Arc<LinkRecord>],
         program: Option<&ProgramRecord>,
     ) -> Result<(), EngineError> {
+        self.remove_with(operation_name, links, program, Changes::default())
+    }
+
+    /// The same, with more that is recorded in the same step.
+    pub(crate) fn remove_with(
+        &self,
+        operation_name: &'static str,
+        links: &[Arc<LinkRecord>],
+        program: Option<&ProgramRecord>,
+        mut changes: Changes,
+    ) -> Result<(), EngineError> {
         let operation = self.operation();
         // Before what undoes it, so that it outlives that.
         let mut built_chains = Vec::new();
-        let mut changes = Changes::default();
         let mut leftover = LeftoverRecord::default();
         let mut chains: BTreeMap<HookKey, Vec<LinkId>> = BTreeMap::new();
         self.pin_leaving_again(links, program.is_some())?;

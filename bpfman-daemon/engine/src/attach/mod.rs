@@ -76,6 +76,7 @@ impl<K: Kernel> Engine<K> {
             owner: Some(request.owner.clone()),
             matching,
             guard: self.guard_of_link(&program, &request.point, request.group.as_deref())?,
+            ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
         };
         let id = link.id;
@@ -219,6 +220,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let mut changes = Changes::default();
         changes.put_link(Arc::clone(link));
+        changes.all.extend(self.forgiven(link.program));
         if let Some(hook) = hook {
             changes.put_hook(hook);
         }
@@ -286,7 +288,7 @@ pub fn check_sharing(point: &AttachPoint, sharing: Sharing) -> Result<(), Engine
         return Ok(());
     }
     Err(EngineError::Invalid(format!(
-        "a link of type {} shares no chain: it can neither be isolated nor let redirect proceed",
+        "a link of type {} shares no chain: it can neither be isolated, nor let redirect proceed, nor be a shadow",
         point.type_name()
     )))
 }

@@ -34,6 +34,8 @@ pub struct UpdateLinkRequest {
     pub position: Option<u32>,
     /// Makes it a program of its own, or no longer.
     pub isolated: Option<bool>,
+    /// Makes it a shadow, whose verdicts do not count, or a normal member.
+    pub shadow: Option<bool>,
     /// Takes the place of all pairs.
     pub metadata: Option<BTreeMap<String, String>>,
 }
@@ -49,6 +51,7 @@ impl UpdateLinkRequest {
             order: None,
             position: None,
             isolated: None,
+            shadow: None,
             metadata: None,
         }
     }
@@ -120,6 +123,10 @@ impl<K: Kernel> Engine<K> {
         }
         if let Some(isolated) = request.isolated {
             new.sharing.isolated = isolated;
+            check_sharing(&new.point, new.sharing)?;
+        }
+        if let Some(shadow) = request.shadow {
+            new.sharing.shadow = shadow;
             check_sharing(&new.point, new.sharing)?;
         }
         if let Some(metadata) = &request.metadata {

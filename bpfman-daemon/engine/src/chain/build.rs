@@ -146,14 +146,17 @@ impl<K: Kernel> Engine<K> {
 
     /// What the chain of these members is to be like. By default one counts its exits that is joined anyway.
     pub(crate) fn wanted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> Wanted {
+        // What each of several members takes has to be known where one of them may take so much only.
+        let measured = members.len() > 1 && members.iter().any(|member| member.program.budget.is_measured());
         let counters = match (settings.counters, self.options.counters) {
             _ if members.is_empty() => false,
+            _ if measured => true,
             (Some(wanted), _) => wanted,
             (None, CountersMode::Auto) => runs_alone(hook, members).is_none(),
             (None, CountersMode::On) => true,
             (None, CountersMode::Off) => false,
         };
-        let timing = settings.timing && !members.is_empty();
+        let timing = measured || settings.timing && !members.is_empty();
         Wanted { hook, counters, timing, as_subprograms: settings.as_subprograms }
     }
 
@@ -284,8 +287,9 @@ pub(crate) struct SpecialKfuncs {
     pub arenas: Vec<bpfmand_core::MapId>,
 }
 
+/// After which verdicts the chain goes on.
 pub(crate) fn mask(link: &LinkRecord) -> ProceedMask {
-    ProceedMask(link.point.proceed_on().map_or(0, bpfmand_core::ProceedOn::mask))
+    ProceedMask(link.proceeds_on())
 }
 
 /// The application that a link belongs to.

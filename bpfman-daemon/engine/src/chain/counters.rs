@@ -33,6 +33,8 @@ pub struct LinkCounters {
     pub runs: u64,
     /// Packets whose way ended with it, by its verdict: `drop`, `shot`, `other`…, most first.
     pub ended: Vec<(&'static str, u64)>,
+    /// What it answered while it was a shadow, by verdict, most first: none of these counted.
+    pub shadowed: Vec<(&'static str, u64)>,
 }
 
 /// What was counted at a hook since its members were attached (or the machine started).
@@ -91,22 +93,15 @@ impl<K: Kernel> Engine<K> {
             .iter()
             .map(|link| {
                 let counted = sum.links.get(link).cloned().unwrap_or_default();
-                let mut ended: Vec<(&'static str, u64)> = counted
-                    .ended
-                    .iter()
-                    .filter_map(|(column, packets)| {
-                        Some((layout.column_name(usize::from(*column))?, *packets))
-                    })
-                    .collect();
-                ended.sort_by_key(|(name, packets)| (std::cmp::Reverse(*packets), *name));
-                LinkCounters { link: *link, runs: counted.runs, ended }
+                let (ended, shadowed) = (named(&layout, &counted.ended), named(&layout, &counted.shadowed));
+                LinkCounters { link: *link, runs: counted.runs, ended, shadowed }
             })
             .collect();
         Ok(Some(ChainCounters { links, all_proceeded: sum.all_proceeded, failed: sum.failed }))
     }
 
     /// Adds what a chain counted for a hook. What is gone from the kernel counts nothing.
-    pub(super) fn add_row(
+    pub(crate) fn add_row(
         &self,
         sum: &mut HookCounted,
         chain: &ChainRecord,
@@ -116,7 +111,8 @@ impl<K: Kernel> Engine<K> {
         let Some(map) = self.counters_map(chain)? else { return Ok(()) };
         let row = self.kernel.read_per_cpu(&map, CounterLayout::row(key.ifindex.0))?;
         let layout = CounterLayout::new(family(key.kind), chain.members.len());
-        add_cells(sum, &layout, &cells(&row, &layout), slots);
+        let shadows: Vec<bool> = chain.members.iter().map(|member| member.shadow).collect();
+        add_cells(sum, &layout, &cells(&row, &layout), slots, &shadows);
         Ok(())
     }
 
@@ -222,8 +218,22 @@ fn cells(row: &[Vec<u8>], layout: &CounterLayout) -> Vec<u64> {
     sums
 }
 
+/// Packets by the names of verdicts, most first.
+fn named(layout: &CounterLayout, columns: &BTreeMap<u8, u64>) -> Vec<(&'static str, u64)> {
+    let name = |(column, packets): (&u8, &u64)| Some((layout.column_name(usize::from(*column))?, *packets));
+    let mut named: Vec<(&'static str, u64)> = columns.iter().filter_map(name).collect();
+    named.sort_by_key(|(name, packets)| (std::cmp::Reverse(*packets), *name));
+    named
+}
+
 /// Adds the cells of a row to the counts of the links that its slots are of.
-fn add_cells(sum: &mut HookCounted, layout: &CounterLayout, cells: &[u64], slots: &[LinkId]) {
+fn add_cells(
+    sum: &mut HookCounted,
+    layout: &CounterLayout,
+    cells: &[u64],
+    slots: &[LinkId],
+    shadows: &[bool],
+) {
     let of_slot = |slot: usize| cells.get(slot * layout.columns..(slot + 1) * layout.columns).unwrap_or(&[]);
     let all_proceeded: u64 = of_slot(layout.all_proceeded()).iter().sum();
     sum.all_proceeded += all_proceeded;
@@ -237,14 +247,17 @@ fn add_cells(sum: &mut HookCounted, layout: &CounterLayout, cells: &[u64], slots
         let ended =
             columns.iter().enumerate().filter(|(column, cell)| *column != failed_column && **cell > 0);
         let ended: BTreeMap<u8, u64> = ended.map(|(column, cell)| (column as u8, *cell)).collect();
-        let runs = later + ended.values().sum::<u64>();
+        // A shadow ends no packet's way: what is in its cells are answers.
+        let is_shadow = shadows.get(slot).is_some_and(|shadow| *shadow);
+        let runs = later + if is_shadow { 0 } else { ended.values().sum::<u64>() };
         // A packet whose tail call failed was at the members before, but not at this one.
         later = runs + failed;
         if let Some(link) = slots.get(slot) {
             let counted: &mut Counted = sum.links.entry(*link).or_default();
             counted.runs += runs;
+            let answers = if is_shadow { &mut counted.shadowed } else { &mut counted.ended };
             for (column, packets) in ended {
-                *counted.ended.entry(column).or_default() += packets;
+                *answers.entry(column).or_default() += packets;
             }
         }
     }
@@ -273,7 +286,7 @@ mod tests {
         let links = [LinkId(7), LinkId(8), LinkId(9)];
         let cells = row(&layout, &[(0, DROP, 5), (2, DROP, 2), (3, 2, 10)], &[]);
         let mut sum = HookCounted::default();
-        add_cells(&mut sum, &layout, &cells, &links);
+        add_cells(&mut sum, &layout, &cells, &links, &[]);
         let runs: Vec<u64> = links.iter().map(|link| sum.links[link].runs).collect();
         assert_eq!(runs, [17, 12, 12]);
         assert_eq!((sum.all_proceeded, sum.failed), (10, 0));
@@ -282,12 +295,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_shadow_answered_ends_nothing() {
+        let layout = CounterLayout::new(SpliceHook::Xdp, 2);
+        let links = [LinkId(7), LinkId(8)];
+        // The shadow dropped seven of nine; the one behind it ended two, and seven went through.
+        let cells = row(&layout, &[(0, DROP, 7), (0, 2, 2), (1, DROP, 2), (2, 2, 7)], &[]);
+        let mut sum = HookCounted::default();
+        add_cells(&mut sum, &layout, &cells, &links, &[true, false]);
+        assert_eq!((sum.links[&LinkId(7)].runs, sum.links[&LinkId(8)].runs), (9, 9));
+        assert_eq!(sum.links[&LinkId(7)].shadowed, BTreeMap::from([(1, 7), (2, 2)]));
+        assert!(sum.links[&LinkId(7)].ended.is_empty());
+    }
+
+    #[test]
     fn a_lost_packet_ran_the_members_before_and_not_the_one_it_was_lost_at() {
         let layout = CounterLayout::new(SpliceHook::TcTcx, 2);
         let links = [LinkId(1), LinkId(2)];
         let cells = row(&layout, &[(2, -1, 1)], &[(1, 4)]);
         let mut sum = HookCounted::default();
-        add_cells(&mut sum, &layout, &cells, &links);
+        add_cells(&mut sum, &layout, &cells, &links, &[]);
         assert_eq!((sum.links[&LinkId(1)].runs, sum.links[&LinkId(2)].runs), (5, 1));
         assert_eq!(sum.failed, 4);
     }
@@ -301,8 +327,11 @@ mod tests {
         let summed = cells(&[cell(3), cell(4)], &layout);
         let mut sum = HookCounted::default();
         for _ in 0..2 {
-            add_cells(&mut sum, &layout, &summed, &[LinkId(1)]);
+            add_cells(&mut sum, &layout, &summed, &[LinkId(1)], &[]);
         }
-        assert_eq!(sum.links[&LinkId(1)], Counted { runs: 14, ended: BTreeMap::from([(1, 14)]) });
+        assert_eq!(
+            sum.links[&LinkId(1)],
+            Counted { runs: 14, ended: BTreeMap::from([(1, 14)]), ..Counted::default() }
+        );
     }
 }

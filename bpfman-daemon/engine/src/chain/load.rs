@@ -240,6 +240,7 @@ fn carried(members: &[Joined], planned: &ChainPlan) -> Vec<CarriedRecord> {
     let ways = members.iter().zip(&planned.members);
     ways.map(|(member, plan)| CarriedRecord {
         program: member.program.uid,
+        shadow: member.link.sharing.shadow,
         way: plan.way,
         reason: plan.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
     })

@@ -17,7 +17,7 @@ mod refused;
 mod settings;
 mod settle;
 mod sharing;
-mod times;
+pub mod times;
 
 pub use built::BuiltChain;
 pub use counters::{ChainCounters, LinkCounters};

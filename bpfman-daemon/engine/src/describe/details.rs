@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bpfmand_core::{KernelLinkId, LinkId, MapFacts, ProgramFacts, ProgramId, Via, Waiting};
+use bpfmand_core::{CpuExcess, KernelLinkId, LinkId, MapFacts, ProgramFacts, ProgramId, Via, Waiting};
 
 use crate::state::Standing;
 use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
@@ -21,6 +22,10 @@ pub struct ManagedProgram {
     pub previous: Option<PreviousVersion>,
     /// How it stands in the kernel.
     pub standing: Standing,
+    /// What it took of a CPU, if that was more than it may.
+    pub excess: Option<CpuExcess>,
+    /// How long until it is unloaded, if it is to be.
+    pub left: Option<Duration>,
 }
 
 /// The version of a program before its last replacement.
@@ -77,6 +82,8 @@ pub struct LinkDetails {
     pub hook: Option<String>,
     /// How it stands in the kernel.
     pub standing: Standing,
+    /// How long until it is detached, if it is to be.
+    pub left: Option<Duration>,
 }
 
 /// An attachment to every interface that matches.
@@ -88,6 +95,8 @@ pub struct MatchingDetails {
     pub program: Arc<ProgramRecord>,
     /// The links that it made.
     pub links: Vec<LinkDetails>,
+    /// How long until it ends, if it is to.
+    pub left: Option<Duration>,
     /// Interfaces that match and have no link of it, each with the reason.
     pub failures: Vec<String>,
 }

@@ -110,6 +110,7 @@ impl<K: Kernel> Engine<K> {
             pin: running.pin,
             hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| key.kind.at(interface)),
             standing: running.standing,
+            left: self.left(link.ends.as_ref()),
         })
     }
 

@@ -102,8 +102,11 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn managed(&self, record: &Arc<ProgramRecord>, facts: Option<&ProgramFacts>) -> ManagedProgram {
+        let (excess, left) = (self.excess_of(record), self.left(record.budget.ends.as_ref()));
         let state = self.state();
         ManagedProgram {
+            excess,
+            left,
             map_used_by: state.users_of_folder(record.map_folder),
             links: state.links_of(record.uid).map(|link| link.id).collect(),
             previous: state.previous.get(&record.uid).map(|previous| PreviousVersion {

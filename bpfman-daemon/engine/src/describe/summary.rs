@@ -1,6 +1,6 @@
 //! Programs and links in a few words, from the records alone: for histories.
 
-use bpfmand_core::{LinkId, ProgramId};
+use bpfmand_core::{LinkId, Owner, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;
@@ -26,6 +26,13 @@ impl<K: Kernel> Engine<K> {
         let links = state.links.of_program(program.uid).count();
         let text = format!("{}, {links} links", in_words(program));
         RecordSummary { program: Some(id), hook: None, text }
+    }
+
+    /// The kernel's id of a program, what the records say of it, and whose it is; none if there is none.
+    #[must_use]
+    pub fn about_program(&self, uid: ProgramUid) -> Option<(ProgramId, String, Owner)> {
+        let program = self.record(uid)?;
+        Some((program.id, self.summary_of_program(program.id).text, program.owner()))
     }
 
     /// What the records say of a link; nothing if there is none.

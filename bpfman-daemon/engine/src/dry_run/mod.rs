@@ -21,6 +21,7 @@ use crate::load::Bytecode;
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
 use crate::state::BlobId;
+use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError};
 
@@ -184,6 +185,7 @@ impl<K: Kernel> Engine<K> {
             bytecode,
             blob: BlobId::of(&bytecode.bytes),
             plan,
+            budget: ProgramBudget::default(),
             boot: &self.boot,
         };
         let mut tried = BTreeMap::new();

@@ -3,6 +3,7 @@
 pub mod bytecode;
 pub mod change_count;
 mod commit;
+mod deadlines;
 mod doubts;
 mod drift_counts;
 pub mod held_network;

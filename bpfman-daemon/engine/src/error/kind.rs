@@ -103,6 +103,7 @@ impl EngineError {
             },
             Self::Adopt(refusal) => refusal.error_kind(),
             Self::Guard(refusal) => refusal.error_kind(),
+            Self::Verified(limit) => limit.error_kind(),
             Self::Fault(_) | Self::Store(_) | Self::StoreUnsure | Self::Files(_) | Self::NotUndone { .. } => {
                 ErrorKind::Internal
             }

@@ -10,6 +10,7 @@ mod interference;
 mod kind;
 mod log;
 mod undo_failure;
+mod verified;
 
 use bpfmand_core::{
     Anchor, Contradiction, KernelLinkId, LinkId, MapId, MatchingId, ProgramId, ProgramType, Side,
@@ -30,6 +31,7 @@ pub use interference::Interference;
 pub use kind::ErrorKind;
 pub use log::first_lines;
 pub use undo_failure::{Remainder, UndoFailure};
+pub use verified::VerifiedLimit;
 
 /// A failed operation. Nothing was changed, unless the error says that undoing failed.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,9 @@ pub enum EngineError {
     /// A tenant's program that cannot run for its tenant alone.
     #[error(transparent)]
     Guard(Box<GuardRefusal>),
+    /// More for the verifier than a load of this owner may give it.
+    #[error(transparent)]
+    Verified(#[from] VerifiedLimit),
     /// No such program of ours.
     #[error("program {0} does not exist or is not managed by bpfman")]
     NoProgram(ProgramId),

@@ -75,9 +75,12 @@ impl<K: Kernel> Engine<K> {
             sharing: request.attach.sharing,
             metadata: request.attach.metadata.clone(),
             owner: Some(request.attach.owner.clone()),
+            ends: self.deadline(request.attach.ttl)?,
+            counts_on: None,
         };
         let mut changes = Changes::default();
         changes.put_matching(record);
+        changes.all.extend(self.forgiven(program.uid));
         self.step("attach matching", "record");
         self.commit(changes)?;
         Ok(id)
@@ -117,7 +120,8 @@ impl<K: Kernel> Engine<K> {
         for link in links {
             shown.extend(if_there(self.describe_link(link))?);
         }
-        Ok(MatchingDetails { record: matching, program, links: shown, failures })
+        let left = self.left(matching.ends.as_ref());
+        Ok(MatchingDetails { record: matching, program, links: shown, left, failures })
     }
 
     /// Ends an attachment to matching interfaces with all links that it made. Answers how many these were.

@@ -69,6 +69,7 @@ impl<K: Kernel> Engine<K> {
     fn attach_match(&self, matching: &MatchingRecord, interface: &Interface) -> Result<(), EngineError> {
         let program = self.record(matching.program).ok_or(EngineError::NoMatching(matching.id))?;
         let request = AttachRequest {
+            ttl: None,
             program: program.id,
             point: at_interface(&matching.point, interface),
             order: matching.order.clone(),

@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
             let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
             let text = self.member(&program)?.text;
             let slot = DispatcherSlot {
-                proceed: link.point.proceed_on().map_or(0, bpfmand_core::ProceedOn::mask),
+                proceed: link.proceeds_on(),
                 priority: u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0),
                 frags: text.0.frags,
             };

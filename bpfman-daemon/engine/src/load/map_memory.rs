@@ -10,7 +10,8 @@ impl<K: Kernel> Engine<K> {
     /// Refuses maps that would take too much memory together, before the kernel is asked for the first. Those that are
     /// there already, because their owner, the version before or another object made them, cost nothing more.
     pub(crate) fn check_map_memory(&self, plan: &LoadPlan<'_>, specs: &[MapSpec]) -> Result<(), EngineError> {
-        let limit = plan.map_bytes.map_or(self.options.map_bytes, |own| own.min(self.options.map_bytes));
+        let limit =
+            plan.limits.map_bytes.map_or(self.options.map_bytes, |own| own.min(self.options.map_bytes));
         // What ran before a reboot runs again, whatever the limit is now.
         if plan.again {
             return Ok(());

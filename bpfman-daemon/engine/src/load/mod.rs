@@ -8,6 +8,7 @@ pub mod maps;
 pub mod plan;
 pub mod record;
 mod tenant;
+mod verified;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::engine::locks::{Guard, Subject};
 use crate::engine::undo::{retry_once, undoing};
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
+use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{ProgramRecord, SourceRecord};
 use crate::state::{BlobId, Changes, check_metadata, ensure_fits};
 use crate::{Engine, EngineError};
@@ -67,6 +69,7 @@ impl<K: Kernel> Engine<K> {
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;
         let operation = self.operation();
+        let budget = self.budget_of(request)?;
         let plan = LoadPlan::new(&object, request, owner.as_ref().map(|(_, record)| Arc::clone(record)));
         // From the record on others see the programs. Until they are in their place nobody may unload them: an unload
         // that is acknowledged before would leave the pins that come after it.
@@ -87,6 +90,7 @@ impl<K: Kernel> Engine<K> {
                 bytecode,
                 blob: self.blobs.put(&bytecode.bytes)?,
                 plan: &plan,
+                budget: budget.clone(),
                 boot: &self.boot,
             };
             let programs = loaded.iter().zip(uids).map(|(program, uid)| recorder.record(uid, program));
@@ -103,6 +107,12 @@ impl<K: Kernel> Engine<K> {
         let programs = programs.collect::<Result<_, _>>()?;
         let logs = loaded.into_iter().filter(|_| request.verifier_log).map(|program| program.log).collect();
         Ok(LoadOutcome { programs, logs })
+    }
+
+    /// How much the programs of a request may take, and how long they stay.
+    fn budget_of(&self, request: &LoadRequest) -> Result<ProgramBudget, EngineError> {
+        let ends = self.deadline(request.ttl)?;
+        Ok(ProgramBudget { cpu: request.cpu, measured: request.measured, excess: None, ends })
     }
 
     pub(crate) fn fetch(&self, request: &LoadRequest) -> Result<Bytecode, EngineError> {

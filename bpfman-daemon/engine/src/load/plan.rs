@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{
-    BoundText, LoadRequest, MapId, MapSpec, OperationId, ProgramFacts, ProgramRequest, ProgramText,
-    ProgramType, TenantRules,
+    BoundText, LoadLimits, LoadRequest, MapId, MapSpec, OperationId, ProgramFacts, ProgramRequest,
+    ProgramText, ProgramType, TenantRules,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
 use bpfmand_object::{ObjectFile, SlotTarget, TextOptions};
@@ -18,6 +18,7 @@ use crate::engine::members::no_such_map;
 use crate::guard::{TABLE, rules_of, runs_in_tasks};
 use crate::load::kernel_types::attach_id;
 use crate::load::maps::{HeldMaps, kconfig};
+use crate::load::verified::{VerifiedSoFar, check_text};
 use crate::state::MapGroup;
 use crate::state::guard_record::ProgramGuard;
 use crate::state::records::{MapRecord, ProgramRecord};
@@ -43,8 +44,8 @@ pub struct LoadPlan<'a> {
     pub log: LogRequest,
     /// It was loaded before: limits of loads do not count.
     pub again: bool,
-    /// Most bytes that its maps may take, if it has a limit of its own.
-    pub map_bytes: Option<u64>,
+    /// How much it may take, besides what the daemon allows each.
+    pub limits: LoadLimits,
 }
 
 impl<'a> LoadPlan<'a> {
@@ -60,7 +61,7 @@ impl<'a> LoadPlan<'a> {
             group: MapGroup::of(&load.metadata),
             log: if load.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
             again: false,
-            map_bytes: load.map_bytes,
+            limits: load.limits,
         }
     }
 }
@@ -147,6 +148,7 @@ impl<K: Kernel> Engine<K> {
         folder: Option<&Path>,
     ) -> Result<Vec<TriedProgram<K::Handle>>, EngineError> {
         let wanted = self.resolve(plan)?;
+        check_text(plan, &wanted)?;
         let specs = self.specs(plan)?;
         if let Some(folder) = folder {
             self.step("load", "make pending folder");
@@ -155,8 +157,10 @@ impl<K: Kernel> Engine<K> {
         self.step("load", "create maps");
         let maps = self.create_maps(plan, &specs, &wanted, folder)?;
         let mut tried = Vec::with_capacity(wanted.len());
+        let mut verified = VerifiedSoFar::default();
         for program in &wanted {
             let loaded = self.load_program(plan, program, &maps);
+            let loaded = loaded.and_then(|loaded| verified.with(self, plan, loaded));
             if let (Some(folder), Ok(loaded)) = (folder, &loaded) {
                 self.pin_program(plan, folder, loaded, &maps)?;
             }

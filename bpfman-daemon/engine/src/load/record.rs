@@ -5,6 +5,7 @@ use bpfmand_core::{LoadRequest, OperationId, ProgramUid};
 use crate::load::Bytecode;
 use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::state::BlobId;
+use crate::state::budget_record::ProgramBudget;
 use crate::state::records::ProgramRecord;
 
 /// What the records of one load's programs have in common.
@@ -19,6 +20,8 @@ pub struct LoadRecorder<'a> {
     pub blob: BlobId,
     /// How they were loaded.
     pub plan: &'a LoadPlan<'a>,
+    /// How much they may take, and how long they stay.
+    pub budget: ProgramBudget,
     /// This boot.
     pub boot: &'a str,
 }
@@ -50,6 +53,7 @@ impl LoadRecorder<'_> {
             maps: program.maps.clone(),
             stack_depths: program.stack_depths.clone(),
             guard: program.guard.clone(),
+            budget: self.budget.clone(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, OperationId, ProgramId, ProgramRequest, ProgramUid};
+use bpfmand_core::{LoadLimits, MapId, OperationId, ProgramId, ProgramRequest, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 use bpfmand_object::ObjectFile;
 
@@ -169,7 +169,7 @@ impl<K: Kernel> Engine<K> {
             group: MapGroup::of(&first.metadata),
             log: LogRequest::OnFailure,
             again: true,
-            map_bytes: None,
+            limits: LoadLimits::default(),
         };
         let entries = undoing(|undo| {
             undo.push(|| self.undo_pending_of(operation));

@@ -10,7 +10,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramRequest};
+use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, ProgramId, ProgramRequest};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFile;
 
@@ -53,6 +53,8 @@ pub struct ReplaceRequest {
     pub keep_old: bool,
     /// User id of the caller.
     pub caller_uid: u32,
+    /// How much it may take, besides what the daemon allows each.
+    pub limits: LoadLimits,
 }
 
 /// A new version of a load.
@@ -132,7 +134,8 @@ impl<K: Kernel> Engine<K> {
         self.begin()?;
         let seen = self.state().program(request.program).cloned();
         let seen = seen.ok_or(EngineError::NoProgram(request.program))?;
-        let mut load = load_of_one(&seen, &request.source, &request.global_data, request.caller_uid);
+        let asked = (request.caller_uid, request.limits);
+        let mut load = load_of_one(&seen, &request.source, &request.global_data, asked);
         if let (Some(name), Some(program)) = (&request.name, load.programs.first_mut())
             && !name.is_empty()
         {
@@ -163,14 +166,18 @@ impl<K: Kernel> Engine<K> {
             let operation = self.operation();
             let pairing = &Pairing::of_one(&locked.old);
             let replacement = Replacement { operation, locked: &locked, pairing, keep_old: true };
+            let budget = locked.old.first().map(|old| old.budget.of_next_version()).unwrap_or_default();
             return self.switch_versions(&replacement, None, || {
                 self.kernel.make_folder(&paths::pending(operation))?;
-                Ok(vec![ProgramRecord { operation, boot: self.boot.clone(), ..record.clone() }.into()])
+                let boot = self.boot.clone();
+                Ok(vec![ProgramRecord { operation, boot, budget, ..record.clone() }.into()])
             });
         }
         // Its bytecode is kept: nothing is fetched from where it came from.
         let source = BytecodeSource::File(self.options.bytecode_folder.join(record.blob.as_str()));
-        let load = load_of_one(record, &source, &record.global_data, record.caller_uid);
+        // It was loaded before: limits of loads do not count.
+        let asked = (record.caller_uid, LoadLimits::default());
+        let load = load_of_one(record, &source, &record.global_data, asked);
         let bytecode = Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
         self.replace_version(&locked, &load, &bytecode, MapPolicy::Keep, true)
     }
@@ -236,7 +243,7 @@ fn load_of_one(
     program: &ProgramRecord,
     source: &BytecodeSource,
     global_data: &BTreeMap<String, Vec<u8>>,
-    caller_uid: u32,
+    (caller_uid, limits): (u32, LoadLimits),
 ) -> LoadRequest {
     LoadRequest {
         source: source.clone(),
@@ -251,7 +258,10 @@ fn load_of_one(
         verifier_log: false,
         caller_uid,
         owner: program.owner(),
-        map_bytes: None,
+        limits,
+        cpu: None,
+        measured: false,
+        ttl: None,
         tenant: program.guard.as_ref().map(|guard| guard.rules.clone()),
     }
 }

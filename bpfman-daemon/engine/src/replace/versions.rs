@@ -18,6 +18,7 @@ use crate::replace::lock::Locked;
 use crate::replace::maps::Fates;
 use crate::replace::pairs::Pairing;
 use crate::replace::switch::{Pair, Switched, VersionSwitch};
+use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{LeftoverRecord, LinkRecord, MapRecord, PreviousRecord, ProgramRecord};
 use crate::state::{BlobId, Changes, version_paths};
 use crate::{Engine, EngineError, paths};
@@ -89,6 +90,7 @@ impl<K: Kernel> Engine<K> {
             bytecode,
             blob: self.blobs.put(&bytecode.bytes)?,
             plan: &plan,
+            budget: ProgramBudget::default(),
             boot: &self.boot,
         };
         let first = locked.old.first();
@@ -100,6 +102,8 @@ impl<K: Kernel> Engine<K> {
                 map_owner_uid: first.and_then(|first| first.map_owner_uid),
                 // A new version changes hands by no means.
                 owner: old.as_ref().map_or_else(|| Some(load.owner.clone()), |old| Some(old.owner())),
+                // What it may take, and how long it stays, is the program's.
+                budget: old.as_ref().or(first).map(|old| old.budget.of_next_version()).unwrap_or_default(),
                 ..recorder.record(uid, loaded)
             })
         };

@@ -103,6 +103,9 @@ pub struct CarriedRecord {
     pub way: Way,
     /// Why so; empty where it is inlined.
     pub reason: String,
+    /// It is a shadow: in its cells are the verdicts that did not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
 }
 
 /// Packets of one member that were counted in programs which the hook no longer runs.
@@ -112,6 +115,9 @@ pub struct Counted {
     pub runs: u64,
     /// Packets whose way ended with it, by the column of the verdict.
     pub ended: BTreeMap<u8, u64>,
+    /// Packets by the column of the verdict that did not count, while the member was a shadow.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shadowed: BTreeMap<u8, u64>,
 }
 
 /// Packets of a hook that were counted in programs which it no longer runs.

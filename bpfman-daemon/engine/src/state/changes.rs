@@ -91,9 +91,9 @@ impl Record {
     pub fn parse(table: Table, value: &[u8]) -> Result<Self, EngineError> {
         Ok(match table {
             records::PREVIOUS => Self::Previous(Arc::new(parse(value)?)),
-            records::LINKS => Self::Link(Arc::new(parse(value)?)),
+            records::LINKS => Self::Link(Arc::new(parse::<LinkRecord>(value)?.from_disk())),
             records::HOOKS => Self::Hook(Arc::new(parse(value)?)),
-            records::MATCHINGS => Self::Matching(Arc::new(parse(value)?)),
+            records::MATCHINGS => Self::Matching(Arc::new(parse::<MatchingRecord>(value)?.from_disk())),
             _ => Self::Program(Arc::new(parse(value)?)),
         })
     }
@@ -103,9 +103,9 @@ impl Record {
         match self {
             Self::Program(program) => encode(&**program),
             Self::Previous(previous) => encode(&**previous),
-            Self::Link(link) => encode(&**link),
+            Self::Link(link) => encode(&LinkRecord::clone(link).on_disk()),
             Self::Hook(hook) => encode(&**hook),
-            Self::Matching(matching) => encode(&**matching),
+            Self::Matching(matching) => encode(&MatchingRecord::clone(matching).on_disk()),
         }
     }
 }

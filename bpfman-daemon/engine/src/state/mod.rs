@@ -1,5 +1,6 @@
 //! The records in memory, with the ways to look them up.
 
+pub mod budget_record;
 pub mod chain_record;
 mod changes;
 mod encoding;
@@ -25,8 +26,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bpfmand_core::{
-    HookKey, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place, ProgramId, ProgramUid,
-    order_chain, order_links, solve,
+    CpuExcess, HookKey, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place, ProgramId,
+    ProgramUid, order_chain, order_links, solve,
 };
 use holdings::{Holdings, Previous};
 use hooks::Hooks;
@@ -73,6 +74,8 @@ pub struct State {
     pub drifted: HashMap<HookKey, Standing>,
     /// The same of links that are no members of chains.
     pub drifted_links: HashMap<LinkId, Standing>,
+    /// Programs that take more than they may, and go on.
+    pub warned: BTreeMap<ProgramUid, CpuExcess>,
     /// Programs of another boot that could not be loaded again: the ids of their records may be those of others now.
     pub lost: HashSet<ProgramUid>,
     /// Whether the last change is on disk is not known.
@@ -150,6 +153,7 @@ impl State {
     pub fn remove_program(&mut self, uid: ProgramUid) {
         if let Some(old) = self.programs.remove(&uid) {
             self.previous.remove(&uid);
+            self.warned.remove(&uid);
             self.lost.remove(&uid);
             self.holdings.remove(&old);
             self.forget_id(old.id, uid);

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bpfmand_core::{KernelLinkId, MapId, OperationId, Owner, ProgramId, ProgramType, ProgramUid, PullPolicy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::state::budget_record::ProgramBudget;
 use crate::state::guard_record::ProgramGuard;
 use crate::state::paths;
 use crate::state::{BlobId, MapGroup, application_claim};
@@ -115,6 +116,9 @@ pub struct ProgramRecord {
     /// How it is guarded, if it is a tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<ProgramGuard>,
+    /// How much it may take, and how long it stays.
+    #[serde(default, skip_serializing_if = "ProgramBudget::is_empty")]
+    pub budget: ProgramBudget,
 }
 
 impl ProgramRecord {

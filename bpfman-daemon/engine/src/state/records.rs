@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bpfmand_core::{
-    AttachPoint, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId, NetnsId, OperationId,
-    OrderIntent, Owner, ProgramId, ProgramUid, Sharing,
+    AttachPoint, Deadline, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId, NetnsId,
+    OperationId, OrderIntent, Owner, ProceedOn, ProgramId, ProgramUid, Sharing,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Serialize};
@@ -76,9 +76,38 @@ pub struct LinkRecord {
     /// For whose tasks it lets its program run, if that is guarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<LinkGuard>,
+    /// When it is detached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Deadline>,
+    /// On disk alone, of a shadow: see [`LinkRecord::on_disk`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts_on: Option<ProceedOn>,
 }
 
 impl LinkRecord {
+    /// As the store keeps it. A daemon that knows no shadows takes them for normal members: in their points are all
+    /// verdicts, so that it lets none of theirs end the chain, and their own sets are beside.
+    #[must_use]
+    pub fn on_disk(mut self) -> Self {
+        if self.sharing.shadow {
+            self.counts_on = self.point.widen();
+        }
+        self
+    }
+
+    /// The same back.
+    #[must_use]
+    pub fn from_disk(mut self) -> Self {
+        self.point.narrow(self.counts_on.take());
+        self
+    }
+
+    /// After which verdicts the chain goes on, as bits; of a shadow after all, those without a bit too.
+    #[must_use]
+    pub fn proceeds_on(&self) -> u32 {
+        if self.sharing.shadow { u32::MAX } else { self.point.proceed_on().map_or(0, ProceedOn::mask) }
+    }
+
     /// Whose it is: by default whose its program is.
     #[must_use]
     pub fn owner(&self, program: &ProgramRecord) -> Owner {
@@ -113,6 +142,8 @@ impl LinkRecord {
             adopted: false,
             waits_in: None,
             guard: None,
+            ends: None,
+            counts_on: None,
         })
     }
 }
@@ -139,6 +170,30 @@ pub struct MatchingRecord {
     /// Whose it and its links are; none: whose the program is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
+    /// When it ends, with its links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Deadline>,
+    /// On disk alone, of shadows: as of links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts_on: Option<ProceedOn>,
+}
+
+impl MatchingRecord {
+    /// As the store keeps it: as links are.
+    #[must_use]
+    pub fn on_disk(mut self) -> Self {
+        if self.sharing.shadow {
+            self.counts_on = self.point.widen();
+        }
+        self
+    }
+
+    /// The same back.
+    #[must_use]
+    pub fn from_disk(mut self) -> Self {
+        self.point.narrow(self.counts_on.take());
+        self
+    }
 }
 
 /// How a hook is entered.

@@ -78,6 +78,7 @@ struct Member<H> {
     link: LinkId,
     name: String,
     proceed_on: Option<ProceedOn>,
+    shadow: bool,
     handle: H,
 }
 
@@ -168,6 +169,7 @@ impl<K: Kernel> Engine<K> {
                     link: link.id,
                     name: program.name.clone(),
                     proceed_on: link.point.proceed_on(),
+                    shadow: link.sharing.shadow,
                     handle: self.loaded_program(program.id)?,
                 })
             })
@@ -214,6 +216,7 @@ impl<K: Kernel> Engine<K> {
             };
             let verdict = run.verdict.cast_signed();
             let proceeded = match member.proceed_on {
+                Some(_) if member.shadow => true,
                 Some(set) => set.contains(verdict),
                 // tcx goes on after NEXT, and after all that it does not know.
                 None => !matches!(verdict, 0 | 2 | 7),

@@ -180,6 +180,7 @@ fn hooks_that_move_together_move_in_one_commit_however_large_it_is() {
     for (priority, name) in (0..).zip(&names) {
         engine
             .attach(&bpfmand_core::AttachRequest {
+                ttl: None,
                 program,
                 point: at(&bench, own(name), priority),
                 order: bpfmand_core::OrderIntent::default(),

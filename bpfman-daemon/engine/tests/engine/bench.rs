@@ -151,8 +151,11 @@ impl<K: Kernel> Bench<K> {
             map_owner: None,
             verifier_log: false,
             caller_uid: 0,
-            map_bytes: None,
+            limits: Default::default(),
             tenant: None,
+            cpu: None,
+            measured: false,
+            ttl: None,
             owner: Default::default(),
         }
     }
@@ -205,6 +208,7 @@ impl<K: Kernel> Ask for Engine<K> {
 
     fn try_attach(&self, program: ProgramId, point: AttachPoint) -> Result<LinkDetails, EngineError> {
         self.attach(&AttachRequest {
+            ttl: None,
             program,
             point,
             order: OrderIntent::default(),

@@ -232,6 +232,7 @@ fn an_owner_has_no_more_members_than_the_budget_allows() {
     engine.attached(bravo, bench.xdp(2));
     let before = bench.kernel.snapshot();
     let mut request = AttachRequest {
+        ttl: None,
         program: charlie,
         point: bench.xdp(3),
         order: OrderIntent::default(),

@@ -39,7 +39,7 @@ fn attach<K: Kernel>(
 ) -> Result<LinkDetails, EngineError> {
     let group = group.map(str::to_owned);
     let (order, sharing, metadata, owner) = Default::default();
-    engine.attach(&AttachRequest { program, point, order, sharing, metadata, owner, group })
+    engine.attach(&AttachRequest { ttl: None, program, point, order, sharing, metadata, owner, group })
 }
 
 /// The entries of a program's table that let somebody in, by their indexes.

@@ -25,6 +25,7 @@ pub fn attach<K: Testable>(
     order: OrderIntent,
 ) -> Result<LinkDetails, EngineError> {
     engine.attach(&AttachRequest {
+        ttl: None,
         program,
         point,
         order,

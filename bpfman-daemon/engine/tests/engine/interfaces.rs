@@ -29,6 +29,7 @@ pub fn ask<K: Kernel>(
     let (order, metadata) = (OrderIntent::default(), BTreeMap::new());
     engine.attach_matching(&MatchRequest {
         attach: AttachRequest {
+            ttl: None,
             program,
             point,
             order,

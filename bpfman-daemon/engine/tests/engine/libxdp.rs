@@ -243,6 +243,7 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
     let bravo = load(&engine, &bench, "bravo");
     let order = OrderIntent { before: vec![bpfmand_core::Anchor::Link(link)], ..OrderIntent::default() };
     let request = bpfmand_core::AttachRequest {
+        ttl: None,
         program: bravo,
         point: bench.xdp(50),
         order,

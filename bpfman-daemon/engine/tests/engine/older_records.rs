@@ -18,6 +18,7 @@ fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
     let attach = |program, priority| {
         let sharing = Sharing { isolated: true, ..Sharing::default() };
         let request = bpfmand_core::AttachRequest {
+            ttl: None,
             program,
             point: bench.xdp(priority),
             order: OrderIntent::default(),

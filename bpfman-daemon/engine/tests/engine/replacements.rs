@@ -29,6 +29,7 @@ pub fn replacement<K: Kernel>(bench: &Bench<K>, program: ProgramId, object: &'st
         maps: MapPolicy::Keep,
         keep_old: true,
         caller_uid: 0,
+        limits: Default::default(),
     }
 }
 

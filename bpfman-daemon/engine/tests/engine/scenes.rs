@@ -160,6 +160,7 @@ pub fn matched(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let interfaces = InterfaceMatch::parse(["pod*"], [], [], [bench.netns.as_path()]).unwrap();
     let (point, order, metadata) = (bench.xdp(3), OrderIntent::default(), BTreeMap::new());
     let attach = AttachRequest {
+        ttl: None,
         program: programs[0],
         point,
         order,

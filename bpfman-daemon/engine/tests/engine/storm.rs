@@ -40,6 +40,7 @@ fn linux_a_storm_of_interfaces_is_followed_and_leaves_nothing() {
         let interfaces = InterfaceMatch::parse(["pod*"], [], [], [netns]).unwrap();
         let (point, order, metadata) = (bench.xdp(priority), OrderIntent::default(), BTreeMap::new());
         let attach = AttachRequest {
+            ttl: None,
             program,
             point,
             order,

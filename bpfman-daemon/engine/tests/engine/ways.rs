@@ -21,6 +21,7 @@ fn isolated<K: Testable>(
     let sharing = Sharing { isolated: true, ..Sharing::default() };
     let order = OrderIntent::default();
     let request = AttachRequest {
+        ttl: None,
         program,
         point,
         order,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bpfmand_core::{
-    ContainerFacts, ContainerTasks, Held, Holder, Peer, RunCounts, TaskGroup, WantedContainers,
+    ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
 use crate::{Features, KernelError, KernelObjects, RunClock};
@@ -18,6 +18,12 @@ pub trait KernelFacts: KernelObjects {
     /// # Errors
     /// The kernel does not tell.
     fn boot(&self) -> Result<String, KernelError>;
+
+    /// What time it is, in that boot.
+    ///
+    /// # Errors
+    /// The kernel does not name its boot.
+    fn now(&self) -> Result<MachineTime, KernelError>;
 
     /// The kernel's own BTF, raw.
     ///

@@ -1,8 +1,9 @@
 //! What only the owner of a simulated kernel can do: change the machine around it, and make it fail.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use bpfmand_core::{Direction, IfIndex, NetnsId};
+use bpfmand_core::{Direction, IfIndex, NetnsId, ProgramId};
 
 use super::filters::Filters;
 use super::network::HookedBy;
@@ -99,7 +100,29 @@ impl SimKernel {
         state.filters = Filters::default();
         state.network.reboot();
         state.holders.clear();
+        state.run_counts.clear();
+        state.clock.since_boot = Duration::from_secs(10);
         state.faults.countdown = None;
+    }
+
+    /// Time goes by.
+    pub fn pass_time(&self, by: Duration) {
+        let mut state = self.state();
+        state.clock.since_boot += by;
+        state.clock.wall += by;
+    }
+
+    /// Somebody puts the clock of the day.
+    pub fn put_clock(&self, wall: SystemTime) {
+        self.state().clock.wall = wall;
+    }
+
+    /// A program ran so long, by the kernel's count.
+    pub fn ran(&self, program: ProgramId, nanoseconds: u64) {
+        let mut state = self.state();
+        let counts = state.run_counts.entry(program).or_default();
+        counts.runs += 1;
+        counts.nanoseconds += nanoseconds;
     }
 
     /// Makes the `n`-th call from now fail, counted from 1; the calls after it work. 0: none fails any more.

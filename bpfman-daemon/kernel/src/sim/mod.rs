@@ -27,8 +27,9 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use bpfmand_core::{Held, Holder, NetnsId};
+use bpfmand_core::{Held, Holder, NetnsId, ProgramId, RunCounts};
 
 use self::filters::Filters;
 use self::network::SimNetwork;
@@ -120,6 +121,9 @@ struct SimState {
     holders: Vec<(Held, Holder)>,
     /// Results of test runs, by the program's name.
     runs: BTreeMap<String, TestRunResult>,
+    /// How often programs ran, and how long.
+    run_counts: BTreeMap<ProgramId, RunCounts>,
+    clock: SimClock,
     /// Whether there are tcx hooks.
     tcx: bool,
     faults: Faults,
@@ -134,6 +138,20 @@ pub struct LoadsSeen {
     pub accepted: u64,
     /// Whether it refuses them.
     pub refused: bool,
+}
+
+/// Both clocks, which stand still unless a test moves them.
+#[derive(Debug)]
+struct SimClock {
+    since_boot: Duration,
+    wall: SystemTime,
+}
+
+impl Default for SimClock {
+    fn default() -> Self {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        Self { since_boot: Duration::from_secs(10), wall }
+    }
 }
 
 /// Calls so far, and the one that is to fail.
@@ -163,6 +181,8 @@ impl SimKernel {
                 constants: BTreeMap::new(),
                 holders: Vec::new(),
                 runs: BTreeMap::new(),
+                run_counts: BTreeMap::new(),
+                clock: SimClock::default(),
                 tcx: options.features.tcx,
                 faults: Faults::default(),
             })),

@@ -97,7 +97,7 @@ pub fn descriptors(maps: &[Map]) -> Vec<RawFd> {
 /// True if the chain goes on. XDP: bit n is code n; TC: bit n is code n - 1.
 fn proceeds(kind: ProgramKind, set: u32, code: i32) -> bool {
     let bit = if kind == ProgramKind::Xdp { i64::from(code) } else { i64::from(code) + 1 };
-    (0..=31).contains(&bit) && set & (1 << bit) != 0
+    set == u32::MAX || (0..=31).contains(&bit) && set & (1 << bit) != 0
 }
 
 fn answer(kind: ProgramKind, stopped: Option<i32>) -> i32 {
@@ -120,25 +120,31 @@ pub struct Folded {
     ended: Option<(usize, i32)>,
     /// The verdict of the member that ran last.
     last: i32,
+    /// Shadow members that ran, and what they answered.
+    shadowed: Vec<(usize, i32)>,
 }
 
 /// The members alone, one after another. None if a packet got too short to be run on.
 pub fn fold(kind: ProgramKind, members: &Members<'_>, packet: &Packet) -> Option<Folded> {
     let mut packet = packet.clone();
-    let mut last = 0;
+    let (mut last, mut shadowed) = (0, Vec::new());
     for (place, (member, set)) in members.iter().enumerate() {
         let (code, left) = run(&member.alone, kind, &packet).ok()?;
         (packet, last) = (left, code);
+        if set.0 == u32::MAX {
+            shadowed.push((place, code));
+        }
         if !proceeds(kind, set.0, code) {
             return Some(Folded {
                 verdict: answer(kind, Some(code)),
                 packet,
                 ended: Some((place, code)),
                 last,
+                shadowed,
             });
         }
     }
-    Some(Folded { verdict: answer(kind, None), packet, ended: None, last })
+    Some(Folded { verdict: answer(kind, None), packet, ended: None, last, shadowed })
 }
 
 /// Runs members and chain over the packets; says what differed, else how many packets were compared.
@@ -183,6 +189,9 @@ pub fn compare(
             None => layout.cell(layout.all_proceeded(), answer(kind, None)),
         };
         *exits.entry(cell).or_default() += 1;
+        for (slot, code) in &expected.shadowed {
+            *exits.entry(layout.cell(*slot, *code)).or_default() += 1;
+        }
         compared += 1;
     }
     if let Some(difference) = maps.difference() {

@@ -54,6 +54,11 @@ pub fn packets(random: &mut Random, kind: ProgramKind, shape: Shape) -> Vec<Pack
         .collect()
 }
 
+/// All verdicts that there are, or a shadow's set.
+fn wide(random: &mut Random) -> ProceedMask {
+    if random.below(2) == 0 { ProceedMask::EVERYTHING } else { ProceedMask(u32::MAX >> 1) }
+}
+
 fn set(random: &mut Random, kind: ProgramKind) -> ProceedMask {
     let default = if kind == ProgramKind::Xdp { 1 << 2 | 1 << 31 } else { 1 << 4 | 1 << 31 };
     ProceedMask(match random.below(8) {
@@ -84,7 +89,7 @@ pub fn draw<'a>(
     let members = (0..=random.below(longest))
         .map(|_| {
             let narrow = !goes_on || random.one_in(8);
-            (random.pick(pool), if narrow { set(random, kind) } else { ProceedMask(u32::MAX) })
+            (random.pick(pool), if narrow { set(random, kind) } else { wide(random) })
         })
         .collect();
     let options = SpliceOptions {

@@ -8,7 +8,7 @@ use crate::text::opcode;
 
 /// A proceed-on set. XDP: bit n is code n. TC: bit n is code n - 1, so bit 0 is UNSPEC.
 ///
-/// Codes without a bit (XDP above 31, TC above 30 or below -1) are in no set.
+/// Codes without a bit (XDP above 31, TC above 30 or below -1) are in no set but [`Self::EVERYTHING`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProceedMask(pub u32);
 
@@ -16,11 +16,15 @@ impl ProceedMask {
     /// Bit 31: the code that a dispatcher returns where no program is.
     pub const DISPATCHER_RETURN: Self = Self(1 << 31);
 
+    /// Of a shadow member: the chain goes on whatever it returns, codes without a bit too. No set that names verdicts has
+    /// all bits.
+    pub const EVERYTHING: Self = Self(u32::MAX);
+
     /// True if a chain goes on after `code`.
     #[must_use]
     pub fn contains(self, hook: SpliceHook, code: Code) -> bool {
         let bit = i64::from(code) - i64::from(hook.first_code());
-        (0..32).contains(&bit) && self.0 >> bit & 1 == 1
+        self == Self::EVERYTHING || (0..32).contains(&bit) && self.0 >> bit & 1 == 1
     }
 
     /// The codes of the set, by bit.
@@ -48,6 +52,9 @@ impl ProceedMask {
 /// All compares are of 32 bits: a program's verdict is, and -1 may come with a high half of zeros or of ones.
 /// Registers 1 and 2 may be overwritten.
 pub(crate) fn emit_test(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Label) {
+    if set == ProceedMask::EVERYTHING {
+        return;
+    }
     let runs = set.runs(hook);
     let Some((&last, others)) = runs.split_last() else {
         asm.jump(stop);

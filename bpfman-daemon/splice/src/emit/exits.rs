@@ -148,6 +148,32 @@ impl Exits {
     }
 }
 
+/// Counts what a shadow member answered, in its own row of cells, which it needs for nothing else: it ends no packet's way.
+///
+/// The context stays where later members find it. All other registers are free between members.
+pub(crate) fn count_shadow(
+    asm: &mut Asm,
+    hook: SpliceHook,
+    counting: Counting,
+    context: ContextPlace,
+    member: usize,
+) {
+    let layout = counting.layout;
+    let mut free = (6..=9).rev().filter(|register| context != ContextPlace::Register(*register));
+    let (Some(offset), Some(kept)) = (free.next(), free.next()) else { return };
+    // A row has less than 5,000 bytes.
+    asm.set(offset, (member * layout.columns * 8) as i32);
+    add_column(asm, hook, layout, offset);
+    glue::load_context(asm, context);
+    if let ContextPlace::Slot(_) = context {
+        asm.push(Insn::new(opcode::MOV64_REG, kept, 1, 0, 0));
+    }
+    add_one(asm, hook, counting.map, context, offset);
+    if let ContextPlace::Slot(depth) = context {
+        asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, kept, glue::below(depth), 0));
+    }
+}
+
 /// Adds the column of the verdict in register 0 to the offset of a slot.
 fn add_column(asm: &mut Asm, hook: SpliceHook, layout: CounterLayout, offset: u8) {
     let (other, done) = (asm.label(), asm.label());
@@ -167,14 +193,20 @@ fn add_column(asm: &mut Asm, hook: SpliceHook, layout: CounterLayout, offset: u8
 
 /// Adds one to the cell at `offset` of the interface's row. Keeps register 0.
 fn emit_count(asm: &mut Asm, hook: SpliceHook, map: MapId, context: ContextPlace, offset: u8) {
+    glue::load_context(asm, context);
+    asm.push(Insn::new(opcode::MOV64_REG, VERDICT, 0, 0, 0));
+    add_one(asm, hook, map, context, offset);
+    asm.push(Insn::new(opcode::MOV64_REG, 0, VERDICT, 0, 0));
+}
+
+/// Adds one to the cell at `offset` of the row of the interface of the context in register 1.
+fn add_one(asm: &mut Asm, hook: SpliceHook, map: MapId, context: ContextPlace, offset: u8) {
     // The slot of the context is free as soon as that is read; the frame has eight bytes otherwise.
     let key = match context {
         ContextPlace::Slot(depth) => glue::below(depth),
         ContextPlace::Nowhere | ContextPlace::Register(_) => glue::below(8),
     };
     let done = asm.label();
-    glue::load_context(asm, context);
-    asm.push(Insn::new(opcode::MOV64_REG, VERDICT, 0, 0, 0));
     asm.push(Insn::new(opcode::LOAD_W, 1, 1, hook.ifindex_offset(), 0));
     asm.push(Insn::new(opcode::AND32_IMM, 1, 0, 0, COUNTER_ROWS as i32 - 1));
     asm.push(Insn::new(opcode::STORE_W_REG, opcode::FRAME, 1, key, 0));
@@ -188,5 +220,4 @@ fn emit_count(asm: &mut Asm, hook: SpliceHook, map: MapId, context: ContextPlace
     asm.push(Insn::new(opcode::ADD64_IMM, 1, 0, 0, 1));
     asm.push(Insn::new(opcode::STORE_DW_REG, 0, 1, 0, 0));
     asm.bind(done);
-    asm.push(Insn::new(opcode::MOV64_REG, 0, VERDICT, 0, 0));
 }

@@ -101,8 +101,9 @@ fn tests_are_as_short_as_their_sets_allow() {
     assert_eq!(length(SpliceHook::Xdp, 1 << 2 | 1 << 31), 2, "XDP's default");
     assert_eq!(length(SpliceHook::TcTcx, 1 << 4 | 1 << 31), 2, "TC's default");
     assert_eq!(length(SpliceHook::Xdp, 0b111), 1, "a run from zero");
-    assert_eq!(length(SpliceHook::Xdp, u32::MAX), 1, "all codes");
-    assert_eq!(length(SpliceHook::TcTcx, u32::MAX), 2, "all codes and -1");
+    assert_eq!(length(SpliceHook::Xdp, u32::MAX >> 1), 1, "all codes but the last");
+    assert_eq!(length(SpliceHook::Xdp, ProceedMask::EVERYTHING.0), 0, "a shadow");
+    assert_eq!(length(SpliceHook::TcTcx, u32::MAX >> 1), 2, "all codes but the last, and -1");
     assert_eq!(length(SpliceHook::Xdp, 0x5555_5555), 5, "no run to use");
     assert_eq!(length(SpliceHook::TcTcx, 0x5555_5555), 7);
 }

@@ -13,7 +13,7 @@ use crate::chain::proceed::ProceedMask;
 use crate::chain::sections::{ChainPart, ChainSection};
 use crate::chain::way::Way;
 use crate::emit::clock::{self, Clock};
-use crate::emit::exits::{Counting, Exits, FAILED};
+use crate::emit::exits::{self, Counting, Exits, FAILED};
 use crate::emit::glue;
 use crate::emit::relocate::relocate;
 use crate::error::SpliceError;
@@ -213,6 +213,9 @@ impl Emission<'_> {
             let failed = exits.failed(&mut self.asm, member);
             self.branch(opcode::JEQ32, FAILED.cast_unsigned(), failed, self.far[member]);
         }
+        if group.members[member].proceed_on == ProceedMask::EVERYTHING {
+            return self.leave_shadow(member, exits);
+        }
         let set = self.occurring(member);
         let stopping = self.codes(member).outside(hook, group.members[member].proceed_on);
         if member + 1 == group.members.len() {
@@ -236,7 +239,32 @@ impl Emission<'_> {
         }
         let stop = exits.stopped(&mut self.asm, member, stopping);
         glue::check(&mut self.asm, hook, set, stop, self.far[member]);
-        if group.surveys[member].redirects {
+        self.go_on(member, exits);
+    }
+
+    /// Behind a shadow member: what it answered is counted, and the chain goes on.
+    fn leave_shadow(&mut self, member: usize, exits: &mut Exits) {
+        let group = self.segment.group;
+        if let Some(counting) = self.segment.counting {
+            exits::count_shadow(
+                &mut self.asm,
+                group.options.hook,
+                counting,
+                self.segment.stack.context,
+                member,
+            );
+        }
+        if member + 1 == group.members.len() {
+            let end = exits.all_proceeded(&mut self.asm);
+            exits.run_into(end);
+        } else {
+            self.go_on(member, exits);
+        }
+    }
+
+    /// From a member that is not the last to the next, which may be in the next program.
+    fn go_on(&mut self, member: usize, exits: &mut Exits) {
+        if self.segment.group.surveys[member].redirects {
             glue::forget_redirect(&mut self.asm);
         }
         if let (true, Some(array)) = (member + 1 == self.segment.range.end, self.segment.next) {

@@ -2,9 +2,10 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use bpfmand_core::{
-    ContainerFacts, ContainerTasks, Held, Holder, Peer, RunCounts, TaskGroup, WantedContainers,
+    ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
 use crate::linux::{LinuxKernel, access, containers, features, holders, processes, runs, tasks, types};
@@ -19,6 +20,13 @@ impl KernelFacts for LinuxKernel {
         const PATH: &str = "/proc/sys/kernel/random/boot_id";
         let text = std::fs::read_to_string(PATH).map_err(|source| KernelError::call("read", PATH, source))?;
         Ok(text.trim().to_owned())
+    }
+
+    fn now(&self) -> Result<MachineTime, KernelError> {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let nanoseconds = u32::try_from(since_boot.tv_nsec).unwrap_or(0);
+        let since_boot = Duration::new(since_boot.tv_sec.unsigned_abs(), nanoseconds);
+        Ok(MachineTime { boot: self.boot()?, since_boot, wall: SystemTime::now() })
     }
 
     fn btf(&self) -> Result<Vec<u8>, KernelError> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bpfmand_core::{
-    ContainerFacts, ContainerTasks, Held, Holder, Peer, RunCounts, TaskGroup, WantedContainers,
+    ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
@@ -16,6 +16,12 @@ impl KernelFacts for SimKernel {
 
     fn boot(&self) -> Result<String, KernelError> {
         Ok(format!("boot-{}", self.enter("boot")?.objects.generation))
+    }
+
+    fn now(&self) -> Result<MachineTime, KernelError> {
+        let state = self.enter("now")?;
+        let boot = format!("boot-{}", state.objects.generation);
+        Ok(MachineTime { boot, since_boot: state.clock.since_boot, wall: state.clock.wall })
     }
 
     fn btf(&self) -> Result<Vec<u8>, KernelError> {
@@ -32,8 +38,10 @@ impl KernelFacts for SimKernel {
     }
 
     fn run_counts(&self, program: &SimHandle) -> Result<RunCounts, KernelError> {
-        // Nothing runs here.
-        self.enter("run_counts")?.program_facts(program.key).map(|_| RunCounts::default())
+        // Nothing runs here but what a test says.
+        let state = self.enter("run_counts")?;
+        let facts = state.program_facts(program.key)?;
+        Ok(state.run_counts.get(&facts.id).copied().unwrap_or_default())
     }
 
     fn containers(&self, _: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {

@@ -1,0 +1,166 @@
+//! When something ends by itself, whatever happens to the machine's clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// What time it is, by both clocks of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineTime {
+    /// Which boot.
+    pub boot: String,
+    /// Time since that boot, sleep included. Nobody puts this clock.
+    pub since_boot: Duration,
+    /// The time of day.
+    pub wall: SystemTime,
+}
+
+/// When something ends: so long after a moment, by the clock that nobody puts. After a reboot by the time of day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// The boot that `since_boot` is of.
+    boot: String,
+    /// Seconds after that boot.
+    since_boot: u64,
+    /// Seconds after 1970, UTC.
+    wall: u64,
+    /// Seconds from when it was set.
+    ttl: u64,
+}
+
+/// A time to live that nobody means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a time to live of {0} s is not possible: expected 1 s to 10 years (315,360,000 s)")]
+pub struct BadTtl(pub u64);
+
+impl Deadline {
+    /// Ten years.
+    const LONGEST: u64 = 3650 * 24 * 3600;
+    /// Clocks that differ by more seconds than this were put.
+    const PUT: u64 = 5;
+
+    /// So many seconds from now.
+    ///
+    /// # Errors
+    /// None, or more than ten years.
+    pub fn after(seconds: u64, now: &MachineTime) -> Result<Self, BadTtl> {
+        if seconds == 0 || seconds > Self::LONGEST {
+            return Err(BadTtl(seconds));
+        }
+        Ok(Self {
+            boot: now.boot.clone(),
+            // A fraction of a second longer, not shorter.
+            since_boot: now.since_boot.as_secs() + 1 + seconds,
+            wall: unix(now.wall) + seconds,
+            ttl: seconds,
+        })
+    }
+
+    /// How long until then; zero from then on.
+    #[must_use]
+    pub fn left(&self, now: &MachineTime) -> Duration {
+        let deadline = if self.boot == now.boot { self.clone() } else { self.in_boot_of(now) };
+        Duration::from_secs(deadline.since_boot).saturating_sub(now.since_boot)
+    }
+
+    /// The same deadline by the clocks as they are now, if it is to be written again: in another boot as soon as the time
+    /// of day can be believed, so that nobody's putting of the clock counts from then on; in the same one if the clock
+    /// was put, so that it is right after the next reboot.
+    #[must_use]
+    pub fn anchored(&self, now: &MachineTime) -> Option<Self> {
+        if self.boot == now.boot {
+            let wall = unix(now.wall) + self.left(now).as_secs();
+            return (wall.abs_diff(self.wall) > Self::PUT).then(|| Self { wall, ..self.clone() });
+        }
+        let set = self.wall.saturating_sub(self.ttl);
+        (unix(now.wall) >= set).then(|| self.in_boot_of(now))
+    }
+
+    /// By the time of day. A machine whose clock is behind the moment at which it was set has not put it right yet: it
+    /// counts from this boot as if it had been set then.
+    fn in_boot_of(&self, now: &MachineTime) -> Self {
+        let set = self.wall.saturating_sub(self.ttl);
+        let wall = unix(now.wall);
+        let since_boot = if wall < set {
+            self.ttl
+        } else {
+            now.since_boot.as_secs() + self.wall.saturating_sub(wall).min(self.ttl)
+        };
+        Self { boot: now.boot.clone(), since_boot, ..self.clone() }
+    }
+}
+
+fn unix(wall: SystemTime) -> u64 {
+    wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(boot: &str, since_boot: u64, wall: u64) -> MachineTime {
+        MachineTime {
+            boot: boot.to_owned(),
+            since_boot: Duration::from_secs(since_boot),
+            wall: UNIX_EPOCH + Duration::from_secs(wall),
+        }
+    }
+
+    fn seconds(deadline: &Deadline, now: &MachineTime) -> u64 {
+        deadline.left(now).as_secs()
+    }
+
+    #[test]
+    fn in_one_boot_the_time_of_day_does_not_count() {
+        let deadline = Deadline::after(600, &at("a", 100, 1_000_000)).unwrap();
+        for wall in [0, 1_000_000, 9_999_999_999] {
+            assert_eq!(seconds(&deadline, &at("a", 100, wall)), 601);
+            assert_eq!(seconds(&deadline, &at("a", 600, wall)), 101);
+            assert_eq!(seconds(&deadline, &at("a", 701, wall)), 0);
+            assert_eq!(seconds(&deadline, &at("a", 9_999, wall)), 0);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_put_is_right_after_the_next_reboot() {
+        // It is set in 1970, and the clock is put right.
+        let deadline = Deadline::after(600, &at("a", 100, 50)).unwrap();
+        assert_eq!(deadline.anchored(&at("a", 200, 150)), None);
+        let right = deadline.anchored(&at("a", 200, 1_000_000)).unwrap();
+        assert_eq!(seconds(&right, &at("a", 200, 1_000_000)), 501);
+        assert_eq!(seconds(&right, &at("b", 5, 1_000_101)), 400);
+    }
+
+    #[test]
+    fn after_a_reboot_the_time_of_day_counts_once() {
+        let deadline = Deadline::after(600, &at("a", 100, 1_000_000)).unwrap();
+        assert_eq!(seconds(&deadline, &at("b", 5, 1_000_400)), 200);
+        assert_eq!(seconds(&deadline, &at("b", 5, 1_000_600)), 0);
+        let anchored = deadline.anchored(&at("b", 5, 1_000_400)).unwrap();
+        for wall in [0, 1_000_400, 9_999_999_999] {
+            assert_eq!(seconds(&anchored, &at("b", 105, wall)), 100, "it was put after that");
+        }
+        // And after the next.
+        assert_eq!(seconds(&anchored, &at("c", 5, 1_000_550)), 50);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_holds_nothing_for_longer_than_it_was_to_live() {
+        let deadline = Deadline::after(600, &at("a", 100, 1_000_000)).unwrap();
+        let without_battery = at("b", 10, 12);
+        assert_eq!(deadline.anchored(&without_battery), None, "it is put right later");
+        assert_eq!(seconds(&deadline, &without_battery), 590);
+        assert_eq!(seconds(&deadline, &at("b", 600, 602)), 0);
+        // Put right meanwhile.
+        assert_eq!(seconds(&deadline, &at("b", 20, 1_000_500)), 100);
+    }
+
+    #[test]
+    fn what_nobody_means_is_refused() {
+        let now = at("a", 1, 1);
+        assert_eq!(Deadline::after(0, &now), Err(BadTtl(0)));
+        assert!(Deadline::after(Deadline::LONGEST, &now).is_ok());
+        assert!(Deadline::after(Deadline::LONGEST + 1, &now).is_err());
+        assert!(Deadline::after(u64::MAX, &now).is_err());
+    }
+}

@@ -1,0 +1,166 @@
+//! Ends what has lived as long as it was to. A deadline is part of its record, so a start knows it too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bpfmand_core::{Deadline, LinkId, MachineTime, MatchingId, ProgramId, ProgramUid};
+use bpfmand_kernel::Kernel;
+
+use crate::engine::locks::Subject;
+use crate::error::if_there;
+use crate::state::Changes;
+use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
+use crate::{Engine, EngineError};
+
+/// What lives until a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mortal {
+    Program(ProgramUid),
+    Matching(MatchingId),
+    Link(LinkId),
+}
+
+/// Something whose time was over.
+#[derive(Debug)]
+pub struct Expired {
+    /// "program 7 wall", "link 9".
+    pub what: String,
+    /// Programs that it is about.
+    pub programs: Vec<ProgramId>,
+    /// Links that it is about.
+    pub links: Vec<LinkId>,
+    /// Whose it was.
+    pub owner: String,
+    /// Why it is still there. It is tried again.
+    pub failure: Option<EngineError>,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// True while something is to end by itself.
+    #[must_use]
+    pub fn has_deadlines(&self) -> bool {
+        let state = self.state();
+        state.programs.values().any(|program| program.budget.ends.is_some())
+            || state.links.values().any(|link| link.ends.is_some())
+            || state.matchings.values().any(|matching| matching.ends.is_some())
+    }
+
+    /// How long until the next deadline; none if there is none.
+    ///
+    /// # Errors
+    /// The kernel does not name its boot.
+    pub fn next_deadline(&self) -> Result<Option<Duration>, EngineError> {
+        if !self.has_deadlines() {
+            return Ok(None);
+        }
+        let now = self.now()?;
+        Ok(self.mortals().into_iter().map(|(_, deadline)| deadline.left(&now)).min())
+    }
+
+    /// Ends all whose time is over.
+    ///
+    /// # Errors
+    /// The kernel does not name its boot. What cannot be ended is in the answer.
+    pub fn expire(&self) -> Result<Vec<Expired>, EngineError> {
+        if !self.has_deadlines() {
+            return Ok(Vec::new());
+        }
+        let now = self.now()?;
+        self.anchor(&now);
+        let mut over = self.mortals();
+        over.retain(|(_, deadline)| deadline.left(&now).is_zero());
+        // Programs first: their links go with them.
+        over.sort_unstable_by_key(|(mortal, _)| *mortal);
+        Ok(over.into_iter().filter_map(|(mortal, deadline)| self.end(mortal, &deadline)).collect())
+    }
+
+    fn mortals(&self) -> Vec<(Mortal, Deadline)> {
+        let state = self.state();
+        let programs = state
+            .programs
+            .values()
+            .filter_map(|program| Some((Mortal::Program(program.uid), program.budget.ends.clone()?)));
+        let matchings = state
+            .matchings
+            .values()
+            .filter_map(|matching| Some((Mortal::Matching(matching.id), matching.ends.clone()?)));
+        let links = state.links.values().filter_map(|link| Some((Mortal::Link(link.id), link.ends.clone()?)));
+        programs.chain(matchings).chain(links).collect()
+    }
+
+    /// None if it is gone meanwhile, or lives longer by now.
+    fn end(&self, mortal: Mortal, deadline: &Deadline) -> Option<Expired> {
+        let (mut expired, ended) = match mortal {
+            Mortal::Program(uid) => {
+                let program = self.record(uid).filter(|now| now.budget.ends.as_ref() == Some(deadline))?;
+                let links = self.state().links_of(uid).map(|link| link.id).collect();
+                let what = format!("program {} {}", program.id, program.name);
+                (told(what, &program, links, None), self.unload(program.id))
+            }
+            Mortal::Matching(id) => {
+                let matching = self.state().matchings.get(&id).cloned()?;
+                let program = self.record(matching.program)?;
+                let links = self.state().links_of_matching(id).map(|link| link.id).collect();
+                let what = format!("attachment {id} of program {} {}", program.id, program.name);
+                let owner = matching.owner.as_ref().map(ToString::to_string);
+                (told(what, &program, links, owner), self.detach_matching(id).map(drop))
+            }
+            Mortal::Link(id) => {
+                let link = self.state().links.get(&id).cloned()?;
+                let program = self.record(link.program)?;
+                let what = format!("link {id} of program {} {} at {}", program.id, program.name, link.point);
+                let owner = Some(link.owner(&program).to_string());
+                (told(what, &program, vec![id], owner), self.detach(id))
+            }
+        };
+        expired.failure = if_there(ended).err();
+        Some(expired)
+    }
+
+    /// Writes deadlines of other boots, or of a clock that was put since, by the clocks as they are. One that cannot be
+    /// written now is told by the next look.
+    fn anchor(&self, now: &MachineTime) {
+        for (mortal, deadline) in self.mortals() {
+            if let Some(anchored) = deadline.anchored(now)
+                && let Err(error) = self.set_deadline(mortal, &deadline, anchored)
+            {
+                tracing::warn!(%error, "a deadline cannot be written again");
+            }
+        }
+    }
+
+    fn set_deadline(&self, mortal: Mortal, old: &Deadline, new: Deadline) -> Result<(), EngineError> {
+        let mut changes = Changes::default();
+        let (ends, was) = (Some(new), Some(old));
+        let _held;
+        match mortal {
+            Mortal::Program(uid) => {
+                _held = vec![self.lock(Subject::Program(uid))];
+                let Some(program) = self.record(uid).filter(|now| now.budget.ends.as_ref() == was) else {
+                    return Ok(());
+                };
+                let mut program = ProgramRecord::clone(&program);
+                program.budget.ends = ends;
+                changes.put_program(program);
+            }
+            Mortal::Matching(id) => {
+                let program = self.state().matchings.get(&id).map(|matching| matching.program);
+                let Some(program) = program else { return Ok(()) };
+                _held = vec![self.lock(Subject::Program(program))];
+                let Some(matching) = self.state().matchings.get(&id).cloned() else { return Ok(()) };
+                changes.put_matching(MatchingRecord { ends, ..(*matching).clone() });
+            }
+            Mortal::Link(id) => {
+                let Some((link, held)) = self.lock_link(id) else { return Ok(()) };
+                _held = held;
+                changes.put_link(Arc::new(LinkRecord { ends, ..(*link).clone() }));
+            }
+        }
+        self.commit(changes).map(drop)
+    }
+}
+
+fn told(what: String, program: &ProgramRecord, links: Vec<LinkId>, owner: Option<String>) -> Expired {
+    let owner = owner.unwrap_or_else(|| program.owner().to_string());
+    Expired { what, programs: vec![program.id], links, owner, failure: None }
+}

@@ -1,0 +1,53 @@
+//! How much one load may give the verifier: a program of some thousand instructions can keep it busy for a second, and the
+//! loads of one owner hold up those of all others.
+
+use bpfmand_kernel::Kernel;
+
+use crate::error::VerifiedLimit;
+use crate::load::plan::{LoadPlan, LoadedProgram, Wanted};
+use crate::{Engine, EngineError};
+
+/// Refuses a load whose text alone is over the limit, before the kernel is asked for anything.
+pub fn check_text(plan: &LoadPlan<'_>, wanted: &[Wanted]) -> Result<(), EngineError> {
+    let Some(limit) = limit_of(plan) else { return Ok(()) };
+    let mut insns = 0_u64;
+    for program in wanted {
+        insns += program.text.insns.len() as u64;
+        if insns > limit {
+            let program = program.name.clone();
+            return Err(VerifiedLimit::Text { program, insns, limit }.into());
+        }
+    }
+    Ok(())
+}
+
+/// What ran before a reboot runs again, whatever the limit is now.
+fn limit_of(plan: &LoadPlan<'_>) -> Option<u64> {
+    plan.limits.verified_instructions.filter(|_| !plan.again)
+}
+
+/// What the verifier walked through for the programs of one load so far.
+#[derive(Debug, Default)]
+pub struct VerifiedSoFar(u64);
+
+impl VerifiedSoFar {
+    /// Counts one more program, which is unloaded if it is too much.
+    pub fn with<K: Kernel>(
+        &mut self,
+        engine: &Engine<K>,
+        plan: &LoadPlan<'_>,
+        loaded: LoadedProgram<K::Handle>,
+    ) -> Result<LoadedProgram<K::Handle>, EngineError> {
+        let Some(limit) = limit_of(plan) else { return Ok(loaded) };
+        // No program has none: the kernel does not tell.
+        if loaded.facts.verified_insns == 0 {
+            let release = engine.kernel.features().release.clone();
+            return Err(VerifiedLimit::Uncounted { release, limit }.into());
+        }
+        self.0 += u64::from(loaded.facts.verified_insns);
+        if self.0 > limit {
+            return Err(VerifiedLimit::Walked { program: loaded.name, insns: self.0, limit }.into());
+        }
+        Ok(loaded)
+    }
+}

@@ -1,0 +1,368 @@
+//! What programs may take of a CPU, and how long things live: on the simulated kernel, whose counts and clocks a test moves.
+
+use std::time::{Duration, SystemTime};
+
+use bpfmand_core::{
+    CpuAction, CpuExcess, CpuLimit, CpuShare, InterfaceMatch, LinkId, MatchRequest, Owner, ProgramId,
+    ProgramUid,
+};
+use bpfmand_engine::{CpuOutcome, Engine, ErrorKind, excesses};
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::sim::SimKernel;
+use bpfmand_splice::{CounterLayout, SpliceHook, TimeLayout};
+
+use crate::bench::{Ask as _, Bench, pins};
+use crate::replacements::replacement;
+
+type Sim = Bench<SimKernel>;
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+const fn limit(action: CpuAction) -> CpuLimit {
+    CpuLimit { share: CpuShare(50_000), action }
+}
+
+fn limited(bench: &Sim, engine: &Engine<SimKernel>, name: &str, action: CpuAction) -> ProgramId {
+    let mut request = bench.request("programs", &[name]);
+    request.cpu = Some(limit(action));
+    engine.loads(&request)[0]
+}
+
+/// A window in which these programs of the kernel ran for so long, and what follows by limits of programs alone.
+fn window(
+    bench: &Sim,
+    engine: &Engine<SimKernel>,
+    ran: &[(ProgramId, Duration)],
+) -> Vec<(ProgramUid, CpuExcess)> {
+    let before = engine.read_cpu().unwrap();
+    for (program, time) in ran {
+        bench.kernel.ran(*program, u64::try_from(time.as_nanos()).unwrap());
+    }
+    let after = engine.read_cpu().unwrap();
+    excesses(&engine.cpu_between(&before, &after), WINDOW, |_| None)
+}
+
+fn uid(engine: &Engine<SimKernel>, id: ProgramId) -> ProgramUid {
+    engine.describe_program(id).unwrap().managed.unwrap().record.uid
+}
+
+fn excess(engine: &Engine<SimKernel>, id: ProgramId) -> Option<CpuExcess> {
+    engine.describe_program(id).unwrap().managed.unwrap().excess
+}
+
+fn links(engine: &Engine<SimKernel>, id: ProgramId) -> Vec<LinkId> {
+    engine.describe_program(id).unwrap().managed.unwrap().links
+}
+
+#[test]
+fn who_takes_too_much_is_detached_until_it_is_attached_anew_also_over_a_reboot() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
+    let cold = limited(&bench, &engine, "bravo", CpuAction::Detach);
+    engine.attached(hot, bench.xdp(10));
+    let right = bpfmand_core::AttachPoint::Xdp {
+        interface: bench.interface("right"),
+        priority: 10,
+        proceed_on: bpfmand_core::ProceedOn::default_for(bpfmand_core::VerdictFamily::Xdp),
+    };
+    engine.attached(cold, right);
+    // As much as the limit is allowed.
+    assert_eq!(window(&bench, &engine, &[(hot, Duration::from_millis(500))]), []);
+    let [(program, found)] = &window(&bench, &engine, &[(hot, Duration::from_millis(501))])[..] else {
+        panic!()
+    };
+    assert_eq!((*program, found.used), (uid(&engine, hot), CpuShare(50_100)));
+    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+    assert_eq!((links(&engine, hot), links(&engine, cold).len()), (vec![], 1));
+    assert_eq!(excess(&engine, hot).unwrap().done, CpuAction::Detach);
+    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Gone);
+
+    drop(engine);
+    bench.kernel.reboot();
+    let engine = bench.engine();
+    let programs = engine.list(&bpfmand_core::Selector::default()).unwrap();
+    let of = |name: &str| {
+        let named = |managed: &bpfmand_engine::ManagedProgram| managed.record.name == name;
+        programs.iter().find(|program| program.managed.as_ref().is_some_and(named)).unwrap().id
+    };
+    let (hot, cold) = (of("alpha"), of("bravo"));
+    assert_eq!((links(&engine, hot), links(&engine, cold).len()), (vec![], 1));
+    let told = excess(&engine, hot).unwrap();
+    assert_eq!((told.used, told.limit), (CpuShare(50_100), limit(CpuAction::Detach)));
+    // A user's decision.
+    engine.attached(hot, bench.xdp(10));
+    assert_eq!((links(&engine, hot).len(), excess(&engine, hot)), (1, None));
+}
+
+#[test]
+fn a_selector_attaches_nothing_again_that_was_detached_for_its_cost() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
+    let attach = bpfmand_core::AttachRequest {
+        program: hot,
+        point: bench.xdp(10),
+        order: Default::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+        ttl: None,
+        owner: Owner::Root,
+        group: None,
+    };
+    let interfaces = InterfaceMatch::parse(["left"], [], [], [bench.netns.as_path()]).unwrap();
+    engine.attach_matching(&MatchRequest { attach, interfaces }).unwrap();
+    assert!(!links(&engine, hot).is_empty());
+    let [(program, found)] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
+    assert!(matches!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { .. }));
+    assert_eq!(engine.list_matching().unwrap().len(), 0);
+    engine.follow_interfaces(Some(&bench.netns)).unwrap();
+    assert_eq!(links(&engine, hot), []);
+}
+
+#[test]
+fn the_version_before_comes_back_once_and_the_hot_one_never_by_itself() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let old = limited(&bench, &engine, "alpha", CpuAction::Previous);
+    engine.attached(old, bench.xdp(10));
+    let hot = engine.replace_program(&replacement(&bench, old, "second")).unwrap().programs[0].id;
+    let [(program, found)] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::TookBack);
+    assert_eq!((links(&engine, old).len(), excess(&engine, old).unwrap().done), (1, CpuAction::Previous));
+    // The one that came back is too hot as well.
+    let [(program, found)] = &window(&bench, &engine, &[(old, WINDOW)])[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+    assert_eq!((links(&engine, old), excess(&engine, old).unwrap().done), (vec![], CpuAction::Detach));
+    // One that was never replaced has none before.
+    let lone = limited(&bench, &engine, "bravo", CpuAction::Previous);
+    engine.attached(lone, bench.xdp(10));
+    let [(program, found)] = &window(&bench, &engine, &[(lone, WINDOW)])[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+}
+
+#[test]
+fn a_warning_lasts_as_long_as_the_excess_and_changes_nothing() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let hot = limited(&bench, &engine, "alpha", CpuAction::Warn);
+    let link = engine.attached(hot, bench.xdp(10));
+    let [(program, found)] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Warned);
+    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::StillOver);
+    engine.forget_warnings_but(&[*program]);
+    assert_eq!((links(&engine, hot), excess(&engine, hot).unwrap().done), (vec![link], CpuAction::Warn));
+    engine.forget_warnings_but(&[]);
+    assert_eq!(excess(&engine, hot), None);
+}
+
+#[test]
+fn a_hot_member_of_a_chain_goes_and_the_others_stay() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let cold = engine.loads(&bench.request("programs", &["bravo"]))[0];
+    let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
+    let stays = engine.attached(cold, bench.xdp(10));
+    engine.attached(hot, bench.xdp(20));
+    let shown = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap();
+    assert!(shown.members.iter().all(|member| member.time.is_some()), "each member's time is taken");
+    let entry = shown.entry.unwrap().id;
+    let before = engine.read_cpu().unwrap();
+    // 1,000 packets reached both; one takes 100 times as much as the other.
+    write(&bench, "/times", TimeLayout::new(2).value_size(), &[1, 100, 1, 10_000, 1, 0]);
+    let layout = CounterLayout::new(SpliceHook::Xdp, 2);
+    let mut cells = vec![0; layout.slots * layout.columns];
+    cells[layout.cell(2, 2)] = 1_000;
+    write(&bench, "/counters", layout.value_size(), &cells);
+    bench.kernel.ran(entry, 1_000_000_000);
+    let after = engine.read_cpu().unwrap();
+    let uses = engine.cpu_between(&before, &after);
+    let of = |id| uses.iter().find(|one| one.program == uid(&engine, id)).unwrap().nanoseconds;
+    assert!(of(cold) < 20_000_000 && of(hot) > 980_000_000, "{uses:?}");
+    let [(program, found)] = &excesses(&uses, WINDOW, |_| None)[..] else { panic!() };
+    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+    assert_eq!((links(&engine, hot), links(&engine, cold)), (vec![], vec![stays]));
+    let shown = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap();
+    assert_eq!((shown.strategy, shown.members.len()), ("direct", 1), "nobody is measured any more");
+}
+
+/// Writes the row of `left` in a map of the only chain, the same on each CPU.
+fn write(bench: &Sim, map: &str, size: usize, cells: &[u64]) {
+    let pins = pins(&*bench.kernel, std::path::Path::new("chains"));
+    let pin = pins.iter().find(|pin| pin.ends_with(map)).unwrap();
+    let map = bench.kernel.open_pin(std::path::Path::new(pin)).unwrap().unwrap();
+    let mut row: Vec<u8> = cells.iter().flat_map(|cell| cell.to_ne_bytes()).collect();
+    row.resize(size, 0);
+    let key = bench.kernel.find_hook(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap();
+    bench.kernel.write_per_cpu(&map, CounterLayout::row(key.ifindex.0), &row).unwrap();
+}
+
+#[test]
+fn a_kill_between_the_note_and_the_version_before_costs_another_window() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let old = limited(&bench, &engine, "alpha", CpuAction::Previous);
+    engine.attached(old, bench.xdp(10));
+    let hot = engine.replace_program(&replacement(&bench, old, "second")).unwrap().programs[0].id;
+    let [(program, found)] = window(&bench, &engine, &[(hot, WINDOW)]).try_into().unwrap();
+    // The first call after the note fails, and the daemon ends there.
+    let mut failed = 0;
+    for call in 1.. {
+        bench.kernel.fail_call(call);
+        let result = engine.limit_cpu(program, &found);
+        let pending = bench.kernel.failure_pending();
+        bench.kernel.fail_call(0);
+        if let Ok(outcome) = result {
+            assert_eq!(outcome, CpuOutcome::TookBack);
+            assert!(pending || failed > 0);
+            break;
+        }
+        failed += 1;
+        assert_eq!(links(&engine, hot).len(), 1, "it runs on");
+    }
+    assert!(failed > 3, "{failed}");
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(links(&engine, old).len(), 1);
+}
+
+#[test]
+fn what_has_lived_long_enough_ends_with_all_that_is_its_own() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let mut request = bench.request("programs", &["alpha"]);
+    request.ttl = Some(3600);
+    let mortal = engine.loads(&request)[0];
+    let stays = engine.loads(&bench.request("programs", &["bravo"]))[0];
+    engine.attached(mortal, bench.xdp(10));
+    let attach = |ttl| bpfmand_core::AttachRequest {
+        program: stays,
+        point: bench.xdp(20),
+        order: Default::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+        ttl,
+        owner: Owner::Root,
+        group: None,
+    };
+    for wrong in [0, u64::MAX] {
+        let error = engine.attach(&attach(Some(wrong))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("1 s to 10 years"), "{error}");
+    }
+    let link = engine.attach(&attach(Some(60))).unwrap();
+    assert_eq!(link.left.unwrap().as_secs(), 61, "a fraction longer, not shorter");
+    assert_eq!(engine.expire().unwrap().len(), 0);
+    bench.kernel.pass_time(Duration::from_secs(62));
+    let [expired] = &engine.expire().unwrap()[..] else { panic!() };
+    assert!(expired.failure.is_none() && expired.links == [link.record.id], "{expired:?}");
+    assert_eq!(links(&engine, stays), []);
+    // A new version of the program lives no longer than the program.
+    let mortal = engine.replace_program(&replacement(&bench, mortal, "second")).unwrap().programs[0].id;
+    assert!(engine.describe_program(mortal).unwrap().managed.unwrap().left.unwrap().as_secs() < 3600);
+    bench.kernel.pass_time(Duration::from_secs(3600));
+    assert!(engine.next_deadline().unwrap().unwrap().is_zero());
+    let [expired] = &engine.expire().unwrap()[..] else { panic!() };
+    assert_eq!(expired.programs, [mortal]);
+    assert_eq!(engine.describe_program(mortal).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(!engine.has_deadlines());
+}
+
+#[test]
+fn a_clock_that_is_put_and_a_reboot_end_nothing_early_and_hold_nothing_forever() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let mut request = bench.request("programs", &["alpha"]);
+    request.ttl = Some(3600);
+    engine.loads(&request);
+    let day = |days: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + days * 86_400);
+    for put in [day(10_000), SystemTime::UNIX_EPOCH, day(0)] {
+        bench.kernel.put_clock(put);
+        assert_eq!(engine.expire().unwrap().len(), 0);
+    }
+    bench.kernel.pass_time(Duration::from_secs(600));
+    assert_eq!(engine.expire().unwrap().len(), 0);
+    drop(engine);
+    // Half an hour without power; then the clock is put again.
+    bench.kernel.reboot();
+    bench.kernel.put_clock(day(0) + Duration::from_secs(600 + 1800));
+    let engine = bench.engine();
+    assert_eq!(engine.expire().unwrap().len(), 0);
+    bench.kernel.put_clock(day(10_000));
+    let left = engine.next_deadline().unwrap().unwrap().as_secs();
+    assert!((1195..=1205).contains(&left), "{left}");
+    assert_eq!(engine.expire().unwrap().len(), 0);
+    bench.kernel.pass_time(Duration::from_secs(1210));
+    assert_eq!(engine.expire().unwrap().len(), 1);
+
+    // A machine without a battery, whose clock is never put right.
+    engine.loads(&request);
+    drop(engine);
+    bench.kernel.reboot();
+    bench.kernel.put_clock(SystemTime::UNIX_EPOCH);
+    let engine = bench.engine();
+    assert_eq!(engine.expire().unwrap().len(), 0);
+    bench.kernel.pass_time(Duration::from_secs(3600));
+    assert_eq!(engine.expire().unwrap().len(), 1);
+}
+
+#[test]
+fn what_cannot_be_ended_now_is_told_and_tried_again() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let mut request = bench.request("programs", &["alpha"]);
+    request.ttl = Some(1);
+    let program = engine.loads(&request)[0];
+    engine.attached(program, bench.xdp(10));
+    let held = bpfmand_engine::HookChange { held: Some(true), ..Default::default() };
+    engine.set_hook(&bench.left(), bpfmand_core::HookKind::Xdp, &held, "user 0").unwrap();
+    bench.kernel.pass_time(Duration::from_secs(3));
+    let [expired] = &engine.expire().unwrap()[..] else { panic!() };
+    assert_eq!(expired.failure.as_ref().unwrap().kind(), ErrorKind::Conflict);
+    assert_eq!(links(&engine, program).len(), 1);
+    let free = bpfmand_engine::HookChange { held: Some(false), ..Default::default() };
+    engine.set_hook(&bench.left(), bpfmand_core::HookKind::Xdp, &free, "user 0").unwrap();
+    let [expired] = &engine.expire().unwrap()[..] else { panic!() };
+    assert!(expired.failure.is_none());
+    assert_eq!(engine.list_links(None, None, &Default::default()).unwrap().len(), 0);
+}
+
+/// Real packets through real programs: the kernel's count of the chain, divided among its members.
+#[test]
+fn linux_a_slow_member_is_charged_for_what_it_takes_and_goes_alone() {
+    const BATCH: usize = 5_000;
+    const SAMPLES: u64 = 20;
+    let bench = crate::linux::bench("charged_for_what_it_takes");
+    let engine = bench.engine();
+    let trivial = engine.loads(&bench.request("timed", &["trivial"]))[0];
+    let mut request = bench.request("timed", &["slow"]);
+    // A millionth of a CPU: any run is too much.
+    request.cpu = Some(CpuLimit { share: CpuShare(1), action: CpuAction::Detach });
+    let slow = engine.loads(&request)[0];
+    let stays = engine.attached(trivial, bench.xdp(1));
+    engine.attached(slow, bench.xdp(2));
+    let _clock = bench.kernel.count_runs().unwrap();
+    let before = engine.read_cpu().unwrap();
+    let samples = || {
+        let chain = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap();
+        chain.members.iter().map(|member| member.time.unwrap().samples).min().unwrap()
+    };
+    let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
+    while samples() < SAMPLES {
+        assert!(std::time::Instant::now() < deadline, "{} samples", samples());
+        crate::linux::send_packets(&bench, BATCH);
+    }
+    let after = engine.read_cpu().unwrap();
+    let uses = engine.cpu_between(&before, &after);
+    let of = |id: ProgramId| {
+        let uid = engine.describe_program(id).unwrap().managed.unwrap().record.uid;
+        uses.iter().find(|one| one.program == uid).unwrap().nanoseconds
+    };
+    println!("trivial {} ns, slow {} ns", of(trivial), of(slow));
+    assert!(of(slow) > 10 * of(trivial), "{uses:?}");
+    let [(program, found)] = &excesses(&uses, after.since(&before), |_| None)[..] else { panic!("{uses:?}") };
+    assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
+    let links = engine.list_links(None, None, &Default::default()).unwrap();
+    assert_eq!(links.iter().map(|link| link.record.id).collect::<Vec<_>>(), [stays]);
+    assert!(links[0].standing.is_running());
+}

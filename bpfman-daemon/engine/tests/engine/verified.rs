@@ -1,0 +1,100 @@
+//! How much one load may give the verifier.
+
+use std::path::Path;
+
+use bpfmand_core::LoadLimits;
+use bpfmand_engine::{DryRunRequest, EngineError, ErrorKind, VerifiedLimit};
+use bpfmand_kernel::KernelFacts as _;
+
+use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::replacements::replacement;
+
+const fn at_most(insns: u64) -> LoadLimits {
+    LoadLimits { map_bytes: None, verified_instructions: Some(insns) }
+}
+
+fn limit(error: EngineError) -> VerifiedLimit {
+    match error {
+        EngineError::Verified(limit) => limit,
+        other => panic!("{other}"),
+    }
+}
+
+fn a_text_over_the_limit_is_refused_before_the_kernel_is_asked<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let mut request = bench.request("timed", &["trivial", "slow"]);
+    // The trivial one has two; together they have more than these.
+    request.limits = at_most(4);
+    let programs = bench.kernel.program_ids().unwrap().len();
+    let error = engine.load(&request).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(error.hint().unwrap().contains("limits.verified_instructions"));
+    let VerifiedLimit::Text { program, insns, limit } = limit(error) else { panic!("the kernel was asked") };
+    assert_eq!((program.as_str(), limit), ("slow", 4));
+    assert!(insns > 4);
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+    assert!(bench.kernel.program_ids().unwrap().len() <= programs, "other tests end theirs meanwhile");
+    // A limit that is met is none.
+    request.programs.truncate(1);
+    engine.loads(&request);
+}
+
+fn a_new_version_has_the_limit_of_a_load<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let before = pins(&*bench.kernel, Path::new(""));
+    let mut new = replacement(bench, alpha, "second");
+    new.limits = at_most(1);
+    assert!(matches!(limit(engine.replace_program(&new).unwrap_err()), VerifiedLimit::Text { .. }));
+    assert_eq!(pins(&*bench.kernel, Path::new("")), before);
+    new.limits = at_most(1_000_000);
+    engine.replace_program(&new).unwrap();
+}
+
+crate::on_both_kernels!(
+    a_text_over_the_limit_is_refused_before_the_kernel_is_asked,
+    a_new_version_has_the_limit_of_a_load,
+);
+
+mod walked {
+    use super::*;
+
+    #[test]
+    fn linux_what_the_verifier_walks_through_counts_and_a_load_over_it_leaves_nothing() {
+        let bench = crate::linux::bench("verified");
+        let engine = Bench::engine(&bench);
+        let mut request = bench.request("timed", &["trivial", "slow"]);
+        request.limits = at_most(1000);
+        let error = engine.load(&request).unwrap_err();
+        if bench.kernel.features().version < (5, 16) {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(matches!(limit(error), VerifiedLimit::Uncounted { .. }));
+            return;
+        }
+        let says = error.to_string();
+        let VerifiedLimit::Walked { program, insns, limit } = limit(error) else { panic!("{says}") };
+        assert_eq!((program.as_str(), limit), ("slow", 1000));
+        // 2,000 turns of its loop.
+        assert!(insns > 2000 && says.contains(&insns.to_string()) && says.contains("1000"), "{says}");
+        assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+        assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);
+        // A trial says the same of the program alone, and tries the others.
+        let trial = DryRunRequest {
+            load: request.clone(),
+            attachments: Vec::new(),
+            replaces: [].into(),
+            group: None,
+        };
+        let tried = engine.dry_run(&trial).unwrap();
+        assert!(tried.programs[0].failure.is_none());
+        assert!(matches!(
+            tried.programs[1].failure,
+            Some(EngineError::Verified(VerifiedLimit::Walked { .. }))
+        ));
+        // Both together count, and the limit itself is allowed.
+        request.limits = at_most(insns);
+        engine.loads(&request);
+        request.limits = at_most(insns - 1);
+        assert!(matches!(super::limit(engine.load(&request).unwrap_err()), VerifiedLimit::Walked { .. }));
+    }
+}

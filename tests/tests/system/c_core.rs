@@ -1,0 +1,100 @@
+//! Clients of gRPC's C core (Python, C++, Ruby, PHP and others), as they come: Python's `grpcio`, by each way to write a
+//! unix socket as a target. What it makes of the path as `:authority` is its own.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bpfman_proto::v1;
+use bpfman_tests::requests::load;
+use bpfman_tests::{Daemon, compile};
+use prost::Message as _;
+
+/// Python of the system, for which Debian has the package.
+const PYTHON: &str = "/usr/bin/python3";
+const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/grpc_call.py");
+
+/// True, told as skipped, where there is no such client.
+fn lacks_grpcio(test: &str) -> bool {
+    let there = Command::new(PYTHON).args(["-c", "import grpc"]).output();
+    let lacks = !there.is_ok_and(|done| done.status.success());
+    if lacks {
+        println!("SKIPPED(the package python3-grpcio is not installed): {test}");
+    }
+    lacks
+}
+
+/// Makes a call with bytes; the answer is bytes on standard output, a status on standard error.
+fn call(target: &str, folder: &Path, method: &str, request: &[u8], more: &[&str]) -> Output {
+    let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut command = Command::new(PYTHON);
+    command.current_dir(folder).args([CLIENT, target, method, &hex]).args(more);
+    command.output().unwrap()
+}
+
+fn answer<T: prost::Message + Default>(done: &Output) -> T {
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    T::decode(&done.stdout[..]).unwrap()
+}
+
+#[test]
+fn clients_of_the_c_core_work_as_they_come_by_every_way_to_write_the_socket() {
+    if lacks_grpcio("clients_of_the_c_core_work_as_they_come_by_every_way_to_write_the_socket") {
+        return;
+    }
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    let (folder, name) = (socket.parent().unwrap(), socket.file_name().unwrap().to_str().unwrap());
+    let targets = [
+        format!("unix://{}", socket.display()),
+        format!("unix:{}", socket.display()),
+        format!("unix:{name}"),
+    ];
+    let list = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() }.encode_to_vec();
+    for target in &targets {
+        let call = |method: &str, request: &[u8], more: &[&str]| call(target, folder, method, request, more);
+        let request = load(&compile::object("chain"), &[("xdp_member", v1::BpfmanProgramType::Xdp)]);
+        let loaded: v1::LoadResponse = answer(&call("/bpfman.v1.Bpfman/Load", &request.encode_to_vec(), &[]));
+        let id = loaded.programs[0].kernel_info.as_ref().unwrap().id;
+        let listed: v1::ListResponse = answer(&call("/bpfman.v1.Bpfman/List", &list, &[]));
+        assert_eq!(listed.results.len(), 1, "{target}");
+        // Many at once on one connection, each answered.
+        let many = call("/bpfman.v1.Bpfman/List", &list, &["--times", "200"]);
+        let _last: v1::ListResponse = answer(&many);
+        // Another authority than the library's own, as proxies and tests set it.
+        let options = ["--authority", "bpfman.example"];
+        let _listed: v1::ListResponse = answer(&call("/bpfman.v1.Bpfman/List", &list, &options));
+        let unload = v1::UnloadRequest { id }.encode_to_vec();
+        let _unloaded: v1::UnloadResponse = answer(&call("/bpfman.v1.Bpfman/Unload", &unload, &[]));
+        let refused = call("/bpfman.v1.Bpfman/Unload", &unload, &[]);
+        let says = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{says}");
+        assert!(says.contains("NOT_FOUND") && says.contains(&id.to_string()), "{says}");
+        // What the daemon says besides the message comes in trailers.
+        assert!(says.contains("not-found"), "{says}");
+        let unknown = call("/bpfman.v1.Bpfman/Fly", &[], &[]);
+        assert!(String::from_utf8_lossy(&unknown.stderr).contains("UNIMPLEMENTED"));
+        // A message that is longer than a frame of HTTP/2.
+        let long = v1::ListRequest {
+            match_metadata: (0..2_000).map(|n| (format!("key-{n}"), "value".to_owned())).collect(),
+            ..Default::default()
+        };
+        let none: v1::ListResponse = answer(&call("/bpfman.v1.Bpfman/List", &long.encode_to_vec(), &[]));
+        assert_eq!(none.results.len(), 0);
+    }
+}
+
+#[test]
+fn a_stream_to_a_client_of_the_c_core_ends_when_the_client_goes() {
+    if lacks_grpcio("a_stream_to_a_client_of_the_c_core_ends_when_the_client_goes") {
+        return;
+    }
+    let daemon = Daemon::start();
+    let target = format!("unix://{}", daemon.socket().display());
+    let watch = bpfman_proto::ext::v1::WatchRequest::default().encode_to_vec();
+    let folder = daemon.path("");
+    // Each is left after its first message. The daemon has 64 at a time.
+    let many = ["--stream", "--times", "150"];
+    let first = call(&target, &folder, "/bpfman.ext.v1.BpfmanNode/Watch", &watch, &many);
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    daemon.bpfman("list programs").success();
+}
