@@ -110,8 +110,8 @@ flood: build ## change chains 1,000 times under a flood of packets and look at e
 	FLOOD_CHANGES=$(or $(CHANGES),1000) $(if $(SEED),FLOOD_SEED=$(SEED)) \
 		cargo test --locked -p bpfman-tests --test system -- --nocapture --test-threads 1 flood::no_datagram
 
-simulate: ## play schedules of failures, kills and reboots on the simulated kernel: 1,000,000, or SCHEDULES=…; SEED=… one of them
-	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SCHEDULES=$(or $(SCHEDULES),1000000)) \
+simulate: ## play schedules of failures, kills and reboots on the simulated kernel: 1,000,000, or SCHEDULES=…, from seed FROM=…; SEED=… one of them
+	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SCHEDULES=$(or $(SCHEDULES),1000000) SIMULATE_FROM=$(or $(FROM),0)) \
 		cargo test --locked --release -p bpfmand-engine --test engine -- --nocapture simulation::
 
 kill-loop: build ## kill the daemon and its starts 2,000 times under clients and traffic, wiping the bpffs in every second round (root; ROUNDS=…, SEED=…)
@@ -137,7 +137,7 @@ many-hooks: ## three programs at 5,000 simulated interfaces and at 1,000 veths: 
 	BPFMAN_MANY_HOOKS=5000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(simulated_programs_live_at_many)'
 	BPFMAN_MANY_HOOKS=1000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(linux_programs_live_at_many)'
 
-bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images" to choose)
+bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images readers" to choose)
 	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-bench
 	$(target)/release/bpfman-bench $(CASES)
 

@@ -1,5 +1,6 @@
 //! The daemon's life: open, recover, serve, end.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +107,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.counters = config.counters;
     options.owner_budget = config.owner_budget;
     options.map_bytes = config.map_bytes;
+    // The keys of the standard library's hashers are random numbers of the system's.
+    options.timed_packet = RandomState::new().hash_one(0_u8) as u16 % 1024;
     let observer: Arc<dyn StepObserver>;
     #[cfg(not(debug_assertions))]
     {
@@ -169,7 +172,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             || config.gate.is_some()
             || engine.has_matchings()
             || engine.has_deadlines()
-            || engine.runs_any(|program| program.budget.is_measured())
+            || budgets.measures()
     };
     let result = runtime.block_on(serve(config, &api, csi, is_needed));
     drop((watcher, budgets));
