@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test deb kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood simulate kill-loop kill-loop-kube fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images fmt lint licences vm-test deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood simulate kill-loop kill-loop-kube fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6
 
 deb: release ## the Debian package: target/deb
 	@packaging/deb
+
+upgrade: ## upgrade to this build and back, with programs and traffic running, from an older commit (root; FROM=…)
+	@tests/upgrade $(FROM)
 
 kube-up: ## a Kubernetes control plane to try things on: target/kube/here (root); tests/kube/kubectl talks to it
 	@packaging/install-deps kube

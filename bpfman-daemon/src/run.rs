@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, SocketSystem};
 use bpfmand_core::Selector;
-use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
+use bpfmand_engine::{Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
@@ -72,7 +72,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     // The records first: their lock keeps a second daemon away from everything else.
-    let store = Store::open(StoreOptions::new(config.state.join("store"), SCHEMA).engine(config.store))?;
+    let store =
+        StoreOptions::new(config.state.join("store"), SCHEMA).migrations(MIGRATIONS).engine(config.store);
+    let store = Store::open(store)?;
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;

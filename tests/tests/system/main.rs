@@ -64,6 +64,7 @@ mod tcx_before_tc;
 mod trials;
 mod types;
 mod unseen;
+mod upgrades;
 mod uprobe_targets;
 mod uprobes;
 mod whole_loads;
