@@ -18,6 +18,7 @@ mod journal_settings;
 mod logging;
 mod policy;
 mod registries;
+mod reserve;
 mod run;
 mod socket;
 #[cfg(debug_assertions)]

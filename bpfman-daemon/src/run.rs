@@ -24,6 +24,7 @@ use crate::helpers::HelperProcesses;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
 use crate::policy::PolicySource;
+use crate::reserve::Reserve;
 use crate::watch::Watcher;
 use crate::{logging, socket};
 
@@ -72,9 +73,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     // The records first: their lock keeps a second daemon away from everything else.
+    let reserve = Reserve::release(&config.state);
     let store =
         StoreOptions::new(config.state.join("store"), SCHEMA).migrations(MIGRATIONS).engine(config.store);
-    let store = Store::open(store)?;
+    // Another daemon may run on this folder, and its room is gone then.
+    let store = Store::open(store).inspect_err(|_| reserve.keep())?;
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;
@@ -118,6 +121,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let engine = Arc::new(Engine::open(kernel, options)?);
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
     let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
+    reserve.keep();
     let csi = config
         .csi
         .as_ref()

@@ -33,6 +33,7 @@ mod csi_registration;
 mod doctor;
 mod equipment;
 mod flood;
+mod full_disk_starts;
 mod golden;
 mod grants;
 mod grants_limits;
