@@ -58,6 +58,7 @@ pub fn mount(config: &Config) -> anyhow::Result<()> {
 /// Runs until a signal, or until idle for too long.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
+    crate::predecessor::refuse(&config.runtime)?;
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
     // Before the cage, in which nothing is executed.

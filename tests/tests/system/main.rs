@@ -56,6 +56,7 @@ mod limits;
 mod loading;
 mod maps;
 mod node;
+mod predecessor;
 mod read_only_disk;
 mod robustness;
 mod run_samples;
