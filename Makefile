@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,12 @@ lint: ## what CI demands of the sources: format, clippy, licences, duplicate cra
 vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6.12 (root)
 	@packaging/install-deps test
 	@.ci/test vm vm-engine
+
+deb: release ## the Debian package: target/deb
+	@packaging/deb
+
+upgrade: ## upgrade to this build and back, with programs and traffic running, from an older commit (root; FROM=…)
+	@tests/upgrade $(FROM)
 
 kube-up: ## a Kubernetes control plane to try things on: target/kube/here (root); tests/kube/kubectl talks to it
 	@packaging/install-deps kube
@@ -105,6 +111,12 @@ fleet-5000: ## the same with 5,000 nodes of two applications, in as many process
 
 client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)
 	@.ci/test client
+
+import-v0.6: build ## take over what the crate published for v0.6.0 loaded and attached, in a virtual machine (root)
+	@tests/import-v0.6/run
+
+reboot: build ## reboot a machine that has the package 20 times, and cut its power 20 times, under clients (root; ROUNDS=…, SEED=…)
+	@tests/vm/reboot/run -n $(or $(ROUNDS),20) $(if $(SEED),-s $(SEED))
 
 flood: build ## change chains 1,000 times under a flood of packets and look at each (root; CHANGES=…, SEED=…)
 	FLOOD_CHANGES=$(or $(CHANGES),1000) $(if $(SEED),FLOOD_SEED=$(SEED)) \

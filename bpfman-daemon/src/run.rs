@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, SocketSystem};
 use bpfmand_core::Selector;
-use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
+use bpfmand_engine::{Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, SCHEMA, StepObserver};
 use bpfmand_image::ImageStore;
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
@@ -27,6 +27,7 @@ use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
 use crate::load_gate::{self, GateKeeper, LoadGate};
 use crate::policy::PolicySource;
+use crate::reserve::Reserve;
 use crate::watch::Watcher;
 use crate::{logging, socket};
 
@@ -60,6 +61,7 @@ pub fn mount(config: &Config) -> anyhow::Result<()> {
 /// Runs until a signal, or until idle for too long.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
+    crate::predecessor::refuse(&config.runtime)?;
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
     // Before the cage, in which nothing is executed.
@@ -75,7 +77,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     // The records first: their lock keeps a second daemon away from everything else.
-    let store = Store::open(StoreOptions::new(config.state.join("store"), SCHEMA).engine(config.store))?;
+    let reserve = Reserve::release(&config.state);
+    let store =
+        StoreOptions::new(config.state.join("store"), SCHEMA).migrations(MIGRATIONS).engine(config.store);
+    // Another daemon may run on this folder, and its room is gone then.
+    let store = Store::open(store).inspect_err(|_| reserve.keep())?;
     if let Some(gate) = &config.gate {
         load_gate::wait_until_open(gate);
     }
@@ -124,6 +130,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let engine = Arc::new(Engine::open(Arc::clone(&kernel), options)?);
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
     let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
+    reserve.keep();
     let csi = config
         .csi
         .as_ref()
