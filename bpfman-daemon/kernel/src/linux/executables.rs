@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, open, statx};
 /// File systems whose inodes have numbers that others of them have, too, and one device for all: those of subvolumes.
 const AMBIGUOUS: [(&str, u64); 2] = [("btrfs", 0x9123_683e), ("bcachefs", 0xca45_1a4e)];
 
-/// A file by what no other file of the machine has while it is there, but on [`AMBIGUOUS`] file systems, and on overlays of
+/// A file by what no other file of the machine has while it is there, but on `AMBIGUOUS` file systems, and on overlays of
 /// layers that are of several file systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExecutableId {
