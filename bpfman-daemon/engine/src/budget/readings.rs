@@ -2,9 +2,9 @@
 //!
 //! The kernel times whole programs, so it times a chain, not its members. What a chain took is divided among its members
 //! by how many packets reached each, and what each took a packet by the chain's timed twin, and nobody is charged for what
-//! the twin does not explain. A chain of one program's members is that program's. Where nothing is known of the members, nobody is charged.
+//! the twin does not explain. A chain of one program's members is that program's. Where nothing is known of the members,
+//! nobody is charged.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,13 +99,7 @@ impl<K: Kernel> Engine<K> {
         }
         let mut chains = after.chains.clone();
         for (entry, left) in &departed.chains {
-            match chains.entry(*entry) {
-                // Another hook runs it still.
-                Entry::Occupied(mut now) => now.get_mut().add(left),
-                Entry::Vacant(place) => {
-                    place.insert(left.clone());
-                }
-            }
+            chains.entry(*entry).or_default().add(left.clone());
         }
         let state = self.state();
         for (entry, now) in &chains {

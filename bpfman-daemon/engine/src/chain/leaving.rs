@@ -42,25 +42,19 @@ impl<K: Kernel> Engine<K> {
 
     /// Reads a chain that leaves a hook, if somebody measures.
     pub(crate) fn note_leaving_chain(&self, key: &HookKey, chain: &ChainRecord, slots: &[LinkId]) {
-        let Some(mut chains) = self.state().departed.as_ref().map(|departed| departed.chains.clone()) else {
+        if self.state().departed.is_none() {
             return;
-        };
-        // Of several hooks the last one that leaves tells what the chain took.
-        let read = self.read_chain(key, chain, slots, &mut chains).and_then(|()| {
-            let Some(entry) = chain.segments.first() else { return Ok(()) };
-            if let (Some(reading), Some(ran)) = (chains.get_mut(&entry.program), self.ran(entry.program)?) {
-                reading.nanoseconds = ran;
-            }
-            Ok(())
-        });
-        match read {
-            Ok(()) if chains.len() <= MOST_DEPARTED => {
-                if let Some(departed) = &mut self.state().departed {
-                    departed.chains = chains;
+        }
+        let mut read = HashMap::new();
+        if let Err(error) = self.read_chain(key, chain, slots, &mut read) {
+            tracing::warn!(%error, "nobody is charged for what a chain took before it left");
+        }
+        if let Some(departed) = &mut self.state().departed {
+            for (entry, reading) in read {
+                if departed.chains.len() < MOST_DEPARTED || departed.chains.contains_key(&entry) {
+                    departed.chains.entry(entry).or_default().add(reading);
                 }
             }
-            Ok(()) => {}
-            Err(error) => tracing::warn!(%error, "nobody is charged for what a chain took before it left"),
         }
     }
 

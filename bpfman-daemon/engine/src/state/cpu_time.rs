@@ -82,8 +82,13 @@ impl ChainReading {
         Self { nanoseconds: 0, members: self.members.iter().map(none).collect() }
     }
 
-    /// What members met at another hook.
-    pub fn add(&mut self, other: &Self) {
+    /// What members met at another hook. The chain's own time is of all of them, so the later reading of it counts.
+    pub fn add(&mut self, other: Self) {
+        self.nanoseconds = self.nanoseconds.max(other.nanoseconds);
+        if self.members.is_empty() {
+            self.members = other.members;
+            return;
+        }
         for (member, other) in self.members.iter_mut().zip(&other.members) {
             member.packets += other.packets;
             member.time = member.time.and(&other.time);

@@ -168,13 +168,7 @@ fn a_hot_member_of_a_chain_goes_and_the_others_stay() {
     assert!(shown.members.iter().all(|member| member.time.is_some()), "each member's time is taken");
     let entry = shown.entry.unwrap().id;
     let before = engine.read_cpu().unwrap();
-    // 1,000 packets reached both; one takes 100 times as much as the other.
-    write(&bench, "/times", TimeLayout::new(2).value_size(), &[1, 10_000, 1, 1_000_000, 1, 0]);
-    let layout = CounterLayout::new(SpliceHook::Xdp, 2);
-    let mut cells = vec![0; layout.slots * layout.columns];
-    cells[layout.cell(2, 2)] = 1_000;
-    write(&bench, "/counters", layout.value_size(), &cells);
-    bench.kernel.ran(entry, 1_000_000_000);
+    a_second_of_packets(&bench, entry);
     let after = engine.read_cpu().unwrap();
     let uses = engine.cpu_between(&before, &after);
     let of = |id| uses.iter().find(|one| one.program == uid(&engine, id)).unwrap().nanoseconds;
@@ -184,6 +178,16 @@ fn a_hot_member_of_a_chain_goes_and_the_others_stay() {
     assert_eq!((links(&engine, hot), links(&engine, cold)), (vec![], vec![stays]));
     let shown = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap();
     assert_eq!((shown.strategy, shown.members.len()), ("direct", 1), "nobody is measured any more");
+}
+
+/// 1,000 packets reached both members of the only chain; the second takes 100 times as much as the first.
+fn a_second_of_packets(bench: &Sim, entry: ProgramId) {
+    write(bench, "/times", TimeLayout::new(2).value_size(), &[1, 10_000, 1, 1_000_000, 1, 0]);
+    let layout = CounterLayout::new(SpliceHook::Xdp, 2);
+    let mut cells = vec![0; layout.slots * layout.columns];
+    cells[layout.cell(2, 2)] = 1_000;
+    write(bench, "/counters", layout.value_size(), &cells);
+    bench.kernel.ran(entry, 1_000_000_000);
 }
 
 /// Writes the row of `left` in a map of the only chain, the same on each CPU.
@@ -314,12 +318,7 @@ fn a_chain_that_is_made_anew_between_two_looks_is_charged_to_its_members() {
     let link = engine.attached(hot, bench.xdp(20));
     let before = engine.read_cpu().unwrap();
     let entry = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap().entry.unwrap().id;
-    write(&bench, "/times", TimeLayout::new(2).value_size(), &[1, 10_000, 1, 1_000_000, 1, 0]);
-    let layout = CounterLayout::new(SpliceHook::Xdp, 2);
-    let mut cells = vec![0; layout.slots * layout.columns];
-    cells[layout.cell(2, 2)] = 1_000;
-    write(&bench, "/counters", layout.value_size(), &cells);
-    bench.kernel.ran(entry, 1_000_000_000);
+    a_second_of_packets(&bench, entry);
     engine.detach(link).unwrap();
     engine.attached(hot, bench.xdp(20));
     let after = engine.read_cpu().unwrap();
