@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::ObjectFile;
 
 use crate::describe::details::ProgramDetails;
 use crate::engine::bytecode::{ImageAsk, read_file};
@@ -64,7 +63,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
-        let object = ObjectFile::parse(Arc::clone(&bytecode.bytes))?;
+        let object = self.options.objects.read(Arc::clone(&bytecode.bytes))?;
         // Locks are taken in one order by all: shared maps before programs.
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;

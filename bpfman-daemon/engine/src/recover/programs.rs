@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bpfmand_core::{LoadLimits, MapId, OperationId, ProgramId, ProgramRequest, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
-use bpfmand_object::ObjectFile;
 
 use crate::engine::RecoveryReport;
 use crate::engine::undo::{retry_once, undoing};
@@ -148,7 +147,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Result<(), EngineError>, EngineError> {
         let Some(first) = programs.first() else { return Ok(Ok(())) };
         self.check_may_run(first)?;
-        let object = ObjectFile::parse(self.blobs.get(&first.blob)?)?;
+        let object = self.read_kept(first)?;
         let owner = self.owner_of(first)?;
         let requests: Vec<ProgramRequest> = programs
             .iter()

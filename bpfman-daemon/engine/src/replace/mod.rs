@@ -9,10 +9,10 @@ mod switch;
 mod versions;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, ProgramId, ProgramRequest};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::ObjectFile;
 
 use crate::describe::details::ProgramDetails;
 use crate::load::{Bytecode, origin};
@@ -207,7 +207,7 @@ impl<K: Kernel> Engine<K> {
         let bytecode = self.fetch(load)?;
         let locked = self.lock_load(&request.programs)?;
         let replace = || {
-            let object = ObjectFile::parse(bytecode.bytes.clone())?;
+            let object = self.options.objects.read(Arc::clone(&bytecode.bytes))?;
             let pairing = &Pairing::of(&locked.old, load, &object)?;
             let fates = &self.map_fates(&locked.old, load.map_owner, &object, request.maps)?;
             self.keep_maps_of_sharers(&locked.old, pairing, fates)?;
@@ -228,7 +228,7 @@ impl<K: Kernel> Engine<K> {
         policy: MapPolicy,
         keep_old: bool,
     ) -> Result<ReplaceOutcome, EngineError> {
-        let object = ObjectFile::parse(bytecode.bytes.clone())?;
+        let object = self.options.objects.read(Arc::clone(&bytecode.bytes))?;
         let pairing = &Pairing::of_one(&locked.old);
         pairing.check_type(load, &object)?;
         let fates = &self.map_fates(&locked.old, None, &object, policy)?;
