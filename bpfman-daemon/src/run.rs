@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, SocketSystem};
 use bpfmand_core::Selector;
 use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
-use bpfmand_image::ImageStore;
+use bpfmand_image::{ImageStore, StartHelper};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_reader::ReaderClient;
 use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,7 +62,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
     // Before the cage, in which nothing is executed.
-    let helpers = config.helpers.map(|user| HelperProcesses::begin(config, user)).transpose()?;
+    let helpers = config.helpers.map(|user| HelperProcesses::begin(config, user)).transpose()?.map(Arc::new);
     // Limits may take capabilities to raise; nothing else does. Here, since threads that run already would keep theirs.
     let mut cage = Cage::begin(config)?;
     let policy = Arc::new(PolicySource::open(config)?);
@@ -81,18 +82,21 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     cage.close(config)?;
     let (image_runtime, landlock) = ImageRuntime::start(config.image_folders())?;
     cage.holds_files(landlock);
-    cage.has_helpers(helpers.as_ref().map(HelperProcesses::user));
+    cage.has_helpers(helpers.as_ref().map(|helpers| helpers.user()));
     cage.tell();
     let mut images = ImageStore::new(config.images.clone(), (*policy.current()?).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
-    if let Some(helpers) = helpers {
-        images = images.with_helpers(Arc::new(helpers));
+    if let Some(helpers) = &helpers {
+        images = images.with_helpers(Arc::clone(helpers) as Arc<dyn StartHelper>);
     }
     let images =
         Arc::new(RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
+    if let Some(helpers) = helpers {
+        options.objects = Arc::new(ReaderClient::new(helpers));
+    }
     options.xdp_modes = config.xdp_modes.clone();
     options.tc_by_clsact = config.tc_by_clsact;
     // As libxdp itself looks for them.

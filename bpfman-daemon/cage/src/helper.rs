@@ -1,4 +1,4 @@
-//! What processes for images give up: nearly everything.
+//! What processes for images and objects give up: nearly everything.
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ pub enum HelperRights {
     Fetcher,
     /// Reads what was fetched.
     Verifier,
+    /// Reads object files.
+    Reader,
 }
 
 /// How a process for images is held, as root wants it.
@@ -50,8 +52,10 @@ const SYSTEM_FILES: [&str; 9] = [
     "/run/NetworkManager",
 ];
 
-/// Bytes of memory that a fetcher or a verifier may write to: some times the largest layer with its object.
+/// Bytes of memory that one of them may write to: some times the largest layer with its object.
 const MEMORY: u64 = 1 << 30;
+/// Seconds of a processor that a reader may take: the largest object takes a few.
+const CPU_SECONDS: u64 = 60;
 /// Descriptors of one.
 const DESCRIPTORS: u64 = 64;
 /// Ended before others when memory is short.
@@ -87,6 +91,9 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     }
     limit(Resource::Data, MEMORY, "memory")?;
     limit(Resource::Nofile, DESCRIPTORS, "descriptors")?;
+    if cage.rights == HelperRights::Reader {
+        limit(Resource::Cpu, CPU_SECONDS, "time of processors")?;
+    }
     if cage.landlock {
         hold_files(cage)?;
     }

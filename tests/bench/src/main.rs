@@ -13,6 +13,7 @@ mod hooks;
 mod images;
 mod objects;
 mod packets;
+mod readers;
 mod samples;
 mod scale;
 
@@ -20,7 +21,7 @@ use anyhow::{Context as _, bail};
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["calls", "audit", "hooks", "scale", "packets", "growth", "guards", "images"];
+    let all = ["calls", "audit", "hooks", "scale", "packets", "growth", "guards", "images", "readers"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
     }
@@ -50,6 +51,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("images") {
         runtime.block_on(images::run(&objects))?;
+    }
+    if runs("readers") {
+        runtime.block_on(readers::run(&objects))?;
     }
     Ok(())
 }
