@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_panic_over_an_object_is_a_refusal() {
-        let error = caught(|| panic!("a fault")).map(|()| ()).unwrap_err();
+        let error = caught::<()>(|| panic!("a fault")).unwrap_err();
         assert!(matches!(error, EngineError::Reader(_)), "{error}");
     }
 }
