@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images fmt lint licences vm-test kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 flood simulate kill-loop kill-loop-kube fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ examples: ## the example programs and their user-space sides
 images: build examples ## the example programs as images: REGISTRY=… TAG=…, and KEY=… to push and sign them
 	@$(MAKE) --no-print-directory -C examples $(if $(KEY),publish,images) BPFMAN=$(target)/debug/bpfman
 
+gate-image: build ## the gate of docs/gate.md as an image: REGISTRY=… TAG=…, and KEY=… to push and sign it
+	@$(MAKE) --no-print-directory -C examples $(if $(KEY),publish,image)-gate BPFMAN=$(target)/debug/bpfman
+
 fmt: ## format the sources
 	cargo fmt --all
 
@@ -44,6 +47,12 @@ lint: ## what CI demands of the sources: format, clippy, licences, duplicate cra
 vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6.12 (root)
 	@packaging/install-deps test
 	@.ci/test vm vm-engine
+
+deb: release ## the Debian package: target/deb
+	@packaging/deb
+
+upgrade: ## upgrade to this build and back, with programs and traffic running, from an older commit (root; FROM=…)
+	@tests/upgrade $(FROM)
 
 kube-up: ## a Kubernetes control plane to try things on: target/kube/here (root); tests/kube/kubectl talks to it
 	@packaging/install-deps kube
@@ -103,12 +112,18 @@ fleet-5000: ## the same with 5,000 nodes of two applications, in as many process
 client-v0.6: ## drive the daemon with the client crate published for v0.6.0 (root)
 	@.ci/test client
 
+import-v0.6: build ## take over what the crate published for v0.6.0 loaded and attached, in a virtual machine (root)
+	@tests/import-v0.6/run
+
+reboot: build ## reboot a machine that has the package 20 times, and cut its power 20 times, under clients (root; ROUNDS=…, SEED=…)
+	@tests/vm/reboot/run -n $(or $(ROUNDS),20) $(if $(SEED),-s $(SEED))
+
 flood: build ## change chains 1,000 times under a flood of packets and look at each (root; CHANGES=…, SEED=…)
 	FLOOD_CHANGES=$(or $(CHANGES),1000) $(if $(SEED),FLOOD_SEED=$(SEED)) \
 		cargo test --locked -p bpfman-tests --test system -- --nocapture --test-threads 1 flood::no_datagram
 
-simulate: ## play schedules of failures, kills and reboots on the simulated kernel: 1,000,000, or SCHEDULES=…; SEED=… one of them
-	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SCHEDULES=$(or $(SCHEDULES),1000000)) \
+simulate: ## play schedules of failures, kills and reboots on the simulated kernel: 1,000,000, or SCHEDULES=…, from seed FROM=…; SEED=… one of them
+	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SCHEDULES=$(or $(SCHEDULES),1000000) SIMULATE_FROM=$(or $(FROM),0)) \
 		cargo test --locked --release -p bpfmand-engine --test engine -- --nocapture simulation::
 
 kill-loop: build ## kill the daemon and its starts 2,000 times under clients and traffic, wiping the bpffs in every second round (root; ROUNDS=…, SEED=…)
@@ -122,6 +137,10 @@ kill-loop-kube: ## kill agent, controller and daemon in 200 rounds of changes of
 	KILL_ROUNDS=$(or $(ROUNDS),200) $(if $(SEED),KILL_SEED=$(SEED)) \
 		cargo test --workspace --locked --test real -- --nocapture kill_loop::
 
+fuzz: ## fuzz whatever reads what others wrote, for MINUTES=10 each (TARGETS="objects requests …" to choose); tests/fuzz
+	@packaging/install-deps test
+	FUZZ_PROFILE=release tests/fuzz/run -s $$((60 * $(or $(MINUTES),10))) $(TARGETS)
+
 fuzz-chain: ## random chains against their members alone, for MINUTES=5 (root; SEED=… repeats a round)
 	FUZZ_MINUTES=$(or $(MINUTES),5) $(if $(SEED),FUZZ_SEED=$(SEED)) \
 		cargo test --locked -p bpfmand-kernel --test oracle -- --ignored --nocapture --exact fuzz::fuzz
@@ -130,7 +149,7 @@ many-hooks: ## three programs at 5,000 simulated interfaces and at 1,000 veths: 
 	BPFMAN_MANY_HOOKS=5000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(simulated_programs_live_at_many)'
 	BPFMAN_MANY_HOOKS=1000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(linux_programs_live_at_many)'
 
-bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images readers" to choose)
+bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images object-readers readers" to choose)
 	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-bench
 	$(target)/release/bpfman-bench $(CASES)
 

@@ -54,6 +54,10 @@ fn methods(calls: &[(String, String, String)]) -> Result<String, std::fmt::Error
     for (variant, method, _) in calls {
         writeln!(text, "Self::{variant} => \"{method}\",")?;
     }
+    text.push_str("}\n}\n/// What requests have as their path.\n#[must_use]\npub const fn path(self) -> &'static str {\nmatch self {\n");
+    for (variant, _, path) in calls {
+        writeln!(text, "Self::{variant} => \"{path}\",")?;
+    }
     text.push_str("}\n}\n}\n");
     Ok(text)
 }

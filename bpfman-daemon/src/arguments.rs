@@ -58,6 +58,13 @@ pub struct DaemonArguments {
     /// End what --break-glass began: a daemon that runs puts everything back, or the next one that starts.
     #[arg(long, conflicts_with = "command")]
     pub end_break_glass: bool,
+    /// Take over what bpfman v0.6.0 left on this machine: print what is there with the commands of bpfman that take it over,
+    /// keep its bytecode, and set its database aside, so that this daemon starts beside what runs. Root only.
+    #[arg(long = "import-v0.6", conflicts_with_all = ["break_glass", "end_break_glass", "command"])]
+    pub import_v0_6: bool,
+    /// With --import-v0.6: print it, and change nothing.
+    #[arg(long, requires = "import_v0_6")]
+    pub dry_run: bool,
     /// What to log: a level, or a list such as "info,bpfmand_engine=debug" [default: info].
     #[arg(long, env = "BPFMAN_LOG", value_name = "FILTER")]
     pub log: Option<String>,

@@ -25,12 +25,15 @@ const TURN: Duration = Duration::from_secs(5);
 const BUSY_TURN: Duration = Duration::from_secs(1);
 /// Records that change are looked at this often at most.
 const REST: Duration = Duration::from_millis(50);
+/// Failures that are remembered, so that each is told once.
+const MOST_TOLD: usize = 1_000;
 /// Detaching builds chains, as a request does.
 const STACK: usize = 1 << 20;
 
 /// The thread, which ends some time after this value is dropped.
 pub struct Budgets {
     stop: Arc<AtomicBool>,
+    measures: Arc<AtomicBool>,
 }
 
 impl Budgets {
@@ -42,7 +45,7 @@ impl Budgets {
         gate: Arc<Gate>,
         window: Duration,
     ) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
+        let [stop, measures] = [false; 2].map(|no| Arc::new(AtomicBool::new(no)));
         let mut worker = Worker {
             engine,
             policy,
@@ -50,11 +53,18 @@ impl Budgets {
             gate,
             window,
             stop: Arc::clone(&stop),
+            measures: Arc::clone(&measures),
             measuring: None,
+            last_was_empty: false,
             told: BTreeMap::new(),
         };
         Builder::new().name("budgets".to_owned()).stack_size(STACK).spawn(move || worker.run())?;
-        Ok(Self { stop })
+        Ok(Self { stop, measures })
+    }
+
+    /// Whether it measures what somebody takes: without a daemon nobody would be limited.
+    pub fn measures(&self) -> bool {
+        self.measures.load(Ordering::Relaxed)
     }
 }
 
@@ -77,7 +87,10 @@ struct Worker {
     gate: Arc<Gate>,
     window: Duration,
     stop: Arc<AtomicBool>,
+    measures: Arc<AtomicBool>,
     measuring: Option<Measuring>,
+    /// Whether nobody was limited at the last look.
+    last_was_empty: bool,
     /// What could not be done, by what it is about: told once as long as it is the same.
     told: BTreeMap<String, String>,
 }
@@ -97,7 +110,7 @@ impl Worker {
         // Nothing of ours is attached while all stands still.
         let gate = Arc::clone(&self.gate);
         let Ok(_inside) = gate.enter() else {
-            self.measuring = None;
+            self.rest();
             return BUSY_TURN;
         };
         let due = [self.expire(), self.measure()];
@@ -119,7 +132,7 @@ impl Worker {
             self.cannot(&expired.what, error);
             return;
         }
-        self.told.remove(&expired.what);
+        self.told.remove(about(&expired.what));
         tracing::info!("expired: {}", expired.what);
         let object = format!("{}: expired", expired.what);
         let mut entry = HistoryEntry::of_daemon(DaemonPart::Limits, "Expire", &object);
@@ -133,14 +146,17 @@ impl Worker {
     fn measure(&mut self) -> Option<Duration> {
         let Ok(policy) = self.policy.policy() else {
             // Nobody but root may do anything until it is readable, and nothing is detached by what it said.
-            self.measuring = None;
+            self.rest();
             return None;
         };
         let limit_of = |owner: &Owner| limit_of_owner(&policy, owner);
         let is_limited =
             |program: &ProgramRecord| program.budget.cpu.is_some() || limit_of(&program.owner()).is_some();
-        if !self.engine.runs_any(is_limited) {
-            self.measuring = None;
+        let is_due = self.measuring.as_ref().is_none_or(|begun| begun.readings.age() >= self.window);
+        let is_anyone = self.engine.runs_any(is_limited);
+        // Not before the window ends: who is attached again and again would begin a new one each time.
+        if !is_anyone && (self.measuring.is_none() || self.last_was_empty && is_due) {
+            self.rest();
             self.engine.forget_warnings_but(&[]);
             return None;
         }
@@ -149,15 +165,16 @@ impl Worker {
                 Ok(begun) => {
                     self.told.remove("CPU time");
                     self.measuring = Some(begun);
+                    self.measures.store(true, Ordering::Relaxed);
                 }
                 Err(error) => self.cannot("CPU time", &error),
             }
             return Some(self.window);
         };
-        let age = before.readings.age();
-        if age < self.window {
-            return Some(self.window.saturating_sub(age));
+        if !is_due {
+            return Some(self.window.saturating_sub(before.readings.age()));
         }
+        self.last_was_empty = !is_anyone;
         let after = match self.engine.read_cpu() {
             Ok(after) => after,
             Err(error) => {
@@ -178,6 +195,13 @@ impl Worker {
         Some(self.window)
     }
 
+    fn rest(&mut self) {
+        self.measuring = None;
+        self.last_was_empty = false;
+        self.measures.store(false, Ordering::Relaxed);
+        self.engine.end_of_readings();
+    }
+
     fn begin(&self) -> Result<Measuring, EngineError> {
         let clock = self.engine.kernel().count_runs()?;
         Ok(Measuring { _clock: clock, readings: self.engine.read_cpu()? })
@@ -187,7 +211,10 @@ impl Worker {
         let Some((id, before, owner)) = self.engine.about_program(uid) else { return };
         let subject = format!("program {id}");
         let outcome = match self.engine.limit_cpu(uid, excess) {
-            Ok(outcome) => outcome,
+            Ok(outcome) => {
+                self.told.remove(about(&subject));
+                outcome
+            }
             Err(error) => {
                 self.cannot(&format!("{subject}: {excess}"), &error);
                 return;
@@ -211,15 +238,21 @@ impl Worker {
     /// Tells what could not be done, once as long as it is the same.
     fn cannot(&mut self, what: &str, error: &EngineError) {
         let why = error.to_string();
-        // What they are about has figures in it, which differ each time.
-        let about = what.split(": ").next().unwrap_or(what).to_owned();
-        if self.told.insert(about, why.clone()).as_ref() == Some(&why) {
+        if self.told.len() >= MOST_TOLD {
+            self.told.clear();
+        }
+        if self.told.insert(about(what).to_owned(), why.clone()).as_ref() == Some(&why) {
             return;
         }
         tracing::warn!(%error, "limits: {what}: not done, and tried again");
         let entry = HistoryEntry::of_daemon(DaemonPart::Limits, "Limit", what);
         self.journal.record(entry.unless_failed(Some(&why)), None);
     }
+}
+
+/// What a text is about: figures that follow differ each time.
+fn about(what: &str) -> &str {
+    what.split(": ").next().unwrap_or(what)
 }
 
 /// What all programs of an owner may take together. A grant that is removed limits nobody.

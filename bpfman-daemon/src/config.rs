@@ -18,6 +18,7 @@ use crate::arguments::DaemonArguments;
 use crate::csi_settings::{CsiSettings, CsiTable};
 use crate::group;
 use crate::journal_settings::{self, JournalTable};
+use crate::load_gate::{GateSettings, GateTable};
 use crate::policy::read_root_file;
 use crate::registries::{self, ImagesTable, RegistryTable};
 
@@ -87,6 +88,8 @@ pub struct Config {
     pub memory: u64,
     /// The journal of changes and refusals.
     pub journal: JournalSettings,
+    /// The gate in front of the kernel's loader, if it is asked for.
+    pub gate: Option<GateSettings>,
 }
 
 /// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
@@ -106,6 +109,7 @@ struct File {
     csi: CsiTable,
     cage: CageTable,
     journal: JournalTable,
+    gate: GateTable,
     images: ImagesTable,
     registries: BTreeMap<String, RegistryTable>,
 }
@@ -305,6 +309,7 @@ impl Config {
                 }
             },
             journal,
+            gate: file.gate.settings()?,
             memory: file.cage.memory_mib.map_or(DEFAULT_MEMORY, |mib| mib.saturating_mul(1 << 20)),
         })
     }

@@ -16,9 +16,12 @@ mod image_answers;
 mod image_runtime;
 mod images;
 mod journal_settings;
+mod load_gate;
 mod logging;
 mod policy;
+mod predecessor;
 mod registries;
+mod reserve;
 mod run;
 mod socket;
 #[cfg(debug_assertions)]
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         // Whatever the configuration says, and if it cannot be read.
         _ if arguments.break_glass => break_glass::begin(&arguments),
         _ if arguments.end_break_glass => break_glass::end(&arguments),
+        _ if arguments.import_v0_6 => predecessor::import(&arguments),
         Some("check") => check::check(&arguments.socket_path),
         Some("mount") => config::Config::read(&arguments).and_then(|config| run::mount(&config)),
         _ => config::Config::read(&arguments).and_then(|config| run::run(&config)),

@@ -1,5 +1,6 @@
 //! The daemon's life: open, recover, serve, end.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, SocketSystem};
 use bpfmand_core::Selector;
-use bpfmand_engine::{Engine, EngineOptions, Images, ProgramDetails, SCHEMA, StepObserver};
+use bpfmand_engine::{Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, SCHEMA, StepObserver};
 use bpfmand_image::{ImageStore, StartHelper};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
@@ -25,7 +26,9 @@ use crate::glass::Glass;
 use crate::helpers::HelperProcesses;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
+use crate::load_gate::{self, GateKeeper, LoadGate};
 use crate::policy::PolicySource;
+use crate::reserve::Reserve;
 use crate::watch::Watcher;
 use crate::{logging, socket};
 
@@ -59,6 +62,7 @@ pub fn mount(config: &Config) -> anyhow::Result<()> {
 /// Runs until a signal, or until idle for too long.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
+    crate::predecessor::refuse(&config.runtime)?;
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
     // Before the cage, in which nothing is executed.
@@ -74,7 +78,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     // The records first: their lock keeps a second daemon away from everything else.
-    let store = Store::open(StoreOptions::new(config.state.join("store"), SCHEMA).engine(config.store))?;
+    let reserve = Reserve::release(&config.state);
+    let store =
+        StoreOptions::new(config.state.join("store"), SCHEMA).migrations(MIGRATIONS).engine(config.store);
+    // Another daemon may run on this folder, and its room is gone then.
+    let store = Store::open(store).inspect_err(|_| reserve.keep())?;
+    if let Some(gate) = &config.gate {
+        load_gate::wait_until_open(gate);
+    }
     let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;
@@ -106,6 +117,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.counters = config.counters;
     options.owner_budget = config.owner_budget;
     options.map_bytes = config.map_bytes;
+    // The keys of the standard library's hashers are random numbers of the system's.
+    options.timed_packet = RandomState::new().hash_one(0_u8) as u16 % 1024;
     let observer: Arc<dyn StepObserver>;
     #[cfg(not(debug_assertions))]
     {
@@ -118,9 +131,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         observer = steps.clone();
     }
     options.observer = Arc::clone(&observer);
-    let engine = Arc::new(Engine::open(kernel, options)?);
+    let engine = Arc::new(Engine::open(Arc::clone(&kernel), options)?);
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
     let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
+    reserve.keep();
     let csi = config
         .csi
         .as_ref()
@@ -130,6 +144,16 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
     let (gate, is_broken) = (glass.gate(), glass.is_broken());
+    let load_gate = LoadGate::new(
+        config.gate.clone(),
+        &engine,
+        &kernel,
+        Arc::clone(&images) as Arc<dyn Images>,
+        &journal,
+    );
+    let gate_standing = load_gate.standing();
+    let load_gate =
+        GateKeeper::start(load_gate, Arc::clone(&gate)).context("cannot start the keeper of the gate")?;
     let budgets = Budgets::start(
         Arc::clone(&engine),
         Arc::clone(&policy),
@@ -147,7 +171,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .with_access(policy)
         .with_cage(cage.parts())
         .with_journal(journal)
-        .with_gate(gate);
+        .with_gate(gate)
+        .with_load_gate(gate_standing);
     // What was revoked while no daemon ran.
     if !is_broken && let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");
@@ -155,12 +180,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // A kubelet may call at any time.
     let is_needed = || {
         config.csi.is_some()
+            || config.gate.is_some()
             || engine.has_matchings()
             || engine.has_deadlines()
-            || engine.runs_any(|program| program.budget.is_measured())
+            || budgets.measures()
     };
     let result = runtime.block_on(serve(config, &api, csi, is_needed));
     drop((watcher, budgets));
+    load_gate.end();
     runtime.shutdown_timeout(GRACE);
     if let Err(error) = engine.close() {
         tracing::warn!(%error, "the next start will tidy up");

@@ -31,6 +31,8 @@ pub struct Launch {
     pub socket: Option<PathBuf>,
     /// A command to start it by, which has to become the daemon.
     pub wrapper: Vec<String>,
+    /// The daemon, if not that of this build.
+    pub binary: Option<PathBuf>,
 }
 
 /// A daemon. It is ended, its bpffs is unmounted and its folder is deleted with this value.
@@ -108,7 +110,7 @@ impl Daemon {
     pub fn command(&self, launch: &Launch) -> Command {
         fs::write(self.path("bpfman.toml"), &launch.config).unwrap();
         fs::write(self.path("policy.toml"), &launch.policy).unwrap();
-        let binary = binaries::find("bpfmand");
+        let binary = launch.binary.clone().unwrap_or_else(|| binaries::find("bpfmand"));
         let mut command = match &launch.wrapper[..] {
             [] => Command::new(binary),
             [program, words @ ..] => {

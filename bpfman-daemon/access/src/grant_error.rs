@@ -74,4 +74,10 @@ pub enum GrantError {
     /// What follows if something that is not limited is exceeded.
     #[error("limits.over_cpu says what follows over limits.cpu, which is not there")]
     OverNoCpu,
+    /// Owners are applications then, which have no limit of CPU time.
+    #[error(
+        "limits.cpu counts for programs of the grant's own, and with applications it has none of its own where a caller \
+         names one: take one of the two out"
+    )]
+    CpuOfApplications,
 }

@@ -166,6 +166,9 @@ fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, GrantErro
     if callers == GrantCallers::default() {
         return Err(GrantError::Nobody);
     }
+    if table.limits.cpu.is_some() && !table.applications.is_empty() {
+        return Err(GrantError::CpuOfApplications);
+    }
     Ok(Grant {
         name: table.name,
         callers,

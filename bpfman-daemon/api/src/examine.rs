@@ -62,6 +62,15 @@ impl<K: Kernel> Api<K> {
                 "systemctl status bpfmand".to_owned(),
             ));
         }
+        if let Some(why) = self.load_gate.why_open() {
+            found.push(finding(
+                "policy",
+                "gate",
+                format!("it stands open: {why}"),
+                "others than the daemon load eBPF programs, though [gate] of bpfman.toml says that they must not",
+                "journalctl -u bpfmand".to_owned(),
+            ));
+        }
         self.examine_journal(&mut found);
         found
     }

@@ -26,7 +26,7 @@ use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
 use crate::status;
 use crate::type_support::Support;
 use crate::watchers::Watchers;
-use crate::{Activity, Gate, ImageService, Prepared};
+use crate::{Activity, Gate, GateStanding, ImageService, Prepared};
 
 /// Most threads that work for calls at the same time, by what they may wait for. Those that wait for each other are kept
 /// apart from those that do not.
@@ -78,6 +78,7 @@ pub struct Api<K: Kernel> {
     pub(crate) cage: Arc<[CagePart]>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) load_gate: Arc<GateStanding>,
     threads: Arc<Threads>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -96,6 +97,7 @@ impl<K: Kernel> Clone for Api<K> {
             cage: Arc::clone(&self.cage),
             journal: Arc::clone(&self.journal),
             gate: Arc::clone(&self.gate),
+            load_gate: Arc::clone(&self.load_gate),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
         }
@@ -116,6 +118,7 @@ impl<K: Kernel> Api<K> {
             cage: Arc::default(),
             journal: Arc::default(),
             gate: Arc::default(),
+            load_gate: Arc::default(),
             threads: Arc::default(),
             support: Arc::default(),
         }
@@ -155,6 +158,12 @@ impl<K: Kernel> Api<K> {
     #[must_use]
     pub fn with_gate(self, gate: Arc<Gate>) -> Self {
         Self { gate, ..self }
+    }
+
+    /// Tells callers how this gate stands.
+    #[must_use]
+    pub fn with_load_gate(self, load_gate: Arc<GateStanding>) -> Self {
+        Self { load_gate, ..self }
     }
 
     /// When the last request ended.

@@ -9,7 +9,7 @@ use bpfmand_cage::KEPT;
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/bpfmand.service");
 /// Tenths of what `systemd-analyze security` calls exposure: `docs/cage.md` has the number of today. 100 is a service that
 /// nothing holds.
-const MOST_EXPOSED: &str = "42";
+const MOST_EXPOSED: &str = "44";
 
 fn unit() -> String {
     std::fs::read_to_string(PATH).unwrap()

@@ -69,7 +69,11 @@ impl Deadline {
     #[must_use]
     pub fn anchored(&self, now: &MachineTime) -> Option<Self> {
         if self.boot == now.boot {
-            let wall = unix(now.wall) + self.left(now).as_secs();
+            let left = self.left(now).as_secs();
+            if left == 0 {
+                return None; // It ends, or is tried again and again.
+            }
+            let wall = unix(now.wall) + left;
             return (wall.abs_diff(self.wall) > Self::PUT).then(|| Self { wall, ..self.clone() });
         }
         let set = self.wall.saturating_sub(self.ttl);
@@ -129,6 +133,11 @@ mod tests {
         let right = deadline.anchored(&at("a", 200, 1_000_000)).unwrap();
         assert_eq!(seconds(&right, &at("a", 200, 1_000_000)), 501);
         assert_eq!(seconds(&right, &at("b", 5, 1_000_101)), 400);
+        assert_eq!(
+            right.anchored(&at("a", 9_999, 2_000_000)),
+            None,
+            "one that is over is not written each time"
+        );
     }
 
     #[test]

@@ -164,7 +164,9 @@ fn mend_coded(value: &mut [u8]) {
             // The filling at the end, or what stands in no path.
             Some(_) => return,
         };
+        // A symbol that the filling completes is none.
         if length == 6
+            && at + length <= value.len() * 8
             && let Some(SLASH | PERCENT) = bits(value, at, 6)
         {
             for (offset, place) in (at..at + 6).enumerate() {
@@ -236,6 +238,8 @@ mod tests {
         for payload in [&b"\x41\x7f"[..], b"\x41\x05/", b"\x40", b"\x41\xff\xff\xff\xff\xff", b"\xff"] {
             assert_eq!(through(4, payload, 4), payload);
         }
+        // "0-" and the first five bits of "%", which the filling's ones complete.
+        assert_eq!(through(4, b"\x41\x82\x02\xca", 4), b"\x41\x82\x02\xca");
         // Longer padding than frame.
         assert_eq!(through(PADDED | 4, b"\xff\x41\x01/", 4), b"\xff\x41\x01/");
     }

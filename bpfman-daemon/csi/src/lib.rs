@@ -10,6 +10,8 @@
 mod authority;
 mod connection;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod held;
 mod identity;
 mod maps;

@@ -76,9 +76,9 @@ pub use standing::reconcile::HookCheck;
 pub use state::budget_record::ProgramBudget;
 pub use state::chain_record::{ChainId, SegmentRecord};
 pub use state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
-pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SCHEMA, SourceRecord};
+pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SourceRecord};
 pub use state::{
-    HookPart, Loss, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, Standing, Stray, StrayKind,
-    application_claim,
+    HookPart, Loss, MIGRATIONS, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, SCHEMA, Standing, Stray,
+    StrayKind, application_claim,
 };
 pub use trace::{ChainTrace, PacketTrace, TracePacket, TraceStep};

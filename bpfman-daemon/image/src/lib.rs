@@ -18,8 +18,8 @@ mod error;
 mod file_rule;
 mod find_signatures;
 mod floors;
-#[cfg(test)]
-mod fuzz_tests;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod helper;
 mod identity;
 mod import;

@@ -106,6 +106,8 @@ pub enum DaemonPart {
     Csi,
     /// The way out: everything of ours was detached, or is put back.
     BreakGlass,
+    /// The gate in front of the kernel's loader, which refused somebody.
+    Gate,
     /// The journal itself.
     Journal,
     /// What ends by itself: over a limit of CPU time, or when its time to live is over.
@@ -156,6 +158,7 @@ impl DaemonPart {
             Self::Policy => "policy",
             Self::Csi => "csi",
             Self::BreakGlass => "break-glass",
+            Self::Gate => "gate",
             Self::Journal => "journal",
             Self::Limits => "limits",
         }

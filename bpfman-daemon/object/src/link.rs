@@ -3,7 +3,7 @@
 //! Functions are appended where they are first called, depth first, as libbpf does: the same object gives the
 //! same instructions (and so the same kernel tag) as there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bpfmand_core::{FuncInfo, FunctionSpan, Insn, LineInfo, op};
 
@@ -168,7 +168,8 @@ impl<'a> Linker<'a> {
         }
         let mut insns: Vec<Insn> = Functions::instructions(&object.elf, key, function.len).collect();
         let references = object.references(key, &insns).map_err(|fault| self.fault(&function.name, fault))?;
-        self.relocate_types(key, function, &mut insns)?;
+        let referring = references.iter().map(|(at, _)| *at).collect();
+        self.relocate_types(key, function, &mut insns, &referring)?;
         self.placed.insert(key, start);
         self.out.functions.push(FunctionSpan { name: function.name.clone(), start, len: insns.len() });
         self.add_info(key, start, &insns);
@@ -181,18 +182,29 @@ impl<'a> Linker<'a> {
         key: FunctionKey,
         function: &Function,
         insns: &mut [Insn],
+        referring: &HashSet<usize>,
     ) -> Result<(), ObjectError> {
         let records = self
             .object
             .core_records(key, function.len)
             .map_err(|why| self.fault(&function.name, (0, why)))?;
+        // An instruction with a type id of the object is written again when programs are joined. One that refers to a
+        // map or calls something besides would refer to another map then, and call something else.
+        let mut written = HashMap::new();
         for record in records {
             let at = ((record.offset - key.offset) / INSN_BYTES) as usize;
             if !record.offset.is_multiple_of(INSN_BYTES) {
                 let why = RelocationError::Misplaced("CO-RE relocation", record.offset);
                 return Err(self.fault(&function.name, (at, why)));
             }
-            if core_relo::is_local(record) {
+            let is_local = core_relo::is_local(record);
+            let others_are_local = written.insert(at, is_local);
+            if is_local && (referring.contains(&at) || others_are_local.is_some())
+                || others_are_local == Some(true)
+            {
+                return Err(self.fault(&function.name, (at, RelocationError::Doubled)));
+            }
+            if is_local {
                 core_relo::patch_local(record, insns, at)
                     .map_err(|why| self.fault(&function.name, (at, why.into())))?;
                 // The function's instructions are appended behind those that are there.

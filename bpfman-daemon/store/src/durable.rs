@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
+
 use crate::engine::StorageError;
 
 /// Makes `folder` (mode 0700) and what it lacks above, and syncs the names of all it made.
@@ -40,6 +42,20 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), StorageError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(StorageError::io("syncing the folder", folder))
+}
+
+/// Refuses a folder whose file system is read-only. A disk can become that while files are open for writing (an error, an
+/// emergency remount); ext4 then still takes what is written to them and answers their sync with success, and writes none
+/// of it.
+pub(crate) fn refuse_read_only(folder: &Path) -> Result<(), StorageError> {
+    let flags = statvfs(folder).map(|disk| disk.f_flag);
+    match flags {
+        Ok(flags) if flags.contains(StatVfsMountFlags::RDONLY) => {
+            Err(StorageError::io("writing below", folder)(rustix::io::Errno::ROFS.into()))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(StorageError::io("looking at the file system of", folder)(error.into())),
+    }
 }
 
 /// Syncs the folder that names `path`.

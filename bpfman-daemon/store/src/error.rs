@@ -35,8 +35,8 @@ pub enum StoreError {
     },
     /// The records are of a version this program does not know.
     #[error(
-        "the store in {} has schema version {found}, this program knows versions up to {supported}; \
-         run the newer program that wrote it, or move the folder away to start empty",
+        "the store in {} has schema version {found}, this program knows versions up to {supported}; nothing was changed, \
+         and what runs goes on; run the newer program that wrote it, or put a copy of the folder back that this one wrote",
         folder.display()
     )]
     NewerSchema {

@@ -93,8 +93,14 @@ impl Ledger {
         self.ensure_open().map_err(|error| (CommitOutcome::Unknown, engine_part(error)))?;
         let (next, changes) =
             self.plan(batches, trim_to).map_err(|error| self.failed(self.state.number + 1, error))?;
+        // Before it, nothing is changed; after it, what was written may not be on the disk.
+        durable::refuse_read_only(&self.folder)
+            .map_err(|error| (CommitOutcome::NotApplied, Arc::new(error)))?;
         let Some(engine) = &mut self.engine else { return Ok(()) };
-        let written = engine.commit(&changes).and_then(|()| self.acknowledged.record(next.number));
+        let written = engine
+            .commit(&changes)
+            .and_then(|()| self.acknowledged.record(next.number))
+            .and_then(|()| durable::refuse_read_only(&self.folder));
         match written {
             Ok(()) => {
                 self.state = next;

@@ -12,7 +12,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::samples::ms;
 
-/// One connection.
+/// One connection, or one more user of it.
+#[derive(Clone)]
 pub struct Client {
     v1: BpfmanClient<Channel>,
     chains: BpfmanChainsClient<Channel>,

@@ -1,99 +1,104 @@
-//! What it costs that object files are read by processes without rights: loads, attachments, and a start after a reboot, with
-//! them and within the daemon.
+//! Many readers at once, while programs are attached and detached.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
+use tokio::task::JoinSet;
 
-use crate::client::{Client, xdp};
-use crate::daemon::{Daemon, Network};
+use crate::client::{Client, quiet_probe};
+use crate::daemon::Daemon;
 use crate::objects::Objects;
-use crate::samples::Results;
+use crate::samples::{Results, ms};
 
-/// Loads of each, by turns.
-const ROUNDS: usize = 200;
-/// Between loads, in milliseconds: as long as a reader takes to be started ahead.
-const PAUSE: u64 = 40;
-/// Programs that come back after a reboot, and how often they do.
+const READERS: usize = 1_000;
+/// Below the daemon's limit of 512, so each carries several readers.
+const CONNECTIONS: usize = 250;
 const PROGRAMS: usize = 100;
-const REBOOTS: usize = 5;
-/// Members of a chain that is made by a daemon that has none of them in memory.
-const MEMBERS: i32 = 8;
+/// How long they read.
+const LASTS: Duration = Duration::from_secs(20);
+/// How often each asks: as a monitoring agent that polls eagerly.
+const EVERY: Duration = Duration::from_secs(1);
 
-/// Runs all cases.
+/// Runs all cases: readers that ask each second, and readers that ask again as soon as they are answered.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("readers")?;
-    let ways = [("processes", "on"), ("in the daemon", "off")];
-    let programs =
-        [("trivial", "xdp_trivial", "no types of the kernel"), ("typed", "xdp_typed", "types of the kernel")];
-    for (object, program, what) in programs {
-        loads(objects, &mut results, ways, (object, program, what)).await?;
-        starts(objects, &mut results, ways, (object, program, what)).await?;
+    let daemon = Daemon::start()?;
+    let mut client = Client::connect(&daemon.socket()).await?;
+    let object = objects.path("trivial");
+    let mut ids = Vec::new();
+    for _ in 0..PROGRAMS {
+        ids.push(client.load(&object, "uprobe_trivial", Type::Uprobe).await?.0);
     }
-    Ok(())
-}
-
-async fn loads(
-    objects: &Objects,
-    results: &mut Results,
-    ways: [(&str, &str); 2],
-    (object, program, what): (&str, &str, &str),
-) -> anyhow::Result<()> {
-    let mut daemons = Vec::new();
-    for (name, word) in ways {
-        let daemon = Daemon::start_with(&format!("[cage]\nhelpers = \"{word}\"\n"), "")?;
-        let client = Client::connect(&daemon.socket()).await?;
-        daemons.push((name, daemon, client, Vec::new(), Vec::new()));
-    }
-    let object = objects.path(object);
-    for paced in [true, false] {
-        for _ in 0..ROUNDS {
-            for (_, _, client, at_leisure, at_once) in &mut daemons {
-                if paced {
-                    tokio::time::sleep(std::time::Duration::from_millis(PAUSE)).await;
-                }
-                let (id, took) = client.load(&object, program, Type::Xdp).await?;
-                if paced { &mut *at_leisure } else { at_once }.push(took);
-                client.unload(id).await?;
+    let alone = changes(&mut client, ids[0], Duration::from_secs(5)).await?;
+    results.add("attach, no readers", "ms", alone)?;
+    for (every, name) in [(EVERY, "each second"), (Duration::ZERO, "at once again")] {
+        let ended = Arc::new(AtomicBool::new(false));
+        let mut readers = JoinSet::new();
+        for connection in 0..CONNECTIONS {
+            let connected = Client::connect(&daemon.socket()).await?;
+            for reader in 0..READERS / CONNECTIONS {
+                let number = connection * READERS / CONNECTIONS + reader;
+                readers.spawn(read(
+                    connected.clone(),
+                    ids[number % PROGRAMS],
+                    number,
+                    every,
+                    Arc::clone(&ended),
+                ));
             }
         }
-    }
-    for (name, _, _, at_leisure, at_once) in daemons {
-        results.add(&format!("load from a file, {what}, {name}"), "ms", at_leisure)?;
-        results.add(&format!("load from a file, {what}, {name}, one after the other"), "ms", at_once)?;
+        let attached = changes(&mut client, ids[0], LASTS).await?;
+        ended.store(true, Ordering::Relaxed);
+        let mut took = Vec::new();
+        while let Some(samples) = readers.join_next().await {
+            took.extend(samples??);
+        }
+        took.sort_by(f64::total_cmp);
+        let p99 = took[took.len() * 99 / 100];
+        results.add(&format!("1,000 readers, {name}: a question"), "ms", took)?;
+        results.add(&format!("1,000 readers, {name}: p99"), "ms", vec![p99])?;
+        results.add(&format!("1,000 readers, {name}: attach"), "ms", attached)?;
     }
     Ok(())
 }
 
-async fn starts(
-    objects: &Objects,
-    results: &mut Results,
-    ways: [(&str, &str); 2],
-    (object, program, what): (&str, &str, &str),
-) -> anyhow::Result<()> {
-    let object = objects.path(object);
-    for (name, word) in ways {
-        let network = Network::new()?;
-        let mut daemon = Daemon::start_with(&format!("[cage]\nhelpers = \"{word}\"\n"), "")?;
-        let mut client = Client::connect(&daemon.socket()).await?;
-        let mut members = Vec::new();
-        for _ in 0..PROGRAMS {
-            members.push(client.load(&object, program, Type::Xdp).await?.0);
+/// One reader: nine times one program, then the list of all.
+async fn read(
+    mut client: Client,
+    id: u32,
+    number: usize,
+    every: Duration,
+    ended: Arc<AtomicBool>,
+) -> anyhow::Result<Vec<f64>> {
+    // Spread over the time between two questions.
+    let mut next = Instant::now() + every * u32::try_from(number)? / u32::try_from(READERS)?;
+    let mut took = Vec::new();
+    for question in number.. {
+        tokio::time::sleep_until(next.into()).await;
+        if ended.load(Ordering::Relaxed) {
+            break;
         }
-        drop(client);
-        daemon.restart()?;
-        let mut client = Client::connect(&daemon.socket()).await?;
-        let mut attached = Vec::new();
-        for (member, priority) in members.into_iter().zip(1..=MEMBERS) {
-            attached.push(client.attach(member, xdp(&network.path(), priority)).await?.1);
+        let start = Instant::now();
+        if question % 10 == 0 {
+            client.list().await?;
+        } else {
+            client.get(id).await?;
         }
-        results.add(&format!("attach to XDP, texts not in memory, {what}, {name}"), "ms", attached)?;
-        drop(client);
-        // Links of the network end with it: programs alone come back.
-        drop(network);
-        let mut starts = Vec::new();
-        for _ in 0..REBOOTS {
-            starts.push(daemon.restart_without_programs()?);
-        }
-        results.add(&format!("start after a reboot, {PROGRAMS} programs, {what}, {name}"), "ms", starts)?;
+        took.push(ms(start));
+        next = (next + every).max(Instant::now());
     }
-    Ok(())
+    Ok(took)
+}
+
+/// Attaches and detaches for some time; answers how long each attachment took.
+async fn changes(client: &mut Client, id: u32, lasts: Duration) -> anyhow::Result<Vec<f64>> {
+    let (begun, mut took) = (Instant::now(), Vec::new());
+    while begun.elapsed() < lasts {
+        let (link, milliseconds) = client.attach(id, quiet_probe()).await?;
+        took.push(milliseconds);
+        client.detach(link).await?;
+    }
+    Ok(took)
 }

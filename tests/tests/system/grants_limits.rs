@@ -54,10 +54,19 @@ fn a_load_gives_the_verifier_as_much_as_the_grant_allows_and_leaves_nothing_of_m
     let says = ["instructions", "20", "hint: ", "limits.verified_instructions"];
     daemon.bpfman_as(ADA, &load("xdp_member")).fails(6, &says);
     assert_eq!(daemon.state(), before);
-    let root = daemon.bpfman(&format!("{} -o json", load("xdp_member"))).json();
-    let id = &root["programs"][0]["program_id"];
-    // Root has none; a new version of a program has the limit of a load.
-    daemon.bpfman_as(ADA, &format!("replace {id} file -p {}", path.display())).fails(4, &["\"over\""]);
+    // A new version has the limit of a load.
+    let small = daemon.path("small.o");
+    std::fs::copy(bpfman_tests::compile::object("broken"), &small).unwrap();
+    std::os::unix::fs::chown(&small, Some(ADA), Some(ADA)).unwrap();
+    let own = format!("load file -p {} --programs xdp:sound -o json", small.display());
+    let own = daemon.bpfman_as(ADA, &own).json();
+    let id = &own["programs"][0]["program_id"];
+    let before = daemon.state();
+    let replace = |name: &str| format!("replace {id} file -p {} --name {name}", path.display());
+    daemon.bpfman_as(ADA, &replace("xdp_member")).fails(6, &says);
+    assert_eq!(daemon.state(), before);
+    // Root has none.
+    daemon.bpfman(&replace("xdp_member")).success();
     let whoami = daemon.bpfman_as(ADA, "whoami");
     assert!(whoami.stdout.contains("limits.verified_instructions = 20"), "{}", whoami.stdout);
 }

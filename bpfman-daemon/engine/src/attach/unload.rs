@@ -1,11 +1,13 @@
 //! Unload: a program with all its links leaves.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use bpfmand_core::ProgramId;
+use bpfmand_core::{ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Subject;
+use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -19,10 +21,31 @@ impl<K: Kernel> Engine<K> {
         // Of two programs that use the same maps and leave at the same time, the second has to see the first one gone.
         let _shared = self.lock(Subject::SharedMaps);
         let (_program_lock, program) = self.lock_program(id)?;
-        let (links, _hook_locks) = self.lock_links(std::slice::from_ref(&program));
+        self.unload_held(&program)
+    }
+
+    /// Unloads the program of a record, if there is one that is `still` what the caller looked at; else nothing happens. The
+    /// kernel's id of a record may be another program's by now: after a reboot, or a replacement.
+    pub(crate) fn unload_if(
+        &self,
+        uid: ProgramUid,
+        still: impl FnOnce(&ProgramRecord) -> bool,
+    ) -> Result<bool, EngineError> {
+        self.begin()?;
+        let _shared = self.lock(Subject::SharedMaps);
+        let _program_lock = self.lock(Subject::Program(uid));
+        match self.record(uid).filter(|program| still(program)) {
+            Some(program) => self.unload_held(&program).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The caller holds shared maps and the program.
+    fn unload_held(&self, program: &Arc<ProgramRecord>) -> Result<(), EngineError> {
+        let (links, _hook_locks) = self.lock_links(std::slice::from_ref(program));
         let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
         let previous = self.state().previous.get(&program.uid).cloned();
-        let result = self.remove("unload", &links, Some(&program));
+        let result = self.remove("unload", &links, Some(program));
         hooks.iter().for_each(|key| self.keep_order(key));
         // What was left over in the kernel does not keep the program.
         if self.record(program.uid).is_none() {

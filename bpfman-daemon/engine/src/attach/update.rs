@@ -126,6 +126,15 @@ impl<K: Kernel> Engine<K> {
             check_sharing(&new.point, new.sharing)?;
         }
         if let Some(shadow) = request.shadow {
+            // The next interface would get a link as the selector says.
+            if let Some(matching) = old.matching.filter(|_| shadow != old.sharing.shadow) {
+                return invalid(format!(
+                    "link {} is one of attachment {matching} by an interface selector, which says for all its links whether \
+                     they are shadows: attach the program anew, {} --shadow, and end the attachment",
+                    old.id,
+                    if shadow { "with" } else { "without" },
+                ));
+            }
             new.sharing.shadow = shadow;
             check_sharing(&new.point, new.sharing)?;
         }

@@ -22,7 +22,7 @@ pub enum CpuOutcome {
     },
     /// The version before took its place.
     TookBack,
-    /// It is attached nowhere any more.
+    /// It is attached nowhere any more, or not there at all.
     Gone,
 }
 
@@ -97,7 +97,17 @@ impl<K: Kernel> Engine<K> {
             self.commit(changes)?;
             program.id
         };
-        self.rollback_program(id)?;
+        if let Err(error) = self.rollback_program(id) {
+            if self.state().not_taken_back.insert(uid) {
+                return Err(error);
+            }
+            // Whoever makes it impossible, as by removing a file that it is attached to, is not to run on for that.
+            tracing::warn!(%error, program = %id, "the version before cannot come back: it is detached");
+            let detached = self.detach_for(uid, excess)?;
+            self.state().not_taken_back.remove(&uid);
+            return Ok(detached);
+        }
+        self.state().not_taken_back.remove(&uid);
         self.state().warned.remove(&uid);
         Ok(CpuOutcome::TookBack)
     }

@@ -95,7 +95,11 @@ impl<K: Kernel> Engine<K> {
                 let program = self.record(uid).filter(|now| now.budget.ends.as_ref() == Some(deadline))?;
                 let links = self.state().links_of(uid).map(|link| link.id).collect();
                 let what = format!("program {} {}", program.id, program.name);
-                (told(what, &program, links, None), self.unload(program.id))
+                let ended = self.unload_if(uid, |now| now.budget.ends.as_ref() == Some(deadline));
+                if matches!(ended, Ok(false)) {
+                    return None;
+                }
+                (told(what, &program, links, None), ended.map(drop))
             }
             Mortal::Matching(id) => {
                 let matching = self.state().matchings.get(&id).cloned()?;

@@ -16,6 +16,8 @@ pub struct CpuUse {
     pub limit: Option<CpuLimit>,
     /// What it took.
     pub nanoseconds: u64,
+    /// False if it is unloaded: it counts for its owner, and nothing can follow for itself.
+    pub is_loaded: bool,
 }
 
 /// Programs that took more than they may, each once: those over their own limit, and of each owner whose programs took
@@ -39,6 +41,7 @@ pub fn excesses(
     let mut owners: BTreeMap<&Owner, Vec<&CpuUse>> = BTreeMap::new();
     for one in uses {
         if let Some(limit) = one.limit
+            && one.is_loaded
             && CpuShare::of(one.nanoseconds, window) > limit.share
         {
             found.insert(one.program, excess(one.nanoseconds, None, limit));
@@ -50,7 +53,7 @@ pub fn excesses(
         let all = programs.iter().fold(0_u64, |sum, one| sum.saturating_add(one.nanoseconds));
         let all = CpuShare::of(all, window);
         if all > limit.share
-            && let Some(most) = programs.iter().max_by_key(|one| one.nanoseconds)
+            && let Some(most) = programs.iter().filter(|one| one.is_loaded).max_by_key(|one| one.nanoseconds)
         {
             let of_owner = excess(most.nanoseconds, Some(all), limit);
             // Of two limits the one that does more counts.
@@ -74,7 +77,13 @@ mod tests {
     const WINDOW: Duration = Duration::from_secs(10);
 
     fn of(program: u64, owner: &str, nanoseconds: u64, limit: Option<CpuLimit>) -> CpuUse {
-        CpuUse { program: ProgramUid(program), owner: Owner::Grant(owner.to_owned()), limit, nanoseconds }
+        CpuUse {
+            program: ProgramUid(program),
+            owner: Owner::Grant(owner.to_owned()),
+            limit,
+            nanoseconds,
+            is_loaded: true,
+        }
     }
 
     const fn percent(percent: u64, action: bpfmand_core::CpuAction) -> CpuLimit {
@@ -96,6 +105,10 @@ mod tests {
         let [(1, found)] = &over(&uses, Some(percent(15, Detach)))[..] else { panic!() };
         assert_eq!((found.used, found.owner_used), (CpuShare(100_000), Some(CpuShare(160_000))));
         assert_eq!((found.limit, found.window_ms), (percent(15, Detach), 10_000));
+        // One that was unloaded meanwhile counts, and the rest pays.
+        let gone = CpuUse { is_loaded: false, ..of(1, "net", second, None) };
+        let [(2, found)] = &over(&[gone, uses[1].clone()], Some(percent(15, Detach)))[..] else { panic!() };
+        assert_eq!(found.owner_used, Some(CpuShare(160_000)));
         // What others take does not count.
         let others = [of(1, "net", second, None), of(2, "other", second * 60, None)];
         assert_eq!(over(&others, Some(percent(15, Detach))), []);

@@ -1,8 +1,8 @@
 //! What the kernel's run statistics say that programs took.
 //!
 //! The kernel times whole programs, so it times a chain, not its members. What a chain took is divided among its members
-//! by how many packets reached each, and what each took a packet by the chain's timed twin. A chain of one program's
-//! members is that program's. Where nothing is known of the members, nobody is charged.
+//! by how many packets reached each, and what each took a packet by the chain's timed twin, and nobody is charged for what
+//! the twin does not explain. A chain of one program's members is that program's. Where nothing is known of the members, nobody is charged.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -13,8 +13,7 @@ use bpfmand_core::{ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use super::judge::CpuUse;
-use crate::chain::times::MemberTime;
-use crate::state::chain_record::HookCounted;
+use crate::state::cpu_time::{AloneReading, ChainReading, Departed, MemberReading};
 use crate::state::records::{HookRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
@@ -22,24 +21,12 @@ use crate::{Engine, EngineError};
 #[derive(Debug)]
 pub struct CpuReadings {
     at: Instant,
-    /// Of programs that run by themselves, by the kernel's id.
-    alone: HashMap<ProgramId, u64>,
+    /// Of loaded programs, by the kernel's id: what they ran by themselves.
+    alone: HashMap<ProgramId, AloneReading>,
     /// Of chains, by the kernel's id of their entry.
     chains: HashMap<ProgramId, ChainReading>,
-}
-
-#[derive(Debug, Default)]
-struct ChainReading {
-    nanoseconds: u64,
-    members: Vec<MemberReading>,
-}
-
-/// What was counted of a member, at all hooks that run the chain.
-#[derive(Clone, Copy, Debug)]
-struct MemberReading {
-    program: ProgramUid,
-    packets: u64,
-    time: MemberTime,
+    /// What left since the readings before.
+    departed: Departed,
 }
 
 impl CpuReadings {
@@ -70,93 +57,72 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// The kernel refuses to tell.
     pub fn read_cpu(&self) -> Result<CpuReadings, EngineError> {
-        let (programs, hooks) = {
-            let state = self.state();
-            let attached = |uid: &ProgramUid| state.links_of(*uid).next().is_some();
-            let programs = state.programs.iter().filter(|(uid, _)| attached(uid));
-            let programs: Vec<ProgramId> = programs.map(|(_, program)| program.id).collect();
-            (programs, state.hooks.values().cloned().collect::<Vec<Arc<HookRecord>>>())
+        let (programs, hooks, departed) = {
+            let mut state = self.state();
+            let departed = state.departed.replace(Departed::default()).unwrap_or_default();
+            // Not only attached ones: what one counted before it is attached again is not of that time.
+            let loaded = state.programs.values().filter(|program| !state.lost.contains(&program.uid));
+            let kept = state.previous.values().filter(|previous| previous.boot == self.boot);
+            let programs: Vec<Arc<ProgramRecord>> =
+                loaded.cloned().chain(kept.map(|previous| Arc::new(previous.program.clone()))).collect();
+            (programs, state.hooks.values().cloned().collect::<Vec<Arc<HookRecord>>>(), departed)
         };
-        let mut read = CpuReadings { at: Instant::now(), alone: HashMap::new(), chains: HashMap::new() };
-        for id in programs {
-            read.alone.extend(self.ran(id)?.map(|ran| (id, ran)));
+        let mut read =
+            CpuReadings { at: Instant::now(), alone: HashMap::new(), chains: HashMap::new(), departed };
+        for program in programs {
+            read.alone.extend(self.read_alone(&program)?.map(|reading| (program.id, reading)));
         }
         for hook in hooks {
-            self.read_chain(&hook, &mut read)?;
+            let Some(chain) = &hook.chain else { continue };
+            self.read_chain(&hook.key, chain, &hook.slots, &mut read.chains)?;
         }
         Ok(read)
     }
 
-    /// Nanoseconds that a program ran; none if it is gone.
-    fn ran(&self, id: ProgramId) -> Result<Option<u64>, EngineError> {
-        let Some(program) = self.kernel.open_program(id)? else { return Ok(None) };
-        Ok(Some(self.kernel.run_counts(&program)?.nanoseconds))
-    }
-
-    fn read_chain(&self, hook: &HookRecord, read: &mut CpuReadings) -> Result<(), EngineError> {
-        let Some(chain) = &hook.chain else { return Ok(()) };
-        let Some(entry) = chain.segments.first().filter(|_| chain.boot == self.boot) else { return Ok(()) };
-        let mut counted = HookCounted::default();
-        self.add_row(&mut counted, chain, &hook.slots, &hook.key)?;
-        let times = self.chain_times(&hook.key, chain)?.unwrap_or_default();
-        let reading = match read.chains.entry(entry.program) {
-            Entry::Occupied(reading) => reading.into_mut(),
-            Entry::Vacant(place) => {
-                let Some(nanoseconds) = self.ran(entry.program)? else { return Ok(()) };
-                let none = |program| MemberReading { program, packets: 0, time: MemberTime::default() };
-                let members = chain.members.iter().map(|member| none(member.program)).collect();
-                place.insert(ChainReading { nanoseconds, members })
-            }
-        };
-        for (place, member) in reading.members.iter_mut().enumerate() {
-            let of_link = hook.slots.get(place).and_then(|link| counted.links.get(link));
-            member.packets += of_link.map_or(0, |counted| counted.runs);
-            if let Some(time) = times.get(place) {
-                member.time = sum(&member.time, time);
-            }
-        }
-        Ok(())
+    /// Nobody measures any more: what leaves is not read.
+    pub fn end_of_readings(&self) {
+        self.state().departed = None;
     }
 
     /// What each program of ours took between two readings, by its record as it is now.
     #[must_use]
     pub fn cpu_between(&self, before: &CpuReadings, after: &CpuReadings) -> Vec<CpuUse> {
         let mut took: BTreeMap<ProgramUid, u64> = BTreeMap::new();
-        let state = self.state();
-        for (id, now) in &after.alone {
-            if let (Some(then), Some(program)) = (before.alone.get(id), state.program(*id)) {
-                *took.entry(program.uid).or_default() += now.saturating_sub(*then);
+        let departed = &after.departed;
+        // A program that is still there though it was about to leave has counted on.
+        let alone = departed.alone.iter().filter(|(id, _)| !after.alone.contains_key(id)).chain(&after.alone);
+        for (id, now) in alone {
+            let then = before.alone.get(id).map(|then| then.nanoseconds);
+            if let Some(then) = then.or(now.is_ours.then_some(0)) {
+                *took.entry(now.program).or_default() += now.nanoseconds.saturating_sub(then);
             }
         }
-        for (entry, now) in &after.chains {
-            let Some(then) = before.chains.get(entry) else { continue };
-            for (program, nanoseconds) in shares(then, now) {
+        let mut chains = after.chains.clone();
+        for (entry, left) in &departed.chains {
+            match chains.entry(*entry) {
+                // Another hook runs it still.
+                Entry::Occupied(mut now) => now.get_mut().add(left),
+                Entry::Vacant(place) => {
+                    place.insert(left.clone());
+                }
+            }
+        }
+        let state = self.state();
+        for (entry, now) in &chains {
+            // A chain is loaded by us, so all that a new one counted is of this time.
+            let none = now.before_all();
+            for (program, nanoseconds) in shares(before.chains.get(entry).unwrap_or(&none), now) {
                 *took.entry(program).or_default() += nanoseconds;
             }
         }
         let of = |(program, nanoseconds)| {
-            let record = state.programs.get(&program)?;
-            Some(CpuUse { program, owner: record.owner(), limit: record.budget.cpu, nanoseconds })
+            let record = state.programs.get(&program);
+            let owner =
+                record.map(|record| record.owner()).or_else(|| departed.owners.get(&program).cloned())?;
+            let limit = record.and_then(|record| record.budget.cpu);
+            Some(CpuUse { program, owner, limit, nanoseconds, is_loaded: record.is_some() })
         };
         took.into_iter().filter_map(of).collect()
-    }
-}
-
-fn sum(one: &MemberTime, other: &MemberTime) -> MemberTime {
-    MemberTime {
-        samples: one.samples + other.samples,
-        nanoseconds: one.nanoseconds + other.nanoseconds,
-        clock_samples: one.clock_samples + other.clock_samples,
-        clock_nanoseconds: one.clock_nanoseconds + other.clock_nanoseconds,
-    }
-}
-
-fn since(then: &MemberTime, now: &MemberTime) -> MemberTime {
-    MemberTime {
-        samples: now.samples.saturating_sub(then.samples),
-        nanoseconds: now.nanoseconds.saturating_sub(then.nanoseconds),
-        clock_samples: now.clock_samples.saturating_sub(then.clock_samples),
-        clock_nanoseconds: now.clock_nanoseconds.saturating_sub(then.clock_nanoseconds),
     }
 }
 
@@ -170,7 +136,7 @@ fn shares(then: &ChainReading, now: &ChainReading) -> Vec<(ProgramUid, u64)> {
     let weight = |(then, now): (&MemberReading, &MemberReading)| {
         let packets = now.packets.saturating_sub(then.packets);
         // Of a window without samples, those before it say what a packet takes.
-        let recent = since(&then.time, &now.time).nanoseconds_per_run();
+        let recent = now.time.since(&then.time).nanoseconds_per_run();
         let each = recent.or_else(|| now.time.nanoseconds_per_run()).unwrap_or(0.0);
         packets as f64 * each
     };
@@ -179,14 +145,16 @@ fn shares(then: &ChainReading, now: &ChainReading) -> Vec<(ProgramUid, u64)> {
     if all <= 0.0 {
         return Vec::new();
     }
-    let part =
-        |(member, weight): (&MemberReading, &f64)| (member.program, (took as f64 * weight / all) as u64);
+    // Nobody is charged for more than the samples say that it took: a neighbour may be slow where no sample is taken.
+    let scale = (took as f64 / all).min(1.0);
+    let part = |(member, weight): (&MemberReading, &f64)| (member.program, (weight * scale) as u64);
     now.members.iter().zip(&weights).map(part).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::cpu_time::MemberTime;
 
     fn reading(nanoseconds: u64, members: &[(u64, u64, u64, u64)]) -> ChainReading {
         let member = |(program, packets, samples, nanoseconds): &(u64, u64, u64, u64)| MemberReading {
@@ -207,6 +175,9 @@ mod tests {
         // Nine of ten packets end at the first; the second takes a hundred times as much for each.
         let now = reading(110_000, &[(1, 1_100, 20, 2_000), (2, 200, 20, 101_000)]);
         assert_eq!(shared(&then, &now), [(1, 9_909), (2, 99_090)]);
+        // A chain that took more than the samples say: what they do not explain is nobody's.
+        let now = reading(1_001_000, &[(1, 200, 20, 2_000), (2, 200, 20, 2_000)]);
+        assert_eq!(shared(&then, &now), [(1, 10_000), (2, 10_000)]);
         // Without samples in the window, those of before.
         let now = reading(21_000, &[(1, 200, 10, 1_000), (2, 200, 10, 1_000)]);
         assert_eq!(shared(&then, &now), [(1, 10_000), (2, 10_000)]);

@@ -150,13 +150,14 @@ impl<K: Kernel> Engine<K> {
         let measured = members.len() > 1 && members.iter().any(|member| member.program.budget.is_measured());
         let counters = match (settings.counters, self.options.counters) {
             _ if members.is_empty() => false,
-            _ if measured => true,
+            // A hook's own switch wins: nobody is charged there then.
             (Some(wanted), _) => wanted,
+            _ if measured => true,
             (None, CountersMode::Auto) => runs_alone(hook, members).is_none(),
             (None, CountersMode::On) => true,
             (None, CountersMode::Off) => false,
         };
-        let timing = measured || settings.timing && !members.is_empty();
+        let timing = (measured && counters) || settings.timing && !members.is_empty();
         Wanted { hook, counters, timing, as_subprograms: settings.as_subprograms }
     }
 

@@ -177,6 +177,7 @@ impl<K: Kernel> Engine<K> {
             let Some(folding) = &hook.folding else { continue };
             let mut counted = hook.counted.clone();
             self.add_row(&mut counted, &folding.chain, &folding.slots, &hook.key)?;
+            self.note_leaving_chain(&hook.key, &folding.chain, &folding.slots);
             counted.links.retain(|link, _| hook.slots.contains(link));
             changes.put_hook(HookRecord { counted, folding: None, ..(**hook).clone() });
         }

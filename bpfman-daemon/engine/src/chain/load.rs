@@ -93,8 +93,9 @@ impl<K: Kernel> Engine<K> {
             segments,
             arrays,
             counters,
-            twin: timing.map(|Timing { ticks, samples }| TwinRecord {
+            twin: timing.map(|Timing { ticks, samples, phase }| TwinRecord {
                 ticks,
+                phase,
                 times: samples,
                 programs: twins,
             }),
@@ -135,7 +136,7 @@ impl<K: Kernel> Engine<K> {
             let layout = TimeLayout::new(planned.members.len());
             let (ticks, kept_ticks) = self.make_map(&ticks_until_timed(), pin(paths::TICKS).as_deref())?;
             let (samples, kept_samples) = self.make_map(&times_of(layout), pin(paths::TIMES).as_deref())?;
-            loading.timing = Some(Timing { ticks, samples });
+            loading.timing = Some(Timing { ticks, samples, phase: self.options.timed_packet });
             _times = Some((kept_ticks, kept_samples));
         }
         let arrays: Vec<MapId> = loading.arrays.iter().map(|(id, _)| *id).collect();

@@ -11,6 +11,7 @@ mod counters;
 pub mod empty;
 mod frags;
 pub mod ladder;
+mod leaving;
 pub mod load;
 mod place;
 mod refused;
@@ -19,7 +20,7 @@ mod settle;
 mod sharing;
 pub mod times;
 
+pub use crate::state::cpu_time::MemberTime;
 pub use built::BuiltChain;
 pub use counters::{ChainCounters, LinkCounters};
 pub use settings::{HookChange, HookSwitches};
-pub use times::MemberTime;

@@ -44,6 +44,7 @@ impl<K: Kernel> Engine<K> {
         let mut counted = hook.counted.clone();
         let chains = hook.folding.iter().map(|folding| (&folding.chain, &folding.slots));
         for (chain, slots) in chains.chain(hook.chain.iter().map(|chain| (chain, &hook.slots))) {
+            self.note_leaving_chain(&hook.key, chain, slots);
             if let Err(error) = self.add_row(&mut counted, chain, slots, &hook.key) {
                 tracing::warn!(%error, "what was counted at an interface that is gone is lost");
             }
@@ -53,6 +54,9 @@ impl<K: Kernel> Engine<K> {
 
     /// Removes what was loaded for a hook whose record is gone, as far as nobody else runs it.
     pub(crate) fn drop_chains_of(&self, hook: &HookRecord) {
+        if let Some(chain) = &hook.chain {
+            self.note_leaving_chain(&hook.key, chain, &hook.slots);
+        }
         let folding = hook.folding.as_ref().map(|folding| &folding.chain);
         hook.chain.iter().chain(folding).for_each(|chain| self.drop_unused_chain(chain));
     }

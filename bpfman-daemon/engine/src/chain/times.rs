@@ -10,31 +10,8 @@ use bpfmand_kernel::Kernel;
 use bpfmand_splice::{CounterLayout, TimeLayout};
 
 use crate::state::chain_record::ChainRecord;
+use crate::state::cpu_time::MemberTime;
 use crate::{Engine, EngineError, paths};
-
-/// What was sampled of one member since its hook runs this chain, and what the clock takes by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemberTime {
-    /// Packets whose time in the member was taken.
-    pub samples: u64,
-    /// Their time in nanoseconds, the clock's own in it.
-    pub nanoseconds: u64,
-    /// How often the clock's own time was taken.
-    pub clock_samples: u64,
-    /// That time in nanoseconds.
-    pub clock_nanoseconds: u64,
-}
-
-impl MemberTime {
-    /// Mean nanoseconds of a run without the clock's own, at least 0; none before the first sample.
-    #[must_use]
-    pub fn nanoseconds_per_run(&self) -> Option<f64> {
-        let mean = |nanoseconds: u64, samples: u64| nanoseconds as f64 / samples as f64;
-        let clock =
-            if self.clock_samples == 0 { 0.0 } else { mean(self.clock_nanoseconds, self.clock_samples) };
-        (self.samples > 0).then(|| (mean(self.nanoseconds, self.samples) - clock).max(0.0))
-    }
-}
 
 impl<K: Kernel> Engine<K> {
     /// What the members of a hook's chain take, one entry a member that can run; none where time is not sampled or the

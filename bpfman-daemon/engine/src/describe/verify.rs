@@ -214,7 +214,8 @@ impl<K: Kernel> Engine<K> {
         let cannot =
             |source| EngineError::Chain { hook: hook.key.kind.at(&hook.interface), source: Box::new(source) };
         let planned = plan(&joined, &options).map_err(cannot)?;
-        let timing = chain.twin.as_ref().map(|twin| Timing { ticks: twin.ticks, samples: twin.times });
+        let timing = chain.twin.as_ref();
+        let timing = timing.map(|twin| Timing { ticks: twin.ticks, samples: twin.times, phase: twin.phase });
         let bindings = Bindings { arrays: &chain.arrays, counters: chain.counters, timing };
         let compiled = compile(name, &joined, &planned, &options, &bindings).map_err(cannot)?;
         let codes =

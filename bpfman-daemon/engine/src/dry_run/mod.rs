@@ -205,6 +205,12 @@ impl<K: Kernel> Engine<K> {
                 Err(error) => outcome.programs.push(DryRunPart::refused(name, error)),
             }
         }
+        // Those behind one that makes the load more than the verifier is to walk through.
+        for program in request.load.programs.iter().skip(outcome.programs.len()) {
+            let why = "it was not tried: the programs before it are over the limit of verified instructions";
+            let refused = DryRunPart::refused(&program.name, EngineError::Invalid(why.to_owned()));
+            outcome.programs.push(refused);
+        }
         Ok(tried)
     }
 

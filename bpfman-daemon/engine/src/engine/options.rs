@@ -40,6 +40,8 @@ pub struct EngineOptions {
     pub libxdp_pins: PathBuf,
     /// About how many bytes of what an operation leaves to be removed are listed in one record; more takes several.
     pub leftover_bytes: usize,
+    /// Which packet of 1,024 goes through timed twins. Members are not to know it: a daemon draws it when it starts.
+    pub timed_packet: u16,
 }
 
 /// Well below what the store takes for a record, since what a record says is counted only about.
@@ -62,6 +64,7 @@ impl EngineOptions {
             map_bytes: DEFAULT_MAP_BYTES,
             libxdp_pins: PathBuf::from(crate::engine::LIBXDP_PINS),
             leftover_bytes: LEFTOVER_BYTES,
+            timed_packet: 0,
         }
     }
 }

@@ -165,7 +165,9 @@ impl<K: Kernel> Engine<K> {
             if let (Some(folder), Ok(loaded)) = (folder, &loaded) {
                 self.pin_program(plan, folder, loaded, &maps)?;
             }
-            let is_last = folder.is_some() && loaded.is_err();
+            // More would make the verifier work for what is refused already.
+            let is_too_much = matches!(&loaded, Err(EngineError::Verified(_)));
+            let is_last = is_too_much || folder.is_some() && loaded.is_err();
             tried.push((program.name.clone(), loaded));
             if is_last {
                 return Ok(tried);

@@ -103,7 +103,7 @@ impl<K: Kernel> Engine<K> {
                 // A new version changes hands by no means.
                 owner: old.as_ref().map_or_else(|| Some(load.owner.clone()), |old| Some(old.owner())),
                 // What it may take, and how long it stays, is the program's.
-                budget: old.as_ref().or(first).map(|old| old.budget.of_next_version()).unwrap_or_default(),
+                budget: budget_of_next(old.as_deref(), first.map(|first| &**first)),
                 ..recorder.record(uid, loaded)
             })
         };
@@ -215,6 +215,7 @@ impl<K: Kernel> Engine<K> {
         let kept: HashSet<String> = staying.iter().flat_map(|version| version_paths(version)).collect();
         let mut leftover = LeftoverRecord::default();
         for version in leaving {
+            self.note_leaving_program(version);
             let [pin, folder] = [paths::program(version.id), paths::maps(version.map_folder)];
             leftover.pins.push(pin.display().to_string());
             leftover.folders.push(folder.display().to_string());
@@ -226,6 +227,16 @@ impl<K: Kernel> Engine<K> {
         leftover.pins.retain(is_free);
         leftover.folders.retain(is_free);
         leftover
+    }
+}
+
+/// What a new version, or a program that the load has for the first time, may take, and how long it stays.
+fn budget_of_next(old: Option<&ProgramRecord>, first: Option<&ProgramRecord>) -> ProgramBudget {
+    match (old, first) {
+        (Some(old), _) => old.budget.of_next_version(),
+        // What another program of the load took is not its own.
+        (None, Some(first)) => ProgramBudget { excess: None, ..first.budget.clone() },
+        (None, None) => ProgramBudget::default(),
     }
 }
 

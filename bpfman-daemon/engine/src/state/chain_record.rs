@@ -62,6 +62,9 @@ pub struct ChainRecord {
 pub struct TwinRecord {
     /// The map that counts packets, to pick every 1,024th.
     pub ticks: MapId,
+    /// Which packet of 1,024 that is, from 0.
+    #[serde(default)]
+    pub phase: u16,
     /// The map of times.
     pub times: MapId,
     /// Its programs, one for each of the chain's.

@@ -3,6 +3,7 @@
 pub mod budget_record;
 pub mod chain_record;
 mod changes;
+pub mod cpu_time;
 mod encoding;
 pub mod filter_pin;
 pub mod guard_record;
@@ -13,6 +14,7 @@ mod leases;
 mod links;
 mod map_group;
 mod metadata;
+mod migrations;
 pub mod paths;
 mod program_record;
 pub mod records;
@@ -42,6 +44,7 @@ pub use holdings::version_paths;
 pub use leases::Leased;
 pub use map_group::{MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, application_claim};
 pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with_application};
+pub use migrations::{MIGRATIONS, SCHEMA};
 pub use standing::{HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};
 pub use unfinished::Unfinished;
@@ -76,6 +79,10 @@ pub struct State {
     pub drifted_links: HashMap<LinkId, Standing>,
     /// Programs that take more than they may, and go on.
     pub warned: BTreeMap<ProgramUid, CpuExcess>,
+    /// Those whose version before could not come back for it at the last look.
+    pub not_taken_back: HashSet<ProgramUid>,
+    /// What left since the last look at CPU time, if somebody measures that.
+    pub departed: Option<cpu_time::Departed>,
     /// Programs of another boot that could not be loaded again: the ids of their records may be those of others now.
     pub lost: HashSet<ProgramUid>,
     /// Whether the last change is on disk is not known.
@@ -139,13 +146,20 @@ impl State {
 
     /// Adds or replaces a program.
     pub fn put_program(&mut self, record: Arc<ProgramRecord>) {
+        let mut is_lost = false;
         if let Some(old) = self.programs.get(&record.uid).cloned() {
             self.forget_id(old.id, record.uid);
             self.holdings.remove(&old);
+            // Something else of it has changed.
+            is_lost = old.operation == record.operation && self.lost.contains(&record.uid);
         }
-        self.lost.remove(&record.uid);
         self.holdings.add(&record);
-        self.by_id.insert(record.id, record.uid);
+        if is_lost {
+            self.by_id.entry(record.id).or_insert(record.uid);
+        } else {
+            self.lost.remove(&record.uid);
+            self.by_id.insert(record.id, record.uid);
+        }
         self.programs.insert(record.uid, record);
     }
 
@@ -154,6 +168,7 @@ impl State {
         if let Some(old) = self.programs.remove(&uid) {
             self.previous.remove(&uid);
             self.warned.remove(&uid);
+            self.not_taken_back.remove(&uid);
             self.lost.remove(&uid);
             self.holdings.remove(&old);
             self.forget_id(old.id, uid);

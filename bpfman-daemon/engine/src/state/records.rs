@@ -15,9 +15,6 @@ use crate::state::guard_record::LinkGuard;
 
 pub use crate::state::program_record::{MapRecord, PreviousRecord, ProgramRecord, SourceRecord};
 
-/// Version of these records. A change of their meaning raises it and adds a migration.
-pub const SCHEMA: u32 = 1;
-
 /// Programs by uid.
 pub const PROGRAMS: Table = Table("programs");
 /// Versions of programs before their last replacement, by uid.

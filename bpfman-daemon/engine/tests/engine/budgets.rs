@@ -169,7 +169,7 @@ fn a_hot_member_of_a_chain_goes_and_the_others_stay() {
     let entry = shown.entry.unwrap().id;
     let before = engine.read_cpu().unwrap();
     // 1,000 packets reached both; one takes 100 times as much as the other.
-    write(&bench, "/times", TimeLayout::new(2).value_size(), &[1, 100, 1, 10_000, 1, 0]);
+    write(&bench, "/times", TimeLayout::new(2).value_size(), &[1, 10_000, 1, 1_000_000, 1, 0]);
     let layout = CounterLayout::new(SpliceHook::Xdp, 2);
     let mut cells = vec![0; layout.slots * layout.columns];
     cells[layout.cell(2, 2)] = 1_000;
@@ -199,31 +199,133 @@ fn write(bench: &Sim, map: &str, size: usize, cells: &[u64]) {
 
 #[test]
 fn a_kill_between_the_note_and_the_version_before_costs_another_window() {
+    let mut failed = 0;
+    for call in 1.. {
+        let (bench, old, hot) = replaced();
+        let engine = bench.engine();
+        let [(program, found)] = window(&bench, &engine, &[(hot, WINDOW)]).try_into().unwrap();
+        bench.kernel.fail_call(call);
+        let result = engine.limit_cpu(program, &found);
+        let pending = bench.kernel.failure_pending();
+        bench.kernel.fail_call(0);
+        if pending {
+            assert_eq!(result.unwrap(), CpuOutcome::TookBack);
+            break;
+        }
+        if result.is_err() {
+            failed += 1;
+            assert_eq!(links(&engine, hot).len(), 1, "it runs on");
+            drop(engine);
+            let engine = bench.engine();
+            assert_eq!(engine.limit_cpu(program, &found).unwrap(), CpuOutcome::TookBack);
+            assert_eq!(links(&engine, old).len(), 1);
+        }
+    }
+    assert!(failed > 3, "{failed}");
+}
+
+/// A program that was replaced, and the version that took its place, which is limited.
+fn replaced() -> (Sim, ProgramId, ProgramId) {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let old = limited(&bench, &engine, "alpha", CpuAction::Previous);
     engine.attached(old, bench.xdp(10));
     let hot = engine.replace_program(&replacement(&bench, old, "second")).unwrap().programs[0].id;
-    let [(program, found)] = window(&bench, &engine, &[(hot, WINDOW)]).try_into().unwrap();
-    // The first call after the note fails, and the daemon ends there.
-    let mut failed = 0;
+    drop(engine);
+    (bench, old, hot)
+}
+
+#[test]
+fn a_version_before_that_cannot_come_back_twice_keeps_nobody_from_being_detached() {
+    let mut detached = 0;
     for call in 1.. {
-        bench.kernel.fail_call(call);
-        let result = engine.limit_cpu(program, &found);
-        let pending = bench.kernel.failure_pending();
-        bench.kernel.fail_call(0);
-        if let Ok(outcome) = result {
-            assert_eq!(outcome, CpuOutcome::TookBack);
-            assert!(pending || failed > 0);
+        let (bench, _, hot) = replaced();
+        let engine = bench.engine();
+        let [(program, found)] = window(&bench, &engine, &[(hot, WINDOW)]).try_into().unwrap();
+        let failing = || {
+            bench.kernel.fail_call(call);
+            let result = engine.limit_cpu(program, &found);
+            let pending = bench.kernel.failure_pending();
+            bench.kernel.fail_call(0);
+            (result, pending)
+        };
+        let (first, pending) = failing();
+        if pending {
             break;
         }
-        failed += 1;
-        assert_eq!(links(&engine, hot).len(), 1, "it runs on");
+        if first.is_ok() || links(&engine, hot).is_empty() {
+            continue;
+        }
+        if let (Ok(outcome), false) = failing() {
+            detached += usize::from(outcome == CpuOutcome::Detached { links: 1 });
+            assert_eq!(links(&engine, hot), []);
+        }
     }
-    assert!(failed > 3, "{failed}");
-    drop(engine);
+    assert!(detached > 3, "{detached}");
+}
+
+#[test]
+fn who_comes_and_goes_between_two_looks_is_charged_for_all_of_it() {
+    let bench = crate::simulated::bench();
     let engine = bench.engine();
-    assert_eq!(links(&engine, old).len(), 1);
+    let second = 1_000_000_000;
+    let took = |before: &_, after: &_| {
+        let uses = engine.cpu_between(before, after);
+        uses.iter().map(|one| (one.nanoseconds, one.is_loaded)).collect::<Vec<_>>()
+    };
+    // One that was loaded since.
+    let before = engine.read_cpu().unwrap();
+    let one = limited(&bench, &engine, "alpha", CpuAction::Detach);
+    engine.attached(one, bench.xdp(10));
+    bench.kernel.ran(one, second);
+    let after = engine.read_cpu().unwrap();
+    assert_eq!(took(&before, &after), [(second, true)]);
+    // A version that gave way, and the one that came.
+    let before = after;
+    bench.kernel.ran(one, second);
+    let mut replacement = replacement(&bench, one, "second");
+    replacement.keep_old = false;
+    let two = engine.replace_program(&replacement).unwrap().programs[0].id;
+    bench.kernel.ran(two, second);
+    let after = engine.read_cpu().unwrap();
+    assert_eq!(took(&before, &after), [(2 * second, true)]);
+    // One that was unloaded counts for its owner.
+    let before = after;
+    bench.kernel.ran(two, second);
+    engine.unload(two).unwrap();
+    let after = engine.read_cpu().unwrap();
+    assert_eq!(took(&before, &after), [(second, false)]);
+    // Nobody measures: nothing is kept.
+    engine.end_of_readings();
+    let three = limited(&bench, &engine, "alpha", CpuAction::Detach);
+    bench.kernel.ran(three, second);
+    engine.unload(three).unwrap();
+    let before = engine.read_cpu().unwrap();
+    assert_eq!(took(&before, &engine.read_cpu().unwrap()), []);
+}
+
+#[test]
+fn a_chain_that_is_made_anew_between_two_looks_is_charged_to_its_members() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let cold = engine.loads(&bench.request("programs", &["bravo"]))[0];
+    let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
+    engine.attached(cold, bench.xdp(10));
+    let link = engine.attached(hot, bench.xdp(20));
+    let before = engine.read_cpu().unwrap();
+    let entry = engine.show_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap().entry.unwrap().id;
+    write(&bench, "/times", TimeLayout::new(2).value_size(), &[1, 10_000, 1, 1_000_000, 1, 0]);
+    let layout = CounterLayout::new(SpliceHook::Xdp, 2);
+    let mut cells = vec![0; layout.slots * layout.columns];
+    cells[layout.cell(2, 2)] = 1_000;
+    write(&bench, "/counters", layout.value_size(), &cells);
+    bench.kernel.ran(entry, 1_000_000_000);
+    engine.detach(link).unwrap();
+    engine.attached(hot, bench.xdp(20));
+    let after = engine.read_cpu().unwrap();
+    let uses = engine.cpu_between(&before, &after);
+    let of_hot = uses.iter().find(|one| one.program == uid(&engine, hot)).unwrap().nanoseconds;
+    assert!(of_hot > 980_000_000, "{uses:?}");
 }
 
 #[test]
@@ -304,6 +406,31 @@ fn a_clock_that_is_put_and_a_reboot_end_nothing_early_and_hold_nothing_forever()
     assert_eq!(engine.expire().unwrap().len(), 0);
     bench.kernel.pass_time(Duration::from_secs(3600));
     assert_eq!(engine.expire().unwrap().len(), 1);
+}
+
+#[test]
+fn the_end_of_one_that_could_not_be_loaded_again_is_not_that_of_who_has_its_number_now() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let stays = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let mut request = bench.request("programs", &["bravo"]);
+    request.ttl = Some(60);
+    let mortal = engine.loads(&request)[0];
+    engine.attached(stays, bench.xdp(1));
+    drop(engine);
+    bench.kernel.reboot();
+    // A stranger's takes the first number, so each of ours gets one more.
+    let _other = crate::reboots::others_load_first(&bench, 1);
+    bench.kernel.refuse("bravo");
+    let (engine, report) = bench.start();
+    assert_eq!(report.problems.len(), 1, "{report:?}");
+    let name = || engine.describe_program(mortal).unwrap().managed.unwrap().record.name.clone();
+    assert_eq!(name(), "alpha", "one id, two records");
+    bench.kernel.pass_time(Duration::from_secs(120));
+    let [expired] = &engine.expire().unwrap()[..] else { panic!() };
+    assert!(expired.failure.is_none() && expired.what.contains("bravo"), "{expired:?}");
+    assert_eq!((name(), links(&engine, mortal).len()), ("alpha".to_owned(), 1));
+    assert!(!engine.has_deadlines());
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn addresses_by(socket: &OwnedFd) -> io::Result<BTreeMap<IfIndex, BTreeSet<IpAdd
 
 /// What a message says of an address; none if it is about something else. Of an IPv4 link from point to point,
 /// `IFA_ADDRESS` is the other end; `IFA_LOCAL` is there for every address of version 4.
-fn address((kind, body): &Message) -> Option<(IfIndex, IpAddr)> {
+pub(super) fn address((kind, body): &Message) -> Option<(IfIndex, IpAddr)> {
     if *kind != RTM_NEWADDR {
         return None;
     }

@@ -75,7 +75,7 @@ pub fn find(wanted: &WantedContainers) -> io::Result<Vec<ContainerFacts>> {
 
 /// Where control groups are mounted: version 2, then systemd's own of version 1, then those of controllers; each
 /// once.
-fn hierarchies(mounts: &str) -> Vec<PathBuf> {
+pub(super) fn hierarchies(mounts: &str) -> Vec<PathBuf> {
     let mut found = BTreeMap::new();
     for mount in mounts.lines().filter_map(GroupMount::of) {
         let rank = match mount.kind.split(' ').next() {

@@ -35,6 +35,12 @@ pub fn attach(program: &OwnedFd, extends: Extends) -> Result<OwnedFd, KernelErro
     })
 }
 
+/// Whether this process may load programs: the smallest there is. False where somebody forbids it (`EPERM`).
+pub fn may_load() -> bool {
+    let refused = load::program(&plain(&smallest())).err();
+    !matches!(refused, Some(KernelError::Refused { source, .. }) if source.raw_os_error() == Some(libc::EPERM))
+}
+
 /// Whether this kernel has extensions: one of the smallest programs there are is loaded, and replaced by another. Some
 /// kernels refuse the load, and some machines the attachment.
 pub fn works() -> bool {

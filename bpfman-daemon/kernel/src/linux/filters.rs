@@ -45,7 +45,7 @@ pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, Kerne
 }
 
 /// A filter and its chain; none for what is listed but is no filter.
-fn entry((_, body): &Message) -> io::Result<Option<(u32, HookEntry)>> {
+pub(super) fn entry((_, body): &Message) -> io::Result<Option<(u32, HookEntry)>> {
     let cut = || io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer about a filter is cut off");
     let word = |at| u32_at(body, at).ok_or_else(cut);
     let (handle, info) = (word(8)?, word(16)?);

@@ -45,7 +45,7 @@ impl Iterator for Lines {
 }
 
 /// The addresses and the path of a mapping that can be run: "START-END r-xp OFFSET DEVICE INODE   PATH".
-fn executable(line: &str) -> Option<(&str, &str)> {
+pub(super) fn executable(line: &str) -> Option<(&str, &str)> {
     let mut fields = line.trim_end_matches('\n').splitn(6, ' ');
     let (range, rights) = (fields.next()?, fields.next()?);
     let path = fields.nth(3)?.trim_start();

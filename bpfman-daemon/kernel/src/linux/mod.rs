@@ -8,10 +8,13 @@ mod containers;
 mod copy_map;
 mod create_map;
 mod elf_symbols;
+mod executables;
 mod extension;
 mod facts;
 mod features;
 mod filters;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grace;
 mod holders;
 mod hook_contents;
@@ -48,6 +51,8 @@ use std::path::Path;
 use self::pins::Bpffs;
 use crate::{Features, FolderLock, KernelError};
 
+pub use self::executables::{ExecutableId, executable};
+pub use self::extension::may_load;
 pub use self::features::{raise_memlock, release};
 pub use self::mounts::LinuxMounts;
 pub use self::sys::{close_on_execute, peer_groups, trim_heap, unread_by_peer};

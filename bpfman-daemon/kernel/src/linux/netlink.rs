@@ -108,7 +108,7 @@ fn parse(mut rest: &[u8]) -> io::Result<Part> {
             NLMSG_DONE => part.done = true,
             NLMSG_ERROR => match u32_at(body, 0).map_or(0, u32::cast_signed) {
                 0 => part.done = true,
-                code => return Err(io::Error::from_raw_os_error(-code)),
+                code => return Err(io::Error::from_raw_os_error(code.wrapping_neg())),
             },
             _ => part.messages.push((kind, body.to_vec())),
         }

@@ -73,7 +73,7 @@ fn by_control_group(root: &Path, pid: u32) -> Option<TaskGroup> {
 
 /// The part of a path that leads to the outermost container: what a container makes inside, it may name as it likes. Below
 /// the groups of pods it counts from these, since a node may be a container itself.
-fn container_group(path: &str) -> Option<&str> {
+pub(super) fn container_group(path: &str) -> Option<&str> {
     let mut names: Vec<(usize, &str)> = Vec::new();
     let mut at = 0;
     for name in path.split('/') {

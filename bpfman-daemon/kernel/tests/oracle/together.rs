@@ -100,7 +100,7 @@ impl Together {
         });
         let timing = ticks_and_samples.as_ref().map(|maps| {
             all.extend(descriptors(maps));
-            Timing { ticks: id(all.len() - 2), samples: id(all.len() - 1) }
+            Timing { ticks: id(all.len() - 2), samples: id(all.len() - 1), phase: 0 }
         });
         let bindings = Bindings { arrays: &array_ids, counters: counters_id, timing };
         let compiled = compile("chain", &parts, &plan, options, &bindings).map_err(Refused::Splicer)?;

@@ -65,7 +65,11 @@ impl Chain {
         let bindings = Bindings {
             arrays: &array_ids,
             counters: counters.as_ref().map(&mut id),
-            timing: timing.as_ref().map(|(ticks, samples)| Timing { ticks: id(ticks), samples: id(samples) }),
+            timing: timing.as_ref().map(|(ticks, samples)| Timing {
+                ticks: id(ticks),
+                samples: id(samples),
+                phase: 0,
+            }),
         };
         let compiled = compile("chain", members, &plan, options, &bindings).unwrap();
         let load = |text: &BoundText| load(text, kind, &all).unwrap_or_else(|log| panic!("{log}"));

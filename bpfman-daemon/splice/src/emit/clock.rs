@@ -8,6 +8,7 @@ use bpfmand_core::{Insn, MapId};
 use crate::analysis::stack::{CLOCK_BYTES, ContextPlace};
 use crate::chain::counters::COUNTER_ROWS;
 use crate::chain::hook::SpliceHook;
+use crate::emit::compile::Timing;
 use crate::emit::glue;
 use crate::text::asm::Asm;
 use crate::text::opcode;
@@ -68,17 +69,17 @@ pub(crate) struct Clock {
     pub(crate) frame: u32,
 }
 
-/// At the chain's entry: counts the packet, and sends every 1,024th to the twin. Keeps register 1.
-pub(crate) fn tick(asm: &mut Asm, ticks: MapId, twin: MapId) {
+/// At the chain's entry: counts the packet, and sends one of 1,024 to the twin. Keeps register 1.
+pub(crate) fn tick(asm: &mut Asm, timing: Timing, twin: MapId) {
     let go = asm.label();
     const CONTEXT: u8 = 6;
     asm.push(Insn::new(opcode::MOV64_REG, CONTEXT, 1, 0, 0));
     asm.push(Insn::new(opcode::STORE_W_IMM, opcode::FRAME, 0, glue::below(8), 0));
-    look_up(asm, ticks, 8);
+    look_up(asm, timing.ticks, 8);
     asm.branch(opcode::JEQ64, 0, go);
     add(asm, 0, None);
     asm.push(Insn::new(opcode::AND64_IMM, 1, 0, 0, TIMED_ONE_IN as i32 - 1));
-    asm.branch_on(1, opcode::JNE64, 0, go);
+    asm.branch_on(1, opcode::JNE64, u32::from(timing.phase) % TIMED_ONE_IN, go);
     asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
     // If there is no twin, the packet goes on here.
     glue::tail_call(asm, twin);

@@ -29,6 +29,8 @@ pub struct Timing {
     pub ticks: MapId,
     /// Per-CPU array of [`crate::COUNTER_ROWS`] rows of [`crate::TimeLayout`].
     pub samples: MapId,
+    /// Which of 1,024 packets goes through the twin, from 0. A member that knew it could be slow on all others.
+    pub phase: u16,
 }
 
 /// The programs of a chain.

@@ -72,7 +72,7 @@ proptest! {
         }
         // Other maps: only references to them differ, which the kernel leaves out of the tag.
         let arrays: Vec<MapId> = plan.arrays.iter().map(|_| MapId(77)).collect();
-        let timing = plan.timed.then_some(Timing { ticks: MapId(79), samples: MapId(80) });
+        let timing = plan.timed.then_some(Timing { ticks: MapId(79), samples: MapId(80), phase: 0 });
         let bindings = Bindings { arrays: &arrays, counters: counters.then_some(MapId(78)), timing };
         let other = compile("chain", &members, &plan, &options, &bindings).unwrap();
         let pairs = first.programs.iter().zip(&other.programs).chain(first.twins.iter().zip(&other.twins));

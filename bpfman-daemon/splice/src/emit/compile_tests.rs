@@ -24,7 +24,7 @@ fn compiled(members: &[Member<'_>], options: &SpliceOptions<'_>) -> (ChainPlan, 
     let plan = plan(members, options).unwrap();
     let arrays: Vec<MapId> = (0..plan.arrays.len()).map(|number| MapId(1000 + number as u32)).collect();
     let counters = options.counters.then_some(MapId(2000));
-    let timing = plan.timed.then_some(Timing { ticks: MapId(3000), samples: MapId(3001) });
+    let timing = plan.timed.then_some(Timing { ticks: MapId(3000), samples: MapId(3001), phase: 0 });
     let bindings = Bindings { arrays: &arrays, counters, timing };
     let compiled = compile("chain", members, &plan, options, &bindings).unwrap();
     (plan, compiled)
@@ -373,6 +373,30 @@ fn type_ids_in_instructions_move_with_their_types() {
         .collect();
     assert_eq!(moved[0], 9, "a number is a number");
     assert_eq!(types(raw)[moved[1] as usize - 1].2, "point");
+}
+
+#[test]
+fn a_type_id_is_written_where_a_number_is_and_nowhere_else() {
+    let map = Insn::new(0x18, 1, 1, 0, 77);
+    for (wrong, at) in [(map, 0), (map, 1), (helper(5), 0), (Insn::new(0x61, 1, 1, 0, 0), 0)] {
+        let mut parts = vec![wrong];
+        if wrong.is_ld_imm64() {
+            parts.push(Insn::new(0, 0, 0, 0, 0));
+        }
+        parts.extend([set_r0(2), EXIT]);
+        let mut text = program(&[&parts]);
+        text.0.btf = Some(Arc::from(sample()));
+        let (local, other) = ([at], constant(2));
+        let members = [
+            Member::new("b.o", &other, PASS),
+            Member { local_type_ids: &local, ..Member::new("a.o", &text, PASS) },
+        ];
+        let plan = plan(&members, &XDP).unwrap();
+        let arrays: Vec<MapId> = (0..plan.arrays.len() as u32).map(MapId).collect();
+        let bindings = Bindings { arrays: &arrays, ..Bindings::default() };
+        let refused = compile("chain", &members, &plan, &XDP, &bindings).unwrap_err();
+        assert!(matches!(refused, SpliceError::NoTypeId { .. }), "{wrong:?}: {refused}");
+    }
 }
 
 #[path = "compile_properties_tests.rs"]

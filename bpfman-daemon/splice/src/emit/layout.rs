@@ -13,6 +13,7 @@ use crate::chain::proceed::ProceedMask;
 use crate::chain::sections::{ChainPart, ChainSection};
 use crate::chain::way::Way;
 use crate::emit::clock::{self, Clock};
+use crate::emit::compile::Timing;
 use crate::emit::exits::{self, Counting, Exits, FAILED};
 use crate::emit::glue;
 use crate::emit::relocate::relocate;
@@ -39,7 +40,7 @@ pub(crate) struct Segment<'a> {
     pub(crate) own: BTreeMap<usize, MapId>,
     pub(crate) counting: Option<Counting>,
     /// The map of ticks and the array of the twin, for the first program of a timed chain.
-    pub(crate) tick: Option<(MapId, MapId)>,
+    pub(crate) tick: Option<(Timing, MapId)>,
     /// For a twin.
     pub(crate) clock: Option<Clock>,
 }
@@ -141,8 +142,8 @@ impl Emission<'_> {
     fn enter(&mut self, member: usize) {
         let context = self.segment.stack.context;
         let is_first = member == self.segment.range.start;
-        if let (true, Some((ticks, twin))) = (is_first, self.segment.tick) {
-            clock::tick(&mut self.asm, ticks, twin);
+        if let (true, Some((timing, twin))) = (is_first, self.segment.tick) {
+            clock::tick(&mut self.asm, timing, twin);
         }
         if is_first {
             glue::save_context(&mut self.asm, context);
@@ -209,11 +210,13 @@ impl Emission<'_> {
         if let Some(clock) = self.segment.clock {
             clock.lap(&mut self.asm, member);
         }
-        if self.way(member) == Way::Standalone {
+        let is_shadow = group.members[member].proceed_on == ProceedMask::EVERYTHING;
+        // Whatever a shadow answers, and if it cannot be reached at all, the chain goes on.
+        if self.way(member) == Way::Standalone && !is_shadow {
             let failed = exits.failed(&mut self.asm, member);
             self.branch(opcode::JEQ32, FAILED.cast_unsigned(), failed, self.far[member]);
         }
-        if group.members[member].proceed_on == ProceedMask::EVERYTHING {
+        if is_shadow {
             return self.leave_shadow(member, exits);
         }
         let set = self.occurring(member);

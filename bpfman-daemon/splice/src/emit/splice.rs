@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, FunctionSpan, MapId, ProgramText};
+use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
 
 use crate::analysis::stack::{self, Group};
 use crate::chain::counters::CounterLayout;
@@ -94,8 +94,7 @@ pub(crate) fn join(
         Copy::Twin => ArrayUse::Twin(number + 1),
     });
     let twin = maps.timing.zip(maps.array(ArrayUse::Twin(0)));
-    let tick =
-        twin.filter(|_| copy == Copy::Plain && number == 0).map(|(timing, array)| (timing.ticks, array));
+    let tick = twin.filter(|_| copy == Copy::Plain && number == 0);
     let clock = maps.timing.filter(|_| copy == Copy::Twin).map(|timing| Clock {
         samples: timing.samples,
         layout: TimeLayout::new(group.members.len()),
@@ -111,6 +110,9 @@ pub(crate) fn join(
     let names = Names::of(group, &range);
     let debug = debug_info::build(group, &range, &sections, &names)?;
     for (at, id) in debug.local_type_ids {
+        if !holds_a_number(&insns, at) {
+            return Err(SpliceError::NoTypeId { insn: at });
+        }
         insns[at].imm = id.cast_signed();
     }
     let functions = functions(name, group, &sections, &names, insns.len());
@@ -130,6 +132,16 @@ pub(crate) fn join(
         modules: Vec::new(),
     };
     Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range })
+}
+
+/// True for an instruction whose immediate is nothing but a number: neither a map nor the target of a call.
+fn holds_a_number(insns: &[Insn], at: usize) -> bool {
+    let is_second_half =
+        at.checked_sub(1).and_then(|before| insns.get(before)).is_some_and(|insn| insn.is_ld_imm64());
+    insns.get(at).is_some_and(|insn| {
+        let takes_immediate = matches!(insn.class(), 4 | 7) && insn.code & 8 == 0;
+        !is_second_half && (takes_immediate || insn.is_ld_imm64() && insn.src() == 0)
+    })
 }
 
 /// The common entry function, then every function that is called.

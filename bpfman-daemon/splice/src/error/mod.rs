@@ -64,6 +64,14 @@ pub enum SpliceError {
         /// Instructions of the joined program.
         insns: usize,
     },
+    /// What a member calls a type id of its own is none.
+    #[error(
+        "instruction {insn} of the joined program is said to hold the id of a type, and refers to something else"
+    )]
+    NoTypeId {
+        /// Its index.
+        insn: usize,
+    },
     /// A member fits no program, not even as one of its own behind a tail call.
     #[error("{member} fits no chain")]
     DoesNotFit {
@@ -163,6 +171,7 @@ impl SpliceError {
             Self::NeedsArrays { .. } => "report this: chains with tail calls have to be planned first",
             Self::JumpTooFar { .. } => "use a newer kernel, or move code of the program into functions",
             Self::Bindings { .. } => "report this: the daemon contradicts itself",
+            Self::NoTypeId { .. } => "detach the program whose object file was tampered with",
             Self::Refused { reason, .. } => reason.hint(),
         }
     }

@@ -3,8 +3,9 @@
 //! is there and nothing else, and at the end nothing is left.
 //!
 //! A schedule is drawn from a seed. One that breaks a promise is reduced to the least that does, and printed with its seed:
-//! `SIMULATE_SEED=SEED` runs it alone. `SIMULATE_SCHEDULES=COUNT` runs more than CI does (`make simulate`). Two clients at
-//! once run on two threads, so a schedule with them may come out otherwise when it is replayed.
+//! `SIMULATE_SEED=SEED` runs it alone. `SIMULATE_SCHEDULES=COUNT` runs more than CI does (`make simulate`), from the
+//! seed `SIMULATE_FROM` on, so that a long run can be made in parts. Two clients at once run on two threads, so a schedule
+//! with them may come out otherwise when it is replayed.
 
 mod asked;
 mod machine;
@@ -61,9 +62,11 @@ fn number(variable: &str) -> Option<u64> {
 fn quarter(number_of: u64) {
     let seeds: Vec<u64> = match number("SIMULATE_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("SIMULATE_SCHEDULES").unwrap_or(4 * SCHEDULES) / 4)
-            .map(|n| 4 * n + number_of)
-            .collect(),
+        None => {
+            let first = number("SIMULATE_FROM").unwrap_or(0) / 4;
+            let count = number("SIMULATE_SCHEDULES").unwrap_or(4 * SCHEDULES) / 4;
+            (first..first + count).map(|n| 4 * n + number_of).collect()
+        }
     };
     let mut all = Tally::default();
     for seed in &seeds {

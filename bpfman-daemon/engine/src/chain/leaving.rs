@@ -1,0 +1,102 @@
+//! Readings of the CPU time of programs and chains, also of those that are about to leave.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use bpfmand_core::{HookKey, LinkId, ProgramId};
+use bpfmand_kernel::Kernel;
+
+use crate::state::chain_record::{ChainRecord, HookCounted};
+use crate::state::cpu_time::{AloneReading, ChainReading, MemberReading, MemberTime};
+use crate::state::records::ProgramRecord;
+use crate::{Engine, EngineError};
+
+/// Most programs, and chains, that are noted between two looks. Who changes more is held up by the changes.
+const MOST_DEPARTED: usize = 1_024;
+
+impl<K: Kernel> Engine<K> {
+    pub(crate) fn read_alone(&self, program: &ProgramRecord) -> Result<Option<AloneReading>, EngineError> {
+        let (uid, is_ours) = (program.uid, !program.is_adopted());
+        let ran = self.ran(program.id)?;
+        Ok(ran.map(|nanoseconds| AloneReading { program: uid, nanoseconds, is_ours }))
+    }
+
+    /// Reads a program that is about to leave, if somebody measures.
+    pub(crate) fn note_leaving_program(&self, program: &ProgramRecord) {
+        if self.state().departed.is_none() {
+            return;
+        }
+        match self.read_alone(program) {
+            Ok(Some(reading)) => {
+                if let Some(departed) =
+                    self.state().departed.as_mut().filter(|all| all.alone.len() < MOST_DEPARTED)
+                {
+                    departed.alone.insert(program.id, reading);
+                    departed.owners.insert(program.uid, program.owner());
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "nobody is charged for what a program took before it left"),
+        }
+    }
+
+    /// Reads a chain that leaves a hook, if somebody measures.
+    pub(crate) fn note_leaving_chain(&self, key: &HookKey, chain: &ChainRecord, slots: &[LinkId]) {
+        let Some(mut chains) = self.state().departed.as_ref().map(|departed| departed.chains.clone()) else {
+            return;
+        };
+        // Of several hooks the last one that leaves tells what the chain took.
+        let read = self.read_chain(key, chain, slots, &mut chains).and_then(|()| {
+            let Some(entry) = chain.segments.first() else { return Ok(()) };
+            if let (Some(reading), Some(ran)) = (chains.get_mut(&entry.program), self.ran(entry.program)?) {
+                reading.nanoseconds = ran;
+            }
+            Ok(())
+        });
+        match read {
+            Ok(()) if chains.len() <= MOST_DEPARTED => {
+                if let Some(departed) = &mut self.state().departed {
+                    departed.chains = chains;
+                }
+            }
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "nobody is charged for what a chain took before it left"),
+        }
+    }
+
+    /// Nanoseconds that a program ran; none if it is gone.
+    fn ran(&self, id: ProgramId) -> Result<Option<u64>, EngineError> {
+        let Some(program) = self.kernel.open_program(id)? else { return Ok(None) };
+        Ok(Some(self.kernel.run_counts(&program)?.nanoseconds))
+    }
+
+    pub(crate) fn read_chain(
+        &self,
+        key: &HookKey,
+        chain: &ChainRecord,
+        slots: &[LinkId],
+        read: &mut HashMap<ProgramId, ChainReading>,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = chain.segments.first().filter(|_| chain.boot == self.boot) else { return Ok(()) };
+        let mut counted = HookCounted::default();
+        self.add_row(&mut counted, chain, slots, key)?;
+        let times = self.chain_times(key, chain)?.unwrap_or_default();
+        let reading = match read.entry(entry.program) {
+            Entry::Occupied(reading) => reading.into_mut(),
+            Entry::Vacant(place) => {
+                let Some(nanoseconds) = self.ran(entry.program)? else { return Ok(()) };
+                let none = |program| MemberReading { program, packets: 0, time: MemberTime::default() };
+                let members = chain.members.iter().map(|member| none(member.program)).collect();
+                place.insert(ChainReading { nanoseconds, members })
+            }
+        };
+        for (place, member) in reading.members.iter_mut().enumerate() {
+            let of_link = slots.get(place).and_then(|link| counted.links.get(link));
+            member.packets += of_link.map_or(0, |counted| counted.runs);
+            if let Some(time) = times.get(place) {
+                member.time = member.time.and(time);
+            }
+        }
+        Ok(())
+    }
+}

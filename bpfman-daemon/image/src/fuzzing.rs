@@ -1,0 +1,80 @@
+//! What reads images, for fuzzers (`--cfg fuzzing`, tests/fuzz).
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use bpfman_image_format::{Digest, Labels, SigningKey, check_object, media};
+
+use crate::manifest::{self, ImageConfig};
+use crate::signature::Material;
+use crate::{Signers, TrustRoot, TrustedIdentity, TrustedKey, bundle, layer, simple_signing};
+
+/// Reads a manifest, an index, a configuration with labels, or a label.
+pub fn document(bytes: &[u8]) {
+    let _malformed = manifest::parse(bytes);
+    let _malformed = ImageConfig::parse(bytes).map(|config| Labels::read(&config.labels()));
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    for label in [media::LABEL_PROGRAMS, media::LABEL_MAPS] {
+        let _malformed = Labels::read(&BTreeMap::from([(label.to_owned(), text.clone())]));
+    }
+}
+
+/// Reads a layer, and the object in it.
+pub fn layer(bytes: &[u8]) {
+    let _malformed = layer::decode(bytes);
+    let _malformed = check_object("x.o", bytes);
+}
+
+struct Trust {
+    key: SigningKey,
+    digest: Digest,
+    rule: Signers,
+}
+
+static TRUST: LazyLock<Trust> = LazyLock::new(|| {
+    let make = || -> Option<Trust> {
+        let key = SigningKey::generate().ok()?;
+        let trusted = TrustedKey::from_pem(&key.public_key().ok()?.to_pem()).ok()?;
+        let rule = Signers {
+            keys: vec![trusted],
+            identities: vec![TrustedIdentity::new("*", "*").ok()?],
+            minimum: 1,
+            root: Some(TrustRoot::public_good().ok()?),
+            ..Signers::default()
+        };
+        Some(Trust { key, digest: Digest::of(b"image"), rule })
+    };
+    make().unwrap_or_else(|| panic!("no key can be made"))
+});
+
+/// Reads a bundle of Sigstore.
+///
+/// # Panics
+/// It is taken for a good signature.
+pub fn bundle(bytes: &[u8]) {
+    assert!(bundle::verify(bytes, TRUST.digest, &TRUST.rule).is_err());
+}
+
+/// Reads a payload that a trusted key signed.
+///
+/// # Panics
+/// It counts for an image that it does not name.
+pub fn payload(bytes: &[u8]) {
+    let Ok(signature) = TRUST.key.sign(bytes) else { return };
+    let good = simple_signing::verify(bytes, &signature, &Material::default(), TRUST.digest, &TRUST.rule);
+    let named = String::from_utf8_lossy(bytes).contains(&TRUST.digest.hex());
+    assert!(named || good.is_err());
+}
+
+/// Reads a certificate, and what a transparency log says of a signature.
+///
+/// # Panics
+/// They make a good signature of one that nobody made.
+pub fn certificate(certificate: &str, log: &str) {
+    let material = Material {
+        certificate: Some(certificate.to_owned()),
+        log: Some(log.to_owned()),
+        ..Material::default()
+    };
+    assert!(simple_signing::verify(b"{}", b"no signature", &material, TRUST.digest, &TRUST.rule).is_err());
+}

@@ -1,0 +1,53 @@
+//! What reads the kernel's answers and other people's files, for fuzzers (`--cfg fuzzing`, tests/fuzz).
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use rustix::fs::MemfdFlags;
+
+use super::symbols::TargetFile;
+use super::{
+    addresses, containers, elf_symbols, filters, interfaces, libraries, mapped, mount_table, netlink,
+    probe_place, tasks, verifier_log,
+};
+
+/// Reads a datagram of route netlink as everything that may be asked for.
+pub fn netlink(datagram: &[u8]) {
+    for message in netlink::notices(datagram).unwrap_or_default() {
+        let _other = interfaces::interface(&message);
+        let _other = addresses::address(&message);
+        let _cut = filters::entry(&message);
+    }
+}
+
+/// Reads a file of /proc, or the verifier's log.
+pub fn text(text: &str) {
+    let _mounts = mount_table::parse(text.as_bytes());
+    let _folders = (containers::hierarchies(text), containers::unified(text));
+    let _unreadable = (verifier_log::stack_depths(text), verifier_log::summarise(text));
+    text.lines().for_each(|line| {
+        let _other = (mapped::executable(line), tasks::container_group(line));
+    });
+}
+
+/// Reads the dynamic loader's cache of libraries.
+pub fn library_cache(bytes: &[u8]) {
+    let _paths = libraries::in_cache(bytes, "ssl");
+}
+
+/// Looks for a function in a binary, and for the instruction at an offset of it.
+///
+/// # Panics
+/// There is no memory for the file, or a place is admitted that is not in it.
+pub fn binary(bytes: &[u8], function: &str, offset: u64) {
+    let mut file =
+        File::from(rustix::fs::memfd_create("binary", MemfdFlags::CLOEXEC).unwrap_or_else(|e| panic!("{e}")));
+    file.write_all(bytes).unwrap_or_else(|error| panic!("{error}"));
+    let target = TargetFile::new(file, PathBuf::from("binary"));
+    let _unknown = elf_symbols::file_offset(&target, function);
+    for on_return in [false, true] {
+        let admitted = probe_place::check(&target, offset, on_return).is_ok();
+        assert!(!admitted || offset < bytes.len() as u64, "{offset} of {}", bytes.len());
+    }
+}

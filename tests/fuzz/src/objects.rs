@@ -1,0 +1,44 @@
+//! Object files: ELF, BTF, BTF.ext, relocations.
+
+use std::collections::BTreeMap;
+
+use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
+
+use crate::world;
+
+/// Asks everything of an object that there is to ask. Its own types are the kernel's, too: what the kernel has and has not
+/// is then up to the object.
+pub fn run(bytes: &[u8]) {
+    let _malformed = KernelBtf::parse(bytes);
+    let Ok(object) = ObjectFile::parse(bytes) else { return };
+    let own = object.btf(BtfFeatures::ALL);
+    let own = own.map(|btf| KernelBtf::parse(btf.to_vec()).expect("what the kernel is given is well-formed"));
+    for program in object.programs() {
+        for kernel_btf in [None, own.as_ref()] {
+            let options = TextOptions { kernel_btf, features: BtfFeatures::NONE };
+            let Ok(text) = object.text(&program.name, &options) else { continue };
+            let total: usize = text.functions.iter().map(|function| function.len).sum();
+            assert_eq!(total, text.insns.len(), "functions do not cover the text");
+            for index in text.map_indexes() {
+                assert!(index < object.maps().len(), "a reference to map {index}");
+            }
+            let _unresolved = object.unresolved(&program.name, &options);
+            let _local = object.local_type_ids(&program.name, &options);
+        }
+        let _asked = (object.needs_kernel_btf(&program.name), object.uses_local_type_ids(&program.name));
+        let _exceeds = own.as_ref().map(|own| object.exceeds(&program.name, own));
+    }
+    for map in object.maps() {
+        let _asked = (object.map_shape(map), object.map_is_tied(map));
+    }
+    let ones = object.globals().iter().map(|global| (global.name.clone(), vec![1; global.size]));
+    let values: BTreeMap<String, Vec<u8>> = ones.collect();
+    let _refused = object.with_globals(&values);
+    let _refused = object.set_kconfig(&mut object.maps().to_vec(), |_| None);
+    let _slots = object.initial_slots();
+}
+
+/// tests/fuzz/run adds those of the examples and of the tests.
+pub fn seeds() -> Vec<Vec<u8>> {
+    vec![std::fs::read(world::object()).expect("the object that was compiled")]
+}

@@ -1,0 +1,49 @@
+//! `policy.toml`: whose images count, and who may do what.
+
+use bpfmand_access::{AccessPolicy, AccountNames};
+use bpfmand_image::{PolicyFile, PolicyRule, Requirement};
+
+/// Nobody.
+struct NoAccounts;
+
+impl AccountNames for NoAccounts {
+    fn user(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn group(&self, _: &str) -> Option<u32> {
+        None
+    }
+}
+
+/// Reads a policy by both its readers.
+///
+/// # Panics
+/// Bytes that nobody wrote on purpose let images load that nobody signed.
+pub fn run(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _refused = AccessPolicy::parse(text, &NoAccounts);
+    let none = std::io::ErrorKind::NotFound;
+    if let Ok(file) = PolicyFile::parse(text, &mut |_| Err(none.into())) {
+        let unsigned = |rule: &PolicyRule| matches!(rule.requirement, Requirement::Unsigned);
+        assert!(asks_for_unsigned(text) || !file.rules.iter().any(unsigned), "{text}");
+    }
+}
+
+/// Whether a rule of a policy says so, by a reader that knows nothing of policies.
+fn asks_for_unsigned(text: &str) -> bool {
+    let Ok(document) = text.parse::<toml::Table>() else { return false };
+    let rules = document.get("images").and_then(toml::Value::as_array);
+    rules.into_iter().flatten().any(|rule| rule.get("unsigned").is_some())
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let images = "mode = \"enforce\"\ntrusted_root = \"public-good\"\n[[images]]\npattern = \"quay.io/a/*\"\n\
+         identities = [{ issuer = \"https://i\", subject = \"*@example.com\" }]\nmin_signatures = 1\n\
+         annotations = { a = \"b\" }\nincreasing = \"v\"\n[files]\nusers = [0]\n[revoked]\nrunning = \"detach\"\n";
+    let grants = "[access]\nsocket_group = \"read\"\n[[grants]]\nname = \"network-team\"\nusers = [1000]\n\
+         allow = [\"load\", \"attach\"]\nimages = [\"registry.example.com/network/*\"]\ntypes = [\"xdp\", \"tc\"]\n\
+         hooks = [\"xdp:eth*\", \"tc:*:ingress\"]\nnetns = [\"own\"]\npriorities = \"100-900\"\n\
+         limits = { programs = 20, map_memory = \"64MiB\", links = 100 }\nscope = \"cgroup\"\n";
+    [images, grants].map(|text| text.as_bytes().to_vec()).to_vec()
+}

@@ -1,0 +1,96 @@
+//! A daemon's engine on a simulated kernel, with an object file to load.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bpfmand_core::{
+    AttachPoint, AttachRequest, BytecodeSource, LoadRequest, NetnsId, ProgramId, ProgramRequest, ProgramType,
+};
+use bpfmand_engine::{Engine, EngineError, EngineOptions, SCHEMA};
+use bpfmand_kernel::sim::{SimKernel, SimOptions};
+use bpfmand_store::{Store, StoreOptions};
+use tempfile::TempDir;
+
+/// The interface that is there.
+pub const INTERFACE: &str = "eth0";
+/// The program of the object file.
+pub const PROGRAM: &str = "pass";
+
+/// The object file: one XDP program, as tests/fuzz/run compiles it.
+pub fn object() -> PathBuf {
+    std::env::var_os("FUZZ_OBJECT").expect("tests/fuzz/run says where the object is").into()
+}
+
+/// A machine and the state folder of its daemon.
+pub struct World {
+    pub kernel: Arc<SimKernel>,
+    pub folder: TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        // The engine asks the real system which namespace it is in.
+        let inode = std::fs::metadata("/proc/self/ns/net").expect("procfs").ino();
+        let own_namespace = NetnsId { inode, cookie: 1 };
+        let kernel = Arc::new(SimKernel::new(SimOptions { own_namespace, ..SimOptions::default() }));
+        kernel.add_interface(None, INTERFACE);
+        kernel.switch_interface(None, INTERFACE, true);
+        Self { kernel, folder: folder() }
+    }
+
+    pub fn store(&self) -> Store {
+        Store::open(StoreOptions::new(self.folder.path().join("store"), SCHEMA)).expect("a new folder")
+    }
+
+    /// Opens the engine over records that are there, and recovers.
+    pub fn engine(&self, store: Store) -> Result<Engine<SimKernel>, EngineError> {
+        let mut options = EngineOptions::new(self.folder.path().join("bytecode"), store);
+        options.libxdp_pins = Path::new("/nonexistent").to_owned();
+        let engine = Engine::open(Arc::clone(&self.kernel), options)?;
+        engine.recover()?;
+        Ok(engine)
+    }
+}
+
+/// A folder in memory.
+pub fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
+}
+
+/// Loads the program.
+pub fn load_request() -> LoadRequest {
+    LoadRequest {
+        source: BytecodeSource::File(object()),
+        programs: vec![ProgramRequest {
+            name: PROGRAM.to_owned(),
+            program_type: ProgramType::Xdp,
+            target: None,
+        }],
+        metadata: Default::default(),
+        global_data: Default::default(),
+        map_owner: None,
+        verifier_log: false,
+        caller_uid: 0,
+        limits: Default::default(),
+        cpu: None,
+        measured: false,
+        ttl: None,
+        tenant: None,
+        owner: Default::default(),
+    }
+}
+
+/// Attaches a program.
+pub fn attach_request(program: ProgramId, point: AttachPoint) -> AttachRequest {
+    AttachRequest {
+        program,
+        point,
+        order: Default::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+        owner: Default::default(),
+        group: None,
+        ttl: None,
+    }
+}
