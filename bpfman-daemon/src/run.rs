@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, SocketSystem};
 use bpfmand_core::Selector;
-use bpfmand_engine::{Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, SCHEMA, StepObserver};
+use bpfmand_engine::{
+    Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, ReadObjects, SCHEMA, StepObserver,
+};
 use bpfmand_image::{ImageStore, StartHelper};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
@@ -105,8 +107,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Arc::new(RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
-    if let Some(helpers) = helpers {
-        options.objects = Arc::new(ReaderClient::new(helpers));
+    let readers = helpers.map(|helpers| Arc::new(ReaderClient::new(helpers).starting()));
+    if let Some(readers) = &readers {
+        options.objects = Arc::clone(readers) as Arc<dyn ReadObjects>;
     }
     options.xdp_modes = config.xdp_modes.clone();
     options.tc_by_clsact = config.tc_by_clsact;
@@ -135,6 +138,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
     let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
     reserve.keep();
+    if let Some(readers) = readers {
+        readers.has_started();
+    }
     let csi = config
         .csi
         .as_ref()

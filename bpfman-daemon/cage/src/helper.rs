@@ -73,9 +73,9 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
         caps::set(None, set, &CapsHashSet::new())
             .map_err(|source| CageError::Capabilities { action: "drop capabilities of a helper", source })?;
     }
-    if cage.rights == HelperRights::Starter {
-        // Those that it starts have it from there. A kernel that does not let it: they are only ended later. Before what
-        // follows, after which this file is root's.
+    if cage.rights != HelperRights::Starter {
+        // The starter itself is needed as long as the daemon. A kernel that does not let it: they are only ended later.
+        // Before what follows, after which this file is root's.
         let _told = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     }
     // Its memory may hold a password: it is for nobody to read, others of its user included.
@@ -105,12 +105,19 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     }
 }
 
-/// Holds it, and all that it starts, to reading and executing; what they have no use for goes to `/dev/null`.
+/// Holds it, and all that it starts, to reading and executing; what they have no use for goes to `/dev/null`. Those that
+/// it starts tell the kernel that they are ended first, which is a file below `/proc`: as root, more of those would do as
+/// they are told, so there it is left out.
 fn write_nothing() -> Result<(), CageError> {
     let mut rules =
         Ruleset::default().handle_access(AccessFs::from_write(RULES))?.create()?.no_new_privs(false);
     if let Ok(null) = PathFd::new("/dev/null") {
         rules = rules.add_rule(PathBeneath::new(null, AccessFs::WriteFile))?;
+    }
+    if !rustix::process::geteuid().is_root()
+        && let Ok(proc) = PathFd::new("/proc")
+    {
+        rules = rules.add_rule(PathBeneath::new(proc, AccessFs::WriteFile))?;
     }
     rules.restrict_self()?;
     Ok(())

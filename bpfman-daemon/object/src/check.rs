@@ -16,6 +16,12 @@ use crate::{MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectFacts, SlotTarget};
 const LONGEST_NAME: usize = 64 << 10;
 /// Most modules that one program refers to: what the kernel takes.
 const MOST_MODULES: usize = 256;
+/// Most functions of one program: `BPF_MAX_SUBPROGS` of the kernel. What is done with them takes their number squared.
+const MOST_FUNCTIONS: usize = 256;
+/// Classes of instructions that compute, and the bit of those that take their second operand from a register.
+const CLASS_ALU: u8 = 4;
+const CLASS_ALU64: u8 = 7;
+const SOURCE_REGISTER: u8 = 8;
 /// Longest name of a module, in bytes (`MODULE_NAME_LEN`).
 const LONGEST_MODULE: usize = 55;
 
@@ -138,11 +144,39 @@ impl LinkedProgram {
             check_function(text, function.start, function.start + function.len, maps)?;
         }
         check_info(text)?;
-        if self.local_type_ids.iter().any(|at| *at >= text.insns.len()) {
-            return Err("has a type's number outside of the program".to_owned());
+        // They are written anew when programs are joined: a map's number, or a call's target, would become another's.
+        let starts = starts(&text.insns);
+        let holds_a_number = |at: usize| {
+            let Some(insn) = text.insns.get(at).filter(|_| starts.get(at) == Some(&true)) else {
+                return false;
+            };
+            let takes_immediate =
+                matches!(insn.class(), CLASS_ALU | CLASS_ALU64) && insn.code & SOURCE_REGISTER == 0;
+            takes_immediate || insn.is_ld_imm64() && insn.src() == 0
+        };
+        if self.local_type_ids.len() > text.insns.len()
+            || !self.local_type_ids.iter().all(|at| holds_a_number(*at))
+        {
+            return Err("has a type's number where none can be".to_owned());
         }
         Ok(())
     }
+}
+
+/// Which of the elements are instructions, and not second halves.
+fn starts(insns: &[Insn]) -> Vec<bool> {
+    let mut starts = vec![true; insns.len()];
+    let mut at = 0;
+    while at < insns.len() {
+        if insns[at].is_ld_imm64() {
+            if let Some(half) = starts.get_mut(at + 1) {
+                *half = false;
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+    starts
 }
 
 fn check_modules(modules: &[String]) -> Result<(), Why> {
@@ -159,6 +193,9 @@ fn check_modules(modules: &[String]) -> Result<(), Why> {
 
 /// Functions lie one behind the other, without gaps.
 fn check_functions(text: &ProgramText) -> Result<(), Why> {
+    if text.functions.len() > MOST_FUNCTIONS {
+        return Err(format!("has {} functions", text.functions.len()));
+    }
     let mut end = 0_usize;
     for function in &text.functions {
         check_name(&function.name)?;

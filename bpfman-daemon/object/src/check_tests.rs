@@ -147,3 +147,36 @@ fn functions_lines_and_modules_that_are_not_there_are_refused() {
     program.local_type_ids = vec![4];
     assert!(program.check(0).is_err(), "a type's number behind the end");
 }
+
+#[test]
+fn a_types_number_is_one_and_neither_a_map_nor_a_call() {
+    let number = Insn::new(0xb7, 1, 0, 0, 8);
+    for (insns, at, is_fine) in [
+        (vec![number, EXIT], 0, true),
+        (wide(0, 7, 0), 0, true),
+        (wide(0, 7, 0), 1, false),
+        (wide(op::PSEUDO_MAP_FD, 0, 0), 0, false),
+        (wide(op::PSEUDO_MAP_VALUE, 0, 0), 0, false),
+        (vec![Insn::new(op::CALL, 0, 0, 0, 5), EXIT], 0, false),
+        (vec![Insn::new(op::CALL, 0, op::PSEUDO_KFUNC_CALL, 0, 5), EXIT], 0, false),
+        (vec![Insn { code: 0xbf, ..number }, EXIT], 0, false),
+        (vec![number, EXIT], 2, false),
+        (vec![number, EXIT], usize::MAX, false),
+    ] {
+        let mut program = linked(insns);
+        program.local_type_ids = vec![at];
+        assert_eq!(program.check(1).is_ok(), is_fine, "{:?} at {at}", program.text.insns);
+    }
+}
+
+#[test]
+fn as_many_functions_as_the_kernel_takes_and_no_more() {
+    let of = |count: usize| {
+        let mut program = linked(vec![EXIT; count]);
+        let span = |start| FunctionSpan { name: "f".to_owned(), start, len: 1 };
+        program.text.functions = (0..count).map(span).collect();
+        program.check(0)
+    };
+    assert_eq!(of(256), Ok(()));
+    assert!(of(257).is_err());
+}

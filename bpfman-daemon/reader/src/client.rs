@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, LinkPrograms, ReadObjects};
 use bpfmand_frames::{SMALL, wrong};
@@ -17,14 +18,21 @@ use crate::sent::{ReaderQuestion, cut};
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
 
-/// How long one question may take: the largest objects and programs take a second or two.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long all questions to one reader may take: the largest objects and programs take a second or two each, and who asks
+/// may hold locks that others wait for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What readers that failed may have cost while the daemon starts: everybody's programs wait for it. Those after that have
+/// a second each.
+const PATIENCE_AT_START: Duration = Duration::from_secs(10);
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes of contents and lists that all objects may have at the same time.
+const ALL_CONTENTS: usize = 512 << 20;
 /// Bytes of the facts of an object: names of its functions and variables, above all.
-const FACTS: usize = 16 << 20;
+const FACTS: usize = 4 << 20;
 /// Bytes of contents of its maps: zeroed variables take no room in the file.
 const CONTENTS: usize = 96 << 20;
 /// Bytes of what is said of a program besides its lists.
-const PROGRAM: usize = 16 << 20;
+const PROGRAM: usize = 1 << 20;
 /// Bytes of a program's lists: instructions, and a line for each.
 const LISTS: usize = MAX_INSTRUCTIONS * 32;
 
@@ -44,6 +52,11 @@ pub trait StartReader: fmt::Debug + Send + Sync {
     /// # Errors
     /// The kernel refuses, or nobody is left to start any.
     fn start_reader(&self) -> io::Result<ReaderLink>;
+
+    /// False once nobody is left to start any.
+    fn is_able(&self) -> bool {
+        true
+    }
 }
 
 /// Has objects read by readers.
@@ -51,23 +64,50 @@ pub trait StartReader: fmt::Debug + Send + Sync {
 pub struct ReaderClient {
     start: Arc<dyn StartReader>,
     patience: Duration,
+    /// What readers that failed have cost since the daemon began to start; none once it has started.
+    wasted: Arc<Mutex<Option<Duration>>>,
+    /// Bytes that are held of objects.
+    held: Arc<AtomicUsize>,
 }
 
 impl ReaderClient {
     /// By those that are started so.
     #[must_use]
     pub fn new(start: Arc<dyn StartReader>) -> Self {
-        Self { start, patience: PATIENCE }
+        Self { start, patience: PATIENCE, wasted: Arc::default(), held: Arc::default() }
     }
 
-    /// With another time for a question than 20 seconds.
+    /// With another time for all questions to a reader than 30 seconds.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
+
+    /// Has less patience until [`Self::has_started`].
+    #[must_use]
+    pub fn starting(self) -> Self {
+        *self.wasted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Duration::ZERO);
+        self
+    }
+
+    /// The daemon has started.
+    pub fn has_started(&self) {
+        *self.wasted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn patience(&self) -> Duration {
+        let wasted = *self.wasted.lock().unwrap_or_else(PoisonError::into_inner);
+        wasted.map_or(self.patience, |wasted| {
+            PATIENCE_AT_START.saturating_sub(wasted).max(LEAST_PATIENCE).min(self.patience)
+        })
+    }
 }
 
 impl ReadObjects for ReaderClient {
+    fn is_able(&self) -> bool {
+        self.start.is_able()
+    }
+
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         // It would be refused in the end, and no reader has to be asked for that.
         if bytes.len() > MAX_OBJECT_BYTES {
@@ -76,8 +116,10 @@ impl ReadObjects for ReaderClient {
         let ReaderLink { stream, life } = self.start.start_reader().map_err(failed)?;
         let asked = Asked {
             connection: Mutex::new(Some(ReaderConnection::new(stream, life))),
-            patience: self.patience,
+            left: Mutex::new(self.patience()),
+            wasted: Arc::clone(&self.wasted),
         };
+        let room = Room::of(&self.held);
         let facts = asked.ask(|connection| {
             connection.say(&ReaderQuestion::Read)?;
             connection.give(&bytes)?;
@@ -89,10 +131,14 @@ impl ReadObjects for ReaderClient {
             if size > CONTENTS {
                 return Err(wrong(format!("it announces {size} bytes of variables")));
             }
+            room.take(size)?;
             Ok(Ok(sent.with(&connection.take_exactly(size)?)))
         })?;
         let facts = facts.map_err(told)?;
-        EbpfObject::new(Arc::new(facts), Box::new(ReaderLinker { asked, state: Mutex::default() }))
+        EbpfObject::new(
+            Arc::new(facts),
+            Box::new(ReaderLinker { asked, state: Mutex::default(), _room: room }),
+        )
     }
 }
 
@@ -100,6 +146,7 @@ impl ReadObjects for ReaderClient {
 #[derive(Debug)]
 struct ReaderLinker {
     asked: Asked,
+    _room: Room,
     state: Mutex<ReaderState>,
 }
 
@@ -199,21 +246,60 @@ impl LinkPrograms for ReaderLinker {
     }
 }
 
+/// A share of the bytes that all objects together may have.
+#[derive(Debug)]
+struct Room {
+    held: Arc<AtomicUsize>,
+    own: AtomicUsize,
+}
+
+impl Room {
+    fn of(held: &Arc<AtomicUsize>) -> Self {
+        Self { held: Arc::clone(held), own: AtomicUsize::new(0) }
+    }
+
+    fn take(&self, size: usize) -> io::Result<()> {
+        self.own.fetch_add(size, Ordering::Relaxed);
+        if self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size) > ALL_CONTENTS {
+            return Err(wrong(
+                "too many objects with large variables are read at once; try again".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.held.fetch_sub(*self.own.get_mut(), Ordering::Relaxed);
+    }
+}
+
 /// A reader, one question at a time.
 #[derive(Debug)]
 struct Asked {
     /// None once a question failed: nobody knows what comes next, and the reader is ended.
     connection: Mutex<Option<ReaderConnection>>,
-    patience: Duration,
+    /// How long all that is still to be asked may take.
+    left: Mutex<Duration>,
+    wasted: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Asked {
     fn ask<T>(&self, talk: impl FnOnce(&mut ReaderConnection) -> io::Result<T>) -> Result<T, EngineError> {
         let mut held = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = held.as_mut().ok_or_else(|| EngineError::Reader("it was given up".to_owned()))?;
-        connection.begin(self.patience);
-        talk(connection).map_err(|error| {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
+        connection.begin(*left);
+        let answer = talk(connection);
+        let took = begun.elapsed();
+        *left = left.saturating_sub(took);
+        answer.map_err(|error| {
             *held = None;
+            if let Some(wasted) = self.wasted.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                *wasted += took;
+            }
             failed(error)
         })
     }

@@ -194,7 +194,7 @@ fn one_that_says_too_much_is_cut_short() {
         stream.write_all(&[0, 0, 0, 0, 2]).unwrap();
         let _read = stream.read_to_end(&mut Vec::new());
     };
-    assert!(refusal(long).contains("an answer of 33554432 bytes came, and 16777216 are the most"));
+    assert!(refusal(long).contains("an answer of 33554432 bytes came, and 4194304 are the most"));
     let announces = |stream| says(stream, &map(|facts| facts["maps"][0]["initial"] = json!(u64::MAX)), b"");
     assert!(refusal(announces).contains("bytes of variables"), "{}", refusal(announces));
     let more = |stream| says(stream, &facts(), b"more");

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub struct HelperProcesses {
     /// Ends with the daemon.
     _starter: Child,
     user: u32,
+    /// The starter has ended.
+    is_gone: AtomicBool,
 }
 
 impl HelperProcesses {
@@ -59,7 +62,14 @@ impl HelperProcesses {
         };
         let starter = command.spawn().context(CANNOT)?;
         let (verifier_ahead, reader_ahead) = Default::default();
-        Ok(Self { orders: ours, verifier_ahead, reader_ahead, _starter: starter, user })
+        Ok(Self {
+            orders: ours,
+            verifier_ahead,
+            reader_ahead,
+            _starter: starter,
+            user,
+            is_gone: AtomicBool::new(false),
+        })
     }
 
     /// The user that the processes have.
@@ -78,10 +88,11 @@ impl HelperProcesses {
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(&self.orders, &[IoSlice::new(&[what])], &mut beside, flags).map_err(|error| match error {
-            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => io::Error::new(
-                io::ErrorKind::BrokenPipe,
-                "the process that starts others has ended; restart bpfmand",
-            ),
+            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => {
+                self.is_gone.store(true, Ordering::Relaxed);
+                let why = "the process that starts others has ended; restart bpfmand";
+                io::Error::new(io::ErrorKind::BrokenPipe, why)
+            }
             other => other.into(),
         })?;
         Ok(HelperLink { stream, life: Some(ours) })
@@ -103,6 +114,10 @@ impl StartReader for HelperProcesses {
     fn start_reader(&self) -> io::Result<ReaderLink> {
         let HelperLink { stream, life } = self.reader_ahead.take_or(|| self.order(order::READER))?;
         Ok(ReaderLink { stream, life })
+    }
+
+    fn is_able(&self) -> bool {
+        !self.is_gone.load(Ordering::Relaxed)
     }
 }
 

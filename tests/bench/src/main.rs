@@ -22,7 +22,18 @@ use anyhow::{Context as _, bail};
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["calls", "audit", "hooks", "scale", "packets", "growth", "guards", "images", "object-readers", "readers"];
+    let all = [
+        "calls",
+        "audit",
+        "hooks",
+        "scale",
+        "packets",
+        "growth",
+        "guards",
+        "images",
+        "object-readers",
+        "readers",
+    ];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
     }

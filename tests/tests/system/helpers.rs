@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use bpfman_tests::compile;
+use bpfman_tests::network::INTERFACE;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::wait::until;
-use bpfman_tests::{Daemon, Launch};
+use bpfman_tests::{Daemon, Launch, Network};
 
 use crate::images::publish;
 
@@ -233,14 +234,17 @@ fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
     assert_eq!(processes(&daemon)[0].pid, starter.pid);
 }
 
-/// The daemon can start no other: that is for its next start. Everything but loads goes on.
+/// The daemon can start no other: that is for its next start. What was loaded before is attached and joined all the same.
 #[test]
-fn without_the_starter_loads_are_refused_and_all_else_works() {
+fn without_the_starter_loads_are_refused_and_what_is_loaded_is_attached() {
     let registry = Registry::start();
     let mut daemon = Daemon::start_with(&launch(""));
     let name = registry.image("chain:1");
     publish(&daemon, &name, "chain");
     let load = format!("load image -i {name} --programs xdp:xdp_member");
+    let object = compile::object("chain");
+    let both = format!("load file -p {} --programs xdp:xdp_member xdp:xdp_another -o json", object.display());
+    let both = daemon.bpfman(&both).json();
     let starter = processes(&daemon).remove(0);
     assert_eq!(starter.what, "starter");
     let pid = rustix::process::Pid::from_raw(starter.pid.try_into().unwrap()).unwrap();
@@ -250,6 +254,13 @@ fn without_the_starter_loads_are_refused_and_all_else_works() {
     // One that was started ahead may be there still.
     until("no reader is there", || daemon.bpfman(&file).stderr.contains("restart bpfmand"));
     daemon.bpfman("list programs").success();
+    let network = Network::new();
+    for (program, priority) in both["programs"].as_array().unwrap().iter().zip(1..) {
+        let id = &program["program_id"];
+        let attach =
+            format!("attach {id} xdp -i {INTERFACE} -p {priority} -n {}", network.far.path().display());
+        daemon.bpfman(&attach).success();
+    }
     daemon.kill();
     daemon.again(&launch(""));
     daemon.bpfman(&load).success();

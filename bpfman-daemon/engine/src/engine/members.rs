@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfmand_core::{BoundText, Insn, MapId, ProgramUid, op};
+use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, op};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::kernel_types::KernelTypes;
@@ -38,8 +38,8 @@ type Kept = (Origin, MemberText);
 
 /// Most bytes of texts to keep, types included, and most of one: a member of 4,096 instructions with its types takes some
 /// 100,000.
-const MOST_BYTES: usize = 4 << 20;
-const MOST_OF_ONE: usize = 256 << 10;
+const MOST_BYTES: usize = 8 << 20;
+const MOST_OF_ONE: usize = 1 << 20;
 
 /// About what a text takes.
 fn bytes_of(text: &MemberText) -> usize {
@@ -92,6 +92,13 @@ impl<K: Kernel> Engine<K> {
         Ok(member)
     }
 
+    /// Keeps the text of a program that was just loaded: its first chain asks no reader.
+    pub(crate) fn keep_member(&self, program: &ProgramRecord, text: Option<MemberText>) {
+        if let Some(text) = text {
+            self.members.put(program, &text);
+        }
+    }
+
     /// The text of a loaded program, made from its bytecode, which is hashed.
     pub(crate) fn fresh_member(&self, program: &ProgramRecord) -> Result<MemberText, EngineError> {
         if program.is_adopted() {
@@ -111,21 +118,29 @@ impl<K: Kernel> Engine<K> {
             .then(|| self.kernel_types_for(object, &[&program.name], &[]))
             .transpose()?;
         let linked = object.link(&program.name, types.as_ref(), self.btf_features())?;
+        if program.linked.as_ref().is_some_and(|at_load| *at_load != linked.digest()) {
+            return Err(EngineError::Reader(format!(
+                "it says another text of program \"{}\" than when that was loaded; load it again",
+                program.name
+            )));
+        }
         let text = linked.text;
         // What was allowed was another text, if who reads the object lies.
         if let Some(rules) = rules_of_program(program) {
-            let kernel = types.as_ref().map(KernelTypes::btf).transpose()?;
+            let kernel =
+                types.as_ref().filter(|_| calls_kfuncs(&text.insns)).map(KernelTypes::btf).transpose()?;
             self.check_calls(&text, program.program_type, &rules, kernel)?;
         }
-        let is_tied = text.map_indexes().into_iter().any(|map| object.map_is_tied(map));
+        let needs_own_btf = is_tied(object, &text);
         let bound = text.bind_by(|index| program.maps.get(index)?.id);
         let bound = bound.map_err(|index| no_such_map(&program.name, index))?;
-        Ok(MemberText {
-            text: Arc::new(bound),
-            needs_own_btf: is_tied,
-            local_type_ids: linked.local_type_ids.into(),
-        })
+        Ok(MemberText { text: Arc::new(bound), needs_own_btf, local_type_ids: linked.local_type_ids.into() })
     }
+}
+
+/// True if a text uses maps that know types of its object's BTF.
+pub fn is_tied(object: &EbpfObject, text: &ProgramText) -> bool {
+    text.map_indexes().into_iter().any(|map| object.map_is_tied(map))
 }
 
 /// A text that names more maps than its object has: the crate `object` broke its word.

@@ -22,6 +22,11 @@ pub trait ReadObjects: Debug + Send + Sync {
     /// # Errors
     /// It is no object, or nobody is there to read it.
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError>;
+
+    /// False if no object can be read any more, whichever.
+    fn is_able(&self) -> bool {
+        true
+    }
 }
 
 /// Links programs of an object that was read.

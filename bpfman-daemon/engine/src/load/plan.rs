@@ -14,7 +14,7 @@ use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
 use bpfmand_object::SlotTarget;
 use bpfmand_splice::guard_table;
 
-use crate::engine::members::no_such_map;
+use crate::engine::members::{MemberText, is_tied, no_such_map};
 use crate::engine::objects::EbpfObject;
 use crate::guard::{TABLE, rules_of, runs_in_tasks};
 use crate::load::kernel_types::attach_id;
@@ -87,6 +87,10 @@ pub struct LoadedProgram<H> {
     pub stack_depths: Option<Vec<u32>>,
     /// How it is guarded.
     pub guard: Option<ProgramGuard>,
+    /// See [`ProgramRecord::linked`].
+    pub linked: String,
+    /// What chains join, if it can be a member of one.
+    pub member: Option<MemberText>,
     /// The verifier's log, if it was asked for.
     pub log: String,
 }
@@ -102,6 +106,10 @@ pub struct Wanted {
     pub program_type: ProgramType,
     /// Linked.
     pub text: ProgramText,
+    /// See [`ProgramRecord::linked`].
+    pub linked: String,
+    /// See [`MemberText::local_type_ids`].
+    pub local_type_ids: Arc<[usize]>,
     /// Function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
     /// The kernel's BTF id of it, else 0.
@@ -220,7 +228,15 @@ impl<K: Kernel> Engine<K> {
         let loaded = self.kernel.load_program(&program.as_load(&bound, plan.log));
         let load_time = began.elapsed();
         let loaded = loaded.map_err(|error| self.explained(error, plan.object, program))?;
+        // Programs for packets have nothing in front.
+        let member = (program.program_type.is_chained() && program.front.is_none()).then(|| MemberText {
+            needs_own_btf: is_tied(plan.object, &program.text),
+            text: Arc::new(bound),
+            local_type_ids: Arc::clone(&program.local_type_ids),
+        });
         Ok(LoadedProgram {
+            linked: program.linked.clone(),
+            member,
             name: program.name.clone(),
             facts: self.kernel.program_of(&loaded.program)?,
             handle: loaded.program,
@@ -321,11 +337,13 @@ impl<K: Kernel> Engine<K> {
                     }
                     _ => (0, None),
                 };
-                let text = plan.object.link(&program.name, kernel.as_ref(), self.btf_features())?.text;
+                let linked = plan.object.link(&program.name, kernel.as_ref(), self.btf_features())?;
                 let wanted = Wanted {
                     name: program.name.clone(),
                     program_type,
-                    text,
+                    linked: linked.digest(),
+                    text: linked.text,
+                    local_type_ids: linked.local_type_ids.into(),
                     attach_btf_id,
                     attach_module,
                     target,

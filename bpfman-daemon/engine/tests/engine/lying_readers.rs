@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpfmand_core::{FunctionSpan, Insn, LoadRequest, Owner, OwningApplication, op};
 use bpfmand_engine::{
-    EbpfObject, Engine, EngineError, EngineOptions, GuardRefusal, KernelTypes, LinkPrograms, ReadHere,
-    ReadObjects,
+    EbpfObject, Engine, EngineError, EngineOptions, KernelTypes, LinkPrograms, ReadHere, ReadObjects,
 };
 use bpfmand_object::{BtfFeatures, LinkedProgram};
 
@@ -87,11 +86,10 @@ fn a_reader_that_says_another_text_at_an_attachment_gets_round_no_list_of_helper
     // Nothing is in memory any more of what was looked at.
     let engine = start();
     lies.store(true, Ordering::Relaxed);
-    // Where there is no list, there is nothing to get round: the kernel decides.
     let before = engine.names(&bench.left(), bpfmand_core::HookKind::Xdp);
     let refused = engine.try_attach(of_tenant, bench.xdp(2)).unwrap_err();
-    let EngineError::Guard(refusal) = &refused else { panic!("{refused}") };
-    assert!(matches!(**refusal, GuardRefusal::ForbiddenUse { .. }), "{refused}");
+    let EngineError::Reader(why) = &refused else { panic!("{refused}") };
+    assert!(why.contains("another text") && why.contains("a member of this hook"), "{refused}");
     assert_eq!(engine.names(&bench.left(), bpfmand_core::HookKind::Xdp), before);
     lies.store(false, Ordering::Relaxed);
     engine.attached(of_tenant, bench.xdp(2));
