@@ -11,7 +11,7 @@ pub struct Cage {
     seccomp: CageMode,
     /// None: switched off.
     landlock: Option<Landlock>,
-    /// The user of processes for images; none: there are none.
+    /// The user of processes without rights; none: there are none.
     helpers: Option<u32>,
 }
 
@@ -86,14 +86,14 @@ impl Cage {
                     "helpers",
                     "off".to_owned(),
                     Some(
-                        "the daemon itself reads what registries and images say: [cage] in bpfman.toml says so",
+                        "the daemon itself reads what registries, images and object files say: [cage] in bpfman.toml says so",
                     ),
                 ),
                 Some(0) => part(
                     "helpers",
                     "on, as root without capabilities".to_owned(),
                     Some(
-                        "processes for images have no user of their own: the daemon was started without CAP_SETUID or CAP_SETGID",
+                        "processes for images and objects have no user of their own: the daemon was started without CAP_SETUID or CAP_SETGID",
                     ),
                 ),
                 Some(user) => part("helpers", format!("on, user {user}"), None),

@@ -80,9 +80,9 @@ pub struct Config {
     pub csi: Option<CsiSettings>,
     /// Whether system calls are filtered.
     pub seccomp: CageMode,
-    /// Whether threads for images are held to the cache, and processes for images to even less.
+    /// Whether threads for images are held to the cache, and processes without rights to even less.
     pub landlock: bool,
-    /// The user of processes for images; none: threads of the daemon do their work.
+    /// The user of processes without rights; none: the daemon does their work.
     pub helpers: Option<u32>,
     /// Most bytes of memory that the daemon itself may have; 0: no limit.
     pub memory: u64,

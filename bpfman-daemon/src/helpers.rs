@@ -1,8 +1,8 @@
-//! Processes for images: who starts them, and how this process speaks to them.
+//! Processes for images and objects: who starts them, and how this process speaks to them.
 //!
 //! The daemon itself executes nothing: its filter of system calls has no `execve`. So before it builds its cage, it starts
 //! one process, the starter, which has another user and no capability. On the daemon's word that one starts the binary
-//! anew, as a fetcher or a verifier, each for a single load.
+//! anew, as a fetcher, a verifier or a reader, each for a single load.
 
 #[cfg(debug_assertions)]
 mod hostile;
@@ -32,7 +32,7 @@ impl Held {
 
     fn parse(arguments: &[String]) -> anyhow::Result<Self> {
         let [seccomp, landlock] = arguments else {
-            anyhow::bail!("processes for images are started by the daemon alone");
+            anyhow::bail!("these processes are started by the daemon alone");
         };
         Ok(Self { seccomp: seccomp.parse()?, landlock: landlock.parse()? })
     }
@@ -43,4 +43,5 @@ impl Held {
 mod order {
     pub const FETCHER: u8 = b'f';
     pub const VERIFIER: u8 = b'v';
+    pub const READER: u8 = b'r';
 }

@@ -8,10 +8,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, SocketSystem};
 use bpfmand_core::Selector;
-use bpfmand_engine::{Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, SCHEMA, StepObserver};
-use bpfmand_image::ImageStore;
+use bpfmand_engine::{
+    Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, ReadObjects, SCHEMA, StepObserver,
+};
+use bpfmand_image::{ImageStore, StartHelper};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_reader::ReaderClient;
 use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,7 +68,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
     // Before the cage, in which nothing is executed.
-    let helpers = config.helpers.map(|user| HelperProcesses::begin(config, user)).transpose()?;
+    let helpers = config.helpers.map(|user| HelperProcesses::begin(config, user)).transpose()?.map(Arc::new);
     // Limits may take capabilities to raise; nothing else does. Here, since threads that run already would keep theirs.
     let mut cage = Cage::begin(config)?;
     let policy = Arc::new(PolicySource::open(config)?);
@@ -92,18 +95,22 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     cage.close(config)?;
     let (image_runtime, landlock) = ImageRuntime::start(config.image_folders())?;
     cage.holds_files(landlock);
-    cage.has_helpers(helpers.as_ref().map(HelperProcesses::user));
+    cage.has_helpers(helpers.as_ref().map(|helpers| helpers.user()));
     cage.tell();
     let mut images = ImageStore::new(config.images.clone(), (*policy.current()?).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
-    if let Some(helpers) = helpers {
-        images = images.with_helpers(Arc::new(helpers));
+    if let Some(helpers) = &helpers {
+        images = images.with_helpers(Arc::clone(helpers) as Arc<dyn StartHelper>);
     }
     let images =
         Arc::new(RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
+    let readers = helpers.map(|helpers| Arc::new(ReaderClient::new(helpers).starting()));
+    if let Some(readers) = &readers {
+        options.objects = Arc::clone(readers) as Arc<dyn ReadObjects>;
+    }
     options.xdp_modes = config.xdp_modes.clone();
     options.tc_by_clsact = config.tc_by_clsact;
     // As libxdp itself looks for them.
@@ -131,6 +138,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
     let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
     reserve.keep();
+    if let Some(readers) = readers {
+        readers.has_started();
+    }
     let csi = config
         .csi
         .as_ref()

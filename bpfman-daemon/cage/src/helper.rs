@@ -1,4 +1,4 @@
-//! What processes for images give up: nearly everything.
+//! What processes for images and objects give up: nearly everything.
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ pub enum HelperRights {
     Fetcher,
     /// Reads what was fetched.
     Verifier,
+    /// Reads object files.
+    Reader,
 }
 
 /// How a process for images is held, as root wants it.
@@ -50,8 +52,10 @@ const SYSTEM_FILES: [&str; 9] = [
     "/run/NetworkManager",
 ];
 
-/// Bytes of memory that a fetcher or a verifier may write to: some times the largest layer with its object.
+/// Bytes of memory that one of them may write to: some times the largest layer with its object.
 const MEMORY: u64 = 1 << 30;
+/// Seconds of a processor that a reader may take: the largest object takes a few.
+const CPU_SECONDS: u64 = 60;
 /// Descriptors of one.
 const DESCRIPTORS: u64 = 64;
 /// Ended before others when memory is short.
@@ -69,9 +73,9 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
         caps::set(None, set, &CapsHashSet::new())
             .map_err(|source| CageError::Capabilities { action: "drop capabilities of a helper", source })?;
     }
-    if cage.rights == HelperRights::Starter {
-        // Those that it starts have it from there. A kernel that does not let it: they are only ended later. Before what
-        // follows, after which this file is root's.
+    if cage.rights != HelperRights::Starter {
+        // The starter itself is needed as long as the daemon. A kernel that does not let it: they are only ended later.
+        // Before what follows, after which this file is root's.
         let _told = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     }
     // Its memory may hold a password: it is for nobody to read, others of its user included.
@@ -87,6 +91,9 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     }
     limit(Resource::Data, MEMORY, "memory")?;
     limit(Resource::Nofile, DESCRIPTORS, "descriptors")?;
+    if cage.rights == HelperRights::Reader {
+        limit(Resource::Cpu, CPU_SECONDS, "time of processors")?;
+    }
     if cage.landlock {
         hold_files(cage)?;
     }
@@ -98,12 +105,19 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     }
 }
 
-/// Holds it, and all that it starts, to reading and executing; what they have no use for goes to `/dev/null`.
+/// Holds it, and all that it starts, to reading and executing; what they have no use for goes to `/dev/null`. Those that
+/// it starts tell the kernel that they are ended first, which is a file below `/proc`: as root, more of those would do as
+/// they are told, so there it is left out.
 fn write_nothing() -> Result<(), CageError> {
     let mut rules =
         Ruleset::default().handle_access(AccessFs::from_write(RULES))?.create()?.no_new_privs(false);
     if let Ok(null) = PathFd::new("/dev/null") {
         rules = rules.add_rule(PathBeneath::new(null, AccessFs::WriteFile))?;
+    }
+    if !rustix::process::geteuid().is_root()
+        && let Ok(proc) = PathFd::new("/proc")
+    {
+        rules = rules.add_rule(PathBeneath::new(proc, AccessFs::WriteFile))?;
     }
     rules.restrict_self()?;
     Ok(())

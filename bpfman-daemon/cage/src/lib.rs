@@ -4,7 +4,7 @@
 //!    nothing that is executed ever gets more (`no_new_privs`).
 //! 2. [`filter_calls`], once everything is mounted: all threads may make the system calls of [`GROUPS`], and no others.
 //! 3. [`WritableFolders`], for threads that work for strangers: they write to their folders only.
-//! 4. [`confine_helper`], in processes for images: no capability, no user, and a table of calls of their own.
+//! 4. [`confine_helper`], in processes for images and objects: no capability, no user, and a table of calls of their own.
 //!
 //! A filter of calls holds for the whole process and can never be taken off.
 

@@ -39,7 +39,7 @@ fn system_calls_are_those_of_the_page() {
     wanted.push(row(&MOUNTING, ", where the CSI driver is served"));
     assert_rows("System calls", &wanted);
     let of_helpers = VERIFIER.iter().chain(FETCHER).map(|group| row(group, ""));
-    let rows = rows("Processes for images");
+    let rows = rows("Processes without rights");
     for wanted in of_helpers {
         assert!(rows.contains(&wanted.as_str()), "docs/cage.md is to have:\n{wanted}");
     }

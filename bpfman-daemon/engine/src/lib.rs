@@ -56,6 +56,8 @@ pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};
 pub use engine::change_count::ChangeListener;
 pub use engine::held_network::HookChanges;
+pub use engine::kernel_types::KernelTypes;
+pub use engine::objects::{EbpfObject, LinkPrograms, ReadHere, ReadObjects};
 pub use engine::steps::{NoObserver, StepObserver};
 pub use engine::{
     CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, OwnerBudget, RecoveryReport, XdpModes,

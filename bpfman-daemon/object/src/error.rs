@@ -180,6 +180,9 @@ pub enum ObjectError {
         /// How many there are.
         count: usize,
     },
+    /// What another process, which read the object, says is wrong with it.
+    #[error("{0}")]
+    Told(String),
     /// A `__kconfig` variable without a value for it.
     #[error("kernel configuration variable {name}: {why}")]
     Kconfig {

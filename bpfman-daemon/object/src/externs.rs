@@ -128,31 +128,31 @@ impl Externs {
         self.table.insert(name.to_owned(), Extern::Kconfig { offset });
         self.kconfig.push(KconfigExtern { name: name.to_owned(), offset, size, kind, weak });
     }
+}
 
-    /// Writes configuration values into the first contents of the `.kconfig` map.
-    pub(crate) fn write_kconfig(
-        &self,
-        map: &mut MapSpec,
-        mut value_of: impl FnMut(&KconfigExtern) -> Option<KconfigValue>,
-    ) -> Result<(), ObjectError> {
-        for item in &self.kconfig {
-            let wrong = |why: String| ObjectError::Kconfig { name: item.name.clone(), why };
-            let Some(value) = value_of(item) else {
-                if item.weak {
-                    continue;
-                }
-                return Err(wrong("this kernel's configuration does not have it".to_owned()));
-            };
-            let bytes = item.encode(&value).ok_or_else(|| {
-                wrong(format!("{value:?} does not fit in a {:?} of {} bytes", item.kind, item.size))
-            })?;
-            let start = item.offset as usize;
-            if let Some(place) = map.initial.get_mut(start..start + bytes.len()) {
-                place.copy_from_slice(&bytes);
+/// Writes configuration values into the first contents of the `.kconfig` map.
+pub(crate) fn write_kconfig(
+    externs: &[KconfigExtern],
+    map: &mut MapSpec,
+    mut value_of: impl FnMut(&KconfigExtern) -> Option<KconfigValue>,
+) -> Result<(), ObjectError> {
+    for item in externs {
+        let wrong = |why: String| ObjectError::Kconfig { name: item.name.clone(), why };
+        let Some(value) = value_of(item) else {
+            if item.weak {
+                continue;
             }
+            return Err(wrong("this kernel's configuration does not have it".to_owned()));
+        };
+        let bytes = item.encode(&value).ok_or_else(|| {
+            wrong(format!("{value:?} does not fit in a {:?} of {} bytes", item.kind, item.size))
+        })?;
+        let start = item.offset as usize;
+        if let Some(place) = map.initial.get_mut(start..start + bytes.len()) {
+            place.copy_from_slice(&bytes);
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl KconfigExtern {

@@ -2,7 +2,7 @@
 //!
 //! Bytes in, plain data out: no system call is made here. [`ObjectFile::parse`] reads programs, maps and global
 //! variables; [`ObjectFile::text`] links one program to what the kernel takes, except that map references are
-//! still indexes into [`ObjectFile::maps`]. Programs of one object are independent of one another: what is
+//! still indexes into [`ObjectFacts::maps`]. Programs of one object are independent of one another: what is
 //! wrong with one shows only when that one is asked for.
 //!
 //! The conventions are libbpf's (section names, map declarations, relocations), so that objects written for it load.
@@ -11,11 +11,13 @@
 //! sections, and keeps the kernel's types in several times their size.
 
 mod btf;
+mod check;
 mod core_relo;
 mod elf;
 mod error;
 mod exceptions;
 mod externs;
+mod facts;
 mod functions;
 mod globals;
 mod kernel_btf;
@@ -33,11 +35,12 @@ pub use btf::BtfFeatures;
 pub use core_relo::CoreError;
 pub use error::ObjectError;
 pub use externs::{KconfigExtern, KconfigKind, KconfigValue};
+pub use facts::{MapTypes, ObjectFacts};
 pub use globals::GlobalVariable;
 pub use kernel_btf::{KernelBtf, KernelSymbol};
 pub use link::Unresolved;
 pub use maps::{InitialSlot, SlotTarget};
-pub use object_file::{ObjectFile, TextOptions};
+pub use object_file::{LinkedProgram, ObjectFile, TextOptions};
 pub use programs::ProgramEntry;
 pub use relocation_error::RelocationError;
 pub use section_family::SectionFamily;

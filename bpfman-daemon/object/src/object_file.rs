@@ -1,21 +1,24 @@
 //! An object file, read once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfmand_core::{MapSpec, ProgramText, ProgramType};
+use bpfmand_core::ProgramText;
+use sha2::{Digest as _, Sha256};
 
 use crate::ObjectError;
 use crate::btf::ext::BtfExt;
 use crate::btf::{Btf, BtfFeatures, fixup};
 use crate::core_relo;
 use crate::elf::Elf;
-use crate::externs::{Externs, KconfigExtern, KconfigValue};
+use crate::externs::Externs;
+use crate::facts::{self, ObjectFacts};
 use crate::functions::Functions;
-use crate::globals::{self, GlobalVariable};
+use crate::globals;
 use crate::kernel_btf::KernelBtf;
 use crate::link::{Linked, Linker, Unresolved};
-use crate::maps::{InitialSlot, MapTable};
+use crate::maps::MapTable;
 use crate::needs::{exceeds, needs};
 use crate::programs::{ProgramEntry, read_programs};
 
@@ -28,7 +31,43 @@ pub struct TextOptions<'a> {
     pub features: BtfFeatures,
 }
 
-/// A parsed object file: its programs, maps and global variables.
+/// A program, linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedProgram {
+    /// What the kernel takes, but for the maps.
+    pub text: ProgramText,
+    /// Positions of instructions whose immediate is a type id of the object's own BTF, see [`ObjectFile::local_type_ids`].
+    pub local_type_ids: Vec<usize>,
+    /// What of the kernel's it asks for in vain.
+    pub unresolved: Vec<Unresolved>,
+}
+
+impl LinkedProgram {
+    /// Another one for any other text, types and places of type ids: SHA-256 in hexadecimal digits.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let text = &self.text;
+        // Each list behind its length, so that none passes for the beginning of the next.
+        let mut lists = Vec::with_capacity(text.insns.len() * 8);
+        let mut add = |count: usize, bytes: &mut dyn Iterator<Item = u8>| {
+            lists.extend((count as u64).to_ne_bytes());
+            lists.extend(bytes);
+        };
+        add(text.insns.len(), &mut text.insns.iter().flat_map(|insn| insn.to_ne_bytes()));
+        add(self.local_type_ids.len(), &mut self.local_type_ids.iter().flat_map(|at| at.to_ne_bytes()));
+        let spans = text.functions.iter().flat_map(|function| [function.start, function.len]);
+        add(text.functions.len(), &mut spans.flat_map(usize::to_ne_bytes));
+        let infos = text.func_info.iter().flat_map(|info| [info.insn_off, info.type_id]);
+        add(text.func_info.len(), &mut infos.flat_map(u32::to_ne_bytes));
+        for module in &text.modules {
+            add(module.len(), &mut module.bytes());
+        }
+        let types = text.btf.as_deref().unwrap_or_default();
+        bpfmand_core::hexadecimal(&Sha256::new().chain_update(lists).chain_update(types).finalize())
+    }
+}
+
+/// A parsed object file: its [`ObjectFacts`], and what it takes to link its programs.
 #[derive(Debug)]
 pub struct ObjectFile {
     pub(crate) elf: Elf,
@@ -37,9 +76,8 @@ pub struct ObjectFile {
     pub(crate) functions: Functions,
     pub(crate) externs: Externs,
     pub(crate) maps: MapTable,
-    programs: Vec<ProgramEntry>,
-    globals: Vec<GlobalVariable>,
-    license: String,
+    /// What of it is plain data.
+    pub(crate) facts: Arc<ObjectFacts>,
     /// The last BTF made for a kernel: all programs of a load share it.
     fixed_btf: Mutex<Option<(BtfFeatures, Arc<[u8]>)>>,
 }
@@ -59,9 +97,17 @@ impl ObjectFile {
         };
         let functions = Functions::read(&elf);
         let externs = Externs::read(&elf, btf.as_ref());
-        let maps = MapTable::read(&elf, btf.as_ref(), &externs)?;
+        let mut maps = MapTable::read(&elf, btf.as_ref(), &externs)?;
         let globals = globals::read(&elf, btf.as_ref(), &maps);
-        let license = read_license(&elf);
+        let facts = ObjectFacts {
+            programs: Vec::new(),
+            types: facts::types_of(&maps.specs, btf.as_ref()),
+            slots: std::mem::take(&mut maps.slots),
+            kconfig: maps.kconfig.map(|map| (map, externs.kconfig.clone())),
+            maps: std::mem::take(&mut maps.specs),
+            globals,
+            license: read_license(&elf),
+        };
         let mut object = Self {
             elf,
             btf,
@@ -69,138 +115,21 @@ impl ObjectFile {
             functions,
             externs,
             maps,
-            programs: Vec::new(),
-            globals,
-            license,
+            facts: Arc::new(facts),
             fixed_btf: Mutex::new(None),
         };
-        object.programs = read_programs(&object);
+        let programs = read_programs(&object);
+        // Nobody else has it yet.
+        if let Some(facts) = Arc::get_mut(&mut object.facts) {
+            facts.programs = programs;
+        }
         Ok(object)
     }
 
-    /// All programs, those of unsupported sections too, in the order of the file.
+    /// What of it is plain data.
     #[must_use]
-    pub fn programs(&self) -> &[ProgramEntry] {
-        &self.programs
-    }
-
-    /// The program of a name.
-    ///
-    /// # Errors
-    /// [`ObjectError::UnknownProgram`] with the names there are, or [`ObjectError::AmbiguousProgram`] if several static
-    /// functions share the name.
-    pub fn program(&self, name: &str) -> Result<&ProgramEntry, ObjectError> {
-        let mut named = self.programs.iter().filter(|program| program.name == name);
-        let found = named.next().ok_or_else(|| ObjectError::UnknownProgram {
-            name: name.to_owned(),
-            available: self.programs.iter().map(|program| program.name.clone()).collect(),
-        })?;
-        match named.next() {
-            None => Ok(found),
-            Some(second) => Err(ObjectError::AmbiguousProgram {
-                name: name.to_owned(),
-                sections: [&found.section, &second.section].map(String::clone),
-            }),
-        }
-    }
-
-    /// The type that a program loads as when declared as `declared`: its section's, except that `tc` and `tcx`
-    /// are what they are declared as, and a probe is a return probe if either says so.
-    ///
-    /// # Errors
-    /// [`ObjectError::UnknownProgram`], [`ObjectError::UnsupportedSection`] or [`ObjectError::TypeMismatch`].
-    pub fn resolve_type(&self, name: &str, declared: ProgramType) -> Result<ProgramType, ObjectError> {
-        let program = self.program(name)?;
-        let Some(own) = program.family.program_type() else {
-            return Err(ObjectError::UnsupportedSection {
-                program: name.to_owned(),
-                section: program.section.clone(),
-            });
-        };
-        if !program.family.admits(declared) {
-            return Err(ObjectError::TypeMismatch {
-                program: name.to_owned(),
-                declared,
-                section: program.section.clone(),
-                family: program.family.to_string(),
-            });
-        }
-        let by_declaration = matches!(own, ProgramType::Tc | ProgramType::Tcx) || declared.is_return_probe();
-        Ok(if by_declaration { declared } else { own })
-    }
-
-    /// All maps: declared ones, then those of global variables. Map references of programs are indexes into it.
-    #[must_use]
-    pub fn maps(&self) -> &[MapSpec] {
-        &self.maps.specs
-    }
-
-    /// What the bytes of a map's keys and values mean, in words that are the same for the same shape in any object;
-    /// none for maps without types.
-    #[must_use]
-    pub fn map_shape(&self, map: &MapSpec) -> Option<(String, String)> {
-        let btf = self.btf.as_ref()?;
-        (map.btf_key_type_id != 0 && map.btf_value_type_id != 0)
-            .then(|| (btf.shape(map.btf_key_type_id), btf.shape(map.btf_value_type_id)))
-    }
-
-    /// True if the map's values hold lists, trees or pointers to kernel objects: the kernel then ties the map to the BTF that
-    /// it was made with, and takes no program of another BTF that uses those.
-    #[must_use]
-    pub fn map_is_tied(&self, map: &MapSpec) -> bool {
-        self.btf.as_ref().is_some_and(|btf| map.btf_value_type_id != 0 && btf.is_tied(map.btf_value_type_id))
-    }
-
-    /// Entries that declarations put into maps of maps and arrays of programs.
-    #[must_use]
-    pub fn initial_slots(&self) -> &[InitialSlot] {
-        &self.maps.slots
-    }
-
-    /// All global variables, by name.
-    #[must_use]
-    pub fn globals(&self) -> &[GlobalVariable] {
-        &self.globals
-    }
-
-    /// The object's licence; empty if it states none.
-    #[must_use]
-    pub fn license(&self) -> &str {
-        &self.license
-    }
-
-    /// The maps with other first values of global variables. Text does not depend on them.
-    ///
-    /// A `.bss` map that is no longer all zero becomes [`bpfmand_core::MapRole::Data`].
-    ///
-    /// # Errors
-    /// [`ObjectError::UnknownGlobal`] with the names there are, [`ObjectError::GlobalSize`] with both sizes, or
-    /// [`ObjectError::AmbiguousGlobal`] if two static variables share a name.
-    pub fn with_globals(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<Vec<MapSpec>, ObjectError> {
-        let mut maps = self.maps.specs.clone();
-        globals::write(&self.globals, &mut maps, values)?;
-        Ok(maps)
-    }
-
-    /// Kernel configuration values that the object asks for.
-    #[must_use]
-    pub fn kconfig_externs(&self) -> &[KconfigExtern] {
-        &self.externs.kconfig
-    }
-
-    /// Puts kernel configuration values into the `.kconfig` map among `maps`, a copy of [`Self::maps`].
-    ///
-    /// # Errors
-    /// [`ObjectError::Kconfig`] if a variable that is not weak has no value, or one that does not fit.
-    pub fn set_kconfig(
-        &self,
-        maps: &mut [MapSpec],
-        value_of: impl FnMut(&KconfigExtern) -> Option<KconfigValue>,
-    ) -> Result<(), ObjectError> {
-        match self.maps.kconfig.and_then(|index| maps.get_mut(index)) {
-            Some(map) => self.externs.write_kconfig(map, value_of),
-            None => Ok(()),
-        }
+    pub fn facts(&self) -> &Arc<ObjectFacts> {
+        &self.facts
     }
 
     /// The object's BTF as a kernel with these features takes it; what map type ids and programs refer to.
@@ -225,7 +154,7 @@ impl ObjectFile {
             let records = self.records(program.key).ok().flatten()?;
             Some(records.functions.iter().find(|record| record.offset == program.key.offset)?.type_id)
         };
-        self.programs.iter().filter(|program| program.is_static).filter_map(type_id).collect()
+        self.facts.programs.iter().filter(|program| program.is_static).filter_map(type_id).collect()
     }
 
     /// True if the program or a function that it reaches refers to the kernel's types, functions or variables.
@@ -290,26 +219,46 @@ impl ObjectFile {
     /// Links one program: its own instructions, then the functions that it reaches.
     ///
     /// Only this program and what it reaches is looked at. Sections that are not supported link too: whether a
-    /// program may be loaded is for [`Self::resolve_type`] to say.
+    /// program may be loaded is for [`ObjectFacts::resolve_type`] to say.
     ///
     /// # Errors
     /// [`ObjectError::UnknownProgram`]; [`ObjectError::Relocation`] for what cannot be resolved;
     /// [`ObjectError::NeedsKernelBtf`] if that is not given; [`ObjectError::TooManyInstructions`].
     pub fn text(&self, program: &str, options: &TextOptions<'_>) -> Result<ProgramText, ObjectError> {
+        Ok(self.link(program, options)?.text)
+    }
+
+    /// The same, with what else linking comes to.
+    ///
+    /// # Errors
+    /// As for [`Self::text`].
+    pub fn link(&self, program: &str, options: &TextOptions<'_>) -> Result<LinkedProgram, ObjectError> {
         let entry = self.program(program)?;
         let linked = self.linked(entry, options)?;
-        Ok(ProgramText {
-            name: entry.name.clone(),
-            license: self.license.clone(),
-            insns: linked.insns,
-            functions: linked.functions,
-            btf: self.btf(options.features),
-            func_info: linked.func_info,
-            line_info: linked.line_info,
-            frags: entry.frags,
-            sleepable: entry.sleepable,
-            modules: linked.modules,
+        Ok(LinkedProgram {
+            text: ProgramText {
+                name: entry.name.clone(),
+                license: self.license().to_owned(),
+                insns: linked.insns,
+                functions: linked.functions,
+                btf: self.btf(options.features),
+                func_info: linked.func_info,
+                line_info: linked.line_info,
+                frags: entry.frags,
+                sleepable: entry.sleepable,
+                modules: linked.modules,
+            },
+            local_type_ids: linked.local_type_ids,
+            unresolved: linked.unresolved,
         })
+    }
+}
+
+impl Deref for ObjectFile {
+    type Target = ObjectFacts;
+
+    fn deref(&self) -> &ObjectFacts {
+        &self.facts
     }
 }
 

@@ -25,7 +25,30 @@ pub struct ProgramEntry {
     pub frags: bool,
     /// A `static` function in its source.
     pub is_static: bool,
+    /// Where it is, for who links it.
     pub(crate) key: FunctionKey,
+}
+
+impl ProgramEntry {
+    /// A program as somebody else found it, who links it as well: what its section's name stands for is read here.
+    #[must_use]
+    pub fn of_section(name: String, section: String, is_static: bool) -> Self {
+        Self::at(FunctionKey { section: 0, offset: 0 }, name, section, is_static)
+    }
+
+    fn at(key: FunctionKey, name: String, section: String, is_static: bool) -> Self {
+        let parsed = parse_section(&section);
+        Self {
+            name,
+            section,
+            family: parsed.family,
+            attach_target: parsed.attach_target,
+            sleepable: parsed.sleepable,
+            frags: parsed.frags,
+            is_static,
+            key,
+        }
+    }
 }
 
 /// True for sections whose functions are called by programs and are none themselves.
@@ -51,17 +74,8 @@ pub(crate) fn read_programs(object: &ObjectFile) -> Vec<ProgramEntry> {
         if function.is_local && called.contains(&key) {
             continue;
         }
-        let parsed = parse_section(&section.name);
-        programs.push(ProgramEntry {
-            name: function.name.clone(),
-            section: section.name.clone(),
-            family: parsed.family,
-            attach_target: parsed.attach_target,
-            sleepable: parsed.sleepable,
-            frags: parsed.frags,
-            is_static: function.is_local,
-            key,
-        });
+        let (name, section) = (function.name.clone(), section.name.clone());
+        programs.push(ProgramEntry::at(key, name, section, function.is_local));
     }
     // Names of static functions need not be unique in an object that was linked of several: global ones come first.
     let global: HashSet<String> = programs.iter().filter(|p| !p.is_static).map(|p| p.name.clone()).collect();

@@ -182,7 +182,7 @@ impl ObjectFile {
         let offset =
             i64::try_from(symbol.value).ok().and_then(|value| value.checked_add(i64::from(insn.imm)));
         if let Some(map) = self.maps.data_section(section) {
-            let size = self.maps.specs[map].value_size;
+            let size = self.facts.maps[map].value_size;
             return offset
                 .and_then(|offset| i32::try_from(offset).ok())
                 .map(|offset| Reference::MapValue { map, offset })

@@ -24,9 +24,12 @@ static OBJECTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 /// Asks everything of an object that there is to ask. What matters is that it returns.
 fn exercise(bytes: &[u8]) {
     let Ok(object) = ObjectFile::parse(bytes) else { return };
+    assert_eq!(object.facts().check(), Ok(()), "what is read here could be told by another process");
     let options = TextOptions { kernel_btf: KERNEL.as_ref(), features: BtfFeatures::NONE };
     for program in object.programs() {
-        if let Ok(text) = object.text(&program.name, &options) {
+        if let Ok(linked) = object.link(&program.name, &options) {
+            assert_eq!(linked.check(object.maps().len()), Ok(()), "and so what is linked here");
+            let text = linked.text;
             let total: usize = text.functions.iter().map(|function| function.len).sum();
             assert_eq!(total, text.insns.len());
             for index in text.map_indexes() {

@@ -1,4 +1,4 @@
-//! What a process for images does once an intruder runs code in it, for tests of debug builds: after it gave up what it
+//! What one of the processes does once an intruder runs code in it, for tests of debug builds: after it gave up what it
 //! gives up, it tries something else than its work, tells its log what came of it, and ends.
 
 use std::fs::File;
@@ -7,20 +7,21 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use anyhow::Context as _;
-use bpfmand_image::HelperRole;
+use bpfmand_frames::Answering;
 use rustix::process::{Pid, Signal};
 
-/// Who tries what, as in `verifier:read:/etc/shadow`: `read:PATH`, `write:PATH`, `list:PATH`, `connect:PATH`, `dial:ADDRESS`, `execute:PATH`, `kill:PID`.
+/// Who tries what, as in `verifier:read:/etc/shadow`: `read:PATH`, `write:PATH`, `list:PATH`, `connect:PATH`, `dial:ADDRESS`, `execute:PATH`, `kill:PID`; and for
+/// `reader`, `lie:NAME`: says of the object that it has a map of that name.
 pub const ACT: &str = "BPFMAN_TEST_HOSTILE_HELPER";
 
 /// What this one is to try, if anything.
-pub fn act_of(role: HelperRole) -> Option<String> {
+pub fn act_of(role: &str) -> Option<String> {
     let act = std::env::var(ACT).ok()?;
     Some(act.strip_prefix(&format!("{role}:"))?.to_owned())
 }
 
 /// Tries it.
-pub fn run(role: HelperRole, act: &str) -> anyhow::Result<()> {
+pub fn run(role: &str, act: &str, stream: UnixStream) -> anyhow::Result<()> {
     let (what, on) = act.split_once(':').context("no act")?;
     // Before: a call that is not allowed is the last one.
     eprintln!("hostile: trying {role}:{act}");
@@ -37,11 +38,32 @@ pub fn run(role: HelperRole, act: &str) -> anyhow::Result<()> {
             let pid = on.parse().ok().and_then(Pid::from_raw).context("no process")?;
             rustix::process::kill_process(pid, Signal::KILL).map_err(Into::into)
         }
+        "lie" => return lie(stream, on),
         other => anyhow::bail!("{other} is no act"),
     };
     match done {
         Ok(()) => eprintln!("hostile: did {role}:{act}"),
         Err(error) => eprintln!("hostile: could not {role}:{act}: {error}"),
     }
+    Ok(())
+}
+
+/// Says of the object, whatever it is, that its only map has this name and is shared by it.
+fn lie(stream: UnixStream, name: &str) -> anyhow::Result<()> {
+    let mut served = Answering::new(stream);
+    let _question: Option<serde_json::Value> = served.question()?;
+    let _object = served.take()?;
+    let map = serde_json::json!({
+        "name": name, "map_type": 2, "key_size": 4, "value_size": 8, "max_entries": 1, "flags": 0, "map_extra": 0,
+        "pin_by_name": true, "role": "Ordinary", "initial": 0, "types": [0, 0], "inner": null,
+    });
+    let facts = serde_json::json!({
+        "programs": [{ "name": "xdp_member", "section": "xdp", "is_static": false }],
+        "maps": [map], "types": [[null, false]], "slots": [], "globals": [], "license": "GPL", "kconfig": null,
+    });
+    served.say(&serde_json::json!({ "Ok": facts }))?;
+    served.give(&[])?;
+    // Whatever comes of it, it is not this that ends.
+    let _never: Option<serde_json::Value> = served.question()?;
     Ok(())
 }

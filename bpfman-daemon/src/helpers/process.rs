@@ -1,5 +1,7 @@
 //! One of the processes, from its first instruction.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -21,7 +23,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         "starter" => HelperRights::Starter,
         "fetcher" => HelperRights::Fetcher,
         "verifier" => HelperRights::Verifier,
-        other => bail!("\"{other}\" is no process for images"),
+        "reader" => HelperRights::Reader,
+        other => bail!("\"{other}\" is no process of the daemon's"),
     };
     let held = Held::parse(held)?;
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
@@ -32,22 +35,55 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         reads: named.map(PathBuf::from).collect(),
     };
     let input = std::io::stdin().as_fd().try_clone_to_owned().context("there is no standard input")?;
+    // What it has open stays so.
+    let kernel_types = (rights == HelperRights::Reader).then(open_kernel_types);
     confine_helper(&cage)?;
-    let role = match rights {
-        HelperRights::Starter => return starter::run(&input, held),
-        HelperRights::Fetcher => HelperRole::Fetcher,
-        HelperRights::Verifier => HelperRole::Verifier,
-    };
+    if rights == HelperRights::Starter {
+        return starter::run(&input, held);
+    }
     let stream = UnixStream::from(input);
     #[cfg(debug_assertions)]
-    if let Some(act) = super::hostile::act_of(role) {
-        // Asked for something, as an intruder in the reader of it would be.
-        return if is_asked(&stream)? { super::hostile::run(role, &act) } else { Ok(()) };
+    if let Some(act) = super::hostile::act_of(what) {
+        // Asked for something, as an intruder in it would be.
+        return if is_asked(&stream)? { super::hostile::run(what, &act, stream) } else { Ok(()) };
     }
     if !is_asked(&stream)? {
         return Ok(());
     }
-    Ok(serve_helper(role, stream)?)
+    match rights {
+        HelperRights::Starter => {}
+        HelperRights::Fetcher => serve_helper(HelperRole::Fetcher, stream)?,
+        HelperRights::Verifier => serve_helper(HelperRole::Verifier, stream)?,
+        HelperRights::Reader => {
+            let types = kernel_types.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+            bpfmand_reader::serve(stream, || types?.read())?;
+        }
+    }
+    Ok(())
+}
+
+/// The kernel's types, to be read when somebody asks for what needs them.
+struct KernelTypesFile {
+    file: File,
+    size: usize,
+}
+
+/// Most bytes of them; kernels have five to ten millions.
+const TYPES: u64 = 256 << 20;
+
+fn open_kernel_types() -> io::Result<KernelTypesFile> {
+    let file = File::open("/sys/kernel/btf/vmlinux")?;
+    let size = file.metadata()?.len().min(TYPES) as usize;
+    Ok(KernelTypesFile { file, size })
+}
+
+impl KernelTypesFile {
+    /// By no other call than `read`: nothing else is allowed by now.
+    fn read(self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.size + 1);
+        self.file.take(TYPES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
 }
 
 /// Waits for the first question.

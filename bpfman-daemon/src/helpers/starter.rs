@@ -12,8 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{COMMAND, Held, order};
 
-/// Processes at a time: more than the loads that the daemon lets wait for registries, and their verifiers.
-const MOST: usize = 400;
+/// Processes at a time: more than the loads that the daemon lets wait for registries, their verifiers, and readers for all
+/// calls.
+const MOST: usize = 800;
 /// What of the environment the processes get: how registries are reached.
 const ENVIRONMENT: [&str; 13] = [
     "HTTPS_PROXY",
@@ -71,12 +72,12 @@ pub fn run(orders: &OwnedFd, held: Held) -> anyhow::Result<()> {
         let Some((what, descriptors)) = next_order(orders)? else { return Ok(()) };
         // Whoever asked sees its end of the socket closed.
         if started.len() >= MOST {
-            tell(format_args!("{MOST} processes for images run already; no other is started"));
+            tell(format_args!("{MOST} processes run already; no other is started"));
             continue;
         }
         match start(what, descriptors, held) {
             Ok(one) => started.push(one),
-            Err(error) => tell(format_args!("a process for images cannot be started: {error:#}")),
+            Err(error) => tell(format_args!("a process cannot be started: {error:#}")),
         }
     }
 }
@@ -107,6 +108,7 @@ fn start(what: u8, descriptors: Vec<OwnedFd>, held: Held) -> anyhow::Result<Star
     let name = match what {
         order::FETCHER => "fetcher",
         order::VERIFIER => "verifier",
+        order::READER => "reader",
         other => anyhow::bail!("the daemon asks for {other}"),
     };
     let [stream, life] = <[OwnedFd; 2]>::try_from(descriptors)

@@ -6,11 +6,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bpfmand_image::{HelperLink, HelperRole, StartHelper};
+use bpfmand_reader::{ReaderLink, StartReader};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
@@ -24,15 +26,17 @@ use crate::config::Config;
 /// How old a process may be that was started ahead: below the time after which it ends by itself.
 const FRESH: Duration = Duration::from_secs(20);
 
-/// Starts processes for images by way of the starter.
+/// Starts processes for images and objects by way of the starter.
 #[derive(Debug)]
 pub struct HelperProcesses {
     orders: OwnedFd,
-    /// A verifier that was started ahead: the next load does not wait for one.
-    ahead: Mutex<Option<(Instant, HelperLink)>>,
+    verifier_ahead: Ahead,
+    reader_ahead: Ahead,
     /// Ends with the daemon.
     _starter: Child,
     user: u32,
+    /// The starter has ended.
+    is_gone: AtomicBool,
 }
 
 impl HelperProcesses {
@@ -57,7 +61,15 @@ impl HelperProcesses {
             rustix::process::getuid().as_raw()
         };
         let starter = command.spawn().context(CANNOT)?;
-        Ok(Self { orders: ours, ahead: Mutex::default(), _starter: starter, user })
+        let (verifier_ahead, reader_ahead) = Default::default();
+        Ok(Self {
+            orders: ours,
+            verifier_ahead,
+            reader_ahead,
+            _starter: starter,
+            user,
+            is_gone: AtomicBool::new(false),
+        })
     }
 
     /// The user that the processes have.
@@ -65,13 +77,9 @@ impl HelperProcesses {
         self.user
     }
 
-    fn order(&self, role: HelperRole) -> io::Result<HelperLink> {
+    fn order(&self, what: u8) -> io::Result<HelperLink> {
         let (stream, theirs) = UnixStream::pair()?;
         let (life, ours) = pipe_with(PipeFlags::CLOEXEC)?;
-        let what = match role {
-            HelperRole::Fetcher => order::FETCHER,
-            HelperRole::Verifier => order::VERIFIER,
-        };
         let descriptors = [theirs.as_fd(), life.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut beside = SendAncillaryBuffer::new(&mut space);
@@ -80,32 +88,54 @@ impl HelperProcesses {
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(&self.orders, &[IoSlice::new(&[what])], &mut beside, flags).map_err(|error| match error {
-            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => io::Error::new(
-                io::ErrorKind::BrokenPipe,
-                "the process that starts those for images has ended; restart bpfmand",
-            ),
+            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => {
+                self.is_gone.store(true, Ordering::Relaxed);
+                let why = "the process that starts others has ended; restart bpfmand";
+                io::Error::new(io::ErrorKind::BrokenPipe, why)
+            }
             other => other.into(),
         })?;
         Ok(HelperLink { stream, life: Some(ours) })
     }
 }
 
-const CANNOT: &str =
-    "processes for images cannot be started; [cage] helpers = \"off\" in bpfman.toml does without";
+const CANNOT: &str = "processes for images and objects cannot be started; [cage] helpers = \"off\" in bpfman.toml does without";
 
 impl StartHelper for HelperProcesses {
     fn start(&self, role: HelperRole) -> io::Result<HelperLink> {
-        if role != HelperRole::Verifier {
-            return self.order(role);
+        match role {
+            HelperRole::Fetcher => self.order(order::FETCHER),
+            HelperRole::Verifier => self.verifier_ahead.take_or(|| self.order(order::VERIFIER)),
         }
-        let ready = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl StartReader for HelperProcesses {
+    fn start_reader(&self) -> io::Result<ReaderLink> {
+        let HelperLink { stream, life } = self.reader_ahead.take_or(|| self.order(order::READER))?;
+        Ok(ReaderLink { stream, life })
+    }
+
+    fn is_able(&self) -> bool {
+        !self.is_gone.load(Ordering::Relaxed)
+    }
+}
+
+/// A process that was started ahead: the next load does not wait for one.
+#[derive(Debug, Default)]
+struct Ahead(Mutex<Option<(Instant, HelperLink)>>);
+
+impl Ahead {
+    /// The one that is ready, or a new one; and another one is made ready.
+    fn take_or(&self, order: impl Fn() -> io::Result<HelperLink>) -> io::Result<HelperLink> {
+        let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let link = match ready {
             Some((since, link)) if since.elapsed() < FRESH && is_there(&link) => link,
-            _ => self.order(role)?,
+            _ => order()?,
         };
         // That there is none for the next load is no failure of this one.
-        if let Ok(next) = self.order(role) {
-            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), next));
+        if let Ok(next) = order() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), next));
         }
         Ok(link)
     }

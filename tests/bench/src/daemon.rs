@@ -49,6 +49,16 @@ impl Daemon {
         Ok(crate::samples::ms(start))
     }
 
+    /// The same as after a reboot: its programs and maps are gone with their pins.
+    pub fn restart_without_programs(&mut self) -> anyhow::Result<f64> {
+        self.stop();
+        rustix::mount::unmount(self.folder.path().join("run/fs"), rustix::mount::UnmountFlags::DETACH)?;
+        let start = Instant::now();
+        self.child = spawn(self.folder.path())?;
+        self.wait()?;
+        Ok(crate::samples::ms(start))
+    }
+
     fn wait(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {

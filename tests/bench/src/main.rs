@@ -11,6 +11,7 @@ mod growth;
 mod guards;
 mod hooks;
 mod images;
+mod object_readers;
 mod objects;
 mod packets;
 mod readers;
@@ -21,7 +22,18 @@ use anyhow::{Context as _, bail};
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["calls", "audit", "hooks", "scale", "packets", "growth", "guards", "images", "readers"];
+    let all = [
+        "calls",
+        "audit",
+        "hooks",
+        "scale",
+        "packets",
+        "growth",
+        "guards",
+        "images",
+        "object-readers",
+        "readers",
+    ];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
     }
@@ -51,6 +63,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("images") {
         runtime.block_on(images::run(&objects))?;
+    }
+    if runs("object-readers") {
+        runtime.block_on(object_readers::run(&objects))?;
     }
     if runs("readers") {
         runtime.block_on(readers::run(&objects))?;

@@ -16,6 +16,7 @@ mod machine;
 mod objects;
 mod plugin;
 mod policies;
+mod readers;
 mod records;
 mod requests;
 mod world;
@@ -52,6 +53,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     target("netlink", machine::netlink, machine::netlink_seeds),
     target("objects", objects::run, objects::seeds),
     target("policies", policies::run, policies::seeds),
+    target("readers", readers::run, readers::seeds),
     target("records", records::run, records::seeds),
     target("requests", requests::request, requests::request_seeds),
 ];

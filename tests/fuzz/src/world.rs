@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, LoadRequest, NetnsId, ProgramId, ProgramRequest, ProgramType,
 };
-use bpfmand_engine::{Engine, EngineError, EngineOptions, SCHEMA};
+use bpfmand_engine::{Engine, EngineError, EngineOptions, ReadObjects, SCHEMA};
 use bpfmand_kernel::sim::{SimKernel, SimOptions};
 use bpfmand_store::{Store, StoreOptions};
 use tempfile::TempDir;
@@ -45,8 +45,20 @@ impl World {
 
     /// Opens the engine over records that are there, and recovers.
     pub fn engine(&self, store: Store) -> Result<Engine<SimKernel>, EngineError> {
+        self.engine_with(store, None)
+    }
+
+    /// The same, with objects that somebody else reads.
+    pub fn engine_with(
+        &self,
+        store: Store,
+        objects: Option<Arc<dyn ReadObjects>>,
+    ) -> Result<Engine<SimKernel>, EngineError> {
         let mut options = EngineOptions::new(self.folder.path().join("bytecode"), store);
         options.libxdp_pins = Path::new("/nonexistent").to_owned();
+        if let Some(objects) = objects {
+            options.objects = objects;
+        }
         let engine = Engine::open(Arc::clone(&self.kernel), options)?;
         engine.recover()?;
         Ok(engine)

@@ -1,12 +1,14 @@
-//! The processes that speak to registries and read images: what they have, and what is left when they turn against the daemon.
+//! The processes that speak to registries and read images and object files: what they have, and what is left when they turn against the daemon.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use bpfman_tests::compile;
+use bpfman_tests::network::INTERFACE;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::wait::until;
-use bpfman_tests::{Daemon, Launch};
+use bpfman_tests::{Daemon, Launch, Network};
 
 use crate::images::publish;
 
@@ -68,10 +70,7 @@ fn they_have_a_user_of_their_own_and_nothing_else() {
     let name = registry.image("chain:1");
     publish(&daemon, &name, "chain");
     daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).success();
-    // The load's own are gone, and one verifier waits for the next.
-    let found = processes(&daemon);
-    let names: Vec<&str> = found.iter().map(|process| process.what.as_str()).collect();
-    assert_eq!(names, ["starter", "verifier"]);
+    let found = those_that_wait(&daemon);
     for process in &found {
         let status = status(process.pid);
         let field = |name: &str| status[name].as_str();
@@ -82,17 +81,48 @@ fn they_have_a_user_of_their_own_and_nothing_else() {
             assert_eq!(field(set), "0000000000000000", "{set} of {}", process.what);
         }
         assert_eq!(field("NoNewPrivs"), "1", "{}", process.what);
-        let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", process.pid)).unwrap();
-        assert_eq!(score.trim(), "800", "{}", process.what);
     }
-    assert_eq!(status(found[1].pid)["Seccomp"], "2");
+    let score = |pid: u32| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    // The starter is needed as long as the daemon: it goes when that goes, not before.
+    assert_eq!(score(found[0].pid), score(daemon.pid()));
+    for process in &found[1..] {
+        assert_eq!(status(process.pid)["Seccomp"], "2", "{}", process.what);
+        assert_eq!(score(process.pid).trim(), "800", "{}", process.what);
+    }
     assert_eq!(
         daemon.bpfman("version -o json").json()["daemon"]["cage"]["helpers"],
         format!("on, user {USER}")
     );
-    // What is open in one is its socket, the log, and nothing of the daemon's.
-    let open = fs::read_dir(format!("/proc/{}/fd", found[1].pid)).unwrap().count();
-    assert!(open <= 4, "{open} descriptors");
+    let limits = |pid: u32| fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let of = |what: &str| found.iter().find(|process| process.what == what).unwrap().pid;
+    let cpu = |what: &str| {
+        let limits = limits(of(what));
+        let line = limits.lines().find(|line| line.starts_with("Max cpu time")).unwrap();
+        line["Max cpu time".len()..].split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!([cpu("reader"), cpu("verifier")], ["60", "unlimited"]);
+    // What is open in one is its socket, the log, a reader's file of types, and nothing of the daemon's.
+    for process in &found[1..] {
+        let open = fs::read_dir(format!("/proc/{}/fd", process.pid)).unwrap().flatten();
+        let open: Vec<PathBuf> = open.filter_map(|file| fs::read_link(file.path()).ok()).collect();
+        let is_reader = process.what == "reader";
+        assert_eq!(open.contains(&PathBuf::from("/sys/kernel/btf/vmlinux")), is_reader, "{open:?}");
+        assert!(open.len() <= 4 + usize::from(is_reader), "{open:?}");
+    }
+}
+
+/// The starter, and those that wait for the next load, once the last one's own are gone.
+fn those_that_wait(daemon: &Daemon) -> Vec<Process> {
+    let sorted = || {
+        let mut found = processes(daemon);
+        found[1..].sort_by(|one, other| other.what.cmp(&one.what));
+        found
+    };
+    let are_all = |found: &[Process]| {
+        found.iter().map(|process| process.what.as_str()).eq(["starter", "verifier", "reader"])
+    };
+    until("a verifier and a reader wait", || are_all(&sorted()));
+    sorted()
 }
 
 /// Each act is tried by one that is held as always, once it was asked for something.
@@ -116,17 +146,19 @@ fn a_hostile_one_reaches_nothing() {
         "execute:/bin/true".to_owned(),
         "kill:1".to_owned(),
     ];
-    let of_fetcher = both.iter().map(|act| format!("fetcher:{act}"));
-    let more = ["verifier:read:/etc/hosts".to_owned(), format!("verifier:dial:{address}")];
-    let of_verifier = both.iter().map(|act| format!("verifier:{act}")).chain(more);
-    let mut number = 0;
-    for act in of_fetcher.chain(of_verifier) {
-        number += 1;
+    let of = |role: &str| both.iter().map(|act| format!("{role}:{act}")).collect::<Vec<_>>();
+    let more = |role: &str| vec![format!("{role}:read:/etc/hosts"), format!("{role}:dial:{address}")];
+    let acts = [of("fetcher"), of("verifier"), more("verifier"), of("reader"), more("reader")].concat();
+    for (number, act) in acts.into_iter().enumerate() {
         daemon.again(&launch(&act));
-        let name = registry.image(&format!("chain:{number}"));
-        publish(&daemon, &name, "chain");
+        let load = if act.starts_with("reader") {
+            format!("load file -p {} --programs xdp:xdp_member", compile::object("chain").display())
+        } else {
+            let name = registry.image(&format!("chain:{number}"));
+            publish(&daemon, &name, "chain");
+            format!("load image -i {name} --programs xdp:xdp_member")
+        };
         let before = daemon.state();
-        let load = format!("load image -i {name} --programs xdp:xdp_member");
         daemon.bpfman(&load).fails(1, &["did not do its work", "hint: "]);
         let log = daemon.log();
         assert!(log.contains(&format!("hostile: trying {act}")), "{act}: {log}");
@@ -138,6 +170,22 @@ fn a_hostile_one_reaches_nothing() {
         daemon.kill();
     }
     assert!(!PathBuf::from("/tmp/bpfman-hostile").exists());
+}
+
+/// It is this process that reads the object, and nobody believes it: the file holds no such map.
+#[test]
+fn what_a_hostile_reader_says_is_no_object_is_refused() {
+    let daemon = Daemon::start_with(&launch("reader:lie:../../escaped"));
+    let before = daemon.state();
+    let object = compile::object("chain").display().to_string();
+    let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
+    load.fails(1, &["it says of an object that it has a map that is named so that no file can be", "hint: "]);
+    assert_eq!(daemon.state(), before);
+    // Of what it says, this is the map that is made: nobody else has read the file.
+    let daemon = Daemon::start_with(&launch("reader:lie:invented"));
+    let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
+    load.fails(1, &["the reader of object files did not do its work: it ended in the middle of it"]);
+    daemon.bpfman("list programs").success();
 }
 
 /// What makes the test above able to fail: where it is a process's work, it can.
@@ -164,8 +212,8 @@ fn they_end_with_the_daemon() {
     let name = registry.image("chain:1");
     publish(&daemon, &name, "chain");
     daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).success();
-    let pids: Vec<u32> = processes(&daemon).iter().map(|process| process.pid).collect();
-    assert_eq!(pids.len(), 2);
+    let pids: Vec<u32> = those_that_wait(&daemon).iter().map(|process| process.pid).collect();
+    assert_eq!(pids.len(), 3);
     daemon.kill();
     let are_gone = || pids.iter().all(|pid| !PathBuf::from(format!("/proc/{pid}/fd")).exists());
     until("they are gone", are_gone);
@@ -188,20 +236,33 @@ fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
     assert_eq!(processes(&daemon)[0].pid, starter.pid);
 }
 
-/// The daemon can start no other: that is for its next start. Everything but images goes on.
+/// The daemon can start no other: that is for its next start. What was loaded before is attached and joined all the same.
 #[test]
-fn without_the_starter_images_are_refused_and_all_else_works() {
+fn without_the_starter_loads_are_refused_and_what_is_loaded_is_attached() {
     let registry = Registry::start();
     let mut daemon = Daemon::start_with(&launch(""));
     let name = registry.image("chain:1");
     publish(&daemon, &name, "chain");
     let load = format!("load image -i {name} --programs xdp:xdp_member");
+    let object = compile::object("chain");
+    let both = format!("load file -p {} --programs xdp:xdp_member xdp:xdp_another -o json", object.display());
+    let both = daemon.bpfman(&both).json();
     let starter = processes(&daemon).remove(0);
     assert_eq!(starter.what, "starter");
     let pid = rustix::process::Pid::from_raw(starter.pid.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     daemon.bpfman(&load).fails(1, &["restart bpfmand"]);
+    let file = format!("load file -p {} --programs xdp:xdp_member", compile::object("chain").display());
+    // One that was started ahead may be there still.
+    until("no reader is there", || daemon.bpfman(&file).stderr.contains("restart bpfmand"));
     daemon.bpfman("list programs").success();
+    let network = Network::new();
+    for (program, priority) in both["programs"].as_array().unwrap().iter().zip(1..) {
+        let id = &program["program_id"];
+        let attach =
+            format!("attach {id} xdp -i {INTERFACE} -p {priority} -n {}", network.far.path().display());
+        daemon.bpfman(&attach).success();
+    }
     daemon.kill();
     daemon.again(&launch(""));
     daemon.bpfman(&load).success();
@@ -229,9 +290,7 @@ fn without_the_right_to_change_users_they_are_root_without_capabilities() {
     let name = registry.image("chain:1");
     publish(&daemon, &name, "chain");
     daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).success();
-    let found = processes(&daemon);
-    assert_eq!(found.len(), 2);
-    for process in found {
+    for process in those_that_wait(&daemon) {
         let status = status(process.pid);
         assert_eq!(
             [&status["Uid"], &status["CapEff"], &status["CapPrm"]],

@@ -1,12 +1,12 @@
-//! What processes for images may call: they speak to the daemon over a socket that they were given, and do nothing for
+//! What processes for images and objects may call: they speak to the daemon over a socket that they were given, and do nothing for
 //! themselves. `docs/cage.md` has the same; a test compares.
 
 use super::call::calls;
 use super::groups::{CallGroup, older};
 
-/// What a verifier may call: it has no file and no network.
+/// What a verifier and a reader may call: they open no file and no network.
 pub const VERIFIER: &[CallGroup] = &[CallGroup {
-    reason: "a verifier: its socket, memory, time, random numbers, and its end",
+    reason: "a verifier and a reader: their socket, memory, time, random numbers, and their end",
     calls: calls![
         SYS_read,
         SYS_readv,

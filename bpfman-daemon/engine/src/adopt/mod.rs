@@ -356,6 +356,7 @@ fn program_record<H>(
         map_folder: program.id,
         maps: Vec::new(),
         stack_depths: None,
+        linked: None,
         guard: None,
         budget: ProgramBudget::default(),
     }

@@ -213,7 +213,8 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<SpecialKfuncs, EngineError> {
         let mut special = SpecialKfuncs::default();
         if texts.iter().any(|member| calls_kfuncs(&member.text.0.insns)) {
-            let btf = self.kernel_btf()?;
+            let types = self.kernel_types();
+            let btf = types.btf()?;
             let ids = |names: &[&str]| {
                 names.iter().filter_map(|name| btf.function_id(name)).map(u32::cast_signed).collect()
             };

@@ -78,7 +78,17 @@ impl<K: Kernel> Engine<K> {
         wanted: &Wanted,
         composition: Composition,
     ) -> Result<Lease<'_, K>, EngineError> {
-        let texts = members.iter().map(|member| self.member(&member.program));
+        // One member that cannot be read keeps the others of the hook from changing: it is named.
+        let text = |member: &Joined| {
+            self.member(&member.program).map_err(|error| match error {
+                EngineError::Reader(why) => {
+                    let (id, owner) = (member.program.id, member.program.owner());
+                    EngineError::Reader(format!("{why} (program {id} of {owner}, a member of this hook)"))
+                }
+                other => other,
+            })
+        };
+        let texts = members.iter().map(text);
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
         let taken = self.climb(&Recipe { key, interface, members, texts: &texts, wanted }, true)?;
         let Programs { segments, twins, arrays, counters, timing, .. } = taken.programs;

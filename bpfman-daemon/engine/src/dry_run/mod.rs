@@ -13,10 +13,10 @@ use bpfmand_core::{
     AttachPoint, HookKey, Interface, LoadRequest, OrderIntent, ProgramId, ProgramUid, Sharing,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest};
-use bpfmand_object::ObjectFile;
 
 use crate::dry_run::trial::TrialMember;
 use crate::engine::locks::Subject;
+use crate::engine::objects::EbpfObject;
 use crate::load::Bytecode;
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
@@ -161,7 +161,7 @@ impl<K: Kernel> Engine<K> {
         bytecode: &Bytecode,
         outcome: &mut DryRunOutcome,
     ) -> Result<(), EngineError> {
-        let object = ObjectFile::parse(Arc::clone(&bytecode.bytes))?;
+        let object = self.options.objects.read(Arc::clone(&bytecode.bytes))?;
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.load.map_owner.map(|id| self.lock_owner(id)).transpose()?;
         let owner = owner.as_ref().map(|(_, record)| Arc::clone(record));
@@ -218,7 +218,7 @@ impl<K: Kernel> Engine<K> {
     fn try_attachments(
         &self,
         request: &DryRunRequest,
-        object: &ObjectFile,
+        object: &EbpfObject,
         tried: &BTreeMap<String, Tried<K::Handle>>,
         outcome: &mut DryRunOutcome,
     ) {

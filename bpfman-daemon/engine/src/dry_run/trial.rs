@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface, ProgramId, hexadecimal};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::ObjectFile;
 use sha2::{Digest as _, Sha256};
 
 use crate::chain::build::Joined;
 use crate::chain::ladder::Recipe;
 use crate::dry_run::DryRunPart;
+use crate::engine::objects::EbpfObject;
 use crate::engine::overlay::Overlay;
 use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{Engine, EngineError};
@@ -29,7 +29,7 @@ impl<K: Kernel> Engine<K> {
         key: &HookKey,
         interface: &Interface,
         new: &[TrialMember],
-        object: &ObjectFile,
+        object: &EbpfObject,
         replaces: &BTreeSet<ProgramId>,
     ) -> Result<DryRunPart, EngineError> {
         let _overlay = Overlay::put(self, new.iter().map(|member| &member.program));

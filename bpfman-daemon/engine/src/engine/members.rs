@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfmand_core::{BoundText, Insn, MapId, ProgramUid, op};
+use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, op};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::{ObjectFile, TextOptions};
 
+use crate::engine::kernel_types::KernelTypes;
+use crate::engine::objects::EbpfObject;
+use crate::engine::tenant_calls::rules_of_program;
 use crate::state::BlobId;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
@@ -22,8 +24,8 @@ pub struct MemberText {
     pub local_type_ids: Arc<[usize]>,
 }
 
-/// Texts of members used last. Building one again costs a parse of its object; kernels with many hooks need the
-/// same few again and again.
+/// Texts of members used last. Making one again costs a reader of its object; kernels with many hooks need the same ones
+/// again and again.
 #[derive(Debug, Default)]
 pub struct MemberCache {
     texts: Mutex<HashMap<ProgramUid, Kept>>,
@@ -34,9 +36,17 @@ type Origin = (BlobId, String, Vec<Option<MapId>>);
 
 type Kept = (Origin, MemberText);
 
-/// Most texts to keep, and the largest to keep, in instructions: 32 × 4,096 × 8 bytes are 1 MiB.
-const MOST_TEXTS: usize = 32;
-const LARGEST_TEXT: usize = 4096;
+/// Most bytes of texts to keep, types included, and most of one: a member of 4,096 instructions with its types takes some
+/// 100,000.
+const MOST_BYTES: usize = 8 << 20;
+const MOST_OF_ONE: usize = 1 << 20;
+
+/// About what a text takes.
+fn bytes_of(text: &MemberText) -> usize {
+    let text = &text.text.0;
+    let lists = size_of_val(&*text.insns) + size_of_val(&*text.func_info) + size_of_val(&*text.line_info);
+    lists + text.btf.as_ref().map_or(0, |btf| btf.len())
+}
 
 impl MemberCache {
     fn get(&self, program: &ProgramRecord) -> Option<MemberText> {
@@ -47,10 +57,10 @@ impl MemberCache {
 
     fn put(&self, program: &ProgramRecord, text: &MemberText) {
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        if text.text.0.insns.len() > LARGEST_TEXT {
+        if bytes_of(text) > MOST_OF_ONE {
             return;
         }
-        if texts.len() >= MOST_TEXTS {
+        if texts.values().map(|(_, kept)| bytes_of(kept)).sum::<usize>() + bytes_of(text) > MOST_BYTES {
             texts.clear();
         }
         texts.insert(program.uid, (origin_of(program), text.clone()));
@@ -82,41 +92,55 @@ impl<K: Kernel> Engine<K> {
         Ok(member)
     }
 
+    /// Keeps the text of a program that was just loaded: its first chain asks no reader.
+    pub(crate) fn keep_member(&self, program: &ProgramRecord, text: Option<MemberText>) {
+        if let Some(text) = text {
+            self.members.put(program, &text);
+        }
+    }
+
     /// The text of a loaded program, made from its bytecode, which is hashed.
     pub(crate) fn fresh_member(&self, program: &ProgramRecord) -> Result<MemberText, EngineError> {
         if program.is_adopted() {
             return Ok(program.opaque_text());
         }
-        self.member_of(&ObjectFile::parse(self.blobs.get(&program.blob)?)?, program)
+        self.member_of(&self.read_kept(program)?, program)
     }
 
     /// The same, from its object.
     pub(crate) fn member_of(
         &self,
-        object: &ObjectFile,
+        object: &EbpfObject,
         program: &ProgramRecord,
     ) -> Result<MemberText, EngineError> {
-        let kernel_btf = object
-            .needs_kernel_btf(&program.name)
+        let types = object
+            .needs_kernel_types(&program.name)?
             .then(|| self.kernel_types_for(object, &[&program.name], &[]))
             .transpose()?;
-        let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
-        let text = object.text(&program.name, &options)?;
-        let mut maps = text.map_indexes().into_iter().filter_map(|map| object.maps().get(map));
-        let is_tied = maps.any(|map| object.map_is_tied(map));
+        let linked = object.link(&program.name, types.as_ref(), self.btf_features())?;
+        if program.linked.as_ref().is_some_and(|at_load| *at_load != linked.digest()) {
+            return Err(EngineError::Reader(format!(
+                "it says another text of program \"{}\" than when that was loaded; load it again",
+                program.name
+            )));
+        }
+        let text = linked.text;
+        // What was allowed was another text, if who reads the object lies.
+        if let Some(rules) = rules_of_program(program) {
+            let kernel =
+                types.as_ref().filter(|_| calls_kfuncs(&text.insns)).map(KernelTypes::btf).transpose()?;
+            self.check_calls(&text, program.program_type, &rules, kernel)?;
+        }
+        let needs_own_btf = is_tied(object, &text);
         let bound = text.bind_by(|index| program.maps.get(index)?.id);
         let bound = bound.map_err(|index| no_such_map(&program.name, index))?;
-        let local_type_ids = if object.uses_local_type_ids(&program.name) {
-            object.local_type_ids(&program.name, &options)?
-        } else {
-            Vec::new()
-        };
-        Ok(MemberText {
-            text: Arc::new(bound),
-            needs_own_btf: is_tied,
-            local_type_ids: local_type_ids.into(),
-        })
+        Ok(MemberText { text: Arc::new(bound), needs_own_btf, local_type_ids: linked.local_type_ids.into() })
     }
+}
+
+/// True if a text uses maps that know types of its object's BTF.
+pub fn is_tied(object: &EbpfObject, text: &ProgramText) -> bool {
+    text.map_indexes().into_iter().any(|map| object.map_is_tied(map))
 }
 
 /// A text that names more maps than its object has: the crate `object` broke its word.

@@ -7,15 +7,18 @@ mod deadlines;
 mod doubts;
 mod drift_counts;
 pub mod held_network;
+pub mod kernel_types;
 mod leftovers;
 pub mod locks;
 pub mod members;
+pub mod objects;
 mod open_programs;
 mod options;
 pub mod overlay;
 mod pins;
 mod recovery_report;
 pub mod steps;
+pub mod tenant_calls;
 pub mod undo;
 
 use std::collections::BTreeSet;
@@ -25,12 +28,13 @@ use std::time::Duration;
 
 use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::{BtfFeatures, KernelBtf};
+use bpfmand_object::BtfFeatures;
 use bpfmand_store::Blobs;
 
 use crate::EngineError;
 use crate::engine::change_count::{ChangeCount, ChangeListener};
 use crate::engine::held_network::{HeldNetwork, HookChanges};
+use crate::engine::kernel_types::KernelTypes;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
@@ -309,9 +313,9 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The kernel's types. Some megabytes: read where they are needed, dropped after the operation.
-    pub(crate) fn kernel_btf(&self) -> Result<KernelBtf, EngineError> {
-        Ok(KernelBtf::parse(self.kernel.btf()?)?)
+    /// The kernel's types.
+    pub(crate) fn kernel_types(&self) -> KernelTypes<'_> {
+        KernelTypes::new(|| self.kernel.btf())
     }
 
     /// Removes a folder of pins with all that is in it, folders included.

@@ -8,6 +8,7 @@ use bpfmand_kernel::XdpMode;
 use bpfmand_store::Store;
 
 use crate::engine::bytecode::{Images, NoImages};
+use crate::engine::objects::{ReadHere, ReadObjects};
 use crate::engine::steps::{NoObserver, StepObserver};
 
 /// XDP modes by interface name, where the configuration names one.
@@ -21,6 +22,8 @@ pub struct EngineOptions {
     pub store: Store,
     /// Images.
     pub images: Arc<dyn Images>,
+    /// Reads object files.
+    pub objects: Arc<dyn ReadObjects>,
     /// Hears of steps.
     pub observer: Arc<dyn StepObserver>,
     /// XDP modes by interface.
@@ -45,13 +48,14 @@ pub struct EngineOptions {
 const LEFTOVER_BYTES: usize = bpfmand_store::MAX_VALUE / 2;
 
 impl EngineOptions {
-    /// Options without images, observer or configuration.
+    /// Options without images, observer or configuration; objects are read in this process.
     #[must_use]
     pub fn new(bytecode_folder: PathBuf, store: Store) -> Self {
         Self {
             bytecode_folder,
             store,
             images: Arc::new(NoImages),
+            objects: Arc::new(ReadHere),
             observer: Arc::new(NoObserver),
             xdp_modes: XdpModes::new(),
             tc_by_clsact: false,

@@ -104,9 +104,12 @@ impl EngineError {
             Self::Adopt(refusal) => refusal.error_kind(),
             Self::Guard(refusal) => refusal.error_kind(),
             Self::Verified(limit) => limit.error_kind(),
-            Self::Fault(_) | Self::Store(_) | Self::StoreUnsure | Self::Files(_) | Self::NotUndone { .. } => {
-                ErrorKind::Internal
-            }
+            Self::Reader(_)
+            | Self::Fault(_)
+            | Self::Store(_)
+            | Self::StoreUnsure
+            | Self::Files(_)
+            | Self::NotUndone { .. } => ErrorKind::Internal,
         }
     }
 }

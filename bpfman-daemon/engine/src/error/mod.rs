@@ -311,6 +311,9 @@ pub enum EngineError {
     /// An image that cannot be had.
     #[error(transparent)]
     Image(#[from] ImageFailure),
+    /// Who reads object files could not be started, ended in the middle of its work, or says what no object file says.
+    #[error("the reader of object files did not do its work: {0}")]
+    Reader(String),
     /// An object file that does not hold what was asked for.
     #[error(transparent)]
     Object(#[from] ObjectError),

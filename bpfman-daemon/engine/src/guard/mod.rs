@@ -5,32 +5,17 @@
 
 mod link;
 
-use bpfmand_core::{Insn, Owner, ProgramText, ProgramType, TenantRules};
+use bpfmand_core::{ProgramText, ProgramType};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
-use bpfmand_splice::{Calls, GuardTest, Guarded, TaskOffsets, guarded, is_gpl_compatible};
+use bpfmand_splice::{GuardTest, Guarded, TaskOffsets, guarded, is_gpl_compatible};
 
+pub use crate::engine::tenant_calls::{rules_of, rules_of_program};
 use crate::error::GuardRefusal;
-use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 /// The place of the table among a program's maps: behind all that an object can have.
 pub const TABLE: usize = 1 << 20;
-
-/// What tenants' programs of this owner are held to, if it is a tenant.
-#[must_use]
-pub fn rules_of(owner: &Owner, given: Option<&TenantRules>) -> Option<TenantRules> {
-    match owner.namespace() {
-        Some(_) => Some(TenantRules::of_containers()),
-        None => given.cloned(),
-    }
-}
-
-/// The same of a program that is there.
-#[must_use]
-pub fn rules_of_program(program: &ProgramRecord) -> Option<TenantRules> {
-    rules_of(&program.owner(), program.guard.as_ref().map(|guard| &guard.rules))
-}
 
 /// True for types whose programs run in whatever task meets them.
 #[must_use]
@@ -39,32 +24,6 @@ pub const fn runs_in_tasks(program_type: ProgramType) -> bool {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a program that calls what its tenant may not.
-    pub(crate) fn check_calls(
-        &self,
-        text: &ProgramText,
-        program_type: ProgramType,
-        rules: &TenantRules,
-        kernel: Option<&KernelBtf>,
-    ) -> Result<(), EngineError> {
-        let name_of = |call: &Insn| {
-            // Functions of modules are named by nobody's list.
-            let id = (call.off == 0).then_some(call.imm.cast_unsigned())?;
-            kernel?.function_name(id).map(str::to_owned)
-        };
-        Calls::new(program_type, &rules.helpers).check(text, name_of).map_err(|found| {
-            GuardRefusal::ForbiddenUse {
-                program: text.name.clone(),
-                what: found.what,
-                grantable: found.name.is_some(),
-                name: found.name.unwrap_or_default(),
-                function: found.function,
-                at: found.at,
-            }
-            .into()
-        })
-    }
-
     /// A program with the test in front; whether it can tell process namespaces.
     pub(crate) fn with_guard(
         &self,

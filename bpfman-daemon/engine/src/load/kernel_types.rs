@@ -2,8 +2,10 @@
 
 use bpfmand_core::ProgramType;
 use bpfmand_kernel::{Kernel, KernelError};
-use bpfmand_object::{KernelBtf, ObjectFile, TextOptions, Unresolved};
+use bpfmand_object::{KernelBtf, Unresolved};
 
+use crate::engine::kernel_types::KernelTypes;
+use crate::engine::objects::EbpfObject;
 use crate::load::plan::Wanted;
 use crate::{Engine, EngineError};
 
@@ -16,25 +18,26 @@ impl<K: Kernel> Engine<K> {
     /// are those that programs are for.
     pub(crate) fn kernel_types_for(
         &self,
-        object: &ObjectFile,
+        object: &EbpfObject,
         programs: &[&str],
         functions: &[&str],
-    ) -> Result<KernelBtf, EngineError> {
-        let mut types = self.kernel_btf()?;
-        let exceeds = functions.iter().any(|function| types.function_id(function).is_none())
-            || programs.iter().any(|program| object.exceeds(program, &types));
+    ) -> Result<KernelTypes<'_>, EngineError> {
+        let mut types = self.kernel_types();
+        let mut exceeds = false;
+        for function in functions {
+            exceeds |= types.btf()?.function_id(function).is_none();
+        }
+        for program in programs {
+            exceeds = exceeds || object.exceeds(program, &types)?;
+        }
         if exceeds {
-            for (module, bytes) in self.kernel.module_btfs()? {
-                if let Err(error) = types.add_module(&module, bytes) {
-                    tracing::warn!(%error, module, "the types of a kernel module are not understood");
-                }
-            }
+            types.add_modules(self.kernel.module_btfs()?);
         }
         Ok(types)
     }
 
     /// A refusal of the kernel with what the program wants and this kernel does not have, if that is why.
-    pub(crate) fn explained(&self, error: KernelError, object: &ObjectFile, program: &Wanted) -> EngineError {
+    pub(crate) fn explained(&self, error: KernelError, object: &EbpfObject, program: &Wanted) -> EngineError {
         let KernelError::Refused { log, .. } = &error else { return error.into() };
         // The object knows nothing of a test in front.
         let front = program.front.unwrap_or(0);
@@ -43,8 +46,8 @@ impl<K: Kernel> Engine<K> {
         };
         // Not kept from linking: it is wanted after a failure alone.
         let all = self.kernel_types_for(object, &[&program.name], &[]).ok().and_then(|types| {
-            let options = TextOptions { kernel_btf: Some(&types), features: self.btf_features() };
-            object.unresolved(&program.name, &options).ok()
+            let linked = object.link(&program.name, Some(&types), self.btf_features()).ok()?;
+            Some(linked.unresolved)
         });
         let found = all.into_iter().flatten().find(|unresolved| unresolved.at == at);
         let Some(Unresolved { function: (function, insn), what, .. }) = found else { return error.into() };

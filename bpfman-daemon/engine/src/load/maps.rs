@@ -41,7 +41,7 @@ impl<K: Kernel> Engine<K> {
         self.check_map_memory(plan, specs)?;
         let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
         let typed = specs.iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
-        let btf = match plan.object.btf(self.btf_features()) {
+        let btf = match plan.object.btf(self.btf_features())? {
             // Types are a comfort: where the kernel refuses them, maps are made without.
             Some(bytes) if typed => self.kernel.load_btf(&bytes).ok(),
             _ => None,

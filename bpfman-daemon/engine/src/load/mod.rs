@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::ObjectFile;
 
 use crate::describe::details::ProgramDetails;
 use crate::engine::bytecode::{ImageAsk, read_file};
@@ -64,7 +63,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
-        let object = ObjectFile::parse(Arc::clone(&bytecode.bytes))?;
+        let object = self.options.objects.read(Arc::clone(&bytecode.bytes))?;
         // Locks are taken in one order by all: shared maps before programs.
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;
@@ -74,7 +73,7 @@ impl<K: Kernel> Engine<K> {
         // From the record on others see the programs. Until they are in their place nobody may unload them: an unload
         // that is acknowledged before would leave the pins that come after it.
         let mut _new = Vec::new();
-        let (loaded, recorded) = undoing(|undo| {
+        let (mut loaded, recorded) = undoing(|undo| {
             undo.push(|| self.undo_pending_of(operation));
             let loaded = self.load_pending(operation, &plan)?;
             let uids: Vec<_> = loaded.iter().map(|_| ProgramUid(self.number())).collect();
@@ -101,6 +100,9 @@ impl<K: Kernel> Engine<K> {
             self.commit(changes)?;
             Ok::<_, EngineError>((loaded, programs))
         })?;
+        for (program, loaded) in recorded.iter().zip(&mut loaded) {
+            self.keep_member(program, loaded.member.take());
+        }
         self.step("load", "move into place");
         retry_once(|| self.place_programs(operation, &recorded))?;
         let programs = recorded.iter().map(|program| retry_once(|| self.describe_program(program.id)));

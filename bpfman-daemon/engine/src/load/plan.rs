@@ -11,10 +11,11 @@ use bpfmand_core::{
     ProgramText, ProgramType, TenantRules,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
-use bpfmand_object::{ObjectFile, SlotTarget, TextOptions};
+use bpfmand_object::SlotTarget;
 use bpfmand_splice::guard_table;
 
-use crate::engine::members::no_such_map;
+use crate::engine::members::{MemberText, is_tied, no_such_map};
+use crate::engine::objects::EbpfObject;
 use crate::guard::{TABLE, rules_of, runs_in_tasks};
 use crate::load::kernel_types::attach_id;
 use crate::load::maps::{HeldMaps, kconfig};
@@ -27,7 +28,7 @@ use crate::{Engine, EngineError, paths};
 /// What a load is made for: a request, or a record that a reboot left without its programs.
 pub struct LoadPlan<'a> {
     /// The object.
-    pub object: &'a ObjectFile,
+    pub object: &'a EbpfObject,
     /// Its programs.
     pub programs: &'a [ProgramRequest],
     /// Values of global variables.
@@ -50,7 +51,7 @@ pub struct LoadPlan<'a> {
 
 impl<'a> LoadPlan<'a> {
     /// For a request, with the maps of its owner if it has one.
-    pub fn new(object: &'a ObjectFile, load: &'a LoadRequest, owner: Option<Arc<ProgramRecord>>) -> Self {
+    pub fn new(object: &'a EbpfObject, load: &'a LoadRequest, owner: Option<Arc<ProgramRecord>>) -> Self {
         Self {
             object,
             programs: &load.programs,
@@ -86,6 +87,10 @@ pub struct LoadedProgram<H> {
     pub stack_depths: Option<Vec<u32>>,
     /// How it is guarded.
     pub guard: Option<ProgramGuard>,
+    /// See [`ProgramRecord::linked`].
+    pub linked: String,
+    /// What chains join, if it can be a member of one.
+    pub member: Option<MemberText>,
     /// The verifier's log, if it was asked for.
     pub log: String,
 }
@@ -101,6 +106,10 @@ pub struct Wanted {
     pub program_type: ProgramType,
     /// Linked.
     pub text: ProgramText,
+    /// See [`ProgramRecord::linked`].
+    pub linked: String,
+    /// See [`MemberText::local_type_ids`].
+    pub local_type_ids: Arc<[usize]>,
     /// Function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
     /// The kernel's BTF id of it, else 0.
@@ -219,7 +228,15 @@ impl<K: Kernel> Engine<K> {
         let loaded = self.kernel.load_program(&program.as_load(&bound, plan.log));
         let load_time = began.elapsed();
         let loaded = loaded.map_err(|error| self.explained(error, plan.object, program))?;
+        // Programs for packets have nothing in front.
+        let member = (program.program_type.is_chained() && program.front.is_none()).then(|| MemberText {
+            needs_own_btf: is_tied(plan.object, &program.text),
+            text: Arc::new(bound),
+            local_type_ids: Arc::clone(&program.local_type_ids),
+        });
         Ok(LoadedProgram {
+            linked: program.linked.clone(),
+            member,
             name: program.name.clone(),
             facts: self.kernel.program_of(&loaded.program)?,
             handle: loaded.program,
@@ -296,29 +313,37 @@ impl<K: Kernel> Engine<K> {
         // Hooks of LSM are the kernel's own.
         let functions = types.iter().zip(&targets).filter(|(kind, _)| **kind != ProgramType::Lsm);
         let functions: Vec<&str> = functions.filter_map(|(_, target)| target.as_deref()).collect();
-        let needs_btf = targets.iter().any(Option::is_some)
-            || names.iter().any(|name| plan.object.needs_kernel_btf(name));
-        let kernel_btf =
-            needs_btf.then(|| self.kernel_types_for(plan.object, &names, &functions)).transpose()?;
+        let mut needs_types = targets.iter().any(Option::is_some);
+        for name in &names {
+            needs_types = needs_types || plan.object.needs_kernel_types(name)?;
+        }
+        let kernel =
+            needs_types.then(|| self.kernel_types_for(plan.object, &names, &functions)).transpose()?;
         // A guard can do without types, where containers have control groups; programs for packets have none.
         let guards = plan.tenant.is_some() && types.iter().any(|kind| runs_in_tasks(*kind));
-        let for_guards = (guards && kernel_btf.is_none()).then(|| self.kernel_btf().ok()).flatten();
-        let guard_btf = kernel_btf.as_ref().or(for_guards.as_ref());
-        let options = TextOptions { kernel_btf: kernel_btf.as_ref(), features: self.btf_features() };
+        let for_guards = (guards && kernel.is_none()).then(|| self.kernel_types());
+        let guard_btf = match kernel.as_ref().or(for_guards.as_ref()) {
+            Some(types) if plan.tenant.is_some() => types.btf().ok(),
+            _ => None,
+        };
         plan.programs
             .iter()
             .zip(types)
             .zip(targets)
             .map(|((program, program_type), target)| {
-                let (attach_btf_id, attach_module) = match (&target, &kernel_btf) {
-                    (Some(target), Some(kernel)) => attach_id(&program.name, program_type, target, kernel)?,
+                let (attach_btf_id, attach_module) = match (&target, &kernel) {
+                    (Some(target), Some(types)) => {
+                        attach_id(&program.name, program_type, target, types.btf()?)?
+                    }
                     _ => (0, None),
                 };
-                let text = plan.object.text(&program.name, &options)?;
+                let linked = plan.object.link(&program.name, kernel.as_ref(), self.btf_features())?;
                 let wanted = Wanted {
                     name: program.name.clone(),
                     program_type,
-                    text,
+                    linked: linked.digest(),
+                    text: linked.text,
+                    local_type_ids: linked.local_type_ids.into(),
                     attach_btf_id,
                     attach_module,
                     target,
@@ -370,7 +395,7 @@ impl<K: Kernel> Engine<K> {
 
 /// What an fentry, fexit or LSM program is for: as the request says, else as its section says.
 fn load_target(
-    object: &ObjectFile,
+    object: &EbpfObject,
     program: &ProgramRequest,
     program_type: ProgramType,
 ) -> Result<Option<String>, EngineError> {

@@ -53,6 +53,7 @@ impl LoadRecorder<'_> {
             maps: program.maps.clone(),
             stack_depths: program.stack_depths.clone(),
             guard: program.guard.clone(),
+            linked: Some(program.linked.clone()),
             budget: self.budget.clone(),
         }
     }

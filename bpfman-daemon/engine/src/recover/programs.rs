@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bpfmand_core::{LoadLimits, MapId, OperationId, ProgramId, ProgramRequest, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
-use bpfmand_object::ObjectFile;
 
 use crate::engine::RecoveryReport;
 use crate::engine::undo::{retry_once, undoing};
@@ -148,7 +147,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Result<(), EngineError>, EngineError> {
         let Some(first) = programs.first() else { return Ok(Ok(())) };
         self.check_may_run(first)?;
-        let object = ObjectFile::parse(self.blobs.get(&first.blob)?)?;
+        let object = retry_once(|| self.read_kept(first))?;
         let owner = self.owner_of(first)?;
         let requests: Vec<ProgramRequest> = programs
             .iter()
@@ -191,8 +190,10 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         let mut changes = Changes::default();
         let mut entries = Vec::with_capacity(loaded.len());
+        let mut members = Vec::with_capacity(loaded.len());
         for (old, new) in programs.iter().zip(loaded) {
             note_renewed(old, &new.maps, renewed);
+            members.push(new.member);
             let record = Arc::new(ProgramRecord {
                 operation,
                 origin: Some(old.load()),
@@ -202,6 +203,7 @@ impl<K: Kernel> Engine<K> {
                 maps: new.maps,
                 stack_depths: new.stack_depths,
                 guard: new.guard,
+                linked: Some(new.linked),
                 map_folder: match owner {
                     None => new.facts.id,
                     Some(owner) if Some(owner.uid) == programs.first().map(|first| first.uid) => {
@@ -216,6 +218,7 @@ impl<K: Kernel> Engine<K> {
         }
         self.step("recover", "record");
         self.commit(changes)?;
+        entries.iter().zip(members).for_each(|(program, member)| self.keep_member(program, member));
         Ok(entries)
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bpfmand_core::{MapId, MapRole, MapSpec, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::ObjectFile;
 
+use crate::engine::objects::EbpfObject;
 use crate::load::maps::MapDifference;
 use crate::replace::{MapFate, MapOutcome, MapPolicy};
 use crate::state::records::ProgramRecord;
@@ -51,7 +51,7 @@ pub struct MapHolder<'h> {
     /// As that one's record has it.
     pub map: MapId,
     /// The object that declared it.
-    pub before: &'h ObjectFile,
+    pub before: &'h EbpfObject,
     /// All programs that are replaced at once: they may share it.
     pub load: &'h [ProgramUid],
 }
@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         old: &[Arc<ProgramRecord>],
         asked_owner: Option<ProgramId>,
-        new: &ObjectFile,
+        new: &EbpfObject,
         policy: MapPolicy,
     ) -> Result<Fates, EngineError> {
         let owner = self.owner_of_load(old, asked_owner)?;
@@ -74,7 +74,7 @@ impl<K: Kernel> Engine<K> {
         }
         let load: Vec<ProgramUid> = old.iter().map(|program| program.uid).collect();
         let filled: BTreeSet<usize> = new.initial_slots().iter().map(|slot| slot.map).collect();
-        let mut objects: BTreeMap<&str, ObjectFile> = BTreeMap::new();
+        let mut objects: BTreeMap<&str, EbpfObject> = BTreeMap::new();
         let mut maps = Vec::new();
         for (index, spec) in new.maps().iter().enumerate() {
             if spec.role != MapRole::Ordinary || (spec.pin_by_name && owner.is_none()) {
@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
                 Some((program, map)) if !is_filled => {
                     let before = match objects.entry(program.blob.as_str()) {
                         Entry::Occupied(known) => known.into_mut(),
-                        Entry::Vacant(new) => new.insert(ObjectFile::parse(self.blobs.get(&program.blob)?)?),
+                        Entry::Vacant(new) => new.insert(self.read_kept(program)?),
                     };
                     let holder = MapHolder { old: program, map, before, load: &load };
                     self.map_fate(&holder, new, spec, policy)?
@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn map_fate(
         &self,
         holder: &MapHolder<'_>,
-        new: &ObjectFile,
+        new: &EbpfObject,
         spec: &MapSpec,
         policy: MapPolicy,
     ) -> Result<Fate, EngineError> {

@@ -9,10 +9,10 @@ mod switch;
 mod versions;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, ProgramId, ProgramRequest};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::ObjectFile;
 
 use crate::describe::details::ProgramDetails;
 use crate::load::{Bytecode, origin};
@@ -20,7 +20,7 @@ use crate::replace::lock::Locked;
 use crate::replace::pairs::Pairing;
 use crate::replace::versions::{NewVersions, Replacement};
 use crate::state::records::ProgramRecord;
-use crate::{Engine, EngineError, paths};
+use crate::{EbpfObject, Engine, EngineError, paths};
 
 /// What becomes of the maps of a program that is replaced. Maps of global variables are always new: their contents
 /// are the new version's.
@@ -143,9 +143,12 @@ impl<K: Kernel> Engine<K> {
         }
         crate::load::check(&load)?;
         let bytecode = self.fetch(&load)?;
+        // Before others wait for what is locked.
+        let in_file = |error: EngineError| error.of(&origin(&request.source));
+        let object = self.options.objects.read(Arc::clone(&bytecode.bytes)).map_err(in_file)?;
         let locked = self.lock_version(request.program)?;
-        self.replace_version(&locked, &load, &bytecode, request.maps, request.keep_old)
-            .map_err(|error| error.of(&origin(&request.source)))
+        self.replace_version(&locked, &load, (&bytecode, &object), request.maps, request.keep_old)
+            .map_err(in_file)
     }
 
     /// Takes the version before the last replacement back; the one that leaves can be taken back in turn.
@@ -179,7 +182,8 @@ impl<K: Kernel> Engine<K> {
         let asked = (record.caller_uid, LoadLimits::default());
         let load = load_of_one(record, &source, &record.global_data, asked);
         let bytecode = Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
-        self.replace_version(&locked, &load, &bytecode, MapPolicy::Keep, true)
+        let object = self.options.objects.read(Arc::clone(&bytecode.bytes))?;
+        self.replace_version(&locked, &load, (&bytecode, &object), MapPolicy::Keep, true)
     }
 
     /// Replaces all programs of a load by a new version.
@@ -205,9 +209,11 @@ impl<K: Kernel> Engine<K> {
         // What makes no sense is said before a registry is asked.
         self.whole_load(&request.programs)?;
         let bytecode = self.fetch(load)?;
+        let in_file = |error: EngineError| error.of(&origin(&load.source));
+        // Before others wait for what is locked.
+        let object = self.options.objects.read(Arc::clone(&bytecode.bytes)).map_err(in_file)?;
         let locked = self.lock_load(&request.programs)?;
         let replace = || {
-            let object = ObjectFile::parse(bytecode.bytes.clone())?;
             let pairing = &Pairing::of(&locked.old, load, &object)?;
             let fates = &self.map_fates(&locked.old, load.map_owner, &object, request.maps)?;
             self.keep_maps_of_sharers(&locked.old, pairing, fates)?;
@@ -216,7 +222,7 @@ impl<K: Kernel> Engine<K> {
             let new = NewVersions { load, bytecode: &bytecode, object: &object, maps_from: None, fates };
             self.replace_by(&replacement, &new)
         };
-        replace().map_err(|error| error.of(&origin(&load.source)))
+        replace().map_err(in_file)
     }
 
     /// Replaces the one program that is locked.
@@ -224,17 +230,16 @@ impl<K: Kernel> Engine<K> {
         &self,
         locked: &Locked,
         load: &LoadRequest,
-        bytecode: &Bytecode,
+        (bytecode, object): (&Bytecode, &EbpfObject),
         policy: MapPolicy,
         keep_old: bool,
     ) -> Result<ReplaceOutcome, EngineError> {
-        let object = ObjectFile::parse(bytecode.bytes.clone())?;
         let pairing = &Pairing::of_one(&locked.old);
-        pairing.check_type(load, &object)?;
-        let fates = &self.map_fates(&locked.old, None, &object, policy)?;
+        pairing.check_type(load, object)?;
+        let fates = &self.map_fates(&locked.old, None, object, policy)?;
         let maps_from = locked.old.first().map(|old| old.load());
         let replacement = Replacement { operation: self.operation(), locked, pairing, keep_old };
-        self.replace_by(&replacement, &NewVersions { load, bytecode, object: &object, maps_from, fates })
+        self.replace_by(&replacement, &NewVersions { load, bytecode, object, maps_from, fates })
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, LoadRequest, OperationId, ProgramUid};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::ObjectFile;
 
+use crate::engine::objects::EbpfObject;
 use crate::engine::overlay::Overlay;
 use crate::engine::undo::{retry_once, undoing};
 use crate::guard::rules_of_program;
@@ -30,7 +30,7 @@ pub struct NewVersions<'a> {
     /// Their bytecode.
     pub bytecode: &'a Bytecode,
     /// The same, parsed.
-    pub object: &'a ObjectFile,
+    pub object: &'a EbpfObject,
     /// The load that their maps came from, if it is another.
     pub maps_from: Option<OperationId>,
     /// What becomes of the maps.

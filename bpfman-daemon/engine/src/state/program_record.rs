@@ -116,6 +116,10 @@ pub struct ProgramRecord {
     /// How it is guarded, if it is a tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<ProgramGuard>,
+    /// Digest of the text that was loaded, before it was bound to maps; none in records of earlier versions. Chains join the
+    /// same text, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked: Option<String>,
     /// How much it may take, and how long it stays.
     #[serde(default, skip_serializing_if = "ProgramBudget::is_empty")]
     pub budget: ProgramBudget,

@@ -36,6 +36,7 @@ mod kernel_rules;
 mod libxdp;
 mod linux;
 mod loads;
+mod lying_readers;
 mod many_hooks;
 mod missing_pins;
 mod not_undone;

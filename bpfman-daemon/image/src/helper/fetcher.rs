@@ -3,11 +3,11 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 
-use super::answering::Answering;
 use super::sent_error::SentError;
 use super::sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
 use crate::registry::{RegistryEndpoints, Sink};
 use crate::{ImageError, Limits};
+use bpfmand_frames::{Answering, PIECE, wrong};
 
 /// Works until nobody asks any more.
 pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
@@ -17,7 +17,7 @@ pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let Some(first) = served.question()? else { return Ok(()) };
     let FetchQuestion::Open { name, places, limits } = first else {
-        return Err(super::link::wrong("it was asked for something before it was told of where".to_owned()));
+        return Err(wrong("it was asked for something before it was told of where".to_owned()));
     };
     let (endpoints, answer) = match RegistryEndpoints::new(name, places, limits) {
         Ok(endpoints) => (Some(endpoints), Ok(())),
@@ -61,7 +61,7 @@ impl Working<'_> {
     fn answer(&mut self, question: FetchQuestion) -> io::Result<()> {
         let endpoints = &self.endpoints;
         match question {
-            FetchQuestion::Open { .. } => Err(super::link::wrong("it is open already".to_owned())),
+            FetchQuestion::Open { .. } => Err(wrong("it is open already".to_owned())),
             FetchQuestion::Manifest { target, limit } => {
                 match self.wait(endpoints.manifest(&target, limit)) {
                     Ok(content) => {
@@ -126,7 +126,7 @@ impl SinkOfAsker<'_> {
 
 impl Sink for SinkOfAsker<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
-        let told = bytes.chunks(super::link::PIECE).try_for_each(|piece| self.served.give_piece(piece));
+        let told = bytes.chunks(PIECE).try_for_each(|piece| self.served.give_piece(piece));
         self.told(told)
     }
 

@@ -1,11 +1,9 @@
-//! Words between the one who asks and a helper: messages as JSON, content as pieces of bytes.
-//!
-//! A frame is its kind (one byte), its length (four bytes, least significant first), and so many bytes. Content is pieces
-//! and an empty one at its end.
+//! The end of the one who asks helpers, on a runtime.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use bpfmand_frames::{Frame, HEADER, PIECE, SMALL, announced, frame, header, understood, wrong};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,53 +11,6 @@ use tokio::net::UnixStream;
 
 use super::{HelperLink, HelperRole};
 use crate::ImageError;
-
-/// Bytes of any message: more than the signatures of one digest take, in their encoding.
-const MESSAGE_LIMIT: usize = 64 << 20;
-/// Bytes of an answer that says little.
-pub(crate) const SMALL: usize = 64 << 10;
-/// Bytes of a piece.
-pub(crate) const PIECE: usize = 128 << 10;
-/// Bytes in front of a frame.
-pub(crate) const HEADER: usize = 5;
-
-/// A frame.
-#[derive(Debug)]
-pub(crate) enum Frame {
-    /// A message.
-    Message(Vec<u8>),
-    /// A piece of content; empty at the end of it.
-    Piece(Vec<u8>),
-}
-
-/// The kind of a frame, and its length.
-pub(crate) fn header(is_piece: bool, length: usize) -> io::Result<[u8; HEADER]> {
-    let limit = if is_piece { PIECE } else { MESSAGE_LIMIT };
-    if length > limit {
-        return Err(wrong(format!("a frame of {length} bytes is too long")));
-    }
-    let [a, b, c, d] = u32::try_from(length).map_err(io::Error::other)?.to_le_bytes();
-    Ok([u8::from(is_piece), a, b, c, d])
-}
-
-/// What a header says: whether a piece follows, and how many bytes.
-pub(crate) fn announced([kind, length @ ..]: [u8; HEADER]) -> io::Result<(bool, usize)> {
-    let (is_piece, length) = (kind == 1, u32::from_le_bytes(length) as usize);
-    if kind > 1 || length > if is_piece { PIECE } else { MESSAGE_LIMIT } {
-        return Err(wrong("it announces no frame".to_owned()));
-    }
-    Ok((is_piece, length))
-}
-
-/// A frame of a kind and these bytes.
-pub(crate) fn frame(is_piece: bool, bytes: Vec<u8>) -> Frame {
-    if is_piece { Frame::Piece(bytes) } else { Frame::Message(bytes) }
-}
-
-/// Says that the other end does not keep to this language.
-pub(crate) fn wrong(why: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
 
 /// The end of the one who asks, for one question at a time.
 #[derive(Debug)]
@@ -191,26 +142,6 @@ impl HelperConnection {
             if content.len() as u64 > limit {
                 return Err(wrong(format!("more than {limit} bytes came")));
             }
-        }
-    }
-}
-
-/// A message, read.
-pub(crate) fn understood<T: DeserializeOwned>(message: &[u8]) -> io::Result<T> {
-    serde_json::from_slice(message).map_err(|error| wrong(format!("a message is none: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_that_are_too_long_or_of_no_kind_are_refused() {
-        assert_eq!(announced(header(true, PIECE).unwrap()).unwrap(), (true, PIECE));
-        assert_eq!(announced(header(false, 0).unwrap()).unwrap(), (false, 0));
-        assert!(header(true, PIECE + 1).is_err() && header(false, MESSAGE_LIMIT + 1).is_err());
-        for bytes in [[2, 0, 0, 0, 0], [1, 1, 0, 2, 0], [0, 1, 0, 0, 4], [0xff; HEADER]] {
-            assert!(announced(bytes).is_err(), "{bytes:?}");
         }
     }
 }

@@ -5,7 +5,6 @@
 //! for it, and [`HelperThreads`] a thread. What is said is the same. The side that asks trusts no answer with more than the
 //! answer itself: it computes every digest of what it is given, and decides what is kept.
 
-mod answering;
 mod fetcher;
 mod link;
 mod registry_client;

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress};
 use serde::de::DeserializeOwned;
 
-use super::link::{Asking, Frame, HelperConnection, SMALL, Talk, failed, understood, wrong};
+use super::link::{Asking, HelperConnection, Talk, failed};
 use super::sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
 use super::{HelperRole, StartHelper};
 use crate::find_signatures::SignatureSource;
 use crate::registry::Sink;
 use crate::settings::RepositoryPlace;
 use crate::{ImageError, Limits};
+use bpfmand_frames::{Frame, SMALL, understood, wrong};
 
 /// Pages of a list that are taken.
 const PAGES: usize = 64;
@@ -205,7 +206,9 @@ mod tests {
     use std::io;
     use std::sync::Mutex;
 
-    use super::super::{HelperLink, answering::Answering};
+    use bpfmand_frames::Answering;
+
+    use super::super::HelperLink;
     use super::*;
 
     /// What a hostile fetcher does once it was told where to look.

@@ -7,8 +7,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bpfman_image_format::{Descriptor, Digest, Endian, ImageReference, Labels};
 use serde::de::DeserializeOwned;
 
-use super::answering::Answering;
-use super::link::wrong;
 use super::sent_error::SentError;
 use super::sent_verify::{
     ConfigAnswer, DocumentAnswer, ReadConfig, SentSignatures, SourceQuestion, VerifyQuestion,
@@ -17,6 +15,7 @@ use crate::find_signatures::{self, SignatureSource};
 use crate::manifest::{self, ImageConfig};
 use crate::unpack::unpack;
 use crate::{ImageError, Limits, signers};
+use bpfmand_frames::{Answering, wrong};
 
 /// Works until nobody asks any more.
 pub(super) fn serve(stream: UnixStream) -> io::Result<()> {

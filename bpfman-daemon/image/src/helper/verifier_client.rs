@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bpfman_image_format::{Descriptor, Digest, ELF_LIMIT, Endian, Hasher, ImageReference};
 use tokio::sync::OnceCell;
 
-use super::link::{Asking, HelperConnection, PIECE, SMALL, Talk, failed, wrong};
+use super::link::{Asking, HelperConnection, Talk, failed};
 use super::sent_error::SentError;
 use super::sent_verify::{ConfigAnswer, DocumentAnswer, SentSignatures, SourceQuestion, VerifyQuestion};
 use super::{HelperRole, StartHelper};
@@ -18,6 +18,7 @@ use crate::layer::FoundObject;
 use crate::signature::Signature;
 use crate::signers::CountedSigners;
 use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
+use bpfmand_frames::{PIECE, SMALL, wrong};
 
 /// Things that a verifier asks for, to find the signatures of one digest: more than the limits of any search need.
 const QUESTIONS: usize = 4096;

@@ -138,7 +138,7 @@ pub fn members(
         .filter(|program| wanted(&program.name))
         .map(|program| {
             let text = object.text(&program.name, &options).unwrap();
-            let is_tied = |map: usize| object.map_is_tied(&object.maps()[map]);
+            let is_tied = |map: usize| object.map_is_tied(map);
             let needs_own_btf = text.map_indexes().into_iter().any(is_tied);
             let text = text.bind(&ids).unwrap();
             let loaded = Loaded::new(format!("{label}:{}", program.name), text, kind, maps);

@@ -244,7 +244,8 @@ fn type_ids_in_instructions_move_with_their_types() {
     let ids = objects::local_type_ids(&object, "make_object");
     assert_eq!(ids.len(), 1);
     // What does not move is what maps know of.
-    let tied = object.maps().iter().filter(|map| object.map_is_tied(map)).map(|map| map.name.as_str());
+    let tied = object.maps().iter().enumerate().filter(|(index, _)| object.map_is_tied(*index));
+    let tied = tied.map(|(_, map)| map.name.as_str());
     assert_eq!(tied.collect::<Vec<_>>(), ["queues", "trees", "holders"]);
     let pipe = ProceedMask(1 << 4);
     let (first, last) = (constant(3), constant(2));

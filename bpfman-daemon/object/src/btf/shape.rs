@@ -24,6 +24,9 @@ impl Btf {
             Kind::Struct | Kind::Union => {
                 text.push_str(if ty.kind == Kind::Struct { "struct {" } else { "union {" });
                 for member in ty.members() {
+                    if text.len() > LONGEST {
+                        return text.push('…');
+                    }
                     text.push_str(&format!(" {}: ", self.string(member.name_off)));
                     self.write_shape(member.type_id, depth - 1, text);
                     text.push_str(&format!(" at {}", member.bit_offset / 8));

@@ -13,13 +13,14 @@ pub use slots::{InitialSlot, SlotTarget};
 
 use crate::ObjectError;
 use crate::btf::Btf;
+use crate::check::is_map_name;
 use crate::elf::Elf;
 use crate::externs::Externs;
 
 /// Most maps of one object: a program can use 64.
-const MAX_MAPS: usize = 4096;
+pub(crate) const MAX_MAPS: usize = 4096;
 /// Longest name of a map, in bytes: what a file's name may have.
-const MAX_MAP_NAME: usize = 255;
+pub(crate) const MAX_MAP_NAME: usize = 255;
 
 /// All maps and how instructions refer to them.
 #[derive(Debug, Default)]
@@ -70,11 +71,7 @@ impl MapTable {
                 format!("the object declares more than {MAX_MAPS} maps"),
             ));
         }
-        // The name becomes a file's, which neither may leave its folder nor have a dot.
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if spec.role == MapRole::Ordinary
-            && (spec.name.is_empty() || spec.name.len() > MAX_MAP_NAME || !spec.name.bytes().all(plain))
-        {
+        if spec.role == MapRole::Ordinary && !is_map_name(&spec.name) {
             return Err(ObjectError::map(
                 spec.name,
                 format!("a map's name has 1 to {MAX_MAP_NAME} letters, digits and underscores"),

@@ -1,4 +1,4 @@
-//! The same words at the helper's end, which waits for them: it has nothing else to do.
+//! The end of who answers, which waits for questions: it has nothing else to do.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -6,21 +6,26 @@ use std::os::unix::net::UnixStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::link::{Frame, HEADER, PIECE, announced, frame, header, understood, wrong};
+use crate::{Frame, HEADER, PIECE, announced, frame, header, understood, wrong};
 
 /// The end of the one who answers.
-pub(crate) struct Answering {
+#[derive(Debug)]
+pub struct Answering {
     stream: UnixStream,
 }
 
 impl Answering {
     /// Of a stream that blocks.
-    pub(crate) const fn new(stream: UnixStream) -> Self {
+    #[must_use]
+    pub const fn new(stream: UnixStream) -> Self {
         Self { stream }
     }
 
     /// The next question; none if nobody asks any more.
-    pub(crate) fn question<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    ///
+    /// # Errors
+    /// The other end speaks another language, or ended in the middle of a word.
+    pub fn question<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         match self.next() {
             Ok(Frame::Message(message)) => understood(&message).map(Some),
             Ok(Frame::Piece(_)) => Err(wrong("content came instead of a question".to_owned())),
@@ -29,18 +34,29 @@ impl Answering {
         }
     }
 
-    pub(crate) fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
+    /// A message that has to come.
+    ///
+    /// # Errors
+    /// As for [`Self::question`], and if none comes.
+    pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         self.question()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    pub(crate) fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
+    /// A message.
+    ///
+    /// # Errors
+    /// The other end is gone, or the message is too long.
+    pub fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
         let message = serde_json::to_vec(message)?;
         self.stream.write_all(&header(false, message.len())?)?;
         self.stream.write_all(&message)
     }
 
     /// Content, whole.
-    pub(crate) fn give(&mut self, content: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The other end is gone.
+    pub fn give(&mut self, content: &[u8]) -> io::Result<()> {
         for piece in content.chunks(PIECE) {
             self.give_piece(piece)?;
         }
@@ -48,13 +64,19 @@ impl Answering {
     }
 
     /// A piece of content; an empty one ends it.
-    pub(crate) fn give_piece(&mut self, piece: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The other end is gone, or the piece is too long.
+    pub fn give_piece(&mut self, piece: &[u8]) -> io::Result<()> {
         self.stream.write_all(&header(true, piece.len())?)?;
         self.stream.write_all(piece)
     }
 
     /// Content, whole. The one who asks bounds it.
-    pub(crate) fn take(&mut self) -> io::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// As for [`Self::question`].
+    pub fn take(&mut self) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {
             let piece = self.piece()?;
@@ -82,13 +104,14 @@ impl Answering {
     }
 
     /// Content as it comes.
-    pub(crate) fn content(&mut self) -> Content<'_> {
+    pub fn content(&mut self) -> Content<'_> {
         Content { served: self, piece: io::Cursor::new(Vec::new()), at_end: false }
     }
 }
 
 /// Content as it comes, to be read to its end.
-pub(crate) struct Content<'a> {
+#[derive(Debug)]
+pub struct Content<'a> {
     served: &'a mut Answering,
     piece: io::Cursor<Vec<u8>>,
     at_end: bool,

@@ -1,0 +1,68 @@
+//! The types of the kernel and of its modules, for an operation.
+
+use std::cell::OnceCell;
+use std::fmt;
+
+use bpfmand_kernel::KernelError;
+use bpfmand_object::KernelBtf;
+
+use crate::EngineError;
+
+type ReadTypes<'k> = Box<dyn Fn() -> Result<Vec<u8>, KernelError> + 'k>;
+
+/// The kernel's types, read when somebody asks for them here: who links elsewhere has them there. Some megabytes, to be
+/// dropped after the operation.
+pub struct KernelTypes<'k> {
+    read: ReadTypes<'k>,
+    modules: Vec<(String, Vec<u8>)>,
+    parsed: OnceCell<KernelBtf>,
+}
+
+impl<'k> KernelTypes<'k> {
+    /// Of what a call answers.
+    pub fn new(read: impl Fn() -> Result<Vec<u8>, KernelError> + 'k) -> Self {
+        Self { read: Box::new(read), modules: Vec::new(), parsed: OnceCell::new() }
+    }
+
+    /// Adds those of modules.
+    pub(crate) fn add_modules(&mut self, modules: Vec<(String, Vec<u8>)>) {
+        if let Some(parsed) = self.parsed.get_mut() {
+            add(parsed, &modules);
+        }
+        self.modules = modules;
+    }
+
+    /// Modules that were added, with their types as the kernel has them.
+    #[must_use]
+    pub fn modules(&self) -> &[(String, Vec<u8>)] {
+        &self.modules
+    }
+
+    /// All of them, read.
+    ///
+    /// # Errors
+    /// The kernel does not tell its types.
+    pub fn btf(&self) -> Result<&KernelBtf, EngineError> {
+        if let Some(parsed) = self.parsed.get() {
+            return Ok(parsed);
+        }
+        let mut types = KernelBtf::parse((self.read)()?)?;
+        add(&mut types, &self.modules);
+        Ok(self.parsed.get_or_init(|| types))
+    }
+}
+
+fn add(types: &mut KernelBtf, modules: &[(String, Vec<u8>)]) {
+    for (module, bytes) in modules {
+        if let Err(error) = types.add_module(module, bytes.as_slice()) {
+            tracing::warn!(%error, module, "the types of a kernel module are not understood");
+        }
+    }
+}
+
+impl fmt::Debug for KernelTypes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modules: Vec<&str> = self.modules.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("KernelTypes").field("modules", &modules).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! What programs of tenants may call: looked at whenever their text is made, for it may be made by somebody else each time.
+
+use bpfmand_core::{Insn, Owner, ProgramText, ProgramType, TenantRules};
+use bpfmand_kernel::Kernel;
+use bpfmand_object::KernelBtf;
+use bpfmand_splice::Calls;
+
+use crate::error::GuardRefusal;
+use crate::state::records::ProgramRecord;
+use crate::{Engine, EngineError};
+
+/// What tenants' programs of this owner are held to, if it is a tenant.
+#[must_use]
+pub fn rules_of(owner: &Owner, given: Option<&TenantRules>) -> Option<TenantRules> {
+    match owner.namespace() {
+        Some(_) => Some(TenantRules::of_containers()),
+        None => given.cloned(),
+    }
+}
+
+/// The same of a program that is there.
+#[must_use]
+pub fn rules_of_program(program: &ProgramRecord) -> Option<TenantRules> {
+    rules_of(&program.owner(), program.guard.as_ref().map(|guard| &guard.rules))
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Refuses a program that calls what its tenant may not.
+    pub(crate) fn check_calls(
+        &self,
+        text: &ProgramText,
+        program_type: ProgramType,
+        rules: &TenantRules,
+        kernel: Option<&KernelBtf>,
+    ) -> Result<(), EngineError> {
+        let name_of = |call: &Insn| {
+            // Functions of modules are named by nobody's list.
+            let id = (call.off == 0).then_some(call.imm.cast_unsigned())?;
+            kernel?.function_name(id).map(str::to_owned)
+        };
+        Calls::new(program_type, &rules.helpers).check(text, name_of).map_err(|found| {
+            GuardRefusal::ForbiddenUse {
+                program: text.name.clone(),
+                what: found.what,
+                grantable: found.name.is_some(),
+                name: found.name.unwrap_or_default(),
+                function: found.function,
+                at: found.at,
+            }
+            .into()
+        })
+    }
+}

@@ -1,0 +1,265 @@
+//! Whether an answer could be that of a sound reader: what holds of all that is read here, asked of what somebody else
+//! says that he read.
+//!
+//! What follows relies on it: names become files, places become indexes, and numbers of modules are descriptors. It says
+//! nothing of whether the answer is that of the file: another file could have been the one.
+
+use std::collections::HashSet;
+
+use bpfmand_core::{Insn, MapRole, MapSpec, ProgramText, map_type, op};
+
+use crate::maps::{MAX_MAP_NAME, MAX_MAPS};
+use crate::object_file::LinkedProgram;
+use crate::{MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectFacts, SlotTarget};
+
+/// Longest name of a function, a section or a variable, in bytes.
+const LONGEST_NAME: usize = 64 << 10;
+/// Most modules that one program refers to: what the kernel takes.
+const MOST_MODULES: usize = 256;
+/// Most functions of one program: `BPF_MAX_SUBPROGS` of the kernel. What is done with them takes their number squared.
+const MOST_FUNCTIONS: usize = 256;
+/// Classes of instructions that compute, and the bit of those that take their second operand from a register.
+const CLASS_ALU: u8 = 4;
+const CLASS_ALU64: u8 = 7;
+const SOURCE_REGISTER: u8 = 8;
+/// Longest name of a module, in bytes (`MODULE_NAME_LEN`).
+const LONGEST_MODULE: usize = 55;
+
+/// Why an answer is none.
+type Why = String;
+
+impl ObjectFacts {
+    /// Says in what these are not facts of an object.
+    ///
+    /// # Errors
+    /// A sentence without its subject.
+    pub fn check(&self) -> Result<(), Why> {
+        let maps = self.maps.len();
+        if maps > 2 * MAX_MAPS {
+            return Err(format!("names {maps} maps"));
+        }
+        if self.types.len() != maps {
+            return Err(format!("has types of {} maps for {maps}", self.types.len()));
+        }
+        for program in &self.programs {
+            check_name(&program.name)?;
+            check_name(&program.section)?;
+        }
+        check_name(&self.license)?;
+        let mut names = HashSet::new();
+        for map in &self.maps {
+            check_map(map)?;
+            if map.role == MapRole::Ordinary && !names.insert(map.name.as_str()) {
+                return Err("names a map twice".to_owned());
+            }
+        }
+        for slot in &self.slots {
+            let is_map = |index: usize| index < maps;
+            match &slot.target {
+                SlotTarget::Map(target) if is_map(slot.map) && is_map(*target) => {}
+                SlotTarget::Program(name) if is_map(slot.map) => check_name(name)?,
+                _ => return Err("has a slot of a map that is not there".to_owned()),
+            }
+        }
+        for global in &self.globals {
+            check_name(&global.name)?;
+            check_name(&global.type_name)?;
+            self.check_place(global.map, global.offset, global.size)?;
+        }
+        for (map, kconfig) in self.kconfig.iter().flat_map(|(map, all)| all.iter().map(|one| (*map, one))) {
+            check_name(&kconfig.name)?;
+            self.check_place(map, kconfig.offset as usize, kconfig.size as usize)?;
+        }
+        Ok(())
+    }
+
+    /// A variable lies within the first contents of its map.
+    fn check_place(&self, map: usize, offset: usize, size: usize) -> Result<(), Why> {
+        let len = self.maps.get(map).map(|map| map.initial.len());
+        let end = offset.checked_add(size);
+        if len.zip(end).is_some_and(|(len, end)| end <= len) {
+            return Ok(());
+        }
+        Err("has a variable outside of its map".to_owned())
+    }
+}
+
+/// Names end at a zero for the kernel.
+fn check_name(name: &str) -> Result<(), Why> {
+    if name.len() > LONGEST_NAME || name.contains('\0') {
+        return Err("has a name that none can be".to_owned());
+    }
+    Ok(())
+}
+
+/// True for what may be the name of a declared map. It becomes a file's, which neither may leave its folder nor have a dot.
+pub(crate) fn is_map_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty() && name.len() <= MAX_MAP_NAME && name.bytes().all(plain)
+}
+
+fn check_map(map: &MapSpec) -> Result<(), Why> {
+    check_name(&map.name)?;
+    let wrong = |what: &str| Err(format!("has a map that is {what}"));
+    if map.role == MapRole::Ordinary {
+        if !is_map_name(&map.name) {
+            return wrong("named so that no file can be");
+        }
+        if !map.initial.is_empty() {
+            return wrong("declared with contents");
+        }
+    } else {
+        let layout = (map.map_type, map.key_size, map.max_entries, map.value_size as usize);
+        if layout != (map_type::ARRAY, 4, 1, map.initial.len()) || map.pin_by_name || map.inner.is_some() {
+            return wrong("of variables and no array of one value");
+        }
+    }
+    if let Some(inner) = &map.inner
+        && (inner.inner.is_some()
+            || inner.role != MapRole::Ordinary
+            || !inner.initial.is_empty()
+            || inner.pin_by_name)
+    {
+        return wrong("nested too deep");
+    }
+    map.inner.as_ref().map_or(Ok(()), |inner| check_name(&inner.name))
+}
+
+impl LinkedProgram {
+    /// Says in what this is no program that was linked of an object with so many maps.
+    ///
+    /// # Errors
+    /// A sentence without its subject.
+    pub fn check(&self, maps: usize) -> Result<(), Why> {
+        let text = &self.text;
+        if text.insns.is_empty() || text.insns.len() > MAX_INSTRUCTIONS {
+            return Err(format!("has {} instructions", text.insns.len()));
+        }
+        if text.btf.as_ref().is_some_and(|btf| btf.len() > MAX_OBJECT_BYTES) {
+            return Err("has more types than the kernel takes".to_owned());
+        }
+        check_modules(&text.modules)?;
+        check_functions(text)?;
+        for function in &text.functions {
+            check_function(text, function.start, function.start + function.len, maps)?;
+        }
+        check_info(text)?;
+        // They are written anew when programs are joined: a map's number, or a call's target, would become another's.
+        let starts = starts(&text.insns);
+        let holds_a_number = |at: usize| {
+            let Some(insn) = text.insns.get(at).filter(|_| starts.get(at) == Some(&true)) else {
+                return false;
+            };
+            let takes_immediate =
+                matches!(insn.class(), CLASS_ALU | CLASS_ALU64) && insn.code & SOURCE_REGISTER == 0;
+            takes_immediate || insn.is_ld_imm64() && insn.src() == 0
+        };
+        if self.local_type_ids.len() > text.insns.len()
+            || !self.local_type_ids.iter().all(|at| holds_a_number(*at))
+        {
+            return Err("has a type's number where none can be".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Which of the elements are instructions, and not second halves.
+fn starts(insns: &[Insn]) -> Vec<bool> {
+    let mut starts = vec![true; insns.len()];
+    let mut at = 0;
+    while at < insns.len() {
+        if insns[at].is_ld_imm64() {
+            if let Some(half) = starts.get_mut(at + 1) {
+                *half = false;
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+    starts
+}
+
+fn check_modules(modules: &[String]) -> Result<(), Why> {
+    let is_name = |name: &String| {
+        !name.is_empty()
+            && name.len() <= LONGEST_MODULE
+            && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+    };
+    if modules.len() > MOST_MODULES || !modules.iter().all(is_name) {
+        return Err("names modules that there cannot be".to_owned());
+    }
+    Ok(())
+}
+
+/// Functions lie one behind the other, without gaps.
+fn check_functions(text: &ProgramText) -> Result<(), Why> {
+    if text.functions.len() > MOST_FUNCTIONS {
+        return Err(format!("has {} functions", text.functions.len()));
+    }
+    let mut end = 0_usize;
+    for function in &text.functions {
+        check_name(&function.name)?;
+        if function.start != end || function.len == 0 || function.len > text.insns.len() {
+            return Err("has functions that overlap or leave gaps".to_owned());
+        }
+        end += function.len;
+    }
+    if end != text.insns.len() {
+        return Err("has functions that are not its instructions".to_owned());
+    }
+    Ok(())
+}
+
+/// What instructions refer to is there.
+fn check_function(text: &ProgramText, start: usize, end: usize, maps: usize) -> Result<(), Why> {
+    let below = |number: i32, most: usize| usize::try_from(number).is_ok_and(|number| number < most);
+    let modules = text.modules.len() + 1;
+    let mut at = start;
+    while at < end {
+        let insn = text.insns[at];
+        let is_wide = insn.is_ld_imm64();
+        let Some(second) = (if is_wide { text.insns[..end].get(at + 1).copied() } else { Some(insn) }) else {
+            return Err("ends in the middle of an instruction".to_owned());
+        };
+        let is_there = match (is_wide, insn.code == op::CALL, insn.src()) {
+            (true, _, op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE) => below(insn.imm, maps),
+            (true, _, op::PSEUDO_BTF_ID) => below(second.imm, modules),
+            (true, _, op::PSEUDO_FUNC) | (_, true, op::PSEUDO_CALL) => is_function(text, at, insn),
+            (_, true, op::PSEUDO_KFUNC_CALL) => below(i32::from(insn.off), modules),
+            (true, _, source) | (_, true, source) => source == 0,
+            _ => true,
+        };
+        if !is_there {
+            return Err(format!("refers at instruction {at} to what is not there"));
+        }
+        at += if is_wide { 2 } else { 1 };
+    }
+    Ok(())
+}
+
+/// True if a function begins where a call or pointer leads.
+fn is_function(text: &ProgramText, at: usize, insn: Insn) -> bool {
+    let target = usize::try_from(at as i64 + i64::from(insn.imm) + 1);
+    target.is_ok_and(|target| text.functions.binary_search_by_key(&target, |span| span.start).is_ok())
+}
+
+/// Information about each function, or none; lines ascend.
+fn check_info(text: &ProgramText) -> Result<(), Why> {
+    let infos = &text.func_info;
+    let of_each = infos.len() == text.functions.len()
+        && infos.iter().zip(&text.functions).all(|(info, function)| info.insn_off as usize == function.start);
+    if !infos.is_empty() && (!of_each || text.btf.is_none()) {
+        return Err("describes functions that are not there".to_owned());
+    }
+    let lines = &text.line_info;
+    let ascend = lines.is_sorted_by(|one, next| one.insn_off < next.insn_off);
+    let last = lines.last().is_none_or(|line| (line.insn_off as usize) < text.insns.len());
+    if !lines.is_empty() && (!ascend || !last || infos.is_empty()) {
+        return Err("has lines of instructions that are not there".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -1,0 +1,183 @@
+//! What an object file says of itself as plain data: what a load is decided by, whoever read the file.
+
+use std::collections::BTreeMap;
+
+use bpfmand_core::{MapSpec, ProgramType};
+
+use crate::ObjectError;
+use crate::btf::Btf;
+use crate::externs::{self, KconfigExtern, KconfigValue};
+use crate::globals::{self, GlobalVariable};
+use crate::maps::InitialSlot;
+use crate::programs::ProgramEntry;
+
+/// What an object file says of itself.
+///
+/// Who has it from another process checks it first: [`Self::check`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// All programs, in the order of the file.
+    pub programs: Vec<ProgramEntry>,
+    /// All maps: declared ones, then those of global variables.
+    pub maps: Vec<MapSpec>,
+    /// What the types of each map say: one entry a map.
+    pub types: Vec<MapTypes>,
+    /// Entries that declarations put into maps of maps and arrays of programs.
+    pub slots: Vec<InitialSlot>,
+    /// All global variables, by name.
+    pub globals: Vec<GlobalVariable>,
+    /// The licence; empty if there is none.
+    pub license: String,
+    /// The map of kernel configuration values, and what it holds.
+    pub kconfig: Option<(usize, Vec<KconfigExtern>)>,
+}
+
+/// What the types of a map's keys and values say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapTypes {
+    /// Key and value in words: [`ObjectFacts::map_shape`].
+    pub shape: Option<(String, String)>,
+    /// The kernel ties it to its BTF: [`ObjectFacts::map_is_tied`].
+    pub is_tied: bool,
+}
+
+/// Bytes of words for all maps together: real objects take some kilobytes. Maps behind that have none.
+const WORDS: usize = 4 << 20;
+
+/// What the types of all maps say.
+pub(crate) fn types_of(maps: &[MapSpec], btf: Option<&Btf>) -> Vec<MapTypes> {
+    let mut left = WORDS;
+    let types = |map: &MapSpec| {
+        let Some(btf) = btf else { return MapTypes::default() };
+        let is_typed = map.btf_key_type_id != 0 && map.btf_value_type_id != 0;
+        let shape = (is_typed && left > 0)
+            .then(|| (btf.shape(map.btf_key_type_id), btf.shape(map.btf_value_type_id)));
+        left = left.saturating_sub(shape.as_ref().map_or(0, |(key, value)| key.len() + value.len()));
+        MapTypes { shape, is_tied: map.btf_value_type_id != 0 && btf.is_tied(map.btf_value_type_id) }
+    };
+    maps.iter().map(types).collect()
+}
+
+impl ObjectFacts {
+    /// All programs, those of unsupported sections too, in the order of the file.
+    #[must_use]
+    pub fn programs(&self) -> &[ProgramEntry] {
+        &self.programs
+    }
+
+    /// The program of a name.
+    ///
+    /// # Errors
+    /// [`ObjectError::UnknownProgram`] with the names there are, or [`ObjectError::AmbiguousProgram`] if several static
+    /// functions share the name.
+    pub fn program(&self, name: &str) -> Result<&ProgramEntry, ObjectError> {
+        let mut named = self.programs.iter().filter(|program| program.name == name);
+        let found = named.next().ok_or_else(|| ObjectError::UnknownProgram {
+            name: name.to_owned(),
+            available: self.programs.iter().map(|program| program.name.clone()).collect(),
+        })?;
+        match named.next() {
+            None => Ok(found),
+            Some(second) => Err(ObjectError::AmbiguousProgram {
+                name: name.to_owned(),
+                sections: [&found.section, &second.section].map(String::clone),
+            }),
+        }
+    }
+
+    /// The type that a program loads as when declared as `declared`: its section's, except that `tc` and `tcx`
+    /// are what they are declared as, and a probe is a return probe if either says so.
+    ///
+    /// # Errors
+    /// [`ObjectError::UnknownProgram`], [`ObjectError::UnsupportedSection`] or [`ObjectError::TypeMismatch`].
+    pub fn resolve_type(&self, name: &str, declared: ProgramType) -> Result<ProgramType, ObjectError> {
+        let program = self.program(name)?;
+        let Some(own) = program.family.program_type() else {
+            return Err(ObjectError::UnsupportedSection {
+                program: name.to_owned(),
+                section: program.section.clone(),
+            });
+        };
+        if !program.family.admits(declared) {
+            return Err(ObjectError::TypeMismatch {
+                program: name.to_owned(),
+                declared,
+                section: program.section.clone(),
+                family: program.family.to_string(),
+            });
+        }
+        let by_declaration = matches!(own, ProgramType::Tc | ProgramType::Tcx) || declared.is_return_probe();
+        Ok(if by_declaration { declared } else { own })
+    }
+
+    /// All maps: declared ones, then those of global variables. Map references of programs are indexes into it.
+    #[must_use]
+    pub fn maps(&self) -> &[MapSpec] {
+        &self.maps
+    }
+
+    /// What the bytes of a map's keys and values mean, in words that are the same for the same shape in any object;
+    /// none for maps without types, and for those of other objects.
+    #[must_use]
+    pub fn map_shape(&self, map: &MapSpec) -> Option<&(String, String)> {
+        // No two maps of others than global variables share a name.
+        self.types.get(self.maps.iter().position(|known| known.name == map.name)?)?.shape.as_ref()
+    }
+
+    /// True if the values of the map at this place hold lists, trees or pointers to kernel objects: the kernel then ties the
+    /// map to the BTF that it was made with, and takes no program of another BTF that uses those.
+    #[must_use]
+    pub fn map_is_tied(&self, map: usize) -> bool {
+        self.types.get(map).is_some_and(|types| types.is_tied)
+    }
+
+    /// Entries that declarations put into maps of maps and arrays of programs.
+    #[must_use]
+    pub fn initial_slots(&self) -> &[InitialSlot] {
+        &self.slots
+    }
+
+    /// All global variables, by name.
+    #[must_use]
+    pub fn globals(&self) -> &[GlobalVariable] {
+        &self.globals
+    }
+
+    /// The object's licence; empty if it states none.
+    #[must_use]
+    pub fn license(&self) -> &str {
+        &self.license
+    }
+
+    /// The maps with other first values of global variables. Text does not depend on them.
+    ///
+    /// A `.bss` map that is no longer all zero becomes [`bpfmand_core::MapRole::Data`].
+    ///
+    /// # Errors
+    /// [`ObjectError::UnknownGlobal`] with the names there are, [`ObjectError::GlobalSize`] with both sizes, or
+    /// [`ObjectError::AmbiguousGlobal`] if two static variables share a name.
+    pub fn with_globals(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<Vec<MapSpec>, ObjectError> {
+        let mut maps = self.maps.clone();
+        globals::write(&self.globals, &mut maps, values)?;
+        Ok(maps)
+    }
+
+    /// Kernel configuration values that the object asks for.
+    #[must_use]
+    pub fn kconfig_externs(&self) -> &[KconfigExtern] {
+        self.kconfig.as_ref().map_or(&[], |(_, externs)| externs)
+    }
+
+    /// Puts kernel configuration values into the `.kconfig` map among `maps`, a copy of [`Self::maps`].
+    ///
+    /// # Errors
+    /// [`ObjectError::Kconfig`] if a variable that is not weak has no value, or one that does not fit.
+    pub fn set_kconfig(
+        &self,
+        maps: &mut [MapSpec],
+        value_of: impl FnMut(&KconfigExtern) -> Option<KconfigValue>,
+    ) -> Result<(), ObjectError> {
+        let Some((index, externs)) = &self.kconfig else { return Ok(()) };
+        maps.get_mut(*index).map_or(Ok(()), |map| externs::write_kconfig(externs, map, value_of))
+    }
+}

@@ -1,0 +1,324 @@
+//! Who asks a reader: one for each object.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, LinkPrograms, ReadObjects};
+use bpfmand_frames::{SMALL, wrong};
+use bpfmand_object::{BtfFeatures, LinkedProgram, MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectError};
+use serde::de::DeserializeOwned;
+
+use crate::connection::ReaderConnection;
+use crate::sent::{ReaderQuestion, cut};
+use crate::sent_facts::SentFacts;
+use crate::sent_program::SentProgram;
+
+/// How long all questions to one reader may take: the largest objects and programs take a second or two each, and who asks
+/// may hold locks that others wait for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What readers that failed may have cost while the daemon starts: everybody's programs wait for it. Those after that have
+/// a second each.
+const PATIENCE_AT_START: Duration = Duration::from_secs(10);
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes of contents and lists that all objects may have at the same time.
+const ALL_CONTENTS: usize = 512 << 20;
+/// Bytes of the facts of an object: names of its functions and variables, above all.
+const FACTS: usize = 4 << 20;
+/// Bytes of contents of its maps: zeroed variables take no room in the file.
+const CONTENTS: usize = 96 << 20;
+/// Bytes of what is said of a program besides its lists.
+const PROGRAM: usize = 1 << 20;
+/// Bytes of a program's lists: instructions, and a line for each.
+const LISTS: usize = MAX_INSTRUCTIONS * 32;
+
+/// One reader, as the one who asks has it.
+#[derive(Debug)]
+pub struct ReaderLink {
+    /// Leads to it.
+    pub stream: UnixStream,
+    /// Whoever runs it ends it when this is closed, whatever it does. None: closing the stream has to do.
+    pub life: Option<OwnedFd>,
+}
+
+/// Starts readers.
+pub trait StartReader: fmt::Debug + Send + Sync {
+    /// Starts one, for one object. Must not wait for anything but the kernel.
+    ///
+    /// # Errors
+    /// The kernel refuses, or nobody is left to start any.
+    fn start_reader(&self) -> io::Result<ReaderLink>;
+
+    /// False once nobody is left to start any.
+    fn is_able(&self) -> bool {
+        true
+    }
+}
+
+/// Has objects read by readers.
+#[derive(Debug)]
+pub struct ReaderClient {
+    start: Arc<dyn StartReader>,
+    patience: Duration,
+    /// What readers that failed have cost since the daemon began to start; none once it has started.
+    wasted: Arc<Mutex<Option<Duration>>>,
+    /// Bytes that are held of objects.
+    held: Arc<AtomicUsize>,
+}
+
+impl ReaderClient {
+    /// By those that are started so.
+    #[must_use]
+    pub fn new(start: Arc<dyn StartReader>) -> Self {
+        Self { start, patience: PATIENCE, wasted: Arc::default(), held: Arc::default() }
+    }
+
+    /// With another time for all questions to a reader than 30 seconds.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Has less patience until [`Self::has_started`].
+    #[must_use]
+    pub fn starting(self) -> Self {
+        *self.wasted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Duration::ZERO);
+        self
+    }
+
+    /// The daemon has started.
+    pub fn has_started(&self) {
+        *self.wasted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn patience(&self) -> Duration {
+        let wasted = *self.wasted.lock().unwrap_or_else(PoisonError::into_inner);
+        wasted.map_or(self.patience, |wasted| {
+            PATIENCE_AT_START.saturating_sub(wasted).max(LEAST_PATIENCE).min(self.patience)
+        })
+    }
+}
+
+impl ReadObjects for ReaderClient {
+    fn is_able(&self) -> bool {
+        self.start.is_able()
+    }
+
+    fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+        // It would be refused in the end, and no reader has to be asked for that.
+        if bytes.len() > MAX_OBJECT_BYTES {
+            return Err(ObjectError::TooLarge { bytes: bytes.len(), limit: MAX_OBJECT_BYTES }.into());
+        }
+        let ReaderLink { stream, life } = self.start.start_reader().map_err(failed)?;
+        let asked = Asked {
+            connection: Mutex::new(Some(ReaderConnection::new(stream, life))),
+            left: Mutex::new(self.patience()),
+            wasted: Arc::clone(&self.wasted),
+        };
+        let room = Room::of(&self.held);
+        let facts = asked.ask(|connection| {
+            connection.say(&ReaderQuestion::Read)?;
+            connection.give(&bytes)?;
+            let sent: SentFacts = match connection.hear(FACTS)? {
+                Ok(sent) => sent,
+                Err(why) => return Ok(Err(why)),
+            };
+            let size = sent.contents();
+            if size > CONTENTS {
+                return Err(wrong(format!("it announces {size} bytes of variables")));
+            }
+            room.take(size)?;
+            Ok(Ok(sent.with(&connection.take_exactly(size)?)))
+        })?;
+        let facts = facts.map_err(told)?;
+        EbpfObject::new(
+            Arc::new(facts),
+            Box::new(ReaderLinker { asked, state: Mutex::default(), _room: room }),
+        )
+    }
+}
+
+/// A reader that has an object.
+#[derive(Debug)]
+struct ReaderLinker {
+    asked: Asked,
+    _room: Room,
+    state: Mutex<ReaderState>,
+}
+
+/// What a reader said or was told already.
+#[derive(Debug, Default)]
+struct ReaderState {
+    /// The last BTF: all programs of a load share it.
+    btf: Option<(BtfFeatures, Option<Arc<[u8]>>)>,
+    has_modules: bool,
+}
+
+impl ReaderLinker {
+    fn ask_for<T: DeserializeOwned>(&self, question: &ReaderQuestion) -> Result<T, EngineError> {
+        self.asked.ask(|connection| {
+            connection.say(question)?;
+            connection.hear(SMALL)
+        })
+    }
+
+    /// Gives the reader what modules have, once.
+    fn give_modules(&self, types: &KernelTypes<'_>) -> Result<(), EngineError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.has_modules || types.modules().is_empty() {
+            return Ok(());
+        }
+        state.has_modules = true;
+        self.asked.ask(|connection| {
+            connection.say(&ReaderQuestion::Modules { count: types.modules().len() })?;
+            for (name, bytes) in types.modules() {
+                connection.say(name)?;
+                connection.give(bytes)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl LinkPrograms for ReaderLinker {
+    fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, btf)) = &state.btf
+            && *of == features
+        {
+            return Ok(btf.clone());
+        }
+        let btf = self.asked.ask(|connection| {
+            connection.say(&ReaderQuestion::Btf(features.into()))?;
+            let is_some: bool = connection.hear(SMALL)?;
+            is_some.then(|| connection.take(MAX_OBJECT_BYTES).map(Arc::from)).transpose()
+        })?;
+        state.btf = Some((features, btf.clone()));
+        Ok(btf)
+    }
+
+    fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
+        self.ask_for(&ReaderQuestion::NeedsKernelTypes { program: program.to_owned() })
+    }
+
+    fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
+        let exceeds: Result<bool, String> =
+            self.ask_for(&ReaderQuestion::Exceeds { program: program.to_owned() })?;
+        exceeds.or_else(|why| {
+            // A kernel that has none says so better itself.
+            types.btf()?;
+            Err(told(why))
+        })
+    }
+
+    fn link(
+        &self,
+        program: &str,
+        types: Option<&KernelTypes<'_>>,
+        features: BtfFeatures,
+    ) -> Result<LinkedProgram, EngineError> {
+        if let Some(types) = types {
+            self.give_modules(types)?;
+        }
+        let question = ReaderQuestion::Link {
+            program: program.to_owned(),
+            with_kernel: types.is_some(),
+            features: features.into(),
+        };
+        let linked = self.asked.ask(|connection| {
+            connection.say(&question)?;
+            let sent: SentProgram = match connection.hear(PROGRAM)? {
+                Ok(sent) => sent,
+                Err(why) => return Ok(Err(why)),
+            };
+            let size = sent.lists();
+            if size > LISTS {
+                return Err(wrong(format!("it announces {size} bytes of a program")));
+            }
+            Ok(Ok((sent, connection.take_exactly(size)?)))
+        })?;
+        let (sent, lists) = linked.map_err(told)?;
+        Ok(sent.with(&lists, self.btf(features)?))
+    }
+}
+
+/// A share of the bytes that all objects together may have.
+#[derive(Debug)]
+struct Room {
+    held: Arc<AtomicUsize>,
+    own: AtomicUsize,
+}
+
+impl Room {
+    fn of(held: &Arc<AtomicUsize>) -> Self {
+        Self { held: Arc::clone(held), own: AtomicUsize::new(0) }
+    }
+
+    fn take(&self, size: usize) -> io::Result<()> {
+        self.own.fetch_add(size, Ordering::Relaxed);
+        if self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size) > ALL_CONTENTS {
+            return Err(wrong(
+                "too many objects with large variables are read at once; try again".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.held.fetch_sub(*self.own.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// A reader, one question at a time.
+#[derive(Debug)]
+struct Asked {
+    /// None once a question failed: nobody knows what comes next, and the reader is ended.
+    connection: Mutex<Option<ReaderConnection>>,
+    /// How long all that is still to be asked may take.
+    left: Mutex<Duration>,
+    wasted: Arc<Mutex<Option<Duration>>>,
+}
+
+impl Asked {
+    fn ask<T>(&self, talk: impl FnOnce(&mut ReaderConnection) -> io::Result<T>) -> Result<T, EngineError> {
+        let mut held = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = held.as_mut().ok_or_else(|| EngineError::Reader("it was given up".to_owned()))?;
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
+        connection.begin(*left);
+        let answer = talk(connection);
+        let took = begun.elapsed();
+        *left = left.saturating_sub(took);
+        answer.map_err(|error| {
+            *held = None;
+            if let Some(wasted) = self.wasted.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                *wasted += took;
+            }
+            failed(error)
+        })
+    }
+}
+
+/// A reader that does not do its work.
+fn failed(error: io::Error) -> EngineError {
+    EngineError::Reader(match error.kind() {
+        io::ErrorKind::TimedOut => "it did not answer in time".to_owned(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            if error.get_ref().is_none() =>
+        {
+            "it ended in the middle of it".to_owned()
+        }
+        _ => error.to_string(),
+    })
+}
+
+/// What it says is wrong with the object.
+fn told(why: String) -> EngineError {
+    ObjectError::Told(cut(why)).into()
+}

@@ -1,0 +1,121 @@
+//! The end of the one who asks, who waits no longer than so long for an answer, and takes no more than so much of it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use bpfmand_frames::{Frame, HEADER, PIECE, SMALL, announced, frame, header, understood, wrong};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A connection to a reader.
+#[derive(Debug)]
+pub(crate) struct ReaderConnection {
+    stream: UnixStream,
+    /// When the answer to the present question has to be there.
+    until: Instant,
+    _life: Option<OwnedFd>,
+}
+
+impl ReaderConnection {
+    pub(crate) fn new(stream: UnixStream, life: Option<OwnedFd>) -> Self {
+        Self { stream, until: Instant::now(), _life: life }
+    }
+
+    /// Begins a question, which is to be asked and answered within this time.
+    pub(crate) fn begin(&mut self, time: Duration) {
+        self.until = Instant::now() + time;
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+
+    pub(crate) fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
+        let message = serde_json::to_vec(message)?;
+        self.write_all(&header(false, message.len())?)?;
+        self.write_all(&message)
+    }
+
+    /// Content, whole.
+    pub(crate) fn give(&mut self, content: &[u8]) -> io::Result<()> {
+        for piece in content.chunks(PIECE).chain([&[][..]]) {
+            self.write_all(&header(true, piece.len())?)?;
+            self.write_all(piece)?;
+        }
+        Ok(())
+    }
+
+    /// An answer of at most `limit` bytes.
+    pub(crate) fn hear<T: DeserializeOwned>(&mut self, limit: usize) -> io::Result<T> {
+        match self.next(limit)? {
+            Frame::Message(message) => understood(&message),
+            Frame::Piece(_) => Err(wrong("content came instead of an answer".to_owned())),
+        }
+    }
+
+    /// Content of exactly `size` bytes.
+    pub(crate) fn take_exactly(&mut self, size: usize) -> io::Result<Vec<u8>> {
+        let content = self.take(size)?;
+        if content.len() == size {
+            return Ok(content);
+        }
+        Err(wrong(format!("{} bytes came instead of {size}", content.len())))
+    }
+
+    /// Content of at most `limit` bytes.
+    pub(crate) fn take(&mut self, limit: usize) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        loop {
+            match self.next(SMALL)? {
+                Frame::Message(_) => return Err(wrong("a message came within content".to_owned())),
+                Frame::Piece(piece) if piece.is_empty() => return Ok(content),
+                Frame::Piece(piece) => content.extend(piece),
+            }
+            if content.len() > limit {
+                return Err(wrong(format!("more than {limit} bytes came")));
+            }
+        }
+    }
+
+    fn next(&mut self, limit: usize) -> io::Result<Frame> {
+        let mut header = [0; HEADER];
+        self.read_exact(&mut header)?;
+        let (is_piece, length) = announced(header)?;
+        if !is_piece && length > limit {
+            return Err(wrong(format!("an answer of {length} bytes came, and {limit} are the most")));
+        }
+        // What is announced is not there yet: room is made as it comes.
+        let mut bytes = Vec::with_capacity(length.min(PIECE));
+        Read::take(&mut *self, length as u64).read_to_end(&mut bytes)?;
+        if bytes.len() < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(frame(is_piece, bytes))
+    }
+}
+
+/// Each call of the kernel waits no longer than what is left.
+impl Read for ReaderConnection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer).map_err(late)
+    }
+}
+
+impl Write for ReaderConnection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes).map_err(late)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn late(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
+}
