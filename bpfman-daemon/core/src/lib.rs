@@ -7,6 +7,7 @@ mod container;
 mod cpu;
 mod deadline;
 mod facts;
+mod flat_text;
 mod glob;
 mod hexadecimal;
 mod hook;
@@ -34,6 +35,7 @@ pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainer
 pub use cpu::{BadCpuAction, BadCpuShare, CpuAction, CpuExcess, CpuLimit, CpuShare};
 pub use deadline::{BadTtl, Deadline, MachineTime};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
+pub use flat_text::FlatText;
 pub use glob::{BadGlob, Glob};
 pub use hexadecimal::hexadecimal;
 pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, UnknownDirection};

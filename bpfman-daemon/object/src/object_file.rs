@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfmand_core::ProgramText;
-use sha2::{Digest as _, Sha256};
 
 use crate::ObjectError;
 use crate::btf::ext::BtfExt;
@@ -40,31 +39,6 @@ pub struct LinkedProgram {
     pub local_type_ids: Vec<usize>,
     /// What of the kernel's it asks for in vain.
     pub unresolved: Vec<Unresolved>,
-}
-
-impl LinkedProgram {
-    /// Another one for any other text, types and places of type ids: SHA-256 in hexadecimal digits.
-    #[must_use]
-    pub fn digest(&self) -> String {
-        let text = &self.text;
-        // Each list behind its length, so that none passes for the beginning of the next.
-        let mut lists = Vec::with_capacity(text.insns.len() * 8);
-        let mut add = |count: usize, bytes: &mut dyn Iterator<Item = u8>| {
-            lists.extend((count as u64).to_ne_bytes());
-            lists.extend(bytes);
-        };
-        add(text.insns.len(), &mut text.insns.iter().flat_map(|insn| insn.to_ne_bytes()));
-        add(self.local_type_ids.len(), &mut self.local_type_ids.iter().flat_map(|at| at.to_ne_bytes()));
-        let spans = text.functions.iter().flat_map(|function| [function.start, function.len]);
-        add(text.functions.len(), &mut spans.flat_map(usize::to_ne_bytes));
-        let infos = text.func_info.iter().flat_map(|info| [info.insn_off, info.type_id]);
-        add(text.func_info.len(), &mut infos.flat_map(u32::to_ne_bytes));
-        for module in &text.modules {
-            add(module.len(), &mut module.bytes());
-        }
-        let types = text.btf.as_deref().unwrap_or_default();
-        bpfmand_core::hexadecimal(&Sha256::new().chain_update(lists).chain_update(types).finalize())
-    }
 }
 
 /// A parsed object file: its [`ObjectFacts`], and what it takes to link its programs.

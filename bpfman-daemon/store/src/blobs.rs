@@ -1,5 +1,5 @@
-//! Files by their content, durable when kept: bytecode, which is needed to build chains again and to load again after a
-//! reboot.
+//! Files by their content: bytecode, which is needed to load again after a reboot and therefore durable when kept, and
+//! what is made of it for as long as the machine runs.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -55,6 +55,16 @@ impl Blobs {
     /// Keeps contents, durable when this returns. Contents that are there already are not written again, but compared: a
     /// file of their name whose bytes changed on disk is replaced.
     pub fn put(&self, bytes: &[u8]) -> Result<BlobId, FileError> {
+        self.keep(bytes, true)
+    }
+
+    /// Keeps contents that nobody needs after this boot: a machine that loses its power may lose them, and
+    /// [`Self::get`] says so then.
+    pub fn put_for_this_boot(&self, bytes: &[u8]) -> Result<BlobId, FileError> {
+        self.keep(bytes, false)
+    }
+
+    fn keep(&self, bytes: &[u8], durably: bool) -> Result<BlobId, FileError> {
         let id = BlobId::of(bytes);
         let path = self.path(&id);
         if holds(&path, bytes) {
@@ -67,9 +77,11 @@ impl Blobs {
         let write = || -> io::Result<()> {
             let mut file = File::create(&draft)?;
             file.write_all(bytes)?;
-            file.sync_all()?;
+            if durably {
+                file.sync_all()?;
+            }
             fs::rename(&draft, &path)?;
-            File::open(&self.folder)?.sync_all()
+            if durably { File::open(&self.folder)?.sync_all() } else { Ok(()) }
         };
         write().map_err(|source| {
             let _ = fs::remove_file(&draft);

@@ -356,7 +356,8 @@ fn program_record<H>(
         map_folder: program.id,
         maps: Vec::new(),
         stack_depths: None,
-        linked: None,
+        text: None,
+        declared_bytes: None,
         guard: None,
         budget: ProgramBudget::default(),
     }

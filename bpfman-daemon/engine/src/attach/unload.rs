@@ -50,9 +50,9 @@ impl<K: Kernel> Engine<K> {
         // What was left over in the kernel does not keep the program.
         if self.record(program.uid).is_none() {
             self.members.remove(program.uid);
-            self.drop_bytecode(&program.blob);
+            self.drop_bytecode(program.blobs());
             if let Some(previous) = previous {
-                self.drop_bytecode(&previous.program.blob);
+                self.drop_bytecode(previous.program.blobs());
             }
         }
         result

@@ -1,16 +1,20 @@
 //! Is what runs what was signed? A chain is built again from its members' bytecode and compared with the kernel.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId, hexadecimal};
+use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId, ProgramUid, hexadecimal};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::kernel_tags;
 use bpfmand_splice::{Bindings, Splice, Timing, compile, plan};
+use bpfmand_store::FileError;
 
 use crate::chain::build::{Joined, Wanted};
 use crate::chain::empty;
 use crate::chain::load::program_name;
 use crate::engine::locks::Subject;
+use crate::engine::members::MemberText;
 use crate::state::Standing;
 use crate::state::chain_record::ChainRecord;
 use crate::state::records::{HookRecord, ProgramRecord, SourceRecord};
@@ -61,6 +65,24 @@ struct Code {
     maps: Vec<MapId>,
 }
 
+/// A text made from bytecode, or what is wrong with the bytecode.
+type Made = Result<MemberText, FileError>;
+
+/// Texts of members, made from their bytecode before their hook was locked.
+#[derive(Default)]
+struct Fresh(BTreeMap<ProgramUid, (Arc<ProgramRecord>, Made)>);
+
+impl Fresh {
+    fn has(&self, program: &Arc<ProgramRecord>) -> bool {
+        self.0.get(&program.uid).is_some_and(|(of, _)| Arc::ptr_eq(of, program))
+    }
+
+    fn of(&self, program: &ProgramRecord) -> Result<&Made, EngineError> {
+        let found = self.0.get(&program.uid).map(|(_, made)| made);
+        found.ok_or_else(|| EngineError::Fault(format!("the text of program {} was not made", program.id)))
+    }
+}
+
 impl<K: Kernel> Engine<K> {
     /// Builds a hook's chain again from the bytecode of its members, each of which is hashed, and compares tags and
     /// maps with what the kernel runs. Nothing is loaded.
@@ -76,13 +98,26 @@ impl<K: Kernel> Engine<K> {
         kind: HookKind,
     ) -> Result<ChainVerification, EngineError> {
         let key = self.kernel.find_hook(interface, kind)?;
-        let _lock = self.lock(Subject::Hook(key));
         let text = key.kind.at(interface);
-        let (links, hook) = self.hook_of(&key);
-        let members = self.joined(&links)?;
+        let mut fresh = Fresh::default();
+        let (_lock, links, hook, members) = loop {
+            // Others need not wait for who reads the members' bytecode.
+            for member in self.joined(&self.hook_of(&key).0)? {
+                if !fresh.has(&member.program) {
+                    let made = self.made_again(&member.program)?;
+                    fresh.0.insert(member.program.uid, (member.program, made));
+                }
+            }
+            let lock = self.lock(Subject::Hook(key));
+            let (links, hook) = self.hook_of(&key);
+            let members = self.joined(&links)?;
+            if members.iter().all(|member| fresh.has(&member.program)) {
+                break (lock, links, hook, members);
+            }
+        };
         let mut parts = Vec::new();
         for member in &members {
-            parts.extend(self.verify_member(&member.program)?);
+            parts.extend(self.verify_member(&member.program, fresh.of(&member.program)?)?);
         }
         let Some(hook) = hook else {
             if links.is_empty() {
@@ -97,14 +132,24 @@ impl<K: Kernel> Engine<K> {
         };
         parts.push(self.verify_entry(&hook)?);
         if let Some(chain) = &hook.chain {
-            self.verify_programs(&hook, chain, &members, &mut parts)?;
+            self.verify_programs(&hook, chain, (&members, &fresh), &mut parts)?;
             self.verify_maps(chain, &mut parts)?;
         }
         Ok(ChainVerification { hook: text, parts })
     }
 
+    /// The text of a member, if its bytecode is what it was.
+    fn made_again(&self, program: &ProgramRecord) -> Result<Made, EngineError> {
+        if !program.is_adopted()
+            && let Err(changed) = self.blobs.get(&program.blob)
+        {
+            return Ok(Err(changed));
+        }
+        self.fresh_member(program).map(Ok)
+    }
+
     /// The bytecode of a member, and the member as it was loaded alone.
-    fn verify_member(&self, program: &ProgramRecord) -> Result<Vec<VerifiedPart>, EngineError> {
+    fn verify_member(&self, program: &ProgramRecord, made: &Made) -> Result<Vec<VerifiedPart>, EngineError> {
         let provenance = provenance(&program.source);
         if program.is_adopted() {
             // Nobody has its bytecode: it is compared with what was recorded when it was adopted.
@@ -116,15 +161,10 @@ impl<K: Kernel> Engine<K> {
             return Ok(vec![VerifiedPart { provenance, ..part }]);
         }
         let expected = format!("sha256:{}", program.blob.as_str());
-        let bytecode = match self.blobs.get(&program.blob) {
-            Ok(_) => VerifiedPart::of(format!("bytecode of {}", program.name), expected.clone(), expected),
-            Err(error) => {
-                VerifiedPart::of(format!("bytecode of {}", program.name), expected, error.to_string())
-            }
-        };
+        let found = made.as_ref().map_or_else(ToString::to_string, |_| expected.clone());
+        let bytecode = VerifiedPart::of(format!("bytecode of {}", program.name), expected, found);
         let mut parts = vec![VerifiedPart { provenance: provenance.clone(), ..bytecode }];
-        if parts.iter().all(|part| part.matches) {
-            let text = self.fresh_member(program)?;
+        if let Ok(text) = made {
             let wanted = Code { tags: kernel_tags(&text.text).to_vec(), maps: text.text.map_ids() };
             let found = self.kernel.program(program.id)?;
             let part = compare(format!("member {}", program.name), &wanted, found.as_ref());
@@ -145,7 +185,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         hook: &HookRecord,
         chain: &ChainRecord,
-        members: &[Joined],
+        members: (&[Joined], &Fresh),
         parts: &mut Vec<VerifiedPart>,
     ) -> Result<(), EngineError> {
         let (codes, twins) = self.built_again(hook, chain, members)?;
@@ -188,7 +228,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         hook: &HookRecord,
         chain: &ChainRecord,
-        members: &[Joined],
+        (members, fresh): (&[Joined], &Fresh),
     ) -> Result<(Vec<Code>, Vec<Code>), EngineError> {
         let kind = self.splice_hook(hook.key.kind, Some(hook.entry));
         let name = program_name(hook.key.kind);
@@ -199,7 +239,11 @@ impl<K: Kernel> Engine<K> {
         }
         let texts = members
             .iter()
-            .map(|member| self.fresh_member(&member.program))
+            .map(|member| match fresh.of(&member.program)? {
+                Ok(text) => Ok(text.clone()),
+                // With what is wrong with it.
+                Err(_) => self.fresh_member(&member.program),
+            })
             .collect::<Result<Vec<_>, EngineError>>()?;
         let wanted = Wanted {
             hook: kind,

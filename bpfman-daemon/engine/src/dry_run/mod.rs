@@ -16,7 +16,7 @@ use bpfmand_kernel::{Kernel, KernelError, LogRequest};
 
 use crate::dry_run::trial::TrialMember;
 use crate::engine::locks::Subject;
-use crate::engine::objects::EbpfObject;
+use crate::engine::members::MemberText;
 use crate::load::Bytecode;
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
@@ -129,6 +129,8 @@ impl DryRunPart {
 /// A program that lives as long as this value.
 struct Tried<H> {
     record: Arc<ProgramRecord>,
+    /// What chains join.
+    text: Option<MemberText>,
     _program: H,
 }
 
@@ -161,13 +163,13 @@ impl<K: Kernel> Engine<K> {
         bytecode: &Bytecode,
         outcome: &mut DryRunOutcome,
     ) -> Result<(), EngineError> {
-        let object = self.options.objects.read(Arc::clone(&bytecode.bytes))?;
+        let object = self.link_load(Arc::clone(&bytecode.bytes), &request.load.programs)?;
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.load.map_owner.map(|id| self.lock_owner(id)).transpose()?;
         let owner = owner.as_ref().map(|(_, record)| Arc::clone(record));
         let plan = LoadPlan { log: LogRequest::OnFailure, ..LoadPlan::new(&object, &request.load, owner) };
         let tried = self.try_programs(request, bytecode, &plan, outcome)?;
-        self.try_attachments(request, &object, &tried, outcome);
+        self.try_attachments(request, &tried, outcome);
         Ok(())
     }
 
@@ -199,8 +201,8 @@ impl<K: Kernel> Engine<K> {
                         jited_bytes: program.facts.bytes_jited,
                         ..DryRunPart::default()
                     });
-                    let record = Arc::new(recorder.record(ProgramUid(self.number()), &program));
-                    tried.insert(name, Tried { record, _program: program.handle });
+                    let record = Arc::new(recorder.record(ProgramUid(self.number()), &program, None));
+                    tried.insert(name, Tried { record, text: program.member, _program: program.handle });
                 }
                 Err(error) => outcome.programs.push(DryRunPart::refused(name, error)),
             }
@@ -218,7 +220,6 @@ impl<K: Kernel> Engine<K> {
     fn try_attachments(
         &self,
         request: &DryRunRequest,
-        object: &EbpfObject,
         tried: &BTreeMap<String, Tried<K::Handle>>,
         outcome: &mut DryRunOutcome,
     ) {
@@ -235,7 +236,11 @@ impl<K: Kernel> Engine<K> {
             });
             match found {
                 Ok(Some((key, interface, link))) => {
-                    let member = TrialMember { link: link.into(), program: Arc::clone(&program.record) };
+                    let member = TrialMember {
+                        link: link.into(),
+                        program: Arc::clone(&program.record),
+                        text: program.text.clone(),
+                    };
                     match hooks.iter_mut().find(|(other, ..)| *other == key) {
                         Some((_, _, members)) => members.push(member),
                         None => hooks.push((key, interface, vec![member])),
@@ -252,7 +257,7 @@ impl<K: Kernel> Engine<K> {
                 .neighbours(&key, &interface, &request.replaces)
                 .and_then(|tags| {
                     neighbours.extend(tags);
-                    self.try_chain(&key, &interface, &members, object, &request.replaces)
+                    self.try_chain(&key, &interface, &members, &request.replaces)
                 })
                 .unwrap_or_else(|error| DryRunPart::refused(key.kind.at(&interface), error));
             outcome.chains.push(part);

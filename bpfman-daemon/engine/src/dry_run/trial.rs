@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::chain::build::Joined;
 use crate::chain::ladder::Recipe;
 use crate::dry_run::DryRunPart;
-use crate::engine::objects::EbpfObject;
+use crate::engine::members::MemberText;
 use crate::engine::overlay::Overlay;
 use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{Engine, EngineError};
@@ -19,6 +19,7 @@ use crate::{Engine, EngineError};
 pub struct TrialMember {
     pub link: Arc<LinkRecord>,
     pub program: Arc<ProgramRecord>,
+    pub text: Option<MemberText>,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -29,7 +30,6 @@ impl<K: Kernel> Engine<K> {
         key: &HookKey,
         interface: &Interface,
         new: &[TrialMember],
-        object: &EbpfObject,
         replaces: &BTreeSet<ProgramId>,
     ) -> Result<DryRunPart, EngineError> {
         let _overlay = Overlay::put(self, new.iter().map(|member| &member.program));
@@ -81,10 +81,9 @@ impl<K: Kernel> Engine<K> {
             part.jited_bytes = facts.map_or(0, |facts| facts.bytes_jited);
             return Ok(part);
         }
-        let is_new = |program: &ProgramRecord| new.iter().any(|member| member.program.uid == program.uid);
-        let text = |member: &Joined| match &*member.program {
-            program if is_new(program) => self.member_of(object, program),
-            program => self.member(program),
+        let text = |member: &Joined| {
+            let tried = new.iter().find(|new| new.program.uid == member.program.uid);
+            tried.and_then(|tried| tried.text.clone()).map_or_else(|| self.member(&member.program), Ok)
         };
         let texts = members.iter().map(text).collect::<Result<Vec<_>, _>>()?;
         let taken =

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, op};
 use bpfmand_kernel::Kernel;
+use bpfmand_object::ObjectFacts;
 
-use crate::engine::kernel_types::KernelTypes;
-use crate::engine::objects::EbpfObject;
+use crate::engine::kept_texts::bind;
 use crate::engine::tenant_calls::rules_of_program;
 use crate::state::BlobId;
 use crate::state::records::ProgramRecord;
@@ -24,8 +24,7 @@ pub struct MemberText {
     pub local_type_ids: Arc<[usize]>,
 }
 
-/// Texts of members used last. Making one again costs a reader of its object; kernels with many hooks need the same ones
-/// again and again.
+/// Texts of members used last: kernels with many hooks need the same ones again and again.
 #[derive(Debug, Default)]
 pub struct MemberCache {
     texts: Mutex<HashMap<ProgramUid, Kept>>,
@@ -87,12 +86,15 @@ impl<K: Kernel> Engine<K> {
         if let Some(text) = self.members.get(program) {
             return Ok(text);
         }
-        let member = self.fresh_member(program)?;
+        let member = match self.kept_text(program)? {
+            Some(kept) => kept,
+            None => self.fresh_member(program)?,
+        };
         self.members.put(program, &member);
         Ok(member)
     }
 
-    /// Keeps the text of a program that was just loaded: its first chain asks no reader.
+    /// Has the text of a program that was just loaded at hand for its first chain.
     pub(crate) fn keep_member(&self, program: &ProgramRecord, text: Option<MemberText>) {
         if let Some(text) = text {
             self.members.put(program, &text);
@@ -104,42 +106,24 @@ impl<K: Kernel> Engine<K> {
         if program.is_adopted() {
             return Ok(program.opaque_text());
         }
-        self.member_of(&self.read_kept(program)?, program)
-    }
-
-    /// The same, from its object.
-    pub(crate) fn member_of(
-        &self,
-        object: &EbpfObject,
-        program: &ProgramRecord,
-    ) -> Result<MemberText, EngineError> {
-        let types = object
-            .needs_kernel_types(&program.name)?
-            .then(|| self.kernel_types_for(object, &[&program.name], &[]))
-            .transpose()?;
-        let linked = object.link(&program.name, types.as_ref(), self.btf_features())?;
-        if program.linked.as_ref().is_some_and(|at_load| *at_load != linked.digest()) {
-            return Err(EngineError::Reader(format!(
-                "it says another text of program \"{}\" than when that was loaded; load it again",
-                program.name
-            )));
-        }
-        let text = linked.text;
+        let object = self.link_kept(std::slice::from_ref(program))?;
+        let linked = object.programs.first().map(|found| &found.linked);
+        let linked = linked.ok_or_else(|| EngineError::Fault("a program was not linked".to_owned()))?;
         // What was allowed was another text, if who reads the object lies.
         if let Some(rules) = rules_of_program(program) {
-            let kernel =
-                types.as_ref().filter(|_| calls_kfuncs(&text.insns)).map(KernelTypes::btf).transpose()?;
-            self.check_calls(&text, program.program_type, &rules, kernel)?;
+            let kernel = calls_kfuncs(&linked.text.insns).then(|| object.types.btf()).transpose()?;
+            self.check_calls(&linked.text, program.program_type, &rules, kernel)?;
         }
-        let needs_own_btf = is_tied(object, &text);
-        let bound = text.bind_by(|index| program.maps.get(index)?.id);
-        let bound = bound.map_err(|index| no_such_map(&program.name, index))?;
-        Ok(MemberText { text: Arc::new(bound), needs_own_btf, local_type_ids: linked.local_type_ids.into() })
+        Ok(MemberText {
+            needs_own_btf: is_tied(&object, &linked.text),
+            text: bind(&linked.text, program)?,
+            local_type_ids: linked.local_type_ids.as_slice().into(),
+        })
     }
 }
 
 /// True if a text uses maps that know types of its object's BTF.
-pub fn is_tied(object: &EbpfObject, text: &ProgramText) -> bool {
+pub fn is_tied(object: &ObjectFacts, text: &ProgramText) -> bool {
     text.map_indexes().into_iter().any(|map| object.map_is_tied(map))
 }
 

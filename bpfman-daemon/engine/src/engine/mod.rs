@@ -7,6 +7,7 @@ mod deadlines;
 mod doubts;
 mod drift_counts;
 pub mod held_network;
+pub mod kept_texts;
 pub mod kernel_types;
 mod leftovers;
 pub mod locks;
@@ -189,14 +190,16 @@ impl<K: Kernel> Engine<K> {
         self.bytecode_use.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes bytecode that no program needs any more.
-    pub(crate) fn drop_bytecode(&self, blob: &BlobId) {
+    /// Removes bytecode and texts that no program needs any more.
+    pub(crate) fn drop_bytecode<'b>(&self, blobs: impl IntoIterator<Item = &'b BlobId>) {
         let _alone = self.bytecode_use.write().unwrap_or_else(PoisonError::into_inner);
-        let state = self.state();
-        // A change that may be on disk may need it.
-        if !state.unsure && !state.needs_bytecode(blob.as_str()) {
-            drop(state);
-            self.blobs.remove(blob);
+        for blob in blobs {
+            let state = self.state();
+            // A change that may be on disk may need it.
+            if !state.unsure && !state.needs_bytecode(blob.as_str()) {
+                drop(state);
+                self.blobs.remove(blob);
+            }
         }
     }
 

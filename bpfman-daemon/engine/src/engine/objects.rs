@@ -8,12 +8,10 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bpfmand_kernel::Kernel;
 use bpfmand_object::{BtfFeatures, LinkedProgram, ObjectError, ObjectFacts, ObjectFile, TextOptions};
 
+use crate::EngineError;
 use crate::engine::kernel_types::KernelTypes;
-use crate::state::records::ProgramRecord;
-use crate::{Engine, EngineError};
 
 /// Reads object files.
 pub trait ReadObjects: Debug + Send + Sync {
@@ -59,9 +57,12 @@ pub trait LinkPrograms: Debug + Send + Sync {
         types: Option<&KernelTypes<'_>>,
         features: BtfFeatures,
     ) -> Result<LinkedProgram, EngineError>;
+
+    /// Lets go of who tells: nothing more is asked.
+    fn finish(&self) {}
 }
 
-/// An object file that was read.
+/// An object file that was read. What is held of it counts until it is dropped.
 #[derive(Debug)]
 pub struct EbpfObject {
     facts: Arc<ObjectFacts>,
@@ -76,6 +77,11 @@ impl EbpfObject {
     pub fn new(facts: Arc<ObjectFacts>, linker: Box<dyn LinkPrograms>) -> Result<Self, EngineError> {
         facts.check().map_err(|why| EngineError::Reader(format!("it says of an object that it {why}")))?;
         Ok(Self { facts, linker })
+    }
+
+    /// Nothing more is asked: see [`LinkPrograms::finish`].
+    pub fn finish(&self) {
+        self.linker.finish();
     }
 
     /// See [`LinkPrograms::btf`].
@@ -130,13 +136,6 @@ impl Deref for EbpfObject {
 
     fn deref(&self) -> &ObjectFacts {
         &self.facts
-    }
-}
-
-impl<K: Kernel> Engine<K> {
-    /// Reads the bytecode of a program of ours, which is hashed.
-    pub(crate) fn read_kept(&self, program: &ProgramRecord) -> Result<EbpfObject, EngineError> {
-        self.options.objects.read(self.blobs.get(&program.blob)?)
     }
 }
 

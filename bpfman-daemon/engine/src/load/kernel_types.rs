@@ -2,7 +2,7 @@
 
 use bpfmand_core::ProgramType;
 use bpfmand_kernel::{Kernel, KernelError};
-use bpfmand_object::{KernelBtf, Unresolved};
+use bpfmand_object::{KernelBtf, ObjectFacts, Unresolved};
 
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::objects::EbpfObject;
@@ -37,19 +37,20 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// A refusal of the kernel with what the program wants and this kernel does not have, if that is why.
-    pub(crate) fn explained(&self, error: KernelError, object: &EbpfObject, program: &Wanted) -> EngineError {
+    pub(crate) fn explained(
+        &self,
+        error: KernelError,
+        object: &ObjectFacts,
+        wanted: &Wanted<'_>,
+    ) -> EngineError {
         let KernelError::Refused { log, .. } = &error else { return error.into() };
+        let program = wanted.program;
         // The object knows nothing of a test in front.
-        let front = program.front.unwrap_or(0);
+        let front = wanted.front.unwrap_or(0);
         let Some(at) = poisoned(log).and_then(|at| at.checked_sub(front)) else {
             return self.with_type(error, program.program_type).into();
         };
-        // Not kept from linking: it is wanted after a failure alone.
-        let all = self.kernel_types_for(object, &[&program.name], &[]).ok().and_then(|types| {
-            let linked = object.link(&program.name, Some(&types), self.btf_features()).ok()?;
-            Some(linked.unresolved)
-        });
-        let found = all.into_iter().flatten().find(|unresolved| unresolved.at == at);
+        let found = program.linked.unresolved.iter().find(|unresolved| unresolved.at == at);
         let Some(Unresolved { function: (function, insn), what, .. }) = found else { return error.into() };
         let section = object.program(&program.name).map_or("", |entry| entry.section.as_str());
         EngineError::NotInKernel {

@@ -35,17 +35,13 @@ impl<K: Kernel> Engine<K> {
         &self,
         plan: &LoadPlan<'_>,
         specs: &[MapSpec],
-        wanted: &[Wanted],
+        wanted: &[Wanted<'_>],
         folder: Option<&Path>,
     ) -> Result<HeldMaps<K::Handle>, EngineError> {
         self.check_map_memory(plan, specs)?;
         let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
-        let typed = specs.iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
-        let btf = match plan.object.btf(self.btf_features())? {
-            // Types are a comfort: where the kernel refuses them, maps are made without.
-            Some(bytes) if typed => self.kernel.load_btf(&bytes).ok(),
-            _ => None,
-        };
+        // Types are a comfort: where the kernel refuses them, maps are made without.
+        let btf = plan.object.btf.as_ref().and_then(|bytes| self.kernel.load_btf(bytes).ok());
         let mut handles = Vec::with_capacity(specs.len());
         let mut records = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod judge;
 mod kernel_types;
+pub mod linked;
 mod map_group;
 mod map_memory;
 pub mod maps;
@@ -63,7 +64,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
-        let object = self.options.objects.read(Arc::clone(&bytecode.bytes))?;
+        let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs)?;
         // Locks are taken in one order by all: shared maps before programs.
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;
@@ -81,8 +82,11 @@ impl<K: Kernel> Engine<K> {
             // No unload may remove this bytecode between here and its record.
             let _kept = self.keep_bytecode();
             // It is undone when nobody keeps bytecode any more.
-            undo.push_sure(|| self.drop_bytecode(&BlobId::of(&bytecode.bytes)));
+            undo.push_sure(|| self.drop_bytecode([&BlobId::of(&bytecode.bytes)]));
             self.step("load", "keep bytecode");
+            let texts = self.keep_texts(&object);
+            let kept = texts.clone();
+            undo.push_sure(move || self.drop_bytecode(kept.iter().flatten()));
             let recorder = LoadRecorder {
                 operation,
                 load: request,
@@ -92,7 +96,8 @@ impl<K: Kernel> Engine<K> {
                 budget: budget.clone(),
                 boot: &self.boot,
             };
-            let programs = loaded.iter().zip(uids).map(|(program, uid)| recorder.record(uid, program));
+            let programs = loaded.iter().zip(uids).zip(texts);
+            let programs = programs.map(|((program, uid), text)| recorder.record(uid, program, text));
             let programs: Vec<_> = programs.map(Arc::new).collect();
             let mut changes = Changes::default();
             programs.iter().for_each(|program| changes.put_program(Arc::clone(program)));

@@ -1,23 +1,23 @@
 //! The kernel's part of a load: from an object to programs that are pinned below `pending`, and from there to their
 //! place.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{
-    BoundText, LoadLimits, LoadRequest, MapId, MapSpec, OperationId, ProgramFacts, ProgramRequest,
-    ProgramText, ProgramType, TenantRules,
+    BoundText, LoadLimits, LoadRequest, MapId, MapSpec, OperationId, ProgramFacts, ProgramText, ProgramType,
+    TenantRules,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
 use bpfmand_object::SlotTarget;
 use bpfmand_splice::guard_table;
 
-use crate::engine::members::{MemberText, is_tied, no_such_map};
-use crate::engine::objects::EbpfObject;
+use crate::engine::members::{MemberText, calls_kfuncs, is_tied, no_such_map};
 use crate::guard::{TABLE, rules_of, runs_in_tasks};
-use crate::load::kernel_types::attach_id;
+use crate::load::linked::{LinkedLoad, ResolvedProgram};
 use crate::load::maps::{HeldMaps, kconfig};
 use crate::load::verified::{VerifiedSoFar, check_text};
 use crate::state::MapGroup;
@@ -28,9 +28,7 @@ use crate::{Engine, EngineError, paths};
 /// What a load is made for: a request, or a record that a reboot left without its programs.
 pub struct LoadPlan<'a> {
     /// The object.
-    pub object: &'a EbpfObject,
-    /// Its programs.
-    pub programs: &'a [ProgramRequest],
+    pub object: &'a LinkedLoad<'a>,
     /// Values of global variables.
     pub globals: &'a BTreeMap<String, Vec<u8>>,
     /// Whose maps to use.
@@ -51,10 +49,9 @@ pub struct LoadPlan<'a> {
 
 impl<'a> LoadPlan<'a> {
     /// For a request, with the maps of its owner if it has one.
-    pub fn new(object: &'a EbpfObject, load: &'a LoadRequest, owner: Option<Arc<ProgramRecord>>) -> Self {
+    pub fn new(object: &'a LinkedLoad<'a>, load: &'a LoadRequest, owner: Option<Arc<ProgramRecord>>) -> Self {
         Self {
             object,
-            programs: &load.programs,
             globals: &load.global_data,
             owner,
             inherited: BTreeMap::new(),
@@ -87,8 +84,6 @@ pub struct LoadedProgram<H> {
     pub stack_depths: Option<Vec<u32>>,
     /// How it is guarded.
     pub guard: Option<ProgramGuard>,
-    /// See [`ProgramRecord::linked`].
-    pub linked: String,
     /// What chains join, if it can be a member of one.
     pub member: Option<MemberText>,
     /// The verifier's log, if it was asked for.
@@ -99,41 +94,30 @@ pub struct LoadedProgram<H> {
 pub type TriedProgram<H> = (String, Result<LoadedProgram<H>, EngineError>);
 
 /// A program that is about to be loaded.
-pub struct Wanted {
-    /// Function name.
-    pub name: String,
-    /// Exact type.
-    pub program_type: ProgramType,
-    /// Linked.
-    pub text: ProgramText,
-    /// See [`ProgramRecord::linked`].
-    pub linked: String,
-    /// See [`MemberText::local_type_ids`].
-    pub local_type_ids: Arc<[usize]>,
-    /// Function or hook of fentry, fexit and LSM programs.
-    pub target: Option<String>,
-    /// The kernel's BTF id of it, else 0.
-    pub attach_btf_id: u32,
-    /// The module that has it; none for the kernel itself.
-    pub attach_module: Option<String>,
+pub struct Wanted<'a> {
+    /// As its object has it.
+    pub program: &'a ResolvedProgram,
+    /// Its text, with the test in front.
+    pub text: Cow<'a, ProgramText>,
     /// Instructions of the test in front; none where there is no test.
     pub front: Option<usize>,
     /// How it is guarded, without the table, which is made for each load.
     pub guard: Option<ProgramGuard>,
 }
 
-impl Wanted {
+impl Wanted<'_> {
     /// What the kernel is asked for. `text` is its own, with the ids of the maps.
     pub fn as_load<'a>(&'a self, text: &'a BoundText, log: LogRequest) -> ProgramLoad<'a> {
+        let program = self.program;
         ProgramLoad {
-            attach_btf_id: self.attach_btf_id,
-            attach_module: self.attach_module.as_deref(),
+            attach_btf_id: program.attach_btf_id,
+            attach_module: program.attach_module.as_deref(),
             // Members of chains share one stack: their own share is best known from the kernel.
             log: match log {
-                LogRequest::OnFailure if self.program_type.is_chained() => LogRequest::StackDepths,
+                LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,
                 other => other,
             },
-            ..ProgramLoad::new(&self.name, text, self.program_type.into())
+            ..ProgramLoad::new(&program.name, text, program.program_type.into())
         }
     }
 }
@@ -156,7 +140,7 @@ impl<K: Kernel> Engine<K> {
         plan: &LoadPlan<'_>,
         folder: Option<&Path>,
     ) -> Result<Vec<TriedProgram<K::Handle>>, EngineError> {
-        let wanted = self.resolve(plan)?;
+        let wanted = self.under_rules(plan)?;
         check_text(plan, &wanted)?;
         let specs = self.specs(plan)?;
         if let Some(folder) = folder {
@@ -176,7 +160,7 @@ impl<K: Kernel> Engine<K> {
             // More would make the verifier work for what is refused already.
             let is_too_much = matches!(&loaded, Err(EngineError::Verified(_)));
             let is_last = is_too_much || folder.is_some() && loaded.is_err();
-            tried.push((program.name.clone(), loaded));
+            tried.push((program.program.name.clone(), loaded));
             if is_last {
                 return Ok(tried);
             }
@@ -213,29 +197,29 @@ impl<K: Kernel> Engine<K> {
     fn load_program(
         &self,
         plan: &LoadPlan<'_>,
-        program: &Wanted,
+        wanted: &Wanted<'_>,
         (_, maps): &HeldMaps<K::Handle>,
     ) -> Result<LoadedProgram<K::Handle>, EngineError> {
         self.step("load", "load program");
         // It lives by the program that has it.
-        let table = program.front.map(|_| self.kernel.create_map(&guard_table(), None)).transpose()?;
+        let program = wanted.program;
+        let table = wanted.front.map(|_| self.kernel.create_map(&guard_table(), None)).transpose()?;
         let table_id =
             table.as_ref().map(|table| self.kernel.map_of(table)).transpose()?.map(|facts| facts.id);
         let id_of = |index: usize| if index == TABLE { table_id } else { maps.get(index)?.id };
-        let bound = program.text.bind_by(id_of);
+        let bound = wanted.text.bind_by(id_of);
         let bound = bound.map_err(|index| no_such_map(&program.name, index))?;
         let began = Instant::now();
-        let loaded = self.kernel.load_program(&program.as_load(&bound, plan.log));
+        let loaded = self.kernel.load_program(&wanted.as_load(&bound, plan.log));
         let load_time = began.elapsed();
-        let loaded = loaded.map_err(|error| self.explained(error, plan.object, program))?;
+        let loaded = loaded.map_err(|error| self.explained(error, plan.object, wanted))?;
         // Programs for packets have nothing in front.
-        let member = (program.program_type.is_chained() && program.front.is_none()).then(|| MemberText {
-            needs_own_btf: is_tied(plan.object, &program.text),
+        let member = (program.program_type.is_chained() && wanted.front.is_none()).then(|| MemberText {
+            needs_own_btf: is_tied(plan.object, &wanted.text),
             text: Arc::new(bound),
-            local_type_ids: Arc::clone(&program.local_type_ids),
+            local_type_ids: program.linked.local_type_ids.as_slice().into(),
         });
         Ok(LoadedProgram {
-            linked: program.linked.clone(),
             member,
             name: program.name.clone(),
             facts: self.kernel.program_of(&loaded.program)?,
@@ -245,7 +229,7 @@ impl<K: Kernel> Engine<K> {
             target: program.target.clone(),
             maps: maps.clone(),
             stack_depths: loaded.stack_depths,
-            guard: program.guard.clone().map(|guard| ProgramGuard { table: table_id, ..guard }),
+            guard: wanted.guard.clone().map(|guard| ProgramGuard { table: table_id, ..guard }),
             log: loaded.log,
         })
     }
@@ -296,66 +280,24 @@ impl<K: Kernel> Engine<K> {
         Ok(specs)
     }
 
-    /// Checks the requested programs against the object and links their text.
-    pub(crate) fn resolve(&self, plan: &LoadPlan<'_>) -> Result<Vec<Wanted>, EngineError> {
-        let types = plan
-            .programs
-            .iter()
-            .map(|program| plan.object.resolve_type(&program.name, program.program_type))
-            .collect::<Result<Vec<_>, _>>()?;
-        let targets = plan
-            .programs
-            .iter()
-            .zip(&types)
-            .map(|(program, kind)| load_target(plan.object, program, *kind))
-            .collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<&str> = plan.programs.iter().map(|program| program.name.as_str()).collect();
-        // Hooks of LSM are the kernel's own.
-        let functions = types.iter().zip(&targets).filter(|(kind, _)| **kind != ProgramType::Lsm);
-        let functions: Vec<&str> = functions.filter_map(|(_, target)| target.as_deref()).collect();
-        let mut needs_types = targets.iter().any(Option::is_some);
-        for name in &names {
-            needs_types = needs_types || plan.object.needs_kernel_types(name)?;
-        }
-        let kernel =
-            needs_types.then(|| self.kernel_types_for(plan.object, &names, &functions)).transpose()?;
+    /// The programs as they are to be loaded: those of tenants are looked at, and get the test in front.
+    fn under_rules<'a>(&self, plan: &LoadPlan<'a>) -> Result<Vec<Wanted<'a>>, EngineError> {
+        let programs = &plan.object.programs;
         // A guard can do without types, where containers have control groups; programs for packets have none.
-        let guards = plan.tenant.is_some() && types.iter().any(|kind| runs_in_tasks(*kind));
-        let for_guards = (guards && kernel.is_none()).then(|| self.kernel_types());
-        let guard_btf = match kernel.as_ref().or(for_guards.as_ref()) {
-            Some(types) if plan.tenant.is_some() => types.btf().ok(),
-            _ => None,
+        let asks = |program: &ResolvedProgram| {
+            runs_in_tasks(program.program_type) || calls_kfuncs(&program.linked.text.insns)
         };
-        plan.programs
-            .iter()
-            .zip(types)
-            .zip(targets)
-            .map(|((program, program_type), target)| {
-                let (attach_btf_id, attach_module) = match (&target, &kernel) {
-                    (Some(target), Some(types)) => {
-                        attach_id(&program.name, program_type, target, types.btf()?)?
-                    }
-                    _ => (0, None),
-                };
-                let linked = plan.object.link(&program.name, kernel.as_ref(), self.btf_features())?;
-                let wanted = Wanted {
-                    name: program.name.clone(),
-                    program_type,
-                    linked: linked.digest(),
-                    text: linked.text,
-                    local_type_ids: linked.local_type_ids.into(),
-                    attach_btf_id,
-                    attach_module,
-                    target,
-                    front: None,
-                    guard: None,
-                };
-                match &plan.tenant {
-                    Some(rules) => self.held_to(wanted, rules, guard_btf),
-                    None => Ok(wanted),
-                }
-            })
-            .collect()
+        let asks = plan.tenant.is_some() && programs.iter().any(asks);
+        let kernel = asks.then(|| plan.object.types.btf().ok()).flatten();
+        let wanted = programs.iter().map(|program| {
+            let text = Cow::Borrowed(&program.linked.text);
+            let wanted = Wanted { program, text, front: None, guard: None };
+            match &plan.tenant {
+                Some(rules) => self.held_to(wanted, rules, kernel),
+                None => Ok(wanted),
+            }
+        });
+        wanted.collect()
     }
 
     /// Renames what a load pinned below `pending` to where it belongs. Running it again is fine.
@@ -390,25 +332,5 @@ impl<K: Kernel> Engine<K> {
         }
         // What else is there, no record names: an earlier version gave the number of a start that was cut short again.
         self.remove_tree(&folder)
-    }
-}
-
-/// What an fentry, fexit or LSM program is for: as the request says, else as its section says.
-fn load_target(
-    object: &EbpfObject,
-    program: &ProgramRequest,
-    program_type: ProgramType,
-) -> Result<Option<String>, EngineError> {
-    if !program_type.needs_load_target() {
-        return Ok(None);
-    }
-    let asked = program.target.clone().filter(|target| !target.is_empty());
-    match asked.or(object.program(&program.name)?.attach_target.clone()) {
-        Some(target) => Ok(Some(target)),
-        None => Err(EngineError::Invalid(format!(
-            "program \"{}\" of type {program_type} needs the name of the {} it is for",
-            program.name,
-            if program_type == ProgramType::Lsm { "hook" } else { "kernel function" },
-        ))),
     }
 }

@@ -3,6 +3,7 @@
 use bpfmand_core::{LoadRequest, OperationId, ProgramUid};
 
 use crate::load::Bytecode;
+use crate::load::linked::declared_bytes;
 use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::state::BlobId;
 use crate::state::budget_record::ProgramBudget;
@@ -27,8 +28,13 @@ pub struct LoadRecorder<'a> {
 }
 
 impl LoadRecorder<'_> {
-    /// The record of a program.
-    pub fn record<H>(&self, uid: ProgramUid, program: &LoadedProgram<H>) -> ProgramRecord {
+    /// The record of a program, whose text may be kept.
+    pub fn record<H>(
+        &self,
+        uid: ProgramUid,
+        program: &LoadedProgram<H>,
+        text: Option<BlobId>,
+    ) -> ProgramRecord {
         let owner = self.plan.owner.as_deref();
         ProgramRecord {
             uid,
@@ -53,7 +59,8 @@ impl LoadRecorder<'_> {
             maps: program.maps.clone(),
             stack_depths: program.stack_depths.clone(),
             guard: program.guard.clone(),
-            linked: Some(program.linked.clone()),
+            text,
+            declared_bytes: Some(declared_bytes(self.plan.object)),
             budget: self.budget.clone(),
         }
     }

@@ -8,13 +8,13 @@ use crate::load::plan::{LoadPlan, LoadedProgram, Wanted};
 use crate::{Engine, EngineError};
 
 /// Refuses a load whose text alone is over the limit, before the kernel is asked for anything.
-pub fn check_text(plan: &LoadPlan<'_>, wanted: &[Wanted]) -> Result<(), EngineError> {
+pub fn check_text(plan: &LoadPlan<'_>, wanted: &[Wanted<'_>]) -> Result<(), EngineError> {
     let Some(limit) = limit_of(plan) else { return Ok(()) };
     let mut insns = 0_u64;
     for program in wanted {
         insns += program.text.insns.len() as u64;
         if insns > limit {
-            let program = program.name.clone();
+            let program = program.program.name.clone();
             return Err(VerifiedLimit::Text { program, insns, limit }.into());
         }
     }

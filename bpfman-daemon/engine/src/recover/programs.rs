@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bpfmand_core::{LoadLimits, MapId, OperationId, ProgramId, ProgramRequest, ProgramUid};
+use bpfmand_core::{LoadLimits, MapId, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 
 use crate::engine::RecoveryReport;
 use crate::engine::undo::{retry_once, undoing};
 use crate::guard::rules_of_program;
+use crate::load::linked::{LinkedLoad, declared_bytes};
 use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::state::{Changes, MapGroup};
@@ -147,20 +148,19 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Result<(), EngineError>, EngineError> {
         let Some(first) = programs.first() else { return Ok(Ok(())) };
         self.check_may_run(first)?;
-        let object = retry_once(|| self.read_kept(first))?;
+        let object = retry_once(|| self.link_kept(programs))?;
+        let declared = declared_bytes(&object);
+        if first.declared_bytes.is_some_and(|at_load| declared > at_load) {
+            return Err(EngineError::Reader(format!(
+                "it says of maps of {} MiB, which were smaller when \"{}\" was loaded",
+                declared >> 20,
+                first.name
+            )));
+        }
         let owner = self.owner_of(first)?;
-        let requests: Vec<ProgramRequest> = programs
-            .iter()
-            .map(|program| ProgramRequest {
-                name: program.name.clone(),
-                program_type: program.program_type,
-                target: program.target.clone(),
-            })
-            .collect();
         let operation = self.operation();
         let plan = LoadPlan {
             object: &object,
-            programs: &requests,
             globals: &first.global_data,
             owner: owner.clone(),
             inherited: inherited(first, renewed),
@@ -173,7 +173,7 @@ impl<K: Kernel> Engine<K> {
         let entries = undoing(|undo| {
             undo.push(|| self.undo_pending_of(operation));
             let loaded = self.load_pending(operation, &plan)?;
-            self.record_reload(operation, programs, loaded, owner.as_deref(), renewed)
+            self.record_reload(operation, (programs, &object), loaded, owner.as_deref(), renewed)
         })?;
         self.step("recover", "move into place");
         Ok(retry_once(|| self.place_programs(operation, &entries)))
@@ -183,7 +183,7 @@ impl<K: Kernel> Engine<K> {
     fn record_reload(
         &self,
         operation: OperationId,
-        programs: &[Arc<ProgramRecord>],
+        (programs, object): (&[Arc<ProgramRecord>], &LinkedLoad<'_>),
         loaded: Vec<LoadedProgram<K::Handle>>,
         owner: Option<&ProgramRecord>,
         renewed: &mut Renewed,
@@ -191,7 +191,9 @@ impl<K: Kernel> Engine<K> {
         let mut changes = Changes::default();
         let mut entries = Vec::with_capacity(loaded.len());
         let mut members = Vec::with_capacity(loaded.len());
-        for (old, new) in programs.iter().zip(loaded) {
+        // What is not recorded in the end goes at the end of the start.
+        let texts = self.keep_texts(object);
+        for ((old, new), text) in programs.iter().zip(loaded).zip(texts) {
             note_renewed(old, &new.maps, renewed);
             members.push(new.member);
             let record = Arc::new(ProgramRecord {
@@ -203,7 +205,8 @@ impl<K: Kernel> Engine<K> {
                 maps: new.maps,
                 stack_depths: new.stack_depths,
                 guard: new.guard,
-                linked: Some(new.linked),
+                text,
+                declared_bytes: Some(declared_bytes(object)),
                 map_folder: match owner {
                     None => new.facts.id,
                     Some(owner) if Some(owner.uid) == programs.first().map(|first| first.uid) => {

@@ -1,14 +1,14 @@
 //! What becomes of the maps of a program that is replaced, decided before anything is made.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bpfmand_core::{MapId, MapRole, MapSpec, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
+use bpfmand_object::ObjectFacts;
 
-use crate::engine::objects::EbpfObject;
 use crate::load::maps::MapDifference;
+use crate::replace::declared::Declared;
 use crate::replace::{MapFate, MapOutcome, MapPolicy};
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
@@ -51,7 +51,7 @@ pub struct MapHolder<'h> {
     /// As that one's record has it.
     pub map: MapId,
     /// The object that declared it.
-    pub before: &'h EbpfObject,
+    pub before: &'h ObjectFacts,
     /// All programs that are replaced at once: they may share it.
     pub load: &'h [ProgramUid],
 }
@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         old: &[Arc<ProgramRecord>],
         asked_owner: Option<ProgramId>,
-        new: &EbpfObject,
+        (declared, new): (&Declared<'_>, &ObjectFacts),
         policy: MapPolicy,
     ) -> Result<Fates, EngineError> {
         let owner = self.owner_of_load(old, asked_owner)?;
@@ -74,7 +74,6 @@ impl<K: Kernel> Engine<K> {
         }
         let load: Vec<ProgramUid> = old.iter().map(|program| program.uid).collect();
         let filled: BTreeSet<usize> = new.initial_slots().iter().map(|slot| slot.map).collect();
-        let mut objects: BTreeMap<&str, EbpfObject> = BTreeMap::new();
         let mut maps = Vec::new();
         for (index, spec) in new.maps().iter().enumerate() {
             if spec.role != MapRole::Ordinary || (spec.pin_by_name && owner.is_none()) {
@@ -84,10 +83,7 @@ impl<K: Kernel> Engine<K> {
             let fate = match holder(old, spec, policy)? {
                 // Its slots are filled by the object that it comes with.
                 Some((program, map)) if !is_filled => {
-                    let before = match objects.entry(program.blob.as_str()) {
-                        Entry::Occupied(known) => known.into_mut(),
-                        Entry::Vacant(new) => new.insert(self.read_kept(program)?),
-                    };
+                    let before = declared.by(program)?;
                     let holder = MapHolder { old: program, map, before, load: &load };
                     self.map_fate(&holder, new, spec, policy)?
                 }
@@ -102,7 +98,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn map_fate(
         &self,
         holder: &MapHolder<'_>,
-        new: &EbpfObject,
+        new: &ObjectFacts,
         spec: &MapSpec,
         policy: MapPolicy,
     ) -> Result<Fate, EngineError> {

@@ -1,6 +1,7 @@
 //! Replace: new versions of programs take the place of the old ones, wherever they are attached, and one can be taken
 //! back.
 
+mod declared;
 mod lock;
 mod maps;
 mod pairs;
@@ -15,12 +16,14 @@ use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, ProgramId, ProgramRe
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::ProgramDetails;
+use crate::load::linked::LinkedLoad;
 use crate::load::{Bytecode, origin};
+use crate::replace::declared::Declared;
 use crate::replace::lock::Locked;
 use crate::replace::pairs::Pairing;
 use crate::replace::versions::{NewVersions, Replacement};
-use crate::state::records::ProgramRecord;
-use crate::{EbpfObject, Engine, EngineError, paths};
+use crate::state::records::{PreviousRecord, ProgramRecord};
+use crate::{Engine, EngineError, paths};
 
 /// What becomes of the maps of a program that is replaced. Maps of global variables are always new: their contents
 /// are the new version's.
@@ -143,12 +146,13 @@ impl<K: Kernel> Engine<K> {
         }
         crate::load::check(&load)?;
         let bytecode = self.fetch(&load)?;
-        // Before others wait for what is locked.
         let in_file = |error: EngineError| error.of(&origin(&request.source));
-        let object = self.options.objects.read(Arc::clone(&bytecode.bytes)).map_err(in_file)?;
-        let locked = self.lock_version(request.program)?;
-        self.replace_version(&locked, &load, (&bytecode, &object), request.maps, request.keep_old)
-            .map_err(in_file)
+        let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs).map_err(in_file)?;
+        let mut declared = Declared::new(&bytecode, &object, request.maps);
+        let lock = || self.lock_version(request.program);
+        let locked = self.lock_declared(vec![seen], &mut declared, lock)?;
+        let version = Version { load: &load, bytecode: &bytecode, object: &object, declared: &declared };
+        self.replace_version(&locked, &version, request.maps, request.keep_old).map_err(in_file)
     }
 
     /// Takes the version before the last replacement back; the one that leaves can be taken back in turn.
@@ -160,30 +164,60 @@ impl<K: Kernel> Engine<K> {
     /// See [`EngineError`]; the present version stays everywhere then.
     pub fn rollback_program(&self, id: ProgramId) -> Result<ReplaceOutcome, EngineError> {
         self.begin()?;
-        let locked = self.lock_version(id)?;
-        let previous = locked.old.first().and_then(|old| self.state().previous.get(&old.uid).cloned());
-        let previous = previous.ok_or(EngineError::NoEarlierVersion(id))?;
-        let record = &previous.program;
-        self.check_comes_back(record)?;
-        if previous.boot == self.boot && self.is_pinned_program(record)? {
-            let operation = self.operation();
-            let pairing = &Pairing::of_one(&locked.old);
-            let replacement = Replacement { operation, locked: &locked, pairing, keep_old: true };
-            let budget = locked.old.first().map(|old| old.budget.of_next_version()).unwrap_or_default();
-            return self.switch_versions(&replacement, None, || {
-                self.kernel.make_folder(&paths::pending(operation))?;
-                let boot = self.boot.clone();
-                Ok(vec![ProgramRecord { operation, boot, budget, ..record.clone() }.into()])
-            });
+        loop {
+            let (present, previous) = self.version_before(id)?;
+            let record = &previous.program;
+            self.check_comes_back(record)?;
+            if previous.boot == self.boot && self.is_pinned_program(record)? {
+                let locked = self.lock_version(id)?;
+                if self.is_version_before(id, &previous)? {
+                    return self.switch_back(&locked, record);
+                }
+                continue;
+            }
+            // Its bytecode is kept: nothing is fetched from where it came from.
+            let source = BytecodeSource::File(self.options.bytecode_folder.join(record.blob.as_str()));
+            // It was loaded before: limits of loads do not count.
+            let asked = (record.caller_uid, LoadLimits::default());
+            let load = &load_of_one(record, &source, &record.global_data, asked);
+            let bytecode = &Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
+            let object = &self.link_load(Arc::clone(&bytecode.bytes), &load.programs)?;
+            let mut declared = Declared::new(bytecode, object, MapPolicy::Keep);
+            let locked = self.lock_declared(vec![present], &mut declared, || self.lock_version(id))?;
+            if self.is_version_before(id, &previous)? {
+                let version = Version { load, bytecode, object, declared: &declared };
+                return self.replace_version(&locked, &version, MapPolicy::Keep, true);
+            }
         }
-        // Its bytecode is kept: nothing is fetched from where it came from.
-        let source = BytecodeSource::File(self.options.bytecode_folder.join(record.blob.as_str()));
-        // It was loaded before: limits of loads do not count.
-        let asked = (record.caller_uid, LoadLimits::default());
-        let load = load_of_one(record, &source, &record.global_data, asked);
-        let bytecode = Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
-        let object = self.options.objects.read(Arc::clone(&bytecode.bytes))?;
-        self.replace_version(&locked, &load, (&bytecode, &object), MapPolicy::Keep, true)
+    }
+
+    /// A program, and the version before its last replacement.
+    fn version_before(
+        &self,
+        id: ProgramId,
+    ) -> Result<(Arc<ProgramRecord>, Arc<PreviousRecord>), EngineError> {
+        let state = self.state();
+        let present = state.program(id).ok_or(EngineError::NoProgram(id))?;
+        let previous = state.previous.get(&present.uid).ok_or(EngineError::NoEarlierVersion(id))?;
+        Ok((Arc::clone(present), Arc::clone(previous)))
+    }
+
+    /// False if somebody replaced the program since. The caller has locked it.
+    fn is_version_before(&self, id: ProgramId, seen: &Arc<PreviousRecord>) -> Result<bool, EngineError> {
+        Ok(Arc::ptr_eq(&self.version_before(id)?.1, seen))
+    }
+
+    /// Puts a version back that is still loaded, in the place of the one that is locked.
+    fn switch_back(&self, locked: &Locked, record: &ProgramRecord) -> Result<ReplaceOutcome, EngineError> {
+        let operation = self.operation();
+        let pairing = &Pairing::of_one(&locked.old);
+        let replacement = Replacement { operation, locked, pairing, keep_old: true };
+        let budget = locked.old.first().map(|old| old.budget.of_next_version()).unwrap_or_default();
+        self.switch_versions(&replacement, None, || {
+            self.kernel.make_folder(&paths::pending(operation))?;
+            let boot = self.boot.clone();
+            Ok(vec![ProgramRecord { operation, boot, budget, ..record.clone() }.into()])
+        })
     }
 
     /// Replaces all programs of a load by a new version.
@@ -207,15 +241,15 @@ impl<K: Kernel> Engine<K> {
         crate::load::check(load)?;
         self.begin()?;
         // What makes no sense is said before a registry is asked.
-        self.whole_load(&request.programs)?;
+        let seen = self.whole_load(&request.programs)?;
         let bytecode = self.fetch(load)?;
         let in_file = |error: EngineError| error.of(&origin(&load.source));
-        // Before others wait for what is locked.
-        let object = self.options.objects.read(Arc::clone(&bytecode.bytes)).map_err(in_file)?;
-        let locked = self.lock_load(&request.programs)?;
+        let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs).map_err(in_file)?;
+        let mut declared = Declared::new(&bytecode, &object, request.maps);
+        let locked = self.lock_declared(seen, &mut declared, || self.lock_load(&request.programs))?;
         let replace = || {
             let pairing = &Pairing::of(&locked.old, load, &object)?;
-            let fates = &self.map_fates(&locked.old, load.map_owner, &object, request.maps)?;
+            let fates = &self.map_fates(&locked.old, load.map_owner, (&declared, &object), request.maps)?;
             self.keep_maps_of_sharers(&locked.old, pairing, fates)?;
             let operation = self.operation();
             let replacement = Replacement { operation, locked: &locked, pairing, keep_old: false };
@@ -229,18 +263,27 @@ impl<K: Kernel> Engine<K> {
     fn replace_version(
         &self,
         locked: &Locked,
-        load: &LoadRequest,
-        (bytecode, object): (&Bytecode, &EbpfObject),
+        version: &Version<'_>,
         policy: MapPolicy,
         keep_old: bool,
     ) -> Result<ReplaceOutcome, EngineError> {
+        let Version { load, bytecode, object, declared } = *version;
         let pairing = &Pairing::of_one(&locked.old);
         pairing.check_type(load, object)?;
-        let fates = &self.map_fates(&locked.old, None, object, policy)?;
+        let fates = &self.map_fates(&locked.old, None, (declared, object), policy)?;
         let maps_from = locked.old.first().map(|old| old.load());
         let replacement = Replacement { operation: self.operation(), locked, pairing, keep_old };
         self.replace_by(&replacement, &NewVersions { load, bytecode, object, maps_from, fates })
     }
+}
+
+/// Another version of one program.
+struct Version<'v> {
+    load: &'v LoadRequest,
+    bytecode: &'v Bytecode,
+    object: &'v LinkedLoad<'v>,
+    /// What it and the present version declare.
+    declared: &'v Declared<'v>,
 }
 
 /// A load of another version of a program.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bpfmand_core::{LoadRequest, ProgramUid};
+use bpfmand_object::ObjectFacts;
 
 use crate::EngineError;
-use crate::engine::objects::EbpfObject;
 use crate::state::records::ProgramRecord;
 
 /// The programs of a new version, and what they are to the old ones.
@@ -22,7 +22,7 @@ impl Pairing {
     pub fn of(
         old: &[Arc<ProgramRecord>],
         load: &LoadRequest,
-        object: &EbpfObject,
+        object: &ObjectFacts,
     ) -> Result<Self, EngineError> {
         for (at, program) in old.iter().enumerate() {
             if let Some(other) = old.iter().skip(at + 1).find(|other| other.name == program.name) {
@@ -51,7 +51,7 @@ impl Pairing {
     }
 
     /// Refuses a new version of another type: the links stay, so they must be able to take it.
-    pub fn check_type(&self, load: &LoadRequest, object: &EbpfObject) -> Result<(), EngineError> {
+    pub fn check_type(&self, load: &LoadRequest, object: &ObjectFacts) -> Result<(), EngineError> {
         for (wanted, old) in load.programs.iter().zip(self.successors.iter().flatten()) {
             let new = object.resolve_type(&wanted.name, wanted.program_type)?;
             if old.program_type != new {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, LoadRequest, OperationId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
-use crate::engine::objects::EbpfObject;
 use crate::engine::overlay::Overlay;
 use crate::engine::undo::{retry_once, undoing};
 use crate::guard::rules_of_program;
 use crate::load::Bytecode;
+use crate::load::linked::LinkedLoad;
 use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::load::record::LoadRecorder;
 use crate::replace::ReplaceOutcome;
@@ -29,8 +29,8 @@ pub struct NewVersions<'a> {
     pub load: &'a LoadRequest,
     /// Their bytecode.
     pub bytecode: &'a Bytecode,
-    /// The same, parsed.
-    pub object: &'a EbpfObject,
+    /// The same, linked.
+    pub object: &'a LinkedLoad<'a>,
     /// The load that their maps came from, if it is another.
     pub maps_from: Option<OperationId>,
     /// What becomes of the maps.
@@ -60,13 +60,14 @@ impl<K: Kernel> Engine<K> {
         let before = self.previous_of(old);
         // No unload may remove this bytecode between here and its record.
         let kept = self.keep_bytecode();
-        let load = || self.load_versions(replacement, new);
+        let texts = self.keep_texts(new.object);
+        let load = || self.load_versions(replacement, new, &texts);
         let result = self.switch_versions(replacement, Some(new.fates), load);
         drop(kept);
         // What is still needed stays: the new one too, unless it was refused.
-        self.drop_bytecode(&BlobId::of(&new.bytecode.bytes));
-        old.iter().for_each(|program| self.drop_bytecode(&program.blob));
-        before.iter().for_each(|before| self.drop_bytecode(&before.program.blob));
+        self.drop_bytecode([&BlobId::of(&new.bytecode.bytes)].into_iter().chain(texts.iter().flatten()));
+        old.iter().for_each(|program| self.drop_bytecode(program.blobs()));
+        before.iter().for_each(|before| self.drop_bytecode(before.program.blobs()));
         result
     }
 
@@ -75,6 +76,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         replacement: &Replacement<'_>,
         new: &NewVersions<'_>,
+        texts: &[Option<BlobId>],
     ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         let Replacement { operation, locked, pairing, .. } = *replacement;
         let NewVersions { load, bytecode, object, maps_from, fates } = *new;
@@ -82,7 +84,7 @@ impl<K: Kernel> Engine<K> {
         // A new version is held to what the old one is, whoever puts it there.
         let tenant = locked.old.iter().find_map(|old| rules_of_program(old)).or(plan.tenant);
         let plan = LoadPlan { inherited: fates.kept(), tenant, ..plan };
-        let loaded = self.load_pending(operation, &plan)?;
+        let mut loaded = self.load_pending(operation, &plan)?;
         self.step("replace", "keep bytecode");
         let recorder = LoadRecorder {
             operation,
@@ -94,7 +96,7 @@ impl<K: Kernel> Engine<K> {
             boot: &self.boot,
         };
         let first = locked.old.first();
-        let record = |(loaded, old): (&LoadedProgram<K::Handle>, &Option<Arc<ProgramRecord>>)| {
+        let record = |((loaded, text), old): (NewVersion<'_, K::Handle>, &Option<Arc<ProgramRecord>>)| {
             let uid = old.as_ref().map_or_else(|| ProgramUid(self.number()), |old| old.uid);
             Arc::new(ProgramRecord {
                 origin: maps_from,
@@ -104,10 +106,15 @@ impl<K: Kernel> Engine<K> {
                 owner: old.as_ref().map_or_else(|| Some(load.owner.clone()), |old| Some(old.owner())),
                 // What it may take, and how long it stays, is the program's.
                 budget: budget_of_next(old.as_deref(), first.map(|first| &**first)),
-                ..recorder.record(uid, loaded)
+                ..recorder.record(uid, loaded, text.clone())
             })
         };
-        Ok(loaded.iter().zip(&pairing.successors).map(record).collect())
+        let records: Vec<_> = loaded.iter().zip(texts).zip(&pairing.successors).map(record).collect();
+        records
+            .iter()
+            .zip(&mut loaded)
+            .for_each(|(program, new)| self.keep_member(program, new.member.take()));
+        Ok(records)
     }
 
     /// Puts the new versions, which `load` loads below `pending`, into all places of the old ones, and records them.
@@ -229,6 +236,9 @@ impl<K: Kernel> Engine<K> {
         leftover
     }
 }
+
+/// A new version, and where its text is kept.
+type NewVersion<'n, H> = (&'n LoadedProgram<H>, &'n Option<BlobId>);
 
 /// What a new version, or a program that the load has for the first time, may take, and how long it stays.
 fn budget_of_next(old: Option<&ProgramRecord>, first: Option<&ProgramRecord>) -> ProgramBudget {

@@ -22,7 +22,9 @@ impl Holdings {
         for path in version_paths(version) {
             self.of_path.entry(path).or_default().push(version.uid);
         }
-        *self.of_bytecode.entry(version.blob.as_str().to_owned()).or_default() += 1;
+        for blob in version.blobs() {
+            *self.of_bytecode.entry(blob.as_str().to_owned()).or_default() += 1;
+        }
     }
 
     /// It is no more.
@@ -37,10 +39,12 @@ impl Holdings {
                 }
             }
         }
-        if let Some(count) = self.of_bytecode.get_mut(version.blob.as_str()) {
-            *count -= 1;
-            if *count == 0 {
-                self.of_bytecode.remove(version.blob.as_str());
+        for blob in version.blobs() {
+            if let Some(count) = self.of_bytecode.get_mut(blob.as_str()) {
+                *count -= 1;
+                if *count == 0 {
+                    self.of_bytecode.remove(blob.as_str());
+                }
             }
         }
     }
@@ -50,7 +54,7 @@ impl Holdings {
         self.of_path.get(path).map_or(&[], Vec::as_slice)
     }
 
-    /// True if a version is of these bytes.
+    /// True if a version is of these bytes, or has them for its text.
     pub fn needs_bytecode(&self, blob: &str) -> bool {
         self.of_bytecode.contains_key(blob)
     }

@@ -116,10 +116,14 @@ pub struct ProgramRecord {
     /// How it is guarded, if it is a tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<ProgramGuard>,
-    /// Digest of the text that was loaded, before it was bound to maps; none in records of earlier versions. Chains join the
-    /// same text, or none.
+    /// The text that was loaded, as it is kept for chains to join; none where it is not kept, as in records of earlier
+    /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub linked: Option<String>,
+    pub text: Option<BlobId>,
+    /// Bytes of all maps that its object declares, for one processor; none in records of earlier versions. Who reads the
+    /// object again may say no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared_bytes: Option<u64>,
     /// How much it may take, and how long it stays.
     #[serde(default, skip_serializing_if = "ProgramBudget::is_empty")]
     pub budget: ProgramBudget,
@@ -131,6 +135,11 @@ impl ProgramRecord {
     pub fn owner(&self) -> Owner {
         let known = self.owner.clone().or_else(|| application_claim(&self.metadata).map(Owner::Application));
         known.unwrap_or(Owner::of_user(self.caller_uid))
+    }
+
+    /// What is kept on disk of it: its bytecode, and its text.
+    pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
+        std::iter::once(&self.blob).chain(&self.text)
     }
 
     /// The load that its maps came from.

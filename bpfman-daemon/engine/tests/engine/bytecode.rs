@@ -1,4 +1,6 @@
-//! The files of bytecode: no more of them than are needed, and whole.
+//! The files of bytecode and of texts: no more of them than are needed, and whole.
+
+use std::path::PathBuf;
 
 use bpfmand_core::{BytecodeSource, HookKind};
 use bpfmand_engine::ReplaceRequest;
@@ -7,9 +9,20 @@ use crate::bench::{Ask as _, Bench};
 use crate::replacements::replacement;
 use crate::simulated::bench;
 
-fn files<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<std::path::PathBuf> {
+/// Object files.
+pub fn files<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
+    kept(bench).0
+}
+
+/// Texts that chains join.
+pub fn texts<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
+    kept(bench).1
+}
+
+fn kept<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let listed = std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap();
-    listed.map(|entry| entry.unwrap().path()).collect()
+    let is_object = |path: &PathBuf| std::fs::read(path).unwrap().starts_with(b"\x7fELF");
+    listed.map(|entry| entry.unwrap().path()).partition(is_object)
 }
 
 #[test]
@@ -29,6 +42,8 @@ fn versions_that_leave_take_their_bytecode_along() {
         let request = ReplaceRequest { source, keep_old, ..replacement(&bench, alpha, "second") };
         alpha = engine.replace_program(&request).unwrap().programs[0].id;
         assert_eq!(files(&bench).len(), 1 + usize::from(keep_old), "round {round}");
+        // All but the first are of one text.
+        assert_eq!(texts(&bench).len(), 1 + usize::from(round == 0), "round {round}");
     }
     // One that is refused leaves none: a trace point is no XDP program.
     let name = Some("trace".to_owned());
@@ -39,9 +54,9 @@ fn versions_that_leave_take_their_bytecode_along() {
     let request =
         ReplaceRequest { source: BytecodeSource::File(path), name, ..replacement(&bench, alpha, "second") };
     engine.replace_program(&request).unwrap_err();
-    assert_eq!(files(&bench).len(), 1);
+    assert_eq!((files(&bench).len(), texts(&bench).len()), (1, 1));
     engine.unload(alpha).unwrap();
-    assert_eq!(files(&bench), Vec::<std::path::PathBuf>::new());
+    assert_eq!((files(&bench), texts(&bench)), (Vec::new(), Vec::new()));
 }
 
 #[test]

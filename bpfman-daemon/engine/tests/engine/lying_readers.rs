@@ -1,48 +1,95 @@
-//! Who reads objects may lie: what tenants may not do, they may not do by that.
+//! Who reads objects may lie, and take its time: what tenants may not do, they may not do by that, and nobody waits for it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
-use bpfmand_core::{FunctionSpan, Insn, LoadRequest, Owner, OwningApplication, op};
+use bpfmand_core::{
+    FunctionSpan, HookKind, Insn, LoadRequest, MapRole, Owner, OwningApplication, ProgramId, op,
+};
 use bpfmand_engine::{
     EbpfObject, Engine, EngineError, EngineOptions, KernelTypes, LinkPrograms, ReadHere, ReadObjects,
+    RecoveryReport,
 };
-use bpfmand_object::{BtfFeatures, LinkedProgram};
+use bpfmand_kernel::sim::SimKernel;
+use bpfmand_object::{BtfFeatures, LinkedProgram, ObjectFacts};
 
-use crate::bench::Ask as _;
+use crate::bench::{Ask as _, Bench};
+use crate::bytecode::texts;
+use crate::replacements::replacement;
 use crate::simulated::bench;
 
 /// `bpf_probe_read_kernel`.
 const READ_KERNEL: i32 = 113;
 
-/// Reads as it should, and tells of another program than the file has while it lies.
+/// Reads as it should, but for what it is told to do else.
 #[derive(Debug, Default)]
-struct Liar(Arc<AtomicBool>);
+struct Liar {
+    /// It tells of another program than the file has.
+    lies: AtomicBool,
+    /// It tells of larger maps than the file has.
+    enlarges: AtomicBool,
+    /// Questions so far.
+    asked: AtomicUsize,
+    /// The question before which it waits: it says so, and goes on when nobody can say anything to it any more.
+    pause: Mutex<Option<(usize, Sender<()>, Receiver<()>)>>,
+}
 
-impl ReadObjects for Liar {
+impl Liar {
+    fn is_asked(&self) {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let pause = self.pause.lock().unwrap().take_if(|(at, ..)| *at == number);
+        if let Some((_, tell, wait)) = pause {
+            tell.send(()).unwrap();
+            wait.recv().unwrap_err();
+        }
+    }
+
+    /// Has it wait before a question, counted from now on.
+    fn pause_at(&self, number: usize) -> (Receiver<()>, Sender<()>) {
+        let ((tell, told), (goes_on, wait)) = (channel(), channel());
+        self.asked.store(0, Ordering::Relaxed);
+        *self.pause.lock().unwrap() = Some((number, tell, wait));
+        (told, goes_on)
+    }
+}
+
+/// A reader, as the engine has it.
+#[derive(Debug)]
+struct Reader(Arc<Liar>);
+
+impl ReadObjects for Reader {
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+        self.0.is_asked();
         let honest = ReadHere.read(bytes)?;
-        let facts = Arc::new((*honest).clone());
-        EbpfObject::new(facts, Box::new(LyingLinker { honest, lies: Arc::clone(&self.0) }))
+        let mut facts: ObjectFacts = (*honest).clone();
+        if self.0.enlarges.load(Ordering::Relaxed) {
+            let maps = facts.maps.iter_mut().filter(|map| map.role == MapRole::Ordinary);
+            maps.for_each(|map| map.max_entries *= 1000);
+        }
+        EbpfObject::new(facts.into(), Box::new(LyingLinker { honest, liar: Arc::clone(&self.0) }))
     }
 }
 
 #[derive(Debug)]
 struct LyingLinker {
     honest: EbpfObject,
-    lies: Arc<AtomicBool>,
+    liar: Arc<Liar>,
 }
 
 impl LinkPrograms for LyingLinker {
     fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError> {
+        self.liar.is_asked();
         self.honest.btf(features)
     }
 
     fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
+        self.liar.is_asked();
         self.honest.needs_kernel_types(program)
     }
 
     fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
+        self.liar.is_asked();
         self.honest.exceeds(program, types)
     }
 
@@ -52,8 +99,9 @@ impl LinkPrograms for LyingLinker {
         types: Option<&KernelTypes<'_>>,
         features: BtfFeatures,
     ) -> Result<LinkedProgram, EngineError> {
+        self.liar.is_asked();
         let mut linked = self.honest.link(program, types, features)?;
-        if self.lies.load(Ordering::Relaxed) {
+        if self.liar.lies.load(Ordering::Relaxed) {
             let text = &mut linked.text;
             text.insns = vec![Insn::new(op::CALL, 0, 0, 0, READ_KERNEL), Insn::new(op::EXIT, 0, 0, 0, 0)];
             text.functions = vec![FunctionSpan { name: program.to_owned(), start: 0, len: text.insns.len() }];
@@ -68,40 +116,174 @@ fn of_namespace(load: LoadRequest) -> LoadRequest {
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 
-#[test]
-fn a_reader_that_says_another_text_at_an_attachment_gets_round_no_list_of_helpers() {
-    let bench = bench();
-    let lies = Arc::new(AtomicBool::new(false));
-    let start = || {
-        let options = EngineOptions { objects: Arc::new(Liar(Arc::clone(&lies))), ..bench.options() };
-        let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
-        engine.recover().unwrap();
-        engine
-    };
-    let engine = start();
+/// An engine, with who reads for it.
+fn start(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> Engine<SimKernel> {
+    let (engine, report) = try_start(bench, reader);
+    assert_eq!(report.problems, Vec::<String>::new());
+    engine
+}
+
+fn try_start(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> (Engine<SimKernel>, RecoveryReport) {
+    let objects = Arc::new(Reader(Arc::clone(reader)));
+    let engine =
+        Engine::open(Arc::clone(&bench.kernel), EngineOptions { objects, ..bench.options() }).unwrap();
+    let report = engine.recover().unwrap();
+    (engine, report)
+}
+
+/// Two members, each of one owner; nothing is in memory any more of what was looked at when they were loaded.
+fn loaded_before(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> (Engine<SimKernel>, ProgramId) {
+    let engine = start(bench, reader);
     let of_machine = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let of_tenant = engine.loads(&of_namespace(bench.request("programs", &["bravo"])))[0];
     engine.attached(of_machine, bench.xdp(1));
     drop(engine);
-    // Nothing is in memory any more of what was looked at.
-    let engine = start();
-    lies.store(true, Ordering::Relaxed);
-    let before = engine.names(&bench.left(), bpfmand_core::HookKind::Xdp);
-    let refused = engine.try_attach(of_tenant, bench.xdp(2)).unwrap_err();
-    let EngineError::Reader(why) = &refused else { panic!("{refused}") };
-    assert!(why.contains("another text") && why.contains("a member of this hook"), "{refused}");
-    assert_eq!(engine.names(&bench.left(), bpfmand_core::HookKind::Xdp), before);
-    lies.store(false, Ordering::Relaxed);
+    (start(bench, reader), of_tenant)
+}
+
+#[test]
+fn chains_join_what_was_looked_at_and_ask_no_reader() {
+    let (bench, reader) = (bench(), Arc::new(Liar::default()));
+    let (engine, of_tenant) = loaded_before(&bench, &reader);
+    reader.lies.store(true, Ordering::Relaxed);
+    reader.asked.store(0, Ordering::Relaxed);
     engine.attached(of_tenant, bench.xdp(2));
+    assert_eq!(reader.asked.load(Ordering::Relaxed), 0);
+    assert_eq!(engine.names(&bench.left(), HookKind::Xdp).len(), 2);
+    reader.lies.store(false, Ordering::Relaxed);
+    assert!(engine.verify_chain(&bench.left(), HookKind::Xdp).unwrap().matches());
+}
+
+#[test]
+fn a_reader_that_says_another_text_at_an_attachment_gets_round_no_list_of_helpers() {
+    let (bench, reader) = (bench(), Arc::new(Liar::default()));
+    let (engine, of_tenant) = loaded_before(&bench, &reader);
+    // As records of earlier versions have it, and disks that lost something.
+    texts(&bench).iter().for_each(|text| std::fs::remove_file(text).unwrap());
+    let before = engine.names(&bench.left(), HookKind::Xdp);
+    reader.lies.store(true, Ordering::Relaxed);
+    let refused = engine.try_attach(of_tenant, bench.xdp(2)).unwrap_err();
+    assert!(matches!(&refused, EngineError::Guard(_)), "{refused}");
+    assert_eq!(engine.names(&bench.left(), HookKind::Xdp), before);
+    reader.lies.store(false, Ordering::Relaxed);
+    engine.attached(of_tenant, bench.xdp(2));
+}
+
+#[test]
+fn a_text_that_changed_on_disk_is_made_anew() {
+    let (bench, reader) = (bench(), Arc::new(Liar::default()));
+    let (engine, of_tenant) = loaded_before(&bench, &reader);
+    for text in texts(&bench) {
+        let mut bytes = std::fs::read(&text).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&text, bytes).unwrap();
+    }
+    engine.attached(of_tenant, bench.xdp(2));
+    assert!(engine.verify_chain(&bench.left(), HookKind::Xdp).unwrap().matches());
+}
+
+/// The maps of a program are as large after a reboot as they were when somebody allowed them.
+#[test]
+fn a_reader_that_says_larger_maps_after_a_reboot_is_refused() {
+    let (bench, reader) = (bench(), Arc::new(Liar::default()));
+    let engine = start(&bench, &reader);
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    engine.attached(alpha, bench.xdp(1));
+    drop(engine);
+    bench.kernel.reboot();
+    reader.enlarges.store(true, Ordering::Relaxed);
+    let (engine, report) = try_start(&bench, &reader);
+    assert_eq!(report.reloaded, 0);
+    assert!(report.problems[0].contains("which were smaller when \"alpha\" was loaded"), "{report:?}");
+    drop(engine);
+    reader.enlarges.store(false, Ordering::Relaxed);
+    let (_engine, report) = try_start(&bench, &reader);
+    assert_eq!((report.reloaded, report.problems), (1, Vec::new()));
+}
+
+/// Whatever is asked of a reader, others change the same hook and the shared maps while it does not answer.
+fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
+    change: impl Fn(&Bench<SimKernel>, [ProgramId; 2]) -> C,
+) {
+    for question in 0.. {
+        let (bench, reader) = (bench(), Arc::new(Liar::default()));
+        let engine = start(&bench, &reader);
+        let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else {
+            panic!()
+        };
+        engine.attached(alpha, bench.xdp(1));
+        engine.attached(bravo, bench.xdp(2));
+        engine.replace_program(&replacement(&bench, alpha, "second")).unwrap();
+        drop(engine);
+        // The version before is not loaded any more: it has to be read for a rollback.
+        bench.kernel.reboot();
+        let engine = start(&bench, &reader);
+        let [alpha, bravo] = engine.ids()[..] else { panic!() };
+        let change = change(&bench, [alpha, bravo]);
+        let (waits, goes_on) = reader.pause_at(question);
+        let has_waited = std::thread::scope(|scope| {
+            let changes = scope.spawn(|| change(&engine));
+            // None will wait any more once the change is done.
+            let has_waited = loop {
+                match waits.try_recv() {
+                    Ok(()) => break true,
+                    Err(_) if changes.is_finished() => break waits.try_recv().is_ok(),
+                    Err(_) => std::thread::yield_now(),
+                }
+            };
+            // What follows may ask as it likes.
+            *reader.pause.lock().unwrap() = None;
+            let other = engine.loads(&bench.request("programs", &["alpha"]))[0];
+            let link = engine.attached(other, bench.xdp(3));
+            engine.detach(link).unwrap();
+            engine.unload(other).unwrap();
+            drop(goes_on);
+            changes.join().unwrap();
+            has_waited
+        });
+        if !has_waited {
+            assert!(question > 0);
+            return;
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_the_reader_of_a_replacement() {
+    nobody_waits_for(|bench, [_, bravo]| {
+        let request = replacement(bench, bravo, "second");
+        move |engine| drop(engine.replace_program(&request).unwrap())
+    });
+}
+
+#[test]
+fn nobody_waits_for_the_reader_of_a_rollback() {
+    nobody_waits_for(|_, [alpha, _]| move |engine| drop(engine.rollback_program(alpha).unwrap()));
+}
+
+#[test]
+fn nobody_waits_for_the_reader_of_a_load_that_shares_maps() {
+    nobody_waits_for(|bench, _| {
+        let request = bench.request("sharing", &["host"]);
+        move |engine| drop(engine.load(&request).unwrap())
+    });
+}
+
+#[test]
+fn nobody_waits_for_the_reader_of_a_check() {
+    nobody_waits_for(|bench, _| {
+        let left = bench.left();
+        move |engine| assert!(engine.verify_chain(&left, HookKind::Xdp).unwrap().matches())
+    });
 }
 
 #[test]
 fn a_reader_that_says_it_of_a_load_is_refused_as_the_object_would_be() {
     let bench = bench();
-    let liar = Liar(Arc::new(AtomicBool::new(true)));
-    let options = EngineOptions { objects: Arc::new(liar), ..bench.options() };
-    let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
-    engine.recover().unwrap();
+    let reader = Arc::new(Liar::default());
+    let engine = start(&bench, &reader);
+    reader.lies.store(true, Ordering::Relaxed);
     let before = bench.kernel.snapshot();
     let refused = engine.load(&of_namespace(bench.request("programs", &["bravo"]))).unwrap_err();
     assert!(matches!(&refused, EngineError::Guard(_)), "{refused}");

@@ -1,0 +1,162 @@
+//! The programs of a load, linked. Everything that is asked of who reads the object is asked here, before anything is
+//! locked: it may be in the hands of whoever wrote the object, and take its time.
+
+use std::borrow::Borrow;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bpfmand_core::{ProgramRequest, ProgramType};
+use bpfmand_kernel::Kernel;
+use bpfmand_object::{LinkedProgram, ObjectFacts};
+
+use crate::engine::kept_texts::LoadedText;
+use crate::engine::kernel_types::KernelTypes;
+use crate::engine::members::is_tied;
+use crate::engine::objects::EbpfObject;
+use crate::load::kernel_types::attach_id;
+use crate::state::BlobId;
+use crate::state::records::ProgramRecord;
+use crate::{Engine, EngineError};
+
+/// A program of a load, which was looked up in its object and linked.
+#[derive(Debug)]
+pub struct ResolvedProgram {
+    /// Function name.
+    pub name: String,
+    /// Exact type.
+    pub program_type: ProgramType,
+    /// As the kernel takes it, but for the maps.
+    pub linked: LinkedProgram,
+    /// Function or hook of fentry, fexit and LSM programs.
+    pub target: Option<String>,
+    /// The kernel's BTF id of it, else 0.
+    pub attach_btf_id: u32,
+    /// The module that has it; none for the kernel itself.
+    pub attach_module: Option<String>,
+}
+
+/// An object whose programs are linked: whoever read it is asked no more. What it says of itself is its own.
+pub struct LinkedLoad<'k> {
+    object: EbpfObject,
+    /// The object's types, if its maps have some.
+    pub btf: Option<Arc<[u8]>>,
+    /// In the order of the request.
+    pub programs: Vec<ResolvedProgram>,
+    /// The kernel's.
+    pub types: KernelTypes<'k>,
+}
+
+impl Deref for LinkedLoad<'_> {
+    type Target = ObjectFacts;
+
+    fn deref(&self) -> &ObjectFacts {
+        &self.object
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Has an object read and programs of it linked.
+    ///
+    /// # Errors
+    /// What is wrong with the object or with one of the programs; nobody is there to read it. No text is kept then.
+    pub(crate) fn link_load(
+        &self,
+        bytes: Arc<[u8]>,
+        programs: &[ProgramRequest],
+    ) -> Result<LinkedLoad<'_>, EngineError> {
+        let object = self.options.objects.read(bytes)?;
+        let resolved = programs
+            .iter()
+            .map(|program| {
+                let program_type = object.resolve_type(&program.name, program.program_type)?;
+                Ok((program_type, load_target(&object, program, program_type)?))
+            })
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
+        // Hooks of LSM are the kernel's own.
+        let functions = resolved.iter().filter(|(kind, _)| *kind != ProgramType::Lsm);
+        let functions: Vec<&str> = functions.filter_map(|(_, target)| target.as_deref()).collect();
+        let mut needs_types = resolved.iter().any(|(_, target)| target.is_some());
+        for name in &names {
+            needs_types = needs_types || object.needs_kernel_types(name)?;
+        }
+        let types = if needs_types {
+            self.kernel_types_for(&object, &names, &functions)?
+        } else {
+            self.kernel_types()
+        };
+        let features = self.btf_features();
+        let programs = programs
+            .iter()
+            .zip(resolved)
+            .map(|(program, (program_type, target))| {
+                let (attach_btf_id, attach_module) = match &target {
+                    Some(target) => attach_id(&program.name, program_type, target, types.btf()?)?,
+                    None => (0, None),
+                };
+                let linked = object.link(&program.name, needs_types.then_some(&types), features)?;
+                let name = program.name.clone();
+                Ok(ResolvedProgram { name, program_type, linked, target, attach_btf_id, attach_module })
+            })
+            .collect::<Result<_, EngineError>>()?;
+        let typed = object.maps().iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
+        let btf = if typed { object.btf(features)? } else { None };
+        object.finish();
+        Ok(LinkedLoad { object, btf, programs, types })
+    }
+
+    /// The same of programs of one load of ours, from their bytecode, which is hashed.
+    ///
+    /// # Errors
+    /// As there; the bytecode is gone.
+    pub(crate) fn link_kept(
+        &self,
+        programs: &[impl Borrow<ProgramRecord>],
+    ) -> Result<LinkedLoad<'_>, EngineError> {
+        let Some(first) = programs.first() else {
+            return Err(EngineError::Fault("a load has no program".to_owned()));
+        };
+        let request = |program: &ProgramRecord| ProgramRequest {
+            name: program.name.clone(),
+            program_type: program.program_type,
+            target: program.target.clone(),
+        };
+        let requests: Vec<_> = programs.iter().map(|program| request(program.borrow())).collect();
+        self.link_load(self.blobs.get(&first.borrow().blob)?, &requests)
+    }
+
+    /// Keeps the texts of those that chains can join. The caller keeps all bytecode on disk.
+    pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> Vec<Option<BlobId>> {
+        let keep = |program: &ResolvedProgram| {
+            let (text, local_type_ids) = (&program.linked.text, &program.linked.local_type_ids[..]);
+            let text = LoadedText { text, needs_own_btf: is_tied(load, text), local_type_ids };
+            program.program_type.is_chained().then(|| self.keep_text(text)).flatten()
+        };
+        load.programs.iter().map(keep).collect()
+    }
+}
+
+/// Bytes that the maps of an object take on one processor, whichever of them a load makes.
+pub fn declared_bytes(object: &ObjectFacts) -> u64 {
+    object.maps().iter().fold(0, |sum, map| sum.saturating_add(map.memory(1)))
+}
+
+/// What an fentry, fexit or LSM program is for: as the request says, else as its section says.
+fn load_target(
+    object: &ObjectFacts,
+    program: &ProgramRequest,
+    program_type: ProgramType,
+) -> Result<Option<String>, EngineError> {
+    if !program_type.needs_load_target() {
+        return Ok(None);
+    }
+    let asked = program.target.clone().filter(|target| !target.is_empty());
+    match asked.or(object.program(&program.name)?.attach_target.clone()) {
+        Some(target) => Ok(Some(target)),
+        None => Err(EngineError::Invalid(format!(
+            "program \"{}\" of type {program_type} needs the name of the {} it is for",
+            program.name,
+            if program_type == ProgramType::Lsm { "hook" } else { "kernel function" },
+        ))),
+    }
+}
