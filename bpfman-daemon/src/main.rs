@@ -24,6 +24,7 @@ mod registries;
 mod reserve;
 mod run;
 mod socket;
+mod start_progress;
 #[cfg(debug_assertions)]
 mod step_kill;
 mod watch;

@@ -14,7 +14,7 @@ use bpfmand_engine::{
 use bpfmand_image::{ImageStore, StartHelper};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
-use bpfmand_reader::ReaderClient;
+use bpfmand_reader::{ReaderClient, StartPatience};
 use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +31,7 @@ use crate::images::RegistryImages;
 use crate::load_gate::{self, GateKeeper, LoadGate};
 use crate::policy::PolicySource;
 use crate::reserve::Reserve;
+use crate::start_progress::{StartProgress, StartReads, StartSteps};
 use crate::watch::Watcher;
 use crate::{logging, socket};
 
@@ -107,7 +108,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Arc::new(RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
-    let readers = helpers.map(|helpers| Arc::new(ReaderClient::new(helpers).starting()));
+    let readers =
+        helpers.map(|helpers| Arc::new(ReaderClient::new(helpers).starting(StartPatience::default())));
     if let Some(readers) = &readers {
         options.objects = Arc::clone(readers) as Arc<dyn ReadObjects>;
     }
@@ -133,11 +135,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     {
         observer = steps.clone();
     }
-    options.observer = Arc::clone(&observer);
+    let progress = Arc::<StartProgress>::default();
+    options.observer =
+        Arc::new(StartSteps { progress: Arc::clone(&progress), observer: Arc::clone(&observer) });
+    options.objects = Arc::new(StartReads { progress: Arc::clone(&progress), objects: options.objects });
     let engine = Arc::new(Engine::open(Arc::clone(&kernel), options)?);
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
     let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
     reserve.keep();
+    progress.end();
     if let Some(readers) = readers {
         readers.has_started();
     }

@@ -14,17 +14,13 @@ use bpfmand_object::{BtfFeatures, LinkedProgram, MAX_INSTRUCTIONS, MAX_OBJECT_BY
 use serde::de::DeserializeOwned;
 
 use crate::connection::ReaderConnection;
+use crate::patience::{Patience, StartPatience};
 use crate::sent::{ReaderQuestion, cut};
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
 
-/// How long all questions to one reader may take: the largest objects and programs take a second or two each, and who asks
-/// may hold locks that others wait for.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// What readers that failed may have cost while the daemon starts: everybody's programs wait for it. Those after that have
-/// a second each.
-const PATIENCE_AT_START: Duration = Duration::from_secs(10);
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Below that, one more object is not begun with: no object is read so fast.
+const LEAST_PATIENCE: Duration = Duration::from_millis(20);
 /// Bytes of contents and lists that all objects may have at the same time.
 const ALL_CONTENTS: usize = 512 << 20;
 /// Bytes of the facts of an object: names of its functions and variables, above all.
@@ -63,9 +59,7 @@ pub trait StartReader: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct ReaderClient {
     start: Arc<dyn StartReader>,
-    patience: Duration,
-    /// What readers that failed have cost since the daemon began to start; none once it has started.
-    wasted: Arc<Mutex<Option<Duration>>>,
+    patience: Arc<Patience>,
     /// Bytes that are held of objects.
     held: Arc<AtomicUsize>,
 }
@@ -74,41 +68,33 @@ impl ReaderClient {
     /// By those that are started so.
     #[must_use]
     pub fn new(start: Arc<dyn StartReader>) -> Self {
-        Self { start, patience: PATIENCE, wasted: Arc::default(), held: Arc::default() }
+        Self { start, patience: Arc::default(), held: Arc::default() }
     }
 
     /// With another time for all questions to a reader than 30 seconds.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self { patience: Arc::new(Patience::new(patience, None)), ..self }
     }
 
     /// Has less patience until [`Self::has_started`].
     #[must_use]
-    pub fn starting(self) -> Self {
-        *self.wasted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Duration::ZERO);
-        self
+    pub fn starting(self, start: StartPatience) -> Self {
+        Self { patience: Arc::new(Patience::new(self.patience.usual(), Some(start))), ..self }
     }
 
     /// The daemon has started.
     pub fn has_started(&self) {
-        *self.wasted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.patience.has_started();
     }
 
-    fn patience(&self) -> Duration {
-        let wasted = *self.wasted.lock().unwrap_or_else(PoisonError::into_inner);
-        wasted.map_or(self.patience, |wasted| {
-            PATIENCE_AT_START.saturating_sub(wasted).max(LEAST_PATIENCE).min(self.patience)
-        })
-    }
-}
-
-impl ReadObjects for ReaderClient {
-    fn is_able(&self) -> bool {
-        self.start.is_able()
-    }
-
-    fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+    /// Reads one within this time.
+    fn read_within(
+        &self,
+        bytes: &[u8],
+        time: Duration,
+        charged: Option<Arc<Patience>>,
+    ) -> Result<EbpfObject, EngineError> {
         // It would be refused in the end, and no reader has to be asked for that.
         if bytes.len() > MAX_OBJECT_BYTES {
             return Err(ObjectError::TooLarge { bytes: bytes.len(), limit: MAX_OBJECT_BYTES }.into());
@@ -116,13 +102,13 @@ impl ReadObjects for ReaderClient {
         let ReaderLink { stream, life } = self.start.start_reader().map_err(failed)?;
         let asked = Asked {
             connection: Mutex::new(Some(ReaderConnection::new(stream, life))),
-            left: Mutex::new(self.patience()),
-            wasted: Arc::clone(&self.wasted),
+            left: Mutex::new(time),
+            charged,
         };
         let room = Room::of(&self.held);
         let facts = asked.ask(|connection| {
             connection.say(&ReaderQuestion::Read)?;
-            connection.give(&bytes)?;
+            connection.give(bytes)?;
             let sent: SentFacts = match connection.hear(FACTS)? {
                 Ok(sent) => sent,
                 Err(why) => return Ok(Err(why)),
@@ -139,6 +125,25 @@ impl ReadObjects for ReaderClient {
             Arc::new(facts),
             Box::new(ReaderLinker { asked, state: Mutex::default(), _room: room }),
         )
+    }
+}
+
+impl ReadObjects for ReaderClient {
+    fn is_able(&self) -> bool {
+        self.start.is_able()
+    }
+
+    fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+        self.read_within(&bytes, self.patience.of_one(), None)
+    }
+
+    fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+        let time = self.patience.of_one_again();
+        if time < LEAST_PATIENCE {
+            let why = "others took all the time that this start has for those that failed before";
+            return Err(EngineError::Reader(why.to_owned()));
+        }
+        self.read_within(&bytes, time, Some(Arc::clone(&self.patience)))
     }
 }
 
@@ -282,7 +287,8 @@ struct Asked {
     connection: Mutex<Option<ReaderConnection>>,
     /// How long all that is still to be asked may take.
     left: Mutex<Duration>,
-    wasted: Arc<Mutex<Option<Duration>>>,
+    /// Whose time this takes besides, if anybody's.
+    charged: Option<Arc<Patience>>,
 }
 
 impl Asked {
@@ -295,11 +301,11 @@ impl Asked {
         let answer = talk(connection);
         let took = begun.elapsed();
         *left = left.saturating_sub(took);
+        if let Some(charged) = &self.charged {
+            charged.charge(took);
+        }
         answer.map_err(|error| {
             *held = None;
-            if let Some(wasted) = self.wasted.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                *wasted += took;
-            }
             failed(error)
         })
     }
