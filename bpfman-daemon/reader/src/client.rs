@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,14 +14,13 @@ use serde::de::DeserializeOwned;
 
 use crate::connection::ReaderConnection;
 use crate::patience::{Patience, StartPatience};
+use crate::room::{AllRoom, Room};
 use crate::sent::{ReaderQuestion, cut};
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
 
 /// Below that, one more object is not begun with: no object is read so fast.
 const LEAST_PATIENCE: Duration = Duration::from_millis(20);
-/// Bytes of contents and lists that all objects may have at the same time.
-const ALL_CONTENTS: usize = 512 << 20;
 /// Bytes of the facts of an object: names of its functions and variables, above all.
 const FACTS: usize = 4 << 20;
 /// Bytes of contents of its maps: zeroed variables take no room in the file.
@@ -60,15 +58,14 @@ pub trait StartReader: fmt::Debug + Send + Sync {
 pub struct ReaderClient {
     start: Arc<dyn StartReader>,
     patience: Arc<Patience>,
-    /// Bytes that are held of objects.
-    held: Arc<AtomicUsize>,
+    room: Arc<AllRoom>,
 }
 
 impl ReaderClient {
     /// By those that are started so.
     #[must_use]
     pub fn new(start: Arc<dyn StartReader>) -> Self {
-        Self { start, patience: Arc::default(), held: Arc::default() }
+        Self { start, patience: Arc::default(), room: Arc::default() }
     }
 
     /// With another time for all questions to a reader than 30 seconds.
@@ -81,6 +78,12 @@ impl ReaderClient {
     #[must_use]
     pub fn starting(self, start: StartPatience) -> Self {
         Self { patience: Arc::new(Patience::new(self.patience.usual(), Some(start))), ..self }
+    }
+
+    /// With other room for all objects than 1 GiB.
+    #[must_use]
+    pub fn with_room(self, bytes: usize) -> Self {
+        Self { room: Arc::new(AllRoom::new(bytes)), ..self }
     }
 
     /// The daemon has started.
@@ -100,12 +103,12 @@ impl ReaderClient {
             return Err(ObjectError::TooLarge { bytes: bytes.len(), limit: MAX_OBJECT_BYTES }.into());
         }
         let ReaderLink { stream, life } = self.start.start_reader().map_err(failed)?;
+        let room = Arc::new(Room::of(&self.room));
         let asked = Asked {
-            connection: Mutex::new(Some(ReaderConnection::new(stream, life))),
+            connection: Mutex::new(Some(ReaderConnection::new(stream, life, Arc::clone(&room)))),
             left: Mutex::new(time),
             charged,
         };
-        let room = Room::of(&self.held);
         let facts = asked.ask(|connection| {
             connection.say(&ReaderQuestion::Read)?;
             connection.give(bytes)?;
@@ -117,7 +120,6 @@ impl ReaderClient {
             if size > CONTENTS {
                 return Err(wrong(format!("it announces {size} bytes of variables")));
             }
-            room.take(size)?;
             Ok(Ok(sent.with(&connection.take_exactly(size)?)))
         })?;
         let facts = facts.map_err(told)?;
@@ -151,7 +153,8 @@ impl ReadObjects for ReaderClient {
 #[derive(Debug)]
 struct ReaderLinker {
     asked: Asked,
-    _room: Room,
+    /// As long as what it said is held.
+    _room: Arc<Room>,
     state: Mutex<ReaderState>,
 }
 
@@ -248,35 +251,6 @@ impl LinkPrograms for ReaderLinker {
         })?;
         let (sent, lists) = linked.map_err(told)?;
         Ok(sent.with(&lists, self.btf(features)?))
-    }
-}
-
-/// A share of the bytes that all objects together may have.
-#[derive(Debug)]
-struct Room {
-    held: Arc<AtomicUsize>,
-    own: AtomicUsize,
-}
-
-impl Room {
-    fn of(held: &Arc<AtomicUsize>) -> Self {
-        Self { held: Arc::clone(held), own: AtomicUsize::new(0) }
-    }
-
-    fn take(&self, size: usize) -> io::Result<()> {
-        self.own.fetch_add(size, Ordering::Relaxed);
-        if self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size) > ALL_CONTENTS {
-            return Err(wrong(
-                "too many objects with large variables are read at once; try again".to_owned(),
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.held.fetch_sub(*self.own.get_mut(), Ordering::Relaxed);
     }
 }
 

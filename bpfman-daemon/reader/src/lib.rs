@@ -7,6 +7,7 @@
 mod client;
 mod connection;
 mod patience;
+mod room;
 mod sent;
 mod sent_facts;
 mod sent_program;

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use acting::{client, facts, is_given};
+use acting::{acting, facts, is_given};
 use bpfmand_engine::{EbpfObject, EngineError, ReadObjects as _};
 use bpfmand_reader::{ReaderClient, StartPatience};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ fn refused(result: Result<EbpfObject, EngineError>) -> String {
 
 #[test]
 fn silent_ones_at_a_start_leave_the_next_its_time() {
-    let (client, _) = client(|number, stream| {
+    let (client, _) = acting(|number, stream| {
         if number < 2 {
             return silent(stream);
         }
@@ -62,7 +62,7 @@ fn read_until_refused(client: &ReaderClient, ask: fn(EbpfObject)) -> usize {
 
 #[test]
 fn what_is_read_again_at_a_start_is_charged_whatever_came_of_it() {
-    let (client, started) = client(slow_and_wrong);
+    let (client, started) = acting(slow_and_wrong);
     let client =
         client.starting(StartPatience { each: Duration::from_millis(1), again: Duration::from_secs(1) });
     let read = read_until_refused(&client, |_| panic!("it is no object"));
@@ -79,7 +79,7 @@ fn what_is_read_again_at_a_start_is_charged_whatever_came_of_it() {
 /// One that answers each question well, and late, does not get more time by it.
 #[test]
 fn questions_that_were_answered_are_charged_too() {
-    let (client, _) = client(|_, stream| {
+    let (client, _) = acting(|_, stream| {
         let mut served = is_given(stream);
         served.say(&json!({ "Ok": facts() })).unwrap();
         served.give(&[]).unwrap();

@@ -1,5 +1,6 @@
 //! Readers of tests: threads that act as they like.
 
+use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -9,27 +10,30 @@ use bpfmand_frames::Answering;
 use bpfmand_reader::{ReaderClient, ReaderLink, StartReader};
 use serde_json::{Value, json};
 
+type Act = dyn Fn(usize, UnixStream) + Send + Sync;
+
 /// Starts threads that act by their number, from zero.
-#[derive(Debug)]
-pub struct Acting<F>(F, Arc<AtomicUsize>);
+struct Acting(Arc<Act>, Arc<AtomicUsize>);
 
-pub trait Act: Fn(usize, UnixStream) + Clone + Send + Sync + 'static {}
+impl fmt::Debug for Acting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acting").finish_non_exhaustive()
+    }
+}
 
-impl<F: Fn(usize, UnixStream) + Clone + Send + Sync + 'static> Act for F {}
-
-impl<F: Act + std::fmt::Debug> StartReader for Acting<F> {
+impl StartReader for Acting {
     fn start_reader(&self) -> io::Result<ReaderLink> {
         let (stream, other) = UnixStream::pair()?;
-        let (act, number) = (self.0.clone(), self.1.fetch_add(1, Ordering::Relaxed));
+        let (act, number) = (Arc::clone(&self.0), self.1.fetch_add(1, Ordering::Relaxed));
         std::thread::spawn(move || act(number, other));
         Ok(ReaderLink { stream, life: None })
     }
 }
 
 /// A client of such, and how many were started.
-pub fn client(act: fn(usize, UnixStream)) -> (ReaderClient, Arc<AtomicUsize>) {
+pub fn acting(act: impl Fn(usize, UnixStream) + Send + Sync + 'static) -> (ReaderClient, Arc<AtomicUsize>) {
     let started = Arc::new(AtomicUsize::new(0));
-    (ReaderClient::new(Arc::new(Acting(act, Arc::clone(&started)))), started)
+    (ReaderClient::new(Arc::new(Acting(Arc::new(act), Arc::clone(&started)))), started)
 }
 
 /// Hears the question and the object.
