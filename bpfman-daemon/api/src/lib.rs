@@ -36,6 +36,7 @@ mod parse;
 mod run_sample;
 mod serve;
 mod server;
+mod shares;
 mod show;
 mod status;
 mod strays;
