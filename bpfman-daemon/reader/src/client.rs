@@ -26,7 +26,7 @@ const FACTS: usize = 4 << 20;
 /// Bytes of contents of its maps: zeroed variables take no room in the file.
 const CONTENTS: usize = 96 << 20;
 /// Bytes of what is said of a program besides its lists.
-const PROGRAM: usize = 1 << 20;
+pub(crate) const PROGRAM: usize = 1 << 20;
 /// Bytes of a program's lists: instructions, and a line for each.
 const LISTS: usize = MAX_INSTRUCTIONS * 32;
 
