@@ -27,6 +27,7 @@ mod socket;
 mod start_progress;
 #[cfg(debug_assertions)]
 mod step_kill;
+mod supervisor;
 mod watch;
 
 use std::process::ExitCode;

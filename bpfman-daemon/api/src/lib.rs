@@ -50,4 +50,4 @@ pub use gate::Gate;
 pub use gate_standing::GateStanding;
 pub use images::{ImageService, Prepared};
 pub use serve::{Identify, SocketSystem, Trim, UnreadByPeer};
-pub use server::{Api, MOST_THREADS, Paths};
+pub use server::{Api, HelpersAble, MOST_THREADS, Paths};

@@ -59,6 +59,9 @@ impl Default for Threads {
     }
 }
 
+/// Answers whether processes that read for the daemon can be started. Must not wait.
+pub type HelpersAble = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// What a call answers.
 pub(crate) type Reply<T> = Result<Response<T>, Status>;
 
@@ -86,6 +89,8 @@ pub struct Api<K: Kernel> {
     pub(crate) journal: Arc<Journal>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) load_gate: Arc<GateStanding>,
+    /// Whether processes that read for the daemon can be started; none where it needs none.
+    pub(crate) helpers: Option<HelpersAble>,
     threads: Arc<Threads>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -105,6 +110,7 @@ impl<K: Kernel> Clone for Api<K> {
             journal: Arc::clone(&self.journal),
             gate: Arc::clone(&self.gate),
             load_gate: Arc::clone(&self.load_gate),
+            helpers: self.helpers.clone(),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
         }
@@ -126,6 +132,7 @@ impl<K: Kernel> Api<K> {
             journal: Arc::default(),
             gate: Arc::default(),
             load_gate: Arc::default(),
+            helpers: None,
             threads: Arc::default(),
             support: Arc::default(),
         }
@@ -171,6 +178,12 @@ impl<K: Kernel> Api<K> {
     #[must_use]
     pub fn with_load_gate(self, load_gate: Arc<GateStanding>) -> Self {
         Self { load_gate, ..self }
+    }
+
+    /// Tells callers when nobody is left to start processes that read for the daemon.
+    #[must_use]
+    pub fn with_helpers(self, are_able: HelpersAble) -> Self {
+        Self { helpers: Some(are_able), ..self }
     }
 
     /// When the last request ended.
