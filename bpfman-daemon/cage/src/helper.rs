@@ -15,7 +15,7 @@ use crate::files::RULES;
 use crate::seccomp::helpers::{FETCHER, VERIFIER};
 use crate::{CageError, CageMode, CallFilters};
 
-/// What a process for images does.
+/// What a process for images or objects does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelperRights {
     /// Starts the others.
@@ -28,7 +28,7 @@ pub enum HelperRights {
     Reader,
 }
 
-/// How a process for images is held, as root wants it.
+/// How a process for images or objects is held, as root wants it.
 #[derive(Clone, Debug)]
 pub struct HelperCage {
     /// What it does.
