@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
 
-use bpfmand_core::{Owner, ProgramUid};
+use bpfmand_core::{Owner, OwningApplication, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
@@ -16,7 +16,8 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 /// Readers that may fail over one owner's objects before the rest of what is this owner's is put aside unread: an owner has
-/// as many objects as it likes, and each that keeps its reader busy costs the start some seconds.
+/// as many objects as it likes, and each that keeps its reader busy costs the start some seconds. Root's are not counted:
+/// with one bad file its hundreds of others would have to share what time is left.
 const FAILURES_OF_AN_OWNER: usize = 3;
 
 /// Which time an object may take.
@@ -49,11 +50,25 @@ impl Reloads {
     /// True of what needs maps of one that was put aside, and of what is an owner's whose readers failed too often.
     fn has_to_wait(&self, programs: &[Arc<ProgramRecord>]) -> bool {
         let failed = |program: &ProgramRecord| {
-            self.failures.get(&program.owner()).is_some_and(|failures| *failures >= FAILURES_OF_AN_OWNER)
+            let failures = counted(program).and_then(|owner| self.failures.get(&owner));
+            failures.is_some_and(|failures| *failures >= FAILURES_OF_AN_OWNER)
         };
         programs.iter().any(|program| {
             failed(program) || owners_of_maps(program).any(|owner| self.maps_aside.contains(&owner))
         })
+    }
+}
+
+/// For whom the failure of a program's reader counts, if for anybody. Applications of one namespace count together: they are
+/// as many as their authors like.
+fn counted(program: &ProgramRecord) -> Option<Owner> {
+    match program.owner() {
+        Owner::Root => None,
+        Owner::Application(OwningApplication { namespace: Some(namespace), .. }) => {
+            let (namespace, name) = (Some(namespace), String::new());
+            Some(Owner::Application(OwningApplication { namespace, name }))
+        }
+        owner => Some(owner),
     }
 }
 
@@ -100,8 +115,8 @@ impl<K: Kernel> Engine<K> {
             }
             Err(error) if pass == Pass::First && is_readers(&error) => {
                 tracing::warn!(%error, programs = %names, "loading them again is put off until all others are back");
-                if let Some(first) = programs.first() {
-                    *reloads.failures.entry(first.owner()).or_default() += 1;
+                if let Some(owner) = programs.first().and_then(|first| counted(first)) {
+                    *reloads.failures.entry(owner).or_default() += 1;
                 }
                 reloads.put_aside(programs);
             }

@@ -51,8 +51,9 @@ fn started(bench: &Bench<SimKernel>, objects: &Arc<Failing>) -> (Engine<SimKerne
     (engine, report)
 }
 
-fn of_namespace(load: LoadRequest) -> LoadRequest {
-    let name = OwningApplication { namespace: Some("shop".to_owned()), name: "filter".to_owned() };
+fn of_namespace(load: LoadRequest, application: usize) -> LoadRequest {
+    let name =
+        OwningApplication { namespace: Some("shop".to_owned()), name: format!("filter-{application}") };
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 
@@ -82,8 +83,9 @@ fn a_program_whose_reader_fails_comes_back_after_all_others_with_those_that_shar
 fn an_owner_whose_readers_fail_waits_with_all_that_is_its_own_and_nobody_else_does() {
     let bench = bench();
     let engine = bench.engine();
-    for _ in 0..5 {
-        engine.loads(&of_namespace(bench.request("programs", &["bravo"])));
+    // Each of an application of its own: they count together.
+    for application in 0..5 {
+        engine.loads(&of_namespace(bench.request("programs", &["bravo"]), application));
     }
     engine.loads(&bench.request("sharing", &["guest"]));
     drop(engine);
@@ -99,4 +101,22 @@ fn an_owner_whose_readers_fail_waits_with_all_that_is_its_own_and_nobody_else_do
     // The next start begins anew.
     let (_engine, report) = started(&bench, &Arc::default());
     assert_eq!((report.problems, report.reloaded), (Vec::new(), 5));
+}
+
+#[test]
+fn roots_own_do_not_wait_for_what_fails_of_root() {
+    let bench = bench();
+    let engine = bench.engine();
+    for _ in 0..4 {
+        engine.loads(&bench.request("programs", &["bravo"]));
+    }
+    engine.loads(&bench.request("sharing", &["guest"]));
+    drop(engine);
+    bench.kernel.reboot();
+    let objects = Arc::new(Failing { fails: Mutex::new([("alpha", 4)].into()), ..Failing::default() });
+    let (_engine, report) = started(&bench, &objects);
+    assert_eq!((report.problems, report.reloaded), (Vec::new(), 5));
+    let asked = objects.asked.lock().unwrap().clone();
+    let first: Vec<_> = asked.iter().filter(|(_, again)| !again).map(|(word, _)| *word).collect();
+    assert_eq!(first, ["alpha", "alpha", "alpha", "alpha", "guest"]);
 }
