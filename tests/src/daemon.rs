@@ -140,6 +140,8 @@ impl Daemon {
             "BPFMAN_LOG",
             "RUST_LOG",
             "KUBE_NODE_NAME",
+            "KUBERNETES_SERVICE_HOST",
+            "SYSTEMD_EXEC_PID",
         ] {
             command.env_remove(variable);
         }
