@@ -24,8 +24,10 @@ mod registries;
 mod reserve;
 mod run;
 mod socket;
+mod start_progress;
 #[cfg(debug_assertions)]
 mod step_kill;
+mod supervisor;
 mod watch;
 
 use std::process::ExitCode;

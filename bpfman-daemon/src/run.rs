@@ -14,7 +14,7 @@ use bpfmand_engine::{
 use bpfmand_image::{ImageStore, StartHelper};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
-use bpfmand_reader::ReaderClient;
+use bpfmand_reader::{ReaderClient, StartPatience};
 use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,8 +31,9 @@ use crate::images::RegistryImages;
 use crate::load_gate::{self, GateKeeper, LoadGate};
 use crate::policy::PolicySource;
 use crate::reserve::Reserve;
+use crate::start_progress::{StartProgress, StartReads, StartSteps};
 use crate::watch::Watcher;
-use crate::{logging, socket};
+use crate::{logging, socket, supervisor};
 
 /// How long requests in progress may take after the daemon was told to end, and how long their threads after that:
 /// both together stay under a second. What is cut off then is as if the daemon had been killed: the next start settles
@@ -107,7 +108,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Arc::new(RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone()));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
-    let readers = helpers.map(|helpers| Arc::new(ReaderClient::new(helpers).starting()));
+    let readers = helpers
+        .clone()
+        .map(|helpers| Arc::new(ReaderClient::new(helpers).starting(StartPatience::default())));
     if let Some(readers) = &readers {
         options.objects = Arc::clone(readers) as Arc<dyn ReadObjects>;
     }
@@ -133,11 +136,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     {
         observer = steps.clone();
     }
-    options.observer = Arc::clone(&observer);
+    let progress = Arc::<StartProgress>::default();
+    options.observer =
+        Arc::new(StartSteps { progress: Arc::clone(&progress), observer: Arc::clone(&observer) });
+    options.objects = Arc::new(StartReads { progress: Arc::clone(&progress), objects: options.objects });
     let engine = Arc::new(Engine::open(Arc::clone(&kernel), options)?);
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
     let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
     reserve.keep();
+    progress.end();
     if let Some(readers) = readers {
         readers.has_started();
     }
@@ -179,6 +186,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .with_journal(journal)
         .with_gate(gate)
         .with_load_gate(gate_standing);
+    let api = match helpers.clone() {
+        Some(helpers) => api.with_helpers(Arc::new(move || helpers.has_starter())),
+        None => api,
+    };
     // What was revoked while no daemon ran.
     if !is_broken && let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");
@@ -191,7 +202,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             || engine.has_deadlines()
             || budgets.measures()
     };
-    let result = runtime.block_on(serve(config, &api, csi, is_needed));
+    let result = runtime.block_on(serve(config, &api, csi, helpers.as_deref(), is_needed));
     drop((watcher, budgets));
     load_gate.end();
     runtime.shutdown_timeout(GRACE);
@@ -205,6 +216,7 @@ async fn serve(
     config: &Config,
     api: &Api<LinuxKernel>,
     csi: Option<Csi>,
+    helpers: Option<&HelperProcesses>,
     is_needed: impl Fn() -> bool,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
@@ -229,6 +241,8 @@ async fn serve(
     });
     let mut server = Box::pin(server);
     let activity = api.activity();
+    let mut starter_ends = Box::pin(supervisor::starter_ends(helpers)?);
+    let mut failed = None;
     loop {
         tokio::select! {
             () = &mut server => anyhow::bail!("the server ended"),
@@ -246,6 +260,7 @@ async fn serve(
                 continue;
             }
             () = idle(&activity, config.idle, &is_needed) => tracing::info!("idle: ending"),
+            why = &mut starter_ends => failed = Some(why),
         }
         break;
     }
@@ -263,16 +278,11 @@ async fn serve(
     {
         tracing::warn!(%error, "the socket stays behind");
     }
-    match result {
-        Ok(()) => Ok(()),
-        Err(_late) => {
-            // A client that does not answer the farewell keeps its connection open; that alone is no loss.
-            if activity.idle().is_none() {
-                tracing::warn!("requests were still in progress; the next start settles them");
-            }
-            Ok(())
-        }
+    // A client that does not answer the farewell keeps its connection open; that alone is no loss.
+    if result.is_err() && activity.idle().is_none() {
+        tracing::warn!("requests were still in progress; the next start settles them");
     }
+    failed.map_or(Ok(()), Err)
 }
 
 /// The digests of images that programs were loaded from; none once the engine is gone.

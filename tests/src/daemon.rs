@@ -41,6 +41,7 @@ pub struct Daemon {
     folder: TempDir,
     process: Option<Child>,
     notified: Option<UnixDatagram>,
+    told_before: Vec<String>,
 }
 
 impl Daemon {
@@ -62,7 +63,7 @@ impl Daemon {
     #[must_use]
     pub fn prepare() -> Self {
         let folder = tempfile::Builder::new().prefix("bpfman-test-").tempdir().unwrap();
-        Self { folder, process: None, notified: None }
+        Self { folder, process: None, notified: None, told_before: Vec::new() }
     }
 
     /// Starts it, after it ended, and waits until it is ready.
@@ -80,11 +81,22 @@ impl Daemon {
         self.process = Some(command.spawn().unwrap());
         let end = Instant::now() + DEADLINE;
         self.notified = Some(notified);
-        while !self.notification().is_some_and(|message| message.starts_with("READY=1")) {
+        self.told_before.clear();
+        loop {
+            match self.notification() {
+                Some(message) if message.starts_with("READY=1") => break,
+                message => self.told_before.extend(message),
+            }
             let status = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(status.is_none(), "the daemon ended: {status:?}\n{}", self.log());
             assert!(Instant::now() < end, "the daemon is not ready after {DEADLINE:?}\n{}", self.log());
         }
+    }
+
+    /// What it told the service manager before it was ready.
+    #[must_use]
+    pub fn told_before_ready(&self) -> &[String] {
+        &self.told_before
     }
 
     /// What it told the service manager next, if it does so soon.
@@ -128,6 +140,8 @@ impl Daemon {
             "BPFMAN_LOG",
             "RUST_LOG",
             "KUBE_NODE_NAME",
+            "KUBERNETES_SERVICE_HOST",
+            "SYSTEMD_EXEC_PID",
         ] {
             command.env_remove(variable);
         }

@@ -48,6 +48,16 @@ impl<K: Kernel> Api<K> {
                 RESTART.to_owned(),
             ));
         }
+        if self.helpers.as_ref().is_some_and(|are_able| !are_able()) {
+            found.push(finding(
+                "kernel",
+                "helpers",
+                "the process that starts others has ended, and there is none without the daemon's next start"
+                    .to_owned(),
+                "every load is refused, and a program whose text is not kept joins no chain",
+                RESTART.to_owned(),
+            ));
+        }
         found.extend(kernel());
         found.extend(self.engine.unfinished().into_iter().map(|what| {
             let why = "it is tried again with each change";

@@ -23,6 +23,7 @@ use tonic::{Extensions, Response, Status};
 
 use crate::authorize::{AccessSource, Permit};
 use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
+use crate::shares::ChangeShares;
 use crate::status;
 use crate::type_support::Support;
 use crate::watchers::Watchers;
@@ -34,6 +35,10 @@ const CHANGES: usize = 32;
 const VIEWS: usize = 4;
 const READS: usize = 8;
 
+/// Changes of one caller that run at the same time, and that wait until one of those has ended.
+const CHANGES_OF_ONE: usize = CHANGES / 4;
+const WAITING_OF_ONE: usize = 64;
+
 /// Most threads that calls need at the same time: what the runtime has to have for them.
 pub const MOST_THREADS: usize = CHANGES + VIEWS + READS;
 
@@ -41,6 +46,7 @@ pub const MOST_THREADS: usize = CHANGES + VIEWS + READS;
 #[derive(Debug)]
 struct Threads {
     changes: Arc<Semaphore>,
+    shares: Arc<ChangeShares>,
     views: Arc<Semaphore>,
     reads: Arc<Semaphore>,
 }
@@ -48,9 +54,13 @@ struct Threads {
 impl Default for Threads {
     fn default() -> Self {
         let of = |count| Arc::new(Semaphore::new(count));
-        Self { changes: of(CHANGES), views: of(VIEWS), reads: of(READS) }
+        let shares = Arc::new(ChangeShares::new(CHANGES_OF_ONE, WAITING_OF_ONE));
+        Self { changes: of(CHANGES), shares, views: of(VIEWS), reads: of(READS) }
     }
 }
+
+/// Answers whether processes that read for the daemon can be started. Must not wait.
+pub type HelpersAble = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What a call answers.
 pub(crate) type Reply<T> = Result<Response<T>, Status>;
@@ -79,6 +89,8 @@ pub struct Api<K: Kernel> {
     pub(crate) journal: Arc<Journal>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) load_gate: Arc<GateStanding>,
+    /// Whether processes that read for the daemon can be started; none where it needs none.
+    pub(crate) helpers: Option<HelpersAble>,
     threads: Arc<Threads>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -98,6 +110,7 @@ impl<K: Kernel> Clone for Api<K> {
             journal: Arc::clone(&self.journal),
             gate: Arc::clone(&self.gate),
             load_gate: Arc::clone(&self.load_gate),
+            helpers: self.helpers.clone(),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
         }
@@ -119,6 +132,7 @@ impl<K: Kernel> Api<K> {
             journal: Arc::default(),
             gate: Arc::default(),
             load_gate: Arc::default(),
+            helpers: None,
             threads: Arc::default(),
             support: Arc::default(),
         }
@@ -166,6 +180,12 @@ impl<K: Kernel> Api<K> {
         Self { load_gate, ..self }
     }
 
+    /// Tells callers when nobody is left to start processes that read for the daemon.
+    #[must_use]
+    pub fn with_helpers(self, are_able: HelpersAble) -> Self {
+        Self { helpers: Some(are_able), ..self }
+    }
+
     /// When the last request ended.
     #[must_use]
     pub fn activity(&self) -> Arc<Activity> {
@@ -209,14 +229,18 @@ impl<K: Kernel> Api<K> {
 
     /// Does work that changes something, or tries how a change would go, on a thread where it may block: it may wait for
     /// the hooks and programs that it is about. It goes on when the caller hangs up: what was begun is finished.
+    ///
+    /// One caller has a share of the threads; what is more waits, and is refused where too much waits already.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
-        _permit: &Permit,
+        permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         // Before a thread is waited for, and once more on it.
         self.gate.check()?;
+        let place = self.threads.shares.enter(permit).await?;
         let work = move |api: &Self| {
+            let _place = place;
             let _inside = api.gate.enter()?;
             work(api)
         };

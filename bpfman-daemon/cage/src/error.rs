@@ -33,8 +33,8 @@ pub enum CageError {
         /// How many.
         count: usize,
     },
-    /// setrlimit(2) or prctl(2) refused what a process for images gives up.
-    #[error("a process for images does not get rid of its {right}: {source}")]
+    /// setrlimit(2) or prctl(2) refused what a process for images or objects gives up.
+    #[error("a process for images or objects does not get rid of its {right}: {source}")]
     Helper {
         /// What it was to lose.
         right: &'static str,

@@ -35,7 +35,7 @@ impl CallFilters {
         Self::of_groups(mode, narrowed(own), GROUPS.iter().chain(mounting.then_some(&MOUNTING)))
     }
 
-    /// Compiles those of a process for images, which may make these calls, with fewer arguments.
+    /// Compiles those of a process for images or objects, which may make these calls, with fewer arguments.
     ///
     /// # Errors
     /// [`CageError::Compile`]: a mistake in the tables.

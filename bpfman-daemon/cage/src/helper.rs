@@ -1,5 +1,7 @@
 //! What processes for images and objects give up: nearly everything.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -13,7 +15,7 @@ use crate::files::RULES;
 use crate::seccomp::helpers::{FETCHER, VERIFIER};
 use crate::{CageError, CageMode, CallFilters};
 
-/// What a process for images does.
+/// What a process for images or objects does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelperRights {
     /// Starts the others.
@@ -26,7 +28,7 @@ pub enum HelperRights {
     Reader,
 }
 
-/// How a process for images is held, as root wants it.
+/// How a process for images or objects is held, as root wants it.
 #[derive(Clone, Debug)]
 pub struct HelperCage {
     /// What it does.
@@ -76,7 +78,9 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     if cage.rights != HelperRights::Starter {
         // The starter itself is needed as long as the daemon. A kernel that does not let it: they are only ended later.
         // Before what follows, after which this file is root's.
-        let _told = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+        // Written to as it is: the starter's Landlock rules hold here as well, and let nobody empty a file.
+        let file = OpenOptions::new().write(true).open("/proc/self/oom_score_adj");
+        let _told = file.and_then(|mut file| file.write_all(OOM_SCORE.as_bytes()));
     }
     // Its memory may hold a password: it is for nobody to read, others of its user included.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fail("core dumps"))?;

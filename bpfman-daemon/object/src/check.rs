@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use bpfmand_core::{Insn, MapRole, MapSpec, ProgramText, map_type, op};
 
-use crate::maps::{MAX_MAP_NAME, MAX_MAPS};
+use crate::maps::{InitialSlot, MAX_MAP_NAME, MAX_MAPS};
 use crate::object_file::LinkedProgram;
 use crate::{MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectFacts, SlotTarget};
 
@@ -18,6 +18,9 @@ const LONGEST_NAME: usize = 64 << 10;
 const MOST_MODULES: usize = 256;
 /// Most functions of one program: `BPF_MAX_SUBPROGS` of the kernel. What is done with them takes their number squared.
 const MOST_FUNCTIONS: usize = 256;
+/// Most slots that declarations fill, of all maps of an object. For each of a map of maps the kernel waits until nobody
+/// uses what was there before.
+const MOST_SLOTS: usize = 4096;
 /// Classes of instructions that compute, and the bit of those that take their second operand from a register.
 const CLASS_ALU: u8 = 4;
 const CLASS_ALU64: u8 = 7;
@@ -53,14 +56,7 @@ impl ObjectFacts {
                 return Err("names a map twice".to_owned());
             }
         }
-        for slot in &self.slots {
-            let is_map = |index: usize| index < maps;
-            match &slot.target {
-                SlotTarget::Map(target) if is_map(slot.map) && is_map(*target) => {}
-                SlotTarget::Program(name) if is_map(slot.map) => check_name(name)?,
-                _ => return Err("has a slot of a map that is not there".to_owned()),
-            }
-        }
+        check_slots(&self.maps, &self.slots)?;
         for global in &self.globals {
             check_name(&global.name)?;
             check_name(&global.type_name)?;
@@ -82,6 +78,33 @@ impl ObjectFacts {
         }
         Err("has a variable outside of its map".to_owned())
     }
+}
+
+/// What declarations put into maps fits there, once, and is not too much.
+pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(), Why> {
+    if slots.len() > MOST_SLOTS {
+        return Err(format!("fills {} slots of maps, and {MOST_SLOTS} are the most", slots.len()));
+    }
+    let mut filled = HashSet::new();
+    for InitialSlot { map: index, key, target } in slots {
+        let Some(map) = maps.get(*index) else {
+            return Err("has a slot of a map that is not there".to_owned());
+        };
+        match target {
+            SlotTarget::Map(target) if map_type::holds_maps(map.map_type) && *target < maps.len() => {}
+            SlotTarget::Program(name) if map.map_type == map_type::PROG_ARRAY => check_name(name)?,
+            _ => return Err(format!("fills slot {key} of a map that cannot hold such a thing")),
+        }
+        // Keys of a hash are any numbers, and it is full when it is full.
+        let is_beyond = map.map_type != map_type::HASH_OF_MAPS && *key >= map.max_entries;
+        if is_beyond || map.key_size != 4 {
+            return Err(format!("fills slot {key} of a map that has no such slot"));
+        }
+        if !filled.insert((index, key)) {
+            return Err(format!("fills slot {key} of a map twice"));
+        }
+    }
+    Ok(())
 }
 
 /// Names end at a zero for the kernel.

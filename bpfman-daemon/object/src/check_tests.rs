@@ -64,6 +64,38 @@ fn facts_that_no_object_has_are_refused() {
     }
 }
 
+#[test]
+fn slots_that_are_no_maps_or_too_many_are_refused() {
+    let slot = |map, key| InitialSlot { map, key, target: SlotTarget::Map(0) };
+    let jump = |key| InitialSlot { map: 2, key, target: SlotTarget::Program("pass".to_owned()) };
+    let check = |slots: Vec<InitialSlot>| {
+        let mut facts = facts();
+        facts.maps.push(MapSpec::sized("jumps", map_type::PROG_ARRAY, 4, 4, 4096));
+        facts.maps.push(MapSpec::sized("outer", map_type::ARRAY_OF_MAPS, 4, 4, 8192));
+        facts.maps.push(MapSpec::sized("by_key", map_type::HASH_OF_MAPS, 4, 4, 1));
+        facts.maps.push(MapSpec::sized("by_name", map_type::HASH_OF_MAPS, 8, 4, 1));
+        facts.types.resize(facts.maps.len(), MapTypes::default());
+        facts.slots = slots;
+        facts.check().err().unwrap_or_default()
+    };
+    assert_eq!(check((0..4096).map(jump).collect()), "");
+    assert_eq!(check(vec![slot(3, 8191), slot(3, 0), slot(4, u32::MAX)]), "");
+    for (slots, why) in [
+        ((0..4097).map(|key| slot(3, key)).collect(), "fills 4097 slots"),
+        (vec![jump(7), slot(3, 7), jump(7)], "twice"),
+        (vec![jump(4096)], "no such slot"),
+        (vec![slot(3, 8192)], "no such slot"),
+        (vec![slot(5, 0)], "no such slot"),
+        (vec![slot(2, 0)], "cannot hold"),
+        (vec![slot(0, 0)], "cannot hold"),
+        (vec![InitialSlot { map: 3, ..jump(0) }], "cannot hold"),
+        (vec![slot(6, 0)], "not there"),
+    ] {
+        let said = check(slots);
+        assert!(said.contains(why), "{said}, not {why}");
+    }
+}
+
 fn linked(insns: Vec<Insn>) -> LinkedProgram {
     let BoundText(text) = BoundText::of_one_function("pass", "GPL", insns);
     LinkedProgram { text, local_type_ids: Vec::new(), unresolved: Vec::new() }

@@ -41,8 +41,9 @@ pub struct MapTypes {
     pub is_tied: bool,
 }
 
-/// Bytes of words for all maps together: real objects take some kilobytes. Maps behind that have none.
-const WORDS: usize = 4 << 20;
+/// Bytes of words for all maps together: real objects take some kilobytes. Maps behind that have none. It is a part of what
+/// a process that reads objects may say of one in all, which is 4 MiB.
+const WORDS: usize = 1 << 20;
 
 /// What the types of all maps say.
 pub(crate) fn types_of(maps: &[MapSpec], btf: Option<&Btf>) -> Vec<MapTypes> {

@@ -60,6 +60,21 @@ fn maps_of_maps_carry_the_inner_shape_and_their_first_entries() -> Result<()> {
 }
 
 #[test]
+fn slots_beyond_their_map_and_too_many_of_them_are_refused() -> Result<()> {
+    let parsed = |entries: u32, last: u32| -> Result<_> {
+        let options = [format!("-DENTRIES={entries}"), format!("-DLAST={last}")];
+        let (_folder, path) = compile::object_path("slots.c", &options.each_ref().map(String::as_str))?;
+        Ok(ObjectFile::parse(std::fs::read(path)?))
+    };
+    assert_eq!(parsed(4096, 4095)??.initial_slots().len(), 4096);
+    for (entries, last, why) in [(3, 3, "has no such slot"), (8192, 4096, "fills 4097 slots")] {
+        let refused = parsed(entries, last)?.err().context("it is refused")?;
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+    Ok(())
+}
+
+#[test]
 fn legacy_maps_are_read_in_both_forms() -> Result<()> {
     let object = compile::object("legacy_maps.c")?;
     let first = map(object.maps(), "first")?;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,25 +13,20 @@ use bpfmand_object::{BtfFeatures, LinkedProgram, MAX_INSTRUCTIONS, MAX_OBJECT_BY
 use serde::de::DeserializeOwned;
 
 use crate::connection::ReaderConnection;
+use crate::patience::{Patience, StartPatience};
+use crate::room::{AllRoom, Room};
 use crate::sent::{ReaderQuestion, cut};
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
 
-/// How long all questions to one reader may take: the largest objects and programs take a second or two each, and who asks
-/// may hold locks that others wait for.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// What readers that failed may have cost while the daemon starts: everybody's programs wait for it. Those after that have
-/// a second each.
-const PATIENCE_AT_START: Duration = Duration::from_secs(10);
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes of contents and lists that all objects may have at the same time.
-const ALL_CONTENTS: usize = 512 << 20;
+/// Below that, one more object is not begun with: no object is read so fast.
+const LEAST_PATIENCE: Duration = Duration::from_millis(20);
 /// Bytes of the facts of an object: names of its functions and variables, above all.
 const FACTS: usize = 4 << 20;
 /// Bytes of contents of its maps: zeroed variables take no room in the file.
 const CONTENTS: usize = 96 << 20;
 /// Bytes of what is said of a program besides its lists.
-const PROGRAM: usize = 1 << 20;
+pub(crate) const PROGRAM: usize = 1 << 20;
 /// Bytes of a program's lists: instructions, and a line for each.
 const LISTS: usize = MAX_INSTRUCTIONS * 32;
 
@@ -63,66 +57,61 @@ pub trait StartReader: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct ReaderClient {
     start: Arc<dyn StartReader>,
-    patience: Duration,
-    /// What readers that failed have cost since the daemon began to start; none once it has started.
-    wasted: Arc<Mutex<Option<Duration>>>,
-    /// Bytes that are held of objects.
-    held: Arc<AtomicUsize>,
+    patience: Arc<Patience>,
+    room: Arc<AllRoom>,
 }
 
 impl ReaderClient {
     /// By those that are started so.
     #[must_use]
     pub fn new(start: Arc<dyn StartReader>) -> Self {
-        Self { start, patience: PATIENCE, wasted: Arc::default(), held: Arc::default() }
+        Self { start, patience: Arc::default(), room: Arc::default() }
     }
 
     /// With another time for all questions to a reader than 30 seconds.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self { patience: Arc::new(Patience::new(patience, None)), ..self }
     }
 
     /// Has less patience until [`Self::has_started`].
     #[must_use]
-    pub fn starting(self) -> Self {
-        *self.wasted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Duration::ZERO);
-        self
+    pub fn starting(self, start: StartPatience) -> Self {
+        Self { patience: Arc::new(Patience::new(self.patience.usual(), Some(start))), ..self }
+    }
+
+    /// With other room for all objects than 1 GiB.
+    #[must_use]
+    pub fn with_room(self, bytes: usize) -> Self {
+        Self { room: Arc::new(AllRoom::new(bytes)), ..self }
     }
 
     /// The daemon has started.
     pub fn has_started(&self) {
-        *self.wasted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.patience.has_started();
     }
 
-    fn patience(&self) -> Duration {
-        let wasted = *self.wasted.lock().unwrap_or_else(PoisonError::into_inner);
-        wasted.map_or(self.patience, |wasted| {
-            PATIENCE_AT_START.saturating_sub(wasted).max(LEAST_PATIENCE).min(self.patience)
-        })
-    }
-}
-
-impl ReadObjects for ReaderClient {
-    fn is_able(&self) -> bool {
-        self.start.is_able()
-    }
-
-    fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+    /// Reads one within this time.
+    fn read_within(
+        &self,
+        bytes: &[u8],
+        time: Duration,
+        charged: Option<Arc<Patience>>,
+    ) -> Result<EbpfObject, EngineError> {
         // It would be refused in the end, and no reader has to be asked for that.
         if bytes.len() > MAX_OBJECT_BYTES {
             return Err(ObjectError::TooLarge { bytes: bytes.len(), limit: MAX_OBJECT_BYTES }.into());
         }
         let ReaderLink { stream, life } = self.start.start_reader().map_err(failed)?;
+        let room = Arc::new(Room::of(&self.room));
         let asked = Asked {
-            connection: Mutex::new(Some(ReaderConnection::new(stream, life))),
-            left: Mutex::new(self.patience()),
-            wasted: Arc::clone(&self.wasted),
+            connection: Mutex::new(Some(ReaderConnection::new(stream, life, Arc::clone(&room)))),
+            left: Mutex::new(time),
+            charged,
         };
-        let room = Room::of(&self.held);
         let facts = asked.ask(|connection| {
             connection.say(&ReaderQuestion::Read)?;
-            connection.give(&bytes)?;
+            connection.give(bytes)?;
             let sent: SentFacts = match connection.hear(FACTS)? {
                 Ok(sent) => sent,
                 Err(why) => return Ok(Err(why)),
@@ -131,7 +120,6 @@ impl ReadObjects for ReaderClient {
             if size > CONTENTS {
                 return Err(wrong(format!("it announces {size} bytes of variables")));
             }
-            room.take(size)?;
             Ok(Ok(sent.with(&connection.take_exactly(size)?)))
         })?;
         let facts = facts.map_err(told)?;
@@ -142,11 +130,31 @@ impl ReadObjects for ReaderClient {
     }
 }
 
+impl ReadObjects for ReaderClient {
+    fn is_able(&self) -> bool {
+        self.start.is_able()
+    }
+
+    fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+        self.read_within(&bytes, self.patience.of_one(), None)
+    }
+
+    fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+        let time = self.patience.of_one_again();
+        if time < LEAST_PATIENCE {
+            let why = "others took all the time that this start has for those that failed before";
+            return Err(EngineError::Reader(why.to_owned()));
+        }
+        self.read_within(&bytes, time, Some(Arc::clone(&self.patience)))
+    }
+}
+
 /// A reader that has an object.
 #[derive(Debug)]
 struct ReaderLinker {
     asked: Asked,
-    _room: Room,
+    /// As long as what it said is held.
+    _room: Arc<Room>,
     state: Mutex<ReaderState>,
 }
 
@@ -244,34 +252,9 @@ impl LinkPrograms for ReaderLinker {
         let (sent, lists) = linked.map_err(told)?;
         Ok(sent.with(&lists, self.btf(features)?))
     }
-}
 
-/// A share of the bytes that all objects together may have.
-#[derive(Debug)]
-struct Room {
-    held: Arc<AtomicUsize>,
-    own: AtomicUsize,
-}
-
-impl Room {
-    fn of(held: &Arc<AtomicUsize>) -> Self {
-        Self { held: Arc::clone(held), own: AtomicUsize::new(0) }
-    }
-
-    fn take(&self, size: usize) -> io::Result<()> {
-        self.own.fetch_add(size, Ordering::Relaxed);
-        if self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size) > ALL_CONTENTS {
-            return Err(wrong(
-                "too many objects with large variables are read at once; try again".to_owned(),
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.held.fetch_sub(*self.own.get_mut(), Ordering::Relaxed);
+    fn finish(&self) {
+        self.asked.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -282,7 +265,8 @@ struct Asked {
     connection: Mutex<Option<ReaderConnection>>,
     /// How long all that is still to be asked may take.
     left: Mutex<Duration>,
-    wasted: Arc<Mutex<Option<Duration>>>,
+    /// Whose time this takes besides, if anybody's.
+    charged: Option<Arc<Patience>>,
 }
 
 impl Asked {
@@ -295,11 +279,11 @@ impl Asked {
         let answer = talk(connection);
         let took = begun.elapsed();
         *left = left.saturating_sub(took);
+        if let Some(charged) = &self.charged {
+            charged.charge(took);
+        }
         answer.map_err(|error| {
             *held = None;
-            if let Some(wasted) = self.wasted.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                *wasted += took;
-            }
             failed(error)
         })
     }

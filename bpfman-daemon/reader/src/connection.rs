@@ -3,11 +3,14 @@
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bpfmand_frames::{Frame, HEADER, PIECE, SMALL, announced, frame, header, understood, wrong};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::room::Room;
 
 /// A connection to a reader.
 #[derive(Debug)]
@@ -15,12 +18,14 @@ pub(crate) struct ReaderConnection {
     stream: UnixStream,
     /// When the answer to the present question has to be there.
     until: Instant,
+    /// What comes takes room.
+    room: Arc<Room>,
     _life: Option<OwnedFd>,
 }
 
 impl ReaderConnection {
-    pub(crate) fn new(stream: UnixStream, life: Option<OwnedFd>) -> Self {
-        Self { stream, until: Instant::now(), _life: life }
+    pub(crate) fn new(stream: UnixStream, life: Option<OwnedFd>, room: Arc<Room>) -> Self {
+        Self { stream, until: Instant::now(), room, _life: life }
     }
 
     /// Begins a question, which is to be asked and answered within this time.
@@ -89,9 +94,12 @@ impl ReaderConnection {
         }
         // What is announced is not there yet: room is made as it comes.
         let mut bytes = Vec::with_capacity(length.min(PIECE));
-        Read::take(&mut *self, length as u64).read_to_end(&mut bytes)?;
-        if bytes.len() < length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        while bytes.len() < length {
+            let next = (length - bytes.len()).min(PIECE);
+            self.room.take(next, is_piece, self.until)?;
+            if Read::take(&mut *self, next as u64).read_to_end(&mut bytes)? < next {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
         Ok(frame(is_piece, bytes))
     }

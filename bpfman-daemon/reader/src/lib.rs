@@ -6,10 +6,13 @@
 
 mod client;
 mod connection;
+mod patience;
+mod room;
 mod sent;
 mod sent_facts;
 mod sent_program;
 mod server;
 
 pub use client::{ReaderClient, ReaderLink, StartReader};
+pub use patience::StartPatience;
 pub use server::serve;

@@ -47,7 +47,12 @@ impl From<SentFeatures> for BtfFeatures {
 }
 
 /// As much of a sentence as is told: it goes into errors, and into what callers and the log are told.
-pub(crate) fn cut(mut sentence: String) -> String {
-    sentence.truncate(sentence.floor_char_boundary(SENTENCE));
-    sentence
+pub(crate) fn cut(sentence: String) -> String {
+    cut_to(sentence, SENTENCE)
+}
+
+/// No more than so many bytes of a text.
+pub(crate) fn cut_to(mut text: String, bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes));
+    text
 }

@@ -6,7 +6,12 @@ use bpfmand_core::FlatText;
 use bpfmand_object::{LinkedProgram, Unresolved};
 use serde::{Deserialize, Serialize};
 
-use crate::sent::cut;
+use crate::sent::{cut, cut_to};
+
+/// What was not resolved, as much of it as is sent: it explains a refusal of the kernel's, which is about one instruction.
+const UNRESOLVED: usize = 256;
+/// Bytes of each name and sentence of that.
+const UNRESOLVED_TEXT: usize = 512;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SentProgram {
@@ -28,14 +33,14 @@ impl SentProgram {
     pub(crate) fn of(linked: &LinkedProgram) -> (Self, Vec<u8>) {
         let unresolved = |one: &Unresolved| SentUnresolved {
             at: one.at,
-            function: one.function.clone(),
-            what: one.what.clone(),
+            function: (cut_to(one.function.0.clone(), UNRESOLVED_TEXT), one.function.1),
+            what: cut_to(one.what.clone(), UNRESOLVED_TEXT),
         };
         let (text, lists) = FlatText::of(&linked.text);
         let sent = Self {
             text,
             local_type_ids: linked.local_type_ids.clone(),
-            unresolved: linked.unresolved.iter().map(unresolved).collect(),
+            unresolved: linked.unresolved.iter().take(UNRESOLVED).map(unresolved).collect(),
         };
         (sent, lists)
     }
@@ -57,5 +62,25 @@ impl SentProgram {
             local_type_ids: self.local_type_ids,
             unresolved: self.unresolved.into_iter().map(unresolved).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfmand_core::{BoundText, Insn};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_resolved_is_told_as_far_as_an_answer_goes() {
+        let BoundText(text) = BoundText::of_one_function("pass", "GPL", vec![Insn::new(0x95, 0, 0, 0, 0)]);
+        let one = |at| Unresolved { at, function: ("f".repeat(4096), 7), what: "\u{1f41d}".repeat(2000) };
+        let linked =
+            LinkedProgram { text, local_type_ids: Vec::new(), unresolved: (0..10_000).map(one).collect() };
+        let (sent, lists) = SentProgram::of(&linked);
+        assert!(serde_json::to_vec(&sent).unwrap().len() < crate::client::PROGRAM);
+        let heard = sent.with(&lists, None).unresolved;
+        assert_eq!((heard.len(), heard[255].at, heard[0].function.1), (256, 255, 7));
+        assert!(heard[0].what.len() == 512 && heard[0].function.0.len() == 512);
     }
 }

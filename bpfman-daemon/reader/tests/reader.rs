@@ -155,6 +155,30 @@ fn says(stream: UnixStream, facts: &Value, contents: &[u8]) {
     let _next: io::Result<Option<Value>> = served.question();
 }
 
+/// Words for the types of all maps have a bound, which leaves room for what else is said: an object with more of them is read.
+#[test]
+fn an_object_whose_maps_have_many_words_is_read_as_here() {
+    let fields: String =
+        (0..200).map(|field| format!("int a_field_with_a_name_of_some_length_{field};")).collect();
+    let maps: String = (0..1000)
+        .map(|map| {
+            format!(
+                "struct {{ __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct many); }} \
+                 map_{map} SEC(\".maps\");\n"
+            )
+        })
+        .collect();
+    let source = tempfile::Builder::new().suffix(".c").tempfile().unwrap();
+    let include = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n";
+    fs::write(source.path(), format!("{include}struct many {{ {fields} }};\n{maps}")).unwrap();
+    let object = bytes(source.path().to_str().unwrap());
+    let here = ReadHere.read(Arc::clone(&object)).unwrap();
+    let there = client(honest).read(object).unwrap();
+    assert_eq!(*here, *there);
+    let with_words = there.types.iter().filter(|types| types.shape.is_some()).count();
+    assert!(with_words > 0 && with_words < 1000, "{with_words} of 1000");
+}
+
 #[test]
 fn one_that_ends_is_told() {
     let ended = "did not do its work: it ended in the middle of it";

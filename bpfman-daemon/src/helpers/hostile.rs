@@ -11,7 +11,7 @@ use bpfmand_frames::Answering;
 use rustix::process::{Pid, Signal};
 
 /// Who tries what, as in `verifier:read:/etc/shadow`: `read:PATH`, `write:PATH`, `list:PATH`, `connect:PATH`, `dial:ADDRESS`, `execute:PATH`, `kill:PID`; and for
-/// `reader`, `lie:NAME`: says of the object that it has a map of that name.
+/// `reader`, `lie:NAME`: says of the object that it has a map of that name; `hang:` says nothing of it.
 pub const ACT: &str = "BPFMAN_TEST_HOSTILE_HELPER";
 
 /// What this one is to try, if anything.
@@ -39,6 +39,7 @@ pub fn run(role: &str, act: &str, stream: UnixStream) -> anyhow::Result<()> {
             rustix::process::kill_process(pid, Signal::KILL).map_err(Into::into)
         }
         "lie" => return lie(stream, on),
+        "hang" => return hang(stream),
         other => anyhow::bail!("{other} is no act"),
     };
     match done {
@@ -64,6 +65,15 @@ fn lie(stream: UnixStream, name: &str) -> anyhow::Result<()> {
     served.say(&serde_json::json!({ "Ok": facts }))?;
     served.give(&[])?;
     // Whatever comes of it, it is not this that ends.
+    let _never: Option<serde_json::Value> = served.question()?;
+    Ok(())
+}
+
+/// Hears the object, and says nothing.
+fn hang(stream: UnixStream) -> anyhow::Result<()> {
+    let mut served = Answering::new(stream);
+    let _question: Option<serde_json::Value> = served.question()?;
+    let _object = served.take()?;
     let _never: Option<serde_json::Value> = served.question()?;
     Ok(())
 }

@@ -2,11 +2,10 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,8 +34,6 @@ pub struct HelperProcesses {
     /// Ends with the daemon.
     _starter: Child,
     user: u32,
-    /// The starter has ended.
-    is_gone: AtomicBool,
 }
 
 impl HelperProcesses {
@@ -62,19 +59,32 @@ impl HelperProcesses {
         };
         let starter = command.spawn().context(CANNOT)?;
         let (verifier_ahead, reader_ahead) = Default::default();
-        Ok(Self {
-            orders: ours,
-            verifier_ahead,
-            reader_ahead,
-            _starter: starter,
-            user,
-            is_gone: AtomicBool::new(false),
-        })
+        Ok(Self { orders: ours, verifier_ahead, reader_ahead, _starter: starter, user })
     }
 
     /// The user that the processes have.
     pub const fn user(&self) -> u32 {
         self.user
+    }
+
+    /// Whether the starter is there: seen from the socket, without an order and without waiting.
+    pub fn has_starter(&self) -> bool {
+        is_open(&self.orders, PollFlags::empty())
+    }
+
+    /// Waits until the starter has ended. To be called on a runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot watch one more descriptor.
+    pub fn starter_ends(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+        let orders = UnixStream::from(self.orders.try_clone()?);
+        // Orders do not wait anyway.
+        orders.set_nonblocking(true)?;
+        // It says nothing: what can be read is the end.
+        let orders = tokio::net::UnixStream::from_std(orders)?;
+        Ok(async move {
+            let _ended = orders.readable().await;
+        })
     }
 
     fn order(&self, what: u8) -> io::Result<HelperLink> {
@@ -89,7 +99,6 @@ impl HelperProcesses {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(&self.orders, &[IoSlice::new(&[what])], &mut beside, flags).map_err(|error| match error {
             rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => {
-                self.is_gone.store(true, Ordering::Relaxed);
                 let why = "the process that starts others has ended; restart bpfmand";
                 io::Error::new(io::ErrorKind::BrokenPipe, why)
             }
@@ -117,7 +126,7 @@ impl StartReader for HelperProcesses {
     }
 
     fn is_able(&self) -> bool {
-        !self.is_gone.load(Ordering::Relaxed)
+        self.has_starter()
     }
 }
 
@@ -143,6 +152,11 @@ impl Ahead {
 
 /// False of one that has ended, or was never started.
 fn is_there(link: &HelperLink) -> bool {
-    let mut ended = [PollFd::new(&link.stream, PollFlags::RDHUP)];
+    is_open(&link.stream, PollFlags::RDHUP)
+}
+
+/// False once the other end is closed; ends of one's own choice count besides.
+fn is_open(socket: impl AsFd, flags: PollFlags) -> bool {
+    let mut ended = [PollFd::new(&socket, flags)];
     poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
 }

@@ -181,7 +181,7 @@ fn what_a_hostile_reader_says_is_no_object_is_refused() {
     let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
     load.fails(1, &["it says of an object that it has a map that is named so that no file can be", "hint: "]);
     assert_eq!(daemon.state(), before);
-    // Of what it says, this is the map that is made: nobody else has read the file.
+    // It is taken for an object with such a map: nobody else has read the file. Asked for its program, this reader ends.
     let daemon = Daemon::start_with(&launch("reader:lie:invented"));
     let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
     load.fails(1, &["the reader of object files did not do its work: it ended in the middle of it"]);
@@ -251,6 +251,12 @@ fn without_the_starter_loads_are_refused_and_what_is_loaded_is_attached() {
     assert_eq!(starter.what, "starter");
     let pid = rustix::process::Pid::from_raw(starter.pid.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    // Seen before anything was ordered of it.
+    until("doctor says that it is gone", || {
+        let doctor = daemon.bpfman("doctor -o json");
+        doctor.code == 14 && doctor.stdout.contains("the process that starts others has ended")
+    });
+    assert!(daemon.log().contains("loads are refused; restart bpfmand"), "{}", daemon.log());
     daemon.bpfman(&load).fails(1, &["restart bpfmand"]);
     let file = format!("load file -p {} --programs xdp:xdp_member", compile::object("chain").display());
     // One that was started ahead may be there still.
@@ -266,6 +272,34 @@ fn without_the_starter_loads_are_refused_and_what_is_loaded_is_attached() {
     daemon.kill();
     daemon.again(&launch(""));
     daemon.bpfman(&load).success();
+}
+
+/// One that is started anew loses its starter while it has a program attached.
+fn lose_the_starter(launch: &Launch) {
+    let (mut daemon, network) = (Daemon::start_with(launch), Network::new());
+    let object = compile::object("chain").display().to_string();
+    let load = format!("load file -p {object} --programs xdp:xdp_member -o json");
+    let id = daemon.bpfman(&load).json()["programs"][0]["program_id"].clone();
+    let far = network.far.path().display().to_string();
+    daemon.bpfman(&format!("attach {id} xdp -i {INTERFACE} -p 1 -n {far}")).success();
+    let starter = processes(&daemon).remove(0);
+    let pid = rustix::process::Pid::from_raw(starter.pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let status = daemon.ended();
+    assert_eq!(status.code(), Some(1), "{}", daemon.log());
+    let hooks = bpfman_tests::kernel::hooks(&network.far.path());
+    assert!(!hooks[0]["xdp"].as_array().unwrap().is_empty(), "the program runs on");
+    daemon.again(launch);
+    daemon.bpfman(&load).success();
+}
+
+/// As a kubelet starts a container anew, and systemd the unit: the one that follows has a starter again.
+#[test]
+fn who_is_started_anew_ends_without_its_starter_and_programs_run_on() {
+    let environment = vec![("KUBERNETES_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned())];
+    lose_the_starter(&Launch { environment, ..launch("") });
+    let wrapper = ["sh", "-c", "SYSTEMD_EXEC_PID=$$ exec \"$0\" \"$@\""];
+    lose_the_starter(&Launch { wrapper: wrapper.map(str::to_owned).to_vec(), ..launch("") });
 }
 
 #[test]

@@ -84,6 +84,9 @@ fn after_a_loss_of_all_pins_everything_is_loaded_and_attached_again() {
     });
     daemon.again(&Launch::default());
     assert!(daemon.log().contains("reloaded=2"), "{}", daemon.log());
+    // Hundreds may take longer than a service may take to start: systemd is told that this goes on.
+    let told = daemon.told_before_ready();
+    assert!(told.iter().any(|told| told.starts_with("EXTEND_TIMEOUT_USEC=60000000")), "{told:?}");
     let after = daemon.state();
     let of = |state: &bpfman_tests::daemon::State, key: &str| -> Vec<_> {
         state.programs.iter().map(|program| program[key].clone()).collect()

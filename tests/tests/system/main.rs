@@ -64,6 +64,7 @@ mod robustness;
 mod run_samples;
 mod shadows;
 mod shared_maps;
+mod slow_changes;
 mod strangers;
 mod strangers_return;
 mod tcx_before_tc;

@@ -106,7 +106,7 @@ impl<K: Kernel> Engine<K> {
         if program.is_adopted() {
             return Ok(program.opaque_text());
         }
-        let object = self.link_kept(std::slice::from_ref(program))?;
+        let object = self.link_load(self.blobs.get(&program.blob)?, &[program.request()])?;
         let linked = object.programs.first().map(|found| &found.linked);
         let linked = linked.ok_or_else(|| EngineError::Fault("a program was not linked".to_owned()))?;
         // What was allowed was another text, if who reads the object lies.

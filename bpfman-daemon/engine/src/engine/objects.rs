@@ -21,6 +21,15 @@ pub trait ReadObjects: Debug + Send + Sync {
     /// It is no object, or nobody is there to read it.
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError>;
 
+    /// Reads one again whose reader failed when everything was brought back at a start: what all such may take of the
+    /// start is bounded.
+    ///
+    /// # Errors
+    /// As for [`Self::read`], and if no time is left.
+    fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+        self.read(bytes)
+    }
+
     /// False if no object can be read any more, whichever.
     fn is_able(&self) -> bool {
         true

@@ -1,7 +1,6 @@
 //! The programs of a load, linked. Everything that is asked of who reads the object is asked here, before anything is
 //! locked: it may be in the hands of whoever wrote the object, and take its time.
 
-use std::borrow::Borrow;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -15,7 +14,6 @@ use crate::engine::members::is_tied;
 use crate::engine::objects::EbpfObject;
 use crate::load::kernel_types::attach_id;
 use crate::state::BlobId;
-use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 /// A program of a load, which was looked up in its object and linked.
@@ -58,13 +56,24 @@ impl<K: Kernel> Engine<K> {
     /// Has an object read and programs of it linked.
     ///
     /// # Errors
-    /// What is wrong with the object or with one of the programs; nobody is there to read it. No text is kept then.
+    /// What is wrong with the object or with one of the programs; nobody is there to read it.
     pub(crate) fn link_load(
         &self,
         bytes: Arc<[u8]>,
         programs: &[ProgramRequest],
     ) -> Result<LinkedLoad<'_>, EngineError> {
-        let object = self.options.objects.read(bytes)?;
+        self.link_object(self.options.objects.read(bytes)?, programs)
+    }
+
+    /// Has programs of an object linked.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn link_object(
+        &self,
+        object: EbpfObject,
+        programs: &[ProgramRequest],
+    ) -> Result<LinkedLoad<'_>, EngineError> {
         let resolved = programs
             .iter()
             .map(|program| {
@@ -103,26 +112,6 @@ impl<K: Kernel> Engine<K> {
         let btf = if typed { object.btf(features)? } else { None };
         object.finish();
         Ok(LinkedLoad { object, btf, programs, types })
-    }
-
-    /// The same of programs of one load of ours, from their bytecode, which is hashed.
-    ///
-    /// # Errors
-    /// As there; the bytecode is gone.
-    pub(crate) fn link_kept(
-        &self,
-        programs: &[impl Borrow<ProgramRecord>],
-    ) -> Result<LinkedLoad<'_>, EngineError> {
-        let Some(first) = programs.first() else {
-            return Err(EngineError::Fault("a load has no program".to_owned()));
-        };
-        let request = |program: &ProgramRecord| ProgramRequest {
-            name: program.name.clone(),
-            program_type: program.program_type,
-            target: program.target.clone(),
-        };
-        let requests: Vec<_> = programs.iter().map(|program| request(program.borrow())).collect();
-        self.link_load(self.blobs.get(&first.borrow().blob)?, &requests)
     }
 
     /// Keeps the texts of those that chains can join. The caller keeps all bytecode on disk.

@@ -7,6 +7,7 @@ mod chains;
 mod hooks;
 mod links;
 mod moves;
+mod passes;
 mod pending;
 mod programs;
 

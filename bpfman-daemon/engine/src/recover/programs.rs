@@ -11,6 +11,7 @@ use crate::engine::undo::{retry_once, undoing};
 use crate::guard::rules_of_program;
 use crate::load::linked::{LinkedLoad, declared_bytes};
 use crate::load::plan::{LoadPlan, LoadedProgram};
+use crate::recover::passes::Pass;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::state::{Changes, MapGroup};
 use crate::{Engine, EngineError, paths};
@@ -46,24 +47,7 @@ impl<K: Kernel> Engine<K> {
         // Owners of maps have smaller uids than those who share them, so they are loaded first.
         let mut lost: Vec<_> = lost.into_values().collect();
         lost.sort_by_key(|programs| programs.first().map(|program| program.uid));
-        let mut reloaded = HashSet::new();
-        let mut renewed = Renewed::new();
-        for programs in lost {
-            let count = programs.len();
-            let names: Vec<_> = programs.iter().map(|program| program.name.as_str()).collect();
-            match self.reload(&programs, &mut renewed) {
-                Ok(placed) => {
-                    report.reloaded += count;
-                    reloaded.extend(programs.iter().map(|program| program.uid));
-                    // They run and are recorded: the next start moves their pins, and nobody waits for that.
-                    report.note(format!("moving the pins of {} into place", names.join(", ")), placed);
-                }
-                Err(error) => {
-                    report.problems.push(format!("loading {} again: {error}", names.join(", ")));
-                    self.state().lost.extend(programs.iter().map(|program| program.uid));
-                }
-            }
-        }
+        let reloaded = self.reload_all(lost, report);
         self.state().index_ids();
         reloaded
     }
@@ -141,14 +125,21 @@ impl<K: Kernel> Engine<K> {
     ///
     /// An error means that nothing is loaded. Behind the record the programs are loaded, whatever becomes of their pins:
     /// what came of moving these into place is the answer.
-    fn reload(
+    pub(super) fn reload(
         &self,
         programs: &[Arc<ProgramRecord>],
+        pass: Pass,
         renewed: &mut Renewed,
     ) -> Result<Result<(), EngineError>, EngineError> {
         let Some(first) = programs.first() else { return Ok(Ok(())) };
         self.check_may_run(first)?;
-        let object = retry_once(|| self.link_kept(programs))?;
+        let bytes = retry_once(|| Ok(self.blobs.get(&first.blob)?))?;
+        let object = match pass {
+            Pass::First => self.options.objects.read(bytes)?,
+            Pass::Second => self.options.objects.read_again(bytes)?,
+        };
+        let requests: Vec<_> = programs.iter().map(|program| program.request()).collect();
+        let object = self.link_object(object, &requests)?;
         let declared = declared_bytes(&object);
         if first.declared_bytes.is_some_and(|at_load| declared > at_load) {
             return Err(EngineError::Reader(format!(
@@ -227,7 +218,7 @@ impl<K: Kernel> Engine<K> {
 }
 
 /// Maps that were made again at this start: by the load that they came from, their name, and their former id.
-type Renewed = HashMap<(OperationId, String, MapId), MapId>;
+pub(super) type Renewed = HashMap<(OperationId, String, MapId), MapId>;
 
 fn note_renewed(old: &ProgramRecord, maps: &[MapRecord], renewed: &mut Renewed) {
     let origin = old.load();

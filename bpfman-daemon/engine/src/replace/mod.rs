@@ -12,7 +12,7 @@ mod versions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, ProgramId, ProgramRequest};
+use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::ProgramDetails;
@@ -295,11 +295,7 @@ fn load_of_one(
 ) -> LoadRequest {
     LoadRequest {
         source: source.clone(),
-        programs: vec![ProgramRequest {
-            name: program.name.clone(),
-            program_type: program.program_type,
-            target: program.target.clone(),
-        }],
+        programs: vec![program.request()],
         metadata: program.metadata.clone(),
         global_data: global_data.clone(),
         map_owner: None,

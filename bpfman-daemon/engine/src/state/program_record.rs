@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bpfmand_core::{KernelLinkId, MapId, OperationId, Owner, ProgramId, ProgramType, ProgramUid, PullPolicy};
+use bpfmand_core::{
+    KernelLinkId, MapId, OperationId, Owner, ProgramId, ProgramRequest, ProgramType, ProgramUid, PullPolicy,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::state::budget_record::ProgramBudget;
@@ -135,6 +137,16 @@ impl ProgramRecord {
     pub fn owner(&self) -> Owner {
         let known = self.owner.clone().or_else(|| application_claim(&self.metadata).map(Owner::Application));
         known.unwrap_or(Owner::of_user(self.caller_uid))
+    }
+
+    /// What was asked for when it was loaded.
+    #[must_use]
+    pub fn request(&self) -> ProgramRequest {
+        ProgramRequest {
+            name: self.name.clone(),
+            program_type: self.program_type,
+            target: self.target.clone(),
+        }
     }
 
     /// What is kept on disk of it: its bytecode, and its text.

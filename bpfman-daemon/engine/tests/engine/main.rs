@@ -53,6 +53,7 @@ mod shadows;
 mod sharing_chains;
 mod simulated;
 mod simulation;
+mod slow_readers;
 mod storm;
 mod strangers;
 mod timing;

@@ -2,6 +2,7 @@
 
 use super::MapTable;
 use crate::ObjectError;
+use crate::check::check_slots;
 use crate::elf::{Elf, SymbolPlace};
 use bpfmand_core::map_type;
 
@@ -67,5 +68,6 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf) -> Result<(), ObjectError> {
         };
         table.slots.push(InitialSlot { map, key, target });
     }
-    Ok(())
+    check_slots(&table.specs, &table.slots)
+        .map_err(|why| ObjectError::map(".maps", format!("the object {why}")))
 }

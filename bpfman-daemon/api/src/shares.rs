@@ -1,0 +1,185 @@
+//! How many of the threads for changes one caller may have: what is slow of one keeps nobody else waiting.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bpfman_proto::printable::one_line;
+use bpfmand_core::{Owner, OwningApplication};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+use crate::authorize::Permit;
+use crate::status::busy;
+
+/// Whose share a change takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Sharer {
+    User(u32),
+    /// Whoever speaks for the applications of a namespace: they are as many as its authors like.
+    Namespace(String),
+}
+
+impl Sharer {
+    /// None for root, who has what there is.
+    fn of(permit: &Permit) -> Option<Self> {
+        match &permit.owner {
+            Owner::Application(OwningApplication { namespace: Some(namespace), .. }) => {
+                Some(Self::Namespace(namespace.clone()))
+            }
+            _ if permit.uid == 0 => None,
+            _ => Some(Self::User(permit.uid)),
+        }
+    }
+}
+
+impl std::fmt::Display for Sharer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(uid) => write!(f, "user {uid}"),
+            Self::Namespace(name) => write!(f, "applications of namespace {name}"),
+        }
+    }
+}
+
+/// What all callers have of the threads.
+#[derive(Debug)]
+pub(crate) struct ChangeShares {
+    running: usize,
+    waiting: usize,
+    /// Those who have changes in progress.
+    sharers: Mutex<HashMap<Sharer, Share>>,
+}
+
+#[derive(Debug)]
+struct Share {
+    threads: Arc<Semaphore>,
+    /// Changes that run or wait.
+    changes: usize,
+}
+
+/// The place of one change in its caller's share, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct SharePlace {
+    /// None for who has no share.
+    of: Option<(Arc<ChangeShares>, Sharer)>,
+    thread: Option<OwnedSemaphorePermit>,
+}
+
+impl ChangeShares {
+    /// So many changes of each may run, and so many wait.
+    pub(crate) fn new(running: usize, waiting: usize) -> Self {
+        Self { running, waiting, sharers: Mutex::default() }
+    }
+
+    /// Waits until one more change of a caller may run.
+    ///
+    /// # Errors
+    /// As many of this caller's wait already as may.
+    pub(crate) async fn enter(self: &Arc<Self>, permit: &Permit) -> Result<SharePlace, Status> {
+        let Some(sharer) = Sharer::of(permit) else { return Ok(SharePlace { of: None, thread: None }) };
+        let threads = {
+            let mut sharers = self.sharers.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Share { threads: Arc::new(Semaphore::new(self.running)), changes: 0 };
+            let share = sharers.entry(sharer.clone()).or_insert_with(new);
+            if share.changes >= self.running + self.waiting {
+                return Err(busy(one_line(&format!(
+                    "{sharer} has {} changes in progress, and {} waiting, as many as may be; wait until some are answered",
+                    self.running, self.waiting
+                ))
+.into_owned()));
+            }
+            share.changes += 1;
+            Arc::clone(&share.threads)
+        };
+        // From here on the place is given back, also where the caller hangs up while it waits.
+        let mut place = SharePlace { of: Some((Arc::clone(self), sharer)), thread: None };
+        // Never closed.
+        place.thread = threads.acquire_owned().await.ok();
+        Ok(place)
+    }
+}
+
+impl Drop for SharePlace {
+    fn drop(&mut self) {
+        drop(self.thread.take());
+        let Some((shares, sharer)) = &self.of else { return };
+        let mut sharers = shares.sharers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = sharers.get_mut(sharer) {
+            share.changes -= 1;
+            if share.changes == 0 {
+                sharers.remove(sharer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use bpfmand_access::GrantLimits;
+
+    use super::*;
+
+    fn permit(uid: u32, owner: Owner) -> Permit {
+        Permit { uid, owner, limits: GrantLimits::default(), tenant: None }
+    }
+
+    fn of_namespace(namespace: &str, name: &str) -> Permit {
+        let (namespace, name) = (Some(namespace.to_owned()), name.to_owned());
+        permit(7, Owner::Application(OwningApplication { namespace, name }))
+    }
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn at_once(shares: &Arc<ChangeShares>, permit: &Permit) -> Option<SharePlace> {
+        match poll(pin!(shares.enter(permit))) {
+            Poll::Ready(place) => Some(place.unwrap()),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn one_caller_takes_no_thread_of_anothers_share_and_root_has_what_there_is() {
+        let shares = Arc::new(ChangeShares::new(2, 1));
+        let [ada, eve, root] = [1000, 2000, 0].map(|uid| permit(uid, Owner::of_user(uid)));
+        let running = [at_once(&shares, &ada).unwrap(), at_once(&shares, &ada).unwrap()];
+        let mut waiting = Box::pin(shares.enter(&ada));
+        assert!(poll(waiting.as_mut()).is_pending());
+        let Poll::Ready(Err(refused)) = poll(pin!(shares.enter(&ada))) else { panic!("it is refused") };
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains("user 1000 has 2 changes in progress"), "{refused}");
+        assert!(at_once(&shares, &eve).is_some());
+        let of_root: Vec<_> = (0..64).filter_map(|_| at_once(&shares, &root)).collect();
+        assert_eq!(of_root.len(), 64);
+        drop(running);
+        assert!(poll(waiting.as_mut()).is_ready());
+        drop(waiting);
+        assert!(shares.sharers.lock().unwrap().is_empty(), "nothing is kept of who has gone");
+    }
+
+    #[test]
+    fn who_hangs_up_while_it_waits_gives_its_place_back() {
+        let shares = Arc::new(ChangeShares::new(1, 1));
+        let ada = permit(1000, Owner::User(1000));
+        let running = at_once(&shares, &ada).unwrap();
+        for _ in 0..3 {
+            assert!(at_once(&shares, &ada).is_none());
+        }
+        drop(running);
+        assert!(at_once(&shares, &ada).is_some());
+    }
+
+    #[test]
+    fn applications_of_a_namespace_share_and_those_of_another_do_not() {
+        let shares = Arc::new(ChangeShares::new(1, 1));
+        let _running = at_once(&shares, &of_namespace("shop", "one")).unwrap();
+        assert!(at_once(&shares, &of_namespace("shop", "another")).is_none());
+        let _others = at_once(&shares, &of_namespace("bank", "one")).unwrap();
+        // The agent itself, for what is no namespace's.
+        assert!(at_once(&shares, &permit(7, Owner::User(7))).is_some());
+    }
+}

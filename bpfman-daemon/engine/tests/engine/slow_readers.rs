@@ -1,0 +1,122 @@
+//! Objects whose readers fail at a start: the programs come back after all others, and keep nobody else's from running.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use bpfmand_core::{LoadRequest, Owner, OwningApplication};
+use bpfmand_engine::{EbpfObject, Engine, EngineError, EngineOptions, ReadHere, ReadObjects, RecoveryReport};
+use bpfmand_kernel::sim::SimKernel;
+
+use crate::bench::{Ask as _, Bench};
+use crate::simulated::bench;
+
+/// Reads, but for the objects in which a word stands: these so often not.
+#[derive(Debug, Default)]
+struct Failing {
+    fails: Mutex<HashMap<&'static str, usize>>,
+    /// What it was asked for: which word, and whether once more.
+    asked: Mutex<Vec<(&'static str, bool)>>,
+}
+
+/// A program of each object.
+const WORDS: [&str; 2] = ["guest", "alpha"];
+
+impl Failing {
+    fn try_to(&self, bytes: Arc<[u8]>, again: bool) -> Result<EbpfObject, EngineError> {
+        let has = |word: &str| bytes.windows(word.len()).any(|window| window == word.as_bytes());
+        let word = WORDS.into_iter().find(|word| has(word)).unwrap_or("?");
+        self.asked.lock().unwrap().push((word, again));
+        if let Some(left) = self.fails.lock().unwrap().get_mut(word).filter(|left| **left > 0) {
+            *left -= 1;
+            return Err(EngineError::Reader("it did not answer in time".to_owned()));
+        }
+        ReadHere.read(bytes)
+    }
+}
+
+impl ReadObjects for Failing {
+    fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+        self.try_to(bytes, false)
+    }
+
+    fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
+        self.try_to(bytes, true)
+    }
+}
+
+fn started(bench: &Bench<SimKernel>, objects: &Arc<Failing>) -> (Engine<SimKernel>, RecoveryReport) {
+    let options = EngineOptions { objects: Arc::clone(objects) as _, ..bench.options() };
+    let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
+    let report = engine.recover().unwrap();
+    (engine, report)
+}
+
+fn of_namespace(load: LoadRequest, application: usize) -> LoadRequest {
+    let name =
+        OwningApplication { namespace: Some("shop".to_owned()), name: format!("filter-{application}") };
+    LoadRequest { owner: Owner::Application(name), ..load }
+}
+
+#[test]
+fn a_program_whose_reader_fails_comes_back_after_all_others_with_those_that_share_its_maps() {
+    let bench = bench();
+    let engine = bench.engine();
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let mut shared = bench.request("programs", &["charlie"]);
+    shared.map_owner = Some(alpha);
+    engine.loads(&shared);
+    engine.loads(&bench.request("sharing", &["guest"]));
+    drop(engine);
+    bench.kernel.reboot();
+    let objects = Arc::new(Failing { fails: Mutex::new([("alpha", 1)].into()), ..Failing::default() });
+    let (engine, report) = started(&bench, &objects);
+    assert_eq!((report.problems, report.reloaded), (Vec::new(), 3));
+    // What shares its maps waited unread, and came after it.
+    let asked = objects.asked.lock().unwrap().clone();
+    assert_eq!(asked, [("alpha", false), ("guest", false), ("alpha", true), ("alpha", true)]);
+    let counts: Vec<_> =
+        engine.ids().into_iter().filter_map(|id| engine.map_pins(id).get("counts").copied()).collect();
+    assert!(counts.len() >= 2 && counts[0] == counts[1], "{counts:?}");
+}
+
+#[test]
+fn an_owner_whose_readers_fail_waits_with_all_that_is_its_own_and_nobody_else_does() {
+    let bench = bench();
+    let engine = bench.engine();
+    // Each of an application of its own: they count together.
+    for application in 0..5 {
+        engine.loads(&of_namespace(bench.request("programs", &["bravo"]), application));
+    }
+    engine.loads(&bench.request("sharing", &["guest"]));
+    drop(engine);
+    bench.kernel.reboot();
+    let objects = Arc::new(Failing { fails: Mutex::new([("alpha", 100)].into()), ..Failing::default() });
+    let (engine, report) = started(&bench, &objects);
+    assert_eq!((report.problems.len(), report.reloaded), (5, 1), "{report:?}");
+    let asked = objects.asked.lock().unwrap().clone();
+    let first: Vec<_> = asked.iter().filter(|(_, again)| !again).map(|(word, _)| *word).collect();
+    assert_eq!(first, ["alpha", "alpha", "alpha", "guest"]);
+    assert_eq!(asked.iter().filter(|(_, again)| *again).count(), 5);
+    drop(engine);
+    // The next start begins anew.
+    let (_engine, report) = started(&bench, &Arc::default());
+    assert_eq!((report.problems, report.reloaded), (Vec::new(), 5));
+}
+
+#[test]
+fn roots_own_do_not_wait_for_what_fails_of_root() {
+    let bench = bench();
+    let engine = bench.engine();
+    for _ in 0..4 {
+        engine.loads(&bench.request("programs", &["bravo"]));
+    }
+    engine.loads(&bench.request("sharing", &["guest"]));
+    drop(engine);
+    bench.kernel.reboot();
+    let objects = Arc::new(Failing { fails: Mutex::new([("alpha", 4)].into()), ..Failing::default() });
+    let (_engine, report) = started(&bench, &objects);
+    assert_eq!((report.problems, report.reloaded), (Vec::new(), 5));
+    let asked = objects.asked.lock().unwrap().clone();
+    let first: Vec<_> = asked.iter().filter(|(_, again)| !again).map(|(word, _)| *word).collect();
+    assert_eq!(first, ["alpha", "alpha", "alpha", "alpha", "guest"]);
+}

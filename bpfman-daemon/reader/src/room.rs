@@ -1,0 +1,87 @@
+//! Room in the daemon's memory for what readers say.
+//!
+//! It is taken as bytes come, not as they are announced: who announces and sends nothing holds nothing. It is given back
+//! when the object is dropped.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use bpfmand_frames::wrong;
+
+/// Bytes for all objects at the same time, as they are counted: a quarter of what the daemon may have.
+const ALL: usize = 1 << 30;
+/// One object may have so much of it: one over this.
+const SHARE: usize = 4;
+/// How often contents and lists are held: as they came, or as a load changes them, beside what was made of them.
+const CONTENT: usize = 2;
+/// How much larger a message becomes when it is understood: JSON of a few bytes are a structure of some dozens.
+const MESSAGE: usize = 8;
+
+/// Room for all objects.
+#[derive(Debug)]
+pub(crate) struct AllRoom {
+    total: usize,
+    held: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl Default for AllRoom {
+    fn default() -> Self {
+        Self::new(ALL)
+    }
+}
+
+impl AllRoom {
+    pub(crate) fn new(total: usize) -> Self {
+        Self { total, held: Mutex::default(), freed: Condvar::new() }
+    }
+}
+
+/// What one object has of it, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    all: Arc<AllRoom>,
+    own: AtomicUsize,
+}
+
+impl Room {
+    pub(crate) fn of(all: &Arc<AllRoom>) -> Self {
+        Self { all: Arc::clone(all), own: AtomicUsize::new(0) }
+    }
+
+    /// Takes room for bytes that come, and waits for it no longer than until then.
+    pub(crate) fn take(&self, bytes: usize, is_content: bool, until: Instant) -> io::Result<()> {
+        let size = bytes.saturating_mul(if is_content { CONTENT } else { MESSAGE });
+        // One question at a time takes room for an object.
+        let own = self.own.load(Ordering::Relaxed).saturating_add(size);
+        let most = self.all.total / SHARE;
+        if own > most {
+            return Err(wrong(format!(
+                "its variables and programs take more than {} MiB of the daemon's memory, which is what one object may have",
+                most >> 20
+            )));
+        }
+        let mut held = self.all.held.lock().unwrap_or_else(PoisonError::into_inner);
+        while held.saturating_add(size) > self.all.total {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let why = "too many objects with large variables or programs are read at once; try again";
+                return Err(wrong(why.to_owned()));
+            }
+            held = self.all.freed.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *held += size;
+        self.own.store(own, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut held = self.all.held.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = held.saturating_sub(*self.own.get_mut());
+        self.all.freed.notify_all();
+    }
+}

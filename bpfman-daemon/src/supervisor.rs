@@ -1,0 +1,37 @@
+//! What the daemon leaves to whoever starts it anew.
+//!
+//! The starter of processes without rights is started before the cage is built; a daemon that lost it cannot have another
+//! one, and refuses every load. Where somebody starts the daemon anew, it ends, and is back within a second or two:
+//! programs run on, and the new daemon has a new starter. Elsewhere it goes on with what it can do.
+
+use std::future;
+use std::io;
+
+use crate::helpers::HelperProcesses;
+
+/// Waits until the starter has ended, where that is to end the daemon: answers why.
+///
+/// # Errors
+/// The runtime cannot watch one more descriptor.
+pub fn starter_ends(
+    helpers: Option<&HelperProcesses>,
+) -> io::Result<impl Future<Output = anyhow::Error> + use<>> {
+    let ends = helpers.map(HelperProcesses::starter_ends).transpose()?;
+    Ok(async move {
+        let Some(ends) = ends else { return future::pending().await };
+        ends.await;
+        if is_there() {
+            return anyhow::anyhow!(
+                "the process that starts others has ended: this daemon ends, to be started anew with another"
+            );
+        }
+        tracing::error!("the process that starts others has ended: loads are refused; restart bpfmand");
+        future::pending().await
+    })
+}
+
+/// True if this process was started by who starts it anew when it fails: systemd with the shipped unit, or a kubelet.
+fn is_there() -> bool {
+    let by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    by_systemd || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
