@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use bpfmand_core::{Insn, MapRole, MapSpec, ProgramText, map_type, op};
 
+use crate::core_relo::{starts, takes_type_id};
 use crate::maps::{InitialSlot, MAX_MAP_NAME, MAX_MAPS};
 use crate::object_file::LinkedProgram;
 use crate::{MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectFacts, SlotTarget};
@@ -21,10 +22,6 @@ const MOST_FUNCTIONS: usize = 256;
 /// Most slots that declarations fill, of all maps of an object. For each of a map of maps the kernel waits until nobody
 /// uses what was there before.
 const MOST_SLOTS: usize = 4096;
-/// Classes of instructions that compute, and the bit of those that take their second operand from a register.
-const CLASS_ALU: u8 = 4;
-const CLASS_ALU64: u8 = 7;
-const SOURCE_REGISTER: u8 = 8;
 /// Longest name of a module, in bytes (`MODULE_NAME_LEN`).
 const LONGEST_MODULE: usize = 55;
 
@@ -167,39 +164,14 @@ impl LinkedProgram {
             check_function(text, function.start, function.start + function.len, maps)?;
         }
         check_info(text)?;
-        // They are written anew when programs are joined: a map's number, or a call's target, would become another's.
         let starts = starts(&text.insns);
-        let holds_a_number = |at: usize| {
-            let Some(insn) = text.insns.get(at).filter(|_| starts.get(at) == Some(&true)) else {
-                return false;
-            };
-            let takes_immediate =
-                matches!(insn.class(), CLASS_ALU | CLASS_ALU64) && insn.code & SOURCE_REGISTER == 0;
-            takes_immediate || insn.is_ld_imm64() && insn.src() == 0
-        };
         if self.local_type_ids.len() > text.insns.len()
-            || !self.local_type_ids.iter().all(|at| holds_a_number(*at))
+            || !self.local_type_ids.iter().all(|at| takes_type_id(&text.insns, &starts, *at))
         {
             return Err("has a type's number where none can be".to_owned());
         }
         Ok(())
     }
-}
-
-/// Which of the elements are instructions, and not second halves.
-fn starts(insns: &[Insn]) -> Vec<bool> {
-    let mut starts = vec![true; insns.len()];
-    let mut at = 0;
-    while at < insns.len() {
-        if insns[at].is_ld_imm64() {
-            if let Some(half) = starts.get_mut(at + 1) {
-                *half = false;
-            }
-            at += 1;
-        }
-        at += 1;
-    }
-    starts
 }
 
 fn check_modules(modules: &[String]) -> Result<(), Why> {

@@ -191,6 +191,7 @@ impl<'a> Linker<'a> {
         // An instruction with a type id of the object is written again when programs are joined. One that refers to a
         // map or calls something besides would refer to another map then, and call something else.
         let mut written = HashMap::new();
+        let starts = core_relo::starts(insns);
         for record in records {
             let at = ((record.offset - key.offset) / INSN_BYTES) as usize;
             if !record.offset.is_multiple_of(INSN_BYTES) {
@@ -205,7 +206,7 @@ impl<'a> Linker<'a> {
                 return Err(self.fault(&function.name, (at, RelocationError::Doubled)));
             }
             if is_local {
-                core_relo::patch_local(record, insns, at)
+                core_relo::patch_local(record, insns, &starts, at)
                     .map_err(|why| self.fault(&function.name, (at, why.into())))?;
                 // The function's instructions are appended behind those that are there.
                 self.out.local_type_ids.push(self.out.insns.len() + at);

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use bpfmand_object::{BtfFeatures, KernelBtf, MAX_OBJECT_BYTES, ObjectError, ObjectFile, TextOptions};
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSymbol};
 use proptest::prelude::*;
 
 static KERNEL: LazyLock<Option<KernelBtf>> = LazyLock::new(|| {
@@ -148,6 +148,91 @@ fn damaged_relocations_of_a_program_do_not_stop_its_siblings() -> Result<()> {
     object.text("good", &TextOptions::default())?;
     let error = object.text("undefined", &TextOptions::default()).err().context("linked")?.to_string();
     assert!(error.contains("names symbol 2147483647, which does not exist"), "{error}");
+    Ok(())
+}
+
+/// Where a function's instructions are in the file, its offset in its section, and where the CO-RE records of that section
+/// are that belong to it.
+fn function_of(bytes: &[u8], name: &str) -> Result<(usize, u32, Vec<usize>)> {
+    const RECORD: usize = 16;
+    let file = object::read::elf::ElfFile64::<object::Endianness>::parse(bytes)?;
+    let symbol = file.symbol_by_name(name).context("no such function")?;
+    let code = file.section_by_index(symbol.section_index().context("no section")?)?;
+    let start = usize::try_from(code.file_range().context("no instructions")?.0 + symbol.address())?;
+    let range = symbol.address()..symbol.address() + symbol.size();
+    let ext =
+        file.section_by_name(".BTF.ext").and_then(|section| section.file_range()).context("no records")?;
+    let ext = usize::try_from(ext.0)?;
+    let word = |at: usize| Ok::<_, anyhow::Error>(u32::from_ne_bytes(bytes[at..at + 4].try_into()?));
+    // The header says at 4 how long it is, at 24 where the CO-RE records are behind it, and at 28 how many bytes. The
+    // first word is the length of one; then for each section its name and how many there are.
+    let mut at = ext + word(ext + 4)? as usize + word(ext + 24)? as usize;
+    let end = at + word(ext + 28)? as usize;
+    assert_eq!(word(at)? as usize, RECORD);
+    at += 4;
+    let names = file.section_by_name(".BTF").and_then(|section| section.file_range()).context("no types")?;
+    let names = usize::try_from(names.0)?;
+    let names = names + word(names + 4)? as usize + word(names + 16)? as usize;
+    let mut found = Vec::new();
+    while at < end {
+        let section = &bytes[names + word(at)? as usize..];
+        let is_here = section.starts_with(&[code.name()?.as_bytes(), &[0]].concat());
+        let count = word(at + 4)? as usize;
+        at += 8;
+        for record in (at..).step_by(RECORD).take(count) {
+            if is_here && range.contains(&u64::from(word(record)?)) {
+                found.push(record);
+            }
+        }
+        at += count * RECORD;
+    }
+    Ok((start, u32::try_from(symbol.address())?, found))
+}
+
+/// The number of such a type is written again when programs are joined: nothing else may be in its place.
+#[test]
+fn a_type_number_is_only_where_a_number_is() -> Result<()> {
+    /// `BPF_CORE_TYPE_ID_LOCAL`.
+    const LOCAL: u32 = 6;
+    let options = TextOptions { kernel_btf: None, features: BtfFeatures::ALL };
+    let good = compile::bytes("core.c")?;
+    let why = |bytes: Vec<u8>, program: &str| -> Result<String> {
+        let error = ObjectFile::parse(bytes)?.text(program, &options).err().context("linked")?;
+        Ok(std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": "))
+    };
+
+    // A load from memory, whose offset would be the number.
+    let (start, offset, records) = function_of(&good, "local_only")?;
+    let record = *records.first().context("no record")?;
+    let at = u32::from_ne_bytes(good[record..record + 4].try_into()?) - offset;
+    let mut bytes = good.clone();
+    bytes[start + at as usize] = 0x61;
+    let error = why(bytes, "local_only")?;
+    assert!(error.contains("operation 0x61 cannot carry a CO-RE relocation"), "{error}");
+
+    // The second half of a load, which looks like an instruction with a number: `r0 = 1`.
+    let mut bytes = good.clone();
+    assert_eq!(at, 0, "the function begins with it, so that one may be put in front");
+    bytes[start] = 0x18;
+    bytes[start + 8] = 0xb7;
+    bytes[record..record + 4].copy_from_slice(&(offset + 8).to_ne_bytes());
+    let error = why(bytes, "local_only")?;
+    assert!(error.contains("operation 0xb7 cannot carry a CO-RE relocation"), "{error}");
+
+    // Two numbers for one instruction.
+    let (_, _, records) = function_of(&good, "types")?;
+    let [first, second, ..] = records[..] else { anyhow::bail!("{} records", records.len()) };
+    let mut bytes = good;
+    for record in records {
+        bytes[record + 12..record + 16].copy_from_slice(&LOCAL.to_ne_bytes());
+    }
+    ObjectFile::parse(bytes.clone())?.text("types", &options)?;
+    bytes.copy_within(first..first + 4, second);
+    let error = why(bytes, "types")?;
+    assert!(error.contains("it has two relocations"), "{error}");
     Ok(())
 }
 

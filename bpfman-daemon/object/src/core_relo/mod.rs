@@ -17,8 +17,8 @@ use crate::btf::ext::CoreRecord;
 
 use describe::describe;
 pub use error::CoreError;
-pub(crate) use patch::patch_local;
 use patch::{Applied, Patch};
+pub(crate) use patch::{patch_local, starts, takes_type_id};
 use spec::Spec;
 use value::RelocKind;
 

@@ -147,8 +147,40 @@ fn size_bits(bytes: u64) -> Result<u8, CoreError> {
     }
 }
 
-/// Fills in the id of a type of the object itself.
-pub(crate) fn patch_local(record: &CoreRecord, insns: &mut [Insn], at: usize) -> Result<(), CoreError> {
+/// Fills in the id of a type of the object itself. `starts` says which elements are instructions, and not second halves.
+pub(crate) fn patch_local(
+    record: &CoreRecord,
+    insns: &mut [Insn],
+    starts: &[bool],
+    at: usize,
+) -> Result<(), CoreError> {
+    if !takes_type_id(insns, starts, at) {
+        return Err(CoreError::WrongOperation(insns.get(at).map_or(0, |insn| insn.code)));
+    }
     let patch = Patch { before: None, after: Some(u64::from(record.type_id)), access: Access::Same };
     patch.apply(insns, at).map(drop)
+}
+
+/// Whether an instruction's immediate can be the id of a type of the object itself: it is written anew when programs are
+/// joined, so that it may be no map's number, no call's target, and not the offset of a memory access.
+pub(crate) fn takes_type_id(insns: &[Insn], starts: &[bool], at: usize) -> bool {
+    let Some(insn) = insns.get(at).filter(|_| starts.get(at) == Some(&true)) else { return false };
+    let takes_immediate = matches!(insn.class(), CLASS_ALU | CLASS_ALU64) && insn.code & SOURCE_REGISTER == 0;
+    takes_immediate || insn.is_ld_imm64() && insn.src() == 0
+}
+
+/// Which elements are instructions, and not second halves.
+pub(crate) fn starts(insns: &[Insn]) -> Vec<bool> {
+    let mut starts = vec![true; insns.len()];
+    let mut at = 0;
+    while at < insns.len() {
+        if insns[at].is_ld_imm64() {
+            if let Some(half) = starts.get_mut(at + 1) {
+                *half = false;
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+    starts
 }
