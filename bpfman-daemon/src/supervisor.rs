@@ -6,8 +6,13 @@
 
 use std::future;
 use std::io;
+use std::time::Duration;
 
 use crate::helpers::HelperProcesses;
+
+/// How long the daemon serves at least. systemd gives up on what it started five times in ten seconds, and where each
+/// starter ends at once, programs can be listed and detached between two starts.
+const LEAST_LIFE: Duration = Duration::from_secs(10);
 
 /// Waits until the starter has ended, where that is to end the daemon: answers why.
 ///
@@ -17,10 +22,15 @@ pub fn starter_ends(
     helpers: Option<&HelperProcesses>,
 ) -> io::Result<impl Future<Output = anyhow::Error> + use<>> {
     let ends = helpers.map(HelperProcesses::starter_ends).transpose()?;
+    let began = tokio::time::Instant::now();
     Ok(async move {
         let Some(ends) = ends else { return future::pending().await };
         ends.await;
         if is_there() {
+            tracing::error!(
+                "the process that starts others has ended: loads are refused until the daemon is started anew"
+            );
+            tokio::time::sleep_until(began + LEAST_LIFE).await;
             return anyhow::anyhow!(
                 "the process that starts others has ended: this daemon ends, to be started anew with another"
             );
@@ -30,7 +40,7 @@ pub fn starter_ends(
     })
 }
 
-/// True if this process was started by who starts it anew when it fails: systemd with the shipped unit, or a kubelet.
+/// True if this process was started by who starts it anew when it fails: systemd, whose shipped unit says so, or a kubelet.
 fn is_there() -> bool {
     let by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
     by_systemd || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()

@@ -38,6 +38,8 @@ const READS: usize = 8;
 /// Changes of one caller that run at the same time, and that wait until one of those has ended.
 const CHANGES_OF_ONE: usize = CHANGES / 4;
 const WAITING_OF_ONE: usize = 64;
+/// Changes of all callers but root that run at the same time.
+const CHANGES_OF_OTHERS: usize = CHANGES - CHANGES / 4;
 
 /// Most threads that calls need at the same time: what the runtime has to have for them.
 pub const MOST_THREADS: usize = CHANGES + VIEWS + READS;
@@ -54,7 +56,7 @@ struct Threads {
 impl Default for Threads {
     fn default() -> Self {
         let of = |count| Arc::new(Semaphore::new(count));
-        let shares = Arc::new(ChangeShares::new(CHANGES_OF_ONE, WAITING_OF_ONE));
+        let shares = Arc::new(ChangeShares::new(CHANGES_OF_ONE, WAITING_OF_ONE, CHANGES_OF_OTHERS));
         Self { changes: of(CHANGES), shares, views: of(VIEWS), reads: of(READS) }
     }
 }

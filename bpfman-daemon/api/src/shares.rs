@@ -46,6 +46,8 @@ impl std::fmt::Display for Sharer {
 pub(crate) struct ChangeShares {
     running: usize,
     waiting: usize,
+    /// What all who have a share may have at the same time: a tenant may speak for many namespaces.
+    together: Arc<Semaphore>,
     /// Those who have changes in progress.
     sharers: Mutex<HashMap<Sharer, Share>>,
 }
@@ -62,13 +64,14 @@ struct Share {
 pub(crate) struct SharePlace {
     /// None for who has no share.
     of: Option<(Arc<ChangeShares>, Sharer)>,
-    thread: Option<OwnedSemaphorePermit>,
+    /// Of the share, and of what all shares have together.
+    thread: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl ChangeShares {
-    /// So many changes of each may run, and so many wait.
-    pub(crate) fn new(running: usize, waiting: usize) -> Self {
-        Self { running, waiting, sharers: Mutex::default() }
+    /// So many changes of each may run, and so many wait; so many of all may run.
+    pub(crate) fn new(running: usize, waiting: usize, together: usize) -> Self {
+        Self { running, waiting, together: Arc::new(Semaphore::new(together)), sharers: Mutex::default() }
     }
 
     /// Waits until one more change of a caller may run.
@@ -76,32 +79,36 @@ impl ChangeShares {
     /// # Errors
     /// As many of this caller's wait already as may.
     pub(crate) async fn enter(self: &Arc<Self>, permit: &Permit) -> Result<SharePlace, Status> {
-        let Some(sharer) = Sharer::of(permit) else { return Ok(SharePlace { of: None, thread: None }) };
+        let Some(sharer) = Sharer::of(permit) else {
+            return Ok(SharePlace { of: None, thread: [None, None] });
+        };
         let threads = {
             let mut sharers = self.sharers.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Share { threads: Arc::new(Semaphore::new(self.running)), changes: 0 };
             let share = sharers.entry(sharer.clone()).or_insert_with(new);
             if share.changes >= self.running + self.waiting {
-                return Err(busy(one_line(&format!(
-                    "{sharer} has {} changes in progress, and {} waiting, as many as may be; wait until some are answered",
+                let why = format!(
+                    "{sharer} has {} changes in progress, and {} waiting, as many as may be; wait until some are \
+                     answered",
                     self.running, self.waiting
-                ))
-.into_owned()));
+                );
+                return Err(busy(one_line(&why).into_owned()));
             }
             share.changes += 1;
             Arc::clone(&share.threads)
         };
         // From here on the place is given back, also where the caller hangs up while it waits.
-        let mut place = SharePlace { of: Some((Arc::clone(self), sharer)), thread: None };
-        // Never closed.
-        place.thread = threads.acquire_owned().await.ok();
+        let mut place = SharePlace { of: Some((Arc::clone(self), sharer)), thread: [None, None] };
+        // Never closed. One's own first: who has much to do does not stand in all others' way.
+        place.thread[0] = threads.acquire_owned().await.ok();
+        place.thread[1] = Arc::clone(&self.together).acquire_owned().await.ok();
         Ok(place)
     }
 }
 
 impl Drop for SharePlace {
     fn drop(&mut self) {
-        drop(self.thread.take());
+        self.thread = [None, None];
         let Some((shares, sharer)) = &self.of else { return };
         let mut sharers = shares.sharers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = sharers.get_mut(sharer) {
@@ -144,7 +151,7 @@ mod tests {
 
     #[test]
     fn one_caller_takes_no_thread_of_anothers_share_and_root_has_what_there_is() {
-        let shares = Arc::new(ChangeShares::new(2, 1));
+        let shares = Arc::new(ChangeShares::new(2, 1, 100));
         let [ada, eve, root] = [1000, 2000, 0].map(|uid| permit(uid, Owner::of_user(uid)));
         let running = [at_once(&shares, &ada).unwrap(), at_once(&shares, &ada).unwrap()];
         let mut waiting = Box::pin(shares.enter(&ada));
@@ -162,8 +169,23 @@ mod tests {
     }
 
     #[test]
+    fn all_shares_together_leave_threads_for_root() {
+        let shares = Arc::new(ChangeShares::new(2, 1, 3));
+        let running: Vec<_> = ["shop", "bank", "mail"]
+            .into_iter()
+            .filter_map(|namespace| at_once(&shares, &of_namespace(namespace, "one")))
+            .collect();
+        assert_eq!(running.len(), 3);
+        assert!(at_once(&shares, &of_namespace("news", "one")).is_none());
+        assert!(at_once(&shares, &permit(0, Owner::Root)).is_some());
+        drop(running);
+        assert!(at_once(&shares, &of_namespace("news", "one")).is_some());
+        assert!(shares.sharers.lock().unwrap().is_empty());
+    }
+
+    #[test]
     fn who_hangs_up_while_it_waits_gives_its_place_back() {
-        let shares = Arc::new(ChangeShares::new(1, 1));
+        let shares = Arc::new(ChangeShares::new(1, 1, 100));
         let ada = permit(1000, Owner::User(1000));
         let running = at_once(&shares, &ada).unwrap();
         for _ in 0..3 {
@@ -175,7 +197,7 @@ mod tests {
 
     #[test]
     fn applications_of_a_namespace_share_and_those_of_another_do_not() {
-        let shares = Arc::new(ChangeShares::new(1, 1));
+        let shares = Arc::new(ChangeShares::new(1, 1, 100));
         let _running = at_once(&shares, &of_namespace("shop", "one")).unwrap();
         assert!(at_once(&shares, &of_namespace("shop", "another")).is_none());
         let _others = at_once(&shares, &of_namespace("bank", "one")).unwrap();

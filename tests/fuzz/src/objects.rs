@@ -28,8 +28,8 @@ pub fn run(bytes: &[u8]) {
         let _asked = (object.needs_kernel_btf(&program.name), object.uses_local_type_ids(&program.name));
         let _exceeds = own.as_ref().map(|own| object.exceeds(&program.name, own));
     }
-    for map in object.maps() {
-        let _asked = (object.map_shape(map), object.map_is_tied(map));
+    for (index, map) in object.maps().iter().enumerate() {
+        let _asked = (object.map_shape(map), object.map_is_tied(index));
     }
     let ones = object.globals().iter().map(|global| (global.name.clone(), vec![1; global.size]));
     let values: BTreeMap<String, Vec<u8>> = ones.collect();

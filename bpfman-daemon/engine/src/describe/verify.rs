@@ -65,6 +65,9 @@ struct Code {
     maps: Vec<MapId>,
 }
 
+/// How often members may have become others while they were read.
+const ROUNDS: usize = 4;
+
 /// A text made from bytecode, or what is wrong with the bytecode.
 type Made = Result<MemberText, FileError>;
 
@@ -100,7 +103,12 @@ impl<K: Kernel> Engine<K> {
         let key = self.kernel.find_hook(interface, kind)?;
         let text = key.kind.at(interface);
         let mut fresh = Fresh::default();
+        let mut rounds = 0..ROUNDS;
         let (_lock, links, hook, members) = loop {
+            if rounds.next().is_none() {
+                let why = format!("the members of {text} are replaced all the time; check it again later");
+                return Err(EngineError::Invalid(why));
+            }
             // Others need not wait for who reads the members' bytecode.
             for member in self.joined(&self.hook_of(&key).0)? {
                 if !fresh.has(&member.program) {

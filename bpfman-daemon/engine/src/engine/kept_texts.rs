@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bpfmand_core::{BoundText, FlatText, ProgramText};
 use bpfmand_kernel::Kernel;
+use bpfmand_store::Blobs;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::members::{MemberText, no_such_map};
 use crate::state::BlobId;
-use crate::state::records::ProgramRecord;
+use crate::state::records::{KeptText, ProgramRecord};
 use crate::{Engine, EngineError};
 
 /// A text before it is bound to maps, with what else a chain has to know of it.
@@ -23,7 +24,7 @@ pub struct LoadedText<'t> {
     pub local_type_ids: &'t [usize],
 }
 
-/// What a file begins with, behind its length in eight bytes. The lists of the text follow, and then its types.
+/// What a file begins with, behind its length in eight bytes. The lists of the text follow.
 #[derive(Serialize, Deserialize)]
 struct Head {
     text: FlatText,
@@ -31,7 +32,6 @@ struct Head {
     license: String,
     frags: bool,
     sleepable: bool,
-    has_btf: bool,
     needs_own_btf: bool,
     local_type_ids: Vec<usize>,
 }
@@ -44,36 +44,42 @@ fn to_bytes(loaded: LoadedText<'_>) -> Result<Vec<u8>, serde_json::Error> {
         license: loaded.text.license.clone(),
         frags: loaded.text.frags,
         sleepable: loaded.text.sleepable,
-        has_btf: loaded.text.btf.is_some(),
         needs_own_btf: loaded.needs_own_btf,
         local_type_ids: loaded.local_type_ids.to_vec(),
     })?;
-    let btf = loaded.text.btf.as_deref().unwrap_or_default();
-    Ok([&(head.len() as u64).to_le_bytes()[..], &head, &lists, btf].concat())
+    Ok([&(head.len() as u64).to_le_bytes()[..], &head, &lists].concat())
 }
 
-fn from_bytes(bytes: &[u8]) -> Option<(Head, ProgramText)> {
+fn from_bytes(bytes: &[u8], types: Option<Arc<[u8]>>) -> Option<(Head, ProgramText)> {
     let (length, rest) = bytes.split_first_chunk::<8>()?;
-    let (head, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let (head, lists) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
     let head: Head = serde_json::from_slice(head).ok()?;
-    let (lists, btf) = rest.split_at_checked(head.text.lists())?;
     let text = ProgramText {
         name: head.name.clone(),
         license: head.license.clone(),
         frags: head.frags,
         sleepable: head.sleepable,
-        ..head.text.clone().with(lists, head.has_btf.then(|| Arc::from(btf)))
+        ..head.text.clone().with((lists.len() == head.text.lists()).then_some(lists)?, types)
     };
     Some((head, text))
 }
 
-impl<K: Kernel> Engine<K> {
+/// Keeps texts of one load, whose programs have their types in common.
+pub struct TextKeeper<'b> {
+    blobs: &'b Blobs,
+    types: Option<(Arc<[u8]>, BlobId)>,
+}
+
+impl<'b> TextKeeper<'b> {
+    /// Keeps them there.
+    pub fn new(blobs: &'b Blobs) -> Self {
+        Self { blobs, types: None }
+    }
+
     /// Keeps a text for as long as the machine runs: after a reboot its program is loaded anew. Where that fails, chains ask
     /// who reads its object. The caller keeps all bytecode on disk.
-    pub(crate) fn keep_text(&self, loaded: LoadedText<'_>) -> Option<BlobId> {
-        let kept = to_bytes(loaded).map_err(|error| error.to_string());
-        let kept =
-            kept.and_then(|bytes| self.blobs.put_for_this_boot(&bytes).map_err(|error| error.to_string()));
+    pub fn keep(&mut self, loaded: LoadedText<'_>) -> Option<KeptText> {
+        let kept = self.try_to_keep(loaded);
         kept.inspect_err(|error| {
             let program = &loaded.text.name;
             tracing::warn!(
@@ -85,20 +91,58 @@ impl<K: Kernel> Engine<K> {
         .ok()
     }
 
+    fn try_to_keep(&mut self, loaded: LoadedText<'_>) -> Result<KeptText, String> {
+        let put = |bytes: &[u8]| self.blobs.put_for_this_boot(bytes).map_err(|error| error.to_string());
+        let lists = put(&to_bytes(loaded).map_err(|error| error.to_string())?)?;
+        let types = match (&loaded.text.btf, &self.types) {
+            (None, _) => None,
+            (Some(btf), Some((known, id))) if Arc::ptr_eq(btf, known) => Some(id.clone()),
+            (Some(btf), _) => {
+                let id = put(btf)?;
+                self.types = Some((Arc::clone(btf), id.clone()));
+                Some(id)
+            }
+        };
+        Ok(KeptText { lists, types })
+    }
+}
+
+impl<K: Kernel> Engine<K> {
     /// The text of a loaded program, as it was kept; none if it is not.
     pub(crate) fn kept_text(&self, program: &ProgramRecord) -> Result<Option<MemberText>, EngineError> {
         let Some(kept) = &program.text else { return Ok(None) };
-        let read = match self.blobs.get(kept) {
-            Ok(bytes) => from_bytes(&bytes),
-            Err(error) => {
-                tracing::warn!(%error, program = program.name, "the text of a program is gone: its object is read again");
-                None
-            }
+        let read = || -> Result<_, String> {
+            let get = |id| self.blobs.get(id).map_err(|error| error.to_string());
+            let types = kept.types.as_ref().map(get).transpose()?;
+            from_bytes(&get(&kept.lists)?, types).ok_or_else(|| "its file is none of a text".to_owned())
         };
-        let Some((head, text)) = read else { return Ok(None) };
-        let text = bind(&text, program)?;
-        let needs_own_btf = head.needs_own_btf;
-        Ok(Some(MemberText { text, needs_own_btf, local_type_ids: head.local_type_ids.into() }))
+        match read() {
+            Ok((head, text)) => Ok(Some(MemberText {
+                text: bind(&text, program)?,
+                needs_own_btf: head.needs_own_btf,
+                local_type_ids: head.local_type_ids.into(),
+            })),
+            Err(error) => {
+                let program = &program.name;
+                tracing::warn!(error, program, "the text of a program is gone: its object is read again");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Keeps a text again that was lost, if it is the one that was loaded. The record needs it, so nobody removes it.
+    pub(crate) fn restore_text(&self, program: &ProgramRecord, loaded: LoadedText<'_>) {
+        let Some(kept) = &program.text else { return };
+        let Ok(lists) = to_bytes(loaded) else { return };
+        let types = loaded.text.btf.as_deref();
+        if BlobId::of(&lists) == kept.lists && types.map(BlobId::of) == kept.types {
+            let restored = self.blobs.put_for_this_boot(&lists);
+            let restored =
+                restored.and_then(|_| types.map(|types| self.blobs.put_for_this_boot(types)).transpose());
+            if let Err(error) = restored {
+                tracing::warn!(%error, program = program.name, "the text of a program is still gone");
+            }
+        }
     }
 }
 
@@ -130,13 +174,30 @@ mod tests {
         };
         let loaded = LoadedText { text: &text, needs_own_btf: true, local_type_ids: &[1] };
         let bytes = to_bytes(loaded).unwrap();
-        let (head, back) = from_bytes(&bytes).unwrap();
+        let (head, back) = from_bytes(&bytes, text.btf.clone()).unwrap();
         assert_eq!((back, head.needs_own_btf, head.local_type_ids), (text.clone(), true, vec![1]));
-        let without = ProgramText { btf: None, ..text.clone() };
-        let bytes = to_bytes(LoadedText { text: &without, ..loaded }).unwrap();
-        assert_eq!(from_bytes(&bytes).unwrap().1, without);
-        for end in [0, 7, 8, 20, bytes.len() - 20] {
-            assert!(from_bytes(&bytes[..end]).is_none(), "{end}");
+        for end in [0, 7, 8, 20, bytes.len() - 1] {
+            assert!(from_bytes(&bytes[..end], None).is_none(), "{end}");
         }
+    }
+
+    #[test]
+    fn types_that_programs_have_in_common_are_kept_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path().to_owned()).unwrap();
+        let types: Arc<[u8]> = Arc::from([7; 1000].as_slice());
+        let text = |name: &str, btf: Option<Arc<[u8]>>| {
+            let insns = vec![Insn::new(0x95, 0, 0, 0, 0)];
+            ProgramText { btf, ..BoundText::of_one_function(name, "GPL", insns).0 }
+        };
+        let mut keeper = TextKeeper::new(&blobs);
+        let mut keep = |text: &ProgramText| {
+            keeper.keep(LoadedText { text, needs_own_btf: false, local_type_ids: &[] }).unwrap()
+        };
+        let one = keep(&text("one", Some(Arc::clone(&types))));
+        let other = keep(&text("other", Some(types)));
+        assert!(one.types == other.types && one.types.is_some() && one.lists != other.lists);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        assert_eq!(keep(&text("third", None)).types, None);
     }
 }

@@ -7,10 +7,10 @@ use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, op};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFacts;
 
-use crate::engine::kept_texts::bind;
+use crate::engine::kept_texts::{LoadedText, bind};
 use crate::engine::tenant_calls::rules_of_program;
 use crate::state::BlobId;
-use crate::state::records::ProgramRecord;
+use crate::state::records::{KeptText, ProgramRecord};
 use crate::{Engine, EngineError};
 
 /// A program ready to be joined with others.
@@ -30,8 +30,8 @@ pub struct MemberCache {
     texts: Mutex<HashMap<ProgramUid, Kept>>,
 }
 
-/// What a text is of: the bytecode, the function in it, and the maps.
-type Origin = (BlobId, String, Vec<Option<MapId>>);
+/// What a text is of: the bytecode, the text as it is kept, the function, and the maps.
+type Origin = (BlobId, Option<KeptText>, String, Vec<Option<MapId>>);
 
 type Kept = (Origin, MemberText);
 
@@ -72,7 +72,8 @@ impl MemberCache {
 }
 
 fn origin_of(program: &ProgramRecord) -> Origin {
-    (program.blob.clone(), program.name.clone(), map_ids(program).collect())
+    let maps = map_ids(program).collect();
+    (program.blob.clone(), program.text.clone(), program.name.clone(), maps)
 }
 
 /// Ids of a program's maps, in the object's order.
@@ -114,8 +115,11 @@ impl<K: Kernel> Engine<K> {
             let kernel = calls_kfuncs(&linked.text.insns).then(|| object.types.btf()).transpose()?;
             self.check_calls(&linked.text, program.program_type, &rules, kernel)?;
         }
+        let needs_own_btf = is_tied(&object, &linked.text);
+        let loaded = LoadedText { text: &linked.text, needs_own_btf, local_type_ids: &linked.local_type_ids };
+        self.restore_text(program, loaded);
         Ok(MemberText {
-            needs_own_btf: is_tied(&object, &linked.text),
+            needs_own_btf,
             text: bind(&linked.text, program)?,
             local_type_ids: linked.local_type_ids.as_slice().into(),
         })

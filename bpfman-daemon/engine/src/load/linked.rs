@@ -1,19 +1,20 @@
-//! The programs of a load, linked. Everything that is asked of who reads the object is asked here, before anything is
-//! locked: it may be in the hands of whoever wrote the object, and take its time.
+//! The programs of a load, linked. Everything that is asked of who reads the object is asked here, and operations do so
+//! before they lock anything: it may be in the hands of whoever wrote the object, and take its time.
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bpfmand_core::{ProgramRequest, ProgramType};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{LinkedProgram, ObjectFacts};
 
-use crate::engine::kept_texts::LoadedText;
+use crate::engine::kept_texts::{LoadedText, TextKeeper};
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::members::is_tied;
 use crate::engine::objects::EbpfObject;
 use crate::load::kernel_types::attach_id;
-use crate::state::BlobId;
+use crate::state::records::KeptText;
 use crate::{Engine, EngineError};
 
 /// A program of a load, which was looked up in its object and linked.
@@ -42,6 +43,25 @@ pub struct LinkedLoad<'k> {
     pub programs: Vec<ResolvedProgram>,
     /// The kernel's.
     pub types: KernelTypes<'k>,
+}
+
+impl LinkedLoad<'_> {
+    /// Bytes that its maps take, whichever of them a load makes: on one processor, and on as many as no machine has. Every
+    /// number between follows from these.
+    pub fn declared_bytes(&self) -> [u64; 2] {
+        [1, 4096].map(|cpus| self.maps().iter().fold(0, |sum: u64, map| sum.saturating_add(map.memory(cpus))))
+    }
+
+    /// True if its maps take no more than so much.
+    pub fn declares_no_more_than(&self, [one, many]: [u64; 2]) -> bool {
+        let now = self.declared_bytes();
+        now[0] <= one && now[1] <= many
+    }
+
+    /// How long who read it took for all answers.
+    pub fn took(&self) -> Duration {
+        self.object.took()
+    }
 }
 
 impl Deref for LinkedLoad<'_> {
@@ -115,19 +135,15 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Keeps the texts of those that chains can join. The caller keeps all bytecode on disk.
-    pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> Vec<Option<BlobId>> {
+    pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> Vec<Option<KeptText>> {
+        let mut keeper = TextKeeper::new(&self.blobs);
         let keep = |program: &ResolvedProgram| {
             let (text, local_type_ids) = (&program.linked.text, &program.linked.local_type_ids[..]);
             let text = LoadedText { text, needs_own_btf: is_tied(load, text), local_type_ids };
-            program.program_type.is_chained().then(|| self.keep_text(text)).flatten()
+            program.program_type.is_chained().then(|| keeper.keep(text)).flatten()
         };
         load.programs.iter().map(keep).collect()
     }
-}
-
-/// Bytes that the maps of an object take on one processor, whichever of them a load makes.
-pub fn declared_bytes(object: &ObjectFacts) -> u64 {
-    object.maps().iter().fold(0, |sum, map| sum.saturating_add(map.memory(1)))
 }
 
 /// What an fentry, fexit or LSM program is for: as the request says, else as its section says.

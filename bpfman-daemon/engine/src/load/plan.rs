@@ -181,7 +181,11 @@ impl<K: Kernel> Engine<K> {
             let found = loaded.iter().find(|(name, _)| name == wanted);
             found.and_then(|(_, loaded)| loaded.as_ref().ok()).map(|loaded| &loaded.handle)
         };
-        for slot in plan.object.initial_slots() {
+        for (number, slot) in plan.object.initial_slots().iter().enumerate() {
+            // The kernel may take some milliseconds for each.
+            if number % 64 == 0 {
+                self.step("load", "fill slots");
+            }
             let value = match &slot.target {
                 SlotTarget::Map(index) => handles.get(*index).and_then(Option::as_ref),
                 // Programs that the request does not name are not loaded; their slots stay empty.

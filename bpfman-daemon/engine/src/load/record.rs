@@ -3,11 +3,10 @@
 use bpfmand_core::{LoadRequest, OperationId, ProgramUid};
 
 use crate::load::Bytecode;
-use crate::load::linked::declared_bytes;
 use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::state::BlobId;
 use crate::state::budget_record::ProgramBudget;
-use crate::state::records::ProgramRecord;
+use crate::state::records::{KeptText, ProgramRecord};
 
 /// What the records of one load's programs have in common.
 pub struct LoadRecorder<'a> {
@@ -33,7 +32,7 @@ impl LoadRecorder<'_> {
         &self,
         uid: ProgramUid,
         program: &LoadedProgram<H>,
-        text: Option<BlobId>,
+        text: Option<KeptText>,
     ) -> ProgramRecord {
         let owner = self.plan.owner.as_deref();
         ProgramRecord {
@@ -60,7 +59,7 @@ impl LoadRecorder<'_> {
             stack_depths: program.stack_depths.clone(),
             guard: program.guard.clone(),
             text,
-            declared_bytes: Some(declared_bytes(self.plan.object)),
+            declared_bytes: Some(self.plan.object.declared_bytes()),
             budget: self.budget.clone(),
         }
     }

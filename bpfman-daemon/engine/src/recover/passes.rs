@@ -1,11 +1,12 @@
 //! Programs are loaded again in two passes, so that nobody's object makes everybody else's programs wait.
 //!
-//! In the first, an object whose reader fails is put aside. Those are tried once more after all others, within a time that
-//! they have together. What fails then waits for the next start.
+//! In the first, an object whose reader fails is put aside, and what is left of an owner whose readers took long. Those are
+//! tried after all others, within a time that they have together. What fails then waits for the next start.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bpfmand_core::{Owner, OwningApplication, ProgramUid};
 use bpfmand_kernel::Kernel;
@@ -15,10 +16,14 @@ use crate::recover::programs::Renewed;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Readers that may fail over one owner's objects before the rest of what is this owner's is put aside unread: an owner has
-/// as many objects as it likes, and each that keeps its reader busy costs the start some seconds. Root's are not counted:
-/// with one bad file its hundreds of others would have to share what time is left.
-const FAILURES_OF_AN_OWNER: usize = 3;
+/// How long readers may keep the start waiting with one owner's objects before the rest of what is this owner's is put
+/// aside unread: an owner has as many objects as it likes. Root's are not counted: with one bad file its hundreds of others
+/// would have to share what time is left.
+const OF_AN_OWNER: Duration = Duration::from_secs(9);
+/// What is counted of a reader that fails, however soon; and what is not of one that answers: no object takes so long that
+/// is not made for it, or the machine is very slow.
+const OF_A_FAILURE: Duration = Duration::from_secs(3);
+const FREE: Duration = Duration::from_millis(500);
 
 /// Which time an object may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +43,8 @@ struct Reloads {
     aside: Vec<Vec<Arc<ProgramRecord>>>,
     /// Whose maps come back in the second pass, if they do.
     maps_aside: HashSet<ProgramUid>,
-    failures: HashMap<Owner, usize>,
+    /// For how long readers of whose objects kept the start waiting.
+    slow: HashMap<Owner, Duration>,
 }
 
 impl Reloads {
@@ -47,19 +53,43 @@ impl Reloads {
         self.aside.push(programs);
     }
 
-    /// True of what needs maps of one that was put aside, and of what is an owner's whose readers failed too often.
+    /// Readers of a load kept the start waiting.
+    fn count(&mut self, programs: &[Arc<ProgramRecord>], time: Duration) {
+        if let Some(owner) = programs.first().and_then(|first| counted(first)) {
+            *self.slow.entry(owner).or_default() += time;
+        }
+    }
+
+    /// For how long those of a program's owner did.
+    fn slowness(&self, program: &ProgramRecord) -> Duration {
+        counted(program).and_then(|owner| self.slow.get(&owner).copied()).unwrap_or_default()
+    }
+
+    /// True of what needs maps of one that was put aside, and of what is an owner's whose readers took too long.
     fn has_to_wait(&self, programs: &[Arc<ProgramRecord>]) -> bool {
-        let failed = |program: &ProgramRecord| {
-            let failures = counted(program).and_then(|owner| self.failures.get(&owner));
-            failures.is_some_and(|failures| *failures >= FAILURES_OF_AN_OWNER)
-        };
         programs.iter().any(|program| {
-            failed(program) || owners_of_maps(program).any(|owner| self.maps_aside.contains(&owner))
+            self.slowness(program) >= OF_AN_OWNER
+                || owners_of_maps(program).any(|owner| self.maps_aside.contains(&owner))
         })
+    }
+
+    /// What was put aside, in the order for the second pass: owners who had others wait least come first, so that the
+    /// others do not take the time that there is. Nobody comes before whose maps it needs.
+    fn take_aside(&mut self) -> Vec<Vec<Arc<ProgramRecord>>> {
+        let mut aside = mem::take(&mut self.aside);
+        let slowness: HashMap<ProgramUid, Duration> =
+            aside.iter().flatten().map(|program| (program.uid, self.slowness(program))).collect();
+        let rank = |programs: &Vec<Arc<ProgramRecord>>| {
+            let needed = programs.iter().flat_map(|program| owners_of_maps(program));
+            needed.filter_map(|uid| slowness.get(&uid).copied()).max()
+        };
+        // Keeps the order of those of one owner: map owners come before who shares with them.
+        aside.sort_by_cached_key(rank);
+        aside
     }
 }
 
-/// For whom the failure of a program's reader counts, if for anybody. Applications of one namespace count together: they are
+/// For whom the time of a program's reader counts, if for anybody. Applications of one namespace count together: they are
 /// as many as their authors like.
 fn counted(program: &ProgramRecord) -> Option<Owner> {
     match program.owner() {
@@ -92,7 +122,7 @@ impl<K: Kernel> Engine<K> {
                 self.reload_in(programs, Pass::First, &mut reloads, report);
             }
         }
-        for programs in mem::take(&mut reloads.aside) {
+        for programs in reloads.take_aside() {
             self.reload_in(programs, Pass::Second, &mut reloads, report);
         }
         reloads.reloaded
@@ -106,7 +136,11 @@ impl<K: Kernel> Engine<K> {
         report: &mut RecoveryReport,
     ) {
         let names = programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", ");
-        match self.reload(&programs, pass, &mut reloads.renewed) {
+        let result = self.read_lost(&programs, pass).and_then(|object| {
+            reloads.count(&programs, object.took().saturating_sub(FREE));
+            self.reload(&programs, &object, &mut reloads.renewed)
+        });
+        match result {
             Ok(placed) => {
                 report.reloaded += programs.len();
                 reloads.reloaded.extend(programs.iter().map(|program| program.uid));
@@ -115,9 +149,7 @@ impl<K: Kernel> Engine<K> {
             }
             Err(error) if pass == Pass::First && is_readers(&error) => {
                 tracing::warn!(%error, programs = %names, "loading them again is put off until all others are back");
-                if let Some(owner) = programs.first().and_then(|first| counted(first)) {
-                    *reloads.failures.entry(owner).or_default() += 1;
-                }
+                reloads.count(&programs, OF_A_FAILURE);
                 reloads.put_aside(programs);
             }
             Err(error) => {

@@ -9,7 +9,7 @@ use bpfmand_kernel::{Kernel, LogRequest};
 use crate::engine::RecoveryReport;
 use crate::engine::undo::{retry_once, undoing};
 use crate::guard::rules_of_program;
-use crate::load::linked::{LinkedLoad, declared_bytes};
+use crate::load::linked::LinkedLoad;
 use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::recover::passes::Pass;
 use crate::state::records::{MapRecord, ProgramRecord};
@@ -119,7 +119,26 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Loads programs of one load again, from the kept bytecode. Their kernel ids change; their uids stay.
+    /// Has the bytecode of one load read that is to be loaded again.
+    pub(super) fn read_lost(
+        &self,
+        programs: &[Arc<ProgramRecord>],
+        pass: Pass,
+    ) -> Result<LinkedLoad<'_>, EngineError> {
+        let Some(first) = programs.first() else {
+            return Err(EngineError::Fault("a load has no program".to_owned()));
+        };
+        self.check_may_run(first)?;
+        let bytes = retry_once(|| Ok(self.blobs.get(&first.blob)?))?;
+        let object = match pass {
+            Pass::First => self.options.objects.read(bytes)?,
+            Pass::Second => self.options.objects.read_again(bytes)?,
+        };
+        let requests: Vec<_> = programs.iter().map(|program| program.request()).collect();
+        self.link_object(object, &requests)
+    }
+
+    /// Loads programs of one load again. Their kernel ids change; their uids stay.
     ///
     /// Maps that a program shared with others of its first load are those that these have now.
     ///
@@ -128,43 +147,28 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn reload(
         &self,
         programs: &[Arc<ProgramRecord>],
-        pass: Pass,
+        object: &LinkedLoad<'_>,
         renewed: &mut Renewed,
     ) -> Result<Result<(), EngineError>, EngineError> {
         let Some(first) = programs.first() else { return Ok(Ok(())) };
-        self.check_may_run(first)?;
-        let bytes = retry_once(|| Ok(self.blobs.get(&first.blob)?))?;
-        let object = match pass {
-            Pass::First => self.options.objects.read(bytes)?,
-            Pass::Second => self.options.objects.read_again(bytes)?,
-        };
-        let requests: Vec<_> = programs.iter().map(|program| program.request()).collect();
-        let object = self.link_object(object, &requests)?;
-        let declared = declared_bytes(&object);
-        if first.declared_bytes.is_some_and(|at_load| declared > at_load) {
-            return Err(EngineError::Reader(format!(
-                "it says of maps of {} MiB, which were smaller when \"{}\" was loaded",
-                declared >> 20,
-                first.name
-            )));
-        }
         let owner = self.owner_of(first)?;
         let operation = self.operation();
         let plan = LoadPlan {
-            object: &object,
+            object,
             globals: &first.global_data,
             owner: owner.clone(),
             inherited: inherited(first, renewed),
             tenant: rules_of_program(first),
             group: MapGroup::of(&first.metadata),
             log: LogRequest::OnFailure,
-            again: true,
+            // What says more of itself than when it was allowed is held to what any load is.
+            again: first.declared_bytes.is_none_or(|at_load| object.declares_no_more_than(at_load)),
             limits: LoadLimits::default(),
         };
         let entries = undoing(|undo| {
             undo.push(|| self.undo_pending_of(operation));
             let loaded = self.load_pending(operation, &plan)?;
-            self.record_reload(operation, (programs, &object), loaded, owner.as_deref(), renewed)
+            self.record_reload(operation, (programs, object), loaded, owner.as_deref(), renewed)
         })?;
         self.step("recover", "move into place");
         Ok(retry_once(|| self.place_programs(operation, &entries)))
@@ -197,7 +201,7 @@ impl<K: Kernel> Engine<K> {
                 stack_depths: new.stack_depths,
                 guard: new.guard,
                 text,
-                declared_bytes: Some(declared_bytes(object)),
+                declared_bytes: Some(object.declared_bytes()),
                 map_folder: match owner {
                     None => new.facts.id,
                     Some(owner) if Some(owner.uid) == programs.first().map(|first| first.uid) => {

@@ -19,7 +19,7 @@ use crate::replace::maps::Fates;
 use crate::replace::pairs::Pairing;
 use crate::replace::switch::{Pair, Switched, VersionSwitch};
 use crate::state::budget_record::ProgramBudget;
-use crate::state::records::{LeftoverRecord, LinkRecord, MapRecord, PreviousRecord, ProgramRecord};
+use crate::state::records::{KeptText, LeftoverRecord, LinkRecord, MapRecord, PreviousRecord, ProgramRecord};
 use crate::state::{BlobId, Changes, version_paths};
 use crate::{Engine, EngineError, paths};
 
@@ -65,7 +65,8 @@ impl<K: Kernel> Engine<K> {
         let result = self.switch_versions(replacement, Some(new.fates), load);
         drop(kept);
         // What is still needed stays: the new one too, unless it was refused.
-        self.drop_bytecode([&BlobId::of(&new.bytecode.bytes)].into_iter().chain(texts.iter().flatten()));
+        self.drop_bytecode([&BlobId::of(&new.bytecode.bytes)]);
+        self.drop_bytecode(texts.iter().flatten().flat_map(KeptText::blobs));
         old.iter().for_each(|program| self.drop_bytecode(program.blobs()));
         before.iter().for_each(|before| self.drop_bytecode(before.program.blobs()));
         result
@@ -76,7 +77,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         replacement: &Replacement<'_>,
         new: &NewVersions<'_>,
-        texts: &[Option<BlobId>],
+        texts: &[Option<KeptText>],
     ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         let Replacement { operation, locked, pairing, .. } = *replacement;
         let NewVersions { load, bytecode, object, maps_from, fates } = *new;
@@ -238,7 +239,7 @@ impl<K: Kernel> Engine<K> {
 }
 
 /// A new version, and where its text is kept.
-type NewVersion<'n, H> = (&'n LoadedProgram<H>, &'n Option<BlobId>);
+type NewVersion<'n, H> = (&'n LoadedProgram<H>, &'n Option<KeptText>);
 
 /// What a new version, or a program that the load has for the first time, may take, and how long it stays.
 fn budget_of_next(old: Option<&ProgramRecord>, first: Option<&ProgramRecord>) -> ProgramBudget {

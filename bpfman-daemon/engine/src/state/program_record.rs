@@ -64,6 +64,23 @@ pub struct MapRecord {
     pub group: MapGroup,
 }
 
+/// A program's text, where it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptText {
+    /// What it consists of, and its lists.
+    pub lists: BlobId,
+    /// Its types, which all programs of an object have in common; none where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<BlobId>,
+}
+
+impl KeptText {
+    /// Both.
+    pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
+        std::iter::once(&self.lists).chain(&self.types)
+    }
+}
+
 /// A loaded program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramRecord {
@@ -121,11 +138,11 @@ pub struct ProgramRecord {
     /// The text that was loaded, as it is kept for chains to join; none where it is not kept, as in records of earlier
     /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<BlobId>,
-    /// Bytes of all maps that its object declares, for one processor; none in records of earlier versions. Who reads the
-    /// object again may say no more.
+    pub text: Option<KeptText>,
+    /// Bytes of all maps that its object declares, on one processor and on 4,096; none in records of earlier versions. Where
+    /// who reads the object again says more, limits count again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub declared_bytes: Option<u64>,
+    pub declared_bytes: Option<[u64; 2]>,
     /// How much it may take, and how long it stays.
     #[serde(default, skip_serializing_if = "ProgramBudget::is_empty")]
     pub budget: ProgramBudget,
@@ -151,7 +168,7 @@ impl ProgramRecord {
 
     /// What is kept on disk of it: its bytecode, and its text.
     pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
-        std::iter::once(&self.blob).chain(&self.text)
+        std::iter::once(&self.blob).chain(self.text.iter().flat_map(KeptText::blobs))
     }
 
     /// The load that its maps came from.

@@ -13,7 +13,7 @@ use crate::EngineError;
 use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
 use crate::state::guard_record::LinkGuard;
 
-pub use crate::state::program_record::{MapRecord, PreviousRecord, ProgramRecord, SourceRecord};
+pub use crate::state::program_record::{KeptText, MapRecord, PreviousRecord, ProgramRecord, SourceRecord};
 
 /// Programs by uid.
 pub const PROGRAMS: Table = Table("programs");

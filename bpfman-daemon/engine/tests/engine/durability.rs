@@ -12,7 +12,7 @@ use bpfmand_kernel::sim::SimKernel;
 use bpfmand_store::{Batch, EngineWrite, RedbEngine, StorageError, Store, StoreOptions, Table, Visit};
 
 use crate::bench::{Ask as _, Bench, pins};
-use crate::bytecode::{files, texts};
+use crate::bytecode::{files, texts, types};
 use crate::replacements::replacement;
 use crate::simulated::{bench, shape};
 
@@ -174,8 +174,8 @@ fn with_a_disk_that_works_again_changes_go_on_without_a_restart() {
             let second = engine.attached(bravo, bench.xdp(2));
             engine.detach(second).unwrap();
         }
-        let kept = (files(&bench).len(), texts(&bench).len());
-        assert_eq!(kept, (1, 2), "bytecode of what has not happened is gone");
+        let kept = (files(&bench).len(), texts(&bench).len(), types(&bench).len());
+        assert_eq!(kept, (1, 2, 1), "bytecode of what has not happened is gone");
         let (before, links, ids) = (shape(&bench.kernel.snapshot()), engine.all_links(), engine.ids());
         drop(engine);
         let (engine, _) = fickle(&bench);
@@ -376,8 +376,8 @@ fn what_could_not_be_removed_is_removed_by_a_later_operation() {
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["bravo"]);
     // An unload that leaves something behind takes the bytecode along all the same.
     engine.unload(bravo).unwrap();
-    let files = || files(&bench).len() + texts(&bench).len();
-    assert_eq!(files(), 2);
+    let files = || files(&bench).len() + texts(&bench).len() + types(&bench).len();
+    assert_eq!(files(), 3);
     bench.kernel.fail_call(1);
     let error = engine.unload(alpha);
     bench.kernel.fail_call(0);

@@ -5,7 +5,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use bpfmand_core::{
-    FunctionSpan, HookKind, Insn, LoadRequest, MapRole, Owner, OwningApplication, ProgramId, op,
+    FunctionSpan, HookKind, Insn, LoadRequest, MapRole, MapSpec, Owner, OwningApplication, ProgramId,
+    map_type, op,
 };
 use bpfmand_engine::{
     EbpfObject, Engine, EngineError, EngineOptions, KernelTypes, LinkPrograms, ReadHere, ReadObjects,
@@ -15,7 +16,7 @@ use bpfmand_kernel::sim::SimKernel;
 use bpfmand_object::{BtfFeatures, LinkedProgram, ObjectFacts};
 
 use crate::bench::{Ask as _, Bench};
-use crate::bytecode::texts;
+use crate::bytecode::{texts, types};
 use crate::replacements::replacement;
 use crate::simulated::bench;
 
@@ -28,7 +29,7 @@ struct Liar {
     /// It tells of another program than the file has.
     lies: AtomicBool,
     /// It tells of larger maps than the file has.
-    enlarges: AtomicBool,
+    enlarges: Mutex<Option<fn(&mut MapSpec)>>,
     /// Questions so far.
     asked: AtomicUsize,
     /// The question before which it waits: it says so, and goes on when nobody can say anything to it any more.
@@ -63,9 +64,8 @@ impl ReadObjects for Reader {
         self.0.is_asked();
         let honest = ReadHere.read(bytes)?;
         let mut facts: ObjectFacts = (*honest).clone();
-        if self.0.enlarges.load(Ordering::Relaxed) {
-            let maps = facts.maps.iter_mut().filter(|map| map.role == MapRole::Ordinary);
-            maps.for_each(|map| map.max_entries *= 1000);
+        if let Some(enlarge) = *self.0.enlarges.lock().unwrap() {
+            facts.maps.iter_mut().filter(|map| map.role == MapRole::Ordinary).for_each(enlarge);
         }
         EbpfObject::new(facts.into(), Box::new(LyingLinker { honest, liar: Arc::clone(&self.0) }))
     }
@@ -125,8 +125,11 @@ fn start(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> Engine<SimKernel> {
 
 fn try_start(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> (Engine<SimKernel>, RecoveryReport) {
     let objects = Arc::new(Reader(Arc::clone(reader)));
-    let engine =
-        Engine::open(Arc::clone(&bench.kernel), EngineOptions { objects, ..bench.options() }).unwrap();
+    let engine = Engine::open(
+        Arc::clone(&bench.kernel),
+        EngineOptions { objects, map_bytes: 1 << 20, ..bench.options() },
+    )
+    .unwrap();
     let report = engine.recover().unwrap();
     (engine, report)
 }
@@ -173,7 +176,7 @@ fn a_reader_that_says_another_text_at_an_attachment_gets_round_no_list_of_helper
 fn a_text_that_changed_on_disk_is_made_anew() {
     let (bench, reader) = (bench(), Arc::new(Liar::default()));
     let (engine, of_tenant) = loaded_before(&bench, &reader);
-    for text in texts(&bench) {
+    for text in texts(&bench).into_iter().chain(types(&bench)) {
         let mut bytes = std::fs::read(&text).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -181,23 +184,37 @@ fn a_text_that_changed_on_disk_is_made_anew() {
     }
     engine.attached(of_tenant, bench.xdp(2));
     assert!(engine.verify_chain(&bench.left(), HookKind::Xdp).unwrap().matches());
+    // It is kept again: the next start has no need of a reader.
+    drop(engine);
+    let engine = start(&bench, &reader);
+    reader.asked.store(0, Ordering::Relaxed);
+    let link = engine.attached(of_tenant, bench.xdp(3));
+    engine.detach(link).unwrap();
+    assert_eq!(reader.asked.load(Ordering::Relaxed), 0);
 }
 
-/// The maps of a program are as large after a reboot as they were when somebody allowed them.
+/// The limits of a load do not count after a reboot, for maps as they were when somebody allowed them.
 #[test]
-fn a_reader_that_says_larger_maps_after_a_reboot_is_refused() {
+fn a_reader_that_says_larger_maps_after_a_reboot_is_held_to_the_limits_of_a_load() {
+    larger_maps_are_refused(|map| map.max_entries *= 1 << 20);
+    larger_maps_are_refused(|map| {
+        (map.map_type, map.max_entries) = (map_type::PERCPU_ARRAY, map.max_entries.max(1 << 18));
+    });
+}
+
+fn larger_maps_are_refused(enlarge: fn(&mut MapSpec)) {
     let (bench, reader) = (bench(), Arc::new(Liar::default()));
     let engine = start(&bench, &reader);
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     engine.attached(alpha, bench.xdp(1));
     drop(engine);
     bench.kernel.reboot();
-    reader.enlarges.store(true, Ordering::Relaxed);
+    *reader.enlarges.lock().unwrap() = Some(enlarge);
     let (engine, report) = try_start(&bench, &reader);
     assert_eq!(report.reloaded, 0);
-    assert!(report.problems[0].contains("which were smaller when \"alpha\" was loaded"), "{report:?}");
+    assert!(report.problems[0].contains("MiB"), "{report:?}");
     drop(engine);
-    reader.enlarges.store(false, Ordering::Relaxed);
+    *reader.enlarges.lock().unwrap() = None;
     let (_engine, report) = try_start(&bench, &reader);
     assert_eq!((report.reloaded, report.problems), (1, Vec::new()));
 }

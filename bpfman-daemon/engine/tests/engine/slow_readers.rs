@@ -2,10 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bpfmand_core::{LoadRequest, Owner, OwningApplication};
-use bpfmand_engine::{EbpfObject, Engine, EngineError, EngineOptions, ReadHere, ReadObjects, RecoveryReport};
+use bpfmand_engine::{
+    EbpfObject, Engine, EngineError, EngineOptions, KernelTypes, LinkPrograms, ReadHere, ReadObjects,
+    RecoveryReport,
+};
 use bpfmand_kernel::sim::SimKernel;
+use bpfmand_object::{BtfFeatures, LinkedProgram};
 
 use crate::bench::{Ask as _, Bench};
 use crate::simulated::bench;
@@ -14,6 +19,8 @@ use crate::simulated::bench;
 #[derive(Debug, Default)]
 struct Failing {
     fails: Mutex<HashMap<&'static str, usize>>,
+    /// For how long those with a word keep who asks waiting.
+    slow: Mutex<HashMap<&'static str, Duration>>,
     /// What it was asked for: which word, and whether once more.
     asked: Mutex<Vec<(&'static str, bool)>>,
 }
@@ -30,7 +37,44 @@ impl Failing {
             *left -= 1;
             return Err(EngineError::Reader("it did not answer in time".to_owned()));
         }
-        ReadHere.read(bytes)
+        let slow = self.slow.lock().unwrap().get(word).copied().unwrap_or_default();
+        let read = ReadHere.read(bytes)?;
+        let facts = Arc::new((*read).clone());
+        EbpfObject::new(facts, Box::new(Slow { read, took: slow }))
+    }
+}
+
+/// Answers as it should, after some time, as it says.
+#[derive(Debug)]
+struct Slow {
+    read: EbpfObject,
+    took: Duration,
+}
+
+impl LinkPrograms for Slow {
+    fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError> {
+        self.read.btf(features)
+    }
+
+    fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
+        self.read.needs_kernel_types(program)
+    }
+
+    fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
+        self.read.exceeds(program, types)
+    }
+
+    fn link(
+        &self,
+        program: &str,
+        types: Option<&KernelTypes<'_>>,
+        features: BtfFeatures,
+    ) -> Result<LinkedProgram, EngineError> {
+        self.read.link(program, types, features)
+    }
+
+    fn took(&self) -> Duration {
+        self.took
     }
 }
 
@@ -101,6 +145,43 @@ fn an_owner_whose_readers_fail_waits_with_all_that_is_its_own_and_nobody_else_do
     // The next start begins anew.
     let (_engine, report) = started(&bench, &Arc::default());
     assert_eq!((report.problems, report.reloaded), (Vec::new(), 5));
+}
+
+/// An answer that comes late is as bad for all others as none.
+#[test]
+fn an_owner_whose_readers_are_slow_waits_as_one_whose_readers_fail() {
+    let bench = bench();
+    let engine = bench.engine();
+    for application in 0..6 {
+        engine.loads(&of_namespace(bench.request("programs", &["bravo"]), application));
+    }
+    engine.loads(&bench.request("sharing", &["guest"]));
+    drop(engine);
+    bench.kernel.reboot();
+    let slow = Mutex::new([("alpha", Duration::from_millis(2900))].into());
+    let objects = Arc::new(Failing { slow, ..Failing::default() });
+    let (_engine, report) = started(&bench, &objects);
+    assert_eq!((report.problems, report.reloaded), (Vec::new(), 7));
+    let asked = objects.asked.lock().unwrap().clone();
+    let first: Vec<_> = asked.iter().filter(|(_, again)| !again).map(|(word, _)| *word).collect();
+    assert_eq!(first, ["alpha", "alpha", "alpha", "alpha", "guest"]);
+}
+
+/// Who has many objects waits no longer for them than all others would.
+#[test]
+fn objects_that_are_read_soon_are_not_counted() {
+    let bench = bench();
+    let engine = bench.engine();
+    for application in 0..24 {
+        engine.loads(&of_namespace(bench.request("programs", &["bravo"]), application));
+    }
+    drop(engine);
+    bench.kernel.reboot();
+    let slow = Mutex::new([("alpha", Duration::from_millis(450))].into());
+    let objects = Arc::new(Failing { slow, ..Failing::default() });
+    let (_engine, report) = started(&bench, &objects);
+    assert_eq!((report.problems, report.reloaded), (Vec::new(), 24));
+    assert!(objects.asked.lock().unwrap().iter().all(|(_, again)| !again));
 }
 
 #[test]
