@@ -6,6 +6,7 @@ use bpfmand_api::Gate;
 use bpfmand_engine::Engine;
 use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_reader::ReaderClient;
 
 use crate::acts;
 use crate::break_glass::Marker;
@@ -16,6 +17,8 @@ pub struct Glass {
     gate: Arc<Gate>,
     engine: Arc<Engine<LinuxKernel>>,
     journal: Arc<Journal>,
+    /// Who has less patience until records and kernel were compared.
+    readers: Option<Arc<ReaderClient>>,
     /// Records and kernel were compared since this daemon started.
     recovered: bool,
     broken: bool,
@@ -32,10 +35,12 @@ impl Glass {
         marker: Marker,
         engine: &Arc<Engine<LinuxKernel>>,
         journal: &Arc<Journal>,
+        readers: Option<Arc<ReaderClient>>,
     ) -> anyhow::Result<Self> {
         let gate = Arc::<Gate>::default();
         let (engine, journal) = (Arc::clone(engine), Arc::clone(journal));
-        let mut glass = Self { marker, gate, engine, journal, recovered: false, broken: false, told: false };
+        let mut glass =
+            Self { marker, gate, engine, journal, readers, recovered: false, broken: false, told: false };
         if !glass.is_broken() {
             glass.recover()?;
         }
@@ -95,6 +100,9 @@ impl Glass {
     fn recover(&mut self) -> anyhow::Result<()> {
         acts::recover(&self.engine, &self.journal)?;
         self.recovered = true;
+        if let Some(readers) = &self.readers {
+            readers.has_started();
+        }
         Ok(())
     }
 

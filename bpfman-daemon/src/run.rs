@@ -142,12 +142,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.objects = Arc::new(StartReads { progress: Arc::clone(&progress), objects: options.objects });
     let engine = Arc::new(Engine::open(Arc::clone(&kernel), options)?);
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
-    let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal)?;
+    let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal, readers)?;
     reserve.keep();
     progress.end();
-    if let Some(readers) = readers {
-        readers.has_started();
-    }
     let csi = config
         .csi
         .as_ref()

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::helpers::HelperProcesses;
 
-/// How long the daemon serves at least. systemd gives up on what it started five times in ten seconds, and where each
-/// starter ends at once, programs can be listed and detached between two starts.
+/// How long a daemon serves at least that has begun to. systemd gives up on what it started five times in ten seconds, and
+/// where starters end soon, programs can be listed and detached between two starts.
 const LEAST_LIFE: Duration = Duration::from_secs(10);
 
 /// Waits until the starter has ended, where that is to end the daemon: answers why.
@@ -40,7 +40,7 @@ pub fn starter_ends(
     })
 }
 
-/// True if this process was started by who starts it anew when it fails: systemd, whose shipped unit says so, or a kubelet.
+/// True if whoever started this process starts it anew when it fails: systemd, as the shipped unit says, or a kubelet.
 fn is_there() -> bool {
     let by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
     by_systemd || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()

@@ -88,9 +88,8 @@ impl ChangeShares {
             let share = sharers.entry(sharer.clone()).or_insert_with(new);
             if share.changes >= self.running + self.waiting {
                 let why = format!(
-                    "{sharer} has {} changes in progress, and {} waiting, as many as may be; wait until some are \
-                     answered",
-                    self.running, self.waiting
+                    "{sharer} has {} changes that work or wait, as many as may be; wait until some are answered",
+                    self.running + self.waiting
                 );
                 return Err(busy(one_line(&why).into_owned()));
             }
@@ -158,7 +157,7 @@ mod tests {
         assert!(poll(waiting.as_mut()).is_pending());
         let Poll::Ready(Err(refused)) = poll(pin!(shares.enter(&ada))) else { panic!("it is refused") };
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
-        assert!(refused.message().contains("user 1000 has 2 changes in progress"), "{refused}");
+        assert!(refused.message().contains("user 1000 has 3 changes that work or wait"), "{refused}");
         assert!(at_once(&shares, &eve).is_some());
         let of_root: Vec<_> = (0..64).filter_map(|_| at_once(&shares, &root)).collect();
         assert_eq!(of_root.len(), 64);

@@ -107,7 +107,6 @@ impl ReaderClient {
         let asked = Asked {
             connection: Mutex::new(Some(ReaderConnection::new(stream, life, Arc::clone(&room)))),
             left: Mutex::new(time),
-            took: Mutex::default(),
             charged,
         };
         let facts = asked.ask(|connection| {
@@ -254,10 +253,6 @@ impl LinkPrograms for ReaderLinker {
         Ok(sent.with(&lists, self.btf(features)?))
     }
 
-    fn took(&self) -> Duration {
-        *self.asked.took.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn finish(&self) {
         self.asked.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -270,8 +265,6 @@ struct Asked {
     connection: Mutex<Option<ReaderConnection>>,
     /// How long all that is still to be asked may take.
     left: Mutex<Duration>,
-    /// How long all that was asked took.
-    took: Mutex<Duration>,
     /// Whose time this takes besides, if anybody's.
     charged: Option<Arc<Patience>>,
 }
@@ -286,7 +279,6 @@ impl Asked {
         let answer = talk(connection);
         let took = begun.elapsed();
         *left = left.saturating_sub(took);
-        *self.took.lock().unwrap_or_else(PoisonError::into_inner) += took;
         if let Some(charged) = &self.charged {
             charged.charge(took);
         }

@@ -357,7 +357,7 @@ fn program_record<H>(
         maps: Vec::new(),
         stack_depths: None,
         text: None,
-        declared_bytes: None,
+        declared: None,
         guard: None,
         budget: ProgramBudget::default(),
     }

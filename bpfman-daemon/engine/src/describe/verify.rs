@@ -106,8 +106,7 @@ impl<K: Kernel> Engine<K> {
         let mut rounds = 0..ROUNDS;
         let (_lock, links, hook, members) = loop {
             if rounds.next().is_none() {
-                let why = format!("the members of {text} are replaced all the time; check it again later");
-                return Err(EngineError::Invalid(why));
+                return Err(EngineError::MembersChange { hook: text });
             }
             // Others need not wait for who reads the members' bytecode.
             for member in self.joined(&self.hook_of(&key).0)? {

@@ -68,42 +68,58 @@ fn from_bytes(bytes: &[u8], types: Option<Arc<[u8]>>) -> Option<(Head, ProgramTe
 pub struct TextKeeper<'b> {
     blobs: &'b Blobs,
     types: Option<(Arc<[u8]>, BlobId)>,
+    failed: bool,
+    put: Vec<BlobId>,
 }
 
 impl<'b> TextKeeper<'b> {
     /// Keeps them there.
     pub fn new(blobs: &'b Blobs) -> Self {
-        Self { blobs, types: None }
+        Self { blobs, types: None, failed: false, put: Vec::new() }
     }
 
     /// Keeps a text for as long as the machine runs: after a reboot its program is loaded anew. Where that fails, chains ask
     /// who reads its object. The caller keeps all bytecode on disk.
     pub fn keep(&mut self, loaded: LoadedText<'_>) -> Option<KeptText> {
+        if self.failed {
+            return None;
+        }
         let kept = self.try_to_keep(loaded);
         kept.inspect_err(|error| {
+            self.failed = true;
             let program = &loaded.text.name;
             tracing::warn!(
                 error,
                 program,
-                "the text of a program is not kept: its object will be read again"
+                "texts of programs are not kept: the object will be read again for this one and those behind it"
             );
         })
         .ok()
     }
 
+    /// All files that were written, also those of texts that are not kept after all.
+    pub fn into_files(self) -> Vec<BlobId> {
+        self.put
+    }
+
     fn try_to_keep(&mut self, loaded: LoadedText<'_>) -> Result<KeptText, String> {
-        let put = |bytes: &[u8]| self.blobs.put_for_this_boot(bytes).map_err(|error| error.to_string());
-        let lists = put(&to_bytes(loaded).map_err(|error| error.to_string())?)?;
         let types = match (&loaded.text.btf, &self.types) {
             (None, _) => None,
             (Some(btf), Some((known, id))) if Arc::ptr_eq(btf, known) => Some(id.clone()),
             (Some(btf), _) => {
-                let id = put(btf)?;
+                let id = self.put(btf)?;
                 self.types = Some((Arc::clone(btf), id.clone()));
                 Some(id)
             }
         };
+        let lists = self.put(&to_bytes(loaded).map_err(|error| error.to_string())?)?;
         Ok(KeptText { lists, types })
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<BlobId, String> {
+        let id = self.blobs.put_for_this_boot(bytes).map_err(|error| error.to_string())?;
+        self.put.push(id.clone());
+        Ok(id)
     }
 }
 
@@ -130,12 +146,14 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Keeps a text again that was lost, if it is the one that was loaded. The record needs it, so nobody removes it.
+    /// Keeps a text again that was lost, if it is the one that was loaded and a record still needs it.
     pub(crate) fn restore_text(&self, program: &ProgramRecord, loaded: LoadedText<'_>) {
         let Some(kept) = &program.text else { return };
         let Ok(lists) = to_bytes(loaded) else { return };
         let types = loaded.text.btf.as_deref();
-        if BlobId::of(&lists) == kept.lists && types.map(BlobId::of) == kept.types {
+        let is_it = BlobId::of(&lists) == kept.lists && types.map(BlobId::of) == kept.types;
+        // The program may have been unloaded while its object was read.
+        if is_it && self.state().needs_bytecode(kept.lists.as_str()) {
             let restored = self.blobs.put_for_this_boot(&lists);
             let restored =
                 restored.and_then(|_| types.map(|types| self.blobs.put_for_this_boot(types)).transpose());
@@ -199,5 +217,24 @@ mod tests {
         assert!(one.types == other.types && one.types.is_some() && one.lists != other.lists);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
         assert_eq!(keep(&text("third", None)).types, None);
+        assert_eq!(keeper.into_files().len(), 4);
+    }
+
+    #[test]
+    fn behind_a_text_that_cannot_be_kept_none_is_and_what_was_written_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path().to_owned()).unwrap();
+        let insns = vec![Insn::new(0x95, 0, 0, 0, 0)];
+        let text = ProgramText {
+            btf: Some(Arc::from([7; 1000].as_slice())),
+            ..BoundText::of_one_function("one", "GPL", insns).0
+        };
+        let loaded = LoadedText { text: &text, needs_own_btf: false, local_type_ids: &[] };
+        // A folder stands where the file of the lists would be.
+        let lists = BlobId::of(&to_bytes(loaded).unwrap());
+        std::fs::create_dir(folder.path().join(lists.as_str())).unwrap();
+        let mut keeper = TextKeeper::new(&blobs);
+        assert_eq!([keeper.keep(loaded), keeper.keep(loaded)], [None, None]);
+        assert_eq!(keeper.into_files(), [BlobId::of(&[7; 1000])]);
     }
 }

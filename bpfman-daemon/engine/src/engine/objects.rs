@@ -7,7 +7,6 @@ use std::fmt::Debug;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bpfmand_object::{BtfFeatures, LinkedProgram, ObjectError, ObjectFacts, ObjectFile, TextOptions};
 
@@ -70,11 +69,6 @@ pub trait LinkPrograms: Debug + Send + Sync {
 
     /// Lets go of who tells: nothing more is asked.
     fn finish(&self) {}
-
-    /// How long all answers took so far, those about the object itself included.
-    fn took(&self) -> Duration {
-        Duration::ZERO
-    }
 }
 
 /// An object file that was read. What is held of it counts until it is dropped.
@@ -92,12 +86,6 @@ impl EbpfObject {
     pub fn new(facts: Arc<ObjectFacts>, linker: Box<dyn LinkPrograms>) -> Result<Self, EngineError> {
         facts.check().map_err(|why| EngineError::Reader(format!("it says of an object that it {why}")))?;
         Ok(Self { facts, linker })
-    }
-
-    /// See [`LinkPrograms::took`].
-    #[must_use]
-    pub fn took(&self) -> Duration {
-        self.linker.took()
     }
 
     /// Nothing more is asked: see [`LinkPrograms::finish`].

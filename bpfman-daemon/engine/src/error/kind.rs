@@ -78,6 +78,7 @@ impl EngineError {
             | Self::StrayAtHook { .. }
             | Self::MostMatchings(_)
             | Self::Interference(_)
+            | Self::MembersChange { .. }
             | Self::HookOnHold { .. } => ErrorKind::Conflict,
             Self::Denied(_) => ErrorKind::Denied,
             Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,

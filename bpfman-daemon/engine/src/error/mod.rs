@@ -386,6 +386,12 @@ pub enum EngineError {
         /// Who holds it.
         by: String,
     },
+    /// The members of a chain were other ones whenever they had been read.
+    #[error("the members of {hook} were replaced each time that they were read")]
+    MembersChange {
+        /// Which hook.
+        hook: String,
+    },
     /// Not in this version, or not on this kernel.
     #[error("{0}")]
     Unsupported(String),

@@ -3,7 +3,6 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bpfmand_core::{ProgramRequest, ProgramType};
 use bpfmand_kernel::Kernel;
@@ -14,7 +13,8 @@ use crate::engine::kernel_types::KernelTypes;
 use crate::engine::members::is_tied;
 use crate::engine::objects::EbpfObject;
 use crate::load::kernel_types::attach_id;
-use crate::state::records::KeptText;
+use crate::state::BlobId;
+use crate::state::records::{DeclaredBytes, KeptText};
 use crate::{Engine, EngineError};
 
 /// A program of a load, which was looked up in its object and linked.
@@ -46,21 +46,14 @@ pub struct LinkedLoad<'k> {
 }
 
 impl LinkedLoad<'_> {
-    /// Bytes that its maps take, whichever of them a load makes: on one processor, and on as many as no machine has. Every
-    /// number between follows from these.
-    pub fn declared_bytes(&self) -> [u64; 2] {
-        [1, 4096].map(|cpus| self.maps().iter().fold(0, |sum: u64, map| sum.saturating_add(map.memory(cpus))))
+    /// Bytes that its maps take.
+    pub fn declared(&self) -> DeclaredBytes {
+        DeclaredBytes::of(self.maps())
     }
 
     /// True if its maps take no more than so much.
-    pub fn declares_no_more_than(&self, [one, many]: [u64; 2]) -> bool {
-        let now = self.declared_bytes();
-        now[0] <= one && now[1] <= many
-    }
-
-    /// How long who read it took for all answers.
-    pub fn took(&self) -> Duration {
-        self.object.took()
+    pub fn declares_no_more_than(&self, at_load: DeclaredBytes) -> bool {
+        self.declared().is_within(at_load)
     }
 }
 
@@ -134,15 +127,17 @@ impl<K: Kernel> Engine<K> {
         Ok(LinkedLoad { object, btf, programs, types })
     }
 
-    /// Keeps the texts of those that chains can join. The caller keeps all bytecode on disk.
-    pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> Vec<Option<KeptText>> {
+    /// Keeps the texts of those that chains can join. Answers each program's, and all files that were written: the caller
+    /// keeps all bytecode on disk meanwhile, and drops what no record needs in the end.
+    pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> (Vec<Option<KeptText>>, Vec<BlobId>) {
         let mut keeper = TextKeeper::new(&self.blobs);
         let keep = |program: &ResolvedProgram| {
             let (text, local_type_ids) = (&program.linked.text, &program.linked.local_type_ids[..]);
             let text = LoadedText { text, needs_own_btf: is_tied(load, text), local_type_ids };
             program.program_type.is_chained().then(|| keeper.keep(text)).flatten()
         };
-        load.programs.iter().map(keep).collect()
+        let texts = load.programs.iter().map(keep).collect();
+        (texts, keeper.into_files())
     }
 }
 

@@ -24,7 +24,7 @@ use crate::engine::undo::{retry_once, undoing};
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
 use crate::state::budget_record::ProgramBudget;
-use crate::state::records::{KeptText, ProgramRecord, SourceRecord};
+use crate::state::records::{ProgramRecord, SourceRecord};
 use crate::state::{BlobId, Changes, check_metadata, ensure_fits};
 use crate::{Engine, EngineError};
 
@@ -84,9 +84,8 @@ impl<K: Kernel> Engine<K> {
             // It is undone when nobody keeps bytecode any more.
             undo.push_sure(|| self.drop_bytecode([&BlobId::of(&bytecode.bytes)]));
             self.step("load", "keep bytecode");
-            let texts = self.keep_texts(&object);
-            let kept = texts.clone();
-            undo.push_sure(move || self.drop_bytecode(kept.iter().flatten().flat_map(KeptText::blobs)));
+            let (texts, files) = self.keep_texts(&object);
+            undo.push_sure(move || self.drop_bytecode(&files));
             let recorder = LoadRecorder {
                 operation,
                 load: request,

@@ -59,7 +59,7 @@ impl LoadRecorder<'_> {
             stack_depths: program.stack_depths.clone(),
             guard: program.guard.clone(),
             text,
-            declared_bytes: Some(self.plan.object.declared_bytes()),
+            declared: Some(self.plan.object.declared()),
             budget: self.budget.clone(),
         }
     }

@@ -45,7 +45,7 @@ impl<K: Kernel> Engine<K> {
         let kept = self.settle_pending(&mut report)?;
         self.forget_adopted(&mut report);
         let reloaded = self.recover_programs(&mut report);
-        if !self.options.objects.is_able() {
+        if !self.state().lost.is_empty() && !self.options.objects.is_able() {
             // Each program of every tenant would be taken for one that cannot be loaded again.
             return Err(EngineError::Reader("nobody is left to read objects".to_owned()));
         }

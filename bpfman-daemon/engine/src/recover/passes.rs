@@ -20,9 +20,10 @@ use crate::{Engine, EngineError};
 /// aside unread: an owner has as many objects as it likes. Root's are not counted: with one bad file its hundreds of others
 /// would have to share what time is left.
 const OF_AN_OWNER: Duration = Duration::from_secs(9);
-/// What is counted of a reader that fails, however soon; and what is not of one that answers: no object takes so long that
-/// is not made for it, or the machine is very slow.
+/// What is counted of a reader that fails, however soon.
 const OF_A_FAILURE: Duration = Duration::from_secs(3);
+/// What is not counted of a reader that answers. Most objects take less; the largest take more, as those do that are made
+/// for it, so that an owner of many such has to wait.
 const FREE: Duration = Duration::from_millis(500);
 
 /// Which time an object may take.
@@ -43,7 +44,7 @@ struct Reloads {
     aside: Vec<Vec<Arc<ProgramRecord>>>,
     /// Whose maps come back in the second pass, if they do.
     maps_aside: HashSet<ProgramUid>,
-    /// For how long readers of whose objects kept the start waiting.
+    /// Whose objects kept the start waiting, and for how long.
     slow: HashMap<Owner, Duration>,
 }
 
@@ -53,7 +54,7 @@ impl Reloads {
         self.aside.push(programs);
     }
 
-    /// Readers of a load kept the start waiting.
+    /// The reader of a load kept the start waiting.
     fn count(&mut self, programs: &[Arc<ProgramRecord>], time: Duration) {
         if let Some(owner) = programs.first().and_then(|first| counted(first)) {
             *self.slow.entry(owner).or_default() += time;
@@ -74,18 +75,23 @@ impl Reloads {
     }
 
     /// What was put aside, in the order for the second pass: owners who had others wait least come first, so that the
-    /// others do not take the time that there is. Nobody comes before whose maps it needs.
+    /// others do not take the time that there is. No load comes before one whose maps it needs, nor before another that
+    /// shares them and stood before it: that one gives them away where their owner is gone.
     fn take_aside(&mut self) -> Vec<Vec<Arc<ProgramRecord>>> {
-        let mut aside = mem::take(&mut self.aside);
-        let slowness: HashMap<ProgramUid, Duration> =
-            aside.iter().flatten().map(|program| (program.uid, self.slowness(program))).collect();
-        let rank = |programs: &Vec<Arc<ProgramRecord>>| {
-            let needed = programs.iter().flat_map(|program| owners_of_maps(program));
-            needed.filter_map(|uid| slowness.get(&uid).copied()).max()
-        };
-        // Keeps the order of those of one owner: map owners come before who shares with them.
-        aside.sort_by_cached_key(rank);
-        aside
+        let aside = mem::take(&mut self.aside);
+        let mut ranks = HashMap::<ProgramUid, Duration>::new();
+        let mut ranked = Vec::with_capacity(aside.len());
+        for programs in aside {
+            let maps: HashSet<_> = programs.iter().flat_map(|program| owners_of_maps(program)).collect();
+            let needed = maps.iter().filter_map(|uid| ranks.get(uid).copied());
+            let own = programs.iter().map(|program| self.slowness(program));
+            let rank = needed.chain(own).max().unwrap_or_default();
+            ranks.extend(maps.into_iter().map(|uid| (uid, rank)));
+            ranked.push((rank, programs));
+        }
+        // Keeps the order of those of one rank.
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, programs)| programs).collect()
     }
 }
 
@@ -136,11 +142,19 @@ impl<K: Kernel> Engine<K> {
         report: &mut RecoveryReport,
     ) {
         let names = programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", ");
-        let result = self.read_lost(&programs, pass).and_then(|object| {
-            reloads.count(&programs, object.took().saturating_sub(FREE));
-            self.reload(&programs, &object, &mut reloads.renewed)
-        });
-        match result {
+        let began = self.kernel.now();
+        let read = self.read_lost(&programs, pass);
+        let took = match (began, self.kernel.now()) {
+            (Ok(began), Ok(now)) => now.since_boot.saturating_sub(began.since_boot),
+            _ => Duration::ZERO,
+        };
+        // Also of one that says that something is wrong with its object, and takes its time to say so.
+        let counted = match &read {
+            Err(error) if is_readers(error) => took.max(OF_A_FAILURE),
+            _ => took.saturating_sub(FREE),
+        };
+        reloads.count(&programs, counted);
+        match read.and_then(|object| self.reload(&programs, &object, &mut reloads.renewed)) {
             Ok(placed) => {
                 report.reloaded += programs.len();
                 reloads.reloaded.extend(programs.iter().map(|program| program.uid));
@@ -149,7 +163,6 @@ impl<K: Kernel> Engine<K> {
             }
             Err(error) if pass == Pass::First && is_readers(&error) => {
                 tracing::warn!(%error, programs = %names, "loading them again is put off until all others are back");
-                reloads.count(&programs, OF_A_FAILURE);
                 reloads.put_aside(programs);
             }
             Err(error) => {

@@ -52,19 +52,31 @@ impl<K: Kernel> Engine<K> {
         reloaded
     }
 
-    /// Whose maps a program takes that is loaded again: its owner's; of an owner that is gone, the maps are now those of
-    /// the first who shared them; and where a program is gone but its maps are still pinned, its own.
+    /// Whose maps a program takes that is loaded again: its owner's; of an owner that is gone, those of the first who
+    /// shared them and runs; and where a program is gone but its maps are still pinned, its own.
     fn owner_of(&self, program: &Arc<ProgramRecord>) -> Result<Option<Arc<ProgramRecord>>, EngineError> {
         if let Some(owner) = program.map_owner_uid {
             let state = self.state();
-            let successor = || state.programs.values().find(|other| other.map_owner_uid == Some(owner));
-            let owner =
-                state.programs.get(&owner).or_else(successor).filter(|owner| owner.uid != program.uid);
-            if let Some(owner) = owner {
-                return Ok(Some(Arc::clone(owner)));
+            let shares = |other: &&Arc<ProgramRecord>| {
+                other.map_owner_uid == Some(owner) && other.uid != program.uid && self.is_of_this_boot(other)
+            };
+            let successor = || state.programs.values().find(shares);
+            let owner = state.programs.get(&owner).filter(|owner| owner.uid != program.uid);
+            if let Some(owner) = owner.or_else(successor) {
+                if self.is_of_this_boot(owner) {
+                    return Ok(Some(Arc::clone(owner)));
+                }
+                // The ids of its maps are those of others now.
+                let reason = "it was not loaded again itself".to_owned();
+                return Err(EngineError::MapOwner { owner: owner.id, reason });
             }
         }
         Ok(self.keeps_maps(program)?.then(|| Arc::clone(program)))
+    }
+
+    /// False if the ids in a record are those of an earlier boot.
+    fn is_of_this_boot(&self, program: &ProgramRecord) -> bool {
+        program.boot.is_empty() || program.boot == self.boot
     }
 
     /// True if the maps in a program's folder are still those of its record. After a reboot another program may have got
@@ -94,7 +106,7 @@ impl<K: Kernel> Engine<K> {
     /// also where a start that was cut short loaded the same bytecode. Records without a boot are from before it was
     /// written down, and are compared by id and tag alone.
     pub(crate) fn is_still_loaded(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
-        if !program.boot.is_empty() && program.boot != self.boot {
+        if !self.is_of_this_boot(program) {
             return Ok(false);
         }
         let pin = paths::program(program.id);
@@ -161,8 +173,8 @@ impl<K: Kernel> Engine<K> {
             tenant: rules_of_program(first),
             group: MapGroup::of(&first.metadata),
             log: LogRequest::OnFailure,
-            // What says more of itself than when it was allowed is held to what any load is.
-            again: first.declared_bytes.is_none_or(|at_load| object.declares_no_more_than(at_load)),
+            // What says more of itself than when it was allowed is held to what the daemon allows any load.
+            again: first.declared.is_none_or(|at_load| object.declares_no_more_than(at_load)),
             limits: LoadLimits::default(),
         };
         let entries = undoing(|undo| {
@@ -187,7 +199,7 @@ impl<K: Kernel> Engine<K> {
         let mut entries = Vec::with_capacity(loaded.len());
         let mut members = Vec::with_capacity(loaded.len());
         // What is not recorded in the end goes at the end of the start.
-        let texts = self.keep_texts(object);
+        let (texts, _) = self.keep_texts(object);
         for ((old, new), text) in programs.iter().zip(loaded).zip(texts) {
             note_renewed(old, &new.maps, renewed);
             members.push(new.member);
@@ -201,7 +213,7 @@ impl<K: Kernel> Engine<K> {
                 stack_depths: new.stack_depths,
                 guard: new.guard,
                 text,
-                declared_bytes: Some(object.declared_bytes()),
+                declared: Some(object.declared()),
                 map_folder: match owner {
                     None => new.facts.id,
                     Some(owner) if Some(owner.uid) == programs.first().map(|first| first.uid) => {

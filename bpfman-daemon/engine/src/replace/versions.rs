@@ -60,13 +60,13 @@ impl<K: Kernel> Engine<K> {
         let before = self.previous_of(old);
         // No unload may remove this bytecode between here and its record.
         let kept = self.keep_bytecode();
-        let texts = self.keep_texts(new.object);
+        let (texts, files) = self.keep_texts(new.object);
         let load = || self.load_versions(replacement, new, &texts);
         let result = self.switch_versions(replacement, Some(new.fates), load);
         drop(kept);
         // What is still needed stays: the new one too, unless it was refused.
         self.drop_bytecode([&BlobId::of(&new.bytecode.bytes)]);
-        self.drop_bytecode(texts.iter().flatten().flat_map(KeptText::blobs));
+        self.drop_bytecode(&files);
         old.iter().for_each(|program| self.drop_bytecode(program.blobs()));
         before.iter().for_each(|before| self.drop_bytecode(before.program.blobs()));
         result

@@ -4,6 +4,7 @@ pub mod budget_record;
 pub mod chain_record;
 mod changes;
 pub mod cpu_time;
+mod declared_bytes;
 mod encoding;
 pub mod filter_pin;
 pub mod guard_record;

@@ -11,6 +11,7 @@ use bpfmand_core::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::state::budget_record::ProgramBudget;
+use crate::state::declared_bytes::DeclaredBytes;
 use crate::state::guard_record::ProgramGuard;
 use crate::state::paths;
 use crate::state::{BlobId, MapGroup, application_claim};
@@ -139,10 +140,10 @@ pub struct ProgramRecord {
     /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<KeptText>,
-    /// Bytes of all maps that its object declares, on one processor and on 4,096; none in records of earlier versions. Where
-    /// who reads the object again says more, limits count again.
+    /// What the maps of its object take; none in records of earlier versions. Where who reads the object again says more,
+    /// limits count again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub declared_bytes: Option<[u64; 2]>,
+    pub declared: Option<DeclaredBytes>,
     /// How much it may take, and how long it stays.
     #[serde(default, skip_serializing_if = "ProgramBudget::is_empty")]
     pub budget: ProgramBudget,

@@ -13,6 +13,7 @@ use crate::EngineError;
 use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
 use crate::state::guard_record::LinkGuard;
 
+pub use crate::state::declared_bytes::DeclaredBytes;
 pub use crate::state::program_record::{KeptText, MapRecord, PreviousRecord, ProgramRecord, SourceRecord};
 
 /// Programs by uid.

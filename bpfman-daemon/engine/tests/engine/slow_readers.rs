@@ -1,16 +1,12 @@
 //! Objects whose readers fail at a start: the programs come back after all others, and keep nobody else's from running.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bpfmand_core::{LoadRequest, Owner, OwningApplication};
-use bpfmand_engine::{
-    EbpfObject, Engine, EngineError, EngineOptions, KernelTypes, LinkPrograms, ReadHere, ReadObjects,
-    RecoveryReport,
-};
+use bpfmand_engine::{EbpfObject, Engine, EngineError, EngineOptions, ReadHere, ReadObjects, RecoveryReport};
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_object::{BtfFeatures, LinkedProgram};
 
 use crate::bench::{Ask as _, Bench};
 use crate::simulated::bench;
@@ -19,8 +15,11 @@ use crate::simulated::bench;
 #[derive(Debug, Default)]
 struct Failing {
     fails: Mutex<HashMap<&'static str, usize>>,
-    /// For how long those with a word keep who asks waiting.
+    /// For how long those with a word keep who asks waiting, by the clock of this kernel.
     slow: Mutex<HashMap<&'static str, Duration>>,
+    clock: Mutex<Option<Arc<SimKernel>>>,
+    /// Those with a word are said to be none.
+    refused: Option<&'static str>,
     /// What it was asked for: which word, and whether once more.
     asked: Mutex<Vec<(&'static str, bool)>>,
 }
@@ -38,43 +37,13 @@ impl Failing {
             return Err(EngineError::Reader("it did not answer in time".to_owned()));
         }
         let slow = self.slow.lock().unwrap().get(word).copied().unwrap_or_default();
-        let read = ReadHere.read(bytes)?;
-        let facts = Arc::new((*read).clone());
-        EbpfObject::new(facts, Box::new(Slow { read, took: slow }))
-    }
-}
-
-/// Answers as it should, after some time, as it says.
-#[derive(Debug)]
-struct Slow {
-    read: EbpfObject,
-    took: Duration,
-}
-
-impl LinkPrograms for Slow {
-    fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError> {
-        self.read.btf(features)
-    }
-
-    fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
-        self.read.needs_kernel_types(program)
-    }
-
-    fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
-        self.read.exceeds(program, types)
-    }
-
-    fn link(
-        &self,
-        program: &str,
-        types: Option<&KernelTypes<'_>>,
-        features: BtfFeatures,
-    ) -> Result<LinkedProgram, EngineError> {
-        self.read.link(program, types, features)
-    }
-
-    fn took(&self) -> Duration {
-        self.took
+        if let Some(kernel) = &*self.clock.lock().unwrap() {
+            kernel.pass_time(slow);
+        }
+        if self.refused == Some(word) {
+            return Err(EngineError::Invalid("it is no object".to_owned()));
+        }
+        ReadHere.read(bytes)
     }
 }
 
@@ -89,6 +58,7 @@ impl ReadObjects for Failing {
 }
 
 fn started(bench: &Bench<SimKernel>, objects: &Arc<Failing>) -> (Engine<SimKernel>, RecoveryReport) {
+    *objects.clock.lock().unwrap() = Some(Arc::clone(&bench.kernel));
     let options = EngineOptions { objects: Arc::clone(objects) as _, ..bench.options() };
     let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
     let report = engine.recover().unwrap();
@@ -165,6 +135,78 @@ fn an_owner_whose_readers_are_slow_waits_as_one_whose_readers_fail() {
     let asked = objects.asked.lock().unwrap().clone();
     let first: Vec<_> = asked.iter().filter(|(_, again)| !again).map(|(word, _)| *word).collect();
     assert_eq!(first, ["alpha", "alpha", "alpha", "alpha", "guest"]);
+}
+
+/// One that says late that something is wrong with its object is no better. What it refused is not asked again.
+#[test]
+fn an_owner_whose_readers_refuse_late_waits_too() {
+    let bench = bench();
+    let engine = bench.engine();
+    for application in 0..6 {
+        engine.loads(&of_namespace(bench.request("programs", &["bravo"]), application));
+    }
+    engine.loads(&bench.request("sharing", &["guest"]));
+    drop(engine);
+    bench.kernel.reboot();
+    let slow = Mutex::new([("alpha", Duration::from_millis(2900))].into());
+    let objects = Arc::new(Failing { slow, refused: Some("alpha"), ..Failing::default() });
+    let (_engine, report) = started(&bench, &objects);
+    assert_eq!((report.problems.len(), report.reloaded), (6, 1));
+    let asked = objects.asked.lock().unwrap().clone();
+    let words: Vec<_> = asked.iter().map(|(word, _)| *word).collect();
+    assert_eq!(words, ["alpha", "alpha", "alpha", "alpha", "guest", "alpha", "alpha"]);
+}
+
+/// The maps of all programs that declare this one: which are one map?
+fn counts(engine: &Engine<SimKernel>) -> HashSet<u32> {
+    engine.ids().into_iter().filter_map(|id| engine.map_pins(id).get("counts").copied()).collect()
+}
+
+/// Others' turns depend on how slow their owners were: not those of programs that have maps in common.
+#[test]
+fn who_shares_maps_comes_after_their_owner_in_the_second_pass_too() {
+    let bench = bench();
+    let engine = bench.engine();
+    let owner = engine.loads(&of_namespace(bench.request("programs", &["alpha"]), 0))[0];
+    let mut shared = bench.request("programs", &["charlie"]);
+    shared.map_owner = Some(owner);
+    let between = engine.loads(&shared)[0];
+    shared.map_owner = Some(between);
+    engine.loads(&shared);
+    assert_eq!(counts(&engine).len(), 1);
+    drop(engine);
+    bench.kernel.reboot();
+    let objects = Arc::new(Failing { fails: Mutex::new([("alpha", 1)].into()), ..Failing::default() });
+    let (engine, report) = started(&bench, &objects);
+    assert_eq!((report.problems, report.reloaded), (Vec::new(), 3));
+    assert_eq!(counts(&engine).len(), 1);
+}
+
+#[test]
+fn who_shares_maps_of_an_owner_that_is_gone_has_those_of_the_first_that_comes_back() {
+    for fails in 0..4 {
+        let bench = bench();
+        let engine = bench.engine();
+        let owner = engine.loads(&of_namespace(bench.request("programs", &["alpha"]), 0))[0];
+        let mut shared = bench.request("programs", &["charlie"]);
+        shared.map_owner = Some(owner);
+        engine.loads(&of_namespace(shared.clone(), 0));
+        engine.loads(&shared);
+        engine.unload(owner).unwrap();
+        drop(engine);
+        bench.kernel.reboot();
+        // None of them; the first once; the first for good; both once.
+        let objects =
+            Arc::new(Failing { fails: Mutex::new([("alpha", fails)].into()), ..Failing::default() });
+        let (engine, report) = started(&bench, &objects);
+        let reloaded = if fails < 2 { 2 } else { 3 - fails.min(3) };
+        assert_eq!((report.problems.len(), report.reloaded), (2 - reloaded, reloaded), "{report:?}");
+        drop(engine);
+        // The next start has all of it, and what is loaded keeps its maps.
+        let (engine, report) = started(&bench, &Arc::default());
+        assert_eq!((report.problems, report.reloaded), (Vec::new(), 2 - reloaded));
+        assert_eq!(counts(&engine).len(), 1);
+    }
 }
 
 /// Who has many objects waits no longer for them than all others would.

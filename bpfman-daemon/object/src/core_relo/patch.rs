@@ -154,8 +154,10 @@ pub(crate) fn patch_local(
     starts: &[bool],
     at: usize,
 ) -> Result<(), CoreError> {
-    if !takes_type_id(insns, starts, at) {
-        return Err(CoreError::WrongOperation(insns.get(at).map_or(0, |insn| insn.code)));
+    if let Some(insn) = insns.get(at)
+        && !takes_type_id(insns, starts, at)
+    {
+        return Err(CoreError::WrongOperation(insn.code));
     }
     let patch = Patch { before: None, after: Some(u64::from(record.type_id)), access: Access::Same };
     patch.apply(insns, at).map(drop)

@@ -1,0 +1,64 @@
+//! How much memory an object says that its maps take.
+
+use bpfmand_core::MapSpec;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of all maps that an object declares, whichever of them a load makes: on one processor, and on 4,096. Machines
+/// with other numbers of processors need no number of their own: what takes no more on both takes no more between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredBytes {
+    /// Of those that loads make for themselves, or share by an owner.
+    own: [u64; 2],
+    /// Of those pinned by name, which another object may have made before.
+    pinned: [u64; 2],
+}
+
+impl DeclaredBytes {
+    /// What these maps take.
+    pub fn of(maps: &[MapSpec]) -> Self {
+        let sum = |pinned: bool| {
+            let maps = maps.iter().filter(move |map| map.pin_by_name == pinned);
+            [1, 4096].map(|cpus| maps.clone().fold(0, |sum: u64, map| sum.saturating_add(map.memory(cpus))))
+        };
+        Self { own: sum(false), pinned: sum(true) }
+    }
+
+    /// True if none of it is more than there: a map that somebody else had made may not become one of its own.
+    pub fn is_within(self, other: Self) -> bool {
+        let pairs = self.own.iter().zip(&other.own).chain(self.pinned.iter().zip(&other.pinned));
+        pairs.into_iter().all(|(own, others)| own <= others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfmand_core::map_type;
+
+    use super::*;
+
+    fn map(map_type: u32, max_entries: u32) -> MapSpec {
+        MapSpec::sized("map", map_type, 4, 8, max_entries)
+    }
+
+    #[test]
+    fn neither_more_entries_nor_more_of_each_processor_are_within() {
+        let of = |map: &MapSpec| DeclaredBytes::of(std::slice::from_ref(map));
+        let array = of(&map(map_type::ARRAY, 4096));
+        assert!(array.is_within(array) && of(&map(map_type::ARRAY, 4095)).is_within(array));
+        assert!(!of(&map(map_type::ARRAY, 4097)).is_within(array));
+        // As much on one processor, and more on any other number.
+        let each = of(&map(map_type::PERCPU_ARRAY, 4096));
+        assert_eq!(each.own[0], array.own[0]);
+        assert!(!each.is_within(array) && array.is_within(each));
+        // Less on one, and more on two already.
+        assert!(!of(&map(map_type::PERCPU_ARRAY, 4000)).is_within(array));
+    }
+
+    #[test]
+    fn a_pinned_map_is_not_exchanged_for_one_of_its_own() {
+        let own = map(map_type::ARRAY, 4096);
+        let pinned = MapSpec { pin_by_name: true, ..own.clone() };
+        let both = [own, pinned].map(|map| DeclaredBytes::of(&[map]));
+        assert!(!both[0].is_within(both[1]) && !both[1].is_within(both[0]));
+    }
+}
