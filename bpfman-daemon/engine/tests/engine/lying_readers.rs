@@ -33,8 +33,11 @@ struct Liar {
     /// Questions so far.
     asked: AtomicUsize,
     /// The question before which it waits: it says so, and goes on when nobody can say anything to it any more.
-    pause: Mutex<Option<(usize, Sender<()>, Receiver<()>)>>,
+    pause: Mutex<Option<Pause>>,
 }
+
+/// Before which question, whom it tells, and who lets it go on by ending.
+type Pause = (usize, Sender<()>, Receiver<()>);
 
 impl Liar {
     fn is_asked(&self) {

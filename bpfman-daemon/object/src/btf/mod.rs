@@ -8,6 +8,7 @@ mod tied;
 mod types;
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::sync::Arc;
 
 pub use fixup::BtfFeatures;
@@ -104,6 +105,13 @@ impl Btf {
         Some(Type::new(id, &self.data[start..end]))
     }
 
+    /// The name of a type that is none of the base's; none for what has no name.
+    pub(crate) fn own_name(&self, id: u32) -> Option<&[u8]> {
+        let index = id.checked_sub(self.first_own() + 1)?;
+        let name_off = word(&self.data, *self.offsets.get(index as usize)? as usize);
+        (name_off != 0).then(|| self.string_bytes(name_off))
+    }
+
     pub(crate) fn types(&self) -> impl Iterator<Item = Type<'_>> {
         (1..=self.len()).filter_map(|id| self.get(id))
     }
@@ -120,8 +128,7 @@ impl Btf {
             None => return self.base.as_deref().map_or(&[][..], |base| base.string_bytes(offset)),
         };
         let tail = self.strings().get(own..).unwrap_or_default();
-        let end = tail.iter().position(|byte| *byte == 0).unwrap_or(tail.len());
-        &tail[..end]
+        CStr::from_bytes_until_nul(tail).map_or(tail, CStr::to_bytes)
     }
 
     pub(crate) fn name(&self, ty: &Type<'_>) -> &str {
