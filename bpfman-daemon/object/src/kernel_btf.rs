@@ -213,7 +213,7 @@ fn chain_of(name: &[u8], chains: usize) -> usize {
     let (words, rest) = name.as_chunks::<8>();
     let hash = words.iter().fold(name.len() as u64, |hash, word| mix(hash, u64::from_ne_bytes(*word)));
     let hash = mix(hash, rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
-    (hash >> 40) as usize & (chains - 1)
+    (hash >> 48) as usize & (chains - 1)
 }
 
 #[cfg(test)]
