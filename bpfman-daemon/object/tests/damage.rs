@@ -236,8 +236,14 @@ fn a_type_number_is_only_where_a_number_is() -> Result<()> {
     Ok(())
 }
 
+/// `PROPTEST_CASES` asks for more of them.
+fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.max(3000), failure_persistence: None, ..usual }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn random_damage_is_survived(

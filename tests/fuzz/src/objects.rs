@@ -11,12 +11,16 @@ use crate::world;
 pub fn run(bytes: &[u8]) {
     let _malformed = KernelBtf::parse(bytes);
     let Ok(object) = ObjectFile::parse(bytes) else { return };
+    // The daemon asks the same of what readers say: what is read here has to pass.
+    assert_eq!(object.facts().check(), Ok(()), "facts that a reader could not tell");
     let own = object.btf(BtfFeatures::ALL);
     let own = own.map(|btf| KernelBtf::parse(btf.to_vec()).expect("what the kernel is given is well-formed"));
     for program in object.programs() {
         for kernel_btf in [None, own.as_ref()] {
             let options = TextOptions { kernel_btf, features: BtfFeatures::NONE };
-            let Ok(text) = object.text(&program.name, &options) else { continue };
+            let Ok(linked) = object.link(&program.name, &options) else { continue };
+            assert_eq!(linked.check(object.maps().len()), Ok(()), "a program that a reader could not tell");
+            let text = linked.text;
             let total: usize = text.functions.iter().map(|function| function.len).sum();
             assert_eq!(total, text.insns.len(), "functions do not cover the text");
             for index in text.map_indexes() {

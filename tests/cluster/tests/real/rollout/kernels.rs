@@ -17,7 +17,9 @@ async fn a_version_that_fails_on_one_kernel_comes_back_by_itself() {
     let failed = fleet.until_phase(RolloutPhase::Failed).await;
     let verdict =
         |kernel: &str| failed.preflight.iter().find(|group| group.kernel == kernel).unwrap().verdict;
-    assert_eq!((verdict("6.1.0"), verdict("6.12.0")), (PreflightVerdict::Failed, PreflightVerdict::Passed));
+    assert_eq!(verdict("6.1.0"), PreflightVerdict::Failed);
+    // One refusal ends it, whether the other kernel's node has answered by then or not.
+    assert_ne!(verdict("6.12.0"), PreflightVerdict::Failed);
     assert!(fleet.ever_ran(2).is_empty(), "{:?}", fleet.ever_ran(2));
     let shown = fleet.kubectl_bpfman("status filter").await;
     assert_eq!(shown.code, 1, "{shown:?}");
