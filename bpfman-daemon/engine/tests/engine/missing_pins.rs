@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{AttachPoint, HookKind, LinkId, ProgramId};
+use bpfmand_core::{AttachPoint, Direction, HookKind, LinkId, ProgramId};
 use bpfmand_engine::Engine;
 use bpfmand_kernel::Kernel;
 
@@ -65,6 +65,40 @@ fn a_start_pins_again_what_still_runs<K: Testable>(bench: &Bench<K>) {
     assert_eq!(after, before, "the same links, pinned as they were: nothing runs twice");
 }
 
+/// The kernel takes a program once at a tcx hook: of two records there, one has the link and the other waits.
+fn a_link_is_not_taken_for_that_of_another_record<K: Testable>(bench: &Bench<K>) {
+    if !bench.kernel.features().tcx {
+        println!("skipped: Linux before 6.6 has no tcx");
+        return;
+    }
+    let engine = bench.engine();
+    let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
+    let (direction, interface) = (Direction::Ingress, bench.interface("pod1"));
+    let point = || AttachPoint::Tcx { interface: interface.clone(), direction, priority: 1 };
+    bench.kernel.add_interface(&bench.netns, "pod1");
+    let older = engine.attached(xray, point());
+    bench.kernel.remove_interface(&bench.netns, "pod1");
+    bench.kernel.add_interface(&bench.netns, "pod1");
+    let younger = engine.attached(xray, point());
+    engine.follow_interfaces(Some(&bench.netns)).unwrap();
+    engine.check_all();
+    // Nobody holds it: it ends, and its place is free for the older one.
+    drop(lose_pin(bench, &engine, younger));
+    drop(engine);
+    let (engine, report) = bench.start();
+    assert!(
+        matches!(&report.problems[..], [one] if one.starts_with(&format!("link {younger}: "))),
+        "{report:?}"
+    );
+    let running = |link| engine.describe_link(link).unwrap().standing.is_running();
+    assert_eq!([older, younger].map(running), [true, false]);
+    engine.detach(older).unwrap();
+    engine.detach(younger).unwrap();
+    let key = bench.kernel.find_hook(&interface, HookKind::Tcx(direction)).unwrap();
+    assert_eq!(bench.kernel.hook_contents(Some(&bench.netns), &key).unwrap().entries, []);
+    assert_eq!(pins(&*bench.kernel, Path::new("links")), Vec::<String>::new());
+}
+
 fn assert_runs_nothing<K: Testable>(bench: &Bench<K>, held: &[K::Handle]) {
     let key = bench.kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap();
     let contents = bench.kernel.hook_contents(Some(&bench.netns), &key).unwrap();
@@ -80,4 +114,5 @@ on_both_kernels!(
     detached_links_run_nothing,
     links_of_a_program_that_is_unloaded_run_nothing,
     a_start_pins_again_what_still_runs,
+    a_link_is_not_taken_for_that_of_another_record,
 );
