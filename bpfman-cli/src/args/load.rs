@@ -151,7 +151,7 @@ pub struct LoadWhat {
     #[arg(long, value_name = "TIME", value_parser = super::image::age)]
     pub ttl: Option<std::time::Duration>,
     /// Print the whole verifier log, also if the load succeeds.
-    #[arg(long)]
+    #[arg(long, visible_alias = "verbose")]
     pub verifier_log: bool,
     /// Dry run: load the programs, show what the kernel says, and unload them.
     #[arg(long)]

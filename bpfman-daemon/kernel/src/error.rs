@@ -1,9 +1,10 @@
 //! What can go wrong between this daemon and the kernel.
 
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
 
-use bpfmand_core::{ProgramFacts, Via};
+use bpfmand_core::{ProgramFacts, ProgramText, Via};
+use bpfmand_rejection::Rejection;
 
 use crate::ProbeTargetError;
 
@@ -12,13 +13,13 @@ use crate::ProbeTargetError;
 #[non_exhaustive]
 pub enum KernelError {
     /// The verifier, or a check before it, refused a program.
-    #[error("the kernel refused program \"{program}\": {source}{}", behind(summary, log))]
+    #[error("the kernel refused program \"{program}\": {source}{why}")]
     Refused {
         /// Function name.
         program: String,
-        /// The last telling lines of the log; without a log, what else is known.
-        summary: String,
-        /// The whole log; may be empty when the kernel refused before verifying.
+        /// Why, as far as it is known.
+        why: RefusalReason,
+        /// The whole log; empty if the kernel refused before verifying.
         log: String,
         /// The kernel's answer.
         source: io::Error,
@@ -179,6 +180,15 @@ impl KernelError {
         Self::Call { action, subject: subject.into(), source: source.into() }
     }
 
+    /// What the verifier has against a program, if it refused one.
+    #[must_use]
+    pub fn rejection(&self) -> Option<&Rejection> {
+        match self {
+            Self::Refused { why: RefusalReason::Verifier(rejection), .. } => Some(rejection),
+            _ => None,
+        }
+    }
+
     /// The whole verifier log, if there is one.
     #[must_use]
     pub fn verifier_log(&self) -> Option<&str> {
@@ -189,12 +199,32 @@ impl KernelError {
     }
 }
 
-/// What a refusal says behind the kernel's answer.
-fn behind(summary: &str, log: &str) -> String {
-    match (summary, log) {
-        ("", _) => String::new(),
-        (summary, "") => format!("; {summary}"),
-        (summary, _) => format!("; verifier: {summary}"),
+/// Why the kernel refused a program.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// It refused before its verifier ran, and says nothing.
+    Unsaid,
+    /// The same, and this is known besides.
+    Supposed(String),
+    /// The verifier says it in its log.
+    Verifier(Box<Rejection>),
+}
+
+impl RefusalReason {
+    /// Reads the verifier's log on a program.
+    pub(crate) fn read(log: &str, text: &ProgramText) -> Self {
+        if log.is_empty() { Self::Unsaid } else { Self::Verifier(Box::new(Rejection::read_of(log, text))) }
+    }
+}
+
+/// What is said behind the kernel's answer.
+impl fmt::Display for RefusalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsaid => Ok(()),
+            Self::Supposed(what) => write!(f, "; {what}"),
+            Self::Verifier(rejection) => write!(f, "; verifier: {rejection}"),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ mod test_run;
 mod watch;
 
 pub use attach::{Extends, FilterPlace, FolderLock, LinkTarget, TcFilter, TcxAnchor, XdpMode};
-pub use error::KernelError;
+pub use error::{KernelError, RefusalReason};
 pub use features::Features;
 pub use kernel::{Kernel, KernelFacts, KernelHooks, KernelNetwork, KernelObjects, KernelPins};
 pub use map_access::MapEntry;

@@ -211,12 +211,12 @@ impl<K: Kernel> Engine<K> {
         ));
         let loaded = match loaded {
             Ok(loaded) => loaded,
-            Err(KernelError::Refused { program: name, summary, log, source }) => {
-                let member = member_at(&log, program).and_then(|member| parts.get(member));
+            Err(KernelError::Refused { program: name, why, log, source }) => {
+                let member = member_at(&why, program).and_then(|member| parts.get(member));
                 return Err(Failure::Verifier(Box::new(Refused {
                     member: member.map(|member| member.label.to_owned()),
                     log: log.clone(),
-                    source: KernelError::Refused { program: name, summary, log, source },
+                    source: KernelError::Refused { program: name, why, log, source },
                 })));
             }
             Err(error) => return Err(error.into()),

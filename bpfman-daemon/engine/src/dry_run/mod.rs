@@ -105,14 +105,11 @@ impl DryRunPart {
         Self { name: name.into(), failure: Some(error), ..Self::default() }
     }
 
-    /// The telling lines of the verifier's log, if it refused.
+    /// What the verifier says against it, in its own words, if it refused.
     #[must_use]
     pub fn verifier_line(&self) -> &str {
         fn of_kernel(error: &KernelError) -> &str {
-            match error {
-                KernelError::Refused { summary, log, .. } if !log.is_empty() => summary,
-                _ => "",
-            }
+            error.rejection().map_or("", |rejection| rejection.message.as_str())
         }
         fn of(error: &EngineError) -> &str {
             match error {

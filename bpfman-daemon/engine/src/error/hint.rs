@@ -51,8 +51,8 @@ impl EngineError {
                 "build these programs with SEC(\"xdp.frags\"), lower the MTU, or attach in generic mode"
             }
             Self::HookOnHold { .. } => "`bpfman debug release HOOK` lets it go",
-            Self::ChainRefused { .. } => {
-                "`--verifier-log` shows the verifier's whole log; attach one of the programs to another hook"
+            Self::ChainRefused { source, .. } => {
+                return Some(rejected(source, "attach one of the programs to another hook"));
             }
             Self::NotInKernel { .. } => {
                 "let the program ask first (bpf_core_field_exists(), bpf_ksym_exists()), load the kernel module that has \
@@ -65,7 +65,7 @@ impl EngineError {
                 "the kernel refused before its verifier ran: it may forbid this type of program (lockdown, a missing \
                  feature), or the daemon lacks CAP_BPF, CAP_PERFMON or CAP_NET_ADMIN"
             }
-            Self::Kernel(KernelError::Refused { .. }) => "`--verifier-log` shows the verifier's whole log",
+            Self::Kernel(error @ KernelError::Refused { .. }) => return Some(rejected(error, "")),
             Self::Kernel(KernelError::HookHeld { .. }) => {
                 "`bpftool net` shows who holds the hook; bpfman never replaces programs of others"
             }
@@ -98,4 +98,12 @@ impl EngineError {
         };
         Some(text.to_owned())
     }
+}
+
+/// What to do about a program that the verifier refused, a line each.
+fn rejected(error: &KernelError, otherwise: &str) -> String {
+    let advice =
+        error.rejection().and_then(|rejection| rejection.cause.as_ref()).map_or("", |cause| cause.advice);
+    let lines = [advice, otherwise, "`--verifier-log` shows the verifier's whole log"];
+    lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }

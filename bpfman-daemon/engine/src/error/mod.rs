@@ -8,7 +8,6 @@ mod hint;
 mod image;
 mod interference;
 mod kind;
-mod log;
 mod undo_failure;
 mod verified;
 
@@ -29,7 +28,6 @@ pub use guard::GuardRefusal;
 pub use image::{ImageFailure, ImageFailureKind};
 pub use interference::Interference;
 pub use kind::ErrorKind;
-pub use log::first_lines;
 pub use undo_failure::{Remainder, UndoFailure};
 pub use verified::VerifiedLimit;
 
@@ -350,7 +348,7 @@ pub enum EngineError {
     #[error(
         "the verifier refused the chain of {hook} in each of {ways} ways{}: {}",
         member.as_ref().map_or_else(String::new, |member| format!(", the first time in program \"{member}\"")),
-        crate::error::first_lines(log, 4)
+        source.rejection().map_or_else(|| source.to_string(), ToString::to_string)
     )]
     ChainRefused {
         /// Which hook.

@@ -3,6 +3,7 @@
 use bpfmand_core::ProgramType;
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_object::{KernelBtf, ObjectFacts, Unresolved};
+use bpfmand_rejection::Rejection;
 
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::objects::EbpfObject;
@@ -43,11 +44,10 @@ impl<K: Kernel> Engine<K> {
         object: &ObjectFacts,
         wanted: &Wanted<'_>,
     ) -> EngineError {
-        let KernelError::Refused { log, .. } = &error else { return error.into() };
         let program = wanted.program;
         // The object knows nothing of a test in front.
         let front = wanted.front.unwrap_or(0);
-        let Some(at) = poisoned(log).and_then(|at| at.checked_sub(front)) else {
+        let Some(at) = error.rejection().and_then(poisoned).and_then(|at| at.checked_sub(front)) else {
             return self.with_type(error, program.program_type).into();
         };
         let found = program.linked.unresolved.iter().find(|unresolved| unresolved.at == at);
@@ -66,12 +66,11 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The index of the last instruction that a log shows as a call of what does not exist: "12: (85) call unknown#195896080".
-fn poisoned(log: &str) -> Option<usize> {
-    log.lines().rev().find_map(|line| {
-        let (at, insn) = line.trim().split_once(": (85) call ")?;
-        POISONED.iter().any(|name| insn.trim_end().starts_with(name)).then(|| at.parse().ok())?
-    })
+/// The index of the instruction that the verifier was at, if it calls what does not exist: "call unknown#195896080".
+fn poisoned(rejection: &Rejection) -> Option<usize> {
+    let at = rejection.instruction.as_ref()?;
+    let callee = at.text.strip_prefix("call ")?;
+    POISONED.iter().any(|name| callee.starts_with(name)).then_some(at.index)
 }
 
 /// The BTF id of what an fentry, fexit or LSM program is for, and the module that has it. `MODULE:FUNCTION` names a
@@ -101,12 +100,15 @@ pub fn attach_id(
 
 #[cfg(test)]
 mod tests {
+    use bpfmand_rejection::Rejection;
+
     use super::poisoned;
 
     #[test]
     fn the_instruction_that_asks_in_vain_is_found_in_the_log() {
         let log = "0: R1=ctx() R10=fp0\n; return ctx->gone; @ x.c:3\n0: (85) call unknown#195896080\n\
                    invalid func unknown#195896080\nprocessed 1 insns (limit 1000000)\n";
+        let poisoned = |log| poisoned(&Rejection::read(log));
         assert_eq!(poisoned(log), Some(0));
         assert_eq!(poisoned("17: (85) call unknown#2002000000\ninvalid func unknown#2002000000\n"), Some(17));
         assert_eq!(poisoned("1: (85) call bpf_ktime_get_ns#5\n"), None);

@@ -11,7 +11,7 @@ use bpfmand_core::{
     BoundText, LoadLimits, LoadRequest, MapId, MapSpec, OperationId, ProgramFacts, ProgramText, ProgramType,
     TenantRules,
 };
-use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad};
+use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad, RefusalReason};
 use bpfmand_object::SlotTarget;
 use bpfmand_splice::guard_table;
 
@@ -264,12 +264,10 @@ impl<K: Kernel> Engine<K> {
     /// A kernel that refuses before its verifier ran says nothing of why: often it lacks what the type needs.
     pub(crate) fn with_type(&self, error: KernelError, program_type: ProgramType) -> KernelError {
         match error {
-            KernelError::Refused { program, summary, log, source }
-                if log.is_empty() && summary.is_empty() =>
-            {
+            KernelError::Refused { program, why: RefusalReason::Unsaid, log, source } => {
                 let release = &self.kernel.features().release;
-                let summary = format!("it is of type {}, and this kernel is {release}", program_type.name());
-                KernelError::Refused { program, summary, log, source }
+                let what = format!("it is of type {}, and this kernel is {release}", program_type.name());
+                KernelError::Refused { program, why: RefusalReason::Supposed(what), log, source }
             }
             other => other,
         }

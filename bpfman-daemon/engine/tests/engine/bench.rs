@@ -171,6 +171,7 @@ fn type_of(program: &str) -> ProgramType {
         "xray" | "yankee" | "zulu" => ProgramType::Tcx,
         "trace" | "trace_missing" => ProgramType::Tracepoint,
         "probe" => ProgramType::Uprobe,
+        "unbounded_size" | "zero_size" | "license_1" => ProgramType::Kprobe,
         _ => ProgramType::Xdp,
     }
 }

@@ -46,6 +46,7 @@ mod ranks;
 mod reboots;
 mod reboots_cut_short;
 mod recovery;
+mod rejections;
 mod replacements;
 mod scenes;
 mod sequences;

@@ -20,10 +20,14 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static HUGE: OnceLock<Vec<u8>> = OnceLock::new();
     static UNSIZED: OnceLock<Vec<u8>> = OnceLock::new();
     static MISSING: OnceLock<Vec<u8>> = OnceLock::new();
+    static REJECTED: OnceLock<Vec<u8>> = OnceLock::new();
+    static PROPRIETARY: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "huge" => &HUGE,
         "unsized" => &UNSIZED,
         "missing" => &MISSING,
+        "rejected" => &REJECTED,
+        "proprietary" => &PROPRIETARY,
         "programs" => &PROGRAMS,
         "sharing" => &SHARING,
         "squatter" => &SQUATTER,

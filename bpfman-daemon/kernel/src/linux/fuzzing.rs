@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use bpfmand_rejection::Rejection;
 use rustix::fs::MemfdFlags;
 
 use super::symbols::TargetFile;
@@ -25,7 +26,7 @@ pub fn netlink(datagram: &[u8]) {
 pub fn text(text: &str) {
     let _mounts = mount_table::parse(text.as_bytes());
     let _folders = (containers::hierarchies(text), containers::unified(text));
-    let _unreadable = (verifier_log::stack_depths(text), verifier_log::summarise(text));
+    let _unreadable = (verifier_log::stack_depths(text), Rejection::read(text).to_string());
     text.lines().for_each(|line| {
         let _other = (mapped::executable(line), tasks::container_group(line));
     });

@@ -10,7 +10,7 @@ use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, op};
 use super::attr::{self, Command};
 use super::verifier_log::{self, STATISTICS};
 use super::{extension, facts, features, netns, sys, types};
-use crate::{KernelError, Loaded, LogRequest, ProgramLoad};
+use crate::{KernelError, Loaded, LogRequest, ProgramLoad, RefusalReason};
 
 const FLAG_SLEEPABLE: u32 = 1 << 4;
 const FLAG_XDP_HAS_FRAGS: u32 = 1 << 5;
@@ -129,7 +129,7 @@ fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Load
         }
         Err(source) => Err(KernelError::Refused {
             program: load.text.0.name.clone(),
-            summary: verifier_log::summarise(&log),
+            why: RefusalReason::read(&log, &load.text.0),
             log,
             source,
         }),

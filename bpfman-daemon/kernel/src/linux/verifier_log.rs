@@ -41,23 +41,6 @@ pub fn stack_depths(log: &str) -> Option<Vec<u32>> {
     line.split_whitespace().next()?.split('+').map(|depth| depth.parse().ok()).collect()
 }
 
-/// The lines of a verifier log that say why: the last ones before its statistics.
-pub fn summarise(log: &str) -> String {
-    const LINES: usize = 3;
-    let telling: Vec<&str> = log
-        .lines()
-        .map(str::trim)
-        .filter(|line| {
-            !line.is_empty()
-                && !line.starts_with("processed ")
-                && !line.starts_with("verification time")
-                && !line.starts_with("stack depth")
-                && !line.starts_with("insns processed")
-        })
-        .collect();
-    telling[telling.len().saturating_sub(LINES)..].join(" | ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,12 +70,5 @@ mod tests {
         let (result, log) =
             growing_between(2, 20, |log| if log.len() < 8 { Err(no_space()) } else { Ok(()) });
         assert_eq!((result.unwrap(), log.len()), ((), 8));
-    }
-
-    #[test]
-    fn a_summary_keeps_the_lines_that_say_why() {
-        let log =
-            "0: (b7) r0 = 0\n1: (79) r1 = *(u64 *)(r2 +0)\nR2 !read_ok\nprocessed 2 insns (limit 1000000)\n";
-        assert_eq!(summarise(log), "0: (b7) r0 = 0 | 1: (79) r1 = *(u64 *)(r2 +0) | R2 !read_ok");
     }
 }

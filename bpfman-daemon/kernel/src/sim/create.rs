@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::errno::{self, EBADF, EINVAL, ENOENT};
 use super::objects::{Body, Key, MAP, Object, SimLinkTarget};
 use super::{SimState, refuse};
-use crate::{EXTENSION, KernelError, ProgramLoad};
+use crate::{EXTENSION, KernelError, ProgramLoad, RefusalReason};
 
 /// Licences that allow GPL-only functions, as the kernel writes them.
 const GPL: [&str; 6] =
@@ -122,11 +122,11 @@ impl SimState {
                 .ok_or_else(|| refuse("open", format!("map {id} of program \"{}\"", text.name), ENOENT))?;
             maps.push(map);
         }
-        let refused = |summary: &str, number| KernelError::Refused {
-            program: text.name.clone(),
-            summary: summary.to_owned(),
-            log: if summary.is_empty() { String::new() } else { format!("{summary}\nprocessed 1 insns\n") },
-            source: errno::error(number),
+        let refused = |message: &str, number| {
+            let log =
+                if message.is_empty() { String::new() } else { format!("{message}\nprocessed 1 insns\n") };
+            let why = RefusalReason::read(&log, text);
+            KernelError::Refused { program: text.name.clone(), why, log, source: errno::error(number) }
         };
         // fentry, fexit and LSM programs are for something in the kernel's own BTF, extensions for a program.
         let needs_target = matches!(load.kind.kernel_type, prog_type::TRACING | prog_type::LSM);

@@ -11,7 +11,8 @@ use crate::sim::{
     refuse,
 };
 use crate::{
-    EXTENSION, KernelError, KernelObjects, Loaded, LogRequest, MapEntry, ProgramLoad, TestRun, TestRunResult,
+    EXTENSION, KernelError, KernelObjects, Loaded, LogRequest, MapEntry, ProgramLoad, RefusalReason, TestRun,
+    TestRunResult,
 };
 
 impl KernelObjects for SimKernel {
@@ -145,7 +146,7 @@ impl KernelObjects for SimKernel {
         if load.kind == EXTENSION && !self.features.freplace {
             return Err(KernelError::Refused {
                 program: load.text.0.name.clone(),
-                summary: String::new(),
+                why: RefusalReason::Unsaid,
                 log: String::new(),
                 source: errno::error(EPERM),
             });

@@ -1,0 +1,155 @@
+//! What the verifier has against a program.
+
+use std::fmt;
+
+use bpfmand_core::ProgramText;
+
+use crate::cause::RejectionCause;
+use crate::log;
+use crate::source_line::SourceLine;
+
+/// An instruction that the verifier was at when it gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedInstruction {
+    /// Counted from 0 over the whole program, its functions included.
+    pub index: usize,
+    /// As the verifier prints it.
+    pub text: String,
+}
+
+/// A register that the verifier's message is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRegister {
+    /// 0 to 10.
+    pub number: u8,
+    /// What the verifier knew of it before the instruction, in its own notation; empty if nothing.
+    pub state: String,
+}
+
+/// Why the verifier rejected a program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejection {
+    /// The verifier's own words on one line; empty if its log has none.
+    pub message: String,
+    /// What they mean, where that is known.
+    pub cause: Option<RejectionCause>,
+    /// Where it gave up; none if it found the fault before it walked through the program.
+    pub instruction: Option<RejectedInstruction>,
+    /// The line that this instruction is compiled from; none for objects without debug information.
+    pub source: Option<SourceLine>,
+    /// The register that the message names first.
+    pub register: Option<RejectedRegister>,
+}
+
+/// Most bytes of each text that is taken from a log.
+const MOST: usize = 300;
+
+impl Rejection {
+    /// Reads a log; never fails.
+    #[must_use]
+    pub fn read(log: &str) -> Self {
+        let end = log::read(log);
+        let message = cut(&end.messages.join("; "));
+        let register = register_of(&message).map(|number| RejectedRegister {
+            number,
+            state: end.registers.get(&number).map_or_else(String::new, |state| cut(state)),
+        });
+        Self {
+            cause: end.messages.iter().find_map(|message| RejectionCause::of(message)),
+            message,
+            instruction: end.instruction.map(|at| RejectedInstruction { text: cut(&at.text), ..at }),
+            source: end.source.map(|at| SourceLine { text: cut(&at.text), file: cut(&at.file), ..at }),
+            register,
+        }
+    }
+
+    /// The same for a program that is at hand: its types name file and line on kernels whose logs do not (before 6.9), and
+    /// where the log has an earlier line.
+    #[must_use]
+    pub fn read_of(log: &str, text: &ProgramText) -> Self {
+        let mut rejection = Self::read(log);
+        if let Some(source) = rejection.instruction.as_ref().and_then(|at| SourceLine::of(text, at.index)) {
+            rejection.source =
+                Some(SourceLine { text: cut(&source.text), file: cut(&source.file), ..source });
+        }
+        rejection
+    }
+}
+
+/// The first register that a message names.
+fn register_of(message: &str) -> Option<u8> {
+    message.match_indices('R').find_map(|(at, _)| {
+        let begins = !message[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        let rest = &message[at + 1..];
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        rest[..digits].parse().ok().filter(|number| begins && *number <= 10)
+    })
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= MOST {
+        return text.to_owned();
+    }
+    format!("{} …", &text[..text.floor_char_boundary(MOST)])
+}
+
+/// One sentence: what it means, the verifier's words, the place.
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Some(cause) => write!(f, "{} ({})", cause.sentence, self.message)?,
+            None if self.message.is_empty() => f.write_str("its log says nothing of why")?,
+            None => f.write_str(&self.message)?,
+        }
+        if let Some(source) = &self.source {
+            write!(f, ", at {source}")?;
+        }
+        if let Some(at) = &self.instruction {
+            write!(f, ", instruction {}: {}", at.index, at.text)?;
+        }
+        match &self.register {
+            Some(RejectedRegister { number, state }) if !state.is_empty() => {
+                write!(f, ", where r{number} is {state}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_names_cause_line_instruction_and_register() {
+        let log = "0: R1=ctx() R10=fp0\n; return *p; @ x.c:4\n0: (61) r2 = *(u32 *)(r1 +0)          ; R2_w=pkt(r=0)\n\
+            1: (71) r0 = *(u8 *)(r2 +0)\ninvalid access to packet, off=0 size=1, R2(id=0,off=0,r=0)\n\
+            R2 offset is outside of the packet\nprocessed 2 insns (limit 1000000)\n";
+        let rejection = Rejection::read(log);
+        assert_eq!(rejection.cause.as_ref().unwrap().word, "packet-bounds");
+        assert_eq!(rejection.register.as_ref().unwrap().state, "pkt(r=0)");
+        assert_eq!(
+            rejection.to_string(),
+            "it accesses 1 byte(s) of the packet that no comparison with its end has shown to be there (invalid access to \
+             packet, off=0 size=1, R2(id=0,off=0,r=0); R2 offset is outside of the packet), at x.c:4: `return *p;`, \
+             instruction 1: r0 = *(u8 *)(r2 +0), where r2 is pkt(r=0)"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_quoted() {
+        let rejection =
+            Rejection::read("5: (bf) r1 = r2\nsomething new about R12 and fooR3\nprocessed 1 insns\n");
+        assert_eq!((&rejection.cause, &rejection.register), (&None, &None));
+        assert_eq!(rejection.to_string(), "something new about R12 and fooR3, instruction 5: r1 = r2");
+        assert_eq!(Rejection::read("").to_string(), "its log says nothing of why");
+    }
+
+    #[test]
+    fn nothing_of_a_log_is_longer_than_a_message_should_be() {
+        let long = "ä".repeat(10_000);
+        let log = format!("; {long} @ {long}:3\n1: (bf) {long}; R1={long}\n2: (bf) {long}\nR1 {long}\n");
+        let rejection = Rejection::read(&log);
+        assert!(rejection.to_string().len() < 6 * MOST, "{rejection}");
+    }
+}
