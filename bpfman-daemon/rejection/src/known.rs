@@ -238,7 +238,7 @@ pub const KNOWN: &[KnownMessage] = &[
     ),
     known(
         "license",
-        "cannot call GPL only function from proprietary program",
+        "cannot call kernel function from non-GPL compatible program",
         "it calls what only programs under the GPL may, and its object does not say that it is",
         SAY_LICENSE,
     ),
