@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::rejection::RejectedInstruction;
-use crate::source_line::SourceLine;
-
 /// What a log ends with.
 #[derive(Debug, Default)]
 pub struct LogEnd<'a> {
     /// The lines behind the last instruction, without statistics: what the verifier has against the program.
     pub messages: Vec<&'a str>,
     /// The last instruction that it was at; none if it never began.
-    pub instruction: Option<RejectedInstruction>,
+    pub instruction: Option<(usize, &'a str)>,
     /// The source line that it printed last.
-    pub source: Option<SourceLine>,
+    pub source: Option<&'a str>,
     /// What it knew of registers before that instruction.
     pub registers: BTreeMap<u8, &'a str>,
 }
@@ -39,12 +36,12 @@ pub fn read(log: &str) -> LogEnd<'_> {
     for line in log.lines() {
         match classify(line) {
             Line::Source(text) => {
-                end.source = Some(SourceLine::of_log(text));
+                end.source = Some(text);
                 end.messages.clear();
             }
             Line::Instruction { index, text, after } => {
                 learn(&mut end.registers, std::mem::take(&mut pending));
-                end.instruction = Some(RejectedInstruction { index, text: text.to_owned() });
+                end.instruction = Some((index, text));
                 end.messages.clear();
                 pending = after;
                 if text.starts_with("call ") {
@@ -69,26 +66,15 @@ fn classify(line: &str) -> Line<'_> {
     if let Some(text) = line.strip_prefix("; ") {
         return Line::Source(text);
     }
-    if let Some((number, rest)) = line.split_once(": ")
-        && let Ok(index) = number.parse()
-    {
+    let (place, rest) = line.split_once(": ").unwrap_or(("", line));
+    if let Ok(index) = place.parse() {
         return match instruction(rest) {
             Some((text, after)) => Line::Instruction { index, text, after },
             None => Line::Registers(rest),
         };
     }
-    if let Some((path, registers)) = line.split_once(": ")
-        && path.starts_with("from ")
-    {
-        return Line::Registers(registers);
-    }
-    if is_register(line)
-        || is_register(line.split_once(": ").map_or("", |(frame, rest)| match frame {
-            frame if frame.starts_with("frame") => rest,
-            _ => "",
-        }))
-    {
-        return Line::Registers(line);
+    if place.starts_with("from ") || is_register(line) || (place.starts_with("frame") && is_register(rest)) {
+        return Line::Registers(rest);
     }
     const NOTES: [&str; 20] = [
         "processed ",
@@ -177,9 +163,8 @@ mod tests {
                 "R2 offset is outside of the packet"
             ]
         );
-        let instruction = end.instruction.unwrap();
-        assert_eq!((instruction.index, instruction.text.as_str()), (2, "r0 = *(u8 *)(r2 +0)"));
-        assert_eq!(end.source.unwrap().line, 4);
+        assert_eq!(end.instruction, Some((2, "r0 = *(u8 *)(r2 +0)")));
+        assert_eq!(end.source, Some("return *p; @ x.c:4"));
         assert_eq!(end.registers.get(&2), Some(&"pkt(r=0)"));
         assert_eq!(end.registers.get(&0), Some(&"1"));
     }
@@ -192,8 +177,8 @@ mod tests {
             R1 !read_ok\nprocessed 3 insns (limit 1000000) max_states_per_insn 0 total_states 0\n";
         let end = read(log);
         assert_eq!(end.messages, ["R1 !read_ok"]);
-        assert_eq!(end.instruction.unwrap().index, 2);
-        assert_eq!(end.source.unwrap().text, "return a[i];");
+        assert_eq!(end.instruction.unwrap().0, 2);
+        assert_eq!(end.source, Some("return a[i];"));
         let state = "inv(id=0,umax_value=34359738360,var_off=(0x0; 0x7fffffff8))";
         assert_eq!(end.registers.get(&0), Some(&state));
     }

@@ -57,8 +57,8 @@ impl Rejection {
         Self {
             cause: end.messages.iter().find_map(|message| RejectionCause::of(message)),
             message,
-            instruction: end.instruction.map(|at| RejectedInstruction { text: cut(&at.text), ..at }),
-            source: end.source.map(|at| SourceLine { text: cut(&at.text), file: cut(&at.file), ..at }),
+            instruction: end.instruction.map(|(index, text)| RejectedInstruction { index, text: cut(text) }),
+            source: end.source.map(|line| cut_line(SourceLine::of_log(line))),
             register,
         }
     }
@@ -69,8 +69,7 @@ impl Rejection {
     pub fn read_of(log: &str, text: &ProgramText) -> Self {
         let mut rejection = Self::read(log);
         if let Some(source) = rejection.instruction.as_ref().and_then(|at| SourceLine::of(text, at.index)) {
-            rejection.source =
-                Some(SourceLine { text: cut(&source.text), file: cut(&source.file), ..source });
+            rejection.source = Some(cut_line(source));
         }
         rejection
     }
@@ -91,6 +90,10 @@ fn cut(text: &str) -> String {
         return text.to_owned();
     }
     format!("{} …", &text[..text.floor_char_boundary(MOST)])
+}
+
+fn cut_line(line: SourceLine) -> SourceLine {
+    SourceLine { text: cut(&line.text), file: cut(&line.file), ..line }
 }
 
 /// One sentence: what it means, the verifier's words, the place.
