@@ -1,12 +1,13 @@
 //! What was put by a link.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use bpfmand_core::{HookKey, KernelLinkId, LinkFacts, ProgramId, Via};
+use bpfmand_core::{HookKey, LinkFacts, ProgramId, Via};
 use bpfmand_kernel::Kernel;
 
 use super::{Loss, Observed, Standing};
-use crate::{Engine, EngineError, paths};
+use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
     /// What is where a link at an interface was put.
@@ -31,16 +32,17 @@ impl<K: Kernel> Engine<K> {
         let Some(entries) = self.contents(netns, key)? else {
             return Ok(Observed::nothing(Standing::Gone));
         };
+        let uid = self.state().by_id.get(&program).copied();
+        let of_others = uid.map_or_else(|| Ok(HashSet::new()), |uid| self.pinned_links_of(uid))?;
         for entry in entries.iter().filter(|entry| entry.program == Some(program)) {
             let links = match &entry.via {
                 Via::XdpLink { links, .. } => links.clone(),
                 Via::TcxLink { link } => vec![*link],
                 _ => continue,
             };
-            for id in links {
-                if self.is_of_another(id, pin, program)? {
-                    continue;
-                }
+            // Two records can be of one program at one tcx hook, where the kernel takes it once: the link is of the one whose
+            // pin holds it, and the other waits.
+            for id in links.into_iter().filter(|id| !of_others.contains(id)) {
                 // One that is about to go can no longer be opened.
                 let Some(link) = self.kernel.open_link(id)? else { continue };
                 let facts = self.kernel.link_of(&link)?;
@@ -51,22 +53,6 @@ impl<K: Kernel> Engine<K> {
             }
         }
         Ok(Observed::nothing(Standing::lost(Loss::LinkRemoved)))
-    }
-
-    /// True if the pin of another record of the program holds this link. Two records can be of one program at one tcx hook,
-    /// where the kernel takes it once: the link is of the one that has it, and the other waits.
-    fn is_of_another(&self, id: KernelLinkId, pin: &Path, program: ProgramId) -> Result<bool, EngineError> {
-        let pins: Vec<_> = {
-            let state = self.state();
-            let links = state.by_id.get(&program).into_iter().flat_map(|uid| state.links_of(*uid));
-            links.map(|link| paths::link(link.id)).filter(|other| other != pin).collect()
-        };
-        for pin in pins {
-            if self.pinned_link(&pin)?.is_some_and(|facts| facts.id == id) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// What is where a link was put that is at no interface. Without its pin nobody knows whether it runs.

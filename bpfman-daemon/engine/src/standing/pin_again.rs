@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKind, KernelLinkId};
+use bpfmand_core::{HookKind, KernelLinkId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::error::Interference;
@@ -80,16 +80,22 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
+    /// The kernel's links that the pins of a program's records hold.
+    pub(super) fn pinned_links_of(&self, program: ProgramUid) -> Result<HashSet<KernelLinkId>, EngineError> {
+        let pins: Vec<_> = self.state().links_of(program).map(|link| paths::link(link.id)).collect();
+        let mut pinned = HashSet::new();
+        for pin in pins {
+            pinned.extend(self.pinned_link(&pin)?.map(|facts| facts.id));
+        }
+        Ok(pinned)
+    }
+
     /// The kernel's links that run a link's program and that no pin of its records holds.
     pub(crate) fn unpinned_links_of(&self, link: &LinkRecord) -> Result<Vec<KernelLinkId>, EngineError> {
         let Some(program) = self.record(link.program).map(|program| program.id) else {
             return Ok(Vec::new());
         };
-        let pins: Vec<_> = self.state().links_of(link.program).map(|other| paths::link(other.id)).collect();
-        let mut pinned = HashSet::new();
-        for pin in pins {
-            pinned.extend(self.pinned_link(&pin)?.map(|facts| facts.id));
-        }
+        let pinned = self.pinned_links_of(link.program)?;
         let mut found = Vec::new();
         for id in self.kernel.link_ids()?.into_iter().filter(|id| !pinned.contains(id)) {
             // One that is about to go can no longer be opened.
