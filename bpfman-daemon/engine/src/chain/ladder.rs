@@ -97,7 +97,6 @@ impl<K: Kernel> Engine<K> {
             Some(refused) => Err(EngineError::ChainRefused {
                 hook,
                 member: refused.member,
-                log: refused.log,
                 ways: tried.len(),
                 source: Box::new(refused.source),
             }),

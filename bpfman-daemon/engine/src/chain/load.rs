@@ -211,13 +211,10 @@ impl<K: Kernel> Engine<K> {
         ));
         let loaded = match loaded {
             Ok(loaded) => loaded,
-            Err(KernelError::Refused { program: name, why, log, source }) => {
-                let member = member_at(&why, program).and_then(|member| parts.get(member));
-                return Err(Failure::Verifier(Box::new(Refused {
-                    member: member.map(|member| member.label.to_owned()),
-                    log: log.clone(),
-                    source: KernelError::Refused { program: name, why, log, source },
-                })));
+            Err(source @ KernelError::Refused { .. }) => {
+                let member = member_at(&source, program).and_then(|member| parts.get(member));
+                let member = member.map(|member| member.label.to_owned());
+                return Err(Failure::Verifier(Box::new(Refused { member, source })));
             }
             Err(error) => return Err(error.into()),
         };

@@ -43,7 +43,7 @@ impl EngineError {
         match self {
             Self::Kernel(error) => error.verifier_log(),
             Self::NotInKernel { source, .. } => source.verifier_log(),
-            Self::ChainRefused { log, .. } => Some(log),
+            Self::ChainRefused { source, .. } => source.verifier_log(),
             Self::NotUndone { cause, .. } => cause.verifier_log(),
             _ => None,
         }

@@ -355,8 +355,6 @@ pub enum EngineError {
         hook: String,
         /// Function name of the member that the verifier was in, where its log tells.
         member: Option<String>,
-        /// The verifier's log of the first way.
-        log: String,
         /// How many ways were tried.
         ways: usize,
         /// The kernel's answer to the first.
