@@ -1,7 +1,6 @@
 //! The kernel's program types (`enum bpf_prog_type`) and the names the command line has for them.
 
 use bpfman_proto::KERNEL_PROGRAM_TYPES as NAMES;
-use bpfman_proto::v1::BpfmanProgramType;
 
 /// One of this manager's own types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,28 +9,47 @@ pub struct ExactType {
     pub name: &'static str,
     /// The kernel's type that it is loaded as.
     pub kernel: u32,
-    /// What goes over the wire for it: return probes are declared as their entry probes.
-    pub wire: BpfmanProgramType,
+    /// The number that goes over the wire for it: return probes are declared as their entry probes.
+    pub wire: i32,
 }
 
 /// All of them.
-pub const EXACT: [ExactType; 11] = {
-    use BpfmanProgramType::{Fentry, Fexit, Kprobe, Lsm, Tc, Tcx, Tracepoint, Uprobe, Xdp};
-    const fn exact(name: &'static str, kernel: u32, wire: BpfmanProgramType) -> ExactType {
-        ExactType { name, kernel, wire }
+pub const EXACT: [ExactType; 26] = {
+    use bpfman_proto::ext::v1::ProgramTypeNumber as More;
+    use bpfman_proto::v1::BpfmanProgramType as Published;
+    const fn exact(name: &'static str, kernel: u32, wire: Published) -> ExactType {
+        ExactType { name, kernel, wire: wire as i32 }
+    }
+    const fn more(name: &'static str, kernel: u32, wire: More) -> ExactType {
+        ExactType { name, kernel, wire: wire as i32 }
     }
     [
-        exact("xdp", 6, Xdp),
-        exact("tc", 3, Tc),
-        exact("tcx", 3, Tcx),
-        exact("tracepoint", 5, Tracepoint),
-        exact("kprobe", 2, Kprobe),
-        exact("kretprobe", 2, Kprobe),
-        exact("uprobe", 2, Uprobe),
-        exact("uretprobe", 2, Uprobe),
-        exact("fentry", 26, Fentry),
-        exact("fexit", 26, Fexit),
-        exact("lsm", 29, Lsm),
+        exact("xdp", 6, Published::Xdp),
+        exact("tc", 3, Published::Tc),
+        exact("tcx", 3, Published::Tcx),
+        exact("tracepoint", 5, Published::Tracepoint),
+        exact("kprobe", 2, Published::Kprobe),
+        exact("kretprobe", 2, Published::Kprobe),
+        exact("uprobe", 2, Published::Uprobe),
+        exact("uretprobe", 2, Published::Uprobe),
+        exact("fentry", 26, Published::Fentry),
+        exact("fexit", 26, Published::Fexit),
+        exact("lsm", 29, Published::Lsm),
+        more("raw_tracepoint", 17, More::RawTracepoint),
+        more("tp_btf", 26, More::TpBtf),
+        more("fmod_ret", 26, More::FmodRet),
+        more("iter", 26, More::Iter),
+        more("cgroup_skb", 8, More::CgroupSkb),
+        more("cgroup_sock", 9, More::CgroupSock),
+        more("cgroup_sock_addr", 18, More::CgroupSockAddr),
+        more("cgroup_sockopt", 25, More::CgroupSockopt),
+        more("cgroup_sysctl", 23, More::CgroupSysctl),
+        more("cgroup_device", 15, More::CgroupDevice),
+        more("sock_ops", 13, More::SockOps),
+        more("lsm_cgroup", 29, More::LsmCgroup),
+        more("sk_lookup", 30, More::SkLookup),
+        more("flow_dissector", 22, More::FlowDissector),
+        more("netfilter", 32, More::Netfilter),
     ]
 };
 
@@ -52,9 +70,10 @@ pub fn table_name(exact: &str) -> &str {
     }
 }
 
-/// One of this manager's own types by its name, as `--programs` takes it.
+/// One of this manager's own types by its name, as `--programs` takes it. A dash will do for an underscore.
 pub fn exact(name: &str) -> Result<ExactType, UnknownType> {
-    EXACT.into_iter().find(|known| known.name == name).ok_or_else(|| UnknownType {
+    let plain = name.replace('-', "_");
+    EXACT.into_iter().find(|known| known.name == plain).ok_or_else(|| UnknownType {
         name: name.to_owned(),
         expected: EXACT.iter().map(|known| known.name.to_owned()).collect(),
     })
@@ -148,12 +167,12 @@ mod tests {
                 .to_string()
                 .starts_with("unknown program type \"xpd\": expected one of unspec, socket-filter")
         );
-        assert_eq!(error.expected.len(), 33 + 7);
+        assert_eq!(error.expected.len(), 33 + 11);
     }
 
     #[test]
     fn every_exact_type_is_shown_with_a_name_of_v0_6() {
-        let shown: Vec<&str> = EXACT.iter().map(|known| table_name(known.name)).collect();
+        let shown: Vec<&str> = EXACT[..11].iter().map(|known| table_name(known.name)).collect();
         assert_eq!(
             shown,
             [

@@ -48,6 +48,7 @@ mod watch;
 pub use aya;
 /// The messages of the wire.
 pub use bpfman_proto as wire;
+pub use bpfman_proto::ext::v1::ProgramTypeNumber as MoreProgramTypes;
 pub use bpfman_proto::v1::BpfmanProgramType as ProgramType;
 pub use bpfman_proto::{MapAccess, Reason};
 pub use client::Client;

@@ -5,7 +5,7 @@ use std::path::Path;
 use bpfman_proto::v1;
 use v1::bytecode_location::Location;
 
-use crate::{ProgramType, RemoteProgram};
+use crate::{MoreProgramTypes, ProgramType, RemoteProgram};
 
 /// Programs of one object, to be loaded by [`crate::Client::load`]. They share maps and global variables.
 ///
@@ -22,6 +22,22 @@ use crate::{ProgramType, RemoteProgram};
 #[must_use = "nothing is loaded before Client::load"]
 pub struct NewLoad {
     request: v1::LoadRequest,
+}
+
+/// The type of a program, by its number on the wire: of [`ProgramType`], or of [`MoreProgramTypes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramNumber(i32);
+
+impl From<ProgramType> for ProgramNumber {
+    fn from(program_type: ProgramType) -> Self {
+        Self(program_type.into())
+    }
+}
+
+impl From<MoreProgramTypes> for ProgramNumber {
+    fn from(program_type: MoreProgramTypes) -> Self {
+        Self(program_type.into())
+    }
 }
 
 /// When an image is asked for at its registry.
@@ -66,27 +82,30 @@ impl NewLoad {
     }
 
     /// One more program, by the name of its function.
-    pub fn program(mut self, function: impl Into<String>, program_type: ProgramType) -> Self {
+    pub fn program(mut self, function: impl Into<String>, program_type: impl Into<ProgramNumber>) -> Self {
         let name = function.into();
-        self.request.info.push(v1::LoadInfo { name, program_type: program_type.into(), info: None });
+        self.request.info.push(v1::LoadInfo { name, program_type: program_type.into().0, info: None });
         self
     }
 
-    /// One more program of type fentry, fexit or LSM, with the kernel function or hook that it is for. Other types take
-    /// theirs when they are attached.
+    /// One more program of a type that has to be told what it is for, such as fentry, LSM, trace points with typed
+    /// arguments and hooks of control groups: the kernel function, hook or trace point. Other types take theirs when they
+    /// are attached.
     pub fn program_for(
         mut self,
         function: impl Into<String>,
-        program_type: ProgramType,
+        program_type: impl Into<ProgramNumber>,
         target: impl Into<String>,
     ) -> Self {
         use v1::prog_specific_info::Info;
         let fn_name = target.into();
-        let info = match program_type {
-            ProgramType::Fentry => Some(Info::FentryLoadInfo(v1::FentryLoadInfo { fn_name })),
-            ProgramType::Fexit => Some(Info::FexitLoadInfo(v1::FexitLoadInfo { fn_name })),
-            ProgramType::Lsm => Some(Info::LsmLoadInfo(v1::LsmLoadInfo { hook_name: fn_name })),
-            _ => None,
+        let program_type = program_type.into();
+        let info = match ProgramType::try_from(program_type.0) {
+            Ok(ProgramType::Fexit) => Some(Info::FexitLoadInfo(v1::FexitLoadInfo { fn_name })),
+            Ok(ProgramType::Lsm) => Some(Info::LsmLoadInfo(v1::LsmLoadInfo { hook_name: fn_name })),
+            // Types that the published messages do not have take this one.
+            Ok(ProgramType::Fentry) | Err(_) => Some(Info::FentryLoadInfo(v1::FentryLoadInfo { fn_name })),
+            Ok(_) => None,
         };
         self = self.program(function, program_type);
         if let Some(last) = self.request.info.last_mut() {
@@ -137,11 +156,12 @@ mod tests {
             .pull(PullWhen::Never)
             .program("pass", ProgramType::Xdp)
             .program_for("traced", ProgramType::Fentry, "do_unlinkat")
+            .program_for("guard", MoreProgramTypes::CgroupSockAddr, "connect4")
             .global("limit", [1, 0, 0, 0]);
         let request = load.into_request();
         let names: Vec<_> = request.info.iter().map(|info| (info.name.as_str(), info.program_type)).collect();
-        assert_eq!(names, [("pass", ProgramType::Xdp.into()), ("traced", ProgramType::Fentry.into())]);
-        assert!(request.info[0].info.is_none() && request.info[1].info.is_some());
+        assert_eq!(names, [("pass", 0), ("traced", 5), ("guard", 1007)]);
+        assert!(request.info[0].info.is_none() && request.info[1..].iter().all(|info| info.info.is_some()));
         assert_eq!(request.global_data["limit"], [1, 0, 0, 0]);
         let Some(Location::Image(image)) = request.bytecode.unwrap().location else { panic!("an image") };
         assert_eq!((image.url.as_str(), image.image_pull_policy), ("quay.io/a/b:v1", 2));

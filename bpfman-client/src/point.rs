@@ -1,6 +1,8 @@
 //! Where to attach a program.
 
+use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
+use ext::point::At;
 use v1::attach_info::Info;
 
 /// Where a program is attached, by [`RemoteProgram::attach`](crate::RemoteProgram::attach). It has to fit the program's
@@ -15,7 +17,14 @@ use v1::attach_info::Info;
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "nothing is attached before RemoteProgram::attach"]
 pub struct AttachAt {
-    info: Info,
+    at: WireAt,
+}
+
+/// In the messages of one of the two services.
+#[derive(Clone, Debug, PartialEq)]
+enum WireAt {
+    Published(Info),
+    More(At),
 }
 
 /// Which packets a program of type TC or tcx gets.
@@ -34,63 +43,96 @@ impl AttachAt {
     /// An interface, before the network stack: XDP. Priority 1000.
     pub fn xdp(interface: impl Into<String>) -> Self {
         let info = v1::XdpAttachInfo { iface: interface.into(), priority: LAST, ..Default::default() };
-        Self { info: Info::XdpAttachInfo(info) }
+        Self { at: WireAt::Published(Info::XdpAttachInfo(info)) }
     }
 
     /// An interface, by traffic control. Priority 1000.
     pub fn tc(interface: impl Into<String>, way: Traffic) -> Self {
         let (iface, direction) = (interface.into(), way.name().to_owned());
         let info = v1::TcAttachInfo { iface, direction, priority: LAST, ..Default::default() };
-        Self { info: Info::TcAttachInfo(info) }
+        Self { at: WireAt::Published(Info::TcAttachInfo(info)) }
     }
 
     /// An interface, by tcx (Linux 6.6). Priority 1000.
     pub fn tcx(interface: impl Into<String>, way: Traffic) -> Self {
         let (iface, direction) = (interface.into(), way.name().to_owned());
         let info = v1::TcxAttachInfo { iface, direction, priority: LAST, ..Default::default() };
-        Self { info: Info::TcxAttachInfo(info) }
+        Self { at: WireAt::Published(Info::TcxAttachInfo(info)) }
     }
 
     /// A trace point, as `category/name`.
     pub fn tracepoint(name: impl Into<String>) -> Self {
         let info = v1::TracepointAttachInfo { tracepoint: name.into(), ..Default::default() };
-        Self { info: Info::TracepointAttachInfo(info) }
+        Self { at: WireAt::Published(Info::TracepointAttachInfo(info)) }
     }
 
     /// The beginning of a kernel function, or its end for a program of type kretprobe.
     pub fn kprobe(function: impl Into<String>) -> Self {
         let info = v1::KprobeAttachInfo { fn_name: function.into(), ..Default::default() };
-        Self { info: Info::KprobeAttachInfo(info) }
+        Self { at: WireAt::Published(Info::KprobeAttachInfo(info)) }
     }
 
     /// The beginning of a function in a binary, by absolute path, or in a library, by name; its end for a program of type
     /// uretprobe.
     pub fn uprobe(target: impl Into<String>, function: impl Into<String>) -> Self {
         let (target, fn_name) = (target.into(), Some(function.into()));
-        Self { info: Info::UprobeAttachInfo(v1::UprobeAttachInfo { target, fn_name, ..Default::default() }) }
+        Self {
+            at: WireAt::Published(Info::UprobeAttachInfo(v1::UprobeAttachInfo {
+                target,
+                fn_name,
+                ..Default::default()
+            })),
+        }
     }
 
     /// The function that a program of type fentry was loaded for.
     pub fn fentry() -> Self {
-        Self { info: Info::FentryAttachInfo(v1::FentryAttachInfo::default()) }
+        Self { at: WireAt::Published(Info::FentryAttachInfo(v1::FentryAttachInfo::default())) }
     }
 
     /// The function that a program of type fexit was loaded for.
     pub fn fexit() -> Self {
-        Self { info: Info::FexitAttachInfo(v1::FexitAttachInfo::default()) }
+        Self { at: WireAt::Published(Info::FexitAttachInfo(v1::FexitAttachInfo::default())) }
     }
 
     /// The hook that a program of type LSM was loaded for.
     pub fn lsm() -> Self {
-        Self { info: Info::LsmAttachInfo(v1::LsmAttachInfo::default()) }
+        Self { at: WireAt::Published(Info::LsmAttachInfo(v1::LsmAttachInfo::default())) }
+    }
+
+    /// What a program of type `tp_btf`, `fmod_ret` or `iter` was loaded for, by the name of its type.
+    pub fn loaded_for(program_type: impl Into<String>) -> Self {
+        At::LoadedFor(program_type.into()).into()
+    }
+
+    /// A trace point by its name alone, for a program of type `raw_tracepoint`.
+    pub fn raw_tracepoint(name: impl Into<String>) -> Self {
+        At::RawTracepoint(name.into()).into()
+    }
+
+    /// A control group of version 2 and all below it, by its path from the root of the hierarchy.
+    pub fn cgroup(path: impl Into<String>) -> Self {
+        At::Cgroup(path.into()).into()
+    }
+
+    /// The daemon's own network namespace, for programs of types `sk_lookup` and `flow_dissector`.
+    pub fn own_netns() -> Self {
+        At::Netns(String::new()).into()
+    }
+
+    /// A netfilter hook (Linux 6.4), as nft names it, of packets of `ipv4` or `ipv6`. Priority 0.
+    pub fn netfilter(family: impl Into<String>, hook: impl Into<String>) -> Self {
+        let (family, hook) = (family.into(), hook.into());
+        At::Netfilter(ext::NetfilterPoint { family, hook, ..ext::NetfilterPoint::default() }).into()
     }
 
     /// Its place among the programs of the hook, the lowest first; without meaning where hooks have no order.
     pub fn priority(mut self, priority: i32) -> Self {
-        match &mut self.info {
-            Info::XdpAttachInfo(info) => info.priority = priority,
-            Info::TcAttachInfo(info) => info.priority = priority,
-            Info::TcxAttachInfo(info) => info.priority = priority,
+        match &mut self.at {
+            WireAt::Published(Info::XdpAttachInfo(info)) => info.priority = priority,
+            WireAt::Published(Info::TcAttachInfo(info)) => info.priority = priority,
+            WireAt::Published(Info::TcxAttachInfo(info)) => info.priority = priority,
+            WireAt::More(At::Netfilter(point)) => point.priority = priority,
             _ => {}
         }
         self
@@ -98,24 +140,36 @@ impl AttachAt {
 
     /// The network namespace that the interface is in, by the path of its file; without meaning where there is no interface.
     pub fn netns(mut self, path: impl Into<String>) -> Self {
-        let path = Some(path.into());
-        match &mut self.info {
-            Info::XdpAttachInfo(info) => info.netns = path,
-            Info::TcAttachInfo(info) => info.netns = path,
-            Info::TcxAttachInfo(info) => info.netns = path,
+        let path = path.into();
+        match &mut self.at {
+            WireAt::Published(Info::XdpAttachInfo(info)) => info.netns = Some(path),
+            WireAt::Published(Info::TcAttachInfo(info)) => info.netns = Some(path),
+            WireAt::Published(Info::TcxAttachInfo(info)) => info.netns = Some(path),
+            WireAt::More(At::Netns(netns)) => *netns = path,
+            WireAt::More(At::Netfilter(point)) => point.netns = path,
             _ => {}
         }
         self
     }
 
-    pub(crate) fn into_info(self) -> v1::AttachInfo {
-        v1::AttachInfo { info: Some(self.info) }
+    /// As the wire has it: in the message of one of the two services.
+    pub(crate) fn into_wire(self) -> (Option<v1::AttachInfo>, Option<ext::Point>) {
+        match self.at {
+            WireAt::Published(info) => (Some(v1::AttachInfo { info: Some(info) }), None),
+            WireAt::More(at) => (None, Some(ext::Point { at: Some(at), ..ext::Point::default() })),
+        }
     }
 }
 
 impl From<Info> for AttachAt {
     fn from(info: Info) -> Self {
-        Self { info }
+        Self { at: WireAt::Published(info) }
+    }
+}
+
+impl From<At> for AttachAt {
+    fn from(at: At) -> Self {
+        Self { at: WireAt::More(at) }
     }
 }
 
@@ -135,10 +189,19 @@ mod tests {
     #[test]
     fn a_point_becomes_the_message_of_the_wire() {
         let at = AttachAt::tc("eth0", Traffic::Egress).priority(7).netns("/run/netns/blue");
-        let Some(Info::TcAttachInfo(info)) = at.into_info().info else { panic!("a hook of TC") };
+        let published = |at: AttachAt| at.into_wire().0.and_then(|attach| attach.info);
+        let Some(Info::TcAttachInfo(info)) = published(at) else { panic!("a hook of TC") };
         assert_eq!((info.iface.as_str(), info.direction.as_str(), info.priority), ("eth0", "egress", 7));
         assert_eq!(info.netns.as_deref(), Some("/run/netns/blue"));
-        let Some(Info::XdpAttachInfo(info)) = AttachAt::xdp("eth0").into_info().info else { panic!("XDP") };
+        let Some(Info::XdpAttachInfo(info)) = published(AttachAt::xdp("eth0")) else { panic!("XDP") };
         assert_eq!((info.priority, info.netns), (1000, None));
+        let at = AttachAt::netfilter("ipv4", "input").priority(-5).netns("/run/netns/blue");
+        let (None, Some(ext::Point { at: Some(At::Netfilter(point)), .. })) = at.into_wire() else {
+            panic!("a hook of netfilter")
+        };
+        assert_eq!(
+            (point.hook.as_str(), point.priority, point.netns.as_str()),
+            ("input", -5, "/run/netns/blue")
+        );
     }
 }

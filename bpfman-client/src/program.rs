@@ -63,8 +63,18 @@ impl RemoteProgram {
     /// # Errors
     /// [`Error::Refused`]: nothing is attached then.
     pub async fn attach(&self, at: AttachAt) -> Result<RemoteLink, Error> {
-        let request = v1::AttachRequest { id: self.id, attach: Some(at.into_info()) };
-        let id = self.client.services().v1.attach(request).await?.into_inner().link_id;
+        let id = match at.into_wire() {
+            (attach, None) => {
+                let request = v1::AttachRequest { id: self.id, attach };
+                self.client.services().v1.attach(request).await?.into_inner().link_id
+            }
+            (attach, point) => {
+                let request =
+                    ext::ChainAttachRequest { program_id: self.id, attach, point, ..Default::default() };
+                let answer = self.client.services().chains.attach(request).await?.into_inner();
+                answer.link.ok_or(Error::Incomplete { call: "Attach", part: "the link" })?.id
+            }
+        };
         Ok(RemoteLink { client: self.client.clone(), id })
     }
 

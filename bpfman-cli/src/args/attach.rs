@@ -1,5 +1,7 @@
 //! `bpfman attach`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::OutputForm;
@@ -40,6 +42,23 @@ pub enum AttachTo {
     Fexit(AttachBound),
     /// Attach to the LSM hook that the program was loaded for.
     Lsm(AttachBound),
+    /// Attach to a static tracepoint, by its name alone.
+    #[command(alias = "raw_tracepoint")]
+    RawTracepoint(AttachRawTracepoint),
+    /// Attach to the tracepoint that the program was loaded for.
+    #[command(alias = "tp_btf")]
+    TpBtf(AttachBound),
+    /// Attach to the kernel function whose return value the program was loaded to change.
+    #[command(alias = "fmod_ret")]
+    FmodRet(AttachBound),
+    /// Attach an iterator: `bpfman iter` runs it.
+    Iter(AttachBound),
+    /// Attach to a control group and all below it, at the hook that the program was loaded for.
+    Cgroup(AttachCgroup),
+    /// Attach to a network namespace: sk_lookup and flow_dissector programs.
+    Netns(AttachNetns),
+    /// Attach to a netfilter hook (Linux 6.4 and later).
+    Netfilter(AttachNetfilter),
 }
 
 /// Metadata of the link, and how long it stays.
@@ -64,7 +83,16 @@ impl AttachTo {
             Self::Tracepoint(tracepoint) => &tracepoint.link,
             Self::Kprobe(kprobe) => &kprobe.link,
             Self::Uprobe(uprobe) => &uprobe.link,
-            Self::Fentry(bound) | Self::Fexit(bound) | Self::Lsm(bound) => &bound.link,
+            Self::Fentry(bound)
+            | Self::Fexit(bound)
+            | Self::Lsm(bound)
+            | Self::TpBtf(bound)
+            | Self::FmodRet(bound)
+            | Self::Iter(bound) => &bound.link,
+            Self::RawTracepoint(tracepoint) => &tracepoint.link,
+            Self::Cgroup(cgroup) => &cgroup.link,
+            Self::Netns(netns) => &netns.link,
+            Self::Netfilter(netfilter) => &netfilter.link,
         }
     }
 }
@@ -140,6 +168,62 @@ pub struct AttachTracepoint {
     /// Tracepoint, for example syscalls/sys_enter_openat.
     #[arg(short, long, value_name = "CATEGORY/NAME")]
     pub tracepoint: String,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … raw-tracepoint`.
+#[derive(Args, Debug)]
+pub struct AttachRawTracepoint {
+    /// Tracepoint without its category, for example sched_switch.
+    #[arg(short, long, value_name = "NAME")]
+    pub tracepoint: String,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … cgroup`.
+#[derive(Args, Debug)]
+pub struct AttachCgroup {
+    /// Control group of version 2, from the root of the hierarchy, for example /system.slice/web.service.
+    #[arg(short, long, value_name = "PATH")]
+    pub path: String,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … netns`.
+#[derive(Args, Debug)]
+pub struct AttachNetns {
+    /// Network namespace file; without it, the daemon's own namespace.
+    #[arg(short, long, value_name = "PATH")]
+    pub netns: Option<PathBuf>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … netfilter`.
+#[derive(Args, Debug)]
+pub struct AttachNetfilter {
+    /// Packets of this protocol.
+    #[arg(short, long, value_parser = ["ipv4", "ipv6"])]
+    pub family: String,
+    /// Hook, as nft names it.
+    #[arg(long, value_parser = ["prerouting", "input", "forward", "output", "postrouting"])]
+    pub hook: String,
+    /// The least runs first; the rules of filter tables have 0. No two programs of a hook have the same.
+    #[arg(short, long, default_value_t, allow_negative_numbers = true)]
+    pub priority: i32,
+    /// Put fragments together before the program sees them (Linux 6.6 and later).
+    #[arg(long)]
+    pub defragment: bool,
+    /// Network namespace file; without it, the daemon's own namespace.
+    #[arg(short, long, value_name = "PATH")]
+    pub netns: Option<PathBuf>,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -228,8 +312,6 @@ fn tc_verdict(name: &str) -> Result<i32, verdict::UnknownVerdictName> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use clap::Parser;
 
     use super::*;

@@ -87,6 +87,13 @@ pub enum GetCommand {
     },
 }
 
+/// `bpfman iter LINK_ID`.
+#[derive(Args, Debug)]
+pub struct Iterate {
+    /// Link of an iterator, as `attach … iter` prints it.
+    pub link_id: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;

@@ -118,6 +118,8 @@ pub enum CliCommand {
     /// Show, verify and trace the chains of hooks, and set their switches.
     #[command(subcommand)]
     Chain(chain::ChainCommand),
+    /// Run an iterator and print what it writes.
+    Iter(list::Iterate),
     /// Explain why packets reach the programs of a hook, or do not.
     Explain(chain::Explain),
     /// Freeze a chain, or make its programs visible to tracing tools.

@@ -90,16 +90,17 @@ impl FromStr for PacketBytes {
     }
 }
 
-/// `TYPE:FUNCTION`, or `TYPE:FUNCTION:TARGET` for types that are bound to a kernel function or hook when loaded.
+/// `TYPE:FUNCTION`, or `TYPE:FUNCTION:TARGET` for types that are bound to a kernel function or hook when loaded. Those of
+/// v0.6.0 need it; others take it from the section's name too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramSpec {
-    /// Type as the wire has it; return probes are declared as their entry probes.
-    pub program_type: BpfmanProgramType,
+    /// The type's number on the wire; return probes are declared as their entry probes.
+    pub program_type: i32,
     /// The name of a type that the wire has no number for: a return probe's.
     pub actual_type: Option<&'static str>,
     /// Function name in the object file.
     pub function: String,
-    /// Kernel function of fentry and fexit, hook of LSM.
+    /// Kernel function, trace point, hook or kind of objects that it is for.
     pub target: Option<String>,
 }
 
@@ -110,9 +111,15 @@ impl FromStr for ProgramSpec {
         let parts: Vec<&str> = text.split(':').collect();
         let (name, rest) = (parts[0], &parts[1..]);
         let known = kernel_type::exact(name)?;
-        let target = match name {
-            "fentry" | "fexit" => Some("KERNEL_FUNCTION"),
-            "lsm" => Some("HOOK"),
+        let target = match known.name {
+            "fentry" | "fexit" => Some(("KERNEL_FUNCTION", true)),
+            "lsm" => Some(("HOOK", true)),
+            "fmod_ret" => Some(("KERNEL_FUNCTION", false)),
+            "tp_btf" => Some(("TRACEPOINT", false)),
+            "iter" => Some(("OBJECTS", false)),
+            "lsm_cgroup" | "cgroup_skb" | "cgroup_sock" | "cgroup_sock_addr" | "cgroup_sockopt" => {
+                Some(("HOOK", false))
+            }
             _ => None,
         };
         if rest.iter().any(|part| part.is_empty()) {
@@ -120,10 +127,11 @@ impl FromStr for ProgramSpec {
         }
         let wrong = |form: String| Err(ValueError::WrongForm(text.to_owned(), form));
         let (function, target) = match (rest, target) {
-            ([function], None) => (*function, None),
+            ([function], None | Some((_, false))) => (*function, None),
             ([function, target], Some(_)) => (*function, Some((*target).to_owned())),
             (_, None) => return wrong(format!("{name}:FUNCTION")),
-            (_, Some(target)) => return wrong(format!("{name}:FUNCTION:{target}")),
+            (_, Some((target, true))) => return wrong(format!("{name}:FUNCTION:{target}")),
+            (_, Some((target, false))) => return wrong(format!("{name}:FUNCTION[:{target}]")),
         };
         let actual_type = matches!(name, "kretprobe" | "uretprobe").then_some(known.name);
         Ok(Self { program_type: known.wire, actual_type, function: function.to_owned(), target })
@@ -133,15 +141,15 @@ impl FromStr for ProgramSpec {
 impl From<&ProgramSpec> for LoadInfo {
     fn from(spec: &ProgramSpec) -> Self {
         let target = spec.target.clone();
-        let info = target.and_then(|target| match spec.program_type {
-            BpfmanProgramType::Fentry => Some(Info::FentryLoadInfo(FentryLoadInfo { fn_name: target })),
-            BpfmanProgramType::Fexit => Some(Info::FexitLoadInfo(FexitLoadInfo { fn_name: target })),
-            BpfmanProgramType::Lsm => Some(Info::LsmLoadInfo(LsmLoadInfo { hook_name: target })),
-            _ => None,
+        let info = target.map(|target| match BpfmanProgramType::try_from(spec.program_type) {
+            Ok(BpfmanProgramType::Fexit) => Info::FexitLoadInfo(FexitLoadInfo { fn_name: target }),
+            Ok(BpfmanProgramType::Lsm) => Info::LsmLoadInfo(LsmLoadInfo { hook_name: target }),
+            // Types that have no message of their own take this one.
+            _ => Info::FentryLoadInfo(FentryLoadInfo { fn_name: target }),
         });
         Self {
             name: spec.function.clone(),
-            program_type: spec.program_type.into(),
+            program_type: spec.program_type,
             info: info.map(|info| ProgSpecificInfo { info: Some(info) }),
         }
     }
@@ -197,7 +205,7 @@ mod tests {
         assert_eq!(
             spec,
             ProgramSpec {
-                program_type: BpfmanProgramType::Xdp,
+                program_type: BpfmanProgramType::Xdp.into(),
                 actual_type: None,
                 function: "pass".into(),
                 target: None
@@ -211,6 +219,8 @@ mod tests {
             ("fentry:a", "\"fentry:a\" is not fentry:FUNCTION:KERNEL_FUNCTION"),
             ("fexit:a:b:c", "\"fexit:a:b:c\" is not fexit:FUNCTION:KERNEL_FUNCTION"),
             ("lsm:a", "\"lsm:a\" is not lsm:FUNCTION:HOOK"),
+            ("cgroup_skb:a:b:c", "\"cgroup_skb:a:b:c\" is not cgroup_skb:FUNCTION[:HOOK]"),
+            ("sock_ops:a:b", "\"sock_ops:a:b\" is not sock_ops:FUNCTION"),
             ("xdp:", "a part of \"xdp:\" is empty"),
         ] {
             assert_eq!(bad.parse::<ProgramSpec>().unwrap_err().to_string(), message);
@@ -225,12 +235,22 @@ mod tests {
     }
 
     #[test]
+    fn other_types_may_leave_their_target_to_the_section() {
+        let spec: ProgramSpec = "cgroup-sock-addr:guard".parse().unwrap();
+        assert_eq!((spec.program_type, spec.target.as_ref()), (1007, None));
+        let info = LoadInfo::from(&"tp_btf:watch:sched_switch".parse::<ProgramSpec>().unwrap());
+        let named = info.info.and_then(|info| info.info);
+        let expected = Info::FentryLoadInfo(FentryLoadInfo { fn_name: "sched_switch".to_owned() });
+        assert_eq!((info.program_type, named), (1002, Some(expected)));
+    }
+
+    #[test]
     fn return_probes_go_over_the_wire_as_entry_probes_with_their_own_name_beside() {
         for (name, wire) in
             [("kretprobe:f", BpfmanProgramType::Kprobe), ("uretprobe:f", BpfmanProgramType::Uprobe)]
         {
             let spec = name.parse::<ProgramSpec>().unwrap();
-            assert_eq!((spec.program_type, spec.actual_type), (wire, name.split(':').next()));
+            assert_eq!((spec.program_type, spec.actual_type), (wire.into(), name.split(':').next()));
         }
     }
 

@@ -1,16 +1,14 @@
 //! `bpfman attach`.
 
-use std::path::Path;
-
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
-use bpfman_proto::v1::attach_info::Info;
 
 use super::connect;
 use super::progress::warn;
-use crate::args::attach::{Attach, AttachTo, AttachUprobe};
+use super::wire_point::{WirePoint, on_the_wire};
+use crate::args::attach::{Attach, AttachTo};
 use crate::args::place::SharingFlags;
-use crate::args::value::{absolute, to_map};
+use crate::args::value::absolute;
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 use crate::show;
@@ -32,8 +30,10 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     }
     let ttl_seconds = command.point.link().ttl.map(|ttl| ttl.as_secs());
     let matching = matching(&command.point);
-    let info = on_the_wire(command.point)?;
-    let attach = Some(v1::AttachInfo { info: Some(info) });
+    let (attach, point) = match on_the_wire(command.point)? {
+        WirePoint::Published(info) => (Some(v1::AttachInfo { info: Some(info) }), None),
+        WirePoint::More(point) => (None, Some(point)),
+    };
     let mut client = connect(global).await?;
     if let Some(which) = matching {
         let request = ext::AttachMatchingRequest {
@@ -54,7 +54,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
         }
         return show::answer(global, &MatchingJson::new(&matching));
     }
-    if order.is_some() || sharing.is_asked() || ttl_seconds.is_some() {
+    if order.is_some() || sharing.is_asked() || ttl_seconds.is_some() || point.is_some() {
         let request = ext::ChainAttachRequest {
             program_id,
             attach,
@@ -64,6 +64,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             keep_attached: sharing.keep_attached,
             ttl_seconds,
             shadow: sharing.shadow,
+            point,
         };
         let answer = client.chains.attach(request).await?.into_inner();
         let link = answer.link.ok_or(CliError::Incomplete { call: "Attach", part: "the link" })?;
@@ -137,116 +138,13 @@ fn matching(point: &AttachTo) -> Option<ext::InterfaceMatch> {
     })
 }
 
-/// The attach point as the wire has it.
-fn on_the_wire(point: AttachTo) -> Result<Info, CliError> {
-    Ok(match point {
-        AttachTo::Xdp(xdp) => Info::XdpAttachInfo(v1::XdpAttachInfo {
-            priority: xdp.interface.priority,
-            iface: xdp.interface.iface.unwrap_or_default(),
-            position: 0,
-            proceed_on: xdp.proceed_on,
-            netns: xdp.interface.netns.as_deref().map(absolute),
-            metadata: to_map(&xdp.link.metadata),
-        }),
-        AttachTo::Tc(tc) => Info::TcAttachInfo(v1::TcAttachInfo {
-            priority: tc.interface.priority,
-            iface: tc.interface.iface.unwrap_or_default(),
-            position: 0,
-            direction: tc.direction.name().to_owned(),
-            proceed_on: tc.proceed_on,
-            netns: tc.interface.netns.as_deref().map(absolute),
-            metadata: to_map(&tc.link.metadata),
-        }),
-        AttachTo::Tcx(tcx) => Info::TcxAttachInfo(v1::TcxAttachInfo {
-            priority: tcx.interface.priority,
-            iface: tcx.interface.iface.unwrap_or_default(),
-            position: 0,
-            direction: tcx.direction.name().to_owned(),
-            netns: tcx.interface.netns.as_deref().map(absolute),
-            metadata: to_map(&tcx.link.metadata),
-        }),
-        AttachTo::Tracepoint(tracepoint) => Info::TracepointAttachInfo(v1::TracepointAttachInfo {
-            tracepoint: tracepoint.tracepoint,
-            metadata: to_map(&tracepoint.link.metadata),
-        }),
-        AttachTo::Kprobe(kprobe) => {
-            if kprobe.container_pid.is_some() {
-                return Err(CliError::Invalid {
-                    what: "kprobe container option not supported yet".to_owned(),
-                    hint: Some(
-                        "a kernel function runs for every container: leave out --container-pid".to_owned(),
-                    ),
-                });
-            }
-            Info::KprobeAttachInfo(v1::KprobeAttachInfo {
-                fn_name: kprobe.fn_name,
-                offset: kprobe.offset,
-                container_pid: None,
-                metadata: to_map(&kprobe.link.metadata),
-            })
-        }
-        AttachTo::Uprobe(uprobe) => Info::UprobeAttachInfo(v1::UprobeAttachInfo {
-            target: target(&uprobe),
-            fn_name: uprobe.fn_name,
-            offset: uprobe.offset,
-            pid: uprobe.pid,
-            container_pid: uprobe.container_pid,
-            metadata: to_map(&uprobe.link.metadata),
-        }),
-        AttachTo::Fentry(bound) => {
-            Info::FentryAttachInfo(v1::FentryAttachInfo { metadata: to_map(&bound.link.metadata) })
-        }
-        AttachTo::Fexit(bound) => {
-            Info::FexitAttachInfo(v1::FexitAttachInfo { metadata: to_map(&bound.link.metadata) })
-        }
-        AttachTo::Lsm(bound) => {
-            Info::LsmAttachInfo(v1::LsmAttachInfo { metadata: to_map(&bound.link.metadata) })
-        }
-    })
-}
-
-/// A target with a slash is a path; without one it is a library's name, which the daemon looks up.
-fn target(uprobe: &AttachUprobe) -> String {
-    // A path inside a container has nothing to do with this process's working folder.
-    if uprobe.target.contains('/') && uprobe.container_pid.is_none() {
-        absolute(Path::new(&uprobe.target))
-    } else {
-        uprobe.target.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bpfman_proto::v1::attach_info::Info;
     use clap::Parser;
 
     use super::*;
     use crate::args::{Cli, CliCommand};
-    use crate::exit::Exit;
-
-    fn info(line: &str) -> Result<Info, CliError> {
-        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            CliCommand::Attach(attach) => on_the_wire(attach.point),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn every_kind_becomes_its_own_message() {
-        let xdp = info("bpfman attach 1 xdp -i eth0 -p 5 -n /run/netns/b -m a=b").unwrap();
-        let expected = v1::XdpAttachInfo {
-            priority: 5,
-            iface: "eth0".into(),
-            netns: Some("/run/netns/b".into()),
-            metadata: [("a".to_owned(), "b".to_owned())].into(),
-            ..Default::default()
-        };
-        assert_eq!(xdp, Info::XdpAttachInfo(expected));
-        let tc = info("bpfman attach 1 tc -d ingress -i eth0 -p 5 --proceed-on ok").unwrap();
-        assert!(matches!(tc, Info::TcAttachInfo(tc) if tc.direction == "ingress" && tc.proceed_on == [0]));
-        assert!(matches!(info("bpfman attach 1 lsm").unwrap(), Info::LsmAttachInfo(_)));
-        assert!(matches!(info("bpfman attach 1 fentry").unwrap(), Info::FentryAttachInfo(_)));
-        assert!(matches!(info("bpfman attach 1 fexit").unwrap(), Info::FexitAttachInfo(_)));
-    }
 
     #[test]
     fn patterns_carry_everything_but_an_interface() {
@@ -262,25 +160,9 @@ mod tests {
             netns: vec!["/run/netns/b".into(), "/run/netns/c*".into()],
         };
         assert_eq!(matching(&attach.point), Some(expected));
-        assert!(matches!(on_the_wire(attach.point), Ok(Info::TcAttachInfo(tc)) if tc.iface.is_empty()));
-    }
-
-    #[test]
-    fn a_library_keeps_its_name_and_a_path_becomes_absolute() {
-        let target = |line| match info(line).unwrap() {
-            Info::UprobeAttachInfo(uprobe) => uprobe.target,
-            other => panic!("{other:?}"),
+        let Ok(WirePoint::Published(Info::TcAttachInfo(tc))) = on_the_wire(attach.point) else {
+            panic!("tc")
         };
-        assert_eq!(target("bpfman attach 1 uprobe -t libc -f malloc"), "libc");
-        let here = std::env::current_dir().unwrap().join("bin/app");
-        assert_eq!(Path::new(&target("bpfman attach 1 uprobe -t bin/app -f main")), here);
-        assert_eq!(target("bpfman attach 1 uprobe -t bin/app -f main -c 7"), "bin/app");
-    }
-
-    #[test]
-    fn kernel_functions_know_no_containers() {
-        let error = info("bpfman attach 1 kprobe -f f -c 7").unwrap_err();
-        assert_eq!(error.exit(), Exit::Invalid);
-        assert_eq!(error.to_string(), "kprobe container option not supported yet");
+        assert!(tc.iface.is_empty());
     }
 }

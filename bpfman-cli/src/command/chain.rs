@@ -52,7 +52,7 @@ async fn show_chain(global: &Global, command: ShowChain) -> Result<(), CliError>
             OutputForm::Yaml => text.insert_str(0, "---\n"),
             _ => {}
         }
-        if !show::write_while_read(&text)? {
+        if !show::write_while_read(text.as_bytes())? {
             return Ok(());
         }
         // The daemon has waited while it measured, unless there was nothing to measure.

@@ -52,12 +52,13 @@ fn attachments(what: &LoadWhat) -> Result<Vec<ext::DryRunAttachment>, CliError> 
             HookPoint::Tcx(_) => BpfmanProgramType::Tcx,
         };
         let before = all.len();
-        let fitting = what.programs.iter().filter(|program| program.program_type == kind);
+        let fitting = what.programs.iter().filter(|program| program.program_type == kind as i32);
         all.extend(fitting.map(|program| ext::DryRunAttachment {
             program: program.function.clone(),
             attach: Some(v1::AttachInfo { info: Some(point(hook)) }),
             order: None,
             isolated: false,
+            point: None,
         }));
         if all.len() == before {
             return Err(CliError::Usage(format!("--attach {hook}: no program of --programs is of its type")));

@@ -12,6 +12,7 @@ mod generate;
 mod history;
 mod hook;
 mod image;
+mod iterate;
 mod list;
 mod load;
 mod progress;
@@ -19,6 +20,7 @@ mod remove;
 mod stray;
 mod trace;
 mod version;
+mod wire_point;
 
 use std::io;
 
@@ -45,6 +47,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Get(command) => list::get(global, command).await,
         CliCommand::Image(command) => image::run(global, command).await,
         CliCommand::Chain(command) => chain::run(global, command).await,
+        CliCommand::Iter(command) => iterate::run(global, command).await,
         CliCommand::Explain(command) => hook::explain(global, command).await,
         CliCommand::Debug(command) => hook::debug(global, command).await,
         CliCommand::Stray(command) => stray::run(global, command).await,

@@ -88,10 +88,25 @@ fn block(link: &LinkJson, screen: Screen) -> String {
                 .optional("PID", attach.pid)
                 .optional("Container PID", attach.container_pid);
         }
-        "tracepoint" => {
+        "cgroup_skb" | "cgroup_sock" | "cgroup_sock_addr" | "cgroup_sockopt" | "cgroup_sysctl"
+        | "cgroup_device" | "sock_ops" | "lsm_cgroup" => {
+            block.optional("Control Group", attach.cgroup.as_ref());
+            block.optional("Attach Hook", attach.fn_name.as_ref());
+        }
+        "sk_lookup" | "flow_dissector" => {
+            block.line("Network Namespace", attach.netns.as_deref().unwrap_or("the daemon's own"));
+        }
+        "netfilter" => {
+            if let Some(netfilter) = &attach.netfilter {
+                block.line("Family", &netfilter.family).line("Hook", &netfilter.hook);
+                block.optional("Priority", attach.priority).line("Defragment", netfilter.defragment);
+            }
+            block.line("Network Namespace", attach.netns.as_deref().unwrap_or("the daemon's own"));
+        }
+        "tracepoint" | "raw_tracepoint" => {
             block.optional("Tracepoint", attach.tracepoint.as_ref());
         }
-        // fentry, fexit, lsm: what they attach to was said when they were loaded.
+        // fentry, fexit, lsm, and others: what they attach to was said when they were loaded.
         _ => {
             block.line("Attach Function", &link.attachment);
         }

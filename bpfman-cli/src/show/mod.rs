@@ -78,13 +78,13 @@ pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
 
 /// Writes text to standard output. A reader that went away, as `head` does, is no failure.
 pub fn write(text: &str) -> Result<(), CliError> {
-    write_while_read(text).map(|_somebody_reads| ())
+    write_while_read(text.as_bytes()).map(|_somebody_reads| ())
 }
 
 /// Writes text to standard output, and says whether somebody still reads it.
-pub fn write_while_read(text: &str) -> Result<bool, CliError> {
+pub fn write_while_read(text: &[u8]) -> Result<bool, CliError> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(CliError::Output(error)),
         Ok(()) => Ok(true),

@@ -285,6 +285,19 @@ impl BpfmanExt for Script {
         Ok(Response::new(tokio_stream::iter(events)))
     }
 
+    type ReadIteratorStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<ext::ReadIteratorResponse, Status>>>;
+
+    async fn read_iterator(
+        &self,
+        request: Request<ext::ReadIteratorRequest>,
+    ) -> Result<Response<Self::ReadIteratorStream>, Status> {
+        self.note(request.get_ref())?;
+        let text = ["one\n", "two\x1b[2J\n"].map(|text| text.as_bytes().to_vec());
+        let pieces = text.map(|text| Ok(ext::ReadIteratorResponse { text })).to_vec();
+        Ok(Response::new(tokio_stream::iter(pieces)))
+    }
+
     async fn info(&self, request: Request<ext::InfoRequest>) -> Result<Response<ext::InfoResponse>, Status> {
         self.note(request.get_ref())?;
         Ok(Response::new(ext::InfoResponse { version: "9.9.9".into(), ..Default::default() }))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use bpfmand_core::{CpuLimit, Glob, Owner, OwningApplication, Peer, ProgramType, TenantRules};
 
@@ -121,15 +122,11 @@ impl Grant {
             }
             AccessObject::Hook { kind, interface, in_callers_netns } => {
                 let hook = self.some_hook(|pattern| pattern.matches(*kind, &interface.name));
-                let netns = match (&self.netns, &interface.netns) {
-                    (None, _) => true,
-                    (Some(NetnsRule::Own), _) => *in_callers_netns,
-                    (Some(NetnsRule::Files(_)), None) => false,
-                    (Some(NetnsRule::Files(files)), Some(path)) => {
-                        path.to_str().is_some_and(|path| files.iter().any(|file| takes_name(file, path)))
-                    }
-                };
+                let netns = self.takes_netns(interface.netns.as_deref(), *in_callers_netns);
                 allowed_by("hooks", hook).or(allowed_by("netns", netns))
+            }
+            AccessObject::Netns { netns, in_callers_netns } => {
+                allowed_by("netns", self.takes_netns(*netns, *in_callers_netns))
             }
             AccessObject::AnyHook => {
                 let unrestricted = self.hooks.is_none() && self.targets.is_none() && self.netns.is_none();
@@ -172,6 +169,18 @@ impl Grant {
             }
             AccessObject::Owned { owner, .. } => allowed_by("over", self.has_over(peer, owner)),
             AccessObject::Application(name) => allowed_by("applications", self.speaks_for(name)),
+        }
+    }
+
+    /// True if places in a network namespace are meant.
+    fn takes_netns(&self, netns: Option<&Path>, in_callers_netns: bool) -> bool {
+        match (&self.netns, netns) {
+            (None, _) => true,
+            (Some(NetnsRule::Own), _) => in_callers_netns,
+            (Some(NetnsRule::Files(_)), None) => false,
+            (Some(NetnsRule::Files(files)), Some(path)) => {
+                path.to_str().is_some_and(|path| files.iter().any(|file| takes_name(file, path)))
+            }
         }
     }
 

@@ -25,6 +25,13 @@ pub enum AccessObject<'a> {
         /// True if the interface's network namespace is the caller's own for certain.
         in_callers_netns: bool,
     },
+    /// A network namespace itself.
+    Netns {
+        /// Its file; none for the daemon's own.
+        netns: Option<&'a Path>,
+        /// True if it is the caller's own for certain.
+        in_callers_netns: bool,
+    },
     /// Hooks of all interfaces that match, now and later.
     Hooks {
         /// Of which kind.
@@ -73,7 +80,12 @@ impl AccessObject<'_> {
             Self::Target { .. } => Some(format!("targets = [\"{self}\"]")),
             Self::Application(name) => Some(format!("applications = [\"{name}\"]")),
             Self::Owned { .. } => Some("over = \"all\"".to_owned()),
-            Self::Hooks { .. } | Self::Priority(_) | Self::Order(_) | Self::Position | Self::AnyHook => None,
+            Self::Netns { .. }
+            | Self::Hooks { .. }
+            | Self::Priority(_)
+            | Self::Order(_)
+            | Self::Position
+            | Self::AnyHook => None,
         }
     }
 }
@@ -85,6 +97,8 @@ impl fmt::Display for AccessObject<'_> {
             Self::Image(url) => write!(f, "image {url}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Hook { kind, interface, .. } => f.write_str(&kind.at(interface)),
+            Self::Netns { netns: Some(path), .. } => write!(f, "network namespace {}", path.display()),
+            Self::Netns { netns: None, .. } => f.write_str("the daemon's network namespace"),
             Self::Hooks { kind, interfaces } => {
                 let mut names: Vec<_> = interfaces.patterns().iter().map(Glob::as_str).collect();
                 names.extend((!interfaces.indexes().is_empty()).then_some("(by number)"));

@@ -40,7 +40,22 @@ pub enum BadPattern {
 
 const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
 /// Types of targets.
-pub const TARGETS: [&str; 6] = ["uprobe", "kprobe", "tracepoint", "fentry", "fexit", "lsm"];
+pub const TARGETS: [&str; 14] = [
+    "uprobe",
+    "kprobe",
+    "tracepoint",
+    "raw_tracepoint",
+    "tp_btf",
+    "fentry",
+    "fexit",
+    "fmod_ret",
+    "lsm",
+    "lsm_cgroup",
+    "iter",
+    "cgroup",
+    "netns",
+    "netfilter",
+];
 
 fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {
     known.iter().find(|kind| **kind == text).copied()

@@ -55,6 +55,9 @@ impl<K: Kernel> Api<K> {
         if let Some((interface, _)) = point.hook() {
             return self.admit_interface(permit, interface).await;
         }
+        if let Some(netns) = point.netns() {
+            return self.admit_namespaces(permit, netns.clone()).await;
+        }
         let AttachPoint::Uprobe { target, scope: ProcessScope { container_pid, .. }, .. } = point else {
             return Ok(());
         };

@@ -55,7 +55,10 @@ pub const fn needs(method: Method) -> CallNeeds {
             AccessVerb::Replace
         }
         M::BpfmanChainsAdopt => AccessVerb::Adopt,
-        M::BpfmanChainsTraceChain | M::BpfmanChainsVerifyChain | M::BpfmanNodeSampleRuns => AccessVerb::Trace,
+        M::BpfmanChainsTraceChain
+        | M::BpfmanChainsVerifyChain
+        | M::BpfmanNodeSampleRuns
+        | M::BpfmanExtReadIterator => AccessVerb::Trace,
         M::BpfmanMapsOpenForReading => AccessVerb::MapsRead,
         M::BpfmanMapsOpenForWriting => AccessVerb::MapsWrite,
         M::BpfmanChainsSetHook | M::BpfmanImagesCheckProvenance => AccessVerb::Settings,

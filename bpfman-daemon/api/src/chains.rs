@@ -18,14 +18,14 @@ use crate::authorize::Permit;
 use crate::chains_show::Look;
 use crate::explain::explain;
 use crate::server::{Api, Reply, caller, fail};
-use crate::{audit, chains_parse, chains_show, ext_show, objects, parse, strays};
+use crate::{audit, chains_parse, chains_show, ext_show, objects, parse, points, strays};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanChains for Api<K> {
     async fn attach(&self, request: Request<wire::ChainAttachRequest>) -> Reply<wire::ChainAttachResponse> {
         let by = format!("user {}", caller(request.extensions())?);
         let request = request.into_inner();
-        let (point, metadata) = parse::attach(request.attach)?;
+        let (point, metadata) = points::either(request.attach, request.point)?;
         let order = chains_parse::order(request.order)?.unwrap_or_default();
         let sharing = Sharing {
             isolated: request.isolated,

@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::iterators::IteratorStream;
 use crate::server::{Api, Reply, caller, fail};
 use crate::type_support::try_support;
-use crate::{Prepared, audit, ext_show, history, objects, parse, status};
+use crate::{Prepared, audit, ext_show, history, iterators, objects, parse, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanExt for Api<K> {
@@ -185,6 +186,18 @@ impl<K: Kernel> BpfmanExt for Api<K> {
             last_place.send(last);
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    type ReadIteratorStream = IteratorStream;
+
+    async fn read_iterator(
+        &self,
+        request: Request<wire::ReadIteratorRequest>,
+    ) -> Reply<Self::ReadIteratorStream> {
+        let id = LinkId(request.into_inner().link_id);
+        self.note_link(id);
+        let permit = self.authorize_link(id, Vec::new())?;
+        Ok(Response::new(iterators::stream(self.clone(), permit, id)))
     }
 
     async fn info(&self, _request: Request<wire::InfoRequest>) -> Reply<wire::InfoResponse> {

@@ -10,7 +10,7 @@ use bpfmand_engine::{
     Standing,
 };
 
-use crate::show;
+use crate::{points, show};
 
 pub fn program(
     program: &ProgramDetails,
@@ -96,9 +96,9 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         program_name: program.name.clone(),
         program_type: program.program_type.name().to_owned(),
         attachment,
-        attach_info: Some(v1::AttachInfo {
-            info: Some(attach_info(&link.point, details.position, &link.metadata)),
-        }),
+        attach_info: attach_info(&link.point, details.position, &link.metadata)
+            .map(|info| v1::AttachInfo { info: Some(info) }),
+        point: points::to_wire(&link.point, &link.metadata),
         metadata: show::pairs(&link.metadata),
         position: details.position,
         kernel_link_id: details.kernel_link.map(|id| id.0),
@@ -136,7 +136,11 @@ pub const fn standing(standing: &Standing) -> ext::Standing {
 fn attachment(details: &LinkDetails) -> String {
     let target = || details.program.target.clone().unwrap_or_default();
     match (&details.record.point, details.position) {
-        (AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm, _) => target(),
+        (point, _) if point.is_of_load() => target(),
+        (AttachPoint::Cgroup { path }, _) => match &details.program.target {
+            Some(hook) => format!("{path} {hook}"),
+            None => path.to_string(),
+        },
         (point, Some(position)) => format!("{point} pos-{position}"),
         (point, None) => point.to_string(),
     }
@@ -146,12 +150,12 @@ fn attach_info(
     point: &AttachPoint,
     position: Option<u32>,
     metadata: &std::collections::BTreeMap<String, String>,
-) -> v1::attach_info::Info {
+) -> Option<v1::attach_info::Info> {
     use v1::attach_info::Info;
     let metadata = show::pairs(metadata);
     let position = position.map_or(0, u32::cast_signed);
     let netns = |interface: &Interface| interface.netns.as_ref().map(|path| path.display().to_string());
-    match point {
+    Some(match point {
         AttachPoint::Xdp { interface, priority, proceed_on } => Info::XdpAttachInfo(v1::XdpAttachInfo {
             priority: *priority,
             iface: interface.name.clone(),
@@ -202,7 +206,14 @@ fn attach_info(
         AttachPoint::Fentry => Info::FentryAttachInfo(v1::FentryAttachInfo { metadata }),
         AttachPoint::Fexit => Info::FexitAttachInfo(v1::FexitAttachInfo { metadata }),
         AttachPoint::Lsm => Info::LsmAttachInfo(v1::LsmAttachInfo { metadata }),
-    }
+        AttachPoint::RawTracepoint { .. }
+        | AttachPoint::BtfTracepoint
+        | AttachPoint::FmodRet
+        | AttachPoint::Iter
+        | AttachPoint::Cgroup { .. }
+        | AttachPoint::Netns { .. }
+        | AttachPoint::Netfilter { .. } => return None,
+    })
 }
 
 pub fn chain(details: &ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainResponse {

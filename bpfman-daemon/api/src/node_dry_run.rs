@@ -5,13 +5,13 @@ use bpfmand_core::{ProgramId, Sharing};
 use bpfmand_engine::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 use tonic::Status;
 
-use crate::{chains_parse, parse, status};
+use crate::{chains_parse, parse, points, status};
 
 /// A trial. Credentials and user are those of the call.
 pub(crate) fn request(request: wire::DryRunRequest, caller: u32) -> Result<DryRunRequest, Status> {
     let load = request.load.ok_or_else(|| status::invalid("the trial has no load"))?;
     let attachments = request.attachments.into_iter().map(|attachment| {
-        let (point, metadata) = parse::attach(attachment.attach)?;
+        let (point, metadata) = points::either(attachment.attach, attachment.point)?;
         Ok(DryRunAttachment {
             program: attachment.program,
             point,

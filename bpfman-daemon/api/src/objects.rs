@@ -1,9 +1,11 @@
 //! What requests are about, as grants see it.
 
+use std::path::Path;
+
 use bpfmand_access::AccessObject;
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadLimits, LoadRequest,
-    MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
+    LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
 };
 use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
@@ -34,10 +36,24 @@ fn target(point: &AttachPoint) -> Option<(&'static str, String)> {
         AttachPoint::Uprobe { target, .. } => Some(("uprobe", target.clone())),
         AttachPoint::Kprobe { function, .. } => Some(("kprobe", function.clone())),
         AttachPoint::Tracepoint { category, name } => Some(("tracepoint", format!("{category}/{name}"))),
+        AttachPoint::RawTracepoint { name } => Some(("raw_tracepoint", name.clone())),
+        AttachPoint::Cgroup { path } => Some(("cgroup", path.to_string())),
+        AttachPoint::Netns { netns } => Some(("netns", netns_name(netns.as_deref()))),
+        AttachPoint::Netfilter { netns, .. } => Some(("netfilter", netns_name(netns.as_deref()))),
         // Named when the program was loaded.
-        AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => None,
+        AttachPoint::Fentry
+        | AttachPoint::Fexit
+        | AttachPoint::Lsm
+        | AttachPoint::BtfTracepoint
+        | AttachPoint::FmodRet
+        | AttachPoint::Iter => None,
         AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } | AttachPoint::Tcx { .. } => None,
     }
+}
+
+/// A network namespace as a grant names it.
+fn netns_name(netns: Option<&Path>) -> String {
+    netns.map_or_else(|| "own".to_owned(), |path| path.display().to_string())
 }
 
 /// How much one load of a permit may take.
@@ -122,7 +138,9 @@ impl<K: Kernel> Api<K> {
         let mut objects = vec![source(&load.source)];
         objects.extend(load.programs.iter().map(|program| AccessObject::Type(program.program_type)));
         objects.extend(load.programs.iter().filter_map(|program| {
-            let kind = program.program_type.needs_load_target().then(|| program.program_type.name())?;
+            let target = program.program_type.load_target()?;
+            // Hooks of control groups are nothing without a group, which is named at the attachment.
+            let kind = (target != LoadTarget::SocketHook).then(|| program.program_type.name())?;
             Some(AccessObject::Target { kind, name: program.target.as_deref().unwrap_or_default() })
         }));
         objects.extend(claim.as_ref().map(AccessObject::Application));
@@ -182,6 +200,10 @@ impl<K: Kernel> Api<K> {
         let mut objects = Vec::new();
         if let Some((interface, kind)) = point.hook() {
             objects.push(self.hook(interface, kind).await?);
+        }
+        if let Some(netns) = point.netns().map(Option::as_deref) {
+            let in_callers_netns = self.is_callers_netns(netns).await?;
+            objects.push(AccessObject::Netns { netns, in_callers_netns });
         }
         objects.extend(named.map(|(kind, name)| AccessObject::Target { kind, name: name.as_str() }));
         Ok(objects)

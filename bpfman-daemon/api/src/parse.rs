@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
+use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY, MapExports, v1};
 use bpfmand_core::{
     AttachPoint, BadCpuAction, BadCpuShare, BytecodeSource, CpuLimit, Credentials, Direction, Interface,
@@ -72,7 +73,7 @@ pub fn source(bytecode: Option<v1::BytecodeLocation>, what: &str) -> Result<Byte
 
 fn program(info: v1::LoadInfo) -> Result<ProgramRequest, Status> {
     use v1::prog_specific_info::Info;
-    let declared = v1::BpfmanProgramType::try_from(info.program_type).map_err(|_| {
+    let declared = declared_type(info.program_type).ok_or_else(|| {
         invalid(format!("program \"{}\" has the unknown type number {}", info.name, info.program_type))
     })?;
     let target = info.info.and_then(|specific| specific.info).map(|specific| match specific {
@@ -80,7 +81,15 @@ fn program(info: v1::LoadInfo) -> Result<ProgramRequest, Status> {
         Info::FexitLoadInfo(load) => load.fn_name,
         Info::LsmLoadInfo(load) => load.hook_name,
     });
-    Ok(ProgramRequest { name: info.name, program_type: program_type(declared), target })
+    Ok(ProgramRequest { name: info.name, program_type: declared, target })
+}
+
+/// The type of a number, of `bpfman.v1` or of those that it does not have.
+fn declared_type(number: i32) -> Option<ProgramType> {
+    let published = || v1::BpfmanProgramType::try_from(number).ok().map(program_type);
+    // The names of the others are those of the types, in upper case.
+    let others = || ext::ProgramTypeNumber::try_from(number).ok()?.as_str_name().to_lowercase().parse().ok();
+    published().or_else(others)
 }
 
 fn program_type(declared: v1::BpfmanProgramType) -> ProgramType {
@@ -307,6 +316,17 @@ mod tests {
             ..Default::default()
         };
         load(request, 0, false)
+    }
+
+    #[test]
+    fn every_type_has_a_number() {
+        let numbered: std::collections::BTreeSet<_> =
+            (0..9).chain(1001..1100).filter_map(declared_type).collect();
+        let declared = ProgramType::ALL.into_iter().map(ProgramType::declared).collect();
+        assert_eq!(numbered, declared);
+        for other in [-1, 9, 1000, ext::ProgramTypeNumber::Unspecified.into()] {
+            assert_eq!(declared_type(other).filter(|_| other != 0), None, "{other}");
+        }
     }
 
     #[test]

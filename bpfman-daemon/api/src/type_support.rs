@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{BoundText, Insn, ProgramType, op};
-use bpfmand_kernel::{Kernel, KernelError, ProgramLoad};
+use bpfmand_core::{BoundText, CgroupHook, Insn, LoadTarget, ProgramType, op};
+use bpfmand_kernel::{Kernel, KernelError, ProgramKind, ProgramLoad};
 use bpfmand_object::KernelBtf;
 
 /// What a kernel may have, by name; with the reason where it lacks it.
@@ -12,6 +12,10 @@ pub type Support = BTreeMap<&'static str, Option<String>>;
 /// Functions that some kernel has, each of which can be traced.
 const TRACED: [&str; 3] = ["vfs_read", "do_unlinkat", "bpf_fentry_test1"];
 const LSM_HOOK: &str = "file_open";
+const TRACEPOINT: &str = "sched_switch";
+const ITERATED: &str = "bpf_map";
+/// A function that is there to have its return value changed.
+const CHANGED: &str = "bpf_modify_return_test";
 /// `r0 = 0`.
 const MOVE: u8 = 0xb7;
 
@@ -52,15 +56,22 @@ fn try_type(
     program_type: ProgramType,
     types: Result<&KernelBtf, &String>,
 ) -> Option<String> {
-    let target = match (program_type, types) {
-        (program_type, _) if !program_type.needs_load_target() => Some(0),
+    let kind =
+        ProgramKind::new(program_type, CgroupHook::of_type(program_type).first().map(|hook| hook.name));
+    let target = match (program_type.load_target(), types) {
+        (None | Some(LoadTarget::SocketHook), _) => Some(0),
         (_, Err(error)) => return Some(error.clone()),
-        (ProgramType::Lsm, Ok(types)) => types.lsm_hook_id(LSM_HOOK),
-        (_, Ok(types)) => TRACED.iter().find_map(|name| types.function_id(name)),
+        (Some(LoadTarget::LsmHook), Ok(types)) => types.lsm_hook_id(LSM_HOOK),
+        (Some(LoadTarget::Tracepoint), Ok(types)) => types.tracepoint(TRACEPOINT).map(|found| found.id),
+        (Some(LoadTarget::Iterator), Ok(types)) => types.iterator(ITERATED).map(|found| found.id),
+        (Some(LoadTarget::Function), Ok(types)) if program_type == ProgramType::FmodRet => {
+            types.function_id(CHANGED)
+        }
+        (Some(LoadTarget::Function), Ok(types)) => TRACED.iter().find_map(|name| types.function_id(name)),
     };
     let Some(attach_btf_id) = target else { return Some("its BTF has nothing to try it on".to_owned()) };
     let text = smallest();
-    let load = ProgramLoad { attach_btf_id, ..ProgramLoad::new("try", &text, program_type.into()) };
+    let load = ProgramLoad { attach_btf_id, ..ProgramLoad::new("try", &text, kind) };
     match kernel.load_program(&load).err()? {
         KernelError::Refused { source, .. } => Some(format!("the kernel refuses to load it: {source}")),
         other => Some(other.to_string()),

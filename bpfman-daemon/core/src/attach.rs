@@ -1,11 +1,11 @@
 //! What a program can be attached to, as its user asked for it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Direction, HookKind, ProceedOn, ProgramType};
+use crate::{CgroupPath, Direction, HookKind, NetfilterPlace, ProceedOn, ProgramType, TypeScope};
 
 /// Where an interface is to be found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct ProcessScope {
 
 /// One attach point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum AttachPoint {
     /// An interface's XDP chain.
     Xdp {
@@ -89,6 +89,34 @@ pub enum AttachPoint {
     Fexit,
     /// The hook an LSM program was loaded for.
     Lsm,
+    /// A static trace point, by its name alone.
+    RawTracepoint {
+        /// Its name, for example `sched_switch`.
+        name: String,
+    },
+    /// The trace point that a program with typed arguments was loaded for.
+    BtfTracepoint,
+    /// The function whose return value a program was loaded for.
+    FmodRet,
+    /// What an iterator was loaded for: whoever reads its link has it run.
+    Iter,
+    /// A control group of version 2 and all below it, at the hook that the program was loaded for.
+    Cgroup {
+        /// Which one.
+        path: CgroupPath,
+    },
+    /// A network namespace.
+    Netns {
+        /// Its file; none for the daemon's own namespace.
+        netns: Option<PathBuf>,
+    },
+    /// A netfilter hook of a network namespace.
+    Netfilter {
+        /// The namespace's file; none for the daemon's own.
+        netns: Option<PathBuf>,
+        /// Which hook, and when among the others there.
+        place: NetfilterPlace,
+    },
 }
 
 impl AttachPoint {
@@ -114,7 +142,7 @@ impl AttachPoint {
 
     /// True if programs of this type fit here.
     #[must_use]
-    pub const fn admits(&self, program_type: ProgramType) -> bool {
+    pub fn admits(&self, program_type: ProgramType) -> bool {
         use ProgramType as T;
         match self {
             Self::Xdp { .. } => matches!(program_type, T::Xdp),
@@ -126,6 +154,13 @@ impl AttachPoint {
             Self::Fentry => matches!(program_type, T::Fentry),
             Self::Fexit => matches!(program_type, T::Fexit),
             Self::Lsm => matches!(program_type, T::Lsm),
+            Self::RawTracepoint { .. } => matches!(program_type, T::RawTracepoint),
+            Self::BtfTracepoint => matches!(program_type, T::BtfTracepoint),
+            Self::FmodRet => matches!(program_type, T::FmodRet),
+            Self::Iter => matches!(program_type, T::Iter),
+            Self::Cgroup { .. } => program_type.scope() == TypeScope::Cgroup,
+            Self::Netns { .. } => matches!(program_type, T::SkLookup | T::FlowDissector),
+            Self::Netfilter { .. } => matches!(program_type, T::Netfilter),
         }
     }
 
@@ -142,6 +177,13 @@ impl AttachPoint {
             Self::Fentry => "fentry",
             Self::Fexit => "fexit",
             Self::Lsm => "lsm",
+            Self::RawTracepoint { .. } => "raw_tracepoint",
+            Self::BtfTracepoint => "tp_btf",
+            Self::FmodRet => "fmod_ret",
+            Self::Iter => "iter",
+            Self::Cgroup { .. } => "cgroup",
+            Self::Netns { .. } => "netns",
+            Self::Netfilter { .. } => "netfilter",
         }
     }
 
@@ -154,6 +196,30 @@ impl AttachPoint {
             Self::Tcx { interface, direction, .. } => Some((interface, HookKind::Tcx(*direction))),
             _ => None,
         }
+    }
+
+    /// The network namespace that the point itself is at, by its file; none inside for the daemon's own.
+    #[must_use]
+    pub const fn netns(&self) -> Option<&Option<PathBuf>> {
+        match self {
+            Self::Netns { netns } | Self::Netfilter { netns, .. } => Some(netns),
+            _ => None,
+        }
+    }
+
+    /// True for points whose links the kernel lets run another program, without a gap. Members of chains have no links.
+    #[must_use]
+    pub const fn has_updatable_link(&self) -> bool {
+        matches!(self, Self::Tcx { .. } | Self::Cgroup { .. } | Self::Netns { .. } | Self::Iter)
+    }
+
+    /// True for points that are what their program was loaded for.
+    #[must_use]
+    pub const fn is_of_load(&self) -> bool {
+        matches!(
+            self,
+            Self::Fentry | Self::Fexit | Self::Lsm | Self::BtfTracepoint | Self::FmodRet | Self::Iter
+        )
     }
 
     /// The priority, where links have an order.
@@ -211,6 +277,19 @@ impl fmt::Display for AttachPoint {
             Self::Fentry => f.write_str("fentry"),
             Self::Fexit => f.write_str("fexit"),
             Self::Lsm => f.write_str("lsm"),
+            Self::RawTracepoint { name } => f.write_str(name),
+            Self::BtfTracepoint | Self::FmodRet | Self::Iter => f.write_str(self.type_name()),
+            Self::Cgroup { path } => f.write_str(path.as_str()),
+            Self::Netns { netns } => f.write_str(&netns_text(netns.as_deref())),
+            Self::Netfilter { netns, place } => {
+                write!(f, "{place}")?;
+                netns.as_ref().map_or(Ok(()), |netns| write!(f, " in {}", netns.display()))
+            }
         }
     }
+}
+
+/// A network namespace, for people.
+fn netns_text(netns: Option<&Path>) -> String {
+    netns.map_or_else(|| "own netns".to_owned(), |netns| netns.display().to_string())
 }

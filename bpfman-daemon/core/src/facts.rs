@@ -88,6 +88,9 @@ pub struct LinkFacts {
     pub program: ProgramId,
     /// Interface of XDP and tcx links; none if it is gone, or for other links.
     pub ifindex: Option<IfIndex>,
+    /// What the link was attached to is gone, or it was detached by force: it runs nothing any more. The kernel tells of
+    /// links at interfaces, control groups and network namespaces.
+    pub gone: bool,
 }
 
 impl LinkFacts {
@@ -102,9 +105,9 @@ impl LinkFacts {
         matches!(self.kernel_type, Self::XDP | Self::TCX)
     }
 
-    /// False for a link whose interface is gone, or that was detached by force: it runs nothing any more.
+    /// False for a link whose interface, control group or namespace is gone, or that was detached by force.
     #[must_use]
     pub const fn is_live(&self) -> bool {
-        self.ifindex.is_some() || !self.is_at_interface()
+        !self.gone
     }
 }

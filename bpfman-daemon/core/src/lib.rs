@@ -3,6 +3,8 @@
 
 mod attach;
 mod audit_text;
+mod cgroup_hook;
+mod cgroup_path;
 mod container;
 mod cpu;
 mod deadline;
@@ -17,6 +19,7 @@ mod insn;
 mod interface_match;
 mod map_memory;
 mod map_spec;
+mod netfilter;
 mod netns_pattern;
 mod order;
 mod owner;
@@ -31,6 +34,8 @@ pub mod uapi;
 
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use audit_text::audit_text;
+pub use cgroup_hook::CgroupHook;
+pub use cgroup_path::{BadCgroupPath, CgroupPath};
 pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
 pub use cpu::{BadCpuAction, BadCpuShare, CpuAction, CpuExcess, CpuLimit, CpuShare};
 pub use deadline::{BadTtl, Deadline, MachineTime};
@@ -47,6 +52,7 @@ pub use ids::{BtfId, IfIndex, KernelLinkId, LinkId, MapId, MatchingId, Operation
 pub use insn::{Insn, op};
 pub use interface_match::{BadMatch, InterfaceMatch};
 pub use map_spec::{MapRole, MapSpec};
+pub use netfilter::{BadNetfilterPlace, NetfilterFamily, NetfilterHook, NetfilterPlace};
 pub use netns_pattern::NetnsPattern;
 pub use order::{
     Anchor, BadAnchor, Beside, Contradiction, ContradictionStep, Foreign, MAX_CHAIN_MEMBERS, MOST_ANCHORS,
@@ -57,7 +63,7 @@ pub use owner::{BadOwner, Owner, OwningApplication, Rank};
 pub use peer::{Peer, cgroup_of, unified_cgroup_of};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
-pub use program_type::{ProgramType, UnknownProgramType};
+pub use program_type::{LoadTarget, ProgramType, TypeScope, UnknownProgramType};
 pub use request::{
     AttachRequest, BytecodeSource, Credentials, LoadLimits, LoadRequest, MatchRequest, ProgramRequest,
     PullPolicy, Selector, Sharing,

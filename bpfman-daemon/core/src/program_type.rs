@@ -9,7 +9,7 @@ use crate::uapi::prog_type;
 
 /// What a program is to its users. Entry and return probes are told apart, although the kernel loads both the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum ProgramType {
     /// Packets as a network driver receives them.
     Xdp,
@@ -33,11 +33,41 @@ pub enum ProgramType {
     Fexit,
     /// A Linux Security Module hook.
     Lsm,
+    /// A static trace point, with the arguments as the kernel has them.
+    RawTracepoint,
+    /// The same with typed arguments, by BTF.
+    BtfTracepoint,
+    /// Return value of a kernel function that allows it, by BTF and trampoline.
+    FmodRet,
+    /// What the kernel has of one kind (tasks, maps, sockets, ...), one by one, for a reader.
+    Iter,
+    /// Packets of the sockets of a control group.
+    CgroupSkb,
+    /// Sockets of a control group: made, bound, released.
+    CgroupSock,
+    /// Addresses that tasks of a control group bind, connect and send to.
+    CgroupSockAddr,
+    /// Options that tasks of a control group set and read of sockets.
+    CgroupSockopt,
+    /// Kernel parameters that tasks of a control group read and write.
+    CgroupSysctl,
+    /// Devices that tasks of a control group make, read and write.
+    CgroupDevice,
+    /// Events of the TCP connections of a control group.
+    SockOps,
+    /// A Linux Security Module hook, for the tasks of a control group.
+    LsmCgroup,
+    /// Which socket of a network namespace takes a connection or packet.
+    SkLookup,
+    /// How packets of a network namespace are taken apart into flows.
+    FlowDissector,
+    /// Packets at a netfilter hook of a network namespace.
+    Netfilter,
 }
 
 impl ProgramType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 26] = [
         Self::Xdp,
         Self::Tc,
         Self::Tcx,
@@ -49,6 +79,21 @@ impl ProgramType {
         Self::Fentry,
         Self::Fexit,
         Self::Lsm,
+        Self::RawTracepoint,
+        Self::BtfTracepoint,
+        Self::FmodRet,
+        Self::Iter,
+        Self::CgroupSkb,
+        Self::CgroupSock,
+        Self::CgroupSockAddr,
+        Self::CgroupSockopt,
+        Self::CgroupSysctl,
+        Self::CgroupDevice,
+        Self::SockOps,
+        Self::LsmCgroup,
+        Self::SkLookup,
+        Self::FlowDissector,
+        Self::Netfilter,
     ];
 
     /// The name users write, lower case.
@@ -66,6 +111,21 @@ impl ProgramType {
             Self::Fentry => "fentry",
             Self::Fexit => "fexit",
             Self::Lsm => "lsm",
+            Self::RawTracepoint => "raw_tracepoint",
+            Self::BtfTracepoint => "tp_btf",
+            Self::FmodRet => "fmod_ret",
+            Self::Iter => "iter",
+            Self::CgroupSkb => "cgroup_skb",
+            Self::CgroupSock => "cgroup_sock",
+            Self::CgroupSockAddr => "cgroup_sock_addr",
+            Self::CgroupSockopt => "cgroup_sockopt",
+            Self::CgroupSysctl => "cgroup_sysctl",
+            Self::CgroupDevice => "cgroup_device",
+            Self::SockOps => "sock_ops",
+            Self::LsmCgroup => "lsm_cgroup",
+            Self::SkLookup => "sk_lookup",
+            Self::FlowDissector => "flow_dissector",
+            Self::Netfilter => "netfilter",
         }
     }
 
@@ -77,15 +137,62 @@ impl ProgramType {
             Self::Tc | Self::Tcx => prog_type::SCHED_CLS,
             Self::Tracepoint => prog_type::TRACEPOINT,
             Self::Xdp => prog_type::XDP,
-            Self::Fentry | Self::Fexit => prog_type::TRACING,
-            Self::Lsm => prog_type::LSM,
+            Self::Fentry | Self::Fexit | Self::BtfTracepoint | Self::FmodRet | Self::Iter => {
+                prog_type::TRACING
+            }
+            Self::Lsm | Self::LsmCgroup => prog_type::LSM,
+            Self::RawTracepoint => prog_type::RAW_TRACEPOINT,
+            Self::CgroupSkb => prog_type::CGROUP_SKB,
+            Self::CgroupSock => prog_type::CGROUP_SOCK,
+            Self::CgroupSockAddr => prog_type::CGROUP_SOCK_ADDR,
+            Self::CgroupSockopt => prog_type::CGROUP_SOCKOPT,
+            Self::CgroupSysctl => prog_type::CGROUP_SYSCTL,
+            Self::CgroupDevice => prog_type::CGROUP_DEVICE,
+            Self::SockOps => prog_type::SOCK_OPS,
+            Self::SkLookup => prog_type::SK_LOOKUP,
+            Self::FlowDissector => prog_type::FLOW_DISSECTOR,
+            Self::Netfilter => prog_type::NETFILTER,
         }
     }
 
     /// True for types that have to be told at load what in the kernel they attach to.
     #[must_use]
     pub const fn needs_load_target(self) -> bool {
-        matches!(self, Self::Fentry | Self::Fexit | Self::Lsm)
+        self.load_target().is_some()
+    }
+
+    /// What programs of this type have to be told at load, if they have to be told something.
+    #[must_use]
+    pub const fn load_target(self) -> Option<LoadTarget> {
+        Some(match self {
+            Self::Fentry | Self::Fexit | Self::FmodRet => LoadTarget::Function,
+            Self::Lsm | Self::LsmCgroup => LoadTarget::LsmHook,
+            Self::BtfTracepoint => LoadTarget::Tracepoint,
+            Self::Iter => LoadTarget::Iterator,
+            Self::CgroupSkb | Self::CgroupSock | Self::CgroupSockAddr | Self::CgroupSockopt => {
+                LoadTarget::SocketHook
+            }
+            _ => return None,
+        })
+    }
+
+    /// What programs of this type attach to.
+    #[must_use]
+    pub const fn scope(self) -> TypeScope {
+        match self {
+            Self::Xdp | Self::Tc | Self::Tcx => TypeScope::Interface,
+            Self::CgroupSkb
+            | Self::CgroupSock
+            | Self::CgroupSockAddr
+            | Self::CgroupSockopt
+            | Self::CgroupSysctl
+            | Self::CgroupDevice
+            | Self::SockOps
+            | Self::LsmCgroup => TypeScope::Cgroup,
+            Self::SkLookup | Self::FlowDissector | Self::Netfilter => TypeScope::Netns,
+            Self::Iter => TypeScope::Reader,
+            _ => TypeScope::Tasks,
+        }
     }
 
     /// True for the probes that fire when a function returns.
@@ -117,12 +224,57 @@ impl fmt::Display for ProgramType {
     }
 }
 
+/// What a program has to be told at load: what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadTarget {
+    /// A kernel function, by its name; `MODULE:FUNCTION` for one of a module.
+    Function,
+    /// A hook of the Linux Security Modules, such as `file_open`.
+    LsmHook,
+    /// A trace point, without its category: `sched_switch`.
+    Tracepoint,
+    /// What the kernel can list: `task`, `bpf_map`.
+    Iterator,
+    /// One of the hooks of a type for control groups: `connect4` ([`crate::CgroupHook`]).
+    SocketHook,
+}
+
+impl LoadTarget {
+    /// What it is called in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Function => "kernel function",
+            Self::LsmHook | Self::SocketHook => "hook",
+            Self::Tracepoint => "trace point",
+            Self::Iterator => "kind of objects",
+        }
+    }
+}
+
+/// For whom programs of a type run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypeScope {
+    /// For packets at one interface.
+    Interface,
+    /// For tasks and sockets of one control group and all below it.
+    Cgroup,
+    /// For one network namespace.
+    Netns,
+    /// For whoever reads what they write.
+    Reader,
+    /// For whatever task meets them.
+    Tasks,
+}
+
 /// A program type that nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown program type \"{0}\": expected one of xdp, tc, tcx, tracepoint, kprobe, kretprobe, uprobe, uretprobe, fentry, fexit, lsm"
-)]
+#[error("unknown program type \"{0}\": expected one of {names}", names = names())]
 pub struct UnknownProgramType(pub String);
+
+fn names() -> String {
+    ProgramType::ALL.map(ProgramType::name).join(", ")
+}
 
 impl FromStr for ProgramType {
     type Err = UnknownProgramType;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, IfIndex, KernelLinkId, ProcessScope, ProgramId};
+use bpfmand_core::{CgroupPath, Direction, IfIndex, KernelLinkId, NetfilterPlace, ProcessScope, ProgramId};
 
 /// How an XDP program is attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,7 +118,37 @@ pub enum LinkTarget<'a> {
         /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
         cookie: u64,
     },
-    /// What an fentry, fexit or LSM program was loaded for.
+    /// A static trace point, by its name alone.
+    RawTracepoint {
+        /// Name.
+        name: &'a str,
+        /// What the program is told by `bpf_get_attach_cookie` (Linux 6.10 and later); 0: nothing.
+        cookie: u64,
+    },
+    /// A control group of version 2, at one of its hooks, behind the programs that are there.
+    Cgroup {
+        /// The group.
+        path: &'a CgroupPath,
+        /// `enum bpf_attach_type`, as the program was loaded.
+        attach_type: u32,
+    },
+    /// A network namespace, at one of its hooks.
+    Netns {
+        /// The namespace file, none for the daemon's own.
+        netns: Option<&'a Path>,
+        /// `enum bpf_attach_type`, as the program was loaded.
+        attach_type: u32,
+    },
+    /// A netfilter hook of a network namespace (Linux 6.4 and later).
+    Netfilter {
+        /// The namespace file, none for the daemon's own.
+        netns: Option<&'a Path>,
+        /// Which hook, and when.
+        place: NetfilterPlace,
+    },
+    /// What an iterator was loaded for (Linux 5.9 and later).
+    Iterator,
+    /// What an fentry, fexit, fmod_ret, LSM or typed trace point program was loaded for.
     Trampoline {
         /// `enum bpf_attach_type`, as the program was loaded.
         attach_type: u32,

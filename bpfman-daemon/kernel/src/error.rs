@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use bpfmand_core::{ProgramFacts, ProgramText, Via};
+use bpfmand_core::{CgroupPath, NetfilterPlace, ProgramFacts, ProgramText, Via};
 use bpfmand_rejection::Rejection;
 
 use crate::ProbeTargetError;
@@ -115,6 +115,14 @@ pub enum KernelError {
         /// Why.
         source: io::Error,
     },
+    /// No such control group.
+    #[error("control group {path} does not exist{}", if *unified { "" } else { ": there is no hierarchy of version 2 here" })]
+    NoControlGroup {
+        /// From the root of the hierarchy.
+        path: CgroupPath,
+        /// There is a hierarchy of version 2, in which it could be.
+        unified: bool,
+    },
     /// No such trace point.
     #[error("trace point \"{category}/{name}\" does not exist on this kernel{}", if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) })]
     NoTracepoint {
@@ -124,6 +132,12 @@ pub enum KernelError {
         name: String,
         /// Up to three that look alike.
         similar: Vec<String>,
+    },
+    /// No such trace point, by its name alone.
+    #[error("trace point \"{name}\" does not exist on this kernel")]
+    NoRawTracepoint {
+        /// Its name, without a category.
+        name: String,
     },
     /// No such function, file or process to probe.
     #[error("cannot probe {target}: {reason}")]
@@ -178,6 +192,14 @@ impl KernelError {
         source: impl Into<io::Error>,
     ) -> Self {
         Self::Call { action, subject: subject.into(), source: source.into() }
+    }
+
+    /// Another netfilter program has the priority.
+    pub(crate) fn priority_taken(place: &NetfilterPlace) -> Self {
+        Self::HookHeld {
+            hook: format!("netfilter {place}"),
+            holder: "another program of this priority; each has one of its own".to_owned(),
+        }
     }
 
     /// What the verifier has against a program, if it refused one.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bpfmand_core::uapi::{attach_type, prog_type};
-use bpfmand_core::{BoundText, IfIndex, ProgramType};
+use bpfmand_core::{BoundText, CgroupHook, IfIndex, ProgramType};
 
 use crate::Extends;
 
@@ -16,16 +16,44 @@ pub struct ProgramKind {
     pub expected_attach_type: u32,
 }
 
+impl ProgramKind {
+    /// The kind of a program of a type that is for `target`, which types that are for one hook need not have.
+    #[must_use]
+    pub fn new(program_type: ProgramType, target: Option<&str>) -> Self {
+        Self {
+            kernel_type: program_type.kernel_type(),
+            expected_attach_type: expected_attach_type(program_type, target),
+        }
+    }
+}
+
+/// The kind of a program that is for nothing in particular.
 impl From<ProgramType> for ProgramKind {
     fn from(program_type: ProgramType) -> Self {
-        let expected_attach_type = match program_type {
-            ProgramType::Xdp => attach_type::XDP,
-            ProgramType::Fentry => attach_type::TRACE_FENTRY,
-            ProgramType::Fexit => attach_type::TRACE_FEXIT,
-            ProgramType::Lsm => attach_type::LSM_MAC,
-            _ => attach_type::NONE,
-        };
-        Self { kernel_type: program_type.kernel_type(), expected_attach_type }
+        Self::new(program_type, None)
+    }
+}
+
+fn expected_attach_type(program_type: ProgramType, target: Option<&str>) -> u32 {
+    match program_type {
+        ProgramType::Xdp => attach_type::XDP,
+        ProgramType::Fentry => attach_type::TRACE_FENTRY,
+        ProgramType::Fexit => attach_type::TRACE_FEXIT,
+        ProgramType::FmodRet => attach_type::MODIFY_RETURN,
+        ProgramType::BtfTracepoint => attach_type::TRACE_RAW_TP,
+        ProgramType::Iter => attach_type::TRACE_ITER,
+        ProgramType::Lsm => attach_type::LSM_MAC,
+        ProgramType::LsmCgroup => attach_type::LSM_CGROUP,
+        ProgramType::SkLookup => attach_type::SK_LOOKUP,
+        ProgramType::FlowDissector => attach_type::FLOW_DISSECTOR,
+        ProgramType::Netfilter => attach_type::NETFILTER,
+        other => match (CgroupHook::of_type(other), target) {
+            ([only], _) => only.attach_type,
+            (_, Some(target)) => {
+                CgroupHook::named(other, target).map_or(attach_type::NONE, |hook| hook.attach_type)
+            }
+            (_, None) => attach_type::NONE,
+        },
     }
 }
 

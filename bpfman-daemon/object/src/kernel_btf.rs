@@ -79,6 +79,19 @@ impl KernelBtf {
         self.function_id(&format!("bpf_lsm_{hook}"))
     }
 
+    /// What programs for a trace point with typed arguments attach to: the kernel calls its type `btf_trace_` and the
+    /// trace point's name.
+    #[must_use]
+    pub fn tracepoint(&self, name: &str) -> Option<KernelSymbol<'_>> {
+        self.symbol(&format!("btf_trace_{name}"), Kind::Typedef)
+    }
+
+    /// The function that runs iterators over objects of a kind, which the kernel calls `bpf_iter_` and the kind's name.
+    #[must_use]
+    pub fn iterator(&self, objects: &str) -> Option<KernelSymbol<'_>> {
+        self.symbol(&format!("bpf_iter_{objects}"), Kind::Func)
+    }
+
     /// Id of a structure of the kernel itself.
     #[must_use]
     pub fn struct_id(&self, name: &str) -> Option<u32> {

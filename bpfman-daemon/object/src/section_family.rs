@@ -2,37 +2,18 @@
 
 use std::fmt;
 
-use bpfmand_core::{Direction, ProgramType};
+use bpfmand_core::{CgroupHook, LoadTarget, ProgramType, TypeScope};
 
 /// The section names that load, for error messages.
 pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx/ingress, tcx/egress, \
-     tracepoint/CATEGORY/NAME, tp/CATEGORY/NAME, kprobe, kretprobe, uprobe, uretprobe, fentry, fexit, lsm";
+     tracepoint/CATEGORY/NAME, tp/CATEGORY/NAME, raw_tp, raw_tracepoint, tp_btf, kprobe, kretprobe, uprobe, uretprobe, \
+     fentry, fexit, fmod_ret, lsm, lsm_cgroup, iter, cgroup_skb, cgroup/HOOK, sockops, sk_lookup, flow_dissector, netfilter";
 
 /// The kind of program that a section name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SectionFamily {
-    /// `xdp`, `xdp/NAME`, `xdp.frags`.
-    Xdp,
-    /// `tc`, `tc/ingress`, `classifier`, `classifier/NAME`.
-    Tc(Option<Direction>),
-    /// `tcx/ingress`, `tcx/egress`.
-    Tcx(Option<Direction>),
-    /// `tracepoint/CATEGORY/NAME`, `tp/CATEGORY/NAME`.
-    Tracepoint,
-    /// `kprobe`, `kprobe/FUNCTION`.
-    Kprobe,
-    /// `kretprobe`, `kretprobe/FUNCTION`.
-    Kretprobe,
-    /// `uprobe`, `uprobe.s`, `uprobe/PATH:FUNCTION`.
-    Uprobe,
-    /// `uretprobe`, `uretprobe.s`, `uretprobe/PATH:FUNCTION`.
-    Uretprobe,
-    /// `fentry`, `fentry.s`, `fentry/FUNCTION`.
-    Fentry,
-    /// `fexit`, `fexit.s`, `fexit/FUNCTION`.
-    Fexit,
-    /// `lsm`, `lsm.s`, `lsm/HOOK`.
-    Lsm,
+    /// Programs of a type.
+    Type(ProgramType),
     /// Anything else; holds the section's name.
     Other(String),
 }
@@ -46,6 +27,48 @@ pub(crate) struct ParsedSection {
     pub frags: bool,
 }
 
+/// What may follow a kind in a section's name, after a dot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SectionOption {
+    /// `.s`: the program may sleep.
+    Sleepable,
+    /// `.frags`: the program takes packets in several pieces.
+    Frags,
+}
+
+/// Kinds that stand at the beginning of a section's name, their types, and the option that each may have. Options that are
+/// not here are program types of their own.
+const KINDS: [(&str, ProgramType, Option<SectionOption>); 24] = {
+    use ProgramType as T;
+    use SectionOption::{Frags, Sleepable};
+    [
+        ("xdp", T::Xdp, Some(Frags)),
+        ("tc", T::Tc, None),
+        ("classifier", T::Tc, None),
+        ("tcx", T::Tcx, None),
+        ("tracepoint", T::Tracepoint, None),
+        ("tp", T::Tracepoint, None),
+        ("raw_tracepoint", T::RawTracepoint, None),
+        ("raw_tp", T::RawTracepoint, None),
+        ("tp_btf", T::BtfTracepoint, None),
+        ("kprobe", T::Kprobe, None),
+        ("kretprobe", T::Kretprobe, None),
+        ("uprobe", T::Uprobe, Some(Sleepable)),
+        ("uretprobe", T::Uretprobe, Some(Sleepable)),
+        ("fentry", T::Fentry, Some(Sleepable)),
+        ("fexit", T::Fexit, Some(Sleepable)),
+        ("fmod_ret", T::FmodRet, Some(Sleepable)),
+        ("lsm", T::Lsm, Some(Sleepable)),
+        ("lsm_cgroup", T::LsmCgroup, None),
+        ("iter", T::Iter, Some(Sleepable)),
+        ("cgroup_skb", T::CgroupSkb, None),
+        ("sockops", T::SockOps, None),
+        ("sk_lookup", T::SkLookup, None),
+        ("flow_dissector", T::FlowDissector, None),
+        ("netfilter", T::Netfilter, None),
+    ]
+};
+
 impl SectionFamily {
     /// True if a program of this section may be loaded as a program of the declared type.
     ///
@@ -54,46 +77,30 @@ impl SectionFamily {
     /// all the same: to the kernel the two are one type until they are attached, and no client declares it unasked. `tc` and
     /// `tcx` are one type to the kernel.
     #[must_use]
-    pub const fn admits(&self, declared: ProgramType) -> bool {
-        matches!(
-            (self, declared),
-            (Self::Xdp, ProgramType::Xdp)
-                | (Self::Tc(_) | Self::Tcx(_), ProgramType::Tc | ProgramType::Tcx)
-                | (Self::Tracepoint, ProgramType::Tracepoint)
-                | (Self::Kprobe | Self::Kretprobe, ProgramType::Kprobe | ProgramType::Kretprobe)
-                | (Self::Uprobe | Self::Uretprobe, ProgramType::Uprobe | ProgramType::Uretprobe)
-                | (Self::Fentry, ProgramType::Fentry)
-                | (Self::Fexit, ProgramType::Fexit)
-                | (Self::Lsm, ProgramType::Lsm)
-        )
+    pub fn admits(&self, declared: ProgramType) -> bool {
+        use ProgramType as T;
+        let Self::Type(own) = self else { return false };
+        match own {
+            T::Tc | T::Tcx => matches!(declared, T::Tc | T::Tcx),
+            own => own.declared() == declared.declared(),
+        }
     }
 
     /// The type that the section itself asks for; none for an unsupported section.
     #[must_use]
     pub const fn program_type(&self) -> Option<ProgramType> {
-        Some(match self {
-            Self::Xdp => ProgramType::Xdp,
-            Self::Tc(_) => ProgramType::Tc,
-            Self::Tcx(_) => ProgramType::Tcx,
-            Self::Tracepoint => ProgramType::Tracepoint,
-            Self::Kprobe => ProgramType::Kprobe,
-            Self::Kretprobe => ProgramType::Kretprobe,
-            Self::Uprobe => ProgramType::Uprobe,
-            Self::Uretprobe => ProgramType::Uretprobe,
-            Self::Fentry => ProgramType::Fentry,
-            Self::Fexit => ProgramType::Fexit,
-            Self::Lsm => ProgramType::Lsm,
-            Self::Other(_) => return None,
-        })
+        match self {
+            Self::Type(program_type) => Some(*program_type),
+            Self::Other(_) => None,
+        }
     }
 }
 
 impl fmt::Display for SectionFamily {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.program_type(), self) {
-            (Some(kind), _) => f.write_str(kind.name()),
-            (None, Self::Other(section)) => write!(f, "unsupported ({section})"),
-            (None, _) => Ok(()),
+        match self {
+            Self::Type(program_type) => f.write_str(program_type.name()),
+            Self::Other(section) => write!(f, "unsupported ({section})"),
         }
     }
 }
@@ -106,45 +113,65 @@ pub(crate) fn parse_section(section: &str) -> ParsedSection {
         Some((head, rest)) => (head, Some(rest).filter(|rest| !rest.is_empty())),
         None => (bare, None),
     };
-    let (kind, options) = match head.split_once('.') {
-        Some((kind, options)) => (kind, Some(options)),
-        None => (head, None),
-    };
-    let other = || ParsedSection {
+    known_section(head, rest).unwrap_or_else(|| ParsedSection {
         family: SectionFamily::Other(section.to_owned()),
         attach_target: None,
         sleepable: false,
         frags: false,
+    })
+}
+
+/// What stands before a section's first slash, and what behind it, if that means something.
+fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
+    let (kind, option) = match head.split_once('.') {
+        Some((kind, "s")) => (kind, Some(SectionOption::Sleepable)),
+        Some((kind, "frags")) => (kind, Some(SectionOption::Frags)),
+        Some(_) => return None,
+        None => (head, None),
     };
-    let direction = match rest.map(|rest| rest.split('/').next().unwrap_or(rest)) {
-        Some("ingress") => Some(Direction::Ingress),
-        Some("egress") => Some(Direction::Egress),
-        _ => None,
-    };
-    // Sleepable and frags variants exist only for these kinds; every other option is a program type of its own.
-    let sleepable = options == Some("s");
-    let frags = options == Some("frags");
-    let family = match kind {
+    let (program_type, attach_target) = match (kind, rest) {
+        ("cgroup", Some(name)) if option.is_none() => cgroup_section(name)?,
         // These two run after a redirect, not at a hook of an interface, and the kernel tells them apart.
-        "xdp" if matches!(rest, Some("devmap" | "cpumap")) => return other(),
-        "xdp" if options.is_none() || frags => SectionFamily::Xdp,
-        "tc" | "classifier" if options.is_none() => SectionFamily::Tc(direction),
-        "tcx" if options.is_none() => SectionFamily::Tcx(direction),
-        "tracepoint" | "tp" if options.is_none() => SectionFamily::Tracepoint,
-        "kprobe" if options.is_none() => SectionFamily::Kprobe,
-        "kretprobe" if options.is_none() => SectionFamily::Kretprobe,
-        "uprobe" if options.is_none() || sleepable => SectionFamily::Uprobe,
-        "uretprobe" if options.is_none() || sleepable => SectionFamily::Uretprobe,
-        "fentry" if options.is_none() || sleepable => SectionFamily::Fentry,
-        "fexit" if options.is_none() || sleepable => SectionFamily::Fexit,
-        "lsm" if options.is_none() || sleepable => SectionFamily::Lsm,
-        _ => return other(),
+        ("xdp", Some("devmap" | "cpumap")) => return None,
+        _ => {
+            let (_, program_type, may_have) = *KINDS.iter().find(|(known, ..)| *known == kind)?;
+            if option.is_some() && option != may_have {
+                return None;
+            }
+            let target = rest.filter(|_| takes_target(program_type));
+            let is_socket_hook = program_type.load_target() == Some(LoadTarget::SocketHook);
+            if is_socket_hook && target.is_some_and(|name| CgroupHook::named(program_type, name).is_none()) {
+                return None;
+            }
+            (program_type, target.map(str::to_owned))
+        }
     };
-    let attach_target = match family {
-        SectionFamily::Xdp | SectionFamily::Tc(_) | SectionFamily::Tcx(_) => None,
-        _ => rest.map(str::to_owned),
-    };
-    ParsedSection { family, attach_target, sleepable, frags }
+    Some(ParsedSection {
+        family: SectionFamily::Type(program_type),
+        attach_target,
+        sleepable: option == Some(SectionOption::Sleepable),
+        frags: option == Some(SectionOption::Frags),
+    })
+}
+
+/// True if a section's rest says what its program is for.
+const fn takes_target(program_type: ProgramType) -> bool {
+    program_type.needs_load_target()
+        || !matches!(program_type.scope(), TypeScope::Interface | TypeScope::Cgroup | TypeScope::Netns)
+}
+
+/// The type and hook of `cgroup/NAME`.
+fn cgroup_section(name: &str) -> Option<(ProgramType, Option<String>)> {
+    use ProgramType as T;
+    match name {
+        // Older names: of packets without a direction, and of sockets that are made.
+        "skb" => return Some((T::CgroupSkb, None)),
+        "sock" => return Some((T::CgroupSock, Some("sock_create".to_owned()))),
+        _ => {}
+    }
+    let types = [T::CgroupSock, T::CgroupSockAddr, T::CgroupSockopt, T::CgroupSysctl, T::CgroupDevice];
+    let program_type = types.into_iter().find(|of| CgroupHook::named(*of, name).is_some())?;
+    Some((program_type, program_type.needs_load_target().then(|| name.to_owned())))
 }
 
 #[cfg(test)]
@@ -153,39 +180,59 @@ mod tests {
 
     #[test]
     fn section_names_of_libbpf_and_aya_are_understood() {
-        use Direction::{Egress, Ingress};
-        use SectionFamily as F;
-        let table: &[(&str, F, Option<&str>)] = &[
-            ("xdp", F::Xdp, None),
-            ("xdp/filter", F::Xdp, None),
-            ("xdp.frags", F::Xdp, None),
-            ("xdp.frags/filter", F::Xdp, None),
-            ("?xdp", F::Xdp, None),
-            ("tc", F::Tc(None), None),
-            ("tc/ingress", F::Tc(Some(Ingress)), None),
-            ("tc/egress", F::Tc(Some(Egress)), None),
-            ("tc/my_filter", F::Tc(None), None),
-            ("classifier", F::Tc(None), None),
-            ("classifier/ingress", F::Tc(Some(Ingress)), None),
-            ("tcx/ingress", F::Tcx(Some(Ingress)), None),
-            ("tcx/egress", F::Tcx(Some(Egress)), None),
-            ("tcx", F::Tcx(None), None),
-            ("tp/syscalls/sys_enter_openat", F::Tracepoint, Some("syscalls/sys_enter_openat")),
-            ("tracepoint/sched/sched_switch", F::Tracepoint, Some("sched/sched_switch")),
-            ("tracepoint", F::Tracepoint, None),
-            ("kprobe/do_unlinkat", F::Kprobe, Some("do_unlinkat")),
-            ("kretprobe/do_unlinkat", F::Kretprobe, Some("do_unlinkat")),
-            ("uprobe//usr/lib/libc.so:malloc", F::Uprobe, Some("/usr/lib/libc.so:malloc")),
-            ("uprobe.s/libc:malloc", F::Uprobe, Some("libc:malloc")),
-            ("uretprobe/libc:malloc", F::Uretprobe, Some("libc:malloc")),
-            ("fentry/do_unlinkat", F::Fentry, Some("do_unlinkat")),
-            ("fexit.s/do_unlinkat", F::Fexit, Some("do_unlinkat")),
-            ("lsm/file_open", F::Lsm, Some("file_open")),
-            ("lsm.s/file_open", F::Lsm, Some("file_open")),
+        use ProgramType as T;
+        let table: &[(&str, T, Option<&str>)] = &[
+            ("xdp", T::Xdp, None),
+            ("xdp/filter", T::Xdp, None),
+            ("xdp.frags", T::Xdp, None),
+            ("xdp.frags/filter", T::Xdp, None),
+            ("?xdp", T::Xdp, None),
+            ("tc", T::Tc, None),
+            ("tc/ingress", T::Tc, None),
+            ("tc/egress", T::Tc, None),
+            ("tc/my_filter", T::Tc, None),
+            ("classifier", T::Tc, None),
+            ("classifier/ingress", T::Tc, None),
+            ("tcx/ingress", T::Tcx, None),
+            ("tcx/egress", T::Tcx, None),
+            ("tcx", T::Tcx, None),
+            ("tp/syscalls/sys_enter_openat", T::Tracepoint, Some("syscalls/sys_enter_openat")),
+            ("tracepoint/sched/sched_switch", T::Tracepoint, Some("sched/sched_switch")),
+            ("tracepoint", T::Tracepoint, None),
+            ("kprobe/do_unlinkat", T::Kprobe, Some("do_unlinkat")),
+            ("kretprobe/do_unlinkat", T::Kretprobe, Some("do_unlinkat")),
+            ("uprobe//usr/lib/libc.so:malloc", T::Uprobe, Some("/usr/lib/libc.so:malloc")),
+            ("uprobe.s/libc:malloc", T::Uprobe, Some("libc:malloc")),
+            ("uretprobe/libc:malloc", T::Uretprobe, Some("libc:malloc")),
+            ("fentry/do_unlinkat", T::Fentry, Some("do_unlinkat")),
+            ("fexit.s/do_unlinkat", T::Fexit, Some("do_unlinkat")),
+            ("lsm/file_open", T::Lsm, Some("file_open")),
+            ("lsm.s/file_open", T::Lsm, Some("file_open")),
+            ("raw_tp/sched_switch", T::RawTracepoint, Some("sched_switch")),
+            ("raw_tracepoint", T::RawTracepoint, None),
+            ("tp_btf/sched_switch", T::BtfTracepoint, Some("sched_switch")),
+            ("fmod_ret.s/bpf_modify_return_test", T::FmodRet, Some("bpf_modify_return_test")),
+            ("lsm_cgroup/socket_bind", T::LsmCgroup, Some("socket_bind")),
+            ("iter.s/bpf_map", T::Iter, Some("bpf_map")),
+            ("cgroup_skb/ingress", T::CgroupSkb, Some("ingress")),
+            ("cgroup/skb", T::CgroupSkb, None),
+            ("cgroup/sock", T::CgroupSock, Some("sock_create")),
+            ("cgroup/sock_release", T::CgroupSock, Some("sock_release")),
+            ("cgroup/post_bind6", T::CgroupSock, Some("post_bind6")),
+            ("cgroup/connect4", T::CgroupSockAddr, Some("connect4")),
+            ("cgroup/sendmsg_unix", T::CgroupSockAddr, Some("sendmsg_unix")),
+            ("cgroup/setsockopt", T::CgroupSockopt, Some("setsockopt")),
+            ("cgroup/sysctl", T::CgroupSysctl, None),
+            ("cgroup/dev", T::CgroupDevice, None),
+            ("sockops", T::SockOps, None),
+            ("sk_lookup", T::SkLookup, None),
+            ("sk_lookup/redirect", T::SkLookup, None),
+            ("flow_dissector", T::FlowDissector, None),
+            ("netfilter", T::Netfilter, None),
         ];
         for (section, family, target) in table {
             let parsed = parse_section(section);
-            assert_eq!(&parsed.family, family, "{section}");
+            assert_eq!(parsed.family, SectionFamily::Type(*family), "{section}");
             assert_eq!(parsed.attach_target.as_deref(), *target, "{section}");
             let head = section.split('/').next().unwrap_or_default();
             assert_eq!(parsed.sleepable, head.ends_with(".s"), "{section}");
@@ -200,13 +247,19 @@ mod tests {
             "kprobe.session/x",
             "usdt/libc:a:b",
             "ksyscall/openat",
-            "raw_tp/x",
+            "raw_tp.w/x",
+            "tp_btf.s/x",
+            "cgroup_skb/connect4",
+            "cgroup_skb.s/ingress",
+            "cgroup/ingress",
+            "cgroup/sockops",
+            "cgroup/connect4/x",
+            "cgroup.s/connect4",
+            "cgroup",
+            "netfilter.s",
             "xdp/devmap",
             "xdp.frags/cpumap",
             "freplace/x",
-            "fmod_ret/x",
-            "lsm_cgroup/x",
-            "iter/task",
             "struct_ops/x",
             "action",
             "",

@@ -32,7 +32,7 @@ fn programs_are_listed_with_what_their_sections_say() -> Result<()> {
     assert!(!names.contains(&"judge") && !names.contains(&"count"), "functions are no programs: {names:?}");
     assert!(object.program("frags")?.frags);
     assert!(!object.program("pass")?.frags);
-    assert_eq!(object.program("filter")?.family, SectionFamily::Xdp);
+    assert_eq!(object.program("filter")?.family, SectionFamily::Type(bpfmand_core::ProgramType::Xdp));
     assert_eq!(object.program("on_exec")?.attach_target.as_deref(), Some("syscalls/sys_enter_execve"));
     assert_eq!(object.program("probe")?.attach_target.as_deref(), Some("do_unlinkat"));
     assert_eq!(object.program("user")?.attach_target, None);

@@ -65,6 +65,7 @@ fn request(load: &Load, seen: &ObservedPrograms, with: Option<&RegistryCredentia
             attach: Some(link.attach.clone()),
             order: link.order.as_ref().map(on_the_wire),
             isolated: false,
+            point: None,
         })
     });
     ext::DryRunRequest {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::point::At;
 use bpfman_proto::v1::attach_info::Info;
 use serde::Serialize;
 
@@ -79,14 +80,53 @@ pub struct AttachJson {
     pub pid: Option<i32>,
     /// Process whose view of files counts.
     pub container_pid: Option<i32>,
+    /// Control group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Netfilter hook, its family, and whether fragments are put together first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netfilter: Option<NetfilterJson>,
 }
 
 impl AttachJson {
     fn of(link: &ext::Link) -> Self {
         let info = link.attach_info.as_ref().and_then(|attach| attach.info.as_ref());
-        let attach = info.map(Self::from).unwrap_or_default();
+        let at = link.point.as_ref().and_then(|point| point.at.as_ref());
+        let attach = info.map(Self::from).or_else(|| at.map(Self::from)).unwrap_or_default();
         // Types that are bound when they are loaded say nothing of it when they are attached.
         Self { fn_name: attach.fn_name.or_else(|| filled(&link.attach_target)), ..attach }
+    }
+}
+
+/// A netfilter hook.
+#[derive(Clone, Debug, Serialize)]
+pub struct NetfilterJson {
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// As nft names it.
+    pub hook: String,
+    /// Fragments are put together first.
+    pub defragment: bool,
+}
+
+impl From<&At> for AttachJson {
+    fn from(at: &At) -> Self {
+        match at {
+            At::LoadedFor(_) => Self::default(),
+            At::RawTracepoint(name) => Self { tracepoint: filled(name), ..Self::default() },
+            At::Cgroup(path) => Self { cgroup: filled(path), ..Self::default() },
+            At::Netns(netns) => Self { netns: filled(netns), ..Self::default() },
+            At::Netfilter(point) => Self {
+                netns: filled(&point.netns),
+                priority: Some(point.priority),
+                netfilter: Some(NetfilterJson {
+                    family: point.family.clone(),
+                    hook: point.hook.clone(),
+                    defragment: point.defragment,
+                }),
+                ..Self::default()
+            },
+        }
     }
 }
 

@@ -134,7 +134,7 @@ fn place(point: &AttachPoint) -> String {
     let kind = point.type_name();
     let mut text = match point {
         // Named after what the program was loaded for.
-        AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => kind.to_owned(),
+        _ if point.is_of_load() => kind.to_owned(),
         _ => format!("{kind} {point}"),
     };
     if let Some((interface, _)) = point.hook() {

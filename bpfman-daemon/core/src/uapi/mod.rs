@@ -10,9 +10,20 @@ pub mod prog_type {
     pub const SCHED_CLS: u32 = 3;
     pub const TRACEPOINT: u32 = 5;
     pub const XDP: u32 = 6;
+    pub const CGROUP_SKB: u32 = 8;
+    pub const CGROUP_SOCK: u32 = 9;
+    pub const SOCK_OPS: u32 = 13;
+    pub const CGROUP_DEVICE: u32 = 15;
+    pub const RAW_TRACEPOINT: u32 = 17;
+    pub const CGROUP_SOCK_ADDR: u32 = 18;
+    pub const FLOW_DISSECTOR: u32 = 22;
+    pub const CGROUP_SYSCTL: u32 = 23;
+    pub const CGROUP_SOCKOPT: u32 = 25;
     pub const TRACING: u32 = 26;
     pub const EXT: u32 = 28;
     pub const LSM: u32 = 29;
+    pub const SK_LOOKUP: u32 = 30;
+    pub const NETFILTER: u32 = 32;
 }
 
 /// `enum bpf_attach_type`.
@@ -20,20 +31,60 @@ pub mod prog_type {
 pub mod attach_type {
     /// The number 0, which the kernel is given where it asks for none.
     pub const NONE: u32 = 0;
+    pub const CGROUP_INET_INGRESS: u32 = 0;
+    pub const CGROUP_INET_EGRESS: u32 = 1;
+    pub const CGROUP_INET_SOCK_CREATE: u32 = 2;
+    pub const CGROUP_SOCK_OPS: u32 = 3;
+    pub const CGROUP_DEVICE: u32 = 6;
+    pub const CGROUP_INET4_BIND: u32 = 8;
+    pub const CGROUP_INET6_BIND: u32 = 9;
+    pub const CGROUP_INET4_CONNECT: u32 = 10;
+    pub const CGROUP_INET6_CONNECT: u32 = 11;
+    pub const CGROUP_INET4_POST_BIND: u32 = 12;
+    pub const CGROUP_INET6_POST_BIND: u32 = 13;
+    pub const CGROUP_UDP4_SENDMSG: u32 = 14;
+    pub const CGROUP_UDP6_SENDMSG: u32 = 15;
+    pub const FLOW_DISSECTOR: u32 = 17;
+    pub const CGROUP_SYSCTL: u32 = 18;
+    pub const CGROUP_UDP4_RECVMSG: u32 = 19;
+    pub const CGROUP_UDP6_RECVMSG: u32 = 20;
+    pub const CGROUP_GETSOCKOPT: u32 = 21;
+    pub const CGROUP_SETSOCKOPT: u32 = 22;
+    pub const TRACE_RAW_TP: u32 = 23;
     pub const TRACE_FENTRY: u32 = 24;
     pub const TRACE_FEXIT: u32 = 25;
+    pub const MODIFY_RETURN: u32 = 26;
     pub const LSM_MAC: u32 = 27;
+    pub const TRACE_ITER: u32 = 28;
+    pub const CGROUP_INET4_GETPEERNAME: u32 = 29;
+    pub const CGROUP_INET6_GETPEERNAME: u32 = 30;
+    pub const CGROUP_INET4_GETSOCKNAME: u32 = 31;
+    pub const CGROUP_INET6_GETSOCKNAME: u32 = 32;
+    pub const CGROUP_INET_SOCK_RELEASE: u32 = 34;
+    pub const SK_LOOKUP: u32 = 36;
     pub const XDP: u32 = 37;
     pub const PERF_EVENT: u32 = 41;
+    pub const LSM_CGROUP: u32 = 43;
+    pub const NETFILTER: u32 = 45;
     pub const TCX_INGRESS: u32 = 46;
     pub const TCX_EGRESS: u32 = 47;
+    pub const CGROUP_UNIX_CONNECT: u32 = 49;
+    pub const CGROUP_UNIX_SENDMSG: u32 = 50;
+    pub const CGROUP_UNIX_RECVMSG: u32 = 51;
+    pub const CGROUP_UNIX_GETPEERNAME: u32 = 52;
+    pub const CGROUP_UNIX_GETSOCKNAME: u32 = 53;
 }
 
 /// `enum bpf_link_type`.
 #[expect(missing_docs, reason = "the kernel's names say it")]
 pub mod link_type {
+    pub const RAW_TRACEPOINT: u32 = 1;
     pub const TRACING: u32 = 2;
+    pub const CGROUP: u32 = 3;
+    pub const ITER: u32 = 4;
+    pub const NETNS: u32 = 5;
     pub const XDP: u32 = 6;
     pub const PERF_EVENT: u32 = 7;
+    pub const NETFILTER: u32 = 10;
     pub const TCX: u32 = 11;
 }

@@ -130,7 +130,8 @@ impl<K: Kernel> Engine<K> {
 
     /// The kernel takes a program once at each tcx hook and trace point, and says no more than "file exists".
     fn ensure_attached_once(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<(), EngineError> {
-        let once = link.hook.is_some() || matches!(link.point, AttachPoint::Tracepoint { .. });
+        let once = link.hook.is_some()
+            || matches!(link.point, AttachPoint::Tracepoint { .. } | AttachPoint::RawTracepoint { .. });
         let state = self.state();
         let same = |other: &&Arc<LinkRecord>| match link.hook {
             Some(_) => other.hook == link.hook,
@@ -175,6 +176,8 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<LinkTarget<'a>, EngineError> {
         let on_return = program.program_type.is_return_probe();
         let cookie = self.let_in(program, link)?;
+        let attach_type =
+            || ProgramKind::new(program.program_type, program.target.as_deref()).expected_attach_type;
         Ok(match &link.point {
             AttachPoint::Tracepoint { category, name } => LinkTarget::Tracepoint { category, name, cookie },
             AttachPoint::Kprobe { function, offset } => {
@@ -189,10 +192,20 @@ impl<K: Kernel> Engine<K> {
                 known_only: program.guard.is_some(),
                 cookie,
             },
-            AttachPoint::Fentry | AttachPoint::Fexit | AttachPoint::Lsm => LinkTarget::Trampoline {
-                attach_type: ProgramKind::from(program.program_type).expected_attach_type,
-                cookie,
-            },
+            AttachPoint::RawTracepoint { name } => LinkTarget::RawTracepoint { name, cookie },
+            AttachPoint::Fentry
+            | AttachPoint::Fexit
+            | AttachPoint::FmodRet
+            | AttachPoint::BtfTracepoint
+            | AttachPoint::Lsm => LinkTarget::Trampoline { attach_type: attach_type(), cookie },
+            AttachPoint::Iter => LinkTarget::Iterator,
+            AttachPoint::Cgroup { path } => LinkTarget::Cgroup { path, attach_type: attach_type() },
+            AttachPoint::Netns { netns } => {
+                LinkTarget::Netns { netns: netns.as_deref(), attach_type: attach_type() }
+            }
+            AttachPoint::Netfilter { netns, place } => {
+                LinkTarget::Netfilter { netns: netns.as_deref(), place: *place }
+            }
             AttachPoint::Tcx { interface, direction, .. } => {
                 let key = link
                     .hook

@@ -4,6 +4,7 @@ mod chains;
 pub mod details;
 pub mod details_chains;
 mod foreign;
+mod iterator;
 mod links;
 pub mod list_hooks;
 pub mod open_maps;

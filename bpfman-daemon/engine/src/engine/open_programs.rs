@@ -51,7 +51,7 @@ impl<K: Kernel> Engine<K> {
         from: ProgramId,
         to: &K::Handle,
     ) -> Result<bool, EngineError> {
-        let is_gone = || -> Result<bool, EngineError> { Ok(self.kernel.link_of(link)?.ifindex.is_none()) };
+        let is_gone = || -> Result<bool, EngineError> { Ok(!self.kernel.link_of(link)?.is_live()) };
         if is_gone()? {
             return Ok(false);
         }

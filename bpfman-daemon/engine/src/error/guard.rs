@@ -43,6 +43,16 @@ pub enum GuardRefusal {
         /// What would have them.
         needs: &'static str,
     },
+    /// Programs of this type have no guard.
+    #[error(
+        "program \"{program}\" of type {program_type} is a tenant's, and no guard keeps programs of this type to a tenant's own"
+    )]
+    NoGuard {
+        /// Which program.
+        program: String,
+        /// Its type.
+        program_type: ProgramType,
+    },
     /// The program was loaded without a guard.
     #[error("program \"{0}\" is a tenant's and was loaded before such programs were guarded")]
     NotGuarded(String),
@@ -87,7 +97,7 @@ impl From<GuardRefusal> for EngineError {
 impl GuardRefusal {
     pub(super) const fn error_kind(&self) -> ErrorKind {
         match self {
-            Self::ForbiddenUse { .. } => ErrorKind::Denied,
+            Self::ForbiddenUse { .. } | Self::NoGuard { .. } => ErrorKind::Denied,
             Self::NoCookies { .. } | Self::NoNamespaceTest { .. } => ErrorKind::Unsupported,
             Self::NotGuarded(_) | Self::NoGroup(_) => ErrorKind::Precondition,
             Self::NoContainer(_) => ErrorKind::Invalid,
@@ -103,7 +113,9 @@ impl GuardRefusal {
                      namespaced applications never may: let a cluster application have it"
                 ));
             }
-            Self::ForbiddenUse { .. } => "let root load it, or a cluster application have it",
+            Self::ForbiddenUse { .. } | Self::NoGuard { .. } => {
+                "let root load it, or a cluster application have it"
+            }
             Self::NotGuarded(_) => "replace the program, or load it again",
             Self::NoContainer(_) => "name a process of the container (--container-pid)",
             Self::NoGroup(_) => "call from a systemd unit, a session or a pod",

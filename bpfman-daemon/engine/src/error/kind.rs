@@ -94,6 +94,8 @@ impl EngineError {
                 | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
                 KernelError::HookGone { .. }
                 | KernelError::NoTracepoint { .. }
+                | KernelError::NoRawTracepoint { .. }
+                | KernelError::NoControlGroup { .. }
                 | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
                 KernelError::NoInterface { .. }
                 | KernelError::NoNamespace { .. }

@@ -5,7 +5,7 @@
 
 mod link;
 
-use bpfmand_core::{ProgramText, ProgramType};
+use bpfmand_core::{ProgramText, ProgramType, TypeScope};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
 use bpfmand_splice::{GuardTest, Guarded, TaskOffsets, guarded, is_gpl_compatible};
@@ -20,7 +20,18 @@ pub const TABLE: usize = 1 << 20;
 /// True for types whose programs run in whatever task meets them.
 #[must_use]
 pub const fn runs_in_tasks(program_type: ProgramType) -> bool {
-    !matches!(program_type, ProgramType::Xdp | ProgramType::Tc | ProgramType::Tcx)
+    matches!(program_type.scope(), TypeScope::Tasks)
+}
+
+/// Refuses a tenant's program of a type that runs neither at a hook, which a grant names, nor in tasks, which a guard can
+/// tell apart.
+pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
+    match program_type.scope() {
+        TypeScope::Interface | TypeScope::Tasks => Ok(()),
+        TypeScope::Cgroup | TypeScope::Netns | TypeScope::Reader => {
+            Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into())
+        }
+    }
 }
 
 impl<K: Kernel> Engine<K> {
@@ -33,8 +44,11 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(Guarded, bool), EngineError> {
         let features = self.kernel.features();
         let (needed, links, needs) = match program_type {
-            ProgramType::Fentry | ProgramType::Fexit | ProgramType::Lsm => {
-                ((6, 0), "fentry, fexit and LSM", "Linux 6.0 or later has them")
+            ProgramType::Fentry | ProgramType::Fexit | ProgramType::FmodRet | ProgramType::Lsm => {
+                ((6, 0), "fentry, fexit, fmod_ret and LSM", "Linux 6.0 or later has them")
+            }
+            ProgramType::RawTracepoint | ProgramType::BtfTracepoint => {
+                ((6, 10), "raw trace points", "Linux 6.10 or later has them")
             }
             _ => ((5, 15), "perf events", "Linux 5.15 or later has them"),
         };

@@ -1,8 +1,8 @@
 //! What programs want of the kernel's types: those of modules too, and what is missing by name.
 
-use bpfmand_core::ProgramType;
+use bpfmand_core::{LoadTarget, ProgramType};
 use bpfmand_kernel::{Kernel, KernelError};
-use bpfmand_object::{KernelBtf, ObjectFacts, Unresolved};
+use bpfmand_object::{KernelBtf, KernelSymbol, ObjectFacts, Unresolved};
 use bpfmand_rejection::Rejection;
 
 use crate::engine::kernel_types::KernelTypes;
@@ -15,18 +15,24 @@ use crate::{Engine, EngineError};
 const POISONED: [&str; 2] = ["unknown#195896080", "unknown#2002000000"];
 
 impl<K: Kernel> Engine<K> {
-    /// The kernel's types, and those of its modules if programs ask for what the kernel itself does not have. `functions`
-    /// are those that programs are for.
+    /// The kernel's types, and those of its modules if programs ask for what the kernel itself does not have. `targets`
+    /// are what programs are for.
     pub(crate) fn kernel_types_for(
         &self,
         object: &EbpfObject,
         programs: &[&str],
-        functions: &[&str],
+        targets: &[(LoadTarget, &str)],
     ) -> Result<KernelTypes<'_>, EngineError> {
         let mut types = self.kernel_types();
         let mut exceeds = false;
-        for function in functions {
-            exceeds |= types.btf()?.function_id(function).is_none();
+        for (kind, name) in targets {
+            let kernel = types.btf()?;
+            exceeds |= match kind {
+                LoadTarget::Function => kernel.function_id(name).is_none(),
+                LoadTarget::Tracepoint => kernel.tracepoint(name).is_none(),
+                LoadTarget::Iterator => kernel.iterator(name).is_none(),
+                LoadTarget::LsmHook | LoadTarget::SocketHook => false,
+            };
         }
         for program in programs {
             exceeds = exceeds || object.exceeds(program, &types)?;
@@ -73,28 +79,33 @@ fn poisoned(rejection: &Rejection) -> Option<usize> {
     POISONED.iter().any(|name| callee.starts_with(name)).then_some(at.index)
 }
 
-/// The BTF id of what an fentry, fexit or LSM program is for, and the module that has it. `MODULE:FUNCTION` names a
-/// function that several have.
+/// The BTF id of what a program is for, and the module that has it; 0 for hooks that have none. `MODULE:FUNCTION` names a
+/// function that several modules have.
 pub fn attach_id(
     program: &str,
     program_type: ProgramType,
     target: &str,
     kernel: &KernelBtf,
 ) -> Result<(u32, Option<String>), EngineError> {
-    let none = |what: &str| {
+    let own = |id| KernelSymbol { id, module: None };
+    let (found, what) = match program_type.load_target() {
+        None | Some(LoadTarget::SocketHook) => return Ok((0, None)),
+        Some(LoadTarget::LsmHook) => (kernel.lsm_hook_id(target).map(own), "LSM hook"),
+        Some(LoadTarget::Tracepoint) => (kernel.tracepoint(target), "trace point with typed arguments"),
+        Some(LoadTarget::Iterator) => (kernel.iterator(target), "iterator over objects of kind"),
+        Some(LoadTarget::Function) => {
+            let found = match target.split_once(':') {
+                Some((module, function)) => kernel.function_of(module, function),
+                None => kernel.function(target),
+            };
+            (found, "function that its BTF or that of its loaded modules describes:")
+        }
+    };
+    let symbol = found.ok_or_else(|| {
         EngineError::Invalid(format!(
             "the kernel has no {what} \"{target}\", which program \"{program}\" is for"
         ))
-    };
-    if program_type == ProgramType::Lsm {
-        return kernel.lsm_hook_id(target).map(|id| (id, None)).ok_or_else(|| none("LSM hook"));
-    }
-    let found = match target.split_once(':') {
-        Some((module, function)) => kernel.function_of(module, function),
-        None => kernel.function(target),
-    };
-    let symbol =
-        found.ok_or_else(|| none("function that its BTF or that of its loaded modules describes:"))?;
+    })?;
     Ok((symbol.id, symbol.module.map(str::to_owned)))
 }
 

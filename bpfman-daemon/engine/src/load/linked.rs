@@ -4,8 +4,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bpfmand_core::{ProgramRequest, ProgramType};
-use bpfmand_kernel::Kernel;
+use bpfmand_core::{CgroupHook, LoadTarget, ProgramRequest, ProgramType};
+use bpfmand_kernel::{Kernel, ProgramKind};
 use bpfmand_object::{LinkedProgram, ObjectFacts};
 
 use crate::engine::kept_texts::{LoadedText, TextKeeper};
@@ -32,6 +32,13 @@ pub struct ResolvedProgram {
     pub attach_btf_id: u32,
     /// The module that has it; none for the kernel itself.
     pub attach_module: Option<String>,
+}
+
+impl ResolvedProgram {
+    /// What the kernel has to know of its kind.
+    pub fn kind(&self) -> ProgramKind {
+        ProgramKind::new(self.program_type, self.target.as_deref())
+    }
 }
 
 /// An object whose programs are linked: whoever read it is asked no more. What it says of itself is its own.
@@ -95,26 +102,28 @@ impl<K: Kernel> Engine<K> {
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
         let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
-        // Hooks of LSM are the kernel's own.
-        let functions = resolved.iter().filter(|(kind, _)| *kind != ProgramType::Lsm);
-        let functions: Vec<&str> = functions.filter_map(|(_, target)| target.as_deref()).collect();
-        let mut needs_types = resolved.iter().any(|(_, target)| target.is_some());
+        // Modules have functions and trace points; hooks of LSM are the kernel's own.
+        let wanted: Vec<_> = resolved
+            .iter()
+            .filter_map(|(kind, target)| Some((kind.load_target()?, target.as_deref()?)))
+            .filter(|(kind, _)| *kind != LoadTarget::SocketHook)
+            .collect();
+        let mut needs_types = !wanted.is_empty();
         for name in &names {
             needs_types = needs_types || object.needs_kernel_types(name)?;
         }
-        let types = if needs_types {
-            self.kernel_types_for(&object, &names, &functions)?
-        } else {
-            self.kernel_types()
-        };
+        let types =
+            if needs_types { self.kernel_types_for(&object, &names, &wanted)? } else { self.kernel_types() };
         let features = self.btf_features();
         let programs = programs
             .iter()
             .zip(resolved)
             .map(|(program, (program_type, target))| {
                 let (attach_btf_id, attach_module) = match &target {
-                    Some(target) => attach_id(&program.name, program_type, target, types.btf()?)?,
-                    None => (0, None),
+                    Some(target) if needs_types => {
+                        attach_id(&program.name, program_type, target, types.btf()?)?
+                    }
+                    _ => (0, None),
                 };
                 let linked = object.link(&program.name, needs_types.then_some(&types), features)?;
                 let name = program.name.clone();
@@ -141,22 +150,35 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// What an fentry, fexit or LSM program is for: as the request says, else as its section says.
+/// What a program is for: as the request says, else as its section says.
 fn load_target(
     object: &ObjectFacts,
     program: &ProgramRequest,
     program_type: ProgramType,
 ) -> Result<Option<String>, EngineError> {
-    if !program_type.needs_load_target() {
-        return Ok(None);
-    }
+    let Some(kind) = program_type.load_target() else { return Ok(None) };
     let asked = program.target.clone().filter(|target| !target.is_empty());
-    match asked.or(object.program(&program.name)?.attach_target.clone()) {
-        Some(target) => Ok(Some(target)),
-        None => Err(EngineError::Invalid(format!(
-            "program \"{}\" of type {program_type} needs the name of the {} it is for",
+    let named = asked.or(object.program(&program.name)?.attach_target.clone());
+    let Some(target) = named else {
+        return Err(EngineError::Invalid(format!(
+            "program \"{}\" of type {program_type} needs the name of the {} it is for{}",
             program.name,
-            if program_type == ProgramType::Lsm { "hook" } else { "kernel function" },
-        ))),
+            kind.name(),
+            hooks_in_words(program_type),
+        )));
+    };
+    if kind == LoadTarget::SocketHook && CgroupHook::named(program_type, &target).is_none() {
+        return Err(EngineError::Invalid(format!(
+            "program \"{}\" is for the hook \"{target}\", which type {program_type} does not have{}",
+            program.name,
+            hooks_in_words(program_type),
+        )));
     }
+    Ok(Some(target))
+}
+
+/// The hooks that a type has, if it has a list of them.
+fn hooks_in_words(program_type: ProgramType) -> String {
+    let names: Vec<_> = CgroupHook::of_type(program_type).iter().map(|hook| hook.name).collect();
+    if names.is_empty() { String::new() } else { format!(": one of {}", names.join(", ")) }
 }

@@ -117,7 +117,7 @@ impl Wanted<'_> {
                 LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,
                 other => other,
             },
-            ..ProgramLoad::new(&program.name, text, program.program_type.into())
+            ..ProgramLoad::new(&program.name, text, program.kind())
         }
     }
 }

@@ -6,7 +6,7 @@ use bpfmand_core::TenantRules;
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
 
-use crate::guard::runs_in_tasks;
+use crate::guard::{check_type, runs_in_tasks};
 use crate::load::plan::Wanted;
 use crate::state::guard_record::ProgramGuard;
 use crate::{Engine, EngineError};
@@ -20,6 +20,7 @@ impl<K: Kernel> Engine<K> {
         kernel: Option<&KernelBtf>,
     ) -> Result<Wanted<'a>, EngineError> {
         let program_type = wanted.program.program_type;
+        check_type(&wanted.program.name, program_type)?;
         self.check_calls(&wanted.text, program_type, rules, kernel)?;
         let mut guard = ProgramGuard { rules: rules.clone(), table: None, namespaces: false };
         if runs_in_tasks(program_type) {

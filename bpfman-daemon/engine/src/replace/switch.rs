@@ -132,15 +132,18 @@ impl<K: Kernel> Engine<K> {
         let handle = self.loaded_program(new.id)?;
         for link in &pair.links {
             match link.point.hook() {
-                Some((_, HookKind::Tcx(_))) => self.switch_link(link, &pair.old, new, undo)?,
-                Some(_) => {}
-                None => self.attach_beside(link, &handle, new, undo)?,
+                Some((_, HookKind::Xdp | HookKind::Tc(_))) => {}
+                // A link to a hook that was named at load goes where the new version is for.
+                _ if link.point.has_updatable_link() && pair.old.target == new.target => {
+                    self.switch_link(link, &pair.old, new, undo)?;
+                }
+                _ => self.attach_beside(link, &handle, new, undo)?,
             }
         }
         Ok(())
     }
 
-    /// Updates a tcx link, which keeps its place.
+    /// Updates a link, which keeps its place.
     fn switch_link<'a>(
         &'a self,
         link: &LinkRecord,
@@ -212,13 +215,14 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Makes a tcx link run the program of its record, if a replacement that was cut short left another one there.
+    /// Makes a link that can be updated run the program of its record, if a replacement that was cut short left another one there.
     pub(crate) fn mend_link(&self, link: &LinkRecord, handle: &K::Handle) -> Result<bool, EngineError> {
-        let Some((_, HookKind::Tcx(_))) = link.point.hook() else { return Ok(false) };
+        if !link.point.has_updatable_link() {
+            return Ok(false);
+        }
         let facts = self.kernel.link_of(handle)?;
         let Some(program) = self.record(link.program) else { return Ok(false) };
-        if facts.program == program.id || facts.ifindex.is_none() || self.state().lost.contains(&program.uid)
-        {
+        if facts.program == program.id || !facts.is_live() || self.state().lost.contains(&program.uid) {
             return Ok(false);
         }
         if !self.is_own(facts.program, (program.id, program.tag))? {

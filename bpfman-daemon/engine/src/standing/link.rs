@@ -65,6 +65,13 @@ impl<K: Kernel> Engine<K> {
             return Ok(Observed::nothing(Standing::Unpinned));
         };
         let facts = self.kernel.link_of(&link)?;
+        if facts.gone {
+            return Ok(Observed {
+                standing: Standing::lost(Loss::PlaceGone),
+                program: None,
+                link: Some((link, facts)),
+            });
+        }
         Ok(self.linked(link, facts, program))
     }
 

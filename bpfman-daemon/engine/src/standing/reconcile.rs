@@ -77,7 +77,11 @@ impl<K: Kernel> Engine<K> {
             if link.point.names_process() {
                 return Err(EngineError::EarlierProcess { link: id, point: link.point.to_string() });
             }
-            self.end_dead_link(&pin, link.adopted)?;
+            // One at an interface keeps others from there. One elsewhere is left until another takes its place: it says what
+            // became of it.
+            if link.hook.is_some() {
+                self.end_dead_link(&pin, link.adopted)?;
+            }
             self.step("check", "attach again");
             self.reattach(&link)
         })?;

@@ -136,7 +136,7 @@ impl<K: Kernel> Engine<K> {
         let Some(program) = self.record(link.program) else { return Ok(()) };
         let Some(handle) = self.kernel.open_pin(&paths::link(id))? else { return Ok(()) };
         let facts = self.kernel.link_of(&handle)?;
-        if program.id == now || facts.program != now || facts.ifindex.is_none() {
+        if program.id == now || facts.program != now || !facts.is_live() {
             return Ok(());
         }
         self.switch_program(&handle, now, &*self.shared_program(program.id)?).map(drop)

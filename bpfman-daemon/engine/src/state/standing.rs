@@ -56,6 +56,8 @@ pub enum Loss {
     LinkRemoved,
     /// Its link is there, and was detached by force.
     ForcedOff,
+    /// The control group or network namespace that it was attached to is gone, or its link was detached by force.
+    PlaceGone,
     /// Its filter was removed.
     FilterRemoved,
     /// Its filter runs another program.
@@ -145,6 +147,10 @@ impl Standing {
                 match how {
                     Loss::LinkRemoved => "its link was removed".to_owned(),
                     Loss::ForcedOff => "its link was detached by force".to_owned(),
+                    Loss::PlaceGone => {
+                        "its control group or network namespace is gone, or its link was detached by force"
+                            .to_owned()
+                    }
                     Loss::FilterRemoved => "its filter was removed".to_owned(),
                     Loss::FilterReplaced { by, name } => {
                         format!("its filter was replaced by one of {}", named(by, name))

@@ -42,6 +42,8 @@ mod missing_pins;
 mod not_undone;
 mod objects;
 mod older_records;
+mod points;
+mod points_seen;
 mod ranks;
 mod reboots;
 mod reboots_cut_short;

@@ -21,6 +21,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static UNSIZED: OnceLock<Vec<u8>> = OnceLock::new();
     static MISSING: OnceLock<Vec<u8>> = OnceLock::new();
     static REJECTED: OnceLock<Vec<u8>> = OnceLock::new();
+    static POINTS: OnceLock<Vec<u8>> = OnceLock::new();
     static PROPRIETARY: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "huge" => &HUGE,
@@ -28,6 +29,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
         "missing" => &MISSING,
         "rejected" => &REJECTED,
         "proprietary" => &PROPRIETARY,
+        "points" => &POINTS,
         "programs" => &PROGRAMS,
         "sharing" => &SHARING,
         "squatter" => &SQUATTER,

@@ -48,6 +48,17 @@ pub trait KernelHooks: KernelObjects {
     /// revision than expected; [`KernelError::NoAnchor`]; [`KernelError::HookFull`]; a missing target by name.
     fn attach(&self, program: &Self::Handle, target: &LinkTarget<'_>) -> Result<Self::Handle, KernelError>;
 
+    /// Runs the program of an iterator's link from the beginning. `each` gets what it writes, in pieces, until it says
+    /// that it wants no more.
+    ///
+    /// # Errors
+    /// The link is of no iterator; the program failed.
+    fn read_iterator(
+        &self,
+        link: &Self::Handle,
+        each: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), KernelError>;
+
     /// Looks a target of a probe or trace point up, as [`KernelHooks::attach`] would, without a program. Targets
     /// of other kinds are looked up by other calls.
     ///

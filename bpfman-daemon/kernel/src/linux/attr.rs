@@ -35,6 +35,7 @@ pub enum Command {
     LinkGetFdById = 30,
     LinkGetNextId = 31,
     EnableStats = 32,
+    IterCreate = 33,
     LinkDetach = 34,
 }
 
@@ -126,7 +127,7 @@ attr!(Query {
     link_attach_flags: u64,
     revision: u64,
 });
-attr!(RawTracepoint { name: u64, prog_fd: RawFd, pad: u32 });
+attr!(RawTracepoint { name: u64, prog_fd: RawFd, pad: u32, cookie: u64 });
 attr!(BtfLoad { btf: u64, btf_log_buf: u64, btf_size: u32, btf_log_size: u32, btf_log_level: u32, pad: u32 });
 attr!(Fd { fd: RawFd });
 attr!(LinkCreate {
@@ -153,6 +154,23 @@ attr!(
         pad: u32,
         cookie: u64,
     }
+);
+attr!(
+    /// The same for netfilter (Linux 6.4 and later).
+    LinkCreateNetfilter {
+        prog_fd: RawFd,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+        family: u32,
+        hook: u32,
+        priority: i32,
+        netfilter_flags: u32,
+    }
+);
+attr!(
+    /// `BPF_ITER_CREATE`.
+    IterCreate { link_fd: RawFd, flags: u32 }
 );
 attr!(LinkUpdate { link_fd: RawFd, new_prog_fd: RawFd, flags: u32, old_prog_fd: RawFd });
 attr!(TestRun {

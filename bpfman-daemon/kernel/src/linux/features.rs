@@ -36,12 +36,17 @@ pub fn probe() -> Features {
 
 /// Whether this kernel is new enough for links on perf events, which it cannot be asked.
 pub(super) fn has_perf_links() -> bool {
-    parse_version(&release()) >= PERF_LINKS
+    has_version(PERF_LINKS)
 }
 
 /// Whether this kernel is new enough for XDP programs of one interface, which it cannot be asked without one.
 pub(super) fn has_device_bound() -> bool {
-    parse_version(&release()) >= DEVICE_BOUND
+    has_version(DEVICE_BOUND)
+}
+
+/// Whether this kernel is of this version or later.
+pub(super) fn has_version(version: (u32, u32)) -> bool {
+    parse_version(&release()) >= version
 }
 
 fn parse_version(release: &str) -> (u32, u32) {

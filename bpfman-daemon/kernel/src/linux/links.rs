@@ -1,5 +1,6 @@
 //! Links: what ties a program to a target.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use bpfmand_core::uapi::attach_type;
 
 use super::attr::{self, Command};
-use super::{extension, facts, netns, perf, sys, tcx, xdp};
+use super::{cgroup, extension, facts, iterator, netns, netns_links, perf, sys, tcx, xdp};
 use crate::{KernelError, LinkTarget};
 
 const F_REPLACE: u32 = 1 << 2;
@@ -36,6 +37,11 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
             link_event(program, &event, *cookie, &format!("file {target}"))
         }
         LinkTarget::Replacement(extends) => extension::attach(program, *extends),
+        LinkTarget::RawTracepoint { name, cookie } => raw_tracepoint(program, name, *cookie),
+        LinkTarget::Cgroup { path, attach_type } => cgroup::attach(program, path, *attach_type),
+        LinkTarget::Netns { netns, attach_type } => netns_links::attach(program, *netns, *attach_type),
+        LinkTarget::Netfilter { netns, place } => netns_links::attach_netfilter(program, *netns, place),
+        LinkTarget::Iterator => iterator::attach(program),
         LinkTarget::Trampoline { attach_type, cookie } if *cookie != 0 => {
             let mut request = attr::LinkCreateTracing {
                 prog_fd: program.as_raw_fd(),
@@ -74,8 +80,29 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
         LinkTarget::Xdp { .. }
         | LinkTarget::Tcx { .. }
         | LinkTarget::Replacement(_)
+        | LinkTarget::RawTracepoint { .. }
+        | LinkTarget::Cgroup { .. }
+        | LinkTarget::Netns { .. }
+        | LinkTarget::Netfilter { .. }
+        | LinkTarget::Iterator
         | LinkTarget::Trampoline { .. } => Ok(()),
     }
+}
+
+/// Ties a program to a trace point that is found by its name alone.
+fn raw_tracepoint(program: &OwnedFd, name: &str, cookie: u64) -> Result<OwnedFd, KernelError> {
+    let no_such = || KernelError::NoRawTracepoint { name: name.to_owned() };
+    let text = CString::new(name).map_err(|_| no_such())?;
+    let mut request = attr::RawTracepoint {
+        name: text.as_ptr() as u64,
+        prog_fd: program.as_raw_fd(),
+        cookie,
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::RawTracepointOpen, &mut request).map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOENT) => no_such(),
+        _ => KernelError::call("attach", format!("a program to raw trace point {name}"), source),
+    })
 }
 
 fn link_event(

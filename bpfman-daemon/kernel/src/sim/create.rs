@@ -230,6 +230,7 @@ impl SimState {
             kernel_type: place.kernel_type(),
             program: ProgramId(self.objects.id(*program)),
             ifindex: place.ifindex(),
+            gone: matches!(place, SimLinkTarget::Nowhere { .. }),
         })
     }
 }
@@ -242,7 +243,7 @@ impl SimLinkTarget {
             Self::Tcx { .. } => link_type::TCX,
             Self::Event(_) => link_type::PERF_EVENT,
             Self::Trampoline | Self::Replacement { .. } => link_type::TRACING,
-            Self::Nowhere { kernel_type } => *kernel_type,
+            Self::Place { kernel_type, .. } | Self::Nowhere { kernel_type } => *kernel_type,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::uapi::prog_type;
+use bpfmand_core::uapi::{link_type, prog_type};
 
 use super::errno::{EBUSY, EEXIST, EINVAL, ENOLINK, ETIMEDOUT};
 use super::hooks::runs_in;
@@ -21,13 +21,18 @@ impl SimState {
         let Body::Program { kind, attach_btf_id, .. } = &self.object(program)?.body else {
             return Err(refuse("attach", "what is no program", EINVAL));
         };
-        let (kernel_type, attach_btf_id) = (kind.kernel_type, *attach_btf_id);
+        let (kind, kernel_type, attach_btf_id) = (*kind, kind.kernel_type, *attach_btf_id);
         let fits = match target {
             LinkTarget::Xdp { .. } => kernel_type == prog_type::XDP,
             LinkTarget::Tcx { .. } => kernel_type == prog_type::SCHED_CLS,
             LinkTarget::Tracepoint { .. } => kernel_type == prog_type::TRACEPOINT,
             LinkTarget::Kprobe { .. } | LinkTarget::Uprobe { .. } => kernel_type == prog_type::KPROBE,
-            LinkTarget::Trampoline { .. } => attach_btf_id != 0,
+            LinkTarget::Trampoline { .. } | LinkTarget::Iterator => attach_btf_id != 0,
+            LinkTarget::RawTracepoint { .. } => kernel_type == prog_type::RAW_TRACEPOINT,
+            LinkTarget::Cgroup { attach_type, .. } | LinkTarget::Netns { attach_type, .. } => {
+                kind.expected_attach_type == *attach_type
+            }
+            LinkTarget::Netfilter { .. } => kernel_type == prog_type::NETFILTER,
             LinkTarget::Replacement(_) => kernel_type == prog_type::EXT,
         };
         if !fits {
@@ -76,6 +81,40 @@ impl SimState {
                 let place = SimLinkTarget::Event(format!("{target}:{}+{offset}", function.unwrap_or("")));
                 self.attach_event(program, place, features)
             }
+            LinkTarget::RawTracepoint { name, .. } => {
+                let at = format!("raw trace point {name}");
+                self.attach_once(program, SimLinkTarget::Place { kernel_type: link_type::RAW_TRACEPOINT, at })
+            }
+            LinkTarget::Cgroup { path, attach_type } => {
+                let at = format!("control group {path}, hook {attach_type}");
+                let place = SimLinkTarget::Place { kernel_type: link_type::CGROUP, at };
+                Ok(self.objects.add(Body::Link { program, place }))
+            }
+            LinkTarget::Netns { netns, attach_type } => {
+                let at = format!(
+                    "network namespace {}, hook {attach_type}",
+                    self.network.namespace(*netns)?.id.inode
+                );
+                let place = SimLinkTarget::Place { kernel_type: link_type::NETNS, at };
+                Ok(self.objects.add(Body::Link { program, place }))
+            }
+            LinkTarget::Netfilter { netns, place } => {
+                let at = format!("{place} of network namespace {}", self.network.namespace(*netns)?.id.inode);
+                let at = SimLinkTarget::Place { kernel_type: link_type::NETFILTER, at };
+                if self
+                    .objects
+                    .all
+                    .values()
+                    .any(|object| matches!(&object.body, Body::Link { place, .. } if *place == at))
+                {
+                    return Err(KernelError::priority_taken(place));
+                }
+                Ok(self.objects.add(Body::Link { program, place: at }))
+            }
+            LinkTarget::Iterator => {
+                let place = SimLinkTarget::Place { kernel_type: link_type::ITER, at: "iterator".to_owned() };
+                Ok(self.objects.add(Body::Link { program, place }))
+            }
             LinkTarget::Trampoline { .. } => {
                 if self.attached_to(program, &SimLinkTarget::Trampoline) {
                     let what = "the program to the function it was loaded for";
@@ -84,6 +123,14 @@ impl SimState {
                 Ok(self.objects.add(Body::Link { program, place: SimLinkTarget::Trampoline }))
             }
         }
+    }
+
+    /// A link where a program can be once.
+    fn attach_once(&mut self, program: Key, place: SimLinkTarget) -> Result<Key, KernelError> {
+        if self.attached_to(program, &place) {
+            return Err(refuse("attach", format!("a program to {place:?}"), EEXIST));
+        }
+        Ok(self.objects.add(Body::Link { program, place }))
     }
 
     fn attached_to(&self, program: Key, at: &SimLinkTarget) -> bool {
@@ -139,6 +186,15 @@ impl SimState {
                     return Err(fail(EEXIST));
                 }
             }
+            SimLinkTarget::Place { kernel_type, .. } => {
+                let updates = [link_type::CGROUP, link_type::NETNS, link_type::ITER].contains(kernel_type);
+                let is_alike = matches!(
+                    &self.object(old)?.body, Body::Program { kind, .. } if kind.kernel_type == wanted
+                );
+                if !updates || !is_alike {
+                    return Err(fail(EINVAL));
+                }
+            }
             SimLinkTarget::Nowhere { .. } => return Err(fail(ENOLINK)),
             _ => return Err(fail(EINVAL)),
         }
@@ -166,7 +222,14 @@ impl SimState {
         else {
             return;
         };
-        if matches!(place, SimLinkTarget::Xdp { .. } | SimLinkTarget::Tcx { .. }) {
+        let forced = match place {
+            SimLinkTarget::Xdp { .. } | SimLinkTarget::Tcx { .. } => true,
+            SimLinkTarget::Place { kernel_type, .. } => {
+                matches!(*kernel_type, link_type::CGROUP | link_type::NETNS)
+            }
+            _ => false,
+        };
+        if forced {
             let kernel_type = place.kernel_type();
             let left = std::mem::replace(place, SimLinkTarget::Nowhere { kernel_type });
             self.network.leave(&left, link);

@@ -233,6 +233,7 @@ impl SimNetwork {
             }
             SimLinkTarget::Event(_)
             | SimLinkTarget::Trampoline
+            | SimLinkTarget::Place { .. }
             | SimLinkTarget::Replacement { .. }
             | SimLinkTarget::Nowhere { .. } => {}
         }

@@ -83,6 +83,11 @@ pub(super) enum SimLinkTarget {
     /// A trace point or probe, in words.
     Event(String),
     Trampoline,
+    /// A place of another kind, in words.
+    Place {
+        kernel_type: u32,
+        at: String,
+    },
     /// A function of a program.
     Replacement {
         target: Key,

@@ -84,6 +84,7 @@ impl SimKernel {
                         }
                         SimLinkTarget::Event(point) => point.clone(),
                         SimLinkTarget::Trampoline => "trampoline".to_owned(),
+                        SimLinkTarget::Place { at, .. } => at.clone(),
                         SimLinkTarget::Replacement { target, function } => {
                             format!("function {function} of program {}", id(*target))
                         }

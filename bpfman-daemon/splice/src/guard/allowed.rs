@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{Insn, ProgramText, ProgramType, op};
+use bpfmand_core::{Insn, ProgramText, ProgramType, TypeScope, op};
 
 use super::helper_names::HELPER_NAMES;
 
@@ -255,7 +255,7 @@ impl<'a> Calls<'a> {
 
 /// True for types whose programs run in whatever task meets them.
 const fn is_of_tasks(program_type: ProgramType) -> bool {
-    !matches!(program_type, ProgramType::Xdp | ProgramType::Tc | ProgramType::Tcx)
+    !matches!(program_type.scope(), TypeScope::Interface)
 }
 
 /// Numbers from here on are no helpers of any kernel, and stand for what this kernel lacks: the verifier refuses them where

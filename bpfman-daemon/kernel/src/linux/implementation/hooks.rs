@@ -7,7 +7,7 @@ use bpfmand_core::{
     HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, ProgramId, XdpRunsIn,
 };
 
-use crate::linux::{LinuxKernel, attr::Command, clsact, facts, hook_contents, links, netns, xdp};
+use crate::linux::{LinuxKernel, attr::Command, clsact, facts, hook_contents, iterator, links, netns, xdp};
 use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget};
 
 impl KernelHooks for LinuxKernel {
@@ -34,6 +34,10 @@ impl KernelHooks for LinuxKernel {
 
     fn attach(&self, program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
         links::attach(program, target)
+    }
+
+    fn read_iterator(&self, link: &OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
+        iterator::read(link, each)
     }
 
     fn find_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {

@@ -6,7 +6,10 @@ use bpfmand_core::{
     HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, ProgramId, XdpRunsIn,
 };
 
-use crate::sim::{SimHandle, SimKernel, objects::LINK};
+use bpfmand_core::uapi::link_type;
+
+use crate::sim::errno::EINVAL;
+use crate::sim::{SimHandle, SimKernel, objects::LINK, refuse};
 use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget};
 
 impl KernelHooks for SimKernel {
@@ -35,6 +38,19 @@ impl KernelHooks for SimKernel {
         let mut state = self.enter("attach")?;
         let key = state.attach(program.key, target, &self.features)?;
         Ok(self.handle(&mut state, key))
+    }
+
+    fn read_iterator(
+        &self,
+        link: &SimHandle,
+        each: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), KernelError> {
+        let facts = self.enter("read_iterator")?.link_facts(link.key)?;
+        if facts.kernel_type != link_type::ITER {
+            return Err(refuse("read", "what is no iterator", EINVAL));
+        }
+        each(format!("program {}\n", facts.program).as_bytes());
+        Ok(())
     }
 
     fn find_target(&self, _: &LinkTarget<'_>) -> Result<(), KernelError> {

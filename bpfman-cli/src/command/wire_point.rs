@@ -1,0 +1,207 @@
+//! Attach points as the wire has them.
+
+use std::path::{Path, PathBuf};
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::point::At;
+use bpfman_proto::v1;
+use bpfman_proto::v1::attach_info::Info;
+
+use crate::args::attach::{AttachTo, AttachUprobe, LinkMetadata};
+use crate::args::value::{absolute, to_map};
+use crate::error::CliError;
+
+/// A point in the messages of one of the two services.
+#[derive(Debug)]
+pub enum WirePoint {
+    /// Of `bpfman.v1`, which daemons of v0.6.0 know.
+    Published(Info),
+    /// Of `bpfman.ext.v1`.
+    More(ext::Point),
+}
+
+/// The attach point as the wire has it.
+pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
+    Ok(WirePoint::Published(match point {
+        AttachTo::Xdp(xdp) => Info::XdpAttachInfo(v1::XdpAttachInfo {
+            priority: xdp.interface.priority,
+            iface: xdp.interface.iface.unwrap_or_default(),
+            position: 0,
+            proceed_on: xdp.proceed_on,
+            netns: xdp.interface.netns.as_deref().map(absolute),
+            metadata: to_map(&xdp.link.metadata),
+        }),
+        AttachTo::Tc(tc) => Info::TcAttachInfo(v1::TcAttachInfo {
+            priority: tc.interface.priority,
+            iface: tc.interface.iface.unwrap_or_default(),
+            position: 0,
+            direction: tc.direction.name().to_owned(),
+            proceed_on: tc.proceed_on,
+            netns: tc.interface.netns.as_deref().map(absolute),
+            metadata: to_map(&tc.link.metadata),
+        }),
+        AttachTo::Tcx(tcx) => Info::TcxAttachInfo(v1::TcxAttachInfo {
+            priority: tcx.interface.priority,
+            iface: tcx.interface.iface.unwrap_or_default(),
+            position: 0,
+            direction: tcx.direction.name().to_owned(),
+            netns: tcx.interface.netns.as_deref().map(absolute),
+            metadata: to_map(&tcx.link.metadata),
+        }),
+        AttachTo::Tracepoint(tracepoint) => Info::TracepointAttachInfo(v1::TracepointAttachInfo {
+            tracepoint: tracepoint.tracepoint,
+            metadata: to_map(&tracepoint.link.metadata),
+        }),
+        AttachTo::Kprobe(kprobe) => {
+            if kprobe.container_pid.is_some() {
+                return Err(CliError::Invalid {
+                    what: "kprobe container option not supported yet".to_owned(),
+                    hint: Some(
+                        "a kernel function runs for every container: leave out --container-pid".to_owned(),
+                    ),
+                });
+            }
+            Info::KprobeAttachInfo(v1::KprobeAttachInfo {
+                fn_name: kprobe.fn_name,
+                offset: kprobe.offset,
+                container_pid: None,
+                metadata: to_map(&kprobe.link.metadata),
+            })
+        }
+        AttachTo::Uprobe(uprobe) => Info::UprobeAttachInfo(v1::UprobeAttachInfo {
+            target: target(&uprobe),
+            fn_name: uprobe.fn_name,
+            offset: uprobe.offset,
+            pid: uprobe.pid,
+            container_pid: uprobe.container_pid,
+            metadata: to_map(&uprobe.link.metadata),
+        }),
+        AttachTo::Fentry(bound) => {
+            Info::FentryAttachInfo(v1::FentryAttachInfo { metadata: to_map(&bound.link.metadata) })
+        }
+        AttachTo::Fexit(bound) => {
+            Info::FexitAttachInfo(v1::FexitAttachInfo { metadata: to_map(&bound.link.metadata) })
+        }
+        AttachTo::Lsm(bound) => {
+            Info::LsmAttachInfo(v1::LsmAttachInfo { metadata: to_map(&bound.link.metadata) })
+        }
+        AttachTo::TpBtf(bound) => return Ok(more(At::LoadedFor("tp_btf".to_owned()), &bound.link)),
+        AttachTo::FmodRet(bound) => return Ok(more(At::LoadedFor("fmod_ret".to_owned()), &bound.link)),
+        AttachTo::Iter(bound) => return Ok(more(At::LoadedFor("iter".to_owned()), &bound.link)),
+        AttachTo::RawTracepoint(point) => return Ok(more(At::RawTracepoint(point.tracepoint), &point.link)),
+        AttachTo::Cgroup(cgroup) => return Ok(more(At::Cgroup(cgroup.path), &cgroup.link)),
+        AttachTo::Netns(netns) => return Ok(more(At::Netns(netns_path(netns.netns)), &netns.link)),
+        AttachTo::Netfilter(netfilter) => {
+            let at = ext::NetfilterPoint {
+                netns: netns_path(netfilter.netns),
+                family: netfilter.family,
+                hook: netfilter.hook,
+                priority: netfilter.priority,
+                defragment: netfilter.defragment,
+            };
+            return Ok(more(At::Netfilter(at), &netfilter.link));
+        }
+    }))
+}
+
+fn more(at: At, link: &LinkMetadata) -> WirePoint {
+    WirePoint::More(ext::Point { at: Some(at), metadata: to_map(&link.metadata) })
+}
+
+/// Empty for the daemon's own namespace.
+fn netns_path(path: Option<PathBuf>) -> String {
+    path.as_deref().map(absolute).unwrap_or_default()
+}
+
+/// A target with a slash is a path; without one it is a library's name, which the daemon looks up.
+fn target(uprobe: &AttachUprobe) -> String {
+    // A path inside a container has nothing to do with this process's working folder.
+    if uprobe.target.contains('/') && uprobe.container_pid.is_none() {
+        absolute(Path::new(&uprobe.target))
+    } else {
+        uprobe.target.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, CliCommand};
+    use crate::exit::Exit;
+
+    fn point(line: &str) -> Result<WirePoint, CliError> {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            CliCommand::Attach(attach) => on_the_wire(attach.point),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn info(line: &str) -> Result<Info, CliError> {
+        match point(line)? {
+            WirePoint::Published(info) => Ok(info),
+            WirePoint::More(point) => panic!("{point:?}"),
+        }
+    }
+
+    #[test]
+    fn every_kind_becomes_its_own_message() {
+        let xdp = info("bpfman attach 1 xdp -i eth0 -p 5 -n /run/netns/b -m a=b").unwrap();
+        let expected = v1::XdpAttachInfo {
+            priority: 5,
+            iface: "eth0".into(),
+            netns: Some("/run/netns/b".into()),
+            metadata: [("a".to_owned(), "b".to_owned())].into(),
+            ..Default::default()
+        };
+        assert_eq!(xdp, Info::XdpAttachInfo(expected));
+        let tc = info("bpfman attach 1 tc -d ingress -i eth0 -p 5 --proceed-on ok").unwrap();
+        assert!(matches!(tc, Info::TcAttachInfo(tc) if tc.direction == "ingress" && tc.proceed_on == [0]));
+        assert!(matches!(info("bpfman attach 1 lsm").unwrap(), Info::LsmAttachInfo(_)));
+        assert!(matches!(info("bpfman attach 1 fentry").unwrap(), Info::FentryAttachInfo(_)));
+        assert!(matches!(info("bpfman attach 1 fexit").unwrap(), Info::FexitAttachInfo(_)));
+    }
+
+    #[test]
+    fn what_v0_6_0_does_not_have_becomes_a_point() {
+        let at = |line: &str| match point(&format!("bpfman attach 1 {line}")).unwrap() {
+            WirePoint::More(point) => point.at.unwrap(),
+            WirePoint::Published(info) => panic!("{info:?}"),
+        };
+        for word in ["tp-btf", "tp_btf"] {
+            assert_eq!(at(word), At::LoadedFor("tp_btf".to_owned()));
+        }
+        assert_eq!(at("raw-tracepoint -t sched_switch"), At::RawTracepoint("sched_switch".to_owned()));
+        assert_eq!(at("cgroup --path /web"), At::Cgroup("/web".to_owned()));
+        assert_eq!(at("netns"), At::Netns(String::new()));
+        let netfilter = ext::NetfilterPoint {
+            netns: "/run/netns/b".to_owned(),
+            family: "ipv6".to_owned(),
+            hook: "input".to_owned(),
+            priority: -100,
+            defragment: true,
+        };
+        let line = "netfilter --family ipv6 --hook input --priority -100 --defragment -n /run/netns/b";
+        assert_eq!(at(line), At::Netfilter(netfilter));
+    }
+
+    #[test]
+    fn a_library_keeps_its_name_and_a_path_becomes_absolute() {
+        let target = |line| match info(line).unwrap() {
+            Info::UprobeAttachInfo(uprobe) => uprobe.target,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(target("bpfman attach 1 uprobe -t libc -f malloc"), "libc");
+        let here = std::env::current_dir().unwrap().join("bin/app");
+        assert_eq!(Path::new(&target("bpfman attach 1 uprobe -t bin/app -f main")), here);
+        assert_eq!(target("bpfman attach 1 uprobe -t bin/app -f main -c 7"), "bin/app");
+    }
+
+    #[test]
+    fn kernel_functions_know_no_containers() {
+        let error = info("bpfman attach 1 kprobe -f f -c 7").unwrap_err();
+        assert_eq!(error.exit(), Exit::Invalid);
+        assert_eq!(error.to_string(), "kprobe container option not supported yet");
+    }
+}

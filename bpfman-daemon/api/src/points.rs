@@ -1,0 +1,172 @@
+//! Attach points that `bpfman.v1` has no messages for, from and to the wire.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::v1;
+use bpfmand_core::{AttachPoint, BadNetfilterPlace, CgroupPath, NetfilterPlace};
+use tonic::Status;
+use wire::point::At;
+
+use crate::status::invalid;
+use crate::{parse, show};
+
+/// A point of either API, and its metadata: exactly one is there.
+pub fn either(
+    attach: Option<v1::AttachInfo>,
+    point: Option<wire::Point>,
+) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
+    match (attach, point) {
+        (Some(_), Some(_)) => Err(invalid("the attach names two attach points")),
+        (attach, None) => parse::attach(attach),
+        (None, Some(point)) => {
+            let metadata = parse::sorted(point.metadata);
+            let at =
+                point.at.ok_or_else(|| invalid("the attach names no attach point that this daemon knows"))?;
+            Ok((of_wire(at)?, metadata))
+        }
+    }
+}
+
+fn of_wire(at: At) -> Result<AttachPoint, Status> {
+    Ok(match at {
+        At::LoadedFor(program_type) => match program_type.as_str() {
+            "tp_btf" => AttachPoint::BtfTracepoint,
+            "fmod_ret" => AttachPoint::FmodRet,
+            "iter" => AttachPoint::Iter,
+            other => {
+                return Err(invalid(format!(
+                    "type \"{other}\" is none of tp_btf, fmod_ret, iter, which attach to what they were loaded for"
+                )));
+            }
+        },
+        At::RawTracepoint(name) => AttachPoint::RawTracepoint { name: tracepoint(name)? },
+        At::Cgroup(path) => AttachPoint::Cgroup {
+            path: path.parse::<CgroupPath>().map_err(|error| invalid(error.to_string()))?,
+        },
+        At::Netns(path) => AttachPoint::Netns { netns: netns(path) },
+        At::Netfilter(point) => {
+            AttachPoint::Netfilter { netns: netns(point.netns.clone()), place: netfilter(&point)? }
+        }
+    })
+}
+
+/// A trace point's name alone.
+fn tracepoint(name: String) -> Result<String, Status> {
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.len() < 128
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    if is_name(&name) {
+        return Ok(name);
+    }
+    Err(invalid(format!(
+        "\"{}\" is no raw trace point: expected its name without a category, such as sched_switch",
+        name.chars().take(128).collect::<String>()
+    )))
+}
+
+fn netns(path: String) -> Option<PathBuf> {
+    Some(path).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+fn netfilter(point: &wire::NetfilterPoint) -> Result<NetfilterPlace, Status> {
+    let place = || -> Result<NetfilterPlace, BadNetfilterPlace> {
+        let place = NetfilterPlace {
+            family: point.family.parse()?,
+            hook: point.hook.parse()?,
+            priority: point.priority,
+            defragment: point.defragment,
+        };
+        place.check().map(|()| place)
+    };
+    place().map_err(|error| invalid(error.to_string()))
+}
+
+/// A point that `bpfman.v1` has no message for.
+pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Option<wire::Point> {
+    let path = |netns: &Option<PathBuf>| netns.as_ref().map(|path| path.display().to_string());
+    let at = match point {
+        AttachPoint::BtfTracepoint | AttachPoint::FmodRet | AttachPoint::Iter => {
+            At::LoadedFor(point.type_name().to_owned())
+        }
+        AttachPoint::RawTracepoint { name } => At::RawTracepoint(name.clone()),
+        AttachPoint::Cgroup { path } => At::Cgroup(path.to_string()),
+        AttachPoint::Netns { netns } => At::Netns(path(netns).unwrap_or_default()),
+        AttachPoint::Netfilter { netns, place } => At::Netfilter(wire::NetfilterPoint {
+            netns: path(netns).unwrap_or_default(),
+            family: place.family.name().to_owned(),
+            hook: place.hook.name().to_owned(),
+            priority: place.priority,
+            defragment: place.defragment,
+        }),
+        AttachPoint::Xdp { .. }
+        | AttachPoint::Tc { .. }
+        | AttachPoint::Tcx { .. }
+        | AttachPoint::Tracepoint { .. }
+        | AttachPoint::Kprobe { .. }
+        | AttachPoint::Uprobe { .. }
+        | AttachPoint::Fentry
+        | AttachPoint::Fexit
+        | AttachPoint::Lsm => return None,
+    };
+    Some(wire::Point { at: Some(at), metadata: show::pairs(metadata) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(at: At) -> Result<AttachPoint, Status> {
+        let metadata = [("owner".to_owned(), "acme".to_owned())].into_iter().collect();
+        let (point, pairs) = either(None, Some(wire::Point { at: Some(at), metadata }))?;
+        assert_eq!(pairs["owner"], "acme");
+        Ok(point)
+    }
+
+    fn netfilter(family: &str, hook: &str, priority: i32, defragment: bool) -> At {
+        let (family, hook) = (family.to_owned(), hook.to_owned());
+        At::Netfilter(wire::NetfilterPoint { netns: String::new(), family, hook, priority, defragment })
+    }
+
+    #[test]
+    fn points_come_back_as_they_were_sent() {
+        let points = [
+            At::LoadedFor("tp_btf".to_owned()),
+            At::LoadedFor("fmod_ret".to_owned()),
+            At::LoadedFor("iter".to_owned()),
+            At::RawTracepoint("sched_switch".to_owned()),
+            At::Cgroup("/system.slice/web.service".to_owned()),
+            At::Netns(String::new()),
+            At::Netns("/run/netns/blue".to_owned()),
+            netfilter("ipv6", "postrouting", -150, true),
+        ];
+        for at in points {
+            let point = read(at.clone()).unwrap();
+            assert_eq!(to_wire(&point, &BTreeMap::new()).unwrap().at, Some(at));
+        }
+    }
+
+    #[test]
+    fn what_is_no_point_is_refused_by_name() {
+        for (at, says) in [
+            (At::LoadedFor("fentry".to_owned()), "\"fentry\" is none of tp_btf, fmod_ret, iter"),
+            (At::RawTracepoint("sched/sched_switch".to_owned()), "without a category"),
+            (At::RawTracepoint(String::new()), "is no raw trace point"),
+            (At::Cgroup("web".to_owned()), "it is not absolute"),
+            (At::Cgroup("/a/../b".to_owned()), "it leads through"),
+            (netfilter("inet", "input", 0, false), "none of ipv4, ipv6"),
+            (netfilter("ipv4", "ingress", 0, false), "none of prerouting"),
+            (netfilter("ipv4", "input", i32::MIN, false), "is the kernel's own"),
+            (netfilter("ipv4", "input", -400, true), "before fragments are put together"),
+        ] {
+            let status = read(at).unwrap_err();
+            assert!(status.message().contains(says), "{}", status.message());
+        }
+        let both = either(Some(v1::AttachInfo::default()), Some(wire::Point::default())).unwrap_err();
+        assert!(both.message().contains("two attach points"));
+        assert!(either(None, Some(wire::Point::default())).is_err() && either(None, None).is_err());
+    }
+}

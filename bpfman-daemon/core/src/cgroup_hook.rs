@@ -1,0 +1,106 @@
+//! Hooks of control groups: by which name, and number, a program says at which of its type's hooks it runs.
+
+use crate::ProgramType;
+use crate::uapi::attach_type as number;
+
+/// A hook that programs of a type can be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CgroupHook {
+    /// Its name, the last part of libbpf's section name: `connect4` of `cgroup/connect4`.
+    pub name: &'static str,
+    /// `enum bpf_attach_type`.
+    pub attach_type: u32,
+}
+
+const fn hook(name: &'static str, attach_type: u32) -> CgroupHook {
+    CgroupHook { name, attach_type }
+}
+
+const SKB: [CgroupHook; 2] =
+    [hook("ingress", number::CGROUP_INET_INGRESS), hook("egress", number::CGROUP_INET_EGRESS)];
+const SOCK: [CgroupHook; 4] = [
+    hook("sock_create", number::CGROUP_INET_SOCK_CREATE),
+    hook("sock_release", number::CGROUP_INET_SOCK_RELEASE),
+    hook("post_bind4", number::CGROUP_INET4_POST_BIND),
+    hook("post_bind6", number::CGROUP_INET6_POST_BIND),
+];
+/// Those for unix sockets came with Linux 6.7, `getpeername` and `getsockname` with 5.8.
+const SOCK_ADDR: [CgroupHook; 17] = [
+    hook("bind4", number::CGROUP_INET4_BIND),
+    hook("bind6", number::CGROUP_INET6_BIND),
+    hook("connect4", number::CGROUP_INET4_CONNECT),
+    hook("connect6", number::CGROUP_INET6_CONNECT),
+    hook("connect_unix", number::CGROUP_UNIX_CONNECT),
+    hook("sendmsg4", number::CGROUP_UDP4_SENDMSG),
+    hook("sendmsg6", number::CGROUP_UDP6_SENDMSG),
+    hook("sendmsg_unix", number::CGROUP_UNIX_SENDMSG),
+    hook("recvmsg4", number::CGROUP_UDP4_RECVMSG),
+    hook("recvmsg6", number::CGROUP_UDP6_RECVMSG),
+    hook("recvmsg_unix", number::CGROUP_UNIX_RECVMSG),
+    hook("getpeername4", number::CGROUP_INET4_GETPEERNAME),
+    hook("getpeername6", number::CGROUP_INET6_GETPEERNAME),
+    hook("getpeername_unix", number::CGROUP_UNIX_GETPEERNAME),
+    hook("getsockname4", number::CGROUP_INET4_GETSOCKNAME),
+    hook("getsockname6", number::CGROUP_INET6_GETSOCKNAME),
+    hook("getsockname_unix", number::CGROUP_UNIX_GETSOCKNAME),
+];
+const SOCKOPT: [CgroupHook; 2] =
+    [hook("getsockopt", number::CGROUP_GETSOCKOPT), hook("setsockopt", number::CGROUP_SETSOCKOPT)];
+const SYSCTL: [CgroupHook; 1] = [hook("sysctl", number::CGROUP_SYSCTL)];
+const DEVICE: [CgroupHook; 1] = [hook("dev", number::CGROUP_DEVICE)];
+const SOCK_OPS: [CgroupHook; 1] = [hook("sockops", number::CGROUP_SOCK_OPS)];
+
+impl CgroupHook {
+    /// The hooks of a type; none for types that are not for control groups, and for `lsm_cgroup`, whose hooks the kernel's
+    /// BTF names.
+    #[must_use]
+    pub const fn of_type(program_type: ProgramType) -> &'static [Self] {
+        match program_type {
+            ProgramType::CgroupSkb => &SKB,
+            ProgramType::CgroupSock => &SOCK,
+            ProgramType::CgroupSockAddr => &SOCK_ADDR,
+            ProgramType::CgroupSockopt => &SOCKOPT,
+            ProgramType::CgroupSysctl => &SYSCTL,
+            ProgramType::CgroupDevice => &DEVICE,
+            ProgramType::SockOps => &SOCK_OPS,
+            _ => &[],
+        }
+    }
+
+    /// The hook of this name that programs of a type can be for.
+    #[must_use]
+    pub fn named(program_type: ProgramType, name: &str) -> Option<&'static Self> {
+        Self::of_type(program_type).iter().find(|hook| hook.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::CgroupHook;
+    use crate::{LoadTarget, ProgramType, TypeScope};
+
+    #[test]
+    fn each_hook_is_of_one_type() {
+        let all: Vec<_> = ProgramType::ALL.into_iter().flat_map(CgroupHook::of_type).collect();
+        let names: BTreeSet<_> = all.iter().map(|hook| hook.name).collect();
+        let numbers: BTreeSet<_> = all.iter().map(|hook| hook.attach_type).collect();
+        assert_eq!((names.len(), numbers.len()), (all.len(), all.len()));
+    }
+
+    #[test]
+    fn a_type_with_several_hooks_has_to_say_which() {
+        for program_type in ProgramType::ALL {
+            let hooks = CgroupHook::of_type(program_type);
+            let says = program_type.load_target() == Some(LoadTarget::SocketHook);
+            assert_eq!(hooks.len() > 1, says, "{program_type}");
+            let of_groups = program_type.scope() == TypeScope::Cgroup;
+            assert_eq!(
+                !hooks.is_empty() || program_type == ProgramType::LsmCgroup,
+                of_groups,
+                "{program_type}"
+            );
+        }
+    }
+}

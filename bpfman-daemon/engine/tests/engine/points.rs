@@ -1,0 +1,164 @@
+//! Attach points that are neither hooks of interfaces nor probes: control groups, network namespaces, netfilter, raw trace
+//! points. What holds for other links holds for theirs.
+
+use bpfmand_core::{AttachPoint, NetfilterFamily, NetfilterHook, NetfilterPlace, ProgramType};
+use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, LinkDetails, Standing};
+use bpfmand_kernel::Kernel;
+use bpfmand_kernel::sim::SimKernel;
+
+use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::replacements::replacement;
+use crate::simulated::bench as simulated_bench;
+
+/// Programs, and points that nobody else notices.
+fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
+    let mut all = vec![
+        ("raw_switch", AttachPoint::RawTracepoint { name: "sched_switch".to_owned() }),
+        ("tcp_events", AttachPoint::Cgroup { path: "/".parse().unwrap() }),
+        ("no_listener", AttachPoint::Netns { netns: Some(bench.netns.clone()) }),
+    ];
+    if bench.kernel.features().version >= (6, 4) {
+        all.push(("no_packet", netfilter(bench, 0)));
+    }
+    all
+}
+
+pub fn netfilter<K: Kernel>(bench: &Bench<K>, priority: i32) -> AttachPoint {
+    let (family, hook) = (NetfilterFamily::Ipv4, NetfilterHook::Input);
+    let place = NetfilterPlace { family, hook, priority, defragment: false };
+    AttachPoint::Netfilter { netns: Some(bench.netns.clone()), place }
+}
+
+/// Each program at its point.
+fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> Vec<LinkDetails> {
+    let at = |(program, point): (&'static str, AttachPoint)| {
+        let program = engine.loads(&bench.request("points", &[program]))[0];
+        let link = engine.try_attach(program, point).unwrap();
+        assert_eq!(link.standing, Standing::Running, "{}", link.record.point);
+        link
+    };
+    places(bench).into_iter().map(at).collect()
+}
+
+fn links_are_pinned_until_they_are_detached<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    for link in attached(bench, &engine) {
+        let pin = link.pin.clone().unwrap();
+        assert!(bench.kernel.open_pin(&pin).unwrap().is_some());
+        engine.detach(link.record.id).unwrap();
+        assert!(bench.kernel.open_pin(&pin).unwrap().is_none(), "{}", link.record.point);
+        engine.unload(link.program.id).unwrap();
+    }
+    assert_eq!(pins(&*bench.kernel, "".as_ref()), Vec::<String>::new());
+}
+
+fn links_outlive_the_daemon<K: Testable>(bench: &Bench<K>) {
+    let before = attached(bench, &bench.engine());
+    let engine = bench.engine();
+    for link in before {
+        let now = engine.describe_link(link.record.id).unwrap();
+        assert_eq!(now.standing, Standing::Running);
+        assert_eq!((now.kernel_link, &now.record), (link.kernel_link, &link.record));
+    }
+}
+
+fn a_link_that_lost_its_pin_is_attached_again<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    for link in attached(bench, &engine) {
+        let id = link.record.id;
+        bench.kernel.end_link(&link.pin.unwrap()).unwrap();
+        assert!(matches!(engine.check_link(id).unwrap(), HookCheck::Mended(_)), "{}", link.record.point);
+        let now = engine.describe_link(id).unwrap();
+        assert_eq!(now.standing, Standing::Running);
+        assert_ne!(now.kernel_link, link.kernel_link);
+    }
+}
+
+fn programs_of_other_types_are_refused<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, raw] = ["alpha", "raw_switch"].map(|name| {
+        let file = if name == "alpha" { "programs" } else { "points" };
+        engine.loads(&bench.request(file, &[name]))[0]
+    });
+    let places = places(bench);
+    for (_, point) in &places {
+        let error = engine.try_attach(alpha, point.clone()).unwrap_err();
+        assert!(matches!(error, EngineError::WrongPoint { .. }), "{error}");
+    }
+    let error = engine.try_attach(raw, bench.xdp(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+    let [_, first, ..] = &places[..] else { panic!("places") };
+    assert!(engine.try_attach(raw, first.1.clone()).is_err());
+    assert_eq!(engine.all_links().len(), 0);
+}
+
+fn a_raw_trace_point_takes_a_program_once<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [link, ..] = &attached(bench, &engine)[..] else { panic!("a link") };
+    let error = engine.try_attach(link.program.id, link.record.point.clone()).unwrap_err();
+    assert!(
+        matches!(error, EngineError::AlreadyThere { link: there, .. } if there == link.record.id),
+        "{error}"
+    );
+}
+
+/// Where the kernel lets a link run another program, nothing is missed. Elsewhere the new version is attached beside the
+/// old one, which two netfilter programs of one priority cannot be.
+fn a_new_version_takes_the_place_of_the_old_one<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    for link in attached(bench, &engine) {
+        let (id, old) = (link.record.id, link.program.id);
+        let replaced = engine.replace_program(&replacement(bench, old, "points"));
+        let now = engine.describe_link(id).unwrap();
+        assert_eq!(now.standing, Standing::Running, "{}", link.record.point);
+        if matches!(link.record.point, AttachPoint::Netfilter { .. }) {
+            assert_eq!(replaced.unwrap_err().kind(), ErrorKind::Conflict);
+            assert_eq!((now.program.id, now.kernel_link), (old, link.kernel_link));
+            continue;
+        }
+        replaced.unwrap();
+        assert_ne!(now.program.id, old);
+        let keeps = link.record.point.has_updatable_link();
+        assert_eq!(now.kernel_link == link.kernel_link, keeps, "{}", link.record.point);
+    }
+    drop(engine);
+    assert!(bench.engine().all_links().iter().all(|link| link.standing == Standing::Running));
+}
+
+/// A program for one of several hooks has to say which: by its section, or by the request.
+fn a_hook_that_a_type_does_not_have_is_refused<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let mut request = bench.request("points", &["no_connect"]);
+    request.programs[0].target = Some("egress".to_owned());
+    let error = engine.load(&request).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let text = error.to_string();
+    assert!(text.contains("\"egress\", which type cgroup_sock_addr does not have: one of bind4"), "{text}");
+    request.programs[0].target = Some("connect6".to_owned());
+    let loaded = engine.loads(&request)[0];
+    let record = engine.describe_program(loaded).unwrap().managed.unwrap().record;
+    assert_eq!(record.target.as_deref(), Some("connect6"));
+    assert_eq!(record.program_type, ProgramType::CgroupSockAddr);
+}
+
+crate::on_both_kernels!(
+    links_are_pinned_until_they_are_detached,
+    links_outlive_the_daemon,
+    a_link_that_lost_its_pin_is_attached_again,
+    programs_of_other_types_are_refused,
+    a_raw_trace_point_takes_a_program_once,
+    a_new_version_takes_the_place_of_the_old_one,
+    a_hook_that_a_type_does_not_have_is_refused,
+);
+
+#[test]
+fn links_come_back_after_a_reboot() {
+    let bench: Bench<SimKernel> = simulated_bench();
+    let before = attached(&bench, &bench.engine());
+    bench.kernel.reboot();
+    let engine = bench.engine();
+    for link in before {
+        let now = engine.describe_link(link.record.id).unwrap();
+        assert_eq!((now.standing, now.record.point.clone()), (Standing::Running, link.record.point.clone()));
+    }
+}

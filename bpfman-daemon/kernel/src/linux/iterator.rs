@@ -1,0 +1,39 @@
+//! Iterators: what their programs write for a reader (Linux 5.8 and later).
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::attr::{self, Command};
+use super::sys;
+use crate::KernelError;
+
+/// Bytes that are read at once.
+const AT_ONCE: usize = 64 << 10;
+
+/// Ties an iterator to what it was loaded for. It runs when somebody reads it.
+pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
+    let mut request = attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        attach_type: bpfmand_core::uapi::attach_type::TRACE_ITER,
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request)
+        .map_err(|source| KernelError::call("attach", "the iterator to what it was loaded for", source))
+}
+
+/// Runs the program of a link from the beginning, and hands on what it writes until it ends, or nobody wants more.
+pub fn read(link: &OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
+    let fail = |source| KernelError::call("read", "what an iterator writes", source);
+    let mut request = attr::IterCreate { link_fd: link.as_raw_fd(), ..Default::default() };
+    let reader = sys::bpf_fd(Command::IterCreate, &mut request).map_err(fail)?;
+    let mut bytes = vec![0_u8; AT_ONCE];
+    loop {
+        match rustix::io::read(&reader, &mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(count) if each(&bytes[..count]) => {}
+            Ok(_) => return Ok(()),
+            // The program asks to be run again for the same object, or a signal came.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(error) => return Err(fail(error.into())),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Links of programs to hooks of network namespaces.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use bpfmand_core::NetfilterPlace;
+use rustix::fs::{Mode, OFlags};
+
+use super::attr::{self, Command};
+use super::{features, netns, sys};
+use crate::KernelError;
+
+/// `BPF_F_NETFILTER_IP_DEFRAG`.
+const DEFRAGMENT: u32 = 1;
+const NETFILTER: (u32, u32) = (6, 4);
+
+/// Links a program to a hook of a namespace itself: socket lookup, flow dissector.
+pub fn attach(program: &OwnedFd, netns: Option<&Path>, attach_type: u32) -> Result<OwnedFd, KernelError> {
+    let fail = |source| KernelError::call("attach", "a program to a network namespace", source);
+    netns::enter(netns, || {
+        let here =
+            rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|error| fail(error.into()))?;
+        let mut request = attr::LinkCreate {
+            prog_fd: program.as_raw_fd(),
+            target: here.as_raw_fd().cast_unsigned(),
+            attach_type,
+            ..Default::default()
+        };
+        sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+            // One flow dissector is all that a namespace can have; one of the first namespace is everybody's.
+            Some(libc::EEXIST | libc::E2BIG) => KernelError::HookHeld {
+                hook: "of the network namespace".to_owned(),
+                holder: "another program there, or in the first namespace".to_owned(),
+            },
+            _ => fail(source),
+        })
+    })
+}
+
+/// Links a program to a netfilter hook.
+pub fn attach_netfilter(
+    program: &OwnedFd,
+    netns: Option<&Path>,
+    place: &NetfilterPlace,
+) -> Result<OwnedFd, KernelError> {
+    let mut request = attr::LinkCreateNetfilter {
+        prog_fd: program.as_raw_fd(),
+        attach_type: bpfmand_core::uapi::attach_type::NETFILTER,
+        family: place.protocol(),
+        hook: place.hook.number(),
+        priority: place.priority,
+        netfilter_flags: if place.defragment { DEFRAGMENT } else { 0 },
+        ..Default::default()
+    };
+    netns::enter(netns, || {
+        sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+            Some(libc::EBUSY) => KernelError::priority_taken(place),
+            // Asked only now: the kernel says the same to other mistakes.
+            Some(libc::EINVAL) if !features::has_version(NETFILTER) => KernelError::Unsupported {
+                feature: "netfilter programs",
+                release: features::release(),
+                needs: "Linux 6.4 or later has them",
+            },
+            _ => KernelError::call("attach", format!("a program to netfilter {place}"), source),
+        })
+    })
+}
