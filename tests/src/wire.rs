@@ -123,6 +123,16 @@ impl Wire {
         replace_load of node: ext::ReplaceLoadRequest => ext::ReplaceLoadResponse;
     }
 
+    /// Attach of the additive service.
+    ///
+    /// # Errors
+    /// The daemon's status, or that of a broken connection.
+    pub fn attach_by_chains(&self, request: ext::ChainAttachRequest) -> Result<ext::Link, Status> {
+        let mut client = self.chains.clone();
+        let answer = self.runtime.block_on(async move { client.attach(request).await })?.into_inner();
+        answer.link.ok_or_else(|| Status::internal("the answer has no link"))
+    }
+
     /// A stream of changes, which looks into these namespaces too.
     ///
     /// # Errors

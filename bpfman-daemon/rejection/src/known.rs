@@ -120,6 +120,12 @@ pub const KNOWN: &[KnownMessage] = &[
         "it goes through r{0}, which may be NULL: a pointer to the kernel's {2}",
         TEST_NULL,
     ),
+    known(
+        "null",
+        "R{} invalid mem access '{}ptr_or_null_'",
+        "it goes through r{0}, which may be NULL: a pointer to an object of the kernel",
+        TEST_NULL,
+    ),
     known("null", "Possibly NULL pointer passed to {}", "it passes what may be NULL ({0})", TEST_NULL),
     known(
         "null",

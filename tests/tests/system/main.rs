@@ -58,6 +58,7 @@ mod limits;
 mod loading;
 mod maps;
 mod node;
+mod points;
 mod predecessor;
 mod read_only_disk;
 mod robustness;

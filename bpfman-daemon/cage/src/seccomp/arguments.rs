@@ -30,8 +30,8 @@ const fn bits(place: u8, mask: u32, value: u32) -> Argument {
 
 /// Commands of bpf(2) that the daemon gives: objects and links, never tokens, streams or raw tracepoints of others.
 /// `bpfmand-kernel` has them by name; a test compares.
-pub const BPF_COMMANDS: [i32; 27] =
-    [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 13, 14, 15, 16, 17, 18, 19, 22, 23, 24, 26, 28, 29, 30, 31, 32, 34];
+pub const BPF_COMMANDS: [i32; 28] =
+    [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 13, 14, 15, 16, 17, 18, 19, 22, 23, 24, 26, 28, 29, 30, 31, 32, 33, 34];
 
 /// `NETLINK_ROUTE`: interfaces, XDP and TC, and what a C library asks about addresses.
 const NETLINK_ROUTE: i32 = 0;

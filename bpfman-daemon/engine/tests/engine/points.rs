@@ -1,7 +1,9 @@
 //! Attach points that are neither hooks of interfaces nor probes: control groups, network namespaces, netfilter, raw trace
 //! points. What holds for other links holds for theirs.
 
-use bpfmand_core::{AttachPoint, NetfilterFamily, NetfilterHook, NetfilterPlace, ProgramType};
+use bpfmand_core::{
+    AttachPoint, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, ProgramType, TenantRules,
+};
 use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, LinkDetails, Standing};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::sim::SimKernel;
@@ -141,12 +143,27 @@ fn a_hook_that_a_type_does_not_have_is_refused<K: Testable>(bench: &Bench<K>) {
     assert_eq!(record.program_type, ProgramType::CgroupSockAddr);
 }
 
+/// Nothing keeps such programs to the tenant's own tasks or packets.
+fn tenants_load_no_types_without_a_guard<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    for program in ["no_connect", "no_listener", "no_packet", "tcp_events", "dissect"] {
+        let tenant = Some(TenantRules::of_containers());
+        let request = LoadRequest { tenant, ..bench.request("points", &[program]) };
+        let error = engine.load(&request).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert!(error.to_string().contains("no guard keeps programs of this type"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("let root load it")));
+    }
+    assert_eq!((engine.ids().len(), pins(&*bench.kernel, "".as_ref()).len()), (0, 0));
+}
+
 crate::on_both_kernels!(
     links_are_pinned_until_they_are_detached,
     links_outlive_the_daemon,
     a_link_that_lost_its_pin_is_attached_again,
     programs_of_other_types_are_refused,
     a_raw_trace_point_takes_a_program_once,
+    tenants_load_no_types_without_a_guard,
     a_new_version_takes_the_place_of_the_old_one,
     a_hook_that_a_type_does_not_have_is_refused,
 );

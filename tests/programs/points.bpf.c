@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+// Programs of types that bpfman.v1 has no numbers for, loaded from one object as a user's would be.
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __attribute__((preserve_access_index));
+
+struct task_struct {
+	int tgid;
+} __attribute__((preserve_access_index));
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+} __attribute__((preserve_access_index));
+
+/* Lists processes, with a byte that would clear a terminal. */
+SEC("iter/task")
+int processes(struct bpf_iter__task *ctx)
+{
+	static const char line[] = "process %d", clear[] = "\033[2J\n";
+	struct task_struct *task = ctx->task;
+	__u64 number;
+
+	if (!task)
+		return 0;
+	number = task->tgid;
+	bpf_seq_printf(ctx->meta->seq, line, sizeof(line), &number, sizeof(number));
+	bpf_seq_write(ctx->meta->seq, clear, sizeof(clear) - 1);
+	return 0;
+}
+
+SEC("cgroup/connect4")
+int forbid(struct bpf_sock_addr *address)
+{
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,150 @@
+//! Types of programs that `bpfman.v1` has no numbers for, by the command line, with the daemon caged as it is.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+use bpfman_tests::daemon::State;
+use bpfman_tests::{Daemon, Launch, Wire, compile};
+use tonic::Status;
+
+use crate::kill::{Operation, kill_at_every_step};
+
+/// A control group of this test, which goes with it.
+struct Group {
+    folder: PathBuf,
+    path: String,
+}
+
+impl Group {
+    fn new(test: &str) -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
+        let path = format!("/system-{}-{test}", std::process::id());
+        let folder = PathBuf::from(format!("{}{path}", unified.split(' ').nth(4).unwrap()));
+        std::fs::create_dir(&folder).unwrap();
+        Self { folder, path }
+    }
+
+    /// True if a process of the group may connect to this machine.
+    fn connects(&self) -> bool {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let script =
+            format!("echo $$ > {}/cgroup.procs; : > /dev/tcp/127.0.0.1/{port}", self.folder.display());
+        Command::new("bash").args(["-c", &script]).output().unwrap().status.success()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _gone_already = std::fs::remove_dir(&self.folder);
+    }
+}
+
+fn load(daemon: &Daemon, programs: &str) -> Vec<u32> {
+    let object = compile::object("points").display().to_string();
+    let ids = daemon.bpfman(&format!("load file -p {object} --programs {programs} -q")).success();
+    ids.lines().map(|id| id.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_program_of_a_control_group_lives_as_others_do() {
+    let (mut daemon, group) = (Daemon::start(), Group::new("life"));
+    let program = load(&daemon, "cgroup_sock_addr:forbid")[0];
+    assert!(group.connects());
+    // As file systems have it, too.
+    let link = daemon
+        .bpfman(&format!("attach {program} cgroup --path {} -m who=test -o json", group.folder.display()))
+        .json();
+    let attachment = format!("{} connect4", group.path);
+    assert_eq!(
+        (&link["type"], &link["attachment"]),
+        (&"cgroup_sock_addr".into(), &attachment.as_str().into())
+    );
+    assert_eq!(link["attach"]["cgroup"], group.path.as_str());
+    assert_eq!(link["metadata"]["who"], "test");
+    assert!(!group.connects());
+    let id = &link["link_id"];
+    let shown = daemon.bpfman(&format!("get link {id}")).success();
+    assert!(shown.contains("Control Group") && shown.contains("connect4"), "{shown}");
+    let listed = daemon.bpfman("list programs --program-type cgroup-sock-addr -q").success();
+    assert_eq!(listed.trim(), program.to_string());
+    daemon.kill();
+    assert!(!group.connects(), "it runs without the daemon");
+    daemon.again(&Launch::default());
+    assert_eq!(daemon.bpfman(&format!("get link {id} -o json")).json(), link);
+    daemon.bpfman(&format!("detach {id}")).success();
+    assert!(group.connects());
+    daemon.bpfman(&format!("unload {program}")).success();
+    assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+#[test]
+fn an_iterator_prints_what_its_program_writes() {
+    let daemon = Daemon::start();
+    let program = load(&daemon, "iter:processes")[0];
+    let link = daemon.bpfman(&format!("attach {program} iter -q")).success();
+    let link = link.trim();
+    let text = daemon.bpfman(&format!("iter {link}")).success();
+    // Whoever is no terminal gets every byte.
+    let own = format!("process {}\x1b[2J", daemon.pid());
+    assert!(text.lines().any(|line| line == own), "{text}");
+    daemon.bpfman("iter 4000000000").fails(5, &["link 4000000000", "hint: "]);
+    daemon.bpfman(&format!("attach {program} cgroup --path /")).fails(6, &["of type iter", "hint: "]);
+    daemon.bpfman(&format!("detach {link}")).success();
+    daemon.bpfman(&format!("iter {link}")).fails(5, &[link]);
+}
+
+#[test]
+fn what_cannot_be_is_said_and_changes_nothing() {
+    let daemon = Daemon::start();
+    let object = compile::object("points").display().to_string();
+    let program = load(&daemon, "cgroup_sock_addr:forbid")[0];
+    let before = daemon.state();
+    for (line, code, says) in [
+        (format!("load file -p {object} --programs cgroup_skb:forbid"), 6, "cgroup_sock_addr"),
+        (format!("load file -p {object} --programs cgroup_sock_addr:forbid:egress"), 6, "one of bind4"),
+        (format!("load file -p {object} --programs iter:processes:nothing"), 6, "\"nothing\""),
+        (format!("attach {program} cgroup --path web"), 6, "not absolute"),
+        (format!("attach {program} cgroup --path /no/such/group"), 5, "/no/such/group does not exist"),
+        (format!("attach {program} netns"), 6, "cannot be attached"),
+        (format!("attach {program} netfilter --family inet --hook input"), 2, "ipv4"),
+        (format!("attach {program} netfilter --family ipv4 --hook input -p -2147483648"), 6, "kernel's own"),
+    ] {
+        let outcome = daemon.bpfman(&line);
+        assert_eq!(outcome.code, code, "{line}: {outcome:?}");
+        assert!(outcome.stderr.contains(says), "{line}: {outcome:?}");
+    }
+    assert_eq!(daemon.state(), before);
+}
+
+struct AttachToGroup<'a> {
+    program: u32,
+    group: &'a Group,
+}
+
+impl Operation for AttachToGroup<'_> {
+    fn act(&self, wire: &Wire) -> Result<(), Status> {
+        let at = Some(ext::point::At::Cgroup(self.group.path.clone()));
+        let point = Some(ext::Point { at, ..ext::Point::default() });
+        let program_id = self.program;
+        wire.attach_by_chains(ext::ChainAttachRequest { program_id, point, ..Default::default() }).map(drop)
+    }
+
+    fn undo(&self, wire: &Wire, _: &State, after: &State) {
+        let link_id = after.links[0]["link_id"].as_u64().unwrap() as u32;
+        wire.detach(v1::DetachRequest { link_id }).unwrap();
+    }
+}
+
+#[test]
+fn an_attachment_to_a_group_that_is_cut_short_is_there_or_not() {
+    let (mut daemon, group) = (Daemon::start(), Group::new("killed"));
+    let program = load(&daemon, "cgroup_sock_addr:forbid")[0];
+    let operation = AttachToGroup { program, group: &group };
+    kill_at_every_step(&mut daemon, &Launch::default(), &operation, |_, happened| {
+        assert_eq!(group.connects(), !happened);
+    });
+}
