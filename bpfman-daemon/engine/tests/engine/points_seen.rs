@@ -1,10 +1,13 @@
 //! Programs of each type at work on this machine's kernel: somebody does what the program is for, and sees that it decides.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfmand_core::{AttachPoint, MapId, ProgramId};
+use bpfmand_core::{
+    AttachPoint, AttachRequest, LoadRequest, MapId, ProgramId, TaskScope, TenantRules,
+};
 use bpfmand_engine::{Engine, EngineError, ErrorKind};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
@@ -251,6 +254,34 @@ fn linux_typed_trace_points_count() {
         AttachPoint::BtfTracepoint,
         &Deed { lines: "pass", without: "done", with: "done" },
     );
+}
+
+/// Tasks of others switch all the time; only those of the group count.
+#[test]
+fn linux_tenants_raw_and_typed_trace_points_see_their_own_tasks() {
+    let (bench, group) = (bench("tenants"), Group::new("tenants"));
+    let engine = bench.engine();
+    let raw = AttachPoint::RawTracepoint { name: "sched_switch".to_owned() };
+    for (program, point) in [("raw_switch", raw), ("typed_switch", AttachPoint::BtfTracepoint)] {
+        let tenant = Some(TenantRules { scope: TaskScope::Caller, helpers: BTreeSet::new() });
+        let load = LoadRequest { tenant, ..bench.request("points", &[program]) };
+        if bench.kernel.features().version < (6, 10) {
+            println!("skipped: Linux before 6.10 has no cookies of raw trace points");
+            let error = engine.load(&load).unwrap_err();
+            assert!(error.to_string().contains("Linux 6.10 or later has them"), "{error}");
+            continue;
+        }
+        let loaded = engine.loads(&load)[0];
+        let (order, sharing, metadata, owner) = Default::default();
+        let of = Some(group.path.clone());
+        let attach =
+            AttachRequest { ttl: None, program: loaded, point, order, sharing, metadata, owner, group: of };
+        engine.attach(&attach).unwrap();
+        python(&bench.netns, None, "pass");
+        assert_eq!(runs(&bench.kernel, &engine, loaded), 0, "{program} sees tasks of others");
+        python(&bench.netns, Some(&group), "import time\ntime.sleep(0.01)");
+        assert!(runs(&bench.kernel, &engine, loaded) > 0, "{program} does not see its own tasks");
+    }
 }
 
 #[test]
