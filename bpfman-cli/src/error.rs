@@ -7,6 +7,7 @@ use bpfman_proto::ext::v1::Failure;
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER};
 use tonic::{Code, Status};
 
+use crate::args::value_error::ValueError;
 use crate::exit::Exit;
 use crate::image_error::LocalImageError;
 use crate::show;
@@ -137,6 +138,12 @@ pub enum CliError {
         /// The missing field.
         part: &'static str,
     },
+}
+
+impl From<ValueError> for CliError {
+    fn from(wrong: ValueError) -> Self {
+        Self::Usage(wrong.to_string())
+    }
 }
 
 impl From<Status> for CliError {

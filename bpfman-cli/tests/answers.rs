@@ -73,6 +73,93 @@ fn loading_sends_an_absolute_path_and_shows_both_blocks() {
 }
 
 #[test]
+fn values_and_sizes_are_sent_as_they_are_written() {
+    let daemon = one_program();
+    let values = "-g rate=100 name=eth0 ports=[80,443] limits={\"rate\":5} old=0x0a -g empty= \
+                  --map-size events=1048576 flows=7";
+    for line in [
+        format!("load file -p x.o --programs xdp:pass {values}"),
+        format!("load image -i quay.io/a/b:v1 --programs xdp:pass {values}"),
+    ] {
+        let outcome = daemon.run(&line);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{line}");
+        let asked = daemon.asked();
+        for part in [
+            "\"rate\": \"100\"",
+            "\"name\": \"eth0\"",
+            "\"ports\": \"[80,443]\"",
+            r#""limits": "{\"rate\":5}""#,
+            "\"old\": \"0x0a\"",
+            "\"empty\": \"\"",
+            "\"events\": 1048576",
+            "\"flows\": 7",
+            "by_type_only: false",
+            "global_data: {}",
+        ] {
+            assert!(asked.contains(part), "{part}: {asked}");
+        }
+    }
+    // Without any, the call is that of v0.6.0.
+    let daemon = one_program();
+    assert_eq!(daemon.run("load file -p x.o --programs xdp:pass").code, 0);
+    assert!(!daemon.asked().contains("ExtLoadRequest"), "{}", daemon.asked());
+}
+
+#[test]
+fn values_that_cannot_be_meant_are_refused_before_anything_is_done() {
+    let daemon = one_program();
+    for (flags, says) in [
+        ("-g rate", "\"rate\" has no `=`: write NAME=VALUE"),
+        ("-g =5", "the variable's name is missing in \"=5\""),
+        ("--map-size events", "\"events\" has no `=`: write MAP=ENTRIES"),
+        ("--map-size =5", "the map's name is missing"),
+        ("--map-size events=0", "map events cannot have \"0\" entries: write a number from 1 to 4294967295"),
+        ("--map-size events=4294967296", "map events cannot have \"4294967296\" entries"),
+        ("--map-size events=1k", "map events cannot have \"1k\" entries"),
+        ("-g a=1 -g b=2 a=3", "global variable a is named twice: give it one value"),
+        ("--map-size m=1 m=2", "map m is named twice: give it one value"),
+    ] {
+        for from in ["load file -p x.o --programs xdp:pass", "load image -i quay.io/a/b --programs xdp:pass"]
+        {
+            let outcome = daemon.run(&format!("{from} {flags}"));
+            assert_eq!(outcome.code, 2, "{flags}: {outcome:?}");
+            assert!(outcome.stderr.contains(says), "{flags}: {outcome:?}");
+        }
+    }
+    let twice = daemon.run("replace 7 file -p x.o -g a=1 a=2");
+    assert!(twice.code == 2 && twice.stderr.contains("named twice"), "{twice:?}");
+    assert_eq!(daemon.asked(), "");
+}
+
+#[test]
+fn digits_that_were_taken_for_bytes_are_told() {
+    let mut port = program(7, "pass");
+    port.info.as_mut().unwrap().global_data = [("port".to_owned(), vec![0x80, 0x80])].into();
+    let daemon = FakeDaemon::start(Script { programs: vec![port], ..Script::default() });
+    let outcome = daemon.run("load file -p x.o --programs xdp:pass -g port=8080 -q");
+    let says =
+        "warning: port=8080 is the bytes of the variable, as in v0.6.0; for the number write port=+8080\n";
+    assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "7\n", says));
+    let outcome = daemon.run("load file -p x.o --programs xdp:pass -g port=0x8080 -q");
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_daemon_that_knows_no_values_keeps_nothing_that_it_loaded_without() {
+    let daemon =
+        FakeDaemon::start(Script { programs: vec![program(7, "pass")], is_older: true, ..Script::default() });
+    let outcome = daemon.run("load file -p x.o --programs xdp:pass --map-size events=8");
+    assert_eq!(outcome.code, 6, "{outcome:?}");
+    let says = "this daemon knows neither values of --global by type nor --map-size; nothing is loaded";
+    assert!(outcome.stderr.contains(says), "{outcome:?}");
+    assert!(daemon.asked().contains("UnloadRequest { id: 7 }"), "{}", daemon.asked());
+    let outcome = daemon.run("replace 7 file -p x.o -g rate=1");
+    assert_eq!(outcome.code, 6, "{outcome:?}");
+    assert!(outcome.stderr.contains("program 7 was replaced without"), "{outcome:?}");
+    assert!(outcome.stderr.contains("--rollback"), "{outcome:?}");
+}
+
+#[test]
 fn loading_several_is_a_table_and_quiet_loading_is_ids() {
     let daemon = two_programs();
     let outcome = daemon.run("load file -p x.o --programs xdp:pass xdp:count");

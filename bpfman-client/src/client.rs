@@ -56,13 +56,35 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`]: nothing is loaded then.
     pub async fn load(&self, load: NewLoad) -> Result<Vec<RemoteProgram>, Error> {
-        let loaded = self.services().v1.load(load.into_request()).await?.into_inner().programs;
+        let loaded = match load.into_request() {
+            (request, None) => self.services().v1.load(request).await?.into_inner().programs,
+            (request, Some(values)) => self.load_with(request, values).await?,
+        };
         // Not asked for again: who may load need not be one who may read.
         let remote = |program: v1::LoadResponseInfo| {
             let id = program.kernel_info.ok_or(lacks("Load", "the program's id"))?.id;
             Ok(RemoteProgram::new(self.clone(), id, program.info.map(|info| info.name).unwrap_or_default()))
         };
         loaded.into_iter().map(remote).collect()
+    }
+
+    /// Loads with values. An older daemon does not know them: what it loaded without goes again.
+    async fn load_with(
+        &self,
+        request: v1::LoadRequest,
+        values: ext::LoadValues,
+    ) -> Result<Vec<v1::LoadResponseInfo>, Error> {
+        let request = Some(request);
+        let request = ext::ExtLoadRequest { request, values: Some(values), ..ext::ExtLoadRequest::default() };
+        let answer = self.services().ext.load(request).await?.into_inner();
+        let loaded = answer.response.unwrap_or_default().programs;
+        if answer.values_set {
+            return Ok(loaded);
+        }
+        for kernel in loaded.into_iter().filter_map(|program| program.kernel_info) {
+            self.services().v1.unload(v1::UnloadRequest { id: kernel.id }).await?;
+        }
+        Err(lacks("Load", "values of global variables and sizes of maps"))
     }
 
     /// A program of the daemon, by the kernel's id.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use v1::bytecode_location::Location;
 
@@ -14,7 +15,9 @@ use crate::{MoreProgramTypes, ProgramType, RemoteProgram};
 ///
 /// let load = NewLoad::image("quay.io/example/firewall:v2")
 ///     .program("firewall", ProgramType::Xdp)
-///     .global("limit", 100_u32.to_ne_bytes())
+///     .global_value("limit", 100)
+///     .global_value("ports", "[80, 443]")
+///     .map_size("flows", 1 << 20)
 ///     .metadata("owner", "network-team");
 /// # drop(load);
 /// ```
@@ -22,6 +25,7 @@ use crate::{MoreProgramTypes, ProgramType, RemoteProgram};
 #[must_use = "nothing is loaded before Client::load"]
 pub struct NewLoad {
     request: v1::LoadRequest,
+    values: ext::LoadValues,
 }
 
 /// The type of a program, by its number on the wire: of [`ProgramType`], or of [`MoreProgramTypes`].
@@ -68,7 +72,9 @@ impl NewLoad {
 
     fn of(location: Location) -> Self {
         let bytecode = v1::BytecodeLocation { location: Some(location) };
-        Self { request: v1::LoadRequest { bytecode: Some(bytecode), ..v1::LoadRequest::default() } }
+        let request = v1::LoadRequest { bytecode: Some(bytecode), ..v1::LoadRequest::default() };
+        // Who writes a number means one, however many digits it has.
+        Self { request, values: ext::LoadValues { by_type_only: true, ..ext::LoadValues::default() } }
     }
 
     /// When the image is asked for; without meaning for files.
@@ -126,14 +132,31 @@ impl NewLoad {
         self
     }
 
+    /// The value of a global variable by its type: a number, `true`, a name of an enum, a text for an array of characters,
+    /// `[80, 443]`, `{"rate": 5}`. Of an array or a struct, what is not named keeps the value that the object has. It counts
+    /// where [`Self::global`] names the same variable.
+    pub fn global_value(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.values.globals.insert(name.into(), value.to_string());
+        self
+    }
+
+    /// Entries of a map, in the place of those that the object declares. Of a ring buffer its bytes, which the daemon rounds
+    /// up to a power of two of pages.
+    pub fn map_size(mut self, map: impl Into<String>, entries: u32) -> Self {
+        self.values.map_sizes.insert(map.into(), entries);
+        self
+    }
+
     /// Uses the maps of a program that is loaded, instead of new ones.
     pub fn share_maps_of(mut self, program: &RemoteProgram) -> Self {
         self.request.map_owner_id = Some(program.id());
         self
     }
 
-    pub(crate) fn into_request(self) -> v1::LoadRequest {
-        self.request
+    /// The request, and what it sets besides if it does.
+    pub(crate) fn into_request(self) -> (v1::LoadRequest, Option<ext::LoadValues>) {
+        let sets_values = !self.values.globals.is_empty() || !self.values.map_sizes.is_empty();
+        (self.request, sets_values.then_some(self.values))
     }
 }
 
@@ -158,12 +181,31 @@ mod tests {
             .program_for("traced", ProgramType::Fentry, "do_unlinkat")
             .program_for("guard", MoreProgramTypes::CgroupSockAddr, "connect4")
             .global("limit", [1, 0, 0, 0]);
-        let request = load.into_request();
+        let (request, values) = load.into_request();
+        assert_eq!(values, None);
         let names: Vec<_> = request.info.iter().map(|info| (info.name.as_str(), info.program_type)).collect();
         assert_eq!(names, [("pass", 0), ("traced", 5), ("guard", 1007)]);
         assert!(request.info[0].info.is_none() && request.info[1..].iter().all(|info| info.info.is_some()));
         assert_eq!(request.global_data["limit"], [1, 0, 0, 0]);
         let Some(Location::Image(image)) = request.bytecode.unwrap().location else { panic!("an image") };
         assert_eq!((image.url.as_str(), image.image_pull_policy), ("quay.io/a/b:v1", 2));
+    }
+
+    #[test]
+    fn values_are_texts_of_their_type() {
+        let load = NewLoad::file("/opt/x.o")
+            .program("pass", ProgramType::Xdp)
+            .global_value("rate", 10_000_000)
+            .global_value("on", true)
+            .global_value("name", "eth0")
+            .map_size("flows", 1024);
+        let (request, values) = load.into_request();
+        let values = values.unwrap();
+        assert!(request.global_data.is_empty() && values.by_type_only);
+        let globals = [("rate", "10000000"), ("on", "true"), ("name", "eth0")];
+        assert_eq!(values.globals, globals.map(|(name, text)| (name.to_owned(), text.to_owned())).into());
+        assert_eq!(values.map_sizes, [("flows".to_owned(), 1024)].into());
+        let (_, sized) = NewLoad::file("/opt/x.o").map_size("flows", 1).into_request();
+        assert_eq!(sized.unwrap().map_sizes["flows"], 1);
     }
 }

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::load::ImageSource;
 use super::place::OrderFlags;
-use super::value::{GlobalValue, KeyValue};
+use super::value::{GlobalValue, KeyValue, MapSize};
 use super::value_error::ValueError;
 use crate::verdict;
 
@@ -85,15 +85,27 @@ pub enum ReplaceBy {
     },
 }
 
+impl ReplaceBy {
+    /// What of it and how.
+    #[must_use]
+    pub const fn how(&self) -> &ReplaceHow {
+        let (Self::File { how, .. } | Self::Image { how, .. }) = self;
+        how
+    }
+}
+
 /// What the new version is, and what becomes of the old one's maps.
 #[derive(Args, Debug)]
 pub struct ReplaceHow {
     /// Function name in the new object, if it differs.
     #[arg(long, value_name = "FUNCTION")]
     pub name: Option<String>,
-    /// Values of global variables, each NAME=HEX: the bytes as they lie in memory, two digits each, without 0x.
-    #[arg(short, long, num_args = 1.., value_name = "NAME=HEX")]
+    /// Values of global variables, as `bpfman load` takes them.
+    #[arg(short, long, num_args = 1.., value_name = "NAME=VALUE")]
     pub global: Vec<GlobalValue>,
+    /// Entries of maps, in the place of those that the object declares or that were set of the old version.
+    #[arg(long, num_args = 1.., value_name = "MAP=ENTRIES")]
+    pub map_size: Vec<MapSize>,
     /// What to do with the maps of the old version.
     #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
     pub maps: MapPolicyFlag,

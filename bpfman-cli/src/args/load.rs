@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
 use crate::hook::HookName;
 
-use super::value::{GlobalValue, KeyValue, ProgramSpec};
+use super::value::{GlobalValue, KeyValue, MapSize, ProgramSpec};
 
 /// Where the programs come from.
 #[derive(Debug, Subcommand)]
@@ -124,10 +124,18 @@ pub struct LoadWhat {
     /// one call share the object's maps and globals, and either all load or none.
     #[arg(long, required = true, num_args = 1.., value_name = "TYPE:FUNCTION")]
     pub programs: Vec<ProgramSpec>,
-    /// Values of global variables, each NAME=HEX: the bytes as they lie in memory, two digits each. A leading 0x is
-    /// ignored: the value is not a number.
-    #[arg(short, long, num_args = 1.., value_name = "NAME=HEX")]
+    /// Values of global variables by their type: `rate=100`, `name=eth0`, `on=true`, `ports=[80,443]`,
+    /// `limits={"rate":5}`.
+    ///
+    /// Exactly two hexadecimal digits for each byte of the variable, with or without 0x, are the bytes as they lie in
+    /// memory, as in v0.6.0: of a variable of four bytes 10000000 is the byte 0x10 and three zeros. With a sign a number is
+    /// a number in any case: +10000000. Of an array or a struct, what is not named keeps the value that the object has.
+    #[arg(short, long, num_args = 1.., value_name = "NAME=VALUE")]
     pub global: Vec<GlobalValue>,
+    /// Entries of maps, in the place of those that the object declares: events=1048576. Of a ring buffer its bytes, which
+    /// are rounded up to a power of two of pages.
+    #[arg(long, num_args = 1.., value_name = "MAP=ENTRIES")]
+    pub map_size: Vec<MapSize>,
     /// Name of the application the programs belong to: metadata bpfman_application.
     #[arg(short, long, value_name = "NAME")]
     pub application: Option<String>,
@@ -218,7 +226,8 @@ mod tests {
             "bpfman load file --programs xdp:a",
             "bpfman load image --programs xdp:a",
             "bpfman load file -p x.o --programs fentry:a",
-            "bpfman load file -p x.o --programs xdp:a -g size=0x1",
+            "bpfman load file -p x.o --programs xdp:a -g size",
+            "bpfman load file -p x.o --programs xdp:a --map-size size=0x1",
             "bpfman load file -p x.o --programs xdp:a -m owner",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();

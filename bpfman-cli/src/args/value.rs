@@ -1,9 +1,10 @@
 //! Values of flags: parsed once, here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::str::FromStr;
 
+use bpfman_proto::ext::v1::LoadValues;
 use bpfman_proto::v1::prog_specific_info::Info;
 use bpfman_proto::v1::{
     BpfmanProgramType, FentryLoadInfo, FexitLoadInfo, LoadInfo, LsmLoadInfo, ProgSpecificInfo,
@@ -39,31 +40,76 @@ pub fn to_map(pairs: &[KeyValue]) -> HashMap<String, String> {
     pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect()
 }
 
-/// `NAME=HEX`: a global variable and its bytes, in the order they have in memory.
+/// `NAME=VALUE`: a global variable and what it is to be. What the value says is known to who knows the variable's type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobalValue {
     /// Name of the variable.
     pub name: String,
-    /// At least one byte.
-    pub bytes: Vec<u8>,
+    /// A value of its type, or its bytes as hexadecimal digits.
+    pub text: String,
 }
 
 impl FromStr for GlobalValue {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, hex) =
-            text.split_once('=').ok_or_else(|| ValueError::NoEquals(text.to_owned(), "NAME=HEX"))?;
+        let (name, value) =
+            text.split_once('=').ok_or_else(|| ValueError::NoEquals(text.to_owned(), "NAME=VALUE"))?;
         if name.is_empty() {
             return Err(ValueError::NoName("variable's name", text.to_owned()));
         }
-        if hex.is_empty() {
-            return Err(ValueError::NoValue(name.to_owned()));
+        Ok(Self { name: name.to_owned(), text: value.to_owned() })
+    }
+}
+
+/// `MAP=ENTRIES`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapSize {
+    /// Name of the map.
+    pub map: String,
+    /// How many entries it is to have.
+    pub entries: u32,
+}
+
+impl FromStr for MapSize {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (map, entries) =
+            text.split_once('=').ok_or_else(|| ValueError::NoEquals(text.to_owned(), "MAP=ENTRIES"))?;
+        if map.is_empty() {
+            return Err(ValueError::NoName("map's name", text.to_owned()));
         }
-        let not_hex = || ValueError::NotHex(name.to_owned(), hex.to_owned());
-        let digits = hex.strip_prefix("0x").or_else(|| hex.strip_prefix("0X")).unwrap_or(hex);
-        let bytes = from_hex(digits).filter(|bytes| !bytes.is_empty()).ok_or_else(not_hex)?;
-        Ok(Self { name: name.to_owned(), bytes })
+        let not_entries = || ValueError::NotEntries(map.to_owned(), entries.to_owned());
+        let number = entries.parse().ok().filter(|number| *number > 0).ok_or_else(not_entries)?;
+        Ok(Self { map: map.to_owned(), entries: number })
+    }
+}
+
+/// What a load sets of its object, as the wire has it.
+///
+/// # Errors
+/// A name that is there twice: neither value may win silently.
+pub fn load_values(globals: &[GlobalValue], sizes: &[MapSize]) -> Result<Option<LoadValues>, ValueError> {
+    ensure_distinct("global variable", globals.iter().map(|global| &global.name))?;
+    ensure_distinct("map", sizes.iter().map(|size| &size.map))?;
+    let values = LoadValues {
+        globals: globals.iter().map(|value| (value.name.clone(), value.text.clone())).collect(),
+        map_sizes: sizes.iter().map(|size| (size.map.clone(), size.entries)).collect(),
+        // Scripts of v0.6.0 write bytes.
+        by_type_only: false,
+    };
+    Ok((values != LoadValues::default()).then_some(values))
+}
+
+fn ensure_distinct<'n>(
+    what: &'static str,
+    mut names: impl Iterator<Item = &'n String>,
+) -> Result<(), ValueError> {
+    let mut seen = HashSet::new();
+    match names.find(|name| !seen.insert(*name)) {
+        Some(name) => Err(ValueError::Twice(what, name.clone())),
+        None => Ok(()),
     }
 }
 
@@ -177,25 +223,39 @@ mod tests {
     }
 
     #[test]
-    fn globals_are_hexadecimal_with_or_without_a_prefix() {
-        for text in ["size=0aFF", "size=0x0aFF", "size=0X0aff"] {
-            let value: GlobalValue = text.parse().unwrap();
-            assert_eq!((value.name.as_str(), &value.bytes[..]), ("size", &[0x0a, 0xff][..]));
-        }
-        for bad in [
-            "size",
-            "size=",
-            "size=0x",
-            "size=0xf",
-            "size=0x0x00",
-            "size=abc",
-            "size=zz",
-            "=00",
-            "size=+1",
-            "size=é0",
-            "a=01=02",
+    fn a_global_has_a_name_and_a_value() {
+        for (text, name, value) in [
+            ("size=0aFF", "size", "0aFF"),
+            ("name=a=b", "name", "a=b"),
+            (r#"at={"x":1}"#, "at", r#"{"x":1}"#),
+            // Whether a variable can be empty is known to the daemon.
+            ("size=", "size", ""),
         ] {
+            let global: GlobalValue = text.parse().unwrap();
+            assert_eq!((global.name.as_str(), global.text.as_str()), (name, value));
+        }
+        for bad in ["size", "=00", ""] {
             assert!(bad.parse::<GlobalValue>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_there_once() {
+        let globals: Vec<GlobalValue> = ["a=1", "b=1", "a=2"].map(|text| text.parse().unwrap()).into();
+        let sizes: Vec<MapSize> = ["m=1", "m=1"].map(|text| text.parse().unwrap()).into();
+        assert_eq!(load_values(&[], &[]), Ok(None));
+        assert_eq!(load_values(&globals[..2], &sizes[..1]).unwrap().unwrap().globals["a"], "1");
+        let says = |values: Result<_, ValueError>| values.unwrap_err().to_string();
+        assert_eq!(says(load_values(&globals, &[])), "global variable a is named twice: give it one value");
+        assert_eq!(says(load_values(&[], &sizes)), "map m is named twice: give it one value");
+    }
+
+    #[test]
+    fn a_map_has_at_least_one_entry() {
+        let size: MapSize = "events=1048576".parse().unwrap();
+        assert_eq!((size.map.as_str(), size.entries), ("events", 1_048_576));
+        for bad in ["events", "events=", "=5", "events=0", "events=-1", "events=4294967296", "events=1k"] {
+            assert!(bad.parse::<MapSize>().is_err(), "{bad}");
         }
     }
 

@@ -17,12 +17,12 @@ pub enum ValueError {
     /// A text with nothing between two of its colons, or behind the last one.
     #[error("a part of {0:?} is empty")]
     EmptyPart(String),
-    /// A global variable without a value.
-    #[error("the value of {0} is empty: write its bytes as hexadecimal digits")]
-    NoValue(String),
-    /// A global variable, and a value that is no bytes.
-    #[error("the value of {0}, {1:?}, is not pairs of hexadecimal digits")]
-    NotHex(String, String),
+    /// A global variable or a map that is named more than once.
+    #[error("{0} {1} is named twice: give it one value")]
+    Twice(&'static str, String),
+    /// A map, and a number of entries that none can have.
+    #[error("map {0} cannot have {1:?} entries: write a number from 1 to 4294967295")]
+    NotEntries(String, String),
     /// A packet that is no bytes.
     #[error("the packet is not pairs of hexadecimal digits: write two digits a byte, without 0x")]
     NotPacket,

@@ -6,10 +6,10 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 
-use super::{connect, image};
+use super::{connect, image, taken_bytes};
 use crate::args::Global;
 use crate::args::change::{Adopt, KernelLink, Replace, ReplaceBy, ReplaceHow, UpdateCommand, UpdateLink};
-use crate::args::value::{absolute, to_map};
+use crate::args::value::{absolute, load_values, to_map};
 use crate::error::CliError;
 use crate::show;
 use crate::show::changed::{Replaced, Updated};
@@ -41,14 +41,27 @@ fn update_request(command: UpdateLink) -> ext::UpdateLinkRequest {
 /// Puts a new version of a program in its place, or the old one back.
 pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> {
     let program_id = command.program_id;
+    let mut globals = Vec::new();
     let answer = match (command.rollback, command.by) {
         (true, None) => {
             let request = ext::RollbackProgramRequest { program_id };
             connect(global).await?.chains.rollback_program(request).await?
         }
         (false, Some(by)) => {
-            let request = replace_request(program_id, by);
-            connect(global).await?.chains.replace_program(request).await?
+            globals.clone_from(&by.how().global);
+            let request = replace_request(program_id, by)?;
+            let sets_values = request.values.is_some();
+            let answer = connect(global).await?.chains.replace_program(request).await?;
+            if sets_values && !answer.get_ref().values_set {
+                return Err(CliError::Invalid {
+                    what: format!(
+                        "this daemon knows neither values of --global by type nor --map-size: program {program_id} was \
+                         replaced without"
+                    ),
+                    hint: Some("`bpfman replace ID --rollback` puts the version before back".to_owned()),
+                });
+            }
+            answer
         }
         (true, Some(_)) => {
             return Err(CliError::Usage(
@@ -61,24 +74,26 @@ pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> 
         }
     };
     let lacking = CliError::Incomplete { call: "ReplaceProgram", part: "the program" };
-    show::answer(global, &Replaced::new(&answer.into_inner()).ok_or(lacking)?)
+    let replaced = Replaced::new(&answer.into_inner()).ok_or(lacking)?;
+    taken_bytes::warn(&globals, &replaced.program.global_data);
+    show::answer(global, &replaced)
 }
 
-fn replace_request(program_id: u32, by: ReplaceBy) -> ext::ReplaceProgramRequest {
+fn replace_request(program_id: u32, by: ReplaceBy) -> Result<ext::ReplaceProgramRequest, CliError> {
     let (location, how) = match by {
         ReplaceBy::File { path, how } => (Location::File(absolute(&path)), how),
         ReplaceBy::Image { image, how } => (Location::Image(image::on_the_wire(&image)), how),
     };
-    let ReplaceHow { name, global, maps, forget_old } = how;
-    let global_data: HashMap<_, _> = global.into_iter().map(|value| (value.name, value.bytes)).collect();
-    ext::ReplaceProgramRequest {
+    let ReplaceHow { name, global, map_size, maps, forget_old } = how;
+    Ok(ext::ReplaceProgramRequest {
         program_id,
         bytecode: Some(v1::BytecodeLocation { location: Some(location) }),
         name: name.unwrap_or_default(),
-        global_data,
+        global_data: HashMap::new(),
+        values: load_values(&global, &map_size)?,
         maps: maps.on_the_wire(),
         forget_old,
-    }
+    })
 }
 
 /// Takes over a program that someone else attached.
@@ -150,9 +165,9 @@ mod tests {
         else {
             panic!()
         };
-        let request = replace_request(7, replace.by.unwrap());
+        let request = replace_request(7, replace.by.unwrap()).unwrap();
         assert_eq!(request.bytecode.unwrap().location, Some(Location::File("/x.o".into())));
-        assert_eq!((request.name.as_str(), &request.global_data["a"][..]), ("new", &[1, 2][..]));
+        assert_eq!((request.name.as_str(), request.values.unwrap().globals["a"].as_str()), ("new", "0102"));
         assert_eq!((request.maps, request.forget_old), (ext::MapPolicy::Fresh as i32, true));
     }
 

@@ -21,10 +21,10 @@ pub async fn run(
     global: &Global,
     client: &mut Services,
     load: v1::LoadRequest,
-    what: &LoadWhat,
+    (what, values): (&LoadWhat, Option<ext::LoadValues>),
 ) -> Result<(), CliError> {
     let attachments = attachments(what)?;
-    let request = ext::DryRunRequest { load: Some(load), attachments, replaces: Vec::new() };
+    let request = ext::DryRunRequest { load: Some(load), attachments, replaces: Vec::new(), values };
     let answer = client.node.dry_run(request).await?.into_inner();
     show::answer(global, &Tried::new(&answer))?;
     if answer.accepted {

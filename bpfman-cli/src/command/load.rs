@@ -8,10 +8,10 @@ use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY, MAP_EXPORTS_KEY, MapExports};
 
-use super::{connect, image, progress};
+use super::{connect, image, progress, taken_bytes};
 use crate::args::Global;
-use crate::args::load::{LoadCommand, LoadWhat, PullPolicyFlag};
-use crate::args::value::{absolute, to_map};
+use crate::args::load::{LoadCommand, LoadFile, LoadImage, LoadWhat, PullPolicyFlag};
+use crate::args::value::{absolute, load_values, to_map};
 use crate::error::CliError;
 use crate::show;
 use crate::show::json::ProgramJson;
@@ -19,6 +19,9 @@ use crate::show::program::LoadedPrograms;
 
 /// Loads, and shows what the daemon and the kernel say of the new programs.
 pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> {
+    let (LoadCommand::File(LoadFile { what, .. }) | LoadCommand::Image(LoadImage { what, .. })) = &command;
+    // A mistake in the line is told before anything is pulled.
+    let values = load_values(&what.global, &what.map_size)?;
     let (mut client, location, what);
     match command {
         LoadCommand::File(file) => {
@@ -40,9 +43,10 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
         }
     }
     if what.dry_run {
-        return super::dry_run::run(global, &mut client, request(location, &what), &what).await;
+        let load = request(location, &what);
+        return super::dry_run::run(global, &mut client, load, (&what, values)).await;
     }
-    let (loaded, logs) = load(&mut client, request(location, &what), &what).await?;
+    let (loaded, logs) = load(&mut client, request(location, &what), (&what, values)).await?;
     let mut programs = Vec::with_capacity(loaded.len());
     for (index, id) in loaded.into_iter().enumerate() {
         let answer = client.ext.get_program(ext::GetProgramRequest { id }).await?.into_inner();
@@ -51,6 +55,9 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
         let verifier_log = logs.get(index).cloned();
         programs.push(ProgramJson { verifier_log, ..ProgramJson::new(&program) });
     }
+    if let Some(first) = programs.first() {
+        taken_bytes::warn(&what.global, &first.global_data);
+    }
     show::answer(global, &LoadedPrograms { programs })
 }
 
@@ -58,15 +65,17 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
 async fn load(
     client: &mut Services,
     request: v1::LoadRequest,
-    what: &LoadWhat,
+    (what, values): (&LoadWhat, Option<ext::LoadValues>),
 ) -> Result<(Vec<u32>, Vec<String>), CliError> {
-    let (response, logs) = if what.verifier_log || what.is_limited() {
+    let sets_values = values.is_some();
+    let (response, logs) = if what.verifier_log || what.is_limited() || sets_values {
         let request = ext::ExtLoadRequest {
             request: Some(request),
             verifier_log: what.verifier_log,
             cpu_limit: what.cpu_limit.clone().unwrap_or_default(),
             over_cpu: what.cpu_limit.as_ref().map(|_| what.over_cpu.name().to_owned()).unwrap_or_default(),
             ttl_seconds: what.ttl.map(|ttl| ttl.as_secs()),
+            values,
         };
         let answer = client.ext.load(request).await?.into_inner();
         if let Some(failure) = answer.failure {
@@ -75,7 +84,12 @@ async fn load(
         }
         let response = answer.response.unwrap_or_default();
         if what.is_limited() && !answer.budget_kept {
-            return Err(not_limited(client, &response).await);
+            return Err(not_known(client, &response, "neither --cpu-limit nor --ttl").await);
+        }
+        if sets_values && !answer.values_set {
+            return Err(
+                not_known(client, &response, "neither values of --global by type nor --map-size").await
+            );
         }
         (response, answer.verifier_logs)
     } else {
@@ -86,8 +100,8 @@ async fn load(
     Ok((ids.collect::<Option<_>>().ok_or(lacking)?, logs))
 }
 
-/// The daemon is of a version that does not know limits: what it loaded without goes again.
-async fn not_limited(client: &mut Services, response: &v1::LoadResponse) -> CliError {
+/// The daemon is of a version that does not know flags: what it loaded without goes again.
+async fn not_known(client: &mut Services, response: &v1::LoadResponse, flags: &str) -> CliError {
     let mut left = Vec::new();
     for kernel in response.programs.iter().filter_map(|program| program.kernel_info.as_ref()) {
         if client.v1.unload(v1::UnloadRequest { id: kernel.id }).await.is_err() {
@@ -99,7 +113,7 @@ async fn not_limited(client: &mut Services, response: &v1::LoadResponse) -> CliE
         left => format!("programs {} stay without", left.join(", ")),
     };
     CliError::Invalid {
-        what: format!("this daemon knows neither --cpu-limit nor --ttl; {loaded}"),
+        what: format!("this daemon knows {flags}; {loaded}"),
         hint: Some("`bpfman version` shows the daemon's version".to_owned()),
     }
 }
@@ -109,7 +123,7 @@ fn request(location: Location, what: &LoadWhat) -> v1::LoadRequest {
     v1::LoadRequest {
         bytecode: Some(v1::BytecodeLocation { location: Some(location) }),
         metadata: metadata(what),
-        global_data: what.global.iter().map(|value| (value.name.clone(), value.bytes.clone())).collect(),
+        global_data: HashMap::new(),
         uuid: None,
         map_owner_id: what.map_owner_id,
         info: what.programs.iter().map(v1::LoadInfo::from).collect(),
@@ -185,9 +199,8 @@ mod tests {
 
     #[test]
     fn the_request_carries_every_flag() {
-        let what = what("lsm:check:file_open -g size=0a0b --map-owner-id 9");
+        let what = what("lsm:check:file_open --map-owner-id 9");
         let request = request(Location::File("/x.o".into()), &what);
-        assert_eq!(request.global_data["size"], [0x0a, 0x0b]);
         assert_eq!(request.map_owner_id, Some(9));
         let names: Vec<&str> = request.info.iter().map(|info| info.name.as_str()).collect();
         assert_eq!(names, ["pass", "check"]);

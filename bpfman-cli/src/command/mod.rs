@@ -18,6 +18,7 @@ mod load;
 mod progress;
 mod remove;
 mod stray;
+mod taken_bytes;
 mod trace;
 mod version;
 mod wire_point;

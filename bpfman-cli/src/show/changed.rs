@@ -114,6 +114,7 @@ mod tests {
             previous_program_id: Some(7),
             maps: vec![map("rules", "copied", 12), map("stats", "kept", 0)],
             links_switched: 2,
+            values_set: true,
         };
         let replaced = Replaced::new(&answer).unwrap();
         assert_eq!(

@@ -35,6 +35,8 @@ pub struct Script {
     pub log: String,
     /// Loads that ask for the log fail with this, and the log.
     pub load_failure: Option<ext::Failure>,
+    /// It does not know what came later.
+    pub is_older: bool,
     /// What a pull streams.
     pub pull: Vec<ext::PullEvent>,
     /// Each request, as `Debug` prints it.
@@ -276,7 +278,14 @@ impl BpfmanExt for Script {
         let verifier_logs = vec![self.log.clone(); self.programs.len().max(1)];
         let failure = self.load_failure.clone();
         let response = failure.is_none().then(|| Self::load(self));
-        Ok(Response::new(ext::ExtLoadResponse { response, verifier_logs, failure, budget_kept: true }))
+        let knows = !self.is_older;
+        Ok(Response::new(ext::ExtLoadResponse {
+            response,
+            verifier_logs,
+            failure,
+            budget_kept: knows,
+            values_set: knows,
+        }))
     }
 
     async fn pull(&self, request: Request<ext::PullRequest>) -> Result<Response<Self::PullStream>, Status> {

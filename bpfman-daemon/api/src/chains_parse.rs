@@ -112,6 +112,7 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
         source: parse::source(request.bytecode, "replacement")?,
         name: Some(request.name).filter(|name| !name.is_empty()),
         global_data: parse::sorted(request.global_data),
+        values: parse::values(request.values),
         maps,
         keep_old: !request.forget_old,
         caller_uid,

@@ -182,6 +182,7 @@ pub fn replaced(outcome: ReplaceOutcome, program: Option<wire::Program>) -> wire
         previous_program_id: outcome.previous.map(|id| id.0),
         maps: outcome.maps.into_iter().map(map_outcome).collect(),
         links_switched: outcome.links_switched as u32,
+        values_set: true,
     }
 }
 

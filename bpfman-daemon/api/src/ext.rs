@@ -96,7 +96,8 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let wants_log = request.verifier_log;
         let cpu = parse::cpu_limit(&request.cpu_limit, &request.over_cpu)?;
         let ttl = request.ttl_seconds;
-        let mut request = LoadRequest { cpu, ttl, ..parse::load(inner, caller, wants_log)? };
+        let values = parse::values(request.values);
+        let mut request = LoadRequest { cpu, ttl, values, ..parse::load(inner, caller, wants_log)? };
         audit::load(&request);
         let permit = self.authorize_load(&mut request, &[])?;
         let image = self.prepare(&permit, &request.source).await;
@@ -116,6 +117,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     verifier_logs: outcome.logs,
                     failure: None,
                     budget_kept: true,
+                    values_set: true,
                 }
             }
             Err(error) => {
@@ -126,6 +128,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     verifier_logs: error.verifier_log().map(str::to_owned).into_iter().collect(),
                     failure: Some(failure),
                     budget_kept: true,
+                    values_set: true,
                 }
             }
         };

@@ -1,7 +1,7 @@
 //! From the words of `DryRun` to the engine's, and back.
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{ProgramId, Sharing};
+use bpfmand_core::{LoadRequest, ProgramId, Sharing};
 use bpfmand_engine::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 use tonic::Status;
 
@@ -21,7 +21,7 @@ pub(crate) fn request(request: wire::DryRunRequest, caller: u32) -> Result<DryRu
         })
     });
     Ok(DryRunRequest {
-        load: parse::load(load, caller, false)?,
+        load: LoadRequest { values: parse::values(request.values), ..parse::load(load, caller, false)? },
         attachments: attachments.collect::<Result<_, Status>>()?,
         group: crate::objects::callers_group(),
         replaces: request.replaces.into_iter().map(ProgramId).collect(),

@@ -1,7 +1,7 @@
 //! A new version of a whole load: what is asked for, and what is answered.
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::ProgramId;
+use bpfmand_core::{LoadRequest, ProgramId};
 use bpfmand_engine::{LoadOutcome, ReplaceLoadRequest, ReplaceOutcome};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
@@ -50,7 +50,7 @@ fn replace_load(request: wire::ReplaceLoadRequest, caller_uid: u32) -> Result<Re
     })?;
     Ok(ReplaceLoadRequest {
         programs: request.program_ids.into_iter().map(ProgramId).collect(),
-        load: parse::load(load, caller_uid, false)?,
+        load: LoadRequest { values: parse::values(request.values), ..parse::load(load, caller_uid, false)? },
         maps,
     })
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY, MapExports, v1};
 use bpfmand_core::{
     AttachPoint, BadCpuAction, BadCpuShare, BytecodeSource, CpuLimit, Credentials, Direction, Interface,
-    LoadLimits, LoadRequest, Owner, ProceedOn, ProcessScope, ProgramId, ProgramRequest, ProgramType,
-    PullPolicy, Selector, VerdictFamily,
+    LoadLimits, LoadRequest, LoadValues, Owner, ProceedOn, ProcessScope, ProgramId, ProgramRequest,
+    ProgramType, PullPolicy, Selector, VerdictFamily,
 };
 use tonic::Status;
 
@@ -25,6 +25,7 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         programs,
         metadata,
         global_data: sorted(request.global_data),
+        values: LoadValues::default(),
         // Clients of old send 0 for none; no program has that id.
         map_owner: request.map_owner_id.filter(|id| *id != 0).map(ProgramId),
         verifier_log,
@@ -36,6 +37,16 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         ttl: None,
         tenant: None,
     })
+}
+
+/// What a load sets of its object besides.
+pub fn values(values: Option<wire::LoadValues>) -> LoadValues {
+    let values = values.unwrap_or_default();
+    LoadValues {
+        globals: sorted(values.globals),
+        by_type_only: values.by_type_only,
+        map_sizes: values.map_sizes.into_iter().collect(),
+    }
 }
 
 /// How much of a CPU a program may take; none if the request does not say.
@@ -88,7 +99,7 @@ fn program(info: v1::LoadInfo) -> Result<ProgramRequest, Status> {
 fn declared_type(number: i32) -> Option<ProgramType> {
     let published = || v1::BpfmanProgramType::try_from(number).ok().map(program_type);
     // The names of the others are those of the types, in upper case.
-    let others = || ext::ProgramTypeNumber::try_from(number).ok()?.as_str_name().to_lowercase().parse().ok();
+    let others = || wire::ProgramTypeNumber::try_from(number).ok()?.as_str_name().to_lowercase().parse().ok();
     published().or_else(others)
 }
 
@@ -324,7 +335,7 @@ mod tests {
             (0..9).chain(1001..1100).filter_map(declared_type).collect();
         let declared = ProgramType::ALL.into_iter().map(ProgramType::declared).collect();
         assert_eq!(numbered, declared);
-        for other in [-1, 9, 1000, ext::ProgramTypeNumber::Unspecified.into()] {
+        for other in [-1, 9, 1000, wire::ProgramTypeNumber::Unspecified.into()] {
             assert_eq!(declared_type(other).filter(|_| other != 0), None, "{other}");
         }
     }

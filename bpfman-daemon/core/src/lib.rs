@@ -42,7 +42,7 @@ pub use deadline::{BadTtl, Deadline, MachineTime};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use flat_text::FlatText;
 pub use glob::{BadGlob, Glob};
-pub use hexadecimal::hexadecimal;
+pub use hexadecimal::{from_hexadecimal, hexadecimal};
 pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, UnknownDirection};
 pub use hook_facts::{
     AddressedInterface, FilterFacts, Held, Holder, HookContents, HookEntry, InterfaceEvent, InterfaceFacts,
@@ -65,8 +65,8 @@ pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
 pub use program_type::{LoadTarget, ProgramType, TypeScope, UnknownProgramType};
 pub use request::{
-    AttachRequest, BytecodeSource, Credentials, LoadLimits, LoadRequest, MatchRequest, ProgramRequest,
-    PullPolicy, Selector, Sharing,
+    AttachRequest, BytecodeSource, Credentials, LoadLimits, LoadRequest, LoadValues, MatchRequest,
+    ProgramRequest, PullPolicy, Selector, Sharing,
 };
 pub use tasks::{ContainerTasks, TaskGroup, TaskScope, TenantRules};
 pub use uapi::map_type;

@@ -20,7 +20,8 @@ impl MapSpec {
         let (key, value) = (u64::from(self.key_size), u64::from(self.value_size));
         let padded = value.next_multiple_of(8);
         let per_entry = match self.map_type {
-            RINGBUF | USER_RINGBUF => 1,
+            // The kernel makes a power of two of it.
+            RINGBUF | USER_RINGBUF => return u64::from(self.max_entries).next_power_of_two().max(PAGE),
             ARENA => PAGE,
             PERCPU_ARRAY | PERCPU_CGROUP_STORAGE => padded * cpus,
             PERCPU_HASH | LRU_PERCPU_HASH => key + padded * cpus + NODE,
@@ -53,6 +54,8 @@ mod tests {
             (spec(map_type::HASH, 1, 1, 1 << 20), (1 + 8 + NODE) << 20),
             (spec(map_type::LRU_PERCPU_HASH, 4, 12, 10), 10 * (4 + 16 * 16 + NODE)),
             (spec(map_type::RINGBUF, 0, 0, 1 << 24), 1 << 24),
+            (spec(map_type::RINGBUF, 0, 0, (1 << 24) + 1), 1 << 25),
+            (spec(map_type::RINGBUF, 0, 0, 0), PAGE),
             (spec(map_type::ARENA, 0, 0, 1 << 20), 4 << 30),
             (spec(map_type::PROG_ARRAY, 4, 4, 10), 80),
             (spec(map_type::ARRAY, 4, u32::MAX, u32::MAX), (1_u64 << 32) * u64::from(u32::MAX)),

@@ -71,6 +71,8 @@ pub struct LoadRequest {
     pub metadata: BTreeMap<String, String>,
     /// Bytes of global variables by name.
     pub global_data: BTreeMap<String, Vec<u8>>,
+    /// What is set of the object besides.
+    pub values: LoadValues,
     /// Share the maps of this program.
     pub map_owner: Option<ProgramId>,
     /// Return the verifier's whole log.
@@ -89,6 +91,17 @@ pub struct LoadRequest {
     pub ttl: Option<u64>,
     /// What tenants' programs are held to. Those of applications of a namespace are, whatever stands here.
     pub tenant: Option<TenantRules>,
+}
+
+/// What a load sets of its object, as a user wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadValues {
+    /// Global variables by name, each as text of its type: what that says is known when the object is read.
+    pub globals: BTreeMap<String, String>,
+    /// Read no text as the bytes of a variable, where its type has other texts: digits are a number.
+    pub by_type_only: bool,
+    /// Entries of maps by name (`max_entries`); of a ring buffer its bytes.
+    pub map_sizes: BTreeMap<String, u32>,
 }
 
 /// How much one load may take, if it has limits of its own.

@@ -25,4 +25,6 @@ pub struct Features {
     pub uprobes: bool,
     /// CPUs that this machine can have: so many values has an entry of a per-CPU map.
     pub possible_cpus: u32,
+    /// Bytes of a page.
+    pub page_size: u32,
 }

@@ -54,10 +54,15 @@ impl ObjectFacts {
             }
         }
         check_slots(&self.maps, &self.slots)?;
+        let mut parts = 0;
         for global in &self.globals {
             check_name(&global.name)?;
             check_name(&global.type_name)?;
             self.check_place(global.map, global.offset, global.size)?;
+            if global.layout.size() != Some(global.size) {
+                return Err("has a variable of another size than its type".to_owned());
+            }
+            global.layout.check(&mut parts)?;
         }
         for (map, kconfig) in self.kconfig.iter().flat_map(|(map, all)| all.iter().map(|one| (*map, one))) {
             check_name(&kconfig.name)?;

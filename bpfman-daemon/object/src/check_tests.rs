@@ -1,7 +1,8 @@
 use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, LineInfo};
 
 use super::*;
-use crate::{GlobalVariable, InitialSlot, MapTypes, ProgramEntry};
+use crate::layout::MOST_PARTS;
+use crate::{FieldLayout, GlobalVariable, InitialSlot, MapTypes, ProgramEntry, ValueLayout};
 
 const EXIT: Insn = Insn { code: op::EXIT, regs: 0, off: 0, imm: 0 };
 
@@ -21,6 +22,7 @@ fn facts() -> ObjectFacts {
             offset: 4,
             size: 4,
             type_name: "int".to_owned(),
+            layout: ValueLayout::Integer { bytes: 4, signed: true },
             read_only: false,
         }],
         license: "GPL".to_owned(),
@@ -32,7 +34,7 @@ fn facts() -> ObjectFacts {
 fn facts_that_no_object_has_are_refused() {
     assert_eq!(facts().check(), Ok(()));
     type Lie = fn(&mut ObjectFacts);
-    let lies: [(&str, Lie); 15] = [
+    let lies: [(&str, Lie); 20] = [
         ("a name with a zero", |facts| facts.programs[0].name.push('\0')),
         ("a map named as a file elsewhere", |facts| facts.maps[0].name = "../counts".to_owned()),
         ("a map without a name", |facts| facts.maps[0].name.clear()),
@@ -44,6 +46,26 @@ fn facts_that_no_object_has_are_refused() {
         ("a map twice", |facts| facts.maps[1] = facts.maps[0].clone()),
         ("a variable beyond its map", |facts| facts.globals[0].offset = 5),
         ("a variable whose end overflows", |facts| facts.globals[0].offset = usize::MAX),
+        ("a variable of another size than its type", |facts| facts.globals[0].layout = ValueLayout::Bool),
+        ("a number of a size that none has", |facts| {
+            facts.globals[0].size = 3;
+            facts.globals[0].layout = ValueLayout::Integer { bytes: 3, signed: true };
+        }),
+        ("a field outside of its struct", |facts| {
+            let layout = ValueLayout::Integer { bytes: 4, signed: true };
+            let fields = vec![FieldLayout { name: "rate".to_owned(), offset: usize::MAX, layout }];
+            facts.globals[0].layout = ValueLayout::Struct { bytes: 4, fields };
+        }),
+        ("a type without end", |facts| {
+            for _ in 0..9 {
+                let element = Box::new(facts.globals[0].layout.clone());
+                facts.globals[0].layout = ValueLayout::Array { element, count: 1 };
+            }
+        }),
+        ("more names than are read", |facts| {
+            let names = vec![("RED".to_owned(), 0); MOST_PARTS];
+            facts.globals[0].layout = ValueLayout::Enumeration { bytes: 4, names };
+        }),
         ("a variable of no map", |facts| facts.globals[0].map = 2),
         ("a slot of no map", |facts| {
             facts.slots = vec![InitialSlot { map: 2, key: 0, target: SlotTarget::Map(0) }];

@@ -160,6 +160,14 @@ pub enum ObjectError {
         /// All global variables of the object.
         available: Vec<String>,
     },
+    /// The object declares no map of that name.
+    #[error("no map named {name}; the object has {}", listed(.available))]
+    UnknownMap {
+        /// The name asked for.
+        name: String,
+        /// All maps that the object declares.
+        available: Vec<String>,
+    },
     /// A value of the wrong size for a global variable.
     #[error("global variable {name} ({type_name}) has {expected} bytes, the value given has {given}")]
     GlobalSize {
@@ -171,6 +179,16 @@ pub enum ObjectError {
         expected: usize,
         /// The size of the value given, in bytes.
         given: usize,
+    },
+    /// A value that is none of a global variable's type.
+    #[error("global variable {name} ({type_name}): {why}")]
+    GlobalText {
+        /// The variable.
+        name: String,
+        /// Its type.
+        type_name: String,
+        /// What is wrong, and where in it.
+        why: String,
     },
     /// Several static variables share the name.
     #[error("{count} global variables are named {name}: rename one, so that it is clear which one is meant")]
@@ -200,6 +218,21 @@ impl ObjectError {
 
     pub(crate) fn btf(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Btf { what: what.into(), why: why.into() }
+    }
+
+    /// What to do about a value that was set of the object.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownGlobal { .. } | Self::UnknownMap { .. } => {
+                Some("names are those of the object's source; `bpftool btf dump file OBJECT` shows them")
+            }
+            Self::GlobalText { .. } | Self::GlobalSize { .. } => Some(
+                "write a value of its type: 100, eth0, [80, 443], {\"rate\": 5}; `bpfman load --global` also takes all its \
+                 bytes, two hexadecimal digits each",
+            ),
+            _ => None,
+        }
     }
 
     pub(crate) fn map(map: impl Into<String>, why: impl Into<String>) -> Self {

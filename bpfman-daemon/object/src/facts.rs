@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{MapSpec, ProgramType};
+use bpfmand_core::{LoadValues, MapRole, MapSpec, ProgramType, map_type};
 
 use crate::ObjectError;
 use crate::btf::Btf;
+use crate::check::check_slots;
 use crate::externs::{self, KconfigExtern, KconfigValue};
 use crate::globals::{self, GlobalVariable};
 use crate::maps::InitialSlot;
 use crate::programs::ProgramEntry;
+use crate::shown::cut;
 
 /// What an object file says of itself.
 ///
@@ -161,6 +163,77 @@ impl ObjectFacts {
         let mut maps = self.maps.clone();
         globals::write(&self.globals, &mut maps, values)?;
         Ok(maps)
+    }
+
+    /// Bytes of a global variable.
+    ///
+    /// # Errors
+    /// There is none of that name, or more than one.
+    pub fn global_size(&self, name: &str) -> Result<usize, ObjectError> {
+        Ok(globals::find(&self.globals, name)?.size)
+    }
+
+    /// Values of global variables as bytes: those that are given so, and those that somebody wrote as text, which count
+    /// where there are both: `100`, `true`, `eth0`, `[1, 2]`, `{"rate": 5}` by the variable's type, or its bytes as
+    /// hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`ObjectError::GlobalText`] with what is wrong where, and those of [`Self::with_globals`] about names.
+    pub fn global_bytes(
+        &self,
+        bytes: &BTreeMap<String, Vec<u8>>,
+        values: &LoadValues,
+    ) -> Result<BTreeMap<String, Vec<u8>>, ObjectError> {
+        let mut all = bytes.clone();
+        for (name, text) in &values.globals {
+            let given = globals::bytes_of(&self.globals, &self.maps, (name, text), values.by_type_only)?;
+            all.insert(name.clone(), given);
+        }
+        Ok(all)
+    }
+
+    /// True if the object declares a map of that name.
+    #[must_use]
+    pub fn declares_map(&self, name: &str) -> bool {
+        self.maps.iter().any(|map| map.role == MapRole::Ordinary && map.name == name)
+    }
+
+    /// The same object with other numbers of entries of its declared maps, by name.
+    ///
+    /// # Errors
+    /// [`ObjectError::UnknownMap`] with the names there are; [`ObjectError::Map`] for a map that cannot have so many or
+    /// so few, or that has no number of entries.
+    pub fn with_map_sizes(&self, sizes: &BTreeMap<String, u32>) -> Result<Self, ObjectError> {
+        let mut sized = self.clone();
+        for (name, entries) in sizes {
+            let wrong = |why: String| ObjectError::Map { map: name.clone(), why };
+            if !self.declares_map(name) && self.maps.iter().any(|map| map.name == *name) {
+                let why = "it holds global variables, and is as large as they are: its size cannot be set";
+                return Err(wrong(why.to_owned()));
+            }
+            let declared = |map: &&mut MapSpec| map.role == MapRole::Ordinary && map.name == *name;
+            let Some(map) = sized.maps.iter_mut().find(declared) else {
+                let declared = self.maps.iter().filter(|map| map.role == MapRole::Ordinary);
+                let available = declared.map(|map| map.name.clone()).collect();
+                return Err(ObjectError::UnknownMap { name: cut(name), available });
+            };
+            if map_type::has_no_entries(map.map_type) {
+                return Err(wrong("the kernel sizes maps of its type by what they belong to".to_owned()));
+            }
+            if *entries == 0 {
+                return Err(wrong("it cannot have 0 entries: give it 1 or more".to_owned()));
+            }
+            if map_type::is_ring(map.map_type) && *entries > map_type::MOST_RING_BYTES {
+                let most = map_type::MOST_RING_BYTES;
+                return Err(wrong(format!(
+                    "a ring buffer has at most {most} bytes, and {entries} are asked for"
+                )));
+            }
+            map.max_entries = *entries;
+            check_slots(&sized.maps, &sized.slots)
+                .map_err(|what| wrong(format!("with {entries} entries the object {what}")))?;
+        }
+        Ok(sized)
     }
 
     /// Kernel configuration values that the object asks for.

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bpfmand_core::{MapRole, MapSpec};
+use bpfmand_core::{MapRole, MapSpec, from_hexadecimal};
 
 use crate::ObjectError;
 use crate::btf::{Btf, Kind};
 use crate::elf::Elf;
+use crate::layout::{MOST_PARTS, ValueLayout};
 use crate::maps::MapTable;
+use crate::value_text;
 
 /// One global variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct GlobalVariable {
     pub size: usize,
     /// Its type as in C, or `unknown` without type information.
     pub type_name: String,
+    /// What its bytes mean; opaque without type information.
+    pub layout: ValueLayout,
     /// True if programs can only read it.
     pub read_only: bool,
 }
@@ -37,6 +41,7 @@ pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, maps: &MapTable) -> Vec<GlobalV
         }
     }
     let mut found = Vec::new();
+    let mut parts = MOST_PARTS;
     for (section, map) in maps.data_sections() {
         let spec = &maps.specs[map];
         let variables = elf
@@ -50,6 +55,7 @@ pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, maps: &MapTable) -> Vec<GlobalV
             if end.is_none_or(|end| end > spec.initial.len() as u64) {
                 continue;
             }
+            let opaque = ValueLayout::Opaque { bytes: size };
             let type_id = types.get(&(spec.name.as_str(), symbol.name.as_str()));
             found.push(GlobalVariable {
                 name: symbol.name.clone(),
@@ -59,12 +65,54 @@ pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, maps: &MapTable) -> Vec<GlobalV
                 type_name: type_id
                     .zip(btf)
                     .map_or_else(|| "unknown".to_owned(), |(id, btf)| btf.describe(*id)),
+                layout: type_id.zip(btf).map_or(opaque, |(id, btf)| btf.layout(*id, size, &mut parts)),
                 read_only: spec.role == MapRole::Rodata,
             });
         }
     }
     found.sort_by(|a, b| (&a.name, a.map, a.offset).cmp(&(&b.name, b.map, b.offset)));
     found
+}
+
+/// The variable of a name. They are sorted by name, and there may be very many.
+pub(crate) fn find<'a>(globals: &'a [GlobalVariable], name: &str) -> Result<&'a GlobalVariable, ObjectError> {
+    let first = globals.partition_point(|global| global.name.as_str() < name);
+    let mut matching = globals[first..].iter().take_while(|global| global.name == name);
+    let Some(global) = matching.next() else {
+        let mut available: Vec<String> = globals.iter().map(|global| global.name.clone()).collect();
+        available.dedup();
+        return Err(ObjectError::UnknownGlobal { name: name.to_owned(), available });
+    };
+    match matching.count() {
+        0 => Ok(global),
+        more => Err(ObjectError::AmbiguousGlobal { name: name.to_owned(), count: more + 1 }),
+    }
+}
+
+/// The bytes of a value that a user wrote: hexadecimal digits, two for each byte in the order of memory, unless it has to
+/// be by type alone; or else a value of the variable's type. Of an array or a struct it may name parts: the others keep
+/// what the object gives them.
+pub(crate) fn bytes_of(
+    globals: &[GlobalVariable],
+    maps: &[MapSpec],
+    (name, text): (&str, &str),
+    by_type_only: bool,
+) -> Result<Vec<u8>, ObjectError> {
+    let global = find(globals, name)?;
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    if let Some(bytes) = from_hexadecimal(digits).filter(|bytes| !by_type_only && bytes.len() == global.size)
+    {
+        return Ok(bytes);
+    }
+    let first =
+        maps.get(global.map).and_then(|map| map.initial.get(global.offset..global.offset + global.size));
+    let mut bytes = first.map_or_else(|| vec![0; global.size], <[u8]>::to_vec);
+    match value_text::write(&global.layout, &mut bytes, text) {
+        Ok(()) => Ok(bytes),
+        Err(why) => {
+            Err(ObjectError::GlobalText { name: name.to_owned(), type_name: global.type_name.clone(), why })
+        }
+    }
 }
 
 /// Writes values over the first contents of the maps that hold the variables.
@@ -74,16 +122,7 @@ pub(crate) fn write(
     values: &BTreeMap<String, Vec<u8>>,
 ) -> Result<(), ObjectError> {
     for (name, value) in values {
-        let mut matching = globals.iter().filter(|global| &global.name == name);
-        let Some(global) = matching.next() else {
-            let mut available: Vec<String> = globals.iter().map(|global| global.name.clone()).collect();
-            available.dedup();
-            return Err(ObjectError::UnknownGlobal { name: name.clone(), available });
-        };
-        let more = matching.count();
-        if more > 0 {
-            return Err(ObjectError::AmbiguousGlobal { name: name.clone(), count: more + 1 });
-        }
+        let global = find(globals, name)?;
         if value.len() != global.size {
             return Err(ObjectError::GlobalSize {
                 name: name.clone(),

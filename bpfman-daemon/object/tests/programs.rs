@@ -235,7 +235,7 @@ fn ids_of_the_objects_own_types_are_found_in_the_instructions() -> Result<()> {
     for at in at {
         assert!(program.insns[at].imm > 0, "a type id is at {at}: {:?}", program.insns[at]);
     }
-    assert_eq!(object.local_type_ids("plain", &options)?, []);
+    assert_eq!(object.local_type_ids("plain", &options)?, [0_usize; 0]);
     Ok(())
 }
 

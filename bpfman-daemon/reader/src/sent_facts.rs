@@ -3,6 +3,7 @@
 use bpfmand_core::{MapRole, MapSpec};
 use bpfmand_object::{
     GlobalVariable, InitialSlot, KconfigExtern, KconfigKind, MapTypes, ObjectFacts, ProgramEntry, SlotTarget,
+    ValueLayout,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,7 @@ struct SentGlobal {
     offset: usize,
     size: usize,
     type_name: String,
+    layout: ValueLayout,
     read_only: bool,
 }
 
@@ -198,13 +200,13 @@ fn map_of(sent: SentMap) -> MapSpec {
 }
 
 fn sent_global(global: &GlobalVariable) -> SentGlobal {
-    let GlobalVariable { name, map, offset, size, type_name, read_only } = global.clone();
-    SentGlobal { name, map, offset, size, type_name, read_only }
+    let GlobalVariable { name, map, offset, size, type_name, layout, read_only } = global.clone();
+    SentGlobal { name, map, offset, size, type_name, layout, read_only }
 }
 
 fn global_of(sent: SentGlobal) -> GlobalVariable {
-    let SentGlobal { name, map, offset, size, type_name, read_only } = sent;
-    GlobalVariable { name, map, offset, size, type_name, read_only }
+    let SentGlobal { name, map, offset, size, type_name, layout, read_only } = sent;
+    GlobalVariable { name, map, offset, size, type_name, layout, read_only }
 }
 
 fn sent_kconfig(kconfig: &KconfigExtern) -> SentKconfig {

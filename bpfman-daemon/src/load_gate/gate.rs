@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 use bpfmand_api::GateStanding;
 use bpfmand_core::{
-    AttachPoint, AttachRequest, BytecodeSource, LoadLimits, LoadRequest, OrderIntent, Owner, ProgramId,
-    ProgramRequest, ProgramType, PullPolicy, Selector, Sharing,
+    AttachPoint, AttachRequest, BytecodeSource, LoadLimits, LoadRequest, LoadValues, OrderIntent, Owner,
+    ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, Sharing,
 };
 use bpfmand_engine::{Engine, ImageAsk, Images, ProgramDetails, WantedMap};
 use bpfmand_journal::{DaemonPart, EntryFailure, EntryResult, HistoryEntry, Journal};
@@ -215,6 +215,7 @@ impl LoadGate {
             programs: PROGRAMS.map(program_request).to_vec(),
             metadata: BTreeMap::from([(LABEL.to_owned(), settings.image.clone())]),
             global_data: BTreeMap::new(),
+            values: LoadValues::default(),
             map_owner: None,
             verifier_log: false,
             caller_uid: 0,

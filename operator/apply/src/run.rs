@@ -107,6 +107,7 @@ impl Run<'_> {
             load: Some(credentials::with(load.request.clone(), with)),
             maps: ext::MapPolicy::Keep.into(),
             forget_old: true,
+            values: None,
         };
         let answer = self.daemon.node().replace_load(request.clone()).await;
         let mut answer = self.answer(answer)?;

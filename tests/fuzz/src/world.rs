@@ -80,6 +80,7 @@ pub fn load_request() -> LoadRequest {
             target: None,
         }],
         metadata: Default::default(),
+        values: Default::default(),
         global_data: Default::default(),
         map_owner: None,
         verifier_log: false,

@@ -22,7 +22,7 @@ fn every_failure_has_its_exit_code_and_its_hint() {
         ("list".to_owned(), 2, "Usage"),
         ("load file --programs xdp:f".to_owned(), 2, "--path"),
         (format!("load file -p {chain} --programs nothing:f"), 2, "nothing"),
-        (format!("load file -p {chain} --programs xdp:f -g size=0xf"), 2, "size"),
+        (format!("load file -p {chain} --programs xdp:f -g size"), 2, "size"),
         (format!("attach {id} xdp -i lo"), 2, "--priority"),
         ("unload 4000000000".to_owned(), 5, "hint: "),
         ("detach 4000000000".to_owned(), 5, "hint: "),

@@ -75,5 +75,6 @@ mod unseen;
 mod upgrades;
 mod uprobe_targets;
 mod uprobes;
+mod values;
 mod whole_loads;
 mod whole_loads_kill;

@@ -20,14 +20,23 @@ pub const SOCKMAP: u32 = 15;
 pub const CPUMAP: u32 = 16;
 pub const XSKMAP: u32 = 17;
 pub const SOCKHASH: u32 = 18;
+pub const CGROUP_STORAGE: u32 = 19;
 pub const PERCPU_CGROUP_STORAGE: u32 = 21;
 pub const QUEUE: u32 = 22;
 pub const STACK: u32 = 23;
+pub const SK_STORAGE: u32 = 24;
 pub const DEVMAP_HASH: u32 = 25;
+pub const STRUCT_OPS: u32 = 26;
 pub const RINGBUF: u32 = 27;
+pub const INODE_STORAGE: u32 = 28;
+pub const TASK_STORAGE: u32 = 29;
 pub const BLOOM_FILTER: u32 = 30;
 pub const USER_RINGBUF: u32 = 31;
+pub const CGRP_STORAGE: u32 = 32;
 pub const ARENA: u32 = 33;
+
+/// Most bytes of a ring: the largest power of two that an entry count can say.
+pub const MOST_RING_BYTES: u32 = 1 << 31;
 
 /// Maps whose keys and values the kernel lays out itself: it refuses type ids for them.
 #[must_use]
@@ -62,4 +71,43 @@ pub const fn holds_maps(kind: u32) -> bool {
 #[must_use]
 pub const fn is_ring(kind: u32) -> bool {
     matches!(kind, RINGBUF | USER_RINGBUF)
+}
+
+/// Maps whose number of entries is not for whoever loads them to choose: storage of sockets, inodes, tasks and control
+/// groups, and structs of functions.
+#[must_use]
+pub const fn has_no_entries(kind: u32) -> bool {
+    matches!(
+        kind,
+        CGROUP_STORAGE
+            | PERCPU_CGROUP_STORAGE
+            | SK_STORAGE
+            | STRUCT_OPS
+            | INODE_STORAGE
+            | TASK_STORAGE
+            | CGRP_STORAGE
+    )
+}
+
+/// Bytes of a ring for which so many are asked: the kernel wants a power of two, in whole pages. As libbpf does it.
+#[must_use]
+pub const fn ring_bytes(asked: u32, page: u32) -> u32 {
+    let least = if asked < page { page } else { asked };
+    match least.checked_next_power_of_two() {
+        Some(bytes) => bytes,
+        None => MOST_RING_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_rounded_up_to_a_power_of_two_of_pages() {
+        for (asked, bytes) in [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (12_288, 16_384)] {
+            assert_eq!(ring_bytes(asked, 4096), bytes, "{asked}");
+        }
+        assert_eq!((ring_bytes(5000, 65_536), ring_bytes(u32::MAX, 4096)), (65_536, MOST_RING_BYTES));
+    }
 }

@@ -345,6 +345,7 @@ fn program_record<H>(
         license: if program.gpl_compatible { "GPL" } else { "Proprietary" }.to_owned(),
         metadata: request.metadata.clone(),
         global_data: BTreeMap::new(),
+        map_sizes: BTreeMap::new(),
         map_owner: None,
         map_owner_uid: None,
         target: None,

@@ -160,11 +160,12 @@ impl<K: Kernel> Engine<K> {
         bytecode: &Bytecode,
         outcome: &mut DryRunOutcome,
     ) -> Result<(), EngineError> {
-        let object = self.link_load(Arc::clone(&bytecode.bytes), &request.load.programs)?;
+        let sizes = self.map_sizes(&request.load);
+        let object = self.link_load(Arc::clone(&bytecode.bytes), &request.load.programs, &sizes)?;
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.load.map_owner.map(|id| self.lock_owner(id)).transpose()?;
         let owner = owner.as_ref().map(|(_, record)| Arc::clone(record));
-        let plan = LoadPlan { log: LogRequest::OnFailure, ..LoadPlan::new(&object, &request.load, owner) };
+        let plan = LoadPlan { log: LogRequest::OnFailure, ..LoadPlan::new(&object, &request.load, owner)? };
         let tried = self.try_programs(request, bytecode, &plan, outcome)?;
         self.try_attachments(request, &tried, outcome);
         Ok(())

@@ -8,6 +8,7 @@ use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFacts;
 
 use crate::engine::kept_texts::{LoadedText, bind};
+use crate::engine::map_sizes::MapSizes;
 use crate::engine::tenant_calls::rules_of_program;
 use crate::state::BlobId;
 use crate::state::records::{KeptText, ProgramRecord};
@@ -107,7 +108,9 @@ impl<K: Kernel> Engine<K> {
         if program.is_adopted() {
             return Ok(program.opaque_text());
         }
-        let object = self.link_load(self.blobs.get(&program.blob)?, &[program.request()])?;
+        // How large maps are is nothing to the text.
+        let sizes = MapSizes::default();
+        let object = self.link_load(self.blobs.get(&program.blob)?, &[program.request()], &sizes)?;
         let linked = object.programs.first().map(|found| &found.linked);
         let linked = linked.ok_or_else(|| EngineError::Fault("a program was not linked".to_owned()))?;
         // What was allowed was another text, if who reads the object lies.

@@ -11,6 +11,7 @@ pub mod kept_texts;
 pub mod kernel_types;
 mod leftovers;
 pub mod locks;
+pub mod map_sizes;
 pub mod members;
 pub mod objects;
 mod open_programs;

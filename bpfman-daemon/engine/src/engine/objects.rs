@@ -3,6 +3,7 @@
 //! Who reads a file is the embedder's: it may be another process, which has no rights and may be in the hands of whoever
 //! wrote the file. So what is said of a file is checked here, whoever says it, before anything is made of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +13,7 @@ use bpfmand_object::{BtfFeatures, LinkedProgram, ObjectError, ObjectFacts, Objec
 
 use crate::EngineError;
 use crate::engine::kernel_types::KernelTypes;
+use crate::engine::map_sizes::MapSizes;
 
 /// Reads object files.
 pub trait ReadObjects: Debug + Send + Sync {
@@ -76,6 +78,8 @@ pub trait LinkPrograms: Debug + Send + Sync {
 pub struct EbpfObject {
     facts: Arc<ObjectFacts>,
     linker: Box<dyn LinkPrograms>,
+    /// What was set of its maps.
+    sizes: BTreeMap<String, u32>,
 }
 
 impl EbpfObject {
@@ -85,7 +89,25 @@ impl EbpfObject {
     /// [`EngineError::Reader`] if no object says so of itself.
     pub fn new(facts: Arc<ObjectFacts>, linker: Box<dyn LinkPrograms>) -> Result<Self, EngineError> {
         facts.check().map_err(|why| EngineError::Reader(format!("it says of an object that it {why}")))?;
-        Ok(Self { facts, linker })
+        Ok(Self { facts, linker, sizes: BTreeMap::new() })
+    }
+
+    /// The same with other numbers of entries of its maps.
+    ///
+    /// # Errors
+    /// It has no such map, or the map cannot have so many or so few.
+    pub(crate) fn sized(mut self, sizes: &MapSizes) -> Result<Self, EngineError> {
+        let sizes = sizes.of(&self.facts);
+        if !sizes.is_empty() {
+            self.facts = Arc::new(self.facts.with_map_sizes(&sizes)?);
+            self.sizes = sizes;
+        }
+        Ok(self)
+    }
+
+    /// Numbers of entries that are not those of the object, by map.
+    pub(crate) fn sizes(&self) -> &BTreeMap<String, u32> {
+        &self.sizes
     }
 
     /// Nothing more is asked: see [`LinkPrograms::finish`].

@@ -36,10 +36,12 @@ impl EngineError {
                 "detach another program of this owner from the hook, or have chains.owner_… in bpfman.toml raised"
             }
             Self::MapMemory { .. } => {
-                "give the map fewer entries, or have maps.mib_per_load in bpfman.toml raised"
+                "give the map fewer entries (--map-size MAP=ENTRIES), or have maps.mib_per_load in bpfman.toml raised"
             }
             Self::MapsShared { .. } => "unload the program that shares them first, or keep program and maps",
             Self::MapDiffers { .. } => "give the map another name, or let the new version have new maps",
+            Self::Object(source) => return source.hint().map(str::to_owned),
+            Self::Bytes { source, .. } => return source.hint().map(str::to_owned),
             Self::NoAnchor { .. } => {
                 "`bpfman chain show` tells what runs at a hook; role=ROLE may name what comes later; applications of a \
                  namespace always run after cluster applications and programs of the machine"
@@ -73,6 +75,9 @@ impl EngineError {
                 "someone replaced the program at this hook; detach theirs, then try again"
             }
             Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
+            Self::Kernel(KernelError::UnsizedMap { map, property: "max_entries", .. }) => {
+                return Some(format!("set it: --map-size {map}=ENTRIES"));
+            }
             Self::Kernel(KernelError::UnsizedMap { .. }) => {
                 "give the map its size in the source of the object, or load the object with its own loader"
             }

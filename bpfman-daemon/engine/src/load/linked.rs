@@ -1,6 +1,7 @@
 //! The programs of a load, linked. Everything that is asked of who reads the object is asked here, and operations do so
 //! before they lock anything: it may be in the hands of whoever wrote the object, and take its time.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use bpfmand_object::{LinkedProgram, ObjectFacts};
 
 use crate::engine::kept_texts::{LoadedText, TextKeeper};
 use crate::engine::kernel_types::KernelTypes;
+use crate::engine::map_sizes::MapSizes;
 use crate::engine::members::is_tied;
 use crate::engine::objects::EbpfObject;
 use crate::load::kernel_types::attach_id;
@@ -53,6 +55,11 @@ pub struct LinkedLoad<'k> {
 }
 
 impl LinkedLoad<'_> {
+    /// Numbers of entries that are not those of the object, by map.
+    pub fn map_sizes(&self) -> &BTreeMap<String, u32> {
+        self.object.sizes()
+    }
+
     /// Bytes that its maps take.
     pub fn declared(&self) -> DeclaredBytes {
         DeclaredBytes::of(self.maps())
@@ -73,7 +80,7 @@ impl Deref for LinkedLoad<'_> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Has an object read and programs of it linked.
+    /// Has an object read and programs of it linked. Maps have other numbers of entries where `sizes` says so.
     ///
     /// # Errors
     /// What is wrong with the object or with one of the programs; nobody is there to read it.
@@ -81,8 +88,9 @@ impl<K: Kernel> Engine<K> {
         &self,
         bytes: Arc<[u8]>,
         programs: &[ProgramRequest],
+        sizes: &MapSizes,
     ) -> Result<LinkedLoad<'_>, EngineError> {
-        self.link_object(self.options.objects.read(bytes)?, programs)
+        self.link_object(self.options.objects.read(bytes)?.sized(sizes)?, programs)
     }
 
     /// Has programs of an object linked.

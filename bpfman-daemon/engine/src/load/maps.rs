@@ -28,6 +28,16 @@ pub enum MapDifference {
     Entries(u32, u32),
 }
 
+impl MapDifference {
+    /// What to do about it, behind what differs.
+    fn advice(self, map: &str) -> String {
+        match self {
+            Self::Entries(is, _) => format!("; ask for as many: --map-size {map}={is}"),
+            Self::Type(..) | Self::KeySize(..) | Self::ValueSize(..) => String::new(),
+        }
+    }
+}
+
 impl<K: Kernel> Engine<K> {
     /// Creates the object's maps, or takes those of the owner and those that are shared by name. New ones that are to be
     /// shared are pinned in the folder, if there is one.
@@ -105,7 +115,8 @@ impl<K: Kernel> Engine<K> {
         match self.difference(&handle, spec)? {
             None => Ok(handle),
             Some(difference) => {
-                Err(fail(format!("its map \"{}\" has another shape: {difference}", spec.name)))
+                let advice = difference.advice(&spec.name);
+                Err(fail(format!("its map \"{}\" has another shape: {difference}{advice}", spec.name)))
             }
         }
     }
@@ -120,8 +131,9 @@ impl<K: Kernel> Engine<K> {
         if let Some((handle, of)) = self.find_shared_map(spec, group)? {
             return match self.difference(&handle, spec)? {
                 None => Ok((handle, of)),
-                Some(reason) => {
-                    Err(EngineError::SharedMap { name: spec.name.clone(), reason: reason.to_string() })
+                Some(difference) => {
+                    let reason = format!("{difference}{}", difference.advice(&spec.name));
+                    Err(EngineError::SharedMap { name: spec.name.clone(), reason })
                 }
             };
         }
@@ -140,14 +152,18 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Option<MapDifference>, EngineError> {
         use MapDifference::{Entries, KeySize, Type, ValueSize};
         let found = self.kernel.map_of(handle)?;
-        let entries = if spec.max_entries == 0 { found.max_entries } else { spec.max_entries };
-        // The kernel rounds rings up to whole pages.
-        let is_rounded = map_type::is_ring(spec.map_type) && found.max_entries >= entries;
+        let entries = match spec.max_entries {
+            0 => found.max_entries,
+            asked if map_type::is_ring(spec.map_type) => {
+                map_type::ring_bytes(asked, self.kernel.features().page_size)
+            }
+            asked => asked,
+        };
         Ok(match (found.map_type, found.key_size, found.value_size, found.max_entries) {
             (is, ..) if is != spec.map_type => Some(Type(is, spec.map_type)),
             (_, is, ..) if is != spec.key_size => Some(KeySize(is, spec.key_size)),
             (_, _, is, _) if is != spec.value_size => Some(ValueSize(is, spec.value_size)),
-            (.., is) if is != entries && !is_rounded => Some(Entries(is, entries)),
+            (.., is) if is != entries => Some(Entries(is, entries)),
             _ => None,
         })
     }

@@ -11,11 +11,12 @@ pub mod record;
 mod tenant;
 mod verified;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bpfmand_core::{BytecodeSource, LoadRequest, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
+use bpfmand_object::{ObjectError, ObjectFacts};
 
 use crate::describe::details::ProgramDetails;
 use crate::engine::bytecode::{ImageAsk, read_file};
@@ -64,13 +65,14 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
-        let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs)?;
+        let sizes = self.map_sizes(request);
+        let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
         // Locks are taken in one order by all: shared maps before programs.
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;
         let operation = self.operation();
         let budget = self.budget_of(request)?;
-        let plan = LoadPlan::new(&object, request, owner.as_ref().map(|(_, record)| Arc::clone(record)));
+        let plan = LoadPlan::new(&object, request, owner.as_ref().map(|(_, record)| Arc::clone(record)))?;
         // From the record on others see the programs. Until they are in their place nobody may unload them: an unload
         // that is acknowledged before would leave the pins that come after it.
         let mut _new = Vec::new();
@@ -206,6 +208,33 @@ pub fn check(request: &LoadRequest) -> Result<(), EngineError> {
         }
     }
     check_metadata(&request.metadata)?;
-    let globals = request.global_data.iter().map(|(name, bytes)| name.len() + bytes.len()).sum();
-    ensure_fits("the global data", globals, MOST_GLOBALS)
+    check_values(request)
+}
+
+fn check_values(request: &LoadRequest) -> Result<(), EngineError> {
+    let texts = request.values.globals.iter().map(|(name, text)| name.len() + text.len()).sum();
+    ensure_fits("the text of the global data", texts, MOST_GLOBALS)?;
+    let names = request.values.map_sizes.keys().map(String::len).sum();
+    ensure_fits("names of maps with other sizes", names, MOST_GLOBALS)?;
+    check_globals(&request.global_data)
+}
+
+/// Values of global variables as bytes. A short text may stand for a large variable, and names of an object's own choice for
+/// the same one many times: how much they are together is known before any is written.
+fn global_bytes(
+    object: &ObjectFacts,
+    request: &LoadRequest,
+) -> Result<BTreeMap<String, Vec<u8>>, EngineError> {
+    let names = request.values.globals.keys();
+    let sizes = names.map(|name| Ok(name.len() + object.global_size(name)?));
+    let named = sizes.sum::<Result<usize, ObjectError>>()?;
+    ensure_fits("the global data", named, MOST_GLOBALS)?;
+    let globals = object.global_bytes(&request.global_data, &request.values)?;
+    check_globals(&globals)?;
+    Ok(globals)
+}
+
+fn check_globals(globals: &BTreeMap<String, Vec<u8>>) -> Result<(), EngineError> {
+    let bytes = globals.iter().map(|(name, bytes)| name.len() + bytes.len()).sum();
+    ensure_fits("the global data", bytes, MOST_GLOBALS)
 }

@@ -17,6 +17,7 @@ use bpfmand_splice::guard_table;
 
 use crate::engine::members::{MemberText, calls_kfuncs, is_tied, no_such_map};
 use crate::guard::{TABLE, rules_of, runs_in_tasks};
+use crate::load::global_bytes;
 use crate::load::linked::{LinkedLoad, ResolvedProgram};
 use crate::load::maps::{HeldMaps, kconfig};
 use crate::load::verified::{VerifiedSoFar, check_text};
@@ -30,7 +31,7 @@ pub struct LoadPlan<'a> {
     /// The object.
     pub object: &'a LinkedLoad<'a>,
     /// Values of global variables.
-    pub globals: &'a BTreeMap<String, Vec<u8>>,
+    pub globals: BTreeMap<String, Vec<u8>>,
     /// Whose maps to use.
     pub owner: Option<Arc<ProgramRecord>>,
     /// Maps of the version before that are taken as they are, by name; not where there is an owner.
@@ -49,10 +50,17 @@ pub struct LoadPlan<'a> {
 
 impl<'a> LoadPlan<'a> {
     /// For a request, with the maps of its owner if it has one.
-    pub fn new(object: &'a LinkedLoad<'a>, load: &'a LoadRequest, owner: Option<Arc<ProgramRecord>>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A global variable that is not there, a text that is no value of its type, or more bytes than a record holds.
+    pub fn new(
+        object: &'a LinkedLoad<'a>,
+        load: &LoadRequest,
+        owner: Option<Arc<ProgramRecord>>,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
             object,
-            globals: &load.global_data,
+            globals: global_bytes(object, load)?,
             owner,
             inherited: BTreeMap::new(),
             tenant: rules_of(&load.owner, load.tenant.as_ref()),
@@ -60,7 +68,7 @@ impl<'a> LoadPlan<'a> {
             log: if load.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
             again: false,
             limits: load.limits,
-        }
+        })
     }
 }
 
@@ -275,7 +283,7 @@ impl<K: Kernel> Engine<K> {
 
     /// The object's maps, with the values of its variables.
     pub(crate) fn specs(&self, plan: &LoadPlan<'_>) -> Result<Vec<MapSpec>, EngineError> {
-        let mut specs = plan.object.with_globals(plan.globals)?;
+        let mut specs = plan.object.with_globals(&plan.globals)?;
         plan.object.set_kconfig(&mut specs, |variable| {
             kconfig(&variable.name, variable.kind, self.kernel.features().version)
         })?;

@@ -7,6 +7,7 @@ use bpfmand_core::{LoadLimits, MapId, OperationId, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, LogRequest};
 
 use crate::engine::RecoveryReport;
+use crate::engine::map_sizes::MapSizes;
 use crate::engine::undo::{retry_once, undoing};
 use crate::guard::rules_of_program;
 use crate::load::linked::LinkedLoad;
@@ -147,7 +148,7 @@ impl<K: Kernel> Engine<K> {
             Pass::Second => self.options.objects.read_again(bytes)?,
         };
         let requests: Vec<_> = programs.iter().map(|program| program.request()).collect();
-        self.link_object(object, &requests)
+        self.link_object(object.sized(&MapSizes::recorded(&first.map_sizes))?, &requests)
     }
 
     /// Loads programs of one load again. Their kernel ids change; their uids stay.
@@ -167,7 +168,7 @@ impl<K: Kernel> Engine<K> {
         let operation = self.operation();
         let plan = LoadPlan {
             object,
-            globals: &first.global_data,
+            globals: first.global_data.clone(),
             owner: owner.clone(),
             inherited: inherited(first, renewed),
             tenant: rules_of_program(first),

@@ -12,10 +12,11 @@ mod versions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, ProgramId};
+use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, LoadValues, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::ProgramDetails;
+use crate::engine::map_sizes::MapSizes;
 use crate::load::linked::LinkedLoad;
 use crate::load::{Bytecode, origin};
 use crate::replace::declared::Declared;
@@ -50,6 +51,8 @@ pub struct ReplaceRequest {
     pub name: Option<String>,
     /// Bytes of global variables by name.
     pub global_data: BTreeMap<String, Vec<u8>>,
+    /// What is set of the object besides. Maps whose sizes it does not name have those that were set of the old version.
+    pub values: LoadValues,
     /// What becomes of its maps.
     pub maps: MapPolicy,
     /// Keep the old version loaded, for [`Engine::rollback_program`].
@@ -139,6 +142,9 @@ impl<K: Kernel> Engine<K> {
         let seen = seen.ok_or(EngineError::NoProgram(request.program))?;
         let asked = (request.caller_uid, request.limits);
         let mut load = load_of_one(&seen, &request.source, &request.global_data, asked);
+        load.values.clone_from(&request.values);
+        // Maps go on as large as they are.
+        let sizes = MapSizes { asked: load.values.map_sizes.clone(), inherited: seen.map_sizes.clone() };
         if let (Some(name), Some(program)) = (&request.name, load.programs.first_mut())
             && !name.is_empty()
         {
@@ -147,7 +153,7 @@ impl<K: Kernel> Engine<K> {
         crate::load::check(&load)?;
         let bytecode = self.fetch(&load)?;
         let in_file = |error: EngineError| error.of(&origin(&request.source));
-        let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs).map_err(in_file)?;
+        let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes).map_err(in_file)?;
         let mut declared = Declared::new(&bytecode, &object, request.maps);
         let lock = || self.lock_version(request.program);
         let locked = self.lock_declared(vec![seen], &mut declared, lock)?;
@@ -181,7 +187,8 @@ impl<K: Kernel> Engine<K> {
             let asked = (record.caller_uid, LoadLimits::default());
             let load = &load_of_one(record, &source, &record.global_data, asked);
             let bytecode = &Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
-            let object = &self.link_load(Arc::clone(&bytecode.bytes), &load.programs)?;
+            let sizes = MapSizes::recorded(&record.map_sizes);
+            let object = &self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes)?;
             let mut declared = Declared::new(bytecode, object, MapPolicy::Keep);
             let locked = self.lock_declared(vec![present], &mut declared, || self.lock_version(id))?;
             if self.is_version_before(id, &previous)? {
@@ -244,7 +251,9 @@ impl<K: Kernel> Engine<K> {
         let seen = self.whole_load(&request.programs)?;
         let bytecode = self.fetch(load)?;
         let in_file = |error: EngineError| error.of(&origin(&load.source));
-        let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs).map_err(in_file)?;
+        let owner = seen.first().and_then(|first| first.map_owner_uid);
+        let sizes = self.map_sizes_of_version(load, owner);
+        let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes).map_err(in_file)?;
         let mut declared = Declared::new(&bytecode, &object, request.maps);
         let locked = self.lock_declared(seen, &mut declared, || self.lock_load(&request.programs))?;
         let replace = || {
@@ -298,6 +307,7 @@ fn load_of_one(
         programs: vec![program.request()],
         metadata: program.metadata.clone(),
         global_data: global_data.clone(),
+        values: LoadValues::default(),
         map_owner: None,
         verifier_log: false,
         caller_uid,

@@ -81,7 +81,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         let Replacement { operation, locked, pairing, .. } = *replacement;
         let NewVersions { load, bytecode, object, maps_from, fates } = *new;
-        let plan = LoadPlan::new(object, load, fates.owner.clone());
+        let plan = LoadPlan::new(object, load, fates.owner.clone())?;
         // A new version is held to what the old one is, whoever puts it there.
         let tenant = locked.old.iter().find_map(|old| rules_of_program(old)).or(plan.tenant);
         let plan = LoadPlan { inherited: fates.kept(), tenant, ..plan };

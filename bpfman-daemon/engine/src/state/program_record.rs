@@ -108,6 +108,9 @@ pub struct ProgramRecord {
     /// The user's global variables.
     #[serde(serialize_with = "write_bytes", deserialize_with = "read_bytes")]
     pub global_data: BTreeMap<String, Vec<u8>>,
+    /// Entries of maps that the user set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub map_sizes: BTreeMap<String, u32>,
     /// The owner that the load asked for.
     pub map_owner: Option<ProgramId>,
     /// Uid of that owner, to find it again after a reboot.

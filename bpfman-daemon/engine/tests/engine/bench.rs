@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest,
-    OrderIntent, ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector, VerdictFamily,
+    LoadValues, OrderIntent, ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector, VerdictFamily,
 };
 use bpfmand_engine::{
     ChainDetails, Engine, EngineError, EngineOptions, LinkDetails, LoadOutcome, RecoveryReport, SCHEMA,
@@ -148,6 +148,7 @@ impl<K: Kernel> Bench<K> {
                 .collect(),
             metadata: BTreeMap::new(),
             global_data: BTreeMap::new(),
+            values: LoadValues::default(),
             map_owner: None,
             verifier_log: false,
             caller_uid: 0,

@@ -23,9 +23,11 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static REJECTED: OnceLock<Vec<u8>> = OnceLock::new();
     static POINTS: OnceLock<Vec<u8>> = OnceLock::new();
     static PROPRIETARY: OnceLock<Vec<u8>> = OnceLock::new();
+    static SETTINGS: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "huge" => &HUGE,
         "unsized" => &UNSIZED,
+        "settings" => &SETTINGS,
         "missing" => &MISSING,
         "rejected" => &REJECTED,
         "proprietary" => &PROPRIETARY,

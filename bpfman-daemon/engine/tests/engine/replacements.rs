@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use bpfmand_core::{BytecodeSource, Direction, HookKind, Interface, LoadRequest, MapId, ProgramId, Selector};
+use bpfmand_core::{
+    BytecodeSource, Direction, HookKind, Interface, LoadRequest, LoadValues, MapId, ProgramId, Selector,
+};
 use bpfmand_engine::{
     Engine, EngineOptions, ErrorKind, FetchedImage, ImageAsk, ImageFailure, Images, MapFate, MapPolicy,
     ProgramRecord, ReplaceRequest, Revocation,
@@ -25,6 +27,7 @@ pub fn replacement<K: Kernel>(bench: &Bench<K>, program: ProgramId, object: &'st
         program,
         source: BytecodeSource::File(bench.file(object)),
         name: None,
+        values: LoadValues::default(),
         global_data: BTreeMap::new(),
         maps: MapPolicy::Keep,
         keep_old: true,

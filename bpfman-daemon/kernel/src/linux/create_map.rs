@@ -4,11 +4,12 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use bpfmand_core::map_type::{
-    ARENA, ARRAY, BLOOM_FILTER, PERF_EVENT_ARRAY, QUEUE, RINGBUF, STACK, USER_RINGBUF,
+    ARENA, ARRAY, BLOOM_FILTER, PERF_EVENT_ARRAY, QUEUE, RINGBUF, STACK, USER_RINGBUF, ring_bytes,
 };
 use bpfmand_core::{MapRole, MapSpec};
 
 use super::attr::{self, Command};
+use super::features::page_size;
 use super::load::kernel_name;
 use super::sys;
 use crate::KernelError;
@@ -104,11 +105,7 @@ fn max_entries(spec: &MapSpec) -> io::Result<u32> {
         PERF_EVENT_ARRAY if spec.max_entries == 0 => aya::util::nr_cpus()
             .map(|cpus| cpus as u32)
             .map_err(|(what, error)| io::Error::new(error.kind(), format!("{what}: {error}"))),
-        RINGBUF | USER_RINGBUF => {
-            // The kernel wants a power of two that is a multiple of its page size.
-            let page = rustix::param::page_size() as u32;
-            Ok(spec.max_entries.max(page).checked_next_power_of_two().unwrap_or(1 << 31))
-        }
+        RINGBUF | USER_RINGBUF => Ok(ring_bytes(spec.max_entries, page_size())),
         _ => Ok(spec.max_entries),
     }
 }

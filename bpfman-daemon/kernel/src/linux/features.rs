@@ -29,9 +29,15 @@ pub fn probe() -> Features {
         kprobes: perf::has_source("kprobe"),
         uprobes: perf::has_source("uprobe"),
         possible_cpus: aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(u32::MAX)),
+        page_size: page_size(),
         version,
         release,
     }
+}
+
+/// Bytes of a page of this machine.
+pub(super) fn page_size() -> u32 {
+    u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX)
 }
 
 /// Whether this kernel is new enough for links on perf events, which it cannot be asked.

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use bpfmand_core::map_type::{
-    ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, PERCPU_ARRAY, PERF_EVENT_ARRAY, PROG_ARRAY, RINGBUF, USER_RINGBUF,
+    ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, PERCPU_ARRAY, PERF_EVENT_ARRAY, PROG_ARRAY, RINGBUF, STRUCT_OPS,
+    USER_RINGBUF, has_no_entries, ring_bytes,
 };
 use bpfmand_core::uapi::{link_type, prog_type};
 use bpfmand_core::{
@@ -14,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::errno::{self, EBADF, EINVAL, ENOENT};
 use super::objects::{Body, Key, MAP, Object, SimLinkTarget};
-use super::{SimState, refuse};
+use super::{PAGE, SimState, refuse};
 use crate::{EXTENSION, KernelError, ProgramLoad, RefusalReason};
 
 /// Licences that allow GPL-only functions, as the kernel writes them.
@@ -35,9 +36,11 @@ fn max_entries(spec: &MapSpec) -> Option<u32> {
         0 => None,
         PERF_EVENT_ARRAY if spec.max_entries == 0 => Some(1),
         RINGBUF | USER_RINGBUF if spec.key_size != 0 || spec.value_size != 0 => None,
-        RINGBUF | USER_RINGBUF => spec.max_entries.max(4096).checked_next_power_of_two(),
+        RINGBUF | USER_RINGBUF => Some(ring_bytes(spec.max_entries, PAGE)),
         ARRAY | PERCPU_ARRAY | PROG_ARRAY | PERF_EVENT_ARRAY | ARRAY_OF_MAPS if spec.key_size != 4 => None,
         ARRAY_OF_MAPS | HASH_OF_MAPS if spec.inner.is_none() => None,
+        STRUCT_OPS => (spec.max_entries == 1).then_some(1),
+        kind if has_no_entries(kind) => (spec.max_entries == 0).then_some(0),
         _ => (spec.max_entries > 0).then_some(spec.max_entries),
     }
 }

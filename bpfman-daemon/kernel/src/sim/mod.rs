@@ -40,6 +40,9 @@ use crate::{Features, KernelError, TestRunResult};
 pub use self::objects::SimHandle;
 pub use self::snapshot::{SimFilter, SimLink, SimProgram, SimSnapshot};
 
+/// Bytes of a page of its machine.
+const PAGE: u32 = 4096;
+
 /// What a simulated kernel is made of.
 #[derive(Clone, Debug)]
 pub struct SimOptions {
@@ -67,6 +70,7 @@ impl Default for SimOptions {
                 kprobes: true,
                 uprobes: true,
                 possible_cpus: 4,
+                page_size: PAGE,
             },
             btf: None,
             own_namespace: NetnsId { inode: 4_026_531_840, cookie: 1 },
