@@ -16,6 +16,7 @@ use super::pods::selector;
 use super::program::{ClusterProgram, NamespacedProgram};
 use super::rollout::{Rollout, RolloutStatus};
 use super::summary::Summary;
+use super::values::{self, EntriesByMap, GlobalTexts};
 
 /// The most programs of one application: the daemon takes no more in one load.
 pub const MOST_PROGRAMS: usize = 64;
@@ -90,6 +91,15 @@ pub struct ApplicationCommon {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "global_data::read")]
     #[schemars(schema_with = "bytes_by_name")]
     pub global_data: Option<BTreeMap<String, ByteString>>,
+    /// Values of global variables by their type, as text: `100`, `true`, `eth0`, `[80, 443]`, `{"rate": 5}`. Of an array or
+    /// a struct, what is not named keeps the value that the object has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "values::texts_by_name")]
+    pub globals: Option<GlobalTexts>,
+    /// Entries of maps, in the place of those that the object declares; of a ring buffer its bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "values::entries_by_name")]
+    pub map_sizes: Option<EntriesByMap>,
     /// Accepted and not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector")]

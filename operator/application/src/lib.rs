@@ -36,6 +36,7 @@ pub mod state;
 pub mod summary;
 pub mod tc;
 pub mod tracing;
+pub mod values;
 pub mod xdp;
 
 /// API group of every kind.

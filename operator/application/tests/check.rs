@@ -17,6 +17,8 @@ spec:
     matchExpressions: [{ key: zone, operator: In, values: [a] }]
   byteCode: { image: { url: "quay.io/acme/x:1", imagePullSecret: { name: pull, namespace: bpfman } } }
   globalData: { sampling: AQAAAA== }
+  globals: { rate: "100", ports: "[80, 443]" }
+  mapSizes: { flows: 4096 }
   mapExports: [{ map: "*", namespaces: ["*"] }, { map: .hits_1, namespaces: [a, b-2], access: ReadWrite }]
   rollout: { waves: [1, "50%"], soakSeconds: 60 }
   programs:
@@ -130,6 +132,28 @@ fn each_field_of_a_cluster_application_is_held_against_its_rule() {
             json!(1),
             "spec.globalData.sampling: it is neither base64 nor a list of",
         ),
+        (
+            "/spec/globals/rate",
+            json!(100),
+            "spec.globals.rate: 100 is not a text (in YAML, quote what looks like",
+        ),
+        (
+            "/spec/globals/rate",
+            json!("1".repeat(8193)),
+            "spec.globals.rate: it has 8193 characters: at most 8192",
+        ),
+        (
+            "/spec/globals/sampling",
+            json!("1"),
+            "spec.globals.sampling: spec.globalData has a value for it too",
+        ),
+        ("/spec/globals/", json!("1"), "spec.globals: \"\" names no global variable"),
+        ("/spec/mapSizes/flows", json!(0), "spec.mapSizes.flows: 0 is out of range: 1 to 4294967295 are"),
+        ("/spec/mapSizes/flows", json!(-1), "spec.mapSizes.flows: -1 is out of range"),
+        ("/spec/mapSizes/flows", json!(4_294_967_296_u64), "spec.mapSizes.flows: 4294967296 is out of range"),
+        ("/spec/mapSizes/flows", json!("1024"), "spec.mapSizes.flows: \"1024\" is not a whole number"),
+        ("/spec/mapSizes/..%2fflows", json!(1), "spec.mapSizes: \"..%2fflows\" is no name of a map"),
+        ("/spec/mapSizes/*", json!(1), "spec.mapSizes: \"*\" is no name of a map"),
         ("/spec/mapExports/0/map", json!("../hits"), "spec.mapExports[0].map: \"../hits\" does not match"),
         ("/spec/mapExports/0/namespaces", json!([]), "spec.mapExports[0].namespaces: it has 0 entries"),
         (

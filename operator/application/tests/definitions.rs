@@ -240,6 +240,17 @@ fn bounds_and_patterns() {
     let port = schema("Config", "spec.agent.healthProbePort");
     assert_eq!((port["minimum"].as_f64(), port["maximum"].as_f64()), (Some(1.0), Some(65535.0)));
     assert_eq!(schema("Config", "spec.configuration")["minLength"], 1);
+    let globals = schema(kind, "spec.globals");
+    assert_eq!(
+        (&globals["maxProperties"], &globals["additionalProperties"]["maxLength"]),
+        (&json!(128), &json!(8192))
+    );
+    let sizes = schema(kind, "spec.mapSizes");
+    let entries = &sizes["additionalProperties"];
+    assert_eq!(
+        (entries["minimum"].as_f64(), entries["maximum"].as_f64()),
+        (Some(1.0), Some(4_294_967_295.0))
+    );
     // Base64 as published, or a list of bytes as its samples have it; a type would keep lists from server-side apply.
     assert_eq!(
         schema(kind, "spec.globalData")["additionalProperties"],

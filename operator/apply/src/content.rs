@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bpfman_proto::ext::v1::LoadValues;
 use bpfman_proto::v1::{LoadInfo, LoadRequest, bytecode_location::Location, prog_specific_info::Info};
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, MAP_EXPORTS_KEY};
 use sha2::{Digest as _, Sha256};
@@ -18,14 +19,14 @@ pub const CONTENT_KEY: &str = "bpfman.io/content";
 /// Metadata key of a link's identity among those of its program.
 pub const LINK_KEY: &str = "bpfman.io/link";
 
-/// Hash over bytecode, pull policy, globals, and the programs with their types and what they need when loaded.
+/// Hash over bytecode, pull policy, globals, sizes of maps, and the programs with their types and what they need when loaded.
 ///
 /// Also over the namespace of a namespaced application, over which probes are return probes, and over the maps that are
 /// given out: a version that was loaded without these is loaded again with them.
 /// Not over credentials and other metadata, and not over the order of the list: the same programs in another order are the
 /// same version.
 #[must_use]
-pub fn content(request: &LoadRequest) -> String {
+pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         // Lengths keep neighbours apart.
@@ -79,6 +80,22 @@ pub fn content(request: &LoadRequest) -> String {
         part(key.as_bytes());
         part(value.as_bytes());
     }
+    // What has none is the version that it was before there were any.
+    if let Some(values) = values {
+        part(b"values");
+        part(&[u8::from(values.by_type_only)]);
+        let globals: BTreeMap<_, _> = values.globals.iter().collect();
+        part(&(globals.len() as u64).to_le_bytes());
+        for (name, text) in globals {
+            part(name.as_bytes());
+            part(text.as_bytes());
+        }
+        let sizes: BTreeMap<_, _> = values.map_sizes.iter().collect();
+        for (map, entries) in sizes {
+            part(map.as_bytes());
+            part(&entries.to_le_bytes());
+        }
+    }
     hexadecimal(&hash.finalize()[..16])
 }
 
@@ -86,7 +103,7 @@ pub fn content(request: &LoadRequest) -> String {
 /// that names the same image of the same repository by its digest, and differs in nothing else. A tag that was pinned
 /// since is no other version. `policy`: as it is declared, on the wire.
 pub(crate) fn is_pinned_form(
-    request: &LoadRequest,
+    (request, values): (&LoadRequest, Option<&LoadValues>),
     policy: i32,
     running: &str,
     (url, digest): (&str, &str),
@@ -103,7 +120,7 @@ pub(crate) fn is_pinned_form(
     }
     image.url = url.to_owned();
     image.image_pull_policy = policy;
-    content(&named) == running
+    content(&named, values) == running
 }
 
 /// The name of an image without tag and digest.
@@ -176,14 +193,18 @@ mod tests {
     #[test]
     fn an_image_that_was_named_by_tag_is_the_same_by_its_digest() {
         let url = "host:5000/team/app:v1";
-        let running = content(&request(url, 1));
+        let running = content(&request(url, 1), None);
         let pinned = format!("host:5000/team/app@{DIGEST}");
-        let is_same = |wanted: LoadRequest, digest| is_pinned_form(&wanted, 1, &running, (url, digest));
+        let is_same =
+            |wanted: LoadRequest, digest| is_pinned_form((&wanted, None), 1, &running, (url, digest));
         assert!(is_same(request(&pinned, 1), DIGEST));
         assert!(!is_same(request(&pinned, 1), "sha256:ff"), "the tag stood for another one");
         assert!(!is_same(request(&pinned, 2), DIGEST), "another global is another version");
         assert!(!is_same(request(url, 1), DIGEST), "a tag may stand for another image now");
         assert!(!is_same(request(&format!("other/app@{DIGEST}"), 1), DIGEST), "another place, another trust");
-        assert!(!is_pinned_form(&request(&pinned, 1), 0, &running, (url, DIGEST)), "another pull policy");
+        assert!(
+            !is_pinned_form((&request(&pinned, 1), None), 0, &running, (url, DIGEST)),
+            "another pull policy"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfman_application::check::SpecProblem;
 use bpfman_application::place::{LinkOrder, OnUnavailable};
 use bpfman_application::state::node::NodeFailure;
+use bpfman_proto::ext::v1::LoadValues;
 use bpfman_proto::v1::{AttachInfo, LoadRequest};
 
 /// Which application, and which of its objects.
@@ -46,6 +47,8 @@ impl Desired {
 pub struct Load {
     /// The call; its metadata names owner, application and content.
     pub request: LoadRequest,
+    /// What is set of the object besides; none if nothing is.
+    pub values: Option<LoadValues>,
     /// Over all that makes another version of the programs: bytecode, policy, globals, list. Not credentials.
     pub content: String,
     /// When the registry is to be asked for the image, as declared, on the wire; the request may ask less often.

@@ -61,8 +61,14 @@ impl ObservedProgram {
     /// Whether it is the version that is wanted, and runs, under its own name: what was loaded for another owner would be
     /// looked for under that one's uid. `digest` is what the image's tag stands for now, where it was asked.
     pub fn is_current(&self, load: &Load, digest: Option<&str>) -> bool {
-        let pinned =
-            || is_pinned_form(&load.request, load.pull_policy, &self.content, (&self.image, &self.digest));
+        let pinned = || {
+            is_pinned_form(
+                (&load.request, load.values.as_ref()),
+                load.pull_policy,
+                &self.content,
+                (&self.image, &self.digest),
+            )
+        };
         self.runs
             && !self.inherited
             && (self.content == load.content || pinned())

@@ -11,6 +11,7 @@ use bpfman_application::pods::PodSelector;
 use bpfman_application::program::{ClusterProgram, ClusterProgramType};
 pub use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::{check, labels};
+use bpfman_proto::ext::v1::LoadValues;
 use bpfman_proto::v1::BpfmanProgramType as Wire;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -52,7 +53,8 @@ pub fn desired(owner: &ProgramOwner, spec: &ApplicationSpec, facts: &Facts) -> D
     if let Some(exports) = &spec.common.map_exports {
         request.metadata.insert(MAP_EXPORTS_KEY.to_owned(), map_exports(exports).to_string());
     }
-    let content = content(&request);
+    let values = values(&spec.common);
+    let content = content(&request, values.as_ref());
     let pairs = [
         (UUID_KEY, owner.uid.as_str()),
         (PROGRAM_NAME_KEY, owner.name.as_str()),
@@ -64,7 +66,7 @@ pub fn desired(owner: &ProgramOwner, spec: &ApplicationSpec, facts: &Facts) -> D
         Some(Location::Image(image)) => image.image_pull_policy,
         _ => 0,
     };
-    let load = Load { request, content, pull_policy, programs, held: None, object_sha256: None };
+    let load = Load { request, values, content, pull_policy, programs, held: None, object_sha256: None };
     Desired { load: Some(load), ..Desired::nothing(owner.clone()) }
 }
 
@@ -76,6 +78,18 @@ fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadReque
         info,
         ..Default::default()
     }
+}
+
+/// What is set by type. A number of eight digits is a number in a manifest, whatever `bpfman load` takes it for.
+fn values(common: &ApplicationCommon) -> Option<LoadValues> {
+    let globals = common.globals.iter().flatten();
+    let sizes = common.map_sizes.iter().flatten();
+    let values = LoadValues {
+        globals: globals.map(|(name, text)| (name.clone(), text.clone())).collect(),
+        map_sizes: sizes.map(|(map, entries)| (map.clone(), *entries)).collect(),
+        by_type_only: true,
+    };
+    (!values.globals.is_empty() || !values.map_sizes.is_empty()).then_some(values)
 }
 
 fn map_exports(exports: &[ExportedMap]) -> MapExports {

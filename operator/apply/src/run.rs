@@ -11,7 +11,7 @@ use crate::content::{LINK_KEY, UUID_KEY, link_uuid};
 use crate::credentials::{self, RegistryCredentials};
 use crate::daemon::Daemon;
 use crate::desired::{LinkKey, Load, Program, ProgramOwner, WantedLink};
-use crate::failure::{CallRefusal, Unreachable, refusal};
+use crate::failure::{CallRefusal, Unreachable, failure, refusal};
 use crate::observed::ObservedProgram;
 use crate::place::{HookPlace, on_the_wire};
 use crate::step::ApplyStep;
@@ -76,7 +76,20 @@ impl Run<'_> {
         with: Option<&RegistryCredentials>,
     ) -> Result<bool, Unreachable> {
         let request = credentials::with(load.request.clone(), with);
-        let answer = self.daemon.v1().load(request).await;
+        let answer = match &load.values {
+            None => self.daemon.v1().load(request).await,
+            Some(values) => {
+                let values = Some(values.clone());
+                let request = ext::ExtLoadRequest { request: Some(request), values, ..Default::default() };
+                let answer = self.daemon.ext().load(request).await;
+                if let Ok(answer) = &answer
+                    && !answer.get_ref().values_set
+                {
+                    return self.loaded_without_values(answer.get_ref().response.as_ref()).await;
+                }
+                answer.map(|answer| tonic::Response::new(answer.into_inner().response.unwrap_or_default()))
+            }
+        };
         match self.answer(answer)? {
             Ok(_) => {
                 self.came.done.push(format!("loaded {}", names(load)));
@@ -87,6 +100,24 @@ impl Run<'_> {
                 Ok(false)
             }
         }
+    }
+
+    /// The daemon is of a version that does not know values: what it loaded without goes again.
+    async fn loaded_without_values(
+        &mut self,
+        loaded: Option<&v1::LoadResponse>,
+    ) -> Result<bool, Unreachable> {
+        let programs = loaded.into_iter().flat_map(|loaded| &loaded.programs);
+        for id in programs.filter_map(|program| program.kernel_info.as_ref()).map(|kernel| kernel.id) {
+            let answer = self.daemon.v1().unload(v1::UnloadRequest { id }).await;
+            if let Err(refusal) = self.answer(answer)? {
+                self.came.not_unloaded.insert(id, refusal.failure());
+            }
+        }
+        let message = "this version of the daemon knows neither globals nor mapSizes";
+        let failure = failure(Reason::Unsupported.name(), message, "install a newer bpfmand");
+        self.came.failed("", failure);
+        Ok(false)
     }
 
     /// Puts the new version in the place of the old one; whether it runs now.
@@ -107,7 +138,7 @@ impl Run<'_> {
             load: Some(credentials::with(load.request.clone(), with)),
             maps: ext::MapPolicy::Keep.into(),
             forget_old: true,
-            values: None,
+            values: load.values.clone(),
         };
         let answer = self.daemon.node().replace_load(request.clone()).await;
         let mut answer = self.answer(answer)?;

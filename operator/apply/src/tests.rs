@@ -76,8 +76,9 @@ fn wanted() -> impl Strategy<Value = Desired> {
             ..Default::default()
         };
         Load {
-            content: content(&request),
+            content: content(&request, None),
             request,
+            values: None,
             programs,
             held: None,
             pull_policy: 0,

@@ -72,7 +72,7 @@ fn request(load: &Load, seen: &ObservedPrograms, with: Option<&RegistryCredentia
         load: Some(credentials::with(load.request.clone(), with)),
         attachments: attachments.collect(),
         replaces: latest(&seen.programs).values().map(|program| program.id).collect(),
-        values: None,
+        values: load.values.clone(),
     }
 }
 

@@ -349,6 +349,21 @@ fn the_load_names_owner_application_and_content_and_no_secret() {
 }
 
 #[test]
+fn the_load_has_the_values_by_type_and_the_sizes_of_the_spec() {
+    let mut spec = namespaced("[{name: count, type: XDP, xdp: {}}]");
+    let load = |spec: &ApplicationSpec| desired(&owner(), spec, &machine()).load.unwrap();
+    assert_eq!(load(&spec).values, None);
+    spec.common.globals = Some([("rate".to_owned(), "10000000".to_owned())].into());
+    spec.common.map_sizes = Some([("flows".to_owned(), 4096)].into());
+    let values = load(&spec).values.unwrap();
+    assert_eq!((values.globals["rate"].as_str(), values.map_sizes["flows"]), ("10000000", 4096));
+    assert!(values.by_type_only, "digits of a manifest are a number");
+    spec.common.map_sizes = Some([("flows".to_owned(), 0)].into());
+    let refused = desired(&owner(), &spec, &machine()).refused;
+    assert_eq!(refused[0].to_string(), "spec.mapSizes.flows: 0 is out of range: 1 to 4294967295 are allowed");
+}
+
+#[test]
 fn only_programs_of_a_namespaced_application_name_its_namespace() {
     let machine = machine();
     let programs = "[{name: count, type: XDP, xdp: {}}]";
@@ -387,6 +402,16 @@ fn whatever_makes_another_version_makes_another_content_and_nothing_else_does() 
         spec.common.global_data.as_mut().unwrap().get_mut("sampling").unwrap().0[0] = 2;
     });
     other(&|spec| spec.common.global_data = None);
+    let text = |text: &str| Some([("rate".to_owned(), text.to_owned())].into());
+    other(&|spec| spec.common.globals = text("1"));
+    other(&|spec| spec.common.globals = text("2"));
+    let size = |entries| Some([("rate".to_owned(), entries)].into());
+    other(&|spec| spec.common.map_sizes = size(1));
+    other(&|spec| spec.common.map_sizes = size(2));
+    // What sets nothing is the version that it was before these fields were there.
+    let mut empty = cluster(programs);
+    (empty.common.globals, empty.common.map_sizes) = (Some([].into()), Some([].into()));
+    assert_eq!(content(&empty), first);
     other(&|spec| {
         spec.programs.pop();
     });

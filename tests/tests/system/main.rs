@@ -7,6 +7,7 @@ mod apply_changes;
 mod apply_equipment;
 mod apply_interfaces;
 mod apply_refusals;
+mod apply_values;
 mod arenas;
 mod audit;
 mod break_glass;

@@ -8,6 +8,7 @@ use crate::application::ApplicationCommon;
 use crate::bytecode::ByteCode;
 use crate::map_export::{self, ExportedMap};
 use crate::name;
+use crate::values::{LONGEST_NAME, LONGEST_TEXT, MOST_NAMES};
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -63,7 +64,44 @@ pub fn common(found: &mut SpecProblems, common: &ApplicationCommon) {
             found.add("spec.globalData", format!("{name:?} names no global variable"));
         }
     }
+    values(found, common);
     map_exports(found, common.map_exports.as_deref().unwrap_or_default());
+}
+
+fn values(found: &mut SpecProblems, common: &ApplicationCommon) {
+    let names = |name: &str| !name.is_empty() && name.chars().count() <= LONGEST_NAME && !name.contains('\0');
+    let most = |found: &mut SpecProblems, path: &str, count: usize| {
+        if count > MOST_NAMES {
+            found.add(path, format!("{count} are too many: at most {MOST_NAMES} are allowed"));
+        }
+    };
+    let globals = common.globals.iter().flatten();
+    most(found, "spec.globals", globals.clone().count());
+    for (name, text) in globals {
+        let path = format!("spec.globals.{name}");
+        if !names(name) {
+            found.add("spec.globals", format!("{:?} names no global variable", shown(name)));
+        } else if common.global_data.iter().flatten().any(|(other, _)| other == name) {
+            found.add(path, "spec.globalData has a value for it too: give it one");
+        } else if text.chars().count() > LONGEST_TEXT {
+            found.add(path, format!("it has more than {LONGEST_TEXT} characters"));
+        }
+    }
+    let sizes = common.map_sizes.iter().flatten();
+    most(found, "spec.mapSizes", sizes.clone().count());
+    for (name, entries) in sizes {
+        if !names(name) || name == "*" || !matches(map_export::MAP, name) {
+            let message = format!("{:?} is no name of a map: letters, digits, _ and .", shown(name));
+            found.add("spec.mapSizes", message);
+        } else if *entries == 0 {
+            found.add(format!("spec.mapSizes.{name}"), "0 is out of range: 1 to 4294967295 are allowed");
+        }
+    }
+}
+
+/// A name, short.
+fn shown(name: &str) -> String {
+    name.chars().take(60).collect()
 }
 
 fn map_exports(found: &mut SpecProblems, exports: &[ExportedMap]) {

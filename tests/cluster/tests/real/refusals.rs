@@ -43,6 +43,11 @@ fn common() -> Vec<Case> {
         // The types of its values are left open: `admission` has those.
         ("/spec/globalData", json!("AQ=="), "spec.globalData"),
         ("/spec/globalData", json!(["AQ=="]), "spec.globalData"),
+        ("/spec/globals", json!({ "rate": 100 }), "spec.globals"),
+        ("/spec/globals", json!({ "rate": "1".repeat(8193) }), "spec.globals"),
+        ("/spec/mapSizes", json!({ "flows": 0 }), "spec.mapSizes"),
+        ("/spec/mapSizes", json!({ "flows": 4_294_967_296_u64 }), "spec.mapSizes"),
+        ("/spec/mapSizes", json!({ "flows": "1" }), "spec.mapSizes"),
         ("/spec/mapOwnerSelector", json!({ "matchLabels": { "a": 1 } }), "spec.mapOwnerSelector"),
         ("/spec/programs", REMOVED, "spec.programs"),
         ("/spec/programs", json!([]), "spec.programs"),
