@@ -19,6 +19,8 @@ mod exceptions;
 mod externs;
 mod facts;
 mod functions;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod globals;
 mod json_names;
 mod kernel_btf;

@@ -19,6 +19,7 @@ mod policies;
 mod readers;
 mod records;
 mod requests;
+mod values;
 mod world;
 
 use std::path::Path;
@@ -56,6 +57,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     target("readers", readers::run, readers::seeds),
     target("records", records::run, records::seeds),
     target("requests", requests::request, requests::request_seeds),
+    target("values", values::run, values::seeds),
 ];
 
 /// Writes the seeds of a target as files of a folder.

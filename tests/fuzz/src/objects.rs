@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bpfmand_core::LoadValues;
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
 
 use crate::world;
@@ -38,8 +39,28 @@ pub fn run(bytes: &[u8]) {
     let ones = object.globals().iter().map(|global| (global.name.clone(), vec![1; global.size]));
     let values: BTreeMap<String, Vec<u8>> = ones.collect();
     let _refused = object.with_globals(&values);
+    write_texts(&object, bytes);
     let _refused = object.set_kconfig(&mut object.maps().to_vec(), |_| None);
     let _slots = object.initial_slots();
+}
+
+/// Texts for each variable: of every kind, and one that is up to the input.
+fn write_texts(object: &ObjectFile, bytes: &[u8]) {
+    let own = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(64)..]).into_owned();
+    let texts = ["-1", "true", "eth0", "[1, [2], \"3\"]", "{\"a\": {\"b\": [1]}}", own.as_str()];
+    for (global, text) in object.globals().iter().flat_map(|global| texts.map(|text| (global, text))) {
+        for by_type_only in [false, true] {
+            let globals = [(global.name.clone(), text.to_owned())].into();
+            let values = LoadValues { globals, by_type_only, ..LoadValues::default() };
+            let Ok(written) = object.facts().global_bytes(&BTreeMap::new(), &values) else { continue };
+            assert_eq!(written[&global.name].len(), global.size, "another size than the variable's");
+        }
+    }
+    for map in object.maps() {
+        let sizes = [(map.name.clone(), bytes.len() as u32)].into();
+        let Ok(sized) = object.facts().with_map_sizes(&sizes) else { continue };
+        assert_eq!(sized.check(), Ok(()), "sizes that no object has");
+    }
 }
 
 /// tests/fuzz/run adds those of the examples and of the tests.

@@ -168,6 +168,15 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
         global_data: [("limit".to_owned(), vec![1, 0, 0, 0])].into(),
         ..Default::default()
     };
+    let valued = ext::ExtLoadRequest {
+        request: Some(load.clone()),
+        values: Some(ext::LoadValues {
+            globals: [("limit".to_owned(), "7".to_owned())].into(),
+            map_sizes: [("counts".to_owned(), 8)].into(),
+            by_type_only: true,
+        }),
+        ..Default::default()
+    };
     let xdp = v1::XdpAttachInfo {
         priority: 50,
         iface: world::INTERFACE.to_owned(),
@@ -181,6 +190,7 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
     let image = v1::BytecodeImage { url: "localhost:5000/a:1".to_owned(), ..Default::default() };
     let mut seeds = vec![
         seed(Method::BpfmanLoad, &load),
+        seed(Method::BpfmanExtLoad, &valued),
         seed(Method::BpfmanAttach, &attach),
         seed(Method::BpfmanUnload, &v1::UnloadRequest { id: 1 }),
         seed(Method::BpfmanDetach, &v1::DetachRequest { link_id: 1 }),
