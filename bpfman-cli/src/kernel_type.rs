@@ -14,7 +14,7 @@ pub struct ExactType {
 }
 
 /// All of them.
-pub const EXACT: [ExactType; 26] = {
+pub const EXACT: [ExactType; 31] = {
     use bpfman_proto::ext::v1::ProgramTypeNumber as More;
     use bpfman_proto::v1::BpfmanProgramType as Published;
     const fn exact(name: &'static str, kernel: u32, wire: Published) -> ExactType {
@@ -50,6 +50,11 @@ pub const EXACT: [ExactType; 26] = {
         more("sk_lookup", 30, More::SkLookup),
         more("flow_dissector", 22, More::FlowDissector),
         more("netfilter", 32, More::Netfilter),
+        more("kprobe_multi", 2, More::KprobeMulti),
+        more("kretprobe_multi", 2, More::KretprobeMulti),
+        more("kprobe_session", 2, More::KprobeSession),
+        more("uprobe_multi", 2, More::UprobeMulti),
+        more("uretprobe_multi", 2, More::UretprobeMulti),
     ]
 };
 
@@ -167,7 +172,7 @@ mod tests {
                 .to_string()
                 .starts_with("unknown program type \"xpd\": expected one of unspec, socket-filter")
         );
-        assert_eq!(error.expected.len(), 33 + 11);
+        assert_eq!(error.expected.len(), 33 + 16);
     }
 
     #[test]

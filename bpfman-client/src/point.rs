@@ -110,6 +110,21 @@ impl AttachAt {
         At::RawTracepoint(name.into()).into()
     }
 
+    /// Kernel functions by one link, by names and patterns such as `tcp_*`.
+    pub fn kprobe_multi(functions: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let functions = functions.into_iter().map(Into::into).collect();
+        At::KprobeMulti(ext::KprobeMultiPoint { functions }).into()
+    }
+
+    /// Functions of a binary, by absolute path, or of a library, by name, by one link (Linux 6.6).
+    pub fn uprobe_multi(
+        target: impl Into<String>,
+        functions: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let (target, functions) = (target.into(), functions.into_iter().map(Into::into).collect());
+        At::UprobeMulti(ext::UprobeMultiPoint { target, functions, ..Default::default() }).into()
+    }
+
     /// A control group of version 2 and all below it, by its path from the root of the hierarchy.
     pub fn cgroup(path: impl Into<String>) -> Self {
         At::Cgroup(path.into()).into()

@@ -53,6 +53,12 @@ pub enum AttachTo {
     FmodRet(AttachBound),
     /// Attach an iterator: `bpfman iter` runs it.
     Iter(AttachBound),
+    /// Attach to many kernel functions by one link, or to their returns.
+    #[command(alias = "kprobe_multi")]
+    KprobeMulti(AttachKprobeMulti),
+    /// Attach to many functions of a program or library by one link, or to their returns (Linux 6.6 and later).
+    #[command(alias = "uprobe_multi")]
+    UprobeMulti(AttachUprobeMulti),
     /// Attach to a control group and all below it, at the hook that the program was loaded for.
     Cgroup(AttachCgroup),
     /// Attach to a network namespace: sk_lookup and flow_dissector programs.
@@ -90,6 +96,8 @@ impl AttachTo {
             | Self::FmodRet(bound)
             | Self::Iter(bound) => &bound.link,
             Self::RawTracepoint(tracepoint) => &tracepoint.link,
+            Self::KprobeMulti(probes) => &probes.link,
+            Self::UprobeMulti(probes) => &probes.link,
             Self::Cgroup(cgroup) => &cgroup.link,
             Self::Netns(netns) => &netns.link,
             Self::Netfilter(netfilter) => &netfilter.link,
@@ -184,6 +192,37 @@ pub struct AttachRawTracepoint {
     pub link: LinkMetadata,
 }
 
+/// `attach … kprobe-multi`.
+#[derive(Args, Debug)]
+pub struct AttachKprobeMulti {
+    /// Kernel functions, and patterns of them, for example tcp_*; several with commas, or by repeating the flag.
+    #[arg(short, long = "fn-name", value_delimiter = ',', required = true, value_name = "FUNCTION")]
+    pub functions: Vec<String>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … uprobe-multi`.
+#[derive(Args, Debug)]
+pub struct AttachUprobeMulti {
+    /// Functions; several with commas, or by repeating the flag.
+    #[arg(short, long = "fn-name", value_delimiter = ',', required = true, value_name = "FUNCTION")]
+    pub functions: Vec<String>,
+    /// Path of a program or library, or a library's name, for example libc.
+    #[arg(short, long)]
+    pub target: String,
+    /// Attach only in this process.
+    #[arg(short, long)]
+    pub pid: Option<i32>,
+    /// Find the target in the mount namespace of this process, which runs in a container.
+    #[arg(short, long, value_name = "PID")]
+    pub container_pid: Option<i32>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
 /// `attach … cgroup`.
 #[derive(Args, Debug)]
 pub struct AttachCgroup {
@@ -215,8 +254,8 @@ pub struct AttachNetfilter {
     /// Hook, as nft names it.
     #[arg(long, value_parser = ["prerouting", "input", "forward", "output", "postrouting"])]
     pub hook: String,
-    /// The least runs first; the rules of filter tables have 0. No two programs of a hook have the same.
-    #[arg(short, long, default_value_t, allow_negative_numbers = true)]
+    /// The least runs first; the rules of filter tables have 0. A program needs one that nothing else at the hook has.
+    #[arg(short, long, allow_negative_numbers = true)]
     pub priority: i32,
     /// Put fragments together before the program sees them (Linux 6.6 and later).
     #[arg(long)]

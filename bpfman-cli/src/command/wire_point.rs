@@ -7,7 +7,7 @@ use bpfman_proto::ext::v1::point::At;
 use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
 
-use crate::args::attach::{AttachTo, AttachUprobe, LinkMetadata};
+use crate::args::attach::{AttachTo, LinkMetadata};
 use crate::args::value::{absolute, to_map};
 use crate::error::CliError;
 
@@ -69,7 +69,7 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
             })
         }
         AttachTo::Uprobe(uprobe) => Info::UprobeAttachInfo(v1::UprobeAttachInfo {
-            target: target(&uprobe),
+            target: target(&uprobe.target, uprobe.container_pid),
             fn_name: uprobe.fn_name,
             offset: uprobe.offset,
             pid: uprobe.pid,
@@ -89,6 +89,19 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
         AttachTo::FmodRet(bound) => return Ok(more(At::LoadedFor("fmod_ret".to_owned()), &bound.link)),
         AttachTo::Iter(bound) => return Ok(more(At::LoadedFor("iter".to_owned()), &bound.link)),
         AttachTo::RawTracepoint(point) => return Ok(more(At::RawTracepoint(point.tracepoint), &point.link)),
+        AttachTo::KprobeMulti(probes) => {
+            let at = ext::KprobeMultiPoint { functions: probes.functions };
+            return Ok(more(At::KprobeMulti(at), &probes.link));
+        }
+        AttachTo::UprobeMulti(probes) => {
+            let at = ext::UprobeMultiPoint {
+                target: target(&probes.target, probes.container_pid),
+                functions: probes.functions,
+                pid: probes.pid,
+                container_pid: probes.container_pid,
+            };
+            return Ok(more(At::UprobeMulti(at), &probes.link));
+        }
         AttachTo::Cgroup(cgroup) => return Ok(more(At::Cgroup(cgroup.path), &cgroup.link)),
         AttachTo::Netns(netns) => return Ok(more(At::Netns(netns_path(netns.netns)), &netns.link)),
         AttachTo::Netfilter(netfilter) => {
@@ -114,12 +127,12 @@ fn netns_path(path: Option<PathBuf>) -> String {
 }
 
 /// A target with a slash is a path; without one it is a library's name, which the daemon looks up.
-fn target(uprobe: &AttachUprobe) -> String {
+fn target(target: &str, container_pid: Option<i32>) -> String {
     // A path inside a container has nothing to do with this process's working folder.
-    if uprobe.target.contains('/') && uprobe.container_pid.is_none() {
-        absolute(Path::new(&uprobe.target))
+    if target.contains('/') && container_pid.is_none() {
+        absolute(Path::new(target))
     } else {
-        uprobe.target.clone()
+        target.to_owned()
     }
 }
 
@@ -175,6 +188,18 @@ mod tests {
         assert_eq!(at("raw-tracepoint -t sched_switch"), At::RawTracepoint("sched_switch".to_owned()));
         assert_eq!(at("cgroup --path /web"), At::Cgroup("/web".to_owned()));
         assert_eq!(at("netns"), At::Netns(String::new()));
+        let functions = vec!["tcp_*".to_owned(), "udp_sendmsg".to_owned()];
+        assert_eq!(
+            at("kprobe-multi -f tcp_*,udp_sendmsg"),
+            At::KprobeMulti(ext::KprobeMultiPoint { functions })
+        );
+        let uprobes = ext::UprobeMultiPoint {
+            target: "libc".to_owned(),
+            functions: vec!["malloc".to_owned(), "free".to_owned()],
+            pid: Some(7),
+            container_pid: None,
+        };
+        assert_eq!(at("uprobe-multi -t libc -f malloc -f free -p 7"), At::UprobeMulti(uprobes));
         let netfilter = ext::NetfilterPoint {
             netns: "/run/netns/b".to_owned(),
             family: "ipv6".to_owned(),

@@ -93,6 +93,11 @@ fn block(link: &LinkJson, screen: Screen) -> String {
             block.optional("Control Group", attach.cgroup.as_ref());
             block.optional("Attach Hook", attach.fn_name.as_ref());
         }
+        "kprobe_multi" | "kretprobe_multi" | "kprobe_session" | "uprobe_multi" | "uretprobe_multi" => {
+            block.optional("Target", attach.target.as_ref());
+            block.lines("Attach Functions", attach.functions.iter().cloned());
+            block.optional("PID", attach.pid).optional("Container PID", attach.container_pid);
+        }
         "sk_lookup" | "flow_dissector" => {
             block.line("Network Namespace", attach.netns.as_deref().unwrap_or("the daemon's own"));
         }

@@ -157,6 +157,13 @@ impl Grant {
                 };
                 allowed_by("targets", listed)
             }
+            AccessObject::Targets { kind, names } => {
+                let listed = match (&self.targets, &self.hooks) {
+                    (Some(targets), _) => targets.iter().any(|target| target.covers(kind, names)),
+                    (None, hooks) => hooks.is_none(),
+                };
+                allowed_by("targets", listed)
+            }
             AccessObject::Priority(priority) => {
                 let within = self.priorities.as_ref().is_none_or(|range| range.contains(priority));
                 allowed_by("priorities", within)

@@ -46,6 +46,13 @@ pub enum AccessObject<'a> {
         /// The binary, function, tracepoint or hook.
         name: &'a str,
     },
+    /// All targets whose names match, such as kernel functions.
+    Targets {
+        /// The type's name, such as `kprobe`.
+        kind: &'static str,
+        /// Which.
+        names: &'a Glob,
+    },
     /// The place of a member that has this priority.
     Priority(i32),
     /// The place of a member that names others.
@@ -77,7 +84,7 @@ impl AccessObject<'_> {
                 let anywhere = Interface { netns: None, ..(*interface).clone() };
                 Some(format!("hooks = [\"{}\"]", kind.at(&anywhere)))
             }
-            Self::Target { .. } => Some(format!("targets = [\"{self}\"]")),
+            Self::Target { .. } | Self::Targets { .. } => Some(format!("targets = [\"{self}\"]")),
             Self::Application(name) => Some(format!("applications = [\"{name}\"]")),
             Self::Owned { .. } => Some("over = \"all\"".to_owned()),
             Self::Netns { .. }
@@ -106,6 +113,7 @@ impl fmt::Display for AccessObject<'_> {
                 interfaces.netns().iter().try_for_each(|pattern| write!(f, " in {pattern}"))
             }
             Self::Target { kind, name } => write!(f, "{kind}:{name}"),
+            Self::Targets { kind, names } => write!(f, "{kind}:{}", names.as_str()),
             Self::Priority(priority) => write!(f, "priority {priority}"),
             Self::Order(_) => f.write_str("a place by role, or before others"),
             Self::Position => f.write_str("a place by its number"),

@@ -114,6 +114,12 @@ impl TargetPattern {
     pub fn matches(&self, kind: &str, name: &str) -> bool {
         self.kind.is_none_or(|own| own == kind) && takes_name(&self.name, name)
     }
+
+    /// True if it certainly takes all targets of a pattern.
+    #[must_use]
+    pub fn covers(&self, kind: &str, names: &Glob) -> bool {
+        self.kind.is_none_or(|own| own == kind) && self.name.covers(names)
+    }
 }
 
 impl FromStr for TargetPattern {

@@ -40,7 +40,9 @@ impl<K: Kernel> BpfmanAccess for Api<K> {
         let verb: AccessVerb = verb.parse().map_err(|error| invalid(format!("{error}")))?;
         let parsed = parse(&object)?;
         let in_callers_netns = self.is_callers_netns(None).await?;
-        let objects: Vec<_> = parsed.iter().map(|object| object.to_object(in_callers_netns)).collect();
+        let mut objects: Vec<_> = parsed.iter().map(|object| object.to_object(in_callers_netns)).collect();
+        // A namespace is asked for besides, as an attachment to it is.
+        objects.extend(parsed.iter().filter_map(|object| object.netns(in_callers_netns)));
         let decided = self.policy_for(&peer)?.decide(&peer, verb, &objects);
         let (by, why_not) = match decided {
             Ok(allowed) => (allowed.by.to_string(), String::new()),
@@ -78,6 +80,21 @@ impl Named<'_> {
             Self::Target(kind, name) => AccessObject::Target { kind, name },
             Self::Image(url) => AccessObject::Image(url),
             Self::File(path) => AccessObject::File(Path::new(path)),
+        }
+    }
+}
+
+impl Named<'_> {
+    /// The network namespace that a target is at.
+    fn netns(&self, in_callers_netns: bool) -> Option<AccessObject<'_>> {
+        match self {
+            Self::Target("netns" | "netfilter", "host") => {
+                Some(AccessObject::Netns { netns: None, in_callers_netns })
+            }
+            Self::Target("netns" | "netfilter", path) => {
+                Some(AccessObject::Netns { netns: Some(Path::new(path)), in_callers_netns: false })
+            }
+            _ => None,
         }
     }
 }

@@ -58,7 +58,9 @@ impl<K: Kernel> Api<K> {
         if let Some(netns) = point.netns() {
             return self.admit_namespaces(permit, netns.clone()).await;
         }
-        let AttachPoint::Uprobe { target, scope: ProcessScope { container_pid, .. }, .. } = point else {
+        let (AttachPoint::Uprobe { target, scope: ProcessScope { container_pid, .. }, .. }
+        | AttachPoint::UprobeMulti { target, scope: ProcessScope { container_pid, .. }, .. }) = point
+        else {
             return Ok(());
         };
         match container_pid {

@@ -200,7 +200,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let id = LinkId(request.into_inner().link_id);
         self.note_link(id);
         let permit = self.authorize_link(id, Vec::new())?;
-        Ok(Response::new(iterators::stream(self.clone(), permit, id)))
+        Ok(Response::new(iterators::stream(self.clone(), &permit, id)?))
     }
 
     async fn info(&self, _request: Request<wire::InfoRequest>) -> Reply<wire::InfoResponse> {

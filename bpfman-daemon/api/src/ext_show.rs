@@ -207,6 +207,8 @@ fn attach_info(
         AttachPoint::Fexit => Info::FexitAttachInfo(v1::FexitAttachInfo { metadata }),
         AttachPoint::Lsm => Info::LsmAttachInfo(v1::LsmAttachInfo { metadata }),
         AttachPoint::RawTracepoint { .. }
+        | AttachPoint::KprobeMulti { .. }
+        | AttachPoint::UprobeMulti { .. }
         | AttachPoint::BtfTracepoint
         | AttachPoint::FmodRet
         | AttachPoint::Iter

@@ -1,5 +1,7 @@
 //! What iterators write, as a stream.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bpfman_proto::ext::v1 as wire;
@@ -23,21 +25,68 @@ const MOST_BYTES: usize = 256 << 20;
 /// Pieces that a client has not read yet.
 const AHEAD: usize = 4;
 
+/// Readings at the same time, of all callers and of one.
+pub const READINGS: usize = 4;
+const READINGS_OF_ONE: usize = 2;
+
+/// Who reads iterators now.
+#[derive(Debug, Default)]
+pub struct IteratorReadings(Mutex<BTreeMap<u32, usize>>);
+
+/// One place among them, which is free again when it is dropped.
+struct Place {
+    readings: Arc<IteratorReadings>,
+    uid: u32,
+}
+
+impl IteratorReadings {
+    fn enter(self: &Arc<Self>, uid: u32) -> Result<Place, Status> {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, own) = (now.values().sum::<usize>(), now.get(&uid).copied().unwrap_or(0));
+        if own >= READINGS_OF_ONE || all >= READINGS {
+            return Err(status::busy(format!(
+                "{all} iterators are being read, {own} of them by user {uid}: at most {READINGS} are at the same time, and \
+                 {READINGS_OF_ONE} by one user; try again"
+            )));
+        }
+        now.insert(uid, own + 1);
+        Ok(Place { readings: Arc::clone(self), uid })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut now = self.readings.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match now.get_mut(&self.uid) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(now.remove(&self.uid)),
+        }
+    }
+}
+
 /// Runs an iterator's program, and hands on what it writes.
-pub fn stream<K: Kernel>(api: Api<K>, permit: Permit, id: LinkId) -> IteratorStream {
-    let (sender, stream) = mpsc::channel(AHEAD);
-    tokio::spawn(async move {
-        let pieces = sender.clone();
-        let read = move |api: &Api<K>| {
-            let mut reading = Reading { pieces, ends: Instant::now() + LONGEST, bytes: 0, failure: None };
-            api.engine.read_iterator(id, &mut |text| reading.take(text)).map_err(fail)?;
-            reading.failure.map_or(Ok(()), Err)
-        };
-        if let Err(failure) = api.view(&permit, read).await {
-            let _nobody_reads = sender.send(Err(failure)).await;
+///
+/// # Errors
+/// Too many are being read.
+pub fn stream<K: Kernel>(api: Api<K>, permit: &Permit, id: LinkId) -> Result<IteratorStream, Status> {
+    let place = api.readings.enter(permit.uid)?;
+    let (sender, stream) = mpsc::channel(AHEAD + 1);
+    // What went wrong has its place from the beginning: a client that reads slowly is not to take a part for all.
+    let last_place = sender
+        .clone()
+        .try_reserve_owned()
+        .map_err(|_full| Status::internal("the stream of an iterator has no room for its end"))?;
+    // A thread of its own: slow clients hold up nobody who only looks.
+    tokio::task::spawn_blocking(move || {
+        let _place = place;
+        let _running = api.activity.begin();
+        let mut reading = Reading { pieces: sender, ends: Instant::now() + LONGEST, bytes: 0, failure: None };
+        let done = api.engine.read_iterator(id, &mut |text| reading.take(text)).map_err(fail);
+        if let Err(failure) = done.and_then(|()| reading.failure.map_or(Ok(()), Err)) {
+            last_place.send(Err(failure));
         }
     });
-    ReceiverStream::new(stream)
+    Ok(ReceiverStream::new(stream))
 }
 
 /// One reading.
@@ -49,7 +98,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Sends a piece; false if no more is wanted.
+    /// Sends a piece; false if no more is wanted. An empty one is a question.
     fn take(&mut self, text: &[u8]) -> bool {
         self.bytes += text.len();
         if self.bytes > MOST_BYTES {
@@ -60,19 +109,65 @@ impl Reading {
         }
         let mut piece = Ok(wire::ReadIteratorResponse { text: text.to_vec() });
         loop {
+            if self.pieces.is_closed() {
+                return false;
+            }
+            if Instant::now() > self.ends {
+                let most = LONGEST.as_secs();
+                self.failure = Some(status::busy(format!(
+                    "reading the iterator took more than {most} s; it was ended: read faster, or let it write less"
+                )));
+                return false;
+            }
+            if text.is_empty() {
+                return true;
+            }
             piece = match self.pieces.try_send(piece) {
                 Ok(()) => return true,
                 Err(TrySendError::Closed(_)) => return false,
                 Err(TrySendError::Full(piece)) => piece,
             };
-            if Instant::now() > self.ends {
-                let most = LONGEST.as_secs();
-                self.failure = Some(Status::deadline_exceeded(format!(
-                    "reading the iterator took more than {most} s; it was ended: read faster"
-                )));
-                return false;
-            }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(ends: Instant) -> (Reading, mpsc::Receiver<Result<wire::ReadIteratorResponse, Status>>) {
+        let (pieces, received) = mpsc::channel(AHEAD);
+        (Reading { pieces, ends, bytes: 0, failure: None }, received)
+    }
+
+    #[test]
+    fn a_user_has_few_readings_and_all_together_have_not_many_more() {
+        let readings = Arc::new(IteratorReadings::default());
+        let mut places: Vec<_> = (0..READINGS_OF_ONE).map(|_| readings.enter(7).unwrap()).collect();
+        assert!(readings.enter(7).err().unwrap().message().contains("2 of them by user 7"));
+        places.extend((0..READINGS_OF_ONE).map(|_| readings.enter(8).unwrap()));
+        assert!(readings.enter(9).is_err());
+        drop(places);
+        assert!(readings.enter(9).is_ok());
+        assert!(readings.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_reading_ends_with_its_client_its_time_and_its_bytes() {
+        let far = Instant::now() + Duration::from_secs(3600);
+        let (mut one, received) = reading(far);
+        assert!(one.take(b"") && one.take(b"text"));
+        drop(received);
+        assert!(!one.take(b"") && one.failure.is_none());
+        // Also where nothing is written, or nothing waits to be read.
+        let (mut late, _received) = reading(Instant::now());
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(!late.take(b""));
+        assert!(late.failure.unwrap().message().contains("took more than 30 s"));
+        let (mut long, _received) = reading(far);
+        long.bytes = MOST_BYTES;
+        assert!(!long.take(b"x"));
+        assert!(long.failure.unwrap().message().contains("more than 256 MiB"));
     }
 }

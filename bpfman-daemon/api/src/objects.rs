@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bpfmand_access::AccessObject;
 use bpfmand_core::{
-    AttachPoint, AttachRequest, BytecodeSource, HookKind, Interface, LinkId, LoadLimits, LoadRequest,
-    LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
+    AttachPoint, AttachRequest, BytecodeSource, FunctionPattern, Glob, HookKind, Interface, LinkId,
+    LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
 };
 use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
@@ -30,30 +30,63 @@ fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Ite
     priority.map(AccessObject::Priority).into_iter().chain(order)
 }
 
-/// What a probe is put on.
-fn target(point: &AttachPoint) -> Option<(&'static str, String)> {
-    match point {
-        AttachPoint::Uprobe { target, .. } => Some(("uprobe", target.clone())),
-        AttachPoint::Kprobe { function, .. } => Some(("kprobe", function.clone())),
-        AttachPoint::Tracepoint { category, name } => Some(("tracepoint", format!("{category}/{name}"))),
-        AttachPoint::RawTracepoint { name } => Some(("raw_tracepoint", name.clone())),
-        AttachPoint::Cgroup { path } => Some(("cgroup", path.to_string())),
-        AttachPoint::Netns { netns } => Some(("netns", netns_name(netns.as_deref()))),
-        AttachPoint::Netfilter { netns, .. } => Some(("netfilter", netns_name(netns.as_deref()))),
+/// Something that a point is put on.
+struct NamedTarget {
+    kind: &'static str,
+    name: String,
+    /// Of several functions, where the name is no name.
+    pattern: Option<Glob>,
+}
+
+impl NamedTarget {
+    const fn new(kind: &'static str, name: String) -> Self {
+        Self { kind, name, pattern: None }
+    }
+
+    fn object(&self) -> AccessObject<'_> {
+        match &self.pattern {
+            Some(names) => AccessObject::Targets { kind: self.kind, names },
+            None => AccessObject::Target { kind: self.kind, name: &self.name },
+        }
+    }
+}
+
+/// What a probe is put on: what probes of many functions are, probes of one are.
+fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
+    vec![match point {
+        AttachPoint::Uprobe { target, .. } | AttachPoint::UprobeMulti { target, .. } => {
+            NamedTarget::new("uprobe", target.clone())
+        }
+        AttachPoint::Kprobe { function, .. } => NamedTarget::new("kprobe", function.clone()),
+        AttachPoint::KprobeMulti { functions } => {
+            let target = |function: &FunctionPattern| NamedTarget {
+                kind: "kprobe",
+                name: function.to_string(),
+                pattern: function.name().is_none().then(|| function.glob().clone()),
+            };
+            return functions.iter().map(target).collect();
+        }
+        AttachPoint::Tracepoint { category, name } => {
+            NamedTarget::new("tracepoint", format!("{category}/{name}"))
+        }
+        AttachPoint::RawTracepoint { name } => NamedTarget::new("raw_tracepoint", name.clone()),
+        AttachPoint::Cgroup { path } => NamedTarget::new("cgroup", path.to_string()),
+        AttachPoint::Netns { netns } => NamedTarget::new("netns", netns_name(netns.as_deref())),
+        AttachPoint::Netfilter { netns, .. } => NamedTarget::new("netfilter", netns_name(netns.as_deref())),
         // Named when the program was loaded.
         AttachPoint::Fentry
         | AttachPoint::Fexit
         | AttachPoint::Lsm
         | AttachPoint::BtfTracepoint
         | AttachPoint::FmodRet
-        | AttachPoint::Iter => None,
-        AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } | AttachPoint::Tcx { .. } => None,
-    }
+        | AttachPoint::Iter => return Vec::new(),
+        AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } | AttachPoint::Tcx { .. } => return Vec::new(),
+    }]
 }
 
-/// A network namespace as a grant names it.
+/// A network namespace as targets of a grant name it: `host` is the daemon's own.
 fn netns_name(netns: Option<&Path>) -> String {
-    netns.map_or_else(|| "own".to_owned(), |path| path.display().to_string())
+    netns.map_or_else(|| "host".to_owned(), |path| path.display().to_string())
 }
 
 /// How much one load of a permit may take.
@@ -168,8 +201,8 @@ impl<K: Kernel> Api<K> {
     /// Allows an attachment, which takes the owner that the permit says.
     pub(crate) async fn authorize_attach(&self, attach: &mut AttachRequest) -> Result<Permit, Status> {
         let permit = {
-            let named = target(&attach.point);
-            let mut objects = self.at_point(&attach.point, named.as_ref()).await?;
+            let named = targets(&attach.point);
+            let mut objects = self.at_point(&attach.point, &named).await?;
             objects.extend(place(attach.point.priority(), &attach.order));
             self.authorize_programs([attach.program], objects)?
         };
@@ -185,8 +218,8 @@ impl<K: Kernel> Api<K> {
         point: &AttachPoint,
         order: &OrderIntent,
     ) -> Result<(), Status> {
-        let named = target(point);
-        let mut objects = self.at_point(point, named.as_ref()).await?;
+        let named = targets(point);
+        let mut objects = self.at_point(point, &named).await?;
         objects.extend(place(point.priority(), order));
         self.authorize(&objects).map(drop)
     }
@@ -195,7 +228,7 @@ impl<K: Kernel> Api<K> {
     async fn at_point<'a>(
         &self,
         point: &'a AttachPoint,
-        named: Option<&'a (&'static str, String)>,
+        named: &'a [NamedTarget],
     ) -> Result<Vec<AccessObject<'a>>, Status> {
         let mut objects = Vec::new();
         if let Some((interface, kind)) = point.hook() {
@@ -205,7 +238,7 @@ impl<K: Kernel> Api<K> {
             let in_callers_netns = self.is_callers_netns(netns).await?;
             objects.push(AccessObject::Netns { netns, in_callers_netns });
         }
-        objects.extend(named.map(|(kind, name)| AccessObject::Target { kind, name: name.as_str() }));
+        objects.extend(named.iter().map(NamedTarget::object));
         Ok(objects)
     }
 

@@ -265,7 +265,7 @@ fn tracepoint(text: &str) -> Result<(String, String), Status> {
     }
 }
 
-fn process(pid: Option<i32>) -> Result<Option<u32>, Status> {
+pub fn process(pid: Option<i32>) -> Result<Option<u32>, Status> {
     pid.map(|pid| {
         u32::try_from(pid)
             .ok()

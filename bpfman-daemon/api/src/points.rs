@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::v1;
-use bpfmand_core::{AttachPoint, BadNetfilterPlace, CgroupPath, NetfilterPlace};
+use bpfmand_core::{
+    AttachPoint, BadFunctionPattern, BadNetfilterPlace, CgroupPath, FunctionPattern, NetfilterPlace,
+    ProcessScope,
+};
 use tonic::Status;
 use wire::point::At;
 
@@ -49,7 +52,51 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
         At::Netfilter(point) => {
             AttachPoint::Netfilter { netns: netns(point.netns.clone()), place: netfilter(&point)? }
         }
+        At::KprobeMulti(point) => AttachPoint::KprobeMulti { functions: kernel_functions(&point.functions)? },
+        At::UprobeMulti(point) => {
+            check_count(point.functions.len())?;
+            if point.target.is_empty() || point.functions.iter().any(String::is_empty) {
+                return Err(invalid("the user-space probe names no target, or a function without a name"));
+            }
+            AttachPoint::UprobeMulti {
+                target: point.target,
+                functions: point.functions,
+                scope: ProcessScope {
+                    pid: parse::process(point.pid)?,
+                    container_pid: parse::process(point.container_pid)?,
+                },
+            }
+        }
     })
+}
+
+/// Functions that one point may name.
+const MOST_FUNCTIONS: usize = 1000;
+/// Patterns that one point may name: each is compared with all functions of the kernel.
+const MOST_PATTERNS: usize = 100;
+
+fn check_count(functions: usize) -> Result<(), Status> {
+    match functions {
+        0 => Err(invalid("the probe names no functions")),
+        1..=MOST_FUNCTIONS => Ok(()),
+        many => {
+            Err(invalid(format!("the probe names {many} functions; one link names at most {MOST_FUNCTIONS}")))
+        }
+    }
+}
+
+fn kernel_functions(names: &[String]) -> Result<Vec<FunctionPattern>, Status> {
+    check_count(names.len())?;
+    let parsed = names.iter().map(|name| name.parse());
+    let functions: Vec<FunctionPattern> =
+        parsed.collect::<Result<_, BadFunctionPattern>>().map_err(|error| invalid(error.to_string()))?;
+    let patterns = functions.iter().filter(|function| function.name().is_none()).count();
+    if patterns > MOST_PATTERNS {
+        return Err(invalid(format!(
+            "the probe names {patterns} patterns of functions; one link names at most {MOST_PATTERNS}"
+        )));
+    }
+    Ok(functions)
 }
 
 /// A trace point's name alone.
@@ -94,6 +141,15 @@ pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Opti
         }
         AttachPoint::RawTracepoint { name } => At::RawTracepoint(name.clone()),
         AttachPoint::Cgroup { path } => At::Cgroup(path.to_string()),
+        AttachPoint::KprobeMulti { functions } => At::KprobeMulti(wire::KprobeMultiPoint {
+            functions: functions.iter().map(ToString::to_string).collect(),
+        }),
+        AttachPoint::UprobeMulti { target, functions, scope } => At::UprobeMulti(wire::UprobeMultiPoint {
+            target: target.clone(),
+            functions: functions.clone(),
+            pid: scope.pid.map(u32::cast_signed),
+            container_pid: scope.container_pid.map(u32::cast_signed),
+        }),
         AttachPoint::Netns { netns } => At::Netns(path(netns).unwrap_or_default()),
         AttachPoint::Netfilter { netns, place } => At::Netfilter(wire::NetfilterPoint {
             netns: path(netns).unwrap_or_default(),
@@ -126,6 +182,11 @@ mod tests {
         Ok(point)
     }
 
+    fn kprobes(functions: &[&str]) -> At {
+        let functions = functions.iter().map(|name| (*name).to_owned()).collect();
+        At::KprobeMulti(wire::KprobeMultiPoint { functions })
+    }
+
     fn netfilter(family: &str, hook: &str, priority: i32, defragment: bool) -> At {
         let (family, hook) = (family.to_owned(), hook.to_owned());
         At::Netfilter(wire::NetfilterPoint { netns: String::new(), family, hook, priority, defragment })
@@ -142,6 +203,13 @@ mod tests {
             At::Netns(String::new()),
             At::Netns("/run/netns/blue".to_owned()),
             netfilter("ipv6", "postrouting", -150, true),
+            kprobes(&["tcp_v4_connect", "udp_*"]),
+            At::UprobeMulti(wire::UprobeMultiPoint {
+                target: "libc".to_owned(),
+                functions: vec!["malloc".to_owned(), "free".to_owned()],
+                pid: Some(7),
+                container_pid: None,
+            }),
         ];
         for at in points {
             let point = read(at.clone()).unwrap();
@@ -157,6 +225,11 @@ mod tests {
             (At::RawTracepoint(String::new()), "is no raw trace point"),
             (At::Cgroup("web".to_owned()), "it is not absolute"),
             (At::Cgroup("/a/../b".to_owned()), "it leads through"),
+            (kprobes(&[]), "names no functions"),
+            (kprobes(&["a"; 1001]), "names 1001 functions"),
+            (kprobes(&["a*"; 101]), "names 101 patterns"),
+            (kprobes(&["a:b"]), "\"a:b\" is neither a function"),
+            (At::UprobeMulti(wire::UprobeMultiPoint::default()), "names no functions"),
             (netfilter("inet", "input", 0, false), "none of ipv4, ipv6"),
             (netfilter("ipv4", "ingress", 0, false), "none of prerouting"),
             (netfilter("ipv4", "input", i32::MIN, false), "is the kernel's own"),

@@ -22,6 +22,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Response, Status};
 
 use crate::authorize::{AccessSource, Permit};
+use crate::iterators::IteratorReadings;
 use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
 use crate::shares::ChangeShares;
 use crate::status;
@@ -42,7 +43,7 @@ const WAITING_OF_ONE: usize = 64;
 const CHANGES_OF_OTHERS: usize = CHANGES - CHANGES / 4;
 
 /// Most threads that calls need at the same time: what the runtime has to have for them.
-pub const MOST_THREADS: usize = CHANGES + VIEWS + READS;
+pub const MOST_THREADS: usize = CHANGES + VIEWS + READS + crate::iterators::READINGS;
 
 /// Room for calls, by what they may wait for.
 #[derive(Debug)]
@@ -94,6 +95,7 @@ pub struct Api<K: Kernel> {
     /// Whether processes that read for the daemon can be started; none where it needs none.
     pub(crate) helpers: Option<HelpersAble>,
     threads: Arc<Threads>,
+    pub(crate) readings: Arc<IteratorReadings>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
 }
@@ -105,6 +107,7 @@ impl<K: Kernel> Clone for Api<K> {
             images: Arc::clone(&self.images),
             image_service: self.image_service.clone(),
             activity: Arc::clone(&self.activity),
+            readings: Arc::clone(&self.readings),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
             access: Arc::clone(&self.access),
@@ -127,6 +130,7 @@ impl<K: Kernel> Api<K> {
             images,
             image_service: None,
             activity: Arc::default(),
+            readings: Arc::default(),
             paths,
             watchers: Arc::default(),
             access: Arc::new(Arc::<AccessPolicy>::default()),

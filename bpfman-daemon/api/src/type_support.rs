@@ -35,6 +35,15 @@ pub fn try_support(kernel: &impl Kernel) -> Support {
                 ProgramType::Kprobe | ProgramType::Kretprobe if !features.kprobes => {
                     Some("the kernel was built without kernel probes".to_owned())
                 }
+                ProgramType::UprobeMulti | ProgramType::UretprobeMulti if features.version < (6, 6) => {
+                    Some("Linux 6.6 and later have it".to_owned())
+                }
+                ProgramType::KprobeSession if features.version < (6, 10) => {
+                    Some("Linux 6.10 and later have it".to_owned())
+                }
+                ProgramType::KprobeMulti | ProgramType::KretprobeMulti if features.version < (5, 18) => {
+                    Some("Linux 5.18 and later have it".to_owned())
+                }
                 ProgramType::Uprobe | ProgramType::Uretprobe if !features.uprobes => {
                     Some("the kernel was built without user-space probes".to_owned())
                 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CgroupPath, Direction, HookKind, NetfilterPlace, ProceedOn, ProgramType, TypeScope};
+use crate::{
+    CgroupPath, Direction, FunctionPattern, HookKind, NetfilterPlace, ProceedOn, ProgramType, TypeScope,
+};
 
 /// Where an interface is to be found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +102,20 @@ pub enum AttachPoint {
     FmodRet,
     /// What an iterator was loaded for: whoever reads its link has it run.
     Iter,
+    /// Kernel functions, by one link.
+    KprobeMulti {
+        /// Names and patterns of names.
+        functions: Vec<FunctionPattern>,
+    },
+    /// User-space functions of one binary, by one link.
+    UprobeMulti {
+        /// Absolute path of a binary, or a library's name.
+        target: String,
+        /// Symbols in it.
+        functions: Vec<String>,
+        /// Which processes.
+        scope: ProcessScope,
+    },
     /// A control group of version 2 and all below it, at the hook that the program was loaded for.
     Cgroup {
         /// Which one.
@@ -156,6 +172,10 @@ impl AttachPoint {
             Self::Lsm => matches!(program_type, T::Lsm),
             Self::RawTracepoint { .. } => matches!(program_type, T::RawTracepoint),
             Self::BtfTracepoint => matches!(program_type, T::BtfTracepoint),
+            Self::KprobeMulti { .. } => {
+                matches!(program_type, T::KprobeMulti | T::KretprobeMulti | T::KprobeSession)
+            }
+            Self::UprobeMulti { .. } => matches!(program_type, T::UprobeMulti | T::UretprobeMulti),
             Self::FmodRet => matches!(program_type, T::FmodRet),
             Self::Iter => matches!(program_type, T::Iter),
             Self::Cgroup { .. } => program_type.scope() == TypeScope::Cgroup,
@@ -179,6 +199,8 @@ impl AttachPoint {
             Self::Lsm => "lsm",
             Self::RawTracepoint { .. } => "raw_tracepoint",
             Self::BtfTracepoint => "tp_btf",
+            Self::KprobeMulti { .. } => "kprobe_multi",
+            Self::UprobeMulti { .. } => "uprobe_multi",
             Self::FmodRet => "fmod_ret",
             Self::Iter => "iter",
             Self::Cgroup { .. } => "cgroup",
@@ -278,6 +300,8 @@ impl fmt::Display for AttachPoint {
             Self::Fexit => f.write_str("fexit"),
             Self::Lsm => f.write_str("lsm"),
             Self::RawTracepoint { name } => f.write_str(name),
+            Self::KprobeMulti { functions } => f.write_str(&several(functions)),
+            Self::UprobeMulti { target, functions, .. } => write!(f, "{target} {}", several(functions)),
             Self::BtfTracepoint | Self::FmodRet | Self::Iter => f.write_str(self.type_name()),
             Self::Cgroup { path } => f.write_str(path.as_str()),
             Self::Netns { netns } => f.write_str(&netns_text(netns.as_deref())),
@@ -287,6 +311,16 @@ impl fmt::Display for AttachPoint {
             }
         }
     }
+}
+
+/// Names in one line, which may be many.
+fn several(names: &[impl fmt::Display]) -> String {
+    const SHOWN: usize = 3;
+    let mut shown: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();
+    if let Some(more) = names.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(", ")
 }
 
 /// A network namespace, for people.

@@ -10,6 +10,7 @@ mod cpu;
 mod deadline;
 mod facts;
 mod flat_text;
+mod function_pattern;
 mod glob;
 mod hexadecimal;
 mod hook;
@@ -41,6 +42,7 @@ pub use cpu::{BadCpuAction, BadCpuShare, CpuAction, CpuExcess, CpuLimit, CpuShar
 pub use deadline::{BadTtl, Deadline, MachineTime};
 pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use flat_text::FlatText;
+pub use function_pattern::{BadFunctionPattern, FunctionPattern};
 pub use glob::{BadGlob, Glob};
 pub use hexadecimal::{from_hexadecimal, hexadecimal};
 pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, UnknownDirection};

@@ -9,8 +9,11 @@ impl AttachPoint {
     #[must_use]
     pub fn names_process(&self) -> bool {
         match self {
-            Self::Uprobe { target, scope, .. } => {
+            Self::Uprobe { target, scope, .. } | Self::UprobeMulti { target, scope, .. } => {
                 scope.pid.is_some() || scope.container_pid.is_some() || is_of_process(Path::new(target))
+            }
+            Self::Netns { netns } | Self::Netfilter { netns, .. } => {
+                netns.as_deref().is_some_and(is_of_process)
             }
             _ => self.hook().is_some_and(|(interface, _)| interface.is_of_process()),
         }
@@ -49,5 +52,12 @@ mod tests {
         for path in ["/proc/self/ns/net", "/run/netns/a", "/run/proc/1/ns/net", "proc/1/ns/net", "libc"] {
             assert!(!is_of_process(Path::new(path)), "{path}");
         }
+    }
+
+    #[test]
+    fn namespaces_of_processes_are_named_by_points_at_them() {
+        let at = |path: &str| AttachPoint::Netns { netns: Some(path.into()) }.names_process();
+        assert!(at("/proc/4711/ns/net") && !at("/run/netns/blue"));
+        assert!(!AttachPoint::Netns { netns: None }.names_process());
     }
 }

@@ -63,11 +63,21 @@ pub enum ProgramType {
     FlowDissector,
     /// Packets at a netfilter hook of a network namespace.
     Netfilter,
+    /// Entries of many kernel functions, by one link.
+    KprobeMulti,
+    /// Returns from many kernel functions, by one link.
+    KretprobeMulti,
+    /// Entries of many kernel functions, and the returns that the entry asks for.
+    KprobeSession,
+    /// Entries of many user-space functions, by one link.
+    UprobeMulti,
+    /// Returns from many user-space functions, by one link.
+    UretprobeMulti,
 }
 
 impl ProgramType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::Xdp,
         Self::Tc,
         Self::Tcx,
@@ -94,6 +104,11 @@ impl ProgramType {
         Self::SkLookup,
         Self::FlowDissector,
         Self::Netfilter,
+        Self::KprobeMulti,
+        Self::KretprobeMulti,
+        Self::KprobeSession,
+        Self::UprobeMulti,
+        Self::UretprobeMulti,
     ];
 
     /// The name users write, lower case.
@@ -126,6 +141,11 @@ impl ProgramType {
             Self::SkLookup => "sk_lookup",
             Self::FlowDissector => "flow_dissector",
             Self::Netfilter => "netfilter",
+            Self::KprobeMulti => "kprobe_multi",
+            Self::KretprobeMulti => "kretprobe_multi",
+            Self::KprobeSession => "kprobe_session",
+            Self::UprobeMulti => "uprobe_multi",
+            Self::UretprobeMulti => "uretprobe_multi",
         }
     }
 
@@ -133,7 +153,15 @@ impl ProgramType {
     #[must_use]
     pub const fn kernel_type(self) -> u32 {
         match self {
-            Self::Kprobe | Self::Kretprobe | Self::Uprobe | Self::Uretprobe => prog_type::KPROBE,
+            Self::Kprobe
+            | Self::Kretprobe
+            | Self::Uprobe
+            | Self::Uretprobe
+            | Self::KprobeMulti
+            | Self::KretprobeMulti
+            | Self::KprobeSession
+            | Self::UprobeMulti
+            | Self::UretprobeMulti => prog_type::KPROBE,
             Self::Tc | Self::Tcx => prog_type::SCHED_CLS,
             Self::Tracepoint => prog_type::TRACEPOINT,
             Self::Xdp => prog_type::XDP,
@@ -198,7 +226,7 @@ impl ProgramType {
     /// True for the probes that fire when a function returns.
     #[must_use]
     pub const fn is_return_probe(self) -> bool {
-        matches!(self, Self::Kretprobe | Self::Uretprobe)
+        matches!(self, Self::Kretprobe | Self::Uretprobe | Self::KretprobeMulti | Self::UretprobeMulti)
     }
 
     /// The type that clients of the published API declare it as: return probes as their entry probes.

@@ -189,9 +189,20 @@ fn find_filters<K: Kernel>(
 
 fn rank(program: &ProgramFacts) -> DetachRank {
     match program.kernel_type {
-        prog_type::LSM => DetachRank::Refuses,
+        // Those that change what functions return are of the second type, among others that do not.
+        prog_type::LSM | prog_type::TRACING => DetachRank::Refuses,
         prog_type::XDP => DetachRank::Xdp,
-        prog_type::SCHED_CLS => DetachRank::Tc,
+        prog_type::SCHED_CLS
+        | prog_type::NETFILTER
+        | prog_type::SK_LOOKUP
+        | prog_type::FLOW_DISSECTOR
+        | prog_type::CGROUP_SKB
+        | prog_type::CGROUP_SOCK
+        | prog_type::CGROUP_SOCK_ADDR
+        | prog_type::CGROUP_SOCKOPT
+        | prog_type::CGROUP_SYSCTL
+        | prog_type::CGROUP_DEVICE
+        | prog_type::SOCK_OPS => DetachRank::Tc,
         _ => DetachRank::Watches,
     }
 }

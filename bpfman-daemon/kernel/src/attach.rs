@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use bpfmand_core::{CgroupPath, Direction, IfIndex, KernelLinkId, NetfilterPlace, ProcessScope, ProgramId};
+use bpfmand_core::{
+    CgroupPath, Direction, FunctionPattern, IfIndex, KernelLinkId, NetfilterPlace, ProcessScope, ProgramId,
+};
 
 /// How an XDP program is attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,6 +127,32 @@ pub enum LinkTarget<'a> {
         /// What the program is told by `bpf_get_attach_cookie` (Linux 6.10 and later); 0: nothing.
         cookie: u64,
     },
+    /// Kernel functions (Linux 5.18 and later).
+    KprobeMulti {
+        /// Names and patterns.
+        functions: &'a [FunctionPattern],
+        /// Fire on return.
+        on_return: bool,
+        /// `enum bpf_attach_type`, as the program was loaded: with a session, the entry asks for the return.
+        attach_type: u32,
+        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        cookie: u64,
+    },
+    /// User-space functions of one binary (Linux 6.6 and later).
+    UprobeMulti {
+        /// Absolute path, or a library's name.
+        target: &'a str,
+        /// Symbols.
+        functions: &'a [String],
+        /// Which processes.
+        scope: &'a ProcessScope,
+        /// Fire on return.
+        on_return: bool,
+        /// Only at what is an instruction of a function that the file names.
+        known_only: bool,
+        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        cookie: u64,
+    },
     /// A control group of version 2, at one of its hooks, behind the programs that are there.
     Cgroup {
         /// The group.
@@ -146,7 +174,7 @@ pub enum LinkTarget<'a> {
         /// Which hook, and when.
         place: NetfilterPlace,
     },
-    /// What an iterator was loaded for (Linux 5.9 and later).
+    /// What an iterator was loaded for (Linux 5.8 and later).
     Iterator,
     /// What an fentry, fexit, fmod_ret, LSM or typed trace point program was loaded for.
     Trampoline {

@@ -194,11 +194,11 @@ impl KernelError {
         Self::Call { action, subject: subject.into(), source: source.into() }
     }
 
-    /// Another netfilter program has the priority.
+    /// Something else has the priority at a netfilter hook, where programs share theirs with nobody.
     pub(crate) fn priority_taken(place: &NetfilterPlace) -> Self {
         Self::HookHeld {
             hook: format!("netfilter {place}"),
-            holder: "another program of this priority; each has one of its own".to_owned(),
+            holder: "another program, or a table of nft or iptables, of this priority: take one that nobody there has".to_owned(),
         }
     }
 

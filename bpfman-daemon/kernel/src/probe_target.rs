@@ -19,6 +19,14 @@ pub enum ProbeTargetError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// More functions than one link takes.
+    #[error("they are {found}; one link takes at most {most}: write a narrower pattern")]
+    TooMany {
+        /// So many match.
+        found: usize,
+        /// The most.
+        most: usize,
+    },
     /// No process of this id.
     #[error("process {0} does not exist")]
     NoProcess(u32),

@@ -47,6 +47,9 @@ fn expected_attach_type(program_type: ProgramType, target: Option<&str>) -> u32 
         ProgramType::SkLookup => attach_type::SK_LOOKUP,
         ProgramType::FlowDissector => attach_type::FLOW_DISSECTOR,
         ProgramType::Netfilter => attach_type::NETFILTER,
+        ProgramType::KprobeMulti | ProgramType::KretprobeMulti => attach_type::TRACE_KPROBE_MULTI,
+        ProgramType::KprobeSession => attach_type::TRACE_KPROBE_SESSION,
+        ProgramType::UprobeMulti | ProgramType::UretprobeMulti => attach_type::TRACE_UPROBE_MULTI,
         other => match (CgroupHook::of_type(other), target) {
             ([only], _) => only.attach_type,
             (_, Some(target)) => {

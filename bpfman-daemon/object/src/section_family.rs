@@ -7,7 +7,8 @@ use bpfmand_core::{CgroupHook, LoadTarget, ProgramType, TypeScope};
 /// The section names that load, for error messages.
 pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx/ingress, tcx/egress, \
      tracepoint/CATEGORY/NAME, tp/CATEGORY/NAME, raw_tp, raw_tracepoint, tp_btf, kprobe, kretprobe, uprobe, uretprobe, \
-     fentry, fexit, fmod_ret, lsm, lsm_cgroup, iter, cgroup_skb, cgroup/HOOK, sockops, sk_lookup, flow_dissector, netfilter";
+     fentry, fexit, fmod_ret, lsm, lsm_cgroup, iter, cgroup_skb, cgroup/HOOK, sockops, sk_lookup, flow_dissector, netfilter, kprobe.multi, kretprobe.multi, \
+     kprobe.session, uprobe.multi, uretprobe.multi";
 
 /// The kind of program that a section name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +39,7 @@ enum SectionOption {
 
 /// Kinds that stand at the beginning of a section's name, their types, and the option that each may have. Options that are
 /// not here are program types of their own.
-const KINDS: [(&str, ProgramType, Option<SectionOption>); 24] = {
+const KINDS: [(&str, ProgramType, Option<SectionOption>); 29] = {
     use ProgramType as T;
     use SectionOption::{Frags, Sleepable};
     [
@@ -66,6 +67,11 @@ const KINDS: [(&str, ProgramType, Option<SectionOption>); 24] = {
         ("sk_lookup", T::SkLookup, None),
         ("flow_dissector", T::FlowDissector, None),
         ("netfilter", T::Netfilter, None),
+        ("kprobe.multi", T::KprobeMulti, None),
+        ("kretprobe.multi", T::KretprobeMulti, None),
+        ("kprobe.session", T::KprobeSession, None),
+        ("uprobe.multi", T::UprobeMulti, Some(Sleepable)),
+        ("uretprobe.multi", T::UretprobeMulti, Some(Sleepable)),
     ]
 };
 
@@ -123,11 +129,11 @@ pub(crate) fn parse_section(section: &str) -> ParsedSection {
 
 /// What stands before a section's first slash, and what behind it, if that means something.
 fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
-    let (kind, option) = match head.split_once('.') {
+    // Some kinds have a dot in their names.
+    let (kind, option) = match head.rsplit_once('.') {
         Some((kind, "s")) => (kind, Some(SectionOption::Sleepable)),
         Some((kind, "frags")) => (kind, Some(SectionOption::Frags)),
-        Some(_) => return None,
-        None => (head, None),
+        _ => (head, None),
     };
     let (program_type, attach_target) = match (kind, rest) {
         ("cgroup", Some(name)) if option.is_none() => cgroup_section(name)?,
@@ -229,6 +235,11 @@ mod tests {
             ("sk_lookup/redirect", T::SkLookup, None),
             ("flow_dissector", T::FlowDissector, None),
             ("netfilter", T::Netfilter, None),
+            ("kprobe.multi/do_*", T::KprobeMulti, Some("do_*")),
+            ("kretprobe.multi", T::KretprobeMulti, None),
+            ("kprobe.session/tcp_*", T::KprobeSession, Some("tcp_*")),
+            ("uprobe.multi/libc:mem*", T::UprobeMulti, Some("libc:mem*")),
+            ("uretprobe.multi.s/libc:malloc", T::UretprobeMulti, Some("libc:malloc")),
         ];
         for (section, family, target) in table {
             let parsed = parse_section(section);
@@ -243,8 +254,8 @@ mod tests {
     #[test]
     fn other_program_types_are_not_mistaken_for_ours() {
         for section in [
-            "kprobe.multi/do_*",
-            "kprobe.session/x",
+            "kprobe.other/x",
+            "kprobe.multi.s/x",
             "usdt/libc:a:b",
             "ksyscall/openat",
             "raw_tp.w/x",
@@ -283,6 +294,7 @@ mod tests {
         assert_eq!(admitted("kretprobe/x"), [T::Kprobe, T::Kretprobe]);
         assert_eq!(admitted("uretprobe/x"), [T::Uprobe, T::Uretprobe]);
         assert_eq!(admitted("xdp.frags"), [T::Xdp]);
-        assert_eq!(admitted("kprobe.multi/x"), []);
+        assert_eq!(admitted("kprobe.multi/x"), [T::KprobeMulti]);
+        assert_eq!(admitted("usdt/x"), []);
     }
 }

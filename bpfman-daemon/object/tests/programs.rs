@@ -96,8 +96,16 @@ fn the_declared_type_must_agree_with_the_section() -> Result<()> {
     assert_eq!(error.to_string(), "program pass is declared as tracepoint but its section xdp says xdp");
     let siblings = compile::object("siblings.c")?;
     let error = siblings.resolve_type("many", ProgramType::Kprobe).err().context("admitted")?;
+    assert_eq!(
+        error.to_string(),
+        "program many is declared as kprobe but its section kprobe.multi/do_* says kprobe_multi"
+    );
+    let error = siblings.resolve_type("unknown_section", ProgramType::Kprobe).err().context("admitted")?;
     let message = error.to_string();
-    assert!(message.contains("kprobe.multi/do_*") && message.contains("supported are xdp"), "{message}");
+    assert!(
+        message.contains("something_else/entirely") && message.contains("supported are xdp"),
+        "{message}"
+    );
     Ok(())
 }
 

@@ -110,7 +110,7 @@ fn what_cannot_be_is_said_and_changes_nothing() {
         (format!("attach {program} cgroup --path web"), 6, "not absolute"),
         (format!("attach {program} cgroup --path /no/such/group"), 5, "/no/such/group does not exist"),
         (format!("attach {program} netns"), 6, "cannot be attached"),
-        (format!("attach {program} netfilter --family inet --hook input"), 2, "ipv4"),
+        (format!("attach {program} netfilter --family inet --hook input -p 1"), 2, "ipv4"),
         (format!("attach {program} netfilter --family ipv4 --hook input -p -2147483648"), 6, "kernel's own"),
     ] {
         let outcome = daemon.bpfman(&line);

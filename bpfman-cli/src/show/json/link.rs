@@ -80,6 +80,9 @@ pub struct AttachJson {
     pub pid: Option<i32>,
     /// Process whose view of files counts.
     pub container_pid: Option<i32>,
+    /// Functions of a probe of many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<String>,
     /// Control group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
@@ -114,6 +117,14 @@ impl From<&At> for AttachJson {
         match at {
             At::LoadedFor(_) => Self::default(),
             At::RawTracepoint(name) => Self { tracepoint: filled(name), ..Self::default() },
+            At::KprobeMulti(point) => Self { functions: point.functions.clone(), ..Self::default() },
+            At::UprobeMulti(point) => Self {
+                target: filled(&point.target),
+                functions: point.functions.clone(),
+                pid: point.pid,
+                container_pid: point.container_pid,
+                ..Self::default()
+            },
             At::Cgroup(path) => Self { cgroup: filled(path), ..Self::default() },
             At::Netns(netns) => Self { netns: filled(netns), ..Self::default() },
             At::Netfilter(point) => Self {

@@ -65,6 +65,42 @@ fn one_line_restores_what_v0_6_0_does() {
 }
 
 #[test]
+fn places_that_are_no_interfaces_are_targets_and_in_namespaces() {
+    let team = policy(
+        "[[grants]]\nname = \"team\"\nusers = [1000]\nallow = [\"attach\"]\nnetns = [\"/run/netns/team-*\"]\n\
+         targets = [\"cgroup:/team.slice/*\", \"netns:/run/netns/*\", \"netfilter:*\", \"kprobe:tcp_*\"]\n",
+    );
+    let target = |kind, name| AccessObject::Target { kind, name };
+    let blue = Some(std::path::Path::new("/run/netns/team-blue"));
+    let red = Some(std::path::Path::new("/run/netns/red"));
+    let at = |netns| AccessObject::Netns { netns, in_callers_netns: false };
+    let [some, more, all] = ["tcp_v?_*", "t*", "*"].map(|names| Glob::parse(names).unwrap());
+    let kernel = |names| AccessObject::Targets { kind: "kprobe", names };
+    for (objects, key) in [
+        (vec![target("cgroup", "/team.slice/web")], None),
+        (vec![target("cgroup", "/team.slice/../x")], Some("targets")),
+        (vec![target("cgroup", "/")], Some("targets")),
+        (vec![target("netns", "/run/netns/team-blue"), at(blue)], None),
+        (vec![target("netns", "/run/netns/red"), at(red)], Some("netns")),
+        (vec![target("netfilter", "host"), at(None)], Some("netns")),
+        (vec![target("netns", "host"), at(None)], Some("targets")),
+        (vec![target("raw_tracepoint", "sched_switch")], Some("targets")),
+        (vec![kernel(&some)], None),
+        (vec![kernel(&more)], Some("targets")),
+        (vec![kernel(&all)], Some("targets")),
+    ] {
+        let decided = team.decide(&user(1000), AccessVerb::Attach, &objects);
+        match (decided, key) {
+            (Ok(_), None) => {}
+            (Err(denied), Some(key)) => {
+                assert!(denied.to_string().contains(&format!("by its \"{key}\"")), "{denied}")
+            }
+            (decided, key) => panic!("{objects:?}: {decided:?}, not {key:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
     let team = policy(TEAM);
     let ada = user(1000);

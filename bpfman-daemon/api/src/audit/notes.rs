@@ -140,8 +140,10 @@ fn place(point: &AttachPoint) -> String {
     if let Some((interface, _)) = point.hook() {
         text.extend(interface.netns.as_ref().map(|netns| format!(" in {}", netns.display())));
     }
-    if let AttachPoint::Uprobe { offset, scope, .. } = point {
+    if let AttachPoint::Uprobe { offset, .. } = point {
         text.push_str(&format!(" offset {offset}"));
+    }
+    if let AttachPoint::Uprobe { scope, .. } | AttachPoint::UprobeMulti { scope, .. } = point {
         text.extend(scope.pid.map(|pid| format!(" pid {pid}")));
         text.extend(scope.container_pid.map(|pid| format!(" as process {pid} sees it")));
     }

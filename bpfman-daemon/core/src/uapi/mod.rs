@@ -64,15 +64,18 @@ pub mod attach_type {
     pub const SK_LOOKUP: u32 = 36;
     pub const XDP: u32 = 37;
     pub const PERF_EVENT: u32 = 41;
+    pub const TRACE_KPROBE_MULTI: u32 = 42;
     pub const LSM_CGROUP: u32 = 43;
     pub const NETFILTER: u32 = 45;
     pub const TCX_INGRESS: u32 = 46;
     pub const TCX_EGRESS: u32 = 47;
+    pub const TRACE_UPROBE_MULTI: u32 = 48;
     pub const CGROUP_UNIX_CONNECT: u32 = 49;
     pub const CGROUP_UNIX_SENDMSG: u32 = 50;
     pub const CGROUP_UNIX_RECVMSG: u32 = 51;
     pub const CGROUP_UNIX_GETPEERNAME: u32 = 52;
     pub const CGROUP_UNIX_GETSOCKNAME: u32 = 53;
+    pub const TRACE_KPROBE_SESSION: u32 = 56;
 }
 
 /// `enum bpf_link_type`.
@@ -85,6 +88,8 @@ pub mod link_type {
     pub const NETNS: u32 = 5;
     pub const XDP: u32 = 6;
     pub const PERF_EVENT: u32 = 7;
+    pub const KPROBE_MULTI: u32 = 8;
     pub const NETFILTER: u32 = 10;
     pub const TCX: u32 = 11;
+    pub const UPROBE_MULTI: u32 = 12;
 }

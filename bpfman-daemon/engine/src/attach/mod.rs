@@ -131,7 +131,12 @@ impl<K: Kernel> Engine<K> {
     /// The kernel takes a program once at each tcx hook and trace point, and says no more than "file exists".
     fn ensure_attached_once(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<(), EngineError> {
         let once = link.hook.is_some()
-            || matches!(link.point, AttachPoint::Tracepoint { .. } | AttachPoint::RawTracepoint { .. });
+            || matches!(
+                link.point,
+                AttachPoint::Tracepoint { .. }
+                    | AttachPoint::RawTracepoint { .. }
+                    | AttachPoint::BtfTracepoint
+            );
         let state = self.state();
         let same = |other: &&Arc<LinkRecord>| match link.hook {
             Some(_) => other.hook == link.hook,
@@ -193,6 +198,17 @@ impl<K: Kernel> Engine<K> {
                 cookie,
             },
             AttachPoint::RawTracepoint { name } => LinkTarget::RawTracepoint { name, cookie },
+            AttachPoint::KprobeMulti { functions } => {
+                LinkTarget::KprobeMulti { functions, on_return, attach_type: attach_type(), cookie }
+            }
+            AttachPoint::UprobeMulti { target, functions, scope } => LinkTarget::UprobeMulti {
+                target,
+                functions,
+                scope,
+                on_return,
+                known_only: program.guard.is_some(),
+                cookie,
+            },
             AttachPoint::Fentry
             | AttachPoint::Fexit
             | AttachPoint::FmodRet

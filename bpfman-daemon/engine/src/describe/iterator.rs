@@ -7,7 +7,7 @@ use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
     /// Runs the program of an iterator's link from the beginning. `each` gets what it writes, in pieces, until it says that
-    /// it wants no more.
+    /// it wants no more; with nothing it is asked before each step. The link may be detached meanwhile.
     ///
     /// # Errors
     /// No such link; the link is of no iterator, or its pin is gone; the program failed.
@@ -22,6 +22,6 @@ impl<K: Kernel> Engine<K> {
         let handle = self.kernel.open_pin(&paths::link(id))?.ok_or_else(|| {
             EngineError::Fault(format!("link {id} has lost its pin; the next check makes it again"))
         })?;
-        Ok(self.kernel.read_iterator(&handle, each)?)
+        Ok(self.kernel.read_iterator(handle, each)?)
     }
 }

@@ -25,7 +25,8 @@ impl<K: Kernel> Engine<K> {
         let name = || program.name.clone();
         let (tasks, found_by) = match guard.rules.scope {
             TaskScope::Container => {
-                let AttachPoint::Uprobe { scope, .. } = point else {
+                let (AttachPoint::Uprobe { scope, .. } | AttachPoint::UprobeMulti { scope, .. }) = point
+                else {
                     return Err(GuardRefusal::NoContainer(name()).into());
                 };
                 let pid = scope.container_pid.ok_or_else(|| GuardRefusal::NoContainer(name()))?;

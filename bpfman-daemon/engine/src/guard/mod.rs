@@ -50,6 +50,12 @@ impl<K: Kernel> Engine<K> {
             ProgramType::RawTracepoint | ProgramType::BtfTracepoint => {
                 ((6, 10), "raw trace points", "Linux 6.10 or later has them")
             }
+            ProgramType::UprobeMulti | ProgramType::UretprobeMulti => {
+                ((6, 6), "probes of many functions", "Linux 6.6 or later has them")
+            }
+            ProgramType::KprobeMulti | ProgramType::KretprobeMulti | ProgramType::KprobeSession => {
+                ((5, 18), "probes of many functions", "Linux 5.18 or later has them")
+            }
             _ => ((5, 15), "perf events", "Linux 5.15 or later has them"),
         };
         if features.version < needed {

@@ -50,7 +50,8 @@ impl<K: Kernel> Engine<K> {
 
     /// Attaches a recorded link again.
     pub(crate) fn reattach(&self, link: &Arc<LinkRecord>) -> Result<(), EngineError> {
-        if link.boot != self.boot && link.point.names_process() {
+        // A process number may be another one's after a reboot. A network namespace that is gone took its process with it.
+        if link.point.names_process() && (link.boot != self.boot || link.point.netns().is_some()) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;

@@ -12,7 +12,7 @@ mod versions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, LoadValues, ProgramId};
+use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, LoadTarget, LoadValues, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::ProgramDetails;
@@ -154,6 +154,7 @@ impl<K: Kernel> Engine<K> {
         let bytecode = self.fetch(&load)?;
         let in_file = |error: EngineError| error.of(&origin(&request.source));
         let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes).map_err(in_file)?;
+        check_hook(&object, &load).map_err(in_file)?;
         let mut declared = Declared::new(&bytecode, &object, request.maps);
         let lock = || self.lock_version(request.program);
         let locked = self.lock_declared(vec![seen], &mut declared, lock)?;
@@ -318,4 +319,23 @@ fn load_of_one(
         ttl: None,
         tenant: program.guard.as_ref().map(|guard| guard.rules.clone()),
     }
+}
+
+/// Refuses a new version whose section says another hook of a control group than the old version is for: the verifier may
+/// not tell the one's program from the other's.
+fn check_hook(object: &LinkedLoad<'_>, load: &LoadRequest) -> Result<(), EngineError> {
+    for program in &load.programs {
+        let section = object.program(&program.name)?.attach_target.as_deref();
+        if let (Some(LoadTarget::SocketHook), Some(section), Some(old)) =
+            (program.program_type.load_target(), section, program.target.as_deref())
+            && section != old
+        {
+            return Err(EngineError::Invalid(format!(
+                "program \"{}\" is for the hook {section}, and the version that it replaces for {old}: load it beside that \
+                 one, and attach it",
+                program.name
+            )));
+        }
+    }
+    Ok(())
 }

@@ -124,7 +124,7 @@ impl<K: Kernel> Engine<K> {
     /// True if a link does nothing any more though it is pinned: its interface is gone, or it was detached by force.
     pub(crate) fn is_dead(&self, pin: &Path) -> bool {
         // What cannot be asked now is taken to be as it was.
-        matches!(self.pinned_link(pin), Ok(Some(facts)) if facts.ifindex.is_none())
+        matches!(self.pinned_link(pin), Ok(Some(facts)) if !facts.is_live())
     }
 
     /// A program of others, for people.

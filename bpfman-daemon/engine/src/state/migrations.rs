@@ -9,10 +9,13 @@ use bpfmand_store::{Migration, MigrationError};
 /// | --- | --- |
 /// | 1 | the first one; whose a program is, its rank and its guard came as fields that a daemon may not know |
 /// | 2 | a daemon knows those: one that does not would attach a tenant's probe again without its guard |
-pub const SCHEMA: u32 = 2;
+/// | 3 | types and points of control groups, network namespaces and others; sizes of maps, which one that does not know them would drop |
+pub const SCHEMA: u32 = 3;
 
 /// The steps from older versions, one behind the other.
 pub const MIGRATIONS: &[Migration] = &[
     // Fields that are not there have a meaning: root's, without a guard.
     Migration { from: 1, run: |_, _| Ok::<(), MigrationError>(()) },
+    // Records without sizes of maps have those of their objects.
+    Migration { from: 2, run: |_, _| Ok::<(), MigrationError>(()) },
 ];

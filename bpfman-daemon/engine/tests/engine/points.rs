@@ -2,7 +2,8 @@
 //! points. What holds for other links holds for theirs.
 
 use bpfmand_core::{
-    AttachPoint, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, ProgramType, TenantRules,
+    AttachPoint, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, ProcessScope, ProgramType,
+    TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, LinkDetails, Standing};
 use bpfmand_kernel::Kernel;
@@ -21,6 +22,11 @@ fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
     ];
     if bench.kernel.features().version >= (6, 4) {
         all.push(("no_packet", netfilter(bench, 0)));
+    }
+    if bench.kernel.features().version >= (6, 6) {
+        let functions = vec!["strtold".to_owned(), "strtoull".to_owned()];
+        let (target, scope) = ("libc".to_owned(), ProcessScope::default());
+        all.push(("many_functions", AttachPoint::UprobeMulti { target, functions, scope }));
     }
     all
 }
@@ -143,6 +149,21 @@ fn a_hook_that_a_type_does_not_have_is_refused<K: Testable>(bench: &Bench<K>) {
     assert_eq!(record.program_type, ProgramType::CgroupSockAddr);
 }
 
+/// What runs at a hook is what was written for it.
+fn a_new_version_for_another_hook_is_refused<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let mut request = bench.request("points", &["no_connect"]);
+    request.programs[0].target = Some("bind4".to_owned());
+    let old = engine.loads(&request)[0];
+    let error = engine.replace_program(&replacement(bench, old, "points")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(
+        error.to_string().contains("is for the hook connect4, and the version that it replaces for bind4"),
+        "{error}"
+    );
+    assert_eq!(engine.ids(), [old]);
+}
+
 /// Nothing keeps such programs to the tenant's own tasks or packets.
 fn tenants_load_no_types_without_a_guard<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
@@ -164,6 +185,7 @@ crate::on_both_kernels!(
     programs_of_other_types_are_refused,
     a_raw_trace_point_takes_a_program_once,
     tenants_load_no_types_without_a_guard,
+    a_new_version_for_another_hook_is_refused,
     a_new_version_takes_the_place_of_the_old_one,
     a_hook_that_a_type_does_not_have_is_refused,
 );
@@ -171,7 +193,13 @@ crate::on_both_kernels!(
 #[test]
 fn links_come_back_after_a_reboot() {
     let bench: Bench<SimKernel> = simulated_bench();
-    let before = attached(&bench, &bench.engine());
+    let engine = bench.engine();
+    let mut before = attached(&bench, &engine);
+    // One of several hooks: the kernel is told again which.
+    let program = engine.loads(&bench.request("points", &["no_connect"]))[0];
+    let group = AttachPoint::Cgroup { path: "/web".parse().unwrap() };
+    before.push(engine.try_attach(program, group).unwrap());
+    drop(engine);
     bench.kernel.reboot();
     let engine = bench.engine();
     for link in before {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, LoadRequest, MapId, ProgramId, TaskScope, TenantRules,
+    AttachPoint, AttachRequest, LoadRequest, MapId, ProcessScope, ProgramId, TaskScope, TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind};
+use bpfmand_kernel::KernelError;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 
@@ -294,6 +295,72 @@ fn linux_fmod_ret_sees_calls() {
     is_seen(&bench, "keep_return", None, AttachPoint::FmodRet, &deed);
 }
 
+/// Functions of the kernel that whoever asks for its parent or priority runs.
+fn kernel_functions(text: &str) -> AttachPoint {
+    AttachPoint::KprobeMulti { functions: text.split(' ').map(|name| name.parse().unwrap()).collect() }
+}
+
+#[test]
+fn linux_probes_of_many_kernel_functions_count() {
+    let bench = bench("kprobes");
+    let release = bench.kernel.features().version;
+    let mut programs = vec![("many_entries", (5, 18)), ("many_returns", (5, 18)), ("many_sessions", (6, 10))];
+    programs.retain(|(_, since)| release >= *since);
+    for (program, _) in programs {
+        let engine = bench.engine();
+        let loaded = engine.loads(&bench.request("points", &[program]));
+        let names = "__x64_sys_getpriorit? __x64_sys_getppid";
+        let attached = engine.try_attach(loaded[0], kernel_functions("__x64_sys_getppid"));
+        if let Err(EngineError::Kernel(KernelError::Unsupported { .. })) = &attached {
+            println!("skipped: this kernel was built without fprobe");
+            return;
+        }
+        engine.detach(attached.unwrap().record.id).unwrap();
+        engine.unload(loaded[0]).unwrap();
+        drop(engine);
+        let lines = "os.getpriority(os.PRIO_PROCESS, 0)\nos.getppid()";
+        let deed = Deed { lines, without: "done", with: "done" };
+        is_seen(&bench, program, None, kernel_functions(names), &deed);
+        let engine = bench.engine();
+        let program = engine.loads(&bench.request("points", &[program]))[0];
+        for none in ["no_such_function", "no_such_*"] {
+            let error = engine.try_attach(program, kernel_functions(none)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+            assert!(error.to_string().contains(none), "{error}");
+        }
+    }
+}
+
+#[test]
+fn linux_probes_of_many_functions_of_a_library_count() {
+    let bench = bench("uprobes");
+    let engine = bench.engine();
+    let at = |functions: &[&str]| AttachPoint::UprobeMulti {
+        target: "libc".to_owned(),
+        functions: functions.iter().map(|name| (*name).to_owned()).collect(),
+        scope: ProcessScope::default(),
+    };
+    if bench.kernel.features().version < (6, 6) {
+        println!("skipped: Linux before 6.6 has no probes of many functions of a library");
+        // Before the kernel knows the attachment, it takes the program as any probe.
+        let program = engine.loads(&bench.request("points", &["many_functions"]))[0];
+        let error = engine.try_attach(program, at(&["getpriority"])).unwrap_err();
+        assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Unsupported, 0), "{error}");
+        return;
+    }
+    drop(engine);
+    let lines = "os.getpriority(os.PRIO_PROCESS, 0)\nos.getloadavg()";
+    for program in ["many_functions", "many_function_returns"] {
+        let deed = Deed { lines, without: "done", with: "done" };
+        is_seen(&bench, program, None, at(&["getpriority", "getloadavg"]), &deed);
+    }
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("points", &["many_functions"]))[0];
+    let error = engine.try_attach(program, at(&["getpriority", "no_such_function"])).unwrap_err();
+    assert!(error.to_string().contains("has no function \"no_such_function\""), "{error}");
+    assert_eq!(engine.all_links().len(), 0);
+}
+
 #[test]
 fn linux_an_iterator_writes_for_its_reader() {
     let bench = bench("iterator");
@@ -310,6 +377,27 @@ fn linux_an_iterator_writes_for_its_reader() {
     drop(engine);
     // A daemon that starts anew finds it, and it begins from the beginning.
     assert!(read(&bench.engine()).lines().any(|line| line == own));
+}
+
+/// It is not run for ever, and keeps nobody from detaching it meanwhile.
+#[test]
+fn linux_an_iterator_that_wants_to_run_again_and_again_is_ended() {
+    let bench = bench("again-and-again");
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("points", &["list_for_ever"]))[0];
+    let link = engine.attached(program, AttachPoint::Iter);
+    let mut steps = 0;
+    let reads = engine.read_iterator(link, &mut |_| {
+        steps += 1;
+        if steps == 2 {
+            engine.detach(link).unwrap();
+        }
+        true
+    });
+    assert!(reads.unwrap_err().to_string().contains("read what an iterator writes"));
+    assert!(steps > 2 && engine.all_links().is_empty());
+    let link = engine.attached(program, AttachPoint::Iter);
+    engine.read_iterator(link, &mut |_| false).unwrap();
 }
 
 #[test]

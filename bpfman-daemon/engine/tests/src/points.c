@@ -67,6 +67,12 @@ int list_maps(struct bpf_iter__bpf_map *ctx)
 	return 0;
 }
 
+SEC("iter/bpf_map")
+int list_for_ever(struct bpf_iter__bpf_map *ctx)
+{
+	return 1;
+}
+
 SEC("cgroup_skb/egress")
 int no_egress(struct __sk_buff *skb)
 {
@@ -144,5 +150,40 @@ int no_packet(void *ctx)
 	return 0;
 }
 
+
+SEC("kprobe.multi")
+int many_entries(void *ctx)
+{
+	count(15);
+	return 0;
+}
+
+SEC("kretprobe.multi")
+int many_returns(void *ctx)
+{
+	count(16);
+	return 0;
+}
+
+SEC("kprobe.session")
+int many_sessions(void *ctx)
+{
+	count(17);
+	return 0;
+}
+
+SEC("uprobe.multi")
+int many_functions(void *ctx)
+{
+	count(18);
+	return 0;
+}
+
+SEC("uretprobe.multi")
+int many_function_returns(void *ctx)
+{
+	count(19);
+	return 0;
+}
 
 char _license[] SEC("license") = "GPL";

@@ -49,13 +49,13 @@ pub trait KernelHooks: KernelObjects {
     fn attach(&self, program: &Self::Handle, target: &LinkTarget<'_>) -> Result<Self::Handle, KernelError>;
 
     /// Runs the program of an iterator's link from the beginning. `each` gets what it writes, in pieces, until it says
-    /// that it wants no more.
+    /// that it wants no more; with nothing it is asked before each step. The link is not held meanwhile.
     ///
     /// # Errors
     /// The link is of no iterator; the program failed.
     fn read_iterator(
         &self,
-        link: &Self::Handle,
+        link: Self::Handle,
         each: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), KernelError>;
 

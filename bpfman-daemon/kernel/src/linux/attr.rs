@@ -156,6 +156,37 @@ attr!(
     }
 );
 attr!(
+    /// The same for kernel functions (Linux 5.18 and later).
+    LinkCreateKprobes {
+        prog_fd: RawFd,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+        probe_flags: u32,
+        count: u32,
+        names: u64,
+        addresses: u64,
+        cookies: u64,
+    }
+);
+attr!(
+    /// The same for user-space functions (Linux 6.6 and later).
+    LinkCreateUprobes {
+        prog_fd: RawFd,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+        path: u64,
+        offsets: u64,
+        ref_ctr_offsets: u64,
+        cookies: u64,
+        count: u32,
+        probe_flags: u32,
+        pid: u32,
+        pad: u32,
+    }
+);
+attr!(
     /// The same for netfilter (Linux 6.4 and later).
     LinkCreateNetfilter {
         prog_fd: RawFd,

@@ -43,7 +43,7 @@ pub fn attach(program: &OwnedFd, path: &CgroupPath, attach_type: u32) -> Result<
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
         // Someone attached one there that lets no others in.
         Some(libc::EPERM) => KernelError::HookHeld {
-            hook: format!("{attach_type} of control group {path}, or of one above it"),
+            hook: format!("of control group {path}, or of one above it"),
             holder: "a program that was attached there so that it is the only one".to_owned(),
         },
         _ => KernelError::call("attach", format!("a program to control group {path}"), source),

@@ -50,14 +50,34 @@ pub(super) fn has_device_bound() -> bool {
     has_version(DEVICE_BOUND)
 }
 
+/// Whether a link of netfilter keeps its network namespace (CVE-2024-50130, corrected in Linux 6.6.59, 6.11.6 and 6.12):
+/// without, the kernel uses what it freed when a namespace goes before the link.
+pub(super) fn has_held_netfilter() -> bool {
+    held_netfilter(&release())
+}
+
+fn held_netfilter(release: &str) -> bool {
+    let (major, minor) = parse_version(release);
+    let patch = numbers(release).nth(2).unwrap_or(0);
+    match (major, minor) {
+        (6, 6) => patch >= 59,
+        (6, 11) => patch >= 6,
+        version => version >= (6, 12),
+    }
+}
+
 /// Whether this kernel is of this version or later.
 pub(super) fn has_version(version: (u32, u32)) -> bool {
     parse_version(&release()) >= version
 }
 
 fn parse_version(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    let mut numbers = numbers(release);
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn numbers(release: &str) -> impl Iterator<Item = u32> {
+    release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0))
 }
 
 /// Asks for the programs of an interface that cannot exist: a kernel with tcx says there is no such device, one
@@ -86,5 +106,17 @@ mod tests {
         assert_eq!(parse_version("6.1.0-37-cloud-amd64"), (6, 1));
         assert_eq!(parse_version("6.18.44-fc-v657"), (6, 18));
         assert_eq!(parse_version("odd"), (0, 0));
+        for (release, held) in [
+            ("6.4.0", false),
+            ("6.6.58-1-amd64", false),
+            ("6.6.59", true),
+            ("6.10.11", false),
+            ("6.11.5", false),
+            ("6.11.6", true),
+            ("6.12.117+deb12-cloud-amd64", true),
+            ("7.0", true),
+        ] {
+            assert_eq!(held_netfilter(release), held, "{release}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Iterators: what their programs write for a reader (Linux 5.8 and later).
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use super::attr::{self, Command};
 use super::sys;
@@ -16,24 +17,45 @@ pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
         attach_type: bpfmand_core::uapi::attach_type::TRACE_ITER,
         ..Default::default()
     };
-    sys::bpf_fd(Command::LinkCreate, &mut request)
-        .map_err(|source| KernelError::call("attach", "the iterator to what it was loaded for", source))
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+        Some(libc::EBADF | libc::EINVAL) => {
+            let why = "the kernel wants to be told which objects (a map, a control group), which this daemon cannot say";
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("{why}: {source}"));
+            KernelError::call("attach", "the iterator to what it was loaded for", source)
+        }
+        _ => KernelError::call("attach", "the iterator to what it was loaded for", source),
+    })
 }
 
-/// Runs the program of a link from the beginning, and hands on what it writes until it ends, or nobody wants more.
-pub fn read(link: &OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
+/// How long a program that asks to be run again is let wait, and how often in a row it may ask.
+const PAUSE: Duration = Duration::from_millis(1);
+const MOST_AGAIN: usize = 1000;
+
+/// Runs the program of a link from the beginning, and hands on what it writes until it ends, or nobody wants more. The link
+/// is let go before: it can end meanwhile.
+pub fn read(link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("read", "what an iterator writes", source);
     let mut request = attr::IterCreate { link_fd: link.as_raw_fd(), ..Default::default() };
     let reader = sys::bpf_fd(Command::IterCreate, &mut request).map_err(fail)?;
+    drop(link);
     let mut bytes = vec![0_u8; AT_ONCE];
-    loop {
+    let mut again = 0;
+    while each(&[]) {
         match rustix::io::read(&reader, &mut bytes) {
-            Ok(0) => return Ok(()),
-            Ok(count) if each(&bytes[..count]) => {}
-            Ok(_) => return Ok(()),
+            Ok(0) => break,
+            Ok(count) => {
+                again = 0;
+                if !each(&bytes[..count]) {
+                    break;
+                }
+            }
             // The program asks to be run again for the same object, or a signal came.
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) if again < MOST_AGAIN => {
+                again += 1;
+                std::thread::sleep(PAUSE);
+            }
             Err(error) => return Err(fail(error.into())),
         }
     }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bpfmand_core::uapi::attach_type;
 
 use super::attr::{self, Command};
-use super::{cgroup, extension, facts, iterator, netns, netns_links, perf, sys, tcx, xdp};
+use super::{cgroup, extension, facts, iterator, multi_probes, netns, netns_links, perf, sys, tcx, xdp};
 use crate::{KernelError, LinkTarget};
 
 const F_REPLACE: u32 = 1 << 2;
@@ -38,6 +38,13 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
         }
         LinkTarget::Replacement(extends) => extension::attach(program, *extends),
         LinkTarget::RawTracepoint { name, cookie } => raw_tracepoint(program, name, *cookie),
+        LinkTarget::KprobeMulti { functions, on_return, attach_type, cookie } => {
+            multi_probes::attach_kprobes(program, functions, (*on_return, *attach_type), *cookie)
+        }
+        LinkTarget::UprobeMulti { target, functions, scope, on_return, known_only, cookie } => {
+            let places = perf::UserPlaces { target, functions, scope };
+            multi_probes::attach_uprobes(program, &places, (*on_return, *known_only), *cookie)
+        }
         LinkTarget::Cgroup { path, attach_type } => cgroup::attach(program, path, *attach_type),
         LinkTarget::Netns { netns, attach_type } => netns_links::attach(program, *netns, *attach_type),
         LinkTarget::Netfilter { netns, place } => netns_links::attach_netfilter(program, *netns, place),
@@ -81,6 +88,8 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
         | LinkTarget::Tcx { .. }
         | LinkTarget::Replacement(_)
         | LinkTarget::RawTracepoint { .. }
+        | LinkTarget::KprobeMulti { .. }
+        | LinkTarget::UprobeMulti { .. }
         | LinkTarget::Cgroup { .. }
         | LinkTarget::Netns { .. }
         | LinkTarget::Netfilter { .. }

@@ -29,6 +29,7 @@ mod map_access;
 mod mapped;
 mod mount_table;
 mod mounts;
+mod multi_probes;
 mod netlink;
 mod netns;
 mod netns_links;

@@ -10,9 +10,12 @@ use super::attr::{self, Command};
 use super::{features, netns, sys};
 use crate::KernelError;
 
+/// Programs of one type in a namespace, at most: `BPF_SK_LOOKUP` of them 64.
+const MOST: usize = 64;
 /// `BPF_F_NETFILTER_IP_DEFRAG`.
 const DEFRAGMENT: u32 = 1;
 const NETFILTER: (u32, u32) = (6, 4);
+const DEFRAGMENTED: (u32, u32) = (6, 6);
 
 /// Links a program to a hook of a namespace itself: socket lookup, flow dissector.
 pub fn attach(program: &OwnedFd, netns: Option<&Path>, attach_type: u32) -> Result<OwnedFd, KernelError> {
@@ -29,7 +32,10 @@ pub fn attach(program: &OwnedFd, netns: Option<&Path>, attach_type: u32) -> Resu
         };
         sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
             // One flow dissector is all that a namespace can have; one of the first namespace is everybody's.
-            Some(libc::EEXIST | libc::E2BIG) => KernelError::HookHeld {
+            Some(libc::E2BIG) => {
+                KernelError::HookFull { hook: "of the network namespace".to_owned(), most: MOST }
+            }
+            Some(libc::EEXIST) => KernelError::HookHeld {
                 hook: "of the network namespace".to_owned(),
                 holder: "another program there, or in the first namespace".to_owned(),
             },
@@ -53,6 +59,14 @@ pub fn attach_netfilter(
         netfilter_flags: if place.defragment { DEFRAGMENT } else { 0 },
         ..Default::default()
     };
+    // The daemon's own namespace does not go before its links.
+    if netns.is_some() && features::has_version(NETFILTER) && !features::has_held_netfilter() {
+        return Err(KernelError::Unsupported {
+            feature: "netfilter programs in a network namespace that may go (CVE-2024-50130)",
+            release: features::release(),
+            needs: "Linux 6.6.59, 6.11.6, 6.12 or later has them; in the daemon's own namespace they work here",
+        });
+    }
     netns::enter(netns, || {
         sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
             Some(libc::EBUSY) => KernelError::priority_taken(place),
@@ -62,6 +76,13 @@ pub fn attach_netfilter(
                 release: features::release(),
                 needs: "Linux 6.4 or later has them",
             },
+            Some(libc::EINVAL) if place.defragment && !features::has_version(DEFRAGMENTED) => {
+                KernelError::Unsupported {
+                    feature: "netfilter programs that see whole packets",
+                    release: features::release(),
+                    needs: "Linux 6.6 or later has them",
+                }
+            }
             _ => KernelError::call("attach", format!("a program to netfilter {place}"), source),
         })
     })

@@ -42,6 +42,14 @@ pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
 /// Where a tracefs is mounted, in the order in which it is looked for.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
+/// Kernel functions that can be traced, one a line.
+pub fn traceable_functions() -> Result<String, KernelError> {
+    let folder = events_folder()?.join("../available_filter_functions");
+    std::fs::read_to_string(&folder).map_err(|source| {
+        KernelError::call("read which functions can be traced from", folder.display().to_string(), source)
+    })
+}
+
 /// The folder of trace points.
 fn events_folder() -> Result<PathBuf, KernelError> {
     mounted_events().ok_or_else(|| {
@@ -126,6 +134,50 @@ pub struct UserPlace<'a> {
     pub scope: &'a ProcessScope,
 }
 
+/// Places in user space, all in one binary.
+pub struct UserPlaces<'a> {
+    /// Absolute path of a binary, or a library's name.
+    pub target: &'a str,
+    /// Symbols in it.
+    pub functions: &'a [String],
+    /// Which processes, and whose files.
+    pub scope: &'a ProcessScope,
+}
+
+/// The file of places, and where they are in it. `known_only` as of [`uprobe`].
+pub fn user_places(
+    places: &UserPlaces<'_>,
+    on_return: bool,
+    known_only: bool,
+) -> Result<(symbols::TargetFile, Vec<u64>), KernelError> {
+    let fail = |reason: ProbeTargetError| KernelError::NoProbeTarget {
+        target: format!("\"{}\"", places.target),
+        reason,
+    };
+    let file = symbols::find_file(places.target, places.scope).map_err(fail)?;
+    let offset = |function: &String| {
+        let offset = elf_symbols::file_offset(&file, function).map_err(fail)?;
+        check_place(&file, offset, on_return, known_only).map_err(fail)?;
+        Ok(offset)
+    };
+    let offsets = places.functions.iter().map(offset).collect::<Result<_, KernelError>>()?;
+    Ok((file, offsets))
+}
+
+/// Refuses a place inside an instruction.
+fn check_place(
+    file: &symbols::TargetFile,
+    offset: u64,
+    on_return: bool,
+    known_only: bool,
+) -> Result<(), ProbeTargetError> {
+    match probe_place::check(file, offset, on_return) {
+        // Where nothing is known, root may know better.
+        Err(ProbeTargetError::UnknownPlace { .. }) if !known_only => Ok(()),
+        result => result,
+    }
+}
+
 /// Opens a probe of a user-space function. `known_only`: at an instruction of a function that the file names, and nowhere
 /// else. The kernel puts a breakpoint wherever it is told: inside an instruction, it ends every process that comes there.
 pub fn uprobe(place: &UserPlace<'_>, on_return: bool, known_only: bool) -> Result<OwnedFd, KernelError> {
@@ -140,12 +192,7 @@ pub fn uprobe(place: &UserPlace<'_>, on_return: bool, known_only: bool) -> Resul
     };
     let offset =
         start.checked_add(offset).ok_or_else(|| fail(ProbeTargetError::BeyondFile { offset, start }))?;
-    match probe_place::check(&file, offset, on_return) {
-        Ok(()) => {}
-        // Where nothing is known, root may know better.
-        Err(ProbeTargetError::UnknownPlace { .. }) if !known_only => {}
-        Err(reason) => return Err(fail(reason)),
-    }
+    check_place(&file, offset, on_return, known_only).map_err(fail)?;
     let name = CString::new(file.reopen_path()).map_err(|error| fail(error.into()))?;
     let event = PerfEventAttr {
         event_type: source.number,

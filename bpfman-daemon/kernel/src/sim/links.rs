@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::uapi::{link_type, prog_type};
+use bpfmand_core::uapi::{attach_type, link_type, prog_type};
 
 use super::errno::{EBUSY, EEXIST, EINVAL, ENOLINK, ETIMEDOUT};
 use super::hooks::runs_in;
@@ -29,6 +29,8 @@ impl SimState {
             LinkTarget::Kprobe { .. } | LinkTarget::Uprobe { .. } => kernel_type == prog_type::KPROBE,
             LinkTarget::Trampoline { .. } | LinkTarget::Iterator => attach_btf_id != 0,
             LinkTarget::RawTracepoint { .. } => kernel_type == prog_type::RAW_TRACEPOINT,
+            LinkTarget::KprobeMulti { attach_type, .. } => kind.expected_attach_type == *attach_type,
+            LinkTarget::UprobeMulti { .. } => kind.expected_attach_type == attach_type::TRACE_UPROBE_MULTI,
             LinkTarget::Cgroup { attach_type, .. } | LinkTarget::Netns { attach_type, .. } => {
                 kind.expected_attach_type == *attach_type
             }
@@ -84,6 +86,16 @@ impl SimState {
             LinkTarget::RawTracepoint { name, .. } => {
                 let at = format!("raw trace point {name}");
                 self.attach_once(program, SimLinkTarget::Place { kernel_type: link_type::RAW_TRACEPOINT, at })
+            }
+            LinkTarget::KprobeMulti { functions, .. } => {
+                let at = functions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let place = SimLinkTarget::Place { kernel_type: link_type::KPROBE_MULTI, at };
+                Ok(self.objects.add(Body::Link { program, place }))
+            }
+            LinkTarget::UprobeMulti { target, functions, .. } => {
+                let at = format!("{target}: {}", functions.join(", "));
+                let place = SimLinkTarget::Place { kernel_type: link_type::UPROBE_MULTI, at };
+                Ok(self.objects.add(Body::Link { program, place }))
             }
             LinkTarget::Cgroup { path, attach_type } => {
                 let at = format!("control group {path}, hook {attach_type}");

@@ -36,7 +36,7 @@ impl KernelHooks for LinuxKernel {
         links::attach(program, target)
     }
 
-    fn read_iterator(&self, link: &OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
+    fn read_iterator(&self, link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
         iterator::read(link, each)
     }
 

@@ -40,11 +40,7 @@ impl KernelHooks for SimKernel {
         Ok(self.handle(&mut state, key))
     }
 
-    fn read_iterator(
-        &self,
-        link: &SimHandle,
-        each: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Result<(), KernelError> {
+    fn read_iterator(&self, link: SimHandle, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
         let facts = self.enter("read_iterator")?.link_facts(link.key)?;
         if facts.kernel_type != link_type::ITER {
             return Err(refuse("read", "what is no iterator", EINVAL));

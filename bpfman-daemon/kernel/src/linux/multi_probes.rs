@@ -1,0 +1,136 @@
+//! Probes of many functions by one link.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use bpfmand_core::FunctionPattern;
+use bpfmand_core::uapi::attach_type;
+
+use super::attr::{self, Command};
+use super::{features, perf, sys};
+use crate::{KernelError, ProbeTargetError};
+
+/// `BPF_F_KPROBE_MULTI_RETURN` and `BPF_F_UPROBE_MULTI_RETURN`.
+const ON_RETURN: u32 = 1;
+/// Functions of one link: a pattern of all that a kernel lets be traced has 60,000.
+const MOST_FUNCTIONS: usize = 1 << 17;
+const KPROBES: (u32, u32) = (5, 18);
+const UPROBES: (u32, u32) = (6, 6);
+
+/// Links a program to all kernel functions that are named, or that match.
+pub fn attach_kprobes(
+    program: &OwnedFd,
+    functions: &[FunctionPattern],
+    (on_return, attach_type): (bool, u32),
+    cookie: u64,
+) -> Result<OwnedFd, KernelError> {
+    let subject = || format!("kernel functions {}", named(functions));
+    let names = names(functions)?;
+    let texts: Vec<CString> = names.into_iter().filter_map(|name| CString::new(name).ok()).collect();
+    let pointers: Vec<u64> = texts.iter().map(|text| text.as_ptr() as u64).collect();
+    let cookies = vec![cookie; pointers.len()];
+    let mut request = attr::LinkCreateKprobes {
+        prog_fd: program.as_raw_fd(),
+        attach_type,
+        probe_flags: if on_return { ON_RETURN } else { 0 },
+        count: pointers.len() as u32,
+        names: pointers.as_ptr() as u64,
+        cookies: if cookie == 0 { 0 } else { cookies.as_ptr() as u64 },
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+        Some(libc::ESRCH | libc::ENOENT) => {
+            let reason = ProbeTargetError::NoKernelFunction;
+            KernelError::NoProbeTarget { target: subject(), reason }
+        }
+        Some(libc::EOPNOTSUPP) => KernelError::Unsupported {
+            feature: "probes of many kernel functions",
+            release: features::release(),
+            needs: "Linux 5.18 or later has them, if it was built with fprobe",
+        },
+        // Asked only now: the kernel says the same to other mistakes.
+        Some(libc::EINVAL) if !features::has_version(KPROBES) => KernelError::Unsupported {
+            feature: "probes of many kernel functions",
+            release: features::release(),
+            needs: "Linux 5.18 or later has them",
+        },
+        _ => KernelError::call("attach", format!("a program to {}", subject()), source),
+    })
+}
+
+/// Links a program to functions of a binary.
+pub fn attach_uprobes(
+    program: &OwnedFd,
+    place: &perf::UserPlaces<'_>,
+    (on_return, known_only): (bool, bool),
+    cookie: u64,
+) -> Result<OwnedFd, KernelError> {
+    let (file, offsets) = perf::user_places(place, on_return, known_only)?;
+    let perf::UserPlaces { target, scope, .. } = *place;
+    let fail = |reason| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
+    let path = CString::new(file.reopen_path()).map_err(|error| fail(error.into()))?;
+    let cookies = vec![cookie; offsets.len()];
+    let mut request = attr::LinkCreateUprobes {
+        prog_fd: program.as_raw_fd(),
+        attach_type: attach_type::TRACE_UPROBE_MULTI,
+        path: path.as_ptr() as u64,
+        offsets: offsets.as_ptr() as u64,
+        cookies: if cookie == 0 { 0 } else { cookies.as_ptr() as u64 },
+        count: offsets.len() as u32,
+        probe_flags: if on_return { ON_RETURN } else { 0 },
+        pid: scope.pid.unwrap_or(0),
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+        match (source.raw_os_error(), scope.pid) {
+            (Some(libc::ESRCH), Some(pid)) => fail(ProbeTargetError::NoProcess(pid)),
+            // Asked only now: the kernel says the same to other mistakes.
+            (Some(libc::EINVAL), _) if !features::has_version(UPROBES) => KernelError::Unsupported {
+                feature: "probes of many user-space functions",
+                release: features::release(),
+                needs: "Linux 6.6 or later has them",
+            },
+            _ => KernelError::call("attach", format!("a program to functions of {target}"), source),
+        }
+    })
+}
+
+/// The functions that are meant, each once. Patterns mean what can be traced here.
+fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError> {
+    let no_such = |pattern: &FunctionPattern| KernelError::NoProbeTarget {
+        target: format!("kernel functions {pattern}"),
+        reason: ProbeTargetError::NoKernelFunction,
+    };
+    let mut names: BTreeSet<String> =
+        functions.iter().filter_map(FunctionPattern::name).map(str::to_owned).collect();
+    let patterns: Vec<_> = functions.iter().filter(|pattern| pattern.name().is_none()).collect();
+    if !patterns.is_empty() {
+        let traceable = perf::traceable_functions()?;
+        // Of a module, its name follows.
+        let all = traceable.lines().filter_map(|line| line.split_whitespace().next());
+        let mut found = vec![false; patterns.len()];
+        for name in all {
+            for (pattern, found) in patterns.iter().zip(&mut found) {
+                if pattern.glob().matches(name) {
+                    names.insert(name.to_owned());
+                    *found = true;
+                }
+            }
+        }
+        if let Some((pattern, _)) = patterns.iter().zip(&found).find(|(_, found)| !**found) {
+            return Err(no_such(pattern));
+        }
+    }
+    if names.len() > MOST_FUNCTIONS {
+        return Err(KernelError::NoProbeTarget {
+            target: format!("kernel functions {}", named(functions)),
+            reason: ProbeTargetError::TooMany { found: names.len(), most: MOST_FUNCTIONS },
+        });
+    }
+    Ok(names)
+}
+
+fn named(functions: &[FunctionPattern]) -> String {
+    functions.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
