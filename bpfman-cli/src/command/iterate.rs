@@ -18,10 +18,13 @@ pub async fn run(global: &Global, command: Iterate) -> Result<(), CliError> {
     let request = ext::ReadIteratorRequest { link_id: command.link_id };
     let mut pieces = client.ext.read_iterator(request).await?.into_inner();
     let screen = std::io::stdout().is_terminal().then(Screen::of_stdout);
+    let mut begun = Vec::new();
     while let Some(piece) = pieces.message().await? {
         let more = match &screen {
             Some(screen) => {
-                show::write_while_read(screen.harmless(&String::from_utf8_lossy(&piece.text)).as_bytes())?
+                begun.extend_from_slice(&piece.text);
+                let whole: Vec<u8> = begun.drain(..whole_characters(&begun)).collect();
+                show::write_while_read(screen.harmless(&String::from_utf8_lossy(&whole)).as_bytes())?
             }
             None => show::write_while_read(&piece.text)?,
         };
@@ -30,4 +33,24 @@ pub async fn run(global: &Global, command: Iterate) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// Bytes up to a character that has only begun: its rest comes with the next piece.
+fn whole_characters(text: &[u8]) -> usize {
+    match std::str::from_utf8(text) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => text.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole_characters;
+
+    #[test]
+    fn a_character_that_has_begun_waits_for_its_end() {
+        let text = "größe".as_bytes();
+        assert_eq!((whole_characters(text), whole_characters(&text[..3]), whole_characters(b"")), (7, 2, 0));
+        assert_eq!(whole_characters(b"a\xffb"), 3);
+    }
 }

@@ -6,10 +6,12 @@ use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, tracepoint};
 use crate::dispatchers::{of_others, with_ours, with_two_of_ours};
+use crate::replacements::replacement;
 use crate::scenes::{
-    Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_own_left, at_two_interfaces,
-    attached, attached_by_another, kept, kept_empty, load, load_replaced, loaded, matched, nothing,
-    one_sharer, only, replaced, sharers, tcx_beside_ours, tcx_by_another, timed, update, waited_for,
+    Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_own_left, at_places,
+    at_two_interfaces, attached, attached_by_another, control_group, kept, kept_empty, load, load_replaced,
+    loaded, loaded_for_places, matched, nothing, one_sharer, only, replaced, sharers, tcx_beside_ours,
+    tcx_by_another, timed, update, waited_for,
 };
 
 /// An operation, with what has to be there before it.
@@ -136,6 +138,19 @@ pub fn cases() -> Vec<Case> {
             update(e, s.links[0], 1, &["foreign:guard"])
         }),
         case!("update an intent", attached, |b, e, s| update(e, s.links[0], 1, &["bravo"])),
+        case!("attach to a control group", loaded_for_places, |b, e, s| e
+            .try_attach(s.programs[0], control_group())
+            .map(drop)),
+        case!("detach from a control group", at_places, |b, e, s| e.detach(s.links[0])),
+        case!("replace one of a control group", at_places, |b, e, s| e
+            .replace_program(&replacement(b, s.programs[0], "points"))
+            .map(drop)),
+        case!("replace one of a namespace", at_places, |b, e, s| e
+            .replace_program(&replacement(b, s.programs[1], "points"))
+            .map(drop)),
+        case!("replace a load at places of all kinds", at_places, |b, e, s| {
+            load_replaced(b, e, s, "points", &["no_connect", "no_listener", "raw_switch"])
+        }),
         case!("replace one that is nowhere", |b, e| only(b, e, &[], 0), |b, e, s| replaced(b, e, s, true)),
         case!("replace one in a chain", |b, e| only(b, e, &["alpha", "bravo"], 0), |b, e, s| replaced(
             b, e, s, true

@@ -60,6 +60,30 @@ pub fn attached(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
+/// Programs of a control group, of a namespace, and at a raw trace point.
+pub fn at_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = loaded_for_places(bench, engine);
+    let netns = Some(bench.netns.clone());
+    let points = [
+        control_group(),
+        AttachPoint::Netns { netns },
+        AttachPoint::RawTracepoint { name: "sched_switch".to_owned() },
+    ];
+    for (program, point) in scene.programs.iter().zip(points) {
+        scene.links.push(engine.attached(*program, point));
+    }
+    scene
+}
+
+pub fn loaded_for_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let names = ["no_connect", "no_listener", "raw_switch"];
+    Scene { programs: engine.loads(&bench.request("points", &names)), ..Scene::default() }
+}
+
+pub fn control_group() -> AttachPoint {
+    AttachPoint::Cgroup { path: "/system.slice/web.service".parse().unwrap() }
+}
+
 /// One member at a hook that stays attached without it.
 pub fn kept(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded(bench, engine);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfman_cluster_tests::Cluster;
+use bpfman_cluster_tests::{Cluster, wait};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::api::{Api, PostParams};
 use serde_json::json;
@@ -101,7 +101,10 @@ async fn a_namespace_gives_its_pull_secrets_to_agents_by_a_role_of_its_own() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/pull-secrets");
     cluster.kubectl(&["apply", "-n", "giving", "-k", folder.to_str().unwrap()]).success();
     let agent = account("bpfman-agent");
-    let mut all = wrong(&cluster, &agent, &[("", "secrets", &["get"], "giving", "regcred")], true).await;
+    // The API server hears of roles a moment after they are stored.
+    let given: &[Right] = &[("", "secrets", &["get"], "giving", "regcred")];
+    wait::until("the role counts", async || wrong(&cluster, &agent, given, true).await.is_empty()).await;
+    let mut all = Vec::new();
     let refused: &[Right] = &[
         ("", "secrets", &["list", "watch"], "giving", ""),
         ("", "secrets", &["get"], "giving", "another"),
@@ -192,13 +195,14 @@ async fn an_editor_of_one_namespace_reaches_no_other_and_no_cluster_application(
     cluster.apply_one(bind("bob", "bpfman-bpfapplication-viewer-role")).await;
     let (ours, writes): (_, &[&str]) = ("bpfman.io", &["create", "update", "patch", "delete"]);
     let mut all = Vec::new();
-    all.extend(wrong(&cluster, "alice", &[(ours, "bpfapplications", ANY, "editors", "")], true).await);
+    let edits: &[Right] = &[(ours, "bpfapplications", ANY, "editors", "")];
+    wait::until("alice's role counts", async || wrong(&cluster, "alice", edits, true).await.is_empty()).await;
     let views: &[Right] = &[
         (ours, "bpfapplications", READ, "editors", ""),
         (ours, "bpfapplicationstates", READ, "editors", ""),
     ];
     all.extend(wrong(&cluster, "alice", views, true).await);
-    all.extend(wrong(&cluster, "bob", views, true).await);
+    wait::until("bob's role counts", async || wrong(&cluster, "bob", views, true).await.is_empty()).await;
     let refused: &[Right] = &[
         (ours, "bpfapplicationstates", writes, "editors", ""),
         (ours, "bpfapplicationstates/status", &["update", "patch"], "editors", ""),
