@@ -224,6 +224,23 @@ fn a_pull_is_silent_and_can_tell_the_digest() {
 }
 
 #[test]
+fn features_are_summed_up_or_listed() {
+    let daemon = FakeDaemon::start(Script::default());
+    let whole = daemon.run("features").stdout;
+    for part in ["6.1.0\n", "no arena\n", "xdp\n"] {
+        assert!(whole.contains(part), "{part:?}: {whole}");
+    }
+    assert!(whole.contains("tcx (type tcx is refused)"), "{whole}");
+    let helpers = daemon.run("features helpers").stdout;
+    assert_eq!(
+        helpers,
+        " Part    Name          There  Remark\n helper  bpf_redirect  yes    xdp, sched_cls\n\n"
+    );
+    assert_eq!(daemon.run("features --missing -q").stdout, "tcx\narena\n");
+    assert_eq!(daemon.run("features types --missing -q").stdout, "");
+}
+
+#[test]
 fn versions_of_both_sides() {
     let daemon = FakeDaemon::start(Script::default());
     let outcome = daemon.run("version");

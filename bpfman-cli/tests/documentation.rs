@@ -10,6 +10,7 @@ use bpfman_cli::show::applied::{AppliedLink, AppliedObject, AppliedProgram, Diff
 use bpfman_cli::show::chain::ChainJson;
 use bpfman_cli::show::changed::Replaced;
 use bpfman_cli::show::diagnosis::Diagnosis;
+use bpfman_cli::show::features::FeatureList;
 use bpfman_cli::show::history::HistoryJson;
 use bpfman_cli::show::hook_answers::{Explained, HookSwitchesJson};
 use bpfman_cli::show::hooks::HookList;
@@ -85,6 +86,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
     diagnosis.found(FindingClass::Drift, "link 1", "missing", "");
     let mut history = HistoryJson::default();
     history.add(&ext::HistoryResponse { entries: vec![ext::JournalLine::default()], damaged: 0 });
+    let features = ext::FeaturesResponse { features: vec![ext::Feature::default()], ..Default::default() };
     let link = AppliedLink { attachment: String::new(), link_id: None, state: "attached", failure: None };
     let program = AppliedProgram {
         name: String::new(),
@@ -108,6 +110,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         serde_json::to_value(Replaced::new(&replaced)),
         serde_json::to_value(diagnosis),
         serde_json::to_value(history),
+        serde_json::to_value(FeatureList::new(&features)),
         serde_json::to_value(Tried::new(&ext::DryRunResponse {
             programs: vec![ext::DryRunPart::default()],
             ..Default::default()

@@ -10,7 +10,7 @@ use bpfmand_cage::{CageMode, DEFAULT_MEMORY, WritableFolders};
 use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_journal::JournalSettings;
-use bpfmand_kernel::XdpMode;
+use bpfmand_kernel::{Probe, XdpMode};
 use bpfmand_store::EngineKind;
 use serde::Deserialize;
 
@@ -90,6 +90,8 @@ pub struct Config {
     pub journal: JournalSettings,
     /// The gate in front of the kernel's loader, if it is asked for.
     pub gate: Option<GateSettings>,
+    /// Features of the kernel to do without.
+    pub without: Vec<&'static Probe>,
 }
 
 /// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
@@ -105,6 +107,7 @@ struct File {
     maps: MapsTable,
     limits: LimitsTable,
     watch: WatchTable,
+    kernel: KernelTable,
     logging: LoggingTable,
     csi: CsiTable,
     cage: CageTable,
@@ -158,6 +161,12 @@ struct TcTable {
 #[serde(default)]
 struct WatchTable {
     check_seconds: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct KernelTable {
+    without: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -277,6 +286,13 @@ impl Config {
                 }
             },
             check: check_period(file.watch.check_seconds)?,
+            without: file
+                .kernel
+                .without
+                .iter()
+                .map(|name| Probe::named(name))
+                .collect::<Result<_, _>>()
+                .context("configuration: kernel.without")?,
             idle: (arguments.timeout > 0).then(|| Duration::from_secs(arguments.timeout)),
             log: arguments.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or(level),
             log_as_json: match file.logging.format.as_deref() {

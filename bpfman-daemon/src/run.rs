@@ -89,7 +89,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     if let Some(gate) = &config.gate {
         load_gate::wait_until_open(gate);
     }
-    let kernel = Arc::new(LinuxKernel::new(&config.fs())?);
+    let mut kernel = LinuxKernel::new(&config.fs())?;
+    for probe in &config.without {
+        tracing::warn!(probe.name, "kernel.without: as on a kernel without it, {}", probe.without);
+        kernel.switch_off(probe);
+    }
+    let kernel = Arc::new(kernel);
     // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
     let _pins_held = kernel.hold_pins_alone()?;
     // All is mounted, and nothing was read yet that others wrote.

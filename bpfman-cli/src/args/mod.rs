@@ -7,6 +7,7 @@ pub mod chain;
 pub mod change;
 pub mod credential;
 pub mod detach;
+pub mod features;
 pub mod history;
 pub mod image;
 pub mod interface;
@@ -137,6 +138,8 @@ pub enum CliCommand {
     History(history::History),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
+    /// Show what the running kernel offers to programs, and what the daemon does without.
+    Features(features::ShowFeatures),
     /// Print the versions of client, daemon and kernel.
     Version,
     /// Write the manual pages.

@@ -8,6 +8,7 @@ mod change;
 mod dead_daemon;
 mod doctor;
 mod dry_run;
+mod features;
 mod generate;
 mod history;
 mod hook;
@@ -56,6 +57,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Auth(command) => access::auth(global, command).await,
         CliCommand::History(command) => history::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
+        CliCommand::Features(command) => features::run(global, command).await,
         CliCommand::Version => version::run(global).await,
         CliCommand::Man { out_dir } => generate::man(&out_dir),
         CliCommand::Completions { out_dir, shell } => generate::completions(&out_dir, shell),

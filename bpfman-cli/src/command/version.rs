@@ -97,17 +97,11 @@ impl CommandOutput for VersionJson {
         };
         text.push_str(&format!("bpfmand {}\n\n", daemon.version));
         let mut block = Block::new("Daemon");
-        let (there, lacking): (Vec<_>, Vec<_>) = daemon.features.iter().partition(|(_, there)| **there);
-        let lacking = lacking.into_iter().map(|(name, _)| match daemon.lacking.get(name) {
-            Some(reason) => format!("{name} ({reason})"),
-            None => name.clone(),
-        });
         block
             .line("Kernel", &daemon.kernel_release)
             .line("Runtime Directory", &daemon.runtime_dir)
             .line("State Directory", &daemon.state_dir)
-            .lines("Kernel Has", there.into_iter().map(|(name, _)| name.clone()))
-            .lines("Kernel Lacks", lacking)
+            .line("Kernel Features", "bpfman features")
             .lines("Cage", daemon.cage.iter().map(|(name, state)| format!("{name}: {state}")))
             .optional("Journal", daemon.journal.as_ref().map(JournalJson::in_words))
             .lines("Refused Calls", daemon.refused_calls.iter().map(RefusedCallsJson::in_words));

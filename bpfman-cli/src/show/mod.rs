@@ -8,6 +8,7 @@ pub mod chain_drawing;
 mod chain_pieces;
 pub mod changed;
 pub mod diagnosis;
+pub mod features;
 pub mod history;
 pub mod hook_answers;
 pub mod hooks;

@@ -307,6 +307,33 @@ impl BpfmanExt for Script {
         Ok(Response::new(tokio_stream::iter(pieces)))
     }
 
+    async fn features(
+        &self,
+        request: Request<ext::FeaturesRequest>,
+    ) -> Result<Response<ext::FeaturesResponse>, Status> {
+        self.note(request.get_ref())?;
+        let feature =
+            |kind: ext::FeatureKind, name: &str, state: ext::FeatureState, detail: &str| ext::Feature {
+                kind: kind.into(),
+                name: name.into(),
+                state: state.into(),
+                detail: detail.into(),
+                ..Default::default()
+            };
+        use ext::{FeatureKind as Kind, FeatureState as State};
+        let features = vec![
+            feature(Kind::Probe, "tcx", State::SwitchedOff, "type tcx is refused"),
+            feature(Kind::Type, "xdp", State::There, ""),
+            feature(Kind::MapType, "arena", State::Missing, ""),
+            ext::Feature {
+                program_types: vec!["xdp".into(), "sched_cls".into()],
+                ..feature(Kind::Helper, "bpf_redirect", State::There, "")
+            },
+        ];
+        let (kernel_release, architecture) = ("6.1.0".into(), "x86_64".into());
+        Ok(Response::new(ext::FeaturesResponse { kernel_release, architecture, features }))
+    }
+
     async fn info(&self, request: Request<ext::InfoRequest>) -> Result<Response<ext::InfoResponse>, Status> {
         self.note(request.get_ref())?;
         Ok(Response::new(ext::InfoResponse { version: "9.9.9".into(), ..Default::default() }))

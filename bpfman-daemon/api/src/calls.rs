@@ -26,6 +26,7 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanExtGetProgram
         | M::BpfmanExtListPrograms
         | M::BpfmanExtInfo
+        | M::BpfmanExtFeatures
         | M::BpfmanChainsShowChain
         | M::BpfmanChainsListHooks
         | M::BpfmanChainsExplain

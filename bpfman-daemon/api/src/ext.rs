@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::iterators::IteratorStream;
 use crate::server::{Api, Reply, caller, fail};
 use crate::type_support::try_support;
-use crate::{Prepared, audit, ext_show, history, iterators, objects, parse, status};
+use crate::{Prepared, audit, ext_show, features, history, iterators, objects, parse, status};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanExt for Api<K> {
@@ -201,6 +201,17 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         self.note_link(id);
         let permit = self.authorize_link(id, Vec::new())?;
         Ok(Response::new(iterators::stream(self.clone(), &permit, id)?))
+    }
+
+    async fn features(&self, _request: Request<wire::FeaturesRequest>) -> Reply<wire::FeaturesResponse> {
+        let permit = self.authorize(&[])?;
+        // It may try to load programs.
+        self.view(&permit, move |api| {
+            let support = api.support.get_or_init(|| try_support(api.engine.kernel()));
+            Ok(api.features.answer(|| features::all(api.engine.kernel(), support, &api.paths.runtime)))
+        })
+        .await
+        .map(Response::new)
     }
 
     async fn info(&self, _request: Request<wire::InfoRequest>) -> Reply<wire::InfoResponse> {

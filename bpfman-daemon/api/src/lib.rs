@@ -18,6 +18,7 @@ mod examine_machine;
 mod explain;
 mod ext;
 mod ext_show;
+mod features;
 mod gate;
 mod gate_standing;
 mod history;

@@ -22,6 +22,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Response, Status};
 
 use crate::authorize::{AccessSource, Permit};
+use crate::features::LastAnswer;
 use crate::iterators::IteratorReadings;
 use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
 use crate::shares::ChangeShares;
@@ -98,6 +99,8 @@ pub struct Api<K: Kernel> {
     pub(crate) readings: Arc<IteratorReadings>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
+    /// All that it has, as it was told last.
+    pub(crate) features: Arc<LastAnswer>,
 }
 
 impl<K: Kernel> Clone for Api<K> {
@@ -118,6 +121,7 @@ impl<K: Kernel> Clone for Api<K> {
             helpers: self.helpers.clone(),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
+            features: Arc::clone(&self.features),
         }
     }
 }
@@ -141,6 +145,7 @@ impl<K: Kernel> Api<K> {
             helpers: None,
             threads: Arc::default(),
             support: Arc::default(),
+            features: Arc::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpfmand_core::{BoundText, CgroupHook, Insn, LoadTarget, ProgramType, op};
-use bpfmand_kernel::{Kernel, KernelError, ProgramKind, ProgramLoad};
+use bpfmand_kernel::{Kernel, KernelError, PROBES, Probe, ProgramKind, ProgramLoad};
 use bpfmand_object::KernelBtf;
 
 /// What a kernel may have, by name; with the reason where it lacks it.
@@ -23,6 +23,7 @@ const MOVE: u8 = 0xb7;
 /// dropped, which takes some ten milliseconds.
 pub fn try_support(kernel: &impl Kernel) -> Support {
     let features = kernel.features();
+    let lack = |probe: &Probe| (!features.has(probe)).then(|| probe.needs.to_owned());
     let types = kernel
         .btf()
         .map_err(|error| error.to_string())
@@ -30,33 +31,28 @@ pub fn try_support(kernel: &impl Kernel) -> Support {
     let mut support: Support = ProgramType::ALL
         .into_iter()
         .map(|program_type| {
-            let lack = match program_type {
-                ProgramType::Tcx if !features.tcx => Some("Linux 6.6 and later have it".to_owned()),
-                ProgramType::Kprobe | ProgramType::Kretprobe if !features.kprobes => {
-                    Some("the kernel was built without kernel probes".to_owned())
-                }
-                ProgramType::UprobeMulti | ProgramType::UretprobeMulti if features.version < (6, 6) => {
-                    Some("Linux 6.6 and later have it".to_owned())
-                }
-                ProgramType::KprobeSession if features.version < (6, 10) => {
-                    Some("Linux 6.10 and later have it".to_owned())
-                }
-                ProgramType::KprobeMulti | ProgramType::KretprobeMulti if features.version < (5, 18) => {
-                    Some("Linux 5.18 and later have it".to_owned())
-                }
-                ProgramType::Uprobe | ProgramType::Uretprobe if !features.uprobes => {
-                    Some("the kernel was built without user-space probes".to_owned())
-                }
-                _ => try_type(kernel, program_type, types.as_ref()),
-            };
-            (program_type.name(), lack)
+            let needed = needed_by(program_type).and_then(|name| Probe::named(name).ok());
+            let lacks = needed.and_then(lack).or_else(|| try_type(kernel, program_type, types.as_ref()));
+            (program_type.name(), lacks)
         })
         .collect();
-    let or = |there: bool, reason: &str| (!there).then(|| reason.to_owned());
-    support.insert("freplace", or(features.freplace, "the kernel refused to load or attach one"));
-    support.insert("perf_links", or(features.perf_links, "Linux 5.15 and later have them"));
-    support.insert("long_jumps", or(features.long_jumps, "Linux 6.6 and later have them"));
+    for probe in PROBES {
+        support.entry(probe.name).or_insert_with(|| lack(probe));
+    }
     support
+}
+
+/// The probe without which programs of a type load, but cannot be attached.
+const fn needed_by(program_type: ProgramType) -> Option<&'static str> {
+    Some(match program_type {
+        ProgramType::Tcx => "tcx",
+        ProgramType::Kprobe | ProgramType::Kretprobe => "kprobes",
+        ProgramType::Uprobe | ProgramType::Uretprobe => "uprobes",
+        ProgramType::KprobeMulti | ProgramType::KretprobeMulti => "kprobe_multi",
+        ProgramType::KprobeSession => "kprobe_session",
+        ProgramType::UprobeMulti | ProgramType::UretprobeMulti => "uprobe_multi",
+        _ => return None,
+    })
 }
 
 /// Why the kernel does not take a program of this type, if it does not.

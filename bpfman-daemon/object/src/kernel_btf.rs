@@ -27,6 +27,15 @@ pub struct KernelSymbol<'a> {
     pub module: Option<&'a str>,
 }
 
+/// A function that programs may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelFunction<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The module; none for the kernel itself.
+    pub module: Option<&'a str>,
+}
+
 impl KernelBtf {
     /// Indexes the kernel's BTF. A `Vec` is kept as it is, without a copy.
     ///
@@ -107,6 +116,39 @@ impl KernelBtf {
         (found % 8 == 0).then_some(found / 8)
     }
 
+    /// Names of the values of an enumeration of the kernel itself, in their order; none if it has no such enumeration.
+    #[must_use]
+    pub fn enumerators(&self, name: &str) -> Option<Vec<&str>> {
+        let btf = &self.kernel.btf;
+        let id = self.kernel.id(name, Kind::Enum).or_else(|| self.kernel.id(name, Kind::Enum64))?;
+        Some(btf.get(id)?.enumerators().map(|(name, _)| btf.string(name)).collect())
+    }
+
+    /// Whether a union of the kernel itself has a member, at any depth of unnamed structures.
+    #[must_use]
+    pub fn union_has(&self, union: &str, member: &str) -> bool {
+        let btf = &self.kernel.btf;
+        let ty = self.kernel.id(union, Kind::Union).and_then(|id| btf.get(id));
+        ty.is_some_and(|ty| member_bits(btf, &ty, member, DEPTH).is_some())
+    }
+
+    /// Functions that the kernel and its modules, as far as they were added, offer to programs: their names, with the
+    /// module. Kernels tell since Linux 6.10; none where they do not.
+    #[must_use]
+    pub fn offered_functions(&self) -> Vec<KernelFunction<'_>> {
+        let mut found = Vec::new();
+        let all = std::iter::once((None, &self.kernel))
+            .chain(self.modules.iter().map(|(module, names)| (Some(module.as_str()), names)));
+        for (module, names) in all {
+            let btf = &*names.btf;
+            let own = (names.base + 1..=btf.len()).filter_map(|id| btf.get(id));
+            let tags = own.filter(|ty| ty.kind == Kind::DeclTag && btf.name(ty) == OFFERED);
+            let functions = tags.filter_map(|tag| btf.get(tag.size_or_type));
+            found.extend(functions.map(|ty| KernelFunction { name: btf.string(ty.name_off), module }));
+        }
+        found
+    }
+
     /// Id of a variable of the kernel itself.
     #[must_use]
     pub fn variable_id(&self, name: &str) -> Option<u32> {
@@ -139,6 +181,9 @@ impl KernelBtf {
         all.collect()
     }
 }
+
+/// The tag of functions that programs may call.
+const OFFERED: &str = "bpf_kfunc";
 
 /// How deep unnamed structures are looked into.
 const DEPTH: usize = 8;

@@ -43,7 +43,7 @@ pub use error::ObjectError;
 pub use externs::{KconfigExtern, KconfigKind, KconfigValue};
 pub use facts::{MapTypes, ObjectFacts};
 pub use globals::GlobalVariable;
-pub use kernel_btf::{KernelBtf, KernelSymbol};
+pub use kernel_btf::{KernelBtf, KernelFunction, KernelSymbol};
 pub use layout::{FieldLayout, ValueLayout};
 pub use link::Unresolved;
 pub use maps::{InitialSlot, SlotTarget};

@@ -97,6 +97,17 @@ fn maps_have_the_memory_that_is_configured() {
 }
 
 #[test]
+fn features_of_the_kernel_to_do_without_are_known_ones() {
+    let merged = |text: &str| Config::merge(&arguments(&[]), toml::from_str(text).unwrap());
+    let names =
+        |text: &str| -> Vec<&str> { merged(text).unwrap().without.iter().map(|probe| probe.name).collect() };
+    assert_eq!(names(""), [""; 0]);
+    assert_eq!(names("[kernel]\nwithout = [\"tcx\", \"freplace\"]\n"), ["tcx", "freplace"]);
+    let error = format!("{:#}", merged("[kernel]\nwithout = [\"tcxx\"]\n").unwrap_err());
+    assert!(error.contains("kernel.without") && error.contains("no probe \"tcxx\""), "{error}");
+}
+
+#[test]
 fn hooks_are_checked_as_often_as_configured() {
     let check = |text: &str| Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap().check;
     assert_eq!(check(""), Some(Duration::from_secs(10)));

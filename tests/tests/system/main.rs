@@ -35,6 +35,7 @@ mod csi_readers;
 mod csi_registration;
 mod doctor;
 mod equipment;
+mod features;
 mod flood;
 mod full_disk_starts;
 mod golden;

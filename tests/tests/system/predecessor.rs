@@ -1,10 +1,20 @@
 //! A start where bpfman v0.6.0 left its state, and `bpfmand --import-v0.6`. What the real v0.6.0 leaves is taken over by
 //! `tests/import-v0.6/run`; here its database is written as it writes it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use bpfman_tests::{Daemon, Launch, compile};
+
+/// Opens the database. Its lock is freed by a thread of the one that was dropped before, a moment later.
+fn open(database: &Path) -> sled::Db {
+    let mut opened = None;
+    bpfman_tests::wait::until("the database is free", || {
+        opened = sled::open(database).ok();
+        opened.is_some()
+    });
+    opened.unwrap()
+}
 
 /// A daemon that has not started, where v0.6.0 left an XDP program that it attached.
 struct Left {
@@ -17,7 +27,7 @@ impl Left {
         let daemon = Daemon::prepare();
         let database = daemon.path("run/db");
         let object = std::fs::read(compile::object("chain")).unwrap();
-        let db = sled::open(&database).unwrap();
+        let db = open(&database);
         let write = |tree: &str, fields: &[(&str, &[u8])]| {
             let tree = db.open_tree(tree).unwrap();
             for (key, value) in fields {
@@ -94,7 +104,7 @@ fn a_start_over_it_is_refused_and_an_import_lets_it_start() {
 #[test]
 fn a_damaged_record_of_it_changes_nothing() {
     let left = Left::new();
-    let db = sled::open(&left.database).unwrap();
+    let db = open(&left.database);
     db.open_tree("program_11").unwrap().insert("kind", b"xdp").unwrap();
     db.flush().unwrap();
     drop(db);

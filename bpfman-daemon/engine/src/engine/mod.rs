@@ -308,12 +308,12 @@ impl<K: Kernel> Engine<K> {
 
     /// What the kernel takes in a program's own BTF.
     pub(crate) fn btf_features(&self) -> BtfFeatures {
-        let version = self.kernel.features().version;
+        let features = self.kernel.features();
         BtfFeatures {
-            float: version >= (5, 13),
-            decl_tag: version >= (5, 16),
-            type_tag: version >= (5, 17),
-            enum64: version >= (6, 0),
+            float: features.btf_float,
+            decl_tag: features.btf_decl_tag,
+            type_tag: features.btf_type_tag,
+            enum64: features.btf_enum64,
         }
     }
 

@@ -43,22 +43,24 @@ impl<K: Kernel> Engine<K> {
         kernel: Option<&KernelBtf>,
     ) -> Result<(Guarded, bool), EngineError> {
         let features = self.kernel.features();
-        let (needed, links, needs) = match program_type {
-            ProgramType::Fentry | ProgramType::Fexit | ProgramType::FmodRet | ProgramType::Lsm => {
-                ((6, 0), "fentry, fexit, fmod_ret and LSM", "Linux 6.0 or later has them")
-            }
+        let (has_cookies, links, needs) = match program_type {
+            ProgramType::Fentry | ProgramType::Fexit | ProgramType::FmodRet | ProgramType::Lsm => (
+                features.trampoline_cookies,
+                "fentry, fexit, fmod_ret and LSM",
+                "Linux 6.0 or later has them",
+            ),
             ProgramType::RawTracepoint | ProgramType::BtfTracepoint => {
-                ((6, 10), "raw trace points", "Linux 6.10 or later has them")
+                (features.raw_cookies, "raw trace points", "Linux 6.10 or later has them")
             }
             ProgramType::UprobeMulti | ProgramType::UretprobeMulti => {
-                ((6, 6), "probes of many functions", "Linux 6.6 or later has them")
+                (features.uprobe_multi, "probes of many functions", "Linux 6.6 or later has them")
             }
             ProgramType::KprobeMulti | ProgramType::KretprobeMulti | ProgramType::KprobeSession => {
-                ((5, 18), "probes of many functions", "Linux 5.18 or later has them")
+                (features.kprobe_multi, "probes of many functions", "Linux 5.18 or later has them")
             }
-            _ => ((5, 15), "perf events", "Linux 5.15 or later has them"),
+            _ => (features.perf_links, "perf events", "Linux 5.15 or later has them"),
         };
-        if features.version < needed {
+        if !has_cookies {
             let (program, release) = (text.name.clone(), features.release.clone());
             return Err(GuardRefusal::NoCookies { program, program_type, release, links, needs }.into());
         }

@@ -251,7 +251,7 @@ impl<K: Kernel> Engine<K> {
     fn contexts(&self, key: &HookKey) -> Vec<Telling> {
         let ifindex = key.ifindex.0;
         match key.kind {
-            HookKind::Xdp if self.kernel.features().version < (5, 18) => vec![Telling::Nothing],
+            HookKind::Xdp if !self.kernel.features().xdp_contexts => vec![Telling::Nothing],
             HookKind::Xdp => vec![Telling::Xdp { ifindex }, Telling::Xdp { ifindex: 0 }, Telling::Nothing],
             _ => vec![Telling::Tc { ifindex }, Telling::Tc { ifindex: 0 }, Telling::Nothing],
         }

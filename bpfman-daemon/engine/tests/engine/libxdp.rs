@@ -24,10 +24,10 @@ struct Row {
 }
 
 /// `xdp-loader` at the interface `left`.
-struct Loader<'a>(&'a Bench<LinuxKernel>);
+pub struct Loader<'a>(&'a Bench<LinuxKernel>);
 
 impl<'a> Loader<'a> {
-    fn new(bench: &'a Bench<LinuxKernel>) -> Self {
+    pub fn new(bench: &'a Bench<LinuxKernel>) -> Self {
         bench.kernel.make_folder(Path::new("libxdp")).unwrap();
         Self(bench)
     }
@@ -38,7 +38,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Loads one of the objects of Debian's xdp-tools.
-    fn load(&self, object: &str, priority: u32) {
+    pub fn load(&self, object: &str, priority: u32) {
         let folders = ["/usr/lib/x86_64-linux-gnu/bpf", "/usr/lib/aarch64-linux-gnu/bpf", "/usr/lib/bpf"];
         let mut paths = folders.iter().map(|folder| PathBuf::from(folder).join(format!("{object}.o")));
         let path =

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bpfmand_core::ProgramId;
+use bpfmand_kernel::Probe;
 use bpfmand_kernel::linux::{LinuxKernel, test_run};
 use bpfmand_kernel::prelude::*;
 
@@ -106,10 +107,16 @@ fn ip(netns: &Path, words: &[&str]) {
 
 /// A bench with a veth pair in its own namespace. `test` tells apart the tests of one process.
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
+    bench_without(test, &[])
+}
+
+/// The same, with probes of the kernel switched off.
+pub fn bench_without(test: &str, probes: &[&str]) -> Bench<LinuxKernel> {
     let namespace = format!("engine-{}-{test}", std::process::id());
     let mounted = Mounted(tempfile::tempdir().unwrap());
     let libxdp_pins = mounted.0.path().join("libxdp/xdp");
-    let kernel = LinuxKernel::new(mounted.0.path()).unwrap();
+    let mut kernel = LinuxKernel::new(mounted.0.path()).unwrap();
+    probes.iter().for_each(|probe| kernel.switch_off(Probe::named(probe).unwrap()));
     assert!(run("ip", &["netns", "add", &namespace]));
     let machine = Machine { namespace: namespace.clone(), _pins: mounted };
     assert!(run("ip", &["-n", &namespace, "link", "add", "left", "type", "veth", "peer", "name", "right"]));

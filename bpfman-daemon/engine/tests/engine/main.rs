@@ -60,6 +60,7 @@ mod simulation;
 mod slow_readers;
 mod storm;
 mod strangers;
+mod switched_off;
 mod timing;
 mod types_of_members;
 mod values;

@@ -24,10 +24,12 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static POINTS: OnceLock<Vec<u8>> = OnceLock::new();
     static PROPRIETARY: OnceLock<Vec<u8>> = OnceLock::new();
     static SETTINGS: OnceLock<Vec<u8>> = OnceLock::new();
+    static FALLBACKS: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "huge" => &HUGE,
         "unsized" => &UNSIZED,
         "settings" => &SETTINGS,
+        "fallbacks" => &FALLBACKS,
         "missing" => &MISSING,
         "rejected" => &REJECTED,
         "proprietary" => &PROPRIETARY,

@@ -6,12 +6,18 @@ use bpfmand_core::{
     ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
-use crate::{Features, KernelError, KernelObjects, RunClock};
+use crate::{Features, Inventory, KernelError, KernelObjects, RunClock};
 
 /// What the kernel tells of itself, of counts, and of processes.
 pub trait KernelFacts: KernelObjects {
     /// What this kernel can do.
     fn features(&self) -> &Features;
+
+    /// Tries what programs can be made of, which takes about a tenth of a second.
+    fn inventory(&self) -> Inventory;
+
+    /// What the kernel's settings say that decide about programs, in words, by name. Those that cannot be read are left out.
+    fn settings(&self) -> Vec<(&'static str, String)>;
 
     /// Names this boot: what was recorded under another name is of a boot that has ended.
     ///

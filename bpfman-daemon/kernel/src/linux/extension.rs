@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use bpfmand_core::{BoundText, FuncInfo, Insn, ProgramType, op};
 
 use super::attr::{self, Command};
-use super::{facts, load, sys};
+use super::{facts, load, sys, types};
 use crate::{EXTENSION, Extends, KernelError, ProgramLoad};
 
 /// Holds the program that an extension is for.
@@ -70,16 +70,16 @@ fn plain(text: &BoundText) -> ProgramLoad<'_> {
 fn smallest() -> BoundText {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let mut text = BoundText::of_one_function("probe", "GPL", insns);
-    text.0.btf = Some(types().into());
+    text.0.btf = Some(smallest_types().into());
     text.0.func_info = vec![FuncInfo { insn_off: 0, type_id: FUNCTION }];
     text
 }
 
-/// The type id of the function in [`types`].
+/// The type id of the function in [`smallest_types`].
 const FUNCTION: u32 = 5;
 
 /// BTF of `int probe(struct xdp_md *ctx)`.
-fn types() -> Vec<u8> {
+fn smallest_types() -> Vec<u8> {
     const INT: u32 = 1;
     const POINTER: u32 = 2;
     const STRUCT: u32 = 4;
@@ -98,13 +98,5 @@ fn types() -> Vec<u8> {
         vec![probe, kind(FUNC, GLOBAL), 4],       // 5
     ]
     .concat();
-    let bytes = (types.len() * 4) as u32;
-    let mut btf = Vec::new();
-    btf.extend(0xeb9f_u16.to_ne_bytes());
-    btf.extend([1, 0]); // version and flags
-    for word in [24, 0, bytes, bytes, strings.len() as u32].iter().chain(&types) {
-        btf.extend(word.to_ne_bytes());
-    }
-    btf.extend(strings);
-    btf
+    types::blob(&types, strings)
 }

@@ -1,13 +1,12 @@
 //! What this kernel can do.
 
+use bpfmand_core::ProgramType;
 use bpfmand_core::uapi::attach_type;
 
 use super::attr::{Command, Query};
+use super::tries::{self, BtfKind};
 use super::{extension, perf, sys};
 use crate::Features;
-
-const PERF_LINKS: (u32, u32) = (5, 15);
-const DEVICE_BOUND: (u32, u32) = (6, 3);
 
 /// `uname -r`.
 #[must_use]
@@ -21,15 +20,29 @@ pub fn probe() -> Features {
     let version = parse_version(&release);
     Features {
         tcx: has_tcx(),
-        perf_links: version >= PERF_LINKS,
-        frames_by_16: version >= (6, 12),
-        long_jumps: version >= (6, 6),
+        perf_links: tries::perf_links(),
+        frames_by_16: tries::frames_by_16(),
+        long_jumps: tries::long_jumps(),
         freplace: extension::works(),
-        device_bound: version >= DEVICE_BOUND,
+        device_bound: tries::device_bound(),
         kprobes: perf::has_source("kprobe"),
         uprobes: perf::has_source("uprobe"),
+        kprobe_multi: tries::kprobe_multi(ProgramType::KprobeMulti),
+        kprobe_session: tries::kprobe_multi(ProgramType::KprobeSession),
+        uprobe_multi: tries::uprobe_multi(),
+        trampoline_cookies: version >= (6, 0),
+        raw_cookies: tries::raw_cookies(),
+        netfilter: tries::netfilter(),
+        netfilter_defragment: tries::netfilter_defragment(),
+        netfilter_held: held_netfilter(&release),
+        xdp_contexts: tries::xdp_contexts(),
+        btf_float: tries::btf(BtfKind::Float),
+        btf_decl_tag: tries::btf(BtfKind::DeclTag),
+        btf_type_tag: tries::btf(BtfKind::TypeTag),
+        btf_enum64: tries::btf(BtfKind::Enum64),
         possible_cpus: aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(u32::MAX)),
         page_size: page_size(),
+        switched_off: Vec::new(),
         version,
         release,
     }
@@ -40,22 +53,6 @@ pub(super) fn page_size() -> u32 {
     u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX)
 }
 
-/// Whether this kernel is new enough for links on perf events, which it cannot be asked.
-pub(super) fn has_perf_links() -> bool {
-    has_version(PERF_LINKS)
-}
-
-/// Whether this kernel is new enough for XDP programs of one interface, which it cannot be asked without one.
-pub(super) fn has_device_bound() -> bool {
-    has_version(DEVICE_BOUND)
-}
-
-/// Whether a link of netfilter keeps its network namespace (CVE-2024-50130, corrected in Linux 6.6.59, 6.11.6 and 6.12):
-/// without, the kernel uses what it freed when a namespace goes before the link.
-pub(super) fn has_held_netfilter() -> bool {
-    held_netfilter(&release())
-}
-
 fn held_netfilter(release: &str) -> bool {
     let (major, minor) = parse_version(release);
     let patch = numbers(release).nth(2).unwrap_or(0);
@@ -64,11 +61,6 @@ fn held_netfilter(release: &str) -> bool {
         (6, 11) => patch >= 6,
         version => version >= (6, 12),
     }
-}
-
-/// Whether this kernel is of this version or later.
-pub(super) fn has_version(version: (u32, u32)) -> bool {
-    parse_version(&release()) >= version
 }
 
 fn parse_version(release: &str) -> (u32, u32) {

@@ -127,17 +127,8 @@ fn link_event(
         flags: 0,
         cookie,
     };
-    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
-        // Newer kernels say the same to other mistakes.
-        if source.raw_os_error() == Some(libc::EINVAL) && !super::features::has_perf_links() {
-            return KernelError::Unsupported {
-                feature: "links on perf events",
-                release: super::release(),
-                needs: "Linux 5.15 or later has them",
-            };
-        }
-        KernelError::call("attach", format!("a program to {subject}"), source)
-    })
+    sys::bpf_fd(Command::LinkCreate, &mut request)
+        .map_err(|source| KernelError::call("attach", format!("a program to {subject}"), source))
 }
 
 /// Puts another program in a link's place if it runs the expected one.

@@ -9,7 +9,7 @@ use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, op};
 
 use super::attr::{self, Command};
 use super::verifier_log::{self, STATISTICS};
-use super::{extension, facts, features, netns, sys, types};
+use super::{extension, facts, netns, sys, types};
 use crate::{KernelError, Loaded, LogRequest, ProgramLoad, RefusalReason};
 
 const FLAG_SLEEPABLE: u32 = 1 << 4;
@@ -22,20 +22,7 @@ const LOG_STATISTICS: u32 = 4;
 /// Loads a program, in the namespace of its interface if it is for one.
 pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
     let Some(device) = load.device else { return program_here(load) };
-    let result = netns::enter(device.netns, || program_here(load));
-    match result {
-        // Asked only now: the kernel says the same to other mistakes.
-        Err(KernelError::Refused { source, .. })
-            if source.raw_os_error() == Some(libc::EINVAL) && !features::has_device_bound() =>
-        {
-            Err(KernelError::Unsupported {
-                feature: "XDP programs for one interface",
-                release: features::release(),
-                needs: "Linux 6.3 or later has them",
-            })
-        }
-        result => result,
-    }
+    netns::enter(device.netns, || program_here(load))
 }
 
 fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {

@@ -21,6 +21,7 @@ mod holders;
 mod hook_contents;
 mod implementation;
 mod interfaces;
+mod inventory;
 mod iterator;
 mod libraries;
 mod links;
@@ -39,12 +40,14 @@ mod pins;
 mod probe_place;
 mod processes;
 mod runs;
+mod settings;
 mod slots;
 mod symbols;
 mod sys;
 mod tasks;
 mod tcx;
 mod test_run;
+mod tries;
 mod types;
 mod verifier_log;
 mod watch;
@@ -53,7 +56,7 @@ mod xdp;
 use std::path::Path;
 
 use self::pins::Bpffs;
-use crate::{Features, FolderLock, KernelError};
+use crate::{Features, FolderLock, KernelError, Probe};
 
 pub use self::executables::{ExecutableId, executable};
 pub use self::extension::may_load;
@@ -88,6 +91,11 @@ impl LinuxKernel {
         let pins = Bpffs::open(root)?;
         perf::mount_tracefs();
         Ok(Self { pins, features: features::probe() })
+    }
+
+    /// Goes on as on a kernel without this feature.
+    pub fn switch_off(&mut self, probe: &Probe) {
+        self.features.switch_off(probe);
     }
 
     /// Makes this process the only one that changes the bpffs, for as long as the answer is kept. Waits some seconds for a

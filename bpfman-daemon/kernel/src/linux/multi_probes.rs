@@ -8,15 +8,13 @@ use bpfmand_core::FunctionPattern;
 use bpfmand_core::uapi::attach_type;
 
 use super::attr::{self, Command};
-use super::{features, perf, sys};
+use super::{perf, sys};
 use crate::{KernelError, ProbeTargetError};
 
 /// `BPF_F_KPROBE_MULTI_RETURN` and `BPF_F_UPROBE_MULTI_RETURN`.
 const ON_RETURN: u32 = 1;
 /// Functions of one link: a pattern of all that a kernel lets be traced has 60,000.
 const MOST_FUNCTIONS: usize = 1 << 17;
-const KPROBES: (u32, u32) = (5, 18);
-const UPROBES: (u32, u32) = (6, 6);
 
 /// Links a program to all kernel functions that are named, or that match.
 pub fn attach_kprobes(
@@ -44,17 +42,6 @@ pub fn attach_kprobes(
             let reason = ProbeTargetError::NoKernelFunction;
             KernelError::NoProbeTarget { target: subject(), reason }
         }
-        Some(libc::EOPNOTSUPP) => KernelError::Unsupported {
-            feature: "probes of many kernel functions",
-            release: features::release(),
-            needs: "Linux 5.18 or later has them, if it was built with fprobe",
-        },
-        // Asked only now: the kernel says the same to other mistakes.
-        Some(libc::EINVAL) if !features::has_version(KPROBES) => KernelError::Unsupported {
-            feature: "probes of many kernel functions",
-            release: features::release(),
-            needs: "Linux 5.18 or later has them",
-        },
         _ => KernelError::call("attach", format!("a program to {}", subject()), source),
     })
 }
@@ -85,12 +72,6 @@ pub fn attach_uprobes(
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
         match (source.raw_os_error(), scope.pid) {
             (Some(libc::ESRCH), Some(pid)) => fail(ProbeTargetError::NoProcess(pid)),
-            // Asked only now: the kernel says the same to other mistakes.
-            (Some(libc::EINVAL), _) if !features::has_version(UPROBES) => KernelError::Unsupported {
-                feature: "probes of many user-space functions",
-                release: features::release(),
-                needs: "Linux 6.6 or later has them",
-            },
             _ => KernelError::call("attach", format!("a program to functions of {target}"), source),
         }
     })

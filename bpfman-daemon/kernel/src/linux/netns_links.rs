@@ -7,15 +7,13 @@ use bpfmand_core::NetfilterPlace;
 use rustix::fs::{Mode, OFlags};
 
 use super::attr::{self, Command};
-use super::{features, netns, sys};
+use super::{netns, sys};
 use crate::KernelError;
 
 /// Programs of one type in a namespace, at most: `BPF_SK_LOOKUP` of them 64.
 const MOST: usize = 64;
 /// `BPF_F_NETFILTER_IP_DEFRAG`.
 const DEFRAGMENT: u32 = 1;
-const NETFILTER: (u32, u32) = (6, 4);
-const DEFRAGMENTED: (u32, u32) = (6, 6);
 
 /// Links a program to a hook of a namespace itself: socket lookup, flow dissector.
 pub fn attach(program: &OwnedFd, netns: Option<&Path>, attach_type: u32) -> Result<OwnedFd, KernelError> {
@@ -59,30 +57,9 @@ pub fn attach_netfilter(
         netfilter_flags: if place.defragment { DEFRAGMENT } else { 0 },
         ..Default::default()
     };
-    // The daemon's own namespace does not go before its links.
-    if netns.is_some() && features::has_version(NETFILTER) && !features::has_held_netfilter() {
-        return Err(KernelError::Unsupported {
-            feature: "netfilter programs in a network namespace that may go (CVE-2024-50130)",
-            release: features::release(),
-            needs: "Linux 6.6.59, 6.11.6, 6.12 or later has them; in the daemon's own namespace they work here",
-        });
-    }
     netns::enter(netns, || {
         sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
             Some(libc::EBUSY) => KernelError::priority_taken(place),
-            // Asked only now: the kernel says the same to other mistakes.
-            Some(libc::EINVAL) if !features::has_version(NETFILTER) => KernelError::Unsupported {
-                feature: "netfilter programs",
-                release: features::release(),
-                needs: "Linux 6.4 or later has them",
-            },
-            Some(libc::EINVAL) if place.defragment && !features::has_version(DEFRAGMENTED) => {
-                KernelError::Unsupported {
-                    feature: "netfilter programs that see whole packets",
-                    release: features::release(),
-                    needs: "Linux 6.6 or later has them",
-                }
-            }
             _ => KernelError::call("attach", format!("a program to netfilter {place}"), source),
         })
     })

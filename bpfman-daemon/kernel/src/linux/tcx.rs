@@ -57,12 +57,6 @@ pub fn attach(
         Some(libc::ENOENT) if anchor.name().is_some() => {
             KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: hook() }
         }
-        // Asked only now: the kernel says the same to other mistakes.
-        Some(libc::EINVAL) if !features::has_tcx() => KernelError::Unsupported {
-            feature: "tcx",
-            release: features::release(),
-            needs: "Linux 6.6 or later has it; type tc works here",
-        },
         _ => KernelError::call("attach", format!("a program to {}", hook()), source),
     })
 }

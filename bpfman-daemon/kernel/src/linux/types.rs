@@ -18,6 +18,20 @@ pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
         .map_err(|source| KernelError::call("load", format!("BTF of {} bytes", bytes.len()), source))
 }
 
+/// BTF as it is loaded, of types and the names that they use.
+pub fn blob(types: &[u32], names: &[u8]) -> Vec<u8> {
+    const HEADER: u32 = 24;
+    let bytes = (types.len() * 4) as u32;
+    let mut btf = Vec::new();
+    btf.extend(0xeb9f_u16.to_ne_bytes());
+    btf.extend([1, 0]); // version and flags
+    for word in [HEADER, 0, bytes, bytes, names.len() as u32].iter().chain(types) {
+        btf.extend(word.to_ne_bytes());
+    }
+    btf.extend(names);
+    btf
+}
+
 /// Where the kernel shows its types, and those of its modules beside.
 pub const FOLDER: &str = "/sys/kernel/btf";
 

@@ -9,15 +9,10 @@ use super::hooks::runs_in;
 use super::network::HookedBy;
 use super::objects::{Body, Key, SimLinkTarget};
 use super::{SimState, refuse};
-use crate::{Features, KernelError, LinkTarget};
+use crate::{KernelError, LinkTarget};
 
 impl SimState {
-    pub(super) fn attach(
-        &mut self,
-        program: Key,
-        target: &LinkTarget<'_>,
-        features: &Features,
-    ) -> Result<Key, KernelError> {
+    pub(super) fn attach(&mut self, program: Key, target: &LinkTarget<'_>) -> Result<Key, KernelError> {
         let Body::Program { kind, attach_btf_id, .. } = &self.object(program)?.body else {
             return Err(refuse("attach", "what is no program", EINVAL));
         };
@@ -50,13 +45,6 @@ impl SimState {
             }
             LinkTarget::Replacement(extends) => self.attach_replacement(program, *extends),
             LinkTarget::Tcx { netns, ifindex, direction, anchor, expected_revision } => {
-                if !features.tcx {
-                    return Err(KernelError::Unsupported {
-                        feature: "tcx",
-                        release: features.release.clone(),
-                        needs: "Linux 6.6 or later has it; type tc works here",
-                    });
-                }
                 let hook = (*netns, *ifindex, *direction);
                 let (place, at) = self.tcx_position(program, hook, *anchor, *expected_revision)?;
                 let (netns, ifindex, direction) = place;
@@ -73,15 +61,15 @@ impl SimState {
                 if self.attached_to(program, &place) {
                     return Err(refuse("attach", format!("a program to trace point {point}"), EEXIST));
                 }
-                self.attach_event(program, place, features)
+                Ok(self.objects.add(Body::Link { program, place }))
             }
             LinkTarget::Kprobe { function, offset, .. } => {
                 let place = SimLinkTarget::Event(format!("{function}+{offset}"));
-                self.attach_event(program, place, features)
+                Ok(self.objects.add(Body::Link { program, place }))
             }
             LinkTarget::Uprobe { target, function, offset, .. } => {
                 let place = SimLinkTarget::Event(format!("{target}:{}+{offset}", function.unwrap_or("")));
-                self.attach_event(program, place, features)
+                Ok(self.objects.add(Body::Link { program, place }))
             }
             LinkTarget::RawTracepoint { name, .. } => {
                 let at = format!("raw trace point {name}");
@@ -149,22 +137,6 @@ impl SimState {
         self.objects.all.values().any(|object| {
             matches!(&object.body, Body::Link { program: other, place } if *other == program && place == at)
         })
-    }
-
-    fn attach_event(
-        &mut self,
-        program: Key,
-        place: SimLinkTarget,
-        features: &Features,
-    ) -> Result<Key, KernelError> {
-        if !features.perf_links {
-            return Err(KernelError::Unsupported {
-                feature: "links on perf events",
-                release: features.release.clone(),
-                needs: "Linux 5.15 or later has them",
-            });
-        }
-        Ok(self.objects.add(Body::Link { program, place }))
     }
 
     pub(super) fn program_of_link(&self, link: Key) -> Option<Key> {

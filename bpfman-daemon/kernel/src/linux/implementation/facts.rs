@@ -8,12 +8,22 @@ use bpfmand_core::{
     ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
-use crate::linux::{LinuxKernel, access, containers, features, holders, processes, runs, tasks, types};
-use crate::{Features, KernelError, KernelFacts, RunClock};
+use crate::linux::{
+    LinuxKernel, access, containers, features, holders, inventory, processes, runs, settings, tasks, types,
+};
+use crate::{Features, Inventory, KernelError, KernelFacts, RunClock};
 
 impl KernelFacts for LinuxKernel {
     fn features(&self) -> &Features {
         &self.features
+    }
+
+    fn inventory(&self) -> Inventory {
+        inventory::take()
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        settings::read()
     }
 
     fn boot(&self) -> Result<String, KernelError> {

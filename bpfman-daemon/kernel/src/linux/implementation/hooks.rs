@@ -33,6 +33,7 @@ impl KernelHooks for LinuxKernel {
     }
 
     fn attach(&self, program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
+        self.features.check_target(target)?;
         links::attach(program, target)
     }
 

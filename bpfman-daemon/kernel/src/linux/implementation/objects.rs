@@ -111,6 +111,7 @@ impl KernelObjects for LinuxKernel {
     }
 
     fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
+        self.features.check_load(load)?;
         load::program(load)
     }
 }

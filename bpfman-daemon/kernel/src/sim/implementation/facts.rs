@@ -7,11 +7,20 @@ use bpfmand_core::{
 };
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
-use crate::{Features, KernelError, KernelFacts, RunClock};
+use crate::{Features, Inventory, KernelError, KernelFacts, RunClock};
 
 impl KernelFacts for SimKernel {
     fn features(&self) -> &Features {
         &self.features
+    }
+
+    fn inventory(&self) -> Inventory {
+        // Nothing was tried: it takes whatever the engine makes.
+        Inventory::default()
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     fn boot(&self) -> Result<String, KernelError> {

@@ -36,7 +36,8 @@ impl KernelHooks for SimKernel {
 
     fn attach(&self, program: &SimHandle, target: &LinkTarget<'_>) -> Result<SimHandle, KernelError> {
         let mut state = self.enter("attach")?;
-        let key = state.attach(program.key, target, &self.features)?;
+        self.features.check_target(target)?;
+        let key = state.attach(program.key, target)?;
         Ok(self.handle(&mut state, key))
     }
 

@@ -136,13 +136,7 @@ impl KernelObjects for SimKernel {
 
     fn load_program(&self, load: &ProgramLoad<'_>) -> Result<Loaded<SimHandle>, KernelError> {
         let mut state = self.enter("load_program")?;
-        if load.device.is_some() && !self.features.device_bound {
-            return Err(KernelError::Unsupported {
-                feature: "XDP programs for one interface",
-                release: self.features.release.clone(),
-                needs: "Linux 6.3 or later has them",
-            });
-        }
+        self.features.check_load(load)?;
         if load.kind == EXTENSION && !self.features.freplace {
             return Err(KernelError::Refused {
                 program: load.text.0.name.clone(),

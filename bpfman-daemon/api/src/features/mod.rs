@@ -1,0 +1,140 @@
+//! What the running kernel offers: the answer of the call `Features`.
+
+mod kept;
+mod last_answer;
+
+use std::path::Path;
+
+use bpfman_proto::ext::v1::{self as wire, FeatureKind, FeatureState};
+use bpfmand_core::ProgramType;
+use bpfmand_kernel::{Inventory, Kernel, PROBES, ProbedBy, TriedType};
+use bpfmand_object::KernelBtf;
+
+use self::kept::Kept;
+pub use self::last_answer::LastAnswer;
+use crate::type_support::Support;
+
+/// Enumerations of the kernel whose values say what it has, and how the values begin.
+const ENUMERATIONS: [(&str, &str, FeatureKind); 3] = [
+    ("bpf_link_type", "BPF_LINK_TYPE_", FeatureKind::LinkType),
+    ("bpf_attach_type", "BPF_", FeatureKind::AttachType),
+    ("bpf_cmd", "BPF_", FeatureKind::Command),
+];
+
+/// Everything that is known. What takes long to try is tried once a boot, and kept in the folder.
+pub fn all(kernel: &impl Kernel, support: &Support, folder: &Path) -> wire::FeaturesResponse {
+    let features = kernel.features();
+    let mut found = probes(kernel);
+    found.extend(ProgramType::ALL.into_iter().map(|program_type| {
+        let lack = support.get(program_type.name()).cloned().flatten();
+        let state = if lack.is_none() { FeatureState::There } else { FeatureState::Missing };
+        feature(FeatureKind::Type, program_type.name(), state, lack.unwrap_or_default())
+    }));
+    let boot = kernel.boot().unwrap_or_default();
+    let kept = Kept::new(folder, &boot);
+    found.extend(kept.read().unwrap_or_else(|| {
+        let tried = tried(&kernel.inventory());
+        kept.write(&tried);
+        tried
+    }));
+    match types(kernel) {
+        Ok(types) => found.extend(by_types(&types)),
+        Err(why) => found.push(feature(FeatureKind::LinkType, "all", FeatureState::Unknown, why)),
+    }
+    let settings = kernel.settings().into_iter();
+    found.extend(settings.map(|(name, value)| {
+        feature(FeatureKind::Setting, name, FeatureState::There, value.trim().to_owned())
+    }));
+    wire::FeaturesResponse {
+        kernel_release: features.release.clone(),
+        architecture: std::env::consts::ARCH.to_owned(),
+        features: found,
+    }
+}
+
+fn feature(kind: FeatureKind, name: &str, state: FeatureState, detail: String) -> wire::Feature {
+    wire::Feature {
+        kind: kind.into(),
+        name: name.to_owned(),
+        state: state.into(),
+        detail,
+        ..Default::default()
+    }
+}
+
+fn probes(kernel: &impl Kernel) -> Vec<wire::Feature> {
+    let features = kernel.features();
+    let each = PROBES.iter().map(|probe| {
+        let (state, detail) = match (features.has(probe), features.switched_off.contains(&probe.name)) {
+            (true, _) => (FeatureState::There, String::new()),
+            (_, true) => (FeatureState::SwitchedOff, probe.without.to_owned()),
+            _ => (FeatureState::Missing, format!("{}; {}", probe.needs, probe.without)),
+        };
+        let told = match probe.found {
+            ProbedBy::Version if detail.is_empty() => "by its version".to_owned(),
+            _ => detail,
+        };
+        feature(FeatureKind::Probe, probe.name, state, told)
+    });
+    each.collect()
+}
+
+/// What was tried, as it is told.
+fn tried(inventory: &Inventory) -> Vec<wire::Feature> {
+    let one = |kind: FeatureKind| {
+        move |tried: &TriedType| {
+            let (state, detail) = match &tried.there {
+                Ok(true) => (FeatureState::There, String::new()),
+                Ok(false) => (FeatureState::Missing, String::new()),
+                Err(why) => (FeatureState::Unknown, why.clone()),
+            };
+            feature(kind, tried.name, state, detail)
+        }
+    };
+    let programs = inventory.program_types.iter().map(one(FeatureKind::ProgramType));
+    let maps = inventory.map_types.iter().map(one(FeatureKind::MapType));
+    let helpers = inventory.helpers.iter().map(|helper| wire::Feature {
+        program_types: helper.program_types.iter().map(|name| (*name).to_owned()).collect(),
+        ..feature(FeatureKind::Helper, &helper.name, FeatureState::There, String::new())
+    });
+    programs.chain(maps).chain(helpers).collect()
+}
+
+fn types(kernel: &impl Kernel) -> Result<KernelBtf, String> {
+    let bytes = kernel.btf().map_err(|error| error.to_string())?;
+    let mut types = KernelBtf::parse(bytes).map_err(|error| error.to_string())?;
+    // One module whose types cannot be read is no reason to say nothing of the others.
+    for (module, bytes) in kernel.module_btfs().unwrap_or_default() {
+        if let Err(error) = types.add_module(&module, bytes) {
+            tracing::debug!(%error, module, "the types of a module cannot be read");
+        }
+    }
+    Ok(types)
+}
+
+/// What the kernel's own types tell.
+fn by_types(types: &KernelBtf) -> Vec<wire::Feature> {
+    let mut found = Vec::new();
+    for (enumeration, prefix, kind) in ENUMERATIONS {
+        let names = types.enumerators(enumeration).unwrap_or_default();
+        let named = names.iter().filter_map(|name| name.strip_prefix(prefix));
+        let ends = |name: &&str| name.starts_with("MAX_") || name.contains("UNSPEC");
+        let each = named.filter(|name| !ends(name)).map(str::to_ascii_lowercase);
+        found.extend(each.map(|name| feature(kind, &name, FeatureState::There, String::new())));
+    }
+    let signed = types.union_has("bpf_attr", "signature");
+    let state = if signed { FeatureState::There } else { FeatureState::Missing };
+    found.push(feature(FeatureKind::Command, "prog_load with a signature", state, String::new()));
+    let mut functions = types.offered_functions();
+    functions.sort_unstable();
+    functions.dedup();
+    if functions.is_empty() {
+        let why = "kernels tell their functions since Linux 6.10".to_owned();
+        found.push(feature(FeatureKind::Kfunc, "all", FeatureState::Unknown, why));
+    }
+    found.extend(functions.into_iter().map(|function| wire::Feature {
+        module: function.module.unwrap_or_default().to_owned(),
+        ..feature(FeatureKind::Kfunc, function.name, FeatureState::There, String::new())
+    }));
+    found
+}

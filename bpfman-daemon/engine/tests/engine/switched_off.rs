@@ -1,0 +1,260 @@
+//! What happens without each feature of the kernel that something hangs on: its probe is switched off, on the real kernel.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bpfmand_core::{
+    AttachPoint, BytecodeSource, Direction, HookKind, LoadRequest, NetfilterFamily, NetfilterHook,
+    NetfilterPlace, ProcessScope, ProgramId, ProgramType, TenantRules,
+};
+use bpfmand_engine::{Engine, EngineError, ErrorKind, TracePacket};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{KernelError, PROBES, Probe};
+
+use crate::bench::{Ask as _, Bench, pins};
+use crate::libxdp::Loader;
+use crate::linux::{bench, bench_without};
+use crate::objects::object;
+use crate::points::netfilter;
+
+type With<'a> = (&'a Bench<LinuxKernel>, &'a Engine<LinuxKernel>);
+
+const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
+
+/// Looks at what happens. The flag says whether the kernel itself has the feature.
+type Look = fn(With<'_>, bool);
+
+/// What is seen without each probe.
+const FALLBACKS: [(&str, Look); 21] = [
+    ("tcx", |with, _| {
+        refuses(with, "xray", "programs", with.0.tcx(1));
+        let (bench, engine) = with;
+        let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
+        engine.attached(tango, bench.tc(Direction::Ingress, 1));
+        assert_eq!(engine.show_chain(&bench.left(), INGRESS).unwrap().mode, "clsact");
+    }),
+    ("perf_links", |with, _| {
+        refuses(with, "trace", "programs", crate::bench::tracepoint("sched_switch"));
+    }),
+    ("frames_by_16", |with, there| {
+        let ways = |with| chained(with, &["wide", "deep"]);
+        assert_eq!(ways(with), ["function", "inline"]);
+        if there {
+            let bench = bench("frames");
+            assert_eq!(ways((&bench, &bench.engine())), ["inline", "inline"]);
+        }
+    }),
+    ("long_jumps", |with, there| {
+        let calls =
+            |with: With<'_>| chained(with, &["far", "wide"]).iter().filter(|way| *way == "function").count();
+        assert_eq!(calls(with), 1);
+        if there {
+            let bench = bench("jumps");
+            assert_eq!(calls((&bench, &bench.engine())), 0);
+        }
+    }),
+    ("freplace", |(bench, engine), there| {
+        if !there {
+            println!("skipped: xdp-loader has no dispatcher where the kernel lacks freplace");
+            return;
+        }
+        Loader::new(bench).load("xdpfilt_alw_eth", 20);
+        let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+        let error = engine.try_attach(alpha, bench.xdp(40)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    }),
+    ("device_bound", |(bench, engine), there| {
+        let driver = engine.load(&bench.request("fallbacks", &["asks_driver"]));
+        match (driver, there) {
+            (Err(error), _) => assert_eq!(engine.ids().len(), 0, "{error}"),
+            (Ok(loaded), true) => {
+                let error = engine.try_attach(loaded.programs[0].id, bench.xdp(1)).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            }
+            (Ok(_), false) => panic!("a program that asks the driver was loaded"),
+        }
+    }),
+    ("kprobes", |with, _| {
+        let probe = AttachPoint::Kprobe { function: "do_nothing".to_owned(), offset: 0 };
+        refuses_as(with, ("probe", ProgramType::Kprobe), "programs", probe);
+    }),
+    ("uprobes", |with, _| {
+        let target = "libc".to_owned();
+        let (function, offset, scope) = (Some("strtold".to_owned()), 0, ProcessScope::default());
+        refuses(with, "probe", "programs", AttachPoint::Uprobe { target, function, offset, scope });
+    }),
+    ("kprobe_multi", |with, _| refuses(with, "many_entries", "points", kernel_functions())),
+    ("kprobe_session", |with, _| refuses(with, "many_sessions", "points", kernel_functions())),
+    ("uprobe_multi", |with, _| {
+        let (target, functions) = ("libc".to_owned(), vec!["strtold".to_owned()]);
+        let point = AttachPoint::UprobeMulti { target, functions, scope: ProcessScope::default() };
+        refuses(with, "many_functions", "points", point);
+    }),
+    ("trampoline_cookies", |with, _| refuses_tenants(with, "keep_return")),
+    ("raw_cookies", |with, _| refuses_tenants(with, "raw_switch")),
+    ("netfilter", |with, _| refuses(with, "no_packet", "points", netfilter(with.0, 0))),
+    ("netfilter_defragment", |with, _| {
+        let (family, hook) = (NetfilterFamily::Ipv4, NetfilterHook::Input);
+        let place = NetfilterPlace { family, hook, priority: 0, defragment: true };
+        let whole = AttachPoint::Netfilter { netns: Some(with.0.netns.clone()), place };
+        refuses(with, "no_packet", "points", whole);
+    }),
+    ("netfilter_held", |with, _| refuses(with, "no_packet", "points", netfilter(with.0, 0))),
+    ("xdp_contexts", |with, there| {
+        let told = |(bench, engine): With<'_>| {
+            let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+            engine.attached(alpha, bench.xdp(1));
+            let packet = TracePacket { data: vec![0; 64], mark: 0 };
+            engine.trace_chain(&bench.left(), HookKind::Xdp, &[packet]).unwrap().told_where
+        };
+        assert!(!told(with));
+        if there {
+            let bench = bench("contexts");
+            assert!(told((&bench, &bench.engine())));
+        }
+    }),
+    ("btf_float", |with, there| has_kind(with, 16, there)),
+    ("btf_decl_tag", |with, there| has_kind(with, 17, there)),
+    ("btf_type_tag", |with, there| has_kind(with, 18, there)),
+    ("btf_enum64", |with, there| has_kind(with, 19, there)),
+];
+
+fn kernel_functions() -> AttachPoint {
+    AttachPoint::KprobeMulti { functions: vec!["__x64_sys_getppid".parse().unwrap()] }
+}
+
+/// A program that is loaded, if the kernel has its type, is attached nowhere, and the reason is told.
+fn refuses(with: With<'_>, program: &'static str, file: &'static str, point: AttachPoint) {
+    let program_type = with.0.request(file, &[program]).programs[0].program_type;
+    refuses_as(with, (program, program_type), file, point);
+}
+
+fn refuses_as(
+    (bench, engine): With<'_>,
+    (program, program_type): (&'static str, ProgramType),
+    file: &'static str,
+    point: AttachPoint,
+) {
+    let mut request = bench.request(file, &[program]);
+    request.programs[0].program_type = program_type;
+    let Ok(loaded) = engine.load(&request) else { return };
+    let before = pins(&*bench.kernel, Path::new(""));
+    let error = engine.try_attach(loaded.programs[0].id, point).unwrap_err();
+    assert!(matches!(error, EngineError::Kernel(KernelError::Unsupported { .. })), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!((engine.all_links().len(), pins(&*bench.kernel, Path::new(""))), (0, before));
+}
+
+fn refuses_tenants((bench, engine): With<'_>, program: &str) {
+    let tenant = Some(TenantRules::of_containers());
+    let error = engine.load(&LoadRequest { tenant, ..bench.request("points", &[program]) }).unwrap_err();
+    assert_eq!((error.kind(), engine.ids().len()), (ErrorKind::Unsupported, 0), "{error}");
+}
+
+/// How the members of a chain of these programs run.
+fn chained((bench, engine): With<'_>, programs: &[&str]) -> Vec<String> {
+    for (priority, program) in (1..).zip(engine.loads(&bench.request("fallbacks", programs))) {
+        engine.attached(program, bench.xdp(priority));
+    }
+    let view = engine.show_chain(&bench.left(), HookKind::Xdp).unwrap();
+    view.members.iter().map(|member| member.way.name().to_owned()).collect()
+}
+
+/// A program with types of this kind is loaded without it; and with it, where the kernel takes it.
+fn has_kind(with: With<'_>, kind: u32, there: bool) {
+    let kinds = |(bench, engine): With<'_>| {
+        let mut request = bench.request("fallbacks", &["many_kinds"]);
+        let path = bench.folder.path().join("kinds.o");
+        std::fs::write(&path, with_enum64(object("fallbacks"))).unwrap();
+        request.source = BytecodeSource::File(path);
+        kinds_of(bench, engine.loads(&request)[0])
+    };
+    assert!(!kinds(with).contains(&kind));
+    if there {
+        let bench = bench("kinds");
+        assert!(kinds((&bench, &bench.engine())).contains(&kind));
+    }
+}
+
+/// Not every clang writes enumerations of 64 bits: the array of eight bytes is made one.
+fn with_enum64(object: &[u8]) -> Vec<u8> {
+    let mut bytes = object.to_vec();
+    let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+    // An array is name, kind, nothing, type, type of the index, length; the other name, kind, size, and its one value.
+    let is_array = |at: &usize| [0, 4, 8, 20].map(|part| word(at + part)) == [0, 3 << 24, 0, 8];
+    let array = (0..bytes.len() - 24).find(is_array).unwrap();
+    for (part, value) in [19 << 24 | 1, 8, 1, 0, 0].into_iter().enumerate() {
+        let at = array + 4 + 4 * part;
+        bytes[at..at + 4].copy_from_slice(&u32::to_ne_bytes(value));
+    }
+    bytes
+}
+
+/// The kinds of types that a loaded program has.
+fn kinds_of(bench: &Bench<LinuxKernel>, program: ProgramId) -> BTreeSet<u32> {
+    let handle = bench.kernel.open_program(program).unwrap().unwrap();
+    let btf = bench.kernel.program_btf(&handle).unwrap().unwrap();
+    let words: Vec<u32> =
+        btf.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect();
+    // The header: its length, and where the types begin behind it and how many bytes they are.
+    let first = (words[1] + words[2]) as usize / 4;
+    let end = first + words[3] as usize / 4;
+    let (mut at, mut kinds) = (first, BTreeSet::new());
+    while at < end {
+        let (kind, parts) = (words[at + 1] >> 24 & 31, (words[at + 1] & 0xffff) as usize);
+        kinds.insert(kind);
+        at += 3 + match kind {
+            1 | 14 | 17 => 1,
+            3 => 3,
+            4 | 5 | 15 | 19 => 3 * parts,
+            6 | 13 => 2 * parts,
+            _ => 0,
+        };
+    }
+    assert_eq!(at, end);
+    kinds
+}
+
+#[test]
+fn linux_each_feature_of_the_kernel_can_be_done_without() {
+    let named: Vec<&str> = FALLBACKS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(named, PROBES.iter().map(|probe| probe.name).collect::<Vec<_>>());
+    for ((name, seen), probe) in FALLBACKS.into_iter().zip(PROBES) {
+        let there = bench(&format!("{name}-there")).kernel.features().has(probe);
+        println!("without {name}; the kernel {} it", if there { "has" } else { "lacks" });
+        let bench = bench_without(name, &[name]);
+        assert!(!bench.kernel.features().has(probe));
+        seen((&bench, &bench.engine()), there);
+    }
+}
+
+/// What is tried finds what the versions promise, where no option of the build decides.
+#[test]
+fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
+    let bench = bench("versions");
+    let features = bench.kernel.features();
+    let brought = [
+        ("tcx", (6, 6)),
+        ("perf_links", (5, 15)),
+        ("long_jumps", (6, 6)),
+        ("device_bound", (6, 3)),
+        ("uprobe_multi", (6, 6)),
+        ("raw_cookies", (6, 10)),
+        ("netfilter", (6, 4)),
+        ("xdp_contexts", (5, 18)),
+        ("btf_float", (5, 13)),
+        ("btf_decl_tag", (5, 16)),
+        ("btf_type_tag", (5, 17)),
+        ("btf_enum64", (6, 0)),
+    ];
+    for (name, since) in brought {
+        let has = features.has(Probe::named(name).unwrap());
+        assert_eq!(has, features.version >= since, "{name} on {}", features.release);
+    }
+    // These hang on options of the build too.
+    for (name, since) in [("kprobe_multi", (5, 18)), ("kprobe_session", (6, 10)), ("frames_by_16", (6, 12))] {
+        let has = features.has(Probe::named(name).unwrap());
+        assert!(!has || features.version >= since, "{name} on {}", features.release);
+    }
+}

@@ -1,0 +1,181 @@
+//! Smallest programs, links and types, tried to see what the kernel takes. Nothing of them stays.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use bpfmand_core::uapi::attach_type;
+use bpfmand_core::{BoundText, IfIndex, Insn, ProgramType, op};
+
+use super::attr::{self, Command};
+use super::{load, sys, test_run, types};
+use crate::{Device, KernelError, ProgramKind, ProgramLoad, TestContext, TestRun};
+
+const MOVE: u8 = 0xb7;
+const STORE: u8 = 0x7a;
+const CALL: u8 = 0x85;
+/// `BPF_JMP32 | BPF_JA`: a jump whose offset is in the immediate value.
+const LONG_JUMP: u8 = 0x06;
+const FRAME: u8 = 10;
+const PASS: i32 = 2;
+/// `lo`, in every network namespace.
+const LOOPBACK: IfIndex = IfIndex(1);
+/// `BPF_F_NETFILTER_IP_DEFRAG`.
+const DEFRAGMENT: u32 = 1;
+/// No protocol family has this number.
+const NO_FAMILY: u32 = 255;
+
+const fn exit() -> Insn {
+    Insn::new(op::EXIT, 0, 0, 0, 0)
+}
+
+const fn answer(value: i32) -> Insn {
+    Insn::new(MOVE, 0, 0, 0, value)
+}
+
+fn load(program_type: ProgramType, insns: Vec<Insn>) -> Result<OwnedFd, KernelError> {
+    let text = BoundText::of_one_function("probe", "GPL", insns);
+    load::program(&ProgramLoad::new("probe", &text, program_type.into())).map(|loaded| loaded.program)
+}
+
+/// What the kernel answers to a link of a smallest program; a link that was made is gone again.
+fn link<A: attr::Attr>(
+    program_type: ProgramType,
+    request: impl FnOnce(&OwnedFd, u32) -> A,
+) -> Option<io::Result<()>> {
+    let program = load(program_type, vec![answer(0), exit()]).ok()?;
+    let mut request = request(&program, ProgramKind::from(program_type).expected_attach_type);
+    Some(sys::bpf_fd(Command::LinkCreate, &mut request).map(drop))
+}
+
+fn is(answer: Option<io::Result<()>>, expected: &[i32]) -> bool {
+    let Some(Err(error)) = answer else { return matches!(answer, Some(Ok(()))) };
+    error.raw_os_error().is_some_and(|errno| expected.contains(&errno))
+}
+
+/// Netfilter programs.
+pub fn netfilter() -> bool {
+    load(ProgramType::Netfilter, vec![answer(1), exit()]).is_ok()
+}
+
+/// Jumps with 32-bit offsets.
+pub fn long_jumps() -> bool {
+    load(ProgramType::Xdp, vec![Insn::new(LONG_JUMP, 0, 0, 0, 0), answer(PASS), exit()]).is_ok()
+}
+
+/// Two frames that share the 512 bytes of a stack only if neither is rounded up to 32.
+pub fn frames_by_16() -> bool {
+    let store = |at| Insn::new(STORE, FRAME, 0, at, 0);
+    let call = Insn::new(CALL, 0, 1, 0, 2);
+    let insns = vec![store(-272), call, answer(PASS), exit(), store(-240), answer(0), exit()];
+    load(ProgramType::Xdp, insns).is_ok()
+}
+
+/// XDP programs for one interface: for `lo`, whose driver knows nothing of packets, which a kernel without does not say.
+pub fn device_bound() -> bool {
+    let text = BoundText::of_one_function("probe", "GPL", vec![answer(PASS), exit()]);
+    let device = Some(Device { netns: None, ifindex: LOOPBACK });
+    let wanted = ProgramLoad { device, ..ProgramLoad::new("probe", &text, ProgramType::Xdp.into()) };
+    match load::program(&wanted) {
+        Ok(_) => true,
+        Err(KernelError::Refused { source, .. }) => source.raw_os_error() == Some(libc::EOPNOTSUPP),
+        Err(_) => false,
+    }
+}
+
+/// Test runs of XDP programs that are told something.
+pub fn xdp_contexts() -> bool {
+    let told = TestContext::Xdp { metadata: 0, ingress_ifindex: 0, rx_queue: 0 };
+    let run = TestRun { context: told, ..TestRun::once(&[0; 64]) };
+    load(ProgramType::Xdp, vec![answer(PASS), exit()])
+        .is_ok_and(|program| test_run::run(&program, &run).is_ok())
+}
+
+/// Links on perf events: one on no event, which a kernel without does not miss.
+pub fn perf_links() -> bool {
+    let on_nothing = |program: &OwnedFd, _| attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: u32::MAX,
+        attach_type: attach_type::PERF_EVENT,
+        ..Default::default()
+    };
+    is(link(ProgramType::Tracepoint, on_nothing), &[libc::EBADF])
+}
+
+/// Links to many kernel functions: to one that no kernel has.
+pub fn kprobe_multi(program_type: ProgramType) -> bool {
+    let names = [c"bpfman has no such function".as_ptr() as u64];
+    let to_none = |program: &OwnedFd, attach_type| attr::LinkCreateKprobes {
+        prog_fd: program.as_raw_fd(),
+        attach_type,
+        count: 1,
+        names: names.as_ptr() as u64,
+        ..Default::default()
+    };
+    is(link(program_type, to_none), &[libc::ESRCH, libc::ENOENT])
+}
+
+/// Links to many functions of a file: of a folder, which has none.
+pub fn uprobe_multi() -> bool {
+    let offset = 0_u64;
+    let of_folder = |program: &OwnedFd, attach_type| attr::LinkCreateUprobes {
+        prog_fd: program.as_raw_fd(),
+        attach_type,
+        path: c"/".as_ptr() as u64,
+        offsets: (&raw const offset) as u64,
+        count: 1,
+        ..Default::default()
+    };
+    is(link(ProgramType::UprobeMulti, of_folder), &[libc::EBADF])
+}
+
+/// Links to raw trace points with a cookie: of no program.
+pub fn raw_cookies() -> bool {
+    let mut request = attr::RawTracepoint { prog_fd: -1, cookie: 1, ..Default::default() };
+    is(Some(sys::bpf_fd(Command::RawTracepointOpen, &mut request).map(drop)), &[libc::EBADF])
+}
+
+/// Netfilter programs that see whole packets: of no protocol.
+pub fn netfilter_defragment() -> bool {
+    let whole = |program: &OwnedFd, attach_type| attr::LinkCreateNetfilter {
+        prog_fd: program.as_raw_fd(),
+        attach_type,
+        family: NO_FAMILY,
+        netfilter_flags: DEFRAGMENT,
+        ..Default::default()
+    };
+    is(link(ProgramType::Netfilter, whole), &[libc::EAFNOSUPPORT])
+}
+
+/// A kind of types that a kernel may not know.
+#[derive(Clone, Copy)]
+pub enum BtfKind {
+    /// A floating-point number.
+    Float,
+    /// A tag of a declaration.
+    DeclTag,
+    /// A tag of a type.
+    TypeTag,
+    /// An enumeration of 64 bits.
+    Enum64,
+}
+
+/// Whether types of this kind can be loaded.
+pub fn btf(kind: BtfKind) -> bool {
+    types::load(&smallest_types(kind)).is_ok()
+}
+
+/// An integer, an alias of it, and one type of the kind.
+fn smallest_types(kind: BtfKind) -> Vec<u8> {
+    const INT: u32 = 1 << 24;
+    const TYPEDEF: u32 = 8 << 24;
+    let (name, alias, int) = (1, 2, 1);
+    // Each type: name, kind and number of its parts, size or type; and what its kind adds.
+    let tried: &[u32] = match kind {
+        BtfKind::Float => &[name, 16 << 24, 4],
+        BtfKind::DeclTag => &[name, 17 << 24, alias, u32::MAX],
+        BtfKind::TypeTag => &[name, 18 << 24, int],
+        BtfKind::Enum64 => &[name, 19 << 24 | 1, 8, name, 0, 0],
+    };
+    let words = [&[name, INT, 4, 1 << 24 | 32, name, TYPEDEF, int], tried].concat();
+    types::blob(&words, b"\0a\0")
+}

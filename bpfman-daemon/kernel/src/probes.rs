@@ -1,0 +1,200 @@
+//! What this manager's ways hang on, by name: each with what it does where the kernel lacks it.
+
+use crate::{Features, KernelError};
+
+/// A feature of the kernel that something hangs on.
+#[derive(Clone, Copy)]
+pub struct Probe {
+    /// Its name, as users write it to switch it off.
+    pub name: &'static str,
+    /// What error messages call it.
+    pub feature: &'static str,
+    /// Which kernels have it.
+    pub needs: &'static str,
+    /// How it is found.
+    pub found: ProbedBy,
+    /// What happens without it.
+    pub without: &'static str,
+    of: fn(&Features) -> bool,
+    field: fn(&mut Features) -> &mut bool,
+}
+
+/// How it is known whether a kernel has a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbedBy {
+    /// By doing it, with something that is gone at once.
+    Trying,
+    /// By its version: there is no way to ask.
+    Version,
+}
+
+/// There is no probe of that name.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no probe \"{name}\"; the names are {}", names())]
+pub struct UnknownProbe {
+    /// What was asked for.
+    pub name: String,
+}
+
+fn names() -> String {
+    PROBES.iter().map(|probe| probe.name).collect::<Vec<_>>().join(", ")
+}
+
+macro_rules! probe {
+    ($field:ident, $feature:literal, $needs:literal, $found:ident, $without:literal) => {
+        Probe {
+            name: stringify!($field),
+            feature: $feature,
+            needs: $needs,
+            found: ProbedBy::$found,
+            without: $without,
+            of: |features| features.$field,
+            field: |features| &mut features.$field,
+        }
+    };
+}
+
+/// All that something hangs on.
+#[rustfmt::skip]
+pub static PROBES: &[Probe] = &[
+    probe!(tcx, "tcx", "Linux 6.6 or later has it; type tc works here", Trying,
+        "programs of type tc enter by clsact, type tcx is refused"),
+    probe!(perf_links, "links on perf events", "Linux 5.15 or later has them", Trying,
+        "tracepoint, kprobe and uprobe programs are not attached: without links they would end with the daemon"),
+    probe!(frames_by_16, "stack frames in steps of 16 bytes", "Linux 6.12 or later has them", Trying,
+        "chains are planned for frames in steps of 32 bytes: fewer members share a program"),
+    probe!(long_jumps, "jumps of 32 bits", "Linux 6.6 or later has them", Trying,
+        "chains whose jumps do not fit into 16 bits are cut in parts"),
+    probe!(freplace, "extensions of programs", "some kernels refuse to load or attach one", Trying,
+        "programs join no dispatcher of libxdp; a hook that has one is a conflict"),
+    probe!(device_bound, "XDP programs for one interface", "Linux 6.3 or later has them", Trying,
+        "programs that ask the driver about a packet are refused"),
+    probe!(kprobes, "kernel probes", "the kernel must be built with CONFIG_KPROBES", Trying,
+        "kprobe and kretprobe programs are not attached"),
+    probe!(uprobes, "user-space probes", "the kernel must be built with CONFIG_UPROBES", Trying,
+        "uprobe and uretprobe programs are not attached"),
+    probe!(kprobe_multi, "probes of many kernel functions",
+        "Linux 5.18 or later has them, if it was built with fprobe", Trying,
+        "kprobe_multi and kretprobe_multi programs are not attached"),
+    probe!(kprobe_session, "probes of entry and return",
+        "Linux 6.10 or later has them, if it was built with fprobe", Trying,
+        "kprobe_session programs are not attached"),
+    probe!(uprobe_multi, "probes of many user-space functions", "Linux 6.6 or later has them", Trying,
+        "uprobe_multi and uretprobe_multi programs are not attached"),
+    probe!(trampoline_cookies, "cookies of links to functions", "Linux 6.0 or later has them", Version,
+        "tenants' fentry, fexit, fmod_ret and LSM programs are refused: they cannot be guarded"),
+    probe!(raw_cookies, "cookies of links to raw trace points", "Linux 6.10 or later has them", Trying,
+        "tenants' raw and typed trace points are refused: they cannot be guarded"),
+    probe!(netfilter, "netfilter programs", "Linux 6.4 or later has them", Trying,
+        "netfilter programs are refused"),
+    probe!(netfilter_defragment, "netfilter programs that see whole packets", "Linux 6.6 or later has them", Trying,
+        "netfilter programs that ask for whole packets are not attached"),
+    probe!(netfilter_held, "netfilter programs in a network namespace that may go (CVE-2024-50130)",
+        "Linux 6.6.59, 6.11.6, 6.12 or later has them; in the daemon's own namespace they work here", Version,
+        "netfilter programs are attached in the daemon's own network namespace only"),
+    probe!(xdp_contexts, "test runs of XDP programs that are told their interface", "Linux 5.18 or later has them", Trying,
+        "traced packets of XDP chains say nothing of the interface they came by"),
+    probe!(btf_float, "floating-point numbers in BTF", "Linux 5.13 or later has them", Trying,
+        "types of programs are loaded with structures of that size in their place"),
+    probe!(btf_decl_tag, "tags of declarations in BTF", "Linux 5.16 or later has them", Trying,
+        "types of programs are loaded with integers in their place"),
+    probe!(btf_type_tag, "tags of types in BTF", "Linux 5.17 or later has them", Trying,
+        "types of programs are loaded with const in their place"),
+    probe!(btf_enum64, "enumerations of 64 bits in BTF", "Linux 6.0 or later has them", Trying,
+        "types of programs are loaded with unions of that size in their place"),
+];
+
+impl Probe {
+    /// The probe of this name.
+    ///
+    /// # Errors
+    /// [`UnknownProbe`]: nothing hangs on anything of that name.
+    pub fn named(name: &str) -> Result<&'static Self, UnknownProbe> {
+        let found = PROBES.iter().find(|probe| probe.name == name);
+        found.ok_or_else(|| UnknownProbe { name: name.to_owned() })
+    }
+}
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Probe").field(&self.name).finish()
+    }
+}
+
+impl Features {
+    /// Whether the kernel has it, and nobody switched it off.
+    #[must_use]
+    pub fn has(&self, probe: &Probe) -> bool {
+        (probe.of)(self)
+    }
+
+    /// Goes on as on a kernel without this feature.
+    pub fn switch_off(&mut self, probe: &Probe) {
+        if std::mem::replace((probe.field)(self), false) {
+            self.switched_off.push(probe.name);
+        }
+    }
+
+    /// Refuses what hangs on a feature that is not there.
+    pub(crate) fn require(&self, probe: &Probe) -> Result<(), KernelError> {
+        if self.has(probe) {
+            return Ok(());
+        }
+        let release = match self.switched_off.contains(&probe.name) {
+            true => format!("{}, {} switched off", self.release, probe.name),
+            false => self.release.clone(),
+        };
+        Err(KernelError::Unsupported { feature: probe.feature, release, needs: probe.needs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_is_switched_off_by_its_name() {
+        let mut features = Features { release: "6.18".to_owned(), tcx: true, ..Features::default() };
+        let tcx = Probe::named("tcx").unwrap();
+        features.require(tcx).unwrap();
+        features.switch_off(tcx);
+        assert!(!features.tcx);
+        let error = features.require(tcx).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "this kernel (6.18, tcx switched off) has no tcx; Linux 6.6 or later has it; type tc works here"
+        );
+        // What is not there anyway is not said to be switched off.
+        features.switch_off(Probe::named("freplace").unwrap());
+        assert_eq!(features.switched_off, ["tcx"]);
+        let error = Probe::named("tcxx").unwrap_err().to_string();
+        assert!(error.starts_with("there is no probe \"tcxx\"; the names are tcx, perf_links, "), "{error}");
+    }
+
+    #[test]
+    fn each_probe_has_a_field_of_its_own() {
+        for probe in PROBES {
+            let mut features = Features::default();
+            *(probe.field)(&mut features) = true;
+            let found: Vec<_> = PROBES.iter().filter(|other| features.has(other)).collect();
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].name, probe.name);
+            assert!(std::ptr::eq(Probe::named(probe.name).unwrap(), probe), "{probe:?}");
+        }
+    }
+
+    /// The table of docs/kernels.md.
+    fn rows() -> String {
+        let row = |probe: &Probe| {
+            let found = if probe.found == ProbedBy::Trying { "tried" } else { "by version" };
+            format!("| `{}` | {} | {found} | {} |\n", probe.name, probe.needs, probe.without)
+        };
+        PROBES.iter().map(row).collect()
+    }
+
+    #[test]
+    fn the_documentation_has_each_probe() {
+        let page = include_str!("../../../docs/kernels.md");
+        assert!(page.contains(&rows()), "docs/kernels.md has to have these rows:\n{}", rows());
+    }
+}
