@@ -3,6 +3,9 @@
 
 use std::process::Command;
 
+/// Rooms of the daemon without input, output or system calls: what `check` reads object files with.
+const PURE: [&str; 3] = ["bpfmand-core", "bpfmand-object", "bpfmand-requirements"];
+
 #[test]
 fn no_ebpf_loader_no_signature_verifier_no_store_no_daemon_room() {
     let output = Command::new(env!("CARGO"))
@@ -19,6 +22,7 @@ fn no_ebpf_loader_no_signature_verifier_no_store_no_daemon_room() {
         ["aya", "sigstore", "redb", "sled", "bpfmand", "kube-client", "kube-runtime"]
             .iter()
             .any(|begin| name.starts_with(begin))
+            && !PURE.contains(name)
             || *name == "kube"
     };
     let found: Vec<&&str> = names.iter().filter(|name| forbidden(name)).collect();

@@ -9,6 +9,7 @@ use bpfman_cli::finding_class::FindingClass;
 use bpfman_cli::show::applied::{AppliedLink, AppliedObject, AppliedProgram, DiffedObject};
 use bpfman_cli::show::chain::ChainJson;
 use bpfman_cli::show::changed::Replaced;
+use bpfman_cli::show::checked::{CheckedKernel, CheckedObject};
 use bpfman_cli::show::diagnosis::Diagnosis;
 use bpfman_cli::show::features::FeatureList;
 use bpfman_cli::show::history::HistoryJson;
@@ -22,6 +23,7 @@ use bpfman_cli::show::verified::VerifiedChain;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
+use bpfmand_requirements::{KernelNeed, Lack, NeedKind, ObjectNeeds};
 use serde_json::Value;
 
 const PAGE: &str = include_str!("../../docs/cli.md");
@@ -111,6 +113,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         serde_json::to_value(diagnosis),
         serde_json::to_value(history),
         serde_json::to_value(FeatureList::new(&features)),
+        serde_json::to_value(checked()),
         serde_json::to_value(Tried::new(&ext::DryRunResponse {
             programs: vec![ext::DryRunPart::default()],
             ..Default::default()
@@ -118,6 +121,22 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
     ] {
         collect(&shape.unwrap(), names);
     }
+}
+
+/// An object with a need that a kernel lacks.
+fn checked() -> CheckedObject {
+    let need = KernelNeed {
+        kind: NeedKind::Kfunc,
+        name: String::new(),
+        wanted_by: [].into(),
+        since: None,
+        is_optional: false,
+    };
+    let needs = ObjectNeeds { needs: vec![need], ..ObjectNeeds::default() };
+    let lack = Lack { what: String::new(), wanted_by: Vec::new(), why: String::new() };
+    let mut checked = CheckedObject::new("/x.o".as_ref(), &needs);
+    checked.kernels.push(CheckedKernel::new("", vec![lack]));
+    checked
 }
 
 /// Names of all fields, at every depth.

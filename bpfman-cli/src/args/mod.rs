@@ -5,6 +5,7 @@ pub mod apply;
 pub mod attach;
 pub mod chain;
 pub mod change;
+pub mod check;
 pub mod credential;
 pub mod detach;
 pub mod features;
@@ -138,6 +139,8 @@ pub enum CliCommand {
     History(history::History),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
+    /// Check what an object file needs of a kernel, since when Linux has it, and whether this host can load it.
+    Check(check::Check),
     /// Show what the running kernel offers to programs, and what the daemon does without.
     Features(features::ShowFeatures),
     /// Print the versions of client, daemon and kernel.

@@ -5,6 +5,7 @@ mod apply;
 mod attach;
 mod chain;
 mod change;
+mod check;
 mod dead_daemon;
 mod doctor;
 mod dry_run;
@@ -57,6 +58,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Auth(command) => access::auth(global, command).await,
         CliCommand::History(command) => history::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
+        CliCommand::Check(command) => check::run(global, command).await,
         CliCommand::Features(command) => features::run(global, command).await,
         CliCommand::Version => version::run(global).await,
         CliCommand::Man { out_dir } => generate::man(&out_dir),

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod chain_drawing;
 mod chain_pieces;
 pub mod changed;
+pub mod checked;
 pub mod diagnosis;
 pub mod features;
 pub mod history;

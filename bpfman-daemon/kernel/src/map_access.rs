@@ -1,7 +1,9 @@
 //! Entries of maps, and which maps have them.
 
 use bpfmand_core::MapFacts;
-use bpfmand_core::map_type::{ARRAY, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH};
+use bpfmand_core::map_type::{
+    self, ARRAY, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH,
+};
 
 use crate::KernelError;
 
@@ -58,7 +60,7 @@ pub(crate) fn check_copy(
     to: &MapFacts,
     to_family: Family,
 ) -> Result<(), KernelError> {
-    let target = || format!("map {} of type {}", describe(to), type_name(to.map_type));
+    let target = || format!("map {} of type {}", describe(to), map_type::name(to.map_type));
     let reason = if from.id == to.id {
         "it cannot be copied into itself".to_owned()
     } else if from_family != to_family {
@@ -86,46 +88,5 @@ pub(crate) fn describe(map: &MapFacts) -> String {
 }
 
 pub(crate) fn wrong(action: &'static str, map: &MapFacts, reason: String) -> KernelError {
-    KernelError::WrongMap { action, map: describe(map), map_type: type_name(map.map_type), reason }
-}
-
-/// The name of a type of map, as bpftool writes it.
-fn type_name(map_type: u32) -> String {
-    const NAMES: [&str; 34] = [
-        "unspec",
-        "hash",
-        "array",
-        "prog_array",
-        "perf_event_array",
-        "percpu_hash",
-        "percpu_array",
-        "stack_trace",
-        "cgroup_array",
-        "lru_hash",
-        "lru_percpu_hash",
-        "lpm_trie",
-        "array_of_maps",
-        "hash_of_maps",
-        "devmap",
-        "sockmap",
-        "cpumap",
-        "xskmap",
-        "sockhash",
-        "cgroup_storage",
-        "reuseport_sockarray",
-        "percpu_cgroup_storage",
-        "queue",
-        "stack",
-        "sk_storage",
-        "devmap_hash",
-        "struct_ops",
-        "ringbuf",
-        "inode_storage",
-        "task_storage",
-        "bloom_filter",
-        "user_ringbuf",
-        "cgrp_storage",
-        "arena",
-    ];
-    NAMES.get(map_type as usize).map_or_else(|| map_type.to_string(), |name| (*name).to_owned())
+    KernelError::WrongMap { action, map: describe(map), map_type: map_type::name(map.map_type), reason }
 }

@@ -63,7 +63,7 @@ pub static PROBES: &[Probe] = &[
         "tracepoint, kprobe and uprobe programs are not attached: without links they would end with the daemon"),
     probe!(frames_by_16, "stack frames in steps of 16 bytes", "Linux 6.12 or later has them", Trying,
         "chains are planned for frames in steps of 32 bytes: fewer members share a program"),
-    probe!(long_jumps, "jumps of 32 bits", "Linux 6.6 or later has them", Trying,
+    probe!(long_jumps, "jumps of 32 bits", "Linux 6.6 or later has them, and newer ones of 6.1", Trying,
         "chains whose jumps do not fit into 16 bits are cut in parts"),
     probe!(freplace, "extensions of programs", "some kernels refuse to load or attach one", Trying,
         "programs join no dispatcher of libxdp; a hook that has one is a conflict"),

@@ -36,6 +36,7 @@ mod section_family;
 mod shown;
 mod tag;
 mod value_text;
+mod wants;
 
 pub use btf::BtfFeatures;
 pub use core_relo::CoreError;
@@ -52,6 +53,7 @@ pub use programs::ProgramEntry;
 pub use relocation_error::RelocationError;
 pub use section_family::SectionFamily;
 pub use tag::kernel_tags;
+pub use wants::{NewerInstruction, ProgramWants};
 
 /// Largest object file that is read, in bytes.
 pub const MAX_OBJECT_BYTES: usize = 16 << 20;

@@ -22,7 +22,10 @@ pub(crate) struct Needs {
 }
 
 /// Where a program is entered: at its own function, and at its exception callback if it names one.
-fn entry_points(object: &ObjectFile, entry: &ProgramEntry) -> Result<Vec<FunctionKey>, RelocationError> {
+pub(crate) fn entry_points(
+    object: &ObjectFile,
+    entry: &ProgramEntry,
+) -> Result<Vec<FunctionKey>, RelocationError> {
     Ok([entry.key].into_iter().chain(exceptions::callback(object, entry.key)?).collect())
 }
 

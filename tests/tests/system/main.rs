@@ -21,6 +21,7 @@ mod chain_strangers;
 mod chain_traces;
 mod chains;
 mod chains_tc;
+mod check;
 mod cli;
 mod client_crate;
 mod clocks;

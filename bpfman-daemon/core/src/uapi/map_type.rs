@@ -99,6 +99,48 @@ pub const fn ring_bytes(asked: u32, page: u32) -> u32 {
     }
 }
 
+/// The name of a type, as bpftool writes it; the number of one that is not known here.
+#[must_use]
+pub fn name(kind: u32) -> String {
+    const NAMES: [&str; 34] = [
+        "unspec",
+        "hash",
+        "array",
+        "prog_array",
+        "perf_event_array",
+        "percpu_hash",
+        "percpu_array",
+        "stack_trace",
+        "cgroup_array",
+        "lru_hash",
+        "lru_percpu_hash",
+        "lpm_trie",
+        "array_of_maps",
+        "hash_of_maps",
+        "devmap",
+        "sockmap",
+        "cpumap",
+        "xskmap",
+        "sockhash",
+        "cgroup_storage",
+        "reuseport_sockarray",
+        "percpu_cgroup_storage",
+        "queue",
+        "stack",
+        "sk_storage",
+        "devmap_hash",
+        "struct_ops",
+        "ringbuf",
+        "inode_storage",
+        "task_storage",
+        "bloom_filter",
+        "user_ringbuf",
+        "cgrp_storage",
+        "arena",
+    ];
+    NAMES.get(kind as usize).map_or_else(|| kind.to_string(), |name| (*name).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

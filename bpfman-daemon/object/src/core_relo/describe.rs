@@ -7,6 +7,11 @@ use crate::btf::Btf;
 /// The type and field or enumerator, and in brackets libbpf's name of the question and the compiler's path: for example
 /// "struct sock.sk_family (CO-RE byte_off, access path 0:1)".
 pub(super) fn describe(btf: &Btf, spec: &Spec, kind: RelocKind, path: &str) -> String {
+    format!("{} (CO-RE {}, access path {path})", place(btf, spec, kind), kind.name())
+}
+
+/// The type and field or enumerator alone.
+pub(super) fn place(btf: &Btf, spec: &Spec, kind: RelocKind) -> String {
     let mut place = btf.describe(spec.root);
     for (number, step) in spec.steps.iter().enumerate() {
         let ty = btf.get(step.type_id);
@@ -23,5 +28,5 @@ pub(super) fn describe(btf: &Btf, spec: &Spec, kind: RelocKind, path: &str) -> S
             None => place.push_str(&format!("[{}]", step.index)),
         }
     }
-    format!("{place} (CO-RE {}, access path {path})", kind.name())
+    place
 }

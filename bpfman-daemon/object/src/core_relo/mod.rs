@@ -27,6 +27,18 @@ pub(crate) const fn is_local(record: &CoreRecord) -> bool {
     record.kind == RelocKind::TypeIdLocal as u32
 }
 
+/// What a relocation asks of the kernel, and whether it asks no more than if it is there; none for what is the object's own,
+/// and for what is damaged.
+pub(crate) fn in_words(record: &CoreRecord, local: &Btf) -> Option<(String, bool)> {
+    let kind = RelocKind::from_number(record.kind).ok().filter(|kind| *kind != RelocKind::TypeIdLocal)?;
+    let spec = Spec::parse(local, record.type_id, local.string(record.access_off), kind).ok()?;
+    let asks = matches!(
+        kind,
+        RelocKind::FieldExists | RelocKind::TypeExists | RelocKind::EnumeratorExists | RelocKind::TypeMatches
+    );
+    Some((describe::place(local, &spec, kind), asks))
+}
+
 /// True if the kernel has no type of the name and nature that a relocation starts from.
 pub(crate) fn is_unknown(record: &CoreRecord, local: &Btf, kernel: &KernelBtf) -> bool {
     local.get(record.type_id).is_some_and(|root| {

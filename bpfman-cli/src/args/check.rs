@@ -1,0 +1,19 @@
+//! `bpfman check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `bpfman check FILE`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The object file.
+    pub file: PathBuf,
+    /// Check against the kernel of these types (raw BTF, such as a copy of /sys/kernel/btf/vmlinux) instead of this host's.
+    /// May be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub kernel_btf: Vec<PathBuf>,
+    /// Do not have the daemon load the programs for a try.
+    #[arg(long)]
+    pub no_try: bool,
+}

@@ -1,0 +1,195 @@
+//! What an object needs, and what kernels lack of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bpfmand_requirements::{KernelNeed, Lack, ObjectNeeds};
+use serde::Serialize;
+
+use super::CommandOutput;
+use super::screen::Screen;
+use super::table::TextTable;
+use super::tried::Tried;
+
+/// The answer to `check`.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckedObject {
+    /// The object file.
+    pub file: String,
+    /// What it needs, by kind and name.
+    pub needs: Vec<NeedJson>,
+    /// The first version of Linux that has all of it, as far as that is known.
+    pub lowest_kernel: Option<String>,
+    /// What decides about that version.
+    pub decided_by: Vec<String>,
+    /// Programs that read the kernel's memory at offsets which were fixed when they were compiled.
+    pub fixed_offsets: Vec<String>,
+    /// Programs that are for nothing that the daemon loads, with their sections.
+    pub unsupported: Vec<String>,
+    /// Programs that cannot be read, with the reason.
+    pub damaged: Vec<String>,
+    /// What each kernel lacks.
+    pub kernels: Vec<CheckedKernel>,
+    /// What the daemon found when it loaded the programs and dropped them.
+    pub tried: Option<Tried>,
+    /// What could not be done.
+    pub notes: Vec<String>,
+}
+
+/// One thing that an object needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct NeedJson {
+    /// What it is.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The first version of Linux that has it.
+    pub since: Option<String>,
+    /// The commit of Linux that brought it.
+    pub commit: Option<&'static str>,
+    /// The programs and maps that ask for it.
+    pub wanted_by: BTreeSet<String>,
+    /// The object works without: it asks first whether it is there.
+    pub optional: bool,
+    /// Why it is no stable interface; none if it is one.
+    pub unstable: Option<&'static str>,
+}
+
+/// A kernel, and what it lacks.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckedKernel {
+    /// Which.
+    pub kernel: String,
+    /// What the object needs, and it does not have.
+    pub lacks: Vec<LackJson>,
+}
+
+/// Something that a kernel lacks.
+#[derive(Clone, Debug, Serialize)]
+pub struct LackJson {
+    /// What.
+    pub what: String,
+    /// Why it is known to be missing.
+    pub why: String,
+    /// The programs and maps that ask for it.
+    pub wanted_by: Vec<String>,
+}
+
+impl NeedJson {
+    fn new(need: &KernelNeed) -> Self {
+        Self {
+            kind: need.kind.name(),
+            name: need.name.clone(),
+            since: need.since.map(|since| since.version.to_string()),
+            commit: need.since.map(|since| since.commit).filter(|commit| !commit.is_empty()),
+            wanted_by: need.wanted_by.clone(),
+            optional: need.is_optional,
+            unstable: need.kind.unstable(),
+        }
+    }
+}
+
+impl CheckedKernel {
+    /// A kernel by its name.
+    #[must_use]
+    pub fn new(kernel: &str, lacks: Vec<Lack>) -> Self {
+        let lacks = lacks.into_iter().map(|Lack { what, wanted_by, why }| LackJson { what, why, wanted_by });
+        Self { kernel: kernel.to_owned(), lacks: lacks.collect() }
+    }
+}
+
+impl CheckedObject {
+    /// An object that was compared with no kernel yet.
+    #[must_use]
+    pub fn new(file: &Path, needs: &ObjectNeeds) -> Self {
+        let deciding = needs.deciding();
+        let named = |need: &&KernelNeed| format!("{} {}", need.kind.name(), need.name);
+        let pairs =
+            |pairs: &[(String, String)]| pairs.iter().map(|(name, of)| format!("{name}: {of}")).collect();
+        Self {
+            file: file.display().to_string(),
+            needs: needs.needs.iter().map(NeedJson::new).collect(),
+            lowest_kernel: deciding.as_ref().map(|(version, _)| version.to_string()),
+            decided_by: deciding.iter().flat_map(|(_, needs)| needs.iter().map(named)).collect(),
+            fixed_offsets: needs.fixed_offsets.clone(),
+            unsupported: pairs(&needs.unsupported),
+            damaged: pairs(&needs.damaged),
+            kernels: Vec::new(),
+            tried: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Why the object does not run on all of these kernels, and what to do; none if it does.
+    #[must_use]
+    pub fn verdict(&self) -> Option<(String, Option<String>)> {
+        let lacking = self.kernels.iter().find_map(|kernel| Some((kernel, kernel.lacks.first()?)));
+        if let Some((kernel, first)) = lacking {
+            let others = match kernel.lacks.len() {
+                1 => String::new(),
+                count => format!(", and {} more", count - 1),
+            };
+            let what = format!("{}: {} lacks {}{others}", self.file, kernel.kernel, first.what);
+            let hint = self.lowest_kernel.as_ref().map(|version| {
+                format!("Linux {version} is the first with all whose version is known; load fewer programs, or have them ask first")
+            });
+            return Some((what, hint));
+        }
+        let first = self.damaged.first().or(self.unsupported.first())?;
+        Some((format!("{}: nobody can load program {first}", self.file), None))
+    }
+
+    fn needs_table(&self, screen: Screen) -> String {
+        let mut table = TextTable::new(&["Need", "Name", "Linux", "Stable", "Wanted By"]);
+        for need in &self.needs {
+            let wanted_by: Vec<&str> = need.wanted_by.iter().map(String::as_str).collect();
+            table.row(vec![
+                need.kind.to_owned(),
+                need.name.clone() + if need.optional { " (if there)" } else { "" },
+                need.since.clone().unwrap_or_default(),
+                if need.unstable.is_some() { "no" } else { "yes" }.to_owned(),
+                wanted_by.join(", "),
+            ]);
+        }
+        table.render(screen)
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(version) = &self.lowest_kernel {
+            lines.push(format!("Lowest kernel: Linux {version}, for {}", self.decided_by.join(", ")));
+        }
+        let unstable: BTreeSet<&str> = self.needs.iter().filter_map(|need| need.unstable).collect();
+        lines.extend(unstable.into_iter().map(|why| format!("Not stable: {why}")));
+        lines.extend(self.fixed_offsets.iter().map(|program| {
+            format!("Not stable: {program} reads the kernel's memory at offsets that were fixed when it was compiled")
+        }));
+        lines.extend(
+            self.unsupported.iter().map(|program| format!("Not loaded: {program} is no section that loads")),
+        );
+        lines.extend(self.damaged.iter().map(|program| format!("Damaged: {program}")));
+        for kernel in &self.kernels {
+            if kernel.lacks.is_empty() {
+                lines.push(format!("Has everything that can be told beforehand: {}", kernel.kernel));
+            }
+            lines.extend(kernel.lacks.iter().map(|lack| {
+                let wanted_by = lack.wanted_by.join(", ");
+                format!("Lacking on {}: {} (wanted by {wanted_by}): {}", kernel.kernel, lack.what, lack.why)
+            }));
+        }
+        lines.extend(self.notes.iter().map(|note| format!("Note: {note}")));
+        lines
+    }
+}
+
+impl CommandOutput for CheckedObject {
+    fn table(&self, screen: Screen) -> String {
+        let remarks: String = self.remarks().iter().map(|line| format!(" {line}\n")).collect();
+        let tried = self.tried.as_ref().map(|tried| tried.table(screen)).unwrap_or_default();
+        format!("{}\n{remarks}\n{tried}", self.needs_table(screen))
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.kernels.iter().flat_map(|kernel| kernel.lacks.iter().map(|lack| lack.what.clone())).collect()
+    }
+}

@@ -1,0 +1,114 @@
+//! One thing that an object asks of a kernel.
+
+use std::collections::BTreeSet;
+
+use crate::since::{FirstLinux, LinuxVersion};
+
+/// What is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NeedKind {
+    /// A type of programs, by the kernel's name.
+    ProgramType,
+    /// The links by which the daemon attaches programs of a type.
+    Attachment,
+    /// A type of maps.
+    MapType,
+    /// Instructions that not every kernel has.
+    Instructions,
+    /// A helper function.
+    Helper,
+    /// A function of the kernel or a module that the program calls.
+    Kfunc,
+    /// A variable of the kernel.
+    Variable,
+    /// A function of the kernel that a program is attached to.
+    Function,
+    /// A hook of the Linux Security Modules.
+    LsmHook,
+    /// A trace point.
+    Tracepoint,
+    /// A type, field or enumerator of the kernel.
+    Type,
+}
+
+impl NeedKind {
+    /// The words for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProgramType => "program type",
+            Self::Attachment => "attachment",
+            Self::MapType => "map type",
+            Self::Instructions => "instructions",
+            Self::Helper => "helper",
+            Self::Kfunc => "kfunc",
+            Self::Variable => "variable",
+            Self::Function => "function",
+            Self::LsmHook => "LSM hook",
+            Self::Tracepoint => "trace point",
+            Self::Type => "type",
+        }
+    }
+
+    /// Why what it names may change or go with any version of Linux; none where Linux promises to keep it.
+    #[must_use]
+    pub const fn unstable(self) -> Option<&'static str> {
+        match self {
+            Self::ProgramType | Self::Attachment | Self::MapType | Self::Instructions | Self::Helper => None,
+            Self::Kfunc => Some("functions that the kernel offers to programs may change or go"),
+            Self::Variable => Some("variables of the kernel may change or go"),
+            Self::Function => Some("functions of the kernel may change, go, or be built into their callers"),
+            Self::LsmHook => Some("hooks of the security modules may change their arguments"),
+            Self::Tracepoint => Some("trace points may change their fields or go"),
+            Self::Type => {
+                Some("types of the kernel may change; CO-RE finds fields that moved, not ones that went")
+            }
+        }
+    }
+}
+
+/// One thing that an object asks of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelNeed {
+    /// What it is.
+    pub kind: NeedKind,
+    /// Its name.
+    pub name: String,
+    /// The programs and maps that ask for it.
+    pub wanted_by: BTreeSet<String>,
+    /// Since when Linux has it, where that is known.
+    pub since: Option<FirstLinux>,
+    /// The object also works without: it asks first whether it is there.
+    pub is_optional: bool,
+}
+
+/// What an object asks of a kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectNeeds {
+    /// By kind and name.
+    pub needs: Vec<KernelNeed>,
+    /// Programs that read the kernel's memory without asking where fields are: they hold for the kernel whose headers they
+    /// were compiled with.
+    pub fixed_offsets: Vec<String>,
+    /// Programs that are for nothing that the daemon loads, with their sections.
+    pub unsupported: Vec<(String, String)>,
+    /// Programs that cannot be read, with the reason.
+    pub damaged: Vec<(String, String)>,
+}
+
+impl ObjectNeeds {
+    /// The first version of Linux that has all that is needed, as far as versions are known; none if nothing is needed.
+    #[must_use]
+    pub fn lowest(&self) -> Option<LinuxVersion> {
+        self.deciding().map(|(version, _)| version)
+    }
+
+    /// That version, and what decides about it.
+    #[must_use]
+    pub fn deciding(&self) -> Option<(LinuxVersion, Vec<&KernelNeed>)> {
+        let needed = || self.needs.iter().filter(|need| !need.is_optional);
+        let lowest = needed().filter_map(|need| Some(need.since?.version)).max()?;
+        let deciding = needed().filter(|need| need.since.is_some_and(|since| since.version == lowest));
+        Some((lowest, deciding.collect()))
+    }
+}

@@ -1,0 +1,111 @@
+//! What an object asks of a kernel.
+
+use std::collections::BTreeMap;
+
+use bpfmand_core::{ProgramType, map_type};
+use bpfmand_object::{NewerInstruction, ObjectFile, ProgramEntry, ProgramWants};
+
+use crate::need::{KernelNeed, NeedKind, ObjectNeeds};
+use crate::program_types::{attached_since, kernel_name};
+use crate::since::{FirstLinux, LinuxVersion, helper, since};
+
+/// `bpf_probe_read` and `bpf_probe_read_kernel`.
+const READ_KERNEL: [u32; 2] = [4, 113];
+
+/// Everything that an object asks of a kernel, but for programs that nobody loads unasked (sections that begin with `?`).
+#[must_use]
+pub fn needs_of(object: &ObjectFile) -> ObjectNeeds {
+    let mut found = Collected::default();
+    let mut needs = ObjectNeeds::default();
+    for entry in object.programs() {
+        let Some(program_type) = entry.family.program_type() else {
+            needs.unsupported.push((entry.name.clone(), entry.section.clone()));
+            continue;
+        };
+        match object.wants(&entry.name) {
+            Ok(wants) => {
+                found.program(entry, program_type, &wants);
+                let reads = READ_KERNEL.iter().any(|helper| wants.helpers.contains(helper));
+                if reads && wants.types.is_empty() {
+                    needs.fixed_offsets.push(entry.name.clone());
+                }
+            }
+            Err(error) => needs.damaged.push((entry.name.clone(), error.to_string())),
+        }
+    }
+    for map in object.maps() {
+        let name = map_type::name(map.map_type);
+        found.need(NeedKind::MapType, &name, &map.name, since("map_type", &name));
+    }
+    needs.needs = found.0.into_values().collect();
+    needs
+}
+
+/// Needs by kind and name.
+#[derive(Default)]
+struct Collected(BTreeMap<(NeedKind, String), KernelNeed>);
+
+impl Collected {
+    fn need(&mut self, kind: NeedKind, name: &str, wanted_by: &str, since: Option<FirstLinux>) {
+        self.maybe(kind, name, wanted_by, since, false);
+    }
+
+    fn maybe(&mut self, kind: NeedKind, name: &str, by: &str, since: Option<FirstLinux>, is_optional: bool) {
+        let new = || KernelNeed { kind, name: name.to_owned(), wanted_by: [].into(), since, is_optional };
+        let need = self.0.entry((kind, name.to_owned())).or_insert_with(new);
+        need.wanted_by.insert(by.to_owned());
+        // One who cannot do without is enough.
+        need.is_optional &= is_optional;
+    }
+
+    fn program(&mut self, entry: &ProgramEntry, program_type: ProgramType, wants: &ProgramWants) {
+        let by = &entry.name;
+        let loaded_as = kernel_name(program_type);
+        self.need(NeedKind::ProgramType, loaded_as, by, since("program_type", loaded_as));
+        self.need(NeedKind::Attachment, program_type.name(), by, Some(attached_since(program_type)));
+        if let (Some(kind), Some(target)) = (place(program_type), &entry.attach_target) {
+            self.need(kind, target, by, None);
+        }
+        for number in &wants.helpers {
+            let known = helper(*number);
+            let name = known.map_or_else(|| format!("helper {number}"), |row| row.name.to_owned());
+            self.need(NeedKind::Helper, &name, by, known.map(|row| row.since));
+        }
+        for (name, weak) in &wants.functions {
+            let plain = name.split("___").next().unwrap_or(name);
+            self.maybe(NeedKind::Kfunc, name, by, since("kfunc", plain), *weak);
+        }
+        for (name, weak) in &wants.variables {
+            self.maybe(NeedKind::Variable, name, by, None, *weak);
+        }
+        for (name, asks) in &wants.types {
+            self.maybe(NeedKind::Type, name, by, None, *asks);
+        }
+        for newer in &wants.instructions {
+            let (name, version) = instructions(*newer);
+            self.need(NeedKind::Instructions, name, by, Some(FirstLinux { version, commit: "" }));
+        }
+    }
+}
+
+/// What the target in a section's name is to a kernel.
+const fn place(program_type: ProgramType) -> Option<NeedKind> {
+    use ProgramType as T;
+    Some(match program_type {
+        T::Kprobe | T::Kretprobe | T::Fentry | T::Fexit | T::FmodRet => NeedKind::Function,
+        T::Tracepoint | T::RawTracepoint | T::BtfTracepoint => NeedKind::Tracepoint,
+        T::Lsm | T::LsmCgroup => NeedKind::LsmHook,
+        _ => return None,
+    })
+}
+
+/// Their name, and since when Linux has them: versions 3 and 4 of the instruction set, and what came between.
+const fn instructions(newer: NewerInstruction) -> (&'static str, LinuxVersion) {
+    match newer {
+        NewerInstruction::LocalCall => ("calls of own functions", LinuxVersion(4, 16)),
+        NewerInstruction::Jump32 => ("comparisons of 32 bits", LinuxVersion(5, 1)),
+        NewerInstruction::Atomic => ("atomic operations with a result", LinuxVersion(5, 12)),
+        NewerInstruction::FunctionAddress => ("addresses of functions", LinuxVersion(5, 13)),
+        NewerInstruction::Version4 => ("instruction set version 4", LinuxVersion(6, 6)),
+    }
+}
