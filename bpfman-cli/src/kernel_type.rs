@@ -14,7 +14,7 @@ pub struct ExactType {
 }
 
 /// All of them.
-pub const EXACT: [ExactType; 31] = {
+pub const EXACT: [ExactType; 36] = {
     use bpfman_proto::ext::v1::ProgramTypeNumber as More;
     use bpfman_proto::v1::BpfmanProgramType as Published;
     const fn exact(name: &'static str, kernel: u32, wire: Published) -> ExactType {
@@ -55,6 +55,11 @@ pub const EXACT: [ExactType; 31] = {
         more("kprobe_session", 2, More::KprobeSession),
         more("uprobe_multi", 2, More::UprobeMulti),
         more("uretprobe_multi", 2, More::UretprobeMulti),
+        more("perf_event", 7, More::PerfEvent),
+        more("sk_skb", 14, More::SkSkb),
+        more("sk_msg", 16, More::SkMsg),
+        more("socket_filter", 1, More::SocketFilter),
+        more("sk_reuseport", 21, More::SkReuseport),
     ]
 };
 

@@ -125,6 +125,18 @@ impl AttachAt {
         At::UprobeMulti(ext::UprobeMultiPoint { target, functions, ..Default::default() }).into()
     }
 
+    /// One of the program's own maps of sockets, by its name in the object (Linux 6.10).
+    pub fn sockmap(map: impl Into<String>) -> Self {
+        At::Sockmap(map.into()).into()
+    }
+
+    /// A perf event, as perf calls it (`cpu-clock`, `page-faults`, `cycles`), on each CPU, about so many times a second. For
+    /// other rates, one CPU or one thread there is [`ext::PerfEventPoint`].
+    pub fn perf_event(event: impl Into<String>, frequency: u64) -> Self {
+        let (event, frequency) = (event.into(), Some(frequency));
+        At::PerfEvent(ext::PerfEventPoint { event, frequency, ..Default::default() }).into()
+    }
+
     /// A control group of version 2 and all below it, by its path from the root of the hierarchy.
     pub fn cgroup(path: impl Into<String>) -> Self {
         At::Cgroup(path.into()).into()

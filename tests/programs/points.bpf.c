@@ -40,4 +40,10 @@ int forbid(struct bpf_sock_addr *address)
 	return 0;
 }
 
+SEC("perf_event")
+int tick(void *ctx)
+{
+	return 0;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -59,6 +59,11 @@ pub enum AttachTo {
     /// Attach to many functions of a program or library by one link, or to their returns (Linux 6.6 and later).
     #[command(alias = "uprobe_multi")]
     UprobeMulti(AttachUprobeMulti),
+    /// Attach to a perf event: run at so many of what the kernel or the CPU counts (Linux 5.15 and later).
+    #[command(alias = "perf_event")]
+    PerfEvent(AttachPerfEvent),
+    /// Attach to a map of sockets, at the hook that the program was loaded for (Linux 6.10 and later).
+    Sockmap(AttachSockmap),
     /// Attach to a control group and all below it, at the hook that the program was loaded for.
     Cgroup(AttachCgroup),
     /// Attach to a network namespace: sk_lookup and flow_dissector programs.
@@ -98,6 +103,8 @@ impl AttachTo {
             Self::RawTracepoint(tracepoint) => &tracepoint.link,
             Self::KprobeMulti(probes) => &probes.link,
             Self::UprobeMulti(probes) => &probes.link,
+            Self::PerfEvent(event) => &event.link,
+            Self::Sockmap(sockmap) => &sockmap.link,
             Self::Cgroup(cgroup) => &cgroup.link,
             Self::Netns(netns) => &netns.link,
             Self::Netfilter(netfilter) => &netfilter.link,
@@ -218,6 +225,41 @@ pub struct AttachUprobeMulti {
     /// Find the target in the mount namespace of this process, which runs in a container.
     #[arg(short, long, value_name = "PID")]
     pub container_pid: Option<i32>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … perf-event`.
+#[derive(Args, Debug)]
+#[group(id = "rate", args = ["frequency", "period"], required = true, multiple = false)]
+pub struct AttachPerfEvent {
+    /// What is counted, as perf calls it, for example cpu-clock, page-faults, context-switches or cycles.
+    #[arg(short, long)]
+    pub event: String,
+    /// Run about so many times a second.
+    #[arg(short, long, value_name = "HZ")]
+    pub frequency: Option<u64>,
+    /// Run once every so many events; of clocks, every so many nanoseconds.
+    #[arg(long, value_name = "NUMBER")]
+    pub period: Option<u64>,
+    /// Count on this CPU only; without it and without --pid, on each.
+    #[arg(short, long, value_name = "NUMBER")]
+    pub cpu: Option<u32>,
+    /// Count for this thread only, and for threads and processes that it makes from now on.
+    #[arg(short, long)]
+    pub pid: Option<i32>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … sockmap`.
+#[derive(Args, Debug)]
+pub struct AttachSockmap {
+    /// One of the program's own maps, by its name in the object.
+    #[arg(long, value_name = "NAME")]
+    pub map: String,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,

@@ -102,6 +102,17 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
             };
             return Ok(more(At::UprobeMulti(at), &probes.link));
         }
+        AttachTo::Sockmap(sockmap) => return Ok(more(At::Sockmap(sockmap.map), &sockmap.link)),
+        AttachTo::PerfEvent(event) => {
+            let at = ext::PerfEventPoint {
+                event: event.event,
+                frequency: event.frequency,
+                period: event.period,
+                cpu: event.cpu,
+                pid: event.pid,
+            };
+            return Ok(more(At::PerfEvent(at), &event.link));
+        }
         AttachTo::Cgroup(cgroup) => return Ok(more(At::Cgroup(cgroup.path), &cgroup.link)),
         AttachTo::Netns(netns) => return Ok(more(At::Netns(netns_path(netns.netns)), &netns.link)),
         AttachTo::Netfilter(netfilter) => {
@@ -188,6 +199,7 @@ mod tests {
         assert_eq!(at("raw-tracepoint -t sched_switch"), At::RawTracepoint("sched_switch".to_owned()));
         assert_eq!(at("cgroup --path /web"), At::Cgroup("/web".to_owned()));
         assert_eq!(at("netns"), At::Netns(String::new()));
+        assert_eq!(at("sockmap --map connections"), At::Sockmap("connections".to_owned()));
         let functions = vec!["tcp_*".to_owned(), "udp_sendmsg".to_owned()];
         assert_eq!(
             at("kprobe-multi -f tcp_*,udp_sendmsg"),
@@ -200,6 +212,23 @@ mod tests {
             container_pid: None,
         };
         assert_eq!(at("uprobe-multi -t libc -f malloc -f free -p 7"), At::UprobeMulti(uprobes));
+        let event = ext::PerfEventPoint {
+            event: "cpu-clock".to_owned(),
+            frequency: Some(99),
+            cpu: Some(1),
+            pid: Some(7),
+            ..Default::default()
+        };
+        for word in ["perf-event", "perf_event"] {
+            assert_eq!(
+                at(&format!("{word} --event cpu-clock -f 99 -c 1 -p 7")),
+                At::PerfEvent(event.clone())
+            );
+        }
+        for bad in ["", "--frequency 1 --period 1", "--frequency -1", "--period x", "--period 1 --cpu -1"] {
+            let line = format!("bpfman attach 1 perf-event --event cpu-clock {bad}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
         let netfilter = ext::NetfilterPoint {
             netns: "/run/netns/b".to_owned(),
             family: "ipv6".to_owned(),

@@ -98,6 +98,18 @@ fn block(link: &LinkJson, screen: Screen) -> String {
             block.lines("Attach Functions", attach.functions.iter().cloned());
             block.optional("PID", attach.pid).optional("Container PID", attach.container_pid);
         }
+        "sk_skb" | "sk_msg" => {
+            block.optional("Map", attach.map.as_ref());
+            block.optional("Attach Hook", attach.fn_name.as_ref());
+        }
+        "perf_event" => {
+            if let Some(event) = &attach.perf_event {
+                block.line("Event", &event.event);
+                block.optional("Frequency", event.frequency.map(|frequency| format!("{frequency} Hz")));
+                block.optional("Period", event.period).optional("CPU", event.cpu);
+            }
+            block.optional("PID", attach.pid);
+        }
         "sk_lookup" | "flow_dissector" => {
             block.line("Network Namespace", attach.netns.as_deref().unwrap_or("the daemon's own"));
         }

@@ -40,7 +40,7 @@ pub enum BadPattern {
 
 const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
 /// Types of targets.
-pub const TARGETS: [&str; 14] = [
+pub const TARGETS: [&str; 16] = [
     "uprobe",
     "kprobe",
     "tracepoint",
@@ -55,6 +55,8 @@ pub const TARGETS: [&str; 14] = [
     "cgroup",
     "netns",
     "netfilter",
+    "perf_event",
+    "sockmap",
 ];
 
 fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {

@@ -137,6 +137,10 @@ fn attachment(details: &LinkDetails) -> String {
     let target = || details.program.target.clone().unwrap_or_default();
     match (&details.record.point, details.position) {
         (point, _) if point.is_of_load() => target(),
+        (AttachPoint::Sockmap { map }, _) => match &details.program.target {
+            Some(hook) => format!("{map} {hook}"),
+            None => map.clone(),
+        },
         (AttachPoint::Cgroup { path }, _) => match &details.program.target {
             Some(hook) => format!("{path} {hook}"),
             None => path.to_string(),
@@ -214,6 +218,8 @@ fn attach_info(
         | AttachPoint::Iter
         | AttachPoint::Cgroup { .. }
         | AttachPoint::Netns { .. }
+        | AttachPoint::PerfEvent { .. }
+        | AttachPoint::Sockmap { .. }
         | AttachPoint::Netfilter { .. } => return None,
     })
 }

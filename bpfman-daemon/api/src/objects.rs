@@ -73,6 +73,8 @@ fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
         AttachPoint::Cgroup { path } => NamedTarget::new("cgroup", path.to_string()),
         AttachPoint::Netns { netns } => NamedTarget::new("netns", netns_name(netns.as_deref())),
         AttachPoint::Netfilter { netns, .. } => NamedTarget::new("netfilter", netns_name(netns.as_deref())),
+        AttachPoint::Sockmap { map } => NamedTarget::new("sockmap", map.clone()),
+        AttachPoint::PerfEvent { place } => NamedTarget::new("perf_event", place.event.name().to_owned()),
         // Named when the program was loaded.
         AttachPoint::Fentry
         | AttachPoint::Fexit

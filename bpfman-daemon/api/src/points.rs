@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::v1;
 use bpfmand_core::{
-    AttachPoint, BadFunctionPattern, BadNetfilterPlace, CgroupPath, FunctionPattern, NetfilterPlace,
-    ProcessScope,
+    AttachPoint, BadFunctionPattern, BadNetfilterPlace, BadPerfEvent, CgroupPath, FunctionPattern,
+    NetfilterPlace, PerfEventPlace, ProcessScope, SampleRate,
 };
 use tonic::Status;
 use wire::point::At;
@@ -52,6 +52,9 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
         At::Netfilter(point) => {
             AttachPoint::Netfilter { netns: netns(point.netns.clone()), place: netfilter(&point)? }
         }
+        At::Sockmap(map) if map.is_empty() => return Err(invalid("the attach names no map of sockets")),
+        At::Sockmap(map) => AttachPoint::Sockmap { map },
+        At::PerfEvent(point) => AttachPoint::PerfEvent { place: perf_event(&point)? },
         At::KprobeMulti(point) => AttachPoint::KprobeMulti { functions: kernel_functions(&point.functions)? },
         At::UprobeMulti(point) => {
             check_count(point.functions.len())?;
@@ -132,6 +135,15 @@ fn netfilter(point: &wire::NetfilterPoint) -> Result<NetfilterPlace, Status> {
     place().map_err(|error| invalid(error.to_string()))
 }
 
+fn perf_event(point: &wire::PerfEventPoint) -> Result<PerfEventPlace, Status> {
+    let pid = parse::process(point.pid)?;
+    let place = || -> Result<PerfEventPlace, BadPerfEvent> {
+        let rate = SampleRate::new(point.frequency, point.period)?;
+        Ok(PerfEventPlace { event: point.event.parse()?, rate, cpu: point.cpu, pid })
+    };
+    place().map_err(|error| invalid(error.to_string()))
+}
+
 /// A point that `bpfman.v1` has no message for.
 pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Option<wire::Point> {
     let path = |netns: &Option<PathBuf>| netns.as_ref().map(|path| path.display().to_string());
@@ -158,6 +170,20 @@ pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Opti
             priority: place.priority,
             defragment: place.defragment,
         }),
+        AttachPoint::Sockmap { map } => At::Sockmap(map.clone()),
+        AttachPoint::PerfEvent { place } => {
+            let (frequency, period) = match place.rate {
+                SampleRate::Frequency(frequency) => (Some(frequency), None),
+                SampleRate::Period(period) => (None, Some(period)),
+            };
+            At::PerfEvent(wire::PerfEventPoint {
+                event: place.event.name().to_owned(),
+                frequency,
+                period,
+                cpu: place.cpu,
+                pid: place.pid.map(u32::cast_signed),
+            })
+        }
         AttachPoint::Xdp { .. }
         | AttachPoint::Tc { .. }
         | AttachPoint::Tcx { .. }
@@ -187,6 +213,15 @@ mod tests {
         At::KprobeMulti(wire::KprobeMultiPoint { functions })
     }
 
+    fn perf_event(event: &str, frequency: Option<u64>, period: Option<u64>) -> At {
+        At::PerfEvent(wire::PerfEventPoint {
+            event: event.to_owned(),
+            frequency,
+            period,
+            ..Default::default()
+        })
+    }
+
     fn netfilter(family: &str, hook: &str, priority: i32, defragment: bool) -> At {
         let (family, hook) = (family.to_owned(), hook.to_owned());
         At::Netfilter(wire::NetfilterPoint { netns: String::new(), family, hook, priority, defragment })
@@ -210,6 +245,15 @@ mod tests {
                 pid: Some(7),
                 container_pid: None,
             }),
+            At::Sockmap("connections".to_owned()),
+            perf_event("cpu-clock", Some(99), None),
+            At::PerfEvent(wire::PerfEventPoint {
+                event: "cycles".to_owned(),
+                period: Some(1_000_000),
+                cpu: Some(0),
+                pid: Some(7),
+                ..Default::default()
+            }),
         ];
         for at in points {
             let point = read(at.clone()).unwrap();
@@ -230,6 +274,12 @@ mod tests {
             (kprobes(&["a*"; 101]), "names 101 patterns"),
             (kprobes(&["a:b"]), "\"a:b\" is neither a function"),
             (At::UprobeMulti(wire::UprobeMultiPoint::default()), "names no functions"),
+            (At::Sockmap(String::new()), "names no map of sockets"),
+            (perf_event("clock", Some(99), None), "\"clock\" is none of cpu-clock, task-clock"),
+            (perf_event("cpu-clock", None, None), "either a frequency or a period"),
+            (perf_event("cpu-clock", Some(1), Some(1)), "either a frequency or a period"),
+            (perf_event("cpu-clock", Some(0), None), "frequency is at least 1"),
+            (perf_event("cpu-clock", None, Some(u64::MAX)), "period is at most"),
             (netfilter("inet", "input", 0, false), "none of ipv4, ipv6"),
             (netfilter("ipv4", "ingress", 0, false), "none of prerouting"),
             (netfilter("ipv4", "input", i32::MIN, false), "is the kernel's own"),

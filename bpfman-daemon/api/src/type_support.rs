@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bpfmand_core::{BoundText, CgroupHook, Insn, LoadTarget, ProgramType, op};
+use bpfmand_core::{BoundText, Insn, LoadTarget, ProgramType, SocketHook, op};
 use bpfmand_kernel::{Kernel, KernelError, PROBES, Probe, ProgramKind, ProgramLoad};
 use bpfmand_object::KernelBtf;
 
@@ -50,6 +50,7 @@ const fn needed_by(program_type: ProgramType) -> Option<&'static str> {
         ProgramType::Uprobe | ProgramType::Uretprobe => "uprobes",
         ProgramType::KprobeMulti | ProgramType::KretprobeMulti => "kprobe_multi",
         ProgramType::KprobeSession => "kprobe_session",
+        ProgramType::SkSkb | ProgramType::SkMsg => "sockmap_links",
         ProgramType::UprobeMulti | ProgramType::UretprobeMulti => "uprobe_multi",
         _ => return None,
     })
@@ -62,7 +63,7 @@ fn try_type(
     types: Result<&KernelBtf, &String>,
 ) -> Option<String> {
     let kind =
-        ProgramKind::new(program_type, CgroupHook::of_type(program_type).first().map(|hook| hook.name));
+        ProgramKind::new(program_type, SocketHook::of_type(program_type).first().map(|hook| hook.name));
     let target = match (program_type.load_target(), types) {
         (None | Some(LoadTarget::SocketHook), _) => Some(0),
         (_, Err(error)) => return Some(error.clone()),

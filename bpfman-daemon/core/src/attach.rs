@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CgroupPath, Direction, FunctionPattern, HookKind, NetfilterPlace, ProceedOn, ProgramType, TypeScope,
+    CgroupPath, Direction, FunctionPattern, HookKind, NetfilterPlace, PerfEventPlace, ProceedOn, ProgramType,
+    TypeScope,
 };
 
 /// Where an interface is to be found.
@@ -133,6 +134,16 @@ pub enum AttachPoint {
         /// Which hook, and when among the others there.
         place: NetfilterPlace,
     },
+    /// A map of sockets, at the hook that the program was loaded for.
+    Sockmap {
+        /// One of the program's own maps, by its name in the object.
+        map: String,
+    },
+    /// A perf event.
+    PerfEvent {
+        /// What is counted, and where.
+        place: PerfEventPlace,
+    },
 }
 
 impl AttachPoint {
@@ -181,6 +192,8 @@ impl AttachPoint {
             Self::Cgroup { .. } => program_type.scope() == TypeScope::Cgroup,
             Self::Netns { .. } => matches!(program_type, T::SkLookup | T::FlowDissector),
             Self::Netfilter { .. } => matches!(program_type, T::Netfilter),
+            Self::PerfEvent { .. } => matches!(program_type, T::PerfEvent),
+            Self::Sockmap { .. } => program_type.scope() == TypeScope::Sockets,
         }
     }
 
@@ -206,6 +219,8 @@ impl AttachPoint {
             Self::Cgroup { .. } => "cgroup",
             Self::Netns { .. } => "netns",
             Self::Netfilter { .. } => "netfilter",
+            Self::PerfEvent { .. } => "perf_event",
+            Self::Sockmap { .. } => "sockmap",
         }
     }
 
@@ -232,7 +247,16 @@ impl AttachPoint {
     /// True for points whose links the kernel lets run another program, without a gap. Members of chains have no links.
     #[must_use]
     pub const fn has_updatable_link(&self) -> bool {
-        matches!(self, Self::Tcx { .. } | Self::Cgroup { .. } | Self::Netns { .. } | Self::Iter)
+        matches!(
+            self,
+            Self::Tcx { .. } | Self::Cgroup { .. } | Self::Netns { .. } | Self::Iter | Self::Sockmap { .. }
+        )
+    }
+
+    /// True for points that take a link for each CPU, pinned in a folder.
+    #[must_use]
+    pub const fn is_per_cpu(&self) -> bool {
+        matches!(self, Self::PerfEvent { place } if place.is_per_cpu())
     }
 
     /// True for points that are what their program was loaded for.
@@ -305,6 +329,8 @@ impl fmt::Display for AttachPoint {
             Self::BtfTracepoint | Self::FmodRet | Self::Iter => f.write_str(self.type_name()),
             Self::Cgroup { path } => f.write_str(path.as_str()),
             Self::Netns { netns } => f.write_str(&netns_text(netns.as_deref())),
+            Self::PerfEvent { place } => write!(f, "{place}"),
+            Self::Sockmap { map } => f.write_str(map),
             Self::Netfilter { netns, place } => {
                 write!(f, "{place}")?;
                 netns.as_ref().map_or(Ok(()), |netns| write!(f, " in {}", netns.display()))

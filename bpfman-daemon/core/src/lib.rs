@@ -3,7 +3,6 @@
 
 mod attach;
 mod audit_text;
-mod cgroup_hook;
 mod cgroup_path;
 mod container;
 mod cpu;
@@ -25,17 +24,18 @@ mod netns_pattern;
 mod order;
 mod owner;
 mod peer;
+mod perf_event;
 mod proceed_on;
 mod process_names;
 mod program_text;
 mod program_type;
 mod request;
+mod socket_hook;
 mod tasks;
 pub mod uapi;
 
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use audit_text::audit_text;
-pub use cgroup_hook::CgroupHook;
 pub use cgroup_path::{BadCgroupPath, CgroupPath};
 pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
 pub use cpu::{BadCpuAction, BadCpuShare, CpuAction, CpuExcess, CpuLimit, CpuShare};
@@ -63,6 +63,7 @@ pub use order::{
 };
 pub use owner::{BadOwner, Owner, OwningApplication, Rank};
 pub use peer::{Peer, cgroup_of, unified_cgroup_of};
+pub use perf_event::{BadPerfEvent, PerfEvent, PerfEventPlace, PerfSource, SampleRate};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
 pub use program_type::{LoadTarget, ProgramType, TypeScope, UnknownProgramType};
@@ -70,5 +71,6 @@ pub use request::{
     AttachRequest, BytecodeSource, Credentials, LoadLimits, LoadRequest, LoadValues, MatchRequest,
     ProgramRequest, PullPolicy, Selector, Sharing,
 };
+pub use socket_hook::SocketHook;
 pub use tasks::{ContainerTasks, TaskGroup, TaskScope, TenantRules};
 pub use uapi::map_type;

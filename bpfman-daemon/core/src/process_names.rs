@@ -15,6 +15,7 @@ impl AttachPoint {
             Self::Netns { netns } | Self::Netfilter { netns, .. } => {
                 netns.as_deref().is_some_and(is_of_process)
             }
+            Self::PerfEvent { place } => place.pid.is_some(),
             _ => self.hook().is_some_and(|(interface, _)| interface.is_of_process()),
         }
     }

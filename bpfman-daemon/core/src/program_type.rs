@@ -73,11 +73,21 @@ pub enum ProgramType {
     UprobeMulti,
     /// Returns from many user-space functions, by one link.
     UretprobeMulti,
+    /// A perf event: what is counted by the kernel or by the CPU came to a number.
+    PerfEvent,
+    /// What arrives for the sockets that a map holds.
+    SkSkb,
+    /// What is sent by the sockets that a map holds.
+    SkMsg,
+    /// Packets of one socket, for who opens the program and gives it to the socket.
+    SocketFilter,
+    /// Which of several sockets at one port takes a packet, given to them likewise.
+    SkReuseport,
 }
 
 impl ProgramType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 36] = [
         Self::Xdp,
         Self::Tc,
         Self::Tcx,
@@ -109,6 +119,11 @@ impl ProgramType {
         Self::KprobeSession,
         Self::UprobeMulti,
         Self::UretprobeMulti,
+        Self::PerfEvent,
+        Self::SkSkb,
+        Self::SkMsg,
+        Self::SocketFilter,
+        Self::SkReuseport,
     ];
 
     /// The name users write, lower case.
@@ -146,6 +161,11 @@ impl ProgramType {
             Self::KprobeSession => "kprobe_session",
             Self::UprobeMulti => "uprobe_multi",
             Self::UretprobeMulti => "uretprobe_multi",
+            Self::PerfEvent => "perf_event",
+            Self::SkSkb => "sk_skb",
+            Self::SkMsg => "sk_msg",
+            Self::SocketFilter => "socket_filter",
+            Self::SkReuseport => "sk_reuseport",
         }
     }
 
@@ -180,6 +200,11 @@ impl ProgramType {
             Self::SkLookup => prog_type::SK_LOOKUP,
             Self::FlowDissector => prog_type::FLOW_DISSECTOR,
             Self::Netfilter => prog_type::NETFILTER,
+            Self::PerfEvent => prog_type::PERF_EVENT,
+            Self::SkSkb => prog_type::SK_SKB,
+            Self::SkMsg => prog_type::SK_MSG,
+            Self::SocketFilter => prog_type::SOCKET_FILTER,
+            Self::SkReuseport => prog_type::SK_REUSEPORT,
         }
     }
 
@@ -197,7 +222,7 @@ impl ProgramType {
             Self::Lsm | Self::LsmCgroup => LoadTarget::LsmHook,
             Self::BtfTracepoint => LoadTarget::Tracepoint,
             Self::Iter => LoadTarget::Iterator,
-            Self::CgroupSkb | Self::CgroupSock | Self::CgroupSockAddr | Self::CgroupSockopt => {
+            Self::CgroupSkb | Self::CgroupSock | Self::CgroupSockAddr | Self::CgroupSockopt | Self::SkSkb => {
                 LoadTarget::SocketHook
             }
             _ => return None,
@@ -219,6 +244,9 @@ impl ProgramType {
             | Self::LsmCgroup => TypeScope::Cgroup,
             Self::SkLookup | Self::FlowDissector | Self::Netfilter => TypeScope::Netns,
             Self::Iter => TypeScope::Reader,
+            Self::PerfEvent => TypeScope::Cpus,
+            Self::SkSkb | Self::SkMsg => TypeScope::Sockets,
+            Self::SocketFilter | Self::SkReuseport => TypeScope::Opener,
             _ => TypeScope::Tasks,
         }
     }
@@ -263,7 +291,7 @@ pub enum LoadTarget {
     Tracepoint,
     /// What the kernel can list: `task`, `bpf_map`.
     Iterator,
-    /// One of the hooks of a type for control groups: `connect4` ([`crate::CgroupHook`]).
+    /// One of the hooks of a type for control groups or maps of sockets: `connect4` ([`crate::SocketHook`]).
     SocketHook,
 }
 
@@ -291,6 +319,12 @@ pub enum TypeScope {
     Netns,
     /// For whoever reads what they write.
     Reader,
+    /// For whatever is on the CPUs, or for one thread.
+    Cpus,
+    /// For the sockets that a map holds.
+    Sockets,
+    /// For what whoever opens the program gives it to: this manager attaches it nowhere.
+    Opener,
     /// For whatever task meets them.
     Tasks,
 }

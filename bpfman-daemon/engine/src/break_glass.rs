@@ -84,7 +84,16 @@ impl AttachedThing {
     /// The kernel refuses, or somebody else holds the link: it runs on for as long.
     pub fn detach<K: Kernel>(&self, kernel: &K) -> Result<(), KernelError> {
         match &self.place {
-            AttachedPlace::Link { pin, .. } => kernel.end_link(pin),
+            AttachedPlace::Link { pin, .. } => {
+                kernel.end_link(pin)?;
+                match pin.parent() {
+                    // The last of those that are one a CPU.
+                    Some(folder) if is_of_cpus(folder) && kernel.list_folder(folder)?.is_empty() => {
+                        kernel.remove_folder(folder)
+                    }
+                    _ => Ok(()),
+                }
+            }
             AttachedPlace::Filter { interface, key, direction, filter } => {
                 let netns = interface.netns.as_deref();
                 let at = FilterPlace { netns, ifindex: key.ifindex, direction: *direction, filter: *filter };
@@ -92,6 +101,11 @@ impl AttachedThing {
             }
         }
     }
+}
+
+/// True for a folder of links, one a CPU.
+fn is_of_cpus(folder: &Path) -> bool {
+    folder.parent() == Some(Path::new(paths::LINKS))
 }
 
 /// Finds what is attached. Filters are looked for in the own network namespace, in those with a name, and in `namespaces`.
@@ -202,7 +216,9 @@ fn rank(program: &ProgramFacts) -> DetachRank {
         | prog_type::CGROUP_SOCKOPT
         | prog_type::CGROUP_SYSCTL
         | prog_type::CGROUP_DEVICE
-        | prog_type::SOCK_OPS => DetachRank::Tc,
+        | prog_type::SOCK_OPS
+        | prog_type::SK_SKB
+        | prog_type::SK_MSG => DetachRank::Tc,
         _ => DetachRank::Watches,
     }
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, Direction, FunctionPattern, IfIndex, KernelLinkId, NetfilterPlace, ProcessScope, ProgramId,
+    CgroupPath, Direction, FunctionPattern, IfIndex, KernelLinkId, MapId, NetfilterPlace, PerfEventPlace,
+    ProcessScope, ProgramId,
 };
 
 /// How an XDP program is attached.
@@ -173,6 +174,18 @@ pub enum LinkTarget<'a> {
         netns: Option<&'a Path>,
         /// Which hook, and when.
         place: NetfilterPlace,
+    },
+    /// A map of sockets, at one of its hooks (Linux 6.10 and later).
+    Sockmap {
+        /// The map.
+        map: MapId,
+        /// `enum bpf_attach_type`, as the program was loaded.
+        attach_type: u32,
+    },
+    /// A perf event, on one CPU or of one thread.
+    PerfEvent {
+        /// What is counted, and where: never on each CPU, which takes a link for each.
+        place: PerfEventPlace,
     },
     /// What an iterator was loaded for (Linux 5.8 and later).
     Iterator,

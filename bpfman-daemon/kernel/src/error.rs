@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use bpfmand_core::{CgroupPath, NetfilterPlace, ProgramFacts, ProgramText, Via};
+use bpfmand_core::{CgroupPath, MapId, NetfilterPlace, ProgramFacts, ProgramText, Via};
 use bpfmand_rejection::Rejection;
 
 use crate::ProbeTargetError;
@@ -147,6 +147,34 @@ pub enum KernelError {
         /// Why it cannot be.
         reason: ProbeTargetError,
     },
+    /// A perf event that is counted by the CPU, on a machine that has no such counter, or none that interrupts.
+    #[error(
+        "this machine, or its hypervisor, has no counter for perf event {event} that a program could run at; events of \
+         the kernel such as cpu-clock need none"
+    )]
+    NoCounter {
+        /// Its name.
+        event: &'static str,
+    },
+    /// No such CPU, or it is switched off.
+    #[error("CPU {cpu} is not online; those that are: {}", online.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    NoCpu {
+        /// As given.
+        cpu: u32,
+        /// Those that are, ascending.
+        online: Vec<u32>,
+    },
+    /// More samples than the machine takes.
+    #[error(
+        "a program cannot run at {frequency} samples a second: this machine takes at most {most} \
+         (/proc/sys/kernel/perf_event_max_sample_rate)"
+    )]
+    TooFrequent {
+        /// As given.
+        frequency: u64,
+        /// The most.
+        most: u64,
+    },
     /// Tasks that cannot be told from those of others.
     #[error("the tasks of {of} cannot be told from those of others: {reason}")]
     NoTaskGroup {
@@ -199,6 +227,14 @@ impl KernelError {
         Self::HookHeld {
             hook: format!("netfilter {place}"),
             holder: "another program, or a table of nft or iptables, of this priority: take one that nobody there has".to_owned(),
+        }
+    }
+
+    /// A map of sockets runs one program at each hook, and only one of the two verdicts.
+    pub(crate) fn sockmap_held(map: MapId) -> Self {
+        Self::HookHeld {
+            hook: format!("of map {map}"),
+            holder: "another program of this kind; what chooses by streams and what chooses by packets exclude each other".to_owned(),
         }
     }
 

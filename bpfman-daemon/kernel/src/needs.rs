@@ -20,7 +20,8 @@ impl Features {
     pub(crate) fn check_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
         let needed: &[&str] = match target {
             LinkTarget::Tcx { .. } => &["tcx"],
-            LinkTarget::Tracepoint { .. } => &["perf_links"],
+            LinkTarget::Tracepoint { .. } | LinkTarget::PerfEvent { .. } => &["perf_links"],
+            LinkTarget::Sockmap { .. } => &["sockmap_links"],
             LinkTarget::Kprobe { .. } => &["perf_links", "kprobes"],
             LinkTarget::Uprobe { .. } => &["perf_links", "uprobes"],
             LinkTarget::KprobeMulti { attach_type: attach_type::TRACE_KPROBE_SESSION, .. } => {

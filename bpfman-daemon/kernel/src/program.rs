@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bpfmand_core::uapi::{attach_type, prog_type};
-use bpfmand_core::{BoundText, CgroupHook, IfIndex, ProgramType};
+use bpfmand_core::{BoundText, IfIndex, ProgramType, SocketHook};
 
 use crate::Extends;
 
@@ -50,10 +50,10 @@ fn expected_attach_type(program_type: ProgramType, target: Option<&str>) -> u32 
         ProgramType::KprobeMulti | ProgramType::KretprobeMulti => attach_type::TRACE_KPROBE_MULTI,
         ProgramType::KprobeSession => attach_type::TRACE_KPROBE_SESSION,
         ProgramType::UprobeMulti | ProgramType::UretprobeMulti => attach_type::TRACE_UPROBE_MULTI,
-        other => match (CgroupHook::of_type(other), target) {
+        other => match (SocketHook::of_type(other), target) {
             ([only], _) => only.attach_type,
             (_, Some(target)) => {
-                CgroupHook::named(other, target).map_or(attach_type::NONE, |hook| hook.attach_type)
+                SocketHook::named(other, target).map_or(attach_type::NONE, |hook| hook.attach_type)
             }
             (_, None) => attach_type::NONE,
         },

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use bpfmand_core::{CgroupHook, LoadTarget, ProgramType, TypeScope};
+use bpfmand_core::{LoadTarget, ProgramType, SocketHook, TypeScope};
 
 /// The section names that load, for error messages.
 pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx/ingress, tcx/egress, \
      tracepoint/CATEGORY/NAME, tp/CATEGORY/NAME, raw_tp, raw_tracepoint, tp_btf, kprobe, kretprobe, uprobe, uretprobe, \
      fentry, fexit, fmod_ret, lsm, lsm_cgroup, iter, cgroup_skb, cgroup/HOOK, sockops, sk_lookup, flow_dissector, netfilter, kprobe.multi, kretprobe.multi, \
-     kprobe.session, uprobe.multi, uretprobe.multi";
+     kprobe.session, uprobe.multi, uretprobe.multi, perf_event, sk_skb/HOOK, sk_msg, socket, sk_reuseport";
 
 /// The kind of program that a section name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +39,7 @@ enum SectionOption {
 
 /// Kinds that stand at the beginning of a section's name, their types, and the option that each may have. Options that are
 /// not here are program types of their own.
-const KINDS: [(&str, ProgramType, Option<SectionOption>); 29] = {
+const KINDS: [(&str, ProgramType, Option<SectionOption>); 34] = {
     use ProgramType as T;
     use SectionOption::{Frags, Sleepable};
     [
@@ -72,6 +72,11 @@ const KINDS: [(&str, ProgramType, Option<SectionOption>); 29] = {
         ("kprobe.session", T::KprobeSession, None),
         ("uprobe.multi", T::UprobeMulti, Some(Sleepable)),
         ("uretprobe.multi", T::UretprobeMulti, Some(Sleepable)),
+        ("perf_event", T::PerfEvent, None),
+        ("sk_skb", T::SkSkb, None),
+        ("sk_msg", T::SkMsg, None),
+        ("socket", T::SocketFilter, None),
+        ("sk_reuseport", T::SkReuseport, None),
     ]
 };
 
@@ -139,6 +144,8 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
         ("cgroup", Some(name)) if option.is_none() => cgroup_section(name)?,
         // These two run after a redirect, not at a hook of an interface, and the kernel tells them apart.
         ("xdp", Some("devmap" | "cpumap")) => return None,
+        // This one is asked too when a socket closes, which the kernel has to be told when it is loaded.
+        ("sk_reuseport", Some("migrate")) => return None,
         _ => {
             let (_, program_type, may_have) = *KINDS.iter().find(|(known, ..)| *known == kind)?;
             if option.is_some() && option != may_have {
@@ -146,7 +153,7 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
             }
             let target = rest.filter(|_| takes_target(program_type));
             let is_socket_hook = program_type.load_target() == Some(LoadTarget::SocketHook);
-            if is_socket_hook && target.is_some_and(|name| CgroupHook::named(program_type, name).is_none()) {
+            if is_socket_hook && target.is_some_and(|name| SocketHook::named(program_type, name).is_none()) {
                 return None;
             }
             (program_type, target.map(str::to_owned))
@@ -162,8 +169,7 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
 
 /// True if a section's rest says what its program is for.
 const fn takes_target(program_type: ProgramType) -> bool {
-    program_type.needs_load_target()
-        || !matches!(program_type.scope(), TypeScope::Interface | TypeScope::Cgroup | TypeScope::Netns)
+    program_type.needs_load_target() || matches!(program_type.scope(), TypeScope::Tasks | TypeScope::Reader)
 }
 
 /// The type and hook of `cgroup/NAME`.
@@ -176,7 +182,7 @@ fn cgroup_section(name: &str) -> Option<(ProgramType, Option<String>)> {
         _ => {}
     }
     let types = [T::CgroupSock, T::CgroupSockAddr, T::CgroupSockopt, T::CgroupSysctl, T::CgroupDevice];
-    let program_type = types.into_iter().find(|of| CgroupHook::named(*of, name).is_some())?;
+    let program_type = types.into_iter().find(|of| SocketHook::named(*of, name).is_some())?;
     Some((program_type, program_type.needs_load_target().then(|| name.to_owned())))
 }
 
@@ -240,6 +246,15 @@ mod tests {
             ("kprobe.session/tcp_*", T::KprobeSession, Some("tcp_*")),
             ("uprobe.multi/libc:mem*", T::UprobeMulti, Some("libc:mem*")),
             ("uretprobe.multi.s/libc:malloc", T::UretprobeMulti, Some("libc:malloc")),
+            ("perf_event", T::PerfEvent, None),
+            ("perf_event/clock", T::PerfEvent, None),
+            ("sk_skb/stream_parser", T::SkSkb, Some("stream_parser")),
+            ("sk_skb/verdict", T::SkSkb, Some("verdict")),
+            ("sk_skb", T::SkSkb, None),
+            ("sk_msg", T::SkMsg, None),
+            ("socket", T::SocketFilter, None),
+            ("socket/http", T::SocketFilter, None),
+            ("sk_reuseport", T::SkReuseport, None),
         ];
         for (section, family, target) in table {
             let parsed = parse_section(section);
@@ -268,6 +283,10 @@ mod tests {
             "cgroup.s/connect4",
             "cgroup",
             "netfilter.s",
+            "sk_skb/x",
+            "sk_msg.s",
+            "sk_reuseport/migrate",
+            "socket.s",
             "xdp/devmap",
             "xdp.frags/cpumap",
             "freplace/x",

@@ -33,6 +33,11 @@ pub const fn kernel_name(program_type: ProgramType) -> &'static str {
         T::SkLookup => "sk_lookup",
         T::FlowDissector => "flow_dissector",
         T::Netfilter => "netfilter",
+        T::PerfEvent => "perf_event",
+        T::SkSkb => "sk_skb",
+        T::SkMsg => "sk_msg",
+        T::SocketFilter => "socket_filter",
+        T::SkReuseport => "sk_reuseport",
     }
 }
 
@@ -52,12 +57,15 @@ pub const fn attached_since(program_type: ProgramType) -> FirstLinux {
         | T::SockOps => (5, 7),
         T::Iter | T::FlowDissector => (5, 8),
         T::Xdp | T::SkLookup => (5, 9),
-        T::Tracepoint | T::Kprobe | T::Kretprobe | T::Uprobe | T::Uretprobe => (5, 15),
+        T::Tracepoint | T::Kprobe | T::Kretprobe | T::Uprobe | T::Uretprobe | T::PerfEvent => (5, 15),
         T::KprobeMulti | T::KretprobeMulti => (5, 18),
         T::LsmCgroup => (6, 0),
         T::Netfilter => (6, 4),
         T::Tcx | T::UprobeMulti | T::UretprobeMulti => (6, 6),
-        T::KprobeSession => (6, 10),
+        T::KprobeSession | T::SkSkb | T::SkMsg => (6, 10),
+        // Nobody but their user attaches these.
+        T::SocketFilter => (3, 19),
+        T::SkReuseport => (4, 19),
     };
     FirstLinux { version: LinuxVersion(major, minor), commit: "" }
 }

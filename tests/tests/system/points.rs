@@ -6,6 +6,7 @@ use std::process::Command;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_tests::daemon::State;
+use bpfman_tests::skip::is_older_than;
 use bpfman_tests::{Daemon, Launch, Wire, compile};
 use tonic::Status;
 
@@ -44,7 +45,11 @@ impl Drop for Group {
 }
 
 fn load(daemon: &Daemon, programs: &str) -> Vec<u32> {
-    let object = compile::object("points").display().to_string();
+    load_of(daemon, "points", programs)
+}
+
+fn load_of(daemon: &Daemon, object: &str, programs: &str) -> Vec<u32> {
+    let object = compile::object(object).display().to_string();
     let ids = daemon.bpfman(&format!("load file -p {object} --programs {programs} -q")).success();
     ids.lines().map(|id| id.parse().unwrap()).collect()
 }
@@ -97,13 +102,97 @@ fn an_iterator_prints_what_its_program_writes() {
     daemon.bpfman(&format!("iter {link}")).fails(5, &[link]);
 }
 
+/// One link of ours is one of the kernel's on each CPU.
+#[test]
+fn a_program_of_a_perf_event_lives_as_others_do() {
+    let mut daemon = Daemon::start();
+    let program = load(&daemon, "perf_event:tick")[0];
+    let line = format!("attach {program} perf-event --event cpu-clock --frequency 99 -o json");
+    let link = daemon.bpfman(&line).json();
+    assert_eq!((&link["type"], &link["attachment"]), (&"perf_event".into(), &"cpu-clock 99 Hz".into()));
+    assert_eq!(link["attach"]["perf_event"]["frequency"], 99);
+    let (id, folder) = (&link["link_id"], link["pin_path"].as_str().unwrap());
+    let pins = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = pins();
+    assert!(before.iter().any(|name| name == "cpu_0"), "{before:?}");
+    let shown = daemon.bpfman(&format!("get link {id}")).success();
+    assert!(shown.contains("cpu-clock") && shown.contains("99 Hz"), "{shown}");
+    daemon.kill();
+    assert_eq!(pins(), before, "it runs without the daemon");
+    daemon.again(&Launch::default());
+    assert_eq!(daemon.bpfman(&format!("get link {id} -o json")).json(), link);
+    let own = daemon.pid();
+    let line =
+        format!("attach {program} perf_event --event page-faults --period 1 --cpu 0 --pid {own} -o json");
+    let of_one = daemon.bpfman(&line).json();
+    assert_eq!(of_one["attachment"], format!("page-faults every 1 on CPU 0 of {own}").as_str());
+    assert_eq!((&of_one["attach"]["pid"], &of_one["attach"]["perf_event"]["cpu"]), (&own.into(), &0.into()));
+    daemon.bpfman(&format!("detach {id}")).success();
+    assert!(!std::path::Path::new(folder).exists());
+    daemon.bpfman(&format!("unload {program}")).success();
+    assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+#[test]
+fn programs_of_a_map_of_sockets_live_as_others_do() {
+    let mut daemon = Daemon::start();
+    let programs = load_of(&daemon, "sockets", "sk_skb:stream sk_msg:message");
+    let before = daemon.state();
+    if is_older_than((6, 10), "sockmap-links", "programs_of_a_map_of_sockets_live_as_others_do") {
+        let line = format!("attach {} sockmap --map connections", programs[0]);
+        daemon.bpfman(&line).fails(6, &["Linux 6.10 or later"]);
+        return;
+    }
+    let [stream, message] = programs[..] else { panic!("two programs") };
+    let link = daemon.bpfman(&format!("attach {stream} sockmap --map connections -o json")).json();
+    assert_eq!(
+        (&link["type"], &link["attachment"]),
+        (&"sk_skb".into(), &"connections stream_verdict".into())
+    );
+    assert_eq!(
+        (&link["attach"]["map"], &link["attach"]["fn_name"]),
+        (&"connections".into(), &"stream_verdict".into())
+    );
+    let id = &link["link_id"];
+    let shown = daemon.bpfman(&format!("get link {id}")).success();
+    assert!(shown.contains("connections") && shown.contains("stream_verdict"), "{shown}");
+    daemon.bpfman(&format!("attach {message} sockmap --map other")).fails(5, &["no map \"other\""]);
+    daemon.bpfman(&format!("attach {message} sockmap")).fails(2, &["--map"]);
+    daemon.bpfman(&format!("attach {stream} sockmap --map connections")).fails(7, &["another program"]);
+    daemon.bpfman(&format!("attach {message} sockmap --map connections")).success();
+    daemon.kill();
+    daemon.again(&Launch::default());
+    assert_eq!(daemon.bpfman(&format!("get link {id} -o json")).json(), link);
+    for link in daemon.state().links {
+        daemon.bpfman(&format!("detach {}", link["link_id"])).success();
+    }
+    assert_eq!(daemon.state(), before);
+}
+
 #[test]
 fn what_cannot_be_is_said_and_changes_nothing() {
     let daemon = Daemon::start();
     let object = compile::object("points").display().to_string();
     let program = load(&daemon, "cgroup_sock_addr:forbid")[0];
+    let tick = load(&daemon, "perf_event:tick")[0];
     let before = daemon.state();
+    let event = |rest: &str| format!("attach {tick} perf-event --event {rest}");
     for (line, code, says) in [
+        (event("cpu-clock"), 2, "--frequency <HZ>|--period <NUMBER>"),
+        (event("cpu-clock --frequency 1 --period 1"), 2, "cannot be used with"),
+        (event("cpu-clock --frequency 0"), 6, "at least 1"),
+        (event("cpu-clock --frequency 4294967296"), 6, "this machine takes at most"),
+        (event("cpu-clock --period 18446744073709551615"), 6, "period is at most"),
+        (event("cpu-clock --period 1 --cpu 4096"), 5, "CPU 4096 is not online"),
+        (event("cpu-clock --period 1 --pid 0"), 6, "0"),
+        (event("cpu-clock --period 1 --pid 2147483647"), 5, "2147483647"),
+        (event("wall-clock --period 1"), 6, "\"wall-clock\" is none of cpu-clock"),
+        (format!("attach {tick} raw-tracepoint -t sched_switch"), 6, "cannot be attached"),
         (format!("load file -p {object} --programs cgroup_skb:forbid"), 6, "cgroup_sock_addr"),
         (format!("load file -p {object} --programs cgroup_sock_addr:forbid:egress"), 6, "one of bind4"),
         (format!("load file -p {object} --programs iter:processes:nothing"), 6, "\"nothing\""),
@@ -137,6 +226,35 @@ impl Operation for AttachToGroup<'_> {
         let link_id = after.links[0]["link_id"].as_u64().unwrap() as u32;
         wire.detach(v1::DetachRequest { link_id }).unwrap();
     }
+}
+
+struct AttachToAllCpus {
+    program: u32,
+}
+
+impl Operation for AttachToAllCpus {
+    fn act(&self, wire: &Wire) -> Result<(), Status> {
+        let (event, frequency) = ("cpu-clock".to_owned(), Some(99));
+        let at = ext::PerfEventPoint { event, frequency, ..Default::default() };
+        let point = Some(ext::Point { at: Some(ext::point::At::PerfEvent(at)), ..ext::Point::default() });
+        let program_id = self.program;
+        wire.attach_by_chains(ext::ChainAttachRequest { program_id, point, ..Default::default() }).map(drop)
+    }
+
+    fn undo(&self, wire: &Wire, _: &State, after: &State) {
+        let link_id = after.links[0]["link_id"].as_u64().unwrap() as u32;
+        wire.detach(v1::DetachRequest { link_id }).unwrap();
+    }
+}
+
+#[test]
+fn an_attachment_to_all_cpus_that_is_cut_short_is_there_or_not() {
+    let mut daemon = Daemon::start();
+    let program = load(&daemon, "perf_event:tick")[0];
+    let operation = AttachToAllCpus { program };
+    kill_at_every_step(&mut daemon, &Launch::default(), &operation, |daemon, happened| {
+        assert_eq!(!daemon.state().links.is_empty(), happened);
+    });
 }
 
 #[test]

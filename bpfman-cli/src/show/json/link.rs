@@ -86,6 +86,12 @@ pub struct AttachJson {
     /// Control group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// Map of sockets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
+    /// Perf event, and at how many of it the program runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perf_event: Option<PerfEventJson>,
     /// Netfilter hook, its family, and whether fragments are put together first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netfilter: Option<NetfilterJson>,
@@ -99,6 +105,19 @@ impl AttachJson {
         // Types that are bound when they are loaded say nothing of it when they are attached.
         Self { fn_name: attach.fn_name.or_else(|| filled(&link.attach_target)), ..attach }
     }
+}
+
+/// A perf event.
+#[derive(Clone, Debug, Serialize)]
+pub struct PerfEventJson {
+    /// As perf calls it.
+    pub event: String,
+    /// Runs a second, about; `null` if the period is said.
+    pub frequency: Option<u64>,
+    /// Events a run; `null` if the frequency is said.
+    pub period: Option<u64>,
+    /// The one CPU; `null` for each, or those that the thread runs on.
+    pub cpu: Option<u32>,
 }
 
 /// A netfilter hook.
@@ -123,6 +142,17 @@ impl From<&At> for AttachJson {
                 functions: point.functions.clone(),
                 pid: point.pid,
                 container_pid: point.container_pid,
+                ..Self::default()
+            },
+            At::Sockmap(map) => Self { map: filled(map), ..Self::default() },
+            At::PerfEvent(point) => Self {
+                pid: point.pid,
+                perf_event: Some(PerfEventJson {
+                    event: point.event.clone(),
+                    frequency: point.frequency,
+                    period: point.period,
+                    cpu: point.cpu,
+                }),
                 ..Self::default()
             },
             At::Cgroup(path) => Self { cgroup: filled(path), ..Self::default() },

@@ -6,16 +6,21 @@ pub mod map_type;
 /// `enum bpf_prog_type`.
 #[expect(missing_docs, reason = "the kernel's names say it")]
 pub mod prog_type {
+    pub const SOCKET_FILTER: u32 = 1;
     pub const KPROBE: u32 = 2;
     pub const SCHED_CLS: u32 = 3;
     pub const TRACEPOINT: u32 = 5;
     pub const XDP: u32 = 6;
+    pub const PERF_EVENT: u32 = 7;
     pub const CGROUP_SKB: u32 = 8;
     pub const CGROUP_SOCK: u32 = 9;
     pub const SOCK_OPS: u32 = 13;
+    pub const SK_SKB: u32 = 14;
     pub const CGROUP_DEVICE: u32 = 15;
+    pub const SK_MSG: u32 = 16;
     pub const RAW_TRACEPOINT: u32 = 17;
     pub const CGROUP_SOCK_ADDR: u32 = 18;
+    pub const SK_REUSEPORT: u32 = 21;
     pub const FLOW_DISSECTOR: u32 = 22;
     pub const CGROUP_SYSCTL: u32 = 23;
     pub const CGROUP_SOCKOPT: u32 = 25;
@@ -35,7 +40,10 @@ pub mod attach_type {
     pub const CGROUP_INET_EGRESS: u32 = 1;
     pub const CGROUP_INET_SOCK_CREATE: u32 = 2;
     pub const CGROUP_SOCK_OPS: u32 = 3;
+    pub const SK_SKB_STREAM_PARSER: u32 = 4;
+    pub const SK_SKB_STREAM_VERDICT: u32 = 5;
     pub const CGROUP_DEVICE: u32 = 6;
+    pub const SK_MSG_VERDICT: u32 = 7;
     pub const CGROUP_INET4_BIND: u32 = 8;
     pub const CGROUP_INET6_BIND: u32 = 9;
     pub const CGROUP_INET4_CONNECT: u32 = 10;
@@ -62,6 +70,7 @@ pub mod attach_type {
     pub const CGROUP_INET6_GETSOCKNAME: u32 = 32;
     pub const CGROUP_INET_SOCK_RELEASE: u32 = 34;
     pub const SK_LOOKUP: u32 = 36;
+    pub const SK_SKB_VERDICT: u32 = 38;
     pub const XDP: u32 = 37;
     pub const PERF_EVENT: u32 = 41;
     pub const TRACE_KPROBE_MULTI: u32 = 42;
@@ -92,4 +101,5 @@ pub mod link_type {
     pub const NETFILTER: u32 = 10;
     pub const TCX: u32 = 11;
     pub const UPROBE_MULTI: u32 = 12;
+    pub const SOCKMAP: u32 = 14;
 }

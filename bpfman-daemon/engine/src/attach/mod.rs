@@ -3,6 +3,8 @@
 mod conflict;
 mod detach;
 mod hook;
+mod per_cpu;
+pub mod sockmap;
 mod unload;
 pub mod update;
 
@@ -152,7 +154,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Ties a program to a target by a link that is pinned below `pending`.
+    /// Ties a program to a target by a link, or several, pinned below `pending`.
     pub(crate) fn attach_pending<'a>(
         &'a self,
         program: &K::Handle,
@@ -164,13 +166,7 @@ impl<K: Kernel> Engine<K> {
         self.step("attach", "make pending folder");
         self.kernel.make_folder(&folder)?;
         undo.push(move || self.undo_pending_of(operation));
-        self.step("attach", "create link");
-        let link = self.held_network.during(|| self.kernel.attach(program, target))?;
-        self.step("attach", "pin link");
-        let pin = folder.join(paths::PENDING_LINK);
-        self.kernel.pin(&link, &pin)?;
-        undo.push(move || self.undo_link(pin));
-        Ok(())
+        self.attach_pinned("attach", program, target, &folder.join(paths::PENDING_LINK), undo)
     }
 
     /// What the kernel has to be asked for to attach a link that is no member of a chain.
@@ -215,6 +211,10 @@ impl<K: Kernel> Engine<K> {
             | AttachPoint::BtfTracepoint
             | AttachPoint::Lsm => LinkTarget::Trampoline { attach_type: attach_type(), cookie },
             AttachPoint::Iter => LinkTarget::Iterator,
+            AttachPoint::PerfEvent { place } => LinkTarget::PerfEvent { place: *place },
+            AttachPoint::Sockmap { map } => {
+                LinkTarget::Sockmap { map: self.sockmap_of(program, map)?, attach_type: attach_type() }
+            }
             AttachPoint::Cgroup { path } => LinkTarget::Cgroup { path, attach_type: attach_type() },
             AttachPoint::Netns { netns } => {
                 LinkTarget::Netns { netns: netns.as_deref(), attach_type: attach_type() }
@@ -281,6 +281,10 @@ impl<K: Kernel> Engine<K> {
         let has = |wanted: &str| names.iter().any(|name| name == wanted);
         if has(paths::PENDING_LINK) {
             self.kernel.make_folder(place.parent().unwrap_or(place))?;
+            if !self.kernel.list_folder(&folder.join(paths::PENDING_LINK))?.is_empty() {
+                // Links of other CPUs than the machine has now, or the folder that was left of them.
+                self.kernel.end_link(place)?;
+            }
             // What is left of an interface that had the same index in the same namespace.
             if self.is_dead(place) {
                 // Someone else may hold it still, if it was adopted.

@@ -5,13 +5,37 @@ use std::path::Path;
 use bpfmand_core::{LinkFacts, MapId, ProgramFacts};
 use bpfmand_kernel::Kernel;
 
-use crate::state::records::ProgramRecord;
-use crate::{Engine, EngineError};
+use crate::state::records::{LinkRecord, ProgramRecord};
+use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// The link of a pin; none if nothing is pinned there.
+    /// The link of a pin, the first where there is one a CPU; none if nothing is pinned there.
     pub(crate) fn pinned_link(&self, pin: &Path) -> Result<Option<LinkFacts>, EngineError> {
-        Ok(self.kernel.open_pin(pin)?.map(|link| self.kernel.link_of(&link)).transpose()?)
+        Ok(self.open_pinned(pin)?.map(|link| self.kernel.link_of(&link)).transpose()?)
+    }
+
+    /// The kernel's links that the pins of a record hold.
+    pub(crate) fn pinned_links(&self, link: &LinkRecord) -> Result<Vec<LinkFacts>, EngineError> {
+        let pin = paths::link(link.id);
+        let pins = match link.point.is_per_cpu() {
+            // Of an empty folder there are none.
+            true => self.kernel.list_folder(&pin)?.iter().map(|name| pin.join(name)).collect(),
+            false => vec![pin],
+        };
+        pins.iter().filter_map(|pin| self.pinned_link(pin).transpose()).collect()
+    }
+
+    /// What is pinned, the first of a folder of links; none if nothing is.
+    pub(crate) fn open_pinned(&self, pin: &Path) -> Result<Option<K::Handle>, EngineError> {
+        let refused = match self.kernel.open_pin(pin) {
+            Ok(found) => return Ok(found),
+            Err(refused) => refused,
+        };
+        // Folders cannot be opened as pins.
+        match self.kernel.list_folder(pin)?.first() {
+            Some(first) => Ok(self.kernel.open_pin(&pin.join(first))?),
+            None => Err(refused.into()),
+        }
     }
 
     /// The program of a pin; none if nothing is pinned there.

@@ -96,12 +96,14 @@ impl EngineError {
                 | KernelError::NoTracepoint { .. }
                 | KernelError::NoRawTracepoint { .. }
                 | KernelError::NoControlGroup { .. }
+                | KernelError::NoCpu { .. }
                 | KernelError::NoProbeTarget { .. } => ErrorKind::NotFound,
                 KernelError::NoInterface { .. }
                 | KernelError::NoNamespace { .. }
+                | KernelError::TooFrequent { .. }
                 | KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
                 KernelError::NotMounted { .. } | KernelError::NoTaskGroup { .. } => ErrorKind::Precondition,
-                KernelError::Unsupported { .. } => ErrorKind::Unsupported,
+                KernelError::Unsupported { .. } | KernelError::NoCounter { .. } => ErrorKind::Unsupported,
                 _ => ErrorKind::Internal,
             },
             Self::Adopt(refusal) => refusal.error_kind(),

@@ -28,9 +28,12 @@ pub const fn runs_in_tasks(program_type: ProgramType) -> bool {
 pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
     match program_type.scope() {
         TypeScope::Interface | TypeScope::Tasks => Ok(()),
-        TypeScope::Cgroup | TypeScope::Netns | TypeScope::Reader => {
-            Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into())
-        }
+        TypeScope::Cgroup
+        | TypeScope::Netns
+        | TypeScope::Reader
+        | TypeScope::Cpus
+        | TypeScope::Sockets
+        | TypeScope::Opener => Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into()),
     }
 }
 

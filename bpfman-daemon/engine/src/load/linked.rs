@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bpfmand_core::{CgroupHook, LoadTarget, ProgramRequest, ProgramType};
+use bpfmand_core::{LoadTarget, ProgramRequest, ProgramType, SocketHook};
 use bpfmand_kernel::{Kernel, ProgramKind};
 use bpfmand_object::{LinkedProgram, ObjectFacts};
 
@@ -175,7 +175,7 @@ fn load_target(
             hooks_in_words(program_type),
         )));
     };
-    if kind == LoadTarget::SocketHook && CgroupHook::named(program_type, &target).is_none() {
+    if kind == LoadTarget::SocketHook && SocketHook::named(program_type, &target).is_none() {
         return Err(EngineError::Invalid(format!(
             "program \"{}\" is for the hook \"{target}\", which type {program_type} does not have{}",
             program.name,
@@ -187,6 +187,6 @@ fn load_target(
 
 /// The hooks that a type has, if it has a list of them.
 fn hooks_in_words(program_type: ProgramType) -> String {
-    let names: Vec<_> = CgroupHook::of_type(program_type).iter().map(|hook| hook.name).collect();
+    let names: Vec<_> = SocketHook::of_type(program_type).iter().map(|hook| hook.name).collect();
     if names.is_empty() { String::new() } else { format!(": one of {}", names.join(", ")) }
 }

@@ -6,7 +6,7 @@ use bpfmand_core::HookKind;
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
-use crate::engine::undo::undoing;
+use crate::engine::undo::{retry_once, undoing};
 use crate::state::records::LinkRecord;
 use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
@@ -25,7 +25,11 @@ impl<K: Kernel> Engine<K> {
 
     fn recover_link(&self, link: &Arc<LinkRecord>, report: &mut RecoveryReport) -> Result<(), EngineError> {
         self.pin_link_again(link)?;
-        if let Some(handle) = self.kernel.open_pin(&paths::link(link.id))? {
+        if link.point.is_per_cpu() {
+            if self.observe_alone(link)?.standing.is_running() {
+                return Ok(());
+            }
+        } else if let Some(handle) = self.kernel.open_pin(&paths::link(link.id))? {
             report.reattached += usize::from(self.mend_link(link, &handle)?);
             return Ok(());
         }
@@ -79,6 +83,6 @@ impl<K: Kernel> Engine<K> {
             self.attach_retrying(&handle, target, restored.operation, undo)?;
             self.record_link(&restored, None)
         })?;
-        self.place_link(&restored)
+        retry_once(|| self.place_link(&restored))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
 use bpfmand_kernel::Kernel;
 
+use crate::attach::sockmap::stays_in_place;
 use crate::chain::BuiltChain;
 use crate::engine::undo::Undo;
 use crate::error::Remainder;
@@ -133,8 +134,8 @@ impl<K: Kernel> Engine<K> {
         for link in &pair.links {
             match link.point.hook() {
                 Some((_, HookKind::Xdp | HookKind::Tc(_))) => {}
-                // A link to a hook that was named at load goes where the new version is for.
-                _ if link.point.has_updatable_link() && pair.old.target == new.target => {
+                // A link to what was named at load goes where the new version is for.
+                _ if link.point.has_updatable_link() && stays_in_place(&link.point, &pair.old, new) => {
                     self.switch_link(link, &pair.old, new, undo)?;
                 }
                 _ => self.attach_beside(link, &handle, new, undo)?,
@@ -171,18 +172,14 @@ impl<K: Kernel> Engine<K> {
         new: &ProgramRecord,
         undo: &mut Undo<'a>,
     ) -> Result<(), EngineError> {
-        if self.kernel.open_pin(&paths::link(link.id))?.is_none() {
+        if self.pinned_links(link)?.is_empty() {
             // Someone removed it; recovery attaches it again, with the new version.
             return Ok(());
         }
         let link = &*self.guarded_link(new, link)?;
         let target = self.link_target(new, link)?;
         self.step("replace", "attach beside");
-        let attached = self.kernel.attach(handle, &target)?;
-        let pin = paths::replaced_link(new.operation, link.id);
-        self.kernel.pin(&attached, &pin)?;
-        undo.push(move || self.undo_link(pin));
-        Ok(())
+        self.attach_pinned("replace", handle, &target, &paths::replaced_link(new.operation, link.id), undo)
     }
 
     /// A link whose program is guarded from now on knows its tasks. Those from before guards learn them here; to know them

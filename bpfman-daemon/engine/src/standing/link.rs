@@ -6,8 +6,8 @@ use std::path::Path;
 use bpfmand_core::{HookKey, LinkFacts, ProgramId, Via};
 use bpfmand_kernel::Kernel;
 
-use super::{Loss, Observed, Standing};
-use crate::{Engine, EngineError};
+use super::{HookPart, Loss, Observed, Standing};
+use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
     /// What is where a link at an interface was put.
@@ -71,6 +71,28 @@ impl<K: Kernel> Engine<K> {
                 program: None,
                 link: Some((link, facts)),
             });
+        }
+        Ok(self.linked(link, facts, program))
+    }
+
+    /// What is where a link was put on each CPU. One that came or went since, or whose pin somebody removed, is what it
+    /// differs by.
+    pub(super) fn observe_per_cpu(
+        &self,
+        pin: &Path,
+        program: ProgramId,
+    ) -> Result<Observed<K::Handle>, EngineError> {
+        let pinned: HashSet<String> = self.kernel.list_folder(pin)?.into_iter().collect();
+        let online = self.kernel.online_cpus()?;
+        let wanted: HashSet<String> = online.into_iter().map(paths::cpu_link).collect();
+        let Some(link) = (if pinned.is_empty() { None } else { self.open_pinned(pin)? }) else {
+            return Ok(Observed::nothing(Standing::Unpinned));
+        };
+        let facts = self.kernel.link_of(&link)?;
+        if pinned != wanted {
+            let program = Some(facts.program);
+            let standing = Standing::torn(HookPart::CpuLinks);
+            return Ok(Observed { standing, program, link: Some((link, facts)) });
         }
         Ok(self.linked(link, facts, program))
     }

@@ -67,6 +67,7 @@ impl<K: Kernel> Engine<K> {
                 self.observe_link(&pin, program.id, &key, interface.netns.as_deref())
             }
             (None, Some(_)) => self.observe_away(&pin),
+            _ if link.point.is_per_cpu() => self.observe_per_cpu(&pin, program.id),
             _ => self.observe_pin(&pin, program.id),
         }
     }

@@ -39,7 +39,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn pin_link_again(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let pin = paths::link(link.id);
         // Nothing runs on over a reboot, and all links of the machine need not be gone through for each of ours.
-        if link.boot != self.boot || self.kernel.open_pin(&pin)?.is_some() {
+        if link.boot != self.boot || !self.pinned_links(link)?.is_empty() {
             return Ok(false);
         }
         if link.hook.is_some() {
@@ -53,7 +53,7 @@ impl<K: Kernel> Engine<K> {
         let unpinned = self.unpinned_links_of(link)?;
         match unpinned[..] {
             [] => Ok(false),
-            [id] => match self.kernel.open_link(id)? {
+            [id] if !link.point.is_per_cpu() => match self.kernel.open_link(id)? {
                 Some(handle) => self.pin_unless_pending(&handle, &pin),
                 None => Ok(false),
             },
@@ -82,10 +82,10 @@ impl<K: Kernel> Engine<K> {
 
     /// The kernel's links that the pins of a program's records hold.
     pub(super) fn pinned_links_of(&self, program: ProgramUid) -> Result<HashSet<KernelLinkId>, EngineError> {
-        let pins: Vec<_> = self.state().links_of(program).map(|link| paths::link(link.id)).collect();
+        let links: Vec<_> = self.state().links_of(program).cloned().collect();
         let mut pinned = HashSet::new();
-        for pin in pins {
-            pinned.extend(self.pinned_link(&pin)?.map(|facts| facts.id));
+        for link in links {
+            pinned.extend(self.pinned_links(&link)?.into_iter().map(|facts| facts.id));
         }
         Ok(pinned)
     }

@@ -60,6 +60,11 @@ pub fn adopted_link(program: ProgramId) -> PathBuf {
 /// The pin of a new link in its operation's folder.
 pub const PENDING_LINK: &str = "link";
 
+/// The pin of the link for one CPU, in the folder of a link that is one on each.
+pub fn cpu_link(cpu: u32) -> String {
+    format!("cpu_{cpu}")
+}
+
 /// The array of one slot of a link that moves, in its operation's folder.
 pub const BRIDGE: &str = "bridge";
 

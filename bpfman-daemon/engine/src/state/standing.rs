@@ -47,6 +47,8 @@ pub enum HookPart {
     ChainPins,
     /// A program in a slot of libxdp's dispatcher.
     Slot,
+    /// Links for each CPU that there is, and for no others.
+    CpuLinks,
 }
 
 /// What became of something that is not there any more.
@@ -56,7 +58,7 @@ pub enum Loss {
     LinkRemoved,
     /// Its link is there, and was detached by force.
     ForcedOff,
-    /// The control group or network namespace that it was attached to is gone, or its link was detached by force.
+    /// The control group, network namespace or map that it was attached to is gone, or its link was detached by force.
     PlaceGone,
     /// Its filter was removed.
     FilterRemoved,
@@ -138,6 +140,9 @@ impl Standing {
             Self::Torn { lacks, why } => (
                 match lacks {
                     HookPart::ChainPins => "pins of its chain were removed",
+                    HookPart::CpuLinks => {
+                        "CPUs were switched on or off, or pins of its links for them were removed"
+                    }
                     HookPart::Slot => "someone took a program of its chain out of libxdp's dispatcher",
                 }
                 .to_owned(),
@@ -148,7 +153,7 @@ impl Standing {
                     Loss::LinkRemoved => "its link was removed".to_owned(),
                     Loss::ForcedOff => "its link was detached by force".to_owned(),
                     Loss::PlaceGone => {
-                        "its control group or network namespace is gone, or its link was detached by force"
+                        "its control group, network namespace or map is gone, or its link was detached by force"
                             .to_owned()
                     }
                     Loss::FilterRemoved => "its filter was removed".to_owned(),

@@ -23,7 +23,7 @@ impl<K: Kernel> Engine<K> {
         for stray in known {
             let is_claimed = self.is_named(&stray.pin)
                 && !matches!(stray.kind, StrayKind::NewerChain { key, .. } if self.runs(&key, stray.program)?);
-            if !is_claimed && self.kernel.open_pin(&stray.pin)?.is_some() {
+            if !is_claimed && self.open_pinned(&stray.pin)?.is_some() {
                 left.push(stray);
             }
         }

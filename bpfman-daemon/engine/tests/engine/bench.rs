@@ -192,6 +192,11 @@ fn type_of(program: &str) -> ProgramType {
         "many_sessions" => ProgramType::KprobeSession,
         "many_functions" => ProgramType::UprobeMulti,
         "many_function_returns" => ProgramType::UretprobeMulti,
+        "samples" => ProgramType::PerfEvent,
+        "nothing_sent" => ProgramType::SkMsg,
+        "no_packets" => ProgramType::SocketFilter,
+        "no_socket_chosen" => ProgramType::SkReuseport,
+        "whole_stream" | "no_stream" | "no_data" => ProgramType::SkSkb,
         "unbounded_size" | "zero_size" | "license_1" => ProgramType::Kprobe,
         _ => ProgramType::Xdp,
     }

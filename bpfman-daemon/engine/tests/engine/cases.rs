@@ -6,13 +6,15 @@ use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, tracepoint};
 use crate::dispatchers::{of_others, with_ours, with_two_of_ours};
+use crate::points::clock;
 use crate::replacements::replacement;
 use crate::scenes::{
-    Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_own_left, at_places,
+    Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_own_left, at_places, at_sockets,
     at_two_interfaces, attached, attached_by_another, control_group, kept, kept_empty, load, load_replaced,
-    loaded, loaded_for_places, matched, nothing, one_sharer, only, replaced, sharers, tcx_beside_ours,
-    tcx_by_another, timed, update, waited_for,
+    loaded, loaded_for_cpus, loaded_for_places, loaded_for_sockets, matched, nothing, on_all_cpus,
+    one_sharer, only, replaced, sharers, tcx_beside_ours, tcx_by_another, timed, update, waited_for,
 };
+use crate::sockmaps::connections;
 
 /// An operation, with what has to be there before it.
 pub struct Case {
@@ -141,6 +143,24 @@ pub fn cases() -> Vec<Case> {
         case!("attach to a control group", loaded_for_places, |b, e, s| e
             .try_attach(s.programs[0], control_group())
             .map(drop)),
+        case!("attach to a perf event on all CPUs", loaded_for_cpus, |b, e, s| e
+            .try_attach(s.programs[0], clock(None))
+            .map(drop)),
+        case!("attach to a map of sockets", loaded_for_sockets, |b, e, s| e
+            .try_attach(s.programs[0], connections())
+            .map(drop)),
+        case!("detach from a map of sockets", at_sockets, |b, e, s| e.detach(s.links[0])),
+        case!("replace one at a map of sockets", at_sockets, |b, e, s| e
+            .replace_program(&replacement(b, s.programs[0], "sockets"))
+            .map(drop)),
+        case!("replace a load at a map of sockets", at_sockets, |b, e, s| {
+            load_replaced(b, e, s, "sockets", &["no_stream", "nothing_sent"])
+        }),
+        case!("detach from a perf event on all CPUs", on_all_cpus, |b, e, s| e.detach(s.links[0])),
+        case!("replace one at a perf event on all CPUs", on_all_cpus, |b, e, s| e
+            .replace_program(&replacement(b, s.programs[0], "points"))
+            .map(drop)),
+        case!("unload one at a perf event on all CPUs", on_all_cpus, |b, e, s| e.unload(s.programs[0])),
         case!("detach from a control group", at_places, |b, e, s| e.detach(s.links[0])),
         case!("replace one of a control group", at_places, |b, e, s| e
             .replace_program(&replacement(b, s.programs[0], "points"))

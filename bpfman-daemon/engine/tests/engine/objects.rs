@@ -25,11 +25,13 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static PROPRIETARY: OnceLock<Vec<u8>> = OnceLock::new();
     static SETTINGS: OnceLock<Vec<u8>> = OnceLock::new();
     static FALLBACKS: OnceLock<Vec<u8>> = OnceLock::new();
+    static SOCKETS: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "huge" => &HUGE,
         "unsized" => &UNSIZED,
         "settings" => &SETTINGS,
         "fallbacks" => &FALLBACKS,
+        "sockets" => &SOCKETS,
         "missing" => &MISSING,
         "rejected" => &REJECTED,
         "proprietary" => &PROPRIETARY,

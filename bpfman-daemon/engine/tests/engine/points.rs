@@ -1,9 +1,9 @@
 //! Attach points that are neither hooks of interfaces nor probes: control groups, network namespaces, netfilter, raw trace
-//! points. What holds for other links holds for theirs.
+//! points, perf events. What holds for other links holds for theirs.
 
 use bpfmand_core::{
-    AttachPoint, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, ProcessScope, ProgramType,
-    TenantRules,
+    AttachPoint, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, PerfEventPlace, ProcessScope,
+    ProgramType, SampleRate, TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, LinkDetails, Standing};
 use bpfmand_kernel::Kernel;
@@ -19,6 +19,7 @@ fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
         ("raw_switch", AttachPoint::RawTracepoint { name: "sched_switch".to_owned() }),
         ("tcp_events", AttachPoint::Cgroup { path: "/".parse().unwrap() }),
         ("no_listener", AttachPoint::Netns { netns: Some(bench.netns.clone()) }),
+        ("samples", clock(Some(0))),
     ];
     if bench.kernel.features().version >= (6, 4) {
         all.push(("no_packet", netfilter(bench, 0)));
@@ -29,6 +30,12 @@ fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
         all.push(("many_functions", AttachPoint::UprobeMulti { target, functions, scope }));
     }
     all
+}
+
+/// Ten times a second, on one CPU or on each.
+pub fn clock(cpu: Option<u32>) -> AttachPoint {
+    let (event, rate) = ("cpu-clock".parse().unwrap(), SampleRate::Frequency(10));
+    AttachPoint::PerfEvent { place: PerfEventPlace { event, rate, cpu, pid: None } }
 }
 
 pub fn netfilter<K: Kernel>(bench: &Bench<K>, priority: i32) -> AttachPoint {
@@ -167,7 +174,7 @@ fn a_new_version_for_another_hook_is_refused<K: Testable>(bench: &Bench<K>) {
 /// Nothing keeps such programs to the tenant's own tasks or packets.
 fn tenants_load_no_types_without_a_guard<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
-    for program in ["no_connect", "no_listener", "no_packet", "tcp_events", "dissect"] {
+    for program in ["no_connect", "no_listener", "no_packet", "tcp_events", "dissect", "samples"] {
         let tenant = Some(TenantRules::of_containers());
         let request = LoadRequest { tenant, ..bench.request("points", &[program]) };
         let error = engine.load(&request).unwrap_err();

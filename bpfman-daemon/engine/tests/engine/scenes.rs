@@ -17,7 +17,9 @@ use bpfmand_kernel::{LinkTarget, TcxAnchor, XdpMode};
 use crate::among_others::stranger;
 use crate::bench::{Ask as _, Bench, tracepoint};
 use crate::intents::{attach, intent};
+use crate::points::clock;
 use crate::replacements::replacement;
+use crate::sockmaps::connections;
 use crate::whole_loads::version;
 
 pub type Sim = Bench<SimKernel>;
@@ -78,6 +80,29 @@ pub fn at_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 pub fn loaded_for_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let names = ["no_connect", "no_listener", "raw_switch"];
     Scene { programs: engine.loads(&bench.request("points", &names)), ..Scene::default() }
+}
+
+pub fn loaded_for_cpus(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    Scene { programs: engine.loads(&bench.request("points", &["samples"])), ..Scene::default() }
+}
+
+/// Programs of a map of sockets.
+pub fn loaded_for_sockets(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let names = ["no_stream", "nothing_sent"];
+    Scene { programs: engine.loads(&bench.request("sockets", &names)), ..Scene::default() }
+}
+
+pub fn at_sockets(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = loaded_for_sockets(bench, engine);
+    scene.links = scene.programs.iter().map(|program| engine.attached(*program, connections())).collect();
+    scene
+}
+
+/// A program that runs on each CPU.
+pub fn on_all_cpus(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = loaded_for_cpus(bench, engine);
+    scene.links.push(engine.attached(scene.programs[0], clock(None)));
+    scene
 }
 
 pub fn control_group() -> AttachPoint {

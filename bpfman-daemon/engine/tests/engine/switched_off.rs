@@ -26,7 +26,7 @@ const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 type Look = fn(With<'_>, bool);
 
 /// What is seen without each probe.
-const FALLBACKS: [(&str, Look); 21] = [
+const FALLBACKS: [(&str, Look); 22] = [
     ("tcx", |with, _| {
         refuses(with, "xray", "programs", with.0.tcx(1));
         let (bench, engine) = with;
@@ -90,6 +90,9 @@ const FALLBACKS: [(&str, Look); 21] = [
         let (target, functions) = ("libc".to_owned(), vec!["strtold".to_owned()]);
         let point = AttachPoint::UprobeMulti { target, functions, scope: ProcessScope::default() };
         refuses(with, "many_functions", "points", point);
+    }),
+    ("sockmap_links", |with, _| {
+        refuses(with, "nothing_sent", "sockets", AttachPoint::Sockmap { map: "connections".to_owned() });
     }),
     ("trampoline_cookies", |with, _| refuses_tenants(with, "keep_return")),
     ("raw_cookies", |with, _| refuses_tenants(with, "raw_switch")),
@@ -240,6 +243,7 @@ fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
         ("device_bound", (6, 3)),
         ("uprobe_multi", (6, 6)),
         ("raw_cookies", (6, 10)),
+        ("sockmap_links", (6, 10)),
         ("netfilter", (6, 4)),
         ("xdp_contexts", (5, 18)),
         ("btf_float", (5, 13)),

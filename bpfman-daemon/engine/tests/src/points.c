@@ -189,4 +189,12 @@ int many_function_returns(void *ctx)
 	return 0;
 }
 
+/* A slot for each of eight CPUs. */
+SEC("perf_event")
+int samples(void *ctx)
+{
+	count(20 + (bpf_get_smp_processor_id() & 7));
+	return 0;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -97,6 +97,12 @@ pub trait KernelFacts: KernelObjects {
     /// The kernel does not tell.
     fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError>;
 
+    /// CPUs that run now, ascending.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    fn online_cpus(&self) -> Result<Vec<u32>, KernelError>;
+
     /// True if a process is in a container: it sees other files than the host's first process does.
     fn is_contained(&self, pid: u32) -> bool;
 }

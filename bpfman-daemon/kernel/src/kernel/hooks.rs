@@ -103,7 +103,8 @@ pub trait KernelHooks: KernelObjects {
         Ok(self.hook_contents(netns, key)?.entries.iter().any(|entry| entry.may_be_link(link.id)))
     }
 
-    /// Ends a link that is pinned at `path`, and returns when the kernel has let go of it.
+    /// Ends the link that is pinned at `path`, or all links of a folder there with the folder, and returns when the kernel
+    /// has let go of them.
     ///
     /// An absent pin is fine.
     ///

@@ -148,12 +148,12 @@ pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
 pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     let mut info = LinkInfo::default();
     sys::info(fd, &mut info)?;
-    // XDP and tcx links both begin with the interface, those of namespaces with an inode, and those of control groups with
+    // XDP and tcx links both begin with the interface, those of namespaces with an inode, of maps with an id, and those of control groups with
     // an id of 64 bits; 0 once it is gone.
     let at_interface = matches!(info.link_type, link_type::XDP | link_type::TCX);
     let gone = match info.link_type {
         link_type::CGROUP => info.words[..2] == [0, 0],
-        link_type::NETNS => info.words[0] == 0,
+        link_type::NETNS | link_type::SOCKMAP => info.words[0] == 0,
         _ => at_interface && info.words[0] == 0,
     };
     Ok(LinkFacts {

@@ -30,6 +30,7 @@ pub fn probe() -> Features {
         kprobe_multi: tries::kprobe_multi(ProgramType::KprobeMulti),
         kprobe_session: tries::kprobe_multi(ProgramType::KprobeSession),
         uprobe_multi: tries::uprobe_multi(),
+        sockmap_links: tries::sockmap_links(),
         trampoline_cookies: version >= (6, 0),
         raw_cookies: tries::raw_cookies(),
         netfilter: tries::netfilter(),

@@ -6,10 +6,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bpfmand_core::KernelLinkId;
 use bpfmand_core::uapi::attach_type;
 
 use super::attr::{self, Command};
-use super::{cgroup, extension, facts, iterator, multi_probes, netns, netns_links, perf, sys, tcx, xdp};
+use super::pins::Bpffs;
+use super::{
+    cgroup, extension, facts, iterator, multi_probes, netns, netns_links, perf, perf_events, sockmap, sys,
+    tcx, xdp,
+};
 use crate::{KernelError, LinkTarget};
 
 const F_REPLACE: u32 = 1 << 2;
@@ -48,6 +53,10 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
         LinkTarget::Cgroup { path, attach_type } => cgroup::attach(program, path, *attach_type),
         LinkTarget::Netns { netns, attach_type } => netns_links::attach(program, *netns, *attach_type),
         LinkTarget::Netfilter { netns, place } => netns_links::attach_netfilter(program, *netns, place),
+        LinkTarget::Sockmap { map, attach_type } => sockmap::attach(program, *map, *attach_type),
+        LinkTarget::PerfEvent { place } => {
+            link_event(program, &perf_events::open(place)?, 0, &format!("perf event {place}"))
+        }
         LinkTarget::Iterator => iterator::attach(program),
         LinkTarget::Trampoline { attach_type, cookie } if *cookie != 0 => {
             let mut request = attr::LinkCreateTracing {
@@ -93,6 +102,8 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
         | LinkTarget::Cgroup { .. }
         | LinkTarget::Netns { .. }
         | LinkTarget::Netfilter { .. }
+        | LinkTarget::PerfEvent { .. }
+        | LinkTarget::Sockmap { .. }
         | LinkTarget::Iterator
         | LinkTarget::Trampoline { .. } => Ok(()),
     }
@@ -150,12 +161,26 @@ pub fn replace(link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<
     })
 }
 
-/// Removes a pinned link and waits until the kernel has let go of it.
+/// Removes a pinned link, or all of a folder, and waits until the kernel has let go of them.
 ///
 /// Removing the pin drops its reference only after a grace period. XDP and tcx links are detached before that, so no
 /// packet meets them any more; for the others the wait is what makes the detach synchronous.
-pub fn end(pins: &super::pins::Bpffs, path: &Path) -> Result<(), KernelError> {
-    let Some(link) = pins.get(path)? else { return Ok(()) };
+pub fn end(pins: &Bpffs, path: &Path) -> Result<(), KernelError> {
+    if !pins.is_folder(path)? {
+        return release(pins, path)?.map_or(Ok(()), wait_until_gone);
+    }
+    // One grace period does for all.
+    let mut released = Vec::new();
+    for name in pins.list(path)? {
+        released.extend(release(pins, &path.join(name))?);
+    }
+    pins.remove_folder(path)?;
+    released.into_iter().try_for_each(wait_until_gone)
+}
+
+/// Detaches a pinned link as far as it can be, and removes its pin; none if nothing is pinned there.
+fn release(pins: &Bpffs, path: &Path) -> Result<Option<KernelLinkId>, KernelError> {
+    let Some(link) = pins.get(path)? else { return Ok(None) };
     let facts = facts::link(&link)
         .map_err(|source| KernelError::call("describe link", path.display().to_string(), source))?;
     let detached = sys::bpf(Command::LinkDetach, &mut attr::Fd { fd: link.as_raw_fd() });
@@ -168,16 +193,19 @@ pub fn end(pins: &super::pins::Bpffs, path: &Path) -> Result<(), KernelError> {
         }
     }
     pins.unpin(path)?;
-    drop(link);
+    Ok(Some(facts.id))
+}
+
+fn wait_until_gone(id: KernelLinkId) -> Result<(), KernelError> {
     let deadline = Instant::now() + Duration::from_secs(2);
     let mut pause = Duration::from_micros(50);
-    while facts::open(Command::LinkGetFdById, facts.id.0)
-        .map_err(|source| KernelError::call("look for", format!("link {}", facts.id), source))?
+    while facts::open(Command::LinkGetFdById, id.0)
+        .map_err(|source| KernelError::call("look for", format!("link {id}"), source))?
         .is_some()
     {
         if Instant::now() > deadline {
             let held = io::Error::new(io::ErrorKind::TimedOut, "something else still holds it");
-            return Err(KernelError::call("end", format!("link {}", facts.id), held));
+            return Err(KernelError::call("end", format!("link {id}"), held));
         }
         // The kernel tells nobody when a link is gone; asking costs 2 µs.
         std::thread::sleep(pause);

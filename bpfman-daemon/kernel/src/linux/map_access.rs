@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use bpfmand_core::MapFacts;
 
 use super::attr::{self, Command};
-use super::{facts, sys};
+use super::{cpus, facts, sys};
 use crate::map_access::{Family, describe, wrong};
 use crate::{KernelError, MapEntry};
 
@@ -140,26 +140,6 @@ fn per_cpu<'a>(action: &'static str, fd: &'a OwnedFd) -> Result<DataMap<'a>, Ker
 
 /// How many CPUs there may ever be: as many values a per-CPU entry has.
 fn possible_cpus() -> io::Result<usize> {
-    const PATH: &str = "/sys/devices/system/cpu/possible";
-    let text = std::fs::read_to_string(PATH)?;
-    cpus_in(&text).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{PATH} is {text:?}, not a list of CPUs"))
-    })
-}
-
-/// Counts as the kernel does: up to the highest number in a list like "0-3,8".
-fn cpus_in(list: &str) -> Option<usize> {
-    list.trim().rsplit([',', '-']).next()?.parse::<usize>().ok()?.checked_add(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cpus_are_counted_up_to_the_highest() {
-        for (list, expected) in [("0\n", Some(1)), ("0-3\n", Some(4)), ("0-3,8\n", Some(9)), ("\n", None)] {
-            assert_eq!(cpus_in(list), expected, "{list:?}");
-        }
-    }
+    // As the kernel counts: up to the highest number.
+    Ok(cpus::listed("possible")?.last().map_or(0, |highest| *highest as usize + 1))
 }

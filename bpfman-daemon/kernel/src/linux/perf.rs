@@ -12,8 +12,8 @@ use super::{elf_symbols, mounts, probe_place, symbols};
 use crate::{KernelError, ProbeTargetError};
 
 const TYPE_TRACEPOINT: u32 = 2;
-const ANY_PROCESS: i32 = -1;
-const ANY_CPU: i32 = -1;
+pub(super) const ANY_PROCESS: i32 = -1;
+pub(super) const ANY_CPU: i32 = -1;
 /// A probe of every process is opened on one CPU and fires on all.
 const FIRST_CPU: i32 = 0;
 

@@ -147,6 +147,15 @@ impl Bpffs {
             .map_err(|source| self.fail("remove folder", path, source))
     }
 
+    /// True for a folder; false for a pin, and for nothing.
+    pub fn is_folder(&self, path: &Path) -> Result<bool, KernelError> {
+        match std::fs::symlink_metadata(self.path(path)) {
+            Ok(found) => Ok(found.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(self.fail("look at", path, source)),
+        }
+    }
+
     pub fn list(&self, path: &Path) -> Result<Vec<String>, KernelError> {
         let read = || -> io::Result<Vec<String>> {
             let mut names = Vec::new();

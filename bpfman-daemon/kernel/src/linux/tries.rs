@@ -105,6 +105,17 @@ pub fn perf_links() -> bool {
     is(link(ProgramType::Tracepoint, on_nothing), &[libc::EBADF])
 }
 
+/// Links to maps of sockets: to no map.
+pub fn sockmap_links() -> bool {
+    let to_none = |program: &OwnedFd, attach_type| attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: u32::MAX,
+        attach_type,
+        ..Default::default()
+    };
+    is(link(ProgramType::SkMsg, to_none), &[libc::EBADF])
+}
+
 /// Links to many kernel functions: to one that no kernel has.
 pub fn kprobe_multi(program_type: ProgramType) -> bool {
     let names = [c"bpfman has no such function".as_ptr() as u64];

@@ -64,6 +64,11 @@ impl SimKernel {
         self.changed.notify_all();
     }
 
+    /// Switches CPUs on and off: these run from now on.
+    pub fn switch_cpus(&self, online: impl IntoIterator<Item = u32>) {
+        self.state().online_cpus = online.into_iter().collect();
+    }
+
     /// From now on the verifier refuses programs of this name.
     pub fn refuse(&self, program: &str) {
         self.state().refused.insert(program.to_owned());

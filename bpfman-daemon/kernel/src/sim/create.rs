@@ -245,6 +245,7 @@ impl SimLinkTarget {
             Self::Xdp { .. } => link_type::XDP,
             Self::Tcx { .. } => link_type::TCX,
             Self::Event(_) => link_type::PERF_EVENT,
+            Self::Sockmap { .. } => link_type::SOCKMAP,
             Self::Trampoline | Self::Replacement { .. } => link_type::TRACING,
             Self::Place { kernel_type, .. } | Self::Nowhere { kernel_type } => *kernel_type,
         }

@@ -3,13 +3,17 @@
 use std::path::Path;
 
 use bpfmand_core::uapi::{attach_type, link_type, prog_type};
+use bpfmand_core::{MapId, PerfEventPlace, PerfSource, SampleRate, map_type};
 
-use super::errno::{EBUSY, EEXIST, EINVAL, ENOLINK, ETIMEDOUT};
+use super::errno::{EBUSY, EEXIST, EINVAL, ENOENT, ENOLINK, ETIMEDOUT};
 use super::hooks::runs_in;
 use super::network::HookedBy;
-use super::objects::{Body, Key, SimLinkTarget};
+use super::objects::{Body, Key, MAP, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{KernelError, LinkTarget};
+
+/// What `/proc/sys/kernel/perf_event_max_sample_rate` is on most machines.
+const MOST_SAMPLES: u64 = 100_000;
 
 impl SimState {
     pub(super) fn attach(&mut self, program: Key, target: &LinkTarget<'_>) -> Result<Key, KernelError> {
@@ -30,6 +34,8 @@ impl SimState {
                 kind.expected_attach_type == *attach_type
             }
             LinkTarget::Netfilter { .. } => kernel_type == prog_type::NETFILTER,
+            LinkTarget::PerfEvent { .. } => kernel_type == prog_type::PERF_EVENT,
+            LinkTarget::Sockmap { attach_type, .. } => kind.expected_attach_type == *attach_type,
             LinkTarget::Replacement(_) => kernel_type == prog_type::EXT,
         };
         if !fits {
@@ -111,6 +117,12 @@ impl SimState {
                 }
                 Ok(self.objects.add(Body::Link { program, place: at }))
             }
+            LinkTarget::Sockmap { map, attach_type } => self.attach_to_sockmap(program, *map, *attach_type),
+            LinkTarget::PerfEvent { place } => {
+                self.check_perf_event(place)?;
+                let place = SimLinkTarget::Event(format!("perf event {place}"));
+                Ok(self.objects.add(Body::Link { program, place }))
+            }
             LinkTarget::Iterator => {
                 let place = SimLinkTarget::Place { kernel_type: link_type::ITER, at: "iterator".to_owned() };
                 Ok(self.objects.add(Body::Link { program, place }))
@@ -137,6 +149,49 @@ impl SimState {
         self.objects.all.values().any(|object| {
             matches!(&object.body, Body::Link { program: other, place } if *other == program && place == at)
         })
+    }
+
+    /// A map of sockets runs one program at each hook, and only one of the two verdicts.
+    fn attach_to_sockmap(&mut self, program: Key, map: MapId, attach_type: u32) -> Result<Key, KernelError> {
+        let fail = |number| refuse("attach", format!("a program to map {map}"), number);
+        let key = self.objects.find(MAP, map.0).ok_or_else(|| fail(ENOENT))?;
+        match &self.object(key)?.body {
+            Body::Map { spec, .. } if matches!(spec.map_type, map_type::SOCKMAP | map_type::SOCKHASH) => {}
+            _ => return Err(fail(EINVAL)),
+        }
+        let excluded = |other: u32| {
+            let verdicts = [attach_type::SK_SKB_STREAM_VERDICT, attach_type::SK_SKB_VERDICT];
+            other == attach_type || (verdicts.contains(&other) && verdicts.contains(&attach_type))
+        };
+        let is_held = self.objects.all.values().any(|object| {
+            matches!(object.body, Body::Link { place: SimLinkTarget::Sockmap { map, attach_type: other }, .. }
+                if map == key && excluded(other))
+        });
+        if is_held {
+            return Err(KernelError::sockmap_held(map));
+        }
+        let place = SimLinkTarget::Sockmap { map: key, attach_type };
+        Ok(self.objects.add(Body::Link { program, place }))
+    }
+
+    /// A machine whose CPUs count nothing for perf.
+    fn check_perf_event(&self, place: &PerfEventPlace) -> Result<(), KernelError> {
+        if place.event.source() == PerfSource::Hardware {
+            return Err(KernelError::NoCounter { event: place.event.name() });
+        }
+        match place.rate {
+            SampleRate::Frequency(frequency) if frequency > MOST_SAMPLES => {
+                return Err(KernelError::TooFrequent { frequency, most: MOST_SAMPLES });
+            }
+            _ => {}
+        }
+        match place.cpu {
+            Some(cpu) if !self.online_cpus.contains(&cpu) => {
+                Err(KernelError::NoCpu { cpu, online: self.online_cpus.clone() })
+            }
+            None if place.pid.is_none() => Err(refuse("open", format!("perf event {place}"), EINVAL)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn program_of_link(&self, link: Key) -> Option<Key> {
@@ -168,6 +223,14 @@ impl SimState {
                     })
                 {
                     return Err(fail(EEXIST));
+                }
+            }
+            SimLinkTarget::Sockmap { .. } => {
+                let is_alike = matches!(
+                    &self.object(old)?.body, Body::Program { kind, .. } if kind.kernel_type == wanted
+                );
+                if !is_alike {
+                    return Err(fail(EINVAL));
                 }
             }
             SimLinkTarget::Place { kernel_type, .. } => {
@@ -207,7 +270,7 @@ impl SimState {
             return;
         };
         let forced = match place {
-            SimLinkTarget::Xdp { .. } | SimLinkTarget::Tcx { .. } => true,
+            SimLinkTarget::Xdp { .. } | SimLinkTarget::Tcx { .. } | SimLinkTarget::Sockmap { .. } => true,
             SimLinkTarget::Place { kernel_type, .. } => {
                 matches!(*kernel_type, link_type::CGROUP | link_type::NETNS)
             }
@@ -217,6 +280,9 @@ impl SimState {
             let kernel_type = place.kernel_type();
             let left = std::mem::replace(place, SimLinkTarget::Nowhere { kernel_type });
             self.network.leave(&left, link);
+            if let SimLinkTarget::Sockmap { map, .. } = left {
+                self.unuse(map);
+            }
         }
     }
 

@@ -73,6 +73,7 @@ impl Default for SimOptions {
                 kprobe_multi: true,
                 kprobe_session: true,
                 uprobe_multi: true,
+                sockmap_links: true,
                 trampoline_cookies: true,
                 raw_cookies: true,
                 netfilter: true,
@@ -107,6 +108,7 @@ impl SimOptions {
                 device_bound: false,
                 kprobe_session: false,
                 uprobe_multi: false,
+                sockmap_links: false,
                 raw_cookies: false,
                 netfilter: false,
                 netfilter_defragment: false,
@@ -150,6 +152,8 @@ struct SimState {
     clock: SimClock,
     /// Whether there are tcx hooks.
     tcx: bool,
+    /// CPUs that run, ascending.
+    online_cpus: Vec<u32>,
     faults: Faults,
 }
 
@@ -208,6 +212,7 @@ impl SimKernel {
                 run_counts: BTreeMap::new(),
                 clock: SimClock::default(),
                 tcx: options.features.tcx,
+                online_cpus: (0..options.features.possible_cpus).collect(),
                 faults: Faults::default(),
             })),
             features: options.features,

@@ -235,6 +235,7 @@ impl SimNetwork {
             | SimLinkTarget::Trampoline
             | SimLinkTarget::Place { .. }
             | SimLinkTarget::Replacement { .. }
+            | SimLinkTarget::Sockmap { .. }
             | SimLinkTarget::Nowhere { .. } => {}
         }
     }

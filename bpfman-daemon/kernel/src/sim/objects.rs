@@ -88,6 +88,11 @@ pub(super) enum SimLinkTarget {
         kernel_type: u32,
         at: String,
     },
+    /// A map of sockets, at one of its hooks.
+    Sockmap {
+        map: Key,
+        attach_type: u32,
+    },
     /// A function of a program.
     Replacement {
         target: Key,
@@ -147,6 +152,7 @@ impl Body {
             Self::Link { program, place: SimLinkTarget::Replacement { target, .. } } => {
                 vec![*program, *target]
             }
+            Self::Link { program, place: SimLinkTarget::Sockmap { map, .. } } => vec![*program, *map],
             Self::Link { program, .. } => vec![*program],
         }
     }

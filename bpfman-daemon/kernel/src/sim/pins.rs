@@ -52,6 +52,10 @@ impl SimPins {
         if self.node(&path).is_some() { Err(EEXIST) } else { Ok(path) }
     }
 
+    pub fn is_folder(&self, path: &Path) -> bool {
+        clean(path).is_ok_and(|path| self.node(&path) == Some(Node::Folder))
+    }
+
     pub fn make_folder(&mut self, path: &Path) -> Answer<()> {
         let path = clean(path)?;
         let mut at = PathBuf::new();

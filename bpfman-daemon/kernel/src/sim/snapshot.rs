@@ -88,6 +88,9 @@ impl SimKernel {
                         SimLinkTarget::Replacement { target, function } => {
                             format!("function {function} of program {}", id(*target))
                         }
+                        SimLinkTarget::Sockmap { map, attach_type } => {
+                            format!("map {}, hook {attach_type}", id(*map))
+                        }
                         SimLinkTarget::Nowhere { .. } => "nowhere".to_owned(),
                     };
                     snapshot.links.insert(object.id, SimLink { program: ProgramId(id(*program)), place });

@@ -9,7 +9,8 @@ use bpfmand_core::{
 };
 
 use crate::linux::{
-    LinuxKernel, access, containers, features, holders, inventory, processes, runs, settings, tasks, types,
+    LinuxKernel, access, containers, cpus, features, holders, inventory, processes, runs, settings, tasks,
+    types,
 };
 use crate::{Features, Inventory, KernelError, KernelFacts, RunClock};
 
@@ -86,6 +87,10 @@ impl KernelFacts for LinuxKernel {
 
     fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError> {
         access::first_hidden(peer, paths, read)
+    }
+
+    fn online_cpus(&self) -> Result<Vec<u32>, KernelError> {
+        cpus::online()
     }
 
     fn is_contained(&self, pid: u32) -> bool {

@@ -82,6 +82,10 @@ impl KernelFacts for SimKernel {
         Ok(None)
     }
 
+    fn online_cpus(&self) -> Result<Vec<u32>, KernelError> {
+        Ok(self.enter("online_cpus")?.online_cpus.clone())
+    }
+
     fn is_contained(&self, _: u32) -> bool {
         false
     }

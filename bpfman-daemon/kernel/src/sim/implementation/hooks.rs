@@ -83,7 +83,20 @@ impl KernelHooks for SimKernel {
     }
 
     fn end_link(&self, path: &Path) -> Result<(), KernelError> {
-        self.enter("end_link")?.end_link(path)
+        let members = self
+            .state()
+            .pins
+            .list(path)
+            .map_err(|number| refuse("list", path.display().to_string(), number))?;
+        for name in &members {
+            self.enter("end_link")?.end_link(&path.join(name))?;
+        }
+        let mut state = self.enter("end_link")?;
+        if state.pins.is_folder(path) {
+            let fail = |number| refuse("remove folder", path.display().to_string(), number);
+            return state.pins.remove_folder(path).map_err(fail);
+        }
+        state.end_link(path)
     }
 
     fn add_filter(&self, at: &FilterPlace<'_>, program: &SimHandle, name: &str) -> Result<(), KernelError> {

@@ -1,31 +1,32 @@
-//! Hooks of control groups: by which name, and number, a program says at which of its type's hooks it runs.
+//! Hooks of control groups and of maps of sockets: by which name, and number, a program says at which of its type's hooks it
+//! runs.
 
 use crate::ProgramType;
 use crate::uapi::attach_type as number;
 
 /// A hook that programs of a type can be for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CgroupHook {
-    /// Its name, the last part of libbpf's section name: `connect4` of `cgroup/connect4`.
+pub struct SocketHook {
+    /// Its name, the last part of libbpf's section name: `connect4` of `cgroup/connect4`, `verdict` of `sk_skb/verdict`.
     pub name: &'static str,
     /// `enum bpf_attach_type`.
     pub attach_type: u32,
 }
 
-const fn hook(name: &'static str, attach_type: u32) -> CgroupHook {
-    CgroupHook { name, attach_type }
+const fn hook(name: &'static str, attach_type: u32) -> SocketHook {
+    SocketHook { name, attach_type }
 }
 
-const SKB: [CgroupHook; 2] =
+const SKB: [SocketHook; 2] =
     [hook("ingress", number::CGROUP_INET_INGRESS), hook("egress", number::CGROUP_INET_EGRESS)];
-const SOCK: [CgroupHook; 4] = [
+const SOCK: [SocketHook; 4] = [
     hook("sock_create", number::CGROUP_INET_SOCK_CREATE),
     hook("sock_release", number::CGROUP_INET_SOCK_RELEASE),
     hook("post_bind4", number::CGROUP_INET4_POST_BIND),
     hook("post_bind6", number::CGROUP_INET6_POST_BIND),
 ];
 /// Those for unix sockets came with Linux 6.7, `getpeername` and `getsockname` with 5.8.
-const SOCK_ADDR: [CgroupHook; 17] = [
+const SOCK_ADDR: [SocketHook; 17] = [
     hook("bind4", number::CGROUP_INET4_BIND),
     hook("bind6", number::CGROUP_INET6_BIND),
     hook("connect4", number::CGROUP_INET4_CONNECT),
@@ -44,15 +45,21 @@ const SOCK_ADDR: [CgroupHook; 17] = [
     hook("getsockname6", number::CGROUP_INET6_GETSOCKNAME),
     hook("getsockname_unix", number::CGROUP_UNIX_GETSOCKNAME),
 ];
-const SOCKOPT: [CgroupHook; 2] =
+const SOCKOPT: [SocketHook; 2] =
     [hook("getsockopt", number::CGROUP_GETSOCKOPT), hook("setsockopt", number::CGROUP_SETSOCKOPT)];
-const SYSCTL: [CgroupHook; 1] = [hook("sysctl", number::CGROUP_SYSCTL)];
-const DEVICE: [CgroupHook; 1] = [hook("dev", number::CGROUP_DEVICE)];
-const SOCK_OPS: [CgroupHook; 1] = [hook("sockops", number::CGROUP_SOCK_OPS)];
+const SYSCTL: [SocketHook; 1] = [hook("sysctl", number::CGROUP_SYSCTL)];
+const DEVICE: [SocketHook; 1] = [hook("dev", number::CGROUP_DEVICE)];
+const SK_SKB: [SocketHook; 3] = [
+    hook("stream_parser", number::SK_SKB_STREAM_PARSER),
+    hook("stream_verdict", number::SK_SKB_STREAM_VERDICT),
+    hook("verdict", number::SK_SKB_VERDICT),
+];
+const SK_MSG: [SocketHook; 1] = [hook("sk_msg", number::SK_MSG_VERDICT)];
+const SOCK_OPS: [SocketHook; 1] = [hook("sockops", number::CGROUP_SOCK_OPS)];
 
-impl CgroupHook {
-    /// The hooks of a type; none for types that are not for control groups, and for `lsm_cgroup`, whose hooks the kernel's
-    /// BTF names.
+impl SocketHook {
+    /// The hooks of a type; none for types that are for neither control groups nor maps of sockets, and for `lsm_cgroup`,
+    /// whose hooks the kernel's BTF names.
     #[must_use]
     pub const fn of_type(program_type: ProgramType) -> &'static [Self] {
         match program_type {
@@ -63,6 +70,8 @@ impl CgroupHook {
             ProgramType::CgroupSysctl => &SYSCTL,
             ProgramType::CgroupDevice => &DEVICE,
             ProgramType::SockOps => &SOCK_OPS,
+            ProgramType::SkSkb => &SK_SKB,
+            ProgramType::SkMsg => &SK_MSG,
             _ => &[],
         }
     }
@@ -78,12 +87,12 @@ impl CgroupHook {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::CgroupHook;
+    use super::SocketHook;
     use crate::{LoadTarget, ProgramType, TypeScope};
 
     #[test]
     fn each_hook_is_of_one_type() {
-        let all: Vec<_> = ProgramType::ALL.into_iter().flat_map(CgroupHook::of_type).collect();
+        let all: Vec<_> = ProgramType::ALL.into_iter().flat_map(SocketHook::of_type).collect();
         let names: BTreeSet<_> = all.iter().map(|hook| hook.name).collect();
         let numbers: BTreeSet<_> = all.iter().map(|hook| hook.attach_type).collect();
         assert_eq!((names.len(), numbers.len()), (all.len(), all.len()));
@@ -92,10 +101,10 @@ mod tests {
     #[test]
     fn a_type_with_several_hooks_has_to_say_which() {
         for program_type in ProgramType::ALL {
-            let hooks = CgroupHook::of_type(program_type);
+            let hooks = SocketHook::of_type(program_type);
             let says = program_type.load_target() == Some(LoadTarget::SocketHook);
             assert_eq!(hooks.len() > 1, says, "{program_type}");
-            let of_groups = program_type.scope() == TypeScope::Cgroup;
+            let of_groups = matches!(program_type.scope(), TypeScope::Cgroup | TypeScope::Sockets);
             assert_eq!(
                 !hooks.is_empty() || program_type == ProgramType::LsmCgroup,
                 of_groups,

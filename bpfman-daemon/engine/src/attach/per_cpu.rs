@@ -1,0 +1,57 @@
+//! Attachments that the kernel takes a link a CPU for: their pins are in a folder, which stands where others have their pin.
+
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::PerfEventPlace;
+use bpfmand_kernel::{Kernel, LinkTarget};
+
+use crate::engine::undo::Undo;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Ties a program to a target by a link that is pinned, or by several that are pinned in a folder. What is there by
+    /// then is undone by whoever made the folder that the pin is in, and links also by `undo`.
+    pub(crate) fn attach_pinned<'a>(
+        &'a self,
+        operation: &'static str,
+        program: &K::Handle,
+        target: &LinkTarget<'_>,
+        pin: &Path,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        let mut is_known = false;
+        for (at, target) in self.links_of_target(target, pin)? {
+            self.step(operation, "create link");
+            let link = self.held_network.during(|| self.kernel.attach(program, &target))?;
+            self.step(operation, "pin link");
+            self.kernel.pin(&link, &at)?;
+            if !is_known {
+                let pin = pin.to_owned();
+                undo.push(move || self.undo_link(pin));
+                is_known = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The links that a target takes, each with its pin: as a rule one. Of several the folder is made.
+    fn links_of_target<'t>(
+        &self,
+        target: &LinkTarget<'t>,
+        pin: &Path,
+    ) -> Result<Vec<(PathBuf, LinkTarget<'t>)>, EngineError> {
+        let LinkTarget::PerfEvent { place } = target else {
+            return Ok(vec![(pin.to_owned(), target.clone())]);
+        };
+        if !place.is_per_cpu() {
+            return Ok(vec![(pin.to_owned(), target.clone())]);
+        }
+        let online = self.kernel.online_cpus()?;
+        self.kernel.make_folder(pin)?;
+        let on = |cpu| {
+            let place = PerfEventPlace { cpu: Some(cpu), ..*place };
+            (pin.join(paths::cpu_link(cpu)), LinkTarget::PerfEvent { place })
+        };
+        Ok(online.into_iter().map(on).collect())
+    }
+}

@@ -1,0 +1,38 @@
+//! Attachments to maps of sockets.
+
+use bpfmand_core::{AttachPoint, MapId, map_type};
+use bpfmand_kernel::Kernel;
+
+use crate::state::records::ProgramRecord;
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// The map of sockets that a program has under this name.
+    pub(crate) fn sockmap_of(&self, program: &ProgramRecord, name: &str) -> Result<MapId, EngineError> {
+        let maps = || program.maps.iter().filter_map(|map| map.id.map(|id| (map, id)));
+        let found = maps().find(|(map, _)| map.name == name);
+        let (_, id) = found.ok_or_else(|| EngineError::NoMap {
+            program: program.id,
+            map: name.to_owned(),
+            there: maps().map(|(map, _)| map.name.clone()).collect(),
+        })?;
+        let facts = self.kernel.map(id)?.ok_or(EngineError::NoMapOfOurs(id))?;
+        if matches!(facts.map_type, map_type::SOCKMAP | map_type::SOCKHASH) {
+            return Ok(id);
+        }
+        Err(EngineError::Invalid(format!(
+            "map \"{name}\" of program {} holds no sockets: programs of type {} attach to maps of type sockmap or \
+             sockhash",
+            program.id, program.program_type
+        )))
+    }
+}
+
+/// True if a link at this point can go on where it is when a new version takes the place of its program: one at a map,
+/// only if that is the new version's too.
+pub fn stays_in_place(point: &AttachPoint, old: &ProgramRecord, new: &ProgramRecord) -> bool {
+    let AttachPoint::Sockmap { map: name } = point else { return old.target == new.target };
+    let of =
+        |program: &ProgramRecord| program.maps.iter().find(|map| map.name == *name).and_then(|map| map.id);
+    old.target == new.target && of(old) == of(new)
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+// Programs of a map of sockets. What they decide about is lost, so that who sends or receives sees it.
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, __u64);
+} connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 32);
+	__type(key, __u32);
+	__type(value, __u64);
+} runs SEC(".maps");
+
+const volatile __u64 step = 1;
+
+static __always_inline void count(__u32 slot)
+{
+	__u64 *value = bpf_map_lookup_elem(&runs, &slot);
+
+	if (value)
+		__sync_fetch_and_add(value, step);
+}
+
+SEC("sk_msg")
+int nothing_sent(struct sk_msg_md *message)
+{
+	count(0);
+	return SK_DROP;
+}
+
+SEC("sk_skb/stream_parser")
+int whole_stream(struct __sk_buff *skb)
+{
+	count(1);
+	return skb->len;
+}
+
+SEC("sk_skb/stream_verdict")
+int no_stream(struct __sk_buff *skb)
+{
+	count(2);
+	return SK_DROP;
+}
+
+SEC("sk_skb/verdict")
+int no_data(struct __sk_buff *skb)
+{
+	count(3);
+	return SK_DROP;
+}
+
+/* Of each packet nothing is left. */
+SEC("socket")
+int no_packets(struct __sk_buff *skb)
+{
+	count(4);
+	return 0;
+}
+
+/* No socket takes a packet. */
+SEC("sk_reuseport")
+int no_socket_chosen(struct sk_reuseport_md *packet)
+{
+	count(5);
+	return SK_DROP;
+}
+
+char _license[] SEC("license") = "GPL";

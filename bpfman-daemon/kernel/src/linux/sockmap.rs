@@ -1,0 +1,29 @@
+//! Programs of maps of sockets.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use bpfmand_core::MapId;
+
+use super::attr::{self, Command};
+use super::{facts, sys};
+use crate::KernelError;
+
+/// Links a program to a hook of a map. It runs for sockets that are put into the map from then on.
+pub fn attach(program: &OwnedFd, map: MapId, attach_type: u32) -> Result<OwnedFd, KernelError> {
+    let fail = |source| KernelError::call("attach", format!("a program to map {map}"), source);
+    let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;
+    let held = held.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))?;
+    let target = held.as_raw_fd().cast_unsigned();
+    // A link would take the place of a program that was put there without one, and say nothing.
+    let mut there = attr::Query { target, attach_type, ..Default::default() };
+    if sys::bpf(Command::ProgQuery, &mut there).is_ok() && there.count > 0 {
+        return Err(KernelError::sockmap_held(map));
+    }
+    let mut request =
+        attr::LinkCreate { prog_fd: program.as_raw_fd(), target, attach_type, ..Default::default() };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+        Some(libc::EBUSY) => KernelError::sockmap_held(map),
+        _ => fail(source),
+    })
+}
