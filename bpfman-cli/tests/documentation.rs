@@ -133,7 +133,7 @@ fn checked() -> CheckedObject {
         is_optional: false,
     };
     let needs = ObjectNeeds { needs: vec![need], ..ObjectNeeds::default() };
-    let lack = Lack { what: String::new(), wanted_by: Vec::new(), why: String::new() };
+    let lack = Lack { what: String::new(), wanted_by: Vec::new(), why: String::new(), is_certain: true };
     let mut checked = CheckedObject::new("/x.o".as_ref(), &needs);
     checked.kernels.push(CheckedKernel::new("", vec![lack]));
     checked

@@ -1,5 +1,6 @@
 //! `bpfman check`: what an object needs, and whether kernels have it.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bpfman_proto::ext::v1 as ext;
@@ -20,6 +21,9 @@ use crate::show::tried::Tried;
 /// Where a kernel shows its types, and those of its modules beside.
 const TYPES: &str = "/sys/kernel/btf";
 
+/// Most bytes of a kernel's types: those of a distribution have some seven million.
+const MOST_TYPES: u64 = 256 << 20;
+
 /// Reads the object, compares it with each kernel, and has the daemon of this host try it.
 pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     let object = read(&command.file)?;
@@ -27,17 +31,19 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     let mut checked = CheckedObject::new(&command.file, &needs);
     let mut failure = None;
     if command.kernel_btf.is_empty() {
-        checked.kernels.push(this_host(&object, &needs));
+        let mut host = this_host(&object, &needs, &mut checked.notes);
         if !command.no_try {
             failure = have_it_tried(global, &command.file, &object, &mut checked).await?;
+            host.allow(checked.tried.as_ref());
         }
+        checked.kernels.push(host);
     }
     for path in &command.kernel_btf {
-        let types = KernelBtf::parse(bytes(path)?).map_err(|error| CliError::Invalid {
+        let types = KernelBtf::parse(bytes(path, MOST_TYPES)?).map_err(|error| CliError::Invalid {
             what: format!("{}: {error}", path.display()),
             hint: Some("--kernel-btf takes raw BTF, as in /sys/kernel/btf/vmlinux".to_owned()),
         })?;
-        let view = KernelView { types: Some(&types), version: None };
+        let view = KernelView { types: Some(&types), ..KernelView::default() };
         checked.kernels.push(CheckedKernel::new(&path.display().to_string(), view.lacks(&object, &needs)));
     }
     show::answer(global, &checked)?;
@@ -50,31 +56,45 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     }
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, CliError> {
-    std::fs::read(path).map_err(|source| CliError::File { path: path.to_path_buf(), source })
+/// A whole regular file, if it is no larger.
+fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
+    let failed = |source| CliError::File { path: path.to_path_buf(), source };
+    let is_regular = std::fs::metadata(path).map_err(failed)?.is_file();
+    let mut content = Vec::new();
+    if is_regular {
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(most + 1).read_to_end(&mut content).map_err(failed)?;
+    }
+    let what = match (is_regular, content.len() as u64 > most) {
+        (true, false) => return Ok(content),
+        (true, true) => format!("{} has more than {most} bytes", path.display()),
+        (false, _) => format!("{} is no regular file", path.display()),
+    };
+    Err(CliError::Invalid { what, hint: None })
 }
 
 fn read(path: &Path) -> Result<ObjectFile, CliError> {
-    let failed = |what: String| CliError::Invalid { what: format!("{}: {what}", path.display()), hint: None };
-    let size =
-        std::fs::metadata(path).map_err(|source| CliError::File { path: path.to_path_buf(), source })?.len();
-    if size > MAX_OBJECT_BYTES as u64 {
-        return Err(failed(format!("it has {size} bytes; an object may have {MAX_OBJECT_BYTES}")));
-    }
-    ObjectFile::parse(bytes(path)?).map_err(|error| failed(error.to_string()))
+    ObjectFile::parse(bytes(path, MAX_OBJECT_BYTES as u64)?)
+        .map_err(|error| CliError::Invalid { what: format!("{}: {error}", path.display()), hint: None })
 }
 
 /// The kernel that runs here, by its own types, as far as this user may read them.
-fn this_host(object: &ObjectFile, needs: &ObjectNeeds) -> CheckedKernel {
+fn this_host(object: &ObjectFile, needs: &ObjectNeeds, notes: &mut Vec<String>) -> CheckedKernel {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let own = std::fs::read(Path::new(TYPES).join("vmlinux")).ok();
-    let mut types = own.and_then(|bytes| KernelBtf::parse(bytes).ok());
-    if let Some(types) = &mut types
-        && object.programs().iter().any(|program| object.exceeds(&program.name, types))
-    {
+    let path = Path::new(TYPES).join("vmlinux");
+    let own = std::fs::read(&path).map_err(|error| error.to_string());
+    let mut types = match own.and_then(|bytes| KernelBtf::parse(bytes).map_err(|error| error.to_string())) {
+        Ok(types) => Some(types),
+        Err(error) => {
+            notes.push(format!("compared by version alone: {}: {error}", path.display()));
+            None
+        }
+    };
+    if let Some(types) = &mut types {
         add_modules(types);
     }
-    let view = KernelView { types: types.as_ref(), version: LinuxVersion::of_release(&release) };
+    let version = LinuxVersion::of_release(&release);
+    let view = KernelView { types: types.as_ref(), has_modules: true, version };
     CheckedKernel::new(&format!("this host, Linux {release}"), view.lacks(object, needs))
 }
 
@@ -99,26 +119,25 @@ async fn have_it_tried(
     object: &ObjectFile,
     checked: &mut CheckedObject,
 ) -> Result<Option<ext::Failure>, CliError> {
-    let specs: Vec<ProgramSpec> = object
-        .programs()
-        .iter()
-        .filter_map(|program| {
-            let program_type = program.family.program_type()?;
-            let target = program.attach_target.as_ref().filter(|_| program_type.needs_load_target());
-            let target = target.map(|target| format!(":{target}")).unwrap_or_default();
-            format!("{program_type}:{}{target}", program.name).parse().ok()
-        })
-        .collect();
+    let mut specs = Vec::new();
+    for program in object.programs() {
+        let Some(program_type) = program.family.program_type() else { continue };
+        let target = program.attach_target.as_ref().filter(|_| program_type.needs_load_target());
+        let target = target.map(|target| format!(":{target}")).unwrap_or_default();
+        match format!("{program_type}:{}{target}", program.name).parse::<ProgramSpec>() {
+            Ok(spec) => specs.push(spec),
+            Err(error) => checked.notes.push(format!("not loaded for a try: {}: {error}", program.name)),
+        }
+    }
     if specs.is_empty() {
         return Ok(None);
     }
     let mut client = match connect(global).await {
         Ok(client) => client,
-        Err(error @ (CliError::Unreachable { .. } | CliError::SocketDenied { .. })) => {
+        Err(error) => {
             checked.notes.push(format!("not loaded for a try: {error}"));
             return Ok(None);
         }
-        Err(error) => return Err(error),
     };
     let path = std::path::absolute(path)
         .map_err(|source| CliError::File { path: path.to_path_buf(), source })?
@@ -135,12 +154,16 @@ async fn have_it_tried(
             let answer = answer.into_inner();
             checked.tried = Some(Tried::new(&answer));
             let parts = answer.programs.into_iter().filter_map(|part| part.failure);
-            Ok(answer.failure.into_iter().chain(parts).next())
+            let failure = answer.failure.into_iter().chain(parts).next();
+            if failure.is_none() && !answer.accepted {
+                return Err(CliError::Incomplete { call: "DryRun", part: "why it was refused" });
+            }
+            Ok(failure)
         }
-        Err(status) if status.code() == tonic::Code::PermissionDenied => {
+        // What was found without the daemon is told all the same.
+        Err(status) => {
             checked.notes.push(format!("not loaded for a try: {}", status.message()));
             Ok(None)
         }
-        Err(status) => Err(status.into()),
     }
 }

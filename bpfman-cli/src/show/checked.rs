@@ -7,7 +7,7 @@ use bpfmand_requirements::{KernelNeed, Lack, ObjectNeeds};
 use serde::Serialize;
 
 use super::CommandOutput;
-use super::screen::Screen;
+use super::screen::{Screen, cell};
 use super::table::TextTable;
 use super::tried::Tried;
 
@@ -73,6 +73,8 @@ pub struct LackJson {
     pub why: String,
     /// The programs and maps that ask for it.
     pub wanted_by: Vec<String>,
+    /// It keeps them from being loaded; false where they may do without it, or where it may be there after all.
+    pub certain: bool,
 }
 
 impl NeedJson {
@@ -93,8 +95,21 @@ impl CheckedKernel {
     /// A kernel by its name.
     #[must_use]
     pub fn new(kernel: &str, lacks: Vec<Lack>) -> Self {
-        let lacks = lacks.into_iter().map(|Lack { what, wanted_by, why }| LackJson { what, why, wanted_by });
+        let lacks = lacks.into_iter().map(|lack| {
+            let Lack { what, wanted_by, why, is_certain: certain } = lack;
+            LackJson { what, why, wanted_by, certain }
+        });
         Self { kernel: kernel.to_owned(), lacks: lacks.collect() }
+    }
+
+    /// Programs that this kernel took lack nothing of importance.
+    pub fn allow(&mut self, tried: Option<&Tried>) {
+        let Some(tried) = tried else { return };
+        let took =
+            |name: &String| tried.tried_programs.iter().any(|part| part.accepted && part.name == *name);
+        for lack in self.lacks.iter_mut().filter(|lack| lack.wanted_by.iter().all(took)) {
+            lack.certain = false;
+        }
     }
 }
 
@@ -123,20 +138,22 @@ impl CheckedObject {
     /// Why the object does not run on all of these kernels, and what to do; none if it does.
     #[must_use]
     pub fn verdict(&self) -> Option<(String, Option<String>)> {
-        let lacking = self.kernels.iter().find_map(|kernel| Some((kernel, kernel.lacks.first()?)));
-        if let Some((kernel, first)) = lacking {
-            let others = match kernel.lacks.len() {
+        for kernel in &self.kernels {
+            let certain: Vec<_> = kernel.lacks.iter().filter(|lack| lack.certain).collect();
+            let Some(first) = certain.first() else { continue };
+            let others = match certain.len() {
                 1 => String::new(),
                 count => format!(", and {} more", count - 1),
             };
-            let what = format!("{}: {} lacks {}{others}", self.file, kernel.kernel, first.what);
+            let what = cell(&format!("{}: {} lacks {}{others}", self.file, kernel.kernel, first.what));
             let hint = self.lowest_kernel.as_ref().map(|version| {
                 format!("Linux {version} is the first with all whose version is known; load fewer programs, or have them ask first")
             });
             return Some((what, hint));
         }
-        let first = self.damaged.first().or(self.unsupported.first())?;
-        Some((format!("{}: nobody can load program {first}", self.file), None))
+        let first = self.damaged.first()?;
+        let hint = "compile it again: what a program refers to is not in the file".to_owned();
+        Some((cell(&format!("{}: program {first}", self.file)), Some(hint)))
     }
 
     fn needs_table(&self, screen: Screen) -> String {
@@ -165,16 +182,19 @@ impl CheckedObject {
             format!("Not stable: {program} reads the kernel's memory at offsets that were fixed when it was compiled")
         }));
         lines.extend(
-            self.unsupported.iter().map(|program| format!("Not loaded: {program} is no section that loads")),
+            self.unsupported.iter().map(|program| {
+                format!("Not loaded by bpfman: {program} is no section of a type that it loads")
+            }),
         );
         lines.extend(self.damaged.iter().map(|program| format!("Damaged: {program}")));
         for kernel in &self.kernels {
-            if kernel.lacks.is_empty() {
+            if !kernel.lacks.iter().any(|lack| lack.certain) {
                 lines.push(format!("Has everything that can be told beforehand: {}", kernel.kernel));
             }
             lines.extend(kernel.lacks.iter().map(|lack| {
                 let wanted_by = lack.wanted_by.join(", ");
-                format!("Lacking on {}: {} (wanted by {wanted_by}): {}", kernel.kernel, lack.what, lack.why)
+                let lacking = if lack.certain { "Lacking" } else { "May be lacking" };
+                format!("{lacking} on {}: {} (wanted by {wanted_by}): {}", kernel.kernel, lack.what, lack.why)
             }));
         }
         lines.extend(self.notes.iter().map(|note| format!("Note: {note}")));
@@ -184,7 +204,7 @@ impl CheckedObject {
 
 impl CommandOutput for CheckedObject {
     fn table(&self, screen: Screen) -> String {
-        let remarks: String = self.remarks().iter().map(|line| format!(" {line}\n")).collect();
+        let remarks: String = self.remarks().iter().map(|line| format!(" {}\n", cell(line))).collect();
         let tried = self.tried.as_ref().map(|tried| tried.table(screen)).unwrap_or_default();
         format!("{}\n{remarks}\n{tried}", self.needs_table(screen))
     }

@@ -208,7 +208,8 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         // It may try to load programs.
         self.view(&permit, move |api| {
             let support = api.support.get_or_init(|| try_support(api.engine.kernel()));
-            Ok(api.features.answer(|| features::all(api.engine.kernel(), support, &api.paths.runtime)))
+            let (kernel, tried) = (api.engine.kernel(), &api.features.tried);
+            Ok(api.features.answer(|| features::all(kernel, support, tried, &api.paths.runtime)))
         })
         .await
         .map(Response::new)

@@ -23,7 +23,13 @@ const MOVE: u8 = 0xb7;
 /// dropped, which takes some ten milliseconds.
 pub fn try_support(kernel: &impl Kernel) -> Support {
     let features = kernel.features();
-    let lack = |probe: &Probe| (!features.has(probe)).then(|| probe.needs.to_owned());
+    let lack = |probe: &Probe| {
+        let why = match features.switched_off.contains(&probe.name) {
+            true => format!("kernel.without switches {} off", probe.name),
+            false => probe.needs.to_owned(),
+        };
+        (!features.has(probe)).then_some(why)
+    };
     let types = kernel
         .btf()
         .map_err(|error| error.to_string())
@@ -31,8 +37,8 @@ pub fn try_support(kernel: &impl Kernel) -> Support {
     let mut support: Support = ProgramType::ALL
         .into_iter()
         .map(|program_type| {
-            let needed = needed_by(program_type).and_then(|name| Probe::named(name).ok());
-            let lacks = needed.and_then(lack).or_else(|| try_type(kernel, program_type, types.as_ref()));
+            let mut needed = needed_by(program_type).iter().filter_map(|name| Probe::named(name).ok());
+            let lacks = needed.find_map(lack).or_else(|| try_type(kernel, program_type, types.as_ref()));
             (program_type.name(), lacks)
         })
         .collect();
@@ -42,18 +48,20 @@ pub fn try_support(kernel: &impl Kernel) -> Support {
     support
 }
 
-/// The probe without which programs of a type load, but cannot be attached.
-const fn needed_by(program_type: ProgramType) -> Option<&'static str> {
-    Some(match program_type {
-        ProgramType::Tcx => "tcx",
-        ProgramType::Kprobe | ProgramType::Kretprobe => "kprobes",
-        ProgramType::Uprobe | ProgramType::Uretprobe => "uprobes",
-        ProgramType::KprobeMulti | ProgramType::KretprobeMulti => "kprobe_multi",
-        ProgramType::KprobeSession => "kprobe_session",
-        ProgramType::SkSkb | ProgramType::SkMsg => "sockmap_links",
-        ProgramType::UprobeMulti | ProgramType::UretprobeMulti => "uprobe_multi",
-        _ => return None,
-    })
+/// The probes without which programs of a type load, but cannot be attached.
+const fn needed_by(program_type: ProgramType) -> &'static [&'static str] {
+    match program_type {
+        ProgramType::Tcx => &["tcx"],
+        ProgramType::Tracepoint | ProgramType::PerfEvent => &["perf_links"],
+        ProgramType::Kprobe | ProgramType::Kretprobe => &["kprobes", "perf_links"],
+        ProgramType::Uprobe | ProgramType::Uretprobe => &["uprobes", "perf_links"],
+        ProgramType::KprobeMulti | ProgramType::KretprobeMulti => &["kprobe_multi"],
+        ProgramType::KprobeSession => &["kprobe_session"],
+        ProgramType::SkSkb | ProgramType::SkMsg => &["sockmap_links"],
+        ProgramType::UprobeMulti | ProgramType::UretprobeMulti => &["uprobe_multi"],
+        ProgramType::Netfilter => &["netfilter"],
+        _ => &[],
+    }
 }
 
 /// Why the kernel does not take a program of this type, if it does not.

@@ -45,7 +45,7 @@ pub struct Features {
     /// A netfilter link keeps its network namespace (CVE-2024-50130, corrected in Linux 6.6.59, 6.11.6 and 6.12): without,
     /// the kernel uses what it freed when a namespace goes before the link.
     pub netfilter_held: bool,
-    /// Test runs of XDP programs are told the interface (Linux 5.18 and later).
+    /// Test runs of XDP programs are told the interface (Linux 5.15 and later).
     pub xdp_contexts: bool,
     /// Floating-point numbers in BTF (Linux 5.13 and later).
     pub btf_float: bool,

@@ -9,6 +9,8 @@ pub struct Inventory {
     pub map_types: Vec<TriedType>,
     /// Helper functions in the order of their numbers, as far as some type of program may call them.
     pub helpers: Vec<HelperTypes>,
+    /// The kernel answered every question about helpers: nothing failed for want of memory or of rights.
+    pub is_complete: bool,
 }
 
 /// A type that was tried.

@@ -1,6 +1,6 @@
 //! What loads and attachments need of a kernel.
 
-use bpfmand_core::uapi::attach_type;
+use bpfmand_core::uapi::{attach_type, prog_type};
 
 use crate::{Features, KernelError, LinkTarget, Probe, ProgramLoad};
 
@@ -10,7 +10,9 @@ impl Features {
     /// # Errors
     /// [`KernelError::Unsupported`] names what is missing.
     pub(crate) fn check_load(&self, load: &ProgramLoad<'_>) -> Result<(), KernelError> {
-        if load.device.is_some() { self.require_all(&["device_bound"]) } else { Ok(()) }
+        let is_netfilter = load.kind.kernel_type == prog_type::NETFILTER;
+        let needed = [("device_bound", load.device.is_some()), ("netfilter", is_netfilter)];
+        needed.iter().filter(|(_, asked)| *asked).try_for_each(|(name, _)| self.require_all(&[name]))
     }
 
     /// Refuses a link that this kernel cannot make: it says little itself, mostly that something is invalid.

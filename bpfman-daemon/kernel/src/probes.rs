@@ -69,9 +69,9 @@ pub static PROBES: &[Probe] = &[
         "programs join no dispatcher of libxdp; a hook that has one is a conflict"),
     probe!(device_bound, "XDP programs for one interface", "Linux 6.3 or later has them", Trying,
         "programs that ask the driver about a packet are refused"),
-    probe!(kprobes, "kernel probes", "the kernel must be built with CONFIG_KPROBES", Trying,
+    probe!(kprobes, "kernel probes", "the kernel must be built with CONFIG_KPROBE_EVENTS", Trying,
         "kprobe and kretprobe programs are not attached"),
-    probe!(uprobes, "user-space probes", "the kernel must be built with CONFIG_UPROBES", Trying,
+    probe!(uprobes, "user-space probes", "the kernel must be built with CONFIG_UPROBE_EVENTS", Trying,
         "uprobe and uretprobe programs are not attached"),
     probe!(kprobe_multi, "probes of many kernel functions",
         "Linux 5.18 or later has them, if it was built with fprobe", Trying,
@@ -94,7 +94,7 @@ pub static PROBES: &[Probe] = &[
     probe!(netfilter_held, "netfilter programs in a network namespace that may go (CVE-2024-50130)",
         "Linux 6.6.59, 6.11.6, 6.12 or later has them; in the daemon's own namespace they work here", Version,
         "netfilter programs are attached in the daemon's own network namespace only"),
-    probe!(xdp_contexts, "test runs of XDP programs that are told their interface", "Linux 5.18 or later has them", Trying,
+    probe!(xdp_contexts, "test runs of XDP programs that are told their interface", "Linux 5.15 or later has them", Trying,
         "traced packets of XDP chains say nothing of the interface they came by"),
     probe!(btf_float, "floating-point numbers in BTF", "Linux 5.13 or later has them", Trying,
         "types of programs are loaded with structures of that size in their place"),
@@ -137,15 +137,21 @@ impl Features {
         }
     }
 
+    /// `uname -r`, and that this feature is switched off if it is.
+    #[must_use]
+    pub fn release_without(&self, probe: &Probe) -> String {
+        match self.switched_off.contains(&probe.name) {
+            true => format!("{}, {} switched off", self.release, probe.name),
+            false => self.release.clone(),
+        }
+    }
+
     /// Refuses what hangs on a feature that is not there.
     pub(crate) fn require(&self, probe: &Probe) -> Result<(), KernelError> {
         if self.has(probe) {
             return Ok(());
         }
-        let release = match self.switched_off.contains(&probe.name) {
-            true => format!("{}, {} switched off", self.release, probe.name),
-            false => self.release.clone(),
-        };
+        let release = self.release_without(probe);
         Err(KernelError::Unsupported { feature: probe.feature, release, needs: probe.needs })
     }
 }

@@ -25,23 +25,35 @@ pub struct ProgramWants {
     /// Types, fields and enumerators whose place in the kernel it asks for, in words; true for those of which it also asks
     /// whether they are there, so that it can do without.
     pub types: BTreeMap<String, bool>,
-    /// Instructions that not every kernel has.
+    /// What of its text not every kernel takes.
     pub instructions: BTreeSet<NewerInstruction>,
+    /// It asks the kernel what it has, by a relocation, a weak symbol or the configuration, and may do without the rest.
+    pub asks_first: bool,
 }
 
-/// Instructions that came after the first kernels with eBPF.
+/// What came after the first kernels with eBPF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NewerInstruction {
     /// Calls of the program's own functions.
     LocalCall,
     /// Comparisons of 32 bits.
     Jump32,
-    /// Addresses of the program's own functions, for callbacks.
-    FunctionAddress,
+    /// Global variables: addresses in values of maps.
+    GlobalVariable,
     /// Atomic operations other than an addition whose result is dropped.
     Atomic,
+    /// Addresses of the program's own functions, for callbacks.
+    FunctionAddress,
     /// Jumps with 32-bit offsets, signed loads, moves and divisions, byte swaps of all registers.
     Version4,
+    /// Loops that the kernel ends (`may_goto`).
+    MayGoto,
+    /// Casts of addresses of arenas.
+    AddressCast,
+    /// Loads that acquire and stores that release.
+    AcquireRelease,
+    /// Jumps to an address in a register.
+    IndirectJump,
 }
 
 impl ObjectFile {
@@ -70,6 +82,7 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
             for record in object.core_records(key, function.len)? {
                 if let Some((what, asks)) = core_relo::in_words(record, btf) {
                     *wants.types.entry(what).or_default() |= asks;
+                    wants.asks_first |= asks;
                 }
             }
         }
@@ -94,8 +107,14 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
                         _ => &mut wants.variables,
                     };
                     of_kind.insert(name.to_owned(), weak);
+                    wants.asks_first |= weak;
                 }
-                Reference::Map(_) | Reference::MapValue { .. } | Reference::Null => {}
+                Reference::MapValue { map, .. } => {
+                    wants.instructions.insert(NewerInstruction::GlobalVariable);
+                    wants.asks_first |= object.facts.kconfig.as_ref().is_some_and(|(of, _)| *of == map);
+                }
+                Reference::Null => wants.asks_first = true,
+                Reference::Map(_) => {}
             }
         }
         for (at, insn) in insns.iter().enumerate() {
@@ -109,27 +128,81 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
     Ok(wants)
 }
 
-/// What is newer about an instruction itself.
+/// What is newer about an instruction itself: classes, modes and operations of Linux's instruction set (RFC 9669, and what
+/// came behind it).
 fn newer(insn: &Insn) -> Option<NewerInstruction> {
     const LOAD: u8 = 0x01;
     const STORE: u8 = 0x03;
     const ALU: u8 = 0x04;
     const JMP32: u8 = 0x06;
     const ALU64: u8 = 0x07;
+    const INDIRECT: u8 = 0x0d;
     const ATOMIC: u8 = 0xc0;
     const SIGNED: u8 = 0x80;
+    const MOVE64: u8 = 0xbf;
     const ADD: i32 = 0;
+    const ACQUIRE: i32 = 0x100;
+    const RELEASE: i32 = 0x110;
     let (class, mode, operation) = (insn.code & 7, insn.code & 0xe0, insn.code & 0xf0);
     match class {
+        _ if insn.code == op::JCOND => Some(NewerInstruction::MayGoto),
+        _ if insn.code == INDIRECT => Some(NewerInstruction::IndirectJump),
         JMP32 if insn.code == op::JA32 => Some(NewerInstruction::Version4),
         JMP32 => Some(NewerInstruction::Jump32),
+        STORE if mode == ATOMIC && matches!(insn.imm, ACQUIRE | RELEASE) => {
+            Some(NewerInstruction::AcquireRelease)
+        }
         STORE if mode == ATOMIC && insn.imm != ADD => Some(NewerInstruction::Atomic),
         LOAD if mode == SIGNED => Some(NewerInstruction::Version4),
+        // A signed move has a width for offset, a cast of an address 1 and two address spaces.
+        ALU64 if insn.code == MOVE64 && insn.off == 1 => Some(NewerInstruction::AddressCast),
         // Signed moves and divisions have an offset; byte swaps of 64 bits are of the other class.
         ALU | ALU64 if matches!(operation, 0x30 | 0x90 | 0xb0) && insn.off != 0 => {
             Some(NewerInstruction::Version4)
         }
         ALU64 if operation == 0xd0 => Some(NewerInstruction::Version4),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NewerInstruction::{
+        AcquireRelease, AddressCast, Atomic, IndirectJump, Jump32, MayGoto, Version4,
+    };
+    use super::*;
+
+    #[test]
+    fn each_instruction_is_as_new_as_the_kernel_that_brought_it() {
+        let of = |code, off, imm| newer(&Insn::new(code, 1, 2, off, imm));
+        for (code, off, imm, expected) in [
+            (0x07, 0, 1, None),            // r1 += 1
+            (0xbf, 0, 0, None),            // r1 = r2
+            (0xbf, 8, 0, Some(Version4)),  // r1 = (s8)r2
+            (0xbc, 16, 0, Some(Version4)), // w1 = (s16)w2
+            (0xbf, 1, 1 << 16, Some(AddressCast)),
+            (0x3f, 0, 0, None),            // r1 /= r2
+            (0x3f, 1, 0, Some(Version4)),  // r1 s/= r2
+            (0x9c, 1, 0, Some(Version4)),  // w1 s%= w2
+            (0xd4, 0, 16, None),           // r1 = le16 r1
+            (0xdc, 0, 16, None),           // r1 = be16 r1
+            (0xd7, 0, 16, Some(Version4)), // r1 = bswap16 r1
+            (0x79, 0, 0, None),            // r1 = *(u64 *)(r2 + 0)
+            (0x91, 0, 0, Some(Version4)),  // r1 = *(s8 *)(r2 + 0)
+            (0xdb, 0, 0, None),            // lock *(u64 *)(r1 + 0) += r2
+            (0xdb, 0, 1, Some(Atomic)),    // fetch and add
+            (0xc3, 0, 0x40, Some(Atomic)), // lock *(u32 *)(r1 + 0) |= r2
+            (0xdb, 0, 0xf1, Some(Atomic)), // compare and exchange
+            (0xdb, 0, 0x100, Some(AcquireRelease)),
+            (0xdb, 0, 0x110, Some(AcquireRelease)),
+            (0x15, 1, 0, None),           // if r1 == 0
+            (0x16, 1, 0, Some(Jump32)),   // if w1 == 0
+            (0x05, 1, 0, None),           // goto
+            (0x06, 0, 1, Some(Version4)), // gotol
+            (0xe5, 1, 0, Some(MayGoto)),
+            (0x0d, 0, 0, Some(IndirectJump)),
+        ] {
+            assert_eq!(of(code, off, imm), expected, "{code:#x} {off} {imm:#x}");
+        }
     }
 }

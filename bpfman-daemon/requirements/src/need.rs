@@ -13,8 +13,8 @@ pub enum NeedKind {
     Attachment,
     /// A type of maps.
     MapType,
-    /// Instructions that not every kernel has.
-    Instructions,
+    /// Instructions and properties of programs that not every kernel has.
+    Feature,
     /// A helper function.
     Helper,
     /// A function of the kernel or a module that the program calls.
@@ -39,7 +39,7 @@ impl NeedKind {
             Self::ProgramType => "program type",
             Self::Attachment => "attachment",
             Self::MapType => "map type",
-            Self::Instructions => "instructions",
+            Self::Feature => "feature",
             Self::Helper => "helper",
             Self::Kfunc => "kfunc",
             Self::Variable => "variable",
@@ -54,7 +54,7 @@ impl NeedKind {
     #[must_use]
     pub const fn unstable(self) -> Option<&'static str> {
         match self {
-            Self::ProgramType | Self::Attachment | Self::MapType | Self::Instructions | Self::Helper => None,
+            Self::ProgramType | Self::Attachment | Self::MapType | Self::Feature | Self::Helper => None,
             Self::Kfunc => Some("functions that the kernel offers to programs may change or go"),
             Self::Variable => Some("variables of the kernel may change or go"),
             Self::Function => Some("functions of the kernel may change, go, or be built into their callers"),
@@ -90,7 +90,7 @@ pub struct ObjectNeeds {
     /// Programs that read the kernel's memory without asking where fields are: they hold for the kernel whose headers they
     /// were compiled with.
     pub fixed_offsets: Vec<String>,
-    /// Programs that are for nothing that the daemon loads, with their sections.
+    /// Programs that are for nothing that the daemon loads, with their sections. Others may load them.
     pub unsupported: Vec<(String, String)>,
     /// Programs that cannot be read, with the reason.
     pub damaged: Vec<(String, String)>,

@@ -12,7 +12,8 @@ use crate::since::{FirstLinux, LinuxVersion, helper, since};
 /// `bpf_probe_read` and `bpf_probe_read_kernel`.
 const READ_KERNEL: [u32; 2] = [4, 113];
 
-/// Everything that an object asks of a kernel, but for programs that nobody loads unasked (sections that begin with `?`).
+/// Everything that an object asks of a kernel. What only programs ask for that nobody loads unasked (sections that begin
+/// with `?`) is optional.
 #[must_use]
 pub fn needs_of(object: &ObjectFile) -> ObjectNeeds {
     let mut found = Collected::default();
@@ -61,29 +62,39 @@ impl Collected {
     fn program(&mut self, entry: &ProgramEntry, program_type: ProgramType, wants: &ProgramWants) {
         let by = &entry.name;
         let loaded_as = kernel_name(program_type);
-        self.need(NeedKind::ProgramType, loaded_as, by, since("program_type", loaded_as));
-        self.need(NeedKind::Attachment, program_type.name(), by, Some(attached_since(program_type)));
+        let unasked = entry.section.starts_with('?');
+        let mut need = |kind, name: &str, since| self.maybe(kind, name, by, since, unasked);
+        need(NeedKind::ProgramType, loaded_as, since("program_type", loaded_as));
+        need(NeedKind::Attachment, program_type.name(), Some(attached_since(program_type)));
         if let (Some(kind), Some(target)) = (place(program_type), &entry.attach_target) {
-            self.need(kind, target, by, None);
+            need(kind, target, None);
+        }
+        for (name, version, has) in [
+            ("packets in several buffers (.frags)", LinuxVersion(5, 18), entry.frags),
+            ("programs that may sleep (.s)", LinuxVersion(5, 10), entry.sleepable),
+        ] {
+            if has {
+                need(NeedKind::Feature, name, Some(FirstLinux { version, commit: "" }));
+            }
         }
         for number in &wants.helpers {
             let known = helper(*number);
             let name = known.map_or_else(|| format!("helper {number}"), |row| row.name.to_owned());
-            self.need(NeedKind::Helper, &name, by, known.map(|row| row.since));
+            self.maybe(NeedKind::Helper, &name, by, known.map(|row| row.since), unasked);
         }
         for (name, weak) in &wants.functions {
             let plain = name.split("___").next().unwrap_or(name);
-            self.maybe(NeedKind::Kfunc, name, by, since("kfunc", plain), *weak);
+            self.maybe(NeedKind::Kfunc, name, by, since("kfunc", plain), *weak || unasked);
         }
         for (name, weak) in &wants.variables {
-            self.maybe(NeedKind::Variable, name, by, None, *weak);
+            self.maybe(NeedKind::Variable, name, by, None, *weak || unasked);
         }
         for (name, asks) in &wants.types {
-            self.maybe(NeedKind::Type, name, by, None, *asks);
+            self.maybe(NeedKind::Type, name, by, None, *asks || unasked);
         }
         for newer in &wants.instructions {
             let (name, version) = instructions(*newer);
-            self.need(NeedKind::Instructions, name, by, Some(FirstLinux { version, commit: "" }));
+            self.maybe(NeedKind::Feature, name, by, Some(FirstLinux { version, commit: "" }), unasked);
         }
     }
 }
@@ -99,13 +110,18 @@ const fn place(program_type: ProgramType) -> Option<NeedKind> {
     })
 }
 
-/// Their name, and since when Linux has them: versions 3 and 4 of the instruction set, and what came between.
+/// Their name, and since when Linux has them.
 const fn instructions(newer: NewerInstruction) -> (&'static str, LinuxVersion) {
     match newer {
         NewerInstruction::LocalCall => ("calls of own functions", LinuxVersion(4, 16)),
         NewerInstruction::Jump32 => ("comparisons of 32 bits", LinuxVersion(5, 1)),
-        NewerInstruction::Atomic => ("atomic operations with a result", LinuxVersion(5, 12)),
+        NewerInstruction::GlobalVariable => ("global variables", LinuxVersion(5, 2)),
+        NewerInstruction::Atomic => ("atomic operations", LinuxVersion(5, 12)),
         NewerInstruction::FunctionAddress => ("addresses of functions", LinuxVersion(5, 13)),
         NewerInstruction::Version4 => ("instruction set version 4", LinuxVersion(6, 6)),
+        NewerInstruction::MayGoto => ("may_goto", LinuxVersion(6, 9)),
+        NewerInstruction::AddressCast => ("casts of addresses of arenas", LinuxVersion(6, 9)),
+        NewerInstruction::AcquireRelease => ("load-acquire and store-release", LinuxVersion(6, 15)),
+        NewerInstruction::IndirectJump => ("jumps to an address in a register", LinuxVersion(6, 19)),
     }
 }

@@ -1,15 +1,19 @@
 //! What of an object's needs a kernel lacks, by that kernel's types.
 
+use bpfmand_core::ProgramType;
 use bpfmand_object::{KernelBtf, ObjectFile, ProgramWants, TextOptions};
 
 use crate::need::{KernelNeed, NeedKind, ObjectNeeds};
-use crate::since::LinuxVersion;
+use crate::program_types::attached_by;
+use crate::since::{LinuxVersion, rows};
 
 /// A kernel, as its types and its release show it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelView<'a> {
     /// Its types, with those of its modules as far as they are known.
     pub types: Option<&'a KernelBtf>,
+    /// The types have all modules that are loaded: what is not there, nobody has.
+    pub has_modules: bool,
     /// Its version, where it is known: it decides about what types do not tell.
     pub version: Option<LinuxVersion>,
 }
@@ -23,6 +27,17 @@ pub struct Lack {
     pub wanted_by: Vec<String>,
     /// Why it is known to be missing.
     pub why: String,
+    /// Whether it keeps a program from being loaded. False where the programs ask the kernel what it has, and may do without;
+    /// and where neither types nor version tell for sure.
+    pub is_certain: bool,
+}
+
+/// Whether a kernel has something.
+enum Found {
+    Yes,
+    No(String),
+    /// Perhaps not, and why.
+    Doubt(String),
 }
 
 impl KernelView<'_> {
@@ -30,63 +45,113 @@ impl KernelView<'_> {
     /// there: only a load can tell.
     #[must_use]
     pub fn lacks(&self, object: &ObjectFile, needs: &ObjectNeeds) -> Vec<Lack> {
-        let mut lacks: Vec<Lack> = needs
-            .needs
-            .iter()
-            .filter(|need| !need.is_optional)
-            .filter_map(|need| {
-                let why = self.why_missing(need)?;
-                let what = format!("{} {}", need.kind.name(), need.name);
-                Some(Lack { what, wanted_by: need.wanted_by.iter().cloned().collect(), why })
-            })
-            .collect();
+        let asks = |program: &String| object.wants(program).is_ok_and(|wants| wants.asks_first);
+        let version = self.version.or_else(|| self.types.and_then(version_of));
+        let mut lacks = Vec::new();
+        for need in needs.needs.iter().filter(|need| !need.is_optional) {
+            let (why, sure) = match self.look(need, version) {
+                Found::Yes => continue,
+                Found::No(why) => (why, true),
+                Found::Doubt(why) => (why, false),
+            };
+            // Maps and types of programs are asked for before a program could ask anything.
+            let unasked =
+                matches!(need.kind, NeedKind::MapType | NeedKind::ProgramType | NeedKind::Attachment);
+            lacks.push(Lack {
+                what: format!("{} {}", need.kind.name(), need.name),
+                wanted_by: need.wanted_by.iter().cloned().collect(),
+                why,
+                is_certain: sure && (unasked || !need.wanted_by.iter().all(asks)),
+            });
+        }
         if let Some(types) = self.types {
-            unresolved(object, types, &mut lacks);
+            self.unresolved(object, types, &mut lacks);
         }
         lacks
     }
 
-    fn why_missing(&self, need: &KernelNeed) -> Option<String> {
-        let known = self.types.and_then(|types| is_there(types, need));
-        let too_old = need.since.zip(self.version).filter(|(since, version)| *version < since.version);
-        match (known, too_old) {
-            (Some(true), _) => None,
-            (Some(false), _) => {
-                let since = need.since.map(|since| format!("; Linux {} has it", since.version));
-                Some(format!("its types have no such {}{}", need.kind.name(), since.unwrap_or_default()))
+    fn look(&self, need: &KernelNeed, version: Option<LinuxVersion>) -> Found {
+        let since = need.since.map(|since| format!("; Linux {} has it", since.version)).unwrap_or_default();
+        match self.types.and_then(|types| is_there(types, need)) {
+            Some(true) => return Found::Yes,
+            Some(false) if !self.has_modules && may_be_of_a_module(need.kind) => {
+                return Found::Doubt("the kernel itself has none; one of its modules may".to_owned());
             }
-            (None, Some((since, version))) => {
-                Some(format!("Linux {} has it, and this is Linux {version}", since.version))
+            Some(false) => return Found::No(format!("its types have no such {}{since}", need.kind.name())),
+            None => {}
+        }
+        match (need.since, version) {
+            (Some(since), Some(version)) if version < since.version => {
+                let why = format!("Linux {} brought it, and this is Linux {version}", since.version);
+                // Distributions bring features to older kernels; by types they are seen.
+                if self.types.is_some() { Found::Doubt(why) } else { Found::No(why) }
             }
-            (None, None) if self.types.is_none() && matches!(need.kind, NeedKind::Type) => {
-                Some("the kernel has no types of itself (BTF)".to_owned())
+            _ if self.types.is_none() && need.kind == NeedKind::Type => {
+                Found::No("the kernel has no types of itself (BTF)".to_owned())
             }
-            (None, None) => None,
+            _ => Found::Yes,
+        }
+    }
+
+    /// Adds types, fields and symbols that programs ask for in vain, as linking them says, but for what they ask about first.
+    fn unresolved(&self, object: &ObjectFile, types: &KernelBtf, lacks: &mut Vec<Lack>) {
+        let options = TextOptions { kernel_btf: Some(types), ..TextOptions::default() };
+        for program in object.programs().iter().filter(|program| program.family.program_type().is_some()) {
+            let wanted_by = vec![program.name.clone()];
+            let Ok(wants) = object.wants(&program.name) else { continue };
+            let in_doubt = !self.has_modules && object.exceeds(&program.name, types);
+            let is_certain = !wants.asks_first && !in_doubt && !program.section.starts_with('?');
+            match object.link(&program.name, &options) {
+                Ok(linked) => {
+                    let missing = linked.unresolved.into_iter().map(|unresolved| unresolved.what);
+                    lacks.extend(missing.filter(|what| !is_asked_about(&wants, what)).map(|what| Lack {
+                        what,
+                        wanted_by: wanted_by.clone(),
+                        why: "the verifier refuses it where the program can reach it".to_owned(),
+                        is_certain,
+                    }));
+                }
+                // What the program cannot be linked without is mostly named already.
+                Err(_) if lacks.iter().any(|lack| lack.wanted_by.contains(&program.name)) => {}
+                Err(error) => {
+                    let (what, why) =
+                        (format!("what program {} is linked with", program.name), error.to_string());
+                    lacks.push(Lack { what, wanted_by, why, is_certain: !in_doubt });
+                }
+            }
         }
     }
 }
 
+/// True for what modules have as well as the kernel itself.
+const fn may_be_of_a_module(kind: NeedKind) -> bool {
+    matches!(kind, NeedKind::Kfunc | NeedKind::Tracepoint)
+}
+
 /// Whether the kernel's types show it; none where they do not tell.
 fn is_there(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
-    let among =
-        |enumeration: &str, name: String| Some(types.enumerators(enumeration)?.contains(&name.as_str()));
+    let among = |enumeration: &str, name: &str| Some(types.enumerators(enumeration)?.contains(&name));
     let upper = || need.name.to_ascii_uppercase();
     match need.kind {
-        NeedKind::ProgramType => among("bpf_prog_type", format!("BPF_PROG_TYPE_{}", upper())),
-        NeedKind::MapType => among("bpf_map_type", format!("BPF_MAP_TYPE_{}", upper())),
-        NeedKind::Helper => among("bpf_func_id", need.name.replacen("bpf_", "BPF_FUNC_", 1)),
+        NeedKind::ProgramType => among("bpf_prog_type", &format!("BPF_PROG_TYPE_{}", upper())),
+        // One that is not known here has its number for a name.
+        NeedKind::MapType if need.name.parse::<u32>().is_ok() => None,
+        NeedKind::MapType => among("bpf_map_type", &format!("BPF_MAP_TYPE_{}", upper())),
+        NeedKind::Attachment => {
+            let program_type = ProgramType::ALL.into_iter().find(|known| known.name() == need.name)?;
+            let (enumeration, name) = attached_by(program_type)?;
+            among(enumeration, name)
+        }
+        NeedKind::Helper if need.since.is_none() => None,
+        NeedKind::Helper => among("bpf_func_id", &need.name.replacen("bpf_", "BPF_FUNC_", 1)),
         NeedKind::Kfunc => Some(types.function(plain(&need.name)).is_some()),
         NeedKind::LsmHook => Some(types.lsm_hook_id(&need.name).is_some()),
-        // Names of functions that can be probed are more than types tell; of trace points they tell the last part alone.
+        // Of trace points types tell the last part of the name alone, and nothing of those of system calls.
         NeedKind::Tracepoint => {
             let event = need.name.rsplit('/').next().unwrap_or_default();
             (!event.starts_with("sys_")).then(|| types.tracepoint(event).is_some())
         }
-        NeedKind::Attachment
-        | NeedKind::Instructions
-        | NeedKind::Variable
-        | NeedKind::Function
-        | NeedKind::Type => None,
+        NeedKind::Feature | NeedKind::Variable | NeedKind::Function | NeedKind::Type => None,
     }
 }
 
@@ -95,39 +160,33 @@ fn plain(name: &str) -> &str {
     name.split("___").next().unwrap_or(name)
 }
 
-/// Adds types, fields and symbols that programs ask for in vain, as linking them says, but for what they can do without.
-fn unresolved(object: &ObjectFile, types: &KernelBtf, lacks: &mut Vec<Lack>) {
-    let options = TextOptions { kernel_btf: Some(types), ..TextOptions::default() };
-    for program in object.programs().iter().filter(|program| program.family.program_type().is_some()) {
-        let wanted_by = vec![program.name.clone()];
-        let Ok(wants) = object.wants(&program.name) else { continue };
-        match object.link(&program.name, &options) {
-            Ok(linked) => {
-                let missing = linked.unresolved.into_iter().map(|unresolved| unresolved.what);
-                lacks.extend(missing.filter(|what| !can_do_without(&wants, what)).map(|what| Lack {
-                    what,
-                    wanted_by: wanted_by.clone(),
-                    why: "the verifier refuses it where the program can reach it".to_owned(),
-                }));
-            }
-            // What the program cannot be linked without is mostly named already.
-            Err(_) if lacks.iter().any(|lack| lack.wanted_by.contains(&program.name)) => {}
-            Err(error) => {
-                let (what, why) =
-                    (format!("what program {} is linked with", program.name), error.to_string());
-                lacks.push(Lack { what, wanted_by, why });
-            }
-        }
-    }
+/// The version of a kernel that only its types are known of: that of the newest type or helper that it has.
+fn version_of(types: &KernelBtf) -> Option<LinuxVersion> {
+    const ENUMERATIONS: [(&str, &str, &str); 3] = [
+        ("program_type", "bpf_prog_type", "BPF_PROG_TYPE_"),
+        ("map_type", "bpf_map_type", "BPF_MAP_TYPE_"),
+        ("attach_type", "bpf_attach_type", "BPF_"),
+    ];
+    let named = ENUMERATIONS.iter().flat_map(|(kind, enumeration, prefix)| {
+        let names = types.enumerators(enumeration).unwrap_or_default();
+        rows().filter(move |row| {
+            row.kind == *kind
+                && names.contains(&format!("{prefix}{}", row.name.to_ascii_uppercase()).as_str())
+        })
+    });
+    let offered: std::collections::BTreeSet<&str> =
+        types.offered_functions().into_iter().map(|function| function.name).collect();
+    let functions = rows().filter(|row| row.kind == "kfunc" && offered.contains(row.name));
+    named.chain(functions).map(|row| row.since.version).max()
 }
 
 /// Whether a program asks first if something is there. What is missing is told in words that begin with its place, or name
 /// the symbol.
-fn can_do_without(wants: &ProgramWants, missing: &str) -> bool {
-    let types = wants.types.iter().filter(|(_, asks)| **asks);
-    let symbols = wants.functions.iter().chain(&wants.variables).filter(|(_, weak)| **weak);
-    types
-        .into_iter()
-        .any(|(place, _)| missing.strip_prefix(place.as_str()).is_some_and(|rest| rest.starts_with(' ')))
-        || symbols.into_iter().any(|(name, _)| missing.contains(&format!(" {name} (weak)")))
+fn is_asked_about(wants: &ProgramWants, missing: &str) -> bool {
+    let mut types = wants.types.iter().filter(|(_, asks)| **asks);
+    let mut symbols = wants.functions.iter().chain(&wants.variables).filter(|(_, weak)| **weak);
+    // Asked about a type, all of its fields may be missing.
+    types.any(|(place, _)| {
+        missing.strip_prefix(place.as_str()).is_some_and(|rest| rest.starts_with([' ', '.', '[']))
+    }) || symbols.any(|(name, _)| missing.contains(&format!(" {name} (weak)")))
 }

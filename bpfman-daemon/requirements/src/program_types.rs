@@ -70,6 +70,39 @@ pub const fn attached_since(program_type: ProgramType) -> FirstLinux {
     FirstLinux { version: LinuxVersion(major, minor), commit: "" }
 }
 
+/// The enumeration of the kernel, and the value in it, by which a kernel knows how programs of a type are attached. None for
+/// what every kernel has, and for what nobody attaches by a link.
+pub const fn attached_by(program_type: ProgramType) -> Option<(&'static str, &'static str)> {
+    use ProgramType as T;
+    const ATTACH: &str = "bpf_attach_type";
+    const LINK: &str = "bpf_link_type";
+    Some(match program_type {
+        T::Xdp => (LINK, "BPF_LINK_TYPE_XDP"),
+        T::Tcx => (ATTACH, "BPF_TCX_INGRESS"),
+        T::Tracepoint | T::Kprobe | T::Kretprobe | T::Uprobe | T::Uretprobe | T::PerfEvent => {
+            (LINK, "BPF_LINK_TYPE_PERF_EVENT")
+        }
+        T::KprobeMulti | T::KretprobeMulti => (ATTACH, "BPF_TRACE_KPROBE_MULTI"),
+        T::KprobeSession => (ATTACH, "BPF_TRACE_KPROBE_SESSION"),
+        T::UprobeMulti | T::UretprobeMulti => (ATTACH, "BPF_TRACE_UPROBE_MULTI"),
+        T::RawTracepoint => (LINK, "BPF_LINK_TYPE_RAW_TRACEPOINT"),
+        T::BtfTracepoint | T::Fentry | T::Fexit | T::FmodRet | T::Lsm => (LINK, "BPF_LINK_TYPE_TRACING"),
+        T::Iter => (LINK, "BPF_LINK_TYPE_ITER"),
+        T::LsmCgroup => (ATTACH, "BPF_LSM_CGROUP"),
+        T::CgroupSkb
+        | T::CgroupSock
+        | T::CgroupSockAddr
+        | T::CgroupSockopt
+        | T::CgroupSysctl
+        | T::CgroupDevice
+        | T::SockOps => (LINK, "BPF_LINK_TYPE_CGROUP"),
+        T::SkLookup | T::FlowDissector => (LINK, "BPF_LINK_TYPE_NETNS"),
+        T::Netfilter => (LINK, "BPF_LINK_TYPE_NETFILTER"),
+        T::SkSkb | T::SkMsg => (LINK, "BPF_LINK_TYPE_SOCKMAP"),
+        T::Tc | T::SocketFilter | T::SkReuseport => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! Since when Linux has what programs are made of. The table is made by `make-since`, which names its source.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 /// A version of Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +46,11 @@ pub struct SinceRow {
 
 const TABLE: &str = include_str!("since.tsv");
 
+static ROWS: LazyLock<Vec<SinceRow>> = LazyLock::new(|| TABLE.lines().filter_map(row).collect());
+
 /// All rows, by kind and name.
 pub fn rows() -> impl Iterator<Item = SinceRow> {
-    TABLE.lines().filter_map(row)
+    ROWS.iter().copied()
 }
 
 fn row(line: &'static str) -> Option<SinceRow> {

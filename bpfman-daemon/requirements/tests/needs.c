@@ -44,6 +44,33 @@ int asks_first(struct pt_regs *ctx)
 	return bpf_core_field_exists(sk->no_such_field) ? BPF_CORE_READ(sk, no_such_field) : 0;
 }
 
+struct sock___old {
+	int older_field;
+} __attribute__((preserve_access_index));
+
+SEC("kprobe/tcp_connect")
+int asks_for_the_newer_one(struct pt_regs *ctx)
+{
+	struct sock *sk = (void *)PT_REGS_PARM1(ctx);
+	struct sock___old *old = (void *)sk;
+
+	if (bpf_core_field_exists(sk->__sk_common))
+		return BPF_CORE_READ(sk, __sk_common.skc_family);
+	return BPF_CORE_READ(old, older_field);
+}
+
+struct no_such_type {
+	int field;
+} __attribute__((preserve_access_index));
+
+SEC("kprobe/tcp_connect")
+int asks_for_a_type(struct pt_regs *ctx)
+{
+	struct no_such_type *of = (void *)PT_REGS_PARM1(ctx);
+
+	return bpf_core_type_exists(struct no_such_type) ? BPF_CORE_READ(of, field) : 0;
+}
+
 SEC("kprobe/tcp_connect")
 int reads_at_a_fixed_offset(struct pt_regs *ctx)
 {
@@ -71,7 +98,7 @@ int calls_if_it_is_there(void *ctx)
 	return 0;
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int sends_events(struct xdp_md *ctx)
 {
 	void *event = bpf_ringbuf_reserve(&events, 8, 0);
@@ -79,6 +106,12 @@ int sends_events(struct xdp_md *ctx)
 	if (event)
 		bpf_ringbuf_submit(event, 0);
 	return XDP_PASS;
+}
+
+SEC("?lsm.s/file_open")
+int only_if_asked_for(void *ctx)
+{
+	return 0;
 }
 
 SEC("lirc_mode2")

@@ -33,6 +33,10 @@ fn the_kernel_is_told_part_by_part() {
     assert!(["tcx", "netfilter", "kprobe_multi"].iter().all(|name| types.lines().any(|line| line == *name)));
     // What is missing is missing for everybody who asks.
     let missing = daemon.bpfman("features --missing -o json").json();
+    let listed = missing["features"].as_array().unwrap();
+    let unknown =
+        all["features"].as_array().unwrap().iter().filter(|feature| feature["state"] == "no").count();
+    assert_eq!(listed.len(), unknown);
     let states = missing["features"].as_array().unwrap().iter().map(|feature| &feature["state"]);
     assert!(states.clone().all(|state| state == "no"), "{missing}");
     daemon.bpfman("features nothing").fails(2, &["program-types", "kfuncs"]);
@@ -74,6 +78,6 @@ fn what_is_switched_off_is_done_without_and_told() {
     let line = format!("load file -p {object} --programs uprobe:on_uprobe -q");
     let id = daemon.bpfman(&line).success();
     let attach = format!("attach {} uprobe -t libc -f strtold", id.trim());
-    daemon.bpfman(&attach).fails(6, &["uprobes switched off", "CONFIG_UPROBES"]);
+    daemon.bpfman(&attach).fails(6, &["uprobes switched off", "CONFIG_UPROBE_EVENTS"]);
     assert!(daemon.bpfman("list links -q").success().is_empty());
 }

@@ -4,6 +4,7 @@ mod kept;
 mod last_answer;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use bpfman_proto::ext::v1::{self as wire, FeatureKind, FeatureState};
 use bpfmand_core::ProgramType;
@@ -21,8 +22,17 @@ const ENUMERATIONS: [(&str, &str, FeatureKind); 3] = [
     ("bpf_cmd", "BPF_", FeatureKind::Command),
 ];
 
+/// What only the kernel's types tell.
+const BY_TYPES: [FeatureKind; 4] =
+    [FeatureKind::LinkType, FeatureKind::AttachType, FeatureKind::Command, FeatureKind::Kfunc];
+
 /// Everything that is known. What takes long to try is tried once a boot, and kept in the folder.
-pub fn all(kernel: &impl Kernel, support: &Support, folder: &Path) -> wire::FeaturesResponse {
+pub fn all(
+    kernel: &impl Kernel,
+    support: &Support,
+    memory: &OnceLock<Vec<wire::Feature>>,
+    folder: &Path,
+) -> wire::FeaturesResponse {
     let features = kernel.features();
     let mut found = probes(kernel);
     found.extend(ProgramType::ALL.into_iter().map(|program_type| {
@@ -30,16 +40,12 @@ pub fn all(kernel: &impl Kernel, support: &Support, folder: &Path) -> wire::Feat
         let state = if lack.is_none() { FeatureState::There } else { FeatureState::Missing };
         feature(FeatureKind::Type, program_type.name(), state, lack.unwrap_or_default())
     }));
-    let boot = kernel.boot().unwrap_or_default();
-    let kept = Kept::new(folder, &boot);
-    found.extend(kept.read().unwrap_or_else(|| {
-        let tried = tried(&kernel.inventory());
-        kept.write(&tried);
-        tried
-    }));
+    found.extend(memory.get_or_init(|| tried_once(kernel, folder)).clone());
     match types(kernel) {
         Ok(types) => found.extend(by_types(&types)),
-        Err(why) => found.push(feature(FeatureKind::LinkType, "all", FeatureState::Unknown, why)),
+        Err(why) => {
+            found.extend(BY_TYPES.map(|kind| feature(kind, "all", FeatureState::Unknown, why.clone())))
+        }
     }
     let settings = kernel.settings().into_iter();
     found.extend(settings.map(|(name, value)| {
@@ -50,6 +56,21 @@ pub fn all(kernel: &impl Kernel, support: &Support, folder: &Path) -> wire::Feat
         architecture: std::env::consts::ARCH.to_owned(),
         features: found,
     }
+}
+
+/// What takes long to try: what an earlier daemon of this boot found, else tried now. Only a whole answer is kept, for a boot
+/// that has a name.
+fn tried_once(kernel: &impl Kernel, folder: &Path) -> Vec<wire::Feature> {
+    let kept = kernel.boot().ok().map(|boot| Kept::new(folder, &boot));
+    if let Some(found) = kept.as_ref().and_then(Kept::read) {
+        return found;
+    }
+    let inventory = kernel.inventory();
+    let tried = tried(&inventory);
+    if let Some(kept) = kept.filter(|_| inventory.is_complete) {
+        kept.write(&tried);
+    }
+    tried
 }
 
 fn feature(kind: FeatureKind, name: &str, state: FeatureState, detail: String) -> wire::Feature {

@@ -6,7 +6,7 @@
 mod link;
 
 use bpfmand_core::{ProgramText, ProgramType, TypeScope};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, Probe};
 use bpfmand_object::KernelBtf;
 use bpfmand_splice::{GuardTest, Guarded, TaskOffsets, guarded, is_gpl_compatible};
 
@@ -46,25 +46,23 @@ impl<K: Kernel> Engine<K> {
         kernel: Option<&KernelBtf>,
     ) -> Result<(Guarded, bool), EngineError> {
         let features = self.kernel.features();
-        let (has_cookies, links, needs) = match program_type {
-            ProgramType::Fentry | ProgramType::Fexit | ProgramType::FmodRet | ProgramType::Lsm => (
-                features.trampoline_cookies,
-                "fentry, fexit, fmod_ret and LSM",
-                "Linux 6.0 or later has them",
-            ),
-            ProgramType::RawTracepoint | ProgramType::BtfTracepoint => {
-                (features.raw_cookies, "raw trace points", "Linux 6.10 or later has them")
+        let (needed, links) = match program_type {
+            ProgramType::Fentry | ProgramType::Fexit | ProgramType::FmodRet | ProgramType::Lsm => {
+                ("trampoline_cookies", "fentry, fexit, fmod_ret and LSM")
             }
+            ProgramType::RawTracepoint | ProgramType::BtfTracepoint => ("raw_cookies", "raw trace points"),
             ProgramType::UprobeMulti | ProgramType::UretprobeMulti => {
-                (features.uprobe_multi, "probes of many functions", "Linux 6.6 or later has them")
+                ("uprobe_multi", "probes of many functions")
             }
-            ProgramType::KprobeMulti | ProgramType::KretprobeMulti | ProgramType::KprobeSession => {
-                (features.kprobe_multi, "probes of many functions", "Linux 5.18 or later has them")
+            ProgramType::KprobeMulti | ProgramType::KretprobeMulti => {
+                ("kprobe_multi", "probes of many functions")
             }
-            _ => (features.perf_links, "perf events", "Linux 5.15 or later has them"),
+            ProgramType::KprobeSession => ("kprobe_session", "probes of many functions"),
+            _ => ("perf_links", "perf events"),
         };
-        if !has_cookies {
-            let (program, release) = (text.name.clone(), features.release.clone());
+        if let Some(probe) = Probe::named(needed).ok().filter(|probe| !features.has(probe)) {
+            let (program, release) = (text.name.clone(), features.release_without(probe));
+            let needs = probe.needs;
             return Err(GuardRefusal::NoCookies { program, program_type, release, links, needs }.into());
         }
         // The kernel lets only programs of such a licence read its structures.

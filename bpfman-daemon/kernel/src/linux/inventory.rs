@@ -1,7 +1,7 @@
 //! Which types of programs and maps, and which helpers, this kernel has: by aya's probes.
 
 use aya::maps::MapType as M;
-use aya::programs::{LsmAttachType, ProgramType as P};
+use aya::programs::{LsmAttachType, ProgramError, ProgramType as P};
 use aya::sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported};
 
 use crate::{HelperTypes, Inventory, TriedType};
@@ -93,14 +93,28 @@ pub fn take() -> Inventory {
         .filter(|(_, tried)| tried.there == Ok(true))
         .map(|(known, _)| known)
         .collect();
-    let helpers = helpers().filter_map(|helper| {
-        let may_call = |(name, program_type): &&(&'static str, P)| {
-            is_helper_supported(*program_type, helper).unwrap_or(false).then_some(*name)
-        };
-        let program_types: Vec<_> = callers.iter().filter_map(may_call).collect();
-        (!program_types.is_empty()).then(|| HelperTypes { name: name_of(helper), program_types })
-    });
-    Inventory { map_types: map_types.collect(), helpers: helpers.collect(), program_types }
+    let mut is_complete = true;
+    let mut may_call = |program_type: P, helper| match is_helper_supported(program_type, helper) {
+        Ok(may) => may,
+        // Types that are for something in the kernel cannot be asked.
+        Err(ProgramError::UnexpectedProgramType) => false,
+        Err(_) => {
+            is_complete = false;
+            false
+        }
+    };
+    let mut found = Vec::new();
+    for helper in helpers() {
+        let may: Vec<_> = callers
+            .iter()
+            .filter(|(_, program_type)| may_call(*program_type, helper))
+            .map(|(name, _)| *name)
+            .collect();
+        if !may.is_empty() {
+            found.push(HelperTypes { name: name_of(helper), program_types: may });
+        }
+    }
+    Inventory { map_types: map_types.collect(), helpers: found, program_types, is_complete }
 }
 
 fn said<E: std::error::Error>(answer: Result<bool, E>) -> Result<bool, String> {

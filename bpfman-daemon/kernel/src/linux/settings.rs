@@ -34,7 +34,12 @@ pub fn read() -> Vec<(&'static str, String)> {
             "most events a second (perf_event_max_sample_rate)",
             number("/proc/sys/kernel/perf_event_max_sample_rate", &[]),
         ),
-        ("trace points (tracefs)", there("/sys/kernel/tracing/events")),
+        (
+            "trace points (tracefs)",
+            there("/sys/kernel/tracing/events")
+                .filter(|text| text == "yes")
+                .or_else(|| there("/sys/kernel/debug/tracing/events")),
+        ),
     ];
     settings.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

@@ -22,8 +22,8 @@ const PASS: i32 = 2;
 const LOOPBACK: IfIndex = IfIndex(1);
 /// `BPF_F_NETFILTER_IP_DEFRAG`.
 const DEFRAGMENT: u32 = 1;
-/// No protocol family has this number.
-const NO_FAMILY: u32 = 255;
+/// `NFPROTO_IPV4`.
+const IPV4: u32 = 2;
 
 const fn exit() -> Insn {
     Insn::new(op::EXIT, 0, 0, 0, 0)
@@ -116,17 +116,17 @@ pub fn sockmap_links() -> bool {
     is(link(ProgramType::SkMsg, to_none), &[libc::EBADF])
 }
 
-/// Links to many kernel functions: to one that no kernel has.
+/// Links to many kernel functions, whose names are nowhere: they are read before anything is looked up.
 pub fn kprobe_multi(program_type: ProgramType) -> bool {
-    let names = [c"bpfman has no such function".as_ptr() as u64];
+    const NOWHERE: u64 = 8;
     let to_none = |program: &OwnedFd, attach_type| attr::LinkCreateKprobes {
         prog_fd: program.as_raw_fd(),
         attach_type,
         count: 1,
-        names: names.as_ptr() as u64,
+        names: NOWHERE,
         ..Default::default()
     };
-    is(link(program_type, to_none), &[libc::ESRCH, libc::ENOENT])
+    is(link(program_type, to_none), &[libc::EFAULT])
 }
 
 /// Links to many functions of a file: of a folder, which has none.
@@ -149,16 +149,17 @@ pub fn raw_cookies() -> bool {
     is(Some(sys::bpf_fd(Command::RawTracepointOpen, &mut request).map(drop)), &[libc::EBADF])
 }
 
-/// Netfilter programs that see whole packets: of no protocol.
+/// Netfilter programs that see whole packets: at a priority that no program may have, which is looked at last.
 pub fn netfilter_defragment() -> bool {
     let whole = |program: &OwnedFd, attach_type| attr::LinkCreateNetfilter {
         prog_fd: program.as_raw_fd(),
         attach_type,
-        family: NO_FAMILY,
+        family: IPV4,
+        priority: i32::MIN,
         netfilter_flags: DEFRAGMENT,
         ..Default::default()
     };
-    is(link(ProgramType::Netfilter, whole), &[libc::EAFNOSUPPORT])
+    is(link(ProgramType::Netfilter, whole), &[libc::ERANGE])
 }
 
 /// A kind of types that a kernel may not know.
