@@ -85,7 +85,7 @@ const FALLBACKS: [(&str, Look); 22] = [
     }),
     ("kprobes", |with, there| {
         let probe = AttachPoint::Kprobe { function: "do_nothing".to_owned(), offset: 0 };
-        refuses_as(with, ("probe", ProgramType::Kprobe), "programs", (probe, there));
+        refuses_as(with, ("probes_kernel", ProgramType::Kprobe), "fallbacks", (probe, there));
     }),
     ("uprobes", |with, there| {
         let target = "libc".to_owned();

@@ -51,6 +51,12 @@ int asks_driver(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+SEC("kprobe/do_nothing")
+int probes_kernel(void *ctx)
+{
+	return 0;
+}
+
 #define TYPE_TAG __attribute__((btf_type_tag("user")))
 #define DECL_TAG __attribute__((btf_decl_tag("tagged")))
 
