@@ -77,7 +77,9 @@ fn what_this_kernel_lacks_is_named_with_who_wants_it() {
     let lacks = KernelView { types: Some(&types), has_modules: true, version: None }.lacks(&object, &needs);
     // In doubt: what is read behind another question, as libbpf's own macros do.
     let (certain, doubts): (Vec<_>, Vec<_>) = lacks.into_iter().partition(|lack| lack.is_certain);
-    let doubted: Vec<&str> = doubts.iter().flat_map(|lack| &lack.wanted_by).map(String::as_str).collect();
+    // What came with a later version than this kernel's is in doubt, too.
+    let types = doubts.iter().filter(|lack| !lack.what.starts_with("feature "));
+    let doubted: Vec<&str> = types.flat_map(|lack| &lack.wanted_by).map(String::as_str).collect();
     assert_eq!(doubted, ["asks_for_the_newer_one"], "{doubts:#?}");
     let lacks = certain;
     let mut who: Vec<&str> = lacks.iter().flat_map(|lack| &lack.wanted_by).map(String::as_str).collect();

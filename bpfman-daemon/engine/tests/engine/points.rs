@@ -19,12 +19,14 @@ fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
         ("raw_switch", AttachPoint::RawTracepoint { name: "sched_switch".to_owned() }),
         ("tcp_events", AttachPoint::Cgroup { path: "/".parse().unwrap() }),
         ("no_listener", AttachPoint::Netns { netns: Some(bench.netns.clone()) }),
-        ("samples", clock(Some(0))),
     ];
-    if bench.kernel.features().version >= (6, 4) {
+    if bench.kernel.features().perf_links {
+        all.push(("samples", clock(Some(0))));
+    }
+    if bench.kernel.features().netfilter_held {
         all.push(("no_packet", netfilter(bench, 0)));
     }
-    if bench.kernel.features().version >= (6, 6) {
+    if bench.kernel.features().uprobe_multi {
         let functions = vec!["strtold".to_owned(), "strtoull".to_owned()];
         let (target, scope) = ("libc".to_owned(), ProcessScope::default());
         all.push(("many_functions", AttachPoint::UprobeMulti { target, functions, scope }));
