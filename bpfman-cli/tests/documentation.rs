@@ -132,7 +132,8 @@ fn checked() -> CheckedObject {
         since: None,
         is_optional: false,
     };
-    let needs = ObjectNeeds { needs: vec![need], ..ObjectNeeds::default() };
+    let mut needs = ObjectNeeds::default();
+    needs.needs.push(need);
     let lack = Lack { what: String::new(), wanted_by: Vec::new(), why: String::new(), is_certain: true };
     let mut checked = CheckedObject::new("/x.o".as_ref(), &needs);
     checked.kernels.push(CheckedKernel::new("", vec![lack]));

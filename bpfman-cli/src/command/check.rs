@@ -9,10 +9,10 @@ use bpfman_proto::v1::bytecode_location::Location;
 use bpfmand_object::{KernelBtf, MAX_OBJECT_BYTES, ObjectFile};
 use bpfmand_requirements::{KernelView, LinuxVersion, ObjectNeeds, needs_of};
 
-use super::connect;
+use super::{connect, dry_run};
 use crate::args::Global;
 use crate::args::check::Check;
-use crate::args::value::ProgramSpec;
+use crate::args::value::{ProgramSpec, absolute};
 use crate::error::CliError;
 use crate::show;
 use crate::show::checked::{CheckedKernel, CheckedObject};
@@ -139,12 +139,8 @@ async fn have_it_tried(
             return Ok(None);
         }
     };
-    let path = std::path::absolute(path)
-        .map_err(|source| CliError::File { path: path.to_path_buf(), source })?
-        .display()
-        .to_string();
     let load = v1::LoadRequest {
-        bytecode: Some(v1::BytecodeLocation { location: Some(Location::File(path)) }),
+        bytecode: Some(v1::BytecodeLocation { location: Some(Location::File(absolute(path))) }),
         info: specs.iter().map(v1::LoadInfo::from).collect(),
         ..Default::default()
     };
@@ -153,12 +149,7 @@ async fn have_it_tried(
         Ok(answer) => {
             let answer = answer.into_inner();
             checked.tried = Some(Tried::new(&answer));
-            let parts = answer.programs.into_iter().filter_map(|part| part.failure);
-            let failure = answer.failure.into_iter().chain(parts).next();
-            if failure.is_none() && !answer.accepted {
-                return Err(CliError::Incomplete { call: "DryRun", part: "why it was refused" });
-            }
-            Ok(failure)
+            Ok(dry_run::refusal(answer)?.map(|(failure, _)| failure))
         }
         // What was found without the daemon is told all the same.
         Err(status) => {

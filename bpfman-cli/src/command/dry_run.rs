@@ -27,19 +27,24 @@ pub async fn run(
     let request = ext::DryRunRequest { load: Some(load), attachments, replaces: Vec::new(), values };
     let answer = client.node.dry_run(request).await?.into_inner();
     show::answer(global, &Tried::new(&answer))?;
+    let Some((failure, log)) = refusal(answer)? else { return Ok(()) };
+    Err(if log.is_empty() || !what.verifier_log {
+        CliError::Tried { failure: Box::new(failure) }
+    } else {
+        CliError::Load { failure: Box::new(failure), log }
+    })
+}
+
+/// Why a trial refused what it tried, with the verifier's log of it; none if it accepted everything.
+pub fn refusal(answer: ext::DryRunResponse) -> Result<Option<(ext::Failure, String)>, CliError> {
     if answer.accepted {
-        return Ok(());
+        return Ok(None);
     }
     let mut parts = answer.programs.into_iter().chain(answer.chains);
     let part = parts.find(|part| part.failure.is_some()).unwrap_or_default();
     let failure = answer.failure.or(part.failure);
     let failure = failure.ok_or(CliError::Incomplete { call: "DryRun", part: "why it was refused" })?;
-    let log = if what.verifier_log { part.verifier_log } else { String::new() };
-    Err(if log.is_empty() {
-        CliError::Tried { failure: Box::new(failure) }
-    } else {
-        CliError::Load { failure: Box::new(failure), log }
-    })
+    Ok(Some((failure, part.verifier_log)))
 }
 
 /// Every program at every hook of its type.

@@ -37,8 +37,10 @@ pub fn try_support(kernel: &impl Kernel) -> Support {
     let mut support: Support = ProgramType::ALL
         .into_iter()
         .map(|program_type| {
-            let mut needed = needed_by(program_type).iter().filter_map(|name| Probe::named(name).ok());
-            let lacks = needed.find_map(lack).or_else(|| try_type(kernel, program_type, types.as_ref()));
+            let lacks = needed_by(program_type)
+                .iter()
+                .find_map(lack)
+                .or_else(|| try_type(kernel, program_type, types.as_ref()));
             (program_type.name(), lacks)
         })
         .collect();
@@ -49,17 +51,17 @@ pub fn try_support(kernel: &impl Kernel) -> Support {
 }
 
 /// The probes without which programs of a type load, but cannot be attached.
-const fn needed_by(program_type: ProgramType) -> &'static [&'static str] {
+const fn needed_by(program_type: ProgramType) -> &'static [Probe] {
     match program_type {
-        ProgramType::Tcx => &["tcx"],
-        ProgramType::Tracepoint | ProgramType::PerfEvent => &["perf_links"],
-        ProgramType::Kprobe | ProgramType::Kretprobe => &["kprobes", "perf_links"],
-        ProgramType::Uprobe | ProgramType::Uretprobe => &["uprobes", "perf_links"],
-        ProgramType::KprobeMulti | ProgramType::KretprobeMulti => &["kprobe_multi"],
-        ProgramType::KprobeSession => &["kprobe_session"],
-        ProgramType::SkSkb | ProgramType::SkMsg => &["sockmap_links"],
-        ProgramType::UprobeMulti | ProgramType::UretprobeMulti => &["uprobe_multi"],
-        ProgramType::Netfilter => &["netfilter"],
+        ProgramType::Tcx => &[Probe::TCX],
+        ProgramType::Tracepoint | ProgramType::PerfEvent => &[Probe::PERF_LINKS],
+        ProgramType::Kprobe | ProgramType::Kretprobe => &[Probe::KPROBES, Probe::PERF_LINKS],
+        ProgramType::Uprobe | ProgramType::Uretprobe => &[Probe::UPROBES, Probe::PERF_LINKS],
+        ProgramType::KprobeMulti | ProgramType::KretprobeMulti => &[Probe::KPROBE_MULTI],
+        ProgramType::KprobeSession => &[Probe::KPROBE_SESSION],
+        ProgramType::SkSkb | ProgramType::SkMsg => &[Probe::SOCKMAP_LINKS],
+        ProgramType::UprobeMulti | ProgramType::UretprobeMulti => &[Probe::UPROBE_MULTI],
+        ProgramType::Netfilter => &[Probe::NETFILTER],
         _ => &[],
     }
 }

@@ -11,8 +11,8 @@ impl Features {
     /// [`KernelError::Unsupported`] names what is missing.
     pub(crate) fn check_load(&self, load: &ProgramLoad<'_>) -> Result<(), KernelError> {
         let is_netfilter = load.kind.kernel_type == prog_type::NETFILTER;
-        let needed = [("device_bound", load.device.is_some()), ("netfilter", is_netfilter)];
-        needed.iter().filter(|(_, asked)| *asked).try_for_each(|(name, _)| self.require_all(&[name]))
+        let needed = [(Probe::DEVICE_BOUND, load.device.is_some()), (Probe::NETFILTER, is_netfilter)];
+        needed.iter().filter(|(_, asked)| *asked).try_for_each(|(probe, _)| self.require(probe))
     }
 
     /// Refuses a link that this kernel cannot make: it says little itself, mostly that something is invalid.
@@ -20,25 +20,25 @@ impl Features {
     /// # Errors
     /// [`KernelError::Unsupported`] names what is missing.
     pub(crate) fn check_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
-        let needed: &[&str] = match target {
-            LinkTarget::Tcx { .. } => &["tcx"],
-            LinkTarget::Tracepoint { .. } | LinkTarget::PerfEvent { .. } => &["perf_links"],
-            LinkTarget::Sockmap { .. } => &["sockmap_links"],
-            LinkTarget::Kprobe { .. } => &["perf_links", "kprobes"],
-            LinkTarget::Uprobe { .. } => &["perf_links", "uprobes"],
+        let needed: &[Probe] = match target {
+            LinkTarget::Tcx { .. } => &[Probe::TCX],
+            LinkTarget::Tracepoint { .. } | LinkTarget::PerfEvent { .. } => &[Probe::PERF_LINKS],
+            LinkTarget::Sockmap { .. } => &[Probe::SOCKMAP_LINKS],
+            LinkTarget::Kprobe { .. } => &[Probe::PERF_LINKS, Probe::KPROBES],
+            LinkTarget::Uprobe { .. } => &[Probe::PERF_LINKS, Probe::UPROBES],
             LinkTarget::KprobeMulti { attach_type: attach_type::TRACE_KPROBE_SESSION, .. } => {
-                &["kprobe_session"]
+                &[Probe::KPROBE_SESSION]
             }
-            LinkTarget::KprobeMulti { .. } => &["kprobe_multi"],
-            LinkTarget::UprobeMulti { .. } => &["uprobe_multi"],
-            LinkTarget::Trampoline { cookie, .. } if *cookie != 0 => &["trampoline_cookies"],
-            LinkTarget::RawTracepoint { cookie, .. } if *cookie != 0 => &["raw_cookies"],
+            LinkTarget::KprobeMulti { .. } => &[Probe::KPROBE_MULTI],
+            LinkTarget::UprobeMulti { .. } => &[Probe::UPROBE_MULTI],
+            LinkTarget::Trampoline { cookie, .. } if *cookie != 0 => &[Probe::TRAMPOLINE_COOKIES],
+            LinkTarget::RawTracepoint { cookie, .. } if *cookie != 0 => &[Probe::RAW_COOKIES],
             LinkTarget::Netfilter { netns, place } => match (netns, place.defragment) {
                 // The daemon's own namespace does not go before its links.
-                (None, false) => &["netfilter"],
-                (None, true) => &["netfilter", "netfilter_defragment"],
-                (Some(_), false) => &["netfilter", "netfilter_held"],
-                (Some(_), true) => &["netfilter", "netfilter_defragment", "netfilter_held"],
+                (None, false) => &[Probe::NETFILTER],
+                (None, true) => &[Probe::NETFILTER, Probe::NETFILTER_DEFRAGMENT],
+                (Some(_), false) => &[Probe::NETFILTER, Probe::NETFILTER_HELD],
+                (Some(_), true) => &[Probe::NETFILTER, Probe::NETFILTER_DEFRAGMENT, Probe::NETFILTER_HELD],
             },
             LinkTarget::Xdp { .. }
             | LinkTarget::Replacement(_)
@@ -48,10 +48,6 @@ impl Features {
             | LinkTarget::RawTracepoint { .. }
             | LinkTarget::Trampoline { .. } => &[],
         };
-        self.require_all(needed)
-    }
-
-    fn require_all(&self, needed: &[&str]) -> Result<(), KernelError> {
-        needed.iter().filter_map(|name| Probe::named(name).ok()).try_for_each(|probe| self.require(probe))
+        needed.iter().try_for_each(|probe| self.require(probe))
     }
 }

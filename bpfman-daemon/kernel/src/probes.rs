@@ -54,56 +54,82 @@ macro_rules! probe {
     };
 }
 
-/// All that something hangs on.
 #[rustfmt::skip]
-pub static PROBES: &[Probe] = &[
-    probe!(tcx, "tcx", "Linux 6.6 or later has it; type tc works here", Trying,
-        "programs of type tc enter by clsact, type tcx is refused"),
-    probe!(perf_links, "links on perf events", "Linux 5.15 or later has them", Trying,
-        "tracepoint, kprobe, uprobe and perf_event programs are not attached: without links they would end with the daemon"),
-    probe!(frames_by_16, "stack frames in steps of 16 bytes", "Linux 6.12 or later has them", Trying,
-        "chains are planned for frames in steps of 32 bytes: fewer members share a program"),
-    probe!(long_jumps, "jumps of 32 bits", "Linux 6.6 or later has them, and newer ones of 6.1", Trying,
-        "chains whose jumps do not fit into 16 bits are cut in parts"),
-    probe!(freplace, "extensions of programs", "some kernels refuse to load or attach one", Trying,
-        "programs join no dispatcher of libxdp; a hook that has one is a conflict"),
-    probe!(device_bound, "XDP programs for one interface", "Linux 6.3 or later has them", Trying,
-        "programs that ask the driver about a packet are refused"),
-    probe!(kprobes, "kernel probes", "the kernel must be built with CONFIG_KPROBE_EVENTS", Trying,
-        "kprobe and kretprobe programs are not attached"),
-    probe!(uprobes, "user-space probes", "the kernel must be built with CONFIG_UPROBE_EVENTS", Trying,
-        "uprobe and uretprobe programs are not attached"),
-    probe!(kprobe_multi, "probes of many kernel functions",
+#[allow(missing_docs, reason = "each says what it is")]
+impl Probe {
+    pub const TCX: Self = probe!(tcx, "tcx", "Linux 6.6 or later has it; type tc works here", Trying,
+        "programs of type tc enter by clsact, type tcx is refused");
+    pub const PERF_LINKS: Self = probe!(perf_links, "links on perf events", "Linux 5.15 or later has them", Trying,
+        "tracepoint, kprobe, uprobe and perf_event programs are not attached: without links they would end with the daemon");
+    pub const FRAMES_BY_16: Self = probe!(frames_by_16, "stack frames in steps of 16 bytes", "Linux 6.12 or later has them", Trying,
+        "chains are planned for frames in steps of 32 bytes: fewer members share a program");
+    pub const LONG_JUMPS: Self = probe!(long_jumps, "jumps of 32 bits", "Linux 6.6 or later has them, and newer ones of 6.1", Trying,
+        "chains whose jumps do not fit into 16 bits are cut in parts");
+    pub const FREPLACE: Self = probe!(freplace, "extensions of programs", "some kernels refuse to load or attach one", Trying,
+        "programs join no dispatcher of libxdp; a hook that has one is a conflict");
+    pub const DEVICE_BOUND: Self = probe!(device_bound, "XDP programs for one interface", "Linux 6.3 or later has them", Trying,
+        "programs that ask the driver about a packet are refused");
+    pub const KPROBES: Self = probe!(kprobes, "kernel probes", "the kernel must be built with CONFIG_KPROBE_EVENTS", Trying,
+        "kprobe and kretprobe programs are not attached");
+    pub const UPROBES: Self = probe!(uprobes, "user-space probes", "the kernel must be built with CONFIG_UPROBE_EVENTS", Trying,
+        "uprobe and uretprobe programs are not attached");
+    pub const KPROBE_MULTI: Self = probe!(kprobe_multi, "probes of many kernel functions",
         "Linux 5.18 or later has them, if it was built with fprobe", Trying,
-        "kprobe_multi and kretprobe_multi programs are not attached"),
-    probe!(kprobe_session, "probes of entry and return",
+        "kprobe_multi and kretprobe_multi programs are not attached");
+    pub const KPROBE_SESSION: Self = probe!(kprobe_session, "probes of entry and return",
         "Linux 6.10 or later has them, if it was built with fprobe", Trying,
-        "kprobe_session programs are not attached"),
-    probe!(uprobe_multi, "probes of many user-space functions", "Linux 6.6 or later has them", Trying,
-        "uprobe_multi and uretprobe_multi programs are not attached"),
-    probe!(sockmap_links, "links on maps of sockets", "Linux 6.10 or later has them", Trying,
-        "sk_skb and sk_msg programs are not attached"),
-    probe!(trampoline_cookies, "cookies of links to functions", "Linux 6.0 or later has them", Version,
-        "tenants' fentry, fexit, fmod_ret and LSM programs are refused: they cannot be guarded"),
-    probe!(raw_cookies, "cookies of links to raw trace points", "Linux 6.10 or later has them", Trying,
-        "tenants' raw and typed trace points are refused: they cannot be guarded"),
-    probe!(netfilter, "netfilter programs", "Linux 6.4 or later has them", Trying,
-        "netfilter programs are refused"),
-    probe!(netfilter_defragment, "netfilter programs that see whole packets", "Linux 6.6 or later has them", Trying,
-        "netfilter programs that ask for whole packets are not attached"),
-    probe!(netfilter_held, "netfilter programs in a network namespace that may go (CVE-2024-50130)",
+        "kprobe_session programs are not attached");
+    pub const UPROBE_MULTI: Self = probe!(uprobe_multi, "probes of many user-space functions", "Linux 6.6 or later has them", Trying,
+        "uprobe_multi and uretprobe_multi programs are not attached");
+    pub const SOCKMAP_LINKS: Self = probe!(sockmap_links, "links on maps of sockets", "Linux 6.10 or later has them", Trying,
+        "sk_skb and sk_msg programs are not attached");
+    pub const TRAMPOLINE_COOKIES: Self = probe!(trampoline_cookies, "cookies of links to functions", "Linux 6.0 or later has them", Version,
+        "tenants' fentry, fexit, fmod_ret and LSM programs are refused: they cannot be guarded");
+    pub const RAW_COOKIES: Self = probe!(raw_cookies, "cookies of links to raw trace points", "Linux 6.10 or later has them", Trying,
+        "tenants' raw and typed trace points are refused: they cannot be guarded");
+    pub const NETFILTER: Self = probe!(netfilter, "netfilter programs", "Linux 6.4 or later has them", Trying,
+        "netfilter programs are refused");
+    pub const NETFILTER_DEFRAGMENT: Self = probe!(netfilter_defragment, "netfilter programs that see whole packets", "Linux 6.6 or later has them", Trying,
+        "netfilter programs that ask for whole packets are not attached");
+    pub const NETFILTER_HELD: Self = probe!(netfilter_held, "netfilter programs in a network namespace that may go (CVE-2024-50130)",
         "Linux 6.6.59, 6.11.6, 6.12 or later has them; in the daemon's own namespace they work here", Version,
-        "netfilter programs are attached in the daemon's own network namespace only"),
-    probe!(xdp_contexts, "test runs of XDP programs that are told their interface", "Linux 5.15 or later has them", Trying,
-        "traced packets of XDP chains say nothing of the interface they came by"),
-    probe!(btf_float, "floating-point numbers in BTF", "Linux 5.13 or later has them", Trying,
-        "types of programs are loaded with structures of that size in their place"),
-    probe!(btf_decl_tag, "tags of declarations in BTF", "Linux 5.16 or later has them", Trying,
-        "types of programs are loaded with integers in their place"),
-    probe!(btf_type_tag, "tags of types in BTF", "Linux 5.17 or later has them", Trying,
-        "types of programs are loaded with const in their place"),
-    probe!(btf_enum64, "enumerations of 64 bits in BTF", "Linux 6.0 or later has them", Trying,
-        "types of programs are loaded with unions of that size in their place"),
+        "netfilter programs are attached in the daemon's own network namespace only");
+    pub const XDP_CONTEXTS: Self = probe!(xdp_contexts, "test runs of XDP programs that are told their interface", "Linux 5.15 or later has them", Trying,
+        "traced packets of XDP chains say nothing of the interface they came by");
+    pub const BTF_FLOAT: Self = probe!(btf_float, "floating-point numbers in BTF", "Linux 5.13 or later has them", Trying,
+        "types of programs are loaded with structures of that size in their place");
+    pub const BTF_DECL_TAG: Self = probe!(btf_decl_tag, "tags of declarations in BTF", "Linux 5.16 or later has them", Trying,
+        "types of programs are loaded with integers in their place");
+    pub const BTF_TYPE_TAG: Self = probe!(btf_type_tag, "tags of types in BTF", "Linux 5.17 or later has them", Trying,
+        "types of programs are loaded with const in their place");
+    pub const BTF_ENUM64: Self = probe!(btf_enum64, "enumerations of 64 bits in BTF", "Linux 6.0 or later has them", Trying,
+        "types of programs are loaded with unions of that size in their place");
+}
+
+/// All that something hangs on.
+pub static PROBES: &[Probe] = &[
+    Probe::TCX,
+    Probe::PERF_LINKS,
+    Probe::FRAMES_BY_16,
+    Probe::LONG_JUMPS,
+    Probe::FREPLACE,
+    Probe::DEVICE_BOUND,
+    Probe::KPROBES,
+    Probe::UPROBES,
+    Probe::KPROBE_MULTI,
+    Probe::KPROBE_SESSION,
+    Probe::UPROBE_MULTI,
+    Probe::SOCKMAP_LINKS,
+    Probe::TRAMPOLINE_COOKIES,
+    Probe::RAW_COOKIES,
+    Probe::NETFILTER,
+    Probe::NETFILTER_DEFRAGMENT,
+    Probe::NETFILTER_HELD,
+    Probe::XDP_CONTEXTS,
+    Probe::BTF_FLOAT,
+    Probe::BTF_DECL_TAG,
+    Probe::BTF_TYPE_TAG,
+    Probe::BTF_ENUM64,
 ];
 
 impl Probe {

@@ -22,19 +22,41 @@ pub(crate) struct Needs {
 }
 
 /// Where a program is entered: at its own function, and at its exception callback if it names one.
-pub(crate) fn entry_points(
-    object: &ObjectFile,
-    entry: &ProgramEntry,
-) -> Result<Vec<FunctionKey>, RelocationError> {
+fn entry_points(object: &ObjectFile, entry: &ProgramEntry) -> Result<Vec<FunctionKey>, RelocationError> {
     Ok([entry.key].into_iter().chain(exceptions::callback(object, entry.key)?).collect())
+}
+
+/// The way through a program and the functions that it reaches, each once.
+pub(crate) struct Reached {
+    queue: Vec<FunctionKey>,
+    seen: HashSet<FunctionKey>,
+}
+
+impl Reached {
+    /// Begins where the program is entered.
+    pub(crate) fn of(object: &ObjectFile, entry: &ProgramEntry) -> Result<Self, RelocationError> {
+        let queue = entry_points(object, entry)?;
+        Ok(Self { seen: queue.iter().copied().collect(), queue })
+    }
+
+    /// The next function to look at.
+    pub(crate) fn next(&mut self) -> Option<FunctionKey> {
+        self.queue.pop()
+    }
+
+    /// Goes on to a function that is called or pointed to.
+    pub(crate) fn follow(&mut self, callee: FunctionKey) {
+        if self.seen.insert(callee) {
+            self.queue.push(callee);
+        }
+    }
 }
 
 /// What a program and the functions that it reaches need.
 pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, RelocationError> {
     let mut needs = Needs::default();
-    let mut queue = entry_points(object, entry)?;
-    let mut seen: HashSet<_> = queue.iter().copied().collect();
-    while let Some(key) = queue.pop() {
+    let mut reached = Reached::of(object, entry)?;
+    while let Some(key) = reached.next() {
         let function = object.functions.get(key)?;
         for record in object.core_records(key, function.len)? {
             if core_relo::is_local(record) {
@@ -46,7 +68,7 @@ pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, 
         let insns: Vec<Insn> = Functions::instructions(&object.elf, key, function.len).collect();
         for (_, reference) in object.references(key, &insns).map_err(|(_, why)| why)? {
             match reference {
-                Reference::Function(callee) if seen.insert(callee) => queue.push(callee),
+                Reference::Function(callee) => reached.follow(callee),
                 Reference::Kernel { .. } => needs.kernel_symbols = true,
                 _ => {}
             }
@@ -62,9 +84,8 @@ pub(crate) fn exceeds(
     entry: &ProgramEntry,
     kernel: &KernelBtf,
 ) -> Result<bool, RelocationError> {
-    let mut queue = entry_points(object, entry)?;
-    let mut seen: HashSet<_> = queue.iter().copied().collect();
-    while let Some(key) = queue.pop() {
+    let mut reached = Reached::of(object, entry)?;
+    while let Some(key) = reached.next() {
         let function = object.functions.get(key)?;
         let records = object.core_records(key, function.len)?;
         if let Some(btf) = &object.btf
@@ -77,7 +98,7 @@ pub(crate) fn exceeds(
         let insns: Vec<Insn> = Functions::instructions(&object.elf, key, function.len).collect();
         for (_, reference) in object.references(key, &insns).map_err(|(_, why)| why)? {
             match reference {
-                Reference::Function(callee) if seen.insert(callee) => queue.push(callee),
+                Reference::Function(callee) => reached.follow(callee),
                 Reference::Kernel { name, kind, .. } if kernel.symbol(name, kind).is_none() => {
                     return Ok(true);
                 }

@@ -7,7 +7,7 @@ use bpfmand_core::{Insn, op};
 use crate::btf::Kind;
 use crate::core_relo;
 use crate::functions::Functions;
-use crate::needs::entry_points;
+use crate::needs::Reached;
 use crate::object_file::ObjectFile;
 use crate::programs::ProgramEntry;
 use crate::references::Reference;
@@ -74,9 +74,8 @@ impl ObjectFile {
 
 fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, RelocationError> {
     let mut wants = ProgramWants::default();
-    let mut queue = entry_points(object, entry)?;
-    let mut seen: HashSet<_> = queue.iter().copied().collect();
-    while let Some(key) = queue.pop() {
+    let mut reached = Reached::of(object, entry)?;
+    while let Some(key) = reached.next() {
         let function = object.functions.get(key)?;
         if let Some(btf) = &object.btf {
             for record in object.core_records(key, function.len)? {
@@ -97,9 +96,7 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
                         false => NewerInstruction::LocalCall,
                     };
                     wants.instructions.insert(newer);
-                    if seen.insert(callee) {
-                        queue.push(callee);
-                    }
+                    reached.follow(callee);
                 }
                 Reference::Kernel { name, weak, kind } => {
                     let of_kind = match kind {

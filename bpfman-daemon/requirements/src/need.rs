@@ -1,6 +1,8 @@
 //! One thing that an object asks of a kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bpfmand_object::ProgramWants;
 
 use crate::since::{FirstLinux, LinuxVersion};
 
@@ -94,6 +96,8 @@ pub struct ObjectNeeds {
     pub unsupported: Vec<(String, String)>,
     /// Programs that cannot be read, with the reason.
     pub damaged: Vec<(String, String)>,
+    /// What each program asks for, by its name.
+    pub(crate) wants: BTreeMap<String, ProgramWants>,
 }
 
 impl ObjectNeeds {

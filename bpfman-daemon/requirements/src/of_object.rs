@@ -30,6 +30,7 @@ pub fn needs_of(object: &ObjectFile) -> ObjectNeeds {
                 if reads && wants.types.is_empty() {
                     needs.fixed_offsets.push(entry.name.clone());
                 }
+                needs.wants.insert(entry.name.clone(), wants);
             }
             Err(error) => needs.damaged.push((entry.name.clone(), error.to_string())),
         }
@@ -64,7 +65,7 @@ impl Collected {
         let loaded_as = kernel_name(program_type);
         let unasked = entry.section.starts_with('?');
         let mut need = |kind, name: &str, since| self.maybe(kind, name, by, since, unasked);
-        need(NeedKind::ProgramType, loaded_as, since("program_type", loaded_as));
+        need(NeedKind::ProgramType, &loaded_as, since("program_type", &loaded_as));
         need(NeedKind::Attachment, program_type.name(), Some(attached_since(program_type)));
         if let (Some(kind), Some(target)) = (place(program_type), &entry.attach_target) {
             need(kind, target, None);

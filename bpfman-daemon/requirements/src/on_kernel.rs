@@ -45,7 +45,7 @@ impl KernelView<'_> {
     /// there: only a load can tell.
     #[must_use]
     pub fn lacks(&self, object: &ObjectFile, needs: &ObjectNeeds) -> Vec<Lack> {
-        let asks = |program: &String| object.wants(program).is_ok_and(|wants| wants.asks_first);
+        let asks = |program: &String| needs.wants.get(program).is_some_and(|wants| wants.asks_first);
         let version = self.version.or_else(|| self.types.and_then(version_of));
         let mut lacks = Vec::new();
         for need in needs.needs.iter().filter(|need| !need.is_optional) {
@@ -65,7 +65,7 @@ impl KernelView<'_> {
             });
         }
         if let Some(types) = self.types {
-            self.unresolved(object, types, &mut lacks);
+            self.unresolved(object, needs, types, &mut lacks);
         }
         lacks
     }
@@ -94,17 +94,18 @@ impl KernelView<'_> {
     }
 
     /// Adds types, fields and symbols that programs ask for in vain, as linking them says, but for what they ask about first.
-    fn unresolved(&self, object: &ObjectFile, types: &KernelBtf, lacks: &mut Vec<Lack>) {
+    fn unresolved(&self, object: &ObjectFile, needs: &ObjectNeeds, types: &KernelBtf, lacks: &mut Vec<Lack>) {
         let options = TextOptions { kernel_btf: Some(types), ..TextOptions::default() };
-        for program in object.programs().iter().filter(|program| program.family.program_type().is_some()) {
+        for program in object.programs() {
+            // Neither what is for nothing that loads nor what is damaged asks for anything.
+            let Some(wants) = needs.wants.get(&program.name) else { continue };
             let wanted_by = vec![program.name.clone()];
-            let Ok(wants) = object.wants(&program.name) else { continue };
             let in_doubt = !self.has_modules && object.exceeds(&program.name, types);
             let is_certain = !wants.asks_first && !in_doubt && !program.section.starts_with('?');
             match object.link(&program.name, &options) {
                 Ok(linked) => {
                     let missing = linked.unresolved.into_iter().map(|unresolved| unresolved.what);
-                    lacks.extend(missing.filter(|what| !is_asked_about(&wants, what)).map(|what| Lack {
+                    lacks.extend(missing.filter(|what| !is_asked_about(wants, what)).map(|what| Lack {
                         what,
                         wanted_by: wanted_by.clone(),
                         why: "the verifier refuses it where the program can reach it".to_owned(),

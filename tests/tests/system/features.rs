@@ -31,12 +31,12 @@ fn the_kernel_is_told_part_by_part() {
     // Each type that the daemon loads is there, also where a probe has its name.
     let types = daemon.bpfman("features types -q").success();
     assert!(["tcx", "netfilter", "kprobe_multi"].iter().all(|name| types.lines().any(|line| line == *name)));
-    // What is missing is missing for everybody who asks.
+    // Only what the whole answer says is missing, and all of it.
     let missing = daemon.bpfman("features --missing -o json").json();
     let listed = missing["features"].as_array().unwrap();
-    let unknown =
+    let absent =
         all["features"].as_array().unwrap().iter().filter(|feature| feature["state"] == "no").count();
-    assert_eq!(listed.len(), unknown);
+    assert_eq!(listed.len(), absent);
     let states = missing["features"].as_array().unwrap().iter().map(|feature| &feature["state"]);
     assert!(states.clone().all(|state| state == "no"), "{missing}");
     daemon.bpfman("features nothing").fails(2, &["program-types", "kfuncs"]);

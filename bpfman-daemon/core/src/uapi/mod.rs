@@ -29,6 +29,47 @@ pub mod prog_type {
     pub const LSM: u32 = 29;
     pub const SK_LOOKUP: u32 = 30;
     pub const NETFILTER: u32 = 32;
+
+    /// The name of a type, as bpftool writes it; the number of one that is not known here.
+    #[must_use]
+    pub fn name(kind: u32) -> String {
+        const NAMES: [&str; 33] = [
+            "unspec",
+            "socket_filter",
+            "kprobe",
+            "sched_cls",
+            "sched_act",
+            "tracepoint",
+            "xdp",
+            "perf_event",
+            "cgroup_skb",
+            "cgroup_sock",
+            "lwt_in",
+            "lwt_out",
+            "lwt_xmit",
+            "sock_ops",
+            "sk_skb",
+            "cgroup_device",
+            "sk_msg",
+            "raw_tracepoint",
+            "cgroup_sock_addr",
+            "lwt_seg6local",
+            "lirc_mode2",
+            "sk_reuseport",
+            "flow_dissector",
+            "cgroup_sysctl",
+            "raw_tracepoint_writable",
+            "cgroup_sockopt",
+            "tracing",
+            "struct_ops",
+            "ext",
+            "lsm",
+            "sk_lookup",
+            "syscall",
+            "netfilter",
+        ];
+        NAMES.get(kind as usize).map_or_else(|| kind.to_string(), |name| (*name).to_owned())
+    }
 }
 
 /// `enum bpf_attach_type`.

@@ -40,12 +40,10 @@ impl<K: Kernel> Engine<K> {
         target: &LinkTarget<'t>,
         pin: &Path,
     ) -> Result<Vec<(PathBuf, LinkTarget<'t>)>, EngineError> {
-        let LinkTarget::PerfEvent { place } = target else {
-            return Ok(vec![(pin.to_owned(), target.clone())]);
+        let place = match target {
+            LinkTarget::PerfEvent { place } if place.is_per_cpu() => place,
+            _ => return Ok(vec![(pin.to_owned(), target.clone())]),
         };
-        if !place.is_per_cpu() {
-            return Ok(vec![(pin.to_owned(), target.clone())]);
-        }
         let online = self.kernel.online_cpus()?;
         self.kernel.make_folder(pin)?;
         let on = |cpu| {

@@ -46,22 +46,24 @@ impl<K: Kernel> Engine<K> {
         kernel: Option<&KernelBtf>,
     ) -> Result<(Guarded, bool), EngineError> {
         let features = self.kernel.features();
-        let (needed, links) = match program_type {
+        let (probe, links) = match program_type {
             ProgramType::Fentry | ProgramType::Fexit | ProgramType::FmodRet | ProgramType::Lsm => {
-                ("trampoline_cookies", "fentry, fexit, fmod_ret and LSM")
+                (Probe::TRAMPOLINE_COOKIES, "fentry, fexit, fmod_ret and LSM")
             }
-            ProgramType::RawTracepoint | ProgramType::BtfTracepoint => ("raw_cookies", "raw trace points"),
+            ProgramType::RawTracepoint | ProgramType::BtfTracepoint => {
+                (Probe::RAW_COOKIES, "raw trace points")
+            }
             ProgramType::UprobeMulti | ProgramType::UretprobeMulti => {
-                ("uprobe_multi", "probes of many functions")
+                (Probe::UPROBE_MULTI, "probes of many functions")
             }
             ProgramType::KprobeMulti | ProgramType::KretprobeMulti => {
-                ("kprobe_multi", "probes of many functions")
+                (Probe::KPROBE_MULTI, "probes of many functions")
             }
-            ProgramType::KprobeSession => ("kprobe_session", "probes of many functions"),
-            _ => ("perf_links", "perf events"),
+            ProgramType::KprobeSession => (Probe::KPROBE_SESSION, "probes of many functions"),
+            _ => (Probe::PERF_LINKS, "perf events"),
         };
-        if let Some(probe) = Probe::named(needed).ok().filter(|probe| !features.has(probe)) {
-            let (program, release) = (text.name.clone(), features.release_without(probe));
+        if !features.has(&probe) {
+            let (program, release) = (text.name.clone(), features.release_without(&probe));
             let needs = probe.needs;
             return Err(GuardRefusal::NoCookies { program, program_type, release, links, needs }.into());
         }

@@ -2,6 +2,7 @@
 // Programs of a map of sockets. What they decide about is lost, so that who sends or receives sees it.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "runs.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
@@ -9,23 +10,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } connections SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 32);
-	__type(key, __u32);
-	__type(value, __u64);
-} runs SEC(".maps");
-
-const volatile __u64 step = 1;
-
-static __always_inline void count(__u32 slot)
-{
-	__u64 *value = bpf_map_lookup_elem(&runs, &slot);
-
-	if (value)
-		__sync_fetch_and_add(value, step);
-}
 
 SEC("sk_msg")
 int nothing_sent(struct sk_msg_md *message)
