@@ -10,6 +10,8 @@ pub struct Features {
     pub switched_off: Vec<&'static str>,
     /// Major and minor version.
     pub version: (u32, u32),
+    /// The third number of the version, which distributions tell apart from the release.
+    pub patch: u32,
     /// tcx links (Linux 6.6 and later).
     pub tcx: bool,
     /// Links on perf events, with cookies (Linux 5.15 and later): without them probes cannot outlive the daemon.

@@ -175,6 +175,14 @@ impl LinkedProgram {
         {
             return Err("has a type's number where none can be".to_owned());
         }
+        for wanted in &self.addresses {
+            check_name(&wanted.symbol)?;
+            let at = wanted.at;
+            let is_plain = |insn: &Insn| insn.is_ld_imm64() && insn.src() == 0;
+            if !text.insns.get(at).is_some_and(is_plain) || starts.get(at) != Some(&true) {
+                return Err(format!("wants an address at instruction {at}, which loads none"));
+            }
+        }
         Ok(())
     }
 }

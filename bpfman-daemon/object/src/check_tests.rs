@@ -2,7 +2,7 @@ use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, LineInfo};
 
 use super::*;
 use crate::layout::MOST_PARTS;
-use crate::{FieldLayout, GlobalVariable, InitialSlot, MapTypes, ProgramEntry, ValueLayout};
+use crate::{FieldLayout, GlobalVariable, InitialSlot, MapTypes, ProgramEntry, ValueLayout, WantedAddress};
 
 const EXIT: Insn = Insn { code: op::EXIT, regs: 0, off: 0, imm: 0 };
 
@@ -120,7 +120,7 @@ fn slots_that_are_no_maps_or_too_many_are_refused() {
 
 fn linked(insns: Vec<Insn>) -> LinkedProgram {
     let BoundText(text) = BoundText::of_one_function("pass", "GPL", insns);
-    LinkedProgram { text, local_type_ids: Vec::new(), unresolved: Vec::new() }
+    LinkedProgram { text, local_type_ids: Vec::new(), unresolved: Vec::new(), addresses: Vec::new() }
 }
 
 fn wide(source: u8, first: i32, second: i32) -> Vec<Insn> {
@@ -233,4 +233,26 @@ fn as_many_functions_as_the_kernel_takes_and_no_more() {
     };
     assert_eq!(of(256), Ok(()));
     assert!(of(257).is_err());
+}
+
+#[test]
+fn addresses_are_put_only_where_a_number_is_loaded() {
+    let insns = [wide(0, 0, 0), wide(op::PSEUDO_MAP_FD, 0, 0)].concat();
+    let mut linked = linked(insns);
+    linked.text.insns.remove(2);
+    linked.text.functions[0].len = linked.text.insns.len();
+    let mut check = |at, symbol: &str| {
+        linked.addresses = vec![WantedAddress { at, symbol: symbol.to_owned(), weak: false }];
+        linked.check(1).err().unwrap_or_default()
+    };
+    assert_eq!(check(0, "bpf_prog_put"), "");
+    for at in [1, 2, 3, 4, 5, usize::MAX] {
+        assert!(check(at, "bpf_prog_put").contains("which loads none"), "{at}");
+    }
+    assert!(check(0, "a\0b").contains("a name that none can be"));
+    linked.set_address(0, 0xffff_ffff_8123_4567);
+    linked.set_address(usize::MAX, 1);
+    let halves = [linked.text.insns[0].imm, linked.text.insns[1].imm];
+    assert_eq!(halves.map(i32::cast_unsigned), [0x8123_4567, 0xffff_ffff]);
+    assert_eq!(linked.text.insns[2].imm, 0);
 }

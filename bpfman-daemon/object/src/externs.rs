@@ -69,6 +69,8 @@ pub enum KconfigValue {
 #[derive(Debug, Default)]
 pub(crate) struct Externs {
     table: HashMap<String, Extern>,
+    /// Names of those of the kernel, sorted.
+    symbols: Vec<String>,
     pub kconfig: Vec<KconfigExtern>,
     kconfig_end: u32,
 }
@@ -104,11 +106,21 @@ impl Externs {
                 externs.table.insert(name.to_owned(), kind);
             }
         }
+        let of_kernel = |kind: &Extern| !matches!(kind, Extern::Kconfig { .. });
+        let symbols = externs.table.iter().filter(|(_, kind)| of_kernel(kind)).map(|(name, _)| name.clone());
+        externs.symbols = symbols.collect();
+        externs.symbols.sort_unstable();
         externs
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Extern> {
         self.table.get(name)
+    }
+
+    /// The place of a kernel symbol among all externs: those of the configuration come first, then symbols by name.
+    pub(crate) fn place(&self, name: &str) -> i32 {
+        let among = self.symbols.binary_search_by(|symbol| symbol.as_str().cmp(name)).unwrap_or_default();
+        i32::try_from(self.kconfig.len() + among).unwrap_or(i32::MAX)
     }
 
     pub(crate) fn kconfig_bytes(&self) -> usize {
@@ -183,8 +195,10 @@ impl KconfigExtern {
                 let narrow = if cfg!(target_endian = "little") { &wide[..size] } else { &wide[8 - size..] };
                 fits.then(|| narrow.to_vec())
             }
-            (KconfigKind::Text, Text(text)) if text.len() < size => {
-                let mut bytes = text.clone().into_bytes();
+            (KconfigKind::Char, Number(value)) => u8::try_from(*value).ok().map(|byte| vec![byte]),
+            // What does not fit is cut off, as by libbpf.
+            (KconfigKind::Text, Text(text)) => {
+                let mut bytes = text.as_bytes()[..text.len().min(size.checked_sub(1)?)].to_vec();
                 bytes.push(0);
                 Some(bytes)
             }

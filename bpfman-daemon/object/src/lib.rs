@@ -46,7 +46,7 @@ pub use facts::{MapTypes, ObjectFacts};
 pub use globals::GlobalVariable;
 pub use kernel_btf::{KernelBtf, KernelFunction, KernelSymbol};
 pub use layout::{FieldLayout, ValueLayout};
-pub use link::Unresolved;
+pub use link::{Unresolved, WantedAddress};
 pub use maps::{InitialSlot, SlotTarget};
 pub use object_file::{LinkedProgram, ObjectFile, TextOptions};
 pub use programs::ProgramEntry;

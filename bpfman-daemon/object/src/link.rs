@@ -17,7 +17,8 @@ use crate::programs::ProgramEntry;
 use crate::references::{Fault, Reference};
 use crate::{KernelBtf, MAX_INSTRUCTIONS, ObjectError, RelocationError};
 
-/// Calls of kernel functions that may be missing and are: no such helper exists, so reaching one is refused.
+/// Calls of kernel functions that may be missing and are: no such helper exists, so reaching one is refused. The place of
+/// the function among the object's externs is added, as libbpf does.
 const MISSING_FUNCTION: i32 = 2_002_000_000;
 
 /// Something of the kernel's that an instruction asks for and this kernel does not have.
@@ -30,6 +31,18 @@ pub struct Unresolved {
     /// What it asks for, for example "struct sock.freebind (CO-RE byte_off, access path 0:14): struct sock has no such
     /// field".
     pub what: String,
+}
+
+/// An instruction that loads the address of a symbol of the kernel (`extern const void NAME __ksym`), to be put there: the
+/// object's own text has zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedAddress {
+    /// Index of the instruction, of which this is the first half, in the whole text.
+    pub at: usize,
+    /// The symbol.
+    pub symbol: String,
+    /// It may be missing, and the address is zero then.
+    pub weak: bool,
 }
 
 /// The linked program.
@@ -45,6 +58,8 @@ pub(crate) struct Linked {
     pub modules: Vec<String>,
     /// What this kernel does not have.
     pub unresolved: Vec<Unresolved>,
+    /// Addresses that are to be put in.
+    pub addresses: Vec<WantedAddress>,
 }
 
 /// A function being linked: the walk over its references, and where to go on.
@@ -132,7 +147,11 @@ impl<'a> Linker<'a> {
                 Reference::MapValue { map, offset } => {
                     self.set_wide(position, op::PSEUDO_MAP_VALUE, map as i32, offset);
                 }
-                Reference::Null => self.set_wide(position, 0, 0, 0),
+                Reference::Address { name, weak } => {
+                    self.set_wide(position, 0, 0, 0);
+                    let symbol = name.to_owned();
+                    self.out.addresses.push(WantedAddress { at: position, symbol, weak });
+                }
                 Reference::Kernel { name, weak, kind } => {
                     let place = (caller, at);
                     if let Some(what) = self.link_kernel(position, place, name, weak, kind)? {
@@ -272,7 +291,7 @@ impl<'a> Linker<'a> {
                 let insn = &mut self.out.insns[at];
                 set_source(insn, 0);
                 insn.off = 0;
-                insn.imm = MISSING_FUNCTION;
+                insn.imm = MISSING_FUNCTION.saturating_add(self.object.externs.place(name));
                 return Ok(Some(format!(
                     "kernel function {name} (weak): neither this kernel nor its loaded modules have it"
                 )));
@@ -305,7 +324,8 @@ impl<'a> Linker<'a> {
         let own = records.functions.iter().find(|record| record.offset == key.offset);
         match own.filter(|own| btf.get(own.type_id).is_some_and(|ty| ty.kind == Kind::Func)) {
             Some(own) => {
-                self.out.func_info.push(FuncInfo { insn_off: start as u32, type_id: own.type_id });
+                let type_id = object.contexts.function_for(own.type_id, self.entry.family.program_type());
+                self.out.func_info.push(FuncInfo { insn_off: start as u32, type_id });
             }
             None => self.whole_func_info = false,
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bpfmand_core::ProgramText;
 
 use crate::ObjectError;
+use crate::btf::contexts::TaggedContexts;
 use crate::btf::ext::BtfExt;
 use crate::btf::{Btf, BtfFeatures, fixup};
 use crate::core_relo;
@@ -16,7 +17,7 @@ use crate::facts::{self, ObjectFacts};
 use crate::functions::Functions;
 use crate::globals;
 use crate::kernel_btf::KernelBtf;
-use crate::link::{Linked, Linker, Unresolved};
+use crate::link::{Linked, Linker, Unresolved, WantedAddress};
 use crate::maps::MapTable;
 use crate::needs::{exceeds, needs};
 use crate::programs::{ProgramEntry, read_programs};
@@ -39,6 +40,19 @@ pub struct LinkedProgram {
     pub local_type_ids: Vec<usize>,
     /// What of the kernel's it asks for in vain.
     pub unresolved: Vec<Unresolved>,
+    /// Instructions that want addresses of the kernel's symbols, which are not in the text: see
+    /// [`LinkedProgram::set_address`].
+    pub addresses: Vec<WantedAddress>,
+}
+
+impl LinkedProgram {
+    /// Has the instruction that begins at `at`, one of [`LinkedProgram::addresses`], load an address.
+    pub fn set_address(&mut self, at: usize, address: u64) {
+        if let Some([first, second]) = self.text.insns.get_mut(at..at.saturating_add(2)) {
+            first.imm = (address as u32).cast_signed();
+            second.imm = ((address >> 32) as u32).cast_signed();
+        }
+    }
 }
 
 /// A parsed object file: its [`ObjectFacts`], and what it takes to link its programs.
@@ -52,6 +66,8 @@ pub struct ObjectFile {
     pub(crate) maps: MapTable,
     /// What of it is plain data.
     pub(crate) facts: Arc<ObjectFacts>,
+    /// What is written behind its BTF for older kernels.
+    pub(crate) contexts: TaggedContexts,
     /// The last BTF made for a kernel: all programs of a load share it.
     fixed_btf: Mutex<Option<(BtfFeatures, Arc<[u8]>)>>,
 }
@@ -90,9 +106,14 @@ impl ObjectFile {
             externs,
             maps,
             facts: Arc::new(facts),
+            contexts: TaggedContexts::default(),
             fixed_btf: Mutex::new(None),
         };
         let programs = read_programs(&object);
+        if let Some(btf) = &object.btf {
+            let types = programs.iter().filter_map(|program| program.family.program_type());
+            object.contexts = TaggedContexts::of(btf, types);
+        }
         // Nobody else has it yet.
         if let Some(facts) = Arc::get_mut(&mut object.facts) {
             facts.programs = programs;
@@ -115,7 +136,8 @@ impl ObjectFile {
         match &*cached {
             Some((of, bytes)) if *of == features => Some(Arc::clone(bytes)),
             _ => {
-                let bytes: Arc<[u8]> = fixup::fixed(btf, &self.elf, &self.static_programs(), features).into();
+                let bytes: Arc<[u8]> =
+                    fixup::fixed(btf, &self.elf, &self.static_programs(), &self.contexts, features).into();
                 *cached = Some((features, Arc::clone(&bytes)));
                 Some(bytes)
             }
@@ -224,6 +246,7 @@ impl ObjectFile {
             },
             local_type_ids: linked.local_type_ids,
             unresolved: linked.unresolved,
+            addresses: linked.addresses,
         })
     }
 }

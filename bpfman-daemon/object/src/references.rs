@@ -26,8 +26,8 @@ pub(crate) enum Reference<'a> {
     MapValue { map: usize, offset: i32 },
     /// A kernel function or variable.
     Kernel { name: &'a str, weak: bool, kind: Kind },
-    /// A kernel symbol that may be missing, and for us always is.
-    Null,
+    /// The address of a kernel symbol.
+    Address { name: &'a str, weak: bool },
 }
 
 /// Errors inside a function: instruction and reason.
@@ -145,8 +145,9 @@ impl ObjectFile {
                     Some(Extern::Function) => {
                         Ok(Reference::Kernel { name: &symbol.name, weak: symbol.is_weak, kind: Kind::Func })
                     }
-                    Some(Extern::Address) if symbol.is_weak => Ok(Reference::Null),
-                    Some(Extern::Address) => Err(RelocationError::UntypedSymbol(name.to_owned())),
+                    Some(Extern::Address) => {
+                        Ok(Reference::Address { name: &symbol.name, weak: symbol.is_weak })
+                    }
                     None => Err(RelocationError::Undefined(name.to_owned())),
                 }
             }

@@ -43,9 +43,6 @@ pub enum RelocationError {
     /// A `__kconfig` variable without the map for it.
     #[error("the object has no .kconfig map")]
     NoKconfig,
-    /// A kernel symbol that is declared without its type.
-    #[error("it takes the address of kernel symbol {0}, declared without a type: declare its type")]
-    UntypedSymbol(String),
     /// A symbol that is nowhere.
     #[error("it refers to {0}, which the object does not define")]
     Undefined(String),

@@ -22,6 +22,8 @@ pub struct ProgramWants {
     pub functions: BTreeMap<String, bool>,
     /// Variables of the kernel that it refers to; true for those that may be missing.
     pub variables: BTreeMap<String, bool>,
+    /// Symbols of the kernel whose addresses it takes; true for those that may be missing.
+    pub symbols: BTreeMap<String, bool>,
     /// Types, fields and enumerators whose place in the kernel it asks for, in words; true for those of which it also asks
     /// whether they are there, so that it can do without.
     pub types: BTreeMap<String, bool>,
@@ -110,7 +112,10 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
                     wants.instructions.insert(NewerInstruction::GlobalVariable);
                     wants.asks_first |= object.facts.kconfig.as_ref().is_some_and(|(of, _)| *of == map);
                 }
-                Reference::Null => wants.asks_first = true,
+                Reference::Address { name, weak } => {
+                    wants.symbols.insert(name.to_owned(), weak);
+                    wants.asks_first |= weak;
+                }
                 Reference::Map(_) => {}
             }
         }

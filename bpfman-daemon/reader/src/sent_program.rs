@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfmand_core::FlatText;
-use bpfmand_object::{LinkedProgram, Unresolved};
+use bpfmand_object::{LinkedProgram, Unresolved, WantedAddress};
 use serde::{Deserialize, Serialize};
 
 use crate::sent::{cut, cut_to};
@@ -19,6 +19,8 @@ pub(crate) struct SentProgram {
     text: FlatText,
     local_type_ids: Vec<usize>,
     unresolved: Vec<SentUnresolved>,
+    /// Place, symbol, and whether it may be missing.
+    addresses: Vec<(usize, String, bool)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ impl SentProgram {
             text,
             local_type_ids: linked.local_type_ids.clone(),
             unresolved: linked.unresolved.iter().take(UNRESOLVED).map(unresolved).collect(),
+            addresses: linked.addresses.iter().map(|one| (one.at, one.symbol.clone(), one.weak)).collect(),
         };
         (sent, lists)
     }
@@ -61,6 +64,11 @@ impl SentProgram {
             text: self.text.with(lists, btf),
             local_type_ids: self.local_type_ids,
             unresolved: self.unresolved.into_iter().map(unresolved).collect(),
+            addresses: self
+                .addresses
+                .into_iter()
+                .map(|(at, symbol, weak)| WantedAddress { at, symbol, weak })
+                .collect(),
         }
     }
 }
@@ -75,8 +83,12 @@ mod tests {
     fn what_is_not_resolved_is_told_as_far_as_an_answer_goes() {
         let BoundText(text) = BoundText::of_one_function("pass", "GPL", vec![Insn::new(0x95, 0, 0, 0, 0)]);
         let one = |at| Unresolved { at, function: ("f".repeat(4096), 7), what: "\u{1f41d}".repeat(2000) };
-        let linked =
-            LinkedProgram { text, local_type_ids: Vec::new(), unresolved: (0..10_000).map(one).collect() };
+        let linked = LinkedProgram {
+            text,
+            local_type_ids: Vec::new(),
+            unresolved: (0..10_000).map(one).collect(),
+            addresses: Vec::new(),
+        };
         let (sent, lists) = SentProgram::of(&linked);
         assert!(serde_json::to_vec(&sent).unwrap().len() < crate::client::PROGRAM);
         let heard = sent.with(&lists, None).unresolved;

@@ -272,7 +272,7 @@ fn links(stream: UnixStream, insn: [u8; 8]) {
     served
         .say(&json!({ "Ok": {
             "insns": 1, "func_info": 0, "line_info": 0, "functions": functions, "modules": [], "local_type_ids": [],
-            "unresolved": [],
+            "unresolved": [], "addresses": [],
         } }))
         .unwrap();
     served.give(&insn).unwrap();

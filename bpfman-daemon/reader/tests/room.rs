@@ -91,7 +91,7 @@ fn one_object_has_a_quarter_of_the_room_whatever_it_fills_it_with() {
             while let Ok(Some(_)) = served.question::<Value>() {
                 let said = served.say(&json!({ "Ok": {
                     "insns": INSNS, "func_info": 0, "line_info": 0, "functions": [["pass", INSNS]], "modules": [],
-                    "local_type_ids": [], "unresolved": [],
+                    "local_type_ids": [], "unresolved": [], "addresses": [],
                 } }));
                 let given = said.and_then(|()| served.give(&[0xb7, 0, 0, 0, 0, 0, 0, 0].repeat(INSNS)));
                 let asked = given.and_then(|()| served.question::<Value>());

@@ -23,6 +23,8 @@ pub enum NeedKind {
     Kfunc,
     /// A variable of the kernel.
     Variable,
+    /// A symbol of the kernel, by its address.
+    Symbol,
     /// A function of the kernel that a program is attached to.
     Function,
     /// A hook of the Linux Security Modules.
@@ -45,6 +47,7 @@ impl NeedKind {
             Self::Helper => "helper",
             Self::Kfunc => "kfunc",
             Self::Variable => "variable",
+            Self::Symbol => "symbol",
             Self::Function => "function",
             Self::LsmHook => "LSM hook",
             Self::Tracepoint => "trace point",
@@ -59,6 +62,9 @@ impl NeedKind {
             Self::ProgramType | Self::Attachment | Self::MapType | Self::Feature | Self::Helper => None,
             Self::Kfunc => Some("functions that the kernel offers to programs may change or go"),
             Self::Variable => Some("variables of the kernel may change or go"),
+            Self::Symbol => {
+                Some("symbols of the kernel may change or go; their addresses are hidden from most processes")
+            }
             Self::Function => Some("functions of the kernel may change, go, or be built into their callers"),
             Self::LsmHook => Some("hooks of the security modules may change their arguments"),
             Self::Tracepoint => Some("trace points may change their fields or go"),

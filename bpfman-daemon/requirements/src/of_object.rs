@@ -90,6 +90,9 @@ impl Collected {
         for (name, weak) in &wants.variables {
             self.maybe(NeedKind::Variable, name, by, None, *weak || unasked);
         }
+        for (name, weak) in &wants.symbols {
+            self.maybe(NeedKind::Symbol, name, by, None, *weak || unasked);
+        }
         for (name, asks) in &wants.types {
             self.maybe(NeedKind::Type, name, by, None, *asks || unasked);
         }

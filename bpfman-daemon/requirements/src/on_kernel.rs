@@ -152,7 +152,9 @@ fn is_there(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
             let event = need.name.rsplit('/').next().unwrap_or_default();
             (!event.starts_with("sys_")).then(|| types.tracepoint(event).is_some())
         }
-        NeedKind::Feature | NeedKind::Variable | NeedKind::Function | NeedKind::Type => None,
+        NeedKind::Feature | NeedKind::Variable | NeedKind::Symbol | NeedKind::Function | NeedKind::Type => {
+            None
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use bpfmand_object::ObjectFacts;
 
 use crate::engine::kept_texts::{LoadedText, bind};
 use crate::engine::map_sizes::MapSizes;
-use crate::engine::tenant_calls::rules_of_program;
+use crate::engine::tenant_calls::{check_addresses, rules_of_program};
 use crate::state::BlobId;
 use crate::state::records::{KeptText, ProgramRecord};
 use crate::{Engine, EngineError};
@@ -115,6 +115,7 @@ impl<K: Kernel> Engine<K> {
         let linked = linked.ok_or_else(|| EngineError::Fault("a program was not linked".to_owned()))?;
         // What was allowed was another text, if who reads the object lies.
         if let Some(rules) = rules_of_program(program) {
+            check_addresses(linked)?;
             let kernel = calls_kfuncs(&linked.text.insns).then(|| object.types.btf()).transpose()?;
             self.check_calls(&linked.text, program.program_type, &rules, kernel)?;
         }

@@ -1,8 +1,9 @@
-//! What programs of tenants may call: looked at whenever their text is made, for it may be made by somebody else each time.
+//! What programs of tenants may call, and take addresses of: looked at whenever their text is made, for it may be made by
+//! somebody else each time.
 
 use bpfmand_core::{Insn, Owner, ProgramText, ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::KernelBtf;
+use bpfmand_object::{KernelBtf, LinkedProgram};
 use bpfmand_splice::Calls;
 
 use crate::error::GuardRefusal;
@@ -50,4 +51,13 @@ impl<K: Kernel> Engine<K> {
             .into()
         })
     }
+}
+
+/// Refuses a tenant's program that takes addresses of the kernel's symbols: they tell where the kernel is in memory.
+pub fn check_addresses(linked: &LinkedProgram) -> Result<(), EngineError> {
+    let Some(wanted) = linked.addresses.first() else { return Ok(()) };
+    let program = linked.text.name.clone();
+    let what = format!("the address of the kernel symbol {}", wanted.symbol);
+    let (name, function) = (wanted.symbol.clone(), program.clone());
+    Err(GuardRefusal::ForbiddenUse { program, what, name, function, at: wanted.at, grantable: false }.into())
 }

@@ -1,5 +1,7 @@
 //! What programs want of the kernel's types: those of modules too, and what is missing by name.
 
+use std::ops::RangeInclusive;
+
 use bpfmand_core::{LoadTarget, ProgramType};
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_object::{KernelBtf, KernelSymbol, ObjectFacts, Unresolved};
@@ -10,9 +12,9 @@ use crate::engine::objects::EbpfObject;
 use crate::load::plan::Wanted;
 use crate::{Engine, EngineError};
 
-/// Helpers that do not exist, in the place of what the kernel does not have: a field or type, and a kernel function. The
-/// verifier's log names them so.
-const POISONED: [&str; 2] = ["unknown#195896080", "unknown#2002000000"];
+/// Numbers of helpers that do not exist, in the place of what the kernel does not have: a field or type, and a kernel
+/// function, one for each extern. The verifier's log names them `unknown#NUMBER`.
+const POISONED: [RangeInclusive<u32>; 2] = [195_896_080..=195_896_080, 2_002_000_000..=2_002_999_999];
 
 impl<K: Kernel> Engine<K> {
     /// The kernel's types, and those of its modules if programs ask for what the kernel itself does not have. `targets`
@@ -75,8 +77,9 @@ impl<K: Kernel> Engine<K> {
 /// The index of the instruction that the verifier was at, if it calls what does not exist: "call unknown#195896080".
 fn poisoned(rejection: &Rejection) -> Option<usize> {
     let at = rejection.instruction.as_ref()?;
-    let callee = at.text.strip_prefix("call ")?;
-    POISONED.iter().any(|name| callee.starts_with(name)).then_some(at.index)
+    let number =
+        at.text.strip_prefix("call unknown#")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    POISONED.iter().any(|numbers| numbers.contains(&number)).then_some(at.index)
 }
 
 /// The BTF id of what a program is for, and the module that has it; 0 for hooks that have none. `MODULE:FUNCTION` names a
@@ -122,6 +125,8 @@ mod tests {
         let poisoned = |log| poisoned(&Rejection::read(log));
         assert_eq!(poisoned(log), Some(0));
         assert_eq!(poisoned("17: (85) call unknown#2002000000\ninvalid func unknown#2002000000\n"), Some(17));
+        assert_eq!(poisoned("17: (85) call unknown#2002000007\ninvalid func unknown#2002000007\n"), Some(17));
+        assert_eq!(poisoned("17: (85) call unknown#2100000007\ninvalid func unknown#2100000007\n"), None);
         assert_eq!(poisoned("1: (85) call bpf_ktime_get_ns#5\n"), None);
     }
 }

@@ -123,7 +123,7 @@ impl<K: Kernel> Engine<K> {
         let types =
             if needs_types { self.kernel_types_for(&object, &names, &wanted)? } else { self.kernel_types() };
         let features = self.btf_features();
-        let programs = programs
+        let mut programs = programs
             .iter()
             .zip(resolved)
             .map(|(program, (program_type, target))| {
@@ -137,7 +137,8 @@ impl<K: Kernel> Engine<K> {
                 let name = program.name.clone();
                 Ok(ResolvedProgram { name, program_type, linked, target, attach_btf_id, attach_module })
             })
-            .collect::<Result<_, EngineError>>()?;
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        self.set_addresses(&mut programs)?;
         let typed = object.maps().iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
         let btf = if typed { object.btf(features)? } else { None };
         object.finish();

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use bpfmand_core::{MapRole, MapSpec, map_type};
 use bpfmand_kernel::Kernel;
-use bpfmand_object::{KconfigKind, KconfigValue};
 
 use crate::load::plan::{LoadPlan, Wanted};
 use crate::state::MapGroup;
@@ -166,13 +165,5 @@ impl<K: Kernel> Engine<K> {
             (.., is) if is != entries => Some(Entries(is, entries)),
             _ => None,
         })
-    }
-}
-
-/// Values of the kernel's configuration that can be told without its configuration file.
-pub fn kconfig(name: &str, _: KconfigKind, (major, minor): (u32, u32)) -> Option<KconfigValue> {
-    match name {
-        "LINUX_KERNEL_VERSION" => Some(KconfigValue::Number(u64::from((major << 16) | (minor << 8)))),
-        _ => None,
     }
 }

@@ -1,6 +1,8 @@
 //! Load: bytecode to loaded, pinned and recorded programs. All of them, or none.
 
+mod addresses;
 mod judge;
+mod kconfig;
 mod kernel_types;
 pub mod linked;
 mod map_group;

@@ -19,7 +19,7 @@ use crate::engine::members::{MemberText, calls_kfuncs, is_tied, no_such_map};
 use crate::guard::{TABLE, rules_of, runs_in_tasks};
 use crate::load::global_bytes;
 use crate::load::linked::{LinkedLoad, ResolvedProgram};
-use crate::load::maps::{HeldMaps, kconfig};
+use crate::load::maps::HeldMaps;
 use crate::load::verified::{VerifiedSoFar, check_text};
 use crate::state::MapGroup;
 use crate::state::guard_record::ProgramGuard;
@@ -284,9 +284,8 @@ impl<K: Kernel> Engine<K> {
     /// The object's maps, with the values of its variables.
     pub(crate) fn specs(&self, plan: &LoadPlan<'_>) -> Result<Vec<MapSpec>, EngineError> {
         let mut specs = plan.object.with_globals(&plan.globals)?;
-        plan.object.set_kconfig(&mut specs, |variable| {
-            kconfig(&variable.name, variable.kind, self.kernel.features().version)
-        })?;
+        let values = self.kconfig(plan.object)?;
+        plan.object.set_kconfig(&mut specs, |variable| values.get(&variable.name).cloned())?;
         Ok(specs)
     }
 

@@ -6,6 +6,7 @@ use bpfmand_core::TenantRules;
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
 
+use crate::engine::tenant_calls::check_addresses;
 use crate::guard::{check_type, runs_in_tasks};
 use crate::load::plan::Wanted;
 use crate::state::guard_record::ProgramGuard;
@@ -21,6 +22,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Wanted<'a>, EngineError> {
         let program_type = wanted.program.program_type;
         check_type(&wanted.program.name, program_type)?;
+        check_addresses(&wanted.program.linked)?;
         self.check_calls(&wanted.text, program_type, rules, kernel)?;
         let mut guard = ProgramGuard { rules: rules.clone(), table: None, namespaces: false };
         if runs_in_tasks(program_type) {

@@ -26,7 +26,11 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static SETTINGS: OnceLock<Vec<u8>> = OnceLock::new();
     static FALLBACKS: OnceLock<Vec<u8>> = OnceLock::new();
     static SOCKETS: OnceLock<Vec<u8>> = OnceLock::new();
+    static SYMBOLS: OnceLock<Vec<u8>> = OnceLock::new();
+    static NO_OPTION: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
+        "kernel_symbols" => &SYMBOLS,
+        "no_such_option" => &NO_OPTION,
         "huge" => &HUGE,
         "unsized" => &UNSIZED,
         "settings" => &SETTINGS,

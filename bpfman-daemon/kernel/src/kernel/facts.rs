@@ -1,5 +1,6 @@
 //! What the kernel tells of itself, of counts, and of processes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bpfmand_core::{
@@ -43,6 +44,22 @@ pub trait KernelFacts: KernelObjects {
     /// # Errors
     /// It cannot be read.
     fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError>;
+
+    /// Addresses of symbols of the kernel and of its modules; several where several have the name. Zero stands for those that
+    /// this process may not know. Looks through all symbols, which takes some 50 ms.
+    ///
+    /// # Errors
+    /// The kernel does not list them.
+    fn symbol_addresses(
+        &self,
+        names: &BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, BTreeSet<u64>>, KernelError>;
+
+    /// What the kernel was built with: the text of its `.config`.
+    ///
+    /// # Errors
+    /// Neither the kernel nor its distribution has it where it can be read.
+    fn build_config(&self) -> Result<String, KernelError>;
 
     /// Has the runs of all programs of the machine counted until what it answers is dropped, or this process ends.
     ///

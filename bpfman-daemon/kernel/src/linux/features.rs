@@ -18,6 +18,7 @@ pub fn release() -> String {
 pub fn probe() -> Features {
     let release = release();
     let version = parse_version(&release);
+    let patch = patch_of(&release, &rustix::system::uname().version().to_string_lossy());
     Features {
         tcx: has_tcx(),
         perf_links: tries::perf_links(),
@@ -35,7 +36,7 @@ pub fn probe() -> Features {
         raw_cookies: tries::raw_cookies(),
         netfilter: tries::netfilter(),
         netfilter_defragment: tries::netfilter_defragment(),
-        netfilter_held: held_netfilter(&release),
+        netfilter_held: held_netfilter(version, patch),
         xdp_contexts: tries::xdp_contexts(),
         btf_float: tries::btf(BtfKind::Float),
         btf_decl_tag: tries::btf(BtfKind::DeclTag),
@@ -45,6 +46,7 @@ pub fn probe() -> Features {
         page_size: page_size(),
         switched_off: Vec::new(),
         version,
+        patch,
         release,
     }
 }
@@ -54,14 +56,19 @@ pub(super) fn page_size() -> u32 {
     u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX)
 }
 
-fn held_netfilter(release: &str) -> bool {
-    let (major, minor) = parse_version(release);
-    let patch = numbers(release).nth(2).unwrap_or(0);
-    match (major, minor) {
+fn held_netfilter(version: (u32, u32), patch: u32) -> bool {
+    match version {
         (6, 6) => patch >= 59,
         (6, 11) => patch >= 6,
         version => version >= (6, 12),
     }
+}
+
+/// The third number of the version. Debian's releases do not have it (`6.1.0-43-amd64`), its `uname -v` does
+/// (`#1 SMP PREEMPT_DYNAMIC Debian 6.1.162-1 (2026-02-08)`).
+fn patch_of(release: &str, version: &str) -> u32 {
+    let told = version.split_once("Debian ").map_or(release, |(_, told)| told);
+    numbers(told).nth(2).unwrap_or(0)
 }
 
 fn parse_version(release: &str) -> (u32, u32) {
@@ -99,6 +106,10 @@ mod tests {
         assert_eq!(parse_version("6.1.0-37-cloud-amd64"), (6, 1));
         assert_eq!(parse_version("6.18.44-fc-v657"), (6, 18));
         assert_eq!(parse_version("odd"), (0, 0));
+        let debian = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.162-1 (2026-02-08)";
+        assert_eq!(patch_of("6.1.0-43-cloud-amd64", debian), 162);
+        assert_eq!(patch_of("6.18.44-fc-v657", "#1 SMP Thu"), 44);
+        assert_eq!(patch_of("7.0", ""), 0);
         for (release, held) in [
             ("6.4.0", false),
             ("6.6.58-1-amd64", false),
@@ -109,7 +120,11 @@ mod tests {
             ("6.12.117+deb12-cloud-amd64", true),
             ("7.0", true),
         ] {
-            assert_eq!(held_netfilter(release), held, "{release}");
+            assert_eq!(
+                held_netfilter(parse_version(release), patch_of(release, "#1 SMP")),
+                held,
+                "{release}"
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod attr;
+mod build_config;
 mod cgroup;
 mod clsact;
 mod containers;
@@ -24,6 +25,7 @@ mod implementation;
 mod interfaces;
 mod inventory;
 mod iterator;
+mod kallsyms;
 mod libraries;
 mod links;
 mod load;

@@ -61,6 +61,7 @@ impl Default for SimOptions {
             features: Features {
                 release: "6.18.0-sim".to_owned(),
                 version: (6, 18),
+                patch: 0,
                 switched_off: Vec::new(),
                 tcx: true,
                 perf_links: true,

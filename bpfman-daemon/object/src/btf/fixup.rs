@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::contexts::TaggedContexts;
 use super::{Btf, HEADER_LEN, Kind, MAGIC, SecInfo, Type};
 use crate::elf::Elf;
 
@@ -62,17 +63,24 @@ pub(crate) fn datasec_layout(btf: &Btf, elf: &Elf, ty: &Type<'_>) -> Option<(u32
 
 /// Writes the BTF anew for a kernel with the given features. Functions with the type ids `programs` become global, as
 /// programs are: the kernel takes a static function for one that only others call (an extension has to be global).
-pub(crate) fn fixed(btf: &Btf, elf: &Elf, programs: &HashSet<u32>, features: BtfFeatures) -> Vec<u8> {
+pub(crate) fn fixed(
+    btf: &Btf,
+    elf: &Elf,
+    programs: &HashSet<u32>,
+    contexts: &TaggedContexts,
+    features: BtfFeatures,
+) -> Vec<u8> {
     let hidden: HashSet<&str> = elf
         .symbols
         .iter()
         .filter(|symbol| symbol.is_function && symbol.is_hidden)
         .map(|symbol| symbol.name.as_str())
         .collect();
-    let mut writer = Writer::new(btf);
+    let mut writer = Writer::new(btf, btf.len() + 1 + contexts.count());
     for ty in btf.types() {
         writer.fix(&ty, elf, features, (&hidden, programs));
     }
+    writer.add(contexts);
     writer.finish()
 }
 
@@ -81,17 +89,19 @@ struct Writer<'a> {
     types: Vec<u8>,
     strings: Vec<u8>,
     added_strings: HashMap<String, u32>,
+    /// The first id behind all that are written in any case.
+    end: u32,
     /// Id of a one-byte integer appended after all others, once something needs it.
     filler: Option<u32>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(btf: &'a Btf) -> Self {
+    fn new(btf: &'a Btf, end: u32) -> Self {
         let mut strings = btf.strings().to_vec();
         if strings.is_empty() {
             strings.push(0);
         }
-        Self { btf, types: Vec::new(), strings, added_strings: HashMap::new(), filler: None }
+        Self { btf, types: Vec::new(), strings, added_strings: HashMap::new(), end, filler: None }
     }
 
     fn put(&mut self, words: &[u32]) {
@@ -116,8 +126,13 @@ impl<'a> Writer<'a> {
     }
 
     fn filler(&mut self) -> u32 {
-        let next = self.btf.len() + 1;
-        *self.filler.get_or_insert(next)
+        *self.filler.get_or_insert(self.end)
+    }
+
+    fn add(&mut self, contexts: &TaggedContexts) {
+        let mut words = Vec::new();
+        contexts.write(self.btf, |name| self.string(name), |more| words.extend_from_slice(more));
+        self.put(&words);
     }
 
     fn fix(

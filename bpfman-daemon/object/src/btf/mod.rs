@@ -1,5 +1,6 @@
 //! BTF, the compact type information of eBPF, read in place: types stay bytes, an index says where each begins.
 
+pub(crate) mod contexts;
 pub(crate) mod ext;
 pub(crate) mod fixup;
 pub(crate) mod kind;

@@ -1,5 +1,6 @@
 //! What the kernel tells of itself, of counts, and of processes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -9,8 +10,8 @@ use bpfmand_core::{
 };
 
 use crate::linux::{
-    LinuxKernel, access, containers, cpus, features, holders, inventory, processes, runs, settings, tasks,
-    types,
+    LinuxKernel, access, build_config, containers, cpus, features, holders, inventory, kallsyms, processes,
+    runs, settings, tasks, types,
 };
 use crate::{Features, Inventory, KernelError, KernelFacts, RunClock};
 
@@ -55,6 +56,18 @@ impl KernelFacts for LinuxKernel {
 
     fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError> {
         types::modules().map_err(|source| KernelError::call("read", types::FOLDER, source))
+    }
+
+    fn symbol_addresses(
+        &self,
+        names: &BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, BTreeSet<u64>>, KernelError> {
+        kallsyms::addresses(names).map_err(|source| KernelError::call("read", kallsyms::PATH, source))
+    }
+
+    fn build_config(&self) -> Result<String, KernelError> {
+        build_config::read(&self.features.release)
+            .map_err(|source| KernelError::call("read", "what the kernel was built with", source))
     }
 
     fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError> {
