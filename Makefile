@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix strangers deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,14 @@ lint: ## what CI demands of the sources: format, clippy, licences, duplicate cra
 vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6.12 (root)
 	@packaging/install-deps test
 	@.ci/test vm vm-engine
+
+corpus-matrix: ## load the corpus here and on Debian's 5.10, 6.1, 6.12 and newest, and write docs/corpus.md (root)
+	@packaging/install-deps test
+	@tests/corpus/matrix
+
+strangers: ## load what Debian's packages ship, and objects of MORE="FOLDER...", and write docs/strangers.md (root)
+	@packaging/install-deps test
+	@tests/strangers/run $(MORE)
 
 deb: release ## the Debian package: target/deb
 	@packaging/deb

@@ -1,0 +1,287 @@
+//! Objects as users write them, each loaded by the engine and by libbpf: the kernel has to say the same of both.
+//!
+//! The sources are in `tests/corpus`, one a feature. The kernel's tag is a hash over a program's instructions; what it leaves
+//! out, references of maps, shows in what the program returns when it is run. What libbpf loads, the engine has to load, and
+//! every program from the version of Linux on that its source names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use bpfmand_core::{BytecodeSource, LoadRequest, ProgramRequest, ProgramType, SocketHook};
+use bpfmand_engine::{Engine, EngineOptions};
+use bpfmand_kernel::KernelFacts as _;
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_object::{ObjectFile, ProgramEntry};
+use serde_json::Value;
+
+use crate::bench::Bench;
+use crate::linux::bench;
+
+/// What one loader made of a program.
+#[derive(Debug)]
+enum Outcome {
+    Loaded {
+        tag: String,
+        returned: Option<String>,
+    },
+    Refused(String),
+    /// The loader does not find the program in the object.
+    Unknown,
+}
+
+/// A program of an object, as both loaders saw it.
+#[derive(Debug)]
+struct Row {
+    object: String,
+    program: String,
+    section: String,
+    program_type: String,
+    ours: Outcome,
+    libbpf: Outcome,
+}
+
+impl Row {
+    fn verdict(&self) -> &'static str {
+        match (&self.ours, &self.libbpf) {
+            (Outcome::Loaded { tag, returned }, Outcome::Loaded { tag: other, returned: also }) => {
+                match (tag == other, returned == also) {
+                    (true, true) => "same",
+                    (false, _) => "DIFFERENT TEXT",
+                    (true, false) => "DIFFERENT ANSWER",
+                }
+            }
+            (Outcome::Loaded { .. }, _) => "ours only",
+            (_, Outcome::Loaded { .. }) => "LIBBPF ONLY",
+            _ => "neither",
+        }
+    }
+
+    /// Upper case is a mistake of ours.
+    fn is_wrong(&self) -> bool {
+        self.verdict().chars().next().is_some_and(char::is_uppercase)
+    }
+
+    fn line(&self) -> String {
+        let said = |outcome: &Outcome| match outcome {
+            Outcome::Loaded { tag, returned } => format!("{tag} {}", returned.as_deref().unwrap_or("")),
+            Outcome::Refused(why) => why.replace(['\n', '\t'], " "),
+            Outcome::Unknown => "no such program".to_owned(),
+        };
+        let Self { object, program, section, program_type, ours, libbpf } = self;
+        let verdict = self.verdict();
+        format!("{object}\t{program}\t{section}\t{program_type}\t{verdict}\t{}\t{}", said(ours), said(libbpf))
+    }
+}
+
+/// The program that loads by libbpf, and whether programs are run.
+struct Judge {
+    path: PathBuf,
+    runs: bool,
+}
+
+impl Judge {
+    /// In a mount namespace with a bpffs of its own, where nothing stays.
+    fn ask(&self, command: &str, about: &str) -> Vec<Value> {
+        let script = r#"mount -t bpf none /sys/fs/bpf && exec "$@""#;
+        let done = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(&self.path)
+            .arg(command)
+            .args(self.runs.then_some("-r"))
+            .arg(about)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "{command} {about}: {}", String::from_utf8_lossy(&done.stderr));
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn outcome(answer: &Value) -> Outcome {
+        let Some(tag) = answer["tag"].as_str() else {
+            return Outcome::Refused(answer["said"].as_str().unwrap_or_default().to_owned());
+        };
+        let returned =
+            ["returned", "errno"].iter().find_map(|key| Some(format!("{key} {}", answer[*key].as_u64()?)));
+        Outcome::Loaded { tag: tag.to_owned(), returned }
+    }
+}
+
+fn request(bench: &Bench<LinuxKernel>, path: &Path, programs: Vec<ProgramRequest>) -> LoadRequest {
+    LoadRequest { source: BytecodeSource::File(path.to_owned()), programs, ..bench.request("programs", &[]) }
+}
+
+/// What becomes of each program of a request.
+fn loads(engine: &Engine<LinuxKernel>, judge: &Judge, request: &LoadRequest) -> Vec<Outcome> {
+    let loaded = match engine.load(request) {
+        Ok(loaded) => loaded,
+        Err(error) => return request.programs.iter().map(|_| Outcome::Refused(error.to_string())).collect(),
+    };
+    let ids: Vec<_> = loaded.programs.iter().map(|program| program.id).collect();
+    let outcomes = ids.iter().map(|id| Judge::outcome(&judge.ask("id", &id.to_string())[0])).collect();
+    ids.into_iter().for_each(|id| engine.unload(id).unwrap());
+    outcomes
+}
+
+/// A program as a client asks for it, if the daemon has its type.
+fn asked(program: &ProgramEntry) -> Option<ProgramRequest> {
+    let program_type = program.family.program_type()?;
+    // Where the section does not say at which hook it runs, any will do.
+    let any_hook = || SocketHook::of_type(program_type).first().map(|hook| hook.name.to_owned());
+    let target = program.attach_target.clone().or_else(any_hook);
+    Some(ProgramRequest { name: program.name.clone(), program_type, target })
+}
+
+/// All programs of an object, by both loaders.
+fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Judge, path: &Path) -> Vec<Row> {
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let together = said("together", &name).is_some();
+    if let Some(module) = said("module", &name) {
+        // Built in, there already, or missing: then both loaders say so.
+        let _ = Command::new("modprobe").arg(module).output();
+    }
+    let mut by_libbpf: BTreeMap<String, Value> = judge
+        .ask(if together { "together" } else { "load" }, &path.display().to_string())
+        .into_iter()
+        .map(|answer| (answer["program"].as_str().unwrap_or_default().to_owned(), answer))
+        .collect();
+    let object = match ObjectFile::parse(std::fs::read(path).unwrap()) {
+        Ok(object) => object,
+        Err(error) => {
+            let row = |(program, answer): (String, Value)| Row {
+                object: name.clone(),
+                program,
+                section: answer["section"].as_str().unwrap_or_default().to_owned(),
+                program_type: String::new(),
+                ours: Outcome::Refused(error.to_string()),
+                libbpf: Judge::outcome(&answer),
+            };
+            return by_libbpf.into_iter().map(row).collect();
+        }
+    };
+    let asked: Vec<ProgramRequest> = object.programs().iter().filter_map(asked).collect();
+    let requests = if together { vec![asked] } else { asked.into_iter().map(|one| vec![one]).collect() };
+    let mut ours = BTreeMap::new();
+    for programs in requests {
+        let names: Vec<String> = programs.iter().map(|program| program.name.clone()).collect();
+        ours.extend(names.into_iter().zip(loads(engine, judge, &request(bench, path, programs))));
+    }
+    let mut rows = Vec::new();
+    for program in object.programs() {
+        let libbpf =
+            by_libbpf.remove(&program.name).map_or(Outcome::Unknown, |answer| Judge::outcome(&answer));
+        let unsupported = || Outcome::Refused(program.family.to_string());
+        let ours = ours.remove(&program.name).unwrap_or_else(unsupported);
+        let program_type = program.family.program_type().map_or("", ProgramType::name).to_owned();
+        rows.push(Row {
+            object: name.clone(),
+            program: program.name.clone(),
+            section: program.section.clone(),
+            program_type,
+            ours,
+            libbpf,
+        });
+    }
+    // Where libbpf cannot read the object at all, it says so of no program in particular.
+    by_libbpf.remove("");
+    rows.extend(by_libbpf.into_iter().map(|(program, answer)| Row {
+        object: name.clone(),
+        program,
+        section: answer["section"].as_str().unwrap_or_default().to_owned(),
+        program_type: String::new(),
+        ours: Outcome::Unknown,
+        libbpf: Judge::outcome(&answer),
+    }));
+    rows
+}
+
+fn objects(folder: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "o")).collect()
+}
+
+/// Compares all objects of a folder; tells each row, also to the file that `BPFMAN_CORPUS_RESULTS` names.
+fn compare_all(folder: &Path, judge: &Judge) -> Vec<Row> {
+    let bench = bench("corpus");
+    // Objects of others have maps of gigabytes, which their own loaders make smaller.
+    let options = EngineOptions { map_bytes: u64::MAX, ..bench.options() };
+    let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
+    assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
+    let rows: Vec<Row> =
+        objects(folder).iter().flat_map(|path| compare(&bench, &engine, judge, path)).collect();
+    let libbpf = Command::new(&judge.path).arg("version").output().unwrap().stdout;
+    let release = &bench.kernel.features().release;
+    let mut table = format!("# Linux {release}, libbpf {}", String::from_utf8_lossy(&libbpf));
+    rows.iter().for_each(|row| writeln!(table, "{}", row.line()).unwrap());
+    print!("{table}");
+    if let Some(file) = std::env::var_os("BPFMAN_CORPUS_RESULTS") {
+        std::fs::write(file, table).unwrap();
+    }
+    rows
+}
+
+/// The corpus and the judge, compiled; in a virtual machine they are there already.
+fn built() -> PathBuf {
+    // Tests lie in `target/<profile>/deps`.
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf();
+    let folder = target.join("corpus");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/build");
+    let done = Command::new(script).arg(&folder).status().unwrap();
+    assert!(done.success(), "tests/corpus/build: {done}");
+    folder
+}
+
+/// What the first lines of a source say: `// NAME: VALUE`.
+fn said(name: &str, object: &str) -> Option<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/corpus/src/{object}.bpf.c"));
+    let text = std::fs::read_to_string(source).ok()?;
+    let prefix = format!("// {name}: ");
+    text.lines().find_map(|line| line.strip_prefix(&prefix).map(str::to_owned))
+}
+
+fn version_of(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[test]
+fn linux_objects_of_the_corpus_load_as_by_libbpf() {
+    let folder = built();
+    let judge = Judge { path: folder.join("judge"), runs: true };
+    for left_out in std::fs::read_to_string(folder.join("left-out")).unwrap_or_default().lines() {
+        let (object, compiler) = left_out.split_once(' ').unwrap();
+        println!("SKIPPED({compiler}): {object} of the corpus");
+    }
+    let rows = compare_all(&folder.join("objects"), &judge);
+    let version = bench("version").kernel.features().version;
+    // This machine may lack what a distribution's kernels have, or keep it from everybody. Those are what is in virtual machines.
+    let is_whole = Path::new("/run/vm").exists();
+    let is_unsupported = |row: &Row| said("unsupported", &row.object).is_some();
+    let late = |row: &&Row| {
+        let is_due = version >= said("since", &row.object).as_deref().and_then(version_of).unwrap();
+        is_whole && is_due && row.verdict() == "neither" && !is_unsupported(row)
+    };
+    let mut wrong: Vec<String> =
+        rows.iter().filter(|row| row.is_wrong() && !is_unsupported(row)).map(Row::line).collect();
+    let surprising = |row: &&Row| is_unsupported(row) && matches!(row.ours, Outcome::Loaded { .. });
+    wrong.extend(rows.iter().filter(surprising).map(|row| format!("no longer unsupported: {}", row.line())));
+    wrong.extend(rows.iter().filter(late).map(|row| format!("due, and not loaded: {}", row.line())));
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+    let same = rows.iter().filter(|row| row.verdict() == "same").count();
+    assert!(same > 60, "only {same} programs compared");
+}
+
+/// Objects of others, which `tests/strangers/collect` put into a folder: what libbpf loads of them, the engine loads. Their
+/// programs are not run.
+#[test]
+#[ignore = "needs the folder that BPFMAN_STRANGERS names"]
+fn linux_objects_of_strangers_load_as_by_libbpf() {
+    let folder =
+        PathBuf::from(std::env::var_os("BPFMAN_STRANGERS").expect("BPFMAN_STRANGERS names a folder"));
+    let judge = Judge { path: built().join("judge"), runs: false };
+    let rows = compare_all(&folder, &judge);
+    let wrong: Vec<String> = rows.iter().filter(|row| row.is_wrong()).map(Row::line).collect();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}

@@ -1,0 +1,5 @@
+// feature: security hooks of a control group
+// since: 6.0
+#include "corpus.h"
+
+SEC("lsm_cgroup/socket_bind") int BPF_PROG(binds, void *sock) { return 1; }

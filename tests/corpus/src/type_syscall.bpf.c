@@ -1,0 +1,6 @@
+// feature: programs that are run by hand
+// since: 5.14
+// unsupported: no such type
+#include "corpus.h"
+
+SEC("syscall") int by_hand(void *ctx) { return 42; }

@@ -1,0 +1,7 @@
+// feature: places that programs mark for probes (USDT)
+// since: 5.10
+// unsupported: no such type
+#include "corpus.h"
+
+SEC("usdt/libc.so.6:libc:setjmp") int place(void *ctx) { return 0; }
+SEC("usdt") int untold_place(void *ctx) { return 0; }
