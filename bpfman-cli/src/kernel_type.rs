@@ -14,7 +14,7 @@ pub struct ExactType {
 }
 
 /// All of them.
-pub const EXACT: [ExactType; 36] = {
+pub const EXACT: [ExactType; 50] = {
     use bpfman_proto::ext::v1::ProgramTypeNumber as More;
     use bpfman_proto::v1::BpfmanProgramType as Published;
     const fn exact(name: &'static str, kernel: u32, wire: Published) -> ExactType {
@@ -60,6 +60,20 @@ pub const EXACT: [ExactType; 36] = {
         more("sk_msg", 16, More::SkMsg),
         more("socket_filter", 1, More::SocketFilter),
         more("sk_reuseport", 21, More::SkReuseport),
+        more("struct_ops", 27, More::StructOps),
+        more("uprobe_session", 2, More::UprobeSession),
+        more("ksyscall", 2, More::Ksyscall),
+        more("kretsyscall", 2, More::Kretsyscall),
+        more("raw_tracepoint_writable", 24, More::RawTracepointWritable),
+        more("sk_reuseport_migrate", 21, More::SkReuseportMigrate),
+        more("xdp_devmap", 6, More::XdpDevmap),
+        more("xdp_cpumap", 6, More::XdpCpumap),
+        more("lwt_in", 10, More::LwtIn),
+        more("lwt_out", 11, More::LwtOut),
+        more("lwt_xmit", 12, More::LwtXmit),
+        more("lwt_seg6local", 19, More::LwtSeg6local),
+        more("sched_act", 4, More::SchedAct),
+        more("syscall", 31, More::Syscall),
     ]
 };
 
@@ -177,7 +191,7 @@ mod tests {
                 .to_string()
                 .starts_with("unknown program type \"xpd\": expected one of unspec, socket-filter")
         );
-        assert_eq!(error.expected.len(), 33 + 16);
+        assert_eq!(error.expected.len(), 33 + 23);
     }
 
     #[test]

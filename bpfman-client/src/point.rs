@@ -130,6 +130,17 @@ impl AttachAt {
         At::Sockmap(map.into()).into()
     }
 
+    /// A system call, by its name.
+    pub fn ksyscall(name: impl Into<String>) -> Self {
+        At::Ksyscall(name.into()).into()
+    }
+
+    /// One of the program's own maps that hold a structure of functions for the kernel, by its name in the object (Linux
+    /// 6.4).
+    pub fn struct_ops(map: impl Into<String>) -> Self {
+        At::StructOps(map.into()).into()
+    }
+
     /// A perf event, as perf calls it (`cpu-clock`, `page-faults`, `cycles`), on each CPU, about so many times a second. For
     /// other rates, one CPU or one thread there is [`ext::PerfEventPoint`].
     pub fn perf_event(event: impl Into<String>, frequency: u64) -> Self {

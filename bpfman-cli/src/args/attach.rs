@@ -64,6 +64,11 @@ pub enum AttachTo {
     PerfEvent(AttachPerfEvent),
     /// Attach to a map of sockets, at the hook that the program was loaded for (Linux 6.10 and later).
     Sockmap(AttachSockmap),
+    /// Attach to a system call, at its entry or return, wherever this machine's kernel enters it.
+    Ksyscall(AttachKsyscall),
+    /// Have the kernel use a structure of functions, such as an algorithm of congestion control (Linux 6.4 and later).
+    #[command(alias = "struct_ops")]
+    StructOps(AttachStructOps),
     /// Attach to a control group and all below it, at the hook that the program was loaded for.
     Cgroup(AttachCgroup),
     /// Attach to a network namespace: sk_lookup and flow_dissector programs.
@@ -105,6 +110,8 @@ impl AttachTo {
             Self::UprobeMulti(probes) => &probes.link,
             Self::PerfEvent(event) => &event.link,
             Self::Sockmap(sockmap) => &sockmap.link,
+            Self::Ksyscall(call) => &call.link,
+            Self::StructOps(functions) => &functions.link,
             Self::Cgroup(cgroup) => &cgroup.link,
             Self::Netns(netns) => &netns.link,
             Self::Netfilter(netfilter) => &netfilter.link,
@@ -258,6 +265,28 @@ pub struct AttachPerfEvent {
 #[derive(Args, Debug)]
 pub struct AttachSockmap {
     /// One of the program's own maps, by its name in the object.
+    #[arg(long, value_name = "NAME")]
+    pub map: String,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … ksyscall`.
+#[derive(Args, Debug)]
+pub struct AttachKsyscall {
+    /// The system call, for example openat.
+    #[arg(short, long)]
+    pub name: String,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … struct-ops`.
+#[derive(Args, Debug)]
+pub struct AttachStructOps {
+    /// The variable of section .struct_ops.link (or .struct_ops) that holds the structure, by its name in the object.
     #[arg(long, value_name = "NAME")]
     pub map: String,
     /// Metadata.

@@ -102,6 +102,8 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
             };
             return Ok(more(At::UprobeMulti(at), &probes.link));
         }
+        AttachTo::Ksyscall(call) => return Ok(more(At::Ksyscall(call.name), &call.link)),
+        AttachTo::StructOps(functions) => return Ok(more(At::StructOps(functions.map), &functions.link)),
         AttachTo::Sockmap(sockmap) => return Ok(more(At::Sockmap(sockmap.map), &sockmap.link)),
         AttachTo::PerfEvent(event) => {
             let at = ext::PerfEventPoint {
@@ -200,6 +202,8 @@ mod tests {
         assert_eq!(at("cgroup --path /web"), At::Cgroup("/web".to_owned()));
         assert_eq!(at("netns"), At::Netns(String::new()));
         assert_eq!(at("sockmap --map connections"), At::Sockmap("connections".to_owned()));
+        assert_eq!(at("ksyscall -n openat"), At::Ksyscall("openat".to_owned()));
+        assert_eq!(at("struct-ops --map steady"), At::StructOps("steady".to_owned()));
         let functions = vec!["tcp_*".to_owned(), "udp_sendmsg".to_owned()];
         assert_eq!(
             at("kprobe-multi -f tcp_*,udp_sendmsg"),

@@ -93,12 +93,16 @@ fn block(link: &LinkJson, screen: Screen) -> String {
             block.optional("Control Group", attach.cgroup.as_ref());
             block.optional("Attach Hook", attach.fn_name.as_ref());
         }
-        "kprobe_multi" | "kretprobe_multi" | "kprobe_session" | "uprobe_multi" | "uretprobe_multi" => {
+        "ksyscall" | "kretsyscall" => {
+            block.optional("System Call", attach.fn_name.as_ref());
+        }
+        "kprobe_multi" | "kretprobe_multi" | "kprobe_session" | "uprobe_multi" | "uretprobe_multi"
+        | "uprobe_session" => {
             block.optional("Target", attach.target.as_ref());
             block.lines("Attach Functions", attach.functions.iter().cloned());
             block.optional("PID", attach.pid).optional("Container PID", attach.container_pid);
         }
-        "sk_skb" | "sk_msg" => {
+        "sk_skb" | "sk_msg" | "struct_ops" => {
             block.optional("Map", attach.map.as_ref());
             block.optional("Attach Hook", attach.fn_name.as_ref());
         }

@@ -40,7 +40,7 @@ pub enum BadPattern {
 
 const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
 /// Types of targets.
-pub const TARGETS: [&str; 16] = [
+pub const TARGETS: [&str; 18] = [
     "uprobe",
     "kprobe",
     "tracepoint",
@@ -57,6 +57,8 @@ pub const TARGETS: [&str; 16] = [
     "netfilter",
     "perf_event",
     "sockmap",
+    "struct_ops",
+    "ksyscall",
 ];
 
 fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {

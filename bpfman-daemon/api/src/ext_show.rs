@@ -220,6 +220,8 @@ fn attach_info(
         | AttachPoint::Netns { .. }
         | AttachPoint::PerfEvent { .. }
         | AttachPoint::Sockmap { .. }
+        | AttachPoint::StructOps { .. }
+        | AttachPoint::Ksyscall { .. }
         | AttachPoint::Netfilter { .. } => return None,
     })
 }

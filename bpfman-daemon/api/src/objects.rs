@@ -74,6 +74,8 @@ fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
         AttachPoint::Netns { netns } => NamedTarget::new("netns", netns_name(netns.as_deref())),
         AttachPoint::Netfilter { netns, .. } => NamedTarget::new("netfilter", netns_name(netns.as_deref())),
         AttachPoint::Sockmap { map } => NamedTarget::new("sockmap", map.clone()),
+        AttachPoint::Ksyscall { name } => NamedTarget::new("ksyscall", name.clone()),
+        AttachPoint::StructOps { map } => NamedTarget::new("struct_ops", map.clone()),
         AttachPoint::PerfEvent { place } => NamedTarget::new("perf_event", place.event.name().to_owned()),
         // Named when the program was loaded.
         AttachPoint::Fentry

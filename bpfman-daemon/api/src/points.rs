@@ -54,6 +54,12 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
         }
         At::Sockmap(map) if map.is_empty() => return Err(invalid("the attach names no map of sockets")),
         At::Sockmap(map) => AttachPoint::Sockmap { map },
+        At::Ksyscall(name) if name.is_empty() => return Err(invalid("the attach names no system call")),
+        At::Ksyscall(name) => AttachPoint::Ksyscall { name },
+        At::StructOps(map) if map.is_empty() => {
+            return Err(invalid("the attach names no map with a structure of functions"));
+        }
+        At::StructOps(map) => AttachPoint::StructOps { map },
         At::PerfEvent(point) => AttachPoint::PerfEvent { place: perf_event(&point)? },
         At::KprobeMulti(point) => AttachPoint::KprobeMulti { functions: kernel_functions(&point.functions)? },
         At::UprobeMulti(point) => {
@@ -171,6 +177,8 @@ pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Opti
             defragment: place.defragment,
         }),
         AttachPoint::Sockmap { map } => At::Sockmap(map.clone()),
+        AttachPoint::StructOps { map } => At::StructOps(map.clone()),
+        AttachPoint::Ksyscall { name } => At::Ksyscall(name.clone()),
         AttachPoint::PerfEvent { place } => {
             let (frequency, period) = match place.rate {
                 SampleRate::Frequency(frequency) => (Some(frequency), None),
@@ -246,6 +254,8 @@ mod tests {
                 container_pid: None,
             }),
             At::Sockmap("connections".to_owned()),
+            At::StructOps("steady".to_owned()),
+            At::Ksyscall("openat".to_owned()),
             perf_event("cpu-clock", Some(99), None),
             At::PerfEvent(wire::PerfEventPoint {
                 event: "cycles".to_owned(),
@@ -275,6 +285,8 @@ mod tests {
             (kprobes(&["a:b"]), "\"a:b\" is neither a function"),
             (At::UprobeMulti(wire::UprobeMultiPoint::default()), "names no functions"),
             (At::Sockmap(String::new()), "names no map of sockets"),
+            (At::Ksyscall(String::new()), "names no system call"),
+            (At::StructOps(String::new()), "names no map with a structure of functions"),
             (perf_event("clock", Some(99), None), "\"clock\" is none of cpu-clock, task-clock"),
             (perf_event("cpu-clock", None, None), "either a frequency or a period"),
             (perf_event("cpu-clock", Some(1), Some(1)), "either a frequency or a period"),

@@ -14,6 +14,9 @@ const TRACED: [&str; 3] = ["vfs_read", "do_unlinkat", "bpf_fentry_test1"];
 const LSM_HOOK: &str = "file_open";
 const TRACEPOINT: &str = "sched_switch";
 const ITERATED: &str = "bpf_map";
+/// A structure of functions that kernels with a network have, and one that may answer nothing.
+const FUNCTIONS: &str = "tcp_congestion_ops";
+const FUNCTION: &str = "init";
 /// A function that is there to have its return value changed.
 const CHANGED: &str = "bpf_modify_return_test";
 /// `r0 = 0`.
@@ -55,12 +58,16 @@ const fn needed_by(program_type: ProgramType) -> &'static [Probe] {
     match program_type {
         ProgramType::Tcx => &[Probe::TCX],
         ProgramType::Tracepoint | ProgramType::PerfEvent => &[Probe::PERF_LINKS],
-        ProgramType::Kprobe | ProgramType::Kretprobe => &[Probe::KPROBES, Probe::PERF_LINKS],
+        ProgramType::Kprobe | ProgramType::Kretprobe | ProgramType::Ksyscall | ProgramType::Kretsyscall => {
+            &[Probe::KPROBES, Probe::PERF_LINKS]
+        }
         ProgramType::Uprobe | ProgramType::Uretprobe => &[Probe::UPROBES, Probe::PERF_LINKS],
         ProgramType::KprobeMulti | ProgramType::KretprobeMulti => &[Probe::KPROBE_MULTI],
         ProgramType::KprobeSession => &[Probe::KPROBE_SESSION],
         ProgramType::SkSkb | ProgramType::SkMsg => &[Probe::SOCKMAP_LINKS],
+        ProgramType::StructOps => &[Probe::STRUCT_OPS_LINKS],
         ProgramType::UprobeMulti | ProgramType::UretprobeMulti => &[Probe::UPROBE_MULTI],
+        ProgramType::UprobeSession => &[Probe::UPROBE_SESSION],
         ProgramType::Netfilter => &[Probe::NETFILTER],
         _ => &[],
     }
@@ -72,7 +79,7 @@ fn try_type(
     program_type: ProgramType,
     types: Result<&KernelBtf, &String>,
 ) -> Option<String> {
-    let kind =
+    let mut kind =
         ProgramKind::new(program_type, SocketHook::of_type(program_type).first().map(|hook| hook.name));
     let target = match (program_type.load_target(), types) {
         (None | Some(LoadTarget::SocketHook), _) => Some(0),
@@ -80,13 +87,18 @@ fn try_type(
         (Some(LoadTarget::LsmHook), Ok(types)) => types.lsm_hook_id(LSM_HOOK),
         (Some(LoadTarget::Tracepoint), Ok(types)) => types.tracepoint(TRACEPOINT).map(|found| found.id),
         (Some(LoadTarget::Iterator), Ok(types)) => types.iterator(ITERATED).map(|found| found.id),
+        (Some(LoadTarget::StructMember), Ok(types)) => types.struct_ops(FUNCTIONS).and_then(|ops| {
+            kind.expected_attach_type = ops.function(FUNCTION)?;
+            Some(ops.structure)
+        }),
         (Some(LoadTarget::Function), Ok(types)) if program_type == ProgramType::FmodRet => {
             types.function_id(CHANGED)
         }
         (Some(LoadTarget::Function), Ok(types)) => TRACED.iter().find_map(|name| types.function_id(name)),
     };
     let Some(attach_btf_id) = target else { return Some("its BTF has nothing to try it on".to_owned()) };
-    let text = smallest();
+    let mut text = smallest();
+    text.0.sleepable = program_type == ProgramType::Syscall;
     let load = ProgramLoad { attach_btf_id, ..ProgramLoad::new("try", &text, kind) };
     match kernel.load_program(&load).err()? {
         KernelError::Refused { source, .. } => Some(format!("the kernel refuses to load it: {source}")),

@@ -139,6 +139,16 @@ pub enum AttachPoint {
         /// One of the program's own maps, by its name in the object.
         map: String,
     },
+    /// A system call.
+    Ksyscall {
+        /// Its name: `openat`.
+        name: String,
+    },
+    /// The kernel's list of what it calls by name, such as algorithms of congestion control.
+    StructOps {
+        /// The map that holds the structure, one of the program's own, by its name in the object.
+        map: String,
+    },
     /// A perf event.
     PerfEvent {
         /// What is counted, and where.
@@ -177,16 +187,21 @@ impl AttachPoint {
             Self::Tcx { .. } => matches!(program_type, T::Tcx),
             Self::Tracepoint { .. } => matches!(program_type, T::Tracepoint),
             Self::Kprobe { .. } => matches!(program_type, T::Kprobe | T::Kretprobe),
+            Self::Ksyscall { .. } => matches!(program_type, T::Ksyscall | T::Kretsyscall),
             Self::Uprobe { .. } => matches!(program_type, T::Uprobe | T::Uretprobe),
             Self::Fentry => matches!(program_type, T::Fentry),
             Self::Fexit => matches!(program_type, T::Fexit),
             Self::Lsm => matches!(program_type, T::Lsm),
-            Self::RawTracepoint { .. } => matches!(program_type, T::RawTracepoint),
+            Self::RawTracepoint { .. } => {
+                matches!(program_type, T::RawTracepoint | T::RawTracepointWritable)
+            }
             Self::BtfTracepoint => matches!(program_type, T::BtfTracepoint),
             Self::KprobeMulti { .. } => {
                 matches!(program_type, T::KprobeMulti | T::KretprobeMulti | T::KprobeSession)
             }
-            Self::UprobeMulti { .. } => matches!(program_type, T::UprobeMulti | T::UretprobeMulti),
+            Self::UprobeMulti { .. } => {
+                matches!(program_type, T::UprobeMulti | T::UretprobeMulti | T::UprobeSession)
+            }
             Self::FmodRet => matches!(program_type, T::FmodRet),
             Self::Iter => matches!(program_type, T::Iter),
             Self::Cgroup { .. } => program_type.scope() == TypeScope::Cgroup,
@@ -194,6 +209,7 @@ impl AttachPoint {
             Self::Netfilter { .. } => matches!(program_type, T::Netfilter),
             Self::PerfEvent { .. } => matches!(program_type, T::PerfEvent),
             Self::Sockmap { .. } => program_type.scope() == TypeScope::Sockets,
+            Self::StructOps { .. } => matches!(program_type, T::StructOps),
         }
     }
 
@@ -206,6 +222,7 @@ impl AttachPoint {
             Self::Tcx { .. } => "tcx",
             Self::Tracepoint { .. } => "tracepoint",
             Self::Kprobe { .. } => "kprobe",
+            Self::Ksyscall { .. } => "ksyscall",
             Self::Uprobe { .. } => "uprobe",
             Self::Fentry => "fentry",
             Self::Fexit => "fexit",
@@ -221,6 +238,7 @@ impl AttachPoint {
             Self::Netfilter { .. } => "netfilter",
             Self::PerfEvent { .. } => "perf_event",
             Self::Sockmap { .. } => "sockmap",
+            Self::StructOps { .. } => "struct_ops",
         }
     }
 
@@ -249,7 +267,12 @@ impl AttachPoint {
     pub const fn has_updatable_link(&self) -> bool {
         matches!(
             self,
-            Self::Tcx { .. } | Self::Cgroup { .. } | Self::Netns { .. } | Self::Iter | Self::Sockmap { .. }
+            Self::Tcx { .. }
+                | Self::Cgroup { .. }
+                | Self::Netns { .. }
+                | Self::Iter
+                | Self::Sockmap { .. }
+                | Self::StructOps { .. }
         )
     }
 
@@ -316,6 +339,7 @@ impl fmt::Display for AttachPoint {
                 write!(f, "{} {direction}", interface.name)
             }
             Self::Tracepoint { category, name } => write!(f, "{category}/{name}"),
+            Self::Ksyscall { name } => f.write_str(name),
             Self::Kprobe { function, offset: 0 } => f.write_str(function),
             Self::Kprobe { function, offset } => write!(f, "{function}+{offset:#x}"),
             Self::Uprobe { target, function: Some(function), .. } => write!(f, "{target} {function}"),
@@ -330,7 +354,7 @@ impl fmt::Display for AttachPoint {
             Self::Cgroup { path } => f.write_str(path.as_str()),
             Self::Netns { netns } => f.write_str(&netns_text(netns.as_deref())),
             Self::PerfEvent { place } => write!(f, "{place}"),
-            Self::Sockmap { map } => f.write_str(map),
+            Self::Sockmap { map } | Self::StructOps { map } => f.write_str(map),
             Self::Netfilter { netns, place } => {
                 write!(f, "{place}")?;
                 netns.as_ref().map_or(Ok(()), |netns| write!(f, " in {}", netns.display()))

@@ -84,8 +84,10 @@ pub struct LinkFacts {
     pub id: KernelLinkId,
     /// `enum bpf_link_type`.
     pub kernel_type: u32,
-    /// The program it runs.
+    /// The program it runs; 0 for links of structures of functions.
     pub program: ProgramId,
+    /// The map whose structure a `struct_ops` link has the kernel call; such links run no program of their own.
+    pub map: Option<MapId>,
     /// Interface of XDP and tcx links; none if it is gone, or for other links.
     pub ifindex: Option<IfIndex>,
     /// What the link was attached to is gone, or it was detached by force: it runs nothing any more. The kernel tells of

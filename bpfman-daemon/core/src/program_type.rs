@@ -83,11 +83,39 @@ pub enum ProgramType {
     SocketFilter,
     /// Which of several sockets at one port takes a packet, given to them likewise.
     SkReuseport,
+    /// A function of a structure that the kernel calls by name, such as an algorithm of TCP's congestion control.
+    StructOps,
+    /// Entries of many user-space functions, and the returns that the entry asks for.
+    UprobeSession,
+    /// Entry of a system call, by its name.
+    Ksyscall,
+    /// Return from a system call, by its name.
+    Kretsyscall,
+    /// A static trace point that hands a buffer of its own, which the program may write.
+    RawTracepointWritable,
+    /// The same, asked too where the connections of a socket go that is closed.
+    SkReuseportMigrate,
+    /// Packets that a map of devices redirected, for who puts the program into its entry.
+    XdpDevmap,
+    /// Packets that a map of CPUs redirected, likewise.
+    XdpCpumap,
+    /// Packets that a route takes in, for who makes the route.
+    LwtIn,
+    /// Packets that a route lets out, likewise.
+    LwtOut,
+    /// Packets that a route transmits, likewise.
+    LwtXmit,
+    /// Packets at a segment of IPv6 segment routing, likewise.
+    LwtSeg6local,
+    /// Packets at an action of traffic control, for who makes the action.
+    SchedAct,
+    /// Nothing by itself: whoever opens the program runs it.
+    Syscall,
 }
 
 impl ProgramType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 50] = [
         Self::Xdp,
         Self::Tc,
         Self::Tcx,
@@ -124,6 +152,20 @@ impl ProgramType {
         Self::SkMsg,
         Self::SocketFilter,
         Self::SkReuseport,
+        Self::StructOps,
+        Self::UprobeSession,
+        Self::Ksyscall,
+        Self::Kretsyscall,
+        Self::RawTracepointWritable,
+        Self::SkReuseportMigrate,
+        Self::XdpDevmap,
+        Self::XdpCpumap,
+        Self::LwtIn,
+        Self::LwtOut,
+        Self::LwtXmit,
+        Self::LwtSeg6local,
+        Self::SchedAct,
+        Self::Syscall,
     ];
 
     /// The name users write, lower case.
@@ -166,6 +208,20 @@ impl ProgramType {
             Self::SkMsg => "sk_msg",
             Self::SocketFilter => "socket_filter",
             Self::SkReuseport => "sk_reuseport",
+            Self::StructOps => "struct_ops",
+            Self::UprobeSession => "uprobe_session",
+            Self::Ksyscall => "ksyscall",
+            Self::Kretsyscall => "kretsyscall",
+            Self::RawTracepointWritable => "raw_tracepoint_writable",
+            Self::SkReuseportMigrate => "sk_reuseport_migrate",
+            Self::XdpDevmap => "xdp_devmap",
+            Self::XdpCpumap => "xdp_cpumap",
+            Self::LwtIn => "lwt_in",
+            Self::LwtOut => "lwt_out",
+            Self::LwtXmit => "lwt_xmit",
+            Self::LwtSeg6local => "lwt_seg6local",
+            Self::SchedAct => "sched_act",
+            Self::Syscall => "syscall",
         }
     }
 
@@ -181,10 +237,13 @@ impl ProgramType {
             | Self::KretprobeMulti
             | Self::KprobeSession
             | Self::UprobeMulti
-            | Self::UretprobeMulti => prog_type::KPROBE,
+            | Self::UretprobeMulti
+            | Self::UprobeSession
+            | Self::Ksyscall
+            | Self::Kretsyscall => prog_type::KPROBE,
             Self::Tc | Self::Tcx => prog_type::SCHED_CLS,
             Self::Tracepoint => prog_type::TRACEPOINT,
-            Self::Xdp => prog_type::XDP,
+            Self::Xdp | Self::XdpDevmap | Self::XdpCpumap => prog_type::XDP,
             Self::Fentry | Self::Fexit | Self::BtfTracepoint | Self::FmodRet | Self::Iter => {
                 prog_type::TRACING
             }
@@ -204,7 +263,15 @@ impl ProgramType {
             Self::SkSkb => prog_type::SK_SKB,
             Self::SkMsg => prog_type::SK_MSG,
             Self::SocketFilter => prog_type::SOCKET_FILTER,
-            Self::SkReuseport => prog_type::SK_REUSEPORT,
+            Self::SkReuseport | Self::SkReuseportMigrate => prog_type::SK_REUSEPORT,
+            Self::StructOps => prog_type::STRUCT_OPS,
+            Self::RawTracepointWritable => prog_type::RAW_TRACEPOINT_WRITABLE,
+            Self::LwtIn => prog_type::LWT_IN,
+            Self::LwtOut => prog_type::LWT_OUT,
+            Self::LwtXmit => prog_type::LWT_XMIT,
+            Self::LwtSeg6local => prog_type::LWT_SEG6LOCAL,
+            Self::SchedAct => prog_type::SCHED_ACT,
+            Self::Syscall => prog_type::SYSCALL,
         }
     }
 
@@ -222,6 +289,7 @@ impl ProgramType {
             Self::Lsm | Self::LsmCgroup => LoadTarget::LsmHook,
             Self::BtfTracepoint => LoadTarget::Tracepoint,
             Self::Iter => LoadTarget::Iterator,
+            Self::StructOps => LoadTarget::StructMember,
             Self::CgroupSkb | Self::CgroupSock | Self::CgroupSockAddr | Self::CgroupSockopt | Self::SkSkb => {
                 LoadTarget::SocketHook
             }
@@ -246,7 +314,18 @@ impl ProgramType {
             Self::Iter => TypeScope::Reader,
             Self::PerfEvent => TypeScope::Cpus,
             Self::SkSkb | Self::SkMsg => TypeScope::Sockets,
-            Self::SocketFilter | Self::SkReuseport => TypeScope::Opener,
+            Self::SocketFilter
+            | Self::SkReuseport
+            | Self::SkReuseportMigrate
+            | Self::XdpDevmap
+            | Self::XdpCpumap
+            | Self::LwtIn
+            | Self::LwtOut
+            | Self::LwtXmit
+            | Self::LwtSeg6local
+            | Self::SchedAct
+            | Self::Syscall => TypeScope::Opener,
+            Self::StructOps => TypeScope::Kernel,
             _ => TypeScope::Tasks,
         }
     }
@@ -254,7 +333,14 @@ impl ProgramType {
     /// True for the probes that fire when a function returns.
     #[must_use]
     pub const fn is_return_probe(self) -> bool {
-        matches!(self, Self::Kretprobe | Self::Uretprobe | Self::KretprobeMulti | Self::UretprobeMulti)
+        matches!(
+            self,
+            Self::Kretprobe
+                | Self::Uretprobe
+                | Self::KretprobeMulti
+                | Self::UretprobeMulti
+                | Self::Kretsyscall
+        )
     }
 
     /// The type that clients of the published API declare it as: return probes as their entry probes.
@@ -293,6 +379,8 @@ pub enum LoadTarget {
     Iterator,
     /// One of the hooks of a type for control groups or maps of sockets: `connect4` ([`crate::SocketHook`]).
     SocketHook,
+    /// A member of a structure of the kernel's: `tcp_congestion_ops.init`.
+    StructMember,
 }
 
 impl LoadTarget {
@@ -304,6 +392,7 @@ impl LoadTarget {
             Self::LsmHook | Self::SocketHook => "hook",
             Self::Tracepoint => "trace point",
             Self::Iterator => "kind of objects",
+            Self::StructMember => "member of a structure of functions",
         }
     }
 }
@@ -325,6 +414,8 @@ pub enum TypeScope {
     Sockets,
     /// For what whoever opens the program gives it to: this manager attaches it nowhere.
     Opener,
+    /// For the whole machine, wherever the kernel calls what they are a part of.
+    Kernel,
     /// For whatever task meets them.
     Tasks,
 }

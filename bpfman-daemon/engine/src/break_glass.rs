@@ -135,6 +135,13 @@ pub fn find_attached<K: Kernel>(kernel: &K, namespaces: &[PathBuf]) -> AttachedT
         if !link.is_live() || !seen.insert(link.id) {
             continue;
         }
+        if let Some(map) = link.map {
+            // What the kernel calls is the map, which has programs of ours.
+            let name = kernel.map(map).ok().flatten().map(|map| map.name).unwrap_or_default();
+            let place = AttachedPlace::Link { pin, id: link.id };
+            found.ours.push(AttachedThing { rank: DetachRank::Tc, program: link.program, name, place });
+            continue;
+        }
         let running = match kernel.program(link.program) {
             Ok(Some(facts)) => facts,
             Ok(None) => continue,

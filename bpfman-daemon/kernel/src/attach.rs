@@ -104,6 +104,15 @@ pub enum LinkTarget<'a> {
         /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
         cookie: u64,
     },
+    /// A system call, at the function by which the kernel of this machine enters it.
+    Ksyscall {
+        /// Its name, as `openat`.
+        name: &'a str,
+        /// Fire on return.
+        on_return: bool,
+        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        cookie: u64,
+    },
     /// A user-space function.
     Uprobe {
         /// Absolute path, or a library's name.
@@ -151,6 +160,8 @@ pub enum LinkTarget<'a> {
         on_return: bool,
         /// Only at what is an instruction of a function that the file names.
         known_only: bool,
+        /// `enum bpf_attach_type`, as the program was loaded: with a session (Linux 6.13), the entry asks for the return.
+        attach_type: u32,
         /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
         cookie: u64,
     },
@@ -181,6 +192,11 @@ pub enum LinkTarget<'a> {
         map: MapId,
         /// `enum bpf_attach_type`, as the program was loaded.
         attach_type: u32,
+    },
+    /// The kernel's list of what it calls by name (Linux 6.4 and later).
+    StructOps {
+        /// The map that holds the structure, filled ([`crate::KernelObjects::fill_struct_ops`]).
+        map: MapId,
     },
     /// A perf event, on one CPU or of one thread.
     PerfEvent {

@@ -238,6 +238,14 @@ impl KernelError {
         }
     }
 
+    /// The kernel calls what it knows by a name, and knows each name once.
+    pub(crate) fn struct_ops_held(map: MapId) -> Self {
+        Self::HookHeld {
+            hook: format!("for the functions of map {map}"),
+            holder: "what is known to the kernel by the same name, or by none besides it".to_owned(),
+        }
+    }
+
     /// What the verifier has against a program, if it refused one.
     #[must_use]
     pub fn rejection(&self) -> Option<&Rejection> {

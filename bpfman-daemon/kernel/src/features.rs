@@ -34,8 +34,12 @@ pub struct Features {
     pub kprobe_session: bool,
     /// Probes of many user-space functions by one link (Linux 6.6 and later).
     pub uprobe_multi: bool,
+    /// User-space probes of entry and return (Linux 6.13 and later).
+    pub uprobe_session: bool,
     /// Links to maps of sockets (Linux 6.10 and later).
     pub sockmap_links: bool,
+    /// Links of structures of functions (Linux 6.4 and later).
+    pub struct_ops_links: bool,
     /// Cookies of links to fentry, fexit, fmod_ret and LSM programs (Linux 6.0 and later).
     pub trampoline_cookies: bool,
     /// Cookies of links to raw trace points (Linux 6.10 and later).

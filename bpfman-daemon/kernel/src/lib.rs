@@ -32,7 +32,7 @@ pub use mounts::{Mount, Mounts};
 pub use network_watch::NetworkWatch;
 pub use probe_target::ProbeTargetError;
 pub use probes::{PROBES, Probe, ProbedBy, UnknownProbe};
-pub use program::{Device, EXTENSION, Loaded, LogRequest, ProgramKind, ProgramLoad};
+pub use program::{Device, EXTENSION, Loaded, LogRequest, ProgramKind, ProgramLoad, StructOpsSpec};
 pub use run_clock::RunClock;
 pub use test_run::{TestContext, TestRun, TestRunResult};
 pub use watch::InterfaceWatch;

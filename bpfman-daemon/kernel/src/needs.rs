@@ -24,12 +24,16 @@ impl Features {
             LinkTarget::Tcx { .. } => &[Probe::TCX],
             LinkTarget::Tracepoint { .. } | LinkTarget::PerfEvent { .. } => &[Probe::PERF_LINKS],
             LinkTarget::Sockmap { .. } => &[Probe::SOCKMAP_LINKS],
-            LinkTarget::Kprobe { .. } => &[Probe::PERF_LINKS, Probe::KPROBES],
+            LinkTarget::StructOps { .. } => &[Probe::STRUCT_OPS_LINKS],
+            LinkTarget::Kprobe { .. } | LinkTarget::Ksyscall { .. } => &[Probe::PERF_LINKS, Probe::KPROBES],
             LinkTarget::Uprobe { .. } => &[Probe::PERF_LINKS, Probe::UPROBES],
             LinkTarget::KprobeMulti { attach_type: attach_type::TRACE_KPROBE_SESSION, .. } => {
                 &[Probe::KPROBE_SESSION]
             }
             LinkTarget::KprobeMulti { .. } => &[Probe::KPROBE_MULTI],
+            LinkTarget::UprobeMulti { attach_type: attach_type::TRACE_UPROBE_SESSION, .. } => {
+                &[Probe::UPROBE_SESSION]
+            }
             LinkTarget::UprobeMulti { .. } => &[Probe::UPROBE_MULTI],
             LinkTarget::Trampoline { cookie, .. } if *cookie != 0 => &[Probe::TRAMPOLINE_COOKIES],
             LinkTarget::RawTracepoint { cookie, .. } if *cookie != 0 => &[Probe::RAW_COOKIES],

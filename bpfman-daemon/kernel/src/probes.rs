@@ -81,8 +81,12 @@ impl Probe {
         "kprobe_session programs are not attached");
     pub const UPROBE_MULTI: Self = probe!(uprobe_multi, "probes of many user-space functions", "Linux 6.6 or later has them", Trying,
         "uprobe_multi and uretprobe_multi programs are not attached");
+    pub const UPROBE_SESSION: Self = probe!(uprobe_session, "user-space probes of entry and return", "Linux 6.13 or later has them", Trying,
+        "uprobe_session programs are not attached");
     pub const SOCKMAP_LINKS: Self = probe!(sockmap_links, "links on maps of sockets", "Linux 6.10 or later has them", Trying,
         "sk_skb and sk_msg programs are not attached");
+    pub const STRUCT_OPS_LINKS: Self = probe!(struct_ops_links, "links of structures of functions", "Linux 6.4 or later has them", Trying,
+        "struct_ops programs are not loaded");
     pub const TRAMPOLINE_COOKIES: Self = probe!(trampoline_cookies, "cookies of links to functions", "Linux 6.0 or later has them", Version,
         "tenants' fentry, fexit, fmod_ret and LSM programs are refused: they cannot be guarded");
     pub const RAW_COOKIES: Self = probe!(raw_cookies, "cookies of links to raw trace points", "Linux 6.10 or later has them", Trying,
@@ -119,7 +123,9 @@ pub static PROBES: &[Probe] = &[
     Probe::KPROBE_MULTI,
     Probe::KPROBE_SESSION,
     Probe::UPROBE_MULTI,
+    Probe::UPROBE_SESSION,
     Probe::SOCKMAP_LINKS,
+    Probe::STRUCT_OPS_LINKS,
     Probe::TRAMPOLINE_COOKIES,
     Probe::RAW_COOKIES,
     Probe::NETFILTER,

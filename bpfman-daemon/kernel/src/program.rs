@@ -49,6 +49,10 @@ fn expected_attach_type(program_type: ProgramType, target: Option<&str>) -> u32 
         ProgramType::Netfilter => attach_type::NETFILTER,
         ProgramType::KprobeMulti | ProgramType::KretprobeMulti => attach_type::TRACE_KPROBE_MULTI,
         ProgramType::KprobeSession => attach_type::TRACE_KPROBE_SESSION,
+        ProgramType::UprobeSession => attach_type::TRACE_UPROBE_SESSION,
+        ProgramType::XdpDevmap => attach_type::XDP_DEVMAP,
+        ProgramType::XdpCpumap => attach_type::XDP_CPUMAP,
+        ProgramType::SkReuseportMigrate => attach_type::SK_REUSEPORT_SELECT_OR_MIGRATE,
         ProgramType::UprobeMulti | ProgramType::UretprobeMulti => attach_type::TRACE_UPROBE_MULTI,
         other => match (SocketHook::of_type(other), target) {
             ([only], _) => only.attach_type,
@@ -70,6 +74,17 @@ pub enum LogRequest {
     StackDepths,
     /// Yes, whole.
     Always,
+}
+
+/// A map that holds a structure of functions for the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StructOpsSpec<'a> {
+    /// Name for the kernel, which keeps 15 bytes.
+    pub name: &'a str,
+    /// BTF id, in the kernel's, of its value.
+    pub value: u32,
+    /// Bytes of that.
+    pub value_size: u32,
 }
 
 /// An interface and its namespace.

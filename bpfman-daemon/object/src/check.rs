@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use bpfmand_core::{Insn, MapRole, MapSpec, ProgramText, map_type, op};
 
 use crate::core_relo::{starts, takes_type_id};
-use crate::maps::{InitialSlot, MAX_MAP_NAME, MAX_MAPS};
+use crate::maps::{InitialSlot, MAX_MAP_NAME, MAX_MAPS, check_struct_ops};
 use crate::object_file::LinkedProgram;
 use crate::{MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectFacts, SlotTarget};
 
@@ -54,6 +54,7 @@ impl ObjectFacts {
             }
         }
         check_slots(&self.maps, &self.slots)?;
+        check_struct_ops(&self.maps, &self.struct_ops)?;
         let mut parts = 0;
         for global in &self.globals {
             check_name(&global.name)?;
@@ -110,7 +111,7 @@ pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(),
 }
 
 /// Names end at a zero for the kernel.
-fn check_name(name: &str) -> Result<(), Why> {
+pub(crate) fn check_name(name: &str) -> Result<(), Why> {
     if name.len() > LONGEST_NAME || name.contains('\0') {
         return Err("has a name that none can be".to_owned());
     }

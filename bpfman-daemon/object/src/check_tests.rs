@@ -27,6 +27,7 @@ fn facts() -> ObjectFacts {
         }],
         license: "GPL".to_owned(),
         kconfig: None,
+        struct_ops: Vec::new(),
     }
 }
 

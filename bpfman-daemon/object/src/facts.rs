@@ -9,7 +9,7 @@ use crate::btf::Btf;
 use crate::check::check_slots;
 use crate::externs::{self, KconfigExtern, KconfigValue};
 use crate::globals::{self, GlobalVariable};
-use crate::maps::InitialSlot;
+use crate::maps::{InitialSlot, StructOpsMap};
 use crate::programs::ProgramEntry;
 use crate::shown::cut;
 
@@ -32,6 +32,8 @@ pub struct ObjectFacts {
     pub license: String,
     /// The map of kernel configuration values, and what it holds.
     pub kconfig: Option<(usize, Vec<KconfigExtern>)>,
+    /// Maps that hold structures of functions for the kernel.
+    pub struct_ops: Vec<StructOpsMap>,
 }
 
 /// What the types of a map's keys and values say.

@@ -14,7 +14,7 @@ const CHAINS: usize = 1 << 16;
 /// Takes the size of the blobs plus about a sixth: some 7 MiB for a distribution kernel. Drop it when idle.
 #[derive(Clone, Debug)]
 pub struct KernelBtf {
-    kernel: Names,
+    pub(crate) kernel: Names,
     modules: Vec<(String, Names)>,
 }
 
@@ -202,8 +202,8 @@ fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u
 
 /// Types with an index of their names; of a module's only its own.
 #[derive(Clone, Debug)]
-struct Names {
-    btf: Arc<Btf>,
+pub(crate) struct Names {
+    pub(crate) btf: Arc<Btf>,
     /// Types up to this id are another's.
     base: u32,
     /// First type of each chain, and for each own type the next one; 0 ends a chain.

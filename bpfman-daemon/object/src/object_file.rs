@@ -93,6 +93,7 @@ impl ObjectFile {
             programs: Vec::new(),
             types: facts::types_of(&maps.specs, btf.as_ref()),
             slots: std::mem::take(&mut maps.slots),
+            struct_ops: std::mem::take(&mut maps.struct_ops),
             kconfig: maps.kconfig.map(|map| (map, externs.kconfig.clone())),
             maps: std::mem::take(&mut maps.specs),
             globals,

@@ -8,7 +8,9 @@ use bpfmand_core::{LoadTarget, ProgramType, SocketHook, TypeScope};
 pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx/ingress, tcx/egress, \
      tracepoint/CATEGORY/NAME, tp/CATEGORY/NAME, raw_tp, raw_tracepoint, tp_btf, kprobe, kretprobe, uprobe, uretprobe, \
      fentry, fexit, fmod_ret, lsm, lsm_cgroup, iter, cgroup_skb, cgroup/HOOK, sockops, sk_lookup, flow_dissector, netfilter, kprobe.multi, kretprobe.multi, \
-     kprobe.session, uprobe.multi, uretprobe.multi, perf_event, sk_skb/HOOK, sk_msg, socket, sk_reuseport";
+     kprobe.session, uprobe.multi, uretprobe.multi, perf_event, sk_skb/HOOK, sk_msg, socket, sk_reuseport, \
+     struct_ops, uprobe.session, ksyscall, kretsyscall, raw_tp.w, xdp/devmap, xdp/cpumap, sk_reuseport/migrate, lwt_in, \
+     lwt_out, lwt_xmit, lwt_seg6local, action, syscall";
 
 /// The kind of program that a section name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +41,7 @@ enum SectionOption {
 
 /// Kinds that stand at the beginning of a section's name, their types, and the option that each may have. Options that are
 /// not here are program types of their own.
-const KINDS: [(&str, ProgramType, Option<SectionOption>); 34] = {
+const KINDS: [(&str, ProgramType, Option<SectionOption>); 46] = {
     use ProgramType as T;
     use SectionOption::{Frags, Sleepable};
     [
@@ -77,6 +79,18 @@ const KINDS: [(&str, ProgramType, Option<SectionOption>); 34] = {
         ("sk_msg", T::SkMsg, None),
         ("socket", T::SocketFilter, None),
         ("sk_reuseport", T::SkReuseport, None),
+        ("struct_ops", T::StructOps, Some(Sleepable)),
+        ("uprobe.session", T::UprobeSession, Some(Sleepable)),
+        ("ksyscall", T::Ksyscall, None),
+        ("kretsyscall", T::Kretsyscall, None),
+        ("raw_tracepoint.w", T::RawTracepointWritable, None),
+        ("raw_tp.w", T::RawTracepointWritable, None),
+        ("lwt_in", T::LwtIn, None),
+        ("lwt_out", T::LwtOut, None),
+        ("lwt_xmit", T::LwtXmit, None),
+        ("lwt_seg6local", T::LwtSeg6local, None),
+        ("action", T::SchedAct, None),
+        ("syscall", T::Syscall, None),
     ]
 };
 
@@ -140,12 +154,14 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
         Some((kind, "frags")) => (kind, Some(SectionOption::Frags)),
         _ => (head, None),
     };
+    let takes_frags = matches!(option, None | Some(SectionOption::Frags));
     let (program_type, attach_target) = match (kind, rest) {
         ("cgroup", Some(name)) if option.is_none() => cgroup_section(name)?,
         // These two run after a redirect, not at a hook of an interface, and the kernel tells them apart.
-        ("xdp", Some("devmap" | "cpumap")) => return None,
+        ("xdp", Some("devmap")) if takes_frags => (ProgramType::XdpDevmap, None),
+        ("xdp", Some("cpumap")) if takes_frags => (ProgramType::XdpCpumap, None),
         // This one is asked too when a socket closes, which the kernel has to be told when it is loaded.
-        ("sk_reuseport", Some("migrate")) => return None,
+        ("sk_reuseport", Some("migrate")) if option.is_none() => (ProgramType::SkReuseportMigrate, None),
         _ => {
             let (_, program_type, may_have) = *KINDS.iter().find(|(known, ..)| *known == kind)?;
             if option.is_some() && option != may_have {
@@ -162,13 +178,18 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
     Some(ParsedSection {
         family: SectionFamily::Type(program_type),
         attach_target,
-        sleepable: option == Some(SectionOption::Sleepable),
+        // The kernel takes no others of that type.
+        sleepable: option == Some(SectionOption::Sleepable) || program_type == ProgramType::Syscall,
         frags: option == Some(SectionOption::Frags),
     })
 }
 
 /// True if a section's rest says what its program is for.
 const fn takes_target(program_type: ProgramType) -> bool {
+    // Which member a program is for, the map says that names it; its section may say anything.
+    if matches!(program_type, ProgramType::StructOps) {
+        return false;
+    }
     program_type.needs_load_target() || matches!(program_type.scope(), TypeScope::Tasks | TypeScope::Reader)
 }
 
@@ -255,13 +276,33 @@ mod tests {
             ("socket", T::SocketFilter, None),
             ("socket/http", T::SocketFilter, None),
             ("sk_reuseport", T::SkReuseport, None),
+            ("struct_ops", T::StructOps, None),
+            ("struct_ops/init", T::StructOps, None),
+            ("struct_ops.s/init", T::StructOps, None),
+            ("uprobe.session/libc:mem*", T::UprobeSession, Some("libc:mem*")),
+            ("uprobe.session.s/libc:malloc", T::UprobeSession, Some("libc:malloc")),
+            ("ksyscall/openat", T::Ksyscall, Some("openat")),
+            ("kretsyscall/openat", T::Kretsyscall, Some("openat")),
+            ("raw_tp.w/bpf_test_finish", T::RawTracepointWritable, Some("bpf_test_finish")),
+            ("raw_tracepoint.w", T::RawTracepointWritable, None),
+            ("xdp/devmap", T::XdpDevmap, None),
+            ("xdp.frags/devmap", T::XdpDevmap, None),
+            ("xdp.frags/cpumap", T::XdpCpumap, None),
+            ("sk_reuseport/migrate", T::SkReuseportMigrate, None),
+            ("lwt_in", T::LwtIn, None),
+            ("lwt_out/encap", T::LwtOut, None),
+            ("lwt_xmit", T::LwtXmit, None),
+            ("lwt_seg6local", T::LwtSeg6local, None),
+            ("action", T::SchedAct, None),
+            ("action/mirror", T::SchedAct, None),
+            ("syscall", T::Syscall, None),
         ];
         for (section, family, target) in table {
             let parsed = parse_section(section);
             assert_eq!(parsed.family, SectionFamily::Type(*family), "{section}");
             assert_eq!(parsed.attach_target.as_deref(), *target, "{section}");
             let head = section.split('/').next().unwrap_or_default();
-            assert_eq!(parsed.sleepable, head.ends_with(".s"), "{section}");
+            assert_eq!(parsed.sleepable, head.ends_with(".s") || head == "syscall", "{section}");
             assert_eq!(parsed.frags, head.ends_with(".frags"), "{section}");
         }
     }
@@ -272,8 +313,8 @@ mod tests {
             "kprobe.other/x",
             "kprobe.multi.s/x",
             "usdt/libc:a:b",
-            "ksyscall/openat",
-            "raw_tp.w/x",
+            "ksyscall.s/openat",
+            "raw_tp.x/x",
             "tp_btf.s/x",
             "cgroup_skb/connect4",
             "cgroup_skb.s/ingress",
@@ -285,13 +326,10 @@ mod tests {
             "netfilter.s",
             "sk_skb/x",
             "sk_msg.s",
-            "sk_reuseport/migrate",
+            "sk_reuseport.s/migrate",
             "socket.s",
-            "xdp/devmap",
-            "xdp.frags/cpumap",
+            "xdp.s/devmap",
             "freplace/x",
-            "struct_ops/x",
-            "action",
             "",
             "xdpfoo",
             "/",

@@ -3,7 +3,7 @@
 use bpfmand_core::{MapRole, MapSpec};
 use bpfmand_object::{
     GlobalVariable, InitialSlot, KconfigExtern, KconfigKind, MapTypes, ObjectFacts, ProgramEntry, SlotTarget,
-    ValueLayout,
+    StructOpsMap, StructOpsMember, StructOpsValue, ValueLayout,
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub(crate) struct SentFacts {
     globals: Vec<SentGlobal>,
     license: String,
     kconfig: Option<(usize, Vec<SentKconfig>)>,
+    #[serde(default)]
+    struct_ops: Vec<(usize, String, Vec<(String, SentValue)>)>,
 }
 
 /// What a section's name stands for is read by whoever decides by it.
@@ -49,6 +51,13 @@ struct SentMap {
     initial: usize,
     types: [u32; 2],
     inner: Option<Box<SentMap>>,
+}
+
+/// What a member of a structure of functions is.
+#[derive(Debug, Serialize, Deserialize)]
+enum SentValue {
+    Program(String),
+    Data(Vec<u8>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,6 +121,7 @@ impl SentFacts {
             globals: facts.globals.iter().map(sent_global).collect(),
             license: facts.license.clone(),
             kconfig: facts.kconfig.as_ref().map(kconfig),
+            struct_ops: facts.struct_ops.iter().map(sent_struct_ops).collect(),
         };
         (sent, contents)
     }
@@ -148,6 +158,7 @@ impl SentFacts {
             globals: self.globals.into_iter().map(global_of).collect(),
             license: self.license,
             kconfig: self.kconfig.map(|(map, all)| (map, all.into_iter().map(kconfig_of).collect())),
+            struct_ops: self.struct_ops.into_iter().map(struct_ops_of).collect(),
         }
     }
 }
@@ -231,4 +242,26 @@ fn kconfig_of(sent: SentKconfig) -> KconfigExtern {
         SentKind::Text => KconfigKind::Text,
     };
     KconfigExtern { name, offset, size, kind, weak }
+}
+
+fn sent_struct_ops(map: &StructOpsMap) -> (usize, String, Vec<(String, SentValue)>) {
+    let member = |member: &StructOpsMember| {
+        let value = match &member.value {
+            StructOpsValue::Program(name) => SentValue::Program(name.clone()),
+            StructOpsValue::Data(bytes) => SentValue::Data(bytes.clone()),
+        };
+        (member.name.clone(), value)
+    };
+    (map.map, map.structure.clone(), map.members.iter().map(member).collect())
+}
+
+fn struct_ops_of((map, structure, members): (usize, String, Vec<(String, SentValue)>)) -> StructOpsMap {
+    let member = |(name, value)| StructOpsMember {
+        name,
+        value: match value {
+            SentValue::Program(name) => StructOpsValue::Program(name),
+            SentValue::Data(bytes) => StructOpsValue::Data(bytes),
+        },
+    };
+    StructOpsMap { map, structure, members: members.into_iter().map(member).collect() }
 }

@@ -38,8 +38,15 @@ const fn attachment(program_type: ProgramType) -> ((u16, u16), Option<KnownBy>) 
         // Nobody but their user attaches these.
         T::SocketFilter => ((3, 19), None),
         T::SkReuseport => ((4, 19), None),
+        T::SkReuseportMigrate => ((5, 14), attach("BPF_SK_REUSEPORT_SELECT_OR_MIGRATE")),
+        T::XdpDevmap => ((5, 8), attach("BPF_XDP_DEVMAP")),
+        T::XdpCpumap => ((5, 9), attach("BPF_XDP_CPUMAP")),
+        T::LwtIn | T::LwtOut | T::LwtXmit => ((4, 10), None),
+        T::LwtSeg6local => ((4, 18), None),
+        T::SchedAct => ((4, 1), None),
+        T::Syscall => ((5, 14), None),
         T::Tc => ((4, 5), None),
-        T::RawTracepoint => ((5, 7), link("BPF_LINK_TYPE_RAW_TRACEPOINT")),
+        T::RawTracepoint | T::RawTracepointWritable => ((5, 7), link("BPF_LINK_TYPE_RAW_TRACEPOINT")),
         T::BtfTracepoint | T::Fentry | T::Fexit | T::FmodRet | T::Lsm => {
             ((5, 7), link("BPF_LINK_TYPE_TRACING"))
         }
@@ -54,15 +61,22 @@ const fn attachment(program_type: ProgramType) -> ((u16, u16), Option<KnownBy>) 
         T::FlowDissector => ((5, 8), link("BPF_LINK_TYPE_NETNS")),
         T::SkLookup => ((5, 9), link("BPF_LINK_TYPE_NETNS")),
         T::Xdp => ((5, 9), link("BPF_LINK_TYPE_XDP")),
-        T::Tracepoint | T::Kprobe | T::Kretprobe | T::Uprobe | T::Uretprobe | T::PerfEvent => {
-            ((5, 15), link("BPF_LINK_TYPE_PERF_EVENT"))
-        }
+        T::Tracepoint
+        | T::Kprobe
+        | T::Kretprobe
+        | T::Ksyscall
+        | T::Kretsyscall
+        | T::Uprobe
+        | T::Uretprobe
+        | T::PerfEvent => ((5, 15), link("BPF_LINK_TYPE_PERF_EVENT")),
         T::KprobeMulti | T::KretprobeMulti => ((5, 18), attach("BPF_TRACE_KPROBE_MULTI")),
         T::LsmCgroup => ((6, 0), attach("BPF_LSM_CGROUP")),
+        T::StructOps => ((6, 4), link("BPF_LINK_TYPE_STRUCT_OPS")),
         T::Netfilter => ((6, 4), link("BPF_LINK_TYPE_NETFILTER")),
         T::Tcx => ((6, 6), attach("BPF_TCX_INGRESS")),
         T::UprobeMulti | T::UretprobeMulti => ((6, 6), attach("BPF_TRACE_UPROBE_MULTI")),
         T::KprobeSession => ((6, 10), attach("BPF_TRACE_KPROBE_SESSION")),
+        T::UprobeSession => ((6, 13), attach("BPF_TRACE_UPROBE_SESSION")),
         T::SkSkb | T::SkMsg => ((6, 10), link("BPF_LINK_TYPE_SOCKMAP")),
     }
 }

@@ -86,7 +86,7 @@ pub struct AttachJson {
     /// Control group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
-    /// Map of sockets.
+    /// Map of sockets, or with a structure of functions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<String>,
     /// Perf event, and at how many of it the program runs.
@@ -144,7 +144,8 @@ impl From<&At> for AttachJson {
                 container_pid: point.container_pid,
                 ..Self::default()
             },
-            At::Sockmap(map) => Self { map: filled(map), ..Self::default() },
+            At::Ksyscall(name) => Self { fn_name: filled(name), ..Self::default() },
+            At::Sockmap(map) | At::StructOps(map) => Self { map: filled(map), ..Self::default() },
             At::PerfEvent(point) => Self {
                 pid: point.pid,
                 perf_event: Some(PerfEventJson {

@@ -9,25 +9,33 @@ pub mod prog_type {
     pub const SOCKET_FILTER: u32 = 1;
     pub const KPROBE: u32 = 2;
     pub const SCHED_CLS: u32 = 3;
+    pub const SCHED_ACT: u32 = 4;
     pub const TRACEPOINT: u32 = 5;
     pub const XDP: u32 = 6;
     pub const PERF_EVENT: u32 = 7;
     pub const CGROUP_SKB: u32 = 8;
     pub const CGROUP_SOCK: u32 = 9;
+    pub const LWT_IN: u32 = 10;
+    pub const LWT_OUT: u32 = 11;
+    pub const LWT_XMIT: u32 = 12;
     pub const SOCK_OPS: u32 = 13;
     pub const SK_SKB: u32 = 14;
     pub const CGROUP_DEVICE: u32 = 15;
     pub const SK_MSG: u32 = 16;
     pub const RAW_TRACEPOINT: u32 = 17;
     pub const CGROUP_SOCK_ADDR: u32 = 18;
+    pub const LWT_SEG6LOCAL: u32 = 19;
     pub const SK_REUSEPORT: u32 = 21;
     pub const FLOW_DISSECTOR: u32 = 22;
     pub const CGROUP_SYSCTL: u32 = 23;
+    pub const RAW_TRACEPOINT_WRITABLE: u32 = 24;
     pub const CGROUP_SOCKOPT: u32 = 25;
     pub const TRACING: u32 = 26;
+    pub const STRUCT_OPS: u32 = 27;
     pub const EXT: u32 = 28;
     pub const LSM: u32 = 29;
     pub const SK_LOOKUP: u32 = 30;
+    pub const SYSCALL: u32 = 31;
     pub const NETFILTER: u32 = 32;
 
     /// The name of a type, as bpftool writes it; the number of one that is not known here.
@@ -109,13 +117,17 @@ pub mod attach_type {
     pub const CGROUP_INET6_GETPEERNAME: u32 = 30;
     pub const CGROUP_INET4_GETSOCKNAME: u32 = 31;
     pub const CGROUP_INET6_GETSOCKNAME: u32 = 32;
+    pub const XDP_DEVMAP: u32 = 33;
     pub const CGROUP_INET_SOCK_RELEASE: u32 = 34;
+    pub const XDP_CPUMAP: u32 = 35;
     pub const SK_LOOKUP: u32 = 36;
     pub const SK_SKB_VERDICT: u32 = 38;
     pub const XDP: u32 = 37;
+    pub const SK_REUSEPORT_SELECT_OR_MIGRATE: u32 = 40;
     pub const PERF_EVENT: u32 = 41;
     pub const TRACE_KPROBE_MULTI: u32 = 42;
     pub const LSM_CGROUP: u32 = 43;
+    pub const STRUCT_OPS: u32 = 44;
     pub const NETFILTER: u32 = 45;
     pub const TCX_INGRESS: u32 = 46;
     pub const TCX_EGRESS: u32 = 47;
@@ -126,6 +138,7 @@ pub mod attach_type {
     pub const CGROUP_UNIX_GETPEERNAME: u32 = 52;
     pub const CGROUP_UNIX_GETSOCKNAME: u32 = 53;
     pub const TRACE_KPROBE_SESSION: u32 = 56;
+    pub const TRACE_UPROBE_SESSION: u32 = 57;
 }
 
 /// `enum bpf_link_type`.
@@ -139,6 +152,7 @@ pub mod link_type {
     pub const XDP: u32 = 6;
     pub const PERF_EVENT: u32 = 7;
     pub const KPROBE_MULTI: u32 = 8;
+    pub const STRUCT_OPS: u32 = 9;
     pub const NETFILTER: u32 = 10;
     pub const TCX: u32 = 11;
     pub const UPROBE_MULTI: u32 = 12;

@@ -5,6 +5,7 @@ mod detach;
 mod hook;
 mod per_cpu;
 pub mod sockmap;
+pub mod struct_ops;
 mod unload;
 pub mod update;
 
@@ -138,6 +139,7 @@ impl<K: Kernel> Engine<K> {
                 AttachPoint::Tracepoint { .. }
                     | AttachPoint::RawTracepoint { .. }
                     | AttachPoint::BtfTracepoint
+                    | AttachPoint::StructOps { .. }
             );
         let state = self.state();
         let same = |other: &&Arc<LinkRecord>| match link.hook {
@@ -184,6 +186,7 @@ impl<K: Kernel> Engine<K> {
             AttachPoint::Kprobe { function, offset } => {
                 LinkTarget::Kprobe { function, offset: *offset, on_return, cookie }
             }
+            AttachPoint::Ksyscall { name } => LinkTarget::Ksyscall { name, on_return, cookie },
             AttachPoint::Uprobe { target, function, offset, scope } => LinkTarget::Uprobe {
                 target,
                 function: function.as_deref(),
@@ -203,6 +206,7 @@ impl<K: Kernel> Engine<K> {
                 scope,
                 on_return,
                 known_only: program.guard.is_some(),
+                attach_type: attach_type(),
                 cookie,
             },
             AttachPoint::Fentry
@@ -215,6 +219,7 @@ impl<K: Kernel> Engine<K> {
             AttachPoint::Sockmap { map } => {
                 LinkTarget::Sockmap { map: self.sockmap_of(program, map)?, attach_type: attach_type() }
             }
+            AttachPoint::StructOps { map } => LinkTarget::StructOps { map: self.functions_of(program, map)? },
             AttachPoint::Cgroup { path } => LinkTarget::Cgroup { path, attach_type: attach_type() },
             AttachPoint::Netns { netns } => {
                 LinkTarget::Netns { netns: netns.as_deref(), attach_type: attach_type() }

@@ -27,13 +27,18 @@ pub const fn runs_in_tasks(program_type: ProgramType) -> bool {
 /// tell apart.
 pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
     match program_type.scope() {
+        // What it writes, others than its own tasks read.
+        _ if matches!(program_type, ProgramType::RawTracepointWritable) => {
+            Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into())
+        }
         TypeScope::Interface | TypeScope::Tasks => Ok(()),
         TypeScope::Cgroup
         | TypeScope::Netns
         | TypeScope::Reader
         | TypeScope::Cpus
         | TypeScope::Sockets
-        | TypeScope::Opener => Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into()),
+        | TypeScope::Opener
+        | TypeScope::Kernel => Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into()),
     }
 }
 
@@ -59,6 +64,7 @@ impl<K: Kernel> Engine<K> {
             ProgramType::KprobeMulti | ProgramType::KretprobeMulti => {
                 (Probe::KPROBE_MULTI, "probes of many functions")
             }
+            ProgramType::UprobeSession => (Probe::UPROBE_SESSION, "probes of many functions"),
             ProgramType::KprobeSession => (Probe::KPROBE_SESSION, "probes of many functions"),
             _ => (Probe::PERF_LINKS, "perf events"),
         };

@@ -33,7 +33,7 @@ impl<K: Kernel> Engine<K> {
                 LoadTarget::Function => kernel.function_id(name).is_none(),
                 LoadTarget::Tracepoint => kernel.tracepoint(name).is_none(),
                 LoadTarget::Iterator => kernel.iterator(name).is_none(),
-                LoadTarget::LsmHook | LoadTarget::SocketHook => false,
+                LoadTarget::LsmHook | LoadTarget::SocketHook | LoadTarget::StructMember => false,
             };
         }
         for program in programs {
@@ -94,6 +94,10 @@ pub fn attach_id(
     let (found, what) = match program_type.load_target() {
         None | Some(LoadTarget::SocketHook) => return Ok((0, None)),
         Some(LoadTarget::LsmHook) => (kernel.lsm_hook_id(target).map(own), "LSM hook"),
+        Some(LoadTarget::StructMember) => {
+            let (structure, _) = target.split_once('.').unwrap_or((target, ""));
+            (kernel.struct_ops(structure).map(|ops| own(ops.structure)), "structure of functions with member")
+        }
         Some(LoadTarget::Tracepoint) => (kernel.tracepoint(target), "trace point with typed arguments"),
         Some(LoadTarget::Iterator) => (kernel.iterator(target), "iterator over objects of kind"),
         Some(LoadTarget::Function) => {

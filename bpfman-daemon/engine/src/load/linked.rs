@@ -15,6 +15,7 @@ use crate::engine::map_sizes::MapSizes;
 use crate::engine::members::is_tied;
 use crate::engine::objects::EbpfObject;
 use crate::load::kernel_types::attach_id;
+use crate::load::struct_ops::{check_whole, member_number, member_of};
 use crate::state::BlobId;
 use crate::state::records::{DeclaredBytes, KeptText};
 use crate::{Engine, EngineError};
@@ -34,12 +35,16 @@ pub struct ResolvedProgram {
     pub attach_btf_id: u32,
     /// The module that has it; none for the kernel itself.
     pub attach_module: Option<String>,
+    /// The number of the member that it is for, of a structure of functions.
+    pub member: Option<u32>,
 }
 
 impl ResolvedProgram {
     /// What the kernel has to know of its kind.
     pub fn kind(&self) -> ProgramKind {
-        ProgramKind::new(self.program_type, self.target.as_deref())
+        let kind = ProgramKind::new(self.program_type, self.target.as_deref());
+        // The kernel takes it in the place of an attach type.
+        self.member.map_or(kind, |member| ProgramKind { expected_attach_type: member, ..kind })
     }
 }
 
@@ -109,6 +114,7 @@ impl<K: Kernel> Engine<K> {
                 Ok((program_type, load_target(&object, program, program_type)?))
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
+        check_whole(&object, programs)?;
         let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
         // Modules have functions and trace points; hooks of LSM are the kernel's own.
         let wanted: Vec<_> = resolved
@@ -133,13 +139,28 @@ impl<K: Kernel> Engine<K> {
                     }
                     _ => (0, None),
                 };
+                let member = match &target {
+                    Some(target) if program_type == ProgramType::StructOps => {
+                        Some(member_number(&program.name, target, types.btf()?)?)
+                    }
+                    _ => None,
+                };
                 let linked = object.link(&program.name, needs_types.then_some(&types), features)?;
                 let name = program.name.clone();
-                Ok(ResolvedProgram { name, program_type, linked, target, attach_btf_id, attach_module })
+                Ok(ResolvedProgram {
+                    name,
+                    program_type,
+                    linked,
+                    target,
+                    attach_btf_id,
+                    attach_module,
+                    member,
+                })
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
         self.set_addresses(&mut programs)?;
         let typed = object.maps().iter().any(|spec| spec.btf_key_type_id != 0 || spec.btf_value_type_id != 0);
+        let typed = typed || !object.struct_ops.is_empty();
         let btf = if typed { object.btf(features)? } else { None };
         object.finish();
         Ok(LinkedLoad { object, btf, programs, types })
@@ -167,7 +188,10 @@ fn load_target(
 ) -> Result<Option<String>, EngineError> {
     let Some(kind) = program_type.load_target() else { return Ok(None) };
     let asked = program.target.clone().filter(|target| !target.is_empty());
-    let named = asked.or(object.program(&program.name)?.attach_target.clone());
+    let named = match kind {
+        LoadTarget::StructMember => asked.or(member_of(object, &program.name)?),
+        _ => asked.or(object.program(&program.name)?.attach_target.clone()),
+    };
     let Some(target) = named else {
         return Err(EngineError::Invalid(format!(
             "program \"{}\" of type {program_type} needs the name of the {} it is for{}",

@@ -54,6 +54,18 @@ impl<K: Kernel> Engine<K> {
         let mut handles = Vec::with_capacity(specs.len());
         let mut records = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
+            if let Some(ops) = plan.object.struct_ops.iter().find(|ops| ops.map == index) {
+                let handle = self.map_of_functions(plan, ops, spec, btf.as_ref())?;
+                records.push(MapRecord {
+                    name: spec.name.clone(),
+                    id: handle.as_ref().map(|map| self.kernel.map_of(map)).transpose()?.map(|facts| facts.id),
+                    public: handle.is_some(),
+                    shared: false,
+                    group: MapGroup::default(),
+                });
+                handles.push(handle);
+                continue;
+            }
             let public = spec.role == MapRole::Ordinary;
             let mut group = MapGroup::default();
             let owned = match &plan.owner {

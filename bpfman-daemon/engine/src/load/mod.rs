@@ -10,6 +10,7 @@ mod map_memory;
 pub mod maps;
 pub mod plan;
 pub mod record;
+mod struct_ops;
 mod tenant;
 mod verified;
 

@@ -175,6 +175,7 @@ impl<K: Kernel> Engine<K> {
         }
         if folder.is_some() {
             self.fill_slots(plan, &tried, &maps)?;
+            self.fill_functions(plan, &tried, &maps)?;
         }
         Ok(tried)
     }

@@ -73,7 +73,12 @@ impl<K: Kernel> Engine<K> {
             )));
         }
         let load: Vec<ProgramUid> = old.iter().map(|program| program.uid).collect();
-        let filled: BTreeSet<usize> = new.initial_slots().iter().map(|slot| slot.map).collect();
+        let filled: BTreeSet<usize> = new
+            .initial_slots()
+            .iter()
+            .map(|slot| slot.map)
+            .chain(new.struct_ops.iter().map(|ops| ops.map))
+            .collect();
         let mut maps = Vec::new();
         for (index, spec) in new.maps().iter().enumerate() {
             if spec.role != MapRole::Ordinary || (spec.pin_by_name && owner.is_none()) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, LinkId, OperationId};
+use bpfmand_core::{AttachPoint, HookKey, HookKind, LinkId, OperationId};
 use bpfmand_kernel::Kernel;
 
 use crate::attach::sockmap::stays_in_place;
@@ -134,6 +134,9 @@ impl<K: Kernel> Engine<K> {
         for link in &pair.links {
             match link.point.hook() {
                 Some((_, HookKind::Xdp | HookKind::Tc(_))) => {}
+                _ if matches!(link.point, AttachPoint::StructOps { .. }) => {
+                    self.switch_functions(link, &pair.old, new, undo)?;
+                }
                 // A link to what was named at load goes where the new version is for.
                 _ if link.point.has_updatable_link() && stays_in_place(&link.point, &pair.old, new) => {
                     self.switch_link(link, &pair.old, new, undo)?;
@@ -219,6 +222,9 @@ impl<K: Kernel> Engine<K> {
         }
         let facts = self.kernel.link_of(handle)?;
         let Some(program) = self.record(link.program) else { return Ok(false) };
+        if let AttachPoint::StructOps { map } = &link.point {
+            return self.mend_functions(handle, &facts, &program, map);
+        }
         if facts.program == program.id || !facts.is_live() || self.state().lost.contains(&program.uid) {
             return Ok(false);
         }

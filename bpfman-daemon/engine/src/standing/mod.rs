@@ -8,6 +8,7 @@ mod link;
 mod observe;
 mod pin_again;
 pub mod reconcile;
+mod struct_ops;
 mod unfinished;
 
 use crate::state::{HookPart, Loss, Standing};

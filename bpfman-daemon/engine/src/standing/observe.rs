@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{HookEntry, HookKey, HookKind, LinkFacts, ProgramId};
+use bpfmand_core::{AttachPoint, HookEntry, HookKey, HookKind, LinkFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookPart, Standing};
@@ -67,6 +67,9 @@ impl<K: Kernel> Engine<K> {
                 self.observe_link(&pin, program.id, &key, interface.netns.as_deref())
             }
             (None, Some(_)) => self.observe_away(&pin),
+            _ if matches!(link.point, AttachPoint::StructOps { .. }) => {
+                self.observe_functions(&pin, &program, &link.point)
+            }
             _ if link.point.is_per_cpu() => self.observe_per_cpu(&pin, program.id),
             _ => self.observe_pin(&pin, program.id),
         }

@@ -10,6 +10,7 @@ use bpfmand_kernel::Kernel;
 
 use crate::error::Interference;
 use crate::standing::Observed;
+use crate::standing::struct_ops::functions_at;
 use crate::state::Standing;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
@@ -92,16 +93,19 @@ impl<K: Kernel> Engine<K> {
 
     /// The kernel's links that run a link's program and that no pin of its records holds.
     pub(crate) fn unpinned_links_of(&self, link: &LinkRecord) -> Result<Vec<KernelLinkId>, EngineError> {
-        let Some(program) = self.record(link.program).map(|program| program.id) else {
-            return Ok(Vec::new());
-        };
+        let Some(record) = self.record(link.program) else { return Ok(Vec::new()) };
+        let (program, functions) = (record.id, functions_at(&record, &link.point));
         let pinned = self.pinned_links_of(link.program)?;
         let mut found = Vec::new();
         for id in self.kernel.link_ids()?.into_iter().filter(|id| !pinned.contains(id)) {
             // One that is about to go can no longer be opened.
             let Some(handle) = self.kernel.open_link(id)? else { continue };
             let facts = self.kernel.link_of(&handle)?;
-            if facts.program == program && !facts.is_at_interface() {
+            let is_wanted = match functions {
+                Some(map) => facts.map == Some(map),
+                None => facts.program == program && !facts.is_at_interface(),
+            };
+            if is_wanted {
                 found.push(id);
             }
         }

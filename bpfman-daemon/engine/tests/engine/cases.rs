@@ -9,12 +9,14 @@ use crate::dispatchers::{of_others, with_ours, with_two_of_ours};
 use crate::points::clock;
 use crate::replacements::replacement;
 use crate::scenes::{
-    Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_own_left, at_places, at_sockets,
-    at_two_interfaces, attached, attached_by_another, control_group, kept, kept_empty, load, load_replaced,
-    loaded, loaded_for_cpus, loaded_for_places, loaded_for_sockets, matched, nothing, on_all_cpus,
-    one_sharer, only, replaced, sharers, tcx_beside_ours, tcx_by_another, timed, update, waited_for,
+    Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_functions, at_own_left, at_places,
+    at_sockets, at_two_interfaces, attached, attached_by_another, control_group, kept, kept_empty, load,
+    load_replaced, loaded, loaded_for_cpus, loaded_for_places, loaded_for_sockets, loaded_functions, matched,
+    nothing, on_all_cpus, one_sharer, only, replaced, sharers, tcx_beside_ours, tcx_by_another, timed,
+    update, waited_for,
 };
 use crate::sockmaps::connections;
+use crate::struct_ops::{PROGRAMS, steady};
 
 /// An operation, with what has to be there before it.
 pub struct Case {
@@ -155,6 +157,17 @@ pub fn cases() -> Vec<Case> {
             .map(drop)),
         case!("replace a load at a map of sockets", at_sockets, |b, e, s| {
             load_replaced(b, e, s, "sockets", &["no_stream", "nothing_sent"])
+        }),
+        case!("load a structure of functions", nothing, |b, e, s| load(
+            e,
+            &b.request("struct_ops", &PROGRAMS)
+        )),
+        case!("attach a structure of functions", loaded_functions, |b, e, s| e
+            .try_attach(s.programs[0], steady())
+            .map(drop)),
+        case!("detach a structure of functions", at_functions, |b, e, s| e.detach(s.links[0])),
+        case!("replace a structure of functions", at_functions, |b, e, s| {
+            load_replaced(b, e, s, "struct_ops", &PROGRAMS)
         }),
         case!("detach from a perf event on all CPUs", on_all_cpus, |b, e, s| e.detach(s.links[0])),
         case!("replace one at a perf event on all CPUs", on_all_cpus, |b, e, s| e

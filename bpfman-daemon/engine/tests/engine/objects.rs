@@ -28,6 +28,9 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static SOCKETS: OnceLock<Vec<u8>> = OnceLock::new();
     static SYMBOLS: OnceLock<Vec<u8>> = OnceLock::new();
     static NO_OPTION: OnceLock<Vec<u8>> = OnceLock::new();
+    static OPENERS: OnceLock<Vec<u8>> = OnceLock::new();
+    static STRUCT_OPS: OnceLock<Vec<u8>> = OnceLock::new();
+    static KERNEL_TYPES: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "kernel_symbols" => &SYMBOLS,
         "no_such_option" => &NO_OPTION,
@@ -36,6 +39,9 @@ pub fn object(name: &'static str) -> &'static [u8] {
         "settings" => &SETTINGS,
         "fallbacks" => &FALLBACKS,
         "sockets" => &SOCKETS,
+        "openers" => &OPENERS,
+        "struct_ops" => &STRUCT_OPS,
+        "kernel_types" => &KERNEL_TYPES,
         "missing" => &MISSING,
         "rejected" => &REJECTED,
         "proprietary" => &PROPRIETARY,

@@ -20,6 +20,7 @@ use crate::intents::{attach, intent};
 use crate::points::clock;
 use crate::replacements::replacement;
 use crate::sockmaps::connections;
+use crate::struct_ops::{PROGRAMS, steady};
 use crate::whole_loads::version;
 
 pub type Sim = Bench<SimKernel>;
@@ -95,6 +96,17 @@ pub fn loaded_for_sockets(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 pub fn at_sockets(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded_for_sockets(bench, engine);
     scene.links = scene.programs.iter().map(|program| engine.attached(*program, connections())).collect();
+    scene
+}
+
+/// A structure of functions.
+pub fn loaded_functions(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    Scene { programs: engine.loads(&bench.request("struct_ops", &PROGRAMS)), ..Scene::default() }
+}
+
+pub fn at_functions(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = loaded_functions(bench, engine);
+    scene.links.push(engine.attached(scene.programs[0], steady()));
     scene
 }
 

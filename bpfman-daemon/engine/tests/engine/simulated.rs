@@ -10,6 +10,7 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimKernel, SimOptions, SimSnapshot};
 
 use crate::bench::{Bench, Testable, quick_folder};
+use crate::struct_ops::kernel_types;
 
 impl Testable for SimKernel {
     fn verdict(&self, program: ProgramId) -> u32 {
@@ -39,7 +40,7 @@ impl Testable for SimKernel {
 
 /// A bench with one namespace and two interfaces.
 pub fn bench() -> Bench<SimKernel> {
-    bench_of(SimOptions::default())
+    bench_of(SimOptions { btf: Some(kernel_types()), ..SimOptions::default() })
 }
 
 pub fn bench_of(options: SimOptions) -> Bench<SimKernel> {

@@ -136,7 +136,7 @@ fn older_kernels_without_such_links_are_named() {
 }
 
 /// `bpf(command, attributes)`, for what no tool does.
-fn python(bench: &Bench<LinuxKernel>, lines: &str) -> String {
+pub fn python(bench: &Bench<LinuxKernel>, lines: &str) -> String {
     let script = format!(
         "
 import ctypes, os, platform, socket, struct

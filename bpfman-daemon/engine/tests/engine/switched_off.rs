@@ -17,6 +17,7 @@ use crate::libxdp::Loader;
 use crate::linux::{bench, bench_without};
 use crate::objects::object;
 use crate::points::netfilter;
+use crate::struct_ops::PROGRAMS;
 
 type With<'a> = (&'a Bench<LinuxKernel>, &'a Engine<LinuxKernel>);
 
@@ -26,7 +27,7 @@ const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 type Look = fn(With<'_>, bool);
 
 /// What is seen without each probe.
-const FALLBACKS: [(&str, Look); 22] = [
+const FALLBACKS: [(&str, Look); 24] = [
     ("tcx", |with, there| {
         refuses(with, "xray", "programs", (with.0.tcx(1), there));
         let (bench, engine) = with;
@@ -100,9 +101,20 @@ const FALLBACKS: [(&str, Look); 22] = [
         let point = AttachPoint::UprobeMulti { target, functions, scope: ProcessScope::default() };
         refuses(with, "many_functions", "points", (point, there));
     }),
+    ("uprobe_session", |with, there| {
+        let (target, functions) = ("libc".to_owned(), vec!["strtold".to_owned()]);
+        let point = AttachPoint::UprobeMulti { target, functions, scope: ProcessScope::default() };
+        refuses(with, "library_sessions", "openers", (point, there));
+    }),
     ("sockmap_links", |with, there| {
         let point = AttachPoint::Sockmap { map: "connections".to_owned() };
         refuses(with, "nothing_sent", "sockets", (point, there));
+    }),
+    ("struct_ops_links", |with, _| {
+        let (bench, engine) = with;
+        let error = engine.load(&bench.request("struct_ops", &PROGRAMS)).unwrap_err();
+        assert!(matches!(error, EngineError::Kernel(KernelError::Unsupported { .. })), "{error:?}");
+        assert_eq!((engine.ids().len(), pins(&*bench.kernel, Path::new("")).len()), (0, 0));
     }),
     ("trampoline_cookies", |with, _| refuses_tenants(with, "keep_return")),
     ("raw_cookies", |with, _| refuses_tenants(with, "raw_switch")),
@@ -262,7 +274,9 @@ fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
         ("device_bound", (6, 3)),
         ("uprobe_multi", (6, 6)),
         ("raw_cookies", (6, 10)),
+        ("uprobe_session", (6, 13)),
         ("sockmap_links", (6, 10)),
+        ("struct_ops_links", (6, 4)),
         ("netfilter", (6, 4)),
         ("netfilter_defragment", (6, 6)),
         ("xdp_contexts", (5, 15)),

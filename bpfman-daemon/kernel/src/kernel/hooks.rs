@@ -77,6 +77,18 @@ pub trait KernelHooks: KernelObjects {
         expected: &Self::Handle,
     ) -> Result<(), KernelError>;
 
+    /// Has the link of a structure of functions hold another map's, in one step for who calls them.
+    ///
+    /// # Errors
+    /// [`KernelError::HookChanged`] if the link does not hold `expected`; the kernel takes no other in its place, as of
+    /// another name.
+    fn replace_struct_ops(
+        &self,
+        link: &Self::Handle,
+        map: &Self::Handle,
+        expected: &Self::Handle,
+    ) -> Result<(), KernelError>;
+
     /// Puts a program at an XDP hook without a link, as libxdp does, atomically for packets, if the hook runs `expected`
     /// there, which has no link either; none stands for nothing. No program: what is expected is taken away. The program
     /// stays when this process ends.

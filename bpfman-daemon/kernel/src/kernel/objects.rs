@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
 
-use crate::{KernelError, Loaded, MapEntry, ProgramLoad, TestRun, TestRunResult};
+use crate::{KernelError, Loaded, MapEntry, ProgramLoad, StructOpsSpec, TestRun, TestRunResult};
 
 /// Maps, programs and type information: loaded, opened, described, read and written.
 pub trait KernelObjects: Send + Sync + 'static {
@@ -74,6 +74,28 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// # Errors
     /// The kernel refuses it.
     fn fill_slot(&self, map: &Self::Handle, slot: u32, value: &Self::Handle) -> Result<(), KernelError>;
+
+    /// Makes a map that holds a structure of functions for the kernel, and is there for links (Linux 6.4). `btf`: types of
+    /// an object, of which the kernel wants some.
+    ///
+    /// # Errors
+    /// The kernel has no such structure, or refuses; [`KernelError::Unsupported`] before Linux 6.4.
+    fn create_struct_ops(
+        &self,
+        spec: &StructOpsSpec<'_>,
+        btf: &Self::Handle,
+    ) -> Result<Self::Handle, KernelError>;
+
+    /// Gives such a map its value, once. Programs go to the bytes that are named beside them.
+    ///
+    /// # Errors
+    /// The kernel refuses: a program is for another member, a function is missing, a value is not one that it takes.
+    fn fill_struct_ops(
+        &self,
+        map: &Self::Handle,
+        value: &[u8],
+        programs: &[(u32, &Self::Handle)],
+    ) -> Result<(), KernelError>;
 
     /// Empties a slot of a map of maps or an array of programs; an empty one is fine.
     ///

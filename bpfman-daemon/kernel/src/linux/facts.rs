@@ -153,13 +153,14 @@ pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     let at_interface = matches!(info.link_type, link_type::XDP | link_type::TCX);
     let gone = match info.link_type {
         link_type::CGROUP => info.words[..2] == [0, 0],
-        link_type::NETNS | link_type::SOCKMAP => info.words[0] == 0,
+        link_type::NETNS | link_type::SOCKMAP | link_type::STRUCT_OPS => info.words[0] == 0,
         _ => at_interface && info.words[0] == 0,
     };
     Ok(LinkFacts {
         id: KernelLinkId(info.id),
         kernel_type: info.link_type,
         program: ProgramId(info.prog_id),
+        map: (info.link_type == link_type::STRUCT_OPS && !gone).then_some(MapId(info.words[0])),
         ifindex: (at_interface && !gone).then_some(IfIndex(info.words[0])),
         gone,
     })

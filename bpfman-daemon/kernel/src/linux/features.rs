@@ -5,7 +5,7 @@ use bpfmand_core::uapi::attach_type;
 
 use super::attr::{Command, Query};
 use super::tries::{self, BtfKind};
-use super::{extension, perf, sys};
+use super::{extension, perf, struct_ops, sys};
 use crate::Features;
 
 /// `uname -r`.
@@ -30,8 +30,10 @@ pub fn probe() -> Features {
         uprobes: perf::has_source("uprobe"),
         kprobe_multi: tries::kprobe_multi(ProgramType::KprobeMulti),
         kprobe_session: tries::kprobe_multi(ProgramType::KprobeSession),
-        uprobe_multi: tries::uprobe_multi(),
+        uprobe_multi: tries::uprobe_multi(ProgramType::UprobeMulti),
+        uprobe_session: tries::uprobe_multi(ProgramType::UprobeSession),
         sockmap_links: tries::sockmap_links(),
+        struct_ops_links: struct_ops::has_links(),
         trampoline_cookies: version >= (6, 0),
         raw_cookies: tries::raw_cookies(),
         netfilter: tries::netfilter(),

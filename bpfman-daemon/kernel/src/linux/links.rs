@@ -12,12 +12,12 @@ use bpfmand_core::uapi::attach_type;
 use super::attr::{self, Command};
 use super::pins::Bpffs;
 use super::{
-    cgroup, extension, facts, iterator, multi_probes, netns, netns_links, perf, perf_events, sockmap, sys,
-    tcx, xdp,
+    cgroup, extension, facts, iterator, multi_probes, netns, netns_links, perf, perf_events, sockmap,
+    struct_ops, sys, syscalls, tcx, xdp,
 };
 use crate::{KernelError, LinkTarget};
 
-const F_REPLACE: u32 = 1 << 2;
+pub(super) const F_REPLACE: u32 = 1 << 2;
 
 /// Ties a program to a target.
 pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
@@ -36,6 +36,10 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
             let event = perf::kprobe(function, *offset, *on_return)?;
             link_event(program, &event, *cookie, &format!("function {function}"))
         }
+        LinkTarget::Ksyscall { name, on_return, cookie } => {
+            let event = syscalls::probe(name, *on_return)?;
+            link_event(program, &event, *cookie, &format!("system call {name}"))
+        }
         LinkTarget::Uprobe { target, function, offset, scope, on_return, known_only, cookie } => {
             let place = perf::UserPlace { target, function: *function, offset: *offset, scope };
             let event = perf::uprobe(&place, *on_return, *known_only)?;
@@ -46,14 +50,15 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
         LinkTarget::KprobeMulti { functions, on_return, attach_type, cookie } => {
             multi_probes::attach_kprobes(program, functions, (*on_return, *attach_type), *cookie)
         }
-        LinkTarget::UprobeMulti { target, functions, scope, on_return, known_only, cookie } => {
+        LinkTarget::UprobeMulti { target, functions, scope, on_return, known_only, attach_type, cookie } => {
             let places = perf::UserPlaces { target, functions, scope };
-            multi_probes::attach_uprobes(program, &places, (*on_return, *known_only), *cookie)
+            multi_probes::attach_uprobes(program, &places, (*on_return, *known_only, *attach_type), *cookie)
         }
         LinkTarget::Cgroup { path, attach_type } => cgroup::attach(program, path, *attach_type),
         LinkTarget::Netns { netns, attach_type } => netns_links::attach(program, *netns, *attach_type),
         LinkTarget::Netfilter { netns, place } => netns_links::attach_netfilter(program, *netns, place),
         LinkTarget::Sockmap { map, attach_type } => sockmap::attach(program, *map, *attach_type),
+        LinkTarget::StructOps { map } => struct_ops::attach(*map),
         LinkTarget::PerfEvent { place } => {
             link_event(program, &perf_events::open(place)?, 0, &format!("perf event {place}"))
         }
@@ -89,6 +94,7 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
         LinkTarget::Kprobe { function, offset, on_return, .. } => {
             perf::kprobe(function, *offset, *on_return).map(drop)
         }
+        LinkTarget::Ksyscall { name, on_return, .. } => syscalls::probe(name, *on_return).map(drop),
         LinkTarget::Uprobe { target, function, offset, scope, on_return, known_only, .. } => {
             let place = perf::UserPlace { target, function: *function, offset: *offset, scope };
             perf::uprobe(&place, *on_return, *known_only).map(drop)
@@ -104,6 +110,7 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
         | LinkTarget::Netfilter { .. }
         | LinkTarget::PerfEvent { .. }
         | LinkTarget::Sockmap { .. }
+        | LinkTarget::StructOps { .. }
         | LinkTarget::Iterator
         | LinkTarget::Trampoline { .. } => Ok(()),
     }

@@ -5,7 +5,6 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use bpfmand_core::FunctionPattern;
-use bpfmand_core::uapi::attach_type;
 
 use super::attr::{self, Command};
 use super::{perf, sys};
@@ -50,7 +49,7 @@ pub fn attach_kprobes(
 pub fn attach_uprobes(
     program: &OwnedFd,
     place: &perf::UserPlaces<'_>,
-    (on_return, known_only): (bool, bool),
+    (on_return, known_only, attach_type): (bool, bool, u32),
     cookie: u64,
 ) -> Result<OwnedFd, KernelError> {
     let (file, offsets) = perf::user_places(place, on_return, known_only)?;
@@ -60,7 +59,7 @@ pub fn attach_uprobes(
     let cookies = vec![cookie; offsets.len()];
     let mut request = attr::LinkCreateUprobes {
         prog_fd: program.as_raw_fd(),
-        attach_type: attach_type::TRACE_UPROBE_MULTI,
+        attach_type,
         path: path.as_ptr() as u64,
         offsets: offsets.as_ptr() as u64,
         cookies: if cookie == 0 { 0 } else { cookies.as_ptr() as u64 },

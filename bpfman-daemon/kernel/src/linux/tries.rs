@@ -130,7 +130,7 @@ pub fn kprobe_multi(program_type: ProgramType) -> bool {
 }
 
 /// Links to many functions of a file: of a folder, which has none.
-pub fn uprobe_multi() -> bool {
+pub fn uprobe_multi(program_type: ProgramType) -> bool {
     let offset = 0_u64;
     let of_folder = |program: &OwnedFd, attach_type| attr::LinkCreateUprobes {
         prog_fd: program.as_raw_fd(),
@@ -140,7 +140,7 @@ pub fn uprobe_multi() -> bool {
         count: 1,
         ..Default::default()
     };
-    is(link(ProgramType::UprobeMulti, of_folder), &[libc::EBADF])
+    is(link(program_type, of_folder), &[libc::EBADF])
 }
 
 /// Links to raw trace points with a cookie: of no program.

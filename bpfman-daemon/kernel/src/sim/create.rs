@@ -132,7 +132,8 @@ impl SimState {
             KernelError::Refused { program: text.name.clone(), why, log, source: errno::error(number) }
         };
         // fentry, fexit and LSM programs are for something in the kernel's own BTF, extensions for a program.
-        let needs_target = matches!(load.kind.kernel_type, prog_type::TRACING | prog_type::LSM);
+        let needs_target =
+            matches!(load.kind.kernel_type, prog_type::TRACING | prog_type::LSM | prog_type::STRUCT_OPS);
         if text.insns.is_empty()
             || needs_target != (load.attach_btf_id != 0)
             || (load.kind == EXTENSION) != load.extends.is_some()
@@ -231,7 +232,15 @@ impl SimState {
         Ok(LinkFacts {
             id: KernelLinkId(object.id),
             kernel_type: place.kernel_type(),
-            program: ProgramId(self.objects.id(*program)),
+            program: match place {
+                // It is the map that has programs.
+                SimLinkTarget::StructOps { .. } => ProgramId(0),
+                _ => ProgramId(self.objects.id(*program)),
+            },
+            map: match place {
+                SimLinkTarget::StructOps { map } => Some(MapId(self.objects.id(*map))),
+                _ => None,
+            },
             ifindex: place.ifindex(),
             gone: matches!(place, SimLinkTarget::Nowhere { .. }),
         })
@@ -246,6 +255,7 @@ impl SimLinkTarget {
             Self::Tcx { .. } => link_type::TCX,
             Self::Event(_) => link_type::PERF_EVENT,
             Self::Sockmap { .. } => link_type::SOCKMAP,
+            Self::StructOps { .. } => link_type::STRUCT_OPS,
             Self::Trampoline | Self::Replacement { .. } => link_type::TRACING,
             Self::Place { kernel_type, .. } | Self::Nowhere { kernel_type } => *kernel_type,
         }

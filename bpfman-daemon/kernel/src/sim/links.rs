@@ -25,17 +25,23 @@ impl SimState {
             LinkTarget::Xdp { .. } => kernel_type == prog_type::XDP,
             LinkTarget::Tcx { .. } => kernel_type == prog_type::SCHED_CLS,
             LinkTarget::Tracepoint { .. } => kernel_type == prog_type::TRACEPOINT,
-            LinkTarget::Kprobe { .. } | LinkTarget::Uprobe { .. } => kernel_type == prog_type::KPROBE,
+            LinkTarget::Kprobe { .. } | LinkTarget::Ksyscall { .. } | LinkTarget::Uprobe { .. } => {
+                kernel_type == prog_type::KPROBE
+            }
             LinkTarget::Trampoline { .. } | LinkTarget::Iterator => attach_btf_id != 0,
-            LinkTarget::RawTracepoint { .. } => kernel_type == prog_type::RAW_TRACEPOINT,
-            LinkTarget::KprobeMulti { attach_type, .. } => kind.expected_attach_type == *attach_type,
-            LinkTarget::UprobeMulti { .. } => kind.expected_attach_type == attach_type::TRACE_UPROBE_MULTI,
+            LinkTarget::RawTracepoint { .. } => {
+                matches!(kernel_type, prog_type::RAW_TRACEPOINT | prog_type::RAW_TRACEPOINT_WRITABLE)
+            }
+            LinkTarget::KprobeMulti { attach_type, .. } | LinkTarget::UprobeMulti { attach_type, .. } => {
+                kind.expected_attach_type == *attach_type
+            }
             LinkTarget::Cgroup { attach_type, .. } | LinkTarget::Netns { attach_type, .. } => {
                 kind.expected_attach_type == *attach_type
             }
             LinkTarget::Netfilter { .. } => kernel_type == prog_type::NETFILTER,
             LinkTarget::PerfEvent { .. } => kernel_type == prog_type::PERF_EVENT,
             LinkTarget::Sockmap { attach_type, .. } => kind.expected_attach_type == *attach_type,
+            LinkTarget::StructOps { .. } => kernel_type == prog_type::STRUCT_OPS,
             LinkTarget::Replacement(_) => kernel_type == prog_type::EXT,
         };
         if !fits {
@@ -67,6 +73,10 @@ impl SimState {
                 if self.attached_to(program, &place) {
                     return Err(refuse("attach", format!("a program to trace point {point}"), EEXIST));
                 }
+                Ok(self.objects.add(Body::Link { program, place }))
+            }
+            LinkTarget::Ksyscall { name, .. } => {
+                let place = SimLinkTarget::Event(format!("system call {name}"));
                 Ok(self.objects.add(Body::Link { program, place }))
             }
             LinkTarget::Kprobe { function, offset, .. } => {
@@ -118,6 +128,7 @@ impl SimState {
                 Ok(self.objects.add(Body::Link { program, place: at }))
             }
             LinkTarget::Sockmap { map, attach_type } => self.attach_to_sockmap(program, *map, *attach_type),
+            LinkTarget::StructOps { map } => self.attach_struct_ops(program, *map),
             LinkTarget::PerfEvent { place } => {
                 self.check_perf_event(place)?;
                 let place = SimLinkTarget::Event(format!("perf event {place}"));

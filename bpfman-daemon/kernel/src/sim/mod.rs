@@ -22,6 +22,7 @@ mod objects;
 mod pins;
 mod snapshot;
 mod strangers;
+mod struct_ops;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +75,9 @@ impl Default for SimOptions {
                 kprobe_multi: true,
                 kprobe_session: true,
                 uprobe_multi: true,
+                uprobe_session: true,
                 sockmap_links: true,
+                struct_ops_links: true,
                 trampoline_cookies: true,
                 raw_cookies: true,
                 netfilter: true,
@@ -109,7 +112,9 @@ impl SimOptions {
                 device_bound: false,
                 kprobe_session: false,
                 uprobe_multi: false,
+                uprobe_session: false,
                 sockmap_links: false,
+                struct_ops_links: false,
                 raw_cookies: false,
                 netfilter: false,
                 netfilter_defragment: false,

@@ -236,6 +236,7 @@ impl SimNetwork {
             | SimLinkTarget::Place { .. }
             | SimLinkTarget::Replacement { .. }
             | SimLinkTarget::Sockmap { .. }
+            | SimLinkTarget::StructOps { .. }
             | SimLinkTarget::Nowhere { .. } => {}
         }
     }

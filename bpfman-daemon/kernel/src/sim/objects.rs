@@ -93,6 +93,10 @@ pub(super) enum SimLinkTarget {
         map: Key,
         attach_type: u32,
     },
+    /// A map that holds a structure of functions.
+    StructOps {
+        map: Key,
+    },
     /// A function of a program.
     Replacement {
         target: Key,
@@ -153,6 +157,7 @@ impl Body {
                 vec![*program, *target]
             }
             Self::Link { program, place: SimLinkTarget::Sockmap { map, .. } } => vec![*program, *map],
+            Self::Link { place: SimLinkTarget::StructOps { map }, .. } => vec![*map],
             Self::Link { program, .. } => vec![*program],
         }
     }

@@ -77,6 +77,10 @@ impl SimKernel {
                     snapshot.programs.insert(ProgramId(object.id), program);
                 }
                 Body::Link { program, place } => {
+                    let program = match place {
+                        SimLinkTarget::StructOps { .. } => ProgramId(0),
+                        _ => ProgramId(id(*program)),
+                    };
                     let place = match place {
                         SimLinkTarget::Xdp { netns, ifindex } => format!("xdp {} {ifindex}", netns.inode),
                         SimLinkTarget::Tcx { netns, ifindex, direction } => {
@@ -91,9 +95,10 @@ impl SimKernel {
                         SimLinkTarget::Sockmap { map, attach_type } => {
                             format!("map {}, hook {attach_type}", id(*map))
                         }
+                        SimLinkTarget::StructOps { map } => format!("functions of map {}", id(*map)),
                         SimLinkTarget::Nowhere { .. } => "nowhere".to_owned(),
                     };
-                    snapshot.links.insert(object.id, SimLink { program: ProgramId(id(*program)), place });
+                    snapshot.links.insert(object.id, SimLink { program, place });
                 }
             }
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use fixup::BtfFeatures;
 pub(crate) use kind::Kind;
-pub(crate) use types::{SecInfo, Type};
+pub(crate) use types::{BtfMember, SecInfo, Type};
 
 use crate::ObjectError;
 

@@ -4,12 +4,15 @@ mod btf_maps;
 mod data_sections;
 mod legacy_maps;
 mod slots;
+mod struct_ops;
 
 use std::collections::HashMap;
 
 use bpfmand_core::{MapRole, MapSpec};
 
 pub use slots::{InitialSlot, SlotTarget};
+pub(crate) use struct_ops::check_struct_ops;
+pub use struct_ops::{StructOpsMap, StructOpsMember, StructOpsValue};
 
 use crate::ObjectError;
 use crate::btf::Btf;
@@ -27,6 +30,7 @@ pub(crate) const MAX_MAP_NAME: usize = 255;
 pub(crate) struct MapTable {
     pub specs: Vec<MapSpec>,
     pub slots: Vec<InitialSlot>,
+    pub struct_ops: Vec<StructOpsMap>,
     /// Declared maps by section and byte offset.
     by_place: HashMap<(usize, u64), usize>,
     by_name: HashMap<String, usize>,
@@ -55,6 +59,7 @@ impl MapTable {
                 legacy_maps::read(&mut table, elf, section)?;
             }
         }
+        struct_ops::read(&mut table, elf, btf, &datasecs)?;
         data_sections::read(&mut table, elf, btf, &datasecs)?;
         if externs.kconfig_bytes() > 0 {
             table.kconfig = Some(table.specs.len());

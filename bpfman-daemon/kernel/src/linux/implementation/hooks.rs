@@ -7,7 +7,9 @@ use bpfmand_core::{
     HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, ProgramId, XdpRunsIn,
 };
 
-use crate::linux::{LinuxKernel, attr::Command, clsact, facts, hook_contents, iterator, links, netns, xdp};
+use crate::linux::{
+    LinuxKernel, attr::Command, clsact, facts, hook_contents, iterator, links, netns, struct_ops, xdp,
+};
 use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget};
 
 impl KernelHooks for LinuxKernel {
@@ -47,6 +49,15 @@ impl KernelHooks for LinuxKernel {
 
     fn replace(&self, link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
         links::replace(link, program, expected)
+    }
+
+    fn replace_struct_ops(
+        &self,
+        link: &OwnedFd,
+        map: &OwnedFd,
+        expected: &OwnedFd,
+    ) -> Result<(), KernelError> {
+        struct_ops::replace(link, map, expected)
     }
 
     fn replace_unlinked_xdp(

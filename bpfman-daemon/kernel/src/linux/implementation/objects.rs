@@ -6,9 +6,11 @@ use std::os::fd::OwnedFd;
 
 use crate::linux::{
     LinuxKernel, attr::Command, copy_map, create_map, facts, grace, load, map_access, map_access::DataMap,
-    slots, test_run, types,
+    slots, struct_ops, test_run, types,
 };
-use crate::{KernelError, KernelObjects, Loaded, MapEntry, ProgramLoad, TestRun, TestRunResult};
+use crate::{
+    KernelError, KernelObjects, Loaded, MapEntry, Probe, ProgramLoad, StructOpsSpec, TestRun, TestRunResult,
+};
 
 impl KernelObjects for LinuxKernel {
     type Handle = OwnedFd;
@@ -67,6 +69,20 @@ impl KernelObjects for LinuxKernel {
 
     fn fill_slot(&self, map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
         slots::fill(map, slot, value)
+    }
+
+    fn create_struct_ops(&self, spec: &StructOpsSpec<'_>, btf: &OwnedFd) -> Result<OwnedFd, KernelError> {
+        self.features.require(&Probe::STRUCT_OPS_LINKS)?;
+        struct_ops::create(spec, btf)
+    }
+
+    fn fill_struct_ops(
+        &self,
+        map: &OwnedFd,
+        value: &[u8],
+        programs: &[(u32, &OwnedFd)],
+    ) -> Result<(), KernelError> {
+        struct_ops::fill(map, value, programs)
     }
 
     fn clear_slot(&self, map: &OwnedFd, slot: u32) -> Result<(), KernelError> {

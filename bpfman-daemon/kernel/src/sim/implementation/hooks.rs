@@ -64,6 +64,15 @@ impl KernelHooks for SimKernel {
         self.enter("replace")?.replace(link.key, program.key, expected.key)
     }
 
+    fn replace_struct_ops(
+        &self,
+        link: &SimHandle,
+        map: &SimHandle,
+        expected: &SimHandle,
+    ) -> Result<(), KernelError> {
+        self.enter("replace_struct_ops")?.replace_struct_ops(link.key, map.key, expected.key)
+    }
+
     fn replace_unlinked_xdp(
         &self,
         netns: Option<&Path>,

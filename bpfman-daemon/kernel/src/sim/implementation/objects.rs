@@ -11,8 +11,8 @@ use crate::sim::{
     refuse,
 };
 use crate::{
-    EXTENSION, KernelError, KernelObjects, Loaded, LogRequest, MapEntry, ProgramLoad, RefusalReason, TestRun,
-    TestRunResult,
+    EXTENSION, KernelError, KernelObjects, Loaded, LogRequest, MapEntry, Probe, ProgramLoad, RefusalReason,
+    StructOpsSpec, TestRun, TestRunResult,
 };
 
 impl KernelObjects for SimKernel {
@@ -78,6 +78,23 @@ impl KernelObjects for SimKernel {
 
     fn fill_slot(&self, map: &SimHandle, slot: u32, value: &SimHandle) -> Result<(), KernelError> {
         self.enter("fill_slot")?.fill_slot(map.key, slot, value.key)
+    }
+
+    fn create_struct_ops(&self, spec: &StructOpsSpec<'_>, btf: &SimHandle) -> Result<SimHandle, KernelError> {
+        let mut state = self.enter("create_struct_ops")?;
+        self.features.require(&Probe::STRUCT_OPS_LINKS)?;
+        let key = state.create_struct_ops(spec, btf.key)?;
+        Ok(self.handle(&mut state, key))
+    }
+
+    fn fill_struct_ops(
+        &self,
+        map: &SimHandle,
+        value: &[u8],
+        programs: &[(u32, &SimHandle)],
+    ) -> Result<(), KernelError> {
+        let programs: Vec<_> = programs.iter().map(|(at, program)| (*at, program.key)).collect();
+        self.enter("fill_struct_ops")?.fill_struct_ops(map.key, value, &programs)
     }
 
     fn clear_slot(&self, map: &SimHandle, slot: u32) -> Result<(), KernelError> {

@@ -1,0 +1,80 @@
+//! Attachments of structures of functions: what the kernel calls is the map that holds them, not one program.
+
+use bpfmand_core::{AttachPoint, LinkFacts, LinkId, MapId, map_type};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use crate::engine::undo::Undo;
+use crate::error::Remainder;
+use crate::state::records::{LinkRecord, ProgramRecord};
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// The map with a structure of functions that a program has under this name.
+    pub(crate) fn functions_of(&self, program: &ProgramRecord, name: &str) -> Result<MapId, EngineError> {
+        let maps = || program.maps.iter().filter_map(|map| map.id.map(|id| (map, id)));
+        let found = maps().find(|(map, _)| map.name == name);
+        let (_, id) = found.ok_or_else(|| EngineError::NoMap {
+            program: program.id,
+            map: name.to_owned(),
+            there: maps().map(|(map, _)| map.name.clone()).collect(),
+        })?;
+        let facts = self.kernel.map(id)?.ok_or(EngineError::NoMapOfOurs(id))?;
+        if facts.map_type == map_type::STRUCT_OPS {
+            return Ok(id);
+        }
+        Err(EngineError::Invalid(format!(
+            "map \"{name}\" of program {} holds no structure of functions: programs of type {} are attached by a variable \
+             of section .struct_ops.link",
+            program.id, program.program_type
+        )))
+    }
+
+    /// Has a link hold the new version's structure.
+    pub(crate) fn switch_functions<'a>(
+        &'a self,
+        link: &LinkRecord,
+        old: &ProgramRecord,
+        new: &ProgramRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
+        let AttachPoint::StructOps { map } = &link.point else { return Ok(()) };
+        let (from, to) = (self.functions_of(old, map)?, self.functions_of(new, map)?);
+        if from == to {
+            return Ok(());
+        }
+        let (id, now) = (link.id, new.id);
+        self.step("replace", "update link");
+        self.put_functions(id, from, to).map_err(|error| match error {
+            EngineError::Kernel(KernelError::Call { source, .. }) => EngineError::Invalid(format!(
+                "the kernel takes no new version of map \"{map}\" in the place of the old one ({source}): what it is known \
+                 by, such as its name, has to stay the same, and not every kind of structure can be swapped. Detach link \
+                 {id} first"
+            )),
+            other => other,
+        })?;
+        let left = move |error| self.not_undone(Remainder::Link { id, now }, None, error);
+        undo.push(move || self.put_functions(id, to, from).map_err(left));
+        Ok(())
+    }
+
+    fn put_functions(&self, link: LinkId, from: MapId, to: MapId) -> Result<(), EngineError> {
+        let Some(link) = self.kernel.open_pin(&paths::link(link))? else { return Ok(()) };
+        let (from, to) = (self.kernel.open_map(from)?, self.kernel.open_map(to)?);
+        Ok(self.kernel.replace_struct_ops(&link, &to, &from)?)
+    }
+
+    /// Makes a link hold the structure of its record, if a replacement that was cut short left another one there.
+    pub(crate) fn mend_functions(
+        &self,
+        handle: &K::Handle,
+        facts: &LinkFacts,
+        program: &ProgramRecord,
+        map: &str,
+    ) -> Result<bool, EngineError> {
+        let wanted = self.functions_of(program, map)?;
+        let Some(found) = facts.map.filter(|found| *found != wanted) else { return Ok(false) };
+        let (found, wanted) = (self.kernel.open_map(found)?, self.kernel.open_map(wanted)?);
+        self.kernel.replace_struct_ops(handle, &wanted, &found)?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,130 @@
+//! Structures of functions that the kernel calls: which member each program is for, and the maps that hold them.
+
+use bpfmand_core::{MapSpec, ProgramRequest};
+use bpfmand_kernel::{Kernel, StructOpsSpec};
+use bpfmand_object::{KernelBtf, KernelStructOps, ObjectFacts, StructOpsMap};
+
+use crate::load::maps::HeldMaps;
+use crate::load::plan::{LoadPlan, TriedProgram};
+use crate::{Engine, EngineError};
+
+/// The member that a program is for, as `STRUCTURE.MEMBER`; none if no structure of the object names the program.
+///
+/// # Errors
+/// Two members name it.
+pub fn member_of(object: &ObjectFacts, program: &str) -> Result<Option<String>, EngineError> {
+    let mut found: Option<String> = None;
+    for ops in &object.struct_ops {
+        for (_, member) in ops.programs().filter(|(named, _)| *named == program) {
+            let member = format!("{}.{member}", ops.structure);
+            match &found {
+                Some(before) if *before != member => {
+                    return Err(EngineError::Invalid(format!(
+                        "program \"{program}\" is {before} and {member}: the kernel takes a program for one of them"
+                    )));
+                }
+                _ => found = Some(member),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses to load a part of the programs that one structure names: without the others it would lack functions.
+///
+/// # Errors
+/// Names those that are not loaded.
+pub fn check_whole(object: &ObjectFacts, programs: &[ProgramRequest]) -> Result<(), EngineError> {
+    let is_loaded = |name: &str| programs.iter().any(|program| program.name == name);
+    for ops in &object.struct_ops {
+        let missing: Vec<&str> =
+            ops.programs().map(|(program, _)| program).filter(|program| !is_loaded(program)).collect();
+        if !missing.is_empty() && missing.len() < ops.programs().count() {
+            return Err(EngineError::Invalid(format!(
+                "map \"{}\" needs program {} too: programs of one structure of functions are loaded together",
+                object.maps().get(ops.map).map_or("", |map| map.name.as_str()),
+                missing.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The number of the member that a program is for, in the kernel's structure.
+///
+/// # Errors
+/// The kernel has no such structure or member.
+pub fn member_number(program: &str, target: &str, kernel: &KernelBtf) -> Result<u32, EngineError> {
+    let number =
+        target.split_once('.').and_then(|(structure, member)| kernel.struct_ops(structure)?.function(member));
+    number.ok_or_else(|| {
+        EngineError::Invalid(format!(
+            "the kernel has no structure of functions with a member {target}, which program \"{program}\" is for"
+        ))
+    })
+}
+
+impl<K: Kernel> Engine<K> {
+    /// The map of a structure of functions: made, or the owner's. None where no program of it is loaded.
+    pub(super) fn map_of_functions(
+        &self,
+        plan: &LoadPlan<'_>,
+        ops: &StructOpsMap,
+        spec: &MapSpec,
+        btf: Option<&K::Handle>,
+    ) -> Result<Option<K::Handle>, EngineError> {
+        if let Some(owner) = &plan.owner {
+            let map = owner.maps.iter().find(|map| map.name == spec.name).and_then(|map| map.id);
+            return Ok(map.map(|id| self.kernel.open_map(id)).transpose()?);
+        }
+        if !is_wanted(plan, ops) {
+            return Ok(None);
+        }
+        let kernel = functions_of_kernel(plan, ops)?;
+        let btf = btf.ok_or_else(|| {
+            let map = &spec.name;
+            EngineError::Invalid(format!(
+                "the kernel does not take the object's types, which map \"{map}\" needs"
+            ))
+        })?;
+        let spec = StructOpsSpec { name: &spec.name, value: kernel.value, value_size: kernel.value_size };
+        Ok(Some(self.kernel.create_struct_ops(&spec, btf)?))
+    }
+
+    /// Gives the maps of structures of functions their values, once their programs are loaded.
+    pub(super) fn fill_functions(
+        &self,
+        plan: &LoadPlan<'_>,
+        loaded: &[TriedProgram<K::Handle>],
+        (handles, _): &HeldMaps<K::Handle>,
+    ) -> Result<(), EngineError> {
+        // An owner's have theirs.
+        if plan.owner.is_some() {
+            return Ok(());
+        }
+        for ops in plan.object.struct_ops.iter().filter(|ops| is_wanted(plan, ops)) {
+            let Some(Some(map)) = handles.get(ops.map) else { continue };
+            let laid = functions_of_kernel(plan, ops)?.lay_out(ops).map_err(EngineError::Invalid)?;
+            let handle = |(at, name): &(u32, String)| {
+                let found = loaded.iter().find(|(loaded, _)| loaded == name);
+                let program = found.and_then(|(_, loaded)| loaded.as_ref().ok());
+                let program = program.map(|program| (*at, &program.handle));
+                program.ok_or_else(|| EngineError::Fault(format!("program \"{name}\" is not loaded")))
+            };
+            let programs = laid.programs.iter().map(handle).collect::<Result<Vec<_>, EngineError>>()?;
+            self.step("load", "fill functions");
+            self.kernel.fill_struct_ops(map, &laid.bytes, &programs)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_wanted(plan: &LoadPlan<'_>, ops: &StructOpsMap) -> bool {
+    ops.programs().any(|(name, _)| plan.object.programs.iter().any(|program| program.name == name))
+}
+
+fn functions_of_kernel(plan: &LoadPlan<'_>, ops: &StructOpsMap) -> Result<KernelStructOps, EngineError> {
+    plan.object.types.btf()?.struct_ops(&ops.structure).ok_or_else(|| {
+        EngineError::Invalid(format!("the kernel has no structure of functions \"{}\"", ops.structure))
+    })
+}

@@ -1,0 +1,38 @@
+//! What was put by a link to a structure of functions: the kernel tells which map it holds, and no program.
+
+use std::path::Path;
+
+use bpfmand_core::{AttachPoint, MapId};
+use bpfmand_kernel::Kernel;
+
+use super::{Loss, Observed, Standing};
+use crate::state::records::ProgramRecord;
+use crate::{Engine, EngineError};
+
+/// The map that a program's record has at a point of this kind.
+pub fn functions_at(program: &ProgramRecord, point: &AttachPoint) -> Option<MapId> {
+    let AttachPoint::StructOps { map: name } = point else { return None };
+    program.maps.iter().find(|map| map.name == *name).and_then(|map| map.id)
+}
+
+impl<K: Kernel> Engine<K> {
+    /// What is where the link of a structure was put.
+    pub(super) fn observe_functions(
+        &self,
+        pin: &Path,
+        program: &ProgramRecord,
+        point: &AttachPoint,
+    ) -> Result<Observed<K::Handle>, EngineError> {
+        let Some(link) = self.kernel.open_pin(pin)? else {
+            return Ok(Observed { standing: Standing::Unpinned, program: None, link: None });
+        };
+        let facts = self.kernel.link_of(&link)?;
+        let standing = match facts.map {
+            None => Standing::lost(Loss::ForcedOff),
+            found if found == functions_at(program, point) => Standing::Running,
+            Some(_) => Standing::Replaced { by: facts.program, name: None },
+        };
+        let running = (standing == Standing::Running).then_some(program.id);
+        Ok(Observed { standing, program: running, link: Some((link, facts)) })
+    }
+}

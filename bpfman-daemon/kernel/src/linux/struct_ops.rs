@@ -1,0 +1,112 @@
+//! Structures of functions that the kernel calls: maps of type `struct_ops`, and links that put them to use (Linux 6.4).
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use bpfmand_core::uapi::attach_type;
+use bpfmand_core::{MapId, map_type};
+
+use super::attr::{self, Command};
+use super::links::F_REPLACE;
+use super::load::kernel_name;
+use super::{facts, sys};
+use crate::{KernelError, StructOpsSpec};
+
+/// `BPF_F_LINK` of map creation: the structure is put to use by a link, and not as soon as it is filled.
+const F_LINK: u32 = 1 << 13;
+/// `ENOTSUPP` of the kernel, which the C library does not have.
+const ENOTSUPP: i32 = 524;
+
+fn request(name: &str, value_size: u32, value: u32) -> attr::MapCreate {
+    attr::MapCreate {
+        map_type: map_type::STRUCT_OPS,
+        key_size: size_of::<u32>() as u32,
+        value_size,
+        max_entries: 1,
+        map_flags: F_LINK,
+        map_name: kernel_name(name),
+        btf_vmlinux_value_type_id: value,
+        ..Default::default()
+    }
+}
+
+/// Whether structures are put to use by links: a kernel that has these looks the type of the value up, which is none,
+/// where others refuse the flag.
+pub fn has_links() -> bool {
+    let error = sys::bpf_fd(Command::MapCreate, &mut request("probe", 8, u32::MAX)).err();
+    error.and_then(|error| error.raw_os_error()) == Some(ENOTSUPP)
+}
+
+/// Makes a map for a structure.
+pub fn create(spec: &StructOpsSpec<'_>, btf: &OwnedFd) -> Result<OwnedFd, KernelError> {
+    let mut request =
+        attr::MapCreate { btf_fd: btf.as_raw_fd(), ..request(spec.name, spec.value_size, spec.value) };
+    sys::bpf_fd(Command::MapCreate, &mut request)
+        .map_err(|source| KernelError::call("create", format!("map \"{}\"", spec.name), source))
+}
+
+/// Gives the map its value, with descriptors where programs go.
+pub fn fill(map: &OwnedFd, value: &[u8], programs: &[(u32, &OwnedFd)]) -> Result<(), KernelError> {
+    let fail = |source| KernelError::call("fill", "a structure of functions", source);
+    let invalid = |why: String| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
+    let (map_type, key_size, value_size) = facts::map_layout(map).map_err(fail)?;
+    let key = 0_u32;
+    // The kernel reads as many bytes as the map says, whatever is behind the addresses.
+    if (map_type, key_size as usize, value_size as usize)
+        != (map_type::STRUCT_OPS, size_of_val(&key), value.len())
+    {
+        return Err(invalid(format!("{} bytes are no value of a map of type {map_type}", value.len())));
+    }
+    let mut value = value.to_vec();
+    for (at, program) in programs {
+        // A pointer's bytes, of which the kernel takes all as one number.
+        let place = *at as usize..(*at as usize).saturating_add(size_of::<u64>());
+        let place = value.get_mut(place).ok_or_else(|| invalid(format!("byte {at} is outside")))?;
+        let descriptor: RawFd = program.as_raw_fd();
+        place.copy_from_slice(&u64::from(descriptor.cast_unsigned()).to_ne_bytes());
+    }
+    let mut request = attr::MapElement {
+        map_fd: map.as_raw_fd(),
+        key: (&raw const key) as u64,
+        value: value.as_ptr() as u64,
+        ..Default::default()
+    };
+    sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
+}
+
+/// Puts a map's structure to use.
+pub fn attach(map: MapId) -> Result<OwnedFd, KernelError> {
+    let fail = |source| KernelError::call("attach", format!("the functions of map {map}"), source);
+    let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;
+    let held = held.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))?;
+    let mut request = attr::LinkCreate {
+        // The map stands where the program stands for other links.
+        prog_fd: held.as_raw_fd(),
+        attach_type: attach_type::STRUCT_OPS,
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+        Some(libc::EEXIST | libc::EBUSY) => KernelError::struct_ops_held(map),
+        _ => fail(source),
+    })
+}
+
+/// Has a link hold another map's structure if it holds the expected one's.
+pub fn replace(link: &OwnedFd, map: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
+    // Maps stand where programs stand for other links.
+    let mut request = attr::LinkUpdate {
+        link_fd: link.as_raw_fd(),
+        new_prog_fd: map.as_raw_fd(),
+        flags: F_REPLACE,
+        old_prog_fd: expected.as_raw_fd(),
+    };
+    sys::bpf(Command::LinkUpdate, &mut request).map(drop).map_err(|source| {
+        let hook = || {
+            facts::link(link).map_or_else(|_| "of a link".to_owned(), |link| format!("of link {}", link.id))
+        };
+        match source.raw_os_error() {
+            Some(libc::EPERM) => KernelError::HookChanged { hook: hook() },
+            _ => KernelError::call("swap the functions", hook(), source),
+        }
+    })
+}

@@ -1,0 +1,210 @@
+//! Structures of functions that the kernel calls: variables of sections `.struct_ops` and `.struct_ops.link`, each a map.
+//!
+//! Members are known by their names: the object's structure need not be laid out as the kernel's.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bpfmand_core::{MapRole, MapSpec, map_type};
+
+use super::{MapTable, blank};
+use crate::ObjectError;
+use crate::btf::{Btf, Kind, Type};
+use crate::check::check_name;
+use crate::elf::{Elf, Reloc, SymbolPlace};
+
+/// Most members that are set, of all structures of an object: the largest of the kernel's has about a hundred.
+const MOST_MEMBERS: usize = 4096;
+/// Most bytes of members that are no functions, of all structures of an object.
+const MOST_BYTES: usize = 64 << 10;
+
+/// A map that holds a structure of functions for the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StructOpsMap {
+    /// Index of the map.
+    pub map: usize,
+    /// The kernel's name of the structure: `tcp_congestion_ops`.
+    pub structure: String,
+    /// Members that the object sets; all others are zero.
+    pub members: Vec<StructOpsMember>,
+}
+
+/// A member that is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StructOpsMember {
+    /// Its name.
+    pub name: String,
+    /// What it is set to.
+    pub value: StructOpsValue,
+}
+
+/// What a member is set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StructOpsValue {
+    /// A program of the object, by name.
+    Program(String),
+    /// Bytes, in this machine's order.
+    Data(Vec<u8>),
+}
+
+impl StructOpsMap {
+    /// Programs that its members name, each with its member.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.members.iter().filter_map(|member| match &member.value {
+            StructOpsValue::Program(program) => Some((program.as_str(), member.name.as_str())),
+            StructOpsValue::Data(_) => None,
+        })
+    }
+}
+
+/// True for sections whose variables are structures of functions.
+fn is_section(name: &str) -> bool {
+    // With a question mark, libbpf makes the map only where it is told to; here it goes with its programs.
+    matches!(name.strip_prefix('?').unwrap_or(name), ".struct_ops" | ".struct_ops.link")
+}
+
+pub(super) fn read(
+    table: &mut MapTable,
+    elf: &Elf,
+    btf: Option<&Btf>,
+    datasecs: &HashMap<&str, Type<'_>>,
+) -> Result<(), ObjectError> {
+    for (section, header) in elf.sections.iter().enumerate().filter(|(_, header)| is_section(&header.name)) {
+        if header.size == 0 {
+            continue;
+        }
+        let wrong = |why: String| ObjectError::map(header.name.clone(), why);
+        let typed = btf.zip(datasecs.get(header.name.as_str()));
+        let (btf, datasec) = typed
+            .ok_or_else(|| wrong("the section has no type information (BTF): build with -g".to_owned()))?;
+        let relocs = match elf.relocs.get(&section) {
+            None => &BTreeMap::new(),
+            Some(Ok(relocs)) => relocs,
+            Some(Err(why)) => return Err(wrong(why.to_string())),
+        };
+        let symbols: HashMap<&str, u64> = elf
+            .symbols_in(section)
+            .filter(|symbol| !symbol.is_section)
+            .map(|symbol| (symbol.name.as_str(), symbol.value))
+            .collect();
+        for info in datasec.sec_infos() {
+            let variable = btf.get(info.type_id).filter(|ty| ty.kind == Kind::Var);
+            let variable = variable.ok_or_else(|| wrong(format!("type {} is no variable", info.type_id)))?;
+            let name = btf.name(&variable);
+            let offset = symbols.get(name).copied().unwrap_or(u64::from(info.offset));
+            let structure = btf.resolve(variable.size_or_type).filter(|ty| ty.kind == Kind::Struct);
+            let structure =
+                structure.ok_or_else(|| ObjectError::map(name, "it is no structure of functions"))?;
+            let map = table.specs.len();
+            let spec = MapSpec {
+                map_type: map_type::STRUCT_OPS,
+                key_size: 4,
+                value_size: structure.size_or_type,
+                max_entries: 1,
+                ..blank(name.to_owned())
+            };
+            let place = Place { elf, btf, section, offset, relocs, map: name };
+            let found = StructOpsMap {
+                map,
+                // A flavour tells versions of a structure apart, as for relocations of fields.
+                structure: btf.name(&structure).split("___").next().unwrap_or_default().to_owned(),
+                members: place.members(&structure)?,
+            };
+            table.add(section, offset, spec)?;
+            table.struct_ops.push(found);
+            check_struct_ops(&table.specs, &table.struct_ops)
+                .map_err(|why| ObjectError::map(name, format!("the object {why}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a structure's first value is.
+struct Place<'a> {
+    elf: &'a Elf,
+    btf: &'a Btf,
+    section: usize,
+    offset: u64,
+    relocs: &'a BTreeMap<u64, Reloc>,
+    map: &'a str,
+}
+
+impl Place<'_> {
+    fn members(&self, structure: &Type<'_>) -> Result<Vec<StructOpsMember>, ObjectError> {
+        let mut members = Vec::new();
+        for member in structure.members() {
+            let name = self.btf.string(member.name_off);
+            let wrong = |why: &str| ObjectError::map(self.map, format!("member \"{name}\" {why}"));
+            let bytes = self
+                .btf
+                .size_of(member.type_id)
+                .and_then(|size| self.bytes(u64::from(member.bit_offset / 8), size))
+                .ok_or_else(|| wrong("lies outside of its section"))?;
+            let at = self.offset + u64::from(member.bit_offset / 8);
+            let mut relocs = self.relocs.range(at..at + bytes.len() as u64);
+            let value = match relocs.next() {
+                Some((offset, reloc)) if *offset == at && bytes.len() == 8 && relocs.next().is_none() => {
+                    let program = self.program(*reloc, bytes);
+                    StructOpsValue::Program(program.ok_or_else(|| wrong("refers to what is no program"))?)
+                }
+                Some(_) => return Err(wrong("refers to something, and is no pointer to a function")),
+                None if bytes.iter().all(|byte| *byte == 0) => continue,
+                None if name.is_empty() || member.bit_size != 0 => {
+                    return Err(wrong("is set, and is a bit field or has no name"));
+                }
+                None => StructOpsValue::Data(bytes.to_vec()),
+            };
+            members.push(StructOpsMember { name: name.to_owned(), value });
+            // Structures may overlap in a damaged file.
+            if members.len() > MOST_MEMBERS {
+                return Err(wrong("is one of too many"));
+            }
+        }
+        Ok(members)
+    }
+
+    fn bytes(&self, offset: u64, size: u64) -> Option<&[u8]> {
+        let start = usize::try_from(self.offset.checked_add(offset)?).ok()?;
+        let end = start.checked_add(usize::try_from(size).ok().filter(|size| *size <= MOST_BYTES)?)?;
+        self.elf.section_data(self.section).get(start..end)
+    }
+
+    /// The name of the function that a pointer is to.
+    fn program(&self, reloc: Reloc, bytes: &[u8]) -> Option<String> {
+        let symbol = self.elf.symbols.get(reloc.symbol)?;
+        let SymbolPlace::Section(section) = symbol.place else { return None };
+        if symbol.is_function {
+            return Some(symbol.name.clone());
+        }
+        // Static functions are known by their section and their place in it.
+        let addend = u64::from_ne_bytes(bytes.try_into().ok()?);
+        let at = symbol.value.checked_add(addend).filter(|_| symbol.is_section)?;
+        let found = self.elf.symbols_in(section).find(|other| other.is_function && other.value == at)?;
+        Some(found.name.clone())
+    }
+}
+
+/// Structures of functions are maps of that kind, each once, and are not too much.
+pub(crate) fn check_struct_ops(maps: &[MapSpec], all: &[StructOpsMap]) -> Result<(), String> {
+    let is_one = |map: &MapSpec| map.map_type == map_type::STRUCT_OPS && map.role == MapRole::Ordinary;
+    let (mut members, mut bytes) = (0, 0);
+    for (number, ops) in all.iter().enumerate() {
+        if !maps.get(ops.map).is_some_and(is_one) || all[..number].iter().any(|other| other.map == ops.map) {
+            return Err("has a structure of functions in a map that holds none".to_owned());
+        }
+        check_name(&ops.structure)?;
+        members += ops.members.len();
+        for member in &ops.members {
+            check_name(&member.name)?;
+            match &member.value {
+                StructOpsValue::Program(program) => check_name(program)?,
+                StructOpsValue::Data(data) => bytes += data.len(),
+            }
+        }
+        if members > MOST_MEMBERS || bytes > MOST_BYTES || number > 64 {
+            return Err(format!(
+                "has too many structures of functions, or more than {MOST_MEMBERS} members or {MOST_BYTES} bytes in them"
+            ));
+        }
+    }
+    Ok(())
+}
