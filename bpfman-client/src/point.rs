@@ -130,6 +130,12 @@ impl AttachAt {
         At::Sockmap(map.into()).into()
     }
 
+    /// A static probe of a program or library (Linux 6.6). For one process there is [`ext::UsdtPoint`].
+    pub fn usdt(target: impl Into<String>, provider: impl Into<String>, name: impl Into<String>) -> Self {
+        let (target, provider, name) = (target.into(), provider.into(), name.into());
+        At::Usdt(ext::UsdtPoint { target, provider, name, ..Default::default() }).into()
+    }
+
     /// A system call, by its name.
     pub fn ksyscall(name: impl Into<String>) -> Self {
         At::Ksyscall(name.into()).into()

@@ -64,6 +64,8 @@ pub enum AttachTo {
     PerfEvent(AttachPerfEvent),
     /// Attach to a map of sockets, at the hook that the program was loaded for (Linux 6.10 and later).
     Sockmap(AttachSockmap),
+    /// Attach to a static probe of a program or library (USDT), wherever it has it (Linux 6.6 and later).
+    Usdt(AttachUsdt),
     /// Attach to a system call, at its entry or return, wherever this machine's kernel enters it.
     Ksyscall(AttachKsyscall),
     /// Have the kernel use a structure of functions, such as an algorithm of congestion control (Linux 6.4 and later).
@@ -110,6 +112,7 @@ impl AttachTo {
             Self::UprobeMulti(probes) => &probes.link,
             Self::PerfEvent(event) => &event.link,
             Self::Sockmap(sockmap) => &sockmap.link,
+            Self::Usdt(probe) => &probe.link,
             Self::Ksyscall(call) => &call.link,
             Self::StructOps(functions) => &functions.link,
             Self::Cgroup(cgroup) => &cgroup.link,
@@ -270,6 +273,36 @@ pub struct AttachSockmap {
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
+}
+
+/// `attach … usdt`.
+#[derive(Args, Debug)]
+pub struct AttachUsdt {
+    /// The probe, as PROVIDER:NAME; readelf -n lists those of a file.
+    #[arg(short, long, value_name = "PROVIDER:NAME", value_parser = usdt_name)]
+    pub name: (String, String),
+    /// Path of a program or library, or a library's name, for example libc.
+    #[arg(short, long)]
+    pub target: String,
+    /// Attach only in this process.
+    #[arg(short, long)]
+    pub pid: Option<i32>,
+    /// Find the target in the mount namespace of this process, which runs in a container.
+    #[arg(short, long, value_name = "PID")]
+    pub container_pid: Option<i32>,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// Provider and name of a static probe.
+fn usdt_name(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((provider, name)) if !provider.is_empty() && !name.is_empty() => {
+            Ok((provider.to_owned(), name.to_owned()))
+        }
+        _ => Err("a static probe is named by its provider and its name: libc:setjmp".to_owned()),
+    }
 }
 
 /// `attach … ksyscall`.

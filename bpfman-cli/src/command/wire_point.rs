@@ -102,6 +102,17 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
             };
             return Ok(more(At::UprobeMulti(at), &probes.link));
         }
+        AttachTo::Usdt(probe) => {
+            let (provider, name) = probe.name;
+            let at = ext::UsdtPoint {
+                target: target(&probe.target, probe.container_pid),
+                provider,
+                name,
+                pid: probe.pid,
+                container_pid: probe.container_pid,
+            };
+            return Ok(more(At::Usdt(at), &probe.link));
+        }
         AttachTo::Ksyscall(call) => return Ok(more(At::Ksyscall(call.name), &call.link)),
         AttachTo::StructOps(functions) => return Ok(more(At::StructOps(functions.map), &functions.link)),
         AttachTo::Sockmap(sockmap) => return Ok(more(At::Sockmap(sockmap.map), &sockmap.link)),
@@ -202,6 +213,17 @@ mod tests {
         assert_eq!(at("cgroup --path /web"), At::Cgroup("/web".to_owned()));
         assert_eq!(at("netns"), At::Netns(String::new()));
         assert_eq!(at("sockmap --map connections"), At::Sockmap("connections".to_owned()));
+        let usdt = ext::UsdtPoint {
+            target: "libc".to_owned(),
+            provider: "libc".to_owned(),
+            name: "setjmp".to_owned(),
+            pid: Some(7),
+            container_pid: None,
+        };
+        assert_eq!(at("usdt -t libc -n libc:setjmp -p 7"), At::Usdt(usdt));
+        for bad in ["", ":", "libc:", ":setjmp", "setjmp"] {
+            assert!(Cli::try_parse_from(["bpfman", "attach", "1", "usdt", "-t", "libc", "-n", bad]).is_err());
+        }
         assert_eq!(at("ksyscall -n openat"), At::Ksyscall("openat".to_owned()));
         assert_eq!(at("struct-ops --map steady"), At::StructOps("steady".to_owned()));
         let functions = vec!["tcp_*".to_owned(), "udp_sendmsg".to_owned()];

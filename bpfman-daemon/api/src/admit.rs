@@ -59,7 +59,8 @@ impl<K: Kernel> Api<K> {
             return self.admit_namespaces(permit, netns.clone()).await;
         }
         let (AttachPoint::Uprobe { target, scope: ProcessScope { container_pid, .. }, .. }
-        | AttachPoint::UprobeMulti { target, scope: ProcessScope { container_pid, .. }, .. }) = point
+        | AttachPoint::UprobeMulti { target, scope: ProcessScope { container_pid, .. }, .. }
+        | AttachPoint::Usdt { target, scope: ProcessScope { container_pid, .. }, .. }) = point
         else {
             return Ok(());
         };

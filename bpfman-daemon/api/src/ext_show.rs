@@ -222,6 +222,7 @@ fn attach_info(
         | AttachPoint::Sockmap { .. }
         | AttachPoint::StructOps { .. }
         | AttachPoint::Ksyscall { .. }
+        | AttachPoint::Usdt { .. }
         | AttachPoint::Netfilter { .. } => return None,
     })
 }

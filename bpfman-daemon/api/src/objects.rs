@@ -54,9 +54,9 @@ impl NamedTarget {
 /// What a probe is put on: what probes of many functions are, probes of one are.
 fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
     vec![match point {
-        AttachPoint::Uprobe { target, .. } | AttachPoint::UprobeMulti { target, .. } => {
-            NamedTarget::new("uprobe", target.clone())
-        }
+        AttachPoint::Uprobe { target, .. }
+        | AttachPoint::UprobeMulti { target, .. }
+        | AttachPoint::Usdt { target, .. } => NamedTarget::new("uprobe", target.clone()),
         AttachPoint::Kprobe { function, .. } => NamedTarget::new("kprobe", function.clone()),
         AttachPoint::KprobeMulti { functions } => {
             let target = |function: &FunctionPattern| NamedTarget {

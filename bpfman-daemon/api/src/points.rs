@@ -54,6 +54,20 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
         }
         At::Sockmap(map) if map.is_empty() => return Err(invalid("the attach names no map of sockets")),
         At::Sockmap(map) => AttachPoint::Sockmap { map },
+        At::Usdt(point)
+            if [&point.target, &point.provider, &point.name].iter().any(|text| text.is_empty()) =>
+        {
+            return Err(invalid("the static probe has no target, no provider or no name"));
+        }
+        At::Usdt(point) => AttachPoint::Usdt {
+            target: point.target,
+            provider: point.provider,
+            name: point.name,
+            scope: ProcessScope {
+                pid: parse::process(point.pid)?,
+                container_pid: parse::process(point.container_pid)?,
+            },
+        },
         At::Ksyscall(name) if name.is_empty() => return Err(invalid("the attach names no system call")),
         At::Ksyscall(name) => AttachPoint::Ksyscall { name },
         At::StructOps(map) if map.is_empty() => {
@@ -178,6 +192,13 @@ pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Opti
         }),
         AttachPoint::Sockmap { map } => At::Sockmap(map.clone()),
         AttachPoint::StructOps { map } => At::StructOps(map.clone()),
+        AttachPoint::Usdt { target, provider, name, scope } => At::Usdt(wire::UsdtPoint {
+            target: target.clone(),
+            provider: provider.clone(),
+            name: name.clone(),
+            pid: scope.pid.map(u32::cast_signed),
+            container_pid: scope.container_pid.map(u32::cast_signed),
+        }),
         AttachPoint::Ksyscall { name } => At::Ksyscall(name.clone()),
         AttachPoint::PerfEvent { place } => {
             let (frequency, period) = match place.rate {
@@ -256,6 +277,13 @@ mod tests {
             At::Sockmap("connections".to_owned()),
             At::StructOps("steady".to_owned()),
             At::Ksyscall("openat".to_owned()),
+            At::Usdt(wire::UsdtPoint {
+                target: "libc".to_owned(),
+                provider: "libc".to_owned(),
+                name: "setjmp".to_owned(),
+                pid: Some(7),
+                container_pid: None,
+            }),
             perf_event("cpu-clock", Some(99), None),
             At::PerfEvent(wire::PerfEventPoint {
                 event: "cycles".to_owned(),
@@ -285,6 +313,7 @@ mod tests {
             (kprobes(&["a:b"]), "\"a:b\" is neither a function"),
             (At::UprobeMulti(wire::UprobeMultiPoint::default()), "names no functions"),
             (At::Sockmap(String::new()), "names no map of sockets"),
+            (At::Usdt(wire::UsdtPoint::default()), "no target, no provider"),
             (At::Ksyscall(String::new()), "names no system call"),
             (At::StructOps(String::new()), "names no map with a structure of functions"),
             (perf_event("clock", Some(99), None), "\"clock\" is none of cpu-clock, task-clock"),

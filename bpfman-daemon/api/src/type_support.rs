@@ -66,7 +66,7 @@ const fn needed_by(program_type: ProgramType) -> &'static [Probe] {
         ProgramType::KprobeSession => &[Probe::KPROBE_SESSION],
         ProgramType::SkSkb | ProgramType::SkMsg => &[Probe::SOCKMAP_LINKS],
         ProgramType::StructOps => &[Probe::STRUCT_OPS_LINKS],
-        ProgramType::UprobeMulti | ProgramType::UretprobeMulti => &[Probe::UPROBE_MULTI],
+        ProgramType::UprobeMulti | ProgramType::UretprobeMulti | ProgramType::Usdt => &[Probe::UPROBE_MULTI],
         ProgramType::UprobeSession => &[Probe::UPROBE_SESSION],
         ProgramType::Netfilter => &[Probe::NETFILTER],
         _ => &[],

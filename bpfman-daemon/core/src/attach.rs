@@ -139,6 +139,17 @@ pub enum AttachPoint {
         /// One of the program's own maps, by its name in the object.
         map: String,
     },
+    /// A static probe of a binary.
+    Usdt {
+        /// Absolute path of a binary, or a library's name.
+        target: String,
+        /// Whose probe.
+        provider: String,
+        /// Its name.
+        name: String,
+        /// Which processes.
+        scope: ProcessScope,
+    },
     /// A system call.
     Ksyscall {
         /// Its name: `openat`.
@@ -187,6 +198,7 @@ impl AttachPoint {
             Self::Tcx { .. } => matches!(program_type, T::Tcx),
             Self::Tracepoint { .. } => matches!(program_type, T::Tracepoint),
             Self::Kprobe { .. } => matches!(program_type, T::Kprobe | T::Kretprobe),
+            Self::Usdt { .. } => matches!(program_type, T::Usdt),
             Self::Ksyscall { .. } => matches!(program_type, T::Ksyscall | T::Kretsyscall),
             Self::Uprobe { .. } => matches!(program_type, T::Uprobe | T::Uretprobe),
             Self::Fentry => matches!(program_type, T::Fentry),
@@ -222,6 +234,7 @@ impl AttachPoint {
             Self::Tcx { .. } => "tcx",
             Self::Tracepoint { .. } => "tracepoint",
             Self::Kprobe { .. } => "kprobe",
+            Self::Usdt { .. } => "usdt",
             Self::Ksyscall { .. } => "ksyscall",
             Self::Uprobe { .. } => "uprobe",
             Self::Fentry => "fentry",
@@ -339,6 +352,7 @@ impl fmt::Display for AttachPoint {
                 write!(f, "{} {direction}", interface.name)
             }
             Self::Tracepoint { category, name } => write!(f, "{category}/{name}"),
+            Self::Usdt { target, provider, name, .. } => write!(f, "{target} {provider}:{name}"),
             Self::Ksyscall { name } => f.write_str(name),
             Self::Kprobe { function, offset: 0 } => f.write_str(function),
             Self::Kprobe { function, offset } => write!(f, "{function}+{offset:#x}"),

@@ -9,7 +9,9 @@ impl AttachPoint {
     #[must_use]
     pub fn names_process(&self) -> bool {
         match self {
-            Self::Uprobe { target, scope, .. } | Self::UprobeMulti { target, scope, .. } => {
+            Self::Uprobe { target, scope, .. }
+            | Self::UprobeMulti { target, scope, .. }
+            | Self::Usdt { target, scope, .. } => {
                 scope.pid.is_some() || scope.container_pid.is_some() || is_of_process(Path::new(target))
             }
             Self::Netns { netns } | Self::Netfilter { netns, .. } => {

@@ -87,6 +87,8 @@ pub enum ProgramType {
     StructOps,
     /// Entries of many user-space functions, and the returns that the entry asks for.
     UprobeSession,
+    /// A static probe that a user-space binary has by its notes.
+    Usdt,
     /// Entry of a system call, by its name.
     Ksyscall,
     /// Return from a system call, by its name.
@@ -115,7 +117,7 @@ pub enum ProgramType {
 
 impl ProgramType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::Xdp,
         Self::Tc,
         Self::Tcx,
@@ -154,6 +156,7 @@ impl ProgramType {
         Self::SkReuseport,
         Self::StructOps,
         Self::UprobeSession,
+        Self::Usdt,
         Self::Ksyscall,
         Self::Kretsyscall,
         Self::RawTracepointWritable,
@@ -210,6 +213,7 @@ impl ProgramType {
             Self::SkReuseport => "sk_reuseport",
             Self::StructOps => "struct_ops",
             Self::UprobeSession => "uprobe_session",
+            Self::Usdt => "usdt",
             Self::Ksyscall => "ksyscall",
             Self::Kretsyscall => "kretsyscall",
             Self::RawTracepointWritable => "raw_tracepoint_writable",
@@ -239,6 +243,7 @@ impl ProgramType {
             | Self::UprobeMulti
             | Self::UretprobeMulti
             | Self::UprobeSession
+            | Self::Usdt
             | Self::Ksyscall
             | Self::Kretsyscall => prog_type::KPROBE,
             Self::Tc | Self::Tcx => prog_type::SCHED_CLS,

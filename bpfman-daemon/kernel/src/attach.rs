@@ -165,6 +165,19 @@ pub enum LinkTarget<'a> {
         /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
         cookie: u64,
     },
+    /// A static probe of a binary (Linux 6.6 and later).
+    Usdt {
+        /// Absolute path, or a library's name.
+        target: &'a str,
+        /// Whose probe.
+        provider: &'a str,
+        /// Its name.
+        name: &'a str,
+        /// Which processes.
+        scope: &'a ProcessScope,
+        /// The program's map of arguments, which is told where they are; none if it asks for none.
+        specs: Option<MapId>,
+    },
     /// A control group of version 2, at one of its hooks, behind the programs that are there.
     Cgroup {
         /// The group.

@@ -20,6 +20,7 @@ mod program;
 mod run_clock;
 pub mod sim;
 mod test_run;
+mod usdt_spec;
 mod watch;
 
 pub use attach::{Extends, FilterPlace, FolderLock, LinkTarget, TcFilter, TcxAnchor, XdpMode};
@@ -35,6 +36,7 @@ pub use probes::{PROBES, Probe, ProbedBy, UnknownProbe};
 pub use program::{Device, EXTENSION, Loaded, LogRequest, ProgramKind, ProgramLoad, StructOpsSpec};
 pub use run_clock::RunClock;
 pub use test_run::{TestContext, TestRun, TestRunResult};
+pub use usdt_spec::BadUsdtArgument;
 pub use watch::InterfaceWatch;
 
 /// The methods of a kernel whose type is known.

@@ -34,7 +34,7 @@ impl Features {
             LinkTarget::UprobeMulti { attach_type: attach_type::TRACE_UPROBE_SESSION, .. } => {
                 &[Probe::UPROBE_SESSION]
             }
-            LinkTarget::UprobeMulti { .. } => &[Probe::UPROBE_MULTI],
+            LinkTarget::UprobeMulti { .. } | LinkTarget::Usdt { .. } => &[Probe::UPROBE_MULTI],
             LinkTarget::Trampoline { cookie, .. } if *cookie != 0 => &[Probe::TRAMPOLINE_COOKIES],
             LinkTarget::RawTracepoint { cookie, .. } if *cookie != 0 => &[Probe::RAW_COOKIES],
             LinkTarget::Netfilter { netns, place } => match (netns, place.defragment) {

@@ -4,6 +4,8 @@ use std::ffi::NulError;
 use std::io;
 use std::path::PathBuf;
 
+use crate::BadUsdtArgument;
+
 /// Why a function, file or process cannot be probed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -114,6 +116,19 @@ pub enum ProbeTargetError {
         /// The function.
         function: String,
     },
+    /// A file without the static probe.
+    #[error("{} has no static probe {provider}:{name}: `readelf -n` lists those that a file has", path.display())]
+    NoUsdt {
+        /// The file.
+        path: PathBuf,
+        /// Whose probe.
+        provider: String,
+        /// Its name.
+        name: String,
+    },
+    /// Arguments that programs cannot be told of.
+    #[error(transparent)]
+    Argument(#[from] BadUsdtArgument),
     /// An offset past the largest file.
     #[error("offset {offset:#x} from {start:#x} is beyond any file")]
     BeyondFile {

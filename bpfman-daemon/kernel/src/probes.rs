@@ -80,7 +80,7 @@ impl Probe {
         "Linux 6.10 or later has them, if it was built with fprobe", Trying,
         "kprobe_session programs are not attached");
     pub const UPROBE_MULTI: Self = probe!(uprobe_multi, "probes of many user-space functions", "Linux 6.6 or later has them", Trying,
-        "uprobe_multi and uretprobe_multi programs are not attached");
+        "uprobe_multi, uretprobe_multi and usdt programs are not attached");
     pub const UPROBE_SESSION: Self = probe!(uprobe_session, "user-space probes of entry and return", "Linux 6.13 or later has them", Trying,
         "uprobe_session programs are not attached");
     pub const SOCKMAP_LINKS: Self = probe!(sockmap_links, "links on maps of sockets", "Linux 6.10 or later has them", Trying,

@@ -53,7 +53,9 @@ fn expected_attach_type(program_type: ProgramType, target: Option<&str>) -> u32 
         ProgramType::XdpDevmap => attach_type::XDP_DEVMAP,
         ProgramType::XdpCpumap => attach_type::XDP_CPUMAP,
         ProgramType::SkReuseportMigrate => attach_type::SK_REUSEPORT_SELECT_OR_MIGRATE,
-        ProgramType::UprobeMulti | ProgramType::UretprobeMulti => attach_type::TRACE_UPROBE_MULTI,
+        ProgramType::UprobeMulti | ProgramType::UretprobeMulti | ProgramType::Usdt => {
+            attach_type::TRACE_UPROBE_MULTI
+        }
         other => match (SocketHook::of_type(other), target) {
             ([only], _) => only.attach_type,
             (_, Some(target)) => {

@@ -14,7 +14,7 @@ const CHAINS: usize = 1 << 16;
 /// Takes the size of the blobs plus about a sixth: some 7 MiB for a distribution kernel. Drop it when idle.
 #[derive(Clone, Debug)]
 pub struct KernelBtf {
-    pub(crate) kernel: Names,
+    kernel: Names,
     modules: Vec<(String, Names)>,
 }
 
@@ -99,6 +99,11 @@ impl KernelBtf {
     #[must_use]
     pub fn iterator(&self, objects: &str) -> Option<KernelSymbol<'_>> {
         self.symbol(&format!("bpf_iter_{objects}"), Kind::Func)
+    }
+
+    /// The kernel's own types.
+    pub(crate) fn own_types(&self) -> &Btf {
+        &self.kernel.btf
     }
 
     /// Id of a structure of the kernel itself.
@@ -202,8 +207,8 @@ fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u
 
 /// Types with an index of their names; of a module's only its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Names {
-    pub(crate) btf: Arc<Btf>,
+struct Names {
+    btf: Arc<Btf>,
     /// Types up to this id are another's.
     base: u32,
     /// First type of each chain, and for each own type the next one; 0 ends a chain.

@@ -39,7 +39,7 @@ impl KernelBtf {
     /// A structure of functions of the kernel itself that programs can be for; none if it has none of that name.
     #[must_use]
     pub fn struct_ops(&self, name: &str) -> Option<KernelStructOps> {
-        let btf = &self.kernel.btf;
+        let btf = self.own_types();
         let structure = btf.get(self.struct_id(name)?)?;
         let value = btf.get(self.struct_id(&format!("bpf_struct_ops_{name}"))?)?;
         let data = value.members().find(|member| btf.string(member.name_off) == "data")?;

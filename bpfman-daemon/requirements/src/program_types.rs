@@ -74,7 +74,7 @@ const fn attachment(program_type: ProgramType) -> ((u16, u16), Option<KnownBy>) 
         T::StructOps => ((6, 4), link("BPF_LINK_TYPE_STRUCT_OPS")),
         T::Netfilter => ((6, 4), link("BPF_LINK_TYPE_NETFILTER")),
         T::Tcx => ((6, 6), attach("BPF_TCX_INGRESS")),
-        T::UprobeMulti | T::UretprobeMulti => ((6, 6), attach("BPF_TRACE_UPROBE_MULTI")),
+        T::UprobeMulti | T::UretprobeMulti | T::Usdt => ((6, 6), attach("BPF_TRACE_UPROBE_MULTI")),
         T::KprobeSession => ((6, 10), attach("BPF_TRACE_KPROBE_SESSION")),
         T::UprobeSession => ((6, 13), attach("BPF_TRACE_UPROBE_SESSION")),
         T::SkSkb | T::SkMsg => ((6, 10), link("BPF_LINK_TYPE_SOCKMAP")),

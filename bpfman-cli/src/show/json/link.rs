@@ -70,7 +70,7 @@ pub struct AttachJson {
     pub netns: Option<String>,
     /// `category/name` of a trace point.
     pub tracepoint: Option<String>,
-    /// Function that a probe, fentry or fexit program is on; hook of an LSM program.
+    /// Function that a probe, fentry or fexit program is on; hook of an LSM program; system call; static probe.
     pub fn_name: Option<String>,
     /// Bytes from the function's start.
     pub offset: Option<u64>,
@@ -140,6 +140,13 @@ impl From<&At> for AttachJson {
             At::UprobeMulti(point) => Self {
                 target: filled(&point.target),
                 functions: point.functions.clone(),
+                pid: point.pid,
+                container_pid: point.container_pid,
+                ..Self::default()
+            },
+            At::Usdt(point) => Self {
+                target: filled(&point.target),
+                fn_name: Some(format!("{}:{}", point.provider, point.name)),
                 pid: point.pid,
                 container_pid: point.container_pid,
                 ..Self::default()

@@ -143,7 +143,10 @@ fn place(point: &AttachPoint) -> String {
     if let AttachPoint::Uprobe { offset, .. } = point {
         text.push_str(&format!(" offset {offset}"));
     }
-    if let AttachPoint::Uprobe { scope, .. } | AttachPoint::UprobeMulti { scope, .. } = point {
+    if let AttachPoint::Uprobe { scope, .. }
+    | AttachPoint::UprobeMulti { scope, .. }
+    | AttachPoint::Usdt { scope, .. } = point
+    {
         text.extend(scope.pid.map(|pid| format!(" pid {pid}")));
         text.extend(scope.container_pid.map(|pid| format!(" as process {pid} sees it")));
     }

@@ -26,6 +26,9 @@ use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
 use crate::state::{Changes, check_metadata, with_application};
 use crate::{Engine, EngineError, paths};
 
+/// The map by which libbpf's header has programs look for the arguments of static probes.
+const USDT_SPECS: &str = "__bpf_usdt_specs";
+
 impl<K: Kernel> Engine<K> {
     /// Attaches a program.
     ///
@@ -185,6 +188,11 @@ impl<K: Kernel> Engine<K> {
             AttachPoint::Tracepoint { category, name } => LinkTarget::Tracepoint { category, name, cookie },
             AttachPoint::Kprobe { function, offset } => {
                 LinkTarget::Kprobe { function, offset: *offset, on_return, cookie }
+            }
+            AttachPoint::Usdt { target, provider, name, scope } => {
+                // Programs that ask for no arguments need not have it.
+                let specs = program.maps.iter().find(|map| map.name == USDT_SPECS).and_then(|map| map.id);
+                LinkTarget::Usdt { target, provider, name, scope, specs }
             }
             AttachPoint::Ksyscall { name } => LinkTarget::Ksyscall { name, on_return, cookie },
             AttachPoint::Uprobe { target, function, offset, scope } => LinkTarget::Uprobe {

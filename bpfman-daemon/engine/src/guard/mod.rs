@@ -27,8 +27,8 @@ pub const fn runs_in_tasks(program_type: ProgramType) -> bool {
 /// tell apart.
 pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
     match program_type.scope() {
-        // What it writes, others than its own tasks read.
-        _ if matches!(program_type, ProgramType::RawTracepointWritable) => {
+        // What it writes, others than its own tasks read; and that the cookie tells of arguments, leaves none for the guard.
+        _ if matches!(program_type, ProgramType::RawTracepointWritable | ProgramType::Usdt) => {
             Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into())
         }
         TypeScope::Interface | TypeScope::Tasks => Ok(()),

@@ -196,6 +196,7 @@ fn type_of(program: &str) -> ProgramType {
         "nothing_sent" => ProgramType::SkMsg,
         "no_packets" => ProgramType::SocketFilter,
         "no_socket_chosen" => ProgramType::SkReuseport,
+        "sold" => ProgramType::Usdt,
         "to_device" => ProgramType::XdpDevmap,
         "to_cpu" => ProgramType::XdpCpumap,
         "no_way_in" => ProgramType::LwtIn,

@@ -69,6 +69,7 @@ mod struct_ops;
 mod switched_off;
 mod timing;
 mod types_of_members;
+mod usdt;
 mod values;
 mod verified;
 mod ways;

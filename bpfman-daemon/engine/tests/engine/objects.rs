@@ -28,6 +28,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static SOCKETS: OnceLock<Vec<u8>> = OnceLock::new();
     static SYMBOLS: OnceLock<Vec<u8>> = OnceLock::new();
     static NO_OPTION: OnceLock<Vec<u8>> = OnceLock::new();
+    static USDT: OnceLock<Vec<u8>> = OnceLock::new();
     static OPENERS: OnceLock<Vec<u8>> = OnceLock::new();
     static STRUCT_OPS: OnceLock<Vec<u8>> = OnceLock::new();
     static KERNEL_TYPES: OnceLock<Vec<u8>> = OnceLock::new();
@@ -39,6 +40,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
         "settings" => &SETTINGS,
         "fallbacks" => &FALLBACKS,
         "sockets" => &SOCKETS,
+        "usdt" => &USDT,
         "openers" => &OPENERS,
         "struct_ops" => &STRUCT_OPS,
         "kernel_types" => &KERNEL_TYPES,

@@ -85,12 +85,12 @@ enum Found {
     Outside,
 }
 
-fn invalid(what: &str) -> io::Error {
+pub(super) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// The class of an ELF file.
-fn identity(file: &File) -> io::Result<elf::FileClass> {
+pub(super) fn identity(file: &File) -> io::Result<elf::FileClass> {
     let mut identity = [0; 5];
     file.read_exact_at(&mut identity, 0).map_err(|_| invalid("it is too short"))?;
     if identity[..4] != elf::ELFMAG {
@@ -99,14 +99,14 @@ fn identity(file: &File) -> io::Result<elf::FileClass> {
     Ok(elf::FileClass(identity[4]))
 }
 
-struct Binary<'a, Elf> {
+pub(super) struct Binary<'a, Elf> {
     file: &'a File,
-    header: Elf,
-    endian: Endianness,
+    pub header: Elf,
+    pub endian: Endianness,
 }
 
 impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
-    fn open(file: &'a File) -> io::Result<Self> {
+    pub fn open(file: &'a File) -> io::Result<Self> {
         let mut header = None;
         each::<Elf>(file, 0, 1, &mut |found| {
             header = Some(*found);
@@ -146,7 +146,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
     }
 
     /// The first section that is wanted.
-    fn section(
+    pub fn section(
         &self,
         skip: u64,
         is_wanted: &mut dyn FnMut(&Elf::SectionHeader) -> bool,
@@ -243,7 +243,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
     }
 
     /// A name of a table of names, cut off where it is longer than messages want.
-    fn name_at(&self, table: u64, place: u32) -> io::Result<String> {
+    pub fn name_at(&self, table: u64, place: u32) -> io::Result<String> {
         let mut bytes = [0; 128];
         let read = read_up_to(self.file, &mut bytes, table.saturating_add(u64::from(place)))?;
         let name = bytes[..read].split(|byte| *byte == 0).next().unwrap_or_default();
@@ -260,7 +260,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
     }
 
     /// Where in the file an address is loaded from.
-    fn offset_of(&self, address: u64) -> io::Result<Option<u64>> {
+    pub fn offset_of(&self, address: u64) -> io::Result<Option<u64>> {
         let endian = self.endian;
         self.translated(address, |segment| {
             Some((segment.p_vaddr(endian).into(), segment.p_offset(endian).into()))
@@ -328,7 +328,7 @@ fn count_words(count: u64, size: usize) -> usize {
 }
 
 /// Reads until the buffer is full or the file ends; tells how many bytes.
-fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+pub(super) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], at.saturating_add(filled as u64)) {

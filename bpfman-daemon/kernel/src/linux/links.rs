@@ -13,7 +13,7 @@ use super::attr::{self, Command};
 use super::pins::Bpffs;
 use super::{
     cgroup, extension, facts, iterator, multi_probes, netns, netns_links, perf, perf_events, sockmap,
-    struct_ops, sys, syscalls, tcx, xdp,
+    struct_ops, sys, syscalls, tcx, usdt, xdp,
 };
 use crate::{KernelError, LinkTarget};
 
@@ -53,6 +53,9 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
         LinkTarget::UprobeMulti { target, functions, scope, on_return, known_only, attach_type, cookie } => {
             let places = perf::UserPlaces { target, functions, scope };
             multi_probes::attach_uprobes(program, &places, (*on_return, *known_only, *attach_type), *cookie)
+        }
+        LinkTarget::Usdt { target, provider, name, scope, specs } => {
+            usdt::attach(program, &usdt::UsdtPlace { target, provider, name, scope }, *specs)
         }
         LinkTarget::Cgroup { path, attach_type } => cgroup::attach(program, path, *attach_type),
         LinkTarget::Netns { netns, attach_type } => netns_links::attach(program, *netns, *attach_type),
@@ -98,6 +101,9 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
         LinkTarget::Uprobe { target, function, offset, scope, on_return, known_only, .. } => {
             let place = perf::UserPlace { target, function: *function, offset: *offset, scope };
             perf::uprobe(&place, *on_return, *known_only).map(drop)
+        }
+        LinkTarget::Usdt { target, provider, name, scope, .. } => {
+            usdt::find(&usdt::UsdtPlace { target, provider, name, scope })
         }
         LinkTarget::Xdp { .. }
         | LinkTarget::Tcx { .. }

@@ -32,6 +32,7 @@ impl SimState {
             LinkTarget::RawTracepoint { .. } => {
                 matches!(kernel_type, prog_type::RAW_TRACEPOINT | prog_type::RAW_TRACEPOINT_WRITABLE)
             }
+            LinkTarget::Usdt { .. } => kind.expected_attach_type == attach_type::TRACE_UPROBE_MULTI,
             LinkTarget::KprobeMulti { attach_type, .. } | LinkTarget::UprobeMulti { attach_type, .. } => {
                 kind.expected_attach_type == *attach_type
             }
@@ -98,6 +99,11 @@ impl SimState {
             }
             LinkTarget::UprobeMulti { target, functions, .. } => {
                 let at = format!("{target}: {}", functions.join(", "));
+                let place = SimLinkTarget::Place { kernel_type: link_type::UPROBE_MULTI, at };
+                Ok(self.objects.add(Body::Link { program, place }))
+            }
+            LinkTarget::Usdt { target, provider, name, .. } => {
+                let at = format!("{target}: probe {provider}:{name}");
                 let place = SimLinkTarget::Place { kernel_type: link_type::UPROBE_MULTI, at };
                 Ok(self.objects.add(Body::Link { program, place }))
             }

@@ -1,0 +1,127 @@
+//! Static probes of binaries: programs are told the arguments of each place.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bpfmand_core::{AttachPoint, LoadRequest, MapId, ProcessScope, ProgramId, TenantRules};
+use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, Standing};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
+
+use crate::bench::{Ask as _, Bench, pins};
+use crate::replacements::replacement;
+use crate::simulated::bench as simulated_bench;
+
+/// A program with probes, built as its author would.
+fn shop(folder: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src/shop.c");
+    let program = folder.join("shop");
+    let built = Command::new("clang").args(["-O1", "-o"]).args([&program, &source]).status();
+    assert!(built.unwrap().success());
+    program
+}
+
+fn point(target: &Path, name: &str) -> AttachPoint {
+    let (target, provider, name) = (target.display().to_string(), "shop".to_owned(), name.to_owned());
+    AttachPoint::Usdt { target, provider, name, scope: ProcessScope::default() }
+}
+
+/// What the program prints, and what each place of the probe said: how many arguments, and the first two.
+fn said(
+    bench: &Bench<LinuxKernel>,
+    engine: &Engine<LinuxKernel>,
+    program: ProgramId,
+    shop: &Path,
+) -> (String, Vec<[i64; 3]>) {
+    let map = bench.kernel.open_map(MapId(engine.map_pins(program)["said"])).unwrap();
+    for key in 0..16_u32 {
+        let entry = bpfmand_kernel::MapEntry { key: key.to_ne_bytes().to_vec(), value: vec![0xff; 24] };
+        bench.kernel.write_entry(&map, &entry).unwrap();
+    }
+    let ran = Command::new(shop).output().unwrap();
+    assert!(ran.status.success(), "a probe ended the program");
+    let number = |bytes: &[u8]| i64::from_ne_bytes(bytes.try_into().unwrap());
+    let values = |value: &[u8]| [number(&value[..8]), number(&value[8..16]), number(&value[16..24])];
+    let entries = bench.kernel.map_entries(&map, 16).unwrap();
+    let entries = entries.iter().map(|entry| values(&entry.value)).filter(|values| values[0] != -1).collect();
+    (String::from_utf8(ran.stdout).unwrap().trim().to_owned(), entries)
+}
+
+#[test]
+fn linux_programs_are_told_the_arguments_of_each_place() {
+    let bench = crate::linux::bench("usdt");
+    let shop = shop(bench.folder.path());
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("usdt", &["sold"]))[0];
+    if !bench.kernel.features().uprobe_multi {
+        println!("skipped: Linux before 6.6 has no probes of many functions of a library");
+        let error = engine.try_attach(program, point(&shop, "sold")).unwrap_err();
+        assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Unsupported, 0), "{error}");
+        return;
+    }
+    assert_eq!(said(&bench, &engine, program, &shop), ("unwatched".to_owned(), vec![]), "before");
+    let link = engine.attached(program, point(&shop, "sold"));
+    let all = vec![[0, 0, 0], [2, -5, 1_234_567_890_123], [3, 7, -2]];
+    let seen = ("watched".to_owned(), all);
+    assert_eq!(said(&bench, &engine, program, &shop), seen, "attached");
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running, "a new daemon");
+    let pin = engine.describe_link(link).unwrap().pin.unwrap();
+    bench.kernel.end_link(&pin).unwrap();
+    assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
+    assert_eq!(said(&bench, &engine, program, &shop), seen, "put back");
+    // What is there already is shared, and not taken once more.
+    let specs = bench.kernel.open_map(MapId(engine.map_pins(program)["__bpf_usdt_specs"])).unwrap();
+    let taken = || {
+        let entries = bench.kernel.map_entries(&specs, 256).unwrap();
+        entries.iter().filter(|entry| entry.value.iter().any(|byte| *byte != 0)).count()
+    };
+    assert_eq!(taken(), 3);
+    let second = engine.attached(program, point(&shop, "sold"));
+    assert_eq!(taken(), 3);
+    engine.detach(second).unwrap();
+    let new = engine.replace_program(&replacement(&bench, program, "usdt")).unwrap().programs[0].id;
+    assert_eq!(said(&bench, &engine, new, &shop), seen, "replaced");
+    let error = engine.try_attach(new, point(&shop, "bought")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("has no static probe shop:bought"), "{error}");
+    let error = engine.try_attach(new, point(Path::new("/etc/passwd"), "sold")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    engine.detach(link).unwrap();
+    assert_eq!(said(&bench, &engine, new, &shop), ("unwatched".to_owned(), vec![]), "detached");
+    engine.unload(new).unwrap();
+    assert_eq!(pins(&*bench.kernel, "".as_ref()), Vec::<String>::new());
+}
+
+#[test]
+fn linux_a_full_map_of_arguments_is_named() {
+    let bench = crate::linux::bench("usdt-full");
+    if !bench.kernel.features().uprobe_multi {
+        println!("skipped: Linux before 6.6 has no probes of many functions of a library");
+        return;
+    }
+    let shop = shop(bench.folder.path());
+    let engine = bench.engine();
+    let mut request = bench.request("usdt", &["sold"]);
+    request.values.map_sizes.insert("__bpf_usdt_specs".to_owned(), 2);
+    let program = engine.load(&request).unwrap().programs[0].id;
+    let error = engine.try_attach(program, point(&shop, "sold")).unwrap_err();
+    assert!(error.to_string().contains("--map-size __bpf_usdt_specs"), "{error}");
+    assert_eq!(engine.all_links().len(), 0);
+}
+
+#[test]
+fn static_probes_are_not_for_tenants_and_come_back_after_a_reboot() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let tenant = Some(TenantRules::of_containers());
+    let denied: EngineError =
+        engine.load(&LoadRequest { tenant, ..bench.request("usdt", &["sold"]) }).unwrap_err();
+    assert_eq!(denied.kind(), ErrorKind::Denied);
+    let program = engine.loads(&bench.request("usdt", &["sold"]))[0];
+    let link = engine.attached(program, point(Path::new("/bin/shop"), "sold"));
+    drop(engine);
+    bench.kernel.reboot();
+    assert_eq!(bench.engine().describe_link(link).unwrap().standing, Standing::Running);
+}

@@ -1,0 +1,137 @@
+//! Static user-space probes: all places of one are probed by one link (Linux 6.6), and programs are told by its cookies
+//! where the arguments of each place are.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use bpfmand_core::uapi::attach_type;
+use bpfmand_core::{MapId, ProcessScope, map_type};
+
+use super::attr::{self, Command};
+use super::elf_notes::{self, UsdtSite};
+use super::map_access::DataMap;
+use super::symbols::{self, TargetFile};
+use super::{copy_map, facts, sys};
+use crate::usdt_spec::{SPEC_BYTES, spec};
+use crate::{KernelError, MapEntry, ProbeTargetError};
+
+/// Most entries of a map of arguments that are looked at.
+const MOST_ENTRIES: usize = 1 << 16;
+
+/// A probe, and for which processes.
+pub struct UsdtPlace<'a> {
+    /// Absolute path of a binary, or a library's name.
+    pub target: &'a str,
+    /// Whose probe it is.
+    pub provider: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Which processes, and whose files.
+    pub scope: &'a ProcessScope,
+}
+
+impl UsdtPlace<'_> {
+    fn fail(&self, reason: ProbeTargetError) -> KernelError {
+        let UsdtPlace { target, provider, name, .. } = self;
+        KernelError::NoProbeTarget { target: format!("\"{target}\", probe {provider}:{name}"), reason }
+    }
+
+    fn find(&self) -> Result<(TargetFile, Vec<UsdtSite>), KernelError> {
+        let file = symbols::find_file(self.target, self.scope).map_err(|reason| self.fail(reason))?;
+        let path = file.path().to_owned();
+        let sites = elf_notes::sites(&file, self.provider, self.name)
+            .map_err(|source| self.fail(ProbeTargetError::NotBinary { path: path.clone(), source }))?;
+        if sites.is_empty() {
+            let (provider, name) = (self.provider.to_owned(), self.name.to_owned());
+            return Err(self.fail(ProbeTargetError::NoUsdt { path, provider, name }));
+        }
+        Ok((file, sites))
+    }
+}
+
+/// Looks a probe up.
+pub fn find(place: &UsdtPlace<'_>) -> Result<(), KernelError> {
+    place.find().map(drop)
+}
+
+/// Links a program to all places of a probe. `specs` is the program's map of arguments; without, it asks for none.
+pub fn attach(
+    program: &OwnedFd,
+    place: &UsdtPlace<'_>,
+    specs: Option<MapId>,
+) -> Result<OwnedFd, KernelError> {
+    /// Entries are looked for and taken: of one map by one at a time.
+    static TAKING: Mutex<()> = Mutex::new(());
+    let (file, sites) = place.find()?;
+    let path = CString::new(file.reopen_path()).map_err(|error| place.fail(error.into()))?;
+    let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
+    let semaphores: Vec<u64> = sites.iter().map(|site| site.semaphore.unwrap_or(0)).collect();
+    let _taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let cookies = specs.map(|specs| put_specs(place, &sites, specs)).transpose()?;
+    let mut request = attr::LinkCreateUprobes {
+        prog_fd: program.as_raw_fd(),
+        attach_type: attach_type::TRACE_UPROBE_MULTI,
+        path: path.as_ptr() as u64,
+        offsets: offsets.as_ptr() as u64,
+        ref_ctr_offsets: semaphores.as_ptr() as u64,
+        cookies: cookies.as_ref().map_or(0, |cookies| cookies.as_ptr() as u64),
+        count: offsets.len() as u32,
+        pid: place.scope.pid.unwrap_or(0),
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+        match (source.raw_os_error(), place.scope.pid) {
+            (Some(libc::ESRCH), Some(pid)) => place.fail(ProbeTargetError::NoProcess(pid)),
+            _ => {
+                let UsdtPlace { target, provider, name, .. } = place;
+                KernelError::call(
+                    "attach",
+                    format!("a program to probe {provider}:{name} of {target}"),
+                    source,
+                )
+            }
+        }
+    })
+}
+
+/// Puts where the arguments of each place are into the program's map; answers the entries. Places whose arguments are alike
+/// share one, also with those of other links: entries are never changed.
+fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<Vec<u64>, KernelError> {
+    let fail = |source| KernelError::call("tell arguments by", format!("map {map}"), source);
+    let invalid = |why: String| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
+    let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;
+    let held = held.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))?;
+    let (kind, key_size, value_size) = facts::map_layout(&held).map_err(fail)?;
+    if (kind, key_size, value_size as usize) != (map_type::ARRAY, 4, SPEC_BYTES) {
+        return Err(invalid(format!(
+            "it is of type {kind} with values of {value_size} bytes, and libbpf's has {SPEC_BYTES}"
+        )));
+    }
+    let mut entries: Vec<Vec<u8>> =
+        copy_map::entries(&held, MOST_ENTRIES)?.into_iter().map(|entry| entry.value).collect();
+    let mut cookies = Vec::with_capacity(sites.len());
+    for site in sites {
+        let wanted = spec(&site.arguments).map_err(|reason| place.fail(reason.into()))?;
+        let same = entries.iter().position(|entry| entry[..] == wanted);
+        let at = match same {
+            Some(at) => at,
+            None => {
+                let at = entries.iter().position(|entry| entry.iter().all(|byte| *byte == 0));
+                let at = at.ok_or_else(|| {
+                    invalid(format!(
+                        "all its {} entries are taken: load with a larger one (--map-size __bpf_usdt_specs=NUMBER)",
+                        entries.len()
+                    ))
+                })?;
+                let key = u32::try_from(at).unwrap_or(u32::MAX).to_ne_bytes().to_vec();
+                DataMap::open("write to", &held)?.write(&MapEntry { key, value: wanted.to_vec() })?;
+                entries[at] = wanted.to_vec();
+                at
+            }
+        };
+        cookies.push(at as u64);
+    }
+    Ok(cookies)
+}

@@ -1,0 +1,239 @@
+//! Where the arguments of a static user-space probe are, as libbpf's `usdt.bpf.h` has programs look for them.
+//!
+//! Notes say it in the assembler's words, one an argument: `-4@%edi 8@-16(%rbp) 4@$7` (x86-64), `8@x0 -4@[sp, 12] 4@7`
+//! (64-bit ARM): the bytes, negative of a signed number, and where they are.
+
+use thiserror::Error;
+
+/// Most arguments of a probe, as that header has it.
+const MOST_ARGUMENTS: usize = 12;
+/// Bytes of `struct __bpf_usdt_spec`.
+pub(crate) const SPEC_BYTES: usize = ARGUMENT_BYTES * MOST_ARGUMENTS + 16;
+/// Bytes of `struct __bpf_usdt_arg_spec`.
+const ARGUMENT_BYTES: usize = 16;
+/// The number of arguments is behind them and the cookie.
+const COUNT_AT: usize = ARGUMENT_BYTES * MOST_ARGUMENTS + 8;
+/// A byte of padding, which no program reads: set in each entry of the map that is taken.
+const TAKEN_AT: usize = SPEC_BYTES - 1;
+
+/// Arguments that programs cannot be told of.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BadUsdtArgument {
+    /// In none of the places that the header knows.
+    #[error(
+        "its argument \"{0}\" is neither a number, nor in a register of this machine, nor in memory beside one"
+    )]
+    Unknown(String),
+    /// More than the header has room for.
+    #[error("it has more than {MOST_ARGUMENTS} arguments")]
+    TooMany,
+}
+
+/// Where an argument is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operand {
+    Constant(i64),
+    /// In a register, by its place in `struct pt_regs`.
+    Register(i16),
+    /// So many bytes from where a register points to.
+    Memory(i16, i64),
+}
+
+/// The bytes of `struct __bpf_usdt_spec` for arguments in the words of a note.
+pub(crate) fn spec(arguments: &str) -> Result<[u8; SPEC_BYTES], BadUsdtArgument> {
+    let mut spec = [0; SPEC_BYTES];
+    let mut count: u16 = 0;
+    for argument in split(arguments) {
+        let unknown = || BadUsdtArgument::Unknown(argument.to_owned());
+        if usize::from(count) == MOST_ARGUMENTS {
+            return Err(BadUsdtArgument::TooMany);
+        }
+        let (size, operand) = argument.split_once('@').ok_or_else(unknown)?;
+        let size: i8 = size.parse().map_err(|_| unknown())?;
+        let shift: u8 = match size.unsigned_abs() {
+            1 => 56,
+            2 => 48,
+            4 => 32,
+            8 => 0,
+            _ => return Err(unknown()),
+        };
+        let (value, kind, register) = match operand_of(operand.trim()).ok_or_else(unknown)? {
+            Operand::Constant(value) => (value, 0_u32, 0),
+            Operand::Register(register) => (0, 1, register),
+            Operand::Memory(register, offset) => (offset, 2, register),
+        };
+        let at = usize::from(count) * ARGUMENT_BYTES;
+        spec[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+        spec[at + 8..at + 12].copy_from_slice(&kind.to_ne_bytes());
+        spec[at + 12..at + 14].copy_from_slice(&register.to_ne_bytes());
+        spec[at + 14] = u8::from(size < 0);
+        spec[at + 15] = shift;
+        count += 1;
+    }
+    spec[COUNT_AT..COUNT_AT + 2].copy_from_slice(&count.to_ne_bytes());
+    spec[TAKEN_AT] = 1;
+    Ok(spec)
+}
+
+/// One argument a piece: a space inside of brackets ends none.
+fn split(arguments: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let (mut start, mut is_inside) = (0, false);
+    for (at, letter) in arguments.char_indices() {
+        match letter {
+            '[' => is_inside = true,
+            ']' => is_inside = false,
+            ' ' if !is_inside => {
+                pieces.push(&arguments[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    pieces.push(&arguments[start..]);
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+/// A number of the assembler's.
+fn number(text: &str) -> Option<i64> {
+    let (is_negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    let (digits, radix) = digits.strip_prefix("0x").map_or((digits, 10), |digits| (digits, 16));
+    // A second sign is none.
+    let value = digits.starts_with(|digit: char| digit.is_digit(radix)).then_some(digits)?;
+    let value = i64::from_str_radix(value, radix).ok()?;
+    if is_negative { value.checked_neg() } else { Some(value) }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn operand_of(text: &str) -> Option<Operand> {
+    if let Some(value) = text.strip_prefix('$') {
+        return number(value).map(Operand::Constant);
+    }
+    if let Some(name) = text.strip_prefix('%') {
+        return register(name).map(Operand::Register);
+    }
+    let (offset, base) = text.strip_suffix(')')?.split_once("(%")?;
+    let offset = if offset.is_empty() { 0 } else { number(offset)? };
+    Some(Operand::Memory(register(base)?, offset))
+}
+
+/// The place of a register in `struct pt_regs`, in bytes.
+#[cfg(target_arch = "x86_64")]
+fn register(name: &str) -> Option<i16> {
+    /// In the order of the structure: names of 64, 32, 16 and 8 bits.
+    const REGISTERS: [[&str; 4]; 15] = [
+        ["r15", "r15d", "r15w", "r15b"],
+        ["r14", "r14d", "r14w", "r14b"],
+        ["r13", "r13d", "r13w", "r13b"],
+        ["r12", "r12d", "r12w", "r12b"],
+        ["rbp", "ebp", "bp", "bpl"],
+        ["rbx", "ebx", "bx", "bl"],
+        ["r11", "r11d", "r11w", "r11b"],
+        ["r10", "r10d", "r10w", "r10b"],
+        ["r9", "r9d", "r9w", "r9b"],
+        ["r8", "r8d", "r8w", "r8b"],
+        ["rax", "eax", "ax", "al"],
+        ["rcx", "ecx", "cx", "cl"],
+        ["rdx", "edx", "dx", "dl"],
+        ["rsi", "esi", "si", "sil"],
+        ["rdi", "edi", "di", "dil"],
+    ];
+    /// Behind what the kernel keeps of a system call, the instruction and the flags.
+    const STACK_POINTER: i16 = 152;
+    const INSTRUCTION_POINTER: i16 = 128;
+    match name {
+        "rsp" | "esp" | "sp" => return Some(STACK_POINTER),
+        "rip" => return Some(INSTRUCTION_POINTER),
+        _ => {}
+    }
+    let at = REGISTERS.iter().position(|names| names.contains(&name))?;
+    i16::try_from(at * 8).ok()
+}
+
+#[cfg(target_arch = "aarch64")]
+fn operand_of(text: &str) -> Option<Operand> {
+    if let Some(inside) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        let (base, offset) = inside.split_once(',').unwrap_or((inside, "0"));
+        let offset = offset.trim();
+        return Some(Operand::Memory(
+            register(base.trim())?,
+            number(offset.strip_prefix('#').unwrap_or(offset))?,
+        ));
+    }
+    register(text).map(Operand::Register).or_else(|| number(text).map(Operand::Constant))
+}
+
+/// The place of a register in `struct pt_regs`, in bytes.
+#[cfg(target_arch = "aarch64")]
+fn register(name: &str) -> Option<i16> {
+    const STACK_POINTER: i16 = 31;
+    let at = match name {
+        "sp" => STACK_POINTER,
+        _ => name.strip_prefix(['x', 'w'])?.parse().ok().filter(|at| (0..31).contains(at))?,
+    };
+    Some(at * 8)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn operand_of(_: &str) -> Option<Operand> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn arguments_are_where_the_note_says() {
+        use Operand::{Constant, Memory, Register};
+        for (text, operand) in [
+            ("%rdi", Some(Register(112))),
+            ("%eax", Some(Register(80))),
+            ("%r15b", Some(Register(0))),
+            ("%rsp", Some(Register(152))),
+            ("$-9", Some(Constant(-9))),
+            ("$0x10", Some(Constant(16))),
+            ("-16(%rbp)", Some(Memory(32, -16))),
+            ("(%rbx)", Some(Memory(40, 0))),
+            ("8(%rbx,%rcx,4)", None),
+            ("name(%rip)", None),
+            ("%xmm0", None),
+            ("%", None),
+            ("$", None),
+            ("", None),
+            ("--1(%rbp)", None),
+            ("(%rbp", None),
+        ] {
+            assert_eq!(operand_of(text), operand, "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_spec_has_each_argument_and_their_number() {
+        let spec = spec("-4@%edi 8@-16(%rbp)  1@$7").unwrap();
+        assert_eq!(spec[..16], [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 112, 0, 1, 32]);
+        assert_eq!(spec[16..24], (-16_i64).to_ne_bytes());
+        assert_eq!(spec[24..32], [2, 0, 0, 0, 32, 0, 0, 0]);
+        assert_eq!(spec[32..48], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 56]);
+        assert_eq!(spec[COUNT_AT..], [3, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(super::spec("").unwrap()[COUNT_AT..], [0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn what_no_program_could_read_is_refused() {
+        for text in ["3@$1", "8f@%xmm0", "%rdi", "@", "4@", "-@%rdi", "999@%rdi", "8@\u{fc}"] {
+            assert_eq!(spec(text), Err(BadUsdtArgument::Unknown(text.to_owned())));
+        }
+        assert!(matches!(spec("[ 8@"), Err(BadUsdtArgument::Unknown(_))));
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn no_more_arguments_are_taken_than_there_is_room_for() {
+        assert!(spec(&"8@%rax ".repeat(12)).is_ok());
+        assert_eq!(spec(&"8@%rax ".repeat(13)), Err(BadUsdtArgument::TooMany));
+    }
+}
