@@ -14,7 +14,7 @@ pub struct ExactType {
 }
 
 /// All of them.
-pub const EXACT: [ExactType; 51] = {
+pub const EXACT: [ExactType; 52] = {
     use bpfman_proto::ext::v1::ProgramTypeNumber as More;
     use bpfman_proto::v1::BpfmanProgramType as Published;
     const fn exact(name: &'static str, kernel: u32, wire: Published) -> ExactType {
@@ -62,6 +62,7 @@ pub const EXACT: [ExactType; 51] = {
         more("sk_reuseport", 21, More::SkReuseport),
         more("struct_ops", 27, More::StructOps),
         more("uprobe_session", 2, More::UprobeSession),
+        more("netkit", 3, More::Netkit),
         more("usdt", 2, More::Usdt),
         more("ksyscall", 2, More::Ksyscall),
         more("kretsyscall", 2, More::Kretsyscall),
@@ -192,7 +193,7 @@ mod tests {
                 .to_string()
                 .starts_with("unknown program type \"xpd\": expected one of unspec, socket-filter")
         );
-        assert_eq!(error.expected.len(), 33 + 24);
+        assert_eq!(error.expected.len(), 33 + 25);
     }
 
     #[test]

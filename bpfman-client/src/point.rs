@@ -130,6 +130,12 @@ impl AttachAt {
         At::Sockmap(map.into()).into()
     }
 
+    /// A netkit device of the daemon's own namespace, by its primary end, at the end that the program was loaded for (Linux
+    /// 6.7). For another namespace there is [`ext::NetkitPoint`].
+    pub fn netkit(interface: impl Into<String>) -> Self {
+        At::Netkit(ext::NetkitPoint { interface: interface.into(), ..Default::default() }).into()
+    }
+
     /// A static probe of a program or library (Linux 6.6). For one process there is [`ext::UsdtPoint`].
     pub fn usdt(target: impl Into<String>, provider: impl Into<String>, name: impl Into<String>) -> Self {
         let (target, provider, name) = (target.into(), provider.into(), name.into());

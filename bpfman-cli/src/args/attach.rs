@@ -66,6 +66,8 @@ pub enum AttachTo {
     Sockmap(AttachSockmap),
     /// Attach to a static probe of a program or library (USDT), wherever it has it (Linux 6.6 and later).
     Usdt(AttachUsdt),
+    /// Attach to a netkit device, at the end that the program was loaded for (Linux 6.7 and later).
+    Netkit(AttachNetkit),
     /// Attach to a system call, at its entry or return, wherever this machine's kernel enters it.
     Ksyscall(AttachKsyscall),
     /// Have the kernel use a structure of functions, such as an algorithm of congestion control (Linux 6.4 and later).
@@ -113,6 +115,7 @@ impl AttachTo {
             Self::PerfEvent(event) => &event.link,
             Self::Sockmap(sockmap) => &sockmap.link,
             Self::Usdt(probe) => &probe.link,
+            Self::Netkit(device) => &device.link,
             Self::Ksyscall(call) => &call.link,
             Self::StructOps(functions) => &functions.link,
             Self::Cgroup(cgroup) => &cgroup.link,
@@ -270,6 +273,20 @@ pub struct AttachSockmap {
     /// One of the program's own maps, by its name in the object.
     #[arg(long, value_name = "NAME")]
     pub map: String,
+    /// Metadata.
+    #[command(flatten)]
+    pub link: LinkMetadata,
+}
+
+/// `attach … netkit`.
+#[derive(Args, Debug)]
+pub struct AttachNetkit {
+    /// The primary end of the device, for programs of either end.
+    #[arg(short, long)]
+    pub iface: String,
+    /// Attach in this network namespace; the daemon's own if not given.
+    #[arg(short, long, value_name = "FILE")]
+    pub netns: Option<PathBuf>,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,

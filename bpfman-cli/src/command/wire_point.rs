@@ -102,6 +102,10 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
             };
             return Ok(more(At::UprobeMulti(at), &probes.link));
         }
+        AttachTo::Netkit(device) => {
+            let at = ext::NetkitPoint { interface: device.iface, netns: netns_path(device.netns) };
+            return Ok(more(At::Netkit(at), &device.link));
+        }
         AttachTo::Usdt(probe) => {
             let (provider, name) = probe.name;
             let at = ext::UsdtPoint {
@@ -224,6 +228,8 @@ mod tests {
         for bad in ["", ":", "libc:", ":setjmp", "setjmp"] {
             assert!(Cli::try_parse_from(["bpfman", "attach", "1", "usdt", "-t", "libc", "-n", bad]).is_err());
         }
+        let netkit = ext::NetkitPoint { interface: "nk0".to_owned(), netns: "/run/netns/b".to_owned() };
+        assert_eq!(at("netkit -i nk0 -n /run/netns/b"), At::Netkit(netkit));
         assert_eq!(at("ksyscall -n openat"), At::Ksyscall("openat".to_owned()));
         assert_eq!(at("struct-ops --map steady"), At::StructOps("steady".to_owned()));
         let functions = vec!["tcp_*".to_owned(), "udp_sendmsg".to_owned()];

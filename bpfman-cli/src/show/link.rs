@@ -93,6 +93,11 @@ fn block(link: &LinkJson, screen: Screen) -> String {
             block.optional("Control Group", attach.cgroup.as_ref());
             block.optional("Attach Hook", attach.fn_name.as_ref());
         }
+        "netkit" => {
+            block.optional("Interface", attach.iface.as_ref());
+            block.optional("Attach Hook", attach.fn_name.as_ref());
+            block.optional("Network Namespace", attach.netns.as_ref());
+        }
         "usdt" => {
             block.optional("Target", attach.target.as_ref());
             block.optional("Probe", attach.fn_name.as_ref());

@@ -40,7 +40,7 @@ pub enum BadPattern {
 
 const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
 /// Types of targets.
-pub const TARGETS: [&str; 18] = [
+pub const TARGETS: [&str; 19] = [
     "uprobe",
     "kprobe",
     "tracepoint",
@@ -59,6 +59,7 @@ pub const TARGETS: [&str; 18] = [
     "sockmap",
     "struct_ops",
     "ksyscall",
+    "netkit",
 ];
 
 fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {

@@ -141,6 +141,10 @@ fn attachment(details: &LinkDetails) -> String {
             Some(hook) => format!("{map} {hook}"),
             None => map.clone(),
         },
+        (AttachPoint::Netkit { interface }, _) => match &details.program.target {
+            Some(end) => format!("{} {end}", interface.name),
+            None => interface.name.clone(),
+        },
         (AttachPoint::Cgroup { path }, _) => match &details.program.target {
             Some(hook) => format!("{path} {hook}"),
             None => path.to_string(),
@@ -223,6 +227,7 @@ fn attach_info(
         | AttachPoint::StructOps { .. }
         | AttachPoint::Ksyscall { .. }
         | AttachPoint::Usdt { .. }
+        | AttachPoint::Netkit { .. }
         | AttachPoint::Netfilter { .. } => return None,
     })
 }

@@ -74,6 +74,7 @@ fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
         AttachPoint::Netns { netns } => NamedTarget::new("netns", netns_name(netns.as_deref())),
         AttachPoint::Netfilter { netns, .. } => NamedTarget::new("netfilter", netns_name(netns.as_deref())),
         AttachPoint::Sockmap { map } => NamedTarget::new("sockmap", map.clone()),
+        AttachPoint::Netkit { interface } => NamedTarget::new("netkit", interface.name.clone()),
         AttachPoint::Ksyscall { name } => NamedTarget::new("ksyscall", name.clone()),
         AttachPoint::StructOps { map } => NamedTarget::new("struct_ops", map.clone()),
         AttachPoint::PerfEvent { place } => NamedTarget::new("perf_event", place.event.name().to_owned()),

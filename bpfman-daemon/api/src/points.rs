@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::v1;
 use bpfmand_core::{
-    AttachPoint, BadFunctionPattern, BadNetfilterPlace, BadPerfEvent, CgroupPath, FunctionPattern,
+    AttachPoint, BadFunctionPattern, BadNetfilterPlace, BadPerfEvent, CgroupPath, FunctionPattern, Interface,
     NetfilterPlace, PerfEventPlace, ProcessScope, SampleRate,
 };
 use tonic::Status;
@@ -68,6 +68,12 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
                 container_pid: parse::process(point.container_pid)?,
             },
         },
+        At::Netkit(point) if point.interface.is_empty() => {
+            return Err(invalid("the attach names no netkit device"));
+        }
+        At::Netkit(point) => {
+            AttachPoint::Netkit { interface: Interface { name: point.interface, netns: netns(point.netns) } }
+        }
         At::Ksyscall(name) if name.is_empty() => return Err(invalid("the attach names no system call")),
         At::Ksyscall(name) => AttachPoint::Ksyscall { name },
         At::StructOps(map) if map.is_empty() => {
@@ -199,6 +205,10 @@ pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Opti
             pid: scope.pid.map(u32::cast_signed),
             container_pid: scope.container_pid.map(u32::cast_signed),
         }),
+        AttachPoint::Netkit { interface } => At::Netkit(wire::NetkitPoint {
+            interface: interface.name.clone(),
+            netns: path(&interface.netns).unwrap_or_default(),
+        }),
         AttachPoint::Ksyscall { name } => At::Ksyscall(name.clone()),
         AttachPoint::PerfEvent { place } => {
             let (frequency, period) = match place.rate {
@@ -277,6 +287,7 @@ mod tests {
             At::Sockmap("connections".to_owned()),
             At::StructOps("steady".to_owned()),
             At::Ksyscall("openat".to_owned()),
+            At::Netkit(wire::NetkitPoint { interface: "nk0".to_owned(), netns: "/run/netns/b".to_owned() }),
             At::Usdt(wire::UsdtPoint {
                 target: "libc".to_owned(),
                 provider: "libc".to_owned(),
@@ -314,6 +325,7 @@ mod tests {
             (At::UprobeMulti(wire::UprobeMultiPoint::default()), "names no functions"),
             (At::Sockmap(String::new()), "names no map of sockets"),
             (At::Usdt(wire::UsdtPoint::default()), "no target, no provider"),
+            (At::Netkit(wire::NetkitPoint::default()), "names no netkit device"),
             (At::Ksyscall(String::new()), "names no system call"),
             (At::StructOps(String::new()), "names no map with a structure of functions"),
             (perf_event("clock", Some(99), None), "\"clock\" is none of cpu-clock, task-clock"),

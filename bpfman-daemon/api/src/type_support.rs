@@ -67,6 +67,7 @@ const fn needed_by(program_type: ProgramType) -> &'static [Probe] {
         ProgramType::SkSkb | ProgramType::SkMsg => &[Probe::SOCKMAP_LINKS],
         ProgramType::StructOps => &[Probe::STRUCT_OPS_LINKS],
         ProgramType::UprobeMulti | ProgramType::UretprobeMulti | ProgramType::Usdt => &[Probe::UPROBE_MULTI],
+        ProgramType::Netkit => &[Probe::NETKIT],
         ProgramType::UprobeSession => &[Probe::UPROBE_SESSION],
         ProgramType::Netfilter => &[Probe::NETFILTER],
         _ => &[],

@@ -139,6 +139,11 @@ pub enum AttachPoint {
         /// One of the program's own maps, by its name in the object.
         map: String,
     },
+    /// A netkit device, at the end that the program was loaded for, behind the programs that are there.
+    Netkit {
+        /// Its primary end.
+        interface: Interface,
+    },
     /// A static probe of a binary.
     Usdt {
         /// Absolute path of a binary, or a library's name.
@@ -198,6 +203,7 @@ impl AttachPoint {
             Self::Tcx { .. } => matches!(program_type, T::Tcx),
             Self::Tracepoint { .. } => matches!(program_type, T::Tracepoint),
             Self::Kprobe { .. } => matches!(program_type, T::Kprobe | T::Kretprobe),
+            Self::Netkit { .. } => matches!(program_type, T::Netkit),
             Self::Usdt { .. } => matches!(program_type, T::Usdt),
             Self::Ksyscall { .. } => matches!(program_type, T::Ksyscall | T::Kretsyscall),
             Self::Uprobe { .. } => matches!(program_type, T::Uprobe | T::Uretprobe),
@@ -234,6 +240,7 @@ impl AttachPoint {
             Self::Tcx { .. } => "tcx",
             Self::Tracepoint { .. } => "tracepoint",
             Self::Kprobe { .. } => "kprobe",
+            Self::Netkit { .. } => "netkit",
             Self::Usdt { .. } => "usdt",
             Self::Ksyscall { .. } => "ksyscall",
             Self::Uprobe { .. } => "uprobe",
@@ -271,6 +278,7 @@ impl AttachPoint {
     pub const fn netns(&self) -> Option<&Option<PathBuf>> {
         match self {
             Self::Netns { netns } | Self::Netfilter { netns, .. } => Some(netns),
+            Self::Netkit { interface } => Some(&interface.netns),
             _ => None,
         }
     }
@@ -286,6 +294,7 @@ impl AttachPoint {
                 | Self::Iter
                 | Self::Sockmap { .. }
                 | Self::StructOps { .. }
+                | Self::Netkit { .. }
         )
     }
 
@@ -352,6 +361,7 @@ impl fmt::Display for AttachPoint {
                 write!(f, "{} {direction}", interface.name)
             }
             Self::Tracepoint { category, name } => write!(f, "{category}/{name}"),
+            Self::Netkit { interface } => f.write_str(&interface.name),
             Self::Usdt { target, provider, name, .. } => write!(f, "{target} {provider}:{name}"),
             Self::Ksyscall { name } => f.write_str(name),
             Self::Kprobe { function, offset: 0 } => f.write_str(function),

@@ -87,6 +87,8 @@ pub enum ProgramType {
     StructOps,
     /// Entries of many user-space functions, and the returns that the entry asks for.
     UprobeSession,
+    /// Packets between the two ends of a netkit device.
+    Netkit,
     /// A static probe that a user-space binary has by its notes.
     Usdt,
     /// Entry of a system call, by its name.
@@ -117,7 +119,7 @@ pub enum ProgramType {
 
 impl ProgramType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 52] = [
         Self::Xdp,
         Self::Tc,
         Self::Tcx,
@@ -156,6 +158,7 @@ impl ProgramType {
         Self::SkReuseport,
         Self::StructOps,
         Self::UprobeSession,
+        Self::Netkit,
         Self::Usdt,
         Self::Ksyscall,
         Self::Kretsyscall,
@@ -213,6 +216,7 @@ impl ProgramType {
             Self::SkReuseport => "sk_reuseport",
             Self::StructOps => "struct_ops",
             Self::UprobeSession => "uprobe_session",
+            Self::Netkit => "netkit",
             Self::Usdt => "usdt",
             Self::Ksyscall => "ksyscall",
             Self::Kretsyscall => "kretsyscall",
@@ -246,7 +250,7 @@ impl ProgramType {
             | Self::Usdt
             | Self::Ksyscall
             | Self::Kretsyscall => prog_type::KPROBE,
-            Self::Tc | Self::Tcx => prog_type::SCHED_CLS,
+            Self::Tc | Self::Tcx | Self::Netkit => prog_type::SCHED_CLS,
             Self::Tracepoint => prog_type::TRACEPOINT,
             Self::Xdp | Self::XdpDevmap | Self::XdpCpumap => prog_type::XDP,
             Self::Fentry | Self::Fexit | Self::BtfTracepoint | Self::FmodRet | Self::Iter => {
@@ -295,9 +299,12 @@ impl ProgramType {
             Self::BtfTracepoint => LoadTarget::Tracepoint,
             Self::Iter => LoadTarget::Iterator,
             Self::StructOps => LoadTarget::StructMember,
-            Self::CgroupSkb | Self::CgroupSock | Self::CgroupSockAddr | Self::CgroupSockopt | Self::SkSkb => {
-                LoadTarget::SocketHook
-            }
+            Self::CgroupSkb
+            | Self::CgroupSock
+            | Self::CgroupSockAddr
+            | Self::CgroupSockopt
+            | Self::SkSkb
+            | Self::Netkit => LoadTarget::SocketHook,
             _ => return None,
         })
     }
@@ -315,7 +322,7 @@ impl ProgramType {
             | Self::CgroupDevice
             | Self::SockOps
             | Self::LsmCgroup => TypeScope::Cgroup,
-            Self::SkLookup | Self::FlowDissector | Self::Netfilter => TypeScope::Netns,
+            Self::SkLookup | Self::FlowDissector | Self::Netfilter | Self::Netkit => TypeScope::Netns,
             Self::Iter => TypeScope::Reader,
             Self::PerfEvent => TypeScope::Cpus,
             Self::SkSkb | Self::SkMsg => TypeScope::Sockets,

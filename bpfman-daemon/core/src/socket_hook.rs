@@ -1,4 +1,4 @@
-//! Hooks of control groups and of maps of sockets: by which name, and number, a program says at which of its type's hooks it
+//! Hooks of control groups, of maps of sockets and of netkit devices: by which name, and number, a program says at which of its type's hooks it
 //! runs.
 
 use crate::ProgramType;
@@ -54,6 +54,8 @@ const SK_SKB: [SocketHook; 3] = [
     hook("stream_verdict", number::SK_SKB_STREAM_VERDICT),
     hook("verdict", number::SK_SKB_VERDICT),
 ];
+/// Linux 6.7: the two ends of a device.
+const NETKIT: [SocketHook; 2] = [hook("primary", number::NETKIT_PRIMARY), hook("peer", number::NETKIT_PEER)];
 const SK_MSG: [SocketHook; 1] = [hook("sk_msg", number::SK_MSG_VERDICT)];
 const SOCK_OPS: [SocketHook; 1] = [hook("sockops", number::CGROUP_SOCK_OPS)];
 
@@ -72,6 +74,7 @@ impl SocketHook {
             ProgramType::SockOps => &SOCK_OPS,
             ProgramType::SkSkb => &SK_SKB,
             ProgramType::SkMsg => &SK_MSG,
+            ProgramType::Netkit => &NETKIT,
             _ => &[],
         }
     }
@@ -107,7 +110,7 @@ mod tests {
             let of_groups = matches!(program_type.scope(), TypeScope::Cgroup | TypeScope::Sockets);
             assert_eq!(
                 !hooks.is_empty() || program_type == ProgramType::LsmCgroup,
-                of_groups,
+                of_groups || program_type == ProgramType::Netkit,
                 "{program_type}"
             );
         }

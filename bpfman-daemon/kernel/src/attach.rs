@@ -165,6 +165,15 @@ pub enum LinkTarget<'a> {
         /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
         cookie: u64,
     },
+    /// A netkit device (Linux 6.7 and later), behind the programs that are there.
+    Netkit {
+        /// The namespace file, none for the daemon's own.
+        netns: Option<&'a Path>,
+        /// Its primary end.
+        interface: &'a str,
+        /// `enum bpf_attach_type`, as the program was loaded: at which end it runs.
+        attach_type: u32,
+    },
     /// A static probe of a binary (Linux 6.6 and later).
     Usdt {
         /// Absolute path, or a library's name.

@@ -156,6 +156,14 @@ pub enum KernelError {
         /// Its name.
         event: &'static str,
     },
+    /// An interface that is no netkit device's primary end.
+    #[error("interface \"{name}\" is no netkit device by which programs are attached: {why}")]
+    NoNetkit {
+        /// As given.
+        name: String,
+        /// What it is instead.
+        why: &'static str,
+    },
     /// No such CPU, or it is switched off.
     #[error("CPU {cpu} is not online; those that are: {}", online.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     NoCpu {

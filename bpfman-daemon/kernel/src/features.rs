@@ -38,6 +38,8 @@ pub struct Features {
     pub uprobe_session: bool,
     /// Links to maps of sockets (Linux 6.10 and later).
     pub sockmap_links: bool,
+    /// Links at netkit devices (Linux 6.7 and later).
+    pub netkit: bool,
     /// Links of structures of functions (Linux 6.4 and later).
     pub struct_ops_links: bool,
     /// Cookies of links to fentry, fexit, fmod_ret and LSM programs (Linux 6.0 and later).

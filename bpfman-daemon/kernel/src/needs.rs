@@ -24,6 +24,7 @@ impl Features {
             LinkTarget::Tcx { .. } => &[Probe::TCX],
             LinkTarget::Tracepoint { .. } | LinkTarget::PerfEvent { .. } => &[Probe::PERF_LINKS],
             LinkTarget::Sockmap { .. } => &[Probe::SOCKMAP_LINKS],
+            LinkTarget::Netkit { .. } => &[Probe::NETKIT],
             LinkTarget::StructOps { .. } => &[Probe::STRUCT_OPS_LINKS],
             LinkTarget::Kprobe { .. } | LinkTarget::Ksyscall { .. } => &[Probe::PERF_LINKS, Probe::KPROBES],
             LinkTarget::Uprobe { .. } => &[Probe::PERF_LINKS, Probe::UPROBES],

@@ -85,6 +85,8 @@ impl Probe {
         "uprobe_session programs are not attached");
     pub const SOCKMAP_LINKS: Self = probe!(sockmap_links, "links on maps of sockets", "Linux 6.10 or later has them", Trying,
         "sk_skb and sk_msg programs are not attached");
+    pub const NETKIT: Self = probe!(netkit, "netkit devices", "Linux 6.7 or later has them, if it was built with CONFIG_NETKIT", Trying,
+        "netkit programs are not attached");
     pub const STRUCT_OPS_LINKS: Self = probe!(struct_ops_links, "links of structures of functions", "Linux 6.4 or later has them", Trying,
         "struct_ops programs are not loaded");
     pub const TRAMPOLINE_COOKIES: Self = probe!(trampoline_cookies, "cookies of links to functions", "Linux 6.0 or later has them", Version,
@@ -125,6 +127,7 @@ pub static PROBES: &[Probe] = &[
     Probe::UPROBE_MULTI,
     Probe::UPROBE_SESSION,
     Probe::SOCKMAP_LINKS,
+    Probe::NETKIT,
     Probe::STRUCT_OPS_LINKS,
     Probe::TRAMPOLINE_COOKIES,
     Probe::RAW_COOKIES,

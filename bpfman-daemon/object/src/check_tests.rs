@@ -2,7 +2,10 @@ use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, LineInfo};
 
 use super::*;
 use crate::layout::MOST_PARTS;
-use crate::{FieldLayout, GlobalVariable, InitialSlot, MapTypes, ProgramEntry, ValueLayout, WantedAddress};
+use crate::{
+    FieldLayout, GlobalVariable, InitialSlot, MapTypes, ProgramEntry, StructOpsMap, StructOpsMember,
+    StructOpsValue, ValueLayout, WantedAddress,
+};
 
 const EXIT: Insn = Insn { code: op::EXIT, regs: 0, off: 0, imm: 0 };
 
@@ -115,6 +118,36 @@ fn slots_that_are_no_maps_or_too_many_are_refused() {
         (vec![slot(6, 0)], "not there"),
     ] {
         let said = check(slots);
+        assert!(said.contains(why), "{said}, not {why}");
+    }
+}
+
+#[test]
+fn structures_of_functions_in_other_maps_or_too_many_are_refused() {
+    let structure = |map, members| StructOpsMap { map, structure: "ops".to_owned(), members };
+    let set = |value| StructOpsMember { name: "init".to_owned(), value };
+    let program = || set(StructOpsValue::Program("pass".to_owned()));
+    let data = |bytes| set(StructOpsValue::Data(vec![1; bytes]));
+    let check = |all: Vec<StructOpsMap>| {
+        let mut facts = facts();
+        facts.maps.push(MapSpec::sized("ops", map_type::STRUCT_OPS, 4, 64, 1));
+        facts.types.resize(facts.maps.len(), MapTypes::default());
+        facts.struct_ops = all;
+        facts.check().err().unwrap_or_default()
+    };
+    assert_eq!(check(vec![structure(2, vec![program(), data(64 << 10)])]), "");
+    let mut unnamed = program();
+    unnamed.name.push('\0');
+    for (all, why) in [
+        (vec![structure(0, vec![program()])], "holds none"),
+        (vec![structure(1, vec![program()])], "holds none"),
+        (vec![structure(3, vec![program()])], "holds none"),
+        (vec![structure(2, vec![]), structure(2, vec![])], "holds none"),
+        (vec![structure(2, vec![data((64 << 10) + 1)])], "too many"),
+        (vec![structure(2, vec![program(); 4097])], "too many"),
+        (vec![structure(2, vec![unnamed])], "name that none can be"),
+    ] {
+        let said = check(all);
         assert!(said.contains(why), "{said}, not {why}");
     }
 }

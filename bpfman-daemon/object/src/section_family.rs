@@ -9,7 +9,7 @@ pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx
      tracepoint/CATEGORY/NAME, tp/CATEGORY/NAME, raw_tp, raw_tracepoint, tp_btf, kprobe, kretprobe, uprobe, uretprobe, \
      fentry, fexit, fmod_ret, lsm, lsm_cgroup, iter, cgroup_skb, cgroup/HOOK, sockops, sk_lookup, flow_dissector, netfilter, kprobe.multi, kretprobe.multi, \
      kprobe.session, uprobe.multi, uretprobe.multi, perf_event, sk_skb/HOOK, sk_msg, socket, sk_reuseport, \
-     struct_ops, uprobe.session, usdt, ksyscall, kretsyscall, raw_tp.w, xdp/devmap, xdp/cpumap, sk_reuseport/migrate, lwt_in, \
+     struct_ops, uprobe.session, netkit/primary, netkit/peer, usdt, ksyscall, kretsyscall, raw_tp.w, xdp/devmap, xdp/cpumap, sk_reuseport/migrate, lwt_in, \
      lwt_out, lwt_xmit, lwt_seg6local, action, syscall";
 
 /// The kind of program that a section name stands for.
@@ -41,7 +41,7 @@ enum SectionOption {
 
 /// Kinds that stand at the beginning of a section's name, their types, and the option that each may have. Options that are
 /// not here are program types of their own.
-const KINDS: [(&str, ProgramType, Option<SectionOption>); 47] = {
+const KINDS: [(&str, ProgramType, Option<SectionOption>); 48] = {
     use ProgramType as T;
     use SectionOption::{Frags, Sleepable};
     [
@@ -81,6 +81,7 @@ const KINDS: [(&str, ProgramType, Option<SectionOption>); 47] = {
         ("sk_reuseport", T::SkReuseport, None),
         ("struct_ops", T::StructOps, Some(Sleepable)),
         ("uprobe.session", T::UprobeSession, Some(Sleepable)),
+        ("netkit", T::Netkit, None),
         ("usdt", T::Usdt, Some(Sleepable)),
         ("ksyscall", T::Ksyscall, None),
         ("kretsyscall", T::Kretsyscall, None),
@@ -285,6 +286,8 @@ mod tests {
             ("usdt/libc.so.6:libc:setjmp", T::Usdt, Some("libc.so.6:libc:setjmp")),
             ("usdt.s//bin/shop:shop:sold", T::Usdt, Some("/bin/shop:shop:sold")),
             ("usdt", T::Usdt, None),
+            ("netkit/primary", T::Netkit, Some("primary")),
+            ("netkit/peer", T::Netkit, Some("peer")),
             ("ksyscall/openat", T::Ksyscall, Some("openat")),
             ("kretsyscall/openat", T::Kretsyscall, Some("openat")),
             ("raw_tp.w/bpf_test_finish", T::RawTracepointWritable, Some("bpf_test_finish")),
@@ -328,6 +331,7 @@ mod tests {
             "cgroup",
             "netfilter.s",
             "sk_skb/x",
+            "netkit/x",
             "sk_msg.s",
             "sk_reuseport.s/migrate",
             "socket.s",

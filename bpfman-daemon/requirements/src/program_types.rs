@@ -73,6 +73,7 @@ const fn attachment(program_type: ProgramType) -> ((u16, u16), Option<KnownBy>) 
         T::LsmCgroup => ((6, 0), attach("BPF_LSM_CGROUP")),
         T::StructOps => ((6, 4), link("BPF_LINK_TYPE_STRUCT_OPS")),
         T::Netfilter => ((6, 4), link("BPF_LINK_TYPE_NETFILTER")),
+        T::Netkit => ((6, 7), link("BPF_LINK_TYPE_NETKIT")),
         T::Tcx => ((6, 6), attach("BPF_TCX_INGRESS")),
         T::UprobeMulti | T::UretprobeMulti | T::Usdt => ((6, 6), attach("BPF_TRACE_UPROBE_MULTI")),
         T::KprobeSession => ((6, 10), attach("BPF_TRACE_KPROBE_SESSION")),

@@ -266,3 +266,74 @@ fn an_attachment_to_a_group_that_is_cut_short_is_there_or_not() {
         assert_eq!(group.connects(), !happened);
     });
 }
+
+/// Names of algorithms that TCP can be asked for.
+fn algorithms() -> String {
+    std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap()
+}
+
+#[test]
+fn a_structure_of_functions_is_the_kernels_while_it_is_attached() {
+    let mut daemon = Daemon::start();
+    let before = daemon.state();
+    let programs = "struct_ops:threshold struct_ops:window struct_ops:grow";
+    if is_older_than(
+        (6, 4),
+        "struct-ops-links",
+        "a_structure_of_functions_is_the_kernels_while_it_is_attached",
+    ) {
+        let object = compile::object("functions").display().to_string();
+        let line = format!("load file -p {object} --programs {programs}");
+        daemon.bpfman(&line).fails(6, &["Linux 6.4 or later"]);
+        return;
+    }
+    let loaded = load_of(&daemon, "functions", programs);
+    let link = daemon.bpfman(&format!("attach {} struct-ops --map calm -o json", loaded[1])).json();
+    assert_eq!((&link["type"], &link["attach"]["map"]), (&"struct_ops".into(), &"calm".into()));
+    assert!(algorithms().contains("bpfman_calm"));
+    let id = &link["link_id"];
+    let shown = daemon.bpfman(&format!("get link {id}")).success();
+    assert!(shown.contains("calm"), "{shown}");
+    daemon.bpfman(&format!("attach {} struct-ops --map calm", loaded[0])).fails(7, &["by the same name"]);
+    daemon.bpfman(&format!("attach {} struct-ops --map other", loaded[0])).fails(5, &["no map \"other\""]);
+    daemon.kill();
+    assert!(algorithms().contains("bpfman_calm"), "it is there without the daemon");
+    daemon.again(&Launch::default());
+    assert_eq!(daemon.bpfman(&format!("get link {id} -o json")).json(), link);
+    daemon.bpfman(&format!("detach {id}")).success();
+    assert!(!algorithms().contains("bpfman_calm"));
+    for program in loaded {
+        daemon.bpfman(&format!("unload {program}")).success();
+    }
+    assert_eq!(daemon.state(), before);
+}
+
+/// Python has probes of its own, with arguments and a semaphore.
+#[test]
+fn a_static_probe_lives_as_others_do() {
+    let mut daemon = Daemon::start();
+    let program = load_of(&daemon, "functions", "usdt:sold")[0];
+    let line = format!("attach {program} usdt --target /usr/bin/python3 --name python:audit -o json");
+    if is_older_than((6, 6), "uprobe-multi", "a_static_probe_lives_as_others_do") {
+        daemon.bpfman(&line).fails(6, &["Linux 6.6 or later"]);
+        return;
+    }
+    let link = daemon.bpfman(&line).json();
+    assert_eq!(
+        (&link["type"], &link["attachment"]),
+        (&"usdt".into(), &"/usr/bin/python3 python:audit".into())
+    );
+    assert!(Command::new("/usr/bin/python3").args(["-c", "open('/dev/null')"]).status().unwrap().success());
+    let id = &link["link_id"];
+    let shown = daemon.bpfman(&format!("get link {id}")).success();
+    assert!(shown.contains("python:audit"), "{shown}");
+    let other = format!("attach {program} usdt --target /usr/bin/python3 --name");
+    daemon.bpfman(&format!("{other} python:none")).fails(5, &["has no static probe python:none"]);
+    daemon.bpfman(&format!("{other} python")).fails(2, &["its provider and its name"]);
+    daemon.kill();
+    daemon.again(&Launch::default());
+    assert_eq!(daemon.bpfman(&format!("get link {id} -o json")).json(), link);
+    daemon.bpfman(&format!("detach {id}")).success();
+    daemon.bpfman(&format!("unload {program}")).success();
+    assert_eq!(daemon.state().pins, [""; 0]);
+}

@@ -144,6 +144,9 @@ impl From<&At> for AttachJson {
                 container_pid: point.container_pid,
                 ..Self::default()
             },
+            At::Netkit(point) => {
+                Self { iface: filled(&point.interface), netns: filled(&point.netns), ..Self::default() }
+            }
             At::Usdt(point) => Self {
                 target: filled(&point.target),
                 fn_name: Some(format!("{}:{}", point.provider, point.name)),

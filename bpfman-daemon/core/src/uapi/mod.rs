@@ -137,6 +137,8 @@ pub mod attach_type {
     pub const CGROUP_UNIX_RECVMSG: u32 = 51;
     pub const CGROUP_UNIX_GETPEERNAME: u32 = 52;
     pub const CGROUP_UNIX_GETSOCKNAME: u32 = 53;
+    pub const NETKIT_PRIMARY: u32 = 54;
+    pub const NETKIT_PEER: u32 = 55;
     pub const TRACE_KPROBE_SESSION: u32 = 56;
     pub const TRACE_UPROBE_SESSION: u32 = 57;
 }
@@ -156,5 +158,6 @@ pub mod link_type {
     pub const NETFILTER: u32 = 10;
     pub const TCX: u32 = 11;
     pub const UPROBE_MULTI: u32 = 12;
+    pub const NETKIT: u32 = 13;
     pub const SOCKMAP: u32 = 14;
 }

@@ -143,6 +143,7 @@ impl<K: Kernel> Engine<K> {
                     | AttachPoint::RawTracepoint { .. }
                     | AttachPoint::BtfTracepoint
                     | AttachPoint::StructOps { .. }
+                    | AttachPoint::Netkit { .. }
             );
         let state = self.state();
         let same = |other: &&Arc<LinkRecord>| match link.hook {
@@ -189,6 +190,11 @@ impl<K: Kernel> Engine<K> {
             AttachPoint::Kprobe { function, offset } => {
                 LinkTarget::Kprobe { function, offset: *offset, on_return, cookie }
             }
+            AttachPoint::Netkit { interface } => LinkTarget::Netkit {
+                netns: interface.netns.as_deref(),
+                interface: &interface.name,
+                attach_type: attach_type(),
+            },
             AttachPoint::Usdt { target, provider, name, scope } => {
                 // Programs that ask for no arguments need not have it.
                 let specs = program.maps.iter().find(|map| map.name == USDT_SPECS).and_then(|map| map.id);

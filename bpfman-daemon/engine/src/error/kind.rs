@@ -101,6 +101,7 @@ impl EngineError {
                 KernelError::NoInterface { .. }
                 | KernelError::NoNamespace { .. }
                 | KernelError::TooFrequent { .. }
+                | KernelError::NoNetkit { .. }
                 | KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
                 KernelError::NotMounted { .. } | KernelError::NoTaskGroup { .. } => ErrorKind::Precondition,
                 KernelError::Unsupported { .. } | KernelError::NoCounter { .. } => ErrorKind::Unsupported,

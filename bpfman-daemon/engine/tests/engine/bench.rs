@@ -197,6 +197,7 @@ fn type_of(program: &str) -> ProgramType {
         "no_packets" => ProgramType::SocketFilter,
         "no_socket_chosen" => ProgramType::SkReuseport,
         "sold" => ProgramType::Usdt,
+        "no_primary" | "no_peer" => ProgramType::Netkit,
         "to_device" => ProgramType::XdpDevmap,
         "to_cpu" => ProgramType::XdpCpumap,
         "no_way_in" => ProgramType::LwtIn,

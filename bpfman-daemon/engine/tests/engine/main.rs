@@ -42,6 +42,7 @@ mod lying_readers;
 mod many_hooks;
 mod map_sizes;
 mod missing_pins;
+mod netkit;
 mod not_undone;
 mod objects;
 mod older_records;

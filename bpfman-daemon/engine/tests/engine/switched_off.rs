@@ -27,7 +27,7 @@ const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 type Look = fn(With<'_>, bool);
 
 /// What is seen without each probe.
-const FALLBACKS: [(&str, Look); 24] = [
+const FALLBACKS: [(&str, Look); 25] = [
     ("tcx", |with, there| {
         refuses(with, "xray", "programs", (with.0.tcx(1), there));
         let (bench, engine) = with;
@@ -109,6 +109,10 @@ const FALLBACKS: [(&str, Look); 24] = [
     ("sockmap_links", |with, there| {
         let point = AttachPoint::Sockmap { map: "connections".to_owned() };
         refuses(with, "nothing_sent", "sockets", (point, there));
+    }),
+    ("netkit", |with, there| {
+        let point = AttachPoint::Netkit { interface: with.0.left() };
+        refuses(with, "no_primary", "openers", (point, there));
     }),
     ("struct_ops_links", |with, _| {
         let (bench, engine) = with;

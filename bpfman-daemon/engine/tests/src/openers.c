@@ -101,4 +101,18 @@ int fails_test_runs(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+SEC("netkit/primary")
+int no_primary(struct __sk_buff *skb)
+{
+	count(13);
+	return 2; /* NETKIT_DROP */
+}
+
+SEC("netkit/peer")
+int no_peer(struct __sk_buff *skb)
+{
+	count(14);
+	return 2;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -153,7 +153,9 @@ pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     let at_interface = matches!(info.link_type, link_type::XDP | link_type::TCX);
     let gone = match info.link_type {
         link_type::CGROUP => info.words[..2] == [0, 0],
-        link_type::NETNS | link_type::SOCKMAP | link_type::STRUCT_OPS => info.words[0] == 0,
+        link_type::NETNS | link_type::SOCKMAP | link_type::STRUCT_OPS | link_type::NETKIT => {
+            info.words[0] == 0
+        }
         _ => at_interface && info.words[0] == 0,
     };
     Ok(LinkFacts {

@@ -33,6 +33,7 @@ pub fn probe() -> Features {
         uprobe_multi: tries::uprobe_multi(ProgramType::UprobeMulti),
         uprobe_session: tries::uprobe_multi(ProgramType::UprobeSession),
         sockmap_links: tries::sockmap_links(),
+        netkit: tries::netkit(),
         struct_ops_links: struct_ops::has_links(),
         trampoline_cookies: version >= (6, 0),
         raw_cookies: tries::raw_cookies(),

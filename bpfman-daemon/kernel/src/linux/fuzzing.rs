@@ -9,8 +9,8 @@ use rustix::fs::MemfdFlags;
 
 use super::symbols::TargetFile;
 use super::{
-    addresses, containers, elf_symbols, filters, interfaces, libraries, mapped, mount_table, netlink,
-    probe_place, tasks, verifier_log,
+    addresses, containers, elf_notes, elf_symbols, filters, interfaces, libraries, mapped, mount_table,
+    netlink, probe_place, tasks, verifier_log,
 };
 
 /// Reads a datagram of route netlink as everything that may be asked for.
@@ -37,7 +37,7 @@ pub fn library_cache(bytes: &[u8]) {
     let _paths = libraries::in_cache(bytes, "ssl");
 }
 
-/// Looks for a function in a binary, and for the instruction at an offset of it.
+/// Looks for a function and a static probe in a binary, and for the instruction at an offset of it.
 ///
 /// # Panics
 /// There is no memory for the file, or a place is admitted that is not in it.
@@ -47,6 +47,10 @@ pub fn binary(bytes: &[u8], function: &str, offset: u64) {
     file.write_all(bytes).unwrap_or_else(|error| panic!("{error}"));
     let target = TargetFile::new(file, PathBuf::from("binary"));
     let _unknown = elf_symbols::file_offset(&target, function);
+    for site in elf_notes::sites(&target, "shop", function).unwrap_or_default() {
+        let _unreadable = crate::usdt_spec::spec(&site.arguments);
+        assert!(site.offset < bytes.len() as u64, "a place at {} of {}", site.offset, bytes.len());
+    }
     for on_return in [false, true] {
         let admitted = probe_place::check(&target, offset, on_return).is_ok();
         assert!(!admitted || offset < bytes.len() as u64, "{offset} of {}", bytes.len());

@@ -12,7 +12,7 @@ use bpfmand_core::uapi::attach_type;
 use super::attr::{self, Command};
 use super::pins::Bpffs;
 use super::{
-    cgroup, extension, facts, iterator, multi_probes, netns, netns_links, perf, perf_events, sockmap,
+    cgroup, extension, facts, iterator, multi_probes, netkit, netns, netns_links, perf, perf_events, sockmap,
     struct_ops, sys, syscalls, tcx, usdt, xdp,
 };
 use crate::{KernelError, LinkTarget};
@@ -53,6 +53,9 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
         LinkTarget::UprobeMulti { target, functions, scope, on_return, known_only, attach_type, cookie } => {
             let places = perf::UserPlaces { target, functions, scope };
             multi_probes::attach_uprobes(program, &places, (*on_return, *known_only, *attach_type), *cookie)
+        }
+        LinkTarget::Netkit { netns, interface, attach_type } => {
+            netkit::attach(program, *netns, interface, *attach_type)
         }
         LinkTarget::Usdt { target, provider, name, scope, specs } => {
             usdt::attach(program, &usdt::UsdtPlace { target, provider, name, scope }, *specs)
@@ -117,6 +120,7 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
         | LinkTarget::PerfEvent { .. }
         | LinkTarget::Sockmap { .. }
         | LinkTarget::StructOps { .. }
+        | LinkTarget::Netkit { .. }
         | LinkTarget::Iterator
         | LinkTarget::Trampoline { .. } => Ok(()),
     }

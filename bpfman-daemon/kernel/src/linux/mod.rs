@@ -35,6 +35,7 @@ mod mapped;
 mod mount_table;
 mod mounts;
 mod multi_probes;
+mod netkit;
 mod netlink;
 mod netns;
 mod netns_links;

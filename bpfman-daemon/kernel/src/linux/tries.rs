@@ -116,6 +116,17 @@ pub fn sockmap_links() -> bool {
     is(link(ProgramType::SkMsg, to_none), &[libc::EBADF])
 }
 
+/// Links at netkit devices: at `lo`, which is none.
+pub fn netkit() -> bool {
+    let at_loopback = |program: &OwnedFd, _| attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: LOOPBACK.0,
+        attach_type: attach_type::NETKIT_PRIMARY,
+        ..Default::default()
+    };
+    is(link(ProgramType::Netkit, at_loopback), &[libc::ENXIO])
+}
+
 /// Links to many kernel functions, whose names are nowhere: they are read before anything is looked up.
 pub fn kprobe_multi(program_type: ProgramType) -> bool {
     const NOWHERE: u64 = 8;

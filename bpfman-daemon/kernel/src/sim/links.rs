@@ -32,6 +32,7 @@ impl SimState {
             LinkTarget::RawTracepoint { .. } => {
                 matches!(kernel_type, prog_type::RAW_TRACEPOINT | prog_type::RAW_TRACEPOINT_WRITABLE)
             }
+            LinkTarget::Netkit { attach_type, .. } => kind.expected_attach_type == *attach_type,
             LinkTarget::Usdt { .. } => kind.expected_attach_type == attach_type::TRACE_UPROBE_MULTI,
             LinkTarget::KprobeMulti { attach_type, .. } | LinkTarget::UprobeMulti { attach_type, .. } => {
                 kind.expected_attach_type == *attach_type
@@ -101,6 +102,11 @@ impl SimState {
                 let at = format!("{target}: {}", functions.join(", "));
                 let place = SimLinkTarget::Place { kernel_type: link_type::UPROBE_MULTI, at };
                 Ok(self.objects.add(Body::Link { program, place }))
+            }
+            LinkTarget::Netkit { netns, interface, attach_type } => {
+                let netns = self.network.namespace(*netns)?.id.inode;
+                let at = format!("device {interface} of network namespace {netns}, hook {attach_type}");
+                self.attach_once(program, SimLinkTarget::Place { kernel_type: link_type::NETKIT, at })
             }
             LinkTarget::Usdt { target, provider, name, .. } => {
                 let at = format!("{target}: probe {provider}:{name}");
@@ -251,7 +257,8 @@ impl SimState {
                 }
             }
             SimLinkTarget::Place { kernel_type, .. } => {
-                let updates = [link_type::CGROUP, link_type::NETNS, link_type::ITER].contains(kernel_type);
+                let updates = [link_type::CGROUP, link_type::NETNS, link_type::ITER, link_type::NETKIT]
+                    .contains(kernel_type);
                 let is_alike = matches!(
                     &self.object(old)?.body, Body::Program { kind, .. } if kind.kernel_type == wanted
                 );
@@ -289,7 +296,7 @@ impl SimState {
         let forced = match place {
             SimLinkTarget::Xdp { .. } | SimLinkTarget::Tcx { .. } | SimLinkTarget::Sockmap { .. } => true,
             SimLinkTarget::Place { kernel_type, .. } => {
-                matches!(*kernel_type, link_type::CGROUP | link_type::NETNS)
+                matches!(*kernel_type, link_type::CGROUP | link_type::NETNS | link_type::NETKIT)
             }
             _ => false,
         };

@@ -1,0 +1,106 @@
+//! Programs of netkit devices: what holds for others holds for them, and they decide.
+
+use std::process::Command;
+
+use bpfmand_core::{AttachPoint, Interface, LoadRequest, MapId, ProgramId, TenantRules};
+use bpfmand_engine::{Engine, ErrorKind, HookCheck, Standing};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
+
+use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::replacements::replacement;
+use crate::simulated::bench as simulated_bench;
+
+fn at<K: Testable>(bench: &Bench<K>, name: &str) -> AttachPoint {
+    AttachPoint::Netkit { interface: Interface { name: name.to_owned(), netns: Some(bench.netns.clone()) } }
+}
+
+/// Programs of both ends, at `kit0`.
+fn both_ends_live_as_other_links_do<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let programs = engine.loads(&bench.request("openers", &["no_primary", "no_peer"]));
+    let links: Vec<_> = programs.iter().map(|program| engine.attached(*program, at(bench, "kit0"))).collect();
+    let again = engine.try_attach(programs[0], at(bench, "kit0")).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Conflict, "{again}");
+    let tenant = Some(TenantRules::of_containers());
+    let denied = engine.load(&LoadRequest { tenant, ..bench.request("openers", &["no_peer"]) }).unwrap_err();
+    assert_eq!(denied.kind(), ErrorKind::Denied, "{denied}");
+    drop(engine);
+    let engine = bench.engine();
+    for link in links {
+        let before = engine.describe_link(link).unwrap();
+        assert_eq!(before.standing, Standing::Running, "a new daemon");
+        bench.kernel.end_link(before.pin.as_ref().unwrap()).unwrap();
+        assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
+        let mended = engine.describe_link(link).unwrap();
+        engine.replace_program(&replacement(bench, mended.program.id, "openers")).unwrap();
+        let replaced = engine.describe_link(link).unwrap();
+        assert_eq!((replaced.standing, replaced.kernel_link), (Standing::Running, mended.kernel_link));
+        engine.detach(link).unwrap();
+    }
+    engine.ids().into_iter().for_each(|program| engine.unload(program).unwrap());
+    assert_eq!(pins(&*bench.kernel, "".as_ref()), Vec::<String>::new());
+}
+
+#[test]
+fn simulated_both_ends_live_as_other_links_do() {
+    both_ends_live_as_other_links_do(&simulated_bench());
+}
+
+fn ip(bench: &Bench<LinuxKernel>, words: &[&str]) -> bool {
+    let netns = bench.netns.file_name().unwrap().to_str().unwrap();
+    Command::new("ip").args(["-n", netns]).args(words).output().unwrap().status.success()
+}
+
+/// How often the programs of an object ran.
+fn runs(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
+    let map = bench.kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
+    let entries = bench.kernel.map_entries(&map, 32).unwrap();
+    entries.iter().map(|entry| u64::from_ne_bytes(entry.value[..8].try_into().unwrap())).sum()
+}
+
+#[test]
+fn linux_netkit_programs_decide_what_leaves_an_end() {
+    let bench = crate::linux::bench("netkit");
+    if !bench.kernel.features().netkit || !ip(&bench, &["link", "add", "kit0", "type", "netkit"]) {
+        println!("skipped: this kernel has no netkit devices");
+        return;
+    }
+    both_ends_live_as_other_links_do(&bench);
+    let engine = bench.engine();
+    // The kernel names the other end.
+    for words in [
+        &["link", "set", "nk0", "up"][..],
+        &["link", "set", "kit0", "up"],
+        &["addr", "add", "10.79.0.1/24", "dev", "kit0"],
+    ] {
+        assert!(ip(&bench, words));
+    }
+    let program = engine.loads(&bench.request("openers", &["no_primary"]))[0];
+    let send = || {
+        let lines =
+            "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('10.79.0.9', 9))";
+        let netns = format!("--net={}", bench.netns.display());
+        Command::new("nsenter").args([&netns, "/usr/bin/python3", "-c", lines]).output().unwrap();
+        runs(&bench, &engine, program)
+    };
+    assert_eq!(send(), 0, "before");
+    let link = engine.attached(program, at(&bench, "kit0"));
+    assert!(send() > 0, "attached");
+    let error = engine.try_attach(program, at(&bench, "left")).unwrap_err();
+    assert!(
+        error.to_string().contains("is no netkit device") && error.kind() == ErrorKind::Invalid,
+        "{error}"
+    );
+    let error = engine.try_attach(program, at(&bench, "nowhere")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(ip(&bench, &["link", "del", "kit0"]));
+    assert!(matches!(engine.describe_link(link).unwrap().standing, Standing::Lost { .. }));
+    assert!(ip(&bench, &["link", "add", "kit0", "type", "netkit"]));
+    assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
+    assert_eq!(
+        engine.describe_link(link).unwrap().standing,
+        Standing::Running,
+        "a device of that name again"
+    );
+}

@@ -1,0 +1,42 @@
+//! Programs of netkit devices (Linux 6.7).
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use bpfmand_core::{HookKind, Interface};
+
+use super::attr::{self, Command};
+use super::{netns, sys};
+use crate::KernelError;
+
+/// Most programs at one end: one less than `BPF_MPROG_MAX`, whose last place ends the list.
+const MOST: usize = 63;
+
+/// Links a program to a device, behind the programs that are there.
+pub fn attach(
+    program: &OwnedFd,
+    netns: Option<&Path>,
+    interface: &str,
+    attach_type: u32,
+) -> Result<OwnedFd, KernelError> {
+    let place = Interface { name: interface.to_owned(), netns: netns.map(Path::to_owned) };
+    // Only its number is asked for.
+    let ifindex = netns::find_hook(&place, HookKind::Xdp)?.ifindex;
+    let subject = || format!("a program to netkit device {interface}");
+    netns::enter(netns, || {
+        let mut request = attr::LinkCreate {
+            prog_fd: program.as_raw_fd(),
+            target: ifindex.0,
+            attach_type,
+            ..Default::default()
+        };
+        sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+            Some(libc::ENXIO) => KernelError::NoNetkit { name: interface.to_owned(), why: "it is none" },
+            Some(libc::EACCES) => {
+                KernelError::NoNetkit { name: interface.to_owned(), why: "it is the other end of one" }
+            }
+            Some(libc::ERANGE) => KernelError::HookFull { hook: subject(), most: MOST },
+            _ => KernelError::call("attach", subject(), source),
+        })
+    })
+}
