@@ -17,7 +17,7 @@ pub(crate) struct SentFacts {
     license: String,
     kconfig: Option<(usize, Vec<SentKconfig>)>,
     #[serde(default)]
-    struct_ops: Vec<(usize, String, Vec<(String, SentValue)>)>,
+    struct_ops: Vec<SentStructOps>,
 }
 
 /// What a section's name stands for is read by whoever decides by it.
@@ -52,6 +52,9 @@ struct SentMap {
     types: [u32; 2],
     inner: Option<Box<SentMap>>,
 }
+
+/// A structure of functions: its map, its name, and its members.
+type SentStructOps = (usize, String, Vec<(String, SentValue)>);
 
 /// What a member of a structure of functions is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -244,7 +247,7 @@ fn kconfig_of(sent: SentKconfig) -> KconfigExtern {
     KconfigExtern { name, offset, size, kind, weak }
 }
 
-fn sent_struct_ops(map: &StructOpsMap) -> (usize, String, Vec<(String, SentValue)>) {
+fn sent_struct_ops(map: &StructOpsMap) -> SentStructOps {
     let member = |member: &StructOpsMember| {
         let value = match &member.value {
             StructOpsValue::Program(name) => SentValue::Program(name.clone()),
@@ -255,7 +258,7 @@ fn sent_struct_ops(map: &StructOpsMap) -> (usize, String, Vec<(String, SentValue
     (map.map, map.structure.clone(), map.members.iter().map(member).collect())
 }
 
-fn struct_ops_of((map, structure, members): (usize, String, Vec<(String, SentValue)>)) -> StructOpsMap {
+fn struct_ops_of((map, structure, members): SentStructOps) -> StructOpsMap {
     let member = |(name, value)| StructOpsMember {
         name,
         value: match value {
