@@ -206,7 +206,13 @@ fn a_pull_is_silent_and_can_tell_the_digest() {
     let daemon = FakeDaemon::start(Script {
         pull: vec![
             ext::PullEvent { bytes: 10, total: 20, ..Default::default() },
-            ext::PullEvent { bytes: 20, total: 20, digest: "sha256:ab".into(), verified_by: "rule 1".into() },
+            ext::PullEvent {
+                bytes: 20,
+                total: 20,
+                digest: "sha256:ab".into(),
+                verified_by: "rule 1".into(),
+                ..Default::default()
+            },
         ],
         ..Script::default()
     });

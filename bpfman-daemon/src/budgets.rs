@@ -12,7 +12,9 @@ use std::time::Duration;
 use bpfmand_access::AccessPolicy;
 use bpfmand_api::{AccessSource as _, Gate};
 use bpfmand_core::{CpuExcess, CpuLimit, Owner, ProgramUid};
-use bpfmand_engine::{CpuOutcome, CpuReadings, Engine, EngineError, Expired, ProgramRecord, excesses};
+use bpfmand_engine::{
+    CpuOutcome, CpuReadings, Ending, Engine, EngineError, Expired, ProgramRecord, excesses,
+};
 use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelFacts as _, RunClock};
@@ -133,8 +135,12 @@ impl Worker {
             return;
         }
         self.told.remove(about(&expired.what));
-        tracing::info!("expired: {}", expired.what);
-        let object = format!("{}: expired", expired.what);
+        let why = match expired.ending {
+            Ending::Deadline => "expired",
+            Ending::Lease => "its client is gone",
+        };
+        tracing::info!("{}: {why}", expired.what);
+        let object = format!("{}: {why}", expired.what);
         let mut entry = HistoryEntry::of_daemon(DaemonPart::Limits, "Expire", &object);
         entry.programs = expired.programs.iter().map(|id| id.0).collect();
         entry.links = expired.links.iter().map(|id| id.0).collect();

@@ -208,6 +208,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     drop((watcher, budgets));
     load_gate.end();
     runtime.shutdown_timeout(GRACE);
+    // Leases end with the daemon. What cannot be ended now is by the next start.
+    if let Ok(_inside) = api.gate().enter()
+        && let Err(error) = engine.expire()
+    {
+        tracing::warn!(%error, "what clients held runs until the next start");
+    }
     if let Err(error) = engine.close() {
         tracing::warn!(%error, "the next start will tidy up");
     }

@@ -76,6 +76,7 @@ async fn load(
             over_cpu: what.cpu_limit.as_ref().map(|_| what.over_cpu.name().to_owned()).unwrap_or_default(),
             ttl_seconds: what.ttl.map(|ttl| ttl.as_secs()),
             values,
+            lease: None,
         };
         let answer = client.ext.load(request).await?.into_inner();
         if let Some(failure) = answer.failure {

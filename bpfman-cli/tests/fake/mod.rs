@@ -285,6 +285,7 @@ impl BpfmanExt for Script {
             failure,
             budget_kept: knows,
             values_set: knows,
+            lease_kept: knows,
         }))
     }
 
@@ -305,6 +306,38 @@ impl BpfmanExt for Script {
         let text = ["one\n", "two\x1b[2J\n"].map(|text| text.as_bytes().to_vec());
         let pieces = text.map(|text| Ok(ext::ReadIteratorResponse { text })).to_vec();
         Ok(Response::new(tokio_stream::iter(pieces)))
+    }
+
+    type HoldLeaseStream = tokio_stream::Iter<std::vec::IntoIter<Result<ext::LeaseEvent, Status>>>;
+
+    async fn hold_lease(
+        &self,
+        request: Request<ext::HoldLeaseRequest>,
+    ) -> Result<Response<Self::HoldLeaseStream>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(tokio_stream::iter(vec![Ok(ext::LeaseEvent { lease: 5 })])))
+    }
+
+    type ReadMapStream = tokio_stream::Iter<std::vec::IntoIter<Result<ext::ReadMapResponse, Status>>>;
+
+    async fn read_map(
+        &self,
+        request: Request<ext::ReadMapRequest>,
+    ) -> Result<Response<Self::ReadMapStream>, Status> {
+        self.note(request.get_ref())?;
+        let reading = ext::ReadMapResponse { last: true, ..Default::default() };
+        Ok(Response::new(tokio_stream::iter(vec![Ok(reading)])))
+    }
+
+    type FollowPrintsStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<ext::FollowPrintsResponse, Status>>>;
+
+    async fn follow_prints(
+        &self,
+        request: Request<ext::FollowPrintsRequest>,
+    ) -> Result<Response<Self::FollowPrintsStream>, Status> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(tokio_stream::iter(Vec::new())))
     }
 
     async fn features(

@@ -44,6 +44,7 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanPullBytecode
         | M::BpfmanExtLoad
         | M::BpfmanExtPull
+        | M::BpfmanExtHoldLease
         | M::BpfmanImagesVerifyImage
         | M::BpfmanNodeDryRun => AccessVerb::Load,
         M::BpfmanAttach
@@ -60,12 +61,13 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanChainsVerifyChain
         | M::BpfmanNodeSampleRuns
         | M::BpfmanExtReadIterator => AccessVerb::Trace,
-        M::BpfmanMapsOpenForReading => AccessVerb::MapsRead,
+        M::BpfmanMapsOpenForReading | M::BpfmanExtReadMap => AccessVerb::MapsRead,
         M::BpfmanMapsOpenForWriting => AccessVerb::MapsWrite,
         M::BpfmanChainsSetHook | M::BpfmanImagesCheckProvenance => AccessVerb::Settings,
-        M::BpfmanChainsRemoveStray | M::BpfmanImagesPruneImages | M::BpfmanImagesImportImages => {
-            AccessVerb::Administer
-        }
+        M::BpfmanChainsRemoveStray
+        | M::BpfmanExtFollowPrints
+        | M::BpfmanImagesPruneImages
+        | M::BpfmanImagesImportImages => AccessVerb::Administer,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExt;
-use bpfmand_core::{BytecodeSource, LinkId, LoadRequest, ProgramId};
+use bpfmand_core::{BytecodeSource, ClientLease, LinkId, LoadRequest, ProgramId};
 use bpfmand_engine::{EngineError, ImageAsk, ProgramDetails};
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;
@@ -12,9 +12,18 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::iterators::IteratorStream;
+use crate::leases::LeaseStream;
+use crate::map_contents::MapStream;
+use crate::prints::PrintStream;
 use crate::server::{Api, Reply, caller, fail};
 use crate::type_support::try_support;
-use crate::{Prepared, audit, ext_show, features, history, iterators, objects, parse, status};
+use crate::{
+    Prepared, audit, ext_show, features, history, iterators, leases, map_contents, objects, parse, prints,
+    status,
+};
+
+/// Bytes of one piece of an object file.
+const OBJECT_PIECE: usize = 256 << 10;
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanExt for Api<K> {
@@ -96,8 +105,8 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let wants_log = request.verifier_log;
         let cpu = parse::cpu_limit(&request.cpu_limit, &request.over_cpu)?;
         let ttl = request.ttl_seconds;
-        let values = parse::values(request.values);
-        let mut request = LoadRequest { cpu, ttl, values, ..parse::load(inner, caller, wants_log)? };
+        let (values, lease) = (parse::values(request.values), request.lease.map(ClientLease));
+        let mut request = LoadRequest { cpu, ttl, values, lease, ..parse::load(inner, caller, wants_log)? };
         audit::load(&request);
         let permit = self.authorize_load(&mut request, &[])?;
         let image = self.prepare(&permit, &request.source).await;
@@ -118,6 +127,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     failure: None,
                     budget_kept: true,
                     values_set: true,
+                    lease_kept: true,
                 }
             }
             Err(error) => {
@@ -129,6 +139,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                     failure: Some(failure),
                     budget_kept: true,
                     values_set: true,
+                    lease_kept: true,
                 }
             }
         };
@@ -139,7 +150,9 @@ impl<K: Kernel> BpfmanExt for Api<K> {
 
     async fn pull(&self, request: Request<wire::PullRequest>) -> Reply<Self::PullStream> {
         let caller_uid = caller(request.extensions())?;
-        let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
+        let request = request.into_inner();
+        let wants_object = request.want_object;
+        let image = request.image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
         audit::source(&source);
         let permit = self.authorize(&[objects::source(&source)])?;
@@ -171,13 +184,23 @@ impl<K: Kernel> BpfmanExt for Api<K> {
                 };
                 api.change(&permit, fetch).await
             };
-            let last = tokio::select! {
-                pulled = pulled => pulled.map(|image| wire::PullEvent {
+            let pulled_and_sent = async {
+                let image = pulled.await?;
+                let pieces = image.bytes.chunks(OBJECT_PIECE).filter(|_| wants_object);
+                for piece in pieces {
+                    let piece = wire::PullEvent { object: piece.to_vec(), ..Default::default() };
+                    let _nobody_reads = events.send(Ok(piece)).await;
+                }
+                Ok(wire::PullEvent {
                     bytes: image.bytes.len() as u64,
                     total: image.bytes.len() as u64,
                     digest: image.digest,
                     verified_by: image.verified_by,
-                }),
+                    object: Vec::new(),
+                })
+            };
+            let last = tokio::select! {
+                last = pulled_and_sent => last,
                 () = events.closed() => Err(Status::cancelled("nobody waits for it any more")),
             };
             if let Some(call) = call {
@@ -201,6 +224,26 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         self.note_link(id);
         let permit = self.authorize_link(id, Vec::new())?;
         Ok(Response::new(iterators::stream(self.clone(), &permit, id)?))
+    }
+
+    type HoldLeaseStream = LeaseStream;
+
+    async fn hold_lease(&self, _: Request<wire::HoldLeaseRequest>) -> Reply<Self::HoldLeaseStream> {
+        let permit = self.authorize(&[])?;
+        Ok(Response::new(leases::stream(self, &permit)?))
+    }
+
+    type ReadMapStream = MapStream;
+
+    async fn read_map(&self, request: Request<wire::ReadMapRequest>) -> Reply<Self::ReadMapStream> {
+        Ok(Response::new(map_contents::stream(self.clone(), request.into_inner()).await?))
+    }
+
+    type FollowPrintsStream = PrintStream;
+
+    async fn follow_prints(&self, _: Request<wire::FollowPrintsRequest>) -> Reply<Self::FollowPrintsStream> {
+        let permit = self.authorize(&[])?;
+        Ok(Response::new(prints::stream(self.clone(), &permit).await?))
     }
 
     async fn features(&self, _request: Request<wire::FeaturesRequest>) -> Reply<wire::FeaturesResponse> {

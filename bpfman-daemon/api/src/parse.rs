@@ -35,6 +35,7 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         cpu: None,
         measured: false,
         ttl: None,
+        lease: None,
         tenant: None,
     })
 }

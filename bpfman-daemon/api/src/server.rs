@@ -24,6 +24,7 @@ use tonic::{Extensions, Response, Status};
 use crate::authorize::{AccessSource, Permit};
 use crate::features::LastAnswer;
 use crate::iterators::IteratorReadings;
+use crate::prints::PrintFollowers;
 use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
 use crate::shares::ChangeShares;
 use crate::status;
@@ -44,7 +45,8 @@ const WAITING_OF_ONE: usize = 64;
 const CHANGES_OF_OTHERS: usize = CHANGES - CHANGES / 4;
 
 /// Most threads that calls need at the same time: what the runtime has to have for them.
-pub const MOST_THREADS: usize = CHANGES + VIEWS + READS + crate::iterators::READINGS;
+pub const MOST_THREADS: usize =
+    CHANGES + VIEWS + READS + crate::iterators::READINGS + crate::prints::FOLLOWERS;
 
 /// Room for calls, by what they may wait for.
 #[derive(Debug)]
@@ -97,6 +99,7 @@ pub struct Api<K: Kernel> {
     pub(crate) helpers: Option<HelpersAble>,
     threads: Arc<Threads>,
     pub(crate) readings: Arc<IteratorReadings>,
+    pub(crate) prints: Arc<PrintFollowers>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
     /// All that it has, as it was told last.
@@ -111,6 +114,7 @@ impl<K: Kernel> Clone for Api<K> {
             image_service: self.image_service.clone(),
             activity: Arc::clone(&self.activity),
             readings: Arc::clone(&self.readings),
+            prints: Arc::clone(&self.prints),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
             access: Arc::clone(&self.access),
@@ -135,6 +139,7 @@ impl<K: Kernel> Api<K> {
             image_service: None,
             activity: Arc::default(),
             readings: Arc::default(),
+            prints: Arc::default(),
             paths,
             watchers: Arc::default(),
             access: Arc::new(Arc::<AccessPolicy>::default()),

@@ -52,6 +52,10 @@ identifier!(
     IfIndex(u32)
 );
 identifier!(
+    /// What a client holds as long as it is there, and what is loaded under it ends with. Never given twice.
+    ClientLease(u64)
+);
+identifier!(
     /// One change of state, from its first step to its record. Never reused.
     OperationId(u64)
 );

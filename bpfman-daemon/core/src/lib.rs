@@ -50,7 +50,9 @@ pub use hook_facts::{
     AddressedInterface, FilterFacts, Held, Holder, HookContents, HookEntry, InterfaceEvent, InterfaceFacts,
     Via, XdpRunsIn,
 };
-pub use ids::{BtfId, IfIndex, KernelLinkId, LinkId, MapId, MatchingId, OperationId, ProgramId, ProgramUid};
+pub use ids::{
+    BtfId, ClientLease, IfIndex, KernelLinkId, LinkId, MapId, MatchingId, OperationId, ProgramId, ProgramUid,
+};
 pub use insn::{Insn, op};
 pub use interface_match::{BadMatch, InterfaceMatch};
 pub use map_spec::{MapRole, MapSpec};

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttachPoint, CpuLimit, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType, TenantRules};
+use crate::{
+    AttachPoint, ClientLease, CpuLimit, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType,
+    TenantRules,
+};
 
 /// When an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +92,8 @@ pub struct LoadRequest {
     pub measured: bool,
     /// Seconds after which they are unloaded.
     pub ttl: Option<u64>,
+    /// The lease that they end with.
+    pub lease: Option<ClientLease>,
     /// What tenants' programs are held to. Those of applications of a namespace are, whatever stands here.
     pub tenant: Option<TenantRules>,
 }

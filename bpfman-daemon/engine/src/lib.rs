@@ -40,7 +40,7 @@ use state::paths;
 pub use adopt::{AdoptRequest, AdoptWhat};
 pub use attach::update::{Outcome, UpdateLinkRequest};
 pub use break_glass::{AttachedThing, AttachedThings, DetachRank, find_attached};
-pub use budget::{CpuOutcome, CpuReadings, CpuUse, Expired, excesses};
+pub use budget::{CpuOutcome, CpuReadings, CpuUse, Ending, Expired, excesses};
 pub use chain::{ChainCounters, HookChange, HookSwitches, LinkCounters, MemberTime};
 pub use describe::details::{
     HookEntryDetails, LinkDetails, ManagedProgram, MapDetails, MatchingDetails, PreviousVersion,
@@ -60,7 +60,8 @@ pub use engine::kernel_types::KernelTypes;
 pub use engine::objects::{EbpfObject, LinkPrograms, ReadHere, ReadObjects};
 pub use engine::steps::{NoObserver, StepObserver};
 pub use engine::{
-    CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, OwnerBudget, RecoveryReport, XdpModes,
+    CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE,
+    OwnerBudget, RecoveryReport, XdpModes,
 };
 pub use error::{
     AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, GuardRefusal,

@@ -14,6 +14,7 @@ mod map_access;
 mod mounts;
 mod needs;
 mod network_watch;
+mod print_feed;
 mod probe_target;
 mod probes;
 mod program;
@@ -31,6 +32,7 @@ pub use kernel::{Kernel, KernelFacts, KernelHooks, KernelNetwork, KernelObjects,
 pub use map_access::MapEntry;
 pub use mounts::{Mount, Mounts};
 pub use network_watch::NetworkWatch;
+pub use print_feed::PrintFeed;
 pub use probe_target::ProbeTargetError;
 pub use probes::{PROBES, Probe, ProbedBy, UnknownProbe};
 pub use program::{Device, EXTENSION, Loaded, LogRequest, ProgramKind, ProgramLoad, StructOpsSpec};

@@ -13,6 +13,7 @@
 mod btf;
 mod check;
 mod core_relo;
+mod declared_types;
 mod elf;
 mod error;
 mod exceptions;
@@ -41,6 +42,7 @@ mod wants;
 
 pub use btf::BtfFeatures;
 pub use core_relo::CoreError;
+pub use declared_types::DeclaredTypes;
 pub use error::ObjectError;
 pub use externs::{KconfigExtern, KconfigKind, KconfigValue};
 pub use facts::{MapTypes, ObjectFacts};

@@ -224,6 +224,7 @@ impl LoadGate {
             cpu: None,
             measured: false,
             ttl: None,
+            lease: None,
             tenant: None,
         };
         let loaded = self.engine.load(&request).context("its programs are not loaded")?;

@@ -126,10 +126,11 @@ async fn moved_digest(
         Some(Location::Image(image)) if image.image_pull_policy == ALWAYS => image,
         _ => return Ok(Ok(None)),
     };
-    let mut events = match daemon.ext().pull(ext::PullRequest { image: Some(image) }).await {
-        Ok(answer) => answer.into_inner(),
-        Err(status) => return refusal(daemon, &status).map(Err),
-    };
+    let mut events =
+        match daemon.ext().pull(ext::PullRequest { image: Some(image), want_object: false }).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => return refusal(daemon, &status).map(Err),
+        };
     let mut digest = None;
     loop {
         match events.message().await {

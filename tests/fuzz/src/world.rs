@@ -89,6 +89,7 @@ pub fn load_request() -> LoadRequest {
         cpu: None,
         measured: false,
         ttl: None,
+        lease: None,
         tenant: None,
         owner: Default::default(),
     }

@@ -34,7 +34,8 @@ pub struct Pulled {
 pub async fn pull(client: &mut Services, image: v1::BytecodeImage) -> Result<Pulled, CliError> {
     let mut progress = ProgressLine::new(&format!("pulling {}", image.url));
     let image_url = image.url.clone();
-    let mut events = client.ext.pull(ext::PullRequest { image: Some(image) }).await?.into_inner();
+    let mut events =
+        client.ext.pull(ext::PullRequest { image: Some(image), want_object: false }).await?.into_inner();
     let mut last = ext::PullEvent::default();
     while let Some(event) = events.message().await? {
         progress.at(event.bytes, event.total);

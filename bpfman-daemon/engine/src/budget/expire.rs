@@ -20,6 +20,15 @@ enum Mortal {
     Link(LinkId),
 }
 
+/// Why something ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It had lived as long as it was to.
+    Deadline,
+    /// The client that held the lease of it is gone.
+    Lease,
+}
+
 /// Something whose time was over.
 #[derive(Debug)]
 pub struct Expired {
@@ -31,6 +40,8 @@ pub struct Expired {
     pub links: Vec<LinkId>,
     /// Whose it was.
     pub owner: String,
+    /// Why it ended.
+    pub ending: Ending,
     /// Why it is still there. It is tried again.
     pub failure: Option<EngineError>,
 }
@@ -43,6 +54,7 @@ impl<K: Kernel> Engine<K> {
         state.programs.values().any(|program| program.budget.ends.is_some())
             || state.links.values().any(|link| link.ends.is_some())
             || state.matchings.values().any(|matching| matching.ends.is_some())
+            || state.programs.values().any(|program| program.budget.lease.is_some())
     }
 
     /// How long until the next deadline; none if there is none.
@@ -53,11 +65,14 @@ impl<K: Kernel> Engine<K> {
         if !self.has_deadlines() {
             return Ok(None);
         }
+        if self.has_left_by_clients() {
+            return Ok(Some(Duration::ZERO));
+        }
         let now = self.now()?;
         Ok(self.mortals().into_iter().map(|(_, deadline)| deadline.left(&now)).min())
     }
 
-    /// Ends all whose time is over.
+    /// Ends all whose time is over, and all whose lease nobody holds any more.
     ///
     /// # Errors
     /// The kernel does not name its boot. What cannot be ended is in the answer.
@@ -71,7 +86,9 @@ impl<K: Kernel> Engine<K> {
         over.retain(|(_, deadline)| deadline.left(&now).is_zero());
         // Programs first: their links go with them.
         over.sort_unstable_by_key(|(mortal, _)| *mortal);
-        Ok(over.into_iter().filter_map(|(mortal, deadline)| self.end(mortal, &deadline)).collect())
+        let mut expired = self.end_left_by_clients();
+        expired.extend(over.into_iter().filter_map(|(mortal, deadline)| self.end(mortal, &deadline)));
+        Ok(expired)
     }
 
     fn mortals(&self) -> Vec<(Mortal, Deadline)> {
@@ -166,5 +183,5 @@ impl<K: Kernel> Engine<K> {
 
 fn told(what: String, program: &ProgramRecord, links: Vec<LinkId>, owner: Option<String>) -> Expired {
     let owner = owner.unwrap_or_else(|| program.owner().to_string());
-    Expired { what, programs: vec![program.id], links, owner, failure: None }
+    Expired { what, programs: vec![program.id], links, owner, ending: Ending::Deadline, failure: None }
 }

@@ -3,9 +3,10 @@
 mod act;
 mod expire;
 mod judge;
+mod leased;
 mod readings;
 
 pub use act::CpuOutcome;
-pub use expire::Expired;
+pub use expire::{Ending, Expired};
 pub use judge::{CpuUse, excesses};
 pub use readings::CpuReadings;

@@ -2,6 +2,7 @@
 
 pub mod bytecode;
 pub mod change_count;
+mod client_leases;
 mod commit;
 mod deadlines;
 mod doubts;
@@ -35,6 +36,7 @@ use bpfmand_store::Blobs;
 
 use crate::EngineError;
 use crate::engine::change_count::{ChangeCount, ChangeListener};
+use crate::engine::client_leases::ClientLeases;
 use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::locks::{Guard, Locks, Subject};
@@ -43,6 +45,7 @@ use crate::engine::open_programs::OpenPrograms;
 use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::{BlobId, Change, Changes, Record, State, parse, records};
 
+pub use client_leases::{LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE};
 pub use drift_counts::DriftCounts;
 pub use options::{CountersMode, DEFAULT_MAP_BYTES, EngineOptions, LIBXDP_PINS, OwnerBudget, XdpModes};
 pub use recovery_report::RecoveryReport;
@@ -60,6 +63,8 @@ pub struct Engine<K: Kernel> {
     /// How often others took away what was put.
     pub(crate) drifts: DriftCounts,
     pub(crate) open_programs: OpenPrograms<K::Handle>,
+    /// Leases that clients hold now.
+    pub(crate) client_leases: ClientLeases,
     changes: ChangeCount,
     /// Held by whoever settles what nobody knows of the store.
     pub(crate) settling: Mutex<()>,
@@ -83,6 +88,7 @@ impl<K: Kernel> Engine<K> {
             held_network: HeldNetwork::default(),
             drifts: DriftCounts::default(),
             open_programs: OpenPrograms::default(),
+            client_leases: ClientLeases::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),
             state: Mutex::default(),

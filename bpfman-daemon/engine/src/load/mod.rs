@@ -120,10 +120,15 @@ impl<K: Kernel> Engine<K> {
         Ok(LoadOutcome { programs, logs })
     }
 
-    /// How much the programs of a request may take, and how long they stay.
+    /// How much the programs of a request may take, and how long they stay. A lease that ends from here on ends them all the
+    /// same, once they are recorded.
     fn budget_of(&self, request: &LoadRequest) -> Result<ProgramBudget, EngineError> {
         let ends = self.deadline(request.ttl)?;
-        Ok(ProgramBudget { cpu: request.cpu, measured: request.measured, excess: None, ends })
+        if let Some(lease) = request.lease {
+            self.client_leases.ensure_held(lease, request.caller_uid)?;
+        }
+        let (cpu, measured, lease) = (request.cpu, request.measured, request.lease);
+        Ok(ProgramBudget { cpu, measured, excess: None, ends, lease })
     }
 
     pub(crate) fn fetch(&self, request: &LoadRequest) -> Result<Bytecode, EngineError> {

@@ -317,6 +317,7 @@ fn load_of_one(
         cpu: None,
         measured: false,
         ttl: None,
+        lease: None,
         tenant: program.guard.as_ref().map(|guard| guard.rules.clone()),
     }
 }

@@ -1,6 +1,6 @@
 //! What the store keeps of how much a program may take, and of how long it stays.
 
-use bpfmand_core::{CpuAction, CpuExcess, CpuLimit, Deadline};
+use bpfmand_core::{ClientLease, CpuAction, CpuExcess, CpuLimit, Deadline};
 use serde::{Deserialize, Serialize};
 
 /// How much of a CPU a program may take, what came of it, and when it is unloaded. It is the program's, not that of one
@@ -21,6 +21,9 @@ pub struct ProgramBudget {
     /// When it is unloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
+    /// The lease that it is unloaded with. Leases end with the daemon: one that no client of this daemon holds is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<ClientLease>,
 }
 
 impl ProgramBudget {

@@ -9,7 +9,7 @@ use bpfmand_store::{Migration, MigrationError};
 /// | --- | --- |
 /// | 1 | the first one; whose a program is, its rank and its guard came as fields that a daemon may not know |
 /// | 2 | a daemon knows those: one that does not would attach a tenant's probe again without its guard |
-/// | 3 | types and points of control groups, network namespaces and others; sizes of maps, which one that does not know them would drop |
+/// | 3 | types and points of control groups, network namespaces and others; sizes of maps, which one that does not know them would drop; leases, whose programs would stay |
 pub const SCHEMA: u32 = 3;
 
 /// The steps from older versions, one behind the other.

@@ -157,6 +157,7 @@ impl<K: Kernel> Bench<K> {
             cpu: None,
             measured: false,
             ttl: None,
+            lease: None,
             owner: Default::default(),
         }
     }

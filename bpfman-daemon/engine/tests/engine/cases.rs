@@ -10,7 +10,7 @@ use crate::points::clock;
 use crate::replacements::replacement;
 use crate::scenes::{
     Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_functions, at_own_left, at_places,
-    at_sockets, at_two_interfaces, attached, attached_by_another, control_group, kept, kept_empty, load,
+    at_sockets, at_two_interfaces, attached, attached_by_another, control_group, kept, kept_empty, left_by_client, load,
     load_replaced, loaded, loaded_for_cpus, loaded_for_places, loaded_for_sockets, loaded_functions, matched,
     nothing, on_all_cpus, one_sharer, only, replaced, sharers, tcx_beside_ours, tcx_by_another, timed,
     update, waited_for,
@@ -269,6 +269,10 @@ pub fn cases() -> Vec<Case> {
         case!("set timing on", attached, |b, e, s| {
             let change = HookChange { timing: Some(true), ..HookChange::default() };
             e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+        }),
+        case!("unload what a client left", left_by_client, |b, e, s| {
+            let failed = e.expire()?.into_iter().find_map(|one| one.failure);
+            failed.map_or(Ok(()), Err)
         }),
         case!("set timing off", timed, |b, e, s| {
             let change = HookChange { timing: Some(false), ..HookChange::default() };

@@ -35,6 +35,7 @@ mod interfaces_late;
 mod interfaces_moved;
 mod kernel_rules;
 mod kernel_symbols;
+mod leases;
 mod libxdp;
 mod linux;
 mod loads;

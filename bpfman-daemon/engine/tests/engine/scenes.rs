@@ -137,6 +137,18 @@ pub fn timed(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
+/// A program that its client left, beside one that stays.
+pub fn left_by_client(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let lease = engine.hold_client_lease(0).unwrap();
+    let request = LoadRequest { lease: Some(lease), ..bench.request("programs", &["alpha"]) };
+    let mut programs = engine.loads(&request);
+    programs.extend(engine.loads(&bench.request("programs", &["bravo"])));
+    let links =
+        vec![engine.attached(programs[0], bench.xdp(10)), engine.attached(programs[1], bench.xdp(20))];
+    engine.end_client_lease(lease);
+    Scene { programs, links, ..Scene::default() }
+}
+
 pub fn kept_empty(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let scene = kept(bench, engine);
     engine.detach(scene.links[0]).unwrap();

@@ -7,7 +7,7 @@ use bpfmand_core::{
     ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
-use crate::{Features, Inventory, KernelError, KernelObjects, RunClock};
+use crate::{Features, Inventory, KernelError, KernelObjects, PrintFeed, RunClock};
 
 /// What the kernel tells of itself, of counts, and of processes.
 pub trait KernelFacts: KernelObjects {
@@ -66,6 +66,12 @@ pub trait KernelFacts: KernelObjects {
     /// # Errors
     /// The kernel cannot (before Linux 5.8), or refuses.
     fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError>;
+
+    /// Follows what programs print by `bpf_printk`, with a buffer of its own that is gone with the answer.
+    ///
+    /// # Errors
+    /// The kernel cannot (before Linux 5.9), or nobody may make buffers there.
+    fn follow_prints(&self) -> Result<Box<dyn PrintFeed>, KernelError>;
 
     /// What was counted of a program since it was loaded, while anyone had it counted.
     ///

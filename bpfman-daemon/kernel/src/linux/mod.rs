@@ -43,6 +43,7 @@ mod network_watch;
 mod perf;
 mod perf_events;
 mod pins;
+mod prints;
 mod probe_place;
 mod processes;
 mod runs;
@@ -100,6 +101,7 @@ impl LinuxKernel {
         features::raise_memlock();
         let pins = Bpffs::open(root)?;
         perf::mount_tracefs();
+        prints::remove_left_behind();
         Ok(Self { pins, features: features::probe() })
     }
 

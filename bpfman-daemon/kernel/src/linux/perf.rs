@@ -58,7 +58,7 @@ fn events_folder() -> Result<PathBuf, KernelError> {
     })
 }
 
-fn mounted_events() -> Option<PathBuf> {
+pub(super) fn mounted_events() -> Option<PathBuf> {
     PLACES.iter().map(|place| Path::new(place).join("events")).find(|events| events.is_dir())
 }
 

@@ -125,7 +125,11 @@ fn read_definition(
     if map_type::holds_maps(spec.map_type) && !outer {
         return Err(ObjectError::map(name, "maps of maps of maps do not exist"));
     }
-    if !kernel_takes_types(btf, &spec) {
+    if map_type::is_ring(spec.map_type) {
+        // `__type(value, struct event)` tells readers what the records are. To the kernel a ring has neither keys nor values.
+        (spec.key_size, spec.value_size) = (0, 0);
+    }
+    if map_type::is_ring(spec.map_type) || !kernel_takes_types(btf, &spec) {
         spec.btf_key_type_id = 0;
         spec.btf_value_type_id = 0;
     }
@@ -145,6 +149,20 @@ fn kernel_takes_types(btf: &Btf, spec: &MapSpec) -> bool {
         map_type::LPM_TRIE => both && key.is_some_and(|key| key.kind == Kind::Struct),
         _ => both,
     }
+}
+
+/// The types behind `key` and `value` of the declaration of a map, with their sizes, whatever its type is.
+pub(crate) fn declared_types(btf: &Btf, map: &str) -> [Option<(u32, u32)>; 2] {
+    let datasecs = btf.datasecs();
+    let variables = datasecs.get(".maps").into_iter().flat_map(|datasec| datasec.sec_infos());
+    let variable = variables
+        .filter_map(|info| btf.get(info.type_id))
+        .find(|variable| variable.kind == Kind::Var && btf.name(variable) == map);
+    let definition = variable.and_then(|variable| definition_of(btf, map, variable.size_or_type).ok());
+    ["key", "value"].map(|field| {
+        let member = definition.as_ref()?.members().find(|member| btf.string(member.name_off) == field)?;
+        pointee(btf, member.type_id)
+    })
 }
 
 /// `values` holds the shape of inner maps, or functions for an array of programs.

@@ -1,6 +1,6 @@
 //! The maps of an object: declared ones first, then those that hold its global variables.
 
-mod btf_maps;
+pub(crate) mod btf_maps;
 mod data_sections;
 mod legacy_maps;
 mod slots;

@@ -10,10 +10,10 @@ use bpfmand_core::{
 };
 
 use crate::linux::{
-    LinuxKernel, access, build_config, containers, cpus, features, holders, inventory, kallsyms, processes,
+    LinuxKernel, access, build_config, containers, cpus, features, holders, inventory, kallsyms, prints, processes,
     runs, settings, tasks, types,
 };
-use crate::{Features, Inventory, KernelError, KernelFacts, RunClock};
+use crate::{Features, Inventory, KernelError, KernelFacts, PrintFeed, RunClock};
 
 impl KernelFacts for LinuxKernel {
     fn features(&self) -> &Features {
@@ -76,6 +76,10 @@ impl KernelFacts for LinuxKernel {
             let subject = "the runs of programs (Linux 5.8 and later can)";
             KernelError::call("count", subject, source)
         })
+    }
+
+    fn follow_prints(&self) -> Result<Box<dyn PrintFeed>, KernelError> {
+        prints::PrintInstance::new().map(|feed| Box::new(feed) as Box<dyn PrintFeed>)
     }
 
     fn run_counts(&self, program: &OwnedFd) -> Result<RunCounts, KernelError> {

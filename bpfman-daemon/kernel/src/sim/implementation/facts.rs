@@ -8,7 +8,7 @@ use bpfmand_core::{
 };
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
-use crate::{Features, Inventory, KernelError, KernelFacts, RunClock};
+use crate::{Features, Inventory, KernelError, KernelFacts, PrintFeed, RunClock};
 
 impl KernelFacts for SimKernel {
     fn features(&self) -> &Features {
@@ -60,6 +60,12 @@ impl KernelFacts for SimKernel {
 
     fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError> {
         self.enter("count_runs").map(|_| Box::new(()) as Box<dyn RunClock>)
+    }
+
+    fn follow_prints(&self) -> Result<Box<dyn PrintFeed>, KernelError> {
+        let _world = self.enter("follow_prints")?;
+        // Nothing runs here, so nothing prints.
+        Err(refuse("follow", "what programs print", ENOENT))
     }
 
     fn run_counts(&self, program: &SimHandle) -> Result<RunCounts, KernelError> {

@@ -1,0 +1,60 @@
+//! Leases: what clients hold as long as their streams are open.
+
+use std::sync::Arc;
+
+use bpfman_proto::ext::v1 as wire;
+use bpfmand_core::ClientLease;
+use bpfmand_engine::{Engine, LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE};
+use bpfmand_kernel::Kernel;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::authorize::Permit;
+use crate::server::Api;
+use crate::{audit, status};
+
+/// A lease that is held until this value is dropped.
+struct HeldLease<K: Kernel> {
+    engine: Arc<Engine<K>>,
+    id: ClientLease,
+}
+
+impl<K: Kernel> Drop for HeldLease<K> {
+    fn drop(&mut self) {
+        self.engine.end_client_lease(self.id);
+    }
+}
+
+pub type LeaseStream = ReceiverStream<Result<wire::LeaseEvent, Status>>;
+
+/// Gives the caller a lease, which ends when nobody reads the stream any more: the client closed it, its connection or
+/// itself. The engine's own look for what is over does the rest.
+///
+/// # Errors
+/// Too many are held.
+pub fn stream<K: Kernel>(api: &Api<K>, permit: &Permit) -> Result<LeaseStream, Status> {
+    let id = api.engine.hold_client_lease(permit.uid).map_err(|LeasesTaken { all, own }| {
+        status::busy(format!(
+            "{all} leases are held, {own} of them by user {}: at most {MOST_LEASES} are at the same time, and \
+             {MOST_LEASES_OF_ONE} by one user; end what runs under one of them",
+            permit.uid
+        ))
+    })?;
+    let held = HeldLease { engine: Arc::clone(&api.engine), id };
+    audit::made(format_args!("lease {id}"));
+    let (events, stream) = mpsc::channel(1);
+    let granted = events.try_send(Ok(wire::LeaseEvent { lease: id.0 }));
+    granted.map_err(|_full| Status::internal("the stream of a lease has no room for its beginning"))?;
+    let (ended, activity) = (api.watchers.ended(), api.activity());
+    tokio::spawn(async move {
+        // A daemon that holds something for somebody is not idle.
+        let _running = activity.begin();
+        tokio::select! {
+            () = events.closed() => {}
+            () = ended => {}
+        }
+        drop(held);
+    });
+    Ok(ReceiverStream::new(stream))
+}
