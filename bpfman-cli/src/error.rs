@@ -54,6 +54,17 @@ pub enum CliError {
         /// What a status would have said.
         failure: Box<Failure>,
     },
+    /// A map could not be opened, or no daemon was there to ask.
+    #[error("{0}")]
+    Client(bpfman_client::Error),
+    /// A step of several failed.
+    #[error("{subject}: {source}")]
+    At {
+        /// The step.
+        subject: String,
+        /// What of it.
+        source: Box<CliError>,
+    },
     /// A request that the client itself knows to be impossible.
     #[error("{what}")]
     Invalid {
@@ -166,6 +177,15 @@ impl CliError {
             Self::Load { failure, .. } | Self::Tried { failure } => {
                 Exit::of_call(Code::from(failure.code), Some(&failure.reason))
             }
+            Self::Client(error) => match error {
+                bpfman_client::Error::Unreachable { .. } => Exit::Unreachable,
+                bpfman_client::Error::SocketDenied { .. } => Exit::Denied,
+                bpfman_client::Error::Refused(refused) => {
+                    Exit::of_call(refused.code, refused.reason.map(|reason| reason.name()))
+                }
+                _ => Exit::Other,
+            },
+            Self::At { source, .. } => source.exit(),
             Self::Invalid { .. } => Exit::Invalid,
             Self::Usage(_) => Exit::Usage,
             Self::Several { exit, .. } | Self::Unhealthy { exit, .. } => *exit,
@@ -205,6 +225,16 @@ impl CliError {
                 others.map(str::to_owned).collect()
             }
             Self::Tried { failure } => failure.hint.lines().map(str::to_owned).collect(),
+            Self::Client(bpfman_client::Error::Unreachable { path, source }) => {
+                let kind = source.kind();
+                Self::Unreachable { path: path.clone(), source: kind.into() }.hints()
+            }
+            Self::Client(bpfman_client::Error::SocketDenied { path, source }) => {
+                let kind = source.kind();
+                Self::SocketDenied { path: path.clone(), source: kind.into() }.hints()
+            }
+            Self::Client(error) => error.hint().into_iter().flat_map(str::lines).map(str::to_owned).collect(),
+            Self::At { source, .. } => source.hints(),
             Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
             Self::Usage(_) => vec!["`--help` shows the arguments of this command".to_owned()],
             Self::Changes => vec!["`bpfman apply` with the same manifests makes these changes".to_owned()],

@@ -55,6 +55,15 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A buffer of a perf event array cannot be made.
+    #[cfg(feature = "aya")]
+    #[error("no buffer can be made for records of map \"{map}\": {source}")]
+    Perf {
+        /// Its name.
+        map: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A map has come, and cannot be used as this type.
     #[cfg(feature = "aya")]
     #[error("map \"{map}\" cannot be used so: {source}")]

@@ -37,6 +37,8 @@ mod handover;
 mod lease;
 mod load;
 mod map;
+#[cfg(feature = "aya")]
+mod perf;
 mod point;
 mod program;
 #[cfg(feature = "aya")]
@@ -56,6 +58,8 @@ pub use error::{Error, RefusedCall};
 pub use lease::ProgramLease;
 pub use load::{NewLoad, PullWhen};
 pub use map::MapFile;
+#[cfg(feature = "aya")]
+pub use perf::{PerfReader, PerfRecord};
 pub use point::{AttachAt, Traffic};
 pub use program::{RemoteLink, RemoteMap, RemoteProgram};
 #[cfg(feature = "aya")]

@@ -88,6 +88,20 @@ impl MapFile {
         let ring = self.typed()?;
         crate::RingReader::new(ring).map_err(|source| Error::Ring { map: name, source })
     }
+
+    /// The records of a perf event array, by CPU, as they come. The map has to be opened for writing, and this process needs
+    /// CAP_PERFMON: the buffers are its own, of so many pages each, a power of two. When all are dropped, nothing is
+    /// recorded any more.
+    ///
+    /// # Errors
+    /// [`Error::Map`]: it is no perf event array, or was opened for reading. [`Error::Perf`]: the kernel makes no buffer, or
+    /// there is no runtime with I/O.
+    #[cfg(feature = "aya")]
+    pub fn perf_buffers(self, pages: usize) -> Result<Vec<crate::PerfReader>, Error> {
+        let name = self.description.name.clone();
+        let mut array = self.typed()?;
+        crate::PerfReader::of_all_cpus(&mut array, pages).map_err(|source| Error::Perf { map: name, source })
+    }
 }
 
 impl AsFd for MapFile {

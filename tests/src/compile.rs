@@ -10,23 +10,24 @@ use crate::command::run;
 /// Compiles `programs/<name>.bpf.c` for eBPF.
 #[must_use]
 pub fn object(name: &str) -> PathBuf {
+    object_with(name, None)
+}
+
+/// The same with a macro defined, as `NAME=VALUE`.
+#[must_use]
+pub fn object_with(name: &str, defined: Option<&str>) -> PathBuf {
     let source = source(&format!("{name}.bpf.c"));
-    once(&source, "o", |out| {
+    let macros: Vec<String> = defined.iter().map(|defined| format!("-D{defined}")).collect();
+    let extension =
+        defined.map_or_else(|| "o".to_owned(), |defined| format!("{}.o", defined.replace('=', "_")));
+    once(&source, &extension, |out| {
         let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-        run(&[
-            "clang",
-            "-target",
-            "bpf",
-            "-O2",
-            "-g",
-            "-Wall",
-            "-Werror",
-            &include,
-            "-c",
-            &path(&source),
-            "-o",
-            out,
-        ]);
+        let path = path(&source);
+        let mut words = vec![
+            "clang", "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", &include, "-c", &path, "-o", out,
+        ];
+        words.extend(macros.iter().map(String::as_str));
+        run(&words);
     })
 }
 

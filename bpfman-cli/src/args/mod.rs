@@ -15,6 +15,8 @@ pub mod interface;
 pub mod list;
 pub mod load;
 pub mod place;
+pub mod run;
+pub mod run_hook;
 pub mod selector;
 pub mod stray;
 pub mod unload;
@@ -89,6 +91,8 @@ pub enum CliCommand {
     /// Load programs from an object file or an image.
     #[command(subcommand)]
     Load(load::LoadCommand),
+    /// Load and attach programs, show what they say, and leave nothing: until Ctrl-C.
+    Run(run::RunPrograms),
     /// Detach programs everywhere and unload them.
     Unload(unload::Unload),
     /// Attach a loaded program.

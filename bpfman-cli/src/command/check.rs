@@ -57,7 +57,7 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
 }
 
 /// A whole regular file, if it is no larger.
-fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
+pub(super) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     let failed = |source| CliError::File { path: path.to_path_buf(), source };
     let is_regular = std::fs::metadata(path).map_err(failed)?.is_file();
     let mut content = Vec::new();

@@ -19,6 +19,7 @@ mod list;
 mod load;
 mod progress;
 mod remove;
+mod run;
 mod stray;
 mod taken_bytes;
 mod trace;
@@ -27,7 +28,7 @@ mod wire_point;
 
 use std::io;
 
-use bpfman_client::{Reconnect, Services};
+use bpfman_client::{Client, Reconnect, Services};
 
 use crate::args::{Cli, CliCommand, Global};
 use crate::error::CliError;
@@ -37,6 +38,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     let global = &cli.global;
     match cli.command {
         CliCommand::Load(command) => load::run(global, command).await,
+        CliCommand::Run(command) => run::run(global, command).await,
         CliCommand::Unload(command) => remove::unload(global, command).await,
         CliCommand::Attach(command) => attach::run(global, command).await,
         CliCommand::Detach(command) => remove::detach(global, command).await,
@@ -64,6 +66,11 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Man { out_dir } => generate::man(&out_dir),
         CliCommand::Completions { out_dir, shell } => generate::completions(&out_dir, shell),
     }
+}
+
+/// A client of the daemon that the command line names, which connects for maps, too.
+async fn connect_anew(global: &Global) -> Result<Client, CliError> {
+    Client::connect_to(&global.socket_path).await.map_err(CliError::Client)
 }
 
 /// Connects to the daemon that the command line names.

@@ -65,6 +65,7 @@ mod points;
 mod predecessor;
 mod read_only_disk;
 mod robustness;
+mod run;
 mod run_samples;
 mod shadows;
 mod shared_maps;

@@ -10,10 +10,10 @@ use crate::points::clock;
 use crate::replacements::replacement;
 use crate::scenes::{
     Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_functions, at_own_left, at_places,
-    at_sockets, at_two_interfaces, attached, attached_by_another, control_group, kept, kept_empty, left_by_client, load,
-    load_replaced, loaded, loaded_for_cpus, loaded_for_places, loaded_for_sockets, loaded_functions, matched,
-    nothing, on_all_cpus, one_sharer, only, replaced, sharers, tcx_beside_ours, tcx_by_another, timed,
-    update, waited_for,
+    at_sockets, at_two_interfaces, attached, attached_by_another, control_group, kept, kept_empty,
+    left_by_client, load, load_replaced, loaded, loaded_for_cpus, loaded_for_places, loaded_for_sockets,
+    loaded_functions, matched, nothing, on_all_cpus, one_sharer, only, replaced, sharers, tcx_beside_ours,
+    tcx_by_another, timed, update, waited_for,
 };
 use crate::sockmaps::connections;
 use crate::struct_ops::{PROGRAMS, steady};

@@ -10,8 +10,8 @@ use bpfmand_core::{
 };
 
 use crate::linux::{
-    LinuxKernel, access, build_config, containers, cpus, features, holders, inventory, kallsyms, prints, processes,
-    runs, settings, tasks, types,
+    LinuxKernel, access, build_config, containers, cpus, features, holders, inventory, kallsyms, prints,
+    processes, runs, settings, tasks, types,
 };
 use crate::{Features, Inventory, KernelError, KernelFacts, PrintFeed, RunClock};
 

@@ -1,0 +1,396 @@
+//! Hooks of every kind, as `bpfman run` takes them: `xdp:eth0`, `kprobe:do_unlinkat`, `count=tracepoint:sched/sched_switch`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::hook::HookName;
+
+/// A hook, and the program that is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedHook {
+    /// Function name; none: the one that fits.
+    pub program: Option<String>,
+    /// Where to.
+    pub hook: AnyHook,
+}
+
+/// A hook of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnyHook {
+    /// XDP or traffic control of an interface.
+    Interface(HookName),
+    /// A static tracepoint, with its category.
+    Tracepoint(String),
+    /// The same by its name alone.
+    RawTracepoint(String),
+    /// A kernel function.
+    Kprobe(ProbedPlace),
+    /// A function of a program or library.
+    Uprobe {
+        /// Path, or a library's name.
+        target: String,
+        /// In it.
+        place: ProbedPlace,
+    },
+    /// Many kernel functions.
+    KprobeMulti(Vec<String>),
+    /// Many functions of a program or library.
+    UprobeMulti {
+        /// Path, or a library's name.
+        target: String,
+        /// In it.
+        functions: Vec<String>,
+    },
+    /// What a program is loaded for: fentry, fexit, fmod_ret, lsm, tp_btf or iter.
+    LoadedFor {
+        /// The type.
+        kind: &'static str,
+        /// Kernel function, hook, tracepoint or kind of objects; none: what the section says.
+        target: Option<String>,
+    },
+    /// A control group of version 2.
+    Cgroup(String),
+    /// A network namespace; none for the daemon's own.
+    Netns(Option<PathBuf>),
+    /// A netfilter hook.
+    Netfilter {
+        /// ipv4 or ipv6.
+        family: String,
+        /// As nft names it.
+        hook: String,
+        /// The least runs first.
+        priority: i32,
+    },
+    /// A perf event.
+    PerfEvent {
+        /// As perf calls it.
+        event: String,
+        /// Times a second.
+        frequency: u64,
+    },
+    /// One of the program's own maps of sockets.
+    Sockmap(String),
+}
+
+/// A place in a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbedPlace {
+    /// Its name.
+    pub function: String,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// At its return instead.
+    pub on_return: bool,
+}
+
+/// Text that is no hook.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no hook: {why}")]
+pub struct BadAnyHook {
+    /// What was given.
+    pub text: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Types that are attached to what they are loaded for.
+const LOADED_FOR: [&str; 6] = ["fentry", "fexit", "fmod_ret", "lsm", "tp_btf", "iter"];
+
+impl FromStr for NamedHook {
+    type Err = BadAnyHook;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Names of functions have neither; paths and patterns in hooks may have an `=`.
+        let (program, hook) = match text.split_once('=') {
+            Some((program, hook)) if !program.contains([':', '/']) => (Some(program), hook),
+            _ => (None, text),
+        };
+        if program == Some("") {
+            let why = "the program in front of = is missing".to_owned();
+            return Err(BadAnyHook { text: text.to_owned(), why });
+        }
+        Ok(Self { program: program.map(str::to_owned), hook: hook.parse()? })
+    }
+}
+
+impl FromStr for AnyHook {
+    type Err = BadAnyHook;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = |why: &str| BadAnyHook { text: text.to_owned(), why: why.to_owned() };
+        let (kind, rest) = match text.split_once(':') {
+            Some((kind, rest)) => (kind, Some(rest).filter(|rest| !rest.is_empty())),
+            None => (text, None),
+        };
+        let kind = kind.replace('-', "_");
+        let need = |what: &str| rest.ok_or_else(|| bad(&format!("write {kind}:{what}")));
+        if let Some(kind) = LOADED_FOR.into_iter().find(|known| *known == kind) {
+            return Ok(Self::LoadedFor { kind, target: rest.map(str::to_owned) });
+        }
+        Ok(match kind.as_str() {
+            "xdp" | "tc" | "tcx" => {
+                Self::Interface(text.parse().map_err(|error: crate::hook::BadHook| bad(error.why))?)
+            }
+            "tracepoint" | "tp" => {
+                let name = need("CATEGORY/NAME")?;
+                if name.split('/').filter(|part| !part.is_empty()).count() != 2 {
+                    return Err(bad(
+                        "write tracepoint:CATEGORY/NAME, for example tracepoint:sched/sched_switch",
+                    ));
+                }
+                Self::Tracepoint(name.to_owned())
+            }
+            "raw_tracepoint" | "raw_tp" => Self::RawTracepoint(need("NAME")?.to_owned()),
+            "kprobe" | "kretprobe" => Self::Kprobe(
+                place(need("FUNCTION")?, kind == "kretprobe")
+                    .ok_or_else(|| bad("what follows + is no number of bytes"))?,
+            ),
+            "uprobe" | "uretprobe" => {
+                let (target, function) = need("FILE:FUNCTION")?
+                    .rsplit_once(':')
+                    .ok_or_else(|| bad("write uprobe:FILE:FUNCTION"))?;
+                let place = place(function, kind == "uretprobe");
+                Self::Uprobe {
+                    target: target.to_owned(),
+                    place: place.ok_or_else(|| bad("what follows + is no number of bytes"))?,
+                }
+            }
+            "kprobe_multi" => Self::KprobeMulti(names(need("FUNCTION,...")?)),
+            "uprobe_multi" => {
+                let (target, functions) = need("FILE:FUNCTION,...")?
+                    .rsplit_once(':')
+                    .ok_or_else(|| bad("write uprobe_multi:FILE:FUNCTION,..."))?;
+                Self::UprobeMulti { target: target.to_owned(), functions: names(functions) }
+            }
+            "cgroup" => Self::Cgroup(need("/PATH")?.to_owned()),
+            "netns" => Self::Netns(rest.map(PathBuf::from)),
+            "netfilter" => {
+                let parts: Vec<&str> = need("FAMILY:HOOK:PRIORITY")?.split(':').collect();
+                let [family, hook, priority] = parts[..] else {
+                    return Err(bad(
+                        "write netfilter:FAMILY:HOOK:PRIORITY, for example netfilter:ipv4:input:-100",
+                    ));
+                };
+                let priority = priority.parse().map_err(|_| bad("the priority is no number"))?;
+                Self::Netfilter { family: family.to_owned(), hook: hook.to_owned(), priority }
+            }
+            "perf_event" => {
+                let parts = need("EVENT:HZ")?.rsplit_once(':');
+                let parts = parts.and_then(|(event, frequency)| Some((event, frequency.parse().ok()?)));
+                let (event, frequency) = parts
+                    .ok_or_else(|| bad("write perf_event:EVENT:HZ, for example perf_event:cpu-clock:99"))?;
+                Self::PerfEvent { event: event.to_owned(), frequency }
+            }
+            "sockmap" => Self::Sockmap(need("MAP")?.to_owned()),
+            _ => return Err(bad("`bpfman run --help` lists the hooks")),
+        })
+    }
+}
+
+/// `FUNCTION` or `FUNCTION+BYTES`.
+fn place(text: &str, on_return: bool) -> Option<ProbedPlace> {
+    let (function, offset) = match text.split_once('+') {
+        None => (text, 0),
+        Some((function, digits)) => {
+            let hex = digits.strip_prefix("0x");
+            (function, hex.map_or_else(|| digits.parse().ok(), |hex| u64::from_str_radix(hex, 16).ok())?)
+        }
+    };
+    Some(ProbedPlace { function: function.to_owned(), offset, on_return })
+}
+
+fn names(text: &str) -> Vec<String> {
+    text.split(',').map(str::to_owned).collect()
+}
+
+impl AnyHook {
+    /// The type that a program of this type is to be loaded as for this hook; none if it cannot be there.
+    #[must_use]
+    pub fn takes(&self, program_type: &str) -> Option<String> {
+        let fits = match (self, program_type) {
+            (Self::Interface(hook), "tc" | "tcx") => {
+                let kind = match hook.point {
+                    crate::hook::HookPoint::Xdp => return None,
+                    crate::hook::HookPoint::Tc(_) => "tc",
+                    crate::hook::HookPoint::Tcx(_) => "tcx",
+                };
+                return Some(kind.to_owned());
+            }
+            (Self::Interface(hook), "xdp") => hook.point == crate::hook::HookPoint::Xdp,
+            (Self::Kprobe(place), "kprobe" | "kretprobe") if place.on_return => {
+                return Some("kretprobe".to_owned());
+            }
+            (Self::Uprobe { place, .. }, "uprobe" | "uretprobe") if place.on_return => {
+                return Some("uretprobe".to_owned());
+            }
+            (Self::LoadedFor { kind, .. }, of) => *kind == of,
+            (Self::Tracepoint(_), "tracepoint")
+            | (Self::RawTracepoint(_), "raw_tracepoint")
+            | (Self::Kprobe(_), "kprobe" | "kretprobe")
+            | (Self::Uprobe { .. }, "uprobe" | "uretprobe")
+            | (Self::KprobeMulti(_), "kprobe_multi" | "kretprobe_multi" | "kprobe_session")
+            | (Self::UprobeMulti { .. }, "uprobe_multi" | "uretprobe_multi")
+            | (Self::Netns(_), "sk_lookup" | "flow_dissector")
+            | (Self::Netfilter { .. }, "netfilter")
+            | (Self::PerfEvent { .. }, "perf_event")
+            | (Self::Sockmap(_), "sk_skb" | "sk_msg") => true,
+            (Self::Cgroup(_), of) => of.starts_with("cgroup_") || matches!(of, "sock_ops" | "lsm_cgroup"),
+            _ => false,
+        };
+        fits.then(|| program_type.to_owned())
+    }
+
+    /// Where the section of a program says that it attaches, if it does.
+    #[must_use]
+    pub fn of_section(program_type: &str, target: Option<&str>) -> Option<Self> {
+        if let Some(kind) = LOADED_FOR.into_iter().find(|known| *known == program_type) {
+            return target.map(|target| Self::LoadedFor { kind, target: Some(target.to_owned()) });
+        }
+        let kind = match program_type {
+            "tracepoint" | "raw_tracepoint" | "kprobe" | "kretprobe" | "uprobe" | "uretprobe" => program_type,
+            "kprobe_multi" | "kretprobe_multi" | "kprobe_session" => "kprobe_multi",
+            "uprobe_multi" | "uretprobe_multi" => "uprobe_multi",
+            _ => return None,
+        };
+        format!("{kind}:{}", target?).parse().ok()
+    }
+
+    /// How hooks of programs of a type are written, for who has to name one.
+    #[must_use]
+    pub fn forms(program_type: &str) -> Option<&'static str> {
+        Some(match program_type {
+            "xdp" => "xdp:IFACE",
+            "tc" | "tcx" => "tc:IFACE:ingress or tcx:IFACE:ingress",
+            "tracepoint" => "tracepoint:CATEGORY/NAME",
+            "raw_tracepoint" => "raw_tracepoint:NAME",
+            "kprobe" | "kretprobe" => "kprobe:FUNCTION",
+            "uprobe" | "uretprobe" => "uprobe:FILE:FUNCTION",
+            "kprobe_multi" | "kretprobe_multi" | "kprobe_session" => "kprobe_multi:FUNCTION,...",
+            "uprobe_multi" | "uretprobe_multi" => "uprobe_multi:FILE:FUNCTION,...",
+            "fentry" => "fentry:FUNCTION",
+            "fexit" => "fexit:FUNCTION",
+            "fmod_ret" => "fmod_ret:FUNCTION",
+            "lsm" => "lsm:HOOK",
+            "tp_btf" => "tp_btf:NAME",
+            "iter" => "iter:OBJECTS",
+            "sk_lookup" | "flow_dissector" => "netns or netns:/PATH",
+            "netfilter" => "netfilter:FAMILY:HOOK:PRIORITY",
+            "perf_event" => "perf_event:EVENT:HZ",
+            "sk_skb" | "sk_msg" => "sockmap:MAP",
+            "sock_ops" | "lsm_cgroup" => "cgroup:/PATH",
+            other if other.starts_with("cgroup_") => "cgroup:/PATH",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for AnyHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |place: &ProbedPlace| match place.offset {
+            0 => place.function.clone(),
+            offset => format!("{}+{offset:#x}", place.function),
+        };
+        let side = |on_return, kind: &'static str, back: &'static str| if on_return { back } else { kind };
+        match self {
+            Self::Interface(hook) => write!(f, "{hook}"),
+            Self::Tracepoint(name) => write!(f, "tracepoint:{name}"),
+            Self::RawTracepoint(name) => write!(f, "raw_tracepoint:{name}"),
+            Self::Kprobe(at) => write!(f, "{}:{}", side(at.on_return, "kprobe", "kretprobe"), place(at)),
+            Self::Uprobe { target, place: at } => {
+                write!(f, "{}:{target}:{}", side(at.on_return, "uprobe", "uretprobe"), place(at))
+            }
+            Self::KprobeMulti(functions) => write!(f, "kprobe_multi:{}", functions.join(",")),
+            Self::UprobeMulti { target, functions } => {
+                write!(f, "uprobe_multi:{target}:{}", functions.join(","))
+            }
+            Self::LoadedFor { kind, target: Some(target) } => write!(f, "{kind}:{target}"),
+            Self::LoadedFor { kind, target: None } => f.write_str(kind),
+            Self::Cgroup(path) => write!(f, "cgroup:{path}"),
+            Self::Netns(Some(path)) => write!(f, "netns:{}", path.display()),
+            Self::Netns(None) => f.write_str("netns"),
+            Self::Netfilter { family, hook, priority } => write!(f, "netfilter:{family}:{hook}:{priority}"),
+            Self::PerfEvent { event, frequency } => write!(f, "perf_event:{event}:{frequency}"),
+            Self::Sockmap(map) => write!(f, "sockmap:{map}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_parsed_prints_the_same() {
+        for text in [
+            "xdp:eth0@/run/netns/blue",
+            "tc:eth0:ingress",
+            "tracepoint:sched/sched_switch",
+            "raw_tracepoint:sched_switch",
+            "kprobe:do_unlinkat",
+            "kretprobe:do_unlinkat",
+            "kprobe:do_unlinkat+0x4",
+            "uprobe:/usr/lib/libc.so.6:malloc",
+            "uretprobe:libc:malloc",
+            "kprobe_multi:tcp_*,udp_sendmsg",
+            "uprobe_multi:libc:malloc,free",
+            "fentry:vfs_read",
+            "lsm",
+            "cgroup:/web.slice",
+            "netns",
+            "netns:/run/netns/blue",
+            "netfilter:ipv4:input:-100",
+            "perf_event:cpu-clock:99",
+            "sockmap:connections",
+        ] {
+            assert_eq!(text.parse::<AnyHook>().unwrap().to_string(), text);
+        }
+        let named: NamedHook = "count=uprobe:/opt/a=b:main".parse().unwrap();
+        assert_eq!(
+            (named.program.as_deref(), named.hook.to_string().as_str()),
+            (Some("count"), "uprobe:/opt/a=b:main")
+        );
+        let bare: NamedHook = "uprobe:/opt/a=b:main".parse().unwrap();
+        assert_eq!(bare.program, None);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (text, why) in [
+            ("eth0", "lists the hooks"),
+            ("tc:eth0", "the direction is missing"),
+            ("kprobe", "write kprobe:FUNCTION"),
+            ("kprobe:f+x", "no number of bytes"),
+            ("tracepoint:sched_switch", "CATEGORY/NAME"),
+            ("perf_event:cycles", "EVENT:HZ"),
+            ("netfilter:ipv4:input", "FAMILY:HOOK:PRIORITY"),
+            ("=xdp:eth0", "the program in front of = is missing"),
+        ] {
+            let error = text.parse::<NamedHook>().unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_hook_says_what_a_program_is_loaded_as() {
+        let of = |hook: &str, program: &str| hook.parse::<AnyHook>().unwrap().takes(program);
+        assert_eq!(of("tcx:eth0:ingress", "tc").as_deref(), Some("tcx"));
+        assert_eq!(of("kretprobe:f", "kprobe").as_deref(), Some("kretprobe"));
+        assert_eq!(of("kprobe:f", "kretprobe").as_deref(), Some("kretprobe"));
+        assert_eq!(of("cgroup:/", "cgroup_skb").as_deref(), Some("cgroup_skb"));
+        assert_eq!(of("xdp:eth0", "tc"), None);
+        assert_eq!(of("fentry:f", "fexit"), None);
+    }
+
+    #[test]
+    fn sections_say_where_programs_attach() {
+        let of = |program: &str, target| AnyHook::of_section(program, target).map(|hook| hook.to_string());
+        assert_eq!(
+            of("tracepoint", Some("sched/sched_switch")).as_deref(),
+            Some("tracepoint:sched/sched_switch")
+        );
+        assert_eq!(of("kprobe_session", Some("tcp_*")).as_deref(), Some("kprobe_multi:tcp_*"));
+        assert_eq!(of("fentry", Some("f")).as_deref(), Some("fentry:f"));
+        assert_eq!((of("kprobe", None), of("xdp", None)), (None, None));
+    }
+}

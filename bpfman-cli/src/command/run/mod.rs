@@ -1,0 +1,410 @@
+//! `bpfman run`: load, attach, follow what the programs say, and leave nothing.
+
+mod changes;
+mod file_watch;
+mod followed;
+mod plan;
+mod point;
+mod prints;
+mod readers;
+mod session;
+mod source;
+
+use std::time::Duration;
+
+use bpfmand_object::ObjectFile;
+use bpfmand_requirements::{NeedKind, needs_of};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::changes::MapSnapshots;
+use self::file_watch::FileWatch;
+use self::followed::{FollowedMap, MapContents, followed};
+use self::plan::{PlannedProgram, plan};
+use self::prints::PrintLines;
+use self::readers::{MapNews, MapReaders};
+use self::session::Session;
+use self::source::ObjectSource;
+use crate::args::Global;
+use crate::args::run::RunPrograms;
+use crate::args::value::load_values;
+use crate::error::CliError;
+use crate::show::event_writer::RunEventWriter;
+use crate::show::run_event::{ReplacedMap, ReplacedProgram, RunEvent};
+use crate::show::value::TypedValue;
+
+/// Helpers that print.
+const PRINTING: [&str; 2] = ["bpf_trace_printk", "bpf_trace_vprintk"];
+/// What was printed last may still be on its way so long.
+const LAST_PRINTS: Duration = Duration::from_millis(300);
+
+/// Runs programs until somebody or something ends it.
+pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> {
+    let values = load_values(&command.global, &command.map_size)?;
+    let source = ObjectSource::of(&command);
+    check(&command, &source)?;
+    // From here on a signal ends the run in order.
+    let mut signals = Signals::new()?;
+    let local = source.file().map(source::read).transpose()?;
+    let client = super::connect_anew(global).await?;
+    let object = match (local, &source) {
+        (None, ObjectSource::Image(image)) => source::fetch(&mut client.services(), image).await?,
+        (local, _) => local.ok_or(CliError::Incomplete { call: "run", part: "the object" })?,
+    };
+    let planned = plan(&object, &command.programs, &command.attach)?;
+    // Before the first load, so that nothing of it is missed.
+    let watch = source.file().filter(|_| command.watch).map(FileWatch::begin).transpose()?;
+    let mut running = Running {
+        writer: RunEventWriter::start(global)?,
+        session: Session::begin(client, values, command.priority).await?,
+        maps: Vec::new(),
+        readers: None,
+        snapshots: MapSnapshots::default(),
+        prints: PrintLines::none(),
+        source,
+        command,
+    };
+    running.follow_prints(&object, &planned).await?;
+    let begun = tokio::select! {
+        begun = running.begin(&object, planned) => begun,
+        () = signals.any() => Err(CliError::Invalid { what: "interrupted before it ran".to_owned(), hint: None }),
+    };
+    if let Err(error) = begun {
+        // What the calls cannot undo now, the end of the lease does.
+        let _by_the_lease = running.session.unload().await;
+        return Err(running.finish(&mut signals).await.err().unwrap_or(error));
+    }
+    let why = running.follow(&mut signals, watch.map(FileWatch::changes)).await;
+    let ended = running.end().await;
+    let told = match why {
+        Ok(why) => ended.and_then(|()| running.tell(&RunEvent::Ended { why }).map(drop)),
+        Err(error) => Err(error),
+    };
+    let finished = running.finish(&mut signals).await;
+    told.and(finished)
+}
+
+/// Refuses what makes no sense by itself.
+fn check(command: &RunPrograms, source: &ObjectSource) -> Result<(), CliError> {
+    if command.watch && source.file().is_none() {
+        return Err(CliError::Usage("--watch is for files: an image does not change".to_owned()));
+    }
+    if command.interval.is_zero() {
+        return Err(CliError::Usage(
+            "--interval is a second at least; --no-maps shows no changes".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Signals that end a run in order.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> Result<Self, CliError> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        let of = |signal: std::io::Result<Signal>| signal.map_err(CliError::Runtime);
+        Ok(Self([of(interrupt)?, of(terminate)?, of(hangup)?]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Programs that run, and what is known of what they say.
+struct Running {
+    writer: RunEventWriter,
+    session: Session,
+    maps: Vec<FollowedMap>,
+    readers: Option<MapReaders>,
+    snapshots: MapSnapshots,
+    prints: PrintLines,
+    source: ObjectSource,
+    command: RunPrograms,
+}
+
+impl Running {
+    /// Waits until all is written that was told. A second signal does not.
+    async fn finish(self, signals: &mut Signals) -> Result<(), CliError> {
+        tokio::select! {
+            written = self.writer.finish() => written,
+            () = signals.any() => Ok(()),
+        }
+    }
+
+    fn tell(&self, event: &RunEvent) -> Result<bool, CliError> {
+        self.writer.tell(event)
+    }
+
+    fn note(&self, text: String) -> Result<bool, CliError> {
+        self.tell(&RunEvent::Note { text })
+    }
+
+    /// Follows prints if one of the programs prints. Where they cannot be had, the run goes on without.
+    async fn follow_prints(
+        &mut self,
+        object: &ObjectFile,
+        planned: &[PlannedProgram],
+    ) -> Result<(), CliError> {
+        let needs = needs_of(object);
+        let prints = |need: &&bpfmand_requirements::KernelNeed| {
+            need.kind == NeedKind::Helper
+                && PRINTING.contains(&need.name.as_str())
+                && planned.iter().any(|program| need.wanted_by.contains(&program.name))
+        };
+        if !needs.needs.iter().any(|need| prints(&need)) {
+            return Ok(());
+        }
+        match PrintLines::begin(self.session.client.services()).await {
+            Ok(prints) => self.prints = prints,
+            Err(error) => drop(self.note(format!("what the programs print is not shown: {error}"))?),
+        }
+        Ok(())
+    }
+
+    /// Loads, looks at the maps for the first time, and attaches.
+    async fn begin(&mut self, object: &ObjectFile, planned: Vec<PlannedProgram>) -> Result<(), CliError> {
+        self.session.load(planned, self.source.location()).await?;
+        for program in &self.session.programs {
+            self.tell(&RunEvent::Loaded {
+                program: program.planned.name.clone(),
+                program_id: program.id,
+                program_type: program.planned.type_name.clone(),
+            })?;
+        }
+        self.writer.ids(self.session.programs.iter().map(|program| program.id));
+        self.read_maps(object).await?;
+        self.attach().await?;
+        let maps = self.maps.iter().map(|map| map.name.clone()).collect();
+        self.tell(&RunEvent::Running { maps }).map(drop)
+    }
+
+    async fn attach(&mut self) -> Result<(), CliError> {
+        let (writer, session) = (&self.writer, &mut self.session);
+        let mut told = Ok(true);
+        session
+            .attach(|program, hook, link_id| {
+                told = writer.tell(&RunEvent::Attached {
+                    program: program.planned.name.clone(),
+                    program_id: program.id,
+                    hook: hook.to_owned(),
+                    link_id,
+                });
+            })
+            .await?;
+        told.map(drop)
+    }
+
+    /// Begins to read the maps of the present version.
+    async fn read_maps(&mut self, object: &ObjectFile) -> Result<(), CliError> {
+        let there = self.session.maps().await?;
+        self.maps = followed(object, &there, &self.command.record)?;
+        if self.command.no_maps {
+            self.maps.retain(|map| matches!(map.contents, MapContents::Ring(_) | MapContents::Perf(_)));
+        }
+        self.readers = Some(MapReaders::begin(&self.session.client, &self.maps, self.command.interval).await);
+        Ok(())
+    }
+
+    /// Tells what comes until the run is to end, and why it is.
+    async fn follow(
+        &mut self,
+        signals: &mut Signals,
+        mut file: Option<mpsc::Receiver<()>>,
+    ) -> Result<&'static str, CliError> {
+        let ends = self.command.run_for.map(|time| tokio::time::Instant::now() + time);
+        loop {
+            let news = tokio::select! {
+                () = signals.any() => return Ok("interrupted"),
+                () = at(ends) => return Ok("time"),
+                lost = self.session.lost() => return Err(lost),
+                () = changed(&mut file) => None,
+                line = next_line(&self.writer, &mut self.prints) => Some(RunNews::Print(line)),
+                (map, news) = next_of(&self.writer, &mut self.readers) => Some(RunNews::Map(map, news)),
+            };
+            let read = match news {
+                None => self.replace().await?,
+                Some(news) => self.tell_news(news)?,
+            };
+            if !read {
+                return Ok("output");
+            }
+        }
+    }
+
+    fn tell_news(&mut self, news: RunNews) -> Result<bool, CliError> {
+        match news {
+            RunNews::Print(Ok(line)) => {
+                self.tell(&RunEvent::Printed { task: line.task, cpu: line.cpu, text: line.text })
+            }
+            RunNews::Print(Err(error)) => self.note(format!("what programs print is shown no more: {error}")),
+            RunNews::Map(index, news) => match self.maps.get(index).cloned() {
+                Some(map) => self.tell_of_map(&map, news),
+                None => Ok(true),
+            },
+        }
+    }
+
+    fn tell_of_map(&mut self, map: &FollowedMap, news: MapNews) -> Result<bool, CliError> {
+        match news {
+            MapNews::Record(bytes) => {
+                let (MapContents::Ring(layout) | MapContents::Perf(layout)) = &map.contents else {
+                    return Ok(true);
+                };
+                let value = TypedValue::read_as(layout.as_ref(), &bytes);
+                self.tell(&RunEvent::Record { map: map.name.clone(), value })
+            }
+            MapNews::Lost(records) => self.tell(&RunEvent::Lost { map: map.name.clone(), records }),
+            MapNews::Failed(error) => self.note(format!("map {} is not shown: {error}", map.name)),
+            MapNews::Entries { entries, cut } => {
+                let mut read = true;
+                for change in self.snapshots.changes(map, entries, cut) {
+                    read = self.tell(&match (change.variable, change.key) {
+                        (Some(variable), _) => {
+                            RunEvent::Variable { variable, value: change.value, step: change.step }
+                        }
+                        (None, key) => RunEvent::Changed {
+                            map: map.name.clone(),
+                            key: key.unwrap_or(TypedValue::Bytes(Vec::new())),
+                            value: change.value,
+                            step: change.step,
+                            per_cpu: change.per_cpu,
+                        },
+                    })?;
+                }
+                Ok(read)
+            }
+        }
+    }
+
+    /// Puts the file as it is now in the place of what runs. If it cannot be, what runs goes on.
+    async fn replace(&mut self) -> Result<bool, CliError> {
+        let Some(path) = self.source.file() else { return Ok(true) };
+        let new = source::read(path)
+            .and_then(|object| Ok((plan(&object, &self.command.programs, &self.command.attach)?, object)));
+        let (planned, object) = match new {
+            Ok(new) => new,
+            Err(error) => return self.not_replaced(&error),
+        };
+        let before: Vec<PlannedProgram> =
+            self.session.programs.iter().map(|program| program.planned.clone()).collect();
+        let outcomes = match self.session.replace(planned, self.source.location()).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => return self.not_replaced(&error),
+        };
+        // What the version before said comes first.
+        self.tell_rest().await?;
+        let is_new = |map: &&FollowedMap| {
+            let kept = outcomes.iter().any(|outcome| outcome.name == map.name && outcome.outcome == "kept");
+            !kept || matches!(map.contents, MapContents::Variables(_))
+        };
+        self.maps.iter().filter(is_new).for_each(|map| self.snapshots.forget(&map.name));
+        let programs = self
+            .session
+            .programs
+            .iter()
+            .map(|program| ReplacedProgram { program: program.planned.name.clone(), program_id: program.id });
+        let maps = outcomes
+            .iter()
+            .map(|outcome| ReplacedMap { map: outcome.name.clone(), outcome: outcome.outcome.clone() });
+        let read = self.tell(&RunEvent::Replaced { programs: programs.collect(), maps: maps.collect() })?;
+        self.tell_of_other_hooks(&before)?;
+        self.read_maps(&object).await?;
+        if let Err(error) = self.attach().await {
+            self.note(format!("a program of the new version is not attached: {error}"))?;
+        }
+        Ok(read)
+    }
+
+    fn not_replaced(&self, error: &CliError) -> Result<bool, CliError> {
+        self.tell(&RunEvent::NotReplaced { error: error.to_string() })
+    }
+
+    /// Links go on where they are, whatever the sections of a new version say.
+    fn tell_of_other_hooks(&self, before: &[PlannedProgram]) -> Result<(), CliError> {
+        for program in &self.session.programs {
+            let old = before.iter().find(|old| old.name == program.planned.name);
+            if let Some(old) = old.filter(|old| old.hooks != program.planned.hooks) {
+                let there = old.hooks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                self.note(format!(
+                    "{} stays attached to {there}: run anew to move it",
+                    program.planned.name
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what the readers have read or still find, and ends them.
+    async fn tell_rest(&mut self) -> Result<(), CliError> {
+        let Some(mut readers) = self.readers.take() else { return Ok(()) };
+        readers.stop();
+        while let Some((map, news)) = readers.rest().await {
+            self.tell_news(RunNews::Map(map, news))?;
+        }
+        Ok(())
+    }
+
+    /// Detaches, tells what was said last, and unloads.
+    async fn end(&mut self) -> Result<(), CliError> {
+        self.session.detach().await?;
+        let told = self.tell_rest().await;
+        while self.prints.may_come()
+            && let Ok(line) = tokio::time::timeout(LAST_PRINTS, self.prints.next()).await
+        {
+            let is_last = line.is_err();
+            self.tell_news(RunNews::Print(line))?;
+            if is_last {
+                break;
+            }
+        }
+        self.session.unload().await?;
+        told
+    }
+}
+
+/// Something that was read.
+enum RunNews {
+    Print(Result<prints::PrintedLine, CliError>),
+    Map(usize, MapNews),
+}
+
+/// Returns at that time; never if there is none.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when the file changed; never if nobody watches it.
+async fn changed(file: &mut Option<mpsc::Receiver<()>>) {
+    let Some(changes) = file else { return std::future::pending().await };
+    if changes.recv().await.is_none() {
+        *file = None;
+        std::future::pending().await
+    }
+}
+
+/// The next line, once there is room to tell it.
+async fn next_line(
+    writer: &RunEventWriter,
+    prints: &mut PrintLines,
+) -> Result<prints::PrintedLine, CliError> {
+    writer.room().await;
+    prints.next().await
+}
+
+/// The next news of a map, once there is room to tell them.
+async fn next_of(writer: &RunEventWriter, readers: &mut Option<MapReaders>) -> (usize, MapNews) {
+    let Some(readers) = readers else { return std::future::pending().await };
+    writer.room().await;
+    readers.next().await
+}

@@ -1,0 +1,155 @@
+//! Which programs run, and where each attaches: decided before anything is loaded.
+
+use bpfmand_object::{ObjectFile, ProgramEntry};
+
+use crate::args::run_hook::{AnyHook, NamedHook};
+use crate::args::value::ProgramSpec;
+use crate::error::CliError;
+
+/// A program that is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedProgram {
+    /// Its function.
+    pub name: String,
+    /// What it is loaded as.
+    pub spec: ProgramSpec,
+    /// The name of that type.
+    pub type_name: String,
+    /// Where it attaches; nowhere if programs of its type do not.
+    pub hooks: Vec<AnyHook>,
+}
+
+fn invalid<T>(what: String, hint: impl Into<Option<String>>) -> Result<T, CliError> {
+    Err(CliError::Invalid { what, hint: hint.into() })
+}
+
+/// Chooses programs and hooks.
+///
+/// # Errors
+/// No such program, a hook that fits none or several, a program that nobody said a hook for.
+pub fn plan(
+    object: &ObjectFile,
+    names: &[String],
+    hooks: &[NamedHook],
+) -> Result<Vec<PlannedProgram>, CliError> {
+    let chosen = choose(object, names, hooks)?;
+    let mut hooks_of: Vec<Vec<AnyHook>> = vec![Vec::new(); chosen.len()];
+    for NamedHook { program, hook } in hooks {
+        let fits = |entry: &ProgramEntry| hook.takes(type_of(entry)).is_some();
+        let fitting: Vec<usize> = (0..chosen.len())
+            .filter(|index| program.as_ref().is_none_or(|name| chosen[*index].name == *name))
+            .filter(|index| fits(chosen[*index]))
+            .collect();
+        match (fitting[..].as_ref(), program) {
+            ([one], _) => hooks_of[*one].push(hook.clone()),
+            ([], Some(name)) => {
+                let of = chosen.iter().find(|entry| entry.name == *name).map_or("", |entry| type_of(entry));
+                return invalid(
+                    format!("program \"{name}\" of type {of} cannot be attached to {hook}"),
+                    AnyHook::forms(of).map(|forms| format!("it can be to {forms}")),
+                );
+            }
+            ([], None) => {
+                return invalid(format!("no program can be attached to {hook}: {}", listed(&chosen)), None);
+            }
+            (several, _) => {
+                let names: Vec<&str> = several.iter().map(|index| chosen[*index].name.as_str()).collect();
+                return invalid(
+                    format!("{hook} fits several programs: {}", names.join(", ")),
+                    format!("name the one that is meant: --attach {}={hook}", names[0]),
+                );
+            }
+        }
+    }
+    chosen.iter().zip(hooks_of).map(|(entry, hooks)| planned(entry, hooks)).collect()
+}
+
+/// The programs that are meant, in the order of the object.
+fn choose<'o>(
+    object: &'o ObjectFile,
+    names: &[String],
+    hooks: &[NamedHook],
+) -> Result<Vec<&'o ProgramEntry>, CliError> {
+    for name in names.iter().chain(hooks.iter().filter_map(|hook| hook.program.as_ref())) {
+        let entry = object
+            .program(name)
+            .map_err(|error| CliError::Invalid { what: error.to_string(), hint: None })?;
+        if entry.family.program_type().is_none() {
+            return invalid(
+                format!(
+                    "program \"{name}\" is of section \"{}\", which the daemon does not load",
+                    entry.section
+                ),
+                None,
+            );
+        }
+        if !names.is_empty() && !names.contains(name) {
+            return invalid(
+                format!("--attach names program \"{name}\", which is not among those that are to run"),
+                None,
+            );
+        }
+    }
+    let is_meant = |entry: &&ProgramEntry| {
+        let hooked = || hooks.iter().any(|hook| hook.program.as_ref() == Some(&entry.name));
+        match names {
+            [] => entry.family.program_type().is_some() && (!entry.section.starts_with('?') || hooked()),
+            names => names.contains(&entry.name),
+        }
+    };
+    let chosen: Vec<&ProgramEntry> = object.programs().iter().filter(is_meant).collect();
+    if chosen.is_empty() {
+        return invalid(
+            "the object has no program that can run by itself".to_owned(),
+            "sections with a ? in front are loaded if they are named: bpfman run FILE PROGRAM".to_owned(),
+        );
+    }
+    Ok(chosen)
+}
+
+fn type_of(entry: &ProgramEntry) -> &'static str {
+    entry.family.program_type().map_or("", |program_type| program_type.name())
+}
+
+fn listed(chosen: &[&ProgramEntry]) -> String {
+    let each = |entry: &&ProgramEntry| format!("{} is of type {}", entry.name, type_of(entry));
+    chosen.iter().map(each).collect::<Vec<_>>().join(", ")
+}
+
+fn planned(entry: &ProgramEntry, mut hooks: Vec<AnyHook>) -> Result<PlannedProgram, CliError> {
+    let own = type_of(entry);
+    if hooks.is_empty() {
+        hooks.extend(AnyHook::of_section(own, entry.attach_target.as_deref()));
+    }
+    if let (true, Some(forms)) = (hooks.is_empty(), AnyHook::forms(own)) {
+        return invalid(
+            format!(
+                "program \"{}\" of type {own}: its section \"{}\" does not say where it attaches",
+                entry.name, entry.section
+            ),
+            format!("say it: --attach {}={forms}", entry.name),
+        );
+    }
+    let mut types: Vec<String> = hooks.iter().filter_map(|hook| hook.takes(own)).collect();
+    types.dedup();
+    let type_name = match &types[..] {
+        [] => own.to_owned(),
+        [one] => one.clone(),
+        _ => {
+            return invalid(
+                format!("program \"{}\" cannot be loaded as {} at once", entry.name, types.join(" and as ")),
+                "run it once for each".to_owned(),
+            );
+        }
+    };
+    let targets = hooks.iter().find_map(|hook| match hook {
+        AnyHook::LoadedFor { target, .. } => target.as_ref(),
+        _ => None,
+    });
+    let needs_target =
+        entry.family.program_type().is_some_and(|program_type| program_type.needs_load_target());
+    let target = targets.or(entry.attach_target.as_ref()).filter(|_| needs_target);
+    let target = target.map(|target| format!(":{target}")).unwrap_or_default();
+    let spec = format!("{type_name}:{}{target}", entry.name).parse()?;
+    Ok(PlannedProgram { name: entry.name.clone(), spec, type_name, hooks })
+}

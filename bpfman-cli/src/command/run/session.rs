@@ -1,0 +1,214 @@
+//! What the daemon does for a run: the lease, the load, the links, new versions.
+
+use std::collections::HashMap;
+
+use bpfman_client::{Client, Services};
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+use bpfman_proto::{ACTUAL_TYPE_PREFIX, v1::bytecode_location::Location};
+use tonic::Streaming;
+
+use super::plan::PlannedProgram;
+use super::point;
+use crate::command::wire_point::WirePoint;
+use crate::error::CliError;
+
+/// A program that was loaded.
+#[derive(Clone, Debug)]
+pub struct RunningProgram {
+    /// As it was planned.
+    pub planned: PlannedProgram,
+    /// The kernel's id of the present version.
+    pub id: u32,
+    /// Its links.
+    pub links: Vec<u32>,
+}
+
+/// Programs under a lease: when this value is gone, or this process, the daemon ends them.
+pub struct Session {
+    /// The daemon.
+    pub client: Client,
+    services: Services,
+    lease: u64,
+    held: Streaming<ext::LeaseEvent>,
+    values: Option<ext::LoadValues>,
+    priority: i32,
+    /// All that was loaded.
+    pub programs: Vec<RunningProgram>,
+}
+
+impl Session {
+    /// Takes a lease.
+    pub async fn begin(
+        client: Client,
+        values: Option<ext::LoadValues>,
+        priority: i32,
+    ) -> Result<Self, CliError> {
+        let mut services = client.services();
+        let mut held = services.ext.hold_lease(ext::HoldLeaseRequest {}).await?.into_inner();
+        let granted = held.message().await?;
+        let lease = granted.ok_or(CliError::Incomplete { call: "HoldLease", part: "the lease" })?.lease;
+        Ok(Self { client, services, lease, held, values, priority, programs: Vec::new() })
+    }
+
+    /// Returns when the lease ended though this client still holds it: the daemon is ending, or gone.
+    pub async fn lost(&mut self) -> CliError {
+        // However the stream ended, the daemon is not there any more.
+        let _how = self.held.message().await;
+        CliError::At {
+            subject: "the lease ended".to_owned(),
+            source: Box::new(CliError::from(tonic::Status::unavailable(
+                "the daemon is ending, or gone; what ran goes with it, at its next start at the latest",
+            ))),
+        }
+    }
+
+    /// Loads the programs.
+    pub async fn load(&mut self, plan: Vec<PlannedProgram>, location: Location) -> Result<(), CliError> {
+        let request = ext::ExtLoadRequest {
+            request: Some(request(&plan, location)),
+            values: self.values.clone(),
+            lease: Some(self.lease),
+            ..Default::default()
+        };
+        let answer = self.services.ext.load(request).await?.into_inner();
+        let kept = answer.lease_kept;
+        self.programs = running(plan, answer.response.unwrap_or_default())?;
+        if kept {
+            return Ok(());
+        }
+        self.unload().await?;
+        Err(CliError::Invalid {
+            what: "this daemon knows no leases; nothing is loaded".to_owned(),
+            hint: Some("`bpfman version` shows the daemon's version".to_owned()),
+        })
+    }
+
+    /// Attaches those of the programs that are attached nowhere, and hands each new link to `told`.
+    pub async fn attach(&mut self, mut told: impl FnMut(&RunningProgram, &str, u32)) -> Result<(), CliError> {
+        for index in 0..self.programs.len() {
+            if !self.programs[index].links.is_empty() {
+                continue;
+            }
+            for hook in self.programs[index].planned.hooks.clone() {
+                let program = &self.programs[index];
+                let attached = self.attach_one(program.id, point::on_the_wire(&hook, self.priority)).await;
+                let link = attached.map_err(|source| CliError::At {
+                    subject: format!("attaching {} to {hook}", self.programs[index].planned.name),
+                    source: Box::new(source),
+                })?;
+                self.programs[index].links.push(link);
+                told(&self.programs[index], &hook.to_string(), link);
+            }
+        }
+        Ok(())
+    }
+
+    async fn attach_one(&self, program_id: u32, point: WirePoint) -> Result<u32, CliError> {
+        let mut services = self.services.clone();
+        match point {
+            WirePoint::Published(info) => {
+                let attach = Some(v1::AttachInfo { info: Some(info) });
+                let request = v1::AttachRequest { id: program_id, attach };
+                Ok(services.v1.attach(request).await?.into_inner().link_id)
+            }
+            WirePoint::More(point) => {
+                let request =
+                    ext::ChainAttachRequest { program_id, point: Some(point), ..Default::default() };
+                let link = services.chains.attach(request).await?.into_inner().link;
+                Ok(link.ok_or(CliError::Incomplete { call: "Attach", part: "the link" })?.id)
+            }
+        }
+    }
+
+    /// Puts a new version of all programs in the place of the present one, with the maps that go on. Links of programs that
+    /// go on stay. The maps' names, and what became of each.
+    pub async fn replace(
+        &mut self,
+        plan: Vec<PlannedProgram>,
+        location: Location,
+    ) -> Result<Vec<ext::MapOutcome>, CliError> {
+        let request = ext::ReplaceLoadRequest {
+            program_ids: self.programs.iter().map(|program| program.id).collect(),
+            load: Some(request(&plan, location)),
+            maps: ext::MapPolicy::Keep.into(),
+            forget_old: true,
+            values: self.values.clone(),
+        };
+        let answer = self.services.node.replace_load(request).await?.into_inner();
+        let mut new = running(plan, answer.load.unwrap_or_default())?;
+        for program in &mut new {
+            let old = self.programs.iter().find(|old| old.planned.name == program.planned.name);
+            program.links = old.map(|old| old.links.clone()).unwrap_or_default();
+        }
+        self.programs = new;
+        Ok(answer.maps)
+    }
+
+    /// Maps of all programs, each once, with a program that uses it.
+    pub async fn maps(&mut self) -> Result<Vec<(u32, ext::Map)>, CliError> {
+        let mut maps: Vec<(u32, ext::Map)> = Vec::new();
+        for program in &self.programs {
+            let request = ext::GetProgramRequest { id: program.id };
+            let described = self.services.ext.get_program(request).await?.into_inner().program;
+            for map in described.unwrap_or_default().maps {
+                if !maps.iter().any(|(_, known)| known.id == map.id) {
+                    maps.push((program.id, map));
+                }
+            }
+        }
+        Ok(maps)
+    }
+
+    /// Ends all links. What they are gone before is no failure.
+    pub async fn detach(&mut self) -> Result<(), CliError> {
+        for program in &mut self.programs {
+            for link_id in program.links.drain(..) {
+                gone_is_fine(self.services.v1.detach(v1::DetachRequest { link_id }).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unloads all.
+    pub async fn unload(&mut self) -> Result<(), CliError> {
+        for program in self.programs.drain(..) {
+            gone_is_fine(self.services.v1.unload(v1::UnloadRequest { id: program.id }).await)?;
+        }
+        Ok(())
+    }
+}
+
+fn gone_is_fine<T>(answer: Result<T, tonic::Status>) -> Result<(), CliError> {
+    match answer {
+        Err(status) if status.code() != tonic::Code::NotFound => Err(status.into()),
+        _ => Ok(()),
+    }
+}
+
+fn request(plan: &[PlannedProgram], location: Location) -> v1::LoadRequest {
+    let actual = plan.iter().filter_map(|program| {
+        Some((format!("{ACTUAL_TYPE_PREFIX}{}", program.name), program.spec.actual_type?.to_owned()))
+    });
+    v1::LoadRequest {
+        bytecode: Some(v1::BytecodeLocation { location: Some(location) }),
+        metadata: actual.collect(),
+        global_data: HashMap::new(),
+        uuid: None,
+        map_owner_id: None,
+        info: plan.iter().map(|program| v1::LoadInfo::from(&program.spec)).collect(),
+    }
+}
+
+/// The programs with their ids, which come in the order of the request.
+fn running(plan: Vec<PlannedProgram>, loaded: v1::LoadResponse) -> Result<Vec<RunningProgram>, CliError> {
+    let lacking = CliError::Incomplete { call: "Load", part: "the kernel's information" };
+    let ids = loaded.programs.iter().map(|program| Some(program.kernel_info.as_ref()?.id));
+    let ids: Vec<u32> =
+        ids.collect::<Option<_>>().filter(|ids: &Vec<u32>| ids.len() == plan.len()).ok_or(lacking)?;
+    Ok(plan
+        .into_iter()
+        .zip(ids)
+        .map(|(planned, id)| RunningProgram { planned, id, links: Vec::new() })
+        .collect())
+}

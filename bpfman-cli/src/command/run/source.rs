@@ -1,0 +1,101 @@
+//! Where the object comes from: read here if it is a file, and by the daemon if it is an image.
+
+use std::path::{Path, PathBuf};
+
+use bpfman_client::Services;
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+use bpfman_proto::v1::bytecode_location::Location;
+use bpfmand_object::{MAX_OBJECT_BYTES, ObjectFile};
+
+use crate::args::load::PullPolicyFlag;
+use crate::args::run::RunPrograms;
+use crate::args::value::absolute;
+use crate::command::check;
+use crate::command::progress::ProgressLine;
+use crate::error::CliError;
+
+/// A file or an image.
+#[derive(Clone, Debug)]
+pub enum ObjectSource {
+    /// A file of this machine.
+    File(PathBuf),
+    /// An image.
+    Image(v1::BytecodeImage),
+}
+
+impl ObjectSource {
+    /// What the command line means. A file of that name wins; what looks like a path is none of an image.
+    pub fn of(command: &RunPrograms) -> Self {
+        let path = Path::new(&command.source);
+        let looks_like_path = command.source.starts_with(['.', '/'])
+            || path.extension().is_some_and(|extension| extension == "o");
+        if path.exists() || looks_like_path {
+            return Self::File(path.to_path_buf());
+        }
+        let auth = command.registry_auth.as_ref();
+        Self::Image(v1::BytecodeImage {
+            url: command.source.clone(),
+            image_pull_policy: command.pull_policy as i32,
+            username: auth.map(|auth| auth.user().to_owned()),
+            password: auth.map(|auth| auth.password().to_owned()),
+        })
+    }
+
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Image(_) => None,
+        }
+    }
+
+    /// Where the daemon is to load from. The image is in its cache by then.
+    pub fn location(&self) -> Location {
+        match self {
+            Self::File(path) => Location::File(absolute(path)),
+            Self::Image(image) => {
+                let policy = match image.image_pull_policy {
+                    never if never == PullPolicyFlag::Never as i32 => never,
+                    _ => PullPolicyFlag::IfNotPresent as i32,
+                };
+                Location::Image(v1::BytecodeImage { image_pull_policy: policy, ..image.clone() })
+            }
+        }
+    }
+}
+
+/// Reads an object file.
+pub fn read(path: &Path) -> Result<ObjectFile, CliError> {
+    parse(check::bytes(path, MAX_OBJECT_BYTES as u64)?, &path.display().to_string())
+}
+
+/// Has the daemon fetch and verify an image, and reads the object in it.
+pub async fn fetch(client: &mut Services, image: &v1::BytecodeImage) -> Result<ObjectFile, CliError> {
+    let request = ext::PullRequest { image: Some(image.clone()), want_object: true };
+    let mut events = client.ext.pull(request).await?.into_inner();
+    let mut line = ProgressLine::new(&format!("pulling {}", image.url));
+    let mut object = Vec::new();
+    while let Some(event) = events.message().await? {
+        line.at(event.bytes, event.total);
+        object.extend_from_slice(&event.object);
+        if object.len() > MAX_OBJECT_BYTES {
+            return Err(CliError::Invalid {
+                what: format!("the object of image {} has more than {MAX_OBJECT_BYTES} bytes", image.url),
+                hint: None,
+            });
+        }
+    }
+    if object.is_empty() {
+        return Err(CliError::Incomplete {
+            call: "Pull",
+            part: "the object file: it may be older than this client",
+        });
+    }
+    parse(object, &image.url)
+}
+
+fn parse(bytes: Vec<u8>, name: &str) -> Result<ObjectFile, CliError> {
+    ObjectFile::parse(bytes)
+        .map_err(|error| CliError::Invalid { what: format!("{name}: {error}"), hint: None })
+}
