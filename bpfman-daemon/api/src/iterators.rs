@@ -1,7 +1,5 @@
 //! What iterators write, as a stream.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bpfman_proto::ext::v1 as wire;
@@ -27,42 +25,7 @@ const AHEAD: usize = 4;
 
 /// Readings at the same time, of all callers and of one.
 pub const READINGS: usize = 4;
-const READINGS_OF_ONE: usize = 2;
-
-/// Who reads iterators now.
-#[derive(Debug, Default)]
-pub struct IteratorReadings(Mutex<BTreeMap<u32, usize>>);
-
-/// One place among them, which is free again when it is dropped.
-struct Place {
-    readings: Arc<IteratorReadings>,
-    uid: u32,
-}
-
-impl IteratorReadings {
-    fn enter(self: &Arc<Self>, uid: u32) -> Result<Place, Status> {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, own) = (now.values().sum::<usize>(), now.get(&uid).copied().unwrap_or(0));
-        if own >= READINGS_OF_ONE || all >= READINGS {
-            return Err(status::busy(format!(
-                "{all} iterators are being read, {own} of them by user {uid}: at most {READINGS} are at the same time, and \
-                 {READINGS_OF_ONE} by one user; try again"
-            )));
-        }
-        now.insert(uid, own + 1);
-        Ok(Place { readings: Arc::clone(self), uid })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut now = self.readings.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match now.get_mut(&self.uid) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => drop(now.remove(&self.uid)),
-        }
-    }
-}
+pub const READINGS_OF_ONE: usize = 2;
 
 /// Runs an iterator's program, and hands on what it writes.
 ///
@@ -139,18 +102,6 @@ mod tests {
     fn reading(ends: Instant) -> (Reading, mpsc::Receiver<Result<wire::ReadIteratorResponse, Status>>) {
         let (pieces, received) = mpsc::channel(AHEAD);
         (Reading { pieces, ends, bytes: 0, failure: None }, received)
-    }
-
-    #[test]
-    fn a_user_has_few_readings_and_all_together_have_not_many_more() {
-        let readings = Arc::new(IteratorReadings::default());
-        let mut places: Vec<_> = (0..READINGS_OF_ONE).map(|_| readings.enter(7).unwrap()).collect();
-        assert!(readings.enter(7).err().unwrap().message().contains("2 of them by user 7"));
-        places.extend((0..READINGS_OF_ONE).map(|_| readings.enter(8).unwrap()));
-        assert!(readings.enter(9).is_err());
-        drop(places);
-        assert!(readings.enter(9).is_ok());
-        assert!(readings.0.lock().unwrap().is_empty());
     }
 
     #[test]

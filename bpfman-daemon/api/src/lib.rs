@@ -37,6 +37,7 @@ mod node_replace;
 mod node_watch;
 mod objects;
 mod parse;
+mod places;
 mod points;
 mod prints;
 mod run_sample;

@@ -3,24 +3,30 @@
 use std::time::Duration;
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_access::AccessObject;
-use bpfmand_core::{Owner, ProgramId};
+use bpfmand_access::{AccessObject, AccessVerb};
+use bpfmand_core::{Owner, Peer, ProgramId, map_type};
 use bpfmand_engine::WantedMap;
 use bpfmand_kernel::{Kernel, MapEntry};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::audit;
 use crate::authorize::Permit;
 use crate::server::{Api, fail};
-use crate::status::invalid;
+use crate::status;
+use crate::status::{denied, invalid};
 
 pub type MapStream = ReceiverStream<Result<wire::ReadMapResponse, Status>>;
 
-/// Entries of one reading, and bytes.
+/// Entries of one reading, and bytes. A reading is held until its client has taken it.
 const MOST_ENTRIES: usize = 10_000;
-const MOST_BYTES: usize = 16 << 20;
+const MOST_BYTES: usize = 4 << 20;
+/// Streams at the same time, of all callers and of one: a client has one for each map that it follows.
+pub const MAP_READINGS: usize = 64;
+pub const MAP_READINGS_OF_ONE: usize = 16;
+/// Of all streams, so many work at once: the others leave threads to calls that only look.
+static WORKING: Semaphore = Semaphore::const_new(2);
 /// Bytes of one piece.
 const PIECE: usize = 256 << 10;
 /// How often a map may be read, in milliseconds: each reading takes a thread that others need too.
@@ -55,11 +61,15 @@ pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Re
     // Who may read no map learns of none.
     let permit = api.authorize(&owned)?;
     found.map_err(fail)?;
+    let place = api.map_readings.enter(permit.uid)?;
+    let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+    let asked = Asked { permit, caller, wanted };
     let (pieces, stream) = mpsc::channel(1);
-    let first = read(&api, &permit, &wanted).await?;
+    let first = read(&api, &asked).await?;
     let ended = api.watchers.ended();
     tokio::spawn(async move {
-        let work = repeat(&api, &permit, &wanted, (first, interval), &pieces);
+        let _place = place;
+        let work = repeat(&api, &asked, (first, interval), &pieces);
         tokio::select! {
             () = work => {}
             () = pieces.closed() => {}
@@ -69,11 +79,17 @@ pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Re
     Ok(ReceiverStream::new(stream))
 }
 
+/// Who reads which map.
+struct Asked {
+    permit: Permit,
+    caller: Peer,
+    wanted: WantedMap,
+}
+
 /// Sends readings until one fails, none is wanted any more, or one was all.
 async fn repeat<K: Kernel>(
     api: &Api<K>,
-    permit: &Permit,
-    wanted: &WantedMap,
+    asked: &Asked,
     (first, interval): (Reading, Option<Duration>),
     pieces: &mpsc::Sender<Result<wire::ReadMapResponse, Status>>,
 ) {
@@ -84,7 +100,7 @@ async fn repeat<K: Kernel>(
         }
         let Some(interval) = interval else { return };
         tokio::time::sleep(interval).await;
-        reading = match read(api, permit, wanted).await {
+        reading = match read(api, asked).await {
             Ok(reading) => reading,
             Err(failure) => {
                 let _nobody_reads = pieces.send(Err(failure)).await;
@@ -94,14 +110,28 @@ async fn repeat<K: Kernel>(
     }
 }
 
-/// One reading. The map is found anew: nothing is held between two of them.
-async fn read<K: Kernel>(api: &Api<K>, permit: &Permit, wanted: &WantedMap) -> Result<Reading, Status> {
-    let wanted = wanted.clone();
-    api.read(permit, move |api| {
+/// One reading. The map is found anew, and the grants are asked anew: nothing is held between two of them.
+async fn read<K: Kernel>(api: &Api<K>, asked: &Asked) -> Result<Reading, Status> {
+    let _turn = WORKING.acquire().await.map_err(|_closed| Status::internal("no map is read any more"))?;
+    let (wanted, caller) = (asked.wanted.clone(), asked.caller.clone());
+    api.read(&asked.permit, move |api| {
         let map = api.engine.find_map(&wanted).map_err(fail)?;
+        let users: Vec<(ProgramId, Owner)> = map.users().collect();
+        let owned: Vec<_> = users
+            .iter()
+            .map(|(id, owner)| AccessObject::Owned { name: format!("program {id}"), owner })
+            .collect();
+        let decided = api.policy_for(&caller)?.decide(&caller, AccessVerb::MapsRead, &owned);
+        decided.map_err(|denial| status::denial(&denial))?;
         let (details, handle) = api.engine.open_map(&map, false).map_err(fail)?;
-        let one = (details.facts.key_size as usize + details.facts.value_size as usize).max(1);
-        let most = (MOST_BYTES / one).clamp(1, MOST_ENTRIES);
+        let (facts, cpus) = (&details.facts, api.engine.kernel().features().possible_cpus);
+        let most = most_entries(facts.map_type, facts.key_size, facts.value_size, cpus).ok_or_else(|| {
+            status::too_large(format!(
+                "one entry of map \"{}\" takes more than {} MiB, the most of one reading",
+                facts.name,
+                MOST_BYTES >> 20
+            ))
+        })?;
         let entries = api.engine.kernel().map_entries(&handle, most + 1);
         let mut entries = entries.map_err(|error| fail(error.into()))?;
         let cut = entries.len() > most;
@@ -109,6 +139,15 @@ async fn read<K: Kernel>(api: &Api<K>, permit: &Permit, wanted: &WantedMap) -> R
         Ok(Reading { entries, cut })
     })
     .await
+}
+
+/// How many entries one reading has at most; none if not one fits.
+fn most_entries(kind: u32, key: u32, value: u32, cpus: u32) -> Option<usize> {
+    // Each CPU has a value, in whole words.
+    let each = (value as usize).next_multiple_of(8) * cpus as usize;
+    let values = if map_type::is_per_cpu(kind) { each } else { value as usize };
+    let most = (MOST_BYTES / (key as usize + values).max(1)).min(MOST_ENTRIES);
+    (most > 0).then_some(most)
 }
 
 /// False if nobody reads any more.
@@ -132,6 +171,14 @@ async fn send(reading: Reading, pieces: &mpsc::Sender<Result<wire::ReadMapRespon
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reading_counts_the_values_of_all_cpus() {
+        assert_eq!(most_entries(map_type::ARRAY, 4, 8, 64), Some(MOST_ENTRIES));
+        assert_eq!(most_entries(map_type::PERCPU_ARRAY, 4, 1599, 64), Some(40));
+        assert_eq!(most_entries(map_type::ARRAY, 4, 4 << 20, 64), None);
+        assert_eq!(most_entries(map_type::PERCPU_HASH, 4, 1 << 17, 32), None);
+    }
 
     #[tokio::test]
     async fn a_reading_comes_in_pieces_and_says_where_it_ends() {

@@ -23,7 +23,9 @@ use tonic::{Extensions, Response, Status};
 
 use crate::authorize::{AccessSource, Permit};
 use crate::features::LastAnswer;
-use crate::iterators::IteratorReadings;
+use crate::iterators::{READINGS, READINGS_OF_ONE};
+use crate::map_contents::{MAP_READINGS, MAP_READINGS_OF_ONE};
+use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
 use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
 use crate::shares::ChangeShares;
@@ -45,8 +47,7 @@ const WAITING_OF_ONE: usize = 64;
 const CHANGES_OF_OTHERS: usize = CHANGES - CHANGES / 4;
 
 /// Most threads that calls need at the same time: what the runtime has to have for them.
-pub const MOST_THREADS: usize =
-    CHANGES + VIEWS + READS + crate::iterators::READINGS + crate::prints::FOLLOWERS;
+pub const MOST_THREADS: usize = CHANGES + VIEWS + READS + READINGS + crate::prints::FOLLOWERS;
 
 /// Room for calls, by what they may wait for.
 #[derive(Debug)]
@@ -98,7 +99,8 @@ pub struct Api<K: Kernel> {
     /// Whether processes that read for the daemon can be started; none where it needs none.
     pub(crate) helpers: Option<HelpersAble>,
     threads: Arc<Threads>,
-    pub(crate) readings: Arc<IteratorReadings>,
+    pub(crate) readings: Arc<ReadingPlaces>,
+    pub(crate) map_readings: Arc<ReadingPlaces>,
     pub(crate) prints: Arc<PrintFollowers>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -114,6 +116,7 @@ impl<K: Kernel> Clone for Api<K> {
             image_service: self.image_service.clone(),
             activity: Arc::clone(&self.activity),
             readings: Arc::clone(&self.readings),
+            map_readings: Arc::clone(&self.map_readings),
             prints: Arc::clone(&self.prints),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
@@ -138,7 +141,8 @@ impl<K: Kernel> Api<K> {
             images,
             image_service: None,
             activity: Arc::default(),
-            readings: Arc::default(),
+            readings: Arc::new(ReadingPlaces::new("iterators", READINGS, READINGS_OF_ONE)),
+            map_readings: Arc::new(ReadingPlaces::new("maps", MAP_READINGS, MAP_READINGS_OF_ONE)),
             prints: Arc::default(),
             paths,
             watchers: Arc::default(),

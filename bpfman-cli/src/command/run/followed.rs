@@ -38,18 +38,23 @@ pub enum MapContents {
     Variables(Vec<GlobalVariable>),
 }
 
+/// Checks what `--record` says, before anything is loaded.
+///
+/// # Errors
+/// It names no such map, or no such type.
+pub fn check_records(object: &ObjectFile, records: &[KeyValue]) -> Result<(), CliError> {
+    records.iter().try_for_each(|record| record_type(object, record).map(drop))
+}
+
 /// What the maps of the loaded programs hold, as the object says; `--record` says it of records where it does not.
 ///
 /// # Errors
-/// `--record` names no such map, or no such type.
+/// `--record` names no such type.
 pub fn followed(
     object: &ObjectFile,
     maps: &[(u32, ext::Map)],
     records: &[KeyValue],
 ) -> Result<Vec<FollowedMap>, CliError> {
-    for record in records {
-        record_type(object, record)?;
-    }
     let mut all = Vec::new();
     for (program, map) in maps {
         let named = records.iter().find(|record| record.key == map.name);

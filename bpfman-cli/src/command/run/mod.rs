@@ -10,20 +10,20 @@ mod readers;
 mod session;
 mod source;
 
-use std::time::Duration;
-
+use bpfman_proto::ext::v1::LoadValues;
 use bpfmand_object::ObjectFile;
 use bpfmand_requirements::{NeedKind, needs_of};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::changes::MapSnapshots;
 use self::file_watch::FileWatch;
-use self::followed::{FollowedMap, MapContents, followed};
+use self::followed::{FollowedMap, MapContents, check_records, followed};
 use self::plan::{PlannedProgram, plan};
-use self::prints::PrintLines;
+use self::prints::{PrintLines, PrintNews};
 use self::readers::{MapNews, MapReaders};
-use self::session::Session;
+use self::session::{HeldLease, Session};
 use self::source::ObjectSource;
 use crate::args::Global;
 use crate::args::run::RunPrograms;
@@ -35,8 +35,8 @@ use crate::show::value::TypedValue;
 
 /// Helpers that print.
 const PRINTING: [&str; 2] = ["bpf_trace_printk", "bpf_trace_vprintk"];
-/// What was printed last may still be on its way so long.
-const LAST_PRINTS: Duration = Duration::from_millis(300);
+/// Why a run ends at a signal.
+const INTERRUPTED: &str = "interrupted";
 
 /// Runs programs until somebody or something ends it.
 pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> {
@@ -45,18 +45,20 @@ pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> 
     check(&command, &source)?;
     // From here on a signal ends the run in order.
     let mut signals = Signals::new()?;
-    let local = source.file().map(source::read).transpose()?;
-    let client = super::connect_anew(global).await?;
-    let object = match (local, &source) {
-        (None, ObjectSource::Image(image)) => source::fetch(&mut client.services(), image).await?,
-        (local, _) => local.ok_or(CliError::Incomplete { call: "run", part: "the object" })?,
-    };
-    let planned = plan(&object, &command.programs, &command.attach)?;
-    // Before the first load, so that nothing of it is missed.
+    // Before the file is read for the first time, so that no later version of it is missed.
     let watch = source.file().filter(|_| command.watch).map(FileWatch::begin).transpose()?;
+    let writer = RunEventWriter::start(global)?;
+    let prepared = tokio::select! {
+        prepared = prepare(global, &command, &source, values) => prepared?,
+        () = signals.any() => {
+            writer.tell(&RunEvent::Ended { why: INTERRUPTED })?;
+            return finish(writer, &mut signals).await;
+        }
+    };
+    let Prepared { object, planned, session, lease } = prepared;
     let mut running = Running {
-        writer: RunEventWriter::start(global)?,
-        session: Session::begin(client, values, command.priority).await?,
+        writer,
+        session,
         maps: Vec::new(),
         readers: None,
         snapshots: MapSnapshots::default(),
@@ -64,24 +66,73 @@ pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> 
         source,
         command,
     };
-    running.follow_prints(&object, &planned).await?;
     let begun = tokio::select! {
-        begun = running.begin(&object, planned) => begun,
-        () = signals.any() => Err(CliError::Invalid { what: "interrupted before it ran".to_owned(), hint: None }),
+        begun = running.begin(&object, planned) => begun.map(|()| true),
+        () = signals.any() => Ok(false),
     };
-    if let Err(error) = begun {
-        // What the calls cannot undo now, the end of the lease does.
-        let _by_the_lease = running.session.unload().await;
-        return Err(running.finish(&mut signals).await.err().unwrap_or(error));
-    }
-    let why = running.follow(&mut signals, watch.map(FileWatch::changes)).await;
-    let ended = running.end().await;
+    let mut endings = Endings { signals, lease, time: None };
+    let why = match begun {
+        Ok(true) => running.follow(&mut endings, watch.map(FileWatch::changes)).await,
+        Ok(false) => Ok(INTERRUPTED),
+        Err(error) => {
+            // What the calls cannot undo now, the end of the lease does.
+            let _by_the_lease = running.session.unload().await;
+            return Err(finish(running.writer, &mut endings.signals).await.err().unwrap_or(error));
+        }
+    };
+    let Endings { mut signals, lease, .. } = endings;
+    let ended = tokio::select! {
+        ended = running.end() => ended,
+        // Whoever asks twice does not want to wait.
+        () = signals.any() => Ok(()),
+    };
+    // It ends what a call that was broken off has left.
+    drop(lease);
     let told = match why {
         Ok(why) => ended.and_then(|()| running.tell(&RunEvent::Ended { why }).map(drop)),
         Err(error) => Err(error),
     };
-    let finished = running.finish(&mut signals).await;
+    let finished = finish(running.writer, &mut signals).await;
     told.and(finished)
+}
+
+/// Waits until all is written that was told. Another signal does not.
+async fn finish(writer: RunEventWriter, signals: &mut Signals) -> Result<(), CliError> {
+    tokio::select! {
+        written = writer.finish() => written,
+        () = signals.any() => Ok(()),
+    }
+}
+
+/// What is there before the first load.
+struct Prepared {
+    object: ObjectFile,
+    planned: Vec<PlannedProgram>,
+    session: Session,
+    lease: HeldLease,
+}
+
+async fn prepare(
+    global: &Global,
+    command: &RunPrograms,
+    source: &ObjectSource,
+    values: Option<LoadValues>,
+) -> Result<Prepared, CliError> {
+    let local = source.file().map(source::read).transpose()?;
+    let client = super::connect_anew(global).await?;
+    let object = match (local, source) {
+        (None, ObjectSource::Image(image)) => source::fetch(&mut client.services(), image).await?,
+        (local, _) => local.ok_or(CliError::Incomplete { call: "run", part: "the object" })?,
+    };
+    let planned = planned(&object, command)?;
+    let (session, lease) = Session::begin(client, values, command.priority).await?;
+    Ok(Prepared { object, planned, session, lease })
+}
+
+/// What the command line means for this version of the object.
+fn planned(object: &ObjectFile, command: &RunPrograms) -> Result<Vec<PlannedProgram>, CliError> {
+    check_records(object, &command.record)?;
+    plan(object, &command.programs, &command.attach)
 }
 
 /// Refuses what makes no sense by itself.
@@ -118,6 +169,24 @@ impl Signals {
     }
 }
 
+/// What ends a run from outside.
+struct Endings {
+    signals: Signals,
+    lease: HeldLease,
+    time: Option<Instant>,
+}
+
+impl Endings {
+    /// Returns when the run is to end, and why it is.
+    async fn any(&mut self) -> Result<&'static str, CliError> {
+        tokio::select! {
+            () = self.signals.any() => Ok(INTERRUPTED),
+            () = at(self.time) => Ok("time"),
+            lost = self.lease.lost() => Err(lost),
+        }
+    }
+}
+
 /// Programs that run, and what is known of what they say.
 struct Running {
     writer: RunEventWriter,
@@ -131,14 +200,6 @@ struct Running {
 }
 
 impl Running {
-    /// Waits until all is written that was told. A second signal does not.
-    async fn finish(self, signals: &mut Signals) -> Result<(), CliError> {
-        tokio::select! {
-            written = self.writer.finish() => written,
-            () = signals.any() => Ok(()),
-        }
-    }
-
     fn tell(&self, event: &RunEvent) -> Result<bool, CliError> {
         self.writer.tell(event)
     }
@@ -171,6 +232,7 @@ impl Running {
 
     /// Loads, looks at the maps for the first time, and attaches.
     async fn begin(&mut self, object: &ObjectFile, planned: Vec<PlannedProgram>) -> Result<(), CliError> {
+        self.follow_prints(object, &planned).await?;
         self.session.load(planned, self.source.location()).await?;
         for program in &self.session.programs {
             self.tell(&RunEvent::Loaded {
@@ -205,32 +267,34 @@ impl Running {
     /// Begins to read the maps of the present version.
     async fn read_maps(&mut self, object: &ObjectFile) -> Result<(), CliError> {
         let there = self.session.maps().await?;
-        self.maps = followed(object, &there, &self.command.record)?;
+        let mut maps = followed(object, &there, &self.command.record)?;
         if self.command.no_maps {
-            self.maps.retain(|map| matches!(map.contents, MapContents::Ring(_) | MapContents::Perf(_)));
+            maps.retain(|map| matches!(map.contents, MapContents::Ring(_) | MapContents::Perf(_)));
         }
-        self.readers = Some(MapReaders::begin(&self.session.client, &self.maps, self.command.interval).await);
+        let readers = MapReaders::begin(&self.session.client, &maps, self.command.interval).await;
+        (self.maps, self.readers) = (maps, Some(readers));
         Ok(())
     }
 
     /// Tells what comes until the run is to end, and why it is.
     async fn follow(
         &mut self,
-        signals: &mut Signals,
+        endings: &mut Endings,
         mut file: Option<mpsc::Receiver<()>>,
     ) -> Result<&'static str, CliError> {
-        let ends = self.command.run_for.map(|time| tokio::time::Instant::now() + time);
+        endings.time = self.command.run_for.map(|time| Instant::now() + time);
         loop {
             let news = tokio::select! {
-                () = signals.any() => return Ok("interrupted"),
-                () = at(ends) => return Ok("time"),
-                lost = self.session.lost() => return Err(lost),
+                why = endings.any() => return why,
                 () = changed(&mut file) => None,
                 line = next_line(&self.writer, &mut self.prints) => Some(RunNews::Print(line)),
                 (map, news) = next_of(&self.writer, &mut self.readers) => Some(RunNews::Map(map, news)),
             };
             let read = match news {
-                None => self.replace().await?,
+                None => tokio::select! {
+                    why = endings.any() => return why,
+                    read = self.replace() => read?,
+                },
                 Some(news) => self.tell_news(news)?,
             };
             if !read {
@@ -241,7 +305,10 @@ impl Running {
 
     fn tell_news(&mut self, news: RunNews) -> Result<bool, CliError> {
         match news {
-            RunNews::Print(Ok(line)) => {
+            RunNews::Print(Ok(PrintNews::Lost(lines))) => {
+                self.note(format!("{lines} lines that programs printed are lost: there was no room for more"))
+            }
+            RunNews::Print(Ok(PrintNews::Line(line))) => {
                 self.tell(&RunEvent::Printed { task: line.task, cpu: line.cpu, text: line.text })
             }
             RunNews::Print(Err(error)) => self.note(format!("what programs print is shown no more: {error}")),
@@ -287,8 +354,7 @@ impl Running {
     /// Puts the file as it is now in the place of what runs. If it cannot be, what runs goes on.
     async fn replace(&mut self) -> Result<bool, CliError> {
         let Some(path) = self.source.file() else { return Ok(true) };
-        let new = source::read(path)
-            .and_then(|object| Ok((plan(&object, &self.command.programs, &self.command.attach)?, object)));
+        let new = source::read(path).and_then(|object| Ok((planned(&object, &self.command)?, object)));
         let (planned, object) = match new {
             Ok(new) => new,
             Err(error) => return self.not_replaced(&error),
@@ -299,12 +365,13 @@ impl Running {
             Ok(outcomes) => outcomes,
             Err(error) => return self.not_replaced(&error),
         };
-        // What the version before said comes first.
-        self.tell_rest().await?;
-        let is_new = |map: &&FollowedMap| {
-            let kept = outcomes.iter().any(|outcome| outcome.name == map.name && outcome.outcome == "kept");
-            !kept || matches!(map.contents, MapContents::Variables(_))
+        let is_kept = |map: &FollowedMap| {
+            outcomes.iter().any(|outcome| outcome.name == map.name && outcome.outcome == "kept")
         };
+        let kept = (0..self.maps.len()).filter(|index| is_kept(&self.maps[*index])).collect();
+        // What the version before said comes first.
+        self.tell_rest(kept).await?;
+        let is_new = |map: &&FollowedMap| !is_kept(map) || matches!(map.contents, MapContents::Variables(_));
         self.maps.iter().filter(is_new).for_each(|map| self.snapshots.forget(&map.name));
         let programs = self
             .session
@@ -316,7 +383,9 @@ impl Running {
             .map(|outcome| ReplacedMap { map: outcome.name.clone(), outcome: outcome.outcome.clone() });
         let read = self.tell(&RunEvent::Replaced { programs: programs.collect(), maps: maps.collect() })?;
         self.tell_of_other_hooks(&before)?;
-        self.read_maps(&object).await?;
+        if let Err(error) = self.read_maps(&object).await {
+            self.note(format!("maps of the new version are not shown: {error}"))?;
+        }
         if let Err(error) = self.attach().await {
             self.note(format!("a program of the new version is not attached: {error}"))?;
         }
@@ -342,28 +411,27 @@ impl Running {
         Ok(())
     }
 
-    /// Tells what the readers have read or still find, and ends them.
-    async fn tell_rest(&mut self) -> Result<(), CliError> {
-        let Some(mut readers) = self.readers.take() else { return Ok(()) };
-        readers.stop();
-        while let Some((map, news)) = readers.rest().await {
+    /// Tells what the readers have read or still find, and ends them; rings among the `kept` maps are left to the next ones.
+    ///
+    /// Where it is broken off, what is not told yet can still be.
+    async fn tell_rest(&mut self, kept: Vec<usize>) -> Result<(), CliError> {
+        let Some(readers) = &self.readers else { return Ok(()) };
+        readers.stop(kept);
+        loop {
+            self.writer.room().await;
+            let Some(readers) = &mut self.readers else { return Ok(()) };
+            let Some((map, news)) = readers.rest().await else { return Ok(()) };
             self.tell_news(RunNews::Map(map, news))?;
         }
-        Ok(())
     }
 
     /// Detaches, tells what was said last, and unloads.
     async fn end(&mut self) -> Result<(), CliError> {
         self.session.detach().await?;
-        let told = self.tell_rest().await;
-        while self.prints.may_come()
-            && let Ok(line) = tokio::time::timeout(LAST_PRINTS, self.prints.next()).await
-        {
-            let is_last = line.is_err();
+        let told = self.tell_rest(Vec::new()).await;
+        for line in self.prints.last().await {
+            self.writer.room().await;
             self.tell_news(RunNews::Print(line))?;
-            if is_last {
-                break;
-            }
         }
         self.session.unload().await?;
         told
@@ -372,12 +440,12 @@ impl Running {
 
 /// Something that was read.
 enum RunNews {
-    Print(Result<prints::PrintedLine, CliError>),
+    Print(Result<PrintNews, CliError>),
     Map(usize, MapNews),
 }
 
 /// Returns at that time; never if there is none.
-async fn at(time: Option<tokio::time::Instant>) {
+async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
@@ -394,10 +462,7 @@ async fn changed(file: &mut Option<mpsc::Receiver<()>>) {
 }
 
 /// The next line, once there is room to tell it.
-async fn next_line(
-    writer: &RunEventWriter,
-    prints: &mut PrintLines,
-) -> Result<prints::PrintedLine, CliError> {
+async fn next_line(writer: &RunEventWriter, prints: &mut PrintLines) -> Result<PrintNews, CliError> {
     writer.room().await;
     prints.next().await
 }

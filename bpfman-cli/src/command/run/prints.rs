@@ -1,15 +1,35 @@
 //! What programs print by `bpf_printk`, line by line.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tonic::Streaming;
 
 use crate::error::CliError;
 
+/// Lines that are not told yet. The daemon ends a connection that nobody reads, so what comes on top of them is lost.
+const AHEAD: usize = 1024;
+/// What was printed last may still be on its way so long.
+const LAST: Duration = Duration::from_millis(300);
+
 /// Lines that programs of this machine print.
 pub struct PrintLines {
-    stream: Option<Streaming<ext::FollowPrintsResponse>>,
-    text: String,
+    lines: Option<mpsc::Receiver<Result<PrintedLine, CliError>>>,
+    lost: Arc<AtomicU64>,
+}
+
+/// What was printed.
+#[derive(Debug)]
+pub enum PrintNews {
+    /// A line.
+    Line(PrintedLine),
+    /// So many lines came while there was no room for them.
+    Lost(u64),
 }
 
 /// A line.
@@ -25,8 +45,8 @@ pub struct PrintedLine {
 
 impl PrintLines {
     /// No lines: nothing prints.
-    pub const fn none() -> Self {
-        Self { stream: None, text: String::new() }
+    pub fn none() -> Self {
+        Self { lines: None, lost: Arc::default() }
     }
 
     /// Lines from now on.
@@ -37,29 +57,64 @@ impl PrintLines {
         let mut stream = services.ext.follow_prints(ext::FollowPrintsRequest {}).await?.into_inner();
         // The first answer has no lines: nothing is missed from there on.
         stream.message().await?;
-        Ok(Self { stream: Some(stream), text: String::new() })
-    }
-
-    /// True while lines may come.
-    pub const fn may_come(&self) -> bool {
-        self.stream.is_some()
+        let (sender, lines) = mpsc::channel(AHEAD);
+        let lost = Arc::new(AtomicU64::new(0));
+        tokio::spawn(read(stream, sender, Arc::clone(&lost)));
+        Ok(Self { lines: Some(lines), lost })
     }
 
     /// The next line; waits for ever where there are none.
-    pub async fn next(&mut self) -> Result<PrintedLine, CliError> {
-        loop {
-            if let Some(end) = self.text.find('\n') {
-                let line: String = self.text.drain(..=end).collect();
-                return Ok(parse(line.trim_end_matches('\n')));
+    pub async fn next(&mut self) -> Result<PrintNews, CliError> {
+        let Some(lines) = &mut self.lines else { return std::future::pending().await };
+        if let Ok(line) = lines.try_recv() {
+            return line.map(PrintNews::Line);
+        }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            return Ok(PrintNews::Lost(lost));
+        }
+        match lines.recv().await {
+            Some(line) => line.map(PrintNews::Line),
+            None => {
+                self.lines = None;
+                std::future::pending().await
             }
-            let Some(stream) = &mut self.stream else { std::future::pending().await };
-            match stream.message().await {
-                Ok(Some(piece)) => self.text.push_str(&String::from_utf8_lossy(&piece.text)),
-                Ok(None) => self.stream = None,
-                Err(status) => {
-                    self.stream = None;
-                    return Err(status.into());
-                }
+        }
+    }
+
+    /// The last lines: other programs of the machine may print for ever.
+    pub async fn last(&mut self) -> Vec<Result<PrintNews, CliError>> {
+        let (end, mut last) = (Instant::now() + LAST, Vec::new());
+        while self.lines.is_some()
+            && Instant::now() < end
+            && let Ok(news) = timeout_at(end, self.next()).await
+        {
+            last.push(news);
+        }
+        last
+    }
+}
+
+/// Reads all that comes, whether there is room for it or not.
+async fn read(
+    mut stream: Streaming<ext::FollowPrintsResponse>,
+    lines: mpsc::Sender<Result<PrintedLine, CliError>>,
+    lost: Arc<AtomicU64>,
+) {
+    let mut text = String::new();
+    loop {
+        match stream.message().await {
+            Ok(Some(piece)) => text.push_str(&String::from_utf8_lossy(&piece.text)),
+            Ok(None) => return,
+            Err(status) => {
+                let _gone = lines.send(Err(status.into())).await;
+                return;
+            }
+        }
+        while let Some(end) = text.find('\n') {
+            let line: String = text.drain(..=end).collect();
+            if lines.try_send(Ok(parse(line.trim_end_matches('\n')))).is_err() {
+                lost.fetch_add(1, Ordering::Relaxed);
             }
         }
     }

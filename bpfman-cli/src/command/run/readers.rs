@@ -1,19 +1,26 @@
 //! The tasks that read what the followed maps say.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bpfman_client::{Client, MapAccess, MapFile, PerfReader, PerfRecord, RingReader};
 use bpfman_proto::ext::v1 as ext;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tonic::Streaming;
 
 use super::followed::{FollowedMap, MapContents};
 use crate::error::CliError;
 
-/// What was read and is not told yet. Readers wait while there is more: the kernel's own buffers hold what comes meanwhile.
+/// Records that were read and are not told yet. Readers wait while there are more: the kernel's own buffers hold what comes
+/// meanwhile.
 const AHEAD: usize = 256;
 /// Pages of the perf buffer of each CPU.
 const PERF_PAGES: usize = 64;
+/// The largest page of the architectures.
+const PAGE_BYTES: usize = 65_536;
+/// What a record takes in a buffer beside its bytes, at least.
+const RECORD_HEADER: usize = 8;
 
 /// What was read of a map.
 #[derive(Debug)]
@@ -35,8 +42,40 @@ pub enum MapNews {
 
 /// Readers of some maps, by their place in the list.
 pub struct MapReaders {
-    news: mpsc::Receiver<(usize, MapNews)>,
-    stop: watch::Sender<bool>,
+    /// First readings, to which later ones are compared.
+    first: VecDeque<(usize, MapNews)>,
+    records: mpsc::Receiver<(usize, MapNews)>,
+    readings: Arc<Readings>,
+    /// Once they are to end, the maps that others read from where they end.
+    stop: watch::Sender<Option<Vec<usize>>>,
+}
+
+/// The newest reading of each map that is not told yet. The daemon ends a connection that nobody reads, and a whole map is
+/// too much to keep many of.
+#[derive(Default)]
+struct Readings {
+    newest: Mutex<BTreeMap<usize, MapNews>>,
+    came: Notify,
+}
+
+impl Readings {
+    fn put(&self, map: usize, reading: MapNews) {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(map, reading);
+        self.came.notify_one();
+    }
+
+    fn take(&self) -> Option<(usize, MapNews)> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
+    async fn next(&self) -> (usize, MapNews) {
+        loop {
+            if let Some(reading) = self.take() {
+                return reading;
+            }
+            self.came.notified().await;
+        }
+    }
 }
 
 impl MapReaders {
@@ -44,47 +83,61 @@ impl MapReaders {
     ///
     /// A map that cannot be read is told by its first news: a run goes on without it.
     pub async fn begin(client: &Client, maps: &[FollowedMap], interval: Duration) -> Self {
-        let (sender, news) = mpsc::channel(AHEAD);
-        let (stop, stopped) = watch::channel(false);
+        let (sender, records) = mpsc::channel(AHEAD);
+        let (stop, stopped) = watch::channel(None);
+        let (mut first_of_all, readings) = (VecDeque::new(), Arc::new(Readings::default()));
         for (index, map) in maps.iter().enumerate() {
             let told = Told { index, sender: sender.clone(), stopped: stopped.clone() };
             match open(client, map, interval).await {
-                Ok(Opened::Ring(ring)) => drop(tokio::spawn(read_ring(ring, told))),
+                Ok(Opened::Ring(ring, bytes)) => drop(tokio::spawn(read_ring(ring, bytes, told))),
                 Ok(Opened::Perf(cpus)) => {
                     cpus.into_iter().for_each(|cpu| drop(tokio::spawn(read_perf(cpu, told.clone()))));
                 }
                 Ok(Opened::Entries(stream, first)) => {
                     let last = last_of(client, map);
-                    tokio::spawn(read_entries(stream, first, last, told));
+                    first_of_all.push_back((index, first));
+                    tokio::spawn(read_entries(stream, last, Arc::clone(&readings), told));
                 }
                 Err(error) => drop(tokio::spawn(async move { told.tell(MapNews::Failed(error)).await })),
             }
         }
-        Self { news, stop }
+        Self { first: first_of_all, records, readings, stop }
     }
 
     /// The next news; waits for ever where no map is read.
     pub async fn next(&mut self) -> (usize, MapNews) {
-        match self.news.recv().await {
-            Some(news) => news,
-            None => std::future::pending().await,
+        if let Some(first) = self.first.pop_front() {
+            return first;
+        }
+        tokio::select! {
+            Some(record) = self.records.recv() => record,
+            reading = self.readings.next() => reading,
         }
     }
 
-    /// Has all readers read what is there, and end.
-    pub fn stop(&self) {
+    /// Has all readers read what is there, and end. Rings among the `kept` maps are left as they are to who reads them next.
+    pub fn stop(&self, kept: Vec<usize>) {
         // Nobody is left to hear it where no map is read.
-        let _heard = self.stop.send(true);
+        let _heard = self.stop.send(Some(kept));
     }
 
-    /// What they read until they ended.
+    /// What they read until they ended. That a map went away with its program is no failure then.
     pub async fn rest(&mut self) -> Option<(usize, MapNews)> {
-        self.news.recv().await
+        if let Some(first) = self.first.pop_front() {
+            return Some(first);
+        }
+        while let Some((map, news)) = self.records.recv().await {
+            if !matches!(news, MapNews::Failed(_)) {
+                return Some((map, news));
+            }
+        }
+        self.readings.take()
     }
 }
 
 enum Opened {
-    Ring(RingReader),
+    /// With the bytes that fit in.
+    Ring(RingReader, usize),
     Perf(Vec<PerfReader>),
     Entries(Streaming<ext::ReadMapResponse>, MapNews),
 }
@@ -95,7 +148,11 @@ async fn open(client: &Client, map: &FollowedMap, interval: Duration) -> Result<
         opened.map_err(CliError::Client)
     };
     Ok(match map.contents {
-        MapContents::Ring(_) => Opened::Ring(write().await?.ring().map_err(CliError::Client)?),
+        MapContents::Ring(_) => {
+            let map = write().await?;
+            let bytes = map.description().max_entries as usize;
+            Opened::Ring(map.ring().map_err(CliError::Client)?, bytes)
+        }
         MapContents::Perf(_) => {
             Opened::Perf(write().await?.perf_buffers(PERF_PAGES).map_err(CliError::Client)?)
         }
@@ -143,7 +200,7 @@ fn last_of(
 struct Told {
     index: usize,
     sender: mpsc::Sender<(usize, MapNews)>,
-    stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<Option<Vec<usize>>>,
 }
 
 impl Told {
@@ -152,26 +209,41 @@ impl Told {
         self.sender.send((self.index, news)).await.is_ok()
     }
 
-    /// Returns when the readers are to end.
-    async fn stop(&mut self) {
-        let _gone = self.stopped.wait_for(|stopped| *stopped).await;
+    /// Returns when the readers are to end. True if another goes on with the map.
+    async fn stop(&mut self) -> bool {
+        let stopped = self.stopped.wait_for(Option::is_some).await;
+        stopped.is_ok_and(|kept| kept.as_ref().is_some_and(|kept| kept.contains(&self.index)))
+    }
+
+    /// Tells what was in a buffer of so many bytes when its reader was to end: programs may write for ever.
+    async fn tell_rest(&self, mut bytes: usize, mut take: impl FnMut() -> Option<MapNews> + Send) {
+        while bytes > 0
+            && let Some(news) = take()
+        {
+            let record = if let MapNews::Record(record) = &news { record.len() } else { 0 };
+            bytes = bytes.saturating_sub(record + RECORD_HEADER);
+            if !self.tell(news).await {
+                return;
+            }
+        }
     }
 }
 
-async fn read_ring(mut ring: RingReader, mut told: Told) {
-    loop {
+async fn read_ring(mut ring: RingReader, bytes: usize, mut told: Told) {
+    let is_kept = loop {
         let record = tokio::select! {
+            biased;
+            is_kept = told.stop() => break is_kept,
             record = ring.next() => record,
-            () = told.stop() => break,
         };
         let news = record.map_or_else(|error| MapNews::Failed(CliError::Runtime(error)), MapNews::Record);
         let failed = matches!(news, MapNews::Failed(_));
         if !told.tell(news).await || failed {
             return;
         }
-    }
-    while let Some(record) = ring.take() {
-        told.tell(MapNews::Record(record)).await;
+    };
+    if !is_kept {
+        told.tell_rest(bytes, || ring.take().map(MapNews::Record)).await;
     }
 }
 
@@ -182,8 +254,10 @@ async fn read_perf(mut cpu: PerfReader, mut told: Told) {
     };
     loop {
         let record = tokio::select! {
+            biased;
+            // The buffer is this client's own, and goes with its reader, also if the map goes on.
+            _ = told.stop() => break,
             record = cpu.next() => record,
-            () = told.stop() => break,
         };
         let news = record.map_or_else(|error| MapNews::Failed(CliError::Runtime(error)), news);
         let failed = matches!(news, MapNews::Failed(_));
@@ -191,35 +265,29 @@ async fn read_perf(mut cpu: PerfReader, mut told: Told) {
             return;
         }
     }
-    while let Some(record) = cpu.take() {
-        told.tell(news(record)).await;
-    }
+    told.tell_rest(PERF_PAGES * PAGE_BYTES, || cpu.take().map(news)).await;
 }
 
 async fn read_entries(
     mut stream: Streaming<ext::ReadMapResponse>,
-    first: MapNews,
     last: impl Future<Output = Result<MapNews, CliError>>,
+    readings: Arc<Readings>,
     mut told: Told,
 ) {
-    let mut news = first;
-    while told.tell(news).await {
+    loop {
         let reading = tokio::select! {
             reading = next_reading(&mut stream) => reading,
-            () = told.stop() => {
-                if let Ok(news) = last.await {
-                    told.tell(news).await;
+            _ = told.stop() => {
+                if let Ok(reading) = last.await {
+                    readings.put(told.index, reading);
                 }
                 return;
             }
         };
         match reading {
-            Ok(next) => news = next,
+            Ok(reading) => readings.put(told.index, reading),
             Err(error) => {
-                // The end of a program is told by who ends it.
-                if !*told.stopped.borrow() {
-                    told.tell(MapNews::Failed(error)).await;
-                }
+                told.tell(MapNews::Failed(error)).await;
                 return;
             }
         }

@@ -24,13 +24,29 @@ pub struct RunningProgram {
     pub links: Vec<u32>,
 }
 
-/// Programs under a lease: when this value is gone, or this process, the daemon ends them.
+/// A lease: when this value is gone, or this process, the daemon ends the programs under it.
+pub struct HeldLease(Streaming<ext::LeaseEvent>);
+
+impl HeldLease {
+    /// Returns when the lease ended though this client still holds it: the daemon is ending, or gone.
+    pub async fn lost(&mut self) -> CliError {
+        // However the stream ended, the daemon is not there any more.
+        let _how = self.0.message().await;
+        CliError::At {
+            subject: "the lease ended".to_owned(),
+            source: Box::new(CliError::from(tonic::Status::unavailable(
+                "the daemon is ending, or gone; what ran goes with it, at its next start at the latest",
+            ))),
+        }
+    }
+}
+
+/// Programs under a lease.
 pub struct Session {
     /// The daemon.
     pub client: Client,
     services: Services,
     lease: u64,
-    held: Streaming<ext::LeaseEvent>,
     values: Option<ext::LoadValues>,
     priority: i32,
     /// All that was loaded.
@@ -43,24 +59,13 @@ impl Session {
         client: Client,
         values: Option<ext::LoadValues>,
         priority: i32,
-    ) -> Result<Self, CliError> {
+    ) -> Result<(Self, HeldLease), CliError> {
         let mut services = client.services();
         let mut held = services.ext.hold_lease(ext::HoldLeaseRequest {}).await?.into_inner();
         let granted = held.message().await?;
         let lease = granted.ok_or(CliError::Incomplete { call: "HoldLease", part: "the lease" })?.lease;
-        Ok(Self { client, services, lease, held, values, priority, programs: Vec::new() })
-    }
-
-    /// Returns when the lease ended though this client still holds it: the daemon is ending, or gone.
-    pub async fn lost(&mut self) -> CliError {
-        // However the stream ended, the daemon is not there any more.
-        let _how = self.held.message().await;
-        CliError::At {
-            subject: "the lease ended".to_owned(),
-            source: Box::new(CliError::from(tonic::Status::unavailable(
-                "the daemon is ending, or gone; what ran goes with it, at its next start at the latest",
-            ))),
-        }
+        let session = Self { client, services, lease, values, priority, programs: Vec::new() };
+        Ok((session, HeldLease(held)))
     }
 
     /// Loads the programs.

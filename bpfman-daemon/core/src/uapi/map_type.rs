@@ -73,6 +73,12 @@ pub const fn is_ring(kind: u32) -> bool {
     matches!(kind, RINGBUF | USER_RINGBUF)
 }
 
+/// Maps with a value for each CPU in each entry.
+#[must_use]
+pub const fn is_per_cpu(kind: u32) -> bool {
+    matches!(kind, PERCPU_HASH | PERCPU_ARRAY | LRU_PERCPU_HASH | PERCPU_CGROUP_STORAGE)
+}
+
 /// Maps whose number of entries is not for whoever loads them to choose: storage of sockets, inodes, tasks and control
 /// groups, and structs of functions.
 #[must_use]
