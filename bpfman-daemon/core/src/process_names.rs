@@ -17,6 +17,7 @@ impl AttachPoint {
             Self::Netns { netns } | Self::Netfilter { netns, .. } => {
                 netns.as_deref().is_some_and(is_of_process)
             }
+            Self::Netkit { interface } => interface.is_of_process(),
             Self::PerfEvent { place } => place.pid.is_some(),
             _ => self.hook().is_some_and(|(interface, _)| interface.is_of_process()),
         }
@@ -62,5 +63,8 @@ mod tests {
         let at = |path: &str| AttachPoint::Netns { netns: Some(path.into()) }.names_process();
         assert!(at("/proc/4711/ns/net") && !at("/run/netns/blue"));
         assert!(!AttachPoint::Netns { netns: None }.names_process());
+        let at = |netns: Option<&str>| Interface { name: "eth0".to_owned(), netns: netns.map(Into::into) };
+        let netkit = |netns| AttachPoint::Netkit { interface: at(netns) }.names_process();
+        assert!(netkit(Some("/proc/4711/ns/net")) && !netkit(Some("/run/netns/blue")) && !netkit(None));
     }
 }

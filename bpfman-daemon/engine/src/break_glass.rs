@@ -136,7 +136,16 @@ pub fn find_attached<K: Kernel>(kernel: &K, namespaces: &[PathBuf]) -> AttachedT
             continue;
         }
         if let Some(map) = link.map {
-            // What the kernel calls is the map, which has programs of ours.
+            // What the kernel calls is the map, of which no program is told here: whose it is, its pin says.
+            let is_ours = [paths::LINKS, paths::PENDING].iter().any(|folder| pin.starts_with(folder));
+            if !is_ours {
+                found.left.push(format!(
+                    "link {} pinned at {} has the kernel call functions that are not ours",
+                    link.id,
+                    pin.display()
+                ));
+                continue;
+            }
             let name = kernel.map(map).ok().flatten().map(|map| map.name).unwrap_or_default();
             let place = AttachedPlace::Link { pin, id: link.id };
             found.ours.push(AttachedThing { rank: DetachRank::Tc, program: link.program, name, place });

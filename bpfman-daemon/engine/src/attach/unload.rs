@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpfmand_core::{ProgramId, ProgramUid};
+use bpfmand_core::{AttachPoint, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Subject;
@@ -40,8 +40,28 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
+    /// Refuses a program of a structure of functions that the kernel calls for the link of another: without it the structure
+    /// could not be made again.
+    fn ensure_not_called(&self, program: &ProgramRecord) -> Result<(), EngineError> {
+        let links: Vec<_> = self.state().links.values().cloned().collect();
+        for link in links.iter().filter(|link| link.program != program.uid) {
+            let AttachPoint::StructOps { map } = &link.point else { continue };
+            let Some(holder) = self.record(link.program) else { continue };
+            let functions = holder.maps.iter().find(|known| known.name == *map).and_then(|known| known.id);
+            if functions.is_some() && program.maps.iter().any(|known| known.id == functions) {
+                return Err(EngineError::Invalid(format!(
+                    "program {} is a function of map \"{map}\", which link {} of program {} has the kernel call: detach \
+                     link {} first",
+                    program.id, link.id, holder.id, link.id
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The caller holds shared maps and the program.
     fn unload_held(&self, program: &Arc<ProgramRecord>) -> Result<(), EngineError> {
+        self.ensure_not_called(program)?;
         let (links, _hook_locks) = self.lock_links(std::slice::from_ref(program));
         let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
         let previous = self.state().previous.get(&program.uid).cloned();

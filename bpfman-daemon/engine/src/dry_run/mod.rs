@@ -20,6 +20,7 @@ use crate::engine::members::MemberText;
 use crate::load::Bytecode;
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
+use crate::load::struct_ops::check_own;
 use crate::state::BlobId;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
@@ -162,6 +163,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         let sizes = self.map_sizes(&request.load);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.load.programs, &sizes)?;
+        check_own(&object, &request.load.programs, request.load.map_owner)?;
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.load.map_owner.map(|id| self.lock_owner(id)).transpose()?;
         let owner = owner.as_ref().map(|(_, record)| Arc::clone(record));

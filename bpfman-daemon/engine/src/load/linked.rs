@@ -95,7 +95,9 @@ impl<K: Kernel> Engine<K> {
         programs: &[ProgramRequest],
         sizes: &MapSizes,
     ) -> Result<LinkedLoad<'_>, EngineError> {
-        self.link_object(self.options.objects.read(bytes)?.sized(sizes)?, programs)
+        let object = self.options.objects.read(bytes)?.sized(sizes)?;
+        check_whole(&object, programs)?;
+        self.link_object(object, programs)
     }
 
     /// Has programs of an object linked.
@@ -114,7 +116,6 @@ impl<K: Kernel> Engine<K> {
                 Ok((program_type, load_target(&object, program, program_type)?))
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
-        check_whole(&object, programs)?;
         let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
         // Modules have functions and trace points; hooks of LSM are the kernel's own.
         let wanted: Vec<_> = resolved

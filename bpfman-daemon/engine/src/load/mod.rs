@@ -10,7 +10,7 @@ mod map_memory;
 pub mod maps;
 pub mod plan;
 pub mod record;
-mod struct_ops;
+pub mod struct_ops;
 mod tenant;
 mod verified;
 
@@ -27,6 +27,7 @@ use crate::engine::locks::{Guard, Subject};
 use crate::engine::undo::{retry_once, undoing};
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
+use crate::load::struct_ops::check_own;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{ProgramRecord, SourceRecord};
 use crate::state::{BlobId, Changes, check_metadata, ensure_fits};
@@ -70,6 +71,7 @@ impl<K: Kernel> Engine<K> {
     fn load_bytecode(&self, request: &LoadRequest, bytecode: &Bytecode) -> Result<LoadOutcome, EngineError> {
         let sizes = self.map_sizes(request);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
+        check_own(&object, &request.programs, request.map_owner)?;
         // Locks are taken in one order by all: shared maps before programs.
         let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;

@@ -1,6 +1,6 @@
 //! Structures of functions that the kernel calls: which member each program is for, and the maps that hold them.
 
-use bpfmand_core::{MapSpec, ProgramRequest};
+use bpfmand_core::{MapSpec, ProgramId, ProgramRequest};
 use bpfmand_kernel::{Kernel, StructOpsSpec};
 use bpfmand_object::{KernelBtf, KernelStructOps, ObjectFacts, StructOpsMap};
 
@@ -48,6 +48,30 @@ pub fn check_whole(object: &ObjectFacts, programs: &[ProgramRequest]) -> Result<
         }
     }
     Ok(())
+}
+
+/// Refuses programs of a structure of functions that were to use the maps of another program: its structure has that one's.
+///
+/// # Errors
+/// Names the map.
+pub fn check_own(
+    object: &ObjectFacts,
+    programs: &[ProgramRequest],
+    owner: Option<ProgramId>,
+) -> Result<(), EngineError> {
+    let Some(owner) = owner else { return Ok(()) };
+    let is_loaded = |name: &str| programs.iter().any(|program| program.name == name);
+    let Some(ops) = object.struct_ops.iter().find(|ops| ops.programs().any(|(name, _)| is_loaded(name)))
+    else {
+        return Ok(());
+    };
+    Err(EngineError::MapOwner {
+        owner,
+        reason: format!(
+            "map \"{}\" holds functions, and those of this load need one of their own: load them without the maps of others",
+            object.maps().get(ops.map).map_or("", |map| map.name.as_str())
+        ),
+    })
 }
 
 /// The number of the member that a program is for, in the kernel's structure.
@@ -119,8 +143,10 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
+/// Whether all programs of a structure are loaded. Of one that was unloaded in part, the others are loaded again without it.
 fn is_wanted(plan: &LoadPlan<'_>, ops: &StructOpsMap) -> bool {
-    ops.programs().any(|(name, _)| plan.object.programs.iter().any(|program| program.name == name))
+    let is_loaded = |name: &str| plan.object.programs.iter().any(|program| program.name == name);
+    ops.programs().next().is_some() && ops.programs().all(|(name, _)| is_loaded(name))
 }
 
 fn functions_of_kernel(plan: &LoadPlan<'_>, ops: &StructOpsMap) -> Result<KernelStructOps, EngineError> {

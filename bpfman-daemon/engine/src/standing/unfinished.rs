@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId};
+use bpfmand_core::{AttachPoint, HookKey, LinkId, OperationId, ProgramId};
 use bpfmand_kernel::{Kernel, TcFilter};
 
 use crate::engine::locks::Subject;
@@ -136,6 +136,9 @@ impl<K: Kernel> Engine<K> {
         let Some(program) = self.record(link.program) else { return Ok(()) };
         let Some(handle) = self.kernel.open_pin(&paths::link(id))? else { return Ok(()) };
         let facts = self.kernel.link_of(&handle)?;
+        if let AttachPoint::StructOps { map } = &link.point {
+            return self.mend_functions(&handle, &facts, &program, map).map(drop);
+        }
         if program.id == now || facts.program != now || !facts.is_live() {
             return Ok(());
         }

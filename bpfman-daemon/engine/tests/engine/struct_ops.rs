@@ -133,7 +133,40 @@ fn what_the_kernel_could_not_call_is_refused<K: Testable>(bench: &Bench<K>) {
     engine.attached(twice[0], steady());
 }
 
+fn a_function_that_the_kernel_calls_stays<K: Testable>(bench: &Bench<K>) {
+    if lacks_links(bench) {
+        return;
+    }
+    let engine = bench.engine();
+    let programs = engine.loads(&request(bench, &PROGRAMS));
+    let link = engine.attached(programs[1], steady());
+    let before = pins(&*bench.kernel, "".as_ref());
+    let error = engine.unload(programs[0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(error.to_string().contains(&format!("detach link {link} first")), "{error}");
+    assert_eq!(pins(&*bench.kernel, "".as_ref()), before);
+    // With the program of the link the link goes, and nothing calls the others any more.
+    engine.unload(programs[1]).unwrap();
+    engine.unload(programs[0]).unwrap();
+    assert_eq!(engine.ids().len(), 2);
+}
+
+fn functions_are_in_a_structure_of_their_own<K: Testable>(bench: &Bench<K>) {
+    if lacks_links(bench) {
+        return;
+    }
+    let engine = bench.engine();
+    let owner = engine.loads(&request(bench, &PROGRAMS))[0];
+    let before = pins(&*bench.kernel, "".as_ref());
+    let sharing = LoadRequest { map_owner: Some(owner), ..request(bench, &PROGRAMS) };
+    let error = engine.load(&sharing).unwrap_err().to_string();
+    assert!(error.contains("map \"steady\" holds functions"), "{error}");
+    assert_eq!(pins(&*bench.kernel, "".as_ref()), before);
+}
+
 crate::on_both_kernels!(
+    a_function_that_the_kernel_calls_stays,
+    functions_are_in_a_structure_of_their_own,
     structures_of_functions_live_as_other_links_do,
     what_the_kernel_could_not_call_is_refused,
 );
@@ -145,6 +178,19 @@ fn structures_of_functions_are_back_after_a_reboot() {
     bench.kernel.reboot();
     let engine = bench.engine();
     assert_eq!(engine.describe_link(before.record.id).unwrap().standing, Standing::Running);
+}
+
+#[test]
+fn what_is_left_of_a_structure_is_back_after_a_reboot() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let programs = engine.loads(&request(&bench, &PROGRAMS));
+    engine.unload(programs[0]).unwrap();
+    drop(engine);
+    bench.kernel.reboot();
+    let (engine, report) = bench.start();
+    assert_eq!((report.reloaded, report.problems), (3, Vec::new()));
+    assert_eq!(engine.ids().len(), 3);
 }
 
 #[test]

@@ -14,11 +14,24 @@ use crate::simulated::bench as simulated_bench;
 
 /// A program with probes, built as its author would.
 fn shop(folder: &Path) -> PathBuf {
+    shop_with(folder, "nop")
+}
+
+/// One whose probes are at another instruction.
+fn shop_with(folder: &Path, instruction: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src/shop.c");
     let program = folder.join("shop");
-    let built = Command::new("clang").args(["-O1", "-o"]).args([&program, &source]).status();
+    let defined = format!("-DINSTRUCTION=\"{instruction}\"");
+    let built = Command::new("clang").args(["-O1", &defined, "-o"]).args([&program, &source]).status();
     assert!(built.unwrap().success());
     program
+}
+
+/// How many entries of a program's map of arguments are taken.
+fn taken(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> usize {
+    let specs = bench.kernel.open_map(MapId(engine.map_pins(program)["__bpf_usdt_specs"])).unwrap();
+    let entries = bench.kernel.map_entries(&specs, 256).unwrap();
+    entries.iter().filter(|entry| entry.value.iter().any(|byte| *byte != 0)).count()
 }
 
 fn point(target: &Path, name: &str) -> AttachPoint {
@@ -72,14 +85,9 @@ fn linux_programs_are_told_the_arguments_of_each_place() {
     assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
     assert_eq!(said(&bench, &engine, program, &shop), seen, "put back");
     // What is there already is shared, and not taken once more.
-    let specs = bench.kernel.open_map(MapId(engine.map_pins(program)["__bpf_usdt_specs"])).unwrap();
-    let taken = || {
-        let entries = bench.kernel.map_entries(&specs, 256).unwrap();
-        entries.iter().filter(|entry| entry.value.iter().any(|byte| *byte != 0)).count()
-    };
-    assert_eq!(taken(), 3);
+    assert_eq!(taken(&bench, &engine, program), 3);
     let second = engine.attached(program, point(&shop, "sold"));
-    assert_eq!(taken(), 3);
+    assert_eq!(taken(&bench, &engine, program), 3);
     engine.detach(second).unwrap();
     let new = engine.replace_program(&replacement(&bench, program, "usdt")).unwrap().programs[0].id;
     assert_eq!(said(&bench, &engine, new, &shop), seen, "replaced");
@@ -109,6 +117,34 @@ fn linux_a_full_map_of_arguments_is_named() {
     let error = engine.try_attach(program, point(&shop, "sold")).unwrap_err();
     assert!(error.to_string().contains("--map-size __bpf_usdt_specs"), "{error}");
     assert_eq!(engine.all_links().len(), 0);
+    assert_eq!(taken(&bench, &engine, program), 0, "of a map that has no room for all");
+}
+
+#[test]
+fn linux_what_is_not_attached_takes_no_entries_for_its_arguments() {
+    let bench = crate::linux::bench("usdt-failed");
+    if !bench.kernel.features().uprobe_multi {
+        println!("skipped: Linux before 6.6 has no probes of many functions of a library");
+        return;
+    }
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("usdt", &["sold"]))[0];
+    let odd = shop_with(bench.folder.path(), "ret");
+    let error = engine.try_attach(program, point(&odd, "sold")).unwrap_err();
+    assert!(error.to_string().contains("a place of the probe is no empty instruction"), "{error}");
+    let shop = shop(bench.folder.path());
+    // The kernel refuses this link when everything else is there.
+    let mut ended = Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let mut of_ended = point(&shop, "sold");
+    if let AttachPoint::Usdt { scope, .. } = &mut of_ended {
+        scope.pid = Some(ended.id());
+    }
+    let error = engine.try_attach(program, of_ended).unwrap_err();
+    assert!(error.to_string().contains(&format!("process {} does not exist", ended.id())), "{error}");
+    assert_eq!((engine.all_links().len(), taken(&bench, &engine, program)), (0, 0));
+    engine.attached(program, point(&shop, "sold"));
+    assert_eq!(taken(&bench, &engine, program), 3);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // A program with a static probe at three places, written as the notes of probes are: with a semaphore, with arguments in
 // registers, in memory and as numbers, and without.
+#ifndef INSTRUCTION
+#define INSTRUCTION "nop"
+#endif
 #define PLACE(arguments, ...)                                                  \
-	__asm__ volatile("990: nop\n"                                          \
+	__asm__ volatile("990: " INSTRUCTION "\n"                              \
 			 ".pushsection .note.stapsdt,\"\",\"note\"\n"          \
 			 ".balign 4\n.4byte 992f-991f, 994f-993f, 3\n"         \
 			 "991: .asciz \"stapsdt\"\n992: .balign 4\n"           \

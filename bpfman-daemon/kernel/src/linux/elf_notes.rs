@@ -1,11 +1,15 @@
 //! Notes of static user-space probes (`.note.stapsdt`): where each is, its semaphore, and where its arguments are. Whoever
-//! made the file may claim anything: of notes so many bytes are read, and no more.
+//! made the file may claim anything: of notes so many bytes are read, and no more, and a place is one only where compilers
+//! put it, at an empty instruction.
 
+use std::fs::File;
 use std::io;
 
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use object::Endianness;
-use object::elf::{self, FileHeader64};
-use object::read::elf::{FileHeader as _, SectionHeader as _};
+use object::elf::{self, FileHeader64, ProgramHeader64};
+use object::pod;
+use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _};
 
 use super::elf_symbols::{Binary, identity, invalid, read_up_to};
 use super::symbols::TargetFile;
@@ -14,6 +18,14 @@ use super::symbols::TargetFile;
 const MOST_BYTES: u64 = 4 << 20;
 /// Most places of one probe: a compiler repeats it where it puts the function around it into others.
 const MOST_SITES: usize = 4096;
+/// Most program headers of one file: linkers write about a dozen.
+const MOST_HEADERS: usize = 1024;
+/// Bytes of a semaphore.
+const SEMAPHORE_BYTES: u64 = 2;
+/// Most bytes of an instruction of x86.
+const LONGEST: usize = 15;
+/// The empty instruction of 64-bit ARM.
+const ARM_NOP: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
 /// `n_type` of such notes, and who they are of.
 const NOTE_TYPE: u32 = 3;
 const OWNER: &[u8] = b"stapsdt\0";
@@ -47,6 +59,7 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
         return Err(invalid("its notes of probes are cut off"));
     }
     let base = section(&binary, elf::SHT_PROGBITS, ".stapsdt.base")?.map(|base| base.sh_addr(endian));
+    let loaded = Loaded::open(file, &binary)?;
     let mut found = Vec::new();
     for note in read(&bytes, endian) {
         if (note.provider, note.name) != (provider.as_bytes(), name.as_bytes()) {
@@ -57,18 +70,99 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
         }
         // A tool that moved the program's addresses left those of the notes as they were.
         let moved = base.filter(|_| note.base != 0).map_or(0, |base| base.wrapping_sub(note.base));
-        let offset_of = |address: u64| binary.offset_of(address.wrapping_add(moved));
-        let outside = || invalid("a place of the probe is not loaded from the file");
         found.push(UsdtSite {
-            offset: offset_of(note.location)?.ok_or_else(outside)?,
+            offset: loaded.place(note.location.wrapping_add(moved))?,
             semaphore: match note.semaphore {
                 0 => None,
-                address => Some(offset_of(address)?.ok_or_else(outside)?),
+                address => Some(loaded.semaphore(address.wrapping_add(moved))?),
             },
             arguments: String::from_utf8_lossy(note.arguments).into_owned(),
         });
     }
     Ok(found)
+}
+
+/// What of a file is loaded. It is read once: a file may claim many parts, and many places in them.
+struct Loaded<'a> {
+    file: &'a File,
+    file_bytes: u64,
+    machine: elf::Machine,
+    parts: Vec<Part>,
+}
+
+/// A part of a file that is loaded.
+struct Part {
+    address: u64,
+    offset: u64,
+    bytes: u64,
+    flags: elf::ProgramFlags,
+}
+
+impl<'a> Loaded<'a> {
+    fn open(file: &'a File, binary: &Binary<'_, FileHeader64<Endianness>>) -> io::Result<Self> {
+        let (header, endian) = (&binary.header, binary.endian);
+        let count = usize::from(header.e_phnum(endian));
+        if count > MOST_HEADERS {
+            return Err(invalid("it has too many program headers"));
+        }
+        // Words, because headers want to lie where words do.
+        let mut words = vec![0_u64; count * size_of::<ProgramHeader64<Endianness>>() / 8];
+        let bytes = pod::bytes_of_slice_mut(&mut words);
+        if read_up_to(file, bytes, header.e_phoff(endian))? < bytes.len() {
+            return Err(invalid("its program headers are cut off"));
+        }
+        let (headers, _) = pod::slice_from_bytes::<ProgramHeader64<Endianness>>(bytes, count)
+            .map_err(|()| invalid("its program headers cannot be read"))?;
+        let parts =
+            headers.iter().filter(|header| header.p_type(endian) == elf::PT_LOAD).map(|header| Part {
+                address: header.p_vaddr(endian),
+                offset: header.p_offset(endian),
+                bytes: header.p_filesz(endian),
+                flags: header.p_flags(endian),
+            });
+        let (file_bytes, machine) = (file.metadata()?.len(), header.e_machine(endian));
+        Ok(Self { file, file_bytes, machine, parts: parts.collect() })
+    }
+
+    /// Where in the file so many bytes of an address are loaded from, by a part with a flag.
+    fn offset_of(&self, address: u64, bytes: u64, flag: elf::ProgramFlags) -> Option<u64> {
+        let offset_in = |part: &Part| {
+            let inside = address.checked_sub(part.address)?;
+            (inside.checked_add(bytes)? <= part.bytes).then_some(())?;
+            inside.checked_add(part.offset)
+        };
+        let offset = self.parts.iter().filter(|part| part.flags.contains(flag)).find_map(offset_in)?;
+        (offset.checked_add(bytes)? <= self.file_bytes).then_some(offset)
+    }
+
+    /// Where the instruction of a place is. A breakpoint inside of one would end every process that comes by.
+    fn place(&self, address: u64) -> io::Result<u64> {
+        let offset = self
+            .offset_of(address, 1, elf::PF_X)
+            .ok_or_else(|| invalid("a place of the probe is not loaded from the file, to be run"))?;
+        let mut code = [0; LONGEST];
+        let read = read_up_to(self.file, &mut code, offset)?;
+        let code = &code[..read];
+        let is_empty = match self.machine {
+            elf::EM_X86_64 => {
+                Decoder::new(64, code, DecoderOptions::NONE).decode().mnemonic() == Mnemonic::Nop
+            }
+            elf::EM_AARCH64 => offset.is_multiple_of(4) && code.starts_with(&ARM_NOP),
+            _ => return Err(invalid("the instructions of its machine are not known here")),
+        };
+        is_empty.then_some(offset).ok_or_else(|| invalid("a place of the probe is no empty instruction"))
+    }
+
+    /// Where a semaphore is: the kernel counts there, in the processes' own copies of the file's bytes.
+    fn semaphore(&self, address: u64) -> io::Result<u64> {
+        let offset = self
+            .offset_of(address, SEMAPHORE_BYTES, elf::PF_W)
+            .ok_or_else(|| invalid("a semaphore of the probe is not loaded from the file, to be written"))?;
+        if !offset.is_multiple_of(SEMAPHORE_BYTES) {
+            return Err(invalid("a semaphore of the probe is at an odd offset"));
+        }
+        Ok(offset)
+    }
 }
 
 /// The first section of a type and name.
@@ -151,6 +245,8 @@ fn number(bytes: &[u8], endian: Endianness) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     fn encoded(owner: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
@@ -189,11 +285,115 @@ mod tests {
         for len in 0..whole.len() - 2 {
             assert_eq!(read(&whole[..len], Endianness::Little).count(), 0, "{len}");
         }
+        // A length that leads past the end ends them; what is of another type is passed over.
         for at in 0..12 {
-            let mut bytes = whole.clone();
+            let mut bytes = whole.repeat(2);
             bytes[at] = 0xff;
-            assert!(read(&bytes, Endianness::Little).count() <= 1);
+            let left = usize::from(at >= 8);
+            assert_eq!(read(&bytes, Endianness::Little).count(), left, "{at}");
         }
+        assert_eq!(read(&whole.repeat(2), Endianness::Little).count(), 2);
         assert_eq!(read(&encoded(OWNER, NOTE_TYPE, &probe()[..20]), Endianness::Little).count(), 0);
+    }
+
+    /// A binary with the probe: its code is at the end of the file, the semaphore in the sixteen bytes before.
+    fn binary(machine: elf::Machine, code: &[u8], semaphore: u64) -> Vec<u8> {
+        let mut note = encoded(OWNER, NOTE_TYPE, &probe());
+        note[36..44].copy_from_slice(&semaphore.to_le_bytes());
+        let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+        bytes.resize(16, 0);
+        let mut put = |at: usize, part: &[u8]| {
+            bytes.resize(bytes.len().max(at + part.len()), 0);
+            bytes[at..at + part.len()].copy_from_slice(part);
+        };
+        let halves = |halves: &[u16]| halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<_>>();
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        put(16, &halves(&[3, machine.0, 1, 0]));
+        put(32, &words(&[64, 0x200]));
+        put(52, &halves(&[64, 56, 2, 64, 3, 2]));
+        let load = |flags: elf::ProgramFlags| u64::from(elf::PT_LOAD.0) | u64::from(flags.0) << 32;
+        put(64, &words(&[load(elf::PF_X), 0x310, 0x1000, 0, 0x100, 0x100, 1]));
+        put(120, &words(&[load(elf::PF_W), 0x300, 0x3000, 0, 0x100, 0x100, 1]));
+        put(0x100, &note);
+        put(0x180, b"\0.note.stapsdt\0");
+        let section = |name: u64, kind: elf::SectionType| name | u64::from(kind.0) << 32;
+        put(0x240, &words(&[section(1, elf::SHT_NOTE), 0, 0, 0x100, note.len() as u64, 0, 4, 0]));
+        put(0x280, &words(&[section(0, elf::SHT_STRTAB), 0, 0, 0x180, 15, 0, 1, 0]));
+        put(0x310, code);
+        bytes
+    }
+
+    fn found(bytes: &[u8]) -> Result<Vec<(u64, Option<u64>)>, String> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        let sites = sites(&TargetFile::new(file, "shop".into()), "shop", "sold");
+        sites
+            .map(|sites| sites.iter().map(|site| (site.offset, site.semaphore)).collect())
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn places_are_at_empty_instructions_only() {
+        let x86: [&[u8]; 8] = [
+            &[0x90],
+            &[0x90, 0xc3],
+            &[0x66, 0x90],
+            &[0x0f, 0x1f, 0x00],
+            &[0x0f, 0x1f, 0x40, 0x00],
+            &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+            &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+            &[0x0f, 0x1f, 0x80, 0, 0, 0, 0],
+        ];
+        for code in x86 {
+            assert_eq!(found(&binary(elf::EM_X86_64, code, 0)), Ok(vec![(0x310, None)]), "{code:x?}");
+        }
+        assert_eq!(found(&binary(elf::EM_AARCH64, &ARM_NOP, 0)), Ok(vec![(0x310, None)]));
+        let none = Err("a place of the probe is no empty instruction".to_owned());
+        // Others, and what the end of the file cuts off.
+        let others: [&[u8]; 7] = [
+            &[0xc3],
+            &[0x00, 0x90],
+            &[0xf3, 0x90],
+            &[0x41, 0x90],
+            &[0x66],
+            &[0x0f, 0x1f],
+            &[0x0f, 0x1f, 0x44, 0],
+        ];
+        for code in others {
+            assert_eq!(found(&binary(elf::EM_X86_64, code, 0)), none, "{code:x?}");
+        }
+        for code in [&ARM_NOP[..3], &[0x90, 0x90, 0x90, 0x90]] {
+            assert_eq!(found(&binary(elf::EM_AARCH64, code, 0)), none, "{code:x?}");
+        }
+        let outside = Err("a place of the probe is not loaded from the file, to be run".to_owned());
+        assert_eq!(found(&binary(elf::EM_X86_64, &[], 0)), outside);
+        let unknown = Err("the instructions of its machine are not known here".to_owned());
+        assert_eq!(found(&binary(elf::EM_386, &[0x90], 0)), unknown);
+    }
+
+    #[test]
+    fn semaphores_are_even_places_of_the_file_that_programs_write() {
+        let with = |semaphore| found(&binary(elf::EM_X86_64, &[0x90, 0xc3], semaphore));
+        for inside in [0, 2, 0x10] {
+            assert_eq!(with(0x3000 + inside), Ok(vec![(0x310, Some(0x300 + inside))]));
+        }
+        assert_eq!(with(0x3001), Err("a semaphore of the probe is at an odd offset".to_owned()));
+        // Behind the end of the file, across it, behind what is loaded, and where nobody writes.
+        for outside in [0x3012, 0x3011, 0x30fe, 0x30ff, 0x3100, 0x1000, u64::MAX] {
+            let refused = "a semaphore of the probe is not loaded from the file, to be written".to_owned();
+            assert_eq!(with(outside), Err(refused), "{outside:#x}");
+        }
+    }
+
+    #[test]
+    fn more_program_headers_than_any_linker_writes_are_refused() {
+        let mut bytes = binary(elf::EM_X86_64, &[0x90], 0);
+        let mut with = |count: u16| {
+            bytes[56..58].copy_from_slice(&count.to_le_bytes());
+            found(&bytes)
+        };
+        assert_eq!(with(2), Ok(vec![(0x310, None)]));
+        assert_eq!(with(1024), Err("its program headers are cut off".to_owned()));
+        assert_eq!(with(1025), Err("it has too many program headers".to_owned()));
     }
 }

@@ -1,10 +1,11 @@
 //! Static user-space probes: all places of one are probed by one link (Linux 6.6), and programs are told by its cookies
 //! where the arguments of each place are.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bpfmand_core::uapi::attach_type;
 use bpfmand_core::{MapId, ProcessScope, map_type};
@@ -62,26 +63,26 @@ pub fn attach(
     place: &UsdtPlace<'_>,
     specs: Option<MapId>,
 ) -> Result<OwnedFd, KernelError> {
-    /// Entries are looked for and taken: of one map by one at a time.
-    static TAKING: Mutex<()> = Mutex::new(());
     let (file, sites) = place.find()?;
     let path = CString::new(file.reopen_path()).map_err(|error| place.fail(error.into()))?;
     let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
     let semaphores: Vec<u64> = sites.iter().map(|site| site.semaphore.unwrap_or(0)).collect();
-    let _taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let cookies = specs.map(|specs| put_specs(place, &sites, specs)).transpose()?;
+    let told = specs.map(|specs| put_specs(place, &sites, specs)).transpose()?;
     let mut request = attr::LinkCreateUprobes {
         prog_fd: program.as_raw_fd(),
         attach_type: attach_type::TRACE_UPROBE_MULTI,
         path: path.as_ptr() as u64,
         offsets: offsets.as_ptr() as u64,
         ref_ctr_offsets: semaphores.as_ptr() as u64,
-        cookies: cookies.as_ref().map_or(0, |cookies| cookies.as_ptr() as u64),
+        cookies: told.as_ref().map_or(0, |told| told.cookies.as_ptr() as u64),
         count: offsets.len() as u32,
         pid: place.scope.pid.unwrap_or(0),
         ..Default::default()
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+        if let Some(told) = &told {
+            told.take_back();
+        }
         match (source.raw_os_error(), place.scope.pid) {
             (Some(libc::ESRCH), Some(pid)) => place.fail(ProbeTargetError::NoProcess(pid)),
             _ => {
@@ -96,11 +97,41 @@ pub fn attach(
     })
 }
 
-/// Puts where the arguments of each place are into the program's map; answers the entries. Places whose arguments are alike
-/// share one, also with those of other links: entries are never changed.
-fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<Vec<u64>, KernelError> {
+/// Entries of a program's map that tell the arguments of places.
+struct Told {
+    map: OwnedFd,
+    /// The entry of each place.
+    cookies: Vec<u64>,
+    /// Those that were free before.
+    written: Vec<MapEntry>,
+    /// Held while entries may be taken back, lest others share them.
+    _taking: Option<MutexGuard<'static, ()>>,
+}
+
+impl Told {
+    fn write(&self) -> Result<(), KernelError> {
+        let map = DataMap::open("write to", &self.map)?;
+        self.written.iter().try_for_each(|entry| map.write(entry))
+    }
+
+    /// Frees what was taken. What cannot be freed is shared by the next that has such arguments.
+    fn take_back(&self) {
+        let Ok(map) = DataMap::open("write to", &self.map) else { return };
+        for entry in &self.written {
+            let _unfreed = map.write(&MapEntry { key: entry.key.clone(), value: vec![0; SPEC_BYTES] });
+        }
+    }
+}
+
+/// Puts where the arguments of each place are into the program's map: all or none. Places whose arguments are alike share an
+/// entry, also with those of other links: entries of links are never changed.
+fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<Told, KernelError> {
+    /// Entries are looked for and taken by one at a time.
+    static TAKING: Mutex<()> = Mutex::new(());
     let fail = |source| KernelError::call("tell arguments by", format!("map {map}"), source);
     let invalid = |why: String| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
+    let wanted = |site: &UsdtSite| spec(&site.arguments).map_err(|reason| place.fail(reason.into()));
+    let wanted = sites.iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
     let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;
     let held = held.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))?;
     let (kind, key_size, value_size) = facts::map_layout(&held).map_err(fail)?;
@@ -109,29 +140,37 @@ fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<Ve
             "it is of type {kind} with values of {value_size} bytes, and libbpf's has {SPEC_BYTES}"
         )));
     }
-    let mut entries: Vec<Vec<u8>> =
-        copy_map::entries(&held, MOST_ENTRIES)?.into_iter().map(|entry| entry.value).collect();
-    let mut cookies = Vec::with_capacity(sites.len());
-    for site in sites {
-        let wanted = spec(&site.arguments).map_err(|reason| place.fail(reason.into()))?;
-        let same = entries.iter().position(|entry| entry[..] == wanted);
-        let at = match same {
-            Some(at) => at,
+    let taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let entries = copy_map::entries(&held, MOST_ENTRIES)?;
+    let count = entries.len();
+    let (mut known, mut free) = (HashMap::new(), Vec::new());
+    for (at, entry) in (0_u32..).zip(entries) {
+        if entry.value.iter().all(|byte| *byte == 0) {
+            free.push(at);
+        } else {
+            known.entry(entry.value).or_insert(at);
+        }
+    }
+    let (mut free, mut cookies, mut written) =
+        (free.into_iter(), Vec::with_capacity(sites.len()), Vec::new());
+    for wanted in wanted {
+        let at = match known.get(&wanted[..]) {
+            Some(at) => *at,
             None => {
-                let at = entries.iter().position(|entry| entry.iter().all(|byte| *byte == 0));
-                let at = at.ok_or_else(|| {
+                let at = free.next().ok_or_else(|| {
                     invalid(format!(
-                        "all its {} entries are taken: load with a larger one (--map-size __bpf_usdt_specs=NUMBER)",
-                        entries.len()
+                        "all its {count} entries are taken: load with a larger one (--map-size __bpf_usdt_specs=NUMBER)"
                     ))
                 })?;
-                let key = u32::try_from(at).unwrap_or(u32::MAX).to_ne_bytes().to_vec();
-                DataMap::open("write to", &held)?.write(&MapEntry { key, value: wanted.to_vec() })?;
-                entries[at] = wanted.to_vec();
+                known.insert(wanted.to_vec(), at);
+                written.push(MapEntry { key: at.to_ne_bytes().to_vec(), value: wanted.to_vec() });
                 at
             }
         };
-        cookies.push(at as u64);
+        cookies.push(u64::from(at));
     }
-    Ok(cookies)
+    let taking = (!written.is_empty()).then_some(taking);
+    let told = Told { map: held, cookies, written, _taking: taking };
+    told.write().inspect_err(|_| told.take_back())?;
+    Ok(told)
 }
