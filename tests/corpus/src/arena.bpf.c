@@ -1,6 +1,5 @@
 // feature: arenas
 // since: 6.9
-// unsupported: no such type
 // clang: 19
 // flags: -mcpu=v4
 #include "corpus.h"
@@ -12,13 +11,12 @@ struct {
 	__uint(max_entries, 10);
 } arena SEC(".maps");
 extern void __arena *bpf_arena_alloc_pages(void *map, void __arena *address, unsigned int count, int node, unsigned long flags) __ksym;
-int __arena counter;
 SEC("syscall") int allocates(void *ctx)
 {
 	int __arena *page = bpf_arena_alloc_pages(&arena, 0, 1, -1, 0);
 	if (!page)
 		return 1;
 	*page = 4;
-	counter += 3;
-	return *page + counter;
+	*page += 3;
+	return *page;
 }

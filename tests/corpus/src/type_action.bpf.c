@@ -1,6 +1,5 @@
 // feature: TC actions
 // since: 5.10
-// unsupported: no such type
 #include "corpus.h"
 
 SEC("action") int acts(struct __sk_buff *skb) { return 1; }

@@ -1,6 +1,5 @@
 // feature: probes of system calls by their names
 // since: 5.10
-// unsupported: no such type
 #include "corpus.h"
 
 struct pt_regs { unsigned long di; } __core;

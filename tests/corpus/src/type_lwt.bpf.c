@@ -1,6 +1,5 @@
 // feature: programs of routes
 // since: 5.10
-// unsupported: no such type
 #include "corpus.h"
 
 SEC("lwt_in") int in(struct __sk_buff *skb) { return 0; }

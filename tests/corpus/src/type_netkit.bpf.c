@@ -1,6 +1,5 @@
 // feature: programs of netkit devices
 // since: 6.7
-// unsupported: no such type
 #include "corpus.h"
 
 SEC("netkit/primary") int primary(struct __sk_buff *skb) { return -1; }

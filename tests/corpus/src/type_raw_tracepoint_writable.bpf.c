@@ -1,6 +1,5 @@
 // feature: raw trace points that write
 // since: 5.10
-// unsupported: no such type
 #include "corpus.h"
 
 SEC("raw_tp.w/bpf_test_finish") int brief(struct bpf_raw_tracepoint_args *ctx) { return 0; }

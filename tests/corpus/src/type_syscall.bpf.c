@@ -1,6 +1,5 @@
 // feature: programs that are run by hand
 // since: 5.14
-// unsupported: no such type
 #include "corpus.h"
 
 SEC("syscall") int by_hand(void *ctx) { return 42; }

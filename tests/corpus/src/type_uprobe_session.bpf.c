@@ -1,6 +1,5 @@
 // feature: probes of both ends of functions of a program
 // since: 6.13
-// unsupported: no such type
 #include "corpus.h"
 
 SEC("uprobe.session//bin/sh:ma*") int both(void *ctx) { return 0; }

@@ -1,6 +1,5 @@
 // feature: places that programs mark for probes (USDT)
 // since: 5.10
-// unsupported: no such type
 #include "corpus.h"
 
 SEC("usdt/libc.so.6:libc:setjmp") int place(void *ctx) { return 0; }

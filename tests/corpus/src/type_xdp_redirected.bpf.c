@@ -1,6 +1,5 @@
 // feature: XDP programs that run after a redirect
 // since: 5.10
-// unsupported: no such type
 #include "corpus.h"
 
 SEC("xdp/devmap") int devmap(struct xdp_md *ctx) { return ctx->egress_ifindex ? XDP_PASS : XDP_DROP; }

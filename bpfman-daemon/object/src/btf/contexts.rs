@@ -97,13 +97,18 @@ fn context_of(program_type: ProgramType) -> Option<&'static str> {
     Some(match program_type.kernel_type() {
         prog_type::SOCKET_FILTER
         | prog_type::SCHED_CLS
+        | prog_type::SCHED_ACT
         | prog_type::CGROUP_SKB
+        | prog_type::LWT_IN
+        | prog_type::LWT_OUT
+        | prog_type::LWT_XMIT
+        | prog_type::LWT_SEG6LOCAL
         | prog_type::SK_SKB
         | prog_type::FLOW_DISSECTOR => "__sk_buff",
         prog_type::XDP => "xdp_md",
         prog_type::KPROBE => "bpf_user_pt_regs_t",
         prog_type::PERF_EVENT => "bpf_perf_event_data",
-        prog_type::RAW_TRACEPOINT => "bpf_raw_tracepoint_args",
+        prog_type::RAW_TRACEPOINT | prog_type::RAW_TRACEPOINT_WRITABLE => "bpf_raw_tracepoint_args",
         prog_type::CGROUP_SOCK => "bpf_sock",
         prog_type::CGROUP_SOCK_ADDR => "bpf_sock_addr",
         prog_type::CGROUP_SOCKOPT => "bpf_sockopt",
