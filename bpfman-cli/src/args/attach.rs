@@ -229,15 +229,9 @@ pub struct AttachUprobeMulti {
     /// Functions; several with commas, or by repeating the flag.
     #[arg(short, long = "fn-name", value_delimiter = ',', required = true, value_name = "FUNCTION")]
     pub functions: Vec<String>,
-    /// Path of a program or library, or a library's name, for example libc.
-    #[arg(short, long)]
-    pub target: String,
-    /// Attach only in this process.
-    #[arg(short, long)]
-    pub pid: Option<i32>,
-    /// Find the target in the mount namespace of this process, which runs in a container.
-    #[arg(short, long, value_name = "PID")]
-    pub container_pid: Option<i32>,
+    /// Which file, and in which processes.
+    #[command(flatten)]
+    pub file: ProbedFile,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -298,15 +292,9 @@ pub struct AttachUsdt {
     /// The probe, as PROVIDER:NAME; readelf -n lists those of a file.
     #[arg(short, long, value_name = "PROVIDER:NAME", value_parser = usdt_name)]
     pub name: (String, String),
-    /// Path of a program or library, or a library's name, for example libc.
-    #[arg(short, long)]
-    pub target: String,
-    /// Attach only in this process.
-    #[arg(short, long)]
-    pub pid: Option<i32>,
-    /// Find the target in the mount namespace of this process, which runs in a container.
-    #[arg(short, long, value_name = "PID")]
-    pub container_pid: Option<i32>,
+    /// Which file, and in which processes.
+    #[command(flatten)]
+    pub file: ProbedFile,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -389,6 +377,20 @@ pub struct AttachNetfilter {
     pub link: LinkMetadata,
 }
 
+/// The file that a probe of user space is in.
+#[derive(Args, Debug)]
+pub struct ProbedFile {
+    /// Path of a program or library, or a library's name, for example libc.
+    #[arg(short, long)]
+    pub target: String,
+    /// Attach only in this process.
+    #[arg(short, long)]
+    pub pid: Option<i32>,
+    /// Find the target in the mount namespace of this process, which runs in a container.
+    #[arg(short, long, value_name = "PID")]
+    pub container_pid: Option<i32>,
+}
+
 /// `attach … kprobe`.
 #[derive(Args, Debug)]
 pub struct AttachKprobe {
@@ -418,15 +420,9 @@ pub struct AttachUprobe {
     /// Bytes from the function's start.
     #[arg(short, long, default_value_t)]
     pub offset: u64,
-    /// Path of a program or library, or a library's name, for example libc.
-    #[arg(short, long)]
-    pub target: String,
-    /// Attach only in this process.
-    #[arg(short, long)]
-    pub pid: Option<i32>,
-    /// Find the target in the mount namespace of this process, which runs in a container.
-    #[arg(short, long, value_name = "PID")]
-    pub container_pid: Option<i32>,
+    /// Which file, and in which processes.
+    #[command(flatten)]
+    pub file: ProbedFile,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,
@@ -531,7 +527,7 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!((uprobe.offset, uprobe.pid, uprobe.container_pid), (8, Some(3), Some(4)));
+        assert_eq!((uprobe.offset, uprobe.file.pid, uprobe.file.container_pid), (8, Some(3), Some(4)));
     }
 
     #[test]

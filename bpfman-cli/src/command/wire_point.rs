@@ -7,7 +7,7 @@ use bpfman_proto::ext::v1::point::At;
 use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
 
-use crate::args::attach::{AttachTo, LinkMetadata};
+use crate::args::attach::{AttachTo, LinkMetadata, ProbedFile};
 use crate::args::value::{absolute, to_map};
 use crate::error::CliError;
 
@@ -69,11 +69,11 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
             })
         }
         AttachTo::Uprobe(uprobe) => Info::UprobeAttachInfo(v1::UprobeAttachInfo {
-            target: target(&uprobe.target, uprobe.container_pid),
+            target: target(&uprobe.file),
             fn_name: uprobe.fn_name,
             offset: uprobe.offset,
-            pid: uprobe.pid,
-            container_pid: uprobe.container_pid,
+            pid: uprobe.file.pid,
+            container_pid: uprobe.file.container_pid,
             metadata: to_map(&uprobe.link.metadata),
         }),
         AttachTo::Fentry(bound) => {
@@ -95,10 +95,10 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
         }
         AttachTo::UprobeMulti(probes) => {
             let at = ext::UprobeMultiPoint {
-                target: target(&probes.target, probes.container_pid),
+                target: target(&probes.file),
                 functions: probes.functions,
-                pid: probes.pid,
-                container_pid: probes.container_pid,
+                pid: probes.file.pid,
+                container_pid: probes.file.container_pid,
             };
             return Ok(more(At::UprobeMulti(at), &probes.link));
         }
@@ -109,11 +109,11 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
         AttachTo::Usdt(probe) => {
             let (provider, name) = probe.name;
             let at = ext::UsdtPoint {
-                target: target(&probe.target, probe.container_pid),
+                target: target(&probe.file),
                 provider,
                 name,
-                pid: probe.pid,
-                container_pid: probe.container_pid,
+                pid: probe.file.pid,
+                container_pid: probe.file.container_pid,
             };
             return Ok(more(At::Usdt(at), &probe.link));
         }
@@ -155,12 +155,12 @@ fn netns_path(path: Option<PathBuf>) -> String {
 }
 
 /// A target with a slash is a path; without one it is a library's name, which the daemon looks up.
-fn target(target: &str, container_pid: Option<i32>) -> String {
+fn target(file: &ProbedFile) -> String {
     // A path inside a container has nothing to do with this process's working folder.
-    if target.contains('/') && container_pid.is_none() {
-        absolute(Path::new(target))
+    if file.target.contains('/') && file.container_pid.is_none() {
+        absolute(Path::new(&file.target))
     } else {
-        target.to_owned()
+        file.target.clone()
     }
 }
 

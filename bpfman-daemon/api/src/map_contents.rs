@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_access::{AccessObject, AccessVerb};
+use bpfmand_access::AccessVerb;
 use bpfmand_core::{Owner, Peer, ProgramId, map_type};
 use bpfmand_engine::WantedMap;
 use bpfmand_kernel::{Kernel, MapEntry};
@@ -13,6 +13,7 @@ use tonic::Status;
 
 use crate::audit;
 use crate::authorize::Permit;
+use crate::maps::programs_of;
 use crate::server::{Api, fail};
 use crate::status;
 use crate::status::{denied, invalid};
@@ -54,12 +55,8 @@ pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Re
     audit::map(&wanted);
     let found = api.engine.find_map(&wanted);
     let users: Vec<(ProgramId, Owner)> = found.iter().flat_map(|map| map.users()).collect();
-    let owned: Vec<_> = users
-        .iter()
-        .map(|(id, owner)| AccessObject::Owned { name: format!("program {id}"), owner })
-        .collect();
     // Who may read no map learns of none.
-    let permit = api.authorize(&owned)?;
+    let permit = api.authorize(&programs_of(&users))?;
     found.map_err(fail)?;
     let place = api.map_readings.enter(permit.uid)?;
     let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
@@ -117,11 +114,7 @@ async fn read<K: Kernel>(api: &Api<K>, asked: &Asked) -> Result<Reading, Status>
     api.read(&asked.permit, move |api| {
         let map = api.engine.find_map(&wanted).map_err(fail)?;
         let users: Vec<(ProgramId, Owner)> = map.users().collect();
-        let owned: Vec<_> = users
-            .iter()
-            .map(|(id, owner)| AccessObject::Owned { name: format!("program {id}"), owner })
-            .collect();
-        let decided = api.policy_for(&caller)?.decide(&caller, AccessVerb::MapsRead, &owned);
+        let decided = api.policy_for(&caller)?.decide(&caller, AccessVerb::MapsRead, &programs_of(&users));
         decided.map_err(|denial| status::denial(&denial))?;
         let (details, handle) = api.engine.open_map(&map, false).map_err(fail)?;
         let (facts, cpus) = (&details.facts, api.engine.kernel().features().possible_cpus);

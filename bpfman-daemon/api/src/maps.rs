@@ -25,12 +25,8 @@ impl<K: Kernel> Api<K> {
         audit::map(&wanted);
         let found = self.engine.find_map(&wanted);
         let users: Vec<(ProgramId, Owner)> = found.iter().flat_map(|map| map.users()).collect();
-        let owned = users
-            .iter()
-            .map(|(id, owner)| AccessObject::Owned { name: format!("program {id}"), owner })
-            .collect::<Vec<_>>();
         // Who may open no map learns of none.
-        let permit = self.authorize(&owned)?;
+        let permit = self.authorize(&programs_of(&users))?;
         let map = found.map_err(fail)?;
         audit::made(format_args!("descriptor of map {} {}", map.id(), map.name()));
         let (details, handle) =
@@ -50,4 +46,9 @@ fn wanted(request: wire::OpenMapRequest) -> Result<WantedMap, Status> {
         }
         None => Err(invalid("the request names no map: give its id, or a program and the map's name")),
     }
+}
+
+/// The programs that use a map, as grants are asked about them.
+pub(crate) fn programs_of(users: &[(ProgramId, Owner)]) -> Vec<AccessObject<'_>> {
+    users.iter().map(|(id, owner)| AccessObject::Owned { name: format!("program {id}"), owner }).collect()
 }

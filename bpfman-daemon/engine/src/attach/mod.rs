@@ -3,6 +3,7 @@
 mod conflict;
 mod detach;
 mod hook;
+mod own_map;
 mod per_cpu;
 pub mod sockmap;
 pub mod struct_ops;

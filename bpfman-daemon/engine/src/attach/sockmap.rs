@@ -9,14 +9,7 @@ use crate::{Engine, EngineError};
 impl<K: Kernel> Engine<K> {
     /// The map of sockets that a program has under this name.
     pub(crate) fn sockmap_of(&self, program: &ProgramRecord, name: &str) -> Result<MapId, EngineError> {
-        let maps = || program.maps.iter().filter_map(|map| map.id.map(|id| (map, id)));
-        let found = maps().find(|(map, _)| map.name == name);
-        let (_, id) = found.ok_or_else(|| EngineError::NoMap {
-            program: program.id,
-            map: name.to_owned(),
-            there: maps().map(|(map, _)| map.name.clone()).collect(),
-        })?;
-        let facts = self.kernel.map(id)?.ok_or(EngineError::NoMapOfOurs(id))?;
+        let (id, facts) = self.own_map(program, name)?;
         if matches!(facts.map_type, map_type::SOCKMAP | map_type::SOCKHASH) {
             return Ok(id);
         }

@@ -11,14 +11,7 @@ use crate::{Engine, EngineError, paths};
 impl<K: Kernel> Engine<K> {
     /// The map with a structure of functions that a program has under this name.
     pub(crate) fn functions_of(&self, program: &ProgramRecord, name: &str) -> Result<MapId, EngineError> {
-        let maps = || program.maps.iter().filter_map(|map| map.id.map(|id| (map, id)));
-        let found = maps().find(|(map, _)| map.name == name);
-        let (_, id) = found.ok_or_else(|| EngineError::NoMap {
-            program: program.id,
-            map: name.to_owned(),
-            there: maps().map(|(map, _)| map.name.clone()).collect(),
-        })?;
-        let facts = self.kernel.map(id)?.ok_or(EngineError::NoMapOfOurs(id))?;
+        let (id, facts) = self.own_map(program, name)?;
         if facts.map_type == map_type::STRUCT_OPS {
             return Ok(id);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, ProgramId, ProgramUid};
+use bpfmand_core::{AttachPoint, ProgramId, ProgramType, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Subject;
@@ -43,6 +43,9 @@ impl<K: Kernel> Engine<K> {
     /// Refuses a program of a structure of functions that the kernel calls for the link of another: without it the structure
     /// could not be made again.
     fn ensure_not_called(&self, program: &ProgramRecord) -> Result<(), EngineError> {
+        if program.program_type != ProgramType::StructOps {
+            return Ok(());
+        }
         let links: Vec<_> = self.state().links.values().cloned().collect();
         for link in links.iter().filter(|link| link.program != program.uid) {
             let AttachPoint::StructOps { map } = &link.point else { continue };

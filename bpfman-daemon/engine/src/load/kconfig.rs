@@ -2,14 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_kernel::{Kernel, KernelError, SYSCALL_WRAPPERS};
 use bpfmand_object::{KconfigExtern, KconfigValue, ObjectFacts};
 
 use crate::{Engine, EngineError};
-
-/// The call `bpf`, as the kernel names the functions that take calls from processes: on every machine with functions of that
-/// kind.
-const WRAPPER: &str = if cfg!(target_arch = "aarch64") { "__arm64_sys_bpf" } else { "__x64_sys_bpf" };
 
 impl<K: Kernel> Engine<K> {
     /// The values of all variables that an object asks for, by name; none for those that the kernel was built without.
@@ -36,6 +32,13 @@ impl<K: Kernel> Engine<K> {
         Ok(values)
     }
 
+    /// Whether the kernel has functions of its own for calls of processes, as seen by that of `bpf`.
+    fn wraps_syscalls(&self) -> Result<bool, KernelError> {
+        let Some(prefix) = SYSCALL_WRAPPERS else { return Ok(false) };
+        let known = self.kernel.symbol_addresses(&BTreeSet::from([format!("{prefix}bpf").as_str()]))?;
+        Ok(!known.is_empty())
+    }
+
     /// Values that stand in no configuration.
     fn told(&self, name: &str) -> Result<Option<u64>, KernelError> {
         let features = self.kernel.features();
@@ -45,9 +48,7 @@ impl<K: Kernel> Engine<K> {
             "LINUX_KERNEL_VERSION" => u64::from((major << 16) | (minor << 8) | features.patch.min(255)),
             "LINUX_HAS_BPF_COOKIE" => u64::from(features.perf_links),
             // As libbpf has it: whether there can be a probe of such a function.
-            "LINUX_HAS_SYSCALL_WRAPPER" => u64::from(
-                features.kprobes && !self.kernel.symbol_addresses(&BTreeSet::from([WRAPPER]))?.is_empty(),
-            ),
+            "LINUX_HAS_SYSCALL_WRAPPER" => u64::from(features.kprobes && self.wraps_syscalls()?),
             _ => return Ok(None),
         }))
     }

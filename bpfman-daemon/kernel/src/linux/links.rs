@@ -161,9 +161,19 @@ fn link_event(
 
 /// Puts another program in a link's place if it runs the expected one.
 pub fn replace(link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
+    update("swap the program", link, program, expected)
+}
+
+/// Has a link hold something else, a program or a map, if it holds what is expected; `action` says so in errors.
+pub(super) fn update(
+    action: &'static str,
+    link: &OwnedFd,
+    new: &OwnedFd,
+    expected: &OwnedFd,
+) -> Result<(), KernelError> {
     let mut request = attr::LinkUpdate {
         link_fd: link.as_raw_fd(),
-        new_prog_fd: program.as_raw_fd(),
+        new_prog_fd: new.as_raw_fd(),
         flags: F_REPLACE,
         old_prog_fd: expected.as_raw_fd(),
     };
@@ -173,7 +183,7 @@ pub fn replace(link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<
         };
         match source.raw_os_error() {
             Some(libc::EPERM) => KernelError::HookChanged { hook: hook() },
-            _ => KernelError::call("swap the program", hook(), source),
+            _ => KernelError::call(action, hook(), source),
         }
     })
 }

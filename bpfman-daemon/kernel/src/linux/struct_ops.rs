@@ -7,9 +7,8 @@ use bpfmand_core::uapi::attach_type;
 use bpfmand_core::{MapId, map_type};
 
 use super::attr::{self, Command};
-use super::links::F_REPLACE;
 use super::load::kernel_name;
-use super::{facts, sys};
+use super::{facts, links, sys};
 use crate::{KernelError, StructOpsSpec};
 
 /// `BPF_F_LINK` of map creation: the structure is put to use by a link, and not as soon as it is filled.
@@ -94,19 +93,5 @@ pub fn attach(map: MapId) -> Result<OwnedFd, KernelError> {
 /// Has a link hold another map's structure if it holds the expected one's.
 pub fn replace(link: &OwnedFd, map: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
     // Maps stand where programs stand for other links.
-    let mut request = attr::LinkUpdate {
-        link_fd: link.as_raw_fd(),
-        new_prog_fd: map.as_raw_fd(),
-        flags: F_REPLACE,
-        old_prog_fd: expected.as_raw_fd(),
-    };
-    sys::bpf(Command::LinkUpdate, &mut request).map(drop).map_err(|source| {
-        let hook = || {
-            facts::link(link).map_or_else(|_| "of a link".to_owned(), |link| format!("of link {}", link.id))
-        };
-        match source.raw_os_error() {
-            Some(libc::EPERM) => KernelError::HookChanged { hook: hook() },
-            _ => KernelError::call("swap the functions", hook(), source),
-        }
-    })
+    links::update("swap the functions", link, map, expected)
 }

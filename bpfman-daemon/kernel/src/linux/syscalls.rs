@@ -3,18 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use super::perf;
-use crate::KernelError;
-
-/// What the name of a system call's function begins with on this machine (Linux 4.17; of 64-bit ARM, 4.19).
-const PREFIX: &str = if cfg!(target_arch = "x86_64") {
-    "__x64_sys_"
-} else if cfg!(target_arch = "aarch64") {
-    "__arm64_sys_"
-} else {
-    "sys_"
-};
+use crate::{KernelError, SYSCALL_WRAPPERS};
 
 /// Opens a probe of a system call: of the one for programs of this machine's own width.
 pub fn probe(name: &str, on_return: bool) -> Result<OwnedFd, KernelError> {
-    perf::kprobe(&format!("{PREFIX}{name}"), 0, on_return)
+    perf::kprobe(&format!("{}{name}", SYSCALL_WRAPPERS.unwrap_or("sys_")), 0, on_return)
 }
