@@ -1,6 +1,6 @@
 // feature: enums of 64 bits
 // since: 5.10
-// clang: 15
+// clang: 19
 #include "corpus.h"
 
 enum own64 { SMALL = 1, LARGE = 0x123456789abULL };
