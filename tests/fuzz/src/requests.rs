@@ -132,9 +132,12 @@ pub fn request(bytes: &[u8]) {
             let request = tonic::Request::new(message.to_vec());
             let path = tonic::codegen::http::uri::PathAndQuery::from_static(method.path());
             let mut answer = client.server_streaming(request, path, Raw).await?.into_inner();
-            // It goes on for ever.
-            if method != Method::BpfmanNodeWatch {
-                while answer.message().await?.is_some() {}
+            match method {
+                // These go on until the caller ends them.
+                Method::BpfmanNodeWatch | Method::BpfmanExtFollowPrints => {}
+                // So does this, whose first answer is the lease.
+                Method::BpfmanExtHoldLease => drop(answer.message().await?),
+                _ => while answer.message().await?.is_some() {},
             }
             Ok::<_, tonic::Status>(())
         };
