@@ -3,8 +3,8 @@
 use std::io;
 
 use bpfman_image_format::{
-    BuildError, BytecodeError, KeyError, LayoutError, PushError, RegistryError, SaveError, SignError,
-    SourceDateError,
+    BuildError, BytecodeError, FetchError, KeyError, LayoutError, PushError, RegistryError, SaveError,
+    SignError, SourceDateError,
 };
 
 use crate::exit::Exit;
@@ -30,6 +30,9 @@ pub enum LocalImageError {
     /// The image was not saved.
     #[error(transparent)]
     Save(#[from] SaveError),
+    /// The object was not fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// The key cannot be used or made.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -50,9 +53,13 @@ impl LocalImageError {
             }
             Self::Push(_) => Exit::Invalid,
             Self::Save(SaveError::Layout(error)) => of_layout(error),
-            Self::Save(SaveError::Registry(error)) => of_registry(error),
+            Self::Save(SaveError::Registry(error)) | Self::Fetch(FetchError::Registry(error)) => {
+                of_registry(error)
+            }
             Self::Save(SaveError::Archive { source, .. }) => of_io(source),
             Self::Save(SaveError::Malformed { .. }) => Exit::Registry,
+            Self::Fetch(FetchError::Bytecode { .. } | FetchError::Platform { .. }) => Exit::Invalid,
+            Self::Fetch(_) => Exit::Registry,
             Self::Key(error) | Self::Sign(SignError::Key(error)) => match error {
                 KeyError::Crypto(_) => Exit::Other,
                 _ => Exit::Invalid,
@@ -70,7 +77,8 @@ impl LocalImageError {
                 Some("build it first with `bpfman image build -t IMAGE`, or name its folder with --layout")
             }
             Self::Push(PushError::Registry(RegistryError::Unauthorized { .. }))
-            | Self::Sign(SignError::Registry(RegistryError::Unauthorized { .. })) => {
+            | Self::Sign(SignError::Registry(RegistryError::Unauthorized { .. }))
+            | Self::Fetch(FetchError::Registry(RegistryError::Unauthorized { .. })) => {
                 Some("give credentials with --registry-auth: base64 of user:password")
             }
             Self::Sign(SignError::Registry(RegistryError::NotFound(_))) => {

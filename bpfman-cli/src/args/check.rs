@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `bpfman check FILE`.
+use super::object::ObjectArgument;
+
+/// `bpfman check FILE|IMAGE`.
 #[derive(Args, Debug)]
 pub struct Check {
-    /// The object file.
-    pub file: PathBuf,
+    /// The object.
+    #[command(flatten)]
+    pub object: ObjectArgument,
     /// Check against the kernel of these types (raw BTF, such as a copy of /sys/kernel/btf/vmlinux) instead of this host's.
     /// May be repeated.
     #[arg(long, value_name = "FILE")]

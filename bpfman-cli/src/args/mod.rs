@@ -14,6 +14,7 @@ pub mod image;
 pub mod interface;
 pub mod list;
 pub mod load;
+pub mod object;
 pub mod place;
 pub mod run;
 pub mod run_hook;

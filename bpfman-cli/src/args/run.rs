@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use bpfman_image_format::Credential;
 use clap::Args;
 
-use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
-use super::load::PullPolicyFlag;
+use super::object::ObjectArgument;
 use super::run_hook::NamedHook;
 use super::value::{GlobalValue, KeyValue, MapSize};
 
 /// `bpfman run FILE|IMAGE [PROGRAM...]`.
 #[derive(Args, Debug)]
 pub struct RunPrograms {
-    /// Object file, or image with its registry, for example quay.io/acme/filter:v1. A file of that name wins.
-    #[arg(value_name = "FILE|IMAGE")]
-    pub source: String,
+    /// Where the object comes from.
+    #[command(flatten)]
+    pub object: ObjectArgument,
     /// Programs to run, by their functions. Without: all that the object loads by itself.
     #[arg(value_name = "PROGRAM")]
     pub programs: Vec<String>,
@@ -51,12 +49,4 @@ pub struct RunPrograms {
     /// Entries of maps, in the place of those that the object declares: events=1048576.
     #[arg(long, num_args = 1.., value_name = "MAP=ENTRIES")]
     pub map_size: Vec<MapSize>,
-    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
-    /// this machine can read what stands in a command line.
-    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
-          value_parser = CredentialParser)]
-    pub registry_auth: Option<Credential>,
-    /// When to pull the image from the registry.
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
-    pub pull_policy: PullPolicyFlag,
 }

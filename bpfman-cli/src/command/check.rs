@@ -3,16 +3,17 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
-use bpfman_proto::v1::bytecode_location::Location;
-use bpfmand_object::{KernelBtf, MAX_OBJECT_BYTES, ObjectFile};
+use bpfmand_object::{KernelBtf, ObjectFile};
 use bpfmand_requirements::{KernelView, LinuxVersion, ObjectNeeds, needs_of};
 
+use super::object_source::{self, ObjectSource};
 use super::{connect, dry_run};
 use crate::args::Global;
 use crate::args::check::Check;
-use crate::args::value::{ProgramSpec, absolute};
+use crate::args::value::ProgramSpec;
 use crate::error::CliError;
 use crate::show;
 use crate::show::checked::{CheckedKernel, CheckedObject};
@@ -26,14 +27,25 @@ const MOST_TYPES: u64 = 256 << 20;
 
 /// Reads the object, compares it with each kernel, and has the daemon of this host try it.
 pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
-    let object = read(&command.file)?;
+    let source = ObjectSource::of(&command.object);
+    let mut notes = Vec::new();
+    let wants_try = command.kernel_btf.is_empty() && !command.no_try;
+    let mut daemon = if wants_try { reach(global, &mut notes).await } else { None };
+    let object = match &source {
+        ObjectSource::File(path) => object_source::read(path)?,
+        ObjectSource::Image(image) => match take_from(&mut daemon, image, &mut notes).await {
+            Some(object) => object,
+            None => object_source::fetch_here(&command.object).await?,
+        },
+    };
     let needs = needs_of(&object);
-    let mut checked = CheckedObject::new(&command.file, &needs);
+    let mut checked = CheckedObject::new(&source.to_string(), &needs);
+    checked.notes = notes;
     let mut failure = None;
     if command.kernel_btf.is_empty() {
         let mut host = this_host(&object, &needs, &mut checked.notes);
-        if !command.no_try {
-            failure = have_it_tried(global, &command.file, &object, &mut checked).await?;
+        if let Some(daemon) = &mut daemon {
+            failure = have_it_tried(daemon, &source, &object, &mut checked).await?;
             host.allow(checked.tried.as_ref());
         }
         checked.kernels.push(host);
@@ -73,9 +85,32 @@ pub(super) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     Err(CliError::Invalid { what, hint: None })
 }
 
-fn read(path: &Path) -> Result<ObjectFile, CliError> {
-    ObjectFile::parse(bytes(path, MAX_OBJECT_BYTES as u64)?)
-        .map_err(|error| CliError::Invalid { what: format!("{}: {error}", path.display()), hint: None })
+/// The daemon that is to try; none, and a note, where there is none.
+async fn reach(global: &Global, notes: &mut Vec<String>) -> Option<Services> {
+    match connect(global).await {
+        Ok(client) => Some(client),
+        Err(error) => {
+            notes.push(format!("not loaded for a try: {error}"));
+            None
+        }
+    }
+}
+
+/// The object of an image as the daemon has it: verified, and what a load would take. Where the daemon refuses it, a note
+/// says so, and nothing is tried: what the image needs can be told all the same.
+async fn take_from(
+    daemon: &mut Option<Services>,
+    image: &v1::BytecodeImage,
+    notes: &mut Vec<String>,
+) -> Option<ObjectFile> {
+    match object_source::fetch(daemon.as_mut()?, image).await {
+        Ok(object) => Some(object),
+        Err(error) => {
+            notes.push(format!("not loaded for a try: {error}"));
+            *daemon = None;
+            None
+        }
+    }
 }
 
 /// The kernel that runs here, by its own types, as far as this user may read them.
@@ -111,11 +146,11 @@ fn add_modules(types: &mut KernelBtf) {
     }
 }
 
-/// Has the daemon load the programs and drop them. Answers why it refused them, if it did; where nobody can be asked, a note
+/// Has the daemon load the programs and drop them. Answers why it refused them, if it did; where it gives no answer, a note
 /// says so.
 async fn have_it_tried(
-    global: &Global,
-    path: &Path,
+    client: &mut Services,
+    source: &ObjectSource,
     object: &ObjectFile,
     checked: &mut CheckedObject,
 ) -> Result<Option<ext::Failure>, CliError> {
@@ -132,15 +167,8 @@ async fn have_it_tried(
     if specs.is_empty() {
         return Ok(None);
     }
-    let mut client = match connect(global).await {
-        Ok(client) => client,
-        Err(error) => {
-            checked.notes.push(format!("not loaded for a try: {error}"));
-            return Ok(None);
-        }
-    };
     let load = v1::LoadRequest {
-        bytecode: Some(v1::BytecodeLocation { location: Some(Location::File(absolute(path))) }),
+        bytecode: Some(v1::BytecodeLocation { location: Some(source.location()) }),
         info: specs.iter().map(v1::LoadInfo::from).collect(),
         ..Default::default()
     };

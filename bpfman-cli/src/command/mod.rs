@@ -17,6 +17,7 @@ mod image;
 mod iterate;
 mod list;
 mod load;
+mod object_source;
 mod progress;
 mod remove;
 mod run;

@@ -1,7 +1,6 @@
 //! What an object needs, and what kernels lack of it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use bpfmand_requirements::{KernelNeed, Lack, ObjectNeeds};
 use serde::Serialize;
@@ -14,7 +13,7 @@ use super::tried::Tried;
 /// The answer to `check`.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckedObject {
-    /// The object file.
+    /// The object file, or the image.
     pub file: String,
     /// What it needs, by kind and name.
     pub needs: Vec<NeedJson>,
@@ -116,13 +115,13 @@ impl CheckedKernel {
 impl CheckedObject {
     /// An object that was compared with no kernel yet.
     #[must_use]
-    pub fn new(file: &Path, needs: &ObjectNeeds) -> Self {
+    pub fn new(source: &str, needs: &ObjectNeeds) -> Self {
         let deciding = needs.deciding();
         let named = |need: &&KernelNeed| format!("{} {}", need.kind.name(), need.name);
         let pairs =
             |pairs: &[(String, String)]| pairs.iter().map(|(name, of)| format!("{name}: {of}")).collect();
         Self {
-            file: file.display().to_string(),
+            file: source.to_owned(),
             needs: needs.needs.iter().map(NeedJson::new).collect(),
             lowest_kernel: deciding.as_ref().map(|(version, _)| version.to_string()),
             decided_by: deciding.iter().flat_map(|(_, needs)| needs.iter().map(named)).collect(),

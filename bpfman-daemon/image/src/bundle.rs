@@ -10,10 +10,10 @@ use sigstore_verify::types::bundle::VerificationMaterialContent;
 use sigstore_verify::types::{Bundle, DsseEnvelope, Sha256Hash, SignatureContent};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
 
-use crate::manifest;
 use crate::signers::{Good, name_of, signed_at};
 use crate::untrusted::malformed;
 use crate::{SignatureError, Signer, Signers};
+use bpfman_image_format::manifest;
 
 /// What cosign's signatures of images say that they are. Attestations have the same form and other types.
 pub(crate) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use bpfman_image_format::{Descriptor, Digest, media, referrers_tag, signature_tag};
+use bpfman_image_format::{Descriptor, Digest, manifest, media, referrers_tag, signature_tag};
 use serde::Deserialize;
 
 use crate::bundle::PREDICATE;
 use crate::signature::{Material, Signature};
-use crate::{ImageError, Limits, manifest};
+use crate::{ImageError, Limits};
 
 /// The parts of a manifest that holds signatures.
 #[derive(Deserialize)]

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use bpfman_image_format::{Digest, Labels, SigningKey, check_object, media};
+use bpfman_image_format::manifest::{self, ImageConfig};
+use bpfman_image_format::{Digest, Labels, SigningKey, check_object, layer, media};
 
-use crate::manifest::{self, ImageConfig};
 use crate::signature::Material;
-use crate::{Signers, TrustRoot, TrustedIdentity, TrustedKey, bundle, layer, simple_signing};
+use crate::{Signers, TrustRoot, TrustedIdentity, TrustedKey, bundle, simple_signing};
 
 /// Reads a manifest, an index, a configuration with labels, or a label.
 pub fn document(bytes: &[u8]) {

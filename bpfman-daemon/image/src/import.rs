@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use bpfman_image_format::manifest::{self, ImageDocument};
 use bpfman_image_format::{Descriptor, Digest, Hasher, ImageReference, media, referrers_tag};
 use serde::Deserialize;
 
@@ -14,11 +15,10 @@ use crate::blocking::blocking;
 use crate::cache::storage;
 use crate::find_signatures::SignatureSource;
 use crate::helper::{DocumentAnswer, VerifierClient};
-use crate::manifest::Document;
 use crate::registry::Sink as _;
 use crate::session::{Brought, LoadSession};
 use crate::staging::Staging;
-use crate::{ImageError, ImageStore, Limits, VerifiedBy, manifest};
+use crate::{ImageError, ImageStore, Limits, VerifiedBy};
 
 /// Entries of an archive that are looked at.
 const MAX_ENTRIES: usize = 8192;
@@ -228,7 +228,7 @@ async fn bring(
     let source = Beside { staging, name, tags };
     let mut subjects = vec![digest];
     if let Some(bytes) = source.read(digest, limits.manifest).await?
-        && let DocumentAnswer::Read(Document::Index(entries)) = verifier.manifest(&bytes).await?
+        && let DocumentAnswer::Read(ImageDocument::Index(entries)) = verifier.manifest(&bytes).await?
     {
         subjects.extend(entries.iter().take(MOST_PLATFORMS).map(|entry| entry.digest));
     }

@@ -26,8 +26,6 @@ mod import;
 mod inventory;
 mod judge;
 mod key;
-mod layer;
-mod manifest;
 mod pace;
 mod pattern;
 mod policy;

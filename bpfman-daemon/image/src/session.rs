@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bpfman_image_format::manifest::{self, ImageDocument, ImageManifest};
 use bpfman_image_format::{Descriptor, Digest, Endian, ImageReference, Platform, TransferProgress};
 
 use crate::access::{Asker, Right};
@@ -11,7 +12,7 @@ use crate::blocking::blocking;
 use crate::cache::{ImageCache, storage};
 use crate::error::ErrorCause;
 use crate::helper::{Checked, DocumentAnswer, RegistryClient, Unpacked, VerifierClient};
-use crate::manifest::{self, Document, Manifest};
+
 use crate::signature::Signature;
 use crate::staging::Staging;
 use crate::vouch::PolicyVerdict;
@@ -51,7 +52,7 @@ pub(crate) struct Resolved {
     pub(crate) digest: Digest,
     /// The manifest of this machine's platform.
     pub(crate) manifest_digest: Digest,
-    pub(crate) manifest: Manifest,
+    pub(crate) manifest: ImageManifest,
     /// True if it was chosen from an index.
     pub(crate) from_index: bool,
     pub(crate) verdict: PolicyVerdict,
@@ -74,8 +75,8 @@ impl<'a> LoadSession<'a> {
         // From here on only digests count: the tag may move meanwhile.
         let bytes = self.manifest(digest, allowed).await?;
         let (manifest, manifest_digest, from_index) = match self.parse(&bytes, digest).await? {
-            Document::Image(manifest) => (manifest, digest, false),
-            Document::Index(entries) => {
+            ImageDocument::Image(manifest) => (manifest, digest, false),
+            ImageDocument::Index(entries) => {
                 let entry = manifest::choose(&entries, platform).ok_or_else(|| ImageError::NoPlatform {
                     image: self.image.to_string(),
                     wanted: platform.to_string(),
@@ -83,8 +84,8 @@ impl<'a> LoadSession<'a> {
                 })?;
                 let bytes = self.manifest(entry.digest, allowed).await?;
                 match self.parse(&bytes, entry.digest).await? {
-                    Document::Image(manifest) => (manifest, entry.digest, true),
-                    Document::Index(_) => {
+                    ImageDocument::Image(manifest) => (manifest, entry.digest, true),
+                    ImageDocument::Index(_) => {
                         return Err(self.malformed(entry.digest, "an index within an index".into()));
                     }
                 }
@@ -259,7 +260,7 @@ impl<'a> LoadSession<'a> {
         Some(if registry.used_password() { right.clone() } else { Right::Everybody })
     }
 
-    async fn parse(&self, bytes: &[u8], digest: Digest) -> Result<Document, ImageError> {
+    async fn parse(&self, bytes: &[u8], digest: Digest) -> Result<ImageDocument, ImageError> {
         match self.verifier.manifest(bytes).await? {
             DocumentAnswer::Read(document) => Ok(document),
             DocumentAnswer::Malformed(why) => Err(self.malformed(digest, why.into())),

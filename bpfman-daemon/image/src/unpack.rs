@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
+use bpfman_image_format::layer::{self, FoundObject, LayerError};
 use bpfman_image_format::{BytecodeError, Descriptor, Endian, ImageReference, check_object};
 
 use crate::ImageError;
-use crate::layer::{self, FoundObject, LayerError};
 
 /// Takes the object out of a layer and checks it. Whoever has the layer checks that its bytes are those of its digest.
 pub(crate) fn unpack(

@@ -259,3 +259,32 @@ fn files_are_loaded_by_those_whom_the_policy_names() {
     daemon.again(&policy("0"));
     daemon.bpfman(&load).success();
 }
+
+#[test]
+fn an_image_is_checked_as_the_daemon_has_it_or_as_its_registry_has_it() {
+    let registry = Registry::start();
+    let world = trusting(&registry);
+    let (signed, bare) = (registry.image("team/signed:1"), registry.image("team/bare:1"));
+    world.publish_signed(&signed, "chain");
+    publish(&world.daemon, &bare, "stranger");
+    let checked = world.daemon.bpfman(&format!("check {signed} -o json")).json();
+    assert_eq!((&checked["file"], &checked["tried"]["accepted"]), (&signed.as_str().into(), &true.into()));
+    assert_eq!(checked["notes"], serde_json::json!([]));
+    // Without the daemon the same needs are found, and nothing is tried.
+    let alone = world.daemon.bpfman(&format!("check {signed} --no-try -o json")).json();
+    assert_eq!((&alone["needs"], alone["tried"].is_null()), (&checked["needs"], true));
+    // What nobody signed is not loaded for a try either.
+    let refused = world.daemon.bpfman(&format!("check {bare} -o json")).json();
+    assert!(refused["tried"].is_null() && refused["needs"].as_array().unwrap().len() > 1, "{refused}");
+    assert!(refused["notes"][0].as_str().unwrap().contains("not signed"), "{refused}");
+    assert_eq!(world.daemon.state().programs.len(), 0);
+    // Names of no image, and of none that is there.
+    world.daemon.bpfman("check NO:SUCH:THING --no-try").fails(6, &["NO:SUCH:THING", "no such file"]);
+    let none = registry.image("team/none:1");
+    world.daemon.bpfman(&format!("check {none} --no-try")).fails(5, &["team/none"]);
+    drop(registry);
+    world.daemon.bpfman(&format!("check {bare} --no-try")).fails(9, &["cannot be reached"]);
+    // The cache still has it.
+    let cached = world.daemon.bpfman(&format!("check {signed} -o json")).json();
+    assert_eq!(cached["tried"]["accepted"], true, "{cached}");
+}

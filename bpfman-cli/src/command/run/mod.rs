@@ -8,7 +8,6 @@ mod point;
 mod prints;
 mod readers;
 mod session;
-mod source;
 
 use bpfman_proto::ext::v1::LoadValues;
 use bpfmand_object::ObjectFile;
@@ -24,7 +23,7 @@ use self::plan::{PlannedProgram, plan};
 use self::prints::{PrintLines, PrintNews};
 use self::readers::{MapNews, MapReaders};
 use self::session::{HeldLease, Session};
-use self::source::ObjectSource;
+use super::object_source::{self, ObjectSource};
 use crate::args::Global;
 use crate::args::run::RunPrograms;
 use crate::args::value::load_values;
@@ -41,7 +40,7 @@ const INTERRUPTED: &str = "interrupted";
 /// Runs programs until somebody or something ends it.
 pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> {
     let values = load_values(&command.global, &command.map_size)?;
-    let source = ObjectSource::of(&command);
+    let source = ObjectSource::of(&command.object);
     check(&command, &source)?;
     // From here on a signal ends the run in order.
     let mut signals = Signals::new()?;
@@ -118,10 +117,10 @@ async fn prepare(
     source: &ObjectSource,
     values: Option<LoadValues>,
 ) -> Result<Prepared, CliError> {
-    let local = source.file().map(source::read).transpose()?;
+    let local = source.file().map(object_source::read).transpose()?;
     let client = super::connect_anew(global).await?;
     let object = match (local, source) {
-        (None, ObjectSource::Image(image)) => source::fetch(&mut client.services(), image).await?,
+        (None, ObjectSource::Image(image)) => object_source::fetch(&mut client.services(), image).await?,
         (local, _) => local.ok_or(CliError::Incomplete { call: "run", part: "the object" })?,
     };
     let planned = planned(&object, command)?;
@@ -354,7 +353,7 @@ impl Running {
     /// Puts the file as it is now in the place of what runs. If it cannot be, what runs goes on.
     async fn replace(&mut self) -> Result<bool, CliError> {
         let Some(path) = self.source.file() else { return Ok(true) };
-        let new = source::read(path).and_then(|object| Ok((planned(&object, &self.command)?, object)));
+        let new = object_source::read(path).and_then(|object| Ok((planned(&object, &self.command)?, object)));
         let (planned, object) = match new {
             Ok(new) => new,
             Err(error) => return self.not_replaced(&error),

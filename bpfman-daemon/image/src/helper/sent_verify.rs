@@ -1,11 +1,11 @@
 //! What a verifier is asked, and what it answers.
 
+use bpfman_image_format::manifest::ImageDocument;
 use bpfman_image_format::{Descriptor, Digest, Labels};
 use serde::{Deserialize, Serialize};
 
 use super::sent_error::SentError;
 use crate::find_signatures::FoundSignatures;
-use crate::manifest::Document;
 use crate::signature::Signature;
 use crate::{Limits, Revoked, Signers};
 
@@ -27,7 +27,7 @@ pub(crate) enum VerifyQuestion {
 /// What reading a manifest or index came to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum DocumentAnswer {
-    Read(Document),
+    Read(ImageDocument),
     /// It is none.
     Malformed(String),
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bpfman_image_format::manifest::{self, ImageConfig};
 use bpfman_image_format::{Descriptor, Digest, Endian, ImageReference, Labels};
 use serde::de::DeserializeOwned;
 
@@ -12,7 +13,6 @@ use super::sent_verify::{
     ConfigAnswer, DocumentAnswer, ReadConfig, SentSignatures, SourceQuestion, VerifyQuestion,
 };
 use crate::find_signatures::{self, SignatureSource};
-use crate::manifest::{self, ImageConfig};
 use crate::unpack::unpack;
 use crate::{ImageError, Limits, signers};
 use bpfmand_frames::{Answering, wrong};

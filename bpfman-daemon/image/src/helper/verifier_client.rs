@@ -14,10 +14,10 @@ use super::{HelperRole, StartHelper};
 use crate::blocking::blocking;
 use crate::cache::storage;
 use crate::find_signatures::{FoundSignatures, SignatureSource, find_goes_on};
-use crate::layer::FoundObject;
 use crate::signature::Signature;
 use crate::signers::CountedSigners;
 use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
+use bpfman_image_format::layer::FoundObject;
 use bpfmand_frames::{PIECE, SMALL, wrong};
 
 /// Things that a verifier asks for, to find the signatures of one digest: more than the limits of any search need.

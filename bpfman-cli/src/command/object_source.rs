@@ -1,19 +1,23 @@
-//! Where the object comes from: read here if it is a file, and by the daemon if it is an image.
+//! Where an object comes from: a file is read here, and an image by the daemon, or here where there is none.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bpfman_client::Services;
+use bpfman_image_format::{ImageReference, Platform, ReferenceError, fetch_object};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 use bpfmand_object::{MAX_OBJECT_BYTES, ObjectFile};
 
 use crate::args::load::PullPolicyFlag;
-use crate::args::run::RunPrograms;
+use crate::args::object::ObjectArgument;
 use crate::args::value::absolute;
 use crate::command::check;
+use crate::command::image::credential;
 use crate::command::progress::ProgressLine;
 use crate::error::CliError;
+use crate::image_error::LocalImageError;
 
 /// A file or an image.
 #[derive(Clone, Debug)]
@@ -26,17 +30,17 @@ pub enum ObjectSource {
 
 impl ObjectSource {
     /// What the command line means. A file of that name wins; what looks like a path is none of an image.
-    pub fn of(command: &RunPrograms) -> Self {
-        let path = Path::new(&command.source);
-        let looks_like_path = command.source.starts_with(['.', '/'])
+    pub fn of(argument: &ObjectArgument) -> Self {
+        let path = Path::new(&argument.source);
+        let looks_like_path = argument.source.starts_with(['.', '/'])
             || path.extension().is_some_and(|extension| extension == "o");
         if path.exists() || looks_like_path {
             return Self::File(path.to_path_buf());
         }
-        let auth = command.registry_auth.as_ref();
+        let auth = argument.registry_auth.as_ref();
         Self::Image(v1::BytecodeImage {
-            url: command.source.clone(),
-            image_pull_policy: command.pull_policy as i32,
+            url: argument.source.clone(),
+            image_pull_policy: argument.pull_policy as i32,
             username: auth.map(|auth| auth.user().to_owned()),
             password: auth.map(|auth| auth.password().to_owned()),
         })
@@ -61,6 +65,15 @@ impl ObjectSource {
                 };
                 Location::Image(v1::BytecodeImage { image_pull_policy: policy, ..image.clone() })
             }
+        }
+    }
+}
+
+impl fmt::Display for ObjectSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Image(image) => image.url.fmt(f),
         }
     }
 }
@@ -93,6 +106,20 @@ pub async fn fetch(client: &mut Services, image: &v1::BytecodeImage) -> Result<O
         });
     }
     parse(object, &image.url)
+}
+
+/// Reads the object of an image out of its registry, without a daemon. Nobody verifies a signature.
+pub async fn fetch_here(argument: &ObjectArgument) -> Result<ObjectFile, CliError> {
+    let invalid =
+        |what: String| CliError::Invalid { what: format!("{}: {what}", argument.source), hint: None };
+    let image: ImageReference = argument.source.parse().map_err(|error: ReferenceError| {
+        invalid(format!("there is no such file, and it is no name of an image: {error}"))
+    })?;
+    let platform =
+        Platform::host().ok_or_else(|| invalid("images are not made for this machine".to_owned()))?;
+    let credential = credential::of(&image, argument.registry_auth.clone())?;
+    let fetched = fetch_object(&image, credential.as_ref(), platform).await;
+    parse(fetched.map_err(LocalImageError::from)?.bytes, &argument.source)
 }
 
 fn parse(bytes: Vec<u8>, name: &str) -> Result<ObjectFile, CliError> {

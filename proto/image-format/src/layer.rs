@@ -5,12 +5,13 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use bpfman_image_format::ELF_LIMIT;
 use flate2::read::MultiGzDecoder;
+
+use crate::ELF_LIMIT;
 
 /// Why a layer holds no usable file.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LayerError {
+pub enum LayerError {
     /// It grows beyond the limit.
     #[error("it unpacks to more than {0} bytes")]
     TooLarge(u64),
@@ -21,10 +22,11 @@ pub(crate) enum LayerError {
 
 /// The file found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct FoundObject {
+pub struct FoundObject {
     /// Its name without folders; none if the layer is the file itself.
-    pub(crate) name: Option<String>,
-    pub(crate) bytes: Vec<u8>,
+    pub name: Option<String>,
+    /// The file itself.
+    pub bytes: Vec<u8>,
 }
 
 const ELF: &[u8] = b"\x7fELF";
@@ -34,13 +36,16 @@ const MAX_ENTRIES: usize = 64;
 /// Bytes of a name, or of a pax header around one.
 const NAME_LIMIT: u64 = 16 << 10;
 /// Bytes that a layer may unpack to, whatever is in it: the most that are sent, and room for headers.
-pub(crate) const UNPACKED_LIMIT: u64 = 128 << 20;
+pub const UNPACKED_LIMIT: u64 = 128 << 20;
 
 /// Takes the object file out of a layer: an ELF file, or a tar with one, each compressed by gzip or not. Reads it piece
 /// by piece: only the object itself is ever whole in memory.
 ///
-/// Told by content, not by media type: tools disagree about those.
-pub(crate) fn decode(mut layer: impl Read) -> Result<FoundObject, LayerError> {
+/// Content decides, not the media type: tools disagree about those.
+///
+/// # Errors
+/// [`LayerError`]: it grows beyond a limit, or holds no object.
+pub fn decode(mut layer: impl Read) -> Result<FoundObject, LayerError> {
     let mut start = [0; 4];
     let length = fill(&mut layer, &mut start).map_err(failed)?;
     let whole = io::Cursor::new(start).take(length as u64).chain(layer);

@@ -2,22 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use bpfman_image_format::{Descriptor, Platform, media};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::{Descriptor, Platform, media};
+
 /// A manifest of one image, or an index of several.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Document {
-    Image(Manifest),
+pub enum ImageDocument {
+    /// One image.
+    Image(ImageManifest),
+    /// Images of several platforms.
     Index(Vec<Descriptor>),
 }
 
 /// A manifest of one image.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Manifest {
-    pub(crate) config: Descriptor,
-    pub(crate) layers: Vec<Descriptor>,
+pub struct ImageManifest {
+    /// The configuration, which has the labels.
+    pub config: Descriptor,
+    /// The layers; a bytecode image has one.
+    pub layers: Vec<Descriptor>,
 }
 
 /// Everything either document may have. Descriptors carry no `urls`: content comes from the registry that was
@@ -34,27 +39,33 @@ struct Raw {
 
 /// Why a document is none that is read here.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ManifestError {
+pub enum ManifestError {
+    /// Another kind of value, or no JSON.
     #[error("it is not a JSON object")]
     NotObject,
+    /// No JSON, or a field of another type.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    /// Another version of the format.
     #[error("its schemaVersion is not 2")]
     SchemaVersion,
+    /// It says that it is something else.
     #[error("its media type is `{0}`")]
     MediaType(String),
     /// Two readers could see two images in a document that is both.
     #[error("it is a manifest and an index at once")]
     Both,
+    /// Neither a manifest nor an index.
     #[error("it has no config and layers")]
     Neither,
+    /// It says that it is the other one.
     #[error("its media type does not fit its content")]
     Misnamed,
 }
 
 /// Reads a JSON object. Serde would also take an array, with the fields in order: other readers would not.
 /// Fields that stand there twice are refused by serde.
-pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
+pub fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(ManifestError::NotObject);
     }
@@ -62,7 +73,7 @@ pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestErr
 }
 
 /// Reads a manifest or index.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Document, ManifestError> {
+pub fn parse(bytes: &[u8]) -> Result<ImageDocument, ManifestError> {
     let raw: Raw = object(bytes)?;
     if raw.schema_version != Some(2) {
         return Err(ManifestError::SchemaVersion);
@@ -76,30 +87,30 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Document, ManifestError> {
         raw.media_type.as_deref().map(|kind| matches!(kind, media::OCI_INDEX | media::DOCKER_INDEX));
     match (raw.manifests, raw.config, raw.layers) {
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(ManifestError::Both),
-        (Some(manifests), None, None) if says_index != Some(false) => Ok(Document::Index(manifests)),
+        (Some(manifests), None, None) if says_index != Some(false) => Ok(ImageDocument::Index(manifests)),
         (None, Some(config), Some(layers)) if says_index != Some(true) => {
-            Ok(Document::Image(Manifest { config, layers }))
+            Ok(ImageDocument::Image(ImageManifest { config, layers }))
         }
         (None, _, _) => Err(ManifestError::Neither),
         _ => Err(ManifestError::Misnamed),
     }
 }
 
-impl Manifest {
+impl ImageManifest {
     /// The layer with the object file: of a type that says so, else the first, which is the only one of the format.
-    pub(crate) fn object(&self) -> Option<&Descriptor> {
+    pub fn object(&self) -> Option<&Descriptor> {
         let says_so = |layer: &&Descriptor| media::OBJECTS.contains(&layer.media_type.as_str());
         self.layers.iter().find(says_so).or_else(|| self.layers.first())
     }
 
     /// True if the configuration is one that can hold labels; other tools have configurations of their own.
-    pub(crate) fn has_labels(&self) -> bool {
+    pub fn has_labels(&self) -> bool {
         matches!(self.config.media_type.as_str(), media::OCI_CONFIG | media::DOCKER_CONFIG)
     }
 }
 
 /// The entry of an index for `platform`.
-pub(crate) fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor> {
+pub fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor> {
     let fits = |entry: &&Descriptor| {
         entry
             .platform
@@ -110,7 +121,7 @@ pub(crate) fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Desc
 }
 
 /// The platforms that an index has images for, in words.
-pub(crate) fn platforms(entries: &[Descriptor]) -> String {
+pub fn platforms(entries: &[Descriptor]) -> String {
     let present: Vec<String> = entries
         .iter()
         .filter_map(|entry| entry.platform.as_ref())
@@ -121,9 +132,10 @@ pub(crate) fn platforms(entries: &[Descriptor]) -> String {
 
 /// An image's configuration.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct ImageConfig {
+pub struct ImageConfig {
     #[serde(default)]
-    pub(crate) architecture: String,
+    /// By Go's name.
+    pub architecture: String,
     #[serde(default)]
     config: Option<Inner>,
 }
@@ -135,11 +147,14 @@ struct Inner {
 }
 
 impl ImageConfig {
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+    /// Reads one.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         object(bytes)
     }
 
-    pub(crate) fn labels(self) -> BTreeMap<String, String> {
+    /// What it says of programs and maps, and other labels.
+    #[must_use]
+    pub fn labels(self) -> BTreeMap<String, String> {
         self.config.and_then(|inner| inner.labels).unwrap_or_default()
     }
 }
@@ -152,7 +167,7 @@ mod tests {
     fn descriptor(architecture: Option<&str>) -> serde_json::Value {
         let mut descriptor = json!({
             "mediaType": media::OCI_MANIFEST,
-            "digest": bpfman_image_format::Digest::of(b""),
+            "digest": crate::Digest::of(b""),
             "size": 0,
             "urls": ["http://example.com/elsewhere"],
         });
@@ -162,7 +177,7 @@ mod tests {
         descriptor
     }
 
-    fn read(document: &serde_json::Value) -> Result<Document, ManifestError> {
+    fn read(document: &serde_json::Value) -> Result<ImageDocument, ManifestError> {
         parse(document.to_string().as_bytes())
     }
 
@@ -170,9 +185,9 @@ mod tests {
     fn manifest_and_index_are_told_apart() {
         let one = descriptor(None);
         let manifest = json!({ "schemaVersion": 2, "config": one, "layers": [one] });
-        assert!(matches!(read(&manifest), Ok(Document::Image(_))));
+        assert!(matches!(read(&manifest), Ok(ImageDocument::Image(_))));
         let index = json!({ "schemaVersion": 2, "mediaType": media::DOCKER_INDEX, "manifests": [one] });
-        assert!(matches!(read(&index), Ok(Document::Index(_))));
+        assert!(matches!(read(&index), Ok(ImageDocument::Index(_))));
     }
 
     #[test]

@@ -1,0 +1,23 @@
+//! An object file, or an image with one: where either will do.
+
+use bpfman_image_format::Credential;
+use clap::Args;
+
+use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
+use super::load::PullPolicyFlag;
+
+/// An object file or an image, as the first argument of a command.
+#[derive(Args, Debug)]
+pub struct ObjectArgument {
+    /// Object file, or image with its registry, for example quay.io/acme/filter:v1. A file of that name wins.
+    #[arg(value_name = "FILE|IMAGE")]
+    pub source: String,
+    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
+    /// this machine can read what stands in a command line.
+    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
+          value_parser = CredentialParser)]
+    pub registry_auth: Option<Credential>,
+    /// When to pull the image from the registry.
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
+    pub pull_policy: PullPolicyFlag,
+}
