@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix strangers deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels strangers deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,10 @@ vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6
 corpus-matrix: ## load the corpus here and on Debian's 5.10, 6.1, 6.12 and newest, and write docs/corpus.md (root)
 	@packaging/install-deps test
 	@tests/corpus/matrix
+
+kernels: ## ask the daemon here and on Debian's 5.10, 6.1, 6.12 and newest what each has, and write docs/kernels.md (root)
+	@packaging/install-deps test
+	@tests/kernels/matrix
 
 strangers: ## load what Debian's packages ship, and objects of MORE="FOLDER...", and write docs/strangers.md (root)
 	@packaging/install-deps test
@@ -157,7 +161,7 @@ many-hooks: ## three programs at 5,000 simulated interfaces and at 1,000 veths: 
 	BPFMAN_MANY_HOOKS=5000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(simulated_programs_live_at_many)'
 	BPFMAN_MANY_HOOKS=1000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(linux_programs_live_at_many)'
 
-bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images object-readers readers" to choose)
+bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images large object-readers readers" to choose)
 	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-bench
 	$(target)/release/bpfman-bench $(CASES)
 

@@ -9,7 +9,7 @@ use bpfman_cli::finding_class::FindingClass;
 use bpfman_cli::show::applied::{AppliedLink, AppliedObject, AppliedProgram, DiffedObject};
 use bpfman_cli::show::chain::ChainJson;
 use bpfman_cli::show::changed::Replaced;
-use bpfman_cli::show::checked::{CheckedKernel, CheckedObject};
+use bpfman_cli::show::checked::{BootedProgram, BootedTry, CheckedKernel, CheckedObject};
 use bpfman_cli::show::diagnosis::Diagnosis;
 use bpfman_cli::show::features::FeatureList;
 use bpfman_cli::show::history::HistoryJson;
@@ -134,9 +134,17 @@ fn checked() -> CheckedObject {
     };
     let mut needs = ObjectNeeds::default();
     needs.needs.push(need);
-    let lack = Lack { what: String::new(), wanted_by: Vec::new(), why: String::new(), is_certain: true };
-    let mut checked = CheckedObject::new("/x.o".as_ref(), &needs);
-    checked.kernels.push(CheckedKernel::new("", vec![lack]));
+    let lack = Lack {
+        what: String::new(),
+        wanted_by: Vec::new(),
+        why: String::new(),
+        is_certain: true,
+        is_for_attaching: false,
+    };
+    let mut checked = CheckedObject::new("/x.o", &needs);
+    let program = BootedProgram { name: String::new(), accepted: true, failure: None };
+    let tried = BootedTry { accepted: true, failure: None, tried_programs: vec![program] };
+    checked.kernels.push(CheckedKernel { tried: Some(tried), ..CheckedKernel::new("", vec![lack]) });
     checked
 }
 

@@ -9,6 +9,7 @@ use bpfman_proto::v1;
 use bpfmand_object::{KernelBtf, ObjectFile};
 use bpfmand_requirements::{KernelView, LinuxVersion, ObjectNeeds, needs_of};
 
+use super::boot::KernelRunner;
 use super::object_source::{self, ObjectSource};
 use super::{connect, dry_run};
 use crate::args::Global;
@@ -29,7 +30,10 @@ const MOST_TYPES: u64 = 256 << 20;
 pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     let source = ObjectSource::of(&command.object);
     let mut notes = Vec::new();
-    let wants_try = command.kernel_btf.is_empty() && !command.no_try;
+    // Which kernels are asked about: this host's, unless others are named.
+    let of_host = command.kernel_btf.is_empty() && command.kernel.is_empty();
+    let runner = if command.kernel.is_empty() { None } else { Some(KernelRunner::find()?) };
+    let wants_try = of_host && !command.no_try;
     let mut daemon = if wants_try { reach(global, &mut notes).await } else { None };
     let object = match &source {
         ObjectSource::File(path) => object_source::read(path)?,
@@ -42,7 +46,7 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     let mut checked = CheckedObject::new(&source.to_string(), &needs);
     checked.notes = notes;
     let mut failure = None;
-    if command.kernel_btf.is_empty() {
+    if of_host {
         let mut host = this_host(&object, &needs, &mut checked.notes);
         if let Some(daemon) = &mut daemon {
             failure = have_it_tried(daemon, &source, &object, &mut checked).await?;
@@ -57,6 +61,11 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
         })?;
         let view = KernelView { types: Some(&types), ..KernelView::default() };
         checked.kernels.push(CheckedKernel::new(&path.display().to_string(), view.lacks(&object, &needs)));
+    }
+    if let Some(runner) = &runner {
+        for kernel in &command.kernel {
+            checked.kernels.push(runner.check(kernel, object.bytes())?);
+        }
     }
     show::answer(global, &checked)?;
     if let Some(failure) = failure {

@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod attach;
+mod boot;
 mod chain;
 mod change;
 mod check;

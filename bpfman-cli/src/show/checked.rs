@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bpfmand_requirements::{KernelNeed, Lack, ObjectNeeds};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::CommandOutput;
 use super::screen::{Screen, cell};
@@ -61,10 +61,45 @@ pub struct CheckedKernel {
     pub kernel: String,
     /// What the object needs, and it does not have.
     pub lacks: Vec<LackJson>,
+    /// What a daemon found there, where the kernel was booted for it.
+    pub tried: Option<BootedTry>,
+}
+
+/// What a daemon on a kernel that was booted for it found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BootedTry {
+    /// Whether it took every program.
+    pub accepted: bool,
+    /// What failed before any program was tried.
+    pub failure: Option<String>,
+    /// The programs.
+    pub tried_programs: Vec<BootedProgram>,
+}
+
+/// A program that was tried there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BootedProgram {
+    /// Its function.
+    pub name: String,
+    /// Whether the kernel took it.
+    pub accepted: bool,
+    /// Why not.
+    pub failure: Option<String>,
+}
+
+impl BootedTry {
+    /// The first failure, if there is one.
+    fn refusal(&self) -> Option<String> {
+        let of_program = || {
+            let refused = self.tried_programs.iter().find(|program| !program.accepted)?;
+            Some(refused.failure.clone().unwrap_or_else(|| format!("{} is refused", refused.name)))
+        };
+        if self.accepted { None } else { self.failure.clone().or_else(of_program) }
+    }
 }
 
 /// Something that a kernel lacks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LackJson {
     /// What.
     pub what: String,
@@ -74,6 +109,18 @@ pub struct LackJson {
     pub wanted_by: Vec<String>,
     /// It keeps them from being loaded; false where they may do without it, or where it may be there after all.
     pub certain: bool,
+    /// What cannot be done without it.
+    pub stage: LackStage,
+}
+
+/// What a lack is in the way of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LackStage {
+    /// Loading the programs.
+    Load,
+    /// Attaching them: they load.
+    Attach,
 }
 
 impl NeedJson {
@@ -95,18 +142,20 @@ impl CheckedKernel {
     #[must_use]
     pub fn new(kernel: &str, lacks: Vec<Lack>) -> Self {
         let lacks = lacks.into_iter().map(|lack| {
-            let Lack { what, wanted_by, why, is_certain: certain } = lack;
-            LackJson { what, why, wanted_by, certain }
+            let Lack { what, wanted_by, why, is_certain: certain, is_for_attaching } = lack;
+            let stage = if is_for_attaching { LackStage::Attach } else { LackStage::Load };
+            LackJson { what, why, wanted_by, certain, stage }
         });
-        Self { kernel: kernel.to_owned(), lacks: lacks.collect() }
+        Self { kernel: kernel.to_owned(), lacks: lacks.collect(), tried: None }
     }
 
-    /// Programs that this kernel took lack nothing of importance.
+    /// Programs that this kernel took lack nothing that loading needs.
     pub fn allow(&mut self, tried: Option<&Tried>) {
         let Some(tried) = tried else { return };
         let took =
             |name: &String| tried.tried_programs.iter().any(|part| part.accepted && part.name == *name);
-        for lack in self.lacks.iter_mut().filter(|lack| lack.wanted_by.iter().all(took)) {
+        let refuted = |lack: &&mut LackJson| lack.stage == LackStage::Load && lack.wanted_by.iter().all(took);
+        for lack in self.lacks.iter_mut().filter(refuted) {
             lack.certain = false;
         }
     }
@@ -138,6 +187,10 @@ impl CheckedObject {
     #[must_use]
     pub fn verdict(&self) -> Option<(String, Option<String>)> {
         for kernel in &self.kernels {
+            if let Some(refusal) = kernel.tried.as_ref().and_then(BootedTry::refusal) {
+                let what = cell(&format!("{}: {}: {refusal}", self.file, kernel.kernel));
+                return Some((what, None));
+            }
             let certain: Vec<_> = kernel.lacks.iter().filter(|lack| lack.certain).collect();
             let Some(first) = certain.first() else { continue };
             let others = match certain.len() {
@@ -195,6 +248,16 @@ impl CheckedObject {
                 let lacking = if lack.certain { "Lacking" } else { "May be lacking" };
                 format!("{lacking} on {}: {} (wanted by {wanted_by}): {}", kernel.kernel, lack.what, lack.why)
             }));
+            if let Some(tried) = &kernel.tried {
+                lines.push(match tried.refusal() {
+                    None => format!(
+                        "Tried on {}: all {} programs are accepted",
+                        kernel.kernel,
+                        tried.tried_programs.len()
+                    ),
+                    Some(why) => format!("Tried on {}: REFUSED: {why}", kernel.kernel),
+                });
+            }
         }
         lines.extend(self.notes.iter().map(|note| format!("Note: {note}")));
         lines

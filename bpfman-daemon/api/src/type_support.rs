@@ -17,8 +17,9 @@ const ITERATED: &str = "bpf_map";
 /// A structure of functions that kernels with a network have, and one that may answer nothing.
 const FUNCTIONS: &str = "tcp_congestion_ops";
 const FUNCTION: &str = "init";
-/// A function that is there to have its return value changed.
-const CHANGED: &str = "bpf_modify_return_test";
+/// Functions whose return value may be changed: a security hook, in every kernel that has those, and one that is there for it,
+/// which older kernels allow only where they were built for error injection.
+const CHANGED: [&str; 2] = ["security_file_permission", "bpf_modify_return_test"];
 /// `r0 = 0`.
 const MOVE: u8 = 0xb7;
 
@@ -93,7 +94,7 @@ fn try_type(
             Some(ops.structure)
         }),
         (Some(LoadTarget::Function), Ok(types)) if program_type == ProgramType::FmodRet => {
-            types.function_id(CHANGED)
+            CHANGED.iter().find_map(|name| types.function_id(name))
         }
         (Some(LoadTarget::Function), Ok(types)) => TRACED.iter().find_map(|name| types.function_id(name)),
     };

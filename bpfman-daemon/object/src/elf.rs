@@ -80,6 +80,10 @@ pub(crate) struct Elf {
 }
 
 impl Elf {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.data
+    }
+
     pub(crate) fn parse(data: Arc<[u8]>) -> Result<Self, ObjectError> {
         check_identity(&data)?;
         let bytes: &[u8] = &data;

@@ -122,6 +122,12 @@ impl ObjectFile {
         Ok(object)
     }
 
+    /// The file, as it was given.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.elf.bytes()
+    }
+
     /// What of it is plain data.
     #[must_use]
     pub fn facts(&self) -> &Arc<ObjectFacts> {

@@ -30,6 +30,8 @@ pub struct Lack {
     /// Whether it keeps a program from being loaded. False where the programs ask the kernel what it has, and may do without;
     /// and where neither types nor version tell for sure.
     pub is_certain: bool,
+    /// It is what programs are attached by: they load without it.
+    pub is_for_attaching: bool,
 }
 
 /// Whether a kernel has something.
@@ -62,6 +64,7 @@ impl KernelView<'_> {
                 wanted_by: need.wanted_by.iter().cloned().collect(),
                 why,
                 is_certain: sure && (unasked || !need.wanted_by.iter().all(asks)),
+                is_for_attaching: need.kind == NeedKind::Attachment,
             });
         }
         if let Some(types) = self.types {
@@ -110,6 +113,7 @@ impl KernelView<'_> {
                         wanted_by: wanted_by.clone(),
                         why: "the verifier refuses it where the program can reach it".to_owned(),
                         is_certain,
+                        is_for_attaching: false,
                     }));
                 }
                 // What the program cannot be linked without is mostly named already.
@@ -117,7 +121,7 @@ impl KernelView<'_> {
                 Err(error) => {
                     let (what, why) =
                         (format!("what program {} is linked with", program.name), error.to_string());
-                    lacks.push(Lack { what, wanted_by, why, is_certain: !in_doubt });
+                    lacks.push(Lack { what, wanted_by, why, is_certain: !in_doubt, is_for_attaching: false });
                 }
             }
         }

@@ -11,6 +11,7 @@ mod growth;
 mod guards;
 mod hooks;
 mod images;
+mod large;
 mod object_readers;
 mod objects;
 mod packets;
@@ -31,6 +32,7 @@ fn main() -> anyhow::Result<()> {
         "growth",
         "guards",
         "images",
+        "large",
         "object-readers",
         "readers",
     ];
@@ -63,6 +65,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("images") {
         runtime.block_on(images::run(&objects))?;
+    }
+    if runs("large") {
+        large::run()?;
     }
     if runs("object-readers") {
         runtime.block_on(object_readers::run(&objects))?;
