@@ -96,7 +96,7 @@ impl ShownState {
 }
 
 /// Objects of a kind, by pages, so that no answer is larger than the server likes.
-async fn list<K>(api: Api<K>, params: ListParams, kind: &str) -> Result<Vec<K>, ClientError>
+pub async fn list<K>(api: Api<K>, params: ListParams, kind: &str) -> Result<Vec<K>, ClientError>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {

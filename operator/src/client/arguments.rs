@@ -28,6 +28,8 @@ pub enum ClientCommand {
     Promote(Which),
     /// Take every node back to the last stable revision.
     Abort(Which),
+    /// Ask one node of each kernel whether an application that is not there yet would load: it loads it, and discards it.
+    Check(CheckOptions),
     /// Load what runs today on nodes of a kernel, and discard it: what a kernel upgrade would break.
     Rehearse(RehearseOptions),
 }
@@ -72,6 +74,23 @@ pub struct StatusOptions {
 pub struct ExplainOptions {
     /// Name of the node.
     pub node: String,
+    /// How to show it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// Of `check`.
+#[derive(Debug, Args)]
+pub struct CheckOptions {
+    /// Manifest of one application; - for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: String,
+    /// Seconds to wait for answers.
+    #[arg(long, default_value_t = 300)]
+    pub timeout: u64,
+    /// Namespace that the operator runs in; otherwise that of the Config object.
+    #[arg(long)]
+    pub operator_namespace: Option<String>,
     /// How to show it.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: OutputFormat,

@@ -54,6 +54,14 @@ pub enum ClientError {
     /// No node has the kernel.
     #[error("no node runs kernel `{0}`\nKernels here: {1}.")]
     NoKernel(String, String),
+    /// The file is no manifest of an application.
+    #[error("{0}: {1}\n`kubectl bpfman check` takes a manifest of one application.")]
+    Manifest(String, String),
+    /// The application is for no node.
+    #[error(
+        "application `{0}` is for no node: none has the labels of its spec.nodeSelector and kubernetes.io/hostname\n`kubectl get nodes --show-labels` shows what they have."
+    )]
+    NoNodes(String),
     /// What was found cannot be shown.
     #[error("the answer cannot be written: {0}")]
     Output(String),

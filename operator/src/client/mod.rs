@@ -4,9 +4,12 @@
 
 mod applications;
 pub mod arguments;
+mod check;
 mod connect;
 mod error;
 mod explain;
+mod guest;
+mod manifest;
 mod nodes;
 mod output;
 mod rehearsal;
@@ -39,6 +42,7 @@ pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
         ClientCommand::Explain(options) => explain::explain(&session, &options).await,
         ClientCommand::Promote(which) => rollout_command::send(&session, &which, "promote").await,
         ClientCommand::Abort(which) => rollout_command::send(&session, &which, "abort").await,
+        ClientCommand::Check(options) => check::check(&session, &options).await,
         ClientCommand::Rehearse(options) => rehearse::rehearse(&session, &options).await,
     }
 }

@@ -2,26 +2,78 @@
 
 use std::collections::BTreeMap;
 
+use bpfman_application::labels::{self, SelectorError};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Api;
 use kube::api::ListParams;
 
+use super::applications::list;
 use super::connect::ClientSession;
 use super::error::ClientError;
 
 /// Pods of agent and daemon.
 const OURS: &str = "app.kubernetes.io/name in (bpfman-agent,bpfman-daemon)";
 
+/// By which label an application is for one node.
+pub const HOST_LABEL: &str = "kubernetes.io/hostname";
+
+/// Nodes of one kernel, and one that answers for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelGroup {
+    /// As `uname -r` prints it.
+    pub kernel: String,
+    /// By Go's name.
+    pub architecture: String,
+    /// How many there are.
+    pub nodes: usize,
+    /// The one that answers: a ready one, if there is any.
+    pub node: String,
+    /// Its label.
+    pub host: String,
+}
+
+/// Groups nodes by kernel and architecture, by name.
+fn grouped(nodes: &[Node], selector: &LabelSelector) -> Result<Vec<KernelGroup>, SelectorError> {
+    let none = BTreeMap::new();
+    let mut groups: BTreeMap<(String, String), (KernelGroup, bool)> = BTreeMap::new();
+    for node in nodes {
+        let labels = node.metadata.labels.as_ref().unwrap_or(&none);
+        let (Some(host), Some(name)) = (labels.get(HOST_LABEL), &node.metadata.name) else { continue };
+        if !labels::matches(selector, |key| labels.get(key).map(String::as_str))? {
+            continue;
+        }
+        let status = node.status.as_ref();
+        let info = status.and_then(|status| status.node_info.as_ref());
+        let (kernel, architecture) =
+            info.map(|info| (info.kernel_version.clone(), info.architecture.clone())).unwrap_or_default();
+        let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+        let is_ready = conditions.clone().any(|one| one.type_ == "Ready" && one.status == "True");
+        let entry = groups.entry((kernel.clone(), architecture.clone())).or_insert_with(|| {
+            let (node, host) = (name.clone(), host.clone());
+            (KernelGroup { kernel, architecture, nodes: 0, node, host }, is_ready)
+        });
+        entry.0.nodes += 1;
+        if is_ready && !entry.1 {
+            (entry.0.node, entry.0.host, entry.1) = (name.clone(), host.clone(), true);
+        }
+    }
+    Ok(groups.into_values().map(|(group, _)| group).collect())
+}
+
 impl ClientSession {
+    /// The kernels of all nodes that a selector means.
+    pub async fn kernel_groups(&self, selector: &LabelSelector) -> Result<Vec<KernelGroup>, ClientError> {
+        let nodes = list(Api::<Node>::all(self.client.clone()), ListParams::default(), "Node").await?;
+        grouped(&nodes, selector)
+            .map_err(|error| ClientError::Manifest("spec.nodeSelector".to_owned(), error.to_string()))
+    }
+
     /// Nodes with the kernel that they run.
     pub async fn kernels(&self) -> Result<BTreeMap<String, String>, ClientError> {
-        let nodes = Api::<Node>::all(self.client.clone())
-            .list(&ListParams::default())
-            .await
-            .map_err(|error| ClientError::of(error, "list nodes", "Node"))?;
+        let nodes = list(Api::<Node>::all(self.client.clone()), ListParams::default(), "Node").await?;
         let kernel = |node: &Node| Some(node.status.as_ref()?.node_info.as_ref()?.kernel_version.clone());
         Ok(nodes
-            .items
             .iter()
             .filter_map(|node| Some((node.metadata.name.clone()?, kernel(node).unwrap_or_default())))
             .collect())
@@ -72,4 +124,41 @@ fn condition(pod: &Pod) -> String {
         (false, None) => format!("not ready: {}", status.phase.as_deref().unwrap_or("unknown")),
     };
     if restarts > 0 { format!("{how}, {restarts} restarts") } else { how }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(name: &str, kernel: &str, zone: &str, ready: &str) -> Node {
+        let info = json!({ "kernelVersion": kernel, "architecture": "amd64", "bootID": "", "containerRuntimeVersion": "",
+            "kubeProxyVersion": "", "kubeletVersion": "", "machineID": "", "operatingSystem": "", "osImage": "",
+            "systemUUID": "" });
+        serde_json::from_value(json!({
+            "metadata": { "name": name, "labels": { "zone": zone, HOST_LABEL: format!("host-{name}") } },
+            "status": { "nodeInfo": info, "conditions": [{ "type": "Ready", "status": ready }] },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn one_node_that_is_ready_answers_for_each_kernel_of_the_selected() {
+        let nodes = [
+            node("a", "6.1.0", "one", "Unknown"),
+            node("b", "6.1.0", "one", "True"),
+            node("c", "6.1.0", "one", "True"),
+            node("d", "6.12.0", "one", "False"),
+            node("e", "5.10.0", "two", "True"),
+        ];
+        let selector: LabelSelector =
+            serde_json::from_value(json!({ "matchLabels": { "zone": "one" } })).unwrap();
+        let groups = grouped(&nodes, &selector).unwrap();
+        let told: Vec<_> =
+            groups.iter().map(|group| (group.kernel.as_str(), group.nodes, group.host.as_str())).collect();
+        assert_eq!(told, [("6.1.0", 3, "host-b"), ("6.12.0", 1, "host-d")]);
+    }
 }

@@ -20,7 +20,7 @@ use bpfman_runtime::manager::Manager;
 const OPERATOR: &str = "bpfman";
 
 /// A rehearsal that was killed is taken away by the next one after this time, seconds.
-const STALE: i64 = 3600;
+pub const STALE: i64 = 3600;
 
 /// What has to be taken away.
 pub struct Rehearsal<'a> {
@@ -41,6 +41,11 @@ impl<'a> Rehearsal<'a> {
         // Another name each time: an agent answers each name once.
         let number = format!("{:x}{:04x}", since.as_secs(), std::process::id() & 0xffff);
         Self { session, operator, number, revisions: Vec::new(), asked: Vec::new() }
+    }
+
+    /// What is in the names of all that it makes.
+    pub fn number(&self) -> &str {
+        &self.number
     }
 
     /// Makes the revision of an application.

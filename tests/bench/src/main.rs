@@ -23,6 +23,9 @@ use anyhow::{Context as _, bail};
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((large::MEMORY, rest)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return large::print_memory(rest.first().map(String::as_str));
+    }
     let all = [
         "calls",
         "audit",

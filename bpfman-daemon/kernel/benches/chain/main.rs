@@ -3,7 +3,7 @@
 //! All cases run interleaved, round by round, since machines are shared: the minimum counts. Times are those of the CPU,
 //! not of the clock on the wall. Results go to
 //! `target/bench/chain.json` and `chain.svg`. Environment: `BENCH_ROUNDS` (8), `BENCH_REPEATS` (2,000,000 runs of a
-//! sample by test-run).
+//! sample by test-run), `BENCH_GROUPS` (`trivial`, `real`, `parsers`, `live`, `making`, with commas; all of them).
 //!
 //! It stands beside the oracle, whose loader it uses, because only this crate speaks to the kernel without the daemon.
 
@@ -18,6 +18,7 @@ mod kernel;
 mod live;
 #[path = "../../tests/oracle/objects.rs"]
 mod objects;
+mod parsers;
 mod plot;
 mod results;
 mod run;

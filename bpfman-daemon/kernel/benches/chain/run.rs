@@ -9,6 +9,7 @@ use crate::designs::{MeasuredProgram, Ours, ours, remade, single, tail_calls};
 use crate::kernel::{self, ProgramKind};
 use crate::live::VethPair;
 use crate::objects::{self, compile_file, compile_text};
+use crate::parsers::{self, Folded, SwitchedOn};
 use crate::results::Case;
 use crate::sources;
 
@@ -20,6 +21,11 @@ const TAIL_CALLS: usize = 32;
 
 fn setting(name: &str, otherwise: u32) -> u32 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}
+
+/// Whether a group of cases is to be measured.
+fn wanted(group: &str) -> bool {
+    std::env::var("BENCH_GROUPS").map_or(true, |groups| groups.split(',').any(|one| one == group))
 }
 
 /// How a case is measured.
@@ -44,13 +50,24 @@ impl Bench {
 /// Measures everything.
 pub fn all() -> Vec<Case> {
     let mut bench = Bench { cases: Vec::new() };
-    trivial(&mut bench, ProgramKind::Xdp, "XDP, test-run");
-    trivial(&mut bench, ProgramKind::Tcx, "TC, test-run");
-    real(&mut bench);
-    live(&mut bench, ProgramKind::Xdp, "XDP, real packets");
-    live(&mut bench, ProgramKind::Tcx, "TC, real packets");
+    if wanted("trivial") {
+        trivial(&mut bench, ProgramKind::Xdp, "XDP, test-run");
+        trivial(&mut bench, ProgramKind::Tcx, "TC, test-run");
+    }
+    if wanted("real") {
+        real(&mut bench);
+    }
+    if wanted("parsers") {
+        parsers(&mut bench);
+    }
+    if wanted("live") {
+        live(&mut bench, ProgramKind::Xdp, "XDP, real packets");
+        live(&mut bench, ProgramKind::Tcx, "TC, real packets");
+    }
     let mut cases = rounds(bench.cases);
-    cases.extend(making());
+    if wanted("making") {
+        cases.extend(making());
+    }
     cases
 }
 
@@ -120,16 +137,50 @@ fn example(name: &str) -> ObjectFile {
     compile_file(&folder.join(name))
 }
 
-/// Real programs, on a datagram over IPv4.
-fn real(bench: &mut Bench) {
-    let group = "XDP, real members, test-run";
-    let kind = ProgramKind::Xdp;
+/// A datagram over IPv4.
+fn datagram() -> Vec<u8> {
     let mut packet = vec![0_u8; 64];
     packet[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
     packet[16..18].copy_from_slice(&50_u16.to_be_bytes());
     packet[23] = 17;
     packet[26..34].copy_from_slice(&[192, 0, 2, 1, 192, 0, 2, 2]);
     packet[36..40].copy_from_slice(&[0x10, 0x92, 0, 30]);
+    packet
+}
+
+/// Members that parse the same headers, as a chain and as one program that a person specialised.
+fn parsers(bench: &mut Bench) {
+    let kind = ProgramKind::Xdp;
+    for (on, group) in [
+        (SwitchedOn::All, "XDP, members that parse, test-run"),
+        (SwitchedOn::Half, "XDP, the same, every second switched off"),
+    ] {
+        parsers_of(bench, kind, on, group);
+    }
+}
+
+fn parsers_of(bench: &mut Bench, kind: ProgramKind, on: SwitchedOn, group: &str) {
+    let empty = single(kind, &sources::members(kind), "empty");
+    bench.add(group, "nothing", 0, Measured::Alone(Box::new(empty), datagram()));
+    for count in [2, 5, 10, 20] {
+        let objects: Vec<ObjectFile> =
+            (0..count).map(|number| compile_text(&parsers::member(number, on))).collect();
+        let members: Vec<(&ObjectFile, &str)> = objects.iter().map(|object| (object, "filter")).collect();
+        let mut add = |design: &str, entry: MeasuredProgram| {
+            bench.add(group, design, count, Measured::Alone(Box::new(entry), datagram()));
+        };
+        add("chain", ours(kind, &members, Ours::PLAIN));
+        for (design, folded) in Folded::ALL {
+            add(design, single(kind, &parsers::merged(count, on, folded), "merged"));
+        }
+    }
+}
+
+/// Real programs, on a datagram over IPv4.
+fn real(bench: &mut Bench) {
+    let group = "XDP, real members, test-run";
+    let kind = ProgramKind::Xdp;
+    let packet = datagram();
     let mut programs: Vec<(String, ObjectFile, String)> = [
         ("firewall", "xdp-firewall/xdp_firewall.bpf.c"),
         ("counter", "xdp-counter/xdp_counter.bpf.c"),

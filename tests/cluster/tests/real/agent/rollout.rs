@@ -1,9 +1,9 @@
 //! What the controller tells a node by annotations, and what the node answers.
 
-use bpfman_cluster_tests::Cluster;
+use bpfman_cluster_tests::{Cluster, wait};
 use bpfman_tests::registry::Registry;
-use bpfman_tests::{Daemon, Launch, compile};
-use kube::api::{DynamicObject, Patch, PatchParams};
+use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -130,6 +130,49 @@ async fn what_runs_without_a_rollout_can_be_rehearsed() {
     }
     order(&states, &state, json!({ "bpfman.io/preflight": null })).await;
     until_state(&cluster, "plain", "the answer is gone", |status| status["preflight"].is_null()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_is_checked_before_it_is_applied() {
+    let Some((cluster, node, _agent)) = start("checked").await else { return };
+    cluster.namespace("bpfman").await;
+    let check = async |manifest: &Value, words: &str| {
+        let path = node.daemon.path("manifest.yaml");
+        std::fs::write(&path, manifest.to_string()).unwrap();
+        let mut command = cluster.command(binaries::find("kubectl-bpfman"));
+        command
+            .args(["check", "-f"])
+            .arg(path)
+            .args(words.split(' '))
+            .env("KUBECONFIG", cluster.kubeconfig());
+        // The agent has to go on meanwhile.
+        tokio::task::spawn_blocking(move || Outcome::of(&mut command)).await.unwrap()
+    };
+    let words = "--operator-namespace bpfman --timeout 60 -o json";
+    let good = application("new", &compile::object("broken"), json!([xdp("sound", &["up0"], 50)]));
+    let passed: Value = serde_json::from_str(&check(&good, words).await.success()).unwrap();
+    let told = (&passed["application"], &passed["kernels"][0]["node"], &passed["kernels"][0]["verdict"]);
+    assert_eq!(told, (&json!("new"), &json!("checked"), &json!("Passed")), "{passed}");
+    let mut bad = good.clone();
+    bad["spec"]["programs"][0]["name"] = json!("broken");
+    let refused = check(&bad, words).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stdout.contains("invalid access to map value"), "{refused:?}");
+    // What the server refuses, and what is for no node, is made nowhere.
+    let (mut unknown, mut elsewhere) = (good.clone(), good.clone());
+    unknown["spec"]["programms"] = json!([]);
+    check(&unknown, words).await.fails(3, &["programms"]);
+    elsewhere["spec"]["nodeSelector"] = json!({ "matchLabels": { "zone": "nowhere" } });
+    check(&elsewhere, words).await.fails(3, &["`new` is for no node"]);
+    // Nothing of it ran, and nothing is left.
+    assert_eq!((programs(&node), links(&node).len()), (Vec::<String>::new(), 0));
+    let applications = objects(&cluster, "ClusterBpfApplication").await;
+    wait::until("the applications are gone", async || {
+        applications.list(&ListParams::default()).await.unwrap().items.is_empty()
+    })
+    .await;
+    let left = cluster.kubectl(&["get", "controllerrevisions", "-A", "-o", "name"]);
+    assert!(!left.stdout.contains("check-"), "{}", left.stdout);
 }
 
 #[tokio::test]

@@ -1,0 +1,135 @@
+//! `check -f FILE`: one node of each kernel loads an application that is not there yet, and discards it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bpfman_application::rollout::PreflightVerdict;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::Shown;
+use super::arguments::CheckOptions;
+use super::connect::ClientSession;
+use super::error::ClientError;
+use super::guest::GuestApplication;
+use super::manifest::ApplicationManifest;
+use super::nodes::KernelGroup;
+use super::output::write;
+use super::rehearsal::Rehearsal;
+use super::table::table;
+
+/// How often answers are looked for.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What came out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FleetReport {
+    /// Name of the application in the manifest.
+    application: String,
+    kernels: Vec<KernelRow>,
+    /// What could not be taken away again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left: Vec<String>,
+}
+
+/// One kernel.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KernelRow {
+    kernel: String,
+    architecture: String,
+    /// Selected nodes that have it.
+    nodes: usize,
+    /// The one that tried.
+    node: String,
+    verdict: PreflightVerdict,
+    message: String,
+}
+
+/// Asks all kernels.
+pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Shown, ClientError> {
+    let manifest = ApplicationManifest::read(&options.filename)?;
+    let groups = session.kernel_groups(&manifest.selector).await?;
+    if groups.is_empty() {
+        return Err(ClientError::NoNodes(manifest.name));
+    }
+    let mut rehearsal = Rehearsal::new(session, options.operator_namespace.as_deref()).await;
+    let mut guest = GuestApplication::new(session, rehearsal.number());
+    let mut rows: Vec<KernelRow> = groups.iter().map(|group| row(group, options.timeout)).collect();
+    let tried = tokio::select! {
+        tried = ask(session, options, (&manifest, &groups), (&mut rehearsal, &mut guest), &mut rows) => tried,
+        _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted),
+    };
+    let mut left = rehearsal.end().await;
+    left.extend(guest.end().await);
+    tried?;
+    let report = FleetReport { application: manifest.name, kernels: rows, left };
+    let well = report.kernels.iter().all(|row| row.verdict == PreflightVerdict::Passed);
+    Ok(Shown { text: write(options.output, &report, people)?, well })
+}
+
+/// A kernel that did not answer yet.
+fn row(group: &KernelGroup, timeout: u64) -> KernelRow {
+    KernelRow {
+        kernel: group.kernel.clone(),
+        architecture: group.architecture.clone(),
+        nodes: group.nodes,
+        node: group.node.clone(),
+        verdict: PreflightVerdict::Pending,
+        message: format!(
+            "its agent does not answer within {timeout} s: `kubectl bpfman explain {}`",
+            group.node
+        ),
+    }
+}
+
+async fn ask(
+    session: &ClientSession,
+    options: &CheckOptions,
+    (manifest, groups): (&ApplicationManifest, &[KernelGroup]),
+    (rehearsal, guest): (&mut Rehearsal<'_>, &mut GuestApplication<'_>),
+    rows: &mut [KernelRow],
+) -> Result<(), ClientError> {
+    let hosts: Vec<&str> = groups.iter().map(|group| group.host.as_str()).collect();
+    let application = guest.make(manifest, &hosts).await?;
+    let revision = rehearsal.revision(&application).await?;
+    let mut waiting: BTreeMap<String, &mut KernelRow> =
+        rows.iter_mut().map(|row| (row.node.clone(), row)).collect();
+    let mut asked = BTreeSet::new();
+    let end = Instant::now() + Duration::from_secs(options.timeout);
+    while !waiting.is_empty() && Instant::now() < end {
+        for state in session.states_of(&application).await? {
+            let node = state.node().to_owned();
+            let Some(row) = waiting.get_mut(&node) else { continue };
+            if asked.insert(node.clone()) {
+                rehearsal.ask(&state, &revision).await?;
+            }
+            let answer = state.status.as_ref().and_then(|status| status.details.preflight.as_ref());
+            if let Some(answer) = answer.filter(|answer| answer.revision == revision) {
+                row.verdict = answer.verdict;
+                row.message.clone_from(&answer.message);
+                waiting.remove(&node);
+            }
+        }
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn people(report: &FleetReport) -> String {
+    let mut rows = report.kernels.clone();
+    rows.sort_by_key(|row| row.verdict == PreflightVerdict::Passed);
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|row| {
+            let verdict = format!("{:?}", row.verdict);
+            [row.kernel, row.architecture, row.nodes.to_string(), row.node, verdict, row.message]
+        })
+        .collect();
+    let mut text = table(["KERNEL", "ARCHITECTURE", "NODES", "TRIED ON", "VERDICT", "MESSAGE"], &rows);
+    for left in &report.left {
+        text.push_str(&format!("left behind: {left}\n"));
+    }
+    text
+}

@@ -1,0 +1,114 @@
+//! An application that is there for a check alone. It is held from the beginning, so no node ever runs it: nodes only try
+//! what they are told to try.
+
+use bpfman_application::application::{ApplicationStatus, BpfApplication, ClusterBpfApplication};
+use bpfman_application::scope::Scope;
+use bpfman_runtime::manager::Manager;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch};
+use serde_json::{Value, json};
+
+use super::applications::FoundApplications;
+use super::connect::ClientSession;
+use super::error::ClientError;
+use super::manifest::ApplicationManifest;
+use super::nodes::HOST_LABEL;
+use super::rehearsal::STALE;
+use crate::rollout::revision::REHEARSAL;
+
+/// It, if it was made.
+pub struct GuestApplication<'a> {
+    session: &'a ClientSession,
+    number: String,
+    made: Option<(Api<DynamicObject>, String)>,
+}
+
+impl<'a> GuestApplication<'a> {
+    /// None yet; `number` makes its name.
+    pub fn new(session: &'a ClientSession, number: &str) -> Self {
+        Self { session, number: number.to_owned(), made: None }
+    }
+
+    /// Makes it, for these hosts.
+    pub async fn make(
+        &mut self,
+        manifest: &ApplicationManifest,
+        hosts: &[&str],
+    ) -> Result<FoundApplications, ClientError> {
+        let scope = manifest.scope;
+        let namespace = manifest.namespace.clone().unwrap_or_else(|| self.session.namespace.clone());
+        let (resource, api) = self.api(scope, &namespace);
+        let name = format!("check-{}", self.number);
+        let mut spec = manifest.spec.clone();
+        let only = json!({ "matchExpressions": [{ "key": HOST_LABEL, "operator": "In", "values": hosts }] });
+        if let Some(fields) = spec.as_object_mut() {
+            fields.insert("nodeSelector".to_owned(), only);
+            // Nodes of an application with a rollout run what the controller orders, and it orders nothing while this holds.
+            fields.insert("rollout".to_owned(), json!({ "paused": true }));
+        }
+        let mut metadata = json!({ "name": name, "labels": { REHEARSAL: self.number } });
+        if scope == Scope::Namespaced {
+            metadata["namespace"] = Value::String(namespace);
+        }
+        let object = json!({
+            "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "spec": spec,
+        });
+        let refused = |error| {
+            ClientError::of(error, &format!("make an application to try {}", manifest.name), &resource.kind)
+        };
+        // First here, then on the server: what is interrupted in between is taken away too.
+        self.made = Some((api.clone(), name.clone()));
+        let params = Manager::Client.patch().validation_strict();
+        let made = api.patch(&name, &params, &Patch::Apply(&object)).await.map_err(refused)?;
+        self.sweep(&api, &made.metadata).await;
+        Ok(FoundApplications {
+            scope,
+            meta: made.metadata,
+            selector: manifest.selector.clone(),
+            rollout: None,
+            status: ApplicationStatus::default(),
+            spec: made.data.get("spec").cloned().unwrap_or(spec),
+        })
+    }
+
+    /// Takes it away; says so if it could not be.
+    pub async fn end(self) -> Option<String> {
+        let (api, name) = self.made?;
+        match api.delete(&name, &DeleteParams::default()).await {
+            Ok(_) => None,
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            Err(error) => Some(format!("application {name}: {error}")),
+        }
+    }
+
+    fn api(&self, scope: Scope, namespace: &str) -> (ApiResource, Api<DynamicObject>) {
+        let client = self.session.client.clone();
+        match scope {
+            Scope::Cluster => {
+                let resource = ApiResource::erase::<ClusterBpfApplication>(&());
+                let api = Api::all_with(client, &resource);
+                (resource, api)
+            }
+            Scope::Namespaced => {
+                let resource = ApiResource::erase::<BpfApplication>(&());
+                let api = Api::namespaced_with(client, namespace, &resource);
+                (resource, api)
+            }
+        }
+    }
+
+    /// Takes away those of checks that were killed: much older than this one, by the API server's clock. What cannot be taken
+    /// away is left for the next check.
+    async fn sweep(&self, api: &Api<DynamicObject>, latest: &ObjectMeta) {
+        let second = |meta: &ObjectMeta| Some(meta.creation_timestamp.as_ref()?.0.as_second());
+        let Some(now) = second(latest) else { return };
+        let Ok(all) = api.list_metadata(&ListParams::default().labels(REHEARSAL)).await else { return };
+        for one in all.items {
+            let made = second(&one.metadata).unwrap_or(now);
+            if let Some(name) = one.metadata.name.filter(|_| now - made > STALE) {
+                _ = api.delete(&name, &DeleteParams::default()).await;
+            }
+        }
+    }
+}
