@@ -2,92 +2,16 @@
 
 use kube_core::Rule;
 use kube_derive::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attachment::{Attachments, ClusterPackets, ClusterUprobes, NamespacedPackets, NamespacedUprobes};
 use super::name;
+use super::points::{PointBlocks, only_with_types, target_only_where_taken};
 use super::probe::{KprobeLink, KretprobeLink, TracepointLink};
+pub use super::program_type::{ClusterProgramType, NamespacedProgramType};
 use super::tc::{TcPoint, TcxPoint};
 use super::tracing::Tracing;
 use super::xdp::XdpPoint;
-
-/// Types of programs of cluster applications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ClusterProgramType {
-    /// Block `xdp`.
-    #[serde(rename = "XDP")]
-    Xdp,
-    /// Block `tc`.
-    #[serde(rename = "TC")]
-    Tc,
-    /// Block `tcx`.
-    #[serde(rename = "TCX")]
-    Tcx,
-    /// Block `fentry`.
-    FEntry,
-    /// Block `fexit`.
-    FExit,
-    /// Block `kprobe`.
-    KProbe,
-    /// Block `kretprobe`.
-    KRetProbe,
-    /// Block `uprobe`.
-    UProbe,
-    /// Block `uretprobe`.
-    URetProbe,
-    /// Block `tracepoint`.
-    TracePoint,
-}
-
-/// Types of programs of namespaced applications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum NamespacedProgramType {
-    /// Block `xdp`.
-    #[serde(rename = "XDP")]
-    Xdp,
-    /// Block `tc`.
-    #[serde(rename = "TC")]
-    Tc,
-    /// Block `tcx`.
-    #[serde(rename = "TCX")]
-    Tcx,
-    /// Block `uprobe`.
-    UProbe,
-    /// Block `uretprobe`.
-    URetProbe,
-}
-
-impl From<NamespacedProgramType> for ClusterProgramType {
-    fn from(kind: NamespacedProgramType) -> Self {
-        match kind {
-            NamespacedProgramType::Xdp => Self::Xdp,
-            NamespacedProgramType::Tc => Self::Tc,
-            NamespacedProgramType::Tcx => Self::Tcx,
-            NamespacedProgramType::UProbe => Self::UProbe,
-            NamespacedProgramType::URetProbe => Self::URetProbe,
-        }
-    }
-}
-
-impl ClusterProgramType {
-    /// Its name in manifests, and its block.
-    #[must_use]
-    pub const fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Xdp => ("XDP", "xdp"),
-            Self::Tc => ("TC", "tc"),
-            Self::Tcx => ("TCX", "tcx"),
-            Self::FEntry => ("FEntry", "fentry"),
-            Self::FExit => ("FExit", "fexit"),
-            Self::KProbe => ("KProbe", "kprobe"),
-            Self::KRetProbe => ("KRetProbe", "kretprobe"),
-            Self::UProbe => ("UProbe", "uprobe"),
-            Self::URetProbe => ("URetProbe", "uretprobe"),
-            Self::TracePoint => ("TracePoint", "tracepoint"),
-        }
-    }
-}
 
 /// A block is there where the type is its own, and only there.
 pub(crate) fn only_with(program_type: &str, block: &str) -> Rule {
@@ -109,14 +33,36 @@ pub(crate) fn only_with(program_type: &str, block: &str) -> Rule {
     validation = only_with("UProbe", "uprobe"),
     validation = only_with("URetProbe", "uretprobe"),
     validation = only_with("TracePoint", "tracepoint"),
+    validation = only_with_types("loadedFor"),
+    validation = only_with_types("rawTracepoint"),
+    validation = only_with_types("cgroup"),
+    validation = only_with_types("netns"),
+    validation = only_with_types("netfilter"),
+    validation = only_with_types("kprobeMulti"),
+    validation = only_with_types("uprobeMulti"),
+    validation = only_with_types("perfEvent"),
+    validation = only_with_types("sockmap"),
+    validation = only_with_types("structOps"),
+    validation = only_with_types("usdt"),
+    validation = only_with_types("ksyscall"),
+    validation = only_with_types("netkit"),
+    validation = target_only_where_taken(),
 )]
 pub struct ClusterProgram {
     /// Function name in the object file.
     #[schemars(length(min = 1, max = 64), regex(pattern = name::NAME))]
     pub name: String,
-    /// Which of the blocks is there.
+    /// What the program is, and so which of the blocks is there. Types that are loaded only have none: SocketFilter,
+    /// SkReuseport, SkReuseportMigrate, XdpDevmap, XdpCpumap, LwtIn, LwtOut, LwtXmit, LwtSeg6local, SchedAct, Syscall.
     #[serde(rename = "type")]
     pub program_type: ClusterProgramType,
+    /// What a program of a type that is told at load is for, where its section does not say it, or another than it says:
+    /// a trace point (TpBtf), a kernel function (FModRet), a hook (Lsm, LsmCgroup, CgroupSkb, CgroupSock, CgroupSockAddr,
+    /// CgroupSockopt, SkSkb), a kind of objects (Iter), an end (Netkit), `STRUCTURE.MEMBER` (StructOps). Another one is
+    /// another version of the programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub target: Option<String>,
     /// For type XDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp: Option<ClusterPackets<XdpPoint>>,
@@ -147,6 +93,9 @@ pub struct ClusterProgram {
     /// For type TracePoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracepoint: Option<Attachments<TracepointLink>>,
+    /// The blocks of the types that the published API does not have.
+    #[serde(flatten)]
+    pub points: PointBlocks,
 }
 
 /// A program of a namespaced application.

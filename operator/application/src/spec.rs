@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::application::{ApplicationCommon, BpfApplicationSpec, ClusterBpfApplicationSpec};
 use crate::check::SpecProblem;
 use crate::global_data;
+use crate::points::PointBlocks;
 use crate::program::{ClusterProgram, NamespacedProgram};
 
 /// What an application is, of either scope: one of a namespace as a cluster application would write it that selects pods
@@ -51,6 +52,7 @@ impl ApplicationSpec {
         let within = |program: NamespacedProgram| ClusterProgram {
             name: program.name,
             program_type: program.program_type.into(),
+            target: None,
             xdp: program.xdp.map(|block| block.within(namespace)),
             tc: program.tc.map(|block| block.within(namespace)),
             tcx: program.tcx.map(|block| block.within(namespace)),
@@ -61,6 +63,7 @@ impl ApplicationSpec {
             uprobe: program.uprobe.map(|block| block.within(namespace)),
             uretprobe: program.uretprobe.map(|block| block.within(namespace)),
             tracepoint: None,
+            points: PointBlocks::default(),
         };
         Self {
             namespace: Some(namespace.to_owned()),

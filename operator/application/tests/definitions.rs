@@ -132,6 +132,22 @@ fn required_fields() {
         ("ClusterBpfApplication", "spec.programs.[].uprobe.links.[]", "target"),
         ("BpfApplication", "spec.programs.[].uretprobe.links.[]", "target containers"),
         ("ClusterBpfApplication", "spec.programs.[].uprobe.links.[].containers", "pods"),
+        ("ClusterBpfApplication", "spec.programs.[].cgroup", ""),
+        ("ClusterBpfApplication", "spec.programs.[].cgroup.links.[]", "path"),
+        ("ClusterBpfApplication", "spec.programs.[].loadedFor.links.[]", "mode"),
+        ("ClusterBpfApplication", "spec.programs.[].rawTracepoint.links.[]", "name"),
+        ("ClusterBpfApplication", "spec.programs.[].netns.links.[]", ""),
+        ("ClusterBpfApplication", "spec.programs.[].netfilter.links.[]", "family hook priority"),
+        ("ClusterBpfApplication", "spec.programs.[].netkit.links.[]", "interface"),
+        ("ClusterBpfApplication", "spec.programs.[].kprobeMulti.links.[]", "functions"),
+        ("ClusterBpfApplication", "spec.programs.[].uprobeMulti.links.[]", "target functions"),
+        ("ClusterBpfApplication", "spec.programs.[].usdt.links.[]", "target provider name"),
+        ("ClusterBpfApplication", "spec.programs.[].perfEvent.links.[]", "event"),
+        (
+            "ClusterBpfApplicationState",
+            "status.programs.[].netfilter.links.[]",
+            "shouldAttach uuid linkStatus family hook priority",
+        ),
         ("ClusterBpfApplicationState", "status", "updateCount node appLoadStatus"),
         ("BpfApplicationState", "status", "updateCount node appLoadStatus"),
         ("ClusterBpfApplicationState", "status.programs.[]", "name type programLinkStatus"),
@@ -167,7 +183,11 @@ fn enumerations() {
         (
             "ClusterBpfApplication",
             format!("{links}.type"),
-            "XDP TC TCX FEntry FExit KProbe KRetProbe UProbe URetProbe TracePoint",
+            "XDP TC TCX FEntry FExit KProbe KRetProbe UProbe URetProbe TracePoint RawTracePoint RawTracePointWritable \
+             TpBtf FModRet Lsm Iter CgroupSkb CgroupSock CgroupSockAddr CgroupSockopt CgroupSysctl CgroupDevice SockOps \
+             LsmCgroup SkLookup FlowDissector Netfilter KProbeMulti KRetProbeMulti KProbeSession UProbeMulti \
+             URetProbeMulti UProbeSession PerfEvent SkSkb SkMsg StructOps Usdt KSyscall KRetSyscall Netkit SocketFilter \
+             SkReuseport SkReuseportMigrate XdpDevmap XdpCpumap LwtIn LwtOut LwtXmit LwtSeg6local SchedAct Syscall",
         ),
         ("BpfApplication", format!("{links}.type"), "XDP TC TCX UProbe URetProbe"),
         ("ClusterBpfApplication", "spec.byteCode.image.imagePullPolicy".into(), "Always Never IfNotPresent"),
@@ -296,9 +316,10 @@ fn states_have_no_spec() {
 #[test]
 fn each_type_has_its_rule() {
     for (kind, path, rules) in [
-        ("ClusterBpfApplication", "spec.programs.[]", 10),
+        // One for each block, and one for what is told at load.
+        ("ClusterBpfApplication", "spec.programs.[]", 10 + 13 + 1),
         ("BpfApplication", "spec.programs.[]", 5),
-        ("ClusterBpfApplicationState", "status.programs.[]", 10),
+        ("ClusterBpfApplicationState", "status.programs.[]", 10 + 13),
         ("BpfApplicationState", "status.programs.[]", 5),
     ] {
         assert_eq!(schema(kind, path)["x-kubernetes-validations"].as_array().unwrap().len(), rules, "{kind}");

@@ -11,7 +11,7 @@ use bpfman_application::tc::TcProceedOn;
 use bpfman_application::xdp::XdpProceedOn;
 use kube_core::CustomResourceExt;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const CLUSTER: &str = r#"
 apiVersion: bpfman.io/v1alpha1
@@ -165,7 +165,7 @@ spec:
 
 /// Messages of the rules that a resource's programs break.
 ///
-/// The rules all have one form, and this understands no other: an interpreter of the whole language would be
+/// The rules have three forms, and this understands no other: an interpreter of the whole language would be
 /// larger than everything else here. API servers evaluate them for real.
 fn broken_rules<T: CustomResourceExt + Serialize>(resource: &T, part: &str) -> Vec<String> {
     let crd = serde_json::to_value(T::crd()).unwrap();
@@ -175,11 +175,7 @@ fn broken_rules<T: CustomResourceExt + Serialize>(resource: &T, part: &str) -> V
     let mut broken = Vec::new();
     for program in resource[part]["programs"].as_array().unwrap() {
         for rule in rules {
-            let text = rule["rule"].as_str().unwrap();
-            let inside =
-                text.strip_prefix("(self.type == '").and_then(|rest| rest.strip_suffix(')')).unwrap();
-            let (kind, block) = inside.split_once("') == has(self.").unwrap();
-            if (program["type"] == kind) != program.get(block).is_some() {
+            if !holds(rule["rule"].as_str().unwrap(), program) {
                 broken.push(rule["message"].as_str().unwrap().to_owned());
             }
         }
@@ -187,12 +183,33 @@ fn broken_rules<T: CustomResourceExt + Serialize>(resource: &T, part: &str) -> V
     broken
 }
 
+fn holds(rule: &str, program: &Value) -> bool {
+    let kind = program["type"].as_str().unwrap();
+    let is_of = |list: &str| list.split(", ").any(|one| one.trim_matches('\'') == kind);
+    if let Some(list) = rule.strip_prefix("!has(self.target) || (self.type in [") {
+        return program.get("target").is_none() || is_of(list.strip_suffix("])").unwrap());
+    }
+    let inside = rule.strip_suffix(')').unwrap();
+    let (of_type, block) = match inside.strip_prefix("(self.type in [") {
+        Some(inside) => {
+            let (list, block) = inside.split_once("]) == has(self.").unwrap();
+            (is_of(list), block)
+        }
+        None => {
+            let inside = inside.strip_prefix("(self.type == '").unwrap();
+            let (one, block) = inside.split_once("') == has(self.").unwrap();
+            (kind == one, block)
+        }
+    };
+    of_type == program.get(block).is_some()
+}
+
 fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
     serde_norway::from_str(text).unwrap()
 }
 
 #[test]
-fn a_cluster_application_with_every_type() {
+fn a_cluster_application_with_every_published_type() {
     let app: ClusterBpfApplication = read(CLUSTER);
     let image = app.spec.common.byte_code.image.as_ref().unwrap();
     assert_eq!(image.image_pull_policy, ImagePullPolicy::IfNotPresent);
@@ -250,6 +267,7 @@ fn nothing_absent_is_written_as_null() {
     }
     let written = [
         serde_json::to_value(read::<ClusterBpfApplication>(CLUSTER)).unwrap(),
+        serde_json::to_value(read::<ClusterBpfApplication>(POINTS)).unwrap(),
         serde_json::to_value(read::<BpfApplication>(NAMESPACED)).unwrap(),
         serde_json::to_value(read::<ClusterBpfApplicationState>(STATE)).unwrap(),
         serde_json::to_value(read::<Config>(CONFIG)).unwrap(),
@@ -290,4 +308,44 @@ fn types_of_the_cluster_are_unknown_in_a_namespace() {
     let text = NAMESPACED.replace("networkNamespaces", "otherNamespaces");
     let message = serde_norway::from_str::<BpfApplication>(&text).unwrap_err().to_string();
     assert!(message.contains("networkNamespaces"), "{message}");
+}
+
+const POINTS: &str = include_str!("points.yaml");
+
+#[test]
+fn a_cluster_application_with_every_type_that_the_published_api_does_not_have() {
+    let app: ClusterBpfApplication = read(POINTS);
+    assert_eq!(broken_rules(&app, "spec"), Vec::<String>::new());
+    let kinds: Vec<ClusterProgramType> =
+        app.spec.programs.iter().map(|program| program.program_type).collect();
+    assert_eq!(kinds, ClusterProgramType::ALL[10..], "each, in the order in which they are explained");
+    // What is written again is what was read.
+    let again: ClusterBpfApplication = serde_json::from_value(serde_json::to_value(&app).unwrap()).unwrap();
+    assert_eq!(again, app);
+}
+
+#[test]
+fn the_rules_of_a_block_of_several_types_and_of_the_target_are_kept() {
+    let broken = |at: usize, change: &dyn Fn(&mut Value)| {
+        let mut manifest: Value = serde_norway::from_str(POINTS).unwrap();
+        change(&mut manifest["spec"]["programs"][at]);
+        broken_rules(&serde_json::from_value::<ClusterBpfApplication>(manifest).unwrap(), "spec")
+    };
+    let of =
+        |kind: ClusterProgramType| ClusterProgramType::ALL[10..].iter().position(|one| *one == kind).unwrap();
+    let lookup = of(ClusterProgramType::SkLookup);
+    let removed = broken(lookup, &|program| {
+        program.as_object_mut().unwrap().remove("netns");
+    });
+    assert_eq!(removed, ["the block netns belongs to types SkLookup, FlowDissector, and is needed there"]);
+    let second = broken(lookup, &|program| program["cgroup"] = json!({}));
+    assert!(second[0].starts_with("the block cgroup belongs to types CgroupSkb"), "{second:?}");
+    let loaded_only = broken(of(ClusterProgramType::Syscall), &|program| program["ksyscall"] = json!({}));
+    assert_eq!(loaded_only.len(), 1, "{loaded_only:?}");
+    let told = broken(lookup, &|program| program["target"] = json!("connect4"));
+    assert!(told[0].starts_with("target belongs to types TpBtf"), "{told:?}");
+    assert_eq!(
+        broken(of(ClusterProgramType::CgroupSkb), &|program| program["target"] = json!("egress")),
+        [""; 0]
+    );
 }

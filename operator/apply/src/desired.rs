@@ -6,7 +6,9 @@ use bpfman_application::check::SpecProblem;
 use bpfman_application::place::{LinkOrder, OnUnavailable};
 use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::ext::v1::LoadValues;
-use bpfman_proto::v1::{AttachInfo, LoadRequest};
+use bpfman_proto::v1::LoadRequest;
+
+use crate::wanted_point::WantedPoint;
 
 /// Which application, and which of its objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,8 +148,8 @@ pub struct LinkKey(pub String);
 /// One attachment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WantedLink {
-    /// The call.
-    pub attach: AttachInfo,
+    /// Where, as the call has it.
+    pub point: WantedPoint,
     /// Place by intent.
     pub order: Option<LinkOrder>,
     /// What becomes of a pod for which it cannot be made.

@@ -59,7 +59,8 @@ impl SearchedNamespace<'_> {
 }
 
 impl Point {
-    fn of_node(interface: &str, netns: Option<&str>) -> Self {
+    /// Of the node: in its own namespace, or in one with a file.
+    pub fn of_node(interface: &str, netns: Option<&str>) -> Self {
         let identity = match netns {
             Some(path) => format!("{interface} in {path}"),
             None => interface.to_owned(),
@@ -109,6 +110,12 @@ pub fn points(
         (None, None) => Vec::new(),
     };
     found.iter().flat_map(|namespace| names.iter().map(|name| namespace.point(name))).collect()
+}
+
+/// One point for each namespace, for what is in a namespace as a whole or at a name that is not looked for. `what` is it,
+/// and tells it from others there.
+pub fn namespace_points(what: &str, namespaces: &SearchedNamespaces<'_>, doubts: &mut Doubts) -> Vec<Point> {
+    places(namespaces, doubts).iter().map(|namespace| namespace.point(what)).collect()
 }
 
 fn places<'a>(namespaces: &SearchedNamespaces<'a>, doubts: &mut Doubts) -> Vec<SearchedNamespace<'a>> {

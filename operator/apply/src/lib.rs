@@ -17,7 +17,9 @@ pub mod node_reason;
 mod observed;
 mod place;
 pub mod plan;
+mod points;
 mod probes;
+mod program_plan;
 pub mod reconcile;
 pub mod report;
 mod result;
@@ -26,3 +28,4 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 pub mod trial;
+pub mod wanted_point;

@@ -10,6 +10,7 @@ use crate::daemon::Daemon;
 use crate::desired::{Desired, LinkKey, Load};
 use crate::failure::{CallRefusal, Unreachable, refusal};
 use crate::place::HookPlace;
+use crate::wanted_point::netns;
 
 /// All programs of one owner, and of those before it, in the order they were loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,13 +97,13 @@ pub fn latest<'a>(
     latest
 }
 
-/// Type as it is declared, of a name in a manifest or of the daemon's exact name.
+/// Type as it is declared, of a name in a manifest (`CgroupSkb`) or of the daemon's exact name (`cgroup_skb`).
 pub fn declared(program_type: &str) -> String {
-    let lower = program_type.to_ascii_lowercase();
-    match lower.as_str() {
+    let plain = program_type.replace('_', "").to_ascii_lowercase();
+    match plain.as_str() {
         "kretprobe" => "kprobe".to_owned(),
         "uretprobe" => "uprobe".to_owned(),
-        _ => lower,
+        _ => plain,
     }
 }
 
@@ -177,14 +178,9 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> ObservedPrograms 
 }
 
 fn link(link: &ext::Link) -> Option<ObservedLink> {
-    use v1::attach_info::Info;
     let key = link.metadata.get(LINK_KEY)?;
-    let netns = match link.attach_info.as_ref().and_then(|attach| attach.info.as_ref()) {
-        Some(Info::XdpAttachInfo(info)) => info.netns.clone(),
-        Some(Info::TcAttachInfo(info)) => info.netns.clone(),
-        Some(Info::TcxAttachInfo(info)) => info.netns.clone(),
-        _ => None,
-    };
+    let published = link.attach_info.as_ref().and_then(|attach| attach.info.as_ref());
+    let netns = netns(published, link.point.as_ref().and_then(|point| point.at.as_ref()));
     Some(ObservedLink {
         id: link.id,
         key: LinkKey(key.clone()),
@@ -199,9 +195,25 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
 
 #[cfg(test)]
 mod tests {
+    use bpfman_application::program_type::ClusterProgramType;
+
     use super::*;
     use crate::desired::Program;
     use crate::step::{ApplyStep, link_steps, load_step};
+
+    #[test]
+    fn a_manifest_and_the_daemon_mean_the_same_type() {
+        let mut seen = std::collections::BTreeSet::new();
+        for kind in ClusterProgramType::ALL {
+            assert_eq!(declared(kind.name()), declared(kind.exact()), "{kind:?}");
+            seen.insert(declared(kind.exact()));
+        }
+        assert_eq!(
+            seen.len(),
+            ClusterProgramType::ALL.len() - 2,
+            "return probes are declared as their entry probes"
+        );
+    }
 
     #[test]
     fn what_was_loaded_for_another_owner_is_replaced_though_it_is_the_same_version() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bpfman_application::place::LinkOrder;
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::v1::{AttachInfo, attach_info::Info};
+use bpfman_proto::v1::attach_info::Info;
 use bpfman_verdicts::{TC, TC_DEFAULT, Verdicts, XDP, XDP_DEFAULT};
 
 /// Priority of an attachment that names none, as in the published API.
@@ -22,10 +22,10 @@ pub struct HookPlace {
 }
 
 impl HookPlace {
-    /// The place that an attach point and intents ask for.
+    /// The place that an attach point and intents ask for. Points that `bpfman.v1` does not have know no places.
     #[must_use]
-    pub fn of(attach: &AttachInfo, order: Option<&LinkOrder>) -> Self {
-        let (priority, proceed_on) = match &attach.info {
+    pub fn of(info: Option<&Info>, order: Option<&LinkOrder>) -> Self {
+        let (priority, proceed_on) = match info {
             Some(Info::XdpAttachInfo(info)) => {
                 (Some(info.priority), Some(set(&info.proceed_on, XDP_DEFAULT)))
             }
@@ -44,12 +44,12 @@ impl HookPlace {
             before: link.before.clone(),
             after: link.after.clone(),
         };
-        Self::of(&link.attach_info.clone().unwrap_or_default(), Some(&order))
+        Self::of(link.attach_info.as_ref().and_then(|attach| attach.info.as_ref()), Some(&order))
     }
 
     /// What has to be changed to come from here to there; none if nothing has.
     #[must_use]
-    pub fn change(&self, link_id: u32, attach: &AttachInfo, to: &Self) -> Option<ext::UpdateLinkRequest> {
+    pub fn change(&self, link_id: u32, info: Option<&Info>, to: &Self) -> Option<ext::UpdateLinkRequest> {
         let mut request = ext::UpdateLinkRequest { link_id, ..Default::default() };
         let mut differs = false;
         if self.priority != to.priority {
@@ -60,7 +60,7 @@ impl HookPlace {
             && let Some(set) = &to.proceed_on
         {
             request.set_proceed_on = true;
-            request.proceed_on = names(attach, set);
+            request.proceed_on = names(info, set);
             differs = true;
         }
         if self.order != to.order {
@@ -72,8 +72,8 @@ impl HookPlace {
 
     /// Whether the next program runs after a redirect: asked for when a link is made, and not later.
     #[must_use]
-    pub fn proceeds_on_redirect(&self, attach: &AttachInfo) -> bool {
-        let number = table(attach).and_then(|table| bpfman_verdicts::number(table, "redirect"));
+    pub fn proceeds_on_redirect(&self, info: Option<&Info>) -> bool {
+        let number = table(info).and_then(|table| bpfman_verdicts::number(table, "redirect"));
         match (&self.proceed_on, number) {
             (Some(set), Some(number)) => set.contains(&number),
             _ => false,
@@ -96,13 +96,13 @@ fn set(given: &[i32], default: &[i32]) -> BTreeSet<i32> {
     numbers.iter().copied().collect()
 }
 
-fn names(attach: &AttachInfo, set: &BTreeSet<i32>) -> Vec<String> {
-    let known = |number: &i32| table(attach).and_then(|table| bpfman_verdicts::name(table, *number));
+fn names(info: Option<&Info>, set: &BTreeSet<i32>) -> Vec<String> {
+    let known = |number: &i32| table(info).and_then(|table| bpfman_verdicts::name(table, *number));
     set.iter().filter_map(known).map(str::to_owned).collect()
 }
 
-const fn table(attach: &AttachInfo) -> Option<&'static Verdicts> {
-    match &attach.info {
+const fn table(info: Option<&Info>) -> Option<&'static Verdicts> {
+    match info {
         Some(Info::XdpAttachInfo(_)) => Some(XDP),
         Some(Info::TcAttachInfo(_)) => Some(TC),
         _ => None,

@@ -4,16 +4,12 @@ use std::collections::BTreeMap;
 
 use bpfman_application::application::ApplicationCommon;
 use bpfman_application::bytecode::{ByteCode, ImagePullPolicy};
-use bpfman_application::interface::TrafficDirection;
 use bpfman_application::map_export::{ExportedAccess, ExportedMap};
-use bpfman_application::packets::{self, PacketHook, PacketLink};
-use bpfman_application::pods::PodSelector;
 use bpfman_application::program::{ClusterProgram, ClusterProgramType};
 pub use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::{check, labels};
-use bpfman_proto::ext::v1::LoadValues;
+use bpfman_proto::ext::v1::{LoadValues, ProgramTypeNumber};
 use bpfman_proto::v1::BpfmanProgramType as Wire;
-use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::{
     ACTUAL_TYPE_PREFIX, APPLICATION_KEY_NEWER, MAP_EXPORTS_KEY, MapAccess, MapExport, MapExports, v1,
@@ -21,12 +17,9 @@ use bpfman_proto::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::content::{CONTENT_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, UUID_KEY, content};
-use crate::desired::{Desired, Load, Program, ProgramOwner, UnknownPlace, WantedLink};
-use crate::facts::{Facts, PodContainer, PodFacts};
-use crate::interfaces::{Doubts, Point, SearchedNamespaces, points};
-use crate::key::WantedLinks;
-use crate::place::DEFAULT_PRIORITY;
-use crate::probes;
+use crate::desired::{Desired, Load, Program, ProgramOwner};
+use crate::facts::Facts;
+use crate::program_plan::program;
 
 /// What an application wants on this machine.
 ///
@@ -125,9 +118,9 @@ fn location(code: &ByteCode) -> Option<Location> {
     code.path.clone().map(Location::File)
 }
 
-/// A type as it is declared: return probes as their entry probes.
-const fn declared(kind: ClusterProgramType) -> Wire {
-    match kind {
+/// A type as it is declared, by its number on the wire: return probes as their entry probes.
+fn declared(kind: ClusterProgramType) -> i32 {
+    let published = match kind {
         ClusterProgramType::Xdp => Wire::Xdp,
         ClusterProgramType::Tc => Wire::Tc,
         ClusterProgramType::Tcx => Wire::Tcx,
@@ -136,7 +129,14 @@ const fn declared(kind: ClusterProgramType) -> Wire {
         ClusterProgramType::KProbe | ClusterProgramType::KRetProbe => Wire::Kprobe,
         ClusterProgramType::UProbe | ClusterProgramType::URetProbe => Wire::Uprobe,
         ClusterProgramType::TracePoint => Wire::Tracepoint,
-    }
+        ClusterProgramType::Lsm => Wire::Lsm,
+        // The names of the others are those of the types, in upper case.
+        other => {
+            let number = ProgramTypeNumber::from_str_name(&other.exact().to_ascii_uppercase());
+            return number.unwrap_or_default().into();
+        }
+    };
+    published.into()
 }
 
 fn load_info(program: &ClusterProgram) -> v1::LoadInfo {
@@ -149,168 +149,19 @@ fn load_info(program: &ClusterProgram) -> v1::LoadInfo {
         .fexit
         .as_ref()
         .map(|block| Specific::FexitLoadInfo(v1::FexitLoadInfo { fn_name: block.function.clone() }));
+    let target = program.target.clone().map(|target| match program.program_type {
+        ClusterProgramType::Lsm => Specific::LsmLoadInfo(v1::LsmLoadInfo { hook_name: target }),
+        // What the others are for, whatever it is, is said as that of fentry is.
+        _ => Specific::FentryLoadInfo(v1::FentryLoadInfo { fn_name: target }),
+    });
     v1::LoadInfo {
         name: program.name.clone(),
-        program_type: declared(program.program_type).into(),
-        info: fentry.or(fexit).map(|info| v1::ProgSpecificInfo { info: Some(info) }),
+        program_type: declared(program.program_type),
+        info: fentry.or(fexit).or(target).map(|info| v1::ProgSpecificInfo { info: Some(info) }),
     }
-}
-
-fn program(program: &ClusterProgram, spec: &ApplicationSpec, facts: &Facts) -> Program {
-    let mut plan = Plan::new(facts);
-    for link in packets::of_program(0, program) {
-        plan.packets(&link, spec.namespace.is_some());
-    }
-    if let Some(block) = &program.fentry {
-        probes::fentry(&mut plan.links, block);
-    }
-    if let Some(block) = &program.fexit {
-        probes::fexit(&mut plan.links, block);
-    }
-    for link in program.kprobe.iter().flat_map(|block| &block.links) {
-        probes::kprobe(&mut plan.links, &link.function, link.offset);
-    }
-    for link in program.kretprobe.iter().flat_map(|block| &block.links) {
-        probes::kprobe(&mut plan.links, &link.function, 0);
-    }
-    for link in program.tracepoint.iter().flat_map(|block| &block.links) {
-        probes::tracepoint(&mut plan.links, &link.name);
-    }
-    for (name, block) in [("uprobe", &program.uprobe), ("uretprobe", &program.uretprobe)] {
-        for (at, link) in block.iter().flat_map(|block| &block.links).enumerate() {
-            let pods = link.containers.as_ref().map(|selector| pods(facts, &selector.into()));
-            plan.unseen(pods.iter().flatten().copied());
-            let names = link.containers.as_ref().map_or(&[][..], |selector| &selector.container_names);
-            if let Some(pods) = &pods {
-                plan.matched_containers(name, at, pods, names);
-            }
-            probes::uprobe(&mut plan.links, &link.point, pods.map(|pods| containers(&pods, names)));
-        }
-    }
-    plan.program(&program.name, program.program_type.names().0)
 }
 
 /// Whether labels are selected. That a selector can be evaluated was checked with the rest of the structure.
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     labels::matches(selector, |key| labels.get(key).map(String::as_str)).unwrap_or(false)
-}
-
-fn pods<'a>(facts: &'a Facts, selector: &PodSelector<'_>) -> Vec<&'a PodFacts> {
-    facts.pods.iter().filter(|pod| selector.matches(&pod.namespace, &pod.labels)).collect()
-}
-
-/// Containers of these pods with one of these names; without names all.
-fn containers<'a>(pods: &[&'a PodFacts], names: &[String]) -> Vec<(&'a PodFacts, &'a PodContainer)> {
-    let wanted = |container: &&PodContainer| names.is_empty() || names.contains(&container.name);
-    let of = |pod: &'a PodFacts| pod.containers.iter().filter(wanted).map(move |container| (pod, container));
-    pods.iter().copied().flat_map(of).collect()
-}
-
-/// The attachments of one program while they are gathered.
-struct Plan<'a> {
-    facts: &'a Facts,
-    links: WantedLinks,
-    doubts: Doubts,
-    unmatched: Vec<String>,
-}
-
-impl<'a> Plan<'a> {
-    fn new(facts: &'a Facts) -> Self {
-        Self { facts, links: WantedLinks::default(), doubts: Doubts::default(), unmatched: Vec::new() }
-    }
-}
-
-impl Plan<'_> {
-    /// Whether there are containers of these names; those that are not seen yet may be.
-    fn matched_containers(&mut self, block: &str, at: usize, pods: &[&PodFacts], names: &[String]) {
-        let may_come = pods.iter().any(|pod| pod.idle || !pod.unseen.is_empty());
-        if !may_come && containers(pods, names).is_empty() {
-            self.unmatched.push(format!("{block}.links[{at}].containers"));
-        }
-    }
-
-    /// Containers that the daemon did not find: what is attached to them may be wanted still.
-    fn unseen<'p>(&mut self, pods: impl Iterator<Item = &'p PodFacts>) {
-        let ids = pods.flat_map(|pod| &pod.unseen);
-        self.doubts.unknown.extend(ids.map(|id| UnknownPlace::Container(id.clone())));
-    }
-
-    /// One attachment for each interface. `namespaced`: it is asked for by an application of a namespace.
-    fn packets(&mut self, wanted: &PacketLink<'_>, namespaced: bool) {
-        // A pod in the node's namespace would lead a namespace to the node's own interfaces.
-        let may = |pod: &&PodFacts| !(namespaced && pod.host_network);
-        let namespaces = wanted.pods.as_ref().map_or(SearchedNamespaces::Node, |selector| {
-            SearchedNamespaces::Pods(pods(self.facts, selector).into_iter().filter(may).collect())
-        });
-        if matches!(&namespaces, SearchedNamespaces::Pods(pods) if pods.is_empty()) {
-            let (block, at) = (wanted.hook.block(), wanted.link_at);
-            self.unmatched.push(format!("{block}.links[{at}].networkNamespaces"));
-        }
-        for at in points(wanted.interfaces, &namespaces, self.facts, &mut self.doubts) {
-            let identity = match wanted.hook {
-                PacketHook::Xdp => at.identity.clone(),
-                PacketHook::Tc(side) | PacketHook::Tcx(side) => {
-                    format!("{} {}", direction(side), at.identity)
-                }
-            };
-            let link = WantedLink {
-                attach: v1::AttachInfo { info: Some(info(wanted, &at)) },
-                order: wanted.order.cloned(),
-                on_unavailable: wanted.on_unavailable,
-                pod: at.pod,
-            };
-            self.links.add(&identity, link);
-        }
-    }
-
-    fn program(self, name: &str, program_type: &'static str) -> Program {
-        let Doubts { mut problems, unknown } = self.doubts;
-        problems.sort();
-        problems.dedup();
-        Program {
-            name: name.to_owned(),
-            program_type,
-            links: self.links.into_map(),
-            problems,
-            unmatched: self.unmatched,
-            unknown,
-        }
-    }
-}
-
-/// An attachment of packets on the wire.
-fn info(wanted: &PacketLink<'_>, at: &Point) -> Info {
-    let (priority, iface) = (wanted.priority.unwrap_or(DEFAULT_PRIORITY), at.interface.clone());
-    let (proceed_on, netns) = (wanted.proceed_on.clone(), at.netns.clone());
-    match wanted.hook {
-        PacketHook::Xdp => Info::XdpAttachInfo(v1::XdpAttachInfo {
-            priority,
-            iface,
-            proceed_on,
-            netns,
-            ..Default::default()
-        }),
-        PacketHook::Tc(side) => Info::TcAttachInfo(v1::TcAttachInfo {
-            priority,
-            iface,
-            direction: direction(side).to_owned(),
-            proceed_on,
-            netns,
-            ..Default::default()
-        }),
-        PacketHook::Tcx(side) => Info::TcxAttachInfo(v1::TcxAttachInfo {
-            priority,
-            iface,
-            direction: direction(side).to_owned(),
-            netns,
-            ..Default::default()
-        }),
-    }
-}
-
-const fn direction(direction: TrafficDirection) -> &'static str {
-    match direction {
-        TrafficDirection::Ingress => "ingress",
-        TrafficDirection::Egress => "egress",
-    }
 }

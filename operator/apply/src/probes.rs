@@ -9,11 +9,12 @@ use bpfman_proto::v1::attach_info::Info;
 use crate::desired::WantedLink;
 use crate::facts::{PodContainer, PodFacts};
 use crate::key::WantedLinks;
+use crate::wanted_point::WantedPoint;
 
 /// Something without a place among others.
 fn link(info: Info, pod: Option<String>) -> WantedLink {
     WantedLink {
-        attach: v1::AttachInfo { info: Some(info) },
+        point: WantedPoint::published(info),
         order: None,
         on_unavailable: OnUnavailable::default(),
         pod,

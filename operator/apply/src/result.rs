@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bpfman_application::program_type::ClusterProgramType;
 use bpfman_application::state::node::NodeFailure;
 
 use crate::content::link_uuid;
 use crate::desired::{Desired, LinkKey, Load, Program};
 use crate::failure;
-use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms};
+use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared};
 use crate::report::{LinkOutcome, LinkReport, ProgramReport, Report, ReportedLoad};
 use crate::run::Came;
 
@@ -167,18 +168,10 @@ fn still(program: &ObservedProgram, came: &Came) -> ProgramReport {
 }
 
 /// Name of a type in manifests. Return probes are told from entry probes by the spec alone.
-fn type_name(declared: &str) -> &'static str {
-    match declared {
-        "xdp" => "XDP",
-        "tc" => "TC",
-        "tcx" => "TCX",
-        "fentry" => "FEntry",
-        "fexit" => "FExit",
-        "kprobe" => "KProbe",
-        "uprobe" => "UProbe",
-        "tracepoint" => "TracePoint",
-        _ => "LSM",
-    }
+fn type_name(of: &str) -> &'static str {
+    let known = ClusterProgramType::ALL.into_iter().find(|kind| declared(kind.name()) == of);
+    // A newer daemon may know more.
+    known.map_or("unknown", ClusterProgramType::name)
 }
 
 #[cfg(test)]

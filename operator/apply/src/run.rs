@@ -15,6 +15,7 @@ use crate::failure::{CallRefusal, Unreachable, failure, refusal};
 use crate::observed::ObservedProgram;
 use crate::place::{HookPlace, on_the_wire};
 use crate::step::ApplyStep;
+use crate::wanted_point::WantedPoint;
 
 /// What came of the steps so far.
 #[derive(Debug, Default)]
@@ -210,12 +211,16 @@ impl Run<'_> {
         step: &ApplyStep,
     ) -> Result<(), Unreachable> {
         let Some(link) = program.links.get(key) else { return Ok(()) };
-        let place = HookPlace::of(&link.attach, link.order.as_ref());
+        let info = link.point.as_published();
+        let place = HookPlace::of(info, link.order.as_ref());
+        let redirect_may_proceed = place.proceeds_on_redirect(info);
+        let (attach, point) = self.named(program, key, link).on_the_wire();
         let request = ext::ChainAttachRequest {
             program_id: running.id,
-            attach: Some(self.named(program, key, link)),
+            attach,
+            point,
             order: link.order.as_ref().map(on_the_wire),
-            redirect_may_proceed: place.proceeds_on_redirect(&link.attach),
+            redirect_may_proceed,
             ..Default::default()
         };
         let answer = self.daemon.chains().attach(request).await;
@@ -234,25 +239,10 @@ impl Run<'_> {
     }
 
     /// The attach point with the metadata by which it is found again.
-    fn named(&self, program: &Program, key: &LinkKey, link: &WantedLink) -> v1::AttachInfo {
-        use v1::attach_info::Info;
+    fn named(&self, program: &Program, key: &LinkKey, link: &WantedLink) -> WantedPoint {
         let uuid = link_uuid(&self.owner.uid, &program.name, &key.0);
         let pairs = [(UUID_KEY, uuid), (LINK_KEY, key.0.clone())];
-        let pairs = pairs.map(|(key, value)| (key.to_owned(), value)).into();
-        let mut attach = link.attach.clone();
-        match &mut attach.info {
-            Some(Info::XdpAttachInfo(info)) => info.metadata = pairs,
-            Some(Info::TcAttachInfo(info)) => info.metadata = pairs,
-            Some(Info::TcxAttachInfo(info)) => info.metadata = pairs,
-            Some(Info::TracepointAttachInfo(info)) => info.metadata = pairs,
-            Some(Info::KprobeAttachInfo(info)) => info.metadata = pairs,
-            Some(Info::UprobeAttachInfo(info)) => info.metadata = pairs,
-            Some(Info::FentryAttachInfo(info)) => info.metadata = pairs,
-            Some(Info::FexitAttachInfo(info)) => info.metadata = pairs,
-            Some(Info::LsmAttachInfo(info)) => info.metadata = pairs,
-            None => {}
-        }
-        attach
+        link.point.clone().with_metadata(pairs.map(|(key, value)| (key.to_owned(), value)).into())
     }
 
     async fn update(

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::v1::{AttachInfo, attach_info::Info};
 
 use crate::desired::{Desired, LinkKey, Load, Program, WantedLink};
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared, latest};
@@ -279,31 +278,25 @@ enum Difference {
 }
 
 fn compare(link: &ObservedLink, wanted: &WantedLink) -> Difference {
-    let place = HookPlace::of(&wanted.attach, wanted.order.as_ref());
+    let info = wanted.point.as_published();
+    let place = HookPlace::of(info, wanted.order.as_ref());
     // The daemon lost the namespace, and another path leads there now.
-    if !link.runs && netns(&wanted.attach) != link.netns {
+    if !link.runs && wanted.point.netns() != link.netns {
         return Difference::Another;
     }
-    if place.proceeds_on_redirect(&wanted.attach) && !link.place.proceeds_on_redirect(&wanted.attach) {
+    if place.proceeds_on_redirect(info) && !link.place.proceeds_on_redirect(info) {
         return Difference::Another;
     }
-    link.place.change(link.id, &wanted.attach, &place).map_or(Difference::None, Difference::Place)
-}
-
-fn netns(attach: &AttachInfo) -> Option<String> {
-    match &attach.info {
-        Some(Info::XdpAttachInfo(info)) => info.netns.clone(),
-        Some(Info::TcAttachInfo(info)) => info.netns.clone(),
-        Some(Info::TcxAttachInfo(info)) => info.netns.clone(),
-        _ => None,
-    }
+    link.place.change(link.id, info, &place).map_or(Difference::None, Difference::Place)
 }
 
 #[cfg(test)]
 mod tests {
     use bpfman_application::place::OnUnavailable;
+    use bpfman_proto::v1::attach_info::Info;
 
     use super::*;
+    use crate::wanted_point::WantedPoint;
 
     const THEN: &str = "eth0 in pod uid-web net:11:1";
     const NOW: &str = "eth0 in pod uid-web net:12:2";
@@ -311,7 +304,7 @@ mod tests {
     /// The steps where a program is wanted at one place and is at another, and runs there or does not.
     fn steps(wanted: Option<&str>, there: &str, runs: bool) -> Vec<ApplyStep> {
         let link = WantedLink {
-            attach: AttachInfo { info: Some(Info::XdpAttachInfo(Default::default())) },
+            point: WantedPoint::published(Info::XdpAttachInfo(Default::default())),
             order: None,
             on_unavailable: OnUnavailable::default(),
             pod: Some("uid-web".to_owned()),

@@ -12,13 +12,14 @@ use crate::desired::{Desired, LinkKey, Load, Program, WantedLink};
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared};
 use crate::place::HookPlace;
 use crate::step::{ApplyStep, current, link_steps, load_step, steps};
+use crate::wanted_point::WantedPoint;
 
 const NAMES: [&str; 3] = ["count", "judge", "shape"];
 const TYPES: [&str; 2] = ["XDP", "TCX"];
 
-fn attach(kind: &str, interface: u8, priority: i32, redirect: bool) -> v1::AttachInfo {
+fn attach(kind: &str, interface: u8, priority: i32, redirect: bool) -> Info {
     let iface = format!("eth{interface}");
-    let info = match kind {
+    match kind {
         "XDP" => Info::XdpAttachInfo(v1::XdpAttachInfo {
             priority,
             iface,
@@ -31,8 +32,7 @@ fn attach(kind: &str, interface: u8, priority: i32, redirect: bool) -> v1::Attac
             direction: "ingress".to_owned(),
             ..Default::default()
         }),
-    };
-    v1::AttachInfo { info: Some(info) }
+    }
 }
 
 fn links(kind: &'static str) -> impl Strategy<Value = BTreeMap<LinkKey, WantedLink>> {
@@ -40,8 +40,8 @@ fn links(kind: &'static str) -> impl Strategy<Value = BTreeMap<LinkKey, WantedLi
     prop::collection::vec(link, 0..4).prop_map(move |links| {
         let of = |(interface, priority, redirect, role): (u8, i32, bool, Option<String>)| {
             let order = role.map(|role| LinkOrder { role: Some(role), ..LinkOrder::default() });
-            let attach = attach(kind, interface, priority, redirect);
-            let link = WantedLink { attach, order, on_unavailable: OnUnavailable::default(), pod: None };
+            let point = WantedPoint::published(attach(kind, interface, priority, redirect));
+            let link = WantedLink { point, order, on_unavailable: OnUnavailable::default(), pod: None };
             (LinkKey(format!("eth{interface}")), link)
         };
         links.into_iter().map(of).collect()
@@ -176,7 +176,7 @@ impl Model {
                     let made = ObservedLink {
                         id,
                         key: key.clone(),
-                        place: HookPlace::of(&link.attach, link.order.as_ref()),
+                        place: HookPlace::of(link.point.as_published(), link.order.as_ref()),
                         runs: true,
                         ..ObservedLink::default()
                     };
@@ -184,7 +184,10 @@ impl Model {
                 }
                 ApplyStep::Update { key, request, program } => {
                     let wanted = load.programs.iter().find(|one| one.name == *program).unwrap();
-                    let place = HookPlace::of(&wanted.links[key].attach, wanted.links[key].order.as_ref());
+                    let place = HookPlace::of(
+                        wanted.links[key].point.as_published(),
+                        wanted.links[key].order.as_ref(),
+                    );
                     let link = self
                         .seen
                         .programs
@@ -255,7 +258,9 @@ impl Model {
 fn wants(desired: &Desired) -> BTreeSet<(String, LinkKey, String)> {
     let programs = desired.load.iter().flat_map(|load| &load.programs);
     let of = |program: &Program| {
-        let place = |link: &WantedLink| format!("{:?}", HookPlace::of(&link.attach, link.order.as_ref()));
+        let place = |link: &WantedLink| {
+            format!("{:?}", HookPlace::of(link.point.as_published(), link.order.as_ref()))
+        };
         let links: Vec<_> = program
             .links
             .iter()

@@ -60,12 +60,10 @@ pub async fn dry_run(
 
 fn request(load: &Load, seen: &ObservedPrograms, with: Option<&RegistryCredentials>) -> ext::DryRunRequest {
     let attachments = load.programs.iter().flat_map(|program| {
-        program.links.values().map(|link| ext::DryRunAttachment {
-            program: program.name.clone(),
-            attach: Some(link.attach.clone()),
-            order: link.order.as_ref().map(on_the_wire),
-            isolated: false,
-            point: None,
+        program.links.values().map(|link| {
+            let (attach, point) = link.point.clone().on_the_wire();
+            let order = link.order.as_ref().map(on_the_wire);
+            ext::DryRunAttachment { program: program.name.clone(), attach, order, isolated: false, point }
         })
     });
     ext::DryRunRequest {

@@ -4,6 +4,7 @@
 
 mod fields;
 mod links;
+mod points;
 mod programs;
 mod schema;
 mod selectors;

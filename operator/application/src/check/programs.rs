@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::fields::SpecProblems;
-use super::links;
+use super::{links, points};
 use crate::application::MOST_PROGRAMS;
+use crate::points::LONGEST_TARGET;
 use crate::program::ClusterProgram;
 use crate::spec::ApplicationSpec;
 
@@ -34,13 +35,14 @@ pub fn check(found: &mut SpecProblems, spec: &ApplicationSpec) {
         blocks(found, &path, program);
         links::packets(found, at, program);
         links::probes(found, &path, program, spec.namespace.is_some());
+        points::check(found, &path, &program.points);
     }
 }
 
-/// The block of its type is there, and no other.
+/// The block of its type is there, and no other; `target` only where the type takes one.
 fn blocks(found: &mut SpecProblems, path: &str, program: &ClusterProgram) {
-    let (kind, own) = program.program_type.names();
-    let given = [
+    let (kind, own) = (program.program_type.name(), program.program_type.block());
+    let published = [
         ("xdp", program.xdp.is_some()),
         ("tc", program.tc.is_some()),
         ("tcx", program.tcx.is_some()),
@@ -52,19 +54,30 @@ fn blocks(found: &mut SpecProblems, path: &str, program: &ClusterProgram) {
         ("uretprobe", program.uretprobe.is_some()),
         ("tracepoint", program.tracepoint.is_some()),
     ];
-    for (block, given) in given {
-        match (given, block == own) {
+    for (block, given) in published.into_iter().chain(program.points.given()) {
+        match (given, own == Some(block)) {
             (false, true) => {
                 found.add(
                     format!("{path}.{block}"),
                     format!("it is missing: type {kind} needs the block {block}"),
                 );
             }
-            (true, false) => found.add(
-                format!("{path}.{block}"),
-                format!("it does not belong to type {kind}: only the block {own} is allowed"),
-            ),
+            (true, false) => {
+                let allowed = match own {
+                    Some(own) => format!("only the block {own} is allowed"),
+                    None => "it is loaded and attached nowhere, so no block is allowed".to_owned(),
+                };
+                found.add(format!("{path}.{block}"), format!("it does not belong to type {kind}: {allowed}"));
+            }
             _ => {}
         }
+    }
+    let Some(target) = &program.target else { return };
+    let (path, length) = (format!("{path}.target"), target.chars().count());
+    if !program.program_type.takes_target() {
+        found
+            .add(path, format!("it does not belong to type {kind}, which is told nothing when it is loaded"));
+    } else if !(1..=LONGEST_TARGET).contains(&length) {
+        found.add(path, format!("it has {length} characters: 1 to {LONGEST_TARGET} are allowed"));
     }
 }

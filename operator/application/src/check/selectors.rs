@@ -46,7 +46,7 @@ pub fn interface_selector(found: &mut SpecProblems, path: &str, selector: &Inter
 }
 
 /// What the kernel takes as a name (`dev_valid_name`).
-fn is_interface_name(name: &str) -> bool {
+pub fn is_interface_name(name: &str) -> bool {
     (1..16).contains(&name.len())
         && !matches!(name, "." | "..")
         && !name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace())

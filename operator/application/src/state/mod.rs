@@ -4,6 +4,7 @@ pub mod application;
 pub mod link;
 pub mod name;
 pub mod node;
+pub mod points;
 pub mod program;
 
 use schemars::{Schema, SchemaGenerator, json_schema};

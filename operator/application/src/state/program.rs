@@ -9,6 +9,8 @@ use super::link::{
     KprobeLinkState, KretprobeLinkState, LinksState, TcLinkState, TcxLinkState, TracepointLinkState,
     TracingState, UprobeLinkState, XdpLinkState,
 };
+use super::points::PointStates;
+use crate::points::only_with_types;
 use crate::program::{ClusterProgramType, NamespacedProgramType, only_with};
 
 /// How the attachments of one program are doing.
@@ -53,6 +55,19 @@ pub struct ProgramState {
     validation = only_with("UProbe", "uprobe"),
     validation = only_with("URetProbe", "uretprobe"),
     validation = only_with("TracePoint", "tracepoint"),
+    validation = only_with_types("loadedFor"),
+    validation = only_with_types("rawTracepoint"),
+    validation = only_with_types("cgroup"),
+    validation = only_with_types("netns"),
+    validation = only_with_types("netfilter"),
+    validation = only_with_types("kprobeMulti"),
+    validation = only_with_types("uprobeMulti"),
+    validation = only_with_types("perfEvent"),
+    validation = only_with_types("sockmap"),
+    validation = only_with_types("structOps"),
+    validation = only_with_types("usdt"),
+    validation = only_with_types("ksyscall"),
+    validation = only_with_types("netkit"),
 )]
 pub struct ClusterProgramState {
     /// What every program has.
@@ -61,6 +76,9 @@ pub struct ClusterProgramState {
     /// Which of the blocks is there.
     #[serde(rename = "type")]
     pub program_type: ClusterProgramType,
+    /// What it is loaded for, where the application says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// For type XDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp: Option<LinksState<XdpLinkState>>,
@@ -91,6 +109,9 @@ pub struct ClusterProgramState {
     /// For type TracePoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracepoint: Option<LinksState<TracepointLinkState>>,
+    /// The blocks of the types that the published API does not have.
+    #[serde(flatten)]
+    pub points: PointStates,
 }
 
 /// A program of a namespaced application on a node.

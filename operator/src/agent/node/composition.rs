@@ -10,8 +10,8 @@ use bpfman_application::spec::ApplicationSpec;
 use bpfman_apply::content::{UUID_KEY, hexadecimal};
 use bpfman_apply::failure::Unreachable;
 use bpfman_proto::ext::v1::Program;
+use bpfman_proto::v1::ListRequest;
 use bpfman_proto::v1::attach_info::Info;
-use bpfman_proto::v1::{AttachInfo, ListRequest};
 use sha2::{Digest as _, Sha256};
 
 use super::facts;
@@ -30,7 +30,7 @@ pub async fn here(
     let desired = facts::desired(shared, state, spec).await?;
     let attached =
         desired.load.iter().flat_map(|load| &load.programs).flat_map(|program| program.links.values());
-    let hooks: BTreeSet<ChainHook> = attached.filter_map(|link| hook(&link.attach)).collect();
+    let hooks: BTreeSet<ChainHook> = attached.filter_map(|link| hook(link.point.as_published())).collect();
     if hooks.is_empty() {
         return Ok(Some(String::new()));
     }
@@ -44,8 +44,8 @@ pub type ChainHook = (&'static str, String, String, Option<String>);
 
 /// The hook of an attach point, if it is one of a chain.
 #[must_use]
-pub fn hook(attach: &AttachInfo) -> Option<ChainHook> {
-    match attach.info.as_ref()? {
+pub fn hook(info: Option<&Info>) -> Option<ChainHook> {
+    match info? {
         Info::XdpAttachInfo(at) => Some(("xdp", String::new(), at.iface.clone(), at.netns.clone())),
         Info::TcAttachInfo(at) => Some(("tc", at.direction.clone(), at.iface.clone(), at.netns.clone())),
         Info::TcxAttachInfo(at) => Some(("tcx", at.direction.clone(), at.iface.clone(), at.netns.clone())),
@@ -62,7 +62,8 @@ fn hash(programs: &[Program], hooks: &BTreeSet<ChainHook>, owner: &str) -> Strin
             continue;
         };
         for link in &program.links {
-            let place = link.attach_info.as_ref().and_then(hook).filter(|place| hooks.contains(place));
+            let place = hook(link.attach_info.as_ref().and_then(|attach| attach.info.as_ref()))
+                .filter(|place| hooks.contains(place));
             if let Some(place) = place {
                 at.entry(place).or_default().push((link.position.unwrap_or_default(), &kernel.tag));
             }
@@ -84,7 +85,7 @@ fn hash(programs: &[Program], hooks: &BTreeSet<ChainHook>, owner: &str) -> Strin
 #[cfg(test)]
 mod tests {
     use bpfman_proto::ext::v1::Link;
-    use bpfman_proto::v1::{KernelProgramInfo, ProgramInfo, XdpAttachInfo};
+    use bpfman_proto::v1::{AttachInfo, KernelProgramInfo, ProgramInfo, XdpAttachInfo};
 
     use super::*;
 
@@ -111,7 +112,7 @@ mod tests {
     }
 
     fn of(programs: &[Program], ifaces: &[&str]) -> String {
-        let hooks = ifaces.iter().filter_map(|iface| hook(&xdp(iface))).collect();
+        let hooks = ifaces.iter().filter_map(|iface| hook(xdp(iface).info.as_ref())).collect();
         hash(programs, &hooks, "me")
     }
 

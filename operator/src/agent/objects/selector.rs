@@ -22,7 +22,8 @@ pub fn pods(spec: &ApplicationSpec) -> Vec<PodSelector<'_>> {
     let probes = spec.programs.iter().flat_map(|program| program.uprobe.iter().chain(&program.uretprobe));
     let containers = probes.flat_map(|block| &block.links).filter_map(|link| link.containers.as_ref());
     let links = packets::links(spec).into_iter().filter_map(|link| link.pods);
-    links.chain(containers.map(Into::into)).collect()
+    let points = spec.programs.iter().flat_map(|program| program.points.pods());
+    links.chain(containers.map(Into::into)).chain(points).collect()
 }
 
 /// Whether an application attaches to interfaces that it does not name: those are found in lists.

@@ -274,7 +274,7 @@ fn hooks(report: &Report) -> Vec<Hook> {
     let mut hooks: Vec<Hook> = Vec::new();
     let wanted =
         report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.wanted.as_ref());
-    for (kind, direction, iface, netns) in wanted.filter_map(|link| hook(&link.attach)) {
+    for (kind, direction, iface, netns) in wanted.filter_map(|link| hook(link.point.as_published())) {
         let hook = Hook { kind: kind.to_owned(), iface, direction, netns: netns.unwrap_or_default() };
         if !hooks.contains(&hook) {
             hooks.push(hook);

@@ -2,6 +2,9 @@
 
 pub mod condition;
 pub mod link;
+pub mod points;
+#[cfg(test)]
+mod points_tests;
 pub mod program;
 pub mod size;
 #[cfg(test)]
@@ -254,13 +257,6 @@ fn show(
 ) -> Option<bpfman_application::state::program::ClusterProgramState> {
     let before =
         before.and_then(|before| before.programs.iter().find(|program| program.program.name == report.name));
-    program::program(report, function(spec, &report.name), before)
-}
-
-/// The kernel function of an fentry or fexit program.
-fn function<'a>(spec: &'a ApplicationSpec, name: &str) -> &'a str {
-    let program = spec.programs.iter().find(|program| program.name == name);
-    program
-        .and_then(|program| program.fentry.as_ref().or(program.fexit.as_ref()))
-        .map_or("", |block| block.function.as_str())
+    let told = spec.programs.iter().find(|program| program.name == report.name);
+    program::program(report, told, before)
 }

@@ -1,28 +1,31 @@
 //! Programs as state objects show them: one block, named as in the spec.
 
+use bpfman_application::program::{ClusterProgram, ClusterProgramType};
 use bpfman_application::state::link::{
     KprobeLinkState, KretprobeLinkState, LinkState, LinksState, TcLinkState, TcxLinkState,
     TracepointLinkState, TracingState, XdpLinkState,
 };
 use bpfman_application::state::program::{ClusterProgramState, ProgramLinkStatus, ProgramState};
 use bpfman_apply::report::{LinkOutcome, LinkReport, ProgramReport};
+use bpfman_apply::wanted_point::WantedPoint;
 use bpfman_proto::v1::attach_info::Info;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::link;
+use super::points::points;
 
-/// A program. `function`: kernel function of an fentry or fexit program. `before`: the program as it was last shown;
-/// what of it is not wanted any more and still there is shown as it was.
+/// A program. `told`: the program as the spec has it. `before`: as it was last shown; what of it is not wanted any more and
+/// still there is shown as it was.
 ///
 /// `None` for a type that no state object has.
 #[must_use]
 pub fn program(
     report: &ProgramReport,
-    function: &str,
+    told: Option<&ClusterProgram>,
     before: Option<&ClusterProgramState>,
 ) -> Option<ClusterProgramState> {
-    let program_type = serde_json::from_value(Value::from(report.program_type)).ok()?;
+    let program_type: ClusterProgramType = serde_json::from_value(Value::from(report.program_type)).ok()?;
     let mut shown = ClusterProgramState {
         program: ProgramState {
             name: report.name.clone(),
@@ -30,6 +33,7 @@ pub fn program(
             program_id: report.id,
         },
         program_type,
+        target: told.and_then(|told| told.target.clone()),
         xdp: None,
         tc: None,
         tcx: None,
@@ -40,9 +44,11 @@ pub fn program(
         uprobe: None,
         uretprobe: None,
         tracepoint: None,
+        points: points(program_type, report, before.map(|before| &before.points)),
     };
+    let traced = told.and_then(|told| told.fentry.as_ref().or(told.fexit.as_ref()));
     let tracing = || TracingState {
-        function: function.to_owned(),
+        function: traced.map(|block| block.function.clone()).unwrap_or_default(),
         links: report.links.iter().map(link::link).collect(),
     };
     // TC and TCX have the same place, in messages of their own.
@@ -61,8 +67,8 @@ pub fn program(
     macro_rules! block {
         ($field:ident, $info:ident, |$link:ident, $at:ident| $show:expr) => {{
             let before = before.and_then(|before| before.$field.as_ref());
-            shown.$field = Some(links(report, before, |$link, info| match info {
-                Info::$info($at) => Some($show),
+            shown.$field = Some(links(report, before, |$link, point| match point.as_published() {
+                Some(Info::$info($at)) => Some($show),
                 _ => None,
             }));
         }};
@@ -97,21 +103,22 @@ pub fn program(
             link,
             name: info.tracepoint.clone(),
         }),
-        _ => return None,
+        // The block of another type is among those that the published API does not have.
+        _ => {}
     }
     Some(shown)
 }
 
 /// The attachments of a program. One that is not wanted any more has no attach point; its last entry stays, with what
 /// became of it.
-fn links<L: Clone + serde::Serialize + DeserializeOwned>(
+pub fn links<L: Clone + serde::Serialize + DeserializeOwned>(
     report: &ProgramReport,
     before: Option<&LinksState<L>>,
-    show: impl Fn(LinkState, &Info) -> Option<L>,
+    show: impl Fn(LinkState, &WantedPoint) -> Option<L>,
 ) -> LinksState<L> {
     let shown = |report: &LinkReport| {
         if let Some(wanted) = &report.wanted {
-            return show(link::link(report), wanted.attach.info.as_ref()?);
+            return show(link::link(report), &wanted.point);
         }
         let last = before?.links.iter().filter_map(|link| serde_json::to_value(link).ok());
         let mut last = last.into_iter().find(|last| last["uuid"] == report.uuid.as_str())?;

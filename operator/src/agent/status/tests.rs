@@ -7,6 +7,7 @@ use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::state::node::NodeFailure;
 use bpfman_apply::desired::{LinkKey, WantedLink};
 use bpfman_apply::report::{LinkOutcome, LinkReport, ProgramReport, Report, ReportedLoad};
+use bpfman_apply::wanted_point::WantedPoint;
 use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ fn link(info: Info, status: LinkOutcome) -> LinkReport {
     LinkReport {
         key: LinkKey("here".to_owned()),
         wanted: Some(WantedLink {
-            attach: v1::AttachInfo { info: Some(info) },
+            point: WantedPoint::published(info),
             order: None,
             on_unavailable: Default::default(),
             pod: None,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod machines;
+mod points;
 
 use std::collections::BTreeSet;
 
@@ -278,7 +279,8 @@ fn what_is_not_said_is_what_the_published_api_sends() {
           {name: three, type: TCX, tcx: {links: [{interfaceSelector: {interfaces: [eth0]}, direction: Ingress, priority: 0}]}}]",
     );
     let load = desired(&owner(), &spec, &machine()).load.unwrap();
-    let info = |at: usize| load.programs[at].links.values().next().unwrap().attach.info.clone().unwrap();
+    let info =
+        |at: usize| load.programs[at].links.values().next().unwrap().point.as_published().cloned().unwrap();
     let Info::XdpAttachInfo(xdp) = info(0) else { panic!() };
     assert_eq!((xdp.priority, xdp.proceed_on, xdp.netns), (1000, vec![2, 31], None));
     let Info::TcAttachInfo(tc) = info(1) else { panic!() };
@@ -320,7 +322,8 @@ fn every_type_is_declared_as_the_daemon_takes_it() {
     assert_eq!(keys[6], ["do_unlinkat+0"]);
     assert_eq!(keys[7], ["/bin/x:+9 pid 7"], "an empty function is none");
     assert_eq!(keys[9], ["syscalls/sys_enter_openat"]);
-    let Some(Info::UprobeAttachInfo(uprobe)) = &load.programs[7].links.values().next().unwrap().attach.info
+    let Some(Info::UprobeAttachInfo(uprobe)) =
+        load.programs[7].links.values().next().unwrap().point.as_published()
     else {
         panic!()
     };

@@ -1,0 +1,61 @@
+//! Trace points, functions, system calls and counters of the kernel.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Names of trace points and system calls.
+pub const IDENTIFIER: &str = "^[a-zA-Z0-9_]+$";
+
+/// Names of kernel functions, and patterns of them.
+pub const FUNCTION: &str = "^[a-zA-Z0-9_.*?]+$";
+
+/// Names of perf events.
+pub const EVENT: &str = "^[a-z][a-z-]*$";
+
+/// A trace point, by its name alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RawTracepointLink {
+    /// Without a category: `sched_switch`.
+    #[schemars(length(min = 1, max = 127), regex(pattern = IDENTIFIER))]
+    pub name: String,
+}
+
+/// Many kernel functions, by one link.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KprobeMultiLink {
+    /// Names, and patterns with `*` and `?`, which mean what can be traced when the program is attached. At most 100 of
+    /// them are patterns.
+    #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 128), regex(pattern = FUNCTION)))]
+    pub functions: Vec<String>,
+}
+
+/// A system call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KsyscallLink {
+    /// As its manual page is called: `openat`.
+    #[schemars(length(min = 1, max = 64), regex(pattern = IDENTIFIER))]
+    pub name: String,
+}
+
+/// A counter, and how often the program runs. Exactly one of `frequency` and `period` is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PerfEventLink {
+    /// As perf calls it: `cpu-clock`, `page-faults`, `cycles`.
+    #[schemars(length(min = 1, max = 64), regex(pattern = EVENT))]
+    pub event: String,
+    /// About so many times a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub frequency: Option<i64>,
+    /// Once every so many events; of clocks, every so many nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub period: Option<i64>,
+    /// On this CPU only; absent, and without a thread: on each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// For this thread of the node only, and for what it makes from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub pid: Option<i32>,
+}

@@ -1,0 +1,23 @@
+//! Maps of the programs' own object that programs are attached to.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Names of maps.
+pub const MAP_NAME: &str = "^[a-zA-Z0-9_.]+$";
+
+/// A map of sockets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SockmapLink {
+    /// Its name in the object.
+    #[schemars(length(min = 1, max = 64), regex(pattern = MAP_NAME))]
+    pub map: String,
+}
+
+/// A map that holds a structure of functions for the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StructOpsLink {
+    /// Its name in the object.
+    #[schemars(length(min = 1, max = 64), regex(pattern = MAP_NAME))]
+    pub map: String,
+}

@@ -1,0 +1,149 @@
+//! Attachments of the types that the published API does not have: one block for each kind of place, whatever types of
+//! programs it takes. Of cluster applications alone: all of these places are the node's.
+
+pub mod cgroup;
+pub mod kernel;
+pub mod maps;
+pub mod network;
+pub mod user;
+
+use kube_core::Rule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::attachment::Attachments;
+use crate::pods::PodSelector;
+use crate::program_type::ClusterProgramType;
+use crate::tracing::TracingLink;
+use cgroup::CgroupLink;
+use kernel::{KprobeMultiLink, KsyscallLink, PerfEventLink, RawTracepointLink};
+use maps::{SockmapLink, StructOpsLink};
+use network::{NamespaceChoice, NetfilterLink, NetkitLink};
+use user::{UprobeMultiLink, UsdtLink};
+
+/// Functions that one attachment may name, as the daemon takes them.
+pub const MOST_FUNCTIONS: usize = 1000;
+/// Patterns of functions among them.
+pub const MOST_PATTERNS: usize = 100;
+/// The longest `target`.
+pub const LONGEST_TARGET: usize = 128;
+
+/// The blocks. One is there, or none for types that are loaded only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PointBlocks {
+    /// For types that are attached to what they were loaded for: TpBtf, FModRet, Lsm, Iter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded_for: Option<LoadedFor>,
+    /// For types RawTracePoint and RawTracePointWritable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_tracepoint: Option<Attachments<RawTracepointLink>>,
+    /// For types CgroupSkb, CgroupSock, CgroupSockAddr, CgroupSockopt, CgroupSysctl, CgroupDevice, SockOps, LsmCgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Attachments<CgroupLink>>,
+    /// For types SkLookup and FlowDissector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<Attachments<NamespaceChoice>>,
+    /// For type Netfilter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netfilter: Option<Attachments<NetfilterLink>>,
+    /// For types KProbeMulti, KRetProbeMulti, KProbeSession.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kprobe_multi: Option<Attachments<KprobeMultiLink>>,
+    /// For types UProbeMulti, URetProbeMulti, UProbeSession.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uprobe_multi: Option<Attachments<UprobeMultiLink>>,
+    /// For type PerfEvent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perf_event: Option<Attachments<PerfEventLink>>,
+    /// For types SkSkb and SkMsg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockmap: Option<Attachments<SockmapLink>>,
+    /// For type StructOps: at one of the programs that the structure names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub struct_ops: Option<Attachments<StructOpsLink>>,
+    /// For type Usdt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usdt: Option<Attachments<UsdtLink>>,
+    /// For types KSyscall and KRetSyscall.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ksyscall: Option<Attachments<KsyscallLink>>,
+    /// For type Netkit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netkit: Option<Attachments<NetkitLink>>,
+}
+
+/// Whether a program is attached to what it was loaded for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadedFor {
+    /// One entry attaches it; none leaves it loaded only. May change at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1))]
+    pub links: Vec<TracingLink>,
+}
+
+impl PointBlocks {
+    /// Names of the blocks, and whether they are there.
+    #[must_use]
+    pub const fn given(&self) -> [(&'static str, bool); 13] {
+        [
+            ("loadedFor", self.loaded_for.is_some()),
+            ("rawTracepoint", self.raw_tracepoint.is_some()),
+            ("cgroup", self.cgroup.is_some()),
+            ("netns", self.netns.is_some()),
+            ("netfilter", self.netfilter.is_some()),
+            ("kprobeMulti", self.kprobe_multi.is_some()),
+            ("uprobeMulti", self.uprobe_multi.is_some()),
+            ("perfEvent", self.perf_event.is_some()),
+            ("sockmap", self.sockmap.is_some()),
+            ("structOps", self.struct_ops.is_some()),
+            ("usdt", self.usdt.is_some()),
+            ("ksyscall", self.ksyscall.is_some()),
+            ("netkit", self.netkit.is_some()),
+        ]
+    }
+
+    /// The choices of network namespaces: block, index in it, choice.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<(&'static str, usize, &NamespaceChoice)> {
+        let netns = links(self.netns.as_ref()).map(|(at, link)| ("netns", at, link));
+        let netfilter = links(self.netfilter.as_ref()).map(|(at, link)| ("netfilter", at, &link.namespace));
+        let netkit = links(self.netkit.as_ref()).map(|(at, link)| ("netkit", at, &link.namespace));
+        netns.chain(netfilter).chain(netkit).collect()
+    }
+
+    /// All selectors of pods.
+    #[must_use]
+    pub fn pods(&self) -> Vec<PodSelector<'_>> {
+        let networks = self.namespaces().into_iter().filter_map(|(_, _, choice)| choice.pods());
+        let uprobes = links(self.uprobe_multi.as_ref()).filter_map(|(_, link)| link.containers.as_ref());
+        let usdt = links(self.usdt.as_ref()).filter_map(|(_, link)| link.containers.as_ref());
+        networks.chain(uprobes.chain(usdt).map(Into::into)).collect()
+    }
+}
+
+/// The attachments of a block, with their indices.
+pub fn links<A>(block: Option<&Attachments<A>>) -> impl Iterator<Item = (usize, &A)> {
+    block.into_iter().flat_map(|block| &block.links).enumerate()
+}
+
+/// A block of several types is there where the type is one of them, and only there.
+pub(crate) fn only_with_types(block: &str) -> Rule {
+    let types = ClusterProgramType::of_block(block);
+    let message = match &types[..] {
+        [one] => format!("the block {block} belongs to type {one}, and is needed there"),
+        several => format!("the block {block} belongs to types {}, and is needed there", several.join(", ")),
+    };
+    Rule::new(format!("(self.type in ['{}']) == has(self.{block})", types.join("', '"))).message(&*message)
+}
+
+/// `target` is there only where the type takes one.
+pub(crate) fn target_only_where_taken() -> Rule {
+    let types: Vec<&str> = ClusterProgramType::ALL
+        .into_iter()
+        .filter(|kind| kind.takes_target())
+        .map(ClusterProgramType::name)
+        .collect();
+    let message = format!("target belongs to types {}", types.join(", "));
+    Rule::new(format!("!has(self.target) || (self.type in ['{}'])", types.join("', '"))).message(&*message)
+}

@@ -1,0 +1,103 @@
+//! Attachments on a node, of the types that the published API does not have. What they are attached to is shown as the
+//! spec has it, with the namespace or the process that was found for it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::link::{LinkState, LinksState};
+use crate::points::cgroup::CgroupLink;
+use crate::points::kernel::{KprobeMultiLink, KsyscallLink, PerfEventLink, RawTracepointLink};
+use crate::points::maps::{SockmapLink, StructOpsLink};
+use crate::points::network::{NetfilterPoint, NetkitPoint};
+use crate::points::user::{UprobeMultiPoint, UsdtPoint};
+
+/// One attachment, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PointState<P> {
+    /// What every attachment has.
+    #[serde(flatten)]
+    pub link: LinkState,
+    /// Where.
+    #[serde(flatten)]
+    pub point: P,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceState {
+    /// Network namespace file; absent for the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns_path: Option<String>,
+}
+
+/// A place in a network namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InNamespace<P> {
+    /// The place.
+    #[serde(flatten)]
+    pub point: P,
+    /// The namespace.
+    #[serde(flatten)]
+    pub namespace: NamespaceState,
+}
+
+/// A place in a binary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InProcess<P> {
+    /// The place.
+    #[serde(flatten)]
+    pub point: P,
+    /// As this process sees files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_pid: Option<i32>,
+}
+
+/// Attachments to places of one kind.
+type Points<P> = Option<LinksState<PointState<P>>>;
+
+/// The blocks, as in the spec. One is there, or none for types that are loaded only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PointStates {
+    /// For types that are attached to what they were loaded for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded_for: Option<LinksState<LinkState>>,
+    /// For types RawTracePoint and RawTracePointWritable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_tracepoint: Points<RawTracepointLink>,
+    /// For types of control groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Points<CgroupLink>,
+    /// For types SkLookup and FlowDissector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Points<NamespaceState>,
+    /// For type Netfilter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netfilter: Points<InNamespace<NetfilterPoint>>,
+    /// For types KProbeMulti, KRetProbeMulti, KProbeSession.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kprobe_multi: Points<KprobeMultiLink>,
+    /// For types UProbeMulti, URetProbeMulti, UProbeSession.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uprobe_multi: Points<InProcess<UprobeMultiPoint>>,
+    /// For type PerfEvent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perf_event: Points<PerfEventLink>,
+    /// For types SkSkb and SkMsg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockmap: Points<SockmapLink>,
+    /// For type StructOps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub struct_ops: Points<StructOpsLink>,
+    /// For type Usdt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usdt: Points<InProcess<UsdtPoint>>,
+    /// For types KSyscall and KRetSyscall.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ksyscall: Points<KsyscallLink>,
+    /// For type Netkit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netkit: Points<InNamespace<NetkitPoint>>,
+}

@@ -1,0 +1,217 @@
+//! Attachments of the types that `bpfman.v1` does not have.
+
+use bpfman_application::place::OnUnavailable;
+use bpfman_application::points::kernel::PerfEventLink;
+use bpfman_application::points::network::NamespaceChoice;
+use bpfman_application::points::{PointBlocks, links};
+use bpfman_application::program_type::ClusterProgramType;
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::ext::v1::point::At;
+use bpfman_proto::v1;
+use bpfman_proto::v1::attach_info::Info;
+use sha2::{Digest as _, Sha256};
+
+use crate::content::hexadecimal;
+use crate::desired::WantedLink;
+use crate::facts::{PodContainer, PodFacts};
+use crate::interfaces::{Point, namespace_points};
+use crate::program_plan::ProgramPlan;
+use crate::wanted_point::WantedPoint;
+
+/// The most bytes of names in a link's key, which is metadata of the link.
+const LONGEST_NAMES: usize = 256;
+
+/// Containers that an attachment selects.
+type Selected<'a> = Option<Vec<(&'a PodFacts, &'a PodContainer)>>;
+
+impl ProgramPlan<'_> {
+    /// All of a program.
+    pub(crate) fn points(&mut self, kind: ClusterProgramType, blocks: &PointBlocks) {
+        self.kernel(kind, blocks);
+        self.networks(blocks);
+        self.binaries(blocks);
+    }
+
+    /// What is the node's, and of no pod.
+    fn kernel(&mut self, kind: ClusterProgramType, blocks: &PointBlocks) {
+        if blocks.loaded_for.as_ref().is_some_and(|block| !block.links.is_empty()) {
+            let point = match kind {
+                ClusterProgramType::Lsm => {
+                    WantedPoint::published(Info::LsmAttachInfo(v1::LsmAttachInfo::default()))
+                }
+                _ => WantedPoint::more(At::LoadedFor(kind.exact().to_owned())),
+            };
+            // One program is loaded for one thing: a constant tells its link.
+            self.links.add("what it was loaded for", link(point, None));
+        }
+        for (_, wanted) in links(blocks.raw_tracepoint.as_ref()) {
+            self.more(&wanted.name, At::RawTracepoint(wanted.name.clone()));
+        }
+        for (_, wanted) in links(blocks.cgroup.as_ref()) {
+            self.more(&wanted.path, At::Cgroup(wanted.path.clone()));
+        }
+        for (_, wanted) in links(blocks.kprobe_multi.as_ref()) {
+            let functions = wanted.functions.clone();
+            self.more(&names(&functions), At::KprobeMulti(ext::KprobeMultiPoint { functions }));
+        }
+        for (_, wanted) in links(blocks.perf_event.as_ref()) {
+            self.more(&perf_event_key(wanted), At::PerfEvent(perf_event(wanted)));
+        }
+        for (_, wanted) in links(blocks.sockmap.as_ref()) {
+            self.more(&wanted.map, At::Sockmap(wanted.map.clone()));
+        }
+        for (_, wanted) in links(blocks.struct_ops.as_ref()) {
+            self.more(&wanted.map, At::StructOps(wanted.map.clone()));
+        }
+        for (_, wanted) in links(blocks.ksyscall.as_ref()) {
+            self.more(&wanted.name, At::Ksyscall(wanted.name.clone()));
+        }
+    }
+
+    /// What is in network namespaces.
+    fn networks(&mut self, blocks: &PointBlocks) {
+        for (at, choice) in links(blocks.netns.as_ref()) {
+            for place in self.places(("netns", at), choice, "netns") {
+                self.in_network(place, At::Netns);
+            }
+        }
+        for (at, wanted) in links(blocks.netfilter.as_ref()) {
+            let point = &wanted.point;
+            let whole = if point.defragment { " of whole packets" } else { "" };
+            let what = format!("{} {} {}{whole}", point.family.name(), point.hook.name(), point.priority);
+            for place in self.places(("netfilter", at), &wanted.namespace, &what) {
+                self.in_network(place, |netns| {
+                    At::Netfilter(ext::NetfilterPoint {
+                        netns,
+                        family: point.family.name().to_owned(),
+                        hook: point.hook.name().to_owned(),
+                        priority: point.priority,
+                        defragment: point.defragment,
+                    })
+                });
+            }
+        }
+        for (at, wanted) in links(blocks.netkit.as_ref()) {
+            let interface = &wanted.point.interface;
+            for place in self.places(("netkit", at), &wanted.namespace, interface) {
+                self.in_network(place, |netns| {
+                    At::Netkit(ext::NetkitPoint { interface: interface.clone(), netns })
+                });
+            }
+        }
+    }
+
+    /// One place for each namespace that is chosen. `what` is in it.
+    fn places(&mut self, field: (&str, usize), choice: &NamespaceChoice, what: &str) -> Vec<Point> {
+        if let Some(path) = &choice.netns_path {
+            return vec![Point::of_node(what, Some(path))];
+        }
+        // Only cluster applications have these blocks.
+        let namespaces = self.namespaces(field, choice.pods().as_ref(), false);
+        namespace_points(what, &namespaces, &mut self.doubts)
+    }
+
+    fn in_network(&mut self, place: Point, at: impl FnOnce(String) -> At) {
+        let point = WantedPoint::more(at(place.netns.unwrap_or_default()));
+        self.links.add(&place.identity, link(point, place.pod));
+    }
+
+    /// What is in binaries, of the node or of containers.
+    fn binaries(&mut self, blocks: &PointBlocks) {
+        for (at, wanted) in links(blocks.uprobe_multi.as_ref()) {
+            let point = &wanted.point;
+            let what = format!("{}:{}", point.target, names(&point.functions));
+            let containers = self.containers("uprobeMulti", at, wanted.containers.as_ref());
+            self.in_containers(&what, point.pid, containers, |container_pid| {
+                At::UprobeMulti(ext::UprobeMultiPoint {
+                    target: point.target.clone(),
+                    functions: point.functions.clone(),
+                    pid: point.pid,
+                    container_pid,
+                })
+            });
+        }
+        for (at, wanted) in links(blocks.usdt.as_ref()) {
+            let point = &wanted.point;
+            let what = format!("{}:{}:{}", point.target, point.provider, point.name);
+            let containers = self.containers("usdt", at, wanted.containers.as_ref());
+            self.in_containers(&what, point.pid, containers, |container_pid| {
+                At::Usdt(ext::UsdtPoint {
+                    target: point.target.clone(),
+                    provider: point.provider.clone(),
+                    name: point.name.clone(),
+                    pid: point.pid,
+                    container_pid,
+                })
+            });
+        }
+    }
+
+    fn in_containers(
+        &mut self,
+        what: &str,
+        pid: Option<i32>,
+        containers: Selected<'_>,
+        at: impl Fn(Option<i32>) -> At,
+    ) {
+        let mut what = what.to_owned();
+        if let Some(pid) = pid {
+            what.push_str(&format!(" pid {pid}"));
+        }
+        let Some(containers) = containers else { return self.more(&what, at(None)) };
+        for (pod, container) in containers {
+            // The id is another one after a restart, when the process is another one too.
+            let identity = format!("{what} in {}", container.id);
+            self.links
+                .add(&identity, link(WantedPoint::more(at(Some(container.pid))), Some(pod.uid.clone())));
+        }
+    }
+
+    fn more(&mut self, identity: &str, at: At) {
+        self.links.add(identity, link(WantedPoint::more(at), None));
+    }
+}
+
+/// Something without a place among others.
+fn link(point: WantedPoint, pod: Option<String>) -> WantedLink {
+    WantedLink { point, order: None, on_unavailable: OnUnavailable::default(), pod }
+}
+
+/// Names in a key: as they are if there are few, else the first, how many there are, and a hash that tells them from
+/// others.
+fn names(names: &[String]) -> String {
+    let all = names.join(",");
+    if all.len() <= LONGEST_NAMES {
+        return all;
+    }
+    let first: String = names.first().map(|name| name.chars().take(128).collect()).unwrap_or_default();
+    let hash = hexadecimal(&Sha256::digest(&all)[..8]);
+    format!("{first} and {} more ({hash})", names.len() - 1)
+}
+
+fn perf_event(wanted: &PerfEventLink) -> ext::PerfEventPoint {
+    ext::PerfEventPoint {
+        event: wanted.event.clone(),
+        frequency: wanted.frequency.map(i64::unsigned_abs),
+        period: wanted.period.map(i64::unsigned_abs),
+        cpu: wanted.cpu,
+        pid: wanted.pid,
+    }
+}
+
+fn perf_event_key(wanted: &PerfEventLink) -> String {
+    let mut key = wanted.event.clone();
+    if let Some(frequency) = wanted.frequency {
+        key.push_str(&format!(" {frequency} Hz"));
+    }
+    if let Some(period) = wanted.period {
+        key.push_str(&format!(" every {period}"));
+    }
+    if let Some(cpu) = wanted.cpu {
+        key.push_str(&format!(" on CPU {cpu}"));
+    }
+    if let Some(pid) = wanted.pid {
+        key.push_str(&format!(" of {pid}"));
+    }
+    key
+}

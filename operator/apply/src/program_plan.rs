@@ -1,0 +1,182 @@
+//! The attachments of one program, gathered from its blocks.
+
+use bpfman_application::interface::TrafficDirection;
+use bpfman_application::packets::{self, PacketHook, PacketLink};
+use bpfman_application::pods::{ClusterContainerSelector, PodSelector};
+use bpfman_application::program::ClusterProgram;
+use bpfman_application::spec::ApplicationSpec;
+use bpfman_proto::v1;
+use bpfman_proto::v1::attach_info::Info;
+
+use crate::desired::{Program, UnknownPlace, WantedLink};
+use crate::facts::{Facts, PodContainer, PodFacts};
+use crate::interfaces::{Doubts, Point, SearchedNamespaces, points};
+use crate::key::WantedLinks;
+use crate::place::DEFAULT_PRIORITY;
+use crate::probes;
+use crate::wanted_point::WantedPoint;
+
+/// What a program wants here.
+pub fn program(program: &ClusterProgram, spec: &ApplicationSpec, facts: &Facts) -> Program {
+    let mut plan = ProgramPlan::new(facts);
+    for link in packets::of_program(0, program) {
+        plan.packets(&link, spec.namespace.is_some());
+    }
+    if let Some(block) = &program.fentry {
+        probes::fentry(&mut plan.links, block);
+    }
+    if let Some(block) = &program.fexit {
+        probes::fexit(&mut plan.links, block);
+    }
+    for link in program.kprobe.iter().flat_map(|block| &block.links) {
+        probes::kprobe(&mut plan.links, &link.function, link.offset);
+    }
+    for link in program.kretprobe.iter().flat_map(|block| &block.links) {
+        probes::kprobe(&mut plan.links, &link.function, 0);
+    }
+    for link in program.tracepoint.iter().flat_map(|block| &block.links) {
+        probes::tracepoint(&mut plan.links, &link.name);
+    }
+    for (name, block) in [("uprobe", &program.uprobe), ("uretprobe", &program.uretprobe)] {
+        for (at, link) in block.iter().flat_map(|block| &block.links).enumerate() {
+            let containers = plan.containers(name, at, link.containers.as_ref());
+            probes::uprobe(&mut plan.links, &link.point, containers);
+        }
+    }
+    plan.points(program.program_type, &program.points);
+    plan.program(&program.name, program.program_type.name())
+}
+
+fn pods<'a>(facts: &'a Facts, selector: &PodSelector<'_>) -> Vec<&'a PodFacts> {
+    facts.pods.iter().filter(|pod| selector.matches(&pod.namespace, &pod.labels)).collect()
+}
+
+/// Containers of these pods with one of these names; without names all.
+fn containers<'a>(pods: &[&'a PodFacts], names: &[String]) -> Vec<(&'a PodFacts, &'a PodContainer)> {
+    let wanted = |container: &&PodContainer| names.is_empty() || names.contains(&container.name);
+    let of = |pod: &'a PodFacts| pod.containers.iter().filter(wanted).map(move |container| (pod, container));
+    pods.iter().copied().flat_map(of).collect()
+}
+
+/// The attachments of one program while they are gathered.
+pub struct ProgramPlan<'a> {
+    facts: &'a Facts,
+    pub(crate) links: WantedLinks,
+    pub(crate) doubts: Doubts,
+    unmatched: Vec<String>,
+}
+
+impl<'a> ProgramPlan<'a> {
+    fn new(facts: &'a Facts) -> Self {
+        Self { facts, links: WantedLinks::default(), doubts: Doubts::default(), unmatched: Vec::new() }
+    }
+
+    /// The containers that an attachment selects; none where it is the node's. `block` and `at`: the field.
+    pub(crate) fn containers(
+        &mut self,
+        block: &str,
+        at: usize,
+        selector: Option<&ClusterContainerSelector>,
+    ) -> Option<Vec<(&'a PodFacts, &'a PodContainer)>> {
+        let selector = selector?;
+        let pods = pods(self.facts, &selector.into());
+        // Those that the daemon did not find: what is attached to them may be wanted still.
+        let unseen = pods.iter().flat_map(|pod| &pod.unseen);
+        self.doubts.unknown.extend(unseen.map(|id| UnknownPlace::Container(id.clone())));
+        let found = containers(&pods, &selector.container_names);
+        let may_come = pods.iter().any(|pod| pod.idle || !pod.unseen.is_empty());
+        if !may_come && found.is_empty() {
+            self.unmatched.push(format!("{block}.links[{at}].containers"));
+        }
+        Some(found)
+    }
+
+    /// The namespaces that an attachment selects. `namespaced`: it is asked for by an application of a namespace.
+    pub(crate) fn namespaces(
+        &mut self,
+        (block, at): (&str, usize),
+        selector: Option<&PodSelector<'_>>,
+        namespaced: bool,
+    ) -> SearchedNamespaces<'a> {
+        // A pod in the node's namespace would lead a namespace to the node's own interfaces.
+        let may = |pod: &&PodFacts| !(namespaced && pod.host_network);
+        let Some(selector) = selector else { return SearchedNamespaces::Node };
+        let pods: Vec<_> = pods(self.facts, selector).into_iter().filter(may).collect();
+        if pods.is_empty() {
+            self.unmatched.push(format!("{block}.links[{at}].networkNamespaces"));
+        }
+        SearchedNamespaces::Pods(pods)
+    }
+
+    /// One attachment for each interface. `namespaced`: it is asked for by an application of a namespace.
+    fn packets(&mut self, wanted: &PacketLink<'_>, namespaced: bool) {
+        let field = (wanted.hook.block(), wanted.link_at);
+        let namespaces = self.namespaces(field, wanted.pods.as_ref(), namespaced);
+        for at in points(wanted.interfaces, &namespaces, self.facts, &mut self.doubts) {
+            let identity = match wanted.hook {
+                PacketHook::Xdp => at.identity.clone(),
+                PacketHook::Tc(side) | PacketHook::Tcx(side) => {
+                    format!("{} {}", direction(side), at.identity)
+                }
+            };
+            let link = WantedLink {
+                point: WantedPoint::published(info(wanted, &at)),
+                order: wanted.order.cloned(),
+                on_unavailable: wanted.on_unavailable,
+                pod: at.pod,
+            };
+            self.links.add(&identity, link);
+        }
+    }
+
+    fn program(self, name: &str, program_type: &'static str) -> Program {
+        let Doubts { mut problems, unknown } = self.doubts;
+        problems.sort();
+        problems.dedup();
+        Program {
+            name: name.to_owned(),
+            program_type,
+            links: self.links.into_map(),
+            problems,
+            unmatched: self.unmatched,
+            unknown,
+        }
+    }
+}
+
+/// An attachment of packets on the wire.
+fn info(wanted: &PacketLink<'_>, at: &Point) -> Info {
+    let (priority, iface) = (wanted.priority.unwrap_or(DEFAULT_PRIORITY), at.interface.clone());
+    let (proceed_on, netns) = (wanted.proceed_on.clone(), at.netns.clone());
+    match wanted.hook {
+        PacketHook::Xdp => Info::XdpAttachInfo(v1::XdpAttachInfo {
+            priority,
+            iface,
+            proceed_on,
+            netns,
+            ..Default::default()
+        }),
+        PacketHook::Tc(side) => Info::TcAttachInfo(v1::TcAttachInfo {
+            priority,
+            iface,
+            direction: direction(side).to_owned(),
+            proceed_on,
+            netns,
+            ..Default::default()
+        }),
+        PacketHook::Tcx(side) => Info::TcxAttachInfo(v1::TcxAttachInfo {
+            priority,
+            iface,
+            direction: direction(side).to_owned(),
+            netns,
+            ..Default::default()
+        }),
+    }
+}
+
+const fn direction(direction: TrafficDirection) -> &'static str {
+    match direction {
+        TrafficDirection::Ingress => "ingress",
+        TrafficDirection::Egress => "egress",
+    }
+}
