@@ -46,4 +46,30 @@ int tick(void *ctx)
 	return 0;
 }
 
+SEC("raw_tp/sys_enter")
+int entered(void *ctx)
+{
+	return 0;
+}
+
+/* Lets the kernel choose. */
+SEC("sk_lookup")
+int choose(struct bpf_sk_lookup *ctx)
+{
+	return SK_PASS;
+}
+
+/* NF_ACCEPT */
+SEC("netfilter")
+int accept(void *ctx)
+{
+	return 1;
+}
+
+SEC("kprobe.multi/tcp_*")
+int many(void *ctx)
+{
+	return 0;
+}
+
 char _license[] SEC("license") = "GPL";

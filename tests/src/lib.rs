@@ -16,6 +16,7 @@ pub mod binaries;
 pub mod command;
 pub mod compile;
 pub mod container;
+pub mod control_group;
 pub mod csi;
 pub mod daemon;
 pub mod faketime;

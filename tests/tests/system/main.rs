@@ -6,6 +6,7 @@ mod apply;
 mod apply_changes;
 mod apply_equipment;
 mod apply_interfaces;
+mod apply_points;
 mod apply_refusals;
 mod apply_values;
 mod arenas;

@@ -1,48 +1,16 @@
 //! Types of programs that `bpfman.v1` has no numbers for, by the command line, with the daemon caged as it is.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
+use bpfman_tests::control_group::Group;
 use bpfman_tests::daemon::State;
 use bpfman_tests::skip::is_older_than;
 use bpfman_tests::{Daemon, Launch, Wire, compile};
 use tonic::Status;
 
 use crate::kill::{Operation, kill_at_every_step};
-
-/// A control group of this test, which goes with it.
-struct Group {
-    folder: PathBuf,
-    path: String,
-}
-
-impl Group {
-    fn new(test: &str) -> Self {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
-        let path = format!("/system-{}-{test}", std::process::id());
-        let folder = PathBuf::from(format!("{}{path}", unified.split(' ').nth(4).unwrap()));
-        std::fs::create_dir(&folder).unwrap();
-        Self { folder, path }
-    }
-
-    /// True if a process of the group may connect to this machine.
-    fn connects(&self) -> bool {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let script =
-            format!("echo $$ > {}/cgroup.procs; : > /dev/tcp/127.0.0.1/{port}", self.folder.display());
-        Command::new("bash").args(["-c", &script]).output().unwrap().status.success()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _gone_already = std::fs::remove_dir(&self.folder);
-    }
-}
 
 fn load(daemon: &Daemon, programs: &str) -> Vec<u32> {
     load_of(daemon, "points", programs)

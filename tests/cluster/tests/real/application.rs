@@ -49,6 +49,14 @@ pub fn everything(name: &str) -> Value {
     })
 }
 
+/// A cluster application with one program of each type that the published API does not have: that of the unit tests.
+pub fn places(name: &str) -> Value {
+    let text = include_str!("../../../../operator/application/tests/points.yaml");
+    let mut places: Value = serde_norway::from_str(text).unwrap();
+    places["metadata"]["name"] = json!(name);
+    places
+}
+
 /// A namespaced application with one program of each type that it may have.
 pub fn in_namespace(namespace: &str, name: &str) -> Value {
     let pods = json!({ "pods": { "matchLabels": { "app": "web" } } });

@@ -4,7 +4,7 @@ use bpfman_cluster_tests::Cluster;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::application::{everything, in_namespace, state};
+use crate::application::{everything, in_namespace, places, state};
 
 /// What is wrong: a path into the object, what is put there (`REMOVED`: it is taken away), what the answer names.
 type Case = (&'static str, Value, &'static str);
@@ -151,6 +151,35 @@ async fn a_cluster_application_with_a_mistake_is_refused() {
     ]);
     let Some(cluster) = Cluster::shared().await else { return };
     refused(&cluster, &everything("refused"), cases).await;
+}
+
+/// Types that the published API does not have: each is taken, and a mistake in its block is not. Rules, which
+/// servers before 1.25 do not have, are tried in `newer`.
+#[tokio::test]
+async fn a_program_of_a_place_with_a_mistake_is_refused() {
+    let Some(cluster) = Cluster::shared().await else { return };
+    let cases = vec![
+        (
+            "/spec/programs/0/rawTracepoint/links/0/name",
+            json!("sched/sched_switch"),
+            "rawTracepoint.links.name",
+        ),
+        ("/spec/programs/2/target", json!(""), "spec.programs.target"),
+        ("/spec/programs/2/loadedFor/links/0/mode", json!("Detach"), "loadedFor.links.mode"),
+        ("/spec/programs/6/cgroup/links/0/path", json!("web.service"), "cgroup.links.path"),
+        ("/spec/programs/14/netns/links/1/netnsPath", json!("blue"), "netns.links.netnsPath"),
+        ("/spec/programs/16/netfilter/links/0/priority", REMOVED, "netfilter.links.priority"),
+        ("/spec/programs/16/netfilter/links/0/hook", json!("ingress"), "netfilter.links.hook"),
+        ("/spec/programs/17/kprobeMulti/links/0/functions", json!([]), "kprobeMulti.links.functions"),
+        ("/spec/programs/20/uprobeMulti/links/0/target", REMOVED, "uprobeMulti.links.target"),
+        ("/spec/programs/23/perfEvent/links/0/frequency", json!(0), "perfEvent.links.frequency"),
+        ("/spec/programs/24/sockmap/links/0/map", json!("a/b"), "sockmap.links.map"),
+        ("/spec/programs/27/usdt/links/0/provider", REMOVED, "usdt.links.provider"),
+        ("/spec/programs/28/ksyscall/links/0/name", json!("open at"), "ksyscall.links.name"),
+        ("/spec/programs/30/netkit/links/0/interface", json!(""), "netkit.links.interface"),
+        ("/spec/programs/31/type", json!("Socketfilter"), "spec.programs.type"),
+    ];
+    refused(&cluster, &places("places"), cases).await;
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod leftovers;
 mod life;
 mod orders;
 mod outages;
+mod places;
 mod pods;
 mod published;
 mod registries;

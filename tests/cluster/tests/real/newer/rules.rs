@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 
 use bpfman_application::crd;
+use bpfman_application::program_type::ClusterProgramType;
 use bpfman_cluster_tests::Cluster;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::application::{everything, in_namespace, state};
+use crate::application::{everything, in_namespace, places, state};
 
-/// A rule of programs: the block that belongs to a type.
+/// A rule of programs: the block that belongs to types.
 struct Rule {
-    type_: String,
+    types: Vec<String>,
     block: String,
     message: String,
 }
 
-/// The rules of the programs of a kind, and how many its whole schema has.
+/// The rules of the programs of a kind that are about blocks, and how many its whole schema has; of these one may be about
+/// what is told at load.
 fn rules(kind: &str, part: &str) -> (Vec<Rule>, usize) {
     let definitions = crd::all().into_iter().map(|crd| serde_json::to_value(crd).unwrap());
     let definition = definitions.into_iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap();
@@ -25,46 +27,61 @@ fn rules(kind: &str, part: &str) -> (Vec<Rule>, usize) {
     let rules = schema.pointer(&path).unwrap().as_array().unwrap();
     let read = |rule: &Value| {
         let text = rule["rule"].as_str().unwrap();
-        let (type_, block) =
-            text.strip_prefix("(self.type == '").unwrap().split_once("') == has(self.").unwrap();
-        Rule {
-            type_: type_.to_owned(),
+        if text.starts_with("!has(self.target) || ") {
+            return None;
+        }
+        let (types, block) = match text.strip_prefix("(self.type in [") {
+            Some(several) => several.split_once("]) == has(self.").unwrap(),
+            None => text.strip_prefix("(self.type == ").unwrap().split_once(") == has(self.").unwrap(),
+        };
+        Some(Rule {
+            types: types.split(", ").map(|one| one.trim_matches('\'').to_owned()).collect(),
             block: block.strip_suffix(')').unwrap().to_owned(),
             message: rule["message"].as_str().unwrap().to_owned(),
-        }
+        })
     };
-    (rules.iter().map(read).collect(), schema.to_string().matches(r#""rule":"#).count())
+    (rules.iter().filter_map(read).collect(), schema.to_string().matches(r#""rule":"#).count())
 }
 
-/// Each type's block is missing once, and once in a program of another type: both are refused with that rule's message.
-/// A rule of another form, or anywhere else, fails here until it has a case of its own.
+/// The block of each type is missing once, and once in a program of another type: both are refused with that rule's
+/// message. A rule of another form, or anywhere else, fails here until it has a case of its own.
 async fn each_rule_refuses(cluster: &Cluster, kind: &str, part: &str, good: &Value, programs: &[Value]) {
     let (rules, all) = rules(kind, part);
-    assert_eq!(rules.len(), all, "{kind} has rules that nothing here breaks");
+    let of_targets = usize::from(kind == "ClusterBpfApplication");
+    assert_eq!(rules.len() + of_targets, all, "{kind} has rules that nothing here breaks");
     let by_type: BTreeMap<&str, &Value> =
         programs.iter().map(|program| (program["type"].as_str().unwrap(), program)).collect();
-    assert_eq!(by_type.len(), rules.len(), "{kind}: a program of each type");
+    let with_block = by_type.values().filter(|program| block_of(program).is_some()).count();
+    let ruled = rules.iter().flat_map(|rule| &rule.types).count();
+    assert_eq!(with_block, ruled, "{kind}: a program of each type");
     let api = cluster.api_of(good).await.unwrap();
     ask(&api, good, part, json!(programs)).await.unwrap();
     let mut wrong = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
-        let of_type = by_type[&*rule.type_];
-        let mut without = of_type.clone();
-        without.as_object_mut().unwrap().remove(&rule.block).unwrap();
-        let mut second = by_type[&*rules[(index + 1) % rules.len()].type_].clone();
-        second[&rule.block] = of_type[&rule.block].clone();
-        for (case, program) in [("without", without), ("second", second)] {
-            match ask(&api, good, part, json!([program])).await {
-                Err(kube::Error::Api(status))
-                    if status.code == 422
-                        && status.message.contains(&rule.message)
-                        // No other rule is broken.
-                        && status.message.matches("and is needed there").count() == 1 => {}
-                other => wrong.push(format!("{kind} {} {case}: {other:?}", rule.block)),
+        for kind_of_program in &rule.types {
+            let of_type = by_type[&**kind_of_program];
+            let mut without = of_type.clone();
+            without.as_object_mut().unwrap().remove(&rule.block).unwrap();
+            let mut second = by_type[&*rules[(index + 1) % rules.len()].types[0]].clone();
+            second[&rule.block] = of_type[&rule.block].clone();
+            for (case, program) in [("without", without), ("second", second)] {
+                match ask(&api, good, part, json!([program])).await {
+                    Err(kube::Error::Api(status))
+                        if status.code == 422
+                            && status.message.contains(&rule.message)
+                            // No other rule is broken.
+                            && status.message.matches("and is needed there").count() == 1 => {}
+                    other => wrong.push(format!("{kind} {kind_of_program} {case}: {other:?}")),
+                }
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The block of a program, with its name; none for what is loaded only.
+fn block_of(program: &Value) -> Option<(&String, &Value)> {
+    program.as_object().unwrap().iter().find(|(_, value)| value.is_object())
 }
 
 /// Asks the server whether it would take an object with these programs; a status counts only in what exists.
@@ -88,12 +105,13 @@ fn programs(object: &Value) -> Vec<Value> {
 /// What an agent says of programs like these, before there are links.
 fn answered(programs: &[Value]) -> Vec<Value> {
     let one = |program: &Value| {
-        let (rule, name) = (program["type"].as_str().unwrap(), &program["name"]);
-        let block = rule.to_lowercase();
-        let mut answered = json!({ "name": name, "type": rule, "programLinkStatus": "Success" });
-        // Of what is wanted only a function is part of the answer's block too.
-        let function = &program[&block]["function"];
-        answered[&block] = if function.is_null() { json!({}) } else { json!({ "function": function }) };
+        let mut answered =
+            json!({ "name": program["name"], "type": program["type"], "programLinkStatus": "Success" });
+        if let Some((block, wanted)) = block_of(program) {
+            // Of what is wanted only a function is part of the answer's block too.
+            let function = &wanted["function"];
+            answered[block] = if function.is_null() { json!({}) } else { json!({ "function": function }) };
+        }
         answered
     };
     programs.iter().map(one).collect()
@@ -104,7 +122,8 @@ async fn the_block_of_each_program_has_to_go_with_its_type() {
     let Some(cluster) = super::shared().await else { return };
     cluster.namespace("rules").await;
     let (whole, namespaced) = (everything("rules"), in_namespace("rules", "rules"));
-    each_rule_refuses(&cluster, "ClusterBpfApplication", "spec", &whole, &programs(&whole)).await;
+    let every_type = [programs(&whole), programs(&places("rules"))].concat();
+    each_rule_refuses(&cluster, "ClusterBpfApplication", "spec", &whole, &every_type).await;
     each_rule_refuses(&cluster, "BpfApplication", "spec", &namespaced, &programs(&namespaced)).await;
 }
 
@@ -117,13 +136,17 @@ async fn so_has_what_an_agent_answers() {
     of_namespace["kind"] = json!("BpfApplicationState");
     of_namespace["metadata"]["namespace"] = json!("answers");
     for (kind, good, wanted) in [
-        ("ClusterBpfApplicationState", of_cluster, everything("answers")),
-        ("BpfApplicationState", of_namespace, in_namespace("answers", "answers")),
+        (
+            "ClusterBpfApplicationState",
+            of_cluster,
+            [programs(&everything("answers")), programs(&places("answers"))].concat(),
+        ),
+        ("BpfApplicationState", of_namespace, programs(&in_namespace("answers", "answers"))),
     ] {
         let mut bare = good.clone();
         bare.as_object_mut().unwrap().remove("status");
         cluster.apply_one(bare).await;
-        each_rule_refuses(&cluster, kind, "status", &good, &answered(&programs(&wanted))).await;
+        each_rule_refuses(&cluster, kind, "status", &good, &answered(&wanted)).await;
     }
 }
 
@@ -172,5 +195,28 @@ async fn the_server_has_the_rules_that_we_write() {
             conditions.iter().all(|condition| condition.type_ != "NonStructuralSchema"),
             "{conditions:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_at_load_has_to_go_with_the_type_too() {
+    let Some(cluster) = super::shared().await else { return };
+    let good = places("targets");
+    let api = cluster.api_of(&good).await.unwrap();
+    for mut program in programs(&good) {
+        let takes = ClusterProgramType::ALL
+            .into_iter()
+            .find(|kind| kind.name() == program["type"])
+            .unwrap()
+            .takes_target();
+        program["target"] = json!("something");
+        match ask(&api, &good, "spec", json!([program])).await {
+            Ok(()) if takes => {}
+            Err(kube::Error::Api(status))
+                if !takes
+                    && status.code == 422
+                    && status.message.contains("target belongs to types TpBtf") => {}
+            other => panic!("{program}: {other:?}"),
+        }
     }
 }

@@ -1,0 +1,88 @@
+//! Programs of places that are no interfaces: control groups, network namespaces, trace points.
+
+use bpfman_cluster_tests::wait;
+use bpfman_tests::compile;
+use bpfman_tests::container::Container;
+use bpfman_tests::control_group::Group;
+use bpfman_tests::network::Namespace;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use super::equipment::{
+    application, condition, links, objects, programs, start, states, until_state, until_success,
+};
+
+fn forbid(path: &str) -> Value {
+    json!({ "name": "forbid", "type": "CgroupSockAddr", "target": "connect4",
+        "cgroup": { "links": [{ "path": path }] } })
+}
+
+#[tokio::test]
+async fn a_program_of_a_control_group_is_attached_moved_and_gone_again() {
+    let Some((cluster, node, _agent)) = start("places").await else { return };
+    let (here, there) = (Group::new("cluster-here"), Group::new("cluster-there"));
+    let object = compile::object("points");
+    let with = |path: &str| {
+        let entered = json!({ "name": "entered", "type": "RawTracePoint",
+            "rawTracepoint": { "links": [{ "name": "sys_enter" }] } });
+        application("places", &object, json!([forbid(path), entered]))
+    };
+    assert!(here.connects() && there.connects());
+    let made = cluster.apply_one(with(&here.path)).await;
+    let first = until_success(&cluster, &made).await;
+    assert!(!here.connects() && there.connects());
+    let shown = &first.data["status"]["programs"];
+    assert_eq!((&shown[0]["type"], &shown[0]["target"]), (&json!("CgroupSockAddr"), &json!("connect4")));
+    let link = &shown[0]["cgroup"]["links"][0];
+    assert_eq!((&link["path"], &link["linkStatus"]), (&json!(here.path), &json!("Attached")));
+    assert_eq!(shown[1]["rawTracepoint"]["links"][0]["name"], "sys_enter");
+
+    let moved = cluster.apply_one(with(&there.path)).await;
+    let second = until_success(&cluster, &moved).await;
+    assert!(here.connects() && !there.connects());
+    let program = |state: &kube::api::DynamicObject| state.data["status"]["programs"][0]["programId"].clone();
+    assert_eq!(program(&second), program(&first), "it is not loaded again");
+
+    // A group that is not there is a failure of its own, and is named.
+    cluster.apply_one(with("/nowhere.slice")).await;
+    let state = until_state(&cluster, "places", "the group is missed", |status| {
+        status["conditions"][0]["reason"] == "Error"
+    })
+    .await;
+    assert!(condition(&state).1.contains("/nowhere.slice"), "{}", condition(&state).1);
+    assert_eq!(state.data["status"]["programs"][0]["cgroup"]["links"][0]["linkStatus"], "AttachError");
+
+    let applications = objects(&cluster, "ClusterBpfApplication").await;
+    applications.delete("places", &DeleteParams::default()).await.unwrap();
+    wait::until("nothing is left", async || programs(&node).is_empty()).await;
+    assert!(here.connects() && there.connects());
+    wait::until("the state object says so", async || {
+        states(&cluster, "places").await.iter().all(|state| condition(state).0 == "Unloaded")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_of_network_namespaces_follows_the_pods_that_are_selected() {
+    let Some((cluster, node, _agent)) = start("lookup").await else { return };
+    cluster.namespace("shop").await;
+    let network = Namespace::new("pod");
+    let container = Container::start(1, &network);
+    cluster.pod("shop", "web-1", "lookup", &[("app", "web")], &[("main", &container.id)]).await;
+    let pods = json!({ "namespace": "shop", "pods": { "matchLabels": { "app": "web" } } });
+    let choose = json!([{ "name": "choose", "type": "SkLookup",
+        "netns": { "links": [{ "networkNamespaces": pods }] } }]);
+    let made = cluster.apply_one(application("lookup", &compile::object("points"), choose)).await;
+    let state = until_success(&cluster, &made).await;
+    let link = &state.data["status"]["programs"][0]["netns"]["links"][0];
+    let path = format!("/proc/{}/ns/net", container.pid());
+    assert_eq!((&link["netnsPath"], &link["linkStatus"]), (&json!(path), &json!("Attached")));
+    assert_eq!(links(&node).len(), 1);
+    // Labels that are not selected any more.
+    cluster.pod("shop", "web-1", "lookup", &[("app", "other")], &[("main", &container.id)]).await;
+    until_state(&cluster, "lookup", "the pod is not meant any more", |status| {
+        status["programs"][0]["netns"]["links"].is_null() && status["conditions"][0]["reason"] == "Success"
+    })
+    .await;
+    assert_eq!(links(&node), []);
+}

@@ -1,0 +1,48 @@
+//! Control groups that tests put processes into.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A control group of this test, which goes with it.
+#[derive(Debug)]
+pub struct Group {
+    /// As this machine's file system has it.
+    pub folder: PathBuf,
+    /// From the root of the hierarchy.
+    pub path: String,
+}
+
+impl Group {
+    /// Makes one. `test`: whose, in this process.
+    ///
+    /// # Panics
+    /// If there is one already, or the machine has no hierarchy of version 2.
+    #[must_use]
+    pub fn new(test: &str) -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
+        let path = format!("/system-{}-{test}", std::process::id());
+        let folder = PathBuf::from(format!("{}{path}", unified.split(' ').nth(4).unwrap()));
+        std::fs::create_dir(&folder).unwrap();
+        Self { folder, path }
+    }
+
+    /// True if a process of the group may connect to this machine.
+    ///
+    /// # Panics
+    /// If there is no shell.
+    #[must_use]
+    pub fn connects(&self) -> bool {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let script =
+            format!("echo $$ > {}/cgroup.procs; : > /dev/tcp/127.0.0.1/{port}", self.folder.display());
+        Command::new("bash").args(["-c", &script]).output().unwrap().status.success()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _gone_already = std::fs::remove_dir(&self.folder);
+    }
+}

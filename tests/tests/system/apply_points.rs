@@ -1,0 +1,208 @@
+//! Manifests of the types that the published operator does not have.
+
+use bpfman_tests::compile;
+use bpfman_tests::control_group::Group;
+use bpfman_tests::daemon::State;
+use bpfman_tests::skip::lacks_kprobes;
+use serde_json::{Value, json};
+
+use crate::apply_equipment::{Machine, of_object};
+
+/// An application of the object that has such programs. It has no global variables.
+fn application(programs: &[Value]) -> Value {
+    let mut manifest = of_object(&compile::object("points"), programs);
+    manifest["metadata"]["name"] = json!("places");
+    manifest["spec"].as_object_mut().unwrap().remove("globalData");
+    manifest
+}
+
+fn program(name: &str, kind: &str, block: &str, link: Value) -> Value {
+    json!({ "name": name, "type": kind, block: { "links": [link] } })
+}
+
+fn forbid(group: &Group) -> Value {
+    program("forbid", "CgroupSockAddr", "cgroup", json!({ "path": group.path }))
+}
+
+fn move_to(manifest: &mut Value, at: usize, block: &str, link: Value) {
+    manifest["spec"]["programs"][at][block]["links"][0] = link;
+}
+
+/// Kernel ids of the programs by their names.
+fn ids(state: &State) -> Vec<(String, u64)> {
+    let id = |program: &Value| program["program_id"].as_u64().unwrap();
+    let mut ids: Vec<_> =
+        state.programs.iter().map(|one| (one["name"].as_str().unwrap().to_owned(), id(one))).collect();
+    ids.sort();
+    ids
+}
+
+fn attachments(state: &State) -> Vec<String> {
+    let mut all: Vec<String> =
+        state.links.iter().map(|link| link["attachment"].as_str().unwrap().to_owned()).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn programs_of_places_of_every_kind_are_applied_moved_and_deleted() {
+    let (machine, here, there) = (Machine::new(), Group::new("here"), Group::new("there"));
+    let before = machine.daemon.state();
+    let file = machine.network.near.path();
+    let mut manifest = application(&[
+        forbid(&here),
+        program("tick", "PerfEvent", "perfEvent", json!({ "event": "cpu-clock", "frequency": 99 })),
+        program("entered", "RawTracePoint", "rawTracepoint", json!({ "name": "sys_enter" })),
+        program("choose", "SkLookup", "netns", json!({})),
+        program(
+            "accept",
+            "Netfilter",
+            "netfilter",
+            json!({ "family": "ipv4", "hook": "input", "priority": 7 }),
+        ),
+        program("processes", "Iter", "loadedFor", json!({ "mode": "Attach" })),
+    ]);
+    assert!(here.connects() && there.connects());
+    assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places created\n");
+    assert!(!here.connects() && there.connects());
+    machine.settled(&manifest);
+    let first = machine.daemon.state();
+    assert_eq!(first.links.len(), 6, "{:?}", attachments(&first));
+
+    // Other places of the same version.
+    move_to(&mut manifest, 0, "cgroup", json!({ "path": there.path }));
+    move_to(&mut manifest, 1, "perfEvent", json!({ "event": "cpu-clock", "frequency": 49 }));
+    move_to(&mut manifest, 2, "rawTracepoint", json!({ "name": "sys_exit" }));
+    move_to(&mut manifest, 3, "netns", json!({ "netnsPath": file }));
+    move_to(&mut manifest, 4, "netfilter", json!({ "family": "ipv4", "hook": "input", "priority": 8 }));
+    let changes = machine.run("diff", &manifest, "").stdout;
+    let group = |group: &Group, word: &str| format!("  {word} {}\n", group.path);
+    assert!(
+        changes.contains(&group(&there, "attach forbid at"))
+            && changes.contains(&group(&here, "detach forbid from")),
+        "{changes}"
+    );
+    assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places changed\n");
+    assert!(here.connects() && !there.connects());
+    machine.settled(&manifest);
+    let second = machine.daemon.state();
+    assert_eq!(ids(&second), ids(&first), "nothing was loaded again");
+    let shown = attachments(&second);
+    for part in ["49 Hz", "sys_exit", &file.display().to_string(), &there.path] {
+        assert!(shown.iter().any(|one| one.contains(part)), "{shown:?} lacks {part}");
+    }
+    assert_eq!(shown.len(), 6, "{shown:?}");
+
+    // One that is not wanted any more, and its program is.
+    manifest["spec"]["programs"][0]["cgroup"]["links"] = json!([]);
+    assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places changed\n");
+    assert!(there.connects());
+    machine.settled(&manifest);
+    machine.run("delete", &manifest, "").success();
+    assert_eq!(machine.daemon.state(), before);
+}
+
+#[test]
+fn another_target_is_another_version_that_takes_the_place_of_the_old_one() {
+    let (machine, group) = (Machine::new(), Group::new("target"));
+    let mut manifest = application(&[forbid(&group)]);
+    machine.apply(&manifest);
+    assert!(!group.connects());
+    let first = ids(&machine.daemon.state());
+    manifest["spec"]["programs"][0]["target"] = json!("connect6");
+    assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places changed\n");
+    assert!(group.connects(), "it forbids connections to IPv6 now");
+    assert_ne!(ids(&machine.daemon.state()), first);
+    assert_eq!(machine.daemon.state().links.len(), 1);
+    machine.settled(&manifest);
+}
+
+#[test]
+fn what_is_wrong_with_a_place_is_named_by_its_field_and_changes_nothing() {
+    let (machine, group) = (Machine::new(), Group::new("wrong"));
+    machine.apply(&application(&[forbid(&group)]));
+    let before = machine.daemon.state();
+    let of = |change: &dyn Fn(&mut Value)| {
+        let mut manifest = application(&[forbid(&group)]);
+        change(&mut manifest["spec"]["programs"][0]);
+        manifest
+    };
+    for (manifest, says) in [
+        (
+            of(&|program| program["cgroup"]["links"][0]["path"] = json!("web.service")),
+            "spec.programs[0].cgroup.links[0].path: \"web.service\"",
+        ),
+        (
+            of(&|program| program["cgroup"]["links"][0]["path"] = json!("/a/../b")),
+            "spec.programs[0].cgroup.links[0].path: \"/a/../b\" is no control group",
+        ),
+        (
+            of(&|program| program["cgroup"]["links"][0] = json!({})),
+            "spec.programs[0].cgroup.links[0].path: it is missing",
+        ),
+        (
+            of(&|program| program["netns"] = json!({})),
+            "spec.programs[0].netns: it does not belong to type CgroupSockAddr: only the block cgroup is allowed",
+        ),
+        (
+            of(&|program| program["type"] = json!("CgroupSocket")),
+            "spec.programs[0].type: \"CgroupSocket\" is not allowed",
+        ),
+        (
+            of(&|program| {
+                *program = json!({ "name": "tick", "type": "PerfEvent", "target": "x", "perfEvent": {} })
+            }),
+            "spec.programs[0].target: it does not belong to type PerfEvent",
+        ),
+    ] {
+        machine.run("apply", &manifest, "").fails(6, &[says, "nothing was changed"]);
+        assert_eq!(machine.daemon.state(), before, "{says}");
+    }
+    // What only the daemon knows, it names, and the version before runs on.
+    let hook = of(&|program| program["target"] = json!("connect7"));
+    let outcome = machine.run("apply", &hook, "");
+    assert!(outcome.stderr.contains("connect7"), "{} {}", outcome.stdout, outcome.stderr);
+    assert_eq!(machine.daemon.state(), before);
+    assert!(!group.connects());
+}
+
+#[test]
+fn a_place_that_is_not_there_is_named_and_the_others_are_attached() {
+    let (machine, group) = (Machine::new(), Group::new("absent"));
+    let mut manifest = application(&[forbid(&group)]);
+    let missing = json!({ "path": "/nowhere.slice" });
+    manifest["spec"]["programs"][0]["cgroup"]["links"].as_array_mut().unwrap().push(missing);
+    let outcome = machine.run("apply", &manifest, "");
+    assert!(outcome.stderr.contains("/nowhere.slice"), "{} {}", outcome.stdout, outcome.stderr);
+    assert!(!group.connects());
+}
+
+#[test]
+fn a_kernel_that_lacks_a_type_is_named_with_what_it_lacks() {
+    let test = "a_kernel_that_lacks_a_type_is_named_with_what_it_lacks";
+    let machine = Machine::new();
+    let before = machine.daemon.state();
+    let manifest = application(&[program(
+        "many",
+        "KProbeMulti",
+        "kprobeMulti",
+        json!({ "functions": ["tcp_connect", "tcp_v4_*"] }),
+    )]);
+    let outcome = machine.run("apply", &manifest, "");
+    if lacks_kprobes(test) {
+        // Whether it says so at load or when it attaches is the kernel's.
+        assert!(
+            outcome.stderr.contains("many") && outcome.stderr.contains("fprobe"),
+            "{} {}",
+            outcome.stdout,
+            outcome.stderr
+        );
+        machine.run("delete", &manifest, "").success();
+        assert_eq!(machine.daemon.state(), before);
+        return;
+    }
+    assert_eq!(outcome.success(), "clusterbpfapplication/places created\n");
+    machine.settled(&manifest);
+    machine.run("delete", &manifest, "").success();
+    assert_eq!(machine.daemon.state(), before);
+}
