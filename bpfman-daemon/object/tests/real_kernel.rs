@@ -4,7 +4,8 @@ mod compile;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::env::consts::ARCH;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -209,7 +210,7 @@ fn type_information_for_old_kernels_loads_on_this_one_too() -> Result<()> {
 
 #[test]
 fn the_objects_of_xdp_tools_load() -> Result<()> {
-    let folder = Path::new("/usr/lib/x86_64-linux-gnu/bpf");
+    let folder = PathBuf::from(format!("/usr/lib/{ARCH}-linux-gnu/bpf"));
     if !folder.is_dir() {
         println!("skipped: xdp-tools is not installed ({} is missing)", folder.display());
         return Ok(());

@@ -4,7 +4,8 @@
 
 mod compile;
 
-use std::path::Path;
+use std::env::consts::ARCH;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -114,7 +115,7 @@ fn map_declarations_link_as_libbpf_links_them() -> Result<()> {
 
 #[test]
 fn the_objects_of_xdp_tools_link_as_libbpf_links_them() -> Result<()> {
-    let folder = Path::new("/usr/lib/x86_64-linux-gnu/bpf");
+    let folder = PathBuf::from(format!("/usr/lib/{ARCH}-linux-gnu/bpf"));
     if !folder.is_dir() {
         println!("skipped: xdp-tools is not installed ({} is missing)", folder.display());
         return Ok(());

@@ -1,6 +1,7 @@
 //! A reader says the same of an object as who reads it in his own process; and what one can do that lies, stops or ends.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::env::consts::ARCH;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -20,7 +21,7 @@ fn bytes(name: &str) -> Arc<[u8]> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../object/tests/src");
     let output = tempfile::NamedTempFile::new().unwrap();
     let done = std::process::Command::new("clang")
-        .args(["-O2", "-g", "-Wall", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu", "-c", "-o"])
+        .args(["-O2", "-g", "-Wall", "-target", "bpf", &format!("-I/usr/include/{ARCH}-linux-gnu"), "-c", "-o"])
         .arg(output.path())
         .arg(folder.join(name))
         .status()

@@ -1,5 +1,6 @@
 //! Compiles the C sources beside the tests, as their authors would.
 
+use std::env::consts::ARCH;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,9 +95,11 @@ fn text(source: &Path) -> String {
 }
 
 fn compile(source: &Path) -> Vec<u8> {
+    // Registers have other names on each.
+    let machine = if cfg!(target_arch = "aarch64") { "-D__TARGET_ARCH_arm64" } else { "-D__TARGET_ARCH_x86" };
     let done = Command::new("clang")
-        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu", "-c"])
-        .arg(source)
+        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", &format!("-I/usr/include/{ARCH}-linux-gnu"), "-c"])
+        .args([machine.as_ref(), source.as_os_str()])
         .args(["-o", "-"])
         .output()
         .unwrap_or_else(|error| panic!("clang, which compiles the programs under test: {error}"));

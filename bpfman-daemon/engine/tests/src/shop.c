@@ -4,6 +4,14 @@
 #ifndef INSTRUCTION
 #define INSTRUCTION "nop"
 #endif
+// As compilers print numbers, and registers of which half is meant, for the assembler.
+#ifdef __aarch64__
+#define NUMBER(value) #value
+#define HALF "%w"
+#else
+#define NUMBER(value) "$" #value
+#define HALF "%"
+#endif
 #define PLACE(arguments, ...)                                                  \
 	__asm__ volatile("990: " INSTRUCTION "\n"                              \
 			 ".pushsection .note.stapsdt,\"\",\"note\"\n"          \
@@ -33,8 +41,8 @@ int main(void)
 	volatile long price = 1234567890123;
 
 	puts(shop_sold_semaphore ? "watched" : "unwatched");
-	PLACE("-4@%0 8@%1", "r"(pieces), "m"(price));
-	PLACE("4@$7 -1@$-2 8@%0", "r"(price));
+	PLACE("-4@" HALF "0 8@%1", "r"(pieces), "m"(price));
+	PLACE("4@" NUMBER(7) " -1@" NUMBER(-2) " 8@%0", "r"(price));
 	PLACE("", "r"(0));
 	return 0;
 }

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // Reads the arguments of a static probe, by libbpf's header.
-#if defined(__BPF__) && !defined(__TARGET_ARCH_arm64)
-#define __TARGET_ARCH_x86
-#endif
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/ptrace.h>

@@ -1,5 +1,6 @@
 //! Members from C sources and from objects that others built.
 
+use std::env::consts::ARCH;
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -65,7 +66,7 @@ fn clang(source: &Path, debug: &str) -> ObjectFile {
     let folder = tempfile::tempdir().unwrap();
     let object = folder.path().join("members.o");
     let status = Command::new("clang")
-        .args(["-O2", debug, "-target", "bpf", "-Wall", "-Werror", "-I/usr/include/x86_64-linux-gnu", "-c"])
+        .args(["-O2", debug, "-target", "bpf", "-Wall", "-Werror", &format!("-I/usr/include/{ARCH}-linux-gnu"), "-c"])
         .arg(source)
         .arg("-o")
         .arg(&object)
@@ -79,7 +80,7 @@ fn clang(source: &Path, debug: &str) -> ObjectFile {
 
 /// Debian's xdp-filter and the default program of its AF_XDP library, if they are installed.
 pub fn installed() -> Vec<(String, ObjectFile)> {
-    let Ok(folder) = std::fs::read_dir("/usr/lib/x86_64-linux-gnu/bpf") else { return Vec::new() };
+    let Ok(folder) = std::fs::read_dir(format!("/usr/lib/{ARCH}-linux-gnu/bpf")) else { return Vec::new() };
     let mut found: Vec<(String, ObjectFile)> = folder
         .map(|entry| entry.unwrap())
         .filter_map(|entry| {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::env::consts::ARCH;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +18,7 @@ pub fn object_path(name: &str, options: &[&str]) -> Result<(tempfile::TempDir, P
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("object.o");
     let done = Command::new("clang")
-        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu"])
+        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", &format!("-I/usr/include/{ARCH}-linux-gnu")])
         .args(options)
         .arg("-c")
         .arg(source(name))
