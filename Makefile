@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels strangers deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,10 @@ corpus-matrix: ## load the corpus here and on Debian's 5.10, 6.1, 6.12 and newes
 kernels: ## ask the daemon here and on Debian's 5.10, 6.1, 6.12 and newest what each has, and write docs/kernels.md (root)
 	@packaging/install-deps test
 	@tests/kernels/matrix
+
+matrix-arm64: ## build for arm64, run corpus, engine, kernel and guards on an emulated one, and write docs/arm64.md (root; half an hour)
+	@packaging/install-deps arm64
+	@tests/arm64/matrix
 
 strangers: ## load what Debian's packages ship, and objects of MORE="FOLDER...", and write docs/strangers.md (root)
 	@packaging/install-deps test
@@ -105,8 +109,8 @@ measure-node: ## memory and apply to attached on a real node, in optimized image
 	@packaging/containers/build -p bpfman.test -t test -o $(node_images)
 	$(node_tests) --run-ignored only --no-capture
 
-images-oci: ## daemon, operator and CNI plugin as container images: target/images (PREFIX=… TAG=…)
-	@packaging/containers/build $(if $(PREFIX),-p $(PREFIX)) $(if $(TAG),-t $(TAG))
+images-oci: ## daemon, operator and CNI plugin as container images: target/images (PREFIX=… TAG=… ARCHITECTURES="amd64 arm64")
+	@packaging/containers/build $(if $(PREFIX),-p $(PREFIX)) $(if $(TAG),-t $(TAG)) $(ARCHITECTURES:%=-a %)
 
 manifests: ## write what packaging/kubernetes has of the program itself
 	cargo build --locked -p bpfman-operator

@@ -2,9 +2,6 @@
 // An algorithm of congestion control, a probe of a static probe and one that whoever opens it runs, as users' objects have
 // them.
 #include <stdbool.h>
-#if !defined(__TARGET_ARCH_arm64)
-#define __TARGET_ARCH_x86
-#endif
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
 #include <bpf/bpf_helpers.h>

@@ -5,6 +5,12 @@
 
 #include <bpf/bpf_helpers.h>
 
+#ifdef __TARGET_ARCH_arm64
+#define ENTERED "__arm64_sys_getpriority"
+#else
+#define ENTERED "__x64_sys_getpriority"
+#endif
+
 const volatile __u32 only_process = 0;
 
 struct {
@@ -32,13 +38,13 @@ int on_tracepoint(void *ctx)
     return count(0);
 }
 
-SEC("kprobe/__x64_sys_getpriority")
+SEC("kprobe/" ENTERED)
 int on_kprobe(void *ctx)
 {
     return count(1);
 }
 
-SEC("kretprobe/__x64_sys_getpriority")
+SEC("kretprobe/" ENTERED)
 int on_kretprobe(void *ctx)
 {
     return count(2);
@@ -56,13 +62,13 @@ int on_uretprobe(void *ctx)
     return count(4);
 }
 
-SEC("fentry/__x64_sys_getpriority")
+SEC("fentry/" ENTERED)
 int on_fentry(void *ctx)
 {
     return count(5);
 }
 
-SEC("fexit/__x64_sys_getpriority")
+SEC("fexit/" ENTERED)
 int on_fexit(void *ctx)
 {
     return count(6);

@@ -4,7 +4,13 @@
 
 #include <bpf/bpf_helpers.h>
 
-SEC("fexit/__x64_sys_getpriority")
+#ifdef __TARGET_ARCH_arm64
+#define ENTERED "__arm64_sys_getpriority"
+#else
+#define ENTERED "__x64_sys_getpriority"
+#endif
+
+SEC("fexit/" ENTERED)
 int sample(void *ctx)
 {
     return 0;

@@ -22,9 +22,12 @@ pub fn object_with(name: &str, defined: Option<&str>) -> PathBuf {
         defined.map_or_else(|| "o".to_owned(), |defined| format!("{}.o", defined.replace('=', "_")));
     once(&source, &extension, |out| {
         let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+        let machine =
+            if cfg!(target_arch = "aarch64") { "-D__TARGET_ARCH_arm64" } else { "-D__TARGET_ARCH_x86" };
         let path = path(&source);
         let mut words = vec![
-            "clang", "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", &include, "-c", &path, "-o", out,
+            "clang", "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", machine, &include, "-c", &path, "-o",
+            out,
         ];
         words.extend(macros.iter().map(String::as_str));
         run(&words);

@@ -12,6 +12,13 @@ fn bpftool(words: &[&str]) -> Outcome {
     Outcome::of(Command::new("bpftool").arg("-j").args(words))
 }
 
+/// The function at which the kernel of this machine enters a system call.
+#[must_use]
+pub fn entry_of(call: &str) -> String {
+    let wrapper = if cfg!(target_arch = "aarch64") { "__arm64_sys_" } else { "__x64_sys_" };
+    format!("{wrapper}{call}")
+}
+
 /// True if the kernel has a program of this id.
 #[must_use]
 pub fn has_program(id: u32) -> bool {

@@ -29,23 +29,36 @@ fn capabilities_are_those_of_the_page() {
     assert_rows("Capabilities", &wanted);
 }
 
-/// Calls of x86-64 that newer processors do not have stand in the page as well: it is that of an x86-64.
-#[cfg(target_arch = "x86_64")]
+/// The page is that of an x86-64: of any other processor, it has what is called there, and may have more.
+fn assert_calls(section: &str, wanted: &[String]) {
+    if cfg!(target_arch = "x86_64") {
+        return assert_rows(section, wanted);
+    }
+    for wanted in wanted {
+        assert_begun(section, wanted);
+    }
+}
+
+/// Calls that only older processors have stand last in a row.
+fn assert_begun(section: &str, wanted: &str) {
+    let begin = if cfg!(target_arch = "x86_64") { wanted } else { wanted.trim_end_matches(" |") };
+    let is_there = rows(section).iter().any(|row| row.starts_with(begin));
+    assert!(is_there, "docs/cage.md, \"{section}\", is to have:\n{wanted}");
+}
+
 #[test]
 fn system_calls_are_those_of_the_page() {
     let names = |group: &CallGroup| group.all().map(|call| call.name()).collect::<Vec<_>>().join(" ");
     let row = |group: &CallGroup, also| format!("| {}{also} | {} |", group.reason, names(group));
     let mut wanted: Vec<String> = GROUPS.iter().map(|group| row(group, "")).collect();
     wanted.push(row(&MOUNTING, ", where the CSI driver is served"));
-    assert_rows("System calls", &wanted);
-    let of_helpers = VERIFIER.iter().chain(FETCHER).map(|group| row(group, ""));
-    let rows = rows("Processes without rights");
-    for wanted in of_helpers {
-        assert!(rows.contains(&wanted.as_str()), "docs/cage.md is to have:\n{wanted}");
+    assert_calls("System calls", &wanted);
+    for group in VERIFIER.iter().chain(FETCHER) {
+        assert_begun("Processes without rights", &row(group, ""));
     }
     let narrowed: Vec<String> =
         NARROWED.iter().map(|(name, with)| format!("| `{name}` | {with} |")).collect();
-    assert_rows("Arguments", &narrowed);
+    assert_calls("Arguments", &narrowed);
     for unknown in UNKNOWN {
         assert!(PAGE.contains(&format!("`{}`", unknown.name())), "{}", unknown.name());
     }

@@ -3,8 +3,8 @@
 mod compile;
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::env::consts::ARCH;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
 

@@ -21,7 +21,16 @@ fn bytes(name: &str) -> Arc<[u8]> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../object/tests/src");
     let output = tempfile::NamedTempFile::new().unwrap();
     let done = std::process::Command::new("clang")
-        .args(["-O2", "-g", "-Wall", "-target", "bpf", &format!("-I/usr/include/{ARCH}-linux-gnu"), "-c", "-o"])
+        .args([
+            "-O2",
+            "-g",
+            "-Wall",
+            "-target",
+            "bpf",
+            &format!("-I/usr/include/{ARCH}-linux-gnu"),
+            "-c",
+            "-o",
+        ])
         .arg(output.path())
         .arg(folder.join(name))
         .status()

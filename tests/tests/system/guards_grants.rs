@@ -129,7 +129,7 @@ fn a_grants_kernel_probe_sees_the_callers_control_group_alone() {
         return;
     }
     let mut team = Team::new("");
-    let line = "kprobe --fn-name __x64_sys_getpriority";
+    let line = &format!("kprobe --fn-name {}", kernel::entry_of("getpriority"));
     team.assert_sees_its_group("kprobe:on_kprobe", 1, line, Target::get_priority);
     team.assert_sees_its_group("kretprobe:on_kretprobe", 2, line, Target::get_priority);
 }
@@ -141,7 +141,7 @@ fn a_grants_trampolines_see_the_callers_control_group_alone() {
         return;
     }
     let mut team = Team::new("types = [\"fentry\", \"fexit\"]");
-    let of = "__x64_sys_getpriority";
+    let of = kernel::entry_of("getpriority");
     team.assert_sees_its_group(&format!("fentry:on_fentry:{of}"), 5, "fentry", Target::get_priority);
     team.assert_sees_its_group(&format!("fexit:on_fexit:{of}"), 6, "fexit", Target::get_priority);
 }
@@ -159,7 +159,7 @@ fn a_grants_lsm_program_sees_the_callers_control_group_alone() {
 #[test]
 fn a_grant_keeps_types_that_reach_into_the_kernel_unless_it_names_them() {
     let team = Team::new("");
-    let refused = team.load("probes", "fentry:on_fentry:__x64_sys_getpriority");
+    let refused = team.load("probes", &format!("fentry:on_fentry:{}", kernel::entry_of("getpriority")));
     refused.fails(4, &["grant \"tracing\" does not cover type fentry by its \"types\""]);
 }
 

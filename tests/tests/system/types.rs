@@ -31,7 +31,7 @@ impl Probe {
         use v1::prog_specific_info::Info as Specific;
         let mut request = load(&compile::object("probes"), &[(name, kind)]);
         request.global_data.insert("only_process".to_owned(), number(only_process.cast_signed()));
-        let fn_name = "__x64_sys_getpriority".to_owned();
+        let fn_name = kernel::entry_of("getpriority");
         request.info[0].info = match kind {
             Type::Fentry => Some(Specific::FentryLoadInfo(v1::FentryLoadInfo { fn_name })),
             Type::Fexit => Some(Specific::FexitLoadInfo(v1::FexitLoadInfo { fn_name })),
@@ -137,7 +137,7 @@ fn a_kprobe_fires_while_it_is_attached() {
             Type::Kprobe,
             2,
             1,
-            || kprobe("__x64_sys_getpriority"),
+            || kprobe(&kernel::entry_of("getpriority")),
             Target::get_priority,
         );
     }
@@ -151,7 +151,7 @@ fn a_kretprobe_fires_while_it_is_attached() {
             Type::Kprobe,
             2,
             2,
-            || kprobe("__x64_sys_getpriority"),
+            || kprobe(&kernel::entry_of("getpriority")),
             Target::get_priority,
         );
     }
@@ -200,7 +200,8 @@ fn what_the_kernel_refuses_is_refused_clearly_and_changes_nothing() {
     if !Path::new("/sys/bus/event_source/devices/kprobe").exists() {
         let probe = Probe::load(&wire, "on_kprobe", Type::Kprobe, 1, 0);
         let before = daemon.state();
-        let status = wire.attach(attach(probe.program.id, kprobe("__x64_sys_getpriority"))).unwrap_err();
+        let status =
+            wire.attach(attach(probe.program.id, kprobe(&kernel::entry_of("getpriority")))).unwrap_err();
         assert!(matches!(status.code(), Code::Aborted | Code::Unimplemented), "{status:?}");
         assert_eq!(daemon.state(), before);
     }

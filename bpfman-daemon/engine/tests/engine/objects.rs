@@ -98,7 +98,16 @@ fn compile(source: &Path) -> Vec<u8> {
     // Registers have other names on each.
     let machine = if cfg!(target_arch = "aarch64") { "-D__TARGET_ARCH_arm64" } else { "-D__TARGET_ARCH_x86" };
     let done = Command::new("clang")
-        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", &format!("-I/usr/include/{ARCH}-linux-gnu"), "-c"])
+        .args([
+            "-O2",
+            "-g",
+            "-Wall",
+            "-Werror",
+            "-target",
+            "bpf",
+            &format!("-I/usr/include/{ARCH}-linux-gnu"),
+            "-c",
+        ])
         .args([machine.as_ref(), source.as_os_str()])
         .args(["-o", "-"])
         .output()

@@ -10,9 +10,9 @@ use bpfmand_core::{
     TaskScope, TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind};
-use bpfmand_kernel::KernelError;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{KernelError, SYSCALL_WRAPPERS};
 
 use crate::bench::{Ask as _, Bench};
 use crate::linux::bench;
@@ -418,8 +418,9 @@ fn linux_probes_of_many_kernel_functions_count() {
     for (program, _) in programs {
         let engine = bench.engine();
         let loaded = engine.loads(&bench.request("points", &[program]));
-        let names = "__x64_sys_getpriorit? __x64_sys_getppid";
-        let attached = engine.try_attach(loaded[0], kernel_functions("__x64_sys_getppid"));
+        let wrapper = SYSCALL_WRAPPERS.unwrap();
+        let names = format!("{wrapper}getpriorit? {wrapper}getppid");
+        let attached = engine.try_attach(loaded[0], kernel_functions(&format!("{wrapper}getppid")));
         if let Err(EngineError::Kernel(KernelError::Unsupported { .. })) = &attached {
             println!("skipped: this kernel was built without fprobe");
             return;
@@ -429,7 +430,7 @@ fn linux_probes_of_many_kernel_functions_count() {
         drop(engine);
         let lines = "os.getpriority(os.PRIO_PROCESS, 0)\nos.getppid()";
         let deed = Deed { lines, without: "done", with: "done" };
-        is_seen(&bench, program, None, kernel_functions(names), &deed);
+        is_seen(&bench, program, None, kernel_functions(&names), &deed);
         let engine = bench.engine();
         let program = engine.loads(&bench.request("points", &[program]))[0];
         for none in ["no_such_function", "no_such_*"] {

@@ -10,7 +10,7 @@ use bpfmand_core::{
 use bpfmand_engine::{Engine, EngineError, ErrorKind, TracePacket};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{KernelError, PROBES, Probe};
+use bpfmand_kernel::{KernelError, PROBES, Probe, SYSCALL_WRAPPERS};
 
 use crate::bench::{Ask as _, Bench, pins};
 use crate::libxdp::Loader;
@@ -150,7 +150,8 @@ const FALLBACKS: [(&str, Look); 25] = [
 ];
 
 fn kernel_functions() -> AttachPoint {
-    AttachPoint::KprobeMulti { functions: vec!["__x64_sys_getppid".parse().unwrap()] }
+    let function = format!("{}getppid", SYSCALL_WRAPPERS.unwrap());
+    AttachPoint::KprobeMulti { functions: vec![function.parse().unwrap()] }
 }
 
 /// A program that is loaded, if the kernel has its type, is attached nowhere, and the reason is told.

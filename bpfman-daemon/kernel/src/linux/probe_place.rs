@@ -70,8 +70,14 @@ mod tests {
     use super::*;
 
     /// A library with one function of known bytes: `push %rbp; mov %rsp,%rbp; movabs $0x1122334455667788,%rax; pop; ret`.
+    #[cfg(target_arch = "x86_64")]
     const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
         \".byte 0x55, 0x48, 0x89, 0xe5, 0x48, 0xb8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x5d, 0xc3\"); }\n";
+
+    /// The same with four instructions: `nop; nop; nop; ret`.
+    #[cfg(target_arch = "aarch64")]
+    const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
+        \".inst 0xd503201f, 0xd503201f, 0xd503201f, 0xd65f03c0\"); }\n";
 
     fn library(folder: &std::path::Path) -> TargetFile {
         let (source, library) = (folder.join("known.c"), folder.join("known.so"));
@@ -83,14 +89,15 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
     fn only_first_bytes_of_instructions_are_places_and_only_beginnings_are_places_of_return_probes() {
         let folder = tempfile::tempdir().unwrap();
         let file = library(folder.path());
         let start = elf_symbols::file_offset(&file, "known").unwrap();
         for inside in 0..16 {
             let found = check(&file, start + inside, false);
-            let is_first = [0, 1, 4, 14, 15].contains(&inside);
+            let begins: &[u64] =
+                if cfg!(target_arch = "x86_64") { &[0, 1, 4, 14, 15] } else { &[0, 4, 8, 12] };
+            let is_first = begins.contains(&inside);
             assert_eq!(found.is_ok(), is_first, "{inside}: {found:?}");
             let refused = matches!(found, Err(ProbeTargetError::InsideInstruction { .. }));
             assert_eq!(refused, !is_first, "{inside}");

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use bpfmand_core::ProcessScope;
@@ -80,8 +81,14 @@ fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<Targe
     cached
         .into_iter()
         .find_map(open)
-        .or_else(|| in_folders(root, target).find_map(open))
+        .or_else(|| in_folders(root, target).filter_map(open).find(is_binary))
         .ok_or(ProbeTargetError::NoLibrary { pids })
+}
+
+/// Beside libraries stand scripts for linkers, of nearer names: `libc.so`, where `libc.so.6` is meant.
+fn is_binary(file: &TargetFile) -> bool {
+    let mut magic = [0; 4];
+    file.file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"\x7fELF"
 }
 
 /// Files of the library in the folders of libraries, the likeliest first in each.
@@ -212,11 +219,18 @@ mod tests {
             let folder = container.path().join(folder);
             std::fs::create_dir_all(&folder).unwrap();
             for name in ["libcrypt.so.1", "libsslx.so.3", "libc.so.6.conf", "libownership.so", &file] {
-                std::fs::write(folder.join(name), name).unwrap();
+                std::fs::write(folder.join(name), format!("\x7fELF {name}")).unwrap();
+            }
+            if target == "libc" {
+                std::fs::write(folder.join("libc.so"), "GROUP ( libc.so.6 )").unwrap();
             }
             let root = Root::Process(File::open(container.path()).unwrap().into());
             let found = find_library(&root, &ProcessScope::default(), target).unwrap();
-            assert_eq!(std::fs::read(found.reopen_path()).unwrap(), file.as_bytes(), "{target}");
+            assert_eq!(
+                std::fs::read_to_string(found.reopen_path()).unwrap(),
+                format!("\x7fELF {file}"),
+                "{target}"
+            );
         }
     }
 

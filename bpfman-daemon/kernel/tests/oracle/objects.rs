@@ -66,7 +66,16 @@ fn clang(source: &Path, debug: &str) -> ObjectFile {
     let folder = tempfile::tempdir().unwrap();
     let object = folder.path().join("members.o");
     let status = Command::new("clang")
-        .args(["-O2", debug, "-target", "bpf", "-Wall", "-Werror", &format!("-I/usr/include/{ARCH}-linux-gnu"), "-c"])
+        .args([
+            "-O2",
+            debug,
+            "-target",
+            "bpf",
+            "-Wall",
+            "-Werror",
+            &format!("-I/usr/include/{ARCH}-linux-gnu"),
+            "-c",
+        ])
         .arg(source)
         .arg("-o")
         .arg(&object)

@@ -18,7 +18,15 @@ pub fn object_path(name: &str, options: &[&str]) -> Result<(tempfile::TempDir, P
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("object.o");
     let done = Command::new("clang")
-        .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", &format!("-I/usr/include/{ARCH}-linux-gnu")])
+        .args([
+            "-O2",
+            "-g",
+            "-Wall",
+            "-Werror",
+            "-target",
+            "bpf",
+            &format!("-I/usr/include/{ARCH}-linux-gnu"),
+        ])
         .args(options)
         .arg("-c")
         .arg(source(name))

@@ -178,3 +178,37 @@ fn images_are_built_without_a_network_and_hold_one_program() {
         assert_eq!(found, files, "{image}");
     }
 }
+
+/// With the same stand-in for each: what it is for is not looked at. `make images-oci ARCHITECTURES=...` builds real ones.
+#[test]
+fn an_index_has_the_images_of_each_architecture() {
+    let folder = tempfile::tempdir().unwrap();
+    let busybox = "/usr/bin/busybox";
+    if !Path::new(busybox).exists() {
+        eprintln!("SKIPPED(busybox-static): an_index_has_the_images_of_each_architecture");
+        return;
+    }
+    let architectures = ["amd64", "arm64"];
+    for architecture in architectures {
+        fs::create_dir(folder.path().join(architecture)).unwrap();
+        fs::copy(busybox, folder.path().join(architecture).join("bpfmand")).unwrap();
+    }
+    let mut build = Command::new("unshare");
+    build
+        .arg("--net")
+        .arg(packaging().join("containers/build"))
+        .args(["-t", "v1", "-a", "amd64", "-a", "arm64"]);
+    build.arg("-b").arg(folder.path()).arg("-o").arg(folder.path()).arg("daemon");
+    Outcome::of(&mut build).success();
+    let archive = format!("oci-archive:{}", folder.path().join("bpfman-daemon.oci.tar").display());
+    let inspect = |words: &[&str]| Outcome::of(Command::new("skopeo").args(words).arg(&archive)).json();
+    let index = inspect(&["inspect", "--raw"]);
+    let listed =
+        index["manifests"].as_array().unwrap().iter().map(|entry| &entry["platform"]["architecture"]);
+    assert_eq!(listed.collect::<Vec<_>>(), architectures);
+    for architecture in architectures {
+        let config = inspect(&["--override-arch", architecture, "inspect", "--config"]);
+        assert_eq!(config["architecture"], architecture);
+        assert_eq!(config["config"]["Entrypoint"], json!(["/usr/sbin/bpfmand"]));
+    }
+}
