@@ -211,6 +211,40 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_arch = "aarch64")]
+    fn arguments_are_where_the_note_says() {
+        use Operand::{Constant, Memory, Register};
+        for (text, operand) in [
+            ("x0", Some(Register(0))),
+            ("w3", Some(Register(24))),
+            ("x30", Some(Register(240))),
+            ("sp", Some(Register(248))),
+            ("-9", Some(Constant(-9))),
+            ("0x10", Some(Constant(16))),
+            ("[sp]", Some(Memory(248, 0))),
+            ("[sp, 12]", Some(Memory(248, 12))),
+            ("[x29,#-16]", Some(Memory(232, -16))),
+            ("[x0, x1]", None),
+            ("x31", None),
+            ("d0", None),
+            ("[sp", None),
+            ("", None),
+        ] {
+            assert_eq!(operand_of(text), operand, "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "aarch64")]
+    fn a_spec_has_each_argument_and_their_number() {
+        let spec = spec("-4@w1 8@[sp, 24]  1@7").unwrap();
+        assert_eq!(spec[..16], [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 1, 32]);
+        assert_eq!(spec[16..32], [24, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 248, 0, 0, 0]);
+        assert_eq!(spec[32..48], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 56]);
+        assert_eq!(spec[COUNT_AT..], [3, 0, 0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
     #[cfg(target_arch = "x86_64")]
     fn a_spec_has_each_argument_and_their_number() {
         let spec = spec("-4@%edi 8@-16(%rbp)  1@$7").unwrap();
@@ -231,9 +265,10 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn no_more_arguments_are_taken_than_there_is_room_for() {
-        assert!(spec(&"8@%rax ".repeat(12)).is_ok());
-        assert_eq!(spec(&"8@%rax ".repeat(13)), Err(BadUsdtArgument::TooMany));
+        let argument = if cfg!(target_arch = "x86_64") { "8@%rax " } else { "8@x0 " };
+        assert!(spec(&argument.repeat(12)).is_ok());
+        assert_eq!(spec(&argument.repeat(13)), Err(BadUsdtArgument::TooMany));
     }
 }
