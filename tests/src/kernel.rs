@@ -122,7 +122,13 @@ pub fn pins(bpffs: &Path) -> Vec<String> {
 }
 
 fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // The daemon removed it since its parent was read.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => panic!("{}: {error}", folder.display()),
+    };
+    for entry in entries {
         let entry = entry.unwrap();
         let path = entry.path();
         // The kernel's own: every bpffs has two iterators, named with a dot, which no pin can be.
