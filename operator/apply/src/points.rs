@@ -48,7 +48,7 @@ impl ProgramPlan<'_> {
             self.more(&wanted.name, At::RawTracepoint(wanted.name.clone()));
         }
         for (_, wanted) in links(blocks.cgroup.as_ref()) {
-            self.more(&wanted.path, At::Cgroup(wanted.path.clone()));
+            self.more(cgroup(&wanted.path), At::Cgroup(wanted.path.clone()));
         }
         for (_, wanted) in links(blocks.kprobe_multi.as_ref()) {
             let functions = wanted.functions.clone();
@@ -179,6 +179,17 @@ fn link(point: WantedPoint, pod: Option<String>) -> WantedLink {
 
 /// Names in a key: as they are if there are few, else the first, how many there are, and a hash that tells them from
 /// others.
+/// One text for a control group, however it is written: without the place where distributions mount the hierarchy, and
+/// without a slash at its end. The daemon takes the same for one.
+fn cgroup(path: &str) -> &str {
+    let below = |mount| path.strip_prefix(mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let path = below("/sys/fs/cgroup/unified").or_else(|| below("/sys/fs/cgroup")).unwrap_or(path);
+    match path.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    }
+}
+
 fn names(names: &[String]) -> String {
     let all = names.join(",");
     if all.len() <= LONGEST_NAMES {
@@ -214,4 +225,20 @@ fn perf_event_key(wanted: &PerfEventLink) -> String {
         key.push_str(&format!(" of {pid}"));
     }
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cgroup;
+
+    #[test]
+    fn a_control_group_has_one_key() {
+        for path in ["/a/b", "/a/b/", "/sys/fs/cgroup/a/b", "/sys/fs/cgroup/unified/a/b/"] {
+            assert_eq!(cgroup(path), "/a/b");
+        }
+        for path in ["/", "/sys/fs/cgroup", "/sys/fs/cgroup/"] {
+            assert_eq!(cgroup(path), "/");
+        }
+        assert_eq!(cgroup("/sys/fs/cgroups"), "/sys/fs/cgroups");
+    }
 }

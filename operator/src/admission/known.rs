@@ -12,6 +12,7 @@ use tracing::debug;
 use bpfman_application::spec::ApplicationSpec;
 
 use super::order::{ApplicationName, PacketSlot, slots};
+use crate::rollout::revision::REHEARSAL;
 use bpfman_application::scope::Scope;
 use bpfman_runtime::listing::{Listing, ListingChange};
 use bpfman_runtime::watch::{Waits, events};
@@ -49,10 +50,14 @@ impl KnownSlots {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let ListingChange::Present(object) = known.take(kind, event, |object| Some(name(&object))) {
             let name = name(&object);
-            // What is being deleted orders nothing any more, and what cannot be read attaches nothing.
+            // What is being deleted orders nothing any more, what cannot be read attaches nothing, and what is there for a check
+            // alone runs nowhere.
+            let runs = !object.metadata.labels.iter().flatten().any(|(name, _)| name == REHEARSAL);
             let own = match object.metadata.deletion_timestamp {
-                None => ApplicationSpec::read(name.namespace.as_deref(), object.data["spec"].clone()).ok(),
-                Some(_) => None,
+                None if runs => {
+                    ApplicationSpec::read(name.namespace.as_deref(), object.data["spec"].clone()).ok()
+                }
+                _ => None,
             };
             known.put(kind, name.clone(), own.map(|spec| slots(&name, &spec)).unwrap_or_default());
         }

@@ -115,6 +115,17 @@ where
     }
 }
 
+/// None where nobody asks.
+async fn all_of<K>(api: Option<Api<K>>, params: ListParams, kind: &str) -> Result<Vec<K>, ClientError>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    match api {
+        Some(api) => list(api, params, kind).await,
+        None => Ok(Vec::new()),
+    }
+}
+
 impl ClientSession {
     /// Namespaced objects: of one namespace, or of all.
     pub fn namespaced<K>(&self, namespace: Option<&str>) -> Api<K>
@@ -178,13 +189,15 @@ impl ClientSession {
     /// What nodes say: of one application, or of one node.
     async fn states(
         &self,
+        scopes: &[Scope],
         params: ListParams,
         namespace: Option<&str>,
     ) -> Result<Vec<ShownState>, ClientError> {
         let mut all = Vec::new();
         macro_rules! add {
             ($scope:expr, $api:expr) => {
-                for one in list($api, params.clone(), $scope.state_kind()).await? {
+                let asked = if scopes.contains(&$scope) { Some($api) } else { None };
+                for one in all_of(asked, params.clone(), $scope.state_kind()).await? {
                     let programs = one.status.iter().flat_map(|status| &status.programs);
                     let programs = programs.map(|one| (one.program.name.clone(), one.program.program_id));
                     all.push(ShownState {
@@ -204,7 +217,8 @@ impl ClientSession {
     /// What all nodes say of one application.
     pub async fn states_of(&self, application: &FoundApplications) -> Result<Vec<ShownState>, ClientError> {
         let params = ListParams::default().labels(&format!("{OWNED_BY_LABEL}={}", application.name()));
-        let mut states = self.states(params, application.meta.namespace.as_deref()).await?;
+        let mut states =
+            self.states(&[application.scope], params, application.meta.namespace.as_deref()).await?;
         states.retain(|state| state.is_of(application));
         states.sort_by(|one, other| one.node().cmp(other.node()));
         Ok(states)
@@ -212,7 +226,12 @@ impl ClientSession {
 
     /// What one node says of all applications.
     pub async fn states_on(&self, node: &str) -> Result<Vec<ShownState>, ClientError> {
-        self.states(ListParams::default().labels(&format!("{NODE_LABEL}={node}")), None).await
+        self.states(
+            &[Scope::Cluster, Scope::Namespaced],
+            ListParams::default().labels(&format!("{NODE_LABEL}={node}")),
+            None,
+        )
+        .await
     }
 
     /// Patches annotations of a state object.

@@ -85,8 +85,8 @@ pub struct CheckOptions {
     /// Manifest of one application; - for standard input.
     #[arg(short, long, value_name = "FILE")]
     pub filename: String,
-    /// Seconds to wait for answers.
-    #[arg(long, default_value_t = 300)]
+    /// Seconds to wait for answers, an hour at most.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
     /// Namespace that the operator runs in; otherwise that of the Config object.
     #[arg(long)]
@@ -105,8 +105,8 @@ pub struct RehearseOptions {
     /// Every node of that kernel; otherwise one for each chain composition.
     #[arg(long)]
     pub every_node: bool,
-    /// Seconds to wait for answers.
-    #[arg(long, default_value_t = 300)]
+    /// Seconds to wait for answers, an hour at most.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
     /// Namespace that the operator runs in; otherwise that of the Config object.
     #[arg(long)]

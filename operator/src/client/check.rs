@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bpfman_application::rollout::PreflightVerdict;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::Shown;
@@ -59,14 +60,31 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     let mut rows: Vec<KernelRow> = groups.iter().map(|group| row(group, options.timeout)).collect();
     let tried = tokio::select! {
         tried = ask(session, options, (&manifest, &groups), (&mut rehearsal, &mut guest), &mut rows) => tried,
-        _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted),
+        () = interrupted() => Err(ClientError::Interrupted),
     };
     let mut left = rehearsal.end().await;
     left.extend(guest.end().await);
-    tried?;
+    if let Err(error) = tried {
+        // The error has no room for it.
+        for left in &left {
+            eprintln!("left behind: {left}");
+        }
+        return Err(error);
+    }
     let report = FleetReport { application: manifest.name, kernels: rows, left };
     let well = report.kernels.iter().all(|row| row.verdict == PreflightVerdict::Passed);
     Ok(Shown { text: write(options.output, &report, people)?, well })
+}
+
+/// Until somebody ends the command.
+async fn interrupted() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminated) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        },
+        Err(_) => _ = tokio::signal::ctrl_c().await,
+    }
 }
 
 /// A kernel that did not answer yet.

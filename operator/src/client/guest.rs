@@ -7,7 +7,7 @@ use bpfman_runtime::manager::Manager;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::applications::FoundApplications;
 use super::connect::ClientSession;
@@ -16,6 +16,14 @@ use super::manifest::ApplicationManifest;
 use super::nodes::HOST_LABEL;
 use super::rehearsal::STALE;
 use crate::rollout::revision::REHEARSAL;
+
+/// Attachments to interfaces, of all programs in a spec.
+fn links(spec: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let programs = spec.get_mut("programs").and_then(Value::as_array_mut).into_iter().flatten();
+    let blocks = programs.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    let links = blocks.filter_map(|block| block.get_mut("links")?.as_array_mut());
+    links.flatten().filter_map(Value::as_object_mut)
+}
 
 /// It, if it was made.
 pub struct GuestApplication<'a> {
@@ -46,6 +54,10 @@ impl<'a> GuestApplication<'a> {
             fields.insert("nodeSelector".to_owned(), only);
             // Nodes of an application with a rollout run what the controller orders, and it orders nothing while this holds.
             fields.insert("rollout".to_owned(), json!({ "paused": true }));
+        }
+        // Pods that start meanwhile do not wait for what is only tried.
+        for link in links(&mut spec) {
+            link.remove("onUnavailable");
         }
         let mut metadata = json!({ "name": name, "labels": { REHEARSAL: self.number } });
         if scope == Scope::Namespaced {
@@ -110,5 +122,21 @@ impl<'a> GuestApplication<'a> {
                 _ = api.delete(&name, &DeleteParams::default()).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_attachments_of_a_spec_are_found() {
+        let mut spec = json!({ "programs": [
+            { "name": "a", "xdp": { "links": [{ "onUnavailable": "closed" }, {}] } }, { "tc": { "links": [{}] } }, {}, 3,
+        ] });
+        assert_eq!(links(&mut spec).count(), 3);
+        assert!(links(&mut spec).any(|link| link.remove("onUnavailable").is_some()));
+        assert!(!spec.to_string().contains("onUnavailable"));
+        assert_eq!(links(&mut json!({ "programs": "none" })).count(), 0);
     }
 }

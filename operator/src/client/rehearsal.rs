@@ -20,7 +20,7 @@ use bpfman_runtime::manager::Manager;
 const OPERATOR: &str = "bpfman";
 
 /// A rehearsal that was killed is taken away by the next one after this time, seconds.
-pub const STALE: i64 = 3600;
+pub const STALE: i64 = 2 * 3600;
 
 /// What has to be taken away.
 pub struct Rehearsal<'a> {
