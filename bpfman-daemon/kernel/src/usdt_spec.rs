@@ -7,14 +7,51 @@ use thiserror::Error;
 
 /// Most arguments of a probe, as that header has it.
 const MOST_ARGUMENTS: usize = 12;
-/// Bytes of `struct __bpf_usdt_spec`.
-pub(crate) const SPEC_BYTES: usize = ARGUMENT_BYTES * MOST_ARGUMENTS + 16;
-/// Bytes of `struct __bpf_usdt_arg_spec`.
-const ARGUMENT_BYTES: usize = 16;
-/// The number of arguments is behind them and the cookie.
-const COUNT_AT: usize = ARGUMENT_BYTES * MOST_ARGUMENTS + 8;
-/// A byte of padding, which no program reads: set in each entry of the map that is taken.
-const TAKEN_AT: usize = SPEC_BYTES - 1;
+
+/// How a version of that header lays `struct __bpf_usdt_spec` out: objects have the layout of the one they were built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpecLayout {
+    /// 16 bytes an argument.
+    Narrow,
+    /// 24 bytes an argument, with room for a second register (libbpf 1.7).
+    Wide,
+}
+
+impl SpecLayout {
+    /// All there are.
+    pub(crate) const ALL: [Self; 2] = [Self::Narrow, Self::Wide];
+
+    /// Bytes of the whole structure.
+    pub(crate) const fn bytes(self) -> usize {
+        self.argument_bytes() * MOST_ARGUMENTS + 16
+    }
+
+    /// Bytes of `struct __bpf_usdt_arg_spec`.
+    const fn argument_bytes(self) -> usize {
+        match self {
+            Self::Narrow => 16,
+            Self::Wide => 24,
+        }
+    }
+
+    /// Where in an argument its register is; whether it is signed, and how it is shifted, is behind that.
+    const fn register_at(self) -> usize {
+        match self {
+            Self::Narrow => 12,
+            Self::Wide => 14,
+        }
+    }
+
+    /// The number of arguments is behind them and the cookie.
+    const fn count_at(self) -> usize {
+        self.bytes() - 8
+    }
+
+    /// A byte of padding, which no program reads: set in each entry of the map that is taken.
+    const fn taken_at(self) -> usize {
+        self.bytes() - 1
+    }
+}
 
 /// Arguments that programs cannot be told of.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -40,8 +77,8 @@ enum Operand {
 }
 
 /// The bytes of `struct __bpf_usdt_spec` for arguments in the words of a note.
-pub(crate) fn spec(arguments: &str) -> Result<[u8; SPEC_BYTES], BadUsdtArgument> {
-    let mut spec = [0; SPEC_BYTES];
+pub(crate) fn spec(layout: SpecLayout, arguments: &str) -> Result<Vec<u8>, BadUsdtArgument> {
+    let mut spec = vec![0; layout.bytes()];
     let mut count: u16 = 0;
     for argument in split(arguments) {
         let unknown = || BadUsdtArgument::Unknown(argument.to_owned());
@@ -58,20 +95,21 @@ pub(crate) fn spec(arguments: &str) -> Result<[u8; SPEC_BYTES], BadUsdtArgument>
             _ => return Err(unknown()),
         };
         let (value, kind, register) = match operand_of(operand.trim()).ok_or_else(unknown)? {
-            Operand::Constant(value) => (value, 0_u32, 0),
+            Operand::Constant(value) => (value, 0, 0),
             Operand::Register(register) => (0, 1, register),
             Operand::Memory(register, offset) => (offset, 2, register),
         };
-        let at = usize::from(count) * ARGUMENT_BYTES;
+        let at = usize::from(count) * layout.argument_bytes();
+        let register_at = at + layout.register_at();
         spec[at..at + 8].copy_from_slice(&value.to_ne_bytes());
-        spec[at + 8..at + 12].copy_from_slice(&kind.to_ne_bytes());
-        spec[at + 12..at + 14].copy_from_slice(&register.to_ne_bytes());
-        spec[at + 14] = u8::from(size < 0);
-        spec[at + 15] = shift;
+        spec[at + 8] = kind;
+        spec[register_at..register_at + 2].copy_from_slice(&register.to_ne_bytes());
+        spec[register_at + 2] = u8::from(size < 0);
+        spec[register_at + 3] = shift;
         count += 1;
     }
-    spec[COUNT_AT..COUNT_AT + 2].copy_from_slice(&count.to_ne_bytes());
-    spec[TAKEN_AT] = 1;
+    spec[layout.count_at()..][..2].copy_from_slice(&count.to_ne_bytes());
+    spec[layout.taken_at()] = 1;
     Ok(spec)
 }
 
@@ -182,6 +220,7 @@ fn operand_of(_: &str) -> Option<Operand> {
 
 #[cfg(test)]
 mod tests {
+    use super::SpecLayout::{Narrow, Wide};
     use super::*;
 
     #[test]
@@ -237,38 +276,51 @@ mod tests {
     #[test]
     #[cfg(target_arch = "aarch64")]
     fn a_spec_has_each_argument_and_their_number() {
-        let spec = spec("-4@w1 8@[sp, 24]  1@7").unwrap();
+        let spec = super::spec(Narrow, "-4@w1 8@[sp, 24]  1@7").unwrap();
         assert_eq!(spec[..16], [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 1, 32]);
         assert_eq!(spec[16..32], [24, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 248, 0, 0, 0]);
         assert_eq!(spec[32..48], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 56]);
-        assert_eq!(spec[COUNT_AT..], [3, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(spec[Narrow.count_at()..], [3, 0, 0, 0, 0, 0, 0, 1]);
     }
 
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn a_spec_has_each_argument_and_their_number() {
-        let spec = spec("-4@%edi 8@-16(%rbp)  1@$7").unwrap();
+        let spec = super::spec(Narrow, "-4@%edi 8@-16(%rbp)  1@$7").unwrap();
         assert_eq!(spec[..16], [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 112, 0, 1, 32]);
         assert_eq!(spec[16..24], (-16_i64).to_ne_bytes());
         assert_eq!(spec[24..32], [2, 0, 0, 0, 32, 0, 0, 0]);
         assert_eq!(spec[32..48], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 56]);
-        assert_eq!(spec[COUNT_AT..], [3, 0, 0, 0, 0, 0, 0, 1]);
-        assert_eq!(super::spec("").unwrap()[COUNT_AT..], [0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(spec[Narrow.count_at()..], [3, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(super::spec(Narrow, "").unwrap()[Narrow.count_at()..], [0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+
+    /// As `offsetof` says of both headers.
+    #[test]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn the_wide_layout_has_the_same_at_other_places() {
+        let arguments = if cfg!(target_arch = "x86_64") { "-4@%edi 8@%rsp" } else { "-4@w1 8@sp" };
+        let (narrow, wide) = (spec(Narrow, arguments).unwrap(), spec(Wide, arguments).unwrap());
+        assert_eq!((narrow.len(), wide.len()), (208, 304));
+        for (narrow, wide) in narrow[..192].chunks(16).zip(wide[..288].chunks(24)) {
+            assert_eq!((&narrow[..9], &narrow[12..]), (&wide[..9], &wide[14..18]));
+        }
+        assert_eq!(narrow[192..], wide[288..]);
     }
 
     #[test]
     fn what_no_program_could_read_is_refused() {
         for text in ["3@$1", "8f@%xmm0", "%rdi", "@", "4@", "-@%rdi", "999@%rdi", "8@\u{fc}"] {
-            assert_eq!(spec(text), Err(BadUsdtArgument::Unknown(text.to_owned())));
+            assert_eq!(spec(Narrow, text), Err(BadUsdtArgument::Unknown(text.to_owned())));
         }
-        assert!(matches!(spec("[ 8@"), Err(BadUsdtArgument::Unknown(_))));
+        assert!(matches!(spec(Narrow, "[ 8@"), Err(BadUsdtArgument::Unknown(_))));
     }
 
     #[test]
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn no_more_arguments_are_taken_than_there_is_room_for() {
         let argument = if cfg!(target_arch = "x86_64") { "8@%rax " } else { "8@x0 " };
-        assert!(spec(&argument.repeat(12)).is_ok());
-        assert_eq!(spec(&argument.repeat(13)), Err(BadUsdtArgument::TooMany));
+        assert!(spec(Narrow, &argument.repeat(12)).is_ok());
+        assert_eq!(spec(Narrow, &argument.repeat(13)), Err(BadUsdtArgument::TooMany));
     }
 }

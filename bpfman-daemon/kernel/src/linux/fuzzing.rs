@@ -48,7 +48,7 @@ pub fn binary(bytes: &[u8], function: &str, offset: u64) {
     let target = TargetFile::new(file, PathBuf::from("binary"));
     let _unknown = elf_symbols::file_offset(&target, function);
     for site in elf_notes::sites(&target, "shop", function).unwrap_or_default() {
-        let _unreadable = crate::usdt_spec::spec(&site.arguments);
+        let _unreadable = crate::usdt_spec::spec(crate::usdt_spec::SpecLayout::Wide, &site.arguments);
         assert!(site.offset < bytes.len() as u64, "a place at {} of {}", site.offset, bytes.len());
     }
     for on_return in [false, true] {

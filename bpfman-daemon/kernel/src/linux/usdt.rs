@@ -15,7 +15,7 @@ use super::elf_notes::{self, UsdtSite};
 use super::map_access::DataMap;
 use super::symbols::{self, TargetFile};
 use super::{copy_map, facts, sys};
-use crate::usdt_spec::{SPEC_BYTES, spec};
+use crate::usdt_spec::{SpecLayout, spec};
 use crate::{KernelError, MapEntry, ProbeTargetError};
 
 /// Most entries of a map of arguments that are looked at.
@@ -100,6 +100,8 @@ pub fn attach(
 /// Entries of a program's map that tell the arguments of places.
 struct Told {
     map: OwnedFd,
+    /// What its entries look like.
+    layout: SpecLayout,
     /// The entry of each place.
     cookies: Vec<u64>,
     /// Those that were free before.
@@ -118,7 +120,8 @@ impl Told {
     fn take_back(&self) {
         let Ok(map) = DataMap::open("write to", &self.map) else { return };
         for entry in &self.written {
-            let _unfreed = map.write(&MapEntry { key: entry.key.clone(), value: vec![0; SPEC_BYTES] });
+            let _unfreed =
+                map.write(&MapEntry { key: entry.key.clone(), value: vec![0; self.layout.bytes()] });
         }
     }
 }
@@ -130,16 +133,19 @@ fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<To
     static TAKING: Mutex<()> = Mutex::new(());
     let fail = |source| KernelError::call("tell arguments by", format!("map {map}"), source);
     let invalid = |why: String| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
-    let wanted = |site: &UsdtSite| spec(&site.arguments).map_err(|reason| place.fail(reason.into()));
-    let wanted = sites.iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
     let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;
     let held = held.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))?;
     let (kind, key_size, value_size) = facts::map_layout(&held).map_err(fail)?;
-    if (kind, key_size, value_size as usize) != (map_type::ARRAY, 4, SPEC_BYTES) {
+    let layout = SpecLayout::ALL.into_iter().find(|layout| layout.bytes() == value_size as usize);
+    let Some(layout) = layout.filter(|_| (kind, key_size) == (map_type::ARRAY, 4)) else {
+        let [narrow, wide] = SpecLayout::ALL.map(SpecLayout::bytes);
         return Err(invalid(format!(
-            "it is of type {kind} with values of {value_size} bytes, and libbpf's has {SPEC_BYTES}"
+            "it is of type {kind} with values of {value_size} bytes, and libbpf's are of type {} with {narrow} or {wide}",
+            map_type::ARRAY
         )));
-    }
+    };
+    let wanted = |site: &UsdtSite| spec(layout, &site.arguments).map_err(|reason| place.fail(reason.into()));
+    let wanted = sites.iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
     let taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let entries = copy_map::entries(&held, MOST_ENTRIES)?;
     let count = entries.len();
@@ -162,15 +168,15 @@ fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<To
                         "all its {count} entries are taken: load with a larger one (--map-size __bpf_usdt_specs=NUMBER)"
                     ))
                 })?;
-                known.insert(wanted.to_vec(), at);
-                written.push(MapEntry { key: at.to_ne_bytes().to_vec(), value: wanted.to_vec() });
+                known.insert(wanted.clone(), at);
+                written.push(MapEntry { key: at.to_ne_bytes().to_vec(), value: wanted });
                 at
             }
         };
         cookies.push(u64::from(at));
     }
     let taking = (!written.is_empty()).then_some(taking);
-    let told = Told { map: held, cookies, written, _taking: taking };
+    let told = Told { map: held, layout, cookies, written, _taking: taking };
     told.write().inspect_err(|_| told.take_back())?;
     Ok(told)
 }

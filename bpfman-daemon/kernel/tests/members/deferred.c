@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // XDP members that leave work for later: a timer, a work queue (Linux 6.10).
+// Newer headers have what is declared below: under another name here.
+#define bpf_wq bpf_wq_of_headers
 #include <linux/bpf.h>
+#undef bpf_wq
 #include <bpf/bpf_helpers.h>
 
 #define CLOCK_MONOTONIC 1

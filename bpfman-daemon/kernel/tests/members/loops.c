@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // XDP members that loop: a budget of the frame (may_goto, Linux 6.9), an iterator (6.4), a callback for each entry.
+// Newer headers have what is declared below: under another name here.
+#define bpf_iter_num bpf_iter_num_of_headers
 #include <linux/bpf.h>
+#undef bpf_iter_num
 #include <bpf/bpf_helpers.h>
 
 struct bpf_iter_num {

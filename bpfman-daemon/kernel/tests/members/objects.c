@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // TC members that allocate objects of their own types and keep them in lists, trees and maps (Linux 6.4 and later).
+// Newer headers have what is declared below: under another name here.
+#define bpf_list_head bpf_list_head_of_headers
+#define bpf_list_node bpf_list_node_of_headers
+#define bpf_rb_root bpf_rb_root_of_headers
+#define bpf_rb_node bpf_rb_node_of_headers
 #include <linux/bpf.h>
+#undef bpf_list_head
+#undef bpf_list_node
+#undef bpf_rb_root
+#undef bpf_rb_node
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>

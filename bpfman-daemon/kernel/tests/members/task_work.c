@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 // An XDP member that leaves work for the task that it interrupted (Linux 6.18).
+// Newer headers have what is declared below: under another name here.
+#define bpf_task_work bpf_task_work_of_headers
 #include <linux/bpf.h>
+#undef bpf_task_work
 #include <bpf/bpf_helpers.h>
 
 struct bpf_task_work {
