@@ -79,12 +79,9 @@ pub struct ExplainOptions {
     pub output: OutputFormat,
 }
 
-/// Of `check`.
+/// Of commands that have nodes try something.
 #[derive(Debug, Args)]
-pub struct CheckOptions {
-    /// Manifest of one application; - for standard input.
-    #[arg(short, long, value_name = "FILE")]
-    pub filename: String,
+pub struct TrialOptions {
     /// Seconds to wait for answers, an hour at most.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
@@ -96,6 +93,17 @@ pub struct CheckOptions {
     pub output: OutputFormat,
 }
 
+/// Of `check`.
+#[derive(Debug, Args)]
+pub struct CheckOptions {
+    /// Manifest of one application; - for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: String,
+    /// How long to wait, and how to show it.
+    #[command(flatten)]
+    pub trial: TrialOptions,
+}
+
 /// Of `rehearse`.
 #[derive(Debug, Args)]
 pub struct RehearseOptions {
@@ -105,13 +113,7 @@ pub struct RehearseOptions {
     /// Every node of that kernel; otherwise one for each chain composition.
     #[arg(long)]
     pub every_node: bool,
-    /// Seconds to wait for answers, an hour at most.
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub timeout: u64,
-    /// Namespace that the operator runs in; otherwise that of the Config object.
-    #[arg(long)]
-    pub operator_namespace: Option<String>,
-    /// How to show it.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: OutputFormat,
+    /// How long to wait, and how to show it.
+    #[command(flatten)]
+    pub trial: TrialOptions,
 }

@@ -55,9 +55,9 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     if groups.is_empty() {
         return Err(ClientError::NoNodes(manifest.name));
     }
-    let mut rehearsal = Rehearsal::new(session, options.operator_namespace.as_deref()).await;
+    let mut rehearsal = Rehearsal::new(session, options.trial.operator_namespace.as_deref()).await;
     let mut guest = GuestApplication::new(session, rehearsal.number());
-    let mut rows: Vec<KernelRow> = groups.iter().map(|group| row(group, options.timeout)).collect();
+    let mut rows: Vec<KernelRow> = groups.iter().map(|group| row(group, options.trial.timeout)).collect();
     let tried = tokio::select! {
         tried = ask(session, options, (&manifest, &groups), (&mut rehearsal, &mut guest), &mut rows) => tried,
         () = interrupted() => Err(ClientError::Interrupted),
@@ -73,7 +73,7 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     }
     let report = FleetReport { application: manifest.name, kernels: rows, left };
     let well = report.kernels.iter().all(|row| row.verdict == PreflightVerdict::Passed);
-    Ok(Shown { text: write(options.output, &report, people)?, well })
+    Ok(Shown { text: write(options.trial.output, &report, people)?, well })
 }
 
 /// Until somebody ends the command.
@@ -115,7 +115,7 @@ async fn ask(
     let mut waiting: BTreeMap<String, &mut KernelRow> =
         rows.iter_mut().map(|row| (row.node.clone(), row)).collect();
     let mut asked = BTreeSet::new();
-    let end = Instant::now() + Duration::from_secs(options.timeout);
+    let end = Instant::now() + Duration::from_secs(options.trial.timeout);
     while !waiting.is_empty() && Instant::now() < end {
         for state in session.states_of(&application).await? {
             let node = state.node().to_owned();

@@ -4,17 +4,16 @@
 use bpfman_application::application::{ApplicationStatus, BpfApplication, ClusterBpfApplication};
 use bpfman_application::scope::Scope;
 use bpfman_runtime::manager::Manager;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch};
+use kube::api::{ApiResource, DynamicObject, Patch};
 use serde_json::{Map, Value, json};
 
 use super::applications::FoundApplications;
 use super::connect::ClientSession;
 use super::error::ClientError;
+use super::leftovers;
 use super::manifest::ApplicationManifest;
 use super::nodes::HOST_LABEL;
-use super::rehearsal::STALE;
 use crate::rollout::revision::REHEARSAL;
 
 /// Attachments to interfaces, of all programs in a spec.
@@ -73,7 +72,7 @@ impl<'a> GuestApplication<'a> {
         self.made = Some((api.clone(), name.clone()));
         let params = Manager::Client.patch().validation_strict();
         let made = api.patch(&name, &params, &Patch::Apply(&object)).await.map_err(refused)?;
-        self.sweep(&api, &made.metadata).await;
+        leftovers::sweep(&api, &made.metadata).await;
         Ok(FoundApplications {
             scope,
             meta: made.metadata,
@@ -87,11 +86,8 @@ impl<'a> GuestApplication<'a> {
     /// Takes it away; says so if it could not be.
     pub async fn end(self) -> Option<String> {
         let (api, name) = self.made?;
-        match api.delete(&name, &DeleteParams::default()).await {
-            Ok(_) => None,
-            Err(kube::Error::Api(status)) if status.code == 404 => None,
-            Err(error) => Some(format!("application {name}: {error}")),
-        }
+        let removed = leftovers::remove(&api, &name).await;
+        removed.err().map(|error| format!("application {name}: {error}"))
     }
 
     fn api(&self, scope: Scope, namespace: &str) -> (ApiResource, Api<DynamicObject>) {
@@ -106,20 +102,6 @@ impl<'a> GuestApplication<'a> {
                 let resource = ApiResource::erase::<BpfApplication>(&());
                 let api = Api::namespaced_with(client, namespace, &resource);
                 (resource, api)
-            }
-        }
-    }
-
-    /// Takes away those of checks that were killed: much older than this one, by the API server's clock. What cannot be taken
-    /// away is left for the next check.
-    async fn sweep(&self, api: &Api<DynamicObject>, latest: &ObjectMeta) {
-        let second = |meta: &ObjectMeta| Some(meta.creation_timestamp.as_ref()?.0.as_second());
-        let Some(now) = second(latest) else { return };
-        let Ok(all) = api.list_metadata(&ListParams::default().labels(REHEARSAL)).await else { return };
-        for one in all.items {
-            let made = second(&one.metadata).unwrap_or(now);
-            if let Some(name) = one.metadata.name.filter(|_| now - made > STALE) {
-                _ = api.delete(&name, &DeleteParams::default()).await;
             }
         }
     }

@@ -9,6 +9,7 @@ mod connect;
 mod error;
 mod explain;
 mod guest;
+mod leftovers;
 mod manifest;
 mod nodes;
 mod output;

@@ -7,20 +7,17 @@ use bpfman_application::config::{CONFIG_NAME, Config};
 use bpfman_application::orders::PREFLIGHT;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use super::applications::{FoundApplications, ShownState};
 use super::connect::ClientSession;
 use super::error::ClientError;
+use super::leftovers;
 use crate::rollout::revision;
 use bpfman_runtime::manager::Manager;
 
 /// Where the operator runs, if nobody says.
 const OPERATOR: &str = "bpfman";
-
-/// A rehearsal that was killed is taken away by the next one after this time, seconds.
-pub const STALE: i64 = 2 * 3600;
 
 /// What has to be taken away.
 pub struct Rehearsal<'a> {
@@ -67,7 +64,7 @@ impl<'a> Rehearsal<'a> {
         labels.insert(revision::REHEARSAL.to_owned(), self.number.clone());
         self.revisions.push((namespace.clone(), name.clone()));
         let made = api.create(&Manager::Client.post(), &object).await.map_err(refused)?;
-        self.sweep(&api, &made).await;
+        leftovers::sweep(&api, &made.metadata).await;
         Ok(name)
     }
 
@@ -92,28 +89,11 @@ impl<'a> Rehearsal<'a> {
         }
         for (namespace, name) in &self.revisions {
             let api: Api<ControllerRevision> = Api::namespaced(self.session.client.clone(), namespace);
-            match api.delete(name, &DeleteParams::default()).await {
-                Ok(_) => {}
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => left.push(format!("ControllerRevision {namespace}/{name}: {error}")),
+            if let Err(error) = leftovers::remove(&api, name).await {
+                left.push(format!("ControllerRevision {namespace}/{name}: {error}"));
             }
         }
         left
-    }
-
-    /// Revisions of rehearsals that were killed, which are much older than the one that was made just now: by the API
-    /// server's clock, as this machine's may be hours ahead and would end one that is under way. What cannot be swept is
-    /// left for the next one.
-    async fn sweep(&self, api: &Api<ControllerRevision>, latest: &ControllerRevision) {
-        let second = |one: &ControllerRevision| Some(one.metadata.creation_timestamp.as_ref()?.0.as_second());
-        let Some(now) = second(latest) else { return };
-        let Ok(all) = api.list(&ListParams::default().labels(revision::REHEARSAL)).await else { return };
-        for one in all.items {
-            let made = second(&one).unwrap_or(now);
-            if let Some(name) = one.metadata.name.filter(|_| now - made > STALE) {
-                _ = api.delete(&name, &DeleteParams::default()).await;
-            }
-        }
     }
 }
 

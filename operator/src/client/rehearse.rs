@@ -53,7 +53,7 @@ pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Res
         return Err(ClientError::NoKernel(options.kernel.clone(), here.join(", ")));
     }
     let applications = session.applications(None).await?;
-    let mut rehearsal = Rehearsal::new(session, options.operator_namespace.as_deref()).await;
+    let mut rehearsal = Rehearsal::new(session, options.trial.operator_namespace.as_deref()).await;
     let tried = tokio::select! {
         tried = try_all(session, options, &kernels, &applications, &mut rehearsal) => tried,
         _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted),
@@ -61,7 +61,7 @@ pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Res
     let left = rehearsal.end().await;
     let report = Report { kernel: options.kernel.clone(), rows: tried?, left };
     let well = report.rows.iter().all(|row| row.verdict == PreflightVerdict::Passed);
-    Ok(Shown { text: write(options.output, &report, people)?, well })
+    Ok(Shown { text: write(options.trial.output, &report, people)?, well })
 }
 
 /// A node that was asked, and the row that its answer goes into.
@@ -93,7 +93,7 @@ async fn try_all(
                 node: state.node().to_owned(),
                 nodes,
                 verdict: PreflightVerdict::Pending,
-                message: format!("no answer within {} s: look at its agent", options.timeout),
+                message: format!("no answer within {} s: look at its agent", options.trial.timeout),
             };
             if NodeOrders::read(state.meta.annotations.as_ref()).preflight.is_some() {
                 row.message = "it tries a revision of a rollout just now: try again later".to_owned();
@@ -123,7 +123,7 @@ async fn wait(
     mut asked: Vec<Asked>,
     rows: &mut [Row],
 ) -> Result<(), ClientError> {
-    let end = Instant::now() + Duration::from_secs(options.timeout);
+    let end = Instant::now() + Duration::from_secs(options.trial.timeout);
     while !asked.is_empty() {
         let of_application = asked.first().map(|asked| asked.application);
         let Some(application) = of_application.and_then(|number| applications.get(number)) else { break };

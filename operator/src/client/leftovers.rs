@@ -1,0 +1,41 @@
+//! What a command that tries things made and has to take away: its own, and that of commands that were killed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use serde::de::DeserializeOwned;
+
+use crate::rollout::revision::REHEARSAL;
+
+/// What was left by a command that was killed is taken away by the next one after this time, seconds.
+const STALE: i64 = 2 * 3600;
+
+/// Removes an object. One that is gone already is no error.
+pub async fn remove<K>(api: &Api<K>, name: &str) -> Result<(), kube::Error>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    match api.delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes objects of commands that were killed, which are much older than the one that was made just now: by the API
+/// server's clock, as this machine's may be hours ahead and would end one that is under way. What cannot be removed is left
+/// for the next command.
+pub async fn sweep<K>(api: &Api<K>, latest: &ObjectMeta)
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let second = |meta: &ObjectMeta| Some(meta.creation_timestamp.as_ref()?.0.as_second());
+    let Some(now) = second(latest) else { return };
+    let Ok(all) = api.list_metadata(&ListParams::default().labels(REHEARSAL)).await else { return };
+    for one in all.items {
+        let made = second(&one.metadata).unwrap_or(now);
+        if let Some(name) = one.metadata.name.filter(|_| now - made > STALE) {
+            _ = remove(api, &name).await;
+        }
+    }
+}
