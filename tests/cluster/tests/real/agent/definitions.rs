@@ -120,14 +120,14 @@ async fn what_only_newer_definitions_know_is_said_by_an_agent_that_cannot_read_i
     let mut newer = serde_json::to_value(definitions.get(name).await.unwrap().spec).unwrap();
     let program = "/versions/0/schema/openAPIV3Schema/properties/spec/properties/programs/items/properties";
     let program = newer.pointer_mut(program).unwrap();
-    program["type"]["enum"].as_array_mut().unwrap().push(json!("SockOps"));
-    program["sockops"] = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    program["type"]["enum"].as_array_mut().unwrap().push(json!("PageFault"));
+    program["pageFault"] = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     let change = Patch::Merge(json!({ "spec": newer }));
     definitions.patch(name, &PatchParams::default(), &change).await.unwrap();
     let object = compile::object("chain");
-    let sockops = json!([{ "name": "on_connect", "type": "SockOps", "sockops": { "cgroup": "/" } }]);
+    let faults = json!([{ "name": "on_fault", "type": "PageFault", "pageFault": { "cgroup": "/" } }]);
     wait::until("the newer type is taken", async || {
-        cluster.try_apply(application("newer", &object, sockops.clone())).await.is_ok()
+        cluster.try_apply(application("newer", &object, faults.clone())).await.is_ok()
     })
     .await;
     let state =
@@ -135,7 +135,7 @@ async fn what_only_newer_definitions_know_is_said_by_an_agent_that_cannot_read_i
             .await;
     let message = condition(&state).1;
     assert!(
-        message.contains("SockOps") && message.contains("is the agent older than the definitions?"),
+        message.contains("PageFault") && message.contains("is the agent older than the definitions?"),
         "{message}"
     );
     assert_eq!(programs(&node), [""; 0]);
