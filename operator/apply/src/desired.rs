@@ -117,6 +117,21 @@ impl LinkKey {
         self.0.split_once(" net:")?.0.split_once(" in pod ")
     }
 
+    /// What it is in: the pod, the container, or, where it names neither, the node.
+    fn is_in(&self) -> Option<&str> {
+        let at_pod = self.at_pod().map(|(_, pod)| pod);
+        let without_number = self.0.split(" #").next().unwrap_or_default();
+        let container =
+            || without_number.rsplit_once(" in ").map(|(_, id)| id).filter(|id| !id.starts_with('/'));
+        at_pod.or_else(container)
+    }
+
+    /// Whether both are of the node, or of the same pod or container: one may be wanted in the place of the other.
+    #[must_use]
+    pub fn is_near(&self, other: &Self) -> bool {
+        self.is_in() == other.is_in()
+    }
+
     /// Whether both are for one interface of one pod, whatever its network is now.
     #[must_use]
     pub fn is_of_same_pod(&self, other: &Self) -> bool {

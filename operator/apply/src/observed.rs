@@ -10,7 +10,7 @@ use crate::daemon::Daemon;
 use crate::desired::{Desired, LinkKey, Load};
 use crate::failure::{CallRefusal, Unreachable, refusal};
 use crate::place::HookPlace;
-use crate::wanted_point::netns;
+use crate::wanted_point::WantedPoint;
 
 /// All programs of one owner, and of those before it, in the order they were loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,6 +50,8 @@ pub struct ObservedLink {
     pub uuid: String,
     pub place: HookPlace,
     pub netns: Option<String>,
+    /// As it was asked for, with its metadata.
+    pub point: Option<WantedPoint>,
     /// True while it is as it was asked for.
     pub runs: bool,
     /// What differs otherwise, for people.
@@ -179,14 +181,14 @@ fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> ObservedPrograms 
 
 fn link(link: &ext::Link) -> Option<ObservedLink> {
     let key = link.metadata.get(LINK_KEY)?;
-    let published = link.attach_info.as_ref().and_then(|attach| attach.info.as_ref());
-    let netns = netns(published, link.point.as_ref().and_then(|point| point.at.as_ref()));
+    let point = WantedPoint::of_link(link);
     Some(ObservedLink {
         id: link.id,
         key: LinkKey(key.clone()),
         uuid: link.metadata.get(UUID_KEY).cloned().unwrap_or_default(),
         place: HookPlace::of_link(link),
-        netns,
+        netns: point.as_ref().and_then(WantedPoint::netns),
+        point,
         state: link.state.clone(),
         runs: link.standing() == ext::Standing::Running,
         attachment: link.attachment.clone(),
@@ -246,7 +248,7 @@ mod tests {
         let both = ObservedPrograms { programs: vec![running(1, true), running(2, false)] };
         assert_eq!(load_step(&load, &both, None), None);
         let versions = BTreeMap::from([("guard".to_owned(), &both.programs[1])]);
-        let gone = ApplyStep::Unload { program: "guard".to_owned(), id: 1, uid: 1 };
+        let gone = ApplyStep::Unload { program: "guard".to_owned(), id: 1, uid: 1, instead: vec![] };
         assert_eq!(link_steps(&load, &versions, &both, true), [gone]);
     }
 }

@@ -77,8 +77,7 @@ impl ProgramPlan<'_> {
         }
         for (at, wanted) in links(blocks.netfilter.as_ref()) {
             let point = &wanted.point;
-            let whole = if point.defragment { " of whole packets" } else { "" };
-            let what = format!("{} {} {}{whole}", point.family.name(), point.hook.name(), point.priority);
+            let what = format!("{} {} {}", point.family.name(), point.hook.name(), point.priority);
             for place in self.places(("netfilter", at), &wanted.namespace, &what) {
                 self.in_network(place, |netns| {
                     At::Netfilter(ext::NetfilterPoint {
@@ -104,7 +103,8 @@ impl ProgramPlan<'_> {
     /// One place for each namespace that is chosen. `what` is in it.
     fn places(&mut self, field: (&str, usize), choice: &NamespaceChoice, what: &str) -> Vec<Point> {
         if let Some(path) = &choice.netns_path {
-            return vec![Point::of_node(what, Some(path))];
+            let place = Point::of_node(what, Some(one_spelling(path)));
+            return vec![Point { netns: Some(path.clone()), ..place }];
         }
         // Only cluster applications have these blocks.
         let namespaces = self.namespaces(field, choice.pods().as_ref(), false);
@@ -177,8 +177,11 @@ fn link(point: WantedPoint, pod: Option<String>) -> WantedLink {
     WantedLink { point, order: None, on_unavailable: OnUnavailable::default(), pod }
 }
 
-/// Names in a key: as they are if there are few, else the first, how many there are, and a hash that tells them from
-/// others.
+/// One text for the file of a network namespace: /var/run leads to /run.
+fn one_spelling(netns: &str) -> &str {
+    netns.strip_prefix("/var").filter(|rest| rest.starts_with("/run/")).unwrap_or(netns)
+}
+
 /// One text for a control group, however it is written: without the place where distributions mount the hierarchy, and
 /// without a slash at its end. The daemon takes the same for one.
 fn cgroup(path: &str) -> &str {
@@ -190,6 +193,8 @@ fn cgroup(path: &str) -> &str {
     }
 }
 
+/// Names in a key: as they are if there are few, else the first, how many there are, and a hash that tells them from
+/// others.
 fn names(names: &[String]) -> String {
     let all = names.join(",");
     if all.len() <= LONGEST_NAMES {
@@ -229,7 +234,13 @@ fn perf_event_key(wanted: &PerfEventLink) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::cgroup;
+    use super::{cgroup, one_spelling};
+
+    #[test]
+    fn a_namespaces_file_has_one_key() {
+        assert_eq!(one_spelling("/var/run/netns/a"), one_spelling("/run/netns/a"));
+        assert_eq!(one_spelling("/var/runs/a"), "/var/runs/a");
+    }
 
     #[test]
     fn a_control_group_has_one_key() {

@@ -69,7 +69,7 @@ pub struct LinkReport {
     pub key: LinkKey,
     /// As it is wanted; absent if it is not wanted any more.
     pub wanted: Option<WantedLink>,
-    /// Whether it is wanted is not known now, so it stays as it is.
+    /// It stays as it is: whether it is wanted is not known now, or what is wanted instead could not be made.
     pub kept: bool,
     /// Value of the link's metadata `bpfman.io/uuid`; made when it was first wanted.
     pub uuid: String,

@@ -113,7 +113,8 @@ fn program_report(
         if let Some(failure) = came.not_detached.get(&link.id) {
             return Some(left_over(link, LinkOutcome::DetachFailed(failure.clone())));
         }
-        let kept = !program.links.contains_key(&link.key) && program.keeps(&link.key);
+        let unknown = !program.links.contains_key(&link.key) && program.keeps(&link.key);
+        let kept = unknown || came.held.contains(&link.id);
         let status = match link.runs {
             true => LinkOutcome::Attached,
             false => LinkOutcome::AttachFailed(differs(&program.name, link)),
@@ -202,7 +203,12 @@ mod tests {
         let versions = BTreeMap::from([("guard".to_owned(), &running)]);
         let seen = ObservedPrograms { programs: vec![running.clone()] };
         let steps = link_steps(&load, &versions, &seen, true);
-        let gone = ApplyStep::Detach { program: "guard".to_owned(), key: link(2, "b", "").key, link: 2 };
+        let gone = ApplyStep::Detach {
+            program: "guard".to_owned(),
+            key: link(2, "b", "").key,
+            link: 2,
+            instead: vec![],
+        };
         assert_eq!(steps, [gone]);
         let report = installed(&load, &versions, Came::default(), ReportedLoad::Loaded);
         let shown: Vec<_> = report.programs[0].links.iter().map(|link| (link.id, link.kept)).collect();

@@ -1,6 +1,6 @@
 //! Doing the steps. What fails is noted, and all else goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::Reason;
@@ -34,6 +34,8 @@ pub struct Came {
     pub not_attached: BTreeMap<(String, LinkKey), NodeFailure>,
     /// By the daemon's id: attachments that ended.
     pub detached: Vec<u32>,
+    /// By the daemon's id: attachments that nothing wants, and that stay since what is wanted instead could not be made.
+    pub held: BTreeSet<u32>,
     /// By the daemon's id: attachments that could not be ended.
     pub not_detached: BTreeMap<u32, NodeFailure>,
     /// By kernel id: programs that could not be unloaded.
@@ -186,18 +188,85 @@ impl Run<'_> {
                         self.attach(wanted, key, running, step).await?;
                     }
                 }
+                ApplyStep::Remake { program, key, link, was } => {
+                    let wanted = load.programs.iter().find(|one| one.name == *program);
+                    if let (Some(wanted), Some(running)) = (wanted, versions.get(program)) {
+                        self.remake(wanted, key, running, (*link, was), step).await?;
+                    }
+                }
                 ApplyStep::Update { program, key, request } => {
                     self.update(program, key, request, step).await?
                 }
-                ApplyStep::Detach { program, key, link } => {
-                    // What took its place has to be there first.
-                    if !self.came.not_attached.contains_key(&(program.clone(), key.clone())) {
-                        self.detach(program, *link, step).await?;
+                ApplyStep::Detach { program, key, link, instead } => {
+                    let failed =
+                        |key: &LinkKey| self.came.not_attached.contains_key(&(program.clone(), key.clone()));
+                    match instead.iter().find(|key| failed(key)) {
+                        None => self.detach(program, *link, step).await?,
+                        Some(instead) => {
+                            let (key, instead) = (&key.0, &instead.0);
+                            let note =
+                                format!("{program} stays at {key}: it cannot be attached at {instead}");
+                            self.came.notes.push(note);
+                            self.came.held.insert(*link);
+                        }
                     }
                 }
-                ApplyStep::Unload { program, id, uid } => self.unload(program, *id, *uid, step).await?,
+                ApplyStep::Unload { program, id, uid, instead } => match self.kept_out(program, instead) {
+                    None => self.unload(program, *id, *uid, step).await?,
+                    Some(place) => self.came.notes.push(format!(
+                        "the older version of {program} ({id}) stays: the new one cannot be attached at {}",
+                        place.0
+                    )),
+                },
                 // They were done before these.
                 ApplyStep::Load { .. } | ApplyStep::Replace { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Where among these a program could not be attached, unless its older version may be what keeps it off there.
+    fn kept_out<'a>(&self, program: &str, instead: &'a [LinkKey]) -> Option<&'a LinkKey> {
+        instead.iter().find(|key| {
+            let failure = self.came.not_attached.get(&(program.to_owned(), (*key).clone()));
+            failure.is_some_and(|failure| failure.reason != Reason::Conflict.name())
+        })
+    }
+
+    /// Ends an attachment, and makes it as it is wanted; as it was if that fails. A call that is interrupted in between
+    /// leaves none, and the next one makes it as it is wanted.
+    async fn remake(
+        &mut self,
+        program: &Program,
+        key: &LinkKey,
+        running: &ObservedProgram,
+        (link, was): (u32, &WantedPoint),
+        step: &ApplyStep,
+    ) -> Result<(), Unreachable> {
+        let place = (program.name.clone(), key.clone());
+        let answer = self.daemon.v1().detach(v1::DetachRequest { link_id: link }).await;
+        match self.answer(answer)? {
+            Err(refusal) if !refusal.is_not_found() => {
+                let failure = self.came.failed(&program.name, refusal.failure());
+                self.came.not_attached.insert(place, failure);
+                return Ok(());
+            }
+            _ => self.came.detached.push(link),
+        }
+        self.attach(program, key, running, step).await?;
+        if !self.came.not_attached.contains_key(&place) {
+            return Ok(());
+        }
+        let (attach, point) = was.clone().on_the_wire();
+        let request = ext::ChainAttachRequest { program_id: running.id, attach, point, ..Default::default() };
+        let answer = self.daemon.chains().attach(request).await;
+        match self.answer(answer)? {
+            Ok(answer) => {
+                self.came.attached.insert(place, answer.link.map_or(0, |link| link.id));
+            }
+            Err(refusal) => {
+                let why = refusal.failure().message;
+                self.came.notes.push(format!("{} is not at {} as it was: {why}", program.name, key.0));
             }
         }
         Ok(())
@@ -320,6 +389,7 @@ fn past(step: &ApplyStep) -> String {
     let (verb, rest) = text.split_once(' ').unwrap_or((text.as_str(), ""));
     let verb = match verb {
         "change" => "changed".to_owned(),
+        "remake" => "remade".to_owned(),
         verb => format!("{verb}ed"),
     };
     format!("{verb} {rest}")

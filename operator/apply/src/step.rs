@@ -8,6 +8,7 @@ use bpfman_proto::ext::v1 as ext;
 use crate::desired::{Desired, LinkKey, Load, Program, WantedLink};
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared, latest};
 use crate::place::HookPlace;
+use crate::wanted_point::WantedPoint;
 
 /// One call, or the wish for one.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +41,17 @@ pub enum ApplyStep {
         /// The call.
         request: ext::UpdateLinkRequest,
     },
+    /// End an attachment, and make it again as it is wanted now. Where that fails it is made as it was.
+    Remake {
+        /// Name of its program.
+        program: String,
+        /// Which attachment.
+        key: LinkKey,
+        /// The daemon's id.
+        link: u32,
+        /// As it is there.
+        was: WantedPoint,
+    },
     /// End an attachment.
     Detach {
         /// Name of its program.
@@ -48,6 +60,9 @@ pub enum ApplyStep {
         key: LinkKey,
         /// The daemon's id.
         link: u32,
+        /// Attachments of the same program that may be wanted in its place. It stays if one of them cannot be made:
+        /// what is guarded is not left without its program for a mistyped path.
+        instead: Vec<LinkKey>,
     },
     /// Unload a program, with what attachments it still has.
     Unload {
@@ -57,6 +72,8 @@ pub enum ApplyStep {
         id: u32,
         /// The daemon's own number: the kernel may have given the id of a program that does not run to another one.
         uid: u64,
+        /// Where it runs, and its new version is wanted. It stays if that cannot be attached at one of them.
+        instead: Vec<LinkKey>,
     },
 }
 
@@ -69,6 +86,7 @@ impl fmt::Display for ApplyStep {
             Self::Update { program, key, request } => {
                 write!(f, "change {program} at {}: {}", key.0, changes(request).join(", "))
             }
+            Self::Remake { program, key, .. } => write!(f, "remake {program} at {}", key.0),
             Self::Detach { program, key, .. } => write!(f, "detach {program} from {}", key.0),
             Self::Unload { program, id, .. } => write!(f, "unload {program} ({id})"),
         }
@@ -100,7 +118,7 @@ pub fn steps(desired: &Desired, seen: &ObservedPrograms, digest: Option<&str>) -
         return Vec::new();
     }
     let Some(load) = &desired.load else {
-        return seen.programs.iter().rev().map(unload).collect();
+        return seen.programs.iter().rev().map(|program| unload(program, None)).collect();
     };
     let Some(first) = load_step(load, seen, digest) else {
         return link_steps(load, &current(load, seen, digest), seen, true);
@@ -112,7 +130,8 @@ pub fn steps(desired: &Desired, seen: &ObservedPrograms, digest: Option<&str>) -
         ApplyStep::Replace { old, .. } => old.iter().copied().collect(),
         _ => BTreeSet::new(),
     };
-    let (left, lost) = unload_all(seen.programs.iter().filter(|program| !replaced.contains(&program.id)));
+    let (left, lost) =
+        unload_all(load, seen.programs.iter().filter(|program| !replaced.contains(&program.id)));
     [first].into_iter().chain(lost).chain(rest).chain(left).collect()
 }
 
@@ -214,18 +233,29 @@ pub fn link_steps(
         let Some(running) = versions.get(&program.name) else { continue };
         let name = || program.name.clone();
         let mut there = BTreeMap::new();
+        let is_there = |key: &LinkKey| running.links.iter().any(|link| link.key == *key);
+        let new: Vec<&LinkKey> = program.links.keys().filter(|key| !is_there(key)).collect();
         for link in &running.links {
-            let end = || ApplyStep::Detach { program: name(), key: link.key.clone(), link: link.id };
+            let end = |instead| ApplyStep::Detach {
+                program: name(),
+                key: link.key.clone(),
+                link: link.id,
+                instead,
+            };
             match program.links.get(&link.key) {
                 // A second one of the same key came of a call whose answer was lost.
-                Some(_) if there.contains_key(&link.key) => detach.push(end()),
+                Some(_) if there.contains_key(&link.key) => detach.push(end(Vec::new())),
                 Some(_) => {
                     there.insert(&link.key, link);
                 }
                 // Not known now is not unwanted.
                 None if program.keeps(&link.key) => {}
                 None if link.runs && program.moves(&link.key) => {}
-                None => detach.push(end()),
+                None if link.runs => {
+                    let near = new.iter().filter(|key| key.is_near(&link.key));
+                    detach.push(end(near.copied().cloned().collect()));
+                }
+                None => detach.push(end(Vec::new())),
             }
         }
         for (key, wanted) in &program.links {
@@ -237,19 +267,30 @@ pub fn link_steps(
                 }
                 Some((link, Difference::Another)) => {
                     attach.push(ApplyStep::Attach { program: name(), key: key.clone() });
-                    detach.push(ApplyStep::Detach { program: name(), key: key.clone(), link: link.id });
+                    detach.push(ApplyStep::Detach {
+                        program: name(),
+                        key: key.clone(),
+                        link: link.id,
+                        instead: vec![key.clone()],
+                    });
+                }
+                Some((link, Difference::Excluding(was))) => {
+                    update.push(ApplyStep::Remake { program: name(), key: key.clone(), link: link.id, was });
                 }
             }
         }
     }
     let used: BTreeSet<u32> = versions.values().map(|program| program.id).collect();
     let left = seen.programs.iter().filter(|program| sweep && !used.contains(&program.id));
-    let (left, lost) = unload_all(left);
+    let (left, lost) = unload_all(load, left);
     [lost, attach, update, detach, left].concat()
 }
 
-fn unload(program: &ObservedProgram) -> ApplyStep {
-    ApplyStep::Unload { program: program.name.clone(), id: program.id, uid: program.uid }
+fn unload(program: &ObservedProgram, newer: Option<&Program>) -> ApplyStep {
+    let wanted =
+        |link: &&ObservedLink| link.runs && newer.is_some_and(|newer| newer.links.contains_key(&link.key));
+    let instead = program.links.iter().filter(wanted).map(|link| link.key.clone()).collect();
+    ApplyStep::Unload { program: program.name.clone(), id: program.id, uid: program.uid, instead }
 }
 
 /// The steps for a program that does not run. Its attachments go by their own numbers first: its place in chains has to
@@ -259,14 +300,22 @@ fn forget(program: &ObservedProgram) -> Vec<ApplyStep> {
         program: program.name.clone(),
         key: link.key.clone(),
         link: link.id,
+        instead: Vec::new(),
     };
-    program.links.iter().map(end).chain([unload(program)]).collect()
+    program.links.iter().map(end).chain([unload(program, None)]).collect()
 }
 
 /// The steps for programs that run, and those for programs that do not.
-fn unload_all<'a>(programs: impl Iterator<Item = &'a ObservedProgram>) -> (Vec<ApplyStep>, Vec<ApplyStep>) {
+fn unload_all<'a>(
+    load: &Load,
+    programs: impl Iterator<Item = &'a ObservedProgram>,
+) -> (Vec<ApplyStep>, Vec<ApplyStep>) {
     let (run, lost): (Vec<_>, Vec<_>) = programs.partition(|program| program.runs);
-    (run.into_iter().map(unload).collect(), lost.into_iter().flat_map(forget).collect())
+    let newer = |program: &ObservedProgram| load.programs.iter().find(|one| one.name == program.name);
+    (
+        run.into_iter().map(|program| unload(program, newer(program))).collect(),
+        lost.into_iter().flat_map(forget).collect(),
+    )
 }
 
 /// How a link differs from what is wanted.
@@ -275,6 +324,8 @@ enum Difference {
     Place(ext::UpdateLinkRequest),
     /// It has to be made again.
     Another,
+    /// The same, and both cannot be there at a time. What is there.
+    Excluding(WantedPoint),
 }
 
 fn compare(link: &ObservedLink, wanted: &WantedLink) -> Difference {
@@ -283,6 +334,9 @@ fn compare(link: &ObservedLink, wanted: &WantedLink) -> Difference {
     // The daemon lost the namespace, and another path leads there now.
     if !link.runs && wanted.point.netns() != link.netns {
         return Difference::Another;
+    }
+    if let Some(point) = link.point.as_ref().filter(|point| point.excludes(&wanted.point)) {
+        return Difference::Excluding(point.clone());
     }
     if place.proceeds_on_redirect(info) && !link.place.proceeds_on_redirect(info) {
         return Difference::Another;
@@ -296,7 +350,6 @@ mod tests {
     use bpfman_proto::v1::attach_info::Info;
 
     use super::*;
-    use crate::wanted_point::WantedPoint;
 
     const THEN: &str = "eth0 in pod uid-web net:11:1";
     const NOW: &str = "eth0 in pod uid-web net:12:2";
@@ -330,7 +383,13 @@ mod tests {
     }
 
     fn detach(key: &str) -> ApplyStep {
-        ApplyStep::Detach { program: "wall".to_owned(), key: LinkKey(key.to_owned()), link: 7 }
+        detach_for(key, &[])
+    }
+
+    fn detach_for(there: &str, instead: &[&str]) -> ApplyStep {
+        let key = |key: &str| LinkKey(key.to_owned());
+        let instead = instead.iter().map(|text| key(text)).collect();
+        ApplyStep::Detach { program: "wall".to_owned(), key: key(there), link: 7, instead }
     }
 
     #[test]
@@ -344,10 +403,27 @@ mod tests {
 
     #[test]
     fn a_link_of_another_pod_or_interface_or_of_the_node_goes() {
-        for there in
-            ["eth0 in pod uid-api net:11:1", "eth1 in pod uid-web net:11:1", "eth0", "eth0 in /run/netns/a"]
-        {
+        for there in ["eth0 in pod uid-api net:11:1", "eth0", "eth0 in /run/netns/a"] {
             assert_eq!(steps(Some(NOW), there, true), [attach(NOW), detach(there)], "{there}");
+        }
+        let there = "eth1 in pod uid-web net:11:1";
+        assert_eq!(steps(Some(NOW), there, true), [attach(NOW), detach_for(there, &[NOW])]);
+    }
+
+    #[test]
+    fn what_is_replaced_by_something_near_waits_for_it() {
+        for (new, there) in [
+            ("/net/new", "/net/old"),
+            ("netns in /run/netns/b", "netns"),
+            ("/bin/b:start in 1f", "/bin/a:start in 1f"),
+            ("/bin/b:start in 1f #2", "/bin/a:start in 1f"),
+        ] {
+            assert_eq!(steps(Some(new), there, true), [attach(new), detach_for(there, &[new])]);
+        }
+        for (new, there) in
+            [("/bin/a:start in 1f", "/bin/a:start in 2e"), ("/bin/a:start in 1f", "/bin/a:start")]
+        {
+            assert_eq!(steps(Some(new), there, true), [attach(new), detach(there)]);
         }
     }
 }

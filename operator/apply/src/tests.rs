@@ -204,6 +204,7 @@ impl Model {
                         link.place.order = place.order;
                     }
                 }
+                ApplyStep::Remake { .. } => unreachable!("no place here excludes another"),
                 ApplyStep::Detach { link, .. } => {
                     for program in &mut self.seen.programs {
                         program.links.retain(|one| one.id != *link);

@@ -28,6 +28,24 @@ impl WantedPoint {
         Self::More(ext::Point { at: Some(at), metadata: HashMap::new() })
     }
 
+    /// The point of a link, with the link's metadata; none of a link that says none.
+    #[must_use]
+    pub fn of_link(link: &ext::Link) -> Option<Self> {
+        let published = || Some(Self::Published(AttachInfo { info: link.attach_info.clone()?.info }));
+        let point = link.point.clone().map(Self::More).or_else(published)?;
+        Some(point.with_metadata(link.metadata.clone()))
+    }
+
+    /// Whether one of them has to end before the other can be made: the kernel has one program at a place of netfilter,
+    /// and does not change what of a packet that sees.
+    #[must_use]
+    pub fn excludes(&self, other: &Self) -> bool {
+        match (self.as_more(), other.as_more()) {
+            (Some(At::Netfilter(one)), Some(At::Netfilter(other))) => one.defragment != other.defragment,
+            _ => false,
+        }
+    }
+
     /// As `bpfman.v1` has it, where it does.
     #[must_use]
     pub const fn as_published(&self) -> Option<&Info> {
@@ -79,20 +97,15 @@ impl WantedPoint {
     /// Path of the network namespace's file; none for the daemon's own, and where there is no such place.
     #[must_use]
     pub fn netns(&self) -> Option<String> {
-        netns(self.as_published(), self.as_more())
+        let path = match (self.as_published(), self.as_more()) {
+            (Some(Info::XdpAttachInfo(info)), _) => info.netns.as_ref(),
+            (Some(Info::TcAttachInfo(info)), _) => info.netns.as_ref(),
+            (Some(Info::TcxAttachInfo(info)), _) => info.netns.as_ref(),
+            (_, Some(At::Netns(path))) => Some(path),
+            (_, Some(At::Netfilter(point))) => Some(&point.netns),
+            (_, Some(At::Netkit(point))) => Some(&point.netns),
+            _ => None,
+        };
+        path.filter(|path| !path.is_empty()).cloned()
     }
-}
-
-/// The same of a link, which has either point.
-pub(crate) fn netns(published: Option<&Info>, more: Option<&At>) -> Option<String> {
-    let path = match (published, more) {
-        (Some(Info::XdpAttachInfo(info)), _) => info.netns.as_ref(),
-        (Some(Info::TcAttachInfo(info)), _) => info.netns.as_ref(),
-        (Some(Info::TcxAttachInfo(info)), _) => info.netns.as_ref(),
-        (_, Some(At::Netns(path))) => Some(path),
-        (_, Some(At::Netfilter(point))) => Some(&point.netns),
-        (_, Some(At::Netkit(point))) => Some(&point.netns),
-        _ => None,
-    };
-    path.filter(|path| !path.is_empty()).cloned()
 }

@@ -22,9 +22,17 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Self {
+        Self::launched(Launch::default())
+    }
+
+    pub fn with_config(config: &str) -> Self {
+        Self::launched(Launch { config: config.to_owned(), ..Launch::default() })
+    }
+
+    fn launched(launch: Launch) -> Self {
         let network = Network::new();
         let wrapper = vec!["nsenter".to_owned(), format!("--net={}", network.far.path().display())];
-        Self { daemon: Daemon::start_with(&Launch { wrapper, ..Launch::default() }), network }
+        Self { daemon: Daemon::start_with(&Launch { wrapper, ..launch }), network }
     }
 
     pub fn run(&self, verb: &str, manifest: &Value, flags: &str) -> Outcome {

@@ -178,6 +178,56 @@ fn a_place_that_is_not_there_is_named_and_the_others_are_attached() {
 }
 
 #[test]
+fn a_program_stays_where_it_is_until_its_new_place_is_there() {
+    let (machine, here, there) = (Machine::new(), Group::new("stays-here"), Group::new("stays-there"));
+    let mut manifest = application(&[forbid(&here)]);
+    machine.apply(&manifest);
+    move_to(&mut manifest, 0, "cgroup", json!({ "path": "/nowhere.slice" }));
+    let outcome = machine.run("apply", &manifest, "");
+    let said = [outcome.stdout.as_str(), outcome.stderr.as_str()].concat();
+    assert!(said.contains(&format!("forbid stays at {}", here.path)), "{said}");
+    assert!(!here.connects());
+    move_to(&mut manifest, 0, "cgroup", json!({ "path": there.path }));
+    assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places changed\n");
+    assert!(here.connects() && !there.connects());
+    machine.settled(&manifest);
+}
+
+#[test]
+fn a_place_that_takes_one_program_is_left_before_it_is_taken_again() {
+    let machine = Machine::new();
+    let filter = |defragment: bool| {
+        let link = json!({ "family": "ipv4", "hook": "input", "priority": 7, "defragment": defragment });
+        application(&[program("accept", "Netfilter", "netfilter", link)])
+    };
+    machine.apply(&filter(false));
+    let changes = machine.run("diff", &filter(true), "").stdout;
+    assert!(changes.contains("  remake accept at ipv4 input 7\n"), "{changes}");
+    assert_eq!(machine.apply(&filter(true)), "clusterbpfapplication/places changed\n");
+    machine.settled(&filter(true));
+    let state = machine.daemon.state();
+    assert_eq!(state.links.len(), 1, "{state:?}");
+    assert_eq!(machine.apply(&filter(false)), "clusterbpfapplication/places changed\n");
+    assert_eq!(machine.daemon.state().links.len(), 1);
+}
+
+#[test]
+fn a_place_that_cannot_be_taken_again_as_wanted_is_taken_as_it_was() {
+    // Kernels before 6.6 do the same.
+    let machine = Machine::with_config("[kernel]\nwithout = [\"netfilter_defragment\"]\n");
+    let filter = |defragment: bool| {
+        let link = json!({ "family": "ipv4", "hook": "input", "priority": 7, "defragment": defragment });
+        application(&[program("accept", "Netfilter", "netfilter", link)])
+    };
+    machine.apply(&filter(false));
+    let before = attachments(&machine.daemon.state());
+    let outcome = machine.run("apply", &filter(true), "");
+    assert!(outcome.stderr.contains("whole packets"), "{} {}", outcome.stdout, outcome.stderr);
+    assert_eq!(attachments(&machine.daemon.state()), before);
+    machine.settled(&filter(false));
+}
+
+#[test]
 fn a_kernel_that_lacks_a_type_is_named_with_what_it_lacks() {
     let test = "a_kernel_that_lacks_a_type_is_named_with_what_it_lacks";
     let machine = Machine::new();

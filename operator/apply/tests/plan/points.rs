@@ -114,15 +114,9 @@ fn a_network_namespace_is_the_nodes_a_files_or_that_of_pods() {
     let filter = of(&load, "Netfilter");
     assert_eq!(
         keys(&filter),
-        [
-            "ipv4 input 10",
-            "ipv4 output 7 in pod uid-web net:11:1",
-            "ipv6 forward -5 of whole packets in /run/netns/blue"
-        ]
+        ["ipv4 input 10", "ipv4 output 7 in pod uid-web net:11:1", "ipv6 forward -5 in /run/netns/blue"]
     );
-    let At::Netfilter(point) = at(&filter, "ipv6 forward -5 of whole packets in /run/netns/blue") else {
-        panic!()
-    };
+    let At::Netfilter(point) = at(&filter, "ipv6 forward -5 in /run/netns/blue") else { panic!() };
     let said =
         (point.family.as_str(), point.hook.as_str(), point.priority, point.defragment, point.netns.as_str());
     assert_eq!(said, ("ipv6", "forward", -5, true, "/run/netns/blue"));

@@ -50,7 +50,12 @@ async fn a_program_of_a_control_group_is_attached_moved_and_gone_again() {
     })
     .await;
     assert!(condition(&state).1.contains("/nowhere.slice"), "{}", condition(&state).1);
-    assert_eq!(state.data["status"]["programs"][0]["cgroup"]["links"][0]["linkStatus"], "AttachError");
+    let shown = state.data["status"]["programs"][0]["cgroup"]["links"].as_array().unwrap();
+    let shown: Vec<_> = shown.iter().map(|link| (&link["path"], &link["linkStatus"])).collect();
+    assert_eq!(shown[0], (&json!("/nowhere.slice"), &json!("AttachError")));
+    // The group that it is to leave stays guarded until then, and that is shown.
+    assert_eq!((shown.len(), shown[1].1), (2, &json!("Attached")), "{shown:?}");
+    assert!(here.connects() && !there.connects());
 
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     applications.delete("places", &DeleteParams::default()).await.unwrap();
