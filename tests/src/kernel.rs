@@ -37,6 +37,15 @@ pub fn has_link(id: u32) -> bool {
     bpftool(&["link", "show", "id", &id.to_string()]).code == 0
 }
 
+/// Programs of a control group's hooks, in the order in which they run.
+#[must_use]
+pub fn programs_of_group(folder: &Path) -> Vec<u32> {
+    let shown = bpftool(&["cgroup", "show", &folder.display().to_string()]).json();
+    let ids =
+        shown.as_array().into_iter().flatten().map(|program| program["id"].as_u64().unwrap_or_default());
+    ids.map(|id| u32::try_from(id).unwrap_or_default()).collect()
+}
+
 /// What `bpftool` says of a program.
 #[must_use]
 pub fn program(id: u32) -> Value {

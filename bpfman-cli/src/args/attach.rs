@@ -338,6 +338,9 @@ pub struct AttachCgroup {
     /// Control group of version 2, from the root of the hierarchy, for example /system.slice/web.service.
     #[arg(short, long, value_name = "PATH")]
     pub path: String,
+    /// Place among others.
+    #[command(flatten)]
+    pub order: OrderFlags,
     /// Metadata.
     #[command(flatten)]
     pub link: LinkMetadata,

@@ -12,7 +12,7 @@ use super::value_error::ValueError;
 #[derive(Args, Clone, Debug, Default)]
 pub struct OrderFlags {
     /// Run before this member: a link's id, a program's function name, role=NAME, or foreign:NAME for a program of
-    /// others (tcx). Several with commas, or by repeating the flag.
+    /// others (tcx, cgroup). Several with commas, or by repeating the flag.
     #[arg(long, value_delimiter = ',', value_name = "ANCHOR", help_heading = ORDER)]
     pub before: Vec<OrderAnchor>,
     /// Run after this member.

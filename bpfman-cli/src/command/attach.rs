@@ -104,6 +104,7 @@ fn place(point: &AttachTo) -> (Option<ext::Order>, SharingFlags) {
         AttachTo::Tcx(tcx) => {
             (tcx.order.on_the_wire(), SharingFlags { shadow: tcx.shadow, ..SharingFlags::default() })
         }
+        AttachTo::Cgroup(cgroup) => (cgroup.order.on_the_wire(), SharingFlags::default()),
         _ => (None, SharingFlags::default()),
     }
 }

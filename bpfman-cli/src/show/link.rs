@@ -142,6 +142,10 @@ fn block(link: &LinkJson, screen: Screen) -> String {
             block.line("Attach Function", &link.attachment);
         }
     }
+    if let Some(order) = &attach.order {
+        block.optional("Role", order.role.as_ref());
+        block.lines("Before", order.before.iter().cloned()).lines("After", order.after.iter().cloned());
+    }
     block.lines("Metadata", link.metadata.iter().map(|(key, value)| format!("{key}={value}")));
     block.if_any("Shadow", link.shadow.then_some("its verdicts do not count"));
     block.if_any("Detached In", link.ttl_left.map(super::program::seconds));

@@ -15,6 +15,16 @@ pub struct HookContents {
     pub entries: Vec<HookEntry>,
 }
 
+/// What is attached to one hook of a control group itself, in the order in which it runs there. Programs of groups
+/// above run before or after all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupContents {
+    /// As [`HookContents::revision`]; none before Linux 6.17.
+    pub revision: Option<u64>,
+    /// First to last: the program, and its link; none of what `BPF_PROG_ATTACH` attached.
+    pub entries: Vec<(ProgramId, Option<KernelLinkId>)>,
+}
+
 /// One program, or a filter without one, at a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookEntry {

@@ -47,8 +47,8 @@ pub use glob::{BadGlob, Glob};
 pub use hexadecimal::{from_hexadecimal, hexadecimal};
 pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, UnknownDirection};
 pub use hook_facts::{
-    AddressedInterface, FilterFacts, Held, Holder, HookContents, HookEntry, InterfaceEvent, InterfaceFacts,
-    Via, XdpRunsIn,
+    AddressedInterface, FilterFacts, GroupContents, Held, Holder, HookContents, HookEntry, InterfaceEvent,
+    InterfaceFacts, Via, XdpRunsIn,
 };
 pub use ids::{
     BtfId, ClientLease, IfIndex, KernelLinkId, LinkId, MapId, MatchingId, OperationId, ProgramId, ProgramUid,

@@ -21,9 +21,9 @@ pub enum XdpMode {
     Offload,
 }
 
-/// Where a tcx link goes among the programs of its hook.
+/// Where a link goes in a list of programs that the kernel keeps in order: of a tcx hook, or of a hook of a control group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TcxAnchor {
+pub enum ListAnchor {
     /// Before all others.
     First,
     /// After all others.
@@ -38,7 +38,7 @@ pub enum TcxAnchor {
     AfterProgram(ProgramId),
 }
 
-impl TcxAnchor {
+impl ListAnchor {
     /// The link or program in words; none for the ends.
     pub(crate) fn name(&self) -> Option<String> {
         match self {
@@ -79,7 +79,7 @@ pub enum LinkTarget<'a> {
         /// Which way.
         direction: Direction,
         /// Where among the others.
-        anchor: TcxAnchor,
+        anchor: ListAnchor,
         /// The hook's revision that this was decided by ([`bpfmand_core::HookContents::revision`]): if it is another
         /// by now, nothing is attached. None: whatever it is.
         expected_revision: Option<u64>,
@@ -187,12 +187,16 @@ pub enum LinkTarget<'a> {
         /// The program's map of arguments, which is told where they are; none if it asks for none.
         specs: Option<MapId>,
     },
-    /// A control group of version 2, at one of its hooks, behind the programs that are there.
+    /// A control group of version 2, at one of its hooks.
     Cgroup {
         /// The group.
         path: &'a CgroupPath,
         /// `enum bpf_attach_type`, as the program was loaded.
         attach_type: u32,
+        /// Where among the programs of the group itself; elsewhere than last since Linux 6.17, and beside links only.
+        anchor: ListAnchor,
+        /// As for tcx ([`bpfmand_core::GroupContents::revision`]).
+        expected_revision: Option<u64>,
     },
     /// A network namespace, at one of its hooks.
     Netns {

@@ -25,7 +25,7 @@ mod test_run;
 mod usdt_spec;
 mod watch;
 
-pub use attach::{Extends, FilterPlace, FolderLock, LinkTarget, TcFilter, TcxAnchor, XdpMode};
+pub use attach::{Extends, FilterPlace, FolderLock, LinkTarget, ListAnchor, TcFilter, XdpMode};
 pub use error::{KernelError, RefusalReason};
 pub use features::Features;
 pub use inventory::{HelperTypes, Inventory, TriedType};

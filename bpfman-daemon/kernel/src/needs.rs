@@ -2,7 +2,7 @@
 
 use bpfmand_core::uapi::{attach_type, prog_type};
 
-use crate::{Features, KernelError, LinkTarget, Probe, ProgramLoad};
+use crate::{Features, KernelError, LinkTarget, ListAnchor, Probe, ProgramLoad};
 
 impl Features {
     /// Refuses a program that this kernel has no place for. Whether it takes the type at all, the kernel says itself.
@@ -45,6 +45,7 @@ impl Features {
                 (Some(_), false) => &[Probe::NETFILTER, Probe::NETFILTER_HELD],
                 (Some(_), true) => &[Probe::NETFILTER, Probe::NETFILTER_DEFRAGMENT, Probe::NETFILTER_HELD],
             },
+            LinkTarget::Cgroup { anchor, .. } if *anchor != ListAnchor::Last => &[Probe::CGROUP_ORDER],
             LinkTarget::Xdp { .. }
             | LinkTarget::Replacement(_)
             | LinkTarget::Cgroup { .. }

@@ -71,6 +71,12 @@ fn each_field_is_held_against_its_rule() {
         ),
         (
             T::CgroupSock,
+            "/cgroup/links/0/order",
+            json!({ "before": [""] }),
+            "cgroup.links[0].order.before[0]: \"\" names no program",
+        ),
+        (
+            T::CgroupSock,
             "/netns",
             json!({}),
             "netns: it does not belong to type CgroupSock: only the block cgroup is allowed",

@@ -48,7 +48,10 @@ impl ProgramPlan<'_> {
             self.more(&wanted.name, At::RawTracepoint(wanted.name.clone()));
         }
         for (_, wanted) in links(blocks.cgroup.as_ref()) {
-            self.more(cgroup(&wanted.path), At::Cgroup(wanted.path.clone()));
+            let path = &wanted.point.path;
+            let order = wanted.order.clone();
+            let point = WantedPoint::more(At::Cgroup(path.clone()));
+            self.links.add(cgroup(path), WantedLink { order, ..link(point, None) });
         }
         for (_, wanted) in links(blocks.kprobe_multi.as_ref()) {
             let functions = wanted.functions.clone();

@@ -7,7 +7,7 @@ use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfmand_core::{Direction, HookKind, Interface, ProcessScope};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{LinkTarget, TcxAnchor};
+use bpfmand_kernel::{LinkTarget, ListAnchor};
 use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
 use crate::client::{Client, quiet_probe, tcx, xdp};
@@ -129,7 +129,7 @@ fn kernel_alone(objects: &Objects, netns: &str) -> anyhow::Result<Vec<f64>> {
         netns: Some(netns),
         ifindex: hook.ifindex,
         direction: Direction::Ingress,
-        anchor: TcxAnchor::Last,
+        anchor: ListAnchor::Last,
         expected_revision: None,
     };
     let mut links = Vec::new();

@@ -3,7 +3,7 @@
 use bpfman_tests::compile;
 use bpfman_tests::control_group::Group;
 use bpfman_tests::daemon::State;
-use bpfman_tests::skip::lacks_kprobes;
+use bpfman_tests::skip::{is_older_than, lacks_kprobes};
 use serde_json::{Value, json};
 
 use crate::apply_equipment::{Machine, of_object};
@@ -191,6 +191,34 @@ fn a_program_stays_where_it_is_until_its_new_place_is_there() {
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places changed\n");
     assert!(here.connects() && !there.connects());
     machine.settled(&manifest);
+}
+
+#[test]
+fn a_place_among_others_is_changed_without_another_attachment() {
+    let (machine, group) = (Machine::new(), Group::new("among"));
+    let with = |order: Value| {
+        let link = json!({ "path": group.path, "order": order });
+        application(&[program("forbid", "CgroupSockAddr", "cgroup", link)])
+    };
+    let test = "a_place_among_others_is_changed_without_another_attachment";
+    if is_older_than((6, 17), "order in control groups", test) {
+        machine.run("apply", &with(json!({ "role": "gate" })), "").fails(6, &["Linux 6.17"]);
+        return;
+    }
+    machine.apply(&with(json!({ "role": "gate" })));
+    machine.settled(&with(json!({ "role": "gate" })));
+    let first = machine.daemon.state().links[0].clone();
+    let other = with(json!({ "role": "door", "after": ["role=wall"] }));
+    let changes = machine.run("diff", &other, "").stdout;
+    assert!(
+        changes.contains("change forbid") && changes.contains("role door and after role=wall"),
+        "{changes}"
+    );
+    assert_eq!(machine.apply(&other), "clusterbpfapplication/places changed\n");
+    machine.settled(&other);
+    let second = machine.daemon.state().links[0].clone();
+    assert_eq!(second["kernel_link_id"], first["kernel_link_id"]);
+    assert_eq!(second["attach"]["order"]["role"], "door");
 }
 
 #[test]

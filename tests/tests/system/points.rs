@@ -7,7 +7,7 @@ use bpfman_proto::v1;
 use bpfman_tests::control_group::Group;
 use bpfman_tests::daemon::State;
 use bpfman_tests::skip::is_older_than;
-use bpfman_tests::{Daemon, Launch, Wire, compile};
+use bpfman_tests::{Daemon, Launch, Wire, compile, kernel};
 use tonic::Status;
 
 use crate::kill::{Operation, kill_at_every_step};
@@ -52,6 +52,40 @@ fn a_program_of_a_control_group_lives_as_others_do() {
     assert!(group.connects());
     daemon.bpfman(&format!("unload {program}")).success();
     assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+#[test]
+fn programs_of_a_control_group_run_in_the_order_that_is_asked_for() {
+    let (mut daemon, group) = (Daemon::start(), Group::new("ordered"));
+    let [first, second, third] = [(); 3].map(|()| load(&daemon, "cgroup_sock_addr:forbid")[0]);
+    let attach = |daemon: &Daemon, program: u32, order: &str| {
+        daemon.bpfman(&format!("attach {program} cgroup --path {} {order} -o json", group.path))
+    };
+    let link = attach(&daemon, first, "--role gate").json();
+    assert_eq!(link["attach"]["order"]["role"], "gate");
+    let test = "programs_of_a_control_group_run_in_the_order_that_is_asked_for";
+    if is_older_than((6, 17), "order in control groups", test) {
+        attach(&daemon, second, "--before role=gate").fails(6, &["order among programs", "Linux 6.17"]);
+        return;
+    }
+    let second_link = attach(&daemon, second, "--before role=gate").json();
+    let between = format!("--before {} --after {}", link["link_id"], second_link["link_id"]);
+    let third_link = attach(&daemon, third, &between).json()["link_id"].clone();
+    let now = || kernel::programs_of_group(&group.folder);
+    assert_eq!(now(), [second, third, first]);
+    let shown = daemon.bpfman(&format!("get link {third_link}")).success();
+    assert!(shown.contains("Before:") && shown.contains("After:"), "{shown}");
+
+    daemon.bpfman(&format!("update link {third_link} --after role=gate")).success();
+    assert_eq!(now(), [second, first, third]);
+    daemon.kill();
+    daemon.again(&Launch::default());
+    assert_eq!(now(), [second, first, third]);
+    let before = daemon.state();
+    let contradiction = format!("update link {third_link} --before role=gate --after role=gate");
+    daemon.bpfman(&contradiction).fails(7, &["would contradict itself", "connect4 of control group"]);
+    attach(&daemon, second, "--before nobody").fails(5, &["--before nobody names nothing"]);
+    assert_eq!((daemon.state(), now()), (before, vec![second, first, third]));
 }
 
 #[test]

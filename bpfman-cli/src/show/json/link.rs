@@ -95,6 +95,9 @@ pub struct AttachJson {
     /// Netfilter hook, its family, and whether fragments are put together first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netfilter: Option<NetfilterJson>,
+    /// Place by intent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderJson>,
 }
 
 impl AttachJson {
@@ -103,7 +106,30 @@ impl AttachJson {
         let at = link.point.as_ref().and_then(|point| point.at.as_ref());
         let attach = info.map(Self::from).or_else(|| at.map(Self::from)).unwrap_or_default();
         // Types that are bound when they are loaded say nothing of it when they are attached.
-        Self { fn_name: attach.fn_name.or_else(|| filled(&link.attach_target)), ..attach }
+        Self {
+            fn_name: attach.fn_name.or_else(|| filled(&link.attach_target)),
+            order: OrderJson::of(link),
+            ..attach
+        }
+    }
+}
+
+/// What a link wants of its place.
+#[derive(Clone, Debug, Serialize)]
+pub struct OrderJson {
+    /// What it is for the intents of others; `null` if it has no role.
+    pub role: Option<String>,
+    /// Runs before these.
+    pub before: Vec<String>,
+    /// Runs after these.
+    pub after: Vec<String>,
+}
+
+impl OrderJson {
+    fn of(link: &ext::Link) -> Option<Self> {
+        let order = Self { role: filled(&link.role), before: link.before.clone(), after: link.after.clone() };
+        let wants = order.role.is_some() || !order.before.is_empty() || !order.after.is_empty();
+        wants.then_some(order)
     }
 }
 

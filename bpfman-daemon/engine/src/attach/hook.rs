@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId, Rank};
-use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, TcFilter, TcxAnchor};
+use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, ListAnchor, TcFilter};
 
 use crate::chain::BuiltChain;
 use crate::engine::undo::{Undo, retry_once, undoing};
@@ -190,7 +190,7 @@ impl<K: Kernel> Engine<K> {
                 netns,
                 ifindex: key.ifindex,
                 direction,
-                anchor: TcxAnchor::Last,
+                anchor: ListAnchor::Last,
                 expected_revision: None,
             },
             HookKind::Tc(direction) | HookKind::Tcx(direction) => {

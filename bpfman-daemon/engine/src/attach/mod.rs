@@ -105,6 +105,7 @@ impl<K: Kernel> Engine<K> {
         if let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) {
             self.check_tcx(&key, interface, &link)?;
         }
+        self.check_group(program, &link)?;
         let target = || self.link_target(program, &link);
         undoing(|undo| {
             self.attach_retrying(&handle, target, link.operation, undo)?;
@@ -235,7 +236,10 @@ impl<K: Kernel> Engine<K> {
                 LinkTarget::Sockmap { map: self.sockmap_of(program, map)?, attach_type: attach_type() }
             }
             AttachPoint::StructOps { map } => LinkTarget::StructOps { map: self.functions_of(program, map)? },
-            AttachPoint::Cgroup { path } => LinkTarget::Cgroup { path, attach_type: attach_type() },
+            AttachPoint::Cgroup { path } => {
+                let (anchor, expected_revision) = self.group_place(program, link)?;
+                LinkTarget::Cgroup { path, attach_type: attach_type(), anchor, expected_revision }
+            }
             AttachPoint::Netns { netns } => {
                 LinkTarget::Netns { netns: netns.as_deref(), attach_type: attach_type() }
             }
@@ -289,6 +293,11 @@ impl<K: Kernel> Engine<K> {
         self.place_pending_link(link.operation, &paths::link(link.id), program)
     }
 
+    /// Whether a link is at a place whose new one, in a folder with these names, runs its program already.
+    fn moves_without_bridge(&self, place: &Path, names: &[String]) -> Result<bool, EngineError> {
+        Ok(!names.iter().any(|name| name == paths::BRIDGE) && self.kernel.open_pin(place)?.is_some())
+    }
+
     /// Renames a link from `pending` to its place, over its bridge where it moves by one. Running it again is fine.
     pub(crate) fn place_pending_link(
         &self,
@@ -305,8 +314,8 @@ impl<K: Kernel> Engine<K> {
                 // Links of other CPUs than the machine has now, or the folder that was left of them.
                 self.kernel.end_link(place)?;
             }
-            // What is left of an interface that had the same index in the same namespace.
-            if self.is_dead(place) {
+            // What is left of an interface that had the same index in the same namespace; or the link itself, which moves.
+            if self.is_dead(place) || self.moves_without_bridge(place, &names)? {
                 // Someone else may hold it still, if it was adopted.
                 self.end_adopted_link(place)?;
             }

@@ -98,6 +98,10 @@ impl<K: Kernel> Engine<K> {
                 self.update_member(&key, interface, &new)?;
             }
             (Some(key), Some((interface, HookKind::Tcx(_)))) => self.update_tcx(&key, interface, &new)?,
+            _ if new.order != old.order => {
+                let program = self.record(new.program).ok_or(EngineError::NoLink(new.id))?;
+                self.update_group(&program, &new)?;
+            }
             _ => self.record_link(&new, None)?,
         }
         Ok((Outcome::Changed, retry_once(|| self.describe_link(new.id))?))

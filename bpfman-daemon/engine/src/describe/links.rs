@@ -102,8 +102,11 @@ impl<K: Kernel> Engine<K> {
         };
         Ok(LinkDetails {
             record: Arc::clone(link),
+            waits_for: match link.hook {
+                Some(key) => self.waits_for(&key, link.id),
+                None => self.waits_in_group(&program, link),
+            },
             program,
-            waits_for: link.hook.map(|key| self.waits_for(&key, link.id)).unwrap_or_default(),
             position,
             kernel_link: running.kernel_link,
             running: running.program,

@@ -49,6 +49,9 @@ impl EngineError {
             Self::Contradiction { .. } => {
                 "leave out one of these intents, or change one with `bpfman update link`"
             }
+            Self::InBetween { .. } => {
+                "attach that link again behind this one, or leave out one of the intents"
+            }
             Self::NoFrags { .. } => {
                 "build these programs with SEC(\"xdp.frags\"), lower the MTU, or attach in generic mode"
             }

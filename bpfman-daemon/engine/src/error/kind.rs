@@ -74,6 +74,7 @@ impl EngineError {
             | Self::SharedMap { .. }
             | Self::MapDiffers { .. }
             | Self::Contradiction { .. }
+            | Self::InBetween { .. }
             | Self::AlreadyThere { .. }
             | Self::StrayAtHook { .. }
             | Self::MostMatchings(_)

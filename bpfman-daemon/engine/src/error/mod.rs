@@ -220,6 +220,16 @@ pub enum EngineError {
         /// The cycle.
         contradiction: Box<Contradiction>,
     },
+    /// Intents that would have another link move, at a hook where links keep their places.
+    #[error(
+        "link {other} at {hook} stands where this order would need it to move, and links stay where they are there"
+    )]
+    InBetween {
+        /// Which hook.
+        hook: String,
+        /// The other link.
+        other: LinkId,
+    },
     /// A hook where programs of others cannot be named.
     #[error("{anchor} cannot be ordered against at {hook}: {reason}")]
     NoForeignOrder {

@@ -1,5 +1,6 @@
 //! Order by intent: what users want of their links' places, checked before anything changes.
 
+mod group;
 pub mod move_link;
 pub mod tcx;
 
@@ -18,9 +19,10 @@ use crate::{Engine, EngineError};
 /// Checks an intent by itself.
 pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), EngineError> {
     let invalid = |message: String| Err(EngineError::Invalid(message));
-    if !intent.is_empty() && point.hook().is_none() {
+    if !intent.is_empty() && point.hook().is_none() && !matches!(point, AttachPoint::Cgroup { .. }) {
         return invalid(format!(
-            "links of type {} have no order among each other: role, before and after are for xdp, tc and tcx",
+            "links of type {} have no order among each other: role, before and after are for xdp, tc, tcx and programs of \
+             control groups",
             point.type_name()
         ));
     }
@@ -48,14 +50,15 @@ impl<K: Kernel> Engine<K> {
         changed: &LinkRecord,
     ) -> Result<Vec<Arc<LinkRecord>>, EngineError> {
         let places = self.state().places(key, &links, newcomer);
-        let solution = solve(&places, &[]).map_err(|c| self.contradiction(key, interface, c, changed.id))?;
+        let solution =
+            solve(&places, &[]).map_err(|c| self.contradiction(key.kind.at(interface), c, changed.id))?;
         let hook = self.state().hooks.get(key).cloned();
         self.ensure_foreign_order(key, interface, changed, hook.as_deref())?;
         if changed.order.names_foreign() {
             self.block_place(key, interface, &links, Some(changed))?;
         }
         let own = solution.waiting.iter().filter(|waiting| !matches!(waiting.anchor, Anchor::Foreign(_)));
-        ensure_anchors_known(own, key, interface, changed.id, &places, &[])?;
+        ensure_anchors_known(own, || key.kind.at(interface), changed.id, &places, &[])?;
         Ok(self.state().order(key, links, newcomer))
     }
 
@@ -124,15 +127,14 @@ impl<K: Kernel> Engine<K> {
 
     pub(crate) fn contradiction(
         &self,
-        key: &HookKey,
-        interface: &Interface,
+        hook: String,
         contradiction: Contradiction,
         changed: LinkId,
     ) -> EngineError {
         // A link that is about to be attached has no number yet that its user could know.
         let is_known = self.state().links.contains_key(&changed);
         let told = if is_known { contradiction } else { contradiction.with_new(changed) };
-        EngineError::Contradiction { hook: key.kind.at(interface), contradiction: Box::new(told) }
+        EngineError::Contradiction { hook, contradiction: Box::new(told) }
     }
 }
 
@@ -144,8 +146,7 @@ pub fn foreign_anchor(link: &LinkRecord) -> Option<&Anchor> {
 /// Refuses intents of the changed link that name nothing at the hook.
 pub fn ensure_anchors_known<'a>(
     waiting: impl IntoIterator<Item = &'a Waiting>,
-    key: &HookKey,
-    interface: &Interface,
+    hook: impl FnOnce() -> String,
     changed: LinkId,
     places: &[Place],
     standing: &[Occupant],
@@ -162,7 +163,7 @@ pub fn ensure_anchors_known<'a>(
     Err(EngineError::NoAnchor {
         side: *side,
         anchor: anchor.clone(),
-        hook: key.kind.at(interface),
+        hook: hook(),
         there: ours.chain(others).collect(),
     })
 }

@@ -18,7 +18,7 @@ use bpfmand_kernel::{Kernel, LinkTarget, ProgramKind, ProgramLoad};
 use crate::engine::locks::Subject;
 use crate::engine::undo::{Undo, retry_once, undoing};
 use crate::error::{Remainder, UndoFailure};
-use crate::order::tcx::{TRIES, TcxPlace};
+use crate::order::tcx::{ListPlace, TRIES};
 use crate::state::paths::BRIDGE_NAME;
 use crate::state::records::{HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
@@ -115,7 +115,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         key: &HookKey,
         link: Arc<LinkRecord>,
-        place: TcxPlace,
+        place: ListPlace,
     ) -> Result<(), EngineError> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
         self.ensure_not_lost([&*link])?;
@@ -132,7 +132,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Moves the one link of a tc chain.
-    fn move_block(&self, hook: &HookRecord, place: TcxPlace) -> Result<(), EngineError> {
+    fn move_block(&self, hook: &HookRecord, place: ListPlace) -> Result<(), EngineError> {
         let operation = self.operation();
         let moved = HookRecord { operation, ..hook.clone() };
         undoing(|undo| {
@@ -151,7 +151,7 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
         program: ProgramId,
         operation: OperationId,
-        (anchor, expected_revision): TcxPlace,
+        (anchor, expected_revision): ListPlace,
         undo: &mut Undo<'a>,
     ) -> Result<(), EngineError> {
         let target = self.loaded_program(program)?;

@@ -10,7 +10,7 @@ use bpfmand_core::{
     Contradiction, Foreign, HookContents, HookEntry, HookKey, HookKind, Interface, LinkId, Moves, Occupant,
     OrderIntent, OrderedEntry, Place, ProgramId, Side, Solution, Via, Waiting, moves, solve_with_chain,
 };
-use bpfmand_kernel::{Kernel, TcxAnchor};
+use bpfmand_kernel::{Kernel, ListAnchor};
 
 use crate::order::{ensure_anchors_known, foreign_anchor};
 use crate::state::records::{Entry, HookRecord, LinkRecord};
@@ -42,7 +42,7 @@ pub struct OursInList {
 }
 
 /// Where the kernel is to put a link, and the revision of the hook that this was decided by.
-pub type TcxPlace = (TcxAnchor, Option<u64>);
+pub type ListPlace = (ListAnchor, Option<u64>);
 
 impl<K: Kernel> Engine<K> {
     /// What of ours the kernel keeps in one list with what is at this hook.
@@ -151,10 +151,10 @@ impl<K: Kernel> Engine<K> {
         let links = self.with_changed(key, changed);
         let order = self.tcx_order(key, interface, &links)?;
         if let Some(contradiction) = order.contradiction {
-            return Err(self.contradiction(key, interface, contradiction, changed.id));
+            return Err(self.contradiction(key.kind.at(interface), contradiction, changed.id));
         }
         let places = self.state().places(key, &links, None);
-        ensure_anchors_known(&order.waiting, key, interface, changed.id, &places, &order.standing)
+        ensure_anchors_known(&order.waiting, || key.kind.at(interface), changed.id, &places, &order.standing)
     }
 
     /// True if any link at a hook wants more than its priority.
@@ -169,9 +169,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Where a tcx link that comes goes: beside its neighbours, ours and others'.
-    pub(crate) fn tcx_place(&self, key: &HookKey, link: &LinkRecord) -> Result<TcxPlace, EngineError> {
+    pub(crate) fn tcx_place(&self, key: &HookKey, link: &LinkRecord) -> Result<ListPlace, EngineError> {
         let (Some((interface, _)), true) = (link.point.hook(), self.kernel.features().tcx) else {
-            return Ok((TcxAnchor::Last, None));
+            return Ok((ListAnchor::Last, None));
         };
         let links = self.with_changed(key, &Arc::new(link.clone()));
         let order = self.tcx_order(key, interface, &links)?;
@@ -198,9 +198,15 @@ impl<K: Kernel> Engine<K> {
         if let Some(changed) = changed {
             // Others may stand so that links of ours contradict each other; that is not for this one to answer.
             if let Some(contradiction) = order.contradiction.take().filter(is_about_chain) {
-                return Err(self.contradiction(key, interface, contradiction, changed.id));
+                return Err(self.contradiction(key.kind.at(interface), contradiction, changed.id));
             }
-            ensure_anchors_known(&order.waiting, key, interface, changed.id, &[], &order.standing)?;
+            ensure_anchors_known(
+                &order.waiting,
+                || key.kind.at(interface),
+                changed.id,
+                &[],
+                &order.standing,
+            )?;
         }
         Ok(Some(BlockOrder { place: order.place(OrderedEntry::Chain), waiting: order.waiting }))
     }
@@ -232,7 +238,7 @@ impl<K: Kernel> Engine<K> {
 /// Where the one link of a chain that comes is to be.
 pub struct BlockOrder {
     /// Where it goes.
-    pub place: TcxPlace,
+    pub place: ListPlace,
     /// Intents that wait.
     pub waiting: Vec<Waiting>,
 }
@@ -273,14 +279,14 @@ impl TcxOrder {
     }
 
     /// Where what moves or comes goes.
-    pub fn place(&self, moving: OrderedEntry) -> TcxPlace {
+    pub fn place(&self, moving: OrderedEntry) -> ListPlace {
         let beside = self.moves(moving.link()).beside(moving, &self.wanted);
         let anchor = beside.and_then(|(side, entry)| {
             let at = self.now().iter().position(|other| *other == entry)?;
             let found = self.contents.entries.get(at)?;
             Some(anchor(side, &found.via, found.program))
         });
-        (anchor.unwrap_or(TcxAnchor::Last), self.contents.revision)
+        (anchor.unwrap_or(ListAnchor::Last), self.contents.revision)
     }
 }
 
@@ -289,18 +295,18 @@ fn is_about_chain(contradiction: &Contradiction) -> bool {
     contradiction.steps().iter().any(|step| step.first == OrderedEntry::Chain)
 }
 
-fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> TcxAnchor {
+fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> ListAnchor {
     match (side, via, program) {
-        (Side::Before, Via::TcxLink { link }, _) => TcxAnchor::Before(*link),
-        (Side::After, Via::TcxLink { link }, _) => TcxAnchor::After(*link),
-        (Side::Before, _, Some(program)) => TcxAnchor::BeforeProgram(program),
-        (Side::After, _, Some(program)) => TcxAnchor::AfterProgram(program),
-        (_, _, None) => TcxAnchor::Last,
+        (Side::Before, Via::TcxLink { link }, _) => ListAnchor::Before(*link),
+        (Side::After, Via::TcxLink { link }, _) => ListAnchor::After(*link),
+        (Side::Before, _, Some(program)) => ListAnchor::BeforeProgram(program),
+        (Side::After, _, Some(program)) => ListAnchor::AfterProgram(program),
+        (_, _, None) => ListAnchor::Last,
     }
 }
 
 /// Without the intents about programs of others where these contradict; then without any.
-fn solve_or_fall_back(
+pub fn solve_or_fall_back(
     places: &[Place],
     members: Option<&[Place]>,
     standing: &[Occupant],

@@ -6,7 +6,7 @@ use std::path::Path;
 use bpfmand_core::{Direction, HookKind, KernelLinkId, OrderIntent, ProgramId, ProgramType};
 use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, HookCheck};
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{Kernel, LinkTarget, TcxAnchor, XdpMode};
+use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::kernel_rules::program;
@@ -163,7 +163,7 @@ fn an_adopted_tcx_link_keeps_its_place_and_is_only_let_go<K: Testable>(bench: &B
         netns: Some(&bench.netns),
         ifindex,
         direction: Direction::Ingress,
-        anchor: TcxAnchor::First,
+        anchor: ListAnchor::First,
         expected_revision: None,
     };
     let theirs = stranger(bench, &target, ProgramType::Tc, -1);

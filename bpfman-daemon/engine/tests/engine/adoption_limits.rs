@@ -8,7 +8,7 @@ use bpfmand_core::{Direction, HookKind, Interface, KernelLinkId, ProgramType};
 use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, StepObserver};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_kernel::{LinkTarget, TcxAnchor};
+use bpfmand_kernel::{LinkTarget, ListAnchor};
 
 use crate::adoption::{at_xdp, request, runs, stranger, watch};
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -103,7 +103,7 @@ fn simulated_two_adoptions_of_one_program_at_once_make_one_record() {
     let left = Interface { name: "left".to_owned(), netns: None };
     let ifindex = kernel.find_hook(&left, HookKind::Xdp).unwrap().ifindex;
     let links = [Direction::Ingress, Direction::Egress].map(|direction| {
-        let anchor = TcxAnchor::Last;
+        let anchor = ListAnchor::Last;
         let target = LinkTarget::Tcx { netns: None, ifindex, direction, anchor, expected_revision: None };
         kernel.attach(&theirs, &target).unwrap()
     });

@@ -5,7 +5,7 @@ use std::path::Path;
 use bpfmand_core::{BoundText, Direction, HookKey, HookKind, Insn, ProgramType, op};
 use bpfmand_engine::{Engine, ErrorKind, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{Kernel, LinkTarget, LogRequest, ProgramLoad, TcxAnchor};
+use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, LogRequest, ProgramLoad};
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::intents::{attach, intent};
@@ -13,7 +13,7 @@ use crate::intents::{attach, intent};
 pub const TCX: HookKind = HookKind::Tcx(Direction::Ingress);
 
 /// A stranger's program, pinned in a place that is not ours.
-pub fn stranger<K: Kernel>(bench: &Bench<K>, name: &str, verdict: i32, anchor: TcxAnchor) {
+pub fn stranger<K: Kernel>(bench: &Bench<K>, name: &str, verdict: i32, anchor: ListAnchor) {
     strange(&*bench.kernel, &bench.netns, &key(bench), name, verdict, anchor);
 }
 
@@ -23,7 +23,7 @@ pub fn strange<K: Kernel>(
     key: &HookKey,
     name: &str,
     verdict: i32,
-    anchor: TcxAnchor,
+    anchor: ListAnchor,
 ) {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, verdict), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let text = BoundText::of_one_function(name, "GPL", insns);
@@ -90,8 +90,8 @@ fn ours_come_beside_the_strangers_that_they_name<K: Testable>(bench: &Bench<K>) 
     else {
         panic!()
     };
-    stranger(bench, "first", 1, TcxAnchor::Last);
-    stranger(bench, "second", 2, TcxAnchor::Last);
+    stranger(bench, "first", 1, ListAnchor::Last);
+    stranger(bench, "second", 2, ListAnchor::Last);
     attach(&engine, xray, bench.tcx(50), intent("", &["foreign:second"], &["foreign:first"])).unwrap();
     assert_eq!(runs(bench), ["first", "xray", "second"]);
     attach(&engine, yankee, bench.tcx(90), intent("front", &["foreign:first"], &[])).unwrap();
@@ -123,13 +123,13 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
     }
     let engine = bench.engine();
     let [xray, yankee] = engine.loads(&bench.request("programs", &["xray", "yankee"]))[..] else { panic!() };
-    stranger(bench, "guard", 1, TcxAnchor::Last);
+    stranger(bench, "guard", 1, ListAnchor::Last);
     let link = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap();
     let other = engine.attached(yankee, bench.tcx(9));
     assert_eq!(runs(bench), ["xray", "yankee", "guard"]);
     assert!(engine.check_order(&key(bench)).unwrap().moved.is_empty());
     // Another of that name comes, in front of all.
-    stranger(bench, "guard", 2, TcxAnchor::First);
+    stranger(bench, "guard", 2, ListAnchor::First);
     assert_eq!(engine.ordered_hooks(), [key(bench)]);
     // The daemon looks by itself from time to time, and when it hears of a change.
     assert_eq!(engine.check_all().mended.len(), 1);
@@ -145,7 +145,7 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
     let report = engine.check_order(&key(bench)).unwrap();
     assert_eq!((report.moved.len(), report.waiting.len()), (0, 1));
     assert_eq!(engine.describe_link(link.record.id).unwrap().waits_for.len(), 1);
-    stranger(bench, "guard", 3, TcxAnchor::First);
+    stranger(bench, "guard", 3, ListAnchor::First);
     // Nobody told the daemon before it was restarted.
     drop(engine);
     let engine = bench.engine();
@@ -164,7 +164,7 @@ fn ours_follow_when_strangers_come_and_go<K: Testable>(bench: &Bench<K>) {
         ..UpdateLinkRequest::of(link.record.id)
     };
     assert_eq!(engine.update_link(&both).unwrap_err().kind(), ErrorKind::NotFound);
-    stranger(bench, "late", 4, TcxAnchor::Last);
+    stranger(bench, "late", 4, ListAnchor::Last);
     let error = engine.update_link(&both).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert_eq!(runs(bench), ["xray", "yankee", "guard", "late"].map(str::to_owned).to_vec());
@@ -178,8 +178,8 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
     let [tango, tulip] = engine.loads(&bench.request("programs", &["tango", "tulip"]))[..] else { panic!() };
     let tc = |priority| bench.tc(Direction::Ingress, priority);
     let tc_key = HookKey { kind: HookKind::Tc(Direction::Ingress), ..key(bench) };
-    stranger(bench, "guard", 1, TcxAnchor::Last);
-    stranger(bench, "meter", 2, TcxAnchor::Last);
+    stranger(bench, "guard", 1, ListAnchor::Last);
+    stranger(bench, "meter", 2, ListAnchor::Last);
     let link = attach(&engine, tango, tc(5), intent("", &["foreign:guard"], &[])).unwrap();
     let at = |bench: &Bench<K>| {
         let strangers = ["guard", "meter"];
@@ -193,7 +193,7 @@ fn a_chain_stands_among_strangers_as_its_members_want<K: Testable>(bench: &Bench
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     attach(&engine, tulip, tc(6), intent("", &["foreign:meter"], &[])).unwrap();
     assert_eq!((at(bench), runs(bench).len()), (0, 3));
-    stranger(bench, "guard", 3, TcxAnchor::First);
+    stranger(bench, "guard", 3, ListAnchor::First);
     let report = engine.check_order(&tc_key).unwrap();
     assert_eq!(report.moved.len(), 1);
     assert_eq!((at(bench), runs(bench).len()), (0, 4));
@@ -236,7 +236,7 @@ fn a_program_that_is_attached_without_a_link_is_a_place_like_any_other() {
     let netns = Some(bench.netns.as_path());
     bench
         .kernel
-        .attach_tcx_program(netns, hook.ifindex, Direction::Ingress, &program, TcxAnchor::Last)
+        .attach_tcx_program(netns, hook.ifindex, Direction::Ingress, &program, ListAnchor::Last)
         .unwrap();
     attach(&engine, xray, bench.tcx(9), intent("", &["foreign:zulu"], &[])).unwrap();
     attach(&engine, yankee, bench.tcx(1), intent("", &[], &[&format!("foreign:{zulu}")])).unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bpfmand_core::{Direction, HookKind, LinkId, ProgramId};
 use bpfmand_engine::{Engine, ErrorKind, StepObserver, UpdateLinkRequest};
-use bpfmand_kernel::{Kernel, LinkTarget, TcxAnchor};
+use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor};
 
 use crate::among_others::{is_fine, key, names, open, runs, stranger};
 use crate::bench::{Ask as _, Bench, Testable};
@@ -39,7 +39,7 @@ fn tcx_links_stand_before_the_chain_whoever_came_first<K: Testable>(bench: &Benc
     assert_eq!(list(bench), ["xray", "chain"]);
     engine.attached(yankee, bench.tcx(100));
     assert_eq!(list(bench), ["yankee", "xray", "chain"]);
-    stranger(bench, "guard", 1, TcxAnchor::Last);
+    stranger(bench, "guard", 1, ListAnchor::Last);
     engine.detach(chain).unwrap();
     engine.detach(late).unwrap();
     let xray = engine.attached(xray, bench.tcx(500));
@@ -65,7 +65,7 @@ fn what_others_took_away_comes_back_before_the_chain<K: Testable>(bench: &Bench<
     tango(bench, &engine);
     let [xray, yankee, _] = tcx(bench, &engine);
     let lost = engine.attached(xray, bench.tcx(500));
-    stranger(bench, "guard", 1, TcxAnchor::Last);
+    stranger(bench, "guard", 1, ListAnchor::Last);
     bench.kernel.end_link(&Path::new("links").join(lost.to_string())).unwrap();
     assert_eq!(engine.check_all().mended.len(), 1);
     assert_eq!(list(bench), ["xray", "chain", "guard"]);
@@ -88,7 +88,7 @@ fn put_last<K: Testable>(bench: &Bench<K>, link: LinkId, program: ProgramId) {
         netns: Some(&bench.netns),
         ifindex: key(bench).ifindex,
         direction: Direction::Ingress,
-        anchor: TcxAnchor::Last,
+        anchor: ListAnchor::Last,
         expected_revision: None,
     };
     let link = bench.kernel.attach(&program, &target).unwrap();
@@ -103,7 +103,7 @@ fn a_list_in_the_wrong_order_is_put_right_at_start_and_by_the_watch<K: Testable>
     tango(bench, &engine);
     let [xray, yankee, _] = tcx(bench, &engine);
     let links = [engine.attached(xray, bench.tcx(1)), engine.attached(yankee, bench.tcx(2))];
-    stranger(bench, "guard", 1, TcxAnchor::Last);
+    stranger(bench, "guard", 1, ListAnchor::Last);
     let spoil = || {
         put_last(bench, links[0], xray);
         put_last(bench, links[1], yankee);
@@ -126,7 +126,7 @@ fn an_intent_about_a_stranger_behind_the_chain_moves_the_chain<K: Testable>(benc
     let engine = bench.engine();
     let chain = tango(bench, &engine);
     let [xray, yankee, _] = tcx(bench, &engine);
-    stranger(bench, "guard", 1, TcxAnchor::Last);
+    stranger(bench, "guard", 1, ListAnchor::Last);
     attach(&engine, xray, bench.tcx(5), intent("", &[], &["foreign:guard"])).unwrap();
     assert_eq!(list(bench), ["guard", "xray", "chain"]);
     assert!(is_fine(&engine));

@@ -178,7 +178,7 @@ fn type_of(program: &str) -> ProgramType {
         "keep_return" => ProgramType::FmodRet,
         "list_maps" | "list_for_ever" => ProgramType::Iter,
         "no_egress" => ProgramType::CgroupSkb,
-        "no_socket" => ProgramType::CgroupSock,
+        "no_socket" | "one" | "two" | "three" | "four" => ProgramType::CgroupSock,
         "no_connect" => ProgramType::CgroupSockAddr,
         "no_option" => ProgramType::CgroupSockopt,
         "no_parameter" => ProgramType::CgroupSysctl,

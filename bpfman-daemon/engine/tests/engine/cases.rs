@@ -1,16 +1,17 @@
 //! Every operation, in every situation that takes another way through the engine.
 
 use bpfmand_core::{Direction, HookKind, ProceedOn, VerdictFamily};
-use bpfmand_engine::{Engine, EngineError, HookChange};
+use bpfmand_engine::{Engine, EngineError, HookChange, UpdateLinkRequest};
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, tracepoint};
 use crate::dispatchers::{of_others, with_ours, with_two_of_ours};
+use crate::intents::{attach, intent};
 use crate::points::clock;
 use crate::replacements::replacement;
 use crate::scenes::{
     Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_functions, at_own_left, at_places,
-    at_sockets, at_two_interfaces, attached, attached_by_another, control_group, kept, kept_empty,
+    at_sockets, at_two_interfaces, attached, attached_by_another, control_group, in_order, kept, kept_empty,
     left_by_client, load, load_replaced, loaded, loaded_for_cpus, loaded_for_places, loaded_for_sockets,
     loaded_functions, matched, nothing, on_all_cpus, one_sharer, only, replaced, sharers, tcx_beside_ours,
     tcx_by_another, timed, update, waited_for,
@@ -145,6 +146,14 @@ pub fn cases() -> Vec<Case> {
         case!("attach to a control group", loaded_for_places, |b, e, s| e
             .try_attach(s.programs[0], control_group())
             .map(drop)),
+        case!("attach between two of a control group", in_order, |b, e, s| {
+            attach(e, s.programs[2], control_group(), intent("", &["one"], &["two"])).map(drop)
+        }),
+        case!("update the order of a control group", in_order, |b, e, s| {
+            let order = Some(intent("", &[], &["one"]));
+            e.update_link(&UpdateLinkRequest { order, ..UpdateLinkRequest::of(s.links[1]) }).map(drop)
+        }),
+        case!("detach one of an ordered control group", in_order, |b, e, s| e.detach(s.links[0])),
         case!("attach to a perf event on all CPUs", loaded_for_cpus, |b, e, s| e
             .try_attach(s.programs[0], clock(None))
             .map(drop)),

@@ -8,7 +8,7 @@ use bpfmand_core::{AttachPoint, HookKey, HookKind, LinkId, MapId};
 use bpfmand_engine::{Engine, ErrorKind, StepObserver, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_kernel::{Kernel, TcxAnchor};
+use bpfmand_kernel::{Kernel, ListAnchor};
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::intents::{attach, intent};
@@ -34,11 +34,11 @@ impl<F: Fn(usize) + Send + Sync> StepObserver for Meddler<F> {
 /// A tcx hook with a stranger, and an engine beside which another stranger comes before each attempt to attach.
 fn meddled<K: Testable>(bench: &Bench<K>, times: usize) -> Engine<K> {
     let (kernel, netns, key) = (Arc::clone(&bench.kernel), bench.netns.clone(), key(bench));
-    stranger(bench, "guard", 0, TcxAnchor::Last);
+    stranger(bench, "guard", 0, ListAnchor::Last);
     bench.watched(Arc::new(Meddler {
         step: "create link",
         times: AtomicUsize::new(times),
-        deed: move |left| strange(&*kernel, &netns, &key, "guard", left as i32 + 1, TcxAnchor::First),
+        deed: move |left| strange(&*kernel, &netns, &key, "guard", left as i32 + 1, ListAnchor::First),
     }))
 }
 
@@ -128,7 +128,7 @@ fn a_link_that_moves_runs_at_every_moment() {
     if !open(&bench) {
         return;
     }
-    stranger(&bench, "guard", 1, TcxAnchor::Last);
+    stranger(&bench, "guard", 1, ListAnchor::Last);
     let witness = Arc::new(Witness {
         kernel: Arc::clone(&bench.kernel),
         place: (bench.netns.clone(), key(&bench)),
@@ -140,7 +140,7 @@ fn a_link_that_moves_runs_at_every_moment() {
     let engine = bench.watched(Arc::clone(&witness) as Arc<dyn StepObserver>);
     let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
     let link = attach(&engine, xray, bench.tcx(5), intent("", &["foreign:guard"], &[])).unwrap().record.id;
-    stranger(&bench, "guard", 2, TcxAnchor::First);
+    stranger(&bench, "guard", 2, ListAnchor::First);
     *witness.counts.lock().unwrap() = Some(MapId(engine.map_pins(xray)["counts"]));
     witness.on.store(true, Ordering::SeqCst);
     assert_eq!(engine.check_order(&key(&bench)).unwrap().moved, [link]);

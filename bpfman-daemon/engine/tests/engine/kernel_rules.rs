@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bpfmand_core::{BoundText, Direction, HookKind, IfIndex, Insn, MapSpec, ProgramType, op};
 use bpfmand_kernel::{
-    FilterPlace, Kernel, KernelError, LinkTarget, ProgramLoad, TcFilter, TcxAnchor, XdpMode,
+    FilterPlace, Kernel, KernelError, LinkTarget, ListAnchor, ProgramLoad, TcFilter, XdpMode,
 };
 
 use crate::bench::{Bench, Testable};
@@ -137,14 +137,14 @@ fn tcx_links_stand_where_their_anchor_says<K: Testable>(bench: &Bench<K>) {
         expected_revision: None,
     };
     let [first, second, third] = [0, 1, 2].map(|verdict| program(kernel, ProgramType::Tcx, verdict, None));
-    let link = kernel.attach(&first, &target(TcxAnchor::Last)).unwrap();
+    let link = kernel.attach(&first, &target(ListAnchor::Last)).unwrap();
     let id = kernel.link_of(&link).unwrap().id;
-    assert!(kernel.attach(&first, &target(TcxAnchor::Last)).is_err(), "a program twice");
-    let before = kernel.attach(&second, &target(TcxAnchor::Before(id))).unwrap();
-    let _after = kernel.attach(&third, &target(TcxAnchor::After(id))).unwrap();
+    assert!(kernel.attach(&first, &target(ListAnchor::Last)).is_err(), "a program twice");
+    let before = kernel.attach(&second, &target(ListAnchor::Before(id))).unwrap();
+    let _after = kernel.attach(&third, &target(ListAnchor::After(id))).unwrap();
     assert_eq!(kernel.link_of(&before).unwrap().kernel_type, 11);
     drop(link);
-    let stale = TcxAnchor::Before(id);
+    let stale = ListAnchor::Before(id);
     assert!(kernel.attach(&first, &target(stale)).is_err(), "an anchor that is gone");
     assert!(kernel.replace(&before, &third, &second).is_err(), "a program that is there already");
 }

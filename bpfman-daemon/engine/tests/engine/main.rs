@@ -27,6 +27,7 @@ mod durability;
 mod failing_starts;
 mod faults;
 mod full_disk;
+mod group_order;
 mod guards;
 mod in_mid_change;
 mod intents;

@@ -27,6 +27,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static SETTINGS: OnceLock<Vec<u8>> = OnceLock::new();
     static FALLBACKS: OnceLock<Vec<u8>> = OnceLock::new();
     static SOCKETS: OnceLock<Vec<u8>> = OnceLock::new();
+    static ORDERED: OnceLock<Vec<u8>> = OnceLock::new();
     static SYMBOLS: OnceLock<Vec<u8>> = OnceLock::new();
     static NO_OPTION: OnceLock<Vec<u8>> = OnceLock::new();
     static USDT: OnceLock<Vec<u8>> = OnceLock::new();
@@ -40,6 +41,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
         "unsized" => &UNSIZED,
         "settings" => &SETTINGS,
         "fallbacks" => &FALLBACKS,
+        "ordered" => &ORDERED,
         "sockets" => &SOCKETS,
         "usdt" => &USDT,
         "openers" => &OPENERS,

@@ -19,13 +19,13 @@ use crate::linux::bench;
 use crate::points::netfilter;
 
 /// A control group of this test, which goes with it.
-struct Group {
+pub struct Group {
     folder: PathBuf,
     path: String,
 }
 
 impl Group {
-    fn new(test: &str) -> Self {
+    pub fn new(test: &str) -> Self {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
         let path = format!("/engine-{}-{test}", std::process::id());
@@ -34,7 +34,7 @@ impl Group {
         Self { folder, path }
     }
 
-    fn point(&self) -> AttachPoint {
+    pub fn point(&self) -> AttachPoint {
         AttachPoint::Cgroup { path: self.path.parse().unwrap() }
     }
 }
@@ -46,7 +46,7 @@ impl Drop for Group {
 }
 
 /// Runs lines of Python in a network namespace, and in a control group. What is refused them ends them with its `errno`.
-fn python(netns: &Path, group: Option<&Group>, lines: &str) -> String {
+pub fn python(netns: &Path, group: Option<&Group>, lines: &str) -> String {
     let procs = group.map_or_else(|| "/dev/null".into(), |group| group.folder.join("cgroup.procs"));
     let lines = lines.trim().replace('\n', "\n    ");
     let program = format!(

@@ -12,7 +12,7 @@ use bpfmand_engine::{
 };
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_kernel::{LinkTarget, TcxAnchor, XdpMode};
+use bpfmand_kernel::{LinkTarget, ListAnchor, XdpMode};
 
 use crate::among_others::stranger;
 use crate::bench::{Ask as _, Bench, tracepoint};
@@ -76,6 +76,14 @@ pub fn at_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
         scene.links.push(engine.attached(*program, point));
     }
     scene
+}
+
+/// Two programs of a control group in the order that is not the one in which they came, and a third that is nowhere.
+pub fn in_order(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let programs = engine.loads(&bench.request("ordered", &["one", "two", "three"]));
+    let first = engine.attached(programs[0], control_group());
+    let second = attach(engine, programs[1], control_group(), intent("", &["one"], &[])).unwrap();
+    Scene { programs, links: vec![first, second.record.id], ..Scene::default() }
 }
 
 pub fn loaded_for_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
@@ -173,7 +181,7 @@ pub fn tcx_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let kernel = &*bench.kernel;
     let theirs = crate::kernel_rules::program(kernel, bpfmand_core::ProgramType::Tc, -1, None);
     let ifindex = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap().ifindex;
-    let (direction, anchor) = (Direction::Ingress, TcxAnchor::Last);
+    let (direction, anchor) = (Direction::Ingress, ListAnchor::Last);
     let target = LinkTarget::Tcx { netns: None, ifindex, direction, anchor, expected_revision: None };
     let link = kernel.attach(&theirs, &target).unwrap();
     kernel.pin(&link, Path::new(THEIRS)).unwrap();
@@ -286,7 +294,7 @@ pub fn waited_for(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 /// A chain that wants to run before a stranger.
 pub fn among_others(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     bench.kernel.make_folder(std::path::Path::new("strangers")).unwrap();
-    stranger(bench, "guard", 1, TcxAnchor::Last);
+    stranger(bench, "guard", 1, ListAnchor::Last);
     let programs = engine.loads(&bench.request("programs", &["tango"]));
     let point = bench.tc(Direction::Ingress, 1);
     let link = attach(engine, programs[0], point, intent("", &["foreign:guard"], &[])).unwrap().record.id;

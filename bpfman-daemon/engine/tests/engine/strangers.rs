@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bpfmand_core::{Direction, HookKey, HookKind, ProgramType, Via};
 use bpfmand_engine::{Attached, Engine, EngineError, ErrorKind, HookCheck, HookConflict, Loss, Standing};
-use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, TcFilter, TcxAnchor, XdpMode};
+use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, ListAnchor, TcFilter, XdpMode};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::kernel_rules::program;
@@ -21,7 +21,7 @@ fn at_xdp<K: Testable>(bench: &Bench<K>) -> LinkTarget<'_> {
     LinkTarget::Xdp { netns: Some(&bench.netns), ifindex: key(bench, XDP).ifindex, mode: XdpMode::Generic }
 }
 
-fn at_tcx<K: Testable>(bench: &Bench<K>, anchor: TcxAnchor) -> LinkTarget<'_> {
+fn at_tcx<K: Testable>(bench: &Bench<K>, anchor: ListAnchor) -> LinkTarget<'_> {
     LinkTarget::Tcx {
         netns: Some(&bench.netns),
         ifindex: key(bench, TC).ifindex,
@@ -110,7 +110,7 @@ fn what_others_attach_at_tc_is_shown_beside_ours_and_left_alone<K: Testable>(ben
     engine.attached(xray, bench.tcx(1));
     let theirs = program(kernel, ProgramType::Tc, 0, None);
     let their_id = kernel.program_of(&theirs).unwrap().id;
-    let link = kernel.attach(&theirs, &at_tcx(bench, TcxAnchor::First)).unwrap();
+    let link = kernel.attach(&theirs, &at_tcx(bench, ListAnchor::First)).unwrap();
     let filter = TcFilter { priority: 1, handle: 1 };
     let at = FilterPlace {
         netns: Some(&bench.netns),

@@ -13,10 +13,12 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{KernelError, PROBES, Probe, SYSCALL_WRAPPERS};
 
 use crate::bench::{Ask as _, Bench, pins};
+use crate::intents::{attach, intent};
 use crate::libxdp::Loader;
 use crate::linux::{bench, bench_without};
 use crate::objects::object;
 use crate::points::netfilter;
+use crate::points_seen::Group;
 use crate::struct_ops::PROGRAMS;
 
 type With<'a> = (&'a Bench<LinuxKernel>, &'a Engine<LinuxKernel>);
@@ -27,7 +29,7 @@ const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 type Look = fn(With<'_>, bool);
 
 /// What is seen without each probe.
-const FALLBACKS: [(&str, Look); 25] = [
+const FALLBACKS: [(&str, Look); 26] = [
     ("tcx", |with, there| {
         refuses(with, "xray", "programs", (with.0.tcx(1), there));
         let (bench, engine) = with;
@@ -130,6 +132,14 @@ const FALLBACKS: [(&str, Look); 25] = [
         refuses(with, "no_packet", "points", (whole, there));
     }),
     ("netfilter_held", |with, there| refuses(with, "no_packet", "points", (netfilter(with.0, 0), there))),
+    ("cgroup_order", |(bench, engine), _| {
+        let group = Group::new("unordered");
+        let [one, two] = engine.loads(&bench.request("ordered", &["one", "two"])).try_into().unwrap();
+        engine.attached(one, group.point());
+        let error = attach(engine, two, group.point(), intent("", &["one"], &[])).unwrap_err();
+        assert!(matches!(error, EngineError::Kernel(KernelError::Unsupported { .. })), "{error:?}");
+        engine.attached(two, group.point());
+    }),
     ("xdp_contexts", |with, there| {
         let told = |(bench, engine): With<'_>| {
             let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
@@ -284,6 +294,7 @@ fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
         ("struct_ops_links", (6, 4)),
         ("netfilter", (6, 4)),
         ("netfilter_defragment", (6, 6)),
+        ("cgroup_order", (6, 17)),
         ("xdp_contexts", (5, 15)),
         ("btf_float", (5, 13)),
         ("btf_decl_tag", (5, 16)),

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, ProgramId, XdpRunsIn,
+    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
+    ProgramId, XdpRunsIn,
 };
 
 use crate::{FilterPlace, KernelError, KernelObjects, LinkTarget};
@@ -28,6 +29,12 @@ pub trait KernelHooks: KernelObjects {
     /// # Errors
     /// [`KernelError::HookGone`] if the interface is gone or the path is of another namespace by now.
     fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError>;
+
+    /// What is attached to a hook of a control group itself.
+    ///
+    /// # Errors
+    /// [`KernelError::NoControlGroup`]; the kernel refuses to tell.
+    fn group_contents(&self, path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError>;
 
     /// Ids of all links, ascending.
     ///

@@ -39,6 +39,7 @@ pub fn probe() -> Features {
         raw_cookies: tries::raw_cookies(),
         netfilter: tries::netfilter(),
         netfilter_defragment: tries::netfilter_defragment(),
+        cgroup_order: tries::cgroup_order(),
         netfilter_held: held_netfilter(version, patch),
         xdp_contexts: tries::xdp_contexts(),
         btf_float: tries::btf(BtfKind::Float),

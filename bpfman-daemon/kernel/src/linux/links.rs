@@ -60,7 +60,9 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
         LinkTarget::Usdt { target, provider, name, scope, specs } => {
             usdt::attach(program, &usdt::UsdtPlace { target, provider, name, scope }, *specs)
         }
-        LinkTarget::Cgroup { path, attach_type } => cgroup::attach(program, path, *attach_type),
+        LinkTarget::Cgroup { path, attach_type, anchor, expected_revision } => {
+            cgroup::attach(program, (path, *attach_type), *anchor, *expected_revision)
+        }
         LinkTarget::Netns { netns, attach_type } => netns_links::attach(program, *netns, *attach_type),
         LinkTarget::Netfilter { netns, place } => netns_links::attach_netfilter(program, *netns, place),
         LinkTarget::Sockmap { map, attach_type } => sockmap::attach(program, *map, *attach_type),

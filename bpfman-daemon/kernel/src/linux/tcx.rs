@@ -8,7 +8,7 @@ use bpfmand_core::{Direction, HookContents, HookEntry, HookKey, IfIndex, KernelL
 
 use super::attr::{self, Command};
 use super::{features, hook_contents, sys, xdp};
-use crate::{KernelError, TcxAnchor};
+use crate::{KernelError, ListAnchor};
 
 const F_BEFORE: u32 = 1 << 3;
 const F_AFTER: u32 = 1 << 4;
@@ -25,22 +25,27 @@ const fn attach_type_of(direction: Direction) -> u32 {
     }
 }
 
+/// How link creation is told of a place.
+pub fn flags(anchor: ListAnchor) -> (u32, u32) {
+    match anchor {
+        ListAnchor::First => (F_BEFORE, 0),
+        ListAnchor::Last => (F_AFTER, 0),
+        ListAnchor::Before(link) => (F_BEFORE | F_LINK | F_ID, link.0),
+        ListAnchor::After(link) => (F_AFTER | F_LINK | F_ID, link.0),
+        ListAnchor::BeforeProgram(program) => (F_BEFORE | F_ID, program.0),
+        ListAnchor::AfterProgram(program) => (F_AFTER | F_ID, program.0),
+    }
+}
+
 /// Links a program to a hook, at its place.
 pub fn attach(
     program: &OwnedFd,
     ifindex: IfIndex,
     direction: Direction,
-    anchor: TcxAnchor,
+    anchor: ListAnchor,
     expected_revision: Option<u64>,
 ) -> Result<OwnedFd, KernelError> {
-    let (flags, relative) = match anchor {
-        TcxAnchor::First => (F_BEFORE, 0),
-        TcxAnchor::Last => (F_AFTER, 0),
-        TcxAnchor::Before(link) => (F_BEFORE | F_LINK | F_ID, link.0),
-        TcxAnchor::After(link) => (F_AFTER | F_LINK | F_ID, link.0),
-        TcxAnchor::BeforeProgram(program) => (F_BEFORE | F_ID, program.0),
-        TcxAnchor::AfterProgram(program) => (F_AFTER | F_ID, program.0),
-    };
+    let (flags, relative) = flags(anchor);
     let mut request = attr::LinkCreate {
         prog_fd: program.as_raw_fd(),
         target: ifindex.0,

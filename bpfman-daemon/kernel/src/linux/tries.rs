@@ -7,8 +7,8 @@ use bpfmand_core::uapi::attach_type;
 use bpfmand_core::{BoundText, IfIndex, Insn, ProgramType, op};
 
 use super::attr::{self, Command};
-use super::{load, sys, test_run, types};
-use crate::{Device, KernelError, ProgramKind, ProgramLoad, TestContext, TestRun};
+use super::{load, sys, tcx, test_run, types};
+use crate::{Device, KernelError, ListAnchor, ProgramKind, ProgramLoad, TestContext, TestRun};
 
 const MOVE: u8 = 0xb7;
 const STORE: u8 = 0x7a;
@@ -103,6 +103,18 @@ pub fn perf_links() -> bool {
         ..Default::default()
     };
     is(link(ProgramType::Tracepoint, on_nothing), &[libc::EBADF])
+}
+
+/// Places in the lists of control groups: in that of no group.
+pub fn cgroup_order() -> bool {
+    let in_none = |program: &OwnedFd, attach_type| attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: u32::MAX,
+        attach_type,
+        flags: tcx::flags(ListAnchor::First).0,
+        ..Default::default()
+    };
+    is(link(ProgramType::CgroupDevice, in_none), &[libc::EBADF])
 }
 
 /// Links to maps of sockets: to no map.

@@ -254,6 +254,7 @@ impl SimLinkTarget {
             Self::Xdp { .. } => link_type::XDP,
             Self::Tcx { .. } => link_type::TCX,
             Self::Event(_) => link_type::PERF_EVENT,
+            Self::Group { .. } => link_type::CGROUP,
             Self::Sockmap { .. } => link_type::SOCKMAP,
             Self::StructOps { .. } => link_type::STRUCT_OPS,
             Self::Trampoline | Self::Replacement { .. } => link_type::TRACING,

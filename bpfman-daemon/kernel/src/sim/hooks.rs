@@ -11,7 +11,7 @@ use super::errno::{EEXIST, EINVAL, ENODEV};
 use super::network::{HookedBy, TcPlace, TcxHook};
 use super::objects::{Body, Key, LINK, PROGRAM, SimLinkTarget};
 use super::{SimState, refuse};
-use crate::{KernelError, TcxAnchor, XdpMode};
+use crate::{KernelError, ListAnchor, XdpMode};
 
 /// Most programs at one tcx hook: one less than `BPF_MPROG_MAX`, whose last place ends the list.
 const MOST_TCX: usize = 63;
@@ -99,7 +99,7 @@ impl SimState {
         &self,
         program: Key,
         hook: (Option<&Path>, IfIndex, Direction),
-        anchor: TcxAnchor,
+        anchor: ListAnchor,
         expected_revision: Option<u64>,
     ) -> Result<(TcPlace, usize), KernelError> {
         let (netns, ifindex, direction) = hook;
@@ -128,12 +128,12 @@ impl SimState {
         let by_program =
             |id: ProgramId| find(PROGRAM, id.0, &|entry, key| self.program_at(entry) == Some(key));
         let at = match anchor {
-            TcxAnchor::First => 0,
-            TcxAnchor::Last => entries.len(),
-            TcxAnchor::Before(id) => link(id)?,
-            TcxAnchor::After(id) => link(id)? + 1,
-            TcxAnchor::BeforeProgram(id) => by_program(id)?,
-            TcxAnchor::AfterProgram(id) => by_program(id)? + 1,
+            ListAnchor::First => 0,
+            ListAnchor::Last => entries.len(),
+            ListAnchor::Before(id) => link(id)?,
+            ListAnchor::After(id) => link(id)? + 1,
+            ListAnchor::BeforeProgram(id) => by_program(id)?,
+            ListAnchor::AfterProgram(id) => by_program(id)? + 1,
         };
         if entries.len() >= MOST_TCX {
             return Err(KernelError::HookFull { hook: name(), most: MOST_TCX });

@@ -6,6 +6,7 @@ use bpfmand_core::uapi::{attach_type, link_type, prog_type};
 use bpfmand_core::{MapId, PerfEventPlace, PerfSource, SampleRate, map_type};
 
 use super::errno::{EBUSY, EEXIST, EINVAL, ENOENT, ENOLINK, ETIMEDOUT};
+use super::groups::group_hook;
 use super::hooks::runs_in;
 use super::network::HookedBy;
 use super::objects::{Body, Key, MAP, SimLinkTarget};
@@ -113,10 +114,8 @@ impl SimState {
                 let place = SimLinkTarget::Place { kernel_type: link_type::UPROBE_MULTI, at };
                 Ok(self.objects.add(Body::Link { program, place }))
             }
-            LinkTarget::Cgroup { path, attach_type } => {
-                let at = format!("control group {path}, hook {attach_type}");
-                let place = SimLinkTarget::Place { kernel_type: link_type::CGROUP, at };
-                Ok(self.objects.add(Body::Link { program, place }))
+            LinkTarget::Cgroup { path, attach_type, anchor, expected_revision } => {
+                self.attach_to_group(program, group_hook(path, *attach_type), *anchor, *expected_revision)
             }
             LinkTarget::Netns { netns, attach_type } => {
                 let at = format!(
@@ -248,7 +247,7 @@ impl SimState {
                     return Err(fail(EEXIST));
                 }
             }
-            SimLinkTarget::Sockmap { .. } => {
+            SimLinkTarget::Sockmap { .. } | SimLinkTarget::Group { .. } => {
                 let is_alike = matches!(
                     &self.object(old)?.body, Body::Program { kind, .. } if kind.kernel_type == wanted
                 );
@@ -257,8 +256,7 @@ impl SimState {
                 }
             }
             SimLinkTarget::Place { kernel_type, .. } => {
-                let updates = [link_type::CGROUP, link_type::NETNS, link_type::ITER, link_type::NETKIT]
-                    .contains(kernel_type);
+                let updates = [link_type::NETNS, link_type::ITER, link_type::NETKIT].contains(kernel_type);
                 let is_alike = matches!(
                     &self.object(old)?.body, Body::Program { kind, .. } if kind.kernel_type == wanted
                 );
@@ -294,9 +292,12 @@ impl SimState {
             return;
         };
         let forced = match place {
-            SimLinkTarget::Xdp { .. } | SimLinkTarget::Tcx { .. } | SimLinkTarget::Sockmap { .. } => true,
+            SimLinkTarget::Xdp { .. }
+            | SimLinkTarget::Tcx { .. }
+            | SimLinkTarget::Group { .. }
+            | SimLinkTarget::Sockmap { .. } => true,
             SimLinkTarget::Place { kernel_type, .. } => {
-                matches!(*kernel_type, link_type::CGROUP | link_type::NETNS | link_type::NETKIT)
+                matches!(*kernel_type, link_type::NETNS | link_type::NETKIT)
             }
             _ => false,
         };

@@ -12,6 +12,7 @@ mod control;
 mod create;
 mod extension;
 mod filters;
+mod groups;
 mod hooks;
 mod implementation;
 mod links;
@@ -83,6 +84,7 @@ impl Default for SimOptions {
                 raw_cookies: true,
                 netfilter: true,
                 netfilter_defragment: true,
+                cgroup_order: true,
                 netfilter_held: true,
                 xdp_contexts: true,
                 btf_float: true,
@@ -120,6 +122,7 @@ impl SimOptions {
                 raw_cookies: false,
                 netfilter: false,
                 netfilter_defragment: false,
+                cgroup_order: false,
                 netfilter_held: false,
                 ..current.features
             },

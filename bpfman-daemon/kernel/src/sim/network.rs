@@ -8,6 +8,7 @@ use bpfmand_core::{
     AddressedInterface, Direction, HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId, XdpRunsIn,
 };
 
+use super::groups::GroupHook;
 use super::objects::{Key, SimLinkTarget};
 use crate::KernelError;
 
@@ -88,6 +89,8 @@ pub(super) struct SimNetwork {
     namespaces: BTreeMap<Option<PathBuf>, Namespace>,
     pub xdp: BTreeMap<(NetnsId, IfIndex), (HookedBy, XdpRunsIn)>,
     pub tcx: BTreeMap<TcPlace, TcxHook>,
+    /// By the hook, in words.
+    pub groups: BTreeMap<String, GroupHook>,
     made: u64,
     /// How often watches lost notices.
     pub overruns: u64,
@@ -96,7 +99,14 @@ pub(super) struct SimNetwork {
 impl SimNetwork {
     pub fn new(own: NetnsId) -> Self {
         let namespaces = BTreeMap::from([(None, Namespace::new(own))]);
-        Self { namespaces, xdp: BTreeMap::new(), tcx: BTreeMap::new(), made: 0, overruns: 0 }
+        Self {
+            namespaces,
+            xdp: BTreeMap::new(),
+            tcx: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            made: 0,
+            overruns: 0,
+        }
     }
 
     pub fn add_namespace(&mut self, path: &Path) -> NetnsId {
@@ -161,6 +171,7 @@ impl SimNetwork {
     pub fn reboot(&mut self) {
         self.xdp.clear();
         self.tcx.clear();
+        self.groups.clear();
         let mut named: Vec<&mut Namespace> = self
             .namespaces
             .iter_mut()
@@ -229,6 +240,12 @@ impl SimNetwork {
                     if hook.entries.is_empty() {
                         self.tcx.remove(&at);
                     }
+                }
+            }
+            SimLinkTarget::Group { at } => {
+                if let Some(hook) = self.groups.get_mut(at) {
+                    hook.links.retain(|link| *link != key);
+                    hook.revision += 1;
                 }
             }
             SimLinkTarget::Event(_)

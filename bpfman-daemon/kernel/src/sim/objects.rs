@@ -88,6 +88,10 @@ pub(super) enum SimLinkTarget {
         kernel_type: u32,
         at: String,
     },
+    /// A hook of a control group, in words.
+    Group {
+        at: String,
+    },
     /// A map of sockets, at one of its hooks.
     Sockmap {
         map: Key,

@@ -38,7 +38,7 @@ pub struct SimFilter {
     pub name: String,
 }
 
-/// Everything alive, by kernel id or path. Links at one tcx hook are also in the order in which they run.
+/// Everything alive, by kernel id or path. Links at one hook of tcx or of a control group are also in the order in which they run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SimSnapshot {
     /// Programs.
@@ -49,6 +49,8 @@ pub struct SimSnapshot {
     pub links: BTreeMap<u32, SimLink>,
     /// Programs of each tcx hook, in the order they run.
     pub tcx: BTreeMap<String, Vec<ProgramId>>,
+    /// Programs of each hook of a control group that has any, in the order they run.
+    pub groups: BTreeMap<String, Vec<ProgramId>>,
     /// Filters, by place, priority and handle.
     pub filters: BTreeMap<String, SimFilter>,
     /// Pins: what is pinned, in words.
@@ -88,6 +90,7 @@ impl SimKernel {
                         }
                         SimLinkTarget::Event(point) => point.clone(),
                         SimLinkTarget::Trampoline => "trampoline".to_owned(),
+                        SimLinkTarget::Group { at } => at.clone(),
                         SimLinkTarget::Place { at, .. } => at.clone(),
                         SimLinkTarget::Replacement { target, function } => {
                             format!("function {function} of program {}", id(*target))
@@ -101,6 +104,10 @@ impl SimKernel {
                     snapshot.links.insert(object.id, SimLink { program, place });
                 }
             }
+        }
+        for (at, hook) in state.network.groups.iter().filter(|(_, hook)| !hook.links.is_empty()) {
+            let programs = hook.links.iter().filter_map(|link| state.program_of_link(*link));
+            snapshot.groups.insert(at.clone(), programs.map(|key| ProgramId(id(key))).collect());
         }
         for ((netns, ifindex, direction), hook) in &state.network.tcx {
             let programs = hook.entries.iter().filter_map(|entry| state.program_at(*entry));

@@ -8,7 +8,7 @@ use super::hooks::runs_in;
 use super::network::HookedBy;
 use super::objects::{Body, LINK, PROGRAM};
 use super::{SimHandle, SimKernel};
-use crate::{KernelError, TcxAnchor, TestRunResult, XdpMode};
+use crate::{KernelError, ListAnchor, TestRunResult, XdpMode};
 
 impl SimKernel {
     /// Attaches a program as `ip link set xdp` does: without a link.
@@ -51,7 +51,7 @@ impl SimKernel {
         ifindex: IfIndex,
         direction: Direction,
         program: &SimHandle,
-        anchor: TcxAnchor,
+        anchor: ListAnchor,
     ) -> Result<(), KernelError> {
         let mut state = self.state();
         let (place, at) = state.tcx_position(program.key, (netns, ifindex, direction), anchor, None)?;

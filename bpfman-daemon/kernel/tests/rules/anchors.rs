@@ -1,7 +1,7 @@
 //! Where a tcx link goes, and at which revision.
 
 use bpfmand_core::{Direction, HookKind, KernelLinkId, ProgramId, ProgramType};
-use bpfmand_kernel::{Kernel, KernelError, TcxAnchor};
+use bpfmand_kernel::{Kernel, KernelError, ListAnchor};
 
 use crate::bench::Bench;
 use crate::programs::answering;
@@ -24,15 +24,15 @@ fn links_stand_at_the_ends_and_beside_links_and_programs<K: Kernel>(bench: &Benc
     let id = |number: usize| kernel.program_of(&programs[number]).unwrap().id;
     let attach =
         |number: usize, anchor| kernel.attach(&programs[number], &left.tcx(DIRECTION, anchor, None)).unwrap();
-    let middle = attach(0, TcxAnchor::First);
+    let middle = attach(0, ListAnchor::First);
     let middle_link = kernel.link_of(&middle).unwrap().id;
-    bench.machine.attach_tcx_program(&left, DIRECTION, &programs[1], TcxAnchor::Last);
+    bench.machine.attach_tcx_program(&left, DIRECTION, &programs[1], ListAnchor::Last);
     let _links = [
-        attach(2, TcxAnchor::First),
-        attach(3, TcxAnchor::Before(middle_link)),
-        attach(4, TcxAnchor::After(middle_link)),
-        attach(5, TcxAnchor::BeforeProgram(id(1))),
-        attach(6, TcxAnchor::AfterProgram(id(1))),
+        attach(2, ListAnchor::First),
+        attach(3, ListAnchor::Before(middle_link)),
+        attach(4, ListAnchor::After(middle_link)),
+        attach(5, ListAnchor::BeforeProgram(id(1))),
+        attach(6, ListAnchor::AfterProgram(id(1))),
     ];
     assert_eq!(order(bench).1, [2, 3, 0, 4, 5, 1, 6].map(id));
 }
@@ -46,17 +46,17 @@ fn an_anchor_that_is_not_at_the_hook_is_named<K: Kernel>(bench: &Bench<K>) {
     let [ours, elsewhere]: [K::Handle; 2] = std::array::from_fn(|_| answering(kernel, ProgramType::Tc, -1));
     let gone = KernelLinkId(u32::MAX >> 1);
     let absent = kernel.program_of(&elsewhere).unwrap().id;
-    let other_way = kernel.attach(&elsewhere, &left.tcx(Direction::Ingress, TcxAnchor::Last, None)).unwrap();
+    let other_way = kernel.attach(&elsewhere, &left.tcx(Direction::Ingress, ListAnchor::Last, None)).unwrap();
     let other_link = kernel.link_of(&other_way).unwrap().id;
     // One at the hook, so that there is something to compare with.
     let there = answering(kernel, ProgramType::Tc, -1);
-    let _there = kernel.attach(&there, &left.tcx(DIRECTION, TcxAnchor::Last, None)).unwrap();
+    let _there = kernel.attach(&there, &left.tcx(DIRECTION, ListAnchor::Last, None)).unwrap();
     let before = order(bench);
     for (anchor, name) in [
-        (TcxAnchor::Before(gone), format!("link {gone}")),
-        (TcxAnchor::After(other_link), format!("link {other_link}")),
-        (TcxAnchor::BeforeProgram(absent), format!("program {absent}")),
-        (TcxAnchor::AfterProgram(ProgramId(u32::MAX >> 1)), format!("program {}", u32::MAX >> 1)),
+        (ListAnchor::Before(gone), format!("link {gone}")),
+        (ListAnchor::After(other_link), format!("link {other_link}")),
+        (ListAnchor::BeforeProgram(absent), format!("program {absent}")),
+        (ListAnchor::AfterProgram(ProgramId(u32::MAX >> 1)), format!("program {}", u32::MAX >> 1)),
     ] {
         let error = kernel.attach(&ours, &left.tcx(DIRECTION, anchor, None)).unwrap_err();
         assert!(matches!(&error, KernelError::NoAnchor { anchor, .. } if *anchor == name), "{error:?}");
@@ -72,7 +72,7 @@ fn a_stale_revision_changes_nothing<K: Kernel>(bench: &Bench<K>) {
     let left = bench.left();
     let programs: [K::Handle; 4] = std::array::from_fn(|_| answering(kernel, ProgramType::Tc, -1));
     let attach = |number: usize, revision| {
-        kernel.attach(&programs[number], &left.tcx(DIRECTION, TcxAnchor::Last, Some(revision)))
+        kernel.attach(&programs[number], &left.tcx(DIRECTION, ListAnchor::Last, Some(revision)))
     };
     let (empty, none) = order(bench);
     assert_eq!(none, []);
@@ -83,7 +83,7 @@ fn a_stale_revision_changes_nothing<K: Kernel>(bench: &Bench<K>) {
     let (revision, _) = order(bench);
     assert_ne!(revision, empty);
     // What a stranger adds, swaps or takes away makes it stale too.
-    bench.machine.attach_tcx_program(&left, DIRECTION, &programs[1], TcxAnchor::First);
+    bench.machine.attach_tcx_program(&left, DIRECTION, &programs[1], ListAnchor::First);
     assert!(matches!(attach(2, revision), Err(KernelError::HookChanged { .. })));
     let (revision, _) = order(bench);
     kernel.replace(&first, &programs[2], &programs[0]).unwrap();
@@ -107,7 +107,7 @@ fn a_full_hook_says_how_many_it_takes<K: Kernel>(bench: &Bench<K>) {
         return;
     }
     let target = bench.left();
-    let target = target.tcx(DIRECTION, TcxAnchor::Last, None);
+    let target = target.tcx(DIRECTION, ListAnchor::Last, None);
     let mut links = Vec::new();
     let error = loop {
         assert!(links.len() < 200);

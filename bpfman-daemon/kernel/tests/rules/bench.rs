@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface};
-use bpfmand_kernel::{Kernel, LinkTarget, TcxAnchor, XdpMode};
+use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
 /// How long the kernel may take for what it does later. Generous: no test waits this long unless it fails, and machines
 /// are busy, or emulated.
@@ -26,7 +26,7 @@ pub trait Machine<K: Kernel>: Send + Sync {
     /// `ip link set xdp off`.
     fn detach_xdp_by_netlink(&self, at: &At<'_>);
     /// `BPF_PROG_ATTACH`.
-    fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &K::Handle, anchor: TcxAnchor);
+    fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &K::Handle, anchor: ListAnchor);
     /// Another namespace, whose interfaces `left` and `right` have the same numbers. Gone with the machine.
     fn add_namespace(&self) -> PathBuf;
     /// Removes a namespace's path, and the namespace with it if nothing else holds it.
@@ -48,7 +48,7 @@ impl At<'_> {
     pub fn tcx(
         &self,
         direction: Direction,
-        anchor: TcxAnchor,
+        anchor: ListAnchor,
         expected_revision: Option<u64>,
     ) -> LinkTarget<'_> {
         let netns = Some(self.netns);

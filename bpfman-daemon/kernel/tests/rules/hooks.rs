@@ -1,7 +1,7 @@
 //! Everything that runs at a hook.
 
 use bpfmand_core::{Direction, HookKind, KernelLinkId, ProgramType, Via, XdpRunsIn};
-use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter, TcxAnchor, XdpMode};
+use bpfmand_kernel::{FilterPlace, Kernel, KernelError, ListAnchor, TcFilter, XdpMode};
 
 use crate::bench::{At, Bench};
 use crate::programs::{PASS, answering};
@@ -137,9 +137,9 @@ fn tcx_programs_come_in_their_order_and_before_filters<K: Kernel>(bench: &Bench<
     let programs: [K::Handle; 4] = std::array::from_fn(|_| answering(kernel, ProgramType::Tc, 0));
     let id = |number: usize| Some(kernel.program_of(&programs[number]).unwrap().id);
     let left = bench.left();
-    let link = kernel.attach(&programs[0], &left.tcx(direction, TcxAnchor::Last, None)).unwrap();
+    let link = kernel.attach(&programs[0], &left.tcx(direction, ListAnchor::Last, None)).unwrap();
     let link_id = kernel.link_of(&link).unwrap().id;
-    bench.machine.attach_tcx_program(&left, direction, &programs[1], TcxAnchor::First);
+    bench.machine.attach_tcx_program(&left, direction, &programs[1], ListAnchor::First);
     let place = |priority, handle| FilterPlace {
         netns: Some(&bench.netns),
         ifindex: left.ifindex,

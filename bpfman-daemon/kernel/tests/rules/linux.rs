@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bpfmand_core::{Direction, ProgramId};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{TcxAnchor, XdpMode};
+use bpfmand_kernel::{ListAnchor, XdpMode};
 
 use crate::bench::{At, Bench, Machine};
 
@@ -124,7 +124,7 @@ impl Machine<LinuxKernel> for ThisMachine {
         ip(at.netns, &["link", "set", at.name, "xdpgeneric", "off"]);
     }
 
-    fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &OwnedFd, anchor: TcxAnchor) {
+    fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &OwnedFd, anchor: ListAnchor) {
         crate::strangers::attach_to_tcx(at, direction, program.as_raw_fd(), anchor).unwrap();
     }
 

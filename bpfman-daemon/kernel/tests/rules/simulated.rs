@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bpfmand_core::Direction;
 use bpfmand_kernel::sim::{SimHandle, SimKernel};
-use bpfmand_kernel::{TcxAnchor, XdpMode};
+use bpfmand_kernel::{ListAnchor, XdpMode};
 
 use crate::bench::{At, Bench, Machine};
 
@@ -47,7 +47,7 @@ impl Machine<SimKernel> for Simulation {
         assert!(self.0.detach_xdp_by_netlink(Some(at.netns), at.ifindex));
     }
 
-    fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &SimHandle, anchor: TcxAnchor) {
+    fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &SimHandle, anchor: ListAnchor) {
         self.0.attach_tcx_program(Some(at.netns), at.ifindex, direction, program, anchor).unwrap();
     }
 

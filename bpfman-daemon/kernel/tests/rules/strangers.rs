@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 
 use bpfmand_core::Direction;
 use bpfmand_core::uapi::attach_type;
-use bpfmand_kernel::TcxAnchor;
+use bpfmand_kernel::ListAnchor;
 
 use crate::bench::At;
 
@@ -22,17 +22,22 @@ struct ProgAttach {
 }
 
 /// Attaches a program to tcx by `BPF_PROG_ATTACH`, in the interface's namespace.
-pub fn attach_to_tcx(at: &At<'_>, direction: Direction, program: RawFd, anchor: TcxAnchor) -> io::Result<()> {
+pub fn attach_to_tcx(
+    at: &At<'_>,
+    direction: Direction,
+    program: RawFd,
+    anchor: ListAnchor,
+) -> io::Result<()> {
     const BPF_PROG_ATTACH: i64 = 8;
     const F_BEFORE: u32 = 1 << 3;
     const F_AFTER: u32 = 1 << 4;
     const F_ID: u32 = 1 << 5;
     let (attach_flags, relative) = match anchor {
-        TcxAnchor::First => (F_BEFORE, 0),
-        TcxAnchor::Last => (F_AFTER, 0),
-        TcxAnchor::BeforeProgram(id) => (F_BEFORE | F_ID, id.0),
-        TcxAnchor::AfterProgram(id) => (F_AFTER | F_ID, id.0),
-        TcxAnchor::Before(_) | TcxAnchor::After(_) => return Err(io::ErrorKind::Unsupported.into()),
+        ListAnchor::First => (F_BEFORE, 0),
+        ListAnchor::Last => (F_AFTER, 0),
+        ListAnchor::BeforeProgram(id) => (F_BEFORE | F_ID, id.0),
+        ListAnchor::AfterProgram(id) => (F_AFTER | F_ID, id.0),
+        ListAnchor::Before(_) | ListAnchor::After(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
     let attribute = ProgAttach {
         target_ifindex: at.ifindex.0,

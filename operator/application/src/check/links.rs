@@ -48,7 +48,8 @@ pub fn probes(found: &mut SpecProblems, path: &str, program: &ClusterProgram, na
     }
 }
 
-fn order(found: &mut SpecProblems, path: &str, order: Option<&LinkOrder>) {
+/// A place among others.
+pub fn order(found: &mut SpecProblems, path: &str, order: Option<&LinkOrder>) {
     let Some(order) = order else { return };
     if let Some(role) = &order.role {
         let length = role.chars().count();

@@ -1,6 +1,7 @@
 //! Attachments of the types that the published API does not have.
 
 use super::fields::{SpecProblems, matches};
+use super::links::order;
 use super::selectors::{is_interface_name, label_selector};
 use crate::name;
 use crate::points::kernel::{EVENT, FUNCTION, IDENTIFIER, PerfEventLink};
@@ -22,7 +23,9 @@ pub fn check(found: &mut SpecProblems, path: &str, blocks: &PointBlocks) {
         text(found, format!("{path}.rawTracepoint.links[{at}].name"), &link.name, (IDENTIFIER, 127), says);
     }
     for (at, link) in links(blocks.cgroup.as_ref()) {
-        cgroup(found, format!("{path}.cgroup.links[{at}].path"), &link.path);
+        let path = format!("{path}.cgroup.links[{at}]");
+        cgroup(found, format!("{path}.path"), &link.point.path);
+        order(found, &path, link.order.as_ref());
     }
     for (at, link) in links(blocks.kprobe_multi.as_ref()) {
         kernel_functions(found, &format!("{path}.kprobeMulti.links[{at}].functions"), &link.functions);

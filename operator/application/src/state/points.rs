@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::link::{LinkState, LinksState};
-use crate::points::cgroup::CgroupLink;
+use crate::points::cgroup::CgroupPoint;
 use crate::points::kernel::{KprobeMultiLink, KsyscallLink, PerfEventLink, RawTracepointLink};
 use crate::points::maps::{SockmapLink, StructOpsLink};
 use crate::points::network::{NetfilterPoint, NetkitPoint};
@@ -69,7 +69,7 @@ pub struct PointStates {
     pub raw_tracepoint: Points<RawTracepointLink>,
     /// For types of control groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cgroup: Points<CgroupLink>,
+    pub cgroup: Points<CgroupPoint>,
     /// For types SkLookup and FlowDissector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Points<NamespaceState>,

@@ -1,7 +1,7 @@
 //! Attachments of the types that the published API does not have, as state objects show them: one block, named as in the
 //! spec.
 
-use bpfman_application::points::cgroup::CgroupLink;
+use bpfman_application::points::cgroup::CgroupPoint;
 use bpfman_application::points::kernel::{KprobeMultiLink, KsyscallLink, PerfEventLink, RawTracepointLink};
 use bpfman_application::points::maps::{SockmapLink, StructOpsLink};
 use bpfman_application::points::network::{NetfilterPoint, NetkitPoint};
@@ -39,7 +39,7 @@ pub fn points(kind: ClusterProgramType, report: &ProgramReport, before: Option<&
         "rawTracepoint" => {
             block!(raw_tracepoint, RawTracepoint, |name| RawTracepointLink { name: name.clone() });
         }
-        "cgroup" => block!(cgroup, Cgroup, |path| CgroupLink { path: path.clone() }),
+        "cgroup" => block!(cgroup, Cgroup, |path| CgroupPoint { path: path.clone() }),
         "netns" => block!(netns, Netns, |path| namespace(path)),
         "netfilter" => {
             let before = before.and_then(|before| before.netfilter.as_ref());

@@ -4,11 +4,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use bpfmand_core::{
-    HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, ProgramId, XdpRunsIn,
+    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
+    ProgramId, XdpRunsIn,
 };
 
 use crate::linux::{
-    LinuxKernel, attr::Command, clsact, facts, hook_contents, iterator, links, netns, struct_ops, xdp,
+    LinuxKernel, attr::Command, cgroup, clsact, facts, hook_contents, iterator, links, netns, struct_ops, xdp,
 };
 use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget};
 
@@ -23,6 +24,10 @@ impl KernelHooks for LinuxKernel {
 
     fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
         hook_contents::read(netns, key)
+    }
+
+    fn group_contents(&self, path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError> {
+        cgroup::contents(path, attach_type)
     }
 
     fn link_ids(&self) -> Result<Vec<KernelLinkId>, KernelError> {

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts, ProgramId, XdpRunsIn,
+    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
+    ProgramId, XdpRunsIn,
 };
 
 use bpfmand_core::uapi::link_type;
@@ -23,6 +24,10 @@ impl KernelHooks for SimKernel {
 
     fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
         self.enter("hook_contents")?.hook_contents(netns, key)
+    }
+
+    fn group_contents(&self, path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError> {
+        Ok(self.enter("group_contents")?.group_contents(path, attach_type))
     }
 
     fn link_ids(&self) -> Result<Vec<KernelLinkId>, KernelError> {

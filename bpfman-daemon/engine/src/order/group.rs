@@ -1,0 +1,274 @@
+//! Order among the programs of one hook of a control group, which the kernel keeps (Linux 6.17 and later).
+//!
+//! A link gets its place when it comes, by rank and intents, its own and those of the links that are there, and keeps it:
+//! a link that comes or goes moves no other. Programs of others stay where they are.
+
+use std::sync::Arc;
+
+use bpfmand_core::{
+    AttachPoint, CgroupPath, Contradiction, Foreign, KernelLinkId, LinkId, Occupant, OrderedEntry, Place,
+    ProgramType, Waiting, moves,
+};
+use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, Probe, ProgramKind};
+
+use crate::engine::undo::{retry_once, undoing};
+use crate::order::tcx::{ListPlace, solve_or_fall_back};
+use crate::order::{ensure_anchors_known, foreign_anchor};
+use crate::state::records::{LinkRecord, ProgramRecord};
+use crate::{Engine, EngineError, paths};
+
+/// One hook of one control group.
+#[derive(Clone, Copy)]
+struct GroupHook<'a> {
+    path: &'a CgroupPath,
+    attach_type: u32,
+    program: &'a ProgramRecord,
+}
+
+impl<'a> GroupHook<'a> {
+    /// The hook of a link; none for links elsewhere.
+    fn of(program: &'a ProgramRecord, link: &'a LinkRecord) -> Option<Self> {
+        let AttachPoint::Cgroup { path } = &link.point else { return None };
+        let attach_type = attach_type(program);
+        Some(Self { path, attach_type, program })
+    }
+
+    /// True where programs of several hooks are in one list for who asks: those of LSM have one number.
+    fn is_mixed(&self) -> bool {
+        self.program.program_type == ProgramType::LsmCgroup
+    }
+
+    fn name(&self) -> String {
+        let hook = self.program.target.as_deref().unwrap_or(self.program.program_type.name());
+        format!("{hook} of control group {}", self.path)
+    }
+}
+
+fn attach_type(program: &ProgramRecord) -> u32 {
+    ProgramKind::new(program.program_type, program.target.as_deref()).expected_attach_type
+}
+
+/// A hook of a control group as it stands, and as it is to be.
+struct GroupOrder {
+    places: Vec<Place>,
+    revision: Option<u64>,
+    standing: Vec<Occupant>,
+    /// Of each that stands: its link, if it has one.
+    links: Vec<Option<KernelLinkId>>,
+    wanted: Vec<OrderedEntry>,
+    waiting: Vec<Waiting>,
+    contradiction: Option<Contradiction>,
+}
+
+impl GroupOrder {
+    fn now(&self) -> Vec<OrderedEntry> {
+        self.standing.iter().map(Occupant::entry).collect()
+    }
+
+    /// Finds an order in which nothing else has to move: with the link where it is among ours (`at`), else as far behind
+    /// as that goes. If there is none, the one with the link where it is.
+    fn solve(&mut self, link: LinkId, at: usize) {
+        let own = self.places.remove(at);
+        let ends = (0..=self.places.len()).rev().filter(|end| *end != at);
+        for (number, at) in std::iter::once(at).chain(ends).chain([at]).enumerate() {
+            let mut places = self.places.clone();
+            places.insert(at, own.clone());
+            let (solution, contradiction) = solve_or_fall_back(&places, None, &self.standing);
+            (self.wanted, self.waiting, self.contradiction) =
+                (solution.order, solution.waiting, contradiction);
+            let is_last = number > self.places.len();
+            if is_last
+                || (self.contradiction.is_none() && self.in_between(OrderedEntry::Ours(link)).is_none())
+            {
+                self.places = places;
+                return;
+            }
+        }
+    }
+
+    /// Whether a link stands at the hook, and not where it is to be.
+    fn moves(&self, own: OrderedEntry) -> bool {
+        let now = self.now();
+        now.contains(&own) && moves(&now, &self.wanted, own.link()).moves.contains(&own)
+    }
+
+    /// A link that would have to move as well.
+    fn in_between(&self, own: OrderedEntry) -> Option<LinkId> {
+        let now = self.now();
+        let also = moves(&now, &self.wanted, own.link()).moves;
+        also.into_iter().find(|entry| *entry != own && now.contains(entry))?.link()
+    }
+
+    /// Where a link that moves or comes goes; none if it would be beside programs without links alone, next to which the
+    /// kernel puts no link.
+    fn place(&self, own: OrderedEntry) -> Option<ListAnchor> {
+        let now = self.now();
+        let stays = moves(&now, &self.wanted, own.link()).stays;
+        let at = self.wanted.iter().position(|entry| *entry == own)?;
+        let stays = |entry: &&OrderedEntry| stays.contains(entry);
+        let next = self.wanted[at + 1..].iter().find(stays);
+        let last = self.wanted[..at].iter().rev().find(stays);
+        let link = |entry: &OrderedEntry| {
+            now.iter().position(|other| other == entry).and_then(|at| self.links.get(at).copied().flatten())
+        };
+        match (last, next) {
+            (_, None) => Some(ListAnchor::Last),
+            (None, Some(_)) => Some(ListAnchor::First),
+            (Some(last), Some(next)) => {
+                link(next).map(ListAnchor::Before).or_else(|| link(last).map(ListAnchor::After))
+            }
+        }
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Refuses a new or changed link of a control group whose intents cannot hold or name nothing.
+    pub(crate) fn check_group(
+        &self,
+        program: &ProgramRecord,
+        link: &Arc<LinkRecord>,
+    ) -> Result<(), EngineError> {
+        let Some(hook) = GroupHook::of(program, link) else { return Ok(()) };
+        if !link.order.is_empty() {
+            self.kernel.features().require(&Probe::CGROUP_ORDER)?;
+        }
+        let Some(order) = self.group_order(hook, link)? else { return Ok(()) };
+        if let Some(contradiction) = order.contradiction {
+            return Err(self.contradiction(hook.name(), contradiction, link.id));
+        }
+        ensure_anchors_known(&order.waiting, || hook.name(), link.id, &order.places, &order.standing)?;
+        let own = OrderedEntry::Ours(link.id);
+        if let Some(other) = order.in_between(own) {
+            return Err(EngineError::InBetween { hook: hook.name(), other });
+        }
+        match (order.place(own), foreign_anchor(link)) {
+            (None, Some(anchor)) => Err(EngineError::NoForeignOrder {
+                anchor: anchor.clone(),
+                hook: hook.name(),
+                reason: "the programs on both sides of that place were attached without links, and the kernel puts no \
+                         link between them",
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a link of a control group goes that comes: last, where nothing else is wanted or the kernel has no order.
+    pub(crate) fn group_place(
+        &self,
+        program: &ProgramRecord,
+        link: &LinkRecord,
+    ) -> Result<ListPlace, EngineError> {
+        let last = (ListAnchor::Last, None);
+        let Some(hook) = GroupHook::of(program, link) else { return Ok(last) };
+        let Some(order) = self.group_order(hook, &Arc::new(link.clone()))? else { return Ok(last) };
+        let anchor = order.place(OrderedEntry::Ours(link.id)).unwrap_or(ListAnchor::Last);
+        Ok((anchor, order.revision))
+    }
+
+    /// Intents of a link of a control group that nothing answers to now.
+    pub(crate) fn waits_in_group(&self, program: &ProgramRecord, link: &Arc<LinkRecord>) -> Vec<Waiting> {
+        let Some(hook) = GroupHook::of(program, link).filter(|_| !link.order.is_empty()) else {
+            return Vec::new();
+        };
+        // A group that is gone has nothing.
+        let order = self.group_order(hook, link).ok().flatten();
+        let waiting = order.map(|order| order.waiting).unwrap_or_default();
+        waiting.into_iter().filter(|waiting| waiting.link == link.id).collect()
+    }
+
+    /// How a hook is to be with a link that comes or changes; none where links run in the order in which they came.
+    fn group_order(
+        &self,
+        hook: GroupHook<'_>,
+        link: &Arc<LinkRecord>,
+    ) -> Result<Option<GroupOrder>, EngineError> {
+        if !self.kernel.features().cgroup_order {
+            return Ok(None);
+        }
+        let links = self.links_of_group(hook, link);
+        let mut places: Vec<Place> = {
+            let state = self.state();
+            links.iter().map(|link| state.place(link)).collect()
+        };
+        let is_plain = |place: &Place| place.intent.is_empty() && place.rank == places[0].rank;
+        if places.iter().all(is_plain) {
+            return Ok(None);
+        }
+        let contents = self.kernel.group_contents(hook.path, hook.attach_type)?;
+        let mut ours = Vec::with_capacity(links.len());
+        for link in &links {
+            ours.extend(self.pinned_link(&paths::link(link.id))?.map(|facts| (facts.id, link.id)));
+        }
+        let (mut standing, mut kernel_links) = (Vec::new(), Vec::new());
+        for (program, link) in contents.entries {
+            let own = ours.iter().find(|(kernel_link, _)| Some(*kernel_link) == link);
+            match own {
+                Some((_, own)) => standing.push(Occupant::Ours(*own)),
+                None if hook.is_mixed() => continue,
+                None => {
+                    let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
+                    standing.push(Occupant::Foreign(Foreign { program, name }));
+                }
+            }
+            kernel_links.push(link);
+        }
+        // What stands stays where it is as far as it can: the kernel moves nothing.
+        places.sort_by_key(|place| {
+            let at = standing.iter().position(|other| *other == Occupant::Ours(place.link));
+            (place.rank, at.unwrap_or(usize::MAX), place.sequence)
+        });
+        let at = places.iter().position(|place| place.link == link.id).unwrap_or(places.len());
+        let mut order = GroupOrder {
+            places,
+            revision: contents.revision.filter(|_| !hook.is_mixed()),
+            standing,
+            links: kernel_links,
+            wanted: Vec::new(),
+            waiting: Vec::new(),
+            contradiction: None,
+        };
+        order.solve(link.id, at);
+        Ok(Some(order))
+    }
+
+    /// Links of ours at a hook, with one that comes or changes.
+    fn links_of_group(&self, hook: GroupHook<'_>, link: &Arc<LinkRecord>) -> Vec<Arc<LinkRecord>> {
+        let state = self.state();
+        let is_here = |other: &&Arc<LinkRecord>| {
+            let path = matches!(&other.point, AttachPoint::Cgroup { path } if path == hook.path);
+            path && other.id != link.id
+                && state.member(other.program).is_some_and(|program| {
+                    attach_type(program) == hook.attach_type && program.target == hook.program.target
+                })
+        };
+        state.links.values().filter(is_here).cloned().chain([Arc::clone(link)]).collect()
+    }
+
+    /// Changes a link of a control group, and moves it if it has to run elsewhere: it is made again there before the old
+    /// one ends, so that its program runs twice for a moment, and never not at all.
+    pub(crate) fn update_group(
+        &self,
+        program: &ProgramRecord,
+        new: &Arc<LinkRecord>,
+    ) -> Result<(), EngineError> {
+        self.check_group(program, new)?;
+        let own = OrderedEntry::Ours(new.id);
+        let hook = GroupHook::of(program, new);
+        let order = hook.map(|hook| self.group_order(hook, new)).transpose()?.flatten();
+        if !order.is_some_and(|order| order.moves(own)) {
+            self.step("update", "record");
+            return self.record_link(new, None);
+        }
+        self.ensure_not_lost([&**new])?;
+        let handle = self.loaded_program(program.id)?;
+        let moved = Arc::new(LinkRecord { operation: self.operation(), ..(**new).clone() });
+        let target = || -> Result<LinkTarget<'_>, EngineError> { self.link_target(program, &moved) };
+        undoing(|undo| {
+            self.attach_retrying(&handle, target, moved.operation, undo)?;
+            self.step("move", "record");
+            self.record_link(&moved, None)
+        })?;
+        self.step("move", "move into place");
+        retry_once(|| self.place_link(&moved))
+    }
+}

@@ -1,0 +1,77 @@
+//! Lists of programs of control groups' hooks.
+
+use bpfmand_core::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
+
+use super::objects::{Body, Key, LINK, SimLinkTarget};
+use super::{SimState, refuse};
+use crate::sim::errno::EINVAL;
+use crate::{KernelError, ListAnchor};
+
+/// A hook of a group, in words.
+pub(super) fn group_hook(path: &CgroupPath, attach_type: u32) -> String {
+    format!("control group {path}, hook {attach_type}")
+}
+
+/// The list of one hook.
+#[derive(Clone, Debug)]
+pub(super) struct GroupHook {
+    pub revision: u64,
+    /// Links, first to last.
+    pub links: Vec<Key>,
+}
+
+impl Default for GroupHook {
+    fn default() -> Self {
+        Self { revision: 1, links: Vec::new() }
+    }
+}
+
+impl SimState {
+    pub(super) fn group_contents(&self, path: &CgroupPath, attach_type: u32) -> GroupContents {
+        let none = GroupHook::default();
+        let hook = self.network.groups.get(&group_hook(path, attach_type)).unwrap_or(&none);
+        let entry = |link: &Key| {
+            let program = self.program_of_link(*link)?;
+            Some((ProgramId(self.objects.id(program)), Some(KernelLinkId(self.objects.id(*link)))))
+        };
+        GroupContents {
+            revision: Some(hook.revision),
+            entries: hook.links.iter().filter_map(entry).collect(),
+        }
+    }
+
+    pub(super) fn attach_to_group(
+        &mut self,
+        program: Key,
+        at: String,
+        anchor: ListAnchor,
+        expected_revision: Option<u64>,
+    ) -> Result<Key, KernelError> {
+        let none = GroupHook::default();
+        let hook = self.network.groups.get(&at).unwrap_or(&none);
+        if expected_revision.is_some_and(|expected| expected != hook.revision) {
+            return Err(KernelError::HookChanged { hook: format!("of {at}") });
+        }
+        let find = |id: KernelLinkId| {
+            let key = self.objects.find(LINK, id.0);
+            key.and_then(|key| hook.links.iter().position(|link| *link == key)).ok_or_else(|| {
+                KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: format!("of {at}") }
+            })
+        };
+        let place = match anchor {
+            ListAnchor::First => 0,
+            ListAnchor::Last => hook.links.len(),
+            ListAnchor::Before(link) => find(link)?,
+            ListAnchor::After(link) => find(link)? + 1,
+            // A link has its place beside links.
+            ListAnchor::BeforeProgram(_) | ListAnchor::AfterProgram(_) => {
+                return Err(refuse("attach", format!("a program to {at}"), EINVAL));
+            }
+        };
+        let link = self.objects.add(Body::Link { program, place: SimLinkTarget::Group { at: at.clone() } });
+        let hook = self.network.groups.entry(at).or_default();
+        hook.links.insert(place, link);
+        hook.revision += 1;
+        Ok(link)
+    }
+}
