@@ -23,13 +23,14 @@ SEC("tc") int try_tc(struct __sk_buff *skb) { return -1; }
 SEC("tracepoint/sched/sched_process_exec") int try_tracepoint(void *ctx) { return 0; }
 SEC("raw_tp/sched_process_exec") int try_raw_tracepoint(void *ctx) { return 0; }
 SEC("tp_btf/sched_process_exec") int try_tp_btf(void *ctx) { return 0; }
-SEC("kprobe/do_unlinkat") int try_kprobe(void *ctx) { return 0; }
-SEC("kretprobe/do_unlinkat") int try_kretprobe(void *ctx) { return 0; }
-SEC("kprobe.multi/do_unlinkat") int try_kprobe_multi(void *ctx) { return 0; }
+// vfs_unlink is called so in all kernels. What calls it, do_unlinkat, is not.
+SEC("kprobe/vfs_unlink") int try_kprobe(void *ctx) { return 0; }
+SEC("kretprobe/vfs_unlink") int try_kretprobe(void *ctx) { return 0; }
+SEC("kprobe.multi/vfs_unlink") int try_kprobe_multi(void *ctx) { return 0; }
 SEC("uprobe") int try_uprobe(void *ctx) { return 0; }
 SEC("uretprobe") int try_uretprobe(void *ctx) { return 0; }
-SEC("fentry/do_unlinkat") int try_fentry(void *ctx) { return 0; }
-SEC("fexit/do_unlinkat") int try_fexit(void *ctx) { return 0; }
+SEC("fentry/vfs_unlink") int try_fentry(void *ctx) { return 0; }
+SEC("fexit/vfs_unlink") int try_fexit(void *ctx) { return 0; }
 SEC("lsm/file_open") int try_lsm(void *ctx) { return 0; }
 SEC("freplace/replaceable") int try_freplace(struct xdp_md *ctx) { return XDP_PASS; }
 SEC("iter/bpf_prog") int try_iterator(void *ctx) { return 0; }

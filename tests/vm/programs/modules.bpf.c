@@ -24,7 +24,7 @@ extern void bpf_ct_release(struct nf_conn *connection) __ksym;
 SEC("fentry/veth_xmit") int BPF_PROG(enters_module) { return count(bpf_core_type_exists(struct veth_priv)); }
 SEC("fexit/veth_xmit") int BPF_PROG(leaves_module, void *skb, void *dev, int returned) { return count(returned); }
 
-SEC("tracepoint/syscalls/sys_enter_mkdir") int asks_for_a_type(void *ctx)
+SEC("tracepoint/syscalls/sys_enter_mkdirat") int asks_for_a_type(void *ctx)
 {
 	return count(bpf_core_field_offset(struct veth_priv, requested_headroom) > 0);
 }

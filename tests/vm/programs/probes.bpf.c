@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Tracepoint and probes. `act mkdir` calls do_mkdirat, which returns -EEXIST; `act probe` calls its own function.
+// Tracepoint and probes. `act mkdir` calls do_mkdirat, which returns -EEXIST; `act probe` calls its own function. The
+// functions in names of sections are not attached to: the matrix says the one that the running kernel has.
 #include "calls.h"
 #include <bpf/bpf_core_read.h>
 
@@ -9,7 +10,7 @@ struct task_struct {
 	int tgid;
 } __attribute__((preserve_access_index));
 
-SEC("tracepoint/syscalls/sys_enter_mkdir") int on_tracepoint(void *ctx) { return count(1); }
+SEC("tracepoint/syscalls/sys_enter_mkdirat") int on_tracepoint(void *ctx) { return count(1); }
 SEC("kprobe/do_mkdirat") int on_kprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_PARM1(ctx)); }
 SEC("kretprobe/do_mkdirat") int on_kretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe") int on_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }
@@ -19,7 +20,7 @@ SEC("kprobe/do_mkdirat") int kprobe_for_return(struct pt_regs *ctx) { return cou
 SEC("uprobe") int uprobe_for_return(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe.s") int on_sleepable_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }
 
-SEC("tp/syscalls/sys_enter_mkdir") int reads_the_task(void *ctx)
+SEC("tp/syscalls/sys_enter_mkdirat") int reads_the_task(void *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 

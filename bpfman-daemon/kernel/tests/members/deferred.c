@@ -13,8 +13,15 @@ struct bpf_wq {
 } __attribute__((aligned(8)));
 
 extern int bpf_wq_init(struct bpf_wq *wq, void *map, unsigned int flags) __ksym __weak;
+// The newest kernels pass the program themselves.
+#ifdef PASSES_PROGRAM
+extern int bpf_wq_set_callback(struct bpf_wq *wq, int (*callback)(void *map, int *key, void *value),
+			       unsigned int flags) __ksym __weak;
+#define bpf_wq_set_callback_impl(wq, callback, flags, aux) bpf_wq_set_callback(wq, callback, flags)
+#else
 extern int bpf_wq_set_callback_impl(struct bpf_wq *wq, int (*callback)(void *map, int *key, void *value),
 				    unsigned int flags, void *aux) __ksym __weak;
+#endif
 extern int bpf_wq_start(struct bpf_wq *wq, unsigned int flags) __ksym __weak;
 
 struct alarm {

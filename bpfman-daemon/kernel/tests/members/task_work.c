@@ -12,9 +12,17 @@ struct bpf_task_work {
 
 struct task_struct;
 
+// The newest kernels pass the program themselves.
+#ifdef PASSES_PROGRAM
+extern int bpf_task_work_schedule_signal(struct task_struct *task, struct bpf_task_work *tw, void *map,
+					 int (*callback)(void *map, void *key, void *value)) __ksym;
+#define bpf_task_work_schedule_signal_impl(task, tw, map, callback, aux) \
+	bpf_task_work_schedule_signal(task, tw, map, callback)
+#else
 extern int bpf_task_work_schedule_signal_impl(struct task_struct *task, struct bpf_task_work *tw, void *map,
 					      int (*callback)(void *map, void *key, void *value),
 					      void *aux) __ksym;
+#endif
 
 struct errand {
 	struct bpf_task_work work;

@@ -62,6 +62,18 @@ pub fn compile_file(path: &Path) -> ObjectFile {
     clang(path, "-g")
 }
 
+/// True where the verifier itself passes the calling program to functions that run its code later. Their names end in
+/// `_impl` where a program has to pass itself, as their last argument. Type information of the newest kernels has both
+/// names, but only a function that the kernel has can be called.
+fn passes_program() -> bool {
+    static PASSES: LazyLock<bool> = LazyLock::new(|| {
+        let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap();
+        let has = |name: &str| symbols.lines().any(|line| line.split_ascii_whitespace().nth(2) == Some(name));
+        has("bpf_wq_set_callback") && !has("bpf_wq_set_callback_impl")
+    });
+    *PASSES
+}
+
 fn clang(source: &Path, debug: &str) -> ObjectFile {
     let folder = tempfile::tempdir().unwrap();
     let object = folder.path().join("members.o");
@@ -76,6 +88,7 @@ fn clang(source: &Path, debug: &str) -> ObjectFile {
             &format!("-I/usr/include/{ARCH}-linux-gnu"),
             "-c",
         ])
+        .args(passes_program().then_some("-DPASSES_PROGRAM"))
         .arg(source)
         .arg("-o")
         .arg(&object)
