@@ -52,7 +52,15 @@ fn its_exposure_is_not_more_than_it_was() {
     };
     let says = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{says}{}", String::from_utf8_lossy(&output.stderr));
+    // Each version of systemd judges in its own way: the page says whose number it has.
     let page = include_str!("../../../docs/cage.md");
-    let found = says.lines().last().unwrap().split("service: ").nth(1).unwrap().split(' ').next().unwrap();
-    assert!(page.contains(&format!("**{found}**")), "docs/cage.md is to have **{found}**");
+    let version = Command::new("systemd-analyze").arg("--version").output().unwrap().stdout;
+    let version = String::from_utf8(version).unwrap().split(' ').nth(1).unwrap().to_owned();
+    let (judge, found) =
+        page.split_once("`systemd-analyze security` of systemd ").unwrap().1.split_once(" says ").unwrap();
+    let exposure = says.lines().last().unwrap().split("service: ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(
+        judge != version || found.starts_with(&format!("**{exposure}**")),
+        "docs/cage.md is to have **{exposure}**"
+    );
 }

@@ -202,8 +202,10 @@ fn the_verifier_never_counts_more_stack_than_the_instructions_show() {
             &SpliceOptions { counters: true, ..options(ProgramKind::Xdp) },
         );
         assert!(joined.is_ok(), "{}: {}", member.label, joined.err().unwrap());
-        // The verifier gives a program that throws, and does not say what then, one function more.
-        let given = usize::from(member.name().starts_with("throw_from"));
-        assert_eq!(member.depths.len(), member.text.0.functions.len() + given, "{}", member.label);
+        // The verifier gives a program that throws, and does not say what then, one function more. Linux 6.18 says the
+        // depth of that one too, 7.2 does not.
+        let functions = member.text.0.functions.len();
+        let given = member.name().starts_with("throw_from") && member.depths.len() == functions + 1;
+        assert_eq!(member.depths.len(), functions + usize::from(given), "{}", member.label);
     }
 }
