@@ -56,7 +56,7 @@ kernels: ## ask the daemon here and on Debian's 5.10, 6.1, 6.12 and newest what 
 	@packaging/install-deps test
 	@tests/kernels/matrix
 
-matrix-arm64: ## build for arm64, run corpus, engine, kernel and guards on an emulated one, and write docs/arm64.md (root; half an hour)
+matrix-arm64: ## build for arm64, run corpus, engine, kernel and daemon on an emulated one, and write docs/arm64.md (root; an hour)
 	@packaging/install-deps arm64
 	@tests/arm64/matrix
 
