@@ -179,7 +179,8 @@ fn images_are_built_without_a_network_and_hold_one_program() {
     }
 }
 
-/// With the same stand-in for each: what it is for is not looked at. `make images-oci ARCHITECTURES=...` builds real ones.
+/// With a stand-in for each, which is no more than said to be for its machine: `make images-oci ARCHITECTURES=...` builds
+/// real ones.
 #[test]
 fn an_index_has_the_images_of_each_architecture() {
     let folder = tempfile::tempdir().unwrap();
@@ -188,27 +189,36 @@ fn an_index_has_the_images_of_each_architecture() {
         eprintln!("SKIPPED(busybox-static): an_index_has_the_images_of_each_architecture");
         return;
     }
-    let architectures = ["amd64", "arm64"];
-    for architecture in architectures {
+    // As ELF numbers machines: EM_X86_64 and EM_AARCH64, in two bytes.
+    let architectures = [("amd64", 62), ("arm64", 183)];
+    for (architecture, machine) in architectures {
+        let mut stand_in = fs::read(busybox).unwrap();
+        stand_in[18] = machine;
         fs::create_dir(folder.path().join(architecture)).unwrap();
-        fs::copy(busybox, folder.path().join(architecture).join("bpfmand")).unwrap();
+        fs::write(folder.path().join(architecture).join("bpfmand"), stand_in).unwrap();
     }
-    let mut build = Command::new("unshare");
-    build
-        .arg("--net")
-        .arg(packaging().join("containers/build"))
-        .args(["-t", "v1", "-a", "amd64", "-a", "arm64"]);
-    build.arg("-b").arg(folder.path()).arg("-o").arg(folder.path()).arg("daemon");
-    Outcome::of(&mut build).success();
+    let build = || {
+        let mut build = Command::new("unshare");
+        build
+            .arg("--net")
+            .arg(packaging().join("containers/build"))
+            .args(["-t", "v1", "-a", "amd64", "-a", "arm64"]);
+        build.arg("-b").arg(folder.path()).arg("-o").arg(folder.path()).arg("daemon");
+        Outcome::of(&mut build)
+    };
+    build().success();
     let archive = format!("oci-archive:{}", folder.path().join("bpfman-daemon.oci.tar").display());
     let inspect = |words: &[&str]| Outcome::of(Command::new("skopeo").args(words).arg(&archive)).json();
     let index = inspect(&["inspect", "--raw"]);
     let listed =
         index["manifests"].as_array().unwrap().iter().map(|entry| &entry["platform"]["architecture"]);
-    assert_eq!(listed.collect::<Vec<_>>(), architectures);
-    for architecture in architectures {
+    assert_eq!(listed.collect::<Vec<_>>(), architectures.map(|(name, _)| name));
+    for (architecture, _) in architectures {
         let config = inspect(&["--override-arch", architecture, "inspect", "--config"]);
         assert_eq!(config["architecture"], architecture);
         assert_eq!(config["config"]["Entrypoint"], json!(["/usr/sbin/bpfmand"]));
     }
+    // A binary of another machine does not get in.
+    fs::copy(folder.path().join("amd64/bpfmand"), folder.path().join("arm64/bpfmand")).unwrap();
+    build().fails(1, &["is not for arm64"]);
 }
