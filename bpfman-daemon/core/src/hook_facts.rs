@@ -19,7 +19,7 @@ pub struct HookContents {
 /// above run before or after all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupContents {
-    /// As [`HookContents::revision`]; none before Linux 6.17.
+    /// As [`HookContents::revision`]; none where the kernel has no such order (before Linux 6.17).
     pub revision: Option<u64>,
     /// First to last: the program, and its link; none of what `BPF_PROG_ATTACH` attached.
     pub entries: Vec<(ProgramId, Option<KernelLinkId>)>,

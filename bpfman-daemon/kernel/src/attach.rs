@@ -193,7 +193,8 @@ pub enum LinkTarget<'a> {
         path: &'a CgroupPath,
         /// `enum bpf_attach_type`, as the program was loaded.
         attach_type: u32,
-        /// Where among the programs of the group itself; elsewhere than last since Linux 6.17, and beside links only.
+        /// Where among the programs of the group itself; elsewhere than last by [`crate::Features::cgroup_order`], and beside
+        /// links only.
         anchor: ListAnchor,
         /// As for tcx ([`bpfmand_core::GroupContents::revision`]).
         expected_revision: Option<u64>,

@@ -50,7 +50,7 @@ pub struct Features {
     pub netfilter: bool,
     /// Netfilter programs that see whole packets (Linux 6.6 and later).
     pub netfilter_defragment: bool,
-    /// Places in the list of programs of a control group's hook (Linux 6.17 and later).
+    /// Places in the list of programs of a control group's hook (Linux 6.17 and later, and newer ones of 6.12).
     pub cgroup_order: bool,
     /// A netfilter link keeps its network namespace (CVE-2024-50130, corrected in Linux 6.6.59, 6.11.6 and 6.12): without,
     /// the kernel uses what it freed when a namespace goes before the link.

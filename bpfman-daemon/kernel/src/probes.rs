@@ -100,7 +100,7 @@ impl Probe {
     pub const NETFILTER_HELD: Self = probe!(netfilter_held, "netfilter programs in a network namespace that may go (CVE-2024-50130)",
         "Linux 6.6.59, 6.11.6, 6.12 or later has them; in the daemon's own namespace they work here", Version,
         "netfilter programs are attached in the daemon's own network namespace only");
-    pub const CGROUP_ORDER: Self = probe!(cgroup_order, "order among programs of a control group", "Linux 6.17 or later has it", Trying,
+    pub const CGROUP_ORDER: Self = probe!(cgroup_order, "order among programs of a control group", "Linux 6.17 or later has it, and newer ones of 6.12", Trying,
         "programs of control groups run in the order in which they were attached; those that want another place are refused");
     pub const XDP_CONTEXTS: Self = probe!(xdp_contexts, "test runs of XDP programs that are told their interface", "Linux 5.15 or later has them", Trying,
         "traced packets of XDP chains say nothing of the interface they came by");

@@ -4,7 +4,8 @@ use bpfman_tests::{Daemon, Launch, compile};
 use serde_json::Value;
 
 /// What is said of a feature.
-fn state<'a>(all: &'a Value, part: &str, name: &str) -> &'a Value {
+/// What `bpfman features -o json` says of one thing.
+pub fn state<'a>(all: &'a Value, part: &str, name: &str) -> &'a Value {
     let features = all["features"].as_array().unwrap();
     let found = features.iter().find(|feature| feature["part"] == part && feature["name"] == name);
     found.unwrap_or_else(|| panic!("{part} {name} is not listed"))

@@ -1,4 +1,5 @@
-//! Order among the programs of one hook of a control group, which the kernel keeps (Linux 6.17 and later).
+//! Order among the programs of one hook of a control group, which the kernel keeps (Linux 6.17 and later, and
+//! newer ones of 6.12).
 //!
 //! A link gets its place when it comes, by rank and intents, its own and those of the links that are there, and keeps it:
 //! a link that comes or goes moves no other. Programs of others stay where they are.
@@ -129,7 +130,8 @@ impl<K: Kernel> Engine<K> {
         link: &Arc<LinkRecord>,
     ) -> Result<(), EngineError> {
         let Some(hook) = GroupHook::of(program, link) else { return Ok(()) };
-        if !link.order.is_empty() {
+        // A role alone asks the kernel for nothing.
+        if link.order.anchors().next().is_some() {
             self.kernel.features().require(&Probe::CGROUP_ORDER)?;
         }
         let Some(order) = self.group_order(hook, link)? else { return Ok(()) };

@@ -15,7 +15,7 @@ fn lacks_order<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = !bench.kernel.features().cgroup_order;
     if lacks {
         assert!(bench.kernel.features().version < (6, 17));
-        println!("skipped: Linux before 6.17 has no order among programs of a control group");
+        println!("skipped: this kernel has no order among programs of a control group");
     }
     lacks
 }

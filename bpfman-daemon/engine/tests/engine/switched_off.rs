@@ -294,7 +294,6 @@ fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
         ("struct_ops_links", (6, 4)),
         ("netfilter", (6, 4)),
         ("netfilter_defragment", (6, 6)),
-        ("cgroup_order", (6, 17)),
         ("xdp_contexts", (5, 15)),
         ("btf_float", (5, 13)),
         ("btf_decl_tag", (5, 16)),
@@ -305,8 +304,9 @@ fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
         let has = features.has(Probe::named(name).unwrap());
         assert_eq!(has, features.version >= since, "{name} on {}", features.release);
     }
-    // This one came to older stable kernels, too.
+    // These came to older stable kernels, too.
     assert!(features.long_jumps || features.version < (6, 6), "{}", features.release);
+    assert!(features.cgroup_order || features.version < (6, 17), "{}", features.release);
     // These hang on options of the build too.
     for (name, since) in [("kprobe_multi", (5, 18)), ("kprobe_session", (6, 10)), ("frames_by_16", (6, 12))] {
         let has = features.has(Probe::named(name).unwrap());

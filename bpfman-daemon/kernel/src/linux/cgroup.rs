@@ -43,7 +43,7 @@ pub fn attach(
     expected_revision: Option<u64>,
 ) -> Result<OwnedFd, KernelError> {
     let group = open(path)?;
-    // Before Linux 6.17 no flag is known, and what comes is the last.
+    // Before that came (`cgroup_order`), no flag is known, and what comes is the last.
     let (flags, relative) = match anchor {
         ListAnchor::Last => (0, 0),
         anchor => tcx::flags(anchor),
