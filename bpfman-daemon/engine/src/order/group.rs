@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bpfmand_core::{
     AttachPoint, CgroupPath, Contradiction, Foreign, KernelLinkId, LinkId, Occupant, OrderedEntry, Place,
-    ProgramType, Waiting, moves,
+    ProgramType, Waiting, moves, solve,
 };
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, Probe, ProgramKind};
 
@@ -172,10 +172,15 @@ impl<K: Kernel> Engine<K> {
         let Some(hook) = GroupHook::of(program, link).filter(|_| !link.order.is_empty()) else {
             return Vec::new();
         };
-        // A group that is gone has nothing.
-        let order = self.group_order(hook, link).ok().flatten();
-        let waiting = order.map(|order| order.waiting).unwrap_or_default();
-        waiting.into_iter().filter(|waiting| waiting.link == link.id).collect()
+        let waiting = if link.order.names_foreign() {
+            // A group that is gone has nothing.
+            self.group_order(hook, link).ok().flatten().map(|order| order.waiting)
+        } else {
+            // Who lists all links has not the kernel asked for each.
+            let places = self.places_in_group(hook, link);
+            solve(&places, &[]).ok().map(|solution| solution.waiting)
+        };
+        waiting.into_iter().flatten().filter(|waiting| waiting.link == link.id).collect()
     }
 
     /// How a hook is to be with a link that comes or changes; none where links run in the order in which they came.
@@ -187,19 +192,15 @@ impl<K: Kernel> Engine<K> {
         if !self.kernel.features().cgroup_order {
             return Ok(None);
         }
-        let links = self.links_of_group(hook, link);
-        let mut places: Vec<Place> = {
-            let state = self.state();
-            links.iter().map(|link| state.place(link)).collect()
-        };
+        let mut places = self.places_in_group(hook, link);
         let is_plain = |place: &Place| place.intent.is_empty() && place.rank == places[0].rank;
         if places.iter().all(is_plain) {
             return Ok(None);
         }
         let contents = self.kernel.group_contents(hook.path, hook.attach_type)?;
-        let mut ours = Vec::with_capacity(links.len());
-        for link in &links {
-            ours.extend(self.pinned_link(&paths::link(link.id))?.map(|facts| (facts.id, link.id)));
+        let mut ours = Vec::with_capacity(places.len());
+        for Place { link, .. } in &places {
+            ours.extend(self.pinned_link(&paths::link(*link))?.map(|facts| (facts.id, *link)));
         }
         let (mut standing, mut kernel_links) = (Vec::new(), Vec::new());
         for (program, link) in contents.entries {
@@ -233,8 +234,8 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(order))
     }
 
-    /// Links of ours at a hook, with one that comes or changes.
-    fn links_of_group(&self, hook: GroupHook<'_>, link: &Arc<LinkRecord>) -> Vec<Arc<LinkRecord>> {
+    /// What decides about the places of ours at a hook, with a link that comes or changes.
+    fn places_in_group(&self, hook: GroupHook<'_>, link: &Arc<LinkRecord>) -> Vec<Place> {
         let state = self.state();
         let is_here = |other: &&Arc<LinkRecord>| {
             let path = matches!(&other.point, AttachPoint::Cgroup { path } if path == hook.path);
@@ -243,7 +244,7 @@ impl<K: Kernel> Engine<K> {
                     attach_type(program) == hook.attach_type && program.target == hook.program.target
                 })
         };
-        state.links.values().filter(is_here).cloned().chain([Arc::clone(link)]).collect()
+        state.links.values().filter(is_here).chain([link]).map(|link| state.place(link)).collect()
     }
 
     /// Changes a link of a control group, and moves it if it has to run elsewhere: it is made again there before the old
