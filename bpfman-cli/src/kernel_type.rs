@@ -14,7 +14,7 @@ pub struct ExactType {
 }
 
 /// All of them.
-pub const EXACT: [ExactType; 52] = {
+pub const EXACT: [ExactType; 53] = {
     use bpfman_proto::ext::v1::ProgramTypeNumber as More;
     use bpfman_proto::v1::BpfmanProgramType as Published;
     const fn exact(name: &'static str, kernel: u32, wire: Published) -> ExactType {
@@ -76,6 +76,7 @@ pub const EXACT: [ExactType; 52] = {
         more("lwt_seg6local", 19, More::LwtSeg6local),
         more("sched_act", 4, More::SchedAct),
         more("syscall", 31, More::Syscall),
+        more("freplace", 28, More::Freplace),
     ]
 };
 
@@ -193,7 +194,7 @@ mod tests {
                 .to_string()
                 .starts_with("unknown program type \"xpd\": expected one of unspec, socket-filter")
         );
-        assert_eq!(error.expected.len(), 33 + 25);
+        assert_eq!(error.expected.len(), 33 + 26);
     }
 
     #[test]

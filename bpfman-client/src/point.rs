@@ -100,7 +100,7 @@ impl AttachAt {
         Self { at: WireAt::Published(Info::LsmAttachInfo(v1::LsmAttachInfo::default())) }
     }
 
-    /// What a program of type `tp_btf`, `fmod_ret` or `iter` was loaded for, by the name of its type.
+    /// What a program of type `tp_btf`, `fmod_ret`, `iter` or `freplace` was loaded for, by the name of its type.
     pub fn loaded_for(program_type: impl Into<String>) -> Self {
         At::LoadedFor(program_type.into()).into()
     }

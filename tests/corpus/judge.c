@@ -132,6 +132,23 @@ static size_t names(const char *path, char (**out)[256])
 	return count;
 }
 
+// Extensions are for the first program of the object that is none, which is loaded before, by itself.
+static int load_extended(const char *path, struct bpf_object **object)
+{
+	struct bpf_program *program, *extended = NULL;
+
+	*object = bpf_object__open_file(path, NULL);
+	if (!*object)
+		return -1;
+	bpf_object__for_each_program(program, *object) {
+		bool is_it = !extended && bpf_program__type(program) != BPF_PROG_TYPE_EXT;
+		bpf_program__set_autoload(program, is_it);
+		if (is_it)
+			extended = program;
+	}
+	return extended && !bpf_object__load(*object) ? bpf_program__fd(extended) : -1;
+}
+
 static int load(const char *path, bool runs, bool together)
 {
 	char(*all)[256] = NULL;
@@ -143,8 +160,8 @@ static int load(const char *path, bool runs, bool together)
 		printf("}\n");
 	}
 	for (size_t at = 0; at < count; at++) {
+		struct bpf_object *object, *extended = NULL;
 		struct bpf_program *program;
-		struct bpf_object *object;
 		struct bpf_map *map;
 		int failed;
 
@@ -161,8 +178,10 @@ static int load(const char *path, bool runs, bool together)
 				bpf_object__for_each_program(program, object)
 					if (bpf_program__type(program) == BPF_PROG_TYPE_STRUCT_OPS)
 						bpf_program__set_autoload(program, true);
-		failed = bpf_object__load(object);
 		program = bpf_object__find_program_by_name(object, all[at]);
+		if (bpf_program__type(program) == BPF_PROG_TYPE_EXT)
+			bpf_program__set_attach_target(program, load_extended(path, &extended), NULL);
+		failed = bpf_object__load(object);
 		printf("{");
 		print_text("program", all[at]);
 		putchar(',');
@@ -174,6 +193,7 @@ static int load(const char *path, bool runs, bool together)
 			describe(bpf_program__fd(program), runs);
 		printf("}\n");
 		bpf_object__close(object);
+		bpf_object__close(extended);
 	}
 	free(all);
 	return 0;

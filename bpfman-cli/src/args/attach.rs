@@ -53,6 +53,8 @@ pub enum AttachTo {
     FmodRet(AttachBound),
     /// Attach an iterator: `bpfman iter` runs it.
     Iter(AttachBound),
+    /// Attach to the function of another program that the program was loaded for: it runs in its place.
+    Freplace(AttachBound),
     /// Attach to many kernel functions by one link, or to their returns.
     #[command(alias = "kprobe_multi")]
     KprobeMulti(AttachKprobeMulti),
@@ -108,6 +110,7 @@ impl AttachTo {
             | Self::Lsm(bound)
             | Self::TpBtf(bound)
             | Self::FmodRet(bound)
+            | Self::Freplace(bound)
             | Self::Iter(bound) => &bound.link,
             Self::RawTracepoint(tracepoint) => &tracepoint.link,
             Self::KprobeMulti(probes) => &probes.link,

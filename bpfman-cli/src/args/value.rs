@@ -163,6 +163,7 @@ impl FromStr for ProgramSpec {
             "fmod_ret" => Some(("KERNEL_FUNCTION", false)),
             "tp_btf" => Some(("TRACEPOINT", false)),
             "iter" => Some(("OBJECTS", false)),
+            "freplace" => Some(("PROGRAM_ID[:FUNCTION]", true)),
             "lsm_cgroup" | "cgroup_skb" | "cgroup_sock" | "cgroup_sock_addr" | "cgroup_sockopt" => {
                 Some(("HOOK", false))
             }
@@ -175,6 +176,10 @@ impl FromStr for ProgramSpec {
         let (function, target) = match (rest, target) {
             ([function], None | Some((_, false))) => (*function, None),
             ([function, target], Some(_)) => (*function, Some((*target).to_owned())),
+            // The section may name the function.
+            ([function, program, replaced], Some(_)) if known.name == "freplace" => {
+                (*function, Some(format!("{program}:{replaced}")))
+            }
             (_, None) => return wrong(format!("{name}:FUNCTION")),
             (_, Some((target, true))) => return wrong(format!("{name}:FUNCTION:{target}")),
             (_, Some((target, false))) => return wrong(format!("{name}:FUNCTION[:{target}]")),

@@ -88,6 +88,7 @@ pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
         AttachTo::TpBtf(bound) => return Ok(more(At::LoadedFor("tp_btf".to_owned()), &bound.link)),
         AttachTo::FmodRet(bound) => return Ok(more(At::LoadedFor("fmod_ret".to_owned()), &bound.link)),
         AttachTo::Iter(bound) => return Ok(more(At::LoadedFor("iter".to_owned()), &bound.link)),
+        AttachTo::Freplace(bound) => return Ok(more(At::LoadedFor("freplace".to_owned()), &bound.link)),
         AttachTo::RawTracepoint(point) => return Ok(more(At::RawTracepoint(point.tracepoint), &point.link)),
         AttachTo::KprobeMulti(probes) => {
             let at = ext::KprobeMultiPoint { functions: probes.functions };

@@ -40,7 +40,7 @@ pub enum BadPattern {
 
 const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
 /// Types of targets.
-pub const TARGETS: [&str; 19] = [
+pub const TARGETS: [&str; 20] = [
     "uprobe",
     "kprobe",
     "tracepoint",
@@ -60,6 +60,7 @@ pub const TARGETS: [&str; 19] = [
     "struct_ops",
     "ksyscall",
     "netkit",
+    "freplace",
 ];
 
 fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {

@@ -220,6 +220,7 @@ fn attach_info(
         | AttachPoint::BtfTracepoint
         | AttachPoint::FmodRet
         | AttachPoint::Iter
+        | AttachPoint::Freplace
         | AttachPoint::Cgroup { .. }
         | AttachPoint::Netns { .. }
         | AttachPoint::PerfEvent { .. }

@@ -6,6 +6,7 @@ use bpfmand_access::AccessObject;
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, FunctionPattern, Glob, HookKind, Interface, LinkId,
     LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
+    ProgramRequest, ReplacedFunction,
 };
 use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
@@ -84,7 +85,8 @@ fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
         | AttachPoint::Lsm
         | AttachPoint::BtfTracepoint
         | AttachPoint::FmodRet
-        | AttachPoint::Iter => return Vec::new(),
+        | AttachPoint::Iter
+        | AttachPoint::Freplace => return Vec::new(),
         AttachPoint::Xdp { .. } | AttachPoint::Tc { .. } | AttachPoint::Tcx { .. } => return Vec::new(),
     }]
 }
@@ -92,6 +94,13 @@ fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
 /// A network namespace as targets of a grant name it: `host` is the daemon's own.
 fn netns_name(netns: Option<&Path>) -> String {
     netns.map_or_else(|| "host".to_owned(), |path| path.display().to_string())
+}
+
+/// The program that one of a load is to extend, if it is an extension and names it: the engine refuses it else.
+fn extended_program(program: &ProgramRequest) -> Option<ProgramId> {
+    let is_extension = program.program_type.load_target() == Some(LoadTarget::ProgramFunction);
+    let id = program.target.as_deref().filter(|_| is_extension)?.split(':').next()?;
+    id.parse().ok().map(ProgramId)
 }
 
 /// How much one load of a permit may take.
@@ -179,19 +188,37 @@ impl<K: Kernel> Api<K> {
             let target = program.program_type.load_target()?;
             // Hooks of control groups are nothing without a group, which is named at the attachment.
             let kind = (target != LoadTarget::SocketHook).then(|| program.program_type.name())?;
-            Some(AccessObject::Target { kind, name: program.target.as_deref().unwrap_or_default() })
+            let name = program.target.as_deref().unwrap_or_default();
+            // The program of an extension is an object of its own: numbers mean nothing to who writes grants.
+            let name = match target {
+                LoadTarget::ProgramFunction => ReplacedFunction::written_function(name).unwrap_or_default(),
+                _ => name,
+            };
+            Some(AccessObject::Target { kind, name })
         }));
         objects.extend(claim.as_ref().map(AccessObject::Application));
         let shared = load.map_owner;
-        let permit = self.authorize_programs(replaced.iter().copied().chain(shared), objects)?;
-        // Who speaks for several applications shares no maps between them.
-        if let Some(owner) = shared.and_then(|id| self.engine.owner_of_program(id))
-            && permit.uid != 0
-            && matches!(owner, Owner::Application(_))
-            && owner != permit.owner
-        {
-            let whose = &permit.owner;
-            return Err(denied(format!("a program of {whose} may not use the maps of a program of {owner}")));
+        let extended: Vec<ProgramId> = load.programs.iter().filter_map(extended_program).collect();
+        // What is not ours is the machine's: root's, and theirs whom a grant puts over all.
+        let others: Vec<_> = extended.iter().filter(|id| !self.engine.manages(**id)).collect();
+        objects.extend(others.iter().map(|id| AccessObject::Owned {
+            name: format!("program {id}, which bpfman does not manage,"),
+            owner: &Owner::Root,
+        }));
+        let named = replaced.iter().copied().chain(shared).chain(extended.iter().copied());
+        let permit = self.authorize_programs(named, objects)?;
+        // Who speaks for several applications shares nothing between them.
+        let used = shared.into_iter().map(|id| (id, "use the maps of"));
+        let used = used.chain(extended.into_iter().map(|id| (id, "take the place of a function of")));
+        for (id, what) in used {
+            if let Some(owner) = self.engine.owner_of_program(id)
+                && permit.uid != 0
+                && matches!(owner, Owner::Application(_))
+                && owner != permit.owner
+            {
+                let whose = &permit.owner;
+                return Err(denied(format!("a program of {whose} may not {what} a program of {owner}")));
+            }
         }
         if replaced.is_empty() {
             self.ensure_within(&permit, load.programs.len() as u64, 0)?;

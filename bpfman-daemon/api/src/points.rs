@@ -38,9 +38,10 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
             "tp_btf" => AttachPoint::BtfTracepoint,
             "fmod_ret" => AttachPoint::FmodRet,
             "iter" => AttachPoint::Iter,
+            "freplace" => AttachPoint::Freplace,
             other => {
                 return Err(invalid(format!(
-                    "type \"{other}\" is none of tp_btf, fmod_ret, iter, which attach to what they were loaded for"
+                    "type \"{other}\" is none of tp_btf, fmod_ret, iter, freplace, which attach to what they were loaded for"
                 )));
             }
         },
@@ -174,7 +175,7 @@ fn perf_event(point: &wire::PerfEventPoint) -> Result<PerfEventPlace, Status> {
 pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Option<wire::Point> {
     let path = |netns: &Option<PathBuf>| netns.as_ref().map(|path| path.display().to_string());
     let at = match point {
-        AttachPoint::BtfTracepoint | AttachPoint::FmodRet | AttachPoint::Iter => {
+        AttachPoint::BtfTracepoint | AttachPoint::FmodRet | AttachPoint::Iter | AttachPoint::Freplace => {
             At::LoadedFor(point.type_name().to_owned())
         }
         AttachPoint::RawTracepoint { name } => At::RawTracepoint(name.clone()),
@@ -272,6 +273,7 @@ mod tests {
             At::LoadedFor("tp_btf".to_owned()),
             At::LoadedFor("fmod_ret".to_owned()),
             At::LoadedFor("iter".to_owned()),
+            At::LoadedFor("freplace".to_owned()),
             At::RawTracepoint("sched_switch".to_owned()),
             At::Cgroup("/system.slice/web.service".to_owned()),
             At::Netns(String::new()),
@@ -313,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_no_point_is_refused_by_name() {
         for (at, says) in [
-            (At::LoadedFor("fentry".to_owned()), "\"fentry\" is none of tp_btf, fmod_ret, iter"),
+            (At::LoadedFor("fentry".to_owned()), "\"fentry\" is none of tp_btf, fmod_ret, iter, freplace"),
             (At::RawTracepoint("sched/sched_switch".to_owned()), "without a category"),
             (At::RawTracepoint(String::new()), "is no raw trace point"),
             (At::Cgroup("web".to_owned()), "it is not absolute"),

@@ -71,6 +71,7 @@ const fn needed_by(program_type: ProgramType) -> &'static [Probe] {
         ProgramType::Netkit => &[Probe::NETKIT],
         ProgramType::UprobeSession => &[Probe::UPROBE_SESSION],
         ProgramType::Netfilter => &[Probe::NETFILTER],
+        ProgramType::Freplace => &[Probe::FREPLACE],
         _ => &[],
     }
 }
@@ -81,10 +82,14 @@ fn try_type(
     program_type: ProgramType,
     types: Result<&KernelBtf, &String>,
 ) -> Option<String> {
+    // The probe loads one, and attaches it.
+    if program_type == ProgramType::Freplace {
+        return None;
+    }
     let mut kind =
         ProgramKind::new(program_type, SocketHook::of_type(program_type).first().map(|hook| hook.name));
     let target = match (program_type.load_target(), types) {
-        (None | Some(LoadTarget::SocketHook), _) => Some(0),
+        (None | Some(LoadTarget::SocketHook | LoadTarget::ProgramFunction), _) => Some(0),
         (_, Err(error)) => return Some(error.clone()),
         (Some(LoadTarget::LsmHook), Ok(types)) => types.lsm_hook_id(LSM_HOOK),
         (Some(LoadTarget::Tracepoint), Ok(types)) => types.tracepoint(TRACEPOINT).map(|found| found.id),

@@ -170,6 +170,8 @@ pub enum AttachPoint {
         /// What is counted, and where.
         place: PerfEventPlace,
     },
+    /// The function of another program that a program was loaded for.
+    Freplace,
 }
 
 impl AttachPoint {
@@ -228,6 +230,7 @@ impl AttachPoint {
             Self::PerfEvent { .. } => matches!(program_type, T::PerfEvent),
             Self::Sockmap { .. } => program_type.scope() == TypeScope::Sockets,
             Self::StructOps { .. } => matches!(program_type, T::StructOps),
+            Self::Freplace => matches!(program_type, T::Freplace),
         }
     }
 
@@ -259,6 +262,7 @@ impl AttachPoint {
             Self::PerfEvent { .. } => "perf_event",
             Self::Sockmap { .. } => "sockmap",
             Self::StructOps { .. } => "struct_ops",
+            Self::Freplace => "freplace",
         }
     }
 
@@ -309,7 +313,13 @@ impl AttachPoint {
     pub const fn is_of_load(&self) -> bool {
         matches!(
             self,
-            Self::Fentry | Self::Fexit | Self::Lsm | Self::BtfTracepoint | Self::FmodRet | Self::Iter
+            Self::Fentry
+                | Self::Fexit
+                | Self::Lsm
+                | Self::BtfTracepoint
+                | Self::FmodRet
+                | Self::Iter
+                | Self::Freplace
         )
     }
 
@@ -374,7 +384,9 @@ impl fmt::Display for AttachPoint {
             Self::RawTracepoint { name } => f.write_str(name),
             Self::KprobeMulti { functions } => f.write_str(&several(functions)),
             Self::UprobeMulti { target, functions, .. } => write!(f, "{target} {}", several(functions)),
-            Self::BtfTracepoint | Self::FmodRet | Self::Iter => f.write_str(self.type_name()),
+            Self::BtfTracepoint | Self::FmodRet | Self::Iter | Self::Freplace => {
+                f.write_str(self.type_name())
+            }
             Self::Cgroup { path } => f.write_str(path.as_str()),
             Self::Netns { netns } => f.write_str(&netns_text(netns.as_deref())),
             Self::PerfEvent { place } => write!(f, "{place}"),

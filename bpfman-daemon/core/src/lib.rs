@@ -29,6 +29,7 @@ mod proceed_on;
 mod process_names;
 mod program_text;
 mod program_type;
+mod replaced_function;
 mod request;
 mod socket_hook;
 mod tasks;
@@ -69,6 +70,7 @@ pub use perf_event::{BadPerfEvent, PerfEvent, PerfEventPlace, PerfSource, Sample
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
 pub use program_type::{LoadTarget, ProgramType, TypeScope, UnknownProgramType};
+pub use replaced_function::{BadReplacedFunction, ReplacedFunction};
 pub use request::{
     AttachRequest, BytecodeSource, Credentials, LoadLimits, LoadRequest, LoadValues, MatchRequest,
     ProgramRequest, PullPolicy, Selector, Sharing,

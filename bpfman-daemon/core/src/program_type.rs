@@ -115,11 +115,13 @@ pub enum ProgramType {
     SchedAct,
     /// Nothing by itself: whoever opens the program runs it.
     Syscall,
+    /// A function of another program, whose place it takes.
+    Freplace,
 }
 
 impl ProgramType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::Xdp,
         Self::Tc,
         Self::Tcx,
@@ -172,6 +174,7 @@ impl ProgramType {
         Self::LwtSeg6local,
         Self::SchedAct,
         Self::Syscall,
+        Self::Freplace,
     ];
 
     /// The name users write, lower case.
@@ -230,6 +233,7 @@ impl ProgramType {
             Self::LwtSeg6local => "lwt_seg6local",
             Self::SchedAct => "sched_act",
             Self::Syscall => "syscall",
+            Self::Freplace => "freplace",
         }
     }
 
@@ -281,6 +285,7 @@ impl ProgramType {
             Self::LwtSeg6local => prog_type::LWT_SEG6LOCAL,
             Self::SchedAct => prog_type::SCHED_ACT,
             Self::Syscall => prog_type::SYSCALL,
+            Self::Freplace => prog_type::EXT,
         }
     }
 
@@ -299,6 +304,7 @@ impl ProgramType {
             Self::BtfTracepoint => LoadTarget::Tracepoint,
             Self::Iter => LoadTarget::Iterator,
             Self::StructOps => LoadTarget::StructMember,
+            Self::Freplace => LoadTarget::ProgramFunction,
             Self::CgroupSkb
             | Self::CgroupSock
             | Self::CgroupSockAddr
@@ -338,6 +344,7 @@ impl ProgramType {
             | Self::SchedAct
             | Self::Syscall => TypeScope::Opener,
             Self::StructOps => TypeScope::Kernel,
+            Self::Freplace => TypeScope::Program,
             _ => TypeScope::Tasks,
         }
     }
@@ -393,6 +400,8 @@ pub enum LoadTarget {
     SocketHook,
     /// A member of a structure of the kernel's: `tcp_congestion_ops.init`.
     StructMember,
+    /// A function of a loaded program, by the program's id: `1234:limit` ([`crate::ReplacedFunction`]).
+    ProgramFunction,
 }
 
 impl LoadTarget {
@@ -405,6 +414,7 @@ impl LoadTarget {
             Self::Tracepoint => "trace point",
             Self::Iterator => "kind of objects",
             Self::StructMember => "member of a structure of functions",
+            Self::ProgramFunction => "function of another program",
         }
     }
 }
@@ -428,6 +438,8 @@ pub enum TypeScope {
     Opener,
     /// For the whole machine, wherever the kernel calls what they are a part of.
     Kernel,
+    /// For whatever the program runs for whose function they take the place of.
+    Program,
     /// For whatever task meets them.
     Tasks,
 }

@@ -221,7 +221,8 @@ fn rank(program: &ProgramFacts) -> DetachRank {
     match program.kernel_type {
         // Those that change what functions return are of the second type, among others that do not.
         prog_type::LSM | prog_type::TRACING => DetachRank::Refuses,
-        prog_type::XDP => DetachRank::Xdp,
+        // What an extension drops, the program drops that it is a part of, which may be of that kind.
+        prog_type::XDP | prog_type::EXT => DetachRank::Xdp,
         prog_type::SCHED_CLS
         | prog_type::NETFILTER
         | prog_type::SK_LOOKUP

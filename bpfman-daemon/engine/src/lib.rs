@@ -64,8 +64,9 @@ pub use engine::{
     OwnerBudget, RecoveryReport, XdpModes,
 };
 pub use error::{
-    AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, GuardRefusal,
-    HookConflict, ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure, VerifiedLimit,
+    AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, ExtensionRefusal,
+    GuardRefusal, HookConflict, ImageFailure, ImageFailureKind, Interference, Remainder, UndoFailure,
+    VerifiedLimit,
 };
 pub use follow::FollowReport;
 pub use load::LoadOutcome;

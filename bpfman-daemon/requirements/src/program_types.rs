@@ -59,6 +59,7 @@ const fn attachment(program_type: ProgramType) -> ((u16, u16), Option<KnownBy>) 
         | T::SockOps => ((5, 7), link("BPF_LINK_TYPE_CGROUP")),
         T::Iter => ((5, 8), link("BPF_LINK_TYPE_ITER")),
         T::FlowDissector => ((5, 8), link("BPF_LINK_TYPE_NETNS")),
+        T::Freplace => ((5, 10), link("BPF_LINK_TYPE_TRACING")),
         T::SkLookup => ((5, 9), link("BPF_LINK_TYPE_NETNS")),
         T::Xdp => ((5, 9), link("BPF_LINK_TYPE_XDP")),
         T::Tracepoint

@@ -125,7 +125,8 @@ fn what_has_a_time_to_live_ends_by_itself_also_with_another_daemon() {
     let far = network.far.path().display().to_string();
     let link = attach(&daemon, &network, &id, "-p 10 --ttl 2s");
     assert!(link["ttl_left"].as_u64().unwrap() <= 3, "{link}");
-    until("the link is gone", || links(&daemon) == 0);
+    until("the link is gone, and that is told", || !acts(&daemon, "Expire").is_empty());
+    assert_eq!(links(&daemon), 0);
     let [entry] = &acts(&daemon, "Expire")[..] else { panic!("{}", daemon.bpfman("history").stdout) };
     assert!(entry["object"].as_str().unwrap().ends_with(": expired"), "{entry}");
     assert_eq!(entry["links"][0], link["link_id"]);

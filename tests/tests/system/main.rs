@@ -37,6 +37,7 @@ mod csi_readers;
 mod csi_registration;
 mod doctor;
 mod equipment;
+mod extensions;
 mod features;
 mod flood;
 mod full_disk_starts;

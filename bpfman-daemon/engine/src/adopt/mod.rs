@@ -361,5 +361,6 @@ fn program_record<H>(
         declared: None,
         guard: None,
         budget: ProgramBudget::default(),
+        extends: None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod conflict;
 mod detach;
+mod extension;
 mod hook;
 mod own_map;
 mod per_cpu;
@@ -55,6 +56,8 @@ impl<K: Kernel> Engine<K> {
         {
             self.clear_of_moved(&key)?;
         }
+        // An extension is attached together with what it extends, which is locked too.
+        let _shared = matches!(request.point, AttachPoint::Freplace).then(|| self.lock(Subject::SharedMaps));
         let (_program_lock, program) = self.lock_program(request.program)?;
         if !request.point.admits(program.program_type) {
             return Err(EngineError::WrongPoint {
@@ -64,6 +67,7 @@ impl<K: Kernel> Engine<K> {
             });
         }
         self.check_may_run(&program)?;
+        let _extended = self.hold_extended(&program)?;
         let find = |(interface, kind)| self.kernel.find_hook(interface, kind).map(|key| (interface, key));
         let hook = request.point.hook().map(find).transpose()?;
         let _hook_lock = hook.map(|(_, key)| self.lock(Subject::Hook(key)));
@@ -146,6 +150,7 @@ impl<K: Kernel> Engine<K> {
                     | AttachPoint::BtfTracepoint
                     | AttachPoint::StructOps { .. }
                     | AttachPoint::Netkit { .. }
+                    | AttachPoint::Freplace
             );
         let state = self.state();
         let same = |other: &&Arc<LinkRecord>| match link.hook {
@@ -231,6 +236,7 @@ impl<K: Kernel> Engine<K> {
             | AttachPoint::BtfTracepoint
             | AttachPoint::Lsm => LinkTarget::Trampoline { attach_type: attach_type(), cookie },
             AttachPoint::Iter => LinkTarget::Iterator,
+            AttachPoint::Freplace => self.extension_target(program)?,
             AttachPoint::PerfEvent { place } => LinkTarget::PerfEvent { place: *place },
             AttachPoint::Sockmap { map } => {
                 LinkTarget::Sockmap { map: self.sockmap_of(program, map)?, attach_type: attach_type() }

@@ -65,6 +65,7 @@ impl<K: Kernel> Engine<K> {
     /// The caller holds shared maps and the program.
     fn unload_held(&self, program: &Arc<ProgramRecord>) -> Result<(), EngineError> {
         self.ensure_not_called(program)?;
+        self.ensure_not_extended(program, "unloaded")?;
         let (links, _hook_locks) = self.lock_links(std::slice::from_ref(program));
         let hooks: BTreeSet<_> = links.iter().filter_map(|link| link.hook).collect();
         let previous = self.state().previous.get(&program.uid).cloned();

@@ -96,7 +96,10 @@ impl<K: Kernel> Engine<K> {
                 dispatcher,
             })
         };
+        let ensure_none_extended =
+            || self.ensure_none_extended(key, interface, links.iter().map(|link| link.program));
         if entered == Some(Entry::Dispatcher) {
+            ensure_none_extended()?;
             let new = self.build_dispatcher(key, interface, links)?;
             let (id, tag) =
                 new.after.as_ref().map_or((new.before.id, new.before.tag), |new| (new.id, new.tag));
@@ -107,6 +110,7 @@ impl<K: Kernel> Engine<K> {
         if let Some(Joined { program, .. }) = wanted.direct(&members) {
             return built(Strategy::Direct, (program.id, program.tag), None, None);
         }
+        ensure_none_extended()?;
         let composition = self.composition(&wanted, &members)?;
         let lease = {
             let _alone = self.lock(Subject::Composition(composition.lock_number()));

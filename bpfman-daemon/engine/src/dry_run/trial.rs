@@ -64,6 +64,7 @@ impl<K: Kernel> Engine<K> {
                 let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
                 return Err(self.conflict(key, interface, contents.entries.first()));
             }
+            self.ensure_none_extended(key, interface, links.iter().map(|link| link.program))?;
             // Its slots take any program that passes alone.
             part.strategy = Strategy::Dispatcher.name();
             return Ok(part);
@@ -81,6 +82,7 @@ impl<K: Kernel> Engine<K> {
             part.jited_bytes = facts.map_or(0, |facts| facts.bytes_jited);
             return Ok(part);
         }
+        self.ensure_none_extended(key, interface, links.iter().map(|link| link.program))?;
         let text = |member: &Joined| {
             let tried = new.iter().find(|new| new.program.uid == member.program.uid);
             tried.and_then(|tried| tried.text.clone()).map_or_else(|| self.member(&member.program), Ok)

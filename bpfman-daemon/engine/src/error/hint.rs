@@ -85,6 +85,7 @@ impl EngineError {
                 "give the map its size in the source of the object, or load the object with its own loader"
             }
             Self::Guard(refusal) => return refusal.hint(),
+            Self::Extension(refusal) => return refusal.hint(),
             Self::Verified(limit) => limit.hint(),
             Self::HookHeld(conflict) => return Some(conflict.hint()),
             Self::Dispatcher { hint, .. } => return Some(hint.clone()),

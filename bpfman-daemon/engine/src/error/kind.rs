@@ -110,6 +110,7 @@ impl EngineError {
             },
             Self::Adopt(refusal) => refusal.error_kind(),
             Self::Guard(refusal) => refusal.error_kind(),
+            Self::Extension(refusal) => refusal.error_kind(),
             Self::Verified(limit) => limit.error_kind(),
             Self::Reader(_)
             | Self::Fault(_)

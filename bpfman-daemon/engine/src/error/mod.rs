@@ -3,6 +3,7 @@
 mod about;
 mod adopt;
 mod conflict;
+mod extension;
 mod guard;
 mod hint;
 mod image;
@@ -24,6 +25,7 @@ use about::maps_that_are_there;
 pub use about::if_there;
 pub use adopt::AdoptRefusal;
 pub use conflict::{Attached, Dispatcher, DispatcherProgram, HookConflict};
+pub use extension::ExtensionRefusal;
 pub use guard::GuardRefusal;
 pub use image::{ImageFailure, ImageFailureKind};
 pub use interference::Interference;
@@ -38,6 +40,9 @@ pub enum EngineError {
     /// A tenant's program that cannot run for its tenant alone.
     #[error(transparent)]
     Guard(Box<GuardRefusal>),
+    /// A program that takes the place of another's function, or one whose function is replaced.
+    #[error(transparent)]
+    Extension(Box<ExtensionRefusal>),
     /// More for the verifier than a load of this owner may give it.
     #[error(transparent)]
     Verified(#[from] VerifiedLimit),

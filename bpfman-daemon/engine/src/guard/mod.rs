@@ -31,7 +31,8 @@ pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineErr
         _ if matches!(program_type, ProgramType::RawTracepointWritable | ProgramType::Usdt) => {
             Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into())
         }
-        TypeScope::Interface | TypeScope::Tasks => Ok(()),
+        // What it extends is the tenant's, and guarded where it is entered: `held_to` sees to that.
+        TypeScope::Interface | TypeScope::Tasks | TypeScope::Program => Ok(()),
         TypeScope::Cgroup
         | TypeScope::Netns
         | TypeScope::Reader

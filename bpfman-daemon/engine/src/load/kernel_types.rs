@@ -33,7 +33,10 @@ impl<K: Kernel> Engine<K> {
                 LoadTarget::Function => kernel.function_id(name).is_none(),
                 LoadTarget::Tracepoint => kernel.tracepoint(name).is_none(),
                 LoadTarget::Iterator => kernel.iterator(name).is_none(),
-                LoadTarget::LsmHook | LoadTarget::SocketHook | LoadTarget::StructMember => false,
+                LoadTarget::LsmHook
+                | LoadTarget::SocketHook
+                | LoadTarget::StructMember
+                | LoadTarget::ProgramFunction => false,
             };
         }
         for program in programs {
@@ -92,7 +95,7 @@ pub fn attach_id(
 ) -> Result<(u32, Option<String>), EngineError> {
     let own = |id| KernelSymbol { id, module: None };
     let (found, what) = match program_type.load_target() {
-        None | Some(LoadTarget::SocketHook) => return Ok((0, None)),
+        None | Some(LoadTarget::SocketHook | LoadTarget::ProgramFunction) => return Ok((0, None)),
         Some(LoadTarget::LsmHook) => (kernel.lsm_hook_id(target).map(own), "LSM hook"),
         Some(LoadTarget::StructMember) => {
             let (structure, _) = target.split_once('.').unwrap_or((target, ""));

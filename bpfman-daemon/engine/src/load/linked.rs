@@ -14,6 +14,7 @@ use crate::engine::kernel_types::KernelTypes;
 use crate::engine::map_sizes::MapSizes;
 use crate::engine::members::is_tied;
 use crate::engine::objects::EbpfObject;
+use crate::load::extension::{ResolvedExtension, replaced_function};
 use crate::load::kernel_types::attach_id;
 use crate::load::struct_ops::{check_whole, member_number, member_of};
 use crate::state::BlobId;
@@ -37,6 +38,8 @@ pub struct ResolvedProgram {
     pub attach_module: Option<String>,
     /// The number of the member that it is for, of a structure of functions.
     pub member: Option<u32>,
+    /// The function of another program whose place it takes, if it is an extension.
+    pub extends: Option<ResolvedExtension>,
 }
 
 impl ResolvedProgram {
@@ -63,6 +66,12 @@ impl LinkedLoad<'_> {
     /// Numbers of entries that are not those of the object, by map.
     pub fn map_sizes(&self) -> &BTreeMap<String, u32> {
         self.object.sizes()
+    }
+
+    /// True if it is about more than its own: maps that others share by name, or programs that it extends.
+    pub fn holds_several(&self) -> bool {
+        self.maps().iter().any(|map| map.pin_by_name)
+            || self.programs.iter().any(|program| program.extends.is_some())
     }
 
     /// Bytes that its maps take.
@@ -121,7 +130,7 @@ impl<K: Kernel> Engine<K> {
         let wanted: Vec<_> = resolved
             .iter()
             .filter_map(|(kind, target)| Some((kind.load_target()?, target.as_deref()?)))
-            .filter(|(kind, _)| *kind != LoadTarget::SocketHook)
+            .filter(|(kind, _)| !matches!(kind, LoadTarget::SocketHook | LoadTarget::ProgramFunction))
             .collect();
         let mut needs_types = !wanted.is_empty();
         for name in &names {
@@ -147,6 +156,12 @@ impl<K: Kernel> Engine<K> {
                     _ => None,
                 };
                 let linked = object.link(&program.name, needs_types.then_some(&types), features)?;
+                let extends = match program_type {
+                    ProgramType::Freplace => {
+                        Some(self.resolve_extension(&linked, &replaced_function(&object, program)?)?)
+                    }
+                    _ => None,
+                };
                 let name = program.name.clone();
                 Ok(ResolvedProgram {
                     name,
@@ -156,6 +171,7 @@ impl<K: Kernel> Engine<K> {
                     attach_btf_id,
                     attach_module,
                     member,
+                    extends,
                 })
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
@@ -188,6 +204,9 @@ fn load_target(
     program_type: ProgramType,
 ) -> Result<Option<String>, EngineError> {
     let Some(kind) = program_type.load_target() else { return Ok(None) };
+    if kind == LoadTarget::ProgramFunction {
+        return replaced_function(object, program).map(|function| Some(function.to_string()));
+    }
     let asked = program.target.clone().filter(|target| !target.is_empty());
     let named = match kind {
         LoadTarget::StructMember => asked.or(member_of(object, &program.name)?),

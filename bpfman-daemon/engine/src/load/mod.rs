@@ -1,6 +1,7 @@
 //! Load: bytecode to loaded, pinned and recorded programs. All of them, or none.
 
 mod addresses;
+pub mod extension;
 mod judge;
 mod kconfig;
 mod kernel_types;
@@ -25,6 +26,7 @@ use crate::describe::details::ProgramDetails;
 use crate::engine::bytecode::{ImageAsk, read_file};
 use crate::engine::locks::{Guard, Subject};
 use crate::engine::undo::{retry_once, undoing};
+use crate::guard::rules_of;
 use crate::load::plan::LoadPlan;
 use crate::load::record::LoadRecorder;
 use crate::load::struct_ops::check_own;
@@ -73,8 +75,11 @@ impl<K: Kernel> Engine<K> {
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
         check_own(&object, &request.programs, request.map_owner)?;
         // Locks are taken in one order by all: shared maps before programs.
-        let _shared = object.maps().iter().any(|map| map.pin_by_name).then(|| self.lock(Subject::SharedMaps));
+        let _shared = object.holds_several().then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;
+        let held = owner.as_ref().map(|(_, owner)| owner.uid);
+        let tenant = rules_of(&request.owner, request.tenant.as_ref()).is_some();
+        let _extended = self.lock_extended(&object.programs, (held, &[]), (&request.owner, tenant))?;
         let operation = self.operation();
         let budget = self.budget_of(request)?;
         let plan = LoadPlan::new(&object, request, owner.as_ref().map(|(_, record)| Arc::clone(record)))?;

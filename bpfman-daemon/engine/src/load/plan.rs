@@ -21,9 +21,9 @@ use crate::load::global_bytes;
 use crate::load::linked::{LinkedLoad, ResolvedProgram};
 use crate::load::maps::HeldMaps;
 use crate::load::verified::{VerifiedSoFar, check_text};
-use crate::state::MapGroup;
 use crate::state::guard_record::ProgramGuard;
 use crate::state::records::{MapRecord, ProgramRecord};
+use crate::state::{ExtendsRecord, MapGroup};
 use crate::{Engine, EngineError, paths};
 
 /// What a load is made for: a request, or a record that a reboot left without its programs.
@@ -86,6 +86,8 @@ pub struct LoadedProgram<H> {
     pub program_type: ProgramType,
     /// Function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
+    /// Whose function it takes the place of, if it is an extension.
+    pub extends: Option<ExtendsRecord>,
     /// All maps of the object.
     pub maps: Vec<MapRecord>,
     /// Bytes of stack of each function, where the kernel told them.
@@ -120,6 +122,7 @@ impl Wanted<'_> {
         ProgramLoad {
             attach_btf_id: program.attach_btf_id,
             attach_module: program.attach_module.as_deref(),
+            extends: program.extends.as_ref().map(|extends| extends.place),
             // Members of chains share one stack: their own share is best known from the kernel.
             log: match log {
                 LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,
@@ -240,6 +243,7 @@ impl<K: Kernel> Engine<K> {
             load_time,
             program_type: program.program_type,
             target: program.target.clone(),
+            extends: program.extends.as_ref().map(|extends| extends.record.clone()),
             maps: maps.clone(),
             stack_depths: loaded.stack_depths,
             guard: wanted.guard.clone().map(|guard| ProgramGuard { table: table_id, ..guard }),

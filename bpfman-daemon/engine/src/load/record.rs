@@ -62,6 +62,7 @@ impl LoadRecorder<'_> {
             text,
             declared: Some(self.plan.object.declared()),
             budget: self.budget.clone(),
+            extends: program.extends.clone(),
         }
     }
 }

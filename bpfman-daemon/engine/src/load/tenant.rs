@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use bpfmand_core::TenantRules;
+use bpfmand_core::{ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
 
 use crate::engine::tenant_calls::check_addresses;
+use crate::error::ExtensionRefusal;
 use crate::guard::{check_type, runs_in_tasks};
 use crate::load::plan::Wanted;
 use crate::state::guard_record::ProgramGuard;
@@ -22,10 +23,11 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Wanted<'a>, EngineError> {
         let program_type = wanted.program.program_type;
         check_type(&wanted.program.name, program_type)?;
+        let program_type = extended_type(&wanted)?;
         check_addresses(&wanted.program.linked)?;
         self.check_calls(&wanted.text, program_type, rules, kernel)?;
         let mut guard = ProgramGuard { rules: rules.clone(), table: None, namespaces: false };
-        if runs_in_tasks(program_type) {
+        if runs_in_tasks(wanted.program.program_type) {
             let (guarded, namespaces) = self.with_guard(&wanted.text, program_type, kernel)?;
             (wanted.text, wanted.front, guard.namespaces) =
                 (Cow::Owned(guarded.text), Some(guarded.len), namespaces);
@@ -33,4 +35,21 @@ impl<K: Kernel> Engine<K> {
         wanted.guard = Some(guard);
         Ok(wanted)
     }
+}
+
+/// The type whose rules a program is held to: of an extension, that of the program that it becomes a part of.
+///
+/// # Errors
+/// That one is nobody's of ours, or its guard would be replaced.
+fn extended_type(wanted: &Wanted<'_>) -> Result<ProgramType, EngineError> {
+    let Some(extends) = &wanted.program.extends else { return Ok(wanted.program.program_type) };
+    let (program, extended) = (wanted.program.name.clone(), extends.place.program);
+    let of_type =
+        extends.of_type.ok_or_else(|| ExtensionRefusal::NotOwn { program: program.clone(), extended })?;
+    check_type(&program, of_type)?;
+    if runs_in_tasks(of_type) && extends.record.function == extends.of_name {
+        let name = extends.of_name.clone();
+        return Err(ExtensionRefusal::Guarded { program, extended, name }.into());
+    }
+    Ok(of_type)
 }

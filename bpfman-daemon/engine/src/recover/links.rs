@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::HookKind;
+use bpfmand_core::{AttachPoint, HookKind};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
@@ -11,10 +11,23 @@ use crate::state::records::LinkRecord;
 use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
 
+/// Which links one pass recovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecoveredLinks {
+    /// Those of programs in the places of functions of others, before these run.
+    Extensions,
+    /// All others.
+    Others,
+}
+
 impl<K: Kernel> Engine<K> {
-    pub(crate) fn recover_links(&self, report: &mut RecoveryReport) {
+    pub(super) fn recover_links(&self, which: RecoveredLinks, report: &mut RecoveryReport) {
         let links: Vec<Arc<LinkRecord>> = self.state().links.values().cloned().collect();
         for link in links {
+            let of_extension = matches!(link.point, AttachPoint::Freplace);
+            if of_extension != (which == RecoveredLinks::Extensions) {
+                continue;
+            }
             if matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_)))) {
                 continue;
             }

@@ -18,6 +18,7 @@ use bpfmand_core::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
+use crate::recover::links::RecoveredLinks;
 use crate::state::Changes;
 use crate::state::records::MapRecord;
 use crate::{Engine, EngineError, paths};
@@ -51,9 +52,11 @@ impl<K: Kernel> Engine<K> {
             return Err(EngineError::Reader("nobody is left to read objects".to_owned()));
         }
         self.forget_absent_matches(&mut report);
+        // Before what they extend runs anywhere: nothing is to meet the functions that they replace.
+        self.recover_links(RecoveredLinks::Extensions, &mut report);
         self.recover_hooks(&reloaded, &mut report);
         self.sweep_chains(&mut report);
-        self.recover_links(&mut report);
+        self.recover_links(RecoveredLinks::Others, &mut report);
         self.sweep_pending_versions(&kept, &mut report);
         for key in self.ordered_hooks() {
             // Others may have come and gone since.

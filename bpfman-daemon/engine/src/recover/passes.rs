@@ -108,9 +108,9 @@ fn counted(program: &ProgramRecord) -> Option<Owner> {
     }
 }
 
-/// Itself, and whose maps it shares. Those who share maps of an owner that is gone take them of the first among them.
+/// Itself, what it extends, and whose maps it shares. Those who share maps of an owner that is gone take them of the first among them.
 fn owners_of_maps(program: &ProgramRecord) -> impl Iterator<Item = ProgramUid> + use<> {
-    [Some(program.uid), program.map_owner_uid].into_iter().flatten()
+    [Some(program.uid), program.map_owner_uid, program.extended()].into_iter().flatten()
 }
 
 impl<K: Kernel> Engine<K> {

@@ -45,9 +45,14 @@ impl<K: Kernel> Engine<K> {
         }
         let result = self.record_boot(&without_boot);
         report.note("recording the boot of programs", result);
-        // Owners of maps have smaller uids than those who share them, so they are loaded first.
+        // Owners of maps have smaller uids than those who share them, so they are loaded first. Programs that are extended
+        // may have larger ones than a new version of their extension.
         let mut lost: Vec<_> = lost.into_values().collect();
-        lost.sort_by_key(|programs| programs.first().map(|program| program.uid));
+        lost.sort_by_key(|programs| {
+            let first = programs.first().map(|program| program.uid);
+            let extended = programs.iter().filter_map(|program| program.extended()).max();
+            (first.max(extended), extended.is_some())
+        });
         let reloaded = self.reload_all(lost, report);
         self.state().index_ids();
         reloaded
@@ -147,7 +152,8 @@ impl<K: Kernel> Engine<K> {
             Pass::First => self.options.objects.read(bytes)?,
             Pass::Second => self.options.objects.read_again(bytes)?,
         };
-        let requests: Vec<_> = programs.iter().map(|program| program.request()).collect();
+        let requests =
+            programs.iter().map(|program| self.request_again(program)).collect::<Result<Vec<_>, _>>()?;
         self.link_object(object.sized(&MapSizes::recorded(&first.map_sizes))?, &requests)
     }
 
@@ -211,6 +217,8 @@ impl<K: Kernel> Engine<K> {
                 id: new.facts.id,
                 tag: new.facts.tag,
                 maps: new.maps,
+                target: new.target,
+                extends: new.extends,
                 stack_depths: new.stack_depths,
                 guard: new.guard,
                 text,

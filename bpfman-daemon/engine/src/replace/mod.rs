@@ -12,7 +12,9 @@ mod versions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{BytecodeSource, LoadLimits, LoadRequest, LoadTarget, LoadValues, ProgramId};
+use bpfmand_core::{
+    BytecodeSource, LoadLimits, LoadRequest, LoadTarget, LoadValues, ProgramId, ProgramRequest,
+};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::ProgramDetails;
@@ -141,7 +143,8 @@ impl<K: Kernel> Engine<K> {
         let seen = self.state().program(request.program).cloned();
         let seen = seen.ok_or(EngineError::NoProgram(request.program))?;
         let asked = (request.caller_uid, request.limits);
-        let mut load = load_of_one(&seen, &request.source, &request.global_data, asked);
+        let mut load =
+            load_of_one(&seen, self.request_again(&seen)?, (&request.source, &request.global_data), asked);
         load.values.clone_from(&request.values);
         // Maps go on as large as they are.
         let sizes = MapSizes { asked: load.values.map_sizes.clone(), inherited: seen.map_sizes.clone() };
@@ -186,7 +189,8 @@ impl<K: Kernel> Engine<K> {
             let source = BytecodeSource::File(self.options.bytecode_folder.join(record.blob.as_str()));
             // It was loaded before: limits of loads do not count.
             let asked = (record.caller_uid, LoadLimits::default());
-            let load = &load_of_one(record, &source, &record.global_data, asked);
+            let load =
+                &load_of_one(record, self.request_again(record)?, (&source, &record.global_data), asked);
             let bytecode = &Bytecode { bytes: self.blobs.get(&record.blob)?, source: record.source.clone() };
             let sizes = MapSizes::recorded(&record.map_sizes);
             let object = &self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes)?;
@@ -299,13 +303,13 @@ struct Version<'v> {
 /// A load of another version of a program.
 fn load_of_one(
     program: &ProgramRecord,
-    source: &BytecodeSource,
-    global_data: &BTreeMap<String, Vec<u8>>,
+    request: ProgramRequest,
+    (source, global_data): (&BytecodeSource, &BTreeMap<String, Vec<u8>>),
     (caller_uid, limits): (u32, LoadLimits),
 ) -> LoadRequest {
     LoadRequest {
         source: source.clone(),
-        programs: vec![program.request()],
+        programs: vec![request],
         metadata: program.metadata.clone(),
         global_data: global_data.clone(),
         values: LoadValues::default(),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, LoadRequest, OperationId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
+use crate::engine::locks::Guard;
 use crate::engine::overlay::Overlay;
 use crate::engine::undo::{retry_once, undoing};
-use crate::guard::rules_of_program;
+use crate::guard::{rules_of, rules_of_program};
 use crate::load::Bytecode;
 use crate::load::linked::LinkedLoad;
 use crate::load::plan::{LoadPlan, LoadedProgram};
@@ -57,6 +58,7 @@ impl<K: Kernel> Engine<K> {
         new: &NewVersions<'_>,
     ) -> Result<ReplaceOutcome, EngineError> {
         let old = &replacement.locked.old;
+        let _extended = self.lock_extended_by(new, old)?;
         let before = self.previous_of(old);
         // No unload may remove this bytecode between here and its record.
         let kept = self.keep_bytecode();
@@ -70,6 +72,19 @@ impl<K: Kernel> Engine<K> {
         old.iter().for_each(|program| self.drop_bytecode(program.blobs()));
         before.iter().for_each(|before| self.drop_bytecode(before.program.blobs()));
         result
+    }
+
+    /// Keeps the programs as they are that new versions extend. A new version is held to what the old one is.
+    fn lock_extended_by(
+        &self,
+        new: &NewVersions<'_>,
+        old: &[Arc<ProgramRecord>],
+    ) -> Result<Vec<Guard>, EngineError> {
+        let replaced: Vec<ProgramUid> = old.iter().map(|old| old.uid).collect();
+        let owner = old.first().map_or_else(|| new.load.owner.clone(), |old| old.owner());
+        let is_tenant = old.iter().any(|old| rules_of_program(old).is_some())
+            || rules_of(&new.load.owner, new.load.tenant.as_ref()).is_some();
+        self.lock_extended(&new.object.programs, (None, &replaced), (&owner, is_tenant))
     }
 
     /// Loads new versions, below `pending`, and makes their records.
@@ -129,6 +144,12 @@ impl<K: Kernel> Engine<K> {
         let Replacement { operation, locked, pairing, keep_old } = *replacement;
         let leaving: Vec<_> =
             locked.links.iter().filter(|link| pairing.is_removed(link.program)).cloned().collect();
+        for program in &locked.old {
+            self.ensure_not_extended(program, "replaced")?;
+        }
+        for program in pairing.successors.iter().flatten() {
+            self.ensure_not_in_place(program)?;
+        }
         // Before what undoes it, so that they outlive that.
         let (mut built, mut _overlay) = (Vec::new(), None);
         let (new, pairs, switched, committed) = undoing(|undo| {

@@ -6,6 +6,7 @@ mod changes;
 pub mod cpu_time;
 mod declared_bytes;
 mod encoding;
+mod extensions;
 pub mod filter_pin;
 pub mod guard_record;
 mod holdings;
@@ -32,6 +33,7 @@ use bpfmand_core::{
     CpuExcess, HookKey, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place, ProgramId,
     ProgramUid, order_chain, order_links, solve,
 };
+use extensions::Extensions;
 use holdings::{Holdings, Previous};
 use hooks::Hooks;
 use leases::Leases;
@@ -41,6 +43,7 @@ use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingReco
 
 pub use bpfmand_store::BlobId;
 pub use encoding::{encode, parse};
+pub use extensions::{ExtendedProgram, ExtendsRecord};
 pub use holdings::version_paths;
 pub use leases::Leased;
 pub use map_group::{MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, application_claim};
@@ -60,6 +63,8 @@ pub struct State {
     pub programs: BTreeMap<ProgramUid, Arc<ProgramRecord>>,
     /// What they hold. Changed by [`State::put_program`] and [`State::remove_program`], as they are.
     pub holdings: Holdings,
+    /// Which of them extend which. Changed likewise.
+    pub extensions: Extensions,
     /// Versions of programs before their last replacement.
     pub previous: Previous,
     /// This boot.
@@ -151,10 +156,12 @@ impl State {
         if let Some(old) = self.programs.get(&record.uid).cloned() {
             self.forget_id(old.id, record.uid);
             self.holdings.remove(&old);
+            self.extensions.remove(&old);
             // Something else of it has changed.
             is_lost = old.operation == record.operation && self.lost.contains(&record.uid);
         }
         self.holdings.add(&record);
+        self.extensions.add(&record);
         if is_lost {
             self.by_id.entry(record.id).or_insert(record.uid);
         } else {
@@ -172,6 +179,7 @@ impl State {
             self.not_taken_back.remove(&uid);
             self.lost.remove(&uid);
             self.holdings.remove(&old);
+            self.extensions.remove(&old);
             self.forget_id(old.id, uid);
             self.matchings.retain(|_, matching| matching.program != uid);
             if !self.lost.is_empty() {

@@ -14,7 +14,7 @@ use crate::state::budget_record::ProgramBudget;
 use crate::state::declared_bytes::DeclaredBytes;
 use crate::state::guard_record::ProgramGuard;
 use crate::state::paths;
-use crate::state::{BlobId, MapGroup, application_claim};
+use crate::state::{BlobId, ExtendsRecord, MapGroup, application_claim};
 
 /// Where a program's bytecode came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +150,10 @@ pub struct ProgramRecord {
     /// How much it may take, and how long it stays.
     #[serde(default, skip_serializing_if = "ProgramBudget::is_empty")]
     pub budget: ProgramBudget,
+    /// The function of another program whose place it takes, if it is an extension. `target` names it by the kernel's id
+    /// of the boot in which this one was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<ExtendsRecord>,
 }
 
 impl ProgramRecord {
@@ -173,6 +177,12 @@ impl ProgramRecord {
     /// What is kept on disk of it: its bytecode, and its text.
     pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
         std::iter::once(&self.blob).chain(self.text.iter().flat_map(KeptText::blobs))
+    }
+
+    /// The program of ours that it extends, if it is an extension of one.
+    #[must_use]
+    pub fn extended(&self) -> Option<ProgramUid> {
+        self.extends.as_ref().and_then(|extends| extends.program.uid())
     }
 
     /// The load that its maps came from.

@@ -213,6 +213,10 @@ fn type_of(program: &str) -> ProgramType {
         "call_ends" => ProgramType::Kretsyscall,
         "fails_test_runs" => ProgramType::RawTracepointWritable,
         "take" | "threshold" | "window" | "grow" => ProgramType::StructOps,
+        "drops" | "aborts" | "anywhere" | "takes_less" | "passes_none" | "watches_more"
+        | "instead_of_watch" | "reads_memory" => ProgramType::Freplace,
+        "gate" => ProgramType::Tcx,
+        "watch" => ProgramType::Tracepoint,
         "whole_stream" | "no_stream" | "no_data" => ProgramType::SkSkb,
         "unbounded_size" | "zero_size" | "license_1" => ProgramType::Kprobe,
         _ => ProgramType::Xdp,

@@ -1,20 +1,21 @@
 //! Every operation, in every situation that takes another way through the engine.
 
-use bpfmand_core::{Direction, HookKind, ProceedOn, VerdictFamily};
+use bpfmand_core::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
 use bpfmand_engine::{Engine, EngineError, HookChange, UpdateLinkRequest};
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, tracepoint};
 use crate::dispatchers::{of_others, with_ours, with_two_of_ours};
+use crate::extensions::{EXTENDED, extension};
 use crate::intents::{attach, intent};
 use crate::points::clock;
 use crate::replacements::replacement;
 use crate::scenes::{
-    Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_functions, at_own_left, at_places,
-    at_sockets, at_two_interfaces, attached, attached_by_another, control_group, in_order, kept, kept_empty,
-    left_by_client, load, load_replaced, loaded, loaded_for_cpus, loaded_for_places, loaded_for_sockets,
-    loaded_functions, matched, nothing, on_all_cpus, one_sharer, only, replaced, sharers, tcx_beside_ours,
-    tcx_by_another, timed, update, waited_for,
+    Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_extended, at_functions, at_own_left,
+    at_places, at_sockets, at_two_interfaces, attached, attached_by_another, control_group, in_order, kept,
+    kept_empty, left_by_client, load, load_replaced, loaded, loaded_extension, loaded_for_cpus,
+    loaded_for_places, loaded_for_sockets, loaded_functions, matched, nothing, on_all_cpus, one_sharer, only,
+    replaced, sharers, tcx_beside_ours, tcx_by_another, timed, update, waited_for,
 };
 use crate::sockmaps::connections;
 use crate::struct_ops::{PROGRAMS, steady};
@@ -178,6 +179,19 @@ pub fn cases() -> Vec<Case> {
         case!("replace a structure of functions", at_functions, |b, e, s| {
             load_replaced(b, e, s, "struct_ops", &PROGRAMS)
         }),
+        case!("load an extension", loaded_extension, |b, e, s| load(
+            e,
+            &extension(b, "aborts", s.programs[1])
+        )),
+        case!("attach an extension", loaded_extension, |b, e, s| e
+            .try_attach(s.programs[0], AttachPoint::Freplace)
+            .map(drop)),
+        case!("detach an extension", at_extended, |b, e, s| e.detach(s.links[0])),
+        case!("unload an extension", at_extended, |b, e, s| e.unload(s.programs[0])),
+        case!("replace an extension", loaded_extension, |b, e, s| e
+            .replace_program(&replacement(b, s.programs[0], EXTENDED))
+            .map(drop)),
+        case!("detach a program that is extended", at_extended, |b, e, s| e.detach(s.links[1])),
         case!("detach from a perf event on all CPUs", on_all_cpus, |b, e, s| e.detach(s.links[0])),
         case!("replace one at a perf event on all CPUs", on_all_cpus, |b, e, s| e
             .replace_program(&replacement(b, s.programs[0], "points"))

@@ -161,13 +161,24 @@ fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Jud
             return by_libbpf.into_iter().map(row).collect();
         }
     };
-    let asked: Vec<ProgramRequest> = object.programs().iter().filter_map(asked).collect();
+    let mut asked: Vec<ProgramRequest> = object.programs().iter().filter_map(asked).collect();
+    // Extensions are for the first program of the object that is none.
+    let is_extension = |program: &ProgramRequest| program.program_type == ProgramType::Freplace;
+    let extended = asked.iter().any(is_extension).then(|| {
+        let first = asked.iter().find(|program| !is_extension(program)).unwrap().clone();
+        engine.load(&request(bench, path, vec![first])).ok().map(|loaded| loaded.programs[0].id)
+    });
+    let extended = extended.flatten();
+    for program in asked.iter_mut().filter(|program| is_extension(program)) {
+        program.target = extended.map(|id| id.to_string());
+    }
     let requests = if together { vec![asked] } else { asked.into_iter().map(|one| vec![one]).collect() };
     let mut ours = BTreeMap::new();
     for programs in requests {
         let names: Vec<String> = programs.iter().map(|program| program.name.clone()).collect();
         ours.extend(names.into_iter().zip(loads(engine, judge, &request(bench, path, programs))));
     }
+    extended.into_iter().for_each(|id| engine.unload(id).unwrap());
     let mut rows = Vec::new();
     for program in object.programs() {
         let libbpf =

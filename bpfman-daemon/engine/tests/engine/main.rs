@@ -24,6 +24,7 @@ mod dispatchers;
 mod documented;
 mod dry_runs;
 mod durability;
+mod extensions;
 mod failing_starts;
 mod faults;
 mod full_disk;

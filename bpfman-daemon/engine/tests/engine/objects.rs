@@ -34,6 +34,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static OPENERS: OnceLock<Vec<u8>> = OnceLock::new();
     static STRUCT_OPS: OnceLock<Vec<u8>> = OnceLock::new();
     static KERNEL_TYPES: OnceLock<Vec<u8>> = OnceLock::new();
+    static EXTENDED: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "kernel_symbols" => &SYMBOLS,
         "no_such_option" => &NO_OPTION,
@@ -47,6 +48,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
         "openers" => &OPENERS,
         "struct_ops" => &STRUCT_OPS,
         "kernel_types" => &KERNEL_TYPES,
+        "extended" => &EXTENDED,
         "missing" => &MISSING,
         "rejected" => &REJECTED,
         "proprietary" => &PROPRIETARY,

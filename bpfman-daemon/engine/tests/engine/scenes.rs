@@ -312,6 +312,21 @@ pub fn replaced(
     engine.replace_program(&request).map(drop)
 }
 
+/// A program at a hook, and an extension of it.
+pub fn loaded_extension(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let filter = crate::extensions::filter(bench, engine);
+    let filter_link = engine.attached(filter, bench.xdp(1));
+    let drops = engine.loads(&crate::extensions::extension(bench, "drops", filter))[0];
+    Scene { programs: vec![drops, filter], links: vec![filter_link], ..Scene::default() }
+}
+
+/// The same, attached.
+pub fn at_extended(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let mut scene = loaded_extension(bench, engine);
+    scene.links.insert(0, engine.attached(scene.programs[0], AttachPoint::Freplace));
+    scene
+}
+
 /// Replaces all programs of the scene by others of one object.
 pub fn load_replaced(
     bench: &Sim,

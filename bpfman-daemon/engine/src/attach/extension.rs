@@ -1,0 +1,163 @@
+//! Extensions, attached: a function of another program runs them in its place. What is spliced into a chain is a copy of
+//! its members, which no extension reaches: a program that is extended runs by itself, or nowhere.
+
+use std::sync::Arc;
+
+use bpfmand_core::{AttachPoint, HookKey, HookKind, Interface, ProgramId, ProgramType, ProgramUid};
+use bpfmand_kernel::{Extends, Kernel, LinkTarget};
+use bpfmand_object::ProgramFunctions;
+
+use crate::engine::locks::{Guard, Subject};
+use crate::error::ExtensionRefusal;
+use crate::state::records::{LinkRecord, ProgramRecord, Strategy};
+use crate::state::{ExtendedProgram, ExtendsRecord};
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// Holds the program that an extension is for, and its hooks, until the extension is attached; of other programs
+    /// nothing is held. The caller holds shared maps ([`Engine::lock_extended`]) and the program.
+    ///
+    /// # Errors
+    /// Nothing would come of it: a copy of that program runs, or another extension is there.
+    pub(super) fn hold_extended(&self, program: &ProgramRecord) -> Result<Vec<Guard>, EngineError> {
+        let Some(extends) = &program.extends else { return Ok(Vec::new()) };
+        let mut held = Vec::new();
+        if let ExtendedProgram::Ours(uid) = extends.program {
+            held.push(self.lock(Subject::Program(uid)));
+            if let Some(extended) = self.record(uid) {
+                let (links, hooks) = self.lock_links(std::slice::from_ref(&extended));
+                held.extend(hooks);
+                self.ensure_runs_itself(&extended, &links)?;
+            }
+        }
+        self.ensure_not_taken(program, extends)?;
+        Ok(held)
+    }
+
+    /// Refuses to extend a program of which a copy runs somewhere.
+    fn ensure_runs_itself(
+        &self,
+        extended: &ProgramRecord,
+        links: &[Arc<LinkRecord>],
+    ) -> Result<(), EngineError> {
+        let chain = |link: &LinkRecord| link.hook.filter(|key| !matches!(key.kind, HookKind::Tcx(_)));
+        for key in links.iter().filter_map(|link| chain(link)) {
+            let Some(hook) = self.state().hooks.get(&key).cloned() else { continue };
+            if hook.strategy != Strategy::Direct {
+                return Err(ExtensionRefusal::InChain {
+                    extended: extended.id,
+                    name: extended.name.clone(),
+                    hook: key.kind.at(&hook.interface),
+                    strategy: match hook.strategy {
+                        Strategy::Dispatcher => "dispatcher of libxdp",
+                        _ => "chain",
+                    },
+                }
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    fn ensure_not_taken(&self, program: &ProgramRecord, extends: &ExtendsRecord) -> Result<(), EngineError> {
+        let state = self.state();
+        let other = |link: &&Arc<LinkRecord>| {
+            let other = state.programs.get(&link.program);
+            link.program != program.uid
+                && link.point == AttachPoint::Freplace
+                && other.is_some_and(|other| other.extends.as_ref() == Some(extends))
+        };
+        let others = extends.program.uid().into_iter().flat_map(|uid| state.extensions.of(uid));
+        let taken = others.flat_map(|uid| state.links_of(uid)).find(other);
+        let Some(link) = taken else { return Ok(()) };
+        let by = state.programs.get(&link.program);
+        let by = by.map(|by| format!("program {} (\"{}\"), link {}", by.id, by.name, link.id));
+        Err(ExtensionRefusal::Taken {
+            extended: program
+                .extended()
+                .and_then(|uid| state.programs.get(&uid))
+                .map_or(ProgramId(0), |of| of.id),
+            function: extends.function.clone(),
+            by: by.unwrap_or_default(),
+        }
+        .into())
+    }
+
+    /// What the kernel has to be asked for to attach an extension: the function as the program that it is for has it now.
+    pub(super) fn extension_target(
+        &self,
+        program: &ProgramRecord,
+    ) -> Result<LinkTarget<'static>, EngineError> {
+        let fault = || EngineError::Fault(format!("program {} extends nothing", program.id));
+        let extends = program.extends.as_ref().ok_or_else(fault)?;
+        let again = self.request_again(program)?.target.unwrap_or_default();
+        let wanted: bpfmand_core::ReplacedFunction = again.parse().map_err(|_| fault())?;
+        let gone = || {
+            let extended = format!("program {}, which is loaded no more", wanted.program);
+            let (program, function) = (program.name.clone(), extends.function.clone());
+            ExtensionRefusal::Gone { program, function, extended }
+        };
+        let handle = self.kernel.open_program(wanted.program)?.ok_or_else(gone)?;
+        let types = self.kernel.program_btf(&handle)?.ok_or_else(gone)?;
+        let function = ProgramFunctions::parse(&types)?.named(&extends.function).ok_or_else(gone)?.id;
+        Ok(LinkTarget::Replacement(Extends { program: wanted.program, function }))
+    }
+
+    /// Refuses to unload or replace a program that others extend: the kernel would keep it for them, and nobody could
+    /// extend what comes in its place by what was looked up in it.
+    pub(crate) fn ensure_not_extended(
+        &self,
+        program: &ProgramRecord,
+        change: &'static str,
+    ) -> Result<(), EngineError> {
+        let state = self.state();
+        let by: Vec<String> = state
+            .extensions
+            .of(program.uid)
+            .filter_map(|uid| {
+                let by = state.programs.get(&uid)?;
+                let link = state.links_of(uid).next().map(|link| format!(", link {}", link.id));
+                Some(format!("program {} (\"{}\"{})", by.id, by.name, link.unwrap_or_default()))
+            })
+            .collect();
+        if by.is_empty() {
+            return Ok(());
+        }
+        let (program, name) = (program.id, program.name.clone());
+        Err(ExtensionRefusal::Extended { program, name, change, by }.into())
+    }
+
+    /// Refuses to replace an extension that is attached: the kernel takes one in a function's place.
+    pub(crate) fn ensure_not_in_place(&self, program: &ProgramRecord) -> Result<(), EngineError> {
+        if program.program_type != ProgramType::Freplace {
+            return Ok(());
+        }
+        let link = self.state().links_of(program.uid).next().map(|link| link.id);
+        let Some(link) = link else { return Ok(()) };
+        Err(ExtensionRefusal::Attached { program: program.id, name: program.name.clone(), link }.into())
+    }
+
+    /// Refuses to have a copy of programs run of which an extension is attached: it would not be extended.
+    pub(crate) fn ensure_none_extended(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        members: impl IntoIterator<Item = ProgramUid>,
+    ) -> Result<(), EngineError> {
+        let state = self.state();
+        for uid in members {
+            let attached = state.extensions.of(uid).find_map(|by| Some((by, state.links_of(by).next()?)));
+            let Some((by, link)) = attached else { continue };
+            let text = |uid: ProgramUid| state.programs.get(&uid).map(|of| (of.id, of.name.clone()));
+            let (Some((extended, name)), Some((by, by_name))) = (text(uid), text(by)) else { continue };
+            return Err(ExtensionRefusal::Joins {
+                hook: key.kind.at(interface),
+                extended,
+                name,
+                by: format!("program {by} (\"{by_name}\"), link {}", link.id),
+            }
+            .into());
+        }
+        Ok(())
+    }
+}
