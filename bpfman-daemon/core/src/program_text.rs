@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{Insn, MapId};
+use crate::{Insn, MapId, op};
 
 /// One function inside a program's instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +133,17 @@ impl BoundText {
         let insns = &self.0.insns;
         let mut found: Vec<MapId> =
             references(insns).map(|at| MapId(insns[at].imm.cast_unsigned())).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Ids of the maps in whose values the instructions name a place, ascending and without repetition.
+    #[must_use]
+    pub fn value_map_ids(&self) -> Vec<MapId> {
+        let insns = &self.0.insns;
+        let values = references(insns).filter(|at| insns[*at].src() == op::PSEUDO_MAP_VALUE);
+        let mut found: Vec<MapId> = values.map(|at| MapId(insns[at].imm.cast_unsigned())).collect();
         found.sort_unstable();
         found.dedup();
         found

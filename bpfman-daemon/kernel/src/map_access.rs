@@ -16,6 +16,12 @@ pub struct MapEntry {
     pub value: Vec<u8>,
 }
 
+/// True for an array of one value that programs may only read: of a frozen one the verifier takes the value for constant.
+pub(crate) const fn is_one_constant(map: &MapFacts) -> bool {
+    const BPF_F_RDONLY_PROG: u32 = 1 << 7;
+    map.map_type == ARRAY && map.max_entries == 1 && map.flags & BPF_F_RDONLY_PROG != 0
+}
+
 /// What entries of a map of data are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Family {

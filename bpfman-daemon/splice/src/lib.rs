@@ -20,6 +20,7 @@ mod emit;
 mod error;
 mod guard;
 mod planning;
+mod specialise;
 mod text;
 
 pub use chain::counters::{COUNTER_ROWS, CounterLayout};
@@ -51,4 +52,5 @@ pub use guard::test::{
     GUARD_ENTRIES, GuardTest, Guarded, TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
 };
 pub use planning::planner::plan;
+pub use specialise::{ReadOnlyMap, specialised};
 pub use text::licence::{Licence, is_gpl_compatible};

@@ -48,6 +48,7 @@ impl<K: Kernel> Engine<K> {
             fallbacks: 0,
             attempt: Attempt::First,
             as_subprograms: false,
+            specialised: false,
             segments: vec![SegmentRecord {
                 program: facts.id,
                 tag: facts.tag,

@@ -31,6 +31,8 @@ pub(crate) struct Taken {
     pub programs: Programs,
     pub plan: ChainPlan,
     pub attempt: Attempt,
+    /// Members' read-only data is folded into them.
+    pub specialised: bool,
     /// Plans that the verifier refused before.
     pub fallbacks: u32,
     /// How long the kernel took for this plan.
@@ -42,7 +44,9 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn climb(&self, recipe: &Recipe<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
         let special = self.special_of(recipe.members, recipe.texts)?;
         let mut options = self.splice_options(recipe.wanted, &special);
-        let parts = self.parts(recipe.members, recipe.texts)?;
+        let specialised = self.specialised(recipe.texts)?;
+        let mut parts = self.parts(recipe.members, specialised.as_deref().unwrap_or(recipe.texts))?;
+        let mut is_specialised = specialised.is_some();
         let hook = recipe.key.kind.at(recipe.interface);
         let cannot = |source| EngineError::Chain { hook: hook.clone(), source };
         let mut first: Option<Box<Refused>> = None;
@@ -73,7 +77,29 @@ impl<K: Kernel> Engine<K> {
             match loaded {
                 Ok(programs) => {
                     let load_time = began.elapsed();
-                    return Ok(Taken { id, programs, plan, attempt: now, fallbacks, load_time });
+                    return Ok(Taken {
+                        id,
+                        programs,
+                        plan,
+                        attempt: now,
+                        specialised: is_specialised,
+                        fallbacks,
+                        load_time,
+                    });
+                }
+                Err(Failure::Verifier(refused)) if is_specialised => {
+                    tracing::warn!(
+                        hook,
+                        error = %refused.source,
+                        "the verifier refused a chain of members with their read-only data folded into them: it is tried \
+                         as they were loaded"
+                    );
+                    fallbacks += 1;
+                    parts = self.parts(recipe.members, recipe.texts)?;
+                    is_specialised = false;
+                    // The same plan, of other texts.
+                    attempt = Some(now);
+                    continue;
                 }
                 Err(Failure::Verifier(refused)) => {
                     tracing::warn!(

@@ -100,6 +100,7 @@ impl<K: Kernel> Engine<K> {
             fallbacks: taken.fallbacks,
             attempt: taken.attempt,
             as_subprograms: wanted.as_subprograms,
+            specialised: taken.specialised,
             segments,
             arrays,
             counters,

@@ -18,6 +18,7 @@ mod refused;
 mod settings;
 mod settle;
 mod sharing;
+mod specialise;
 pub mod times;
 
 pub use crate::state::cpu_time::MemberTime;

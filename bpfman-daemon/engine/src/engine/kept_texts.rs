@@ -137,6 +137,7 @@ impl<K: Kernel> Engine<K> {
                 text: bind(&text, program)?,
                 needs_own_btf: head.needs_own_btf,
                 local_type_ids: head.local_type_ids.into(),
+                specialised: Arc::default(),
             })),
             Err(error) => {
                 let program = &program.name;

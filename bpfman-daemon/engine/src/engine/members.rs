@@ -1,7 +1,7 @@
 //! Programs as members of chains: their relocated text, bound to the maps that they were loaded with.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, op};
 use bpfmand_kernel::Kernel;
@@ -23,6 +23,8 @@ pub struct MemberText {
     pub needs_own_btf: bool,
     /// Positions of instructions with ids of its own BTF's types, which move with the types into another BTF.
     pub local_type_ids: Arc<[usize]>,
+    /// The text with its read-only data folded into it, once somebody asked; none if there is nothing to fold.
+    pub specialised: Arc<OnceLock<Option<Arc<BoundText>>>>,
 }
 
 /// Texts of members used last: kernels with many hooks need the same ones again and again.
@@ -126,6 +128,7 @@ impl<K: Kernel> Engine<K> {
             needs_own_btf,
             text: bind(&linked.text, program)?,
             local_type_ids: linked.local_type_ids.as_slice().into(),
+            specialised: Arc::default(),
         })
     }
 }

@@ -234,6 +234,7 @@ impl<K: Kernel> Engine<K> {
             needs_own_btf: is_tied(plan.object, &wanted.text),
             text: Arc::new(bound),
             local_type_ids: program.linked.local_type_ids.as_slice().into(),
+            specialised: Arc::default(),
         });
         Ok(LoadedProgram {
             member,

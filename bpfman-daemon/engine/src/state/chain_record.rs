@@ -53,6 +53,9 @@ pub struct ChainRecord {
     pub attempt: Attempt,
     /// Every member is a function.
     pub as_subprograms: bool,
+    /// Members' read-only data is folded into them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub specialised: bool,
     /// Why it was made as it is, for people.
     pub reason: String,
 }

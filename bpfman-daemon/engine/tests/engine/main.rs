@@ -67,6 +67,7 @@ mod simulated;
 mod simulation;
 mod slow_readers;
 mod sockmaps;
+mod specialised;
 mod storm;
 mod strangers;
 mod struct_ops;

@@ -61,10 +61,14 @@ pub struct Ours {
     /// With a timed twin, which one packet in 1,024 takes.
     pub timing: bool,
     pub attempt: Attempt,
+    /// Members' read-only data is folded into them, as the daemon does.
+    pub specialised: bool,
 }
 
 impl Ours {
-    pub const PLAIN: Self = Self { counters: false, timing: false, attempt: Attempt::First };
+    pub const PLAIN: Self =
+        Self { counters: false, timing: false, attempt: Attempt::First, specialised: true };
+    pub const AS_LOADED: Self = Self { specialised: false, ..Self::PLAIN };
     pub const COUNTED: Self = Self { counters: true, ..Self::PLAIN };
     pub const TIMED: Self = Self { timing: true, ..Self::COUNTED };
     pub const CALLS: Self = Self { attempt: Attempt::AllFunctions, ..Self::PLAIN };
@@ -80,6 +84,9 @@ pub fn remade(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) ->
     let mut corpus = Corpus::default();
     for (object, name) in programs {
         corpus.add(kind, name, object, |program| program == *name);
+    }
+    if !how.specialised {
+        corpus.members.iter_mut().for_each(|member| member.specialised = None);
     }
     let members: Vec<(&Loaded, ProceedMask)> =
         corpus.members.iter().map(|member| (member, set(kind))).collect();

@@ -170,6 +170,7 @@ fn parsers_of(bench: &mut Bench, kind: ProgramKind, on: SwitchedOn, group: &str)
             bench.add(group, design, count, Measured::Alone(Box::new(entry), datagram()));
         };
         add("chain", ours(kind, &members, Ours::PLAIN));
+        add("chain, members as loaded", ours(kind, &members, Ours::AS_LOADED));
         for (design, folded) in Folded::ALL {
             add(design, single(kind, &parsers::merged(count, on, folded), "merged"));
         }
@@ -206,7 +207,9 @@ fn real(bench: &mut Bench) {
     for (name, object, program) in &programs {
         let alone = ours(kind, &[(object, program)], Ours::PLAIN);
         bench.add(group, &format!("{name} alone"), 1, Measured::Alone(Box::new(alone), packet.clone()));
-        for (design, how) in [("chain", Ours::PLAIN), ("behind calls", Ours::CALLS)] {
+        for (design, how) in
+            [("chain", Ours::PLAIN), ("members as loaded", Ours::AS_LOADED), ("behind calls", Ours::CALLS)]
+        {
             let chain = ours(kind, &vec![(object, program.as_str()); 10], how);
             bench.add(
                 group,
@@ -218,9 +221,12 @@ fn real(bench: &mut Bench) {
     }
     let mixed: Vec<(&ObjectFile, &str)> =
         programs.iter().cycle().take(10).map(|(_, object, program)| (object, program.as_str())).collect();
-    for (design, how) in
-        [("chain", Ours::PLAIN), ("chain, counters", Ours::COUNTED), ("behind calls", Ours::CALLS)]
-    {
+    for (design, how) in [
+        ("chain", Ours::PLAIN),
+        ("members as loaded", Ours::AS_LOADED),
+        ("chain, counters", Ours::COUNTED),
+        ("behind calls", Ours::CALLS),
+    ] {
         let chain = ours(kind, &mixed, how);
         bench.add(
             group,

@@ -124,6 +124,13 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// The map is of another kind, or the kernel refuses.
     fn map_entries(&self, map: &Self::Handle, most: usize) -> Result<Vec<MapEntry>, KernelError>;
 
+    /// The value of an array of one entry that nobody can write any more: frozen (Linux 5.2), and read-only for programs. So
+    /// the verifier takes it for constant, as it will be. None for any other map, and for one that is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    fn frozen_value(&self, map: MapId) -> Result<Option<Vec<u8>>, KernelError>;
+
     /// Sets an entry of a map as in [`KernelObjects::map_entries`].
     ///
     /// # Errors

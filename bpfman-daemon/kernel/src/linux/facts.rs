@@ -170,10 +170,18 @@ pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
 
 /// Kernel memory of a program or map, which only the descriptor's fdinfo tells; 0 if it does not.
 fn memlock(fd: impl AsFd) -> u64 {
-    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))
-        .ok()
-        .and_then(|info| info.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok()))
-        .unwrap_or(0)
+    descriptor_info(fd, "memlock:").unwrap_or(0)
+}
+
+/// True for a map that `BPF_MAP_FREEZE` made read-only for processes (Linux 5.2), which only the descriptor's fdinfo tells.
+pub fn is_frozen(map: impl AsFd) -> bool {
+    descriptor_info(map, "frozen:") == Some(1)
+}
+
+/// A number of a descriptor's fdinfo.
+fn descriptor_info(fd: impl AsFd, name: &str) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 /// The text in a buffer that ends with zeros.

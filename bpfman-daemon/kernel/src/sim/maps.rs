@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use bpfmand_core::map_type::{
     ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PROG_ARRAY,
 };
-use bpfmand_core::{MapFacts, MapRole};
+use bpfmand_core::{MapFacts, MapId, MapRole};
 
 use super::errno::{E2BIG, EINVAL, ENOENT, EPERM};
-use super::objects::{Body, Key};
+use super::objects::{Body, Key, MAP};
 use super::{SimState, refuse};
-use crate::map_access::{Family, check_copy, describe, wrong};
+use crate::map_access::{Family, check_copy, describe, is_one_constant, wrong};
 use crate::{KernelError, MapEntry};
 
 /// How many CPUs a simulated machine has.
@@ -76,6 +76,16 @@ impl SimState {
         let data = self.data("read", map)?;
         let all = self.all_entries(map, &data).into_iter();
         Ok(all.take(most).map(|(key, value)| MapEntry { key, value }).collect())
+    }
+
+    pub(super) fn frozen_value(&self, map: MapId) -> Result<Option<Vec<u8>>, KernelError> {
+        let Some(key) = self.objects.find(MAP, map.0) else { return Ok(None) };
+        let frozen = matches!(self.objects.all.get(&key).map(|object| &object.body),
+            Some(Body::Map { spec, .. }) if spec.role == MapRole::Rodata);
+        if !frozen || !is_one_constant(&self.map_facts(key)?) {
+            return Ok(None);
+        }
+        Ok(self.map_entries(key, 1)?.pop().map(|entry| entry.value))
     }
 
     pub(super) fn write_entry(&mut self, map: Key, entry: &MapEntry) -> Result<(), KernelError> {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, RawFd};
 
-use bpfmand_core::BoundText;
-use bpfmand_splice::{ChainStrategy, CounterLayout, ProceedMask};
+use bpfmand_core::{BoundText, MapId};
+use bpfmand_splice::{ChainStrategy, CounterLayout, ProceedMask, ReadOnlyMap, specialised};
 
 use crate::kernel::{Map, Packet, Program, ProgramKind, load, load_verified, run};
 use crate::together::Together;
@@ -14,6 +14,8 @@ use crate::together::Together;
 pub struct Loaded {
     pub label: String,
     pub text: BoundText,
+    /// What chains run in its place, if its read-only data can be folded into it.
+    pub specialised: Option<BoundText>,
     /// With the maps of the members alone.
     pub alone: Program,
     /// The same program with the maps of chains, for chains that run it as it is.
@@ -33,16 +35,27 @@ impl Loaded {
             .unwrap_or_else(|log| panic!("{label} alone: {log}"));
         let own = load(&text, kind, &descriptors(&maps.spliced)).unwrap();
         let (depths, verified_insns) = (verified.depths, verified.insns);
-        Self {
+        let loaded = Self {
             label,
             text,
+            specialised: None,
             alone,
             own,
             depths,
             verified_insns,
             needs_own_btf: false,
             local_type_ids: Vec::new(),
-        }
+        };
+        loaded.specialised(maps)
+    }
+
+    /// The same with what chains run.
+    pub fn specialised(mut self, maps: &Maps) -> Self {
+        let frozen = maps.spliced.iter().enumerate().filter_map(|(place, map)| {
+            Some(ReadOnlyMap { map: MapId(place as u32), value: map.read_only.as_deref()? })
+        });
+        self.specialised = specialised(&self.text, &self.local_type_ids, &frozen.collect::<Vec<_>>());
+        self
     }
 
     pub fn name(&self) -> &str {

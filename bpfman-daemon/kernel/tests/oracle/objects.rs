@@ -166,7 +166,7 @@ pub fn members(
             let text = text.bind(&ids).unwrap();
             let loaded = Loaded::new(format!("{label}:{}", program.name), text, kind, maps);
             let local_type_ids = local_type_ids(object, &program.name);
-            Loaded { needs_own_btf, local_type_ids, ..loaded }
+            Loaded { needs_own_btf, local_type_ids, ..loaded }.specialised(maps)
         })
         .collect()
 }

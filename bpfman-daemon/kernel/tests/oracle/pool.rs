@@ -140,6 +140,7 @@ pub fn generated_maps() -> Maps {
         vec![
             Map::create(2, 4, 8, ENTRIES, 0).unwrap(),
             Map::create(1, 4, NOTE_BYTES, ENTRIES * 2, 0).unwrap(),
+            Map::settings(&generate::SETTING_BYTES).unwrap(),
         ]
     })
 }
@@ -157,6 +158,8 @@ pub fn generated_pool(kind: ProgramKind, maps: &Maps, seed: u64) -> Vec<Loaded> 
 fn generated_chains_agree(kind: ProgramKind, chains: usize, seed: u64) {
     let maps = generated_maps();
     let pool = generated_pool(kind, &maps, seed);
+    let folded = pool.iter().filter(|member| member.specialised.is_some()).count();
+    assert!(folded * 3 > GENERATED, "settings are folded into {folded} members only");
     let pool: Vec<&Loaded> = pool.iter().collect();
     let tally = agrees(kind, &pool, &maps, chains, seed + 100, Shape::GENERATED);
     assert_eq!(tally.fallbacks.len(), 0, "the verifier takes every chain of these members");

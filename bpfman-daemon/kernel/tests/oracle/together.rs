@@ -68,7 +68,7 @@ pub fn parts<'a>(members: &Members<'a>) -> Vec<Member<'a>> {
             needs_own_btf: loaded.needs_own_btf,
             local_type_ids: &loaded.local_type_ids,
             verified_insns: Some(loaded.verified_insns),
-            ..Member::new(&loaded.label, &loaded.text, *set)
+            ..Member::new(&loaded.label, loaded.specialised.as_ref().unwrap_or(&loaded.text), *set)
         })
         .collect()
 }

@@ -202,6 +202,30 @@ fn entries_of_the_wrong_size_are_refused<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(kernel.map_entries(&rodata, 9).unwrap(), [entry(&[0; 4], &[5; 8])]);
 }
 
+/// What is frozen and read-only for programs is told; anything that could change is not.
+fn only_a_value_that_cannot_change_is_told_as_frozen<K: Kernel>(bench: &Bench<K>) {
+    const RDONLY_PROG: u32 = 1 << 7;
+    let kernel = &*bench.kernel;
+    let make = |role, flags, entries| {
+        let mut spec = map_spec(ARRAY, 4, 8, entries);
+        (spec.role, spec.initial, spec.flags) = (role, vec![5; 8], flags);
+        let map = kernel.create_map(&spec, None).unwrap();
+        (kernel.map_of(&map).unwrap().id, map)
+    };
+    let (frozen, held) = make(MapRole::Rodata, RDONLY_PROG, 1);
+    assert_eq!(kernel.frozen_value(frozen).unwrap(), Some(vec![5; 8]));
+    for (what, (map, _held)) in [
+        ("not frozen", make(MapRole::Data, RDONLY_PROG, 1)),
+        ("programs may write it", make(MapRole::Rodata, 0, 1)),
+    ] {
+        assert_eq!(kernel.frozen_value(map).unwrap(), None, "{what}");
+    }
+    let others = map(kernel, HASH, 4, 8, 1);
+    assert_eq!(kernel.frozen_value(kernel.map_of(&others).unwrap().id).unwrap(), None, "no array");
+    drop(held);
+    assert_eq!(kernel.frozen_value(frozen).unwrap(), None, "gone");
+}
+
 fn slots_are_emptied<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let programs = map(kernel, PROG_ARRAY, 4, 4, 2);
@@ -262,6 +286,7 @@ crate::on_both_kernels!(
     an_array_may_grow_and_hashes_may_change_their_kind,
     maps_that_do_not_fit_are_refused_by_name,
     entries_of_the_wrong_size_are_refused,
+    only_a_value_that_cannot_change_is_told_as_frozen,
     slots_are_emptied,
 );
 crate::on_linux!(

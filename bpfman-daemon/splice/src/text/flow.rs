@@ -22,6 +22,20 @@ pub(crate) fn run<K: Knowledge>(
     entry: K,
     mut step: impl FnMut(usize, Insn, Effect, &mut K),
 ) {
+    run_decided(insns, function, entry, |at, insn, effect, known| {
+        step(at, insn, effect, known);
+        None
+    });
+}
+
+/// The same, where `step` may say which way a conditional jump goes: true if it is taken. The other way is then not
+/// followed, unless what is known widens so far that nothing can be said any more.
+pub(crate) fn run_decided<K: Knowledge>(
+    insns: &[Insn],
+    function: Range<usize>,
+    entry: K,
+    mut step: impl FnMut(usize, Insn, Effect, &mut K) -> Option<bool>,
+) {
     let leaders = leaders(insns, function.clone());
     let mut known: BTreeMap<usize, K> = BTreeMap::from([(function.start, entry)]);
     let mut waiting = BTreeSet::from([function.start]);
@@ -43,15 +57,18 @@ pub(crate) fn run<K: Knowledge>(
         while at < function.end {
             let insn = insns[at];
             let effect = effect(insn, insns.get(at + 1).copied());
-            step(at, insn, effect, &mut state);
+            let decided = step(at, insn, effect, &mut state);
             let mut falls_through = true;
             match effect {
                 Effect::Exit => falls_through = false,
                 Effect::Jump { distance, conditional } => {
-                    if let Some(to) = target(at, distance) {
+                    let decided = decided.filter(|_| conditional);
+                    if let Some(to) = target(at, distance)
+                        && decided != Some(false)
+                    {
                         reach(to, &state);
                     }
-                    falls_through = conditional;
+                    falls_through = conditional && decided != Some(true);
                 }
                 Effect::BoundedLoop { distance } => {
                     if let Some(to) = target(at, distance) {

@@ -16,13 +16,31 @@ pub(crate) const SOURCE_REGISTER: u8 = 0x08;
 /// Arithmetic operations, the high four bits.
 pub(crate) const ADD: u8 = 0x00;
 pub(crate) const SUB: u8 = 0x10;
+pub(crate) const MUL: u8 = 0x20;
+pub(crate) const OR: u8 = 0x40;
+pub(crate) const AND: u8 = 0x50;
+pub(crate) const LSH: u8 = 0x60;
+pub(crate) const RSH: u8 = 0x70;
+pub(crate) const NEG: u8 = 0x80;
+pub(crate) const XOR: u8 = 0xa0;
 pub(crate) const MOV: u8 = 0xb0;
+pub(crate) const ARSH: u8 = 0xc0;
+/// Changes of byte order.
+pub(crate) const END: u8 = 0xd0;
 
 /// Modes of memory operations, the high three bits.
 pub(crate) const MODE_ABS: u8 = 0x20;
 pub(crate) const MODE_IND: u8 = 0x40;
+pub(crate) const MODE: u8 = 0xe0;
+pub(crate) const MODE_MEM: u8 = 0x60;
+/// Loads that extend the sign (Linux 6.6 and later).
+pub(crate) const MODE_MEMSX: u8 = 0x80;
 pub(crate) const MODE_ATOMIC: u8 = 0xc0;
-/// Size of eight bytes, in a memory operation.
+/// Sizes in a memory operation: four, two, one, eight bytes.
+pub(crate) const SIZE: u8 = 0x18;
+pub(crate) const SIZE_W: u8 = 0x00;
+pub(crate) const SIZE_H: u8 = 0x08;
+pub(crate) const SIZE_B: u8 = 0x10;
 pub(crate) const SIZE_DW: u8 = 0x18;
 /// In an atomic operation's immediate: the old value goes to the source register.
 pub(crate) const ATOMIC_FETCH: i32 = 0x01;
@@ -32,6 +50,17 @@ pub(crate) const ATOMIC_CMPXCHG: i32 = 0xf1;
 pub(crate) const ATOMIC_LOAD_ACQUIRE: i32 = 0x100;
 
 /// Jump operations, the high four bits.
+pub(crate) const JUMP_EQ: u8 = 0x10;
+pub(crate) const JUMP_GT: u8 = 0x20;
+pub(crate) const JUMP_GE: u8 = 0x30;
+pub(crate) const JUMP_SET: u8 = 0x40;
+pub(crate) const JUMP_NE: u8 = 0x50;
+pub(crate) const JUMP_SGT: u8 = 0x60;
+pub(crate) const JUMP_SGE: u8 = 0x70;
+pub(crate) const JUMP_LT: u8 = 0xa0;
+pub(crate) const JUMP_LE: u8 = 0xb0;
+pub(crate) const JUMP_SLT: u8 = 0xc0;
+pub(crate) const JUMP_SLE: u8 = 0xd0;
 pub(crate) const JUMP_CALL: u8 = 0x80;
 pub(crate) const JUMP_EXIT: u8 = 0x90;
 

@@ -8,6 +8,7 @@ use crate::linux::{
     LinuxKernel, attr::Command, copy_map, create_map, facts, grace, load, map_access, map_access::DataMap,
     slots, struct_ops, test_run, types,
 };
+use crate::map_access::is_one_constant;
 use crate::{
     KernelError, KernelObjects, Loaded, MapEntry, Probe, ProgramLoad, StructOpsSpec, TestRun, TestRunResult,
 };
@@ -99,6 +100,17 @@ impl KernelObjects for LinuxKernel {
 
     fn map_entries(&self, map: &OwnedFd, most: usize) -> Result<Vec<MapEntry>, KernelError> {
         copy_map::entries(map, most)
+    }
+
+    fn frozen_value(&self, map: MapId) -> Result<Option<Vec<u8>>, KernelError> {
+        let opened = facts::open(Command::MapGetFdById, map.0);
+        let opened = opened.map_err(|source| KernelError::call("open", format!("map {map}"), source))?;
+        let Some(opened) = opened else { return Ok(None) };
+        let facts = self.map_of(&opened)?;
+        if !is_one_constant(&facts) || !facts::is_frozen(&opened) {
+            return Ok(None);
+        }
+        Ok(self.map_entries(&opened, 1)?.pop().map(|entry| entry.value))
     }
 
     fn write_entry(&self, map: &OwnedFd, entry: &MapEntry) -> Result<(), KernelError> {

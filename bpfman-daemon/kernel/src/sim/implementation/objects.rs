@@ -113,6 +113,10 @@ impl KernelObjects for SimKernel {
         self.enter("map_entries")?.map_entries(map.key, most)
     }
 
+    fn frozen_value(&self, map: MapId) -> Result<Option<Vec<u8>>, KernelError> {
+        self.enter("frozen_value")?.frozen_value(map)
+    }
+
     fn write_entry(&self, map: &SimHandle, entry: &MapEntry) -> Result<(), KernelError> {
         self.enter("write_entry")?.write_entry(map.key, entry)
     }

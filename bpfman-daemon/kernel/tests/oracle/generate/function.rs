@@ -3,7 +3,7 @@
 use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
 
 use super::random::Random;
-use super::{COUNTERS, NOTES};
+use super::{COUNTERS, NOTES, SETTINGS};
 use crate::little_btf;
 
 /// One function under construction. Jumps to its ends are patched when it closes.
@@ -34,6 +34,12 @@ impl Function {
     pub fn map(&mut self, dst: u8, place: u32) {
         self.push(0x18, dst, 1, 0, place.cast_signed());
         self.push(0, 0, 0, 0, 0);
+    }
+
+    /// The address of a byte of a map's value.
+    pub fn value(&mut self, dst: u8, place: u32, at: i32) {
+        self.push(0x18, dst, 2, 0, place.cast_signed());
+        self.push(0, 0, 0, 0, at);
     }
 
     pub fn call(&mut self, helper: i32) {
@@ -112,5 +118,5 @@ pub fn link(functions: &[Function], random: &mut Random, number: usize) -> Bound
         modules: Vec::new(),
     };
     // Ids are places in the list of descriptors.
-    text.bind(&[MapId(COUNTERS), MapId(NOTES)]).unwrap()
+    text.bind(&[MapId(COUNTERS), MapId(NOTES), MapId(SETTINGS)]).unwrap()
 }

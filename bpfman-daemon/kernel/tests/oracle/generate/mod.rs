@@ -12,11 +12,17 @@ use crate::kernel::ProgramKind;
 /// Places of the maps that generated programs use.
 pub const COUNTERS: u32 = 0;
 pub const NOTES: u32 = 1;
+pub const SETTINGS: u32 = 2;
 
 /// Entries of both maps.
 pub const ENTRIES: u32 = 16;
 /// Bytes of a note.
 pub const NOTE_BYTES: u32 = 32;
+/// Read-only data: flags that are off and on, numbers of all signs and sizes.
+pub const SETTING_BYTES: [u8; 32] = [
+    0, 0, 0, 0, 1, 0, 0, 0, 0xdc, 0x05, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0x80, 0, 0, 0, 0, 0x7f, 0x80,
+    17, 6, 0, 1, 2, 0xf0,
+];
 
 /// Bytes of each packet that every program makes sure of.
 const REACH: i32 = 40;
@@ -110,7 +116,7 @@ impl Generator<'_> {
     }
 
     fn operation(&mut self, f: &mut Function, nesting: u32) {
-        match self.random.below(12) {
+        match self.random.below(15) {
             0 => {
                 self.load_byte(f, R1);
                 f.push(self.random.pick(&[0x07, 0xa7, 0x27]), R1, 0, 0, self.random.below(255) as i32 + 1);
@@ -132,6 +138,7 @@ impl Generator<'_> {
                 f.close(skip);
             }
             10 => self.resize(f),
+            11..=13 => self.setting(f, nesting),
             _ => self.context_fields(f),
         }
     }
@@ -171,6 +178,60 @@ impl Generator<'_> {
         f.push(0x07, R3, 0, 0, i32::from(base));
         f.mov(R4, 0);
         f.call(2);
+    }
+
+    /// Reads a setting, computes with it, and lets it decide or be seen.
+    fn setting(&mut self, f: &mut Function, nesting: u32) {
+        self.read_setting(f, R1);
+        for _ in 0..self.random.below(3) {
+            let operation = self.random.pick(&[0x07, 0x17, 0x27, 0x47, 0x57, 0x67, 0x77, 0xa7, 0xc7]);
+            let is_shift = matches!(operation, 0x67 | 0x77 | 0xc7);
+            let imm = if is_shift { self.random.below(32) as i32 } else { self.random.next() as i32 >> 20 };
+            // With 64 bits, or with 32.
+            f.push(if self.random.one_in(2) { operation } else { operation & !0x03 }, R1, 0, 0, imm);
+        }
+        if self.random.one_in(4) {
+            f.push(self.random.pick(&[0xbc, 0xbf]), R2, R1, 0, 0);
+            f.copy(R1, R2);
+        }
+        if nesting >= 3 || self.random.one_in(3) {
+            return self.store_byte(f, R1);
+        }
+        let by_register = self.random.one_in(3);
+        let code = self.random.pick(&[0x15, 0x25, 0x35, 0x45, 0x55, 0x65, 0x75, 0xa5, 0xb5, 0xc5, 0xd5]);
+        // With 64 bits, or with 32.
+        let code = if self.random.one_in(3) { code & !0x07 | 0x06 } else { code };
+        let skip = if by_register {
+            match self.random.below(2) {
+                0 => self.read_setting(f, R2),
+                _ => self.load_byte(f, R2),
+            }
+            f.open(code | 0x08, R1, R2, 0)
+        } else {
+            f.open(code, R1, 0, self.random.pick(&[0, 1, -1, 17, 1500]))
+        };
+        // Packet bytes that nobody may need.
+        self.load_byte(f, R3);
+        let inner = f.open(0x15, R3, 0, 0);
+        self.load_byte(f, R4);
+        for _ in 0..self.random.below(3) {
+            self.operation(f, nesting + 1);
+        }
+        f.close(inner);
+        f.close(skip);
+    }
+
+    fn read_setting(&mut self, f: &mut Function, to: u8) {
+        let (code, bytes) = self.random.pick(&[(0x71, 1), (0x69, 2), (0x61, 4), (0x79, 8)]);
+        let at = bytes * self.random.below(SETTING_BYTES.len() as u64 / bytes);
+        let split = self.random.below(at + 1);
+        f.value(R3, SETTINGS, split as i32);
+        if self.random.one_in(3) {
+            f.push(0x07, R3, 0, 0, (at - split) as i32);
+            f.push(code, to, R3, 0, 0);
+        } else {
+            f.push(code, to, R3, (at - split) as i16, 0);
+        }
     }
 
     fn stack_sum(&mut self, f: &mut Function) {

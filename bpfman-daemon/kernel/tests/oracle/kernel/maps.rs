@@ -23,6 +23,8 @@ pub struct Map {
     pub fd: OwnedFd,
     /// Empty for maps that no object declares.
     pub name: String,
+    /// Its value, if nobody can write it any more.
+    pub read_only: Option<Vec<u8>>,
     /// The type information that the map was made with: programs that refer to its types need the same object.
     _btf: Option<Arc<OwnedFd>>,
     per_cpu: bool,
@@ -40,6 +42,7 @@ impl Map {
         Ok(Self {
             fd: attr.open(0)?,
             name: String::new(),
+            read_only: None,
             _btf: None,
             per_cpu,
             kind,
@@ -62,9 +65,10 @@ impl Map {
         }
         let per_cpu = PER_CPU.contains(&spec.map_type);
         let value_size = spec.value_size as usize;
-        let map = Self {
+        let mut map = Self {
             fd: attr.open(0)?,
             name: spec.name.clone(),
+            read_only: None,
             _btf: btf.cloned(),
             per_cpu,
             kind: spec.map_type,
@@ -75,9 +79,24 @@ impl Map {
             map.update(&0u32.to_ne_bytes(), &spec.initial)?;
         }
         if spec.role == MapRole::Rodata {
-            Attr::new().fd(0, map.fd.as_raw_fd()).call(22)?;
+            map.freeze()?;
         }
         Ok(map)
+    }
+
+    /// Read-only data: an array of one value, frozen.
+    pub fn settings(value: &[u8]) -> io::Result<Self> {
+        const RDONLY_PROG: u32 = 0x80;
+        let mut map = Self::create(2, 4, value.len() as u32, 1, RDONLY_PROG)?;
+        map.update(&0u32.to_ne_bytes(), value)?;
+        map.freeze()?;
+        Ok(map)
+    }
+
+    fn freeze(&mut self) -> io::Result<()> {
+        Attr::new().fd(0, self.fd.as_raw_fd()).call(22)?;
+        self.read_only = self.contents().pop().map(|(_, value)| value);
+        Ok(())
     }
 
     /// A program array of one slot. It holds what is put there for as long as it is open itself.

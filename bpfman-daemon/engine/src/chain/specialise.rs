@@ -1,0 +1,56 @@
+//! Texts of members with what their read-only data says folded into them, for the chains that they are joined in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bpfmand_core::{BoundText, MapId};
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::{ReadOnlyMap, specialised};
+
+use crate::engine::members::MemberText;
+use crate::{Engine, EngineError};
+
+/// Values of maps that nobody can change any more, by map; none for a map that is another.
+type Frozen = BTreeMap<MapId, Option<Vec<u8>>>;
+
+impl<K: Kernel> Engine<K> {
+    /// The texts of a chain's members, specialised; none if there is nothing to fold into any of them. What a map holds is
+    /// asked of the kernel: nobody can change it, not even who may write all of the daemon's files.
+    pub(crate) fn specialised(&self, texts: &[MemberText]) -> Result<Option<Vec<MemberText>>, EngineError> {
+        let mut frozen = Frozen::new();
+        let mut folded = Vec::with_capacity(texts.len());
+        for member in texts {
+            folded.push(self.specialised_text(member, &mut frozen)?);
+        }
+        if folded.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let with = |(member, text): (&MemberText, Option<Arc<BoundText>>)| MemberText {
+            text: text.unwrap_or_else(|| Arc::clone(&member.text)),
+            ..member.clone()
+        };
+        Ok(Some(texts.iter().zip(folded).map(with).collect()))
+    }
+
+    fn specialised_text(
+        &self,
+        member: &MemberText,
+        frozen: &mut Frozen,
+    ) -> Result<Option<Arc<BoundText>>, EngineError> {
+        if let Some(known) = member.specialised.get() {
+            return Ok(known.clone());
+        }
+        let maps = member.text.value_map_ids();
+        for map in &maps {
+            if !frozen.contains_key(map) {
+                frozen.insert(*map, self.kernel.frozen_value(*map)?);
+            }
+        }
+        let values: Vec<ReadOnlyMap<'_>> = maps
+            .iter()
+            .filter_map(|map| Some(ReadOnlyMap { map: *map, value: frozen.get(map)?.as_deref()? }))
+            .collect();
+        let text = specialised(&member.text, &member.local_type_ids, &values).map(Arc::new);
+        Ok(member.specialised.get_or_init(|| text).clone())
+    }
+}

@@ -1,0 +1,118 @@
+//! Which instructions' results are needed: found backward from what a function does to the world.
+
+use std::ops::Range;
+
+use bpfmand_core::{Insn, op};
+
+use crate::specialise::arguments::of_helper;
+use crate::specialise::ways::{InsnFacts, successors};
+use crate::text::opcode;
+use crate::text::scan::{Effect, effect, walk};
+
+/// Registers 0 to 10, a bit each.
+type Registers = u16;
+
+const fn bit(register: u8) -> Registers {
+    1 << (register & 0xf)
+}
+
+/// So many registers from 1 on: what a call takes.
+const fn arguments(count: u8) -> Registers {
+    ((1 << count) - 1) << 1
+}
+
+/// Registers that a call leaves otherwise.
+const SCRATCH: Registers = 0b11_1111;
+
+/// What an instruction reads and writes.
+struct Use {
+    reads: Registers,
+    writes: Registers,
+    /// It does nothing but write its register.
+    is_pure: bool,
+}
+
+fn used(insn: Insn, effect: Effect) -> Use {
+    let (dst, src) = (bit(insn.dst()), bit(insn.src()));
+    let by_register = insn.code & opcode::SOURCE_REGISTER != 0;
+    let acts = |reads, writes| Use { reads, writes, is_pure: false };
+    match effect {
+        Effect::Exit => acts(bit(0), 0),
+        Effect::Helper(id) => acts(arguments(of_helper(id)), SCRATCH),
+        // All that they may.
+        Effect::Kfunc { .. } | Effect::LocalCall { .. } => acts(arguments(5), SCRATCH),
+        Effect::OldPacketLoad => acts(bit(6) | src, SCRATCH),
+        Effect::Jump { conditional: false, .. } | Effect::BoundedLoop { .. } => acts(0, 0),
+        Effect::Jump { .. } | Effect::IndirectJump => acts(dst | if by_register { src } else { 0 }, 0),
+        Effect::FunctionPointer { .. } | Effect::UnboundReference => acts(0, dst),
+        Effect::Plain => match insn.class() {
+            opcode::CLASS_ALU | opcode::CLASS_ALU64 => {
+                let operation = insn.code & 0xf0;
+                // The bit says something else there, and there is no second operand.
+                let alone = matches!(operation, opcode::NEG | opcode::END);
+                let second = if by_register && !alone { src } else { 0 };
+                let first = if operation == opcode::MOV { 0 } else { dst };
+                // Addresses of the frame show how deep it is.
+                let is_pure = (second | dst) & bit(opcode::FRAME) == 0;
+                Use { reads: first | second, writes: dst, is_pure }
+            }
+            opcode::CLASS_LDX => Use { reads: src, writes: dst, is_pure: true },
+            opcode::CLASS_LD => {
+                let is_plain = matches!(insn.src(), 0 | op::PSEUDO_MAP_VALUE);
+                Use { reads: 0, writes: dst, is_pure: is_plain && insn.is_ld_imm64() }
+            }
+            opcode::CLASS_ST => acts(dst, 0),
+            // Atomic operations may write their operand or register 0, or not.
+            _ if insn.code & opcode::MODE == opcode::MODE_ATOMIC => acts(dst | src | bit(0), 0),
+            _ => acts(dst | src, 0),
+        },
+    }
+}
+
+/// What a function's instructions are needed for, by positions from its start.
+pub(super) struct Liveness {
+    /// Registers whose contents are needed before each instruction.
+    live: Vec<Registers>,
+    /// Whether what stands there does nothing that is needed.
+    pub(super) needless: Vec<bool>,
+}
+
+impl Liveness {
+    /// True if an instruction does nothing but write a register that is not needed where another position begins.
+    pub(super) fn is_nothing_to(&self, insn: Insn, next: Option<Insn>, place: usize) -> bool {
+        let used = used(insn, effect(insn, next));
+        used.is_pure && self.live.get(place).is_some_and(|live| live & used.writes == 0)
+    }
+}
+
+/// Finds them.
+pub(super) fn liveness(insns: &[Insn], range: &Range<usize>, places: &[InsnFacts]) -> Liveness {
+    let order: Vec<(usize, Use)> = walk(insns, range.clone())
+        .map(|(at, _)| (at, used(insns[at], effect(insns[at], insns.get(at + 1).copied()))))
+        .filter(|(at, _)| places[at - range.start].reached)
+        .collect();
+    let mut live: Vec<Registers> = vec![0; range.len()];
+    let behind = |live: &[Registers], at: usize| {
+        let ways = successors(insns, range, places, at).into_iter().flatten();
+        ways.filter(|to| range.contains(to)).fold(0, |all, to| all | live[to - range.start])
+    };
+    loop {
+        let mut grew = false;
+        for (at, one) in order.iter().rev() {
+            let after = behind(&live, *at);
+            let before =
+                if one.is_pure && after & one.writes == 0 { after } else { after & !one.writes | one.reads };
+            let place = &mut live[at - range.start];
+            grew |= *place != before;
+            *place = before;
+        }
+        if !grew {
+            break;
+        }
+    }
+    let mut needless = vec![false; range.len()];
+    for (at, one) in &order {
+        needless[at - range.start] = one.is_pure && behind(&live, *at) & one.writes == 0;
+    }
+    Liveness { live, needless }
+}
