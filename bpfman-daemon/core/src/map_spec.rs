@@ -34,7 +34,7 @@ pub struct MapSpec {
     pub pin_by_name: bool,
     /// What it is for.
     pub role: MapRole,
-    /// First contents of a globals map, padded to `value_size`; empty elsewhere.
+    /// First contents of a globals map, padded to `value_size`; of an arena, what lies at its beginning; empty elsewhere.
     pub initial: Vec<u8>,
     /// BTF type id of the key in the object's BTF; 0 when unknown or when the kernel takes none.
     pub btf_key_type_id: u32,

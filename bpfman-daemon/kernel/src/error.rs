@@ -230,6 +230,16 @@ impl KernelError {
         Self::Call { action, subject: subject.into(), source: source.into() }
     }
 
+    /// The kernel does not describe its own types.
+    pub(crate) const fn no_btf(release: String) -> Self {
+        Self::Unsupported {
+            feature: "type information of itself (BTF): there is no /sys/kernel/btf/vmlinux",
+            release,
+            needs: "fentry, fexit and LSM programs and CO-RE relocations need it; Linux 5.4 or later has it if it is built \
+                    with CONFIG_DEBUG_INFO_BTF",
+        }
+    }
+
     /// Something else has the priority at a netfilter hook, where programs share theirs with nobody.
     pub(crate) fn priority_taken(place: &NetfilterPlace) -> Self {
         Self::HookHeld {

@@ -13,6 +13,9 @@ pub enum ProbeTargetError {
     /// The kernel does not have the function, or has it on its list of those that are not probed.
     #[error("the kernel has no such function, or forbids to probe it")]
     NoKernelFunction,
+    /// Several functions of one name, of which the kernel would take any.
+    #[error("the kernel has {0} functions of that name: choose one that it has once")]
+    SeveralKernelFunctions(usize),
     /// An offset inside of an instruction.
     #[error("offset {offset:#x} is not at an instruction ({source})")]
     NotAnInstruction {
@@ -67,6 +70,19 @@ pub enum ProbeTargetError {
         path: PathBuf,
         /// The function.
         function: String,
+    },
+    /// A file with several functions of one name.
+    #[error(
+        "{} has {count} functions \"{function}\" at different addresses: name none, and give the offset of one in the file",
+        path.display()
+    )]
+    SeveralFunctions {
+        /// The file.
+        path: PathBuf,
+        /// The function.
+        function: String,
+        /// How many.
+        count: usize,
     },
     /// A function at an address that no part of its file is loaded to.
     #[error("function \"{function}\" of {} is in no loaded segment", path.display())]

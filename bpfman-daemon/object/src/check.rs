@@ -131,7 +131,7 @@ fn check_map(map: &MapSpec) -> Result<(), Why> {
         if !is_map_name(&map.name) {
             return wrong("named so that no file can be");
         }
-        if !map.initial.is_empty() {
+        if !map.initial.is_empty() && map.map_type != map_type::ARENA {
             return wrong("declared with contents");
         }
     } else {

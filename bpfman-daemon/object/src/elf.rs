@@ -136,6 +136,7 @@ impl Elf {
             sections.push(ElfSection { name, kind, flags: section.sh_flags(endian).0, size, data });
         }
 
+        check_apart(&sections)?;
         let mut symbols = Vec::new();
         let symbol_table = table.symbols(endian, bytes, elf::SHT_SYMTAB).map_err(damaged("symbol table"))?;
         for (index, symbol) in symbol_table.enumerate() {
@@ -233,6 +234,20 @@ fn file_range(offset: u64, size: u64, file: usize) -> Option<Range<usize>> {
     let start = usize::try_from(offset).ok()?;
     let end = start.checked_add(usize::try_from(size).ok()?)?;
     (end <= file).then_some(start..end)
+}
+
+/// Refuses a file in which sections share bytes: what one of them says would change with the other.
+fn check_apart(sections: &[ElfSection]) -> Result<(), ObjectError> {
+    let mut filled: Vec<usize> = (0..sections.len()).filter(|one| !sections[*one].data.is_empty()).collect();
+    filled.sort_by_key(|one| sections[*one].data.start);
+    let overlap = filled.windows(2).find(|pair| sections[pair[1]].data.start < sections[pair[0]].data.end);
+    let Some(&[first, second]) = overlap else { return Ok(()) };
+    let named = |one: usize| format!("section {one} ({})", sections[one].name);
+    let shared = sections[second].data.start..sections[first].data.end.min(sections[second].data.end);
+    Err(ObjectError::damaged(
+        named(second),
+        format!("it shares bytes {:#x} to {:#x} of the file with {}", shared.start, shared.end, named(first)),
+    ))
 }
 
 /// The first sixteen bytes, judged one by one so that the error says which is wrong.

@@ -56,7 +56,7 @@ pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, maps: &MapTable) -> Vec<GlobalV
                 continue;
             }
             let opaque = ValueLayout::Opaque { bytes: size };
-            let type_id = types.get(&(spec.name.as_str(), symbol.name.as_str()));
+            let type_id = types.get(&(elf.sections[section].name.as_str(), symbol.name.as_str()));
             found.push(GlobalVariable {
                 name: symbol.name.clone(),
                 map,

@@ -75,6 +75,17 @@ impl KernelBtf {
         self.symbol(name, Kind::Func)
     }
 
+    /// The modules that have a function of this name, in the order in which they were added; none if the kernel itself has
+    /// one, which is then meant.
+    #[must_use]
+    pub fn modules_with(&self, function: &str) -> Vec<&str> {
+        if self.function_id(function).is_some() {
+            return Vec::new();
+        }
+        let with = self.modules.iter().filter(|(_, names)| names.id(function, Kind::Func).is_some());
+        with.map(|(module, _)| module.as_str()).collect()
+    }
+
     /// A function of a module.
     #[must_use]
     pub fn function_of(&self, module: &str, name: &str) -> Option<KernelSymbol<'_>> {

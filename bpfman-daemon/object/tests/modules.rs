@@ -152,3 +152,15 @@ fn split_types_of_another_kernel_are_refused_or_harmless() -> Result<()> {
     assert_eq!(types.function("module_function"), None);
     Ok(())
 }
+
+#[test]
+fn modules_that_share_a_functions_name_are_told() -> Result<()> {
+    let mut types = with_modules()?;
+    assert_eq!(types.modules_with("module_function"), ["wanted"]);
+    types.add_module("third", module("module_function"))?;
+    assert_eq!(types.modules_with("module_function"), ["wanted", "third"]);
+    assert_eq!(types.modules_with("nowhere"), [""; 0]);
+    types.add_module("fourth", module("kernel_function"))?;
+    assert_eq!(types.modules_with("kernel_function"), [""; 0], "the kernel's own is meant");
+    Ok(())
+}

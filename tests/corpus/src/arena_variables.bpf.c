@@ -1,6 +1,5 @@
 // feature: variables that lie in arenas
 // since: 6.9
-// unsupported: contents of arenas
 // clang: 19
 // flags: -mcpu=v4
 #include "corpus.h"
@@ -13,6 +12,7 @@ struct {
 } arena SEC(".maps");
 extern void __arena *bpf_arena_alloc_pages(void *map, void __arena *address, unsigned int count, int node, unsigned long flags) __ksym;
 int __arena counter;
+long __arena first = 40;
 SEC("syscall") int allocates(void *ctx)
 {
 	int __arena *page = bpf_arena_alloc_pages(&arena, 0, 1, -1, 0);
@@ -20,5 +20,5 @@ SEC("syscall") int allocates(void *ctx)
 		return 1;
 	*page = 4;
 	counter += 3;
-	return *page + counter;
+	return *page + counter + first;
 }

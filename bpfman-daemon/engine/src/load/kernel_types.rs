@@ -28,7 +28,12 @@ impl<K: Kernel> Engine<K> {
         let mut types = self.kernel_types();
         let mut exceeds = false;
         for (kind, name) in targets {
-            let kernel = types.btf()?;
+            let kernel = types.btf().map_err(|error| match error {
+                EngineError::Kernel(error @ KernelError::Unsupported { .. }) => EngineError::Unsupported(
+                    format!("a program is for \"{name}\", which is found by types: {error}"),
+                ),
+                other => other,
+            })?;
             exceeds |= match kind {
                 LoadTarget::Function => kernel.function_id(name).is_none(),
                 LoadTarget::Tracepoint => kernel.tracepoint(name).is_none(),
@@ -106,7 +111,16 @@ pub fn attach_id(
         Some(LoadTarget::Function) => {
             let found = match target.split_once(':') {
                 Some((module, function)) => kernel.function_of(module, function),
-                None => kernel.function(target),
+                None => {
+                    if let [first, _, ..] = kernel.modules_with(target)[..] {
+                        return Err(EngineError::Invalid(format!(
+                            "several modules of the kernel have a function \"{target}\", which program \"{program}\" is for: \
+                         {}; say which by MODULE:FUNCTION, such as {first}:{target}",
+                            kernel.modules_with(target).join(", ")
+                        )));
+                    }
+                    kernel.function(target)
+                }
             };
             (found, "function that its BTF or that of its loaded modules describes:")
         }

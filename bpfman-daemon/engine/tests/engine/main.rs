@@ -20,6 +20,7 @@ mod chains_under_faults;
 mod corpus;
 mod counting;
 mod crashes;
+mod damaged;
 mod dispatchers;
 mod documented;
 mod dry_runs;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, LoadRequest, MapId, PerfEventPlace, ProcessScope, ProgramId, SampleRate,
-    TaskScope, TenantRules,
+    AttachPoint, AttachRequest, LoadRequest, MapId, PerfEventPlace, ProcessScope, ProgramId, ProgramType,
+    SampleRate, TaskScope, TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -540,6 +540,26 @@ fn linux_what_is_not_there_is_named() {
         assert!(error.to_string().contains(says), "{error}");
     }
     assert_eq!((engine.all_links().len(), engine.ids().len()), (0, 1));
+}
+
+/// A kernel has static functions of one name in several files, and `init_once` in a dozen.
+#[test]
+fn linux_a_function_that_the_kernel_has_several_times_is_refused_with_their_number() {
+    let bench = bench("several");
+    if !bench.kernel.features().kprobes {
+        println!(
+            "SKIPPED(kprobes): linux_a_function_that_the_kernel_has_several_times_is_refused_with_their_number"
+        );
+        return;
+    }
+    let engine = bench.engine();
+    let mut request = bench.request("fallbacks", &["probes_kernel"]);
+    request.programs[0].program_type = ProgramType::Kprobe;
+    let program = engine.loads(&request)[0];
+    let point = AttachPoint::Kprobe { function: "init_once".to_owned(), offset: 0 };
+    let error = engine.try_attach(program, point).unwrap_err().to_string();
+    assert!(error.contains("\"init_once\"") && error.contains("functions of that name"), "{error}");
+    assert_eq!(engine.all_links().len(), 0);
 }
 
 /// A group that goes takes what its links do with it. A group that comes in its place gets them again.

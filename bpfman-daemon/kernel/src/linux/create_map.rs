@@ -8,6 +8,7 @@ use bpfmand_core::map_type::{
 };
 use bpfmand_core::{MapRole, MapSpec};
 
+use super::arena;
 use super::attr::{self, Command};
 use super::features::page_size;
 use super::load::kernel_name;
@@ -48,10 +49,9 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
         }
         _ => fail("create", source),
     })?;
-    if spec.map_type == ARENA && spec.map_extra == 0 {
-        place_arena(&fd, spec.max_entries).map_err(|source| fail("map", source))?;
-    }
-    if !spec.initial.is_empty() && spec.role != MapRole::Bss {
+    if spec.map_type == ARENA {
+        arena::prepare(&fd, spec).map_err(|source| fail("map", source))?;
+    } else if !spec.initial.is_empty() && spec.role != MapRole::Bss {
         write_globals(&fd, spec).map_err(|source| fail("fill", source))?;
     }
     if spec.role == MapRole::Rodata {
@@ -59,24 +59,6 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
             .map_err(|source| fail("freeze", source))?;
     }
     Ok(fd)
-}
-
-/// Has the kernel choose the addresses of an arena whose object names none: those of the first mapping hold for all processes
-/// and programs from then on, and the verifier refuses programs before.
-fn place_arena(fd: &OwnedFd, pages: u32) -> io::Result<()> {
-    let bytes = pages as usize * page_size() as usize;
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping of an open descriptor, at addresses that the kernel chooses; it is unmapped below, unread.
-    let place =
-        unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd.as_raw_fd(), 0) };
-    if place == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: exactly the mapping that was made above, which nobody else knows.
-    match unsafe { libc::munmap(place, bytes) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// What of a map that the kernel refused has no size, though such a map needs one.

@@ -12,6 +12,7 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod::{self, Pod};
 use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _};
 
+use super::definitions::{Binding, Definitions};
 use super::symbols::TargetFile;
 use crate::ProbeTargetError;
 
@@ -34,6 +35,9 @@ pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTarg
         Ok(Found::At(offset)) => Ok(offset),
         Ok(Found::Nothing) => Err(ProbeTargetError::NoFunction { path, function: function.to_owned() }),
         Ok(Found::Outside) => Err(ProbeTargetError::NotLoaded { path, function: function.to_owned() }),
+        Ok(Found::Several(count)) => {
+            Err(ProbeTargetError::SeveralFunctions { path, function: function.to_owned(), count })
+        }
         Err(source) => Err(ProbeTargetError::NotBinary { path, source }),
     }
 }
@@ -83,6 +87,8 @@ enum Found {
     Nothing,
     /// At an address that no part of the file is loaded to.
     Outside,
+    /// At so many addresses, and nothing says which is meant.
+    Several(usize),
 }
 
 pub(super) fn invalid(what: &str) -> io::Error {
@@ -123,8 +129,10 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
 
     fn find(&self, function: &str) -> io::Result<Found> {
         for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
-            if let Some(address) = self.address(kind, function)? {
-                return Ok(self.offset_of(address)?.map_or(Found::Outside, Found::At));
+            match self.definitions(kind, function)?.chosen() {
+                Ok(None) => {}
+                Ok(Some(address)) => return Ok(self.offset_of(address)?.map_or(Found::Outside, Found::At)),
+                Err(count) => return Ok(Found::Several(count)),
             }
         }
         Ok(Found::Nothing)
@@ -176,30 +184,58 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    /// The address of a function by the first table of symbols of a kind that has it.
-    fn address(&self, kind: elf::SectionType, function: &str) -> io::Result<Option<u64>> {
+    /// What a function is by the first table of symbols of a kind.
+    fn definitions(&self, kind: elf::SectionType, function: &str) -> io::Result<Definitions> {
         let endian = self.endian;
+        let mut definitions = Definitions::default();
         let Some(table) = self.section(0, &mut |section| section.sh_type(endian) == kind)? else {
-            return Ok(None);
+            return Ok(definitions);
         };
         let Some(names) = self.section(u64::from(table.sh_link(endian)), &mut |_| true)? else {
-            return Ok(None);
+            return Ok(definitions);
         };
         let places =
             places_of(self.file, names.sh_offset(endian).into(), names.sh_size(endian).into(), function)?;
         if places.is_empty() {
-            return Ok(None);
+            return Ok(definitions);
         }
+        let versions = match kind {
+            elf::SHT_DYNSYM => {
+                self.section(0, &mut |section| section.sh_type(endian) == elf::SHT_GNU_VERSYM)?
+            }
+            _ => None,
+        };
+        let versions: Option<u64> = versions.map(|section| section.sh_offset(endian).into());
         let bytes: u64 = table.sh_size(endian).into();
         let count = bytes / size_of::<Elf::Sym>() as u64;
-        let mut address: Option<u64> = None;
+        let mut number = 0;
         each::<Elf::Sym>(self.file, table.sh_offset(endian).into(), count, &mut |symbol| {
-            if places.binary_search(&symbol.st_name(endian)).is_ok() && is_definition::<Elf>(symbol, endian) {
-                address = Some(symbol.st_value(endian).into());
+            let place = places.binary_search_by_key(&symbol.st_name(endian), |(place, _)| *place);
+            if let Ok(place) = place
+                && is_definition::<Elf>(symbol, endian)
+            {
+                let by_table = versions.is_some_and(|table| self.is_hidden(table, number));
+                let is_weak = symbol.st_bind() == elf::STB_WEAK;
+                let binding = Binding { is_weak, is_older: places[place].1 || by_table };
+                definitions.add(symbol.st_value(endian).into(), binding);
             }
-            address.is_none()
+            number += 1;
+            true
         })?;
-        Ok(address)
+        Ok(definitions)
+    }
+
+    /// Whether a table of versions says of a symbol that linkers do not take it.
+    fn is_hidden(&self, table: u64, number: u64) -> bool {
+        const HIDDEN: u16 = 0x8000;
+        let mut version = [0; 2];
+        let at = number.checked_mul(2).and_then(|offset| offset.checked_add(table));
+        let read = at.is_some_and(|at| self.file.read_exact_at(&mut version, at).is_ok());
+        let version = match self.endian {
+            Endianness::Little => u16::from_le_bytes(version),
+            Endianness::Big => u16::from_be_bytes(version),
+        };
+        read && version & HIDDEN != 0
     }
 
     fn instruction_set(&self) -> InstructionSet {
@@ -342,12 +378,12 @@ pub(super) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<
 }
 
 /// Offsets, ascending, at which a table of names has the wanted one: up to the name's end, or up to an `@` with a version
-/// behind it. It may be the end of a longer name, which linkers store once for both.
-fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<u32>> {
+/// behind it; and whether that is an older version, with one `@` instead of two. It may be the end of a longer name, which linkers store once for both.
+fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<(u32, bool)>> {
     let name = name.as_bytes();
     let mut places = Vec::new();
     let Some((first, _)) = name.split_first() else { return Ok(places) };
-    if name.len() >= CHUNK {
+    if name.len() + 1 >= CHUNK {
         return Ok(places);
     }
     let mut buffer = vec![0_u8; CHUNK];
@@ -356,13 +392,15 @@ fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<u32>
         let wanted = usize::try_from(size - done).unwrap_or(CHUNK).min(CHUNK);
         let read = read_up_to(file, &mut buffer[..wanted], at.saturating_add(done))?;
         let chunk = &buffer[..read];
-        // A name that this chunk cuts off is whole in the next one.
-        let starts = read.saturating_sub(name.len());
+        // A name that this chunk cuts off, or what tells its version, is whole in the next one.
+        let is_last = done + read as u64 >= size;
+        let starts = read.saturating_sub(name.len() + usize::from(!is_last));
         for start in (0..starts).filter(|start| chunk[*start] == *first) {
             let end = start + name.len();
             if chunk[start..end] == *name && matches!(chunk[end], 0 | b'@') {
                 let Ok(place) = u32::try_from(done + start as u64) else { return Ok(places) };
-                places.push(place);
+                let is_older = chunk[end] == b'@' && chunk.get(end + 1).is_some_and(|next| *next != b'@');
+                places.push((place, is_older));
             }
         }
         if places.len() > MOST_PLACES {

@@ -14,6 +14,11 @@ pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
+/// Major and minor version of the running kernel.
+pub(super) fn version() -> (u32, u32) {
+    parse_version(&release())
+}
+
 /// Looks at the running kernel.
 pub fn probe() -> Features {
     let release = release();

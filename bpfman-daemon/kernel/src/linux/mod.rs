@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod arena;
 mod attr;
 mod build_config;
 mod cgroup;
@@ -10,6 +11,7 @@ mod containers;
 mod copy_map;
 mod cpus;
 mod create_map;
+mod definitions;
 mod elf_notes;
 mod elf_symbols;
 mod executables;

@@ -1,5 +1,6 @@
 //! Perf events: trace points and probes.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bpfmand_core::ProcessScope;
 
 use super::sys::{self, PerfEventAttr};
-use super::{elf_symbols, mounts, probe_place, symbols};
+use super::{elf_symbols, features, kallsyms, mounts, probe_place, symbols};
 use crate::{KernelError, ProbeTargetError};
 
 const TYPE_TRACEPOINT: u32 = 2;
@@ -105,6 +106,13 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
         reason,
     };
     let source = EventSource::find("kprobe")?;
+    // Since Linux 6.7 the kernel refuses by itself what it has several times; before, it takes any of them.
+    let several = |error: &io::Error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL);
+    if features::version() < (6, 7)
+        && let Some(count) = functions_of(function).filter(|count| *count > 1)
+    {
+        return Err(fail(ProbeTargetError::SeveralKernelFunctions(count)));
+    }
     let symbol = CString::new(function).map_err(|error| fail(error.into()))?;
     let event = PerfEventAttr {
         event_type: source.number,
@@ -115,11 +123,20 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
     };
     sys::perf_event_open(event, ANY_PROCESS, FIRST_CPU).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT) => fail(ProbeTargetError::NoKernelFunction),
+        _ if several(&error) => {
+            fail(ProbeTargetError::SeveralKernelFunctions(functions_of(function).unwrap_or(2)))
+        }
         Some(libc::EINVAL | libc::EILSEQ) => {
             fail(ProbeTargetError::NotAnInstruction { offset, source: error })
         }
         _ => KernelError::call("open a probe of", format!("kernel function \"{function}\""), error),
     })
+}
+
+/// How many functions of a name the kernel has; none if it does not tell.
+fn functions_of(name: &str) -> Option<usize> {
+    let found = kallsyms::addresses(&BTreeSet::from([name])).ok()?;
+    found.get(name).map(BTreeSet::len)
 }
 
 /// A place in user space.

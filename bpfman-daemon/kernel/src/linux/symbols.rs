@@ -205,6 +205,45 @@ mod tests {
         assert!(file_offset(&path, "no_such_function").unwrap_err().to_string().contains("no_such_function"));
     }
 
+    /// Compiles a shared library of C sources.
+    fn library(folder: &std::path::Path, sources: &[&str], options: &[&str]) -> TargetFile {
+        let out = folder.join("library.so");
+        let mut compiler = std::process::Command::new("cc");
+        compiler.args(["-O0", "-shared", "-fPIC", "-o"]).arg(&out).args(options);
+        for (number, source) in sources.iter().enumerate() {
+            let file = folder.join(format!("{number}.c"));
+            std::fs::write(&file, source).unwrap();
+            compiler.arg(file);
+        }
+        assert!(compiler.status().unwrap().success());
+        find(out.to_str().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_function_that_a_file_has_several_times_is_refused_with_their_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = "static int twice(void) { return 1; } int first(void) { return twice(); }";
+        let other = "static int twice(void) { return 2; } int second(void) { return twice(); }";
+        let file = library(folder.path(), &[one, other], &[]);
+        let error = file_offset(&file, "twice").unwrap_err().to_string();
+        assert!(error.contains("has 2 functions \"twice\""), "{error}");
+        assert!(file_offset(&file, "first").unwrap() > 0);
+    }
+
+    #[test]
+    fn of_versions_of_a_function_the_one_that_linkers_take_is_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = "int old(void) { return 1; } int new(void) { return 2; }
+                      __asm__(\".symver old,versioned@V1\"); __asm__(\".symver new,versioned@@V2\");";
+        let script = folder.path().join("versions");
+        std::fs::write(&script, "V1 { global: old; new; }; V2 { } V1;").unwrap();
+        let script = format!("-Wl,--version-script={}", script.display());
+        let file = library(folder.path(), &[source], &[&script]);
+        let address = |function| file_offset(&file, function).unwrap();
+        assert_eq!(address("versioned"), address("new"));
+        assert_ne!(address("versioned"), address("old"));
+    }
+
     #[test]
     fn libraries_without_a_cache_are_found_in_the_folders_of_every_distribution() {
         for (folder, file, target) in [

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use bpfmand_core::map_type::{
-    ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, PERCPU_ARRAY, PERF_EVENT_ARRAY, PROG_ARRAY, RINGBUF, STRUCT_OPS,
-    USER_RINGBUF, has_no_entries, ring_bytes,
+    ARENA, ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, PERCPU_ARRAY, PERF_EVENT_ARRAY, PROG_ARRAY, RINGBUF,
+    STRUCT_OPS, USER_RINGBUF, has_no_entries, ring_bytes,
 };
 use bpfmand_core::uapi::{link_type, prog_type};
 use bpfmand_core::{
@@ -76,7 +76,11 @@ impl SimState {
         if let Some(inner) = spec.inner.as_deref() {
             self::max_entries(inner).ok_or_else(fail)?;
         }
-        if !spec.initial.is_empty() && spec.initial.len() != spec.value_size as usize {
+        let fits = match spec.map_type {
+            ARENA => spec.initial.len() <= spec.max_entries as usize * PAGE as usize,
+            _ => spec.initial.is_empty() || spec.initial.len() == spec.value_size as usize,
+        };
+        if !fits {
             return Err(refuse("fill", format!("map \"{}\"", spec.name), EINVAL));
         }
         Ok(self.objects.add(Body::Map {

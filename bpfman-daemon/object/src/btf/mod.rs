@@ -7,6 +7,7 @@ pub(crate) mod kind;
 mod shape;
 mod tied;
 mod types;
+mod without_size;
 
 use std::collections::HashMap;
 use std::ffi::CStr;

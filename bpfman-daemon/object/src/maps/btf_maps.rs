@@ -92,7 +92,7 @@ fn read_definition(
             "value_size" => agree(name, &mut spec.value_size, small()?, field)?,
             "key" | "value" => {
                 let (id, size) = pointee(btf, member.type_id)
-                    .ok_or_else(|| wrong(format!("{field} is not a pointer to a type with a size")))?;
+                    .ok_or_else(|| wrong(format!("its {field} {}", btf.why_no_size(member.type_id))))?;
                 if field == "key" {
                     agree(name, &mut spec.key_size, size, field)?;
                     spec.btf_key_type_id = id;

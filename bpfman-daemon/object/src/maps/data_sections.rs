@@ -15,6 +15,9 @@ const RDONLY_PROG: u32 = 1 << 7;
 /// Most bytes of all global variables of an object: zeroed ones take no room in the file, but do in memory.
 const MAX_GLOBAL_BYTES: usize = 64 << 20;
 
+/// Where clang puts variables of address space 1, which is that of arenas.
+const ARENA_SECTION: &str = ".addr_space.1";
+
 /// What a section of global variables is, by its name.
 pub(super) fn role_of(name: &str) -> Option<MapRole> {
     let is = |base: &str| name == base || name.strip_prefix(base).is_some_and(|rest| rest.starts_with('.'));
@@ -37,6 +40,11 @@ pub(super) fn read(
 ) -> Result<(), ObjectError> {
     let mut total = 0;
     for (section, header) in elf.sections.iter().enumerate() {
+        if header.name == ARENA_SECTION && header.size > 0 {
+            total += header.size;
+            arena(table, section, contents(elf, section))?;
+            continue;
+        }
         let Some(role) = role_of(&header.name).filter(|_| header.size > 0) else { continue };
         total += header.size;
         if total > MAX_GLOBAL_BYTES || table.specs.len() >= super::MAX_MAPS {
@@ -45,9 +53,7 @@ pub(super) fn read(
             );
             return Err(ObjectError::map(header.name.clone(), why));
         }
-        let mut initial = elf.section_data(section).to_vec();
-        initial.resize(header.size, 0);
-        let mut spec = array(header.name.clone(), role, initial);
+        let mut spec = array(header.name.clone(), role, contents(elf, section));
         spec.btf_value_type_id = btf
             .zip(datasecs.get(header.name.as_str()))
             .filter(|(btf, ty)| datasec_layout(btf, elf, ty).is_some_and(|(size, _)| size == spec.value_size))
@@ -55,6 +61,37 @@ pub(super) fn read(
         table.by_section.insert(section, table.specs.len());
         table.specs.push(spec);
     }
+    Ok(())
+}
+
+/// What a section holds: of one that takes no room in the file, zeros.
+fn contents(elf: &Elf, section: usize) -> Vec<u8> {
+    let mut initial = elf.section_data(section).to_vec();
+    initial.resize(elf.sections[section].size, 0);
+    initial
+}
+
+/// Variables that lie in the object's arena, at its beginning.
+fn arena(table: &mut MapTable, section: usize, initial: Vec<u8>) -> Result<(), ObjectError> {
+    let refuse = |why: &str| ObjectError::map(ARENA_SECTION, why);
+    if initial.len() > MAX_GLOBAL_BYTES {
+        return Err(refuse("more than 64 MiB of variables in an arena"));
+    }
+    let is_arena = |spec: &MapSpec| spec.map_type == map_type::ARENA;
+    let mut arenas = (0..table.specs.len()).filter(|map| is_arena(&table.specs[*map]));
+    let map = arenas.next().ok_or_else(|| {
+        refuse("variables of address space 1 lie in an arena: declare a map of type BPF_MAP_TYPE_ARENA")
+    })?;
+    if arenas.next().is_some() {
+        return Err(refuse(
+            "the object has several arenas, so that nothing says in which of them its variables lie",
+        ));
+    }
+    if table.by_section.values().any(|other| *other == map) {
+        return Err(refuse("two sections of variables for one arena"));
+    }
+    table.specs[map].initial = initial;
+    table.by_section.insert(section, map);
     Ok(())
 }
 

@@ -44,12 +44,7 @@ impl KernelFacts for LinuxKernel {
     fn btf(&self) -> Result<Vec<u8>, KernelError> {
         const PATH: &str = "/sys/kernel/btf/vmlinux";
         std::fs::read(PATH).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => KernelError::Unsupported {
-                feature: "type information of itself (BTF): there is no /sys/kernel/btf/vmlinux",
-                release: features::release(),
-                needs: "fentry, fexit and LSM programs and CO-RE relocations need it; Linux 5.4 or later has it if it \
-                        is built with CONFIG_DEBUG_INFO_BTF",
-            },
+            std::io::ErrorKind::NotFound => KernelError::no_btf(features::release()),
             _ => KernelError::call("read", PATH, source),
         })
     }

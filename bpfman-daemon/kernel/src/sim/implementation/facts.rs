@@ -51,7 +51,7 @@ impl KernelFacts for SimKernel {
 
     fn btf(&self) -> Result<Vec<u8>, KernelError> {
         let _world = self.enter("btf")?;
-        self.btf.clone().ok_or_else(|| refuse("read", "the kernel's BTF", ENOENT))
+        self.btf.clone().ok_or_else(|| KernelError::no_btf(self.features().release.clone()))
     }
 
     fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError> {

@@ -1,0 +1,85 @@
+//! Which of several symbols of one name is meant.
+
+use std::collections::BTreeSet;
+
+/// Most addresses of one name that are told apart: whoever made the file may claim any number.
+const MOST: usize = 1000;
+
+/// Definitions of one name in a table of symbols.
+#[derive(Debug, Default)]
+pub struct Definitions {
+    /// Without a version, or of the version that linkers take.
+    current: Addresses,
+    /// Of versions that stay for programs that were linked long ago.
+    older: Addresses,
+}
+
+#[derive(Debug, Default)]
+struct Addresses {
+    strong: BTreeSet<u64>,
+    weak: Option<u64>,
+}
+
+/// A symbol's binding and version.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding {
+    /// Any other definition takes precedence.
+    pub is_weak: bool,
+    /// It is of an older version.
+    pub is_older: bool,
+}
+
+impl Definitions {
+    /// Adds a definition.
+    pub fn add(&mut self, address: u64, binding: Binding) {
+        let group = if binding.is_older { &mut self.older } else { &mut self.current };
+        if binding.is_weak {
+            group.weak.get_or_insert(address);
+        } else if group.strong.len() < MOST {
+            group.strong.insert(address);
+        }
+    }
+
+    /// The address that is meant; none if there is no definition. As an error, how many there are.
+    pub fn chosen(&self) -> Result<Option<u64>, usize> {
+        for group in [&self.current, &self.older] {
+            match (group.strong.len(), group.weak) {
+                (0, None) => {}
+                (0, weak) => return Ok(weak),
+                (1, _) => return Ok(group.strong.first().copied()),
+                (several, _) => return Err(several),
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(all: &[(u64, bool, bool)]) -> Result<Option<u64>, usize> {
+        let mut definitions = Definitions::default();
+        for (address, is_weak, is_older) in all.iter().copied() {
+            definitions.add(address, Binding { is_weak, is_older });
+        }
+        definitions.chosen()
+    }
+
+    #[test]
+    fn the_current_version_and_the_strong_definition_are_meant() {
+        assert_eq!(chosen(&[]), Ok(None));
+        assert_eq!(chosen(&[(1, false, true), (2, true, false), (3, false, false)]), Ok(Some(3)));
+        assert_eq!(chosen(&[(1, false, true), (2, true, false)]), Ok(Some(2)));
+        assert_eq!(chosen(&[(1, false, true)]), Ok(Some(1)), "there is no other");
+        assert_eq!(chosen(&[(1, true, false), (2, true, false)]), Ok(Some(1)), "linkers take the first");
+        assert_eq!(chosen(&[(1, false, false), (1, false, false)]), Ok(Some(1)), "the same");
+    }
+
+    #[test]
+    fn several_that_count_the_same_are_none() {
+        assert_eq!(chosen(&[(1, false, false), (2, false, false), (3, true, false)]), Err(2));
+        let many: Vec<_> = (0..100_000).map(|address| (address, false, true)).collect();
+        assert_eq!(chosen(&many), Err(MOST));
+    }
+}
