@@ -14,7 +14,7 @@ pub struct ExactType {
 }
 
 /// All of them.
-pub const EXACT: [ExactType; 53] = {
+pub const EXACT: [ExactType; 54] = {
     use bpfman_proto::ext::v1::ProgramTypeNumber as More;
     use bpfman_proto::v1::BpfmanProgramType as Published;
     const fn exact(name: &'static str, kernel: u32, wire: Published) -> ExactType {
@@ -76,6 +76,7 @@ pub const EXACT: [ExactType; 53] = {
         more("lwt_seg6local", 19, More::LwtSeg6local),
         more("sched_act", 4, More::SchedAct),
         more("syscall", 31, More::Syscall),
+        more("lirc_mode2", 20, More::LircMode2),
         more("freplace", 28, More::Freplace),
     ]
 };

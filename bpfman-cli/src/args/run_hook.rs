@@ -42,7 +42,7 @@ pub enum AnyHook {
         /// In it.
         functions: Vec<String>,
     },
-    /// What a program is loaded for: fentry, fexit, fmod_ret, lsm, tp_btf or iter.
+    /// What a program is loaded for: fentry, fexit, fmod_ret, lsm, tp_btf, iter or freplace.
     LoadedFor {
         /// The type.
         kind: &'static str,
@@ -71,6 +71,21 @@ pub enum AnyHook {
     },
     /// One of the program's own maps of sockets.
     Sockmap(String),
+    /// One of the program's own structures of functions, by the name of its variable.
+    StructOps(String),
+    /// A static probe of a program or library.
+    Usdt {
+        /// Path, or a library's name.
+        target: String,
+        /// Whose probe it is.
+        provider: String,
+        /// Its name.
+        name: String,
+    },
+    /// A system call, by its name alone.
+    Ksyscall(String),
+    /// A netkit device, by its primary end.
+    Netkit(String),
 }
 
 /// A place in a function.
@@ -95,7 +110,7 @@ pub struct BadAnyHook {
 }
 
 /// Types that are attached to what they are loaded for.
-const LOADED_FOR: [&str; 6] = ["fentry", "fexit", "fmod_ret", "lsm", "tp_btf", "iter"];
+const LOADED_FOR: [&str; 7] = ["fentry", "fexit", "fmod_ret", "lsm", "tp_btf", "iter", "freplace"];
 
 impl FromStr for NamedHook {
     type Err = BadAnyHook;
@@ -183,6 +198,16 @@ impl FromStr for AnyHook {
                 Self::PerfEvent { event: event.to_owned(), frequency }
             }
             "sockmap" => Self::Sockmap(need("MAP")?.to_owned()),
+            "struct_ops" => Self::StructOps(need("MAP")?.to_owned()),
+            "usdt" => {
+                let parts: Vec<&str> = need("FILE:PROVIDER:NAME")?.rsplitn(3, ':').collect();
+                let [name, provider, target] = parts[..] else {
+                    return Err(bad("write usdt:FILE:PROVIDER:NAME, for example usdt:libc:libc:setjmp"));
+                };
+                Self::Usdt { target: target.to_owned(), provider: provider.to_owned(), name: name.to_owned() }
+            }
+            "ksyscall" | "kretsyscall" => Self::Ksyscall(need("NAME")?.to_owned()),
+            "netkit" => Self::Netkit(need("IFACE")?.to_owned()),
             _ => return Err(bad("`bpfman run --help` lists the hooks")),
         })
     }
@@ -226,11 +251,15 @@ impl AnyHook {
             }
             (Self::LoadedFor { kind, .. }, of) => *kind == of,
             (Self::Tracepoint(_), "tracepoint")
-            | (Self::RawTracepoint(_), "raw_tracepoint")
+            | (Self::RawTracepoint(_), "raw_tracepoint" | "raw_tracepoint_writable")
             | (Self::Kprobe(_), "kprobe" | "kretprobe")
             | (Self::Uprobe { .. }, "uprobe" | "uretprobe")
             | (Self::KprobeMulti(_), "kprobe_multi" | "kretprobe_multi" | "kprobe_session")
-            | (Self::UprobeMulti { .. }, "uprobe_multi" | "uretprobe_multi")
+            | (Self::UprobeMulti { .. }, "uprobe_multi" | "uretprobe_multi" | "uprobe_session")
+            | (Self::StructOps(_), "struct_ops")
+            | (Self::Usdt { .. }, "usdt")
+            | (Self::Ksyscall(_), "ksyscall" | "kretsyscall")
+            | (Self::Netkit(_), "netkit")
             | (Self::Netns(_), "sk_lookup" | "flow_dissector")
             | (Self::Netfilter { .. }, "netfilter")
             | (Self::PerfEvent { .. }, "perf_event")
@@ -248,9 +277,13 @@ impl AnyHook {
             return target.map(|target| Self::LoadedFor { kind, target: Some(target.to_owned()) });
         }
         let kind = match program_type {
-            "tracepoint" | "raw_tracepoint" | "kprobe" | "kretprobe" | "uprobe" | "uretprobe" => program_type,
+            "tracepoint" | "raw_tracepoint" | "kprobe" | "kretprobe" | "uprobe" | "uretprobe" | "usdt" => {
+                program_type
+            }
+            "raw_tracepoint_writable" => "raw_tracepoint",
+            "ksyscall" | "kretsyscall" => "ksyscall",
             "kprobe_multi" | "kretprobe_multi" | "kprobe_session" => "kprobe_multi",
-            "uprobe_multi" | "uretprobe_multi" => "uprobe_multi",
+            "uprobe_multi" | "uretprobe_multi" | "uprobe_session" => "uprobe_multi",
             _ => return None,
         };
         format!("{kind}:{}", target?).parse().ok()
@@ -263,11 +296,11 @@ impl AnyHook {
             "xdp" => "xdp:IFACE",
             "tc" | "tcx" => "tc:IFACE:ingress or tcx:IFACE:ingress",
             "tracepoint" => "tracepoint:CATEGORY/NAME",
-            "raw_tracepoint" => "raw_tracepoint:NAME",
+            "raw_tracepoint" | "raw_tracepoint_writable" => "raw_tracepoint:NAME",
             "kprobe" | "kretprobe" => "kprobe:FUNCTION",
             "uprobe" | "uretprobe" => "uprobe:FILE:FUNCTION",
             "kprobe_multi" | "kretprobe_multi" | "kprobe_session" => "kprobe_multi:FUNCTION,...",
-            "uprobe_multi" | "uretprobe_multi" => "uprobe_multi:FILE:FUNCTION,...",
+            "uprobe_multi" | "uretprobe_multi" | "uprobe_session" => "uprobe_multi:FILE:FUNCTION,...",
             "fentry" => "fentry:FUNCTION",
             "fexit" => "fexit:FUNCTION",
             "fmod_ret" => "fmod_ret:FUNCTION",
@@ -278,6 +311,11 @@ impl AnyHook {
             "netfilter" => "netfilter:FAMILY:HOOK:PRIORITY",
             "perf_event" => "perf_event:EVENT:HZ",
             "sk_skb" | "sk_msg" => "sockmap:MAP",
+            "struct_ops" => "struct_ops:MAP",
+            "usdt" => "usdt:FILE:PROVIDER:NAME",
+            "ksyscall" | "kretsyscall" => "ksyscall:NAME",
+            "netkit" => "netkit:IFACE",
+            "freplace" => "freplace:PROGRAM_ID:FUNCTION",
             "sock_ops" | "lsm_cgroup" => "cgroup:/PATH",
             other if other.starts_with("cgroup_") => "cgroup:/PATH",
             _ => return None,
@@ -312,6 +350,10 @@ impl fmt::Display for AnyHook {
             Self::Netfilter { family, hook, priority } => write!(f, "netfilter:{family}:{hook}:{priority}"),
             Self::PerfEvent { event, frequency } => write!(f, "perf_event:{event}:{frequency}"),
             Self::Sockmap(map) => write!(f, "sockmap:{map}"),
+            Self::StructOps(map) => write!(f, "struct_ops:{map}"),
+            Self::Usdt { target, provider, name } => write!(f, "usdt:{target}:{provider}:{name}"),
+            Self::Ksyscall(name) => write!(f, "ksyscall:{name}"),
+            Self::Netkit(interface) => write!(f, "netkit:{interface}"),
         }
     }
 }
@@ -342,6 +384,11 @@ mod tests {
             "netfilter:ipv4:input:-100",
             "perf_event:cpu-clock:99",
             "sockmap:connections",
+            "struct_ops:steady",
+            "usdt:/opt/a:b/shop:shop:sold",
+            "ksyscall:openat",
+            "netkit:nk0",
+            "freplace:17:limit",
         ] {
             assert_eq!(text.parse::<AnyHook>().unwrap().to_string(), text);
         }
@@ -364,6 +411,7 @@ mod tests {
             ("tracepoint:sched_switch", "CATEGORY/NAME"),
             ("perf_event:cycles", "EVENT:HZ"),
             ("netfilter:ipv4:input", "FAMILY:HOOK:PRIORITY"),
+            ("usdt:libc:setjmp", "FILE:PROVIDER:NAME"),
             ("=xdp:eth0", "the program in front of = is missing"),
         ] {
             let error = text.parse::<NamedHook>().unwrap_err().to_string();
@@ -391,6 +439,10 @@ mod tests {
         );
         assert_eq!(of("kprobe_session", Some("tcp_*")).as_deref(), Some("kprobe_multi:tcp_*"));
         assert_eq!(of("fentry", Some("f")).as_deref(), Some("fentry:f"));
+        assert_eq!(of("usdt", Some("libc:libc:setjmp")).as_deref(), Some("usdt:libc:libc:setjmp"));
+        assert_eq!(of("kretsyscall", Some("openat")).as_deref(), Some("ksyscall:openat"));
+        assert_eq!(of("uprobe_session", Some("/bin/sh:main")).as_deref(), Some("uprobe_multi:/bin/sh:main"));
+        assert_eq!((of("struct_ops", Some("ops.member")), of("netkit", None)), (None, None));
         assert_eq!((of("kprobe", None), of("xdp", None)), (None, None));
     }
 }

@@ -115,13 +115,15 @@ pub enum ProgramType {
     SchedAct,
     /// Nothing by itself: whoever opens the program runs it.
     Syscall,
+    /// Signals of a remote control's receiver, for who attaches the program to it.
+    LircMode2,
     /// A function of another program, whose place it takes.
     Freplace,
 }
 
 impl ProgramType {
     /// Every type, in the order in which lists show them.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::Xdp,
         Self::Tc,
         Self::Tcx,
@@ -174,6 +176,7 @@ impl ProgramType {
         Self::LwtSeg6local,
         Self::SchedAct,
         Self::Syscall,
+        Self::LircMode2,
         Self::Freplace,
     ];
 
@@ -233,6 +236,7 @@ impl ProgramType {
             Self::LwtSeg6local => "lwt_seg6local",
             Self::SchedAct => "sched_act",
             Self::Syscall => "syscall",
+            Self::LircMode2 => "lirc_mode2",
             Self::Freplace => "freplace",
         }
     }
@@ -285,6 +289,7 @@ impl ProgramType {
             Self::LwtSeg6local => prog_type::LWT_SEG6LOCAL,
             Self::SchedAct => prog_type::SCHED_ACT,
             Self::Syscall => prog_type::SYSCALL,
+            Self::LircMode2 => prog_type::LIRC_MODE2,
             Self::Freplace => prog_type::EXT,
         }
     }
@@ -342,7 +347,8 @@ impl ProgramType {
             | Self::LwtXmit
             | Self::LwtSeg6local
             | Self::SchedAct
-            | Self::Syscall => TypeScope::Opener,
+            | Self::Syscall
+            | Self::LircMode2 => TypeScope::Opener,
             Self::StructOps => TypeScope::Kernel,
             Self::Freplace => TypeScope::Program,
             _ => TypeScope::Tasks,

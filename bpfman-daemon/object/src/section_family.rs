@@ -10,7 +10,7 @@ pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx
      fentry, fexit, fmod_ret, lsm, lsm_cgroup, iter, cgroup_skb, cgroup/HOOK, sockops, sk_lookup, flow_dissector, netfilter, kprobe.multi, kretprobe.multi, \
      kprobe.session, uprobe.multi, uretprobe.multi, perf_event, sk_skb/HOOK, sk_msg, socket, sk_reuseport, \
      struct_ops, uprobe.session, netkit/primary, netkit/peer, usdt, ksyscall, kretsyscall, raw_tp.w, xdp/devmap, xdp/cpumap, sk_reuseport/migrate, lwt_in, \
-     lwt_out, lwt_xmit, lwt_seg6local, action, syscall, freplace/FUNCTION";
+     lwt_out, lwt_xmit, lwt_seg6local, action, syscall, lirc_mode2, freplace/FUNCTION";
 
 /// The kind of program that a section name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ enum SectionOption {
 
 /// Kinds that stand at the beginning of a section's name, their types, and the option that each may have. Options that are
 /// not here are program types of their own.
-const KINDS: [(&str, ProgramType, Option<SectionOption>); 49] = {
+const KINDS: [(&str, ProgramType, Option<SectionOption>); 50] = {
     use ProgramType as T;
     use SectionOption::{Frags, Sleepable};
     [
@@ -93,6 +93,7 @@ const KINDS: [(&str, ProgramType, Option<SectionOption>); 49] = {
         ("lwt_seg6local", T::LwtSeg6local, None),
         ("action", T::SchedAct, None),
         ("syscall", T::Syscall, None),
+        ("lirc_mode2", T::LircMode2, None),
         ("freplace", T::Freplace, None),
     ]
 };
@@ -304,6 +305,7 @@ mod tests {
             ("action", T::SchedAct, None),
             ("action/mirror", T::SchedAct, None),
             ("syscall", T::Syscall, None),
+            ("lirc_mode2", T::LircMode2, None),
             ("freplace/limit", T::Freplace, Some("limit")),
             ("freplace", T::Freplace, None),
         ];
@@ -364,6 +366,7 @@ mod tests {
         assert_eq!(admitted("kprobe.multi/x"), [T::KprobeMulti]);
         assert_eq!(admitted("usdt/x"), [T::Usdt]);
         assert_eq!(admitted("freplace/x"), [T::Freplace]);
-        assert_eq!(admitted("lirc_mode2"), []);
+        assert_eq!(admitted("lirc_mode2"), [T::LircMode2]);
+        assert_eq!(admitted("something_else"), []);
     }
 }

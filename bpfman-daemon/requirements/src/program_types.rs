@@ -45,6 +45,7 @@ const fn attachment(program_type: ProgramType) -> ((u16, u16), Option<KnownBy>) 
         T::LwtSeg6local => ((4, 18), None),
         T::SchedAct => ((4, 1), None),
         T::Syscall => ((5, 14), None),
+        T::LircMode2 => ((4, 18), None),
         T::Tc => ((4, 5), None),
         T::RawTracepoint | T::RawTracepointWritable => ((5, 7), link("BPF_LINK_TYPE_RAW_TRACEPOINT")),
         T::BtfTracepoint | T::Fentry | T::Fexit | T::FmodRet | T::Lsm => {

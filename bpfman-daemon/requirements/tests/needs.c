@@ -114,7 +114,7 @@ int only_if_asked_for(void *ctx)
 	return 0;
 }
 
-SEC("lirc_mode2")
+SEC("fsession/vfs_read")
 int for_nobody(void *ctx)
 {
 	return 0;

@@ -59,7 +59,7 @@ fn each_need_is_named_with_who_wants_it_and_since_when_it_is_there() {
     let frags = of(NeedKind::Feature, "packets in several buffers (.frags)");
     assert_eq!(frags.since.unwrap().version, LinuxVersion(5, 18));
     assert_eq!(needs.fixed_offsets, ["reads_at_a_fixed_offset"]);
-    assert_eq!(needs.unsupported, [("for_nobody".to_owned(), "lirc_mode2".to_owned())]);
+    assert_eq!(needs.unsupported, [("for_nobody".to_owned(), "fsession/vfs_read".to_owned())]);
     assert_eq!(needs.damaged, []);
     let (version, decided_by) = needs.deciding().unwrap();
     assert_eq!(version, LinuxVersion(5, 18));

@@ -53,7 +53,8 @@ pub struct ClusterProgram {
     #[schemars(length(min = 1, max = 64), regex(pattern = name::NAME))]
     pub name: String,
     /// What the program is, and so which of the blocks is there. Types that are loaded only have none: SocketFilter,
-    /// SkReuseport, SkReuseportMigrate, XdpDevmap, XdpCpumap, LwtIn, LwtOut, LwtXmit, LwtSeg6local, SchedAct, Syscall.
+    /// SkReuseport, SkReuseportMigrate, XdpDevmap, XdpCpumap, LwtIn, LwtOut, LwtXmit, LwtSeg6local, SchedAct, Syscall,
+    /// LircMode2.
     #[serde(rename = "type")]
     pub program_type: ClusterProgramType,
     /// What a program of a type that is told at load is for, where its section does not say it, or another than it says:

@@ -113,6 +113,8 @@ pub enum ClusterProgramType {
     SchedAct,
     /// Loaded only: whoever opens it runs it.
     Syscall,
+    /// Loaded only: for receivers of remote controls.
+    LircMode2,
 }
 
 /// Types of programs of namespaced applications: the others are of the whole node.
@@ -147,7 +149,7 @@ impl From<NamespacedProgramType> for ClusterProgramType {
 
 impl ClusterProgramType {
     /// Every type, in the order in which it is explained.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::Xdp,
         Self::Tc,
         Self::Tcx,
@@ -200,6 +202,7 @@ impl ClusterProgramType {
         Self::LwtSeg6local,
         Self::SchedAct,
         Self::Syscall,
+        Self::LircMode2,
     ];
 
     /// Its name in manifests, and the daemon's.
@@ -257,6 +260,7 @@ impl ClusterProgramType {
             Self::LwtSeg6local => ("LwtSeg6local", "lwt_seg6local"),
             Self::SchedAct => ("SchedAct", "sched_act"),
             Self::Syscall => ("Syscall", "syscall"),
+            Self::LircMode2 => ("LircMode2", "lirc_mode2"),
         }
     }
 
@@ -316,7 +320,8 @@ impl ClusterProgramType {
             | Self::LwtXmit
             | Self::LwtSeg6local
             | Self::SchedAct
-            | Self::Syscall => return None,
+            | Self::Syscall
+            | Self::LircMode2 => return None,
         })
     }
 

@@ -187,7 +187,7 @@ fn enumerations() {
              TpBtf FModRet Lsm Iter CgroupSkb CgroupSock CgroupSockAddr CgroupSockopt CgroupSysctl CgroupDevice SockOps \
              LsmCgroup SkLookup FlowDissector Netfilter KProbeMulti KRetProbeMulti KProbeSession UProbeMulti \
              URetProbeMulti UProbeSession PerfEvent SkSkb SkMsg StructOps Usdt KSyscall KRetSyscall Netkit SocketFilter \
-             SkReuseport SkReuseportMigrate XdpDevmap XdpCpumap LwtIn LwtOut LwtXmit LwtSeg6local SchedAct Syscall",
+             SkReuseport SkReuseportMigrate XdpDevmap XdpCpumap LwtIn LwtOut LwtXmit LwtSeg6local SchedAct Syscall LircMode2",
         ),
         ("BpfApplication", format!("{links}.type"), "XDP TC TCX UProbe URetProbe"),
         ("ClusterBpfApplication", "spec.byteCode.image.imagePullPolicy".into(), "Always Never IfNotPresent"),

@@ -5,6 +5,7 @@
 //   // feature: what is tried
 //   // since: 5.10
 //   // module: NAME          a module that has to be there
+//   // built-in: NAME        a structure of the kernel that it may be built without
 //   // together: yes         if programs load only beside each other
 //   // unsupported: WHY      if the daemon has no such programs yet
 //   // clang: 19             if the oldest supported compiler cannot compile it

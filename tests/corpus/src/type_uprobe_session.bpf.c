@@ -3,3 +3,4 @@
 #include "corpus.h"
 
 SEC("uprobe.session//bin/sh:ma*") int both(void *ctx) { return 0; }
+SEC("uprobe.session.s//bin/sh:ma*") int both_sleep(void *ctx) { return 0; }

@@ -278,6 +278,14 @@ fn an_image_is_checked_as_the_daemon_has_it_or_as_its_registry_has_it() {
     assert!(refused["tried"].is_null() && refused["needs"].as_array().unwrap().len() > 1, "{refused}");
     assert!(refused["notes"][0].as_str().unwrap().contains("not signed"), "{refused}");
     assert_eq!(world.daemon.state().programs.len(), 0);
+    // It runs like a file.
+    let network = Network::new();
+    let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());
+    let line = format!("run {signed} xdp_member --attach {hook} --for 1s -o json");
+    let ran = world.daemon.bpfman(&line).success();
+    assert!(ran.contains(&format!("\"hook\":\"{hook}\"")), "{ran}");
+    world.daemon.bpfman(&line.replace(&signed, &bare)).fails(9, &["not signed"]);
+    assert_eq!(world.daemon.state().programs.len(), 0);
     // Names of no image, and of none that is there.
     world.daemon.bpfman("check NO:SUCH:THING --no-try").fails(6, &["NO:SUCH:THING", "no such file"]);
     let none = registry.image("team/none:1");

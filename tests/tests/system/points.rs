@@ -311,6 +311,13 @@ fn a_structure_of_functions_is_the_kernels_while_it_is_attached() {
         daemon.bpfman(&format!("unload {program}")).success();
     }
     assert_eq!(daemon.state(), before);
+    // A run attaches it once, by one of its programs.
+    let object = compile::object("functions").display().to_string();
+    let run = format!("run {object} threshold window grow --for 1s -o json");
+    let ran = daemon.bpfman(&format!("{run} --attach struct_ops:calm")).success();
+    assert_eq!(ran.matches("\"hook\":\"struct_ops:calm\"").count(), 1, "{ran}");
+    daemon.bpfman(&run).fails(6, &["does not say where it attaches", "struct_ops:MAP"]);
+    assert_eq!(daemon.state(), before);
 }
 
 /// Python has probes of its own, with arguments and a semaphore.
@@ -340,5 +347,10 @@ fn a_static_probe_lives_as_others_do() {
     assert_eq!(daemon.bpfman(&format!("get link {id} -o json")).json(), link);
     daemon.bpfman(&format!("detach {id}")).success();
     daemon.bpfman(&format!("unload {program}")).success();
+    assert_eq!(daemon.state().pins, [""; 0]);
+    let object = compile::object("functions").display().to_string();
+    let run = format!("run {object} sold --attach usdt:/usr/bin/python3:python:audit --for 1s -o json");
+    let ran = daemon.bpfman(&run).success();
+    assert!(ran.contains("\"hook\":\"usdt:/usr/bin/python3:python:audit\""), "{ran}");
     assert_eq!(daemon.state().pins, [""; 0]);
 }

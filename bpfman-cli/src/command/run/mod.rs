@@ -241,6 +241,13 @@ impl Running {
             })?;
         }
         self.writer.ids(self.session.programs.iter().map(|program| program.id));
+        let openers = self.session.programs.iter().filter(|program| program.planned.is_for_openers());
+        for program in openers {
+            let (name, of, id) = (&program.planned.name, &program.planned.type_name, program.id);
+            self.note(format!(
+                "{name} is of type {of}, which whoever opens the pin of program {id} attaches"
+            ))?;
+        }
         self.read_maps(object).await?;
         self.attach().await?;
         let maps = self.maps.iter().map(|map| map.name.clone()).collect();

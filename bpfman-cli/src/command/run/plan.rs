@@ -19,6 +19,14 @@ pub struct PlannedProgram {
     pub hooks: Vec<AnyHook>,
 }
 
+impl PlannedProgram {
+    /// True for a type that is attached by who opens its pin: socket filters, routes, system calls and so on.
+    #[must_use]
+    pub fn is_for_openers(&self) -> bool {
+        self.hooks.is_empty() && AnyHook::forms(&self.type_name).is_none()
+    }
+}
+
 fn invalid<T>(what: String, hint: impl Into<Option<String>>) -> Result<T, CliError> {
     Err(CliError::Invalid { what, hint: hint.into() })
 }
@@ -54,6 +62,11 @@ pub fn plan(
             }
             (several, _) => {
                 let names: Vec<&str> = several.iter().map(|index| chosen[*index].name.as_str()).collect();
+                // All of them are of the structure.
+                if matches!(hook, AnyHook::StructOps(_)) {
+                    hooks_of[several[0]].push(hook.clone());
+                    continue;
+                }
                 return invalid(
                     format!("{hook} fits several programs: {}", names.join(", ")),
                     format!("name the one that is meant: --attach {}={hook}", names[0]),
@@ -61,7 +74,9 @@ pub fn plan(
             }
         }
     }
-    chosen.iter().zip(hooks_of).map(|(entry, hooks)| planned(entry, hooks)).collect()
+    // A structure of functions is attached once, by any of the programs that it names.
+    let has_structure = hooks_of.iter().flatten().any(|hook| matches!(hook, AnyHook::StructOps(_)));
+    chosen.iter().zip(hooks_of).map(|(entry, hooks)| planned(entry, hooks, has_structure)).collect()
 }
 
 /// The programs that are meant, in the order of the object.
@@ -116,12 +131,17 @@ fn listed(chosen: &[&ProgramEntry]) -> String {
     chosen.iter().map(each).collect::<Vec<_>>().join(", ")
 }
 
-fn planned(entry: &ProgramEntry, mut hooks: Vec<AnyHook>) -> Result<PlannedProgram, CliError> {
+fn planned(
+    entry: &ProgramEntry,
+    mut hooks: Vec<AnyHook>,
+    has_structure: bool,
+) -> Result<PlannedProgram, CliError> {
     let own = type_of(entry);
     if hooks.is_empty() {
         hooks.extend(AnyHook::of_section(own, entry.attach_target.as_deref()));
     }
-    if let (true, Some(forms)) = (hooks.is_empty(), AnyHook::forms(own)) {
+    let is_member = has_structure && own == "struct_ops";
+    if let (true, Some(forms)) = (hooks.is_empty() && !is_member, AnyHook::forms(own)) {
         return invalid(
             format!(
                 "program \"{}\" of type {own}: its section \"{}\" does not say where it attaches",

@@ -69,6 +69,20 @@ pub fn on_the_wire(hook: &AnyHook, priority: i32) -> WirePoint {
             return more(At::PerfEvent(ext::PerfEventPoint { event, frequency, ..Default::default() }));
         }
         AnyHook::Sockmap(map) => return more(At::Sockmap(map.clone())),
+        AnyHook::StructOps(map) => return more(At::StructOps(map.clone())),
+        AnyHook::Usdt { target, provider, name } => {
+            return more(At::Usdt(ext::UsdtPoint {
+                target: file(target),
+                provider: provider.clone(),
+                name: name.clone(),
+                ..Default::default()
+            }));
+        }
+        AnyHook::Ksyscall(name) => return more(At::Ksyscall(name.clone())),
+        AnyHook::Netkit(interface) => {
+            let at = ext::NetkitPoint { interface: interface.clone(), netns: String::new() };
+            return more(At::Netkit(at));
+        }
     })
 }
 

@@ -25,6 +25,7 @@ pub mod prog_type {
     pub const RAW_TRACEPOINT: u32 = 17;
     pub const CGROUP_SOCK_ADDR: u32 = 18;
     pub const LWT_SEG6LOCAL: u32 = 19;
+    pub const LIRC_MODE2: u32 = 20;
     pub const SK_REUSEPORT: u32 = 21;
     pub const FLOW_DISSECTOR: u32 = 22;
     pub const CGROUP_SYSCTL: u32 = 23;

@@ -212,7 +212,7 @@ fn type_of(program: &str) -> ProgramType {
         "call_begins" => ProgramType::Ksyscall,
         "call_ends" => ProgramType::Kretsyscall,
         "fails_test_runs" => ProgramType::RawTracepointWritable,
-        "take" | "threshold" | "window" | "grow" => ProgramType::StructOps,
+        "take" | "threshold" | "window" | "grow" | "enqueue" | "begin" => ProgramType::StructOps,
         "drops" | "aborts" | "anywhere" | "takes_less" | "passes_none" | "watches_more"
         | "instead_of_watch" | "reads_memory" => ProgramType::Freplace,
         "gate" => ProgramType::Tcx,

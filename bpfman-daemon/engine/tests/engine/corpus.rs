@@ -252,6 +252,13 @@ fn said(name: &str, object: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(&prefix).map(str::to_owned))
 }
 
+/// Whether the running kernel's types have this name.
+fn has_type(name: &str) -> bool {
+    let types = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    let name = [&[0], name.as_bytes(), &[0]].concat();
+    types.windows(name.len()).any(|window| window == name)
+}
+
 fn version_of(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -269,15 +276,12 @@ fn linux_objects_of_the_corpus_load_as_by_libbpf() {
     let version = bench("version").kernel.features().version;
     // This machine may lack what a distribution's kernels have, or keep it from everybody. Those are what is in virtual machines.
     let is_whole = Path::new("/run/vm").exists();
-    let is_unsupported = |row: &Row| said("unsupported", &row.object).is_some();
     let late = |row: &&Row| {
         let is_due = version >= said("since", &row.object).as_deref().and_then(version_of).unwrap();
-        is_whole && is_due && row.verdict() == "neither" && !is_unsupported(row)
+        let is_built = said("built-in", &row.object).is_none_or(|name| has_type(&name));
+        is_whole && is_due && is_built && row.verdict() == "neither"
     };
-    let mut wrong: Vec<String> =
-        rows.iter().filter(|row| row.is_wrong() && !is_unsupported(row)).map(Row::line).collect();
-    let surprising = |row: &&Row| is_unsupported(row) && matches!(row.ours, Outcome::Loaded { .. });
-    wrong.extend(rows.iter().filter(surprising).map(|row| format!("no longer unsupported: {}", row.line())));
+    let mut wrong: Vec<String> = rows.iter().filter(|row| row.is_wrong()).map(Row::line).collect();
     wrong.extend(rows.iter().filter(late).map(|row| format!("due, and not loaded: {}", row.line())));
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
     let same = rows.iter().filter(|row| row.verdict() == "same").count();

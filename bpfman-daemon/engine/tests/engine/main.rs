@@ -61,6 +61,7 @@ mod recovery;
 mod rejections;
 mod replacements;
 mod scenes;
+mod schedulers;
 mod sequences;
 mod shadows;
 mod sharing_chains;
