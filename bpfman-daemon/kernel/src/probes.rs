@@ -66,7 +66,7 @@ impl Probe {
     pub const LONG_JUMPS: Self = probe!(long_jumps, "jumps of 32 bits", "Linux 6.6 or later has them, and newer ones of 6.1", Trying,
         "chains whose jumps do not fit into 16 bits are cut in parts");
     pub const FREPLACE: Self = probe!(freplace, "extensions of programs", "some kernels refuse to load or attach one", Trying,
-        "programs join no dispatcher of libxdp; a hook that has one is a conflict");
+        "programs join no dispatcher of libxdp, and a hook that has one is a conflict; freplace programs are refused");
     pub const DEVICE_BOUND: Self = probe!(device_bound, "XDP programs for one interface", "Linux 6.3 or later has them", Trying,
         "programs that ask the driver about a packet are refused");
     pub const KPROBES: Self = probe!(kprobes, "kernel probes", "the kernel must be built with CONFIG_KPROBE_EVENTS", Trying,

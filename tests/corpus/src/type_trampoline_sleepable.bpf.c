@@ -1,5 +1,6 @@
 // feature: trampolines of functions of the kernel that may sleep
 // since: 5.11
+// built-in: ei_entry
 #include "corpus.h"
 
 #if defined(__TARGET_ARCH_arm64)

@@ -35,6 +35,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static STRUCT_OPS: OnceLock<Vec<u8>> = OnceLock::new();
     static KERNEL_TYPES: OnceLock<Vec<u8>> = OnceLock::new();
     static EXTENDED: OnceLock<Vec<u8>> = OnceLock::new();
+    static HOOKS: OnceLock<Vec<u8>> = OnceLock::new();
     static SCHEDULER: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "kernel_symbols" => &SYMBOLS,
@@ -50,6 +51,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
         "struct_ops" => &STRUCT_OPS,
         "kernel_types" => &KERNEL_TYPES,
         "extended" => &EXTENDED,
+        "hooks" => &HOOKS,
         "scheduler" => &SCHEDULER,
         "missing" => &MISSING,
         "rejected" => &REJECTED,

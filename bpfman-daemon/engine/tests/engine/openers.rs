@@ -135,6 +135,27 @@ fn linux_a_route_runs_the_program_that_it_was_made_with() {
 }
 
 #[test]
+fn linux_an_action_runs_the_program_that_it_was_made_with() {
+    let bench = crate::linux::bench("actions");
+    let netns = bench.netns.file_name().unwrap().to_str().unwrap();
+    let engine = bench.engine();
+    let Some(program) = load_one(&engine, &bench, "no_action") else { return };
+    let pin = bench.libxdp_pins.ancestors().nth(2).unwrap().join(format!("prog_{program}"));
+    let tc = |words: &[&str]| Command::new("tc").args(["-n", netns]).args(words).output().unwrap();
+    assert!(tc(&["qdisc", "add", "dev", "lo", "clsact"]).status.success());
+    let pin = pin.display().to_string();
+    let filter = ["filter", "add", "dev", "lo", "egress", "matchall", "action", "bpf", "object-pinned", &pin];
+    let made = tc(&filter);
+    if !made.status.success() {
+        println!("skipped: tc makes no such action here: {}", String::from_utf8_lossy(&made.stderr));
+        return;
+    }
+    crate::points_seen::up(&bench);
+    python(&bench, "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))");
+    assert!(runs(&bench, &engine, program) > 0, "it did not run");
+}
+
+#[test]
 fn linux_a_program_for_who_runs_it_runs_when_it_is_run() {
     let bench = crate::linux::bench("called");
     if bench.kernel.features().version < (5, 14) {

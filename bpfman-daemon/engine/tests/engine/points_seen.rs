@@ -113,7 +113,7 @@ fn is_seen(
 }
 
 /// Switches the loopback interface of the bench's namespace on.
-fn up(bench: &Bench<LinuxKernel>) {
+pub fn up(bench: &Bench<LinuxKernel>) {
     let name = bench.netns.file_name().unwrap().to_str().unwrap();
     let done = Command::new("ip").args(["-n", name, "link", "set", "lo", "up"]).status().unwrap();
     assert!(done.success());
@@ -582,7 +582,7 @@ fn linux_a_group_that_comes_again_has_its_programs() {
 }
 
 /// The kernel detaches what was in a group some time after the group is gone.
-fn wait_until(is_so: impl Fn() -> bool) -> bool {
+pub fn wait_until(is_so: impl Fn() -> bool) -> bool {
     let ends = std::time::Instant::now() + crate::bench::PATIENCE;
     while std::time::Instant::now() < ends {
         if is_so() {

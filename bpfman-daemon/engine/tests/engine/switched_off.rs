@@ -13,6 +13,7 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{KernelError, PROBES, Probe, SYSCALL_WRAPPERS};
 
 use crate::bench::{Ask as _, Bench, pins};
+use crate::extensions::{extension, filter};
 use crate::intents::{attach, intent};
 use crate::libxdp::Loader;
 use crate::linux::{bench, bench_without};
@@ -58,6 +59,10 @@ const FALLBACKS: [(&str, Look); 26] = [
         }
     }),
     ("freplace", |(bench, engine), there| {
+        let extended = filter(bench, engine);
+        let error = engine.load(&extension(bench, "drops", extended)).unwrap_err();
+        assert_eq!((error.kind(), engine.ids()), (ErrorKind::Unsupported, vec![extended]), "{error}");
+        engine.unload(extended).unwrap();
         if !there {
             println!("skipped: xdp-loader has no dispatcher where the kernel lacks freplace");
             return;

@@ -72,7 +72,7 @@ impl Patch {
         }
         Ok(Self {
             before: before.filter(|value| value.checked).map(|value| value.number),
-            after: after.map(|value| value.number),
+            after: after.map(|value| widened(kind, target, value.number)),
             access,
         })
     }
@@ -134,6 +134,19 @@ impl Patch {
             insns[at + 1].imm = (after >> 32) as u32 as i32;
         }
         Ok(Applied::Changed)
+    }
+}
+
+/// Kernels whose types know no enums of 64 bits say the low half of their values, as one with a sign: libbpf extends it for all
+/// enums of 32 bits.
+fn widened(kind: RelocKind, target: Option<(&Btf, &Spec)>, number: u64) -> u64 {
+    let is_enum = |(btf, spec): (&Btf, &Spec)| {
+        spec.steps.first().and_then(|step| btf.get(step.type_id)).is_some_and(|ty| ty.kind == Kind::Enum)
+    };
+    if kind == RelocKind::EnumeratorValue && target.is_some_and(is_enum) {
+        i64::from((number as u32).cast_signed()).cast_unsigned()
+    } else {
+        number
     }
 }
 
