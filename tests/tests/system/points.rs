@@ -7,7 +7,7 @@ use bpfman_proto::v1;
 use bpfman_tests::control_group::Group;
 use bpfman_tests::daemon::State;
 use bpfman_tests::skip::is_older_than;
-use bpfman_tests::{Daemon, Launch, Wire, compile, kernel};
+use bpfman_tests::{Daemon, Launch, Network, Wire, compile, kernel};
 use tonic::Status;
 
 use crate::kill::{Operation, kill_at_every_step};
@@ -353,4 +353,43 @@ fn a_static_probe_lives_as_others_do() {
     let ran = daemon.bpfman(&run).success();
     assert!(ran.contains("\"hook\":\"usdt:/usr/bin/python3:python:audit\""), "{ran}");
     assert_eq!(daemon.state().pins, [""; 0]);
+}
+
+/// As after a reboot: the records are there, and nothing of the kernel.
+#[test]
+fn every_kind_of_place_is_taken_again_when_all_pins_are_lost() {
+    let (mut daemon, network, group) = (Daemon::start(), Network::new(), Group::new("lost"));
+    let netns = network.far.path().display().to_string();
+    let at_group = format!("cgroup --path {}", group.path);
+    // Programs, where they attach, and from which Linux on.
+    let places: [(&str, &str, String, (u32, u32)); 8] = [
+        ("points", "cgroup_sock_addr:forbid", at_group, (5, 7)),
+        ("points", "perf_event:tick", "perf-event --event cpu-clock --frequency 99".to_owned(), (5, 15)),
+        ("points", "raw_tracepoint:entered", "raw-tracepoint -t sys_enter".to_owned(), (5, 7)),
+        ("points", "sk_lookup:choose", format!("netns -n {netns}"), (5, 9)),
+        ("points", "netfilter:accept", format!("netfilter -f ipv4 --hook input -p -50 -n {netns}"), (6, 4)),
+        ("points", "iter:processes", "iter".to_owned(), (5, 9)),
+        ("functions", "usdt:sold", "usdt --target /usr/bin/python3 --name python:audit".to_owned(), (6, 6)),
+        ("sockets", "sk_skb:stream", "sockmap --map connections".to_owned(), (6, 10)),
+    ];
+    let mut links = Vec::new();
+    for (object, program, place, since) in &places {
+        let name = program.split_once(':').map_or(*program, |(name, _)| name);
+        if is_older_than(*since, name, "every_kind_of_place_is_taken_again_when_all_pins_are_lost") {
+            continue;
+        }
+        let program = load_of(&daemon, object, program)[0];
+        let link = daemon.bpfman(&format!("attach {program} {place} -o json")).json();
+        links.push(link["link_id"].as_u64().unwrap());
+    }
+    assert!(!group.connects());
+    daemon.terminate();
+    rustix::mount::unmount(daemon.fs(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    bpfman_tests::wait::until("the kernel lets go of all", || group.connects());
+    daemon.again(&Launch::default());
+    assert!(!group.connects(), "loaded and attached again");
+    for link in links {
+        let shown = daemon.bpfman(&format!("get link {link} -o json")).json();
+        assert_eq!(shown["standing"], "running", "{shown}");
+    }
 }
