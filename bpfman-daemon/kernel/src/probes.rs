@@ -88,7 +88,7 @@ impl Probe {
     pub const NETKIT: Self = probe!(netkit, "netkit devices", "Linux 6.7 or later has them, if it was built with CONFIG_NETKIT", Trying,
         "netkit programs are not attached");
     pub const STRUCT_OPS_LINKS: Self = probe!(struct_ops_links, "links of structures of functions", "Linux 6.4 or later has them", Trying,
-        "struct_ops programs are not loaded");
+        "struct_ops programs are loaded, and not attached");
     pub const TRAMPOLINE_COOKIES: Self = probe!(trampoline_cookies, "cookies of links to functions", "Linux 6.0 or later has them", Version,
         "tenants' fentry, fexit, fmod_ret and LSM programs are refused: they cannot be guarded");
     pub const RAW_COOKIES: Self = probe!(raw_cookies, "cookies of links to raw trace points", "Linux 6.10 or later has them", Trying,

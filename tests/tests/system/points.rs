@@ -287,8 +287,8 @@ fn a_structure_of_functions_is_the_kernels_while_it_is_attached() {
         "struct-ops-links",
         "a_structure_of_functions_is_the_kernels_while_it_is_attached",
     ) {
-        let object = compile::object("functions").display().to_string();
-        let line = format!("load file -p {object} --programs {programs}");
+        let loaded = load_of(&daemon, "functions", programs);
+        let line = format!("attach {} struct-ops --map calm", loaded[1]);
         daemon.bpfman(&line).fails(6, &["Linux 6.4 or later"]);
         return;
     }

@@ -37,6 +37,7 @@ mod intents;
 mod interfaces;
 mod interfaces_late;
 mod interfaces_moved;
+mod judges;
 mod kernel_rules;
 mod kernel_symbols;
 mod leases;

@@ -20,7 +20,7 @@ use crate::linux::{bench, bench_without};
 use crate::objects::object;
 use crate::points::netfilter;
 use crate::points_seen::Group;
-use crate::struct_ops::PROGRAMS;
+use crate::struct_ops::{PROGRAMS, steady};
 
 type With<'a> = (&'a Bench<LinuxKernel>, &'a Engine<LinuxKernel>);
 
@@ -123,9 +123,11 @@ const FALLBACKS: [(&str, Look); 26] = [
     }),
     ("struct_ops_links", |with, _| {
         let (bench, engine) = with;
-        let error = engine.load(&bench.request("struct_ops", &PROGRAMS)).unwrap_err();
+        let programs = engine.loads(&bench.request("struct_ops", &PROGRAMS));
+        let before = pins(&*bench.kernel, Path::new(""));
+        let error = engine.try_attach(programs[0], steady()).unwrap_err();
         assert!(matches!(error, EngineError::Kernel(KernelError::Unsupported { .. })), "{error:?}");
-        assert_eq!((engine.ids().len(), pins(&*bench.kernel, Path::new("")).len()), (0, 0));
+        assert_eq!((engine.all_links().len(), pins(&*bench.kernel, Path::new(""))), (0, before));
     }),
     ("trampoline_cookies", |with, _| refuses_tenants(with, "keep_return")),
     ("raw_cookies", |with, _| refuses_tenants(with, "raw_switch")),

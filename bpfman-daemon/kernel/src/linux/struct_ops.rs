@@ -36,10 +36,13 @@ pub fn has_links() -> bool {
     error.and_then(|error| error.raw_os_error()) == Some(ENOTSUPP)
 }
 
-/// Makes a map for a structure.
-pub fn create(spec: &StructOpsSpec<'_>, btf: &OwnedFd) -> Result<OwnedFd, KernelError> {
-    let mut request =
-        attr::MapCreate { btf_fd: btf.as_raw_fd(), ..request(spec.name, spec.value_size, spec.value) };
+/// Makes a map for a structure, to be put to use by a link where there are such links.
+pub fn create(spec: &StructOpsSpec<'_>, btf: &OwnedFd, has_links: bool) -> Result<OwnedFd, KernelError> {
+    let mut request = attr::MapCreate {
+        btf_fd: btf.as_raw_fd(),
+        map_flags: if has_links { F_LINK } else { 0 },
+        ..request(spec.name, spec.value_size, spec.value)
+    };
     sys::bpf_fd(Command::MapCreate, &mut request)
         .map_err(|source| KernelError::call("create", format!("map \"{}\"", spec.name), source))
 }

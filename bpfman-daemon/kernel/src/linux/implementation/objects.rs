@@ -73,8 +73,7 @@ impl KernelObjects for LinuxKernel {
     }
 
     fn create_struct_ops(&self, spec: &StructOpsSpec<'_>, btf: &OwnedFd) -> Result<OwnedFd, KernelError> {
-        self.features.require(&Probe::STRUCT_OPS_LINKS)?;
-        struct_ops::create(spec, btf)
+        struct_ops::create(spec, btf, self.features.has(&Probe::STRUCT_OPS_LINKS))
     }
 
     fn fill_struct_ops(
@@ -83,6 +82,10 @@ impl KernelObjects for LinuxKernel {
         value: &[u8],
         programs: &[(u32, &OwnedFd)],
     ) -> Result<(), KernelError> {
+        // Without links a structure is put to use as it is filled, and nothing would hold it.
+        if !self.features.has(&Probe::STRUCT_OPS_LINKS) {
+            return Ok(());
+        }
         struct_ops::fill(map, value, programs)
     }
 

@@ -82,7 +82,6 @@ impl KernelObjects for SimKernel {
 
     fn create_struct_ops(&self, spec: &StructOpsSpec<'_>, btf: &SimHandle) -> Result<SimHandle, KernelError> {
         let mut state = self.enter("create_struct_ops")?;
-        self.features.require(&Probe::STRUCT_OPS_LINKS)?;
         let key = state.create_struct_ops(spec, btf.key)?;
         Ok(self.handle(&mut state, key))
     }
@@ -94,7 +93,11 @@ impl KernelObjects for SimKernel {
         programs: &[(u32, &SimHandle)],
     ) -> Result<(), KernelError> {
         let programs: Vec<_> = programs.iter().map(|(at, program)| (*at, program.key)).collect();
-        self.enter("fill_struct_ops")?.fill_struct_ops(map.key, value, &programs)
+        let mut state = self.enter("fill_struct_ops")?;
+        if !self.features.has(&Probe::STRUCT_OPS_LINKS) {
+            return Ok(());
+        }
+        state.fill_struct_ops(map.key, value, &programs)
     }
 
     fn clear_slot(&self, map: &SimHandle, slot: u32) -> Result<(), KernelError> {
