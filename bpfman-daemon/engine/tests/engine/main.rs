@@ -62,6 +62,7 @@ mod reboots_cut_short;
 mod recovery;
 mod rejections;
 mod replacements;
+mod routes_seen;
 mod scenes;
 mod schedulers;
 mod sequences;

@@ -58,13 +58,13 @@ fn programs_for_who_opens_them_live_as_others_do<K: Testable>(bench: &Bench<K>) 
 crate::on_both_kernels!(programs_for_who_opens_them_live_as_others_do);
 
 /// How often the programs of an object ran.
-fn runs(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
+pub fn runs(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
     let map = bench.kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
     let entries = bench.kernel.map_entries(&map, 32).unwrap();
     entries.iter().map(|entry| u64::from_ne_bytes(entry.value[..8].try_into().unwrap())).sum()
 }
 
-fn load_one(engine: &Engine<LinuxKernel>, bench: &Bench<LinuxKernel>, name: &str) -> Option<ProgramId> {
+pub fn load_one(engine: &Engine<LinuxKernel>, bench: &Bench<LinuxKernel>, name: &str) -> Option<ProgramId> {
     match engine.load(&bench.request("openers", &[name])) {
         Ok(loaded) => Some(loaded.programs[0].id),
         Err(error) => {
