@@ -75,6 +75,8 @@ pub struct MapFacts {
     pub flags: u32,
     /// Bytes of kernel memory.
     pub bytes_memlock: u64,
+    /// Nobody can change its entries by bpf(2) any more.
+    pub frozen: bool,
 }
 
 /// A link, as the kernel describes it.

@@ -57,6 +57,8 @@ pub struct Features {
     pub netfilter_held: bool,
     /// Test runs of XDP programs are told the interface (Linux 5.15 and later).
     pub xdp_contexts: bool,
+    /// Batches of entries of hash tables (Linux 5.6 and later).
+    pub map_batches: bool,
     /// Floating-point numbers in BTF (Linux 5.13 and later).
     pub btf_float: bool,
     /// Tags of declarations in BTF (Linux 5.16 and later).

@@ -30,7 +30,7 @@ pub use error::{KernelError, RefusalReason};
 pub use features::Features;
 pub use inventory::{HelperTypes, Inventory, TriedType};
 pub use kernel::{Kernel, KernelFacts, KernelHooks, KernelNetwork, KernelObjects, KernelPins};
-pub use map_access::MapEntry;
+pub use map_access::{EntryRule, MapEntry, MapPage, MapPlace};
 pub use mounts::{Mount, Mounts};
 pub use network_watch::NetworkWatch;
 pub use print_feed::PrintFeed;

@@ -2,7 +2,8 @@
 
 use bpfmand_core::MapFacts;
 use bpfmand_core::map_type::{
-    self, ARRAY, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH,
+    self, ARRAY, ARRAY_OF_MAPS, HASH, HASH_OF_MAPS, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY,
+    PERCPU_HASH, QUEUE, STACK,
 };
 
 use crate::KernelError;
@@ -16,13 +17,91 @@ pub struct MapEntry {
     pub value: Vec<u8>,
 }
 
-/// True for an array of one value that programs may only read: of a frozen one the verifier takes the value for constant.
+/// True for a frozen array of one value that programs may only read: the verifier takes the value for constant.
 pub(crate) const fn is_one_constant(map: &MapFacts) -> bool {
     const BPF_F_RDONLY_PROG: u32 = 1 << 7;
-    map.map_type == ARRAY && map.max_entries == 1 && map.flags & BPF_F_RDONLY_PROG != 0
+    map.frozen && map.map_type == ARRAY && map.max_entries == 1 && map.flags & BPF_F_RDONLY_PROG != 0
 }
 
-/// What entries of a map of data are like.
+/// Some entries of a map, one behind the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapPage {
+    /// Keys, each of the map's key size.
+    pub keys: Vec<u8>,
+    /// Values, each as in [`MapEntry`].
+    pub values: Vec<u8>,
+    /// How many entries.
+    pub count: usize,
+    /// Where the entries behind are; none behind the last one.
+    pub next: Option<MapPlace>,
+    /// Programs changed the map so that the walk would begin again from its start: it ends here, and entries behind are
+    /// left out.
+    pub cut_short: bool,
+}
+
+/// A place in a walk over the entries of a map. The default is its beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapPlace {
+    /// As the kernel wants to hear it; none at the beginning.
+    pub(crate) at: Option<Vec<u8>>,
+    /// Entries that the next batch has room for; 0: not known.
+    pub(crate) room: usize,
+    /// The walk goes from key to key, without batches.
+    pub(crate) by_keys: bool,
+    /// The first key of the walk.
+    first: Option<Vec<u8>>,
+    /// Entries before this place.
+    read: u64,
+}
+
+impl MapPlace {
+    /// The place behind a page that was read from this one.
+    pub(crate) fn after(&self, page: &MapPage, at: Option<Vec<u8>>, room: usize, by_keys: bool) -> Self {
+        let size = page.keys.len().checked_div(page.count).unwrap_or(0);
+        let first = self.first.clone().or_else(|| page.keys.get(..size).map(<[u8]>::to_vec));
+        let first = first.filter(|first| !first.is_empty());
+        Self { at, room, by_keys, first, read: self.read + page.count as u64 }
+    }
+}
+
+impl MapPage {
+    /// Ends the page, and the walk, where entries come for the second time. The kernel goes on behind a key, and from the
+    /// beginning where that key is gone. Hash tables in batches go on behind a bucket, and arrays behind a number.
+    pub(crate) fn end_where_it_begins_again(&mut self, map: &MapFacts, by_keys: bool, from: &MapPlace) {
+        let size = map.key_size as usize;
+        if !by_keys || size == 0 {
+            return;
+        }
+        let first = from.first.clone().or_else(|| self.keys.get(..size).map(<[u8]>::to_vec));
+        let skipped = usize::from(from.first.is_none());
+        let again = self.keys.chunks_exact(size).skip(skipped).position(|key| Some(key) == first.as_deref());
+        // The first one may be gone, too.
+        let too_many = from.read + self.count as u64 > u64::from(map.max_entries);
+        if again.is_none() && !too_many {
+            return;
+        }
+        let kept = again.map_or(self.count, |at| at + skipped);
+        let kept = kept.min((u64::from(map.max_entries).saturating_sub(from.read)) as usize);
+        let value = self.values.len().checked_div(self.count).unwrap_or(0);
+        self.keys.truncate(size * kept);
+        self.values.truncate(value * kept);
+        (self.count, self.next, self.cut_short) = (kept, None, true);
+    }
+}
+
+/// When an entry is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EntryRule {
+    /// In any case.
+    #[default]
+    Any,
+    /// Only if there is none with this key.
+    Create,
+    /// Only if there is one with this key.
+    Existing,
+}
+
+/// What entries of a map are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Family {
     /// Keys are places, and all are always there.
@@ -31,23 +110,55 @@ pub(crate) struct Family {
     pub prefixes: bool,
     /// A value for each CPU.
     pub per_cpu: bool,
+    /// Values are ids of maps.
+    pub maps: bool,
+    /// Entries have no keys: what is written is behind or on top of what is there.
+    pub keyless: bool,
 }
 
 impl Family {
-    /// Refuses maps that hold something else than data.
+    /// Refuses maps that hold something else than data under keys.
     pub fn of(action: &'static str, map: &MapFacts) -> Result<Self, KernelError> {
-        let (array, prefixes, per_cpu) = match map.map_type {
-            HASH | LRU_HASH => (false, false, false),
-            PERCPU_HASH | LRU_PERCPU_HASH => (false, false, true),
-            ARRAY => (true, false, false),
-            PERCPU_ARRAY => (true, false, true),
-            LPM_TRIE => (false, true, false),
-            _ => {
-                let reason = "only arrays, hash tables and LPM tries have entries of plain data";
-                return Err(wrong(action, map, reason.to_owned()));
-            }
-        };
-        Ok(Self { array, prefixes, per_cpu })
+        let family = Self::of_type(map.map_type).filter(|family| !family.maps && !family.keyless);
+        family.ok_or_else(|| {
+            let reason = "only arrays, hash tables and LPM tries have entries of plain data";
+            wrong(action, map, reason.to_owned())
+        })
+    }
+
+    /// The same, but for maps of maps, whose entries can be read.
+    pub fn of_walk(action: &'static str, map: &MapFacts) -> Result<Self, KernelError> {
+        let family = Self::of_type(map.map_type).filter(|family| !family.keyless);
+        family.ok_or_else(|| {
+            let reason =
+                "only arrays, hash tables, LPM tries and maps of maps have entries that can be listed";
+            wrong(action, map, reason.to_owned())
+        })
+    }
+
+    /// The same, but for queues and stacks, too.
+    pub fn of_entry(action: &'static str, map: &MapFacts) -> Result<Self, KernelError> {
+        Self::of_type(map.map_type).ok_or_else(|| {
+            let reason =
+                "only arrays, hash tables, LPM tries, maps of maps, queues and stacks have entries to read";
+            wrong(action, map, reason.to_owned())
+        })
+    }
+
+    const fn of_type(kind: u32) -> Option<Self> {
+        const HASH_TABLE: Family =
+            Family { array: false, prefixes: false, per_cpu: false, maps: false, keyless: false };
+        Some(match kind {
+            HASH | LRU_HASH => HASH_TABLE,
+            PERCPU_HASH | LRU_PERCPU_HASH => Self { per_cpu: true, ..HASH_TABLE },
+            ARRAY => Self { array: true, ..HASH_TABLE },
+            PERCPU_ARRAY => Self { array: true, per_cpu: true, ..HASH_TABLE },
+            LPM_TRIE => Self { prefixes: true, ..HASH_TABLE },
+            ARRAY_OF_MAPS => Self { array: true, maps: true, ..HASH_TABLE },
+            HASH_OF_MAPS => Self { maps: true, ..HASH_TABLE },
+            QUEUE | STACK => Self { keyless: true, ..HASH_TABLE },
+            _ => return None,
+        })
     }
 
     pub fn check_numbered_per_cpu(self, action: &'static str, map: &MapFacts) -> Result<(), KernelError> {

@@ -104,6 +104,8 @@ impl Probe {
         "programs of control groups run in the order in which they were attached; those that want another place are refused");
     pub const XDP_CONTEXTS: Self = probe!(xdp_contexts, "test runs of XDP programs that are told their interface", "Linux 5.15 or later has them", Trying,
         "traced packets of XDP chains say nothing of the interface they came by");
+    pub const MAP_BATCHES: Self = probe!(map_batches, "batches of map entries", "Linux 5.6 or later has them", Trying,
+        "entries of maps are read and copied one by one; of a map that changes meanwhile some may be left out");
     pub const BTF_FLOAT: Self = probe!(btf_float, "floating-point numbers in BTF", "Linux 5.13 or later has them", Trying,
         "types of programs are loaded with structures of that size in their place");
     pub const BTF_DECL_TAG: Self = probe!(btf_decl_tag, "tags of declarations in BTF", "Linux 5.16 or later has them", Trying,
@@ -138,6 +140,7 @@ pub static PROBES: &[Probe] = &[
     Probe::NETFILTER_HELD,
     Probe::CGROUP_ORDER,
     Probe::XDP_CONTEXTS,
+    Probe::MAP_BATCHES,
     Probe::BTF_FLOAT,
     Probe::BTF_DECL_TAG,
     Probe::BTF_TYPE_TAG,

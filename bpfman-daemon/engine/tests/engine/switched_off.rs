@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bpfmand_core::{
-    AttachPoint, BytecodeSource, Direction, HookKind, LoadRequest, NetfilterFamily, NetfilterHook,
-    NetfilterPlace, ProcessScope, ProgramId, ProgramType, TenantRules,
+    AttachPoint, BytecodeSource, Direction, HookKind, LoadRequest, MapSpec, NetfilterFamily, NetfilterHook,
+    NetfilterPlace, ProcessScope, ProgramId, ProgramType, TenantRules, map_type,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind, TracePacket};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{KernelError, PROBES, Probe, SYSCALL_WRAPPERS};
+use bpfmand_kernel::{KernelError, MapEntry, MapPlace, PROBES, Probe, SYSCALL_WRAPPERS};
 
 use crate::bench::{Ask as _, Bench, pins};
 use crate::extensions::{extension, filter};
@@ -30,7 +30,7 @@ const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 type Look = fn(With<'_>, bool);
 
 /// What is seen without each probe.
-const FALLBACKS: [(&str, Look); 26] = [
+const FALLBACKS: [(&str, Look); 27] = [
     ("tcx", |with, there| {
         refuses(with, "xray", "programs", (with.0.tcx(1), there));
         let (bench, engine) = with;
@@ -158,6 +158,31 @@ const FALLBACKS: [(&str, Look); 26] = [
         if there {
             let bench = bench("contexts");
             assert!(told((&bench, &bench.engine())));
+        }
+    }),
+    ("map_batches", |with, there| {
+        // What is read and copied one by one is the same.
+        let walked = |(bench, _): With<'_>| {
+            let spec = MapSpec::sized("walked", map_type::HASH, 4, 8, 1000);
+            let (from, to) = (
+                bench.kernel.create_map(&spec, None).unwrap(),
+                bench.kernel.create_map(&spec, None).unwrap(),
+            );
+            for number in 0..700_u32 {
+                let key = number.to_ne_bytes().to_vec();
+                let entry = MapEntry { key, value: vec![7; 8] };
+                bench.kernel.write_entry(&from, &entry).unwrap();
+            }
+            assert_eq!(bench.kernel.copy_map(&from, &to).unwrap(), 700);
+            let page = bench.kernel.map_page(&to, &MapPlace::default()).unwrap();
+            // A batch begins small; one by one a page is filled.
+            assert!(!page.cut_short && page.keys.len() == 4 * page.count);
+            page.count
+        };
+        assert_eq!(walked(with), 700);
+        if there {
+            let bench = bench("batches");
+            assert!(walked((&bench, &bench.engine())) < 700);
         }
     }),
     ("btf_float", |with, there| has_kind(with, 16, there)),
@@ -302,6 +327,7 @@ fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
         ("netfilter", (6, 4)),
         ("netfilter_defragment", (6, 6)),
         ("xdp_contexts", (5, 15)),
+        ("map_batches", (5, 6)),
         ("btf_float", (5, 13)),
         ("btf_decl_tag", (5, 16)),
         ("btf_type_tag", (5, 17)),

@@ -4,7 +4,10 @@ use std::os::fd::OwnedFd;
 
 use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
 
-use crate::{KernelError, Loaded, MapEntry, ProgramLoad, StructOpsSpec, TestRun, TestRunResult};
+use crate::{
+    EntryRule, KernelError, Loaded, MapEntry, MapPage, MapPlace, ProgramLoad, StructOpsSpec, TestRun,
+    TestRunResult,
+};
 
 /// Maps, programs and type information: loaded, opened, described, read and written.
 pub trait KernelObjects: Send + Sync + 'static {
@@ -130,6 +133,31 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// # Errors
     /// The kernel refuses to tell.
     fn frozen_value(&self, map: MapId) -> Result<Option<Vec<u8>>, KernelError>;
+
+    /// Entries of a map of data, or of maps, from a place on: about a mebibyte of them. Values of maps of maps are ids of
+    /// maps, of four bytes each.
+    ///
+    /// An entry that is there all the time is in one page, once: the kernel reads a bucket of a hash table at once, and
+    /// arrays by number. It walks LPM tries, and without [`Probe::MAP_BATCHES`](crate::Probe::MAP_BATCHES) hash tables, from
+    /// key to key, and from the beginning where a key is gone: the walk ends there, and its last page says so.
+    ///
+    /// # Errors
+    /// The map is of another kind, or the kernel refuses.
+    fn map_page(&self, map: &Self::Handle, from: &MapPlace) -> Result<MapPage, KernelError>;
+
+    /// The value of one entry of a map of data or of maps; none if there is no such entry. An empty key is that of the next
+    /// value of a queue or a stack, which stays there.
+    ///
+    /// # Errors
+    /// The map is of another kind, the key has another size, or the kernel refuses.
+    fn map_value(&self, map: &Self::Handle, key: &[u8]) -> Result<Option<Vec<u8>>, KernelError>;
+
+    /// Sets an entry of a map of data by a rule, or adds one to a queue or a stack (by an empty key); false if the rule
+    /// forbids it.
+    ///
+    /// # Errors
+    /// As in [`KernelObjects::write_entry`].
+    fn set_entry(&self, map: &Self::Handle, entry: &MapEntry, rule: EntryRule) -> Result<bool, KernelError>;
 
     /// Sets an entry of a map as in [`KernelObjects::map_entries`].
     ///

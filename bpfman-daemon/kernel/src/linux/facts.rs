@@ -114,6 +114,7 @@ fn map_info(fd: &OwnedFd) -> io::Result<MapInfo> {
 /// Describes a map.
 pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
     let info = map_info(fd)?;
+    let told = fdinfo(fd);
     Ok(MapFacts {
         id: MapId(info.id),
         name: text(&info.name),
@@ -122,7 +123,8 @@ pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
         value_size: info.value_size,
         max_entries: info.max_entries,
         flags: info.map_flags,
-        bytes_memlock: memlock(fd),
+        bytes_memlock: number_of(&told, "memlock:"),
+        frozen: number_of(&told, "frozen:") != 0,
     })
 }
 
@@ -170,18 +172,17 @@ pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
 
 /// Kernel memory of a program or map, which only the descriptor's fdinfo tells; 0 if it does not.
 fn memlock(fd: impl AsFd) -> u64 {
-    descriptor_info(fd, "memlock:").unwrap_or(0)
+    number_of(&fdinfo(fd), "memlock:")
 }
 
-/// True for a map that `BPF_MAP_FREEZE` made read-only for processes (Linux 5.2), which only the descriptor's fdinfo tells.
-pub fn is_frozen(map: impl AsFd) -> bool {
-    descriptor_info(map, "frozen:") == Some(1)
+/// What `/proc` tells of a descriptor; nothing if it does not.
+fn fdinfo(fd: impl AsFd) -> String {
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).unwrap_or_default()
 }
 
-/// A number of a descriptor's fdinfo.
-fn descriptor_info(fd: impl AsFd, name: &str) -> Option<u64> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+/// The number behind a name in such a text; 0 if it is not there.
+fn number_of(info: &str, name: &str) -> u64 {
+    info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The text in a buffer that ends with zeros.

@@ -47,6 +47,7 @@ pub fn probe() -> Features {
         cgroup_order: tries::cgroup_order(),
         netfilter_held: held_netfilter(version, patch),
         xdp_contexts: tries::xdp_contexts(),
+        map_batches: tries::map_batches(),
         btf_float: tries::btf(BtfKind::Float),
         btf_decl_tag: tries::btf(BtfKind::DeclTag),
         btf_type_tag: tries::btf(BtfKind::TypeTag),

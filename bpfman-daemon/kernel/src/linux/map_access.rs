@@ -9,7 +9,7 @@ use bpfmand_core::MapFacts;
 use super::attr::{self, Command};
 use super::{cpus, facts, sys};
 use crate::map_access::{Family, describe, wrong};
-use crate::{KernelError, MapEntry};
+use crate::{EntryRule, KernelError, MapEntry};
 
 /// A map of data whose entries can be read and written.
 pub struct DataMap<'a> {
@@ -21,9 +21,28 @@ pub struct DataMap<'a> {
 }
 
 impl<'a> DataMap<'a> {
+    /// A map of plain data under keys.
     pub fn open(action: &'static str, fd: &'a OwnedFd) -> Result<Self, KernelError> {
+        Self::open_as(action, fd, Family::of)
+    }
+
+    /// A map whose entries can be listed.
+    pub fn open_walk(action: &'static str, fd: &'a OwnedFd) -> Result<Self, KernelError> {
+        Self::open_as(action, fd, Family::of_walk)
+    }
+
+    /// A map that has entries.
+    pub fn open_entry(action: &'static str, fd: &'a OwnedFd) -> Result<Self, KernelError> {
+        Self::open_as(action, fd, Family::of_entry)
+    }
+
+    fn open_as(
+        action: &'static str,
+        fd: &'a OwnedFd,
+        family: fn(&'static str, &MapFacts) -> Result<Family, KernelError>,
+    ) -> Result<Self, KernelError> {
         let facts = facts::map(fd).map_err(|source| KernelError::call(action, "what is no map", source))?;
-        let family = Family::of(action, &facts)?;
+        let family = family(action, &facts)?;
         let value_bytes = if family.per_cpu {
             padded(&facts)
                 * possible_cpus().map_err(|source| KernelError::call(action, describe(&facts), source))?
@@ -52,7 +71,8 @@ impl<'a> DataMap<'a> {
     fn element(&self, key: &[u8], value: u64) -> attr::MapElement {
         attr::MapElement {
             map_fd: self.fd.as_raw_fd(),
-            key: key.as_ptr() as u64,
+            // The kernel wants none where keys have no bytes.
+            key: if key.is_empty() { 0 } else { key.as_ptr() as u64 },
             value,
             ..Default::default()
         }
@@ -69,7 +89,6 @@ impl<'a> DataMap<'a> {
     pub fn next_key(&self, key: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
         let mut next = vec![0; self.facts.key_size as usize];
         let mut request = self.element(key.unwrap_or(&[]), next.as_mut_ptr() as u64);
-        request.key = key.map_or(0, |key| key.as_ptr() as u64);
         match sys::bpf(Command::MapGetNextKey, &mut request) {
             Ok(_) => Ok(Some(next)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -77,17 +96,43 @@ impl<'a> DataMap<'a> {
         }
     }
 
-    /// Sets an entry.
+    /// The value of a key; none if there is no such entry, or none at all in a map without keys.
+    pub fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KernelError> {
+        const ACTION: &str = "read an entry of";
+        self.check_key(ACTION, key)?;
+        match self.lookup(key) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(self.fail(ACTION)(error)),
+        }
+    }
+
+    /// Sets an entry in any case.
     pub fn write(&self, entry: &MapEntry) -> Result<(), KernelError> {
+        self.set(entry, EntryRule::Any).map(drop)
+    }
+
+    /// Sets an entry; false if the rule forbids it.
+    pub fn set(&self, entry: &MapEntry, rule: EntryRule) -> Result<bool, KernelError> {
         const ACTION: &str = "write to";
         self.check_key(ACTION, &entry.key)?;
         if entry.value.len() != self.value_bytes {
             let reason = format!("its values have {} bytes, not {}", self.value_bytes, entry.value.len());
             return Err(wrong(ACTION, &self.facts, reason));
         }
-        sys::bpf(Command::MapUpdateElem, &mut self.element(&entry.key, entry.value.as_ptr() as u64))
-            .map(drop)
-            .map_err(self.fail(ACTION))
+        // BPF_ANY, BPF_NOEXIST, BPF_EXIST
+        let (flags, forbidden) = match rule {
+            EntryRule::Any => (0, None),
+            EntryRule::Create => (1, Some(libc::EEXIST)),
+            EntryRule::Existing => (2, Some(libc::ENOENT)),
+        };
+        let mut request = self.element(&entry.key, entry.value.as_ptr() as u64);
+        request.flags = flags;
+        match sys::bpf(Command::MapUpdateElem, &mut request) {
+            Ok(_) => Ok(true),
+            Err(error) if forbidden.is_some() && error.raw_os_error() == forbidden => Ok(false),
+            Err(error) => Err(self.fail(ACTION)(error)),
+        }
     }
 
     /// Removes an entry; tells whether it was there.

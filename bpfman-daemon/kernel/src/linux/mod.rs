@@ -33,6 +33,7 @@ mod libraries;
 mod links;
 mod load;
 mod map_access;
+mod map_pages;
 mod mapped;
 mod mount_table;
 mod mounts;

@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{BoundText, IfIndex, Insn, ProgramType, op};
+use bpfmand_core::{BoundText, IfIndex, Insn, MapSpec, ProgramType, map_type, op};
 
 use super::attr::{self, Command};
-use super::{load, sys, tcx, test_run, types};
+use super::{create_map, load, sys, tcx, test_run, types};
 use crate::{Device, KernelError, ListAnchor, ProgramKind, ProgramLoad, TestContext, TestRun};
 
 const MOVE: u8 = 0xb7;
@@ -196,6 +196,26 @@ pub enum BtfKind {
     TypeTag,
     /// An enumeration of 64 bits.
     Enum64,
+}
+
+/// Whether entries of hash tables are read in batches: an empty one has none.
+pub fn map_batches() -> bool {
+    let Ok(map) = create_map::create(&MapSpec::sized("batches", map_type::HASH, 4, 4, 1), None) else {
+        return false;
+    };
+    let (mut next, mut key, mut value) = ([0_u8; 8], [0_u8; 4], [0_u8; 4]);
+    let mut request = attr::MapBatch {
+        out_batch: next.as_mut_ptr() as u64,
+        keys: key.as_mut_ptr() as u64,
+        values: value.as_mut_ptr() as u64,
+        count: 1,
+        map_fd: map.as_raw_fd(),
+        ..Default::default()
+    };
+    match sys::bpf(Command::MapLookupBatch, &mut request) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() == Some(libc::ENOENT),
+    }
 }
 
 /// Whether types of this kind can be loaded.

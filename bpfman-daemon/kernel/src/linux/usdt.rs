@@ -147,7 +147,7 @@ fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<To
     let wanted = |site: &UsdtSite| spec(layout, &site.arguments).map_err(|reason| place.fail(reason.into()));
     let wanted = sites.iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
     let taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let entries = copy_map::entries(&held, MOST_ENTRIES)?;
+    let entries = copy_map::entries(&held, MOST_ENTRIES, true)?;
     let count = entries.len();
     let (mut known, mut free) = (HashMap::new(), Vec::new());
     for (at, entry) in (0_u32..).zip(entries) {

@@ -8,7 +8,7 @@ use bpfmand_core::map_type::{
 };
 use bpfmand_core::uapi::{link_type, prog_type};
 use bpfmand_core::{
-    BtfId, IfIndex, Insn, KernelLinkId, LinkFacts, MapFacts, MapId, MapSpec, ProgramFacts, ProgramId,
+    BtfId, IfIndex, Insn, KernelLinkId, LinkFacts, MapFacts, MapId, MapRole, MapSpec, ProgramFacts, ProgramId,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -225,6 +225,7 @@ impl SimState {
             max_entries: *max_entries,
             flags: spec.flags,
             bytes_memlock: u64::from(*max_entries) * u64::from(spec.key_size + spec.value_size),
+            frozen: spec.role == MapRole::Rodata,
         })
     }
 

@@ -17,7 +17,7 @@ use crate::{KernelError, MapEntry};
 const CPUS: usize = 2;
 
 /// A map and what its entries are like.
-struct Data {
+pub(super) struct Data {
     facts: MapFacts,
     family: Family,
     value_bytes: usize,
@@ -32,7 +32,7 @@ impl Data {
         refuse(action, format!("map {}", describe(&self.facts)), number)
     }
 
-    fn check_key(&self, action: &'static str, key: &[u8]) -> Result<(), KernelError> {
+    pub(super) fn check_key(&self, action: &'static str, key: &[u8]) -> Result<(), KernelError> {
         if key.len() == self.facts.key_size as usize {
             return Ok(());
         }
@@ -42,7 +42,7 @@ impl Data {
 }
 
 impl SimState {
-    fn data(&self, action: &'static str, map: Key) -> Result<Data, KernelError> {
+    pub(super) fn data(&self, action: &'static str, map: Key) -> Result<Data, KernelError> {
         let facts = self.map_facts(map)?;
         let family = Family::of(action, &facts)?;
         let mut data = Data { facts, family, value_bytes: 0 };
@@ -51,7 +51,7 @@ impl SimState {
     }
 
     /// All entries, those of arrays too that nobody wrote.
-    fn all_entries(&self, map: Key, data: &Data) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    pub(super) fn all_entries(&self, map: Key, data: &Data) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let Some(Body::Map { spec, entries, max_entries, .. }) =
             self.objects.all.get(&map).map(|object| &object.body)
         else {
@@ -80,9 +80,7 @@ impl SimState {
 
     pub(super) fn frozen_value(&self, map: MapId) -> Result<Option<Vec<u8>>, KernelError> {
         let Some(key) = self.objects.find(MAP, map.0) else { return Ok(None) };
-        let frozen = matches!(self.objects.all.get(&key).map(|object| &object.body),
-            Some(Body::Map { spec, .. }) if spec.role == MapRole::Rodata);
-        if !frozen || !is_one_constant(&self.map_facts(key)?) {
+        if !is_one_constant(&self.map_facts(key)?) {
             return Ok(None);
         }
         Ok(self.map_entries(key, 1)?.pop().map(|entry| entry.value))

@@ -16,6 +16,7 @@ mod groups;
 mod hooks;
 mod implementation;
 mod links;
+mod map_walks;
 mod maps;
 mod network;
 mod network_watch;
@@ -87,6 +88,7 @@ impl Default for SimOptions {
                 cgroup_order: true,
                 netfilter_held: true,
                 xdp_contexts: true,
+                map_batches: true,
                 btf_float: true,
                 btf_decl_tag: true,
                 btf_type_tag: true,

@@ -14,6 +14,7 @@ mod holders;
 mod hooks;
 mod interfaces;
 mod linux;
+mod map_walks;
 mod maps;
 mod programs;
 mod readers;

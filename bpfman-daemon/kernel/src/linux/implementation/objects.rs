@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 
 use crate::linux::{
     LinuxKernel, attr::Command, copy_map, create_map, facts, grace, load, map_access, map_access::DataMap,
-    slots, struct_ops, test_run, types,
+    map_pages, slots, struct_ops, test_run, types,
 };
 use crate::map_access::is_one_constant;
 use crate::{
-    KernelError, KernelObjects, Loaded, MapEntry, Probe, ProgramLoad, StructOpsSpec, TestRun, TestRunResult,
+    EntryRule, KernelError, KernelObjects, Loaded, MapEntry, MapPage, MapPlace, Probe, ProgramLoad,
+    StructOpsSpec, TestRun, TestRunResult,
 };
 
 impl KernelObjects for LinuxKernel {
@@ -102,7 +103,20 @@ impl KernelObjects for LinuxKernel {
     }
 
     fn map_entries(&self, map: &OwnedFd, most: usize) -> Result<Vec<MapEntry>, KernelError> {
-        copy_map::entries(map, most)
+        copy_map::entries(map, most, self.features.has(&Probe::MAP_BATCHES))
+    }
+
+    fn map_page(&self, map: &OwnedFd, from: &MapPlace) -> Result<MapPage, KernelError> {
+        let map = DataMap::open_walk("read", map)?;
+        map_pages::read(&map, from, self.features.has(&Probe::MAP_BATCHES)).map_err(map.fail("read"))
+    }
+
+    fn map_value(&self, map: &OwnedFd, key: &[u8]) -> Result<Option<Vec<u8>>, KernelError> {
+        DataMap::open_entry("read an entry of", map)?.value(key)
+    }
+
+    fn set_entry(&self, map: &OwnedFd, entry: &MapEntry, rule: EntryRule) -> Result<bool, KernelError> {
+        DataMap::open_entry("write to", map)?.set(entry, rule)
     }
 
     fn frozen_value(&self, map: MapId) -> Result<Option<Vec<u8>>, KernelError> {
@@ -110,7 +124,7 @@ impl KernelObjects for LinuxKernel {
         let opened = opened.map_err(|source| KernelError::call("open", format!("map {map}"), source))?;
         let Some(opened) = opened else { return Ok(None) };
         let facts = self.map_of(&opened)?;
-        if !is_one_constant(&facts) || !facts::is_frozen(&opened) {
+        if !is_one_constant(&facts) {
             return Ok(None);
         }
         Ok(self.map_entries(&opened, 1)?.pop().map(|entry| entry.value))
@@ -125,7 +139,7 @@ impl KernelObjects for LinuxKernel {
     }
 
     fn copy_map(&self, from: &OwnedFd, to: &OwnedFd) -> Result<usize, KernelError> {
-        copy_map::copy(from, to)
+        copy_map::copy(from, to, self.features.has(&Probe::MAP_BATCHES))
     }
 
     fn wait_for_readers(&self) -> Result<(), KernelError> {

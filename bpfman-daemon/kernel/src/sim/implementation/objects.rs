@@ -11,8 +11,8 @@ use crate::sim::{
     refuse,
 };
 use crate::{
-    EXTENSION, KernelError, KernelObjects, Loaded, LogRequest, MapEntry, Probe, ProgramLoad, RefusalReason,
-    StructOpsSpec, TestRun, TestRunResult,
+    EXTENSION, EntryRule, KernelError, KernelObjects, Loaded, LogRequest, MapEntry, MapPage, MapPlace, Probe,
+    ProgramLoad, RefusalReason, StructOpsSpec, TestRun, TestRunResult,
 };
 
 impl KernelObjects for SimKernel {
@@ -118,6 +118,18 @@ impl KernelObjects for SimKernel {
 
     fn frozen_value(&self, map: MapId) -> Result<Option<Vec<u8>>, KernelError> {
         self.enter("frozen_value")?.frozen_value(map)
+    }
+
+    fn map_page(&self, map: &SimHandle, from: &MapPlace) -> Result<MapPage, KernelError> {
+        self.enter("map_page")?.map_page(map.key, from)
+    }
+
+    fn map_value(&self, map: &SimHandle, key: &[u8]) -> Result<Option<Vec<u8>>, KernelError> {
+        self.enter("map_value")?.map_value(map.key, key)
+    }
+
+    fn set_entry(&self, map: &SimHandle, entry: &MapEntry, rule: EntryRule) -> Result<bool, KernelError> {
+        self.enter("set_entry")?.set_entry(map.key, entry, rule)
     }
 
     fn write_entry(&self, map: &SimHandle, entry: &MapEntry) -> Result<(), KernelError> {
