@@ -23,7 +23,8 @@ pub fn write(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<(), S
     }
 }
 
-fn write_json(layout: &ValueLayout, bytes: &mut [u8], value: &Value, at: &str) -> Result<(), String> {
+/// The same of JSON that is read.
+pub fn write_json(layout: &ValueLayout, bytes: &mut [u8], value: &Value, at: &str) -> Result<(), String> {
     let here = |why: String| if at.is_empty() { why } else { format!("{at}: {why}") };
     match (layout, value) {
         (ValueLayout::Array { element, count }, Value::Array(values)) => {
@@ -197,7 +198,7 @@ fn low(number: u128, bytes: usize) -> Vec<u8> {
 }
 
 /// What may be written for a layout, for messages.
-fn expected(layout: &ValueLayout) -> String {
+pub fn expected(layout: &ValueLayout) -> String {
     match layout {
         ValueLayout::Integer { signed: true, .. } => "number".to_owned(),
         ValueLayout::Integer { .. } => "number of 0 or more".to_owned(),
