@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "bpfman/ext/v1/node.proto",
         "bpfman/ext/v1/access.proto",
         "bpfman/ext/v1/maps.proto",
+        "bpfman/ext/v1/map_entries.proto",
         "csi/v1/csi.proto",
         "pluginregistration/v1/registration.proto",
     ];

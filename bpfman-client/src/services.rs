@@ -7,6 +7,7 @@ use bpfman_proto::ext::v1::bpfman_access_client::BpfmanAccessClient;
 use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
 use bpfman_proto::ext::v1::bpfman_images_client::BpfmanImagesClient;
+use bpfman_proto::ext::v1::bpfman_map_entries_client::BpfmanMapEntriesClient;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use hyper_util::rt::TokioIo;
@@ -46,6 +47,8 @@ pub struct Services {
     pub images: BpfmanImagesClient<Channel>,
     /// Who calls, and what that caller may do.
     pub access: BpfmanAccessClient<Channel>,
+    /// Maps, and entries of them.
+    pub map_entries: BpfmanMapEntriesClient<Channel>,
     /// Trials, and what else agents ask for.
     pub node: BpfmanNodeClient<Channel>,
 }
@@ -82,6 +85,8 @@ impl Services {
             chains: BpfmanChainsClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             images: BpfmanImagesClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             access: BpfmanAccessClient::new(channel.clone()),
+            map_entries: BpfmanMapEntriesClient::new(channel.clone())
+                .max_decoding_message_size(LARGEST_ANSWER),
             node: BpfmanNodeClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
         })
     }

@@ -32,6 +32,8 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanChainsExplain
         | M::BpfmanChainsListMatching
         | M::BpfmanChainsListStrays
+        | M::BpfmanMapEntriesListMaps
+        | M::BpfmanMapEntriesDescribeMap
         | M::BpfmanImagesListImages
         | M::BpfmanImagesInspectImage
         | M::BpfmanNodeFindContainers
@@ -61,8 +63,13 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanChainsVerifyChain
         | M::BpfmanNodeSampleRuns
         | M::BpfmanExtReadIterator => AccessVerb::Trace,
-        M::BpfmanMapsOpenForReading | M::BpfmanExtReadMap => AccessVerb::MapsRead,
-        M::BpfmanMapsOpenForWriting => AccessVerb::MapsWrite,
+        M::BpfmanMapsOpenForReading
+        | M::BpfmanExtReadMap
+        | M::BpfmanMapEntriesDumpMap
+        | M::BpfmanMapEntriesGetMapEntry => AccessVerb::MapsRead,
+        M::BpfmanMapsOpenForWriting
+        | M::BpfmanMapEntriesSetMapEntry
+        | M::BpfmanMapEntriesDeleteMapEntries => AccessVerb::MapsWrite,
         M::BpfmanChainsSetHook | M::BpfmanImagesCheckProvenance => AccessVerb::Settings,
         M::BpfmanChainsRemoveStray
         | M::BpfmanExtFollowPrints

@@ -28,6 +28,8 @@ mod images;
 mod iterators;
 mod leases;
 mod map_contents;
+mod map_dumps;
+mod map_entries;
 mod maps;
 mod named_host;
 mod network_follower;

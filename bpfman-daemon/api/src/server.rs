@@ -8,6 +8,7 @@ use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccessServer;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImagesServer;
+use bpfman_proto::ext::v1::bpfman_map_entries_server::BpfmanMapEntriesServer;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
@@ -234,6 +235,7 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanImagesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanChainsServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanNodeServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(BpfmanMapEntriesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
     }
 

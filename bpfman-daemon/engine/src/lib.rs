@@ -50,6 +50,7 @@ pub use describe::details_chains::{ChainDetails, ChainMember};
 pub use describe::list_hooks::HookSummary;
 pub use describe::open_maps::{UsedMap, WantedMap};
 pub use describe::owners::Possessions;
+pub use describe::shown_maps::ShownMap;
 pub use describe::summary::RecordSummary;
 pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};

@@ -9,8 +9,10 @@ mod links;
 pub mod list_hooks;
 pub mod open_maps;
 pub mod owners;
+pub mod shown_maps;
 pub mod summary;
 pub mod verify;
+mod writable_maps;
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{MapId, Owner, ProgramId};
+use bpfmand_core::{MapFacts, MapId, Owner, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::MapDetails;
@@ -30,9 +30,43 @@ pub struct UsedMap {
     id: MapId,
     record: MapRecord,
     programs: Vec<Arc<ProgramRecord>>,
+    /// Maps of maps that it lies in, if no program uses it itself.
+    lies_in: Vec<MapId>,
 }
 
 impl UsedMap {
+    /// A map that programs use themselves.
+    pub(super) const fn of_programs(id: MapId, record: MapRecord, programs: Vec<Arc<ProgramRecord>>) -> Self {
+        Self { id, record, programs, lies_in: Vec::new() }
+    }
+
+    /// A map that programs reach by maps of maps.
+    pub(super) const fn inner(
+        id: MapId,
+        record: MapRecord,
+        programs: Vec<Arc<ProgramRecord>>,
+        lies_in: Vec<MapId>,
+    ) -> Self {
+        Self { id, record, programs, lies_in }
+    }
+
+    /// Maps of maps that it lies in; none for a map that programs use themselves.
+    #[must_use]
+    pub fn lies_in(&self) -> &[MapId] {
+        &self.lies_in
+    }
+
+    /// Describes it, by what the kernel says of it.
+    pub(super) fn details(&self, facts: MapFacts) -> MapDetails {
+        let folder = self.programs.first().filter(|_| self.record.public);
+        MapDetails {
+            name: self.record.name.clone(),
+            facts,
+            pin: folder.map(|program| paths::maps(program.map_folder).join(&self.record.name)),
+            used_by: self.programs.iter().map(|program| program.id).collect(),
+        }
+    }
+
     /// The kernel's id.
     #[must_use]
     pub const fn id(&self) -> MapId {
@@ -53,7 +87,7 @@ impl UsedMap {
 
 impl State {
     /// Programs that are in the kernel: the ids in the records of others may be those of strangers by now.
-    fn loaded(&self) -> impl Iterator<Item = &Arc<ProgramRecord>> {
+    pub(super) fn loaded(&self) -> impl Iterator<Item = &Arc<ProgramRecord>> {
         self.programs.values().filter(|program| !self.lost.contains(&program.uid))
     }
 
@@ -87,7 +121,7 @@ impl<K: Kernel> Engine<K> {
         let programs = state.users_of_map(id);
         let record = programs.iter().find_map(|program| program.maps.iter().find(|map| map.id == Some(id)));
         let record = record.ok_or(EngineError::NoMapOfOurs(id))?.clone();
-        Ok(UsedMap { id, record, programs })
+        Ok(UsedMap::of_programs(id, record, programs))
     }
 
     /// Holds a map, for reading alone unless it is to be written, and describes it.
@@ -104,15 +138,6 @@ impl<K: Kernel> Engine<K> {
             }
         };
         let facts = self.kernel.map_of(&handle)?;
-        let folder = map.programs.first().filter(|_| map.record.public);
-        Ok((
-            MapDetails {
-                name: map.record.name.clone(),
-                facts,
-                pin: folder.map(|program| paths::maps(program.map_folder).join(&map.record.name)),
-                used_by: map.programs.iter().map(|program| program.id).collect(),
-            },
-            handle,
-        ))
+        Ok((map.details(facts), handle))
     }
 }

@@ -12,8 +12,10 @@ impl EngineError {
         let text = match self {
             Self::NoProgram(_) => "`bpfman list programs` shows the programs that bpfman manages",
             Self::NoMap { .. } | Self::NoMapOfOurs(_) => {
-                "`bpfman get program ID` shows the maps of a program"
+                "`bpfman map list` shows the maps, `bpfman get program ID` those of a program"
             }
+            Self::MapReadOnly { .. } => "`bpfman map dump` and `bpfman map get` show them",
+            Self::InnerMapOfOthers { .. } => "root can read it by `bpftool map dump id ID`",
             Self::NoLink(_) => "`bpfman list links` shows the links",
             Self::NoKernelLink(_) | Self::NoPin { .. } => {
                 "`bpftool link` shows the kernel's links, with `-f` where they are pinned"

@@ -42,6 +42,7 @@ impl EngineError {
             | Self::NoPin { .. }
             | Self::NoMap { .. }
             | Self::NoMapOfOurs(_)
+            | Self::NoMapEntry { .. }
             | Self::NoStray { .. }
             | Self::NoLink(_)
             | Self::NoMatching(_)
@@ -50,6 +51,7 @@ impl EngineError {
             | Self::NoAnchor { .. } => ErrorKind::NotFound,
             Self::NoForeignOrder { .. }
             | Self::Invalid(_)
+            | Self::MapReadOnly { .. }
             | Self::MapOwner { .. }
             | Self::Object(_)
             | Self::Bytes { .. } => ErrorKind::Invalid,
@@ -81,7 +83,7 @@ impl EngineError {
             | Self::Interference(_)
             | Self::MembersChange { .. }
             | Self::HookOnHold { .. } => ErrorKind::Conflict,
-            Self::Denied(_) => ErrorKind::Denied,
+            Self::Denied(_) | Self::InnerMapOfOthers { .. } => ErrorKind::Denied,
             Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
             Self::Image(failure) => failure.error_kind(),
             Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,

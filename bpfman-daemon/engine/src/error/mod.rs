@@ -108,6 +108,34 @@ pub enum EngineError {
     /// No map of a program of ours.
     #[error("no program of bpfman uses a map {0}")]
     NoMapOfOurs(MapId),
+    /// A map in a map of maps of ours, that others use too.
+    #[error(
+        "map {map} lies in a map of maps of bpfman's programs, but program {program}, which is not bpfman's, uses it itself"
+    )]
+    InnerMapOfOthers {
+        /// The inner one.
+        map: MapId,
+        /// Whose it may be.
+        program: ProgramId,
+    },
+    /// An entry of a map that is to be there already.
+    #[error("map {map} (\"{name}\") has no entry with this key")]
+    NoMapEntry {
+        /// The kernel's id.
+        map: MapId,
+        /// Name in the object.
+        name: String,
+    },
+    /// A map whose entries are not for users to change.
+    #[error("entries of map {map} (\"{name}\") cannot be changed: {why}")]
+    MapReadOnly {
+        /// The kernel's id.
+        map: MapId,
+        /// Name in the object.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// Nothing pinned at a path of the caller's.
     #[error("nothing is pinned at {path}")]
     NoPin {

@@ -1,0 +1,91 @@
+//! Which maps have entries that users may set, and why others have not.
+
+use bpfmand_core::{MapFacts, map_type};
+use bpfmand_kernel::Kernel;
+
+use crate::describe::open_maps::UsedMap;
+use crate::{Engine, EngineError};
+
+/// `BPF_F_RDONLY`, of a map's creation.
+const RDONLY: u32 = 1 << 3;
+/// Begin of the names of maps that libbpf's `usdt.bpf.h` has: the daemon writes there where probes' arguments are.
+const USDT: &str = "__bpf_usdt_";
+
+/// Why entries of a map cannot be set; none if they can.
+pub fn why_read_only(name: &str, map: &MapFacts) -> Option<String> {
+    use map_type as kind;
+    if name.starts_with(USDT) {
+        return Some("the daemon keeps in it where static probes find their arguments".to_owned());
+    }
+    if map.frozen {
+        return Some("it is frozen: it holds constants, and the verifier relied on them".to_owned());
+    }
+    if map.flags & RDONLY != 0 {
+        return Some("it was made for programs alone to write (BPF_F_RDONLY)".to_owned());
+    }
+    Some(match map.map_type {
+        kind::HASH
+        | kind::ARRAY
+        | kind::PERCPU_HASH
+        | kind::PERCPU_ARRAY
+        | kind::LRU_HASH
+        | kind::LRU_PERCPU_HASH
+        | kind::LPM_TRIE
+        | kind::QUEUE
+        | kind::STACK => return None,
+        kind::ARRAY_OF_MAPS | kind::HASH_OF_MAPS => {
+            "its entries are maps: set entries of those, by their ids".to_owned()
+        }
+        kind::PROG_ARRAY => "its entries are programs, which the object names".to_owned(),
+        other => format!("entries of type {} are no data", map_type::name(other)),
+    })
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Refuses to change entries of maps that programs or the daemon rely on, and of those that hold no data.
+    ///
+    /// # Errors
+    /// [`EngineError::MapReadOnly`]. The map is gone, or the kernel refuses to tell.
+    pub fn ensure_writable(&self, map: &UsedMap) -> Result<MapFacts, EngineError> {
+        let facts = self.kernel.map(map.id())?.ok_or(EngineError::NoMapOfOurs(map.id()))?;
+        match why_read_only(map.name(), &facts) {
+            None => Ok(facts),
+            Some(why) => Err(EngineError::MapReadOnly { map: map.id(), name: map.name().to_owned(), why }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfmand_core::MapId;
+
+    use super::*;
+
+    fn facts(map_type: u32) -> MapFacts {
+        MapFacts {
+            id: MapId(7),
+            name: "m".to_owned(),
+            map_type,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 1,
+            flags: 0,
+            bytes_memlock: 0,
+            frozen: false,
+        }
+    }
+
+    #[test]
+    fn only_data_that_nothing_relies_on_is_written() {
+        assert_eq!(why_read_only("flows", &facts(map_type::HASH)), None);
+        let why = |name, facts: &MapFacts| why_read_only(name, facts).unwrap_or_default();
+        assert!(why("__bpf_usdt_specs", &facts(map_type::ARRAY)).contains("static probes"));
+        assert!(why(".rodata", &MapFacts { frozen: true, ..facts(map_type::ARRAY) }).contains("frozen"));
+        assert!(why("m", &MapFacts { flags: RDONLY, ..facts(map_type::HASH) }).contains("BPF_F_RDONLY"));
+        assert!(why("jumps", &facts(map_type::PROG_ARRAY)).contains("are programs"));
+        assert!(why("outer", &facts(map_type::HASH_OF_MAPS)).contains("are maps"));
+        for kind in [map_type::SOCKMAP, map_type::DEVMAP, map_type::STRUCT_OPS, map_type::RINGBUF] {
+            assert!(why("m", &facts(kind)).contains("are no data"), "{kind}");
+        }
+    }
+}
