@@ -73,6 +73,14 @@ pub enum CliError {
         /// What to do instead, if there is something.
         hint: Option<String>,
     },
+    /// An entry of a map that is not there.
+    #[error("{what}")]
+    NoEntry {
+        /// Which, in which map.
+        what: String,
+        /// What to do next.
+        hint: String,
+    },
     /// A command line that the parser takes and that makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -187,6 +195,7 @@ impl CliError {
             },
             Self::At { source, .. } => source.exit(),
             Self::Invalid { .. } => Exit::Invalid,
+            Self::NoEntry { .. } => Exit::NotFound,
             Self::Usage(_) => Exit::Usage,
             Self::Several { exit, .. } | Self::Unhealthy { exit, .. } => *exit,
             Self::Differs { .. } | Self::Exists { .. } => Exit::Conflict,
@@ -236,6 +245,7 @@ impl CliError {
             Self::Client(error) => error.hint().into_iter().flat_map(str::lines).map(str::to_owned).collect(),
             Self::At { source, .. } => source.hints(),
             Self::Invalid { hint, .. } => hint.iter().cloned().collect(),
+            Self::NoEntry { hint, .. } => vec![hint.clone()],
             Self::Usage(_) => vec!["`--help` shows the arguments of this command".to_owned()],
             Self::Changes => vec!["`bpfman apply` with the same manifests makes these changes".to_owned()],
             Self::Apply { hint, .. } => hint.lines().map(str::to_owned).collect(),

@@ -64,6 +64,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A map cannot be pinned.
+    #[cfg(feature = "aya")]
+    #[error("map \"{map}\" cannot be pinned at {}: {source}", path.display())]
+    Pin {
+        /// Its name.
+        map: String,
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said. `EPERM`: there is no bpffs.
+        source: io::Error,
+    },
     /// A map has come, and cannot be used as this type.
     #[cfg(feature = "aya")]
     #[error("map \"{map}\" cannot be used so: {source}")]

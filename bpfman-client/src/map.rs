@@ -66,6 +66,25 @@ impl MapFile {
         map.map_err(|source| Error::Map { map: name, source: Box::new(source) })
     }
 
+    /// Pins the map in a bpffs, by this process's own rights over the folder: the kernel asks for no others (Linux 5.19). The
+    /// map stays as long as the pin, and whoever may open the pin may write to the map: the map should have been opened for
+    /// writing.
+    ///
+    /// # Errors
+    /// [`Error::Pin`]: something is there, the folder is no bpffs or not this user's to write, or the kernel refuses.
+    #[cfg(feature = "aya")]
+    pub fn pin(&self, path: impl AsRef<std::path::Path>) -> Result<(), Error> {
+        let (path, map) = (path.as_ref(), self.description.name.clone());
+        let failed = |source| Error::Pin { map: map.clone(), path: path.to_path_buf(), source };
+        let descriptor = self.descriptor.try_clone().map_err(failed)?;
+        let data = aya::maps::MapData::from_fd(descriptor)
+            .map_err(|source| Error::Map { map: map.clone(), source: Box::new(source) })?;
+        data.pin(path).map_err(|error| match error {
+            aya::pin::PinError::SyscallError(call) => failed(call.io_error),
+            other => failed(std::io::Error::other(other)),
+        })
+    }
+
     /// The records of a ring buffer, as they come. The map has to be opened for writing.
     ///
     /// ```no_run

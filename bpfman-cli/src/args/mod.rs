@@ -14,6 +14,7 @@ pub mod image;
 pub mod interface;
 pub mod list;
 pub mod load;
+pub mod map;
 pub mod object;
 pub mod place;
 pub mod run;
@@ -119,6 +120,9 @@ pub enum CliCommand {
     /// Show one program or link.
     #[command(subcommand)]
     Get(list::GetCommand),
+    /// List maps, show and set what is in them, and watch it change.
+    #[command(subcommand)]
+    Map(map::MapCommand),
     /// Work with bytecode images.
     #[command(subcommand)]
     Image(image::ImageCommand),

@@ -41,6 +41,9 @@ pub enum ValueError {
     /// No anchor at all.
     #[error("the anchor is empty: write a link id, a function name, role=NAME or foreign:NAME")]
     NoAnchor,
+    /// No map.
+    #[error("{0:?} is no map: write a map's id (`bpfman map list` shows them), or PROGRAM_ID:NAME")]
+    NotMap(String),
     /// Digits that are too large a number.
     #[error("{0} is not a link id: it is larger than 4294967295")]
     NotLinkId(String),

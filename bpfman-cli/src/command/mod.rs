@@ -18,6 +18,7 @@ mod image;
 mod iterate;
 mod list;
 mod load;
+mod map;
 mod object_source;
 mod progress;
 mod remove;
@@ -52,6 +53,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Delete(command) => apply::delete(global, command).await,
         CliCommand::List(command) => list::list(global, command).await,
         CliCommand::Get(command) => list::get(global, command).await,
+        CliCommand::Map(command) => map::run(global, command).await,
         CliCommand::Image(command) => image::run(global, command).await,
         CliCommand::Chain(command) => chain::run(global, command).await,
         CliCommand::Iter(command) => iterate::run(global, command).await,

@@ -96,6 +96,18 @@ pub enum RunEvent {
         /// It is.
         text: String,
     },
+    /// A map is watched from here on.
+    Watching {
+        /// Its name.
+        map: String,
+        /// The kernel's id.
+        map_id: u32,
+    },
+    /// It is watched no more.
+    WatchEnded {
+        /// Why: interrupted, time, output.
+        why: &'static str,
+    },
     /// Nothing runs any more.
     Ended {
         /// Why: interrupted, time, output.
@@ -176,6 +188,8 @@ impl RunEvent {
             }
             Self::NotReplaced { error } => EventLine::Warned(format!("the version before runs on: {error}")),
             Self::Note { text } => EventLine::Told(text.clone()),
+            Self::Watching { map, .. } => EventLine::Told(format!("watching {map}; Ctrl-C ends it")),
+            Self::WatchEnded { .. } => EventLine::Told("ended".to_owned()),
             Self::Ended { .. } => EventLine::Told("detached and unloaded".to_owned()),
         }
     }

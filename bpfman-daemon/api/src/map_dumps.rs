@@ -9,6 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::authorize::Permit;
+use crate::map_entries::refused;
 use crate::server::{Api, fail};
 
 pub type DumpStream = ReceiverStream<Result<wire::DumpMapResponse, Status>>;
@@ -70,7 +71,6 @@ async fn page<K: Kernel>(
 ) -> Result<MapPage, Status> {
     let _turn = WORKING.acquire().await.map_err(|_closed| Status::internal("no map is read any more"))?;
     let handle = Arc::clone(handle);
-    let read =
-        move |api: &Api<K>| api.engine.kernel().map_page(&handle, &from).map_err(|error| fail(error.into()));
+    let read = move |api: &Api<K>| api.engine.kernel().map_page(&handle, &from).map_err(refused);
     api.read(permit, read).await
 }

@@ -62,7 +62,7 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
             .read(&permit, move |api| {
                 let (details, handle) = api.engine.open_map(&map, false).map_err(fail)?;
                 check_place(&details.facts, &key)?;
-                api.engine.kernel().map_value(&handle, &key).map_err(|error| fail(error.into()))
+                api.engine.kernel().map_value(&handle, &key).map_err(refused)
             })
             .await?;
         Ok(Response::new(wire::GetMapEntryResponse { value }))
@@ -100,9 +100,7 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
             .change(&permit, move |api| {
                 api.engine.ensure_writable(&map).map_err(fail)?;
                 let (_, handle) = api.engine.open_map(&map, true).map_err(fail)?;
-                let remove = |key: &Vec<u8>| {
-                    api.engine.kernel().remove_entry(&handle, key).map_err(|error| fail(error.into()))
-                };
+                let remove = |key: &Vec<u8>| api.engine.kernel().remove_entry(&handle, key).map_err(refused);
                 keys.iter().map(remove).collect::<Result<Vec<bool>, Status>>()
             })
             .await?;
@@ -148,7 +146,7 @@ impl<K: Kernel> Api<K> {
                     "delete some, or load the program with a larger --map-size",
                 ))
             }
-            Err(error) => Err(fail(error.into())),
+            Err(error) => Err(refused(error)),
         }
     }
 
@@ -180,6 +178,14 @@ fn wanted(map: Option<wire::NamedMap>) -> Result<WantedMap, Status> {
             Ok(WantedMap::OfProgram { program: ProgramId(program_id), name })
         }
         None => Err(invalid("the request names no map: give its id, or a program and the map's name")),
+    }
+}
+
+/// What the kernel room, or the kernel, says of an entry. That a map has no such entries is the caller's mistake here.
+pub fn refused(error: KernelError) -> Status {
+    match error {
+        KernelError::WrongMap { .. } => invalid(error.to_string()),
+        error => fail(error.into()),
     }
 }
 

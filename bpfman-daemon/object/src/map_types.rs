@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::ObjectError;
 use crate::btf::{Btf, Kind};
-use crate::declared_types::DeclaredTypes;
+use crate::declared_types::{DeclaredTypes, type_named};
 use crate::layout::{FieldLayout, MOST_PARTS, ValueLayout};
 use crate::maps::btf_maps;
 
@@ -46,6 +46,22 @@ impl ProgramTypes {
         let layout = |(id, size): (u32, u32)| self.0.layout(id, size as usize, &mut MOST_PARTS.clone());
         let [key, value] = btf_maps::declared_types(&self.0, map).map(|found| found.map(layout));
         DeclaredTypes { key, value }
+    }
+
+    /// What is declared of the maps that a map of maps holds.
+    #[must_use]
+    pub fn declared_inner(&self, outer: &str) -> DeclaredTypes {
+        let layout = |(id, size): (u32, u32)| self.0.layout(id, size as usize, &mut MOST_PARTS.clone());
+        let [key, value] = btf_maps::declared_inner_types(&self.0, outer).map(|found| found.map(layout));
+        DeclaredTypes { key, value }
+    }
+
+    /// What a structure, a typedef or another type with a name is, as [`crate::ObjectFile::type_named`].
+    ///
+    /// # Errors
+    /// There is none of that name and with a size; the names of all structures then.
+    pub fn type_named(&self, name: &str) -> Result<ValueLayout, Vec<String>> {
+        type_named(&self.0, name)
     }
 
     /// The same as names.

@@ -61,6 +61,7 @@ mod libxdp_kill;
 mod life;
 mod limits;
 mod loading;
+mod map_entries;
 mod maps;
 mod node;
 mod points;

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bpfman_proto::ext::v1::MapContent;
-use bpfmand_object::ValueLayout;
 
 use super::followed::{FollowedMap, MapContents};
+use crate::show::entry_value::EntryTypes;
+use crate::show::run_event::RunEvent;
 use crate::show::value::TypedValue;
 
 /// A change of one entry, or of one global variable.
@@ -21,6 +22,23 @@ pub struct EntryChange {
     pub step: Option<TypedValue>,
     /// The values by CPU.
     pub per_cpu: Option<Vec<TypedValue>>,
+}
+
+impl EntryChange {
+    /// As it is told of a map.
+    pub fn event(self, map: &str) -> RunEvent {
+        let Self { key, variable, value, step, per_cpu } = self;
+        match variable {
+            Some(variable) => RunEvent::Variable { variable, value, step },
+            None => RunEvent::Changed {
+                map: map.to_owned(),
+                key: key.unwrap_or(TypedValue::Bytes(Vec::new())),
+                value,
+                step,
+                per_cpu,
+            },
+        }
+    }
 }
 
 /// The maps as they were.
@@ -56,16 +74,17 @@ impl MapSnapshots {
 fn changed(map: &FollowedMap, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<EntryChange> {
     match &map.contents {
         MapContents::Entries { key: key_type, value, per_cpu } => {
-            let read = |bytes: &[u8]| read(value.as_ref(), *per_cpu, bytes);
+            let types = EntryTypes { key: None, value: value.clone(), per_cpu: *per_cpu };
+            let read = |bytes: &[u8]| types.read_value(bytes);
             let (now, before) = (new.map(read), old.map(read));
-            let total = now.as_ref().map(|(total, _)| total.clone());
-            let step = total.as_ref().zip(before).and_then(|(now, (before, _))| now.minus(&before));
+            let total = now.as_ref().map(|now| now.total.clone());
+            let step = total.as_ref().zip(before).and_then(|(now, before)| now.minus(&before.total));
             vec![EntryChange {
                 key: Some(TypedValue::read_as(key_type.as_ref(), key)),
                 variable: None,
                 value: total,
                 step,
-                per_cpu: now.and_then(|(_, each)| each),
+                per_cpu: now.and_then(|now| now.each),
             }]
         }
         MapContents::Variables(variables) => {
@@ -89,24 +108,10 @@ fn changed(map: &FollowedMap, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>
     }
 }
 
-/// A value; of a per-CPU map the sum, or the list where nothing can be added, and the values by CPU.
-fn read(
-    layout: Option<&ValueLayout>,
-    per_cpu: Option<usize>,
-    bytes: &[u8],
-) -> (TypedValue, Option<Vec<TypedValue>>) {
-    let Some(stride) = per_cpu.filter(|stride| *stride > 0) else {
-        return (TypedValue::read_as(layout, bytes), None);
-    };
-    let each: Vec<TypedValue> = bytes.chunks(stride).map(|one| TypedValue::read_as(layout, one)).collect();
-    let mut values = each.iter().cloned();
-    let first = values.next().unwrap_or(TypedValue::List(Vec::new()));
-    let sum = values.try_fold(first, |sum, value| sum.plus(&value));
-    (sum.unwrap_or_else(|| TypedValue::List(each.clone())), Some(each))
-}
-
 #[cfg(test)]
 mod tests {
+    use bpfmand_object::ValueLayout;
+
     use super::*;
 
     fn counter(per_cpu: Option<usize>) -> FollowedMap {

@@ -1,18 +1,18 @@
 //! `bpfman run`: load, attach, follow what the programs say, and leave nothing.
 
-mod changes;
+pub(super) mod changes;
 mod file_watch;
-mod followed;
+pub(super) mod followed;
 mod plan;
 mod point;
 mod prints;
-mod readers;
+pub(super) mod readers;
 mod session;
+pub(super) mod signals;
 
 use bpfman_proto::ext::v1::LoadValues;
 use bpfmand_object::ObjectFile;
 use bpfmand_requirements::{NeedKind, needs_of};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -23,6 +23,7 @@ use self::plan::{PlannedProgram, plan};
 use self::prints::{PrintLines, PrintNews};
 use self::readers::{MapNews, MapReaders};
 use self::session::{HeldLease, Session};
+use self::signals::Signals;
 use super::object_source::{self, ObjectSource};
 use crate::args::Global;
 use crate::args::run::RunPrograms;
@@ -145,27 +146,6 @@ fn check(command: &RunPrograms, source: &ObjectSource) -> Result<(), CliError> {
         ));
     }
     Ok(())
-}
-
-/// Signals that end a run in order.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn new() -> Result<Self, CliError> {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [interrupt, terminate, hangup] = kinds.map(signal);
-        let of = |signal: std::io::Result<Signal>| signal.map_err(CliError::Runtime);
-        Ok(Self([of(interrupt)?, of(terminate)?, of(hangup)?]))
-    }
-
-    async fn any(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 /// What ends a run from outside.
@@ -339,18 +319,7 @@ impl Running {
             MapNews::Entries { entries, cut } => {
                 let mut read = true;
                 for change in self.snapshots.changes(map, entries, cut) {
-                    read = self.tell(&match (change.variable, change.key) {
-                        (Some(variable), _) => {
-                            RunEvent::Variable { variable, value: change.value, step: change.step }
-                        }
-                        (None, key) => RunEvent::Changed {
-                            map: map.name.clone(),
-                            key: key.unwrap_or(TypedValue::Bytes(Vec::new())),
-                            value: change.value,
-                            step: change.step,
-                            per_cpu: change.per_cpu,
-                        },
-                    })?;
+                    read = self.tell(&change.event(&map.name))?;
                 }
                 Ok(read)
             }

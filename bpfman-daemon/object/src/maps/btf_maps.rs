@@ -153,14 +153,33 @@ fn kernel_takes_types(btf: &Btf, spec: &MapSpec) -> bool {
 
 /// The types behind `key` and `value` of the declaration of a map, with their sizes, whatever its type is.
 pub(crate) fn declared_types(btf: &Btf, map: &str) -> [Option<(u32, u32)>; 2] {
+    declaration_of(btf, map).map_or([None; 2], |definition| types_in(btf, &definition))
+}
+
+/// The same of the maps that a map of maps is declared to hold.
+pub(crate) fn declared_inner_types(btf: &Btf, map: &str) -> [Option<(u32, u32)>; 2] {
+    let inner = || {
+        let outer = declaration_of(btf, map)?;
+        let values = outer.members().find(|member| btf.string(member.name_off) == "values")?;
+        let array = btf.resolve(values.type_id).filter(|ty| ty.kind == Kind::Array)?.array();
+        let pointer = btf.resolve(array.element).filter(|ty| ty.kind == Kind::Ptr)?;
+        btf.resolve(pointer.size_or_type).filter(|ty| ty.kind == Kind::Struct)
+    };
+    inner().map_or([None; 2], |definition| types_in(btf, &definition))
+}
+
+fn declaration_of<'a>(btf: &'a Btf, map: &str) -> Option<Type<'a>> {
     let datasecs = btf.datasecs();
     let variables = datasecs.get(".maps").into_iter().flat_map(|datasec| datasec.sec_infos());
     let variable = variables
         .filter_map(|info| btf.get(info.type_id))
-        .find(|variable| variable.kind == Kind::Var && btf.name(variable) == map);
-    let definition = variable.and_then(|variable| definition_of(btf, map, variable.size_or_type).ok());
+        .find(|variable| variable.kind == Kind::Var && btf.name(variable) == map)?;
+    definition_of(btf, map, variable.size_or_type).ok()
+}
+
+fn types_in(btf: &Btf, definition: &Type<'_>) -> [Option<(u32, u32)>; 2] {
     ["key", "value"].map(|field| {
-        let member = definition.as_ref()?.members().find(|member| btf.string(member.name_off) == field)?;
+        let member = definition.members().find(|member| btf.string(member.name_off) == field)?;
         pointee(btf, member.type_id)
     })
 }

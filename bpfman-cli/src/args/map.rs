@@ -1,0 +1,235 @@
+//! `bpfman map`: maps of the daemon's programs, and what is in them.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bpfman_proto::ext::v1 as ext;
+use clap::{Args, Subcommand};
+
+use super::value_error::ValueError;
+
+/// What to do with maps.
+#[derive(Debug, Subcommand)]
+pub enum MapCommand {
+    /// List the maps of bpfman's programs, those in maps of maps among them.
+    List(ListMaps),
+    /// Show all entries of a map, by their types.
+    Dump(DumpMap),
+    /// Show one entry; of a queue or a stack what comes next.
+    Get(GetEntry),
+    /// Set one entry; add a value to a queue or a stack.
+    Set(SetEntry),
+    /// Delete entries.
+    Delete(DeleteEntries),
+    /// Show what changes in a map, or records of a ring or perf buffer as they come, until Ctrl-C.
+    Watch(WatchMap),
+    /// Pin a map in a bpffs, by your own rights over the folder.
+    Pin(PinMap),
+}
+
+/// MAP: a map's id, or `PROGRAM_ID:NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapName {
+    /// By the kernel's id.
+    Id(u32),
+    /// By a program's id and the name in its object.
+    OfProgram {
+        /// The kernel's id of the program.
+        program: u32,
+        /// In the object.
+        name: String,
+    },
+}
+
+impl FromStr for MapName {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || ValueError::NotMap(text.to_owned());
+        match text.split_once(':') {
+            None => text.parse().map(Self::Id).map_err(|_| wrong()),
+            Some((_, "")) => Err(wrong()),
+            Some((program, name)) => {
+                let program = program.parse().map_err(|_| wrong())?;
+                Ok(Self::OfProgram { program, name: name.to_owned() })
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for MapName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::OfProgram { program, name } => write!(f, "{program}:{name}"),
+        }
+    }
+}
+
+impl MapName {
+    /// As the wire has it.
+    #[must_use]
+    pub fn wire(&self) -> ext::NamedMap {
+        use ext::named_map::Map;
+        let map = match self {
+            Self::Id(id) => Map::MapId(*id),
+            Self::OfProgram { program, name } => {
+                Map::OfProgram(ext::MapOfProgram { program_id: *program, name: name.clone() })
+            }
+        };
+        ext::NamedMap { map: Some(map) }
+    }
+
+    /// The map that one or two words name.
+    ///
+    /// # Errors
+    /// There are two words and the first is no program's id.
+    pub fn of_words(&self, name: Option<&str>) -> Result<Self, ValueError> {
+        match (self, name) {
+            (map, None) => Ok(map.clone()),
+            (Self::Id(program), Some(name)) => {
+                Ok(Self::OfProgram { program: *program, name: name.to_owned() })
+            }
+            (Self::OfProgram { .. }, Some(name)) => Err(ValueError::NotMap(format!("{self} {name}"))),
+        }
+    }
+}
+
+/// `bpfman map list`.
+#[derive(Args, Debug)]
+pub struct ListMaps {
+    /// Only maps of this program, and what lies in them.
+    #[arg(long, value_name = "ID")]
+    pub program: Option<u32>,
+}
+
+/// `bpfman map dump`.
+#[derive(Args, Debug)]
+pub struct DumpMap {
+    /// A map's id, or PROGRAM_ID:NAME; with NAME behind it a program's id.
+    #[arg(value_name = "MAP")]
+    pub map: MapName,
+    /// Name of the map in the program's object.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Show the value of each CPU, in their order, instead of the sum.
+    #[arg(long)]
+    pub per_cpu: bool,
+}
+
+/// `bpfman map get`.
+#[derive(Args, Debug)]
+pub struct GetEntry {
+    /// A map's id, or PROGRAM_ID:NAME.
+    #[arg(value_name = "MAP")]
+    pub map: MapName,
+    /// The key by its type: a number, a text, JSON, or FIELD=VALUE,...; or hex: and its bytes. None for queues and stacks.
+    #[arg(value_name = "KEY", allow_negative_numbers = true)]
+    pub key: Option<String>,
+    /// Show the value of each CPU, in their order, instead of the sum.
+    #[arg(long)]
+    pub per_cpu: bool,
+}
+
+/// `bpfman map set`.
+#[derive(Args, Debug)]
+pub struct SetEntry {
+    /// Only if there is no entry with this key.
+    #[arg(long, conflicts_with = "existing")]
+    pub create_only: bool,
+    /// Only if there is an entry with this key.
+    #[arg(long)]
+    pub existing: bool,
+    /// A map's id, or PROGRAM_ID:NAME.
+    #[arg(value_name = "MAP")]
+    pub map: MapName,
+    /// Key and value by their types: a number, a text, JSON, or FIELD=VALUE,...; or hex: and bytes. Fields that the value does
+    /// not name stay as they are. Every CPU gets the value of a per-CPU map. Queues and stacks have no KEY.
+    #[arg(value_names = ["KEY", "VALUE"], num_args = 1..=2, required = true, allow_negative_numbers = true)]
+    pub words: Vec<String>,
+}
+
+/// `bpfman map delete`.
+#[derive(Args, Debug)]
+pub struct DeleteEntries {
+    /// An entry that is not there is no failure.
+    #[arg(long)]
+    pub ignore_missing: bool,
+    /// A map's id, or PROGRAM_ID:NAME.
+    #[arg(value_name = "MAP")]
+    pub map: MapName,
+    /// Keys of entries, as for get.
+    #[arg(value_name = "KEY", required = true, allow_negative_numbers = true)]
+    pub keys: Vec<String>,
+}
+
+/// `bpfman map watch`.
+#[derive(Args, Debug)]
+pub struct WatchMap {
+    /// A map's id, or PROGRAM_ID:NAME; with NAME behind it a program's id.
+    #[arg(value_name = "MAP")]
+    pub map: MapName,
+    /// Name of the map in the program's object.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// End after this time: a number and s, m, h or d. Without: at Ctrl-C.
+    #[arg(long = "for", value_name = "TIME", value_parser = super::image::age)]
+    pub watch_for: Option<Duration>,
+    /// Look at the entries so often: a number and s, m, h or d.
+    #[arg(long, value_name = "TIME", value_parser = super::image::age, default_value = "1s")]
+    pub interval: Duration,
+    /// Type of records, for buffers whose declaration says none: struct event.
+    #[arg(long, value_name = "TYPE")]
+    pub record: Option<String>,
+}
+
+/// `bpfman map pin`.
+#[derive(Args, Debug)]
+pub struct PinMap {
+    /// A map's id, or PROGRAM_ID:NAME.
+    #[arg(value_name = "MAP")]
+    pub map: MapName,
+    /// Where, in a bpffs. Nothing may be there.
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, CliCommand};
+
+    #[test]
+    fn a_map_is_named_by_its_id_or_by_a_program() {
+        let of = |program, name: &str| MapName::OfProgram { program, name: name.to_owned() };
+        assert_eq!("17".parse(), Ok(MapName::Id(17)));
+        assert_eq!("42:events".parse(), Ok(of(42, "events")));
+        assert_eq!("42:.bss:x".parse(), Ok(of(42, ".bss:x")));
+        for bad in ["", "events", "42:", ":events", "-1", "x:events", "4294967296"] {
+            let error = bad.parse::<MapName>().unwrap_err().to_string();
+            assert!(error.contains("is no map: write"), "{error}");
+        }
+        assert_eq!(MapName::Id(42).of_words(Some("events")), Ok(of(42, "events")));
+        assert!(of(42, "a").of_words(Some("events")).is_err());
+    }
+
+    #[test]
+    fn a_value_below_zero_is_no_flag() {
+        let words = ["bpfman", "map", "set", "--create-only", "7:flows", "-1", "-5"];
+        let CliCommand::Map(MapCommand::Set(set)) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("another command");
+        };
+        assert!(set.create_only);
+        assert_eq!(set.words, ["-1", "-5"]);
+        let words = ["bpfman", "map", "delete", "7:flows", "-1", "--ignore-missing"];
+        let CliCommand::Map(MapCommand::Delete(delete)) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("another command");
+        };
+        assert!(delete.ignore_missing && delete.keys == ["-1"]);
+        assert!(Cli::try_parse_from(["bpfman", "map", "set", "7", "1", "2", "3"]).is_err());
+        assert!(Cli::try_parse_from(["bpfman", "map", "delete", "7"]).is_err());
+    }
+}

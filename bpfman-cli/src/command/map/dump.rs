@@ -1,0 +1,53 @@
+//! `bpfman map dump`: all entries, written as they come.
+
+use bpfman_proto::ext::v1 as ext;
+
+use super::typed_map::TypedMap;
+use crate::args::map::DumpMap;
+use crate::args::{Global, OutputForm};
+use crate::error::CliError;
+use crate::show::entry::ShownEntry;
+use crate::show::entry_stream::EntryStream;
+use crate::show::write_while_read;
+
+pub async fn run(global: &Global, command: DumpMap) -> Result<(), CliError> {
+    let mut services = super::super::connect(global).await?;
+    let named = command.map.of_words(command.name.as_deref())?;
+    let map = TypedMap::describe(&mut services, named).await?;
+    map.ensure_entries()?;
+    let request = ext::DumpMapRequest { map: Some(map.named.wire()) };
+    let mut pages = services.map_entries.dump_map(request).await?.into_inner();
+    let per_cpu = command.per_cpu && global.output == OutputForm::Table;
+    let mut stream = EntryStream::new(global.output, per_cpu);
+    if !write_while_read(stream.begin(&map.map, &map.description)?.as_bytes())? {
+        return Ok(());
+    }
+    let value = map.types.value_bytes(map.map.value_size, map.description.cpus);
+    let mut cut_short = false;
+    let mut text = String::new();
+    loop {
+        let page = pages.message().await?.ok_or(CliError::Incomplete { call: "DumpMap", part: "the end" })?;
+        cut_short |= page.cut_short;
+        let keys = page.keys.chunks_exact((map.map.key_size as usize).max(1));
+        for (key, value) in keys.zip(page.values.chunks_exact(value.max(1))).take(page.count as usize) {
+            let entry = ShownEntry::new(Some(map.types.read_key(key)), map.types.read_value(value));
+            stream.entry(&entry, &mut text)?;
+        }
+        if page.last {
+            text.push_str(&stream.end(cut_short)?);
+        }
+        // The next page comes only when this one is written: nothing piles up.
+        if !write_while_read(text.as_bytes())? || page.last {
+            break;
+        }
+        text.clear();
+    }
+    if cut_short {
+        eprint!(
+            "warning: the map changed while it was read, and the kernel would have begun again: entries may be missing\n\
+             hint: read it again, or `bpfman map get {} KEY` for single ones\n",
+            map.named
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! `bpfman map`: maps of the daemon's programs, and what is in them.
+
+mod dump;
+mod pin;
+mod typed_map;
+mod watch;
+
+use bpfman_client::Services;
+use bpfman_proto::ext::v1 as ext;
+
+use self::typed_map::TypedMap;
+use crate::args::Global;
+use crate::args::map::{DeleteEntries, GetEntry, ListMaps, MapCommand, SetEntry};
+use crate::error::CliError;
+use crate::show::answer;
+use crate::show::entry::{DeletedEntries, DeletedEntry, MapEntryAnswer, SetAnswer, ShownEntry};
+use crate::show::maps::MapList;
+
+/// Does what the command says.
+pub async fn run(global: &Global, command: MapCommand) -> Result<(), CliError> {
+    match command {
+        MapCommand::List(command) => list(global, command).await,
+        MapCommand::Dump(command) => dump::run(global, command).await,
+        MapCommand::Get(command) => get(global, command).await,
+        MapCommand::Set(command) => set(global, command).await,
+        MapCommand::Delete(command) => delete(global, command).await,
+        MapCommand::Watch(command) => watch::run(global, command).await,
+        MapCommand::Pin(command) => pin::run(global, command).await,
+    }
+}
+
+async fn list(global: &Global, command: ListMaps) -> Result<(), CliError> {
+    let request = ext::ListMapsRequest { program_id: command.program };
+    let listed = super::connect(global).await?.map_entries.list_maps(request).await?.into_inner();
+    answer(global, &MapList::new(&listed))
+}
+
+async fn get(global: &Global, command: GetEntry) -> Result<(), CliError> {
+    let mut services = super::connect(global).await?;
+    let map = TypedMap::describe(&mut services, command.map).await?;
+    let key = map.key(command.key.as_deref())?;
+    let value = value_of(&mut services, &map, &key).await?.ok_or_else(|| missing(&map, &key))?;
+    let key = (!map.has_no_keys()).then(|| map.shown_key(&key));
+    let entry = ShownEntry::new(key, map.types.read_value(&value));
+    answer(global, &MapEntryAnswer { entry, per_cpu: command.per_cpu })
+}
+
+async fn value_of(services: &mut Services, map: &TypedMap, key: &[u8]) -> Result<Option<Vec<u8>>, CliError> {
+    let request = ext::GetMapEntryRequest { map: Some(map.named.wire()), key: key.to_vec() };
+    Ok(services.map_entries.get_map_entry(request).await?.into_inner().value)
+}
+
+fn missing(map: &TypedMap, key: &[u8]) -> CliError {
+    let what = match map.has_no_keys() {
+        true => format!("{} is empty", map.text()),
+        false => format!("{} has no entry {}", map.text(), map.shown_key(key)),
+    };
+    CliError::NoEntry {
+        what,
+        hint: format!("`bpfman map list` shows the maps, `bpfman map dump {}` entries", map.named),
+    }
+}
+
+async fn set(global: &Global, command: SetEntry) -> Result<(), CliError> {
+    let mut services = super::connect(global).await?;
+    let map = TypedMap::describe(&mut services, command.map).await?;
+    let (key, text) = match &command.words[..] {
+        [key, value] => (Some(key.as_str()), value),
+        [value] => (None, value),
+        _ => return Err(CliError::Usage("write KEY and VALUE".to_owned())),
+    };
+    let key = map.key(key)?;
+    let value = match map.whole_value(text)? {
+        Some(value) => value,
+        None => {
+            let size = map.types.value_bytes(map.map.value_size, map.description.cpus);
+            let there = if map.has_no_keys() { None } else { value_of(&mut services, &map, &key).await? };
+            let mut value = there.filter(|value| value.len() == size).unwrap_or_else(|| vec![0; size]);
+            map.write_part(text, &mut value)?;
+            value
+        }
+    };
+    let condition = match (command.create_only, command.existing) {
+        (true, _) => ext::EntryCondition::Create,
+        (_, true) => ext::EntryCondition::Existing,
+        _ => ext::EntryCondition::Any,
+    };
+    let shown = map.types.read_value(&value);
+    let request = ext::SetMapEntryRequest {
+        map: Some(map.named.wire()),
+        key: key.clone(),
+        value,
+        condition: condition.into(),
+    };
+    services.map_entries.set_map_entry(request).await?;
+    let key = (!map.has_no_keys()).then(|| map.shown_key(&key));
+    answer(global, &SetAnswer { map_id: map.map.id, key, value: shown.value_of_one() })
+}
+
+async fn delete(global: &Global, command: DeleteEntries) -> Result<(), CliError> {
+    let mut services = super::connect(global).await?;
+    let map = TypedMap::describe(&mut services, command.map).await?;
+    let keys = command.keys.iter().map(|key| map.key(Some(key))).collect::<Result<Vec<_>, _>>()?;
+    let request = ext::DeleteMapEntriesRequest { map: Some(map.named.wire()), keys: keys.clone() };
+    let deleted = services.map_entries.delete_map_entries(request).await?.into_inner().deleted;
+    let entries = keys.iter().zip(&deleted);
+    let entries = entries.map(|(key, deleted)| DeletedEntry::new(map.shown_key(key), *deleted)).collect();
+    answer(global, &DeletedEntries { map_id: map.map.id, entries })?;
+    let lacking = keys.iter().zip(&deleted).find(|(_, deleted)| !**deleted && !command.ignore_missing);
+    lacking.map_or(Ok(()), |(key, _)| Err(missing(&map, key)))
+}

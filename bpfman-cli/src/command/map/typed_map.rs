@@ -1,0 +1,178 @@
+//! A map with the types of its keys and values.
+
+use bpfman_client::Services;
+use bpfman_proto::ext::v1 as ext;
+use bpfmand_core::map_type;
+use bpfmand_object::{DeclaredTypes, ProgramTypes, ValueLayout, plain_bytes};
+
+use crate::args::map::MapName;
+use crate::error::CliError;
+use crate::show::entry_value::EntryTypes;
+use crate::show::value::TypedValue;
+
+/// A map, as the daemon describes it.
+#[derive(Debug)]
+pub struct TypedMap {
+    /// As it was named.
+    pub named: MapName,
+    /// Id, name, type, sizes.
+    pub map: ext::Map,
+    /// What else is known of it.
+    pub description: ext::MapDescription,
+    /// Types of keys and values, as far as they are known.
+    pub types: EntryTypes,
+    /// All types of a program that uses it.
+    pub program_types: Option<ProgramTypes>,
+}
+
+impl TypedMap {
+    /// Asks the daemon for a map.
+    pub async fn describe(services: &mut Services, named: MapName) -> Result<Self, CliError> {
+        let (description, map, program_types) = ask(services, named.wire()).await?;
+        let mut declared = DeclaredTypes::default();
+        if description.lies_in.is_empty() {
+            declared = program_types.as_ref().map(|types| types.declared(&map.name)).unwrap_or_default();
+        }
+        for outer in &description.lies_in {
+            let (_, outer, types) = ask(services, MapName::Id(*outer).wire()).await?;
+            declared = types.map(|types| types.declared_inner(&outer.name)).unwrap_or_default();
+            if declared != DeclaredTypes::default() {
+                break;
+            }
+        }
+        let types = entry_types(&map, declared, &description);
+        Ok(Self { named, map, description, types, program_types })
+    }
+
+    /// Has neither keys nor values: records come and go.
+    pub fn is_buffer(&self) -> bool {
+        matches!(self.map.map_type, map_type::RINGBUF | map_type::USER_RINGBUF | map_type::PERF_EVENT_ARRAY)
+    }
+
+    /// Queues and stacks.
+    pub fn has_no_keys(&self) -> bool {
+        matches!(self.map.map_type, map_type::QUEUE | map_type::STACK)
+    }
+
+    /// Refuses what needs entries of a map that has none.
+    pub fn ensure_entries(&self) -> Result<(), CliError> {
+        if !self.is_buffer() {
+            return Ok(());
+        }
+        Err(CliError::Invalid {
+            what: format!("{} is a buffer of records: it has no entries", self.text()),
+            hint: Some(format!("`bpfman map watch {}` shows records as they come", self.named)),
+        })
+    }
+
+    /// The map in a sentence.
+    pub fn text(&self) -> String {
+        format!("map {} \"{}\" ({})", self.map.id, self.map.name, map_type::name(self.map.map_type))
+    }
+
+    /// The bytes of a key.
+    pub fn key(&self, text: Option<&str>) -> Result<Vec<u8>, CliError> {
+        self.ensure_entries()?;
+        let wrong = |what: String, hint| Err(CliError::Invalid { what, hint });
+        match (text, self.has_no_keys()) {
+            (None, true) => Ok(Vec::new()),
+            (None, false) => wrong(format!("a key is missing: {} has keys", self.text()), self.key_hint()),
+            (Some(_), true) => wrong(format!("{} has no keys: leave the key out", self.text()), None),
+            (Some(text), false) => {
+                let size = self.map.key_size as usize;
+                let bytes = match &self.types.key {
+                    Some(layout) => layout.key_of_text(text),
+                    None => plain_bytes(text, size),
+                };
+                bytes.or_else(|why| wrong(format!("key of {}: {why}", self.text()), self.key_hint()))
+            }
+        }
+    }
+
+    fn key_hint(&self) -> Option<String> {
+        self.type_hint("key", &self.description.key_type, self.map.key_size)
+    }
+
+    fn value_hint(&self) -> Option<String> {
+        self.type_hint("value", &self.description.value_type, self.map.value_size)
+    }
+
+    fn type_hint(&self, what: &str, name: &str, size: u32) -> Option<String> {
+        Some(match name {
+            "" => format!("no type of the {what} is known: it has {size} bytes"),
+            name => format!("the {what} is of type {name}, of {size} bytes"),
+        })
+    }
+
+    /// The bytes of a value that says all; none if the text leaves parts of it out.
+    pub fn whole_value(&self, text: &str) -> Result<Option<Vec<u8>>, CliError> {
+        let size = self.map.value_size as usize;
+        match &self.types.value {
+            None => self.checked(plain_bytes(text, size)).map(Some),
+            Some(layout) => match layout.key_of_text(text) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(_) if is_compound(layout) => {
+                    // Whether it is wrong or says only a part shows here.
+                    self.write_part(text, &mut vec![0; size]).map(|()| None)
+                }
+                Err(why) => self.checked(Err(why)),
+            },
+        }
+    }
+
+    /// Writes the parts of a value that a text names over the value of each CPU.
+    pub fn write_part(&self, text: &str, bytes: &mut [u8]) -> Result<(), CliError> {
+        let Some(layout) = &self.types.value else { return Ok(()) };
+        let size = self.map.value_size as usize;
+        for one in bytes.chunks_mut(self.types.per_cpu.unwrap_or(size).max(1)) {
+            let one = one.get_mut(..size).unwrap_or_default();
+            self.checked(layout.write_value_text(one, text))?;
+        }
+        Ok(())
+    }
+
+    fn checked<T>(&self, written: Result<T, String>) -> Result<T, CliError> {
+        written.map_err(|why| CliError::Invalid {
+            what: format!("value of {}: {why}", self.text()),
+            hint: self.value_hint(),
+        })
+    }
+
+    /// A key as it is shown.
+    pub fn shown_key(&self, key: &[u8]) -> TypedValue {
+        self.types.read_key(key)
+    }
+}
+
+async fn ask(
+    services: &mut Services,
+    named: ext::NamedMap,
+) -> Result<(ext::MapDescription, ext::Map, Option<ProgramTypes>), CliError> {
+    let request = ext::DescribeMapRequest { map: Some(named) };
+    let answer = services.map_entries.describe_map(request).await?.into_inner();
+    let lacks = |part| CliError::Incomplete { call: "DescribeMap", part };
+    let description = answer.map.ok_or(lacks("the map"))?;
+    let map = description.map.clone().ok_or(lacks("the map's facts"))?;
+    // What the kernel took as types is none that is damaged; without them bytes are shown.
+    let types = (!answer.types.is_empty()).then(|| ProgramTypes::parse(answer.types).ok()).flatten();
+    Ok((description, map, types))
+}
+
+/// Types that have the sizes of the map; the kernel says those.
+fn entry_types(map: &ext::Map, declared: DeclaredTypes, description: &ext::MapDescription) -> EntryTypes {
+    let number = || ValueLayout::Integer { bytes: 4, signed: false };
+    let fits = |layout: &ValueLayout, size: u32| layout.size() == Some(size as usize);
+    let is_numbered =
+        matches!(map.map_type, map_type::ARRAY | map_type::PERCPU_ARRAY | map_type::ARRAY_OF_MAPS);
+    let key = declared.key.filter(|layout| fits(layout, map.key_size));
+    let value = declared.value.filter(|layout| fits(layout, map.value_size));
+    EntryTypes {
+        key: key.or_else(|| (is_numbered && map.key_size == 4).then(number)),
+        value: if map_type::holds_maps(map.map_type) { Some(number()) } else { value },
+        per_cpu: (description.cpus > 0).then(|| (map.value_size as usize).next_multiple_of(8)),
+    }
+}
+
+const fn is_compound(layout: &ValueLayout) -> bool {
+    matches!(layout, ValueLayout::Struct { .. } | ValueLayout::Array { .. })
+}

@@ -1,0 +1,127 @@
+//! Entries of a map as one document that is written piece by piece: there may be more of them than memory holds.
+
+use std::fmt::Write as _;
+
+use bpfman_proto::ext::v1 as ext;
+use serde::Serialize;
+
+use super::entry::ShownEntry;
+use super::maps::ListedMap;
+use super::screen::{cell, harmless};
+use crate::args::OutputForm;
+use crate::error::CliError;
+
+/// Where the document is.
+#[derive(Debug)]
+pub struct EntryStream {
+    form: OutputForm,
+    per_cpu: bool,
+    is_empty: bool,
+}
+
+impl EntryStream {
+    /// A document in this form.
+    #[must_use]
+    pub const fn new(form: OutputForm, per_cpu: bool) -> Self {
+        Self { form, per_cpu, is_empty: true }
+    }
+
+    /// What stands before the entries.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON or YAML.
+    pub fn begin(&self, map: &ext::Map, described: &ext::MapDescription) -> Result<String, CliError> {
+        #[derive(Serialize)]
+        struct Head {
+            map: ListedMap,
+        }
+        let map = ListedMap::new(map, described);
+        Ok(match self.form {
+            OutputForm::Table => String::new(),
+            OutputForm::Json => format!("{{\n\"map\": {},\n\"entries\": [", json(&map)?),
+            OutputForm::Yaml => format!("{}entries:", yaml(&Head { map })?),
+        })
+    }
+
+    /// Adds an entry to a text.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON or YAML.
+    pub fn entry(&mut self, entry: &ShownEntry, text: &mut String) -> Result<(), CliError> {
+        let is_first = std::mem::take(&mut self.is_empty);
+        match self.form {
+            OutputForm::Table => {
+                let key = entry.key.as_ref().map(ToString::to_string).unwrap_or_default();
+                let line = format!("{key} = {}", entry.value_text(self.per_cpu));
+                text.push_str(&harmless(&cell(&line)));
+                text.push('\n');
+            }
+            OutputForm::Json => {
+                text.push_str(if is_first { "\n" } else { ",\n" });
+                text.push_str(&json(entry)?);
+            }
+            OutputForm::Yaml => {
+                if is_first {
+                    text.push('\n');
+                }
+                text.push_str(&yaml(&[entry])?);
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands behind the entries.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON or YAML.
+    pub fn end(&self, cut_short: bool) -> Result<String, CliError> {
+        let mut text = String::new();
+        let written = match self.form {
+            OutputForm::Table => Ok(()),
+            OutputForm::Json => writeln!(text, "\n],\n\"cut_short\": {cut_short}\n}}"),
+            OutputForm::Yaml if self.is_empty => writeln!(text, " []\ncut_short: {cut_short}"),
+            OutputForm::Yaml => writeln!(text, "cut_short: {cut_short}"),
+        };
+        written.map_err(|error| CliError::Encode(error.to_string()))?;
+        Ok(text)
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, CliError> {
+    serde_json::to_string(value).map_err(|error| CliError::Encode(error.to_string()))
+}
+
+fn yaml(value: &impl Serialize) -> Result<String, CliError> {
+    serde_norway::to_string(value).map_err(|error| CliError::Encode(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::entry_value::EntryValue;
+    use crate::show::value::TypedValue;
+
+    fn document(form: OutputForm, entries: u32) -> String {
+        let mut stream = EntryStream::new(form, false);
+        let mut text = stream.begin(&ext::Map::default(), &ext::MapDescription::default()).unwrap();
+        for number in 0..entries {
+            let value = EntryValue { total: TypedValue::Text("a\u{1b}b".to_owned()), each: None };
+            let key = TypedValue::Natural(number.into());
+            stream.entry(&ShownEntry::new(Some(key), value), &mut text).unwrap();
+        }
+        text + &stream.end(true).unwrap()
+    }
+
+    #[test]
+    fn a_document_is_whole_however_many_entries_there_are() {
+        for entries in [0, 1, 3] {
+            let json: serde_json::Value = serde_json::from_str(&document(OutputForm::Json, entries)).unwrap();
+            let yaml: serde_json::Value =
+                serde_norway::from_str(&document(OutputForm::Yaml, entries)).unwrap();
+            assert_eq!(json, yaml);
+            assert_eq!(json["entries"].as_array().unwrap().len(), entries as usize);
+            assert_eq!(json["cut_short"], true);
+        }
+        assert_eq!(document(OutputForm::Table, 1), "0 = a\\u{1b}b\n");
+    }
+}

@@ -1,0 +1,139 @@
+//! Maps of the daemon's programs, listed.
+
+use bpfman_proto::ext::v1 as ext;
+use bpfmand_core::map_type;
+use serde::Serialize;
+
+use super::CommandOutput;
+use super::screen::Screen;
+use super::table::TextTable;
+use crate::show::json_shape::json_shape;
+
+/// The answer to `map list`.
+#[derive(Clone, Debug, Serialize)]
+pub struct MapList {
+    /// By their ids.
+    pub maps: Vec<ListedMap>,
+}
+
+impl MapList {
+    /// As the daemon lists them.
+    #[must_use]
+    pub fn new(listed: &ext::ListMapsResponse) -> Self {
+        let maps = listed.maps.iter().filter_map(|described| {
+            let map = described.map.as_ref()?;
+            Some(ListedMap::new(map, described))
+        });
+        Self { maps: maps.collect() }
+    }
+}
+
+json_shape! {
+    /// A map of the daemon's programs.
+    pub struct ListedMap(map: &ext::Map, described: &ext::MapDescription) {
+        /// The kernel's id.
+        id: u32 = map.id,
+        /// Name in the object; of a map in a map of maps the kernel's.
+        name: String = map.name.clone(),
+        /// As bpftool writes it.
+        r#type: String = map_type::name(map.map_type),
+        /// Type of keys as in C; null where none is known.
+        key_type: Option<String> = unless_empty(&described.key_type),
+        /// Bytes.
+        key_bytes: u32 = map.key_size,
+        /// Type of values as in C; null where none is known.
+        value_type: Option<String> = unless_empty(&described.value_type),
+        /// Bytes; of a per-CPU map of one CPU.
+        value_bytes: u32 = map.value_size,
+        /// Most entries; of a ring buffer its bytes.
+        max_entries: u32 = map.max_entries,
+        /// Bytes of kernel memory.
+        memory_bytes: u64 = map.bytes_memlock,
+        /// Ids of programs of the daemon that use it.
+        used_by: Vec<u32> = map.used_by.clone(),
+        /// Whose these are.
+        owners: Vec<String> = described.owners.clone(),
+        /// Where the daemon pins it; null if it does not.
+        pin_path: Option<String> = unless_empty(&map.pin_path),
+        /// Ids of maps of maps that it lies in.
+        lies_in: Vec<u32> = described.lies_in.clone(),
+        /// Why entries cannot be set; null if they can.
+        read_only_because: Option<String> = unless_empty(&described.read_only_because),
+    }
+}
+
+fn unless_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+impl CommandOutput for MapList {
+    fn table(&self, screen: Screen) -> String {
+        let header =
+            ["Map ID", "Name", "Type", "Key", "Value", "Entries", "Bytes", "Programs", "Owner", "Pinned at"];
+        let mut table = TextTable::new(&header);
+        for map in &self.maps {
+            let sized = |name: &Option<String>, size: u32| match name {
+                Some(name) => format!("{name} ({size})"),
+                None => size.to_string(),
+            };
+            let ids = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+            let programs = match &map.lies_in[..] {
+                [] => ids(&map.used_by),
+                outer => format!("in map {}", ids(outer)),
+            };
+            table.row(vec![
+                map.id.to_string(),
+                map.name.clone(),
+                map.r#type.clone(),
+                sized(&map.key_type, map.key_bytes),
+                sized(&map.value_type, map.value_bytes),
+                map.max_entries.to_string(),
+                map.memory_bytes.to_string(),
+                programs,
+                map.owners.join(","),
+                map.pin_path.clone().unwrap_or_default(),
+            ]);
+        }
+        table.render(screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.maps.iter().map(|map| map.id.to_string()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_has_its_types_and_where_it_lies() {
+        let map = ext::Map {
+            id: 7,
+            name: "flows".to_owned(),
+            map_type: map_type::HASH,
+            key_size: 16,
+            value_size: 8,
+            max_entries: 64,
+            used_by: vec![3, 4],
+            ..Default::default()
+        };
+        let inner = ext::Map { id: 8, map_type: map_type::ARRAY, used_by: vec![3], ..map.clone() };
+        let described = ext::MapDescription {
+            map: Some(map),
+            owners: vec!["root".to_owned()],
+            key_type: "struct flow".to_owned(),
+            ..Default::default()
+        };
+        let inner = ext::MapDescription { map: Some(inner), lies_in: vec![7], ..Default::default() };
+        let list = MapList::new(&ext::ListMapsResponse { maps: vec![described, inner] });
+        let table = list.table(Screen::PLAIN);
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1][..8], ["7", "flows", "hash", "struct", "flow", "(16)", "8", "64"], "{table}");
+        assert!(lines[2].join(" ").contains("in map 7"), "{table}");
+        assert_eq!(list.ids(), ["7", "8"]);
+        let json = serde_json::to_value(&list).unwrap();
+        assert_eq!(json["maps"][0]["value_type"], serde_json::Value::Null);
+        assert_eq!(json["maps"][0]["type"], "hash");
+    }
+}
