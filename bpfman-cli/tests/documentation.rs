@@ -11,14 +11,17 @@ use bpfman_cli::show::chain::ChainJson;
 use bpfman_cli::show::changed::Replaced;
 use bpfman_cli::show::checked::{BootedProgram, BootedTry, CheckedKernel, CheckedObject};
 use bpfman_cli::show::diagnosis::Diagnosis;
+use bpfman_cli::show::entry::ShownEntry;
 use bpfman_cli::show::features::FeatureList;
 use bpfman_cli::show::history::HistoryJson;
 use bpfman_cli::show::hook_answers::{Explained, HookSwitchesJson};
 use bpfman_cli::show::hooks::HookList;
 use bpfman_cli::show::json::ProgramJson;
+use bpfman_cli::show::maps::MapList;
 use bpfman_cli::show::matching::MatchingJson;
 use bpfman_cli::show::traced::{PacketJson, Traced};
 use bpfman_cli::show::tried::Tried;
+use bpfman_cli::show::value::TypedValue;
 use bpfman_cli::show::verified::VerifiedChain;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
@@ -110,6 +113,14 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         serde_json::to_value(Explained { hook: String::new(), member: None, findings: Vec::new() }),
         serde_json::to_value(MatchingJson::new(&ext::Matching::default())),
         serde_json::to_value(Replaced::new(&replaced)),
+        serde_json::to_value(MapList::new(&ext::ListMapsResponse {
+            maps: vec![ext::MapDescription { map: Some(ext::Map::default()), ..Default::default() }],
+        })),
+        serde_json::to_value(ShownEntry {
+            key: Some(TypedValue::Truth(true)),
+            value: TypedValue::Truth(true),
+            per_cpu: Some(Vec::new()),
+        }),
         serde_json::to_value(diagnosis),
         serde_json::to_value(history),
         serde_json::to_value(FeatureList::new(&features)),

@@ -83,6 +83,9 @@ pub const fn needs(method: Method) -> CallNeeds {
 pub const fn is_audited(method: Method) -> bool {
     match needs(method) {
         CallNeeds::Nothing | CallNeeds::Verb(AccessVerb::Read | AccessVerb::Trace) => false,
-        CallNeeds::Verb(_) => !matches!(method, Method::BpfmanNodeDryRun),
+        // Scripts read single entries again and again: these would push changes out.
+        CallNeeds::Verb(_) => {
+            !matches!(method, Method::BpfmanNodeDryRun | Method::BpfmanMapEntriesGetMapEntry)
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The calls of `bpfman.ext.v1.BpfmanMaps`: maps that are handed to callers.
+//! The calls of `bpfman.ext.v1.BpfmanMaps`: maps that are handed to callers. Their entries: `map_entries.rs`.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::AccessObject;

@@ -100,7 +100,7 @@ fn maps_are_listed_with_their_types_and_owners() {
     let table = bench.daemon.bpfman(&format!("map list --program {}", bench.program)).success();
     assert!(table.contains("struct flow (12)") && table.contains("struct counts (24)"), "{table}");
     let ids = bench.daemon.bpfman("map list -q").success();
-    assert!(ids.lines().any(|id| id == flows["id"].to_string()), "{ids}");
+    assert!(ids.lines().any(|id| flows["id"] == json!(id.parse::<u32>().unwrap())), "{ids}");
     bench.daemon.bpfman("map list --program 4294967290").fails(5, &["4294967290 does not exist"]);
 }
 
@@ -270,6 +270,17 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
     daemon.cli_as(READER, READER, &["map", "dump", &id]).success();
     daemon.cli_as(NOBODY, NOBODY, &["map", "dump", &id]).fails(4, &["may not"]);
     daemon.cli_as(READER, READER, &["map", "set", &id, "5", "number=4,name=x"]).fails(4, &["may not"]);
+    // Nobody here knows whose it is while a program of others uses it itself.
+    let borrower = daemon.fs().join("borrower");
+    let (object, program) = (compile::object("borrower"), borrower.to_str().unwrap());
+    let mut words = vec!["bpftool", "prog", "load", object.to_str().unwrap(), program];
+    words.extend(["type", "xdp", "map", "name", "lent", "pinned", &pin]);
+    run(&words);
+    for words in [&["map", "dump", &id][..], &["map", "set", &id, "5", "number=1,name=y"]] {
+        daemon.cli(words).fails(4, &["which is not bpfman's, uses it itself"]);
+    }
+    std::fs::remove_file(&borrower).unwrap();
+    until("the kernel let go of the program", || daemon.cli(&["map", "dump", &id]).code == 0);
     // Out of the map of maps, it is nobody's here.
     run(&["bpftool", "map", "delete", "id", &outer, "key", "0", "0", "0", "0"]);
     daemon.cli(&["map", "dump", &id]).fails(5, &[&format!("no program of bpfman uses a map {id}")]);
