@@ -1,6 +1,7 @@
 //! Entries of maps, page by page and one by one: the same on both kernels.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpfmand_core::{MapSpec, map_type};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -116,7 +117,43 @@ fn a_walk_over_prefixes_ends_where_it_would_begin_again(bench: &Bench<LinuxKerne
     assert!(second.cut_short && second.next.is_none() && second.count == 0, "{second:?}");
 }
 
-crate::on_linux! { a_walk_over_prefixes_ends_where_it_would_begin_again }
+fn entries_that_stay_are_read_once_while_others_come_and_go(bench: &Bench<LinuxKernel>) {
+    const STAY: u32 = 4000;
+    let kernel = &*bench.kernel;
+    let map = kernel.create_map(&MapSpec::sized("busy", map_type::HASH, 4, 8, 2 * STAY), None).unwrap();
+    for number in 0..STAY {
+        kernel.write_entry(&map, &entry(number, 1)).unwrap();
+    }
+    let read = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !read.load(Ordering::Relaxed) {
+                for number in STAY..STAY + 100 {
+                    kernel.write_entry(&map, &entry(number, 2)).unwrap();
+                }
+                for number in STAY..STAY + 100 {
+                    kernel.remove_entry(&map, &entry(number, 2).key).unwrap();
+                }
+            }
+        });
+        // The other thread ends in any case.
+        let each_once = (0..20).all(|_| {
+            let pages = all_pages(kernel, &map);
+            let keys = pages.iter().flat_map(|page| page.keys.chunks_exact(4));
+            let mut keys: Vec<u32> = keys.map(|key| u32::from_ne_bytes(key.try_into().unwrap())).collect();
+            keys.retain(|key| *key < STAY);
+            keys.sort_unstable();
+            pages.len() > 1 && pages.iter().all(|page| !page.cut_short) && keys.into_iter().eq(0..STAY)
+        });
+        read.store(true, Ordering::Relaxed);
+        assert!(each_once);
+    });
+}
+
+crate::on_linux! {
+    a_walk_over_prefixes_ends_where_it_would_begin_again,
+    entries_that_stay_are_read_once_while_others_come_and_go,
+}
 
 crate::on_both_kernels! {
     pages_have_each_entry_once,
