@@ -144,10 +144,13 @@ pub struct SetEntry {
     /// A map's id, or PROGRAM_ID:NAME.
     #[arg(value_name = "MAP")]
     pub map: MapName,
-    /// Key and value by their types: a number, a text, JSON, or FIELD=VALUE,...; or hex: and bytes. Fields that the value does
-    /// not name stay as they are. Every CPU gets the value of a per-CPU map. Queues and stacks have no KEY.
-    #[arg(value_names = ["KEY", "VALUE"], num_args = 1..=2, required = true, allow_negative_numbers = true)]
-    pub words: Vec<String>,
+    /// The key, as for get; of a queue or a stack the value.
+    #[arg(value_name = "KEY", allow_negative_numbers = true)]
+    pub key: String,
+    /// The value by its type, as the key. Fields that it does not name stay as they are. Every CPU gets the value of a per-CPU
+    /// map.
+    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
+    pub value: Option<String>,
 }
 
 /// `bpfman map delete`.
@@ -223,7 +226,7 @@ mod tests {
             panic!("another command");
         };
         assert!(set.create_only);
-        assert_eq!(set.words, ["-1", "-5"]);
+        assert_eq!((set.key.as_str(), set.value.as_deref()), ("-1", Some("-5")));
         let words = ["bpfman", "map", "delete", "7:flows", "-1", "--ignore-missing"];
         let CliCommand::Map(MapCommand::Delete(delete)) = Cli::try_parse_from(words).unwrap().command else {
             panic!("another command");

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::printable::one_line;
 use serde::Serialize;
 
 use super::entry::ShownEntry;
 use super::maps::ListedMap;
-use super::screen::{cell, harmless};
 use crate::args::OutputForm;
 use crate::error::CliError;
 
@@ -17,13 +17,15 @@ pub struct EntryStream {
     form: OutputForm,
     per_cpu: bool,
     is_empty: bool,
+    /// Of people's lines the one that is written: there are many.
+    line: String,
 }
 
 impl EntryStream {
     /// A document in this form.
     #[must_use]
     pub const fn new(form: OutputForm, per_cpu: bool) -> Self {
-        Self { form, per_cpu, is_empty: true }
+        Self { form, per_cpu, is_empty: true, line: String::new() }
     }
 
     /// What stands before the entries.
@@ -51,9 +53,14 @@ impl EntryStream {
         let is_first = std::mem::take(&mut self.is_empty);
         match self.form {
             OutputForm::Table => {
-                let key = entry.key.as_ref().map(ToString::to_string).unwrap_or_default();
-                let line = format!("{key} = {}", entry.value_text(self.per_cpu));
-                text.push_str(&harmless(&cell(&line)));
+                self.line.clear();
+                let written = match (&entry.key, self.per_cpu) {
+                    (Some(key), false) => write!(self.line, "{key} = {}", entry.value),
+                    (Some(key), true) => write!(self.line, "{key} = {}", entry.value_text(true)),
+                    (None, _) => write!(self.line, "{}", entry.value),
+                };
+                written.map_err(|error| CliError::Encode(error.to_string()))?;
+                text.push_str(&one_line(&self.line));
                 text.push('\n');
             }
             OutputForm::Json => {

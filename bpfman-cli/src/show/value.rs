@@ -157,21 +157,25 @@ const SHOWN_BYTES: usize = 64;
 
 impl fmt::Display for TypedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |f: &mut fmt::Formatter<'_>,
-                    items: &mut dyn Iterator<Item = String>,
-                    [open, close]: [&str; 2]| {
-            let items: Vec<String> = items.collect();
-            write!(f, "{open}{}{close}", items.join(", "))
-        };
         match self {
             Self::Natural(number) => write!(f, "{number}"),
             Self::Signed(number) => write!(f, "{number}"),
             Self::Fraction(number) => write!(f, "{number}"),
             Self::Truth(truth) => write!(f, "{truth}"),
             Self::Text(text) => f.write_str(text),
-            Self::List(values) => list(f, &mut values.iter().map(ToString::to_string), ["[", "]"]),
+            Self::List(values) => {
+                f.write_str("[")?;
+                for (index, value) in values.iter().enumerate() {
+                    write!(f, "{}{value}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")
+            }
             Self::Fields(fields) => {
-                list(f, &mut fields.iter().map(|(name, value)| format!("{name}={value}")), ["{", "}"])
+                f.write_str("{")?;
+                for (index, (name, value)) in fields.iter().enumerate() {
+                    write!(f, "{}{name}={value}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str("}")
             }
             Self::Bytes(bytes) => {
                 let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];

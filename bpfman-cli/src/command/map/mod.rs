@@ -64,10 +64,9 @@ fn missing(map: &TypedMap, key: &[u8]) -> CliError {
 async fn set(global: &Global, command: SetEntry) -> Result<(), CliError> {
     let mut services = super::connect(global).await?;
     let map = TypedMap::describe(&mut services, command.map).await?;
-    let (key, text) = match &command.words[..] {
-        [key, value] => (Some(key.as_str()), value),
-        [value] => (None, value),
-        _ => return Err(CliError::Usage("write KEY and VALUE".to_owned())),
+    let (key, text) = match &command.value {
+        Some(value) => (Some(command.key.as_str()), value),
+        None => (None, &command.key),
     };
     let key = map.key(key)?;
     let value = match map.whole_value(text)? {
