@@ -12,6 +12,7 @@ mod guards;
 mod hooks;
 mod images;
 mod large;
+mod maps;
 mod object_readers;
 mod objects;
 mod packets;
@@ -38,6 +39,7 @@ fn main() -> anyhow::Result<()> {
         "large",
         "object-readers",
         "readers",
+        "maps",
     ];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
@@ -77,6 +79,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("readers") {
         runtime.block_on(readers::run(&objects))?;
+    }
+    if runs("maps") {
+        runtime.block_on(maps::run(&objects))?;
     }
     Ok(())
 }

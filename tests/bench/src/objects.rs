@@ -16,7 +16,7 @@ impl Objects {
     pub fn compile() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
-        for name in ["trivial", "merged", "heavy", "probed", "typed"] {
+        for name in ["trivial", "merged", "heavy", "probed", "typed", "filled"] {
             let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
             let status = Command::new("clang")
                 .args(["-O2", "-g", "-target", "bpf", include.as_str(), "-c"])
