@@ -62,6 +62,7 @@ mod life;
 mod limits;
 mod loading;
 mod map_entries;
+mod map_watch;
 mod maps;
 mod node;
 mod points;

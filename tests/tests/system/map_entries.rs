@@ -1,19 +1,15 @@
 //! `bpfman map`: what is in maps of the daemon's programs, by its types.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use bpfman_tests::command::run;
-use bpfman_tests::network::INTERFACE;
-use bpfman_tests::traffic::Traffic;
 use bpfman_tests::wait::until;
-use bpfman_tests::{Daemon, Launch, Network, Outcome, compile};
-use rustix::process::{Pid, Signal, kill_process};
+use bpfman_tests::{Daemon, Launch, Outcome, compile};
 use serde_json::{Value, json};
 
 /// Users that need no entry anywhere.
-const READER: u32 = 4721;
-const WRITER: u32 = 4722;
+pub const READER: u32 = 4721;
+pub const WRITER: u32 = 4722;
 const NOBODY: u32 = 4723;
 
 fn grants() -> String {
@@ -25,13 +21,13 @@ fn grants() -> String {
 }
 
 /// A daemon with one program that uses maps of all kinds.
-struct Bench {
-    daemon: Daemon,
-    program: u64,
+pub struct MapBench {
+    pub daemon: Daemon,
+    pub program: u64,
 }
 
-impl Bench {
-    fn new() -> Self {
+impl MapBench {
+    pub fn new() -> Self {
         let daemon = Daemon::start_with(&Launch { policy: grants(), ..Launch::default() });
         daemon.open_to_users();
         let object = compile::object("typed_maps");
@@ -41,22 +37,22 @@ impl Bench {
         Self { program: loaded["programs"][0]["program_id"].as_u64().unwrap(), daemon }
     }
 
-    fn name(&self, map: &str) -> String {
+    pub fn name(&self, map: &str) -> String {
         format!("{}:{map}", self.program)
     }
 
     /// `bpfman map VERB MAP WORDS`.
-    fn map(&self, verb: &str, map: &str, words: &[&str]) -> Outcome {
+    pub fn map(&self, verb: &str, map: &str, words: &[&str]) -> Outcome {
         let name = self.name(map);
         self.daemon.cli(&[&["map", verb, &name], words].concat())
     }
 
-    fn map_as(&self, user: u32, verb: &str, map: &str, words: &[&str]) -> Outcome {
+    pub fn map_as(&self, user: u32, verb: &str, map: &str, words: &[&str]) -> Outcome {
         let name = self.name(map);
         self.daemon.cli_as(user, user, &[&["map", verb, &name], words].concat())
     }
 
-    fn set(&self, map: &str, words: &[&str]) {
+    pub fn set(&self, map: &str, words: &[&str]) {
         assert_eq!(self.map("set", map, words).success(), "");
     }
 
@@ -68,7 +64,7 @@ impl Bench {
         self.map("dump", map, &["-o", "json"]).json()
     }
 
-    fn listed(&self, map: &str) -> Value {
+    pub fn listed(&self, map: &str) -> Value {
         let listed = self.daemon.bpfman("map list -o json").json();
         let maps = listed["maps"].as_array().unwrap();
         maps.iter().find(|found| found["name"] == map).unwrap_or_else(|| panic!("{map}: {listed}")).clone()
@@ -77,7 +73,7 @@ impl Bench {
 
 #[test]
 fn maps_are_listed_with_their_types_and_owners() {
-    let bench = Bench::new();
+    let bench = MapBench::new();
     let flows = bench.listed("flows");
     for (field, value) in [
         ("type", json!("hash")),
@@ -106,7 +102,7 @@ fn maps_are_listed_with_their_types_and_owners() {
 
 #[test]
 fn entries_are_written_and_read_by_their_types() {
-    let bench = Bench::new();
+    let bench = MapBench::new();
     let key = "address=7,port=80,zone=-3,kind=KIND_LONG";
     bench.set("flows", &[key, r#"{"packets": 5, "bytes": 700, "name": "web"}"#]);
     assert_eq!(bench.get("flows", key), "{packets=5, bytes=700, name=web}");
@@ -142,7 +138,7 @@ fn entries_are_written_and_read_by_their_types() {
 
 #[test]
 fn a_value_of_a_per_cpu_map_is_for_each_cpu_and_shown_as_their_sum() {
-    let bench = Bench::new();
+    let bench = MapBench::new();
     bench.set("each", &["1", "3"]);
     let entry = bench.map("get", "each", &["1", "-o", "json"]).json();
     let each: Vec<u64> =
@@ -156,7 +152,7 @@ fn a_value_of_a_per_cpu_map_is_for_each_cpu_and_shown_as_their_sum() {
 
 #[test]
 fn an_entry_is_created_changed_and_deleted_by_what_is_asked() {
-    let bench = Bench::new();
+    let bench = MapBench::new();
     bench.map("set", "recent", &["--existing", "1", "5"]).fails(5, &["has no entry with this key"]);
     bench.set("recent", &["--create-only", "1", "5"]);
     bench
@@ -187,7 +183,7 @@ fn an_entry_is_created_changed_and_deleted_by_what_is_asked() {
 
 #[test]
 fn what_does_not_fit_is_refused_by_the_name_of_its_field_and_changes_nothing() {
-    let bench = Bench::new();
+    let bench = MapBench::new();
     let refused = |verb: &str, map: &str, words: &[&str], says: &[&str]| {
         bench.map(verb, map, words).fails(6, says);
     };
@@ -236,7 +232,7 @@ fn what_does_not_fit_is_refused_by_the_name_of_its_field_and_changes_nothing() {
 
 #[test]
 fn constants_and_maps_of_maps_are_read_and_never_written() {
-    let bench = Bench::new();
+    let bench = MapBench::new();
     assert_eq!(bench.get(".rodata", "0"), "{step=7}");
     bench.map("set", ".rodata", &["0", "step=1"]).fails(6, &["\".rodata\"", "it is frozen"]);
     let inner = bench.dump("outer")["entries"][0]["value"].to_string();
@@ -251,7 +247,7 @@ fn constants_and_maps_of_maps_are_read_and_never_written() {
 /// A map that no program uses itself is reached by rights over the map that it lies in.
 #[test]
 fn a_map_in_a_map_of_maps_is_used_by_its_id() {
-    let bench = Bench::new();
+    let bench = MapBench::new();
     let daemon = &bench.daemon;
     let pin = daemon.fs().join("lent");
     let (outer, pin) = (bench.listed("outer")["id"].to_string(), pin.to_str().unwrap().to_owned());
@@ -288,7 +284,7 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
 
 #[test]
 fn who_may_not_is_refused_and_who_may_is_written_down() {
-    let bench = Bench::new();
+    let bench = MapBench::new();
     bench.map_as(WRITER, "set", "recent", &["1", "5"]).success();
     assert_eq!(bench.map_as(READER, "get", "recent", &["1"]).success(), "5\n");
     bench.map_as(READER, "dump", "recent", &[]).success();
@@ -318,120 +314,13 @@ fn who_may_not_is_refused_and_who_may_is_written_down() {
 
 #[test]
 fn a_map_that_is_gone_is_not_found() {
-    let bench = Bench::new();
+    let bench = MapBench::new();
     let id = bench.listed("flows")["id"].to_string();
     bench.daemon.bpfman(&format!("unload {}", bench.program)).success();
     for words in [&["map", "dump", &id][..], &["map", "get", &id, "hex:00"], &["map", "watch", &id]] {
         bench.daemon.cli(words).fails(5, &[&format!("no program of bpfman uses a map {id}")]);
     }
     bench.map("dump", "flows", &[]).fails(5, &["does not exist"]);
-}
-
-/// The client while it watches a map.
-struct Watching {
-    process: std::process::Child,
-    told: std::sync::Arc<std::sync::Mutex<Vec<Value>>>,
-}
-
-impl Watching {
-    fn start(daemon: &Daemon, words: &[&str]) -> Self {
-        let mut command: Command = daemon.cli_command();
-        command.args(["map", "watch"]).args(words).args(["-o", "json"]);
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let told = std::sync::Arc::<std::sync::Mutex<Vec<Value>>>::default();
-        let lines = std::io::BufRead::lines(std::io::BufReader::new(process.stdout.take().unwrap()));
-        let into = std::sync::Arc::clone(&told);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                into.lock().unwrap().push(serde_json::from_str(&line).unwrap());
-            }
-        });
-        let watching = Self { process, told };
-        watching.wait_for("watching", |_| true);
-        watching
-    }
-
-    fn wait_for(&self, kind: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let mut found = None;
-        until(&format!("the client tells of {kind}"), || {
-            let told = self.told.lock().unwrap();
-            found = told.iter().find(|event| event["event"] == kind && is_it(event)).cloned();
-            found.is_some()
-        });
-        found.unwrap()
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        let _gone = self.process.kill();
-        let _reaped = self.process.wait();
-    }
-}
-
-#[test]
-fn changes_of_entries_are_watched_until_a_signal() {
-    let bench = Bench::new();
-    bench.set("recent", &["1", "5"]);
-    let mut watching = Watching::start(&bench.daemon, &[&bench.name("recent")]);
-    bench.set("recent", &["1", "8"]);
-    let changed = watching.wait_for("changed", |event| event["value"] == 8);
-    assert_eq!((&changed["key"], &changed["step"]), (&json!(1), &json!(3)));
-    bench.map("delete", "recent", &["1"]).success();
-    watching.wait_for("changed", |event| event["value"].is_null());
-    kill_process(Pid::from_child(&watching.process), Signal::INT).unwrap();
-    assert_eq!(watching.process.wait().unwrap().code(), Some(0));
-    watching.wait_for("watch_ended", |event| event["why"] == "interrupted");
-    // It ends by itself, too, and a program's id with a name behind it is a map.
-    let program = bench.program.to_string();
-    bench.daemon.cli(&["map", "watch", &program, "slots", "--for", "1s"]).success();
-}
-
-#[test]
-fn records_of_a_ring_are_watched_by_their_type() {
-    let (bench, network) = (Bench::new(), Network::new());
-    let traffic = Traffic::new(&network);
-    let (program, far) = (bench.program.to_string(), network.far.path().display().to_string());
-    let attach = format!("attach {program} xdp -i {INTERFACE} -p 50 -n {far}");
-    bench.daemon.bpfman(&attach).success();
-    let watching = Watching::start(&bench.daemon, &[&program, "events"]);
-    assert_eq!(traffic.send(1), 1);
-    let record = watching.wait_for("record", |_| true);
-    assert_eq!(record["value"], json!({"number": 7, "name": "packet"}));
-    let refused = bench.map("watch", "events", &["--record", "struct nothing"]);
-    refused.fails(6, &["have no such type", "event"]);
-    bench.map("watch", "line", &[]).fails(6, &["cannot be watched"]);
-    // Who reads a ring takes records out of it.
-    bench.map_as(READER, "watch", "events", &["--for", "1s"]).fails(4, &["may not"]);
-}
-
-#[test]
-fn a_map_is_pinned_by_who_may_write_it_and_its_folder() {
-    let bench = Bench::new();
-    let folder = bench.daemon.path("pins");
-    std::fs::create_dir(&folder).unwrap();
-    let outside = folder.join("map");
-    bench.map("pin", "recent", &[outside.to_str().unwrap()]).fails(6, &["is no bpffs"]);
-    let inside = bench.daemon.fs().join("mine");
-    bench.map("pin", "recent", &[inside.to_str().unwrap()]).fails(6, &["the daemon's own folder"]);
-    run(&["mount", "-t", "bpf", "bpf", folder.to_str().unwrap()]);
-    let pinned = bench.map("pin", "recent", &[outside.to_str().unwrap(), "-o", "json"]);
-    let again = bench.map("pin", "recent", &[outside.to_str().unwrap()]);
-    let denied = bench.map_as(READER, "pin", "recent", &[folder.join("other").to_str().unwrap()]);
-    // By its own rights: no capability, and a folder that everybody may write.
-    let own = bench.map_as(WRITER, "pin", "recent", &[folder.join("own").to_str().unwrap()]);
-    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let foreign = bench.map_as(WRITER, "pin", "recent", &[folder.join("other").to_str().unwrap()]);
-    let id = bench.listed("recent")["id"].to_string();
-    let shown = run(&["bpftool", "map", "show", "pinned", outside.to_str().unwrap()]);
-    run(&["umount", folder.to_str().unwrap()]);
-    assert_eq!(pinned.json()["map_id"].to_string(), id);
-    assert!(shown.starts_with(&format!("{id}: ")), "{shown}");
-    again.fails(7, &["exists"]);
-    denied.fails(4, &["may not"]);
-    own.success();
-    // The daemon lets it have the map, and the folder is root's.
-    foreign.fails(4, &["other"]);
 }
 
 /// So many entries are too many for one reading, and come all the same.
