@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::flood::Flood;
 use crate::journald::Journald;
+use crate::listeners::{Listeners, WrittenListener};
 use crate::refusals::Refusals;
 use crate::segments::Segments;
 use crate::writer::{Handed, Writer};
@@ -41,11 +42,14 @@ struct Files {
 
 /// What writer and others see.
 #[derive(Debug, Default)]
-pub(crate) struct SharedStanding(Mutex<JournalStanding>);
+pub(crate) struct SharedStanding {
+    standing: Mutex<JournalStanding>,
+    pub listeners: Listeners,
+}
 
 impl SharedStanding {
     pub fn standing(&self) -> MutexGuard<'_, JournalStanding> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,6 +140,17 @@ impl Journal {
         let mut standing = self.shared.standing().clone();
         standing.bytes = reader.bytes();
         Some(standing)
+    }
+
+    /// The number of the newest entry; 0: there is none.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.shared.standing().last
+    }
+
+    /// From now on the listener is told the number of the newest entry, as long as somebody else holds it.
+    pub fn on_written(&self, listener: &Arc<WrittenListener>) {
+        self.shared.listeners.add(listener);
     }
 
     /// Reads it; none if there is none on disk.

@@ -46,10 +46,7 @@ impl HistoryReader {
         wanted: impl Fn(&HistoryEntry) -> bool,
     ) -> Result<HistoryPage, JournalError> {
         let before = before.unwrap_or(u64::MAX);
-        let firsts = match name::segments(&self.folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            read => read.map_err(|source| self.failed("listing", &self.folder, source))?,
-        };
+        let firsts = self.segments()?;
         let mut page = HistoryPage::default();
         let Some(place) = firsts.iter().rposition(|first| *first < before) else { return Ok(page) };
         let first = firsts[place];
@@ -87,6 +84,18 @@ impl HistoryReader {
         firsts.into_iter().map(length).sum()
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// First numbers of all files, in order.
+    pub(crate) fn segments(&self) -> Result<Vec<u64>, JournalError> {
+        match name::segments(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.map_err(|source| self.failed("listing", &self.folder, source)),
+        }
+    }
+
     /// The whole lines of a segment; nothing of one that was removed meanwhile.
     fn read(&self, first: u64) -> Result<Vec<u8>, JournalError> {
         let path = name::segment(&self.folder, first);
@@ -101,7 +110,7 @@ impl HistoryReader {
         Ok(bytes)
     }
 
-    fn failed(&self, action: &'static str, path: &Path, source: std::io::Error) -> JournalError {
+    pub(crate) fn failed(&self, action: &'static str, path: &Path, source: std::io::Error) -> JournalError {
         JournalError { action, path: path.to_owned(), source }
     }
 }

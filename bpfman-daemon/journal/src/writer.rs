@@ -119,7 +119,10 @@ impl Writer {
             }
         }
         standing.first = self.segments.first();
-        standing.last = self.segments.next().saturating_sub(1);
+        let last = self.segments.next().saturating_sub(1);
+        standing.last = last;
+        drop(standing);
+        self.shared.listeners.tell(last);
     }
 
     /// Tells journald, or the log.

@@ -1,6 +1,6 @@
 //! The history's files, after whatever became of the disk.
 
-use bpfmand_journal::{DaemonPart, HistoryEntry, HistoryReader, Journal, JournalSettings};
+use bpfmand_journal::{DaemonPart, HistoryEntry, HistoryReader, Journal, JournalCursor, JournalSettings};
 
 use crate::world;
 
@@ -18,6 +18,7 @@ pub fn run(bytes: &[u8]) {
     journal.record(entry, Some(Box::new(tell)));
     written.recv().expect("the writer answers");
     let reader = HistoryReader::new(folder.path());
+    read_forward(&reader, journal.last());
     let mut before = None;
     loop {
         let page = reader.page(before, "", 100, |_| true).expect("the files are there");
@@ -26,6 +27,21 @@ pub fn run(bytes: &[u8]) {
             return;
         }
         before = page.before;
+    }
+}
+
+/// Reads all from the oldest entry on.
+fn read_forward(reader: &HistoryReader, last: u64) {
+    let mut cursor = JournalCursor::at_oldest();
+    let mut number = 0;
+    while cursor.position() < last {
+        let before = cursor.clone();
+        let page = reader.forward(&mut cursor, last, 100, |_| true).expect("the files are there");
+        assert_ne!(cursor, before, "it does not go on");
+        for entry in page.entries {
+            assert!(entry.number > number, "numbers do not go up");
+            number = entry.number;
+        }
     }
 }
 
