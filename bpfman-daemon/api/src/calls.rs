@@ -40,6 +40,7 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanNodeFindNetworkNamespace
         | M::BpfmanNodeWatch
         | M::BpfmanNodeHistory
+        | M::BpfmanNodeFollowEvents
         | M::BpfmanNodeExamine => AccessVerb::Read,
         M::BpfmanLoad
         | M::BpfmanUnload

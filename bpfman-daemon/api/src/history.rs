@@ -1,7 +1,7 @@
 //! The journal as callers see it: what they ask for, what concerns them, and how it is told.
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_access::AccessPolicy;
+use bpfmand_access::{AccessPolicy, AccessVerb};
 use bpfmand_core::{Owner, Peer};
 use bpfmand_engine::ProgramDetails;
 use bpfmand_journal::{DaemonPart, EntryActor, HistoryEntry, Journal};
@@ -9,13 +9,15 @@ use bpfmand_kernel::Kernel;
 use tonic::Status;
 
 use crate::audit;
+use crate::entry_filter::{EntryFilter, parse_since};
 use crate::server::Api;
-use crate::status::{denied, invalid};
+use crate::status;
+use crate::status::denied;
 
 /// Entries that one call answers, where it says no number.
 const USUAL: usize = 100;
-/// The most that one call answers.
-const MOST: usize = 100_000;
+/// The most of those that there are which one call answers.
+pub(crate) const MOST_ENTRIES: usize = 100_000;
 
 /// What a caller asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,53 +28,26 @@ pub(crate) struct HistoryFilter {
     pub before: Option<u64>,
     /// Not older, as entries have it.
     pub since: String,
-    id: Option<u32>,
-    hook: String,
-    by: String,
+    /// Which of these.
+    pub entries: EntryFilter,
 }
 
 impl HistoryFilter {
     /// Reads a request.
     pub fn parse(request: wire::HistoryRequest) -> Result<Self, Status> {
         let wire::HistoryRequest { limit, before, since, id, hook, by } = request;
-        let since = match since.as_str() {
-            "" => since,
-            text => humantime::parse_rfc3339_weak(text)
-                .map(|time| humantime::format_rfc3339_micros(time).to_string())
-                .map_err(|error| {
-                    invalid(format!("\"{text}\" is no time: {error} (write 2026-01-31T12:00:00Z)"))
-                })?,
-        };
         let limit = match limit as usize {
             0 => USUAL,
-            limit => limit.min(MOST),
+            limit => limit.min(MOST_ENTRIES),
         };
-        let (before, id) = ((before > 0).then_some(before), (id > 0).then_some(id));
-        Ok(Self { limit, before, since, id, hook, by })
+        let before = (before > 0).then_some(before);
+        Ok(Self { limit, before, since: parse_since(since)?, entries: EntryFilter::about(id, hook, by) })
     }
 
     /// What is wanted once so many were answered, down to this number.
     pub fn after(&self, answered: usize, before: u64) -> Self {
         Self { limit: self.limit.saturating_sub(answered), before: Some(before), ..self.clone() }
     }
-
-    /// True for an entry that is asked for.
-    pub fn wants(&self, entry: &HistoryEntry) -> bool {
-        let of_id = |id: &u32| entry.programs.contains(id) || entry.links.contains(id);
-        self.id.as_ref().is_none_or(of_id)
-            && (self.hook.is_empty() || entry.hooks.contains(&self.hook))
-            && (self.by.is_empty() || is_by(entry, &self.by))
-    }
-}
-
-fn is_by(entry: &HistoryEntry, who: &str) -> bool {
-    let of_actor = match &entry.by {
-        EntryActor::Caller { uid, unit, pod, .. } => {
-            who.parse() == Ok(*uid) || who == unit || who == pod || who == "root" && *uid == 0
-        }
-        EntryActor::Daemon(part) => who == part.name(),
-    };
-    of_actor || entry.grant == who || entry.owners.iter().any(|owner| owner == who)
 }
 
 /// Who reads.
@@ -172,7 +147,13 @@ impl<K: Kernel> Api<K> {
     /// Who reads the journal by the call that this task works for.
     pub(crate) fn history_viewer(&self) -> Result<HistoryViewer, Status> {
         let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+        self.viewer_of(peer)
+    }
+
+    /// What one who reads for long may read now.
+    pub(crate) fn viewer_of(&self, peer: Peer) -> Result<HistoryViewer, Status> {
         let policy = self.policy_for(&peer)?;
+        policy.decide(&peer, AccessVerb::Read, &[]).map_err(|denial| status::denial(&denial))?;
         Ok(HistoryViewer { peer, policy })
     }
 
@@ -205,9 +186,6 @@ mod tests {
         HistoryEntry {
             by: EntryActor::of(&Peer { uid, pid: Some(9), cgroup: Some("/a".to_owned()), ..Peer::default() }),
             owners: owners.iter().map(|owner| (*owner).to_owned()).collect(),
-            programs: vec![7],
-            hooks: vec!["xdp:eth0".to_owned()],
-            grant: "network".to_owned(),
             ..HistoryEntry::default()
         }
     }
@@ -233,28 +211,5 @@ mod tests {
     #[test]
     fn an_owner_that_cannot_be_read_is_nobodys() {
         assert!(!viewer(1000).may_read(&entry(0, &["", "user:", "1000"])));
-    }
-
-    #[test]
-    fn a_filter_wants_ids_hooks_and_people() {
-        let filter = |id, hook: &str, by: &str| {
-            let request =
-                wire::HistoryRequest { id, hook: hook.to_owned(), by: by.to_owned(), ..Default::default() };
-            HistoryFilter::parse(request).unwrap().wants(&entry(1000, &["user:1000"]))
-        };
-        for (id, hook, by, wanted) in [
-            (0, "", "", true),
-            (7, "xdp:eth0", "1000", true),
-            (8, "", "", false),
-            (0, "xdp:eth1", "", false),
-            (0, "", "user:1000", true),
-            (0, "", "network", true),
-            (0, "", "0", false),
-            (0, "", "root", false),
-        ] {
-            assert_eq!(filter(id, hook, by), wanted, "{id} {hook} {by}");
-        }
-        let wrong = wire::HistoryRequest { since: "yesterday".to_owned(), ..Default::default() };
-        assert!(HistoryFilter::parse(wrong).unwrap_err().message().contains("\"yesterday\" is no time"));
     }
 }

@@ -13,6 +13,7 @@ use tonic::Status;
 use crate::authorize::Permit;
 use crate::history::{HistoryFilter, HistoryViewer};
 use crate::server::Api;
+use crate::status;
 
 /// Entries of one page.
 const PAGE: usize = 256;
@@ -59,9 +60,9 @@ fn next<K: Kernel>(
     viewer: &HistoryViewer,
 ) -> Result<(wire::HistoryResponse, Option<HistoryFilter>), Status> {
     let Some(reader) = api.journal.reader() else {
-        return Err(Status::unimplemented("this daemon keeps no journal"));
+        return Err(no_journal());
     };
-    let wanted = |entry: &_| asked.wants(entry) && viewer.may_read(entry);
+    let wanted = |entry: &_| asked.entries.wants(entry) && viewer.may_read(entry);
     let limit = asked.limit.min(PAGE);
     let page = reader.page(asked.before, &asked.since, limit, wanted);
     let page = page.map_err(|error| Status::internal(error.to_string()))?;
@@ -69,6 +70,12 @@ fn next<K: Kernel>(
     let rest = page.before.map(|before| asked.after(answered, before)).filter(|rest| rest.limit > 0);
     let entries = page.entries.into_iter().map(|entry| viewer.line(entry)).collect();
     Ok((wire::HistoryResponse { entries, damaged: page.damaged }, rest))
+}
+
+/// Of a program that serves the daemon's calls, and has no files for a journal.
+pub(crate) fn no_journal() -> Status {
+    let hint = "ask bpfmand itself: it keeps a journal in its state folder";
+    status::unsupported_with("this daemon keeps no journal on disk", hint)
 }
 
 impl Stream for HistoryStream {

@@ -10,11 +10,12 @@ use bpfmand_kernel::Kernel;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::event_stream::EventStream;
 use crate::history_pages::HistoryStream;
 use crate::run_sample::RunSample;
 use crate::server::{Api, Reply, caller, fail};
 use crate::watchers::MOST_WATCHERS;
-use crate::{chains_parse, history, history_pages, node_dry_run, node_watch, status};
+use crate::{chains_parse, event_stream, history, history_pages, node_dry_run, node_watch, status};
 
 /// Most containers that one request asks for: a node runs some hundred.
 const MOST_CONTAINERS: usize = 1000;
@@ -137,6 +138,15 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let permit = self.authorize(&[])?;
         let viewer = self.history_viewer()?;
         Ok(Response::new(history_pages::stream(self.clone(), permit, asked, viewer)))
+    }
+
+    type FollowEventsStream = EventStream;
+
+    async fn follow_events(
+        &self,
+        request: Request<wire::FollowEventsRequest>,
+    ) -> Reply<Self::FollowEventsStream> {
+        Ok(Response::new(event_stream::stream(self.clone(), request.into_inner()).await?))
     }
 
     async fn examine(&self, _: Request<wire::ExamineRequest>) -> Reply<wire::ExamineResponse> {

@@ -23,6 +23,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Extensions, Response, Status};
 
 use crate::authorize::{AccessSource, Permit};
+use crate::event_followers::EventFollowers;
 use crate::features::LastAnswer;
 use crate::iterators::{READINGS, READINGS_OF_ONE};
 use crate::map_contents::{MAP_READINGS, MAP_READINGS_OF_ONE};
@@ -95,6 +96,7 @@ pub struct Api<K: Kernel> {
     pub(crate) access: Arc<dyn AccessSource>,
     pub(crate) cage: Arc<[CagePart]>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) events: Arc<EventFollowers>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) load_gate: Arc<GateStanding>,
     /// Whether processes that read for the daemon can be started; none where it needs none.
@@ -124,6 +126,7 @@ impl<K: Kernel> Clone for Api<K> {
             access: Arc::clone(&self.access),
             cage: Arc::clone(&self.cage),
             journal: Arc::clone(&self.journal),
+            events: Arc::clone(&self.events),
             gate: Arc::clone(&self.gate),
             load_gate: Arc::clone(&self.load_gate),
             helpers: self.helpers.clone(),
@@ -137,6 +140,7 @@ impl<K: Kernel> Clone for Api<K> {
 impl<K: Kernel> Api<K> {
     /// Services over an engine.
     pub fn new(engine: Arc<Engine<K>>, images: Arc<dyn Images>, paths: Paths) -> Self {
+        let journal = Arc::<Journal>::default();
         Self {
             engine,
             images,
@@ -149,7 +153,8 @@ impl<K: Kernel> Api<K> {
             watchers: Arc::default(),
             access: Arc::new(Arc::<AccessPolicy>::default()),
             cage: Arc::default(),
-            journal: Arc::default(),
+            events: Arc::new(EventFollowers::of(&journal)),
+            journal,
             gate: Arc::default(),
             load_gate: Arc::default(),
             helpers: None,
@@ -180,7 +185,8 @@ impl<K: Kernel> Api<K> {
     /// Tells changes and refusals here; without, the log alone.
     #[must_use]
     pub fn with_journal(self, journal: Arc<Journal>) -> Self {
-        Self { journal, ..self }
+        let events = Arc::new(EventFollowers::of(&journal));
+        Self { journal, events, ..self }
     }
 
     /// What all changes go through.

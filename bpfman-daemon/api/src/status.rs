@@ -76,9 +76,20 @@ pub fn denial(denial: &Denial) -> Status {
     with_trailers(code, one_line(&denial.message).into_owned(), reason, Some(&denial.hint))
 }
 
+/// A failure of the daemon itself, or of its disk.
+pub fn failed(message: impl Into<String>) -> Status {
+    refusal(ErrorKind::Internal, message)
+}
+
 /// A request for something that no daemon of this version does.
 pub fn unsupported(message: impl Into<String>) -> Status {
     refusal(ErrorKind::Unsupported, message)
+}
+
+/// The same, and what to do instead.
+pub fn unsupported_with(message: &str, hint: &str) -> Status {
+    let (code, reason) = entry(ErrorKind::Unsupported);
+    with_trailers(code, one_line(message).into_owned(), reason, Some(hint))
 }
 
 /// A request for something that the daemon has no room for now.

@@ -75,6 +75,15 @@ impl BpfmanNode for NodeService {
         self.api.history(request).await
     }
 
+    type FollowEventsStream = <Api<SimKernel> as BpfmanNode>::FollowEventsStream;
+
+    async fn follow_events(
+        &self,
+        request: Request<wire::FollowEventsRequest>,
+    ) -> Result<Response<Self::FollowEventsStream>, Status> {
+        self.api.follow_events(request).await
+    }
+
     async fn examine(
         &self,
         request: Request<wire::ExamineRequest>,

@@ -134,7 +134,7 @@ pub fn request(bytes: &[u8]) {
             let mut answer = client.server_streaming(request, path, Raw).await?.into_inner();
             match method {
                 // These go on until the caller ends them.
-                Method::BpfmanNodeWatch | Method::BpfmanExtFollowPrints => {}
+                Method::BpfmanNodeWatch | Method::BpfmanNodeFollowEvents | Method::BpfmanExtFollowPrints => {}
                 // So does this, whose first answer is the lease.
                 Method::BpfmanExtHoldLease => drop(answer.message().await?),
                 _ => while answer.message().await?.is_some() {},

@@ -1,0 +1,167 @@
+//! The journal as a stream that goes on: what is there, and then each entry as it is written.
+//!
+//! A follower is a number. Its task reads a page of the files when the client has room for one, and sleeps until the writer
+//! leaves another number: a client that reads slowly, or not at all, holds one page, and nobody waits for it.
+
+use std::sync::Arc;
+
+use bpfman_proto::ext::v1 as wire;
+use bpfmand_core::Peer;
+use bpfmand_journal::JournalCursor;
+use bpfmand_kernel::Kernel;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::audit;
+use crate::authorize::Permit;
+use crate::event_request::EventRequest;
+use crate::history_pages::no_journal;
+use crate::server::Api;
+use crate::status::{denied, failed};
+
+pub type EventStream = ReceiverStream<Result<wire::FollowEventsResponse, Status>>;
+
+/// Entries of one page.
+const PAGE: usize = 256;
+/// A client that gets none of so many entries is told how far they were looked through, so that it need not begin there.
+const SILENT: u64 = 1000;
+/// Of all streams, so many read at once: the others leave threads to calls that only look.
+static READING: Semaphore = Semaphore::const_new(2);
+
+/// One who follows.
+struct Follower<K: Kernel> {
+    api: Api<K>,
+    permit: Permit,
+    caller: Peer,
+    asked: Arc<EventRequest>,
+}
+
+/// Begins a stream.
+///
+/// # Errors
+/// There is no journal, too many follow it, or a number is asked for that it does not have.
+pub async fn stream<K: Kernel>(
+    api: Api<K>,
+    request: wire::FollowEventsRequest,
+) -> Result<EventStream, Status> {
+    let asked = Arc::new(EventRequest::parse(request)?);
+    let permit = api.authorize(&[])?;
+    let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+    if api.journal.reader().is_none() {
+        return Err(no_journal());
+    }
+    let place = api.events.places.enter(permit.uid)?;
+    let mut written = api.events.written();
+    let last = *written.borrow_and_update();
+    asked.ensure_known(last)?;
+    let follower = Follower { api, permit, caller, asked };
+    let cursor = follower.begin(last).await?;
+    let (pages, stream) = mpsc::channel(1);
+    let begun =
+        wire::FollowEventsResponse { position: cursor.position(), newest: last, ..Default::default() };
+    let begun = pages.try_send(Ok(begun));
+    begun.map_err(|_full| Status::internal("the stream of events has no room for its beginning"))?;
+    let (ended, activity) = (follower.api.watchers.ended(), follower.api.activity());
+    let until = follower.asked.until_now.then_some(last);
+    tokio::spawn(async move {
+        let _place = place;
+        // A daemon with a stream is not idle.
+        let _running = activity.begin();
+        tokio::select! {
+            () = follower.follow(cursor, until, written, &pages) => {}
+            () = pages.closed() => {}
+            () = ended => {}
+        }
+    });
+    Ok(ReceiverStream::new(stream))
+}
+
+impl<K: Kernel> Follower<K> {
+    /// Finds where the stream begins.
+    async fn begin(&self, last: u64) -> Result<JournalCursor, Status> {
+        let mut found = self.asked.newest_wanted(last);
+        while let Some(so_far) = found.filter(|found| found.before.is_some()) {
+            let asked = Arc::clone(&self.asked);
+            let look = move |reader: &_, viewer: &_| {
+                asked.look_back(reader, so_far, viewer).map_err(|error| failed(error.to_string()))
+            };
+            found = Some(self.read(look).await?);
+        }
+        Ok(self.asked.begin(last, found))
+    }
+
+    /// Sends pages until one fails, or all up to a number was told.
+    async fn follow(
+        &self,
+        mut cursor: JournalCursor,
+        until: Option<u64>,
+        mut written: watch::Receiver<u64>,
+        pages: &mpsc::Sender<Result<wire::FollowEventsResponse, Status>>,
+    ) {
+        let mut told = cursor.position();
+        loop {
+            let last = *written.borrow_and_update();
+            let up_to = until.unwrap_or(last);
+            while cursor.position() < up_to {
+                let Ok(place) = pages.reserve().await else { return };
+                let page = match self.page(cursor, up_to).await {
+                    Ok((page, next)) => {
+                        cursor = next;
+                        page
+                    }
+                    Err(failure) => return place.send(Err(failure)),
+                };
+                let position = cursor.position();
+                let is_last = until.is_some_and(|until| position >= until);
+                let says_something = !page.entries.is_empty() || page.missed.is_some() || page.damaged > 0;
+                if says_something || is_last || position - told >= SILENT {
+                    told = position;
+                    place.send(Ok(page));
+                }
+            }
+            if until.is_some() || written.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The next page, and the cursor behind it.
+    async fn page(
+        &self,
+        mut cursor: JournalCursor,
+        up_to: u64,
+    ) -> Result<(wire::FollowEventsResponse, JournalCursor), Status> {
+        let asked = Arc::clone(&self.asked);
+        let journal = Arc::clone(&self.api.journal);
+        self.read(move |reader, viewer| {
+            let page = reader.forward(&mut cursor, up_to, PAGE, |entry| asked.wants(entry, viewer));
+            let page = page.map_err(|error| failed(error.to_string()))?;
+            let missed = page.missed.map(|gap| wire::MissedEvents { first: gap.first, last: gap.last });
+            let entries = page.entries.into_iter().map(|entry| viewer.line(entry)).collect();
+            let (position, newest) = (cursor.position(), journal.last());
+            let damaged = page.damaged;
+            Ok((wire::FollowEventsResponse { missed, entries, position, damaged, newest }, cursor))
+        })
+        .await
+    }
+
+    /// Reads files on a thread. The grants are asked anew: whoever may read no more gets nothing more.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&bpfmand_journal::HistoryReader, &crate::history::HistoryViewer) -> Result<T, Status>
+        + Send
+        + 'static,
+    ) -> Result<T, Status> {
+        let _turn =
+            READING.acquire().await.map_err(|_closed| Status::internal("no journal is read any more"))?;
+        let caller = self.caller.clone();
+        self.api
+            .read(&self.permit, move |api| {
+                let viewer = api.viewer_of(caller)?;
+                let reader = api.journal.reader().ok_or_else(no_journal)?;
+                read(&reader, &viewer)
+            })
+            .await
+    }
+}
