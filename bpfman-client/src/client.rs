@@ -7,7 +7,7 @@ use bpfman_proto::{DEFAULT_SOCKET_PATH, SOCKET_PATH_VARIABLE, ext::v1 as ext, v1
 
 use crate::handover::{self, AskedMap};
 use crate::services::{Reconnect, Services};
-use crate::{Error, MapAccess, MapFile, NewLoad, RemoteProgram, Watch};
+use crate::{Error, EventQuery, Events, MapAccess, MapFile, NewLoad, RemoteProgram, Watch};
 
 /// A daemon. Clones share the connection; a call after the daemon's restart connects again.
 ///
@@ -160,6 +160,17 @@ impl Client {
     pub async fn watch(&self) -> Result<Watch, Error> {
         let stream = self.services().node.watch(ext::WatchRequest { netns: Vec::new() }).await?;
         Ok(Watch::new(stream.into_inner()))
+    }
+
+    /// Follows the daemon's journal: who changes what, who is refused, what the daemon does by itself. Root gets all, others
+    /// what concerns them.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], with reason `busy` where 64 streams are open, or 16 of this user; with `conflict` where the journal
+    /// does not have the number to begin after.
+    pub async fn events(&self, query: EventQuery) -> Result<Events, Error> {
+        let stream = self.services().node.follow_events(query.into_request()).await?;
+        Events::begin(stream.into_inner()).await
     }
 }
 

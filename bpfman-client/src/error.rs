@@ -99,6 +99,8 @@ pub struct RefusedCall {
     pub message: String,
     /// What to do next, a line each; may be empty.
     pub hint: String,
+    /// No daemon said it: the connection broke, or none was there.
+    pub is_lost: bool,
 }
 
 impl Error {
@@ -108,6 +110,17 @@ impl Error {
         match self {
             Self::Refused(refused) => refused.reason,
             _ => None,
+        }
+    }
+
+    /// True where no daemon answered: none listens now, or the connection broke. The same call may succeed once a daemon is
+    /// there again.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(refused) => refused.is_lost,
+            _ => false,
         }
     }
 
@@ -139,6 +152,8 @@ impl From<Status> for Error {
             code: status.code(),
             reason: reason.and_then(Reason::from_name),
             message: status.message().to_owned(),
+            // What a daemon says has no error of this process behind it.
+            is_lost: std::error::Error::source(&status).is_some(),
             hint: hint.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default(),
         }))
     }
@@ -151,6 +166,7 @@ impl From<Failure> for Error {
             reason: Reason::from_name(&failure.reason),
             message: failure.message,
             hint: failure.hint,
+            is_lost: false,
         }))
     }
 }

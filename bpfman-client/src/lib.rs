@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! - [`Client`]: connects, loads, finds, watches. [`RemoteProgram`]: attaches, opens maps, unloads.
+//! - [`Client`]: connects, loads, finds, watches, follows the daemon's journal. [`RemoteProgram`]: attaches, opens maps, unloads.
 //! - [`MapFile`]: a map, as one of aya's types ([`MapFile::typed`]), as a stream of records ([`MapFile::ring`]), or as a
 //!   descriptor.
 //! - [`ProgramLease`]: a program that goes with its handle.
@@ -33,6 +33,7 @@
 
 mod client;
 mod error;
+mod events;
 mod handover;
 mod lease;
 mod load;
@@ -55,6 +56,7 @@ pub use bpfman_proto::v1::BpfmanProgramType as ProgramType;
 pub use bpfman_proto::{MapAccess, Reason};
 pub use client::Client;
 pub use error::{Error, RefusedCall};
+pub use events::{EventQuery, Events, JournalEvent};
 pub use lease::ProgramLease;
 pub use load::{NewLoad, PullWhen};
 pub use map::MapFile;
