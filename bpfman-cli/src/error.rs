@@ -102,6 +102,14 @@ pub enum CliError {
         /// What to do about it.
         hint: String,
     },
+    /// The daemon ended in the middle of a long answer. What came has been written.
+    #[error("{what}")]
+    CutShort {
+        /// How far it came.
+        what: String,
+        /// How to go on.
+        hint: String,
+    },
     /// Some of several could not be removed. Each has been told, and the answer itself has been written.
     #[error("{what}")]
     Several {
@@ -200,6 +208,7 @@ impl CliError {
             Self::Several { exit, .. } | Self::Unhealthy { exit, .. } => *exit,
             Self::Differs { .. } | Self::Exists { .. } => Exit::Conflict,
             Self::Changes => Exit::Other,
+            Self::CutShort { .. } => Exit::Unreachable,
             Self::MayNot => Exit::Denied,
             Self::Apply { reason, .. } => Exit::of_call(Code::Unknown, Some(reason)),
             Self::Image(error) => error.exit(),
@@ -251,7 +260,7 @@ impl CliError {
             Self::Apply { hint, .. } => hint.lines().map(str::to_owned).collect(),
             Self::MayNot => vec!["`bpfman whoami` lists your grants".to_owned()],
             Self::Differs { hint, .. } => vec![(*hint).to_owned()],
-            Self::Unhealthy { hint, .. } => vec![hint.clone()],
+            Self::Unhealthy { hint, .. } | Self::CutShort { hint, .. } => vec![hint.clone()],
             Self::Exists { .. } => vec!["choose another name, or move the file away".to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),

@@ -16,6 +16,7 @@ use bpfman_cli::show::features::FeatureList;
 use bpfman_cli::show::history::HistoryJson;
 use bpfman_cli::show::hook_answers::{Explained, HookSwitchesJson};
 use bpfman_cli::show::hooks::HookList;
+use bpfman_cli::show::journal_event::JournalEventJson;
 use bpfman_cli::show::json::ProgramJson;
 use bpfman_cli::show::maps::MapList;
 use bpfman_cli::show::matching::MatchingJson;
@@ -123,6 +124,8 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         }),
         serde_json::to_value(diagnosis),
         serde_json::to_value(history),
+        serde_json::to_value(JournalEventJson::Missed { first: 1, last: 1, entries: 1 }),
+        serde_json::to_value(JournalEventJson::Damaged { lines: 1 }),
         serde_json::to_value(FeatureList::new(&features)),
         serde_json::to_value(checked()),
         serde_json::to_value(Tried::new(&ext::DryRunResponse {

@@ -8,6 +8,7 @@ pub mod change;
 pub mod check;
 pub mod credential;
 pub mod detach;
+pub mod events;
 pub mod features;
 pub mod history;
 pub mod image;
@@ -146,6 +147,8 @@ pub enum CliCommand {
     Auth(access::AuthCommand),
     /// Show who changed what, and who was refused: the newest entries of the daemon's journal, the oldest of them first.
     History(history::History),
+    /// Show what happens: the daemon's journal as a stream, the oldest entry first.
+    Events(events::ShowEvents),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
     /// Check what an object file needs of a kernel, since when Linux has it, and whether this host can load it.

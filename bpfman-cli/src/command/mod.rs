@@ -7,9 +7,11 @@ mod boot;
 mod chain;
 mod change;
 mod check;
+mod daemon_away;
 mod dead_daemon;
 mod doctor;
 mod dry_run;
+mod events;
 mod features;
 mod generate;
 mod history;
@@ -20,6 +22,7 @@ mod list;
 mod load;
 mod map;
 mod object_source;
+mod open_output;
 mod progress;
 mod remove;
 mod run;
@@ -63,6 +66,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Whoami => access::whoami(global).await,
         CliCommand::Auth(command) => access::auth(global, command).await,
         CliCommand::History(command) => history::run(global, command).await,
+        CliCommand::Events(command) => events::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
         CliCommand::Check(command) => check::run(global, command).await,
         CliCommand::Features(command) => features::run(global, command).await,

@@ -90,7 +90,13 @@ impl HistoryJson {
 }
 
 impl HistoryEntryJson {
-    fn who(&self) -> String {
+    /// When, to the second: microseconds are in JSON.
+    pub(crate) fn short_time(&self) -> String {
+        self.time.get(..19).map_or_else(|| self.time.clone(), |time| format!("{time}Z"))
+    }
+
+    /// Who did it.
+    pub(crate) fn who(&self) -> String {
         match (&self.uid, &self.unit, &self.daemon) {
             (Some(uid), Some(unit), _) => format!("user {uid} ({unit})"),
             (Some(uid), None, _) => format!("user {uid}"),
@@ -99,7 +105,8 @@ impl HistoryEntryJson {
         }
     }
 
-    fn came(&self) -> String {
+    /// What it is about, and what came of it.
+    pub(crate) fn came(&self) -> String {
         let mut text = self.object.clone();
         for (name, value) in [("made", &self.made), ("was", &self.before), ("digest", &self.digest)] {
             text.extend(value.as_ref().map(|value| format!("; {name} {value}")));
@@ -113,10 +120,8 @@ impl CommandOutput for HistoryJson {
     fn table(&self, screen: Screen) -> String {
         let mut table = TextTable::new(&["Time", "Who", "Call", "Result", "By Grant", "About"]);
         for entry in &self.entries {
-            // Microseconds are in JSON.
-            let time = entry.time.get(..19).map_or_else(|| entry.time.clone(), |time| format!("{time}Z"));
             table.row(vec![
-                time,
+                entry.short_time(),
                 entry.who(),
                 entry.verb.clone(),
                 entry.result.clone(),

@@ -17,6 +17,7 @@ pub mod features;
 pub mod history;
 pub mod hook_answers;
 pub mod hooks;
+pub mod journal_event;
 pub mod json;
 pub(crate) mod json_shape;
 pub mod kernel;
@@ -89,6 +90,22 @@ pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
 /// Writes text to standard output. A reader that went away, as `head` does, is no failure.
 pub fn write(text: &str) -> Result<(), CliError> {
     write_while_read(text.as_bytes()).map(|_somebody_reads| ())
+}
+
+/// Tells people of something beside the answer, on standard error.
+pub fn note(text: &str) {
+    beside("note", text);
+}
+
+/// Tells people of something that is not as it should be, on standard error.
+pub fn warn(text: &str) {
+    beside("warning", text);
+}
+
+fn beside(kind: &str, text: &str) {
+    let line = format!("{kind}: {}\n", screen::cell(text));
+    // Nobody is left to tell when standard error itself is gone.
+    let _unread = io::stderr().write_all(line.as_bytes());
 }
 
 /// Writes text to standard output, and says whether somebody still reads it.

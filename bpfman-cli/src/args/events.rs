@@ -1,0 +1,134 @@
+//! `bpfman events`: the daemon's journal as a stream.
+
+use bpfman_client::EventQuery;
+use bpfman_proto::ext::v1 as ext;
+use clap::{Args, ValueEnum};
+
+use super::history::{HistoryAbout, Since};
+
+/// `bpfman events`.
+#[derive(Args, Debug)]
+pub struct ShowEvents {
+    /// Only what is about a program or a link (its id), or a hook (xdp:eth0)
+    #[arg(value_name = "ID|HOOK")]
+    pub about: Option<HistoryAbout>,
+    /// Go on with each entry as it is written, also after a restart of the daemon, until Ctrl-C. Without --after, --since and
+    /// --limit it begins with the next entry
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Begin behind the entry of this number; 0: with the oldest that is kept
+    #[arg(long, value_name = "NUMBER")]
+    pub after: Option<u64>,
+    /// Only what happened since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Since>,
+    /// Of the entries that there are, only the newest so many, at most 100,000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: Option<u32>,
+    /// Only what these did: a user id, root, a unit, a pod, a grant, an owner (user:1000), or a part of the daemon (start,
+    /// checks, interfaces, policy, csi, break-glass, journal)
+    #[arg(long, value_name = "WHO")]
+    pub by: Option<String>,
+    /// Only these calls (Load, Attach, PutBack), in whatever case; several with commas, or by repeating the flag
+    #[arg(long, value_name = "CALL", value_delimiter = ',')]
+    pub verb: Vec<String>,
+    /// Only entries with these results; several with commas, or by repeating the flag
+    #[arg(long, value_name = "RESULT", value_delimiter = ',', value_enum)]
+    pub result: Vec<EventResult>,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EventResult {
+    /// It was done.
+    Done,
+    /// The caller may not.
+    Denied,
+    /// The request is wrong, or not for now.
+    Refused,
+    /// Kernel, registry or daemon failed.
+    Failed,
+}
+
+impl EventResult {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Denied => "denied",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl ShowEvents {
+    /// What the daemon is asked for.
+    #[must_use]
+    pub fn query(&self) -> EventQuery {
+        let (id, hook) = match &self.about {
+            None => (0, String::new()),
+            Some(HistoryAbout::Id(id)) => (*id, String::new()),
+            Some(HistoryAbout::Hook(hook)) => (0, hook.clone()),
+        };
+        // Whoever does not follow wants what there is.
+        let after = self.after.or_else(|| (!self.follow).then_some(0));
+        EventQuery::of(ext::FollowEventsRequest {
+            after,
+            newest: self.limit.unwrap_or(0),
+            since: self.since.as_ref().map(|since| since.0.clone()).unwrap_or_default(),
+            until_now: !self.follow,
+            id,
+            hook,
+            by: self.by.clone().unwrap_or_default(),
+            verbs: self.verb.clone(),
+            results: self.result.iter().map(|result| result.name().to_owned()).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, CliCommand};
+
+    fn query(line: &str) -> EventQuery {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            CliCommand::Events(events) => events.query(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_a_beginning_all_that_there_is_comes_or_what_is_written_from_now_on() {
+        let request = ext::FollowEventsRequest::default();
+        let all = ext::FollowEventsRequest { after: Some(0), until_now: true, ..request.clone() };
+        assert_eq!(query("bpfman events"), EventQuery::of(all));
+        assert_eq!(query("bpfman events -f"), EventQuery::of(request.clone()));
+        let some = ext::FollowEventsRequest { newest: 5, ..request.clone() };
+        assert_eq!(query("bpfman events --follow --limit 5"), EventQuery::of(some));
+        let from = ext::FollowEventsRequest { after: Some(7), ..request };
+        assert_eq!(query("bpfman events --follow --after 7"), EventQuery::of(from));
+    }
+
+    #[test]
+    fn filters_are_asked_for_as_they_are_written() {
+        let line =
+            "bpfman events xdp:eth0 --by user:1000 --verb attach,Detach --result denied --result failed";
+        let request = ext::FollowEventsRequest {
+            after: Some(0),
+            until_now: true,
+            hook: "xdp:eth0".to_owned(),
+            by: "user:1000".to_owned(),
+            verbs: vec!["attach".to_owned(), "Detach".to_owned()],
+            results: vec!["denied".to_owned(), "failed".to_owned()],
+            ..Default::default()
+        };
+        assert_eq!(query(line), EventQuery::of(request));
+        for wrong in ["--result good", "--limit 0", "--after x", "eth0", "--since yesterday"] {
+            let line = format!("bpfman events {wrong}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `bpfman events`.
+
+use bpfman_client::{Client, EventQuery, Events, JournalEvent, Reason};
+
+use super::connect_anew;
+use super::daemon_away::DaemonAway;
+use super::open_output::OpenOutput;
+use crate::args::events::ShowEvents;
+use crate::args::{Global, OutputForm};
+use crate::error::CliError;
+use crate::show;
+use crate::show::journal_event::{JournalEventJson, header, tell};
+
+/// Shows entries of the journal, the oldest first, and goes on with those that are written.
+///
+/// No signal is caught: there is nothing to end in order, and each line is written as it comes.
+pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
+    let client = connect_anew(global).await?;
+    let mut output = OpenOutput::of_stdout();
+    let query = command.query();
+    let mut events = client.events(query.clone()).await.map_err(older)?;
+    // All up to here was there when the command began.
+    let newest = events.newest();
+    if global.output == OutputForm::Table && !global.quiet {
+        show::write(&header())?;
+    }
+    loop {
+        let next = tokio::select! {
+            () = output.closed() => return Ok(()),
+            next = events.next() => next,
+        };
+        match next {
+            Ok(Some(event)) if shown(global, &event)? => continue,
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) if !command.follow && events.position() >= newest => return Ok(()),
+            Err(error) if !error.is_lost() => return Err(CliError::Client(error)),
+            _ if !command.follow => return Err(cut_short(events.position(), newest)),
+            _ => {}
+        }
+        events = tokio::select! {
+            () = output.closed() => return Ok(()),
+            events = resume(&client, &query, events.position()) => events?,
+        };
+    }
+}
+
+fn shown(global: &Global, event: &JournalEvent) -> Result<bool, CliError> {
+    JournalEventJson::new(event).map_or(Ok(true), |event| tell(global, &event))
+}
+
+/// Waits for the daemon, and goes on behind a number.
+async fn resume(client: &Client, query: &EventQuery, mut position: u64) -> Result<Events, CliError> {
+    show::note(&format!("the daemon has gone; entries after number {position} come when it is back"));
+    let mut away = DaemonAway::default();
+    loop {
+        away.pause().await;
+        match client.events(query.clone().after(position)).await {
+            Ok(events) => {
+                show::note("the daemon is back");
+                return Ok(events);
+            }
+            Err(error) if error.is_lost() => {}
+            Err(error) if error.reason() == Some(Reason::Conflict) && position > 0 => {
+                show::warn(&format!("{error}; all that the journal keeps comes"));
+                position = 0;
+            }
+            Err(error) => return Err(CliError::Client(error)),
+        }
+    }
+}
+
+fn cut_short(position: u64, newest: u64) -> CliError {
+    CliError::CutShort {
+        what: format!("the daemon ended after it had told entries up to number {position} of {newest}"),
+        hint: format!("`bpfman events --after {position}` shows the rest once the daemon is back"),
+    }
+}
+
+/// Says what a daemon lacks that does not know the call.
+fn older(error: bpfman_client::Error) -> CliError {
+    match &error {
+        bpfman_client::Error::Refused(refused)
+            if refused.code == tonic::Code::Unimplemented && refused.reason.is_none() =>
+        {
+            CliError::Invalid {
+                what: "this daemon streams no events: it is older than this client".to_owned(),
+                hint: Some("`bpfman history` shows the newest entries".to_owned()),
+            }
+        }
+        _ => CliError::Client(error),
+    }
+}
