@@ -102,6 +102,16 @@ pub enum CliError {
         /// What to do about it.
         hint: String,
     },
+    /// What `wait` waited for is not so, and the time is over.
+    #[error("{what}")]
+    TimedOut {
+        /// How it is instead.
+        what: String,
+        /// Whether a daemon said so.
+        exit: Exit,
+        /// Where to look.
+        hint: String,
+    },
     /// The daemon ended in the middle of a long answer. What came has been written.
     #[error("{what}")]
     CutShort {
@@ -205,7 +215,7 @@ impl CliError {
             Self::Invalid { .. } => Exit::Invalid,
             Self::NoEntry { .. } => Exit::NotFound,
             Self::Usage(_) => Exit::Usage,
-            Self::Several { exit, .. } | Self::Unhealthy { exit, .. } => *exit,
+            Self::Several { exit, .. } | Self::Unhealthy { exit, .. } | Self::TimedOut { exit, .. } => *exit,
             Self::Differs { .. } | Self::Exists { .. } => Exit::Conflict,
             Self::Changes => Exit::Other,
             Self::CutShort { .. } => Exit::Unreachable,
@@ -260,7 +270,9 @@ impl CliError {
             Self::Apply { hint, .. } => hint.lines().map(str::to_owned).collect(),
             Self::MayNot => vec!["`bpfman whoami` lists your grants".to_owned()],
             Self::Differs { hint, .. } => vec![(*hint).to_owned()],
-            Self::Unhealthy { hint, .. } | Self::CutShort { hint, .. } => vec![hint.clone()],
+            Self::Unhealthy { hint, .. } | Self::CutShort { hint, .. } | Self::TimedOut { hint, .. } => {
+                vec![hint.clone()]
+            }
             Self::Exists { .. } => vec!["choose another name, or move the file away".to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),

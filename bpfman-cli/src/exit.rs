@@ -47,11 +47,13 @@ pub enum Exit {
     History = 18,
     /// `doctor`: the clock was set back.
     Clock = 19,
+    /// `wait`: it is not so, and the time is over.
+    TimedOut = 20,
 }
 
 impl Exit {
     /// Every code and what it means, for the documentation in `--help` and the manual page.
-    pub const ALL: [(Self, &'static str); 19] = [
+    pub const ALL: [(Self, &'static str); 20] = [
         (Self::Other, "any other failure"),
         (Self::Usage, "wrong command line"),
         (Self::Unreachable, "the daemon cannot be reached"),
@@ -71,6 +73,7 @@ impl Exit {
         (Self::Strays, "doctor: something runs that no record names"),
         (Self::History, "doctor: the history is not written, or cannot be read"),
         (Self::Clock, "doctor: the clock was set back"),
+        (Self::TimedOut, "wait: not so within the time"),
     ];
 
     /// The process's exit status.
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn every_code_is_distinct_and_documented_in_order() {
         let numbers: Vec<u8> = Exit::ALL.iter().map(|(exit, _)| exit.number()).collect();
-        assert_eq!(numbers, (1..=19).collect::<Vec<u8>>());
+        assert_eq!(numbers, (1..=20).collect::<Vec<u8>>());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use bpfman_cli::show::traced::{PacketJson, Traced};
 use bpfman_cli::show::tried::Tried;
 use bpfman_cli::show::value::TypedValue;
 use bpfman_cli::show::verified::VerifiedChain;
+use bpfman_cli::show::waited::Waited;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
@@ -90,6 +91,13 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
     };
     let mut diagnosis = Diagnosis::default();
     diagnosis.found(FindingClass::Drift, "link 1", "missing", "");
+    let waited = Waited {
+        kind: "link",
+        target: String::new(),
+        condition: "attached",
+        program_ids: Vec::new(),
+        link_ids: Vec::new(),
+    };
     let mut history = HistoryJson::default();
     history.add(&ext::HistoryResponse { entries: vec![ext::JournalLine::default()], damaged: 0 });
     let features = ext::FeaturesResponse { features: vec![ext::Feature::default()], ..Default::default() };
@@ -126,6 +134,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         serde_json::to_value(history),
         serde_json::to_value(JournalEventJson::Missed { first: 1, last: 1, entries: 1 }),
         serde_json::to_value(JournalEventJson::Damaged { lines: 1 }),
+        serde_json::to_value(waited),
         serde_json::to_value(FeatureList::new(&features)),
         serde_json::to_value(checked()),
         serde_json::to_value(Tried::new(&ext::DryRunResponse {

@@ -25,6 +25,7 @@ pub mod stray;
 pub mod unload;
 pub mod value;
 pub mod value_error;
+pub mod wait;
 
 use std::path::PathBuf;
 
@@ -149,6 +150,8 @@ pub enum CliCommand {
     History(history::History),
     /// Show what happens: the daemon's journal as a stream, the oldest entry first.
     Events(events::ShowEvents),
+    /// Wait until a program or link is loaded, attached, detached or gone: for scripts. Exits with 20 when it is not so in time.
+    Wait(wait::WaitFor),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
     /// Check what an object file needs of a kernel, since when Linux has it, and whether this host can load it.

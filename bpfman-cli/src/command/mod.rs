@@ -30,6 +30,8 @@ mod stray;
 mod taken_bytes;
 mod trace;
 mod version;
+mod wait;
+mod waited_state;
 mod wire_point;
 
 use std::io;
@@ -67,6 +69,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Auth(command) => access::auth(global, command).await,
         CliCommand::History(command) => history::run(global, command).await,
         CliCommand::Events(command) => events::run(global, command).await,
+        CliCommand::Wait(command) => wait::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
         CliCommand::Check(command) => check::run(global, command).await,
         CliCommand::Features(command) => features::run(global, command).await,

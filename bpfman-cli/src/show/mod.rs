@@ -29,13 +29,14 @@ pub mod program;
 pub mod removed;
 pub mod run_event;
 pub mod screen;
-mod standing;
+pub(crate) mod standing;
 pub mod strays;
 pub mod table;
 pub mod traced;
 pub mod tried;
 pub mod value;
 pub mod verified;
+pub mod waited;
 
 use std::io::{self, Write};
 

@@ -1,0 +1,142 @@
+//! `bpfman wait`: for scripts that go on when something is so.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// `bpfman wait`.
+#[derive(Args, Debug)]
+pub struct WaitFor {
+    /// What is waited for
+    #[arg(value_name = "KIND", value_enum)]
+    pub kind: WaitKind,
+    /// Its id; a program also by the name of its function, which stands for all programs of that name
+    #[arg(value_name = "ID|NAME")]
+    pub target: WaitTarget,
+    /// What is to be so
+    #[arg(long = "for", value_name = "CONDITION", value_enum)]
+    pub condition: WaitCondition,
+    /// How long: a number and s, m, h or d; 0s looks once. The command ends with 20 then
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = super::image::age)]
+    pub timeout: Duration,
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WaitKind {
+    /// A program of bpfman.
+    Program,
+    /// A link: one attachment of a program.
+    Link,
+}
+
+/// Which one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitTarget {
+    /// By its id.
+    Id(u32),
+    /// All of this name.
+    Name(String),
+}
+
+/// What is to be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WaitCondition {
+    /// The link runs; the program has links, and all of them run.
+    Attached,
+    /// The link does not exist; the program has no links, or does not exist.
+    Detached,
+    /// The program is in the kernel.
+    Loaded,
+    /// The program does not exist.
+    Unloaded,
+    /// The program or link does not exist.
+    Gone,
+}
+
+impl std::str::FromStr for WaitTarget {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<u32>() {
+            Ok(id) if id > 0 => Ok(Self::Id(id)),
+            Ok(_) => Err("ids begin with 1"),
+            Err(_) if text.is_empty() => Err("write an id, or the name of a program"),
+            Err(_) => Ok(Self::Name(text.to_owned())),
+        }
+    }
+}
+
+impl WaitKind {
+    /// As the command line has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Link => "link",
+        }
+    }
+}
+
+impl WaitCondition {
+    /// As the command line has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::Detached => "detached",
+            Self::Loaded => "loaded",
+            Self::Unloaded => "unloaded",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl fmt::Display for WaitTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, CliCommand};
+
+    fn wait(line: &str) -> Result<WaitFor, clap::Error> {
+        match Cli::try_parse_from(line.split_whitespace())?.command {
+            CliCommand::Wait(wait) => Ok(wait),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_condition_stands_before_or_behind_what_it_is_about() {
+        for line in ["bpfman wait --for attached link 12", "bpfman wait link 12 --for=attached --timeout 30s"]
+        {
+            let wait = wait(line).unwrap();
+            assert_eq!(
+                (wait.kind, wait.target, wait.condition),
+                (WaitKind::Link, WaitTarget::Id(12), WaitCondition::Attached)
+            );
+            assert_eq!(wait.timeout, Duration::from_secs(30));
+        }
+        let named = wait("bpfman wait program xdp_pass --for loaded --timeout 2m").unwrap();
+        assert_eq!((named.target, named.timeout.as_secs()), (WaitTarget::Name("xdp_pass".to_owned()), 120));
+        for wrong in [
+            "link 0 --for gone",
+            "link 12",
+            "--for attached 12",
+            "program x --for ready",
+            "link 1 --for gone --timeout 5",
+        ] {
+            assert_eq!(wait(&format!("bpfman wait {wrong}")).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+}
