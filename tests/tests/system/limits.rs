@@ -81,7 +81,7 @@ async fn send(channel: &mut Channel, request: http::Request<tonic::body::Body>) 
 }
 
 /// A line of the daemon's status, in bytes.
-fn memory(daemon: &Daemon, line: &str) -> usize {
+pub fn memory(daemon: &Daemon, line: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
