@@ -7,6 +7,7 @@ mod audit;
 mod calls;
 mod client;
 mod daemon;
+mod followers;
 mod growth;
 mod guards;
 mod hooks;
@@ -30,6 +31,7 @@ fn main() -> anyhow::Result<()> {
     let all = [
         "calls",
         "audit",
+        "followers",
         "hooks",
         "scale",
         "packets",
@@ -52,6 +54,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("audit") {
         audit::run()?;
+    }
+    if runs("followers") {
+        runtime.block_on(followers::run())?;
     }
     if runs("hooks") {
         runtime.block_on(hooks::run(&objects))?;
