@@ -6,6 +6,7 @@
 //!   [`troubles`]: why watches fail now.
 //! - [`queue`]: which keys to work on, and when; [`backoff`]: how long to wait before the next try.
 //! - [`metrics`] and [`serve`]: figures and health probes, over HTTP.
+//! - [`note`]: what is told to people as events, and not too often.
 //! - [`sentence`]: lists of names in messages.
 //!
 //! It knows nodes and pods ([`wire`]), and no kind of object of ours: those are in `bpfman-application`.
@@ -15,6 +16,7 @@ pub mod connect;
 pub mod listing;
 pub mod manager;
 pub mod metrics;
+pub mod note;
 pub mod object;
 pub mod patch;
 pub mod queue;

@@ -40,6 +40,16 @@ impl Manager {
         PatchParams { field_manager: Some(self.name().to_owned()), ..PatchParams::default() }
     }
 
+    /// Its name as the reporting controller of events.
+    #[must_use]
+    pub const fn controller(self) -> &'static str {
+        match self {
+            Self::Controller => "bpfman.io/operator",
+            Self::Agent => "bpfman.io/agent",
+            Self::Client => "bpfman.io/kubectl-bpfman",
+        }
+    }
+
     /// Has every request say who makes it.
     pub fn introduce(self, config: &mut Config) {
         config.headers.retain(|(name, _)| name != USER_AGENT);

@@ -27,7 +27,7 @@ use crate::controller::projection::{ApplicationId, TrackedApplication};
 use crate::controller::rollout::round::{Rollouts, Round, RoundOutcome};
 use crate::controller::watches::MemoryChange;
 use crate::controller::write::leader::Leadership;
-use crate::controller::write::note::{Limiter, Note};
+use bpfman_runtime::note::{Limiter, Note};
 
 /// More changes are waited for after a first one.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -72,7 +72,7 @@ pub struct Controller {
     decisions: HashMap<SharedText, TaintDecision>,
     /// Whether taints have to be decided anew, and when they were last.
     taints: (bool, Instant),
-    limiter: Limiter,
+    limiter: Limiter<ApplicationId>,
     pace: StatusPace,
     /// Since when applications are being deleted.
     deleting: HashMap<ApplicationId, Instant>,

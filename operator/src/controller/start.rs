@@ -25,10 +25,10 @@ use crate::controller::run::Controller;
 use crate::controller::watches;
 use crate::controller::write::act::ApiWriter;
 use crate::controller::write::leader::{Election, Leadership};
-use crate::controller::write::note::EventWriter;
 use bpfman_runtime::backoff::random;
 use bpfman_runtime::connect::{self, Pings};
 use bpfman_runtime::manager::Manager;
+use bpfman_runtime::note::EventWriter;
 
 /// Events of watches that wait to be taken in.
 const WAITING: usize = 1024;
@@ -71,7 +71,7 @@ pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
     let presence = if flags.assume_agents { Presence::Everywhere } else { Presence::ByPod };
     let writer = ApiWriter {
         client: client.clone(),
-        events: EventWriter::new(client.clone(), identity),
+        events: EventWriter::new(client.clone(), Manager::Controller, identity),
         metrics: metrics.clone(),
         leadership: leadership.clone(),
     };

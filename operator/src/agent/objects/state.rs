@@ -7,6 +7,7 @@ use bpfman_application::orders::NodeOrders;
 use bpfman_application::state::OWNED_BY_LABEL;
 use bpfman_application::state::application::ClusterBpfApplicationStateStatus;
 use bpfman_apply::desired::ProgramOwner;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
@@ -42,6 +43,20 @@ pub struct StateObject {
 }
 
 impl StateObject {
+    /// How events name it.
+    #[must_use]
+    pub fn reference(&self) -> ObjectReference {
+        let resource = self.application.scope.states();
+        ObjectReference {
+            api_version: Some(resource.api_version),
+            kind: Some(resource.kind),
+            name: Some(self.name.clone()),
+            namespace: self.application.namespace.clone(),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        }
+    }
+
     /// Reads an object. `None` for one that says neither by owner nor by label which application it is for.
     #[must_use]
     pub fn read(scope: Scope, object: DynamicObject) -> Option<Self> {

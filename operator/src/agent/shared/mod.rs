@@ -5,8 +5,8 @@ pub mod daemon_link;
 pub mod ended;
 pub mod write_status;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bpfman_apply::daemon::Daemon;
@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 
 use bpfman_application::scope::ApplicationKey;
 use bpfman_runtime::connect::why;
+use bpfman_runtime::manager::Manager;
+use bpfman_runtime::note::{EventWriter, Limiter};
 use bpfman_runtime::queue::{Queue, QueueCause};
 use bpfman_runtime::troubles::Troubles;
 
@@ -42,6 +44,10 @@ pub struct Shared {
     pub discovery: bool,
     /// The API server.
     pub cluster: Cluster,
+    /// Tells people, on the API server.
+    pub events: EventWriter,
+    /// So that they are not told too often, by the uid of the state object.
+    pub limiter: Mutex<Limiter<String>>,
     /// The daemon.
     pub daemon: Daemon,
     /// How things stand with it.
@@ -80,6 +86,8 @@ impl Shared {
             node: node.to_owned(),
             namespace: namespace.to_owned(),
             discovery,
+            events: EventWriter::new(cluster.client(), Manager::Agent, node.to_owned()),
+            limiter: Mutex::default(),
             cluster,
             daemon,
             daemon_link: DaemonLink::default(),

@@ -1,6 +1,6 @@
 //! Writing state objects: only what is another, never too large, never in a loop with another writer.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -10,8 +10,10 @@ use crate::agent::memory::write_pace::SUSPECTED;
 use crate::agent::objects::application::WantedApplication;
 use crate::agent::objects::cluster::ApiError;
 use crate::agent::objects::state::{StateObject, Status, own};
+use crate::agent::status::notes::notes;
 use crate::agent::status::{About, same, size};
 use bpfman_application::scope::ApplicationKey;
+use bpfman_runtime::note::Note;
 
 /// How a write of a status came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,7 @@ pub async fn write_status(
         }
         match shared.cluster.write_status(&state, status.clone()).await {
             Ok(written) => {
+                tell(shared, &state, notes(before, &status), now);
                 if memory.last.wrote(&status, written.status.as_ref(), now) {
                     tracing::warn!(
                         %key,
@@ -96,6 +99,17 @@ pub async fn write_status(
         }
     }
     Err(ApiError::Conflict("twice in a row".to_owned()))
+}
+
+/// Tells people of a failure, beside the work: nobody waits for it, and one that is lost is no failure.
+fn tell(shared: &Shared, state: &StateObject, note: Option<Note>, now: Instant) {
+    let admits = |note: &Note| {
+        let mut limiter = shared.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        limiter.admit(now, &state.uid, note)
+    };
+    let Some(note) = note.filter(admits) else { return };
+    let (events, about) = (shared.events.clone(), state.reference());
+    tokio::spawn(async move { events.write_event(&about, note).await });
 }
 
 /// What is added where it seems so.

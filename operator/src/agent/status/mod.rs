@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod link;
+pub mod notes;
 pub mod points;
 #[cfg(test)]
 mod points_tests;

@@ -13,8 +13,8 @@ use crate::controller::decide::pace::only_counts;
 use crate::controller::decide::summarize::{Aim, Presence, Sum, summarize};
 use crate::controller::memory::View;
 use crate::controller::projection::APPLICATION_FINALIZER;
-use crate::controller::write::note::Note;
 use bpfman_application::condition::{Conditions, Readiness};
+use bpfman_runtime::note::Note;
 use bpfman_runtime::patch::difference;
 
 /// What is to be done about one application.

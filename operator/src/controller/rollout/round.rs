@@ -15,9 +15,9 @@ use crate::controller::memory::View;
 use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{ApplicationId, TrackedApplication};
 use crate::controller::write::act::{ApiWriter, WriteOutcome};
-use crate::controller::write::note::Note;
 use crate::rollout::command::{ReadCommand, forget, read_command};
 use crate::rollout::{Moment, Observation, clear, decide, revision};
+use bpfman_runtime::note::Note;
 
 /// Most orders of one round. Between two rounds everything is reconciled again: a failure or a command of a user does not
 /// wait until thousands of nodes were told what is not wanted any more.

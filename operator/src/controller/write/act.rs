@@ -8,12 +8,13 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 
+use super::event_subject::reference;
 use super::leader::Leadership;
-use super::note::{EventWriter, Note, reference};
 use crate::controller::metrics::ControllerMetrics;
 use crate::controller::projection::TrackedApplication;
 use crate::controller::projection::wire::WireApplication;
 use bpfman_runtime::manager::Manager;
+use bpfman_runtime::note::{EventWriter, Note};
 
 /// What writes need.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
-//! Writing to the API server: whether this controller may ([`leader`]), objects ([`act`]), and what is told to people
-//! ([`note`]).
+//! Writing to the API server: whether this controller may ([`leader`]), objects ([`act`]), and how events name an
+//! application ([`event_subject`]).
 
 pub mod act;
+pub mod event_subject;
 pub mod leader;
-pub mod note;

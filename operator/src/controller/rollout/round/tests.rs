@@ -12,8 +12,9 @@ use serde_json::json;
 use super::*;
 use crate::controller::metrics::ControllerMetrics;
 use crate::controller::write::leader::Leadership;
-use crate::controller::write::note::EventWriter;
 use bpfman_application::scope::Scope;
+use bpfman_runtime::manager::Manager;
+use bpfman_runtime::note::EventWriter;
 
 /// One application with its version, and the state objects that got an order.
 struct Server {
@@ -80,7 +81,12 @@ fn server(after_order: impl Fn(usize) + Send + 'static) -> (Arc<Mutex<Server>>, 
 
 fn writer(client: Client, leadership: Leadership) -> ApiWriter {
     let metrics = Arc::new(ControllerMetrics::default());
-    ApiWriter { events: EventWriter::new(client.clone(), "test".into()), client, metrics, leadership }
+    ApiWriter {
+        events: EventWriter::new(client.clone(), Manager::Controller, "test".into()),
+        client,
+        metrics,
+        leadership,
+    }
 }
 
 fn application(server: &Mutex<Server>) -> TrackedApplication {

@@ -62,10 +62,12 @@ async fn an_agent_may_do_what_it_does_and_nothing_beyond() {
         (ours, "bpfapplicationstates/status", &["patch"], "shop", ""),
         (ours, "clusterbpfapplications/finalizers", &["update"], "", ""),
         (ours, "bpfapplications/finalizers", &["update"], "shop", ""),
+        ("events.k8s.io", "events", &["create"], "shop", ""),
     ];
     all.extend(wrong(&cluster, &agent, needed, true).await);
     let writes: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
     let refused: &[Right] = &[
+        ("events.k8s.io", "events", &["get", "list", "update", "patch", "delete"], "shop", ""),
         ("", "nodes", writes, "", ""),
         ("", "nodes/status", &["update", "patch"], "", ""),
         ("", "nodes/proxy", &["get", "create"], "", ""),

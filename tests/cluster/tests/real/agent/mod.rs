@@ -21,5 +21,6 @@ mod registries;
 mod renamed;
 mod rollout;
 mod secrets;
+mod told;
 mod twins;
 mod waves;

@@ -1,6 +1,7 @@
 //! What is told to people as events: not more than one a cause and minute.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,8 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
 use tracing::warn;
 
-use crate::controller::projection::{ApplicationId, TrackedApplication};
-use bpfman_runtime::manager::Manager;
+use crate::manager::Manager;
 
 /// The least time between two events of one cause.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -52,17 +52,23 @@ impl Note {
     }
 }
 
-/// Lets one of each cause through in a minute.
-#[derive(Debug, Default)]
-pub struct Limiter {
-    written: HashMap<(ApplicationId, String), Instant>,
+/// Lets one of each cause through in a minute, of each object that events are about.
+#[derive(Debug)]
+pub struct Limiter<K> {
+    written: HashMap<(K, String), Instant>,
 }
 
-impl Limiter {
+impl<K> Default for Limiter<K> {
+    fn default() -> Self {
+        Self { written: HashMap::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Limiter<K> {
     /// Whether this is to be told now.
-    pub fn admit(&mut self, now: Instant, application: &ApplicationId, note: &Note) -> bool {
+    pub fn admit(&mut self, now: Instant, about: &K, note: &Note) -> bool {
         self.written.retain(|_, written| now.saturating_duration_since(*written) < PAUSE);
-        let key = (application.clone(), format!("{} {}", note.reason, note.cause));
+        let key = (about.clone(), format!("{} {}", note.reason, note.cause));
         if self.written.contains_key(&key) {
             return false;
         }
@@ -75,17 +81,18 @@ impl Limiter {
 #[derive(Clone)]
 pub struct EventWriter {
     client: Client,
+    manager: Manager,
     identity: String,
 }
 
 impl EventWriter {
-    /// Events by this controller.
+    /// Events by this process, which has an identity among those of its kind.
     #[must_use]
-    pub fn new(client: Client, identity: String) -> Self {
-        Self { client, identity }
+    pub const fn new(client: Client, manager: Manager, identity: String) -> Self {
+        Self { client, manager, identity }
     }
 
-    /// Writes an event about an application. That an event is lost is no reason to stop.
+    /// Writes an event about an object. That an event is lost is no reason to stop.
     pub async fn write_event(&self, about: &ObjectReference, note: Note) {
         let written = match about.namespace.as_deref() {
             Some(namespace) => self.write(about, namespace, &note).await,
@@ -103,7 +110,7 @@ impl EventWriter {
 
     async fn write(&self, about: &ObjectReference, namespace: &str, note: &Note) -> kube::Result<Event> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        events.create(&Manager::Controller.post(), &self.event(about, namespace, note.clone())).await
+        events.create(&self.manager.post(), &self.event(about, namespace, note.clone())).await
     }
 
     fn event(&self, about: &ObjectReference, namespace: &str, note: Note) -> Event {
@@ -121,7 +128,7 @@ impl EventWriter {
                 ..ObjectMeta::default()
             },
             event_time: Some(MicroTime(now)),
-            reporting_controller: Some("bpfman.io/operator".to_owned()),
+            reporting_controller: Some(self.manager.controller().to_owned()),
             reporting_instance: Some(self.identity.clone()),
             regarding: Some(about.clone()),
             type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
@@ -133,20 +140,6 @@ impl EventWriter {
     }
 }
 
-/// How events name an application.
-#[must_use]
-pub fn reference(application: &TrackedApplication) -> ObjectReference {
-    let resource = application.scope.applications();
-    ObjectReference {
-        api_version: Some(resource.api_version),
-        kind: Some(resource.kind),
-        name: Some(application.name.clone()),
-        namespace: application.namespace.clone(),
-        uid: Some(application.id.to_string()),
-        ..ObjectReference::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +147,7 @@ mod tests {
     #[test]
     fn one_cause_is_told_once_a_minute_and_others_beside_it() {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
-        let (one, other) = (ApplicationId("u1".into()), ApplicationId("u2".into()));
+        let (one, other) = ("u1", "u2");
         let note = Note::warning("NodesFailed", "signature 6.1", "it failed".to_owned());
         let second = Note::warning("NodesFailed", "signature 6.12", "it failed".to_owned());
         assert!(limiter.admit(start, &one, &note));
