@@ -141,6 +141,19 @@ fn a_daemon_without_reasons_is_judged_by_its_codes() {
 }
 
 #[test]
+fn a_daemon_that_streams_no_events_is_said_to_be_older() {
+    // The fake has no service for nodes.
+    let daemon = FakeDaemon::start(Script::default());
+    let outcome = daemon.run("events --follow");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (6, ""));
+    let said = "error: this daemon streams no events: it is older than this client\n\
+                hint: `bpfman history` shows the newest entries\n";
+    assert_eq!(outcome.stderr, said);
+    // Neither is it asked again until the time is over.
+    assert_eq!(daemon.run("wait link 7 --for attached --timeout 300s").code, 6);
+}
+
+#[test]
 fn a_hint_of_several_lines_is_indented() {
     let mut script = failure(Code::PermissionDenied, Some("signature"), None);
     if let Some(status) = &mut script.failure {
