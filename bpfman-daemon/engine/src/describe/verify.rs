@@ -258,9 +258,9 @@ impl<K: Kernel> Engine<K> {
             timing: chain.twin.is_some(),
             as_subprograms: chain.as_subprograms,
         };
+        let special = self.special_of(members, &texts)?;
         let specialised = if chain.specialised { self.specialised(&texts)? } else { None };
         let texts = specialised.unwrap_or(texts);
-        let special = self.special_of(members, &texts)?;
         let mut options = self.splice_options(&wanted, &special);
         options.attempt = chain.attempt;
         let joined = self.parts(members, &texts)?;

@@ -12,6 +12,8 @@ pub struct Definitions {
     current: Addresses,
     /// Of versions that stay for programs that were linked long ago.
     older: Addresses,
+    /// Of what is no function, or does not say what it is: meant only where no function has the name.
+    others: Addresses,
 }
 
 #[derive(Debug, Default)]
@@ -27,12 +29,18 @@ pub struct Binding {
     pub is_weak: bool,
     /// It is of an older version.
     pub is_older: bool,
+    /// It says that it is a function.
+    pub is_function: bool,
 }
 
 impl Definitions {
     /// Adds a definition.
     pub fn add(&mut self, address: u64, binding: Binding) {
-        let group = if binding.is_older { &mut self.older } else { &mut self.current };
+        let group = match (binding.is_function, binding.is_older) {
+            (false, _) => &mut self.others,
+            (true, true) => &mut self.older,
+            (true, false) => &mut self.current,
+        };
         if binding.is_weak {
             group.weak.get_or_insert(address);
         } else if group.strong.len() < MOST {
@@ -42,7 +50,7 @@ impl Definitions {
 
     /// The address that is meant; none if there is no definition. As an error, how many there are.
     pub fn chosen(&self) -> Result<Option<u64>, usize> {
-        for group in [&self.current, &self.older] {
+        for group in [&self.current, &self.older, &self.others] {
             match (group.strong.len(), group.weak) {
                 (0, None) => {}
                 (0, weak) => return Ok(weak),
@@ -61,7 +69,7 @@ mod tests {
     fn chosen(all: &[(u64, bool, bool)]) -> Result<Option<u64>, usize> {
         let mut definitions = Definitions::default();
         for (address, is_weak, is_older) in all.iter().copied() {
-            definitions.add(address, Binding { is_weak, is_older });
+            definitions.add(address, Binding { is_weak, is_older, is_function: true });
         }
         definitions.chosen()
     }
@@ -74,6 +82,15 @@ mod tests {
         assert_eq!(chosen(&[(1, false, true)]), Ok(Some(1)), "there is no other");
         assert_eq!(chosen(&[(1, true, false), (2, true, false)]), Ok(Some(1)), "linkers take the first");
         assert_eq!(chosen(&[(1, false, false), (1, false, false)]), Ok(Some(1)), "the same");
+    }
+
+    #[test]
+    fn a_function_is_meant_before_a_variable_of_its_name() {
+        let mut definitions = Definitions::default();
+        definitions.add(1, Binding { is_weak: false, is_older: false, is_function: false });
+        assert_eq!(definitions.chosen(), Ok(Some(1)));
+        definitions.add(2, Binding { is_weak: true, is_older: true, is_function: true });
+        assert_eq!(definitions.chosen(), Ok(Some(2)));
     }
 
     #[test]

@@ -216,7 +216,8 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
             {
                 let by_table = versions.is_some_and(|table| self.is_hidden(table, number));
                 let is_weak = symbol.st_bind() == elf::STB_WEAK;
-                let binding = Binding { is_weak, is_older: places[place].1 || by_table };
+                let is_function = symbol.st_type() == elf::STT_FUNC;
+                let binding = Binding { is_weak, is_older: places[place].1 || by_table, is_function };
                 definitions.add(symbol.st_value(endian).into(), binding);
             }
             number += 1;

@@ -12,6 +12,27 @@ pub fn addresses(names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, BTreeSet
     read(BufReader::new(File::open(PATH)?), names)
 }
 
+/// How many functions of this name the kernel itself has; only where it has none, how many its modules have.
+pub fn functions(name: &str) -> io::Result<usize> {
+    count_functions(BufReader::new(File::open(PATH)?), name)
+}
+
+fn count_functions(mut list: impl BufRead, name: &str) -> io::Result<usize> {
+    let (mut own, mut of_modules) = (0, 0);
+    let mut line = String::new();
+    while list.read_line(&mut line)? > 0 {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        // Code, and weak code: other letters are data.
+        if words.next().is_some_and(|kind| matches!(kind, "t" | "T" | "w" | "W"))
+            && words.next() == Some(name)
+        {
+            *(if words.next().is_some() { &mut of_modules } else { &mut own }) += 1;
+        }
+        line.clear();
+    }
+    Ok(if own > 0 { own } else { of_modules })
+}
+
 fn read(mut list: impl BufRead, names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, BTreeSet<u64>>> {
     let mut found: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
     let mut line = String::new();
@@ -39,6 +60,8 @@ mod tests {
         let found =
             read(list.as_bytes(), &BTreeSet::from(["_text", "twice", "of_module", "missing"])).unwrap();
         let addresses = |name: &str| found.get(name).into_iter().flatten().copied().collect::<Vec<u64>>();
+        let functions = |name| count_functions(list.as_bytes(), name).unwrap();
+        assert_eq!((functions("twice"), functions("of_module"), functions("_text")), (1, 0, 1));
         assert_eq!(addresses("_text"), [0xffff_ffff_8100_0000]);
         assert_eq!(addresses("twice"), [0xffff_ffff_8100_0010, 0xffff_ffff_c000_0000]);
         assert_eq!(addresses("of_module"), [0xffff_ffff_c000_0010]);

@@ -1,6 +1,5 @@
 //! Perf events: trace points and probes.
 
-use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -124,7 +123,8 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
     sys::perf_event_open(event, ANY_PROCESS, FIRST_CPU).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT) => fail(ProbeTargetError::NoKernelFunction),
         _ if several(&error) => {
-            fail(ProbeTargetError::SeveralKernelFunctions(functions_of(function).unwrap_or(2)))
+            let count = functions_of(function).filter(|count| *count > 1);
+            fail(ProbeTargetError::SeveralKernelFunctions(count.unwrap_or(2)))
         }
         Some(libc::EINVAL | libc::EILSEQ) => {
             fail(ProbeTargetError::NotAnInstruction { offset, source: error })
@@ -135,8 +135,7 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
 
 /// How many functions of a name the kernel has; none if it does not tell.
 fn functions_of(name: &str) -> Option<usize> {
-    let found = kallsyms::addresses(&BTreeSet::from([name])).ok()?;
-    found.get(name).map(BTreeSet::len)
+    kallsyms::functions(name).ok().filter(|count| *count > 0)
 }
 
 /// A place in user space.

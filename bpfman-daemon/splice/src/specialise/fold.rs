@@ -1,5 +1,6 @@
 //! Folding read-only data into one function.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use bpfmand_core::{Insn, op};
@@ -16,17 +17,26 @@ const NOTHING: Insn = Insn::new(op::JA, 0, 0, 0, 0);
 /// Each round takes out what the one before made needless, such as the outer of two questions. More are not worth it.
 const ROUNDS: usize = 32;
 
+/// Instructions that a jump is followed over to its target: those of a large function that is switched off.
+const FARTHEST: usize = 1024;
+
+/// Such instructions in all of a member: some hundredths of a second.
+pub(super) const MOST_STEPS: u32 = 4_000_000;
+
 /// A function of a member, and what is known of its data.
 pub(super) struct FunctionFold<'a> {
     pub(super) range: Range<usize>,
+    /// Ascending.
     pub(super) fixed: &'a [usize],
     pub(super) maps: &'a [ReadOnlyMap<'a>],
+    /// What is left of [`MOST_STEPS`].
+    pub(super) steps: &'a Cell<u32>,
 }
 
 impl FunctionFold<'_> {
     /// Folds what read-only maps hold into the function's instructions.
     pub(super) fn fold(&self, insns: &mut [Insn]) {
-        let places = followed(insns, self.range.clone(), self.maps);
+        let places = followed(insns, self.range.clone(), self.fixed, self.maps);
         let mut folded = false;
         for at in self.positions(insns) {
             if let Some(number) = places[at - self.range.start].loaded
@@ -48,7 +58,7 @@ impl FunctionFold<'_> {
         }
         for round in 0..=ROUNDS {
             // Fewer instructions leave more known.
-            let places = followed(insns, self.range.clone(), self.maps);
+            let places = followed(insns, self.range.clone(), self.fixed, self.maps);
             // The last round takes out only what questions were asked for that the one before took out: a load from the
             // packet must not outlive the question whether the packet is as long.
             if !self.take_out(insns, &places, round < ROUNDS) {
@@ -63,8 +73,10 @@ impl FunctionFold<'_> {
         let of = |at: &usize| at - self.range.start;
         let mut taken = self.positions(insns);
         taken.retain(|at| liveness.needless[of(at)]);
-        if taken.is_empty() {
-            // In a round of its own: what makes one instruction a repetition must not be taken out for its sake.
+        // In a round of its own: what makes one instruction a repetition must not be taken out for its sake, and what it wrote
+        // is needed from earlier on, of which the jumps over it must know.
+        let repetitions = taken.is_empty();
+        if repetitions {
             taken = self.positions(insns);
             taken.retain(|at| {
                 let place = places[of(at)];
@@ -76,6 +88,7 @@ impl FunctionFold<'_> {
             insns[*at..at + slots].fill(NOTHING);
         }
         // From the last to the first: an inner question before the outer one.
+        let jumps_too = jumps_too && !(repetitions && !taken.is_empty());
         let jumps = if jumps_too { self.positions(insns) } else { Vec::new() };
         let mut jumped = false;
         for at in jumps.into_iter().rev() {
@@ -92,7 +105,7 @@ impl FunctionFold<'_> {
     /// Where instructions begin that may be changed.
     fn positions(&self, insns: &[Insn]) -> Vec<usize> {
         let all = walk(insns, self.range.clone()).map(|(at, _)| at);
-        all.filter(|at| !self.fixed.contains(at) && insns[*at] != NOTHING).collect()
+        all.filter(|at| self.fixed.binary_search(at).is_err() && insns[*at] != NOTHING).collect()
     }
 
     /// True for a conditional jump whose target comes next whether it is taken or not: nothing in between is needed there.
@@ -105,10 +118,13 @@ impl FunctionFold<'_> {
         let Effect::Jump { distance, conditional: true } = effect(insns[at], None) else { return false };
         let Some(wanted) = target(at, distance) else { return false };
         let mut here = at + 1;
-        for _ in 0..self.range.len() {
+        for _ in 0..FARTHEST.min(self.range.len()) {
             if here == wanted {
                 return true;
             }
+            // A tenant chooses how many jumps there are, and how far.
+            let Some(left) = self.steps.get().checked_sub(1) else { return false };
+            self.steps.set(left);
             if !self.range.contains(&here) {
                 return false;
             }
@@ -118,7 +134,7 @@ impl FunctionFold<'_> {
                     !conditional || places[here - self.range.start].decided.is_some()
                 }
                 _ => {
-                    !self.fixed.contains(&here)
+                    self.fixed.binary_search(&here).is_err()
                         && liveness.is_nothing_to(insns[here], behind, wanted - self.range.start)
                 }
             };

@@ -24,6 +24,9 @@ const fn arguments(count: u8) -> Registers {
 /// Registers that a call leaves otherwise.
 const SCRATCH: Registers = 0b11_1111;
 
+/// Offset of `tstamp_type` in `struct __sk_buff`.
+const TSTAMP_TYPE: i16 = 180;
+
 /// What an instruction reads and writes.
 struct Use {
     reads: Registers,
@@ -56,7 +59,11 @@ fn used(insn: Insn, effect: Effect) -> Use {
                 let is_pure = (second | dst) & bit(opcode::FRAME) == 0;
                 Use { reads: first | second, writes: dst, is_pure }
             }
-            opcode::CLASS_LDX => Use { reads: src, writes: dst, is_pure: true },
+            // A program of traffic control that reads `tstamp_type` of its context gets another `tstamp`, too (Linux 5.18).
+            opcode::CLASS_LDX => {
+                let is_asked_for = insn.off == TSTAMP_TYPE && insn.code & opcode::SIZE == opcode::SIZE_B;
+                Use { reads: src, writes: dst, is_pure: !is_asked_for }
+            }
             opcode::CLASS_LD => {
                 let is_plain = matches!(insn.src(), 0 | op::PSEUDO_MAP_VALUE);
                 Use { reads: 0, writes: dst, is_pure: is_plain && insn.is_ld_imm64() }

@@ -14,10 +14,12 @@ mod fold;
 mod liveness;
 mod ways;
 
+use std::cell::Cell;
+
 use bpfmand_core::{BoundText, MapId};
 
 use crate::chain::member::{check_shape, span};
-use crate::specialise::fold::FunctionFold;
+use crate::specialise::fold::{FunctionFold, MOST_STEPS};
 
 /// What a map holds that nobody can change any more: frozen, read-only for programs, an array of one value.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +42,11 @@ pub fn specialised(text: &BoundText, fixed: &[usize], maps: &[ReadOnlyMap<'_>]) 
     }
     check_shape(program).ok()?;
     let mut insns = program.insns.clone();
+    let mut fixed = fixed.to_vec();
+    fixed.sort_unstable();
+    let steps = Cell::new(MOST_STEPS);
     for function in 0..program.functions.len() {
-        FunctionFold { range: span(program, function), fixed, maps }.fold(&mut insns);
+        FunctionFold { range: span(program, function), fixed: &fixed, maps, steps: &steps }.fold(&mut insns);
     }
     (insns != program.insns).then(|| {
         let mut folded = text.clone();

@@ -159,6 +159,43 @@ fn calls_stores_and_the_ways_to_them_stay() {
     assert_eq!(folded(&acts), [&acts[..1], &[NOTHING, NOTHING, number(3, 1500)], &acts[4..]].concat());
 }
 
+/// What a repetition wrote is needed from before it once it is gone: a jump over something that writes it stays.
+#[test]
+fn a_jump_over_what_a_repetition_repairs_stays() {
+    let [high, low] = address(7, 4);
+    let body = [
+        high,
+        low,
+        load_word(2, 7, 0),
+        number(1, 0),
+        spill(-8, 1),
+        // Decided: it is taken.
+        Insn::new(0x55, 2, 0, 1, 0),
+        Insn::new(opcode::LOAD_W, 1, 6, 0, 0),
+        number(1, 0),
+        spill(-16, 1),
+        // The address stays needed.
+        Insn::new(0x0f, 7, 3, 0, 0),
+        Insn::new(opcode::LOAD_W, 0, 7, 0, 0),
+        EXIT,
+    ];
+    let folded = folded(&body);
+    let loads = |insns: &[Insn]| insns.contains(&body[6]);
+    let asks = |insns: &[Insn]| insns.contains(&body[5]);
+    assert!(!loads(&folded) || asks(&folded) || folded.contains(&number(1, 0)), "{folded:?}");
+    let behind = &folded[7..9];
+    assert!(behind[0] == number(1, 0) || !loads(&folded) || asks(&folded), "{folded:?}");
+}
+
+/// It is written again when the member's types are joined with others'.
+#[test]
+fn a_type_id_is_not_copied() {
+    let [high, low] = address(1, 4);
+    let body = [number(6, 12), high, low, load_word(2, 1, 0), copy(1, 6), copy(3, 6), helper(12), EXIT];
+    let folded = folded_with(&body, &[0]);
+    assert_eq!((folded[0], folded[4], folded[5]), (body[0], body[4], body[5]));
+}
+
 #[test]
 fn functions_are_folded_each_by_itself() {
     let [high, low] = address(1, 4);

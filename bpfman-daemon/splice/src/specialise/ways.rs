@@ -41,7 +41,12 @@ impl InsnFacts {
 }
 
 /// Follows all ways through a function.
-pub(super) fn followed(insns: &[Insn], range: Range<usize>, maps: &[ReadOnlyMap<'_>]) -> Vec<InsnFacts> {
+pub(super) fn followed(
+    insns: &[Insn],
+    range: Range<usize>,
+    fixed: &[usize],
+    maps: &[ReadOnlyMap<'_>],
+) -> Vec<InsnFacts> {
     let mut places = vec![InsnFacts::default(); range.len()];
     let start = range.start;
     let entry: Registers = [KnownValue::default(); 11];
@@ -61,6 +66,12 @@ pub(super) fn followed(insns: &[Insn], range: Range<usize>, maps: &[ReadOnlyMap<
         let seen = &mut places[at - start];
         *seen = if seen.reached { seen.and(place) } else { place };
         constants::step(insn, insns.get(at + 1).copied(), effect, maps, known);
+        // A type's id is another number once its type has moved.
+        if fixed.binary_search(&at).is_ok()
+            && let Some(written) = known.get_mut(usize::from(insn.dst()))
+        {
+            *written = KnownValue::Nothing;
+        }
         seen.decided
     });
     places
