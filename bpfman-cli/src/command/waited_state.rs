@@ -99,9 +99,13 @@ fn judge(command: &WaitFor, found: Found) -> WaitedState {
         },
         WaitCondition::Loaded => programs.iter().find_map(program_differs),
         WaitCondition::Attached if links.is_empty() => Some("it has no link".to_owned()),
-        WaitCondition::Attached => {
-            programs.iter().find_map(program_differs).or_else(|| links.iter().find_map(link_differs))
-        }
+        WaitCondition::Attached => programs
+            .iter()
+            .find(|program| !links.iter().any(|link| link.program_id == program_id(program)))
+            .filter(|_| command.kind == WaitKind::Program)
+            .map(|program| format!("program {} has no link", program_id(program)))
+            .or_else(|| programs.iter().find_map(program_differs))
+            .or_else(|| links.iter().find_map(link_differs)),
         WaitCondition::Detached => (!links.is_empty()).then(|| match command.kind {
             WaitKind::Link => "it is there".to_owned(),
             WaitKind::Program => format!("it has link {}", listed(links.iter().map(|link| link.id))),
@@ -154,6 +158,7 @@ mod tests {
     fn link(id: u32, standing: ext::Standing) -> ext::Link {
         ext::Link {
             id,
+            program_id: 7,
             standing: standing.into(),
             state: "its interface is away".to_owned(),
             ..Default::default()
@@ -197,6 +202,8 @@ mod tests {
         ] {
             assert_eq!(told(kind, Attached, links(standings)), expected);
         }
+        let two = Found { programs: vec![program(7), program(8)], ..links(&[Running]) };
+        assert_eq!(told(WaitKind::Program, Attached, two), "program 8 has no link");
         assert_eq!(told(WaitKind::Program, Detached, links(&[Waiting, Running])), "it has link 12, 13");
         assert_eq!(told(WaitKind::Link, Detached, links(&[Waiting])), "it is there");
         assert_eq!(told(WaitKind::Program, Detached, links(&[])), "so [7] []");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::AccessVerb;
-use bpfmand_core::{Owner, Peer, ProgramId, map_type};
+use bpfmand_core::{MapFacts, Owner, Peer, ProgramId, map_type};
 use bpfmand_engine::WantedMap;
 use bpfmand_kernel::{Kernel, MapEntry};
 use tokio::sync::{Semaphore, mpsc};
@@ -117,14 +117,7 @@ async fn read<K: Kernel>(api: &Api<K>, asked: &Asked) -> Result<Reading, Status>
         let decided = api.policy_for(&caller)?.decide(&caller, AccessVerb::MapsRead, &programs_of(&users));
         decided.map_err(|denial| status::denial(&denial))?;
         let (details, handle) = api.engine.open_map(&map, false).map_err(fail)?;
-        let (facts, cpus) = (&details.facts, api.engine.kernel().features().possible_cpus);
-        let most = most_entries(facts.map_type, facts.key_size, facts.value_size, cpus).ok_or_else(|| {
-            status::too_large(format!(
-                "one entry of map \"{}\" takes more than {} MiB, the most of one reading",
-                facts.name,
-                MOST_BYTES >> 20
-            ))
-        })?;
+        let most = most_at_once(api, &details.facts)?;
         let entries = api.engine.kernel().map_entries(&handle, most + 1);
         let mut entries = entries.map_err(|error| fail(error.into()))?;
         let cut = entries.len() > most;
@@ -132,6 +125,19 @@ async fn read<K: Kernel>(api: &Api<K>, asked: &Asked) -> Result<Reading, Status>
         Ok(Reading { entries, cut })
     })
     .await
+}
+
+/// How many entries of a map one reading has at most. A map of which not one fits is refused.
+pub fn most_at_once<K: Kernel>(api: &Api<K>, facts: &MapFacts) -> Result<usize, Status> {
+    let cpus = api.engine.kernel().features().possible_cpus;
+    most_entries(facts.map_type, facts.key_size, facts.value_size, cpus).ok_or_else(|| {
+        status::too_large(format!(
+            "one entry of map {} \"{}\" takes more than {} MiB, the most of one reading: `bpfman map pin` gives you the map",
+            facts.id,
+            facts.name,
+            MOST_BYTES >> 20
+        ))
+    })
 }
 
 /// How many entries one reading has at most; none if not one fits.

@@ -9,6 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::authorize::Permit;
+use crate::map_contents::most_at_once;
 use crate::map_entries::refused;
 use crate::server::{Api, fail};
 
@@ -23,7 +24,12 @@ const AHEAD: usize = 2;
 /// program is unloaded meanwhile.
 pub async fn stream<K: Kernel>(api: Api<K>, permit: Permit, map: UsedMap) -> Result<DumpStream, Status> {
     let place = api.map_readings.enter(permit.uid)?;
-    let (_, handle) = api.read(&permit, move |api| api.engine.open_map(&map, false).map_err(fail)).await?;
+    let handle = api
+        .read(&permit, move |api| {
+            let (details, handle) = api.engine.open_map(&map, false).map_err(fail)?;
+            most_at_once(api, &details.facts).map(|_| handle)
+        })
+        .await?;
     let handle = Arc::new(handle);
     // A map that has no entries to list is refused before the answer begins.
     let first = page(&api, &permit, &handle, MapPlace::default()).await?;

@@ -8,6 +8,7 @@ use bpfmand_kernel::{EntryRule, Kernel, KernelError, MapEntry};
 use tonic::{Request, Response, Status};
 
 use crate::authorize::Permit;
+use crate::map_contents::most_at_once;
 use crate::map_dumps::{self, DumpStream};
 use crate::maps::programs_of;
 use crate::server::{Api, Reply, fail};
@@ -62,6 +63,7 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
             .read(&permit, move |api| {
                 let (details, handle) = api.engine.open_map(&map, false).map_err(fail)?;
                 check_place(&details.facts, &key)?;
+                most_at_once(api, &details.facts)?;
                 api.engine.kernel().map_value(&handle, &key).map_err(refused)
             })
             .await?;
@@ -99,7 +101,9 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
         let deleted = self
             .change(&permit, move |api| {
                 api.engine.ensure_writable(&map).map_err(fail)?;
-                let (_, handle) = api.engine.open_map(&map, true).map_err(fail)?;
+                let (details, handle) = api.engine.open_map(&map, true).map_err(fail)?;
+                // Before any of them is deleted.
+                keys.iter().try_for_each(|key| check_key(&details.facts, key))?;
                 let remove = |key: &Vec<u8>| api.engine.kernel().remove_entry(&handle, key).map_err(refused);
                 keys.iter().map(remove).collect::<Result<Vec<bool>, Status>>()
             })
@@ -207,6 +211,20 @@ fn check_place(facts: &MapFacts, key: &[u8]) -> Result<(), Status> {
         ))),
         None => Ok(()),
     }
+}
+
+fn check_key(facts: &MapFacts, key: &[u8]) -> Result<(), Status> {
+    if key.len() == facts.key_size as usize {
+        return check_place(facts, key);
+    }
+    Err(invalid(format!(
+        "key {} has {} bytes, and those of map {} \"{}\" have {}: nothing is deleted",
+        digits(key),
+        key.len(),
+        facts.id,
+        facts.name,
+        facts.key_size
+    )))
 }
 
 /// The value of a per-CPU map, where it is given once for all CPUs.

@@ -17,10 +17,14 @@ pub struct MapEntry {
     pub value: Vec<u8>,
 }
 
-/// True for a frozen array of one value that programs may only read: the verifier takes the value for constant.
+/// True for a frozen array of one value that programs may only read, and we too: the verifier takes the value for constant.
 pub(crate) const fn is_one_constant(map: &MapFacts) -> bool {
+    const BPF_F_WRONLY: u32 = 1 << 4;
     const BPF_F_RDONLY_PROG: u32 = 1 << 7;
-    map.frozen && map.map_type == ARRAY && map.max_entries == 1 && map.flags & BPF_F_RDONLY_PROG != 0
+    map.frozen
+        && map.map_type == ARRAY
+        && map.max_entries == 1
+        && map.flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY) == BPF_F_RDONLY_PROG
 }
 
 /// Some entries of a map, one behind the other.

@@ -44,10 +44,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn climb(&self, recipe: &Recipe<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
         let special = self.special_of(recipe.members, recipe.texts)?;
         let mut options = self.splice_options(recipe.wanted, &special);
-        let specialised = self.specialised(recipe.texts).unwrap_or_else(|error| {
-            tracing::warn!(%error, "a chain is made of its members as they were loaded: what their maps hold is not known");
-            None
-        });
+        let specialised = self.specialised(recipe.texts)?;
         let mut parts = self.parts(recipe.members, specialised.as_deref().unwrap_or(recipe.texts))?;
         let mut is_specialised = specialised.is_some();
         let hook = recipe.key.kind.at(recipe.interface);

@@ -107,11 +107,21 @@ impl<K: Kernel> Engine<K> {
         if inner.lies_in.is_empty() {
             return Ok(inner);
         }
+        // Of an adopted program the records have no maps, and of one that is lost a number that may be another's by now: what
+        // counts as ours is what the records of loaded programs name.
+        let ours: BTreeSet<(ProgramId, MapId)> = {
+            let state = self.state();
+            let maps = |program: &Arc<ProgramRecord>| {
+                let id = program.id;
+                let maps: Vec<_> = program.maps.iter().filter_map(move |map| Some((id, map.id?))).collect();
+                maps
+            };
+            state.loaded().flat_map(maps).collect()
+        };
         for id in self.kernel.program_ids()? {
-            if self.state().program(id).is_none() {
-                let facts = self.kernel.program(id)?;
-                inner.foreign.extend(facts.iter().flat_map(|facts| &facts.map_ids).map(|map| (*map, id)));
-            }
+            let facts = self.kernel.program(id)?;
+            let used = facts.iter().flat_map(|facts| &facts.map_ids);
+            inner.foreign.extend(used.filter(|map| !ours.contains(&(id, **map))).map(|map| (*map, id)));
         }
         Ok(inner)
     }

@@ -30,37 +30,49 @@ pub fn copy(from: &OwnedFd, to: &OwnedFd, batches: bool) -> Result<usize, Kernel
     const ACTION: &str = "copy";
     let (from, to) = (DataMap::open(ACTION, from)?, DataMap::open("copy to", to)?);
     check_copy(&from.facts, from.family, &to.facts, to.family)?;
-    let mut copied = 0;
-    let mut refused = None;
-    let read = each_page(&from, batches, |batch| {
-        match write(&to, batch, batches) {
-            Ok(()) => copied += batch.count,
-            Err(error) => refused = Some(error),
+    for _ in 0..WALKS {
+        let mut copied = 0;
+        let mut refused = None;
+        let read = each_page(&from, batches, |batch| {
+            match write(&to, batch, batches) {
+                Ok(()) => copied += batch.count,
+                Err(error) => refused = Some(error),
+            }
+            Ok(refused.is_none())
+        });
+        if let Some(error) = refused {
+            return Err(to.fail("copy to")(error));
         }
-        Ok(refused.is_none())
-    });
-    if let Some(error) = refused {
-        return Err(to.fail("copy to")(error));
+        if read.map_err(from.fail(ACTION))? {
+            return Ok(copied);
+        }
     }
-    read.map_err(from.fail(ACTION))?;
-    Ok(copied)
+    let why = "programs took out entries all the time while they were copied: try again when it changes less";
+    Err(from.fail(ACTION)(io::Error::other(why)))
 }
 
-/// Hands all entries to `take`, page by page, until it answers false.
+/// Walks over a map that changes before a copy of it is given up.
+const WALKS: usize = 16;
+
+/// Hands all entries to `take`, page by page, until it answers false. False if entries behind are left out, since programs
+/// changed the map.
 fn each_page(
     map: &DataMap<'_>,
     batches: bool,
     mut take: impl FnMut(&MapPage) -> io::Result<bool>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut place = Some(MapPlace::default());
     while let Some(at) = place {
         let page = map_pages::read(map, &at, batches)?;
         if page.count > 0 && !take(&page)? {
-            return Ok(());
+            return Ok(true);
+        }
+        if page.cut_short {
+            return Ok(false);
         }
         place = page.next;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Writes a batch, entry by entry where the kernel takes no batches.
