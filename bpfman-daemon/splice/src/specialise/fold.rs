@@ -88,7 +88,7 @@ impl FunctionFold<'_> {
             insns[*at..at + slots].fill(NOTHING);
         }
         // From the last to the first: an inner question before the outer one.
-        let jumps_too = jumps_too && !(repetitions && !taken.is_empty());
+        let jumps_too = jumps_too && (!repetitions || taken.is_empty());
         let jumps = if jumps_too { self.positions(insns) } else { Vec::new() };
         let mut jumped = false;
         for at in jumps.into_iter().rev() {
