@@ -5,7 +5,7 @@ use bpfmand_object::{GlobalVariable, ValueLayout};
 use tokio::time::Instant;
 
 use super::super::run::changes::MapSnapshots;
-use super::super::run::followed::{FollowedMap, MapContents};
+use super::super::run::followed::{FollowedMap, MapContents, has_entries_to_follow};
 use super::super::run::readers::{MapNews, MapReaders};
 use super::super::run::signals::Signals;
 use super::typed_map::TypedMap;
@@ -121,13 +121,7 @@ fn followed(map: &TypedMap, record: Option<&str>) -> Result<FollowedMap, CliErro
             let declared = || declared().filter(|layout| matches!(layout, ValueLayout::Struct { .. }));
             MapContents::Perf(of_record.or_else(declared))
         }
-        map_type::HASH
-        | map_type::ARRAY
-        | map_type::PERCPU_HASH
-        | map_type::PERCPU_ARRAY
-        | map_type::LRU_HASH
-        | map_type::LRU_PERCPU_HASH
-        | map_type::LPM_TRIE => match (&map.types.value, map.map.name.starts_with('.')) {
+        kind if has_entries_to_follow(kind) => match (&map.types.value, map.map.name.starts_with('.')) {
             (Some(ValueLayout::Struct { fields, .. }), true) => {
                 MapContents::Variables(fields.iter().map(variable).collect())
             }

@@ -103,13 +103,7 @@ fn contents(
             let variables = object.globals().iter().filter(|global| is_in(object, global, &map.name));
             Some(MapContents::Variables(variables.cloned().collect()))
         }
-        map_type::HASH
-        | map_type::ARRAY
-        | map_type::PERCPU_HASH
-        | map_type::PERCPU_ARRAY
-        | map_type::LRU_HASH
-        | map_type::LRU_PERCPU_HASH
-        | map_type::LPM_TRIE => {
+        kind if has_entries_to_follow(kind) => {
             let per_cpu = matches!(
                 map.map_type,
                 map_type::PERCPU_HASH | map_type::PERCPU_ARRAY | map_type::LRU_PERCPU_HASH
@@ -141,4 +135,17 @@ fn is_read_only(object: &ObjectFile, map: &str) -> bool {
 
 fn is_in(object: &ObjectFile, global: &GlobalVariable, map: &str) -> bool {
     object.maps().get(global.map).is_some_and(|spec| spec.name == map)
+}
+/// Whether a map of this type has entries that can be read again and again: arrays, hashes, tries, and their per-CPU forms.
+pub const fn has_entries_to_follow(kind: u32) -> bool {
+    matches!(
+        kind,
+        map_type::HASH
+            | map_type::ARRAY
+            | map_type::PERCPU_HASH
+            | map_type::PERCPU_ARRAY
+            | map_type::LRU_HASH
+            | map_type::LRU_PERCPU_HASH
+            | map_type::LPM_TRIE
+    )
 }

@@ -112,11 +112,12 @@ pub fn attach_id(
             let found = match target.split_once(':') {
                 Some((module, function)) => kernel.function_of(module, function),
                 None => {
-                    if let [first, _, ..] = kernel.modules_with(target)[..] {
+                    let modules = kernel.modules_with(target);
+                    if let [first, _, ..] = modules[..] {
                         return Err(EngineError::Invalid(format!(
                             "several modules of the kernel have a function \"{target}\", which program \"{program}\" is for: \
                          {}; say which by MODULE:FUNCTION, such as {first}:{target}",
-                            kernel.modules_with(target).join(", ")
+                            modules.join(", ")
                         )));
                     }
                     kernel.function(target)

@@ -17,35 +17,48 @@ pub fn functions(name: &str) -> io::Result<usize> {
     count_functions(BufReader::new(File::open(PATH)?), name)
 }
 
-fn count_functions(mut list: impl BufRead, name: &str) -> io::Result<usize> {
-    let (mut own, mut of_modules) = (0, 0);
-    let mut line = String::new();
-    while list.read_line(&mut line)? > 0 {
-        let mut words = line.split_ascii_whitespace().skip(1);
-        // Code, and weak code: other letters are data.
-        if words.next().is_some_and(|kind| matches!(kind, "t" | "T" | "w" | "W"))
-            && words.next() == Some(name)
-        {
-            *(if words.next().is_some() { &mut of_modules } else { &mut own }) += 1;
-        }
-        line.clear();
-    }
-    Ok(if own > 0 { own } else { of_modules })
+/// A line of the list.
+struct ListedSymbol<'a> {
+    address: &'a str,
+    /// A letter, as `nm` has them: small for what is static.
+    kind: &'a str,
+    name: &'a str,
+    of_module: bool,
 }
 
-fn read(mut list: impl BufRead, names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, BTreeSet<u64>>> {
-    let mut found: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+/// Hands each symbol to `take`.
+fn each(mut list: impl BufRead, mut take: impl FnMut(ListedSymbol<'_>)) -> io::Result<()> {
     let mut line = String::new();
     while list.read_line(&mut line)? > 0 {
         let mut words = line.split_ascii_whitespace();
-        if let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
-            && names.contains(name)
-            && let Ok(address) = u64::from_str_radix(address, 16)
-        {
-            found.entry(name.to_owned()).or_default().insert(address);
+        if let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) {
+            take(ListedSymbol { address, kind, name, of_module: words.next().is_some() });
         }
         line.clear();
     }
+    Ok(())
+}
+
+fn count_functions(list: impl BufRead, wanted: &str) -> io::Result<usize> {
+    let (mut own, mut of_modules) = (0, 0);
+    each(list, |symbol| {
+        // Code, and weak code: other letters are data.
+        if symbol.name == wanted && matches!(symbol.kind, "t" | "T" | "w" | "W") {
+            *(if symbol.of_module { &mut of_modules } else { &mut own }) += 1;
+        }
+    })?;
+    Ok(if own > 0 { own } else { of_modules })
+}
+
+fn read(list: impl BufRead, names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, BTreeSet<u64>>> {
+    let mut found: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    each(list, |symbol| {
+        if names.contains(symbol.name)
+            && let Ok(address) = u64::from_str_radix(symbol.address, 16)
+        {
+            found.entry(symbol.name.to_owned()).or_default().insert(address);
+        }
+    })?;
     Ok(found)
 }
 
