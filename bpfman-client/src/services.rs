@@ -6,6 +6,7 @@ use std::path::Path;
 use bpfman_proto::ext::v1::bpfman_access_client::BpfmanAccessClient;
 use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
+use bpfman_proto::ext::v1::bpfman_figures_client::BpfmanFiguresClient;
 use bpfman_proto::ext::v1::bpfman_images_client::BpfmanImagesClient;
 use bpfman_proto::ext::v1::bpfman_map_entries_client::BpfmanMapEntriesClient;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
@@ -49,6 +50,8 @@ pub struct Services {
     pub access: BpfmanAccessClient<Channel>,
     /// Maps, and entries of them.
     pub map_entries: BpfmanMapEntriesClient<Channel>,
+    /// What programs, chains and maps count.
+    pub figures: BpfmanFiguresClient<Channel>,
     /// Trials, and what else agents ask for.
     pub node: BpfmanNodeClient<Channel>,
 }
@@ -87,6 +90,7 @@ impl Services {
             access: BpfmanAccessClient::new(channel.clone()),
             map_entries: BpfmanMapEntriesClient::new(channel.clone())
                 .max_decoding_message_size(LARGEST_ANSWER),
+            figures: BpfmanFiguresClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             node: BpfmanNodeClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
         })
     }

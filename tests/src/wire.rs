@@ -5,6 +5,7 @@ use std::path::Path;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
+use bpfman_proto::ext::v1::bpfman_figures_client::BpfmanFiguresClient;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
@@ -20,6 +21,7 @@ pub struct Wire {
     ext: BpfmanExtClient<Channel>,
     chains: BpfmanChainsClient<Channel>,
     node: BpfmanNodeClient<Channel>,
+    figures: BpfmanFiguresClient<Channel>,
 }
 
 macro_rules! calls {
@@ -55,7 +57,8 @@ impl Wire {
             v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(256 << 20),
             ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(256 << 20),
             chains: BpfmanChainsClient::new(channel.clone()).max_decoding_message_size(256 << 20),
-            node: BpfmanNodeClient::new(channel).max_decoding_message_size(256 << 20),
+            node: BpfmanNodeClient::new(channel.clone()).max_decoding_message_size(256 << 20),
+            figures: BpfmanFiguresClient::new(channel).max_decoding_message_size(256 << 20),
         }
     }
 
@@ -137,22 +140,49 @@ impl Wire {
     ///
     /// # Errors
     /// The daemon's status, or that of a broken connection.
-    pub fn watch(&self, netns: &[String]) -> Result<Watching<'_>, Status> {
+    pub fn watch(&self, netns: &[String]) -> Result<Streamed<'_, ext::WatchEvent>, Status> {
         let mut client = self.node.clone();
         let request = ext::WatchRequest { netns: netns.to_vec() };
         let stream = self.runtime.block_on(async move { client.watch(request).await })?.into_inner();
-        Ok(Watching { runtime: &self.runtime, stream })
+        Ok(Streamed { runtime: &self.runtime, stream })
+    }
+
+    /// Readings of what programs, chains and maps count.
+    ///
+    /// # Errors
+    /// The daemon's status, or that of a broken connection.
+    pub fn follow_figures(
+        &self,
+        request: ext::FollowFiguresRequest,
+    ) -> Result<Streamed<'_, ext::Figures>, Status> {
+        let mut client = self.figures.clone();
+        let stream = self.runtime.block_on(async move { client.follow_figures(request).await })?.into_inner();
+        Ok(Streamed { runtime: &self.runtime, stream })
     }
 }
 
-/// A stream of changes.
+/// A stream of the daemon's.
 #[derive(Debug)]
-pub struct Watching<'a> {
+pub struct Streamed<'a, T> {
     runtime: &'a Runtime,
-    stream: Streaming<ext::WatchEvent>,
+    stream: Streaming<T>,
 }
 
-impl Watching<'_> {
+impl<T> Streamed<'_, T> {
+    /// The next message; none if the stream has ended.
+    ///
+    /// # Errors
+    /// The status that it ended with.
+    ///
+    /// # Panics
+    /// Nothing comes.
+    pub fn next_message(&mut self) -> Result<Option<T>, Status> {
+        let next = async { tokio::time::timeout(crate::wait::DEADLINE, self.stream.message()).await };
+        self.runtime.block_on(next).expect("a message comes")
+    }
+}
+
+impl Streamed<'_, ext::WatchEvent> {
     /// The next event; none if the stream has ended.
     ///
     /// # Errors
@@ -161,8 +191,6 @@ impl Watching<'_> {
     /// # Panics
     /// Nothing comes.
     pub fn next_event(&mut self) -> Result<Option<ext::watch_event::Event>, Status> {
-        let next = async { tokio::time::timeout(crate::wait::DEADLINE, self.stream.message()).await };
-        let event = self.runtime.block_on(next).expect("an event comes")?;
-        Ok(event.map(|event| event.event.expect("an event says what it is")))
+        Ok(self.next_message()?.map(|event| event.event.expect("an event says what it is")))
     }
 }

@@ -41,7 +41,8 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanNodeWatch
         | M::BpfmanNodeHistory
         | M::BpfmanNodeFollowEvents
-        | M::BpfmanNodeExamine => AccessVerb::Read,
+        | M::BpfmanNodeExamine
+        | M::BpfmanFiguresFollowFigures => AccessVerb::Read,
         M::BpfmanLoad
         | M::BpfmanUnload
         | M::BpfmanPullBytecode

@@ -66,7 +66,7 @@ fn member(view: ChainMember) -> wire::MemberView {
     }
 }
 
-fn by_verdict(counts: &[(&'static str, u64)]) -> Vec<wire::VerdictCount> {
+pub fn by_verdict(counts: &[(&'static str, u64)]) -> Vec<wire::VerdictCount> {
     let count = |(verdict, packets): &(&'static str, u64)| wire::VerdictCount {
         verdict: (*verdict).to_owned(),
         packets: *packets,

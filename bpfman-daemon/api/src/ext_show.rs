@@ -265,7 +265,7 @@ pub fn chain(details: &ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainRe
     }
 }
 
-fn kernel_type_name(number: u32) -> String {
+pub fn kernel_type_name(number: u32) -> String {
     KERNEL_PROGRAM_TYPES
         .get(number as usize)
         .map_or_else(|| format!("type {number}"), |name| (*name).to_owned())

@@ -23,6 +23,8 @@ mod explain;
 mod ext;
 mod ext_show;
 mod features;
+mod figure_stream;
+mod figures_show;
 mod gate;
 mod gate_standing;
 mod history;

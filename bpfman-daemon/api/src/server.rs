@@ -7,13 +7,14 @@ use bpfman_proto::ext::v1::CagePart;
 use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccessServer;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
+use bpfman_proto::ext::v1::bpfman_figures_server::BpfmanFiguresServer;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImagesServer;
 use bpfman_proto::ext::v1::bpfman_map_entries_server::BpfmanMapEntriesServer;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
 use bpfmand_core::{BytecodeSource, Peer};
-use bpfmand_engine::{Engine, EngineError, Images};
+use bpfmand_engine::{Engine, EngineError, FigureDesk, Images};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;
 use tokio::net::UnixListener;
@@ -25,6 +26,7 @@ use tonic::{Extensions, Response, Status};
 use crate::authorize::{AccessSource, Permit};
 use crate::event_followers::EventFollowers;
 use crate::features::LastAnswer;
+use crate::figure_stream::{FIGURE_STREAMS, FIGURE_STREAMS_OF_ONE};
 use crate::iterators::{READINGS, READINGS_OF_ONE};
 use crate::map_contents::{MAP_READINGS, MAP_READINGS_OF_ONE};
 use crate::places::ReadingPlaces;
@@ -104,6 +106,8 @@ pub struct Api<K: Kernel> {
     threads: Arc<Threads>,
     pub(crate) readings: Arc<ReadingPlaces>,
     pub(crate) map_readings: Arc<ReadingPlaces>,
+    pub(crate) figures: Arc<FigureDesk>,
+    pub(crate) figure_readers: Arc<ReadingPlaces>,
     pub(crate) prints: Arc<PrintFollowers>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -120,6 +124,8 @@ impl<K: Kernel> Clone for Api<K> {
             activity: Arc::clone(&self.activity),
             readings: Arc::clone(&self.readings),
             map_readings: Arc::clone(&self.map_readings),
+            figures: Arc::clone(&self.figures),
+            figure_readers: Arc::clone(&self.figure_readers),
             prints: Arc::clone(&self.prints),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
@@ -148,6 +154,12 @@ impl<K: Kernel> Api<K> {
             activity: Arc::default(),
             readings: Arc::new(ReadingPlaces::new("iterators", READINGS, READINGS_OF_ONE)),
             map_readings: Arc::new(ReadingPlaces::new("maps", MAP_READINGS, MAP_READINGS_OF_ONE)),
+            figures: Arc::default(),
+            figure_readers: Arc::new(ReadingPlaces::new(
+                "streams of figures",
+                FIGURE_STREAMS,
+                FIGURE_STREAMS_OF_ONE,
+            )),
             prints: Arc::default(),
             paths,
             watchers: Arc::default(),
@@ -187,6 +199,12 @@ impl<K: Kernel> Api<K> {
     pub fn with_journal(self, journal: Arc<Journal>) -> Self {
         let events = Arc::new(EventFollowers::of(&journal));
         Self { journal, events, ..self }
+    }
+
+    /// Reads figures here, with whoever else does.
+    #[must_use]
+    pub fn with_figures(self, figures: Arc<FigureDesk>) -> Self {
+        Self { figures, ..self }
     }
 
     /// What all changes go through.
@@ -242,6 +260,7 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanChainsServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanNodeServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanMapEntriesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(BpfmanFiguresServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
     }
 

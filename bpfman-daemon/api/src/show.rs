@@ -78,7 +78,7 @@ fn facts_info(facts: &ProgramFacts) -> v1::KernelProgramInfo {
 
 /// RFC 3339 in UTC, to the second. The kernel counts from boot, so two readings may differ by the clocks' rounding:
 /// rounding to the nearest second keeps them equal.
-fn loaded_at(facts: &ProgramFacts) -> String {
+pub fn loaded_at(facts: &ProgramFacts) -> String {
     let since = facts.loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let rounded = Duration::from_secs((since + Duration::from_millis(500)).as_secs());
     humantime::format_rfc3339_seconds(UNIX_EPOCH + rounded).to_string()

@@ -40,6 +40,7 @@ mod equipment;
 mod events;
 mod extensions;
 mod features;
+mod figures;
 mod flood;
 mod full_disk_starts;
 mod golden;

@@ -14,7 +14,7 @@ use bpfman_tests::network::{INTERFACE, Namespace};
 use bpfman_tests::requests::{attach, xdp};
 use bpfman_tests::target::{self, Target};
 use bpfman_tests::wait::until;
-use bpfman_tests::wire::Watching;
+use bpfman_tests::wire::Streamed;
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use tonic::Code;
 
@@ -68,7 +68,11 @@ fn ids_that_are_none_are_refused_by_name() {
 }
 
 /// The interfaces of one namespace, by name, from lists until one is as it has to be.
-fn until_listed(watching: &mut Watching<'_>, netns: &str, holds: impl Fn(&BTreeMap<String, Listed>) -> bool) {
+fn until_listed(
+    watching: &mut Streamed<'_, ext::WatchEvent>,
+    netns: &str,
+    holds: impl Fn(&BTreeMap<String, Listed>) -> bool,
+) {
     loop {
         let Some(Event::Interfaces(list)) = watching.next_event().unwrap() else { continue };
         let inside = list.interfaces.into_iter().filter(|interface| interface.netns == netns);
@@ -191,7 +195,7 @@ fn a_stream_says_when_programs_or_links_changed() {
     let wire = daemon.wire();
     let mut watching = wire.watch(&[]).unwrap();
     assert!(matches!(watching.next_event().unwrap(), Some(Event::Interfaces(_))));
-    let until_changed = |watching: &mut Watching<'_>| {
+    let until_changed = |watching: &mut Streamed<'_, ext::WatchEvent>| {
         while !matches!(watching.next_event().unwrap(), Some(Event::Changed(_))) {}
     };
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);

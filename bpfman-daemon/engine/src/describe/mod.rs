@@ -3,6 +3,8 @@
 mod chains;
 pub mod details;
 pub mod details_chains;
+pub mod figure_desk;
+pub mod figures;
 mod foreign;
 mod iterator;
 mod links;

@@ -87,7 +87,7 @@ impl UsedMap {
 
 impl State {
     /// Programs that are in the kernel: the ids in the records of others may be those of strangers by now.
-    pub(super) fn loaded(&self) -> impl Iterator<Item = &Arc<ProgramRecord>> {
+    pub(crate) fn loaded(&self) -> impl Iterator<Item = &Arc<ProgramRecord>> {
         self.programs.values().filter(|program| !self.lost.contains(&program.uid))
     }
 

@@ -80,7 +80,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Maps of programs of ours, with a record and all users of each.
-    fn maps_in_use(&self) -> BTreeMap<MapId, (MapRecord, Vec<Arc<ProgramRecord>>)> {
+    pub(super) fn maps_in_use(&self) -> BTreeMap<MapId, (MapRecord, Vec<Arc<ProgramRecord>>)> {
         let state = self.state();
         let mut maps: BTreeMap<MapId, (MapRecord, Vec<Arc<ProgramRecord>>)> = BTreeMap::new();
         for program in state.loaded() {

@@ -1,0 +1,153 @@
+//! `bpfman.ext.v1.BpfmanFigures`: what programs, chains and maps count, one reading after another.
+//!
+//! All streams share their readings: however many there are, the kernel is asked at most ten times a second. A stream
+//! whose client takes nothing waits with the next reading, and holds none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bpfman_proto::ext::v1 as wire;
+use bpfman_proto::ext::v1::bpfman_figures_server::BpfmanFigures;
+use bpfmand_access::AccessVerb;
+use bpfmand_core::Peer;
+use bpfmand_engine::Figures;
+use bpfmand_kernel::Kernel;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::authorize::Permit;
+use crate::server::{Api, Reply, fail};
+use crate::{audit, figures_show, status};
+
+/// Streams at the same time, of all users and of one.
+pub const FIGURE_STREAMS: usize = 32;
+pub const FIGURE_STREAMS_OF_ONE: usize = 8;
+/// The shortest time between readings in milliseconds, and the longest.
+const INTERVALS: std::ops::RangeInclusive<u32> = 100..=60_000;
+/// A reading is shared for so long, but for the first of a stream: what its caller did before is in that. Less than the
+/// shortest interval, so that each of a stream's readings is another one.
+const SHARED: Duration = Duration::from_millis(90);
+
+/// What a stream shows.
+struct Wanted {
+    hook: String,
+    others: bool,
+    runs_timed: bool,
+}
+
+#[tonic::async_trait]
+impl<K: Kernel> BpfmanFigures for Api<K> {
+    type FollowFiguresStream = ReceiverStream<Result<wire::Figures, Status>>;
+
+    async fn follow_figures(
+        &self,
+        request: Request<wire::FollowFiguresRequest>,
+    ) -> Reply<Self::FollowFiguresStream> {
+        let wire::FollowFiguresRequest { interval_ms, time_runs, hook, others } = request.into_inner();
+        if interval_ms != 0 && !INTERVALS.contains(&interval_ms) {
+            return Err(status::invalid(format!(
+                "an interval of {interval_ms} ms is not within {} to {} ms; 0 is one reading",
+                INTERVALS.start(),
+                INTERVALS.end()
+            )));
+        }
+        let asked = Instant::now();
+        let permit = self.authorize(&[])?;
+        let caller =
+            audit::peer().ok_or_else(|| status::denied("the calling process cannot be identified"))?;
+        let verbs: &[AccessVerb] =
+            if time_runs { &[AccessVerb::Read, AccessVerb::Trace] } else { &[AccessVerb::Read] };
+        self.ensure_may(&caller, verbs)?;
+        let place = self.figure_readers.enter(permit.uid)?;
+        let clock = match time_runs {
+            true => {
+                let count = |api: &Self| api.engine.kernel().count_runs().map_err(|error| fail(error.into()));
+                Some(self.read(&permit, count).await?)
+            }
+            false => None,
+        };
+        let wanted = Wanted { hook, others, runs_timed: time_runs };
+        let first = self.figures_since(&permit, asked).await?;
+        if !wanted.hook.is_empty() && !first.chains.iter().any(|chain| chain.hook == wanted.hook) {
+            return Err(fail(bpfmand_engine::EngineError::NoChain { hook: wanted.hook }));
+        }
+        let (readings, stream) = mpsc::channel(1);
+        let (api, ended, activity) = (self.clone(), self.watchers.ended(), self.activity());
+        tokio::spawn(async move {
+            let _place = place;
+            let _clock = clock;
+            // A daemon with a stream is not idle.
+            let _running = activity.begin();
+            let follow = async {
+                let began = first.at;
+                let mut interval =
+                    (interval_ms > 0).then(|| every(Duration::from_millis(u64::from(interval_ms))));
+                let mut figures = Ok(first);
+                loop {
+                    let Ok(room) = readings.reserve().await else { return };
+                    let shown = figures.map(|figures| wanted.show(&figures, began));
+                    let failed = shown.is_err();
+                    room.send(shown);
+                    let Some(interval) = interval.as_mut().filter(|_| !failed) else { return };
+                    interval.tick().await;
+                    figures = match api.ensure_may(&caller, verbs) {
+                        Ok(()) => api.figures_since(&permit, Instant::now() - SHARED).await,
+                        Err(denied) => Err(denied),
+                    };
+                }
+            };
+            tokio::select! {
+                () = follow => {}
+                () = readings.closed() => {}
+                () = ended => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Ticks from one period on. A client that was slow does not get several readings at once.
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+impl<K: Kernel> Api<K> {
+    /// Asks the grants as they are now.
+    fn ensure_may(&self, caller: &Peer, verbs: &[AccessVerb]) -> Result<(), Status> {
+        let policy = self.policy_for(caller)?;
+        verbs.iter().try_for_each(|verb| {
+            policy.decide(caller, *verb, &[]).map(drop).map_err(|denial| status::denial(&denial))
+        })
+    }
+
+    async fn figures_since(&self, permit: &Permit, since: Instant) -> Result<Arc<Figures>, Status> {
+        self.read(permit, move |api| api.figures.read(&api.engine, since).map_err(fail)).await
+    }
+}
+
+impl Wanted {
+    fn show(&self, figures: &Figures, began: Instant) -> wire::Figures {
+        let of_hook = |chain: &&bpfmand_engine::ChainFigures| self.hook.is_empty() || chain.hook == self.hook;
+        let chains: Vec<_> = figures.chains.iter().filter(of_hook).collect();
+        let is_member = |id| {
+            self.hook.is_empty()
+                || chains.iter().any(|chain| chain.members.iter().any(|member| member.program.id == id))
+        };
+        let programs = figures.programs.iter().filter(|program| match &program.record {
+            Some(_) => is_member(program.id),
+            None => self.others && self.hook.is_empty(),
+        });
+        let maps = figures.maps.iter().filter(|map| map.programs.iter().any(|program| is_member(*program)));
+        wire::Figures {
+            at_ns: u64::try_from(figures.at.saturating_duration_since(began).as_nanos()).unwrap_or(u64::MAX),
+            runs_timed: self.runs_timed,
+            programs: programs.map(figures_show::program).collect(),
+            chains: chains.iter().copied().map(figures_show::chain).collect(),
+            maps: maps.map(figures_show::map).collect(),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Reads [`Figures`] once for all who ask at the same time.
+//!
+//! A reading asks the kernel once for each program: an open and a description, some microseconds. What does not change of
+//! a program is asked for once, and the memory of maps every few seconds, since the kernel tells it in a text file.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{LinkId, MapFacts, MapId, ProgramFacts, ProgramId, ProgramUid, RunCounts};
+use bpfmand_kernel::Kernel;
+
+use crate::chain::{ChainCounters, MemberTime, shares};
+use crate::describe::figures::{ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures};
+use crate::state::chain_record::ChainRecord;
+use crate::state::cpu_time::{ChainReading, MemberReading};
+use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
+use crate::{Engine, EngineError};
+
+/// What the kernel said of a map's memory is true for so long.
+const MAPS_STAY: Duration = Duration::from_secs(5);
+
+/// Where figures are read. One for all readers of an engine: they share what it remembers.
+#[derive(Debug, Default)]
+pub struct FigureDesk(Mutex<Desk>);
+
+#[derive(Debug, Default)]
+struct Desk {
+    last: Option<Arc<Figures>>,
+    facts: HashMap<ProgramId, Arc<ProgramFacts>>,
+    maps: HashMap<MapId, Arc<MapFacts>>,
+    maps_read: Option<Instant>,
+    /// Of the reading before, by the kernel's id of the chain's entry.
+    chains: HashMap<ProgramId, ChainReading>,
+    /// Nanoseconds that programs took as members of chains.
+    in_chains: HashMap<ProgramUid, u64>,
+}
+
+/// Records that belong to one reading.
+struct Records {
+    programs: HashMap<ProgramId, Arc<ProgramRecord>>,
+    links: Vec<Arc<LinkRecord>>,
+    hooks: Vec<Arc<HookRecord>>,
+}
+
+impl FigureDesk {
+    /// A reading of this moment or later: the last one, if it is.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub fn read<K: Kernel>(&self, engine: &Engine<K>, since: Instant) -> Result<Arc<Figures>, EngineError> {
+        let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = desk.last.as_ref().filter(|last| last.at >= since) {
+            return Ok(Arc::clone(last));
+        }
+        let figures = Arc::new(desk.take(engine)?);
+        desk.last = Some(Arc::clone(&figures));
+        Ok(figures)
+    }
+}
+
+impl Desk {
+    fn take<K: Kernel>(&mut self, engine: &Engine<K>) -> Result<Figures, EngineError> {
+        let at = Instant::now();
+        let records = engine.figure_records();
+        let chains = self.take_chains(engine, &records)?;
+        let programs = self.take_programs(engine, &records)?;
+        let maps = self.take_maps(engine, at)?;
+        Ok(Figures { at, programs, chains, maps })
+    }
+
+    fn take_chains<K: Kernel>(
+        &mut self,
+        engine: &Engine<K>,
+        records: &Records,
+    ) -> Result<Vec<ChainFigures>, EngineError> {
+        let mut entries: HashMap<ProgramId, Option<RunCounts>> = HashMap::new();
+        let mut readings: HashMap<ProgramId, ChainReading> = HashMap::new();
+        let mut chains = Vec::with_capacity(records.hooks.len());
+        for hook in &records.hooks {
+            let entry = hook.program;
+            let counts = match entries.get(&entry) {
+                Some(counts) => *counts,
+                None => *entries.entry(entry).or_insert(engine.counts_of(entry)?),
+            };
+            let counters = match engine.chain_counters(&hook.key) {
+                // It went meanwhile.
+                Err(EngineError::NoChain { .. }) => continue,
+                counters => counters?,
+            };
+            let chain = hook.chain.as_ref();
+            let times = chain.map(|chain| engine.chain_times(&hook.key, chain)).transpose()?.flatten();
+            if let (Some(chain), Some(counts)) = (chain, counts) {
+                let reading = chain_reading(chain, hook, counts, counters.as_ref(), times.as_deref());
+                readings.entry(entry).or_default().add(reading);
+            }
+            let order = engine.state().chain(&hook.key);
+            let members = order.iter().enumerate().filter_map(|(at, link)| {
+                let counted =
+                    counters.as_ref().and_then(|all| all.links.iter().find(|one| one.link == link.id));
+                Some(MemberFigures {
+                    link: link.id,
+                    program: engine.record(link.program)?,
+                    shadow: link.sharing.shadow,
+                    counters: counted.cloned(),
+                    time: times.as_ref().and_then(|times| times.get(at).copied()),
+                })
+            });
+            chains.push(ChainFigures {
+                key: hook.key,
+                hook: hook.key.kind.at(&hook.interface),
+                mode: hook.mode(),
+                strategy: hook.strategy.name(),
+                entry,
+                counts,
+                counters: counters.is_some(),
+                timing: times.is_some(),
+                members: members.collect(),
+                all_proceeded: counters.as_ref().map_or(0, |all| all.all_proceeded),
+                failed: counters.as_ref().map_or(0, |all| all.failed),
+            });
+        }
+        for (entry, now) in &readings {
+            // What a chain that was not there at the reading before took is told from the next reading on.
+            let Some(then) = self.chains.get(entry) else { continue };
+            for (program, nanoseconds) in shares(then, now) {
+                *self.in_chains.entry(program).or_default() += nanoseconds;
+            }
+        }
+        self.chains = readings;
+        chains.sort_by(|a, b| a.hook.cmp(&b.hook));
+        Ok(chains)
+    }
+
+    fn take_programs<K: Kernel>(
+        &mut self,
+        engine: &Engine<K>,
+        records: &Records,
+    ) -> Result<Vec<ProgramFigures>, EngineError> {
+        let of_chains: HashSet<ProgramId> =
+            records.hooks.iter().flat_map(|hook| programs_of_chain(hook)).collect();
+        let mut places: HashMap<ProgramUid, Vec<String>> = HashMap::new();
+        for link in &records.links {
+            let place = link.hook.zip(link.point.hook()).map(|(key, (interface, _))| key.kind.at(interface));
+            places.entry(link.program).or_default().push(place.unwrap_or_else(|| link.point.to_string()));
+        }
+        let mut programs = Vec::new();
+        let mut facts = HashMap::new();
+        for id in engine.kernel.program_ids()? {
+            let record = records.programs.get(&id);
+            if record.is_none() && of_chains.contains(&id) {
+                continue;
+            }
+            // Programs of others may go between the list and the question.
+            let Some(handle) = engine.kernel.open_program(id)? else { continue };
+            let known = match self.facts.get(&id) {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(engine.kernel.program_of(&handle)?),
+            };
+            facts.insert(id, Arc::clone(&known));
+            programs.push(ProgramFigures {
+                id,
+                record: record.cloned(),
+                facts: known,
+                counts: engine.kernel.run_counts(&handle)?,
+                in_chains: record.and_then(|record| self.in_chains.get(&record.uid)).copied().unwrap_or(0),
+                places: record.and_then(|record| places.remove(&record.uid)).unwrap_or_default(),
+            });
+        }
+        self.facts = facts;
+        let loaded: HashSet<ProgramUid> = records.programs.values().map(|record| record.uid).collect();
+        self.in_chains.retain(|program, _| loaded.contains(program));
+        Ok(programs)
+    }
+
+    fn take_maps<K: Kernel>(
+        &mut self,
+        engine: &Engine<K>,
+        now: Instant,
+    ) -> Result<Vec<MapFigures>, EngineError> {
+        if self.maps_read.is_none_or(|read| now.duration_since(read) >= MAPS_STAY) {
+            self.maps.clear();
+            self.maps_read = Some(now);
+        }
+        let mut maps = Vec::new();
+        for (id, (record, users)) in engine.maps_in_use() {
+            let facts = match self.maps.get(&id) {
+                Some(facts) => Arc::clone(facts),
+                None => {
+                    let Some(facts) = engine.kernel.map(id)? else { continue };
+                    Arc::clone(self.maps.entry(id).or_insert(Arc::new(facts)))
+                }
+            };
+            maps.push(MapFigures {
+                id,
+                name: record.name,
+                facts,
+                owners: users.iter().map(|user| user.owner()).collect(),
+                programs: users.iter().map(|user| user.id).collect(),
+            });
+        }
+        Ok(maps)
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    fn figure_records(&self) -> Records {
+        let state = self.state();
+        Records {
+            programs: state.loaded().map(|program| (program.id, Arc::clone(program))).collect(),
+            links: state.links.values().cloned().collect(),
+            hooks: state.hooks.values().cloned().collect(),
+        }
+    }
+
+    /// None if the program is gone.
+    fn counts_of(&self, id: ProgramId) -> Result<Option<RunCounts>, EngineError> {
+        let program = self.kernel.open_program(id)?;
+        Ok(program.map(|program| self.kernel.run_counts(&program)).transpose()?)
+    }
+}
+
+/// All programs that a hook's chain consists of, its timed copies too.
+fn programs_of_chain(hook: &HookRecord) -> impl Iterator<Item = ProgramId> {
+    let chains = hook.chain.iter().chain(hook.folding.as_ref().map(|folding| &folding.chain));
+    chains.flat_map(|chain| {
+        let segments = chain.segments.iter().map(|segment| segment.program);
+        segments.chain(chain.twin.iter().flat_map(|twin| twin.programs.iter().map(|one| one.program)))
+    })
+}
+
+/// What a hook counted of its chain.
+fn chain_reading(
+    chain: &ChainRecord,
+    hook: &HookRecord,
+    counts: RunCounts,
+    counters: Option<&ChainCounters>,
+    times: Option<&[MemberTime]>,
+) -> ChainReading {
+    let runs: BTreeMap<LinkId, u64> =
+        counters.into_iter().flat_map(|all| &all.links).map(|one| (one.link, one.runs)).collect();
+    let member = |(at, program): (usize, ProgramUid)| MemberReading {
+        program,
+        packets: hook.slots.get(at).and_then(|link| runs.get(link)).copied().unwrap_or(0),
+        time: times.and_then(|times| times.get(at).copied()).unwrap_or_default(),
+    };
+    let members = chain.members.iter().map(|member| member.program).enumerate().map(member).collect();
+    ChainReading { nanoseconds: counts.nanoseconds, members }
+}

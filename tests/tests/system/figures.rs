@@ -1,0 +1,158 @@
+//! What programs, chains and maps count, as a stream of readings.
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{tc, xdp};
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::wait::until;
+use bpfman_tests::{Daemon, Network};
+use tonic::Code;
+
+use crate::chains::{TC_PIPE, put, tc_program};
+use crate::equipment::{Program, assert_status, detach};
+
+const XDP_DROP: i32 = 1;
+const XDP_PASS: i32 = 2;
+
+fn one_reading(daemon: &Daemon, hook: &str) -> ext::Figures {
+    let request = ext::FollowFiguresRequest { hook: hook.to_owned(), ..Default::default() };
+    let wire = daemon.wire();
+    let mut stream = wire.follow_figures(request).unwrap();
+    let reading = stream.next_message().unwrap().unwrap();
+    assert_eq!(stream.next_message().unwrap(), None, "one reading was asked for");
+    reading
+}
+
+#[test]
+fn packets_are_counted_by_member_of_a_chain() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let passing = Program::member(&wire, "xdp_member", Type::Xdp, 1, XDP_PASS);
+    let dropping = Program::member(&wire, "xdp_member", Type::Xdp, 2, XDP_DROP);
+    let at = |priority| xdp(&network.far.path(), INTERFACE, priority, &[]);
+    let first = put(&wire, &passing, at(10));
+    let second = put(&wire, &dropping, at(20));
+    let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());
+    let before = one_reading(&daemon, &hook);
+    assert_eq!(traffic.send(5), 0);
+    let after = one_reading(&daemon, &hook);
+    let chain = |reading: &ext::Figures| {
+        let [chain] = &reading.chains[..] else { panic!("{reading:?}") };
+        assert_eq!((&chain.hook, chain.mode.as_str(), chain.counters), (&hook, "xdp", true));
+        chain.members.clone()
+    };
+    let (before, members) = (chain(&before), chain(&after));
+    let ids: Vec<_> = members.iter().map(|member| (member.link_id, member.program_id)).collect();
+    assert_eq!(ids, [(first, passing.id), (second, dropping.id)]);
+    for (then, now) in before.iter().zip(&members) {
+        assert!(now.runs.unwrap() - then.runs.unwrap() >= 5, "{then:?} {now:?}");
+    }
+    let [verdict] = &members[1].ended[..] else { panic!("{members:?}") };
+    // It lets others than the test's datagrams pass.
+    assert_eq!((verdict.verdict.as_str(), verdict.packets), ("drop", 5));
+    // The programs of this hook and their maps, and no others.
+    let ids: Vec<u32> = after.programs.iter().map(|program| program.id).collect();
+    assert_eq!(ids, [passing.id, dropping.id]);
+    let program = &after.programs[0];
+    assert_eq!(
+        (program.name.as_str(), program.r#type.as_str(), program.owner.as_str()),
+        ("xdp_member", "xdp", "root")
+    );
+    assert_eq!(program.places, std::slice::from_ref(&hook));
+    assert!(program.memory_bytes > 0 && program.jited_bytes > 0, "{program:?}");
+    let hits = after.maps.iter().find(|map| map.name == "hits").unwrap();
+    assert!(hits.memory_bytes > 0 && hits.program_ids.contains(&passing.id), "{hits:?}");
+
+    detach(&wire, first);
+    detach(&wire, second);
+    let request = ext::FollowFiguresRequest { hook, ..Default::default() };
+    assert_status(wire.follow_figures(request), Code::NotFound, "not-found", &["xdp:"]);
+}
+
+#[test]
+fn a_stream_has_the_kernel_time_runs_and_shares_a_chains_time_among_its_members() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let far = network.far.path();
+    let at = |priority| tc(&far, INTERFACE, "ingress", priority, &[TC_PIPE]);
+    let programs = [tc_program(&wire, 1, TC_PIPE), tc_program(&wire, 2, TC_PIPE)];
+    put(&wire, &programs[0], at(10));
+    put(&wire, &programs[1], at(20));
+    let hook = ext::Hook {
+        iface: INTERFACE.to_owned(),
+        netns: far.display().to_string(),
+        kind: "tc".to_owned(),
+        direction: "ingress".to_owned(),
+    };
+    let timing = ext::SetHookRequest { hook: Some(hook), timing: Some(true), ..Default::default() };
+    assert!(wire.set_hook(timing).unwrap().timing);
+    let request = ext::FollowFiguresRequest { interval_ms: 100, time_runs: true, ..Default::default() };
+    let mut stream = wire.follow_figures(request).unwrap();
+    let first = stream.next_message().unwrap().unwrap();
+    assert!(first.runs_timed);
+    // One packet in 1,024 is timed.
+    let mut sent = 0;
+    let last = loop {
+        for _ in 0..10 {
+            assert_eq!(traffic.send(50), 50);
+            sent += 50;
+        }
+        let reading = stream.next_message().unwrap().unwrap();
+        let [chain] = &reading.chains[..] else { panic!("{reading:?}") };
+        let shares: Vec<_> = reading.programs.iter().map(|program| program.nanoseconds_in_chains).collect();
+        if chain.members.iter().all(|member| member.nanoseconds_per_run.is_some())
+            && shares.iter().all(|share| *share > 0)
+        {
+            break reading;
+        }
+        assert!(sent < 200_000, "{reading:?}");
+    };
+    assert!(last.at_ns > first.at_ns);
+    let (before, after) = (&first.chains[0], &last.chains[0]);
+    assert!(after.runs > before.runs && after.nanoseconds > before.nanoseconds, "{before:?} {after:?}");
+    let shared: u64 = last.programs.iter().map(|program| program.nanoseconds_in_chains).sum();
+    assert!(shared <= after.nanoseconds, "{shared} of {}", after.nanoseconds);
+}
+
+#[test]
+fn programs_of_others_are_shown_where_they_are_asked_for() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let ours = Program::member(&wire, "xdp_member", Type::Xdp, 1, XDP_PASS);
+    let other = Daemon::start();
+    let theirs = Program::member(&other.wire(), "xdp_member", Type::Xdp, 1, XDP_PASS);
+    let programs = |others| {
+        let request = ext::FollowFiguresRequest { others, ..Default::default() };
+        wire.follow_figures(request).unwrap().next_message().unwrap().unwrap().programs
+    };
+    let own: Vec<_> = programs(false).iter().map(|program| program.id).collect();
+    assert_eq!(own, [ours.id]);
+    let all = programs(true);
+    let found = all.iter().find(|program| program.id == theirs.id).unwrap();
+    assert!(!found.ours && found.owner.is_empty() && found.r#type == "xdp", "{found:?}");
+}
+
+#[test]
+fn a_stream_has_bounds_and_so_have_all_of_one_user() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let request = |interval_ms| ext::FollowFiguresRequest { interval_ms, ..Default::default() };
+    assert_status(
+        wire.follow_figures(request(99)),
+        Code::InvalidArgument,
+        "invalid",
+        &["99 ms", "100 to 60000"],
+    );
+    assert_status(wire.follow_figures(request(60_001)), Code::InvalidArgument, "invalid", &["60001 ms"]);
+    // A client that takes nothing keeps its place, and the daemon answers others.
+    let idle: Vec<_> = (0..8).map(|_| wire.follow_figures(request(100)).unwrap()).collect();
+    assert_status(
+        wire.follow_figures(request(100)),
+        Code::ResourceExhausted,
+        "busy",
+        &["streams of figures"],
+    );
+    drop(idle);
+    until("places are free again", || wire.follow_figures(request(0)).is_ok());
+}
