@@ -14,19 +14,33 @@ use super::attr::{self, Attr, Command};
 
 /// Calls bpf(2). The kernel may write to `attr`.
 pub fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i64> {
-    loop {
+    let asked = *attr;
+    uninterrupted(attr, asked, |attr| {
         // SAFETY: `attr` is a live, exclusively borrowed structure of `size_of::<A>()` initialised bytes (trait Attr),
         // and the kernel reads and writes at most that many. Addresses inside it come from callers in this module's
         // parent, who keep the buffers alive across the call.
         let result = unsafe { libc::syscall(libc::SYS_bpf, command as i64, &raw mut *attr, size_of::<A>()) };
-        if result >= 0 {
-            return Ok(result);
-        }
-        let error = io::Error::last_os_error();
+        if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error()) }
+    })
+}
+
+/// Calls until no signal interrupts it, each time with what was asked for: the kernel writes to it also where it fails, as how
+/// many entries of a batch it has read.
+fn uninterrupted<A: Attr>(
+    attr: &mut A,
+    asked: A,
+    mut call: impl FnMut(&mut A) -> io::Result<i64>,
+) -> io::Result<i64> {
+    loop {
+        let error = match call(attr) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
         // EAGAIN: the verifier was interrupted by a signal.
         if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) {
             return Err(error);
         }
+        *attr = asked;
     }
 }
 
@@ -234,4 +248,31 @@ pub fn close_on_execute() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_a_signal_interrupts_is_asked_for_whole_again() {
+        let mut request = attr::MapBatch { count: 256, ..Default::default() };
+        let (asked, mut counts) = (request, Vec::new());
+        let answer = uninterrupted(&mut request, asked, |attr| {
+            counts.push(attr.count);
+            // As the kernel leaves it: so many were read.
+            attr.count = 3;
+            match counts.len() {
+                1 => Err(io::Error::from_raw_os_error(libc::EINTR)),
+                _ => Ok(0),
+            }
+        });
+        assert_eq!((answer.unwrap(), counts, request.count), (0, vec![256, 256], 3));
+        let failed = uninterrupted(&mut request, asked, |attr| {
+            attr.count = 7;
+            Err(io::Error::from_raw_os_error(libc::ENOENT))
+        });
+        // How many of the last batch there are is told with the end of the map.
+        assert_eq!((failed.unwrap_err().raw_os_error(), request.count), (Some(libc::ENOENT), 7));
+    }
 }
