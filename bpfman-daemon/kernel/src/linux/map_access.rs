@@ -183,8 +183,8 @@ fn per_cpu<'a>(action: &'static str, fd: &'a OwnedFd) -> Result<DataMap<'a>, Ker
     Ok(map)
 }
 
-/// How many CPUs there may ever be: as many values a per-CPU entry has.
+/// How many CPUs there may ever be: as many values a per-CPU entry has, one behind the other in the order of their numbers. The
+/// kernel takes `num_possible_cpus()`, the CPUs that are in its list; numbers between them that are not have no value.
 fn possible_cpus() -> io::Result<usize> {
-    // As the kernel counts: up to the highest number.
-    Ok(cpus::listed("possible")?.last().map_or(0, |highest| *highest as usize + 1))
+    Ok(cpus::listed("possible")?.len())
 }
