@@ -5,11 +5,10 @@ use std::sync::Arc;
 use bpfmand_journal::{Journal, WrittenListener};
 use tokio::sync::watch;
 
-use crate::places::ReadingPlaces;
+use crate::places::{ReadingBounds, ReadingPlaces};
 
-/// Streams at the same time, of all callers and of one.
-pub const EVENT_STREAMS: usize = 64;
-pub const EVENT_STREAMS_OF_ONE: usize = 16;
+/// Streams at the same time.
+const EVENT_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
 
 /// Followers of one journal.
 pub(crate) struct EventFollowers {
@@ -34,7 +33,7 @@ impl EventFollowers {
         // More may have been told meanwhile.
         let last = journal.last();
         written.send_modify(|told| *told = last.max(*told));
-        let places = ReadingPlaces::new("streams of events", EVENT_STREAMS, EVENT_STREAMS_OF_ONE);
+        let places = ReadingPlaces::new("streams of events", EVENT_STREAMS);
         Self { places: Arc::new(places), written, _listener: listener }
     }
 

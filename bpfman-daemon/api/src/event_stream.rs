@@ -9,7 +9,7 @@ use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::Peer;
 use bpfmand_journal::JournalCursor;
 use bpfmand_kernel::Kernel;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -17,6 +17,7 @@ use crate::audit;
 use crate::authorize::Permit;
 use crate::event_request::EventRequest;
 use crate::history_pages::no_journal;
+use crate::places::ReadingPlace;
 use crate::server::Api;
 use crate::status::{denied, failed};
 
@@ -26,8 +27,6 @@ pub type EventStream = ReceiverStream<Result<wire::FollowEventsResponse, Status>
 const PAGE: usize = 256;
 /// A client that gets none of so many entries is told how far they were looked through, so that it need not begin there.
 const SILENT: u64 = 1000;
-/// Of all streams, so many read at once: the others leave threads to calls that only look.
-static READING: Semaphore = Semaphore::const_new(2);
 
 /// One who follows.
 struct Follower<K: Kernel> {
@@ -35,6 +34,7 @@ struct Follower<K: Kernel> {
     permit: Permit,
     caller: Peer,
     asked: Arc<EventRequest>,
+    place: ReadingPlace,
 }
 
 /// Begins a stream.
@@ -55,17 +55,17 @@ pub async fn stream<K: Kernel>(
     let mut written = api.events.written();
     let last = *written.borrow_and_update();
     asked.ensure_known(last)?;
-    let follower = Follower { api, permit, caller, asked };
+    let follower = Follower { api, permit, caller, asked, place };
     let cursor = follower.begin(last).await?;
     let (pages, stream) = mpsc::channel(1);
+    let position = cursor.position();
     let begun =
-        wire::FollowEventsResponse { position: cursor.position(), newest: last, ..Default::default() };
+        wire::FollowEventsResponse { position, newest: last, ..Default::default() };
     let begun = pages.try_send(Ok(begun));
     begun.map_err(|_full| Status::internal("the stream of events has no room for its beginning"))?;
     let (ended, activity) = (follower.api.watchers.ended(), follower.api.activity());
     let until = follower.asked.until_now.then_some(last);
     tokio::spawn(async move {
-        let _place = place;
         // A daemon with a stream is not idle.
         let _running = activity.begin();
         tokio::select! {
@@ -141,7 +141,15 @@ impl<K: Kernel> Follower<K> {
             let entries = page.entries.into_iter().map(|entry| viewer.line(entry)).collect();
             let (position, newest) = (cursor.position(), journal.last());
             let damaged = page.damaged;
-            Ok((wire::FollowEventsResponse { missed, entries, position, damaged, newest }, cursor))
+            let page = wire::FollowEventsResponse {
+                missed,
+                entries,
+                position,
+                damaged,
+                newest,
+                ..Default::default()
+            };
+            Ok((page, cursor))
         })
         .await
     }
@@ -153,11 +161,11 @@ impl<K: Kernel> Follower<K> {
         + Send
         + 'static,
     ) -> Result<T, Status> {
-        let _turn =
-            READING.acquire().await.map_err(|_closed| Status::internal("no journal is read any more"))?;
+        let turn = self.place.turn().await?;
         let caller = self.caller.clone();
         self.api
             .read(&self.permit, move |api| {
+                let _turn = turn;
                 let viewer = api.viewer_of(caller)?;
                 let reader = api.journal.reader().ok_or_else(no_journal)?;
                 read(&reader, &viewer)

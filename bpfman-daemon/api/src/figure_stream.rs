@@ -18,12 +18,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::authorize::Permit;
+use crate::places::ReadingBounds;
 use crate::server::{Api, Reply, fail};
 use crate::{audit, figures_show, status};
 
-/// Streams at the same time, of all users and of one.
-pub const FIGURE_STREAMS: usize = 32;
-pub const FIGURE_STREAMS_OF_ONE: usize = 8;
+/// Streams at the same time.
+pub const FIGURE_STREAMS: ReadingBounds = ReadingBounds { most: 32, most_of_one: 8, working: 32 };
 /// The shortest time between readings in milliseconds, and the longest.
 const INTERVALS: std::ops::RangeInclusive<u32> = 100..=60_000;
 /// A reading is shared for so long, but for the first of a stream: what its caller did before is in that. Less than the

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::authorize::Permit;
+use crate::places::ReadingBounds;
 use crate::server::{Api, fail};
 use crate::status;
 
@@ -23,9 +24,9 @@ const MOST_BYTES: usize = 256 << 20;
 /// Pieces that a client has not read yet.
 const AHEAD: usize = 4;
 
-/// Readings at the same time, of all callers and of one.
+/// Readings at the same time, each on a thread of its own.
 pub const READINGS: usize = 4;
-pub const READINGS_OF_ONE: usize = 2;
+pub const READING_BOUNDS: ReadingBounds = ReadingBounds { most: READINGS, most_of_one: 2, working: READINGS };
 
 /// Runs an iterator's program, and hands on what it writes.
 ///

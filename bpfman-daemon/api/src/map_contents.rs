@@ -7,13 +7,14 @@ use bpfmand_access::AccessVerb;
 use bpfmand_core::{MapFacts, Owner, Peer, ProgramId, map_type};
 use bpfmand_engine::WantedMap;
 use bpfmand_kernel::{Kernel, MapEntry};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::audit;
 use crate::authorize::Permit;
 use crate::maps::programs_of;
+use crate::places::{ReadingBounds, ReadingPlace};
 use crate::server::{Api, fail};
 use crate::status;
 use crate::status::{denied, invalid};
@@ -23,11 +24,8 @@ pub type MapStream = ReceiverStream<Result<wire::ReadMapResponse, Status>>;
 /// Entries of one reading, and bytes. A reading is held until its client has taken it.
 const MOST_ENTRIES: usize = 10_000;
 const MOST_BYTES: usize = 4 << 20;
-/// Streams at the same time, of all callers and of one: a client has one for each map that it follows.
-pub const MAP_READINGS: usize = 64;
-pub const MAP_READINGS_OF_ONE: usize = 16;
-/// Of all streams, so many work at once: the others leave threads to calls that only look.
-static WORKING: Semaphore = Semaphore::const_new(2);
+/// Streams at the same time: a client has one for each map that it follows.
+pub const MAP_READINGS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 3 };
 /// Bytes of one piece.
 const PIECE: usize = 256 << 10;
 /// How often a map may be read, in milliseconds: each reading takes a thread that others need too.
@@ -60,12 +58,11 @@ pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Re
     found.map_err(fail)?;
     let place = api.map_readings.enter(permit.uid)?;
     let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
-    let asked = Asked { permit, caller, wanted };
+    let asked = Asked { permit, caller, wanted, place };
     let (pieces, stream) = mpsc::channel(1);
     let first = read(&api, &asked).await?;
     let ended = api.watchers.ended();
     tokio::spawn(async move {
-        let _place = place;
         let work = repeat(&api, &asked, (first, interval), &pieces);
         tokio::select! {
             () = work => {}
@@ -81,6 +78,7 @@ struct Asked {
     permit: Permit,
     caller: Peer,
     wanted: WantedMap,
+    place: ReadingPlace,
 }
 
 /// Sends readings until one fails, none is wanted any more, or one was all.
@@ -109,9 +107,10 @@ async fn repeat<K: Kernel>(
 
 /// One reading. The map is found anew, and the grants are asked anew: nothing is held between two of them.
 async fn read<K: Kernel>(api: &Api<K>, asked: &Asked) -> Result<Reading, Status> {
-    let _turn = WORKING.acquire().await.map_err(|_closed| Status::internal("no map is read any more"))?;
+    let turn = asked.place.turn().await?;
     let (wanted, caller) = (asked.wanted.clone(), asked.caller.clone());
     api.read(&asked.permit, move |api| {
+        let _turn = turn;
         let map = api.engine.find_map(&wanted).map_err(fail)?;
         let users: Vec<(ProgramId, Owner)> = map.users().collect();
         let decided = api.policy_for(&caller)?.decide(&caller, AccessVerb::MapsRead, &programs_of(&users));

@@ -14,7 +14,6 @@ use crate::event_stream::EventStream;
 use crate::history_pages::HistoryStream;
 use crate::run_sample::RunSample;
 use crate::server::{Api, Reply, caller, fail};
-use crate::watchers::MOST_WATCHERS;
 use crate::{chains_parse, event_stream, history, history_pages, node_dry_run, node_watch, status};
 
 /// Most containers that one request asks for: a node runs some hundred.
@@ -161,12 +160,8 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let asked = node_watch::namespaces(request.into_inner().netns)?;
         let permit = self.authorize(&[])?;
         self.admit_namespaces(&permit, asked.iter().cloned()).await?;
-        let room = self.watchers.room().ok_or_else(|| {
-            status::busy(format!(
-                "{MOST_WATCHERS} streams of changes are open, the most that this daemon serves"
-            ))
-        })?;
-        let events = node_watch::begin(self, &permit, asked, room).await?;
+        let place = self.watchers.enter(permit.uid)?;
+        let events = node_watch::begin(self, &permit, asked, place).await?;
         Ok(Response::new(ReceiverStream::new(events)))
     }
 }

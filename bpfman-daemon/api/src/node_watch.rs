@@ -14,11 +14,12 @@ use bpfman_proto::ext::v1::watch_event::Event;
 use bpfmand_core::AddressedInterface;
 use bpfmand_engine::ChangeListener;
 use bpfmand_kernel::Kernel;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tonic::Status;
 
 use crate::authorize::Permit;
 use crate::network_follower::{NetworkFollower, NetworkState};
+use crate::places::ReadingPlace;
 use crate::server::{Api, fail};
 use crate::status;
 
@@ -95,7 +96,7 @@ pub(crate) async fn begin<K: Kernel>(
     api: &Api<K>,
     permit: &Permit,
     asked: BTreeSet<PathBuf>,
-    room: OwnedSemaphorePermit,
+    place: ReadingPlace,
 ) -> Result<WatchEvents, Status> {
     let engine = Arc::clone(&api.engine);
     let news = Arc::new(News::default());
@@ -105,14 +106,16 @@ pub(crate) async fn begin<K: Kernel>(
         move || news.leave(|left| left.changed = true)
     });
     engine.on_change(&listener);
-    let follower = api.read(permit, move |_| NetworkFollower::begin(engine, asked).map_err(fail)).await?;
+    // The place goes where work goes on, also after the caller has gone.
+    let (place, follower) =
+        api.read(permit, move |_| Ok((place, NetworkFollower::begin(engine, asked).map_err(fail)?))).await?;
     news.leave(|left| left.interfaces = Some(list(follower.state())));
     let follows = Arc::clone(&news);
     std::thread::Builder::new()
         .name("watch-network".to_owned())
         .stack_size(STACK)
         .spawn(move || {
-            let _room = room;
+            let _place = place;
             follow(follower, &follows);
         })
         .map_err(|error| {

@@ -1,11 +1,23 @@
-//! Places of those who read for long: few in all, and fewer of one user.
+//! Places of those who read for long: few in all, fewer of one user, and some that only root may have.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::status;
+
+/// How many places there are of one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadingBounds {
+    /// At the same time, of all callers.
+    pub most: usize,
+    /// Of one user. Root has what there is.
+    pub most_of_one: usize,
+    /// Of all, so many work at once: the others leave threads to calls that only look.
+    pub working: usize,
+}
 
 /// Places of one kind, and who has them.
 #[derive(Debug)]
@@ -13,22 +25,38 @@ pub struct ReadingPlaces {
     taken: Mutex<BTreeMap<u32, usize>>,
     /// What is being read.
     what: &'static str,
-    /// The most at the same time, of all callers and of one.
-    most: usize,
-    most_of_one: usize,
+    bounds: ReadingBounds,
+    working: Arc<Semaphore>,
 }
 
-/// One place, which is free again when it is dropped.
+/// One place, which is free again when all copies of it are dropped. Whatever works for it has a copy: a caller who goes
+/// away does not make room for the next one while a thread still works for the first.
+#[derive(Clone, Debug)]
+pub struct ReadingPlace(Arc<TakenPlace>);
+
 #[derive(Debug)]
-pub struct ReadingPlace {
+struct TakenPlace {
     places: Arc<ReadingPlaces>,
     uid: u32,
 }
 
+/// A turn to work, and the place of whom it is for. It belongs on the thread that works.
+#[derive(Debug)]
+pub struct ReadingTurn {
+    _turn: OwnedSemaphorePermit,
+    _place: ReadingPlace,
+}
+
 impl ReadingPlaces {
     /// None of them taken.
-    pub fn new(what: &'static str, most: usize, most_of_one: usize) -> Self {
-        Self { taken: Mutex::default(), what, most, most_of_one }
+    pub fn new(what: &'static str, bounds: ReadingBounds) -> Self {
+        let working = Arc::new(Semaphore::new(bounds.working));
+        Self { taken: Mutex::default(), what, bounds, working }
+    }
+
+    /// Places that only root may have: few users together lock it out otherwise.
+    const fn kept_for_root(&self) -> usize {
+        self.bounds.most.div_ceil(8)
     }
 
     /// Takes one for a user.
@@ -36,21 +64,44 @@ impl ReadingPlaces {
     /// # Errors
     /// All are taken, or all that one user may have.
     pub fn enter(self: &Arc<Self>, uid: u32) -> Result<ReadingPlace, Status> {
+        let ReadingBounds { most, most_of_one, .. } = self.bounds;
+        let what = self.what;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, own) = (taken.values().sum::<usize>(), taken.get(&uid).copied().unwrap_or(0));
-        let Self { what, most, most_of_one, .. } = **self;
-        if own >= most_of_one || all >= most {
-            return Err(status::busy(format!(
-                "{all} {what} are being read, {own} of them by user {uid}: at most {most} are at the same time, and \
-                 {most_of_one} by one user; try again"
-            )));
+        let refuse = |bound: String| {
+            let found = format!("{all} {what} are being read, {own} of them by user {uid}");
+            Err(status::busy(format!("{found}: {bound}; try again")))
+        };
+        if uid == 0 && all >= most {
+            return refuse(format!("at most {most} are at the same time"));
+        }
+        let of_others = all - taken.get(&0).copied().unwrap_or(0);
+        let most_of_others = most - self.kept_for_root();
+        if uid != 0 && (own >= most_of_one || of_others >= most_of_others || all >= most) {
+            return refuse(format!(
+                "at most {most} are at the same time, {most_of_others} of them by users other than root, and \
+                 {most_of_one} by one user"
+            ));
         }
         taken.insert(uid, own + 1);
-        Ok(ReadingPlace { places: Arc::clone(self), uid })
+        Ok(ReadingPlace(Arc::new(TakenPlace { places: Arc::clone(self), uid })))
     }
 }
 
-impl Drop for ReadingPlace {
+impl ReadingPlace {
+    /// Waits for a turn to work.
+    ///
+    /// # Errors
+    /// The daemon ends.
+    pub async fn turn(&self) -> Result<ReadingTurn, Status> {
+        let places = &self.0.places;
+        let ending = |_closed| Status::unavailable("the daemon is ending");
+        let turn = Arc::clone(&places.working).acquire_owned().await.map_err(ending)?;
+        Ok(ReadingTurn { _turn: turn, _place: self.clone() })
+    }
+}
+
+impl Drop for TakenPlace {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         match taken.get_mut(&self.uid) {
@@ -64,16 +115,54 @@ impl Drop for ReadingPlace {
 mod tests {
     use super::*;
 
+    fn places(most: usize, most_of_one: usize, working: usize) -> Arc<ReadingPlaces> {
+        Arc::new(ReadingPlaces::new("maps", ReadingBounds { most, most_of_one, working }))
+    }
+
     #[test]
     fn a_user_has_few_places_and_all_together_have_not_many_more() {
-        let all = Arc::new(ReadingPlaces::new("maps", 4, 2));
-        let mut places: Vec<_> = (0..2).map(|_| all.enter(7).unwrap()).collect();
+        let all = places(5, 2, 1);
+        let mut taken: Vec<_> = (0..2).map(|_| all.enter(7).unwrap()).collect();
         let refused = all.enter(7).unwrap_err();
         assert!(refused.message().contains("2 maps are being read, 2 of them by user 7"), "{refused}");
-        places.extend((0..2).map(|_| all.enter(8).unwrap()));
+        taken.extend((0..2).map(|_| all.enter(8).unwrap()));
         assert!(all.enter(9).is_err());
-        drop(places);
+        drop(taken);
         assert!(all.enter(9).is_ok());
         assert!(all.taken.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn users_together_leave_places_for_root_and_root_has_what_there_is() {
+        let all = places(16, 7, 1);
+        let taken: Vec<_> =
+            (1..=2).flat_map(|uid| (0..7).map(move |_| uid)).map(|uid| all.enter(uid).unwrap()).collect();
+        assert!(all.enter(3).unwrap_err().message().contains("14 of them by users other than root"));
+        let of_root: Vec<_> = (0..2).map(|_| all.enter(0).unwrap()).collect();
+        assert!(all.enter(0).is_err(), "each place costs the daemon something, root's too");
+        drop(taken);
+        // What root has beyond the places that are kept for it is not counted against the others twice.
+        let more_of_root: Vec<_> = (0..8).map(|_| all.enter(0).unwrap()).collect();
+        assert!((0..6).map(|_| all.enter(3)).collect::<Result<Vec<_>, _>>().is_ok());
+        drop((of_root, more_of_root));
+    }
+
+    #[tokio::test]
+    async fn what_works_for_a_caller_who_went_away_keeps_turn_and_place_until_it_ends() {
+        let all = places(8, 1, 1);
+        let place = all.enter(7).unwrap();
+        let turn = place.turn().await.unwrap();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let thread = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            wait.recv()
+        });
+        drop(place);
+        assert!(all.enter(7).is_err(), "the thread still works for this user");
+        assert_eq!(all.working.available_permits(), 0);
+        go_on.send(()).unwrap();
+        thread.await.unwrap().unwrap();
+        assert_eq!(all.working.available_permits(), 1);
+        assert!(all.enter(7).is_ok());
     }
 }

@@ -26,9 +26,9 @@ use tonic::{Extensions, Response, Status};
 use crate::authorize::{AccessSource, Permit};
 use crate::event_followers::EventFollowers;
 use crate::features::LastAnswer;
-use crate::figure_stream::{FIGURE_STREAMS, FIGURE_STREAMS_OF_ONE};
-use crate::iterators::{READINGS, READINGS_OF_ONE};
-use crate::map_contents::{MAP_READINGS, MAP_READINGS_OF_ONE};
+use crate::figure_stream::FIGURE_STREAMS;
+use crate::iterators::{READING_BOUNDS, READINGS};
+use crate::map_contents::MAP_READINGS;
 use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
 use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
@@ -152,14 +152,10 @@ impl<K: Kernel> Api<K> {
             images,
             image_service: None,
             activity: Arc::default(),
-            readings: Arc::new(ReadingPlaces::new("iterators", READINGS, READINGS_OF_ONE)),
-            map_readings: Arc::new(ReadingPlaces::new("maps", MAP_READINGS, MAP_READINGS_OF_ONE)),
+            readings: Arc::new(ReadingPlaces::new("iterators", READING_BOUNDS)),
+            map_readings: Arc::new(ReadingPlaces::new("maps", MAP_READINGS)),
             figures: Arc::default(),
-            figure_readers: Arc::new(ReadingPlaces::new(
-                "streams of figures",
-                FIGURE_STREAMS,
-                FIGURE_STREAMS_OF_ONE,
-            )),
+            figure_readers: Arc::new(ReadingPlaces::new("streams of figures", FIGURE_STREAMS)),
             prints: Arc::default(),
             paths,
             watchers: Arc::default(),

@@ -2,28 +2,35 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
+use tonic::Status;
 
-/// Most streams at the same time: each has a thread.
-pub(crate) const MOST_WATCHERS: usize = 64;
+use crate::places::{ReadingBounds, ReadingPlace, ReadingPlaces};
+
+/// Streams at the same time: each has a thread of its own, for as long as it lasts.
+const WATCH_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 64 };
 
 /// All streams of a daemon.
 #[derive(Debug)]
 pub(crate) struct Watchers {
-    room: Arc<Semaphore>,
+    places: Arc<ReadingPlaces>,
     ended: watch::Sender<bool>,
 }
 
 impl Default for Watchers {
     fn default() -> Self {
-        Self { room: Arc::new(Semaphore::new(MOST_WATCHERS)), ended: watch::Sender::new(false) }
+        let places = ReadingPlaces::new("streams of changes", WATCH_STREAMS);
+        Self { places: Arc::new(places), ended: watch::Sender::new(false) }
     }
 }
 
 impl Watchers {
-    /// Room for one more, given back when the answer is dropped; none if there is none.
-    pub fn room(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).try_acquire_owned().ok()
+    /// A place for one more of a user.
+    ///
+    /// # Errors
+    /// All are taken, or all that one user may have.
+    pub fn enter(&self, uid: u32) -> Result<ReadingPlace, Status> {
+        self.places.enter(uid)
     }
 
     /// Ends all streams, those that begin later too.
