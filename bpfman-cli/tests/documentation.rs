@@ -124,6 +124,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         serde_json::to_value(Replaced::new(&replaced)),
         serde_json::to_value(MapList::new(&ext::ListMapsResponse {
             maps: vec![ext::MapDescription { map: Some(ext::Map::default()), ..Default::default() }],
+            not_searched: vec![1],
         })),
         serde_json::to_value(ShownEntry {
             key: Some(TypedValue::Truth(true)),

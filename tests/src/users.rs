@@ -23,11 +23,18 @@ impl Daemon {
 
     /// Runs the client as a user and a group, by the system's own `setpriv`.
     pub fn cli_as<S: AsRef<OsStr>>(&self, user: u32, group: u32, words: &[S]) -> Outcome {
+        Outcome::of(self.cli_command_as(user, group).args(words))
+    }
+
+    /// The client as a user, without words.
+    #[must_use]
+    pub fn cli_command_as(&self, user: u32, group: u32) -> Command {
         let mut command = Command::new("setpriv");
         let (user, group) = (user.to_string(), group.to_string());
         command.args(["--reuid", &user, "--regid", &group, "--clear-groups", "--inh-caps=-all", "--"]);
-        command.arg(self.path("client")).args(words);
-        Outcome::of(command.env("BPFMAN_SOCKET_PATH", self.socket()).env("HOME", self.path("")))
+        command.arg(self.path("client"));
+        command.env("BPFMAN_SOCKET_PATH", self.socket()).env("HOME", self.path(""));
+        command
     }
 
     /// Runs the client as a user with words that have no spaces in them.

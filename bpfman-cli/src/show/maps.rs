@@ -14,6 +14,8 @@ use crate::show::json_shape::json_shape;
 pub struct MapList {
     /// By their ids.
     pub maps: Vec<ListedMap>,
+    /// Maps of maps with more places than the daemon looks through: of what lies in them not all is here.
+    pub not_searched: Vec<u32>,
 }
 
 impl MapList {
@@ -24,7 +26,7 @@ impl MapList {
             let map = described.map.as_ref()?;
             Some(ListedMap::new(map, described))
         });
-        Self { maps: maps.collect() }
+        Self { maps: maps.collect(), not_searched: listed.not_searched.clone() }
     }
 }
 
@@ -126,7 +128,8 @@ mod tests {
             ..Default::default()
         };
         let inner = ext::MapDescription { map: Some(inner), lies_in: vec![7], ..Default::default() };
-        let list = MapList::new(&ext::ListMapsResponse { maps: vec![described, inner] });
+        let list =
+            MapList::new(&ext::ListMapsResponse { maps: vec![described, inner], not_searched: vec![7] });
         let table = list.table(Screen::PLAIN);
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[1][..8], ["7", "flows", "hash", "struct", "flow", "(16)", "8", "64"], "{table}");

@@ -11,10 +11,13 @@ use crate::authorize::Permit;
 use crate::map_contents::most_at_once;
 use crate::map_dumps::{self, DumpStream};
 use crate::maps::programs_of;
+use crate::places::ReadingBounds;
 use crate::server::{Api, Reply, fail};
 use crate::status::{conflict, invalid, too_large};
 use crate::{audit, ext_show};
 
+/// Calls that look at all maps, those among them that wait for their turn.
+pub const MAP_LISTS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
 /// Keys of one call.
 const MOST_KEYS: usize = 1000;
 /// Bytes of a key that the journal shows.
@@ -25,9 +28,11 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
     async fn list_maps(&self, request: Request<wire::ListMapsRequest>) -> Reply<wire::ListMapsResponse> {
         let program = request.into_inner().program_id.map(ProgramId);
         let permit = self.authorize(&[])?;
-        let maps = self.read(&permit, move |api| api.engine.shown_maps(program).map_err(fail)).await?;
-        let maps = maps.into_iter().map(|map| self.description(map)).collect();
-        Ok(Response::new(wire::ListMapsResponse { maps }))
+        let found =
+            self.look_at_maps(&permit, move |api| api.engine.shown_maps(program).map_err(fail)).await?;
+        let not_searched = found.not_searched.into_iter().map(|id| id.0).collect();
+        let maps = found.maps.into_iter().map(|map| self.description(map)).collect();
+        Ok(Response::new(wire::ListMapsResponse { maps, not_searched }))
     }
 
     async fn describe_map(
@@ -37,8 +42,8 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
         let wanted = wanted(request.into_inner().map)?;
         let permit = self.authorize(&[])?;
         let (map, types) = self
-            .read(&permit, move |api| {
-                let map = api.engine.find_map_or_inner(&wanted).map_err(fail)?;
+            .look_at_maps(&permit, move |api| {
+                let map = api.engine.find_shown_map(&wanted).map_err(fail)?;
                 let types = api.engine.raw_types_of(&map).map_err(fail)?;
                 Ok((api.engine.show_map(&map).map_err(fail)?, types.unwrap_or_default()))
             })
@@ -113,6 +118,20 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
 }
 
 impl<K: Kernel> Api<K> {
+    /// Looks at all maps, or at what lies in maps of maps: few do so at the same time, and fewer of one user.
+    async fn look_at_maps<T: Send + 'static>(
+        &self,
+        permit: &Permit,
+        look: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let turn = self.map_lists.enter(permit.uid)?.turn().await?;
+        let look = move |api: &Self| {
+            let _turn = turn;
+            look(api)
+        };
+        self.read(permit, look).await
+    }
+
     /// A map that the caller may use as the call does, over every program that reaches it.
     async fn authorized_map(&self, map: Option<wire::NamedMap>) -> Result<(Permit, UsedMap), Status> {
         let wanted = wanted(map)?;
@@ -121,7 +140,7 @@ impl<K: Kernel> Api<K> {
             // It may lie in a map of maps. To look there takes time, which nobody has who may use no map at all.
             Err(EngineError::NoMapOfOurs(_)) => {
                 let anything = self.authorize(&[])?;
-                self.read(&anything, move |api| Ok(api.engine.find_map_or_inner(&wanted))).await?
+                self.look_at_maps(&anything, move |api| Ok(api.engine.find_map_or_inner(&wanted))).await?
             }
             found => found,
         };

@@ -29,6 +29,7 @@ use crate::features::LastAnswer;
 use crate::figure_stream::FIGURE_STREAMS;
 use crate::iterators::{READING_BOUNDS, READINGS};
 use crate::map_contents::MAP_READINGS;
+use crate::map_entries::MAP_LISTS;
 use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
 use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
@@ -108,6 +109,7 @@ pub struct Api<K: Kernel> {
     pub(crate) map_readings: Arc<ReadingPlaces>,
     pub(crate) figures: Arc<FigureDesk>,
     pub(crate) figure_readers: Arc<ReadingPlaces>,
+    pub(crate) map_lists: Arc<ReadingPlaces>,
     pub(crate) prints: Arc<PrintFollowers>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -126,6 +128,7 @@ impl<K: Kernel> Clone for Api<K> {
             map_readings: Arc::clone(&self.map_readings),
             figures: Arc::clone(&self.figures),
             figure_readers: Arc::clone(&self.figure_readers),
+            map_lists: Arc::clone(&self.map_lists),
             prints: Arc::clone(&self.prints),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
@@ -156,6 +159,7 @@ impl<K: Kernel> Api<K> {
             map_readings: Arc::new(ReadingPlaces::new("maps", MAP_READINGS)),
             figures: Arc::default(),
             figure_readers: Arc::new(ReadingPlaces::new("streams of figures", FIGURE_STREAMS)),
+            map_lists: Arc::new(ReadingPlaces::new("lists of maps", MAP_LISTS)),
             prints: Arc::default(),
             paths,
             watchers: Arc::default(),

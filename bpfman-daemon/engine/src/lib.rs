@@ -52,7 +52,7 @@ pub use describe::figures::{ChainFigures, Figures, MapFigures, MemberFigures, Pr
 pub use describe::list_hooks::HookSummary;
 pub use describe::open_maps::{UsedMap, WantedMap};
 pub use describe::owners::Possessions;
-pub use describe::shown_maps::ShownMap;
+pub use describe::shown_maps::{ShownMap, ShownMaps};
 pub use describe::summary::RecordSummary;
 pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};

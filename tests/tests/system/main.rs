@@ -63,6 +63,7 @@ mod libxdp_kill;
 mod life;
 mod limits;
 mod loading;
+mod map_dumps;
 mod map_entries;
 mod map_watch;
 mod maps;

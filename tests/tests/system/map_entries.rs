@@ -1,7 +1,5 @@
 //! `bpfman map`: what is in maps of the daemon's programs, by its types.
 
-use std::process::Command;
-
 use bpfman_tests::command::run;
 use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Outcome, compile};
@@ -256,6 +254,9 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
         "lent",
     ]);
     run(&["bpftool", "map", "update", "id", &outer, "key", "0", "0", "0", "0", "value", "pinned", &pin]);
+    // What lies in maps of maps is looked for again within a second.
+    let is_listed = || bench.daemon.bpfman("map list").success().contains("lent");
+    until("the map is found", is_listed);
     let lent = bench.listed("lent");
     let id = lent["id"].to_string();
     assert_eq!(lent["lies_in"].to_string(), format!("[{outer}]"));
@@ -321,24 +322,4 @@ fn a_map_that_is_gone_is_not_found() {
         bench.daemon.cli(words).fails(5, &[&format!("no program of bpfman uses a map {id}")]);
     }
     bench.map("dump", "flows", &[]).fails(5, &["does not exist"]);
-}
-
-/// So many entries are too many for one reading, and come all the same.
-#[test]
-fn many_entries_are_dumped_each_once() {
-    let daemon = Daemon::start();
-    let object = compile::object("typed_maps");
-    let line =
-        format!("load file -p {} --programs xdp:use_all --map-size slots=300000 -o json", object.display());
-    let large = format!("{}:slots", daemon.bpfman(&line).json()["programs"][0]["program_id"]);
-    let dumped = daemon.cli(&["map", "dump", &large, "-o", "json"]).json();
-    let entries = dumped["entries"].as_array().unwrap();
-    assert_eq!(entries.len(), 300_000);
-    assert!(entries.iter().zip(0_u64..).all(|(entry, number)| entry["key"] == number));
-    // A reader that goes leaves nothing behind.
-    let mut gone = Command::new("sh");
-    let script = "bpfman map dump \"$0\" | head -1"
-        .replace("bpfman", daemon.cli_command().get_program().to_str().unwrap());
-    gone.args(["-c", &script, &large]).env("BPFMAN_SOCKET_PATH", daemon.socket());
-    assert_eq!(Outcome::of(&mut gone).success(), "0 = 0\n");
 }

@@ -12,9 +12,9 @@ use self::typed_map::TypedMap;
 use crate::args::Global;
 use crate::args::map::{DeleteEntries, GetEntry, ListMaps, MapCommand, SetEntry};
 use crate::error::CliError;
-use crate::show::answer;
 use crate::show::entry::{DeletedEntries, DeletedEntry, MapEntryAnswer, SetAnswer, ShownEntry};
 use crate::show::maps::MapList;
+use crate::show::{answer, warn};
 
 /// Does what the command says.
 pub async fn run(global: &Global, command: MapCommand) -> Result<(), CliError> {
@@ -32,7 +32,14 @@ pub async fn run(global: &Global, command: MapCommand) -> Result<(), CliError> {
 async fn list(global: &Global, command: ListMaps) -> Result<(), CliError> {
     let request = ext::ListMapsRequest { program_id: command.program };
     let listed = super::connect(global).await?.map_entries.list_maps(request).await?.into_inner();
-    answer(global, &MapList::new(&listed))
+    answer(global, &MapList::new(&listed))?;
+    if !listed.not_searched.is_empty() {
+        let ids = listed.not_searched.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        warn(&format!(
+            "of what lies in maps {ids} not all is listed: they have more places than the daemon looks through"
+        ));
+    }
+    Ok(())
 }
 
 async fn get(global: &Global, command: GetEntry) -> Result<(), CliError> {

@@ -6,6 +6,7 @@ pub mod details_chains;
 pub mod figure_desk;
 pub mod figures;
 mod foreign;
+mod inner_maps;
 mod iterator;
 mod links;
 pub mod list_hooks;

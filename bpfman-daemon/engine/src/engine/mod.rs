@@ -8,6 +8,7 @@ mod deadlines;
 mod doubts;
 mod drift_counts;
 pub mod held_network;
+pub mod inner_maps;
 pub mod kept_texts;
 pub mod kernel_types;
 mod leftovers;
@@ -38,6 +39,7 @@ use crate::EngineError;
 use crate::engine::change_count::{ChangeCount, ChangeListener};
 use crate::engine::client_leases::ClientLeases;
 use crate::engine::held_network::{HeldNetwork, HookChanges};
+use crate::engine::inner_maps::FoundInnerMaps;
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
@@ -65,6 +67,8 @@ pub struct Engine<K: Kernel> {
     pub(crate) open_programs: OpenPrograms<K::Handle>,
     /// Leases that clients hold now.
     pub(crate) client_leases: ClientLeases,
+    /// What lies in maps of maps, as it was found last.
+    pub(crate) found_inner_maps: FoundInnerMaps,
     changes: ChangeCount,
     /// Held by whoever settles what nobody knows of the store.
     pub(crate) settling: Mutex<()>,
@@ -89,6 +93,7 @@ impl<K: Kernel> Engine<K> {
             drifts: DriftCounts::default(),
             open_programs: OpenPrograms::default(),
             client_leases: ClientLeases::default(),
+            found_inner_maps: FoundInnerMaps::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),
             state: Mutex::default(),

@@ -1,0 +1,140 @@
+//! Maps that lie in maps of maps of programs of ours: finding them, within bounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bpfmand_core::{MapFacts, MapId, ProgramId, map_type};
+use bpfmand_kernel::{Kernel, MapPlace};
+
+use crate::describe::open_maps::{UsedMap, WantedMap};
+use crate::engine::inner_maps::InnerMaps;
+use crate::state::MapGroup;
+use crate::state::records::{MapRecord, ProgramRecord};
+use crate::{Engine, EngineError};
+
+/// Places of maps of maps that are looked through, of all such maps together. Each takes two system calls: it is some tenths
+/// of a second.
+const MOST_PLACES: usize = 1 << 18;
+
+impl<K: Kernel> Engine<K> {
+    /// A map of a program of ours, or one that lies in a map of maps of ours, for who is to use it: it is looked for now.
+    ///
+    /// Who has a right over the outer map has it over what lies in it: its programs reach that by themselves. But not where a
+    /// program of others uses the inner map itself: nobody here can say whose it is.
+    ///
+    /// # Errors
+    /// No program of ours reaches such a map, or one of others uses it too.
+    pub fn find_map_or_inner(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
+        let found = self.find_map(wanted);
+        self.or_inner(found, wanted, || self.found_inner_maps.find(|| self.search_inner_maps()))
+    }
+
+    /// The same for who only looks: as it was at most a second ago.
+    ///
+    /// # Errors
+    /// As [`Engine::find_map_or_inner`].
+    pub fn find_shown_map(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
+        let found = self.find_map(wanted);
+        self.or_inner(found, wanted, || self.inner_maps())
+    }
+
+    fn or_inner(
+        &self,
+        found: Result<UsedMap, EngineError>,
+        wanted: &WantedMap,
+        inner: impl FnOnce() -> Result<Arc<InnerMaps>, EngineError>,
+    ) -> Result<UsedMap, EngineError> {
+        match (found, wanted) {
+            (Err(EngineError::NoMapOfOurs(_)), WantedMap::Id(id)) => self.find_inner_map(&*inner()?, *id),
+            (found, _) => found,
+        }
+    }
+
+    /// One of them, as the kernel describes it now.
+    pub(super) fn find_inner_map(&self, inner: &InnerMaps, id: MapId) -> Result<UsedMap, EngineError> {
+        let facts: Option<MapFacts> = self.kernel.map(id)?;
+        let lies_in = inner.lies_in.get(&id).cloned().unwrap_or_default();
+        let Some(facts) = facts.filter(|_| !lies_in.is_empty()) else {
+            return Err(EngineError::NoMapOfOurs(id));
+        };
+        if let Some(program) = inner.foreign.get(&id) {
+            return Err(EngineError::InnerMapOfOthers { map: id, program: *program });
+        }
+        let users = lies_in.iter().filter_map(|outer| inner.users.get(outer)).flatten();
+        let programs: BTreeMap<_, _> = users.map(|program| (program.uid, Arc::clone(program))).collect();
+        let group = MapGroup::default();
+        let record = MapRecord { name: facts.name, id: Some(id), public: false, shared: false, group };
+        Ok(UsedMap::inner(id, record, programs.into_values().collect(), lies_in))
+    }
+
+    /// All maps that lie in maps of maps of programs of ours, as they were found at most a second ago.
+    pub(super) fn inner_maps(&self) -> Result<Arc<InnerMaps>, EngineError> {
+        self.found_inner_maps.get_or_find(|| self.search_inner_maps())
+    }
+
+    fn search_inner_maps(&self) -> Result<InnerMaps, EngineError> {
+        let mut inner = InnerMaps::default();
+        let mut places = MOST_PLACES;
+        for (id, (_, users)) in self.maps_in_use() {
+            let Some(facts) = self.kernel.map(id)?.filter(|facts| map_type::holds_maps(facts.map_type))
+            else {
+                continue;
+            };
+            let (ids, is_whole) = self.ids_in(&facts, &mut places)?;
+            for found in ids {
+                inner.lies_in.entry(found).or_default().push(id);
+            }
+            inner.users.insert(id, users);
+            inner.not_searched.extend((!is_whole).then_some(id));
+        }
+        if inner.lies_in.is_empty() {
+            return Ok(inner);
+        }
+        // Of an adopted program the records have no maps, and of one that is lost a number that may be another's by now: what
+        // counts as ours is what the records of loaded programs name.
+        let ours: BTreeSet<(ProgramId, MapId)> = {
+            let state = self.state();
+            let maps = |program: &Arc<ProgramRecord>| {
+                let id = program.id;
+                let maps: Vec<_> = program.maps.iter().filter_map(move |map| Some((id, map.id?))).collect();
+                maps
+            };
+            state.loaded().flat_map(maps).collect()
+        };
+        for id in self.kernel.program_ids()? {
+            let facts = self.kernel.program(id)?;
+            let used = facts.iter().flat_map(|facts| &facts.map_ids);
+            inner.foreign.extend(used.filter(|map| !ours.contains(&(id, **map))).map(|map| (*map, id)));
+        }
+        Ok(inner)
+    }
+
+    /// Ids of the maps in a map of maps, and whether all of its places were looked at; none if it is gone.
+    fn ids_in(&self, outer: &MapFacts, places: &mut usize) -> Result<(BTreeSet<MapId>, bool), EngineError> {
+        let mut inner = BTreeSet::new();
+        let Ok(handle) = self.kernel.open_map_to_read(outer.id) else { return Ok((inner, true)) };
+        let mut place = Some(MapPlace::default());
+        // An array has all its places, the empty ones too: what a walk over it costs is known before.
+        if outer.map_type == map_type::ARRAY_OF_MAPS {
+            let all = outer.max_entries as usize;
+            if all > *places {
+                return Ok((inner, false));
+            }
+            *places -= all;
+        }
+        while let Some(at) = place {
+            if *places == 0 {
+                return Ok((inner, false));
+            }
+            let page = self.kernel.map_page(&handle, &at)?;
+            let ids = page.values.chunks_exact(4).filter_map(|id| id.try_into().ok());
+            inner.extend(ids.map(|id| MapId(u32::from_ne_bytes(id))));
+            if outer.map_type != map_type::ARRAY_OF_MAPS {
+                // A page without entries has cost something, too.
+                *places = places.saturating_sub(page.count.max(1));
+            }
+            place = page.next;
+        }
+        Ok((inner, true))
+    }
+}
