@@ -52,6 +52,9 @@ pub fn agent_lock(socket: &std::path::Path) -> std::path::PathBuf {
     name.into()
 }
 
+/// Most bytes of one request that a daemon takes.
+pub const LARGEST_REQUEST: usize = 256 << 10;
+
 /// Where a daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET_PATH: &str = "/run/bpfman-sock/bpfman.sock";
 

@@ -6,6 +6,7 @@ mod typed_map;
 mod watch;
 
 use bpfman_client::Services;
+use bpfman_proto::LARGEST_REQUEST;
 use bpfman_proto::ext::v1 as ext;
 
 use self::typed_map::TypedMap;
@@ -98,9 +99,36 @@ async fn set(global: &Global, command: SetEntry) -> Result<(), CliError> {
         value,
         condition: condition.into(),
     };
+    ensure_sendable(&map, &request)?;
     services.map_entries.set_map_entry(request).await?;
     let key = (!map.has_no_keys()).then(|| map.shown_key(&key));
     answer(global, &SetAnswer { map_id: map.map.id, key, value: shown.value_of_one() })
+}
+
+/// Bytes of a request beside key and value: the map's name above all, which has at most 15.
+const AROUND: usize = 64;
+
+/// Says what a value is too large for; the transport would name neither map nor value.
+fn ensure_sendable(map: &TypedMap, request: &ext::SetMapEntryRequest) -> Result<(), CliError> {
+    if request.key.len() + request.value.len() + AROUND <= LARGEST_REQUEST {
+        return Ok(());
+    }
+    let of_cpus = match map.description.cpus {
+        0 => String::new(),
+        cpus => format!(" for {cpus} CPUs"),
+    };
+    Err(CliError::Invalid {
+        what: format!(
+            "a value of {} has {} bytes{of_cpus}: with its key that is more than the {} KiB of one call",
+            map.text(),
+            request.value.len(),
+            LARGEST_REQUEST >> 10
+        ),
+        hint: Some(format!(
+            "`bpfman map pin {} PATH` gives you the map, which `bpftool map update pinned PATH` sets",
+            map.named
+        )),
+    })
 }
 
 async fn delete(global: &Global, command: DeleteEntries) -> Result<(), CliError> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The largest request, in bytes. Bytecode never travels in one: its path or reference does.
-pub const LARGEST_REQUEST: usize = 256 << 10;
+/// Bytecode never travels in a request: its path or reference does.
+pub use bpfman_proto::LARGEST_REQUEST;
 
 /// Most connections of all users but root together; root has all that are left.
 pub const CONNECTIONS_OF_OTHERS: usize = 384;
