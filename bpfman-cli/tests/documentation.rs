@@ -134,6 +134,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         serde_json::to_value(diagnosis),
         serde_json::to_value(history),
         serde_json::to_value(JournalEventJson::Missed { first: 1, last: 1, entries: 1 }),
+        serde_json::to_value(JournalEventJson::Renumbered { after: 1 }),
         serde_json::to_value(JournalEventJson::Damaged { lines: 1 }),
         serde_json::to_value(waited),
         serde_json::to_value(FeatureList::new(&features)),

@@ -56,7 +56,7 @@ pub use bpfman_proto::v1::BpfmanProgramType as ProgramType;
 pub use bpfman_proto::{MapAccess, Reason};
 pub use client::Client;
 pub use error::{Error, RefusedCall};
-pub use events::{EventQuery, Events, JournalEvent};
+pub use events::{EventPlace, EventQuery, Events, JournalEvent};
 pub use lease::ProgramLease;
 pub use load::{NewLoad, PullWhen};
 pub use map::MapFile;

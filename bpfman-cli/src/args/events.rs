@@ -19,6 +19,10 @@ pub struct ShowEvents {
     /// Begin behind the entry of this number; 0: with the oldest that is kept
     #[arg(long, value_name = "NUMBER")]
     pub after: Option<u64>,
+    /// The run of the daemon that told the number of --after, as entries in JSON have it (`epoch`): numbers whose entries were
+    /// lost are given again by a later one
+    #[arg(long, value_name = "EPOCH", requires = "after")]
+    pub epoch: Option<String>,
     /// Only what happened since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
@@ -82,6 +86,7 @@ impl ShowEvents {
             by: self.by.clone().unwrap_or_default(),
             verbs: self.verb.clone(),
             results: self.result.iter().map(|result| result.name().to_owned()).collect(),
+            epoch: self.epoch.clone().unwrap_or_default(),
         })
     }
 }
@@ -109,7 +114,9 @@ mod tests {
         let some = ext::FollowEventsRequest { newest: 5, ..request.clone() };
         assert_eq!(query("bpfman events --follow --limit 5"), EventQuery::of(some));
         let from = ext::FollowEventsRequest { after: Some(7), ..request };
-        assert_eq!(query("bpfman events --follow --after 7"), EventQuery::of(from));
+        assert_eq!(query("bpfman events --follow --after 7"), EventQuery::of(from.clone()));
+        let of_run = ext::FollowEventsRequest { epoch: "00ff".to_owned(), ..from };
+        assert_eq!(query("bpfman events --follow --after 7 --epoch 00ff"), EventQuery::of(of_run));
     }
 
     #[test]
@@ -126,7 +133,8 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(query(line), EventQuery::of(request));
-        for wrong in ["--result good", "--limit 0", "--after x", "eth0", "--since yesterday"] {
+        for wrong in ["--epoch 00ff", "--result good", "--limit 0", "--after x", "eth0", "--since yesterday"]
+        {
             let line = format!("bpfman events {wrong}");
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }

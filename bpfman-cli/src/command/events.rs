@@ -1,6 +1,6 @@
 //! `bpfman events`.
 
-use bpfman_client::{Client, EventQuery, Events, JournalEvent, Reason};
+use bpfman_client::{Client, EventPlace, EventQuery, Events, JournalEvent, Reason};
 
 use super::connect_anew;
 use super::daemon_away::DaemonAway;
@@ -30,7 +30,7 @@ pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
             next = events.next() => next,
         };
         match next {
-            Ok(Some(event)) if shown(global, &event)? => continue,
+            Ok(Some(event)) if shown(global, &event, events.epoch())? => continue,
             Ok(Some(_)) => return Ok(()),
             Ok(None) if !command.follow && events.position() >= newest => return Ok(()),
             Err(error) if !error.is_lost() => return Err(CliError::Client(error)),
@@ -39,30 +39,31 @@ pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
         }
         events = tokio::select! {
             () = output.closed() => return Ok(()),
-            events = resume(&client, &query, events.position()) => events?,
+            events = resume(&client, &query, events.place()) => events?,
         };
     }
 }
 
-fn shown(global: &Global, event: &JournalEvent) -> Result<bool, CliError> {
-    JournalEventJson::new(event).map_or(Ok(true), |event| tell(global, &event))
+fn shown(global: &Global, event: &JournalEvent, epoch: &str) -> Result<bool, CliError> {
+    JournalEventJson::new(event).map_or(Ok(true), |event| tell(global, &event, epoch))
 }
 
 /// Waits for the daemon, and goes on behind a number.
-async fn resume(client: &Client, query: &EventQuery, mut position: u64) -> Result<Events, CliError> {
-    show::note(&format!("the daemon has gone; entries after number {position} come when it is back"));
+async fn resume(client: &Client, query: &EventQuery, mut place: EventPlace) -> Result<Events, CliError> {
+    let number = place.number;
+    show::note(&format!("the daemon has gone; entries after number {number} come when it is back"));
     let mut away = DaemonAway::default();
     loop {
         away.pause().await;
-        match client.events(query.clone().after(position)).await {
+        match client.events(query.clone().resuming(place.clone())).await {
             Ok(events) => {
                 show::note("the daemon is back");
                 return Ok(events);
             }
             Err(error) if error.is_lost() => {}
-            Err(error) if error.reason() == Some(Reason::Conflict) && position > 0 => {
+            Err(error) if error.reason() == Some(Reason::Conflict) && place.number > 0 => {
                 show::warn(&format!("{error}; all that the journal keeps comes"));
-                position = 0;
+                place = EventPlace::default();
             }
             Err(error) => return Err(CliError::Client(error)),
         }

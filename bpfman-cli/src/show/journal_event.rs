@@ -24,11 +24,25 @@ pub enum JournalEventJson {
         /// How many.
         entries: u64,
     },
+    /// Numbers after this one were given to other entries since they were told.
+    Renumbered {
+        /// The number.
+        after: u64,
+    },
     /// Lines that cannot be read.
     Damaged {
         /// How many.
         lines: u64,
     },
+}
+
+/// An event with the run of the daemon that told it.
+#[derive(Clone, Debug, Serialize)]
+struct EventLine<'e> {
+    #[serde(flatten)]
+    event: &'e JournalEventJson,
+    /// Numbers are those of this run; empty where the daemon is older than that.
+    epoch: &'e str,
 }
 
 impl JournalEventJson {
@@ -41,6 +55,7 @@ impl JournalEventJson {
                 let entries = last.saturating_sub(*first).saturating_add(1);
                 Self::Missed { first: *first, last: *last, entries }
             }
+            JournalEvent::Renumbered { after } => Self::Renumbered { after: *after },
             JournalEvent::Damaged(lines) => Self::Damaged { lines: *lines },
             _ => return None,
         })
@@ -71,18 +86,28 @@ fn line(entry: &HistoryEntryJson) -> String {
 ///
 /// # Errors
 /// It cannot be written.
-pub fn tell(global: &Global, event: &JournalEventJson) -> Result<bool, CliError> {
+pub fn tell(global: &Global, event: &JournalEventJson, epoch: &str) -> Result<bool, CliError> {
     let encode = |error: &dyn std::fmt::Display| CliError::Encode(error.to_string());
     let text = match (global.output, event) {
-        (OutputForm::Json, event) => serde_json::to_string(event).map_err(|error| encode(&error))? + "\n",
+        (OutputForm::Json, event) => {
+            serde_json::to_string(&EventLine { event, epoch }).map_err(|error| encode(&error))? + "\n"
+        }
         (OutputForm::Yaml, event) => {
-            format!("---\n{}", serde_norway::to_string(event).map_err(|error| encode(&error))?)
+            let line = EventLine { event, epoch };
+            format!("---\n{}", serde_norway::to_string(&line).map_err(|error| encode(&error))?)
         }
         (OutputForm::Table, JournalEventJson::Entry(entry)) if global.quiet => format!("{}\n", entry.number),
         (OutputForm::Table, JournalEventJson::Entry(entry)) => line(entry),
         (OutputForm::Table, JournalEventJson::Missed { first, last, entries }) => {
             super::warn(&format!(
                 "{entries} entries are missed, numbers {first} to {last}: the journal has them no more"
+            ));
+            return Ok(true);
+        }
+        (OutputForm::Table, JournalEventJson::Renumbered { after }) => {
+            super::warn(&format!(
+                "the daemon had lost entries after number {after}, and gave their numbers again: what is after number {after} \
+                 now comes"
             ));
             return Ok(true);
         }

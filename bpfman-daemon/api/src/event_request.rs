@@ -3,18 +3,24 @@
 use std::cell::Cell;
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_journal::{HistoryEntry, HistoryReader, JournalCursor, JournalError};
+use bpfman_proto::printable::one_line;
+use bpfmand_journal::{HistoryEntry, HistoryReader, Journal, JournalCursor, JournalError, JournalResumption};
 use tonic::Status;
 
 use crate::entry_filter::{EntryFilter, parse_since};
 use crate::history::{HistoryViewer, MOST_ENTRIES};
 use crate::status::conflict;
 
+/// What helps whose number is none of this journal.
+const BEGIN_ANEW: &str = "ask for what is after number 0: all entries that are kept";
+
 /// What a follower asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EventRequest {
     /// Behind this number.
     after: Option<u64>,
+    /// The run that told it; empty: not known.
+    epoch: String,
     /// The newest so many of those that there are; 0: all.
     newest: u64,
     /// Not older, as entries have it; empty: all.
@@ -38,16 +44,49 @@ pub(crate) struct NewestFound {
 impl EventRequest {
     /// Reads a request.
     pub fn parse(request: wire::FollowEventsRequest) -> Result<Self, Status> {
-        let wire::FollowEventsRequest { after, newest, since, until_now, id, hook, by, verbs, results } =
-            request;
+        let wire::FollowEventsRequest {
+            after,
+            newest,
+            since,
+            until_now,
+            id,
+            hook,
+            by,
+            verbs,
+            results,
+            epoch,
+        } = request;
         let entries = EntryFilter::about(id, hook, by).of_verbs(verbs)?.of_results(results)?;
         let newest = u64::from(newest).min(MOST_ENTRIES as u64);
-        Ok(Self { after, newest, since: parse_since(since)?, until_now, entries })
+        Ok(Self { after, epoch, newest, since: parse_since(since)?, until_now, entries })
     }
 
     /// True for an entry that this follower gets.
     pub fn wants(&self, entry: &HistoryEntry, viewer: &HistoryViewer) -> bool {
         *entry.time >= *self.since && self.entries.wants(entry) && viewer.may_read(entry)
+    }
+
+    /// Goes on where the client was, by the run that it was told its number in. Answers the number that it goes on behind if
+    /// those after it were given again.
+    ///
+    /// # Errors
+    /// The journal does not remember that run.
+    pub fn resume(&mut self, journal: &Journal) -> Result<Option<u64>, Status> {
+        let Some(after) = self.after.filter(|_| !self.epoch.is_empty()) else { return Ok(None) };
+        match journal.resume(&self.epoch, after) {
+            JournalResumption::Same => Ok(None),
+            JournalResumption::Renumbered(kept) => {
+                self.after = Some(kept);
+                Ok(Some(kept))
+            }
+            JournalResumption::Unknown => Err(conflict(
+                &format!(
+                    "entries after number {after} of the journal's run \"{}\" are asked for, and this journal does not know that run",
+                    one_line(&self.epoch)
+                ),
+                BEGIN_ANEW,
+            )),
+        }
     }
 
     /// Refuses to go on behind a number that this journal has not given yet.
@@ -59,7 +98,7 @@ impl EventRequest {
                     "the journal ends with number {last}, and entries after number {after} are asked for: that number is \
                      of a journal that is gone, or power was lost before it was on disk"
                 ),
-                "ask for what is after number 0: all entries that are kept",
+                BEGIN_ANEW,
             )),
         }
     }

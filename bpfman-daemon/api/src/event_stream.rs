@@ -45,7 +45,7 @@ pub async fn stream<K: Kernel>(
     api: Api<K>,
     request: wire::FollowEventsRequest,
 ) -> Result<EventStream, Status> {
-    let asked = Arc::new(EventRequest::parse(request)?);
+    let mut asked = EventRequest::parse(request)?;
     let permit = api.authorize(&[])?;
     let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
     if api.journal.reader().is_none() {
@@ -54,13 +54,15 @@ pub async fn stream<K: Kernel>(
     let place = api.events.places.enter(permit.uid)?;
     let mut written = api.events.written();
     let last = *written.borrow_and_update();
+    let renumbered_after = asked.resume(&api.journal)?;
     asked.ensure_known(last)?;
-    let follower = Follower { api, permit, caller, asked, place };
+    let epoch = api.journal.epoch().to_owned();
+    let follower = Follower { api, permit, caller, asked: Arc::new(asked), place };
     let cursor = follower.begin(last).await?;
     let (pages, stream) = mpsc::channel(1);
     let position = cursor.position();
     let begun =
-        wire::FollowEventsResponse { position, newest: last, ..Default::default() };
+        wire::FollowEventsResponse { position, newest: last, epoch, renumbered_after, ..Default::default() };
     let begun = pages.try_send(Ok(begun));
     begun.map_err(|_full| Status::internal("the stream of events has no room for its beginning"))?;
     let (ended, activity) = (follower.api.watchers.ended(), follower.api.activity());

@@ -64,6 +64,22 @@ impl Served {
         Self { api, journal, policy, _folder: folder }
     }
 
+    /// Another daemon with the journal's files, of which the disk has so many lines.
+    fn after_power_loss(self, lines: usize) -> Self {
+        let folder = self._folder;
+        let journal = folder.path().join("journal");
+        let files = std::fs::read_dir(&journal).unwrap().map(|file| file.unwrap().path());
+        let file = files.filter(|path| path.extension().is_some_and(|kind| kind == "jsonl")).max().unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.split_inclusive('\n').take(lines).collect::<String>()).unwrap();
+        let journal = Arc::new(Journal::open(JournalSettings::new(journal)).unwrap());
+        let policy = Arc::<ChangingPolicy>::default();
+        let next = folder.path().join("next");
+        std::fs::create_dir(&next).unwrap();
+        let api = api(&next).with_journal(Arc::clone(&journal)).with_access(Arc::clone(&policy) as _);
+        Self { api, journal, policy, _folder: folder }
+    }
+
     async fn client(&self, uid: u32) -> Node {
         client(self.api.clone(), uid).await
     }
@@ -243,6 +259,41 @@ async fn one_user_has_some_streams_and_a_place_is_free_when_its_client_goes() {
     while let Err(refused) = follow(&mut ada, all_kept()).await {
         assert_eq!(reason(&refused), "busy");
     }
+}
+
+#[tokio::test]
+async fn numbers_that_are_given_again_are_told_and_what_has_them_now_comes() {
+    let served = Served::with(100);
+    for _ in 0..5 {
+        served.write(ADA, "user:1000").await;
+    }
+    let begun = |request: wire::FollowEventsRequest, mut node: Node| async move {
+        node.follow_events(request).await?.into_inner().message().await.map(Option::unwrap)
+    };
+    let first = begun(all_kept(), served.client(0).await).await.unwrap();
+    assert!(!first.epoch.is_empty() && first.renumbered_after.is_none(), "{first:?}");
+    // The client was told all five. Three are on disk when power fails, and the next daemon writes four more.
+    let served = served.after_power_loss(3);
+    for _ in 0..4 {
+        served.write(ADA, "user:1000").await;
+    }
+    let after = |epoch: &str| wire::FollowEventsRequest {
+        after: Some(5),
+        epoch: epoch.to_owned(),
+        ..wire::FollowEventsRequest::default()
+    };
+    let resumed = begun(after(&first.epoch), served.client(0).await).await.unwrap();
+    assert_eq!((resumed.renumbered_after, resumed.position), (Some(3), 3));
+    assert_ne!(resumed.epoch, first.epoch);
+    let mut events = follow(&mut served.client(0).await, after(&first.epoch)).await.unwrap();
+    events.read_to(7).await;
+    assert_eq!(events.numbers(), [4, 5, 6, 7]);
+    // In its own run a number means what it meant.
+    let same = begun(after(&resumed.epoch), served.client(0).await).await.unwrap();
+    assert_eq!((same.renumbered_after, same.position), (None, 5));
+    let unknown = begun(after("0123456789abcdef"), served.client(0).await).await.unwrap_err();
+    assert_eq!(reason(&unknown), "conflict");
+    assert!(unknown.message().contains("does not know that run"), "{unknown}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
+use crate::epochs::Epochs;
 use crate::flood::Flood;
 use crate::journald::Journald;
 use crate::listeners::{Listeners, WrittenListener};
@@ -13,7 +14,8 @@ use crate::refusals::Refusals;
 use crate::segments::Segments;
 use crate::writer::{Handed, Writer};
 use crate::{
-    DaemonPart, HistoryEntry, HistoryReader, JournalSettings, JournalStanding, RefusalCount, log_line,
+    DaemonPart, HistoryEntry, HistoryReader, JournalResumption, JournalSettings, JournalStanding,
+    RefusalCount, log_line,
 };
 
 /// Entries that wait for the writer. Refusals, of which one client may have many at a time, are held back before that.
@@ -38,6 +40,7 @@ struct Files {
     queue: Option<SyncSender<Handed>>,
     thread: Option<JoinHandle<()>>,
     folder: PathBuf,
+    epochs: Epochs,
 }
 
 /// What writer and others see.
@@ -67,18 +70,24 @@ impl Journal {
             opened.inspect_err(|error| tracing::warn!(%error, "journald is not told of changes")).ok()
         });
         let most_bytes = settings.bytes;
-        let (segments, cut) = match Segments::open(settings.clone()) {
-            Ok(opened) => opened,
+        let last = |segments: &Segments| segments.next().saturating_sub(1);
+        let (segments, cut, epochs) = match Segments::open(settings.clone()) {
+            Ok((segments, cut)) => {
+                let epochs = Epochs::begin(&folder, last(&segments));
+                (segments, cut, epochs)
+            }
             Err(error) => {
                 tracing::warn!(%error, folder = %folder.display(), "the journal cannot be opened");
                 journal.shared.standing().failure = error.to_string();
-                (Segments::unopened(settings), 0)
+                let segments = Segments::unopened(settings);
+                let epochs = Epochs::unwritten(last(&segments));
+                (segments, 0, epochs)
             }
         };
         {
             let mut standing = journal.shared.standing();
             standing.first = segments.first();
-            standing.last = segments.next().saturating_sub(1);
+            standing.last = last(&segments);
             (standing.most_bytes, standing.cut) = (most_bytes, cut);
         }
         let (queue, handed) = sync_channel(QUEUE);
@@ -86,7 +95,7 @@ impl Journal {
         let writer = Writer { segments, journald, shared, flood, gap: 0 };
         let thread =
             Builder::new().name("journal".to_owned()).stack_size(STACK).spawn(move || writer.run(&handed))?;
-        let files = Some(Files { queue: Some(queue), thread: Some(thread), folder });
+        let files = Some(Files { queue: Some(queue), thread: Some(thread), folder, epochs });
         let journal = Self { files, ..journal };
         if cut > 0 {
             tracing::warn!(bytes = cut, "the end of the journal was no whole entry, and was cut");
@@ -146,6 +155,18 @@ impl Journal {
     #[must_use]
     pub fn last(&self) -> u64 {
         self.shared.standing().last
+    }
+
+    /// The name of this run of the journal, without which a number is not known for certain; empty if there is none on disk.
+    #[must_use]
+    pub fn epoch(&self) -> &str {
+        self.files.as_ref().map_or("", |files| files.epochs.now())
+    }
+
+    /// Where a reader goes on who was told all up to a number in this run or an earlier one.
+    #[must_use]
+    pub fn resume(&self, epoch: &str, after: u64) -> JournalResumption {
+        self.files.as_ref().map_or(JournalResumption::Unknown, |files| files.epochs.resume(epoch, after))
     }
 
     /// From now on the listener is told the number of the newest entry, as long as somebody else holds it.

@@ -9,6 +9,7 @@
 //! - Nothing that the journal does fails a change. What could not be written is counted, and told.
 
 mod entry;
+mod epochs;
 mod flood;
 mod forward;
 mod journal;
@@ -25,6 +26,7 @@ mod standing;
 mod writer;
 
 pub use entry::{DaemonPart, EntryActor, EntryFailure, EntryResult, HistoryEntry};
+pub use epochs::JournalResumption;
 pub use forward::{ForwardPage, JournalCursor, MissedNumbers};
 pub use journal::{Journal, WhenWritten};
 pub use listeners::WrittenListener;

@@ -50,6 +50,7 @@ fn all(folder: &Path) -> Vec<HistoryEntry> {
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut files: Vec<_> =
         fs::read_dir(folder.join("journal")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|kind| kind == "jsonl"));
     files.sort();
     files
 }
