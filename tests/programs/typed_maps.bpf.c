@@ -26,6 +26,24 @@ struct prefix {
 	__u8 address[4];
 };
 
+struct prefix6 {
+	__u32 prefixlen;
+	__u8 address[16];
+};
+
+enum flag {
+	FLAG_SYN = 2,
+	FLAG_ACK = 5,
+};
+
+struct header {
+	__u32 length : 4;
+	enum flag flags : 3;
+	_Bool last : 1;
+	__s32 step : 5;
+	__u16 port;
+};
+
 struct event {
 	__u32 number;
 	char name[8];
@@ -66,6 +84,21 @@ struct {
 	__type(key, struct prefix);
 	__type(value, __u32);
 } routes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 8);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix6);
+	__type(value, __u32);
+} routes6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct header);
+} headers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
@@ -115,6 +148,7 @@ int use_all(struct xdp_md *ctx)
 {
 	struct event event = { .number = step, .name = "packet" };
 	struct prefix prefix = { .length = 32 };
+	struct prefix6 prefix6 = { .prefixlen = 128 };
 	struct flow flow = {};
 	__u32 zero = 0;
 
@@ -122,6 +156,7 @@ int use_all(struct xdp_md *ctx)
 	if (bpf_map_lookup_elem(&flows, &flow) || bpf_map_lookup_elem(&recent, &zero)
 	    || bpf_map_lookup_elem(&slots, &zero) || bpf_map_lookup_elem(&each, &zero)
 	    || bpf_map_lookup_elem(&routes, &prefix) || bpf_map_lookup_elem(&plain, &zero)
+	    || bpf_map_lookup_elem(&routes6, &prefix6) || bpf_map_lookup_elem(&headers, &zero)
 	    || bpf_map_lookup_elem(&outer, &zero) || !bpf_map_peek_elem(&line, &zero))
 		__sync_fetch_and_add(&seen, limit);
 	return XDP_PASS;

@@ -1,6 +1,6 @@
 //! Entries of maps by their types.
 
-use bpfmand_object::ValueLayout;
+use bpfmand_object::{ValueLayout, prefix_text};
 
 use super::value::TypedValue;
 
@@ -13,6 +13,8 @@ pub struct EntryTypes {
     pub value: Option<ValueLayout>,
     /// Bytes from the value of one CPU to that of the next; none if there is one value for all.
     pub per_cpu: Option<usize>,
+    /// Keys are prefixes of IP addresses.
+    pub prefixes: bool,
 }
 
 /// A value, and of a per-CPU map those of each CPU.
@@ -36,7 +38,8 @@ impl EntryTypes {
     /// A key.
     #[must_use]
     pub fn read_key(&self, bytes: &[u8]) -> TypedValue {
-        TypedValue::read_as(self.key.as_ref(), bytes)
+        let prefix = if self.prefixes { prefix_text(bytes) } else { None };
+        prefix.map_or_else(|| TypedValue::read_as(self.key.as_ref(), bytes), TypedValue::Text)
     }
 
     /// A value; values of CPUs are added where that can be done.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bpfmand_object::ValueLayout;
+use bpfmand_object::{ValueLayout, read_bits, sign_extended};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 
@@ -71,6 +71,13 @@ impl TypedValue {
                     Some((field.name.clone(), Self::of(&field.layout, bytes.get(field.offset..)?)?))
                 };
                 Self::Fields(fields.iter().map(field).collect::<Option<_>>()?)
+            }
+            ValueLayout::Bits { first, count, base, .. } => {
+                let value = read_bits(bytes, *first, *count);
+                let is_signed = base.is_signed();
+                let value = if is_signed { sign_extended(value, *count).cast_unsigned() } else { value };
+                // Fields of bits are of little-endian machines.
+                Self::of(base, value.to_le_bytes().get(..base.size()?)?)?
             }
             ValueLayout::Opaque { .. } => Self::Bytes(bytes.to_vec()),
         })
@@ -259,6 +266,24 @@ mod tests {
         let json = serde_json::to_string(&value).unwrap();
         assert_eq!(json, r#"{"pid":7,"result":-2,"comm":"cat","what":"CLOSE"}"#);
         assert_eq!(TypedValue::read(&event(), &bytes[..8]), TypedValue::Bytes(bytes[..8].to_vec()));
+    }
+
+    #[test]
+    fn fields_of_bits_are_numbers_and_names() {
+        let bits = |first, count, base| ValueLayout::Bits { bytes: 2, first, count, base: Box::new(base) };
+        let field = |name: &str, layout| FieldLayout { name: name.to_owned(), offset: 0, layout };
+        let names = vec![("ACK".to_owned(), 5)];
+        let layout = ValueLayout::Struct {
+            bytes: 2,
+            fields: vec![
+                field("length", bits(0, 4, integer(4, false))),
+                field("flags", bits(4, 3, ValueLayout::Enumeration { bytes: 4, names })),
+                field("last", bits(7, 1, ValueLayout::Bool)),
+                field("step", bits(10, 5, integer(4, true))),
+            ],
+        };
+        let value = TypedValue::read(&layout, &[0b1101_0110, 0b1111_0111]);
+        assert_eq!(value.to_string(), "{length=6, flags=ACK, last=true, step=-3}");
     }
 
     #[test]

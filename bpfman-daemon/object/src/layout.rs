@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::btf::{Btf, Kind, Type};
+use crate::btf::{Btf, BtfMember, Kind, Type};
 
 /// How deep types are followed.
 pub const MOST_DEPTH: usize = 8;
@@ -51,7 +51,18 @@ pub enum ValueLayout {
         /// All with a name; those of structs without a name are counted as their own.
         fields: Vec<FieldLayout>,
     },
-    /// Bytes of which no more is known, or can be said: pointers, unions with a name, bit fields.
+    /// Some bits of bytes, as a number or its name: a bit field.
+    Bits {
+        /// How many bytes have bits of it.
+        bytes: usize,
+        /// The lowest bit of it among theirs, 0 to 7.
+        first: u32,
+        /// How many bits.
+        count: u32,
+        /// What they mean: a number, a truth or an enumeration.
+        base: Box<ValueLayout>,
+    },
+    /// Bytes of which no more is known, or can be said: pointers, unions with a name.
     Opaque {
         /// How many.
         bytes: usize,
@@ -79,8 +90,24 @@ impl ValueLayout {
             | Self::Float { bytes }
             | Self::Enumeration { bytes, .. }
             | Self::Struct { bytes, .. }
+            | Self::Bits { bytes, .. }
             | Self::Opaque { bytes } => Some(*bytes),
             Self::Array { element, count } => element.size()?.checked_mul(*count),
+        }
+    }
+
+    const fn is_number_or_name(&self) -> bool {
+        matches!(self, Self::Integer { .. } | Self::Bool | Self::Char | Self::Enumeration { .. })
+    }
+
+    /// True for what may be below 0: of a bit field the highest bit is the sign then.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        match self {
+            Self::Integer { signed, .. } => *signed,
+            // They are sign-extended.
+            Self::Enumeration { names, .. } => names.iter().any(|(_, value)| *value > i64::MAX as u64),
+            _ => false,
         }
     }
 
@@ -116,6 +143,16 @@ impl ValueLayout {
                     }
                 }
                 true
+            }
+            Self::Bits { bytes, first, count, base } => {
+                base.check_at(depth - 1, parts)?;
+                let most = (8 * base.size().unwrap_or(0)).min(64);
+                let end = u64::from(*first) + u64::from(*count);
+                base.is_number_or_name()
+                    && *first < 8
+                    && (1..=most).contains(&(*count as usize))
+                    && *bytes <= 16
+                    && end <= 8 * *bytes as u64
             }
             Self::Bool | Self::Char | Self::Opaque { .. } => true,
         };
@@ -167,7 +204,7 @@ impl Btf {
         (self.string_bytes(name).len() <= LONGEST_PART).then(|| self.string(name).to_owned())
     }
 
-    /// Adds the fields of a struct, and of those without a name in it, as C reaches them. Bit fields are left out.
+    /// Adds the fields of a struct, and of those without a name in it, as C reaches them.
     fn push_fields(
         &self,
         ty: &Type<'_>,
@@ -180,10 +217,17 @@ impl Btf {
         // Those that are left out, or are counted by their own members, take their time too.
         *parts = parts.checked_sub(ty.vlen() as usize)?;
         for member in ty.members() {
+            let offset = base + (member.bit_offset / 8) as usize;
             if member.bit_size != 0 || member.bit_offset % 8 != 0 {
+                let name = self.part(member.name_off)?;
+                let bits = self.bits(&member, parts);
+                fields.extend(bits.filter(|_| !name.is_empty()).map(|layout| FieldLayout {
+                    name,
+                    offset,
+                    layout,
+                }));
                 continue;
             }
-            let offset = base + (member.bit_offset / 8) as usize;
             let name = self.part(member.name_off)?;
             if !name.is_empty() {
                 let layout = self.layout_at(member.type_id, depth, parts)?;
@@ -193,6 +237,17 @@ impl Btf {
             }
         }
         Some(())
+    }
+}
+
+impl Btf {
+    /// A bit field; none for one that cannot be told: big-endian machines count bits from the other end.
+    fn bits(&self, member: &BtfMember, parts: &mut usize) -> Option<ValueLayout> {
+        let base = self.layout_at(member.type_id, 1, parts)?;
+        let (first, count) = (member.bit_offset % 8, member.bit_size);
+        let bytes = (first + count).div_ceil(8) as usize;
+        let layout = ValueLayout::Bits { bytes, first, count, base: Box::new(base) };
+        (cfg!(target_endian = "little") && layout.check(&mut 0).is_ok()).then_some(layout)
     }
 }
 

@@ -10,6 +10,7 @@
 //! it does not know, has no kernel functions and no `__kconfig`, mixes up functions at the same offset of two
 //! sections, and keeps the kernel's types in several times their size.
 
+mod bit_field;
 mod btf;
 mod check;
 mod core_relo;
@@ -34,6 +35,7 @@ mod map_types;
 mod maps;
 mod needs;
 mod object_file;
+mod prefix_text;
 mod program_functions;
 mod programs;
 mod references;
@@ -44,6 +46,7 @@ mod tag;
 mod value_text;
 mod wants;
 
+pub use bit_field::{read_bits, sign_extended};
 pub use btf::BtfFeatures;
 pub use core_relo::CoreError;
 pub use declared_types::DeclaredTypes;
@@ -59,6 +62,7 @@ pub use link::{Unresolved, WantedAddress};
 pub use map_types::{ProgramTypes, TypeNames};
 pub use maps::{InitialSlot, SlotTarget, StructOpsMap, StructOpsMember, StructOpsValue};
 pub use object_file::{LinkedProgram, ObjectFile, TextOptions};
+pub use prefix_text::{is_prefix, prefix_of_text, prefix_text};
 pub use program_functions::{FunctionOfTypes, ProgramFunctions};
 pub use programs::ProgramEntry;
 pub use relocation_error::RelocationError;

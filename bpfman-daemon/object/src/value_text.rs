@@ -3,6 +3,7 @@
 use bpfmand_core::from_hexadecimal;
 use serde_json::Value;
 
+use crate::bit_field::{read_bits, sign_extended, write_bits};
 use crate::json_names;
 use crate::layout::ValueLayout;
 use crate::shown::{cut, shown, some_of};
@@ -133,6 +134,22 @@ fn write_scalar(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<()
             bytes.copy_from_slice(&number.to_ne_bytes());
             Ok(())
         }
+        ValueLayout::Bits { first, count, base, .. } => {
+            let mut whole = vec![0; base.size().unwrap_or(0)];
+            write_scalar(base, &mut whole, text)?;
+            let (least, most) = range(*count, base.is_signed());
+            let read = read_bits(&whole, 0, 8 * whole.len() as u32);
+            let number = if base.is_signed() {
+                sign_extended(read, 8 * whole.len() as u32)
+            } else {
+                read.cast_signed()
+            };
+            if number < least || number > most {
+                return Err(format!("{} does not fit {count} bit(s): {least} to {most}", shown(text)));
+            }
+            write_bits(bytes, *first, *count, number.cast_unsigned());
+            Ok(())
+        }
         ValueLayout::Opaque { bytes: size } => {
             let given = from_hexadecimal(text).filter(|given| given.len() == *size);
             bytes.copy_from_slice(&given.ok_or_else(no_value)?);
@@ -171,6 +188,12 @@ fn number(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
+/// The least and the most of numbers of so many bits.
+const fn range(bits: u32, signed: bool) -> (i128, i128) {
+    let half = 1_i128 << (bits - 1);
+    if signed { (-half, half - 1) } else { (0, 2 * half - 1) }
+}
+
 /// Writes a number into as many bytes as there are, if it fits. One that may be of `either` sign has the range of both.
 fn write_number(bytes: &mut [u8], number: i128, signed: bool, either: bool) -> Result<(), String> {
     let bits = 8 * bytes.len() as u32;
@@ -202,6 +225,7 @@ pub fn expected(layout: &ValueLayout) -> String {
     match layout {
         ValueLayout::Integer { signed: true, .. } => "number".to_owned(),
         ValueLayout::Integer { .. } => "number of 0 or more".to_owned(),
+        ValueLayout::Bits { count, base, .. } => format!("{} of {count} bit(s)", expected(base)),
         ValueLayout::Bool => "true or false".to_owned(),
         ValueLayout::Char => "character or number".to_owned(),
         ValueLayout::Float { .. } => "number with a fraction".to_owned(),
@@ -312,6 +336,38 @@ mod tests {
         assert_eq!(bytes[4..8], [0xff; 4]);
         assert_eq!(bytes[8..12], [80_i16.to_ne_bytes(), 443_i16.to_ne_bytes()].concat());
         assert_eq!((bytes[12], bytes[14]), (0xee, 1));
+    }
+
+    #[test]
+    fn bit_fields_keep_what_is_beside_them() {
+        let bits = |first: u32, count: u32, base: ValueLayout| {
+            let bytes = (first + count).div_ceil(8) as usize;
+            ValueLayout::Bits { bytes, first, count, base: Box::new(base) }
+        };
+        let field = |name: &str, offset, layout| FieldLayout { name: name.to_owned(), offset, layout };
+        let names = vec![("SYN".to_owned(), 2), ("ACK".to_owned(), 5)];
+        let header = ValueLayout::Struct {
+            bytes: 4,
+            fields: vec![
+                field("length", 0, bits(0, 4, U32)),
+                field("flags", 0, bits(4, 3, ValueLayout::Enumeration { bytes: 4, names })),
+                field("last", 0, bits(7, 1, ValueLayout::Bool)),
+                field("step", 1, bits(2, 5, ValueLayout::Integer { bytes: 4, signed: true })),
+            ],
+        };
+        assert_eq!(header.check(&mut 0), Ok(()));
+        let bytes = written(&header, r#"{"length": 5, "flags": "SYN", "last": true, "step": -3}"#).unwrap();
+        assert_eq!(bytes, [0b1010_0101, 0b1111_0110, 0xee, 0xee]);
+        for (text, says) in [
+            (r#"{"length": 16}"#, "length: \"16\" does not fit 4 bit(s): 0 to 15"),
+            (r#"{"length": -1}"#, "length: -1 does not fit 4 byte(s)"),
+            (r#"{"step": 16}"#, "step: \"16\" does not fit 5 bit(s): -16 to 15"),
+            (r#"{"flags": "RST"}"#, "flags: \"RST\" is no number or one of SYN, ACK"),
+            (r#"{"last": 2}"#, "last: \"2\" is no true or false"),
+        ] {
+            let why = written(&header, text).unwrap_err();
+            assert!(why.contains(says), "{text}: {why}");
+        }
     }
 
     #[test]

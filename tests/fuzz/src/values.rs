@@ -29,7 +29,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         field("name", 8, array(ValueLayout::Char, 8)),
     ];
     let cases = [
-        (number, "-0x1f"),
+        (number.clone(), "-0x1f"),
         (ValueLayout::Bool, "true"),
         (ValueLayout::Float { bytes: 8 }, "1.5"),
         (ValueLayout::Enumeration { bytes: 4, names: vec![("RED".to_owned(), u64::MAX)] }, "RED"),
@@ -37,6 +37,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (array(ValueLayout::Integer { bytes: 1, signed: false }, 4), "[1, \"0b1\"]"),
         (ValueLayout::Struct { bytes: 16, fields }, r#"{"rate": 5, "ports": [80], "name": "eth0"}"#),
         (ValueLayout::Opaque { bytes: 2 }, "0aff"),
+        (ValueLayout::Bits { bytes: 2, first: 5, count: 7, base: Box::new(number) }, "-3"),
     ];
     let input = |(layout, text): (ValueLayout, &str)| {
         let layout = serde_json::to_string(&layout).expect("a layout has a form as JSON");

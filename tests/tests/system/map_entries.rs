@@ -127,6 +127,23 @@ fn entries_are_written_and_read_by_their_types() {
     assert_eq!(bench.map("dump", "slots", &[]).success(), "0 = 0\n1 = 0\n2 = -9\n");
     bench.set("routes", &["length=8,address=[10,0,0,0]", "1"]);
     assert_eq!(bench.get("routes", "length=32,address=[10,1,2,3]"), "1");
+    // A prefix is one text, too, in both directions.
+    bench.set("routes", &["192.168.0.0/16", "2"]);
+    assert_eq!(
+        (bench.get("routes", "192.168.7.7"), bench.get("routes", "10.9.9.9/32")),
+        ("2".into(), "1".into())
+    );
+    assert_eq!(bench.map("dump", "routes", &[]).success(), "10.0.0.0/8 = 1\n192.168.0.0/16 = 2\n");
+    assert_eq!(bench.dump("routes")["entries"][0], json!({"key": "10.0.0.0/8", "value": 1}));
+    bench.map("delete", "routes", &["192.168.0.0/16"]).success();
+    bench.set("routes6", &["2001:db8::/32", "6"]);
+    assert_eq!(bench.get("routes6", "2001:db8::7"), "6");
+    assert_eq!(bench.map("dump", "routes6", &[]).success(), "2001:db8::/32 = 6\n");
+    // So are fields of bits, beside each other.
+    bench.set("headers", &["0", "length=5,flags=FLAG_SYN,last=true,step=-3"]);
+    assert_eq!(bench.get("headers", "0"), "{length=5, flags=FLAG_SYN, last=true, step=-3, port=0}");
+    bench.set("headers", &["0", "length=6,port=80"]);
+    assert_eq!(bench.get("headers", "0"), "{length=6, flags=FLAG_SYN, last=true, step=-3, port=80}");
     bench.set("plain", &["0a0b0c0d", "0xff01"]);
     assert_eq!(bench.dump("plain")["entries"], json!([{"key": "0a0b0c0d", "value": "ff01"}]));
     // Variables are fields of one entry.
@@ -213,6 +230,9 @@ fn what_does_not_fit_is_refused_by_the_name_of_its_field_and_changes_nothing() {
     );
     refused("set", "flows", &[key, "name=abcdefgh"], &["name: \"abcdefgh\" has 8 bytes"]);
     refused("set", "flows", &[key, "packets=-1"], &["packets: -1 does not fit"]);
+    refused("set", "routes", &["10.0.0.0/33", "1"], &["\"33\" is no length of a prefix", "like 10.0.0.0/8"]);
+    refused("get", "routes", &["::1"], &["has an address of 16 bytes", "have 4"]);
+    refused("set", "headers", &["0", "length=16"], &["length: \"16\" does not fit 4 bit(s): 0 to 15"]);
     refused("set", "slots", &["3", "1"], &["has no entry 3: it has 0 to 2"]);
     refused("get", "slots", &["3"], &["has no entry 3: it has 0 to 2"]);
     refused("delete", "slots", &["1"], &["the entries of an array are always there"]);

@@ -3,7 +3,7 @@
 use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfmand_core::map_type;
-use bpfmand_object::{DeclaredTypes, ProgramTypes, ValueLayout, plain_bytes};
+use bpfmand_object::{DeclaredTypes, ProgramTypes, ValueLayout, is_prefix, plain_bytes, prefix_of_text};
 
 use crate::args::map::MapName;
 use crate::error::CliError;
@@ -80,9 +80,13 @@ impl TypedMap {
             (Some(_), true) => wrong(format!("{} has no keys: leave the key out", self.text()), None),
             (Some(text), false) => {
                 let size = self.map.key_size as usize;
-                let bytes = match &self.types.key {
-                    Some(layout) => layout.key_of_text(text),
-                    None => plain_bytes(text, size),
+                // Whatever the type of its keys is called: the kernel says what they are.
+                let is_trie = self.map.map_type == map_type::LPM_TRIE;
+                let prefix = if is_trie { prefix_of_text(text, size) } else { None };
+                let bytes = match (prefix, &self.types.key) {
+                    (Some(prefix), _) => prefix,
+                    (None, Some(layout)) => layout.key_of_text(text),
+                    (None, None) => plain_bytes(text, size),
                 };
                 bytes.or_else(|why| wrong(format!("key of {}: {why}", self.text()), self.key_hint()))
             }
@@ -90,6 +94,10 @@ impl TypedMap {
     }
 
     fn key_hint(&self) -> Option<String> {
+        if self.types.prefixes {
+            let example = if self.map.key_size == 8 { "10.0.0.0/8" } else { "2001:db8::/32" };
+            return Some(format!("a key is a prefix like {example}, or its fields"));
+        }
         self.type_hint("key", &self.description.key_type, self.map.key_size)
     }
 
@@ -167,6 +175,7 @@ fn entry_types(map: &ext::Map, declared: DeclaredTypes, description: &ext::MapDe
     let key = declared.key.filter(|layout| fits(layout, map.key_size));
     let value = declared.value.filter(|layout| fits(layout, map.value_size));
     EntryTypes {
+        prefixes: map.map_type == map_type::LPM_TRIE && key.as_ref().is_some_and(is_prefix),
         key: key.or_else(|| (is_numbered && map.key_size == 4).then(number)),
         value: if map_type::holds_maps(map.map_type) { Some(number()) } else { value },
         per_cpu: (description.cpus > 0).then(|| (map.value_size as usize).next_multiple_of(8)),

@@ -74,7 +74,7 @@ impl MapSnapshots {
 fn changed(map: &FollowedMap, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<EntryChange> {
     match &map.contents {
         MapContents::Entries { key: key_type, value, per_cpu } => {
-            let types = EntryTypes { key: None, value: value.clone(), per_cpu: *per_cpu };
+            let types = EntryTypes { value: value.clone(), per_cpu: *per_cpu, ..EntryTypes::default() };
             let read = |bytes: &[u8]| types.read_value(bytes);
             let (now, before) = (new.map(read), old.map(read));
             let total = now.as_ref().map(|now| now.total.clone());
