@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bpfmand_engine::{CheckReport, Engine, FollowReport, RecoveryReport};
+use bpfmand_engine::{CheckReport, DriftedPlace, Engine, FollowReport, RecoveryReport};
 use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
 use bpfmand_kernel::linux::LinuxKernel;
 
@@ -65,7 +65,7 @@ pub fn of_interfaces(journal: &Journal, netns: Option<&Path>, report: &FollowRep
 /// What checks of all hooks found, each once for as long as it is the same.
 pub struct Checks {
     journal: Arc<Journal>,
-    lost: BTreeSet<String>,
+    lost: BTreeSet<DriftedPlace>,
 }
 
 impl Checks {
@@ -76,17 +76,24 @@ impl Checks {
 
     /// Tells what is new.
     pub fn tell(&mut self, report: &CheckReport) {
-        let lost: BTreeSet<String> = report.lost.iter().cloned().collect();
+        let lost: BTreeSet<DriftedPlace> = report.lost.iter().cloned().collect();
         self.some(("PutBack", false), report.mended.iter());
         self.some(("Lost", true), lost.difference(&self.lost));
         self.lost = lost;
     }
 
-    fn some<'s>(&self, (verb, lasting): (&str, bool), found: impl Iterator<Item = &'s String>) {
+    fn some<'s>(&self, (verb, lasting): (&str, bool), found: impl Iterator<Item = &'s DriftedPlace>) {
         let mut more = 0;
         for (place, what) in found.enumerate() {
             if place < MOST {
-                let entry = HistoryEntry::of_daemon(DaemonPart::Checks, verb, what);
+                let entry = HistoryEntry::of_daemon(DaemonPart::Checks, verb, &what.what);
+                let entry = HistoryEntry {
+                    programs: what.programs.iter().map(|id| id.0).collect(),
+                    links: what.links.iter().map(|id| id.0).collect(),
+                    hooks: what.hook.iter().cloned().collect(),
+                    owners: what.owners.iter().map(ToString::to_string).collect(),
+                    ..entry
+                };
                 self.journal.record(entry.unless_failed(lasting.then_some("it is not back")), None);
             } else {
                 more += 1;

@@ -76,7 +76,7 @@ pub use load::LoadOutcome;
 pub use order::move_link::OrderReport;
 
 pub use replace::{MapFate, MapOutcome, MapPolicy, ReplaceLoadRequest, ReplaceOutcome, ReplaceRequest};
-pub use standing::drift::CheckReport;
+pub use standing::drift::{CheckReport, DriftedPlace};
 pub use standing::reconcile::HookCheck;
 pub use state::budget_record::ProgramBudget;
 pub use state::chain_record::{ChainId, SegmentRecord};

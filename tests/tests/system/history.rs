@@ -10,7 +10,7 @@ use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, xdp};
 use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network, compile};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::equipment::{Program, detach, unload};
 
@@ -33,7 +33,8 @@ fn verbs(entries: &[Value]) -> Vec<&str> {
 
 fn last_file(daemon: &Daemon) -> PathBuf {
     let files = fs::read_dir(daemon.path("run/state/journal")).unwrap();
-    files.map(|file| file.unwrap().path()).max().unwrap()
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "jsonl");
+    files.map(|file| file.unwrap().path()).filter(is_segment).max().unwrap()
 }
 
 #[test]
@@ -142,10 +143,19 @@ fn what_the_daemon_does_by_itself_is_in_the_history() {
     let wire = daemon.wire();
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2).id;
     let far = network.far.path();
-    wire.attach(attach(program, xdp(&far, INTERFACE, 7, &[]))).unwrap();
+    let link = wire.attach(attach(program, xdp(&far, INTERFACE, 7, &[]))).unwrap().link_id;
     let pin = fs::read_dir(daemon.fs().join("xdp")).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(pin).unwrap();
     until("it is put back, and told", || verbs(&history(&daemon, "--by checks")).contains(&"PutBack"));
+    // With whose it is, so that they may read it, and what it is about.
+    let put_back = &history(&daemon, "--by checks")[0];
+    let hook = format!("xdp:{INTERFACE}@{}", far.display());
+    assert_eq!(
+        (&put_back["links"], &put_back["programs"], &put_back["owners"], &put_back["hooks"]),
+        (&json!([link]), &json!([program]), &json!(["root"]), &json!([hook])),
+        "{put_back}"
+    );
+    assert!(put_back["object"].as_str().unwrap().starts_with(&format!("hook {hook}: ")), "{put_back}");
     daemon.kill();
     let pin = fs::read_dir(daemon.fs().join("xdp")).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(pin).unwrap();

@@ -3,11 +3,11 @@
 //! Strangers can delete filters by number, flush a queueing discipline, force a link off or remove a pin. None of that is
 //! prevented by the kernel, so it is looked for. What they put in our place is named and stays.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::atomic::Ordering;
 
-use bpfmand_core::{HookKey, HookKind, LinkId};
+use bpfmand_core::{HookKey, HookKind, LinkId, Owner, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookCheck, Standing};
@@ -21,9 +21,37 @@ pub struct CheckReport {
     /// How many were compared.
     pub checked: usize,
     /// What was lost and is back.
-    pub mended: Vec<String>,
+    pub mended: Vec<DriftedPlace>,
     /// What was lost and is not back.
-    pub lost: Vec<String>,
+    pub lost: Vec<DriftedPlace>,
+}
+
+/// A place that was found to differ from its record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DriftedPlace {
+    /// Where, and what was found.
+    pub what: String,
+    /// The hook, as commands name it, if it is one.
+    pub hook: Option<String>,
+    /// Links that are there by the records.
+    pub links: Vec<LinkId>,
+    /// The programs of these that are loaded.
+    pub programs: Vec<ProgramId>,
+    /// Whose they are.
+    pub owners: BTreeSet<Owner>,
+}
+
+impl std::fmt::Display for DriftedPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl From<String> for DriftedPlace {
+    /// What belongs to nobody.
+    fn from(what: String) -> Self {
+        Self { what, ..Self::default() }
+    }
 }
 
 impl<K: Kernel> Engine<K> {
@@ -33,7 +61,7 @@ impl<K: Kernel> Engine<K> {
         if self.begin().is_err() {
             return report;
         }
-        report.lost.extend(self.unfinished());
+        report.lost.extend(self.unfinished().into_iter().map(DriftedPlace::from));
         let (hooks, links) = {
             let state = self.state();
             let hooks: Vec<HookKey> = state.hooks.keys().copied().collect();
@@ -44,25 +72,42 @@ impl<K: Kernel> Engine<K> {
             (hooks, links)
         };
         for key in hooks {
-            report.add(self.check_hook(&key), || format!("hook {key:?}"));
+            report.add(self.check_hook(&key), || self.hook_place(&key));
         }
         for link in links {
-            report.add(self.check_link(link), || format!("link {link}"));
+            report.add(self.check_link(link), || self.link_place(link));
         }
         // Others come and go among ours too.
         for key in self.ordered_hooks() {
             match self.check_order(&key) {
-                Ok(order) => report.mended.extend(
-                    order
-                        .moved
-                        .iter()
-                        .map(|link| format!("link {link} stood where its order does not want it")),
-                ),
+                Ok(order) => {
+                    report.mended.extend(order.moved.iter().map(|link| {
+                        self.link_place(*link).found("it stood where its order does not want it")
+                    }))
+                }
                 Err(EngineError::Kernel(KernelError::HookGone { .. })) => {}
-                Err(error) => report.lost.push(format!("the order at {key:?}: {error}")),
+                Err(error) => {
+                    report.lost.push(self.hook_place(&key).found(format_args!("its order: {error}")))
+                }
             }
         }
         report
+    }
+
+    /// A hook and all who are there.
+    fn hook_place(&self, key: &HookKey) -> DriftedPlace {
+        let state = self.state();
+        let name = state.hooks.get(key).map(|hook| key.kind.at(&hook.interface));
+        let what = name.as_ref().map_or_else(|| format!("hook {key:?}"), |name| format!("hook {name}"));
+        DriftedPlace { hook: name, ..place_of(&state, what, state.links.of_hook(key).map(|link| &**link)) }
+    }
+
+    /// A link.
+    fn link_place(&self, id: LinkId) -> DriftedPlace {
+        let state = self.state();
+        let link = state.links.get(&id).map(|link| &**link);
+        let what = link.map_or_else(|| format!("link {id}"), |link| format!("link {id} at {}", link.point));
+        place_of(&state, what, link.into_iter())
     }
 
     /// How often something was found lost or changed, and how often it came back.
@@ -107,20 +152,42 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
+/// A place of links.
+fn place_of<'l>(state: &State, what: String, links: impl Iterator<Item = &'l LinkRecord>) -> DriftedPlace {
+    let mut place = DriftedPlace { what, ..DriftedPlace::default() };
+    for link in links {
+        place.links.push(link.id);
+        let Some(program) = state.programs.get(&link.program) else { continue };
+        place.owners.insert(link.owner(program));
+        if !place.programs.contains(&program.id) {
+            place.programs.push(program.id);
+        }
+    }
+    place
+}
+
+impl DriftedPlace {
+    /// The same, with what was found there.
+    fn found(mut self, what: impl std::fmt::Display) -> Self {
+        self.what.push_str(&format!(": {what}"));
+        self
+    }
+}
+
 impl CheckReport {
-    fn add(&mut self, check: Result<HookCheck, EngineError>, what: impl Fn() -> String) {
+    fn add(&mut self, check: Result<HookCheck, EngineError>, place: impl Fn() -> DriftedPlace) {
         match check {
             Ok(HookCheck::Right) => self.checked += 1,
             Ok(HookCheck::Mended(was)) => {
                 self.checked += 1;
-                self.mended.push(format!("{}: {}", what(), was.cause()));
+                self.mended.push(place().found(was.cause()));
             }
             Ok(HookCheck::Lost(now)) => {
                 self.checked += 1;
-                self.lost.push(format!("{}: {}", what(), now.cause()));
+                self.lost.push(place().found(now.cause()));
             }
             Ok(HookCheck::Absent) => {}
-            Err(error) => self.lost.push(format!("{}: {error}", what())),
+            Err(error) => self.lost.push(place().found(error)),
         }
     }
 }

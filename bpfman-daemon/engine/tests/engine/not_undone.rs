@@ -113,7 +113,7 @@ fn linux_an_attach_without_descriptors_is_undone_when_there_are_some_again() {
     let runs = || bench.kernel.hook_contents(Some(&bench.netns), &key).unwrap().entries.len();
     assert_eq!(runs(), 1, "it could not be ended");
     let report = engine.check_all();
-    assert_eq!(report.lost, Vec::<String>::new());
+    assert_eq!(report.lost, []);
     assert_eq!(runs(), 0);
     assert_eq!(pins(&*bench.kernel, std::path::Path::new("")), before);
     // The hook is free for others.
