@@ -66,14 +66,17 @@ impl<K> Default for Limiter<K> {
 
 impl<K: Clone + Eq + Hash> Limiter<K> {
     /// Whether this is to be told now.
-    pub fn admit(&mut self, now: Instant, about: &K, note: &Note) -> bool {
+    ///
+    /// # Errors
+    /// It was told less than a minute ago; the time until it may be again.
+    pub fn admit(&mut self, now: Instant, about: &K, note: &Note) -> Result<(), Duration> {
         self.written.retain(|_, written| now.saturating_duration_since(*written) < PAUSE);
         let key = (about.clone(), format!("{} {}", note.reason, note.cause));
-        if self.written.contains_key(&key) {
-            return false;
+        if let Some(written) = self.written.get(&key) {
+            return Err(PAUSE.saturating_sub(now.saturating_duration_since(*written)));
         }
         self.written.insert(key, now);
-        true
+        Ok(())
     }
 }
 
@@ -150,10 +153,10 @@ mod tests {
         let (one, other) = ("u1", "u2");
         let note = Note::warning("NodesFailed", "signature 6.1", "it failed".to_owned());
         let second = Note::warning("NodesFailed", "signature 6.12", "it failed".to_owned());
-        assert!(limiter.admit(start, &one, &note));
-        assert!(!limiter.admit(start + PAUSE / 2, &one, &note));
-        assert!(limiter.admit(start + PAUSE / 2, &one, &second));
-        assert!(limiter.admit(start + PAUSE / 2, &other, &note));
-        assert!(limiter.admit(start + PAUSE, &one, &note));
+        assert!(limiter.admit(start, &one, &note).is_ok());
+        assert_eq!(limiter.admit(start + PAUSE / 2, &one, &note), Err(PAUSE / 2));
+        assert!(limiter.admit(start + PAUSE / 2, &one, &second).is_ok());
+        assert!(limiter.admit(start + PAUSE / 2, &other, &note).is_ok());
+        assert!(limiter.admit(start + PAUSE, &one, &note).is_ok());
     }
 }

@@ -236,7 +236,7 @@ impl Controller {
             plan.status = None;
             self.applications.mark_at(due, &id);
         }
-        notes.retain(|note| self.limiter.admit(now, &id, note));
+        notes.retain(|note| self.limiter.admit(now, &id, note).is_ok());
         if plan.finalizers.is_none() && plan.status.is_none() && notes.is_empty() && work.is_empty() {
             self.applications.done(Instant::now(), &id);
             return;

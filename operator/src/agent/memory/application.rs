@@ -14,6 +14,7 @@ use super::registry_backoff::RegistryBackoff;
 use super::write_pace::WritePace;
 use crate::agent::gates::Soak;
 use crate::agent::objects::revision::ReadRevisions;
+use crate::agent::status::notes::LastTold;
 
 /// What only the reconcile of an application sees: whoever has it works on the application alone.
 #[derive(Debug, Default)]
@@ -54,6 +55,8 @@ pub struct WriteMemory {
     pub last: LastWritten,
     /// How often it may be written.
     pub pace: WritePace,
+    /// What people were told last; none: nothing by this agent.
+    pub told: Option<LastTold>,
 }
 
 impl ApplicationMemory {

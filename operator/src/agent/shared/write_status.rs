@@ -10,10 +10,9 @@ use crate::agent::memory::write_pace::SUSPECTED;
 use crate::agent::objects::application::WantedApplication;
 use crate::agent::objects::cluster::ApiError;
 use crate::agent::objects::state::{StateObject, Status, own};
-use crate::agent::status::notes::notes;
+use crate::agent::status::notes::{LastTold, note};
 use crate::agent::status::{About, same, size};
 use bpfman_application::scope::ApplicationKey;
-use bpfman_runtime::note::Note;
 
 /// How a write of a status came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +59,7 @@ pub async fn write_status(
             suspect(&mut status);
         }
         shorten(&mut status);
+        tell(shared, memory, &state, &status, now);
         let kept = |there: &Status| same(there, &status) || memory.last.is_kept(&status, there, now);
         if before.is_some_and(kept) {
             return Ok(if contested { StatusWritten::TooMany(SUSPECTED) } else { StatusWritten::Same });
@@ -70,7 +70,6 @@ pub async fn write_status(
         }
         match shared.cluster.write_status(&state, status.clone()).await {
             Ok(written) => {
-                tell(shared, &state, notes(before, &status), now);
                 if memory.last.wrote(&status, written.status.as_ref(), now) {
                     tracing::warn!(
                         %key,
@@ -101,13 +100,17 @@ pub async fn write_status(
     Err(ApiError::Conflict("twice in a row".to_owned()))
 }
 
-/// Tells people of a failure, beside the work: nobody waits for it, and one that is lost is no failure.
-fn tell(shared: &Shared, state: &StateObject, note: Option<Note>, now: Instant) {
-    let admits = |note: &Note| {
-        let mut limiter = shared.limiter.lock().unwrap_or_else(PoisonError::into_inner);
-        limiter.admit(now, &state.uid, note)
-    };
-    let Some(note) = note.filter(admits) else { return };
+/// Tells people of a failure or of its end, beside the work: nobody waits for it, and one that is lost is no failure. What was
+/// told a moment ago is told again once it may be, if it is still so then.
+fn tell(shared: &Shared, memory: &mut WriteMemory, state: &StateObject, status: &Status, now: Instant) {
+    let told = memory.told.get_or_insert_with(|| LastTold::with(state.status.as_ref()));
+    let Some((note, will_know)) = note(told, status) else { return };
+    let mut limiter = shared.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+    match limiter.admit(now, &state.uid, &note) {
+        Ok(()) => *told = will_know,
+        Err(wait) => return shared.queue.add_after(&state.application, wait),
+    }
+    drop(limiter);
     let (events, about) = (shared.events.clone(), state.reference());
     tokio::spawn(async move { events.write_event(&about, note).await });
 }

@@ -13,33 +13,54 @@ const LOAD_ERROR: &str = "LoadError";
 /// Programs are loaded, and one is not attached everywhere.
 const ATTACH_ERROR: &str = "AttachError";
 
-/// Events for a status that takes the place of another. The same failure is told once, however often it is tried again.
+/// What people were told last of a state object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LastTold {
+    /// Nothing that is wrong.
+    #[default]
+    Nothing,
+    /// That something fails.
+    Failing(ToldFailure),
+}
+
+/// What makes a failure the same as another: messages have numbers in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldFailure {
+    word: &'static str,
+    reason: String,
+    program: String,
+}
+
+impl LastTold {
+    /// What an earlier agent told when it wrote a status.
+    #[must_use]
+    pub fn with(status: Option<&Status>) -> Self {
+        status.and_then(failing).map_or(Self::Nothing, Self::Failing)
+    }
+}
+
+/// The event for a status, and what people know once it is told; none where they know it. It is compared with what was told
+/// last and not with the status before: that may have been a failure that nobody was told of, since it was told a moment ago.
+/// The same failure is told once, however often it is tried again.
 #[must_use]
-pub fn notes(before: Option<&Status>, now: &Status) -> Option<Note> {
+pub fn note(told: &LastTold, now: &Status) -> Option<(Note, LastTold)> {
     let text = now.node.conditions.first().map_or("", |condition| condition.message.as_str());
-    match (before.and_then(failing), failing(now)) {
-        (Some(then), Some(fails)) if then == fails => None,
+    match (told, failing(now)) {
+        (LastTold::Failing(then), Some(fails)) if *then == fails => None,
         (_, Some(fails)) => {
             let text = format!("on node {}: {text}", now.node.node);
-            Some(Note::warning(fails.word, &format!("{} {}", fails.reason, fails.program), text))
+            let note = Note::warning(fails.word, &format!("{} {}", fails.reason, fails.program), text);
+            Some((note, LastTold::Failing(fails)))
         }
-        (Some(_), None) if is(now, NodeCondition::Success) => {
+        (LastTold::Failing(_), None) if is(now, NodeCondition::Success) => {
             let text = format!("on node {}, after a failure: {text}", now.node.node);
-            Some(Note::normal(NodeCondition::Success.text(), "recovered", text))
+            Some((Note::normal(NodeCondition::Success.text(), "recovered", text), LastTold::Nothing))
         }
         (_, None) => None,
     }
 }
 
-/// What makes a failure the same as another: messages have numbers in them.
-#[derive(Debug, PartialEq, Eq)]
-struct Failing<'s> {
-    word: &'static str,
-    reason: &'s str,
-    program: &'s str,
-}
-
-fn failing(status: &Status) -> Option<Failing<'_>> {
+fn failing(status: &Status) -> Option<ToldFailure> {
     let NodeFailure { reason, program, .. } = status.node.details.failure.as_ref()?;
     let is_attached = |status: &ProgramLinkStatus| {
         !matches!(status, ProgramLinkStatus::Error | ProgramLinkStatus::UpdateAttachInfoError)
@@ -53,7 +74,7 @@ fn failing(status: &Status) -> Option<Failing<'_>> {
     } else {
         ATTACH_ERROR
     };
-    Some(Failing { word, reason, program })
+    Some(ToldFailure { word, reason: reason.clone(), program: program.clone() })
 }
 
 fn is(status: &Status, word: NodeCondition) -> bool {
@@ -91,29 +112,59 @@ mod tests {
         after(&ReconcileOutcome::Reported(&report, &spec()), before)
     }
 
+    /// Tells a status, and keeps what was told.
+    fn tell(told: &mut LastTold, status: &Status) -> Option<Note> {
+        let (note, now) = note(told, status)?;
+        *told = now;
+        Some(note)
+    }
+
     #[test]
     fn a_failure_is_told_once_and_another_one_beside_it_and_its_end() {
-        let first = loaded(None);
-        assert_eq!(notes(None, &first), None, "what is as it should be is no event");
+        let mut told = LastTold::default();
+        assert_eq!(tell(&mut told, &loaded(None)), None, "what is as it should be is no event");
         let pending = after(&ReconcileOutcome::Pending("it begins"), None);
+        assert_eq!(tell(&mut told, &pending), None);
         let failed = refused("kernel-refused", "after 3 instructions", Some(&pending));
-        let note = notes(Some(&pending), &failed).unwrap();
-        assert_eq!((note.warning, note.reason.as_str()), (true, "LoadError"));
-        assert!(note.text.contains("on node n1: ") && note.text.contains("after 3 instructions"), "{note:?}");
+        let first = tell(&mut told, &failed).unwrap();
+        assert_eq!((first.warning, first.reason.as_str()), (true, "LoadError"));
+        assert!(
+            first.text.contains("on node n1: ") && first.text.contains("after 3 instructions"),
+            "{first:?}"
+        );
         let again = refused("kernel-refused", "after 4 instructions", Some(&failed));
-        assert_eq!(notes(Some(&failed), &again), None);
+        assert_eq!(tell(&mut told, &again), None);
+        assert_eq!(
+            note(&LastTold::with(Some(&failed)), &again),
+            None,
+            "an agent that begins tells it no more"
+        );
         let other = refused("signature", "no signature", Some(&again));
-        assert_ne!(notes(Some(&again), &other).unwrap().cause, note.cause);
+        assert_ne!(tell(&mut told, &other).unwrap().cause, first.cause);
         let good = loaded(Some(&other));
-        let note = notes(Some(&other), &good).unwrap();
-        assert_eq!((note.warning, note.reason.as_str()), (false, "Success"));
-        assert_eq!(notes(Some(&good), &loaded(Some(&good))), None);
+        let end = tell(&mut told, &good).unwrap();
+        assert_eq!((end.warning, end.reason.as_str()), (false, "Success"));
+        assert_eq!(tell(&mut told, &loaded(Some(&good))), None);
+    }
+
+    #[test]
+    fn what_could_not_be_told_at_once_is_still_to_be_told() {
+        let failed = refused("signature", "no signature", None);
+        let mut told = LastTold::default();
+        assert!(tell(&mut told, &failed).is_some());
+        assert!(tell(&mut told, &loaded(Some(&failed))).is_some());
+        // It fails again at once, and is held back. What was told last is that all is well.
+        let (held_back, _) = note(&told, &failed).unwrap();
+        assert_eq!(held_back.reason, "LoadError");
+        let again = refused("signature", "no signature", Some(&failed));
+        assert_eq!(tell(&mut told, &again).unwrap().cause, held_back.cause);
+        assert_eq!(tell(&mut told, &again), None);
     }
 
     #[test]
     fn an_older_version_that_runs_on_is_no_failed_load() {
         let before = loaded(None);
         let failed = refused("signature", "no signature", Some(&before));
-        assert_eq!(notes(Some(&before), &failed).unwrap().reason, "Error");
+        assert_eq!(note(&LastTold::with(Some(&before)), &failed).unwrap().0.reason, "Error");
     }
 }

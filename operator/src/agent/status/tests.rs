@@ -12,7 +12,7 @@ use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
 use serde_json::{Value, json};
 
-use super::notes::notes;
+use super::notes::{LastTold, note};
 use super::{About, ReconcileOutcome, same, size, status};
 use crate::agent::objects::state::Status;
 
@@ -290,7 +290,7 @@ fn each_failure_is_said_in_its_words() {
         assert!(message.contains(part), "{message}");
         assert_eq!(shown["programs"][0]["programLinkStatus"].as_str(), program, "{shown}");
         assert_eq!(shown.get("failure").is_some(), word != "Unloaded", "{shown}");
-        let told = notes(None, &status).map(|note| note.reason);
+        let told = note(&LastTold::default(), &status).map(|(note, _)| note.reason);
         let expected = match (word, load, program) {
             ("Unloaded", ..) => None,
             ("UnloadError", ..) => Some("UnloadError"),
