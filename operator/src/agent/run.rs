@@ -27,8 +27,8 @@ use crate::agent::node::leftovers;
 use crate::agent::objects::cluster::Cluster;
 use crate::agent::objects::machine;
 use crate::agent::shared::ended::Ended;
-use crate::agent::watch::daemon;
 use crate::agent::watch::listeners;
+use crate::agent::watch::{daemon, journal};
 use bpfman_application::scope::Scope;
 use bpfman_application::state::name::label;
 use bpfman_runtime::connect::{self, ApiService};
@@ -68,6 +68,7 @@ impl Agent {
         tokio::join!(
             watches(shared),
             daemon::follow(Arc::clone(shared)),
+            journal::follow(Arc::clone(shared)),
             leftovers::sweep(Arc::clone(shared), shared.leftover_grace),
             work_off(shared, workers)
         );

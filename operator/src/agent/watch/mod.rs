@@ -1,6 +1,7 @@
 //! One watch of the API server, kept up: a watch that ends or is too old begins again with a list.
 
 pub mod daemon;
+pub mod journal;
 pub mod listeners;
 
 use std::fmt::Debug;

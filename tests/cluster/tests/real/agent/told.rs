@@ -46,4 +46,14 @@ async fn what_fails_on_a_node_is_one_event_of_its_state_object_and_so_is_its_end
     let other = cluster.apply_one(application("quiet", &object, json!([xdp("sound", &["up0"], 60)]))).await;
     let quiet = until_success(&cluster, &other).await;
     assert_eq!(told(&cluster, &quiet).await, []);
+
+    // What others take away is put back, perhaps before any status shows it: that is told of all whose it is.
+    for pin in std::fs::read_dir(node.daemon.fs().join("xdp")).unwrap() {
+        std::fs::remove_file(pin.unwrap().path()).unwrap();
+    }
+    for state in [&state, &quiet] {
+        let put_back = row("Warning", "PutBack");
+        wait::until("that it was put back is told", async || told(&cluster, state).await.contains(&put_back))
+            .await;
+    }
 }

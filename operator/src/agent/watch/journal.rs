@@ -1,0 +1,148 @@
+//! What the daemon put back, as events for people. It may never have stood in a status: a link that somebody removed is back
+//! before anybody looked.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bpfman_application::scope::{ApplicationKey, Scope};
+use bpfman_apply::failure::root_cause;
+use bpfman_proto::ext::v1::{FollowEventsRequest, JournalLine};
+use bpfman_proto::{REASON_TRAILER, Reason};
+use bpfman_runtime::backoff::{after, jittered};
+use bpfman_runtime::note::Note;
+use tonic::{Code, Status};
+
+use crate::agent::objects::state::StateObject;
+use crate::agent::shared::Shared;
+
+/// What the daemon's checks write down, and the reason of the event.
+const PUT_BACK: &str = "PutBack";
+/// The first wait before it is followed again.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(30);
+/// How often a daemon is asked again that has no such stream: another one may run by then.
+const WITHOUT: Duration = Duration::from_secs(600);
+
+/// Where the journal was followed to.
+#[derive(Clone, Debug, Default)]
+struct JournalPlace {
+    number: u64,
+    /// The daemon's run that told it; empty: nothing was told yet.
+    epoch: String,
+}
+
+impl JournalPlace {
+    /// Behind this place; from now on where nothing was told yet.
+    fn request(&self) -> FollowEventsRequest {
+        FollowEventsRequest {
+            after: (!self.epoch.is_empty()).then_some(self.number),
+            epoch: self.epoch.clone(),
+            verbs: vec![PUT_BACK.to_owned()],
+            ..FollowEventsRequest::default()
+        }
+    }
+}
+
+/// Follows the journal for ever.
+pub async fn follow(shared: Arc<Shared>) {
+    let mut place = JournalPlace::default();
+    let mut failures = 0;
+    loop {
+        let before = place.number;
+        let Err(status) = one_stream(&shared, &mut place).await;
+        failures = if place.number > before { 0 } else { failures + 1 };
+        let reason = status.metadata().get(REASON_TRAILER).and_then(|reason| reason.to_str().ok());
+        let wait = match (status.code(), reason) {
+            (Code::Unimplemented, _) => WITHOUT,
+            // Its journal is another one. What was put back meanwhile is in there for who looks.
+            (_, Some(reason)) if reason == Reason::Conflict.name() => {
+                place = JournalPlace::default();
+                FIRST
+            }
+            _ => after(failures.max(1), FIRST, LONGEST),
+        };
+        tracing::debug!(why = root_cause(&status), "the daemon's journal is not followed now");
+        tokio::time::sleep(jittered(wait)).await;
+    }
+}
+
+/// One stream, from its beginning to its end.
+async fn one_stream(shared: &Shared, place: &mut JournalPlace) -> Result<std::convert::Infallible, Status> {
+    shared.metrics.daemon_calls.add("FollowEvents", 1);
+    let mut stream = shared.daemon.node().follow_events(place.request()).await?.into_inner();
+    while let Some(answer) = stream.message().await? {
+        for entry in &answer.entries {
+            tell(shared, entry);
+        }
+        place.number = answer.position;
+        if !answer.epoch.is_empty() {
+            place.epoch = answer.epoch;
+        }
+    }
+    Err(Status::unavailable("the daemon ended the stream"))
+}
+
+/// Tells it of the state objects of all applications whose it is.
+fn tell(shared: &Shared, entry: &JournalLine) {
+    for key in entry.owners.iter().filter_map(|owner| application(owner)) {
+        let states: Vec<Arc<StateObject>> = shared.cache.known().states_of(&key).cloned().collect();
+        for state in states.iter().filter(|state| !state.deleted) {
+            let text =
+                format!("on node {}: bpfman put back what others removed: {}", shared.node, entry.object);
+            let note = Note::warning(PUT_BACK, &entry.object, text);
+            let mut limiter = shared.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+            if limiter.admit(Instant::now(), &state.uid, &note).is_ok() {
+                let (events, about) = (shared.events.clone(), state.reference());
+                tokio::spawn(async move { events.write_event(&about, note).await });
+            }
+        }
+    }
+}
+
+/// The application that an owner is, as entries have it: `application:NAME`, or `application:NAMESPACE/NAME`.
+fn application(owner: &str) -> Option<ApplicationKey> {
+    let name = owner.strip_prefix("application:")?;
+    Some(match name.split_once('/') {
+        Some((namespace, name)) => ApplicationKey {
+            scope: Scope::Namespaced,
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        },
+        None => ApplicationKey { scope: Scope::Cluster, namespace: None, name: name.to_owned() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn owners_are_applications_of_the_cluster_or_of_a_namespace() {
+        let cluster = application("application:firewall").unwrap();
+        assert_eq!(
+            (cluster.scope, cluster.namespace, cluster.name.as_str()),
+            (Scope::Cluster, None, "firewall")
+        );
+        let shop = application("application:shop/firewall").unwrap();
+        assert_eq!(
+            (shop.scope, shop.namespace.as_deref(), shop.name.as_str()),
+            (Scope::Namespaced, Some("shop"), "firewall")
+        );
+        for other in ["root", "user:1000", "grant:network"] {
+            assert_eq!(application(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_before_is_told_and_a_stream_goes_on_where_it_was() {
+        let mut place = JournalPlace::default();
+        assert_eq!(place.request().after, None);
+        place = JournalPlace { number: 7, epoch: "00ff".to_owned() };
+        let request = place.request();
+        assert_eq!((request.after, request.epoch.as_str(), request.until_now), (Some(7), "00ff", false));
+        assert_eq!(request.verbs, ["PutBack"]);
+    }
+}
