@@ -234,7 +234,9 @@ async fn serve(
     socket::make_agent_lock(&config.socket);
     let listener = UnixListener::from_std(socket.listener)?;
     let csi = csi.map(Csi::serve).transpose()?;
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+    // What it said of the start is over, too.
+    let ready = [sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")];
+    if let Err(error) = sd_notify::notify(&ready) {
         tracing::warn!(%error, "systemd was not told that the daemon is ready");
     }
     tracing::info!(socket = %config.socket.display(), "serving");

@@ -84,7 +84,10 @@ impl Daemon {
         self.told_before.clear();
         loop {
             match self.notification() {
-                Some(message) if message.starts_with("READY=1") => break,
+                Some(message) if message.starts_with("READY=1") => {
+                    self.told_before.push(message);
+                    break;
+                }
                 message => self.told_before.extend(message),
             }
             let status = self.process.as_mut().unwrap().try_wait().unwrap();
@@ -93,7 +96,7 @@ impl Daemon {
         }
     }
 
-    /// What it told the service manager before it was ready.
+    /// What it told the service manager until it was ready, and with that.
     #[must_use]
     pub fn told_before_ready(&self) -> &[String] {
         &self.told_before

@@ -87,6 +87,12 @@ fn after_a_loss_of_all_pins_everything_is_loaded_and_attached_again() {
     // Hundreds may take longer than a service may take to start: systemd is told that this goes on.
     let told = daemon.told_before_ready();
     assert!(told.iter().any(|told| told.starts_with("EXTEND_TIMEOUT_USEC=60000000")), "{told:?}");
+    // And `systemctl status` shows how far it is.
+    for status in ["0 of 2 programs loaded again", "2 of 2 programs loaded again", "hooks attached again"] {
+        let is_it = |told: &String| told.starts_with("STATUS=starting: ") && told.contains(status);
+        assert!(told.iter().any(is_it), "{status}: {told:?}");
+    }
+    assert_eq!(told.last().map(String::as_str), Some("READY=1\nSTATUS=serving\n"), "{told:?}");
     let after = daemon.state();
     let of = |state: &bpfman_tests::daemon::State, key: &str| -> Vec<_> {
         state.programs.iter().map(|program| program[key].clone()).collect()

@@ -4,6 +4,11 @@
 pub trait StepObserver: Send + Sync {
     /// The operation `operation` is about to do `step`.
     fn before(&self, operation: &'static str, step: &'static str);
+
+    /// A start has `done` of `all` behind it: `what` says of what, and what happens to them.
+    fn recovered(&self, what: &'static str, done: usize, all: usize) {
+        let _nobody = (what, done, all);
+    }
 }
 
 /// Nobody listens.

@@ -19,7 +19,9 @@ impl<K: Kernel> Engine<K> {
         hooks.sort_by_key(|hook| hook.operation);
         let mut absent = Vec::new();
         let mut present: HashSet<HookKey> = HashSet::new();
-        for hook in hooks {
+        let all = hooks.len();
+        for (done, hook) in hooks.into_iter().enumerate() {
+            self.options.observer.recovered("hooks compared with the kernel", done, all);
             let links = self.state().chain(&hook.key);
             // A member that was loaded again has other maps of global variables than the chain still runs with.
             let outdated = links.iter().any(|link| reloaded.contains(&link.program));
@@ -37,7 +39,10 @@ impl<K: Kernel> Engine<K> {
         }
         // All records are moved to where the interfaces are now before the first chain is attached: a hook's new place
         // may be the former one of another.
-        for (hook, links) in self.move_absent(absent, &present, report) {
+        let moved = self.move_absent(absent, &present, report);
+        let all = moved.len();
+        for (done, (hook, links)) in moved.into_iter().enumerate() {
+            self.options.observer.recovered("hooks attached again", done, all);
             let _lock = self.lock(Subject::Hook(hook.key));
             match self.reenter_hook(&hook, &links) {
                 Ok(()) => report.reattached += 1,

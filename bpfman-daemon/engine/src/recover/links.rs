@@ -23,14 +23,15 @@ pub(super) enum RecoveredLinks {
 impl<K: Kernel> Engine<K> {
     pub(super) fn recover_links(&self, which: RecoveredLinks, report: &mut RecoveryReport) {
         let links: Vec<Arc<LinkRecord>> = self.state().links.values().cloned().collect();
-        for link in links {
+        let is_meant = |link: &Arc<LinkRecord>| {
             let of_extension = matches!(link.point, AttachPoint::Freplace);
-            if of_extension != (which == RecoveredLinks::Extensions) {
-                continue;
-            }
-            if matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_)))) {
-                continue;
-            }
+            let in_chain = matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))));
+            of_extension == (which == RecoveredLinks::Extensions) && !in_chain
+        };
+        let links: Vec<_> = links.into_iter().filter(is_meant).collect();
+        let all = links.len();
+        for (done, link) in links.into_iter().enumerate() {
+            self.options.observer.recovered("links put back", done, all);
             let result = self.recover_link(&link, report);
             report.note(format!("link {}", link.id), result);
         }

@@ -121,15 +121,22 @@ impl<K: Kernel> Engine<K> {
         report: &mut RecoveryReport,
     ) -> HashSet<ProgramUid> {
         let mut reloads = Reloads::default();
+        let all: usize = lost.iter().map(Vec::len).sum();
+        let tell = |report: &RecoveryReport, failed: usize| {
+            self.options.observer.recovered("programs loaded again", report.reloaded + failed, all);
+        };
+        tell(report, 0);
         for programs in lost {
             if reloads.has_to_wait(&programs) {
                 reloads.put_aside(programs);
             } else {
                 self.reload_in(programs, Pass::First, &mut reloads, report);
+                tell(report, self.state().lost.len());
             }
         }
         for programs in reloads.take_aside() {
             self.reload_in(programs, Pass::Second, &mut reloads, report);
+            tell(report, self.state().lost.len());
         }
         reloads.reloaded
     }
