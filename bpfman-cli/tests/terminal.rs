@@ -104,6 +104,45 @@ fn a_load_pulls_first_so_that_its_progress_is_seen() {
 }
 
 #[test]
+fn progress_fits_a_narrow_terminal_and_is_never_beside_json() {
+    let event = |bytes, digest: &str| ext::PullEvent {
+        bytes,
+        total: 2048,
+        digest: digest.into(),
+        ..Default::default()
+    };
+    let pull = vec![event(1024, ""), event(2048, "sha256:ab")];
+    let daemon = FakeDaemon::start(Script { pull, ..Script::default() });
+    let shown = on_a_terminal(&daemon, 20, "image pull -i r.io/long/name:1 -q");
+    assert!(shown.contains("\r\x1b[K1 of 2 KiB (50 %)"), "{shown:?}");
+    let drawn = shown.split("\r\x1b[K").map(|line| line.trim_end_matches('\n'));
+    assert!(drawn.filter(|line| !line.starts_with("sha256")).all(|line| line.len() < 20), "{shown:?}");
+    for line in ["image pull -i r.io/x:1 -o json", "image pull -i r.io/x:1 -o json --progress always"] {
+        let shown = on_a_terminal(&daemon, 80, line);
+        assert!(!shown.contains("KiB") && !shown.contains('\x1b'), "{shown:?}");
+    }
+    let never = on_a_terminal(&daemon, 80, "image pull -i r.io/x:1 -q --progress never");
+    assert_eq!(never, "sha256:ab\n");
+}
+
+#[test]
+fn elsewhere_progress_is_lines_where_it_is_asked_for() {
+    let event = |bytes, digest: &str| ext::PullEvent {
+        bytes,
+        total: 2048,
+        digest: digest.into(),
+        ..Default::default()
+    };
+    let pull = vec![event(1024, ""), event(2048, "sha256:ab")];
+    let daemon = FakeDaemon::start(Script { pull, ..Script::default() });
+    let quiet = daemon.run("image pull -i r.io/x:1 -q");
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("sha256:ab\n", ""));
+    let told = daemon.run("image pull -i r.io/x:1 -q --progress always");
+    assert_eq!(told.stdout, "sha256:ab\n");
+    assert_eq!(told.stderr, "pulling r.io/x:1: 1 of 2 KiB (50 %)\npulling r.io/x:1: 2 of 2 KiB (100 %)\n");
+}
+
+#[test]
 fn elsewhere_a_load_is_one_call() {
     let daemon = FakeDaemon::start(Script { programs: vec![program(7, "pass")], ..Script::default() });
     let outcome = daemon.run("load image -i r.io/x:1 -p Always --programs xdp:pass -q");

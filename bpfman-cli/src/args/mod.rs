@@ -74,6 +74,28 @@ pub struct Global {
     /// Print only ids, one per line.
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
+    /// Show on standard error how far what takes long is: on a terminal, in any case, or not at all. Never beside JSON and YAML.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        help_heading = "Global options"
+    )]
+    pub progress: ProgressChoice,
+}
+
+/// When progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressChoice {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// In any case: lines where standard error is no terminal.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 /// Forms of an answer.

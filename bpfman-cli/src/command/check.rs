@@ -37,7 +37,7 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     let mut daemon = if wants_try { reach(global, &mut notes).await } else { None };
     let object = match &source {
         ObjectSource::File(path) => object_source::read(path)?,
-        ObjectSource::Image(image) => match take_from(&mut daemon, image, &mut notes).await {
+        ObjectSource::Image(image) => match take_from(global, &mut daemon, image, &mut notes).await {
             Some(object) => object,
             None => object_source::fetch_here(&command.object).await?,
         },
@@ -108,11 +108,12 @@ async fn reach(global: &Global, notes: &mut Vec<String>) -> Option<Services> {
 /// The object of an image as the daemon has it: verified, and what a load would take. Where the daemon refuses it, a note
 /// says so, and nothing is tried: what the image needs can be told all the same.
 async fn take_from(
+    global: &Global,
     daemon: &mut Option<Services>,
     image: &v1::BytecodeImage,
     notes: &mut Vec<String>,
 ) -> Option<ObjectFile> {
-    match object_source::fetch(daemon.as_mut()?, image).await {
+    match object_source::fetch(global, daemon.as_mut()?, image).await {
         Ok(object) => Some(object),
         Err(error) => {
             notes.push(format!("not loaded for a try: {error}"));

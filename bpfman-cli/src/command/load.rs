@@ -34,8 +34,8 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
             let mut wanted = image::on_the_wire(&command.image);
             // A load says nothing while it pulls. With somebody watching, pull first and show how far it is; the
             // load then finds the image in the daemon's cache.
-            if progress::is_watched() && command.image.pull_policy != PullPolicyFlag::Never {
-                image::pull(&mut client, wanted.clone()).await?;
+            if progress::is_shown(global) && command.image.pull_policy != PullPolicyFlag::Never {
+                image::pull(global, &mut client, wanted.clone()).await?;
                 wanted.image_pull_policy = PullPolicyFlag::IfNotPresent as i32;
             }
             location = Location::Image(wanted);
@@ -46,7 +46,9 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
         let load = request(location, &what);
         return super::dry_run::run(global, &mut client, load, (&what, values)).await;
     }
-    let (loaded, logs) = load(&mut client, request(location, &what), (&what, values)).await?;
+    let request = request(location, &what);
+    let (loaded, logs) =
+        progress::while_waiting(global, "loading", load(&mut client, request, (&what, values))).await?;
     let mut programs = Vec::with_capacity(loaded.len());
     for (index, id) in loaded.into_iter().enumerate() {
         let answer = client.ext.get_program(ext::GetProgramRequest { id }).await?.into_inner();

@@ -10,6 +10,7 @@ use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 use bpfmand_object::{MAX_OBJECT_BYTES, ObjectFile};
 
+use crate::args::Global;
 use crate::args::load::PullPolicyFlag;
 use crate::args::object::ObjectArgument;
 use crate::args::value::absolute;
@@ -84,10 +85,14 @@ pub fn read(path: &Path) -> Result<ObjectFile, CliError> {
 }
 
 /// Has the daemon fetch and verify an image, and reads the object in it.
-pub async fn fetch(client: &mut Services, image: &v1::BytecodeImage) -> Result<ObjectFile, CliError> {
+pub async fn fetch(
+    global: &Global,
+    client: &mut Services,
+    image: &v1::BytecodeImage,
+) -> Result<ObjectFile, CliError> {
     let request = ext::PullRequest { image: Some(image.clone()), want_object: true };
     let mut events = client.ext.pull(request).await?.into_inner();
-    let mut line = ProgressLine::new(&format!("pulling {}", image.url));
+    let mut line = ProgressLine::new(global, &format!("pulling {}", image.url));
     let mut object = Vec::new();
     while let Some(event) = events.message().await? {
         line.at(event.bytes, event.total);

@@ -23,7 +23,7 @@ async fn layouts_of_skopeo_and_our_own_archives_are_imported() {
     let digest = publish_signed(&image, &object, &key).await;
     let folder = tempfile::tempdir().unwrap();
     let layout = bpfman_image_format::OciLayout::open_or_create(&folder.path().join("layout")).unwrap();
-    let saved = save(&image, &layout, None).await.unwrap();
+    let saved = save(&image, &layout, None, None).await.unwrap();
     assert_eq!((saved.digest, saved.signatures), (digest, 1));
     let packed = folder.path().join("image.tar");
     archive(&layout, &packed).unwrap();
@@ -101,7 +101,7 @@ async fn a_refused_import_changes_neither_tag_nor_signatures() {
     let folder = tempfile::tempdir().unwrap();
     let archived = async |name: &str| {
         let layout = bpfman_image_format::OciLayout::open_or_create(&folder.path().join(name)).unwrap();
-        save(&image, &layout, None).await.unwrap();
+        save(&image, &layout, None, None).await.unwrap();
         layout.path().to_owned()
     };
     // The same name, unsigned; signed by two; by one of them.

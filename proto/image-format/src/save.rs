@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use crate::registry::Registry;
 use crate::{
-    Credential, Descriptor, Digest, ImageReference, LayoutError, OciLayout, RegistryError, media,
-    referrers_tag, signature_tag,
+    Credential, Descriptor, Digest, ImageReference, LayoutError, OciLayout, RegistryError, TransferProgress,
+    media, referrers_tag, signature_tag,
 };
 
 /// Why an image was not saved.
@@ -65,18 +65,20 @@ struct Document {
 /// Indexes in indexes are followed this deep; a list of referrers counts as one.
 const DEPTH: usize = 3;
 
-/// Copies what the registry has under a name, and the signatures of it and of its members, into `layout`.
+/// Copies what the registry has under a name, and the signatures of it and of its members, into `layout`. `progress` is told how
+/// many bytes came; nobody knows how many there are.
 pub async fn save(
     image: &ImageReference,
     layout: &OciLayout,
     credential: Option<&Credential>,
+    progress: Option<TransferProgress<'_>>,
 ) -> Result<Saved, SaveError> {
     let registry = Registry::connect(image, credential).await?;
     let name = match (image.digest(), image.tag()) {
         (None, None) => image.at_tag("latest"),
         _ => image.clone(),
     };
-    let mut saving = Saving { registry, layout, subjects: BTreeSet::new() };
+    let mut saving = Saving { registry, layout, subjects: BTreeSet::new(), progress, came: 0 };
     let (root, bytes) = saving.manifest(&name.target()).await?;
     saving.content(&bytes, DEPTH).await?;
     layout.name(&name.to_string(), root.clone())?;
@@ -103,9 +105,19 @@ struct Saving<'a> {
     layout: &'a OciLayout,
     /// Digests that signatures may belong to: members of an index.
     subjects: BTreeSet<Digest>,
+    progress: Option<TransferProgress<'a>>,
+    /// Bytes that came.
+    came: u64,
 }
 
 impl Saving<'_> {
+    fn count(&mut self, bytes: &[u8]) {
+        self.came += bytes.len() as u64;
+        if let Some(progress) = self.progress {
+            progress(self.came, 0);
+        }
+    }
+
     /// Copies a manifest; answers its descriptor and bytes.
     async fn manifest(&self, target: &str) -> Result<(Descriptor, Vec<u8>), SaveError> {
         let (bytes, _) = self.registry.manifest(target).await?;
@@ -123,6 +135,7 @@ impl Saving<'_> {
         for blob in document.config.iter().chain(&document.layers) {
             if self.layout.get(blob).is_err() {
                 let content = self.registry.blob(blob).await?;
+                self.count(&content);
                 self.layout.put(&content)?;
             }
         }

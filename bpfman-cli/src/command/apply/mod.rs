@@ -30,10 +30,13 @@ pub async fn apply(global: &Global, command: Apply) -> Result<(), CliError> {
     let desired = desired(global, &daemon, &command.machine, &applications).await?;
     let mut objects = Vec::new();
     let mut failure = None;
-    for (application, desired) in applications.iter().zip(&desired) {
+    let all = applications.len();
+    for (number, (application, desired)) in applications.iter().zip(&desired).enumerate() {
         notes(application);
         let credentials = credentials(application, &command.machine)?;
-        let report = reconcile::reconcile(&daemon, desired, credentials.as_ref())
+        let what = format!("applying {} ({} of {all})", application.name, number + 1);
+        let work = reconcile::reconcile(&daemon, desired, credentials.as_ref());
+        let report = progress::while_waiting(global, &what, work)
             .await
             .map_err(|error| unreachable(global, &error))?;
         report.notes.iter().for_each(|note| progress::warn(&format!("{}: {note}", application.name)));

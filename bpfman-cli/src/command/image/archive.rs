@@ -1,6 +1,7 @@
 //! `bpfman image save` and `load`: images for machines without a network.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use bpfman_image_format::OciLayout;
 use bpfman_proto::ext::v1 as ext;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use super::{connect, credential};
 use crate::args::Global;
 use crate::args::image::Save;
+use crate::command::progress::{ProgressLine, while_waiting};
 use crate::error::CliError;
 use crate::image_error::LocalImageError;
 use crate::show;
@@ -21,13 +23,20 @@ pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
     let credential = credential::of(&command.image, command.registry_auth)?;
     let beside = command.archive.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = beside.unwrap_or(Path::new(".")).join(format!(".bpfman-save-{}", std::process::id()));
+    let progress = Mutex::new(ProgressLine::new(global, &format!("saving {}", command.image)));
+    let show_progress =
+        |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
     let saved = async {
         let layout = OciLayout::open_or_create(&folder).map_err(LocalImageError::from)?;
-        let saved = bpfman_image_format::save(&command.image, &layout, credential.as_ref()).await?;
+        let saved =
+            bpfman_image_format::save(&command.image, &layout, credential.as_ref(), Some(&show_progress))
+                .await?;
         bpfman_image_format::archive(&layout, &command.archive)?;
         Ok::<_, LocalImageError>(saved)
     }
     .await;
+    // The line of the progress goes before the answer or the error comes.
+    drop(progress);
     // Also after a failure: the folder is this command's own.
     let _ = std::fs::remove_dir_all(&folder);
     let saved = saved?;
@@ -43,7 +52,9 @@ pub async fn load(global: &Global, path: &Path) -> Result<(), CliError> {
         .display()
         .to_string();
     let mut client = connect(global).await?;
-    let imported = client.images.import_images(ext::ImportImagesRequest { path }).await?.into_inner();
+    let waiting = format!("loading images of {path}");
+    let imported = client.images.import_images(ext::ImportImagesRequest { path });
+    let imported = while_waiting(global, &waiting, imported).await?.into_inner();
     let images = imported.images.into_iter().map(|image| ImportedImage {
         image: image.name,
         digest: image.digest,

@@ -21,7 +21,7 @@ pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError>
     match command {
         ImageCommand::Pull { image } => {
             let mut client = connect(global).await?;
-            let pulled = pull(&mut client, on_the_wire(&image)).await?;
+            let pulled = pull(global, &mut client, on_the_wire(&image)).await?;
             show::answer(global, &pulled)
         }
         ImageCommand::List => cache::list(global).await,

@@ -11,7 +11,7 @@ use super::build::{layout_folder, tagged};
 use super::credential;
 use crate::args::Global;
 use crate::args::image::{Push, Sign};
-use crate::command::progress::ProgressLine;
+use crate::command::progress::{ProgressLine, while_waiting};
 use crate::error::CliError;
 use crate::image_error::LocalImageError;
 use crate::show;
@@ -23,7 +23,7 @@ pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
     let reference = tagged(&command.image)?;
     let layout = OciLayout::open(&layout_folder(&command.layout)?).map_err(LocalImageError::from)?;
     let name = reference.to_string();
-    let progress = Mutex::new(ProgressLine::new(&format!("pushing {name}")));
+    let progress = Mutex::new(ProgressLine::new(global, &format!("pushing {name}")));
     let show_progress =
         |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
     let credential = credential::of(&reference, command.registry_auth)?;
@@ -43,9 +43,9 @@ pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     let key = SigningKey::from_pem(&pem).map_err(LocalImageError::from)?;
     let credential = credential::of(&command.image, command.registry_auth)?;
     let annotations: BTreeMap<String, String> = command.annotations.into_iter().collect();
-    let signed = bpfman_image_format::sign(&command.image, &key, &annotations, credential.as_ref())
-        .await
-        .map_err(LocalImageError::from)?;
+    let signed = bpfman_image_format::sign(&command.image, &key, &annotations, credential.as_ref());
+    let signed = while_waiting(global, &format!("signing {}", command.image), signed).await;
+    let signed = signed.map_err(LocalImageError::from)?;
     let outcome = match signed.outcome {
         SignOutcome::Created => "created",
         SignOutcome::Unchanged => "unchanged",

@@ -5,6 +5,7 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use serde::Serialize;
 
+use crate::args::Global;
 use crate::args::load::ImageSource;
 use crate::command::progress::ProgressLine;
 use crate::error::CliError;
@@ -31,8 +32,12 @@ pub struct Pulled {
 }
 
 /// Has the daemon pull an image, and shows how far it is while it does.
-pub async fn pull(client: &mut Services, image: v1::BytecodeImage) -> Result<Pulled, CliError> {
-    let mut progress = ProgressLine::new(&format!("pulling {}", image.url));
+pub async fn pull(
+    global: &Global,
+    client: &mut Services,
+    image: v1::BytecodeImage,
+) -> Result<Pulled, CliError> {
+    let mut progress = ProgressLine::new(global, &format!("pulling {}", image.url));
     let image_url = image.url.clone();
     let mut events =
         client.ext.pull(ext::PullRequest { image: Some(image), want_object: false }).await?.into_inner();

@@ -121,7 +121,9 @@ async fn prepare(
     let local = source.file().map(object_source::read).transpose()?;
     let client = super::connect_anew(global).await?;
     let object = match (local, source) {
-        (None, ObjectSource::Image(image)) => object_source::fetch(&mut client.services(), image).await?,
+        (None, ObjectSource::Image(image)) => {
+            object_source::fetch(global, &mut client.services(), image).await?
+        }
         (local, _) => local.ok_or(CliError::Incomplete { call: "run", part: "the object" })?,
     };
     let planned = planned(&object, command)?;
