@@ -62,6 +62,24 @@ impl FindingClass {
         }
     }
 
+    /// Its name in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DaemonDead => "daemon-dead",
+            Self::Detached => "detached",
+            Self::Store => "store",
+            Self::Disk => "disk",
+            Self::Kernel => "kernel",
+            Self::Unfinished => "unfinished",
+            Self::Policy => "policy",
+            Self::Drift => "drift",
+            Self::Strays => "strays",
+            Self::History => "history",
+            Self::Clock => "clock",
+        }
+    }
+
     /// What `doctor` ends with.
     #[must_use]
     pub const fn exit(self) -> Exit {
@@ -91,5 +109,8 @@ mod tests {
     fn each_class_has_an_exit_code_of_its_own() {
         let codes: BTreeSet<u8> = FindingClass::ALL.iter().map(|class| class.exit().number()).collect();
         assert_eq!(codes.len(), FindingClass::ALL.len());
+        for class in FindingClass::ALL {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.name());
+        }
     }
 }

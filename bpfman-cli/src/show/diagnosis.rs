@@ -8,8 +8,11 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::finding_class::FindingClass;
 
+/// The form of the answer. It grows with a change that readers have to know of: a field that goes, or means something else.
+const SCHEMA: u32 = 1;
+
 /// The answer to `doctor`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Diagnosis {
     /// How much was looked at.
     pub checked: CheckedCounts,
@@ -17,6 +20,34 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// What is as it was asked for, and to be known.
     pub notes: Vec<DoctorNote>,
+}
+
+/// The same for programs, with what monitoring decides by.
+#[derive(Serialize)]
+struct DiagnosisJson<'d> {
+    schema: u32,
+    /// `ok`, or the class of the gravest finding.
+    status: &'static str,
+    /// What the command ends with.
+    exit_code: u8,
+    checked: CheckedCounts,
+    findings: &'d [Finding],
+    notes: &'d [DoctorNote],
+}
+
+impl Serialize for Diagnosis {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let gravest = self.gravest();
+        let json = DiagnosisJson {
+            schema: SCHEMA,
+            status: gravest.map_or("ok", |found| found.class.name()),
+            exit_code: gravest.map_or(0, |found| found.exit_code),
+            checked: self.checked,
+            findings: &self.findings,
+            notes: &self.notes,
+        };
+        json.serialize(serializer)
+    }
 }
 
 /// How much was looked at.
@@ -149,6 +180,13 @@ mod tests {
         assert_eq!(diagnosis.gravest().map(|found| found.exit_code), Some(7));
         diagnosis.found(FindingClass::Disk, "/var", "full", "");
         assert_eq!(diagnosis.gravest().map(|found| found.exit_code), Some(13));
+        let json = serde_json::to_value(&diagnosis).unwrap();
+        assert_eq!(
+            (&json["schema"], &json["status"], &json["exit_code"]),
+            (&1.into(), &"disk".into(), &13.into())
+        );
+        let json = serde_json::to_value(Diagnosis::default()).unwrap();
+        assert_eq!((&json["status"], &json["exit_code"]), (&"ok".into(), &0.into()));
         diagnosis.findings.pop();
         diagnosis.note("cage: seccomp", "system calls are not filtered");
         let shown = diagnosis.table(Screen::PLAIN);

@@ -14,6 +14,12 @@ use crate::equipment::Program;
 fn examined(daemon: &Daemon) -> (i32, Vec<Value>) {
     let outcome = daemon.bpfman("doctor -o json");
     let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    // What monitoring decides by is what the command ends with.
+    assert_eq!((&report["schema"], &report["exit_code"]), (&1.into(), &outcome.code.into()), "{report}");
+    let gravest =
+        report["findings"].as_array().unwrap().iter().find(|found| found["exit_code"] == outcome.code);
+    let status = gravest.map_or("ok", |found| found["class"].as_str().unwrap());
+    assert_eq!(report["status"], status, "{report}");
     for found in report["findings"].as_array().unwrap() {
         assert!(found["fix"].is_string(), "{found}");
     }
@@ -70,7 +76,8 @@ fn a_history_that_is_not_written_and_a_clock_that_was_set_back_are_findings() {
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
     daemon.terminate();
     let folder = daemon.path("run/state/journal");
-    let file = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let mut files = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+    let file = files.find(|path| path.extension().is_some_and(|kind| kind == "jsonl")).unwrap();
     let text = fs::read_to_string(&file).unwrap();
     let time = text.split("\"time\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     fs::write(&file, text.replace(&time, "2999-01-01T00:00:00.000000Z")).unwrap();
