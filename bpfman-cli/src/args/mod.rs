@@ -22,6 +22,7 @@ pub mod run;
 pub mod run_hook;
 pub mod selector;
 pub mod stray;
+pub mod support_bundle;
 pub mod unload;
 pub mod value;
 pub mod value_error;
@@ -176,6 +177,8 @@ pub enum CliCommand {
     Wait(wait::WaitFor),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
+    /// Collect in one archive what somebody needs who helps: doctor, history, kernel, chains, settings without secrets, log.
+    SupportBundle(support_bundle::SupportBundle),
     /// Check what an object file needs of a kernel, since when Linux has it, and whether this host can load it.
     Check(check::Check),
     /// Show what the running kernel offers to programs, and what the daemon does without.

@@ -27,6 +27,7 @@ mod progress;
 mod remove;
 mod run;
 mod stray;
+mod support_bundle;
 mod taken_bytes;
 mod trace;
 mod version;
@@ -71,6 +72,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Events(command) => events::run(global, command).await,
         CliCommand::Wait(command) => wait::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
+        CliCommand::SupportBundle(command) => support_bundle::run(global, command).await,
         CliCommand::Check(command) => check::run(global, command).await,
         CliCommand::Features(command) => features::run(global, command).await,
         CliCommand::Version => version::run(global).await,

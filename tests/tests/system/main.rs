@@ -79,6 +79,7 @@ mod shared_maps;
 mod slow_changes;
 mod strangers;
 mod strangers_return;
+mod support_bundle;
 mod tcx_before_tc;
 mod trials;
 mod types;

@@ -1,0 +1,13 @@
+//! `bpfman support-bundle`: one file for who helps.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `bpfman support-bundle`.
+#[derive(Args, Debug)]
+pub struct SupportBundle {
+    /// The archive to write, which must not exist; without it bpfman-support-TIME.tar.gz in this folder
+    #[arg(value_name = "FILE.tar.gz")]
+    pub file: Option<PathBuf>,
+}

@@ -1,0 +1,221 @@
+//! Collecting a part: what a command prints or a file has, bounded in size and time.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Most bytes of a part.
+pub const MOST_BYTES: usize = 8 << 20;
+/// Most bytes of what a command says on standard error.
+const MOST_COMPLAINT: usize = 64 << 10;
+/// How often a command is asked whether it is over.
+const TURN: Duration = Duration::from_millis(10);
+/// Fields whose values are left out.
+const VALUES: &str = "global_data";
+
+/// A part, or what there is of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CollectedPart {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// There was more.
+    pub cut: bool,
+    /// What a command ended with, if it ended.
+    pub exit_code: Option<i32>,
+    /// Why it is not there, or not all of it.
+    pub failure: Option<String>,
+}
+
+impl CollectedPart {
+    /// None of it.
+    pub fn failed(why: impl Into<String>) -> Self {
+        Self { failure: Some(why.into()), ..Self::default() }
+    }
+
+    /// JSON without the values of variables. What is no whole JSON is left out: nobody can say what is in it.
+    pub fn without_values(mut self) -> Self {
+        if self.bytes.is_empty() {
+            return self;
+        }
+        match serde_json::from_slice::<Value>(&self.bytes) {
+            Ok(mut value) => {
+                remove_values(&mut value);
+                self.bytes = serde_json::to_vec_pretty(&value).unwrap_or_default();
+            }
+            Err(error) => {
+                self.bytes.clear();
+                let why = self.failure.take().unwrap_or_default();
+                self.failure = Some(format!("left out, since it is no whole JSON: {error} {why}"));
+            }
+        }
+        self
+    }
+}
+
+fn remove_values(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                match value {
+                    Value::Object(values) if name == VALUES => {
+                        values.values_mut().for_each(|value| *value = Value::from("left out"));
+                    }
+                    other if name == VALUES => *other = Value::from("left out"),
+                    other => remove_values(other),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(remove_values),
+        _ => {}
+    }
+}
+
+/// What a command prints. It is ended when its time is over. `ending`: its end matters, and not its beginning.
+///
+/// An exit code other than 0 with an answer is no failure: `doctor` tells by it what it found.
+pub fn of_command(command: &[String], time: Duration, ending: bool) -> CollectedPart {
+    let Some((program, arguments)) = command.split_first() else {
+        return CollectedPart::failed("no command");
+    };
+    // This very program, also if another one has its path by now.
+    let path = if program == "bpfman" { "/proc/self/exe" } else { program };
+    let started = Command::new(path)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => return CollectedPart::failed(format!("{program} cannot be started: {error}")),
+    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let answer =
+        thread::spawn(move || stdout.map_or_else(Default::default, |read| bounded(read, MOST_BYTES, ending)));
+    let complaint = thread::spawn(move || {
+        stderr.map_or_else(Default::default, |read| bounded(read, MOST_COMPLAINT, false))
+    });
+    let ended = wait(&mut child, time);
+    // Both end with the command, which is over.
+    let (bytes, cut) = answer.join().unwrap_or_default();
+    let (said, _) = complaint.join().unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    let (exit_code, failure) = match ended {
+        Ok(Some(status)) if status.success() => (Some(0), None),
+        Ok(Some(status)) if !bytes.is_empty() && status.code().is_some() => (status.code(), None),
+        Ok(Some(status)) if said.is_empty() => {
+            (status.code(), Some(format!("{program} ended with {status}")))
+        }
+        Ok(Some(status)) => (status.code(), Some(said)),
+        Ok(None) => (None, Some(format!("{program} took more than {} s, and was ended", time.as_secs()))),
+        Err(error) => (None, Some(format!("{program} cannot be waited for: {error}"))),
+    };
+    CollectedPart { bytes, cut, exit_code, failure }
+}
+
+/// Waits for a command; none if it had to be ended.
+fn wait(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
+    let end = Instant::now() + time;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= end {
+            // It may have ended meanwhile.
+            let _ended = child.kill();
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(TURN);
+    }
+}
+
+/// Reads all, and keeps so much of it: a command that nobody reads would not end.
+fn bounded(mut from: impl Read, most: usize, ending: bool) -> (Vec<u8>, bool) {
+    let (mut kept, mut cut) = (Vec::new(), false);
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        let read = match from.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // What came is worth something.
+            Err(_) => break,
+        };
+        let room = if ending { read } else { read.min(most - kept.len()) };
+        kept.extend_from_slice(&piece[..room]);
+        cut |= room < read;
+        if kept.len() > 2 * most {
+            kept.drain(..kept.len() - most);
+            cut = true;
+        }
+    }
+    if kept.len() > most {
+        kept.drain(..kept.len() - most);
+        cut = true;
+    }
+    (kept, cut)
+}
+
+/// The beginning of a file.
+pub fn of_file(path: &Path) -> CollectedPart {
+    match File::open(path) {
+        Ok(file) => {
+            let (bytes, cut) = bounded(file.take(MOST_BYTES as u64 + 1), MOST_BYTES, false);
+            CollectedPart { bytes, cut, ..CollectedPart::default() }
+        }
+        Err(error) => CollectedPart::failed(format!("{}: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, time: Duration) -> CollectedPart {
+        of_command(&["sh", "-c", script].map(str::to_owned), time, false)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_command_answers_or_says_why_not() {
+        let good = sh("echo a; echo b >&2", LONG);
+        assert_eq!((&good.bytes[..], good.exit_code, &good.failure), (&b"a\n"[..], Some(0), &None));
+        let found = sh("echo finding; exit 13", LONG);
+        assert_eq!((&found.bytes[..], found.exit_code, &found.failure), (&b"finding\n"[..], Some(13), &None));
+        let bad = sh("echo why >&2; exit 3", LONG);
+        assert_eq!((bad.exit_code, bad.failure.as_deref()), (Some(3), Some("why")));
+        let killed = sh("echo part; kill -9 $$", LONG);
+        assert!(killed.failure.unwrap().contains("signal: 9"));
+        let hangs = sh("echo part; exec sleep 1000", Duration::from_millis(200));
+        assert_eq!((&hangs.bytes[..], hangs.exit_code), (&b"part\n"[..], None));
+        assert!(hangs.failure.unwrap().contains("was ended"));
+        let none = of_command(&["/no/such/program".to_owned()], LONG, false);
+        assert!(none.failure.unwrap().contains("cannot be started"));
+    }
+
+    #[test]
+    fn what_is_too_large_is_cut_at_the_end_or_at_the_beginning() {
+        let all: Vec<u8> = (0..100_u8).collect();
+        assert_eq!(bounded(&all[..], 10, false), ((0..10).collect(), true));
+        assert_eq!(bounded(&all[..], 10, true), ((90..100).collect(), true));
+        assert_eq!(bounded(&all[..], 100, false), (all.clone(), false));
+        assert_eq!(bounded(&all[..], 100, true), (all.clone(), false));
+    }
+
+    #[test]
+    fn values_of_variables_are_left_out() {
+        let json = br#"{"programs": [{"name": "x", "global_data": {"key": "c0ffee"}}]}"#;
+        let collected = CollectedPart { bytes: json.to_vec(), ..CollectedPart::default() }.without_values();
+        let text = String::from_utf8(collected.bytes).unwrap();
+        assert!(text.contains("\"key\": \"left out\"") && !text.contains("c0ffee"), "{text}");
+        let half = CollectedPart { bytes: json[..40].to_vec(), ..CollectedPart::default() }.without_values();
+        assert!(half.bytes.is_empty() && half.failure.unwrap().contains("no whole JSON"));
+    }
+}

@@ -1,0 +1,268 @@
+//! What of the daemon's settings may be shown to others: values of keys that are listed here, and no others.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::collect::{self, CollectedPart};
+
+/// Keys whose values may be shown, each as its path; `*` is any one name, and the elements of a list are named by none.
+#[derive(Debug)]
+pub struct AllowedSettings(&'static [&'static str]);
+
+/// Of `bpfman.toml`.
+pub static BPFMAN: AllowedSettings = AllowedSettings(&[
+    "interfaces.*.xdp_mode",
+    "tc.attach",
+    "chains.counters",
+    "chains.owner_members",
+    "chains.owner_verified_insns",
+    "maps.mib_per_load",
+    "limits.cpu_window_seconds",
+    "watch.check_seconds",
+    "kernel.without",
+    "socket.group",
+    "store.engine",
+    "signing.verify_enabled",
+    "signing.allow_unsigned",
+    "images.cache_mib",
+    "images.cache_days",
+    "images.auth_users",
+    "registries.*.plain_http",
+    "registries.*.ca_file",
+    "csi.enabled",
+    "csi.unexported_maps",
+    "csi.node_name",
+    "csi.registration_dir",
+    "csi.kubelet_socket",
+    "gate.image",
+    "gate.executables",
+    "gate.groups",
+    "gate.fail_open_seconds",
+    "cage.seccomp",
+    "cage.landlock",
+    "cage.helpers",
+    "cage.helpers_user",
+    "cage.memory_mib",
+    "journal.mib",
+    "journal.entries",
+    "journal.sync",
+    "logging.level",
+    "logging.format",
+]);
+
+/// Of `policy.toml`. Keys are public ones there; they are left out all the same, since somebody may have written another.
+pub static POLICY: AllowedSettings = AllowedSettings(&[
+    "mode",
+    "trusted_root",
+    "images.pattern",
+    "images.identities.issuer",
+    "images.identities.subject",
+    "images.min_signatures",
+    "images.increasing",
+    "images.signed_as",
+    "images.log",
+    "images.digests",
+    "images.unsigned",
+    "files.users",
+    "access.socket_group",
+    "grants.name",
+    "grants.users",
+    "grants.groups",
+    "grants.units",
+    "grants.pods",
+    "grants.allow",
+    "grants.images",
+    "grants.files",
+    "grants.types",
+    "grants.hooks",
+    "grants.targets",
+    "grants.netns",
+    "grants.priorities",
+    "grants.applications",
+    "grants.over",
+    "grants.limits.*",
+    "grants.scope",
+    "grants.helpers",
+    "revoked.digests",
+    "revoked.running",
+]);
+
+/// Longest text that is shown: what is longer is no such setting.
+const LONGEST: usize = 300;
+/// Most settings, shown or not.
+const MOST: usize = 10_000;
+
+/// A file of settings, as others may see it.
+#[derive(Debug, Default, Serialize)]
+struct ShownSettings {
+    file: String,
+    /// By their paths.
+    settings: serde_json::Map<String, Value>,
+    /// Paths of those whose values are left out.
+    left_out: Vec<String>,
+}
+
+/// What of a file may be shown.
+pub fn collect(path: &Path, allowed: &AllowedSettings) -> CollectedPart {
+    let mut read = collect::of_file(path);
+    let Ok(text) = std::str::from_utf8(&read.bytes) else {
+        return CollectedPart::failed(format!("{} is no text", path.display()));
+    };
+    if read.failure.is_some() || read.cut {
+        read.bytes.clear();
+        return CollectedPart {
+            failure: read.failure.or_else(|| Some("it is too large".to_owned())),
+            ..read
+        };
+    }
+    let table = match text.parse::<toml::Table>() {
+        Ok(table) => table,
+        // The parser's own message shows the line.
+        Err(error) => {
+            let at = error.span().map(|span| text[..span.start.min(text.len())].lines().count());
+            let at = at.map(|line| format!(" (line {line})")).unwrap_or_default();
+            return CollectedPart::failed(format!("{} is no TOML{at}; it is not shown", path.display()));
+        }
+    };
+    let mut shown = ShownSettings { file: path.display().to_string(), ..ShownSettings::default() };
+    for (name, value) in &table {
+        show(allowed, &mut shown, (name, name), value);
+    }
+    match serde_json::to_vec_pretty(&shown) {
+        Ok(bytes) => CollectedPart { bytes, ..CollectedPart::default() },
+        Err(error) => CollectedPart::failed(error.to_string()),
+    }
+}
+
+/// `at` is the path with the places in lists, `key` the same without them.
+fn show(allowed: &AllowedSettings, shown: &mut ShownSettings, (at, key): (&str, &str), value: &toml::Value) {
+    if shown.settings.len() + shown.left_out.len() >= MOST {
+        return;
+    }
+    match value {
+        toml::Value::Table(table) => {
+            for (name, value) in table {
+                show(allowed, shown, (&format!("{at}.{name}"), &joined(key, name)), value);
+            }
+        }
+        toml::Value::Array(values) if values.iter().any(|value| value.is_table() || value.is_array()) => {
+            for (number, value) in values.iter().enumerate() {
+                show(allowed, shown, (&format!("{at}[{number}]"), key), value);
+            }
+        }
+        value => match plain(value).filter(|_| allowed.has(key)) {
+            Some(value) => drop(shown.settings.insert(at.to_owned(), value)),
+            None => shown.left_out.push(at.to_owned()),
+        },
+    }
+}
+
+/// Names with dots in them, as hosts have, are one name.
+fn joined(key: &str, name: &str) -> String {
+    format!("{key}.{}", name.replace('.', "_"))
+}
+
+/// A value as JSON; none for what looks like a secret, whatever its key.
+fn plain(value: &toml::Value) -> Option<Value> {
+    Some(match value {
+        toml::Value::String(text) => Value::from(Some(text.as_str()).filter(|text| is_harmless(text))?),
+        toml::Value::Integer(number) => Value::from(*number),
+        toml::Value::Float(number) => Value::from(*number),
+        toml::Value::Boolean(truth) => Value::from(*truth),
+        toml::Value::Array(values) => Value::Array(values.iter().map(plain).collect::<Option<_>>()?),
+        toml::Value::Datetime(_) | toml::Value::Table(_) => return None,
+    })
+}
+
+/// No key, and no password in an address.
+fn is_harmless(text: &str) -> bool {
+    let has_user = text.contains("://") && text.contains('@');
+    text.len() <= LONGEST && !text.contains("-----") && !has_user && !text.chars().any(char::is_control)
+}
+
+impl AllowedSettings {
+    fn has(&self, key: &str) -> bool {
+        let is_it = |allowed: &&str| {
+            let (mut names, mut wanted) = (key.split('.'), allowed.split('.'));
+            loop {
+                match (names.next(), wanted.next()) {
+                    (None, None) => return true,
+                    (Some(_), Some("*")) => {}
+                    (Some(name), Some(wanted)) if name == wanted => {}
+                    _ => return false,
+                }
+            }
+        };
+        self.0.iter().any(|allowed| is_it(&allowed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, allowed: &AllowedSettings) -> Value {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        std::fs::write(&path, text).unwrap();
+        let collected = collect(&path, allowed);
+        assert_eq!(collected.failure, None);
+        serde_json::from_slice(&collected.bytes).unwrap()
+    }
+
+    #[test]
+    fn what_is_listed_is_shown_and_of_all_else_the_name() {
+        let shown = shown(
+            "surprise = 'hunter2'\n[store]\nengine = 'redb'\npassword = 'hunter2'\n[interfaces.eth0]\nxdp_mode = 'skb'\n\
+             [registries.'ghcr.io:443']\nplain_http = true\nmirrors = ['user:hunter2@mirror']\n\
+             [registries.'ghcr.io:443'.auth]\npassword = 'hunter2'\n[images]\nauth_file = '/etc/hunter2'\n\
+             [journal]\nmib = 16\n[gate]\nimage = 'https://user:hunter2@host/x'\n",
+            &BPFMAN,
+        );
+        let text = shown.to_string();
+        assert!(!text.contains("hunter2"), "{text}");
+        for (at, value) in [
+            ("store.engine", Value::from("redb")),
+            ("interfaces.eth0.xdp_mode", "skb".into()),
+            ("registries.ghcr.io:443.plain_http", true.into()),
+            ("journal.mib", 16.into()),
+        ] {
+            assert_eq!(shown["settings"][at], value, "{text}");
+        }
+        let left_out: Vec<&str> =
+            shown["left_out"].as_array().unwrap().iter().map(|at| at.as_str().unwrap()).collect();
+        for at in
+            ["surprise", "store.password", "registries.ghcr.io:443.mirrors", "images.auth_file", "gate.image"]
+        {
+            assert!(left_out.contains(&at), "{at}: {left_out:?}");
+        }
+    }
+
+    #[test]
+    fn keys_of_a_policy_are_left_out_and_its_rules_are_shown() {
+        let shown = shown(
+            "mode = 'enforce'\n[[images]]\npattern = 'ghcr.io/*'\nkeys = ['-----BEGIN PUBLIC KEY-----']\n\
+             identities = [{ issuer = 'https://x', subject = 'y' }]\n[[grants]]\nname = 'net'\nusers = [1000]\n\
+             allow = ['read']\n[grants.limits]\nprograms = 4\n",
+            &POLICY,
+        );
+        assert_eq!(shown["settings"]["images[0].pattern"], "ghcr.io/*");
+        assert_eq!(shown["settings"]["images[0].identities[0].subject"], "y");
+        assert_eq!(shown["settings"]["grants[0].users"], serde_json::json!([1000]));
+        assert_eq!(shown["settings"]["grants[0].limits.programs"], 4);
+        assert_eq!(shown["left_out"], serde_json::json!(["images[0].keys"]));
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_not_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        std::fs::write(&path, "mode = 'enforce'\npassword = hunter2\n").unwrap();
+        let why = collect(&path, &POLICY).failure.unwrap();
+        assert!(why.contains("is no TOML (line") && !why.contains("hunter2"), "{why}");
+        let gone = collect(&folder.path().join("none"), &POLICY);
+        assert!(gone.failure.unwrap().contains("No such file"));
+    }
+}
