@@ -186,6 +186,38 @@ impl ClientSession {
         }
     }
 
+    /// An application as it is now.
+    pub async fn again(&self, application: &FoundApplications) -> Result<FoundApplications, ClientError> {
+        let scope = application.scope;
+        let what = format!("read application {}", application.full_name());
+        // The two kinds have the same fields, by two types.
+        macro_rules! get {
+            ($api:expr) => {{
+                let got = $api.get_opt(application.name()).await;
+                let got = got.map_err(|error| ClientError::of(error, &what, scope.application_kind()))?;
+                got.map(|one| FoundApplications {
+                    scope,
+                    selector: one.spec.common.node_selector.clone(),
+                    rollout: one.spec.common.rollout.clone(),
+                    spec: serde_json::to_value(&one.spec).unwrap_or_default(),
+                    meta: one.metadata,
+                    status: one.status.unwrap_or_default(),
+                })
+            }};
+        }
+        let found = match scope {
+            Scope::Cluster => get!(Api::<ClusterBpfApplication>::all(self.client.clone())),
+            Scope::Namespaced => {
+                get!(self.namespaced::<BpfApplication>(application.meta.namespace.as_deref()))
+            }
+        };
+        found.ok_or_else(|| ClientError::NoApplication {
+            name: application.name().to_owned(),
+            namespace: self.namespace.clone(),
+            others: " any more".to_owned(),
+        })
+    }
+
     /// What nodes say: of one application, or of one node.
     async fn states(
         &self,

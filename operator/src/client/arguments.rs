@@ -61,6 +61,12 @@ pub struct StatusOptions {
     /// A line for each node.
     #[arg(long, requires = "application")]
     pub all: bool,
+    /// Follow the application until its rollout is complete (exit code 0), has failed (1) or waits for somebody (4).
+    #[arg(short = 'f', long, requires = "application", conflicts_with = "all")]
+    pub follow: bool,
+    /// With --follow: seconds after which it ends anyway (5).
+    #[arg(long, requires = "follow", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub timeout: Option<u64>,
     /// Applications of every namespace.
     #[arg(short = 'A', long, conflicts_with = "application")]
     pub all_namespaces: bool,

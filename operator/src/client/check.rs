@@ -8,7 +8,6 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-use super::Shown;
 use super::arguments::CheckOptions;
 use super::connect::ClientSession;
 use super::error::ClientError;
@@ -18,6 +17,7 @@ use super::nodes::KernelGroup;
 use super::output::write;
 use super::rehearsal::Rehearsal;
 use super::table::table;
+use super::{Shown, ShownEnd};
 
 /// How often answers are looked for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -73,7 +73,7 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     }
     let report = FleetReport { application: manifest.name, kernels: rows, left };
     let well = report.kernels.iter().all(|row| row.verdict == PreflightVerdict::Passed);
-    Ok(Shown { text: write(options.trial.output, &report, people)?, well })
+    Ok(Shown { text: write(options.trial.output, &report, people)?, end: ShownEnd::of(well) })
 }
 
 /// Until somebody ends the command.

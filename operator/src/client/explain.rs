@@ -6,12 +6,12 @@ use bpfman_application::state::node::{HealthAnswer, NodeFailure, PreflightAnswer
 use k8s_openapi::api::core::v1::Node;
 use serde::Serialize;
 
-use super::Shown;
 use super::applications::{FoundApplications, ShownState};
 use super::arguments::ExplainOptions;
 use super::connect::ClientSession;
 use super::error::ClientError;
 use super::output::write;
+use super::{Shown, ShownEnd};
 
 /// A node, as it is shown.
 #[derive(Debug, Serialize)]
@@ -87,7 +87,7 @@ pub async fn explain(session: &ClientSession, options: &ExplainOptions) -> Resul
             .collect(),
     };
     let well = report.applications.iter().all(|one| one.failure.is_none() && one.condition == "Success");
-    Ok(Shown { text: write(options.output, &report, people)?, well })
+    Ok(Shown { text: write(options.output, &report, people)?, end: ShownEnd::of(well) })
 }
 
 /// Absent: it is not for this node, and nothing of it is there.

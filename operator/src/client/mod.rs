@@ -8,6 +8,7 @@ mod check;
 mod connect;
 mod error;
 mod explain;
+mod follow;
 mod guest;
 mod leftovers;
 mod manifest;
@@ -28,8 +29,39 @@ pub use error::ClientError;
 pub struct Shown {
     /// For standard output.
     pub text: String,
-    /// Whether what was asked about is well: the exit code says so to scripts.
-    pub well: bool,
+    /// How what was asked about is: the exit code says so to scripts.
+    pub end: ShownEnd,
+}
+
+/// How what was asked about is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownEnd {
+    /// It is well.
+    Well,
+    /// It is not.
+    NotWell,
+    /// It goes on when somebody says so.
+    Waits,
+    /// It was not over in time.
+    TimedOut,
+}
+
+impl ShownEnd {
+    /// By whether all is well.
+    const fn of(well: bool) -> Self {
+        if well { Self::Well } else { Self::NotWell }
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Well => 0,
+            Self::NotWell => 1,
+            Self::Waits => 4,
+            Self::TimedOut => 5,
+        }
+    }
 }
 
 /// Does what the arguments say.

@@ -8,7 +8,6 @@ use bpfman_application::rollout::PreflightVerdict;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::Shown;
 use super::applications::{FoundApplications, ShownState};
 use super::arguments::RehearseOptions;
 use super::connect::ClientSession;
@@ -16,6 +15,7 @@ use super::error::ClientError;
 use super::output::write;
 use super::rehearsal::{Rehearsal, choose};
 use super::table::table;
+use super::{Shown, ShownEnd};
 
 /// How often answers are looked for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -61,7 +61,7 @@ pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Res
     let left = rehearsal.end().await;
     let report = Report { kernel: options.kernel.clone(), rows: tried?, left };
     let well = report.rows.iter().all(|row| row.verdict == PreflightVerdict::Passed);
-    Ok(Shown { text: write(options.trial.output, &report, people)?, well })
+    Ok(Shown { text: write(options.trial.output, &report, people)?, end: ShownEnd::of(well) })
 }
 
 /// A node that was asked, and the row that its answer goes into.

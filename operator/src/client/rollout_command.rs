@@ -4,10 +4,10 @@ use bpfman_application::orders::ROLLOUT;
 use bpfman_proto::printable::lines;
 use serde_json::json;
 
-use super::Shown;
 use super::arguments::Which;
 use super::connect::ClientSession;
 use super::error::ClientError;
+use super::{Shown, ShownEnd};
 
 /// Writes the command to the annotation that the controller reads.
 pub async fn send(session: &ClientSession, which: &Which, word: &'static str) -> Result<Shown, ClientError> {
@@ -27,5 +27,5 @@ pub async fn send(session: &ClientSession, which: &Which, word: &'static str) ->
         }
         None => format!("{word} is requested of {name}; no controller has reconciled it yet\n"),
     };
-    Ok(Shown { text: lines(&text).into_owned(), well: true })
+    Ok(Shown { text: lines(&text).into_owned(), end: ShownEnd::Well })
 }

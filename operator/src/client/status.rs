@@ -6,35 +6,36 @@ use bpfman_application::rollout::{PreflightVerdict, RolloutStatus};
 use bpfman_application::summary::Summary;
 use serde::Serialize;
 
-use super::Shown;
 use super::applications::{FoundApplications, ShownState};
 use super::arguments::StatusOptions;
 use super::connect::ClientSession;
 use super::error::ClientError;
+use super::follow::follow;
 use super::output::write;
 use super::table::table;
+use super::{Shown, ShownEnd};
 use bpfman_application::scope::Scope;
 
 /// An application, as it is shown.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    kind: &'static str,
-    name: String,
-    condition: String,
-    message: String,
+pub(super) struct StatusReport {
+    pub kind: &'static str,
+    pub name: String,
+    pub condition: String,
+    pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    summary: Option<Summary>,
+    pub summary: Option<Summary>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rollout: Option<RolloutStatus>,
+    pub rollout: Option<RolloutStatus>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    nodes: Vec<NodeReport>,
+    pub nodes: Vec<NodeStatusReport>,
 }
 
 /// A node of it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct NodeReport {
+pub(super) struct NodeStatusReport {
     node: String,
     kernel: String,
     condition: String,
@@ -48,26 +49,32 @@ pub async fn status(session: &ClientSession, options: &StatusOptions) -> Result<
     let Some(name) = &options.application else {
         let namespace = (!options.all_namespaces).then_some(session.namespace.as_str());
         let applications = session.applications(namespace).await?;
-        let reports: Vec<Report> = applications.iter().map(|one| report(one, Vec::new())).collect();
-        let well = reports.iter().all(Report::is_well);
-        return Ok(Shown { text: write(options.output, &reports, |reports| list(reports))?, well });
+        let reports: Vec<StatusReport> = applications.iter().map(|one| report(one, Vec::new())).collect();
+        let well = reports.iter().all(StatusReport::is_well);
+        return Ok(Shown {
+            text: write(options.output, &reports, |reports| list(reports))?,
+            end: ShownEnd::of(well),
+        });
     };
+    if options.follow {
+        return follow(session, name, options).await;
+    }
     let application = session.application(name).await?;
     let states = if options.all { session.states_of(&application).await? } else { Vec::new() };
     let report = report(&application, states.iter().map(node).collect());
     let well = report.is_well();
-    Ok(Shown { text: write(options.output, &report, one)?, well })
+    Ok(Shown { text: write(options.output, &report, one)?, end: ShownEnd::of(well) })
 }
 
-impl Report {
+impl StatusReport {
     fn is_well(&self) -> bool {
         self.condition == "Success" && self.rollout.as_ref().is_none_or(|one| one.failed_revision.is_none())
     }
 }
 
-fn report(application: &FoundApplications, nodes: Vec<NodeReport>) -> Report {
+pub(super) fn report(application: &FoundApplications, nodes: Vec<NodeStatusReport>) -> StatusReport {
     let condition = application.status.verdict().map(|(_, condition)| condition);
-    Report {
+    StatusReport {
         kind: match application.scope {
             Scope::Cluster => "cluster",
             Scope::Namespaced => "namespaced",
@@ -83,10 +90,10 @@ fn report(application: &FoundApplications, nodes: Vec<NodeReport>) -> Report {
     }
 }
 
-fn node(state: &ShownState) -> NodeReport {
+fn node(state: &ShownState) -> NodeStatusReport {
     let details = state.status.as_ref().map(|status| status.details.clone()).unwrap_or_default();
     let orders = NodeOrders::read(state.meta.annotations.as_ref());
-    NodeReport {
+    NodeStatusReport {
         node: state.node().to_owned(),
         kernel: details.kernel.unwrap_or_default(),
         condition: state.condition().to_owned(),
@@ -103,7 +110,7 @@ fn node(state: &ShownState) -> NodeReport {
 }
 
 /// A line each.
-fn list(reports: &[Report]) -> String {
+fn list(reports: &[StatusReport]) -> String {
     let rows: Vec<_> = reports
         .iter()
         .map(|report| {
@@ -136,7 +143,7 @@ fn phase(rollout: &RolloutStatus) -> String {
 }
 
 /// All of one application.
-fn one(report: &Report) -> String {
+fn one(report: &StatusReport) -> String {
     let mut text = format!("{} application {}: {}\n", report.kind, report.name, report.condition);
     text.push_str(&format!("  {}\n", report.message));
     if let Some(summary) = &report.summary {

@@ -1,6 +1,7 @@
 //! `kubectl bpfman`: how applications are doing, node by node, and what to do about it.
 //!
-//! Exit codes: 0 what was asked about is well, 1 it is not, 2 a wrong command line, 3 there is no answer.
+//! Exit codes: 0 what was asked about is well, 1 it is not, 2 a wrong command line, 3 there is no answer, 4 a rollout waits for
+//! somebody, 5 it was not over in time.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,8 +17,7 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(run(arguments)) {
         Ok(shown) => match std::io::stdout().write_all(shown.text.as_bytes()) {
-            Ok(()) if shown.well => ExitCode::SUCCESS,
-            Ok(()) => ExitCode::FAILURE,
+            Ok(()) => ExitCode::from(shown.end.code()),
             Err(error) => no_answer(&error),
         },
         Err(error) => no_answer(&error),

@@ -16,7 +16,19 @@ async fn users_promote_abort_rehearse_and_are_told_why() {
     fleet.until_phase(RolloutPhase::AwaitingPromotion).await;
     let all = fleet.kubectl_bpfman("status").await;
     assert!(all.stdout.contains("AwaitingPromotion 1/2"), "{}", all.stdout);
+    // Who follows is told where it is, and that it waits for somebody.
+    let followed = fleet.kubectl_bpfman("status filter --follow").await;
+    assert_eq!(followed.code, 4, "{followed:?}");
+    for part in
+        ["filter: Pending, AwaitingPromotion, wave 1 of 2, ", "of 6 nodes updated", "waits for somebody"]
+    {
+        assert!(followed.stdout.contains(part), "{part}: {followed:?}");
+    }
     fleet.kubectl_bpfman("abort filter").await.success();
+    let followed = fleet.kubectl_bpfman("status filter --follow -o json --timeout 600").await;
+    assert_eq!(followed.code, 1, "{followed:?}");
+    let last: Value = serde_json::from_str(followed.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(last["rollout"]["phase"], "Idle", "all nodes are back: {last}");
     let back = fleet
         .until("all are back", |rollout| {
             rollout.phase == RolloutPhase::Idle && rollout.failed_revision.is_some()
