@@ -34,6 +34,19 @@ impl Waiting {
     }
 }
 
+/// Waits until so many clients wait: the daemon has a thread for each of them.
+fn until_they_wait(daemon: &Daemon, waits: &mut [&mut Waiting]) {
+    let tasks = format!("/proc/{}/task", daemon.pid());
+    let is_watch = |task: &std::fs::DirEntry| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "watch-network")
+    };
+    until("the daemon tells them of changes", || {
+        let over = waits.iter_mut().any(|wait| wait.is_over());
+        assert!(!over, "one ended before what it waits for was so");
+        std::fs::read_dir(&tasks).unwrap().flatten().filter(is_watch).count() == waits.len()
+    });
+}
+
 #[test]
 fn a_link_is_attached_when_it_runs_and_not_when_it_is_recorded() {
     let config = "[watch]\ncheck_seconds = 0.2\n".to_owned();
@@ -58,7 +71,7 @@ fn a_link_is_attached_when_it_runs_and_not_when_it_is_recorded() {
         Waiting::start(&daemon, &format!("link {id} --for attached")),
         Waiting::start(&daemon, "program xdp_member --for attached"),
     ];
-    assert!(waits.iter_mut().all(|wait| !wait.is_over()));
+    until_they_wait(&daemon, &mut waits.iter_mut().collect::<Vec<_>>());
     add();
     let ids = waits.map(Waiting::ids);
     assert_eq!(ids, [id.to_string(), program.to_string()]);
@@ -70,7 +83,7 @@ fn what_is_loaded_detached_and_unloaded_is_waited_for() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let wire = daemon.wire();
     let mut loaded = Waiting::start(&daemon, "--for loaded program xdp_member");
-    assert!(!loaded.is_over());
+    until_they_wait(&daemon, &mut [&mut loaded]);
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2).id;
     assert_eq!(loaded.ids(), program.to_string());
     let far = network.far.path();
