@@ -52,6 +52,7 @@ pub use describe::figures::{ChainFigures, Figures, MapFigures, MemberFigures, Pr
 pub use describe::list_hooks::HookSummary;
 pub use describe::open_maps::{UsedMap, WantedMap};
 pub use describe::owners::Possessions;
+pub use describe::record_counts::RecordCounts;
 pub use describe::shown_maps::{ShownMap, ShownMaps};
 pub use describe::summary::RecordSummary;
 pub use describe::verify::{ChainVerification, VerifiedPart};
@@ -64,7 +65,7 @@ pub use engine::objects::{EbpfObject, LinkPrograms, ReadHere, ReadObjects};
 pub use engine::steps::{NoObserver, StepObserver};
 pub use engine::{
     CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE,
-    OwnerBudget, RecoveryReport, XdpModes,
+    OwnerBudget, RecoveryReport, WorkDone, XdpModes,
 };
 pub use error::{
     AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, ExtensionRefusal,

@@ -205,12 +205,8 @@ impl<K: Kernel> Engine<K> {
         parts: &[Member<'_>],
     ) -> Result<ProgramFacts, Failure> {
         self.step("chain", "load");
-        let loaded = self.kernel.load_program(&ProgramLoad::new(
-            &program.text.0.name,
-            &program.text,
-            program_kind(kind),
-        ));
-        let loaded = match loaded {
+        let load = ProgramLoad::new(&program.text.0.name, &program.text, program_kind(kind));
+        let loaded = match self.work.chain_programs.during(|| self.kernel.load_program(&load)) {
             Ok(loaded) => loaded,
             Err(source @ KernelError::Refused { .. }) => {
                 let member = member_at(&source, program).and_then(|member| parts.get(member));

@@ -12,6 +12,7 @@ mod links;
 pub mod list_hooks;
 pub mod open_maps;
 pub mod owners;
+pub mod record_counts;
 pub mod shown_maps;
 pub mod summary;
 pub mod verify;

@@ -43,7 +43,7 @@ impl<K: Kernel> Engine<K> {
         for operation in &cleaned {
             written.end(RecordKey::Leftover(*operation));
         }
-        let result = match self.options.store.commit(written.batch) {
+        let result = match self.work.commits.during(|| self.options.store.commit(written.batch)) {
             // The store was read back from disk and holds it: it happened, whatever went wrong on the way.
             Err(StoreError::NotSaved { outcome: CommitOutcome::Applied, source }) => {
                 tracing::warn!(error = %source, "a change was saved after an error");

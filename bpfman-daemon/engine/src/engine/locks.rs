@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use bpfmand_core::{HookKey, ProgramUid};
+use bpfmand_core::{CountedDurations, DurationCounts, HookKey, ProgramUid};
 
 /// What can be locked. An operation takes them in this order, and programs by ascending uid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +26,8 @@ pub enum Subject {
 pub struct Locks {
     held: Mutex<HashSet<Subject>>,
     released: Condvar,
+    /// Of those who had to wait.
+    waits: DurationCounts,
 }
 
 /// A held lock.
@@ -42,11 +45,20 @@ impl Locks {
             other => other,
         };
         let mut held = self.guard();
+        let began = held.contains(&subject).then(Instant::now);
         while held.contains(&subject) {
             held = self.released.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
+        if let Some(began) = began {
+            self.waits.add(began.elapsed());
+        }
         held.insert(subject);
         Guard { locks: Arc::clone(self), subject }
+    }
+
+    /// How long those waited who had to.
+    pub fn waits(&self) -> CountedDurations {
+        self.waits.counted()
     }
 
     /// A panic while the table was locked leaves it whole: every change of it is one insertion or removal.

@@ -24,6 +24,7 @@ mod recovery_report;
 pub mod steps;
 pub mod tenant_calls;
 pub mod undo;
+mod work_counts;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -51,6 +52,7 @@ pub use client_leases::{LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE};
 pub use drift_counts::DriftCounts;
 pub use options::{CountersMode, DEFAULT_MAP_BYTES, EngineOptions, LIBXDP_PINS, OwnerBudget, XdpModes};
 pub use recovery_report::RecoveryReport;
+pub use work_counts::{WorkCounts, WorkDone};
 
 /// The one owner of state. Shared by reference; every method may be called from many threads.
 pub struct Engine<K: Kernel> {
@@ -64,6 +66,8 @@ pub struct Engine<K: Kernel> {
     pub(crate) held_network: HeldNetwork,
     /// How often others took away what was put.
     pub(crate) drifts: DriftCounts,
+    /// What was done.
+    pub(crate) work: WorkCounts,
     pub(crate) open_programs: OpenPrograms<K::Handle>,
     /// Leases that clients hold now.
     pub(crate) client_leases: ClientLeases,
@@ -91,6 +95,7 @@ impl<K: Kernel> Engine<K> {
             members: MemberCache::default(),
             held_network: HeldNetwork::default(),
             drifts: DriftCounts::default(),
+            work: WorkCounts::default(),
             open_programs: OpenPrograms::default(),
             client_leases: ClientLeases::default(),
             found_inner_maps: FoundInnerMaps::default(),

@@ -31,6 +31,26 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// A word for it, as metrics have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::Invalid => "invalid",
+            Self::Precondition => "precondition",
+            Self::Conflict => "conflict",
+            Self::Denied => "denied",
+            Self::KernelRefused => "kernel-refused",
+            Self::Registry => "registry",
+            Self::Signature => "signature",
+            Self::Unsupported => "unsupported",
+            Self::TooLarge => "too-large",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 impl EngineError {
     /// The kind of failure.
     #[must_use]

@@ -64,6 +64,12 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; nothing is loaded then.
     pub fn load(&self, request: &LoadRequest) -> Result<LoadOutcome, EngineError> {
+        let done = self.load_all(request);
+        self.work.load(&done);
+        done
+    }
+
+    fn load_all(&self, request: &LoadRequest) -> Result<LoadOutcome, EngineError> {
         check(request)?;
         self.begin()?;
         let bytecode = self.fetch(request)?;

@@ -228,7 +228,11 @@ impl<K: Kernel> Engine<K> {
         let began = Instant::now();
         let loaded = self.kernel.load_program(&wanted.as_load(&bound, plan.log));
         let load_time = began.elapsed();
+        let counted = if loaded.is_ok() { &self.work.verified } else { &self.work.refused };
+        counted.add(load_time);
         let loaded = loaded.map_err(|error| self.explained(error, plan.object, wanted))?;
+        let facts = self.kernel.program_of(&loaded.program)?;
+        self.work.add_instructions(facts.verified_insns);
         // Programs for packets have nothing in front.
         let member = (program.program_type.is_chained() && wanted.front.is_none()).then(|| MemberText {
             needs_own_btf: is_tied(plan.object, &wanted.text),
@@ -239,7 +243,7 @@ impl<K: Kernel> Engine<K> {
         Ok(LoadedProgram {
             member,
             name: program.name.clone(),
-            facts: self.kernel.program_of(&loaded.program)?,
+            facts,
             handle: loaded.program,
             load_time,
             program_type: program.program_type,

@@ -139,6 +139,12 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; the old version stays everywhere then.
     pub fn replace_program(&self, request: &ReplaceRequest) -> Result<ReplaceOutcome, EngineError> {
+        let done = self.replace_one(request);
+        self.work.load(&done);
+        done
+    }
+
+    fn replace_one(&self, request: &ReplaceRequest) -> Result<ReplaceOutcome, EngineError> {
         self.begin()?;
         let seen = self.state().program(request.program).cloned();
         let seen = seen.ok_or(EngineError::NoProgram(request.program))?;
@@ -249,6 +255,12 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; the old version stays everywhere then.
     pub fn replace_load(&self, request: &ReplaceLoadRequest) -> Result<ReplaceOutcome, EngineError> {
+        let done = self.replace_all(request);
+        self.work.load(&done);
+        done
+    }
+
+    fn replace_all(&self, request: &ReplaceLoadRequest) -> Result<ReplaceOutcome, EngineError> {
         let load = &request.load;
         crate::load::check(load)?;
         self.begin()?;

@@ -1,0 +1,75 @@
+//! What the engine did since it was opened, and how long it took: for metrics.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bpfmand_core::{CountedDurations, DurationCounts};
+use bpfmand_kernel::Kernel;
+
+use crate::{Engine, EngineError};
+
+/// Counts since the engine was opened.
+#[derive(Debug, Default)]
+pub struct WorkCounts {
+    /// Commits of the store.
+    pub commits: DurationCounts,
+    /// Programs that were given to the verifier for loads, accepted and refused.
+    pub verified: DurationCounts,
+    pub refused: DurationCounts,
+    /// Programs of chains, accepted or refused.
+    pub chain_programs: DurationCounts,
+    /// What the verifier processed for accepted programs.
+    instructions: AtomicU64,
+    /// Loads and replacements by what came of them.
+    loads: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkDone {
+    /// Commits of the store.
+    pub commits: CountedDurations,
+    /// Programs of loads that the verifier accepted.
+    pub verified: CountedDurations,
+    /// Programs of loads that the kernel refused.
+    pub refused: CountedDurations,
+    /// Programs of chains, accepted or refused.
+    pub chain_programs: CountedDurations,
+    /// Instructions that the verifier processed for accepted programs of loads (Linux 5.16 on).
+    pub instructions: u64,
+    /// Loads and replacements: `loaded`, or the kind of failure.
+    pub loads: BTreeMap<&'static str, u64>,
+    /// How long calls waited for a program, hook or chain that another call was changing; who did not wait is not counted.
+    pub lock_waits: CountedDurations,
+}
+
+impl WorkCounts {
+    /// Counts instructions of an accepted program.
+    pub fn add_instructions(&self, instructions: u32) {
+        self.instructions.fetch_add(instructions.into(), Ordering::Relaxed);
+    }
+
+    /// Counts a load, or a replacement, by what came of it.
+    pub fn load<T>(&self, done: &Result<T, EngineError>) {
+        let outcome = done.as_ref().err().map_or("loaded", |error| error.kind().name());
+        *self.loads.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default() += 1;
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// What was done since the engine was opened.
+    #[must_use]
+    pub fn work_done(&self) -> WorkDone {
+        let counts = &self.work;
+        WorkDone {
+            commits: counts.commits.counted(),
+            verified: counts.verified.counted(),
+            refused: counts.refused.counted(),
+            chain_programs: counts.chain_programs.counted(),
+            instructions: counts.instructions.load(Ordering::Relaxed),
+            loads: counts.loads.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            lock_waits: self.locks.waits(),
+        }
+    }
+}
