@@ -18,6 +18,7 @@ use bpfmand_engine::{
 use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelFacts as _, RunClock};
+use bpfmand_observe::LimitCounts;
 
 use crate::policy::PolicySource;
 
@@ -39,13 +40,13 @@ pub struct Budgets {
 }
 
 impl Budgets {
-    /// Starts it. CPU time is measured over windows of `window`.
+    /// Starts it. CPU time is measured over windows of `window`; `counts` are of what is done.
     pub fn start(
         engine: Arc<Engine<LinuxKernel>>,
         policy: Arc<PolicySource>,
         journal: Arc<Journal>,
         gate: Arc<Gate>,
-        window: Duration,
+        (window, counts): (Duration, Arc<LimitCounts>),
     ) -> std::io::Result<Self> {
         let [stop, measures] = [false; 2].map(|no| Arc::new(AtomicBool::new(no)));
         let mut worker = Worker {
@@ -54,6 +55,7 @@ impl Budgets {
             journal,
             gate,
             window,
+            counts,
             stop: Arc::clone(&stop),
             measures: Arc::clone(&measures),
             measuring: None,
@@ -88,6 +90,7 @@ struct Worker {
     journal: Arc<Journal>,
     gate: Arc<Gate>,
     window: Duration,
+    counts: Arc<LimitCounts>,
     stop: Arc<AtomicBool>,
     measures: Arc<AtomicBool>,
     measuring: Option<Measuring>,
@@ -226,14 +229,17 @@ impl Worker {
                 return;
             }
         };
-        let (verb, after) = match outcome {
+        let (count, verb, after) = match outcome {
             CpuOutcome::StillOver | CpuOutcome::Gone => return,
-            CpuOutcome::Warned => ("OverCpu", String::new()),
+            CpuOutcome::Warned => (&self.counts.warned, "OverCpu", String::new()),
             CpuOutcome::Detached { links } => {
-                ("Detach", format!("{links} links ended, until it is attached anew"))
+                (&self.counts.detached, "Detach", format!("{links} links ended, until it is attached anew"))
             }
-            CpuOutcome::TookBack => ("TakeBack", "the version before took its place".to_owned()),
+            CpuOutcome::TookBack => {
+                (&self.counts.took_back, "TakeBack", "the version before took its place".to_owned())
+            }
         };
+        count.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(%owner, "{subject}: {excess}: {verb} {after}");
         let mut entry = HistoryEntry::of_daemon(DaemonPart::Limits, verb, &format!("{subject}: {excess}"));
         (entry.programs, entry.owners) = (vec![id.0], vec![owner.to_string()]);

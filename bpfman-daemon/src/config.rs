@@ -19,6 +19,7 @@ use crate::csi_settings::{CsiSettings, CsiTable};
 use crate::group;
 use crate::journal_settings::{self, JournalTable};
 use crate::load_gate::{GateSettings, GateTable};
+use crate::metrics_settings::{MetricsSettings, MetricsTable};
 use crate::policy::read_root_file;
 use crate::registries::{self, ImagesTable, RegistryTable};
 
@@ -88,6 +89,8 @@ pub struct Config {
     pub memory: u64,
     /// The journal of changes and refusals.
     pub journal: JournalSettings,
+    /// Where metrics are read.
+    pub metrics: MetricsSettings,
     /// The gate in front of the kernel's loader, if it is asked for.
     pub gate: Option<GateSettings>,
     /// Features of the kernel to do without.
@@ -112,6 +115,7 @@ struct File {
     csi: CsiTable,
     cage: CageTable,
     journal: JournalTable,
+    metrics: MetricsTable,
     gate: GateTable,
     images: ImagesTable,
     registries: BTreeMap<String, RegistryTable>,
@@ -325,6 +329,7 @@ impl Config {
                 }
             },
             journal,
+            metrics: file.metrics.settings(&arguments.socket_path)?,
             gate: file.gate.settings()?,
             memory: file.cage.memory_mib.map_or(DEFAULT_MEMORY, |mib| mib.saturating_mul(1 << 20)),
         })

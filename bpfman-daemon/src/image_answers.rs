@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bpfman_image_format::{Digest, ImageReference};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_engine::{ImageFailure, ImageFailureKind};
-use bpfmand_image::{CachedImage, Category, ImageError, VerifiedBy};
+use bpfmand_image::{CachedImage, Category, ImageError, VerifiedBy, VerifiedImage};
 
 /// An image's name, parsed.
 pub fn reference(url: &str) -> Result<ImageReference, ImageFailure> {
@@ -44,6 +44,23 @@ pub fn verified(by: &VerifiedBy) -> wire::Verified {
         signers: by.signers().iter().map(ToString::to_string).collect(),
         signed_digest,
         signed_at,
+    }
+}
+
+/// What came of an image, as metrics have it.
+pub fn outcome(loaded: &Result<VerifiedImage, ImageFailure>) -> &'static str {
+    match loaded {
+        Ok(image) if matches!(image.verified_by, VerifiedBy::Signers { .. }) => "verified",
+        Ok(_) => "unverified",
+        Err(failure) => match failure.kind {
+            ImageFailureKind::NotFound => "not-found",
+            ImageFailureKind::Malformed => "malformed",
+            ImageFailureKind::Signature => "signature",
+            ImageFailureKind::Denied => "denied",
+            ImageFailureKind::Registry => "registry",
+            ImageFailureKind::TooLarge => "too-large",
+            ImageFailureKind::Internal => "internal",
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use bpfmand_image::{
     CachedImage, Caller, Category, Evidence, ImageRequest, ImageStore, ImportOutcome, RevokedRunning,
     VerifiedImage,
 };
+use bpfmand_observe::ImageCounts;
 use tokio::sync::watch;
 
-use crate::image_answers::{cached, digests, failure, reference, verified};
+use crate::image_answers::{cached, digests, failure, outcome, reference, verified};
 use crate::image_runtime::ImageRuntime;
 use crate::policy::PolicySource;
 
@@ -37,6 +39,7 @@ pub struct RegistryImages {
     auth_users: BTreeSet<u32>,
     /// What came of images that requests were prepared with, as long as these requests work.
     prepared: Mutex<Vec<(Wanted, Weak<Loaded>)>>,
+    counts: Arc<ImageCounts>,
 }
 
 /// What came of a load.
@@ -75,7 +78,14 @@ impl RegistryImages {
         auth_users: BTreeSet<u32>,
     ) -> Self {
         let (store, prepared, in_force) = (Arc::new(store), Mutex::default(), Mutex::default());
-        Self { store, policy, in_force, runtime, in_use: OnceLock::new(), auth_users, prepared }
+        let (in_use, counts) = (OnceLock::new(), Arc::default());
+        Self { store, policy, in_force, runtime, in_use, auth_users, prepared, counts }
+    }
+
+    /// What becomes of images is counted here.
+    pub fn with_counts(mut self, counts: Arc<ImageCounts>) -> Self {
+        self.counts = counts;
+        self
     }
 
     fn wanted(&self, ask: ImageAsk<'_>) -> Wanted {
@@ -136,20 +146,21 @@ impl RegistryImages {
         self.refresh()?;
         let (store, request) = (Arc::clone(&self.store), wanted.request()?);
         let (tell, mut told) = watch::channel((0, 0));
-        let wants_progress = progress.is_some();
+        let pulled = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&pulled);
         let work = self.runtime.run(async move {
+            // Only of what comes from a registry.
             let report = move |done: u64, total: u64| {
+                counted.fetch_max(done, Ordering::Relaxed);
                 tell.send_replace((done, total));
             };
-            let report: Option<bpfman_image_format::TransferProgress<'_>> =
-                if wants_progress { Some(&report) } else { None };
-            store.load(&request, report).await
+            store.load(&request, Some(&report)).await
         });
         let mut work = std::pin::pin!(work);
         let loaded = loop {
             tokio::select! {
                 loaded = &mut work => break loaded?,
-                Ok(()) = told.changed(), if wants_progress => {
+                Ok(()) = told.changed(), if progress.is_some() => {
                     let (done, total) = *told.borrow_and_update();
                     if let Some(progress) = progress {
                         progress(done, total);
@@ -157,7 +168,12 @@ impl RegistryImages {
                 }
             }
         };
-        loaded.map_err(|error| failure(&error))
+        if let pulled @ 1.. = pulled.load(Ordering::Relaxed) {
+            self.counts.pulled(pulled);
+        }
+        let loaded = loaded.map_err(|error| failure(&error));
+        self.counts.asked(outcome(&loaded));
+        loaded
     }
 
     fn cached_images(&self) -> Result<Vec<CachedImage>, ImageFailure> {

@@ -18,6 +18,8 @@ mod images;
 mod journal_settings;
 mod load_gate;
 mod logging;
+mod metrics;
+mod metrics_settings;
 mod policy;
 mod predecessor;
 mod registries;

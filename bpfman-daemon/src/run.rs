@@ -14,6 +14,8 @@ use bpfmand_engine::{
 use bpfmand_image::{ImageStore, StartHelper};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_observe::serve::{Scrapes, TcpReaders};
+use bpfmand_observe::{DaemonMetrics, DaemonParts, DaemonStates, ImageCounts, LimitCounts};
 use bpfmand_reader::{ReaderClient, StartPatience};
 use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
@@ -29,6 +31,7 @@ use crate::helpers::HelperProcesses;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
 use crate::load_gate::{self, GateKeeper, LoadGate};
+use crate::metrics::{RunStatistics, ServedMetrics};
 use crate::policy::PolicySource;
 use crate::reserve::Reserve;
 use crate::start_progress::{StartProgress, StartReads, StartSteps};
@@ -68,6 +71,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     crate::predecessor::refuse(&config.runtime)?;
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
+    // What is wrong with them is said before anything is touched, and a port below 1024 takes a capability that goes.
+    let metrics_by_tcp = config.metrics.open()?;
     // Before the cage, in which nothing is executed.
     let helpers = config.helpers.map(|user| HelperProcesses::begin(config, user)).transpose()?.map(Arc::new);
     // Limits may take capabilities to raise; nothing else does. Here, since threads that run already would keep theirs.
@@ -75,7 +80,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let policy = Arc::new(PolicySource::open(config)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(MOST_THREADS + bpfmand_csi::MOST_THREADS + OTHER_THREADS)
+        .max_blocking_threads(
+            MOST_THREADS + bpfmand_csi::MOST_THREADS + bpfmand_observe::MOST_THREADS + OTHER_THREADS,
+        )
         .thread_stack_size(STACK)
         .thread_keep_alive(Duration::from_secs(1))
         .build()
@@ -109,8 +116,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     if let Some(helpers) = &helpers {
         images = images.with_helpers(Arc::clone(helpers) as Arc<dyn StartHelper>);
     }
-    let images =
-        Arc::new(RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone()));
+    let image_counts = Arc::<ImageCounts>::default();
+    let images = RegistryImages::new(images, Arc::clone(&policy), image_runtime, config.auth_users.clone());
+    let images = Arc::new(images.with_counts(Arc::clone(&image_counts)));
     let mut options = EngineOptions::new(config.state.join("bytecode"), store);
     options.images = Arc::clone(&images) as Arc<dyn Images>;
     let readers = helpers
@@ -169,21 +177,35 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let gate_standing = load_gate.standing();
     let load_gate =
         GateKeeper::start(load_gate, Arc::clone(&gate)).context("cannot start the keeper of the gate")?;
+    let limit_counts = Arc::<LimitCounts>::default();
     let budgets = Budgets::start(
         Arc::clone(&engine),
         Arc::clone(&policy),
         Arc::clone(&journal),
         Arc::clone(&gate),
-        config.cpu_window,
+        (config.cpu_window, Arc::clone(&limit_counts)),
     )
     .context("cannot start the watch of limits")?;
     let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal), glass)
         .context("cannot start the watch of interfaces")?;
+    let statistics = RunStatistics::begin(&kernel, config.metrics.run_statistics);
+    let metrics = DaemonMetrics::new(DaemonParts {
+        engine: Arc::clone(&engine),
+        journal: Arc::clone(&journal),
+        images: image_counts,
+        limits: limit_counts,
+        version: env!("CARGO_PKG_VERSION"),
+        states: Box::new({
+            let gate = Arc::clone(&gate);
+            move || DaemonStates { detached: gate.closed().is_some(), runs_counted: statistics.are_on() }
+        }),
+    });
+    let scrapes = Arc::new(Scrapes::new(Box::new(move || metrics.text())));
     let paths = Paths { fs: config.fs(), runtime: config.runtime.clone(), state: config.state.clone() };
     images.collect_but(image_digests(Arc::downgrade(&engine)));
     let api = Api::new(Arc::clone(&engine), Arc::clone(&images) as Arc<dyn Images>, paths)
         .with_image_service(images)
-        .with_access(policy)
+        .with_access(Arc::clone(&policy) as Arc<PolicySource>)
         .with_cage(cage.parts())
         .with_journal(journal)
         .with_gate(gate)
@@ -203,8 +225,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             || engine.has_matchings()
             || engine.has_deadlines()
             || budgets.measures()
+            || config.metrics.listen.is_some()
+            || config.idle.is_some_and(|idle| scrapes.were_read_within(idle))
     };
-    let result = runtime.block_on(serve(config, &api, csi, helpers.as_deref(), is_needed));
+    let metrics = Metrics { tcp: metrics_by_tcp, scrapes: &scrapes, policy: &policy };
+    let result = runtime.block_on(serve(config, &api, (csi, metrics), helpers.as_deref(), is_needed));
     drop((watcher, budgets));
     load_gate.end();
     runtime.shutdown_timeout(GRACE);
@@ -220,10 +245,17 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     result
 }
 
+/// What metrics are served of.
+struct Metrics<'m> {
+    tcp: Option<(std::net::TcpListener, TcpReaders)>,
+    scrapes: &'m Arc<Scrapes>,
+    policy: &'m Arc<PolicySource>,
+}
+
 async fn serve(
     config: &Config,
     api: &Api<LinuxKernel>,
-    csi: Option<Csi>,
+    (csi, metrics): (Option<Csi>, Metrics<'_>),
     helpers: Option<&HelperProcesses>,
     is_needed: impl Fn() -> bool,
 ) -> anyhow::Result<()> {
@@ -234,6 +266,8 @@ async fn serve(
     socket::make_agent_lock(&config.socket);
     let listener = UnixListener::from_std(socket.listener)?;
     let csi = csi.map(Csi::serve).transpose()?;
+    let Metrics { tcp, scrapes, policy } = metrics;
+    let metrics = ServedMetrics::serve(&config.metrics, &config.socket, tcp, scrapes, policy)?;
     // What it said of the start is over, too.
     let ready = [sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")];
     if let Err(error) = sd_notify::notify(&ready) {
@@ -276,6 +310,7 @@ async fn serve(
     }
     let _still_there = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     api.end_streams();
+    metrics.end();
     drop(stop);
     let end_csi = async {
         if let Some(csi) = csi {

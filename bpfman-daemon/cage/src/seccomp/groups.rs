@@ -114,7 +114,7 @@ pub const GROUPS: &[CallGroup] = &[
         ],
     },
     CallGroup {
-        reason: "sockets: clients, registries, names, the service manager, netlink",
+        reason: "sockets: clients, readers of metrics, registries, names, the service manager, netlink",
         calls: calls![
             SYS_socket,
             SYS_socketpair,

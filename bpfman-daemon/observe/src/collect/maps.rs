@@ -1,0 +1,22 @@
+//! Maps of programs of ours.
+
+use bpfman_metrics::Exposition;
+use bpfmand_core::map_type;
+use bpfmand_engine::MapFigures;
+
+use crate::catalogue as is;
+
+pub fn add(samples: &mut Exposition, maps: &[MapFigures]) {
+    for map in maps {
+        let type_name = map_type::name(map.facts.map_type);
+        let owner = match map.owners.first() {
+            Some(owner) if map.owners.len() == 1 => owner.to_string(),
+            Some(_) => "several".to_owned(),
+            None => String::new(),
+        };
+        let labels = [map.name.as_str(), &type_name, &owner];
+        samples.add(&is::MAPS, labels, 1);
+        samples.add(&is::MAP_MEMORY, labels, map.facts.bytes_memlock);
+        samples.add(&is::MAP_MOST_ENTRIES, labels, u64::from(map.facts.max_entries));
+    }
+}

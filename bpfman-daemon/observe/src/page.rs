@@ -1,0 +1,11 @@
+//! The daemon's part of `docs/metrics.md`.
+
+use bpfman_metrics::metrics_table;
+
+use crate::catalogue::all_metrics;
+
+/// All metrics of the daemon as a table of Markdown.
+#[must_use]
+pub fn metrics_page() -> String {
+    metrics_table(all_metrics())
+}

@@ -1,0 +1,45 @@
+//! Readers on this machine: who the kernel says they are, and whether they may.
+
+use std::sync::Arc;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+use super::answer::answer;
+use super::places::Places;
+use super::{PAUSE, Scrapes};
+
+/// Says why whoever made a connection may not read metrics; nothing if it may. Must not wait.
+pub type MayRead = Box<dyn Fn(&UnixStream) -> Option<String> + Send + Sync>;
+
+/// Answers readers of a unix socket, for ever.
+pub async fn serve_unix(listener: UnixListener, scrapes: Arc<Scrapes>, may_read: MayRead) {
+    let places = Arc::<Places<u32>>::default();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "no reader of metrics can be taken");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        // One that the kernel does not name is one of its own kind.
+        let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
+        let Some(place) = places.take(&user, user == 0) else {
+            tracing::debug!(user, "too many connections for metrics");
+            continue;
+        };
+        let refusal = may_read(&stream);
+        let scrapes = Arc::clone(&scrapes);
+        connections.spawn(async move {
+            answer(stream, scrapes, refusal).await;
+            drop(place);
+        });
+    }
+}

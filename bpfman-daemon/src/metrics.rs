@@ -1,0 +1,116 @@
+//! Metrics for Prometheus: where they are read, and by whom.
+
+use std::net::TcpListener as StdTcpListener;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use bpfmand_access::{AccessPolicy, AccessVerb};
+use bpfmand_api::AccessSource as _;
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::{KernelFacts as _, RunClock};
+use bpfmand_observe::serve::{MayRead, Scrapes, TcpReaders, serve_tcp, serve_unix};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinHandle;
+
+use crate::metrics_settings::MetricsSettings;
+use crate::policy::PolicySource;
+use crate::socket;
+
+/// The kernel's run statistics, on while this lives if root wants them.
+pub struct RunStatistics(Option<Mutex<Box<dyn RunClock>>>);
+
+impl RunStatistics {
+    /// Has the kernel count and time the runs of all programs, if that is wanted. A kernel that cannot is told: without them
+    /// the daemon does all else.
+    pub fn begin(kernel: &LinuxKernel, wanted: bool) -> Self {
+        if !wanted {
+            return Self(None);
+        }
+        let begun = kernel.count_runs();
+        let begun =
+            begun.inspect_err(|error| tracing::warn!(%error, "metrics.run_statistics: runs are not counted"));
+        Self(begun.ok().map(Mutex::new))
+    }
+
+    /// Whether the kernel counts, by this or by its own switch.
+    pub fn are_on(&self) -> bool {
+        const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+        self.0.is_some() || std::fs::read_to_string(SWITCH).is_ok_and(|text| text.trim() == "1")
+    }
+}
+
+/// Metrics while they are served.
+pub struct ServedMetrics {
+    tasks: Vec<JoinHandle<()>>,
+    socket: Option<PathBuf>,
+}
+
+impl ServedMetrics {
+    /// Serves them. `clients` is the socket that clients connect to: whoever may connect there may here.
+    pub fn serve(
+        settings: &MetricsSettings,
+        clients: &Path,
+        tcp: Option<(StdTcpListener, TcpReaders)>,
+        scrapes: &Arc<Scrapes>,
+        policy: &Arc<PolicySource>,
+    ) -> anyhow::Result<Self> {
+        let mut served = Self { tasks: Vec::new(), socket: None };
+        if let Some((path, is_named)) = &settings.socket {
+            match listen(path, clients) {
+                Ok(listener) => {
+                    let may_read = may_read(Arc::clone(policy));
+                    served.tasks.push(tokio::spawn(serve_unix(listener, Arc::clone(scrapes), may_read)));
+                    served.socket = Some(path.clone());
+                }
+                Err(error) if *is_named => return Err(error.context("configuration: metrics.socket")),
+                Err(error) => tracing::warn!("metrics have no unix socket: {error:#}"),
+            }
+        }
+        if let Some((listener, readers)) = tcp {
+            let address = listener.local_addr()?;
+            let listener = TcpListener::from_std(listener)?;
+            served.tasks.push(tokio::spawn(serve_tcp(listener, Arc::clone(scrapes), readers)));
+            tracing::info!(%address, "serving metrics");
+        }
+        Ok(served)
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(socket) = self.socket
+            && let Err(error) = std::fs::remove_file(&socket)
+        {
+            tracing::debug!(%error, "the socket of metrics stays behind");
+        }
+    }
+}
+
+fn listen(path: &Path, clients: &Path) -> anyhow::Result<UnixListener> {
+    let group = std::fs::metadata(clients).context("the socket of clients has no group")?.gid();
+    Ok(UnixListener::from_std(socket::make(path, Some(group))?)?)
+}
+
+/// Readers are let in as callers that list programs are: by the grants as they are now.
+fn may_read(policy: Arc<PolicySource>) -> MayRead {
+    Box::new(move |stream| {
+        let peer = match socket::peer(stream) {
+            Ok(peer) => peer,
+            Err(error) => return Some(format!("nobody knows whose connection this is: {error}")),
+        };
+        // Root, whom grants do not bind, sees what is wrong with them.
+        let grants = match policy.policy() {
+            Ok(grants) => grants,
+            Err(_) if peer.uid == 0 => Arc::<AccessPolicy>::default(),
+            Err(unread) => {
+                return Some(format!(
+                    "only root may read metrics while the policy cannot be read: {}",
+                    unread.0
+                ));
+            }
+        };
+        grants.decide(&peer, AccessVerb::Read, &[]).err().map(|denial| denial.message)
+    })
+}
