@@ -1,9 +1,10 @@
-//! Figures, and their text for Prometheus.
+//! What agent and controller count.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use bpfman_metrics::{Exposition, Metric};
 
 /// A figure that only grows.
 #[derive(Debug, Default)]
@@ -52,69 +53,13 @@ impl<V: Clone + Ord, const LABELS: usize> Counters<V, LABELS> {
     }
 }
 
-/// What Prometheus calls the type of a figure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricKind {
-    /// It only grows.
-    Counter,
-    /// It is what is there now.
-    Gauge,
-}
-
-/// The text format of Prometheus.
-#[derive(Debug, Default)]
-pub struct MetricsText(String);
-
-impl MetricsText {
-    /// A figure without labels that is what is there now.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.many::<0, &str, _>(MetricKind::Gauge, name, help, [], [([], value)]);
-    }
-
-    /// A figure without labels that only grows.
-    pub fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
-        self.many::<0, &str, _>(MetricKind::Counter, name, help, [], [([], counter.get())]);
-    }
-
-    /// Figures that only grow, by the values of their labels.
-    pub fn counters<const LABELS: usize, V: AsRef<str> + Clone + Ord>(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: [&str; LABELS],
-        counters: &Counters<V, LABELS>,
-    ) {
-        self.many(MetricKind::Counter, name, help, labels, counters.all());
-    }
-
-    /// One figure for each combination of its labels' values.
-    pub fn many<const LABELS: usize, V: AsRef<str>, N: Display>(
-        &mut self,
-        kind: MetricKind,
-        name: &str,
-        help: &str,
-        labels: [&str; LABELS],
-        values: impl IntoIterator<Item = ([V; LABELS], N)>,
-    ) {
-        let kind = if kind == MetricKind::Counter { "counter" } else { "gauge" };
-        // Writing to a String does not fail, here and below.
-        _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (of_labels, value) in values {
-            let pair = |(label, value): (&str, &V)| {
-                let value = value.as_ref().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ");
-                format!("{label}=\"{value}\"")
-            };
-            let pairs: Vec<String> = labels.into_iter().zip(&of_labels).map(pair).collect();
-            _ = match pairs.as_slice() {
-                [] => writeln!(self.0, "{name} {value}"),
-                pairs => writeln!(self.0, "{name}{{{}}} {value}", pairs.join(",")),
-            };
-        }
-    }
-
-    /// All of it.
-    #[must_use]
-    pub fn finish(self) -> String {
-        self.0
+/// Adds figures that only grow to the samples of a scrape.
+pub fn add_counters<V: AsRef<str> + Clone + Ord, const LABELS: usize>(
+    samples: &mut Exposition,
+    metric: &'static Metric,
+    counters: &Counters<V, LABELS>,
+) {
+    for (labels, count) in counters.all() {
+        samples.add(metric, labels.each_ref().map(AsRef::as_ref), count);
     }
 }

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use bpfman_metrics::OPENMETRICS;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
@@ -68,7 +69,7 @@ pub fn metrics(text: impl Fn() -> String + Clone + Send + Sync + 'static) -> Rou
 /// Figures as an answer.
 #[must_use]
 pub fn shown(text: String) -> Response {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    ([(CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
 #[cfg(test)]

@@ -1,9 +1,17 @@
 //! Figures about the agent itself, as text for Prometheus.
 
+pub mod catalogue;
+
 use std::sync::Arc;
 
-use bpfman_runtime::metrics::{Counter, Counters, MetricsText};
+use bpfman_metrics::{Exposition, add_process};
+use bpfman_runtime::metrics::{Counter, Counters, add_counters};
 use bpfman_runtime::requests::Requests;
+
+use catalogue::{
+    API_ERRORS, API_RECEIVED, API_REQUESTS, API_SENT, APPLICATIONS, APPLICATIONS_FAILING, BUILD,
+    DAEMON_CALLS, DAEMON_UP, FAILURES, LEADING, LINKS, PROGRAMS, RECONCILES, STATE_WRITES, WATCH_ERRORS,
+};
 
 /// What the agent counts.
 #[derive(Debug, Default)]
@@ -43,36 +51,37 @@ impl AgentMetrics {
     /// As Prometheus reads it.
     #[must_use]
     pub fn text(&self, now: &AgentGauges) -> String {
-        let (mut text, requests) = (MetricsText::default(), &self.requests);
-        for (name, help, counter) in [
-            ("bpfman_agent_reconciles_total", "Looks at an application.", &self.reconciles),
-            ("bpfman_agent_api_sent_bytes_total", "Bodies of requests.", &requests.sent_bytes),
-            ("bpfman_agent_api_received_bytes_total", "Bodies of answers.", &requests.received_bytes),
-            ("bpfman_agent_state_writes_total", "State objects written.", &self.writes),
+        let (mut samples, requests) = (Exposition::default(), &self.requests);
+        samples.add(&BUILD, [env!("CARGO_PKG_VERSION")], 1);
+        for (metric, counter) in [
+            (&RECONCILES, &self.reconciles),
+            (&API_SENT, &requests.sent_bytes),
+            (&API_RECEIVED, &requests.received_bytes),
+            (&STATE_WRITES, &self.writes),
         ] {
-            text.counter(name, help, counter);
+            samples.add(metric, [], counter.get());
         }
-        let failing = "Applications that wait after a failure.";
-        for (name, help, value) in [
-            ("bpfman_agent_applications", "Applications known.", now.applications),
-            ("bpfman_agent_applications_failing", failing, now.failing),
-            ("bpfman_agent_programs", "Programs loaded for applications.", now.programs),
-            ("bpfman_agent_links", "Links attached for applications.", now.links),
-            ("bpfman_agent_daemon_up", "Whether the daemon answers.", now.daemon_up.into()),
-            ("bpfman_agent_leading", "Whether this is the node's acting agent.", now.leading.into()),
+        for (metric, value) in [
+            (&APPLICATIONS, now.applications),
+            (&APPLICATIONS_FAILING, now.failing),
+            (&PROGRAMS, now.programs),
+            (&LINKS, now.links),
+            (&DAEMON_UP, now.daemon_up.into()),
+            (&LEADING, now.leading.into()),
         ] {
-            text.gauge(name, help, value);
+            samples.add(metric, [], value);
         }
-        for (name, help, label, counters) in [
-            ("bpfman_agent_failures_total", "Looks that failed.", "reason", &self.failures),
-            ("bpfman_agent_api_requests_total", "Requests to the API server.", "verb", &requests.sent),
-            ("bpfman_agent_api_errors_total", "Errors of the API server.", "code", &requests.errors),
-            ("bpfman_agent_daemon_calls_total", "Calls of the daemon.", "method", &self.daemon_calls),
-            ("bpfman_agent_watch_errors_total", "Watches that failed.", "source", &self.watch_errors),
+        for (metric, counters) in [
+            (&FAILURES, &self.failures),
+            (&API_REQUESTS, &requests.sent),
+            (&API_ERRORS, &requests.errors),
+            (&DAEMON_CALLS, &self.daemon_calls),
+            (&WATCH_ERRORS, &self.watch_errors),
         ] {
-            text.counters(name, help, [label], counters);
+            add_counters(&mut samples, metric, counters);
         }
-        text.finish()
+        add_process(&mut samples);
+        samples.text()
     }
 }
 
@@ -88,10 +97,10 @@ mod tests {
         metrics.failures.add("odd \"name\"\n", 1);
         let text = metrics.text(&AgentGauges { links: 7, daemon_up: true, ..AgentGauges::default() });
         for line in [
-            "# TYPE bpfman_agent_reconciles_total counter",
+            "# TYPE bpfman_agent_reconciles counter",
             "bpfman_agent_reconciles_total 3",
             "bpfman_agent_failures_total{reason=\"kernel-refused\"} 2",
-            "bpfman_agent_failures_total{reason=\"odd \\\"name\\\" \"} 1",
+            "bpfman_agent_failures_total{reason=\"odd \\\"name\\\"\\n\"} 1",
             "bpfman_agent_links 7",
             "bpfman_agent_daemon_up 1",
             "bpfman_agent_leading 0",

@@ -1,5 +1,6 @@
 //! What the controller counts, as Prometheus reads it.
 
+pub mod catalogue;
 pub mod readers;
 pub mod serve;
 
@@ -7,8 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bpfman_application::summary::Summary;
-use bpfman_runtime::metrics::{Counters, MetricKind, MetricsText};
+use bpfman_metrics::{Exposition, add_process};
+use bpfman_runtime::metrics::{Counters, add_counters};
 use bpfman_runtime::troubles::Troubles;
+
+use catalogue::{
+    APPLICATION_NODES, BUILD, LEADER, LISTS, NODES, STATES, SUMMING, TAINTED, TEXTS, WATCH_FAILURES, WRITES,
+};
 
 /// By kind, namespace and name of an application; with its uid.
 type Summaries = BTreeMap<[String; 3], (Arc<str>, Summary)>;
@@ -80,44 +86,37 @@ impl ControllerMetrics {
         (!complete).then(|| ["still listing".to_owned()].into_iter().chain(troubles).collect())
     }
 
-    /// The figures in the text format of Prometheus.
+    /// The figures as Prometheus reads them.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = MetricsText::default();
+        let mut samples = Exposition::default();
         let now = *self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        text.gauge("bpfman_controller_leader", "1 if this controller acts.", u8::from(now.leader));
-        text.gauge("bpfman_controller_states", "State objects known.", now.states);
-        text.gauge("bpfman_controller_nodes", "Nodes known.", now.nodes);
-        text.gauge("bpfman_controller_texts", "Different texts held.", now.texts);
-        text.gauge("bpfman_controller_tainted_nodes", "Nodes kept free of pods.", now.tainted);
-        let summing = "bpfman_controller_summing_seconds";
-        text.gauge(summing, "The last sum over one application.", now.summing_seconds);
-        if let Some(resident) = resident_bytes() {
-            text.gauge("process_resident_memory_bytes", "Resident memory.", resident);
+        samples.add(&BUILD, [env!("CARGO_PKG_VERSION")], 1);
+        samples.add(&LEADER, [], now.leader);
+        for (metric, count) in
+            [(&STATES, now.states), (&NODES, now.nodes), (&TEXTS, now.texts), (&TAINTED, now.tainted)]
+        {
+            samples.add(metric, [], count as u64);
         }
-        let writes = "bpfman_controller_writes_total";
-        text.counters(writes, "Writes to the API server.", ["kind", "result"], &self.writes);
-        text.counters("bpfman_controller_lists_total", "Lists from the beginning.", ["kind"], &self.lists);
-        let failures = "bpfman_controller_watch_failures_total";
-        text.counters(failures, "Watches that ended with an error.", ["kind"], &self.watch_failures);
-        let applications = self.applications();
-        let nodes = applications.iter().flat_map(|([kind, namespace, name], (_, summary))| {
+        samples.add(&SUMMING, [], now.summing_seconds);
+        add_counters(&mut samples, &WRITES, &self.writes);
+        add_counters(&mut samples, &LISTS, &self.lists);
+        add_counters(&mut samples, &WATCH_FAILURES, &self.watch_failures);
+        for ([kind, namespace, name], (_, summary)) in self.applications().iter() {
             let Summary { wanted, updated, healthy, failed, .. } = summary;
-            [("wanted", wanted), ("updated", updated), ("healthy", healthy), ("failed", failed)]
-                .map(|(state, count)| ([kind.as_str(), namespace, name, state], count))
-        });
-        let labels = ["kind", "namespace", "name", "state"];
-        let help = "Nodes of an application by how they are doing.";
-        text.many(MetricKind::Gauge, "bpfman_application_nodes", help, labels, nodes);
-        text.finish()
+            for (state, count) in
+                [("wanted", wanted), ("updated", updated), ("healthy", healthy), ("failed", failed)]
+            {
+                samples.add(
+                    &APPLICATION_NODES,
+                    [kind, namespace, name, state],
+                    u64::try_from(*count).unwrap_or(0),
+                );
+            }
+        }
+        add_process(&mut samples);
+        samples.text()
     }
-}
-
-/// Resident memory of this process.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 #[cfg(test)]

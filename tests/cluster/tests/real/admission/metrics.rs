@@ -33,7 +33,7 @@ async fn scrape(cluster: &Cluster, authority: &[u8], token: Option<&str>) -> Res
 }
 
 /// The authorities that the Secret of admission names.
-async fn authority(cluster: &Cluster) -> Vec<u8> {
+pub async fn authority(cluster: &Cluster) -> Vec<u8> {
     let secrets: Api<Secret> = Api::namespaced(cluster.client().await, NAMESPACE);
     let data = secrets.get("bpfman-admission-certificates").await.unwrap().data.unwrap_or_default();
     data.get("ca.crt").map(|authority| authority.0.clone()).unwrap_or_default()

@@ -1,0 +1,41 @@
+//! All metrics of the agent. `docs/metrics.md` is made from this table.
+
+use bpfman_metrics::{Metric, MetricUnit, PROCESS_METRICS, metrics, metrics_table};
+
+metrics! {
+    AGENT_METRICS:
+    BUILD = Metric::gauge("bpfman_agent_build_info", &["version"], "1, with the version of the agent.");
+    RECONCILES = Metric::counter("bpfman_agent_reconciles", &[], "Reconciles of an application.");
+    FAILURES = Metric::counter("bpfman_agent_failures", &["reason"], "Reconciles that failed.");
+    STATE_WRITES = Metric::counter("bpfman_agent_state_writes", &[], "State objects written.");
+    API_REQUESTS = Metric::counter("bpfman_agent_api_requests", &["verb"], "Requests to the API server.");
+    API_ERRORS = Metric::counter("bpfman_agent_api_errors", &["code"], "Errors of the API server; code 0 where it did not answer.");
+    API_SENT = Metric::counter("bpfman_agent_api_sent", &[], "Bodies of requests.").of(MetricUnit::Bytes);
+    API_RECEIVED = Metric::counter("bpfman_agent_api_received", &[], "Bodies of answers.").of(MetricUnit::Bytes);
+    DAEMON_CALLS = Metric::counter("bpfman_agent_daemon_calls", &["method"], "Calls of the daemon.");
+    WATCH_ERRORS = Metric::counter("bpfman_agent_watch_errors", &["source"], "Watches that began again after an error.");
+    APPLICATIONS = Metric::gauge("bpfman_agent_applications", &[], "Applications known.");
+    APPLICATIONS_FAILING = Metric::gauge("bpfman_agent_applications_failing", &[], "Applications that wait after a failure.");
+    PROGRAMS = Metric::gauge("bpfman_agent_programs", &[], "Programs loaded for applications.");
+    LINKS = Metric::gauge("bpfman_agent_links", &[], "Links attached for applications.");
+    DAEMON_UP = Metric::gauge("bpfman_agent_daemon_up", &[], "1 if the daemon answers.");
+    LEADING = Metric::gauge("bpfman_agent_leading", &[], "1 if this is the node's acting agent.");
+}
+
+/// All metrics of the agent as a table of Markdown.
+#[must_use]
+pub fn agent_metrics_page() -> String {
+    metrics_table(AGENT_METRICS.iter().chain(&PROCESS_METRICS).copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_the_table() {
+        let page = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"));
+        let difference = bpfman_metrics::section_difference(page, "agent", &agent_metrics_page());
+        assert_eq!(difference.ok(), Some(None));
+    }
+}
