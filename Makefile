@@ -165,7 +165,7 @@ many-hooks: ## three programs at 5,000 simulated interfaces and at 1,000 veths: 
 	BPFMAN_MANY_HOOKS=5000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(simulated_programs_live_at_many)'
 	BPFMAN_MANY_HOOKS=1000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(linux_programs_live_at_many)'
 
-bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images large object-readers readers maps" to choose)
+bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images large object-readers readers maps metrics" to choose)
 	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-bench
 	$(target)/release/bpfman-bench $(CASES)
 

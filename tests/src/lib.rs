@@ -13,6 +13,7 @@
 )]
 
 pub mod binaries;
+pub mod certificates;
 pub mod command;
 pub mod compile;
 pub mod container;
@@ -23,12 +24,15 @@ pub mod faketime;
 pub mod flood;
 pub mod image_containers;
 pub mod kernel;
+pub mod monitoring;
 pub mod mount_namespace;
 pub mod network;
+pub mod prometheus;
 pub mod proxy;
 pub mod random;
 pub mod registry;
 pub mod requests;
+pub mod scrape;
 pub mod skip;
 pub mod target;
 pub mod traffic;

@@ -14,6 +14,7 @@ mod hooks;
 mod images;
 mod large;
 mod maps;
+mod metrics;
 mod object_readers;
 mod objects;
 mod packets;
@@ -42,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         "object-readers",
         "readers",
         "maps",
+        "metrics",
     ];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
@@ -87,6 +89,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("maps") {
         runtime.block_on(maps::run(&objects))?;
+    }
+    if runs("metrics") {
+        runtime.block_on(metrics::run(&objects))?;
     }
     Ok(())
 }

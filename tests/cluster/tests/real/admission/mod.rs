@@ -3,6 +3,7 @@
 mod applications;
 mod certificates;
 mod metrics;
+mod prometheus;
 mod rights;
 mod states;
 

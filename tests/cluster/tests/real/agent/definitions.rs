@@ -11,7 +11,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::equipment::{
-    agent, application, condition, links, programs, start, states, until_state, until_success, xdp,
+    agent, application, condition, links, probes, programs, start, states, until_state, until_success, xdp,
 };
 use crate::upgrade::published;
 
@@ -25,15 +25,6 @@ fn readiness(cluster: &Cluster, address: &str) -> String {
         stream.read_to_string(&mut answer).unwrap();
         answer
     })
-}
-
-async fn probes(agent: &Operator) -> String {
-    wait::some("it says where it listens", async || {
-        let log = agent.log();
-        let (_, rest) = log.split_once("probes=")?;
-        rest.split_whitespace().next().map(str::to_owned)
-    })
-    .await
 }
 
 /// What it does is seen before it has said so.

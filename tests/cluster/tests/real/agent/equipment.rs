@@ -29,6 +29,16 @@ pub fn agent_with(cluster: &Cluster, node: &str, socket: &Path, more: &[&str]) -
     )
 }
 
+/// Where an agent answers probes and scrapes: its log says it.
+pub async fn probes(agent: &Operator) -> String {
+    wait::some("it says where it listens", async || {
+        let log = agent.log();
+        let (_, rest) = log.split_once("probes=")?;
+        rest.split_whitespace().next().map(str::to_owned)
+    })
+    .await
+}
+
 /// A cluster with our definitions, a node with one interface `up0`, and its agent.
 pub async fn start(name: &str) -> Option<(Cluster, Node, Operator)> {
     let cluster = Cluster::own()?;

@@ -1,0 +1,64 @@
+//! Certificates for servers and clients of one test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
+
+/// An authority.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// Files of a certificate and its key.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// A new one.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        // Who has the name of its issuer is taken for self-signed.
+        parameters.distinguished_name.push(DnType::CommonName, "authority");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Writes its own certificate.
+    #[must_use]
+    pub fn write(&self, folder: &Path, name: &str) -> PathBuf {
+        let file = folder.join(format!("{name}.pem"));
+        fs::write(&file, self.0.pem()).unwrap();
+        file
+    }
+
+    /// Writes a certificate for loopback, good for servers and clients, and its key.
+    #[must_use]
+    pub fn issue(&self, folder: &Path, name: &str) -> CertificateFiles {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters =
+            CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let files = CertificateFiles {
+            certificate: folder.join(format!("{name}.crt")),
+            key: folder.join(format!("{name}.key")),
+        };
+        fs::write(&files.certificate, parameters.signed_by(&key, &self.0).unwrap().pem()).unwrap();
+        fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}

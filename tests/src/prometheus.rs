@@ -1,0 +1,165 @@
+//! Debian's Prometheus in a network namespace, ended with the test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::monitoring::{ShippedExpression, dashboard_expressions};
+use crate::wait::until;
+
+/// Where it listens, in the namespace.
+const ADDRESS: &str = "127.0.0.1:9090";
+
+/// A Prometheus.
+#[derive(Debug)]
+pub struct Prometheus {
+    netns: PathBuf,
+    process: Child,
+    folder: TempDir,
+}
+
+impl Prometheus {
+    /// Starts it and waits until it answers. `config`: the contents of `prometheus.yml`.
+    #[must_use]
+    pub fn start(netns: &Path, config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("prometheus.yml");
+        fs::write(&file, config).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let process = inside(netns, "prometheus")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={ADDRESS}"))
+            .args(["--web.console.templates=/nonexistent", "--web.console.libraries=/nonexistent"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("prometheus is installed");
+        let prometheus = Self { netns: netns.to_owned(), process, folder };
+        until("Prometheus is ready", || {
+            prometheus.curl(&[&format!("http://{ADDRESS}/-/ready")]).contains("Ready")
+        });
+        prometheus
+    }
+
+    fn curl(&self, words: &[&str]) -> String {
+        let output =
+            inside(&self.netns, "curl").args(["-sS", "--max-time", "20"]).args(words).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        let pairs: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let url = format!("http://{ADDRESS}/api/v1/{path}");
+        let mut words = vec!["--get", url.as_str()];
+        for pair in &pairs {
+            words.extend(["--data-urlencode", pair.as_str()]);
+        }
+        let answer = self.curl(&words);
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{path}: {answer}"));
+        assert_eq!(answer["status"], "success", "{parameters:?}: {answer}");
+        answer["data"].clone()
+    }
+
+    /// What an expression comes to now: one entry a series.
+    ///
+    /// # Panics
+    /// It is no expression.
+    #[must_use]
+    pub fn query(&self, expression: &str) -> Vec<Value> {
+        self.ask("query", &[("query", expression)])["result"].as_array().unwrap().clone()
+    }
+
+    /// What an expression came to each second between two times, in seconds since 1970.
+    #[must_use]
+    pub fn query_range(&self, expression: &str, from: f64, until: f64) -> Vec<Value> {
+        let (from, until) = (from.to_string(), until.to_string());
+        let parameters = [("query", expression), ("start", &from), ("end", &until), ("step", "1")];
+        self.ask("query_range", &parameters)["result"].as_array().unwrap().clone()
+    }
+
+    /// Waits until all of so many targets are scraped.
+    ///
+    /// # Panics
+    /// One cannot be scraped.
+    pub fn until_scraped(&self, targets: usize) {
+        until("all targets are scraped", || {
+            let up = self.query("up == 1").len() == targets;
+            if !up {
+                // One that is not up yet has no error.
+                let errors = self.scrape_errors();
+                assert!(errors.is_empty(), "{errors:?}");
+            }
+            up
+        });
+    }
+
+    /// Waits until each of these expressions gives data.
+    ///
+    /// # Panics
+    /// One gives none by the deadline.
+    pub fn until_all_give_data(&self, expressions: &[ShippedExpression]) {
+        for ShippedExpression { of, panel, expression, .. } in expressions {
+            until(&format!("{of}, {panel}: {expression} gives data"), || {
+                self.query(expression).iter().any(|series| series["value"][1] != "NaN")
+            });
+        }
+    }
+
+    /// Writes what the panels of a dashboard show of the last minute, for tests/tools/draw-dashboards.
+    pub fn write_panels(&self, dashboard: &str, folder: &Path) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let mut panels: Vec<Value> = Vec::new();
+        for one in dashboard_expressions("10s").iter().filter(|one| one.of == dashboard) {
+            if panels.last().is_none_or(|panel| panel["title"] != one.panel.as_str()) {
+                panels.push(json!({ "title": one.panel, "unit": one.unit, "series": [] }));
+            }
+            let series = panels.last_mut().unwrap()["series"].as_array_mut().unwrap();
+            for found in self.query_range(&one.expression, now - 60.0, now) {
+                series.push(json!({
+                    "legend": one.legend, "labels": found["metric"], "values": found["values"],
+                }));
+            }
+        }
+        let data = json!({ "title": format!("bpfman: {dashboard}"), "panels": panels });
+        fs::write(folder.join(format!("{dashboard}.json")), serde_json::to_string_pretty(&data).unwrap())
+            .unwrap();
+    }
+
+    /// Why targets cannot be scraped.
+    #[must_use]
+    pub fn scrape_errors(&self) -> Vec<String> {
+        let targets = self.ask("targets", &[("state", "active")]);
+        let targets = targets["activeTargets"].as_array().unwrap();
+        let said = targets.iter().map(|target| target["lastError"].as_str().unwrap_or_default().to_owned());
+        said.filter(|error| !error.is_empty()).collect()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+/// A command whose network is another.
+fn inside(netns: &Path, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", netns.display())).arg(program);
+    command
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- Prometheus' log ---\n{}", self.log());
+        }
+        let _gone = self.process.kill();
+        let _ended = self.process.wait();
+    }
+}
