@@ -161,6 +161,14 @@ pub enum CliError {
         /// The file.
         path: PathBuf,
     },
+    /// The console cannot be served at an address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Standard output could not be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
@@ -227,6 +235,7 @@ impl CliError {
                 io::ErrorKind::PermissionDenied => Exit::Denied,
                 _ => Exit::Other,
             },
+            Self::Listen { .. } => Exit::Other,
             Self::Runtime(_) | Self::Output(_) | Self::Encode(_) | Self::Incomplete { .. } => Exit::Other,
         }
     }
@@ -273,6 +282,7 @@ impl CliError {
             Self::Unhealthy { hint, .. } | Self::CutShort { hint, .. } | Self::TimedOut { hint, .. } => {
                 vec![hint.clone()]
             }
+            Self::Listen { .. } => vec!["`--listen 127.0.0.1:0` takes a free port".to_owned()],
             Self::Exists { .. } => vec!["choose another name, or move the file away".to_owned()],
             Self::Image(error) => error.hint().into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),

@@ -6,6 +6,7 @@ pub mod attach;
 pub mod chain;
 pub mod change;
 pub mod check;
+pub mod console;
 pub mod credential;
 pub mod detach;
 pub mod events;
@@ -173,6 +174,8 @@ pub enum CliCommand {
     History(history::History),
     /// Show what happens: the daemon's journal as a stream, the oldest entry first.
     Events(events::ShowEvents),
+    /// Show hooks, programs, maps and the journal of this machine in a browser, live: a page on loopback, until Ctrl-C.
+    Console(console::ShowConsole),
     /// Wait until a program or link is loaded, attached, detached or gone: for scripts. Exits with 20 when it is not so in time.
     Wait(wait::WaitFor),
     /// Compare the recorded state with what the kernel runs.

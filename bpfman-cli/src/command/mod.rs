@@ -7,6 +7,7 @@ mod boot;
 mod chain;
 mod change;
 mod check;
+mod console;
 mod daemon_away;
 mod dead_daemon;
 mod doctor;
@@ -70,6 +71,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Auth(command) => access::auth(global, command).await,
         CliCommand::History(command) => history::run(global, command).await,
         CliCommand::Events(command) => events::run(global, command).await,
+        CliCommand::Console(command) => console::run(global, command).await,
         CliCommand::Wait(command) => wait::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
         CliCommand::SupportBundle(command) => support_bundle::run(global, command).await,

@@ -8,6 +8,7 @@ pub mod chain_drawing;
 mod chain_pieces;
 pub mod changed;
 pub mod checked;
+pub mod console;
 pub mod diagnosis;
 pub mod entry;
 pub mod entry_stream;

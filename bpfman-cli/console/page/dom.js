@@ -1,0 +1,69 @@
+// Elements by DOM methods. Text of tenants only ever becomes text: there is no way here from a string to markup.
+
+// Characters that would change a line, its direction, or nothing visible, are written out.
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu;
+
+export function plain(text) {
+  return String(text).replace(UNSEEN, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === undefined || value === null || value === false) continue;
+    if (typeof value === "function") element.addEventListener(name, value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined)
+    .map((child) => (child instanceof Node ? child : document.createTextNode(plain(child)))));
+  return element;
+}
+
+export function el(tag, attributes, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+export function svg(tag, attributes, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+// A name that somebody else chose: its direction does not reach what stands around it.
+export function name(text) {
+  return el("bdi", null, text);
+}
+
+// Writes only what differs: a screen reader's place, a selection and the layout stay.
+export function setText(element, text) {
+  const now = plain(text);
+  if (element.textContent !== now) element.textContent = now;
+}
+
+// Makes the children of a parent those of the items: elements with a key that stays are kept, with their focus.
+export function reconcile(parent, items, key, make, update) {
+  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  let before = parent.firstElementChild;
+  for (const item of items) {
+    const its = String(key(item));
+    let child = old.get(its);
+    if (child) old.delete(its);
+    else {
+      child = make(item);
+      child.dataset.key = its;
+    }
+    update?.(child, item);
+    if (child === before) before = before.nextElementSibling;
+    else parent.insertBefore(child, before);
+  }
+  for (const gone of old.values()) gone.remove();
+}
+
+// Facts as a list of terms; those that are empty are left out.
+export function facts(rows) {
+  const list = el("dl");
+  for (const [term, value] of rows) {
+    if (value === null || value === undefined || value === "" || (Array.isArray(value) && !value.length)) continue;
+    list.append(el("dt", null, term), el("dd", null, value instanceof Node || Array.isArray(value) ? value : name(value)));
+  }
+  return list;
+}

@@ -1,0 +1,139 @@
+// Hooks, and the chain of one as a drawing: what packets meet, in order, with live counts.
+
+import { el, facts, name, reconcile, setText, svg } from "./dom.js";
+import { refreshed } from "./refreshed.js";
+import { count, digest, nanoseconds, rate, tone } from "./words.js";
+
+export async function show(root, [hook], page) {
+  await (hook ? one(root, hook, page) : all(root, page));
+}
+
+function spark() {
+  return svg("svg", { class: "spark", viewBox: "0 0 59 20", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("polyline", { points: "" }));
+}
+
+function drawSpark(chart, points) {
+  const known = points.map((point) => point ?? 0);
+  const most = Math.max(...known, 1);
+  const begin = 60 - known.length;
+  chart.firstElementChild.setAttribute("points", known.map((value, index) => `${begin + index},${(19 - (18 * value) / most).toFixed(1)}`).join(" "));
+}
+
+async function all(root, page) {
+  const list = el("ul", { class: "cards" });
+  const empty = el("p", { hidden: true }, "No hook has a chain: nothing of bpfman is attached to XDP or TC.");
+  root.append(el("h1", null, "Hooks"), empty, list);
+  const make = (hook) => el("li", { class: "card" },
+    el("h2", null, el("a", { href: `#/hooks/${encodeURIComponent(hook.hook)}` }, name(hook.hook))),
+    el("p", { class: "soft what" }), el("p", null, el("span", { class: "mark state" })), spark(), el("p", { class: "soft traffic" }));
+  const draw = (hooks) => {
+    empty.hidden = hooks.length > 0;
+    reconcile(list, hooks, (hook) => hook.hook, make, (card, hook) => {
+      setText(card.querySelector(".what"), `${hook.member_count} ${hook.member_count === 1 ? "program" : "programs"}, ${hook.strategy}, ${hook.mode}`);
+      const state = card.querySelector(".state");
+      setText(state, hook.state);
+      state.className = `mark state ${tone(hook.state)}`;
+    });
+    measured();
+  };
+  const measured = () => {
+    for (const card of list.children) {
+      const chain = page.live.figures?.chains.find((one) => one.hook === card.dataset.key);
+      if (!chain) continue;
+      drawSpark(card.querySelector("svg"), page.live.points.get(chain.hook) ?? []);
+      const now = page.live.chainRate(chain);
+      setText(card.querySelector(".traffic"), !chain.counters ? "verdicts are not counted" : `${rate(now) || "measuring"} · ${count(chain.packets)} packets`);
+    }
+  };
+  await refreshed(page, async () => draw((await page.get("hooks")).hooks));
+  page.live.addEventListener("figures", measured, { signal: page.signal });
+}
+
+async function one(root, hook, page) {
+  const state = el("div");
+  const total = el("p", { class: "soft total" });
+  const chart = spark();
+  const drawing = el("ol", { class: "chain", "aria-label": "What packets meet, in order" });
+  const others = el("div");
+  const findings = el("div");
+  root.append(el("h1", null, name(hook)), state, chart, total, drawing, others, findings);
+  let chain = null;
+  const draw = async () => {
+    chain = await page.get("chain", { hook });
+    state.replaceChildren(facts([
+      ["Strategy", chain.reason?.startsWith(chain.strategy) ? chain.reason : `${chain.strategy}: ${chain.reason}`], ["Attached by", chain.mode],
+      ["Program", chain.program_id ? `${chain.program_id} ${chain.program_name ?? ""}` : null], ["Verified instructions", chain.verified_instructions || null],
+      ["Switches", [["counters", chain.counters], ["timing", chain.timing], ["kept attached", chain.keep_attached], ["subprograms", chain.as_subprograms]]
+        .filter(([, on]) => on).map(([word]) => word).join(", ") || "none is on"],
+      ["Held", chain.held ? `by ${chain.held_by ?? "somebody"}: changes are refused` : null], ["Fallbacks", chain.fallbacks || null],
+    ]));
+    const ends = { key: "end", last: true };
+    reconcile(drawing, [...chain.members, ends], (member) => (member.last ? "end" : member.link_id), make, fill);
+    const strangers = chain.entries.filter((entry) => !entry.ours);
+    others.replaceChildren(...(strangers.length ? [el("h2", null, "Beside it, of others"),
+      el("ul", null, strangers.map((entry) => el("li", null, name(`${entry.program_name ?? "program"} ${entry.program_id ?? ""} by ${entry.via} ${entry.detail ?? ""} ${entry.held_by.join(", ")}`))))] : []));
+    measured();
+    await explain(findings, hook, page);
+  };
+  const measured = () => {
+    const figures = page.live.figures?.chains.find((one) => one.hook === hook);
+    if (!figures || !chain) return;
+    const before = page.live.chainBefore(hook);
+    drawSpark(chart, page.live.points.get(hook) ?? []);
+    setText(total, figures.counters ? `${count(figures.packets)} packets · ${rate(page.live.chainRate(figures)) || "measuring"}`
+      : "Verdicts are not counted here: `bpfman chain counters` switches that on.");
+    const slowest = Math.max(...figures.members.map((member) => member.nanoseconds_per_run ?? 0));
+    for (const member of figures.members) {
+      const box = [...drawing.children].find((child) => child.dataset.key === String(member.link_id));
+      if (box) measure(page.live, figures, box, member, before?.members.find((one) => one.link_id === member.link_id), slowest);
+    }
+    const end = drawing.querySelector(".end .runs");
+    if (end && figures.counters) setText(end, `${count(figures.all_proceeded)} packets · ${rate(page.live.rate(figures.all_proceeded, before?.all_proceeded)) || "measuring"}${figures.failed ? ` · ${count(figures.failed)} lost by a failed tail call` : ""}`);
+  };
+  await refreshed(page, draw);
+  page.live.addEventListener("figures", measured, { signal: page.signal });
+}
+
+function make(member) {
+  if (member.last) return el("li", { class: "end" }, el("div", { class: "member" }, el("h3", null, "Packets for which every program proceeded"), el("span", { class: "runs number" })));
+  return el("li", null,
+    el("div", { class: "member" }, el("h3", null, el("a", { href: `#/programs/${member.program_id}` }, name(member.program_name))),
+      el("span", { class: "number" }, el("span", { class: "runs" }), " ", el("span", { class: "spent" }))),
+    el("p", { class: "soft about" }), el("ul", { class: "verdicts", "aria-label": "Verdicts that ended the way of packets here" }));
+}
+
+function fill(box, member) {
+  if (member.last) return;
+  const link = box.querySelector("h3 a");
+  const wanted = `#/programs/${member.program_id}`;
+  if (link.getAttribute("href") !== wanted) link.setAttribute("href", wanted);
+  const parts = [`at place ${member.position + 1}`, `priority ${member.priority}`, `link ${member.link_id}`, `program ${member.program_id}`,
+    member.role ? `role ${member.role}` : null, member.image_digest ? digest(member.image_digest) : null, member.way ? `runs ${member.way}` : null,
+    member.proceed_on.length ? `goes on after ${member.proceed_on.join(", ")}` : "never goes on", member.shadow ? "a shadow: its verdicts do not count" : null,
+    member.order_reason === `priority ${member.priority}` ? null : member.order_reason];
+  setText(box.querySelector(".about"), parts.filter(Boolean).join(" · "));
+}
+
+function measure(live, chain, box, member, before, slowest) {
+  setText(box.querySelector(".runs"), member.runs === null || member.runs === undefined ? "" : `${count(member.runs)} runs · ${rate(live.rate(member.runs, before?.runs)) || "measuring"}`);
+  const each = member.nanoseconds_per_run ?? null;
+  setText(box.querySelector(".spent"), [each === null ? null : `${nanoseconds(each)} a run`, member.owner].filter(Boolean).map((part) => `· ${part}`).join(" "));
+  box.classList.toggle("slow", each !== null && chain.members.length > 1 && each === slowest && each > 500);
+  const was = new Map((before?.ended ?? []).map((one) => [one.verdict, one.packets]));
+  reconcile(box.querySelector(".verdicts"), member.ended, (one) => one.verdict,
+    (one) => el("li", null, name(one.verdict), el("span", { class: "number" }), el("meter", { min: 0, max: 1, "aria-label": `Share of ${one.verdict}` })),
+    (row, one) => {
+      setText(row.querySelector(".number"), `${count(one.packets)} · ${rate(live.rate(one.packets, was.get(one.verdict))) || "measuring"}`);
+      row.querySelector("meter").value = chain.packets ? one.packets / chain.packets : 0;
+    });
+}
+
+async function explain(findings, hook, page) {
+  try {
+    const explained = await page.get("explain", { hook });
+    findings.replaceChildren(el("h2", null, "Explained"), explained.findings.length
+      ? el("ul", null, explained.findings.map((finding) => el("li", null, name(finding)))) : el("p", null, "Nothing stands out."));
+  } catch (error) {
+    findings.replaceChildren(el("h2", null, "Explained"), el("p", { class: "soft" }, error.message));
+  }
+}

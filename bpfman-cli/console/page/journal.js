@@ -1,0 +1,40 @@
+// The daemon's journal as it is written: who changed what, and who was refused.
+
+import { el } from "./dom.js";
+import { refusal } from "./refusal.js";
+import { DataTable } from "./table.js";
+import { digest, time } from "./words.js";
+
+const who = (row) => (row.uid !== null ? `user ${row.uid}${row.unit ? ` (${row.unit})` : ""}${row.pod ? ` (pod ${row.pod})` : ""}` : `daemon: ${row.daemon ?? ""}`);
+const about = (row) => [row.object, row.made && `made ${row.made}`, row.before && `was ${row.before}`, row.digest && digest(row.digest), row.rule, row.message].filter(Boolean).join("; ");
+
+export const entryColumns = [
+  { title: "Number", value: (row) => row.number, number: true },
+  { title: "Time", value: (row) => row.time, text: (row) => time(row.time) },
+  { title: "Who", value: who },
+  { title: "Call", value: (row) => row.verb },
+  { title: "Result", value: (row) => row.result, tone: (row) => (row.result === "done" ? "good" : row.result === "failed" ? "bad" : "warn") },
+  { title: "Grant", value: (row) => row.grant },
+  { title: "About", value: about, long: true },
+];
+
+export async function show(root, _, page) {
+  const table = new DataTable({ label: "Journal", columns: entryColumns, key: (row) => row.number, descending: true, most: 400, empty: "Nothing has happened that concerns you." });
+  const gaps = el("p", { class: "warn", role: "status" });
+  const refused = el("div");
+  root.append(el("h1", null, "Journal"), refused, gaps, table.element);
+  const draw = () => {
+    table.set(page.live.entries.filter((event) => event.event === "entry"));
+    const missed = page.live.entries.filter((event) => event.event === "missed").reduce((sum, gap) => sum + gap.entries, 0);
+    const damaged = page.live.entries.filter((event) => event.event === "damaged").reduce((sum, one) => sum + one.lines, 0);
+    gaps.textContent = [missed && `${missed} entries are missing here: the journal has them no more.`, damaged && `${damaged} lines of the journal are damaged.`].filter(Boolean).join(" ");
+  };
+  const told = () => {
+    const no = page.live.refusals.get("journal");
+    refused.replaceChildren(...(no ? [refusal(no)] : []));
+  };
+  draw();
+  told();
+  page.live.addEventListener("journal", draw, { signal: page.signal });
+  page.live.addEventListener("refused", told, { signal: page.signal });
+}

@@ -1,0 +1,114 @@
+// The one stream of a page: figures, entries of the journal, and whether the daemon is there. It begins again when it ends.
+
+import { Refused, events } from "./request.js";
+
+const KEPT_ENTRIES = 2000;
+const KEPT_POINTS = 60;
+const PAUSES = [500, 1000, 2000, 5000];
+
+export class Live extends EventTarget {
+  constructor() {
+    super();
+    this.entries = [];
+    this.position = null;
+    this.figures = null;
+    this.before = null;
+    this.points = new Map();
+    this.state = "connecting";
+    this.refusals = new Map();
+    this.timed = false;
+    this.abort = null;
+  }
+
+  // Has the kernel time runs, or not: of that there is one stream, which begins again.
+  time(on) {
+    this.timed = on;
+    this.abort?.abort();
+  }
+
+  say(kind, detail) {
+    this.dispatchEvent(new CustomEvent(kind, { detail }));
+  }
+
+  set(state, why) {
+    if (this.state === state && this.why === why) return;
+    const old = this.state;
+    [this.state, this.why] = [state, why];
+    this.say("connection", { state, old, why });
+  }
+
+  async follow() {
+    for (let failures = 0; ; failures += 1) {
+      try {
+        this.abort = new AbortController();
+        this.refusals.clear();
+        for await (const event of events("stream", { after: this.position, time: this.timed ? "yes" : "" }, this.abort.signal)) {
+          failures = 0;
+          this.take(event);
+        }
+        this.set("away", "The stream ended.");
+      } catch (error) {
+        if (error.name === "AbortError") continue;
+        const over = error instanceof Refused && (error.status === 401 || error.status === 404);
+        this.set(over ? "ended" : "away", error.message);
+        if (over) return;
+      }
+      await new Promise((done) => setTimeout(done, PAUSES[Math.min(failures, PAUSES.length - 1)]));
+    }
+  }
+
+  take({ name, data }) {
+    if (name === "figures") this.measure(data);
+    else if (name === "journal") this.add(data);
+    else if (name === "daemon") {
+      this.set(data.there ? "live" : "away", data.message);
+    } else if (name === "refused") {
+      this.refusals.set(data.what, data);
+      this.say("refused", data);
+    } else {
+      this.say(name, data);
+    }
+  }
+
+  add(data) {
+    // Another journal than the one that was known: that one is over.
+    if (data.reset) [this.entries, this.position] = [[], 0];
+    const known = this.position ?? 0;
+    const fresh = data.events.filter((event) => event.event !== "entry" || event.number > known);
+    this.entries = this.entries.concat(fresh).slice(-KEPT_ENTRIES);
+    this.position = Math.max(known, data.position);
+    if (fresh.length || !data.events.length) this.say("journal", fresh);
+  }
+
+  measure(figures) {
+    [this.before, this.figures] = [this.figures, figures];
+    // Another daemon counts anew.
+    if (this.before && figures.at_ns <= this.before.at_ns) this.before = null;
+    for (const chain of figures.chains) {
+      const points = this.points.get(chain.hook) ?? [];
+      points.push(this.chainRate(chain));
+      this.points.set(chain.hook, points.slice(-KEPT_POINTS));
+    }
+    this.say("figures", figures);
+  }
+
+  // Per second between the last two readings; null where one of them lacks it.
+  rate(now, before) {
+    if (now === null || now === undefined || before === null || before === undefined || !this.before) return null;
+    const seconds = (this.figures.at_ns - this.before.at_ns) / 1e9;
+    return now >= before && seconds > 0 ? (now - before) / seconds : null;
+  }
+
+  chainBefore(hook) {
+    return this.before?.chains.find((one) => one.hook === hook);
+  }
+
+  chainRate(chain) {
+    return chain.counters ? this.rate(chain.packets, this.chainBefore(chain.hook)?.packets) : null;
+  }
+
+  program(id) {
+    const find = (figures) => figures?.programs.find((one) => one.id === id);
+    return { now: find(this.figures), before: find(this.before) };
+  }
+}

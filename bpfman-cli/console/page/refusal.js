@@ -1,0 +1,21 @@
+// A refusal in place of what cannot be shown: what, why, and what to do next.
+
+import { el } from "./dom.js";
+
+const TITLES = {
+  denied: "You may not see this",
+  unreachable: "The daemon does not answer",
+  "no-server": "The console has ended",
+  "no-session": "This page has no session",
+  "token-used": "This address was used already",
+  "token-expired": "This address has expired",
+  "not-found": "There is no such thing",
+  busy: "Too much is open",
+};
+
+export function refusal(error) {
+  return el("section", { class: "refusal", role: "alert", "data-reason": error.reason || "error" },
+    el("h2", null, TITLES[error.reason] ?? "This did not work"),
+    el("p", null, error.message),
+    error.hint ? el("p", { class: "soft" }, error.hint) : null);
+}

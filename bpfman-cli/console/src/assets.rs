@@ -1,0 +1,128 @@
+//! The pages, in the binary: a table, so that no path of a request ever becomes one of a file.
+
+/// A part of the page.
+#[derive(Clone, Copy, Debug)]
+pub struct Asset {
+    /// The path that it is asked for by.
+    pub path: &'static str,
+    /// What it is.
+    pub content_type: &'static str,
+    /// All of it.
+    pub bytes: &'static [u8],
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+macro_rules! pages {
+    ($($path:literal, $content_type:expr, $file:literal;)*) => {
+        /// All parts.
+        pub const PAGES: &[Asset] = &[
+            $(Asset { path: $path, content_type: $content_type, bytes: include_bytes!(concat!("../page/", $file)) },)*
+        ];
+    };
+}
+
+pages! {
+    "/", "text/html; charset=utf-8", "index.html";
+    "/style.css", "text/css; charset=utf-8", "style.css";
+    "/icon.svg", "image/svg+xml", "icon.svg";
+    "/causes.js", SCRIPT, "causes.js";
+    "/console.js", SCRIPT, "console.js";
+    "/dom.js", SCRIPT, "dom.js";
+    "/fleet.js", SCRIPT, "fleet.js";
+    "/hooks.js", SCRIPT, "hooks.js";
+    "/journal.js", SCRIPT, "journal.js";
+    "/live.js", SCRIPT, "live.js";
+    "/machine.js", SCRIPT, "machine.js";
+    "/maps.js", SCRIPT, "maps.js";
+    "/nodes.js", SCRIPT, "nodes.js";
+    "/polled.js", SCRIPT, "polled.js";
+    "/programs.js", SCRIPT, "programs.js";
+    "/refreshed.js", SCRIPT, "refreshed.js";
+    "/refusal.js", SCRIPT, "refusal.js";
+    "/request.js", SCRIPT, "request.js";
+    "/rollouts.js", SCRIPT, "rollouts.js";
+    "/table.js", SCRIPT, "table.js";
+    "/words.js", SCRIPT, "words.js";
+}
+
+/// The part at a path.
+#[must_use]
+pub fn page(path: &str) -> Option<&'static Asset> {
+    PAGES.iter().find(|asset| asset.path == path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// Most bytes of all parts together.
+    const MOST: usize = 200_000;
+
+    #[test]
+    fn all_parts_together_are_small() {
+        let all: usize = PAGES.iter().map(|asset| asset.bytes.len()).sum();
+        println!("the pages take {all} bytes");
+        assert!(all <= MOST, "{all} bytes");
+    }
+
+    #[test]
+    fn each_file_of_the_folder_is_a_part_and_each_part_a_file() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
+        let names = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            names.map(|entry| format!("/{}", entry.unwrap().file_name().to_str().unwrap())).collect();
+        let mut parts: Vec<String> = PAGES.iter().map(|asset| asset.path.replace("//", "/")).collect();
+        for part in &mut parts {
+            if part == "/" {
+                *part = "/index.html".to_owned();
+            }
+        }
+        names.sort();
+        parts.sort();
+        assert_eq!(parts, names);
+    }
+
+    #[test]
+    fn no_part_has_anything_that_the_policy_forbids_or_asks_another_host() {
+        for asset in PAGES {
+            let text = std::str::from_utf8(asset.bytes).unwrap();
+            let text = text.replace("http://www.w3.org/2000/svg", "");
+            for forbidden in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "new Function",
+                "<style",
+                " style=",
+                "onclick=",
+                "javascript:",
+                "http://",
+                "https://",
+                "import(\"http",
+            ] {
+                assert!(!text.contains(forbidden), "{} has {forbidden:?}", asset.path);
+            }
+        }
+    }
+
+    #[test]
+    fn only_whole_paths_of_the_table_are_found() {
+        assert!(page("/style.css").is_some());
+        for path in [
+            "",
+            "//",
+            "/../Cargo.toml",
+            "/page/../style.css",
+            "/style.css/",
+            "/STYLE.CSS",
+            "/%2e%2e/style.css",
+        ] {
+            assert!(page(path).is_none(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The server: HTTP/1.1, bounded in connections, in what a request may be, and in how long it may take.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::answer::{ConsoleAnswer, ConsoleRefusal, PageBody};
+
+/// Connections at a time: browsers open six.
+const CONNECTIONS: usize = 64;
+
+/// Bytes of a request's head: hyper answers 431 to longer ones.
+const LARGEST_HEAD: usize = 16 * 1024;
+
+/// Bytes that a request may bring along.
+const LARGEST_BODY: usize = 4 * 1024;
+
+/// How long a head or a body may take to come, and a connection may say nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long requests that are being answered have when the server ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What answers requests.
+pub trait ConsoleHandler: Send + Sync + 'static {
+    /// Answers one. Its body has come.
+    fn handle(&self, request: Request<Bytes>) -> impl Future<Output = ConsoleAnswer> + Send;
+}
+
+/// Serves until `stop` is ready, and then ends what is open.
+pub async fn serve<H: ConsoleHandler>(
+    handler: Arc<H>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let (end, ended) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => match accepted {
+                // Of too many, those that come last are closed: each that is open ends within its time.
+                Ok((stream, _)) => if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    let (handler, ended) = (Arc::clone(&handler), ended.clone());
+                    connections.spawn(async move {
+                        connection(handler, stream, ended).await;
+                        drop(place);
+                    });
+                },
+                // As when there are no descriptors left: at once, it would fail again.
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    let _all_gone = end.send(true);
+    let _in_time = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// Serves one connection.
+async fn connection<H: ConsoleHandler>(
+    handler: Arc<H>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut ended: watch::Receiver<bool>,
+) {
+    let service = service_fn(move |request| {
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(respond(&*handler, request).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD);
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        // Whatever failed of it, there is nobody to tell but the browser.
+        _closed = &mut connection => return,
+        _ = ended.wait_for(|ended| *ended) => connection.as_mut().graceful_shutdown(),
+    }
+    let _closed = connection.await;
+}
+
+async fn respond<H: ConsoleHandler>(handler: &H, request: Request<Incoming>) -> Response<PageBody> {
+    let (head, body) = request.into_parts();
+    let answer = match timeout(PATIENCE, Limited::new(body, LARGEST_BODY).collect()).await {
+        Ok(Ok(body)) => handler.handle(Request::from_parts(head, body.to_bytes())).await,
+        Ok(Err(_)) => {
+            let message = format!("a request may bring at most {LARGEST_BODY} bytes along");
+            ConsoleRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message).into()
+        }
+        Err(_) => {
+            let message = format!("the request did not come within {} s", PATIENCE.as_secs());
+            ConsoleRefusal::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message).into()
+        }
+    };
+    answer.into_response()
+}

@@ -1,0 +1,256 @@
+//! The stream of one page: figures, entries of the journal, what changed, and whether the daemon is there.
+//!
+//! It outlives daemons: one that is away is told, and asked again until it is back.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bpfman_client::{Client, Error, EventQuery, Events, JournalEvent, Reason, Watch};
+use bpfman_console::{EventSender, PageGone};
+use bpfman_proto::ext::v1 as ext;
+use serde_json::json;
+use tonic::Streaming;
+
+use super::figures::PageFigures;
+use super::machine::refusal;
+use crate::command::daemon_away::DaemonAway;
+use crate::error::CliError;
+use crate::show::journal_event::JournalEventJson;
+
+/// Milliseconds between readings: people read no faster.
+const INTERVAL: u32 = 1000;
+
+/// Entries that a page begins with.
+const NEWEST: u32 = 500;
+
+/// Entries in one event.
+const BATCH: usize = 500;
+
+/// How often a page is told that its stream is alive, and a daemon that says nothing else is asked whether it is.
+const ALIVE: Duration = Duration::from_secs(10);
+
+/// What a page wants.
+pub struct LiveStream {
+    /// Where the daemon listens.
+    pub socket: PathBuf,
+    /// The newest entry of the journal that the page has.
+    pub after: Option<u64>,
+    /// Have the kernel time runs.
+    pub time_runs: bool,
+}
+
+/// What the daemon tells. A part that it refuses is none: the page is told why, and gets the others.
+struct Told {
+    client: Client,
+    journal: Option<Events>,
+    figures: Option<Streaming<ext::Figures>>,
+    changes: Option<Watch>,
+}
+
+/// Why a stream of the daemon's is over.
+enum Over {
+    /// The page takes no more.
+    Page,
+    /// The daemon has gone. Why is told by the next connection that fails.
+    Daemon,
+}
+
+impl From<PageGone> for Over {
+    fn from(_: PageGone) -> Self {
+        Self::Page
+    }
+}
+
+impl LiveStream {
+    /// Tells a page until it has gone.
+    pub async fn run(mut self, events: EventSender) {
+        let told = async {
+            let (mut away, mut told_away) = (DaemonAway::default(), false);
+            loop {
+                match Client::connect_to(&self.socket).await {
+                    Ok(client) => {
+                        events.send("daemon", &json!({ "there": true, "message": "" })).await?;
+                        told_away = false;
+                        let began = Instant::now();
+                        let Over::Daemon = self.tell(client, &events).await else { return Err(PageGone) };
+                        // One that takes connections and ends them at once is not asked without a pause.
+                        if began.elapsed() > ALIVE {
+                            away = DaemonAway::default();
+                        }
+                    }
+                    Err(error) if !told_away => {
+                        let why = refusal(&CliError::Client(error));
+                        let told = json!({ "there": false, "message": format!("{}.", why.message), "hint": why.hint });
+                        events.send("daemon", &told).await?;
+                        told_away = true;
+                    }
+                    Err(_) => {}
+                }
+                away.pause().await;
+                events.ping().await?;
+            }
+        };
+        let _gone: Option<Result<(), PageGone>> = tokio::select! {
+            gone = told => Some(gone),
+            () = events.closed() => None,
+        };
+    }
+
+    /// Tells what one daemon tells.
+    async fn tell(&mut self, client: Client, events: &EventSender) -> Over {
+        match self.follow(client, events).await {
+            Ok(never) => match never {},
+            Err(over) => over,
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        client: Client,
+        events: &EventSender,
+    ) -> Result<std::convert::Infallible, Over> {
+        let mut told = self.begin(client, events).await?;
+        let mut alive = tokio::time::interval(ALIVE);
+        loop {
+            tokio::select! {
+                entry = next_entry(&mut told.journal) => match entry {
+                    Ok(Some(first)) => self.entries(first, &mut told.journal, events).await?,
+                    ended => part_over("journal", &mut told.journal, ended, events).await?,
+                },
+                figures = next_figures(&mut told.figures) => match figures {
+                    Ok(Some(figures)) => events.send("figures", &PageFigures::new(&figures)).await?,
+                    ended => part_over("figures", &mut told.figures, ended, events).await?,
+                },
+                change = next_change(&mut told.changes) => match change {
+                    Ok(Some(_)) => events.send("changed", &json!({})).await?,
+                    ended => part_over("changes", &mut told.changes, ended, events).await?,
+                },
+                _ = alive.tick() => {
+                    events.ping().await?;
+                    let asked = told.client.services().access.who_am_i(ext::WhoAmIRequest {}).await;
+                    if asked.map_err(Error::from).is_err_and(|error| error.is_lost()) {
+                        return Err(Over::Daemon);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn begin(&mut self, client: Client, events: &EventSender) -> Result<Told, Over> {
+        let query = match self.after {
+            Some(number) => EventQuery::new().after(number),
+            None => EventQuery::of(ext::FollowEventsRequest {
+                after: Some(0),
+                newest: NEWEST,
+                ..Default::default()
+            }),
+        };
+        let mut journal = client.events(query).await;
+        // Another journal than the one that the page knows: it gets all that there is.
+        if journal.as_ref().is_err_and(|error| error.reason() == Some(Reason::Conflict))
+            && self.after.is_some()
+        {
+            self.after = None;
+            events.send("journal", &json!({ "reset": true, "events": [], "position": 0 })).await?;
+            journal = client.events(EventQuery::new().after(0)).await;
+        }
+        let figures = self.figures(&client).await;
+        let changes = client.watch().await;
+        Ok(Told {
+            journal: granted("journal", journal, events).await?,
+            figures: granted("figures", figures, events).await?,
+            changes: granted("changes", changes, events).await?,
+            client,
+        })
+    }
+
+    /// Without the time of runs where that is not granted.
+    async fn figures(&self, client: &Client) -> Result<Streaming<ext::Figures>, Error> {
+        let request = |time_runs| ext::FollowFiguresRequest {
+            interval_ms: INTERVAL,
+            time_runs,
+            others: true,
+            ..Default::default()
+        };
+        let answer = client.services().figures.follow_figures(request(self.time_runs)).await;
+        Ok(answer?.into_inner())
+    }
+
+    /// Tells entries: all that have come already in one event.
+    async fn entries(
+        &mut self,
+        first: JournalEvent,
+        journal: &mut Option<Events>,
+        events: &EventSender,
+    ) -> Result<(), Over> {
+        let mut batch = vec![first];
+        while batch.len() < BATCH {
+            let next = tokio::select! {
+                biased;
+                next = next_entry(journal) => next,
+                () = std::future::ready(()) => break,
+            };
+            match next {
+                Ok(Some(event)) => batch.push(event),
+                // The next turn finds that, too.
+                _ => break,
+            }
+        }
+        let position = journal.as_ref().map_or(0, Events::position);
+        let told: Vec<_> = batch.iter().filter_map(JournalEventJson::new).collect();
+        events.send("journal", &json!({ "events": told, "position": position })).await?;
+        self.after = Some(position);
+        Ok(())
+    }
+}
+
+/// A part that the daemon began; none where it refuses, which the page is told.
+async fn granted<T>(what: &str, begun: Result<T, Error>, events: &EventSender) -> Result<Option<T>, Over> {
+    match begun {
+        Ok(part) => Ok(Some(part)),
+        Err(error) if error.is_lost() => Err(Over::Daemon),
+        Err(error) => {
+            let mut told = refusal(&CliError::Client(error)).told();
+            told["what"] = what.into();
+            events.send("refused", &told).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// A part ended: with its daemon, or because the caller may not read it any more.
+async fn part_over<T, E>(
+    what: &str,
+    part: &mut Option<T>,
+    ended: Result<Option<E>, Error>,
+    events: &EventSender,
+) -> Result<(), Over> {
+    let lost = || Error::from(tonic::Status::unavailable("the daemon has ended"));
+    let error = ended.err().unwrap_or_else(lost);
+    if error.is_lost() || error.reason().is_none() {
+        return Err(Over::Daemon);
+    }
+    *part = granted(what, Err(error), events).await?;
+    Ok(())
+}
+
+async fn next_entry(journal: &mut Option<Events>) -> Result<Option<JournalEvent>, Error> {
+    match journal {
+        Some(journal) => journal.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_figures(figures: &mut Option<Streaming<ext::Figures>>) -> Result<Option<ext::Figures>, Error> {
+    match figures {
+        Some(figures) => Ok(figures.message().await?),
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_change(changes: &mut Option<Watch>) -> Result<Option<bpfman_client::WatchedChange>, Error> {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
+    }
+}
