@@ -14,14 +14,17 @@
 
 pub mod binaries;
 pub mod certificates;
+pub mod browser;
 pub mod command;
 pub mod compile;
+pub mod console;
 pub mod container;
 pub mod control_group;
 pub mod csi;
 pub mod daemon;
 pub mod faketime;
 pub mod flood;
+pub mod http;
 pub mod image_containers;
 pub mod kernel;
 pub mod monitoring;

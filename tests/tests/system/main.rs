@@ -26,6 +26,8 @@ mod check;
 mod cli;
 mod client_crate;
 mod clocks;
+mod console;
+mod console_guards;
 mod csi;
 mod csi_calls;
 mod csi_equipment;

@@ -1,0 +1,105 @@
+//! Requests over HTTP/1.1 exactly as they are written, also wrong ones.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
+
+use crate::wait::DEADLINE;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its code.
+    pub status: u16,
+    /// Its head, with lower case names.
+    pub head: String,
+    /// What came behind the head.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Its body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// A header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+/// Sends a request line, headers and a body, and reads the answer to its end.
+#[must_use]
+pub fn request(address: SocketAddr, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    exchange(TcpStream::connect(address).unwrap(), line, headers, body)
+}
+
+/// The same in another network namespace.
+#[must_use]
+pub fn request_in(
+    netns: Option<&Path>,
+    address: SocketAddr,
+    line: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let Some(netns) = netns else { return request(address, line, headers, body) };
+    let file = File::open(netns).unwrap();
+    // A socket stays where it was made, whoever uses it.
+    let connected = std::thread::spawn(move || {
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        TcpStream::connect(address).unwrap()
+    });
+    exchange(connected.join().unwrap(), line, headers, body)
+}
+
+fn exchange(mut stream: TcpStream, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut text = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
+    if !body.is_empty() {
+        text.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    // A server that refuses early may have closed already: its answer is there all the same.
+    let _refused = stream.write_all(format!("{text}\r\n{body}").as_bytes());
+    let (mut all, mut piece) = (Vec::new(), [0; 16 * 1024]);
+    // Some servers keep a connection that they were told to close: the answer ends where it says.
+    while !is_whole(&all)
+        && let Ok(length @ 1..) = stream.read(&mut piece)
+    {
+        all.extend_from_slice(&piece[..length]);
+    }
+    let end = end_of_head(&all).unwrap_or(all.len());
+    let head = String::from_utf8_lossy(&all[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let head = head.lines().map(|line| match line.split_once(": ") {
+        Some((name, value)) => format!("{}: {value}\n", name.to_lowercase()),
+        None => format!("{line}\n"),
+    });
+    Answer { status, head: head.collect(), body: all.get(end + 4..).unwrap_or_default().to_vec() }
+}
+
+fn end_of_head(all: &[u8]) -> Option<usize> {
+    all.windows(4).position(|window| window == b"\r\n\r\n")
+}
+
+/// Whether an answer that says how long it is has come to its end.
+fn is_whole(all: &[u8]) -> bool {
+    let Some(end) = end_of_head(all) else { return false };
+    let head = String::from_utf8_lossy(&all[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    length
+        .and_then(|length| length.trim().parse::<usize>().ok())
+        .is_some_and(|length| all.len() >= end + 4 + length)
+}

@@ -1,0 +1,233 @@
+//! `bpfman console` in a real browser: what it shows, live, and by keys alone.
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::browser::{Browser, key};
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{attach, load, number, pairs, xdp};
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::{Daemon, Launch, Network, compile};
+use serde_json::json;
+
+use crate::equipment::{Program, detach};
+use bpfman_tests::console::Console;
+
+const PASS: i32 = 2;
+const DROP: i32 = 1;
+
+/// The views, and the word that each one's heading has.
+const VIEWS: [(&str, &str); 5] = [
+    ("hooks", "Hooks"),
+    ("programs", "Programs"),
+    ("maps", "Maps"),
+    ("journal", "Journal"),
+    ("machine", "Machine"),
+];
+
+/// Nothing went wrong in the page, and it asked nobody but its own server.
+fn assert_clean(console: &Console, browser: &Browser) {
+    assert_eq!(browser.errors(), [""; 0], "the browser's console");
+    let own = format!("{}/", console.origin());
+    let requests = browser.requests();
+    assert!(requests.iter().any(|url| url.starts_with(&own)), "{requests:?}");
+    // What the browser itself is made of comes from no network.
+    let others: Vec<_> = requests
+        .iter()
+        .filter(|url| !url.starts_with(&own) && !url.starts_with("data:") && !url.starts_with("chrome:"))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
+fn heading(browser: &Browser, text: &str) {
+    let script = format!("return document.querySelector('main h1').innerText.includes({})", json!(text));
+    browser.until(&format!("the heading {text:?}"), &script);
+}
+
+fn hook(network: &Network) -> String {
+    format!("xdp:{INTERFACE}@{}", network.far.path().display())
+}
+
+fn chain_view(network: &Network) -> String {
+    format!("hooks/{}", hook(network).replace(':', "%3A").replace('@', "%40").replace('/', "%2F"))
+}
+
+#[test]
+fn every_view_is_reached_by_keys_alone_and_the_browser_has_nothing_to_complain_of() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let wire = daemon.wire();
+    let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, PASS);
+    wire.attach(attach(program.id, xdp(&network.far.path(), INTERFACE, 50, &[]))).unwrap();
+    let console = Console::start(&daemon);
+    let browser = console.browser("hooks");
+    assert!(!browser.url().contains("token"), "the token is out of the address: {}", browser.url());
+    let painted =
+        browser.script("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime");
+    println!("first paint after {painted} ms");
+    for (number, (view, title)) in VIEWS.iter().enumerate() {
+        browser.press(&[&(number + 1).to_string()]);
+        heading(&browser, title);
+        let current = browser.script("return document.querySelector('nav [aria-current]').dataset.view");
+        assert_eq!(current, *view);
+        let focus = browser.script("return document.activeElement.tagName");
+        assert_eq!(focus, "H1", "the focus is where reading goes on");
+    }
+    // The first thing that Tab reaches leads past the navigation.
+    browser.script("document.activeElement.blur(); window.getSelection().removeAllRanges();");
+    browser.press(&["2"]);
+    heading(&browser, "Programs");
+    browser.press(&["/"]);
+    assert_eq!(browser.script("return document.activeElement.type"), "search");
+    let rows = "return [...document.querySelectorAll('tbody tr')].length";
+    browser.until("the program is listed", &format!("{rows} === 1"));
+    for letter in ["n", "o", "n", "e"] {
+        browser.press(&[letter]);
+    }
+    browser.until("the filter leaves nothing", &format!("{rows} === 0"));
+    browser.press(&[key::ESCAPE]);
+    browser.until("all is listed again", &format!("{rows} === 1"));
+    // On by Tab to the program's link, and into it.
+    let on_program = format!("return document.activeElement.hash === '#/programs/{}'", program.id);
+    for _ in 0..40 {
+        if browser.script(&on_program) == true {
+            break;
+        }
+        browser.press(&[key::TAB]);
+    }
+    assert_eq!(browser.script(&on_program), true, "Tab reaches the program");
+    browser.press(&[key::ENTER]);
+    heading(&browser, "xdp_member");
+    browser.shows("SHA-256 of the object");
+    browser.shows("Attach");
+    let unnamed = "return [...document.querySelectorAll('a, button, input')].filter((one) => \
+        !(one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length)).length";
+    assert_eq!(browser.script(unnamed), 0, "everything that takes the focus has a name");
+    assert_clean(&console, &browser);
+}
+
+#[test]
+fn what_changes_is_seen_without_a_reload_and_counters_grow_with_traffic() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let console = Console::start(&daemon);
+    let browser = console.browser("hooks");
+    browser.script("window.stays = true");
+    browser.shows("No hook has a chain");
+    let first = Program::member(&wire, "xdp_member", Type::Xdp, 1, PASS);
+    let at = |priority| xdp(&network.far.path(), INTERFACE, priority, &[]);
+    wire.attach(attach(first.id, at(50))).unwrap();
+    browser.shows(&hook(&network));
+    console.go(&browser, &chain_view(&network));
+    let members = "return document.querySelectorAll('.chain > li:not(.end)').length";
+    browser.until("one member", &format!("{members} === 1"));
+    let second = Program::member(&wire, "xdp_member", Type::Xdp, 2, DROP);
+    let link = wire.attach(attach(second.id, at(60))).unwrap().link_id;
+    browser.until("two members", &format!("{members} === 2"));
+    daemon.bpfman(&format!("chain counters {} on", hook(&network))).success();
+    let runs = "parseInt(document.querySelectorAll('.chain .runs')[1].textContent)";
+    browser.until("runs are counted", &format!("return {runs} >= 0"));
+    assert_eq!(traffic.send(40), 0, "the second drops all");
+    browser.until("forty runs are seen", &format!("return {runs} >= 40"));
+    browser.until(
+        "the verdict is drawn",
+        "return [...document.querySelectorAll('.verdicts li')].some((row) => row.textContent.startsWith('drop') \
+         && row.querySelector('meter').value > 0.5)",
+    );
+    detach(&wire, link);
+    browser.until("one member again", &format!("{members} === 1"));
+    console.go(&browser, "journal");
+    browser.shows("Detach");
+    wire.unload(bpfman_proto::v1::UnloadRequest { id: second.id }).unwrap();
+    browser.shows("Unload");
+    assert_eq!(browser.script("return window.stays"), true, "nothing was loaded again");
+    assert_clean(&console, &browser);
+}
+
+#[test]
+fn names_of_tenants_are_shown_as_text() {
+    let daemon = Daemon::start();
+    let hostile = "<img src=x onerror=\"document.title='owned'\">\u{202e}gnp.exe";
+    let mut request = load(&compile::object("chain"), &[("xdp_member", Type::Xdp)]);
+    request.global_data.insert("who".to_owned(), number(1));
+    request.global_data.insert("verdict".to_owned(), number(2));
+    request.metadata = pairs(&[("bpfman_application", hostile), ("<script>owned=1</script>", "a\nb")]);
+    let id = Program::of(&daemon.wire().load(request).unwrap().programs[0]).id;
+    let console = Console::start(&daemon);
+    let browser = console.browser("programs");
+    let shown = "<img src=x onerror=\"document.title='owned'\">\\u{202e}gnp.exe";
+    browser.shows(shown);
+    console.go(&browser, &format!("programs/{id}"));
+    browser.shows(shown);
+    browser.shows("<script>owned=1</script>");
+    browser.shows("a\\u{a}b");
+    console.go(&browser, "journal");
+    browser.shows("Load");
+    assert_eq!(browser.script("return document.querySelectorAll('main img, main script').length"), 0);
+    assert_eq!(browser.script("return document.title.includes('owned') || window.owned === 1"), false);
+    assert_clean(&console, &browser);
+}
+
+#[test]
+fn the_page_says_when_the_daemon_has_gone_and_goes_on_when_it_is_back() {
+    let mut daemon = Daemon::start();
+    let console = Console::start(&daemon);
+    let browser = console.browser("programs");
+    browser.until("live", "return document.getElementById('connection').textContent === 'Live'");
+    daemon.kill();
+    browser.shows("cannot reach bpfmand");
+    assert_eq!(browser.script("return document.getElementById('connection').textContent"), "Not connected");
+    console.go(&browser, "maps");
+    browser.shows("The daemon does not answer");
+    daemon.again(&Launch::default());
+    browser.until("live again", "return document.getElementById('connection').textContent === 'Live'");
+    browser.shows("0 maps take");
+    console.go(&browser, "programs");
+    let program = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, PASS);
+    browser.until(
+        "what is loaded after the restart is shown",
+        &format!("return document.querySelector('tbody tr')?.dataset.key === '{}'", program.id),
+    );
+}
+
+#[test]
+fn light_and_dark_follow_the_users_system_and_both_can_be_read() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    // What the pictures of docs show: files whose names say something to readers.
+    for (who, verdict, name) in [(1, PASS, "sampler"), (2, PASS, "balancer"), (3, DROP, "filter")] {
+        let file = daemon.path(format!("{name}.o"));
+        std::fs::copy(compile::object("chain"), &file).unwrap();
+        let mut request = load(&file, &[("xdp_member", Type::Xdp)]);
+        request.global_data.insert("who".to_owned(), number(who));
+        request.global_data.insert("verdict".to_owned(), number(verdict));
+        request.metadata = pairs(&[("bpfman_application", name)]);
+        let program = Program::of(&wire.load(request).unwrap().programs[0]);
+        wire.attach(attach(program.id, xdp(&network.far.path(), INTERFACE, who * 10, &[]))).unwrap();
+    }
+    daemon.bpfman(&format!("chain counters {} on", hook(&network))).success();
+    let console = Console::start(&daemon);
+    let browser = console.browser(&chain_view(&network));
+    let contrast = "const parse = (colour) => colour.match(/[0-9.]+/g).slice(0, 3).map(Number); \
+        const light = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4) \
+            .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0); \
+        const ground = light(parse(getComputedStyle(document.documentElement).backgroundColor)); \
+        return ['h1', '.soft', 'main a', 'footer p'].map((which) => { \
+            const text = light(parse(getComputedStyle(document.querySelector(which)).color)); \
+            return (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05); })";
+    let mut grounds = Vec::new();
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme);
+        let _through = traffic.send(200);
+        browser.until("it was measured", "return document.querySelector('.verdicts li') !== null");
+        grounds.push(browser.script("return getComputedStyle(document.documentElement).backgroundColor"));
+        for ratio in browser.script(contrast).as_array().unwrap() {
+            assert!(ratio.as_f64().unwrap() >= 4.5, "contrasts in {scheme}: {ratio}");
+        }
+        browser.keep_picture(&format!("console-chain-{scheme}"));
+    }
+    assert_ne!(grounds[0], grounds[1]);
+    browser.prefer("light");
+    for view in ["hooks", "programs", "journal"] {
+        console.go(&browser, view);
+        browser.until("it is drawn", "return document.querySelector('main tbody tr, main .card') !== null");
+        browser.keep_picture(&format!("console-{view}"));
+    }
+}
