@@ -141,6 +141,17 @@ impl ClientSession {
 
     /// Every application of the cluster, and those of a namespace or of all.
     pub async fn applications(&self, namespace: Option<&str>) -> Result<Vec<FoundApplications>, ClientError> {
+        let mut all = self.applications_of(Scope::Cluster, None).await?;
+        all.extend(self.applications_of(Scope::Namespaced, namespace).await?);
+        Ok(all)
+    }
+
+    /// Applications of one kind.
+    pub async fn applications_of(
+        &self,
+        scope: Scope,
+        namespace: Option<&str>,
+    ) -> Result<Vec<FoundApplications>, ClientError> {
         let mut all = Vec::new();
         // The two kinds have the same fields, by two types.
         macro_rules! add {
@@ -157,8 +168,10 @@ impl ClientSession {
                 }
             };
         }
-        add!(Scope::Cluster, Api::<ClusterBpfApplication>::all(self.client.clone()));
-        add!(Scope::Namespaced, self.namespaced::<BpfApplication>(namespace));
+        match scope {
+            Scope::Cluster => add!(Scope::Cluster, Api::<ClusterBpfApplication>::all(self.client.clone())),
+            Scope::Namespaced => add!(Scope::Namespaced, self.namespaced::<BpfApplication>(namespace)),
+        }
         Ok(all)
     }
 

@@ -1,5 +1,8 @@
 //! The command line of `kubectl-bpfman`.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Applications of eBPF programs, over all nodes of a cluster.
@@ -28,6 +31,8 @@ pub enum ClientCommand {
     Promote(Which),
     /// Take every node back to the last stable revision.
     Abort(Which),
+    /// Show the fleet in a browser on this machine: applications on all nodes, rollouts, causes of failure. Until Ctrl-C.
+    Console(ConsoleOptions),
     /// Ask one node of each kernel whether an application that is not there yet would load: it loads it, and discards it.
     Check(CheckOptions),
     /// Load what runs today on nodes of a kernel, and discard it: what a kernel upgrade would break.
@@ -83,6 +88,23 @@ pub struct ExplainOptions {
     /// How to show it.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: OutputFormat,
+}
+
+/// Of `console`.
+#[derive(Debug, Args)]
+pub struct ConsoleOptions {
+    /// Where to serve it: an address of this machine's loopback interface; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", value_parser = bpfman_console::loopback)]
+    pub listen: SocketAddr,
+    /// Only print the address: start no browser.
+    #[arg(long)]
+    pub no_open: bool,
+    /// Namespace that the operator runs in; otherwise that of the Config object.
+    #[arg(long)]
+    pub operator_namespace: Option<String>,
+    /// File with a token of an account, for who logs in to the API server in another way than by a token.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Of commands that have nodes try something.

@@ -19,18 +19,24 @@ impl ClientSession {
     /// By the kubeconfig, or by the pod's own account within a cluster.
     pub async fn open(arguments: &ClientArguments) -> Result<Self, ClientError> {
         let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
-        let mut config = match &arguments.context {
-            Some(context) => {
-                let options =
-                    KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-                Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))?
-            }
-            None => Config::infer().await.map_err(|error| unusable(&error))?,
-        };
+        let mut config = config(arguments).await?;
         Manager::Client.introduce(&mut config);
         config.connect_timeout = Some(Duration::from_secs(10));
         let namespace = arguments.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| unusable(&error))?;
         Ok(Self { client, namespace })
+    }
+}
+
+/// How to reach the API server, and who asks.
+pub async fn config(arguments: &ClientArguments) -> Result<Config, ClientError> {
+    let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
+    match &arguments.context {
+        Some(context) => {
+            let options =
+                KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))
+        }
+        None => Config::infer().await.map_err(|error| unusable(&error)),
     }
 }

@@ -51,6 +51,14 @@ pub enum ClientError {
         "application `{0}` has no spec.rollout: every node acts on its spec at once, and there is nothing to {1}\nSee docs/rollout.md."
     )]
     NoRollout(String, &'static str),
+    /// The kubeconfig's user is known by something else than a token.
+    #[error(
+        "the kubeconfig has no token that could be passed on to the controller\nMake one of an account that may see the fleet, `kubectl create token ACCOUNT > FILE`, and say --token-file FILE."
+    )]
+    NoToken,
+    /// The console cannot be served.
+    #[error("cannot listen on {0}: {1}\n--listen 127.0.0.1:0 takes a free port.")]
+    Listen(std::net::SocketAddr, std::io::Error),
     /// No node has the kernel.
     #[error("no node runs kernel `{0}`\nKernels here: {1}.")]
     NoKernel(String, String),

@@ -6,6 +6,7 @@ mod applications;
 pub mod arguments;
 mod check;
 mod connect;
+mod console;
 mod error;
 mod explain;
 mod follow;
@@ -75,6 +76,7 @@ pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
         ClientCommand::Explain(options) => explain::explain(&session, &options).await,
         ClientCommand::Promote(which) => rollout_command::send(&session, &which, "promote").await,
         ClientCommand::Abort(which) => rollout_command::send(&session, &which, "abort").await,
+        ClientCommand::Console(ref options) => console::console(session, &arguments, options).await,
         ClientCommand::Check(options) => check::check(&session, &options).await,
         ClientCommand::Rehearse(options) => rehearse::rehearse(&session, &options).await,
     }

@@ -30,10 +30,7 @@ pub struct Rehearsal<'a> {
 
 impl<'a> Rehearsal<'a> {
     pub async fn new(session: &'a ClientSession, operator: Option<&str>) -> Self {
-        let operator = match operator {
-            Some(operator) => operator.to_owned(),
-            None => configured(session).await.unwrap_or_else(|| OPERATOR.to_owned()),
-        };
+        let operator = operator_namespace(session, operator).await;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Another name each time: an agent answers each name once.
         let number = format!("{:x}{:04x}", since.as_secs(), std::process::id() & 0xffff);
@@ -94,6 +91,14 @@ impl<'a> Rehearsal<'a> {
             }
         }
         left
+    }
+}
+
+/// Where the operator runs: as a user says, or else where the Config object says, or else where the manifests put it.
+pub async fn operator_namespace(session: &ClientSession, said: Option<&str>) -> String {
+    match said {
+        Some(operator) => operator.to_owned(),
+        None => configured(session).await.unwrap_or_else(|| OPERATOR.to_owned()),
     }
 }
 

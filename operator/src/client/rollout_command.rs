@@ -1,9 +1,11 @@
 //! `promote` and `abort`: a command to the rollout of an application.
 
 use bpfman_application::orders::ROLLOUT;
+use bpfman_application::scope::Scope;
 use bpfman_proto::printable::lines;
 use serde_json::json;
 
+use super::applications::FoundApplications;
 use super::arguments::Which;
 use super::connect::ClientSession;
 use super::error::ClientError;
@@ -12,13 +14,38 @@ use super::{Shown, ShownEnd};
 /// Writes the command to the annotation that the controller reads.
 pub async fn send(session: &ClientSession, which: &Which, word: &'static str) -> Result<Shown, ClientError> {
     let application = session.application(&which.application).await?;
+    write(session, &application, word).await.map(|text| Shown { text, end: ShownEnd::Well })
+}
+
+/// The same for an application of the cluster, or of a namespace.
+pub async fn send_to(
+    session: &ClientSession,
+    scope: Scope,
+    namespace: Option<&str>,
+    name: &str,
+    word: &'static str,
+) -> Result<String, ClientError> {
+    let all = session.applications_of(scope, namespace).await?;
+    let found = all.iter().find(|one| one.name() == name).ok_or_else(|| ClientError::NoApplication {
+        name: name.to_owned(),
+        namespace: namespace.unwrap_or_default().to_owned(),
+        others: String::new(),
+    })?;
+    write(session, found, word).await
+}
+
+async fn write(
+    session: &ClientSession,
+    application: &FoundApplications,
+    word: &'static str,
+) -> Result<String, ClientError> {
     let name = application.full_name();
     if application.rollout.is_none() {
         return Err(ClientError::NoRollout(name, word));
     }
     let patch = json!({ "metadata": { "annotations": { ROLLOUT: word } } });
     session
-        .annotate(&application, &patch)
+        .annotate(application, &patch)
         .await
         .map_err(|error| ClientError::of(error, &format!("annotate application {name}"), "its kind"))?;
     let text = match &application.status.rollout {
@@ -27,5 +54,5 @@ pub async fn send(session: &ClientSession, which: &Which, word: &'static str) ->
         }
         None => format!("{word} is requested of {name}; no controller has reconciled it yet\n"),
     };
-    Ok(Shown { text: lines(&text).into_owned(), end: ShownEnd::Well })
+    Ok(lines(&text).into_owned())
 }

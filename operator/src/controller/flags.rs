@@ -15,6 +15,9 @@ pub struct ControllerFlags {
     #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set)]
     pub metrics_secure: bool,
+    /// Where the console's questions are answered over TLS, to whom the API server lets see the fleet; 0 for nowhere
+    #[arg(long, default_value = "0", value_name = "ADDRESS")]
+    pub console_bind_address: String,
     /// Act only while holding the lease, so that several controllers may run
     #[arg(long)]
     pub leader_elect: bool,

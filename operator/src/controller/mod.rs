@@ -13,7 +13,9 @@
 //! - [`decide`]: from what is known of an application to its status. Pure.
 //! - [`nodes`]: taints, and what is left of nodes that are gone.
 //! - [`rollout`], [`deploy`]: waves of revisions; daemon and agent themselves.
+//! - [`console`]: what is known, for people. It changes nothing.
 
+pub mod console;
 pub mod decide;
 pub mod deploy;
 pub mod flags;

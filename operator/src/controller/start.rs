@@ -15,6 +15,7 @@ use tracing::info;
 use crate::admission;
 use crate::admission::tls::{self, Served};
 use crate::clock::ServerClock;
+use crate::controller::console::{ConsoleRights, serve_console};
 use crate::controller::decide::summarize::Presence;
 use crate::controller::deploy::{self, DeployImages, Deployed};
 use crate::controller::flags::ControllerFlags;
@@ -45,6 +46,7 @@ pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
     };
     let probes = serve::address(&flags.health_probe_bind_address)?;
     let scrapes = serve::address(&flags.metrics_bind_address)?;
+    let console = serve::address(&flags.console_bind_address)?;
     let mut config =
         Config::infer().await.context("no API server: neither a pod's account nor a kubeconfig")?;
     Manager::Controller.introduce(&mut config);
@@ -67,7 +69,7 @@ pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
     let (publish, deployed) = watch::channel(Deployed::default());
     let (out, events) = mpsc::channel(WAITING);
     watches::start(&client, &metrics, &out);
-    tokio::spawn(watches::agents(client.clone(), home, deployed.clone(), metrics.clone(), out));
+    tokio::spawn(watches::agents(client.clone(), home, deployed.clone(), metrics.clone(), out.clone()));
     let presence = if flags.assume_agents { Presence::Everywhere } else { Presence::ByPod };
     let writer = ApiWriter {
         client: client.clone(),
@@ -99,6 +101,14 @@ pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
         let scraped = scraped(address, &flags, &client, &metrics, &served).await;
         scraped.with_context(|| format!("metrics on {address}"))
     }));
+    let showing = if_any(console.map(async |address| {
+        let listener = tls::listen(address, served.clone(), None).await;
+        let listener = listener.with_context(|| format!("the console on {address}"))?;
+        let rights = ConsoleRights::new(client.clone());
+        serve_console(rights, listener, out.clone())
+            .await
+            .with_context(|| format!("the console on {address}"))
+    }));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let ended = tokio::select! {
@@ -107,6 +117,7 @@ pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
         () = electing => Err(anyhow::anyhow!("the election ended")),
         ended = probing => ended,
         ended = scraping => ended,
+        ended = showing => ended,
         ended = admission::run(client.clone(), &flags.admission, &flags.namespace, served.clone(), clock) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),

@@ -2,6 +2,7 @@
 
 mod applications;
 mod certificates;
+mod console;
 mod metrics;
 mod prometheus;
 mod rights;

@@ -1,0 +1,231 @@
+//! Who asks, and what of a fleet they may see: the API server says both.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bpfman_application::scope::Scope;
+use bpfman_runtime::manager::Manager;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::{Api, Client};
+use sha2::{Digest as _, Sha256};
+
+/// How long an answer of the API server holds: a page asks every few seconds.
+const REMEMBERED_FOR: Duration = Duration::from_secs(15);
+
+/// Answers that are remembered; more are asked for anew.
+const REMEMBERED: usize = 4096;
+
+/// Longer is not waited for the API server.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Namespaces and rollouts that one user is asked about: each is a request.
+const MOST_ASKED: usize = 64;
+
+/// The group of our kinds.
+const GROUP: &str = "bpfman.io";
+
+/// The API server does not say who may see what.
+#[derive(Debug, thiserror::Error)]
+pub enum SightError {
+    /// It did not answer.
+    #[error("the API server does not answer who may see the fleet")]
+    Away,
+    /// It refused the question, or the connection failed.
+    #[error("the API server does not say who may see the fleet: {0}")]
+    Server(Box<kube::Error>),
+}
+
+/// Asks the API server.
+pub struct ConsoleRights {
+    client: Client,
+    users: Mutex<HashMap<[u8; 32], (Instant, UserInfo)>>,
+    allowed: Mutex<HashMap<[u8; 32], (Instant, bool)>>,
+}
+
+/// What somebody may see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetSight {
+    /// Their name.
+    pub user: String,
+    /// Nodes: their names, their kernels, and how applications do on each.
+    pub nodes: bool,
+    /// Applications of the cluster.
+    pub cluster: bool,
+    /// Applications of every namespace.
+    pub all_namespaces: bool,
+    /// Applications of these namespaces.
+    pub namespaces: BTreeSet<String>,
+    /// Applications whose rollouts they may promote and abort.
+    pub may_change: BTreeSet<(Option<String>, String)>,
+}
+
+impl FleetSight {
+    /// Whether they may see an application of this namespace, or of the cluster.
+    #[must_use]
+    pub fn sees(&self, namespace: Option<&str>) -> bool {
+        match namespace {
+            None => self.cluster,
+            Some(namespace) => self.all_namespaces || self.namespaces.contains(namespace),
+        }
+    }
+
+    /// Whether there is nothing that they may see.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        !self.nodes && !self.cluster && !self.all_namespaces && self.namespaces.is_empty()
+    }
+}
+
+impl ConsoleRights {
+    /// Of a cluster.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, users: Mutex::default(), allowed: Mutex::default() }
+    }
+
+    /// Whose a token is; none: nobody's.
+    ///
+    /// # Errors
+    /// The API server does not say.
+    pub async fn who(&self, token: &str) -> Result<Option<UserInfo>, SightError> {
+        let key: [u8; 32] = Sha256::digest(token).into();
+        if let Some(user) = remembered(&self.users, &key) {
+            return Ok(Some(user));
+        }
+        let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
+        let review = TokenReview { spec, ..TokenReview::default() };
+        let reviews: Api<TokenReview> = Api::all(self.client.clone());
+        let status = answered(reviews.create(&Manager::Controller.post(), &review)).await?.status;
+        let status = status.unwrap_or_default();
+        let user = status.user.filter(|_| status.authenticated == Some(true));
+        if let Some(user) = &user {
+            remember(&self.users, key, user.clone());
+        }
+        Ok(user)
+    }
+
+    /// What a user may see, of a fleet with applications in these namespaces.
+    ///
+    /// # Errors
+    /// The API server does not say.
+    pub async fn sight(
+        &self,
+        user: &UserInfo,
+        namespaces: &BTreeSet<String>,
+    ) -> Result<FleetSight, SightError> {
+        let list = |group: &str, resource: &str, namespace: &str| ResourceAttributes {
+            verb: Some("list".to_owned()),
+            group: Some(group.to_owned()),
+            resource: Some(resource.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let mut sight = FleetSight {
+            user: user.username.clone().unwrap_or_default(),
+            nodes: self.may(user, list("", "nodes", "")).await?,
+            cluster: self.may(user, list(GROUP, "clusterbpfapplications", "")).await?,
+            all_namespaces: self.may(user, list(GROUP, "bpfapplications", "")).await?,
+            ..FleetSight::default()
+        };
+        if !sight.all_namespaces {
+            for namespace in namespaces.iter().take(MOST_ASKED) {
+                if self.may(user, list(GROUP, "bpfapplications", namespace)).await? {
+                    sight.namespaces.insert(namespace.clone());
+                }
+            }
+        }
+        Ok(sight)
+    }
+
+    /// Of some applications those that a user may write annotations of: that is what `promote` and `abort` do.
+    ///
+    /// # Errors
+    /// The API server does not say.
+    pub async fn changeable(
+        &self,
+        user: &UserInfo,
+        applications: impl IntoIterator<Item = (Scope, Option<String>, String)>,
+    ) -> Result<BTreeSet<(Option<String>, String)>, SightError> {
+        let mut may = BTreeSet::new();
+        for (scope, namespace, name) in applications.into_iter().take(MOST_ASKED) {
+            let resource = match scope {
+                Scope::Cluster => "clusterbpfapplications",
+                Scope::Namespaced => "bpfapplications",
+            };
+            let attributes = ResourceAttributes {
+                verb: Some("patch".to_owned()),
+                group: Some(GROUP.to_owned()),
+                resource: Some(resource.to_owned()),
+                namespace: namespace.clone(),
+                name: Some(name.clone()),
+                ..ResourceAttributes::default()
+            };
+            if self.may(user, attributes).await? {
+                may.insert((namespace, name));
+            }
+        }
+        Ok(may)
+    }
+
+    async fn may(&self, user: &UserInfo, attributes: ResourceAttributes) -> Result<bool, SightError> {
+        let spec = SubjectAccessReviewSpec {
+            user: user.username.clone(),
+            uid: user.uid.clone(),
+            groups: user.groups.clone(),
+            extra: user.extra.clone(),
+            resource_attributes: Some(attributes),
+            ..SubjectAccessReviewSpec::default()
+        };
+        let key: [u8; 32] = Sha256::digest(serde_json::to_vec(&spec).unwrap_or_default()).into();
+        if let Some(allowed) = remembered(&self.allowed, &key) {
+            return Ok(allowed);
+        }
+        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let status = answered(reviews.create(&Manager::Controller.post(), &review)).await?.status;
+        let allowed = status.is_some_and(|status| status.allowed);
+        remember(&self.allowed, key, allowed);
+        Ok(allowed)
+    }
+}
+
+async fn answered<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, SightError> {
+    let answer = tokio::time::timeout(ANSWER, asked).await.map_err(|_| SightError::Away)?;
+    answer.map_err(|error| SightError::Server(Box::new(error)))
+}
+
+type Answers<T> = Mutex<HashMap<[u8; 32], (Instant, T)>>;
+
+fn remembered<T: Clone>(answers: &Answers<T>, key: &[u8; 32]) -> Option<T> {
+    let answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+    answers.get(key).filter(|(since, _)| since.elapsed() < REMEMBERED_FOR).map(|(_, answer)| answer.clone())
+}
+
+fn remember<T>(answers: &Answers<T>, key: [u8; 32], answer: T) {
+    let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+    if answers.len() >= REMEMBERED {
+        answers.retain(|_, (since, _)| since.elapsed() < REMEMBERED_FOR);
+    }
+    if answers.len() < REMEMBERED {
+        answers.insert(key, (Instant::now(), answer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn applications_are_seen_by_namespace() {
+        let mut sight = FleetSight::default();
+        assert!(sight.is_blind() && !sight.sees(None) && !sight.sees(Some("shop")));
+        sight.namespaces.insert("shop".to_owned());
+        assert!(
+            !sight.is_blind() && sight.sees(Some("shop")) && !sight.sees(Some("other")) && !sight.sees(None)
+        );
+        sight.all_namespaces = true;
+        assert!(sight.sees(Some("other")) && !sight.sees(None));
+    }
+}

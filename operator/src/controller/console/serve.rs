@@ -1,0 +1,178 @@
+//! The console's questions over TLS.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use bpfman_application::scope::Scope;
+use bpfman_console::{ConsoleAnswer, ConsoleRefusal, ConsoleRequest};
+use k8s_openapi::api::authentication::v1::UserInfo;
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::fleet::FleetFacts;
+use super::node::ExplainedNode;
+use super::rights::{ConsoleRights, FleetSight, SightError};
+use crate::admission::tls::Greeted;
+use crate::controller::memory::Memory;
+
+/// The header by which `kubectl bpfman console` passes the user's token on: the API server keeps `Authorization` to itself.
+const TOKEN: &str = "x-bpfman-token";
+
+/// Questions at a time.
+const AT_A_TIME: usize = 32;
+
+/// How long the loop of the controller may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Something that is asked of what the controller knows: done by its loop, between two events.
+pub type ConsoleQuestion = Box<dyn FnOnce(&mut Memory) + Send>;
+
+struct FleetConsole {
+    rights: ConsoleRights,
+    questions: mpsc::Sender<ConsoleQuestion>,
+    places: Semaphore,
+}
+
+/// Answers what pages ask, to whom the API server lets see it.
+///
+/// # Errors
+/// The listener ended.
+pub async fn serve_console(
+    rights: ConsoleRights,
+    listener: Greeted,
+    questions: mpsc::Sender<ConsoleQuestion>,
+) -> std::io::Result<()> {
+    let console = Arc::new(FleetConsole { rights, questions, places: Semaphore::new(AT_A_TIME) });
+    axum::serve(listener, Router::new().route("/api/{*path}", get(answer)).with_state(console)).await
+}
+
+async fn answer(State(console): State<Arc<FleetConsole>>, request: Request) -> Response {
+    let token = request.headers().get(TOKEN).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let asked = ConsoleRequest {
+        method: request.method().clone(),
+        path: request.uri().path().trim_start_matches("/api/").to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        body: Default::default(),
+    };
+    let answered = match console.places.try_acquire() {
+        Ok(_place) => console.answer(token.as_deref(), &asked).await,
+        Err(_) => {
+            let message = format!("{AT_A_TIME} questions are being answered, as many as may be");
+            Err(ConsoleRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message))
+        }
+    };
+    answered.unwrap_or_else(Into::into).into_response().map(Body::new)
+}
+
+impl FleetConsole {
+    async fn answer(
+        &self,
+        token: Option<&str>,
+        asked: &ConsoleRequest,
+    ) -> Result<ConsoleAnswer, ConsoleRefusal> {
+        let user = match token {
+            Some(token) => self.rights.who(token).await.map_err(unsaid)?,
+            None => None,
+        };
+        let Some(user) = user else {
+            return Err(ConsoleRefusal::new(
+                StatusCode::UNAUTHORIZED,
+                "denied",
+                "the API server knows no account of this token",
+            )
+            .with_hint("log in to the cluster again, and start `kubectl bpfman console` again"));
+        };
+        match asked.path.as_str() {
+            "about" => {
+                Ok(ConsoleAnswer::json(&json!({ "kind": "fleet", "version": env!("CARGO_PKG_VERSION") })))
+            }
+            "fleet" => self.fleet(&user).await,
+            "node" => {
+                let name = asked.asked("name").ok_or_else(|| ConsoleRefusal::invalid("which node?"))?;
+                self.node(&user, name).await
+            }
+            _ => Err(ConsoleRefusal::not_found(&asked.path)),
+        }
+    }
+
+    async fn fleet(&self, user: &UserInfo) -> Result<ConsoleAnswer, ConsoleRefusal> {
+        let mut sight = self.sight(user).await?;
+        let seen = sight.clone();
+        let in_rollouts = self
+            .ask(move |memory| -> Vec<(Scope, Option<String>, String)> {
+                let views = memory.applications().map(|view| view.application);
+                let seen = views.filter(|one| one.rollout.is_some() && seen.sees(one.namespace.as_deref()));
+                seen.map(|one| (one.scope, one.namespace.clone(), one.name.clone())).collect()
+            })
+            .await?;
+        sight.may_change = self.rights.changeable(user, in_rollouts).await.map_err(unsaid)?;
+        let facts = self.ask(move |memory| FleetFacts::new(memory, &sight)).await?;
+        Ok(ConsoleAnswer::json(&facts))
+    }
+
+    async fn node(&self, user: &UserInfo, name: String) -> Result<ConsoleAnswer, ConsoleRefusal> {
+        let sight = self.sight(user).await?;
+        if !sight.nodes {
+            return Err(denied(&sight.user, "list nodes", "a role with `list` of nodes, such as view"));
+        }
+        let asked = name.clone();
+        let facts = self.ask(move |memory| ExplainedNode::new(memory, &sight, &asked)).await?;
+        let no_node =
+            || ConsoleRefusal::new(StatusCode::NOT_FOUND, "not-found", format!("there is no node {name:?}"));
+        facts.map(|facts| ConsoleAnswer::json(&facts)).ok_or_else(no_node)
+    }
+
+    async fn sight(&self, user: &UserInfo) -> Result<FleetSight, ConsoleRefusal> {
+        let namespaces = self
+            .ask(|memory| -> BTreeSet<String> {
+                memory.applications().filter_map(|view| view.application.namespace.clone()).collect()
+            })
+            .await?;
+        let sight = self.rights.sight(user, &namespaces).await.map_err(unsaid)?;
+        if sight.is_blind() {
+            let roles = "the ClusterRole bpfman-clusterbpfapplication-viewer-role or bpfman-bpfapplication-viewer-role";
+            return Err(denied(&sight.user, "list applications of eBPF programs, nor nodes", roles));
+        }
+        Ok(sight)
+    }
+
+    /// Has the controller's loop answer.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T, ConsoleRefusal> {
+        let late = || {
+            ConsoleRefusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unreachable",
+                "the controller does not answer in time",
+            )
+        };
+        let (told, answer) = oneshot::channel();
+        let question: ConsoleQuestion = Box::new(move |memory| {
+            // Whoever asked may have gone.
+            let _gone = told.send(question(memory));
+        });
+        let asked = async {
+            self.questions.send(question).await.map_err(|_| late())?;
+            answer.await.map_err(|_| late())
+        };
+        tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+fn denied(user: &str, what: &str, role: &str) -> ConsoleRefusal {
+    ConsoleRefusal::new(StatusCode::FORBIDDEN, "denied", format!("{user} may not {what}"))
+        .with_hint(format!("an administrator can bind you to {role}"))
+}
+
+fn unsaid(error: SightError) -> ConsoleRefusal {
+    ConsoleRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "unreachable", error.to_string())
+}
