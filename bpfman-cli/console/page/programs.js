@@ -43,7 +43,7 @@ async function all(root, page) {
   const others = el("input", { type: "checkbox", id: "others" });
   const timed = el("input", { type: "checkbox", id: "timed", checked: page.live.timed, change: () => page.live.time(timed.checked) });
   const refused = el("p", { class: "warn", role: "status" });
-  const told = () => setText(refused, page.live.refusals.get("figures")?.message ?? "");
+  const told = () => setText(refused, (page.live.refusals.get("timing") ?? page.live.refusals.get("figures"))?.message ?? "");
   root.append(el("h1", null, "Programs"), el("p", { class: "tools" },
     el("span", null, others, " ", el("label", { for: "others" }, "Those of other tools, too")),
     el("span", null, timed, " ", el("label", { for: "timed" }, "Have the kernel count and time runs, while this page is open (some 10 ns a run)"))), refused, table.element);

@@ -154,7 +154,7 @@ impl LiveStream {
             events.send("journal", &json!({ "reset": true, "events": [], "position": 0 })).await?;
             journal = client.events(EventQuery::new().after(0)).await;
         }
-        let figures = self.figures(&client).await;
+        let figures = self.figures(&client, events).await?;
         let changes = client.watch().await;
         Ok(Told {
             journal: granted("journal", journal, events).await?,
@@ -164,16 +164,28 @@ impl LiveStream {
         })
     }
 
-    /// Without the time of runs where that is not granted.
-    async fn figures(&self, client: &Client) -> Result<Streaming<ext::Figures>, Error> {
+    /// Begins readings. Where the time of runs is not granted the page is told so, and gets all else.
+    async fn figures(
+        &self,
+        client: &Client,
+        events: &EventSender,
+    ) -> Result<Result<Streaming<ext::Figures>, Error>, Over> {
         let request = |time_runs| ext::FollowFiguresRequest {
             interval_ms: INTERVAL,
             time_runs,
             others: true,
             ..Default::default()
         };
-        let answer = client.services().figures.follow_figures(request(self.time_runs)).await;
-        Ok(answer?.into_inner())
+        let mut calls = client.services().figures;
+        let timed = calls.follow_figures(request(self.time_runs)).await.map_err(Error::from);
+        let begun = match timed {
+            Err(error) if self.time_runs && error.reason() == Some(Reason::Denied) => {
+                let _none: Option<()> = granted("timing", Err(error), events).await?;
+                calls.follow_figures(request(false)).await.map_err(Error::from)
+            }
+            begun => begun,
+        };
+        Ok(begun.map(tonic::Response::into_inner))
     }
 
     /// Tells entries: all that have come already in one event.

@@ -86,7 +86,7 @@ impl FleetSource {
             let answer = self.session.client.send(sent).await.map_err(|error| away(error.to_string()))?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, LARGEST_ANSWER).collect().await;
-            Ok((head, body.map_err(|error| away(error.to_string()))?.to_bytes()))
+            Ok::<_, ConsoleRefusal>((head, body.map_err(|error| away(error.to_string()))?.to_bytes()))
         };
         // The API server itself waits for half a minute for pods that are not there.
         let late = |_| {
