@@ -209,7 +209,8 @@ fn verbs(words: &[String]) -> Result<BTreeSet<AccessVerb>, GrantError> {
     let mut verbs = BTreeSet::new();
     for word in words {
         match word.as_str() {
-            "all" => verbs.extend(AccessVerb::GRANTABLE),
+            // What strangers do is nobody's own: a grant has to say it by its name.
+            "all" => verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| *verb != AccessVerb::Radar)),
             word => {
                 verbs.insert(word.parse()?);
             }

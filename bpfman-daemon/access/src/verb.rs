@@ -27,6 +27,8 @@ pub enum AccessVerb {
     MapsRead,
     /// Writes maps.
     MapsWrite,
+    /// Sees what others do with eBPF on the machine.
+    Radar,
     /// What only root may do, whatever a grant says: the image cache, and remains that are nobody's.
     Administer,
 }
@@ -34,13 +36,13 @@ pub enum AccessVerb {
 /// A text that is no verb.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is no verb: expected read, load, attach, replace, adopt, trace, settings, maps-read or maps-write"
+    "\"{0}\" is no verb: expected read, load, attach, replace, adopt, trace, settings, maps-read, maps-write or radar"
 )]
 pub struct UnknownVerb(pub String);
 
 impl AccessVerb {
     /// All that a grant may allow.
-    pub const GRANTABLE: [Self; 9] = [
+    pub const GRANTABLE: [Self; 10] = [
         Self::Read,
         Self::Load,
         Self::Attach,
@@ -50,6 +52,7 @@ impl AccessVerb {
         Self::Settings,
         Self::MapsRead,
         Self::MapsWrite,
+        Self::Radar,
     ];
 
     /// As grants write it.
@@ -65,6 +68,7 @@ impl AccessVerb {
             Self::Settings => "settings",
             Self::MapsRead => "maps-read",
             Self::MapsWrite => "maps-write",
+            Self::Radar => "radar",
             Self::Administer => "administer",
         }
     }

@@ -3,6 +3,8 @@
 use bpfmand_core::{Peer, audit_text};
 use serde::{Deserialize, Serialize};
 
+use crate::StrangerActor;
+
 /// Most names of one kind in an entry: a call is about a few, and lists of calls are not history.
 const MOST_NAMES: usize = 64;
 
@@ -56,6 +58,12 @@ pub struct HistoryEntry {
     /// Refusals of the same user before this entry that have none of their own, since there were too many.
     #[serde(skip_serializing_if = "is_zero")]
     pub suppressed: u64,
+    /// How often it happened, where one entry tells of several times; 0: once.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub count: u64,
+    /// When it happened first, of several times, as in `time`; the last time is before `time`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub first: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
@@ -88,6 +96,8 @@ pub enum EntryActor {
     },
     /// The daemon by itself.
     Daemon(DaemonPart),
+    /// Somebody who did not call: the radar saw it.
+    Stranger(StrangerActor),
 }
 
 /// What of the daemon did something by itself.
@@ -112,6 +122,8 @@ pub enum DaemonPart {
     Journal,
     /// What ends by itself: over a limit of CPU time, or when its time to live is over.
     Limits,
+    /// What sees what others do with eBPF.
+    Radar,
 }
 
 /// What came of it.
@@ -161,6 +173,7 @@ impl DaemonPart {
             Self::Gate => "gate",
             Self::Journal => "journal",
             Self::Limits => "limits",
+            Self::Radar => "radar",
         }
     }
 }
@@ -179,12 +192,12 @@ impl EntryActor {
         }
     }
 
-    /// The user of a caller; none for the daemon itself.
+    /// The user of a caller; none for the daemon itself, and for strangers.
     #[must_use]
     pub const fn uid(&self) -> Option<u32> {
         match self {
             Self::Caller { uid, .. } => Some(*uid),
-            Self::Daemon(_) => None,
+            Self::Daemon(_) | Self::Stranger(_) => None,
         }
     }
 }
@@ -255,6 +268,9 @@ impl HistoryEntry {
             names.truncate(MOST_NAMES);
             names.iter_mut().for_each(|name| *name = audit_text(name));
         }
+        if let EntryActor::Stranger(stranger) = &mut cut.by {
+            stranger.cut();
+        }
         cut.programs.truncate(MOST_NAMES);
         cut.links.truncate(MOST_NAMES);
         // Numbers and texts: nothing in it can fail to be written.
@@ -306,6 +322,20 @@ mod tests {
         assert_eq!(line.matches('\n').count(), 1);
         assert!(line.trim_end().chars().all(|character| !hides(character)), "{line:?}");
         assert_eq!(serde_json::from_str::<HistoryEntry>(&line).unwrap(), entry());
+    }
+
+    #[test]
+    fn a_stranger_writes_nothing_into_the_journal_but_its_name() {
+        let stranger = StrangerActor {
+            command: "x\n{\"number\":1}".to_owned(),
+            executable: "/\u{1b}".repeat(100_000),
+            ..StrangerActor::default()
+        };
+        let by = EntryActor::Stranger(stranger);
+        let line = HistoryEntry { by, count: 3, ..entry() }.line();
+        assert!(line.len() < 64 << 10 && line.matches('\n').count() == 1, "{}", line.len());
+        let read: HistoryEntry = serde_json::from_str(&line).unwrap();
+        assert!(matches!(read.by, EntryActor::Stranger(stranger) if stranger.command.contains('\n')));
     }
 
     #[test]

@@ -42,6 +42,18 @@ impl Flood {
         true
     }
 
+    /// Whether a user may have an entry now. What may not is nothing that is counted here: it waits elsewhere.
+    pub fn has_room(&mut self, uid: u32, now: Instant) -> bool {
+        let has_room = self.admits(uid, now);
+        if !has_room {
+            let of = self.users.contains_key(&Some(uid)).then_some(uid);
+            if let Some(bucket) = self.users.get_mut(&of) {
+                bucket.suppressed = 0;
+            }
+        }
+        has_room
+    }
+
     /// Refusals of users that had no entry, since this was asked last.
     pub fn take_suppressed(&mut self) -> Vec<(Option<u32>, u64)> {
         let counted = self.users.iter_mut().filter(|(_, bucket)| bucket.suppressed > 0);
@@ -78,6 +90,14 @@ mod tests {
         assert!(!flood.admits(1000, now));
         assert!(flood.admits(1000, now + EVERY), "one more after a while");
         assert!(!flood.admits(1000, now + EVERY));
+    }
+
+    #[test]
+    fn what_waits_for_room_is_not_counted() {
+        let (mut flood, now) = (Flood::default(), Instant::now());
+        let admitted = (0..1000).filter(|_| flood.has_room(0, now)).count();
+        assert_eq!((admitted, flood.take_suppressed()), (BURST as usize, Vec::new()));
+        assert!(flood.has_room(0, now + EVERY) && !flood.has_room(0, now + EVERY));
     }
 
     #[test]

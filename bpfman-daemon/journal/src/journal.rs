@@ -32,6 +32,8 @@ pub struct Journal {
     files: Option<Files>,
     refusals: Refusals,
     flood: Arc<Mutex<Flood>>,
+    /// What strangers do, by their users.
+    strangers: Mutex<Flood>,
     shared: Arc<SharedStanding>,
 }
 
@@ -129,6 +131,12 @@ impl Journal {
             log_line::write(&handed.entry);
             handed.written.into_iter().for_each(|written| written());
         }
+    }
+
+    /// Whether there is room for an entry of what a stranger of this user did: so often as for refusals of a user. Root has no
+    /// more room than others, since nobody asked for these entries. What has none waits, and is told together.
+    pub fn has_room_for_stranger(&self, uid: u32) -> bool {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).has_room(uid, Instant::now())
     }
 
     /// Counts a call that was not done.

@@ -59,6 +59,18 @@ fn datagram(entry: &HistoryEntry) -> Vec<u8> {
             field("BPFMAN_POD", pod);
         }
         EntryActor::Daemon(part) => field("BPFMAN_BY", part.name()),
+        EntryActor::Stranger(who) => {
+            field("BPFMAN_BY", "radar");
+            field("BPFMAN_UID", &who.uid.to_string());
+            field("BPFMAN_GID", &who.gid.to_string());
+            field("BPFMAN_PID", &who.pid.to_string());
+            field("BPFMAN_COMMAND", &who.command);
+            field("BPFMAN_EXECUTABLE", &who.executable);
+            field("BPFMAN_CGROUP", &who.cgroup);
+            field("BPFMAN_UNIT", &who.unit);
+            field("BPFMAN_POD", &who.pod);
+            field("BPFMAN_CONTAINER", &who.container);
+        }
     }
     field("BPFMAN_VERB", &entry.verb);
     field("BPFMAN_OBJECT", &entry.object);
@@ -69,6 +81,10 @@ fn datagram(entry: &HistoryEntry) -> Vec<u8> {
     field("BPFMAN_BEFORE", &entry.before);
     field("BPFMAN_AFTER", &entry.after);
     field("BPFMAN_RESULT", entry.result.name());
+    if entry.count > 0 {
+        field("BPFMAN_COUNT", &entry.count.to_string());
+        field("BPFMAN_FIRST", &entry.first);
+    }
     for (name, values) in [("BPFMAN_HOOK", &entry.hooks), ("BPFMAN_OWNER", &entry.owners)] {
         values.iter().for_each(|value| field(name, value));
     }

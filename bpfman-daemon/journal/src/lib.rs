@@ -23,6 +23,7 @@ mod refusals;
 mod segments;
 mod settings;
 mod standing;
+mod stranger;
 mod writer;
 
 pub use entry::{DaemonPart, EntryActor, EntryFailure, EntryResult, HistoryEntry};
@@ -34,3 +35,4 @@ pub use reader::{HistoryPage, HistoryReader};
 pub use refusals::RefusalCount;
 pub use settings::{JournalError, JournalSettings, JournalSync};
 pub use standing::JournalStanding;
+pub use stranger::StrangerActor;

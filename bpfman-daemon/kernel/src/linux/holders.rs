@@ -1,5 +1,6 @@
 //! Processes that hold programs and links, as `/proc` shows them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -10,16 +11,17 @@ const MOST: usize = 1_000_000;
 
 /// Looks through the descriptors of all processes.
 pub fn find(of: Held) -> io::Result<Vec<Holder>> {
-    let mut pids: Vec<u32> = std::fs::read_dir("/proc")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
-    pids.sort_unstable();
     let mut budget = MOST;
-    Ok(pids.into_iter().filter(|pid| holds(*pid, of, &mut budget)).map(describe).collect())
+    Ok(pids()?.into_iter().filter(|pid| holds(*pid, of, &mut budget)).map(describe).collect())
 }
 
 /// Whether a process has a descriptor of the object. One that ends meanwhile has not.
 fn holds(pid: u32, of: Held, budget: &mut usize) -> bool {
+    look(pid, budget, &mut |info| is_of(info, of))
+}
+
+/// Shows the information of each descriptor of an eBPF object that a process has, until one is what is looked for.
+fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bool {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     for descriptor in descriptors.flatten() {
         if *budget == 0 {
@@ -33,11 +35,58 @@ fn holds(pid: u32, of: Held, budget: &mut usize) -> bool {
             continue;
         }
         let info = Path::new("/proc").join(pid.to_string()).join("fdinfo").join(descriptor.file_name());
-        if std::fs::read_to_string(info).is_ok_and(|info| is_of(&info, of)) {
+        if std::fs::read_to_string(info).is_ok_and(|info| found(&info)) {
             return true;
         }
     }
     false
+}
+
+/// Who holds programs and links, by the kernel's ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectHolders {
+    /// Of programs.
+    pub programs: BTreeMap<u32, Vec<Holder>>,
+    /// Of links.
+    pub links: BTreeMap<u32, Vec<Holder>>,
+}
+
+/// Most processes that are named for one object.
+const MOST_NAMED: usize = 8;
+
+/// Who holds which program and link: all of them with one look through the descriptors of all processes.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn all_holders() -> io::Result<ObjectHolders> {
+    let mut all = ObjectHolders::default();
+    let mut budget = MOST;
+    for pid in pids()? {
+        let mut holder = None;
+        look(pid, &mut budget, &mut |info| {
+            let of = |field| info.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u32>().ok());
+            // A link's has the program that it runs too.
+            let held = match (of("link_id:"), of("prog_id:")) {
+                (Some(link), _) => all.links.entry(link),
+                (None, Some(program)) => all.programs.entry(program),
+                (None, None) => return false,
+            };
+            let holders = held.or_default();
+            if holders.len() < MOST_NAMED && holders.last().is_none_or(|last| last.pid != pid) {
+                holders.push(holder.get_or_insert_with(|| describe(pid)).clone());
+            }
+            false
+        });
+    }
+    Ok(all)
+}
+
+fn pids() -> io::Result<Vec<u32>> {
+    let mut pids: Vec<u32> = std::fs::read_dir("/proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    pids.sort_unstable();
+    Ok(pids)
 }
 
 /// Whether a descriptor's information is of the object. A link's has the program that it runs too.

@@ -1,0 +1,54 @@
+//! Reading a ring buffer of ours (Linux 5.8 and later).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use aya::maps::{Map, MapData, RingBuf};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::KernelError;
+
+/// The records of a ring buffer. Several readers of one ring take records from each other.
+pub struct RingFeed {
+    ring: RingBuf<MapData>,
+}
+
+impl RingFeed {
+    /// Reads the ring buffer of this descriptor, which has to be open for writing. It goes on behind what was read before, by
+    /// whomever.
+    ///
+    /// # Errors
+    /// It is no ring buffer, or cannot be mapped.
+    pub fn new(map: OwnedFd) -> Result<Self, KernelError> {
+        let ring = MapData::from_fd(map).and_then(Map::from_map_data).and_then(RingBuf::try_from);
+        let ring = ring.map_err(|error| KernelError::call("read", "a ring buffer", io::Error::other(error)))?;
+        Ok(Self { ring })
+    }
+
+    /// A record, if there is one now.
+    pub fn take(&mut self) -> Option<Vec<u8>> {
+        self.ring.next().map(|record| record.to_vec())
+    }
+
+    /// Returns when there is a record, or after so long, or at a signal.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    pub fn wait(&self, timeout: Duration) -> Result<(), KernelError> {
+        let fail = |source| KernelError::call("wait for", "a ring buffer", source);
+        let timeout = Timespec::try_from(timeout).map_err(|_far| fail(io::ErrorKind::InvalidInput.into()))?;
+        // SAFETY: the ring owns its descriptor, and is borrowed for as long as the answer is used.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
+        match poll(&mut [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::IN)], Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(fail(error.into())),
+        }
+    }
+}
+
+impl std::fmt::Debug for RingFeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RingFeed").finish_non_exhaustive()
+    }
+}
