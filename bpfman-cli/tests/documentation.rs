@@ -20,6 +20,7 @@ use bpfman_cli::show::journal_event::JournalEventJson;
 use bpfman_cli::show::json::ProgramJson;
 use bpfman_cli::show::maps::MapList;
 use bpfman_cli::show::matching::MatchingJson;
+use bpfman_cli::show::radar::RadarJson;
 use bpfman_cli::show::traced::{PacketJson, Traced};
 use bpfman_cli::show::tried::Tried;
 use bpfman_cli::show::value::TypedValue;
@@ -101,6 +102,11 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
     let mut history = HistoryJson::default();
     history.add(&ext::HistoryResponse { entries: vec![ext::JournalLine::default()], damaged: 0 });
     let features = ext::FeaturesResponse { features: vec![ext::Feature::default()], ..Default::default() };
+    let process = || Some(ext::StrangeProcess::default());
+    let holders = vec![ext::ObjectHolder::default()];
+    let program = ext::StrangeProgram { holders, loaded_by: process(), ..Default::default() };
+    let made = ext::StrangeLink { made_by: process(), ..Default::default() };
+    let survey = ext::SurveyRadarResponse { programs: vec![program], links: vec![made], status: None };
     let link = AppliedLink { attachment: String::new(), link_id: None, state: "attached", failure: None };
     let program = AppliedProgram {
         name: String::new(),
@@ -137,6 +143,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
         serde_json::to_value(JournalEventJson::Renumbered { after: 1 }),
         serde_json::to_value(JournalEventJson::Damaged { lines: 1 }),
         serde_json::to_value(waited),
+        serde_json::to_value(RadarJson::new(&survey)),
         serde_json::to_value(FeatureList::new(&features)),
         serde_json::to_value(checked()),
         serde_json::to_value(Tried::new(&ext::DryRunResponse {

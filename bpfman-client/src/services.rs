@@ -10,6 +10,7 @@ use bpfman_proto::ext::v1::bpfman_figures_client::BpfmanFiguresClient;
 use bpfman_proto::ext::v1::bpfman_images_client::BpfmanImagesClient;
 use bpfman_proto::ext::v1::bpfman_map_entries_client::BpfmanMapEntriesClient;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
+use bpfman_proto::ext::v1::bpfman_radar_client::BpfmanRadarClient;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -54,6 +55,8 @@ pub struct Services {
     pub figures: BpfmanFiguresClient<Channel>,
     /// Trials, and what else agents ask for.
     pub node: BpfmanNodeClient<Channel>,
+    /// What others do with eBPF.
+    pub radar: BpfmanRadarClient<Channel>,
 }
 
 impl Services {
@@ -91,6 +94,7 @@ impl Services {
             map_entries: BpfmanMapEntriesClient::new(channel.clone())
                 .max_decoding_message_size(LARGEST_ANSWER),
             figures: BpfmanFiguresClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
+            radar: BpfmanRadarClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
             node: BpfmanNodeClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
         })
     }

@@ -21,6 +21,7 @@ use crate::journal_settings::{self, JournalTable};
 use crate::load_gate::{GateSettings, GateTable};
 use crate::metrics_settings::{MetricsSettings, MetricsTable};
 use crate::policy::read_root_file;
+use crate::radar::{RadarObject, RadarTable};
 use crate::registries::{self, ImagesTable, RegistryTable};
 
 const CONFIG: &str = "/etc/bpfman/bpfman.toml";
@@ -93,6 +94,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// The gate in front of the kernel's loader, if it is asked for.
     pub gate: Option<GateSettings>,
+    /// The object of the radar, if one is asked for.
+    pub radar: Option<RadarObject>,
     /// Features of the kernel to do without.
     pub without: Vec<&'static Probe>,
 }
@@ -117,6 +120,7 @@ struct File {
     journal: JournalTable,
     metrics: MetricsTable,
     gate: GateTable,
+    radar: RadarTable,
     images: ImagesTable,
     registries: BTreeMap<String, RegistryTable>,
 }
@@ -331,6 +335,7 @@ impl Config {
             journal,
             metrics: file.metrics.settings(&arguments.socket_path)?,
             gate: file.gate.settings()?,
+            radar: file.radar.settings()?,
             memory: file.cage.memory_mib.map_or(DEFAULT_MEMORY, |mib| mib.saturating_mul(1 << 20)),
         })
     }

@@ -22,6 +22,7 @@ mod metrics;
 mod metrics_settings;
 mod policy;
 mod predecessor;
+mod radar;
 mod registries;
 mod reserve;
 mod run;

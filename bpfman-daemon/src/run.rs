@@ -33,6 +33,7 @@ use crate::images::RegistryImages;
 use crate::load_gate::{self, GateKeeper, LoadGate};
 use crate::metrics::{RunStatistics, ServedMetrics};
 use crate::policy::PolicySource;
+use crate::radar::{RadarKeeper, RadarParts};
 use crate::reserve::Reserve;
 use crate::start_progress::{StartProgress, StartReads, StartSteps};
 use crate::watch::Watcher;
@@ -178,6 +179,16 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let load_gate =
         GateKeeper::start(load_gate, Arc::clone(&gate)).context("cannot start the keeper of the gate")?;
     let limit_counts = Arc::<LimitCounts>::default();
+    let radar = RadarKeeper::start(RadarParts {
+        settings: config.radar.clone(),
+        engine: Arc::clone(&engine),
+        kernel: Arc::clone(&kernel),
+        images: Arc::clone(&images) as Arc<dyn Images>,
+        journal: Arc::clone(&journal),
+        changes: Arc::clone(&gate),
+    })
+    .context("cannot start the radar")?;
+    let radar_standing = radar.standing();
     let budgets = Budgets::start(
         Arc::clone(&engine),
         Arc::clone(&policy),
@@ -209,7 +220,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .with_cage(cage.parts())
         .with_journal(journal)
         .with_gate(gate)
-        .with_load_gate(gate_standing);
+        .with_load_gate(gate_standing)
+        .with_radar(Arc::clone(&radar_standing), radar.control());
     let api = match helpers.clone() {
         Some(helpers) => api.with_helpers(Arc::new(move || helpers.has_starter())),
         None => api,
@@ -227,10 +239,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             || budgets.measures()
             || config.metrics.listen.is_some()
             || config.idle.is_some_and(|idle| scrapes.were_read_within(idle))
+            || radar_standing.is_on()
     };
     let metrics = Metrics { tcp: metrics_by_tcp, scrapes: &scrapes, policy: &policy };
     let result = runtime.block_on(serve(config, &api, (csi, metrics), helpers.as_deref(), is_needed));
     drop((watcher, budgets));
+    radar.end();
     load_gate.end();
     runtime.shutdown_timeout(GRACE);
     // Leases end with the daemon. What cannot be ended now is by the next start.

@@ -19,7 +19,6 @@
 
 // Kinds besides the commands of bpf(2), which have their own numbers.
 #define XDP_BY_NETLINK 1000
-#define PERF_EVENT 1001
 #define SOCKET 1002
 #define UNLINK 1003
 #define TC_FILTER 1004
@@ -553,13 +552,7 @@ int traced_ended_typed(struct system_call *context)
 	return 0;
 }
 
-// What is attached without bpf(2). Links are told as such: within a call of bpf(2) nothing else is.
-static __always_inline bool is_within_call(void)
-{
-	__u32 thread = (__u32)bpf_get_current_pid_tgid();
-
-	return bpf_map_lookup_elem(&calls, &thread);
-}
+// What is done without bpf(2).
 
 // XDP by netlink. A descriptor of -1 takes off what is there.
 SEC("fexit/dev_change_xdp_fd")
@@ -580,41 +573,7 @@ int BPF_PROG(xdp_by_netlink, struct net_device *device, void *acknowledgement, i
 	return 0;
 }
 
-// A program at a trace point or probe, by ioctl(PERF_EVENT_IOC_SET_BPF).
-SEC("fexit/perf_event_attach_bpf_prog")
-int BPF_PROG(perf_event, void *perf, struct bpf_prog *program, __u64 cookie, int result)
-{
-	struct event event = {};
-
-	if (is_within_call())
-		return 0;
-	note_caller(&event);
-	note_task(&event);
-	event.kind = PERF_EVENT;
-	event.result = result;
-	note_program(&event, program);
-	tell(&event);
-	return 0;
-}
-
-// The same before Linux 5.15, without a cookie.
-SEC("fexit/perf_event_attach_bpf_prog")
-int BPF_PROG(perf_event_before, void *perf, struct bpf_prog *program, int result)
-{
-	struct event event = {};
-
-	if (is_within_call())
-		return 0;
-	note_caller(&event);
-	note_task(&event);
-	event.kind = PERF_EVENT;
-	event.result = result;
-	note_program(&event, program);
-	tell(&event);
-	return 0;
-}
-
-// setsockopt(SO_ATTACH_BPF). The loader has it for SO_ATTACH_REUSEPORT_EBPF, too.
+// setsockopt(SO_ATTACH_BPF).
 SEC("fexit/sk_attach_bpf")
 int BPF_PROG(socket_program, unsigned int descriptor, void *socket, int result)
 {

@@ -13,8 +13,8 @@
 )]
 
 pub mod binaries;
-pub mod certificates;
 pub mod browser;
+pub mod certificates;
 pub mod command;
 pub mod compile;
 pub mod console;

@@ -30,7 +30,7 @@ pub struct ShowEvents {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: Option<u32>,
     /// Only what these did: a user id, root, a unit, a pod, a grant, an owner (user:1000), or a part of the daemon (start,
-    /// checks, interfaces, policy, csi, break-glass, journal)
+    /// checks, interfaces, policy, csi, break-glass, radar, journal)
     #[arg(long, value_name = "WHO")]
     pub by: Option<String>,
     /// Only these calls (Load, Attach, PutBack), in whatever case; several with commas, or by repeating the flag

@@ -14,7 +14,7 @@ pub struct History {
     #[arg(value_name = "ID|HOOK")]
     pub about: Option<HistoryAbout>,
     /// Only what these did: a user id, root, a unit, a pod, a grant, an owner (user:1000), or a part of the daemon (start,
-    /// checks, interfaces, policy, csi, break-glass, journal)
+    /// checks, interfaces, policy, csi, break-glass, radar, journal)
     #[arg(long, value_name = "WHO")]
     pub by: Option<String>,
     /// Only what happened since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)

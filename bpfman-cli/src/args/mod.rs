@@ -19,6 +19,7 @@ pub mod load;
 pub mod map;
 pub mod object;
 pub mod place;
+pub mod radar;
 pub mod run;
 pub mod run_hook;
 pub mod selector;
@@ -176,6 +177,8 @@ pub enum CliCommand {
     Events(events::ShowEvents),
     /// Show hooks, programs, maps and the journal of this machine in a browser, live: a page on loopback, until Ctrl-C.
     Console(console::ShowConsole),
+    /// Show what others have loaded and attached on this machine, and tell what they do.
+    Radar(radar::Radar),
     /// Wait until a program or link is loaded, attached, detached or gone: for scripts. Exits with 20 when it is not so in time.
     Wait(wait::WaitFor),
     /// Compare the recorded state with what the kernel runs.

@@ -53,6 +53,7 @@ async fn living(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), 
     strays(client, diagnosis).await?;
     provenance(client, diagnosis, examined).await?;
     cage(client, diagnosis).await?;
+    radar(client, diagnosis).await?;
     Ok(())
 }
 
@@ -214,6 +215,22 @@ async fn matches(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(),
 }
 
 /// What root or the kernel took off the daemon's cage: told, and no difference from what was asked for.
+/// What others touched, and a radar that sees less than it could. Not everybody may know.
+async fn radar(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
+    let answer = match client.radar.survey_radar(ext::SurveyRadarRequest {}).await {
+        Err(status) if status.code() == tonic::Code::PermissionDenied => return Ok(()),
+        answer => offered(answer)?,
+    };
+    let Some(status) = answer.and_then(|answer| answer.status) else { return Ok(()) };
+    for what in &status.touched {
+        diagnosis.note("radar: touched", what.clone());
+    }
+    if status.source == "polling" {
+        diagnosis.note("radar", format!("it sees by lists of ids alone: {}", status.why));
+    }
+    Ok(())
+}
+
 async fn cage(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(info) = offered(client.ext.info(ext::InfoRequest {}).await)? else { return Ok(()) };
     for part in info.cage.into_iter().filter(|part| !part.weakness.is_empty()) {

@@ -12,12 +12,16 @@ use crate::show;
 use crate::show::journal_event::{JournalEventJson, header, tell};
 
 /// Shows entries of the journal, the oldest first, and goes on with those that are written.
+pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
+    tell_all(global, command.query(), command.follow).await
+}
+
+/// Tells what is asked for, and goes on, also after a restart of the daemon, if the user follows.
 ///
 /// No signal is caught: there is nothing to end in order, and each line is written as it comes.
-pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
+pub async fn tell_all(global: &Global, query: EventQuery, follows: bool) -> Result<(), CliError> {
     let client = connect_anew(global).await?;
     let mut output = OpenOutput::of_stdout();
-    let query = command.query();
     let mut events = client.events(query.clone()).await.map_err(older)?;
     // All up to here was there when the command began.
     let newest = events.newest();
@@ -32,9 +36,9 @@ pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
         match next {
             Ok(Some(event)) if shown(global, &event, events.epoch())? => continue,
             Ok(Some(_)) => return Ok(()),
-            Ok(None) if !command.follow && events.position() >= newest => return Ok(()),
+            Ok(None) if !follows && events.position() >= newest => return Ok(()),
             Err(error) if !error.is_lost() => return Err(CliError::Client(error)),
-            _ if !command.follow => return Err(cut_short(events.position(), newest)),
+            _ if !follows => return Err(cut_short(events.position(), newest)),
             _ => {}
         }
         events = tokio::select! {

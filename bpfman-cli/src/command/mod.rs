@@ -25,6 +25,7 @@ mod map;
 mod object_source;
 mod open_output;
 mod progress;
+mod radar;
 mod remove;
 mod run;
 mod stray;
@@ -72,6 +73,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::History(command) => history::run(global, command).await,
         CliCommand::Events(command) => events::run(global, command).await,
         CliCommand::Console(command) => console::run(global, command).await,
+        CliCommand::Radar(command) => radar::run(global, command).await,
         CliCommand::Wait(command) => wait::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
         CliCommand::SupportBundle(command) => support_bundle::run(global, command).await,

@@ -37,7 +37,15 @@ json_shape! {
         unit: Option<String> = filled(&line.unit),
         /// Pod of the caller.
         pod: Option<String> = filled(&line.pod),
-        /// What of the daemon acted by itself.
+        /// Of what somebody did who did not call: name of the process.
+        command: Option<String> = filled(&line.command),
+        /// Its executable.
+        executable: Option<String> = filled(&line.executable),
+        /// Its container.
+        container: Option<String> = filled(&line.container),
+        /// It ended before anybody could look at it.
+        gone: bool = line.gone,
+        /// What of the daemon acted by itself; `radar` also where somebody else did.
         daemon: Option<String> = filled(&line.daemon),
         /// The call.
         verb: String = line.verb.clone(),
@@ -73,6 +81,10 @@ json_shape! {
         message: Option<String> = filled(&line.message),
         /// Refusals that came too fast to have entries of their own.
         suppressed: u64 = line.suppressed,
+        /// How often, where the entry tells of several times.
+        count: u64 = line.count.max(1),
+        /// When first, of several times.
+        first: Option<String> = filled(&line.first),
     }
 }
 
@@ -97,6 +109,9 @@ impl HistoryEntryJson {
 
     /// Who did it.
     pub(crate) fn who(&self) -> String {
+        if let Some(stranger) = self.stranger() {
+            return stranger;
+        }
         match (&self.uid, &self.unit, &self.daemon) {
             (Some(uid), Some(unit), _) => format!("user {uid} ({unit})"),
             (Some(uid), None, _) => format!("user {uid}"),
@@ -105,12 +120,30 @@ impl HistoryEntryJson {
         }
     }
 
+    /// Somebody who did not call.
+    fn stranger(&self) -> Option<String> {
+        let uid = self.uid.filter(|_| self.daemon.as_deref() == Some("radar"))?;
+        let name = self.command.as_deref().unwrap_or("several processes");
+        let pid = self.pid.map(|pid| format!("[{pid}]")).unwrap_or_default();
+        let place = [&self.container, &self.unit].into_iter().flatten().next().map(|text| {
+            // As docker shows ids of containers.
+            let is_id = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            format!(" ({})", if is_id { &text[..12] } else { text.as_str() })
+        });
+        Some(format!("{name}{pid}, user {uid}{}", place.unwrap_or_default()))
+    }
+
     /// What it is about, and what came of it.
     pub(crate) fn came(&self) -> String {
         let mut text = self.object.clone();
         for (name, value) in [("made", &self.made), ("was", &self.before), ("digest", &self.digest)] {
             text.extend(value.as_ref().map(|value| format!("; {name} {value}")));
         }
+        text.extend(self.executable.as_ref().map(|path| format!("; by {path}")));
+        if self.gone {
+            text.push_str("; the process is gone");
+        }
+        text.extend(self.first.as_ref().map(|first| format!("; {} times since {first}", self.count)));
         text.extend(self.message.as_ref().map(|message| format!("; {message}")));
         text
     }
@@ -144,6 +177,29 @@ impl CommandOutput for HistoryJson {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_did_not_call_is_told_by_its_process() {
+        let line = ext::JournalLine {
+            uid: Some(0),
+            pid: 7,
+            daemon: "radar".to_owned(),
+            command: "bpf\ntool".to_owned(),
+            executable: "/usr/sbin/bpftool".to_owned(),
+            container: "3f".repeat(32),
+            verb: "SeenLoad".to_owned(),
+            object: "program 41 \"wall\" of type xdp".to_owned(),
+            count: 9,
+            first: "2026-01-31T12:00:00.1Z".to_owned(),
+            ..Default::default()
+        };
+        let entry = HistoryEntryJson::new(&line);
+        assert_eq!(entry.who(), "bpf\ntool[7], user 0 (3f3f3f3f3f3f)");
+        assert!(entry.came().ends_with("xdp; by /usr/sbin/bpftool; 9 times since 2026-01-31T12:00:00.1Z"));
+        let mut history = HistoryJson::default();
+        history.add(&ext::HistoryResponse { entries: vec![line], damaged: 0 });
+        assert_eq!(history.table(Screen::PLAIN).lines().count(), 2);
+    }
 
     #[test]
     fn an_entry_is_a_row_and_texts_of_others_stay_in_it() {

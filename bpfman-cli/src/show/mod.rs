@@ -27,6 +27,7 @@ pub mod maps;
 pub mod matching;
 pub mod pinned;
 pub mod program;
+pub mod radar;
 pub mod removed;
 pub mod run_event;
 pub mod screen;

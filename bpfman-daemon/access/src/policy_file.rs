@@ -210,7 +210,9 @@ fn verbs(words: &[String]) -> Result<BTreeSet<AccessVerb>, GrantError> {
     for word in words {
         match word.as_str() {
             // What strangers do is nobody's own: a grant has to say it by its name.
-            "all" => verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| *verb != AccessVerb::Radar)),
+            "all" => {
+                verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| *verb != AccessVerb::Radar))
+            }
             word => {
                 verbs.insert(word.parse()?);
             }

@@ -73,7 +73,10 @@ pub const fn needs(method: Method) -> CallNeeds {
         | M::BpfmanMapEntriesSetMapEntry
         | M::BpfmanMapEntriesDeleteMapEntries => AccessVerb::MapsWrite,
         M::BpfmanChainsSetHook | M::BpfmanImagesCheckProvenance => AccessVerb::Settings,
+        M::BpfmanRadarSurveyRadar => AccessVerb::Radar,
         M::BpfmanChainsRemoveStray
+        | M::BpfmanRadarStartRadar
+        | M::BpfmanRadarStopRadar
         | M::BpfmanExtFollowPrints
         | M::BpfmanImagesPruneImages
         | M::BpfmanImagesImportImages => AccessVerb::Administer,
@@ -84,7 +87,9 @@ pub const fn needs(method: Method) -> CallNeeds {
 #[must_use]
 pub const fn is_audited(method: Method) -> bool {
     match needs(method) {
-        CallNeeds::Nothing | CallNeeds::Verb(AccessVerb::Read | AccessVerb::Trace) => false,
+        CallNeeds::Nothing | CallNeeds::Verb(AccessVerb::Read | AccessVerb::Trace | AccessVerb::Radar) => {
+            false
+        }
         // Scripts read single entries again and again: these would push changes out.
         CallNeeds::Verb(_) => {
             !matches!(method, Method::BpfmanNodeDryRun | Method::BpfmanMapEntriesGetMapEntry)

@@ -74,6 +74,12 @@ fn is_by(entry: &HistoryEntry, who: &str) -> bool {
             who.parse() == Ok(*uid) || who == unit || who == pod || who == "root" && *uid == 0
         }
         EntryActor::Daemon(part) => who == part.name(),
+        EntryActor::Stranger(stranger) => {
+            let names = ["radar", &stranger.command, &stranger.unit, &stranger.pod, &stranger.container];
+            who.parse() == Ok(stranger.uid)
+                || who == "root" && stranger.uid == 0
+                || !who.is_empty() && names.contains(&who)
+        }
     };
     of_actor || entry.grant == who || entry.owners.iter().any(|owner| owner == who)
 }

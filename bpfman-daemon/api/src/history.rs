@@ -55,6 +55,8 @@ impl HistoryFilter {
 pub(crate) struct HistoryViewer {
     peer: Peer,
     policy: std::sync::Arc<AccessPolicy>,
+    /// A grant lets this reader see what others do with eBPF.
+    sees_strangers: bool,
 }
 
 impl HistoryViewer {
@@ -63,23 +65,32 @@ impl HistoryViewer {
         let concerns = |owner: &String| {
             owner.parse::<Owner>().is_ok_and(|owner| self.policy.concerns(&self.peer, &owner))
         };
-        self.peer.uid == 0 || self.did(entry) || entry.owners.iter().any(concerns)
+        let of_stranger = || self.sees_strangers && matches!(entry.by, EntryActor::Stranger(_));
+        self.peer.uid == 0 || self.did(entry) || of_stranger() || entry.owners.iter().any(concerns)
     }
 
     /// One user of several pods is several callers.
     fn did(&self, entry: &HistoryEntry) -> bool {
         let own_pod = self.peer.pod().unwrap_or_default();
-        matches!(&entry.by, EntryActor::Caller { uid, pod, .. } if *uid == self.peer.uid && pod == own_pod)
+        match &entry.by {
+            EntryActor::Caller { uid, pod, .. } => *uid == self.peer.uid && pod == own_pod,
+            EntryActor::Stranger(who) => who.uid == self.peer.uid && who.pod == own_pod,
+            EntryActor::Daemon(_) => false,
+        }
     }
 
     /// The entry as this reader gets it: others' processes, control groups and pods are root's to know.
     pub fn line(&self, entry: HistoryEntry) -> wire::JournalLine {
-        let whole = self.peer.uid == 0 || self.did(&entry);
+        // Who else may see what a stranger did has a grant for that, and is to see who it was.
+        let is_stranger = matches!(entry.by, EntryActor::Stranger(_));
+        let whole = self.peer.uid == 0 || self.did(&entry) || is_stranger && self.sees_strangers;
         let mut line = line(entry);
         if !whole {
             line.pid = 0;
             line.cgroup.clear();
             line.pod.clear();
+            line.executable.clear();
+            line.container.clear();
         }
         line
     }
@@ -108,6 +119,8 @@ fn line(entry: HistoryEntry) -> wire::JournalLine {
         reason: failure.reason,
         message: failure.message,
         suppressed: entry.suppressed,
+        count: entry.count,
+        first: entry.first,
         ..wire::JournalLine::default()
     };
     match entry.by {
@@ -116,6 +129,13 @@ fn line(entry: HistoryEntry) -> wire::JournalLine {
             (line.cgroup, line.unit, line.pod) = (cgroup, unit, pod);
         }
         EntryActor::Daemon(part) => line.daemon = part.name().to_owned(),
+        EntryActor::Stranger(who) => {
+            line.daemon = DaemonPart::Radar.name().to_owned();
+            (line.uid, line.gid, line.pid) = (Some(who.uid), who.gid, who.pid);
+            (line.cgroup, line.unit, line.pod) = (who.cgroup, who.unit, who.pod);
+            (line.command, line.executable) = (who.command, who.executable);
+            (line.container, line.gone) = (who.container, who.gone);
+        }
     }
     line
 }
@@ -154,7 +174,8 @@ impl<K: Kernel> Api<K> {
     pub(crate) fn viewer_of(&self, peer: Peer) -> Result<HistoryViewer, Status> {
         let policy = self.policy_for(&peer)?;
         policy.decide(&peer, AccessVerb::Read, &[]).map_err(|denial| status::denial(&denial))?;
-        Ok(HistoryViewer { peer, policy })
+        let sees_strangers = policy.decide(&peer, AccessVerb::Radar, &[]).is_ok();
+        Ok(HistoryViewer { peer, policy, sees_strangers })
     }
 
     /// Records a link that the daemon ended by itself, because of root's policy.
@@ -180,6 +201,8 @@ impl<K: Kernel> Api<K> {
 
 #[cfg(test)]
 mod tests {
+    use bpfmand_journal::StrangerActor;
+
     use super::*;
 
     fn entry(uid: u32, owners: &[&str]) -> HistoryEntry {
@@ -191,7 +214,8 @@ mod tests {
     }
 
     fn viewer(uid: u32) -> HistoryViewer {
-        HistoryViewer { peer: Peer { uid, ..Peer::default() }, policy: std::sync::Arc::default() }
+        let peer = Peer { uid, ..Peer::default() };
+        HistoryViewer { peer, policy: std::sync::Arc::default(), sees_strangers: false }
     }
 
     #[test]
@@ -206,6 +230,21 @@ mod tests {
         assert_eq!((line.uid, line.pid, line.cgroup.as_str()), (Some(0), 0, ""));
         assert_eq!(viewer(1000).line(own).pid, 9);
         assert_eq!(viewer(0).line(to_own).cgroup, "/a");
+    }
+
+    #[test]
+    fn what_strangers_do_is_for_root_for_themselves_and_for_those_with_a_grant() {
+        let who =
+            StrangerActor { uid: 1000, pid: 9, executable: "/x".to_owned(), ..StrangerActor::default() };
+        let seen = HistoryEntry { by: EntryActor::Stranger(who), ..HistoryEntry::default() };
+        let granted = HistoryViewer { sees_strangers: true, ..viewer(2000) };
+        let readers = [viewer(0), viewer(1000), viewer(2000), granted];
+        assert_eq!(readers.each_ref().map(|reader| reader.may_read(&seen)), [true, true, false, true]);
+        let line = readers[3].line(seen.clone());
+        assert_eq!((line.daemon.as_str(), line.uid, line.pid), ("radar", Some(1000), 9));
+        assert_eq!(readers[3].line(seen).executable, "/x");
+        // Others' calls stay without their processes.
+        assert_eq!(readers[3].line(entry(0, &["user:2000"])).pid, 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use bpfman_proto::ext::v1::bpfman_figures_server::BpfmanFiguresServer;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImagesServer;
 use bpfman_proto::ext::v1::bpfman_map_entries_server::BpfmanMapEntriesServer;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
+use bpfman_proto::ext::v1::bpfman_radar_server::BpfmanRadarServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
 use bpfmand_core::{BytecodeSource, Peer};
@@ -32,6 +33,7 @@ use crate::map_contents::MAP_READINGS;
 use crate::map_entries::MAP_LISTS;
 use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
+use crate::radar_standing::{RadarControl, RadarStanding};
 use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
 use crate::shares::ChangeShares;
 use crate::status;
@@ -102,6 +104,8 @@ pub struct Api<K: Kernel> {
     pub(crate) events: Arc<EventFollowers>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) load_gate: Arc<GateStanding>,
+    pub(crate) radar: Arc<RadarStanding>,
+    pub(crate) radar_control: Option<Arc<dyn RadarControl>>,
     /// Whether processes that read for the daemon can be started; none where it needs none.
     pub(crate) helpers: Option<HelpersAble>,
     threads: Arc<Threads>,
@@ -138,6 +142,8 @@ impl<K: Kernel> Clone for Api<K> {
             events: Arc::clone(&self.events),
             gate: Arc::clone(&self.gate),
             load_gate: Arc::clone(&self.load_gate),
+            radar: Arc::clone(&self.radar),
+            radar_control: self.radar_control.clone(),
             helpers: self.helpers.clone(),
             threads: Arc::clone(&self.threads),
             support: Arc::clone(&self.support),
@@ -169,6 +175,8 @@ impl<K: Kernel> Api<K> {
             journal,
             gate: Arc::default(),
             load_gate: Arc::default(),
+            radar: Arc::default(),
+            radar_control: None,
             helpers: None,
             threads: Arc::default(),
             support: Arc::default(),
@@ -225,6 +233,12 @@ impl<K: Kernel> Api<K> {
         Self { load_gate, ..self }
     }
 
+    /// Tells callers what this radar sees, and switches it.
+    #[must_use]
+    pub fn with_radar(self, radar: Arc<RadarStanding>, control: Arc<dyn RadarControl>) -> Self {
+        Self { radar, radar_control: Some(control), ..self }
+    }
+
     /// Tells callers when nobody is left to start processes that read for the daemon.
     #[must_use]
     pub fn with_helpers(self, are_able: HelpersAble) -> Self {
@@ -261,6 +275,7 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanNodeServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanMapEntriesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanFiguresServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+            .add_service(BpfmanRadarServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
             .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
     }
 

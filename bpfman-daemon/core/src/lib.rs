@@ -39,7 +39,7 @@ pub mod uapi;
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use audit_text::audit_text;
 pub use cgroup_path::{BadCgroupPath, CgroupPath};
-pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
+pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers, container_of};
 pub use cpu::{BadCpuAction, BadCpuShare, CpuAction, CpuExcess, CpuLimit, CpuShare};
 pub use deadline::{BadTtl, Deadline, MachineTime};
 pub use durations::{CountedDurations, DurationCounts};

@@ -51,6 +51,7 @@ pub use describe::figure_desk::FigureDesk;
 pub use describe::figures::{ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures};
 pub use describe::list_hooks::HookSummary;
 pub use describe::open_maps::{UsedMap, WantedMap};
+pub use describe::own_objects::OwnObjects;
 pub use describe::owners::Possessions;
 pub use describe::record_counts::RecordCounts;
 pub use describe::shown_maps::{ShownMap, ShownMaps};

@@ -14,6 +14,7 @@ mod map_access;
 mod mounts;
 mod needs;
 mod network_watch;
+mod object_holders;
 mod print_feed;
 mod probe_target;
 mod probes;
@@ -33,6 +34,7 @@ pub use kernel::{Kernel, KernelFacts, KernelHooks, KernelNetwork, KernelObjects,
 pub use map_access::{EntryRule, MapEntry, MapPage, MapPlace};
 pub use mounts::{Mount, Mounts};
 pub use network_watch::NetworkWatch;
+pub use object_holders::ObjectHolders;
 pub use print_feed::PrintFeed;
 pub use probe_target::ProbeTargetError;
 pub use probes::{PROBES, Probe, ProbedBy, UnknownProbe};

@@ -74,6 +74,7 @@ mod node;
 mod points;
 mod predecessor;
 mod prometheus;
+mod radar;
 mod read_only_disk;
 mod robustness;
 mod run;

@@ -2,6 +2,7 @@
 //! their `enum` (`BPF_PROG_TYPE_XDP` is `prog_type::XDP`).
 
 pub mod map_type;
+mod names;
 
 /// `enum bpf_prog_type`.
 #[expect(missing_docs, reason = "the kernel's names say it")]
@@ -142,6 +143,8 @@ pub mod attach_type {
     pub const NETKIT_PEER: u32 = 55;
     pub const TRACE_KPROBE_SESSION: u32 = 56;
     pub const TRACE_UPROBE_SESSION: u32 = 57;
+
+    pub use super::names::attach_type as name;
 }
 
 /// `enum bpf_link_type`.
@@ -161,4 +164,6 @@ pub mod link_type {
     pub const UPROBE_MULTI: u32 = 12;
     pub const NETKIT: u32 = 13;
     pub const SOCKMAP: u32 = 14;
+
+    pub use super::names::link_type as name;
 }

@@ -11,6 +11,7 @@ mod iterator;
 mod links;
 pub mod list_hooks;
 pub mod open_maps;
+pub mod own_objects;
 pub mod owners;
 pub mod record_counts;
 pub mod shown_maps;

@@ -7,7 +7,7 @@ use bpfmand_core::{
     ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
-use crate::{Features, Inventory, KernelError, KernelObjects, PrintFeed, RunClock};
+use crate::{Features, Inventory, KernelError, KernelObjects, ObjectHolders, PrintFeed, RunClock};
 
 /// What the kernel tells of itself, of counts, and of processes.
 pub trait KernelFacts: KernelObjects {
@@ -86,6 +86,12 @@ pub trait KernelFacts: KernelObjects {
     /// # Errors
     /// `/proc` cannot be read.
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError>;
+
+    /// The holders of all programs and links, with one look as for [`KernelFacts::holders`].
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    fn all_holders(&self) -> Result<ObjectHolders, KernelError>;
 
     /// Containers that have processes now, by the names of their control groups: all of them with one look, in no
     /// order. Looks at some thousand folders on a full node, which takes some milliseconds; containers that end

@@ -1,10 +1,11 @@
 //! Processes that hold programs and links, as `/proc` shows them.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use bpfmand_core::{Held, Holder};
+
+use crate::ObjectHolders;
 
 /// Descriptors that are looked at, at most: a machine has some ten thousand.
 const MOST: usize = 1_000_000;
@@ -42,29 +43,18 @@ fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bo
     false
 }
 
-/// Who holds programs and links, by the kernel's ids.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ObjectHolders {
-    /// Of programs.
-    pub programs: BTreeMap<u32, Vec<Holder>>,
-    /// Of links.
-    pub links: BTreeMap<u32, Vec<Holder>>,
-}
-
 /// Most processes that are named for one object.
 const MOST_NAMED: usize = 8;
 
 /// Who holds which program and link: all of them with one look through the descriptors of all processes.
-///
-/// # Errors
-/// `/proc` cannot be read.
-pub fn all_holders() -> io::Result<ObjectHolders> {
+pub fn find_all() -> io::Result<ObjectHolders> {
     let mut all = ObjectHolders::default();
     let mut budget = MOST;
     for pid in pids()? {
         let mut holder = None;
         look(pid, &mut budget, &mut |info| {
-            let of = |field| info.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u32>().ok());
+            let of =
+                |field| info.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u32>().ok());
             // A link's has the program that it runs too.
             let held = match (of("link_id:"), of("prog_id:")) {
                 (Some(link), _) => all.links.entry(link),

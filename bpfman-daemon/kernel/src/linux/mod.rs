@@ -77,7 +77,6 @@ use crate::{Features, FolderLock, KernelError, Probe};
 pub use self::executables::{ExecutableId, executable};
 pub use self::extension::may_load;
 pub use self::features::{raise_memlock, release};
-pub use self::holders::{ObjectHolders, all_holders};
 pub use self::mounts::LinuxMounts;
 pub use self::process_facts::{ProcessFacts, process_facts};
 pub use self::ring::RingFeed;

@@ -1,7 +1,7 @@
 //! Reading a ring buffer of ours (Linux 5.8 and later).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, RingBuf};
@@ -22,7 +22,8 @@ impl RingFeed {
     /// It is no ring buffer, or cannot be mapped.
     pub fn new(map: OwnedFd) -> Result<Self, KernelError> {
         let ring = MapData::from_fd(map).and_then(Map::from_map_data).and_then(RingBuf::try_from);
-        let ring = ring.map_err(|error| KernelError::call("read", "a ring buffer", io::Error::other(error)))?;
+        let ring =
+            ring.map_err(|error| KernelError::call("read", "a ring buffer", io::Error::other(error)))?;
         Ok(Self { ring })
     }
 
@@ -36,11 +37,10 @@ impl RingFeed {
     /// # Errors
     /// The kernel refuses to wait.
     pub fn wait(&self, timeout: Duration) -> Result<(), KernelError> {
-        let fail = |source| KernelError::call("wait for", "a ring buffer", source);
+        let fail = |source: io::Error| KernelError::call("wait for", "a ring buffer", source);
         let timeout = Timespec::try_from(timeout).map_err(|_far| fail(io::ErrorKind::InvalidInput.into()))?;
-        // SAFETY: the ring owns its descriptor, and is borrowed for as long as the answer is used.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
-        match poll(&mut [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::IN)], Some(&timeout)) {
+
+        match poll(&mut [PollFd::from_borrowed_fd(self.ring.as_fd(), PollFlags::IN)], Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(fail(error.into())),
         }

@@ -8,7 +8,7 @@ use super::hooks::runs_in;
 use super::network::HookedBy;
 use super::objects::{Body, LINK, PROGRAM};
 use super::{SimHandle, SimKernel};
-use crate::{KernelError, ListAnchor, TestRunResult, XdpMode};
+use crate::{KernelError, ListAnchor, ObjectHolders, TestRunResult, XdpMode};
 
 impl SimKernel {
     /// Attaches a program as `ip link set xdp` does: without a link.
@@ -73,6 +73,19 @@ impl SimKernel {
 
 impl super::SimState {
     /// Processes that were added, and this one if a handle is open: its own, or of a link that runs it.
+    /// Those that a test named.
+    pub(super) fn all_holders(&self) -> ObjectHolders {
+        let mut all = ObjectHolders::default();
+        for (held, holder) in &self.holders {
+            let of = match held {
+                Held::Program(id) => all.programs.entry(id.0),
+                Held::Link(id) => all.links.entry(id.0),
+            };
+            of.or_default().push(holder.clone());
+        }
+        all
+    }
+
     pub(super) fn holders(&self, of: Held) -> Vec<Holder> {
         let object = match of {
             Held::Program(id) => self.objects.find(PROGRAM, id.0),

@@ -13,7 +13,7 @@ use crate::linux::{
     LinuxKernel, access, build_config, containers, cpus, features, holders, inventory, kallsyms, prints,
     processes, runs, settings, tasks, types,
 };
-use crate::{Features, Inventory, KernelError, KernelFacts, PrintFeed, RunClock};
+use crate::{Features, Inventory, KernelError, KernelFacts, ObjectHolders, PrintFeed, RunClock};
 
 impl KernelFacts for LinuxKernel {
     fn features(&self) -> &Features {
@@ -111,5 +111,9 @@ impl KernelFacts for LinuxKernel {
 
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {
         holders::find(of).map_err(|source| KernelError::call("read", "/proc", source))
+    }
+
+    fn all_holders(&self) -> Result<ObjectHolders, KernelError> {
+        holders::find_all().map_err(|source| KernelError::call("read", "/proc", source))
     }
 }

@@ -8,7 +8,7 @@ use bpfmand_core::{
 };
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
-use crate::{Features, Inventory, KernelError, KernelFacts, PrintFeed, RunClock};
+use crate::{Features, Inventory, KernelError, KernelFacts, ObjectHolders, PrintFeed, RunClock};
 
 impl KernelFacts for SimKernel {
     fn features(&self) -> &Features {
@@ -114,5 +114,9 @@ impl KernelFacts for SimKernel {
 
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {
         Ok(self.enter("holders")?.holders(of))
+    }
+
+    fn all_holders(&self) -> Result<ObjectHolders, KernelError> {
+        Ok(self.enter("all_holders")?.all_holders())
     }
 }

@@ -1,0 +1,102 @@
+//! `bpfman radar`: what others do with eBPF.
+
+use std::path::PathBuf;
+
+use bpfman_client::EventQuery;
+use bpfman_proto::ext::v1 as ext;
+use clap::{Args, Subcommand};
+
+use super::history::Since;
+
+/// `bpfman radar`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Radar {
+    /// Switches it on or off.
+    #[command(subcommand)]
+    pub switch: Option<RadarSwitch>,
+    /// What to show.
+    #[command(flatten)]
+    pub show: ShowRadar,
+}
+
+/// What to show.
+#[derive(Args, Debug)]
+pub struct ShowRadar {
+    /// Tell what others do from now on, as it happens, also after a restart of the daemon, until Ctrl-C. Without, what of others is
+    /// there now is shown
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Tell what was asked of the daemon, and what it did by itself, too
+    #[arg(long, requires = "follow")]
+    pub ours: bool,
+    /// Begin behind the entry of this number of the journal; 0: with the oldest that is kept
+    #[arg(long, value_name = "NUMBER", requires = "follow")]
+    pub after: Option<u64>,
+    /// Begin with what happened since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "TIME", requires = "follow")]
+    pub since: Option<Since>,
+}
+
+/// Switches it.
+#[derive(Debug, Subcommand)]
+pub enum RadarSwitch {
+    /// Load the radar's programs. They stay, also over restarts of the daemon, until `bpfman radar stop`.
+    Start(StartRadar),
+    /// Unload the radar's programs.
+    Stop,
+}
+
+/// `bpfman radar start`.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct StartRadar {
+    /// The image with the radar's programs, signed as the policy wants it
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// The object file with the radar's programs, on the daemon's machine
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+impl ShowRadar {
+    /// What the daemon is asked for by a follower.
+    #[must_use]
+    pub fn query(&self) -> EventQuery {
+        EventQuery::of(ext::FollowEventsRequest {
+            after: self.after,
+            since: self.since.as_ref().map(|since| since.0.clone()).unwrap_or_default(),
+            by: if self.ours { String::new() } else { "radar".to_owned() },
+            ..Default::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, CliCommand};
+
+    fn radar(line: &str) -> Radar {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            CliCommand::Radar(radar) => radar,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_follows_asks_for_strangers_or_for_all() {
+        let request = ext::FollowEventsRequest { by: "radar".to_owned(), ..Default::default() };
+        assert_eq!(radar("bpfman radar --follow").show.query(), EventQuery::of(request));
+        let all = ext::FollowEventsRequest { after: Some(7), ..Default::default() };
+        assert_eq!(radar("bpfman radar -f --ours --after 7").show.query(), EventQuery::of(all));
+        let started = radar("bpfman radar start --file /x.o").switch;
+        assert!(matches!(started, Some(RadarSwitch::Start(StartRadar { file: Some(_), image: None }))));
+        for wrong in ["--ours", "start", "start --file /x --image y", "stop -f", "--after 7"] {
+            let line = format!("bpfman radar {wrong}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+}

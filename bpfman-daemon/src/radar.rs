@@ -1,0 +1,127 @@
+//! The radar: programs of ours that see what others do with eBPF (examples/radar, docs/radar.md). A thread loads them as any other
+//! programs, reads what they say, finds out who it was, and tells the journal.
+
+mod act;
+mod calibrate;
+mod counts;
+mod event;
+mod ids;
+mod ours;
+mod programs;
+mod settings;
+mod sight;
+mod sources;
+mod tally;
+mod watch;
+mod who;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+use bpfmand_api::{Gate, RadarControl, RadarRefusal, RadarStanding};
+use bpfmand_core::BytecodeSource;
+use bpfmand_engine::{Engine, Images};
+use bpfmand_journal::Journal;
+use bpfmand_kernel::linux::LinuxKernel;
+
+pub use settings::{RadarObject, RadarTable};
+
+use watch::RadarWatch;
+
+/// How long the end of the daemon waits until what was seen is in the journal.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// Programs are loaded on this thread, as for requests.
+const STACK: usize = 1 << 20;
+
+/// What the thread is told.
+enum RadarCommand {
+    /// Use this object.
+    Start(RadarObject, Sender<Result<(), RadarRefusal>>),
+    /// Unload all.
+    Stop(Sender<Result<(), RadarRefusal>>),
+    /// Go on as before.
+    Nothing,
+    /// The daemon ends.
+    End,
+}
+
+/// The thread that keeps the radar.
+pub struct RadarKeeper {
+    commands: Sender<RadarCommand>,
+    ended: Receiver<()>,
+    standing: Arc<RadarStanding>,
+}
+
+/// What the radar works with.
+pub struct RadarParts {
+    /// The object that the configuration names.
+    pub settings: Option<RadarObject>,
+    pub engine: Arc<Engine<LinuxKernel>>,
+    pub kernel: Arc<LinuxKernel>,
+    pub images: Arc<dyn Images>,
+    pub journal: Arc<Journal>,
+    /// What all changes go through.
+    pub changes: Arc<Gate>,
+}
+
+impl RadarKeeper {
+    /// Starts it. Nothing is loaded while the way out is open.
+    ///
+    /// # Errors
+    /// The kernel has no thread left.
+    pub fn start(parts: RadarParts) -> std::io::Result<Self> {
+        let (commands, received) = channel();
+        let (tell, ended) = channel();
+        let standing = Arc::<RadarStanding>::default();
+        let watch = RadarWatch::new(parts, Arc::clone(&standing));
+        let run = move || {
+            watch.run(&received);
+            let _nobody_waits = tell.send(());
+        };
+        Builder::new().name("radar".to_owned()).stack_size(STACK).spawn(run)?;
+        Ok(Self { commands, ended, standing })
+    }
+
+    /// How it stands from now on.
+    pub fn standing(&self) -> Arc<RadarStanding> {
+        Arc::clone(&self.standing)
+    }
+
+    /// Switches it.
+    pub fn control(&self) -> Arc<dyn RadarControl> {
+        Arc::new(RadarSwitch(self.commands.clone()))
+    }
+
+    /// Ends the thread. The programs stay, and what they see meanwhile waits in their ring.
+    pub fn end(self) {
+        let _ended = self.commands.send(RadarCommand::End);
+        let _late = self.ended.recv_timeout(FAREWELL);
+    }
+}
+
+/// Tells the thread, and waits for it.
+struct RadarSwitch(Sender<RadarCommand>);
+
+impl RadarSwitch {
+    fn tell(
+        &self,
+        command: impl FnOnce(Sender<Result<(), RadarRefusal>>) -> RadarCommand,
+    ) -> Result<(), RadarRefusal> {
+        let ending = || RadarRefusal::Failed("the daemon is ending".to_owned());
+        let (answer, answered) = channel();
+        self.0.send(command(answer)).map_err(|_| ending())?;
+        answered.recv().map_err(|_| ending())?
+    }
+}
+
+impl RadarControl for RadarSwitch {
+    fn start(&self, object: BytecodeSource) -> Result<(), RadarRefusal> {
+        self.tell(|answer| RadarCommand::Start(RadarObject::of(&object), answer))
+    }
+
+    fn stop(&self) -> Result<(), RadarRefusal> {
+        self.tell(RadarCommand::Stop)
+    }
+}

@@ -1,0 +1,148 @@
+//! The kernel's lists of programs and links: what went, and, where nothing else sees it, what came.
+
+use std::collections::BTreeMap;
+
+use bpfmand_api::RadarReport;
+use bpfmand_core::uapi::{link_type, prog_type};
+use bpfmand_core::{KernelLinkId, LinkFacts, ProgramFacts, ProgramId};
+use bpfmand_engine::OwnObjects;
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::{KernelError, KernelHooks as _, KernelObjects as _};
+
+/// Looks after which something is told. What of ours is just being made has no record yet.
+const LOOKS: u8 = 2;
+
+/// What is there, as far as it is a stranger's.
+#[derive(Debug, Default)]
+pub struct KnownIds {
+    programs: BTreeMap<ProgramId, KnownId>,
+    links: BTreeMap<KernelLinkId, KnownId>,
+    /// The first look was taken: what it finds did not come just now.
+    begun: bool,
+}
+
+#[derive(Clone, Debug)]
+struct KnownId {
+    what: ChangedId,
+    looks: u8,
+}
+
+/// Something that came or went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedId {
+    /// Of a program, or 0.
+    pub program: u32,
+    /// Of a link, or 0.
+    pub link: u32,
+    /// In words.
+    pub words: String,
+    /// Who loaded the program; 0 where that is not known.
+    pub user: u32,
+    pub came: bool,
+}
+
+impl KnownIds {
+    /// Looks. What is there for less than two looks is not told, unless a stranger was seen to make it.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub fn look(
+        &mut self,
+        kernel: &LinuxKernel,
+        own: &OwnObjects,
+        made: &RadarReport,
+    ) -> Result<Vec<ChangedId>, KernelError> {
+        let mut changed = Vec::new();
+        let mut programs = BTreeMap::new();
+        for id in kernel.program_ids()? {
+            if own.programs.contains(&id) {
+                continue;
+            }
+            let known = match self.programs.remove(&id) {
+                Some(known) => known.again(&mut changed),
+                // One that went meanwhile was never there.
+                None => match kernel.program(id)? {
+                    Some(facts) => self.first_seen(of_program(&facts), made.loaders.contains_key(&id.0)),
+                    None => continue,
+                },
+            };
+            programs.insert(id, known);
+        }
+        let mut links = BTreeMap::new();
+        for id in kernel.link_ids()? {
+            if own.links.contains_key(&id) {
+                continue;
+            }
+            let known = match self.links.remove(&id) {
+                Some(known) => known.again(&mut changed),
+                None => {
+                    let Some(link) = kernel.open_link(id)? else { continue };
+                    let Ok(facts) = kernel.link_of(&link) else { continue };
+                    if own.programs.contains(&facts.program) {
+                        continue;
+                    }
+                    self.first_seen(of_link(&facts), made.makers.contains_key(&id.0))
+                }
+            };
+            links.insert(id, known);
+        }
+        // What is left was there, and is not any more; or it became ours.
+        let gone = |known: KnownId| (known.looks >= LOOKS).then_some(ChangedId { came: false, ..known.what });
+        let programs_gone = std::mem::replace(&mut self.programs, programs);
+        let links_gone = std::mem::replace(&mut self.links, links);
+        changed.extend(
+            programs_gone
+                .into_iter()
+                .filter(|(id, _)| !own.programs.contains(id))
+                .map(|(_, known)| known)
+                .chain(
+                    links_gone
+                        .into_iter()
+                        .filter(|(id, _)| !own.links.contains_key(id))
+                        .map(|(_, known)| known),
+                )
+                .filter_map(gone),
+        );
+        self.begun = true;
+        Ok(changed)
+    }
+
+    const fn first_seen(&self, what: ChangedId, is_strangers: bool) -> KnownId {
+        KnownId { what, looks: if self.begun && !is_strangers { 1 } else { LOOKS } }
+    }
+}
+
+impl KnownId {
+    /// It is there once more.
+    fn again(mut self, changed: &mut Vec<ChangedId>) -> Self {
+        if self.looks < LOOKS {
+            self.looks += 1;
+            if self.looks == LOOKS {
+                changed.push(self.what.clone());
+            }
+        }
+        self
+    }
+}
+
+fn of_program(facts: &ProgramFacts) -> ChangedId {
+    let kind = prog_type::name(facts.kernel_type);
+    ChangedId {
+        program: facts.id.0,
+        link: 0,
+        words: format!("program {} {:?} of type {kind}", facts.id, facts.name),
+        user: facts.created_by_uid,
+        came: true,
+    }
+}
+
+fn of_link(facts: &LinkFacts) -> ChangedId {
+    let kind = link_type::name(facts.kernel_type);
+    ChangedId {
+        program: facts.program.0,
+        link: facts.id.0,
+        words: format!("link {} ({kind}) of program {}", facts.id, facts.program),
+        user: 0,
+        came: true,
+    }
+}

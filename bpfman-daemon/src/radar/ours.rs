@@ -1,0 +1,111 @@
+//! What is ours, so that it is told when others touch it.
+
+use bpfmand_core::uapi::attach_type;
+use bpfmand_core::{Direction, HookKey, HookKind, KernelLinkId};
+use bpfmand_engine::{Engine, EngineError, OwnObjects};
+use bpfmand_kernel::linux::LinuxKernel;
+
+use super::act::is_at_interface;
+use super::event::{RadarEvent, kind};
+
+/// Where filters of the two directions are: `TC_H_MIN_INGRESS` and `TC_H_MIN_EGRESS` of the parent `clsact`.
+const INGRESS: u32 = 0xffff_fff2;
+const EGRESS: u32 = 0xffff_fff3;
+
+/// What is ours now, and was before the last change.
+#[derive(Debug, Default)]
+pub struct OursAndBefore {
+    now: OwnObjects,
+    before: OwnObjects,
+    /// The count of changes that `now` is of.
+    changes: Option<u64>,
+}
+
+impl OursAndBefore {
+    /// Looks, if the records have changed since the last look.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub fn refresh(&mut self, engine: &Engine<LinuxKernel>) -> Result<(), EngineError> {
+        let count = engine.wait_for_change(self.changes.unwrap_or(u64::MAX), std::time::Duration::ZERO);
+        if self.changes == Some(count) {
+            return Ok(());
+        }
+        self.before = std::mem::replace(&mut self.now, engine.own_objects()?);
+        self.changes = Some(count);
+        Ok(())
+    }
+
+    /// What is ours.
+    pub const fn now(&self) -> &OwnObjects {
+        &self.now
+    }
+
+    /// What of ours an event touches, as commands name it.
+    pub fn touched_by(&self, event: &RadarEvent) -> Option<String> {
+        match event.kind {
+            kind::LINK_UPDATE | kind::LINK_DETACH => self.link(event.link),
+            kind::LINK_CREATE if is_at_interface(event) => match event.attach_type {
+                attach_type::XDP => self.hook(event, &[HookKind::Xdp]),
+                attach_type::TCX_INGRESS => self.hook(event, &at(Direction::Ingress)),
+                attach_type::TCX_EGRESS => self.hook(event, &at(Direction::Egress)),
+                _ => None,
+            },
+            kind::XDP_BY_NETLINK => self.hook(event, &[HookKind::Xdp]),
+            kind::TC_FILTER | kind::TC_FILTER_GONE => match event.attach_type {
+                INGRESS => self.hook(event, &at(Direction::Ingress)),
+                EGRESS => self.hook(event, &at(Direction::Egress)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn link(&self, id: u32) -> Option<String> {
+        let id = KernelLinkId(id);
+        let found = self.now.links.get(&id).or_else(|| self.before.links.get(&id))?;
+        Some(found.clone().unwrap_or_else(|| format!("link {id}")))
+    }
+
+    fn hook(&self, event: &RadarEvent, kinds: &[HookKind]) -> Option<String> {
+        let is_it = |key: &HookKey| {
+            kinds.contains(&key.kind)
+                && key.ifindex.0 == event.target
+                && key.netns.id().is_some_and(|netns| netns.inode == u64::from(event.netns))
+        };
+        let found = self.now.hooks.iter().find(|(key, _)| is_it(key));
+        found.map(|(_, name)| name.clone())
+    }
+}
+
+const fn at(direction: Direction) -> [HookKind; 2] {
+    [HookKind::Tc(direction), HookKind::Tcx(direction)]
+}
+
+#[cfg(test)]
+mod tests {
+    use bpfmand_core::{HookNetns, IfIndex, NetnsId};
+
+    use super::super::event::tests::record;
+    use super::*;
+
+    #[test]
+    fn a_hook_is_touched_where_it_is_and_a_link_of_ours_wherever() {
+        let netns = HookNetns::In(NetnsId { inode: 77, cookie: 1 });
+        let key = HookKey { netns, ifindex: IfIndex(3), kind: HookKind::Xdp };
+        let mut ours = OursAndBefore::default();
+        ours.now.hooks.insert(key, "xdp:eth0".to_owned());
+        ours.before.links.insert(KernelLinkId(9), Some("xdp:eth0".to_owned()));
+        let event = |kind| RadarEvent::parse(&record(5, kind, 0, b"x")).unwrap();
+        let touched = |event: RadarEvent| ours.touched_by(&event);
+        let name = Some("xdp:eth0".to_owned());
+        assert_eq!(touched(event(kind::LINK_CREATE)), name);
+        assert_eq!(touched(event(kind::XDP_BY_NETLINK)), name);
+        assert_eq!(touched(RadarEvent { netns: 78, ..event(kind::XDP_BY_NETLINK) }), None);
+        assert_eq!(touched(RadarEvent { target: 4, ..event(kind::LINK_CREATE) }), None);
+        let tcx = RadarEvent { attach_type: attach_type::TCX_INGRESS, ..event(kind::LINK_CREATE) };
+        assert_eq!(touched(tcx), None);
+        assert_eq!(touched(RadarEvent { link: 9, ..event(kind::LINK_DETACH) }), name);
+        assert_eq!(touched(RadarEvent { link: 8, ..event(kind::LINK_UPDATE) }), None);
+    }
+}

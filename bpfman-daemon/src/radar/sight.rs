@@ -1,0 +1,185 @@
+//! What is seen, taken for what it is: whose it was, and whether it touches something of ours.
+
+use std::time::{Duration, SystemTime};
+
+use bpfmand_journal::StrangerActor;
+use bpfmand_kernel::KernelFacts as _;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::act::{StrangerAct, words};
+use super::event::{CallEnd, FloodCount, FloodKey, RadarEvent, kind};
+use super::ids::ChangedId;
+use super::tally::{Sighting, TallyKey};
+use super::watch::RadarWatch;
+
+impl RadarWatch {
+    /// One call.
+    pub(super) fn see(&mut self, event: &RadarEvent) {
+        if self.at_work.as_ref().is_some_and(|at_work| at_work.own == event.process) {
+            self.standing.lock().own += 1;
+            return;
+        }
+        let Some(mut act) = StrangerAct::of(event.kind, event.descriptor) else { return };
+        let mut hook = None;
+        if may_touch(event.kind) {
+            if let Err(error) = self.ours.refresh(&self.parts.engine) {
+                tracing::warn!(%error, "nobody knows what of ours others touch");
+            }
+            hook = self.ours.touched_by(event);
+        }
+        let error = match event.result {
+            CallEnd::Refused(error) => error,
+            CallEnd::Done | CallEnd::Unknown => 0,
+        };
+        if hook.is_some() && error == 0 {
+            act = StrangerAct::Touch;
+        }
+        let key = TallyKey {
+            act,
+            error,
+            user: event.user,
+            process: event.process,
+            began: event.began,
+            command: event.command.clone(),
+            hook,
+        };
+        let time = wall_clock(event.time);
+        let text = match act {
+            StrangerAct::Touch => format!("{}: {}", in_words(event), words(event)),
+            _ => words(event),
+        };
+        let sighting = Sighting {
+            count: 1,
+            first: time,
+            last: time,
+            words: Some(text),
+            program: event.program,
+            link: event.link,
+        };
+        let makes = event.result == CallEnd::Done
+            && matches!(event.kind, kind::PROG_LOAD | kind::LINK_CREATE | kind::RAW_TRACEPOINT_OPEN);
+        let identification = &mut self.identification;
+        let who = self.tallies.add(key, sighting, || Some(identification.who(event)));
+        if let Some(who) = who.filter(|_| makes) {
+            let loaded = if event.kind == kind::PROG_LOAD { event.program } else { 0 };
+            let ids = |id: u32| if id == 0 { Vec::new() } else { vec![id] };
+            self.standing.lock().remember(who, &ids(loaded), &ids(event.link));
+        }
+    }
+
+    /// Calls that found the ring full.
+    pub(super) fn flood(&mut self, key: FloodKey, count: FloodCount) {
+        let is_own = self.at_work.as_ref().is_some_and(|at_work| at_work.own == key.process);
+        {
+            let mut report = self.standing.lock();
+            if is_own { report.own += count.count } else { report.aggregated += count.count }
+        }
+        let Some(act) = StrangerAct::of(key.kind, 0).filter(|_| !is_own) else { return };
+        let FloodKey { process, user, error, command, .. } = key;
+        let who =
+            StrangerActor { uid: user, pid: process, command: command.clone(), ..StrangerActor::default() };
+        let event = RadarEvent {
+            time: count.first,
+            began: 0,
+            group: 0,
+            process,
+            user,
+            user_group: 0,
+            kind: key.kind,
+            result: CallEnd::Done,
+            program: 0,
+            map: 0,
+            link: 0,
+            object_type: 0,
+            attach_type: 0,
+            target: 0,
+            netns: 0,
+            descriptor: 0,
+            command: command.clone(),
+            name: String::new(),
+            tag: [0; 8],
+            path: String::new(),
+        };
+        let key = TallyKey { act, error, user, process, began: 0, command, hook: None };
+        let sighting = Sighting {
+            count: count.count,
+            first: wall_clock(count.first),
+            last: wall_clock(count.last),
+            words: None,
+            program: 0,
+            link: 0,
+        };
+        let identification = &mut self.identification;
+        self.tallies.add(key, sighting, || {
+            let found = identification.who(&event);
+            Some(if found.gone { StrangerActor { gone: true, ..who } } else { found })
+        });
+    }
+
+    /// Programs and links that came or went.
+    pub(super) fn changed(&mut self, changed: Vec<ChangedId>) {
+        let polls = self.at_work.is_none();
+        let mut holders = None;
+        for what in changed {
+            let ChangedId { program, link, words, user, came } = what;
+            if came && !polls {
+                continue;
+            }
+            let act = match (came, link) {
+                (false, _) => StrangerAct::Gone,
+                (true, 0) => StrangerAct::Load,
+                (true, _) => StrangerAct::Link,
+            };
+            let who = came.then(|| {
+                let all = holders.get_or_insert_with(|| self.parts.kernel.all_holders().unwrap_or_default());
+                let of = if link == 0 { all.programs.get(&program) } else { all.links.get(&link) };
+                let holder = of.and_then(|holders| holders.first());
+                StrangerActor {
+                    uid: user,
+                    pid: holder.map_or(0, |holder| holder.pid),
+                    command: holder.map(|holder| holder.command.clone()).unwrap_or_default(),
+                    unit: holder.and_then(|holder| holder.unit.clone()).unwrap_or_default(),
+                    gone: holder.is_none(),
+                    ..StrangerActor::default()
+                }
+            });
+            let process = who.as_ref().map_or(0, |who| who.pid);
+            let key = TallyKey { act, error: 0, user, process, began: 0, command: String::new(), hook: None };
+            let now = SystemTime::now();
+            let sighting = Sighting { count: 1, first: now, last: now, words: Some(words), program, link };
+            self.tallies.add(key, sighting, || who);
+        }
+    }
+}
+
+/// Calls that may be about something of ours.
+const fn may_touch(kind: u32) -> bool {
+    matches!(
+        kind,
+        kind::LINK_CREATE
+            | kind::LINK_UPDATE
+            | kind::LINK_DETACH
+            | kind::XDP_BY_NETLINK
+            | kind::TC_FILTER
+            | kind::TC_FILTER_GONE
+    )
+}
+
+/// What a touch is.
+const fn in_words(event: &RadarEvent) -> &'static str {
+    match event.kind {
+        kind::LINK_UPDATE => "another program in our link",
+        kind::LINK_DETACH => "our link detached by force",
+        kind::LINK_CREATE => "a link beside ours",
+        kind::XDP_BY_NETLINK => "XDP set by netlink",
+        kind::TC_FILTER => "a filter beside ours",
+        _ => "a filter removed",
+    }
+}
+
+/// A time of the kernel's clock that stands still while the machine sleeps.
+fn wall_clock(nanoseconds: u64) -> SystemTime {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default());
+    SystemTime::now() - now.saturating_sub(Duration::from_nanos(nanoseconds))
+}

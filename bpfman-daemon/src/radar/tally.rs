@@ -1,0 +1,261 @@
+//! What strangers did, counted until there is room in the journal for it: nothing is forgotten, and nobody pushes the entries of
+//! others out.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+use bpfmand_journal::{
+    DaemonPart, EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal, StrangerActor,
+};
+
+use super::act::StrangerAct;
+
+/// What one process does within this time is told together.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// What found no room tries again after this time.
+const FULL: Duration = Duration::from_millis(100);
+/// Processes and kinds that are told apart while they wait.
+const MOST_APART: usize = 256;
+/// Words of one entry: what is more is a number.
+const MOST_WORDS: usize = 8;
+/// Ids of one entry.
+const MOST_IDS: usize = 64;
+
+/// What is told together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TallyKey {
+    pub act: StrangerAct,
+    /// The kernel's error; 0: done.
+    pub error: i32,
+    pub user: u32,
+    /// 0: several processes.
+    pub process: u32,
+    /// When that began; 0: not known.
+    pub began: u64,
+    pub command: String,
+    /// Of what is ours and was touched.
+    pub hook: Option<String>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// Once, or so often.
+    pub count: u64,
+    pub first: SystemTime,
+    pub last: SystemTime,
+    /// What, in words; none where only its kind is known.
+    pub words: Option<String>,
+    /// Ids of programs and links; 0: none.
+    pub program: u32,
+    pub link: u32,
+}
+
+/// All of one key.
+#[derive(Clone, Debug)]
+struct Tally {
+    /// None: nobody knows who.
+    who: Option<StrangerActor>,
+    waits_since: Instant,
+    count: u64,
+    first: SystemTime,
+    last: SystemTime,
+    words: Vec<String>,
+    programs: Vec<u32>,
+    links: Vec<u32>,
+}
+
+/// What has no entry yet.
+#[derive(Debug, Default)]
+pub struct Tallies {
+    waiting: BTreeMap<TallyKey, Tally>,
+    /// When there was no room for something last.
+    full: Option<Instant>,
+}
+
+/// What was told of one process.
+#[derive(Clone, Debug)]
+pub struct ToldSighting {
+    pub key: TallyKey,
+    /// As its entry has it.
+    pub object: String,
+}
+
+impl Tallies {
+    /// Adds something. `who` is asked once for each key, and answered.
+    pub fn add(
+        &mut self,
+        mut key: TallyKey,
+        seen: Sighting,
+        who: impl FnOnce() -> Option<StrangerActor>,
+    ) -> Option<&StrangerActor> {
+        let mut several = false;
+        if !self.waiting.contains_key(&key) && self.waiting.len() >= MOST_APART {
+            // Who makes many processes is one.
+            (key.process, key.began, several) = (0, 0, true);
+            key.command.clear();
+        }
+        let known = self.waiting.entry(key);
+        let tally = known.or_insert_with_key(|key| {
+            let anybody = || StrangerActor { uid: key.user, ..StrangerActor::default() };
+            let who = if several { Some(anybody()) } else { who() };
+            Tally {
+                who,
+                waits_since: Instant::now(),
+                count: 0,
+                first: seen.first,
+                last: seen.last,
+                words: Vec::new(),
+                programs: Vec::new(),
+                links: Vec::new(),
+            }
+        });
+        tally.count += seen.count;
+        (tally.first, tally.last) = (tally.first.min(seen.first), tally.last.max(seen.last));
+        if tally.words.len() < MOST_WORDS {
+            tally.words.extend(seen.words.filter(|words| !tally.words.contains(words)));
+        }
+        for (ids, id) in [(&mut tally.programs, seen.program), (&mut tally.links, seen.link)] {
+            if id != 0 && ids.len() < MOST_IDS && !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        tally.who.as_ref()
+    }
+
+    /// How long until something is to be told; none while nothing waits.
+    pub fn next(&self) -> Option<Duration> {
+        let waits = self.waiting.values().map(|tally| TOGETHER.saturating_sub(tally.waits_since.elapsed()));
+        // Who has no room is not asked about all the time.
+        let full = self.full.map_or(Duration::ZERO, |full| FULL.saturating_sub(full.elapsed()));
+        waits.min().map(|wait| wait.max(full))
+    }
+
+    /// Tells what has waited long enough and has room in the journal; `all`: whatever there is.
+    pub fn tell(&mut self, journal: &Journal, all: bool) -> Vec<ToldSighting> {
+        let mut ready: Vec<(bool, Instant, TallyKey)> = self
+            .waiting
+            .iter()
+            .filter(|(_, tally)| all || tally.waits_since.elapsed() >= TOGETHER)
+            .map(|(key, tally)| (key.act != StrangerAct::Touch, tally.waits_since, key.clone()))
+            .collect();
+        // What concerns us comes first, then what has waited longest.
+        ready.sort();
+        let mut told = Vec::new();
+        for (_, _, key) in ready {
+            if !all && !journal.has_room_for_stranger(key.user) {
+                self.full = Some(Instant::now());
+                continue;
+            }
+            let Some(tally) = self.waiting.remove(&key) else { continue };
+            let entry = tally.entry(&key);
+            told.push(ToldSighting { key, object: entry.object.clone() });
+            journal.record(entry, None);
+        }
+        told
+    }
+}
+
+impl Tally {
+    fn entry(self, key: &TallyKey) -> HistoryEntry {
+        let listed = self.words.len() as u64;
+        let object = match (listed, self.count) {
+            (0, count) => format!("{count} times: {}", key.act.in_general()),
+            (_, count) if count > listed => {
+                format!("{}; {} more of these", self.words.join("; "), count - listed)
+            }
+            _ => self.words.join("; "),
+        };
+        let result = match key.error {
+            0 => EntryResult::Done,
+            error => EntryResult::Failed(EntryFailure {
+                code: "Aborted".to_owned(),
+                reason: "kernel-refused".to_owned(),
+                message: io::Error::from_raw_os_error(error).to_string(),
+            }),
+        };
+        // Of one that is told right away the entry's own time says it.
+        let waited = SystemTime::now().duration_since(self.first).unwrap_or_default();
+        let is_plain = self.count == 1 && waited < Duration::from_secs(1);
+        let time = |time| humantime::format_rfc3339_micros(time).to_string();
+        HistoryEntry {
+            by: self.who.map_or(EntryActor::Daemon(DaemonPart::Radar), EntryActor::Stranger),
+            verb: key.act.verb().to_owned(),
+            object,
+            programs: self.programs,
+            links: self.links,
+            hooks: key.hook.iter().cloned().collect(),
+            result,
+            count: if is_plain { 0 } else { self.count },
+            first: if is_plain { String::new() } else { time(self.first) },
+            after: if self.count > 1 { format!("last at {}", time(self.last)) } else { String::new() },
+            ..HistoryEntry::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(process: u32, user: u32) -> TallyKey {
+        TallyKey {
+            act: StrangerAct::Load,
+            error: 0,
+            user,
+            process,
+            began: 0,
+            command: "flood".to_owned(),
+            hook: None,
+        }
+    }
+
+    fn once(program: u32) -> Sighting {
+        let now = SystemTime::now();
+        let words = Some(format!("program {program}"));
+        Sighting { count: 1, first: now, last: now, words, program, link: 0 }
+    }
+
+    #[test]
+    fn what_one_process_does_is_one_entry_with_a_count() {
+        let mut tallies = Tallies::default();
+        for program in 1..=20 {
+            tallies.add(key(5, 0), once(program), || Some(StrangerActor::default()));
+        }
+        let tally = tallies.waiting.remove(&key(5, 0)).unwrap();
+        let entry = tally.entry(&key(5, 0));
+        assert_eq!((entry.count, entry.programs.len(), entry.verb.as_str()), (20, 20, "SeenLoad"));
+        assert!(entry.object.ends_with("program 8; 12 more of these"), "{}", entry.object);
+        assert!(!entry.first.is_empty());
+    }
+
+    #[test]
+    fn no_number_of_processes_takes_all_memory_and_none_is_forgotten() {
+        let (mut tallies, journal) = (Tallies::default(), Journal::default());
+        for process in 1..=10_000 {
+            tallies.add(key(process, process % 3), once(process), || None);
+        }
+        assert!(tallies.waiting.len() <= MOST_APART + 3, "{}", tallies.waiting.len());
+        assert_eq!(tallies.waiting.values().map(|tally| tally.count).sum::<u64>(), 10_000);
+        assert!(tallies.next().is_some());
+        std::thread::sleep(TOGETHER);
+        let told = tallies.tell(&journal, false).len();
+        assert!(told <= 256 && !tallies.waiting.is_empty() || told == 259, "{told}");
+        tallies.tell(&journal, true);
+        assert!(tallies.waiting.is_empty() && tallies.next().is_none());
+    }
+
+    #[test]
+    fn a_user_without_room_waits_and_others_are_told() {
+        let (mut tallies, journal) = (Tallies::default(), Journal::default());
+        while journal.has_room_for_stranger(1000) {}
+        for user in [1000, 2000] {
+            tallies.add(key(5, user), once(1), || None);
+            tallies.waiting.get_mut(&key(5, user)).unwrap().waits_since -= TOGETHER;
+        }
+        let told = tallies.tell(&journal, false);
+        assert_eq!(told.iter().map(|told| told.key.user).collect::<Vec<_>>(), [2000]);
+        assert!(tallies.next().is_some_and(|wait| wait > Duration::ZERO), "it does not ask all the time");
+    }
+}

@@ -1,0 +1,400 @@
+//! The radar's thread: keeps the programs, reads them, and tells.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bpfmand_api::{RadarRefusal, RadarReport, RadarSource, RadarStanding};
+use bpfmand_core::PullPolicy;
+use bpfmand_engine::ImageAsk;
+use bpfmand_journal::{DaemonPart, EntryResult, HistoryEntry};
+
+use super::act::StrangerAct;
+use super::calibrate::calibrate;
+use super::counts::RadarCounts;
+use super::event::RadarEvent;
+use super::ids::KnownIds;
+use super::ours::OursAndBefore;
+use super::programs::{RadarLoader, RadarPrograms};
+use super::settings::RadarObject;
+use super::tally::Tallies;
+use super::who::Identification;
+use super::{RadarCommand, RadarParts};
+
+/// How often counts and ids are read.
+const TURN: Duration = Duration::from_secs(1);
+/// A command waits at most so long.
+const ATTENTION: Duration = Duration::from_millis(100);
+/// What cannot be loaded is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
+/// Events that are read at once.
+const AT_ONCE: usize = 4096;
+
+/// The programs, and what is known of what they say.
+pub(super) struct AtWork {
+    programs: RadarPrograms,
+    counts: RadarCounts,
+    /// This daemon's process, as the machine counts.
+    pub(super) own: u32,
+}
+
+pub struct RadarWatch {
+    pub(super) parts: RadarParts,
+    loader: RadarLoader,
+    pub(super) standing: Arc<RadarStanding>,
+    /// The object that is to be used, and whether a call said so.
+    wanted: Option<(RadarObject, bool)>,
+    pub(super) at_work: Option<AtWork>,
+    /// Programs from before were looked for.
+    looked: bool,
+    tried: Option<Instant>,
+    /// The count of changes when the programs were found whole.
+    whole_at: Option<u64>,
+    known: KnownIds,
+    pub(super) ours: OursAndBefore,
+    pub(super) tallies: Tallies,
+    pub(super) identification: Identification,
+    turned: Instant,
+}
+
+impl RadarWatch {
+    /// Does nothing yet.
+    pub fn new(parts: RadarParts, standing: Arc<RadarStanding>) -> Self {
+        let loader = RadarLoader { engine: Arc::clone(&parts.engine), kernel: Arc::clone(&parts.kernel) };
+        let wanted = parts.settings.clone().map(|object| (object, false));
+        Self {
+            parts,
+            loader,
+            standing,
+            wanted,
+            at_work: None,
+            looked: false,
+            tried: None,
+            whole_at: None,
+            known: KnownIds::default(),
+            ours: OursAndBefore::default(),
+            tallies: Tallies::default(),
+            identification: Identification::default(),
+            turned: Instant::now(),
+        }
+    }
+
+    /// Runs until it is told to end.
+    pub fn run(mut self, commands: &Receiver<RadarCommand>) {
+        self.keep();
+        loop {
+            let command = match (&self.at_work, &self.wanted) {
+                // Nothing to do, for ever.
+                (None, None) if self.looked => commands.recv().ok(),
+                (None, _) => match commands.recv_timeout(self.tallies.next().unwrap_or(TURN).min(TURN)) {
+                    Err(RecvTimeoutError::Disconnected) => None,
+                    Err(RecvTimeoutError::Timeout) => Some(RadarCommand::Nothing),
+                    Ok(command) => Some(command),
+                },
+                (Some(_), _) => match commands.try_recv() {
+                    Err(TryRecvError::Disconnected) => None,
+                    Err(TryRecvError::Empty) => Some(RadarCommand::Nothing),
+                    Ok(command) => Some(command),
+                },
+            };
+            match command {
+                None | Some(RadarCommand::End) => break,
+                Some(RadarCommand::Nothing) => {}
+                Some(RadarCommand::Start(object, answer)) => {
+                    let _gone = answer.send(self.start(object));
+                }
+                Some(RadarCommand::Stop(answer)) => {
+                    let _gone = answer.send(self.stop());
+                }
+            }
+            self.read();
+            if self.turned.elapsed() >= TURN {
+                self.turned = Instant::now();
+                self.keep();
+                self.turn();
+            }
+            self.tell(false);
+        }
+        self.tell(true);
+    }
+
+    /// A caller wants this object, and is inside the gate.
+    fn start(&mut self, object: RadarObject) -> Result<(), RadarRefusal> {
+        if let Some(configured) = &self.parts.settings {
+            return match &self.at_work {
+                Some(_) if *configured == object => Ok(()),
+                _ => Err(RadarRefusal::Configured(configured.to_string())),
+            };
+        }
+        if self.at_work.as_ref().is_some_and(|at_work| at_work.programs.object == object) {
+            return Ok(());
+        }
+        self.take_down().map_err(|error| RadarRefusal::Failed(format!("{error:#}")))?;
+        match self.put_up(&object, true) {
+            Ok(()) => {
+                self.wanted = Some((object, true));
+                Ok(())
+            }
+            Err(error) => {
+                self.is_off("");
+                Err(RadarRefusal::Failed(format!("{error:#}")))
+            }
+        }
+    }
+
+    fn stop(&mut self) -> Result<(), RadarRefusal> {
+        if let Some(configured) = &self.parts.settings {
+            return Err(RadarRefusal::Configured(configured.to_string()));
+        }
+        self.read();
+        self.take_down().map_err(|error| RadarRefusal::Failed(format!("{error:#}")))
+    }
+
+    fn take_down(&mut self) -> anyhow::Result<()> {
+        self.at_work = None;
+        self.wanted = None;
+        self.looked = true;
+        let removed = self.loader.remove_all()?;
+        if removed > 0 {
+            self.note("StopRadar", format!("{removed} programs"), EntryResult::Done);
+        }
+        self.is_off("");
+        Ok(())
+    }
+
+    /// Has the programs be there, if they are wanted.
+    fn keep(&mut self) {
+        // Registries may be slow, and whoever opens the way out waits for all that is inside.
+        let fetched = self.fetch();
+        let changes = Arc::clone(&self.parts.changes);
+        let Ok(_inside) = changes.enter() else {
+            // Everything is detached.
+            (self.at_work, self.looked, self.tried) = (None, false, None);
+            self.is_off("everything of bpfman is detached");
+            return;
+        };
+        if !self.looked {
+            self.looked = true;
+            self.go_on();
+        }
+        let Some((object, by_call)) = self.wanted.clone() else { return };
+        if self.at_work.is_some() && !self.is_whole() {
+            self.read();
+            self.at_work = None;
+            self.tried = None;
+            let why = "a program of the radar was unloaded or detached; all are loaded anew".to_owned();
+            tracing::warn!("{why}");
+            self.is_off(&why);
+            self.note("Lost", why, EntryResult::Done);
+            if let Err(error) = self.loader.remove_all() {
+                tracing::warn!("{error:#}");
+            }
+        }
+        if self.at_work.is_some() || self.tried.is_some_and(|tried| tried.elapsed() < AGAIN) {
+            return;
+        }
+        self.tried = Some(Instant::now());
+        if let Err(error) = fetched.and_then(|()| self.put_up(&object, by_call)) {
+            self.polls(&object, format!("{error:#}"));
+        }
+    }
+
+    /// Fetches the image, if one is to be loaded.
+    fn fetch(&self) -> anyhow::Result<()> {
+        let is_due = self.at_work.is_none() && self.tried.is_none_or(|tried| tried.elapsed() >= AGAIN);
+        let Some((RadarObject::Image(url), _)) = self.wanted.as_ref().filter(|_| is_due) else {
+            return Ok(());
+        };
+        let ask = ImageAsk { url, pull_policy: PullPolicy::IfNotPresent, credentials: None, caller_uid: 0 };
+        let fetched = self.parts.images.fetch(ask, &|_, _| {});
+        fetched.map(drop).map_err(|failure| anyhow::anyhow!("its image cannot be had: {}", failure.message))
+    }
+
+    /// Goes on with programs that are there from before.
+    fn go_on(&mut self) {
+        let found = match self.loader.find() {
+            Ok(None) => return,
+            Ok(Some(found)) => found,
+            Err(error) => {
+                tracing::warn!("the radar's programs are loaded anew: {error:#}");
+                return self.remove_older();
+            }
+        };
+        let is_wanted = match &self.wanted {
+            Some((object, _)) => *object == found.object && !found.by_call,
+            None => found.by_call,
+        };
+        if !is_wanted {
+            return self.remove_older();
+        }
+        self.wanted = Some((found.object.clone(), found.by_call));
+        let mut found = found;
+        match calibrate(&self.parts.kernel, &mut found) {
+            (Some(own), early) => self.is_at_work(found, own, early, "goes on"),
+            (None, _) => self.remove_older(),
+        }
+    }
+
+    fn remove_older(&self) {
+        match self.loader.remove_all() {
+            Ok(0) => {}
+            Ok(removed) => self.note("StopRadar", format!("{removed} programs of before"), EntryResult::Done),
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+
+    fn put_up(&mut self, object: &RadarObject, by_call: bool) -> anyhow::Result<()> {
+        let mut seen = None;
+        let programs = self.loader.put_up(object, by_call, |programs| {
+            let (own, early) = calibrate(&self.parts.kernel, programs);
+            seen = own.map(|own| (own, early));
+            seen.is_some()
+        })?;
+        let (own, early) = seen.unwrap_or_default();
+        self.is_at_work(programs, own, early, "sees");
+        Ok(())
+    }
+
+    fn is_at_work(&mut self, programs: RadarPrograms, own: u32, early: Vec<RadarEvent>, how: &str) {
+        let (source, object) = (programs.source, programs.object.to_string());
+        let unseen = programs.unseen.iter().map(|what| format!("; not: {what}")).collect::<String>();
+        let text = format!("{how} by {}, {object}{unseen}", source.name());
+        tracing::info!("the radar {text}");
+        self.note("StartRadar", text, EntryResult::Done);
+        let report = RadarReport {
+            source,
+            object,
+            why: programs.why.clone(),
+            unseen: programs.unseen.clone(),
+            since: now(),
+            ..RadarReport::default()
+        };
+        *self.standing.lock() = report;
+        self.whole_at = None;
+        self.at_work = Some(AtWork { programs, counts: RadarCounts::default(), own });
+        for event in early {
+            self.see(&event);
+        }
+    }
+
+    /// Nothing sees; lists of ids are read.
+    fn polls(&mut self, object: &RadarObject, why: String) {
+        let mut report = self.standing.lock();
+        let is_new = report.source != RadarSource::Polling || report.why != why;
+        if !is_new {
+            return;
+        }
+        *report = RadarReport {
+            source: RadarSource::Polling,
+            object: object.to_string(),
+            why: why.clone(),
+            unseen: vec![
+                "who did it, refused calls, maps, pins, detaching, and what is there for less than two seconds".to_owned(),
+            ],
+            since: now(),
+            ..RadarReport::default()
+        };
+        drop(report);
+        self.known = KnownIds::default();
+        tracing::warn!("the radar reads lists of ids: {why}");
+        let entry = HistoryEntry::of_daemon(DaemonPart::Radar, "StartRadar", "sees by polling alone");
+        self.parts.journal.record(entry.unless_failed(Some(&why)), None);
+        // What comes from now on is new.
+        self.turn();
+    }
+
+    fn is_off(&self, why: &str) {
+        let mut report = self.standing.lock();
+        *report = RadarReport {
+            why: why.to_owned(),
+            touched: std::mem::take(&mut report.touched),
+            ..RadarReport::default()
+        };
+    }
+
+    /// Whether all programs are there and attached. Looked at when something was changed.
+    fn is_whole(&mut self) -> bool {
+        let changes = self.parts.engine.wait_for_change(self.whole_at.unwrap_or(u64::MAX), Duration::ZERO);
+        if self.whole_at == Some(changes) {
+            return true;
+        }
+        let is_whole = self.at_work.as_ref().is_none_or(|at_work| self.loader.are_whole(&at_work.programs));
+        self.whole_at = is_whole.then_some(changes);
+        is_whole
+    }
+
+    /// Reads events, for as long as nothing else is due.
+    fn read(&mut self) {
+        let Some(at_work) = &mut self.at_work else { return };
+        let wait = self.tallies.next().unwrap_or(ATTENTION).min(ATTENTION);
+        if let Err(error) = at_work.programs.ring.wait(wait) {
+            tracing::warn!(%error, "the radar cannot wait for events");
+            std::thread::sleep(wait);
+        }
+        for _ in 0..AT_ONCE {
+            let record = self.at_work.as_mut().and_then(|at_work| at_work.programs.ring.take());
+            let Some(record) = record else { break };
+            if let Some(event) = RadarEvent::parse(&record) {
+                self.see(&event);
+            }
+        }
+    }
+
+    /// Counts, and ids.
+    fn turn(&mut self) {
+        let read = self.at_work.as_mut().map(|at_work| {
+            at_work.counts.read(&self.parts.kernel, &at_work.programs.counts, &at_work.programs.floods)
+        });
+        match read {
+            Some(Ok(news)) => {
+                self.standing.lock().events = news.events;
+                for (key, count) in news.floods {
+                    self.flood(key, count);
+                }
+                if news.lost > 0 {
+                    self.standing.lock().lost += news.lost;
+                    let text = format!(
+                        "{} calls came too fast: nobody knows who made them, or what they were",
+                        news.lost
+                    );
+                    let mut entry = HistoryEntry::of_daemon(DaemonPart::Radar, "Lost", &text);
+                    entry.count = news.lost;
+                    self.parts.journal.record(entry, None);
+                }
+            }
+            Some(Err(error)) => tracing::warn!(%error, "nobody knows what the radar lost"),
+            None => {}
+        }
+        if self.standing.is_on() {
+            let looked = self.ours.refresh(&self.parts.engine).map_err(|error| error.to_string());
+            let made = self.standing.report();
+            let changed = looked.and_then(|()| {
+                self.known.look(&self.parts.kernel, self.ours.now(), &made).map_err(|error| error.to_string())
+            });
+            match changed {
+                Ok(changed) => self.changed(changed),
+                Err(error) => tracing::warn!(%error, "nobody knows which programs are there"),
+            }
+        }
+    }
+
+    fn tell(&mut self, all: bool) {
+        for told in self.tallies.tell(&self.parts.journal, all) {
+            if let (StrangerAct::Touch, Some(hook)) = (told.key.act, &told.key.hook) {
+                let command = told.key.command.replace(char::is_control, "?");
+                let who = format!("{command:?} of user {}, process {}", told.key.user, told.key.process);
+                tracing::warn!("a stranger touched {hook}: {} by {who}", told.object);
+                self.standing.lock().touch(format!("{} {hook}: {} by {who}", now(), told.object));
+            }
+        }
+    }
+
+    fn note(&self, verb: &str, object: String, result: EntryResult) {
+        let entry = HistoryEntry { result, ..HistoryEntry::of_daemon(DaemonPart::Radar, verb, &object) };
+        self.parts.journal.record(entry, None);
+    }
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}

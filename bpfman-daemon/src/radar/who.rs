@@ -1,0 +1,69 @@
+//! Who did something: what the kernel told of the process, and what `/proc` says while it is there.
+
+use std::collections::HashMap;
+
+use bpfmand_core::{Peer, cgroup_of, container_of, unified_cgroup_of};
+use bpfmand_journal::StrangerActor;
+use bpfmand_kernel::linux::process_facts;
+
+use super::event::RadarEvent;
+
+/// Control groups whose paths are remembered.
+const MOST_GROUPS: usize = 1024;
+
+/// Finds out who did something.
+#[derive(Debug, Default)]
+pub struct Identification {
+    /// Paths of control groups by their ids, for processes that are gone: others of their group may have been seen.
+    groups: HashMap<u64, String>,
+}
+
+impl Identification {
+    /// The process of an event.
+    pub fn who(&mut self, event: &RadarEvent) -> StrangerActor {
+        let facts = process_facts(event.process, event.began);
+        let gone = facts.is_none();
+        let (executable, groups) = facts.map(|facts| (facts.executable, facts.groups)).unwrap_or_default();
+        let mut cgroup = cgroup_of(&groups);
+        if let Some(path) = unified_cgroup_of(&groups).filter(|_| event.group != 0) {
+            if self.groups.len() >= MOST_GROUPS {
+                self.groups.clear();
+            }
+            self.groups.insert(event.group, path);
+        }
+        if gone {
+            cgroup = self.groups.get(&event.group).cloned();
+        }
+        let peer = Peer { cgroup, ..Peer::default() };
+        StrangerActor {
+            uid: event.user,
+            gid: event.user_group,
+            pid: event.process,
+            command: event.command.clone(),
+            executable: executable.unwrap_or_default(),
+            unit: peer.unit().unwrap_or_default().to_owned(),
+            pod: peer.pod().unwrap_or_default().to_owned(),
+            container: peer.cgroup.as_deref().and_then(container_of).unwrap_or_default().to_owned(),
+            cgroup: peer.cgroup.unwrap_or_default(),
+            gone,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::kind;
+    use super::super::event::tests::record;
+    use super::*;
+
+    #[test]
+    fn who_is_there_is_looked_at_and_who_is_gone_has_the_group_of_others() {
+        let mut identification = Identification::default();
+        let event = |process| RadarEvent::parse(&record(process, kind::PROG_LOAD, 0, b"x")).unwrap();
+        let here = identification.who(&event(std::process::id()));
+        let own = std::env::current_exe().unwrap().display().to_string();
+        assert_eq!((here.executable.as_str(), here.gone, here.uid), (own.as_str(), false, 1000));
+        let gone = identification.who(&event(u32::MAX));
+        assert_eq!((gone.gone, gone.command.as_str(), gone.executable.as_str()), (true, "x", ""));
+    }
+}

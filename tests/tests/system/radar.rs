@@ -1,0 +1,406 @@
+//! The radar: what others do with eBPF is seen, with who did it, also when there is too much of it.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{attach, xdp};
+use bpfman_tests::wait::until;
+use bpfman_tests::{Daemon, Launch, Network, compile};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::equipment::Program;
+
+/// Users that need no entry anywhere.
+const ADA: u32 = 64_321;
+const EVE: u32 = 64_322;
+
+/// A process that does things with eBPF by itself.
+struct Stranger {
+    process: Child,
+    stdin: Option<ChildStdin>,
+    /// What it printed: the name and the number of each thing that it did.
+    did: Vec<(String, i64)>,
+}
+
+fn binary() -> PathBuf {
+    compile::executable("radar_stranger")
+}
+
+impl Stranger {
+    /// Does these things, and stays.
+    fn stays(mut command: Command, words: &[&str]) -> Self {
+        command.args(words).arg("wait").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let told = words.iter().filter(|word| {
+            ["load", "map", "link", "open-link", "detach", "pin", "flood", "refused"].contains(word)
+        });
+        let did = lines.take(told.count()).map(|line| {
+            let line = line.unwrap();
+            let (name, number) = line.split_once(' ').unwrap();
+            (name.to_owned(), number.parse().unwrap())
+        });
+        let did = did.collect();
+        Self { stdin: process.stdin.take(), process, did }
+    }
+
+    fn new(words: &[&str]) -> Self {
+        Self::stays(Command::new(binary()), words)
+    }
+
+    fn made(&self, what: &str) -> u64 {
+        let (_, number) = self.did.iter().find(|(name, _)| name == what).unwrap();
+        u64::try_from(*number).unwrap_or_else(|_| panic!("{what} failed: {number}"))
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ends it. What is not pinned is gone then.
+    fn end(mut self) {
+        drop(self.stdin.take());
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// Entries of the journal that the radar has written.
+fn seen(daemon: &Daemon) -> Vec<Value> {
+    let told = daemon.bpfman("events --by radar -o json").success();
+    let events = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.filter(|event| event["event"] == "entry").collect()
+}
+
+fn of_process(daemon: &Daemon, pid: u32) -> Vec<Value> {
+    seen(daemon).into_iter().filter(|entry| entry["pid"] == pid).collect()
+}
+
+/// Waits for the entry of a process with this verb.
+fn entry(daemon: &Daemon, pid: u32, verb: &str) -> Value {
+    let mut found = None;
+    until(&format!("{verb} of process {pid} is told"), || {
+        found = of_process(daemon, pid).into_iter().find(|entry| entry["verb"] == verb);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn object() -> PathBuf {
+    compile::example("radar")
+}
+
+fn status(daemon: &Daemon) -> Value {
+    daemon.bpfman("radar -o json").json()["radar"].clone()
+}
+
+fn launch() -> Launch {
+    Launch { config: format!("[radar]\nfile = \"{}\"\n", object().display()), ..Launch::default() }
+}
+
+fn is_on(daemon: &Daemon) {
+    until("the radar sees", || {
+        ["trampolines", "tracepoints"].contains(&status(daemon)["source"].as_str().unwrap())
+    });
+}
+
+/// A daemon with a radar that sees.
+fn daemon() -> Daemon {
+    let daemon = Daemon::start_with(&launch());
+    is_on(&daemon);
+    daemon
+}
+
+/// Ids of the radar's programs.
+fn programs(daemon: &Daemon) -> BTreeSet<String> {
+    let listed = daemon.bpfman("list programs -q").success();
+    listed.lines().map(str::to_owned).collect()
+}
+
+fn counts(entries: &[Value], verb: &str) -> u64 {
+    let of_verb = entries.iter().filter(|entry| entry["verb"] == verb);
+    of_verb.map(|entry| entry["count"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn loads_links_pins_and_maps_of_strangers_are_told_with_who_made_them() {
+    let (daemon, network) = (daemon(), Network::new());
+    let pin = daemon.fs().join("stranger");
+    let command = network.far.command(binary().to_str().unwrap());
+    let words = ["load", "map", "link", "1", "pin", pin.to_str().unwrap(), "detach"];
+    let stranger = Stranger::stays(command, &words);
+    let (program, link, pid) = (stranger.made("load"), stranger.made("link"), stranger.pid());
+    let load = entry(&daemon, pid, "SeenLoad");
+    assert_eq!(load["programs"], serde_json::json!([program]), "{load}");
+    assert_eq!(
+        (&load["uid"], &load["daemon"], &load["result"]),
+        (&0.into(), &"radar".into(), &"done".into())
+    );
+    assert_eq!(load["executable"], binary().display().to_string());
+    assert_eq!(load["command"], "radar_stranger_"[..15]);
+    let text = load["object"].as_str().unwrap();
+    assert!(text.starts_with(&format!("program {program} \"stranger\" of type xdp, tag ")), "{text}");
+    let made = entry(&daemon, pid, "SeenLink");
+    assert_eq!(made["links"], serde_json::json!([link]), "{made}");
+    assert!(made["object"].as_str().unwrap().contains("at xdp of interface 1"), "{made}");
+    let pinned = entry(&daemon, pid, "SeenPin");
+    assert!(pinned["object"].as_str().unwrap().ends_with(&format!("at {}", pin.display())), "{pinned}");
+    assert!(entry(&daemon, pid, "SeenMap")["object"].as_str().unwrap().contains("\"strange\" of type array"));
+    assert_eq!(entry(&daemon, pid, "SeenDetach")["links"], serde_json::json!([link]));
+    // What is there now, and who has it.
+    let survey = daemon.bpfman("radar -o json").json();
+    let found = |list: &str, id: u64| {
+        let all = survey[list].as_array().unwrap();
+        all.iter().find(|one| one["id"] == id).unwrap_or_else(|| panic!("no {id} in {survey}")).clone()
+    };
+    let shown = found("programs", program);
+    assert_eq!(
+        (&shown["loaded_by"]["pid"], &shown["holders"][0]["pid"]),
+        (&pid.into(), &pid.into()),
+        "{shown}"
+    );
+    assert_eq!(found("links", link)["made_by"]["pid"], pid);
+    // None of bpfman's own, and those of the radar are programs as any others.
+    let own = programs(&daemon);
+    assert!(own.len() >= 2, "{own:?}");
+    let strange = survey["programs"].as_array().unwrap();
+    assert!(strange.iter().all(|one| !own.contains(&one["id"].to_string())), "{survey}");
+    assert!(daemon.bpfman("radar").success().contains("radar_stranger"));
+    std::fs::remove_file(&pin).unwrap();
+    stranger.end();
+    // Of those that are there when ids are looked at, which is once a second, and not the next time.
+    let mut made = BTreeSet::from([program]);
+    until("the end of a program is told", || {
+        let stranger = Stranger::new(&["load"]);
+        made.insert(stranger.made("load"));
+        let is_made = |id: &Value| id.as_u64().is_some_and(|id| made.contains(&id));
+        seen(&daemon).iter().any(|entry| {
+            entry["verb"] == "SeenGone" && entry["programs"].as_array().unwrap().iter().any(is_made)
+        })
+    });
+}
+
+#[test]
+fn what_bpfman_does_itself_is_no_strangers_and_refused_calls_are_told() {
+    let daemon = daemon();
+    let own = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2).id;
+    let stranger = Stranger::new(&["refused", "3"]);
+    let refused = entry(&daemon, stranger.pid(), "SeenLoad");
+    assert_eq!((&refused["result"], &refused["reason"]), (&"failed".into(), &"kernel-refused".into()));
+    until("all three are told", || counts(&of_process(&daemon, stranger.pid()), "SeenLoad") == 3);
+    let told = seen(&daemon);
+    assert!(
+        told.iter().all(|entry| !entry["programs"].as_array().unwrap().contains(&own.into())),
+        "{told:?}"
+    );
+    assert!(told.iter().all(|entry| entry["pid"] != daemon.pid()), "{told:?}");
+    assert!(status(&daemon)["own_events"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_flood_is_counted_whole_and_pushes_nobodys_entries_out() {
+    /// In two seconds or less.
+    const LOADS: u64 = 20_000;
+    let daemon = daemon();
+    let before = seen(&daemon).len();
+    let stranger = Stranger::new(&["flood", &LOADS.to_string()]);
+    let told = || of_process(&daemon, stranger.pid());
+    let lost = || counts(&seen(&daemon), "Lost");
+    until("all loads are told", || counts(&told(), "SeenLoad") + lost() >= LOADS);
+    assert_eq!((counts(&told(), "SeenLoad"), lost()), (LOADS, 0));
+    let entries = told().len();
+    eprintln!("{LOADS} loads took {entries} entries");
+    // As many as a user who is refused gets: 100, and one each half second.
+    assert!(entries < 400 && before < 100, "{entries} entries");
+}
+
+#[test]
+fn what_finds_the_ring_full_is_counted_by_process_and_nothing_is_lost_unnoticed() {
+    /// Some times as many as the ring holds.
+    const LOADS: u64 = 15_000;
+    let daemon = daemon();
+    let signal = |signal| kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();
+    signal(Signal::STOP);
+    let stranger = Stranger::new(&["flood", &LOADS.to_string(), "refused", "100"]);
+    signal(Signal::CONT);
+    let of = |result: &str| -> Vec<Value> {
+        of_process(&daemon, stranger.pid()).into_iter().filter(|entry| entry["result"] == result).collect()
+    };
+    let lost = || counts(&seen(&daemon), "Lost");
+    until("all calls are told", || {
+        counts(&of("done"), "SeenLoad") + counts(&of("failed"), "SeenLoad") + lost() >= LOADS + 100
+    });
+    assert_eq!((counts(&of("done"), "SeenLoad"), counts(&of("failed"), "SeenLoad"), lost()), (LOADS, 100, 0));
+    let status = status(&daemon);
+    assert!(status["aggregated"].as_u64().unwrap() > 1000, "the ring took all: {status}");
+    assert_eq!(status["lost"], 0);
+}
+
+#[test]
+fn a_killed_daemon_goes_on_with_the_same_programs_and_tells_what_they_saw_meanwhile() {
+    let mut daemon = daemon();
+    let before = programs(&daemon);
+    daemon.kill();
+    let stranger = Stranger::new(&["load"]);
+    daemon.again(&launch());
+    let load = entry(&daemon, stranger.pid(), "SeenLoad");
+    assert_eq!(load["programs"], serde_json::json!([stranger.made("load")]));
+    assert_eq!(programs(&daemon), before);
+    // Another start without [radar] unloads them.
+    daemon.terminate();
+    daemon.again(&Launch::default());
+    until("they are gone", || programs(&daemon).is_empty());
+    assert_eq!(status(&daemon)["source"], "off");
+}
+
+#[test]
+fn a_radar_whose_program_is_unloaded_comes_back() {
+    let daemon = daemon();
+    let first = programs(&daemon).into_iter().next().unwrap();
+    daemon.bpfman(&format!("unload {first}")).success();
+    until("it says so", || seen(&daemon).iter().any(|entry| entry["verb"] == "Lost"));
+    is_on(&daemon);
+    assert!(!programs(&daemon).contains(&first));
+    let stranger = Stranger::new(&["load"]);
+    entry(&daemon, stranger.pid(), "SeenLoad");
+}
+
+#[test]
+fn a_process_that_is_gone_is_told_by_what_the_kernel_knew_and_its_name_writes_nothing() {
+    let daemon = daemon();
+    let signal = |signal| kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();
+    signal(Signal::STOP);
+    let stranger = Stranger::new(&["name", "a\n\u{1b}[2Jb\",{", "load"]);
+    let pid = stranger.pid();
+    stranger.end();
+    signal(Signal::CONT);
+    let load = entry(&daemon, pid, "SeenLoad");
+    assert_eq!((&load["gone"], &load["command"]), (&true.into(), &"a\n\u{1b}[2Jb\",{".into()), "{load}");
+    assert_eq!(load["executable"], Value::Null);
+    for line in ["history --by radar", "events --by radar"] {
+        let table = daemon.bpfman(line).success();
+        assert!(table.contains("a\\n\\u{1b}[2Jb"), "{table}");
+        assert!(!table.contains('\u{1b}'), "{table}");
+    }
+    assert!(!daemon.log().contains('\u{1b}'));
+}
+
+#[test]
+fn who_touches_a_hook_of_ours_is_told_as_such() {
+    let (daemon, network) = (daemon(), Network::new());
+    let wire = daemon.wire();
+    let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2).id;
+    let far = network.far.path();
+    wire.attach(attach(program, xdp(&far, INTERFACE, 7, &[]))).unwrap();
+    let hook = format!("xdp:{INTERFACE}@{}", far.display());
+    let shown = daemon.bpfman(&format!("chain show {hook} -o json")).json();
+    let link = shown["entries"][0]["kernel_link_id"].as_u64().unwrap();
+    let stranger = Stranger::new(&["open-link", &link.to_string(), "detach"]);
+    assert_eq!(stranger.made("detach"), 0);
+    let touched = entry(&daemon, stranger.pid(), "HookTouched");
+    assert_eq!(
+        (&touched["hooks"][0], &touched["links"][0]),
+        (&hook.as_str().into(), &link.into()),
+        "{touched}"
+    );
+    assert!(touched["object"].as_str().unwrap().starts_with("our link detached by force"), "{touched}");
+    until("it is remembered", || {
+        status(&daemon)["touched"][0].as_str().is_some_and(|what| what.contains(&hook))
+    });
+    assert!(daemon.bpfman(&format!("history {hook}")).success().contains("HookTouched"));
+    assert!(daemon.bpfman("doctor").stdout.contains("our link detached by force"));
+}
+
+#[test]
+fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
+    let policy = format!(
+        "[access]\nsocket_group = \"read\"\n\
+         [[grants]]\nname = \"watchers\"\nusers = [{ADA}]\nallow = [\"read\", \"radar\"]\n"
+    );
+    let daemon = Daemon::start_with(&Launch { policy, ..launch() });
+    daemon.open_to_users();
+    is_on(&daemon);
+    let stranger = Stranger::new(&["load"]);
+    entry(&daemon, stranger.pid(), "SeenLoad");
+    let pids = |uid| {
+        let told = daemon.bpfman_as(uid, "events --by radar -o json").success();
+        let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        told.iter().any(|entry| entry["pid"] == stranger.pid())
+    };
+    assert_eq!((pids(ADA), pids(EVE)), (true, false));
+    assert!(daemon.bpfman_as(ADA, "radar -o json").json()["radar"]["events"].is_number());
+    for line in ["radar", "radar --follow"] {
+        daemon.bpfman_as(EVE, line).fails(4, &["may not radar", "hint:"]);
+    }
+    for user in [ADA, EVE] {
+        for line in ["radar stop", "radar start --file /x.o"] {
+            daemon.bpfman_as(user, line).fails(4, &["only root"]);
+        }
+    }
+}
+
+#[test]
+fn a_call_switches_it_on_and_off_and_what_cannot_be_used_is_refused_and_leaves_nothing() {
+    let mut daemon = Daemon::start();
+    assert_eq!(status(&daemon)["source"], "off");
+    daemon
+        .bpfman("radar start --file /nowhere/radar.o")
+        .fails(1, &["the radar is not switched", "/nowhere/radar.o"]);
+    let other = compile::example("xdp-counter");
+    daemon.bpfman(&format!("radar start --file {}", other.display())).fails(1, &["traced_ended"]);
+    assert!(programs(&daemon).is_empty());
+    daemon.bpfman(&format!("radar start --file {}", object().display())).success();
+    assert_ne!(status(&daemon)["source"], "off");
+    let made = programs(&daemon);
+    assert!(made.len() >= 2);
+    // The same again changes nothing, and a restart neither.
+    daemon.bpfman(&format!("radar start --file {}", object().display())).success();
+    daemon.terminate();
+    daemon.again(&Launch::default());
+    is_on(&daemon);
+    assert_eq!(programs(&daemon), made);
+    daemon.bpfman("radar stop").success();
+    assert!(programs(&daemon).is_empty());
+    assert_eq!(status(&daemon)["source"], "off");
+    // What the configuration says no call changes.
+    daemon.terminate();
+    daemon.again(&launch());
+    is_on(&daemon);
+    daemon.bpfman("radar stop").fails(7, &["[radar] of bpfman.toml"]);
+    let (code, said) = Daemon::prepare()
+        .refuses(&Launch { config: "[radar]\nfile = \"radar.o\"\n".to_owned(), ..Launch::default() });
+    assert!(
+        !code.success() && said.contains("radar.file: \"radar.o\" does not begin with a slash"),
+        "{said}"
+    );
+}
+
+#[test]
+fn without_a_source_that_the_kernel_takes_lists_of_ids_are_read() {
+    let config = format!("[radar]\nfile = \"{}\"\n", compile::example("xdp-counter").display());
+    let daemon = Daemon::start_with(&Launch { config, ..Launch::default() });
+    until("it polls", || status(&daemon)["source"] == "polling");
+    let why = status(&daemon)["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("call_ended") && why.contains("traced_ended"), "{why}");
+    let stranger = Stranger::new(&["load"]);
+    let program = stranger.made("load");
+    let mut found = None;
+    until("the load is told", || {
+        let is_it =
+            |entry: &Value| entry["verb"] == "SeenLoad" && entry["programs"] == serde_json::json!([program]);
+        found = seen(&daemon).into_iter().find(is_it);
+        found.is_some()
+    });
+    assert_eq!(found.unwrap()["pid"], stranger.pid(), "who holds it is taken for who made it");
+}
