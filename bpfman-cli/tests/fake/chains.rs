@@ -130,4 +130,14 @@ impl BpfmanChains for Script {
         self.note(request.get_ref())?;
         Ok(Response::new(ext::DetachMatchingResponse { links_ended: 3 }))
     }
+
+    type TimeMembersStream = tokio_stream::Iter<std::vec::IntoIter<Result<ext::TimeMembersEvent, Status>>>;
+
+    async fn time_members(
+        &self,
+        request: Request<ext::TimeMembersRequest>,
+    ) -> Answer<Self::TimeMembersStream> {
+        self.note(request.get_ref())?;
+        Ok(Response::new(tokio_stream::iter(vec![Ok(ext::TimeMembersEvent::default())])))
+    }
 }

@@ -72,7 +72,9 @@ pub const fn needs(method: Method) -> CallNeeds {
         M::BpfmanMapsOpenForWriting
         | M::BpfmanMapEntriesSetMapEntry
         | M::BpfmanMapEntriesDeleteMapEntries => AccessVerb::MapsWrite,
-        M::BpfmanChainsSetHook | M::BpfmanImagesCheckProvenance => AccessVerb::Settings,
+        M::BpfmanChainsSetHook | M::BpfmanChainsTimeMembers | M::BpfmanImagesCheckProvenance => {
+            AccessVerb::Settings
+        }
         M::BpfmanRadarSurveyRadar => AccessVerb::Radar,
         M::BpfmanChainsRemoveStray
         | M::BpfmanRadarStartRadar

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 use crate::authorize::Permit;
 use crate::chains_show::Look;
 use crate::explain::explain;
+use crate::member_timing::{self, TimedMembers};
 use crate::server::{Api, Reply, caller, fail};
 use crate::{audit, chains_parse, chains_show, ext_show, objects, parse, points, strays};
 
@@ -203,6 +204,19 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             })
             .await?;
         Ok(Response::new(response))
+    }
+
+    type TimeMembersStream = TimedMembers;
+
+    async fn time_members(
+        &self,
+        request: Request<wire::TimeMembersRequest>,
+    ) -> Reply<Self::TimeMembersStream> {
+        let (interface, kind) = parse::hook(request.into_inner().hook)?;
+        audit::hook(&interface, kind);
+        let permit = self.authorize_hook(&interface, kind).await?;
+        self.admit_interface(&permit, &interface).await?;
+        member_timing::stream(self, &permit, interface, kind).await.map(Response::new)
     }
 
     async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Reply<wire::ChainAttachResponse> {

@@ -31,6 +31,7 @@ use crate::figure_stream::FIGURE_STREAMS;
 use crate::iterators::{READING_BOUNDS, READINGS};
 use crate::map_contents::MAP_READINGS;
 use crate::map_entries::MAP_LISTS;
+use crate::member_timing::MEMBER_TIMINGS;
 use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
 use crate::radar_standing::{RadarControl, RadarStanding};
@@ -114,6 +115,8 @@ pub struct Api<K: Kernel> {
     pub(crate) figures: Arc<FigureDesk>,
     pub(crate) figure_readers: Arc<ReadingPlaces>,
     pub(crate) map_lists: Arc<ReadingPlaces>,
+    /// Clients that have members of chains timed.
+    pub(crate) member_timings: Arc<ReadingPlaces>,
     pub(crate) prints: Arc<PrintFollowers>,
     /// What the kernel was found to have, once it was asked for.
     pub(crate) support: Arc<OnceLock<Support>>,
@@ -133,6 +136,7 @@ impl<K: Kernel> Clone for Api<K> {
             figures: Arc::clone(&self.figures),
             figure_readers: Arc::clone(&self.figure_readers),
             map_lists: Arc::clone(&self.map_lists),
+            member_timings: Arc::clone(&self.member_timings),
             prints: Arc::clone(&self.prints),
             paths: self.paths.clone(),
             watchers: Arc::clone(&self.watchers),
@@ -166,6 +170,7 @@ impl<K: Kernel> Api<K> {
             figures: Arc::default(),
             figure_readers: Arc::new(ReadingPlaces::new("streams of figures", FIGURE_STREAMS)),
             map_lists: Arc::new(ReadingPlaces::new("lists of maps", MAP_LISTS)),
+            member_timings: Arc::new(ReadingPlaces::new("times of members", MEMBER_TIMINGS)),
             prints: Arc::default(),
             paths,
             watchers: Arc::default(),

@@ -106,7 +106,8 @@ impl<K: Kernel> Engine<K> {
             return built(Strategy::Dispatcher, (id, tag), None, Some(new));
         }
         let members = self.joined(links)?;
-        let wanted = self.wanted(hook, &members, settings);
+        let mut wanted = self.wanted(hook, &members, settings);
+        wanted.timing |= self.client_timing.is_wanted(key) && !members.is_empty();
         if let Some(Joined { program, .. }) = wanted.direct(&members) {
             return built(Strategy::Direct, (program.id, program.tag), None, None);
         }

@@ -6,6 +6,7 @@
 mod budget;
 pub mod build;
 mod built;
+mod client_timing;
 mod composition;
 mod counters;
 pub mod empty;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, Interface};
 use bpfmand_kernel::Kernel;
 
+use crate::chain::client_timing::ensure_can_be_timed;
 use crate::engine::locks::Subject;
 use crate::engine::undo::undoing;
 use crate::state::Changes;
 use crate::state::chain_record::{Hold, HookSettings};
-use crate::state::records::{Entry, HookRecord, LeftoverRecord};
+use crate::state::records::{HookRecord, LeftoverRecord};
 use crate::{Engine, EngineError};
 
 /// What is to become of a hook's switches; what is absent stays.
@@ -62,11 +63,8 @@ impl<K: Kernel> Engine<K> {
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();
         let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
-        if change.timing == Some(true) && hook.entry == Entry::Dispatcher {
-            return Err(EngineError::Unsupported(format!(
-                "{} is held by libxdp's dispatcher, which calls members one by one: nothing takes their time",
-                key.kind.at(interface)
-            )));
+        if change.timing == Some(true) {
+            ensure_can_be_timed(&hook)?;
         }
         let settings = changed(&hook.settings, change, by);
         if settings == hook.settings {

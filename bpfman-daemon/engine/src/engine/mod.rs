@@ -3,6 +3,7 @@
 pub mod bytecode;
 pub mod change_count;
 mod client_leases;
+mod client_timing;
 mod commit;
 mod deadlines;
 mod doubts;
@@ -39,6 +40,7 @@ use bpfmand_store::Blobs;
 use crate::EngineError;
 use crate::engine::change_count::{ChangeCount, ChangeListener};
 use crate::engine::client_leases::ClientLeases;
+use crate::engine::client_timing::ClientTiming;
 use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::inner_maps::FoundInnerMaps;
 use crate::engine::kernel_types::KernelTypes;
@@ -73,6 +75,8 @@ pub struct Engine<K: Kernel> {
     pub(crate) client_leases: ClientLeases,
     /// What lies in maps of maps, as it was found last.
     pub(crate) found_inner_maps: FoundInnerMaps,
+    /// Hooks whose members clients have timed now.
+    pub(crate) client_timing: ClientTiming,
     changes: ChangeCount,
     /// Held by whoever settles what nobody knows of the store.
     pub(crate) settling: Mutex<()>,
@@ -99,6 +103,7 @@ impl<K: Kernel> Engine<K> {
             open_programs: OpenPrograms::default(),
             client_leases: ClientLeases::default(),
             found_inner_maps: FoundInnerMaps::default(),
+            client_timing: ClientTiming::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),
             state: Mutex::default(),

@@ -24,7 +24,8 @@ impl<K: Kernel> Engine<K> {
             self.options.observer.recovered("hooks compared with the kernel", done, all);
             let links = self.state().chain(&hook.key);
             // A member that was loaded again has other maps of global variables than the chain still runs with.
-            let outdated = links.iter().any(|link| reloaded.contains(&link.program));
+            let outdated = links.iter().any(|link| reloaded.contains(&link.program))
+                || self.is_timed_for_nobody(&hook, &links);
             let _lock = self.lock(Subject::Hook(hook.key));
             match self.reconcile_at_start(&hook, &links, outdated) {
                 Ok(HookCheck::Right | HookCheck::Absent) => {}

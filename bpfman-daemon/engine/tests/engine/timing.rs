@@ -131,7 +131,68 @@ fn a_timed_chain_whose_twin_lost_its_pin_is_mended<K: Testable>(bench: &Bench<K>
     }
 }
 
+fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    engine.attached(alpha, bench.xdp(1));
+    let begin = |engine: &Engine<K>| engine.begin_client_timing(&bench.left(), XDP).unwrap();
+    // A lone member is joined for it, and runs directly again.
+    let key = begin(&engine);
+    assert_eq!(times(bench, &engine), [Some(MemberTime::default())]);
+    engine.end_client_timing(&key, true).unwrap();
+    assert_eq!((times(bench, &engine), view(bench, &engine).strategy), (vec![None], "direct"));
+
+    let second = engine.attached(bravo, bench.xdp(2));
+    let without = pinned(bench);
+    let key = begin(&engine);
+    assert_eq!(begin(&engine), key);
+    assert!(!view(bench, &engine).switches.timing, "nobody switched it on");
+    engine.end_client_timing(&key, true).unwrap();
+    // Whatever changes meanwhile.
+    engine.detach(second).unwrap();
+    engine.attached(bravo, bench.xdp(2));
+    assert!(!switch(bench, &engine, false), "it was off");
+    assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
+    engine.end_client_timing(&key, true).unwrap();
+    assert_eq!(times(bench, &engine), [None; 2]);
+    assert_eq!(pinned(bench), without);
+
+    // The hook's own switch is left as it is.
+    let key = begin(&engine);
+    assert!(switch(bench, &engine, true));
+    engine.end_client_timing(&key, true).unwrap();
+    assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
+    assert!(switch(bench, &engine, false));
+
+    // Where nothing may be built it stays until something is; and so it does if the daemon is gone, until the next start.
+    let key = begin(&engine);
+    engine.end_client_timing(&key, false).unwrap();
+    assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
+    let _ends = begin(&engine);
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(times(bench, &engine), [None; 2]);
+    assert_eq!(pinned(bench), without);
+}
+
+fn a_frozen_chain_is_not_changed_for_a_client<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha] = engine.loads(&bench.request("programs", &["alpha"]))[..] else { panic!() };
+    assert!(engine.begin_client_timing(&bench.left(), XDP).is_err(), "no program is there");
+    engine.attached(alpha, bench.xdp(1));
+    let hold = HookChange { held: Some(true), ..HookChange::default() };
+    assert!(engine.set_hook(&bench.left(), XDP, &hold, "user 0").unwrap());
+    let refused = engine.begin_client_timing(&bench.left(), XDP).unwrap_err();
+    assert!(refused.to_string().contains("user 0"), "{refused}");
+    assert_eq!(times(bench, &engine), [None]);
+    let release = HookChange { held: Some(false), ..HookChange::default() };
+    assert!(engine.set_hook(&bench.left(), XDP, &release, "user 0").unwrap());
+    assert_eq!(times(bench, &engine), [None], "who was refused has left nothing");
+}
+
 crate::on_both_kernels!(
+    clients_have_members_timed_as_long_as_one_of_them_is_there,
+    a_frozen_chain_is_not_changed_for_a_client,
     timing_is_switched_on_and_off_with_its_twin,
     hooks_that_share_a_timed_chain_have_times_of_their_own,
     a_timed_chain_whose_twin_lost_its_pin_is_mended,

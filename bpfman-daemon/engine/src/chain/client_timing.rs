@@ -1,0 +1,98 @@
+//! Members of a hook that are timed while a client watches.
+//!
+//! Who watches is known in memory alone. A hook's record has the timed twin that runs, and not that somebody wanted it: at the
+//! next start it goes, and so it does with whatever else builds the chain anew after the client is gone.
+
+use std::sync::Arc;
+
+use bpfmand_core::{HookKey, HookKind, Interface};
+use bpfmand_kernel::Kernel;
+
+use crate::engine::locks::Subject;
+use crate::engine::undo::undoing;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// Has the time of a hook's members sampled until [`Engine::end_client_timing`] is called with the answer. Several
+    /// clients may want it at the same time.
+    ///
+    /// # Errors
+    /// No program of ours is there; the hook is held; nothing can take its members' times. Nothing was changed then.
+    pub fn begin_client_timing(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, EngineError> {
+        self.begin()?;
+        let key = self.kernel.find_hook(interface, kind)?;
+        self.clear_of_moved(&key)?;
+        let _lock = self.lock(Subject::Hook(key));
+        let hook = self.state().hooks.get(&key).cloned();
+        let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
+        ensure_can_be_timed(&hook)?;
+        if !has_twin(&hook) {
+            self.ensure_not_frozen(&key)?;
+        }
+        self.client_timing.begin(key);
+        self.build_anew(&hook).inspect_err(|_| self.client_timing.end(&key))?;
+        Ok(key)
+    }
+
+    /// Ends it. A hook that is gone, or whose own switch is on, stays as it is. `may_build`: the chain may be built anew now.
+    ///
+    /// # Errors
+    /// The chain cannot be built without: the next change of the hook, or the next start, does it.
+    pub fn end_client_timing(&self, key: &HookKey, may_build: bool) -> Result<(), EngineError> {
+        let _lock = self.lock(Subject::Hook(*key));
+        self.client_timing.end(key);
+        let hook = self.state().hooks.get(key).cloned();
+        match hook.filter(|hook| may_build && has_twin(hook)) {
+            Some(hook) => self.build_anew(&hook),
+            None => Ok(()),
+        }
+    }
+
+    /// True if a hook runs a timed twin that nobody wants any more: a client wanted it of the daemon before this one.
+    pub(crate) fn is_timed_for_nobody(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
+        if !has_twin(hook) || hook.settings.timing || hook.settings.held.is_some() {
+            return false;
+        }
+        let Ok(members) = self.joined(links) else { return false };
+        !self.wanted(self.splice_hook(hook.key.kind, Some(hook.entry)), &members, &hook.settings).timing
+    }
+
+    /// Has a hook run what it is to run now. The caller holds its lock.
+    fn build_anew(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
+        let links = self.state().chain(&hook.key);
+        if links.is_empty() || !self.is_entered(hook)? {
+            return Ok(());
+        }
+        self.step("time", "build chain");
+        let built =
+            self.build_chain_as(&hook.key, &hook.interface, &links, Some(hook.entry), &hook.settings)?;
+        if built.id == hook.program {
+            return Ok(());
+        }
+        undoing(|undo| {
+            self.change_chain(hook, &built, undo)?;
+            self.step("time", "record");
+            // Building may have added the counts of a chain before to the record.
+            let now =
+                self.state().hooks.get(&hook.key).map_or_else(|| (**hook).clone(), |now| (**now).clone());
+            self.record_hook(built.recorded(now))
+        })?;
+        self.settle_chain(built)
+    }
+}
+
+/// Refuses hooks whose members nothing times.
+pub(super) fn ensure_can_be_timed(hook: &HookRecord) -> Result<(), EngineError> {
+    if hook.entry == Entry::Dispatcher {
+        return Err(EngineError::Unsupported(format!(
+            "{} is held by libxdp's dispatcher, which calls members one by one: nothing takes their time",
+            hook.key.kind.at(&hook.interface)
+        )));
+    }
+    Ok(())
+}
+
+fn has_twin(hook: &HookRecord) -> bool {
+    hook.chain.as_ref().is_some_and(|chain| chain.twin.is_some())
+}
