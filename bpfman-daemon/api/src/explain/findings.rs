@@ -1,5 +1,7 @@
 //! Why a member of a chain is or is not reached, in words, from what is known of its hook.
 
+use super::times::{MemberTimes, of_times};
+
 /// What is known of a hook.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scene {
@@ -40,6 +42,8 @@ pub(super) struct MemberScene {
     pub shadow: bool,
     /// What it answered as a shadow, by verdict, most first.
     pub shadowed: Vec<(&'static str, u64)>,
+    /// None where time is not sampled.
+    pub times: Option<MemberTimes>,
 }
 
 /// Findings, the most telling first.
@@ -61,6 +65,7 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
             forgetful.name
         ));
     }
+    found.extend(of_times(scene, member));
     if scene.failed > 0 {
         found.push(format!(
             "{} lost at a tail call, which ended with the hook's fail verdict: an array of the chain was emptied, or \
@@ -180,7 +185,7 @@ fn packets(number: u64) -> String {
 }
 
 /// A part of a whole in percent, never rounded to all or nothing.
-fn share(part: u64, whole: u64) -> String {
+pub(super) fn share(part: u64, whole: u64) -> String {
     let percent = part as f64 * 100.0 / whole as f64;
     let text = format!("{percent:.1}");
     match text.as_str() {

@@ -1,12 +1,14 @@
 //! Why is a member not reached? What is known of its hook, gathered.
 
 mod findings;
+mod times;
 
 use bpfmand_core::{HookKind, Interface, ProceedOn, Via, XdpRunsIn};
-use bpfmand_engine::{ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails};
+use bpfmand_engine::{ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails, SourceRecord};
 use bpfmand_kernel::Kernel;
 
 use crate::explain::findings::{MemberScene, Scene, findings};
+use crate::explain::times::MemberTimes;
 
 /// Says why a member of a hook is or is not reached, the most telling finding first. `member` is a link id or a
 /// function name; none: all members.
@@ -74,6 +76,22 @@ fn member_scene(member: &ChainMember) -> MemberScene {
         forgets_redirects: proceed_on.is_some_and(ProceedOn::has_redirect) && !member.link.sharing.shadow,
         runs: counters.map_or(0, |counters| counters.runs),
         ended: counters.map(|counters| counters.ended.clone()).unwrap_or_default(),
+        times: member.time.map(|time| MemberTimes {
+            samples: time.samples,
+            nanoseconds_per_run: time.nanoseconds_per_run().unwrap_or(0.0),
+            source: source(&member.program.source),
+            owner: member.program.owner().to_string(),
+        }),
+    }
+}
+
+/// Where a program came from, in words.
+fn source(source: &SourceRecord) -> String {
+    match source {
+        SourceRecord::Image { url, digest, .. } if digest.is_empty() => url.clone(),
+        SourceRecord::Image { url, digest, .. } => format!("{url} ({digest})"),
+        SourceRecord::File { path } => path.clone(),
+        SourceRecord::Adopted { .. } => "a tool that attached it before it was adopted".to_owned(),
     }
 }
 

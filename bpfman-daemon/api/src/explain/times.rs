@@ -1,0 +1,123 @@
+//! Which member of a chain takes most of its time, and what can be done about it.
+
+use super::findings::{Scene, share};
+
+/// A member is slow that takes more than this of its chain's time…
+const SLOW_SHARE: f64 = 0.5;
+/// …and longer than this for a packet: of a chain that is fast, somebody has to be the slowest.
+const SLOW_NANOSECONDS: f64 = 200.0;
+/// Fewer samples of a member say little.
+const ENOUGH_SAMPLES: u64 = 16;
+
+/// What was sampled of a member, and whose it is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MemberTimes {
+    /// Packets that were timed: one in 1,024 of those that reached it.
+    pub samples: u64,
+    /// Mean nanoseconds of one.
+    pub nanoseconds_per_run: f64,
+    /// Image reference, or path of the object file.
+    pub source: String,
+    /// As in `whoami`.
+    pub owner: String,
+}
+
+/// What is to be said of the times of a hook's members, or of one of them.
+pub(super) fn of_times(scene: &Scene, member: Option<usize>) -> Vec<String> {
+    if scene.members.len() < 2 {
+        return Vec::new();
+    }
+    let times: Vec<&MemberTimes> = scene.members.iter().filter_map(|member| member.times.as_ref()).collect();
+    if times.len() < scene.members.len() {
+        let how = format!(
+            "what each program takes is not known: `bpfman chain timing {hook} on` samples one packet in 1,024; `bpfman \
+             chain watch {hook} --timing` does it while you watch",
+            hook = scene.hook
+        );
+        return if member.is_none() { vec![how] } else { Vec::new() };
+    }
+    if times.iter().map(|time| time.samples).max().unwrap_or(0) < ENOUGH_SAMPLES {
+        let few = "times are sampled, and too few packets came to say what each program takes".to_owned();
+        return if member.is_none() { vec![few] } else { Vec::new() };
+    }
+    // Who is reached by fewer packets has fewer samples: this is the time of the whole chain's packets.
+    let taken = |times: &MemberTimes| times.samples as f64 * times.nanoseconds_per_run;
+    let all: f64 = times.iter().map(|times| taken(times)).sum();
+    let is_slow = |times: &MemberTimes| {
+        times.samples >= ENOUGH_SAMPLES
+            && times.nanoseconds_per_run > SLOW_NANOSECONDS
+            && taken(times) > all * SLOW_SHARE
+    };
+    let slow = times.iter().enumerate().filter(|(_, times)| is_slow(times));
+    slow.filter(|(slot, _)| member.is_none_or(|at| at == *slot))
+        .map(|(slot, times)| {
+            let name = &scene.members[slot].name;
+            format!(
+                "slot {slot} ({name}) is slow: it takes {} of the chain's time, {:.0} ns for each packet that reaches it. \
+                 It is of {}, from {}. `bpfman replace` puts a faster version in its place without a gap; a limit of CPU \
+                 time for its next load (`--cpu-limit`), or for its owner, has it detached or warned about; a program \
+                 before it that ends packets spares it these",
+                share(taken(times) as u64, all as u64),
+                times.nanoseconds_per_run,
+                times.owner,
+                times.source
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::findings::MemberScene;
+    use super::*;
+
+    fn scene(times: &[Option<(u64, f64)>]) -> Scene {
+        let member = |(at, times): (usize, &Option<(u64, f64)>)| MemberScene {
+            name: format!("member_{at}"),
+            times: times.map(|(samples, nanoseconds_per_run)| MemberTimes {
+                samples,
+                nanoseconds_per_run,
+                source: "quay.io/acme/filter:v1 (sha256:ab)".to_owned(),
+                owner: "user:7".to_owned(),
+            }),
+            ..MemberScene::default()
+        };
+        Scene {
+            hook: "xdp:eth0".to_owned(),
+            members: times.iter().enumerate().map(member).collect(),
+            ..Scene::default()
+        }
+    }
+
+    #[test]
+    fn the_member_that_takes_most_of_the_time_is_named_with_its_owner_and_image() {
+        let scene = scene(&[Some((1000, 20.0)), Some((1000, 900.0)), Some((1000, 80.0))]);
+        let [found] = &of_times(&scene, None)[..] else { panic!() };
+        assert!(
+            found.starts_with("slot 1 (member_1) is slow: it takes 90.0 % of the chain's time, 900 ns"),
+            "{found}"
+        );
+        assert!(found.contains("of user:7, from quay.io/acme/filter:v1 (sha256:ab)"), "{found}");
+        assert!(found.contains("bpfman replace") && found.contains("--cpu-limit"), "{found}");
+        assert_eq!(of_times(&scene, Some(1)).len(), 1);
+        assert_eq!(of_times(&scene, Some(0)), [""; 0]);
+    }
+
+    #[test]
+    fn nobody_is_slow_in_a_fast_chain_or_where_all_take_the_same() {
+        assert_eq!(of_times(&scene(&[Some((1000, 5.0)), Some((1000, 150.0))]), None), [""; 0]);
+        assert_eq!(of_times(&scene(&[Some((1000, 900.0)), Some((1000, 900.0))]), None), [""; 0]);
+        // One that takes long, and is reached by few packets.
+        assert_eq!(of_times(&scene(&[Some((10_000, 100.0)), Some((100, 900.0))]), None), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_with_how_to_know_it() {
+        let [found] = &of_times(&scene(&[None, None]), None)[..] else { panic!() };
+        assert!(found.contains("`bpfman chain timing xdp:eth0 on`"), "{found}");
+        let [found] = &of_times(&scene(&[Some((3, 900.0)), Some((3, 1.0))]), None)[..] else { panic!() };
+        assert!(found.contains("too few packets"), "{found}");
+        // A lone program is timed by the kernel.
+        assert_eq!(of_times(&scene(&[None]), None), [""; 0]);
+    }
+}
