@@ -9,11 +9,13 @@ pub mod capture;
 pub mod command;
 pub mod error;
 pub mod exit;
+pub mod figures;
 pub mod finding_class;
 pub mod hook;
 pub mod image_error;
 pub mod kernel_type;
 pub mod show;
+pub mod top;
 pub mod verdict;
 
 use std::process::ExitCode;

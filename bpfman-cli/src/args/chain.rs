@@ -1,9 +1,11 @@
 //! `bpfman chain`, `bpfman explain` and `bpfman debug`: what looks at hooks, and switches them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::top::interval;
 use super::value::PacketBytes;
 use crate::hook::HookName;
 
@@ -14,6 +16,8 @@ pub enum ChainCommand {
     List,
     /// Show all programs at a hook, those of bpfman and of others, in the order that packets meet them.
     Show(ShowChain),
+    /// Show what comes to a chain and what its programs answer and take, live.
+    Watch(WatchChain),
     /// Build the chain again and compare it with what the kernel runs.
     Verify {
         /// Which hook.
@@ -50,6 +54,23 @@ pub struct ShowChain {
     /// Show the chain again and again, until interrupted.
     #[arg(short, long)]
     pub watch: bool,
+}
+
+/// `bpfman chain watch`.
+#[derive(Args, Debug)]
+pub struct WatchChain {
+    /// Which hook.
+    #[command(flatten)]
+    pub at: AtHook,
+    /// Time between readings: 100ms to 60s.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// End after so many of them. Default: until interrupted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Have the time of each program sampled meanwhile, as `chain timing HOOK on` does.
+    #[arg(long)]
+    pub timing: bool,
 }
 
 /// `bpfman chain trace`.
@@ -158,6 +179,20 @@ mod tests {
         };
         assert_eq!(show("bpfman chain show xdp:eth0"), (None, false));
         assert_eq!(show("bpfman chain show xdp:eth0 --watch --sample 250"), (Some(250), true));
+    }
+
+    #[test]
+    fn watching_goes_on_unless_a_count_is_given() {
+        let watch = |line: &str| match parse(line) {
+            Ok(CliCommand::Chain(ChainCommand::Watch(watch))) => (watch.interval, watch.count, watch.timing),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(watch("bpfman chain watch xdp:eth0"), (Duration::from_secs(1), None, false));
+        let line = "bpfman chain watch xdp:eth0 --interval 200ms --count 3 --timing";
+        assert_eq!(watch(line), (Duration::from_millis(200), Some(3), true));
+        for wrong in ["--count 0", "--interval 1ms", "--interval soon"] {
+            assert!(parse(&format!("bpfman chain watch xdp:eth0 {wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

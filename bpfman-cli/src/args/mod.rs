@@ -25,6 +25,7 @@ pub mod run_hook;
 pub mod selector;
 pub mod stray;
 pub mod support_bundle;
+pub mod top;
 pub mod unload;
 pub mod value;
 pub mod value_error;
@@ -181,6 +182,8 @@ pub enum CliCommand {
     Radar(radar::Radar),
     /// Wait until a program or link is loaded, attached, detached or gone: for scripts. Exits with 20 when it is not so in time.
     Wait(wait::WaitFor),
+    /// Show what takes CPU time and memory, live: programs, chains with the verdicts of their members, maps and owners.
+    Top(top::ShowTop),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
     /// Collect in one archive what somebody needs who helps: doctor, history, kernel, chains, settings without secrets, log.

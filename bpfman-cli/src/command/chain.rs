@@ -5,7 +5,7 @@ use std::time::Duration;
 use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 
-use super::{connect, hook, trace};
+use super::{chain_watch, connect, hook, trace};
 use crate::args::chain::{ChainCommand, ShowChain};
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
@@ -24,6 +24,7 @@ pub async fn run(global: &Global, command: ChainCommand) -> Result<(), CliError>
             show::answer(global, &HookList::from(&answer.into_inner()))
         }
         ChainCommand::Show(command) => show_chain(global, command).await,
+        ChainCommand::Watch(command) => chain_watch::run(global, command).await,
         ChainCommand::Verify { at } => verify(global, at.hook).await,
         ChainCommand::Trace(command) => trace::run(global, command).await,
         ChainCommand::Counters(switch) => hook::set(global, switch, |hook, on| hook.counters = on).await,

@@ -5,6 +5,7 @@ mod apply;
 mod attach;
 mod boot;
 mod chain;
+mod chain_watch;
 mod change;
 mod check;
 mod console;
@@ -14,6 +15,7 @@ mod doctor;
 mod dry_run;
 mod events;
 mod features;
+mod figure_readings;
 mod generate;
 mod history;
 mod hook;
@@ -31,6 +33,7 @@ mod run;
 mod stray;
 mod support_bundle;
 mod taken_bytes;
+mod top;
 mod trace;
 mod version;
 mod wait;
@@ -75,6 +78,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Console(command) => console::run(global, command).await,
         CliCommand::Radar(command) => radar::run(global, command).await,
         CliCommand::Wait(command) => wait::run(global, command).await,
+        CliCommand::Top(command) => top::run(global, command).await,
         CliCommand::Doctor => doctor::run(global).await,
         CliCommand::SupportBundle(command) => support_bundle::run(global, command).await,
         CliCommand::Check(command) => check::run(global, command).await,

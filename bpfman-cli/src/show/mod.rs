@@ -1,11 +1,13 @@
 //! Everything that reaches standard output: tables for people, JSON and YAML for programs, ids for scripts.
 
 pub mod access;
+pub mod amounts;
 pub mod applied;
 pub mod block;
 pub mod chain;
 pub mod chain_drawing;
 mod chain_pieces;
+pub mod chain_tick;
 pub mod changed;
 pub mod checked;
 pub mod console;
@@ -25,6 +27,7 @@ pub mod kernel;
 pub mod link;
 pub mod maps;
 pub mod matching;
+pub mod origin;
 pub mod pinned;
 pub mod program;
 pub mod radar;
@@ -34,6 +37,7 @@ pub mod screen;
 pub(crate) mod standing;
 pub mod strays;
 pub mod table;
+pub mod top_table;
 pub mod traced;
 pub mod tried;
 pub mod value;
@@ -87,6 +91,24 @@ pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
         OutputForm::Yaml => {
             serde_norway::to_string(answer).map_err(|error| CliError::Encode(error.to_string()))?
         }
+    })
+}
+
+/// One of many answers: on a terminal a table replaces the one before; JSON is one line, YAML one document of a stream.
+pub fn tick(global: &Global, answer: &impl CommandOutput) -> Result<String, CliError> {
+    Ok(match global.output {
+        OutputForm::Json => {
+            let mut line =
+                serde_json::to_string(answer).map_err(|error| CliError::Encode(error.to_string()))?;
+            line.push('\n');
+            line
+        }
+        OutputForm::Yaml => format!("---\n{}", form(global, answer)?),
+        // Home, and clear to the end: the table stays in place.
+        OutputForm::Table if Screen::of_stdout() != Screen::PLAIN && !screen::is_plain_terminal() => {
+            format!("\x1b[H\x1b[2J{}", form(global, answer)?)
+        }
+        OutputForm::Table => form(global, answer)?,
     })
 }
 

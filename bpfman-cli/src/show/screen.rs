@@ -28,8 +28,8 @@ impl Screen {
         if !stdout.is_terminal() {
             return Self::PLAIN;
         }
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        let unwanted =
+            std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || is_plain_terminal();
         // A width of zero is what a terminal without a window says.
         let width = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
         Self { colour: !unwanted, width: width.filter(|columns| *columns > 0) }
@@ -52,6 +52,12 @@ impl Screen {
         });
         pieces.collect::<Vec<_>>().join(BOLD.0)
     }
+}
+
+/// True for terminals that only write one line after another.
+#[must_use]
+pub fn is_plain_terminal() -> bool {
+    std::env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
 
 /// The cell of a table, in one line.

@@ -86,6 +86,8 @@ mod strangers;
 mod strangers_return;
 mod support_bundle;
 mod tcx_before_tc;
+mod terminal;
+mod top;
 mod trials;
 mod types;
 mod unseen;

@@ -18,7 +18,7 @@ use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 /// What the kernel said of a map's memory is true for so long.
-const MAPS_STAY: Duration = Duration::from_secs(5);
+const MAPS_STAY: Duration = Duration::from_secs(10);
 
 /// Where figures are read. One for all readers of an engine: they share what it remembers.
 #[derive(Debug, Default)]

@@ -1,0 +1,85 @@
+//! `bpfman chain watch`.
+
+use bpfman_client::{Client, Error};
+use bpfman_proto::ext::v1 as ext;
+use tonic::Streaming;
+
+use super::connect_anew;
+use super::figure_readings::{FigureNews, FigureReadings, milliseconds, older};
+use super::open_output::OpenOutput;
+use super::run::signals::Signals;
+use crate::args::Global;
+use crate::args::chain::WatchChain;
+use crate::error::CliError;
+use crate::hook::HookName;
+use crate::show;
+use crate::show::chain_tick::ChainTick;
+
+/// Shows one chain after each reading.
+pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
+    let client = connect_anew(global).await?;
+    let hook = command.at.hook;
+    let mut signals = Signals::new()?;
+    let mut output = OpenOutput::of_stdout();
+    let mut timing = if command.timing { Some(time_members(&client, &hook).await?) } else { None };
+    let request = ext::FollowFiguresRequest {
+        interval_ms: milliseconds(command.interval),
+        hook: hook.to_string(),
+        ..Default::default()
+    };
+    let mut readings = FigureReadings::begin(client.clone(), request).await.map_err(older)?;
+    let mut ticks = 0;
+    let mut is_noted = false;
+    while command.count.is_none_or(|count| ticks < count) {
+        let news = tokio::select! {
+            // The daemon ends the timing when this process closes the stream.
+            () = signals.any() => return Ok(()),
+            () = output.closed() => return Ok(()),
+            news = readings.next() => news?,
+        };
+        let rates = match news {
+            FigureNews::Rates(rates) => rates,
+            FigureNews::Away(why) => {
+                show::note(&why);
+                continue;
+            }
+            FigureNews::Back => {
+                show::note("the daemon is back");
+                if timing.is_some() {
+                    timing = Some(time_members(&client, &hook).await?);
+                }
+                continue;
+            }
+        };
+        if let Some(note) = rates.note.as_ref().filter(|_| !is_noted) {
+            show::note(note);
+            is_noted = true;
+        }
+        let tick = ChainTick::new(&hook.to_string(), rates);
+        if !show::write_while_read(show::tick(global, &tick)?.as_bytes())? {
+            return Ok(());
+        }
+        ticks += 1;
+    }
+    drop(timing);
+    Ok(())
+}
+
+/// Members are timed until the answer is dropped.
+async fn time_members(
+    client: &Client,
+    hook: &HookName,
+) -> Result<Streaming<ext::TimeMembersEvent>, CliError> {
+    let request = ext::TimeMembersRequest { hook: Some(ext::Hook::from(hook)) };
+    let mut stream = client
+        .services()
+        .chains
+        .time_members(request)
+        .await
+        .map_err(Error::from)
+        .map_err(CliError::Client)?
+        .into_inner();
+    let begun = stream.message().await.map_err(Error::from).map_err(CliError::Client)?;
+    begun.ok_or(CliError::Incomplete { call: "TimeMembers", part: "its beginning" })?;
+    Ok(stream)
+}

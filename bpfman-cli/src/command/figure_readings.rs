@@ -1,0 +1,136 @@
+//! Readings of what programs, chains and maps count, over restarts of the daemon, and as far as the caller may.
+
+use std::time::Duration;
+
+use bpfman_client::{Client, Error, Reason};
+use bpfman_proto::ext::v1 as ext;
+use tonic::{Code, Streaming};
+
+use super::daemon_away::DaemonAway;
+use crate::error::CliError;
+use crate::figures::{FigureRates, rates};
+
+/// What comes of waiting for figures.
+#[derive(Debug)]
+pub enum FigureNews {
+    /// Two readings of one stream.
+    Rates(FigureRates),
+    /// The daemon has gone, and why nothing comes.
+    Away(String),
+    /// It is back: rates come with the reading after the next.
+    Back,
+}
+
+/// A stream of readings.
+#[derive(Debug)]
+pub struct FigureReadings {
+    client: Client,
+    request: ext::FollowFiguresRequest,
+    /// None while the daemon is away.
+    stream: Option<Streaming<ext::Figures>>,
+    away: DaemonAway,
+    last: Option<ext::Figures>,
+    /// Why the kernel times no runs.
+    untimed: Option<String>,
+}
+
+impl FigureReadings {
+    /// Begins. The kernel is asked to time runs; a caller who may not have that gets the rest.
+    ///
+    /// # Errors
+    /// The daemon refuses figures, or does not answer.
+    pub async fn begin(client: Client, request: ext::FollowFiguresRequest) -> Result<Self, CliError> {
+        let mut readings =
+            Self { client, request, stream: None, away: DaemonAway::default(), last: None, untimed: None };
+        readings.open().await.map_err(CliError::Client)?;
+        Ok(readings)
+    }
+
+    async fn open(&mut self) -> Result<(), Error> {
+        let timed = ext::FollowFiguresRequest { time_runs: true, ..self.request.clone() };
+        let (stream, untimed) = match self.follow(timed).await {
+            Err(error) if has_no_times(&error) => {
+                let without = self.follow(self.request.clone()).await?;
+                (without, Some(format!("no CPU times: {error}")))
+            }
+            stream => (stream?, None),
+        };
+        (self.stream, self.untimed, self.last) = (Some(stream), untimed, None);
+        self.away = DaemonAway::default();
+        Ok(())
+    }
+
+    async fn follow(&self, request: ext::FollowFiguresRequest) -> Result<Streaming<ext::Figures>, Error> {
+        Ok(self.client.services().figures.follow_figures(request).await?.into_inner())
+    }
+
+    /// Waits for what comes next.
+    ///
+    /// # Errors
+    /// The daemon refuses to tell any more.
+    pub async fn next(&mut self) -> Result<FigureNews, CliError> {
+        let Some(stream) = &mut self.stream else { return self.find_again().await };
+        loop {
+            match stream.message().await.map_err(Error::from) {
+                Ok(Some(now)) => {
+                    let then = self.last.replace(now);
+                    if let Some((then, now)) = then.as_ref().zip(self.last.as_ref()) {
+                        let note = self.untimed.clone();
+                        return Ok(FigureNews::Rates(FigureRates { note, ..rates(then, now) }));
+                    }
+                }
+                // A right may have been withdrawn that the rest does without.
+                Err(error) if error.is_lost() || is_denied(&error) => return Ok(self.lose(Some(&error))),
+                Err(error) => return Err(CliError::Client(error)),
+                Ok(None) => return Ok(self.lose(None)),
+            }
+        }
+    }
+
+    fn lose(&mut self, error: Option<&Error>) -> FigureNews {
+        self.stream = None;
+        let why = error.map_or_else(String::new, |error| format!(": {error}"));
+        FigureNews::Away(format!("the daemon has gone; trying again{why}"))
+    }
+
+    async fn find_again(&mut self) -> Result<FigureNews, CliError> {
+        loop {
+            self.away.pause().await;
+            match self.open().await {
+                Ok(()) => return Ok(FigureNews::Back),
+                Err(error) if error.is_lost() => {}
+                Err(error) => return Err(CliError::Client(error)),
+            }
+        }
+    }
+}
+
+/// True where figures without times may be had.
+fn has_no_times(error: &Error) -> bool {
+    is_denied(error) || matches!(error.reason(), Some(Reason::Unsupported | Reason::KernelRefused))
+}
+
+fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::Refused(refused) if refused.code == Code::PermissionDenied && !refused.is_lost)
+}
+
+/// Says what a daemon lacks that does not know the call.
+pub fn older(error: CliError) -> CliError {
+    match &error {
+        CliError::Client(Error::Refused(refused))
+            if refused.code == Code::Unimplemented && refused.reason.is_none() =>
+        {
+            CliError::Invalid {
+                what: "this daemon tells no figures: it is older than this client".to_owned(),
+                hint: Some("`bpfman chain show HOOK --watch` works with it".to_owned()),
+            }
+        }
+        _ => error,
+    }
+}
+
+/// As the wire has it.
+#[must_use]
+pub fn milliseconds(interval: Duration) -> u32 {
+    u32::try_from(interval.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,106 @@
+//! Rates of programs: what they ran by themselves, and as members of chains.
+
+use std::collections::{HashMap, HashSet};
+
+use bpfman_proto::ext::v1 as ext;
+
+use super::{ProgramRates, Window, filled};
+
+/// What a program ran as a member of chains between two readings.
+#[derive(Default)]
+struct InChains {
+    /// Runs that chains counted.
+    runs: u64,
+    /// Those of them whose time the chains tell.
+    timed: u64,
+    /// It is in a chain that does not tell its part.
+    is_partly_timed: bool,
+    /// It is in a chain that counts.
+    is_counted: bool,
+}
+
+pub(super) fn programs(
+    then: &ext::Figures,
+    now: &ext::Figures,
+    window: Window,
+    timed: bool,
+) -> Vec<ProgramRates> {
+    let before: HashMap<u32, &ext::ProgramFigures> =
+        then.programs.iter().map(|program| (program.id, program)).collect();
+    let in_chains = in_chains(then, now);
+    let none = (ext::ProgramFigures::default(), InChains::default());
+    let rates = |program: &ext::ProgramFigures| {
+        let then = before.get(&program.id).copied().unwrap_or(&none.0);
+        let chains = in_chains.get(&program.id).unwrap_or(&none.1);
+        let own = program.runs.saturating_sub(then.runs);
+        let nanoseconds = program.nanoseconds.saturating_sub(then.nanoseconds)
+            + program.nanoseconds_in_chains.saturating_sub(then.nanoseconds_in_chains);
+        let with_time = own + chains.timed;
+        // Where all of its runs are in chains that tell nothing, nothing is known.
+        let is_known = timed && !(chains.is_partly_timed && with_time == 0);
+        let is_counted = timed || chains.is_counted;
+        ProgramRates {
+            program_id: program.id,
+            name: program.name.clone(),
+            program_type: program.r#type.clone(),
+            managed: program.ours,
+            owner: filled(&program.owner),
+            application: filled(&program.application),
+            image: filled(&program.image),
+            image_digest: filled(&program.image_digest),
+            cpu_percent: is_known.then(|| window.percent(nanoseconds)),
+            is_partly_timed: timed && chains.is_partly_timed,
+            runs_per_second: is_counted.then(|| window.rate(0, own + chains.runs)),
+            nanoseconds_per_run: (is_known && with_time > 0).then(|| nanoseconds as f64 / with_time as f64),
+            missed_per_second: timed.then(|| window.rate(then.missed, program.missed)),
+            memory_bytes: program.memory_bytes.into(),
+            jited_bytes: program.jited_bytes,
+            verified_instructions: program.verified_insns,
+            loaded_at: program.loaded_at.clone(),
+            places: program.places.clone(),
+        }
+    };
+    now.programs.iter().map(rates).collect()
+}
+
+/// What programs and chains took between two readings. Several hooks may run one chain.
+pub(super) fn all_nanoseconds(then: &ext::Figures, now: &ext::Figures) -> u64 {
+    let counts = |figures: &ext::Figures| -> HashMap<u32, u64> {
+        let chains = figures.chains.iter().map(|chain| (chain.entry_program_id, chain.nanoseconds));
+        let programs = figures.programs.iter().map(|program| (program.id, program.nanoseconds));
+        chains.chain(programs).collect()
+    };
+    let before = counts(then);
+    let took = |(id, now): (u32, u64)| now.saturating_sub(before.get(&id).copied().unwrap_or(0));
+    counts(now).into_iter().map(took).sum()
+}
+
+fn in_chains(then: &ext::Figures, now: &ext::Figures) -> HashMap<u32, InChains> {
+    let before: HashMap<u32, u64> = then
+        .chains
+        .iter()
+        .flat_map(|chain| &chain.members)
+        .map(|member| (member.link_id, member.runs.unwrap_or(0)))
+        .collect();
+    let mut found: HashMap<u32, InChains> = HashMap::new();
+    for chain in &now.chains {
+        let programs: HashSet<u32> = chain.members.iter().map(|member| member.program_id).collect();
+        for member in &chain.members {
+            // The hook runs the program itself: the kernel counts it.
+            if member.program_id == chain.entry_program_id {
+                continue;
+            }
+            let runs = member.runs.unwrap_or(0);
+            let came = runs.saturating_sub(before.get(&member.link_id).copied().unwrap_or(0));
+            let sums = found.entry(member.program_id).or_default();
+            sums.runs += came;
+            sums.is_counted |= member.runs.is_some();
+            if member.runs.is_some() && (chain.timing || programs.len() == 1) {
+                sums.timed += came;
+            } else {
+                sums.is_partly_timed = true;
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,50 @@
+//! A chain between two readings: a line for the hook, and one for each program.
+
+use serde::Serialize;
+
+use super::CommandOutput;
+use super::screen::Screen;
+use super::table::TextTable;
+use crate::args::top::TopView;
+use crate::figures::{ChainRates, FigureRates};
+use crate::top::{GridSort, grid_of};
+
+/// One answer of `chain watch`.
+#[derive(Debug, Serialize)]
+pub struct ChainTick {
+    /// The hook, as it was asked for.
+    pub hook: String,
+    /// Between the readings.
+    pub seconds: f64,
+    /// Null while no program is there.
+    pub chain: Option<ChainRates>,
+    #[serde(skip)]
+    rates: FigureRates,
+}
+
+impl ChainTick {
+    /// Of rates of this hook alone.
+    #[must_use]
+    pub fn new(hook: &str, rates: FigureRates) -> Self {
+        let chain = rates.chains.iter().find(|chain| chain.hook == hook).cloned();
+        Self { hook: hook.to_owned(), seconds: rates.seconds, chain, rates }
+    }
+}
+
+impl CommandOutput for ChainTick {
+    fn table(&self, screen: Screen) -> String {
+        if self.chain.is_none() {
+            return format!("no program is at {}\n", self.hook);
+        }
+        let grid = grid_of(&self.rates, TopView::Chains, GridSort::first_of(TopView::Chains), "");
+        let titles: Vec<&str> = grid.columns.iter().map(|column| column.title).collect();
+        let mut table = TextTable::new(&titles);
+        grid.rows.into_iter().for_each(|row| table.row(row.cells));
+        table.render(screen)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        let members = self.chain.iter().flat_map(|chain| &chain.members);
+        members.map(|member| member.program_id.to_string()).collect()
+    }
+}

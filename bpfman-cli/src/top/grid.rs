@@ -1,0 +1,236 @@
+//! What a view shows as rows of cells: sorted, filtered, and fit for a terminal.
+
+use std::cmp::Ordering;
+
+use super::columns::{MAPS, OWNERS, PROGRAMS, TopColumn, known};
+use crate::args::top::TopView;
+use crate::figures::{ChainRates, FigureRates, MapMemory, MemberRates, OwnerRates, ProgramRates};
+use crate::show::amounts::{percent, rate, time};
+use crate::show::screen::cell;
+
+/// Which row it is, while rows change their places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowKey {
+    /// A program.
+    Program(u32),
+    /// A chain.
+    Chain(String),
+    /// A member, by its link and its program.
+    Member(u32, u32),
+    /// A map.
+    Map(u32),
+    /// An owner; empty: programs of others.
+    Owner(String),
+}
+
+/// A column of a grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GridColumn {
+    /// In the header.
+    pub title: &'static str,
+    /// Characters; 0: what the others leave.
+    pub width: u16,
+    /// Right-aligned.
+    pub is_number: bool,
+    /// Narrower screens go without it.
+    pub from: u16,
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+pub struct GridRow {
+    /// Which.
+    pub key: RowKey,
+    /// One a column: nothing in them commands a terminal.
+    pub cells: Vec<String>,
+    /// It stands above others that belong to it.
+    pub is_heading: bool,
+}
+
+/// A view, as rows.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    /// Columns.
+    pub columns: Vec<GridColumn>,
+    /// Rows, in their order.
+    pub rows: Vec<GridRow>,
+}
+
+/// By which column rows are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GridSort {
+    /// Of the view's columns.
+    pub column: usize,
+    /// The other way round.
+    pub is_reversed: bool,
+}
+
+impl GridSort {
+    /// How a view is sorted unless said otherwise.
+    #[must_use]
+    pub const fn first_of(view: TopView) -> Self {
+        let column = match view {
+            TopView::Programs => 4,
+            TopView::Chains => 2,
+            TopView::Maps => 3,
+            TopView::Owners => 1,
+        };
+        Self { column, is_reversed: false }
+    }
+}
+
+/// The rows of a view in which a text is, without regard to case.
+#[must_use]
+pub fn grid_of(rates: &FigureRates, view: TopView, sort: GridSort, filter: &str) -> Grid {
+    let filter = filter.to_lowercase();
+    match view {
+        TopView::Programs => table(&PROGRAMS, &rates.programs, sort, &filter),
+        TopView::Maps => table(&MAPS, &rates.maps, sort, &filter),
+        TopView::Owners => table(&OWNERS, &rates.owners, sort, &filter),
+        TopView::Chains => chains(&rates.chains, sort, &filter),
+    }
+}
+
+trait TopRow {
+    fn key(&self) -> RowKey;
+    /// What can be found besides what cells show.
+    fn more(&self) -> String;
+}
+
+impl TopRow for ProgramRates {
+    fn key(&self) -> RowKey {
+        RowKey::Program(self.program_id)
+    }
+
+    fn more(&self) -> String {
+        let texts =
+            [&self.application, &self.image, &self.image_digest].map(|text| text.as_deref().unwrap_or(""));
+        format!("{} {}", texts.join(" "), self.places.join(" "))
+    }
+}
+
+impl TopRow for MapMemory {
+    fn key(&self) -> RowKey {
+        RowKey::Map(self.map_id)
+    }
+
+    fn more(&self) -> String {
+        self.owners.join(" ")
+    }
+}
+
+impl TopRow for OwnerRates {
+    fn key(&self) -> RowKey {
+        RowKey::Owner(self.owner.clone())
+    }
+
+    fn more(&self) -> String {
+        String::new()
+    }
+}
+
+fn table<R: TopRow>(columns: &'static [TopColumn<R>], rows: &[R], sort: GridSort, filter: &str) -> Grid {
+    let cells = |row: &R| columns.iter().map(|column| cell(&(column.cell)(row))).collect::<Vec<_>>();
+    let is_found = |row: &R, cells: &[String]| {
+        filter.is_empty() || contains(cells.iter().map(String::as_str).chain([row.more().as_str()]), filter)
+    };
+    let mut shown: Vec<(&R, Vec<String>)> =
+        rows.iter().map(|row| (row, cells(row))).filter(|(row, cells)| is_found(row, cells)).collect();
+    if let Some(column) = columns.get(sort.column) {
+        // Stable: rows that are equal stay in the order they have.
+        let order = |a: &R, b: &R| directed((column.order)(a, b), column.is_number, sort);
+        shown.sort_by(|(a, _), (b, _)| order(a, b));
+    }
+    let row = |(row, cells): (&R, Vec<String>)| GridRow { key: row.key(), cells, is_heading: false };
+    let columns = columns.iter().map(|column| GridColumn {
+        title: column.title,
+        width: column.width,
+        is_number: column.is_number,
+        from: column.from,
+    });
+    Grid { columns: columns.collect(), rows: shown.into_iter().map(row).collect() }
+}
+
+/// Numbers from the largest on, texts from A on, unless reversed.
+fn directed(order: Ordering, is_number: bool, sort: GridSort) -> Ordering {
+    if is_number != sort.is_reversed { order.reverse() } else { order }
+}
+
+fn contains<'a>(texts: impl IntoIterator<Item = &'a str>, filter: &str) -> bool {
+    texts.into_iter().any(|text| text.to_lowercase().contains(filter))
+}
+
+/// Columns of chains: a line for the hook, and one for each member below it.
+const CHAIN_COLUMNS: [GridColumn; 5] = [
+    GridColumn { title: "HOOK, PROGRAMS", width: 0, is_number: false, from: 0 },
+    GridColumn { title: "PKT/S", width: 7, is_number: true, from: 0 },
+    GridColumn { title: "CPU %", width: 6, is_number: true, from: 40 },
+    GridColumn { title: "PER RUN", width: 8, is_number: true, from: 50 },
+    GridColumn { title: "VERDICTS/S", width: 0, is_number: false, from: 60 },
+];
+
+fn chains(chains: &[ChainRates], sort: GridSort, filter: &str) -> Grid {
+    let is_found = |chain: &&ChainRates| {
+        let members =
+            chain.members.iter().flat_map(|member| [member.program_name.as_str(), member.owner.as_str()]);
+        filter.is_empty() || contains(members.chain([chain.hook.as_str()]), filter)
+    };
+    let value = |chain: &ChainRates| match sort.column {
+        1 => chain.packets_per_second,
+        2 => chain.cpu_percent,
+        3 => chain.nanoseconds_per_packet,
+        _ => None,
+    };
+    let order = |a: &ChainRates, b: &ChainRates| match sort.column {
+        1..=3 => value(a).unwrap_or(-1.0).total_cmp(&value(b).unwrap_or(-1.0)),
+        _ => a.hook.cmp(&b.hook),
+    };
+    let mut shown: Vec<&ChainRates> = chains.iter().filter(is_found).collect();
+    shown.sort_by(|a, b| directed(order(a, b), matches!(sort.column, 1..=3), sort));
+    Grid { columns: CHAIN_COLUMNS.to_vec(), rows: shown.into_iter().flat_map(rows_of_chain).collect() }
+}
+
+fn rows_of_chain(chain: &ChainRates) -> impl Iterator<Item = GridRow> {
+    let mut ways = Vec::new();
+    if let Some(through) = chain.all_proceeded_per_second {
+        ways.push(format!("through {}", rate(through)));
+    }
+    if let Some(lost) = chain.failed_per_second.filter(|lost| *lost > 0.0) {
+        ways.push(format!("lost {}", rate(lost)));
+    }
+    let heading = GridRow {
+        key: RowKey::Chain(chain.hook.clone()),
+        cells: vec![
+            cell(&chain.hook),
+            known(chain.packets_per_second, rate),
+            known(chain.cpu_percent, percent),
+            known(chain.nanoseconds_per_packet, time),
+            ways.join(" "),
+        ],
+        is_heading: true,
+    };
+    std::iter::once(heading).chain(chain.members.iter().map(row_of_member))
+}
+
+fn row_of_member(member: &MemberRates) -> GridRow {
+    let shadow = if member.shadow { " (shadow)" } else { "" };
+    GridRow {
+        key: RowKey::Member(member.link_id, member.program_id),
+        cells: vec![
+            cell(&format!("  {}{shadow}", member.program_name)),
+            known(member.packets_per_second, rate),
+            String::new(),
+            known(member.nanoseconds_per_run, time),
+            cell(&verdicts(member)),
+        ],
+        is_heading: false,
+    }
+}
+
+/// What ended with a member, most first; what happens no more comes last.
+fn verdicts(member: &MemberRates) -> String {
+    let mut ended: Vec<_> = member.ended.iter().collect();
+    ended.sort_by(|a, b| b.per_second.total_cmp(&a.per_second));
+    let texts = ended.iter().map(|ended| format!("{} {}", ended.verdict, rate(ended.per_second)));
+    texts.collect::<Vec<_>>().join(" ")
+}

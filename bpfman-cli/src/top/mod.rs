@@ -1,0 +1,16 @@
+//! The screen of `bpfman top`: what it shows, and what keys do. Nothing here touches a terminal.
+
+mod columns;
+mod details;
+mod draw;
+mod grid;
+mod keys;
+mod screen;
+#[cfg(test)]
+mod snapshots;
+
+pub use self::details::{DetailSubject, LoadedDetails};
+pub use self::draw::draw;
+pub use self::grid::{Grid, GridColumn, GridRow, GridSort, RowKey, grid_of};
+pub use self::keys::KeyEffect;
+pub use self::screen::TopScreen;

@@ -1,0 +1,146 @@
+//! What `bpfman top` shows at a moment.
+
+use std::time::Duration;
+
+use super::details::{DetailSubject, LoadedDetails, OpenDetails};
+use super::grid::{Grid, GridSort, RowKey, grid_of};
+use crate::args::top::TopView;
+use crate::figures::FigureRates;
+
+/// Views in the order of their keys.
+pub(super) const VIEWS: [(TopView, &str); 4] = [
+    (TopView::Programs, "Programs"),
+    (TopView::Chains, "Chains"),
+    (TopView::Maps, "Maps"),
+    (TopView::Owners, "Owners"),
+];
+
+/// What is kept of each view while another one is shown.
+#[derive(Clone, Debug)]
+pub(super) struct ViewPlace {
+    pub(super) sort: GridSort,
+    /// The row that the user stands on; none: the first.
+    pub(super) selected: Option<RowKey>,
+    /// Where that was, for when it has gone.
+    pub(super) index: usize,
+    /// Rows above the first that is shown.
+    pub(super) scrolled: usize,
+}
+
+/// The state of the screen.
+#[derive(Clone, Debug)]
+pub struct TopScreen {
+    pub(super) interval: Duration,
+    pub(super) colour: bool,
+    pub(super) view: TopView,
+    pub(super) places: [ViewPlace; 4],
+    pub(super) filter: String,
+    /// The user is writing the filter.
+    pub(super) is_filtering: bool,
+    pub(super) details: Option<OpenDetails>,
+    pub(super) has_help: bool,
+    pub(super) rates: Option<FigureRates>,
+    /// Why no figures come.
+    pub(super) away: Option<String>,
+    /// Rows that fit the screen: keys turn pages by it.
+    pub(super) rows: usize,
+    /// The rows of now.
+    pub(super) grid: Option<Grid>,
+}
+
+impl TopScreen {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(view: TopView, interval: Duration, colour: bool) -> Self {
+        let place = |(view, _): (TopView, &str)| ViewPlace {
+            sort: GridSort::first_of(view),
+            selected: None,
+            index: 0,
+            scrolled: 0,
+        };
+        Self {
+            interval,
+            colour,
+            view,
+            places: VIEWS.map(place),
+            filter: String::new(),
+            is_filtering: false,
+            details: None,
+            has_help: false,
+            rates: None,
+            away: None,
+            rows: 1,
+            grid: None,
+        }
+    }
+
+    /// Takes new figures.
+    pub fn take(&mut self, rates: FigureRates) {
+        self.away = None;
+        self.rates = Some(rates);
+        self.arrange();
+    }
+
+    /// The daemon does not answer.
+    pub fn lose(&mut self, why: String) {
+        self.away = Some(why);
+    }
+
+    /// The daemon answers again; figures follow.
+    pub fn find(&mut self) {
+        self.away = None;
+    }
+
+    /// Takes what the daemon says of what is open. What was closed meanwhile is nobody's.
+    pub fn tell(&mut self, loaded: LoadedDetails) {
+        if let Some(details) = self.details.as_mut().filter(|details| details.subject == loaded.subject) {
+            details.loaded = Some(loaded.lines);
+        }
+    }
+
+    /// What is open.
+    #[must_use]
+    pub fn subject(&self) -> Option<&DetailSubject> {
+        self.details.as_ref().map(|details| &details.subject)
+    }
+
+    pub(super) fn place(&mut self) -> &mut ViewPlace {
+        &mut self.places[self.view_index()]
+    }
+
+    pub(super) fn view_index(&self) -> usize {
+        VIEWS.iter().position(|(view, _)| *view == self.view).unwrap_or(0)
+    }
+
+    /// Sorts and filters anew, and finds the selected row again.
+    pub(super) fn arrange(&mut self) {
+        let Some(rates) = &self.rates else { return };
+        let grid = grid_of(rates, self.view, self.places[self.view_index()].sort, &self.filter);
+        let place = self.place();
+        let found = place.selected.as_ref().and_then(|key| grid.rows.iter().position(|row| row.key == *key));
+        place.index = found.unwrap_or(place.index).min(grid.rows.len().saturating_sub(1));
+        self.grid = Some(grid);
+        self.scroll();
+    }
+
+    /// Stands on a row.
+    pub(super) fn select(&mut self, index: usize) {
+        let Some(grid) = &self.grid else { return };
+        let index = index.min(grid.rows.len().saturating_sub(1));
+        let selected = grid.rows.get(index).map(|row| row.key.clone());
+        let place = self.place();
+        (place.index, place.selected) = (index, selected);
+        self.scroll();
+    }
+
+    /// Keeps the selected row on the screen, and no room below the last one.
+    pub(super) fn scroll(&mut self) {
+        let rows = self.rows.max(1);
+        let all = self.grid.as_ref().map_or(0, |grid| grid.rows.len());
+        let place = self.place();
+        place.scrolled = place.scrolled.min(all.saturating_sub(rows)).min(place.index);
+        if place.index >= place.scrolled + rows {
+            place.scrolled = place.index + 1 - rows;
+        }
+    }
+}
