@@ -75,6 +75,11 @@ impl Daemon {
         self.folder.path().join("sock")
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The folder of its records, whose disk the durable write is measured on.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -21,6 +21,7 @@ mod packets;
 mod readers;
 mod samples;
 mod scale;
+mod top;
 
 use anyhow::{Context as _, bail};
 
@@ -44,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         "readers",
         "maps",
         "metrics",
+        "top",
     ];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
@@ -92,6 +94,9 @@ fn main() -> anyhow::Result<()> {
     }
     if runs("metrics") {
         runtime.block_on(metrics::run(&objects))?;
+    }
+    if runs("top") {
+        runtime.block_on(top::run(&objects))?;
     }
     Ok(())
 }
