@@ -6,6 +6,7 @@
 //! - [`admission`]: refuses what a schema cannot.
 //! - [`clock`]: what time it is for all controllers.
 //! - [`clean`]: takes away what is left on a node when all of it went.
+//! - [`figures`]: what a node's programs take, between agent and `kubectl-bpfman`.
 //! - [`client`]: what `kubectl-bpfman` asks and shows.
 //!
 //! What these have in common is in `bpfman-runtime`.
@@ -16,4 +17,5 @@ pub mod clean;
 pub mod client;
 pub mod clock;
 pub mod controller;
+pub mod figures;
 pub mod rollout;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bpfman_proto::ext::v1::bpfman_chains_client::BpfmanChainsClient;
 use bpfman_proto::ext::v1::bpfman_ext_client::BpfmanExtClient;
+use bpfman_proto::ext::v1::bpfman_figures_client::BpfmanFiguresClient;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::v1::bpfman_client::BpfmanClient;
 use hyper_util::rt::TokioIo;
@@ -67,6 +68,12 @@ impl Daemon {
     #[must_use]
     pub fn chains(&self) -> BpfmanChainsClient<Channel> {
         BpfmanChainsClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    /// What programs, chains and maps count.
+    #[must_use]
+    pub fn figures(&self) -> BpfmanFiguresClient<Channel> {
+        BpfmanFiguresClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
     /// Trials, versions of whole loads, containers, interfaces.

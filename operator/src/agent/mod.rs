@@ -8,7 +8,7 @@
 //! Each folder knows those above it in this list, and none below:
 //!
 //! - [`objects`], [`gates`], [`status`]: what is read, judged and said. No state.
-//! - [`memory`]: what is known.
+//! - [`memory`]: what is known. [`mod@figures`]: what programs take, for who asks.
 //! - [`shared`]: the agent's parts: calls to the API server and the daemon, and writing a status.
 //! - [`node`], [`registry`], [`watch`]: what is true here, as whom a registry is asked, and what changes.
 //! - [`rollout`]: preflights and soaks.
@@ -17,6 +17,7 @@
 //! - [`mod@run`]: all of it, put together.
 
 pub mod cni;
+pub mod figures;
 pub mod gates;
 pub mod memory;
 pub mod metrics;

@@ -27,6 +27,8 @@ pub enum ClientCommand {
     Status(StatusOptions),
     /// Show what a node is to run, what it runs, and why it does not.
     Explain(ExplainOptions),
+    /// Show what applications, programs or nodes take of their CPUs now, most first: every node is asked once.
+    Top(TopOptions),
     /// Let a rollout go on: end the soak, start the next wave, or accept what failed.
     Promote(Which),
     /// Take every node back to the last stable revision.
@@ -78,6 +80,35 @@ pub struct StatusOptions {
     /// How to show it.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: OutputFormat,
+}
+
+/// Of `top`.
+#[derive(Debug, Args)]
+pub struct TopOptions {
+    /// What a table shows. JSON and YAML have all.
+    #[arg(value_enum, default_value_t)]
+    pub view: FleetView,
+    /// Most rows of each; 0: all.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Namespace that the operator runs in; otherwise agents of all namespaces are asked.
+    #[arg(long)]
+    pub operator_namespace: Option<String>,
+    /// How to show it.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// Views of a fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FleetView {
+    /// Applications by CPU time over all nodes.
+    #[default]
+    Applications,
+    /// Programs, by name, type and application.
+    Programs,
+    /// Nodes by CPU time spent in programs.
+    Nodes,
 }
 
 /// Of `explain`.

@@ -46,6 +46,11 @@ pub enum ClientError {
     /// No such node.
     #[error("no node `{0}`\n`kubectl get nodes` lists them.")]
     NoNode(String),
+    /// Nobody can be asked.
+    #[error(
+        "no pod of an agent (app.kubernetes.io/name=bpfman-agent) is there to be asked\n`kubectl get pods -A` lists pods; --operator-namespace says where to look."
+    )]
+    NoAgents,
     /// The application has no rollout to talk to.
     #[error(
         "application `{0}` has no spec.rollout: every node acts on its spec at once, and there is nothing to {1}\nSee docs/rollout.md."

@@ -20,6 +20,7 @@ mod rehearse;
 mod rollout_command;
 mod status;
 mod table;
+mod top;
 
 use arguments::{ClientArguments, ClientCommand};
 use connect::ClientSession;
@@ -74,6 +75,7 @@ pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
     match arguments.command {
         ClientCommand::Status(options) => status::status(&session, &options).await,
         ClientCommand::Explain(options) => explain::explain(&session, &options).await,
+        ClientCommand::Top(options) => top::top(&session, &options).await,
         ClientCommand::Promote(which) => rollout_command::send(&session, &which, "promote").await,
         ClientCommand::Abort(which) => rollout_command::send(&session, &which, "abort").await,
         ClientCommand::Console(ref options) => console::console(session, &arguments, options).await,

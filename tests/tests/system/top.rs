@@ -33,8 +33,8 @@ fn chain_that_drops(daemon: &Daemon, network: &Network) -> (Program, Program) {
 
 /// The numbers of a member's line in the view of chains.
 fn verdicts_of_last_member(shown: &str) -> Option<String> {
-    let lines = shown.lines().filter(|line| line.starts_with("  xdp_member"));
-    lines.last().map(str::to_owned)
+    let mut lines = shown.lines().filter(|line| line.starts_with("  xdp_member"));
+    lines.next_back().map(str::to_owned)
 }
 
 #[test]

@@ -21,6 +21,7 @@ use bpfman_runtime::queue::{Queue, QueueCause};
 use bpfman_runtime::troubles::Troubles;
 
 use self::daemon_link::DaemonLink;
+use crate::agent::figures::LastFigures;
 use crate::agent::memory::Memories;
 use crate::agent::memory::arriving::ArrivingPods;
 use crate::agent::memory::cache::{ObjectCache, WatchSource};
@@ -66,6 +67,8 @@ pub struct Shared {
     pub memories: Memories,
     /// Figures.
     pub metrics: Arc<AgentMetrics>,
+    /// What programs take, for who asks.
+    pub figures: LastFigures,
     /// How long programs stay whose state object is gone.
     pub leftover_grace: Duration,
     acts: AtomicBool,
@@ -98,6 +101,7 @@ impl Shared {
             troubles: Troubles::default(),
             memories: Memories::default(),
             metrics,
+            figures: LastFigures::default(),
             leftover_grace: LEFTOVER_GRACE,
             acts: AtomicBool::new(false),
         }

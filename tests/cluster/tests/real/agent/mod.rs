@@ -5,6 +5,7 @@ mod connection;
 mod definitions;
 pub mod equipment;
 mod failures;
+mod fleet_top;
 mod gates;
 mod images;
 mod keep;

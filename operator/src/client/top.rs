@@ -1,0 +1,311 @@
+//! `kubectl bpfman top`: what applications and programs take over a fleet, and nodes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use serde::Serialize;
+
+use super::applications::list;
+use super::arguments::{FleetView, TopOptions};
+use super::connect::ClientSession;
+use super::error::ClientError;
+use super::output::write;
+use super::table::table;
+use super::{Shown, ShownEnd};
+use crate::figures::{FIGURES, NodeFigures};
+
+/// Agents.
+const AGENTS: &str = "app.kubernetes.io/name=bpfman-agent";
+/// Where they serve, unless their pod names another port.
+const PORT: i32 = 8175;
+/// Nodes that are asked at the same time.
+const AT_ONCE: usize = 32;
+/// A node that does not answer within this time is named.
+const LONGEST: Duration = Duration::from_secs(15);
+/// Nodes without an answer that people are shown; programs get all.
+const UNANSWERED: usize = 10;
+
+/// The answer.
+#[derive(Debug, Default, Serialize)]
+struct FleetTop {
+    /// By CPU time, most first; so are all of these.
+    applications: Vec<FleetRow>,
+    programs: Vec<FleetRow>,
+    nodes: Vec<FleetNode>,
+    unanswered: Vec<UnansweredNode>,
+}
+
+/// An application, or a program of a name and type of one application, over all nodes.
+#[derive(Debug, Default, Serialize)]
+struct FleetRow {
+    application: String,
+    /// Empty for applications.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    program: String,
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    program_type: String,
+    nodes: usize,
+    programs: usize,
+    /// Percent of one CPU, of all nodes together, as far as it is known.
+    cpu_percent: Option<f64>,
+    /// The node where it takes most.
+    most_on: String,
+    memory_bytes: u64,
+    #[serde(skip)]
+    most: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct FleetNode {
+    node: String,
+    /// Percent of one CPU spent in programs and chains.
+    cpu_percent: Option<f64>,
+    programs: usize,
+    memory_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct UnansweredNode {
+    node: String,
+    why: String,
+}
+
+/// Asks all agents once.
+pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown, ClientError> {
+    let api: Api<Pod> = match &options.operator_namespace {
+        Some(namespace) => Api::namespaced(session.client.clone(), namespace),
+        None => Api::all(session.client.clone()),
+    };
+    let pods = list(api, ListParams::default().labels(AGENTS), "Pod").await?;
+    if pods.is_empty() {
+        return Err(ClientError::NoAgents);
+    }
+    let asked = pods.iter().map(|pod| async move { (node_of(pod), ask(session, pod).await) });
+    let mut answers: Vec<_> = futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+    answers.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut fleet = sum(&answers);
+    let well = fleet.unanswered.is_empty();
+    if options.limit > 0 {
+        fleet.applications.truncate(options.limit);
+        fleet.programs.truncate(options.limit);
+        fleet.nodes.truncate(options.limit);
+    }
+    let text = write(options.output, &fleet, |fleet| people(fleet, options.view))?;
+    Ok(Shown { text, end: ShownEnd::of(well) })
+}
+
+fn node_of(pod: &Pod) -> String {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default()
+}
+
+/// By the API server's proxy: it decides whether the user may.
+async fn ask(session: &ClientSession, pod: &Pod) -> Result<NodeFigures, String> {
+    let meta = &pod.metadata;
+    let (namespace, name) =
+        (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{}/proxy{FIGURES}", port_of(pod));
+    let request = axum::http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+    let answer = tokio::time::timeout(LONGEST, session.client.request_text(request)).await;
+    let text = match answer {
+        Err(_late) => return Err(format!("no answer within {} s", LONGEST.as_secs())),
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+            return Err(format!(
+                "you may not get pods/proxy in namespace {namespace}: bind bpfman-top-role there"
+            ));
+        }
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+            return Err("its agent tells no figures: it is older than this client".to_owned());
+        }
+        Ok(Err(kube::Error::Api(status))) => return Err(status.message),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Ok(Ok(text)) => text,
+    };
+    serde_json::from_str(&text).map_err(|error| format!("its answer is not understood: {error}"))
+}
+
+fn port_of(pod: &Pod) -> i32 {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+    ports.find(|port| port.name.as_deref() == Some("probes")).map_or(PORT, |port| port.container_port)
+}
+
+fn sum(answers: &[(String, Result<NodeFigures, String>)]) -> FleetTop {
+    let mut fleet = FleetTop::default();
+    let mut applications: BTreeMap<&str, FleetRow> = BTreeMap::new();
+    let mut programs: BTreeMap<(&str, &str, &str), FleetRow> = BTreeMap::new();
+    for (node, answer) in answers {
+        let figures = match answer {
+            Ok(figures) => figures,
+            Err(why) => {
+                fleet.unanswered.push(UnansweredNode { node: node.clone(), why: why.clone() });
+                continue;
+            }
+        };
+        let memory_bytes = figures.programs.iter().map(|program| program.memory_bytes).sum();
+        let (cpu_percent, number) = (figures.cpu_percent, figures.programs.len());
+        fleet.nodes.push(FleetNode { node: node.clone(), cpu_percent, programs: number, memory_bytes });
+        let mut here: BTreeMap<&str, NodeSum> = BTreeMap::new();
+        let mut here_by_program: BTreeMap<(&str, &str, &str), NodeSum> = BTreeMap::new();
+        for program in &figures.programs {
+            let key = (program.application.as_str(), program.name.as_str(), program.program_type.as_str());
+            for sum in [here.entry(key.0).or_default(), here_by_program.entry(key).or_default()] {
+                sum.programs += 1;
+                sum.memory_bytes += program.memory_bytes;
+                sum.cpu_percent = added(sum.cpu_percent, program.cpu_percent);
+            }
+        }
+        for (application, sum) in here {
+            let row = applications.entry(application).or_default();
+            application.clone_into(&mut row.application);
+            row.add(node, &sum);
+        }
+        for (key, sum) in here_by_program {
+            let row = programs.entry(key).or_default();
+            key.0.clone_into(&mut row.application);
+            key.1.clone_into(&mut row.program);
+            key.2.clone_into(&mut row.program_type);
+            row.add(node, &sum);
+        }
+    }
+    let cpu = |percent: Option<f64>| percent.unwrap_or(-1.0);
+    fleet.applications = applications.into_values().collect();
+    fleet.programs = programs.into_values().collect();
+    // Stable: what is equal stays sorted by name.
+    fleet.applications.sort_by(|a, b| cpu(b.cpu_percent).total_cmp(&cpu(a.cpu_percent)));
+    fleet.programs.sort_by(|a, b| cpu(b.cpu_percent).total_cmp(&cpu(a.cpu_percent)));
+    fleet.nodes.sort_by(|a, b| cpu(b.cpu_percent).total_cmp(&cpu(a.cpu_percent)));
+    fleet
+}
+
+/// Of one application or program on one node.
+#[derive(Default)]
+struct NodeSum {
+    programs: usize,
+    memory_bytes: u64,
+    cpu_percent: Option<f64>,
+}
+
+impl FleetRow {
+    fn add(&mut self, node: &str, sum: &NodeSum) {
+        self.nodes += 1;
+        self.programs += sum.programs;
+        self.memory_bytes += sum.memory_bytes;
+        self.cpu_percent = added(self.cpu_percent, sum.cpu_percent);
+        let here = sum.cpu_percent.unwrap_or(0.0);
+        if self.most_on.is_empty() || here > self.most {
+            self.most = here;
+            node.clone_into(&mut self.most_on);
+        }
+    }
+}
+
+fn added(all: Option<f64>, one: Option<f64>) -> Option<f64> {
+    match (all, one) {
+        (Some(all), Some(one)) => Some(all + one),
+        (all, one) => all.or(one),
+    }
+}
+
+fn people(fleet: &FleetTop, view: FleetView) -> String {
+    let cpu =
+        |percent: Option<f64>| percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.2}"));
+    let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+    let row = |row: &FleetRow| [cpu(row.cpu_percent), row.nodes.to_string(), row.programs.to_string()];
+    let mut text = match view {
+        FleetView::Applications => {
+            let rows: Vec<_> = fleet
+                .applications
+                .iter()
+                .map(|one| {
+                    let [cpu, nodes, programs] = row(one);
+                    let name = if one.application.is_empty() { "(none)" } else { &one.application };
+                    [name.to_owned(), cpu, nodes, programs, mebibytes(one.memory_bytes), one.most_on.clone()]
+                })
+                .collect();
+            table(["APPLICATION", "CPU %", "NODES", "PROGRAMS", "MIB", "MOST ON"], &rows)
+        }
+        FleetView::Programs => {
+            let rows: Vec<_> = fleet
+                .programs
+                .iter()
+                .map(|one| {
+                    let [cpu, nodes, programs] = row(one);
+                    let (name, kind) = (one.program.clone(), one.program_type.clone());
+                    [name, kind, one.application.clone(), cpu, nodes, programs, one.most_on.clone()]
+                })
+                .collect();
+            table(["PROGRAM", "TYPE", "APPLICATION", "CPU %", "NODES", "PROGRAMS", "MOST ON"], &rows)
+        }
+        FleetView::Nodes => {
+            let rows: Vec<_> = fleet
+                .nodes
+                .iter()
+                .map(|one| {
+                    let memory = mebibytes(one.memory_bytes);
+                    [one.node.clone(), cpu(one.cpu_percent), one.programs.to_string(), memory]
+                })
+                .collect();
+            table(["NODE", "CPU %", "PROGRAMS", "MIB"], &rows)
+        }
+    };
+    for node in fleet.unanswered.iter().take(UNANSWERED) {
+        text.push_str(&format!("node {} did not answer: {}\n", node.node, node.why));
+    }
+    let more = fleet.unanswered.len().saturating_sub(UNANSWERED);
+    if more > 0 {
+        text.push_str(&format!("and {more} more nodes did not\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::figures::NodeProgram;
+
+    fn program(application: &str, name: &str, cpu_percent: f64) -> NodeProgram {
+        NodeProgram {
+            name: name.to_owned(),
+            program_type: "xdp".to_owned(),
+            application: application.to_owned(),
+            cpu_percent: Some(cpu_percent),
+            memory_bytes: 1 << 20,
+            ..NodeProgram::default()
+        }
+    }
+
+    fn node(cpu_percent: f64, programs: Vec<NodeProgram>) -> Result<NodeFigures, String> {
+        Ok(NodeFigures { seconds: 1.0, runs_timed: true, cpu_percent: Some(cpu_percent), programs })
+    }
+
+    #[test]
+    fn sums_go_over_all_nodes_most_first_and_who_does_not_answer_is_named() {
+        let answers = [
+            ("a".to_owned(), node(3.0, vec![program("shop", "filter", 2.0), program("", "own", 1.0)])),
+            ("b".to_owned(), node(9.0, vec![program("shop", "filter", 3.0), program("shop", "count", 6.0)])),
+            ("c".to_owned(), Err("no answer within 15 s".to_owned())),
+        ];
+        let fleet = sum(&answers);
+        let nodes: Vec<_> = fleet.nodes.iter().map(|node| node.node.as_str()).collect();
+        assert_eq!(nodes, ["b", "a"]);
+        let [shop, none] = &fleet.applications[..] else { panic!() };
+        assert_eq!((shop.application.as_str(), shop.cpu_percent, shop.nodes), ("shop", Some(11.0), 2));
+        assert_eq!((shop.programs, shop.most_on.as_str(), none.cpu_percent), (3, "b", Some(1.0)));
+        let programs: Vec<_> = fleet.programs.iter().map(|one| (one.program.as_str(), one.nodes)).collect();
+        assert_eq!(programs, [("count", 1), ("filter", 2), ("own", 1)]);
+        assert_eq!(
+            people(&fleet, FleetView::Applications),
+            "APPLICATION  CPU %  NODES  PROGRAMS  MIB  MOST ON\n\
+             shop         11.00  2      3         3.0  b\n\
+             (none)       1.00   1      1         1.0  a\n\
+             node c did not answer: no answer within 15 s\n"
+        );
+        assert!(people(&fleet, FleetView::Nodes).starts_with("NODE  CPU %  PROGRAMS  MIB\nb     9.00"));
+    }
+}

@@ -1,0 +1,130 @@
+//! What a node's programs take, as its agent tells it and `kubectl-bpfman` sums it up.
+
+use std::collections::HashMap;
+
+use bpfman_proto::ext::v1 as ext;
+use serde::{Deserialize, Serialize};
+
+/// Where an agent serves it, beside its probes.
+pub const FIGURES: &str = "/figures";
+
+/// Of one node, between two readings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeFigures {
+    /// Between the readings.
+    pub seconds: f64,
+    /// Whether the kernel timed runs: without, nothing has a CPU time.
+    pub runs_timed: bool,
+    /// Percent of one CPU that programs and chains took together.
+    pub cpu_percent: Option<f64>,
+    /// Programs of the daemon.
+    pub programs: Vec<NodeProgram>,
+}
+
+/// A program on a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeProgram {
+    /// Kernel id.
+    pub program_id: u32,
+    /// Function name.
+    pub name: String,
+    /// Exact type.
+    #[serde(rename = "type")]
+    pub program_type: String,
+    /// Whose it is.
+    pub owner: String,
+    /// Application in its metadata; empty for programs of none.
+    pub application: String,
+    /// Digest of its image.
+    pub image_digest: String,
+    /// Percent of one CPU, as far as it is known: a chain of several programs tells their parts while its timing is on.
+    pub cpu_percent: Option<f64>,
+    /// Of its runs by itself.
+    pub runs_per_second: f64,
+    /// Memory of the kernel for the program.
+    pub memory_bytes: u64,
+}
+
+impl NodeFigures {
+    /// What two readings of one stream say. A program that came meanwhile counts from nothing.
+    #[must_use]
+    pub fn between(then: &ext::Figures, now: &ext::Figures) -> Self {
+        let seconds = now.at_ns.saturating_sub(then.at_ns) as f64 / 1e9;
+        let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let runs_timed = then.runs_timed && now.runs_timed;
+        let percent = |nanoseconds: u64| runs_timed.then(|| rate(nanoseconds) / 1e7);
+        let before: HashMap<u32, &ext::ProgramFigures> =
+            then.programs.iter().map(|program| (program.id, program)).collect();
+        let none = ext::ProgramFigures::default();
+        let program = |now: &ext::ProgramFigures| {
+            let then = before.get(&now.id).copied().unwrap_or(&none);
+            let taken = now.nanoseconds.saturating_sub(then.nanoseconds)
+                + now.nanoseconds_in_chains.saturating_sub(then.nanoseconds_in_chains);
+            NodeProgram {
+                program_id: now.id,
+                name: now.name.clone(),
+                program_type: now.r#type.clone(),
+                owner: now.owner.clone(),
+                application: now.application.clone(),
+                image_digest: now.image_digest.clone(),
+                cpu_percent: percent(taken),
+                runs_per_second: rate(now.runs.saturating_sub(then.runs)),
+                memory_bytes: now.memory_bytes.into(),
+            }
+        };
+        Self {
+            seconds,
+            runs_timed,
+            cpu_percent: percent(all_nanoseconds(then, now)),
+            programs: now.programs.iter().map(program).collect(),
+        }
+    }
+}
+
+/// What programs and chains took. Several hooks may run one chain.
+fn all_nanoseconds(then: &ext::Figures, now: &ext::Figures) -> u64 {
+    let counts = |figures: &ext::Figures| -> HashMap<u32, u64> {
+        let chains = figures.chains.iter().map(|chain| (chain.entry_program_id, chain.nanoseconds));
+        chains.chain(figures.programs.iter().map(|program| (program.id, program.nanoseconds))).collect()
+    };
+    let before = counts(then);
+    let took = |(id, now): (u32, u64)| now.saturating_sub(before.get(&id).copied().unwrap_or(0));
+    counts(now).into_iter().map(took).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_its_programs_and_what_chains_take_besides() {
+        let reading = |at: u64| ext::Figures {
+            at_ns: at * 1_000_000_000,
+            runs_timed: true,
+            programs: vec![
+                ext::ProgramFigures {
+                    id: 7,
+                    runs: at * 100,
+                    nanoseconds: at * 10_000_000,
+                    ..Default::default()
+                },
+                ext::ProgramFigures { id: 8, nanoseconds_in_chains: at * 20_000_000, ..Default::default() },
+            ],
+            chains: ["xdp:eth0", "xdp:eth1"]
+                .map(|hook| ext::ChainFigures {
+                    hook: hook.to_owned(),
+                    entry_program_id: 90,
+                    nanoseconds: at * 30_000_000,
+                    ..Default::default()
+                })
+                .into(),
+            ..Default::default()
+        };
+        let figures = NodeFigures::between(&reading(1), &reading(3));
+        assert_eq!((figures.seconds, figures.cpu_percent), (2.0, Some(4.0)));
+        let cpu: Vec<_> = figures.programs.iter().map(|program| program.cpu_percent).collect();
+        assert_eq!((cpu, figures.programs[0].runs_per_second), (vec![Some(1.0), Some(2.0)], 100.0));
+        let untimed = ext::Figures { runs_timed: false, ..reading(3) };
+        assert_eq!(NodeFigures::between(&reading(1), &untimed).cpu_percent, None);
+    }
+}
