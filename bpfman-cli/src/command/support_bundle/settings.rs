@@ -195,7 +195,7 @@ impl AllowedSettings {
                 }
             }
         };
-        self.0.iter().any(|allowed| is_it(allowed))
+        self.0.iter().any(is_it)
     }
 }
 
