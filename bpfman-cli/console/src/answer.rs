@@ -100,7 +100,7 @@ impl ConsoleAnswer {
     }
 }
 
-/// Adds what every answer carries: see [`CONTENT_POLICY`]. Nothing is kept by browsers: pages are of this version, facts of
+/// Adds what every answer carries: see `CONTENT_POLICY`. Nothing is kept by browsers: pages are of this version, facts of
 /// now.
 pub fn with_headers(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {

@@ -13,7 +13,7 @@ pub struct ConsoleRequest {
     pub path: String,
     /// What stands behind `?`, as it was sent.
     pub query: String,
-    /// What was sent along, at most [`crate::serve`]'s limit.
+    /// What was sent along, at most 4 KiB.
     pub body: Bytes,
 }
 
