@@ -3,6 +3,8 @@
 
 pub mod count;
 pub mod exec_event;
+pub mod failure;
+pub mod follow;
 pub mod pinned;
 pub mod prefix;
 pub mod protocol;

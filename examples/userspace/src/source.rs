@@ -2,20 +2,26 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::maps::{Map, MapError};
-use bpfman_client::{Client, Error, MapAccess};
+use bpfman_client::wire::{APPLICATION_KEY, APPLICATION_KEY_NEWER};
+use bpfman_client::{Client, MapAccess, MapFile, Reason};
 use clap::Args;
 
+use crate::failure::Failure;
 use crate::pinned;
 
-/// Whose maps. By its id the daemon hands them over, which takes no privileges but a grant of root's; pins are root's alone.
+/// Whose maps. By its id or its application the daemon hands them over, which takes no privileges but a grant of root's; pins
+/// are root's alone.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
 pub struct MapSource {
     /// The program, by its id: its daemon hands the maps over
     #[arg(long, value_name = "ID")]
     program: Option<u32>,
+    /// The application that the program belongs to, as `bpfman apply` and clusters name it
+    #[arg(long, value_name = "NAME")]
+    app: Option<String>,
     /// The folder of the program's pinned maps
     #[arg(long, value_name = "DIR")]
     map_dir: Option<PathBuf>,
@@ -30,26 +36,51 @@ impl MapSource {
     where
         M: TryFrom<Map, Error = MapError>,
     {
-        match (self.program, &self.map_dir) {
-            (Some(program), _) => handed_over(program, name, access),
-            (None, Some(folder)) => pinned::open_map(folder, name),
-            (None, None) => anyhow::bail!("neither a program nor a folder of maps is named"),
+        if let Some(folder) = &self.map_dir {
+            return pinned::open_map(folder, name);
         }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (file, whose) = runtime.block_on(self.hand_over(name, access))?;
+        file.typed().with_context(|| format!("cannot have map \"{name}\" of {whose}"))
+    }
+
+    /// The map, and words for whose it is.
+    async fn hand_over(&self, name: &str, access: MapAccess) -> Result<(MapFile, String)> {
+        let whose = match (self.program, &self.app) {
+            (Some(program), _) => format!("program {program}"),
+            (None, Some(application)) => format!("application \"{application}\""),
+            (None, None) => bail!("neither a program nor an application nor a folder of maps is named"),
+        };
+        let found = match (self.program, &self.app) {
+            (Some(program), _) => of_program(program, name, access).await,
+            (None, application) => {
+                of_application(application.as_deref().unwrap_or_default(), name, access).await
+            }
+        };
+        Ok((found.with_context(|| format!("cannot have map \"{name}\" of {whose}"))?, whose))
     }
 }
 
-fn handed_over<M>(program: u32, name: &str, access: MapAccess) -> Result<M>
-where
-    M: TryFrom<Map, Error = MapError>,
-{
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let opened = runtime
-        .block_on(async { Client::connect().await?.open_map_of(program, name, access).await?.typed() });
-    opened.map_err(with_hint).with_context(|| format!("cannot have map \"{name}\" of program {program}"))
+async fn of_program(program: u32, name: &str, access: MapAccess) -> Result<MapFile> {
+    Ok(Client::connect().await?.open_map_of(program, name, access).await?)
 }
 
-/// What the daemon says to do next comes behind what failed.
-fn with_hint(error: Error) -> anyhow::Error {
-    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-    anyhow::anyhow!("{error}{hint}")
+/// The map of the first of the application's programs that has one of this name.
+async fn of_application(application: &str, name: &str, access: MapAccess) -> Result<MapFile> {
+    let client = Client::connect().await?;
+    let mut refused = None;
+    for key in [APPLICATION_KEY, APPLICATION_KEY_NEWER] {
+        for program in client.programs([(key, application)]).await? {
+            match client.open_map_of(program.id(), name, access).await {
+                Err(error) if error.reason() == Some(Reason::NotFound) => refused = Some(error),
+                answer => return Ok(answer?),
+            }
+        }
+    }
+    match refused {
+        Some(error) => Err(error.into()),
+        None => {
+            Err(Failure::not_found("no program of it is loaded", "`bpfman list programs` shows all").into())
+        }
+    }
 }

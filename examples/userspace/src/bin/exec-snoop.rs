@@ -1,14 +1,16 @@
 //! Prints the programs that are started on this machine.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use aya::maps::{MapData, PerCpuArray, RingBuf};
 use bpfman_client::MapAccess;
 use bpfman_examples::exec_event::ExecEvent;
+use bpfman_examples::failure;
+use bpfman_examples::follow::Followed;
 use bpfman_examples::source::MapSource;
 use clap::Parser;
-use rustix::event::{PollFd, PollFlags, poll};
 
 /// Prints every program start that the loaded exec_snoop reports
 #[derive(Parser)]
@@ -19,47 +21,30 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// End after so many events
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }
 
-fn main() -> Result<()> {
-    let Arguments { maps, json, count } = Arguments::parse();
-    let mut ring: RingBuf<MapData> = maps.open("events", MapAccess::Write)?;
-    let lost: PerCpuArray<MapData, u64> = maps.open("lost", MapAccess::Read)?;
-    let mut lost_before = lost_events(&lost)?;
+fn main() -> ExitCode {
+    failure::end(run(&Arguments::parse()))
+}
+
+fn run(Arguments { maps, json, count }: &Arguments) -> Result<()> {
+    let ring = maps.open("events", MapAccess::Write)?;
+    let mut starts = Followed::new(ring, maps.open("lost", MapAccess::Read)?)?;
     let mut left = count.unwrap_or(u64::MAX);
     if !json {
         writeln!(io::stdout(), "{:>8} {:>6} {:<16} FILE", "PID", "UID", "COMMAND")?;
     }
-    loop {
-        while left > 0
-            && let Some(record) = ring.next()
-        {
-            let event = ExecEvent::parse(&record)
-                .with_context(|| format!("a record of {} bytes is not this example's", record.len()))?;
-            if json {
-                writeln!(io::stdout(), "{}", event.to_json())?;
-            } else {
-                writeln!(io::stdout(), "{event}")?;
-            }
-            left -= 1;
+    starts.each(|record| {
+        let event = ExecEvent::parse(record)
+            .with_context(|| format!("a record of {} bytes is not this example's", record.len()))?;
+        if *json {
+            writeln!(io::stdout(), "{}", event.to_json())?;
+        } else {
+            writeln!(io::stdout(), "{event}")?;
         }
-        let lost_now = lost_events(&lost)?;
-        if lost_now > lost_before {
-            writeln!(io::stderr(), "{} events lost: the ring was full", lost_now - lost_before)?;
-            lost_before = lost_now;
-        }
-        if left == 0 {
-            return Ok(());
-        }
-        match poll(&mut [PollFd::new(&ring, PollFlags::IN)], None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("cannot wait for the ring"),
-        }
-    }
-}
-
-fn lost_events(lost: &PerCpuArray<MapData, u64>) -> Result<u64> {
-    Ok(lost.get(&0, 0).context("cannot read the lost events")?.iter().sum())
+        left -= 1;
+        Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
 }

@@ -1,11 +1,13 @@
 //! Prints the counters of the XDP protocol counter.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::{Count, RawCount};
+use bpfman_examples::failure;
 use bpfman_examples::protocol::Slot;
 use bpfman_examples::source::MapSource;
 use clap::Parser;
@@ -20,8 +22,11 @@ struct Arguments {
     json: bool,
 }
 
-fn main() -> Result<()> {
-    let Arguments { maps, json } = Arguments::parse();
+fn main() -> ExitCode {
+    failure::end(run(Arguments::parse()))
+}
+
+fn run(Arguments { maps, json }: Arguments) -> Result<()> {
     let protocols: PerCpuArray<MapData, RawCount> = maps.open("protocols", MapAccess::Read)?;
     let mut seen = Vec::new();
     for (index, cpus) in (0..).zip(protocols.iter()) {

@@ -1,12 +1,14 @@
 //! Fills and reads the maps of the XDP firewall.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use aya::maps::lpm_trie::Key;
 use aya::maps::{LpmTrie, MapData, MapError, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::{Count, RawCount};
+use bpfman_examples::failure;
 use bpfman_examples::prefix::Prefix;
 use bpfman_examples::source::MapSource;
 use clap::{Parser, Subcommand};
@@ -102,8 +104,11 @@ fn is_system_error(error: &MapError, kind: io::ErrorKind) -> bool {
     matches!(error, MapError::SyscallError(error) if error.io_error.kind() == kind)
 }
 
-fn main() -> Result<()> {
-    let Arguments { maps, action } = Arguments::parse();
+fn main() -> ExitCode {
+    failure::end(run(Arguments::parse()))
+}
+
+fn run(Arguments { maps, action }: Arguments) -> Result<()> {
     let rules = |access| -> Result<Rules> {
         Ok(Rules { v4: maps.open("blocked_v4", access)?, v6: maps.open("blocked_v6", access)? })
     };

@@ -1,0 +1,134 @@
+//! How an example ends: one line for what failed, one for what to do next, and the exit codes of the command `bpfman`.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::{Error, Result};
+use bpfman_client::Reason;
+
+/// Anything without a code of its own.
+const OTHER: u8 = 1;
+/// Nobody listens on the daemon's socket.
+const UNREACHABLE: u8 = 3;
+const DENIED: u8 = 4;
+const NOT_FOUND: u8 = 5;
+const INVALID: u8 = 6;
+const CONFLICT: u8 = 7;
+const KERNEL_REFUSED: u8 = 8;
+
+/// Something that an example itself finds wrong, with a code of its own and what to do next.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+    hint: String,
+}
+
+impl Failure {
+    /// What is named is not there: exit code 5.
+    pub fn not_found(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: NOT_FOUND, message: message.into(), hint: hint.into() }
+    }
+
+    /// The input can never work as it is: exit code 6.
+    pub fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: INVALID, message: message.into(), hint: hint.into() }
+    }
+
+    /// Something else holds what is asked for: exit code 7.
+    pub fn conflict(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: CONFLICT, message: message.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Says on standard error why an example failed, and what to do next where that is known, and gives its exit code. Whoever
+/// closes the pipe that an example writes to has seen enough: that is no failure.
+pub fn end(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let (code, hint) = verdict(&error);
+            eprintln!("error: {error:#}");
+            for line in hint.lines() {
+                eprintln!("hint: {line}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn is_closed_pipe(error: &Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The exit code, and what to do next.
+fn verdict(error: &Error) -> (u8, &str) {
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return (failure.code, &failure.hint);
+        }
+        if let Some(refused) = cause.downcast_ref::<bpfman_client::Error>() {
+            return (code_of(refused), refused.hint().unwrap_or_default());
+        }
+    }
+    (OTHER, "")
+}
+
+fn code_of(error: &bpfman_client::Error) -> u8 {
+    use bpfman_client::Error;
+    match (error, error.reason()) {
+        (Error::SocketDenied { .. }, _) | (_, Some(Reason::Denied)) => DENIED,
+        (_, Some(Reason::NotFound)) => NOT_FOUND,
+        (_, Some(Reason::Invalid | Reason::Unsupported | Reason::TooLarge)) => INVALID,
+        (_, Some(Reason::Conflict)) => CONFLICT,
+        (_, Some(Reason::KernelRefused)) => KERNEL_REFUSED,
+        _ if error.is_lost() => UNREACHABLE,
+        _ => OTHER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_code_and_hint_behind_what_was_tried() {
+        let failure = Failure::not_found("no such rule", "`list` shows them");
+        let error = Err::<(), _>(failure).context("cannot remove it").unwrap_err();
+        assert_eq!(verdict(&error), (NOT_FOUND, "`list` shows them"));
+        assert_eq!(format!("{error:#}"), "cannot remove it: no such rule");
+    }
+
+    #[test]
+    fn a_daemon_that_is_not_there_and_one_that_refuses_are_told_apart() {
+        let nobody =
+            bpfman_client::Error::Unreachable { path: "/x".into(), source: io::ErrorKind::NotFound.into() };
+        assert_eq!(verdict(&nobody.into()).0, UNREACHABLE);
+        let stranger = bpfman_client::Error::SocketDenied {
+            path: "/x".into(),
+            source: io::ErrorKind::PermissionDenied.into(),
+        };
+        assert_eq!(verdict(&stranger.into()).0, DENIED);
+    }
+
+    #[test]
+    fn a_reader_that_has_seen_enough_is_no_failure() {
+        let error = Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("cannot write");
+        assert!(is_closed_pipe(&error));
+    }
+}

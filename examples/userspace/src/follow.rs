@@ -1,0 +1,59 @@
+//! Following a ring buffer: each record as it comes, what was lost, and an end when asked to.
+
+use std::io::Write as _;
+use std::ops::ControlFlow;
+
+use anyhow::{Context, Result};
+use aya::maps::{MapData, PerCpuArray, RingBuf};
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// A ring buffer with the counter of what did not fit into it: a per-CPU array of one `u64`, at index 0.
+pub struct Followed {
+    ring: RingBuf<MapData>,
+    lost: PerCpuArray<MapData, u64>,
+    lost_before: u64,
+}
+
+impl Followed {
+    /// What was lost before now is not told.
+    ///
+    /// # Errors
+    /// The counter cannot be read.
+    pub fn new(ring: RingBuf<MapData>, lost: PerCpuArray<MapData, u64>) -> Result<Self> {
+        let lost_before = total(&lost)?;
+        Ok(Self { ring, lost, lost_before })
+    }
+
+    /// Hands each record to `take` until that breaks off; tells on standard error, in words, how many records were lost in
+    /// between, and goes on.
+    ///
+    /// # Errors
+    /// Those of `take`; the counter cannot be read; the kernel does not let this process wait.
+    pub fn each(&mut self, mut take: impl FnMut(&[u8]) -> Result<ControlFlow<()>>) -> Result<()> {
+        loop {
+            while let Some(next) = self.ring.next().map(|record| take(&record)) {
+                if next?.is_break() {
+                    return self.tell_lost();
+                }
+            }
+            self.tell_lost()?;
+            match poll(&mut [PollFd::new(&self.ring, PollFlags::IN)], None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("cannot wait for the ring"),
+            }
+        }
+    }
+
+    fn tell_lost(&mut self) -> Result<()> {
+        let now = total(&self.lost)?;
+        if now > self.lost_before {
+            writeln!(std::io::stderr(), "{} events lost: the ring was full", now - self.lost_before)?;
+            self.lost_before = now;
+        }
+        Ok(())
+    }
+}
+
+fn total(lost: &PerCpuArray<MapData, u64>) -> Result<u64> {
+    Ok(lost.get(&0, 0).context("cannot read the lost events")?.iter().sum())
+}

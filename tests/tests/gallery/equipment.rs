@@ -1,0 +1,119 @@
+//! A daemon that trusts one key, a registry, and a user who may read and write maps.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use bpfman_tests::registry::Registry;
+use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
+
+/// Who runs the user-space sides: no user of this machine, without any capability.
+pub const WATCHER: u32 = 64_777;
+/// Another user, whom no grant names.
+pub const STRANGER: u32 = 64_778;
+
+/// The entries' images live in a registry of its own, and its policy admits none that is not signed.
+pub struct Gallery {
+    pub daemon: Daemon,
+    registry: Registry,
+    key: String,
+    launch: Launch,
+}
+
+impl Gallery {
+    pub fn open() -> Self {
+        let registry = Registry::start();
+        let mut daemon = Daemon::prepare();
+        let prefix = daemon.path("trusted").display().to_string();
+        daemon.bpfman(&format!("image generate-key-pair {prefix}")).success();
+        let policy = format!(
+            "[[images]]\npattern = \"{}\"\nkeys = [\"{prefix}.pub\"]\n\
+             [[grants]]\nname = \"sides\"\nusers = [{WATCHER}]\nallow = [\"read\", \"maps-read\", \"maps-write\"]\n\
+             over = \"all\"\n",
+            registry.image("*")
+        );
+        let launch = Launch { policy, ..Launch::default() };
+        daemon.again(&launch);
+        daemon.open_to_users();
+        Self { daemon, registry, key: format!("{prefix}.key"), launch }
+    }
+
+    /// Pushes and signs the image of an entry; its reference.
+    pub fn publish(&self, entry: &str) -> String {
+        let image = self.registry.image(&format!("gallery/{entry}:v1"));
+        let object = compile::example(entry).display().to_string();
+        self.daemon.bpfman(&format!("image build -t {image} -b {object}")).success();
+        self.daemon.bpfman(&format!("image push {image}")).success();
+        self.daemon.bpfman(&format!("image sign {image} --key {}", self.key)).success();
+        image
+    }
+
+    /// Publishes an entry and loads programs of it, `TYPE:FUNCTION` each with what `load` takes besides; their ids.
+    pub fn load(&self, entry: &str, words: &str) -> Vec<u64> {
+        let image = self.publish(entry);
+        let loaded = self.daemon.bpfman(&format!("load image -i {image} {words} -o json")).json();
+        loaded["programs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|program| program["program_id"].as_u64().unwrap())
+            .collect()
+    }
+
+    /// The entry's manifest with its image in this registry, in a file.
+    pub fn manifest(&self, entry: &str) -> String {
+        let image = self.publish(entry);
+        let source = format!("{}/../examples/{entry}/app.yaml", env!("CARGO_MANIFEST_DIR"));
+        let published = format!("localhost:5000/examples/{entry}:latest");
+        let text = fs::read_to_string(&source).unwrap_or_else(|error| panic!("{source}: {error}"));
+        assert!(text.contains(&published), "{source} does not name {published}");
+        let path = self.daemon.path(format!("{entry}.yaml")).display().to_string();
+        fs::write(&path, text.replace(&published, &image)).unwrap();
+        path
+    }
+
+    /// The user-space side of an entry as a user, without words and without capabilities.
+    pub fn side_as(&self, user: u32, entry: &str) -> Command {
+        let copy = self.daemon.path(format!("side-{entry}"));
+        if !copy.exists() {
+            fs::copy(binaries::find(entry), &copy).unwrap();
+            fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+        }
+        let user = user.to_string();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--inh-caps=-all", "--"]);
+        command.arg(copy).env("BPFMAN_SOCKET_PATH", self.daemon.socket());
+        command
+    }
+
+    /// Runs the user-space side as the user who may.
+    pub fn side(&self, entry: &str, line: &str) -> Outcome {
+        Outcome::of(self.side_as(WATCHER, entry).args(line.split_whitespace()))
+    }
+
+    /// Kills the daemon and starts it again, with the same policy.
+    pub fn restart(&mut self) {
+        self.daemon.kill();
+        self.daemon.again(&self.launch);
+        self.daemon.open_to_users();
+    }
+}
+
+/// What holds for the user-space side of every entry: it says in one line what is wrong, and ends with the client's exit code.
+/// `line` are the words behind the source of its maps.
+pub fn refusals(gallery: &mut Gallery, entry: &str, program: u64, line: &str) {
+    let run = |gallery: &Gallery, user: u32, words: &str| {
+        Outcome::of(gallery.side_as(user, entry).args(words.split_whitespace()))
+    };
+    run(gallery, WATCHER, "").fails(2, &["Usage"]);
+    run(gallery, WATCHER, &format!("--program {program} --no-such-flag {line}"))
+        .fails(2, &["--no-such-flag"]);
+    run(gallery, WATCHER, &format!("--program {} {line}", u32::MAX - 7)).fails(5, &["error: ", "4294967288"]);
+    run(gallery, WATCHER, &format!("--app nobody-made-it {line}"))
+        .fails(5, &["error: ", "nobody-made-it", "hint: "]);
+    run(gallery, STRANGER, &format!("--program {program} {line}")).fails(4, &["error: ", "may not"]);
+    gallery.daemon.kill();
+    run(gallery, WATCHER, &format!("--program {program} {line}"))
+        .fails(3, &["error: ", "cannot reach bpfmand"]);
+    gallery.restart();
+}

@@ -1,0 +1,6 @@
+//! The gallery: each entry as its users meet it. Its image is pushed, signed and loaded, and its user-space side runs as a user
+//! without rights, by a grant of root's.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod equipment;
+mod exec_snoop;
