@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers deb upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,7 +46,7 @@ lint: ## what CI demands of the sources: format, clippy, licences, duplicate cra
 
 vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6.12 (root)
 	@packaging/install-deps test
-	@.ci/test vm vm-engine
+	@VM_PROFILE=vm .ci/test vm vm-engine
 
 corpus-matrix: ## load the corpus here and on Debian's 5.10, 6.1, 6.12 and newest, and write docs/corpus.md (root)
 	@packaging/install-deps test
@@ -64,8 +64,22 @@ strangers: ## load what Debian's packages ship, and objects of MORE="FOLDER...",
 	@packaging/install-deps test
 	@tests/strangers/run $(MORE)
 
-deb: release ## the Debian package: target/deb
-	@packaging/deb
+packages: ## .deb and .rpm of daemon, tools and gallery, with bills of materials and checksums: target/packages
+	@packaging/install-deps packages
+	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-examples
+	cargo build --locked --release -p bpfman-operator --bin kubectl-bpfman
+	@$(MAKE) --no-print-directory -C examples
+	@packaging/all
+
+reproducible: ## build the binaries twice, in two folders, and compare them and their packages (an hour on two cores)
+	@packaging/install-deps packages
+	@tests/packages/reproducible
+
+test-package: build ## install, upgrade, remove and purge the Debian package in a machine of its own (root; minutes)
+	@packaging/install-deps test
+	cargo build --locked -p bpfman-examples
+	@$(MAKE) --no-print-directory -C examples
+	@tests/vm/package/run
 
 upgrade: ## upgrade to this build and back, with programs and traffic running, from an older commit (root; FROM=…)
 	@tests/upgrade $(FROM)
