@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-gallery man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -185,6 +185,11 @@ bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks sc
 
 bench-chain: ## measure what chains cost a packet, and every other way; target/bench/chain.json and chain.svg (root)
 	$(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) cargo bench --locked -p bpfmand-kernel --bench chain
+
+bench-gallery: ## measure entries of the gallery beside what they replace; target/bench/gallery-* (root; ENTRIES="firewall" ROUNDS=6 PROFILE=dev)
+	cargo build --locked --profile $(or $(PROFILE),release) -p bpfmand -p bpfman -p bpfman-examples
+	BENCH_ENTRIES="$(ENTRIES)" $(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) \
+		cargo bench --locked --profile $(or $(PROFILE),bench) -p bpfman-examples -p bpfman-tests --bench gallery
 
 man: build ## manual pages and completions: target/man, target/completions
 	$(target)/debug/bpfman man $(target)/man

@@ -1,0 +1,120 @@
+//! Live frames into the receive path of a veth, and the CPU time that each takes.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use bpfman_tests::network::{INTERFACE, Namespace};
+use bpfman_tests::{Network, command, compile};
+use tempfile::NamedTempFile;
+
+/// What may differ between frames, in bytes: see `live_frames.c`.
+const WINDOW: usize = 16;
+/// Frames that are on their way at once.
+const BATCH: u32 = 64;
+
+/// Sends frames from the near end of a network to the far one, always on the same CPU.
+pub struct LiveFrames<'a> {
+    far: &'a Namespace,
+    sender: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    _frames: NamedTempFile,
+}
+
+impl<'a> LiveFrames<'a> {
+    /// Of one length, and different from one another in sixteen bytes at most; they are sent in turn. With many, what the
+    /// receiver looks up is not always the same entry. They are repeated up to a power of two.
+    pub fn new(network: &'a Network, frames: &[Vec<u8>]) -> Self {
+        let length = frames[0].len();
+        let differs = |at: &usize| frames.iter().any(|frame| frame[*at] != frames[0][*at]);
+        let first = (0..length).find(differs).unwrap_or(0).min(length - WINDOW);
+        let last = (0..length).rfind(differs).unwrap_or(0);
+        assert!(last < first + WINDOW, "the frames differ from byte {first} to byte {last}");
+        let count = frames.len().next_power_of_two();
+        let mut file = NamedTempFile::new().expect("a file can be made");
+        for frame in frames.iter().cycle().take(count) {
+            assert_eq!(frame.len(), length, "the frames are of one length");
+            file.write_all(frame).expect("the file can be written");
+        }
+        let program = compile::executable("live_frames").display().to_string();
+        assert!(
+            network.far.command(&program).args(["gro", INTERFACE]).status().is_ok_and(|end| end.success())
+        );
+        let mut command: Command = network.near.command(&program);
+        command.args(["send", INTERFACE]).arg(file.path()).args([length.to_string(), first.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut sender = command.spawn().expect("the sender runs");
+        let orders = sender.stdin.take().expect("it was piped");
+        let answers = BufReader::new(sender.stdout.take().expect("it was piped"));
+        Self { far: &network.far, sender, orders, answers, _frames: file }
+    }
+
+    /// Nanoseconds of CPU a frame: making and sending it, and all that the far end does with it in the kernel.
+    pub fn sample(&mut self, frames: u32) -> f64 {
+        let before = self.received();
+        writeln!(self.orders, "{frames} {BATCH}").expect("the sender takes orders");
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("the sender answers");
+        let nanoseconds: f64 = line.trim().parse().expect("the sender says a time");
+        let received = self.received() - before;
+        // A receiver that is slower than the sender loses frames: too many, and the figure is not the receiver's.
+        assert!(received >= u64::from(frames) * 9 / 10, "{received} of {frames} frames came to the far end");
+        nanoseconds / received as f64
+    }
+
+    /// Frames that the far end has received, whatever became of them.
+    fn received(&self) -> u64 {
+        let text = self.far.ip(&["-s", "-j", "link", "show", "dev", INTERFACE]);
+        let links: serde_json::Value = serde_json::from_str(&text).expect("ip writes JSON");
+        links[0]["stats64"]["rx"]["packets"].as_u64().expect("an interface counts what it receives")
+    }
+}
+
+impl Drop for LiveFrames<'_> {
+    fn drop(&mut self) {
+        let _ended = self.sender.kill();
+        let _status = self.sender.wait();
+    }
+}
+
+/// A datagram to the far end.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram {
+    /// Source.
+    pub source: std::net::Ipv4Addr,
+    /// Destination.
+    pub destination: std::net::Ipv4Addr,
+    /// Source port, then the destination's.
+    pub ports: (u16, u16),
+}
+
+impl Datagram {
+    /// As a frame of 64 bytes, its header's checksum right.
+    pub fn frame(self) -> Vec<u8> {
+        let mut frame = vec![0_u8; 64];
+        frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
+        frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+        frame[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
+        frame[16..18].copy_from_slice(&50_u16.to_be_bytes());
+        frame[22..24].copy_from_slice(&[64, 17]);
+        frame[26..30].copy_from_slice(&self.source.octets());
+        frame[30..34].copy_from_slice(&self.destination.octets());
+        frame[34..36].copy_from_slice(&self.ports.0.to_be_bytes());
+        frame[36..38].copy_from_slice(&self.ports.1.to_be_bytes());
+        frame[38..40].copy_from_slice(&30_u16.to_be_bytes());
+        let words =
+            frame[14..34].chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+        let mut sum: u32 = words.sum();
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        frame[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        frame
+    }
+}
+
+/// Runs words in a namespace; they have to succeed.
+pub fn inside(namespace: &Namespace, words: &str) -> String {
+    let path = format!("--net={}", namespace.path().display());
+    command::run(&["nsenter", &path, "sh", "-c", words])
+}

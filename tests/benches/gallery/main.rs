@@ -1,0 +1,45 @@
+//! `make bench-gallery`: entries of the gallery beside what they replace.
+//!
+//! A file an entry: it makes [`Contender`](contender::Contender)s and has a [`Report`] measure them in turns. Environment:
+//! `BENCH_ENTRIES` (words; all), `BENCH_ROUNDS` (6). Results go to `target/bench/gallery-<entry>.json` and `gallery-<entry>-<group>.svg`. It uses the
+//! binaries beside it, of the same profile, with the equipment of the tests.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on ends")]
+
+mod contender;
+#[path = "../../tests/gallery/equipment.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod equipment;
+mod firewall;
+mod live_frames;
+mod plot;
+mod report;
+
+use report::Report;
+
+/// Name and benchmark of an entry.
+type Entry = (&'static str, fn(&mut Report));
+
+/// All of them.
+const ENTRIES: [Entry; 1] = [("firewall", firewall::run)];
+
+fn main() {
+    // `cargo test --all-targets` runs it too, with arguments of its own, and wants no figures.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let wanted = std::env::var("BENCH_ENTRIES").unwrap_or_default();
+    let wanted: Vec<&str> = wanted.split_whitespace().collect();
+    for name in &wanted {
+        let known = ENTRIES.map(|(entry, _)| entry);
+        assert!(known.contains(name), "unknown entry {name}: expected {}", known.join(", "));
+    }
+    let rounds =
+        std::env::var("BENCH_ROUNDS").map_or(6, |text| text.parse().expect("BENCH_ROUNDS is a number"));
+    assert!(rounds > 0, "BENCH_ROUNDS is more than 0");
+    for (entry, run) in ENTRIES {
+        if wanted.is_empty() || wanted.contains(&entry) {
+            run(&mut Report::new(entry, rounds));
+        }
+    }
+}
