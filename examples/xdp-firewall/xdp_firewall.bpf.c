@@ -1,45 +1,140 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Drops packets whose source address lies in a listed prefix. What no prefix matches goes on: XDP_PASS.
+// Drops or lets pass by rules on source or destination prefix, protocol and destination port; the first rule that matches
+// decides. What no rule matches goes on: XDP_PASS.
+//
+// The number of rules does not matter to a packet. User space compiles them: every prefix becomes a class in a trie, which
+// says the first rule for the whole prefix; rules with protocol or port are in a table, by class. A longer prefix has the
+// rules of the shorter ones around it in its own class, so the longest match is all that a packet needs.
+//
+// There are two generations of tries and tables. Packets use the one that `active` names; user space fills the other and
+// then changes `active`, one word: a packet meets the old rules or the new ones, whole.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <stdbool.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#define MAX_RULES 131072
+#define MAX_EXTENSIONS 6
+#define IP_OFFSET 0x1fff
+#define IP6_OFFSET 0xfff8
+
+enum direction { SOURCE, DESTINATION };
+
+// Keys of the tries: the direction is the first 32 bits of every prefix.
 struct prefix_v4 {
-	__u32 length; // in bits
-	__u8 address[4];
+	__u32 length;
+	__u32 direction;
+	__u32 address;
 };
 
 struct prefix_v6 {
 	__u32 length;
-	__u8 address[16];
+	__u32 direction;
+	struct in6_addr address;
 };
+
+// The number of a rule in their order, times two; odd if it lets pass. The least is the first that matches.
+#define NO_RULE 0xffffffff
+
+struct decision {
+	__u32 order;
+	__u32 counter; // its place in `counters`
+};
+
+struct class {
+	struct decision plain; // the first rule that asks for neither protocol nor port
+	__u32 number;
+	__u32 looks; // LOOK_PROTOCOL, LOOK_PORT
+};
+
+struct detail {
+	__u32 class; // 0: rules without a prefix
+	__u16 protocol; // or ANY_PROTOCOL
+	__u16 port; // of the host's byte order; 0: any
+};
+
+#define ANY_PROTOCOL 0xffff
+
+// What there is to look at, so that nothing is looked up in vain. In a class the first two; in `active` all.
+#define LOOK_PROTOCOL 0x01
+#define LOOK_PORT 0x02
+#define LOOK_ALL 0x04 // a rule that asks for nothing
+#define LOOK_SOURCE_V4 0x08
+#define LOOK_DESTINATION_V4 0x10
+#define LOOK_SOURCE_V6 0x20
+#define LOOK_DESTINATION_V6 0x40
+
+// Bit 0: the generation. From bit 1: what to look at. From bit 32: how many rules.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} active SEC(".maps");
+
+struct prefixes_v4 {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_v4);
+	__type(value, struct class);
+} prefixes_v4_0 SEC(".maps"), prefixes_v4_1 SEC(".maps");
+
+struct prefixes_v6 {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_v6);
+	__type(value, struct class);
+} prefixes_v6_0 SEC(".maps"), prefixes_v6_1 SEC(".maps");
+
+struct details {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct detail);
+	__type(value, struct decision);
+} details_0 SEC(".maps"), details_1 SEC(".maps");
 
 struct count {
 	__u64 packets;
 	__u64 bytes;
 };
 
-// The rules. A value counts what its prefix has dropped; where prefixes overlap, the longest one counts.
+// What rules have matched. Both generations use it: a rule that stays keeps its place and its counts.
 struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 65536);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct prefix_v4);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * MAX_RULES);
+	__type(key, __u32);
 	__type(value, struct count);
-} blocked_v4 SEC(".maps");
+} counters SEC(".maps");
 
+// User space's own: the rules as they were given, in their order. Packets do not look at them.
+struct rule {
+	__u8 bytes[32];
+};
+
+struct rules {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_RULES);
+	__type(key, __u32);
+	__type(value, struct rule);
+} rules_0 SEC(".maps"), rules_1 SEC(".maps");
+
+// Also user space's own: who fills a generation has the one entry in here.
 struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 65536);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct prefix_v6);
-	__type(value, struct count);
-} blocked_v6 SEC(".maps");
+	__type(key, __u32);
+	__type(value, __u64);
+} writer SEC(".maps");
 
 // What became of the packets. User space reads these slots by number.
 enum outcome { PASSED_V4, PASSED_V6, PASSED_OTHER, DROPPED_V4, DROPPED_V6, OUTCOMES };
@@ -62,12 +157,156 @@ static __always_inline int finish(__u32 outcome, __u64 bytes, int verdict)
 	return verdict;
 }
 
-static __always_inline int drop(struct count *rule, __u32 outcome, __u64 bytes)
+// What rules can ask for. `port` is 0 where there is none to be seen: in later fragments, or in a header cut short.
+struct packet {
+	bool v6;
+	__u8 protocol;
+	__u16 port;
+	__be32 source_v4, destination_v4;
+	struct in6_addr *source_v6, *destination_v6;
+};
+
+static __always_inline void first_of(struct decision *first, struct decision *other)
 {
-	// A trie has no per-CPU form: its values are shared.
-	__sync_fetch_and_add(&rule->packets, 1);
-	__sync_fetch_and_add(&rule->bytes, bytes);
-	return finish(outcome, bytes, XDP_DROP);
+	if (other && other->order < first->order)
+		*first = *other;
+}
+
+// What is found in a class for protocol and port has the rules in it that ask for less: the first that is there decides.
+static __always_inline void look_at_details(struct decision *first, struct packet *packet, void *details, __u32 class,
+					    __u32 looks)
+{
+	struct detail key = { .class = class, .protocol = packet->protocol, .port = packet->port };
+	struct decision *found;
+
+	if ((looks & LOOK_PORT) && packet->port) {
+		found = bpf_map_lookup_elem(details, &key);
+		if (found)
+			return first_of(first, found);
+	}
+	if (looks & LOOK_PROTOCOL) {
+		key.port = 0;
+		first_of(first, bpf_map_lookup_elem(details, &key));
+	}
+}
+
+static __always_inline void look_at_class(struct decision *first, struct packet *packet, struct class *class, void *details)
+{
+	if (!class)
+		return;
+	first_of(first, &class->plain);
+	if (class->looks)
+		look_at_details(first, packet, details, class->number, class->looks);
+}
+
+static __always_inline struct decision decide(struct packet *packet, __u32 looks, void *v4, void *v6, void *details)
+{
+	struct decision first;
+
+	first.order = NO_RULE;
+	first.counter = 0;
+	if (packet->v6) {
+		struct prefix_v6 key = { .length = 160, .direction = SOURCE };
+
+		if (looks & LOOK_SOURCE_V6) {
+			key.address = *packet->source_v6;
+			look_at_class(&first, packet, bpf_map_lookup_elem(v6, &key), details);
+		}
+		if (looks & LOOK_DESTINATION_V6) {
+			key.direction = DESTINATION;
+			key.address = *packet->destination_v6;
+			look_at_class(&first, packet, bpf_map_lookup_elem(v6, &key), details);
+		}
+	} else {
+		struct prefix_v4 key = { .length = 64, .direction = SOURCE, .address = packet->source_v4 };
+
+		if (looks & LOOK_SOURCE_V4)
+			look_at_class(&first, packet, bpf_map_lookup_elem(v4, &key), details);
+		if (looks & LOOK_DESTINATION_V4) {
+			key.direction = DESTINATION;
+			key.address = packet->destination_v4;
+			look_at_class(&first, packet, bpf_map_lookup_elem(v4, &key), details);
+		}
+	}
+	if (looks & LOOK_ALL) {
+		struct detail all = { .protocol = ANY_PROTOCOL };
+
+		first_of(&first, bpf_map_lookup_elem(details, &all));
+	}
+	if (looks & (LOOK_PROTOCOL | LOOK_PORT))
+		look_at_details(&first, packet, details, 0, looks);
+	return first;
+}
+
+static __always_inline int judge(struct packet *packet, __u64 bytes)
+{
+	__u32 key = 0;
+	__u64 *current = bpf_map_lookup_elem(&active, &key);
+	struct decision first;
+	struct count *count;
+
+	first.order = NO_RULE;
+	first.counter = 0;
+	if (current) {
+		__u64 now = *(volatile __u64 *)current; // once: it may change meanwhile
+		__u32 looks = (__u32)now >> 1;
+
+		if (looks)
+			first = now & 1 ? decide(packet, looks, &prefixes_v4_1, &prefixes_v6_1, &details_1) :
+					  decide(packet, looks, &prefixes_v4_0, &prefixes_v6_0, &details_0);
+	}
+	if (first.order == NO_RULE)
+		return finish(packet->v6 ? PASSED_V6 : PASSED_V4, bytes, XDP_PASS);
+	count = bpf_map_lookup_elem(&counters, &first.counter);
+	if (count) { // for every CPU there would be too many of them
+		__sync_fetch_and_add(&count->packets, 1);
+		__sync_fetch_and_add(&count->bytes, bytes);
+	}
+	if (first.order & 1)
+		return finish(packet->v6 ? PASSED_V6 : PASSED_V4, bytes, XDP_PASS);
+	return finish(packet->v6 ? DROPPED_V6 : DROPPED_V4, bytes, XDP_DROP);
+}
+
+// TCP, UDP and SCTP begin with the same two ports.
+static __always_inline __u16 destination_port(__u8 protocol, void *header, void *end)
+{
+	__be16 *ports = header;
+
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP)
+		return 0;
+	return (void *)(ports + 2) > end ? 0 : bpf_ntohs(ports[1]);
+}
+
+// The first eight bytes of every extension header begin so; the length counts further units of eight bytes.
+struct extension {
+	__u8 next;
+	__u8 length;
+	__be16 offset; // of a fragment
+	__u8 data[4];
+};
+
+static __always_inline void look_behind_extensions(struct packet *packet, struct ipv6hdr *ip6, void *end)
+{
+	struct extension *header = (void *)(ip6 + 1);
+
+	packet->protocol = ip6->nexthdr;
+#pragma unroll
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		__u8 protocol = packet->protocol;
+
+		if (protocol != IPPROTO_HOPOPTS && protocol != IPPROTO_ROUTING && protocol != IPPROTO_FRAGMENT &&
+		    protocol != IPPROTO_DSTOPTS)
+			break;
+		if ((void *)(header + 1) > end)
+			return;
+		packet->protocol = header->next;
+		if (protocol == IPPROTO_FRAGMENT && (header->offset & bpf_htons(IP6_OFFSET)))
+			return;
+		header += protocol == IPPROTO_FRAGMENT ? 1 : 1 + header->length;
+		// Otherwise clang computes the pointer anew for the next read, and the verifier forgets what was checked.
+		barrier_var(header);
+	}
+	packet->port = destination_port(packet->protocol, header, end);
 }
 
 SEC("xdp")
@@ -76,35 +315,34 @@ int xdp_firewall(struct xdp_md *ctx)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u64 bytes = end - data;
 	struct ethhdr *eth = data;
-	struct count *rule;
+	struct packet packet = {};
 
 	if ((void *)(eth + 1) > end)
 		return finish(PASSED_OTHER, bytes, XDP_PASS);
 
 	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = (void *)(eth + 1);
-		struct prefix_v4 source = { .length = 32 };
 
 		if ((void *)(ip + 1) > end)
 			return finish(PASSED_OTHER, bytes, XDP_PASS);
-		__builtin_memcpy(source.address, &ip->saddr, sizeof(source.address));
-		rule = bpf_map_lookup_elem(&blocked_v4, &source);
-		if (rule)
-			return drop(rule, DROPPED_V4, bytes);
-		return finish(PASSED_V4, bytes, XDP_PASS);
+		packet.source_v4 = ip->saddr;
+		packet.destination_v4 = ip->daddr;
+		packet.protocol = ip->protocol;
+		if (!(ip->frag_off & bpf_htons(IP_OFFSET)))
+			packet.port = destination_port(ip->protocol, (void *)ip + ip->ihl * 4, end);
+		return judge(&packet, bytes);
 	}
 
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip6 = (void *)(eth + 1);
-		struct prefix_v6 source = { .length = 128 };
 
 		if ((void *)(ip6 + 1) > end)
 			return finish(PASSED_OTHER, bytes, XDP_PASS);
-		__builtin_memcpy(source.address, &ip6->saddr, sizeof(source.address));
-		rule = bpf_map_lookup_elem(&blocked_v6, &source);
-		if (rule)
-			return drop(rule, DROPPED_V6, bytes);
-		return finish(PASSED_V6, bytes, XDP_PASS);
+		packet.v6 = true;
+		packet.source_v6 = &ip6->saddr;
+		packet.destination_v6 = &ip6->daddr;
+		look_behind_extensions(&packet, ip6, end);
+		return judge(&packet, bytes);
 	}
 
 	return finish(PASSED_OTHER, bytes, XDP_PASS);

@@ -1,14 +1,13 @@
-//! Address prefixes as a person writes them and as a longest-prefix map holds them.
+//! Address prefixes as a person writes them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
-use aya::maps::lpm_trie::Key;
 
 /// An IPv4 or IPv6 prefix with no bit set behind its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Prefix {
     /// Address and length in bits, 0 to 32.
     V4(Ipv4Addr, u32),
@@ -17,14 +16,17 @@ pub enum Prefix {
 }
 
 impl Prefix {
-    /// The prefix that an IPv4 key stands for.
-    pub fn from_v4(key: Key<[u8; 4]>) -> Self {
-        Self::V4(key.data().into(), key.prefix_len())
-    }
-
-    /// The prefix that an IPv6 key stands for.
-    pub fn from_v6(key: Key<[u8; 16]>) -> Self {
-        Self::V6(key.data().into(), key.prefix_len())
+    /// Whether all addresses of the other are in this one.
+    pub fn contains(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::V4(own, length), Self::V4(other, longer)) => {
+                length <= longer && (own.to_bits() ^ other.to_bits()).leading_zeros() >= length
+            }
+            (Self::V6(own, length), Self::V6(other, longer)) => {
+                length <= longer && (own.to_bits() ^ other.to_bits()).leading_zeros() >= length
+            }
+            _ => false,
+        }
     }
 }
 
@@ -89,6 +91,23 @@ mod tests {
     fn an_address_alone_is_a_prefix_of_full_length() {
         assert_eq!("192.0.2.7".parse::<Prefix>().unwrap().to_string(), "192.0.2.7/32");
         assert_eq!("fd00::1".parse::<Prefix>().unwrap().to_string(), "fd00::1/128");
+    }
+
+    #[test]
+    fn a_prefix_contains_itself_and_longer_ones() {
+        let contains = |wide: &str, narrow: &str| {
+            wide.parse::<Prefix>().unwrap().contains(narrow.parse::<Prefix>().unwrap())
+        };
+        for (wide, narrow) in
+            [("0.0.0.0/0", "255.0.0.0/8"), ("10.0.0.0/8", "10.0.0.0/8"), ("::/0", "::1/128")]
+        {
+            assert!(contains(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in
+            [("10.0.0.0/8", "11.0.0.0/8"), ("10.0.0.0/8", "10.0.0.0/7"), ("::/0", "0.0.0.0/0")]
+        {
+            assert!(!contains(wide, narrow), "{wide} {narrow}");
+        }
     }
 
     #[test]

@@ -123,9 +123,10 @@ fn firewall_drops_what_a_prefix_matches_and_counts_it_there() -> Result<()> {
     let count = |prefix: &str| {
         rules.as_array().and_then(|rules| rules.iter().find(|rule| rule["prefix"] == prefix)).cloned()
     };
-    assert_eq!(count("192.0.2.0/24"), Some(json!({ "prefix": "192.0.2.0/24", "packets": 2, "bytes": 68 })));
-    assert_eq!(count("192.0.0.0/16"), Some(json!({ "prefix": "192.0.0.0/16", "packets": 0, "bytes": 0 })));
-    assert_eq!(count("2001:db8::/32"), Some(json!({ "prefix": "2001:db8::/32", "packets": 1, "bytes": 62 })));
+    let rule = |prefix: &str, packets: u64, bytes: u64| json!({ "rule": format!("drop src {prefix}"), "prefix": prefix, "packets": packets, "bytes": bytes });
+    assert_eq!(count("192.0.2.0/24"), Some(rule("192.0.2.0/24", 2, 68)));
+    assert_eq!(count("192.0.0.0/16"), Some(rule("192.0.0.0/16", 0, 0)));
+    assert_eq!(count("2001:db8::/32"), Some(rule("2001:db8::/32", 1, 62)));
     let stats = json_of(&firewall(&loaded, &["stats", "--json"])?)?;
     assert_eq!(stats["dropped_ipv4"]["packets"], 2);
     assert_eq!(stats["dropped_ipv6"]["packets"], 1);
@@ -136,6 +137,56 @@ fn firewall_drops_what_a_prefix_matches_and_counts_it_there() -> Result<()> {
     let removed = firewall(&loaded, &["remove", "192.0.2.0/24", "192.0.0.0/16", "10.0.0.0/8"])?;
     assert_eq!(removed, "192.0.2.0/24 removed\n192.0.0.0/16 removed\n10.0.0.0/8 was not there\n");
     assert_eq!(loaded.verdict(&inside)?, XDP_PASS);
+    Ok(())
+}
+
+/// The header of UDP or TCP as far as the firewall reads it.
+fn ports(destination: u16) -> [u8; 8] {
+    let [high, low] = destination.to_be_bytes();
+    [0x10, 0, high, low, 0, 8, 0, 0]
+}
+
+#[test]
+fn firewall_finds_ports_behind_options_and_extension_headers_and_not_in_later_fragments() -> Result<()> {
+    let loaded = Loaded::new("xdp-firewall", "xdp_firewall")?;
+    let rules = loaded.folder.path().join("rules");
+    std::fs::write(&rules, "drop proto udp dport 53\nallow proto udp\ndrop src 192.0.2.0/24\n")?;
+    firewall(&loaded, &["apply", rules.to_str().context("a path of text")?])?;
+    let v4 = |first: u8, fragment: u16, protocol: u8, behind: &[u8]| {
+        let mut packet = ipv4([192, 0, 2, 7], protocol);
+        packet[14] = first;
+        packet[20..22].copy_from_slice(&fragment.to_be_bytes());
+        packet.extend(behind);
+        packet
+    };
+    let options = [[1; 8], ports(53)].concat();
+    let hop_by_hop = [[17, 0, 0, 0, 0, 0, 0, 0], ports(53)].concat();
+    let fragment = |offset: u8| [[17, 0, 0, offset, 0, 0, 0, 9], ports(53)].concat();
+    for (what, packet, verdict) in [
+        ("plain", v4(0x45, 0, 17, &ports(53)), XDP_DROP),
+        ("another port", v4(0x45, 0, 17, &ports(54)), XDP_PASS),
+        ("the port as a source", v4(0x45, 0, 17, &[0, 53, 1, 1, 0, 8, 0, 0]), XDP_PASS),
+        ("another protocol", v4(0x45, 0, 6, &ports(53)), XDP_DROP),
+        ("behind options", v4(0x47, 0, 17, &options), XDP_DROP),
+        ("the first fragment", v4(0x45, 0x2000, 17, &ports(53)), XDP_DROP),
+        ("a later one", v4(0x45, 0x2004, 17, &ports(53)), XDP_PASS),
+        ("cut short", v4(0x45, 0, 17, &ports(53)[..3]), XDP_PASS),
+        ("IPv6", ipv6(INSIDE_V6, 17, &ports(53)), XDP_DROP),
+        ("behind an extension header", ipv6(INSIDE_V6, 0, &hop_by_hop), XDP_DROP),
+        ("the first fragment over IPv6", ipv6(INSIDE_V6, 44, &fragment(1)), XDP_DROP),
+        ("a later one over IPv6", ipv6(INSIDE_V6, 44, &fragment(8)), XDP_PASS),
+        ("no rule at all", ipv6(INSIDE_V6, 6, &ports(53)), XDP_PASS),
+    ] {
+        assert_eq!(loaded.verdict(&packet)?, verdict, "{what}");
+    }
+    assert_eq!(
+        firewall(&loaded, &["list", "--rules"])?,
+        "drop proto udp dport 53\nallow proto udp\ndrop src 192.0.2.0/24\n"
+    );
+    let counted = json_of(&firewall(&loaded, &["list", "--json"])?)?;
+    assert_eq!(counted[0]["packets"], 6);
+    assert_eq!(counted[1]["packets"], 5);
+    assert_eq!(counted[2]["packets"], 1);
     Ok(())
 }
 

@@ -4,3 +4,4 @@
 
 mod equipment;
 mod exec_snoop;
+mod xdp_firewall;

@@ -1,0 +1,165 @@
+//! Rules as the tries and tables that packets look into: the same few look-ups for any number of rules.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use bpfman_examples::failure::Failure;
+use bpfman_examples::prefix::Prefix;
+
+use crate::list::MAX_RULES;
+use crate::rule::{Action, Direction, Rule};
+
+/// `NO_RULE`.
+const NO_RULE: u32 = u32::MAX;
+/// `ANY_PROTOCOL`.
+const ANY_PROTOCOL: u16 = u16::MAX;
+/// `LOOK_PROTOCOL` and its neighbours.
+const LOOK_PROTOCOL: u32 = 0x01;
+const LOOK_PORT: u32 = 0x02;
+const LOOK_ALL: u32 = 0x04;
+
+/// `struct detail`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Detail {
+    pub class: u32,
+    pub protocol: u16,
+    pub port: u16,
+}
+
+/// `struct class`, with rules by their number.
+#[derive(Clone, Copy, Debug)]
+pub struct Class {
+    /// The first rule for the whole prefix.
+    pub plain: Option<usize>,
+    pub number: u32,
+    pub looks: u32,
+}
+
+/// What a generation holds.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    pub looks: u32,
+    pub prefixes: Vec<(Direction, Prefix, Class)>,
+    pub details: Vec<(Detail, usize)>,
+}
+
+/// The first rule of each kind that a class has, or a prefix around it.
+#[derive(Clone, Default)]
+struct First {
+    plain: Option<usize>,
+    protocols: BTreeMap<u8, usize>,
+    ports: BTreeMap<(u8, u16), usize>,
+}
+
+impl First {
+    fn add(&mut self, number: usize, rule: &Rule) {
+        let keep = |first: &mut usize| *first = number.min(*first);
+        match (rule.matches.protocol, rule.matches.port) {
+            (Some(protocol), Some(port)) => {
+                self.ports.entry((protocol, port.get())).and_modify(keep).or_insert(number);
+            }
+            (Some(protocol), None) => {
+                self.protocols.entry(protocol).and_modify(keep).or_insert(number);
+            }
+            (None, _) => self.plain = Some(self.plain.map_or(number, |first| first.min(number))),
+        }
+    }
+
+    /// What packets find: who asks for a port finds also a rule that comes before and asks for less.
+    fn details(&self, class: u32) -> impl Iterator<Item = (Detail, usize)> {
+        let least = |numbers: [Option<usize>; 3]| numbers.into_iter().flatten().min();
+        let protocols = self.protocols.iter().filter_map(move |(protocol, number)| {
+            let key = Detail { class, protocol: (*protocol).into(), port: 0 };
+            Some((key, least([Some(*number), self.plain, None])?))
+        });
+        let ports = self.ports.iter().filter_map(move |((protocol, port), number)| {
+            let key = Detail { class, protocol: (*protocol).into(), port: *port };
+            Some((key, least([Some(*number), self.plain, self.protocols.get(protocol).copied()])?))
+        });
+        protocols.chain(ports)
+    }
+
+    fn looks(&self) -> u32 {
+        let bit = |there: bool, bit: u32| if there { bit } else { 0 };
+        bit(!self.protocols.is_empty(), LOOK_PROTOCOL) | bit(!self.ports.is_empty(), LOOK_PORT)
+    }
+}
+
+/// Which rule is the first for a prefix depends on those of the shorter prefixes around it, so each class has them too.
+///
+/// # Errors
+/// The classes have more entries in all than there is room for.
+pub fn compile(rules: &[Rule]) -> Result<Compiled> {
+    let mut everywhere = First::default();
+    let mut own: BTreeMap<(Direction, Prefix), First> = BTreeMap::new();
+    for (number, rule) in rules.iter().enumerate() {
+        match rule.matches.prefix {
+            None => everywhere.add(number, rule),
+            Some(prefix) => own.entry(prefix).or_default().add(number, rule),
+        }
+    }
+    let mut compiled = Compiled { looks: everywhere.looks(), ..Compiled::default() };
+    compiled.details.extend(everywhere.details(0));
+    if let Some(plain) = everywhere.plain {
+        compiled.looks |= LOOK_ALL;
+        compiled.details.push((Detail { class: 0, protocol: ANY_PROTOCOL, port: 0 }, plain));
+    }
+    // In this order a prefix comes behind those around it.
+    let mut around: Vec<(Direction, Prefix, First)> = Vec::new();
+    for (number, ((direction, prefix), own)) in (1..).zip(own) {
+        while around.last().is_some_and(|(other, wider, _)| *other != direction || !wider.contains(prefix)) {
+            around.pop();
+        }
+        let mut first = around.last().map(|(_, _, first)| first.clone()).unwrap_or_default();
+        first.plain = [first.plain, own.plain].into_iter().flatten().min();
+        for (protocol, rule) in own.protocols {
+            first.protocols.entry(protocol).and_modify(|first| *first = rule.min(*first)).or_insert(rule);
+        }
+        for (port, rule) in own.ports {
+            first.ports.entry(port).and_modify(|first| *first = rule.min(*first)).or_insert(rule);
+        }
+        compiled.looks |= look_at(direction, prefix);
+        compiled.prefixes.push((
+            direction,
+            prefix,
+            Class { plain: first.plain, number, looks: first.looks() },
+        ));
+        compiled.details.extend(first.details(number));
+        // Before memory is full of them.
+        if compiled.details.len() > MAX_RULES {
+            break;
+        }
+        around.push((direction, prefix, first));
+    }
+    if compiled.details.len() > MAX_RULES {
+        return Err(Failure::invalid(
+            format!("the rules need more than the {MAX_RULES} entries that there is room for"),
+            "nothing was changed; rules with proto count once more for each longer prefix inside of theirs",
+        )
+        .into());
+    }
+    Ok(compiled)
+}
+
+/// `LOOK_SOURCE_V4` and its neighbours.
+fn look_at(direction: Direction, prefix: Prefix) -> u32 {
+    match (direction, prefix) {
+        (Direction::Source, Prefix::V4(..)) => 0x08,
+        (Direction::Destination, Prefix::V4(..)) => 0x10,
+        (Direction::Source, Prefix::V6(..)) => 0x20,
+        (Direction::Destination, Prefix::V6(..)) => 0x40,
+    }
+}
+
+/// `struct decision`: a rule's number, whether it lets pass, and its counter.
+pub fn decision(rules: &[(Rule, u32)], number: Option<usize>) -> [u32; 2] {
+    number.and_then(|number| Some((number, rules.get(number)?))).map_or(
+        [NO_RULE, 0],
+        |(number, (rule, counter))| {
+            [(number as u32) << 1 | u32::from(rule.action == Action::Allow), *counter]
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests;
