@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Drops or lets pass by rules on source or destination prefix, protocol and destination port; the first rule that matches
-// decides. What no rule matches goes on: XDP_PASS.
+// Drops or lets pass by rules on source or destination prefix, protocol and destination port; the first rule that
+// matches decides. What no rule matches goes on: XDP_PASS.
 //
-// The number of rules does not matter to a packet. User space compiles them: every prefix becomes a class in a trie, which
-// says the first rule for the whole prefix; rules with protocol or port are in a table, by class. A longer prefix has the
-// rules of the shorter ones around it in its own class, so the longest match is all that a packet needs.
+// The number of rules hardly matters to a packet. User space compiles them: every prefix becomes a class in a trie,
+// which says the first rule for the whole prefix; rules with protocol or port are in a table, by class. A longer prefix
+// has the rules of the shorter ones around it in its own class, so the longest match is all that a packet needs.
 //
-// There are two generations of tries and tables. Packets use the one that `active` names; user space fills the other and
-// then changes `active`, one word: a packet meets the old rules or the new ones, whole.
+// There are two generations of tries and tables. Packets use the one that `active` names; user space fills the other
+// and then changes `active`, one word: a packet meets the old rules or the new ones, whole.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -172,9 +172,10 @@ static __always_inline void first_of(struct decision *first, struct decision *ot
 		*first = *other;
 }
 
-// What is found in a class for protocol and port has the rules in it that ask for less: the first that is there decides.
-static __always_inline void look_at_details(struct decision *first, struct packet *packet, void *details, __u32 class,
-					    __u32 looks)
+// What is found in a class for protocol and port has the rules in it that ask for less: the first look-up that finds
+// anything decides.
+static __always_inline void look_at_details(struct decision *first, struct packet *packet, void *details,
+					    __u32 class, __u32 looks)
 {
 	struct detail key = { .class = class, .protocol = packet->protocol, .port = packet->port };
 	struct decision *found;
@@ -190,7 +191,8 @@ static __always_inline void look_at_details(struct decision *first, struct packe
 	}
 }
 
-static __always_inline void look_at_class(struct decision *first, struct packet *packet, struct class *class, void *details)
+static __always_inline void look_at_class(struct decision *first, struct packet *packet, struct class *class,
+					  void *details)
 {
 	if (!class)
 		return;
@@ -206,9 +208,11 @@ static __always_inline struct decision decide(struct packet *packet, __u32 looks
 	first.order = NO_RULE;
 	first.counter = 0;
 	if (packet->v6) {
-		struct prefix_v6 key = { .length = 160, .direction = SOURCE };
+		struct prefix_v6 key;
 
+		key.length = 160;
 		if (looks & LOOK_SOURCE_V6) {
+			key.direction = SOURCE;
 			key.address = *packet->source_v6;
 			look_at_class(&first, packet, bpf_map_lookup_elem(v6, &key), details);
 		}
