@@ -86,6 +86,38 @@ struct prefixes_v4 {
 	__type(value, struct class);
 } prefixes_v4_0 SEC(".maps"), prefixes_v4_1 SEC(".maps");
 
+// Most rule sets have IPv4 prefixes of few lengths. Then a table finds them faster than a trie does, which has a step
+// for each bit that tells prefixes apart.
+#define MAX_LENGTHS 4
+#define NO_LENGTH 0xff
+#define IN_TRIE 0xfe
+
+struct exact_v4 {
+	__u32 address;
+	__u16 length;
+	__u16 direction;
+};
+
+struct exacts_v4 {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct exact_v4);
+	__type(value, struct class);
+} exact_v4_0 SEC(".maps"), exact_v4_1 SEC(".maps");
+
+// By generation: the lengths in the table for each direction, the longest first, or IN_TRIE.
+struct shape {
+	__u8 lengths[2][MAX_LENGTHS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct shape);
+} shapes SEC(".maps");
+
 struct prefixes_v6 {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, MAX_RULES);
@@ -201,7 +233,30 @@ static __always_inline void look_at_class(struct decision *first, struct packet 
 		look_at_details(first, packet, details, class->number, class->looks);
 }
 
-static __always_inline struct decision decide(struct packet *packet, __u32 looks, void *v4, void *v6, void *details)
+static __always_inline struct class *class_v4(__be32 address, enum direction direction, __u32 generation, void *trie,
+					      void *exact)
+{
+	struct prefix_v4 key = { .length = 64, .direction = direction, .address = address };
+	struct shape *shape = bpf_map_lookup_elem(&shapes, &generation);
+	struct class *class = NULL;
+
+	if (!shape)
+		return NULL;
+	if (shape->lengths[direction][0] == IN_TRIE)
+		return bpf_map_lookup_elem(trie, &key);
+	for (int i = 0; i < MAX_LENGTHS && !class; i++) {
+		struct exact_v4 prefix = { .length = shape->lengths[direction][i], .direction = direction };
+
+		if (prefix.length == NO_LENGTH)
+			break;
+		prefix.address = address & bpf_htonl((__u32)(0xffffffff00000000ULL >> (prefix.length & 63)));
+		class = bpf_map_lookup_elem(exact, &prefix);
+	}
+	return class;
+}
+
+static __always_inline struct decision decide(struct packet *packet, __u32 looks, __u32 generation, void *v4,
+					      void *exact, void *v6, void *details)
 {
 	struct decision first;
 
@@ -222,15 +277,12 @@ static __always_inline struct decision decide(struct packet *packet, __u32 looks
 			look_at_class(&first, packet, bpf_map_lookup_elem(v6, &key), details);
 		}
 	} else {
-		struct prefix_v4 key = { .length = 64, .direction = SOURCE, .address = packet->source_v4 };
-
 		if (looks & LOOK_SOURCE_V4)
-			look_at_class(&first, packet, bpf_map_lookup_elem(v4, &key), details);
-		if (looks & LOOK_DESTINATION_V4) {
-			key.direction = DESTINATION;
-			key.address = packet->destination_v4;
-			look_at_class(&first, packet, bpf_map_lookup_elem(v4, &key), details);
-		}
+			look_at_class(&first, packet, class_v4(packet->source_v4, SOURCE, generation, v4, exact),
+				      details);
+		if (looks & LOOK_DESTINATION_V4)
+			look_at_class(&first, packet,
+				      class_v4(packet->destination_v4, DESTINATION, generation, v4, exact), details);
 	}
 	if (looks & LOOK_ALL) {
 		struct detail all = { .protocol = ANY_PROTOCOL };
@@ -256,8 +308,8 @@ static __always_inline int judge(struct packet *packet, __u64 bytes)
 		__u32 looks = (__u32)now >> 1;
 
 		if (looks)
-			first = now & 1 ? decide(packet, looks, &prefixes_v4_1, &prefixes_v6_1, &details_1) :
-					  decide(packet, looks, &prefixes_v4_0, &prefixes_v6_0, &details_0);
+			first = now & 1 ? decide(packet, looks, 1, &prefixes_v4_1, &exact_v4_1, &prefixes_v6_1, &details_1) :
+					  decide(packet, looks, 0, &prefixes_v4_0, &exact_v4_0, &prefixes_v6_0, &details_0);
 	}
 	if (first.order == NO_RULE)
 		return finish(packet->v6 ? PASSED_V6 : PASSED_V4, bytes, XDP_PASS);

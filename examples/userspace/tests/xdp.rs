@@ -191,6 +191,41 @@ fn firewall_finds_ports_behind_options_and_extension_headers_and_not_in_later_fr
 }
 
 #[test]
+fn firewall_finds_the_same_prefixes_in_its_table_and_in_its_trie() -> Result<()> {
+    let loaded = Loaded::new("xdp-firewall", "xdp_firewall")?;
+    let rules = loaded.folder.path().join("rules");
+    // Four lengths are in the table; with the three behind them, which match nothing here, all are in the trie.
+    let few =
+        "allow src 10.1.2.3\ndrop src 10.1.2.0/24 proto tcp\nallow src 10.1.0.0/16\ndrop src 0.0.0.0/0\n";
+    let many = format!("{few}drop src 99.0.0.0/8\ndrop src 99.0.0.0/9\ndrop src 99.0.0.0/10\n");
+    for text in [few, &many] {
+        std::fs::write(&rules, text)?;
+        firewall(&loaded, &["apply", rules.to_str().context("a path of text")?])?;
+        for (source, protocol, verdict) in [
+            ([10, 1, 2, 3], 6, XDP_PASS),
+            ([10, 1, 2, 4], 6, XDP_DROP),
+            ([10, 1, 2, 4], 17, XDP_PASS),
+            ([10, 1, 3, 3], 6, XDP_PASS),
+            ([10, 2, 2, 3], 6, XDP_DROP),
+            ([192, 0, 2, 7], 17, XDP_DROP),
+        ] {
+            assert_eq!(loaded.verdict(&ipv4(source, protocol))?, verdict, "{source:?} {protocol}\n{text}");
+        }
+        assert_eq!(loaded.verdict(&ipv6(INSIDE_V6, 6, &[0; 20]))?, XDP_PASS);
+    }
+    // The first change filled generation 1, the second generation 0.
+    let filled = |map: &str| -> Result<bool> {
+        let mut dump = Command::new("bpftool");
+        let entries =
+            json_of(&run(dump.args(["--json", "map", "dump", "pinned"]).arg(loaded.maps().join(map)))?)?;
+        Ok(entries.as_array().is_some_and(|entries| !entries.is_empty()))
+    };
+    assert!(filled("exact_v4_1")? && !filled("prefixes_v4_1")?);
+    assert!(!filled("exact_v4_0")? && filled("prefixes_v4_0")?);
+    Ok(())
+}
+
+#[test]
 fn counter_counts_each_protocol_and_looks_behind_extension_headers() -> Result<()> {
     let loaded = Loaded::new("xdp-counter", "xdp_counter")?;
     // A hop-by-hop header of two units, then a fragment header, then UDP.

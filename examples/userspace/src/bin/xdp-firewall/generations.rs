@@ -16,6 +16,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::compile::{Compiled, compile, decision};
 use crate::rule::{Direction, Rule};
+use crate::shape::Shape;
 
 /// Do not overwrite.
 const BPF_NOEXIST: u64 = 1;
@@ -23,9 +24,12 @@ const BPF_NOEXIST: u64 = 1;
 const COUNTERS: u32 = 262_144;
 
 type DetailKey = [u16; 4];
+/// Two halves of an address, length and direction.
+type ExactKey = [u16; 4];
 
 struct Generation {
     v4: LpmTrie<MapData, [u32; 2], [u32; 4]>,
+    exact: HashMap<MapData, ExactKey, [u32; 4]>,
     v6: LpmTrie<MapData, [u32; 5], [u32; 4]>,
     details: HashMap<MapData, DetailKey, [u32; 2]>,
     rules: Array<MapData, [u8; 32]>,
@@ -35,6 +39,7 @@ struct Generation {
 pub struct Firewall {
     active: Array<MapData, u64>,
     generations: [Generation; 2],
+    shapes: Array<MapData, [u8; 8]>,
     counters: Array<MapData, RawCount>,
     writer: HashMap<MapData, u32, u64>,
 }
@@ -97,6 +102,7 @@ impl Firewall {
             let name = |map: &str| format!("{map}_{number}");
             Ok(Generation {
                 v4: maps.open(&name("prefixes_v4"), MapAccess::Write)?,
+                exact: maps.open(&name("exact_v4"), MapAccess::Write)?,
                 v6: maps.open(&name("prefixes_v6"), MapAccess::Write)?,
                 details: maps.open(&name("details"), MapAccess::Write)?,
                 rules: maps.open(&name("rules"), MapAccess::Write)?,
@@ -105,6 +111,7 @@ impl Firewall {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,
             generations: [generation(0)?, generation(1)?],
+            shapes: maps.open("shapes", MapAccess::Write)?,
             counters: maps.open("counters", MapAccess::Write)?,
             writer: maps.open("writer", MapAccess::Write)?,
         })
@@ -165,7 +172,9 @@ impl Firewall {
         for counter in &fresh {
             self.counters.set(*counter, [0, 0], 0).context("cannot clear a counter")?;
         }
-        self.generations[next as usize].fill(&new, &compiled)?;
+        let shape = Shape::of(&compiled);
+        self.shapes.set(next as u32, shape.to_bytes(), 0).context("cannot write the lengths of prefixes")?;
+        self.generations[next as usize].fill(&new, &compiled, &shape)?;
         let active = next | u64::from(compiled.looks) << 1 | (new.len() as u64) << 32;
         self.active.set(0, active, 0).context("cannot put the rules in force")?;
         let kept = new.len() - fresh.len();
@@ -196,7 +205,7 @@ fn with_counters(old: &[(Rule, u32)], new: Vec<Rule>) -> (Vec<(Rule, u32)>, Vec<
 }
 
 impl Generation {
-    fn fill(&mut self, rules: &[(Rule, u32)], compiled: &Compiled) -> Result<()> {
+    fn fill(&mut self, rules: &[(Rule, u32)], compiled: &Compiled, shape: &Shape) -> Result<()> {
         self.clear().context("cannot clear the generation that is not in use")?;
         for (number, (rule, counter)) in (0..).zip(rules) {
             self.rules
@@ -206,8 +215,14 @@ impl Generation {
         for (direction, prefix, class) in &compiled.prefixes {
             let [order, counter] = decision(rules, class.plain);
             let value = [order, counter, class.number, class.looks];
+            let in_trie = shape.is_in_trie(*direction);
             let direction = u32::from(*direction == Direction::Destination);
             match prefix {
+                Prefix::V4(address, length) if !in_trie => {
+                    let [a, b, c, d] = address.octets();
+                    let [high, low] = [[a, b], [c, d]].map(u16::from_ne_bytes);
+                    self.exact.insert([high, low, *length as u16, direction as u16], value, 0)
+                }
                 Prefix::V4(address, length) => {
                     let key = Key::new(32 + length, [direction, u32::from_ne_bytes(address.octets())]);
                     self.v4.insert(&key, value, 0)
@@ -236,9 +251,14 @@ impl Generation {
     fn clear(&mut self) -> Result<(), MapError> {
         clear_trie(&mut self.v4)?;
         clear_trie(&mut self.v6)?;
-        let keys = self.details.keys().collect::<Result<Vec<_>, _>>()?;
-        keys.iter().try_for_each(|key| self.details.remove(key))
+        clear_table(&mut self.exact)?;
+        clear_table(&mut self.details)
     }
+}
+
+fn clear_table<V: Pod>(table: &mut HashMap<MapData, [u16; 4], V>) -> Result<(), MapError> {
+    let keys = table.keys().collect::<Result<Vec<_>, _>>()?;
+    keys.iter().try_for_each(|key| table.remove(key))
 }
 
 fn clear_trie<K: Pod>(trie: &mut LpmTrie<MapData, K, [u32; 4]>) -> Result<(), MapError> {

@@ -4,6 +4,7 @@ mod compile;
 mod generations;
 mod list;
 mod rule;
+mod shape;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
