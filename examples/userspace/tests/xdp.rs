@@ -123,7 +123,10 @@ fn firewall_drops_what_a_prefix_matches_and_counts_it_there() -> Result<()> {
     let count = |prefix: &str| {
         rules.as_array().and_then(|rules| rules.iter().find(|rule| rule["prefix"] == prefix)).cloned()
     };
-    let rule = |prefix: &str, packets: u64, bytes: u64| json!({ "rule": format!("drop src {prefix}"), "prefix": prefix, "packets": packets, "bytes": bytes });
+    let rule = |prefix: &str, packets: u64, bytes: u64| {
+        let rule = format!("drop src {prefix}");
+        json!({ "rule": rule, "prefix": prefix, "packets": packets, "bytes": bytes })
+    };
     assert_eq!(count("192.0.2.0/24"), Some(rule("192.0.2.0/24", 2, 68)));
     assert_eq!(count("192.0.0.0/16"), Some(rule("192.0.0.0/16", 0, 0)));
     assert_eq!(count("2001:db8::/32"), Some(rule("2001:db8::/32", 1, 62)));

@@ -117,7 +117,8 @@ impl Firewall {
         })
     }
 
-    /// Puts the rules in force that `change` makes of the present ones, all at once. Nothing happens if it makes none. A rule that stays keeps its counts.
+    /// Puts the rules in force that `change` makes of the present ones, all at once. Nothing happens if it makes none. A
+    /// rule that stays keeps its counts.
     ///
     /// # Errors
     /// Somebody else is writing; those of `change`; a map cannot be written: packets meet the old rules then.
