@@ -89,6 +89,7 @@ mod tcx_before_tc;
 mod terminal;
 mod top;
 mod trials;
+mod tutorials;
 mod types;
 mod unseen;
 mod upgrades;

@@ -1,0 +1,78 @@
+//! The tutorials: every command in their blocks marked `sh` is run, in its order, as their reader would.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use bpfman_tests::network::Namespace;
+use bpfman_tests::registry::Registry;
+use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
+
+/// The interface that tutorials name.
+const INTERFACE: &str = "eth0";
+
+/// The commands of a page, as one script.
+fn script(page: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorials").join(page);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut commands = String::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside => {
+                commands.push_str(line);
+                commands.push('\n');
+            }
+            _ => {}
+        }
+    }
+    assert!(!inside && !commands.is_empty(), "{page} has no commands, or a block without an end");
+    commands
+}
+
+/// Runs the commands of a page on a machine of its own: a network namespace with `eth0`, a registry and a daemon in there.
+fn follow(page: &'static str) -> Outcome {
+    let machine = Namespace::new("tutorial");
+    machine.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "peer0"]);
+    for end in [INTERFACE, "peer0"] {
+        machine.ip(&["link", "set", end, "up"]);
+    }
+    machine.inside(move || {
+        let registry = Registry::start();
+        let mut daemon = Daemon::prepare();
+        let work = daemon.path("work");
+        fs::create_dir(&work).unwrap();
+        let policy = format!("[[images]]\npattern = \"{}\"\nunsigned = true\n", registry.image("*"));
+        daemon.again(&Launch { policy, ..Launch::default() });
+        let objects = compile::example("xdp-counter");
+        let objects = objects.parent().unwrap().display().to_string();
+        let commands = script(page)
+            .replace("/usr/lib/bpfman/gallery", &objects)
+            .replace("localhost:5000", registry.address());
+        let folders = format!("{}:{}", binaries::build_folder().display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("bash");
+        shell.args(["-euxo", "pipefail", "-c", &commands]).current_dir(work);
+        shell.env("PATH", folders).env("BPFMAN_SOCKET_PATH", daemon.socket());
+        Outcome::of(&mut shell)
+    })
+}
+
+#[test]
+fn one_machine() {
+    let said = follow("one-machine.md").success();
+    assert!(said.contains("xdp_firewall") && said.contains("192.0.2.0/24"), "{said}");
+}
+
+#[test]
+fn the_author_of_a_program() {
+    let said = follow("program-author.md").success();
+    assert!(said.contains("count_lengths"), "{said}");
+}
+
+#[test]
+fn migration() {
+    let said = follow("migration.md").success();
+    assert!(said.contains("web"), "{said}");
+}
