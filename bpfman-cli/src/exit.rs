@@ -82,17 +82,20 @@ impl Exit {
         self as u8
     }
 
+    /// The code of a number; [`Self::Other`] for one that has no meaning here.
+    fn of_number(number: u8) -> Self {
+        Self::ALL
+            .into_iter()
+            .map(|(exit, _)| exit)
+            .find(|exit| exit.number() == number)
+            .unwrap_or(Self::Other)
+    }
+
     /// Maps a failed call: by the daemon's reason where it gives one, by the gRPC code otherwise.
     #[must_use]
     pub fn of_call(code: Code, reason: Option<&str>) -> Self {
         match reason.and_then(Reason::from_name) {
-            Some(Reason::NotFound) => Self::NotFound,
-            Some(Reason::Invalid | Reason::Unsupported | Reason::TooLarge) => Self::Invalid,
-            Some(Reason::Conflict) => Self::Conflict,
-            Some(Reason::Denied) => Self::Denied,
-            Some(Reason::KernelRefused) => Self::KernelRefused,
-            Some(Reason::Registry | Reason::Signature) => Self::Registry,
-            Some(Reason::Busy | Reason::Internal) => Self::Other,
+            Some(reason) => Self::of_number(reason.exit_code()),
             // A daemon newer than this client: the code still says roughly what happened.
             None => match code {
                 Code::NotFound => Self::NotFound,

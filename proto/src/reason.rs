@@ -61,6 +61,20 @@ impl Reason {
         }
     }
 
+    /// What a command ends with that failed for it: the numbers of `bpfman`, an interface that scripts branch on.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Busy | Self::Internal => 1,
+            Self::Denied => 4,
+            Self::NotFound => 5,
+            Self::Invalid | Self::Unsupported | Self::TooLarge => 6,
+            Self::Conflict => 7,
+            Self::KernelRefused => 8,
+            Self::Registry | Self::Signature => 9,
+        }
+    }
+
     /// The reason of a name; none for one that a newer daemon has.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

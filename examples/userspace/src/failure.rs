@@ -11,11 +11,6 @@ use bpfman_client::Reason;
 const OTHER: u8 = 1;
 /// Nobody listens on the daemon's socket.
 const UNREACHABLE: u8 = 3;
-const DENIED: u8 = 4;
-const NOT_FOUND: u8 = 5;
-const INVALID: u8 = 6;
-const CONFLICT: u8 = 7;
-const KERNEL_REFUSED: u8 = 8;
 
 /// Something that an example itself finds wrong, with a code of its own and what to do next.
 #[derive(Debug)]
@@ -28,17 +23,17 @@ pub struct Failure {
 impl Failure {
     /// What is named is not there: exit code 5.
     pub fn not_found(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code: NOT_FOUND, message: message.into(), hint: hint.into() }
+        Self { code: Reason::NotFound.exit_code(), message: message.into(), hint: hint.into() }
     }
 
     /// The input can never work as it is: exit code 6.
     pub fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code: INVALID, message: message.into(), hint: hint.into() }
+        Self { code: Reason::Invalid.exit_code(), message: message.into(), hint: hint.into() }
     }
 
     /// Something else holds what is asked for: exit code 7.
     pub fn conflict(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code: CONFLICT, message: message.into(), hint: hint.into() }
+        Self { code: Reason::Conflict.exit_code(), message: message.into(), hint: hint.into() }
     }
 }
 
@@ -90,11 +85,8 @@ fn verdict(error: &Error) -> (u8, &str) {
 fn code_of(error: &bpfman_client::Error) -> u8 {
     use bpfman_client::Error;
     match (error, error.reason()) {
-        (Error::SocketDenied { .. }, _) | (_, Some(Reason::Denied)) => DENIED,
-        (_, Some(Reason::NotFound)) => NOT_FOUND,
-        (_, Some(Reason::Invalid | Reason::Unsupported | Reason::TooLarge)) => INVALID,
-        (_, Some(Reason::Conflict)) => CONFLICT,
-        (_, Some(Reason::KernelRefused)) => KERNEL_REFUSED,
+        (Error::SocketDenied { .. }, _) => Reason::Denied.exit_code(),
+        (_, Some(reason)) => reason.exit_code(),
         _ if error.is_lost() => UNREACHABLE,
         _ => OTHER,
     }
@@ -110,7 +102,7 @@ mod tests {
     fn a_failure_keeps_its_code_and_hint_behind_what_was_tried() {
         let failure = Failure::not_found("no such rule", "`list` shows them");
         let error = Err::<(), _>(failure).context("cannot remove it").unwrap_err();
-        assert_eq!(verdict(&error), (NOT_FOUND, "`list` shows them"));
+        assert_eq!(verdict(&error), (5, "`list` shows them"));
         assert_eq!(format!("{error:#}"), "cannot remove it: no such rule");
     }
 
@@ -118,12 +110,12 @@ mod tests {
     fn a_daemon_that_is_not_there_and_one_that_refuses_are_told_apart() {
         let nobody =
             bpfman_client::Error::Unreachable { path: "/x".into(), source: io::ErrorKind::NotFound.into() };
-        assert_eq!(verdict(&nobody.into()).0, UNREACHABLE);
+        assert_eq!(verdict(&nobody.into()).0, 3);
         let stranger = bpfman_client::Error::SocketDenied {
             path: "/x".into(),
             source: io::ErrorKind::PermissionDenied.into(),
         };
-        assert_eq!(verdict(&stranger.into()).0, DENIED);
+        assert_eq!(verdict(&stranger.into()).0, 4);
     }
 
     #[test]

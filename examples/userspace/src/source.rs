@@ -46,16 +46,12 @@ impl MapSource {
 
     /// The map, and words for whose it is.
     async fn hand_over(&self, name: &str, access: MapAccess) -> Result<(MapFile, String)> {
-        let whose = match (self.program, &self.app) {
-            (Some(program), _) => format!("program {program}"),
-            (None, Some(application)) => format!("application \"{application}\""),
-            (None, None) => bail!("neither a program nor an application nor a folder of maps is named"),
-        };
-        let found = match (self.program, &self.app) {
-            (Some(program), _) => of_program(program, name, access).await,
-            (None, application) => {
-                of_application(application.as_deref().unwrap_or_default(), name, access).await
-            }
+        let (found, whose) = if let Some(program) = self.program {
+            (of_program(program, name, access).await, format!("program {program}"))
+        } else if let Some(application) = &self.app {
+            (of_application(application, name, access).await, format!("application \"{application}\""))
+        } else {
+            bail!("neither a program nor an application nor a folder of maps is named");
         };
         Ok((found.with_context(|| format!("cannot have map \"{name}\" of {whose}"))?, whose))
     }

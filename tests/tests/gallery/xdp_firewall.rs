@@ -1,10 +1,9 @@
 //! Datagrams through the XDP firewall: what its rules say, also while they are replaced.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io::Write as _;
+use std::fs::{self, File};
 use std::net::UdpSocket;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use bpfman_tests::command::run;
 use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, NEAR_ADDRESS};
@@ -46,19 +45,11 @@ impl Firewall {
 
     /// With rules on standard input.
     fn with_rules(&self, verb: &str, rules: &str) -> Outcome {
+        let file = self.gallery.daemon.path("rules");
+        fs::write(&file, rules).unwrap();
         let mut side = self.gallery.side_as(WATCHER, "xdp-firewall");
         let side = side.args(["--program", &self.program.to_string(), verb, "-"]);
-        let mut side =
-            side.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut input = side.stdin.take().unwrap();
-        input.write_all(rules.as_bytes()).unwrap();
-        drop(input);
-        let output = side.wait_with_output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Outcome::of(side.stdin(File::open(file).unwrap()))
     }
 
     /// Packets that a rule has matched.

@@ -65,7 +65,8 @@ impl First {
         }
     }
 
-    /// What packets find: who asks for a port finds also a rule that comes before and asks for less.
+    /// The entries that packets look up. One with a port names an earlier rule without, if there is one: the first look-up
+    /// that finds anything decides.
     fn details(&self, class: u32) -> impl Iterator<Item = (Detail, usize)> {
         let least = |numbers: [Option<usize>; 3]| numbers.into_iter().flatten().min();
         let protocols = self.protocols.iter().filter_map(move |(protocol, number)| {

@@ -51,13 +51,14 @@ pub struct Replaced {
     pub kept: usize,
 }
 
-/// The rules that packets meet now, each with the place of its counter.
-fn current(
-    active: &Array<MapData, u64>,
-    rules: impl FnOnce(usize) -> Result<Array<MapData, [u8; 32]>>,
-) -> Result<Vec<(Rule, u32)>> {
-    let now = active.get(&0, 0).context("cannot read which rules are active")?;
-    read_rules(&rules((now & 1) as usize)?, now)
+/// The rules that packets meet now, each with the place of its counter; by descriptors that cannot write.
+fn current(maps: &MapSource) -> Result<Vec<(Rule, u32)>> {
+    let now = read_active(&maps.open("active", MapAccess::Read)?)?;
+    read_rules(&maps.open(&format!("rules_{}", now & 1), MapAccess::Read)?, now)
+}
+
+fn read_active(active: &Array<MapData, u64>) -> Result<u64> {
+    active.get(&0, 0).context("cannot read which rules are active")
 }
 
 fn read_rules(rules: &Array<MapData, [u8; 32]>, now: u64) -> Result<Vec<(Rule, u32)>> {
@@ -73,8 +74,7 @@ fn read_rules(rules: &Array<MapData, [u8; 32]>, now: u64) -> Result<Vec<(Rule, u
 /// # Errors
 /// A map cannot be had or read.
 pub fn counted(maps: &MapSource) -> Result<Vec<(Rule, Count)>> {
-    let active = maps.open("active", MapAccess::Read)?;
-    let rules = current(&active, |generation| maps.open(&format!("rules_{generation}"), MapAccess::Read))?;
+    let rules = current(maps)?;
     let counters: Array<MapData, RawCount> = maps.open("counters", MapAccess::Read)?;
     let count = |(rule, counter): (Rule, u32)| {
         let count =
@@ -89,9 +89,7 @@ pub fn counted(maps: &MapSource) -> Result<Vec<(Rule, Count)>> {
 /// # Errors
 /// A map cannot be had or read.
 pub fn active_rules(maps: &MapSource) -> Result<Vec<Rule>> {
-    let active = maps.open("active", MapAccess::Read)?;
-    let rules = current(&active, |generation| maps.open(&format!("rules_{generation}"), MapAccess::Read))?;
-    Ok(rules.into_iter().map(|(rule, _)| rule).collect())
+    Ok(current(maps)?.into_iter().map(|(rule, _)| rule).collect())
 }
 
 impl Firewall {
@@ -159,7 +157,7 @@ impl Firewall {
         &mut self,
         change: impl FnOnce(&[Rule]) -> Result<(Option<Vec<Rule>>, T)>,
     ) -> Result<(Option<Replaced>, T)> {
-        let now = self.active.get(&0, 0).context("cannot read which rules are active")?;
+        let now = read_active(&self.active)?;
         let old = read_rules(&self.generations[(now & 1) as usize].rules, now)?;
         let (new, answer) = change(&old.iter().map(|(rule, _)| *rule).collect::<Vec<_>>())?;
         let Some(new) = new else { return Ok((None, answer)) };
