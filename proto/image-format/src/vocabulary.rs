@@ -2,7 +2,7 @@
 
 /// Prefixes of section names and the word that a label says for them; the first that fits counts, so longer
 /// prefixes come first. A prefix stands for itself, or is followed by `/` or `.` (`xdp`, `xdp/name`, `xdp.frags`).
-const SECTIONS: [(&str, &str); 17] = [
+const SECTIONS: &[(&str, &str)] = &[
     ("kprobe", "kprobe"),
     ("kretprobe", "kretprobe"),
     ("ksyscall", "kprobe"),
@@ -18,7 +18,19 @@ const SECTIONS: [(&str, &str); 17] = [
     ("action", "tc"),
     ("fentry", "fentry"),
     ("fexit", "fexit"),
+    ("lsm_cgroup", "lsm_cgroup"),
     ("lsm", "lsm"),
+    ("raw_tracepoint", "raw_tracepoint"),
+    ("raw_tp", "raw_tracepoint"),
+    ("tp_btf", "tp_btf"),
+    ("perf_event", "perf_event"),
+    ("cgroup_skb", "cgroup_skb"),
+    ("cgroup/skb", "cgroup_skb"),
+    ("cgroup/connect", "cgroup_sock_addr"),
+    ("cgroup/sendmsg", "cgroup_sock_addr"),
+    ("sockops", "sock_ops"),
+    ("sk_msg", "sk_msg"),
+    ("sk_skb", "sk_skb"),
     ("xdp_", "xdp"),
 ];
 
@@ -29,7 +41,9 @@ pub fn program_type_of_section(section: &str) -> Option<&'static str> {
     let section = section.strip_prefix('?').unwrap_or(section);
     SECTIONS.iter().find_map(|&(prefix, word)| {
         let rest = section.strip_prefix(prefix)?;
-        (rest.is_empty() || rest.starts_with(['/', '.']) || prefix.ends_with('_')).then_some(word)
+        // `connect` has the family behind it: `cgroup/connect4`.
+        let family = prefix.starts_with("cgroup/") && matches!(rest, "4" | "6");
+        (rest.is_empty() || rest.starts_with(['/', '.']) || prefix.ends_with('_') || family).then_some(word)
     })
 }
 
@@ -128,12 +142,20 @@ mod tests {
             ("fentry/do_unlinkat", "fentry"),
             ("fexit.s/do_unlinkat", "fexit"),
             ("lsm.s/bprm_committed_creds", "lsm"),
+            ("lsm_cgroup/socket_bind", "lsm_cgroup"),
+            ("raw_tp/sys_enter", "raw_tracepoint"),
+            ("tp_btf/sched_switch", "tp_btf"),
+            ("perf_event", "perf_event"),
+            ("cgroup_skb/egress", "cgroup_skb"),
+            ("cgroup/skb", "cgroup_skb"),
+            ("cgroup/connect4", "cgroup_sock_addr"),
+            ("sockops", "sock_ops"),
+            ("sk_msg", "sk_msg"),
+            ("sk_skb/stream_verdict", "sk_skb"),
         ] {
             assert_eq!(program_type_of_section(section), Some(word), "{section}");
         }
-        for section in
-            [".text", "license", "maps", "tp_btf/sched_switch", "raw_tp/x", "cgroup/dev", "xdpx", "tcpx"]
-        {
+        for section in [".text", "license", "maps", "cgroup/dev", "cgroup/connect_unix", "xdpx", "tcpx"] {
             assert_eq!(program_type_of_section(section), None, "{section}");
         }
     }

@@ -21,7 +21,7 @@ use report::Report;
 type Entry = (&'static str, fn(&mut Report));
 
 /// All of them.
-const ENTRIES: [Entry; 1] = [("firewall", firewall::run)];
+const ENTRIES: &[Entry] = &[("firewall", firewall::run)];
 
 fn main() {
     // `cargo test --all-targets` runs it too, with arguments of its own, and wants no figures.
@@ -31,13 +31,13 @@ fn main() {
     let wanted = std::env::var("BENCH_ENTRIES").unwrap_or_default();
     let wanted: Vec<&str> = wanted.split_whitespace().collect();
     for name in &wanted {
-        let known = ENTRIES.map(|(entry, _)| entry);
+        let known: Vec<&str> = ENTRIES.iter().map(|(entry, _)| *entry).collect();
         assert!(known.contains(name), "unknown entry {name}: expected {}", known.join(", "));
     }
     let rounds =
         std::env::var("BENCH_ROUNDS").map_or(6, |text| text.parse().expect("BENCH_ROUNDS is a number"));
     assert!(rounds > 0, "BENCH_ROUNDS is more than 0");
-    for (entry, run) in ENTRIES {
+    for &(entry, run) in ENTRIES {
         if wanted.is_empty() || wanted.contains(&entry) {
             run(&mut Report::new(entry, rounds));
         }
