@@ -1,4 +1,4 @@
-//! The tutorials: every command in their blocks marked `sh` is run, in its order, as their reader would.
+//! The tutorials and the page on troubleshooting: every command in their blocks marked `sh` is run, in its order, as their reader would.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ const INTERFACE: &str = "eth0";
 
 /// The commands of a page, as one script.
 fn script(page: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tutorials").join(page);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut commands = String::new();
     let mut inside = false;
@@ -61,18 +61,25 @@ fn follow(page: &'static str) -> Outcome {
 
 #[test]
 fn one_machine() {
-    let said = follow("one-machine.md").success();
+    let said = follow("tutorials/one-machine.md").success();
     assert!(said.contains("xdp_firewall") && said.contains("192.0.2.0/24"), "{said}");
 }
 
 #[test]
 fn the_author_of_a_program() {
-    let said = follow("program-author.md").success();
+    let said = follow("tutorials/program-author.md").success();
     assert!(said.contains("count_lengths"), "{said}");
 }
 
 #[test]
 fn migration() {
-    let said = follow("migration.md").success();
+    let said = follow("tutorials/migration.md").success();
     assert!(said.contains("web"), "{said}");
+}
+
+#[test]
+fn troubleshooting() {
+    let said = follow("troubleshooting.md").success();
+    let codes: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("exit code ")).collect();
+    assert_eq!(codes, ["2", "3", "5", "5", "6", "7", "8", "9"], "{said}");
 }
