@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use bpfman_tests::command::run;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
 
@@ -72,6 +73,16 @@ impl Gallery {
         path
     }
 
+    /// The same for an interface of the test's own: the machine's primary one is in use.
+    pub fn manifest_at(&self, entry: &str, interface: &Interface) -> String {
+        let path = self.manifest(entry);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("primaryNodeInterface: true"), "{path}");
+        let here = format!("interfaces: [{}]", interface.0);
+        fs::write(&path, text.replace("primaryNodeInterface: true", &here)).unwrap();
+        path
+    }
+
     /// The user-space side of an entry as a user, without words and without capabilities.
     pub fn side_as(&self, user: u32, entry: &str) -> Command {
         let copy = self.daemon.path(format!("side-{entry}"));
@@ -96,6 +107,23 @@ impl Gallery {
         self.daemon.kill();
         self.daemon.again(&self.launch);
         self.daemon.open_to_users();
+    }
+}
+
+/// An end of a veth, as long as this lives.
+pub struct Interface(pub String);
+
+impl Interface {
+    pub fn new() -> Self {
+        let name = format!("gl{}", std::process::id());
+        run(&["ip", "link", "add", &name, "type", "veth", "peer", "name", &format!("{name}b")]);
+        Self(name)
+    }
+}
+
+impl Drop for Interface {
+    fn drop(&mut self) {
+        let _gone = Command::new("ip").args(["link", "delete", &self.0]).status();
     }
 }
 

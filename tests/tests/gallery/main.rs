@@ -4,4 +4,5 @@
 
 mod equipment;
 mod exec_snoop;
+mod xdp_counter;
 mod xdp_firewall;

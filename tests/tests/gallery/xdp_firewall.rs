@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::UdpSocket;
-use std::process::Command;
 
 use bpfman_tests::command::run;
 use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, NEAR_ADDRESS};
@@ -11,7 +10,7 @@ use bpfman_tests::traffic::Traffic;
 use bpfman_tests::{Network, Outcome, wait};
 use serde_json::Value;
 
-use crate::equipment::{Gallery, WATCHER, refusals};
+use crate::equipment::{Gallery, Interface, WATCHER, refusals};
 
 /// The port that [`Traffic`] sends to; its marker has the next.
 const PORT: u16 = 4242;
@@ -220,33 +219,11 @@ fn rules_over_ipv6_see_addresses_and_ports() {
     }
 }
 
-/// An interface of this machine's own, gone with this value.
-struct Interface(String);
-
-impl Interface {
-    fn new() -> Self {
-        let name = format!("fw{}", std::process::id());
-        run(&["ip", "link", "add", &name, "type", "veth", "peer", "name", &format!("{name}b")]);
-        Self(name)
-    }
-}
-
-impl Drop for Interface {
-    fn drop(&mut self) {
-        let _gone = Command::new("ip").args(["link", "delete", &self.0]).status();
-    }
-}
-
 #[test]
 fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     let gallery = Gallery::open();
     let interface = Interface::new();
-    let manifest = gallery.manifest("xdp-firewall");
-    // The machine's primary interface is in use.
-    let text = fs::read_to_string(&manifest).unwrap();
-    let here = format!("interfaces: [{}]", interface.0);
-    assert!(text.contains("primaryNodeInterface: true"));
-    fs::write(&manifest, text.replace("primaryNodeInterface: true", &here)).unwrap();
+    let manifest = gallery.manifest_at("xdp-firewall", &interface);
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
     gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
     gallery.daemon.bpfman("wait program xdp_firewall --for attached").success();
