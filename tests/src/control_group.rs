@@ -27,6 +27,23 @@ impl Group {
         Self { folder, path }
     }
 
+    /// Does something while this process, with all its threads, is in the group: sockets that are made meanwhile belong to it
+    /// for ever.
+    ///
+    /// # Panics
+    /// If the process cannot be moved.
+    pub fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let before = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();
+        let root = self.folder.display().to_string();
+        let root = root.strip_suffix(&self.path).unwrap();
+        let move_to = |folder: &str| std::fs::write(format!("{folder}/cgroup.procs"), "0").unwrap();
+        move_to(&format!("{root}{}", self.path));
+        let done = work();
+        move_to(&format!("{root}{before}"));
+        done
+    }
+
     /// True if a process of the group may connect to this machine.
     ///
     /// # Panics

@@ -27,6 +27,7 @@ pub mod flood;
 pub mod http;
 pub mod image_containers;
 pub mod kernel;
+pub mod local_connection;
 pub mod monitoring;
 pub mod mount_namespace;
 pub mod network;

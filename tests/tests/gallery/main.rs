@@ -4,5 +4,6 @@
 
 mod equipment;
 mod exec_snoop;
+mod sock_shortcut;
 mod xdp_counter;
 mod xdp_firewall;
