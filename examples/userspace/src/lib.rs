@@ -8,4 +8,6 @@ pub mod follow;
 pub mod pinned;
 pub mod prefix;
 pub mod protocol;
+pub mod rule_file;
 pub mod source;
+pub mod turn;

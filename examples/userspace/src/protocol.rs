@@ -1,6 +1,61 @@
-//! The slots of the protocol counter, as `xdp_counter.bpf.c` numbers them.
+//! Protocols over IP, and the slots of the protocol counter, as `xdp_counter.bpf.c` numbers them.
 
 use std::fmt;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+
+/// Those that people know by name.
+const KNOWN: [(&str, u8); 9] = [
+    ("icmp", 1),
+    ("tcp", 6),
+    ("udp", 17),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("icmpv6", 58),
+    ("ospf", 89),
+    ("sctp", 132),
+];
+
+/// A protocol over IP, by its IANA number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Protocol(pub u8);
+
+impl Protocol {
+    /// The Transmission Control Protocol.
+    pub const TCP: Self = Self(6);
+    /// The User Datagram Protocol.
+    pub const UDP: Self = Self(17);
+
+    /// Whether its header begins with a source and a destination port.
+    pub fn has_ports(self) -> bool {
+        matches!(self.0, 6 | 17 | 132)
+    }
+}
+
+/// By name or number.
+impl FromStr for Protocol {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let known = KNOWN.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
+        let number = known.or_else(|| text.parse().ok());
+        number
+            .map(Self)
+            .with_context(|| format!("{text:?} is no protocol: tcp, udp, icmp and so on, or 0 to 255"))
+    }
+}
+
+/// The name where it has one, else the number.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match KNOWN.iter().find(|(_, number)| *number == self.0) {
+            Some((name, _)) => f.write_str(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
 
 /// What a slot of the map `protocols` counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +121,17 @@ fn name(protocol: u8) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn protocols_go_by_names_and_numbers() {
+        for (text, number, shown) in [("tcp", 6, "tcp"), ("6", 6, "tcp"), ("200", 200, "200")] {
+            let protocol: Protocol = text.parse().unwrap();
+            assert_eq!((protocol, protocol.to_string().as_str()), (Protocol(number), shown));
+        }
+        for text in ["tpc", "256", "-1", ""] {
+            assert!(text.parse::<Protocol>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn slots_have_the_names_of_what_they_count() {

@@ -2,8 +2,10 @@
 //! without rights, by a grant of root's.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod egress_guard;
 mod equipment;
 mod exec_snoop;
+mod name_server;
 mod sock_shortcut;
 mod xdp_counter;
 mod xdp_firewall;

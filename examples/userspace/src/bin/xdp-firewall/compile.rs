@@ -56,10 +56,10 @@ impl First {
         let keep = |first: &mut usize| *first = number.min(*first);
         match (rule.matches.protocol, rule.matches.port) {
             (Some(protocol), Some(port)) => {
-                self.ports.entry((protocol, port.get())).and_modify(keep).or_insert(number);
+                self.ports.entry((protocol.0, port.get())).and_modify(keep).or_insert(number);
             }
             (Some(protocol), None) => {
-                self.protocols.entry(protocol).and_modify(keep).or_insert(number);
+                self.protocols.entry(protocol.0).and_modify(keep).or_insert(number);
             }
             (None, _) => self.plain = Some(self.plain.map_or(number, |first| first.min(number))),
         }

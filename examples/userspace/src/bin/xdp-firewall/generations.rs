@@ -1,7 +1,6 @@
 //! The firewall's two generations of maps: what packets meet now, and the one that is filled next.
 
 use std::collections::{HashMap as Table, HashSet};
-use std::io;
 
 use anyhow::{Context, Result};
 use aya::Pod;
@@ -9,17 +8,15 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::{Count, RawCount};
-use bpfman_examples::failure::Failure;
 use bpfman_examples::prefix::Prefix;
 use bpfman_examples::source::MapSource;
+use bpfman_examples::turn::Turn;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::compile::{Compiled, compile, decision};
 use crate::rule::{Direction, Rule};
 use crate::shape::Shape;
 
-/// Do not overwrite.
-const BPF_NOEXIST: u64 = 1;
 /// Places in `counters`.
 const COUNTERS: u32 = 262_144;
 
@@ -41,7 +38,7 @@ pub struct Firewall {
     generations: [Generation; 2],
     shapes: Array<MapData, [u8; 8]>,
     counters: Array<MapData, RawCount>,
-    writer: HashMap<MapData, u32, u64>,
+    turn: Turn,
 }
 
 /// What replacing the rules did.
@@ -111,7 +108,7 @@ impl Firewall {
             generations: [generation(0)?, generation(1)?],
             shapes: maps.open("shapes", MapAccess::Write)?,
             counters: maps.open("counters", MapAccess::Write)?,
-            writer: maps.open("writer", MapAccess::Write)?,
+            turn: Turn::new(maps.open("writer", MapAccess::Write)?),
         })
     }
 
@@ -124,19 +121,7 @@ impl Firewall {
         &mut self,
         change: impl FnOnce(&[Rule]) -> Result<(Option<Vec<Rule>>, T)>,
     ) -> Result<(Option<Replaced>, T)> {
-        let process = u64::from(std::process::id());
-        match self.writer.insert(0, process, BPF_NOEXIST) {
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {
-                let holder =
-                    self.writer.get(&0, 0).map_or_else(|_| "another".to_owned(), |pid| pid.to_string());
-                return Err(Failure::conflict(
-                    format!("process {holder} is replacing the rules"),
-                    "wait for it; if it was killed, `unlock` lets others write",
-                )
-                .into());
-            }
-            result => result.context("cannot begin to write")?,
-        }
+        self.turn.take()?;
         let done = self.replace_alone(change);
         self.unlock().and(done)
     }
@@ -146,11 +131,7 @@ impl Firewall {
     /// # Errors
     /// The map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
-        match self.writer.remove(&0) {
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(MapError::KeyNotFound) => Ok(()),
-            result => result.context("cannot let others write"),
-        }
+        self.turn.end()
     }
 
     fn replace_alone<T>(

@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::io::Read as _;
 
 use anyhow::{Context as _, Result};
 use bpfman_examples::failure::Failure;
 use bpfman_examples::prefix::Prefix;
+use bpfman_examples::rule_file;
 
 use crate::rule::{Direction, Rule};
 
@@ -60,16 +60,7 @@ pub fn check_number(rules: &[Rule]) -> Result<()> {
 /// # Errors
 /// It cannot be read, and those of [`parse`].
 pub fn read(path: &str) -> Result<Vec<Rule>> {
-    let mut bytes = Vec::new();
-    let name = if path == "-" { "standard input".to_owned() } else { path.escape_debug().to_string() };
-    let read = if path == "-" {
-        std::io::stdin().lock().read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
-    };
-    read.with_context(|| format!("cannot read {name}"))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::invalid(format!("{name} is no text in UTF-8"), "rules are lines of text"))?;
+    let (text, name) = rule_file::read(path)?;
     parse(&text, &name)
 }
 

@@ -6,20 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use bpfman_examples::prefix::Prefix;
-
-/// Protocols that have ports, and others that people know by name.
-const PROTOCOLS: [(&str, u8); 9] = [
-    ("icmp", 1),
-    ("tcp", 6),
-    ("udp", 17),
-    ("gre", 47),
-    ("esp", 50),
-    ("ah", 51),
-    ("icmpv6", 58),
-    ("ospf", 89),
-    ("sctp", 132),
-];
-const WITH_PORTS: [u8; 3] = [6, 17, 132];
+use bpfman_examples::protocol::Protocol;
 
 /// What becomes of a packet that matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +26,7 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Match {
     pub prefix: Option<(Direction, Prefix)>,
-    pub protocol: Option<u8>,
+    pub protocol: Option<Protocol>,
     pub port: Option<NonZeroU16>,
 }
 
@@ -84,7 +71,7 @@ impl Rule {
             bytes[3] = length as u8;
         }
         if let Some(protocol) = protocol {
-            bytes[4..6].copy_from_slice(&[1, protocol]);
+            bytes[4..6].copy_from_slice(&[1, protocol.0]);
         }
         bytes[6..8].copy_from_slice(&port.map_or(0, NonZeroU16::get).to_ne_bytes());
         bytes[24..28].copy_from_slice(&counter.to_ne_bytes());
@@ -104,7 +91,7 @@ impl Rule {
         let direction = if bytes[2] == 0 { Direction::Source } else { Direction::Destination };
         let matches = Match {
             prefix: prefix.map(|prefix| (direction, prefix)),
-            protocol: (bytes[4] == 1).then_some(bytes[5]),
+            protocol: (bytes[4] == 1).then_some(Protocol(bytes[5])),
             port: NonZeroU16::new(u16::from_ne_bytes([bytes[6], bytes[7]])),
         };
         let action = if bytes[0] == 0 { Action::Drop } else { Action::Allow };
@@ -137,7 +124,7 @@ impl FromStr for Rule {
                 }
                 "proto" => {
                     ensure!(matches.protocol.is_none(), "proto is there twice");
-                    matches.protocol = Some(protocol(value()?)?);
+                    matches.protocol = Some(value()?.parse()?);
                 }
                 "dport" => {
                     ensure!(matches.port.is_none(), "dport is there twice");
@@ -149,17 +136,10 @@ impl FromStr for Rule {
                 other => bail!("{other:?} is none of src, dst, proto and dport"),
             }
         }
-        let has_ports = matches.protocol.is_some_and(|protocol| WITH_PORTS.contains(&protocol));
+        let has_ports = matches.protocol.is_some_and(Protocol::has_ports);
         ensure!(matches.port.is_none() || has_ports, "dport needs proto tcp, udp or sctp");
         Ok(Self { action, matches })
     }
-}
-
-fn protocol(text: &str) -> Result<u8> {
-    let known = PROTOCOLS.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
-    known
-        .or_else(|| text.parse().ok())
-        .with_context(|| format!("{text:?} is no protocol: tcp, udp, icmp and so on, or 0 to 255"))
 }
 
 impl fmt::Display for Rule {
@@ -170,10 +150,7 @@ impl fmt::Display for Rule {
             write!(f, " {} {prefix}", if direction == Direction::Source { "src" } else { "dst" })?;
         }
         if let Some(protocol) = protocol {
-            match PROTOCOLS.iter().find(|(_, number)| *number == protocol) {
-                Some((name, _)) => write!(f, " proto {name}")?,
-                None => write!(f, " proto {protocol}")?,
-            }
+            write!(f, " proto {protocol}")?;
         }
         port.map_or(Ok(()), |port| write!(f, " dport {port}"))
     }

@@ -19,7 +19,7 @@ fn first_match(rules: &[Rule], packet: Packet) -> Option<usize> {
             Direction::Destination => packet.destination,
         };
         wanted.prefix.is_none_or(|(direction, prefix)| prefix.contains(address(direction)))
-            && wanted.protocol.is_none_or(|protocol| protocol == packet.protocol)
+            && wanted.protocol.is_none_or(|protocol| protocol.0 == packet.protocol)
             && wanted.port.is_none_or(|port| port.get() == packet.port)
     })
 }

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+//
+// What the egress guard keeps: its rules, what it has learnt, and what it reports.
+//
+// User space writes new rules beside the old ones, under the next generation's number, which is part of every key, and
+// then changes `active`, one word: a packet meets the old rules or the new ones, whole.
+#ifndef EGRESS_GUARD_H
+#define EGRESS_GUARD_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "dns.h"
+
+#define MAX_RULES 4096
+#define MAX_PORTS 65536
+#define MAX_LEARNT 65536
+#define MAX_QUERIES 8192
+
+// IPv4 as ::ffff:a.b.c.d.
+struct address {
+	__be32 word[4];
+};
+
+// Low half: the generation that packets use; 0 before the first rules, when everything passes. High half: user space's.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} active SEC(".maps");
+
+enum mode { SHADOW, ENFORCE };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} mode SEC(".maps");
+
+// By the last bit of the generation: bounds of what is learnt, in seconds.
+struct bounds {
+	__u32 least;
+	__u32 most;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct bounds);
+} bounds SEC(".maps");
+
+struct resolver {
+	__u32 generation;
+	struct address address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct resolver);
+	__type(value, __u32);
+} resolvers SEC(".maps");
+
+// Prefixes and names lead to classes. A longer prefix has the ports of the shorter ones around it in its own class.
+struct prefix {
+	__u32 length; // with generation and family
+	__u32 generation;
+	__u32 family; // 4, 6: the prefix ::/0 has no address of IPv4 in it
+	struct address address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 2 * MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix);
+	__type(value, __u32);
+} prefixes SEC(".maps");
+
+// `example.com` is a whole key with its zero, `*.example.com` a prefix that ends behind the dot.
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 2 * MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct dns_name);
+	__type(value, __u32);
+} names SEC(".maps");
+
+// A name keeps its number from one generation to the next.
+#define NAME_CLASS 0x80000000
+#define ANY_PROTOCOL 0xffff
+
+struct port {
+	__u32 generation;
+	__u32 class;
+	__u16 protocol; // or ANY_PROTOCOL
+	__u16 port; // of the host's byte order; 0: any
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PORTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct port);
+	__type(value, __u32);
+} ports SEC(".maps");
+
+// Queries that wait for their answer.
+struct query {
+	__u64 socket;
+	struct address resolver;
+	__u16 port; // the socket's
+	__be16 id;
+	__u32 unused;
+};
+
+struct asked {
+	__u64 hash; // of the name that was asked for
+	__u32 name;
+	__u32 second;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_QUERIES);
+	__type(key, struct query);
+	__type(value, struct asked);
+} queries SEC(".maps");
+
+// One address may serve several names. High half: the second since the machine started until which it is known; low half:
+// the name's class. Together in one word, so that they are never another's.
+#define NAMES_OF_ADDRESS 4
+
+struct learnt {
+	__u64 slots[NAMES_OF_ADDRESS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_LEARNT);
+	__type(key, struct address);
+	__type(value, struct learnt);
+} learnt SEC(".maps");
+
+// What a TCP socket was let through to, so that a connection lives longer than the TTL of its name.
+struct passed {
+	struct address address;
+	__u32 generation;
+	__u32 class;
+	__u32 port;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct passed);
+} passed SEC(".maps");
+
+// User space's own: the rules as they were given. A rule's number lies behind its generation.
+struct rule_key {
+	__u32 generation;
+	__u32 number;
+};
+
+struct rule {
+	__u32 name; // the class of its name, or 0
+	char text[316];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct rule_key);
+	__type(value, struct rule);
+} rules SEC(".maps");
+
+// Also user space's own: who changes rules has the one entry in here.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u64);
+} writer SEC(".maps");
+
+enum reason {
+	DESTINATION, // no rule is about the address
+	PORT, // one is, but not with this protocol and port
+	NAME, // a query for a name that no rule allows to ask for
+	QUERY, // to a resolver's port, and not a plain query
+	HEADER, // it hides its destination: IP options, extension headers, a header cut short
+};
+
+struct event {
+	__u64 group; // the control group's id: the inode of its folder
+	struct address source;
+	struct address destination;
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 reason;
+	__u8 dropped;
+	__u8 version; // 4, 6
+	__u32 bytes;
+	__u32 unused;
+	char reversed[DNS_NAME_MAX + 1]; // the name that was asked for, from its end
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} events SEC(".maps");
+
+// Events that found the ring full.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
+
+// User space reads these slots by number.
+enum count { PASSED, REFUSED_SHADOW, DROPPED, ASKED, LEARNT, UNASKED, COUNTS };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} stats SEC(".maps");
+
+#endif

@@ -1,0 +1,289 @@
+//! The guard's maps: the rules that packets meet now, and how others take their place.
+
+use std::collections::HashMap as Table;
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::Pod;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, MapData, MapError};
+use bpfman_client::MapAccess;
+use bpfman_examples::failure::Failure;
+use bpfman_examples::prefix::Prefix;
+use bpfman_examples::source::MapSource;
+use bpfman_examples::turn::Turn;
+use rustix::thread::{MembarrierCommand, membarrier};
+
+use crate::compile::{Class, Compiled, compile};
+use crate::pattern::{KEY_BYTES, Pattern};
+use crate::rule::{Rule, Service};
+
+/// As many as the maps hold of one generation.
+pub const MAX_RULES: usize = 4096;
+const ANY_PROTOCOL: u16 = 0xffff;
+/// Generation and family, before an address.
+const FAMILY_BITS: u32 = 64;
+/// `::ffff:0:0/96` has the addresses of IPv4.
+const MAPPED_BITS: u32 = 96;
+
+/// `struct rule`: the class of its name, and its text.
+type RawRule = [u8; 320];
+/// Generation and number.
+type RuleKey = [u32; 2];
+type Rules = HashMap<MapData, RuleKey, RawRule>;
+
+/// `active`: which rules are in force, and the number that the next new name gets.
+#[derive(Clone, Copy, Debug)]
+struct Active {
+    generation: u32,
+    next_name: u32,
+}
+
+impl Active {
+    fn read(active: &Array<MapData, u64>) -> Result<Self> {
+        let word = active.get(&0, 0).context("cannot read which rules are active")?;
+        Ok(Self { generation: word as u32, next_name: ((word >> 32) as u32).max(1) })
+    }
+
+    fn to_word(self) -> u64 {
+        u64::from(self.generation) | u64::from(self.next_name) << 32
+    }
+}
+
+/// Rules with the classes of their names, in their order.
+#[derive(Debug, Default)]
+pub struct InForce {
+    pub rules: Vec<Rule>,
+    pub classes: Table<Pattern, Class>,
+}
+
+impl InForce {
+    /// The rules that packets meet now, by descriptors that cannot write; `None` before the first.
+    ///
+    /// # Errors
+    /// A map cannot be had or read.
+    pub fn read(maps: &MapSource) -> Result<Option<Self>> {
+        let active = Active::read(&maps.open("active", MapAccess::Read)?)?;
+        Self::of(&maps.open("rules", MapAccess::Read)?, active)
+    }
+
+    fn of(map: &Rules, active: Active) -> Result<Option<Self>> {
+        if active.generation == 0 {
+            return Ok(None);
+        }
+        let mut found = Self::default();
+        for number in 0.. {
+            let raw = match map.get(&[active.generation, number], 0) {
+                Ok(raw) => raw,
+                Err(MapError::KeyNotFound) => break,
+                Err(error) => return Err(error).with_context(|| format!("cannot read rule {number}")),
+            };
+            let (class, text) = raw.split_first_chunk().context("a rule begins with a class")?;
+            let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+            let rule: Rule = std::str::from_utf8(text)?.parse().context("the map holds no rule")?;
+            if let Some(pattern) = rule.pattern() {
+                found.classes.insert(pattern.clone(), Class(u32::from_ne_bytes(*class)));
+            }
+            found.rules.push(rule);
+        }
+        Ok(Some(found))
+    }
+}
+
+/// The maps for who writes.
+pub struct Guard {
+    active: Array<MapData, u64>,
+    bounds: Array<MapData, [u32; 2]>,
+    resolvers: HashMap<MapData, [u32; 5], u32>,
+    prefixes: LpmTrie<MapData, [u32; 6], u32>,
+    names: LpmTrie<MapData, [u8; KEY_BYTES], u32>,
+    ports: HashMap<MapData, [u32; 3], u32>,
+    rules: Rules,
+    turn: Turn,
+}
+
+impl Guard {
+    /// # Errors
+    /// A map cannot be had.
+    pub fn open(maps: &MapSource) -> Result<Self> {
+        Ok(Self {
+            active: maps.open("active", MapAccess::Write)?,
+            bounds: maps.open("bounds", MapAccess::Write)?,
+            resolvers: maps.open("resolvers", MapAccess::Write)?,
+            prefixes: maps.open("prefixes", MapAccess::Write)?,
+            names: maps.open("names", MapAccess::Write)?,
+            ports: maps.open("ports", MapAccess::Write)?,
+            rules: maps.open("rules", MapAccess::Write)?,
+            turn: Turn::new(maps.open("writer", MapAccess::Write)?),
+        })
+    }
+
+    /// Puts rules in force, all at once. A name that stays keeps its class, and with it what was learnt.
+    ///
+    /// # Errors
+    /// Somebody else is writing; there is no room; a map cannot be written: packets meet the old rules then.
+    pub fn replace(&mut self, rules: &[Rule]) -> Result<()> {
+        self.turn.take()?;
+        let done = self.replace_alone(rules);
+        self.turn.end().and(done)
+    }
+
+    /// Lets others write, whoever was writing.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn unlock(&mut self) -> Result<()> {
+        self.turn.end()
+    }
+
+    fn replace_alone(&mut self, rules: &[Rule]) -> Result<()> {
+        let now = Active::read(&self.active)?;
+        let before = InForce::of(&self.rules, now)?.unwrap_or_default();
+        let mut next = Active { generation: now.generation.wrapping_add(1).max(1), ..now };
+        let mut classes = before.classes;
+        for pattern in rules.iter().filter_map(Rule::pattern) {
+            if !classes.contains_key(pattern) {
+                classes.insert(pattern.clone(), Class::of_name(next.next_name));
+                next.next_name += 1;
+            }
+        }
+        let compiled = compile(rules, &classes)?;
+        // What somebody left who was killed.
+        self.clear_all_but(now.generation).context("cannot clear what is not in use")?;
+        self.write(next.generation, rules, &classes, &compiled)?;
+        self.active.set(0, next.to_word(), 0).context("cannot put the rules in force")?;
+        // A packet that met the old rules may still be on its way through them: this waits until the kernel is past all that
+        // it was doing. Where CPUs run without a tick it is refused, and such a packet may be refused, too.
+        let _refused = membarrier(MembarrierCommand::Global);
+        self.clear_all_but(next.generation)
+            .context("the rules are in force, but the old ones cannot be cleared")
+    }
+
+    fn write(
+        &mut self,
+        generation: u32,
+        rules: &[Rule],
+        classes: &Table<Pattern, Class>,
+        compiled: &Compiled,
+    ) -> Result<()> {
+        let bounds = [compiled.bounds.least, compiled.bounds.most];
+        self.bounds.set(generation & 1, bounds, 0).context("cannot write the bounds of TTLs")?;
+        for address in &compiled.resolvers {
+            let [a, b, c, d] = to_words(*address);
+            let key = [generation, a, b, c, d];
+            self.resolvers.insert(key, 1, 0).with_context(|| format!("cannot write resolver {address}"))?;
+        }
+        for (prefix, class) in &compiled.prefixes {
+            let (family, address, length) = match *prefix {
+                Prefix::V4(address, length) => (4, IpAddr::V4(address), MAPPED_BITS + length),
+                Prefix::V6(address, length) => (6, IpAddr::V6(address), length),
+            };
+            let [a, b, c, d] = to_words(address);
+            let key = Key::new(FAMILY_BITS + length, [generation, family, a, b, c, d]);
+            self.prefixes
+                .insert(&key, class.0, 0)
+                .with_context(|| format!("cannot write prefix {prefix}"))?;
+        }
+        for (pattern, class) in &compiled.names {
+            let (length, key) = pattern.to_key(generation);
+            let key = Key::new(length, key);
+            self.names.insert(&key, class.0, 0).with_context(|| format!("cannot write name {pattern}"))?;
+        }
+        for (class, service) in &compiled.ports {
+            let key = [generation, class.0, to_word(*service)];
+            self.ports.insert(key, 1, 0).context("cannot write a rule's ports")?;
+        }
+        for (rule, number) in rules.iter().zip(0..) {
+            let class = rule.pattern().and_then(|pattern| classes.get(pattern)).map_or(0, |class| class.0);
+            let text = rule.to_string();
+            let mut raw = [0; size_of::<RawRule>()];
+            let bytes = class.to_ne_bytes().into_iter().chain(text.bytes());
+            // A zero ends it.
+            ensure!(text.len() + 5 <= raw.len(), "`{rule}` is longer than its place in the map");
+            raw.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+            self.rules
+                .insert([generation, number], raw, 0)
+                .with_context(|| format!("cannot write rule {number}"))?;
+        }
+        Ok(())
+    }
+
+    fn clear_all_but(&mut self, generation: u32) -> Result<(), MapError> {
+        let stays = generation.to_ne_bytes();
+        clear_table(&mut self.resolvers, |key| key[0] != generation)?;
+        clear_table(&mut self.ports, |key| key[0] != generation)?;
+        clear_table(&mut self.rules, |key| key[0] != generation)?;
+        clear_trie(&mut self.prefixes, |key| key[0] != generation)?;
+        clear_trie(&mut self.names, |key| !key.starts_with(&stays))
+    }
+}
+
+fn clear_table<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    goes: impl Fn(&K) -> bool,
+) -> Result<(), MapError> {
+    let keys = map.keys().collect::<Result<Vec<_>, _>>()?;
+    keys.iter().filter(|key| goes(key)).try_for_each(|key| map.remove(key))
+}
+
+fn clear_trie<K: Pod>(map: &mut LpmTrie<MapData, K, u32>, goes: impl Fn(&K) -> bool) -> Result<(), MapError> {
+    let keys = map.keys().collect::<Result<Vec<_>, _>>()?;
+    keys.iter().filter(|key| goes(&key.data())).try_for_each(|key| map.remove(key))
+}
+
+/// `struct address`.
+fn to_words(address: IpAddr) -> [u32; 4] {
+    let bytes = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    words
+}
+
+/// Protocol and port of `struct port`.
+fn to_word(service: Service) -> u32 {
+    let protocol = service.protocol.map_or(ANY_PROTOCOL, |protocol| protocol.0.into());
+    let [a, b] = protocol.to_ne_bytes();
+    let [c, d] = service.port.map_or(0, |port| port.get()).to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+/// Whether refused packets are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// They are reported, and pass
+    Shadow,
+    /// They are reported and dropped
+    Enforce,
+}
+
+impl Mode {
+    /// # Errors
+    /// The map cannot be had or read.
+    pub fn read(maps: &MapSource) -> Result<Self> {
+        let mode: Array<MapData, u32> = maps.open("mode", MapAccess::Read)?;
+        let word = mode.get(&0, 0).context("cannot read the mode")?;
+        Ok(if word == Self::Enforce as u32 { Self::Enforce } else { Self::Shadow })
+    }
+
+    /// # Errors
+    /// Without rules nothing would be enforced; the map cannot be had or written.
+    pub fn write(self, maps: &MapSource) -> Result<()> {
+        let mut mode: Array<MapData, u32> = maps.open("mode", MapAccess::Write)?;
+        if self == Self::Enforce && InForce::read(maps)?.is_none() {
+            return Err(Failure::invalid("there are no rules to enforce", "`apply FILE` first").into());
+        }
+        mode.set(0, self as u32, 0).context("cannot write the mode")
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shadow => "shadow",
+            Self::Enforce => "enforce",
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Addresses that are known of names.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{HashMap, MapData, MapError};
+use bpfman_client::MapAccess;
+use bpfman_examples::source::MapSource;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::guard::InForce;
+
+/// One address of one name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Learned {
+    /// As the rule writes it.
+    pub name: String,
+    pub address: IpAddr,
+    /// Seconds until it is not known any more.
+    pub seconds: u64,
+}
+
+/// Those that are known now to rules in force, sorted.
+///
+/// # Errors
+/// A map cannot be had or read.
+pub fn learned(maps: &MapSource) -> Result<Vec<Learned>> {
+    let rules = InForce::read(maps)?.unwrap_or_default();
+    let learnt: HashMap<MapData, [u32; 4], [u64; 4]> = maps.open("learnt", MapAccess::Read)?;
+    // The clock of `bpf_ktime_get_boot_ns`.
+    let now = u64::try_from(clock_gettime(ClockId::Boottime).tv_sec)?;
+    let mut found = Vec::new();
+    for key in learnt.keys() {
+        let key = key.context("cannot read what was learnt")?;
+        let slots = match learnt.get(&key, 0) {
+            Ok(slots) => slots,
+            // Others took its place meanwhile.
+            Err(MapError::KeyNotFound) => continue,
+            Err(error) => return Err(error).context("cannot read what was learnt"),
+        };
+        let address = to_address(key);
+        for slot in slots.into_iter().filter(|slot| slot >> 32 > now) {
+            let named = rules.classes.iter().find(|(_, class)| class.0 == slot as u32);
+            if let Some((pattern, _)) = named {
+                found.push(Learned { name: pattern.to_string(), address, seconds: (slot >> 32) - now });
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// From `struct address`.
+fn to_address(words: [u32; 4]) -> IpAddr {
+    let mut bytes = [0; 16];
+    for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+        *bytes = word.to_ne_bytes();
+    }
+    Ipv6Addr::from(bytes).to_canonical()
+}

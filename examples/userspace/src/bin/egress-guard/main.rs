@@ -1,0 +1,176 @@
+//! Says what may leave a control group, and shows what was refused.
+
+mod compile;
+mod event;
+mod guard;
+mod learned;
+mod pattern;
+mod rule;
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use aya::maps::{MapData, PerCpuArray};
+use bpfman_client::MapAccess;
+use bpfman_examples::follow::Followed;
+use bpfman_examples::source::MapSource;
+use bpfman_examples::{failure, rule_file};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+use crate::event::Refused;
+use crate::guard::{Guard, InForce, MAX_RULES, Mode};
+use crate::learned::learned;
+use crate::rule::{GRAMMAR, Rule};
+
+/// Says what may leave the control groups of a loaded egress_guard, and shows what was refused
+///
+/// Rules allow prefixes and names; packets to anything else are reported, and dropped in the mode `enforce`. Names are learnt
+/// from the answers of the resolvers that rules name. Before the first rules everything passes.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    maps: MapSource,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Replace all rules by those of a file, one a line; packets meet the old ones or the new ones
+    Apply {
+        /// `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: String,
+    },
+    /// Show what `apply` would change; ends with 1 if there is anything
+    Diff {
+        /// `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: String,
+    },
+    /// Show the rules, as `apply` reads them
+    List {
+        /// A JSON object with the mode, and the rules as an array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show which addresses names are known to have, and for how many seconds yet
+    Learned {
+        /// A JSON array instead of lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print refused packets as they come, a JSON object a line
+    Follow {
+        /// End after so many
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
+    /// Show whether refused packets are dropped, or say so
+    Mode { mode: Option<Mode> },
+    /// Show how many packets passed and were refused, and how many answers were believed
+    Stats {
+        /// A JSON object instead of lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let others change the rules after somebody was killed over it
+    Unlock,
+}
+
+/// What the slots of the map `stats` count, in the order of `enum count`.
+const COUNTS: [&str; 6] =
+    ["passed", "refused_in_shadow", "dropped", "queries", "addresses_learnt", "answers_unasked"];
+
+/// `diff` found one.
+const DIFFERENT: u8 = 1;
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => failure::end(Err(error)),
+    }
+}
+
+fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match action {
+        Action::Apply { file } => {
+            let rules = read(&file)?;
+            Guard::open(&maps)?.replace(&rules)?;
+            writeln!(out, "{} rules, mode {}", rules.len(), Mode::read(&maps)?.name())?;
+        }
+        Action::Diff { file } => {
+            let old = InForce::read(&maps)?.unwrap_or_default().rules;
+            let difference = rule_file::difference(&old, &read(&file)?);
+            out.write_all(difference.as_bytes())?;
+            if !difference.is_empty() {
+                return Ok(ExitCode::from(DIFFERENT));
+            }
+        }
+        Action::List { json } => {
+            let rules = InForce::read(&maps)?.unwrap_or_default().rules;
+            let lines: Vec<String> = rules.iter().map(Rule::to_string).collect();
+            if json {
+                writeln!(out, "{}", json!({ "mode": Mode::read(&maps)?.name(), "rules": lines }))?;
+            } else {
+                lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+            }
+        }
+        Action::Learned { json } => {
+            let learned = learned(&maps)?;
+            if json {
+                let one = |one: &learned::Learned| json!({ "name": one.name, "address": one.address, "seconds": one.seconds });
+                writeln!(out, "{}", learned.iter().map(one).collect::<serde_json::Value>())?;
+            } else {
+                for one in learned {
+                    writeln!(out, "{:<40} {:<40} {:>6} s", one.name, one.address, one.seconds)?;
+                }
+            }
+        }
+        Action::Follow { count } => follow(&maps, &mut out, count)?,
+        Action::Mode { mode: None } => writeln!(out, "{}", Mode::read(&maps)?.name())?,
+        Action::Mode { mode: Some(mode) } => mode.write(&maps)?,
+        Action::Stats { json } => print_stats(&maps, &mut out, json)?,
+        Action::Unlock => Guard::open(&maps)?.unlock()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(file: &str) -> Result<Vec<Rule>> {
+    let (text, name) = rule_file::read(file)?;
+    rule_file::parse(&text, &name, GRAMMAR, MAX_RULES)
+}
+
+fn follow(maps: &MapSource, out: &mut impl Write, count: Option<u64>) -> Result<()> {
+    let ring = maps.open("events", MapAccess::Write)?;
+    let mut refused = Followed::new(ring, maps.open("lost", MapAccess::Read)?)?;
+    let mut left = count.unwrap_or(u64::MAX);
+    refused.each(|record| {
+        let event = Refused::parse(record)
+            .with_context(|| format!("a record of {} bytes is not this example's", record.len()))?;
+        writeln!(out, "{}", event.to_json())?;
+        left -= 1;
+        Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
+}
+
+fn print_stats(maps: &MapSource, out: &mut impl Write, json: bool) -> Result<()> {
+    let stats: PerCpuArray<MapData, u64> = maps.open("stats", MapAccess::Read)?;
+    let mut counts = serde_json::Map::new();
+    for (name, slot) in COUNTS.into_iter().zip(0..) {
+        let sum: u64 = stats.get(&slot, 0).with_context(|| format!("cannot read {name}"))?.iter().sum();
+        if json {
+            counts.insert(name.to_owned(), sum.into());
+        } else {
+            writeln!(out, "{name:<20} {sum:>12}")?;
+        }
+    }
+    if json {
+        writeln!(out, "{}", serde_json::Value::Object(counts))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! A rule, as a line that people write.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::str::{FromStr, SplitWhitespace};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bpfman_examples::prefix::Prefix;
+use bpfman_examples::protocol::Protocol;
+
+use crate::pattern::Pattern;
+
+/// What rules look like, for errors.
+pub const GRAMMAR: &str = "`allow dst PREFIX|name NAME [proto NAME [dport PORT]]`, `ask NAME`, `resolver ADDRESS` or `ttl LEAST MOST`";
+
+/// How long what is learnt from an answer is known, whatever its TTL says; in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bounds {
+    pub least: u32,
+    pub most: u32,
+}
+
+/// Those without a rule.
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { least: 5, most: 3600 }
+    }
+}
+
+/// Of packets to an allowed destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Service {
+    pub protocol: Option<Protocol>,
+    pub port: Option<NonZeroU16>,
+}
+
+/// Where packets may go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    Prefix(Prefix),
+    Name(Pattern),
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Queries may go there, and its answers are believed.
+    Resolver(IpAddr),
+    Ttl(Bounds),
+    /// It may be asked for; its addresses are not allowed by that.
+    Ask(Pattern),
+    Allow(Destination, Service),
+}
+
+impl Rule {
+    /// The names that it allows to ask for.
+    pub fn pattern(&self) -> Option<&Pattern> {
+        match self {
+            Self::Ask(pattern) | Self::Allow(Destination::Name(pattern), _) => Some(pattern),
+            Self::Resolver(_) | Self::Ttl(_) | Self::Allow(Destination::Prefix(_), _) => None,
+        }
+    }
+}
+
+impl FromStr for Rule {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut words = text.split_whitespace();
+        let rule = match words.next() {
+            Some("resolver") => Self::Resolver(resolver(next(&mut words, "resolver")?)?),
+            Some("ttl") => Self::Ttl(bounds(next(&mut words, "ttl")?, next(&mut words, "ttl LEAST")?)?),
+            Some("ask") => Self::Ask(next(&mut words, "ask")?.parse()?),
+            Some("allow") => Self::Allow(destination(&mut words)?, service(&mut words)?),
+            Some(other) => bail!("a rule begins with allow, ask, resolver or ttl, and not with {other:?}"),
+            None => bail!("it is empty"),
+        };
+        match words.next() {
+            None => Ok(rule),
+            Some(more) => bail!("{more:?} is too much"),
+        }
+    }
+}
+
+fn next<'a>(words: &mut SplitWhitespace<'a>, before: &str) -> Result<&'a str> {
+    words.next().with_context(|| format!("nothing is behind {before}"))
+}
+
+fn resolver(text: &str) -> Result<IpAddr> {
+    text.parse().with_context(|| format!("{text:?} is no address"))
+}
+
+fn bounds(least: &str, most: &str) -> Result<Bounds> {
+    let second = |text: &str| text.parse().with_context(|| format!("{text:?} is no number of seconds"));
+    let bounds = Bounds { least: second(least)?, most: second(most)? };
+    ensure!(bounds.least <= bounds.most, "{least} seconds are more than {most}");
+    // Well within the half of a word that has the second since the machine started.
+    ensure!(bounds.most <= 604_800, "{most} seconds are more than a week");
+    Ok(bounds)
+}
+
+fn destination(words: &mut SplitWhitespace<'_>) -> Result<Destination> {
+    match next(words, "allow")? {
+        "dst" => {
+            let text = next(words, "dst")?;
+            Ok(Destination::Prefix(text.parse().with_context(|| format!("{text:?} is no prefix"))?))
+        }
+        "name" => Ok(Destination::Name(next(words, "name")?.parse()?)),
+        other => bail!("behind allow is dst or name, and not {other:?}"),
+    }
+}
+
+fn service(words: &mut SplitWhitespace<'_>) -> Result<Service> {
+    let mut service = Service { protocol: None, port: None };
+    match words.next() {
+        None => return Ok(service),
+        Some("proto") => service.protocol = Some(next(words, "proto")?.parse()?),
+        Some("dport") => bail!("dport needs proto tcp, udp or sctp before it"),
+        Some(other) => bail!("{other:?} is neither proto nor dport"),
+    }
+    match words.next() {
+        None => return Ok(service),
+        Some("dport") => {
+            let text = next(words, "dport")?;
+            let port = text.parse();
+            service.port = Some(port.map_err(|_| anyhow::anyhow!("{text:?} is no port: 1 to 65535"))?);
+        }
+        Some(other) => bail!("{other:?} is not dport"),
+    }
+    ensure!(service.protocol.is_some_and(Protocol::has_ports), "dport needs proto tcp, udp or sctp");
+    Ok(service)
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(protocol) = self.protocol {
+            write!(f, " proto {protocol}")?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, " dport {port}"))
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolver(address) => write!(f, "resolver {address}"),
+            Self::Ttl(Bounds { least, most }) => write!(f, "ttl {least} {most}"),
+            Self::Ask(pattern) => write!(f, "ask {pattern}"),
+            Self::Allow(Destination::Prefix(prefix), service) => write!(f, "allow dst {prefix}{service}"),
+            Self::Allow(Destination::Name(pattern), service) => write!(f, "allow name {pattern}{service}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_print_as_they_were_written() {
+        for text in [
+            "resolver 10.0.0.53",
+            "resolver ::1",
+            "ttl 0 60",
+            "ask *",
+            "ask *.cluster.local",
+            "allow dst 192.0.2.0/24",
+            "allow dst ::/0 proto icmpv6",
+            "allow name example.com proto tcp dport 443",
+            "allow name *.example.com proto 200",
+        ] {
+            assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("deny dst ::1", "begins with allow, ask, resolver or ttl"),
+            ("allow", "nothing is behind allow"),
+            ("allow 10.0.0.0/8", "behind allow is dst or name"),
+            ("allow dst 10.0.0.1/8", "\"10.0.0.1/8\" is no prefix"),
+            ("allow dst example.com", "\"example.com\" is no prefix"),
+            ("allow name *x.com", "has a star that is no label"),
+            ("allow name x.com proto tpc", "\"tpc\" is no protocol"),
+            ("allow name x.com dport 443", "dport needs proto"),
+            ("allow name x.com proto icmp dport 443", "dport needs proto"),
+            ("allow name x.com proto tcp dport 0", "\"0\" is no port"),
+            ("allow name x.com proto tcp dport 1 dport 2", "\"dport\" is too much"),
+            ("resolver localhost", "\"localhost\" is no address"),
+            ("ttl 9", "nothing is behind ttl LEAST"),
+            ("ttl 9 8", "9 seconds are more than 8"),
+            ("ttl 9 604801", "more than a week"),
+            ("ask a.b c", "\"c\" is too much"),
+        ] {
+            let error = text.parse::<Rule>().unwrap_err();
+            assert!(error.to_string().contains(reason), "{text}: {error:#}");
+        }
+    }
+}
