@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use bpfman_application::crd;
 use bpfman_operator::{agent, clean, controller};
 use clap::{Parser, Subcommand};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 /// Manages eBPF programs of a Kubernetes cluster.
 #[derive(Parser)]
@@ -25,7 +27,10 @@ enum Command {
     Stay,
     /// Print the custom resource definitions as YAML, for `kubectl apply --server-side -f -`.
     Crds {
-        /// Leave out rules in schemas, which API servers before 1.25 refuse.
+        /// Leave out fields for `--field-selector`, which API servers before 1.30 refuse.
+        #[arg(long)]
+        without_selectable_fields: bool,
+        /// Leave out rules in schemas as well, which API servers before 1.25 refuse.
         #[arg(long)]
         without_rules: bool,
     },
@@ -49,7 +54,11 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Stay => run(terminated()),
         Command::Controller(flags) => run(controller::start(flags)),
-        Command::Crds { without_rules } => print_definitions(without_rules),
+        Command::Crds { without_rules: true, .. } => print_definitions(crd::without_rules()),
+        Command::Crds { without_selectable_fields: true, .. } => {
+            print_definitions(crd::without_selectable_fields())
+        }
+        Command::Crds { .. } => print_definitions(crd::all()),
         Command::DefaultConfig { namespace } => {
             let images = controller::deploy::DeployImages::from_environment()?;
             let config = controller::deploy::default_config(&images, &namespace);
@@ -77,9 +86,7 @@ async fn terminated() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_definitions(without_rules: bool) -> anyhow::Result<()> {
-    let definitions =
-        if without_rules { bpfman_application::crd::without_rules() } else { bpfman_application::crd::all() };
+fn print_definitions(definitions: Vec<CustomResourceDefinition>) -> anyhow::Result<()> {
     let mut text = String::new();
     for crd in definitions {
         text.push_str("---\n");

@@ -65,7 +65,7 @@ pub fn conditions(_: &mut SchemaGenerator) -> Schema {
 pub enum Readiness {
     /// It is: `kstatus` says `Current`.
     Ready,
-    /// It is on the way there: `InReadiness`.
+    /// It is on the way there: `InProgress`.
     Reconciling,
     /// It does not get there unless somebody mends something: `Failed`. What failed is tried again all the same.
     Stalled,

@@ -1,11 +1,22 @@
 //! The operator's own configuration: one object, named `bpfman-config`.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube_derive::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::condition::conditions;
+use super::deployment::{
+    self, ContainerResources, NodeToleration, PullSecretName, TolerationOperator, node_labels, object_name,
+};
+
+/// Where the kubelet of most distributions keeps its files.
+const KUBELET: &str = "/var/lib/kubelet";
+
+/// Label of the nodes that a daemon can run on, and its value.
+pub const LINUX_NODES: (&str, &str) = ("kubernetes.io/os", "linux");
 
 /// Name of the one object.
 pub const CONFIG_NAME: &str = "bpfman-config";
@@ -18,9 +29,23 @@ pub const CONFIG_NAME: &str = "bpfman-config";
     version = "v1alpha1",
     kind = "Config",
     plural = "configs",
+    category = "bpfman",
     status = "ConfigStatus",
     derive = "PartialEq",
     doc = "What the operator deploys: images, log levels, and the daemon's configuration file.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.namespace", priority = 1),
+    printcolumn(name = "Daemon", type_ = "string", json_path = ".spec.daemon.image", priority = 1),
+    printcolumn(name = "Agent", type_ = "string", json_path = ".spec.agent.image", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -50,6 +75,76 @@ pub struct ConfigSpec {
     /// configurations are left alone. An addition to the published API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cni: Option<CniSpec>,
+    /// The kubelet's folder on nodes, where pods and plugins are; absent: `/var/lib/kubelet`. An addition to the published
+    /// API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200), regex(pattern = deployment::FOLDER))]
+    pub kubelet_dir: Option<String>,
+    /// Labels of the nodes that daemon and agent run on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "node_labels")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that pods of daemon and agent put up with, besides `bpfman.io/not-ready`; absent: every one. An addition to
+    /// the published API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub tolerations: Option<Vec<NodeToleration>>,
+    /// Name of the PriorityClass of their pods; absent: `system-node-critical`. An addition to the published API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "object_name")]
+    pub priority_class_name: Option<String>,
+    /// Secrets of their namespace by which their images are pulled. An addition to the published API.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub image_pull_secrets: Vec<PullSecretName>,
+}
+
+impl ConfigSpec {
+    /// The kubelet's folder.
+    #[must_use]
+    pub fn kubelet_dir(&self) -> &str {
+        self.kubelet_dir.as_deref().unwrap_or(KUBELET)
+    }
+
+    /// Labels of the nodes that daemon and agent run on.
+    #[must_use]
+    pub fn node_labels(&self) -> BTreeMap<&str, &str> {
+        let own = self.node_selector.iter().map(|(key, value)| (&**key, &**value));
+        own.chain([LINUX_NODES]).collect()
+    }
+
+    /// The tolerations of their pods.
+    #[must_use]
+    pub fn tolerations(&self) -> Vec<NodeToleration> {
+        let every =
+            NodeToleration { operator: Some(TolerationOperator::Exists), ..NodeToleration::default() };
+        match &self.tolerations {
+            None => vec![every],
+            // The agent is whom a node with this taint waits for.
+            Some(given) => {
+                let ours = NodeToleration { key: Some(super::orders::NOT_READY_TAINT.to_owned()), ..every };
+                given.iter().cloned().chain([ours]).collect()
+            }
+        }
+    }
+
+    /// What is wrong with it that its schema does not say.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let (key, linux) = LINUX_NODES;
+        let mut problems = Vec::new();
+        if let Some(other) = self.node_selector.get(key).filter(|value| *value != linux) {
+            problems.push(format!("spec.nodeSelector: {key} is {other}, and daemons run on {linux} only"));
+        }
+        let tolerations = self.tolerations.iter().flatten().enumerate();
+        problems.extend(tolerations.filter_map(|(at, toleration)| {
+            Some(format!("spec.tolerations[{at}]: {}", toleration.problem()?))
+        }));
+        problems
+    }
 }
 
 /// The CNI plugin on each node.
@@ -61,13 +156,18 @@ pub struct CniSpec {
     pub image: String,
     /// Folder of plugins on nodes; absent: `/opt/cni/bin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200), regex(pattern = deployment::FOLDER))]
     pub bin_dir: Option<String>,
     /// Folder of network configurations on nodes; absent: `/etc/cni/net.d`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200), regex(pattern = deployment::FOLDER))]
     pub conf_dir: Option<String>,
     /// True: it is taken from all nodes. To be said, and done everywhere, before the whole field goes.
     #[serde(default)]
     pub remove: bool,
+    /// What its container asks for and may take; absent: 1m of a CPU and 4 MiB. An addition to the published API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ContainerResources>,
 }
 
 /// The node agent.
@@ -84,6 +184,9 @@ pub struct AgentSpec {
     #[serde(default = "health_probe_port")]
     #[schemars(schema_with = "port")]
     pub health_probe_port: u16,
+    /// What its container asks for and may take; absent: 10m of a CPU and 25 MiB. An addition to the published API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ContainerResources>,
 }
 
 /// The daemon.
@@ -102,6 +205,10 @@ pub struct DaemonSpec {
     /// Image of the CSI registrar beside it; absent: the built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csi_registrar_image: Option<String>,
+    /// What its container asks for and may take; absent: 10m of a CPU and 64 MiB, without limits. An addition to the published API.
+    /// Maps of all programs count as its memory: a limit of memory has to leave room for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ContainerResources>,
 }
 
 /// An object that the operator would otherwise own.

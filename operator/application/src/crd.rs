@@ -23,11 +23,22 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     .into()
 }
 
-/// Every definition for API servers before 1.25, which do not know rules in schemas (`x-kubernetes-validations`) and
+/// Every definition for API servers before 1.30, which do not know `selectableFields` and refuse them. Objects cannot be
+/// chosen by a field there (`--field-selector`).
+#[must_use]
+pub fn without_selectable_fields() -> Vec<CustomResourceDefinition> {
+    let mut all = all();
+    for version in all.iter_mut().flat_map(|definition| &mut definition.spec.versions) {
+        version.selectable_fields = None;
+    }
+    all
+}
+
+/// The same for API servers before 1.25, which do not know rules in schemas (`x-kubernetes-validations`) and
 /// refuse them. What the rules say is then left to admission and to the agents.
 #[must_use]
 pub fn without_rules() -> Vec<CustomResourceDefinition> {
-    all()
+    without_selectable_fields()
         .into_iter()
         .map(|crd| with_schemas(crd, |schema| remove_keyword(schema, "x-kubernetes-validations")))
         .collect()

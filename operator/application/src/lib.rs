@@ -18,6 +18,7 @@ pub mod check;
 pub mod condition;
 pub mod config;
 pub mod crd;
+pub mod deployment;
 pub mod global_data;
 pub mod interface;
 pub mod labels;

@@ -74,7 +74,8 @@ fn kinds_names_and_scopes() {
         assert_eq!(spec["names"]["singular"], kind.to_lowercase());
         // The published definitions have no short names.
         assert_eq!(words(&spec["names"]["shortNames"]), set(short));
-        assert!(words(&spec["names"]["categories"]).is_empty());
+        // The published definitions are in no category: `kubectl get bpfman` lists everything of ours.
+        assert_eq!(words(&spec["names"]["categories"]), set("bpfman"));
         let [version] = spec["versions"].as_array().unwrap().as_slice() else { panic!("{kind}") };
         assert_eq!(version["name"], "v1alpha1");
         assert_eq!((&version["served"], &version["storage"]), (&json!(true), &json!(true)));
@@ -104,7 +105,25 @@ fn printer_columns() {
         let ours = [("Kernel", ".status.kernel"), ("Revision", ".status.observedRevision")];
         assert_eq!(columns(kind), pairs(&[("Node", ".status.node"), status, ours[0], ours[1], age]));
     }
-    assert_eq!(columns("Config"), pairs(&[age]));
+    let ready = |field: &str| format!(".status.conditions[?(@.type==\"Ready\")].{field}");
+    let wide =
+        [("Namespace", ".spec.namespace"), ("Daemon", ".spec.daemon.image"), ("Agent", ".spec.agent.image")];
+    let ours = [("Ready", &*ready("status")), ("Status", &*ready("reason")), wide[0], wide[1], wide[2], age];
+    assert_eq!(columns("Config"), pairs(&ours));
+}
+
+#[test]
+fn states_are_chosen_by_their_node_where_servers_know_how() {
+    let fields = |crd: &Value| crd["spec"]["versions"][0]["selectableFields"].clone();
+    let older = bpfman_application::crd::without_selectable_fields();
+    for (crd, older) in DEFINITIONS.iter().zip(older) {
+        let is_state = crd["spec"]["names"]["kind"].as_str().unwrap().ends_with("State");
+        let expected = if is_state { json!([{ "jsonPath": ".status.node" }]) } else { Value::Null };
+        assert_eq!(fields(crd), expected);
+        let older = serde_json::to_value(older).unwrap();
+        assert_eq!(fields(&older), Value::Null);
+        assert_eq!(older["spec"]["versions"][0]["schema"], crd["spec"]["versions"][0]["schema"]);
+    }
 }
 
 #[test]
@@ -332,7 +351,9 @@ fn for_older_servers_only_the_rules_are_left_out() {
         .iter()
         .map(|crd| serde_json::to_value(crd).unwrap())
         .collect();
-    assert!(!format!("{stripped:?}").contains("x-kubernetes-validations"));
+    for newer in ["x-kubernetes-validations", "selectableFields"] {
+        assert!(!format!("{stripped:?}").contains(newer));
+    }
     for (crd, stripped) in DEFINITIONS.iter().zip(&stripped) {
         assert_eq!(crd["metadata"]["name"], stripped["metadata"]["name"]);
         let version = |crd: &Value| crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();

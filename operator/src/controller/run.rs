@@ -260,7 +260,7 @@ impl Controller {
         self.deployed.mark_unchanged();
         let deployed = self.deployed.borrow().clone();
         let decisions: Vec<(SharedText, TaintDecision)> = match deployed.taints {
-            Some(true) => decide_all(&self.memory, self.presence, |node| deployed.selects(node)),
+            Some(true) => decide_all(&self.memory, self.presence, |node| deployed.reach.takes(node)),
             Some(false) => decide_all(&self.memory, self.presence, |_| false),
             None => Vec::new(),
         };

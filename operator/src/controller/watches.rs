@@ -152,7 +152,7 @@ mod tests {
         let following = tokio::spawn(agents(client, "home".into(), deployed, Arc::default(), out));
         let drain = tokio::spawn(async move { while seen.recv().await.is_some() {} });
         assert_eq!(listed(&mut asked).await, "home");
-        tell.send_replace(Deployed { taints: None, agents: Some("elsewhere".into()) });
+        tell.send_replace(Deployed { taints: None, agents: Some("elsewhere".into()), ..Deployed::default() });
         while listed(&mut asked).await != "elsewhere" {}
         following.abort();
         drain.abort();

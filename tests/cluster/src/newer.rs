@@ -22,6 +22,8 @@ use crate::{Cluster, scripts};
 const POLICIES: u32 = 30;
 /// The first one that takes rules in definitions.
 const RULES: u32 = 25;
+/// The first one that takes selectable fields there.
+const SELECTABLE_FIELDS: u32 = 30;
 
 /// The version of the Kubernetes that clusters are of: N of 1.N.
 ///
@@ -48,6 +50,12 @@ pub fn is_behind() -> bool {
 #[must_use]
 pub fn knows_rules() -> bool {
     is_behind() || minor() >= RULES
+}
+
+/// True if what answers for our group knows selectable fields in definitions.
+#[must_use]
+pub fn knows_selectable_fields() -> bool {
+    is_behind() || minor() >= SELECTABLE_FIELDS
 }
 
 /// Whether a test of what newer servers do cannot run, with a line that counts as a skip.

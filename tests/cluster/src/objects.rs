@@ -16,7 +16,13 @@ pub const MANAGER: &str = "bpfman-tests";
 /// Our definitions, in the form that the server takes.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    if newer::knows_rules() { crd::all() } else { crd::without_rules() }
+    if newer::knows_selectable_fields() {
+        crd::all()
+    } else if newer::knows_rules() {
+        crd::without_selectable_fields()
+    } else {
+        crd::without_rules()
+    }
 }
 
 impl Cluster {

@@ -97,11 +97,13 @@ pub struct WireNodeSpec {
 }
 
 /// Of a taint.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct WireTaint {
     /// Its key.
     pub key: String,
+    /// Its value, if it has one.
+    pub value: String,
     /// What it does to pods.
     pub effect: String,
 }

@@ -64,7 +64,9 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "livenessProbe": probe("/healthz", 20),
         "readinessProbe": probe("/readyz", 5),
         // Its memory is bounded by what is on its node: measured in docs/scale.md.
-        "resources": { "requests": { "cpu": "10m", "memory": "25Mi" } },
+        "resources": objects::resources(spec.agent.resources.as_ref(), "10m", "25Mi"),
+        // Probes and metrics.
+        "ports": [{ "name": "metrics", "containerPort": port, "protocol": "TCP" }],
         "volumeMounts": [
             { "name": "socket", "mountPath": "/run/bpfman-sock" },
             { "name": "account", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true }

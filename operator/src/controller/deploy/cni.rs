@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::agent::USER;
 use super::images::DeployImages;
-use super::objects::{host_folder, namespace};
+use super::objects::{host_folder, namespace, resources};
 
 /// Where the agent listens, and where it writes what holds while it does not.
 const FOLDERS: [(&str, &str); 2] =
@@ -69,7 +69,7 @@ fn container(
             "readOnlyRootFilesystem": true,
             "capabilities": { "drop": ["ALL"], "add": capabilities }
         },
-        "resources": { "requests": { "cpu": "1m", "memory": "4Mi" } },
+        "resources": resources(cni.resources.as_ref(), "1m", "4Mi"),
         "volumeMounts": mounts
     })
 }

@@ -4,12 +4,15 @@
 
 use serde_json::Value;
 
+use super::quantity::same_amount;
+
 /// Whether everything in `wanted` is in `found`. Lists of named things are compared by name, others in order.
 #[must_use]
 pub fn covers(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Object(found), Value::Object(wanted)) => {
             wanted.iter().all(|(key, wanted)| match found.get(key) {
+                Some(found) if ["requests", "limits"].contains(&&**key) => same_amounts(found, wanted),
                 Some(found) => covers(found, wanted),
                 // The server drops what is empty.
                 None => is_empty(wanted),
@@ -26,6 +29,17 @@ pub fn covers(found: &Value, wanted: &Value) -> bool {
         },
         _ => found == wanted,
     }
+}
+
+/// Amounts of resources: the server writes them in a form of its own.
+fn same_amounts(found: &Value, wanted: &Value) -> bool {
+    let (Some(found), Some(wanted)) = (found.as_object(), wanted.as_object()) else { return found == wanted };
+    wanted.iter().all(|(resource, wanted)| {
+        match (found.get(resource).and_then(Value::as_str), wanted.as_str()) {
+            (Some(found), Some(wanted)) => same_amount(found, wanted),
+            _ => false,
+        }
+    })
 }
 
 /// The field by which the items of a list are told apart.
@@ -63,6 +77,14 @@ mod tests {
             "dnsPolicy": "ClusterFirst"
         } });
         assert!(covers(&found, &wanted));
+    }
+
+    #[test]
+    fn an_amount_is_the_same_however_it_is_written() {
+        let wanted = json!({ "resources": { "requests": { "cpu": "1000m" } } });
+        assert!(covers(&json!({ "resources": { "requests": { "cpu": "1" } } }), &wanted));
+        assert!(!covers(&json!({ "resources": { "requests": { "cpu": "2" } } }), &wanted));
+        assert!(!covers(&json!({ "resources": { "requests": { "memory": "1" } } }), &wanted));
     }
 
     #[test]

@@ -46,9 +46,9 @@ enum Propagation {
 
 /// Host folders in the daemon's container: name, path on the host, path in the container, propagation.
 ///
-/// Processes and network namespaces are found below `/host/proc` and `/run/netns`; CSI mounts go both ways. The daemon's own
-/// bpffs, which has to outlive the container, is there when it starts.
-const MOUNTS: [(&str, &str, &str, Propagation); 12] = [
+/// Processes and network namespaces are found below `/host/proc` and `/run/netns`. The daemon's own bpffs, which has to
+/// outlive the container, is there when it starts.
+const MOUNTS: [(&str, &str, &str, Propagation); 10] = [
     ("runtime", RUNTIME, RUNTIME, Propagation::Volumes),
     ("socket", "/run/bpfman-sock", "/run/bpfman-sock", Propagation::None),
     ("state", "/var/lib/bpfman", "/var/lib/bpfman", Propagation::None),
@@ -59,26 +59,34 @@ const MOUNTS: [(&str, &str, &str, Propagation); 12] = [
     ("host-proc", "/proc", "/host/proc", Propagation::None),
     ("netns", "/var/run/netns", "/var/run/netns", Propagation::In),
     ("host-netns", "/var/run/netns", "/host/netns", Propagation::In),
-    (REGISTRY, "/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins_registry", Propagation::None),
-    (PODS, "/var/lib/kubelet/pods", "/var/lib/kubelet/pods", Propagation::Volumes),
 ];
 
-/// The daemon's folder, and the volumes that only the CSI driver needs.
+/// The daemon's folder.
 const RUNTIME: &str = "/run/bpfman";
-const REGISTRY: &str = "registry";
-const PODS: &str = "pods";
 
 /// Whether volumes of maps are served.
 fn serves_volumes(spec: &ConfigSpec) -> bool {
     spec.daemon.csi != Some(false)
 }
 
-/// The mounts of this deployment.
-fn mounts(
-    spec: &ConfigSpec,
-) -> impl Iterator<Item = (&'static str, &'static str, &'static str, Propagation)> {
-    let volumes = serves_volumes(spec);
-    MOUNTS.into_iter().filter(move |(name, ..)| volumes || ![REGISTRY, PODS].contains(name))
+/// The kubelet's folder of plugins.
+fn registry(spec: &ConfigSpec) -> String {
+    format!("{}/plugins_registry", spec.kubelet_dir())
+}
+
+/// The mounts of this deployment. The kubelet's folders are for volumes, which go both ways; it names them by their paths on
+/// the node.
+fn mounts(spec: &ConfigSpec) -> Vec<(&'static str, String, String, Propagation)> {
+    let mut mounts: Vec<_> = MOUNTS
+        .into_iter()
+        .map(|(name, host, path, propagation)| (name, host.to_owned(), path.to_owned(), propagation))
+        .collect();
+    if serves_volumes(spec) {
+        let pods = format!("{}/pods", spec.kubelet_dir());
+        mounts.push(("registry", registry(spec), registry(spec), Propagation::None));
+        mounts.push(("pods", pods.clone(), pods, Propagation::Volumes));
+    }
+    mounts
 }
 
 /// Labels of its pods: ours, and the one of the published deployment, by which manifests of users select them.
@@ -93,7 +101,8 @@ fn pod_labels() -> Value {
 pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let mut containers = vec![container(spec, images)];
     containers.extend(registrar(spec, images));
-    let mut volumes: Vec<Value> = mounts(spec).map(|(name, host, ..)| host_folder(name, host)).collect();
+    let mut volumes: Vec<Value> =
+        mounts(spec).iter().map(|(name, host, ..)| host_folder(name, host)).collect();
     if serves_volumes(spec) && spec.daemon.csi_registrar_image.is_some() {
         volumes.push(host_folder("plugin", PLUGIN));
     }
@@ -157,6 +166,7 @@ fn security(spec: &ConfigSpec) -> Value {
 
 fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let mut mounts: Vec<Value> = mounts(spec)
+        .into_iter()
         .map(|(name, _, path, propagation)| {
             let mut mount = json!({ "name": name, "mountPath": path });
             let propagation = match propagation {
@@ -179,7 +189,7 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         arguments.push("--csi-support".to_owned());
     }
     if serves_volumes(spec) && spec.daemon.csi_registrar_image.is_none() {
-        arguments.push("--csi-registration-dir=/var/lib/kubelet/plugins_registry".to_owned());
+        arguments.push(format!("--csi-registration-dir={}", registry(spec)));
         arguments.push(format!("--csi-kubelet-socket={PLUGIN_SOCKET}"));
     }
     json!({
@@ -195,9 +205,9 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "readinessProbe": probe(10, 3),
         // Programs run on while it is started anew. A change of thousands of hooks, or a start with as many, may take a while.
         "livenessProbe": probe(60, 5),
-        // Not the last one to be thought of when memory is short. There is no limit: the maps of all programs count as its
-        // memory, and who loads them says how large they are. The daemon limits its own (docs/cage.md).
-        "resources": { "requests": { "cpu": "10m", "memory": "64Mi" } },
+        // Not the last one to be thought of when memory is short. There is no limit unless somebody says one: the maps of all
+        // programs count as its memory, and who loads them says how large they are. The daemon limits its own (docs/cage.md).
+        "resources": objects::resources(spec.daemon.resources.as_ref(), "10m", "64Mi"),
         "volumeMounts": mounts
     })
 }

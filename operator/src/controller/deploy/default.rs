@@ -28,12 +28,14 @@ pub fn default_config(images: &DeployImages, namespace: &str) -> Config {
                 image: images.agent.clone(),
                 log_level: Some("info".to_owned()),
                 health_probe_port: 8175,
+                resources: None,
             },
             daemon: DaemonSpec {
                 image: images.daemon.clone(),
                 log_level: Some("info".to_owned()),
                 csi: None,
                 csi_registrar_image: None,
+                resources: None,
             },
             ..ConfigSpec::default()
         },

@@ -11,6 +11,15 @@ pub enum DeployError {
     /// There is no such namespace.
     #[error("namespace {0}: not found; create it")]
     NoNamespace(String),
+    /// There is no such PriorityClass: pods would never be made.
+    #[error("spec.priorityClassName: there is no PriorityClass {0}; nothing was changed")]
+    NoPriorityClass(String),
+    /// The `Config` says what cannot be.
+    #[error("{0}; nothing was changed")]
+    Invalid(String),
+    /// The API server would refuse an object; with what it was about.
+    #[error("{0} would be refused: {1}; nothing was changed")]
+    Refused(String, kube::Error),
     /// The `Config` is being deleted, and what was deployed for it has to stay; with the reason.
     #[error("{0}")]
     Held(String),

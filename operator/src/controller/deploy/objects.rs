@@ -1,11 +1,13 @@
 //! The objects that a `Config` comes to. Pure.
 
 use bpfman_application::config::{Config, ConfigSpec};
+use bpfman_application::deployment::ContainerResources;
 use bpfman_application::{GROUP, VERSION};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::images::DeployImages;
-use super::{agent, daemon, node_selector};
+use super::{agent, daemon};
 
 /// Name of the configuration map.
 pub const CONFIG_MAP: &str = "bpfman-config";
@@ -15,6 +17,13 @@ pub const POLICY_MAP: &str = "bpfman-policy";
 
 /// The namespace of everything, unless the object names one.
 pub const NAMESPACE: &str = "bpfman";
+
+/// The PriorityClass of all pods, unless the object names one.
+const PRIORITY: &str = "system-node-critical";
+
+/// Annotation of what is deployed: what it was made from. A field that is not wanted any more is no difference between what
+/// is wanted and what is there, but this is.
+const MADE_FROM: &str = "bpfman.io/made-from";
 
 /// Every object, in the order in which they are applied. What `overrides` takes out is not among them.
 #[must_use]
@@ -28,6 +37,9 @@ pub fn objects(config: &Config, images: &DeployImages) -> Vec<Value> {
     ];
     objects.retain(|object| !is_unmanaged(spec, object));
     for object in &mut objects {
+        let digest = Sha256::digest(object.to_string());
+        let start: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        object["metadata"]["annotations"] = json!({ MADE_FROM: start });
         object["metadata"]["ownerReferences"] = json!([{
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": "Config",
@@ -65,9 +77,10 @@ pub fn labels(name: &str) -> Value {
 pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Value) -> Value {
     // Daemon and agent mount what they need of their account, if anything.
     pod["automountServiceAccountToken"] = json!(false);
-    pod["priorityClassName"] = json!("system-node-critical");
-    pod["nodeSelector"] = json!(node_selector());
-    pod["tolerations"] = json!([{ "operator": "Exists" }]);
+    pod["priorityClassName"] = json!(spec.priority_class_name.as_deref().unwrap_or(PRIORITY));
+    pod["nodeSelector"] = json!(spec.node_labels());
+    pod["tolerations"] = json!(spec.tolerations());
+    pod["imagePullSecrets"] = json!(spec.image_pull_secrets);
     // They change with the configuration, so that it reaches pods by a restart.
     let annotations = json!({
         "bpfman.io.bpfman.log.level": spec.daemon.log_level.as_deref().unwrap_or_default(),
@@ -87,6 +100,12 @@ pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Val
             }
         }
     })
+}
+
+/// What a container asks for and may take: what the object says, or else a request of our own and no limit.
+#[must_use]
+pub fn resources(given: Option<&ContainerResources>, cpu: &str, memory: &str) -> Value {
+    given.map_or_else(|| json!({ "requests": { "cpu": cpu, "memory": memory } }), |given| json!(given))
 }
 
 /// A volume: a folder of the node, which is made if it is not there.
@@ -307,6 +326,64 @@ mod tests {
             let tolerations = &find(&objects, name)["spec"]["template"]["spec"]["tolerations"];
             assert_eq!(*tolerations, json!([{ "operator": "Exists" }]), "{name}");
         }
+    }
+
+    #[test]
+    fn what_an_administrator_says_of_pods_is_in_both_daemon_sets() {
+        let mut config = config();
+        let given: serde_json::Map<String, Value> = serde_json::from_value(json!({
+            "nodeSelector": { "tier": "edge" }, "priorityClassName": "high",
+            "tolerations": [{ "key": "gpu", "operator": "Exists", "effect": "NoSchedule" }],
+            "imagePullSecrets": [{ "name": "registry" }], "kubeletDir": "/var/lib/k0s/kubelet",
+            "cni": { "image": "cni:1", "resources": { "limits": { "memory": "32Mi" } } },
+        }))
+        .unwrap();
+        let mut spec = serde_json::to_value(&config.spec).unwrap();
+        spec.as_object_mut().unwrap().extend(given);
+        for (part, cpu) in [("daemon", "20m"), ("agent", "30m")] {
+            spec[part]["resources"] = json!({ "requests": { "cpu": cpu } });
+        }
+        config.spec = serde_json::from_value(spec).unwrap();
+        let objects = objects(&config, &images());
+        for (name, cpu) in [("bpfman-daemon", "20m"), ("bpfman-agent", "30m")] {
+            let pod = &find(&objects, name)["spec"]["template"]["spec"];
+            assert_eq!(pod["nodeSelector"], json!({ "kubernetes.io/os": "linux", "tier": "edge" }));
+            assert_eq!(pod["priorityClassName"], "high");
+            assert_eq!(pod["imagePullSecrets"], json!([{ "name": "registry" }]));
+            // Nodes with this taint wait for the agent.
+            let ours = json!({ "key": "bpfman.io/not-ready", "operator": "Exists" });
+            assert_eq!(pod["tolerations"].as_array().unwrap().len(), 2);
+            assert_eq!(pod["tolerations"][1], ours);
+            assert_eq!(pod["containers"][0]["resources"], json!({ "requests": { "cpu": cpu } }));
+        }
+        let daemon = &find(&objects, "bpfman-daemon")["spec"]["template"]["spec"];
+        let agent = &find(&objects, "bpfman-agent")["spec"]["template"]["spec"];
+        assert_eq!(agent["containers"][1]["resources"], json!({ "limits": { "memory": "32Mi" } }));
+        assert!(!daemon.to_string().contains("/var/lib/kubelet"), "{daemon}");
+        // The kubelet names volumes by their paths on the node: they are the same in the container.
+        for (volume, path) in
+            [("pods", "/var/lib/k0s/kubelet/pods"), ("registry", "/var/lib/k0s/kubelet/plugins_registry")]
+        {
+            let named = |list: &Value| {
+                list.as_array().unwrap().iter().find(|one| one["name"] == volume).unwrap().clone()
+            };
+            assert_eq!(named(&daemon["volumes"])["hostPath"]["path"], path);
+            assert_eq!(named(&daemon["containers"][0]["volumeMounts"])["mountPath"], path);
+        }
+        let arguments = daemon["containers"][0]["args"].to_string();
+        assert!(
+            arguments.contains("--csi-registration-dir=/var/lib/k0s/kubelet/plugins_registry"),
+            "{arguments}"
+        );
+    }
+
+    #[test]
+    fn a_field_that_is_wanted_no_more_is_a_difference() {
+        let mut before = config();
+        before.spec.node_selector.insert("tier".into(), "edge".into());
+        let (before, after) = (objects(&before, &images()), objects(&config(), &images()));
+        let both = find(&before, "bpfman-agent").clone();
+        assert!(!super::super::covers::covers(&both, find(&after, "bpfman-agent")));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use futures::stream::SelectAll;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event};
@@ -24,7 +25,7 @@ use super::found::{DeployedObjects, KINDS, ObjectKey, SELECTOR, index, key, reso
 use super::images::DeployImages;
 use super::objects::{namespace, objects};
 use super::removal::{blocked, marked};
-use super::{Deployed, default_config, status};
+use super::{DaemonReach, Deployed, default_config, status};
 use crate::controller::write::leader::Leadership;
 use bpfman_application::condition::Conditions;
 use bpfman_runtime::connect::why;
@@ -172,7 +173,8 @@ impl Deployer {
             };
             // Those of a Config that is gone go with it; until then they are where they were.
             let agents = asked.map(|config| namespace(&config.spec).to_owned()).or(deployed.agents.clone());
-            let now = Deployed { taints, agents };
+            let reach = asked.map_or_else(|| deployed.reach.clone(), |config| DaemonReach::of(&config.spec));
+            let now = Deployed { taints, agents, reach };
             let changed = *deployed != now;
             *deployed = now;
             changed
@@ -251,21 +253,62 @@ impl Deployer {
     async fn deploy(&mut self, config: &Config, blocked: Option<String>) -> Result<(), DeployError> {
         // Each is tried, and the first error counts.
         let mut outcome = blocked.map_or(Ok(()), |reason| Err(DeployError::Held(reason)));
-        outcome = outcome.and(self.label_namespace(config).await);
-        for object in objects(config, &self.images) {
-            outcome = outcome.and(self.apply(&object).await);
+        let objects = objects(config, &self.images);
+        match self.possible(config, &objects).await {
+            Err(error) => outcome = outcome.and(Err(error)),
+            Ok(()) => {
+                outcome = outcome.and(self.label_namespace(config).await);
+                for object in objects {
+                    outcome = outcome.and(self.apply(&object).await);
+                }
+                outcome = outcome.and(self.remove_left_over(config).await);
+            }
         }
-        outcome = outcome.and(self.remove_left_over(config).await);
         let error = outcome.as_ref().err().map(ToString::to_string);
         self.write_status(config, error.as_deref()).await?;
         outcome
     }
 
-    async fn apply(&mut self, object: &Value) -> Result<(), DeployError> {
-        let key = key(object);
-        if self.found.get(&key).is_some_and(|found| covers(found, object)) {
+    /// Whether all of it can be applied: a part of it would leave daemon and agent of two minds.
+    async fn possible(&self, config: &Config, objects: &[Value]) -> Result<(), DeployError> {
+        let problems = config.spec.problems();
+        if !problems.is_empty() {
+            return Err(DeployError::Invalid(problems.join("; ")));
+        }
+        let differing: Vec<&Value> = objects.iter().filter(|object| !self.is_there(object)).collect();
+        if differing.is_empty() {
             return Ok(());
         }
+        if let Some(name) = &config.spec.priority_class_name {
+            let classes: Api<PriorityClass> = Api::all(self.client.clone());
+            let found = classes.get_opt(name).await;
+            let found = found.map_err(DeployError::about(format!("PriorityClass {name}")))?;
+            found.ok_or_else(|| DeployError::NoPriorityClass(name.clone()))?;
+        }
+        let parameters = PatchParams::apply(Manager::Controller.name()).force().dry_run();
+        for object in differing {
+            let key = key(object);
+            match self.api(&key).patch(&key.2, &parameters, &Patch::Apply(object)).await {
+                // What is invalid now is invalid later. Anything else is found out by applying it.
+                Err(kube::Error::Api(status)) if status.code == 422 => {
+                    let what = format!("{} {}", key.0, key.2);
+                    return Err(DeployError::Refused(what, kube::Error::Api(status)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_there(&self, object: &Value) -> bool {
+        self.found.get(&key(object)).is_some_and(|found| covers(found, object))
+    }
+
+    async fn apply(&mut self, object: &Value) -> Result<(), DeployError> {
+        if self.is_there(object) {
+            return Ok(());
+        }
+        let key = key(object);
         let kind = index(&key.0);
         let parameters = PatchParams::apply(Manager::Controller.name()).force();
         match self.api(&key).patch(&key.2, &parameters, &Patch::Apply(object)).await {

@@ -16,9 +16,9 @@ pub fn conditions(make: Conditions<'_>, daemon_sets: &[DaemonSet], error: Option
     };
     let progressing = match waiting.is_empty() && error.is_none() {
         true => {
-            make.one("Readinessing", false, "UpToDate", "Every pod has the current configuration.".to_owned())
+            make.one("Progressing", false, "UpToDate", "Every pod has the current configuration.".to_owned())
         }
-        false => make.one("Readinessing", true, "RollingOut", or(waiting.join(" "), error)),
+        false => make.one("Progressing", true, "RollingOut", or(waiting.join(" "), error)),
     };
     let degraded = match error {
         None => make.one("Degraded", false, "Applied", "Everything was applied.".to_owned()),

@@ -3,7 +3,7 @@
 use bpfman_application::orders::NOT_READY_TAINT;
 
 use super::text::{Interner, SharedText};
-use bpfman_runtime::wire::{WireNode, is_true};
+use bpfman_runtime::wire::{WireNode, WireTaint, is_true};
 
 /// Annotation of a node: the boot in which its programs were seen back. Written together with the taint's removal, so
 /// that an application which comes later in the same boot does not make the node new again.
@@ -22,6 +22,8 @@ pub struct ClusterNode {
     pub ready: bool,
     /// Whether it has our taint.
     pub tainted: bool,
+    /// Taints that keep pods away, but for ours.
+    repelling: Box<[WireTaint]>,
     /// Ordered by key.
     labels: Box<[(SharedText, SharedText)]>,
 }
@@ -40,6 +42,13 @@ impl ClusterNode {
             ready_boot: ready_boot.map(SharedText::from),
             ready: status.is_some_and(|status| is_true(&status.conditions, "Ready")),
             tainted: wire.spec.iter().flat_map(|spec| &spec.taints).any(|taint| taint.key == NOT_READY_TAINT),
+            repelling: wire
+                .spec
+                .iter()
+                .flat_map(|spec| &spec.taints)
+                .filter(|taint| taint.effect != "PreferNoSchedule" && taint.key != NOT_READY_TAINT)
+                .cloned()
+                .collect(),
             labels: wire
                 .metadata
                 .labels
@@ -48,6 +57,12 @@ impl ClusterNode {
                 .map(|(key, value)| (interner.intern(key), interner.intern(value)))
                 .collect(),
         }
+    }
+
+    /// Its taints that keep pods away unless they put up with them. Ours is none of them.
+    #[must_use]
+    pub fn repelling(&self) -> &[WireTaint] {
+        &self.repelling
     }
 
     /// The value of a label.

@@ -64,6 +64,7 @@ images:
         }));
         for mut object in objects {
             manifests::wait_for_reviews(&mut object);
+            manifests::for_this_server(&mut object);
             self.cluster.apply_one(object).await;
         }
     }

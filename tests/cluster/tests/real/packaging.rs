@@ -6,17 +6,18 @@ use std::process::Command;
 use std::time::Duration;
 
 use bpfman_cluster_tests::{Cluster, manifests, newer};
+use bpfman_operator::controller::deploy::{DeployImages, default_config, deployed_objects};
 use bpfman_tests::Outcome;
 use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
 
 /// The folder `packaging`.
-fn packaging() -> PathBuf {
+pub(super) fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").canonicalize().unwrap()
 }
 
 /// What kustomize makes of a folder and an overlay with these lines.
-fn kustomized(what: &str, overlay: &str) -> Vec<Value> {
+pub(super) fn kustomized(what: &str, overlay: &str) -> Vec<Value> {
     // Kustomize reads nothing outside the folders it is told of, relative to the overlay.
     let folder = tempfile::tempdir_in(packaging().join("kubernetes")).unwrap();
     let text = format!("resources: [../{what}]\n{overlay}");
@@ -90,6 +91,53 @@ fn what_scrapes_finds_the_port_by_a_name_that_the_certificate_has() {
     find(&base, "Secret", tls["ca"]["secret"]["name"].as_str().unwrap());
 }
 
+#[test]
+fn agents_are_scraped_at_the_port_that_they_have_by_whom_their_policy_lets_in() {
+    let objects = kustomized("monitoring", "");
+    let monitor = &find(&objects, "PodMonitor", "bpfman-agent")["spec"];
+    let policy = &find(&objects, "NetworkPolicy", "bpfman-agent-metrics")["spec"];
+    let endpoint = &monitor["podMetricsEndpoints"][0];
+    assert_eq!(policy["ingress"][0]["ports"][0]["port"], endpoint["port"]);
+    assert_eq!(policy["podSelector"], monitor["selector"]);
+    let images = DeployImages {
+        daemon: "d".into(),
+        agent: "a".into(),
+        pull_policy: "Always".into(),
+        home: "bpfman".into(),
+    };
+    let deployed = deployed_objects(&default_config(&images, "bpfman"), &images);
+    let template = &find(&deployed, "DaemonSet", "bpfman-agent")["spec"]["template"];
+    let wanted = monitor["selector"]["matchLabels"].as_object().unwrap();
+    assert!(wanted.iter().all(|(key, value)| template["metadata"]["labels"][key] == *value), "{template}");
+    assert_eq!(template["spec"]["containers"][0]["ports"][0]["name"], endpoint["port"]);
+    // Alerts and dashboards call it so: its label becomes the job.
+    let label = monitor["jobLabel"].as_str().unwrap();
+    assert_eq!(template["metadata"]["labels"][label], "bpfman-agent");
+}
+
+#[test]
+fn a_drain_leaves_one_controller_and_they_are_spread() {
+    let objects = kustomized("base", "");
+    let deployment = &find(&objects, "Deployment", "bpfman-operator")["spec"];
+    let labels = &deployment["template"]["metadata"]["labels"];
+    let selects = |selector: &Value| {
+        let wanted = selector["matchLabels"].as_object().unwrap();
+        assert!(wanted.iter().all(|(key, value)| labels[key] == *value), "{selector}");
+    };
+    let budget = &find(&objects, "PodDisruptionBudget", "bpfman-operator")["spec"];
+    selects(&budget["selector"]);
+    assert!(deployment["replicas"].as_u64() > budget["maxUnavailable"].as_u64(), "{budget}");
+    let pod = &deployment["template"]["spec"];
+    find(&objects, "PriorityClass", pod["priorityClassName"].as_str().unwrap());
+    let constraints = pod["topologySpreadConstraints"].as_array().unwrap();
+    let keys: Vec<&Value> = constraints.iter().map(|constraint| &constraint["topologyKey"]).collect();
+    assert_eq!(keys, ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]);
+    for constraint in constraints {
+        selects(&constraint["labelSelector"]);
+        assert_eq!(constraint["whenUnsatisfiable"], "ScheduleAnyway", "a cluster of one node gets both");
+    }
+}
+
 #[tokio::test]
 async fn a_real_server_takes_every_object() {
     let Some(cluster) = Cluster::own() else { return };
@@ -103,7 +151,8 @@ async fn a_real_server_takes_every_object() {
         .partition(|object| object["kind"] == "Namespace");
     assert!(others.len() >= 5, "{others:?}");
     let more = ["config", "clean-nodes"].into_iter().flat_map(|folder| kustomized(folder, ""));
-    let all: Vec<Value> = namespaces.into_iter().chain(others).chain(more).collect();
+    let mut all: Vec<Value> = namespaces.into_iter().chain(others).chain(more).collect();
+    all.iter_mut().for_each(manifests::for_this_server);
     let mut first = Vec::new();
     for object in &all {
         first.push(cluster.apply_one(object.clone()).await);

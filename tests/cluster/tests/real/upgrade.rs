@@ -10,11 +10,15 @@ use crate::application::{everything, state};
 /// Takes out what this project adds, which leaves the published form.
 pub fn published(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).unwrap();
-    value["spec"]["names"].as_object_mut().unwrap().remove("shortNames");
+    for ours in ["shortNames", "categories"] {
+        value["spec"]["names"].as_object_mut().unwrap().remove(ours);
+    }
     let version = &mut value["spec"]["versions"][0];
+    version.as_object_mut().unwrap().remove("selectableFields");
     if let Some(columns) = version["additionalPrinterColumns"].as_array_mut() {
         columns.retain(|column| {
-            !["Ready", "Phase", "Kernel", "Revision"].contains(&column["name"].as_str().unwrap())
+            !["Ready", "Phase", "Kernel", "Revision", "Namespace", "Daemon", "Agent"]
+                .contains(&column["name"].as_str().unwrap())
         });
     }
     let schema = &mut version["schema"]["openAPIV3Schema"];

@@ -141,6 +141,7 @@ async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
         ("storage.k8s.io", "csidrivers", &["list", "watch", "create", "patch"], "", ""),
         ("storage.k8s.io", "csidrivers", &["delete"], "", "csi.bpfman.io"),
         ("coordination.k8s.io", "leases", &["get", "create", "update"], NAMESPACE, ""),
+        ("scheduling.k8s.io", "priorityclasses", &["get"], "", ""),
         (ours, "clusterbpfapplications", &["get", "list", "watch", "patch"], "", ""),
         (ours, "bpfapplications", &["get", "list", "watch", "patch"], "shop", ""),
         (ours, "clusterbpfapplications/status", &["patch"], "", ""),
@@ -156,6 +157,7 @@ async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
     all.extend(wrong(&cluster, &controller, needed, true).await);
     let writes: &[&str] = &["create", "update", "patch", "delete"];
     let refused: &[Right] = &[
+        ("scheduling.k8s.io", "priorityclasses", writes, "", ""),
         ("", "nodes", &["create", "delete", "update"], "", ""),
         ("", "secrets", &["list", "watch", "create", "delete"], NAMESPACE, ""),
         ("", "secrets", &["get", "update", "patch"], NAMESPACE, "another"),

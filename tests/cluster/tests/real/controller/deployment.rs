@@ -5,7 +5,7 @@ use bpfman_cluster_tests::{Cluster, Operator, wait};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::storage::v1::CSIDriver;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::cluster;
@@ -142,6 +142,113 @@ async fn a_missing_namespace_is_said_in_the_status() {
     wait::until("it recovers", async || {
         let status = configs.get("bpfman-config").await.unwrap().status.unwrap();
         condition(&status.conditions, "Degraded") == "False"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_administrator_says_of_pods_reaches_them_and_what_cannot_be_changes_nothing() {
+    let Some(cluster) = cluster().await else { return };
+    config_for(&cluster, "bpfman").await;
+    let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &IMAGES);
+    let client = cluster.client().await;
+    let sets: Api<DaemonSet> = Api::namespaced(client.clone(), "bpfman");
+    let configs: Api<Config> = Api::all(client);
+    let pod_of = async |name: &str| {
+        let spec = sets.get_opt(name).await.unwrap()?.spec?.template.spec?;
+        Some(serde_json::to_value(spec).unwrap())
+    };
+    wait::until("both are deployed", async || pod_of("bpfman-agent").await.is_some()).await;
+
+    // In a form that the server does not keep: it writes 1 and 1Gi.
+    let resources = json!({ "requests": { "cpu": "1000m" }, "limits": { "cpu": "2", "memory": "1024Mi" } });
+    let said = json!({ "spec": {
+        "kubeletDir": "/var/lib/k0s/kubelet", "nodeSelector": { "tier": "edge" },
+        "tolerations": [{ "key": "gpu", "operator": "Exists", "effect": "NoSchedule" }],
+        "priorityClassName": "system-cluster-critical", "imagePullSecrets": [{ "name": "registry" }],
+        "daemon": { "resources": resources },
+    } });
+    set(&configs, said).await;
+    wait::until("what was said is there", async || {
+        let (Some(daemon), Some(agent)) = (pod_of("bpfman-daemon").await, pod_of("bpfman-agent").await)
+        else {
+            return false;
+        };
+        let both = [&daemon, &agent].into_iter().all(|pod| {
+            pod["nodeSelector"]["tier"] == "edge"
+                && pod["priorityClassName"] == "system-cluster-critical"
+                && pod["imagePullSecrets"] == json!([{ "name": "registry" }])
+                && pod["tolerations"][0]["key"] == "gpu"
+        });
+        both && daemon["containers"][0]["resources"]["limits"]["memory"] == "1Gi"
+            && daemon["volumes"].to_string().contains("/var/lib/k0s/kubelet/pods")
+    })
+    .await;
+    wait::until("it is as it should be", async || {
+        let status = configs.get("bpfman-config").await.unwrap().status.unwrap_or_default();
+        let generation = configs.get("bpfman-config").await.unwrap().metadata.generation;
+        status.observed_generation == generation && condition(&status.conditions, "Degraded") == "False"
+    })
+    .await;
+
+    // The schema refuses these, with the field's name.
+    for (field, spec) in [
+        ("spec.kubeletDir", json!({ "kubeletDir": "/var/lib/../etc" })),
+        ("spec.nodeSelector.tier", json!({ "nodeSelector": { "tier": "no label!" } })),
+        ("spec.tolerations", json!({ "tolerations": [{ "key": "a", "operator": "Maybe" }] })),
+        (
+            "spec.daemon.resources.requests.cpu",
+            json!({ "daemon": { "resources": { "requests": { "cpu": "much" } } } }),
+        ),
+        ("spec.priorityClassName", json!({ "priorityClassName": "No Name" })),
+        ("spec.cni.confDir", json!({ "cni": { "image": "cni:1", "confDir": "etc" } })),
+    ] {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let refused = configs.patch("bpfman-config", &PatchParams::default(), &patch).await.unwrap_err();
+        assert!(refused.to_string().contains(field), "{field}: {refused}");
+    }
+
+    // These only the controller can tell, which then leaves everything as it is, images too.
+    let before = (pod_of("bpfman-daemon").await, pod_of("bpfman-agent").await);
+    for (says, spec) in [
+        ("there is no PriorityClass nobody", json!({ "priorityClassName": "nobody" })),
+        ("daemons run on linux only", json!({ "nodeSelector": { "kubernetes.io/os": "windows" } })),
+        ("leave value out", json!({ "tolerations": [{ "key": "a", "operator": "Exists", "value": "b" }] })),
+        (
+            "must be less than or equal to cpu limit",
+            json!({ "agent": { "resources": { "requests": { "cpu": 2 }, "limits": { "cpu": 1 } } } }),
+        ),
+    ] {
+        let kept = configs.get("bpfman-config").await.unwrap();
+        let mut patch = json!({ "spec": spec });
+        patch["spec"]["daemon"]["image"] = json!("daemon:2");
+        set(&configs, patch).await;
+        let told = wait::some("it says what cannot be", async || {
+            let status = configs.get("bpfman-config").await.ok()?.status?;
+            let stalled = status.conditions.into_iter().find(|condition| condition.type_ == "Stalled")?;
+            (stalled.status == "True" && stalled.message.contains(says)).then_some(stalled.message)
+        })
+        .await;
+        assert!(told.contains("nothing was changed"), "{told}");
+        assert_eq!((pod_of("bpfman-daemon").await, pod_of("bpfman-agent").await), before, "{says}");
+        let mut now = configs.get("bpfman-config").await.unwrap();
+        now.spec = kept.spec;
+        configs.replace("bpfman-config", &PostParams::default(), &now).await.unwrap();
+        wait::until("it was taken back", async || {
+            let status = configs.get("bpfman-config").await.unwrap().status.unwrap();
+            condition(&status.conditions, "Stalled") == "False"
+        })
+        .await;
+    }
+
+    // What is said no more goes.
+    set(&configs, json!({ "spec": { "nodeSelector": null, "imagePullSecrets": null, "daemon": { "resources": null } } })).await;
+    wait::until("what was said no more is gone", async || {
+        let daemon = pod_of("bpfman-daemon").await.unwrap();
+        daemon["nodeSelector"] == json!({ "kubernetes.io/os": "linux" })
+            && daemon["imagePullSecrets"].is_null()
+            && daemon["containers"][0]["resources"]
+                == json!({ "requests": { "cpu": "10m", "memory": "64Mi" } })
     })
     .await;
 }
