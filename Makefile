@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-gallery book man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-gallery book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -129,6 +129,9 @@ images-oci: ## daemon, operator and CNI plugin as container images: target/image
 manifests: ## write what packaging/kubernetes has of the program itself
 	cargo build --locked -p bpfman-operator
 	@f=packaging/kubernetes/base/crds.yaml && { grep '^#' $$f; $(target)/debug/bpfman-operator crds; } > $(target)/crds.yaml && mv $(target)/crds.yaml $$f
+
+chart: ## write what packaging/helm/bpfman has of packaging/kubernetes
+	@packaging/helm/generate
 
 fleet: ## 1,000 simulated nodes on a real API server: what they ask and write (root; NODES=…, FLEET="flags"); docs/scale.md
 	@packaging/install-deps kube

@@ -18,6 +18,7 @@ pub mod accounts;
 pub mod cluster;
 pub mod connect;
 pub mod connections;
+pub mod helm;
 pub mod manifests;
 pub mod newer;
 pub mod node;
@@ -31,5 +32,6 @@ pub mod tokens;
 pub mod wait;
 
 pub use cluster::{Cluster, Setup};
+pub use helm::Helm;
 pub use node::Node;
 pub use operator::Operator;

@@ -33,6 +33,16 @@ pub fn built(build: &str) -> Option<PathBuf> {
     (found.code == 0).then(|| PathBuf::from(found.stdout.trim()))
 }
 
+/// What a script gets and prints the path of, if it can.
+#[must_use]
+pub fn obtained(name: &str) -> Option<PathBuf> {
+    let outcome = Outcome::of(&mut Command::new(script(name)));
+    if outcome.code != 0 {
+        eprintln!("tests/kube/{name}: {}", outcome.stderr);
+    }
+    (outcome.code == 0).then(|| PathBuf::from(outcome.stdout.trim()))
+}
+
 /// Prints the line that counts as a skip of this test.
 pub(crate) fn skipped(reason: &str) {
     let thread = std::thread::current();

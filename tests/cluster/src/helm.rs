@@ -1,0 +1,50 @@
+//! Helm, as administrators have it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use bpfman_tests::Outcome;
+use tempfile::TempDir;
+
+use crate::{Cluster, scripts};
+
+/// Helm, with a folder of its own for what it keeps.
+#[derive(Debug)]
+pub struct Helm {
+    program: PathBuf,
+    home: TempDir,
+}
+
+impl Helm {
+    /// None, with a line that counts as a skip, where helm is not to be had.
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        let Some(program) = scripts::obtained("helm") else {
+            scripts::skipped("helm");
+            return None;
+        };
+        let home = tempfile::Builder::new().prefix("bpfman-helm-").tempdir().unwrap();
+        Some(Self { program, home })
+    }
+
+    /// Runs it without a cluster.
+    #[must_use]
+    pub fn run(&self, words: &[&str]) -> Outcome {
+        let mut command = Command::new(&self.program);
+        Outcome::of(command.env("HOME", self.home.path()).args(words))
+    }
+
+    /// Runs it as the administrator of a cluster.
+    #[must_use]
+    pub fn on(&self, cluster: &Cluster, words: &[&str]) -> Outcome {
+        let mut command = cluster.command(&self.program);
+        command.env("HOME", self.home.path()).env("KUBECONFIG", cluster.kubeconfig());
+        Outcome::of(command.args(words))
+    }
+
+    /// The folder that it is in, for scripts that look for it.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.program.parent().expect("it is in a folder").to_owned()
+    }
+}

@@ -1,0 +1,116 @@
+//! `packaging/kubernetes/remove`, on a real API server: in the right order, again after a failure, and without a trace.
+
+use bpfman_cluster_tests::{Cluster, Operator, Setup, manifests, wait};
+use bpfman_tests::Outcome;
+use serde_json::json;
+
+use crate::packaging::{kustomized, packaging};
+
+/// Runs it as the cluster's administrator.
+pub fn remove(cluster: &Cluster, path: &str, words: &[&str]) -> Outcome {
+    let mut command = cluster.command(packaging().join("kubernetes/remove"));
+    command.env("KUBECONFIG", cluster.kubeconfig()).env("HOME", cluster.path("")).env("PATH", path);
+    Outcome::of(command.args(words))
+}
+
+/// Nothing of bpfman is in a cluster.
+pub fn nothing_is_left(cluster: &Cluster) {
+    let kinds = "crd,clusterroles,clusterrolebindings,csidrivers,validatingwebhookconfigurations,priorityclasses,namespaces";
+    let left = cluster.kubectl(&["get", kinds, "-o", "name"]).success();
+    assert!(!left.contains("bpfman"), "{left}");
+    let left = cluster
+        .kubectl(&["get", "roles,rolebindings,daemonsets,secrets,leases", "-A", "-o", "name"])
+        .success();
+    assert!(!left.contains("bpfman"), "{left}");
+}
+
+fn path() -> String {
+    std::env::var("PATH").unwrap()
+}
+
+/// Applies what is packaged.
+async fn install(cluster: &Cluster) {
+    cluster.apply_definitions().await;
+    let mut objects: Vec<_> =
+        kustomized("base", "images: [{ name: bpfman-operator, newName: registry.example/operator }]\n")
+            .into_iter()
+            .filter(|object| object["kind"] != "CustomResourceDefinition")
+            .collect();
+    objects.sort_by_key(|object| object["kind"] != "Namespace");
+    // The definitions came without the label that kustomize gives everything.
+    let label = json!({ "metadata": { "labels": { "app.kubernetes.io/part-of": "bpfman" } } });
+    for definition in bpfman_cluster_tests::objects::definitions() {
+        let name = definition.metadata.name.unwrap();
+        cluster.kubectl(&["patch", "crd", &name, "--type=merge", "-p", &label.to_string()]).success();
+    }
+    for mut object in objects {
+        manifests::for_this_server(&mut object);
+        cluster.apply_one(object).await;
+    }
+}
+
+async fn controller(cluster: &Cluster) -> Operator {
+    let token = cluster.token("bpfman", "bpfman-operator").await;
+    let images = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1")];
+    let flags = ["--health-probe-bind-address=0", "--metrics-bind-address=0"];
+    Operator::start(cluster, "controller", &cluster.kubeconfig_with(&token), &flags, &images)
+}
+
+#[tokio::test]
+async fn everything_goes_in_order_and_again_after_a_step_that_could_not_be() {
+    let Some(cluster) = Cluster::own_with(Setup { full: true, ..Setup::default() }) else { return };
+    install(&cluster).await;
+    let running = controller(&cluster).await;
+    cluster.namespace("shop").await;
+    for object in kustomized("pull-secrets", "namespace: shop\n") {
+        cluster.apply_one(object).await;
+    }
+    cluster.apply_one(crate::application::everything("guard")).await;
+    cluster.apply_one(crate::application::in_namespace("shop", "counter")).await;
+    for (kind, name) in [("clusterbpfapplications", "guard"), ("-nshop", "bpfapplications/counter")] {
+        wait::until("the controller holds it", async || {
+            cluster.kubectl(&["get", kind, name, "-o", "yaml"]).stdout.contains("finalizers:")
+        })
+        .await;
+    }
+    wait::until("daemons are deployed", async || {
+        cluster.kubectl(&["-n", "bpfman", "get", "daemonset", "bpfman-daemon", "bpfman-agent"]).code == 0
+    })
+    .await;
+
+    // Who does not say so is shown what would go.
+    let shown = remove(&cluster, &path(), &[]);
+    assert_eq!(shown.code, 1);
+    for named in ["guard", "counter", "bpfman-config", "configs.bpfman.io"] {
+        assert!(shown.stdout.contains(named), "{named}: {}", shown.stdout);
+    }
+    remove(&cluster, &path(), &["--yess"]).fails(2, &["--yes"]);
+    remove(&cluster, &path(), &["--yes", "--namespace", "elsewhere"])
+        .fails(1, &["no Deployment bpfman-operator in elsewhere"]);
+    cluster.kubectl(&["get", "clusterbpfapplications", "guard"]).success();
+
+    // Without a controller applications are not let go: nothing else is removed, and the message says why.
+    drop(running);
+    let stuck = remove(&cluster, &path(), &["--yes", "--timeout", "3"]);
+    stuck.fails(1, &["nothing else was removed", "Is the controller running in bpfman?"]);
+    cluster.kubectl(&["-n", "bpfman", "get", "deployment", "bpfman-operator"]).success();
+    cluster.kubectl(&["get", "configs.bpfman.io", "bpfman-config"]).success();
+
+    // Again, with one.
+    let running = controller(&cluster).await;
+    let removed = remove(&cluster, &path(), &["--yes", "--timeout", "120"]).success();
+    drop(running);
+    let steps = [
+        "deleting clusterbpfapplications",
+        "deleting the Config",
+        "removing the operator",
+        "removing the definitions",
+        "cleaning every node, with registry.example/operator",
+        "nothing of bpfman is left in the cluster, or on its nodes",
+    ];
+    let places: Vec<_> = steps.iter().map(|step| removed.find(step)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{removed}");
+    nothing_is_left(&cluster);
+    // Where nothing is there is nothing to do.
+    remove(&cluster, &path(), &["--yes", "--keep-nodes"]).success();
+}
