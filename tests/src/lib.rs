@@ -31,6 +31,7 @@ pub mod local_connection;
 pub mod monitoring;
 pub mod mount_namespace;
 pub mod network;
+pub mod pods;
 pub mod prometheus;
 pub mod proxy;
 pub mod random;

@@ -40,7 +40,12 @@ impl Ends {
         Self::accepted(listener, client.into())
     }
 
-    fn accepted(listener: &TcpListener, client: TcpStream) -> Self {
+    /// What a listener accepts next is the other end of `client`.
+    ///
+    /// # Panics
+    /// Nobody connects.
+    #[must_use]
+    pub fn accepted(listener: &TcpListener, client: TcpStream) -> Self {
         let (server, _) = listener.accept().unwrap();
         for end in [&client, &server] {
             end.set_nodelay(true).unwrap();

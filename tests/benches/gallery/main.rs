@@ -7,13 +7,16 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on ends")]
 
 mod contender;
+mod conversation;
 #[path = "../../tests/gallery/equipment.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod equipment;
 mod firewall;
 mod live_frames;
 mod plot;
+mod pods;
 mod report;
+mod shortcut;
 
 use report::Report;
 
@@ -21,7 +24,7 @@ use report::Report;
 type Entry = (&'static str, fn(&mut Report));
 
 /// All of them.
-const ENTRIES: &[Entry] = &[("firewall", firewall::run)];
+const ENTRIES: &[Entry] = &[("firewall", firewall::run), ("pods", pods::run), ("shortcut", shortcut::run)];
 
 fn main() {
     // `cargo test --all-targets` runs it too, with arguments of its own, and wants no figures.

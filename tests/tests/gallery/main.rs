@@ -6,6 +6,7 @@ mod egress_guard;
 mod equipment;
 mod exec_snoop;
 mod name_server;
+mod pod_fastpath;
 mod sock_shortcut;
 mod xdp_counter;
 mod xdp_firewall;

@@ -1,0 +1,88 @@
+//! Adding pods and networks, and following what the host says of pods.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use anyhow::Result;
+use bpfman_client::MapAccess;
+use bpfman_examples::count::Count;
+use bpfman_examples::failure::Failure;
+use bpfman_examples::prefix::Prefix;
+use bpfman_examples::source::MapSource;
+
+use crate::host::{Host, Mac};
+use crate::table::{Origin, Table, Target, whole};
+
+/// Has packets to a pod go to the other end of an interface, and those to a network out of it.
+pub fn add(maps: &MapSource, prefix: Prefix, interface: &str, mac: Option<Mac>) -> Result<()> {
+    let target = match address_of(prefix) {
+        Some(address) => pod(&Host::read()?, address, interface, mac, Origin::Added)?,
+        None if mac.is_some() => {
+            return Err(Failure::invalid(
+                "a network has no MAC address",
+                "the kernel looks it up for each next hop",
+            )
+            .into());
+        }
+        None => {
+            let index = Host::read()?.interface(interface)?.index;
+            Target { interface: index, origin: Origin::Added, macs: None, sent: Count::default() }
+        }
+    };
+    Table::open(maps, MapAccess::Write)?.set(prefix, target)
+}
+
+/// Has the table say of pods what the host's routes do; leaves what was added by hand. Writes a line for each change.
+pub fn sync(maps: &MapSource, out: &mut impl Write) -> Result<()> {
+    let host = Host::read()?;
+    let mut table = Table::open(maps, MapAccess::Write)?;
+    let known = table.read()?;
+    let routes = host.routes_to_peers();
+    for route in &routes {
+        let prefix = whole(route.address);
+        let old = known.iter().find(|(one, _)| *one == prefix).map(|(_, target)| *target);
+        if old.is_some_and(|old| old.origin == Origin::Added) {
+            continue;
+        }
+        match pod(&host, route.address, &route.interface, None, Origin::Synced) {
+            Ok(new) if old.is_some_and(|old| (old.interface, old.macs) == (new.interface, new.macs)) => {}
+            Ok(new) => {
+                table.set(prefix, new)?;
+                writeln!(out, "+ {} {}", route.address, route.interface)?;
+            }
+            // Packets for it go to the stack, which learns the address.
+            Err(error) => writeln!(std::io::stderr(), "{} is left to the stack: {error:#}", route.address)?,
+        }
+    }
+    for (prefix, target) in known {
+        let wanted = routes.iter().any(|route| whole(route.address) == prefix);
+        if target.origin == Origin::Synced && !wanted && table.remove(prefix)? {
+            writeln!(out, "- {prefix}")?;
+        }
+    }
+    Ok(())
+}
+
+fn pod(host: &Host, address: IpAddr, name: &str, mac: Option<Mac>, origin: Origin) -> Result<Target> {
+    let interface = host.interface(name)?;
+    if !interface.leads_to_peer {
+        let message =
+            format!("\"{name}\" is no veth or netkit device whose other end is in another namespace");
+        return Err(Failure::invalid(message, "name the host's end of the pod's veth").into());
+    }
+    let unknown = || {
+        let message = format!("the host has not learnt the MAC address of {address} at \"{name}\"");
+        Failure::not_found(message, "send it a packet first (`ping`), or give `--mac`")
+    };
+    let mac = mac.or_else(|| host.mac_of(address, name)).ok_or_else(unknown)?;
+    let macs = Some((mac, interface.mac));
+    Ok(Target { interface: interface.index, origin, macs, sent: Count::default() })
+}
+
+const fn address_of(prefix: Prefix) -> Option<IpAddr> {
+    match prefix {
+        Prefix::V4(address, 32) => Some(IpAddr::V4(address)),
+        Prefix::V6(address, 128) => Some(IpAddr::V6(address)),
+        Prefix::V4(..) | Prefix::V6(..) => None,
+    }
+}

@@ -1,0 +1,201 @@
+//! What the program knows: pods and networks, as `pod_fastpath.bpf.c` keeps them.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use anyhow::{Context, Result};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{HashMap, MapData, MapError};
+use bpfman_client::MapAccess;
+use bpfman_examples::count::Count;
+use bpfman_examples::prefix::Prefix;
+use bpfman_examples::source::MapSource;
+
+use crate::host::{InterfaceIndex, Mac};
+
+/// Who said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// `add`.
+    Added = 0,
+    /// `sync`, which takes away what the host no longer says.
+    Synced = 1,
+}
+
+/// Where packets to an address or a network go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The host's end of a pod's veth, or the interface that they leave by.
+    pub interface: InterfaceIndex,
+    /// Who said so.
+    pub origin: Origin,
+    /// Of a pod: its own address, and that of the host's end.
+    pub macs: Option<(Mac, Mac)>,
+    /// What went there.
+    pub sent: Count,
+}
+
+type RawAddress = [u8; 16];
+type RawPod = [u8; 40];
+type RawNetwork = [u8; 24];
+
+/// Both maps.
+pub struct Table {
+    pods: HashMap<MapData, RawAddress, RawPod>,
+    networks: LpmTrie<MapData, RawAddress, RawNetwork>,
+}
+
+impl Table {
+    /// Opens them.
+    pub fn open(maps: &MapSource, access: MapAccess) -> Result<Self> {
+        Ok(Self { pods: maps.open("pods", access)?, networks: maps.open("networks", access)? })
+    }
+
+    /// All of it, in the order of prefixes.
+    pub fn read(&self) -> Result<Vec<(Prefix, Target)>> {
+        let mut found = Vec::new();
+        for entry in self.pods.iter() {
+            let (address, pod) = entry.context("cannot read the pods")?;
+            found.push((prefix_of(address, 128), read_pod(&pod)));
+        }
+        for entry in self.networks.iter() {
+            let (key, network) = entry.context("cannot read the networks")?;
+            found.push((prefix_of(key.data(), key.prefix_len()), read_network(&network)));
+        }
+        found.sort_by_key(|(prefix, _)| *prefix);
+        Ok(found)
+    }
+
+    /// Has packets go there. Counts of what is there already go on.
+    pub fn set(&mut self, prefix: Prefix, target: Target) -> Result<()> {
+        let (address, length) = raw(prefix);
+        let failed = || format!("cannot add {prefix}");
+        if let Some((pod, host)) = target.macs {
+            let sent = self.pods.get(&address, 0).map_or(target.sent, |old| read_pod(&old).sent);
+            let mut value = RawPod::default_of(target.interface, target.origin);
+            value[8..14].copy_from_slice(&pod.0);
+            value[14..20].copy_from_slice(&host.0);
+            write_count(&mut value[24..], sent);
+            return self.pods.insert(address, value, 0).with_context(failed);
+        }
+        let key = Key::new(length, address);
+        let mut value = RawNetwork::default_of(target.interface, target.origin);
+        write_count(&mut value[8..], target.sent);
+        self.networks.insert(&key, value, 0).with_context(failed)
+    }
+
+    /// Leaves packets for it to the stack. False: they were.
+    pub fn remove(&mut self, prefix: Prefix) -> Result<bool> {
+        let (address, length) = raw(prefix);
+        let removed = if length == 128 {
+            self.pods.remove(&address)
+        } else {
+            self.networks.remove(&Key::new(length, address))
+        };
+        match removed {
+            Ok(()) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            // Tries have no error of their own.
+            Err(MapError::SyscallError(call)) if call.io_error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(false)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot remove {prefix}")),
+        }
+    }
+}
+
+/// A value without addresses and counts.
+trait Begun {
+    fn default_of(interface: InterfaceIndex, origin: Origin) -> Self;
+}
+
+impl<const LENGTH: usize> Begun for [u8; LENGTH] {
+    fn default_of(interface: InterfaceIndex, origin: Origin) -> Self {
+        let mut value = [0; LENGTH];
+        value[..4].copy_from_slice(&interface.0.to_ne_bytes());
+        value[4..8].copy_from_slice(&(origin as u32).to_ne_bytes());
+        value
+    }
+}
+
+/// The address of a pod as a prefix.
+pub const fn whole(address: IpAddr) -> Prefix {
+    match address {
+        IpAddr::V4(address) => Prefix::V4(address, 32),
+        IpAddr::V6(address) => Prefix::V6(address, 128),
+    }
+}
+
+fn raw(prefix: Prefix) -> (RawAddress, u32) {
+    match prefix {
+        Prefix::V4(address, length) => (address.to_ipv6_mapped().octets(), length + 96),
+        Prefix::V6(address, length) => (address.octets(), length),
+    }
+}
+
+fn prefix_of(address: RawAddress, length: u32) -> Prefix {
+    let address = Ipv6Addr::from(address);
+    match address.to_ipv4_mapped() {
+        Some(address) if length >= 96 => Prefix::V4(address, length - 96),
+        _ => Prefix::V6(address, length),
+    }
+}
+
+fn read_pod(value: &RawPod) -> Target {
+    let mac = |at: usize| {
+        let mut bytes = [0; 6];
+        bytes.copy_from_slice(&value[at..at + 6]);
+        Mac(bytes)
+    };
+    let (interface, origin) = begin(value);
+    Target { interface, origin, macs: Some((mac(8), mac(14))), sent: read_count(&value[24..]) }
+}
+
+fn read_network(value: &RawNetwork) -> Target {
+    let (interface, origin) = begin(value);
+    Target { interface, origin, macs: None, sent: read_count(&value[8..]) }
+}
+
+fn begin(value: &[u8]) -> (InterfaceIndex, Origin) {
+    let word = |at: usize| u32::from_ne_bytes([value[at], value[at + 1], value[at + 2], value[at + 3]]);
+    let origin = if word(4) == Origin::Synced as u32 { Origin::Synced } else { Origin::Added };
+    (InterfaceIndex(word(0)), origin)
+}
+
+fn read_count(bytes: &[u8]) -> Count {
+    let word = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_ne_bytes(word)
+    };
+    Count { packets: word(0), bytes: word(8) }
+}
+
+fn write_count(bytes: &mut [u8], count: Count) {
+    bytes[..8].copy_from_slice(&count.packets.to_ne_bytes());
+    bytes[8..16].copy_from_slice(&count.bytes.to_ne_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_of_both_families_come_back_as_they_went_in() {
+        for text in ["10.0.0.5/32", "10.0.0.0/8", "0.0.0.0/0", "fd00::5/128", "fd00::/64", "::/0"] {
+            let prefix: Prefix = text.parse().unwrap();
+            let (address, length) = raw(prefix);
+            assert_eq!(prefix_of(address, length), prefix, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_read_as_it_was_written() {
+        let count = Count { packets: 7, bytes: 700 };
+        let mut value = RawPod::default_of(InterfaceIndex(9), Origin::Synced);
+        value[8..14].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+        write_count(&mut value[24..], count);
+        let pod = read_pod(&value);
+        assert_eq!((pod.interface, pod.origin, pod.sent), (InterfaceIndex(9), Origin::Synced, count));
+        assert_eq!(pod.macs, Some((Mac([2, 0, 0, 0, 0, 1]), Mac([0; 6]))));
+    }
+}

@@ -1,0 +1,65 @@
+//! Requests and their answers between two threads of this process, one after the other.
+
+use std::io::{self, Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// A stream of bytes, of whatever kind.
+pub trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+/// What a request with its answer took.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Microseconds on the wall.
+    pub time: f64,
+    /// Microseconds of CPU of both ends, the kernel's work in their context with it.
+    pub cpu: f64,
+}
+
+/// So many, each of so many bytes in both directions.
+pub fn converse(
+    mut client: impl Stream,
+    mut server: impl Stream + 'static,
+    size: usize,
+    count: u32,
+) -> Taken {
+    let echo = thread::spawn(move || {
+        let mut bytes = vec![0; size];
+        while read_all(&mut server, &mut bytes) {
+            server.write_all(&bytes).unwrap();
+        }
+    });
+    let mut bytes = vec![7; size];
+    let (start, cpu) = (Instant::now(), own_cpu());
+    for _ in 0..count {
+        client.write_all(&bytes).unwrap();
+        assert!(read_all(&mut client, &mut bytes), "the other end has gone");
+    }
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(count);
+    let taken = Taken { time: each(start.elapsed()), cpu: each(own_cpu() - cpu) };
+    drop(client);
+    echo.join().unwrap();
+    taken
+}
+
+/// False at the end of the stream. A socket of a map of sockets may wake up for nothing.
+fn read_all(stream: &mut impl Stream, mut bytes: &mut [u8]) -> bool {
+    while !bytes.is_empty() {
+        match stream.read(bytes) {
+            Ok(0) => return false,
+            Ok(read) => bytes = &mut bytes[read..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    true
+}
+
+/// Of all threads of this process.
+fn own_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

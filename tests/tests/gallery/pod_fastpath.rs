@@ -1,0 +1,353 @@
+//! A node whose pods are reached past its stack: its own counter of forwarded packets says so.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
+use std::thread;
+
+use bpfman_tests::command::run;
+use bpfman_tests::local_connection::{pattern, read};
+use bpfman_tests::network::Namespace;
+use bpfman_tests::pods::{CLIENT, CLIENT_V6, Cluster, NODE, UPLINK};
+use bpfman_tests::skip::lacks_tcx;
+use bpfman_tests::{Outcome, wait};
+use serde_json::Value;
+
+use crate::equipment::{Gallery, WATCHER, refusals};
+
+/// The fast path on a node with two pods.
+struct FastPath {
+    gallery: Gallery,
+    cluster: Cluster,
+    program: u64,
+}
+
+impl FastPath {
+    fn new() -> Self {
+        let (gallery, cluster) = (Gallery::open(), Cluster::new(2));
+        let programs = gallery.load("pod-fastpath", "--programs tcx:from_network tcx:from_pod");
+        let [from_network, from_pod] = programs[..] else { panic!("two programs: {programs:?}") };
+        let netns = cluster.node.path().display().to_string();
+        let places = cluster.pods.iter().map(|pod| (from_pod, pod.interface.as_str()));
+        for (program, interface) in places.chain([(from_network, UPLINK)]) {
+            let at = format!("--direction ingress --iface {interface} --netns {netns} --priority 100");
+            gallery.daemon.bpfman(&format!("attach {program} tcx {at}")).success();
+        }
+        Self { gallery, cluster, program: from_network }
+    }
+
+    /// The side in the node's namespace.
+    fn run(&self, line: &str) -> Outcome {
+        self.run_of(&format!("--program {} {line}", self.program))
+    }
+
+    fn run_of(&self, line: &str) -> Outcome {
+        run_in(&self.gallery, &self.cluster.node, line)
+    }
+
+    /// Both pods, and the client's networks.
+    fn know_all(&self) {
+        for pod in &self.cluster.pods {
+            self.run(&format!("add {} {}", pod.address, pod.interface)).success();
+            self.run(&format!("add {} {} --mac {}", pod.address_v6, pod.interface, pod.mac)).success();
+        }
+        self.run(&format!("add 10.88.0.0/24 {UPLINK}")).success();
+        self.run(&format!("add fd88::/64 {UPLINK}")).success();
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.run(line).success()).unwrap()
+    }
+
+    /// Packets of an outcome.
+    fn packets(&self, outcome: &str) -> u64 {
+        self.json("stats --json")[outcome]["packets"].as_u64().unwrap()
+    }
+
+    /// Packets that went to a prefix, as `list` has them.
+    fn sent_to(&self, prefix: &str) -> u64 {
+        let listed = self.json("list --json");
+        let found = listed.as_array().unwrap().iter().find(|row| row["prefix"] == prefix);
+        found.unwrap_or_else(|| panic!("no {prefix} in {listed}"))["packets"].as_u64().unwrap()
+    }
+}
+
+fn run_in(gallery: &Gallery, node: &Namespace, line: &str) -> Outcome {
+    let side = gallery.side_as(WATCHER, "pod-fastpath");
+    let mut inside = node.command(&side.get_program().to_string_lossy());
+    inside.args(side.get_args()).args(line.split_whitespace());
+    inside.envs(side.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Outcome::of(&mut inside)
+}
+
+/// Asks for so many echoes, one after the other, with what `ping` takes besides.
+fn ping(from: &Namespace, count: u32, words: &str) -> Outcome {
+    let mut ping: Command = from.command("ping");
+    ping.args(["-n", "-c", &count.to_string(), "-i", "0.01", "-W", "60"]);
+    Outcome::of(ping.args(words.split_whitespace()))
+}
+
+#[test]
+fn packets_of_known_pods_pass_the_stack_by() {
+    if lacks_tcx("packets_of_known_pods_pass_the_stack_by") {
+        return;
+    }
+    let path = FastPath::new();
+    let Cluster { client, pods, .. } = &path.cluster;
+    let [one, two] = &pods[..] else { panic!("two pods") };
+    let before = path.cluster.forwarded_by_stack();
+    let answered = ping(client, 3, &one.address).success();
+    assert!(answered.contains("ttl=63"), "{answered}");
+    assert_eq!(path.cluster.forwarded_by_stack(), before + 6, "what is not known is the stack's");
+    assert_eq!((path.packets("unknown"), path.packets("to_pod")), (6, 0));
+
+    path.know_all();
+    let before = path.cluster.forwarded_by_stack();
+    for (from, to) in [
+        (client, &one.address),
+        (client, &two.address_v6),
+        (&one.namespace, &two.address),
+        (&one.namespace, &two.address_v6),
+        (&two.namespace, &CLIENT.to_owned()),
+        (&two.namespace, &CLIENT_V6.to_owned()),
+    ] {
+        let answered = ping(from, 5, to).success();
+        // Whose header's checksum was wrong would not have been answered.
+        assert_eq!(answered.matches("ttl=63").count(), 5, "{answered}");
+    }
+    assert_eq!(path.cluster.forwarded_by_stack(), before);
+    // Each echo and its answer: four pairs with the client, two among pods.
+    assert_eq!((path.packets("to_pod"), path.packets("to_network")), (4 * 5 + 2 * 10, 4 * 5));
+    assert_eq!(path.sent_to(&format!("{}/32", two.address)), 5 + 5);
+    assert_eq!(path.sent_to("fd88::/64"), 10);
+
+    // TCP sends what the interface cuts up later.
+    for (from, to) in [(client, one), (&one.namespace, two)] {
+        let address = to.address.clone();
+        let listener = to.namespace.inside(|| TcpListener::bind("0.0.0.0:7000").unwrap());
+        let sender = from.inside(move || {
+            thread::spawn(move || {
+                let mut stream = std::net::TcpStream::connect((address.as_str(), 7000)).unwrap();
+                stream.write_all(&pattern(4 << 20)).unwrap();
+            })
+        });
+        let mut receiver = listener.accept().unwrap().0;
+        assert!(read(&mut receiver, 5 << 20) == pattern(4 << 20));
+        sender.join().unwrap();
+    }
+    assert_eq!(path.cluster.forwarded_by_stack(), before);
+    // Duplicate detection of addresses and the like are the stack's own; nothing of pods was refused.
+    let refused = ["foreign_source", "expired", "too_large"].map(|outcome| path.packets(outcome));
+    assert_eq!(refused, [0, 0, 0]);
+    let listed = path.run("list").success();
+    assert!(listed.contains(&one.mac) && listed.contains(UPLINK), "{listed}");
+
+    path.run(&format!("remove {} {}", one.address, two.address)).success();
+    ping(client, 1, &one.address).success();
+    assert_eq!(path.cluster.forwarded_by_stack(), before + 2, "both directions are the stack's again");
+}
+
+#[test]
+fn what_needs_more_than_forwarding_is_the_stacks() {
+    if lacks_tcx("what_needs_more_than_forwarding_is_the_stacks") {
+        return;
+    }
+    let path = FastPath::new();
+    path.know_all();
+    let Cluster { client, node, pods } = &path.cluster;
+    let [one, two] = &pods[..] else { panic!("two pods") };
+    let expired = ping(client, 1, &format!("-t 1 {}", one.address));
+    assert!(
+        expired.stdout.contains(&format!("From {NODE}")) && expired.stdout.contains("exceeded"),
+        "{expired:?}"
+    );
+    assert_eq!(path.packets("expired"), 1);
+
+    node.ip(&["link", "set", &one.interface, "mtu", "1400"]);
+    let large = ping(client, 1, &format!("-M do -s 1450 {}", one.address));
+    let said = format!("{}{}", large.stdout, large.stderr);
+    assert!(said.contains("mtu = 1400") || said.contains("mtu=1400"), "{said}");
+    assert_eq!(path.packets("too_large"), 1);
+
+    // A pod with the address of another.
+    one.namespace.ip(&["address", "add", &format!("{}/32", two.address), "dev", "lo"]);
+    let address = two.address.clone();
+    one.namespace.inside(move || {
+        UdpSocket::bind((address.as_str(), 0)).unwrap().send_to(b"not me", (CLIENT, 9)).unwrap();
+    });
+    wait::until("it was seen to be another's", || path.packets("foreign_source") == 1);
+
+    // A pod that has gone, and is still in the table.
+    node.ip(&["link", "delete", &two.interface]);
+    let gone = ping(client, 1, &two.address);
+    assert!(gone.stdout.contains("nreachable"), "the stack says so: {gone:?}");
+    assert_eq!(path.packets("too_large"), 2);
+    assert!(path.run("list").success().contains("gone: "));
+}
+
+#[test]
+fn it_follows_the_hosts_routes_and_leaves_what_was_added() {
+    if lacks_tcx("it_follows_the_hosts_routes_and_leaves_what_was_added") {
+        return;
+    }
+    let mut path = FastPath::new();
+    let [first, second] = [0, 1].map(|at| path.cluster.pods[at].interface.clone());
+    let sync = |path: &FastPath| path.run("sync").success();
+    assert_eq!(
+        sync(&path),
+        format!("+ 10.99.0.1 {first}\n+ 10.99.0.2 {second}\n+ fd99::1 {first}\n+ fd99::2 {second}\n")
+    );
+    assert_eq!(sync(&path), "", "nothing has changed");
+    path.run(&format!("add 10.99.0.77 {first} --mac 02:00:00:00:00:77")).success();
+    path.cluster.add_pod();
+    path.cluster.node.ip(&["link", "delete", &second]);
+    assert_eq!(sync(&path), "+ 10.99.0.3 veth-pod3\n+ fd99::3 veth-pod3\n- 10.99.0.2/32\n- fd99::2/128\n");
+    let rows = path.json("list --json");
+    let rows = rows.as_array().unwrap().iter();
+    let rows: Vec<_> =
+        rows.map(|row| (row["prefix"].as_str().unwrap(), row["synced"].as_bool().unwrap())).collect();
+    assert_eq!(
+        rows,
+        [
+            ("10.99.0.1/32", true),
+            ("10.99.0.3/32", true),
+            ("10.99.0.77/32", false),
+            ("fd99::1/128", true),
+            ("fd99::3/128", true)
+        ]
+    );
+    // One whose hardware address nobody knows.
+    path.cluster.node.ip(&["neighbour", "delete", "10.99.0.3", "dev", "veth-pod3"]);
+    path.run("remove 10.99.0.3").success();
+    let outcome = path.run("sync");
+    assert!(outcome.stderr.contains("10.99.0.3 is left to the stack"), "{outcome:?}");
+    assert_eq!(outcome.success(), "");
+}
+
+#[test]
+fn bad_words_are_refused_and_change_nothing() {
+    if lacks_tcx("bad_words_are_refused_and_change_nothing") {
+        return;
+    }
+    let mut path = FastPath::new();
+    path.know_all();
+    let before = path.run("list").success();
+    for (line, code, says) in [
+        ("add 10.99.0.1".to_owned(), 2, "Usage"),
+        (format!("add 10.99.0.1/8 {UPLINK}"), 2, "10.0.0.0/8?"),
+        (format!("add 10.99.0.9 {UPLINK} --mac 02:00"), 2, "no MAC address"),
+        ("add 10.99.0.9 nowhere".to_owned(), 5, "no interface \"nowhere\""),
+        ("add 10.99.0.9 lo --mac 02:00:00:00:00:01".to_owned(), 6, "no veth or netkit"),
+        ("add 10.99.0.9 veth-pod1".to_owned(), 5, "has not learnt the MAC address"),
+        (format!("add 10.88.0.0/24 {UPLINK} --mac 02:00:00:00:00:01"), 6, "a network has no MAC"),
+        ("remove 10.99.0.9 192.0.2.0/24".to_owned(), 5, "not in the table: 10.99.0.9/32, 192.0.2.0/24"),
+    ] {
+        path.run(&line).fails(code, &[says]);
+    }
+    assert_eq!(path.run("list").success(), before);
+    let program = path.program;
+    for line in ["list", "stats", "sync", "remove 10.99.0.1"] {
+        refusals(&mut path.gallery, "pod-fastpath", program, line);
+    }
+    assert_eq!(path.run("list").success(), before);
+}
+
+#[test]
+fn it_goes_on_while_its_daemon_is_away() {
+    if lacks_tcx("it_goes_on_while_its_daemon_is_away") {
+        return;
+    }
+    let mut path = FastPath::new();
+    path.know_all();
+    let before = path.cluster.forwarded_by_stack();
+    let pod = path.cluster.pods[0].address.clone();
+    path.gallery.daemon.kill();
+    ping(&path.cluster.client, 3, &pod).success();
+    path.gallery.restart();
+    ping(&path.cluster.client, 3, &pod).success();
+    assert_eq!((path.cluster.forwarded_by_stack(), path.packets("to_pod")), (before, 6));
+}
+
+/// A veth of the machine's own namespace, gone with the namespace of its other end.
+struct OwnEnd {
+    name: String,
+    pod: Namespace,
+}
+
+impl OwnEnd {
+    fn new() -> Self {
+        let (name, pod) = (format!("veth{}", std::process::id()), Namespace::new("own"));
+        let namespace = pod.path().file_name().unwrap().to_string_lossy().into_owned();
+        run(&[
+            "ip",
+            "link",
+            "add",
+            &name,
+            "address",
+            "02:00:00:00:00:01",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            &namespace,
+        ]);
+        run(&["ip", "link", "set", &name, "up"]);
+        pod.ip(&["address", "add", "10.98.0.1/24", "dev", "eth0"]);
+        pod.ip(&["link", "set", "eth0", "up"]);
+        pod.ip(&[
+            "neighbour",
+            "replace",
+            "10.98.0.2",
+            "lladdr",
+            "02:00:00:00:00:01",
+            "dev",
+            "eth0",
+            "nud",
+            "permanent",
+        ]);
+        Self { name, pod }
+    }
+}
+
+/// A manifest means interfaces of the machine, which is in use: of all, the test's own are taken.
+#[test]
+fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+    if lacks_tcx("its_manifest_is_applied_and_the_side_finds_it_by_its_name") {
+        return;
+    }
+    let (gallery, end) = (Gallery::open(), OwnEnd::new());
+    let manifest = gallery.manifest("pod-fastpath");
+    let mut text = fs::read_to_string(&manifest).unwrap();
+    for (published, here) in [
+        ("primaryNodeInterface: true", format!("interfaces: [{}]", end.name)),
+        ("/^(veth|cali|lxc)/", format!("/^{}$/", end.name)),
+    ] {
+        assert!(text.contains(published), "{text}");
+        text = text.replace(published, &here);
+    }
+    fs::write(&manifest, text).unwrap();
+    gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
+    gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
+    for program in ["from_network", "from_pod"] {
+        gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();
+    }
+    let side = |line: &str| gallery.side("pod-fastpath", &format!("--app pod-fastpath {line}"));
+    end.pod.inside(|| {
+        let sender = UdpSocket::bind("10.98.0.1:0").unwrap();
+        // It goes no further than this machine.
+        sender.set_ttl(1).unwrap();
+        sender.send_to(b"to nobody", "10.98.0.2:9").unwrap();
+    });
+    wait::until("both programs have run", || {
+        let stats: Value = serde_json::from_str(&side("stats --json").success()).unwrap();
+        stats["unknown"]["packets"] == 2
+    });
+    side(&format!("add 10.98.0.1 {}", end.name)).fails(5, &["has not learnt"]);
+    side(&format!("add 10.98.0.1 {} --mac 02:00:00:00:00:09", end.name)).success();
+    assert!(side("list").success().starts_with("10.98.0.1/32"));
+    gallery.daemon.bpfman(&format!("delete -f {manifest}")).success();
+    side("list").fails(5, &["pod-fastpath"]);
+}
