@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-gallery book man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-gallery gallery book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,12 @@ demo: ## load, chain, count, reorder, unload: the whole story on this machine (r
 	cargo build --locked -p bpfmand -p bpfman -p bpfman-examples
 	@$(MAKE) --no-print-directory -C examples
 	@examples/demo/run
+
+gallery: ## firewall, balancer, flows, watchdog, reader of TLS and profiler at work together; pictures in target/gallery (root)
+	@packaging/install-deps gallery
+	cargo build --locked -p bpfmand -p bpfman -p bpfman-examples
+	@$(MAKE) --no-print-directory -C examples
+	@examples/gallery/run
 
 test: ## everything that CI runs (root)
 	@packaging/install-deps test
