@@ -173,7 +173,9 @@ impl Deployer {
             };
             // Those of a Config that is gone go with it; until then they are where they were.
             let agents = asked.map(|config| namespace(&config.spec).to_owned()).or(deployed.agents.clone());
-            let reach = asked.map_or_else(|| deployed.reach.clone(), |config| DaemonReach::of(&config.spec));
+            // One that cannot be changes nothing.
+            let sound = asked.filter(|config| config.spec.problems().is_empty());
+            let reach = sound.map_or_else(|| deployed.reach.clone(), |config| DaemonReach::of(&config.spec));
             let now = Deployed { taints, agents, reach };
             let changed = *deployed != now;
             *deployed = now;

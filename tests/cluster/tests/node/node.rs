@@ -69,30 +69,14 @@ images:
         }
     }
 
-    /// Takes away what `deploy` applied, as users do; gives back what kubectl said.
-    pub fn remove(&self) -> Outcome {
-        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/base");
-        self.delete(&["--ignore-not-found", "-k", &text(&base)])
-    }
-
-    /// The last step of taking everything away, as documented.
-    pub fn clean(&self) {
-        let base =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes").canonicalize().unwrap();
-        let overlay = tempfile::tempdir_in(base).unwrap();
-        let lines = "resources: [../clean-nodes]
-images:
-  - { name: bpfman-operator, newName: bpfman.test/bpfman-operator, newTag: test }
-";
-        fs::write(overlay.path().join("kustomization.yaml"), lines).unwrap();
-        let folder = text(overlay.path());
-        self.cluster.kubectl(&["apply", "-k", &folder]).success();
-        let set = "daemonset/bpfman-clean-nodes";
-        let status = ["-n", "bpfman-clean-nodes", "rollout", "status", set, "--timeout=120s"];
-        let done = self.cluster.kubectl(&status);
-        let log = self.cluster.kubectl(&["-n", "bpfman-clean-nodes", "logs", set, "-c", "clean"]).stdout;
-        assert_eq!(done.code, 0, "{}{}{log}", done.stdout, done.stderr);
-        self.delete(&["-k", &folder]).success();
+    /// All of it, by the one command that is documented.
+    pub fn take_away(&self) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/remove");
+        let seconds = POD_LEAVES.as_secs().to_string();
+        let mut command = self.cluster.command(script);
+        command.env("KUBECONFIG", self.cluster.kubeconfig()).env("HOME", self.cluster.path(""));
+        let told = Outcome::of(command.args(["--yes", "--timeout", &seconds])).success();
+        assert!(told.contains("nothing of bpfman is left in the cluster, or on its nodes"), "{told}");
     }
 
     /// As `kubectl delete` does it: until it is gone. For what goes no sooner than its pods.

@@ -82,14 +82,7 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
         node.on_node(&["sh", "-c", "cat /etc/cni/net.d/*"]).stdout.contains("bpfman-cni")
     })
     .await;
-    node.delete(&["configs.bpfman.io", "bpfman-config"]).success();
-    node.without_a_pod("daemon and agent are gone", async || {
-        let pods = cluster.kubectl(&["-n", "bpfman", "get", "pods", "-o", "name"]).stdout;
-        !pods.contains("bpfman-daemon") && !pods.contains("bpfman-agent")
-    })
-    .await;
-    assert_eq!(mounts(&node), "1", "the empty bpffs alone");
-    node.remove().success();
+    node.take_away();
     let left = cluster.kubectl(&[
         "get",
         "crd,clusterroles,clusterrolebindings,csidrivers,validatingwebhookconfigurations,namespaces",
@@ -102,13 +95,10 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     .await;
     let named = |text: &str| text.lines().any(|line| line.contains("bpfman") && line != "namespace/bpfman");
     assert!(!named(&left.success()), "{}", cluster.kubectl(&["get", "crd,clusterroles,namespaces"]).stdout);
-    // The kernel's own lists are in every bpffs.
-    let pins = node.on_node(&["find", "/run/bpfman/fs", "-type", "f", "-not", "-name", "*.debug"]).success();
-    assert_eq!(pins, "");
     let taints = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].spec.taints}"]).success();
     assert!(!taints.contains("bpfman"), "{taints}");
 
-    node.clean();
+    assert!(mounts(&node).is_empty() || mounts(&node) == "0", "{}", mounts(&node));
     for place in [
         "/run/bpfman",
         "/run/bpfman-sock",

@@ -271,3 +271,57 @@ fn an_index_has_the_images_of_each_architecture() {
     fs::copy(folder.path().join("amd64/bpfmand"), folder.path().join("arm64/bpfmand")).unwrap();
     build().fails(1, &["is not for arm64"]);
 }
+
+/// With stand-ins, as above. Krew itself unpacks archives in the same way, and checks the same sums.
+#[test]
+fn krew_gets_an_archive_for_each_machine_with_its_checksum() {
+    let folder = tempfile::tempdir().unwrap();
+    let busybox = "/usr/bin/busybox";
+    if !Path::new(busybox).exists() {
+        eprintln!("SKIPPED(busybox-static): krew_gets_an_archive_for_each_machine_with_its_checksum");
+        return;
+    }
+    let build = |out: &str| {
+        let mut build = Command::new(packaging().join("krew/build"));
+        build.arg("-b").arg(folder.path()).arg("-o").arg(folder.path().join(out)).args(["-v", "1.2.3"]);
+        Outcome::of(build.arg("https://releases.example/v1.2.3/"))
+    };
+    build("none").fails(1, &["no kubectl-bpfman in"]);
+    for (architecture, machine) in [("amd64", 62), ("arm64", 183)] {
+        let mut stand_in = fs::read(busybox).unwrap();
+        stand_in[18] = machine;
+        fs::create_dir(folder.path().join(architecture)).unwrap();
+        fs::write(folder.path().join(architecture).join("kubectl-bpfman"), stand_in).unwrap();
+    }
+    build("first").success();
+    let manifest = fs::read_to_string(folder.path().join("first/bpfman.yaml")).unwrap();
+    let plugin = manifests::parse(&manifest).remove(0);
+    assert_eq!((&plugin["kind"], &plugin["spec"]["version"]), (&json!("Plugin"), &json!("v1.2.3")));
+    let platforms = plugin["spec"]["platforms"].as_array().unwrap();
+    assert_eq!(platforms.len(), 2);
+    for platform in platforms {
+        let name =
+            platform["uri"].as_str().unwrap().strip_prefix("https://releases.example/v1.2.3/").unwrap();
+        let archive = folder.path().join("first").join(name);
+        let sum = Outcome::of(Command::new("sha256sum").arg(&archive)).success();
+        assert_eq!(sum.split(' ').next(), platform["sha256"].as_str(), "{name}");
+        let unpacked = tempfile::tempdir().unwrap();
+        let mut tar = Command::new("tar");
+        Outcome::of(tar.arg("xzf").arg(&archive).arg("-C").arg(unpacked.path())).success();
+        let binary = fs::read(unpacked.path().join(platform["bin"].as_str().unwrap())).unwrap();
+        let machine = if platform["selector"]["matchLabels"]["arch"] == "arm64" { 183 } else { 62 };
+        assert_eq!(binary[18], machine, "{name}");
+        for file in platform["files"].as_array().unwrap() {
+            assert!(unpacked.path().join(file["from"].as_str().unwrap()).exists(), "{file}");
+        }
+    }
+    // The same binaries give the same files.
+    build("second").success();
+    let same = Outcome::of(
+        Command::new("diff").arg("-r").args(["first", "second"].map(|out| folder.path().join(out))),
+    );
+    same.success();
+    // Two of one machine are no two machines.
+    fs::copy(folder.path().join("amd64/kubectl-bpfman"), folder.path().join("arm64/kubectl-bpfman")).unwrap();
+    build("third").fails(1, &["two binaries are for amd64"]);
+}

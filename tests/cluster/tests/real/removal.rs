@@ -2,7 +2,6 @@
 
 use bpfman_cluster_tests::{Cluster, Operator, Setup, manifests, wait};
 use bpfman_tests::Outcome;
-use serde_json::json;
 
 use crate::packaging::{kustomized, packaging};
 
@@ -37,12 +36,6 @@ async fn install(cluster: &Cluster) {
             .filter(|object| object["kind"] != "CustomResourceDefinition")
             .collect();
     objects.sort_by_key(|object| object["kind"] != "Namespace");
-    // The definitions came without the label that kustomize gives everything.
-    let label = json!({ "metadata": { "labels": { "app.kubernetes.io/part-of": "bpfman" } } });
-    for definition in bpfman_cluster_tests::objects::definitions() {
-        let name = definition.metadata.name.unwrap();
-        cluster.kubectl(&["patch", "crd", &name, "--type=merge", "-p", &label.to_string()]).success();
-    }
     for mut object in objects {
         manifests::for_this_server(&mut object);
         cluster.apply_one(object).await;

@@ -1,11 +1,16 @@
 //! What appliers such as Flux read from objects, by the rules of `kstatus`.
 
+use std::process::Command;
+
 use bpfman_application::application::ClusterBpfApplication;
+use bpfman_application::condition::{Conditions, Readiness, unseen};
 use bpfman_application::config::Config;
 use bpfman_cluster_tests::{Operator, wait};
+use bpfman_tests::Outcome;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::deployment::{FLAGS, IMAGES, config_for};
 use super::{SUMS, answer, application, applications, cluster, condition, controller, say, states};
@@ -92,4 +97,75 @@ async fn a_config_is_failed_where_it_cannot_be_applied_and_in_progress_until_its
     cluster.namespace("nowhere").await;
     // Nothing schedules pods here.
     wait::until("it was applied: InProgress", async || kstatus(&now().await) == "InProgress").await;
+}
+
+/// The script that the documentation has for Argo CD, by the kind that it is for.
+fn argo_script(kind: &str) -> String {
+    let page = include_str!("../../../../../docs/cluster-installation.md");
+    let start = page.find("```yaml\nresource.customizations").expect("the page has it") + "```yaml\n".len();
+    let block = &page[start..start + page[start..].find("```").unwrap()];
+    let entry: Value = serde_norway::from_str(block).unwrap();
+    let all: Value = serde_norway::from_str(entry["resource.customizations"].as_str().unwrap()).unwrap();
+    all[format!("bpfman.io/{kind}")]["health.lua"].as_str().unwrap().to_owned()
+}
+
+/// A value as Lua writes it.
+fn in_lua(value: &Value) -> String {
+    match value {
+        Value::Null => "nil".to_owned(),
+        Value::Array(items) => format!("{{{}}}", items.iter().map(in_lua).collect::<Vec<_>>().join(",")),
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| format!("[{name:?}]={}", in_lua(value));
+            format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(","))
+        }
+        plain => plain.to_string(),
+    }
+}
+
+/// What a script says of an object.
+fn judged(script: &str, object: &Value) -> String {
+    let program = format!(
+        "local obj = {}\nlocal function judge()\n{script}\nend\nio.write(judge().status)",
+        in_lua(object)
+    );
+    Outcome::of(Command::new("lua5.1").arg("-e").arg(program)).success()
+}
+
+#[test]
+fn argo_cd_judges_by_the_documented_script_as_kstatus_does() {
+    if Outcome::of(Command::new("sh").args(["-c", "command -v lua5.1"])).code != 0 {
+        eprintln!("SKIPPED(lua5.1): argo_cd_judges_by_the_documented_script_as_kstatus_does");
+        return;
+    }
+    let make = Conditions { old: &[], generation: 2, now: Timestamp::UNIX_EPOCH };
+    let object = |observed: i64, readiness| {
+        let verdict = make.one("Pending", true, "Pending", "first".to_owned());
+        let conditions: Vec<_> =
+            [verdict].into_iter().chain(make.readiness(readiness, "Why", "it is \"so\"")).collect();
+        json!({
+            "metadata": { "name": "x", "generation": 2 },
+            "status": { "observedGeneration": observed, "conditions": conditions },
+        })
+    };
+    let cases = [
+        ("Healthy", object(2, Readiness::Ready)),
+        ("Progressing", object(2, Readiness::Reconciling)),
+        ("Degraded", object(2, Readiness::Stalled)),
+        ("Progressing", object(1, Readiness::Ready)),
+        ("Progressing", object(1, Readiness::Stalled)),
+        ("Progressing", json!({ "metadata": { "generation": 1 }, "status": unseen() })),
+    ];
+    for kind in ["ClusterBpfApplication", "BpfApplication", "Config"] {
+        let script = argo_script(kind);
+        for (health, object) in &cases {
+            assert_eq!(judged(&script, object), *health, "{kind}: {object}");
+            let same = match kstatus(object) {
+                "Current" => "Healthy",
+                "Failed" => "Degraded",
+                _ => "Progressing",
+            };
+            assert_eq!(same, *health, "{object}");
+        }
+        assert_eq!(judged(&script, &json!({ "metadata": { "generation": 1 } })), "Progressing");
+    }
 }

@@ -4,7 +4,7 @@ use bpfman_application::crd;
 use bpfman_cluster_tests::{Cluster, Node, Operator, newer, wait};
 use bpfman_tests::compile;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::agent::equipment::{agent, application, links, objects, until_state, until_success, xdp};
@@ -107,4 +107,29 @@ async fn fields_of_a_later_release_are_passed_over_and_stay() {
         applications.get("unknown").await.unwrap().data["status"]["conditions"][0]["type"] == "Error"
     })
     .await;
+}
+
+#[tokio::test]
+async fn states_are_chosen_by_their_node() {
+    if newer::is_missing() {
+        return;
+    }
+    let Some(cluster) = Cluster::own() else { return };
+    cluster.apply_definitions().await;
+    for (name, node) in [("guard-1", "one"), ("guard-2", "two"), ("guard-3", "one")] {
+        let object = crate::application::state(name, node);
+        cluster.apply_one(object.clone()).await;
+        let api = cluster.api_of(&object).await.unwrap();
+        let status = Patch::Merge(json!({ "status": object["status"] }));
+        api.patch_status(name, &PatchParams::default(), &status).await.unwrap();
+    }
+    let states = objects(&cluster, "ClusterBpfApplicationState").await;
+    wait::until("two are of that node", async || {
+        let of_one = states.list(&ListParams::default().fields("status.node=one")).await.unwrap();
+        let names: Vec<_> = of_one.items.iter().filter_map(|state| state.metadata.name.as_deref()).collect();
+        names == ["guard-1", "guard-3"]
+    })
+    .await;
+    let refused = states.list(&ListParams::default().fields("status.kernel=6.12.0")).await.unwrap_err();
+    assert!(refused.to_string().contains("status.kernel"), "{refused}");
 }
