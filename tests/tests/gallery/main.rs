@@ -5,6 +5,7 @@
 mod egress_guard;
 mod equipment;
 mod exec_snoop;
+mod flows;
 mod name_server;
 mod pod_fastpath;
 mod sock_shortcut;
