@@ -9,5 +9,6 @@ mod flows;
 mod name_server;
 mod pod_fastpath;
 mod sock_shortcut;
+mod tls_trace;
 mod xdp_counter;
 mod xdp_firewall;

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+//
+// Tells user space what programs read and write through OpenSSL, before it is encrypted and after it was decrypted: by
+// process and control group, and of each call the beginning alone.
+//
+// The two `enter` programs remember where a call's bytes are; the two `leave` programs know how many there were. Which
+// function is which: SSL_read and SSL_write return a length; SSL_read_ex and SSL_write_ex return 1, and write the length
+// to where their fourth argument says.
+#include <linux/bpf.h>
+#include <linux/ptrace.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#define MAX_CALLS 16384
+#define COMM_LENGTH 16
+#define PIECE 1024
+#define MAX_PIECES 4
+
+// Bytes of a call that are shown, at most 4096. `load --global sample_bytes=…` sets another number.
+const volatile __u32 sample_bytes = MAX_PIECES * PIECE;
+
+// What a thread is in the middle of.
+struct call {
+	__u64 connection; // the address of its SSL structure
+	__u64 bytes;
+	__u64 length; // where the length will be, or 0: it will be returned
+};
+
+// A call that never returns, for its thread ended, goes when there is need of room.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_CALLS);
+	__type(key, __u64); // process and thread
+	__type(value, struct call);
+} calls SEC(".maps");
+
+enum direction { READ, WRITE };
+
+// User space parses this by hand, in the machine's byte order. Of a call there are as many as its sample needs, in order.
+struct piece {
+	__u64 time; // nanoseconds since boot, when the call returned
+	__u64 cgroup; // id of the task's control group
+	__u64 connection;
+	__u32 pid, tid;
+	__u32 uid;
+	__u32 direction;
+	__u32 total; // bytes of the call
+	__u32 offset, length; // of this piece
+	__u32 last; // 1: no further piece of this call
+	char comm[COMM_LENGTH];
+	char bytes[PIECE];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1024 * 1024);
+} pieces SEC(".maps");
+
+// Pieces that found the ring full.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
+
+static __always_inline void lose(void)
+{
+	__u32 first = 0;
+	__u64 *count = bpf_map_lookup_elem(&lost, &first);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline void remember(void *connection, void *bytes, void *length)
+{
+	__u64 task = bpf_get_current_pid_tgid();
+	struct call call = { .connection = (__u64)connection, .bytes = (__u64)bytes, .length = (__u64)length };
+
+	bpf_map_update_elem(&calls, &task, &call, BPF_ANY);
+}
+
+SEC("uprobe/SSL_read")
+int BPF_KPROBE(enter, void *connection, void *bytes, int length)
+{
+	remember(connection, bytes, NULL);
+	return 0;
+}
+
+SEC("uprobe/SSL_read_ex")
+int BPF_KPROBE(enter_ex, void *connection, void *bytes, unsigned long wanted, void *length)
+{
+	remember(connection, bytes, length);
+	return 0;
+}
+
+// False if there was no room.
+static __always_inline int send_piece(struct call *call, __u64 task, __u32 direction, __u64 total, __u32 offset,
+				      __u32 sample)
+{
+	struct piece *piece = bpf_ringbuf_reserve(&pieces, sizeof(*piece), 0);
+	__u64 length = sample - offset;
+
+	if (!piece) {
+		lose();
+		return 0;
+	}
+	// Otherwise clang compares something else, and the verifier does not learn how long it is.
+	barrier_var(length);
+	if (length > PIECE)
+		length = PIECE;
+	piece->time = bpf_ktime_get_boot_ns();
+	piece->cgroup = bpf_get_current_cgroup_id();
+	piece->connection = call->connection;
+	piece->pid = task >> 32;
+	piece->tid = (__u32)task;
+	piece->uid = (__u32)bpf_get_current_uid_gid();
+	piece->direction = direction;
+	piece->total = total > 0xffffffff ? 0xffffffff : total;
+	piece->offset = offset;
+	piece->last = offset + length == sample;
+	bpf_get_current_comm(piece->comm, sizeof(piece->comm));
+	// The page may be one that is not in memory: then there is a piece without bytes.
+	piece->length = bpf_probe_read_user(piece->bytes, length, (void *)call->bytes + offset) ? 0 : length;
+	bpf_ringbuf_submit(piece, 0);
+	return 1;
+}
+
+static __always_inline int send(struct pt_regs *ctx, enum direction direction)
+{
+	__u64 task = bpf_get_current_pid_tgid(), total = 0;
+	struct call *found = bpf_map_lookup_elem(&calls, &task), call;
+	int returned = PT_REGS_RC(ctx);
+	__u32 sample;
+
+	if (!found)
+		return 0;
+	call = *found;
+	bpf_map_delete_elem(&calls, &task);
+	if (returned <= 0)
+		return 0;
+	total = returned;
+	if (call.length && bpf_probe_read_user(&total, sizeof(total), (void *)call.length))
+		return 0;
+	sample = total < sample_bytes ? total : sample_bytes;
+	for (int number = 0; number < MAX_PIECES; number++) {
+		__u32 offset = number * PIECE;
+
+		if (offset >= sample || !send_piece(&call, task, direction, total, offset, sample))
+			break;
+	}
+	return 0;
+}
+
+SEC("uretprobe/SSL_read")
+int leave_read(struct pt_regs *ctx)
+{
+	return send(ctx, READ);
+}
+
+SEC("uretprobe/SSL_write")
+int leave_write(struct pt_regs *ctx)
+{
+	return send(ctx, WRITE);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,188 @@
+//! The heads of HTTP/1 requests and responses in what connections carry.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::calls::Call;
+use crate::piece::Direction;
+
+/// Header lines of a head, at most.
+const MAX_HEADERS: usize = 100;
+/// Bytes of a head that came in parts, at most.
+const MAX_BYTES: usize = 16 * 1024;
+/// Connections with a head that is not whole yet, at most.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// A head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Of a request: method, target, headers.
+    Request(String, String, Headers),
+    /// Of a response: code, reason, headers.
+    Response(u16, String, Headers),
+}
+
+/// Names and values in their order, as they were sent; bytes that are no UTF-8 are replaced.
+pub type Headers = Vec<(String, String)>;
+
+impl Head {
+    /// `{"kind", "method", "target", "headers"}` or `{"kind", "status", "reason", "headers"}`. Of headers with one name the
+    /// values are joined by commas.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Request(method, target, headers) => {
+                json!({ "kind": "request", "method": method, "target": target, "headers": joined(headers) })
+            }
+            Self::Response(status, reason, headers) => {
+                json!({ "kind": "response", "status": status, "reason": reason, "headers": joined(headers) })
+            }
+        }
+    }
+
+    /// The first line, and the host of a request.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Request(method, target, headers) => {
+                let host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
+                format!("{method} {}{target}", host.map_or("", |(_, value)| value))
+            }
+            Self::Response(status, reason, _) => format!("{status} {reason}"),
+        }
+    }
+}
+
+fn joined(headers: &Headers) -> Value {
+    let mut object = Map::new();
+    for (name, value) in headers {
+        match object.get_mut(&name.to_ascii_lowercase()) {
+            Some(Value::String(before)) => {
+                before.push_str(", ");
+                before.push_str(value);
+            }
+            _ => drop(object.insert(name.to_ascii_lowercase(), value.as_str().into())),
+        }
+    }
+    Value::Object(object)
+}
+
+/// A direction of a connection.
+type Stream = (u32, u64, Direction);
+
+/// What connections have carried of heads that are not whole yet.
+#[derive(Default)]
+pub struct Heads(HashMap<Stream, Vec<u8>>);
+
+impl Heads {
+    /// The head that ends in a call, if any. What is behind it, and what is no head, is not looked at.
+    pub fn take(&mut self, call: &Call) -> Option<Head> {
+        let stream = (call.caller.pid, call.connection, call.direction);
+        let mut bytes = self.0.remove(&stream).unwrap_or_default();
+        bytes.extend(&call.bytes);
+        match parse(&bytes) {
+            Parsed::Whole(head) => Some(head),
+            Parsed::Partial => {
+                // A sample that was cut cannot be joined with the next call's.
+                let goes_on = call.bytes.len() == call.total as usize && bytes.len() <= MAX_BYTES;
+                if goes_on && self.0.len() < MAX_CONNECTIONS {
+                    self.0.insert(stream, bytes);
+                }
+                None
+            }
+            Parsed::Other => None,
+        }
+    }
+}
+
+enum Parsed {
+    Whole(Head),
+    Partial,
+    Other,
+}
+
+fn parse(bytes: &[u8]) -> Parsed {
+    if bytes.is_empty() {
+        return Parsed::Other;
+    }
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    if bytes.starts_with(b"HTTP/") || b"HTTP/".starts_with(bytes) {
+        let mut response = httparse::Response::new(&mut headers);
+        return match response.parse(bytes) {
+            Ok(httparse::Status::Partial) => Parsed::Partial,
+            Ok(httparse::Status::Complete(_)) => Parsed::Whole(Head::Response(
+                response.code.unwrap_or_default(),
+                response.reason.unwrap_or_default().to_owned(),
+                owned(response.headers),
+            )),
+            Err(_) => Parsed::Other,
+        };
+    }
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => Parsed::Whole(Head::Request(
+            request.method.unwrap_or_default().to_owned(),
+            request.path.unwrap_or_default().to_owned(),
+            owned(request.headers),
+        )),
+        // Much else begins like a method does.
+        Ok(httparse::Status::Partial) if request.version.is_some() => Parsed::Partial,
+        _ => Parsed::Other,
+    }
+}
+
+fn owned(headers: &[httparse::Header<'_>]) -> Headers {
+    headers
+        .iter()
+        .map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::piece::Caller;
+
+    fn call(bytes: &[u8], total: usize) -> Call {
+        Call {
+            time: 0,
+            caller: Caller { pid: 1, tid: 1, uid: 0, comm: "curl".to_owned(), cgroup: 1 },
+            connection: 9,
+            direction: Direction::Write,
+            total: total as u32,
+            bytes: bytes.to_vec(),
+        }
+    }
+
+    fn whole(bytes: &[u8]) -> Call {
+        call(bytes, bytes.len())
+    }
+
+    #[test]
+    fn heads_are_found_with_a_body_behind_them() {
+        let mut heads = Heads::default();
+        let request = heads.take(&whole(b"GET /a?b HTTP/1.1\r\nHost: example.com\r\n\r\nbody")).unwrap();
+        assert_eq!(request.line(), "GET example.com/a?b");
+        let response = heads.take(&whole(b"HTTP/1.1 404 Not Found\r\nA: 1\r\na: 2\r\n\r\n")).unwrap();
+        assert_eq!(response.line(), "404 Not Found");
+        assert_eq!(response.to_json()["headers"]["a"], "1, 2");
+    }
+
+    #[test]
+    fn a_head_in_two_calls_is_one() {
+        let mut heads = Heads::default();
+        assert_eq!(heads.take(&whole(b"POST /long HTTP/1.1\r\nHo")), None);
+        let head = heads.take(&whole(b"st: example.com\r\n\r\n")).unwrap();
+        assert_eq!(head.line(), "POST example.com/long");
+        assert!(heads.0.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_head_is_not_kept() {
+        let mut heads = Heads::default();
+        for bytes in [&b"\x00\x01\x02"[..], b"PLAINTEXT", b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            assert_eq!(heads.take(&whole(bytes)), None, "{bytes:?}");
+        }
+        assert_eq!(heads.take(&call(b"GET / HTTP/1.1\r\nHost", 5000)), None, "its end was not sampled");
+        assert!(heads.0.is_empty(), "{:?}", heads.0);
+    }
+}

@@ -1,0 +1,135 @@
+//! What `tls_trace.bpf.c` puts into its ring, parsed by hand.
+
+/// Bytes of a piece of text, in `struct piece`.
+const PIECE_BYTES: usize = 1024;
+const COMM_LENGTH: usize = 16;
+
+/// Which way a call carries bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The program reads.
+    Read,
+    /// The program writes.
+    Write,
+}
+
+impl Direction {
+    /// `read` or `write`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// Whose call it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The process, as the first pid namespace numbers it.
+    pub pid: u32,
+    /// Its thread.
+    pub tid: u32,
+    /// The user it runs as.
+    pub uid: u32,
+    /// The thread's name, at most 15 bytes.
+    pub comm: String,
+    /// The id of its control group.
+    pub cgroup: u64,
+}
+
+/// A part of what one call carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Nanoseconds since boot.
+    pub time: u64,
+    /// Whose.
+    pub caller: Caller,
+    /// A number that connections which are open at the same time in one process do not share.
+    pub connection: u64,
+    /// Which way.
+    pub direction: Direction,
+    /// Bytes of the whole call.
+    pub total: u32,
+    /// Where in the call this piece begins.
+    pub offset: u32,
+    /// No other piece of this call follows.
+    pub last: bool,
+    /// The text. Empty where the kernel could not read it.
+    pub bytes: Vec<u8>,
+}
+
+impl Piece {
+    /// Reads one record of the ring, or `None` for what is not one.
+    pub fn parse(record: &[u8]) -> Option<Self> {
+        let mut rest = record;
+        let [time, cgroup, connection] = [long(&mut rest)?, long(&mut rest)?, long(&mut rest)?];
+        let [pid, tid, uid, direction] =
+            [word(&mut rest)?, word(&mut rest)?, word(&mut rest)?, word(&mut rest)?];
+        let [total, offset, length, last] =
+            [word(&mut rest)?, word(&mut rest)?, word(&mut rest)?, word(&mut rest)?];
+        let (comm, rest) = rest.split_at_checked(COMM_LENGTH)?;
+        let comm = comm.split(|byte| *byte == 0).next().unwrap_or_default();
+        Some(Self {
+            time,
+            caller: Caller { pid, tid, uid, comm: String::from_utf8_lossy(comm).into_owned(), cgroup },
+            connection,
+            direction: match direction {
+                0 => Direction::Read,
+                1 => Direction::Write,
+                _ => return None,
+            },
+            total,
+            offset,
+            last: last != 0,
+            bytes: rest.get(..PIECE_BYTES)?.get(..length as usize)?.to_vec(),
+        })
+    }
+}
+
+fn long(rest: &mut &[u8]) -> Option<u64> {
+    let (bytes, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(u64::from_ne_bytes(*bytes))
+}
+
+fn word(rest: &mut &[u8]) -> Option<u32> {
+    let (bytes, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(u32::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(direction: u32, length: u32) -> Vec<u8> {
+        let mut record = Vec::new();
+        for long in [7_u64, 8, 9] {
+            record.extend(long.to_ne_bytes());
+        }
+        for word in [1_u32, 2, 3, direction, 100, 0, length, 1] {
+            record.extend(word.to_ne_bytes());
+        }
+        record.extend(b"curl\0xxxxxxxxxxx");
+        record.extend([b'a'; PIECE_BYTES]);
+        record
+    }
+
+    #[test]
+    fn a_piece_is_read_field_by_field() {
+        let piece = Piece::parse(&record(1, 3)).unwrap();
+        assert_eq!((piece.time, piece.connection, piece.total, piece.last), (7, 9, 100, true));
+        assert_eq!((piece.direction, piece.bytes.as_slice()), (Direction::Write, b"aaa".as_slice()));
+        let caller = Caller { pid: 1, tid: 2, uid: 3, comm: "curl".to_owned(), cgroup: 8 };
+        assert_eq!(piece.caller, caller);
+    }
+
+    #[test]
+    fn what_is_short_or_says_more_than_there_can_be_is_none() {
+        let whole = record(0, 3);
+        assert!((0..whole.len()).all(|length| Piece::parse(&whole[..length]).is_none()));
+        assert_eq!(Piece::parse(&record(2, 3)), None);
+        assert_eq!(Piece::parse(&record(0, 1025)), None);
+    }
+}

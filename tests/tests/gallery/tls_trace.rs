@@ -1,0 +1,265 @@
+//! A TLS server and its client, seen in plain text. Both use a copy of the machine's OpenSSL, which nobody else does: what the
+//! rest of the machine says stays unseen.
+
+use std::fs;
+use std::io::{self, BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Stdio};
+
+use bpfman_tests::command::run;
+use bpfman_tests::network::Namespace;
+use bpfman_tests::{Outcome, wait};
+use serde_json::Value;
+
+use crate::equipment::{Gallery, WATCHER, refusals};
+
+/// Where the server listens, in a namespace of its own.
+const PORT: u16 = 4433;
+/// Large enough to fill the ring several times.
+const LARGE: usize = 16 << 20;
+
+/// Python's server: it reads and writes by SSL_read_ex and SSL_write_ex. `/large` is many bytes, all else is a secret.
+const SERVER: &str = r#"
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = b"x" * int(sys.argv[3]) if self.path == "/large" else b"the secret of " + self.path.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *words):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1] + "/certificate", sys.argv[1] + "/key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"#;
+
+/// The server, with the programs at its library.
+struct Stage {
+    gallery: Gallery,
+    namespace: Namespace,
+    program: u64,
+    server: Child,
+    folder: PathBuf,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let gallery = Gallery::open();
+        let folder = gallery.daemon.path("tls");
+        fs::create_dir(&folder).unwrap();
+        let library = folder.join("libssl.so.3");
+        fs::copy(system_library(), &library).unwrap();
+        let path = |name: &str| folder.join(name).display().to_string();
+        run(&[
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            &path("key"),
+            "-out",
+            &path("certificate"),
+        ]);
+        let programs = gallery.load(
+            "tls-trace",
+            "--programs uprobe:enter uprobe:enter_ex uretprobe:leave_read uretprobe:leave_write",
+        );
+        let [enter, enter_ex, leave_read, leave_write] = programs[..] else { panic!("{programs:?}") };
+        for (program, function) in [
+            (enter, "SSL_read"),
+            (enter, "SSL_write"),
+            (enter_ex, "SSL_read_ex"),
+            (enter_ex, "SSL_write_ex"),
+            (leave_read, "SSL_read"),
+            (leave_read, "SSL_read_ex"),
+            (leave_write, "SSL_write"),
+            (leave_write, "SSL_write_ex"),
+        ] {
+            let target = library.display();
+            gallery.daemon.bpfman(&format!("attach {program} uprobe -t {target} -f {function}")).success();
+        }
+        let namespace = Namespace::new("tls");
+        let mut server = namespace.command("python3");
+        server.args(["-c", SERVER, &folder.display().to_string(), &PORT.to_string(), &LARGE.to_string()]);
+        let server = server.env("LD_LIBRARY_PATH", &folder).spawn().unwrap();
+        let stage = Self { gallery, namespace, program: enter, server, folder };
+        wait::until("the server answers", || stage.ask("/ready").code == 0);
+        stage
+    }
+
+    /// curl reads and writes by SSL_read and SSL_write.
+    fn ask(&self, target: &str) -> Outcome {
+        let mut client = self.namespace.command("curl");
+        client.args(["-sS", "--http1.1", "--noproxy", "*", "--resolve"]);
+        client
+            .arg(format!("localhost:{PORT}:127.0.0.1"))
+            .arg("--cacert")
+            .arg(self.folder.join("certificate"));
+        client.arg(format!("https://localhost:{PORT}{target}")).env("LD_LIBRARY_PATH", &self.folder);
+        Outcome::of(&mut client)
+    }
+
+    fn follow(&self, words: &str, stderr: Stdio) -> Follower {
+        let mut side = self.gallery.side_as(WATCHER, "tls-trace");
+        side.args(["--program", &self.program.to_string(), "follow"]).args(words.split_whitespace());
+        let mut side = side.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let lines = BufReader::new(side.stdout.take().unwrap());
+        Follower { side, lines }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+}
+
+/// The side, ended with this value.
+struct Follower {
+    side: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Follower {
+    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "the side ended");
+            let call = serde_json::from_str(&line).unwrap();
+            if wanted(&call) {
+                return call;
+            }
+        }
+    }
+
+    fn requests(&mut self, target: &str, direction: &str) -> Value {
+        self.until(|call| call["http"]["target"] == target && call["call"] == direction)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.side.kill().unwrap();
+        self.side.wait().unwrap();
+    }
+}
+
+/// The file of the library that this machine's curl uses.
+fn system_library() -> PathBuf {
+    let libraries = run(&["ldconfig", "-p"]);
+    let line = libraries.lines().find(|line| line.trim_start().starts_with("libssl.so.3 "));
+    line.and_then(|line| line.rsplit_once("=> ")).expect("OpenSSL 3 is here").1.into()
+}
+
+/// The id that the kernel has for the control group of a process.
+fn control_group(process: u32) -> u64 {
+    let group = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap();
+    let path = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
+    fs::metadata(format!("{}{path}", unified.split(' ').nth(4).unwrap())).unwrap().ino()
+}
+
+#[test]
+fn heads_are_seen_by_both_ends_also_while_the_daemon_is_away() {
+    let mut stage = Stage::new();
+    let program = stage.program;
+    refusals(&mut stage.gallery, "tls-trace", program, "follow --count 1");
+    let mut follower = stage.follow("--json", Stdio::inherit());
+    assert_eq!(stage.ask("/hello").success(), "the secret of /hello");
+    let sent = follower.requests("/hello", "write");
+    assert_eq!((&sent["comm"], &sent["uid"]), (&"curl".into(), &0.into()));
+    assert_eq!(
+        (&sent["http"]["kind"], &sent["http"]["method"], &sent["http"]["headers"]["host"]),
+        (&"request".into(), &"GET".into(), &format!("localhost:{PORT}").into())
+    );
+    assert_eq!(sent["cgroup"], control_group(std::process::id()));
+    let answered = follower.until(|call| call["http"]["kind"] == "response" && call["call"] == "read");
+    assert_eq!((&answered["pid"], &answered["http"]["status"]), (&sent["pid"], &200.into()));
+
+    stage.gallery.daemon.kill();
+    stage.ask("/by-the-server").success();
+    let received = follower.requests("/by-the-server", "read");
+    assert_eq!(received["pid"], stage.server.id());
+    let answer = follower.until(|call| call["call"] == "write" && call["http"]["kind"] == "response");
+    assert_eq!(
+        (&answer["pid"], &answer["http"]["headers"]["content-length"]),
+        (&received["pid"], &"28".into())
+    );
+    stage.gallery.restart();
+    stage.ask("/back").success();
+    follower.requests("/back", "write");
+}
+
+#[test]
+fn raw_shows_what_each_call_carries_of_one_process() {
+    let stage = Stage::new();
+    let mut follower = stage.follow(&format!("--raw --json --pid {}", stage.server.id()), Stdio::inherit());
+    stage.ask("/raw").success();
+    let body = follower.until(|call| {
+        assert_eq!(call["pid"], stage.server.id());
+        call["text"] == "the secret of /raw"
+    });
+    assert_eq!((&body["call"], &body["bytes"]), (&"write".into(), &18.into()));
+    // Of a large one the beginning is shown, and how large it is.
+    stage.ask("/large").success();
+    let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
+    assert_eq!(large["text"], "x".repeat(4096));
+}
+
+/// Nobody reads what the side prints, so the side does not read the ring.
+#[test]
+fn what_does_not_fit_into_the_ring_is_counted_and_it_goes_on() {
+    let stage = Stage::new();
+    let mut follower = stage.follow("--raw --json", Stdio::piped());
+    let mut told = BufReader::new(follower.side.stderr.take().unwrap());
+    stage.ask("/large").success();
+    let mut line = String::new();
+    std::thread::scope(|scope| {
+        let Follower { side, lines } = &mut follower;
+        scope.spawn(|| io::copy(lines, &mut io::sink()).unwrap());
+        told.read_line(&mut line).unwrap();
+        side.kill().unwrap();
+    });
+    assert!(line.contains("events lost: the ring was full"), "{line}");
+    drop(follower);
+    let mut follower = stage.follow("--json", Stdio::inherit());
+    stage.ask("/after").success();
+    follower.requests("/after", "write");
+}
+
+#[test]
+fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
+    let gallery = Gallery::open();
+    let manifest = gallery.manifest("tls-trace");
+    gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
+    gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
+    for program in ["enter", "enter_ex", "leave_read", "leave_write"] {
+        gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();
+    }
+    // Nobody uses the library here: that the side is ready is what its heading says.
+    let mut side = gallery.side_as(WATCHER, "tls-trace");
+    let mut side = side.args(["--app", "tls-trace", "follow"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut heading = String::new();
+    BufReader::new(side.stdout.take().unwrap()).read_line(&mut heading).unwrap();
+    assert!(heading.contains("COMMAND"), "{heading}");
+    side.kill().unwrap();
+    side.wait().unwrap();
+    gallery.daemon.bpfman(&format!("delete -f {manifest}")).success();
+    gallery.side("tls-trace", "--app tls-trace follow").fails(5, &["tls-trace"]);
+}
