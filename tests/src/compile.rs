@@ -45,12 +45,13 @@ pub fn example(name: &str) -> PathBuf {
     target.join("bpf").join(name).with_extension("o")
 }
 
-/// Compiles `programs/<name>.c` for this machine.
+/// Compiles `programs/<name>.c` for this machine, with the frame pointers by which the kernel walks stacks.
 #[must_use]
 pub fn executable(name: &str) -> PathBuf {
     let source = source(&format!("{name}.c"));
     once(&source, "exe", |out| {
-        run(&["clang", "-O1", "-g", "-Wall", "-Werror", &path(&source), "-o", out]);
+        let flags = ["-O1", "-g", "-fno-omit-frame-pointer", "-Wall", "-Werror"];
+        run(&[&["clang"], &flags[..], &[&path(&source), "-o", out]].concat());
     })
 }
 

@@ -8,6 +8,7 @@ mod exec_snoop;
 mod flows;
 mod name_server;
 mod pod_fastpath;
+mod profiler;
 mod sock_shortcut;
 mod tls_trace;
 mod xdp_counter;

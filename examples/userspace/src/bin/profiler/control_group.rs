@@ -1,0 +1,31 @@
+//! A control group, as programs know it.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bpfman_examples::failure::Failure;
+
+/// Its id and its depth below the root of its file system.
+///
+/// # Errors
+/// The path is none of a control group of version 2.
+pub fn id_and_level(path: &Path) -> Result<(u64, u64)> {
+    let here = std::fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()));
+    let here = here
+        .map_err(|error| Failure::not_found(format!("{error:#}"), "give its folder below /sys/fs/cgroup"))?;
+    // Version 1 has other files, and other folders none.
+    if !here.join("cgroup.procs").exists() || !here.join("cgroup.controllers").exists() {
+        let message = format!("{} is no control group of version 2", here.display());
+        return Err(Failure::invalid(message, "give a folder below /sys/fs/cgroup").into());
+    }
+    let metadata = std::fs::metadata(&here)?;
+    let mut level = 0;
+    for above in here.ancestors().skip(1) {
+        if std::fs::metadata(above)?.dev() != metadata.dev() {
+            break;
+        }
+        level += 1;
+    }
+    Ok((metadata.ino(), level))
+}

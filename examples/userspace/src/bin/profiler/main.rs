@@ -1,0 +1,86 @@
+//! Takes profiles of what the CPUs run.
+
+mod control_group;
+mod lease;
+mod names;
+mod samples;
+mod serve;
+mod take;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bpfman_examples::failure;
+use bpfman_examples::source::MapSource;
+use bpfman_profile::Format;
+use clap::{Parser, Subcommand};
+
+use crate::lease::Scope;
+use crate::take::Profiler;
+
+/// Takes profiles of what the CPUs of this machine run, in kernel and processes
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    maps: MapSource,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Take one profile
+    Record {
+        /// How long
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// folded (stacks, a line each), pprof (compressed), svg (a flame graph)
+        #[arg(long, default_value = "folded")]
+        format: Format,
+        /// `-` is standard output
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        output: PathBuf,
+        /// Only this process
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        pid: Option<u32>,
+        /// Only processes in this control group of version 2 and below it
+        #[arg(long, value_name = "FOLDER")]
+        cgroup: Option<PathBuf>,
+    },
+    /// Take profiles for whoever asks: GET /profile?seconds=N&format=folded|pprof|svg
+    Serve {
+        /// Who reaches it sees what this machine runs
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8179")]
+        listen: SocketAddr,
+    },
+}
+
+fn main() -> ExitCode {
+    failure::end(run(Arguments::parse()))
+}
+
+fn run(Arguments { maps, action }: Arguments) -> Result<()> {
+    match action {
+        Action::Record { seconds, format, output, pid, cgroup } => {
+            let control_group = cgroup.as_deref().map(control_group::id_and_level).transpose()?;
+            let scope = Scope { process: pid, control_group };
+            let profile = Profiler::open(&maps)?.take(scope, Duration::from_secs(seconds))?;
+            for note in &profile.notes {
+                eprintln!("{note}");
+            }
+            write(&output, &format.write(&profile))
+        }
+        Action::Serve { listen } => serve::serve(Profiler::open(&maps)?, listen),
+    }
+}
+
+fn write(output: &Path, bytes: &[u8]) -> Result<()> {
+    if output == Path::new("-") {
+        return Ok(io::stdout().lock().write_all(bytes)?);
+    }
+    std::fs::write(output, bytes).with_context(|| format!("cannot write {}", output.display()))
+}

@@ -1,0 +1,126 @@
+//! Names for addresses: those of the kernel by `/proc/kallsyms`, those of processes by the tables of symbols in their files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use blazesym::symbolize::source::{Kernel, Process, Source};
+use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+use blazesym::{MaybeDefault, Pid};
+
+/// Ends the names of the kernel's functions, as others' profilers do.
+const KERNEL: &str = "_[k]";
+/// Has no name.
+const UNKNOWN: &str = "[unknown]";
+/// Of the kernel, whose names are hidden from this user.
+const HIDDEN: &str = "[kernel]_[k]";
+/// A stack for which there was no room.
+pub const LOST: &str = "[stack lost]";
+
+/// Addresses with names, of the kernel and of each process.
+pub struct Names {
+    symbolizer: Symbolizer,
+    kernel: BTreeMap<u64, String>,
+    processes: BTreeMap<u32, BTreeMap<u64, String>>,
+    /// The kernel hides its names from this user.
+    pub kernel_hidden: bool,
+    /// Processes that have ended, or that this user may not read.
+    pub unreadable: BTreeSet<u32>,
+}
+
+impl Names {
+    /// Looks for the kernel's names among addresses.
+    pub fn new(addresses: &BTreeSet<u64>) -> Self {
+        let mut names = Self {
+            symbolizer: Symbolizer::builder().enable_demangling(true).build(),
+            kernel: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            kernel_hidden: false,
+            unreadable: BTreeSet::new(),
+        };
+        let kernel = Kernel { vmlinux: MaybeDefault::None, kaslr_offset: Some(0), ..Kernel::default() };
+        let source = Source::Kernel(kernel);
+        match names.find(&source, addresses) {
+            Some(found) => names.kernel = found,
+            None => names.kernel_hidden = !addresses.is_empty(),
+        }
+        names
+    }
+
+    /// Looks for those of a process, while it still lives.
+    pub fn add_process(&mut self, process: u32, addresses: &BTreeSet<u64>) {
+        // By the files that are mapped: right for containers, and for files that were replaced since. That takes rights over
+        // the process that its own user does not have; by their paths it does not.
+        for map_files in [true, false] {
+            let mut source = Process::new(Pid::from(process));
+            source.map_files = map_files;
+            // Files that others may write are believed for names, and only for those.
+            source.perf_map = true;
+            let found = self.find(&Source::Process(source), addresses);
+            if let Some(found) = found
+                && !found.is_empty()
+            {
+                self.processes.insert(process, found);
+                return;
+            }
+        }
+        self.unreadable.insert(process);
+    }
+
+    fn find(&self, source: &Source<'_>, addresses: &BTreeSet<u64>) -> Option<BTreeMap<u64, String>> {
+        let addresses: Vec<u64> = addresses.iter().copied().collect();
+        let found = self.symbolizer.symbolize(source, Input::AbsAddr(&addresses)).ok()?;
+        let names = addresses.into_iter().zip(found).filter_map(|(address, found)| match found {
+            Symbolized::Sym(symbol) => Some((address, symbol.name.into_owned())),
+            Symbolized::Unknown(_) => None,
+        });
+        Some(names.collect())
+    }
+
+    /// A stack of the kernel's, its outermost function first.
+    pub fn kernel_stack(&self, frames: &[u64]) -> Vec<String> {
+        if self.kernel_hidden && !frames.is_empty() {
+            return vec![HIDDEN.to_owned()];
+        }
+        let name = |address| self.kernel.get(&address).map_or(UNKNOWN, String::as_str);
+        calls(frames).rev().map(|address| format!("{}{KERNEL}", name(address))).collect()
+    }
+
+    /// A process's, its outermost function first. What has no name at all is one frame.
+    pub fn user_stack(&self, process: u32, frames: &[u64]) -> Vec<String> {
+        let Some(names) = self.processes.get(&process) else {
+            return frames.first().map(|_| UNKNOWN.to_owned()).into_iter().collect();
+        };
+        let name = |address| names.get(&address).map_or(UNKNOWN, String::as_str);
+        calls(frames).rev().map(|address| name(address).to_owned()).collect()
+    }
+}
+
+/// Where calls were made. What the kernel walks are the addresses to which calls return: the call lies before that, and may
+/// be the last instruction of its function. The innermost one is where the CPU is.
+pub fn calls(frames: &[u64]) -> impl DoubleEndedIterator<Item = u64> + '_ {
+    frames.iter().enumerate().map(|(depth, address)| address.saturating_sub(u64::from(depth > 0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[inline(never)]
+    fn known_by_its_name() -> u64 {
+        std::hint::black_box(7)
+    }
+
+    #[test]
+    fn a_function_of_this_process_has_its_name_and_one_of_nobody_has_none() {
+        let here = std::process::id();
+        let inside = known_by_its_name as fn() -> u64 as usize as u64 + 1;
+        let mut names = Names::new(&BTreeSet::new());
+        names.add_process(here, &BTreeSet::from([inside, 8]));
+        let stack = names.user_stack(here, &[inside, 9]);
+        assert_eq!(stack[0], UNKNOWN);
+        assert!(stack[1].contains("known_by_its_name"), "{stack:?}");
+        // Above the largest number of a process.
+        names.add_process(u32::MAX >> 1, &BTreeSet::from([inside]));
+        assert_eq!(names.user_stack(u32::MAX >> 1, &[inside, inside]), [UNKNOWN]);
+        assert_eq!(names.unreadable.len(), 1);
+    }
+}

@@ -1,0 +1,107 @@
+//! Profiles over HTTP: `GET /profile?seconds=N&format=folded|pprof|svg`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bpfman_profile::Format;
+use tokio::sync::Mutex;
+
+use crate::lease::Scope;
+use crate::take::Profiler;
+
+/// Longest profile that is taken for somebody who asks over HTTP, seconds.
+const LONGEST: u64 = 300;
+/// Unless it is said.
+const SECONDS: u64 = 10;
+
+/// One profile is taken at a time; who asks meanwhile waits.
+type Shared = Arc<Mutex<Profiler>>;
+
+/// Serves until the process is ended.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub fn serve(profiler: Profiler, listen: SocketAddr) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        let listener = tokio::net::TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}"))?;
+        eprintln!("listening on {}", listener.local_addr()?);
+        let routes = Router::new()
+            .route("/profile", get(profile))
+            .route("/healthz", get(async || "ok\n"))
+            .with_state(Arc::new(Mutex::new(profiler)));
+        axum::serve(listener, routes).await.context("cannot serve")
+    })
+}
+
+async fn profile(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    let Query { seconds, format } = match Query::parse(query.as_deref().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(message) => return (StatusCode::BAD_REQUEST, message + "\n").into_response(),
+    };
+    // Kept by what is started below: who goes away before the end leaves nobody to wait for half a profile.
+    let mut profiler = shared.lock_owned().await;
+    let taken = tokio::task::spawn_blocking(move || {
+        profiler.take(Scope::default(), Duration::from_secs(seconds)).map(|profile| format.write(&profile))
+    });
+    match taken.await {
+        Ok(Ok(body)) => ([(header::CONTENT_TYPE, format.media_type())], body).into_response(),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Query {
+    seconds: u64,
+    format: Format,
+}
+
+impl Query {
+    /// Neither key nor any value needs an escape.
+    fn parse(query: &str) -> Result<Self, String> {
+        let mut parsed = Self { seconds: SECONDS, format: Format::Folded };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("seconds", text)) => match text.parse() {
+                    Ok(seconds @ 1..=LONGEST) => parsed.seconds = seconds,
+                    _ => return Err(format!("seconds={text}: expected 1 to {LONGEST}")),
+                },
+                Some(("format", text)) => {
+                    parsed.format =
+                        text.parse().map_err(|error: bpfman_profile::UnknownFormat| error.to_string())?;
+                }
+                _ => return Err(format!("\"{pair}\" is not known: expected seconds=N and format=NAME")),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_has_a_value_and_what_is_not_known_is_refused() {
+        assert_eq!(Query::parse("").unwrap(), Query { seconds: 10, format: Format::Folded });
+        assert_eq!(
+            Query::parse("seconds=3&format=pprof").unwrap(),
+            Query { seconds: 3, format: Format::Pprof }
+        );
+        for query in ["seconds=0", "seconds=301", "seconds=-1", "format=png", "second=1", "format"] {
+            assert!(Query::parse(query).is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Folded stacks: what `flamegraph.pl` and its successors read.
+
+use std::fmt::Write as _;
+
+use crate::Profile;
+
+impl Profile {
+    /// A line for each stack: names from the root on, `;` between, then the number of samples.
+    #[must_use]
+    pub fn to_folded(&self) -> String {
+        let mut text = String::new();
+        for (stack, weight) in self.stacks() {
+            for (depth, name) in stack.iter().enumerate() {
+                if depth > 0 {
+                    text.push(';');
+                }
+                text.extend(name.chars().map(plain));
+            }
+            // Writing to a string does not fail.
+            let _ = writeln!(text, " {}", weight.samples);
+        }
+        text
+    }
+}
+
+/// Processes choose their names: none is to end a frame or a line.
+fn plain(character: char) -> char {
+    match character {
+        ';' => ':',
+        character if character.is_control() => '?',
+        character => character,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use crate::{Profile, Weight};
+
+    #[test]
+    fn a_name_ends_neither_frame_nor_line() {
+        let mut profile = Profile::new(SystemTime::UNIX_EPOCH, Duration::from_secs(1));
+        let stack = vec!["sh;\nroot".to_owned(), "main".to_owned()];
+        profile.add(stack, Weight { samples: 7, nanoseconds: 70 });
+        assert_eq!(profile.to_folded(), "sh:?root;main 7\n");
+    }
+}

@@ -1,0 +1,14 @@
+//! CPU profiles: stacks of names with what was seen of each, and the formats in which they travel.
+//!
+//! The gallery's profiler makes them on one machine, and `kubectl bpfman profile` merges those of nodes. No I/O.
+
+mod flame;
+mod folded;
+mod format;
+mod message;
+mod pprof;
+mod profile;
+
+pub use format::{Format, UnknownFormat};
+pub use pprof::PprofError;
+pub use profile::{Profile, Weight};

@@ -1,0 +1,111 @@
+//! What was seen, whatever the format.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+use std::time::{Duration, SystemTime};
+
+/// How often a stack was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Number of samples.
+    pub samples: u64,
+    /// CPU time that these stand for: the sum of their periods, nanoseconds.
+    pub nanoseconds: u64,
+}
+
+impl AddAssign for Weight {
+    fn add_assign(&mut self, other: Self) {
+        self.samples = self.samples.saturating_add(other.samples);
+        self.nanoseconds = self.nanoseconds.saturating_add(other.nanoseconds);
+    }
+}
+
+/// Stacks of names, each from its root (a process, a node) to the function that ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    stacks: BTreeMap<Vec<String>, Weight>,
+    /// When it begins.
+    pub started: SystemTime,
+    /// How long it lasts.
+    pub duration: Duration,
+    /// For people: what was lost, what has no names.
+    pub notes: Vec<String>,
+}
+
+impl Profile {
+    /// One without a sample yet.
+    #[must_use]
+    pub const fn new(started: SystemTime, duration: Duration) -> Self {
+        Self { stacks: BTreeMap::new(), started, duration, notes: Vec::new() }
+    }
+
+    /// Adds to what was seen of a stack, its root first.
+    pub fn add(&mut self, stack: Vec<String>, weight: Weight) {
+        *self.stacks.entry(stack).or_default() += weight;
+    }
+
+    /// The stacks, sorted.
+    pub fn stacks(&self) -> impl Iterator<Item = (&[String], Weight)> {
+        self.stacks.iter().map(|(stack, weight)| (stack.as_slice(), *weight))
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> Weight {
+        self.stacks.values().fold(Weight::default(), |mut sum, weight| {
+            sum += *weight;
+            sum
+        })
+    }
+
+    /// The same with one more frame as the root of every stack, and before every note.
+    #[must_use]
+    pub fn under(self, root: &str) -> Self {
+        let deeper = |stack: Vec<String>| std::iter::once(root.to_owned()).chain(stack).collect();
+        Self {
+            stacks: self.stacks.into_iter().map(|(stack, weight)| (deeper(stack), weight)).collect(),
+            notes: self.notes.into_iter().map(|note| format!("{root}: {note}")).collect(),
+            ..self
+        }
+    }
+
+    /// Adds another one: it then begins with the first of both, and lasts as long as the longer one.
+    pub fn merge(&mut self, other: Self) {
+        self.started = self.started.min(other.started);
+        self.duration = self.duration.max(other.duration);
+        self.notes.extend(other.notes);
+        for (stack, weight) in other.stacks {
+            self.add(stack, weight);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn profile(stacks: &[(&[&str], u64)]) -> Profile {
+        let mut profile = Profile::new(SystemTime::UNIX_EPOCH, Duration::from_secs(1));
+        for (names, samples) in stacks {
+            profile.add(stack(names), Weight { samples: *samples, nanoseconds: samples * 10 });
+        }
+        profile
+    }
+
+    #[test]
+    fn what_nodes_have_in_common_stays_apart_below_the_nodes() {
+        let mut one = profile(&[(&["shop", "main"], 3), (&["shop", "main"], 1)]).under("a");
+        let mut other = profile(&[(&["shop", "main"], 2)]);
+        other.notes.push("1 stack lost".to_owned());
+        other.duration = Duration::from_secs(2);
+        one.merge(other.under("b"));
+        let seen: Vec<_> = one.stacks().map(|(names, weight)| (names.to_vec(), weight.samples)).collect();
+        assert_eq!(seen, [(stack(&["a", "shop", "main"]), 4), (stack(&["b", "shop", "main"]), 2)]);
+        assert_eq!(one.notes, ["b: 1 stack lost"]);
+        assert_eq!((one.duration.as_secs(), one.total().nanoseconds), (2, 60));
+    }
+}
