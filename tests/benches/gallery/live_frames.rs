@@ -63,7 +63,7 @@ impl<'a> LiveFrames<'a> {
     }
 
     /// Frames that the far end has received, whatever became of them.
-    fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         let text = self.far.ip(&["-s", "-j", "link", "show", "dev", INTERFACE]);
         let links: serde_json::Value = serde_json::from_str(&text).expect("ip writes JSON");
         links[0]["stats64"]["rx"]["packets"].as_u64().expect("an interface counts what it receives")

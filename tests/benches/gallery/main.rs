@@ -12,11 +12,13 @@ mod conversation;
 #[allow(dead_code, reason = "the tests use more of it")]
 mod equipment;
 mod firewall;
+mod flows;
 mod live_frames;
 mod plot;
 mod pods;
 mod report;
 mod shortcut;
+mod tls;
 
 use report::Report;
 
@@ -24,7 +26,13 @@ use report::Report;
 type Entry = (&'static str, fn(&mut Report));
 
 /// All of them.
-const ENTRIES: &[Entry] = &[("firewall", firewall::run), ("pods", pods::run), ("shortcut", shortcut::run)];
+const ENTRIES: &[Entry] = &[
+    ("firewall", firewall::run),
+    ("flows", flows::run),
+    ("pods", pods::run),
+    ("shortcut", shortcut::run),
+    ("tls", tls::run),
+];
 
 fn main() {
     // `cargo test --all-targets` runs it too, with arguments of its own, and wants no figures.

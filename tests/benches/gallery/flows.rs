@@ -1,0 +1,130 @@
+//! Keeping flows beside what nft and connection tracking do for the same: CPU time of a datagram, by the number of flows, and
+//! how many datagrams are missing from the table.
+
+use std::cell::RefCell;
+use std::net::Ipv4Addr;
+
+use bpfman_tests::Network;
+use bpfman_tests::network::{INTERFACE, NEAR_ADDRESS, Namespace};
+use serde_json::Value;
+
+use crate::contender::Contender;
+use crate::equipment::Gallery;
+use crate::live_frames::{Datagram, LiveFrames, inside};
+use crate::report::Report;
+
+/// Numbers of flows.
+const SIZES: [u32; 3] = [1, 1024, 16_384];
+const FRAMES: u32 = 400_000;
+/// Routed to nowhere: a frame's way ends behind its route, at a drop without an answer.
+const NOWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+/// The table of flows of nft: a set that grows by what it meets, with a counter for each.
+const NFT_SET: &str = "table ip t { set s { type ipv4_addr . ipv4_addr . inet_service . inet_service; size 65536; \
+    flags dynamic; counter; }; chain c { type filter hook prerouting priority -300; \
+    update @s { ip saddr . ip daddr . udp sport . udp dport }; }; }";
+/// One counter for all.
+const NFT_COUNTER: &str = "table ip t { chain c { type filter hook prerouting priority -300; counter; }; }";
+/// Connection tracking.
+const CONNTRACK: &str =
+    "table ip t { chain c { type filter hook prerouting priority -100; ct state new counter; }; }";
+
+/// The three programs, attached or not.
+struct Flows<'a> {
+    gallery: &'a Gallery,
+    far: &'a Namespace,
+    ingress: u64,
+    dropped: u64,
+}
+
+impl Flows<'_> {
+    fn attach(&self) {
+        let netns = self.far.path().display().to_string();
+        let words = format!("attach {} tcx -d ingress -i {INTERFACE} -n {netns} --priority 10", self.ingress);
+        self.gallery.daemon.bpfman(&words).success();
+    }
+
+    fn attach_drops(&self) {
+        self.gallery.daemon.bpfman(&format!("attach {} tp-btf", self.dropped)).success();
+    }
+
+    fn detach(&self) {
+        let links = self.gallery.daemon.bpfman("list links -o json").json();
+        for link in links["links"].as_array().unwrap() {
+            self.gallery.daemon.bpfman(&format!("detach {}", link["link_id"])).success();
+        }
+    }
+
+    /// Packets of all flows in the table.
+    fn packets(&self) -> u64 {
+        let listed = self.gallery.side("flows", &format!("--program {} list --json", self.ingress)).success();
+        let flows = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        flows
+            .filter(|flow| flow["direction"] == "ingress")
+            .map(|flow| flow["packets"].as_u64().unwrap())
+            .sum()
+    }
+}
+
+/// Measures them all.
+pub fn run(report: &mut Report) {
+    let gallery = Gallery::open();
+    let network = Network::new();
+    let far = &network.far;
+    far.ip(&["route", "add", "default", "via", NEAR_ADDRESS]);
+    far.ip(&["route", "add", "blackhole", "198.51.100.0/24"]);
+    let programs =
+        gallery.load("flows", "--programs tcx:flows_ingress tcx:flows_egress tp_btf:flows_dropped");
+    let flows = Flows { gallery: &gallery, far, ingress: programs[0], dropped: programs[2] };
+    let senders: Vec<(u32, RefCell<LiveFrames<'_>>)> = SIZES
+        .into_iter()
+        .map(|size| {
+            let source = |number: u32| Ipv4Addr::from_bits(0x0b00_0000 + number);
+            let frames: Vec<_> = (0..size)
+                .map(|number| {
+                    Datagram { source: source(number), destination: NOWHERE, ports: (4000, 53) }.frame()
+                })
+                .collect();
+            (size, RefCell::new(LiveFrames::new(&network, &frames)))
+        })
+        .collect();
+    let flows = &flows;
+    let mut contenders = Vec::new();
+    for (size, frames) in &senders {
+        let sample = || move || frames.borrow_mut().sample(FRAMES);
+        let one = |name: &str| Contender::new(name, sample()).at(*size);
+        contenders.push(one("nothing"));
+        contenders.push(one("flows").set_up(|| flows.attach()).tear_down(|| flows.detach()));
+        contenders.push(
+            one("flows, and drops")
+                .set_up(|| {
+                    flows.attach();
+                    flows.attach_drops();
+                })
+                .tear_down(|| flows.detach()),
+        );
+        for (name, rules) in
+            [("nft, one counter", NFT_COUNTER), ("nft, set of flows", NFT_SET), ("conntrack", CONNTRACK)]
+        {
+            contenders.push(
+                one(name)
+                    .set_up(move || drop(inside(far, &format!("nft '{rules}'"))))
+                    .tear_down(|| drop(inside(far, "nft flush ruleset"))),
+            );
+        }
+    }
+    report.measure("packets", "A datagram to nowhere, by number of flows", "CPU ns", contenders);
+    let missed = senders
+        .iter()
+        .map(|(size, frames)| {
+            let sample = move || {
+                let (before, counted) = (frames.borrow().received(), flows.packets());
+                frames.borrow_mut().sample(FRAMES);
+                let received = frames.borrow().received() - before;
+                received as f64 - (flows.packets() - counted) as f64
+            };
+            Contender::new("flows", sample).at(*size).set_up(|| flows.attach()).tear_down(|| flows.detach())
+        })
+        .collect();
+    report.measure("missed", "Frames that the interface counted and no flow did", "packets", missed);
+}
