@@ -12,4 +12,5 @@ mod profiler;
 mod sock_shortcut;
 mod tls_trace;
 mod xdp_counter;
+mod watchdog;
 mod xdp_firewall;

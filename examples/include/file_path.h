@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+//
+// The path of a file that the kernel has open, from its own entries: bpf_d_path is not for trace points. As far as the
+// root of the mount namespace; written from its end, since entries know only what is above them.
+#ifndef EXAMPLES_FILE_PATH_H
+#define EXAMPLES_FILE_PATH_H
+
+#include "kernel_process.h"
+
+// Names and mounts on the way up. Paths of more, or longer ones, have none.
+#define MOST_STEPS 48
+#define LONGEST_PATH 1024
+#define LONGEST_NAME 255
+
+struct path_buffer {
+	char text[LONGEST_PATH + LONGEST_NAME + 2];
+};
+
+// Where the path begins in the buffer, or -1. It ends with a zero.
+static __always_inline int find_path(struct path_buffer *buffer, struct file *file)
+{
+	struct vfsmount *mount = BPF_CORE_READ(file, f_path.mnt);
+	struct dentry *entry = BPF_CORE_READ(file, f_path.dentry);
+	__u32 start = LONGEST_PATH - 1;
+
+	buffer->text[start] = 0;
+	for (int step = 0; step < MOST_STEPS; step++) {
+		struct dentry *above = BPF_CORE_READ(entry, d_parent);
+		__u32 length;
+
+		if (entry == BPF_CORE_READ(mount, mnt_root)) {
+			struct mount *here = (void *)mount - bpf_core_field_offset(struct mount, mnt);
+			struct mount *parent = BPF_CORE_READ(here, mnt_parent);
+
+			if (parent == here)
+				return start == LONGEST_PATH - 1 ? -1 : (int)start;
+			entry = BPF_CORE_READ(here, mnt_mountpoint);
+			mount = (void *)parent + bpf_core_field_offset(struct mount, mnt);
+			continue;
+		}
+		if (above == entry) // in no tree that has a name: a pipe, a file in memory
+			return -1;
+		length = BPF_CORE_READ(entry, d_name.len);
+		if (length > LONGEST_NAME || length + 1 > start)
+			return -1;
+		start = (start - length - 1) & (LONGEST_PATH - 1);
+		buffer->text[start] = '/';
+		if (bpf_probe_read_kernel(&buffer->text[start + 1], length & LONGEST_NAME, BPF_CORE_READ(entry, d_name.name)) < 0)
+			return -1;
+		entry = above;
+	}
+	return -1;
+}
+
+#endif

@@ -1,0 +1,190 @@
+//! Gives the watchdog its rules, and tells what they match.
+
+mod capability;
+mod compile;
+mod event;
+mod list;
+mod rule;
+mod tables;
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, MapData, PerCpuArray};
+use bpfman_client::MapAccess;
+use bpfman_examples::failure;
+use bpfman_examples::follow::Followed;
+use bpfman_examples::source::MapSource;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use serde_json::json;
+
+use crate::event::Event;
+use crate::rule::Action;
+use crate::tables::{Named, Names, Revision, Tables};
+
+/// Gives the loaded watchdog its rules, and tells what they match
+///
+/// Rules that kill or forbid only say what they would do until `mode enforce`.
+#[derive(Parser)]
+#[command(name = "watchdog", mut_group("MapSource", |group| group.required(false)))]
+struct Arguments {
+    #[command(flatten)]
+    maps: Option<MapSource>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Say what is wrong with a file of rules; needs no program
+    Check {
+        /// `-` is standard input
+        file: String,
+    },
+    #[command(flatten)]
+    Loaded(OfLoaded),
+}
+
+/// What needs the program's maps.
+#[derive(Subcommand)]
+enum OfLoaded {
+    /// Replace all rules by those of a file
+    Apply {
+        /// `-` is standard input
+        file: String,
+    },
+    /// Show the rules in force and how often each has matched
+    Rules {
+        /// A JSON array instead of lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what rules match, a JSON object a line
+    Follow {
+        /// End after so many events
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
+    /// Show whether rules kill and forbid, or say it
+    Mode { wanted: Option<Mode> },
+    /// Show what has been seen and done since the program was loaded
+    Stats {
+        /// A JSON object instead of lines
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    Shadow,
+    Enforce,
+}
+
+/// What the slots of the map `deeds` count, in the order of `enum deed`.
+const DEEDS: [&str; 6] = ["seen", "matched", "killed", "not_killed", "forbidden", "unnamed"];
+
+fn main() -> ExitCode {
+    failure::end(run(Arguments::parse()))
+}
+
+fn run(Arguments { maps, verb }: Arguments) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let (maps, verb) = match (verb, maps) {
+        (Verb::Check { file }, _) => return Ok(writeln!(out, "{} rules", list::read(&file)?.len())?),
+        (Verb::Loaded(verb), Some(maps)) => (maps, verb),
+        (Verb::Loaded(_), None) => Arguments::command()
+            .error(
+                ErrorKind::MissingRequiredArgument,
+                "one of --program, --app and --map-dir says whose rules",
+            )
+            .exit(),
+    };
+    match verb {
+        OfLoaded::Apply { file } => {
+            let rules = list::read(&file)?;
+            let Revision(revision) = Tables::open(&maps)?.replace(&rules)?;
+            writeln!(out, "{} rules, revision {revision}", rules.len())?;
+        }
+        OfLoaded::Rules { json } => print_rules(&maps, &mut out, json)?,
+        OfLoaded::Follow { count } => follow(&maps, &mut out, count)?,
+        OfLoaded::Mode { wanted: Some(wanted) } => {
+            let mut mode: Array<MapData, u64> = maps.open("mode", MapAccess::Write)?;
+            mode.set(0, u64::from(matches!(wanted, Mode::Enforce)), 0).context("cannot change the mode")?;
+        }
+        OfLoaded::Mode { wanted: None } => {
+            let mode: Array<MapData, u64> = maps.open("mode", MapAccess::Read)?;
+            let enforces = mode.get(&0, 0).context("cannot read the mode")? != 0;
+            writeln!(out, "{}", if enforces { "enforce" } else { "shadow" })?;
+        }
+        OfLoaded::Stats { json } => print_stats(&maps, &mut out, json)?,
+    }
+    Ok(())
+}
+
+fn follow(maps: &MapSource, out: &mut impl Write, count: Option<u64>) -> Result<()> {
+    let names = Names::open(maps)?;
+    let (mut known, mut rules): (Revision, Vec<Named>) = names.current()?;
+    let ring = maps.open("events", MapAccess::Write)?;
+    let mut events = Followed::new(ring, maps.open("lost", MapAccess::Read)?)?;
+    let mut left = count.unwrap_or(u64::MAX);
+    events.each(|record| {
+        let event = Event::parse(record)
+            .with_context(|| format!("a record of {} bytes is not the watchdog's", record.len()))?;
+        if event.revision != known
+            && let Some(now) = names.of(event.revision)?
+        {
+            (known, rules) = (event.revision, now);
+        }
+        // Of rules that have been replaced since, only the number is left.
+        for alert in event.alerts((event.revision == known).then_some(rules.as_slice())) {
+            writeln!(out, "{alert}")?;
+        }
+        left -= 1;
+        Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
+}
+
+fn print_rules(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result<()> {
+    let rules = tables::matches(maps)?.into_iter().map(|(Named { name, action }, matches)| {
+        let action = match action {
+            Action::Alert => "alert",
+            Action::Kill => "kill",
+            Action::Forbid => "forbid",
+        };
+        (name, action, matches)
+    });
+    if as_json {
+        let rules = rules
+            .map(|(name, action, matches)| json!({ "rule": name, "action": action, "matches": matches }));
+        writeln!(out, "{}", serde_json::Value::from_iter(rules))?;
+    } else {
+        for (name, action, matches) in rules {
+            writeln!(out, "{name:<48} {action:<8} {matches:>12}")?;
+        }
+    }
+    Ok(())
+}
+
+fn print_stats(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result<()> {
+    let deeds: PerCpuArray<MapData, u64> = maps.open("deeds", MapAccess::Read)?;
+    let lost: PerCpuArray<MapData, u64> = maps.open("lost", MapAccess::Read)?;
+    let slots = (0..).zip(DEEDS).map(|(slot, name)| (&deeds, slot, name)).chain([(&lost, 0, "lost")]);
+    let mut object = serde_json::Map::new();
+    for (map, slot, name) in slots {
+        let cpus = map.get(&slot, 0).with_context(|| format!("cannot read the counter {name}"))?;
+        let count: u64 = cpus.iter().sum();
+        if as_json {
+            object.insert(name.to_owned(), count.into());
+        } else {
+            writeln!(out, "{name:<12} {count:>14}")?;
+        }
+    }
+    if as_json {
+        writeln!(out, "{}", serde_json::Value::Object(object))?;
+    }
+    Ok(())
+}

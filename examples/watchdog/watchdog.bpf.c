@@ -1,0 +1,603 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+//
+// Sees programs start, files open, connections begin and privileges change, and does what rules say: tells user space,
+// kills the process, or forbids the call.
+//
+// A rule is a bit. User space compiles rules to tables in which a value (a path, an address, a user) leads to the rules
+// that it satisfies; what satisfies every condition is the AND over them. So the number of rules, up to 64, does not
+// matter to a process. Every key begins with a generation: programs use the one that `active` names, user space fills
+// the other and then changes `active`, one word.
+//
+// The watch_ programs see at trace points, and can kill. The guard_ programs (BPF LSM) forbid, where a manifest has them.
+#include "destination.h"
+#include "file_path.h"
+#include "opened_file.h"
+#include <linux/in.h>
+#include <linux/socket.h>
+#include <stdbool.h>
+#include <bpf/bpf_tracing.h>
+
+#define EPERM 1
+#define SIGKILL 9
+#define MAX_VALUES 16384
+#define MAX_LEVELS 8
+#define LAST_CAPABILITY 40
+
+enum event_kind { EXEC, OPEN, OPEN_TO_WRITE, CONNECT, PRIVILEGES, EVENT_KINDS };
+
+// What rules can ask for. The first ones are in `values`, the last two in tries.
+enum condition { COMM, PARENT, UID, CGROUP, PORT, NEW_UID, GAINS, DESTINATION, PATH, CONDITIONS };
+
+// Half the lookups of an event would be in vain: `asking` says which rules have a condition at all.
+struct set {
+	__u64 of_event[EVENT_KINDS];
+	__u64 kill;
+	__u64 forbid;
+	__u64 asking[CONDITIONS];
+	__u64 otherwise[CONDITIONS]; // the rules that a value satisfies which is in no table
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2); // by generation
+	__type(key, __u32);
+	__type(value, struct set);
+} sets SEC(".maps");
+
+// The revision of the rules in force; bit 0 is their generation.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} active SEC(".maps");
+
+// 0: shadow. Rules kill and forbid only with 1.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} mode SEC(".maps");
+
+struct value {
+	__u32 generation;
+	__u32 condition;
+	char data[COMM_LENGTH];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_VALUES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct value);
+	__type(value, __u64);
+} values SEC(".maps");
+
+// A path with its final zero is a whole path; without it, the beginning of some.
+#define PATH_LENGTH 252
+
+struct path_text {
+	char text[PATH_LENGTH];
+};
+
+struct path_prefix {
+	__u32 bits;
+	__u32 generation;
+	struct path_text path;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_VALUES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct path_prefix);
+	__type(value, __u64);
+} paths SEC(".maps");
+
+// IPv4 addresses are those of IPv6 that stand for them: ::ffff:192.0.2.1.
+struct address_prefix {
+	__u32 bits;
+	__u32 generation;
+	struct in6_addr address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_VALUES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct address_prefix);
+	__type(value, __u64);
+} destinations SEC(".maps");
+
+// User space's own: the rules' names and actions, 64 a generation, and who replaces them.
+struct name {
+	char text[64];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 128);
+	__type(key, __u32);
+	__type(value, struct name);
+} names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u64);
+} writer SEC(".maps");
+
+// How often each rule has matched, 64 a generation, also when its event was lost.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 128);
+	__type(key, __u32);
+	__type(value, __u64);
+} matches SEC(".maps");
+
+// What has been done. User space reads these slots by number.
+enum deed { SEEN, MATCHED, KILLED, NOT_KILLED, FORBIDDEN, UNNAMED, DEEDS };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DEEDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} deeds SEC(".maps");
+
+#define FLAG_ENFORCED 1
+#define FLAG_KILLED 2
+#define FLAG_FORBIDDEN 4
+
+// User space parses this by hand, in the machine's byte order.
+struct event {
+	struct process process;
+	__u64 revision;
+	__u64 rules; // those that matched
+	__u64 gains; // capabilities
+	__u32 new_uid;
+	__u16 port;
+	__u8 kind;
+	__u8 flags;
+	struct in6_addr address;
+	struct path_text path;
+	struct path_text given; // of EXEC: as execve was told
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1024 * 1024);
+} events SEC(".maps");
+
+// Events that found the ring full.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
+
+// What a thread was before a call that may change it.
+struct privileges {
+	__u64 capabilities;
+	__u32 uid;
+	__u32 euid;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32); // the thread
+	__type(value, struct privileges);
+} before SEC(".maps");
+
+// What one event needs; too much for the stack. The kernel runs a program at a trace point once at a time on a CPU, and
+// each has a place of its own.
+struct moment {
+	struct process process;
+	__u64 revision;
+	__u64 gains;
+	__u32 new_uid;
+	__u16 port;
+	__u8 kind;
+	struct address_prefix address;
+	struct path_prefix path;
+	struct path_prefix given;
+	struct path_buffer buffer;
+};
+
+enum place { AT_EXEC, AT_OPEN, AT_CONNECT, AT_PRIVILEGES, AT_EXEC_GUARD, AT_OPEN_GUARD, AT_CONNECT_GUARD, PLACES };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__type(value, struct moment);
+} moments SEC(".maps");
+
+// Set by the manifest that has the guard_ programs: exec rules that forbid are theirs then.
+const volatile __u8 guarded = 0;
+
+static __always_inline void count(void *map, __u32 slot)
+{
+	__u64 *count = bpf_map_lookup_elem(map, &slot);
+
+	if (count)
+		(*count)++;
+}
+
+// What there is to consider, if there are rules for such an event: the rest of it is for the caller to fill in.
+static __always_inline struct moment *begin(enum place place, enum event_kind kind, __u64 *rules, struct set **set)
+{
+	__u32 zero = 0, at = place, generation;
+	__u64 *revision = bpf_map_lookup_elem(&active, &zero);
+	struct moment *moment = bpf_map_lookup_elem(&moments, &at);
+
+	count(&deeds, SEEN);
+	if (!revision || !moment)
+		return NULL;
+	moment->revision = *(volatile __u64 *)revision; // once: it may change meanwhile
+	generation = moment->revision & 1;
+	*set = bpf_map_lookup_elem(&sets, &generation);
+	if (!*set)
+		return NULL;
+	*rules = (*set)->of_event[kind];
+	if (!*rules)
+		return NULL;
+	moment->kind = kind;
+	moment->gains = 0;
+	moment->new_uid = 0;
+	moment->port = 0;
+	moment->address.bits = 0;
+	moment->path.bits = 0;
+	moment->given.bits = 0;
+	moment->address.generation = moment->path.generation = moment->given.generation = generation;
+	tell_process(&moment->process);
+	return moment;
+}
+
+static __always_inline __u64 found(struct set *set, enum condition condition, __u64 *in_table)
+{
+	return in_table ? *in_table : set->otherwise[condition];
+}
+
+static __always_inline __u64 by_word(struct moment *moment, struct set *set, enum condition condition, __u64 word)
+{
+	struct value value = { .generation = moment->path.generation, .condition = condition };
+
+	__builtin_memcpy(value.data, &word, sizeof(word));
+	return found(set, condition, bpf_map_lookup_elem(&values, &value));
+}
+
+static __always_inline __u64 by_name(struct moment *moment, struct set *set, enum condition condition, char *name)
+{
+	struct value value = { .generation = moment->path.generation, .condition = condition };
+
+	// Behind a name's end there may be the rest of a longer one.
+	if (bpf_probe_read_kernel_str(value.data, sizeof(value.data), name) < 0)
+		return 0;
+	return found(set, condition, bpf_map_lookup_elem(&values, &value));
+}
+
+// The nearest group that rules know decides: user space has put into it what they say of the groups around it.
+static __always_inline __u64 by_group(struct moment *moment, struct set *set)
+{
+	for (int level = MAX_LEVELS; level > 0; level--) {
+		struct value value = { .generation = moment->path.generation, .condition = CGROUP };
+		__u64 group = bpf_get_current_ancestor_cgroup_id(level), *in_table;
+
+		if (!group)
+			continue;
+		__builtin_memcpy(value.data, &group, sizeof(group));
+		in_table = bpf_map_lookup_elem(&values, &value);
+		if (in_table)
+			return *in_table;
+	}
+	return set->otherwise[CGROUP];
+}
+
+// Any of them will do.
+static __always_inline __u64 by_capabilities(struct moment *moment, struct set *set)
+{
+	__u64 rules = set->otherwise[GAINS];
+
+	for (int capability = 0; capability <= LAST_CAPABILITY; capability++)
+		if (moment->gains & (1ULL << capability))
+			rules |= by_word(moment, set, GAINS, capability);
+	return rules;
+}
+
+static __always_inline __u64 by_path(struct moment *moment, struct set *set)
+{
+	__u64 rules = set->otherwise[PATH];
+
+	if (moment->path.bits)
+		rules = found(set, PATH, bpf_map_lookup_elem(&paths, &moment->path));
+	// A script is known by what execve was told: the file that runs is its interpreter.
+	if (moment->given.bits && moment->given.path.text[0] == '/')
+		rules |= found(set, PATH, bpf_map_lookup_elem(&paths, &moment->given));
+	return rules;
+}
+
+// The rules of which all conditions hold. What is cheap comes first: often nothing is left for the rest.
+static __always_inline __u64 matching(struct moment *moment, struct set *set, __u64 rules)
+{
+	if (rules & set->asking[UID])
+		rules &= by_word(moment, set, UID, moment->process.uid);
+	if (rules & set->asking[COMM])
+		rules &= by_name(moment, set, COMM, moment->process.comm);
+	if (rules & set->asking[PARENT])
+		rules &= by_name(moment, set, PARENT, moment->process.parent_comm);
+	if (rules & set->asking[CGROUP])
+		rules &= by_group(moment, set);
+	if (rules & set->asking[PORT])
+		rules &= by_word(moment, set, PORT, moment->port);
+	if (rules & set->asking[NEW_UID])
+		rules &= by_word(moment, set, NEW_UID, moment->new_uid);
+	if (rules & set->asking[GAINS])
+		rules &= by_capabilities(moment, set);
+	if (rules & set->asking[DESTINATION])
+		rules &= found(set, DESTINATION, bpf_map_lookup_elem(&destinations, &moment->address));
+	if (rules & set->asking[PATH])
+		rules &= by_path(moment, set);
+	return rules;
+}
+
+static __always_inline void report(struct moment *moment, __u64 rules, __u8 flags)
+{
+	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event) {
+		count(&lost, 0);
+		return;
+	}
+	event->process = moment->process;
+	event->revision = moment->revision;
+	event->rules = rules;
+	event->gains = moment->gains;
+	event->new_uid = moment->new_uid;
+	event->port = moment->port;
+	event->kind = moment->kind;
+	event->flags = flags;
+	event->address = moment->address.address;
+	event->path.text[0] = event->given.text[0] = 0;
+	if (moment->path.bits)
+		bpf_probe_read_kernel_str(&event->path, sizeof(event->path), &moment->path.path);
+	if (moment->given.bits)
+		bpf_probe_read_kernel_str(&event->given, sizeof(event->given), &moment->given.path);
+	bpf_ringbuf_submit(event, 0);
+}
+
+// Does what rules say, and only then tells of it: that the ring is full changes nothing else. True: forbid the call.
+static __always_inline bool judge(struct moment *moment, struct set *set, __u64 rules, bool can_forbid)
+{
+	__u32 zero = 0, first = moment->path.generation * 64;
+	__u64 *enforce = bpf_map_lookup_elem(&mode, &zero);
+	__u8 flags = 0;
+
+	rules = matching(moment, set, rules);
+	if (!rules)
+		return false;
+	if (enforce && *enforce) {
+		flags = FLAG_ENFORCED;
+		if (can_forbid && (rules & set->forbid)) {
+			flags |= FLAG_FORBIDDEN;
+			count(&deeds, FORBIDDEN);
+		}
+		if (rules & set->kill) {
+			bool killed = !bpf_send_signal(SIGKILL);
+
+			flags |= killed ? FLAG_KILLED : 0;
+			count(&deeds, killed ? KILLED : NOT_KILLED);
+		}
+	}
+	count(&deeds, MATCHED);
+	for (int rule = 0; rule < 64; rule++)
+		if (rules & (1ULL << rule))
+			count(&matches, first + rule);
+	report(moment, rules, flags);
+	return flags & FLAG_FORBIDDEN;
+}
+
+// The path that the kernel has: no name that a process could still change.
+static __always_inline void name_file(struct moment *moment, struct file *file)
+{
+	int start = find_path(&moment->buffer, file);
+	long length;
+
+	if (start < 0) {
+		count(&deeds, UNNAMED);
+		return;
+	}
+	length = bpf_probe_read_kernel_str(&moment->path.path, PATH_LENGTH, &moment->buffer.text[start & (LONGEST_PATH - 1)]);
+	if (length > 0) // cut if it is longer: prefixes are compared as far as it goes
+		moment->path.bits = 32 + 8 * length;
+}
+
+static __always_inline bool opened(struct file *file, enum place place, bool guards)
+{
+	struct moment *moment;
+	struct set *set;
+	__u64 rules;
+
+	moment = begin(place, BPF_CORE_READ(file, f_mode) & MODE_WRITE ? OPEN_TO_WRITE : OPEN, &rules, &set);
+	if (!moment)
+		return false;
+	rules &= guards ? set->forbid : guarded ? ~set->forbid : ~0ULL;
+	if (!rules)
+		return false;
+	name_file(moment, file);
+	return judge(moment, set, rules, guards);
+}
+
+// Of open, openat, openat2 and creat: the descriptor leads to the file that was opened.
+SEC("tracepoint/syscalls/sys_exit_openat")
+int watch_open(struct sys_exit *ctx)
+{
+	struct file *file = opened_file(ctx);
+
+	if (file)
+		opened(file, AT_OPEN, false);
+	return 0;
+}
+
+static __always_inline void name_executable(struct moment *moment, struct linux_binprm *program)
+{
+	long length = bpf_probe_read_kernel_str(&moment->given.path, PATH_LENGTH, BPF_CORE_READ(program, filename));
+
+	if (length > 0)
+		moment->given.bits = 32 + 8 * length;
+	name_file(moment, BPF_CORE_READ(program, file));
+}
+
+static __always_inline struct privileges privileges_now(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+	struct privileges now = { .uid = BPF_CORE_READ(cred, uid.val), .euid = BPF_CORE_READ(cred, euid.val) };
+
+	bpf_probe_read_kernel(&now.capabilities, sizeof(now.capabilities), &cred->cap_effective);
+	return now;
+}
+
+// Another user, or a capability more, than before the call.
+static __always_inline void compare_privileges(__u32 thread)
+{
+	struct privileges *noted = bpf_map_lookup_elem(&before, &thread), had, now;
+	struct moment *moment;
+	struct set *set;
+	__u64 rules;
+
+	if (!noted)
+		return;
+	had = *noted;
+	// A call is compared once: the next one notes anew.
+	bpf_map_delete_elem(&before, &thread);
+	now = privileges_now();
+	if (!(now.capabilities & ~had.capabilities) && now.uid == had.uid && now.euid == had.euid)
+		return;
+	moment = begin(AT_PRIVILEGES, PRIVILEGES, &rules, &set);
+	if (!moment)
+		return;
+	moment->gains = now.capabilities & ~had.capabilities;
+	moment->new_uid = now.euid;
+	moment->process.uid = had.uid;
+	judge(moment, set, rules, false);
+}
+
+// Of setuid, setreuid, setresuid, capset, execve and execveat.
+SEC("tracepoint/syscalls/sys_enter_setuid")
+int watch_call(void *ctx)
+{
+	__u32 thread = (__u32)bpf_get_current_pid_tgid();
+	struct privileges now = privileges_now();
+
+	bpf_map_update_elem(&before, &thread, &now, BPF_ANY);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_setuid")
+int watch_privileges(struct sys_exit *ctx)
+{
+	if (!ctx->result)
+		compare_privileges((__u32)bpf_get_current_pid_tgid());
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(watch_exec, struct task_struct *task, int old_pid, struct linux_binprm *program)
+{
+	struct set *set;
+	__u64 rules;
+	struct moment *moment = begin(AT_EXEC, EXEC, &rules, &set);
+
+	compare_privileges(old_pid); // of a program with the set-user-ID bit
+	if (!moment)
+		return 0;
+	if (guarded)
+		rules &= ~set->forbid;
+	if (!rules)
+		return 0;
+	name_executable(moment, program);
+	judge(moment, set, rules, false);
+	return 0;
+}
+
+// A TCP connection that this process begins: the kernel has taken the address, and not sent the first packet.
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(watch_connect, struct sock *socket, int old, int new)
+{
+	struct moment *moment;
+	struct set *set;
+	__u64 rules;
+
+	if (new != BPF_TCP_SYN_SENT)
+		return 0;
+	moment = begin(AT_CONNECT, CONNECT, &rules, &set);
+	if (!moment)
+		return 0;
+	if (guarded)
+		rules &= ~set->forbid;
+	moment->address.bits = 32 + 128;
+	moment->port = tell_destination(socket, &moment->address.address);
+	judge(moment, set, rules, false);
+	return 0;
+}
+
+static __always_inline int answer(bool forbids)
+{
+	if (!forbids)
+		return 0;
+	// Otherwise clang negates what it has in a register, of which the verifier has forgotten that it is 0 or 1.
+	asm volatile("" ::: "memory");
+	return -EPERM;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(guard_open, struct file *file)
+{
+	return answer(opened(file, AT_OPEN_GUARD, true));
+}
+
+// Before a file is executed: a script, and then its interpreter.
+SEC("lsm/bprm_check_security")
+int BPF_PROG(guard_exec, struct linux_binprm *program)
+{
+	struct set *set;
+	__u64 rules;
+	struct moment *moment = begin(AT_EXEC_GUARD, EXEC, &rules, &set);
+
+	if (!moment || !(rules & set->forbid))
+		return 0;
+	name_executable(moment, program);
+	return answer(judge(moment, set, rules & set->forbid, true));
+}
+
+// The kernel's own copy of the address.
+SEC("lsm/socket_connect")
+int BPF_PROG(guard_connect, struct socket *socket, struct sockaddr *address, int length)
+{
+	struct sockaddr_in6 v6 = {};
+	struct moment *moment;
+	struct set *set;
+	__u64 rules;
+
+	if (bpf_probe_read_kernel(&v6, sizeof(v6), address) < 0)
+		return 0;
+	if (v6.sin6_family != AF_INET && v6.sin6_family != AF_INET6)
+		return 0;
+	moment = begin(AT_CONNECT_GUARD, CONNECT, &rules, &set);
+	if (!moment || !(rules & set->forbid))
+		return 0;
+	moment->address.bits = 32 + 128;
+	moment->address.address = v6.sin6_addr;
+	moment->port = bpf_ntohs(v6.sin6_port); // at the same place in both
+	if (v6.sin6_family == AF_INET) // whose address lies where IPv6 has its flow
+		map_v4(&moment->address.address, v6.sin6_flowinfo);
+	return answer(judge(moment, set, rules & set->forbid, true));
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
