@@ -57,11 +57,22 @@ struct fdtable {
 struct files_struct {
 	struct fdtable *fdt;
 };
+typedef struct {
+	int counter;
+} atomic_t;
+struct signal_struct {
+	atomic_t live;
+};
+struct mm_struct {
+	unsigned long arg_start, arg_end;
+};
 struct task_struct {
 	int tgid;
 	struct task_struct *real_parent;
 	const struct cred *cred;
 	struct files_struct *files;
+	struct signal_struct *signal;
+	struct mm_struct *mm;
 	char comm[COMM_LENGTH];
 };
 struct linux_binprm {

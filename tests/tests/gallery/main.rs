@@ -2,6 +2,7 @@
 //! without rights, by a grant of root's.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod ci_guard;
 mod egress_guard;
 mod equipment;
 mod exec_snoop;
@@ -11,6 +12,6 @@ mod pod_fastpath;
 mod profiler;
 mod sock_shortcut;
 mod tls_trace;
-mod xdp_counter;
 mod watchdog;
+mod xdp_counter;
 mod xdp_firewall;

@@ -1,0 +1,203 @@
+//! Runs one command and reports what it started, where it connected, and what it wrote outside of its workspace.
+
+mod event;
+mod gate;
+mod job;
+mod policy;
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, ExitCode, ExitStatus};
+
+use anyhow::{Context, Result};
+use bpfman_examples::failure;
+use bpfman_examples::source::MapSource;
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::{Value, json};
+
+use crate::event::Deed;
+use crate::job::Job;
+use crate::policy::Policy;
+
+/// The policy is enforced, and the job did what it does not expect.
+const UNEXPECTED: u8 = 20;
+/// The policy is enforced, and nobody knows all that the job did.
+const INCOMPLETE: u8 = 21;
+/// As shells say that a command cannot be started.
+const NOT_STARTED: u8 = 127;
+
+/// Runs a command and reports what it and all its descendants did
+#[derive(Parser)]
+#[command(name = "ci-guard", mut_group("MapSource", |group| group.required(false)))]
+struct Arguments {
+    #[command(flatten)]
+    maps: Option<MapSource>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a command; ends as it does, unless the policy is enforced and was not kept
+    Run {
+        /// What is expected: `exec`, `connect`, `write`, `enforce`
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Where the report goes instead of standard error
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    #[command(name = gate::VERB, hide = true)]
+    Gate {
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Arguments { maps, verb } = Arguments::parse();
+    match (verb, maps) {
+        (Verb::Gate { command }, _) => {
+            eprintln!("error: cannot start {}: {}", command[0].escape_debug(), gate::pass(&command));
+            ExitCode::from(NOT_STARTED)
+        }
+        (Verb::Run { .. }, None) => Arguments::command()
+            .error(
+                ErrorKind::MissingRequiredArgument,
+                "one of --program, --app and --map-dir says which ci-guard",
+            )
+            .exit(),
+        (Verb::Run { policy, report, command }, Some(maps)) => match run(&maps, policy, report, &command) {
+            Ok(code) => code,
+            Err(error) => failure::end(Err(error)),
+        },
+    }
+}
+
+fn run(
+    maps: &MapSource,
+    policy: Option<PathBuf>,
+    report: Option<PathBuf>,
+    command: &[String],
+) -> Result<ExitCode> {
+    let policy = policy.map_or_else(|| Ok(Policy::default()), |path| Policy::read(&path))?;
+    let workspace = std::env::current_dir().context("there is no working folder")?;
+    let workspace = workspace.to_str().context("the workspace's path is not UTF-8")?.to_owned();
+    let mut out: Box<dyn io::Write> = match &report {
+        Some(path) => {
+            Box::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?)
+        }
+        None => Box::new(io::stderr()),
+    };
+    let mut job = Job::begin(maps)?;
+    let mut child = gate::start(command)?;
+    let followed = follow(&mut job, &mut child, &policy, &workspace);
+    if followed.is_err() {
+        let _ended_already = child.kill();
+        let _reaped = child.wait();
+    }
+    let ended = job.end();
+    let mut seen = followed?;
+    ended?;
+    let incomplete = seen.lost > 0 || !seen.whole || seen.execs.is_empty();
+    let verdict = match (seen.unexpected, incomplete) {
+        (_, true) => "incomplete",
+        (0, false) => "clean",
+        (_, false) => "unexpected",
+    };
+    let whole = json!({
+        "verdict": verdict,
+        "command": command,
+        "workspace": workspace,
+        "exit_code": seen.status.code(),
+        "signal": seen.status.signal(),
+        "unexpected": seen.unexpected,
+        "lost": seen.lost,
+        "exec": seen.execs.drain(..).collect::<Value>(),
+        "connect": seen.connects.drain(..).collect::<Value>(),
+        "write": seen.writes.drain(..).collect::<Value>(),
+    });
+    writeln!(out, "{whole:#}").context("cannot write the report")?;
+    Ok(match (policy.enforce, verdict) {
+        (true, "unexpected") => ExitCode::from(UNEXPECTED),
+        (true, "incomplete") if seen.unexpected > 0 => ExitCode::from(UNEXPECTED),
+        (true, "incomplete") => ExitCode::from(INCOMPLETE),
+        _ => ExitCode::from(code_of(seen.status)),
+    })
+}
+
+/// As shells have it.
+fn code_of(status: ExitStatus) -> u8 {
+    let signal = status.signal().map(|signal| 128 + signal);
+    u8::try_from(status.code().or(signal).unwrap_or(1)).unwrap_or(1)
+}
+
+struct Seen {
+    status: ExitStatus,
+    execs: Vec<Value>,
+    connects: Vec<Value>,
+    writes: Vec<Value>,
+    unexpected: u64,
+    lost: u64,
+    /// Not if the command ended and the programs have not seen it.
+    whole: bool,
+}
+
+/// Lets the command through, and waits until it and all its descendants have ended.
+fn follow(job: &mut Job, child: &mut Child, policy: &Policy, workspace: &str) -> Result<Seen> {
+    let ended =
+        pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("cannot wait for the command")?;
+    job.enter(child.id())?;
+    gate::open(child)?;
+    let (mut execs, mut connects, mut writes, mut unexpected) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let mut status = None;
+    let whole = loop {
+        // Before the ring is read: whatever an ended process did is in it then.
+        let left = job.processes()?;
+        let mut idle = true;
+        while let Some(event) = job.next()? {
+            idle = false;
+            let expected = policy.expects(&event.deed, workspace);
+            unexpected += u64::from(!expected);
+            match event.deed {
+                Deed::Exec { .. } => execs.push(event.to_json(expected)),
+                Deed::Connect { .. } => connects.push(event.to_json(expected)),
+                Deed::Write { path: Some(ref path) } if std::path::Path::new(path).starts_with(workspace) => {
+                }
+                Deed::Write { .. } => writes.push(event.to_json(expected)),
+                Deed::Exit => {}
+            }
+        }
+        if left.is_empty() {
+            break true;
+        }
+        if !idle {
+            continue;
+        }
+        if status.is_some() && left.contains(&child.id()) {
+            break false;
+        }
+        let mut sources = vec![PollFd::new(&job.ring, PollFlags::IN)];
+        if status.is_none() {
+            sources.push(PollFd::new(&ended, PollFlags::IN));
+        }
+        match poll(&mut sources, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("cannot wait for the command"),
+        }
+        if status.is_none() && sources.get(1).is_some_and(|one| !one.revents().is_empty()) {
+            status = child.try_wait().context("cannot wait for the command")?;
+        }
+    };
+    let status = match status {
+        Some(status) => status,
+        None => child.wait().context("cannot wait for the command")?,
+    };
+    Ok(Seen { status, execs, connects, writes, unexpected, lost: job.lost()?, whole })
+}

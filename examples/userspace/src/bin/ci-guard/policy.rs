@@ -1,0 +1,107 @@
+//! What a job is expected to do.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use bpfman_examples::failure::Failure;
+use bpfman_examples::prefix::Prefix;
+use serde::Deserialize;
+
+use crate::event::Deed;
+
+/// A list that is left out allows all; an empty one nothing.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Paths; with a slash at its end, all that is below.
+    exec: Option<Vec<PathPattern>>,
+    connect: Option<Vec<Destination>>,
+    write: Option<Vec<PathPattern>>,
+    /// Whether what is not expected ends with an exit code of its own.
+    pub enforce: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct PathPattern(String);
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Destination {
+    to: Network,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Network(Prefix);
+
+impl TryFrom<String> for PathPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if !text.starts_with('/') || text.split('/').any(|part| part == ".." || part == ".") {
+            return Err(format!("{text:?} is no absolute path"));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: anyhow::Error| format!("{text:?} is no prefix: {error:#}"))
+    }
+}
+
+impl PathPattern {
+    fn covers(&self, path: &str) -> bool {
+        path == self.0 || (self.0.ends_with('/') && path.starts_with(&self.0))
+    }
+}
+
+impl Destination {
+    fn covers(self, address: IpAddr, port: u16) -> bool {
+        let address = match address {
+            IpAddr::V4(address) => Prefix::V4(address, 32),
+            IpAddr::V6(address) => Prefix::V6(address, 128),
+        };
+        self.to.0.contains(address) && self.port.is_none_or(|own| own == port)
+    }
+}
+
+impl Policy {
+    /// # Errors
+    /// The file cannot be read, or is none; with the line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        serde_norway::from_str(&text).map_err(|error| {
+            let line =
+                error.location().map(|location| format!(", line {}", location.line())).unwrap_or_default();
+            Failure::invalid(format!("{name}{line}: {error}"), "the command was not started").into()
+        })
+    }
+
+    /// A file without a path is expected only where all are. Writes below the workspace always are.
+    pub fn expects(&self, deed: &Deed, workspace: &str) -> bool {
+        let listed = |list: &Option<Vec<PathPattern>>, path: &Option<String>| match (list, path) {
+            (None, _) => true,
+            (Some(list), Some(path)) => list.iter().any(|one| one.covers(path)),
+            (Some(_), None) => false,
+        };
+        match deed {
+            Deed::Exec { path, .. } => listed(&self.exec, path),
+            Deed::Connect { address, port } => {
+                self.connect.as_ref().is_none_or(|list| list.iter().any(|one| one.covers(*address, *port)))
+            }
+            Deed::Write { path } => {
+                path.as_deref().is_some_and(|path| Path::new(path).starts_with(workspace))
+                    || listed(&self.write, path)
+            }
+            Deed::Exit => true,
+        }
+    }
+}
