@@ -6,6 +6,7 @@
 //     live_frames send INTERFACE FRAMES LENGTH WINDOW    sends
 //
 // FRAMES is a file of frames of LENGTH bytes each, a power of two of them, that differ in the WIDTH bytes from WINDOW on.
+// Those are written anew each time: the kernel uses frames again as their receiver left them, and who forwards one changes it.
 // For each line on standard input, a number of frames and how many are on their way at once, it sends them in turn, and
 // answers with a line: nanoseconds of CPU, of this thread and of the kernel's thread that takes over when there is much to
 // receive. It stays on one CPU, so what receives a frame at the other end of a veth pair runs there too.
@@ -28,8 +29,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WIDTH 16
+#define WIDTH 64
 #define INSN(c, d, s, o, i) { .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) }
+
+#define WORD(n)                                                       \
+	INSN(BPF_LDX | BPF_DW | BPF_MEM, 0, 5, 8 + 8 * (n), 0),       \
+		INSN(BPF_STX | BPF_DW | BPF_MEM, 2, 0, window + 8 * (n), 0)
 
 static char ksoftirqd[64];
 
@@ -134,19 +139,16 @@ static int generator(int map, int count, int window, int interface)
 		INSN(BPF_LDX | BPF_W | BPF_MEM, 3, 1, 4, 0),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 4, 2, 0, 0),
 		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 4, 0, 0, window + WIDTH),
-		INSN(BPF_JMP | BPF_JGT | BPF_X, 4, 3, 12, 0),
+		INSN(BPF_JMP | BPF_JGT | BPF_X, 4, 3, 8 + 2 * WIDTH / 8, 0),
 		INSN(BPF_LD | BPF_DW | BPF_IMM, 5, BPF_PSEUDO_MAP_VALUE, 0, map),
 		INSN(0, 0, 0, 0, 0),
 		INSN(BPF_LDX | BPF_DW | BPF_MEM, 0, 5, 0, 0),
 		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 0, 0, 0, 1),
 		INSN(BPF_STX | BPF_DW | BPF_MEM, 5, 0, 0, 0),
 		INSN(BPF_ALU64 | BPF_AND | BPF_K, 0, 0, 0, count - 1),
-		INSN(BPF_ALU64 | BPF_LSH | BPF_K, 0, 0, 0, 4),
+		INSN(BPF_ALU64 | BPF_MUL | BPF_K, 0, 0, 0, WIDTH),
 		INSN(BPF_ALU64 | BPF_ADD | BPF_X, 5, 0, 0, 0),
-		INSN(BPF_LDX | BPF_DW | BPF_MEM, 0, 5, 8, 0),
-		INSN(BPF_STX | BPF_DW | BPF_MEM, 2, 0, window, 0),
-		INSN(BPF_LDX | BPF_DW | BPF_MEM, 0, 5, 16, 0),
-		INSN(BPF_STX | BPF_DW | BPF_MEM, 2, 0, window + 8, 0),
+		WORD(0), WORD(1), WORD(2), WORD(3), WORD(4), WORD(5), WORD(6), WORD(7),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, interface),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, 0),
 		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_redirect),

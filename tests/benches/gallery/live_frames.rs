@@ -8,7 +8,7 @@ use bpfman_tests::{Network, command, compile};
 use tempfile::NamedTempFile;
 
 /// What may differ between frames, in bytes: see `live_frames.c`.
-const WINDOW: usize = 16;
+const WINDOW: usize = 64;
 /// Frames that are on their way at once.
 const BATCH: u32 = 64;
 
@@ -22,7 +22,7 @@ pub struct LiveFrames<'a> {
 }
 
 impl<'a> LiveFrames<'a> {
-    /// Of one length, and different from one another in sixteen bytes at most; they are sent in turn. With many, what the
+    /// Of one length, and different from one another in [`WINDOW`] bytes at most; they are sent in turn. With many, what the
     /// receiver looks up is not always the same entry. They are repeated up to a power of two.
     pub fn new(network: &'a Network, frames: &[Vec<u8>]) -> Self {
         let length = frames[0].len();

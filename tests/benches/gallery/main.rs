@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on ends")]
 
+mod balancer;
 mod contender;
 mod conversation;
 #[path = "../../tests/gallery/equipment.rs"]
@@ -27,6 +28,7 @@ type Entry = (&'static str, fn(&mut Report));
 
 /// All of them.
 const ENTRIES: &[Entry] = &[
+    ("balancer", balancer::run),
     ("firewall", firewall::run),
     ("flows", flows::run),
     ("pods", pods::run),

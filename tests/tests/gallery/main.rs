@@ -13,5 +13,6 @@ mod profiler;
 mod sock_shortcut;
 mod tls_trace;
 mod watchdog;
+mod xdp_balancer;
 mod xdp_counter;
 mod xdp_firewall;

@@ -1,0 +1,133 @@
+//! Health of backends: whether they take a connection at the ports that they serve.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::balancer::InForce;
+use crate::service::{Protocol, State};
+
+/// How many answers in a row change a backend's state.
+#[derive(Clone, Copy, Debug)]
+pub struct Thresholds {
+    pub failures: u32,
+    pub successes: u32,
+}
+
+/// Why a backend's state changes.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Change {
+    pub address: IpAddr,
+    pub state: State,
+    pub reason: String,
+}
+
+/// What backends answered so far.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// Answers in a row that speak against a backend's state.
+    against: HashMap<IpAddr, u32>,
+}
+
+/// Connects to each backend that is up or down at each of its TCP ports: what it does not take, with the reason. Those of
+/// services over UDP and those that drain are not asked.
+pub fn ask(now: &InForce, timeout: Duration) -> BTreeMap<IpAddr, Result<(), String>> {
+    let mut questions: BTreeMap<IpAddr, Vec<u16>> = BTreeMap::new();
+    for (service, members) in now.services.values() {
+        for backend in members.keys().map(|number| now.backends[number]) {
+            if service.protocol == Protocol::Tcp && matches!(backend.state, State::Up | State::Down) {
+                questions.entry(backend.address).or_default().push(service.port);
+            }
+        }
+    }
+    let connect = |address: IpAddr, port: u16| {
+        let place = SocketAddr::new(address, port);
+        let answer = TcpStream::connect_timeout(&place, timeout);
+        answer.map(drop).map_err(|error| format!("port {port}: {error}"))
+    };
+    std::thread::scope(|threads| {
+        let asked: Vec<_> = questions
+            .into_iter()
+            .map(|(address, ports)| {
+                let answer = move || ports.into_iter().try_for_each(|port| connect(address, port));
+                (address, threads.spawn(answer))
+            })
+            .collect();
+        asked
+            .into_iter()
+            .map(|(address, thread)| {
+                (address, thread.join().unwrap_or_else(|_| Err("the check broke off".to_owned())))
+            })
+            .collect()
+    })
+}
+
+impl Health {
+    /// The changes that these answers bring about.
+    pub fn judge(
+        &mut self,
+        now: &InForce,
+        answers: BTreeMap<IpAddr, Result<(), String>>,
+        thresholds: Thresholds,
+    ) -> Vec<Change> {
+        let states: HashMap<IpAddr, State> =
+            now.backends.values().map(|backend| (backend.address, backend.state)).collect();
+        self.against.retain(|address, _| answers.contains_key(address));
+        let mut changes = Vec::new();
+        for (address, answer) in answers {
+            let (state, needed, reason) = match (states.get(&address), answer) {
+                (Some(State::Up), Err(reason)) => (State::Down, thresholds.failures, reason),
+                (Some(State::Down), Ok(())) => (State::Up, thresholds.successes, "it answers".to_owned()),
+                _ => {
+                    self.against.remove(&address);
+                    continue;
+                }
+            };
+            let count = self.against.entry(address).or_default();
+            *count += 1;
+            if *count >= needed {
+                self.against.remove(&address);
+                changes.push(Change { address, state, reason });
+            }
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+    use crate::service::Backend;
+
+    #[test]
+    fn only_answers_in_a_row_change_a_state() {
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let mut now = InForce {
+            settings: Settings::default(),
+            services: BTreeMap::new(),
+            backends: BTreeMap::from([(0, Backend { address, state: State::Up, epoch: 1 })]),
+        };
+        let mut health = Health::default();
+        let thresholds = Thresholds { failures: 3, successes: 2 };
+        let mut judge = |now: &InForce, good: bool| {
+            let answer = if good { Ok(()) } else { Err("refused".to_owned()) };
+            let changes = health.judge(now, BTreeMap::from([(address, answer)]), thresholds);
+            changes.first().map(|change| change.state)
+        };
+        for (good, expected) in [
+            (false, None),
+            (false, None),
+            (true, None),
+            (false, None),
+            (false, None),
+            (false, Some(State::Down)),
+        ] {
+            assert_eq!(judge(&now, good), expected);
+        }
+        now.backends.insert(0, Backend { address, state: State::Down, epoch: 1 });
+        for (good, expected) in [(true, None), (false, None), (true, None), (true, Some(State::Up))] {
+            assert_eq!(judge(&now, good), expected);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Says which backends serve behind virtual addresses, watches whether they answer, and shows what they got.
+
+mod balancer;
+mod config;
+mod health;
+mod maglev;
+mod service;
+mod show;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use bpfman_examples::failure::{self, Failure};
+use bpfman_examples::rule_file;
+use bpfman_examples::source::MapSource;
+use clap::{Parser, Subcommand};
+
+use crate::balancer::Balancer;
+use crate::config::Config;
+use crate::health::{Health, Thresholds, ask};
+use crate::service::{Backend, State};
+
+/// Says which backends serve behind the virtual addresses of the loaded xdp_balancer, and shows what they got
+///
+/// A change takes effect as a whole: every packet meets the old services or the new ones. Connections stay with the backend
+/// that they have.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    maps: MapSource,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Replace services and backends by those of a file: `source ADDRESS`, `mtu BYTES`, `service ADDRESS tcp|udp PORT`, and
+    /// under a service `backend ADDRESS [weight N] [draining]`
+    Apply {
+        /// `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: String,
+    },
+    /// Show services with their backends, and what each of them got
+    List {
+        /// A JSON array instead of lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what became of packets for the services
+    Stats {
+        /// A JSON object instead of lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give backends no new connections; those that they have stay
+    Drain {
+        #[arg(required = true, value_name = "ADDRESS")]
+        backends: Vec<IpAddr>,
+    },
+    /// Give backends new connections again
+    Undrain {
+        #[arg(required = true, value_name = "ADDRESS")]
+        backends: Vec<IpAddr>,
+    },
+    /// Connect to the backends of TCP services from time to time: those that do not answer take no packets until they do
+    Watch {
+        /// Seconds between two rounds
+        #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = clap::value_parser!(f64))]
+        interval: f64,
+        /// Seconds until a connection has failed
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(f64))]
+        timeout: f64,
+        /// Failures in a row that take a backend out
+        #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
+        failures: u32,
+        /// Answers in a row that bring it back
+        #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
+        successes: u32,
+        /// End after so many rounds
+        #[arg(long, value_name = "N")]
+        rounds: Option<u32>,
+    },
+    /// Let others write after somebody was killed over it
+    Unlock,
+}
+
+fn main() -> ExitCode {
+    failure::end(run(Arguments::parse()))
+}
+
+fn run(Arguments { maps, action }: Arguments) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match action {
+        Action::Apply { file } => {
+            let (text, name) = rule_file::read(&file)?;
+            let config = Config::parse(&text, &name)?;
+            Balancer::open(&maps)?.apply(&config)?;
+            let backends: usize = config.services.iter().map(|(_, members)| members.len()).sum();
+            writeln!(out, "{} services with {backends} backends", config.services.len())?;
+        }
+        Action::List { json } => show::services(&maps, &mut out, json)?,
+        Action::Stats { json } => show::outcomes(&maps, &mut out, json)?,
+        Action::Drain { backends } => put(&maps, &backends, State::Draining)?,
+        Action::Undrain { backends } => put(&maps, &backends, State::Up)?,
+        Action::Watch { interval, timeout, failures, successes, rounds } => {
+            let thresholds = Thresholds { failures, successes };
+            watch(&maps, seconds("interval", interval)?, seconds("timeout", timeout)?, thresholds, rounds)?;
+        }
+        Action::Unlock => Balancer::open(&maps)?.unlock()?,
+    }
+    Ok(())
+}
+
+fn seconds(flag: &str, value: f64) -> Result<Duration> {
+    match Duration::try_from_secs_f64(value) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(Failure::invalid(format!("--{flag} {value} is no time"), "give seconds, as 0.5").into()),
+    }
+}
+
+/// Gives all these backends a state, or none of them.
+fn put(maps: &MapSource, addresses: &[IpAddr], state: State) -> Result<()> {
+    Balancer::open(maps)?.change(|backends| {
+        for address in addresses {
+            let Some(backend) = find(backends, *address) else {
+                let known: Vec<String> =
+                    backends.values().map(|backend| backend.address.to_string()).collect();
+                return Err(Failure::not_found(
+                    format!("there is no backend {address}"),
+                    format!("nothing was changed; backends are {}", known.join(", ")),
+                )
+                .into());
+            };
+            backend.state = state;
+        }
+        Ok(())
+    })
+}
+
+fn find(backends: &mut BTreeMap<u32, Backend>, address: IpAddr) -> Option<&mut Backend> {
+    backends.values_mut().find(|backend| backend.address == address)
+}
+
+fn watch(
+    maps: &MapSource,
+    interval: Duration,
+    timeout: Duration,
+    thresholds: Thresholds,
+    rounds: Option<u32>,
+) -> Result<()> {
+    let mut balancer = Balancer::open(maps)?;
+    let mut health = Health::default();
+    let mut round = 0;
+    loop {
+        let now = balancer.in_force()?;
+        let changes = health.judge(&now, ask(&now, timeout), thresholds);
+        if !changes.is_empty() {
+            balancer.change(|backends| {
+                for change in &changes {
+                    // Somebody may have taken it away, or have it drain, since it was asked.
+                    if let Some(backend) = find(backends, change.address)
+                        && backend.state != State::Draining
+                    {
+                        backend.state = change.state;
+                    }
+                }
+                Ok(())
+            })?;
+            for change in &changes {
+                writeln!(io::stdout(), "{} is {}: {}", change.address, change.state.word(), change.reason)?;
+            }
+        }
+        round += 1;
+        if rounds.is_some_and(|rounds| round >= rounds) {
+            return Ok(());
+        }
+        std::thread::sleep(interval);
+    }
+}

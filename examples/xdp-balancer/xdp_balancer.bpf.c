@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+//
+// Sends packets for virtual addresses to backends: the packet goes as it is into another one, whose destination is the backend,
+// which answers to the client by itself.
+//
+// A connection goes where the table of its virtual address says (Maglev: user space fills the tables so that a backend that goes
+// or comes moves few connections of others), and stays there as long as `connections` remembers it.
+//
+// There are two generations of virtual addresses and tables. Packets use the one that `active` names; user space fills the
+// other and then changes `active`. Backends keep their numbers over generations, so that connections can remember them; a
+// number that is given to another backend gets another epoch.
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "addresses.h"
+
+#define MAX_SERVICES 64
+#define MAX_BACKENDS 1024
+#define TABLE_SIZE 4099 // a prime: Maglev needs one
+#define MAX_CONNECTIONS 131072
+#define NO_BACKEND 0xffffffff
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IP_DONT_FRAGMENT 0x4000
+#define IP_FRAGMENT 0x3fff // more fragments, or an offset
+#define HOPS 64
+
+// linux/icmp.h needs the C library's headers.
+struct icmp_error {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be32 about;
+};
+#define ICMP_DEST_UNREACH 3
+#define ICMP_TIME_EXCEEDED 11
+#define ICMPV6_DEST_UNREACH 1
+#define ICMPV6_PARAMPROB 4
+
+// How the outer packet finds its way: back to the router that the packet came from, or by this machine's routes.
+const volatile __u32 by_routes = 0;
+
+// A virtual address with its port.
+struct service {
+	struct address address;
+	__be16 port;
+	__u8 protocol;
+	__u8 family;
+};
+
+struct connection {
+	struct address client;
+	struct service service;
+	__be16 port;
+	__u16 zero;
+};
+
+struct placement {
+	__u32 backend;
+	__u32 epoch;
+};
+
+enum state { GONE, UP, DRAINING, DOWN };
+
+struct backend {
+	struct address address;
+	__u8 family;
+	__u8 state;
+	__u16 zero;
+	__u32 epoch;
+};
+
+// By generation.
+struct settings {
+	struct address source_v4; // of outer packets
+	struct address source_v6;
+	__u32 mtu; // the largest outer packet
+};
+
+struct count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+// What became of packets for virtual addresses.
+enum outcome { FORWARDED, CONNECTIONS, NO_BACKEND_LEFT, TOO_LARGE, NO_ROUTE, FRAGMENTS, ICMP_ERRORS, OUTCOMES };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} active SEC(".maps");
+
+// The number of a virtual address.
+struct services {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SERVICES);
+	__type(key, struct service);
+	__type(value, __u32);
+} services_0 SEC(".maps"), services_1 SEC(".maps");
+
+// TABLE_SIZE numbers of backends for each virtual address.
+struct tables {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SERVICES * TABLE_SIZE);
+	__type(key, __u32);
+	__type(value, __u32);
+} tables_0 SEC(".maps"), tables_1 SEC(".maps");
+
+// For user space: the weight of a backend, by the number of the virtual address and its own.
+struct members {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32[2]);
+	__type(value, __u32);
+} members_0 SEC(".maps"), members_1 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct backend);
+} backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_CONNECTIONS);
+	__type(key, struct connection);
+	__type(value, struct placement);
+} connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct count);
+} service_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct count);
+} backend_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OUTCOMES);
+	__type(key, __u32);
+	__type(value, __u64);
+} outcomes SEC(".maps");
+
+// Whose turn it is to write: user space's.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} writer SEC(".maps");
+
+// What a packet says.
+struct packet {
+	struct connection connection;
+	__u32 length; // of the inner packet
+	bool fresh; // the first of a TCP connection
+	bool icmp_error; // about a packet of the connection
+	bool fragment;
+	__u8 traffic_class;
+};
+
+static __always_inline void note(enum outcome outcome)
+{
+	__u32 place = outcome;
+	__u64 *count = bpf_map_lookup_elem(&outcomes, &place);
+
+	if (count)
+		(*count)++;
+}
+
+static __always_inline void add(void *counts, __u32 place, __u32 bytes)
+{
+	struct count *count = bpf_map_lookup_elem(counts, &place);
+
+	if (count) {
+		count->packets++;
+		count->bytes += bytes;
+	}
+}
+
+// The ports behind an IP header; `reverse` for a packet that goes from the service to the client.
+static __always_inline bool read_ports(struct packet *packet, void *ports, void *end, bool reverse)
+{
+	struct udphdr *udp = ports; // TCP has its ports in the same place
+	struct tcphdr *tcp = ports;
+
+	if ((void *)(udp + 1) > end)
+		return false;
+	packet->connection.port = reverse ? udp->dest : udp->source;
+	packet->connection.service.port = reverse ? udp->source : udp->dest;
+	if (!reverse && packet->connection.service.protocol == IPPROTO_TCP) {
+		if ((void *)(tcp + 1) > end)
+			return false;
+		packet->fresh = tcp->syn && !tcp->ack;
+	}
+	return true;
+}
+
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
+static __always_inline bool read_v4(struct packet *packet, struct iphdr *ip, void *end)
+{
+	struct connection *connection = &packet->connection;
+	struct icmp_error *icmp;
+	struct iphdr *inner;
+
+	if ((void *)(ip + 1) > end || ip->ihl != 5)
+		return false;
+	packet->length = bpf_ntohs(ip->tot_len);
+	packet->traffic_class = ip->tos;
+	connection->service.family = AF_INET;
+	if (ip->protocol == IPPROTO_ICMP) {
+		icmp = (void *)(ip + 1);
+		inner = (void *)(icmp + 1);
+		if ((void *)(inner + 1) > end || inner->ihl != 5 || !has_ports(inner->protocol) ||
+		    (icmp->type != ICMP_DEST_UNREACH && icmp->type != ICMP_TIME_EXCEEDED))
+			return false;
+		packet->icmp_error = true;
+		connection->client = address_of_v4(inner->daddr);
+		connection->service.address = address_of_v4(inner->saddr);
+		connection->service.protocol = inner->protocol;
+		return read_ports(packet, inner + 1, end, true);
+	}
+	connection->client = address_of_v4(ip->saddr);
+	connection->service.address = address_of_v4(ip->daddr);
+	connection->service.protocol = ip->protocol;
+	if (!has_ports(ip->protocol))
+		return false;
+	packet->fragment = ip->frag_off & bpf_htons(IP_FRAGMENT);
+	return packet->fragment || read_ports(packet, ip + 1, end, false);
+}
+
+static __always_inline bool read_v6(struct packet *packet, struct ipv6hdr *ip, void *end)
+{
+	struct connection *connection = &packet->connection;
+	struct icmp_error *icmp;
+	struct ipv6hdr *inner;
+
+	if ((void *)(ip + 1) > end)
+		return false;
+	packet->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	packet->traffic_class = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	connection->service.family = AF_INET6;
+	if (ip->nexthdr == IPPROTO_ICMPV6) {
+		icmp = (void *)(ip + 1);
+		inner = (void *)(icmp + 1);
+		if ((void *)(inner + 1) > end || !has_ports(inner->nexthdr) ||
+		    icmp->type < ICMPV6_DEST_UNREACH || icmp->type > ICMPV6_PARAMPROB)
+			return false;
+		packet->icmp_error = true;
+		connection->client = address_of_v6(&inner->daddr);
+		connection->service.address = address_of_v6(&inner->saddr);
+		connection->service.protocol = inner->nexthdr;
+		return read_ports(packet, inner + 1, end, true);
+	}
+	connection->client = address_of_v6(&ip->saddr);
+	connection->service.address = address_of_v6(&ip->daddr);
+	connection->service.protocol = ip->nexthdr;
+	return has_ports(ip->nexthdr) && read_ports(packet, ip + 1, end, false);
+}
+
+// A number for the connection that looks drawn.
+static __always_inline __u32 hash(const struct connection *connection)
+{
+	const __u32 *words = (const __u32 *)connection;
+	__u64 sum = 0x9e3779b97f4a7c15ULL;
+
+#pragma unroll
+	for (int word = 0; word < (int)(sizeof(*connection) / sizeof(__u32)); word++)
+		sum = (sum ^ words[word]) * 0xff51afd7ed558ccdULL + (sum >> 29);
+	return sum ^ sum >> 32;
+}
+
+// The backend of a connection: the one that it has as long as that takes its packets, or else the one that the table says.
+static __always_inline struct backend *choose(const struct packet *packet, __u32 service, bool odd, __u32 *number)
+{
+	struct placement *placed = bpf_map_lookup_elem(&connections, &packet->connection);
+	struct placement made;
+	struct backend *backend;
+	__u32 slot;
+	__u32 *found;
+
+	if (placed && !packet->fresh) {
+		*number = placed->backend;
+		backend = bpf_map_lookup_elem(&backends, number);
+		if (backend && backend->epoch == placed->epoch && (backend->state == UP || backend->state == DRAINING))
+			return backend;
+	}
+	slot = service * TABLE_SIZE + hash(&packet->connection) % TABLE_SIZE;
+	found = odd ? bpf_map_lookup_elem(&tables_1, &slot) : bpf_map_lookup_elem(&tables_0, &slot);
+	if (!found || *found == NO_BACKEND)
+		return NULL;
+	*number = *found;
+	backend = bpf_map_lookup_elem(&backends, number);
+	if (!backend)
+		return NULL;
+	if (!packet->icmp_error) {
+		made.backend = *number;
+		made.epoch = backend->epoch;
+		bpf_map_update_elem(&connections, &packet->connection, &made, BPF_ANY);
+		note(CONNECTIONS);
+	}
+	return backend;
+}
+
+static __always_inline __u16 header_sum(const struct iphdr *ip)
+{
+	const __u16 *words = (const __u16 *)ip;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (int word = 0; word < (int)(sizeof(*ip) / 2); word++)
+		sum += words[word];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~((sum & 0xffff) + (sum >> 16));
+}
+
+// Writes the outer Ethernet and IP headers. `old` is the Ethernet header of the packet as it came.
+static __always_inline bool wrap_v4(struct xdp_md *ctx, const struct packet *packet, const struct backend *backend,
+				    const struct settings *settings, const struct ethhdr *old)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ether = data;
+	struct iphdr *ip = (void *)(ether + 1);
+
+	if ((void *)(ip + 1) > end)
+		return false;
+	__builtin_memcpy(ether->h_dest, old->h_source, ETH_ALEN);
+	__builtin_memcpy(ether->h_source, old->h_dest, ETH_ALEN);
+	ether->h_proto = bpf_htons(ETH_P_IP);
+	__builtin_memset(ip, 0, sizeof(*ip));
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = packet->traffic_class;
+	ip->tot_len = bpf_htons(packet->length + sizeof(*ip));
+	ip->frag_off = bpf_htons(IP_DONT_FRAGMENT);
+	ip->ttl = HOPS;
+	ip->protocol = packet->connection.service.family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6;
+	ip->saddr = settings->source_v4.words[0];
+	ip->daddr = backend->address.words[0];
+	ip->check = header_sum(ip);
+	return true;
+}
+
+static __always_inline bool wrap_v6(struct xdp_md *ctx, const struct packet *packet, const struct backend *backend,
+				    const struct settings *settings, const struct ethhdr *old)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ether = data;
+	struct ipv6hdr *ip = (void *)(ether + 1);
+
+	if ((void *)(ip + 1) > end)
+		return false;
+	__builtin_memcpy(ether->h_dest, old->h_source, ETH_ALEN);
+	__builtin_memcpy(ether->h_source, old->h_dest, ETH_ALEN);
+	ether->h_proto = bpf_htons(ETH_P_IPV6);
+	__builtin_memset(ip, 0, sizeof(*ip));
+	ip->version = 6;
+	ip->priority = packet->traffic_class >> 4;
+	ip->flow_lbl[0] = packet->traffic_class << 4;
+	ip->payload_len = bpf_htons(packet->length);
+	ip->nexthdr = packet->connection.service.family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6;
+	ip->hop_limit = HOPS;
+	__builtin_memcpy(&ip->saddr, &settings->source_v6, sizeof(ip->saddr));
+	__builtin_memcpy(&ip->daddr, &backend->address, sizeof(ip->daddr));
+	return true;
+}
+
+// Sends the outer packet where this machine's routes say.
+static __always_inline int route(struct xdp_md *ctx, const struct backend *backend, const struct settings *settings,
+				 __u32 length)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ether = data;
+	struct bpf_fib_lookup fib = { .family = backend->family, .tot_len = length, .ifindex = ctx->ingress_ifindex };
+
+	if (backend->family == AF_INET) {
+		fib.ipv4_src = settings->source_v4.words[0];
+		fib.ipv4_dst = backend->address.words[0];
+	} else {
+		__builtin_memcpy(fib.ipv6_src, &settings->source_v6, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, &backend->address, sizeof(fib.ipv6_dst));
+	}
+	if ((void *)(ether + 1) > end || bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS) {
+		note(NO_ROUTE);
+		return XDP_DROP;
+	}
+	__builtin_memcpy(ether->h_dest, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(ether->h_source, fib.smac, ETH_ALEN);
+	note(FORWARDED);
+	return fib.ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(fib.ifindex, 0);
+}
+
+SEC("xdp")
+int xdp_balancer(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *ether = data;
+	struct packet packet = {};
+	struct settings *in_force;
+	struct backend *backend;
+	struct ethhdr old;
+	__u32 zero = 0, number = 0, generation, outer;
+	__u32 *service, *now;
+	bool odd, read;
+
+	if ((void *)(ether + 1) > end)
+		return XDP_PASS;
+	if (ether->h_proto == bpf_htons(ETH_P_IP))
+		read = read_v4(&packet, (void *)(ether + 1), end);
+	else if (ether->h_proto == bpf_htons(ETH_P_IPV6))
+		read = read_v6(&packet, (void *)(ether + 1), end);
+	else
+		return XDP_PASS;
+	now = bpf_map_lookup_elem(&active, &zero);
+	if (!read || !now)
+		return XDP_PASS;
+	if (packet.fragment) {
+		// Without its ports nobody knows whose it is.
+		note(FRAGMENTS);
+		return XDP_PASS;
+	}
+	generation = *now & 1;
+	odd = generation;
+	service = odd ? bpf_map_lookup_elem(&services_1, &packet.connection.service) :
+			bpf_map_lookup_elem(&services_0, &packet.connection.service);
+	in_force = bpf_map_lookup_elem(&settings, &generation);
+	if (!service || !in_force)
+		return XDP_PASS;
+	add(&service_counts, *service, packet.length);
+	backend = choose(&packet, *service, odd, &number);
+	if (!backend) {
+		note(NO_BACKEND_LEFT);
+		return XDP_DROP;
+	}
+	outer = backend->family == AF_INET ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	if (packet.length + outer > in_force->mtu) {
+		note(TOO_LARGE);
+		return XDP_DROP;
+	}
+	if (packet.icmp_error)
+		note(ICMP_ERRORS);
+	add(&backend_counts, number, packet.length);
+	__builtin_memcpy(&old, ether, sizeof(old));
+	if (backend->family == AF_INET) {
+		if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct iphdr)) ||
+		    !wrap_v4(ctx, &packet, backend, in_force, &old))
+			return XDP_DROP;
+	} else if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct ipv6hdr)) ||
+		   !wrap_v6(ctx, &packet, backend, in_force, &old)) {
+		return XDP_DROP;
+	}
+	if (by_routes)
+		return route(ctx, backend, in_force, packet.length + outer);
+	note(FORWARDED);
+	return XDP_TX;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
