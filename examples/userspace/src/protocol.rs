@@ -51,8 +51,8 @@ impl FromStr for Protocol {
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match KNOWN.iter().find(|(_, number)| *number == self.0) {
-            Some((name, _)) => f.write_str(name),
-            None => write!(f, "{}", self.0),
+            Some((name, _)) => f.pad(name),
+            None => f.pad(&self.0.to_string()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::{Display, Write as _};
 use std::hash::Hash;
 use std::io::Read as _;
-use std::str::FromStr;
+use std::str::{FromStr, SplitWhitespace};
 
 use anyhow::{Context as _, Result};
 
@@ -39,6 +39,14 @@ where
         rules.push(rule);
     }
     Ok(rules)
+}
+
+/// The next word of a rule.
+///
+/// # Errors
+/// There is none behind what it belongs to.
+pub fn next_word<'a>(words: &mut SplitWhitespace<'a>, before: &str) -> Result<&'a str> {
+    words.next().with_context(|| format!("nothing is behind {before}"))
 }
 
 /// The text of a file, or of standard input for `-`, and what it is called in errors.

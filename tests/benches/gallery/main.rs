@@ -9,6 +9,7 @@
 mod balancer;
 mod contender;
 mod conversation;
+mod egress;
 #[path = "../../tests/gallery/equipment.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod equipment;
@@ -19,6 +20,7 @@ mod plot;
 mod pods;
 mod report;
 mod shortcut;
+mod switch;
 mod tls;
 
 use report::Report;
@@ -29,10 +31,12 @@ type Entry = (&'static str, fn(&mut Report));
 /// All of them.
 const ENTRIES: &[Entry] = &[
     ("balancer", balancer::run),
+    ("egress", egress::run),
     ("firewall", firewall::run),
     ("flows", flows::run),
     ("pods", pods::run),
     ("shortcut", shortcut::run),
+    ("switch", switch::run),
     ("tls", tls::run),
 ];
 

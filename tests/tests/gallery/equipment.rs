@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use bpfman_tests::command::run;
+use bpfman_tests::network::Namespace;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
 
@@ -94,6 +95,17 @@ impl Gallery {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--inh-caps=-all", "--"]);
         command.arg(copy).env("BPFMAN_SOCKET_PATH", self.daemon.socket());
+        command
+    }
+
+    /// The same in a network namespace.
+    pub fn side_in(&self, namespace: &Namespace, user: u32, entry: &str) -> Command {
+        let side = self.side_as(user, entry);
+        let mut command = namespace.command(&side.get_program().to_string_lossy());
+        command.args(side.get_args());
+        for (name, value) in side.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
         command
     }
 

@@ -11,6 +11,7 @@ mod name_server;
 mod pod_fastpath;
 mod profiler;
 mod sock_shortcut;
+mod switch_port;
 mod tls_trace;
 mod watchdog;
 mod xdp_balancer;

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use anyhow::Result;
 use bpfman_examples::failure::Failure;
 use bpfman_examples::prefix::Prefix;
+use bpfman_examples::service::Service;
 
 use crate::pattern::Pattern;
-use crate::rule::{Bounds, Destination, Rule, Service};
+use crate::rule::{Bounds, Destination, Rule};
 
 /// Entries of `resolvers` and `ports` that one generation may have.
 const MOST_RESOLVERS: usize = 128;
@@ -89,7 +90,7 @@ pub fn compile(rules: &[Rule], classes: &HashMap<Pattern, Class>) -> Result<Comp
 impl Compiled {
     fn add_ports<'a>(&mut self, class: Class, services: impl Iterator<Item = &'a Service>) {
         let mut services: Vec<Service> = services.copied().collect();
-        services.sort_by_key(|service| (service.protocol, service.port));
+        services.sort();
         services.dedup();
         self.ports.extend(services.into_iter().map(|service| (class, service)));
     }

@@ -3,34 +3,27 @@
 use std::collections::HashMap as Table;
 use std::net::IpAddr;
 
-use anyhow::{Context as _, Result, ensure};
-use aya::Pod;
+use anyhow::{Context as _, Result};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use bpfman_client::MapAccess;
+use bpfman_examples::address::to_words;
 use bpfman_examples::failure::Failure;
+use bpfman_examples::generation::{self, RuleTexts, clear_table, clear_trie};
 use bpfman_examples::prefix::Prefix;
 use bpfman_examples::source::MapSource;
 use bpfman_examples::turn::Turn;
-use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::compile::{Class, Compiled, compile};
 use crate::pattern::{KEY_BYTES, Pattern};
-use crate::rule::{Rule, Service};
+use crate::rule::Rule;
 
 /// As many as the maps hold of one generation.
 pub const MAX_RULES: usize = 4096;
-const ANY_PROTOCOL: u16 = 0xffff;
 /// Generation and family, before an address.
 const FAMILY_BITS: u32 = 64;
 /// `::ffff:0:0/96` has the addresses of IPv4.
 const MAPPED_BITS: u32 = 96;
-
-/// `struct rule`: the class of its name, and its text.
-type RawRule = [u8; 320];
-/// Generation and number.
-type RuleKey = [u32; 2];
-type Rules = HashMap<MapData, RuleKey, RawRule>;
 
 /// `active`: which rules are in force, and the number that the next new name gets.
 #[derive(Clone, Copy, Debug)]
@@ -64,25 +57,18 @@ impl InForce {
     /// A map cannot be had or read.
     pub fn read(maps: &MapSource) -> Result<Option<Self>> {
         let active = Active::read(&maps.open("active", MapAccess::Read)?)?;
-        Self::of(&maps.open("rules", MapAccess::Read)?, active)
+        Self::of(&RuleTexts::new(maps.open("rules", MapAccess::Read)?), active)
     }
 
-    fn of(map: &Rules, active: Active) -> Result<Option<Self>> {
+    fn of(texts: &RuleTexts, active: Active) -> Result<Option<Self>> {
         if active.generation == 0 {
             return Ok(None);
         }
         let mut found = Self::default();
-        for number in 0.. {
-            let raw = match map.get(&[active.generation, number], 0) {
-                Ok(raw) => raw,
-                Err(MapError::KeyNotFound) => break,
-                Err(error) => return Err(error).with_context(|| format!("cannot read rule {number}")),
-            };
-            let (class, text) = raw.split_first_chunk().context("a rule begins with a class")?;
-            let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-            let rule: Rule = std::str::from_utf8(text)?.parse().context("the map holds no rule")?;
+        for (class, text) in texts.read(active.generation)? {
+            let rule: Rule = text.parse().context("the map holds no rule")?;
             if let Some(pattern) = rule.pattern() {
-                found.classes.insert(pattern.clone(), Class(u32::from_ne_bytes(*class)));
+                found.classes.insert(pattern.clone(), Class(class));
             }
             found.rules.push(rule);
         }
@@ -98,7 +84,7 @@ pub struct Guard {
     prefixes: LpmTrie<MapData, [u32; 6], u32>,
     names: LpmTrie<MapData, [u8; KEY_BYTES], u32>,
     ports: HashMap<MapData, [u32; 3], u32>,
-    rules: Rules,
+    texts: RuleTexts,
     turn: Turn,
 }
 
@@ -113,7 +99,7 @@ impl Guard {
             prefixes: maps.open("prefixes", MapAccess::Write)?,
             names: maps.open("names", MapAccess::Write)?,
             ports: maps.open("ports", MapAccess::Write)?,
-            rules: maps.open("rules", MapAccess::Write)?,
+            texts: RuleTexts::new(maps.open("rules", MapAccess::Write)?),
             turn: Turn::new(maps.open("writer", MapAccess::Write)?),
         })
     }
@@ -138,8 +124,8 @@ impl Guard {
 
     fn replace_alone(&mut self, rules: &[Rule]) -> Result<()> {
         let now = Active::read(&self.active)?;
-        let before = InForce::of(&self.rules, now)?.unwrap_or_default();
-        let mut next = Active { generation: now.generation.wrapping_add(1).max(1), ..now };
+        let before = InForce::of(&self.texts, now)?.unwrap_or_default();
+        let mut next = Active { generation: generation::after(now.generation), ..now };
         let mut classes = before.classes;
         for pattern in rules.iter().filter_map(Rule::pattern) {
             if !classes.contains_key(pattern) {
@@ -152,9 +138,7 @@ impl Guard {
         self.clear_all_but(now.generation).context("cannot clear what is not in use")?;
         self.write(next.generation, rules, &classes, &compiled)?;
         self.active.set(0, next.to_word(), 0).context("cannot put the rules in force")?;
-        // A packet that met the old rules may still be on its way through them: this waits until the kernel is past all that
-        // it was doing. Where CPUs run without a tick it is refused, and such a packet may be refused, too.
-        let _refused = membarrier(MembarrierCommand::Global);
+        generation::wait_for_packets();
         self.clear_all_but(next.generation)
             .context("the rules are in force, but the old ones cannot be cleared")
     }
@@ -190,66 +174,22 @@ impl Guard {
             self.names.insert(&key, class.0, 0).with_context(|| format!("cannot write name {pattern}"))?;
         }
         for (class, service) in &compiled.ports {
-            let key = [generation, class.0, to_word(*service)];
+            let key = [generation, class.0, service.to_word()];
             self.ports.insert(key, 1, 0).context("cannot write a rule's ports")?;
         }
-        for (rule, number) in rules.iter().zip(0..) {
-            let class = rule.pattern().and_then(|pattern| classes.get(pattern)).map_or(0, |class| class.0);
-            let text = rule.to_string();
-            let mut raw = [0; size_of::<RawRule>()];
-            let bytes = class.to_ne_bytes().into_iter().chain(text.bytes());
-            // A zero ends it.
-            ensure!(text.len() + 5 <= raw.len(), "`{rule}` is longer than its place in the map");
-            raw.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
-            self.rules
-                .insert([generation, number], raw, 0)
-                .with_context(|| format!("cannot write rule {number}"))?;
-        }
-        Ok(())
+        let class_of =
+            |rule: &Rule| rule.pattern().and_then(|pattern| classes.get(pattern)).map_or(0, |class| class.0);
+        self.texts.write(generation, rules.iter().map(|rule| (class_of(rule), rule.to_string())))
     }
 
     fn clear_all_but(&mut self, generation: u32) -> Result<(), MapError> {
         let stays = generation.to_ne_bytes();
         clear_table(&mut self.resolvers, |key| key[0] != generation)?;
         clear_table(&mut self.ports, |key| key[0] != generation)?;
-        clear_table(&mut self.rules, |key| key[0] != generation)?;
+        self.texts.clear_all_but(generation)?;
         clear_trie(&mut self.prefixes, |key| key[0] != generation)?;
         clear_trie(&mut self.names, |key| !key.starts_with(&stays))
     }
-}
-
-fn clear_table<K: Pod, V: Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    goes: impl Fn(&K) -> bool,
-) -> Result<(), MapError> {
-    let keys = map.keys().collect::<Result<Vec<_>, _>>()?;
-    keys.iter().filter(|key| goes(key)).try_for_each(|key| map.remove(key))
-}
-
-fn clear_trie<K: Pod>(map: &mut LpmTrie<MapData, K, u32>, goes: impl Fn(&K) -> bool) -> Result<(), MapError> {
-    let keys = map.keys().collect::<Result<Vec<_>, _>>()?;
-    keys.iter().filter(|key| goes(&key.data())).try_for_each(|key| map.remove(key))
-}
-
-/// `struct address`.
-fn to_words(address: IpAddr) -> [u32; 4] {
-    let bytes = match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    };
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
-        *word = u32::from_ne_bytes(*bytes);
-    }
-    words
-}
-
-/// Protocol and port of `struct port`.
-fn to_word(service: Service) -> u32 {
-    let protocol = service.protocol.map_or(ANY_PROTOCOL, |protocol| protocol.0.into());
-    let [a, b] = protocol.to_ne_bytes();
-    let [c, d] = service.port.map_or(0, |port| port.get()).to_ne_bytes();
-    u32::from_ne_bytes([a, b, c, d])
 }
 
 /// Whether refused packets are dropped.

@@ -1,10 +1,11 @@
 //! Addresses that are known of names.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, MapData, MapError};
 use bpfman_client::MapAccess;
+use bpfman_examples::address::from_words;
 use bpfman_examples::source::MapSource;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -38,7 +39,7 @@ pub fn learned(maps: &MapSource) -> Result<Vec<Learned>> {
             Err(MapError::KeyNotFound) => continue,
             Err(error) => return Err(error).context("cannot read what was learnt"),
         };
-        let address = to_address(key);
+        let address = from_words(key);
         for slot in slots.into_iter().filter(|slot| slot >> 32 > now) {
             let named = rules.classes.iter().find(|(_, class)| class.0 == slot as u32);
             if let Some((pattern, _)) = named {
@@ -47,14 +48,7 @@ pub fn learned(maps: &MapSource) -> Result<Vec<Learned>> {
         }
     }
     found.sort();
+    // Where the map changes meanwhile, an address may be met twice.
+    found.dedup();
     Ok(found)
-}
-
-/// From `struct address`.
-fn to_address(words: [u32; 4]) -> IpAddr {
-    let mut bytes = [0; 16];
-    for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
-        *bytes = word.to_ne_bytes();
-    }
-    Ipv6Addr::from(bytes).to_canonical()
 }

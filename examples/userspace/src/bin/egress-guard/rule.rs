@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::str::{FromStr, SplitWhitespace};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bpfman_examples::prefix::Prefix;
-use bpfman_examples::protocol::Protocol;
+use bpfman_examples::rule_file::next_word;
+use bpfman_examples::service::Service;
 
 use crate::pattern::Pattern;
 
@@ -26,13 +26,6 @@ impl Default for Bounds {
     fn default() -> Self {
         Self { least: 5, most: 3600 }
     }
-}
-
-/// Of packets to an allowed destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Service {
-    pub protocol: Option<Protocol>,
-    pub port: Option<NonZeroU16>,
 }
 
 /// Where packets may go.
@@ -69,10 +62,12 @@ impl FromStr for Rule {
     fn from_str(text: &str) -> Result<Self> {
         let mut words = text.split_whitespace();
         let rule = match words.next() {
-            Some("resolver") => Self::Resolver(resolver(next(&mut words, "resolver")?)?),
-            Some("ttl") => Self::Ttl(bounds(next(&mut words, "ttl")?, next(&mut words, "ttl LEAST")?)?),
-            Some("ask") => Self::Ask(next(&mut words, "ask")?.parse()?),
-            Some("allow") => Self::Allow(destination(&mut words)?, service(&mut words)?),
+            Some("resolver") => Self::Resolver(resolver(next_word(&mut words, "resolver")?)?),
+            Some("ttl") => {
+                Self::Ttl(bounds(next_word(&mut words, "ttl")?, next_word(&mut words, "ttl LEAST")?)?)
+            }
+            Some("ask") => Self::Ask(next_word(&mut words, "ask")?.parse()?),
+            Some("allow") => Self::Allow(destination(&mut words)?, Service::parse(&mut words)?),
             Some(other) => bail!("a rule begins with allow, ask, resolver or ttl, and not with {other:?}"),
             None => bail!("it is empty"),
         };
@@ -81,10 +76,6 @@ impl FromStr for Rule {
             Some(more) => bail!("{more:?} is too much"),
         }
     }
-}
-
-fn next<'a>(words: &mut SplitWhitespace<'a>, before: &str) -> Result<&'a str> {
-    words.next().with_context(|| format!("nothing is behind {before}"))
 }
 
 fn resolver(text: &str) -> Result<IpAddr> {
@@ -101,43 +92,13 @@ fn bounds(least: &str, most: &str) -> Result<Bounds> {
 }
 
 fn destination(words: &mut SplitWhitespace<'_>) -> Result<Destination> {
-    match next(words, "allow")? {
+    match next_word(words, "allow")? {
         "dst" => {
-            let text = next(words, "dst")?;
+            let text = next_word(words, "dst")?;
             Ok(Destination::Prefix(text.parse().with_context(|| format!("{text:?} is no prefix"))?))
         }
-        "name" => Ok(Destination::Name(next(words, "name")?.parse()?)),
+        "name" => Ok(Destination::Name(next_word(words, "name")?.parse()?)),
         other => bail!("behind allow is dst or name, and not {other:?}"),
-    }
-}
-
-fn service(words: &mut SplitWhitespace<'_>) -> Result<Service> {
-    let mut service = Service { protocol: None, port: None };
-    match words.next() {
-        None => return Ok(service),
-        Some("proto") => service.protocol = Some(next(words, "proto")?.parse()?),
-        Some("dport") => bail!("dport needs proto tcp, udp or sctp before it"),
-        Some(other) => bail!("{other:?} is neither proto nor dport"),
-    }
-    match words.next() {
-        None => return Ok(service),
-        Some("dport") => {
-            let text = next(words, "dport")?;
-            let port = text.parse();
-            service.port = Some(port.map_err(|_| anyhow::anyhow!("{text:?} is no port: 1 to 65535"))?);
-        }
-        Some(other) => bail!("{other:?} is not dport"),
-    }
-    ensure!(service.protocol.is_some_and(Protocol::has_ports), "dport needs proto tcp, udp or sctp");
-    Ok(service)
-}
-
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(protocol) = self.protocol {
-            write!(f, " proto {protocol}")?;
-        }
-        self.port.map_or(Ok(()), |port| write!(f, " dport {port}"))
     }
 }
 

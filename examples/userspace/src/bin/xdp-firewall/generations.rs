@@ -8,10 +8,10 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::{Count, RawCount};
+use bpfman_examples::generation::wait_for_packets;
 use bpfman_examples::prefix::Prefix;
 use bpfman_examples::source::MapSource;
 use bpfman_examples::turn::Turn;
-use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::compile::{Compiled, compile, decision};
 use crate::rule::{Direction, Rule};
@@ -144,10 +144,7 @@ impl Firewall {
         let Some(new) = new else { return Ok((None, answer)) };
         let compiled = compile(&new)?;
         let (new, fresh) = with_counters(&old, new);
-        // A packet that met the generation before the present one may still be on its way through it: this waits until the
-        // kernel is past all that it was doing. Where CPUs run without a tick it is refused; a program takes a packet less
-        // than the time that it took to start this process.
-        let _refused = membarrier(MembarrierCommand::Global);
+        wait_for_packets();
         let next = (now & 1) ^ 1;
         for counter in &fresh {
             self.counters.set(*counter, [0, 0], 0).context("cannot clear a counter")?;

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+//
+// What the switch's ports keep: what user space says of them, and their connections.
+//
+// User space writes new rules beside the old ones, under the next generation's number, which is part of every key, and
+// then changes `active`, one word: a frame meets the old rules or the new ones, whole.
+#ifndef SWITCH_PORT_H
+#define SWITCH_PORT_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define MAX_PORTS 256
+#define MAX_ADDRESSES 4096
+#define MAX_RULES 4096
+#define MAX_SERVICES 65536
+#define MAX_CONNECTIONS 65536
+
+// IPv4 as ::ffff:a.b.c.d.
+struct address {
+	__be32 word[4];
+};
+
+// Low half: the generation that frames use; 0 before the first rules, when everything passes. High half: unused.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} active SEC(".maps");
+
+struct port_key {
+	__u32 generation;
+	__u32 port; // the interface's index
+};
+
+#define CHECK_MAC 1
+#define CHECK_ADDRESS 2
+
+struct port {
+	__u8 mac[6];
+	__u16 checks;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * MAX_PORTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct port_key);
+	__type(value, struct port);
+} ports SEC(".maps");
+
+// What a port may send from.
+struct own_address {
+	__u32 generation;
+	__u32 port;
+	struct address address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * MAX_ADDRESSES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct own_address);
+	__type(value, __u32);
+} addresses SEC(".maps");
+
+// Seen from who is at the port: what it sends, and what it gets.
+enum direction { OUT, IN };
+
+// With whom a connection may be begun. A longer prefix has the services of the shorter ones around it in its own class.
+struct peer {
+	__u32 length; // with all that is before the address
+	__u32 generation;
+	__u32 port;
+	__u16 direction;
+	__u16 version; // 4, 6
+	struct address address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 4 * MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct peer);
+	__type(value, __u32);
+} peers SEC(".maps");
+
+#define ANY_PROTOCOL 0xffff
+
+struct service {
+	__u32 generation;
+	__u32 class;
+	__u16 protocol; // or ANY_PROTOCOL
+	__u16 port; // the destination's, of the host's byte order; 0: any
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SERVICES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct service);
+	__type(value, __u32);
+} services SEC(".maps");
+
+// Seconds without a frame until a connection is none any more. By the last bit of the generation.
+enum phase { OPENING, ESTABLISHED, OTHER, PHASES };
+
+struct timeouts {
+	__u32 seconds[PHASES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct timeouts);
+} timeouts SEC(".maps");
+
+// The same for both directions.
+struct connection_key {
+	struct address own;
+	struct address peer;
+	__u32 port; // of the switch
+	__u16 own_port; // of TCP, UDP and SCTP; of an echo both are its number
+	__u16 peer_port;
+	__u32 protocol;
+};
+
+struct connection {
+	__u64 last; // nanoseconds since the machine started
+	__u64 packets[2]; // by direction
+	// One byte each: CPUs that set different ones are not in each other's way.
+	__u8 closed[2]; // FIN of TCP, by direction
+	__u8 reset; // RST of TCP
+	__u8 begun; // the direction of its first frame
+	__u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_CONNECTIONS);
+	__type(key, struct connection_key);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+// User space reads these by number.
+enum outcome {
+	PASSED, // + direction
+	REFUSED = 2, // + direction: no rule, and of no connection
+	SPOOFED = 4, // of another's MAC or IP address
+	UNREADABLE, // neither ARP, IPv4 nor IPv6, or cut short
+	OUTCOMES,
+};
+
+struct counts {
+	__u64 frames[OUTCOMES];
+	__u64 bytes[OUTCOMES];
+};
+
+// By port; user space makes the entries.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 2 * MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct counts);
+} stats SEC(".maps");
+
+// User space's own: the rules as they were given. A rule's number lies behind its generation.
+struct rule_key {
+	__u32 generation;
+	__u32 number;
+};
+
+struct rule {
+	__u32 port; // the index that its interface had
+	char text[316];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * MAX_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct rule_key);
+	__type(value, struct rule);
+} rules SEC(".maps");
+
+// Also user space's own: who changes rules has the one entry in here.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u64);
+} writer SEC(".maps");
+
+#endif

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+//
+// A stateful filter at the ports of a bridge. `switch_port_out` sees what comes from a port: it has to be of the port's own
+// MAC and IP addresses. `switch_port_in` sees what the bridge sends to a port. In both directions frames of a connection
+// that is there pass, and a rule of the port says which ones may be begun.
+//
+// Seen from the interface at the bridge, what comes from the port is ingress, and what goes there is egress.
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "switch_port.h"
+
+#define IP_OFFSET 0x1fff
+#define SECOND 1000000000ULL
+#define DHCP_SERVER 67
+#define DHCP_CLIENT 68
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+// RFC 792, 4443 and 4861: <linux/icmp.h> needs the headers of a C library.
+#define ICMP_ECHOREPLY 0
+#define ICMP_DEST_UNREACH 3
+#define ICMP_ECHO 8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETERPROB 12
+#define ICMPV6_ECHO_REQUEST 128
+#define ICMPV6_ECHO_REPLY 129
+#define ND_ROUTER_SOLICITATION 133
+#define ND_ROUTER_ADVERTISEMENT 134
+#define ND_NEIGHBOUR_SOLICITATION 135
+#define ND_NEIGHBOUR_ADVERTISEMENT 136
+
+struct arp {
+	__be16 hardware, protocol;
+	__u8 hardware_length, protocol_length;
+	__be16 operation;
+	__u8 sender_mac[6];
+	__be32 sender;
+	__u8 target_mac[6];
+	__be32 target;
+} __attribute__((packed));
+
+struct icmp {
+	__u8 type, code;
+	__be16 checksum;
+	__be16 number; // of an echo
+	__be16 sequence;
+};
+
+struct packet {
+	struct address source, destination;
+	__u32 at; // the header behind that of IP
+	__u16 source_port, destination_port;
+	__u16 version;
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u8 icmp_type;
+	bool later_fragment;
+};
+
+static __always_inline int finish(__u32 port, __u32 outcome, __u32 bytes, int verdict)
+{
+	struct counts *counts = bpf_map_lookup_elem(&stats, &port);
+
+	if (counts && outcome < OUTCOMES) { // this CPU's own, so no atomics
+		counts->frames[outcome]++;
+		counts->bytes[outcome] += bytes;
+	}
+	return verdict;
+}
+
+static __always_inline void map_v4(struct address *address, __be32 v4)
+{
+	address->word[0] = 0;
+	address->word[1] = 0;
+	address->word[2] = bpf_htonl(0xffff);
+	address->word[3] = v4;
+}
+
+static __always_inline bool is_icmp(const struct packet *packet)
+{
+	return packet->protocol == (packet->version == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+}
+
+static __always_inline bool is_echo_request(const struct packet *packet)
+{
+	return packet->icmp_type == (packet->version == 4 ? ICMP_ECHO : ICMPV6_ECHO_REQUEST);
+}
+
+static __always_inline bool is_echo(const struct packet *packet)
+{
+	return is_echo_request(packet) ||
+	       packet->icmp_type == (packet->version == 4 ? ICMP_ECHOREPLY : ICMPV6_ECHO_REPLY);
+}
+
+// It has the beginning of the packet that it is about in it.
+static __always_inline bool is_icmp_error(const struct packet *packet)
+{
+	if (packet->version == 6)
+		return packet->icmp_type < ICMPV6_ECHO_REQUEST;
+	return packet->icmp_type == ICMP_DEST_UNREACH || packet->icmp_type == ICMP_TIME_EXCEEDED ||
+	       packet->icmp_type == ICMP_PARAMETERPROB;
+}
+
+// IP, and ports or what takes their place. False if the packet is cut short.
+static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *packet, __u32 at, __u16 version)
+{
+	__be16 ports[2];
+	struct icmp icmp;
+
+	packet->version = version;
+	if (version == 4) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.ihl < 5)
+			return false;
+		map_v4(&packet->source, ip.saddr);
+		map_v4(&packet->destination, ip.daddr);
+		packet->protocol = ip.protocol;
+		packet->later_fragment = ip.frag_off & bpf_htons(IP_OFFSET);
+		packet->at = at + ip.ihl * 4;
+	} else {
+		struct ipv6hdr ip6;
+
+		if (bpf_skb_load_bytes(skb, at, &ip6, sizeof(ip6)))
+			return false;
+		__builtin_memcpy(&packet->source, &ip6.saddr, sizeof(packet->source));
+		__builtin_memcpy(&packet->destination, &ip6.daddr, sizeof(packet->destination));
+		packet->protocol = ip6.nexthdr;
+		packet->at = at + sizeof(ip6);
+	}
+	if (packet->later_fragment)
+		return true;
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP || packet->protocol == IPPROTO_SCTP) {
+		if (bpf_skb_load_bytes(skb, packet->at, ports, sizeof(ports)))
+			return false;
+		packet->source_port = bpf_ntohs(ports[0]);
+		packet->destination_port = bpf_ntohs(ports[1]);
+	} else if (is_icmp(packet)) {
+		if (bpf_skb_load_bytes(skb, packet->at, &icmp, sizeof(icmp)))
+			return false;
+		packet->icmp_type = icmp.type;
+		if (is_echo(packet)) {
+			packet->source_port = bpf_ntohs(icmp.number);
+			packet->destination_port = packet->source_port;
+		}
+	}
+	return true;
+}
+
+static __always_inline bool is_own(__u32 generation, __u32 port, const struct address *address)
+{
+	struct own_address key = { .generation = generation, .port = port, .address = *address };
+
+	return bpf_map_lookup_elem(&addresses, &key);
+}
+
+static __always_inline bool is_unspecified(const struct address *address)
+{
+	return !address->word[0] && !address->word[1] && !address->word[3] &&
+	       (!address->word[2] || address->word[2] == bpf_htonl(0xffff));
+}
+
+// Who has no address yet asks for one, or whether it is free.
+static __always_inline bool may_be_without_address(const struct packet *packet)
+{
+	if (packet->version == 4)
+		return packet->protocol == IPPROTO_UDP && packet->source_port == DHCP_CLIENT &&
+		       packet->destination_port == DHCP_SERVER;
+	return is_icmp(packet) && (packet->icmp_type == ND_NEIGHBOUR_SOLICITATION ||
+				   packet->icmp_type == ND_ROUTER_SOLICITATION);
+}
+
+static __always_inline bool same_mac(const __u8 *one, const __u8 *other)
+{
+	return one[0] == other[0] && one[1] == other[1] && one[2] == other[2] && one[3] == other[3] &&
+	       one[4] == other[4] && one[5] == other[5];
+}
+
+// ARP that says something of others is spoofed as well.
+static __always_inline bool is_spoofed_arp(struct __sk_buff *skb, __u32 generation, const struct port *port)
+{
+	struct address sender;
+	struct arp arp;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)))
+		return true;
+	if ((port->checks & CHECK_MAC) && !same_mac(arp.sender_mac, port->mac))
+		return true;
+	map_v4(&sender, arp.sender);
+	// 0.0.0.0 asks whether an address is free.
+	return (port->checks & CHECK_ADDRESS) && arp.sender && !is_own(generation, skb->ifindex, &sender);
+}
+
+static __always_inline bool is_spoofed(struct __sk_buff *skb, __u32 generation, const struct port *port,
+				       const struct packet *packet)
+{
+	struct address target;
+
+	if (!(port->checks & CHECK_ADDRESS))
+		return false;
+	if (is_unspecified(&packet->source))
+		return !may_be_without_address(packet);
+	if (!is_own(generation, skb->ifindex, &packet->source))
+		return true;
+	if (packet->version == 4 || !is_icmp(packet) || packet->icmp_type != ND_NEIGHBOUR_ADVERTISEMENT)
+		return false;
+	// Whose MAC address it tells is behind the header of ICMP.
+	if (bpf_skb_load_bytes(skb, packet->at + sizeof(struct icmp), &target, sizeof(target)))
+		return true;
+	return !is_own(generation, skb->ifindex, &target);
+}
+
+static __always_inline void fill_key(struct connection_key *key, __u32 port, const struct packet *packet, bool out)
+{
+	key->own = out ? packet->source : packet->destination;
+	key->peer = out ? packet->destination : packet->source;
+	key->own_port = out ? packet->source_port : packet->destination_port;
+	key->peer_port = out ? packet->destination_port : packet->source_port;
+	key->port = port;
+	key->protocol = packet->protocol;
+}
+
+// Both have said that they are done, or one that there is nothing.
+static __always_inline bool has_ended(const struct connection *connection)
+{
+	return connection->reset || (connection->closed[OUT] && connection->closed[IN]);
+}
+
+static __always_inline bool is_over(const struct connection *connection, __u32 protocol, __u32 generation, __u64 now)
+{
+	__u32 which = generation & 1, phase = OTHER;
+	struct timeouts *found = bpf_map_lookup_elem(&timeouts, &which);
+
+	if (!found)
+		return true;
+	if (protocol == IPPROTO_TCP) {
+		bool answered = connection->packets[OUT] && connection->packets[IN];
+
+		phase = answered && !has_ended(connection) ? ESTABLISHED : OPENING;
+	}
+	return now - connection->last > found->seconds[phase] * SECOND;
+}
+
+static __always_inline void note(struct connection *connection, const struct packet *packet, enum direction direction)
+{
+	if (packet->tcp_flags & TCP_FIN)
+		connection->closed[direction & 1] = 1;
+	if (packet->tcp_flags & TCP_RST)
+		connection->reset = 1;
+}
+
+// Whether the packet is of a connection that is there.
+static __always_inline bool goes_on(const struct connection_key *key, const struct packet *packet,
+				    enum direction direction, __u32 generation)
+{
+	struct connection *connection = bpf_map_lookup_elem(&connections, key);
+	__u64 now;
+
+	if (!connection)
+		return false;
+	now = bpf_ktime_get_boot_ns();
+	if (is_over(connection, packet->protocol, generation, now))
+		return false;
+	// Ports are used again: that is another connection, for the rules to judge.
+	if ((packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && has_ended(connection))
+		return false;
+	connection->last = now;
+	__sync_fetch_and_add(&connection->packets[direction & 1], 1);
+	note(connection, packet, direction);
+	return true;
+}
+
+// An error about a packet of a connection: that went the other way.
+static __always_inline bool is_related(struct __sk_buff *skb, const struct packet *packet, enum direction direction,
+				       __u32 generation)
+{
+	struct connection_key key = {};
+	struct connection *connection;
+	struct packet inner = {};
+
+	if (!read_packet(skb, &inner, packet->at + sizeof(struct icmp), packet->version) || inner.later_fragment)
+		return false;
+	fill_key(&key, skb->ifindex, &inner, direction == IN);
+	connection = bpf_map_lookup_elem(&connections, &key);
+	return connection && !is_over(connection, inner.protocol, generation, bpf_ktime_get_boot_ns());
+}
+
+static __always_inline bool allows(__u32 generation, __u32 class, const struct packet *packet)
+{
+	struct service key = { .generation = generation, .class = class, .protocol = ANY_PROTOCOL };
+
+	if (bpf_map_lookup_elem(&services, &key))
+		return true;
+	key.protocol = packet->protocol;
+	if (bpf_map_lookup_elem(&services, &key))
+		return true;
+	// The number of an echo is no port.
+	key.port = is_icmp(packet) ? 0 : packet->destination_port;
+	return key.port && bpf_map_lookup_elem(&services, &key);
+}
+
+// Whether the packet may begin a connection, or pass by itself.
+static __always_inline bool may_begin(struct __sk_buff *skb, const struct packet *packet, enum direction direction,
+				      __u32 generation, const struct connection_key *key)
+{
+	struct connection connection = { .begun = direction };
+	struct peer peer = {};
+	__u32 *class;
+
+	// An answer to nothing, or the middle of a connection.
+	if (packet->protocol == IPPROTO_TCP && !packet->later_fragment &&
+	    (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
+		return false;
+	if (is_icmp(packet) && is_echo(packet) && !is_echo_request(packet) && !packet->later_fragment)
+		return false;
+	peer.length = 8 * (sizeof(peer) - sizeof(peer.length));
+	peer.generation = generation;
+	peer.port = skb->ifindex;
+	peer.direction = direction;
+	peer.version = packet->version;
+	peer.address = key->peer;
+	class = bpf_map_lookup_elem(&peers, &peer);
+	if (!class || !allows(generation, *class, packet))
+		return false;
+	// Other messages of ICMP have no answer; later fragments do not say of which connection they are.
+	if ((is_icmp(packet) && !is_echo_request(packet)) || packet->later_fragment)
+		return true;
+	connection.last = bpf_ktime_get_boot_ns();
+	connection.packets[direction & 1] = 1;
+	bpf_map_update_elem(&connections, key, &connection, BPF_ANY);
+	return true;
+}
+
+// Neighbours find each other without rules. Who says that it is a router needs one to say so.
+static __always_inline bool is_neighbour_discovery(const struct packet *packet, enum direction direction)
+{
+	if (packet->version != 6 || !is_icmp(packet))
+		return false;
+	return packet->icmp_type == ND_NEIGHBOUR_SOLICITATION || packet->icmp_type == ND_NEIGHBOUR_ADVERTISEMENT ||
+	       packet->icmp_type == ND_ROUTER_SOLICITATION ||
+	       (direction == IN && packet->icmp_type == ND_ROUTER_ADVERTISEMENT);
+}
+
+static __always_inline int judge(struct __sk_buff *skb, enum direction direction)
+{
+	__u32 zero = 0, id = skb->ifindex, bytes = skb->len;
+	__u64 *now = bpf_map_lookup_elem(&active, &zero);
+	struct connection_key key = {};
+	struct port_key port_key = {};
+	struct packet packet = {};
+	struct ethhdr ethernet;
+	struct port *port;
+	__u32 generation;
+
+	generation = now ? (__u32)*(volatile __u64 *)now : 0;
+	if (!generation)
+		return TC_ACT_UNSPEC;
+	port_key.generation = generation;
+	port_key.port = id;
+	port = bpf_map_lookup_elem(&ports, &port_key);
+	if (!port) // no rule is about it
+		return TC_ACT_UNSPEC;
+	// A tag would make it a frame of another network.
+	if (skb->vlan_present || bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)))
+		return finish(id, UNREADABLE, bytes, TC_ACT_SHOT);
+	if (direction == OUT && (port->checks & CHECK_MAC) && !same_mac(ethernet.h_source, port->mac))
+		return finish(id, SPOOFED, bytes, TC_ACT_SHOT);
+	if (ethernet.h_proto == bpf_htons(ETH_P_ARP)) {
+		if (direction == OUT && is_spoofed_arp(skb, generation, port))
+			return finish(id, SPOOFED, bytes, TC_ACT_SHOT);
+		return finish(id, PASSED + direction, bytes, TC_ACT_UNSPEC);
+	}
+	if (ethernet.h_proto != bpf_htons(ETH_P_IP) && ethernet.h_proto != bpf_htons(ETH_P_IPV6))
+		return finish(id, UNREADABLE, bytes, TC_ACT_SHOT);
+	if (!read_packet(skb, &packet, ETH_HLEN, ethernet.h_proto == bpf_htons(ETH_P_IP) ? 4 : 6))
+		return finish(id, UNREADABLE, bytes, TC_ACT_SHOT);
+	// Behind ports, sequence number, acknowledgement and offset.
+	if (packet.protocol == IPPROTO_TCP && !packet.later_fragment &&
+	    bpf_skb_load_bytes(skb, packet.at + 13, &packet.tcp_flags, 1))
+		return finish(id, UNREADABLE, bytes, TC_ACT_SHOT);
+	if (direction == OUT && is_spoofed(skb, generation, port, &packet))
+		return finish(id, SPOOFED, bytes, TC_ACT_SHOT);
+	if (is_neighbour_discovery(&packet, direction))
+		return finish(id, PASSED + direction, bytes, TC_ACT_UNSPEC);
+	fill_key(&key, id, &packet, direction == OUT);
+	if (!packet.later_fragment && goes_on(&key, &packet, direction, generation))
+		return finish(id, PASSED + direction, bytes, TC_ACT_UNSPEC);
+	if (is_icmp(&packet) && !packet.later_fragment && is_icmp_error(&packet)) {
+		if (is_related(skb, &packet, direction, generation))
+			return finish(id, PASSED + direction, bytes, TC_ACT_UNSPEC);
+	}
+	if (may_begin(skb, &packet, direction, generation, &key))
+		return finish(id, PASSED + direction, bytes, TC_ACT_UNSPEC);
+	return finish(id, REFUSED + direction, bytes, TC_ACT_SHOT);
+}
+
+SEC("tcx/ingress")
+int switch_port_out(struct __sk_buff *skb)
+{
+	return judge(skb, OUT);
+}
+
+SEC("tcx/egress")
+int switch_port_in(struct __sk_buff *skb)
+{
+	return judge(skb, IN);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,67 @@
+//! A protocol and a port, as rules write them and as maps have them.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::str::SplitWhitespace;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::protocol::Protocol;
+use crate::rule_file::next_word;
+
+/// `ANY_PROTOCOL` of the programs.
+const ANY_PROTOCOL: u16 = 0xffff;
+
+/// What packets may be of; anything without a protocol, any port without one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Service {
+    /// TCP, UDP and so on.
+    pub protocol: Option<Protocol>,
+    /// Of the destination.
+    pub port: Option<NonZeroU16>,
+}
+
+impl Service {
+    /// `[proto NAME [dport PORT]]`, as the end of a rule.
+    ///
+    /// # Errors
+    /// What there is, is something else.
+    pub fn parse(words: &mut SplitWhitespace<'_>) -> Result<Self> {
+        let mut service = Self::default();
+        match words.next() {
+            None => return Ok(service),
+            Some("proto") => service.protocol = Some(next_word(words, "proto")?.parse()?),
+            Some("dport") => bail!("dport needs proto tcp, udp or sctp before it"),
+            Some(other) => bail!("{other:?} is neither proto nor dport"),
+        }
+        match words.next() {
+            None => return Ok(service),
+            Some("dport") => {
+                let text = next_word(words, "dport")?;
+                let port = text.parse();
+                service.port = Some(port.map_err(|_| anyhow::anyhow!("{text:?} is no port: 1 to 65535"))?);
+            }
+            Some(other) => bail!("{other:?} is not dport"),
+        }
+        ensure!(service.protocol.is_some_and(Protocol::has_ports), "dport needs proto tcp, udp or sctp");
+        Ok(service)
+    }
+
+    /// Protocol and port, 16 bits each.
+    pub fn to_word(self) -> u32 {
+        let protocol = self.protocol.map_or(ANY_PROTOCOL, |protocol| protocol.0.into());
+        let [a, b] = protocol.to_ne_bytes();
+        let [c, d] = self.port.map_or(0, NonZeroU16::get).to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+/// As it is written, with a space before it; empty for anything.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(protocol) = self.protocol {
+            write!(f, " proto {protocol}")?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, " dport {port}"))
+    }
+}
