@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use bpfman_profile::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Applications of eBPF programs, over all nodes of a cluster.
@@ -12,7 +13,7 @@ pub struct ClientArguments {
     /// Context of the kubeconfig; otherwise the current one.
     #[arg(long, global = true)]
     pub context: Option<String>,
-    /// Namespace of namespaced applications; otherwise the context's.
+    /// Namespace of namespaced applications; otherwise the context's. Of `profile` and `flows`: of their pods; otherwise all.
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
     /// What to do.
@@ -29,6 +30,10 @@ pub enum ClientCommand {
     Explain(ExplainOptions),
     /// Show what applications, programs or nodes take of their CPUs now, most first: every node is asked once.
     Top(TopOptions),
+    /// Take a profile of what the CPUs of all nodes run: those with the gallery's profiler.
+    Profile(ProfileOptions),
+    /// Show who talks to whom on all nodes, and what was dropped: those with the gallery's flows.
+    Flows(FlowsOptions),
     /// Let a rollout go on: end the soak, start the next wave, or accept what failed.
     Promote(Which),
     /// Take every node back to the last stable revision.
@@ -109,6 +114,28 @@ pub enum FleetView {
     Programs,
     /// Nodes by CPU time spent in programs.
     Nodes,
+}
+
+/// Of `profile`. Without --namespace, pods of all namespaces are asked.
+#[derive(Debug, Args)]
+pub struct ProfileOptions {
+    /// How long.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub seconds: u64,
+    /// folded (stacks, a line each), pprof (compressed), svg (a flame graph).
+    #[arg(long, default_value = "folded")]
+    pub format: Format,
+    /// Where to write it; - for standard output.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub output: PathBuf,
+}
+
+/// Of `flows`. Without --namespace, pods of all namespaces are asked.
+#[derive(Debug, Args)]
+pub struct FlowsOptions {
+    /// A JSON object a line, with all that nodes tell, instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Of `explain`.

@@ -73,7 +73,7 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     }
     let report = FleetReport { application: manifest.name, kernels: rows, left };
     let well = report.kernels.iter().all(|row| row.verdict == PreflightVerdict::Passed);
-    Ok(Shown { text: write(options.trial.output, &report, people)?, end: ShownEnd::of(well) })
+    Ok(Shown { text: write(options.trial.output, &report, people)?.into(), end: ShownEnd::of(well) })
 }
 
 /// Until somebody ends the command.

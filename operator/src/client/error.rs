@@ -51,6 +51,16 @@ pub enum ClientError {
         "no pod of an agent (app.kubernetes.io/name=bpfman-agent) is there to be asked\n`kubectl get pods -A` lists pods; --operator-namespace says where to look."
     )]
     NoAgents,
+    /// Nobody can be asked.
+    #[error(
+        "no pod with the label app.kubernetes.io/name={0} runs on a node\nApply examples/{0}/app.yaml and examples/{0}/cluster.yaml; --namespace says where to look."
+    )]
+    NoObservers(&'static str),
+    /// All were asked.
+    #[error(
+        "no node has answered\n`kubectl get pods -A -l app.kubernetes.io/name={0}` shows how their pods are."
+    )]
+    AllSilent(&'static str),
     /// The application has no rollout to talk to.
     #[error(
         "application `{0}` has no spec.rollout: every node acts on its spec at once, and there is nothing to {1}\nSee docs/rollout.md."

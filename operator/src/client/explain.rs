@@ -87,7 +87,7 @@ pub async fn explain(session: &ClientSession, options: &ExplainOptions) -> Resul
             .collect(),
     };
     let well = report.applications.iter().all(|one| one.failure.is_none() && one.condition == "Success");
-    Ok(Shown { text: write(options.output, &report, people)?, end: ShownEnd::of(well) })
+    Ok(Shown { text: write(options.output, &report, people)?.into(), end: ShownEnd::of(well) })
 }
 
 /// Absent: it is not for this node, and nothing of it is there.

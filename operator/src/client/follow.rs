@@ -41,10 +41,10 @@ pub async fn follow(
         let is_seen = application.status.observed_generation >= application.meta.generation;
         screen.show(&now, is_seen)?;
         if let Some(end) = end_of(&application, is_seen) {
-            return Ok(Shown { text: screen.last_words(end), end });
+            return Ok(Shown { text: screen.last_words(end).into(), end });
         }
         if until.is_some_and(|until| Instant::now() >= until) {
-            return Ok(Shown { text: screen.last_words(ShownEnd::TimedOut), end: ShownEnd::TimedOut });
+            return Ok(Shown { text: screen.last_words(ShownEnd::TimedOut).into(), end: ShownEnd::TimedOut });
         }
         tokio::time::sleep(PAUSE).await;
         match session.again(&application).await {

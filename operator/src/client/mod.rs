@@ -4,17 +4,21 @@
 
 mod applications;
 pub mod arguments;
+mod ask_pod;
 mod check;
 mod connect;
 mod console;
 mod error;
 mod explain;
+mod flows;
 mod follow;
 mod guest;
 mod leftovers;
 mod manifest;
 mod nodes;
+mod observers;
 mod output;
+mod profile;
 mod rehearsal;
 mod rehearse;
 mod rollout_command;
@@ -29,8 +33,8 @@ pub use error::ClientError;
 /// What a command came to.
 #[derive(Debug)]
 pub struct Shown {
-    /// For standard output.
-    pub text: String,
+    /// For standard output. A profile may be no text.
+    pub text: Vec<u8>,
     /// How what was asked about is: the exit code says so to scripts.
     pub end: ShownEnd,
 }
@@ -72,10 +76,13 @@ impl ShownEnd {
 /// [`ClientError`]: what failed and what to do next.
 pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
     let session = ClientSession::open(&arguments).await?;
+    let namespace = arguments.namespace.as_deref();
     match arguments.command {
         ClientCommand::Status(options) => status::status(&session, &options).await,
         ClientCommand::Explain(options) => explain::explain(&session, &options).await,
         ClientCommand::Top(options) => top::top(&session, &options).await,
+        ClientCommand::Profile(options) => profile::profile(&session, namespace, &options).await,
+        ClientCommand::Flows(options) => flows::flows(&session, namespace, &options).await,
         ClientCommand::Promote(which) => rollout_command::send(&session, &which, "promote").await,
         ClientCommand::Abort(which) => rollout_command::send(&session, &which, "abort").await,
         ClientCommand::Console(ref options) => console::console(session, &arguments, options).await,

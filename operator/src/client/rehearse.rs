@@ -61,7 +61,7 @@ pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Res
     let left = rehearsal.end().await;
     let report = Report { kernel: options.kernel.clone(), rows: tried?, left };
     let well = report.rows.iter().all(|row| row.verdict == PreflightVerdict::Passed);
-    Ok(Shown { text: write(options.trial.output, &report, people)?, end: ShownEnd::of(well) })
+    Ok(Shown { text: write(options.trial.output, &report, people)?.into(), end: ShownEnd::of(well) })
 }
 
 /// A node that was asked, and the row that its answer goes into.

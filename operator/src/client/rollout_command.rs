@@ -14,7 +14,7 @@ use super::{Shown, ShownEnd};
 /// Writes the command to the annotation that the controller reads.
 pub async fn send(session: &ClientSession, which: &Which, word: &'static str) -> Result<Shown, ClientError> {
     let application = session.application(&which.application).await?;
-    write(session, &application, word).await.map(|text| Shown { text, end: ShownEnd::Well })
+    write(session, &application, word).await.map(|text| Shown { text: text.into(), end: ShownEnd::Well })
 }
 
 /// The same for an application of the cluster, or of a namespace.

@@ -52,7 +52,7 @@ pub async fn status(session: &ClientSession, options: &StatusOptions) -> Result<
         let reports: Vec<StatusReport> = applications.iter().map(|one| report(one, Vec::new())).collect();
         let well = reports.iter().all(StatusReport::is_well);
         return Ok(Shown {
-            text: write(options.output, &reports, |reports| list(reports))?,
+            text: write(options.output, &reports, |reports| list(reports))?.into(),
             end: ShownEnd::of(well),
         });
     };
@@ -63,7 +63,7 @@ pub async fn status(session: &ClientSession, options: &StatusOptions) -> Result<
     let states = if options.all { session.states_of(&application).await? } else { Vec::new() };
     let report = report(&application, states.iter().map(node).collect());
     let well = report.is_well();
-    Ok(Shown { text: write(options.output, &report, one)?, end: ShownEnd::of(well) })
+    Ok(Shown { text: write(options.output, &report, one)?.into(), end: ShownEnd::of(well) })
 }
 
 impl StatusReport {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::applications::list;
 use super::arguments::{FleetView, TopOptions};
+use super::ask_pod::{node_of, port_of};
 use super::connect::ClientSession;
 use super::error::ClientError;
 use super::output::write;
@@ -95,11 +96,7 @@ pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown,
         fleet.nodes.truncate(options.limit);
     }
     let text = write(options.output, &fleet, |fleet| people(fleet, options.view))?;
-    Ok(Shown { text, end: ShownEnd::of(well) })
-}
-
-fn node_of(pod: &Pod) -> String {
-    pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default()
+    Ok(Shown { text: text.into(), end: ShownEnd::of(well) })
 }
 
 /// By the API server's proxy: it decides whether the user may.
@@ -107,7 +104,10 @@ async fn ask(session: &ClientSession, pod: &Pod) -> Result<NodeFigures, String> 
     let meta = &pod.metadata;
     let (namespace, name) =
         (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{}/proxy{FIGURES}", port_of(pod));
+    let path = format!(
+        "/api/v1/namespaces/{namespace}/pods/{name}:{}/proxy{FIGURES}",
+        port_of(pod, "probes").unwrap_or(PORT)
+    );
     let request = axum::http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
     let answer = tokio::time::timeout(LONGEST, session.client.request_text(request)).await;
     let text = match answer {
@@ -125,12 +125,6 @@ async fn ask(session: &ClientSession, pod: &Pod) -> Result<NodeFigures, String> 
         Ok(Ok(text)) => text,
     };
     serde_json::from_str(&text).map_err(|error| format!("its answer is not understood: {error}"))
-}
-
-fn port_of(pod: &Pod) -> i32 {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
-    ports.find(|port| port.name.as_deref() == Some("probes")).map_or(PORT, |port| port.container_port)
 }
 
 fn sum(answers: &[(String, Result<NodeFigures, String>)]) -> FleetTop {

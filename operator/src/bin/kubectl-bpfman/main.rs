@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Err(error) => return no_answer(&error),
     };
     match runtime.block_on(run(arguments)) {
-        Ok(shown) => match std::io::stdout().write_all(shown.text.as_bytes()) {
+        Ok(shown) => match std::io::stdout().write_all(&shown.text) {
             Ok(()) => ExitCode::from(shown.end.code()),
             Err(error) => no_answer(&error),
         },

@@ -50,7 +50,7 @@ pub async fn console(
     };
     serve(Arc::new(console), listener, stop).await;
     drop(page);
-    Ok(Shown { text: String::new(), end: super::ShownEnd::Well })
+    Ok(Shown { text: Vec::new(), end: super::ShownEnd::Well })
 }
 
 fn tell(notice: ConsoleNotice) {

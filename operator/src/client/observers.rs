@@ -1,0 +1,106 @@
+//! What sides of the gallery's observers know, one on each node: all are asked at the same time.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use serde::Serialize;
+
+use super::applications::list;
+use super::ask_pod::{get, node_of};
+use super::connect::ClientSession;
+use super::error::ClientError;
+
+/// Nodes that are asked at the same time.
+const AT_ONCE: usize = 64;
+
+/// A node without an answer that can be used.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct SilentNode {
+    pub node: String,
+    pub why: String,
+}
+
+/// What was answered: by name of the node.
+pub struct Answers<T> {
+    pub heard: Vec<(String, T)>,
+    pub silent: Vec<SilentNode>,
+}
+
+/// Asks every pod with the label `app.kubernetes.io/name: name`, and reads what it answers. `namespace`: of this one alone.
+///
+/// # Errors
+/// There is no such pod; the user may not list pods.
+pub async fn ask_all<T>(
+    session: &ClientSession,
+    (name, namespace): (&'static str, Option<&str>),
+    path: &str,
+    longest: Duration,
+    read: impl Fn(&[u8]) -> Result<T, String>,
+) -> Result<Answers<T>, ClientError> {
+    let api: Api<Pod> = match namespace {
+        Some(namespace) => Api::namespaced(session.client.clone(), namespace),
+        None => Api::all(session.client.clone()),
+    };
+    let labels = format!("app.kubernetes.io/name={name}");
+    let pods = list(api, ListParams::default().labels(&labels), "Pod").await?;
+    // A pod that no node has yet cannot be asked, and leaves nobody out.
+    let pods: Vec<&Pod> = pods.iter().filter(|pod| !node_of(pod).is_empty()).collect();
+    if pods.is_empty() {
+        return Err(ClientError::NoObservers(name));
+    }
+    let asked =
+        pods.into_iter().map(|pod| async move { (node_of(pod), get(session, pod, path, longest).await) });
+    let answers: Vec<_> = futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+    Ok(sort(answers, read))
+}
+
+/// Those that can be read, and those that cannot; each by name of the node.
+fn sort<T>(
+    mut answers: Vec<(String, Result<Vec<u8>, String>)>,
+    read: impl Fn(&[u8]) -> Result<T, String>,
+) -> Answers<T> {
+    answers.sort();
+    let mut sorted = Answers { heard: Vec::new(), silent: Vec::new() };
+    for (node, answer) in answers {
+        match answer.and_then(|body| read(&body)) {
+            Ok(answer) => sorted.heard.push((node, answer)),
+            Err(why) => sorted.silent.push(SilentNode { node, why }),
+        }
+    }
+    sorted
+}
+
+impl<T> Answers<T> {
+    /// Names on standard error who did not answer: standard output is what the others said.
+    pub fn name_silent(&self) {
+        for SilentNode { node, why } in &self.silent {
+            let line = format!("node {node} did not answer: {why}");
+            eprintln!("{}", bpfman_proto::printable::lines(&line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_whose_answer_cannot_be_read_is_among_the_silent() {
+        let answers = vec![
+            ("c".to_owned(), Err("no answer within 5 s".to_owned())),
+            ("b".to_owned(), Ok(b"seven".to_vec())),
+            ("a".to_owned(), Ok(b"7".to_vec())),
+        ];
+        let number = |body: &[u8]| {
+            String::from_utf8_lossy(body).parse::<u64>().map_err(|error| format!("no number: {error}"))
+        };
+        let answers = sort(answers, number);
+        assert_eq!(answers.heard, [("a".to_owned(), 7)]);
+        let silent: Vec<_> = answers.silent.iter().map(|one| one.node.as_str()).collect();
+        assert_eq!(silent, ["b", "c"]);
+        assert!(answers.silent[0].why.starts_with("no number: "));
+    }
+}
