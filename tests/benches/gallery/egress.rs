@@ -13,7 +13,7 @@ use crate::contender::Contender;
 use crate::equipment::Gallery;
 use crate::report::Report;
 
-/// Where datagrams end: a dummy interface drops them, in the context of who sends.
+/// Where datagrams go: a program drops them at the other end of a veth.
 const SINK: &str = "192.0.2.7";
 const PORT: u16 = 4242;
 const PACKETS: u32 = 300_000;
@@ -88,8 +88,10 @@ impl Guard<'_> {
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let (group, namespace) = (Group::new("bench-egress"), Namespace::new("egress"));
-    namespace.ip(&["link", "add", "sink", "type", "dummy"]);
+    namespace.ip(&["link", "add", "sink", "type", "veth", "peer", "name", "drain"]);
     namespace.ip(&["link", "set", "sink", "up"]);
+    let drop_all = compile::object("drop").display().to_string();
+    namespace.ip(&["link", "set", "drain", "up", "xdp", "obj", &drop_all, "sec", "xdp"]);
     namespace.ip(&["address", "add", "192.0.2.1/24", "dev", "sink"]);
     let neighbour = ["neighbour", "replace", SINK, "lladdr", "02:00:00:00:00:07", "dev", "sink"];
     namespace.ip(&[&neighbour[..], &["nud", "permanent"]].concat());

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, NEAR_ADDRESS};
-use bpfman_tests::{Network, Outcome};
+use bpfman_tests::{Network, Outcome, compile};
 
 use crate::contender::Contender;
 use crate::equipment::{Gallery, WATCHER};
@@ -17,7 +17,7 @@ const FRAMES: u32 = 200_000;
 /// Connections that frames are of, in turn.
 const CONNECTIONS: u16 = 4096;
 const PORT: u16 = 53;
-/// Where frames go: a dummy interface drops them, in the context of who forwards.
+/// Where frames go: a program drops them at the other end of a veth.
 const SINK: &str = "sink";
 
 struct Switch<'a> {
@@ -70,10 +70,12 @@ pub fn run(report: &mut Report) {
     let network = Network::new();
     let programs = gallery.load("switch-port", "--programs tcx:switch_port_out tcx:switch_port_in");
     let switch = Switch { gallery: &gallery, network: &network, programs };
+    let drop_all = compile::object("drop");
     switch.inside(&format!(
-        "ip link add br0 type bridge mcast_snooping 0; ip link add {SINK} type dummy; \
-         for port in {INTERFACE} {SINK}; do ip link set $port master br0 up; done; ip link set br0 up; \
-         bridge fdb replace 02:00:00:00:00:02 dev {SINK} master static"
+        "ip link add br0 type bridge mcast_snooping 0; ip link add {SINK} type veth peer name drain; \
+         ip link set drain up xdp obj {} sec xdp; for port in {INTERFACE} {SINK}; do ip link set $port master br0 up; done; ip link set br0 up; \
+         bridge fdb replace 02:00:00:00:00:02 dev {SINK} master static",
+        drop_all.display()
     ));
     let frame = |number: u16| {
         let (source, destination) = (NEAR_ADDRESS.parse().unwrap(), FAR_ADDRESS.parse().unwrap());
