@@ -102,16 +102,22 @@ fn packets_of_known_pods_pass_the_stack_by() {
     assert_eq!(path.cluster.forwarded_by_stack(), before + 6, "what is not known is the stack's");
     assert_eq!((path.packets("unknown"), path.packets("to_pod")), (6, 0));
 
-    path.know_all();
-    let before = path.cluster.forwarded_by_stack();
-    for (from, to) in [
+    let (client_v4, client_v6) = (CLIENT.to_owned(), CLIENT_V6.to_owned());
+    let pairs = [
         (client, &one.address),
         (client, &two.address_v6),
         (&one.namespace, &two.address),
         (&one.namespace, &two.address_v6),
-        (&two.namespace, &CLIENT.to_owned()),
-        (&two.namespace, &CLIENT_V6.to_owned()),
-    ] {
+        (&two.namespace, &client_v4),
+        (&two.namespace, &client_v6),
+    ];
+    // Over IPv6 nobody answers for a second after an interface is up: the kernel looks for a second owner of its address.
+    for (from, to) in pairs {
+        wait::until("neighbours know each other", || ping(from, 1, &format!("-W 1 {to}")).code == 0);
+    }
+    path.know_all();
+    let before = path.cluster.forwarded_by_stack();
+    for (from, to) in pairs {
         let answered = ping(from, 5, to).success();
         // Whose header's checksum was wrong would not have been answered.
         assert_eq!(answered.matches("ttl=63").count(), 5, "{answered}");
