@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::connect::ClientSession;
 
-/// Longest answer: one node is not to fill the memory of who asks. 64 MiB.
+/// The longest answer, 64 MiB: one node must not fill the client's memory.
 const LARGEST: usize = 64 << 20;
 /// So much of an answer that says why there is none is shown, characters.
 const MESSAGE: usize = 300;

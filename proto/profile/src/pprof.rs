@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::message::{FunctionMessage, Line, Location, ProfileMessage, Sample, StringIndex, ValueType};
 use crate::{Profile, Weight};
 
-/// Longest message that is read, uncompressed: a node's answer is not to fill the memory of who asks.
+/// Longest message that is read, uncompressed: a node's answer must not fill the client's memory.
 const LARGEST: u64 = 256 << 20;
 
 /// Why bytes are no profile.

@@ -16,12 +16,12 @@ use tokio::sync::Mutex;
 use crate::lease::Scope;
 use crate::take::Profiler;
 
-/// Longest profile that is taken for somebody who asks over HTTP, seconds.
+/// The longest profile that an HTTP request can have, in seconds.
 const LONGEST: u64 = 300;
 /// Unless it is said.
 const SECONDS: u64 = 10;
 
-/// One profile is taken at a time; who asks meanwhile waits.
+/// One profile is taken at a time; further requests wait.
 type Shared = Arc<Mutex<Profiler>>;
 
 /// Serves until the process is ended.

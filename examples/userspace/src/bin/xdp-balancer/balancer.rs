@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap as Table, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::RawCount;
 use bpfman_examples::failure::Failure;
+use bpfman_examples::generation::{clear_table, wait_for_packets};
 use bpfman_examples::source::MapSource;
 use bpfman_examples::turn::Turn;
-use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::config::{Config, Member, Settings};
 use crate::maglev::{self, Candidate, TABLE_SIZE};
@@ -213,13 +213,13 @@ impl Balancer {
         let old = self.in_force()?;
         let now = read_active(&self.active)?;
         // A packet that met the generation before the present one may still be on its way through it.
-        let _refused = membarrier(MembarrierCommand::Global);
+        wait_for_packets();
         let next = (now ^ 1) as usize;
         let backends = self.place_backends(config, &old, down)?;
         let services = self.place_services(config, &old)?;
         let generation = &mut self.generations[next];
-        clear(&mut generation.services).context("cannot clear the services")?;
-        clear(&mut generation.members).context("cannot clear the backends of services")?;
+        clear_table(&mut generation.services, |_| true).context("cannot clear the services")?;
+        clear_table(&mut generation.members, |_| true).context("cannot clear the backends of services")?;
         for (service, members) in &config.services {
             let number = services[service];
             let mut candidates = Vec::new();
@@ -324,13 +324,6 @@ impl Balancer {
         }
         Ok(places)
     }
-}
-
-fn clear<K: aya::Pod>(map: &mut HashMap<MapData, K, u32>) -> Result<(), MapError> {
-    for key in map.keys().collect::<Result<Vec<_>, _>>()? {
-        map.remove(&key)?;
-    }
-    Ok(())
 }
 
 fn no_count() -> Result<PerCpuValues<RawCount>> {
