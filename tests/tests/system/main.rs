@@ -89,7 +89,6 @@ mod tcx_before_tc;
 mod terminal;
 mod top;
 mod trials;
-mod tutorials;
 mod types;
 mod unseen;
 mod upgrades;

@@ -1,35 +1,36 @@
 //! The tutorials and the page on troubleshooting: every command in their blocks marked `sh` is run, in its order, as their reader would.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use bpfman_tests::network::Namespace;
+use bpfman_tests::page::{self, BlockKind, CommandLine};
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
 
 /// The interface that tutorials name.
 const INTERFACE: &str = "eth0";
 
+/// Pages that are run.
+const PAGES: &[&str] = &[
+    "docs/tutorials/one-machine.md",
+    "docs/tutorials/program-author.md",
+    "docs/tutorials/migration.md",
+    "docs/troubleshooting.md",
+];
+
+/// Whether a test here runs a line.
+pub fn runs(line: &CommandLine) -> bool {
+    line.kind == BlockKind::Script && PAGES.contains(&line.page.as_str())
+}
+
 /// The commands of a page, as one script.
 fn script(page: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut commands = String::new();
-    let mut inside = false;
-    for line in text.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            _ if inside => {
-                commands.push_str(line);
-                commands.push('\n');
-            }
-            _ => {}
-        }
-    }
-    assert!(!inside && !commands.is_empty(), "{page} has no commands, or a block without an end");
-    commands
+    assert!(PAGES.contains(&page), "{page} is not counted as run");
+    let blocks = page::blocks(page).into_iter().filter(|block| block.kind == BlockKind::Script);
+    let lines: Vec<String> = blocks.flat_map(|block| block.lines).collect();
+    assert!(!lines.is_empty(), "{page} has no commands");
+    lines.join("\n")
 }
 
 /// Runs the commands of a page on a machine of its own: a network namespace with `eth0`, a registry and a daemon in there.
@@ -61,25 +62,25 @@ fn follow(page: &'static str) -> Outcome {
 
 #[test]
 fn one_machine() {
-    let said = follow("tutorials/one-machine.md").success();
+    let said = follow("docs/tutorials/one-machine.md").success();
     assert!(said.contains("xdp_firewall") && said.contains("192.0.2.0/24"), "{said}");
 }
 
 #[test]
 fn the_author_of_a_program() {
-    let said = follow("tutorials/program-author.md").success();
+    let said = follow("docs/tutorials/program-author.md").success();
     assert!(said.contains("count_lengths"), "{said}");
 }
 
 #[test]
 fn migration() {
-    let said = follow("tutorials/migration.md").success();
+    let said = follow("docs/tutorials/migration.md").success();
     assert!(said.contains("web"), "{said}");
 }
 
 #[test]
 fn troubleshooting() {
-    let said = follow("troubleshooting.md").success();
+    let said = follow("docs/troubleshooting.md").success();
     let codes: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("exit code ")).collect();
     assert_eq!(codes, ["2", "3", "5", "5", "6", "7", "8", "9"], "{said}");
 }

@@ -1,0 +1,10 @@
+//! The documentation as people read it: each command line of the book is run, or taken by the parser of the program that it
+//! names, or listed with the reason why neither can be.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod exceptions;
+mod inventory;
+mod judge;
+mod machine_tools;
+mod parser;
+mod tutorials;
