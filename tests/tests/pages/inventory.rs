@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use bpfman_tests::page::{self, BlockKind, CommandLine};
 
-use crate::{exceptions, judge, tutorials};
+use crate::{exceptions, judge, tutorials, walks};
 
 /// What becomes of a line.
 enum Seen {
@@ -15,7 +15,7 @@ enum Seen {
 }
 
 fn seen(line: &CommandLine) -> Result<Seen, String> {
-    if tutorials::runs(line) {
+    if tutorials::runs(line) || walks::runs(line) {
         return Ok(Seen::Run);
     }
     if let Some(which) = exceptions::of(line) {

@@ -5,6 +5,9 @@
 mod exceptions;
 mod inventory;
 mod judge;
+mod machine;
 mod machine_tools;
 mod parser;
 mod tutorials;
+mod walk;
+mod walks;

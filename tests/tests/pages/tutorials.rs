@@ -1,15 +1,10 @@
-//! The tutorials and the page on troubleshooting: every command in their blocks marked `sh` is run, in its order, as their reader would.
+//! The tutorials and the page on troubleshooting: every command in their blocks marked `sh` is run, in its order, as their
+//! reader would.
 
-use std::fs;
-use std::process::Command;
-
-use bpfman_tests::network::Namespace;
+use bpfman_tests::Outcome;
 use bpfman_tests::page::{self, BlockKind, CommandLine};
-use bpfman_tests::registry::Registry;
-use bpfman_tests::{Daemon, Launch, Outcome, binaries, compile};
 
-/// The interface that tutorials name.
-const INTERFACE: &str = "eth0";
+use crate::machine::Machine;
 
 /// Pages that are run.
 const PAGES: &[&str] = &[
@@ -33,30 +28,14 @@ fn script(page: &str) -> String {
     lines.join("\n")
 }
 
-/// Runs the commands of a page on a machine of its own: a network namespace with `eth0`, a registry and a daemon in there.
+/// Runs the commands of a page on a machine of its own.
 fn follow(page: &'static str) -> Outcome {
-    let machine = Namespace::new("tutorial");
-    machine.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "peer0"]);
-    for end in [INTERFACE, "peer0"] {
-        machine.ip(&["link", "set", end, "up"]);
-    }
-    machine.inside(move || {
-        let registry = Registry::start();
-        let mut daemon = Daemon::prepare();
-        let work = daemon.path("work");
-        fs::create_dir(&work).unwrap();
-        let policy = format!("[[images]]\npattern = \"{}\"\nunsigned = true\n", registry.image("*"));
-        daemon.again(&Launch { policy, ..Launch::default() });
-        let objects = compile::example("xdp-counter");
-        let objects = objects.parent().unwrap().display().to_string();
+    Machine::with(true, move |machine| {
+        let objects = machine.work.join("target/bpf").display().to_string();
         let commands = script(page)
             .replace("/usr/lib/bpfman/gallery", &objects)
-            .replace("localhost:5000", registry.address());
-        let folders = format!("{}:{}", binaries::build_folder().display(), std::env::var("PATH").unwrap());
-        let mut shell = Command::new("bash");
-        shell.args(["-euxo", "pipefail", "-c", &commands]).current_dir(work);
-        shell.env("PATH", folders).env("BPFMAN_SOCKET_PATH", daemon.socket());
-        Outcome::of(&mut shell)
+            .replace("localhost:5000", machine.registry.address());
+        Outcome::of(&mut machine.shell(&["-euxo", "pipefail", "-c", &commands]))
     })
 }
 

@@ -1,0 +1,80 @@
+//! The machine that a page is followed on: a network namespace with `eth0`, and in it a registry and a daemon that trusts one key.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+use bpfman_tests::network::Namespace;
+use bpfman_tests::page::root;
+use bpfman_tests::registry::Registry;
+use bpfman_tests::{Daemon, Launch, binaries, compile};
+
+/// The interface that pages name. It has the default route.
+const INTERFACE: &str = "eth0";
+
+pub struct Machine {
+    pub registry: Registry,
+    pub daemon: Daemon,
+    /// Where commands are given. What pages name by `target/` and `examples/` is there.
+    pub work: PathBuf,
+}
+
+impl Machine {
+    /// Does something on a machine of its own. `unsigned`: its policy lets any image of its registry run.
+    pub fn with<T: Send + 'static>(unsigned: bool, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
+        let namespace = Namespace::new("page");
+        namespace.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "peer0"]);
+        for end in [INTERFACE, "peer0"] {
+            namespace.ip(&["link", "set", end, "up"]);
+        }
+        namespace.ip(&["address", "add", "10.88.0.1/24", "dev", INTERFACE]);
+        namespace.ip(&["route", "add", "default", "dev", INTERFACE]);
+        namespace.inside(move || work(&Self::prepare(unsigned)))
+    }
+
+    fn prepare(unsigned: bool) -> Self {
+        let registry = Registry::start();
+        let mut daemon = Daemon::prepare();
+        let work = daemon.path("work");
+        fs::create_dir_all(work.join("target")).unwrap();
+        fs::create_dir_all(work.join("examples")).unwrap();
+        symlink(binaries::build_folder(), work.join("target/debug")).unwrap();
+        symlink(compile::example("xdp-counter").parent().unwrap(), work.join("target/bpf")).unwrap();
+        let trusted = if unsigned {
+            "unsigned = true".to_owned()
+        } else {
+            let key = work.join("team").display().to_string();
+            daemon.bpfman(&format!("image generate-key-pair {key}")).success();
+            format!("keys = [\"{key}.pub\"]")
+        };
+        let policy = format!("[[images]]\npattern = \"{}\"\n{trusted}\n", registry.image("*"));
+        daemon.again(&Launch { policy, ..Launch::default() });
+        Self { registry, daemon, work }
+    }
+
+    /// Pushes and signs the image of an entry of the gallery, and puts its manifest where pages name it.
+    pub fn publish(&self, entry: &str) {
+        let image = self.registry.image(&format!("examples/{entry}:latest"));
+        let object = compile::example(entry).display().to_string();
+        let key = self.work.join("team.key").display().to_string();
+        self.daemon.bpfman(&format!("image build -t {image} -b {object}")).success();
+        self.daemon.bpfman(&format!("image push {image}")).success();
+        self.daemon.bpfman(&format!("image sign {image} --key {key}")).success();
+        let manifest = fs::read_to_string(root().join("examples").join(entry).join("app.yaml")).unwrap();
+        let published = format!("localhost:5000/examples/{entry}:latest");
+        assert!(manifest.contains(&published), "{entry}/app.yaml does not name {published}");
+        let folder = self.work.join("examples").join(entry);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("app.yaml"), manifest.replace(&published, &image)).unwrap();
+    }
+
+    /// A shell that has the words to follow, in the folder of the machine.
+    pub fn shell(&self, words: &[&str]) -> Command {
+        let folders = format!("{}:{}", binaries::build_folder().display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("bash");
+        shell.args(words).current_dir(&self.work).env("PATH", folders);
+        shell.env("BPFMAN_SOCKET_PATH", self.daemon.socket()).env("HOME", &self.work);
+        shell
+    }
+}
