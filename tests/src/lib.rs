@@ -15,6 +15,7 @@
 pub mod binaries;
 pub mod browser;
 pub mod certificates;
+pub mod cluster_pages;
 pub mod command;
 pub mod compile;
 pub mod console;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use bpfman_tests::cluster_pages;
 use bpfman_tests::page::{self, BlockKind, CommandLine};
 
 use crate::{exceptions, judge, tutorials, walks};
@@ -15,7 +16,7 @@ enum Seen {
 }
 
 fn seen(line: &CommandLine) -> Result<Seen, String> {
-    if tutorials::runs(line) || walks::runs(line) {
+    if tutorials::runs(line) || walks::runs(line) || cluster_pages::runs(line) {
         return Ok(Seen::Run);
     }
     if let Some(which) = exceptions::of(line) {

@@ -11,6 +11,7 @@ mod equipment;
 mod kill_loop;
 mod newer;
 mod packaging;
+mod pages;
 mod refusals;
 mod removal;
 mod rollout;

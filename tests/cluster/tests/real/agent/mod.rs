@@ -24,4 +24,4 @@ mod rollout;
 mod secrets;
 mod told;
 mod twins;
-mod waves;
+pub mod waves;

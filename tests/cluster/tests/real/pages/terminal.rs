@@ -1,0 +1,238 @@
+//! The terminal of a cluster's administrator, and the cluster: one node with daemon and agent, and a controller as soon as it
+//! is deployed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bpfman_cluster_tests::objects::definitions;
+use bpfman_cluster_tests::{Cluster, Helm, Node, Operator, Setup, manifests, wait};
+use bpfman_tests::cluster_pages::{self, Step};
+use bpfman_tests::page::{self, CommandLine};
+use bpfman_tests::registry::Registry;
+use bpfman_tests::{Launch, Outcome, binaries, compile};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::kubelet::Kubelet;
+use crate::agent::waves::{REGISTRY, lead_to};
+use crate::packaging::{kustomized, packaging};
+
+/// Of pods: an address that the API server reaches, and that is not the loopback's own.
+const ADDRESS: &str = "198.51.100.9";
+const IMAGES: &str = "images:
+  - { name: bpfman-operator, newName: registry.example/team/bpfman-operator, newTag: v1 }
+  - { name: bpfman-daemon, newName: registry.example/team/bpfman-daemon, newTag: v1 }
+";
+
+pub struct Terminal {
+    pub cluster: Cluster,
+    work: TempDir,
+    path: String,
+    kubeconfig: PathBuf,
+    node: Node,
+    _kubelet: Kubelet,
+    _registry: Registry,
+    agent: Operator,
+    controller: Option<Operator>,
+}
+
+impl Terminal {
+    /// None, with a line that counts as a skip, where Kubernetes was not built.
+    pub async fn open(name: &str) -> Option<Self> {
+        let cluster = Cluster::own_with(Setup { full: true, ..Setup::default() })?;
+        let netns = cluster.netns();
+        let netns = netns.file_name().unwrap().to_str().unwrap();
+        let address = format!("{ADDRESS}/32");
+        bpfman_tests::command::run(&["ip", "-n", netns, "addr", "add", &address, "dev", "lo"]);
+        let (node, registry) = node(&cluster, name).await;
+        let agent = agent(&cluster, &node);
+        let kubeconfig = administrator(&cluster).await;
+        let kubelet = Kubelet::start(&cluster, ADDRESS).await;
+        let path = format!("{}:{}", binaries::build_folder().display(), std::env::var("PATH").unwrap());
+        Some(Self {
+            cluster,
+            work: folder(),
+            path,
+            kubeconfig,
+            node,
+            _kubelet: kubelet,
+            _registry: registry,
+            agent,
+            controller: None,
+        })
+    }
+
+    /// Has helm at hand.
+    pub fn has(&mut self, helm: &Helm) {
+        self.path = format!("{}:{}", helm.folder().display(), self.path);
+    }
+
+    /// Types the lines of a list.
+    pub async fn follow(&mut self, steps: &[Step]) {
+        for step in steps {
+            let lines = page::command_lines(step.0);
+            let lines: Vec<_> = lines.into_iter().filter(|line| cluster_pages::is_of(line, step)).collect();
+            assert!(!lines.is_empty(), "no line of {} begins with {}", step.0, step.1);
+            for line in lines {
+                self.before(&line).await;
+                self.run(&line).await;
+            }
+        }
+    }
+
+    /// What happens in the cluster until the administrator types a line.
+    async fn before(&mut self, line: &CommandLine) {
+        if line.text.starts_with("kubectl get configs") || line.text.contains("condition=Ready") {
+            wait::until("there is a Config", async || {
+                self.cluster.kubectl(&["get", "configs.bpfman.io", "bpfman-config"]).code == 0
+            })
+            .await;
+        }
+        if line.text.starts_with("kubectl bpfman top") {
+            wait::until("the agent's pod runs", async || {
+                let running = "--field-selector=status.phase=Running";
+                let label = "-lapp.kubernetes.io/name=bpfman-agent";
+                !self
+                    .cluster
+                    .kubectl(&["-n", "bpfman", "get", "pods", label, running, "-o", "name"])
+                    .success()
+                    .is_empty()
+            })
+            .await;
+        }
+    }
+
+    async fn run(&mut self, line: &CommandLine) {
+        let text = line.text.replace("GENERATION", "1").replace("/NAME", "/exec-snoop");
+        // It goes on until Ctrl-C: 124 is that it had not ended by itself.
+        let is_endless = text.starts_with("kubectl bpfman console");
+        let text = if is_endless { format!("timeout --signal INT --kill-after 20 4 {text}") } else { text };
+        // Where a line hangs, the last one says which.
+        eprintln!("$ {text}");
+        let outcome = self.shell(&text).await;
+        let wanted = match text.split('#').next().unwrap().trim() {
+            // It shows what there is, and does nothing.
+            "packaging/kubernetes/remove" => 1,
+            _ if is_endless => 124,
+            _ => 0,
+        };
+        let place = format!("{}:{}: {}", line.page, line.number, line.text);
+        assert!(outcome.code == wanted || is_endless && outcome.code == 0, "{place}: {outcome:?}");
+        if self.controller.is_none() && text.contains("apply --server-side") {
+            self.controller = Some(controller(&self.cluster).await);
+        }
+    }
+
+    async fn shell(&self, line: &str) -> Outcome {
+        let mut shell: Command = self.cluster.command("timeout");
+        // Longer than anything takes here: a line that hangs fails with the logs.
+        shell.args(["120", "bash", "-euo", "pipefail", "-c", line]).current_dir(self.work.path());
+        shell.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.cluster.path("")).env("PATH", &self.path);
+        tokio::task::spawn_blocking(move || Outcome::of(&mut shell)).await.unwrap()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(controller) = &self.controller
+        {
+            eprintln!("--- the controller's log ---\n{}", controller.log());
+            eprintln!("--- the agent's log ---\n{}", self.agent.log());
+            eprintln!("--- the daemon's log ---\n{}", self.node.daemon.log());
+        }
+    }
+}
+
+/// An administrator who logs in with a token, which the console needs.
+async fn administrator(cluster: &Cluster) -> PathBuf {
+    let token = cluster.token("default", "administrator").await;
+    cluster
+        .apply_one(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": { "name": "administrator" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+            "subjects": [{ "kind": "ServiceAccount", "name": "administrator", "namespace": "default" }],
+        }))
+        .await;
+    cluster.kubeconfig_with(&token)
+}
+
+/// A clone of the repository, as far as lines name it. Its base is what an overlay makes for this server: with images, and
+/// without what it does not know.
+fn folder() -> TempDir {
+    let work = tempfile::tempdir().unwrap();
+    for part in ["kubernetes/remove", "kubernetes/clean-nodes", "helm/bpfman"] {
+        let place = work.path().join("packaging").join(part);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        Outcome::of(Command::new("cp").arg("-r").arg(packaging().join(part)).arg(place)).success();
+    }
+    let mut objects: Vec<Value> = kustomized("base", IMAGES);
+    objects.retain(|object| object["kind"] != "CustomResourceDefinition");
+    objects.iter_mut().for_each(manifests::for_this_server);
+    objects.extend(definitions().iter().map(|definition| serde_json::to_value(definition).unwrap()));
+    for base in ["packaging/kubernetes/base", "OVERLAY"] {
+        write_folder(&work.path().join(base), &objects);
+    }
+    fs::create_dir_all(work.path().join("examples/apply")).unwrap();
+    let manifest = page::read("examples/apply/image.yaml").replace("localhost:5000", REGISTRY);
+    fs::write(work.path().join("examples/apply/image.yaml"), manifest).unwrap();
+    fs::write(work.path().join("policy.toml"), "").unwrap();
+    work
+}
+
+fn write_folder(folder: &Path, objects: &[Value]) {
+    let _old = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder).unwrap();
+    let texts: Vec<String> = objects.iter().map(|object| serde_norway::to_string(object).unwrap()).collect();
+    fs::write(folder.join("all.yaml"), texts.join("---\n")).unwrap();
+    fs::write(folder.join("kustomization.yaml"), "resources: [all.yaml]\n").unwrap();
+}
+
+/// A node of the edge whose daemon trusts a key, and a registry with the signed image.
+async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
+    let registry = Registry::start();
+    let mut node = Node::start(cluster, name, &[("role", "edge"), ("kubernetes.io/os", "linux")]).await;
+    lead_to(&node, registry.address());
+    let bpfman = |line: &str| {
+        let mut command = node.network.command(&binaries::find("bpfman").display().to_string());
+        command.env("HOME", node.daemon.path("")).args(line.split_whitespace());
+        Outcome::of(&mut command).success()
+    };
+    let key = node.daemon.path("trusted").display().to_string();
+    let image = format!("{REGISTRY}/examples/exec-snoop:latest");
+    bpfman(&format!("image generate-key-pair {key}"));
+    bpfman(&format!("image build -t {image} -b {}", compile::example("exec-snoop").display()));
+    bpfman(&format!("image push {image}"));
+    bpfman(&format!("image sign {image} --key {key}.key"));
+    let wrapper = vec!["nsenter".to_owned(), format!("--net={}", node.network.path().display())];
+    let policy = format!("[[images]]\npattern = \"{REGISTRY}/*\"\nkeys = [\"{key}.pub\"]\n");
+    node.daemon.terminate();
+    node.daemon.again(&Launch { policy, wrapper, ..Launch::default() });
+    (node, registry)
+}
+
+/// The agent, as its pod would run it.
+fn agent(cluster: &Cluster, node: &Node) -> Operator {
+    let flags = [
+        format!("--node-name={}", node.name),
+        format!("--daemon-socket={}", node.daemon.socket().display()),
+        format!("--health-probe-bind-address={ADDRESS}:8175"),
+    ];
+    Operator::start(cluster, "agent", &cluster.kubeconfig(), &flags, &[])
+}
+
+/// The controller, as its pod would run it.
+async fn controller(cluster: &Cluster) -> Operator {
+    let token = cluster.token("bpfman", "bpfman-operator").await;
+    let images = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1"), ("POD_NAMESPACE", "bpfman")];
+    // What its Deployment says, but for probes, which the agent has here.
+    let flags = [
+        "--health-probe-bind-address=0",
+        "--admission-bind-address=:9443",
+        "--metrics-bind-address=:8443",
+        "--console-bind-address=:8447",
+    ];
+    Operator::start(cluster, "controller", &cluster.kubeconfig_with(&token), &flags, &images)
+}

@@ -1,0 +1,61 @@
+//! Which lines of pages are run on a real API server: `tests/cluster/tests/real/pages` goes through these lists, and the
+//! inventory of pages counts by them.
+
+use crate::page::CommandLine;
+
+/// A page, and how its lines begin.
+pub type Step = (&'static str, &'static str);
+
+const TUTORIAL_PAGE: &str = "docs/tutorials/platform-team.md";
+const INSTALLATION: &str = "docs/cluster-installation.md";
+const MANIFESTS: &str = "packaging/kubernetes/README.md";
+
+/// From the first installation over an application to removal: the tutorial from top to bottom, and what other pages show
+/// of a cluster that has an application.
+pub const TUTORIAL: &[Step] = &[
+    (TUTORIAL_PAGE, "kubectl apply --server-side"),
+    (TUTORIAL_PAGE, "kubectl -n bpfman rollout status"),
+    (TUTORIAL_PAGE, "kubectl get configs.bpfman.io"),
+    (TUTORIAL_PAGE, "kubectl -n bpfman create configmap"),
+    (TUTORIAL_PAGE, "kubectl apply -f"),
+    (TUTORIAL_PAGE, "kubectl bpfman status"),
+    (TUTORIAL_PAGE, "kubectl bpfman top"),
+    (TUTORIAL_PAGE, "kubectl bpfman console"),
+    ("docs/controller.md", "kubectl wait --for=condition"),
+    ("docs/console.md", "kubectl bpfman console"),
+    ("docs/top.md", "kubectl bpfman top"),
+    ("README.md", "kubectl get cbpfapp"),
+    ("README.md", "kubectl bpfman status"),
+    (INSTALLATION, "packaging/kubernetes/remove "),
+];
+
+/// The other way to install and to remove, step by step.
+pub const BY_HAND: &[Step] = &[
+    (INSTALLATION, "kubectl apply --server-side -k OVERLAY"),
+    (INSTALLATION, "kubectl wait --for=condition=Ready"),
+    ("README.md", "kubectl apply --server-side"),
+    (MANIFESTS, "kubectl apply --server-side"),
+    (MANIFESTS, "kubectl -n bpfman create configmap"),
+    ("README.md", "kubectl apply -f examples/apply/image.yaml"),
+    (MANIFESTS, "kubectl delete cbpfapp"),
+    (MANIFESTS, "kubectl delete configs"),
+    (MANIFESTS, "kubectl delete --ignore-not-found -k packaging/kubernetes/base"),
+    (MANIFESTS, "kubectl apply -k packaging/kubernetes/clean-nodes"),
+    (MANIFESTS, "kubectl -n bpfman-clean-nodes rollout"),
+    (MANIFESTS, "kubectl delete -k"),
+];
+
+/// With helm.
+pub const HELM: &[Step] = &[(INSTALLATION, "helm install")];
+
+/// Whether a test on a real API server runs a line.
+#[must_use]
+pub fn runs(line: &CommandLine) -> bool {
+    [TUTORIAL, BY_HAND, HELM].concat().iter().any(|step| is_of(line, step))
+}
+
+/// Whether a line is of a step.
+#[must_use]
+pub fn is_of(line: &CommandLine, (page, begins): &Step) -> bool {
+    line.page == *page && line.text.starts_with(begins)
+}
