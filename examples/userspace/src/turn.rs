@@ -1,9 +1,13 @@
 //! Taking turns: one process at a time changes a program's rules.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, MapData, MapError};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::failure::Failure;
 
@@ -19,21 +23,29 @@ impl Turn {
         Self(writer)
     }
 
+    /// Takes over from a process that was killed in its turn: rules that it did not finish are not in force.
+    ///
     /// # Errors
     /// Somebody else's turn is not over, or the map cannot be written.
     pub fn take(&mut self) -> Result<()> {
-        match self.0.insert(0, u64::from(std::process::id()), BPF_NOEXIST) {
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {
-                let holder =
-                    self.0.get(&0, 0).map_or_else(|_| "another".to_owned(), |process| process.to_string());
-                Err(Failure::conflict(
-                    format!("process {holder} is replacing the rules"),
-                    "wait for it; if it was killed, `unlock` lets others write",
-                )
-                .into())
+        let own = Writer::own()?;
+        while let Err(error) = self.0.insert(0, own.0, BPF_NOEXIST) {
+            if !matches!(&error, MapError::SyscallError(call) if call.io_error.kind() == io::ErrorKind::AlreadyExists)
+            {
+                return Err(error).context("cannot begin to write");
             }
-            result => result.context("cannot begin to write"),
+            // None: it has just ended.
+            let Ok(holder) = self.0.get(&0, 0).map(Writer) else { continue };
+            if !holder.is_gone(own) {
+                return Err(Failure::conflict(
+                    format!("process {} is replacing the rules", holder.process()),
+                    "nothing was changed; wait for it; if it was killed in another container, `unlock` lets others write",
+                )
+                .into());
+            }
+            self.end()?;
         }
+        Ok(())
     }
 
     /// Lets others write, whoever was writing.
@@ -46,5 +58,28 @@ impl Turn {
             Err(MapError::KeyNotFound) => Ok(()),
             result => result.context("cannot let others write"),
         }
+    }
+}
+
+/// A process: its number in the low half, and in the high one the inode of the PID namespace in which it has that number.
+#[derive(Clone, Copy)]
+struct Writer(u64);
+
+impl Writer {
+    fn own() -> Result<Self> {
+        let namespace =
+            fs::metadata("/proc/self/ns/pid").context("cannot tell this process's PID namespace")?;
+        Ok(Self(namespace.ino() << 32 | u64::from(std::process::id())))
+    }
+
+    fn process(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Whether it has ended. Numbers of other namespaces say nothing here.
+    fn is_gone(self, own: Self) -> bool {
+        let process = Pid::from_raw(self.process().cast_signed());
+        self.0 >> 32 == own.0 >> 32
+            && process.is_none_or(|process| test_kill_process(process) == Err(Errno::SRCH))
     }
 }

@@ -8,14 +8,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Child, ChildStdout};
 
-use bpfman_tests::command::run;
 use bpfman_tests::control_group::Group;
 use bpfman_tests::network::{FAR_ADDRESS, NEAR_ADDRESS};
 use bpfman_tests::{Network, wait};
 use serde_json::{Value, json};
 
 use self::guarded::{CDN, Client, EVIL, Guarded, PORT, RULES, SHOP, SHOP_V6};
-use crate::equipment::{Gallery, refusals};
+use crate::equipment::{Gallery, refusals, turns};
 use crate::name_server::{Data, SILENT, answer};
 
 /// The next refused packet that the side prints.
@@ -252,14 +251,7 @@ fn bad_rules_are_named_and_change_nothing() {
     }
     assert_eq!(guarded.run("list --json").json()["mode"], "enforce");
     assert_eq!(guarded.run("list").success(), RULES);
-    // A writer that was killed.
-    let maps = guarded.gallery.daemon.bpfman(&format!("get program {program} -o json")).json();
-    let pin = format!("{}/writer", maps["map_pin_path"].as_str().unwrap());
-    let entry = "key 0 0 0 0 value 7 0 0 0 0 0 0 0".split(' ');
-    run(&["bpftool", "map", "update", "pinned", &pin].into_iter().chain(entry).collect::<Vec<_>>());
-    guarded.with_rules("apply", RULES).fails(7, &["process 7 is replacing the rules", "`unlock`"]);
-    guarded.run("unlock").success();
-    guarded.with_rules("apply", RULES).success();
+    turns(&guarded.gallery, program, &|| guarded.with_rules("apply", RULES), &|| guarded.run("unlock"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A daemon that trusts one key, a registry, and a user who may read and write maps.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Command;
 
 use bpfman_tests::command::run;
@@ -120,6 +120,32 @@ impl Gallery {
         self.daemon.again(&self.launch);
         self.daemon.open_to_users();
     }
+}
+
+/// One process at a time changes the rules of a program: who is in his turn is not disturbed, and who was killed in it is in
+/// nobody's way.
+pub fn turns(gallery: &Gallery, program: u64, apply: &dyn Fn() -> Outcome, unlock: &dyn Fn() -> Outcome) {
+    let maps = gallery.daemon.bpfman(&format!("get program {program} -o json")).json();
+    let pin = format!("{}/writer", maps["map_pin_path"].as_str().unwrap());
+    let here = fs::metadata("/proc/self/ns/pid").unwrap().ino();
+    let begin = |process: u32, namespace: u64| {
+        let value = (namespace << 32 | u64::from(process)).to_le_bytes().map(|byte| byte.to_string());
+        let words = ["bpftool", "map", "update", "pinned", &pin, "key", "0", "0", "0", "0", "value"];
+        run(&words.into_iter().chain(value.iter().map(String::as_str)).collect::<Vec<_>>());
+    };
+    let own = std::process::id();
+    begin(own, here);
+    apply().fails(7, &[&format!("process {own} is replacing the rules"), "nothing was changed"]);
+    unlock().success();
+    // What has that number there cannot be asked.
+    begin(7, here + 1);
+    apply().fails(7, &["process 7 is replacing the rules", "`unlock`"]);
+    unlock().success();
+    let mut ended = Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    begin(ended.id(), here);
+    apply().success();
+    apply().success();
 }
 
 /// An end of a veth, as long as this lives.

@@ -11,7 +11,7 @@ use bpfman_tests::{Outcome, wait};
 use serde_json::json;
 
 use self::bridge::{Bridge, INTERFACE, PORT};
-use crate::equipment::{Gallery, refusals};
+use crate::equipment::{Gallery, refusals, turns};
 
 const RULES: &str = "allow port1 out to 10.9.0.0/24 proto tcp dport 4242\nallow port1 out proto udp dport 4242\n\
                      allow port2 in from 10.9.0.1/32 proto tcp\nallow port2 in proto udp\n";
@@ -267,14 +267,7 @@ fn bad_rules_are_named_and_change_nothing() {
         refusals(&mut bridge.gallery, "switch-port", program, line);
     }
     assert_eq!(bridge.run("list").success(), good);
-    // A writer that was killed.
-    let maps = bridge.gallery.daemon.bpfman(&format!("get program {program} -o json")).json();
-    let pin = format!("{}/writer", maps["map_pin_path"].as_str().unwrap());
-    let entry = "key 0 0 0 0 value 7 0 0 0 0 0 0 0".split(' ');
-    run(&["bpftool", "map", "update", "pinned", &pin].into_iter().chain(entry).collect::<Vec<_>>());
-    bridge.feed("apply", &good).fails(7, &["process 7 is replacing the rules", "`unlock`"]);
-    bridge.run("unlock").success();
-    bridge.feed("apply", &good).success();
+    turns(&bridge.gallery, program, &|| bridge.feed("apply", &good), &|| bridge.run("unlock"));
 }
 
 #[test]

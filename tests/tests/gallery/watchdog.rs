@@ -13,7 +13,7 @@ use bpfman_tests::control_group::Group;
 use bpfman_tests::{Outcome, skip, wait};
 use serde_json::Value;
 
-use crate::equipment::{Gallery, WATCHER, refusals};
+use crate::equipment::{Gallery, WATCHER, refusals, turns};
 
 /// Everything that the manifest attaches.
 const PROGRAMS: &str = "--programs tp_btf:watch_exec tp_btf:watch_connect tracepoint:watch_open \
@@ -356,6 +356,8 @@ fn bad_rules_are_named_by_line_and_change_nothing() {
     let rules = watchdog.run("rules --json").json();
     assert_eq!(rules, serde_json::json!([{ "rule": "good", "action": "kill", "matches": 0 }]));
     refusals(&mut watchdog.gallery, "watchdog", watchdog.program, "rules");
+    let alert = "- {name: a, event: exec, when: {path: [/no/such]}, action: alert}\n";
+    turns(&watchdog.gallery, watchdog.program, &|| watchdog.rules(alert), &|| watchdog.run("unlock"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use bpfman_tests::wait;
 use serde_json::Value;
 
-use crate::equipment::{Gallery, Interface, refusals};
+use crate::equipment::{Gallery, Interface, refusals, turns};
 use town::{BACKENDS, PORT, Town, V4, V6, ask, backend};
 
 /// Backends of the service, each with what stands behind its address.
@@ -67,6 +67,8 @@ fn connections_spread_and_stay_when_backends_go_come_and_drain() {
     // A daemon that is killed and comes back changes nothing for packets; nor do questions that cannot be answered.
     let program = town.program;
     refusals(&mut town.gallery, "xdp-balancer", program, "list");
+    let same = || town.run(&format!("undrain {}", backend(3, false)));
+    turns(&town.gallery, program, &same, &|| town.run("unlock"));
     assert!(all_stay(&mut open));
     town.run("drain 10.9.9.9").fails(5, &["there is no backend 10.9.9.9", "nothing was changed"]);
     let listed = town.json("list --json");

@@ -4,13 +4,12 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::UdpSocket;
 
-use bpfman_tests::command::run;
 use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, NEAR_ADDRESS};
 use bpfman_tests::traffic::Traffic;
 use bpfman_tests::{Network, Outcome, wait};
 use serde_json::Value;
 
-use crate::equipment::{Gallery, Interface, WATCHER, refusals};
+use crate::equipment::{Gallery, Interface, WATCHER, refusals, turns};
 
 /// The port that [`Traffic`] sends to; its marker has the next.
 const PORT: u16 = 4242;
@@ -158,17 +157,8 @@ fn a_packet_meets_the_old_rules_or_the_new_ones_whole() {
 #[test]
 fn a_writer_that_was_killed_is_in_nobodys_way_for_long() {
     let firewall = Firewall::new();
-    let maps = firewall.gallery.daemon.bpfman(&format!("get program {} -o json", firewall.program)).json();
-    let folder = maps["map_pin_path"].as_str().unwrap();
-    let pin = format!("{folder}/writer");
-    let take = [
-        "map", "update", "pinned", &pin, "key", "0", "0", "0", "0", "value", "7", "0", "0", "0", "0", "0",
-        "0", "0",
-    ];
-    run(&[&["bpftool"], take.as_slice()].concat());
-    firewall.run("add 192.0.2.0/24").fails(7, &["process 7 is replacing the rules", "`unlock`"]);
-    firewall.run("unlock").success();
-    firewall.run("add 192.0.2.0/24").success();
+    let (apply, unlock) = (|| firewall.run("add 192.0.2.0/24"), || firewall.run("unlock"));
+    turns(&firewall.gallery, firewall.program, &apply, &unlock);
 }
 
 #[test]

@@ -67,7 +67,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Let others change the rules after somebody was killed over it
+    /// Let others change the rules after somebody in another container was killed over it
     Unlock,
 }
 

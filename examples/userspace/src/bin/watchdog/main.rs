@@ -76,6 +76,8 @@ enum OfLoaded {
         #[arg(long)]
         json: bool,
     },
+    /// Let others change the rules after somebody in another container was killed over it
+    Unlock,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -121,6 +123,7 @@ fn run(Arguments { maps, verb }: Arguments) -> Result<()> {
             writeln!(out, "{}", if enforces { "enforce" } else { "shadow" })?;
         }
         OfLoaded::Stats { json } => print_stats(&maps, &mut out, json)?,
+        OfLoaded::Unlock => Tables::open(&maps)?.unlock()?,
     }
     Ok(())
 }

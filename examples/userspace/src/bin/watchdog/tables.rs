@@ -1,8 +1,6 @@
 //! The watchdog's maps: the rules in force, the ones that are written next, and what they have done.
 
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -10,13 +8,12 @@ use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
 use bpfman_client::MapAccess;
 use bpfman_examples::failure::Failure;
 use bpfman_examples::source::MapSource;
+use bpfman_examples::turn::Turn;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::compile::{Compiled, Condition, Rules, SET_WORDS, compile, word};
 use crate::rule::{Action, Group, MAX_RULES, Rule};
 
-/// Do not overwrite.
-const BPF_NOEXIST: u64 = 1;
 /// Generation, condition, value.
 type ValueKey = [u32; 6];
 /// Generation and text.
@@ -145,7 +142,7 @@ pub struct Tables {
     destinations: LpmTrie<MapData, AddressKey, Rules>,
     names: Array<MapData, RawName>,
     matches: PerCpuArray<MapData, u64>,
-    writer: HashMap<MapData, u32, u64>,
+    turn: Turn,
 }
 
 impl Tables {
@@ -160,7 +157,7 @@ impl Tables {
             destinations: maps.open("destinations", MapAccess::Write)?,
             names: maps.open("names", MapAccess::Write)?,
             matches: maps.open("matches", MapAccess::Write)?,
-            writer: maps.open("writer", MapAccess::Write)?,
+            turn: Turn::new(maps.open("writer", MapAccess::Write)?),
         })
     }
 
@@ -171,39 +168,17 @@ impl Tables {
     pub fn replace(&mut self, rules: &[Rule]) -> Result<Revision> {
         let compiled = compile(rules);
         let groups = group_ids(&compiled)?;
-        let process = u64::from(std::process::id());
-        while let Err(error) = self.writer.insert(0, process, BPF_NOEXIST) {
-            let holder = self.writer.get(&0, 0).ok();
-            match (&error, holder) {
-                (MapError::SyscallError(call), Some(holder))
-                    if call.io_error.kind() == io::ErrorKind::AlreadyExists =>
-                {
-                    if Path::new("/proc").join(holder.to_string()).exists() {
-                        return Err(Failure::conflict(
-                            format!("process {holder} is replacing the rules"),
-                            "nothing was changed; wait for it",
-                        )
-                        .into());
-                    }
-                    // It was killed over it: the generation that it wrote is not in force.
-                    self.let_others()?;
-                }
-                // It has just ended.
-                (MapError::SyscallError(call), None)
-                    if call.io_error.kind() == io::ErrorKind::AlreadyExists => {}
-                _ => return Err(error).context("cannot begin to write"),
-            }
-        }
+        self.turn.take()?;
         let done = self.replace_alone(rules, &compiled, &groups);
-        self.let_others().and(done)
+        self.turn.end().and(done)
     }
 
-    fn let_others(&mut self) -> Result<()> {
-        match self.writer.remove(&0) {
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(MapError::KeyNotFound) => Ok(()),
-            result => result.context("cannot let others write"),
-        }
+    /// Lets others write, whoever was writing.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn unlock(&mut self) -> Result<()> {
+        self.turn.end()
     }
 
     fn replace_alone(

@@ -85,7 +85,7 @@ enum Action {
         #[arg(long, value_name = "N")]
         rounds: Option<u32>,
     },
-    /// Let others write after somebody was killed over it
+    /// Let others write after somebody in another container was killed over it
     Unlock,
 }
 
