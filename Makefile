@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-gallery gallery book man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery gallery book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -161,6 +161,12 @@ flood: build ## change chains 1,000 times under a flood of packets and look at e
 	FLOOD_CHANGES=$(or $(CHANGES),1000) $(if $(SEED),FLOOD_SEED=$(SEED)) \
 		cargo test --locked -p bpfman-tests --test system -- --nocapture --test-threads 1 flood::no_datagram
 
+reboot-gallery: build ## all entries of the gallery on a machine of its own: the daemon killed, restarted, the machine rebooted (root; minutes)
+	@packaging/install-deps test
+	cargo build --locked -p bpfman-examples
+	@$(MAKE) --no-print-directory -C examples
+	@tests/vm/gallery/run
+
 simulate: ## play schedules of failures, kills and reboots on the simulated kernel: 1,000,000, or SCHEDULES=…, from seed FROM=…; SEED=… one of them
 	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SCHEDULES=$(or $(SCHEDULES),1000000) SIMULATE_FROM=$(or $(FROM),0)) \
 		cargo test --locked --release -p bpfmand-engine --test engine -- --nocapture simulation::
@@ -194,6 +200,12 @@ bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks sc
 
 bench-chain: ## measure what chains cost a packet, and every other way; target/bench/chain.json and chain.svg (root)
 	$(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) cargo bench --locked -p bpfmand-kernel --bench chain
+
+bench-entries: ## measure how long each entry of the gallery takes to apply, pulled and from the cache; target/bench/entries.json (root; ROUNDS=5)
+	@packaging/install-deps gallery
+	cargo build --locked --release -p bpfmand -p bpfman
+	@$(MAKE) --no-print-directory -C examples
+	tests/bench/entries $(ROUNDS)
 
 bench-gallery: ## measure entries of the gallery beside what they replace; target/bench/gallery-* (root; ENTRIES="firewall" ROUNDS=6 PROFILE=dev)
 	cargo build --locked --profile $(or $(PROFILE),release) -p bpfmand -p bpfman -p bpfman-examples

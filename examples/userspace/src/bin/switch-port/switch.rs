@@ -67,7 +67,7 @@ fn read_rules(texts: &RuleTexts, generation: u32) -> Result<Vec<(Rule, PortIndex
 
 /// The interface in the network namespace of this process.
 fn find_port(name: &PortName) -> Result<PortIndex> {
-    let any = socket(AddressFamily::INET, SocketType::DGRAM, None).context("cannot ask for interfaces")?;
+    let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None).context("cannot ask for interfaces")?;
     match name_to_index(any, &name.0) {
         Ok(index) => Ok(PortIndex(index)),
         Err(rustix::io::Errno::NODEV) => Err(Failure::not_found(
