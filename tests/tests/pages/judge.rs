@@ -35,7 +35,7 @@ fn parse_command(words: &[String]) -> Result<(), String> {
         "helm" => machine_tools::helm(rest),
         "make" => machine_tools::make(rest),
         "cargo" => machine_tools::cargo(rest),
-        "bpfman" | "bpfmand" | "bpfman-operator" => parser::takes(program, rest),
+        "bpfman" | "bpfmand" | "bpfman-operator" | "kubectl-bpfman" => parser::takes(program, rest),
         _ if root().join("examples").join(program).is_dir() => parser::takes(program, rest),
         _ if program.contains('/') && root().join(program).exists() => machine_tools::script(words),
         _ => Err(format!("nobody knows the program {program}; a block without commands has a mark: ```text")),
