@@ -188,7 +188,7 @@ fn images_are_built_without_a_network_and_hold_one_program() {
         eprintln!("SKIPPED(busybox-static): images_are_built_without_a_network_and_hold_one_program");
         return;
     }
-    for binary in ["bpfmand", "bpfman-operator", "bpfman-cni"] {
+    for binary in ["bpfmand", "bpfman-operator", "bpfman-cni", "flows", "profiler"] {
         fs::copy(busybox, folder.path().join(binary)).unwrap();
     }
     let mut build = Command::new("unshare");
@@ -198,14 +198,22 @@ fn images_are_built_without_a_network_and_hold_one_program() {
         "-t",
         "v1",
     ]);
-    build.arg("-b").arg(folder.path()).arg("-o").arg(&archives).args(["daemon", "operator", "cni"]);
+    build.arg("-b").arg(folder.path()).arg("-o").arg(&archives);
+    build.args(["daemon", "operator", "cni", "flows-side", "profiler-side"]);
     Outcome::of(&mut build).success();
     for (image, user, entrypoint, files) in [
-        ("daemon", "", "/usr/sbin/bpfmand", &["usr/sbin/bpfmand", "etc/ssl/certs/ca-certificates.crt"][..]),
-        ("operator", "65532:65532", "/usr/bin/bpfman-operator", &["usr/bin/bpfman-operator"]),
-        ("cni", "", "/usr/bin/bpfman-cni", &["usr/bin/bpfman-cni"]),
+        (
+            "bpfman-daemon",
+            "",
+            "/usr/sbin/bpfmand",
+            &["usr/sbin/bpfmand", "etc/ssl/certs/ca-certificates.crt"][..],
+        ),
+        ("bpfman-operator", "65532:65532", "/usr/bin/bpfman-operator", &["usr/bin/bpfman-operator"]),
+        ("bpfman-cni", "", "/usr/bin/bpfman-cni", &["usr/bin/bpfman-cni"]),
+        ("flows-side", "65532:65532", "/usr/bin/flows", &["usr/bin/flows"]),
+        ("profiler-side", "", "/usr/bin/profiler", &["usr/bin/profiler"]),
     ] {
-        let archive = format!("docker-archive:{}", archives.join(format!("bpfman-{image}.tar")).display());
+        let archive = format!("docker-archive:{}", archives.join(format!("{image}.tar")).display());
         let inspect = |words: &[&str]| {
             Outcome::of(Command::new("skopeo").arg("inspect").args(words).arg(&archive)).json()
         };
