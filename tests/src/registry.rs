@@ -26,9 +26,15 @@ impl Registry {
     /// Starts it on a port that the system chooses.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_at("127.0.0.1:0")
+    }
+
+    /// Starts it at an address and port that manifests name: in a network namespace of the test's own.
+    #[must_use]
+    pub fn start_at(address: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        Self::serve(folder, &data, "addr: \"127.0.0.1:0\"")
+        Self::serve(folder, &data, &format!("addr: \"{address}\""))
     }
 
     /// Another one with the same images, which speaks TLS only and calls itself `host`. The file is what vouches for it.

@@ -140,15 +140,23 @@ impl Cluster {
     /// Does something inside, on a thread of its own: what is opened there stays there. So servers of a test, webhooks
     /// for instance, listen where the API server finds them.
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        use std::os::fd::AsFd as _;
-        let file = File::open(self.netns()).unwrap();
-        let thread = std::thread::spawn(move || {
-            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
-            work()
-        });
-        thread.join().unwrap()
+        in_network(&self.netns(), work)
     }
+}
+
+/// Does something in a network namespace, on a thread of its own.
+///
+/// # Panics
+/// It did, or there is no such namespace.
+pub fn in_network<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Send + 'static) -> T {
+    use std::os::fd::AsFd as _;
+    let file = File::open(netns).unwrap();
+    let thread = std::thread::spawn(move || {
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
+        work()
+    });
+    thread.join().unwrap()
 }
 
 /// Beside what the tests were built to: one for each kind of cluster, as a cluster keeps its Kubernetes.

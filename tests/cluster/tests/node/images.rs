@@ -20,19 +20,41 @@ pub fn ours(image: &str) -> String {
     format!("bpfman.test/bpfman-{image}:test")
 }
 
+/// The name of the image of an entry's user-space side on the node.
+pub fn side(entry: &str) -> String {
+    format!("bpfman.test/{entry}-side:test")
+}
+
+/// What [`RealNode::busy_image`] gives the node.
+pub const BUSY: &str = "bpfman.test/busy:1";
+
 impl RealNode {
     /// Gives the node all of them.
     pub fn images(&self) {
-        let packaged = env::var_os("BPFMAN_IMAGES");
         for (image, binary, place) in OURS {
-            match &packaged {
-                Some(folder) => self.packaged(Path::new(folder), image),
-                None => self.as_built(binary, &ours(image), place),
-            }
+            self.image(&format!("bpfman-{image}"), binary, &ours(image), place);
         }
         for (program, image) in [("read_map", "bpfman.test/reader:1"), ("receive", "bpfman.test/receiver:1")]
         {
-            self.compiled(program, image);
+            self.compiled(&format!("programs/{program}.c"), program, image);
+        }
+    }
+
+    /// Gives it the user-space side of an entry of the gallery.
+    pub fn side_image(&self, entry: &str) {
+        self.image(&format!("{entry}-side"), entry, &side(entry), &format!("/usr/bin/{entry}"));
+    }
+
+    /// Gives it a program that works all day.
+    pub fn busy_image(&self) {
+        self.compiled("../programs/busy.c", "busy", BUSY);
+    }
+
+    /// What is packaged, or what this build has made.
+    fn image(&self, archive: &str, binary: &str, name: &str, place: &str) {
+        match env::var_os("BPFMAN_IMAGES") {
+            Some(folder) => self.packaged(Path::new(&folder), archive),
+            None => self.as_built(binary, name, place),
         }
     }
 
@@ -42,8 +64,8 @@ impl RealNode {
     }
 
     /// An image of `packaging/containers/build`.
-    fn packaged(&self, folder: &Path, image: &str) {
-        let archive = folder.join(format!("bpfman-{image}.tar"));
+    fn packaged(&self, folder: &Path, archive: &str) {
+        let archive = folder.join(format!("{archive}.tar"));
         assert!(archive.exists(), "{} is missing: run `make test-kube-node`", archive.display());
         scripts::run("image", &self.cluster.path(""), &["--archive", &text(&archive)]);
     }
@@ -64,11 +86,12 @@ impl RealNode {
         scripts::run("image", &self.cluster.path(""), &words);
     }
 
-    /// An image of a program of `programs`.
-    fn compiled(&self, program: &str, image: &str) {
+    /// An image of a program in C, with the frame pointers by which the kernel walks stacks.
+    fn compiled(&self, source: &str, program: &str, image: &str) {
         let binary = self.cluster.path(program);
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{program}.c"));
-        run(&["cc", "-static", "-O1", "-Wall", "-Werror", "-o", &text(&binary), &text(&source)]);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+        let flags = ["-static", "-O1", "-fno-omit-frame-pointer", "-Wall", "-Werror"];
+        run(&[&["cc"], &flags[..], &["-o", &text(&binary), &text(&source)]].concat());
         let (place, copy) = (format!("/bin/{program}"), format!("{}:/bin/{program}", binary.display()));
         scripts::run("image", &self.cluster.path(""), &[image, &place, &copy]);
     }

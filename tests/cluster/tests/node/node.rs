@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// removed: a sandbox that still runs then stays until garbage is collected, which is each minute.
 const POD_LEAVES: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(180));
 
-/// A cluster with one real node.
+/// A cluster with a real node, or two.
 pub struct RealNode {
     pub cluster: Cluster,
     /// Released after the node is gone.
@@ -27,6 +27,15 @@ impl RealNode {
     ///
     /// None, with a line that counts as a skip, where containerd or Kubernetes are missing.
     pub fn start() -> Option<Self> {
+        Self::of(&["node-a"])
+    }
+
+    /// Starts another one beside it, node-b: a kubelet and a containerd with a network and files of their own.
+    pub fn start_two() -> Option<Self> {
+        Self::of(&["node-a", "node-b"])
+    }
+
+    fn of(names: &[&str]) -> Option<Self> {
         if Outcome::of(Command::new("sh").args(["-c", "command -v containerd"])).code != 0 {
             eprintln!("SKIPPED(containerd): {}", std::thread::current().name().unwrap_or("a test"));
             return None;
@@ -35,7 +44,9 @@ impl RealNode {
         let only = File::create(env::temp_dir().join("bpfman-node.lock")).unwrap();
         flock(&only, FlockOperation::LockExclusive).unwrap();
         let cluster = Cluster::own_with(Setup { full: true, ..Setup::default() })?;
-        scripts::run("node-up", &cluster.path(""), &[]);
+        for name in names {
+            scripts::run("node-up", &cluster.path(""), &[name]);
+        }
         let node = Self { cluster, _only: only };
         node.images();
         Some(node)
@@ -43,6 +54,11 @@ impl RealNode {
 
     /// Applies what is packaged, with our images; the definitions in the form that this server takes.
     pub async fn deploy(&self) {
+        self.deploy_with("").await;
+    }
+
+    /// The same, with more lines of the daemons' policy.
+    pub async fn deploy_with(&self, policy: &str) {
         self.cluster.apply_definitions().await;
         let base =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes").canonicalize().unwrap();
@@ -60,7 +76,7 @@ images:
         objects.push(json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": { "name": "bpfman-policy", "namespace": "bpfman" },
-            "data": { "policy.toml": "[files]\nusers = [60750]\n" },
+            "data": { "policy.toml": format!("{policy}\n[files]\nusers = [60750]\n") },
         }));
         for mut object in objects {
             manifests::wait_for_reviews(&mut object);
@@ -93,6 +109,13 @@ images:
     /// Waits for what is true only after a pod is gone.
     pub async fn without_a_pod(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
         wait::until_within(POD_LEAVES, what, holds).await;
+    }
+
+    /// The network of node-b, see `tests/kube/node-up`.
+    pub fn second_netns(&self) -> PathBuf {
+        let mut name = self.cluster.netns().into_os_string();
+        name.push("-b");
+        name.into()
     }
 
     /// A command as the node's own processes see files, networks and mounts.
@@ -184,7 +207,7 @@ fn selector(app: &str) -> String {
 }
 
 /// The flag of kubectl.
-fn timeout(patience: Duration) -> String {
+pub fn timeout(patience: Duration) -> String {
     format!("--timeout={}s", patience.as_secs())
 }
 
