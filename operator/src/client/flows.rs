@@ -116,20 +116,45 @@ mod tests {
 
     use super::*;
 
+    /// Lines of what the side answered to `GET /flows` on a node of the test `observers` (tests/cluster/tests/node) on Linux
+    /// 6.18: a connection to port 7001, one that nobody took at 7002, and a drop without ports.
+    const RECORDED: &[u8] = include_bytes!("recorded_flows.ndjson");
+
     #[test]
-    fn flows_are_shown_with_their_node_most_bytes_first_and_programs_get_all() {
-        let body = b"{\"source\":\"10.0.0.1\",\"source_port\":40000,\"destination\":\"fd00::1\",\"destination_port\":443,\
-            \"protocol\":\"tcp\",\"packets\":2,\"bytes\":120,\"verdict\":\"seen\",\"direction\":\"egress\",\"more\":1}\n\
-            {\"source\":\"10.0.0.2\",\"source_port\":0,\"destination\":\"10.0.0.1\",\"protocol\":\"icmp\",\"packets\":9,\
-            \"bytes\":900,\"verdict\":\"dropped\",\"drop_reason\":\"NO_SOCKET\"}\n\n";
-        let flows: Vec<Flow> = read(body).unwrap().into_iter().map(|flow| on("a", flow)).collect();
-        assert!(lines(flows.clone()).unwrap().contains("\"more\":1,\"node\":\"a\""));
+    fn what_a_side_answers_is_shown_with_its_node_most_bytes_first_and_programs_get_all() {
+        let flows: Vec<Flow> = read(RECORDED).unwrap().into_iter().map(|flow| on("node-b", flow)).collect();
         assert_eq!(
-            people(flows),
-            "NODE  SOURCE          DESTINATION    PROTOCOL  PACKETS  BYTES  VERDICT\n\
-             a     10.0.0.2        10.0.0.1       icmp      9        900    dropped NO_SOCKET\n\
-             a     10.0.0.1:40000  [fd00::1]:443  tcp       2        120    seen egress\n"
+            people(flows.clone()),
+            "NODE    SOURCE                     DESTINATION        PROTOCOL  PACKETS  BYTES   VERDICT\n\
+             node-b  198.51.100.1:49664         198.51.100.2:7001  tcp       73       100602  seen ingress\n\
+             node-b  fe80::f4c7:41ff:feb5:67dd  ff02::2            icmpv6    2        112     dropped NOT_SPECIFIED\n\
+             node-b  198.51.100.1:59098         198.51.100.2:7002  tcp       1        74      seen ingress\n\
+             node-b  198.51.100.1:59098         198.51.100.2:7002  tcp       1        40      dropped NO_SOCKET\n"
         );
+        let told = lines(flows).unwrap();
+        assert_eq!(told.lines().count(), 4);
+        let first = told.lines().next().unwrap();
+        for part in ["\"flags\":[\"FIN\",\"SYN\",\"PSH\",\"ACK\"]", "\"interface\":2", "\"node\":\"node-b\""]
+        {
+            assert!(first.contains(part), "{part}: {first}");
+        }
+    }
+
+    #[test]
+    fn an_end_has_brackets_where_its_address_has_colons_and_no_port_where_there_is_none() {
+        for (flow, shown) in [
+            (r#"{"source":"fd00::1","source_port":443}"#, "[fd00::1]:443"),
+            (r#"{"source":"fd00::1","source_port":0}"#, "fd00::1"),
+            (r#"{"source":"10.0.0.1"}"#, "10.0.0.1"),
+            ("{}", ""),
+        ] {
+            assert_eq!(endpoint(&serde_json::from_str(flow).unwrap(), "source"), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_flows_is_told() {
         assert!(read(b"<html>").unwrap_err().starts_with("its flows: "));
+        assert_eq!(read(b"\n\n"), Ok(Vec::new()));
     }
 }
