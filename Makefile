@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery gallery book man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,12 @@ gallery: ## firewall, balancer, flows, watchdog, reader of TLS and profiler at w
 	cargo build --locked -p bpfmand -p bpfman -p bpfman-examples
 	@$(MAKE) --no-print-directory -C examples
 	@examples/gallery/run
+
+gallery-pictures: ## draw the pictures of pages whose entries speak in lines, from runs on this machine: examples/*/run.svg (root)
+	@packaging/install-deps gallery
+	cargo build --locked -p bpfmand -p bpfman -p bpfman-examples
+	@$(MAKE) --no-print-directory -C examples
+	@examples/gallery/pictures
 
 test: ## everything that CI runs (root)
 	@packaging/install-deps test
