@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery gallery gallery-pictures book man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,11 @@ lint: ## what CI demands of the sources: format, clippy, licences, duplicate cra
 vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6.12 (root)
 	@packaging/install-deps test
 	@VM_PROFILE=vm .ci/test vm vm-engine
+
+open-vswitch: build ## the gallery's switch-port at ports of a real Open vSwitch, on Debian's 6.12 (root; minutes)
+	@packaging/install-deps test
+	cargo build --locked -p bpfman-examples
+	@tests/vm/open-vswitch
 
 corpus-matrix: ## load the corpus here and on Debian's 5.10, 6.1, 6.12 and newest, and write docs/corpus.md (root)
 	@packaging/install-deps test
