@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on ends")]
 
 mod balancer;
+mod chain;
 mod contender;
 mod conversation;
 mod egress;
@@ -31,6 +32,7 @@ type Entry = (&'static str, fn(&mut Report));
 /// All of them.
 const ENTRIES: &[Entry] = &[
     ("balancer", balancer::run),
+    ("chain", chain::run),
     ("egress", egress::run),
     ("firewall", firewall::run),
     ("flows", flows::run),

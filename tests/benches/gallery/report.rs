@@ -63,6 +63,14 @@ impl Report {
         fs::write(&path, drawn).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         measured
     }
+
+    /// Writes down what follows from figures of a group.
+    pub fn derived(&mut self, group: &str, name: &str, unit: &str, value: f64) {
+        let rounded = (value * 1000.0).round() / 1000.0;
+        let line = json!({ "group": group, "derived": name, "unit": unit, "value": rounded });
+        writeln!(self.file, "{line}").expect("results can be written");
+        println!("{name:<60} {value:>12.3} {unit}");
+    }
 }
 
 /// The build folder's `bench`.

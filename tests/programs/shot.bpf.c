@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+// Drops everything: the earliest end of a packet at a TC hook.
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+SEC("tc")
+int shot(struct __sk_buff *skb)
+{
+	return TC_ACT_SHOT;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
