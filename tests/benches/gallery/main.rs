@@ -23,6 +23,7 @@ mod report;
 mod shortcut;
 mod switch;
 mod tls;
+mod watchdog;
 
 use report::Report;
 
@@ -40,6 +41,7 @@ const ENTRIES: &[Entry] = &[
     ("shortcut", shortcut::run),
     ("switch", switch::run),
     ("tls", tls::run),
+    ("watchdog", watchdog::run),
 ];
 
 fn main() {

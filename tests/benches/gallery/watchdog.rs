@@ -1,0 +1,235 @@
+//! What the watchdog adds to what processes do, and how many events a second its side can follow.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use bpfman_tests::compile;
+
+use crate::contender::Contender;
+use crate::equipment::{Gallery, WATCHER};
+use crate::report::Report;
+
+/// Events a second that are asked for.
+const RATES: [u32; 6] = [1_000, 2_000, 5_000, 10_000, 20_000, 40_000];
+const SECONDS: u32 = 2;
+/// The name of who has an event for each call.
+const TOLD: &str = "watchdog, told of each";
+
+/// Who makes system calls.
+struct Caller {
+    process: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Caller {
+    fn new() -> Self {
+        let mut command = Command::new(compile::executable("system_calls"));
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (orders, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Self { process, orders, answers: BufReader::new(answers) }
+    }
+
+    fn does(&mut self, order: &str) -> f64 {
+        writeln!(self.orders, "{order}").unwrap();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        line.trim().parse().unwrap_or_else(|_| panic!("{order}: the caller ended"))
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let _ended = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
+
+/// The side that follows, as long as this lives.
+struct Follower(Child);
+
+impl Follower {
+    /// Nanoseconds of CPU that it has taken.
+    fn cpu(&self) -> f64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+        let of = |thread: &Path| {
+            let text = fs::read_to_string(thread.join("schedstat")).unwrap();
+            text.split(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        threads.map(|thread| of(&thread.unwrap().path())).sum()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+/// The watchdog by its manifest, and what it is to see.
+struct Watchdog<'a> {
+    gallery: &'a Gallery,
+    manifest: String,
+    file: String,
+    program: String,
+}
+
+impl Watchdog<'_> {
+    fn rules(&self, rules: &str) {
+        let path = self.gallery.daemon.path("rules.yaml");
+        fs::write(&path, format!("rules:\n{rules}")).unwrap();
+        self.side(&format!("apply {}", path.display()));
+    }
+
+    fn put_up(&self, rules: &str) {
+        self.gallery.daemon.bpfman(&format!("apply -f {}", self.manifest)).success();
+        if !rules.is_empty() {
+            self.rules(rules);
+        }
+    }
+
+    fn take_down(&self) {
+        self.gallery.daemon.bpfman(&format!("delete -f {}", self.manifest)).success();
+    }
+
+    fn side(&self, line: &str) -> String {
+        self.gallery.side("watchdog", &format!("--app watchdog {line}")).success()
+    }
+
+    fn stat(&self, name: &str) -> f64 {
+        let stats: serde_json::Value = serde_json::from_str(&self.side("stats --json")).unwrap();
+        stats[name].as_f64().unwrap()
+    }
+
+    fn follow(&self) -> Follower {
+        let mut side = self.gallery.side_as(WATCHER, "watchdog");
+        side.args(["--app", "watchdog", "follow"]);
+        Follower(side.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Rules that ask for both files.
+    fn that_match(&self) -> String {
+        format!(
+            "- {{name: read, event: open, when: {{path: [{}]}}, action: alert}}\n\
+             - {{name: start, event: exec, when: {{path: [{}]}}, action: alert}}\n",
+            self.file, self.program
+        )
+    }
+}
+
+/// As many rules as there can be, for files of others.
+fn others() -> String {
+    (0..64).fold(String::new(), |mut text, number| {
+        let event = if number % 2 == 0 { "open" } else { "exec" };
+        let rule = format!(
+            "{{name: r{number}, event: {event}, when: {{path: [/no/such/{number}/]}}, action: alert}}"
+        );
+        writeln!(text, "- {rule}").unwrap();
+        text
+    })
+}
+
+/// Measures them all.
+pub fn run(report: &mut Report) {
+    let gallery = Gallery::open();
+    let file = gallery.daemon.path("file").display().to_string();
+    fs::write(&file, "x").unwrap();
+    let program = gallery.daemon.path("ends").display().to_string();
+    fs::copy(compile::static_executable("ends"), &program).unwrap();
+    let watchdog = Watchdog { gallery: &gallery, manifest: gallery.manifest("watchdog"), file, program };
+    let caller = RefCell::new(Caller::new());
+    calls(report, &watchdog, &caller);
+    events(report, &watchdog, &caller);
+}
+
+fn calls(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Caller>) {
+    let states = [
+        ("no watchdog", None),
+        ("watchdog, no rules", Some(String::new())),
+        ("watchdog, 64 rules of others", Some(others())),
+        (TOLD, Some(watchdog.that_match())),
+    ];
+    let orders = [
+        ("open", "A file opened and closed", format!("open {} 5000", watchdog.file)),
+        ("exec", "A program started, until it has ended", format!("exec {} 1000", watchdog.program)),
+        ("other", "Another system call: getppid", "getppid 1000000".to_owned()),
+    ];
+    let follower = &RefCell::new(None);
+    for (group, title, order) in &orders {
+        let mut contenders = Vec::new();
+        for (name, rules) in &states {
+            let (watched, told) = (rules.is_some(), *name == TOLD);
+            let call = Contender::new(*name, || caller.borrow_mut().does(order));
+            let call = call.set_up(move || {
+                if let Some(rules) = rules {
+                    watchdog.put_up(rules);
+                }
+                follower.replace(told.then(|| watchdog.follow()));
+            });
+            contenders.push(call.tear_down(move || {
+                if told && *group != "other" {
+                    let (matched, lost) = (watchdog.stat("matched"), watchdog.stat("lost"));
+                    // Who finds the ring full has less to do.
+                    assert!(matched >= 1000.0 && lost * 100.0 < matched, "{matched} matched, {lost} lost");
+                }
+                follower.take();
+                if watched {
+                    watchdog.take_down();
+                }
+            }));
+        }
+        report.measure(group, title, "CPU ns", contenders);
+    }
+}
+
+/// Files that are opened at some rate, each of which is an event, and how many of those found the ring full.
+fn events(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Caller>) {
+    watchdog.put_up(&watchdog.that_match());
+    let follower = watchdog.follow();
+    let costs = RefCell::new(Vec::new());
+    let sample = |rate: u32| {
+        let counts = || (watchdog.stat("matched"), watchdog.stat("lost"), follower.cpu());
+        let before = counts();
+        let opened = caller.borrow_mut().does(&format!("paced {} {rate} {SECONDS}", watchdog.file));
+        let after = counts();
+        let (matched, lost) = (after.0 - before.0, after.1 - before.1);
+        assert!(matched >= opened, "{opened} were opened, and {matched} matched");
+        if lost == 0.0 {
+            costs.borrow_mut().push((after.2 - before.2) / matched);
+        }
+        (opened / f64::from(SECONDS), lost * 100.0 / matched)
+    };
+    let contenders =
+        RATES.map(|rate| Contender::new("lost", move || sample(rate).1).at(rate)).into_iter().collect();
+    let measured =
+        report.measure("lost", "Events that found the ring full, by events a second", "%", contenders);
+    let kept = measured.iter().take_while(|one| one.max() == 0.0).last();
+    let kept = kept.and_then(|one| one.at).unwrap_or_default();
+    report.derived("lost", "the most without loss in any round", "events/s", f64::from(kept));
+    report.derived("lost", "CPU time of the side for an event, median", "ns", median(costs.take()));
+    let rates = RefCell::new(Vec::new());
+    let flood = || {
+        let (rate, lost) = sample(0);
+        rates.borrow_mut().push(rate);
+        lost
+    };
+    report.measure(
+        "flood",
+        "Events that found the ring full, of files opened as fast as it goes",
+        "%",
+        vec![Contender::new("lost", flood)],
+    );
+    report.derived("flood", "opened, median", "a second", median(rates.take()));
+    drop(follower);
+    watchdog.take_down();
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
