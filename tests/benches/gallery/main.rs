@@ -19,6 +19,7 @@ mod flows;
 mod live_frames;
 mod plot;
 mod pods;
+mod profiler;
 mod report;
 mod shortcut;
 mod switch;
@@ -38,6 +39,7 @@ const ENTRIES: &[Entry] = &[
     ("firewall", firewall::run),
     ("flows", flows::run),
     ("pods", pods::run),
+    ("profiler", profiler::run),
     ("shortcut", shortcut::run),
     ("switch", switch::run),
     ("tls", tls::run),
