@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery gallery gallery-pictures book man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -222,6 +222,10 @@ bench-gallery: ## measure entries of the gallery beside what they replace; targe
 	cargo build --locked --profile $(or $(PROFILE),release) -p bpfmand -p bpfman -p bpfman-examples
 	BENCH_ENTRIES="$(ENTRIES)" $(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) \
 		cargo bench --locked --profile $(or $(PROFILE),bench) -p bpfman-examples -p bpfman-tests --bench gallery
+
+bench-ipvs: ## measure the gallery's balancer beside IPVS on Debian's 6.12; target/bench/gallery-ipvs.json (root; minutes; ROUNDS=5)
+	@packaging/install-deps test
+	@$(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) tests/vm/ipvs
 
 book: ## a book of all pages: target/book/html/index.html, each of its links checked
 	@packaging/install-deps book

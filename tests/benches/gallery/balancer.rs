@@ -1,14 +1,16 @@
 //! The XDP balancer beside DNAT by nft: CPU time of a datagram of a connection that is known, by the number of connections; and
 //! the share of connections that move to another backend although theirs is still there, when one of the backends goes.
 
+mod going;
+mod ipvs;
+
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 
 use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, NEAR_ADDRESS, Namespace};
-use bpfman_tests::{Network, command, compile, kernel};
+use bpfman_tests::{Network, compile};
 
 use crate::contender::Contender;
 use crate::equipment::Gallery;
@@ -17,12 +19,15 @@ use crate::report::Report;
 
 /// Numbers of connections.
 const CONNECTIONS: [u32; 3] = [1, 4096, 65_536];
-/// Backends while packets are measured, and while one goes.
+/// The same beside IPVS.
+const FEW_CONNECTIONS: [u32; 2] = [1, 4096];
+/// Backends while packets are measured.
 const BACKENDS: u32 = 10;
-const GOING: [u32; 3] = [3, 10, 100];
 const PORT: u16 = 53;
 /// Frames of a sample.
 const FRAMES: u32 = 400_000;
+/// The same in an emulated machine, which is many times slower.
+const FEW_FRAMES: u32 = 40_000;
 /// Where DNAT sends: an interface that counts and drops what comes. The balancer's packets go back over the veth, which takes
 /// longer.
 const SINK: &str = "sink0";
@@ -43,10 +48,25 @@ struct Bench<'a> {
     gallery: &'a Gallery,
     far: &'a Namespace,
     image: String,
+    /// Of a sample.
+    frames: u32,
+    ipvs: bool,
 }
 
-/// Measures them all.
+/// Measures all but IPVS, which few kernels have.
 pub fn run(report: &mut Report) {
+    with_network(report, &CONNECTIONS, false);
+}
+
+/// The same beside IPVS, with less to do: `tests/vm/ipvs` runs it on a kernel that has it.
+pub fn run_beside_ipvs(report: &mut Report) {
+    match ipvs::lacks() {
+        Some(reason) => println!("skipped: {reason}"),
+        None => with_network(report, &FEW_CONNECTIONS, true),
+    }
+}
+
+fn with_network(report: &mut Report, connections: &[u32], ipvs: bool) {
     let gallery = Gallery::open();
     let network = Network::new();
     let far = &network.far;
@@ -60,17 +80,20 @@ pub fn run(report: &mut Report) {
     // What comes back ends there.
     let drop_all = compile::object("drop").display().to_string();
     network.near.ip(&["link", "set", INTERFACE, "xdp", "obj", &drop_all, "sec", "xdp"]);
-    let bench = Bench { gallery: &gallery, far, image: gallery.publish("xdp-balancer") };
-    let senders: Vec<(u32, RefCell<LiveFrames<'_>>)> = CONNECTIONS
-        .into_iter()
-        .map(|count| {
+    let frames = if ipvs { FEW_FRAMES } else { FRAMES };
+    let bench = Bench { gallery: &gallery, far, image: gallery.publish("xdp-balancer"), frames, ipvs };
+    let senders: Vec<(u32, RefCell<LiveFrames<'_>>)> = connections
+        .iter()
+        .map(|&count| {
             let frames: Vec<_> = (0..count).map(frame).collect();
             (count, RefCell::new(LiveFrames::new(&network, &frames)))
         })
         .collect();
     packets(report, &bench, &senders);
-    let (count, most) = &senders[CONNECTIONS.len() - 1];
-    going(report, &bench, *count, most);
+    if !ipvs {
+        let (count, most) = senders.last().expect("there are some");
+        going::measure(report, &bench, *count, most);
+    }
 }
 
 fn frame(number: u32) -> Vec<u8> {
@@ -92,7 +115,7 @@ fn packets(report: &mut Report, bench: &Bench<'_>, senders: &[(u32, RefCell<Live
         };
         let attach = format!("ip link set {INTERFACE} xdp obj {send_back} sec xdp");
         contenders.push(
-            Contender::new("XDP, sends all back", move || frames.borrow_mut().sample(FRAMES))
+            Contender::new("XDP, sends all back", move || frames.borrow_mut().sample(bench.frames))
                 .at(count)
                 .set_up(move || {
                     let _done = inside(far, &attach);
@@ -104,8 +127,8 @@ fn packets(report: &mut Report, bench: &Bench<'_>, senders: &[(u32, RefCell<Live
             Contender::new("xdp-balancer", move || {
                 let id = program.borrow().expect("it was loaded");
                 let before = bench.forwarded(id);
-                let took = frames.borrow_mut().sample(FRAMES);
-                assert_most(bench.forwarded(id) - before);
+                let took = frames.borrow_mut().sample(bench.frames);
+                bench.assert_most(bench.forwarded(id) - before);
                 took
             })
             .at(count)
@@ -117,126 +140,43 @@ fn packets(report: &mut Report, bench: &Bench<'_>, senders: &[(u32, RefCell<Live
             })
             .tear_down(move || bench.unload(program.take().expect("it was loaded"))),
         );
+        let sunk = move || {
+            let before = bench.sunk();
+            let took = frames.borrow_mut().sample(bench.frames);
+            bench.assert_most(bench.sunk() - before);
+            took
+        };
         contenders.push(
-            Contender::new("nft DNAT", move || {
-                let before = bench.sunk();
-                let took = frames.borrow_mut().sample(FRAMES);
-                assert_most(bench.sunk() - before);
-                took
-            })
-            .at(count)
-            .set_up(move || {
-                bench.translate();
-                warm();
-            })
-            .tear_down(move || drop(inside(far, "nft flush ruleset"))),
+            Contender::new("nft DNAT", sunk)
+                .at(count)
+                .set_up(move || {
+                    bench.translate();
+                    warm();
+                })
+                .tear_down(move || drop(inside(far, "nft flush ruleset"))),
         );
+        if bench.ipvs {
+            contenders.push(
+                Contender::new("IPVS, IP in IP", sunk)
+                    .at(count)
+                    .set_up(move || {
+                        ipvs::set_up(far);
+                        warm();
+                    })
+                    .tear_down(move || ipvs::tear_down(far)),
+            );
+        }
     }
     report.measure("packets", "A datagram of a known connection, by connections", "CPU ns", contenders);
 }
 
-/// What was measured is what was meant: the frames were forwarded.
-fn assert_most(forwarded: u64) {
-    assert!(forwarded >= u64::from(FRAMES) * 9 / 10, "{forwarded} of {FRAMES} frames were forwarded");
-}
-
-/// One of the backends goes: the share of the others' connections that are then somewhere else.
-fn going(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefCell<LiveFrames<'_>>) {
-    // Some frames are lost: twice, and hardly a connection is missing.
-    let send = || {
-        for _ in 0..2 {
-            let _took = frames.borrow_mut().sample(count);
-        }
-    };
-    let send = &send;
-    let mut contenders = Vec::new();
-    for backends in GOING {
-        contenders.push(
-            Contender::new("connections that are known", move || {
-                let id = bench.load();
-                bench.apply(id, 1, backends);
-                send();
-                let before = placements(id);
-                bench.apply(id, 2, backends);
-                send();
-                let after = placements(id);
-                bench.unload(id);
-                moved(&before, &after, count)
-            })
-            .at(backends),
-        );
-        contenders.push(
-            Contender::new("by the table alone", move || {
-                // Another program knows none of the connections.
-                let [before, after] = [1, 2].map(|first| {
-                    let id = bench.load();
-                    bench.apply(id, first, backends);
-                    send();
-                    let placed = placements(id);
-                    bench.unload(id);
-                    placed
-                });
-                moved(&before, &after, count)
-            })
-            .at(backends),
-        );
-    }
-    report.measure(
-        "moved",
-        "Others' connections that move when a backend goes, by backends",
-        "%",
-        contenders,
-    );
-}
-
-/// In percent of those whose backend is still there.
-fn moved(before: &HashMap<Flow, Ipv4Addr>, after: &HashMap<Flow, Ipv4Addr>, count: u32) -> f64 {
-    let gone = backend(1);
-    assert!(before.values().any(|place| *place == gone), "no connection had the backend that goes");
-    assert!(after.values().all(|place| *place != gone), "a connection has a backend that is gone");
-    let both: Vec<_> = before
-        .iter()
-        .filter(|(_, place)| **place != gone)
-        .filter_map(|(flow, place)| Some((place, after.get(flow)?)))
-        .collect();
-    // A third had the one that is gone where there were three; besides that nearly all are known twice.
-    assert!(both.len() * 10 > count as usize * 6, "{} of {count} connections can be compared", both.len());
-    both.iter().filter(|(old, new)| old != new).count() as f64 * 100.0 / both.len() as f64
-}
-
-/// Where the program has placed connections: each with the address of its backend.
-fn placements(program: u32) -> HashMap<Flow, Ipv4Addr> {
-    let shown = kernel::program(program);
-    let maps: Vec<u32> =
-        shown["map_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
-    let (connections, backends) =
-        (kernel::map_named(&maps, "connections"), kernel::map_named(&maps, "backends"));
-    let text = command::run(&["bpftool", "-j", "map", "dump", "id", &connections.to_string()]);
-    let entries: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-    let mut addresses = HashMap::new();
-    entries
-        .iter()
-        .map(|entry| {
-            let [key, value] = ["key", "value"].map(|part| bytes(&entry[part]));
-            let client = Ipv4Addr::new(key[0], key[1], key[2], key[3]);
-            let number = u32::from_ne_bytes([value[0], value[1], value[2], value[3]]);
-            let address = addresses.entry(number).or_insert_with(|| {
-                let place = kernel::array_bytes(backends, number);
-                Ipv4Addr::new(place[0], place[1], place[2], place[3])
-            });
-            ((client, u16::from_be_bytes([key[36], key[37]])), *address)
-        })
-        .collect()
-}
-
-fn bytes(list: &serde_json::Value) -> Vec<u8> {
-    let byte = |text: &serde_json::Value| {
-        u8::from_str_radix(text.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
-    };
-    list.as_array().unwrap().iter().map(byte).collect()
-}
-
 impl Bench<'_> {
+    /// What was measured is what was meant: the frames were forwarded.
+    fn assert_most(&self, forwarded: u64) {
+        let frames = self.frames;
+        assert!(forwarded >= u64::from(frames) * 9 / 10, "{forwarded} of {frames} frames were forwarded");
+    }
+
     /// A fresh one at the far end, that knows no connections.
     fn load(&self) -> u32 {
         let words = format!("load image -i {} --programs xdp:xdp_balancer -o json", self.image);

@@ -38,6 +38,7 @@ const ENTRIES: &[Entry] = &[
     ("egress", egress::run),
     ("firewall", firewall::run),
     ("flows", flows::run),
+    ("ipvs", balancer::run_beside_ipvs),
     ("pods", pods::run),
     ("profiler", profiler::run),
     ("shortcut", shortcut::run),
