@@ -131,7 +131,7 @@ node_tests := BPFMAN_IMAGES=$(node_images) cargo nextest run --workspace --locke
 test-kube-node: ## a real node with our packaged images, from manifest to map in a pod (root; builds static binaries; OPTIMIZED=yes)
 	@packaging/install-deps test
 	@tests/kube/build
-	@packaging/containers/build $(if $(OPTIMIZED),,-d) -p bpfman.test -t test -o $(node_images)
+	@packaging/containers/build $(if $(OPTIMIZED),,-d) -p bpfman.test -t test -o $(node_images) daemon operator cni flows-side profiler-side
 	$(node_tests)
 
 measure-node: ## memory and apply to attached on a real node, in optimized images; docs/scale.md (root)
@@ -140,8 +140,8 @@ measure-node: ## memory and apply to attached on a real node, in optimized image
 	@packaging/containers/build -p bpfman.test -t test -o $(node_images)
 	$(node_tests) --run-ignored only --no-capture
 
-images-oci: ## daemon, operator and CNI plugin as container images: target/images (PREFIX=… TAG=… ARCHITECTURES="amd64 arm64")
-	@packaging/containers/build $(if $(PREFIX),-p $(PREFIX)) $(if $(TAG),-t $(TAG)) $(ARCHITECTURES:%=-a %)
+images-oci: ## daemon, operator and CNI plugin as container images: target/images (PREFIX=… TAG=… ARCHITECTURES="amd64 arm64" IMAGES="flows-side profiler-side")
+	@packaging/containers/build $(if $(PREFIX),-p $(PREFIX)) $(if $(TAG),-t $(TAG)) $(ARCHITECTURES:%=-a %) $(IMAGES)
 
 manifests: ## write what packaging/kubernetes has of the program itself
 	cargo build --locked -p bpfman-operator
