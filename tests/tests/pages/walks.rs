@@ -112,8 +112,6 @@ walks! {
         given: &[
             ("", "ip link add web type veth peer name web-end && ip link add db type veth peer name db-end"),
             ("", "bpfman apply -f examples/switch-port/app.yaml"),
-            // The page's rules have one for a port that they do not name.
-            ("", "echo >> rules.txt && echo port db mac 02:00:00:00:00:02 address 10.9.0.2 >> rules.txt"),
         ],
         files: &[("rules.txt", "port web")],
         ..NOTHING
