@@ -39,7 +39,7 @@ build: ## the daemon and the client, for trying things out: target/debug
 	cargo build --locked -p bpfmand -p bpfman
 
 release: ## the daemon and the client, for use: target/release
-	cargo build --locked --release -p bpfmand -p bpfman
+	packaging/compile build --locked --release -p bpfmand -p bpfman
 
 examples: ## the example programs and their user-space sides
 	@$(MAKE) --no-print-directory -C examples all userspace
@@ -83,8 +83,8 @@ strangers: ## load what Debian's packages ship, and objects of MORE="FOLDER...",
 
 packages: ## .deb and .rpm of daemon, tools and gallery, with bills of materials and checksums: target/packages
 	@packaging/install-deps packages
-	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-examples
-	cargo build --locked --release -p bpfman-operator --bin kubectl-bpfman
+	packaging/compile build --locked --release -p bpfmand -p bpfman -p bpfman-examples
+	packaging/compile build --locked --release -p bpfman-operator --bin kubectl-bpfman
 	@$(MAKE) --no-print-directory -C examples
 	@packaging/all
 
