@@ -74,20 +74,22 @@ fn lines_of<'a>(folded: &'a str, name: &str) -> Vec<&'a str> {
 
 #[test]
 fn a_busy_process_is_seen_by_its_functions_in_every_format_and_only_in_its_own_time() {
+    // Another test's process may be busy at the same time.
+    const OWN: &str = "busy-here";
     let mut gallery = Gallery::open();
     let program = profiled(&gallery);
     refusals(&mut gallery, "profiler", program, "record --seconds 1");
     let folded =
         |words: &str| gallery.side("profiler", &format!("--program {program} record {words}")).success();
-    let busy = Busy::start(&gallery, "busy", None);
+    let busy = Busy::start(&gallery, OWN, None);
 
     let all = folded("--seconds 2");
-    let own = lines_of(&all, "busy");
+    let own = lines_of(&all, OWN);
     assert!(own.iter().any(|line| line.contains(CALLS)), "{all}");
     let pid = busy.0.id();
     let only = folded(&format!("--seconds 2 --pid {pid}"));
     assert!(only.lines().any(|line| line.contains(CALLS)), "{only}");
-    assert_eq!(lines_of(&only, "busy").len(), only.lines().count(), "{only}");
+    assert_eq!(lines_of(&only, OWN).len(), only.lines().count(), "{only}");
 
     let file = gallery.daemon.path("profile");
     fs::write(&file, "").unwrap();
@@ -110,10 +112,10 @@ fn a_busy_process_is_seen_by_its_functions_in_every_format_and_only_in_its_own_t
         Outcome::of(side.args(format!("--program {program} record {words}").split_whitespace())).success()
     };
     let all = as_root("--seconds 2");
-    assert!(lines_of(&all, "busy").iter().any(|line| line.contains(KERNEL)), "{all}");
+    assert!(lines_of(&all, OWN).iter().any(|line| line.contains(KERNEL)), "{all}");
     drop(busy);
     let after = as_root("--seconds 1");
-    assert_eq!(lines_of(&after, "busy"), Vec::<&str>::new());
+    assert_eq!(lines_of(&after, OWN), Vec::<&str>::new());
 }
 
 #[test]
