@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use bpfman_tests::http::request;
 use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, NEAR_ADDRESS};
@@ -286,8 +288,17 @@ fn events_that_do_not_fit_are_counted_and_no_packet_is_lost() {
     let mut side = flows.spawn("follow", Stdio::inherit());
     let mut events = BufReader::new(side.stdout.take().unwrap());
     event(&mut events, "new", OPEN);
-    flows.send_to(std::iter::once(CLOSED));
-    event(&mut events, "new", CLOSED);
+    // There is room again now, and others' events may take it first: each of these is a flow of its own.
+    let told = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let send = || {
+            flows.send_to(std::iter::once(CLOSED));
+            told.load(Ordering::Relaxed)
+        };
+        scope.spawn(move || wait::until("the side tells of a new flow", send));
+        event(&mut events, "new", CLOSED);
+        told.store(true, Ordering::Relaxed);
+    });
     side.kill().unwrap();
     side.wait().unwrap();
 }
