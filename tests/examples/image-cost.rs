@@ -21,11 +21,9 @@ fn main() {
     daemon.again(&Launch { policy, ..Launch::default() });
     let object = daemon.path("object.o");
     std::fs::write(&object, large_object()).unwrap();
-    let object = object.display().to_string();
     let image = registry.image("demo/measured:1");
-    daemon.bpfman(&format!("image build -t {image} -b {object}")).success();
-    daemon.bpfman(&format!("image push {image}")).success();
-    daemon.bpfman(&format!("image sign {image} --key {prefix}.key")).success();
+    daemon.publish(&image, &object, &format!("{prefix}.key"));
+    let object = object.display().to_string();
 
     // One after the other, so that the machine's mood is the same for all.
     let (mut file, mut warm, mut cold, mut pull) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

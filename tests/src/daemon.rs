@@ -213,6 +213,24 @@ impl Daemon {
         self.cli(&line.split_whitespace().collect::<Vec<_>>())
     }
 
+    /// Builds an image of an object file, pushes it, and signs it with a private key.
+    pub fn publish(&self, image: &str, object: &Path, key: &str) {
+        self.bpfman(&format!("image build -t {image} -b {}", object.display())).success();
+        self.bpfman(&format!("image push {image}")).success();
+        self.bpfman(&format!("image sign {image} --key {key}")).success();
+    }
+
+    /// Takes away every attachment.
+    ///
+    /// # Panics
+    /// The daemon does not list them, or does not take one away.
+    pub fn detach_all(&self) {
+        let links = self.bpfman("list links -o json").json();
+        for link in links["links"].as_array().unwrap() {
+            self.bpfman(&format!("detach {}", link["link_id"])).success();
+        }
+    }
+
     /// The client, told where the daemon listens.
     #[must_use]
     pub fn cli_command(&self) -> Command {

@@ -2,8 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
 use bpfman_tests::compile;
 use bpfman_tests::control_group::Group;
@@ -11,6 +10,7 @@ use bpfman_tests::network::Namespace;
 
 use crate::contender::Contender;
 use crate::equipment::Gallery;
+use crate::ordered::Ordered;
 use crate::report::Report;
 
 /// Where datagrams go: a program drops them at the other end of a veth.
@@ -20,37 +20,11 @@ const PACKETS: u32 = 300_000;
 /// Prefixes beside the one that packets go to.
 const MANY: u32 = 1000;
 
-/// A process in the group.
-struct Sender {
-    process: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Sender {
-    fn new(group: &Group, namespace: &Namespace) -> Self {
-        let mut command = Command::new(compile::executable("group_sender"));
-        command.arg(&group.folder).arg(namespace.path());
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let orders = process.stdin.take().unwrap();
-        let answers = BufReader::new(process.stdout.take().unwrap());
-        Self { process, orders, answers }
-    }
-
-    /// Nanoseconds of CPU a packet.
-    fn does(&mut self, order: &str) -> f64 {
-        writeln!(self.orders, "{order}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        line.trim().parse().unwrap_or_else(|_| panic!("{order}: the sender ended"))
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        let _ended = self.process.kill();
-        let _status = self.process.wait();
-    }
+/// A process in the group. It answers with nanoseconds of CPU a packet.
+fn sender(group: &Group, namespace: &Namespace) -> Ordered {
+    let mut command = Command::new(compile::executable("group_sender"));
+    command.arg(&group.folder).arg(namespace.path());
+    Ordered::start(command)
 }
 
 /// The programs, and the group that they are attached to in turns.
@@ -77,10 +51,7 @@ impl Guard<'_> {
     }
 
     fn detach(&self) {
-        let links = self.gallery.daemon.bpfman("list links -o json").json();
-        for link in links["links"].as_array().unwrap() {
-            self.gallery.daemon.bpfman(&format!("detach {}", link["link_id"])).success();
-        }
+        self.gallery.daemon.detach_all();
     }
 }
 
@@ -98,7 +69,7 @@ pub fn run(report: &mut Report) {
     let programs =
         gallery.load("egress-guard", "--programs cgroup_skb:egress_guard_out cgroup_skb:egress_guard_in");
     let guard = Guard { gallery: &gallery, group: &group, programs };
-    let sender = RefCell::new(Sender::new(&group, &namespace));
+    let sender = RefCell::new(sender(&group, &namespace));
     let many: String =
         (0..MANY).map(|number| format!("allow dst 10.{}.{}.0/24\n", number / 256, number % 256)).collect();
     let udp = format!("udp {SINK} {PORT} {PACKETS}");
@@ -132,7 +103,7 @@ pub fn run(report: &mut Report) {
             let (sender, guard) = (&sender, &guard);
             let guarded = rules.is_some();
             contenders.push(
-                Contender::new(name, move || sender.borrow_mut().does(order))
+                Contender::new(name, move || sender.borrow_mut().does::<1>(order)[0])
                     .set_up(move || {
                         if let Some((rules, mode)) = &rules {
                             guard.attach(rules, mode);

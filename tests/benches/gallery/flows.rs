@@ -49,10 +49,7 @@ impl Flows<'_> {
     }
 
     fn detach(&self) {
-        let links = self.gallery.daemon.bpfman("list links -o json").json();
-        for link in links["links"].as_array().unwrap() {
-            self.gallery.daemon.bpfman(&format!("detach {}", link["link_id"])).success();
-        }
+        self.gallery.daemon.detach_all();
     }
 
     /// Packets of all flows in the table.

@@ -17,6 +17,7 @@ mod equipment;
 mod firewall;
 mod flows;
 mod live_frames;
+mod ordered;
 mod plot;
 mod pods;
 mod profiler;

@@ -3,13 +3,13 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use bpfman_tests::compile;
 
 use crate::contender::Contender;
 use crate::equipment::{Gallery, WATCHER};
+use crate::ordered::Ordered;
 use crate::report::Report;
 
 /// Samples a second: as everybody takes them, and so many that they are seen.
@@ -23,35 +23,19 @@ const SECONDS: u32 = 8;
 const WORKER: &str = "fixed_work";
 
 /// Somebody who works.
-struct Worker {
-    process: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+struct Worker(Ordered);
 
 impl Worker {
     fn new(gallery: &Gallery) -> Self {
         let path = gallery.daemon.path(WORKER);
         fs::copy(compile::executable("fixed_work"), &path).unwrap();
-        let mut process = Command::new(path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (orders, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        Self { process, orders, answers: BufReader::new(answers) }
+        Self(Ordered::start(Command::new(path)))
     }
 
     /// Milliseconds of CPU, and microseconds of a stretch.
     fn works(&mut self, rounds: u32) -> (f64, f64) {
-        writeln!(self.orders, "{rounds}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        let (cpu, stretch) = line.trim().split_once(' ').expect("two numbers");
-        (cpu.parse::<f64>().unwrap() / 1e6, stretch.parse::<f64>().unwrap() / 1e3)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ended = self.process.kill();
-        let _status = self.process.wait();
+        let [cpu, stretch] = self.0.does(&rounds.to_string());
+        (cpu / 1e6, stretch / 1e3)
     }
 }
 
@@ -69,10 +53,7 @@ impl Profiler<'_> {
     }
 
     fn detach(&self) {
-        let links = self.gallery.daemon.bpfman("list links -o json").json();
-        for link in links["links"].as_array().unwrap() {
-            self.gallery.daemon.bpfman(&format!("detach {}", link["link_id"])).success();
-        }
+        self.gallery.daemon.detach_all();
     }
 
     fn record(&self) {

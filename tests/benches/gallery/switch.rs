@@ -53,10 +53,7 @@ impl Switch<'_> {
     }
 
     fn detach(&self) {
-        let links = self.gallery.daemon.bpfman("list links -o json").json();
-        for link in links["links"].as_array().unwrap() {
-            self.gallery.daemon.bpfman(&format!("detach {}", link["link_id"])).success();
-        }
+        self.gallery.daemon.detach_all();
     }
 
     fn inside(&self, words: &str) {

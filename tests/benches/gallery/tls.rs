@@ -110,10 +110,7 @@ pub fn run(report: &mut Report) {
         }
     };
     let detach = || {
-        let links = gallery.daemon.bpfman("list links -o json").json();
-        for link in links["links"].as_array().unwrap() {
-            gallery.daemon.bpfman(&format!("detach {}", link["link_id"])).success();
-        }
+        gallery.daemon.detach_all();
     };
     let mut side = gallery.side_as(WATCHER, "tls-trace");
     side.args(["--program", &programs[0].to_string(), "follow", "--raw"]);

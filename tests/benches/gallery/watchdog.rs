@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use bpfman_tests::compile;
 
 use crate::contender::Contender;
 use crate::equipment::{Gallery, WATCHER};
+use crate::ordered::Ordered;
 use crate::report::Report;
 
 /// Events a second that are asked for.
@@ -18,36 +18,6 @@ const RATES: [u32; 6] = [1_000, 2_000, 5_000, 10_000, 20_000, 40_000];
 const SECONDS: u32 = 2;
 /// The name of who has an event for each call.
 const TOLD: &str = "watchdog, told of each";
-
-/// Who makes system calls.
-struct Caller {
-    process: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Caller {
-    fn new() -> Self {
-        let mut command = Command::new(compile::executable("system_calls"));
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (orders, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        Self { process, orders, answers: BufReader::new(answers) }
-    }
-
-    fn does(&mut self, order: &str) -> f64 {
-        writeln!(self.orders, "{order}").unwrap();
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        line.trim().parse().unwrap_or_else(|_| panic!("{order}: the caller ended"))
-    }
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        let _ended = self.process.kill();
-        let _status = self.process.wait();
-    }
-}
 
 /// The side that follows, as long as this lives.
 struct Follower(Child);
@@ -142,12 +112,12 @@ pub fn run(report: &mut Report) {
     let program = gallery.daemon.path("ends").display().to_string();
     fs::copy(compile::static_executable("ends"), &program).unwrap();
     let watchdog = Watchdog { gallery: &gallery, manifest: gallery.manifest("watchdog"), file, program };
-    let caller = RefCell::new(Caller::new());
+    let caller = RefCell::new(Ordered::start(Command::new(compile::executable("system_calls"))));
     calls(report, &watchdog, &caller);
     events(report, &watchdog, &caller);
 }
 
-fn calls(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Caller>) {
+fn calls(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Ordered>) {
     let states = [
         ("no watchdog", None),
         ("watchdog, no rules", Some(String::new())),
@@ -164,7 +134,7 @@ fn calls(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Caller>)
         let mut contenders = Vec::new();
         for (name, rules) in &states {
             let (watched, told) = (rules.is_some(), *name == TOLD);
-            let call = Contender::new(*name, || caller.borrow_mut().does(order));
+            let call = Contender::new(*name, || caller.borrow_mut().does::<1>(order)[0]);
             let call = call.set_up(move || {
                 if let Some(rules) = rules {
                     watchdog.put_up(rules);
@@ -188,14 +158,14 @@ fn calls(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Caller>)
 }
 
 /// Files that are opened at some rate, each of which is an event, and how many of those found the ring full.
-fn events(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Caller>) {
+fn events(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Ordered>) {
     watchdog.put_up(&watchdog.that_match());
     let follower = watchdog.follow();
     let costs = RefCell::new(Vec::new());
     let sample = |rate: u32| {
         let counts = || (watchdog.stat("matched"), watchdog.stat("lost"), follower.cpu());
         let before = counts();
-        let opened = caller.borrow_mut().does(&format!("paced {} {rate} {SECONDS}", watchdog.file));
+        let [opened] = caller.borrow_mut().does(&format!("paced {} {rate} {SECONDS}", watchdog.file));
         let after = counts();
         let (matched, lost) = (after.0 - before.0, after.1 - before.1);
         assert!(matched >= opened, "{opened} were opened, and {matched} matched");

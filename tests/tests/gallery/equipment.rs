@@ -43,10 +43,7 @@ impl Gallery {
     /// Pushes and signs the image of an entry; its reference.
     pub fn publish(&self, entry: &str) -> String {
         let image = self.registry.image(&format!("gallery/{entry}:v1"));
-        let object = compile::example(entry).display().to_string();
-        self.daemon.bpfman(&format!("image build -t {image} -b {object}")).success();
-        self.daemon.bpfman(&format!("image push {image}")).success();
-        self.daemon.bpfman(&format!("image sign {image} --key {}", self.key)).success();
+        self.daemon.publish(&image, &compile::example(entry), &self.key);
         image
     }
 

@@ -56,11 +56,8 @@ impl Machine {
     /// Pushes and signs the image of an entry of the gallery, and puts its manifest where pages name it.
     pub fn publish(&self, entry: &str) {
         let image = self.registry.image(&format!("examples/{entry}:latest"));
-        let object = compile::example(entry).display().to_string();
         let key = self.work.join("team.key").display().to_string();
-        self.daemon.bpfman(&format!("image build -t {image} -b {object}")).success();
-        self.daemon.bpfman(&format!("image push {image}")).success();
-        self.daemon.bpfman(&format!("image sign {image} --key {key}")).success();
+        self.daemon.publish(&image, &compile::example(entry), &key);
         let manifest = fs::read_to_string(root().join("examples").join(entry).join("app.yaml")).unwrap();
         let published = format!("localhost:5000/examples/{entry}:latest");
         assert!(manifest.contains(&published), "{entry}/app.yaml does not name {published}");

@@ -53,10 +53,7 @@ impl<'a> Hook<'a> {
     }
 
     pub fn detach(&self) {
-        let links = self.gallery.daemon.bpfman("list links -o json").json();
-        for link in links["links"].as_array().unwrap() {
-            self.gallery.daemon.bpfman(&format!("detach {}", link["link_id"])).success();
-        }
+        self.gallery.daemon.detach_all();
     }
 
     /// A program that does nothing, of the tests.
