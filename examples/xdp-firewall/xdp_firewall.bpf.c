@@ -4,8 +4,9 @@
 // matches decides. What no rule matches goes on: XDP_PASS.
 //
 // The number of rules hardly matters to a packet. User space compiles them: every prefix becomes a class in a trie,
-// which says the first rule for the whole prefix; rules with protocol or port are in a table, by class. A longer prefix
-// has the rules of the shorter ones around it in its own class, so the longest match is all that a packet needs.
+// which says the first rule for the whole prefix; rules with protocol or port are in a table, by class, or in the class if
+// that has only one. A longer prefix has the rules of the shorter ones around it in its own class, so the longest match
+// is all that a packet needs.
 //
 // There are two generations of tries and tables. Packets use the one that `active` names; user space fills the other
 // and then changes `active`, one word: a packet meets the old rules or the new ones, whole.
@@ -50,7 +51,11 @@ struct decision {
 struct class {
 	struct decision plain; // the first rule that asks for neither protocol nor port
 	__u32 number;
-	__u32 looks; // LOOK_PROTOCOL, LOOK_PORT
+	__u32 looks; // LOOK_ONE, or LOOK_PROTOCOL and LOOK_PORT
+	// LOOK_ONE: the only entry that the class would have in the table.
+	__u16 protocol;
+	__u16 port; // 0: any
+	struct decision one;
 };
 
 struct detail {
@@ -61,7 +66,8 @@ struct detail {
 
 #define ANY_PROTOCOL 0xffff
 
-// What there is to look at, so that nothing is looked up in vain. In a class the first two; in `active` all.
+// What there is to look at, so that nothing is looked up in vain. In a class the first two, or the last; in `active` all but
+// the last.
 #define LOOK_PROTOCOL 0x01
 #define LOOK_PORT 0x02
 #define LOOK_ALL 0x04 // a rule that asks for nothing
@@ -69,6 +75,7 @@ struct detail {
 #define LOOK_DESTINATION_V4 0x10
 #define LOOK_SOURCE_V6 0x20
 #define LOOK_DESTINATION_V6 0x40
+#define LOOK_ONE 0x80
 
 // Bit 0: the generation. From bit 1: what to look at. From bit 32: how many rules.
 struct {
@@ -229,8 +236,13 @@ static __always_inline void look_at_class(struct decision *first, struct packet 
 	if (!class)
 		return;
 	first_of(first, &class->plain);
-	if (class->looks)
+	if (class->looks & LOOK_ONE) {
+		// Most rules with a port have a prefix of their own: its class was read already, and the table was not.
+		if (class->protocol == packet->protocol && (!class->port || class->port == packet->port))
+			first_of(first, &class->one);
+	} else if (class->looks) {
 		look_at_details(first, packet, details, class->number, class->looks);
+	}
 }
 
 static __always_inline struct class *class_v4(__be32 address, enum direction direction, __u32 generation, void *trie,

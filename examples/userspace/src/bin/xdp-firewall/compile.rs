@@ -17,6 +17,7 @@ const ANY_PROTOCOL: u16 = u16::MAX;
 const LOOK_PROTOCOL: u32 = 0x01;
 const LOOK_PORT: u32 = 0x02;
 const LOOK_ALL: u32 = 0x04;
+const LOOK_ONE: u32 = 0x80;
 
 /// `struct detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,8 @@ pub struct Class {
     pub plain: Option<usize>,
     pub number: u32,
     pub looks: u32,
+    /// With `LOOK_ONE`, its only entry, which is not in the table.
+    pub one: Option<(Detail, usize)>,
 }
 
 /// What a generation holds.
@@ -86,6 +89,18 @@ impl First {
     }
 }
 
+impl Class {
+    /// As packets read it, with the rules that have these numbers.
+    pub fn to_value(self, rules: &[(Rule, u32)]) -> [u32; 7] {
+        let [plain, plain_counter] = decision(rules, self.plain);
+        let [one, one_counter] = decision(rules, self.one.map(|(_, number)| number));
+        let matches = self.one.map_or([0, 0], |(detail, _)| [detail.protocol, detail.port]);
+        let [[a, b], [c, d]] = matches.map(u16::to_ne_bytes);
+        let matches = u32::from_ne_bytes([a, b, c, d]);
+        [plain, plain_counter, self.number, self.looks, matches, one, one_counter]
+    }
+}
+
 /// Which rule is the first for a prefix depends on those of the shorter prefixes around it, so each class has them too.
 ///
 /// # Errors
@@ -120,12 +135,13 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
             first.ports.entry(port).and_modify(|first| *first = rule.min(*first)).or_insert(rule);
         }
         compiled.looks |= look_at(direction, prefix);
-        compiled.prefixes.push((
-            direction,
-            prefix,
-            Class { plain: first.plain, number, looks: first.looks() },
-        ));
-        compiled.details.extend(first.details(number));
+        let mut class = Class { plain: first.plain, number, looks: first.looks(), one: None };
+        let details: Vec<(Detail, usize)> = first.details(number).collect();
+        match details[..] {
+            [one] => (class.looks, class.one) = (LOOK_ONE, Some(one)),
+            _ => compiled.details.extend(details),
+        }
+        compiled.prefixes.push((direction, prefix, class));
         // Before memory is full of them.
         if compiled.details.len() > MAX_RULES {
             break;

@@ -25,9 +25,9 @@ type DetailKey = [u16; 4];
 type ExactKey = [u16; 4];
 
 struct Generation {
-    v4: LpmTrie<MapData, [u32; 2], [u32; 4]>,
-    exact: HashMap<MapData, ExactKey, [u32; 4]>,
-    v6: LpmTrie<MapData, [u32; 5], [u32; 4]>,
+    v4: LpmTrie<MapData, [u32; 2], [u32; 7]>,
+    exact: HashMap<MapData, ExactKey, [u32; 7]>,
+    v6: LpmTrie<MapData, [u32; 5], [u32; 7]>,
     details: HashMap<MapData, DetailKey, [u32; 2]>,
     rules: Array<MapData, [u8; 32]>,
 }
@@ -190,8 +190,7 @@ impl Generation {
                 .with_context(|| format!("cannot write rule {number}"))?;
         }
         for (direction, prefix, class) in &compiled.prefixes {
-            let [order, counter] = decision(rules, class.plain);
-            let value = [order, counter, class.number, class.looks];
+            let value = class.to_value(rules);
             let in_trie = shape.is_in_trie(*direction);
             let direction = u32::from(*direction == Direction::Destination);
             match prefix {
@@ -238,7 +237,7 @@ fn clear_table<V: Pod>(table: &mut HashMap<MapData, [u16; 4], V>) -> Result<(), 
     keys.iter().try_for_each(|key| table.remove(key))
 }
 
-fn clear_trie<K: Pod>(trie: &mut LpmTrie<MapData, K, [u32; 4]>) -> Result<(), MapError> {
+fn clear_trie<K: Pod>(trie: &mut LpmTrie<MapData, K, [u32; 7]>) -> Result<(), MapError> {
     let keys = trie.keys().collect::<Result<Vec<_>, _>>()?;
     keys.iter().try_for_each(|key| trie.remove(key))
 }

@@ -51,7 +51,12 @@ fn looked_up(compiled: &Compiled, packet: Packet) -> Option<usize> {
             .max_by_key(|(_, prefix, _)| length(*prefix));
         if let Some((_, prefix, class)) = longest {
             assert_ne!(compiled.looks & look_at(direction, *prefix), 0, "packets look there");
-            found.extend([class.plain, detail(class.number, class.looks)]);
+            let one = class.one.filter(|(one, _)| {
+                one.protocol == u16::from(packet.protocol) && (one.port == 0 || one.port == packet.port)
+            });
+            assert_eq!(class.one.is_some(), class.looks == LOOK_ONE, "{class:?}");
+            let in_table = if class.one.is_some() { None } else { detail(class.number, class.looks) };
+            found.extend([class.plain, one.map(|(_, rule)| rule), in_table]);
         }
     }
     found.into_iter().flatten().min()
@@ -105,13 +110,17 @@ impl Numbers {
 #[test]
 fn packets_find_the_first_rule_that_matches_whatever_the_rules() {
     let mut numbers = Numbers(7);
-    let mut matched = [0, 0];
+    let (mut matched, mut ones, mut more) = ([0, 0], 0, 0);
     for _ in 0..300 {
         let mut seen = std::collections::HashSet::new();
         let mut lines: Vec<String> = (0..=numbers.below(30)).map(|_| numbers.rule()).collect();
         lines.retain(|line| seen.insert(line.parse::<Rule>().unwrap().matches));
         let rules = parse(&lines.join("\n"), "x").unwrap();
         let compiled = compile(&rules).unwrap();
+        for (_, _, class) in &compiled.prefixes {
+            ones += usize::from(class.one.is_some());
+            more += usize::from(class.looks & (LOOK_PROTOCOL | LOOK_PORT) != 0);
+        }
         for _ in 0..100 {
             let v6 = numbers.below(3) == 0;
             let mut address = || {
@@ -132,6 +141,7 @@ fn packets_find_the_first_rule_that_matches_whatever_the_rules() {
         }
     }
     assert!(matched.iter().all(|times| *times > 1000), "both kinds of packets: {matched:?}");
+    assert!(ones > 100 && more > 100, "both kinds of classes: {ones}, {more}");
 }
 
 #[test]
