@@ -8,7 +8,7 @@ use tonic::{Code, Streaming};
 
 use super::daemon_away::DaemonAway;
 use crate::error::CliError;
-use crate::figures::{FigureRates, rates};
+use crate::figures::{FigureRates, KeptFigures, rates};
 
 /// What comes of waiting for figures.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct FigureReadings {
     /// None while the daemon is away.
     stream: Option<Streaming<ext::Figures>>,
     away: DaemonAway,
-    last: Option<ext::Figures>,
+    kept: KeptFigures,
     /// Why the kernel times no runs.
     untimed: Option<String>,
 }
@@ -40,8 +40,14 @@ impl FigureReadings {
     /// # Errors
     /// The daemon refuses figures, or does not answer.
     pub async fn begin(client: Client, request: ext::FollowFiguresRequest) -> Result<Self, CliError> {
-        let mut readings =
-            Self { client, request, stream: None, away: DaemonAway::default(), last: None, untimed: None };
+        let mut readings = Self {
+            client,
+            request: ext::FollowFiguresRequest { changes_only: true, ..request },
+            stream: None,
+            away: DaemonAway::default(),
+            kept: KeptFigures::default(),
+            untimed: None,
+        };
         readings.open().await.map_err(CliError::Client)?;
         Ok(readings)
     }
@@ -55,7 +61,7 @@ impl FigureReadings {
             }
             stream => (stream?, None),
         };
-        (self.stream, self.untimed, self.last) = (Some(stream), untimed, None);
+        (self.stream, self.untimed, self.kept) = (Some(stream), untimed, KeptFigures::default());
         self.away = DaemonAway::default();
         Ok(())
     }
@@ -72,9 +78,8 @@ impl FigureReadings {
         let Some(stream) = &mut self.stream else { return self.find_again().await };
         loop {
             match stream.message().await.map_err(Error::from) {
-                Ok(Some(now)) => {
-                    let then = self.last.replace(now);
-                    if let Some((then, now)) = then.as_ref().zip(self.last.as_ref()) {
+                Ok(Some(news)) => {
+                    if let Some((then, now)) = self.kept.take(news) {
                         let note = self.untimed.clone();
                         return Ok(FigureNews::Rates(FigureRates { note, ..rates(then, now) }));
                     }

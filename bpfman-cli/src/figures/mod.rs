@@ -1,5 +1,6 @@
 //! What two readings of the daemon's figures say together: rates.
 
+mod kept;
 mod of_chains;
 mod of_owners;
 mod of_programs;
@@ -7,6 +8,7 @@ mod rows;
 
 use bpfman_proto::ext::v1 as ext;
 
+pub use self::kept::KeptFigures;
 pub use self::rows::{
     ChainRates, FigureRates, MapMemory, MemberRates, OwnerRates, ProgramRates, VerdictRate,
 };
@@ -106,7 +108,7 @@ pub(crate) mod tests {
             runs_timed: true,
             programs,
             chains,
-            maps: Vec::new(),
+            ..Default::default()
         }
     }
 

@@ -89,6 +89,7 @@ fn reading(at_seconds: u64) -> ext::Figures {
         ],
         chains: vec![chain],
         maps: vec![map(3, "blocked", 1_300_000), map(4, "counts", 8192)],
+        ..Default::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `bpfman.ext.v1.BpfmanFigures`: what programs, chains and maps count, one reading after another.
 //!
 //! All streams share their readings: however many there are, the kernel is asked at most ten times a second. A stream
-//! whose client takes nothing waits with the next reading, and holds none.
+//! whose client takes nothing waits with the next reading, and holds none but, if it tells changes, the last it told.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::authorize::Permit;
+use crate::figure_changes::ShownFigures;
 use crate::places::ReadingBounds;
 use crate::server::{Api, Reply, fail};
 use crate::{audit, figures_show, status};
@@ -35,6 +36,7 @@ struct Wanted {
     hook: String,
     others: bool,
     runs_timed: bool,
+    changes_only: bool,
 }
 
 #[tonic::async_trait]
@@ -45,7 +47,8 @@ impl<K: Kernel> BpfmanFigures for Api<K> {
         &self,
         request: Request<wire::FollowFiguresRequest>,
     ) -> Reply<Self::FollowFiguresStream> {
-        let wire::FollowFiguresRequest { interval_ms, time_runs, hook, others } = request.into_inner();
+        let wire::FollowFiguresRequest { interval_ms, time_runs, hook, others, changes_only } =
+            request.into_inner();
         if interval_ms != 0 && !INTERVALS.contains(&interval_ms) {
             return Err(status::invalid(format!(
                 "an interval of {interval_ms} ms is not within {} to {} ms; 0 is one reading",
@@ -68,7 +71,7 @@ impl<K: Kernel> BpfmanFigures for Api<K> {
             }
             false => None,
         };
-        let wanted = Wanted { hook, others, runs_timed: time_runs };
+        let wanted = Wanted { hook, others, runs_timed: time_runs, changes_only };
         let first = self.figures_since(&permit, asked).await?;
         if !wanted.hook.is_empty() && !first.chains.iter().any(|chain| chain.hook == wanted.hook) {
             return Err(fail(bpfmand_engine::EngineError::NoChain { hook: wanted.hook }));
@@ -85,9 +88,14 @@ impl<K: Kernel> BpfmanFigures for Api<K> {
                 let mut interval =
                     (interval_ms > 0).then(|| every(Duration::from_millis(u64::from(interval_ms))));
                 let mut figures = Ok(first);
+                let mut told: Option<Arc<Figures>> = None;
                 loop {
                     let Ok(room) = readings.reserve().await else { return };
-                    let shown = figures.map(|figures| wanted.show(&figures, began));
+                    let shown = figures.map(|figures| {
+                        let shown = wanted.show(&figures, told.as_deref(), began);
+                        told = wanted.changes_only.then_some(figures);
+                        shown
+                    });
                     let failed = shown.is_err();
                     room.send(shown);
                     let Some(interval) = interval.as_mut().filter(|_| !failed) else { return };
@@ -130,7 +138,20 @@ impl<K: Kernel> Api<K> {
 }
 
 impl Wanted {
-    fn show(&self, figures: &Figures, began: Instant) -> wire::Figures {
+    /// `told` is the reading before, of a stream that tells changes.
+    fn show(&self, figures: &Figures, told: Option<&Figures>, began: Instant) -> wire::Figures {
+        let shown = match told {
+            Some(told) => self.choose(figures).since(self.choose(told)),
+            None => self.choose(figures).whole(),
+        };
+        wire::Figures {
+            at_ns: u64::try_from(figures.at.saturating_duration_since(began).as_nanos()).unwrap_or(u64::MAX),
+            runs_timed: self.runs_timed,
+            ..shown
+        }
+    }
+
+    fn choose<'a>(&self, figures: &'a Figures) -> ShownFigures<'a> {
         let of_hook = |chain: &&bpfmand_engine::ChainFigures| self.hook.is_empty() || chain.hook == self.hook;
         let chains: Vec<_> = figures.chains.iter().filter(of_hook).collect();
         let is_member = |id| {
@@ -142,12 +163,10 @@ impl Wanted {
             None => self.others && self.hook.is_empty(),
         });
         let maps = figures.maps.iter().filter(|map| map.programs.iter().any(|program| is_member(*program)));
-        wire::Figures {
-            at_ns: u64::try_from(figures.at.saturating_duration_since(began).as_nanos()).unwrap_or(u64::MAX),
-            runs_timed: self.runs_timed,
-            programs: programs.map(figures_show::program).collect(),
-            chains: chains.iter().copied().map(figures_show::chain).collect(),
-            maps: maps.map(figures_show::map).collect(),
+        ShownFigures {
+            programs: programs.collect(),
+            maps: maps.collect(),
+            chains: chains.into_iter().map(figures_show::chain).collect(),
         }
     }
 }

@@ -23,7 +23,7 @@ pub fn program(figures: &ProgramFigures) -> wire::ProgramFigures {
         memory_bytes: facts.bytes_memlock,
         verified_insns: facts.verified_insns,
         loaded_at: show::loaded_at(facts),
-        places: figures.places.clone(),
+        places: figures.places.texts(),
         ..Default::default()
     };
     let Some(record) = &figures.record else { return shown };
@@ -39,6 +39,17 @@ pub fn program(figures: &ProgramFigures) -> wire::ProgramFigures {
         shown.image_digest = digest.clone();
     }
     shown
+}
+
+/// What a program counted.
+pub fn counts(figures: &ProgramFigures) -> wire::ProgramCounts {
+    wire::ProgramCounts {
+        id: figures.id.0,
+        runs: figures.counts.runs,
+        nanoseconds: figures.counts.nanoseconds,
+        missed: figures.counts.missed,
+        nanoseconds_in_chains: figures.in_chains,
+    }
 }
 
 /// A chain.

@@ -23,6 +23,7 @@ mod explain;
 mod ext;
 mod ext_show;
 mod features;
+mod figure_changes;
 mod figure_stream;
 mod figures_show;
 mod gate;

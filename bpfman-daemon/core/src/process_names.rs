@@ -34,9 +34,11 @@ impl Interface {
 
 /// True for `/proc/<pid>/…`, and for the host's processes where they are mounted at `/host/proc`.
 fn is_of_process(path: &Path) -> bool {
-    let path = path.strip_prefix("/host").map_or(path.to_owned(), |inside| Path::new("/").join(inside));
-    let mut parts = path.components().filter(|part| *part != Component::CurDir);
-    parts.next() == Some(Component::RootDir)
+    // Below `/host` the rest is relative.
+    let is_absolute = path.is_absolute();
+    let path = path.strip_prefix("/host").unwrap_or(path);
+    let mut parts = path.components().filter(|part| !matches!(part, Component::CurDir | Component::RootDir));
+    is_absolute
         && parts.next().is_some_and(|part| part.as_os_str() == "proc")
         && parts
             .next()

@@ -48,7 +48,9 @@ pub use describe::details::{
 };
 pub use describe::details_chains::{ChainDetails, ChainMember};
 pub use describe::figure_desk::FigureDesk;
-pub use describe::figures::{ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures};
+pub use describe::figures::{
+    ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures, ProgramPlaces,
+};
 pub use describe::list_hooks::HookSummary;
 pub use describe::open_maps::{UsedMap, WantedMap};
 pub use describe::own_objects::OwnObjects;

@@ -10,7 +10,7 @@ use bpfman_tests::{Daemon, Network};
 use tonic::Code;
 
 use crate::chains::{TC_PIPE, put, tc_program};
-use crate::equipment::{Program, assert_status, detach};
+use crate::equipment::{Program, assert_status, detach, unload};
 
 const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
@@ -131,6 +131,67 @@ fn programs_of_others_are_shown_where_they_are_asked_for() {
     let all = programs(true);
     let found = all.iter().find(|program| program.id == theirs.id).unwrap();
     assert!(!found.ours && found.owner.is_empty() && found.r#type == "xdp", "{found:?}");
+}
+
+#[test]
+fn a_stream_of_changes_tells_what_came_went_or_ran() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let ours = Program::member(&wire, "xdp_member", Type::Xdp, 1, XDP_PASS);
+    let request = ext::FollowFiguresRequest {
+        interval_ms: 100,
+        time_runs: true,
+        changes_only: true,
+        ..Default::default()
+    };
+    let mut stream = wire.follow_figures(request).unwrap();
+    let ids =
+        |programs: &[ext::ProgramFigures]| programs.iter().map(|program| program.id).collect::<Vec<_>>();
+    let first = stream.next_message().unwrap().unwrap();
+    assert!(!first.changes, "the first is whole");
+    assert_eq!(ids(&first.programs), [ours.id]);
+    let second = stream.next_message().unwrap().unwrap();
+    let quiet = ext::Figures { changes: true, at_ns: second.at_ns, runs_timed: true, ..Default::default() };
+    assert_eq!(second, quiet, "nothing has changed");
+    assert!(second.at_ns > first.at_ns);
+
+    let other = Program::member(&wire, "xdp_member", Type::Xdp, 2, XDP_PASS);
+    let mut next = |wanted: &dyn Fn(&ext::Figures) -> bool| loop {
+        let reading = stream.next_message().unwrap().unwrap();
+        assert!(reading.changes);
+        if wanted(&reading) {
+            return reading;
+        }
+    };
+    let came = next(&|reading| !reading.programs.is_empty());
+    assert_eq!(ids(&came.programs), [other.id], "and nothing of the one that was told");
+    let new_maps = came.maps.iter().all(|map| map.program_ids.contains(&other.id));
+    assert!(!came.maps.is_empty() && new_maps, "{came:?}");
+    unload(&wire, other.id);
+    let went = next(&|reading| !reading.gone_programs.is_empty());
+    assert_eq!((went.gone_programs, ids(&went.programs)), (vec![other.id], vec![]));
+    // One that both programs use stays.
+    let (own, shared): (Vec<_>, Vec<_>) = came.maps.iter().partition(|map| map.program_ids == [other.id]);
+    assert!(!own.is_empty());
+    let ids_of = |maps: &[&ext::MapFigures]| maps.iter().map(|map| map.id).collect::<Vec<_>>();
+    assert_eq!(went.gone_maps, ids_of(&own));
+    assert_eq!(ids_of(&went.maps.iter().collect::<Vec<_>>()), ids_of(&shared), "it has one program less");
+
+    let link = put(&wire, &ours, xdp(&network.far.path(), INTERFACE, 10, &[]));
+    let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());
+    let attached = next(&|reading| !reading.programs.is_empty());
+    assert_eq!(attached.programs[0].places, std::slice::from_ref(&hook));
+    assert_eq!(attached.chains[0].hook, hook);
+    let ran = next(&|reading| {
+        assert_eq!(traffic.send(5), 5);
+        !reading.counts.is_empty()
+    });
+    assert_eq!(ran.counts[0].id, ours.id);
+    assert!(ran.counts[0].runs > 0 && ran.counts[0].nanoseconds > 0, "{ran:?}");
+    assert!(ran.programs.is_empty(), "what it is was told: {ran:?}");
+    detach(&wire, link);
+    let detached = next(&|reading| !reading.gone_chains.is_empty());
+    assert_eq!(detached.gone_chains, [hook]);
 }
 
 #[test]

@@ -93,7 +93,8 @@ fn a_terminal_shows_programs_chains_with_their_verdicts_maps_and_owners() {
     assert!(!shown.contains("OWNER"), "what has no room is left out: {shown}");
     top.press("q");
     assert!(top.ended().success());
-    assert!(!top.is_alternate() && top.is_restored());
+    top.until_shown("the user's own screen", |_| !top.is_alternate());
+    assert!(top.is_restored());
 }
 
 #[test]

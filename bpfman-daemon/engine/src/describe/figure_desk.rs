@@ -11,7 +11,9 @@ use bpfmand_core::{LinkId, MapFacts, MapId, ProgramFacts, ProgramId, ProgramUid,
 use bpfmand_kernel::Kernel;
 
 use crate::chain::{ChainCounters, MemberTime, shares};
-use crate::describe::figures::{ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures};
+use crate::describe::figures::{
+    ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures, ProgramPlaces,
+};
 use crate::state::chain_record::ChainRecord;
 use crate::state::cpu_time::{ChainReading, MemberReading};
 use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
@@ -139,10 +141,9 @@ impl Desk {
     ) -> Result<Vec<ProgramFigures>, EngineError> {
         let of_chains: HashSet<ProgramId> =
             records.hooks.iter().flat_map(|hook| programs_of_chain(hook)).collect();
-        let mut places: HashMap<ProgramUid, Vec<String>> = HashMap::new();
+        let mut places: HashMap<ProgramUid, ProgramPlaces> = HashMap::new();
         for link in &records.links {
-            let place = link.hook.zip(link.point.hook()).map(|(key, (interface, _))| key.kind.at(interface));
-            places.entry(link.program).or_default().push(place.unwrap_or_else(|| link.point.to_string()));
+            places.entry(link.program).or_default().add(link);
         }
         let mut programs = Vec::new();
         let mut facts = HashMap::new();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bpfmand_core::{HookKey, LinkId, MapFacts, MapId, Owner, ProgramFacts, ProgramId, RunCounts};
 
 use crate::chain::{LinkCounters, MemberTime};
-use crate::state::records::ProgramRecord;
+use crate::state::records::{LinkRecord, ProgramRecord};
 
 /// One reading.
 #[derive(Clone, Debug)]
@@ -37,7 +37,50 @@ pub struct ProgramFigures {
     /// times whole chains, so this needs timing of the chain where it has several programs.
     pub in_chains: u64,
     /// Where it is attached.
-    pub places: Vec<String>,
+    pub places: ProgramPlaces,
+}
+
+/// Where a program is attached. The texts are made for who wants them: most readings are of what was read before.
+#[derive(Clone, Debug, Default)]
+pub struct ProgramPlaces(Vec<Arc<LinkRecord>>);
+
+impl ProgramPlaces {
+    pub(super) fn add(&mut self, link: &Arc<LinkRecord>) {
+        self.0.push(Arc::clone(link));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Hooks as commands name them, other places in words.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        let text = |link: &Arc<LinkRecord>| {
+            let hook = link.hook.zip(link.point.hook());
+            hook.map_or_else(|| link.point.to_string(), |(key, (interface, _))| key.kind.at(interface))
+        };
+        self.0.iter().map(text).collect()
+    }
+}
+
+impl ProgramFigures {
+    /// True if all that does not count is what another reading had. Records are never changed: a change makes another one.
+    #[must_use]
+    pub fn is_described_as(&self, other: &Self) -> bool {
+        let is_same_record = match (&self.record, &other.record) {
+            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
+            (one, another) => one.is_none() && another.is_none(),
+        };
+        let (places, of_other) = (&self.places.0, &other.places.0);
+        self.id == other.id
+            && is_same_record
+            && Arc::ptr_eq(&self.facts, &other.facts)
+            && places.len() == of_other.len()
+            && places.iter().zip(of_other).all(|(one, another)| Arc::ptr_eq(one, another))
+    }
 }
 
 /// A chain.
@@ -83,7 +126,7 @@ pub struct MemberFigures {
 }
 
 /// A map.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapFigures {
     /// The kernel's id.
     pub id: MapId,

@@ -22,12 +22,15 @@ impl<K: Kernel> Engine<K> {
     pub fn watched_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
         let (mut all, matches) = {
             let state = self.state();
-            let of_now = |link: &&Arc<LinkRecord>| {
+            let of_now = |link: &LinkRecord| {
                 !link.point.names_process() || link.boot == self.boot && !waits_elsewhere(link)
             };
-            let links = state.links.values().filter(of_now);
-            let all: BTreeSet<Option<PathBuf>> =
-                links.filter_map(|link| Some(link.point.hook()?.0.netns.clone())).collect();
+            // Asked every second: most links of a busy machine are at no interface.
+            let namespace = |link: &Arc<LinkRecord>| {
+                let (interface, _) = link.point.hook()?;
+                of_now(link).then(|| interface.netns.clone())
+            };
+            let all: BTreeSet<Option<PathBuf>> = state.links.values().filter_map(namespace).collect();
             let matches: Vec<InterfaceMatch> =
                 state.matchings.values().map(|matching| matching.interfaces.clone()).collect();
             (all, matches)

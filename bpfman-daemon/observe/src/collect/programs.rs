@@ -28,7 +28,7 @@ pub fn add(
         samples.add(&is::PROGRAMS, labels.values(), 1);
         samples.add(&is::PROGRAM_MEMORY, labels.values(), u64::from(figures.facts.bytes_memlock));
         let of_link = [labels.type_name, &labels.owner, &labels.application];
-        samples.add(&is::LINKS, of_link, figures.places.len() as u64);
+        samples.add(&is::LINKS, of_link, figures.places.count() as u64);
         let counts = figures.counts;
         own.push((figures.id, labels, [counts.runs, counts.nanoseconds, counts.missed, figures.in_chains]));
     }
