@@ -3,6 +3,9 @@
 // Brings packets to pods past the host's network stack. At the node's interface and at the host's ends of the pods' veths,
 // a packet to a pod that is known goes into the pod's namespace at once; one to a network that is known goes out of that
 // network's interface. What is not known, or needs more than forwarding, goes to the stack as ever.
+//
+// At the node's interface there are two forms of it: at tcx, and at XDP, where a packet is a frame for which the kernel has not
+// made anything yet. XDP hands frames to the host's end of a pod's veth, whose other end has to take them.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -15,6 +18,7 @@
 
 #define MAX_PODS 65536
 #define MAX_NETWORKS 1024
+#define MAX_INTERFACES 131072
 
 // The next program's turn, and behind the last one the stack's.
 #define NEXT (-1)
@@ -64,6 +68,20 @@ struct {
 	__type(value, struct network);
 } networks SEC(".maps");
 
+// What XDP has to know of the host's interfaces, and cannot ask.
+struct interface {
+	__u8 mac[ETH_ALEN];
+	__u16 takes_frames; // who said that frames sent out of it arrive; 0: nobody
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_INTERFACES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct interface);
+} interfaces SEC(".maps");
+
 // What became of packets. User space reads these slots by number.
 enum outcome {
 	TO_POD,
@@ -73,6 +91,8 @@ enum outcome {
 	EXPIRED, // no hop is left: the stack tells the sender
 	TOO_LARGE, // the stack tells the sender, or makes fragments. Also: the interface is gone
 	OTHER, // no IP, IP options, a VLAN, or not for this machine's address
+	TAKES_NO_FRAMES, // XDP's: the pod's end of the veth would not get it
+	DROPPED, // of TO_POD, by the kernel on the way from XDP. No bytes: nobody tells them
 	OUTCOMES,
 };
 
@@ -84,7 +104,7 @@ struct {
 } stats SEC(".maps");
 
 // Where packets come in.
-enum side { NETWORK, POD };
+enum side { NETWORK, NETWORK_XDP, POD };
 
 static __always_inline void add(struct count *count, __u64 bytes)
 {
@@ -142,11 +162,8 @@ static __always_inline bool read(struct header *header, struct ethhdr *eth, void
 }
 
 // What a router does to a packet. False if the packet is shorter than it was when it was read.
-static __always_inline bool pass_a_hop(struct __sk_buff *skb, struct pod *pod)
+static __always_inline bool pass_a_hop(struct ethhdr *eth, void *end, struct pod *pod)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct ethhdr *eth = data;
-
 	if ((void *)(eth + 1) > end)
 		return false;
 	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
@@ -174,47 +191,76 @@ static __always_inline bool pass_a_hop(struct __sk_buff *skb, struct pod *pod)
 }
 
 // The stack drops what claims to be from elsewhere (rp_filter), and is asked.
-static __always_inline bool is_foreign(struct __sk_buff *skb, struct address *source, enum side side)
+static __always_inline bool is_foreign(__u32 came_in_by, struct address *source, enum side side)
 {
 	struct pod *pod = bpf_map_lookup_elem(&pods, source);
 
-	return side == POD ? !pod || pod->interface != skb->ifindex : !!pod;
+	return side == POD ? !pod || pod->interface != came_in_by : !!pod;
+}
+
+static __always_inline bool takes_frames(__u32 number)
+{
+	struct interface *interface = bpf_map_lookup_elem(&interfaces, &number);
+
+	return interface && interface->takes_frames;
+}
+
+// One of the two, or none.
+struct target {
+	struct pod *pod;
+	struct network *network;
+};
+
+// What is to become of a packet, without a change of it.
+static __always_inline enum outcome decide(void *ctx, const struct header *header, __u32 came_in_by, enum side side,
+					   struct target *target)
+{
+	struct address source = header->source;
+	struct prefix prefix = { .length = 128, .address = header->destination };
+	__u32 interface, mtu = 0;
+
+	target->pod = bpf_map_lookup_elem(&pods, &prefix.address);
+	if (!target->pod) {
+		// Only the stack, and tcx, can have the kernel look up the next hop's address.
+		target->network = side == NETWORK_XDP ? NULL : bpf_map_lookup_elem(&networks, &prefix);
+		if (!target->network)
+			return UNKNOWN;
+	}
+	if (is_foreign(came_in_by, &source, side))
+		return FOREIGN_SOURCE;
+	if (header->hops <= 1)
+		return EXPIRED;
+	interface = target->pod ? target->pod->interface : target->network->interface;
+	if (bpf_check_mtu(ctx, interface, &mtu, 0, 0))
+		return TOO_LARGE;
+	if (side == NETWORK_XDP && !takes_frames(interface))
+		return TAKES_NO_FRAMES;
+	return target->pod ? TO_POD : TO_NETWORK;
 }
 
 static __always_inline int forward(struct __sk_buff *skb, enum side side)
 {
-	struct prefix prefix = { .length = 128 };
+	struct ethhdr *eth = (void *)(long)skb->data;
 	struct header header = {};
-	struct network *network = NULL;
-	__u32 interface, mtu = 0;
-	struct pod *pod;
+	struct target target = {};
+	enum outcome outcome;
 
-	if (skb->pkt_type != PACKET_HOST || skb->vlan_present ||
-	    !read(&header, (void *)(long)skb->data, (void *)(long)skb->data_end))
+	if (skb->pkt_type != PACKET_HOST || skb->vlan_present || !read(&header, eth, (void *)(long)skb->data_end))
 		return finish(OTHER, skb->len, NEXT);
-	pod = bpf_map_lookup_elem(&pods, &header.destination);
-	if (!pod) {
-		prefix.address = header.destination;
-		network = bpf_map_lookup_elem(&networks, &prefix);
-		if (!network)
-			return finish(UNKNOWN, skb->len, NEXT);
-	}
-	if (is_foreign(skb, &header.source, side))
-		return finish(FOREIGN_SOURCE, skb->len, NEXT);
-	if (header.hops <= 1)
-		return finish(EXPIRED, skb->len, NEXT);
-	interface = pod ? pod->interface : network->interface;
-	if (bpf_check_mtu(skb, interface, &mtu, 0, 0))
-		return finish(TOO_LARGE, skb->len, NEXT);
-	if (!pass_a_hop(skb, pod))
+	outcome = decide(skb, &header, skb->ifindex, side, &target);
+	if (outcome != TO_POD && outcome != TO_NETWORK)
+		return finish(outcome, skb->len, NEXT);
+	if (!pass_a_hop(eth, (void *)(long)skb->data_end, target.pod))
 		return finish(OTHER, skb->len, NEXT);
-	if (pod) {
-		add(&pod->sent, skb->len);
-		return finish(TO_POD, skb->len, bpf_redirect_peer(interface, 0));
+	if (target.pod) {
+		add(&target.pod->sent, skb->len);
+		return finish(TO_POD, skb->len, bpf_redirect_peer(target.pod->interface, 0));
 	}
-	add(&network->sent, skb->len);
+	if (!target.network)
+		return finish(UNKNOWN, skb->len, NEXT);
+	add(&target.network->sent, skb->len);
 	// The kernel looks up the next hop and its address.
-	return finish(TO_NETWORK, skb->len, bpf_redirect_neigh(interface, NULL, 0, 0));
+	return finish(TO_NETWORK, skb->len, bpf_redirect_neigh(target.network->interface, NULL, 0, 0));
 }
 
 SEC("tcx/ingress")
@@ -227,6 +273,80 @@ SEC("tcx/ingress")
 int from_pod(struct __sk_buff *skb)
 {
 	return forward(skb, POD);
+}
+
+// The frame is for the interface's own address, as far as user space has seen that.
+static __always_inline bool is_for_host(struct xdp_md *ctx, struct ethhdr *eth, void *end)
+{
+	__u32 number = ctx->ingress_ifindex;
+	struct interface *interface = bpf_map_lookup_elem(&interfaces, &number);
+
+	__u8 difference = 0;
+
+	if (!interface || (void *)(eth + 1) > end)
+		return false;
+#pragma unroll
+	for (int byte = 0; byte < ETH_ALEN; byte++)
+		difference |= eth->h_dest[byte] ^ interface->mac[byte];
+	return !difference;
+}
+
+SEC("xdp")
+int from_network_xdp(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	__u64 length = end - (void *)eth;
+	struct header header = {};
+	struct target target = {};
+	enum outcome outcome;
+
+	if (!is_for_host(ctx, eth, end) || !read(&header, eth, end))
+		return finish(OTHER, length, XDP_PASS);
+	outcome = decide(ctx, &header, ctx->ingress_ifindex, NETWORK_XDP, &target);
+	if (outcome != TO_POD || !target.pod)
+		return finish(outcome, length, XDP_PASS);
+	if (!pass_a_hop(eth, end, target.pod))
+		return finish(OTHER, length, XDP_PASS);
+	add(&target.pod->sent, length);
+	return finish(TO_POD, length, bpf_redirect(target.pod->interface, 0));
+}
+
+// The kernel drops a frame that its interface does not take, and tells nobody but these trace points.
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct trace_event_raw_xdp_redirect_template {
+	int to_ifindex;
+};
+struct trace_event_raw_xdp_devmap_xmit {
+	int to_ifindex;
+	int drops;
+};
+#pragma clang attribute pop
+
+static __always_inline void count_dropped(__u32 interface, __u64 packets)
+{
+	__u32 outcome = DROPPED;
+	struct count *count = bpf_map_lookup_elem(&stats, &outcome);
+
+	if (count && takes_frames(interface))
+		count->packets += packets;
+}
+
+// Before it is on its way: the interface is down, or takes no frames (Linux 6.3).
+SEC("tracepoint/xdp/xdp_redirect_err")
+int refused(struct trace_event_raw_xdp_redirect_template *event)
+{
+	count_dropped(event->to_ifindex, 1);
+	return 0;
+}
+
+// Later, several together: the queue of the pod's end is full, or it takes no frames (before 6.3).
+SEC("tracepoint/xdp/xdp_devmap_xmit")
+int lost(struct trace_event_raw_xdp_devmap_xmit *event)
+{
+	if (event->drops > 0)
+		count_dropped(event->to_ifindex, event->drops);
+	return 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -61,13 +61,31 @@ fn bridge(cluster: &Cluster) {
     );
 }
 
-fn fast_path(gallery: &Gallery, cluster: &Cluster) {
-    let programs = gallery.load("pod-fastpath", "--programs tcx:from_network tcx:from_pod");
-    let Pod { address, interface, .. } = &cluster.pods[0];
+/// What is at the node's interface.
+#[derive(Clone, Copy)]
+enum Uplink {
+    Tcx,
+    Xdp,
+}
+
+fn fast_path(gallery: &Gallery, cluster: &Cluster, uplink: Uplink) {
+    let Pod { namespace, address, interface, .. } = &cluster.pods[0];
+    let (from_network, hook) = match uplink {
+        Uplink::Tcx => ("tcx:from_network", "tcx --direction ingress"),
+        Uplink::Xdp => ("xdp:from_network_xdp", "xdp"),
+    };
+    if matches!(uplink, Uplink::Xdp) {
+        inside(namespace, "ethtool -K eth0 gro on");
+        // A veth's sender leaves checksums to be made, which a frame does not say; an adapter's frames have theirs.
+        inside(&cluster.client, "ethtool -K eth0 tx off");
+    }
+    let programs = gallery.load("pod-fastpath", &format!("--programs {from_network} tcx:from_pod"));
     let netns = cluster.node.path().display().to_string();
-    for (program, interface) in [(programs[0], UPLINK), (programs[1], interface)] {
-        let at = format!("--direction ingress --iface {interface} --netns {netns} --priority 100");
-        gallery.daemon.bpfman(&format!("attach {program} tcx {at}")).success();
+    for (program, hook, interface) in
+        [(programs[0], hook, UPLINK), (programs[1], "tcx --direction ingress", interface)]
+    {
+        let at = format!("--iface {interface} --netns {netns} --priority 100");
+        gallery.daemon.bpfman(&format!("attach {program} {hook} {at}")).success();
     }
     for line in [format!("add {address} {interface}"), format!("add 10.88.0.0/24 {UPLINK}")] {
         let side = gallery.side_as(WATCHER, "pod-fastpath");
@@ -82,12 +100,14 @@ fn fast_path(gallery: &Gallery, cluster: &Cluster) {
 /// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
-    let [host, routed, bridged, fast] = [0, 1, 1, 1].map(Cluster::new);
+    let [host, routed, bridged, fast, over_xdp] = [0, 1, 1, 1, 1].map(Cluster::new);
     bridge(&bridged);
-    fast_path(&gallery, &fast);
+    fast_path(&gallery, &fast, Uplink::Tcx);
+    fast_path(&gallery, &over_xdp, Uplink::Xdp);
     let servers = [
         ("process of the host", Server::new(&host, &host.node, NODE)),
         ("pod-fastpath", Server::of_pod(&fast)),
+        ("pod-fastpath, XDP", Server::of_pod(&over_xdp)),
         ("pod, routed by the stack", Server::of_pod(&routed)),
         ("pod, bridge and iptables", Server::of_pod(&bridged)),
     ];
@@ -105,5 +125,7 @@ pub fn run(report: &mut Report) {
     report.measure("cpu", "A request and its answer, client and server", "CPU us", cpu);
     assert!(host.forwarded_by_stack() == 0 && routed.forwarded_by_stack() > 0);
     // Connections and their ends, too: nothing went through the stack.
-    assert_eq!(fast.forwarded_by_stack(), 0, "the fast path was taken");
+    for cluster in [&fast, &over_xdp] {
+        assert_eq!(cluster.forwarded_by_stack(), 0, "the fast path was taken");
+    }
 }

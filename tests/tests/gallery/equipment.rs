@@ -61,12 +61,17 @@ impl Gallery {
 
     /// The entry's manifest with its image in this registry, in a file.
     pub fn manifest(&self, entry: &str) -> String {
+        self.manifest_of(entry, "app.yaml")
+    }
+
+    /// Another manifest of the entry.
+    pub fn manifest_of(&self, entry: &str, file: &str) -> String {
         let image = self.publish(entry);
-        let source = format!("{}/../examples/{entry}/app.yaml", env!("CARGO_MANIFEST_DIR"));
+        let source = format!("{}/../examples/{entry}/{file}", env!("CARGO_MANIFEST_DIR"));
         let published = format!("localhost:5000/examples/{entry}:latest");
         let text = fs::read_to_string(&source).unwrap_or_else(|error| panic!("{source}: {error}"));
         assert!(text.contains(&published), "{source} does not name {published}");
-        let path = self.daemon.path(format!("{entry}.yaml")).display().to_string();
+        let path = self.daemon.path(format!("{entry}-{file}")).display().to_string();
         fs::write(&path, text.replace(&published, &image)).unwrap();
         path
     }

@@ -1,5 +1,7 @@
 //! A node whose pods are reached past its stack: its own counter of forwarded packets says so.
 
+mod xdp;
+
 use std::fs;
 use std::io::Write as _;
 use std::net::{TcpListener, UdpSocket};
@@ -28,13 +30,22 @@ impl FastPath {
         let (gallery, cluster) = (Gallery::open(), Cluster::new(2));
         let programs = gallery.load("pod-fastpath", "--programs tcx:from_network tcx:from_pod");
         let [from_network, from_pod] = programs[..] else { panic!("two programs: {programs:?}") };
-        let netns = cluster.node.path().display().to_string();
-        let places = cluster.pods.iter().map(|pod| (from_pod, pod.interface.as_str()));
-        for (program, interface) in places.chain([(from_network, UPLINK)]) {
-            let at = format!("--direction ingress --iface {interface} --netns {netns} --priority 100");
-            gallery.daemon.bpfman(&format!("attach {program} tcx {at}")).success();
+        let path = Self { gallery, cluster, program: from_network };
+        path.attach(from_network, "tcx --direction ingress", UPLINK);
+        path.attach_to_pods(from_pod);
+        path
+    }
+
+    fn attach(&self, program: u64, hook: &str, interface: &str) {
+        let netns = self.cluster.node.path().display().to_string();
+        let at = format!("--iface {interface} --netns {netns} --priority 100");
+        self.gallery.daemon.bpfman(&format!("attach {program} {hook} {at}")).success();
+    }
+
+    fn attach_to_pods(&self, program: u64) {
+        for pod in &self.cluster.pods {
+            self.attach(program, "tcx --direction ingress", &pod.interface);
         }
-        Self { gallery, cluster, program: from_network }
     }
 
     /// The side in the node's namespace.
@@ -247,6 +258,7 @@ fn bad_words_are_refused_and_change_nothing() {
         ("add 10.99.0.9 lo --mac 02:00:00:00:00:01".to_owned(), 6, "no veth or netkit"),
         ("add 10.99.0.9 veth-pod1".to_owned(), 5, "has not learnt the MAC address"),
         (format!("add 10.88.0.0/24 {UPLINK} --mac 02:00:00:00:00:01"), 6, "a network has no MAC"),
+        (format!("add 10.88.0.0/24 {UPLINK} --takes-frames"), 6, "to a network are not sent as frames"),
         ("remove 10.99.0.9 192.0.2.0/24".to_owned(), 5, "not in the table: 10.99.0.9/32, 192.0.2.0/24"),
     ] {
         path.run(&line).fails(code, &[says]);
@@ -316,6 +328,21 @@ impl OwnEnd {
         ]);
         Self { name, pod }
     }
+
+    /// A manifest of the entry that takes this interface, of all.
+    fn manifest(&self, gallery: &Gallery, file: &str) -> String {
+        let manifest = gallery.manifest_of("pod-fastpath", file);
+        let mut text = fs::read_to_string(&manifest).unwrap();
+        for (published, here) in [
+            ("primaryNodeInterface: true", format!("interfaces: [{}]", self.name)),
+            ("/^(veth|cali|lxc)/", format!("/^{}$/", self.name)),
+        ] {
+            assert!(text.contains(published), "{text}");
+            text = text.replace(published, &here);
+        }
+        fs::write(&manifest, text).unwrap();
+        manifest
+    }
 }
 
 /// A manifest means interfaces of the machine, which is in use: of all, the test's own are taken.
@@ -325,16 +352,7 @@ fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
         return;
     }
     let (gallery, end) = (Gallery::open(), OwnEnd::new());
-    let manifest = gallery.manifest("pod-fastpath");
-    let mut text = fs::read_to_string(&manifest).unwrap();
-    for (published, here) in [
-        ("primaryNodeInterface: true", format!("interfaces: [{}]", end.name)),
-        ("/^(veth|cali|lxc)/", format!("/^{}$/", end.name)),
-    ] {
-        assert!(text.contains(published), "{text}");
-        text = text.replace(published, &here);
-    }
-    fs::write(&manifest, text).unwrap();
+    let manifest = end.manifest(&gallery, "app.yaml");
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
     gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
     for program in ["from_network", "from_pod"] {

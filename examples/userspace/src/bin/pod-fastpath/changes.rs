@@ -1,5 +1,6 @@
 //! Adding pods and networks, and following what the host says of pods.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -11,12 +12,32 @@ use bpfman_examples::prefix::Prefix;
 use bpfman_examples::source::MapSource;
 
 use crate::host::{Host, Mac};
+use crate::interfaces;
 use crate::table::{Origin, Table, Target, whole};
 
 /// Has packets to a pod go to the other end of an interface, and those to a network out of it.
-pub fn add(maps: &MapSource, prefix: Prefix, interface: &str, mac: Option<Mac>) -> Result<()> {
+pub fn add(
+    maps: &MapSource,
+    prefix: Prefix,
+    interface: &str,
+    mac: Option<Mac>,
+    takes_frames: bool,
+) -> Result<()> {
+    let host = Host::read()?;
+    let mut told = BTreeMap::new();
     let target = match address_of(prefix) {
-        Some(address) => pod(&Host::read()?, address, interface, mac, Origin::Added)?,
+        Some(address) => {
+            let pod = pod(&host, address, interface, mac, Origin::Added)?;
+            told.insert(pod.interface, takes_frames);
+            pod
+        }
+        None if takes_frames => {
+            return Err(Failure::invalid(
+                "packets to a network are not sent as frames",
+                "`--takes-frames` is for pods",
+            )
+            .into());
+        }
         None if mac.is_some() => {
             return Err(Failure::invalid(
                 "a network has no MAC address",
@@ -25,19 +46,25 @@ pub fn add(maps: &MapSource, prefix: Prefix, interface: &str, mac: Option<Mac>) 
             .into());
         }
         None => {
-            let index = Host::read()?.interface(interface)?.index;
+            let index = host.interface(interface)?.index;
             Target { interface: index, origin: Origin::Added, macs: None, sent: Count::default() }
         }
     };
-    Table::open(maps, MapAccess::Write)?.set(prefix, target)
+    let mut table = Table::open(maps, MapAccess::Write)?;
+    interfaces::write(maps, &host, &told)?;
+    table.set(prefix, target)
 }
 
 /// Has the table say of pods what the host's routes do; leaves what was added by hand. Writes a line for each change.
-pub fn sync(maps: &MapSource, out: &mut impl Write) -> Result<()> {
+/// `takes_frames`: so say all the pods' ends.
+pub fn sync(maps: &MapSource, out: &mut impl Write, takes_frames: bool) -> Result<()> {
     let host = Host::read()?;
     let mut table = Table::open(maps, MapAccess::Write)?;
     let known = table.read()?;
     let routes = host.routes_to_peers();
+    let ends = routes.iter().filter(|_| takes_frames).map(|route| host.interface(&route.interface));
+    let told = ends.map(|end| end.map(|end| (end.index, true))).collect::<Result<_>>()?;
+    interfaces::write(maps, &host, &told)?;
     for route in &routes {
         let prefix = whole(route.address);
         let old = known.iter().find(|(one, _)| *one == prefix).map(|(_, target)| *target);

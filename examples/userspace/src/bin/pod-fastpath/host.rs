@@ -13,7 +13,7 @@ use bpfman_examples::prefix::Prefix;
 use serde_json::Value;
 
 /// The number of an interface in its namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InterfaceIndex(pub u32);
 
 /// A hardware address.
@@ -88,6 +88,11 @@ impl Host {
             )
         };
         Ok(self.interfaces.get(name).ok_or_else(missing)?)
+    }
+
+    /// All of them.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.values()
     }
 
     /// The name of an interface, if it is still there.

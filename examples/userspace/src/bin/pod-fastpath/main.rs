@@ -1,9 +1,12 @@
 //! Says which pods and networks packets reach past the host's stack, and shows what did.
 
 mod changes;
+mod features;
 mod host;
+mod interfaces;
 mod table;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -17,7 +20,7 @@ use bpfman_examples::source::MapSource;
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 
-use crate::host::{Host, Mac};
+use crate::host::{Host, InterfaceIndex, Mac};
 use crate::table::{Origin, Table, Target};
 
 /// Says which pods and networks the loaded pod_fastpath brings packets to, past the host's stack, and shows what it did
@@ -44,6 +47,9 @@ enum Action {
         /// The pod's own, where the host has not learnt it
         #[arg(long, value_name = "MAC")]
         mac: Option<Mac>,
+        /// Frames from XDP reach the pod, whatever the kernel says (older than 6.3 it says nothing)
+        #[arg(long)]
+        takes_frames: bool,
     },
     /// Leave packets to these pods and networks to the stack
     Remove {
@@ -51,7 +57,11 @@ enum Action {
         prefixes: Vec<Prefix>,
     },
     /// Add the pods that the host has a route of their own to, and remove those of an earlier `sync` that it no longer has
-    Sync,
+    Sync {
+        /// Frames from XDP reach all these pods, whatever the kernel says (older than 6.3 it says nothing)
+        #[arg(long)]
+        takes_frames: bool,
+    },
     /// Show pods and networks with what went there
     List {
         /// A JSON array instead of lines
@@ -67,8 +77,19 @@ enum Action {
 }
 
 /// What the slots of the map `stats` count, in the order of `enum outcome`.
-const OUTCOMES: [&str; 7] =
-    ["to_pod", "to_network", "unknown", "foreign_source", "expired", "too_large", "other"];
+const OUTCOMES: [&str; 9] = [
+    "to_pod",
+    "to_network",
+    "unknown",
+    "foreign_source",
+    "expired",
+    "too_large",
+    "other",
+    "takes_no_frames",
+    "dropped",
+];
+/// Those that tell of pods whose ends take no frames.
+const NO_FRAMES: [u32; 2] = [7, 8];
 
 fn main() -> ExitCode {
     failure::end(run(Arguments::parse()))
@@ -77,9 +98,11 @@ fn main() -> ExitCode {
 fn run(Arguments { maps, action }: Arguments) -> Result<()> {
     let mut out = io::stdout().lock();
     match action {
-        Action::Add { prefix, interface, mac } => changes::add(&maps, prefix, &interface, mac),
+        Action::Add { prefix, interface, mac, takes_frames } => {
+            changes::add(&maps, prefix, &interface, mac, takes_frames)
+        }
         Action::Remove { prefixes } => remove(&maps, &prefixes),
-        Action::Sync => changes::sync(&maps, &mut out),
+        Action::Sync { takes_frames } => changes::sync(&maps, &mut out, takes_frames),
         Action::List { json } => print_table(&maps, &mut out, json),
         Action::Stats { json } => print_stats(&maps, &mut out, json),
     }
@@ -102,29 +125,53 @@ fn remove(maps: &MapSource, prefixes: &[Prefix]) -> Result<()> {
 
 fn print_table(maps: &MapSource, out: &mut impl Write, json: bool) -> Result<()> {
     let (table, host) = (Table::open(maps, MapAccess::Read)?.read()?, Host::read()?);
+    let takers = interfaces::taking_frames(maps)?;
     if json {
-        writeln!(
-            out,
-            "{}",
-            Value::from_iter(table.iter().map(|(prefix, target)| row(*prefix, target, &host)))
-        )?;
+        let rows = table.iter().map(|(prefix, target)| row(*prefix, target, &host, &takers));
+        writeln!(out, "{}", Value::from_iter(rows))?;
         return Ok(());
     }
-    for (prefix, target) in table {
+    for (prefix, target) in &table {
         let interface = host
             .name_of(target.interface)
             .map_or_else(|| format!("gone: {}", target.interface.0), str::to_owned);
         let mac = target.macs.map(|(pod, _)| pod.to_string()).unwrap_or_default();
         writeln!(out, "{:<24} {interface:<16} {mac:<17} {}", prefix.to_string(), target.sent)?;
     }
+    let stats: PerCpuArray<MapData, RawCount> = maps.open("stats", MapAccess::Read)?;
+    let mut frames_missed = false;
+    for slot in NO_FRAMES {
+        frames_missed |= count(&stats, slot)?.packets > 0;
+    }
+    if frames_missed {
+        warn_of_pods_without_frames(&table, &host, &takers)?;
+    }
     Ok(())
 }
 
-fn row(prefix: Prefix, target: &Target, host: &Host) -> Value {
+/// Once for each end of a veth.
+fn warn_of_pods_without_frames(
+    table: &[(Prefix, Target)],
+    host: &Host,
+    takers: &BTreeSet<InterfaceIndex>,
+) -> Result<()> {
+    let pods = table.iter().filter(|(_, target)| target.macs.is_some());
+    let ends: BTreeSet<InterfaceIndex> = pods.map(|(_, target)| target.interface).collect();
+    for name in ends.difference(takers).filter_map(|end| host.name_of(*end)) {
+        writeln!(
+            io::stderr(),
+            "{name}: the pod's end takes no frames from XDP; `ethtool -K eth0 gro on` in the pod, then `sync`"
+        )?;
+    }
+    Ok(())
+}
+
+fn row(prefix: Prefix, target: &Target, host: &Host, takers: &BTreeSet<InterfaceIndex>) -> Value {
     json!({
         "prefix": prefix.to_string(),
         "interface": host.name_of(target.interface),
         "mac": target.macs.map(|(pod, _)| pod.to_string()),
+        "takes_frames": target.macs.map(|_| takers.contains(&target.interface)),
         "synced": target.origin == Origin::Synced,
         "packets": target.sent.packets,
         "bytes": target.sent.bytes,
@@ -135,8 +182,7 @@ fn print_stats(maps: &MapSource, out: &mut impl Write, json: bool) -> Result<()>
     let stats: PerCpuArray<MapData, RawCount> = maps.open("stats", MapAccess::Read)?;
     let mut object = serde_json::Map::new();
     for (slot, name) in (0..).zip(OUTCOMES) {
-        let cpus = stats.get(&slot, 0).with_context(|| format!("cannot read the counter {name}"))?;
-        let count: Count = cpus.iter().copied().map(Count::from).sum();
+        let count = count(&stats, slot)?;
         if json {
             object.insert(name.to_owned(), count.to_json());
         } else {
@@ -147,4 +193,9 @@ fn print_stats(maps: &MapSource, out: &mut impl Write, json: bool) -> Result<()>
         writeln!(out, "{}", Value::Object(object))?;
     }
     Ok(())
+}
+
+fn count(stats: &PerCpuArray<MapData, RawCount>, slot: u32) -> Result<Count> {
+    let cpus = stats.get(&slot, 0).context("cannot read the counters")?;
+    Ok(cpus.iter().copied().map(Count::from).sum())
 }
