@@ -2,13 +2,15 @@
 //
 // Follows the processes of jobs: what they start, where they connect, which files they open to write. User space enters
 // a job's first process before it does anything; its descendants are entered where the kernel makes them, so that one
-// whose parents have ended is still followed.
+// whose parents have ended is still followed. Whoever is in the job's control group or below is of it, too: also one that
+// something else has started there, or moved there.
 //
 // Every job has a ring of its own, since who reads a ring takes the records out. An event that is lost, or a process that
 // could not be entered, is counted for its job: its report is not whole then.
 #include "destination.h"
 #include "file_path.h"
 #include "opened_file.h"
+#include <stdbool.h>
 #include <bpf/bpf_tracing.h>
 
 #define JOBS 4
@@ -42,6 +44,20 @@ struct {
 	__type(value, __u32);
 } members SEC(".maps");
 
+// A control group as the kernel knows it: its number, and how far below the root it is. None: number 0.
+struct group {
+	__u64 number;
+	__u64 level;
+};
+
+// By job: its group, if it has one.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, JOBS);
+	__type(key, __u32);
+	__type(value, struct group);
+} groups SEC(".maps");
+
 // User space's own: which process runs the job.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -69,12 +85,27 @@ struct {
 	__type(value, struct path_buffer);
 } buffers SEC(".maps");
 
-// The job that this process is of, or NULL.
-static __always_inline __u32 *job_of_current(void)
+// The job that this process is of; false if it is of none.
+static __always_inline bool find_job(__u32 *job)
 {
 	__u32 process = bpf_get_current_pid_tgid() >> 32;
+	__u32 *member = bpf_map_lookup_elem(&members, &process);
 
-	return bpf_map_lookup_elem(&members, &process);
+	if (member) {
+		*job = *member;
+		return true;
+	}
+#pragma unroll
+	for (__u32 number = 0; number < JOBS; number++) {
+		__u32 place = number;
+		struct group *group = bpf_map_lookup_elem(&groups, &place);
+
+		if (group && group->number && bpf_get_current_ancestor_cgroup_id(group->level) == group->number) {
+			*job = number;
+			return true;
+		}
+	}
+	return false;
 }
 
 static __always_inline void count_lost(__u32 job)
@@ -125,10 +156,10 @@ static __always_inline void name_file(struct event *event, struct file *file, en
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(follow_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 *job = job_of_current(), process = BPF_CORE_READ(child, tgid);
+	__u32 process = BPF_CORE_READ(child, tgid), job;
 
-	if (job && bpf_map_update_elem(&members, &process, job, BPF_ANY))
-		count_lost(*job);
+	if (find_job(&job) && bpf_map_update_elem(&members, &process, &job, BPF_ANY))
+		count_lost(job);
 	return 0;
 }
 
@@ -136,12 +167,11 @@ int BPF_PROG(follow_fork, struct task_struct *parent, struct task_struct *child)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(follow_exit, struct task_struct *task)
 {
-	__u32 process = bpf_get_current_pid_tgid() >> 32, *found = job_of_current(), job;
+	__u32 process = bpf_get_current_pid_tgid() >> 32, job;
 	struct event *event;
 
-	if (!found || BPF_CORE_READ(task, signal, live.counter) > 0)
+	if (!find_job(&job) || BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
-	job = *found;
 	// First: who reads of it, or finds the ring full, sees that it is gone.
 	bpf_map_delete_elem(&members, &process);
 	event = begin(job, EXIT);
@@ -153,8 +183,8 @@ int BPF_PROG(follow_exit, struct task_struct *task)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(see_exec, struct task_struct *task, int old_pid, struct linux_binprm *program)
 {
-	__u32 *job = job_of_current();
-	struct event *event = job ? begin(*job, EXEC) : NULL;
+	__u32 job;
+	struct event *event = find_job(&job) ? begin(job, EXEC) : NULL;
 	__u64 start, length;
 
 	if (!event)
@@ -176,16 +206,16 @@ int BPF_PROG(see_exec, struct task_struct *task, int old_pid, struct linux_binpr
 SEC("tracepoint/syscalls/sys_exit_openat")
 int see_open(struct sys_exit *ctx)
 {
-	__u32 *job = job_of_current();
+	__u32 job;
 	struct file *file;
 	struct event *event;
 
-	if (!job)
+	if (!find_job(&job))
 		return 0;
 	file = opened_file(ctx);
 	if (!file || !(BPF_CORE_READ(file, f_mode) & MODE_WRITE))
 		return 0;
-	event = begin(*job, WRITE);
+	event = begin(job, WRITE);
 	if (!event)
 		return 0;
 	name_file(event, file, AT_WRITE);
@@ -197,13 +227,12 @@ int see_open(struct sys_exit *ctx)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(see_connect, struct sock *socket, int old, int new)
 {
-	__u32 *job;
+	__u32 job;
 	struct event *event;
 
 	if (new != BPF_TCP_SYN_SENT)
 		return 0;
-	job = job_of_current();
-	event = job ? begin(*job, CONNECT) : NULL;
+	event = find_job(&job) ? begin(job, CONNECT) : NULL;
 	if (!event)
 		return 0;
 	event->port = tell_destination(socket, &event->address);

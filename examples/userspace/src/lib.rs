@@ -2,6 +2,7 @@
 //! and reads or fills them. None of them loads anything, or needs privileges.
 
 pub mod address;
+pub mod control_group;
 pub mod count;
 pub mod exec_event;
 pub mod failure;

@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use bpfman_tests::Outcome;
+use bpfman_tests::control_group::Group;
+use bpfman_tests::{Outcome, wait};
 use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals};
@@ -35,9 +39,14 @@ impl Guard {
     fn job(&self, policy: &str, script: &str) -> Outcome {
         let file = self.gallery.daemon.path("policy.yaml");
         fs::write(&file, policy).unwrap();
+        Outcome::of(&mut self.side(&format!("--policy {}", file.display()), script))
+    }
+
+    fn side(&self, words: &str, script: &str) -> Command {
         let mut side = self.gallery.side_as(WATCHER, "ci-guard");
-        side.args(["--program", &self.program.to_string(), "run", "--policy"]).arg(file);
-        Outcome::of(side.args(["--", "sh", "-c", script]).current_dir("/"))
+        side.args(["--program", &self.program.to_string(), "run"]).args(words.split_whitespace());
+        side.args(["--", "sh", "-c", script]).current_dir("/");
+        side
     }
 }
 
@@ -127,4 +136,123 @@ fn its_manifest_is_applied_and_the_side_says_what_is_wrong() {
     gallery.daemon.bpfman(&format!("delete -f {manifest}")).success();
     let program = gallery.load("ci-guard", PROGRAMS)[0];
     refusals(&mut gallery, "ci-guard", program, "run -- true");
+}
+
+/// A group in which the side's user may make groups, and move processes.
+struct Delegated(Group);
+
+impl Delegated {
+    fn new(test: &str) -> Self {
+        let group = Group::new(test);
+        for file in ["", "cgroup.procs"] {
+            chown(group.folder.join(file), Some(WATCHER), None).unwrap();
+        }
+        Self(group)
+    }
+
+    /// Those of jobs.
+    fn groups(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.0.folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect()
+    }
+
+    /// The only one, once a process is in it.
+    fn job(&self) -> PathBuf {
+        wait::until("the job is in its group", || {
+            self.groups().iter().any(|group| !processes_of(group).is_empty())
+        });
+        self.groups().remove(0)
+    }
+}
+
+fn processes_of(group: &Path) -> Vec<u32> {
+    // Gone between two looks.
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+#[test]
+fn whoever_is_moved_into_its_group_is_of_the_job() {
+    let (guard, delegated) = (Guard::new(), Delegated::new("moved"));
+    let go_on = guard.gallery.daemon.path("go-on");
+    let script = format!("until [ -e {} ]; do sleep 0.02; done; exit 3", go_on.display());
+    let mut side = guard.side("--cgroup own", &script);
+    let side = delegated.0.inside(|| side.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let group = delegated.job();
+    // As a daemon that builds for others would: it is nobody's descendant of the job, and outlives the command.
+    let moved = format!(
+        "mkdir {0}/below; echo $$ > {0}/below/cgroup.procs; /bin/echo moved; touch {1}; sleep 0.3; exec /bin/echo outlived",
+        group.display(),
+        go_on.display()
+    );
+    let mut moved = Command::new("bash").args(["-c", &moved]).stdout(Stdio::null()).spawn().unwrap();
+    let ended = side.wait_with_output().unwrap();
+    assert!(moved.wait().unwrap().success(), "it ended by itself");
+    let report: Value = serde_json::from_slice(&ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), &report["verdict"]), (Some(3), &"clean".into()), "{report:#}");
+    assert_eq!((&report["cgroup"], &report["no_cgroup"]), (&group.to_str().unwrap().into(), &Value::Null));
+    let execs = report["exec"].as_array().unwrap();
+    for word in ["moved", "outlived"] {
+        let wanted = serde_json::json!(["/bin/echo", word]);
+        assert!(execs.iter().any(|one| one["arguments"] == wanted), "{word}: {report:#}");
+    }
+    assert!(delegated.groups().is_empty(), "it goes with the job, and those below with it");
+}
+
+#[test]
+fn a_side_that_is_killed_leaves_nothing_of_its_job() {
+    let (guard, delegated) = (Guard::new(), Delegated::new("killed"));
+    let script = "setsid sh -c 'trap : TERM HUP INT; while :; do sleep 1000; done' & sleep 1000";
+    let mut side = guard.side("", script);
+    let mut side = delegated.0.inside(|| side.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let group = delegated.job();
+    wait::until("all of the job runs", || processes_of(&group).len() >= 3);
+    let processes = processes_of(&group);
+    side.kill().unwrap();
+    side.wait().unwrap();
+    wait::until("its group is gone", || delegated.groups().is_empty());
+    for process in processes {
+        assert!(!Path::new("/proc").join(process.to_string()).join("exe").exists(), "{process}");
+    }
+    // As one leaves it whose keeper was killed, too: the number is of no process.
+    let left = delegated.0.folder.join(format!("ci-guard-{}", u32::MAX));
+    let (running, other) = (delegated.0.folder.join("ci-guard-1"), delegated.0.folder.join("other"));
+    for folder in [&left, &running, &other] {
+        fs::create_dir(folder).unwrap();
+        chown(folder, Some(WATCHER), None).unwrap();
+    }
+    let next = delegated.0.inside(|| Outcome::of(&mut guard.side("", "exit 5")));
+    assert_eq!((next.code, &report(&next)["verdict"]), (5, &"clean".into()));
+    assert_eq!([&left, &running, &other].map(|folder| folder.exists()), [false, true, true]);
+    for folder in [running, other] {
+        fs::remove_dir(folder).unwrap();
+    }
+}
+
+#[test]
+fn without_a_group_the_report_says_why_and_a_group_that_was_asked_for_is_needed() {
+    let guard = Guard::new();
+    let run = |words: &str| Outcome::of(&mut guard.side(words, "echo ran"));
+    // The user may make no group below that of the tests.
+    let outcome = run("");
+    let said = report(&outcome);
+    assert_eq!((outcome.code, &said["verdict"], &said["cgroup"]), (0, &"clean".into(), &Value::Null));
+    assert!(said["no_cgroup"].as_str().unwrap().contains("cannot make the control group"), "{said:#}");
+    assert_eq!(report(&run("--cgroup none"))["no_cgroup"], "the user wants none");
+    for (words, code, says) in [
+        ("--cgroup own", 1, "cannot make the control group"),
+        ("--cgroup /proc", 6, "/proc is no control group of version 2"),
+        ("--cgroup /no/such/group", 5, "cannot find /no/such/group"),
+        ("--cgroup below/here", 2, "no absolute path"),
+    ] {
+        let refused = run(words);
+        refused.fails(code, &[says]);
+        assert_eq!(refused.stdout, "", "{words}");
+    }
+    // One in which it may make groups, and may not move processes to: its own is another.
+    let delegated = Delegated::new("foreign");
+    let words = format!("--cgroup {}", delegated.0.folder.display());
+    let refused = run(&words);
+    refused.fails(1, &["cannot move a process into the control group"]);
+    assert_eq!((refused.stdout.as_str(), delegated.groups().len()), ("", 0));
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use bpfman_client::MapAccess;
 use bpfman_examples::failure::Failure;
 use bpfman_examples::source::MapSource;
@@ -16,10 +16,14 @@ const JOBS: u32 = 4;
 /// Do not overwrite.
 const BPF_NOEXIST: u64 = 1;
 
+/// Number and level of a control group; all zero: none.
+type RawGroup = [u64; 2];
+
 pub struct Job {
     number: u32,
     jobs: HashMap<MapData, u32, u64>,
     members: HashMap<MapData, u32, u32>,
+    groups: Array<MapData, RawGroup>,
     lost: PerCpuArray<MapData, u64>,
     lost_before: u64,
     pub ring: RingBuf<MapData>,
@@ -37,11 +41,13 @@ impl Job {
             number,
             jobs,
             members: maps.open("members", MapAccess::Write)?,
+            groups: maps.open("groups", MapAccess::Write)?,
             lost: maps.open("lost", MapAccess::Read)?,
             lost_before: 0,
             ring: maps.open(&format!("events_{number}"), MapAccess::Write)?,
         };
         // What a job that was killed has left.
+        job.set_group(RawGroup::default())?;
         for process in job.processes()? {
             job.leave(process)?;
         }
@@ -56,6 +62,18 @@ impl Job {
     /// There is no room.
     pub fn enter(&mut self, process: u32) -> Result<()> {
         self.members.insert(process, self.number, 0).context("cannot follow the command")
+    }
+
+    /// Counts whoever is in a control group, or below.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn watch_group(&mut self, (number, level): (u64, u64)) -> Result<()> {
+        self.set_group([number, level])
+    }
+
+    fn set_group(&mut self, group: RawGroup) -> Result<()> {
+        self.groups.set(self.number, group, 0).context("cannot say which control group is the job's")
     }
 
     /// Those that have not ended.
@@ -109,6 +127,7 @@ impl Job {
     /// # Errors
     /// A map cannot be written.
     pub fn end(mut self) -> Result<()> {
+        self.set_group(RawGroup::default())?;
         for process in self.processes()? {
             self.leave(process)?;
         }

@@ -2,6 +2,7 @@
 
 mod event;
 mod gate;
+mod group;
 mod job;
 mod policy;
 
@@ -20,6 +21,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
 use crate::event::Deed;
+use crate::group::{Group, Place};
 use crate::job::Job;
 use crate::policy::Policy;
 
@@ -50,9 +52,15 @@ enum Verb {
         /// Where the report goes instead of standard error
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
+        /// Where the job gets a control group of its own: below the group with this folder, below this process's (`own`), or
+        /// nowhere (`none`); without it: below this process's, if that can be
+        #[arg(long, value_name = "FOLDER")]
+        cgroup: Option<Place>,
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
+    #[command(name = group::VERB, hide = true)]
+    Keeper { folder: PathBuf },
     #[command(name = gate::VERB, hide = true)]
     Gate {
         #[arg(last = true, required = true)]
@@ -67,16 +75,19 @@ fn main() -> ExitCode {
             eprintln!("error: cannot start {}: {}", command[0].escape_debug(), gate::pass(&command));
             ExitCode::from(NOT_STARTED)
         }
+        (Verb::Keeper { folder }, _) => failure::end(group::keep(&folder)),
         (Verb::Run { .. }, None) => Arguments::command()
             .error(
                 ErrorKind::MissingRequiredArgument,
                 "one of --program, --app and --map-dir says which ci-guard",
             )
             .exit(),
-        (Verb::Run { policy, report, command }, Some(maps)) => match run(&maps, policy, report, &command) {
-            Ok(code) => code,
-            Err(error) => failure::end(Err(error)),
-        },
+        (Verb::Run { policy, report, cgroup, command }, Some(maps)) => {
+            match run(&maps, policy, report, cgroup.as_ref(), &command) {
+                Ok(code) => code,
+                Err(error) => failure::end(Err(error)),
+            }
+        }
     }
 }
 
@@ -84,6 +95,7 @@ fn run(
     maps: &MapSource,
     policy: Option<PathBuf>,
     report: Option<PathBuf>,
+    place: Option<&Place>,
     command: &[String],
 ) -> Result<ExitCode> {
     let policy = policy.map_or_else(|| Ok(Policy::default()), |path| Policy::read(&path))?;
@@ -96,15 +108,24 @@ fn run(
         None => Box::new(io::stderr()),
     };
     let mut job = Job::begin(maps)?;
+    let mut group = Group::make(place)?;
     let mut child = gate::start(command)?;
-    let followed = follow(&mut job, &mut child, &policy, &workspace);
+    let followed = group::enter(&mut group, &child, place)
+        .and_then(|()| follow(&mut job, group.as_ref().ok(), &mut child, &policy, &workspace));
     if followed.is_err() {
         let _ended_already = child.kill();
         let _reaped = child.wait();
     }
+    let (folder, no_group) = match &group {
+        Ok(group) => (Some(group.folder().to_string_lossy().into_owned()), None),
+        Err(reason) => (None, Some(reason.clone())),
+    };
+    // Whoever is in the group ends before the job's place is another's.
+    let group_ended = group.map_or(Ok(()), Group::end);
     let ended = job.end();
     let mut seen = followed?;
     ended?;
+    group_ended?;
     let incomplete = seen.lost > 0 || !seen.whole || seen.execs.is_empty();
     let verdict = match (seen.unexpected, incomplete) {
         (_, true) => "incomplete",
@@ -115,6 +136,8 @@ fn run(
         "verdict": verdict,
         "command": command,
         "workspace": workspace,
+        "cgroup": folder,
+        "no_cgroup": no_group,
         "exit_code": seen.status.code(),
         "signal": seen.status.signal(),
         "unexpected": seen.unexpected,
@@ -149,10 +172,19 @@ struct Seen {
     whole: bool,
 }
 
-/// Lets the command through, and waits until it and all its descendants have ended.
-fn follow(job: &mut Job, child: &mut Child, policy: &Policy, workspace: &str) -> Result<Seen> {
+/// Lets the command through, and waits until it, all its descendants and whoever is in its group have ended.
+fn follow(
+    job: &mut Job,
+    group: Option<&Group>,
+    child: &mut Child,
+    policy: &Policy,
+    workspace: &str,
+) -> Result<Seen> {
     let ended =
         pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("cannot wait for the command")?;
+    if let Some(group) = group {
+        job.watch_group(group.id)?;
+    }
     job.enter(child.id())?;
     gate::open(child)?;
     let (mut execs, mut connects, mut writes, mut unexpected) = (Vec::new(), Vec::new(), Vec::new(), 0);
@@ -160,6 +192,7 @@ fn follow(job: &mut Job, child: &mut Child, policy: &Policy, workspace: &str) ->
     let whole = loop {
         // Before the ring is read: whatever an ended process did is in it then.
         let left = job.processes()?;
+        let others = group.map_or(Ok(false), Group::is_populated)?;
         let mut idle = true;
         while let Some(event) = job.next()? {
             idle = false;
@@ -174,7 +207,7 @@ fn follow(job: &mut Job, child: &mut Child, policy: &Policy, workspace: &str) ->
                 Deed::Exit => {}
             }
         }
-        if left.is_empty() {
+        if left.is_empty() && !others {
             break true;
         }
         if !idle {
@@ -187,6 +220,8 @@ fn follow(job: &mut Job, child: &mut Child, policy: &Policy, workspace: &str) ->
         if status.is_none() {
             sources.push(PollFd::new(&ended, PollFlags::IN));
         }
+        // Behind the others, whose places say what they are.
+        sources.extend(group.map(|group| PollFd::new(group.events(), PollFlags::PRI)));
         match poll(&mut sources, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("cannot wait for the command"),

@@ -1,6 +1,5 @@
 //! Takes profiles of what the CPUs run.
 
-mod control_group;
 mod lease;
 mod names;
 mod samples;
@@ -14,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bpfman_examples::control_group;
 use bpfman_examples::failure;
 use bpfman_examples::source::MapSource;
 use bpfman_profile::Format;

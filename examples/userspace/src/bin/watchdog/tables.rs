@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
 use bpfman_client::MapAccess;
+use bpfman_examples::control_group;
 use bpfman_examples::failure::Failure;
 use bpfman_examples::source::MapSource;
 use bpfman_examples::turn::Turn;
@@ -266,18 +267,14 @@ fn group_ids(compiled: &Compiled) -> Result<Vec<(u64, Rules)>> {
     if compiled.groups.is_empty() {
         return Ok(Vec::new());
     }
-    let mounts =
-        std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
-    let root =
-        mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
-    let root = root.ok_or_else(|| {
+    let root = control_group::mount_point()?.ok_or_else(|| {
         Failure::invalid(
             "this machine mounts no control groups of version 2",
             "rules with `cgroup` need them",
         )
     })?;
     let id = |(group, rules): &(Group, Rules)| {
-        let folder = format!("{root}{}", group.0);
+        let folder = format!("{}{}", root.display(), group.0);
         let metadata = std::fs::metadata(&folder).map_err(|error| {
             Failure::not_found(
                 format!("the control group {} is not there: {folder}: {error}", group.0),

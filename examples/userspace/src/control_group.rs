@@ -1,10 +1,22 @@
-//! A control group, as programs know it.
+//! Control groups of version 2: where they are, and how programs know them.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bpfman_examples::failure::Failure;
+
+use crate::failure::Failure;
+
+/// Where this machine mounts them, if it does.
+///
+/// # Errors
+/// The kernel does not say what is mounted.
+pub fn mount_point() -> Result<Option<PathBuf>> {
+    let mounts =
+        std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    Ok(mount.and_then(|line| line.split(' ').nth(4)).map(PathBuf::from))
+}
 
 /// Its id and its depth below the root of its file system.
 ///

@@ -1,0 +1,224 @@
+//! The job's control group: made for it, and gone with it.
+//!
+//! A process of its own, the keeper, ends the group: it waits for the end of a pipe that only the side holds. So nothing of the
+//! job is left also when the side is killed.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+
+use anyhow::{Context, Error, Result, bail};
+use bpfman_examples::control_group;
+use bpfman_examples::failure::Failure;
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// What the keeper calls itself with.
+pub const VERB: &str = "keep-group";
+/// In front of the number of the process that runs the job.
+const NAME: &str = "ci-guard-";
+/// The number of the namespace of control groups that the machine began with (`PROC_CGROUP_INIT_INO`).
+const FIRST_NAMESPACE: &str = "cgroup:[4026531835]";
+
+/// Where the user wants it.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Below the side's own group.
+    Own,
+    /// Below the group with this folder.
+    Below(PathBuf),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl FromStr for Place {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "own" => Ok(Self::Own),
+            "none" => Ok(Self::Nowhere),
+            path if path.starts_with('/') => Ok(Self::Below(path.into())),
+            other => bail!(
+                "`{other}` is no absolute path of a control group's folder, and neither `own` nor `none`"
+            ),
+        }
+    }
+}
+
+/// Made, with its keeper.
+pub struct Group {
+    folder: PathBuf,
+    /// Its number, and its depth below the root.
+    pub id: (u64, u64),
+    events: File,
+    keeper: Child,
+}
+
+impl Group {
+    /// Makes it where the user wants it, or below the side's own group. No group, with the reason: where the user has said
+    /// nothing and none can be made, or wants none.
+    ///
+    /// # Errors
+    /// It cannot be made where the user has said.
+    pub fn make(place: Option<&Place>) -> Result<Result<Self, String>> {
+        match place {
+            Some(Place::Nowhere) => Ok(Err("the user wants none".to_owned())),
+            Some(Place::Below(folder)) => Self::below(folder).map(Ok),
+            Some(Place::Own) => Self::below(&own()?).map(Ok),
+            None => Ok(own().and_then(|folder| Self::below(&folder)).map_err(|error| format!("{error:#}"))),
+        }
+    }
+
+    fn below(parent: &Path) -> Result<Self> {
+        // Programs count its depth from the root of the machine's groups, which the side does not see elsewhere.
+        let namespace = fs::read_link("/proc/self/ns/cgroup").context("cannot read /proc/self/ns/cgroup")?;
+        if namespace.as_os_str() != FIRST_NAMESPACE {
+            return Err(Failure::invalid(
+                "ci-guard runs in a namespace of control groups of its own",
+                "run it in the machine's, or with `--cgroup none`",
+            )
+            .into());
+        }
+        control_group::id_and_level(parent)?;
+        remove_left_over(parent);
+        let folder = parent.join(format!("{NAME}{}", std::process::id()));
+        fs::create_dir(&folder)
+            .with_context(|| format!("cannot make the control group {}", folder.display()))?;
+        Self::kept(&folder).inspect_err(|_| {
+            let _as_it_was = fs::remove_dir(&folder);
+        })
+    }
+
+    fn kept(folder: &Path) -> Result<Self> {
+        let events = File::open(folder.join("cgroup.events")).context("cannot watch the control group")?;
+        let id = control_group::id_and_level(folder)?;
+        let mut keeper = Command::new("/proc/self/exe");
+        // Whoever interrupts the side at its terminal does not interrupt the keeper.
+        let keeper =
+            keeper.arg(VERB).arg(folder).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+        let keeper = keeper.spawn().context("cannot start a process")?;
+        Ok(Self { folder: folder.to_owned(), id, events, keeper })
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn enter(&self, process: u32) -> Result<()> {
+        let shown = self.folder.display();
+        fs::write(self.folder.join("cgroup.procs"), process.to_string())
+            .with_context(|| format!("cannot move a process into the control group {shown}"))
+    }
+
+    /// The file whose exceptional condition tells that processes have come or gone.
+    pub const fn events(&self) -> &File {
+        &self.events
+    }
+
+    /// True if a process is in it, or below.
+    ///
+    /// # Errors
+    /// Somebody else has removed it.
+    pub fn is_populated(&self) -> Result<bool> {
+        is_populated(&self.events)
+    }
+
+    /// Ends what is in it, and removes it.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub fn end(mut self) -> Result<()> {
+        drop(self.keeper.stdin.take());
+        let status = self.keeper.wait().context("cannot wait for the keeper of the control group")?;
+        if !status.success() || self.folder.exists() {
+            bail!("the control group {} is left: its keeper ended with {status}", self.folder.display());
+        }
+        Ok(())
+    }
+}
+
+/// Moves the command's process into the group. Where the user has said nothing and that cannot be, there is none then.
+///
+/// # Errors
+/// It cannot be, where the user has said; the group cannot be removed.
+pub fn enter(group: &mut Result<Group, String>, child: &Child, place: Option<&Place>) -> Result<()> {
+    let Ok(made) = group else { return Ok(()) };
+    match made.enter(child.id()) {
+        // Who may make a group may not always move processes into it: that takes the right to write in all that is between.
+        Err(error) if place.is_none() => {
+            let made = std::mem::replace(group, Err(format!("{error:#}")));
+            made.map_or(Ok(()), Group::end)
+        }
+        entered => entered,
+    }
+}
+
+/// The keeper: waits until nobody holds the other end of its standard input, ends what is in the group, and removes it.
+///
+/// # Errors
+/// Something is left.
+pub fn keep(folder: &Path) -> Result<()> {
+    io::copy(&mut io::stdin(), &mut io::sink()).context("cannot wait for who runs the job")?;
+    if !folder.exists() {
+        return Ok(());
+    }
+    let events = File::open(folder.join("cgroup.events")).context("cannot watch the control group")?;
+    fs::write(folder.join("cgroup.kill"), "1").context("cannot end the job's processes")?;
+    loop {
+        if !is_populated(&events)? {
+            return remove(folder)
+                .with_context(|| format!("cannot remove the control group {}", folder.display()));
+        }
+        match poll(&mut [PollFd::new(&events, PollFlags::PRI)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("cannot wait for the job's processes"),
+        }
+    }
+}
+
+/// Reads `cgroup.events`, which then has an exceptional condition when that changes.
+fn is_populated(events: &File) -> Result<bool> {
+    let mut buffer = [0; 256];
+    let length = events.read_at(&mut buffer, 0).context("cannot read whether the control group is empty")?;
+    let text = String::from_utf8_lossy(&buffer[..length]);
+    Ok(text.lines().any(|line| line == "populated 1"))
+}
+
+/// With the groups that the job has made below.
+fn remove(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(folder)
+}
+
+/// The side's own group.
+fn own() -> Result<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let none = || {
+        Failure::invalid("this machine mounts no control groups of version 2", "run it with `--cgroup none`")
+    };
+    let (root, path) = (control_group::mount_point()?.ok_or_else(none)?, path.ok_or_else(none)?);
+    Ok(root.join(path.trim_start_matches('/')))
+}
+
+/// Removes empty groups of sides that are gone, as their keepers were killed, too.
+fn remove_left_over(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let side = name.to_str().and_then(|name| name.strip_prefix(NAME)).and_then(|side| side.parse().ok());
+        if side.is_some_and(|side: u32| !Path::new("/proc").join(side.to_string()).exists()) {
+            // The kernel keeps those that have processes.
+            let _kept = remove(&entry.path());
+        }
+    }
+}
