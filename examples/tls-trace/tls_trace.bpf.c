@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Tells user space what programs read and write through OpenSSL, before it is encrypted and after it was decrypted: by
-// process and control group, and of each call the beginning alone.
+// Tells user space what programs read and write through OpenSSL and Go's crypto/tls, before it is encrypted and after it was
+// decrypted: by process and control group, and of each call the beginning alone.
 //
-// The two `enter` programs remember where a call's bytes are; the two `leave` programs know how many there were. Which
-// function is which: SSL_read and SSL_write return a length; SSL_read_ex and SSL_write_ex return 1, and write the length
-// to where their fourth argument says.
+// The `enter` programs remember where a call's bytes are; the `leave` programs know how many there were. Which function of
+// OpenSSL is which: SSL_read and SSL_write return a length; SSL_read_ex and SSL_write_ex return 1, and write the length to
+// where their fourth argument says.
+//
+// The `go_` programs are for (*Conn).Read and (*Conn).Write. A return probe would change return addresses, which Go reads
+// when it moves a stack: go_enter is at the function, and the two others at each of its return instructions.
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
 #include <bpf/bpf_helpers.h>
@@ -33,6 +36,27 @@ struct {
 	__type(key, __u64); // process and thread
 	__type(value, struct call);
 } calls SEC(".maps");
+
+// A call of a goroutine, which its thread may leave for another one. A connection within a connection is a call within a
+// call: they differ in their depth, which is the same at both ends, also if the stack moves in between.
+struct go_call_key {
+	__u64 goroutine;
+	__u64 depth; // bytes between the stack's top and the return address
+	__u64 process;
+};
+
+struct go_call {
+	__u64 connection;
+	__u64 bytes; // an address, or how far below the stack's top
+	__u64 on_stack;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_CALLS);
+	__type(key, struct go_call_key);
+	__type(value, struct go_call);
+} go_calls SEC(".maps");
 
 enum direction { READ, WRITE };
 
@@ -127,12 +151,23 @@ static __always_inline int send_piece(struct call *call, __u64 task, __u32 direc
 	return 1;
 }
 
+static __always_inline void send_sample(struct call *call, __u64 task, enum direction direction, __u64 total)
+{
+	__u32 sample = total < sample_bytes ? total : sample_bytes;
+
+	for (int number = 0; number < MAX_PIECES; number++) {
+		__u32 offset = number * PIECE;
+
+		if (offset >= sample || !send_piece(call, task, direction, total, offset, sample))
+			break;
+	}
+}
+
 static __always_inline int send(struct pt_regs *ctx, enum direction direction)
 {
 	__u64 task = bpf_get_current_pid_tgid(), total = 0;
 	struct call *found = bpf_map_lookup_elem(&calls, &task), call;
 	int returned = PT_REGS_RC(ctx);
-	__u32 sample;
 
 	if (!found)
 		return 0;
@@ -143,13 +178,7 @@ static __always_inline int send(struct pt_regs *ctx, enum direction direction)
 	total = returned;
 	if (call.length && bpf_probe_read_user(&total, sizeof(total), (void *)call.length))
 		return 0;
-	sample = total < sample_bytes ? total : sample_bytes;
-	for (int number = 0; number < MAX_PIECES; number++) {
-		__u32 offset = number * PIECE;
-
-		if (offset >= sample || !send_piece(&call, task, direction, total, offset, sample))
-			break;
-	}
+	send_sample(&call, task, direction, total);
 	return 0;
 }
 
@@ -163,6 +192,84 @@ SEC("uretprobe/SSL_write")
 int leave_write(struct pt_regs *ctx)
 {
 	return send(ctx, WRITE);
+}
+
+// Where Go has what (since Go 1.17; on arm64 since 1.18): receiver, beginning of the slice, and goroutine. A result is where
+// the receiver was.
+#if defined(__TARGET_ARCH_arm64)
+#define GO_RECEIVER(ctx) (__PT_REGS_CAST(ctx)->regs[0])
+#define GO_BYTES(ctx) (__PT_REGS_CAST(ctx)->regs[1])
+#define GO_GOROUTINE(ctx) (__PT_REGS_CAST(ctx)->regs[28])
+#else
+#define GO_RECEIVER(ctx) (__PT_REGS_CAST(ctx)->rax)
+#define GO_BYTES(ctx) (__PT_REGS_CAST(ctx)->rbx)
+#define GO_GOROUTINE(ctx) (__PT_REGS_CAST(ctx)->r14)
+#endif
+
+// What a goroutine begins with.
+struct go_stack {
+	__u64 bottom, top;
+};
+
+static __always_inline int find_go_call(struct pt_regs *ctx, struct go_stack *stack, struct go_call_key *key)
+{
+	key->goroutine = GO_GOROUTINE(ctx);
+	key->process = bpf_get_current_pid_tgid() >> 32;
+	if (bpf_probe_read_user(stack, sizeof(*stack), (void *)key->goroutine))
+		return 0;
+	key->depth = stack->top - PT_REGS_SP(ctx);
+	return 1;
+}
+
+// Where the stack has no room, the function makes some and begins again: then it is remembered anew.
+SEC("uprobe")
+int go_enter(struct pt_regs *ctx)
+{
+	struct go_call call = { .connection = GO_RECEIVER(ctx), .bytes = GO_BYTES(ctx) };
+	struct go_call_key key = {};
+	struct go_stack stack;
+
+	if (!find_go_call(ctx, &stack, &key))
+		return 0;
+	if (call.bytes >= stack.bottom && call.bytes < stack.top) {
+		call.bytes = stack.top - call.bytes;
+		call.on_stack = 1;
+	}
+	bpf_map_update_elem(&go_calls, &key, &call, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int go_send(struct pt_regs *ctx, enum direction direction)
+{
+	__s64 returned = GO_RECEIVER(ctx);
+	struct go_call_key key = {};
+	struct go_stack stack;
+	struct go_call *found;
+	struct call call = {};
+
+	if (!find_go_call(ctx, &stack, &key))
+		return 0;
+	found = bpf_map_lookup_elem(&go_calls, &key);
+	if (!found)
+		return 0;
+	call.connection = found->connection;
+	call.bytes = found->on_stack ? stack.top - found->bytes : found->bytes;
+	bpf_map_delete_elem(&go_calls, &key);
+	if (returned > 0)
+		send_sample(&call, bpf_get_current_pid_tgid(), direction, returned);
+	return 0;
+}
+
+SEC("uprobe")
+int go_leave_read(struct pt_regs *ctx)
+{
+	return go_send(ctx, READ);
+}
+
+SEC("uprobe")
+int go_leave_write(struct pt_regs *ctx)
+{
+	return go_send(ctx, WRITE);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -73,6 +73,23 @@ pub fn library(name: &str) -> PathBuf {
     })
 }
 
+/// Builds `programs/<name>.go` with these flags of the linker; `None` where Go is missing, which `packaging/install-deps` brings.
+#[must_use]
+pub fn go(name: &str, linker: &str) -> Option<PathBuf> {
+    let toolchain = Path::new("/usr/lib/go-1.19/bin/go");
+    if !toolchain.exists() {
+        return None;
+    }
+    let extension = format!("go{}", linker.replace(['-', ' '], "_"));
+    Some(once(&source(&format!("{name}.go")), &extension, |out| {
+        let cache = format!("GOCACHE={}", path(&binaries::build_folder().join("go")));
+        let source = path(&source(&format!("{name}.go")));
+        let flags = format!("-ldflags={linker}");
+        let words = ["build", &flags, "-o", out, &source];
+        run(&[&["env", &cache, "GO111MODULE=off", "GOFLAGS=", &path(toolchain)], &words[..]].concat());
+    }))
+}
+
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use aya::maps::{Map, MapError};
 use bpfman_client::wire::{APPLICATION_KEY, APPLICATION_KEY_NEWER};
-use bpfman_client::{Client, MapAccess, MapFile, Reason};
+use bpfman_client::{Client, MapAccess, MapFile, Reason, RemoteProgram};
 use clap::Args;
 
 use crate::failure::Failure;
@@ -44,6 +44,38 @@ impl MapSource {
         file.typed().with_context(|| format!("cannot have map \"{name}\" of {whose}"))
     }
 
+    /// The programs among which those are that use a map: all of the application, or all that share the map with the program.
+    ///
+    /// # Errors
+    /// There are none, this user may not list them, or a folder of maps is named: it is of no program.
+    pub async fn programs(&self, map: &str) -> Result<Vec<RemoteProgram>> {
+        if let Some(application) = &self.app {
+            let programs = of_name(&Client::connect().await?, application).await;
+            return programs
+                .with_context(|| format!("cannot find the programs of application \"{application}\""));
+        }
+        let Some(program) = self.program else {
+            return Err(Failure::invalid(
+                "a folder of maps says nothing of programs",
+                "name one of the programs with --program, or their application with --app",
+            )
+            .into());
+        };
+        let client = Client::connect().await?;
+        let described = client.program(program).await?.describe().await?;
+        let shared =
+            described.maps.iter().filter(|described| described.name == map).flat_map(|map| &map.used_by);
+        let mut programs = Vec::new();
+        for id in shared {
+            programs.push(client.program(*id).await?);
+        }
+        if programs.is_empty() {
+            let hint = "`bpfman list programs` shows all";
+            return Err(Failure::not_found(format!("program {program} has no map \"{map}\""), hint).into());
+        }
+        Ok(programs)
+    }
+
     /// The map, and words for whose it is.
     async fn hand_over(&self, name: &str, access: MapAccess) -> Result<(MapFile, String)> {
         let (found, whose) = if let Some(program) = self.program {
@@ -64,19 +96,25 @@ async fn of_program(program: u32, name: &str, access: MapAccess) -> Result<MapFi
 /// The map of the first of the application's programs that has one of this name.
 async fn of_application(application: &str, name: &str, access: MapAccess) -> Result<MapFile> {
     let client = Client::connect().await?;
-    let mut refused = None;
+    let mut answer = None;
+    for program in of_name(&client, application).await? {
+        match client.open_map_of(program.id(), name, access).await {
+            Err(error) if error.reason() == Some(Reason::NotFound) => answer = Some(error),
+            found => return Ok(found?),
+        }
+    }
+    Err(answer.map_or_else(|| none_of_it().into(), Into::into))
+}
+
+/// The application's programs: one at least.
+async fn of_name(client: &Client, application: &str) -> Result<Vec<RemoteProgram>> {
+    let mut programs = Vec::new();
     for key in [APPLICATION_KEY, APPLICATION_KEY_NEWER] {
-        for program in client.programs([(key, application)]).await? {
-            match client.open_map_of(program.id(), name, access).await {
-                Err(error) if error.reason() == Some(Reason::NotFound) => refused = Some(error),
-                answer => return Ok(answer?),
-            }
-        }
+        programs.extend(client.programs([(key, application)]).await?);
     }
-    match refused {
-        Some(error) => Err(error.into()),
-        None => {
-            Err(Failure::not_found("no program of it is loaded", "`bpfman list programs` shows all").into())
-        }
-    }
+    if programs.is_empty() { Err(none_of_it().into()) } else { Ok(programs) }
+}
+
+fn none_of_it() -> Failure {
+    Failure::not_found("no program of it is loaded", "`bpfman list programs` shows all")
 }

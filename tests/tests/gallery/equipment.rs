@@ -24,6 +24,11 @@ pub struct Gallery {
 
 impl Gallery {
     pub fn open() -> Self {
+        Self::with_grants("")
+    }
+
+    /// With further grants in its policy.
+    pub fn with_grants(grants: &str) -> Self {
         let registry = Registry::start();
         let mut daemon = Daemon::prepare();
         let prefix = daemon.path("trusted").display().to_string();
@@ -31,7 +36,7 @@ impl Gallery {
         let policy = format!(
             "[[images]]\npattern = \"{}\"\nkeys = [\"{prefix}.pub\"]\n\
              [[grants]]\nname = \"sides\"\nusers = [{WATCHER}]\nallow = [\"read\", \"maps-read\", \"maps-write\"]\n\
-             over = \"all\"\n",
+             over = \"all\"\n{grants}",
             registry.image("*")
         );
         let launch = Launch { policy, ..Launch::default() };

@@ -1,10 +1,12 @@
 //! A TLS server and its client, seen in plain text. Both use a copy of the machine's OpenSSL, which nobody else does: what the
 //! rest of the machine says stays unseen.
 
+mod go;
+
 use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
 
 use bpfman_tests::command::run;
@@ -55,25 +57,7 @@ impl Stage {
         fs::create_dir(&folder).unwrap();
         let library = folder.join("libssl.so.3");
         fs::copy(system_library(), &library).unwrap();
-        let path = |name: &str| folder.join(name).display().to_string();
-        run(&[
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-keyout",
-            &path("key"),
-            "-out",
-            &path("certificate"),
-        ]);
+        certificate(&folder);
         let programs = gallery.load(
             "tls-trace",
             "--programs uprobe:enter uprobe:enter_ex uretprobe:leave_read uretprobe:leave_write",
@@ -108,17 +92,14 @@ impl Stage {
         client
             .arg(format!("localhost:{PORT}:127.0.0.1"))
             .arg("--cacert")
-            .arg(self.folder.join("certificate"));
+            .arg(self.folder.join("certificate"))
+            .args(["--user", "ada:of-the-client", "--cookie", "session=of-the-client"]);
         client.arg(format!("https://localhost:{PORT}{target}")).env("LD_LIBRARY_PATH", &self.folder);
         Outcome::of(&mut client)
     }
 
     fn follow(&self, words: &str, stderr: Stdio) -> Follower {
-        let mut side = self.gallery.side_as(WATCHER, "tls-trace");
-        side.args(["--program", &self.program.to_string(), "follow"]).args(words.split_whitespace());
-        let mut side = side.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
-        let lines = BufReader::new(side.stdout.take().unwrap());
-        Follower { side, lines }
+        Follower::start(&self.gallery, self.program, words, stderr)
     }
 }
 
@@ -136,6 +117,14 @@ struct Follower {
 }
 
 impl Follower {
+    fn start(gallery: &Gallery, program: u64, words: &str, stderr: Stdio) -> Self {
+        let mut side = gallery.side_as(WATCHER, "tls-trace");
+        side.args(["--program", &program.to_string(), "follow"]).args(words.split_whitespace());
+        let mut side = side.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let lines = BufReader::new(side.stdout.take().unwrap());
+        Self { side, lines }
+    }
+
     fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let mut line = String::new();
@@ -145,6 +134,19 @@ impl Follower {
                 return call;
             }
         }
+    }
+
+    /// One for each, in whatever order they come: both ends of a connection run at the same time.
+    fn all<const N: usize>(&mut self, wanted: [&dyn Fn(&Value) -> bool; N]) -> [Value; N] {
+        let mut found = [const { Value::Null }; N];
+        while found.contains(&Value::Null) {
+            let missing = |call: &Value| (0..N).find(|at| found[*at].is_null() && wanted[*at](call));
+            let call = self.until(|call| missing(call).is_some());
+            if let Some(at) = missing(&call) {
+                found[at] = call;
+            }
+        }
+        found
     }
 
     fn requests(&mut self, target: &str, direction: &str) -> Value {
@@ -157,6 +159,14 @@ impl Drop for Follower {
         self.side.kill().unwrap();
         self.side.wait().unwrap();
     }
+}
+
+/// A key and a certificate of localhost, in these files of a folder.
+fn certificate(folder: &Path) {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let line = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost";
+    let files = ["-keyout", &path("key"), "-out", &path("certificate")];
+    run(&line.split(' ').chain(files).collect::<Vec<_>>());
 }
 
 /// The file of the library that this machine's curl uses.
@@ -220,6 +230,27 @@ fn raw_shows_what_each_call_carries_of_one_process() {
     stage.ask("/large").success();
     let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
     assert_eq!(large["text"], "x".repeat(4096));
+}
+
+#[test]
+fn passwords_in_headers_are_hidden_unless_they_are_asked_for() {
+    let stage = Stage::new();
+    let secret = |text: &str| text.contains("of-the-client") || text.contains("YWRhOm9mLXRoZS1jbGllbnQ");
+    for (shows, words) in [(false, ""), (true, " --show-secrets")] {
+        let mut follower = stage.follow(&format!("--json{words}"), Stdio::inherit());
+        stage.ask("/heads").success();
+        let headers = &follower.requests("/heads", "write")["http"]["headers"];
+        assert_eq!(headers["cookie"], if shows { "session=of-the-client" } else { "(hidden)" });
+        assert_eq!(secret(&headers["authorization"].to_string()), shows, "{headers}");
+        drop(follower);
+        let mut follower = stage.follow(&format!("--json --raw{words}"), Stdio::inherit());
+        stage.ask("/raw").success();
+        let call = follower.until(|call| call["text"].as_str().unwrap().starts_with("GET /raw"));
+        let text = call["text"].as_str().unwrap();
+        assert_eq!(secret(text), shows, "{text}");
+        assert_eq!(text.matches("(hidden)").count(), if shows { 0 } else { 2 }, "{text}");
+        assert!(text.ends_with("\r\n\r\n") && text.contains("\r\nHost: localhost"), "{text}");
+    }
 }
 
 /// Nobody reads what the side prints, so the side does not read the ring.

@@ -24,6 +24,16 @@ pub struct Call {
     pub bytes: Vec<u8>,
 }
 
+/// A direction of a connection: process, connection, direction.
+pub type Stream = (u32, u64, Direction);
+
+impl Call {
+    /// What it is a part of.
+    pub fn stream(&self) -> Stream {
+        (self.caller.pid, self.connection, self.direction)
+    }
+}
+
 /// Calls of which pieces are still to come. A thread is in one call at a time.
 #[derive(Default)]
 pub struct Calls(HashMap<u32, Call>);

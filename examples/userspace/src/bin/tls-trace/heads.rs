@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::calls::Call;
-use crate::piece::Direction;
+use crate::calls::{Call, Stream};
+use crate::secrets::{HIDDEN, is_secret};
 
 /// Header lines of a head, at most.
 const MAX_HEADERS: usize = 100;
@@ -40,6 +40,14 @@ impl Head {
         }
     }
 
+    /// Hides values of headers that prove who somebody is.
+    pub fn hide_secrets(&mut self) {
+        let (Self::Request(.., headers) | Self::Response(.., headers)) = self;
+        for (_, value) in headers.iter_mut().filter(|(name, _)| is_secret(name)) {
+            HIDDEN.clone_into(value);
+        }
+    }
+
     /// The first line, and the host of a request.
     pub fn line(&self) -> String {
         match self {
@@ -66,9 +74,6 @@ fn joined(headers: &Headers) -> Value {
     Value::Object(object)
 }
 
-/// A direction of a connection.
-type Stream = (u32, u64, Direction);
-
 /// What connections have carried of heads that are not whole yet.
 #[derive(Default)]
 pub struct Heads(HashMap<Stream, Vec<u8>>);
@@ -76,7 +81,7 @@ pub struct Heads(HashMap<Stream, Vec<u8>>);
 impl Heads {
     /// The head that ends in a call, if any. What is behind it, and what is no head, is not looked at.
     pub fn take(&mut self, call: &Call) -> Option<Head> {
-        let stream = (call.caller.pid, call.connection, call.direction);
+        let stream = call.stream();
         let mut bytes = self.0.remove(&stream).unwrap_or_default();
         bytes.extend(&call.bytes);
         match parse(&bytes) {
@@ -140,7 +145,7 @@ fn owned(headers: &[httparse::Header<'_>]) -> Headers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::piece::Caller;
+    use crate::piece::{Caller, Direction};
 
     fn call(bytes: &[u8], total: usize) -> Call {
         Call {
@@ -165,6 +170,16 @@ mod tests {
         let response = heads.take(&whole(b"HTTP/1.1 404 Not Found\r\nA: 1\r\na: 2\r\n\r\n")).unwrap();
         assert_eq!(response.line(), "404 Not Found");
         assert_eq!(response.to_json()["headers"]["a"], "1, 2");
+    }
+
+    #[test]
+    fn values_of_secret_headers_are_hidden() {
+        let text = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: b\r\ncookie: c\r\nAUTHORIZATION: d\r\n\r\n";
+        let mut head = Heads::default().take(&whole(text)).unwrap();
+        assert_eq!(head.to_json()["headers"]["cookie"], "b, c");
+        head.hide_secrets();
+        let headers = json!({ "host": "a", "cookie": "(hidden), (hidden)", "authorization": "(hidden)" });
+        assert_eq!(head.to_json()["headers"], headers);
     }
 
     #[test]

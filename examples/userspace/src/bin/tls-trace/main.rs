@@ -1,11 +1,14 @@
-//! Prints what programs read and write through OpenSSL.
+//! Prints what programs read and write through OpenSSL and Go's crypto/tls.
 
 mod calls;
+mod go;
 mod heads;
 mod piece;
+mod secrets;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -13,14 +16,16 @@ use bpfman_client::MapAccess;
 use bpfman_examples::failure;
 use bpfman_examples::follow::Followed;
 use bpfman_examples::source::MapSource;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
 use crate::calls::{Call, Calls};
+use crate::go::GoFile;
 use crate::heads::{Head, Heads};
 use crate::piece::Piece;
+use crate::secrets::Secrets;
 
-/// Prints what the loaded tls_trace sees of programs that use OpenSSL, in plain text
+/// Prints what the loaded tls_trace sees of programs that use OpenSSL or Go's TLS, in plain text
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -32,30 +37,61 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Action {
     /// Print the heads of HTTP/1 requests and responses as they come
-    Follow {
-        /// What every call carried, not only heads: the beginning of it
+    Follow(FollowArguments),
+    /// Attach the loaded programs to a Go program's file: all that run it are seen, those that run already too
+    Go {
+        /// The program's file. One that is replaced has its functions at other places: attach again then
+        #[arg(value_name = "PROGRAM_FILE")]
+        file: PathBuf,
+        /// The file as this process sees it, of a container for example
+        #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+        container_pid: Option<i32>,
+        /// End what `go` attached to the file
         #[arg(long)]
-        raw: bool,
-        /// One JSON object a line
-        #[arg(long)]
-        json: bool,
-        /// Only this process
-        #[arg(long, value_name = "PID")]
-        pid: Option<u32>,
-        /// End after so many
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-        count: Option<u64>,
+        detach: bool,
     },
+}
+
+#[derive(Args)]
+struct FollowArguments {
+    /// What every call carried, not only heads: the beginning of it
+    #[arg(long)]
+    raw: bool,
+    /// Also the values of the headers Authorization, Proxy-Authorization, Cookie and Set-Cookie
+    #[arg(long)]
+    show_secrets: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Only this process
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// End after so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
 }
 
 fn main() -> ExitCode {
     failure::end(run(&Arguments::parse()))
 }
 
-fn run(Arguments { maps, action: Action::Follow { raw, json, pid, count } }: &Arguments) -> Result<()> {
+fn run(Arguments { maps, action }: &Arguments) -> Result<()> {
+    match action {
+        Action::Follow(arguments) => follow(maps, arguments),
+        Action::Go { file, container_pid, detach } => {
+            let file = GoFile::new(file, *container_pid)?;
+            if *detach { go::detach(maps, &file) } else { go::attach(maps, &file) }
+        }
+    }
+}
+
+fn follow(
+    maps: &MapSource,
+    FollowArguments { raw, show_secrets, json, pid, count }: &FollowArguments,
+) -> Result<()> {
     let ring = maps.open("pieces", MapAccess::Write)?;
     let mut pieces = Followed::new(ring, maps.open("lost", MapAccess::Read)?)?;
-    let (mut calls, mut heads) = (Calls::default(), Heads::default());
+    let (mut calls, mut heads, mut secrets) = (Calls::default(), Heads::default(), Secrets::default());
     let mut left = count.unwrap_or(u64::MAX);
     let mut out = io::stdout();
     if !json {
@@ -64,13 +100,19 @@ fn run(Arguments { maps, action: Action::Follow { raw, json, pid, count } }: &Ar
     pieces.each(|record| {
         let piece = Piece::parse(record)
             .with_context(|| format!("a record of {} bytes is not this example's", record.len()))?;
-        for call in calls.take(piece) {
+        for mut call in calls.take(piece) {
             if pid.is_some_and(|wanted| wanted != call.caller.pid) {
                 continue;
             }
-            let head = if *raw { None } else { heads.take(&call) };
+            let mut head = if *raw { None } else { heads.take(&call) };
             if !raw && head.is_none() {
                 continue;
+            }
+            if !show_secrets {
+                match &mut head {
+                    Some(head) => head.hide_secrets(),
+                    None => call.bytes = secrets.hide(&call),
+                }
             }
             if *json {
                 writeln!(out, "{}", object(&call, head.as_ref()))?;

@@ -1,0 +1,56 @@
+//! Where a function returns: its return instructions.
+
+/// In bytes from its beginning; `None` if what stands there are no instructions.
+#[cfg(not(target_arch = "aarch64"))]
+pub fn of(code: &[u8]) -> Option<Vec<u64>> {
+    use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+
+    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+    let mut found = Vec::new();
+    while decoder.can_decode() {
+        let insn = decoder.decode();
+        if insn.is_invalid() {
+            return None;
+        }
+        if insn.mnemonic() == Mnemonic::Ret {
+            found.push(insn.ip());
+        }
+    }
+    Some(found)
+}
+
+/// The same where each instruction has four bytes.
+#[cfg(target_arch = "aarch64")]
+pub fn of(code: &[u8]) -> Option<Vec<u64>> {
+    /// `ret`, to where the link register says.
+    const RETURN: [u8; 4] = 0xd65f_03c0_u32.to_le_bytes();
+    let places = (0..).step_by(4).zip(code.chunks(4));
+    code.len()
+        .is_multiple_of(4)
+        .then(|| places.filter(|(_, insn)| *insn == RETURN).map(|(at, _)| at).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(not(target_arch = "aarch64"))]
+    fn returns_are_found_between_other_instructions_and_not_inside_of_them() {
+        // push %rbp; movabs with c3 in its constant; ret; mov %esp,%ebp; ret
+        let code = [0x55, 0x48, 0xb8, 0xc3, 0xc3, 0xc3, 0xc3, 0, 0, 0, 0, 0xc3, 0x89, 0xe5, 0xc3];
+        assert_eq!(of(&code), Some(vec![11, 14]));
+        assert_eq!(of(&code[..3]), None, "an instruction that is cut");
+        assert_eq!(of(&[0x06]), None, "none in 64 bits");
+    }
+
+    #[test]
+    #[cfg(target_arch = "aarch64")]
+    fn returns_are_found_between_other_instructions() {
+        // nop; ret; nop; ret
+        let words = [0xd503_201f_u32, 0xd65f_03c0, 0xd503_201f, 0xd65f_03c0];
+        let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(of(&code), Some(vec![4, 12]));
+        assert_eq!(of(&code[..6]), None, "an instruction that is cut");
+    }
+}
