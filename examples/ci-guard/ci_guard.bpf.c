@@ -7,7 +7,7 @@
 //
 // Every job has a ring of its own, since who reads a ring takes the records out. An event that is lost, or a process that
 // could not be entered, is counted for its job: its report is not whole then.
-#include "destination.h"
+#include "datagram.h"
 #include "file_path.h"
 #include "opened_file.h"
 #include <stdbool.h>
@@ -27,6 +27,7 @@ struct event {
 	__u16 port;
 	__u32 arguments_length; // of all, in bytes; what is longer is cut
 	struct in6_addr address;
+	__u32 protocol; // of CONNECT
 	char path[PATH_LENGTH];
 	char arguments[ARGUMENTS_LENGTH]; // of EXEC: each ended by a zero
 };
@@ -236,6 +237,27 @@ int BPF_PROG(see_connect, struct sock *socket, int old, int new)
 	if (!event)
 		return 0;
 	event->port = tell_destination(socket, &event->address);
+	event->protocol = BPF_CORE_READ(socket, sk_protocol);
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+// Of connect, sendto, sendmsg and sendmmsg.
+SEC("tracepoint/syscalls/sys_exit_connect")
+int see_datagram(struct sys_exit *ctx)
+{
+	struct datagram datagram;
+	struct event *event;
+	__u32 job;
+
+	if (!noted_datagram(&datagram))
+		return 0;
+	event = find_job(&job) ? begin(job, CONNECT) : NULL;
+	if (!event)
+		return 0;
+	event->address = datagram.address;
+	event->port = datagram.port;
+	event->protocol = datagram.protocol;
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

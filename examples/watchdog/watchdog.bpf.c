@@ -9,12 +9,10 @@
 // the other and then changes `active`, one word.
 //
 // The watch_ programs see at trace points, and can kill. The guard_ programs (BPF LSM) forbid, where a manifest has them.
-#include "destination.h"
+#include "datagram.h"
 #include "file_path.h"
 #include "opened_file.h"
-#include <linux/in.h>
 #include <linux/socket.h>
-#include <stdbool.h>
 #include <bpf/bpf_tracing.h>
 
 #define EPERM 1
@@ -26,7 +24,7 @@
 enum event_kind { EXEC, OPEN, OPEN_TO_WRITE, CONNECT, PRIVILEGES, EVENT_KINDS };
 
 // What rules can ask for. The first ones are in `values`, the last two in tries.
-enum condition { COMM, PARENT, UID, CGROUP, PORT, NEW_UID, GAINS, DESTINATION, PATH, CONDITIONS };
+enum condition { COMM, PARENT, UID, CGROUP, PORT, PROTOCOL, NEW_UID, GAINS, DESTINATION, PATH, CONDITIONS };
 
 // Half the lookups of an event would be in vain: `asking` says which rules have a condition at all.
 struct set {
@@ -163,6 +161,7 @@ struct event {
 	__u8 kind;
 	__u8 flags;
 	struct in6_addr address;
+	__u32 protocol; // of CONNECT
 	struct path_text path;
 	struct path_text given; // of EXEC: as execve was told
 };
@@ -202,6 +201,7 @@ struct moment {
 	__u64 gains;
 	__u32 new_uid;
 	__u16 port;
+	__u16 protocol;
 	__u8 kind;
 	struct address_prefix address;
 	struct path_prefix path;
@@ -209,7 +209,18 @@ struct moment {
 	struct path_buffer buffer;
 };
 
-enum place { AT_EXEC, AT_OPEN, AT_CONNECT, AT_PRIVILEGES, AT_EXEC_GUARD, AT_OPEN_GUARD, AT_CONNECT_GUARD, PLACES };
+enum place {
+	AT_EXEC,
+	AT_OPEN,
+	AT_CONNECT,
+	AT_DATAGRAM,
+	AT_PRIVILEGES,
+	AT_EXEC_GUARD,
+	AT_OPEN_GUARD,
+	AT_CONNECT_GUARD,
+	AT_SEND_GUARD,
+	PLACES
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -217,6 +228,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct moment);
 } moments SEC(".maps");
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct socket {
+	struct sock *sk;
+};
+struct msghdr {
+	void *msg_name;
+};
+#pragma clang attribute pop
 
 // Set by the manifest that has the guard_ programs: exec rules that forbid are theirs then.
 const volatile __u8 guarded = 0;
@@ -251,6 +271,7 @@ static __always_inline struct moment *begin(enum place place, enum event_kind ki
 	moment->gains = 0;
 	moment->new_uid = 0;
 	moment->port = 0;
+	moment->protocol = 0;
 	moment->address.bits = 0;
 	moment->path.bits = 0;
 	moment->given.bits = 0;
@@ -335,6 +356,8 @@ static __always_inline __u64 matching(struct moment *moment, struct set *set, __
 		rules &= by_group(moment, set);
 	if (rules & set->asking[PORT])
 		rules &= by_word(moment, set, PORT, moment->port);
+	if (rules & set->asking[PROTOCOL])
+		rules &= by_word(moment, set, PROTOCOL, moment->protocol);
 	if (rules & set->asking[NEW_UID])
 		rules &= by_word(moment, set, NEW_UID, moment->new_uid);
 	if (rules & set->asking[GAINS])
@@ -363,6 +386,7 @@ static __always_inline void report(struct moment *moment, __u64 rules, __u8 flag
 	event->kind = moment->kind;
 	event->flags = flags;
 	event->address = moment->address.address;
+	event->protocol = moment->protocol;
 	event->path.text[0] = event->given.text[0] = 0;
 	if (moment->path.bits)
 		bpf_probe_read_kernel_str(&event->path, sizeof(event->path), &moment->path.path);
@@ -543,6 +567,31 @@ int BPF_PROG(watch_connect, struct sock *socket, int old, int new)
 		rules &= ~set->forbid;
 	moment->address.bits = 32 + 128;
 	moment->port = tell_destination(socket, &moment->address.address);
+	moment->protocol = BPF_CORE_READ(socket, sk_protocol);
+	judge(moment, set, rules, false);
+	return 0;
+}
+
+// Of connect, sendto, sendmsg and sendmmsg.
+SEC("tracepoint/syscalls/sys_exit_connect")
+int watch_datagram(struct sys_exit *ctx)
+{
+	struct datagram datagram;
+	struct moment *moment;
+	struct set *set;
+	__u64 rules;
+
+	if (!noted_datagram(&datagram))
+		return 0;
+	moment = begin(AT_DATAGRAM, CONNECT, &rules, &set);
+	if (!moment)
+		return 0;
+	if (guarded)
+		rules &= ~set->forbid;
+	moment->address.bits = 32 + 128;
+	moment->address.address = datagram.address;
+	moment->port = datagram.port;
+	moment->protocol = datagram.protocol;
 	judge(moment, set, rules, false);
 	return 0;
 }
@@ -576,9 +625,8 @@ int BPF_PROG(guard_exec, struct linux_binprm *program)
 	return answer(judge(moment, set, rules & set->forbid, true));
 }
 
-// The kernel's own copy of the address.
-SEC("lsm/socket_connect")
-int BPF_PROG(guard_connect, struct socket *socket, struct sockaddr *address, int length)
+// By the kernel's own copy of the address.
+static __always_inline int guard_destination(struct socket *socket, void *address, enum place place)
 {
 	struct sockaddr_in6 v6 = {};
 	struct moment *moment;
@@ -589,15 +637,31 @@ int BPF_PROG(guard_connect, struct socket *socket, struct sockaddr *address, int
 		return 0;
 	if (v6.sin6_family != AF_INET && v6.sin6_family != AF_INET6)
 		return 0;
-	moment = begin(AT_CONNECT_GUARD, CONNECT, &rules, &set);
+	moment = begin(place, CONNECT, &rules, &set);
 	if (!moment || !(rules & set->forbid))
 		return 0;
 	moment->address.bits = 32 + 128;
 	moment->address.address = v6.sin6_addr;
 	moment->port = bpf_ntohs(v6.sin6_port); // at the same place in both
+	moment->protocol = BPF_CORE_READ(socket, sk, sk_protocol);
 	if (v6.sin6_family == AF_INET) // whose address lies where IPv6 has its flow
 		map_v4(&moment->address.address, v6.sin6_flowinfo);
 	return answer(judge(moment, set, rules & set->forbid, true));
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(guard_connect, struct socket *socket, struct sockaddr *address, int length)
+{
+	return guard_destination(socket, address, AT_CONNECT_GUARD);
+}
+
+// A send that has an address: of a connected socket it has none.
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(guard_send, struct socket *socket, struct msghdr *message, int size)
+{
+	void *address = BPF_CORE_READ(message, msg_name);
+
+	return address ? guard_destination(socket, address, AT_SEND_GUARD) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

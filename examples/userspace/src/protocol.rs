@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use serde::Deserialize;
 
 /// Those that people know by name.
 const KNOWN: [(&str, u8); 9] = [
@@ -19,8 +20,17 @@ const KNOWN: [(&str, u8); 9] = [
 ];
 
 /// A protocol over IP, by its IANA number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(try_from = "String")]
 pub struct Protocol(pub u8);
+
+impl TryFrom<String> for Protocol {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|error: anyhow::Error| error.to_string())
+    }
+}
 
 impl Protocol {
     /// The Transmission Control Protocol.
@@ -55,6 +65,11 @@ impl fmt::Display for Protocol {
             None => f.pad(&self.0.to_string()),
         }
     }
+}
+
+/// The kernel's number of a socket's protocol: beside those over IP there are others, as Multipath TCP.
+pub fn name_of(socket: u32) -> String {
+    u8::try_from(socket).map_or_else(|_| socket.to_string(), |number| Protocol(number).to_string())
 }
 
 /// What a slot of the map `protocols` counts.
@@ -128,6 +143,7 @@ mod tests {
             let protocol: Protocol = text.parse().unwrap();
             assert_eq!((protocol, protocol.to_string().as_str()), (Protocol(number), shown));
         }
+        assert_eq!((name_of(17), name_of(262)), ("udp".to_owned(), "262".to_owned()));
         for text in ["tpc", "256", "-1", ""] {
             assert!(text.parse::<Protocol>().is_err(), "{text}");
         }

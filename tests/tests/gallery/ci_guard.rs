@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::equipment::{Gallery, WATCHER, refusals};
 
 const PROGRAMS: &str = "--programs tp_btf:follow_fork tp_btf:follow_exit tp_btf:see_exec tp_btf:see_connect \
-                        tracepoint:see_open";
+                        tracepoint:see_open tracepoint:see_datagram cgroup_sock_addr:note_connect4 \
+                        cgroup_sock_addr:note_connect6 cgroup_sock_addr:note_send4 cgroup_sock_addr:note_send6";
 
 struct Guard {
     gallery: Gallery,
@@ -27,11 +28,13 @@ impl Guard {
         for program in &programs[..4] {
             gallery.daemon.bpfman(&format!("attach {program} tp-btf")).success();
         }
-        let open = programs[4];
-        gallery
-            .daemon
-            .bpfman(&format!("attach {open} tracepoint --tracepoint syscalls/sys_exit_openat"))
-            .success();
+        for (program, call) in [(4, "openat"), (5, "connect"), (5, "sendto"), (5, "sendmsg")] {
+            let (program, call) = (programs[program], format!("syscalls/sys_exit_{call}"));
+            gallery.daemon.bpfman(&format!("attach {program} tracepoint --tracepoint {call}")).success();
+        }
+        for program in &programs[6..] {
+            gallery.daemon.bpfman(&format!("attach {program} cgroup --path /")).success();
+        }
         Self { gallery, program: programs[0] }
     }
 
@@ -77,6 +80,27 @@ fn a_report_has_what_all_descendants_did() {
     let connects = report["connect"].as_array().unwrap();
     assert_eq!(connects.len(), 1, "{report:#}");
     assert_eq!((&connects[0]["address"], &connects[0]["port"]), (&"127.0.0.1".into(), &port.into()));
+    assert_eq!(connects[0]["protocol"], "tcp");
+}
+
+#[test]
+fn datagrams_are_connections_of_their_own_protocol() {
+    let guard = Guard::new();
+    let script = "exec python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
+                  s.sendto(b\"x\", (\"127.0.0.1\", 9)); s.connect((\"127.0.0.2\", 9))'";
+    for (protocol, code) in [("tcp", 20), ("udp", 0)] {
+        let policy = format!("connect: [{{to: 127.0.0.0/8, protocol: {protocol}}}]\nenforce: true\n");
+        let outcome = guard.job(&policy, script);
+        let report = report(&outcome);
+        assert_eq!(outcome.code, code, "{report:#}");
+        let told: Vec<_> = report["connect"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (&one["address"], &one["protocol"]))
+            .collect();
+        assert_eq!(told, [(&"127.0.0.1".into(), &"udp".into()), (&"127.0.0.2".into(), &"udp".into())]);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Lines};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,11 @@ use crate::equipment::{Gallery, WATCHER, refusals, turns};
 
 /// Everything that the manifest attaches.
 const PROGRAMS: &str = "--programs tp_btf:watch_exec tp_btf:watch_connect tracepoint:watch_open \
-                        tracepoint:watch_call tracepoint:watch_privileges";
+                        tracepoint:watch_call tracepoint:watch_privileges tracepoint:watch_datagram \
+                        cgroup_sock_addr:note_connect4 cgroup_sock_addr:note_connect6 \
+                        cgroup_sock_addr:note_send4 cgroup_sock_addr:note_send6";
 const CALLS: [&str; 6] = ["setuid", "setreuid", "setresuid", "capset", "execve", "execveat"];
+const DATAGRAM_CALLS: [&str; 4] = ["connect", "sendto", "sendmsg", "sendmmsg"];
 const SIGKILL: i32 = 9;
 
 struct Watchdog {
@@ -36,8 +39,8 @@ impl Watchdog {
 
     /// As `forbid.yaml` has it.
     fn with_guards() -> Self {
-        let guards =
-            "lsm:guard_open:file_open lsm:guard_exec:bprm_check_security lsm:guard_connect:socket_connect";
+        let guards = "lsm:guard_open:file_open lsm:guard_exec:bprm_check_security lsm:guard_connect:socket_connect \
+             lsm:guard_send:socket_sendmsg";
         let watchdog = Self::with(&format!("{PROGRAMS} {guards} --global guarded=01"));
         for id in &watchdog.guards {
             watchdog.gallery.daemon.bpfman(&format!("attach {id} lsm")).success();
@@ -60,8 +63,14 @@ impl Watchdog {
         for call in &CALLS[..4] {
             attach(programs[4], &format!("tracepoint --tracepoint syscalls/sys_exit_{call}"));
         }
+        for call in DATAGRAM_CALLS {
+            attach(programs[5], &format!("tracepoint --tracepoint syscalls/sys_exit_{call}"));
+        }
+        for notes in &programs[6..10] {
+            attach(*notes, "cgroup --path /");
+        }
         let program = programs[0];
-        Self { gallery, program, guards: programs[5..].to_vec(), folder: tempfile::tempdir().unwrap() }
+        Self { gallery, program, guards: programs[10..].to_vec(), folder: tempfile::tempdir().unwrap() }
     }
 
     fn run(&self, verb: &str) -> Outcome {
@@ -189,6 +198,7 @@ fn starts_opened_files_connections_and_privileges_are_told() {
     assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
     let connect = alerts.next_of("connect");
     assert_eq!((&connect["destination"], &connect["port"]), (&"127.0.0.1".into(), &port.into()));
+    assert_eq!(connect["protocol"], "tcp");
     assert_eq!(watchdog.matches("connect"), 1);
 
     assert!(Command::new("setpriv").args(["--reuid", "65123", "true"]).status().unwrap().success());
@@ -198,6 +208,69 @@ fn starts_opened_files_connections_and_privileges_are_told() {
         (&0.into(), &65123.into(), Some("setpriv"))
     );
     assert_eq!(watchdog.matches("gain"), 0);
+}
+
+/// A socket for datagrams on loopback, and its port.
+fn bound(address: &str) -> (UdpSocket, u16) {
+    let socket = UdpSocket::bind((address, 0)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
+#[test]
+fn datagrams_are_told_by_their_protocol_and_killed_for() {
+    let watchdog = Watchdog::new();
+    let ((_one, v4), (_other, v6), (sender, _)) = (bound("127.0.0.1"), bound("::1"), bound("127.0.0.1"));
+    let group = Group::new("datagrams");
+    let rules = format!(
+        "- {{name: v4, event: connect, when: {{to: [127.0.0.0/8], port: [{v4}], protocol: [udp]}}, action: alert}}\n\
+         - {{name: v6, event: connect, when: {{to: [\"::1\"], port: [{v6}], protocol: [\"17\"]}}, action: alert}}\n\
+         - {{name: tcp, event: connect, when: {{port: [{v4}], protocol: [tcp]}}, action: alert}}\n\
+         - {{name: shot, event: connect, when: {{port: [{v4}], cgroup: [{}], protocol: [udp]}}, action: kill}}\n",
+        group.path
+    );
+    watchdog.rules(&rules).success();
+    let mut alerts = watchdog.follow();
+    let mut told = |rule: &str, address: &str, port: u16, protocol: &str| {
+        let alert = alerts.next_of(rule);
+        assert_eq!((&alert["event"], &alert["pid"]), (&"connect".into(), &std::process::id().into()));
+        assert_eq!(
+            (&alert["destination"], &alert["port"], &alert["protocol"]),
+            (&address.into(), &port.into(), &protocol.into())
+        );
+    };
+    sender.send_to(b"x", ("127.0.0.1", v4)).unwrap();
+    told("v4", "127.0.0.1", v4, "udp");
+    sender.connect(("127.0.0.1", v4)).unwrap();
+    told("v4", "127.0.0.1", v4, "udp");
+    // To where it is connected: it was told.
+    sender.send(b"x").unwrap();
+    let (sender6, _) = bound("::1");
+    sender6.send_to(b"x", ("::1", v6)).unwrap();
+    told("v6", "::1", v6, "udp");
+    // Nobody listens there: that it begins to connect is told.
+    std::net::TcpStream::connect(("127.0.0.1", v4)).unwrap_err();
+    told("tcp", "127.0.0.1", v4, "tcp");
+    assert_eq!((watchdog.matches("v4"), watchdog.matches("v6"), watchdog.matches("tcp")), (2, 1, 1));
+
+    let python = |line: &str| {
+        let code = format!("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); {line}");
+        let script = format!("echo $$ > {}/cgroup.procs; exec python3 -c \"{code}\"", group.folder.display());
+        Command::new("bash").args(["-c", &script]).status().unwrap()
+    };
+    let send = format!("s.sendmsg([b'x'], [], 0, ('127.0.0.1', {v4}))");
+    assert!(python(&send).success(), "in shadow");
+    watchdog.run("mode enforce").success();
+    assert_eq!(python(&send).signal(), Some(SIGKILL));
+    assert_eq!(python(&format!("s.connect(('127.0.0.1', {v4}))")).signal(), Some(SIGKILL));
+    assert!(python(&format!("s.sendto(b'x', ('127.0.0.1', {v6}))")).success(), "another port");
+    assert_eq!(watchdog.stat("killed"), 2);
+    watchdog
+        .rules("- {name: a, event: open, when: {protocol: [udp]}, action: alert}\n")
+        .fails(6, &["has no protocol"]);
+    watchdog
+        .rules("- {name: a, event: connect, when: {protocol: [upd]}, action: alert}\n")
+        .fails(6, &["\"upd\" is no protocol"]);
 }
 
 #[test]
@@ -262,10 +335,12 @@ fn a_rule_forbids_when_it_is_enforced() {
     fs::write(&free, "x").unwrap();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
+    let ((_receiver, udp), (sender, _)) = (bound("127.0.0.1"), bound("127.0.0.1"));
     let rules = format!(
         "- {{name: secret, event: open, when: {{path: [{}]}}, action: forbid}}\n\
          - {{name: miner, event: exec, when: {{path: [{}]}}, action: forbid}}\n\
-         - {{name: connect, event: connect, when: {{to: [127.0.0.1], port: [{port}]}}, action: forbid}}\n",
+         - {{name: connect, event: connect, when: {{to: [127.0.0.1], port: [{port}]}}, action: forbid}}\n\
+         - {{name: datagram, event: connect, when: {{port: [{udp}], protocol: [udp]}}, action: forbid}}\n",
         secret.display(),
         miner.display()
     );
@@ -276,7 +351,9 @@ fn a_rule_forbids_when_it_is_enforced() {
     opening(&secret).unwrap();
     assert!(status(&miner, &free).success());
     connecting().unwrap();
-    for rule in ["secret", "miner", "connect"] {
+    let sending = || sender.send_to(b"x", ("127.0.0.1", udp)).map(drop).map_err(|error| error.kind());
+    sending().unwrap();
+    for rule in ["secret", "miner", "connect", "datagram"] {
         assert_eq!(alerts.next_of(rule)["outcome"], "would forbid");
         assert_eq!(watchdog.matches(rule), 1, "{rule}");
     }
@@ -285,10 +362,13 @@ fn a_rule_forbids_when_it_is_enforced() {
     assert_eq!(opening(&secret), Err(refused));
     assert_eq!(Command::new(&miner).spawn().unwrap_err().kind(), refused);
     assert_eq!(connecting(), Err(refused));
-    for rule in ["secret", "miner", "connect"] {
+    assert_eq!(sending(), Err(refused));
+    for rule in ["secret", "miner", "connect", "datagram"] {
         assert_eq!(alerts.next_of(rule)["outcome"], "forbidden");
     }
-    assert_eq!(watchdog.stat("forbidden"), 3);
+    let connected = sender.connect(("127.0.0.1", udp)).map_err(|error| error.kind());
+    assert_eq!(connected, Err(refused));
+    assert_eq!(watchdog.stat("forbidden"), 5);
     opening(&free).unwrap();
 }
 
@@ -307,7 +387,7 @@ fn a_kill_does_not_need_room_in_the_ring_and_what_was_lost_is_counted() {
     );
     watchdog.rules(&rules).success();
     watchdog.run("mode enforce").success();
-    // Nobody reads: the ring has room for 1,702 events.
+    // Nobody reads: the ring has room for 1,680 events.
     for _ in 0..2000 {
         fs::File::open(&free).unwrap();
     }
@@ -366,7 +446,15 @@ fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     let manifest = gallery.manifest("watchdog");
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
     gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
-    for program in ["watch_exec", "watch_connect", "watch_open", "watch_call", "watch_privileges"] {
+    for program in [
+        "watch_exec",
+        "watch_connect",
+        "watch_open",
+        "watch_call",
+        "watch_privileges",
+        "watch_datagram",
+        "note_send4",
+    ] {
         gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();
     }
     let folder = tempfile::tempdir().unwrap();

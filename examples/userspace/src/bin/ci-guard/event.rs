@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use bpfman_examples::protocol;
 use serde_json::{Value, json};
 
 const COMM_LENGTH: usize = 16;
@@ -20,6 +21,7 @@ pub enum Deed {
     Connect {
         address: IpAddr,
         port: u16,
+        protocol: u32,
     },
     Write {
         path: Option<String>,
@@ -50,6 +52,7 @@ impl Event {
         let port = u16::from_ne_bytes(take(&mut rest)?);
         let length = word(&mut rest)? as usize;
         let address = IpAddr::from(take::<16>(&mut rest)?).to_canonical();
+        let protocol = word(&mut rest)?;
         let path = text(field(&mut rest, PATH_LENGTH)?);
         let arguments = field(&mut rest, ARGUMENTS_LENGTH)?;
         let path = (unnamed == 0).then_some(path);
@@ -60,7 +63,7 @@ impl Event {
                 let arguments = told.split(|byte| *byte == 0).map(text).collect();
                 Deed::Exec { path, arguments, whole: length <= ARGUMENTS_LENGTH }
             }
-            1 => Deed::Connect { address, port },
+            1 => Deed::Connect { address, port, protocol },
             2 => Deed::Write { path },
             3 => Deed::Exit,
             _ => return None,
@@ -79,7 +82,8 @@ impl Event {
                 object["arguments"] = arguments.clone().into();
                 object["arguments_cut"] = (!whole).into();
             }
-            Deed::Connect { address, port } => {
+            Deed::Connect { address, port, protocol } => {
+                object["protocol"] = protocol::name_of(*protocol).into();
                 object["address"] = address.to_string().into();
                 object["port"] = (*port).into();
             }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use bpfman_examples::failure::Failure;
 use bpfman_examples::prefix::Prefix;
+use bpfman_examples::protocol::Protocol;
 use serde::Deserialize;
 
 use crate::event::Deed;
@@ -31,6 +32,7 @@ struct PathPattern(String);
 struct Destination {
     to: Network,
     port: Option<u16>,
+    protocol: Option<Protocol>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -63,12 +65,14 @@ impl PathPattern {
 }
 
 impl Destination {
-    fn covers(self, address: IpAddr, port: u16) -> bool {
+    fn covers(self, address: IpAddr, port: u16, protocol: u32) -> bool {
         let address = match address {
             IpAddr::V4(address) => Prefix::V4(address, 32),
             IpAddr::V6(address) => Prefix::V6(address, 128),
         };
-        self.to.0.contains(address) && self.port.is_none_or(|own| own == port)
+        self.to.0.contains(address)
+            && self.port.is_none_or(|own| own == port)
+            && self.protocol.is_none_or(|own| u32::from(own.0) == protocol)
     }
 }
 
@@ -94,8 +98,9 @@ impl Policy {
         };
         match deed {
             Deed::Exec { path, .. } => listed(&self.exec, path),
-            Deed::Connect { address, port } => {
-                self.connect.as_ref().is_none_or(|list| list.iter().any(|one| one.covers(*address, *port)))
+            Deed::Connect { address, port, protocol } => {
+                let covers = |one: &Destination| one.covers(*address, *port, *protocol);
+                self.connect.as_ref().is_none_or(|list| list.iter().any(covers))
             }
             Deed::Write { path } => {
                 path.as_deref().is_some_and(|path| Path::new(path).starts_with(workspace))

@@ -18,13 +18,14 @@ pub enum Condition {
     Uid,
     Cgroup,
     Port,
+    Protocol,
     NewUid,
     Gains,
     Destination,
     Path,
 }
 
-const CONDITIONS: usize = 9;
+const CONDITIONS: usize = 10;
 const EVENTS: usize = 5;
 
 /// `struct set`, as words.
@@ -102,6 +103,12 @@ pub fn compile(rules: &[Rule]) -> Compiled {
         Condition::Port,
         equal(set, Condition::Port, rules, |all| {
             all.port.iter().map(|port| word(u64::from(*port))).collect()
+        }),
+    );
+    exact(
+        Condition::Protocol,
+        equal(set, Condition::Protocol, rules, |all| {
+            all.protocol.iter().map(|one| word(u64::from(one.0))).collect()
         }),
     );
     exact(

@@ -1,5 +1,6 @@
 //! What `watchdog.bpf.c` puts into its ring, parsed by hand: no cast of foreign bytes.
 
+use bpfman_examples::protocol;
 use serde_json::{Value, json};
 
 use crate::capability;
@@ -35,6 +36,7 @@ pub struct Event {
     kind: u8,
     flags: u8,
     address: [u8; 16],
+    protocol: u32,
     path: String,
     given: String,
 }
@@ -51,7 +53,7 @@ impl Event {
         let new_uid = word(&mut rest)?;
         let port = u16::from_ne_bytes(take(&mut rest)?);
         let [kind, flags] = take(&mut rest)?;
-        let address = take(&mut rest)?;
+        let (address, protocol) = (take(&mut rest)?, word(&mut rest)?);
         let (path, given) = (text(&mut rest, PATH_LENGTH)?, text(&mut rest, PATH_LENGTH)?);
         let revision = Revision(revision);
         (usize::from(kind) < KINDS.len()).then_some(Self {
@@ -69,6 +71,7 @@ impl Event {
             kind,
             flags,
             address,
+            protocol,
             path,
             given,
         })
@@ -97,6 +100,7 @@ impl Event {
             CONNECT => {
                 alert["destination"] = narrowed(self.address).to_string().into();
                 alert["port"] = self.port.into();
+                alert["protocol"] = protocol::name_of(self.protocol).into();
             }
             PRIVILEGES => {
                 alert["new_uid"] = self.new_uid.into();
@@ -164,7 +168,8 @@ mod tests {
         record.extend(443_u16.to_ne_bytes());
         record.extend([CONNECT, ENFORCED | KILLED]);
         record.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1]);
-        record.resize(608, 0);
+        record.extend(17_u32.to_ne_bytes());
+        record.resize(612, 0);
         record
     }
 
@@ -178,6 +183,7 @@ mod tests {
         let told: Vec<_> = alerts.iter().map(|one| (one["rule"].as_str(), one["outcome"].as_str())).collect();
         assert_eq!(told, [(Some("first"), Some("killed")), (Some("second"), Some("not forbidden"))]);
         assert_eq!((alerts[0]["destination"].as_str(), &alerts[0]["port"]), (Some("192.0.2.1"), &json!(443)));
+        assert_eq!(alerts[0]["protocol"], "udp");
         assert_eq!(alerts[0]["parent"], json!({ "pid": 6, "comm": "bash" }));
         assert_eq!(
             (&alerts[0]["pid"], &alerts[0]["uid"], &alerts[0]["cgroup"]),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bpfman_examples::prefix::Prefix;
+use bpfman_examples::protocol::Protocol;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -76,6 +77,7 @@ pub struct Conditions {
     pub cgroup: Vec<Group>,
     pub to: Vec<Destination>,
     pub port: Vec<u16>,
+    pub protocol: Vec<Protocol>,
     pub new_uid: Vec<u32>,
     pub gains: Vec<Capability>,
 }
@@ -184,6 +186,7 @@ impl Conditions {
             ("cgroup", self.cgroup.is_empty()),
             ("to", self.to.is_empty()),
             ("port", self.port.is_empty()),
+            ("protocol", self.protocol.is_empty()),
             ("new_uid", self.new_uid.is_empty()),
             ("gains", self.gains.is_empty()),
         ]
@@ -198,7 +201,7 @@ impl Event {
     fn has(self, condition: &str) -> bool {
         match condition {
             "path" => matches!(self, Self::Exec | Self::Open),
-            "to" | "port" => self == Self::Connect,
+            "to" | "port" | "protocol" => self == Self::Connect,
             "new_uid" | "gains" => self == Self::Privileges,
             _ => true,
         }

@@ -36,6 +36,18 @@ fn addresses_of_both_versions_are_in_one_table() {
 }
 
 #[test]
+fn protocols_are_by_name_and_number() {
+    let compiled = compiled(
+        "rules:\n\
+         - {name: a, event: connect, when: {protocol: [udp, tcp]}, action: alert}\n\
+         - {name: b, event: connect, unless: {protocol: [\"17\"]}, action: alert}\n",
+    );
+    let values = [(Condition::Protocol, word(6), 0b11), (Condition::Protocol, word(17), 0b01)];
+    assert_eq!(compiled.values, values);
+    assert_eq!(compiled.set.otherwise[Condition::Protocol as usize], 0b10);
+}
+
+#[test]
 fn a_group_counts_for_those_below_it() {
     let compiled = compiled(
         "rules:\n\
