@@ -8,7 +8,7 @@ use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, tc, tcx, xdp};
 use bpfman_tests::skip::{has_tcx, lacks_tcx};
 use bpfman_tests::traffic::Traffic;
-use bpfman_tests::{Daemon, Launch, Network, Wire, kernel};
+use bpfman_tests::{Daemon, Launch, Network, Wire, compile, kernel, requests};
 use tonic::Code;
 
 use crate::equipment::{Program, assert_status, detach, link, unload};
@@ -136,6 +136,28 @@ fn proceed_on_says_after_which_verdicts_the_next_program_runs() {
         assert_eq!(shown.proceed_on, expected, "{case}");
         unload(&wire, program.id);
     }
+}
+
+#[test]
+fn a_member_finds_nothing_that_others_left_on_the_stack() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    let object = compile::object("stack_rest");
+    let program = |name| {
+        let loaded = wire.load(requests::load(&object, &[(name, Type::Xdp)])).unwrap();
+        Program::of(&loaded.programs[0])
+    };
+    let [leaves, looks, both] = ["leaves", "looks", "leaves_and_looks"].map(program);
+    let at = |priority| xdp(&network.far.path(), INTERFACE, priority, &[XDP_PASS]);
+    put(&wire, &leaves, at(10));
+    put(&wire, &looks, at(20));
+    put(&wire, &both, at(30));
+    assert_eq!(traffic.send(20), 20);
+    let seen =
+        |program: &Program, place| kernel::array_value(kernel::map_named(&program.maps, "seen"), place);
+    assert!(seen(&looks, 0) >= 20);
+    assert_eq!(seen(&looks, 1), 0, "words of another member");
+    assert_eq!(seen(&both, 1), 4 * seen(&both, 0), "what is there is found");
 }
 
 #[test]

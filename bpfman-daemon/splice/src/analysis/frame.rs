@@ -13,7 +13,7 @@ use crate::text::opcode;
 use crate::text::scan::{Effect, target};
 
 /// How far below its frame pointer, and below what each argument points to, a function reaches with its callees.
-type Summary = [Option<Reach>; 6];
+pub(super) type Summary = [Option<Reach>; 6];
 
 /// Depth of a function's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,11 @@ pub(crate) struct Depth {
 
 /// The depth of every function's frame, in the order of the program's functions.
 pub(crate) fn depths(text: &ProgramText) -> Vec<Depth> {
+    summaries(text).0.iter().map(|summary| depth(summary[OWN])).collect()
+}
+
+/// How far every function reaches, and the functions that the kernel may call back.
+pub(super) fn summaries(text: &ProgramText) -> (Vec<Summary>, Vec<usize>) {
     let callbacks: Vec<usize> = effects(text)
         .filter_map(|(at, effect)| match effect {
             Effect::FunctionPointer { distance } => function_at(text, target(at, distance)?),
@@ -44,7 +49,7 @@ pub(crate) fn depths(text: &ProgramText) -> Vec<Depth> {
             break;
         }
     }
-    summaries.iter().map(|summary| depth(summary[OWN])).collect()
+    (summaries, callbacks)
 }
 
 fn depth(own: Option<Reach>) -> Depth {
@@ -57,7 +62,7 @@ fn depth(own: Option<Reach>) -> Depth {
 }
 
 /// One function's analysis under way.
-struct Analysis<'a> {
+pub(super) struct Analysis<'a> {
     text: &'a ProgramText,
     summaries: &'a [Summary],
     callbacks: &'a [usize],
@@ -66,14 +71,18 @@ struct Analysis<'a> {
 
 fn summarise(text: &ProgramText, function: usize, summaries: &[Summary], callbacks: &[usize]) -> Summary {
     let entry = pointer::at_entry(function > 0);
-    let mut analysis = Analysis { text, summaries, callbacks, summary: [None; 6] };
+    let mut analysis = Analysis::new(text, summaries, callbacks);
     flow::run(&text.insns, span(text, function), entry, |at, insn, effect, state| {
         analysis.step(at, insn, effect, state);
     });
     analysis.summary
 }
 
-impl Analysis<'_> {
+impl<'a> Analysis<'a> {
+    pub(super) fn new(text: &'a ProgramText, summaries: &'a [Summary], callbacks: &'a [usize]) -> Self {
+        Self { text, summaries, callbacks, summary: [None; 6] }
+    }
+
     /// Notes that memory is used from `offset` behind where `pointer` points.
     fn touch(&mut self, pointer: Pointer, offset: i32) {
         for (noted, reach) in self.summary.iter_mut().zip(pointer.0) {
@@ -84,7 +93,8 @@ impl Analysis<'_> {
         }
     }
 
-    fn step(&mut self, at: usize, insn: Insn, effect: Effect, state: &mut Values<Pointer>) {
+    /// What the registers may point to behind an instruction.
+    pub(super) fn step(&mut self, at: usize, insn: Insn, effect: Effect, state: &mut Values<Pointer>) {
         let (dst, src) = (usize::from(insn.dst()), usize::from(insn.src()));
         match effect {
             Effect::Helper(id) => self.call_kernel(Some(id), state),

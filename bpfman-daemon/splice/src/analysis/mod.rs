@@ -5,5 +5,6 @@ pub(crate) mod packet_write;
 pub(crate) mod pointer;
 pub(crate) mod stack;
 pub(crate) mod survey;
+pub(crate) mod unwritten;
 pub(crate) mod values;
 pub(crate) mod verdicts;

@@ -7,6 +7,7 @@ use bpfmand_core::{MapId, ProgramText};
 use crate::analysis::packet_write;
 use crate::analysis::pointer::FULL;
 use crate::analysis::stack::{self, Frames};
+use crate::analysis::unwritten::{self, FrameSlots};
 use crate::analysis::verdicts::{self, Codes};
 use crate::chain::hook::SpliceHook;
 use crate::chain::member::{self, Member, callees};
@@ -32,6 +33,8 @@ pub(crate) const fn is_tail_call(effect: Effect) -> bool {
 pub(crate) struct Survey {
     /// Bytes of each function's frame.
     pub(crate) frames: Frames,
+    /// Slots of each function's frame that it may read before it wrote them.
+    pub(crate) unwritten: Vec<FrameSlots>,
     /// The functions that each function calls.
     pub(crate) graph: Vec<BTreeSet<usize>>,
     /// Bytes of the deepest calls below the entry function, without its own frame, rounded as the kernel does.
@@ -101,6 +104,7 @@ fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Re
         codes: verdicts::possible(text),
         writes: options.hook != SpliceHook::Xdp && packet_write::writes(text),
         maps: member.text.map_ids().into_iter().collect(),
+        unwritten: unwritten::slots(text),
         frames,
         graph,
     })

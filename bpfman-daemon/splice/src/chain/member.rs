@@ -8,7 +8,6 @@ use bpfmand_core::{BoundText, Insn, ProgramText, op};
 use crate::chain::proceed::ProceedMask;
 use crate::error::MemberName;
 use crate::error::refusal::Refusal;
-use crate::text::opcode;
 use crate::text::scan::{Effect, target, walk, width};
 
 /// A program to be joined, and on which of its verdicts the chain goes on.
@@ -194,14 +193,6 @@ pub(crate) fn entry_uses_register(text: &ProgramText, register: u8) -> bool {
         let insn = text.insns[at];
         let calls = matches!(effect, Effect::Helper(_) | Effect::Kfunc { .. } | Effect::LocalCall { .. });
         !calls && insn.code != op::EXIT && (insn.dst() == register || insn.src() == register)
-    })
-}
-
-/// True if the function takes an address in its frame, which it may pass on to others: to a helper, whole.
-pub(crate) fn takes_stack_address(text: &ProgramText, function: usize) -> bool {
-    walk(&text.insns, span(text, function)).any(|(at, _)| {
-        let insn = text.insns[at];
-        insn.class() == opcode::CLASS_ALU64 && insn.src() == opcode::FRAME
     })
 }
 

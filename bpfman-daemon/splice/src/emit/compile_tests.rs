@@ -12,7 +12,9 @@ use crate::emit::btf_merge::tests::{sample, types};
 use crate::emit::btf_records::FUNC;
 use crate::emit::exits::FAILED;
 use crate::planning::planner::plan;
-use crate::text::testing::{EXIT, constant, copy, helper, local_call, program, set_r0, store, unknown};
+use crate::text::testing::{
+    EXIT, add, constant, copy, helper, load, local_call, program, set_r0, store, unknown,
+};
 use bpfmand_core::{BoundText, Insn, op};
 
 const PASS: ProceedMask = ProceedMask(1 << 2);
@@ -129,8 +131,10 @@ fn a_member_in_its_own_program_is_tail_called_by_a_function() {
 }
 
 #[test]
-fn a_member_behind_a_call_starts_with_an_empty_frame_and_leaves_no_redirect_target() {
-    let redirects = program(&[&[store(-16), helper(51), Insn::new(0x30, 0, 0, 0, 12), set_r0(0), EXIT]]);
+fn a_member_behind_a_call_finds_nothing_of_others_and_leaves_no_redirect_target() {
+    let old_load = Insn::new(0x30, 0, 0, 0, 12);
+    let shows = [store(-16), copy(2, 10), add(2, -16), helper(51), old_load, set_r0(0), EXIT];
+    let redirects = program(&[&shows]);
     let plain = unknown();
     let proceeds = ProceedMask(1 << 1);
     let tcx = SpliceOptions { hook: SpliceHook::TcTcx, ..XDP };
@@ -142,7 +146,7 @@ fn a_member_behind_a_call_starts_with_an_empty_frame_and_leaves_no_redirect_targ
     let all = insns(program);
     let function = &program.text.0.functions[1];
     assert_eq!(function.name, "entry");
-    assert_eq!(all[function.start..function.start + 3], [store(-8), store(-16), store(-16)]);
+    assert_eq!(all[function.start..function.start + 3], [store(-8), store(-16), copy(2, 10)]);
     let call = all.iter().position(|insn| insn.is_local_call()).unwrap();
     assert_eq!(call as i64 + 1 + i64::from(all[call].imm), function.start as i64);
     assert!(all[call..function.start].contains(&helper(23)), "bpf_redirect(0, 0)");
@@ -150,8 +154,9 @@ fn a_member_behind_a_call_starts_with_an_empty_frame_and_leaves_no_redirect_targ
 }
 
 #[test]
-fn inner_functions_that_pass_their_stack_on_find_it_empty() {
-    let shows = [store(-16), copy(2, 10), helper(7), set_r0(2), EXIT];
+fn inner_functions_find_nothing_of_others_in_what_they_read_or_pass_on() {
+    let shows = [store(-16), copy(2, 10), add(2, -16), helper(7), set_r0(2), EXIT];
+    let reads = [store(-16), load(2, 10, -8), helper(7), set_r0(2), EXIT];
     let keeps = [store(-16), helper(7), set_r0(2), EXIT];
     let zeroed = |function: &[Insn]| {
         let text = program(&[&[local_call(1), EXIT], function]);
@@ -168,6 +173,7 @@ fn inner_functions_that_pass_their_stack_on_find_it_empty() {
         starts.iter().map(|start| all[*start] == store(-8)).collect::<Vec<_>>()
     };
     assert_eq!(zeroed(&shows), [false, true], "the first member finds what it would find alone");
+    assert_eq!(zeroed(&reads), [false, true]);
     assert_eq!(zeroed(&keeps), [false, false]);
 }
 

@@ -3,6 +3,7 @@
 use bpfmand_core::{Insn, MapId};
 
 use crate::analysis::stack::ContextPlace;
+use crate::analysis::unwritten::FrameSlots;
 use crate::analysis::verdicts::Codes;
 use crate::chain::hook::{Code, SpliceHook, TCX_TABLE};
 use crate::chain::proceed::{ProceedMask, emit_test};
@@ -34,12 +35,12 @@ pub(crate) fn load_context(asm: &mut Asm, place: ContextPlace) {
     }
 }
 
-/// Makes a member find nothing of the members before in its frame.
+/// Makes a member find nothing of the members before in these slots of its frame.
 ///
 /// Privileged programs may read stack that they never wrote: a pointer left there would leak into a map. Registers need no
 /// zeroing: each member was loaded alone before, and the verifier lets no program read a register that it did not write.
-pub(crate) fn zero_frame(asm: &mut Asm, frame: u32) {
-    for depth in (8..=frame).step_by(8) {
+pub(crate) fn zero_frame(asm: &mut Asm, frame: u32, slots: FrameSlots) {
+    for depth in slots.depths(frame) {
         asm.push(Insn::new(opcode::STORE_DW_IMM, opcode::FRAME, 0, below(depth), 0));
     }
 }

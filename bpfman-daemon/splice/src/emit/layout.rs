@@ -7,6 +7,7 @@ use bpfmand_core::{Insn, MapId};
 
 use crate::analysis::pointer::FULL;
 use crate::analysis::stack::{Group, Stack};
+use crate::analysis::unwritten::FrameSlots;
 use crate::analysis::verdicts::Codes;
 use crate::chain::member;
 use crate::chain::proceed::ProceedMask;
@@ -152,7 +153,8 @@ impl Emission<'_> {
         }
         // A program that is tail-called finds the frame of the one before.
         if member > 0 {
-            glue::zero_frame(&mut self.asm, self.segment.group.body(member));
+            let group = self.segment.group;
+            glue::zero_frame(&mut self.asm, group.body(member), group.surveys[member].unwritten[0]);
         }
         if let (true, Some(clock)) = (is_first, self.segment.clock) {
             clock.start(&mut self.asm);
@@ -174,14 +176,13 @@ impl Emission<'_> {
         }
     }
 
-    /// A function of a member. One that shows others its stack finds nothing there of the members before, and so does
-    /// an entry function, which may have been written with a whole frame of its own in mind.
+    /// A function of a member, which finds nothing of the members before in its frame.
     fn function(&mut self, member: usize, function: usize) {
-        let group = self.segment.group;
-        let shows_stack = || member::takes_stack_address(group.members[member].program(), function);
-        if member > 0 && (function == 0 || shows_stack()) {
-            let frame = group.surveys[member].frames[function].next_multiple_of(8);
-            glue::zero_frame(&mut self.asm, frame);
+        let survey = &self.segment.group.surveys[member];
+        let frame = survey.frames[function].next_multiple_of(8);
+        let slots = survey.unwritten[function];
+        if member > 0 && slots.depths(frame).next().is_some() {
+            glue::zero_frame(&mut self.asm, frame, slots);
             self.close(ChainPart::Start { member, function });
         }
         self.body(member, function, None);
@@ -194,7 +195,8 @@ impl Emission<'_> {
         if member > 0 {
             let group = self.segment.group;
             let left = FULL.saturating_sub(group.options.rounding.round(self.segment.stack.frame)) / 32 * 32;
-            glue::zero_frame(&mut self.asm, group.surveys[member].frames[0].min(left));
+            // The program is another one, and no part of what was looked at.
+            glue::zero_frame(&mut self.asm, group.surveys[member].frames[0].min(left), FrameSlots::ALL);
         }
         if let Some(array) = self.segment.own.get(&member) {
             glue::tail_call(&mut self.asm, *array);

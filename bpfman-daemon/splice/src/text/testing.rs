@@ -27,6 +27,11 @@ pub(crate) const fn spill(offset: i16, register: u8) -> Insn {
     Insn::new(0x7b, 10, register, offset, 0)
 }
 
+/// `r<dst> = *(u64 *)(r<src> + offset)`.
+pub(crate) const fn load(dst: u8, src: u8, offset: i16) -> Insn {
+    Insn::new(0x79, dst, src, offset, 0)
+}
+
 /// `r<dst> = r<src>`.
 pub(crate) const fn copy(dst: u8, src: u8) -> Insn {
     Insn::new(0xbf, dst, src, 0, 0)
