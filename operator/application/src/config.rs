@@ -184,6 +184,11 @@ pub struct AgentSpec {
     #[serde(default = "health_probe_port")]
     #[schemars(schema_with = "port")]
     pub health_probe_port: u16,
+    /// Secret of type kubernetes.io/tls in the namespace of the pods, with the certificate of its metrics; absent: each agent
+    /// makes one that nobody is told to trust. An addition to the published API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub metrics_certificate: Option<String>,
     /// What its container asks for and may take; absent: 10m of a CPU and 25 MiB. An addition to the published API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ContainerResources>,

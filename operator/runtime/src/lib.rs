@@ -5,13 +5,15 @@
 //! - [`watch`]: a watch that never ends; [`listing`]: the objects that it says; [`watch_backoff`]: a server that ends watches early is left in peace;
 //!   [`troubles`]: why watches fail now.
 //! - [`queue`]: which keys to work on, and when; [`backoff`]: how long to wait before the next try.
-//! - [`metrics`] and [`serve`]: figures and health probes, over HTTP.
+//! - [`metrics`] and [`serve`]: figures and health probes, over HTTP; [`scrape`]: figures over TLS, for whom the API server
+//!   lets read them; [`tls`] and [`certificate`]: connections, and with which certificate.
 //! - [`note`]: what is told to people as events, and not too often.
 //! - [`sentence`]: lists of names in messages.
 //!
 //! It knows nodes and pods ([`wire`]), and no kind of object of ours: those are in `bpfman-application`.
 
 pub mod backoff;
+pub mod certificate;
 pub mod connect;
 pub mod listing;
 pub mod manager;
@@ -21,8 +23,10 @@ pub mod object;
 pub mod patch;
 pub mod queue;
 pub mod requests;
+pub mod scrape;
 pub mod sentence;
 pub mod serve;
+pub mod tls;
 pub mod troubles;
 pub mod watch;
 pub mod watch_backoff;

@@ -21,7 +21,6 @@ pub mod rollout;
 pub mod serve;
 mod start;
 pub mod state;
-pub mod tls;
 pub mod verdict;
 
 pub use flags::AdmissionFlags;

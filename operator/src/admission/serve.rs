@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use kube::core::admission::AdmissionResponse;
 
 use super::review::{Reviewer, read};
-use super::tls::Greeted;
+use bpfman_runtime::tls::Greeted;
 
 /// A request has an object before and after, and the API server takes objects of 1.5 MiB, escaped in JSON.
 const LIMIT: usize = 16 << 20;

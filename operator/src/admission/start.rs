@@ -1,20 +1,22 @@
 //! Puts the parts of admission together.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use kube::Client;
 use tracing::info;
 
-use super::certificates::{CertificateTerms, Keeper, alone};
+use super::certificates::Keeper;
 use super::flags::AdmissionFlags;
 use super::identity::AgentIdentity;
 use super::known::KnownSlots;
 use super::review::Reviewer;
 use super::serve;
-use super::tls::{Served, listen};
 use crate::clock::ServerClock;
+use bpfman_runtime::certificate::{CertificateTerms, alone};
 use bpfman_runtime::serve::address;
+use bpfman_runtime::tls::{Served, clients, listen};
 
 /// The Service in front of all controllers.
 const SERVICE: &str = "bpfman-admission";
@@ -36,8 +38,10 @@ pub async fn run(
         ["", ".svc", ".svc.cluster.local"].map(|end| format!("{SERVICE}.{namespace}{end}")).into();
     names.extend(flags.admission_name.iter().cloned());
     let terms = CertificateTerms { seconds: flags.admission_certificate_seconds };
-    let Some(bind) = bind else { return alone(&names, terms, &served, &clock).await };
-    let clients = flags.admission_client_ca.as_deref().map(super::tls::clients).transpose()?;
+    let Some(bind) = bind else {
+        return Ok(alone(&names, terms, &served, || clock.at(Instant::now()).seconds()).await?);
+    };
+    let clients = flags.admission_client_ca.as_deref().map(clients).transpose()?;
     let policy = flags.admission_failure_policy;
     let keeper = Keeper::new(client.clone(), namespace, names, policy, terms, served.clone(), clock);
     let known = KnownSlots::follow(&client);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use super::shared::LEFTOVER_GRACE;
+use bpfman_runtime::certificate::GivenCertificate;
 use bpfman_runtime::connect::Pings;
 use bpfman_runtime::serve::{self, AddressError};
 
@@ -25,9 +26,15 @@ pub struct AgentOptions {
         default_value = bpfman_proto::DEFAULT_SOCKET_PATH
     )]
     pub daemon_socket: PathBuf,
-    /// Where /healthz, /readyz and /metrics are; a port alone, as ":8175", is on all addresses.
+    /// Where /healthz, /readyz and /figures are; a port alone, as ":8175", is on all addresses.
     #[arg(long, default_value = ":8175", value_parser = address)]
     pub health_probe_bind_address: SocketAddr,
+    /// Where /metrics is answered over TLS, to whom the API server lets get it; 0 for nowhere.
+    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
+    pub metrics_bind_address: String,
+    /// The certificate of /metrics.
+    #[command(flatten)]
+    pub metrics_certificate: GivenCertificate,
     /// Whether interfacesDiscoveryConfig finds interfaces.
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_interfaces_discovery: bool,
@@ -81,6 +88,17 @@ mod tests {
         assert!(!options.enable_interfaces_discovery);
         assert!(parse(&["--enable-interfaces-discovery"]).unwrap().enable_interfaces_discovery);
         assert!(parse(&[]).unwrap().enable_interfaces_discovery);
+    }
+
+    #[test]
+    fn a_certificate_is_given_with_its_key_or_not_at_all() {
+        let both = ["--metrics-certificate=/c/tls.crt", "--metrics-key=/c/tls.key"];
+        assert!(parse(&both).unwrap().metrics_certificate.files().is_some());
+        assert!(parse(&[]).unwrap().metrics_certificate.files().is_none());
+        for (one, other) in [(both[0], "--metrics-key"), (both[1], "--metrics-certificate")] {
+            let error = parse(&[one]).unwrap_err().to_string();
+            assert!(error.contains(other), "{error}");
+        }
     }
 
     #[test]

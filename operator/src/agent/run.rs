@@ -78,7 +78,7 @@ impl Agent {
 /// Runs `bpfman-operator agent` until it is told to end.
 ///
 /// # Errors
-/// There is no way to the API server, or the probes' address is taken.
+/// There is no way to the API server, an address is taken, or the certificate of metrics cannot be used.
 pub async fn run(options: AgentOptions) -> anyhow::Result<()> {
     let metrics = Arc::new(AgentMetrics::default());
     let mut config = Config::infer().await.context("finding the API server")?;
@@ -94,6 +94,7 @@ pub async fn run(options: AgentOptions) -> anyhow::Result<()> {
         () = agent.work(&options.daemon_socket, options.workers) => Ok(()),
         served = cni::serve(&agent.0, options.cni_socket.as_deref(), &options.cni_state_file) => served,
         served = serve::serve(Arc::clone(&agent.0), listener) => served.context("serving probes"),
+        served = serve::scrapes(Arc::clone(&agent.0), &options) => served,
         _ = ended.recv() => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for a signal"),
     }

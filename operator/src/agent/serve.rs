@@ -1,28 +1,69 @@
-//! `/healthz`, `/readyz`, `/metrics` and `/figures`.
+//! `/healthz`, `/readyz` and `/figures`; and `/metrics`, over TLS.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use bpfman_runtime::serve::{metrics, probes};
+use bpfman_runtime::certificate::{CertificateTerms, alone};
+use bpfman_runtime::manager::Manager;
+use bpfman_runtime::scrape::{Readers, metrics_for};
+use bpfman_runtime::serve::{address, probes};
+use bpfman_runtime::tls::{self, Served};
 use tokio::net::TcpListener;
 
 use super::metrics::AgentGauges;
+use super::options::AgentOptions;
 use super::shared::Shared;
 use crate::figures::FIGURES;
 
-/// Serves for ever.
+/// By which name the Service of the manifests leads to agents.
+const SERVICE: &str = "bpfman-agent-metrics";
+
+/// How long a certificate of the agent's own is valid; the next one comes after two thirds of it.
+const TERMS: CertificateTerms = CertificateTerms { seconds: 90 * 86_400 };
+
+/// Serves probes for ever.
 ///
 /// # Errors
 /// The listener broke.
 pub async fn serve(shared: Arc<Shared>, listener: TcpListener) -> std::io::Result<()> {
-    let (asked, read) = (Arc::clone(&shared), Arc::clone(&shared));
-    let routes = probes(move || asked.not_ready())
-        .merge(metrics(move || figures(&shared)))
-        .route(FIGURES, get(move || of_programs(Arc::clone(&read))));
+    let (asked, read) = (Arc::clone(&shared), shared);
+    let routes =
+        probes(move || asked.not_ready()).route(FIGURES, get(move || of_programs(Arc::clone(&read))));
     axum::serve(listener, routes).await
+}
+
+/// Serves metrics for ever, if the flags name an address: with the certificate that they name, or with one of its own.
+///
+/// # Errors
+/// The address is none, or taken; the certificate that is given cannot be used; or the listener broke.
+pub async fn scrapes(shared: Arc<Shared>, options: &AgentOptions) -> anyhow::Result<()> {
+    let Some(address) = address(&options.metrics_bind_address).context("--metrics-bind-address")? else {
+        return std::future::pending().await;
+    };
+    let served = Arc::new(Served::default());
+    let listener = tls::listen(address, Arc::clone(&served), None).await;
+    let listener = listener.with_context(|| format!("listening on {address} for metrics"))?;
+    tracing::info!(metrics = %axum::serve::Listener::local_addr(&listener)?, "metrics over TLS");
+    let readers = Readers::new(shared.cluster.client(), Manager::Agent);
+    let files = options.metrics_certificate.files();
+    let name = [format!("{SERVICE}.{}.svc", options.namespace)];
+    tokio::select! {
+        kept = async { match &files {
+            Some(files) => files.keep(&served).await.map(|never| match never {}).context("the certificate of metrics"),
+            None => alone(&name, TERMS, &served, now).await.context("making the certificate of metrics"),
+        } } => kept,
+        ended = metrics_for(readers, listener, move || figures(&shared)) => ended.context("serving metrics"),
+    }
+}
+
+/// Seconds since 1970, as this machine says.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// What programs take, or why the daemon does not tell.

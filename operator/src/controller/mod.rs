@@ -7,7 +7,7 @@
 //!
 //! Each folder knows those above it in this list, and none below:
 //!
-//! - [`metrics`], [`projection`]: figures, and who may read them; what is kept of each object.
+//! - [`metrics`], [`projection`]: figures; what is kept of each object.
 //! - [`memory`]: the cluster as it is known.
 //! - [`mod@write`]: whether this controller may write, and how.
 //! - [`decide`]: from what is known of an application to its status. Pure.

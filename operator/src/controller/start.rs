@@ -13,15 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::admission;
-use crate::admission::tls::{self, Served};
 use crate::clock::ServerClock;
 use crate::controller::console::{ConsoleRights, serve_console};
 use crate::controller::decide::summarize::Presence;
 use crate::controller::deploy::{self, DeployImages, Deployed};
 use crate::controller::flags::ControllerFlags;
 use crate::controller::metrics::ControllerMetrics;
-use crate::controller::metrics::readers::Readers;
-use crate::controller::metrics::serve::metrics_for;
 use crate::controller::run::Controller;
 use crate::controller::watches;
 use crate::controller::write::act::ApiWriter;
@@ -30,6 +27,8 @@ use bpfman_runtime::backoff::random;
 use bpfman_runtime::connect::{self, Pings};
 use bpfman_runtime::manager::Manager;
 use bpfman_runtime::note::EventWriter;
+use bpfman_runtime::scrape::{Readers, metrics_for};
+use bpfman_runtime::tls::{self, Served};
 
 /// Events of watches that wait to be taken in.
 const WAITING: usize = 1024;
@@ -137,12 +136,13 @@ async fn scraped(
     metrics: &Arc<ControllerMetrics>,
     served: &Arc<Served>,
 ) -> anyhow::Result<()> {
+    let metrics = metrics.clone();
+    let text = move || metrics.text();
     if !flags.metrics_secure {
-        let metrics = metrics.clone();
-        return Ok(answer(address, serve::metrics(move || metrics.text())).await?);
+        return Ok(answer(address, serve::metrics(text)).await?);
     }
     let listener = tls::listen(address, served.clone(), None).await?;
-    Ok(metrics_for(Readers::new(client.clone()), listener, metrics.clone()).await?)
+    Ok(metrics_for(Readers::new(client.clone(), Manager::Controller), listener, text).await?)
 }
 
 /// Works, if there is something to do; otherwise nothing comes of it, for ever.

@@ -7,11 +7,12 @@ use kube::Client;
 use tracing::{info, warn};
 
 use super::super::flags::FailurePolicy;
-use super::super::tls::Served;
 use super::store::{CertificateStore, CertificateStoreError};
 use super::trust::trust;
-use super::{CertificateMoment, CertificateTerms, CertificateTurn, bundle, make};
+use super::{CertificateMoment, CertificateTurn, bundle};
 use crate::clock::ServerClock;
+use bpfman_runtime::certificate::{CertificateTerms, make};
+use bpfman_runtime::tls::Served;
 
 /// The first look is repeated sooner: nothing is reviewed before it.
 const SOON: Duration = Duration::from_millis(500);
@@ -85,7 +86,7 @@ impl Keeper {
         }
         // Also without trust: the API server may be told by someone else.
         if let Some(generation) = self.turn.serve(&generations, now, self.terms) {
-            self.served.serve(generation)?;
+            self.served.serve(&generation.certificate, &generation.key)?;
         }
         trusted.map(drop).map_err(Into::into)
     }

@@ -6,51 +6,16 @@
 //! (`trust`). Only when it was told long enough ago does `turn` serve the new one, and only when that is done does
 //! the old one go. No request meets a certificate that the API server does not know yet, or no more.
 
-mod alone;
 mod keep;
-mod make;
 mod store;
 mod trust;
 mod turn;
 
-pub use alone::alone;
 pub use keep::Keeper;
-pub use make::{MakeError, make};
 pub use trust::CONFIGURATION;
-pub use turn::{CertificateMoment, CertificateTerms, CertificateTurn};
+pub use turn::{CertificateMoment, CertificateTurn};
 
-use serde::{Deserialize, Serialize};
-
-/// A certificate of the webhook with all that belongs to it. Texts are PEM, times seconds since 1970.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Generation {
-    /// When it was made. It is valid from an hour before: clocks differ.
-    pub created: u64,
-    /// When it ends.
-    pub not_after: u64,
-    /// The authority.
-    pub authority: String,
-    /// The certificate.
-    pub certificate: String,
-    /// Its key.
-    pub key: String,
-}
-
-impl std::fmt::Debug for Generation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The key is nobody's business.
-        write!(f, "Generation({}..{})", self.created, self.not_after)
-    }
-}
-
-impl Generation {
-    /// Whether a clock that says this takes it.
-    #[must_use]
-    pub const fn is_valid(&self, now: u64) -> bool {
-        self.created.saturating_sub(make::SKEW) <= now && now < self.not_after
-    }
-}
+use bpfman_runtime::certificate::Generation;
 
 /// The authorities of generations, as one text.
 #[must_use]

@@ -6,7 +6,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
-use super::{Generation, bundle};
+use super::bundle;
+use bpfman_runtime::certificate::Generation;
 use bpfman_runtime::manager::Manager;
 
 /// Its name. It is part of the manifests, so that the controller needs no right to make secrets.

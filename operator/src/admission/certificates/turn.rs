@@ -6,36 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Generation;
-
-/// Times of certificates.
-#[derive(Clone, Copy, Debug)]
-pub struct CertificateTerms {
-    /// How long one is valid.
-    pub seconds: u64,
-}
-
-impl CertificateTerms {
-    /// The age at which the next one is made.
-    #[must_use]
-    pub const fn renew(self) -> u64 {
-        self.seconds * 2 / 3
-    }
-
-    /// How long the API servers have, after they were told of an authority, until they have to trust it.
-    #[must_use]
-    pub const fn settle(self) -> u64 {
-        let share = self.seconds / 12;
-        if share > 600 { 600 } else { share + 1 }
-    }
-
-    /// How often this is looked at.
-    #[must_use]
-    pub const fn tick(self) -> u64 {
-        let share = self.settle() / 4;
-        if share > 60 { 60 } else { share + 1 }
-    }
-}
+use bpfman_runtime::certificate::{CertificateTerms, Generation};
 
 /// A moment, by two clocks.
 #[derive(Clone, Copy, Debug)]

@@ -19,8 +19,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::fleet::FleetFacts;
 use super::node::ExplainedNode;
 use super::rights::{ConsoleRights, FleetSight, SightError};
-use crate::admission::tls::Greeted;
 use crate::controller::memory::Memory;
+use bpfman_runtime::tls::Greeted;
 
 /// The header by which `kubectl bpfman console` passes the user's token on: the API server keeps `Authorization` to itself.
 const TOKEN: &str = "x-bpfman-token";

@@ -6,7 +6,14 @@ use serde_json::{Value, json};
 use super::cni;
 use super::daemon::SOCKET_GROUP;
 use super::images::DeployImages;
-use super::objects::{self, host_folder, labels, pod_field};
+use super::objects::{self, host_folder, labels, pod_field, push};
+
+/// Where metrics are, over TLS; and where else if probes are there.
+const METRICS: u16 = 8443;
+const METRICS_ELSE: u16 = 8444;
+
+/// Where the Secret with their certificate is, if the object names one.
+const CERTIFICATE: &str = "/etc/bpfman-metrics";
 
 /// Its name, and that of its account.
 const NAME: &str = "bpfman-agent";
@@ -36,12 +43,16 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
         ]
     });
     let mut set = objects::daemon_set(NAME, spec, labels(NAME), pod);
+    if let Some(secret) = &spec.agent.metrics_certificate {
+        give_certificate(&mut set["spec"]["template"]["spec"], secret);
+    }
     cni::add(&mut set, spec, images);
     set
 }
 
 fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let port = if spec.agent.health_probe_port == 0 { 8175 } else { spec.agent.health_probe_port };
+    let metrics = if port == METRICS { METRICS_ELSE } else { METRICS };
     let probe = |path: &str, seconds: u32| json!({ "httpGet": { "path": path, "port": port, "scheme": "HTTP" }, "periodSeconds": seconds });
     json!({
         "name": NAME,
@@ -50,6 +61,7 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "args": [
             "agent",
             format!("--health-probe-bind-address=:{port}"),
+            format!("--metrics-bind-address=:{metrics}"),
             format!("--namespace={}", images.home)
         ],
         "env": [
@@ -65,13 +77,27 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "readinessProbe": probe("/readyz", 5),
         // Its memory is bounded by what is on its node: measured in docs/scale.md.
         "resources": objects::resources(spec.agent.resources.as_ref(), "10m", "25Mi"),
-        // Probes and metrics.
-        "ports": [{ "name": "metrics", "containerPort": port, "protocol": "TCP" }],
+        "ports": [
+            { "name": "probes", "containerPort": port, "protocol": "TCP" },
+            { "name": "metrics", "containerPort": metrics, "protocol": "TCP" }
+        ],
         "volumeMounts": [
             { "name": "socket", "mountPath": "/run/bpfman-sock" },
             { "name": "account", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true }
         ]
     })
+}
+
+/// Mounts the Secret with the certificate of metrics, of type `kubernetes.io/tls`.
+fn give_certificate(pod: &mut Value, secret: &str) {
+    let container = &mut pod["containers"][0];
+    let files = [("--metrics-certificate", "tls.crt"), ("--metrics-key", "tls.key")];
+    push(&mut container["args"], files.map(|(flag, file)| json!(format!("{flag}={CERTIFICATE}/{file}"))));
+    let mount = json!({ "name": "metrics-certificate", "mountPath": CERTIFICATE, "readOnly": true });
+    push(&mut container["volumeMounts"], [mount]);
+    // The agent is not root; the files are.
+    let volume = json!({ "secretName": secret, "defaultMode": 0o444 });
+    push(&mut pod["volumes"], [json!({ "name": "metrics-certificate", "secret": volume })]);
 }
 
 /// The pod's account, with a token that is bound to this pod, from which admission knows the agent's node. Servers before

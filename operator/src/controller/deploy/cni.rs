@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::agent::USER;
 use super::images::DeployImages;
-use super::objects::{host_folder, namespace, resources};
+use super::objects::{host_folder, namespace, push, resources};
 
 /// Where the agent listens, and where it writes what holds while it does not.
 const FOLDERS: [(&str, &str); 2] =
@@ -72,12 +72,6 @@ fn container(
         "resources": resources(cni.resources.as_ref(), "1m", "4Mi"),
         "volumeMounts": mounts
     })
-}
-
-fn push(list: &mut Value, more: impl IntoIterator<Item = Value>) {
-    if let Some(list) = list.as_array_mut() {
-        list.extend(more);
-    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub fn default_config(images: &DeployImages, namespace: &str) -> Config {
                 image: images.agent.clone(),
                 log_level: Some("info".to_owned()),
                 health_probe_port: 8175,
+                metrics_certificate: None,
                 resources: None,
             },
             daemon: DaemonSpec {

@@ -120,6 +120,13 @@ pub fn pod_field(name: &str, path: &str) -> Value {
     json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } })
 }
 
+/// Adds to a list of an object.
+pub fn push(list: &mut Value, more: impl IntoIterator<Item = Value>) {
+    if let Some(list) = list.as_array_mut() {
+        list.extend(more);
+    }
+}
+
 fn is_unmanaged(spec: &ConfigSpec, object: &Value) -> bool {
     spec.overrides.iter().filter(|entry| entry.unmanaged).any(|entry| {
         object["apiVersion"] == entry.api_version
@@ -266,6 +273,41 @@ mod tests {
         let mounts = agent["containers"][0]["volumeMounts"].as_array().unwrap();
         let path = "/var/run/secrets/kubernetes.io/serviceaccount";
         assert!(mounts.iter().any(|mount| mount["name"] == "account" && mount["mountPath"] == path));
+    }
+
+    #[test]
+    fn metrics_have_a_port_that_probes_leave_free_and_the_certificate_of_the_config() {
+        let set = |config: &Config| find(&objects(config, &images()), "bpfman-agent").clone();
+        let ports = |set: &Value| -> Vec<(String, u64)> {
+            let ports = set["spec"]["template"]["spec"]["containers"][0]["ports"].as_array().unwrap();
+            ports
+                .iter()
+                .map(|port| {
+                    (port["name"].as_str().unwrap().to_owned(), port["containerPort"].as_u64().unwrap())
+                })
+                .collect()
+        };
+        let mut config = config();
+        let plain = set(&config);
+        assert_eq!(ports(&plain), [("probes".to_owned(), 8175), ("metrics".to_owned(), 8443)]);
+        assert!(plain.to_string().contains("--metrics-bind-address=:8443"));
+        assert!(!plain.to_string().contains("--metrics-certificate"));
+
+        config.spec.agent.health_probe_port = 8443;
+        config.spec.agent.metrics_certificate = Some("scraped".to_owned());
+        let set = set(&config);
+        assert_eq!(ports(&set), [("probes".to_owned(), 8443), ("metrics".to_owned(), 8444)]);
+        let pod = &set["spec"]["template"]["spec"];
+        let volume =
+            pod["volumes"].as_array().unwrap().iter().find(|one| one["secret"]["secretName"] == "scraped");
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["name"] == volume.unwrap()["name"]).unwrap();
+        let folder = mount["mountPath"].as_str().unwrap();
+        for flag in
+            [format!("--metrics-certificate={folder}/tls.crt"), format!("--metrics-key={folder}/tls.key")]
+        {
+            assert!(pod["containers"][0]["args"].as_array().unwrap().contains(&json!(flag)), "{flag}");
+        }
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! What the controller counts, as Prometheus reads it.
 
 pub mod catalogue;
-pub mod readers;
-pub mod serve;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

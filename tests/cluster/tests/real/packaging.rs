@@ -94,11 +94,16 @@ fn what_scrapes_finds_the_port_by_a_name_that_the_certificate_has() {
 #[test]
 fn agents_are_scraped_at_the_port_that_they_have_by_whom_their_policy_lets_in() {
     let objects = kustomized("monitoring", "");
-    let monitor = &find(&objects, "PodMonitor", "bpfman-agent")["spec"];
+    let monitor = &find(&objects, "ServiceMonitor", "bpfman-agent")["spec"];
+    let service = find(&objects, "Service", "bpfman-agent-metrics");
     let policy = &find(&objects, "NetworkPolicy", "bpfman-agent-metrics")["spec"];
-    let endpoint = &monitor["podMetricsEndpoints"][0];
-    assert_eq!(policy["ingress"][0]["ports"][0]["port"], endpoint["port"]);
-    assert_eq!(policy["podSelector"], monitor["selector"]);
+    let (endpoint, port) = (&monitor["endpoints"][0], &service["spec"]["ports"][0]);
+    assert_eq!((&endpoint["port"], &endpoint["scheme"]), (&port["name"], &json!("https")));
+    assert!(endpoint["bearerTokenFile"].is_string(), "{endpoint}");
+    assert_eq!(policy["ingress"][0]["ports"][0]["port"], port["targetPort"]);
+    assert_eq!(policy["podSelector"]["matchLabels"], service["spec"]["selector"]);
+    // Each by itself, not one of them by an address of all.
+    assert_eq!(service["spec"]["clusterIP"], "None");
     let images = DeployImages {
         daemon: "d".into(),
         agent: "a".into(),
@@ -107,12 +112,17 @@ fn agents_are_scraped_at_the_port_that_they_have_by_whom_their_policy_lets_in() 
     };
     let deployed = deployed_objects(&default_config(&images, "bpfman"), &images);
     let template = &find(&deployed, "DaemonSet", "bpfman-agent")["spec"]["template"];
-    let wanted = monitor["selector"]["matchLabels"].as_object().unwrap();
-    assert!(wanted.iter().all(|(key, value)| template["metadata"]["labels"][key] == *value), "{template}");
-    assert_eq!(template["spec"]["containers"][0]["ports"][0]["name"], endpoint["port"]);
-    // Alerts and dashboards call it so: its label becomes the job.
+    let has = |labels: &Value, wanted: &Value| {
+        assert!(wanted.as_object().unwrap().iter().all(|(key, value)| labels[key] == *value), "{labels}");
+    };
+    has(&service["metadata"]["labels"], &monitor["selector"]["matchLabels"]);
+    has(&template["metadata"]["labels"], &service["spec"]["selector"]);
+    let open = template["spec"]["containers"][0]["ports"].as_array().unwrap();
+    let open = open.iter().find(|open| open["name"] == port["targetPort"]).unwrap();
+    assert_eq!(open["containerPort"], port["port"]);
+    // Alerts and dashboards call it so: a label of its Service becomes the job.
     let label = monitor["jobLabel"].as_str().unwrap();
-    assert_eq!(template["metadata"]["labels"][label], "bpfman-agent");
+    assert_eq!(service["metadata"]["labels"][label], "bpfman-agent");
 }
 
 #[test]

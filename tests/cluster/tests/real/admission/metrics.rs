@@ -10,18 +10,29 @@ use serde_json::json;
 
 use super::{NAMESPACE, configure, controller_with, rights};
 
-/// What a scrape is answered: the text, or the status and its text. Without a certificate of the controller's own
-/// authority it would come to neither.
-async fn scrape(cluster: &Cluster, authority: &[u8], token: Option<&str>) -> Result<String, (u16, String)> {
-    let ca = cluster.path("metrics-ca.crt");
-    fs::write(&ca, authority).unwrap();
+/// Where the controller answers.
+const ADDRESS: &str = "127.0.0.1:8443";
+
+/// What a scrape of an address is answered: the text, or the status and its text. With an authority the certificate has to
+/// be one of its; without, any is taken.
+pub async fn scrape(
+    cluster: &Cluster,
+    address: &str,
+    authority: Option<&[u8]>,
+    token: Option<&str>,
+) -> Result<String, (u16, String)> {
     let mut config = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
     let user = json!({ "name": "admin", "user": token.map_or(json!({}), |token| json!({ "token": token })) });
     config.auth_infos = vec![serde_json::from_value(user).unwrap()];
     let server = config.clusters[0].cluster.as_mut().unwrap();
-    server.server = Some("https://127.0.0.1:8443".to_owned());
-    server.certificate_authority = Some(ca.display().to_string());
+    server.server = Some(format!("https://{address}"));
     server.certificate_authority_data = None;
+    server.certificate_authority = authority.map(|authority| {
+        let ca = cluster.path("metrics-ca.crt");
+        fs::write(&ca, authority).unwrap();
+        ca.display().to_string()
+    });
+    server.insecure_skip_tls_verify = Some(authority.is_none());
     let file = cluster.path("metrics-kubeconfig");
     fs::write(&file, serde_norway::to_string(&config).unwrap()).unwrap();
     let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
@@ -30,6 +41,50 @@ async fn scrape(cluster: &Cluster, authority: &[u8], token: Option<&str>) -> Res
         Err(kube::Error::Api(status)) => Err((status.code, status.message.clone())),
         Err(error) => Err((0, error.to_string())),
     }
+}
+
+/// A token of an account that may read metrics, as packaged, and one of an account that may not.
+pub async fn readers(cluster: &Cluster) -> (String, String) {
+    cluster.namespace("monitoring").await;
+    cluster
+        .apply_one(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": { "name": "scrapes-bpfman" },
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "bpfman-metrics-reader",
+            },
+            "subjects": [{ "kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring" }],
+        }))
+        .await;
+    (cluster.token("monitoring", "prometheus").await, cluster.token("monitoring", "other").await)
+}
+
+/// Whom the API server does not let read is told so, and what to do.
+pub async fn is_refused(cluster: &Cluster, address: &str, authority: Option<&[u8]>, other: &str) {
+    let (code, says) = scrape(cluster, address, authority, Some(other)).await.unwrap_err();
+    assert_eq!(code, 403, "{says}");
+    for part in ["system:serviceaccount:monitoring:other", "/metrics", "bpfman-metrics-reader"] {
+        assert!(says.contains(part), "{part}: {says}");
+    }
+    for token in [None, Some("made-up")] {
+        let (code, says) = scrape(cluster, address, authority, token).await.unwrap_err();
+        assert_eq!(code, 401, "{token:?}: {says}");
+        assert!(says.contains("send a token"), "{says}");
+    }
+}
+
+/// Who cannot be asked about does not read; who was allowed a moment ago does.
+pub async fn is_judged_without_the_api_server(
+    cluster: &Cluster,
+    address: &str,
+    authority: Option<&[u8]>,
+    (allowed, other): (&str, &str),
+) {
+    cluster.kill_api_server();
+    let (code, says) = scrape(cluster, address, authority, Some(other)).await.unwrap_err();
+    assert_eq!(code, 503, "{says}");
+    assert!(says.contains("the API server does not"), "{says}");
+    scrape(cluster, address, authority, Some(allowed)).await.unwrap();
 }
 
 /// The authorities that the Secret of admission names.
@@ -45,43 +100,16 @@ async fn metrics_are_for_whom_the_api_server_lets_read_them() {
     cluster.apply_definitions().await;
     rights(&cluster).await;
     configure(&cluster).await;
-    cluster.namespace("monitoring").await;
-    let allowed = cluster.token("monitoring", "prometheus").await;
-    let other = cluster.token("monitoring", "other").await;
-    cluster
-        .apply_one(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-            "metadata": { "name": "scrapes-bpfman" },
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "bpfman-metrics-reader",
-            },
-            "subjects": [{ "kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring" }],
-        }))
-        .await;
+    let (allowed, other) = readers(&cluster).await;
     let mut controller = controller_with(&cluster, "--metrics-bind-address=127.0.0.1:8443", &[], &[]).await;
     wait::until("metrics are read over TLS", async || {
-        let answer = scrape(&cluster, &authority(&cluster).await, Some(&allowed)).await;
+        let answer = scrape(&cluster, ADDRESS, Some(&authority(&cluster).await), Some(&allowed)).await;
         answer.is_ok_and(|text| text.contains("bpfman_controller_lists_total"))
     })
     .await;
 
     let authority = authority(&cluster).await;
-    let (code, says) = scrape(&cluster, &authority, Some(&other)).await.unwrap_err();
-    assert_eq!(code, 403, "{says}");
-    for part in ["system:serviceaccount:monitoring:other", "/metrics", "bpfman-metrics-reader"] {
-        assert!(says.contains(part), "{part}: {says}");
-    }
-    for token in [None, Some("made-up")] {
-        let (code, says) = scrape(&cluster, &authority, token).await.unwrap_err();
-        assert_eq!(code, 401, "{token:?}: {says}");
-        assert!(says.contains("send a token"), "{says}");
-    }
-
-    // Who cannot be asked about does not read; who was allowed a moment ago does.
-    cluster.kill_api_server();
-    let (code, says) = scrape(&cluster, &authority, Some(&other)).await.unwrap_err();
-    assert_eq!(code, 503, "{says}");
-    assert!(says.contains("the API server does not"), "{says}");
-    scrape(&cluster, &authority, Some(&allowed)).await.unwrap();
+    is_refused(&cluster, ADDRESS, Some(&authority), &other).await;
+    is_judged_without_the_api_server(&cluster, ADDRESS, Some(&authority), (&allowed, &other)).await;
     assert!(controller.ended().is_none());
 }

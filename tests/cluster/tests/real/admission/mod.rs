@@ -1,5 +1,6 @@
 //! Admission: the webhook in the API server's own chain, logged in with the rights that it is packaged with.
 
+mod agent_metrics;
 mod applications;
 mod certificates;
 mod console;

@@ -11,9 +11,9 @@ use bpfman_tests::prometheus::Prometheus;
 use bpfman_tests::{Daemon, Launch, compile};
 use serde_json::{Value, json};
 
-use super::metrics::authority;
+use super::metrics::{authority, readers};
 use super::{configure, controller_with, rights};
-use crate::agent::equipment::{agent, application, probes, until_success, xdp};
+use crate::agent::equipment::{agent, application, metrics, until_success, xdp};
 
 /// A daemon in the cluster's network, so that one Prometheus reaches all three.
 async fn daemon(cluster: &Cluster, name: &str) -> Daemon {
@@ -35,18 +35,7 @@ async fn daemon(cluster: &Cluster, name: &str) -> Daemon {
 
 /// Whom Prometheus is to the API server, and how it finds what it scrapes.
 async fn config(cluster: &Cluster, agent: &str) -> String {
-    cluster.namespace("monitoring").await;
-    let token = cluster.token("monitoring", "prometheus").await;
-    cluster
-        .apply_one(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-            "metadata": { "name": "scrapes-bpfman" },
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "bpfman-metrics-reader",
-            },
-            "subjects": [{ "kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring" }],
-        }))
-        .await;
+    let (token, _) = readers(cluster).await;
     let (ca, file) = (cluster.path("prometheus-ca.crt"), cluster.path("prometheus-token"));
     wait::until("the controller has a certificate", async || !authority(cluster).await.is_empty()).await;
     fs::write(&ca, authority(cluster).await).unwrap();
@@ -61,7 +50,13 @@ async fn config(cluster: &Cluster, agent: &str) -> String {
                 "tls_config": { "ca_file": ca, "server_name": "bpfman-admission.bpfman.svc" },
                 "static_configs": [{ "targets": ["127.0.0.1:8443"] }],
             },
-            { "job_name": "bpfman-agent", "static_configs": [{ "targets": [agent] }] },
+            {
+                "job_name": "bpfman-agent", "scheme": "https",
+                "authorization": { "credentials_file": file },
+                // As its monitor says: nobody is told to trust what an agent makes.
+                "tls_config": { "insecure_skip_verify": true },
+                "static_configs": [{ "targets": [agent] }],
+            },
             { "job_name": "bpfman", "static_configs": [{ "targets": ["127.0.0.1:9464"] }] },
         ],
     });
@@ -80,7 +75,7 @@ async fn every_expression_about_the_operator_gives_data() {
     let program = json!([xdp("xdp_member", &["up0"], 10)]);
     let made = cluster.apply_one(application("guard", &compile::object("chain"), program)).await;
     until_success(&cluster, &made).await;
-    let prometheus = Prometheus::start(&cluster.netns(), &config(&cluster, &probes(&agent).await).await);
+    let prometheus = Prometheus::start(&cluster.netns(), &config(&cluster, &metrics(&agent).await).await);
     prometheus.until_scraped(3);
 
     let rules: Value =

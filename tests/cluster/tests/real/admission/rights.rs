@@ -63,6 +63,8 @@ async fn an_agent_may_do_what_it_does_and_nothing_beyond() {
         (ours, "clusterbpfapplications/finalizers", &["update"], "", ""),
         (ours, "bpfapplications/finalizers", &["update"], "shop", ""),
         ("events.k8s.io", "events", &["create"], "shop", ""),
+        ("authentication.k8s.io", "tokenreviews", &["create"], "", ""),
+        ("authorization.k8s.io", "subjectaccessreviews", &["create"], "", ""),
     ];
     all.extend(wrong(&cluster, &agent, needed, true).await);
     let writes: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];

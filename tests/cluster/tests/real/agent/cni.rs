@@ -69,6 +69,7 @@ impl Site {
             format!("--node-name={}", self.node.name),
             format!("--daemon-socket={}", self.node.daemon.socket().display()),
             "--health-probe-bind-address=127.0.0.1:0".to_owned(),
+            "--metrics-bind-address=0".to_owned(),
             format!("--cni-socket={}", self.path("cni.sock")),
             format!("--cni-state-file={}", self.path("protect.json")),
         ];

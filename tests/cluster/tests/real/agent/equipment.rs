@@ -14,26 +14,36 @@ pub fn agent(cluster: &Cluster, node: &str, socket: &Path) -> Operator {
 
 /// The same, with more flags.
 pub fn agent_with(cluster: &Cluster, node: &str, socket: &Path, more: &[&str]) -> Operator {
+    agent_as(cluster, node, socket, &cluster.kubeconfig(), more)
+}
+
+/// The same, logged in as a kubeconfig says.
+pub fn agent_as(cluster: &Cluster, node: &str, socket: &Path, kubeconfig: &Path, more: &[&str]) -> Operator {
     let mut flags = vec![
         format!("--node-name={node}"),
         format!("--daemon-socket={}", socket.display()),
         "--health-probe-bind-address=127.0.0.1:0".to_owned(),
+        "--metrics-bind-address=127.0.0.1:0".to_owned(),
     ];
     flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-    Operator::start(
-        cluster,
-        "agent",
-        &cluster.kubeconfig(),
-        &flags,
-        &[("BPFMAN_LOG", "info,bpfman_operator=debug")],
-    )
+    Operator::start(cluster, "agent", kubeconfig, &flags, &[("BPFMAN_LOG", "info,bpfman_operator=debug")])
 }
 
-/// Where an agent answers probes and scrapes: its log says it.
+/// Where an agent answers probes: its log says it.
 pub async fn probes(agent: &Operator) -> String {
+    listens(agent, "probes").await
+}
+
+/// Where an agent answers what scrapes.
+pub async fn metrics(agent: &Operator) -> String {
+    listens(agent, "metrics").await
+}
+
+async fn listens(agent: &Operator, to: &str) -> String {
+    let field = format!(" {to}=");
     wait::some("it says where it listens", async || {
         let log = agent.log();
-        let (_, rest) = log.split_once("probes=")?;
+        let (_, rest) = log.split_once(&field)?;
         rest.split_whitespace().next().map(str::to_owned)
     })
     .await

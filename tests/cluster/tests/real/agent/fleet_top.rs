@@ -53,6 +53,7 @@ async fn top_sums_up_what_agents_tell_and_names_nodes_that_do_not_answer() {
         format!("--node-name={}", node.name),
         format!("--daemon-socket={}", node.daemon.socket().display()),
         format!("--health-probe-bind-address={ADDRESS}:8175"),
+        "--metrics-bind-address=0".to_owned(),
     ];
     let _agent = Operator::start(&cluster, "agent", &cluster.kubeconfig(), &flags, &[]);
     let object = compile::object("chain");

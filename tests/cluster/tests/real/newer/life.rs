@@ -28,6 +28,7 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
             "--node-name=one".to_owned(),
             format!("--daemon-socket={}", node.daemon.socket().display()),
             "--health-probe-bind-address=127.0.0.1:0".to_owned(),
+            "--metrics-bind-address=0".to_owned(),
         ],
         &[("BPFMAN_LOG", "info,bpfman_operator=debug")],
     );

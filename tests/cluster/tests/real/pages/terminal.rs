@@ -219,6 +219,7 @@ fn agent(cluster: &Cluster, node: &Node) -> Operator {
         format!("--node-name={}", node.name),
         format!("--daemon-socket={}", node.daemon.socket().display()),
         format!("--health-probe-bind-address={ADDRESS}:8175"),
+        "--metrics-bind-address=0".to_owned(),
     ];
     Operator::start(cluster, "agent", &cluster.kubeconfig(), &flags, &[])
 }

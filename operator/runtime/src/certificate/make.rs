@@ -9,7 +9,7 @@ use rcgen::{
 
 use super::{CertificateTerms, Generation};
 
-/// How far clocks of API servers may be behind.
+/// How far clocks of clients may be behind.
 pub(super) const SKEW: u64 = 3600;
 
 /// Why there is no certificate.
@@ -30,17 +30,20 @@ pub fn make(names: &[String], now: u64, terms: CertificateTerms) -> Result<Gener
 
 fn made(names: &[String], now: u64, terms: CertificateTerms) -> Result<Generation, rcgen::Error> {
     let not_after = now + terms.seconds;
+    // Its bare name is who it is: the first label of the first one.
+    let common =
+        names.first().map_or("bpfman", |name| name.split_once('.').map_or(name.as_str(), |(label, _)| label));
     let at = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
     let mut params = CertificateParams::default();
     // Authorities of two generations are both trusted for a while, so they have names of their own.
-    params.distinguished_name.push(DnType::CommonName, format!("bpfman-admission {now}"));
+    params.distinguished_name.push(DnType::CommonName, format!("{common} {now}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     (params.not_before, params.not_after) = (at(now.saturating_sub(SKEW)), at(not_after));
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
 
     let mut params = CertificateParams::new(names)?;
-    params.distinguished_name.push(DnType::CommonName, "bpfman-admission");
+    params.distinguished_name.push(DnType::CommonName, common);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;

@@ -1,11 +1,12 @@
 //! Connections over TLS, with a certificate that may change between two of them.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -13,13 +14,15 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use tokio_rustls::rustls::server::{
+    ClientHello, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier,
+};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::certificates::Generation;
+use crate::serve;
 
 /// Greetings at a time, and how long one may take.
 const GREETINGS: usize = 256;
@@ -28,18 +31,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// After a failure of the system to accept a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The certificate that is served.
+/// The certificate that is served, and its text.
 #[derive(Debug, Default)]
-pub struct Served(RwLock<Option<(u64, Arc<CertifiedKey>)>>);
+pub struct Served(RwLock<Option<(String, Arc<CertifiedKey>)>>);
 
-/// What is stored is no certificate.
-#[derive(Debug, thiserror::Error)]
+/// What is to be served is no certificate with its key.
+#[derive(Debug, Error)]
 pub enum ServeError {
     /// Not even PEM.
-    #[error("the stored certificate: {0}")]
+    #[error("the certificate or its key is no PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
     /// Not one that can be used.
-    #[error("the stored certificate: {0}")]
+    #[error("the certificate cannot be used: {0}")]
     Tls(#[from] rustls::Error),
 }
 
@@ -50,22 +53,26 @@ impl Served {
         self.0.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// From the next connection on.
+    /// From the next connection on. Both are PEM. Returns whether it is another one than before.
     ///
     /// # Errors
-    /// It is no certificate; the one before is served on.
-    pub fn serve(&self, generation: &Generation) -> Result<(), ServeError> {
-        let current = self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(one, _)| *one);
-        if current == Some(generation.created) {
-            return Ok(());
+    /// It is no certificate, or the key is not its; the one before is served on.
+    pub fn serve(&self, certificate: &str, key: &str) -> Result<bool, ServeError> {
+        if self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(|(one, _)| one == certificate)
+        {
+            return Ok(false);
         }
-        let chain = CertificateDer::pem_slice_iter(generation.certificate.as_bytes())
-            .collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(generation.key.as_bytes())?;
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
         let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?;
-        let new = Some((generation.created, Arc::new(certified)));
+        let new = Some((certificate.to_owned(), Arc::new(certified)));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -84,21 +91,50 @@ pub struct Greeted {
 /// Who may connect.
 pub type Clients = Arc<dyn ClientCertVerifier>;
 
+/// Why nobody can be told from others by certificates of a file.
+#[derive(Debug, Error)]
+pub enum AuthoritiesError {
+    /// It is not read.
+    #[error("reading {}: {}", .0.display(), .1)]
+    Read(PathBuf, io::Error),
+    /// Something in it is no PEM.
+    #[error("a certificate of {}: {}", .0.display(), .1)]
+    Pem(PathBuf, rustls::pki_types::pem::Error),
+    /// Something in it is no certificate.
+    #[error("a certificate of {}: {}", .0.display(), .1)]
+    Certificate(PathBuf, rustls::Error),
+    /// There are none in it.
+    #[error("{} has no certificate of an authority: write them as PEM ({})", .0.display(), .1)]
+    None(PathBuf, VerifierBuilderError),
+}
+
 /// Only those with a certificate of one of the authorities in a file.
 ///
 /// # Errors
 /// There are none in it.
-pub fn clients(file: &Path) -> anyhow::Result<Clients> {
-    let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+pub fn clients(file: &Path) -> Result<Clients, AuthoritiesError> {
+    let named = || file.to_owned();
+    let text = std::fs::read(file).map_err(|error| AuthoritiesError::Read(named(), error))?;
     let mut authorities = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.with_context(|| format!("a certificate of {}", file.display()))?;
-        authorities.add(certificate).with_context(|| format!("a certificate of {}", file.display()))?;
+        let certificate = certificate.map_err(|error| AuthoritiesError::Pem(named(), error))?;
+        authorities.add(certificate).map_err(|error| AuthoritiesError::Certificate(named(), error))?;
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider)
         .build()
-        .with_context(|| format!("{} has no certificate of an authority: write them as PEM", file.display()))
+        .map_err(|error| AuthoritiesError::None(named(), error))
+}
+
+/// Why nothing is listened on.
+#[derive(Debug, Error)]
+pub enum GreetError {
+    /// The address is taken, or none of this machine.
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
 }
 
 /// Listens. `clients`: who may connect; absent: everybody.
@@ -109,7 +145,7 @@ pub async fn listen(
     address: SocketAddr,
     served: Arc<Served>,
     clients: Option<Clients>,
-) -> anyhow::Result<Greeted> {
+) -> Result<Greeted, GreetError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -117,7 +153,7 @@ pub async fn listen(
         .with_cert_resolver(served);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind(address).await?;
+    let listener = serve::listen(address).await?;
     let address = listener.local_addr()?;
     let (out, connections) = mpsc::channel(GREETINGS);
     tokio::spawn(accept(listener, acceptor, out));
@@ -229,8 +265,9 @@ mod tests {
         std::fs::write(&file, ours.pem()).unwrap();
         let served = Arc::new(Served::default());
         let (certificate, key) = issue(&ours);
-        let generation = Generation { created: 1, not_after: 0, authority: ours.pem(), certificate, key };
-        served.serve(&generation).unwrap();
+        assert!(served.serve(&certificate, &key).unwrap());
+        assert!(!served.serve(&certificate, &key).unwrap(), "it is the same");
+        assert!(served.serve(&issue(&ours).0, &key).is_err(), "a key of another");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut greeted = listen(any, served, Some(clients(&file).unwrap())).await.unwrap();
         let address = greeted.address;

@@ -7,11 +7,10 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use bpfman_runtime::serve::{METRICS, shown};
 
-use super::ControllerMetrics;
 use super::readers::{ReaderVerdict, Readers};
-use crate::admission::tls::Greeted;
+use crate::serve::{METRICS, shown};
+use crate::tls::Greeted;
 
 /// Answers `/metrics` over TLS, to whom the API server lets read them.
 ///
@@ -20,13 +19,13 @@ use crate::admission::tls::Greeted;
 pub async fn metrics_for(
     readers: Readers,
     listener: Greeted,
-    metrics: Arc<ControllerMetrics>,
+    text: impl Fn() -> String + Clone + Send + Sync + 'static,
 ) -> std::io::Result<()> {
     let readers = Arc::new(readers);
-    let text = move |headers: HeaderMap| async move {
+    let answer = move |headers: HeaderMap| async move {
         let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         match readers.judge(authorization, METRICS).await {
-            Ok(ReaderVerdict::Allowed) => shown(metrics.text()),
+            Ok(ReaderVerdict::Allowed) => shown(text()),
             Ok(ReaderVerdict::Unknown) => {
                 let says = "metrics are for accounts of the cluster: send a token of one\n";
                 (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], says).into_response()
@@ -40,5 +39,5 @@ pub async fn metrics_for(
             Err(unsaid) => (StatusCode::SERVICE_UNAVAILABLE, format!("{unsaid}\n")).into_response(),
         }
     };
-    axum::serve(listener, Router::new().route(METRICS, get(text))).await
+    axum::serve(listener, Router::new().route(METRICS, get(answer))).await
 }

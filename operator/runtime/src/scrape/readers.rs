@@ -11,7 +11,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, Client};
 use sha2::{Digest as _, Sha256};
 
-use bpfman_runtime::manager::Manager;
+use crate::manager::Manager;
 
 /// How long an allowed reader is not asked about again: a scrape each 15 s costs two requests a minute, not eight.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
@@ -50,6 +50,8 @@ pub enum Unsaid {
 /// Asks about readers.
 pub struct Readers {
     client: Client,
+    /// Who asks.
+    manager: Manager,
     /// When readers were allowed a path, by the hash of both: tokens are nobody's business.
     allowed: Mutex<HashMap<[u8; 32], Instant>>,
 }
@@ -57,8 +59,8 @@ pub struct Readers {
 impl Readers {
     /// Of a cluster.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self { client, allowed: Mutex::default() }
+    pub fn new(client: Client, manager: Manager) -> Self {
+        Self { client, manager, allowed: Mutex::default() }
     }
 
     /// Whether the bearer of an `Authorization` header may get a path.
@@ -83,17 +85,14 @@ impl Readers {
         let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
         let review = TokenReview { spec, ..TokenReview::default() };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let status = reviews.create(&Manager::Controller.post(), &review).await?.status.unwrap_or_default();
+        let status = reviews.create(&self.manager.post(), &review).await?.status.unwrap_or_default();
         let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
             return Ok(ReaderVerdict::Unknown);
         };
         let name = user.username.clone().unwrap_or_default();
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let status = reviews
-            .create(&Manager::Controller.post(), &access(user, path))
-            .await?
-            .status
-            .unwrap_or_default();
+        let status =
+            reviews.create(&self.manager.post(), &access(user, path)).await?.status.unwrap_or_default();
         Ok(if status.allowed { ReaderVerdict::Allowed } else { ReaderVerdict::Refused { user: name } })
     }
 
@@ -177,7 +176,7 @@ mod tests {
                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(Body::from(answer)))
             }
         });
-        (Readers::new(Client::new(service, "default")), asked)
+        (Readers::new(Client::new(service, "default"), Manager::Agent), asked)
     }
 
     #[tokio::test]

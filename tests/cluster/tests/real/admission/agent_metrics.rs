@@ -1,0 +1,101 @@
+//! Metrics of an agent over TLS, for whom the API server lets read them; with the account that agents are packaged with.
+
+use std::fs;
+
+use bpfman_cluster_tests::operator::Operator;
+use bpfman_cluster_tests::{Cluster, Node, wait};
+use bpfman_runtime::certificate::{CertificateTerms, make};
+use bpfman_tests::Outcome;
+
+use super::metrics::{is_judged_without_the_api_server, is_refused, readers, scrape};
+use super::{NAMESPACE, rights};
+use crate::agent::equipment::{agent_as, metrics, probes};
+
+/// A node whose agent has the rights of its packaged account, and flags of its own.
+async fn start(cluster: &Cluster, more: &[&str]) -> (Node, Operator) {
+    cluster.apply_definitions().await;
+    rights(cluster).await;
+    let node = Node::start(cluster, "scraped", &[("zone", "one")]).await;
+    let token = cluster.token(NAMESPACE, "bpfman-agent").await;
+    let agent = agent_as(cluster, "scraped", &node.daemon.socket(), &cluster.kubeconfig_with(&token), more);
+    (node, agent)
+}
+
+/// What curl is answered, or how it ends.
+fn curl(cluster: &Cluster, url: &str) -> Outcome {
+    Outcome::of(cluster.command("curl").args([
+        "-sS",
+        "--max-time",
+        "20",
+        "-o",
+        "-",
+        "-w",
+        "\n%{http_code}",
+        url,
+    ]))
+}
+
+#[tokio::test]
+async fn metrics_are_for_whom_the_api_server_lets_read_them_and_over_tls_alone() {
+    let Some(cluster) = Cluster::own() else { return };
+    let (_node, mut agent) = start(&cluster, &[]).await;
+    let (allowed, other) = readers(&cluster).await;
+    let (probes, address) = (probes(&agent).await, metrics(&agent).await);
+    wait::until("metrics are read over TLS", async || {
+        let answer = scrape(&cluster, &address, None, Some(&allowed)).await;
+        answer.is_ok_and(|text| text.contains("bpfman_agent_daemon_up 1"))
+    })
+    .await;
+    is_refused(&cluster, &address, None, &other).await;
+
+    // Nothing is told in plain text: not there, where TLS is spoken, and not beside the probes.
+    let plain = curl(&cluster, &format!("http://{address}/metrics"));
+    assert!(plain.code != 0 && !plain.stdout.contains("bpfman_"), "{plain:?}");
+    let beside = curl(&cluster, &format!("http://{probes}/metrics")).success();
+    assert!(beside.ends_with("404") && !beside.contains("bpfman_"), "{beside}");
+    let alive = curl(&cluster, &format!("http://{probes}/healthz")).success();
+    assert!(alive.ends_with("200"), "{alive}");
+
+    is_judged_without_the_api_server(&cluster, &address, None, (&allowed, &other)).await;
+    assert!(agent.ended().is_none());
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_given_is_served_and_replaced() {
+    let Some(cluster) = Cluster::own() else { return };
+    let terms = CertificateTerms { seconds: 86_400 };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let issue = || make(&["127.0.0.1".to_owned()], now, terms).unwrap();
+    let (certificate, key) = (cluster.path("given.crt"), cluster.path("given.key"));
+    let (first, second) = (issue(), issue());
+    fs::write(&certificate, &first.certificate).unwrap();
+    fs::write(&key, &first.key).unwrap();
+    let flags = [
+        format!("--metrics-certificate={}", certificate.display()),
+        format!("--metrics-key={}", key.display()),
+    ];
+    let flags = flags.each_ref().map(String::as_str);
+    let (node, agent) = start(&cluster, &flags).await;
+    let (allowed, _) = readers(&cluster).await;
+    let address = metrics(&agent).await;
+    let reads = async |authority: &str| {
+        let answer = scrape(&cluster, &address, Some(authority.as_bytes()), Some(&allowed)).await;
+        answer.is_ok_and(|text| text.contains("bpfman_agent_build_info"))
+    };
+    wait::until("the given one is served", async || reads(&first.authority).await).await;
+    assert!(!reads(&second.authority).await);
+    fs::write(&certificate, &second.certificate).unwrap();
+    fs::write(&key, &second.key).unwrap();
+    wait::until("the next one is served", async || reads(&second.authority).await).await;
+    assert!(!reads(&first.authority).await);
+
+    // One that cannot be used from the beginning ends the agent, which says why.
+    fs::write(&key, "nothing").unwrap();
+    drop(agent);
+    let token = cluster.token(NAMESPACE, "bpfman-agent").await;
+    let mut agent =
+        agent_as(&cluster, "scraped", &node.daemon.socket(), &cluster.kubeconfig_with(&token), &flags);
+    wait::until("it ends", async || agent.ended().is_some()).await;
+    let log = agent.log();
+    assert!(log.contains("the certificate of metrics") && log.contains("given.key"), "{log}");
+}
