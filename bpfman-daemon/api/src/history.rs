@@ -243,6 +243,17 @@ mod tests {
         let line = readers[3].line(seen.clone());
         assert_eq!((line.daemon.as_str(), line.uid, line.pid), ("radar", Some(1000), 9));
         assert_eq!(readers[3].line(seen).executable, "/x");
+        // Who touched something of theirs is told to its owners, without more than its name.
+        let who = EntryActor::Stranger(StrangerActor {
+            pid: 9,
+            command: "ip".to_owned(),
+            executable: "/x".to_owned(),
+            ..StrangerActor::default()
+        });
+        let touched = HistoryEntry { by: who, ..entry(0, &["user:2000"]) };
+        assert!(readers[2].may_read(&touched) && !readers[1].may_read(&touched));
+        let line = readers[2].line(touched);
+        assert_eq!((line.pid, line.command.as_str(), line.executable.as_str()), (0, "ip", ""));
         // Others' calls stay without their processes.
         assert_eq!(readers[3].line(entry(0, &["user:2000"])).pid, 0);
     }

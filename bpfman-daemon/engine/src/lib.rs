@@ -53,7 +53,7 @@ pub use describe::figures::{
 };
 pub use describe::list_hooks::HookSummary;
 pub use describe::open_maps::{UsedMap, WantedMap};
-pub use describe::own_objects::OwnObjects;
+pub use describe::own_objects::{OwnObjects, OwnPlace};
 pub use describe::owners::Possessions;
 pub use describe::record_counts::RecordCounts;
 pub use describe::shown_maps::{ShownMap, ShownMaps};

@@ -2,7 +2,7 @@
 
 use bpfmand_core::uapi::attach_type;
 use bpfmand_core::{Direction, HookKey, HookKind, KernelLinkId};
-use bpfmand_engine::{Engine, EngineError, OwnObjects};
+use bpfmand_engine::{Engine, EngineError, OwnObjects, OwnPlace};
 use bpfmand_kernel::linux::LinuxKernel;
 
 use super::act::is_at_interface;
@@ -41,8 +41,8 @@ impl OursAndBefore {
         &self.now
     }
 
-    /// What of ours an event touches, as commands name it.
-    pub fn touched_by(&self, event: &RadarEvent) -> Option<String> {
+    /// What of ours an event touches.
+    pub fn touched_by(&self, event: &RadarEvent) -> Option<&OwnPlace> {
         match event.kind {
             kind::LINK_UPDATE | kind::LINK_DETACH => self.link(event.link),
             kind::LINK_CREATE if is_at_interface(event) => match event.attach_type {
@@ -61,20 +61,18 @@ impl OursAndBefore {
         }
     }
 
-    fn link(&self, id: u32) -> Option<String> {
+    fn link(&self, id: u32) -> Option<&OwnPlace> {
         let id = KernelLinkId(id);
-        let found = self.now.links.get(&id).or_else(|| self.before.links.get(&id))?;
-        Some(found.clone().unwrap_or_else(|| format!("link {id}")))
+        self.now.links.get(&id).or_else(|| self.before.links.get(&id))
     }
 
-    fn hook(&self, event: &RadarEvent, kinds: &[HookKind]) -> Option<String> {
+    fn hook(&self, event: &RadarEvent, kinds: &[HookKind]) -> Option<&OwnPlace> {
         let is_it = |key: &HookKey| {
             kinds.contains(&key.kind)
                 && key.ifindex.0 == event.target
                 && key.netns.id().is_some_and(|netns| netns.inode == u64::from(event.netns))
         };
-        let found = self.now.hooks.iter().find(|(key, _)| is_it(key));
-        found.map(|(_, name)| name.clone())
+        self.now.hooks.iter().find(|(key, _)| is_it(key)).map(|(_, place)| place)
     }
 }
 
@@ -94,10 +92,11 @@ mod tests {
         let netns = HookNetns::In(NetnsId { inode: 77, cookie: 1 });
         let key = HookKey { netns, ifindex: IfIndex(3), kind: HookKind::Xdp };
         let mut ours = OursAndBefore::default();
-        ours.now.hooks.insert(key, "xdp:eth0".to_owned());
-        ours.before.links.insert(KernelLinkId(9), Some("xdp:eth0".to_owned()));
+        let place = OwnPlace { name: "xdp:eth0".to_owned(), ..OwnPlace::default() };
+        ours.now.hooks.insert(key, place.clone());
+        ours.before.links.insert(KernelLinkId(9), place);
         let event = |kind| RadarEvent::parse(&record(5, kind, 0, b"x")).unwrap();
-        let touched = |event: RadarEvent| ours.touched_by(&event);
+        let touched = |event: RadarEvent| ours.touched_by(&event).map(|place| place.name.clone());
         let name = Some("xdp:eth0".to_owned());
         assert_eq!(touched(event(kind::LINK_CREATE)), name);
         assert_eq!(touched(event(kind::XDP_BY_NETLINK)), name);

@@ -1,5 +1,6 @@
 //! What is seen, taken for what it is: whose it was, and whether it touches something of ours.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use bpfmand_journal::StrangerActor;
@@ -25,7 +26,7 @@ impl RadarWatch {
             if let Err(error) = self.ours.refresh(&self.parts.engine) {
                 tracing::warn!(%error, "nobody knows what of ours others touch");
             }
-            hook = self.ours.touched_by(event);
+            hook = self.ours.touched_by(event).cloned();
         }
         let error = match event.result {
             CallEnd::Refused(error) => error,
@@ -34,6 +35,7 @@ impl RadarWatch {
         if hook.is_some() && error == 0 {
             act = StrangerAct::Touch;
         }
+        let owners = hook.iter().flat_map(|place| &place.owners).map(ToString::to_string).collect();
         let key = TallyKey {
             act,
             error,
@@ -41,7 +43,7 @@ impl RadarWatch {
             process: event.process,
             began: event.began,
             command: event.command.clone(),
-            hook,
+            hook: hook.map(|place| place.name),
         };
         let time = wall_clock(event.time);
         let text = match act {
@@ -55,6 +57,7 @@ impl RadarWatch {
             words: Some(text),
             program: event.program,
             link: event.link,
+            owners,
         };
         let makes = event.result == CallEnd::Done
             && matches!(event.kind, kind::PROG_LOAD | kind::LINK_CREATE | kind::RAW_TRACEPOINT_OPEN);
@@ -108,6 +111,7 @@ impl RadarWatch {
             words: None,
             program: 0,
             link: 0,
+            owners: BTreeSet::new(),
         };
         let identification = &mut self.identification;
         self.tallies.add(key, sighting, || {
@@ -146,7 +150,9 @@ impl RadarWatch {
             let process = who.as_ref().map_or(0, |who| who.pid);
             let key = TallyKey { act, error: 0, user, process, began: 0, command: String::new(), hook: None };
             let now = SystemTime::now();
-            let sighting = Sighting { count: 1, first: now, last: now, words: Some(words), program, link };
+            let owners = BTreeSet::new();
+            let sighting =
+                Sighting { count: 1, first: now, last: now, words: Some(words), program, link, owners };
             self.tallies.add(key, sighting, || who);
         }
     }

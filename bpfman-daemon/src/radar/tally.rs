@@ -1,7 +1,7 @@
 //! What strangers did, counted until there is room in the journal for it: nothing is forgotten, and nobody pushes the entries of
 //! others out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -50,6 +50,8 @@ pub struct Sighting {
     /// Ids of programs and links; 0: none.
     pub program: u32,
     pub link: u32,
+    /// Whose what it touched is.
+    pub owners: BTreeSet<String>,
 }
 
 /// All of one key.
@@ -64,6 +66,7 @@ struct Tally {
     words: Vec<String>,
     programs: Vec<u32>,
     links: Vec<u32>,
+    owners: BTreeSet<String>,
 }
 
 /// What has no entry yet.
@@ -109,6 +112,7 @@ impl Tallies {
                 words: Vec::new(),
                 programs: Vec::new(),
                 links: Vec::new(),
+                owners: BTreeSet::new(),
             }
         });
         tally.count += seen.count;
@@ -116,6 +120,7 @@ impl Tallies {
         if tally.words.len() < MOST_WORDS {
             tally.words.extend(seen.words.filter(|words| !tally.words.contains(words)));
         }
+        tally.owners.extend(seen.owners);
         for (ids, id) in [(&mut tally.programs, seen.program), (&mut tally.links, seen.link)] {
             if id != 0 && ids.len() < MOST_IDS && !ids.contains(&id) {
                 ids.push(id);
@@ -186,6 +191,7 @@ impl Tally {
             programs: self.programs,
             links: self.links,
             hooks: key.hook.iter().cloned().collect(),
+            owners: self.owners.into_iter().collect(),
             result,
             count: if is_plain { 0 } else { self.count },
             first: if is_plain { String::new() } else { time(self.first) },
@@ -214,7 +220,7 @@ mod tests {
     fn once(program: u32) -> Sighting {
         let now = SystemTime::now();
         let words = Some(format!("program {program}"));
-        Sighting { count: 1, first: now, last: now, words, program, link: 0 }
+        Sighting { count: 1, first: now, last: now, words, program, link: 0, owners: BTreeSet::new() }
     }
 
     #[test]

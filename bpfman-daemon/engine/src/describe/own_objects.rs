@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bpfmand_core::{HookKey, KernelLinkId, ProgramId};
+use bpfmand_core::{HookKey, KernelLinkId, Owner, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
@@ -12,10 +12,19 @@ use crate::{Engine, EngineError};
 pub struct OwnObjects {
     /// Programs, and those that were made for chains.
     pub programs: BTreeSet<ProgramId>,
-    /// The kernel's links, each with the hook that it is at, if it is at one.
-    pub links: BTreeMap<KernelLinkId, Option<String>>,
-    /// Hooks with something of ours, as commands name them.
-    pub hooks: BTreeMap<HookKey, String>,
+    /// The kernel's links.
+    pub links: BTreeMap<KernelLinkId, OwnPlace>,
+    /// Hooks with something of ours.
+    pub hooks: BTreeMap<HookKey, OwnPlace>,
+}
+
+/// A place of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnPlace {
+    /// The hook as commands name it; `link 7`, by the kernel's id, of one that is at none.
+    pub name: String,
+    /// Whose the links there are.
+    pub owners: BTreeSet<Owner>,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -37,11 +46,22 @@ impl<K: Kernel> Engine<K> {
             }
         }
         for link in self.list_links(None, None, &BTreeMap::new())? {
+            let owner = link.record.owner(&link.program);
             if let (Some(key), Some(name)) = (link.record.hook, &link.hook) {
-                own.hooks.insert(key, name.clone());
+                own.hooks.entry(key).or_default().add(name.clone(), owner.clone());
             }
-            own.links.extend(link.kernel_link.map(|id| (id, link.hook)));
+            if let Some(id) = link.kernel_link {
+                let name = link.hook.unwrap_or_else(|| format!("link {id}"));
+                own.links.entry(id).or_default().add(name, owner);
+            }
         }
         Ok(own)
+    }
+}
+
+impl OwnPlace {
+    fn add(&mut self, name: String, owner: Owner) {
+        self.name = name;
+        self.owners.insert(owner);
     }
 }

@@ -1,5 +1,5 @@
-//! What the daemon put back, as events for people. It may never have stood in a status: a link that somebody removed is back
-//! before anybody looked.
+//! What others did to applications on this node, as events for people: what the daemon put back, and who touched a hook. It may
+//! never have stood in a status: a link that somebody removed is back before anybody looked.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use crate::agent::shared::Shared;
 
 /// What the daemon's checks write down, and the reason of the event.
 const PUT_BACK: &str = "PutBack";
+/// What its radar writes down of others at our hooks, and the reason of the event.
+const TOUCHED: &str = "HookTouched";
 /// The first wait before it is followed again.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait.
@@ -38,7 +40,7 @@ impl JournalPlace {
         FollowEventsRequest {
             after: (!self.epoch.is_empty()).then_some(self.number),
             epoch: self.epoch.clone(),
-            verbs: vec![PUT_BACK.to_owned()],
+            verbs: vec![PUT_BACK.to_owned(), TOUCHED.to_owned()],
             ..FollowEventsRequest::default()
         }
     }
@@ -88,9 +90,7 @@ fn tell(shared: &Shared, entry: &JournalLine) {
     for key in entry.owners.iter().filter_map(|owner| application(owner)) {
         let states: Vec<Arc<StateObject>> = shared.cache.known().states_of(&key).cloned().collect();
         for state in states.iter().filter(|state| !state.deleted) {
-            let text =
-                format!("on node {}: bpfman put back what others removed: {}", shared.node, entry.object);
-            let note = Note::warning(PUT_BACK, &entry.object, text);
+            let note = note(&shared.node, entry);
             let mut limiter = shared.limiter.lock().unwrap_or_else(PoisonError::into_inner);
             if limiter.admit(Instant::now(), &state.uid, &note).is_ok() {
                 let (events, about) = (shared.events.clone(), state.reference());
@@ -98,6 +98,24 @@ fn tell(shared: &Shared, entry: &JournalLine) {
             }
         }
     }
+}
+
+/// What happened on a node. Who touches a hook again and again, in whatever way, is one cause.
+fn note(node: &str, entry: &JournalLine) -> Note {
+    if entry.verb == PUT_BACK {
+        let text = format!("on node {node}: bpfman put back what others removed: {}", entry.object);
+        return Note::warning(PUT_BACK, &entry.object, text);
+    }
+    let hook = entry.hooks.first().map_or("a link", String::as_str);
+    let by = match (entry.unit.as_str(), entry.command.as_str()) {
+        ("", "") => String::new(),
+        ("", command) => format!(" ({command:?})"),
+        (unit, "") => format!(" ({unit})"),
+        (unit, command) => format!(" ({command:?} of {unit})"),
+    };
+    let user = entry.uid.map_or_else(|| "somebody".to_owned(), |uid| format!("user {uid}"));
+    let text = format!("on node {node}: {user}{by} touched {hook}: {}", entry.object);
+    Note::warning(TOUCHED, hook, text)
 }
 
 /// The application that an owner is, as entries have it: `application:NAME`, or `application:NAMESPACE/NAME`.
@@ -143,6 +161,29 @@ mod tests {
         place = JournalPlace { number: 7, epoch: "00ff".to_owned() };
         let request = place.request();
         assert_eq!((request.after, request.epoch.as_str(), request.until_now), (Some(7), "00ff", false));
-        assert_eq!(request.verbs, ["PutBack"]);
+        assert_eq!(request.verbs, ["PutBack", "HookTouched"]);
+    }
+
+    #[test]
+    fn who_touched_a_hook_is_named_and_control_characters_are_not() {
+        let entry = JournalLine {
+            verb: "HookTouched".to_owned(),
+            object: "XDP set by netlink: XDP of interface 3, by netlink".to_owned(),
+            hooks: vec!["xdp:eth0".to_owned()],
+            uid: Some(0),
+            command: "i\u{1b}p".to_owned(),
+            unit: "agent.service".to_owned(),
+            ..JournalLine::default()
+        };
+        let told = note("edge", &entry);
+        assert_eq!(
+            (told.warning, told.reason.as_str(), told.cause.as_str()),
+            (true, "HookTouched", "xdp:eth0")
+        );
+        assert_eq!(
+            told.text,
+            "on node edge: user 0 (\"i\\u{1b}p\" of agent.service) touched xdp:eth0: \
+             XDP set by netlink: XDP of interface 3, by netlink"
+        );
     }
 }

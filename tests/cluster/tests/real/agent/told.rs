@@ -9,14 +9,25 @@ use serde_json::json;
 
 use super::equipment::{application, start, until_state, until_success, xdp};
 
-/// Type and reason of all events about an object, in the order in which they were written.
-async fn told(cluster: &Cluster, object: &DynamicObject) -> Vec<(String, String)> {
+/// All events about an object, in the order in which they were written.
+async fn events(cluster: &Cluster, object: &DynamicObject) -> Vec<Event> {
     let events: Api<Event> = Api::all(cluster.client().await);
     let uid = object.uid();
     let mut all = events.list(&ListParams::default()).await.unwrap().items;
     all.retain(|event| event.regarding.as_ref().is_some_and(|about| about.uid == uid));
     all.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
-    all.into_iter().map(|event| (event.type_.unwrap_or_default(), event.reason.unwrap_or_default())).collect()
+    all
+}
+
+/// Their types and reasons.
+async fn told(cluster: &Cluster, object: &DynamicObject) -> Vec<(String, String)> {
+    let all = events(cluster, object).await.into_iter();
+    all.map(|event| (event.type_.unwrap_or_default(), event.reason.unwrap_or_default())).collect()
+}
+
+/// Their texts.
+async fn notes(cluster: &Cluster, object: &DynamicObject) -> Vec<String> {
+    events(cluster, object).await.into_iter().filter_map(|event| event.note).collect()
 }
 
 #[tokio::test]
@@ -55,5 +66,30 @@ async fn what_fails_on_a_node_is_one_event_of_its_state_object_and_so_is_its_end
         let put_back = row("Warning", "PutBack");
         wait::until("that it was put back is told", async || told(&cluster, state).await.contains(&put_back))
             .await;
+    }
+
+    // Who touches their hook is told, where the radar sees it. Both are at one hook.
+    let radar = compile::example("radar").display().to_string();
+    node.daemon.bpfman(&format!("radar start --file {radar}")).success();
+    wait::until("the radar sees", async || {
+        let source = node.daemon.bpfman("radar -o json").json()["radar"]["source"].clone();
+        ["trampolines", "tracepoints"].contains(&source.as_str().unwrap())
+    })
+    .await;
+    let hooks = node.daemon.bpfman("chain list -o json").json();
+    let hook = hooks["hooks"].as_array().unwrap().iter().find(|hook| hook["member_count"] == 2).unwrap();
+    let hook = hook["hook"].as_str().unwrap().to_owned();
+    let shown = node.daemon.bpfman(&format!("chain show {hook} -o json")).json();
+    let link = shown["entries"][0]["kernel_link_id"].to_string();
+    let detach =
+        std::process::Command::new("bpftool").args(["link", "detach", "id", &link]).status().unwrap();
+    assert!(detach.success(), "bpftool link detach id {link}");
+    for state in [&state, &quiet] {
+        let touched = row("Warning", "HookTouched");
+        wait::until("who touched it is told", async || told(&cluster, state).await.contains(&touched)).await;
+        let note = notes(&cluster, state).await.into_iter().find(|note| note.contains("touched")).unwrap();
+        for part in ["on node told: user 0", "bpftool", &hook, "our link detached by force"] {
+            assert!(note.contains(part), "{part}: {note}");
+        }
     }
 }
