@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -167,6 +167,9 @@ import-v0.6: build ## take over what the crate published for v0.6.0 loaded and a
 
 reboot: build ## reboot a machine that has the package 20 times, and cut its power 20 times, under clients (root; ROUNDS=…, SEED=…)
 	@tests/vm/reboot/run -n $(or $(ROUNDS),20) $(if $(SEED),-s $(SEED))
+
+million-events: build ## a million events past the journal, with a follower, one that reads nothing and one that comes late (root; EVENTS=…)
+	EVENTS=$(or $(EVENTS),1000000) cargo test --locked -p bpfman-tests --test system -- --nocapture event_flood::
 
 flood: build ## change chains 1,000 times under a flood of packets and look at each (root; CHANGES=…, SEED=…)
 	FLOOD_CHANGES=$(or $(CHANGES),1000) $(if $(SEED),FLOOD_SEED=$(SEED)) \

@@ -26,18 +26,25 @@ struct Follower {
     said: Arc<Mutex<String>>,
 }
 
+/// Starts the client, which follows, and hands on what it tells.
+pub fn follow(daemon: &Daemon, line: &str, mut told: impl FnMut(Value) + Send + 'static) -> Child {
+    let mut command = daemon.cli_command();
+    command.arg("events").args(line.split_whitespace()).args(["--follow", "-o", "json"]);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    std::thread::spawn(move || {
+        for line in lines {
+            told(serde_json::from_str(&line.unwrap()).unwrap());
+        }
+    });
+    process
+}
+
 impl Follower {
     fn start(daemon: &Daemon, line: &str) -> Self {
-        let mut command = daemon.cli_command();
-        command.arg("events").args(line.split_whitespace()).args(["--follow", "-o", "json"]);
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (told, said) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<String>>::default());
-        let (lines, into) = (BufReader::new(process.stdout.take().unwrap()), Arc::clone(&told));
-        std::thread::spawn(move || {
-            for line in lines.lines() {
-                into.lock().unwrap().push(serde_json::from_str(&line.unwrap()).unwrap());
-            }
-        });
+        let into = Arc::clone(&told);
+        let mut process = follow(daemon, line, move |event| into.lock().unwrap().push(event));
         let (mut words, into) = (process.stderr.take().unwrap(), Arc::clone(&said));
         std::thread::spawn(move || {
             let mut piece = [0; 4096];
@@ -86,7 +93,7 @@ impl Drop for Follower {
 }
 
 /// A change that is refused, whose entry has its number in it.
-fn refused(wire: &Wire, id: u32) {
+pub fn refused(wire: &Wire, id: u32) {
     wire.unload(v1::UnloadRequest { id }).unwrap_err();
 }
 

@@ -39,6 +39,7 @@ mod csi_readers;
 mod csi_registration;
 mod doctor;
 mod equipment;
+mod event_flood;
 mod events;
 mod extensions;
 mod features;
