@@ -115,6 +115,19 @@ struct {
 	__uint(value_size, 2);
 } plain SEC(".maps");
 
+/* More than one call to the daemon takes. */
+struct page {
+	__u32 number;
+	char text[300000];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct page);
+} pages SEC(".maps");
+
 struct inner {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4);
@@ -157,7 +170,7 @@ int use_all(struct xdp_md *ctx)
 	    || bpf_map_lookup_elem(&slots, &zero) || bpf_map_lookup_elem(&each, &zero)
 	    || bpf_map_lookup_elem(&routes, &prefix) || bpf_map_lookup_elem(&plain, &zero)
 	    || bpf_map_lookup_elem(&routes6, &prefix6) || bpf_map_lookup_elem(&headers, &zero)
-	    || bpf_map_lookup_elem(&outer, &zero) || !bpf_map_peek_elem(&line, &zero))
+	    || bpf_map_lookup_elem(&outer, &zero) || bpf_map_lookup_elem(&pages, &zero) || !bpf_map_peek_elem(&line, &zero))
 		__sync_fetch_and_add(&seen, limit);
 	return XDP_PASS;
 }

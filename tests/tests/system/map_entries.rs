@@ -334,6 +334,27 @@ fn who_may_not_is_refused_and_who_may_is_written_down() {
 }
 
 #[test]
+fn a_value_that_one_call_does_not_take_is_refused_by_its_size_with_the_way_round() {
+    let bench = MapBench::new();
+    bench.map("set", "pages", &["0", "number=9"]).fails(
+        6,
+        &[
+            "pages",
+            "has 300004 bytes",
+            "more than the 256 KiB of one call",
+            "hint: ",
+            "bpfman map pin",
+            "bpftool map update",
+        ],
+    );
+    assert_eq!(
+        bench.map("get", "pages", &["0", "-o", "json"]).json()["value"]["number"],
+        0,
+        "nothing is changed"
+    );
+}
+
+#[test]
 fn a_map_that_is_gone_is_not_found() {
     let bench = MapBench::new();
     let id = bench.listed("flows")["id"].to_string();

@@ -105,6 +105,46 @@ fn an_archive_has_what_helps_and_no_secret() {
     assert!(names.map(|name| name.to_string_lossy().into_owned()).all(|name| !left(&name)));
 }
 
+/// What systemd and its journal know of the daemon, where they run. They do not run beside tests, so two programs stand in for
+/// theirs, and tell what they were asked.
+#[test]
+fn parts_of_systemd_are_there_where_it_runs_and_named_where_it_does_not() {
+    let daemon = Daemon::start();
+    let stand_ins = daemon.path("stand-ins");
+    fs::create_dir(&stand_ins).unwrap();
+    let with_path = |path: &Path, archive: &str| {
+        let mut command = daemon.cli_command();
+        command.env("PATH", path).current_dir(daemon.path("")).args(["support-bundle", archive]);
+        let told = Outcome::of(&mut command).success();
+        (told, files(&daemon.path(archive)))
+    };
+    let parts = ["unit.txt", "log.txt"];
+
+    let (told, without) = with_path(&stand_ins, "without.tar.gz");
+    for (part, program) in parts.into_iter().zip(["systemctl", "journalctl"]) {
+        assert!(!without.contains_key(part), "{without:?}");
+        assert!(without[&format!("{part}.failed.txt")].contains(program), "{without:?}");
+        assert!(told.contains(&format!("  without {part}: ")), "{told}");
+    }
+
+    for (program, answer) in [("systemctl", "ActiveState=active"), ("journalctl", "bpfmand[7]: ready")] {
+        let stand_in = stand_ins.join(program);
+        fs::write(&stand_in, format!("#!/bin/sh\necho \"{answer}\"\necho asked: \"$@\"\n")).unwrap();
+        fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (told, there) = with_path(&stand_ins, "with.tar.gz");
+    assert!(parts.iter().all(|part| !told.contains(part)), "{told}");
+    let unit = &there["unit.txt"];
+    assert!(unit.starts_with("ActiveState=active\nasked: show bpfmand.service --property="), "{unit}");
+    assert!(!unit.contains("Environment"), "secrets may be in it: {unit}");
+    let log = &there["log.txt"];
+    assert!(log.starts_with("bpfmand[7]: ready\nasked: --unit=bpfmand.service"), "{log}");
+    let manifest = json(&there, "manifest.json");
+    let of =
+        |name: &str| manifest["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).cloned();
+    assert!(parts.iter().all(|part| of(part).unwrap()["failure"].is_null()), "{manifest}");
+}
+
 #[test]
 fn without_a_daemon_the_archive_has_the_rest_and_says_why() {
     let mut daemon = Daemon::start();
