@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,12 +20,12 @@ static int call(int command, union bpf_attr *attributes)
 	return syscall(SYS_bpf, command, attributes, sizeof(*attributes));
 }
 
-static int load(int is_good)
+static int load(int type, int is_good)
 {
 	// r0 = 2; exit. Without the first the verifier refuses.
 	struct bpf_insn text[] = { { .code = 0xb7, .imm = 2 }, { .code = 0x95 } };
 	union bpf_attr attributes = {
-		.prog_type = BPF_PROG_TYPE_XDP,
+		.prog_type = type,
 		.insns = (unsigned long)(text + !is_good),
 		.insn_cnt = 1 + is_good,
 		.license = (unsigned long)"GPL",
@@ -71,7 +73,7 @@ static void take_times(int times)
 	lookups = (now() - began) / times;
 	began = now();
 	for (int left = times / 100; left; left--)
-		close(load(1));
+		close(load(BPF_PROG_TYPE_XDP, 1));
 	loads = (now() - began) / (times / 100);
 	began = now();
 	for (int left = times; left; left--)
@@ -83,6 +85,10 @@ static void take_times(int times)
 int main(int count, char **words)
 {
 	int program = -1, link = -1;
+	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+
+	// Before 5.11 programs and maps count as locked memory, and so do those of everybody else of this user.
+	setrlimit(RLIMIT_MEMLOCK, &all);
 
 	for (int at = 1; at < count; at++) {
 		const char *word = words[at];
@@ -90,8 +96,16 @@ int main(int count, char **words)
 		union bpf_attr attributes = {};
 
 		if (!strcmp(word, "load")) {
-			program = load(1);
+			program = load(BPF_PROG_TYPE_XDP, 1);
 			result(word, program);
+		} else if (!strcmp(word, "socket")) {
+			// A filter of a socket, which is no call of bpf(2).
+			int socket_filter = load(BPF_PROG_TYPE_SOCKET_FILTER, 1);
+			int end = socket(AF_INET, SOCK_DGRAM, 0);
+
+			if (setsockopt(end, SOL_SOCKET, SO_ATTACH_BPF, &socket_filter, sizeof(socket_filter)))
+				socket_filter = -1;
+			result(word, socket_filter);
 		} else if (!strcmp(word, "map")) {
 			attributes.map_type = BPF_MAP_TYPE_ARRAY;
 			attributes.key_size = attributes.value_size = 4;
@@ -124,7 +138,7 @@ int main(int count, char **words)
 			at++;
 		} else if (!strcmp(word, "flood") || !strcmp(word, "refused")) {
 			for (int left = atoi(more); left; left--)
-				close(load(!strcmp(word, "flood")));
+				close(load(BPF_PROG_TYPE_XDP, !strcmp(word, "flood")));
 			printf("%s %s\n", word, more);
 			fflush(stdout);
 			at++;

@@ -18,12 +18,19 @@ pub fn publish(daemon: &Daemon, name: &str, program: &str) {
 
 /// A daemon that trusts one key for the images of a registry, and the private key.
 fn daemon_with_key(registry: &Registry) -> (Daemon, String) {
+    let (daemon, _, key) = trusting_daemon(registry);
+    (daemon, key)
+}
+
+/// The same, with how it was started.
+pub fn trusting_daemon(registry: &Registry) -> (Daemon, Launch, String) {
     let mut daemon = Daemon::prepare();
     let prefix = daemon.path("trusted").display().to_string();
     daemon.bpfman(&format!("image generate-key-pair {prefix}")).success();
     let policy = format!("[[images]]\npattern = \"{}\"\nkeys = [\"{prefix}.pub\"]\n", registry.image("*"));
-    daemon.again(&Launch { policy, ..Launch::default() });
-    (daemon, format!("{prefix}.key"))
+    let launch = Launch { policy, ..Launch::default() };
+    daemon.again(&launch);
+    (daemon, launch, format!("{prefix}.key"))
 }
 
 #[test]

@@ -4,16 +4,20 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
-use bpfman_tests::requests::{attach, xdp};
-use bpfman_tests::wait::until;
+use bpfman_tests::registry::Registry;
+use bpfman_tests::requests::{attach, tc, xdp};
+use bpfman_tests::wait::{DEADLINE, until};
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::equipment::Program;
+use crate::events::follow;
+use crate::images::trusting_daemon;
 
 /// Users that need no entry anywhere.
 const ADA: u32 = 64_321;
@@ -38,7 +42,7 @@ impl Stranger {
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let told = words.iter().filter(|word| {
-            ["load", "map", "link", "open-link", "detach", "pin", "flood", "refused"].contains(word)
+            ["load", "socket", "map", "link", "open-link", "detach", "pin", "flood", "refused"].contains(word)
         });
         let did = lines.take(told.count()).map(|line| {
             let line = line.unwrap();
@@ -89,9 +93,15 @@ fn of_process(daemon: &Daemon, pid: u32) -> Vec<Value> {
 
 /// Waits for the entry of a process with this verb.
 fn entry(daemon: &Daemon, pid: u32, verb: &str) -> Value {
+    entry_about(daemon, pid, verb, "")
+}
+
+/// Waits for the entry of a process with this verb that is about something.
+fn entry_about(daemon: &Daemon, pid: u32, verb: &str, what: &str) -> Value {
     let mut found = None;
-    until(&format!("{verb} of process {pid} is told"), || {
-        found = of_process(daemon, pid).into_iter().find(|entry| entry["verb"] == verb);
+    until(&format!("{verb} of process {pid} is told about {what:?}"), || {
+        let is_it = |entry: &Value| entry["verb"] == verb && entry["object"].as_str().unwrap().contains(what);
+        found = of_process(daemon, pid).into_iter().find(is_it);
         found.is_some()
     });
     found.unwrap()
@@ -189,6 +199,152 @@ fn loads_links_pins_and_maps_of_strangers_are_told_with_who_made_them() {
             entry["verb"] == "SeenGone" && entry["programs"].as_array().unwrap().iter().any(is_made)
         })
     });
+}
+
+/// Runs a command to its end, and tells which process it was.
+fn run_as_process(mut command: Command) -> u32 {
+    let mut process = command.spawn().unwrap();
+    assert!(process.wait().unwrap().success(), "{command:?}");
+    process.id()
+}
+
+#[test]
+fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_said() {
+    let (daemon, network) = (daemon(), Network::new());
+    let (source, unseen) = (status(&daemon)["source"].clone(), status(&daemon)["unseen"].clone());
+    eprintln!("Linux {}: {source}, not seen: {unseen}", rustix::system::uname().release().to_string_lossy());
+    let unseen = unseen.as_array().unwrap().clone();
+    let sees = |what: &str| {
+        let is_unseen = unseen.iter().any(|one| one.as_str().unwrap().starts_with(&format!("{what}: ")));
+        // Where trampolines are taken, so are those for these functions: all kernels of the tests have them.
+        assert!(!is_unseen || source != "trampolines", "{what}: {unseen:?}");
+        !is_unseen
+    };
+    let (sockets, netlink) = (sees("programs at sockets"), sees("XDP by netlink"));
+    let (pins, filters) = (sees("removed pins"), sees("filters of traffic control"));
+
+    let stranger = Stranger::new(&["socket"]);
+    let program = serde_json::json!([stranger.made("socket")]);
+    assert_eq!(entry(&daemon, stranger.pid(), "SeenLoad")["programs"], program);
+    if sockets {
+        let attached = entry(&daemon, stranger.pid(), "SeenAttach");
+        assert_eq!(attached["programs"], program, "{attached}");
+        assert!(attached["object"].as_str().unwrap().ends_with(" at a socket"), "{attached}");
+    }
+
+    let object = compile::object("stranger").display().to_string();
+    let run = |program: &str, line: &str| {
+        let mut command = network.far.command(program);
+        command.args(line.split_whitespace());
+        run_as_process(command)
+    };
+    let by_ip = run("ip", &format!("link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
+    // Its library loads others first, to find out what the kernel takes.
+    let loads = entry_about(&daemon, by_ip, "SeenLoad", "\"stranger\" of type xdp");
+    let off = run("ip", &format!("link set dev {INTERFACE} xdpgeneric off"));
+    if netlink {
+        let attached = entry(&daemon, by_ip, "SeenAttach");
+        assert!(attached["object"].as_str().unwrap().ends_with(", by netlink"), "{attached}");
+        assert!(loads["programs"].as_array().unwrap().contains(&attached["programs"][0]), "{attached}");
+        assert_eq!(entry(&daemon, off, "SeenDetach")["command"], "ip");
+    }
+
+    let pin = daemon.fs().join("stranger");
+    let stranger = Stranger::new(&["load", "pin", pin.to_str().unwrap()]);
+    entry(&daemon, stranger.pid(), "SeenPin");
+    let mut remove = Command::new("rm");
+    remove.arg(&pin);
+    let removed = run_as_process(remove);
+    if pins {
+        let told = entry(&daemon, removed, "SeenUnpin");
+        assert!(told["object"].as_str().unwrap().contains("stranger"), "{told}");
+    }
+
+    // A filter of others, and one beside a program of ours.
+    run("tc", &format!("qdisc add dev {INTERFACE} clsact"));
+    let filter = |preference: u32| {
+        run("tc", &format!("filter add dev {INTERFACE} ingress pref {preference} bpf da obj {object} sec tc"))
+    };
+    let made = filter(7);
+    let gone = run("tc", &format!("filter del dev {INTERFACE} ingress pref 7"));
+    let wire = daemon.wire();
+    let own = Program::member(&wire, "tc_member", Type::Tc, 1, 2).id;
+    wire.attach(attach(own, tc(&network.far.path(), INTERFACE, "ingress", 7, &[]))).unwrap();
+    let beside = filter(8);
+    if filters {
+        assert!(
+            entry(&daemon, made, "SeenAttach")["object"].as_str().unwrap().starts_with("filter at interface")
+        );
+        entry(&daemon, gone, "SeenDetach");
+        let touched = entry(&daemon, beside, "HookTouched");
+        assert!(touched["object"].as_str().unwrap().starts_with("a filter beside ours"), "{touched}");
+        assert_eq!(touched["owners"], serde_json::json!(["root"]), "{touched}");
+    }
+}
+
+#[test]
+fn a_signed_image_is_loaded_and_goes_on_after_a_restart_also_without_its_registry() {
+    let mut registry = Registry::start();
+    let (mut daemon, launch, key) = trusting_daemon(&registry);
+    let name = registry.image("bpfman/radar:1");
+    daemon.bpfman(&format!("image build -t {name} -b {}", object().display())).success();
+    daemon.bpfman(&format!("image push {name}")).success();
+    let start = format!("radar start --image {name}");
+    // The policy decides, as for any image.
+    daemon.bpfman(&start).fails(1, &["the radar is not switched", "signature", &name]);
+    assert_eq!(status(&daemon)["source"], "off");
+    assert!(programs(&daemon).is_empty());
+    daemon.bpfman(&format!("image sign {name} --key {key}")).success();
+    daemon.bpfman(&start).success();
+    is_on(&daemon);
+    assert!(status(&daemon)["object"].as_str().unwrap().contains(&name), "{}", status(&daemon));
+    let made = programs(&daemon);
+    let first = Stranger::new(&["load"]);
+    entry(&daemon, first.pid(), "SeenLoad");
+    registry.stop();
+    daemon.terminate();
+    daemon.again(&launch);
+    is_on(&daemon);
+    assert_eq!(programs(&daemon), made);
+    let second = Stranger::new(&["load"]);
+    entry(&daemon, second.pid(), "SeenLoad");
+    daemon.bpfman("radar stop").success();
+    assert!(programs(&daemon).is_empty());
+}
+
+#[test]
+fn the_first_load_of_a_process_is_with_who_follows_at_once_and_its_next_ones_together() {
+    const ROUNDS: usize = 20;
+    let daemon = daemon();
+    let (told, heard) = std::sync::mpsc::channel();
+    let mut follower = follow(&daemon, "--after 0 --verb SeenLoad", move |event| {
+        let _nobody_waits = told.send((Instant::now(), event));
+    });
+    // Others on this machine load programs, too.
+    let entry_of = |pid: u32| loop {
+        let (at, event) = heard.recv_timeout(DEADLINE).unwrap();
+        if event["pid"] == pid {
+            return (at, event);
+        }
+    };
+    // The client follows from here on.
+    let _follows = entry_of(Stranger::new(&["load"]).pid());
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let begun = Instant::now();
+            let stranger = Stranger::new(&["load", "load", "load"]);
+            let (at, event) = entry_of(stranger.pid());
+            assert_eq!(event["programs"][0], stranger.did[0].1, "{event}");
+            at.saturating_duration_since(begun)
+        })
+        .collect();
+    times.sort();
+    let (median, most) = (times[ROUNDS / 2], times[ROUNDS - 1]);
+    eprintln!(
+        "from the start of a process until its load is with who follows: median {median:?}, at most {most:?}"
+    );
+    follower.kill().unwrap();
+    follower.wait().unwrap();
 }
 
 #[test]
@@ -315,6 +471,7 @@ fn who_touches_a_hook_of_ours_is_told_as_such() {
         "{touched}"
     );
     assert!(touched["object"].as_str().unwrap().starts_with("our link detached by force"), "{touched}");
+    assert_eq!(touched["owners"], serde_json::json!(["root"]), "{touched}");
     until("it is remembered", || {
         status(&daemon)["touched"][0].as_str().is_some_and(|what| what.contains(&hook))
     });
