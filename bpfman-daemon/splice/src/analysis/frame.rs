@@ -13,7 +13,7 @@ use crate::text::opcode;
 use crate::text::scan::{Effect, target};
 
 /// How far below its frame pointer, and below what each argument points to, a function reaches with its callees.
-pub(super) type Summary = [Option<Reach>; 6];
+pub(super) type FunctionSummary = [Option<Reach>; 6];
 
 /// Depth of a function's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +30,14 @@ pub(crate) fn depths(text: &ProgramText) -> Vec<Depth> {
 }
 
 /// How far every function reaches, and the functions that the kernel may call back.
-pub(super) fn summaries(text: &ProgramText) -> (Vec<Summary>, Vec<usize>) {
+pub(super) fn summaries(text: &ProgramText) -> (Vec<FunctionSummary>, Vec<usize>) {
     let callbacks: Vec<usize> = effects(text)
         .filter_map(|(at, effect)| match effect {
             Effect::FunctionPointer { distance } => function_at(text, target(at, distance)?),
             _ => None,
         })
         .collect();
-    let mut summaries: Vec<Summary> = vec![[None; 6]; text.functions.len()];
+    let mut summaries: Vec<FunctionSummary> = vec![[None; 6]; text.functions.len()];
     // A caller's frame depends on its callees' use of arguments: callees come later or earlier, so repeat.
     // Every round widens or ends it; calls nest at most as deep as there are functions.
     for _ in 0..=text.functions.len() {
@@ -64,12 +64,17 @@ fn depth(own: Option<Reach>) -> Depth {
 /// One function's analysis under way.
 pub(super) struct Analysis<'a> {
     text: &'a ProgramText,
-    summaries: &'a [Summary],
+    summaries: &'a [FunctionSummary],
     callbacks: &'a [usize],
-    summary: Summary,
+    summary: FunctionSummary,
 }
 
-fn summarise(text: &ProgramText, function: usize, summaries: &[Summary], callbacks: &[usize]) -> Summary {
+fn summarise(
+    text: &ProgramText,
+    function: usize,
+    summaries: &[FunctionSummary],
+    callbacks: &[usize],
+) -> FunctionSummary {
     let entry = pointer::at_entry(function > 0);
     let mut analysis = Analysis::new(text, summaries, callbacks);
     flow::run(&text.insns, span(text, function), entry, |at, insn, effect, state| {
@@ -79,7 +84,11 @@ fn summarise(text: &ProgramText, function: usize, summaries: &[Summary], callbac
 }
 
 impl<'a> Analysis<'a> {
-    pub(super) fn new(text: &'a ProgramText, summaries: &'a [Summary], callbacks: &'a [usize]) -> Self {
+    pub(super) fn new(
+        text: &'a ProgramText,
+        summaries: &'a [FunctionSummary],
+        callbacks: &'a [usize],
+    ) -> Self {
         Self { text, summaries, callbacks, summary: [None; 6] }
     }
 

@@ -8,7 +8,7 @@
 
 use bpfmand_core::{Insn, ProgramText};
 
-use crate::analysis::frame::{self, Analysis, Summary};
+use crate::analysis::frame::{self, Analysis, FunctionSummary};
 use crate::analysis::pointer::{self, FULL, OWN, Pointer, Reach};
 use crate::analysis::values::Values;
 use crate::chain::member::{effects, span};
@@ -83,7 +83,7 @@ const TAIL_CALL: i32 = 12;
 fn of_function(
     text: &ProgramText,
     function: usize,
-    summaries: &[Summary],
+    summaries: &[FunctionSummary],
     callbacks: &[usize],
 ) -> FrameSlots {
     let mut analysis = Analysis::new(text, summaries, callbacks);
