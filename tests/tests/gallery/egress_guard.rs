@@ -225,6 +225,31 @@ fn in_shadow_everything_passes_and_what_would_not_is_reported() {
     end(side);
 }
 
+/// As the service of the package applies it at each boot.
+#[test]
+fn a_file_of_rules_may_say_the_mode() {
+    let mut guarded = Guarded::new("egress-mode");
+    let enforcing = format!("mode enforce # at once\n{RULES}");
+    let difference = guarded.with_rules("diff", &enforcing);
+    assert!(difference.stdout.ends_with("- mode shadow\n+ mode enforce\n"), "{difference:?}");
+    assert_eq!(guarded.with_rules("apply", &enforcing).success(), "5 rules, mode enforce\n");
+    assert_eq!(guarded.udp(EVIL), "refused");
+    guarded.with_rules("diff", &enforcing).success();
+    assert_eq!(guarded.run("list").success(), RULES);
+    // It stays what it was where the file says nothing.
+    assert_eq!(guarded.with_rules("apply", RULES).success(), "5 rules, mode enforce\n");
+    for (rules, says) in [
+        ("mode shadow\nmode enforce\n", "two lines say the mode"),
+        ("ask a\nmode on\n", "line 2: \"on\" is no mode"),
+        ("mode shadow\nallow dst 10.0.0.1/8\n", "line 2: "),
+    ] {
+        guarded.with_rules("apply", rules).fails(6, &[says, "nothing was changed"]);
+        assert_eq!(guarded.run("mode").success(), "enforce\n", "{rules}");
+    }
+    guarded.with_rules("apply", &format!("{RULES}mode shadow\n")).success();
+    assert_eq!((guarded.run("mode").success().as_str(), guarded.udp(EVIL).as_str()), ("shadow\n", "sent"));
+}
+
 #[test]
 fn bad_rules_are_named_and_change_nothing() {
     let mut guarded = Guarded::enforcing("egress-bad", RULES);

@@ -1,6 +1,6 @@
 //! Local TCP through the shortcut: what is sent arrives, whole and in order, whatever way it goes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
@@ -12,7 +12,7 @@ use bpfman_tests::skip::is_older_than;
 use bpfman_tests::{Outcome, wait};
 use serde_json::Value;
 
-use crate::equipment::{Gallery, refusals};
+use crate::equipment::{Gallery, WATCHER, refusals};
 
 /// Links on maps of sockets are of Linux 6.10.
 fn lacks_it(test: &str) -> bool {
@@ -313,6 +313,53 @@ fn ports_are_allowed_and_denied_and_bad_words_change_nothing() {
     assert_eq!(shortcut.run("ports").success(), "deny all\nallow 4000\n");
     shortcut.run("allow all").success();
     assert_eq!(shortcut.run("ports").success(), "allow all\n");
+}
+
+/// As the service of the package applies it at each boot.
+#[test]
+fn a_file_of_rules_takes_the_place_of_what_was_said() {
+    if lacks_it("a_file_of_rules_takes_the_place_of_what_was_said") {
+        return;
+    }
+    let mut shortcut = Shortcut::new("file", "");
+    let apply = |shortcut: &Shortcut, rules: &str| {
+        let file = shortcut.gallery.daemon.path("rules");
+        fs::write(&file, rules).unwrap();
+        let mut side = shortcut.gallery.side_as(WATCHER, "sock-shortcut");
+        let side = side.args(["--program", &shortcut.program.to_string(), "apply", "-"]);
+        Outcome::of(side.stdin(File::open(file).unwrap()))
+    };
+    shortcut.run("deny 22 4000").success();
+    for (rules, said, ports) in [
+        ("allow 4000\ndeny all # but these\nallow 8080\n", "3 rules\n", "deny all\nallow 4000\nallow 8080\n"),
+        ("allow 8080\nallow 9090\ndeny all", "3 rules\n", "deny all\nallow 8080\nallow 9090\n"),
+        ("deny 8080\nallow 22\n", "2 rules\n", "allow all\ndeny 8080\n"),
+        ("", "0 rules\n", "allow all\n"),
+    ] {
+        assert_eq!(apply(&shortcut, rules).success(), said);
+        assert_eq!(shortcut.run("ports").success(), ports, "{rules}");
+        let shown = shortcut.run("ports").success();
+        apply(&shortcut, &shown).success();
+        assert_eq!(shortcut.run("ports").success(), ports, "what `ports` shows can be applied");
+    }
+    let Ends { mut client, mut server } = shortcut.connect("127.0.0.1");
+    let port = server.local_addr().unwrap().port();
+    passes(&mut client, &mut server, b"socket to socket");
+    let rules = format!("deny {port}\n");
+    apply(&shortcut, &rules).success();
+    passes(&mut client, &mut server, b"by TCP");
+    assert_eq!((shortcut.messages("shortcut"), shortcut.messages("denied")), (1, 1));
+    for (wrong, says) in [
+        ("deny 1\nallow 70000\n", "line 2: `70000` is neither a port"),
+        ("allow all\ndeny all\n", "all is both allowed and denied"),
+        ("block 1\n", "begins with allow or deny"),
+    ] {
+        apply(&shortcut, wrong).fails(6, &["standard input", says, "nothing was changed"]);
+    }
+    shortcut.run("apply /no/such/rules").fails(1, &["cannot read /no/such/rules"]);
+    let program = shortcut.program;
+    refusals(&mut shortcut.gallery, "sock-shortcut", program, "apply /dev/null");
+    assert_eq!(shortcut.run("ports").success(), format!("allow all\n{rules}"));
 }
 
 #[test]

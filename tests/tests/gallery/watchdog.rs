@@ -165,7 +165,7 @@ fn starts_opened_files_connections_and_privileges_are_told() {
         secret = secret.display(),
         group = group.path,
     ));
-    assert_eq!(said.success(), "7 rules, revision 1\n");
+    assert_eq!(said.success(), "7 rules, revision 1, mode shadow\n");
     let mut alerts = watchdog.follow();
 
     // By a relative path through a symbolic link: the kernel's path is told.
@@ -405,6 +405,32 @@ fn a_kill_does_not_need_room_in_the_ring_and_what_was_lost_is_counted() {
     fs::File::open(&free).unwrap();
     assert_eq!(alerts.next_of("all")["path"].as_str(), free.to_str());
     assert_eq!(watchdog.stat("lost"), lost + 1);
+}
+
+/// As the service of the package applies it at each boot.
+#[test]
+fn a_file_of_rules_may_say_the_mode() {
+    let watchdog = Watchdog::new();
+    let (victim, secret) = (watchdog.program("wd-moded"), watchdog.path("secret"));
+    fs::write(&secret, "none").unwrap();
+    let rule =
+        format!("- {{name: moded, event: exec, when: {{path: ['{}']}}, action: kill}}\n", victim.display());
+    let mode = || watchdog.run("mode").success();
+    let killed = || status(&victim, &secret).signal();
+    for (behind, says, ends) in [
+        ("mode: enforce\n", "enforce", Some(SIGKILL)),
+        // It stays what it was where the file says nothing.
+        ("", "enforce", Some(SIGKILL)),
+        ("mode: shadow\n", "shadow", None),
+        ("", "shadow", None),
+    ] {
+        let said = watchdog.rules(&format!("{rule}{behind}")).success();
+        assert!(said.ends_with(&format!(", mode {says}\n")), "{said}");
+        assert_eq!((mode().trim(), killed()), (says, ends), "{behind}");
+    }
+    watchdog.rules(&format!("{rule}mode: on\n")).fails(6, &["line 3: ", "unknown variant `on`"]);
+    watchdog.rules(&format!("{rule}{rule}mode: enforce\n")).fails(6, &["the name \"moded\" of rule 1"]);
+    assert_eq!(mode(), "shadow\n", "a bad file changes nothing");
 }
 
 #[test]

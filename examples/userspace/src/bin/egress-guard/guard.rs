@@ -10,6 +10,7 @@ use bpfman_client::MapAccess;
 use bpfman_examples::address::to_words;
 use bpfman_examples::failure::Failure;
 use bpfman_examples::generation::{self, RuleTexts, clear_table, clear_trie};
+use bpfman_examples::mode::Mode;
 use bpfman_examples::prefix::Prefix;
 use bpfman_examples::source::MapSource;
 use bpfman_examples::turn::Turn;
@@ -193,37 +194,20 @@ impl Guard {
 }
 
 /// Whether refused packets are dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
-    /// They are reported, and pass
-    Shadow,
-    /// They are reported and dropped
-    Enforce,
+///
+/// # Errors
+/// The map cannot be had or read.
+pub fn mode(maps: &MapSource) -> Result<Mode> {
+    let mode: Array<MapData, u32> = maps.open("mode", MapAccess::Read)?;
+    Ok(Mode::of_word(mode.get(&0, 0).context("cannot read the mode")?.into()))
 }
 
-impl Mode {
-    /// # Errors
-    /// The map cannot be had or read.
-    pub fn read(maps: &MapSource) -> Result<Self> {
-        let mode: Array<MapData, u32> = maps.open("mode", MapAccess::Read)?;
-        let word = mode.get(&0, 0).context("cannot read the mode")?;
-        Ok(if word == Self::Enforce as u32 { Self::Enforce } else { Self::Shadow })
+/// # Errors
+/// Without rules nothing would be enforced; the map cannot be had or written.
+pub fn set_mode(maps: &MapSource, wanted: Mode) -> Result<()> {
+    let mut mode: Array<MapData, u32> = maps.open("mode", MapAccess::Write)?;
+    if wanted == Mode::Enforce && InForce::read(maps)?.is_none() {
+        return Err(Failure::invalid("there are no rules to enforce", "`apply FILE` first").into());
     }
-
-    /// # Errors
-    /// Without rules nothing would be enforced; the map cannot be had or written.
-    pub fn write(self, maps: &MapSource) -> Result<()> {
-        let mut mode: Array<MapData, u32> = maps.open("mode", MapAccess::Write)?;
-        if self == Self::Enforce && InForce::read(maps)?.is_none() {
-            return Err(Failure::invalid("there are no rules to enforce", "`apply FILE` first").into());
-        }
-        mode.set(0, self as u32, 0).context("cannot write the mode")
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Shadow => "shadow",
-            Self::Enforce => "enforce",
-        }
-    }
+    mode.set(0, wanted as u32, 0).context("cannot write the mode")
 }

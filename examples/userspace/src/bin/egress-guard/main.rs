@@ -2,6 +2,7 @@
 
 mod compile;
 mod event;
+mod file;
 mod guard;
 mod learned;
 mod pattern;
@@ -15,15 +16,17 @@ use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::follow::Followed;
+use bpfman_examples::mode::{self, Mode};
 use bpfman_examples::source::MapSource;
 use bpfman_examples::{failure, rule_file};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
 use crate::event::Refused;
-use crate::guard::{Guard, InForce, MAX_RULES, Mode};
+use crate::file::RuleFile;
+use crate::guard::{Guard, InForce};
 use crate::learned::learned;
-use crate::rule::{GRAMMAR, Rule};
+use crate::rule::Rule;
 
 /// Says what may leave the control groups of a loaded egress_guard, and shows what was refused
 ///
@@ -39,7 +42,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Replace all rules by those of a file, one a line; packets meet the old ones or the new ones
+    /// Replace all rules by those of a file, one a line; packets meet the old ones or the new ones. A line `mode enforce` or
+    /// `mode shadow` says the mode, too
     Apply {
         /// `-` is standard input
         #[arg(value_name = "FILE")]
@@ -99,13 +103,20 @@ fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     match action {
         Action::Apply { file } => {
-            let rules = read(&file)?;
-            Guard::open(&maps)?.replace(&rules)?;
-            writeln!(out, "{} rules, mode {}", rules.len(), Mode::read(&maps)?.name())?;
+            let RuleFile { rules, mode: wanted } = file::read(&file)?;
+            let (mut guard, now) = (Guard::open(&maps)?, guard::mode(&maps)?);
+            let set = |mode| guard::set_mode(&maps, mode);
+            mode::replace_in(wanted, now, set, || guard.replace(&rules))?;
+            writeln!(out, "{} rules, mode {}", rules.len(), guard::mode(&maps)?)?;
         }
         Action::Diff { file } => {
             let old = InForce::read(&maps)?.unwrap_or_default().rules;
-            let difference = rule_file::difference(&old, &read(&file)?);
+            let new = file::read(&file)?;
+            let mut difference = rule_file::difference(&old, &new.rules);
+            let now = guard::mode(&maps)?;
+            if let Some(wanted) = new.mode.filter(|wanted| *wanted != now) {
+                difference.push_str(&format!("- mode {now}\n+ mode {wanted}\n"));
+            }
             out.write_all(difference.as_bytes())?;
             if !difference.is_empty() {
                 return Ok(ExitCode::from(DIFFERENT));
@@ -115,7 +126,7 @@ fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
             let rules = InForce::read(&maps)?.unwrap_or_default().rules;
             let lines: Vec<String> = rules.iter().map(Rule::to_string).collect();
             if json {
-                writeln!(out, "{}", json!({ "mode": Mode::read(&maps)?.name(), "rules": lines }))?;
+                writeln!(out, "{}", json!({ "mode": guard::mode(&maps)?.to_string(), "rules": lines }))?;
             } else {
                 lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
             }
@@ -132,17 +143,12 @@ fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
             }
         }
         Action::Follow { count } => follow(&maps, &mut out, count)?,
-        Action::Mode { mode: None } => writeln!(out, "{}", Mode::read(&maps)?.name())?,
-        Action::Mode { mode: Some(mode) } => mode.write(&maps)?,
+        Action::Mode { mode: None } => writeln!(out, "{}", guard::mode(&maps)?)?,
+        Action::Mode { mode: Some(mode) } => guard::set_mode(&maps, mode)?,
         Action::Stats { json } => print_stats(&maps, &mut out, json)?,
         Action::Unlock => Guard::open(&maps)?.unlock()?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(file: &str) -> Result<Vec<Rule>> {
-    let (text, name) = rule_file::read(file)?;
-    rule_file::parse(&text, &name, GRAMMAR, MAX_RULES)
 }
 
 fn follow(maps: &MapSource, out: &mut impl Write, count: Option<u64>) -> Result<()> {

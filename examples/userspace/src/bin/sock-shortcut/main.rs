@@ -1,6 +1,7 @@
 //! Says which ports take the shortcut from socket to socket, and shows what did.
 
 mod end;
+mod file;
 mod pairs;
 mod ports;
 
@@ -52,6 +53,12 @@ enum Action {
         #[arg(required = true, value_name = "PORT")]
         ports: Vec<Ports>,
     },
+    /// Replace what `allow` and `deny` have said by the rules of a file, one a line, as `ports` shows them
+    Apply {
+        /// `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: String,
+    },
     /// Show what `allow` and `deny` have said
     Ports {
         /// A JSON object instead of lines
@@ -74,6 +81,11 @@ fn run(Arguments { maps, action }: Arguments) -> Result<()> {
         Action::List { json } => print_pairs(&maps, &mut out, json),
         Action::Allow { ports } => set(&maps, &ports, Verdict::Allow),
         Action::Deny { ports } => set(&maps, &ports, Verdict::Deny),
+        Action::Apply { file } => {
+            let rules = file::read(&file)?;
+            Rules::open(&maps, MapAccess::Write)?.replace(&rules)?;
+            Ok(writeln!(out, "{} rules", rules.len())?)
+        }
         Action::Ports { json } => print_ports(&maps, &mut out, json),
     }
 }

@@ -1,5 +1,6 @@
 //! Which ports take the shortcut.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,7 +13,7 @@ use bpfman_examples::source::MapSource;
 const REST: u32 = 0;
 
 /// What a rule says, as `enum rule`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// TCP as ever.
     Deny = 0,
@@ -30,7 +31,7 @@ impl fmt::Display for Verdict {
 }
 
 /// What a rule is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ports {
     /// Those without a rule of their own.
     All,
@@ -99,6 +100,23 @@ impl Rules {
             Ports::One(port) if verdict == self.rest()? => self.remove(port),
             Ports::One(port) => self.insert(port.into(), verdict),
         }
+    }
+
+    /// Has these rules in force and no others. Without one for all ports, the rest is allowed. At no moment a port has another
+    /// verdict than before or after.
+    pub fn replace(&mut self, rules: &BTreeMap<Ports, Verdict>) -> Result<()> {
+        let rest = rules.get(&Ports::All).copied().unwrap_or(Verdict::Allow);
+        let old: Vec<Ports> = self.read()?.into_iter().map(|(ports, _)| ports).collect();
+        let of = |ports| rules.get(&ports).copied().unwrap_or(rest);
+        let named = old.iter().chain(rules.keys()).filter_map(|ports| match ports {
+            Ports::One(port) => Some(*port),
+            Ports::All => None,
+        });
+        let named: Vec<u16> = named.collect();
+        // Each says what it is to have, while those that nobody names change.
+        named.iter().try_for_each(|port| self.insert((*port).into(), of(Ports::One(*port))))?;
+        self.insert(REST, rest)?;
+        named.iter().filter(|port| of(Ports::One(**port)) == rest).try_for_each(|port| self.remove(*port))
     }
 
     fn rest(&self) -> Result<Verdict> {

@@ -1,23 +1,26 @@
-//! The rules of a file.
+//! The rules of a file, which may say the mode, too.
 
 use std::collections::HashMap;
 use std::io::Read as _;
 
 use anyhow::{Context as _, Result};
 use bpfman_examples::failure::Failure;
+use bpfman_examples::mode::Mode;
 use serde::Deserialize;
 
 use crate::rule::{MAX_RULES, Rule};
 
-#[derive(Deserialize)]
+/// What a file says. Without a mode, that stays what it is.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
-    rules: Vec<Rule>,
+pub struct RuleFile {
+    pub rules: Vec<Rule>,
+    pub mode: Option<Mode>,
 }
 
 /// # Errors
 /// The first thing that is wrong, by its line and with the reason; two rules of one name; too many.
-pub fn parse(text: &str, file: &str) -> Result<Vec<Rule>> {
+pub fn parse(text: &str, file: &str) -> Result<RuleFile> {
     let wrong = |line: Option<usize>, why: String| {
         let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
         Failure::invalid(
@@ -25,7 +28,7 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Rule>> {
             "nothing was changed; `watchdog check FILE` tries a file",
         )
     };
-    let Written { rules } = serde_norway::from_str(text).map_err(|error| {
+    let written: RuleFile = serde_norway::from_str(text).map_err(|error| {
         let line = error.location().map(|location| location.line());
         // The line is told before; what is behind it says it again, with a column of no use.
         let why = error.to_string();
@@ -33,7 +36,8 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Rule>> {
         wrong(line, why.to_owned())
     })?;
     let mut seen = HashMap::new();
-    for (number, rule) in (1..).zip(&rules) {
+    let rules = &written.rules;
+    for (number, rule) in (1..).zip(rules) {
         if let Some(first) = seen.insert(&rule.name, number) {
             let line = line_of_second(text, &rule.name);
             return Err(
@@ -46,7 +50,7 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Rule>> {
             wrong(None, format!("there is room for {MAX_RULES} rules, and not for {}", rules.len())).into()
         );
     }
-    Ok(rules)
+    Ok(written)
 }
 
 /// Where a name is given again.
@@ -59,11 +63,11 @@ fn line_of_second(text: &str, name: &str) -> Option<usize> {
     (1..).zip(text.lines()).filter(|(_, line)| names(line)).map(|(number, _)| number).nth(1)
 }
 
-/// The rules in a file, or on standard input.
+/// What is in a file, or on standard input.
 ///
 /// # Errors
 /// It cannot be read, and those of [`parse`].
-pub fn read(path: &str) -> Result<Vec<Rule>> {
+pub fn read(path: &str) -> Result<RuleFile> {
     let mut text = String::new();
     let name = if path == "-" { "standard input".to_owned() } else { path.escape_debug().to_string() };
     let read = if path == "-" {
@@ -109,6 +113,7 @@ mod tests {
                 "the name \"a\" of rule 1",
             ),
             ("rules:\n- name: a\n  event: exec\n  colour: red\n", 4, "unknown field `colour`"),
+            ("mode: on\nrules: []\n", 1, "unknown variant `on`"),
         ] {
             let error = parse(text, "f").unwrap_err().to_string();
             assert!(error.starts_with(&format!("f, line {line}: ")) && error.contains(why), "{error}");
@@ -116,10 +121,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_say_the_mode() {
+        let mode = |text| parse(text, "f").unwrap().mode;
+        assert_eq!(mode("mode: enforce\nrules: []"), Some(Mode::Enforce));
+        assert_eq!(mode("rules: []\nmode: shadow"), Some(Mode::Shadow));
+        assert_eq!(mode("rules: []"), None);
+    }
+
+    #[test]
     fn there_is_a_bit_for_each_rule() {
         let rule = |number| format!("- {{name: r{number}, event: exec, action: alert}}\n");
         let text = |count| format!("rules:\n{}", (0..count).map(rule).collect::<String>());
-        assert_eq!(parse(&text(64), "f").unwrap().len(), 64);
+        assert_eq!(parse(&text(64), "f").unwrap().rules.len(), 64);
         assert!(parse(&text(65), "f").unwrap_err().to_string().contains("room for 64"));
     }
 }

@@ -16,12 +16,14 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::failure;
 use bpfman_examples::follow::Followed;
+use bpfman_examples::mode::{self, Mode};
 use bpfman_examples::source::MapSource;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::json;
 
 use crate::event::Event;
+use crate::list::RuleFile;
 use crate::rule::Action;
 use crate::tables::{Named, Names, Revision, Tables};
 
@@ -51,7 +53,7 @@ enum Verb {
 /// What needs the program's maps.
 #[derive(Subcommand)]
 enum OfLoaded {
-    /// Replace all rules by those of a file
+    /// Replace all rules by those of a file; `mode: enforce` or `mode: shadow` in it says the mode, too
     Apply {
         /// `-` is standard input
         file: String,
@@ -80,12 +82,6 @@ enum OfLoaded {
     Unlock,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Mode {
-    Shadow,
-    Enforce,
-}
-
 /// What the slots of the map `deeds` count, in the order of `enum deed`.
 const DEEDS: [&str; 6] = ["seen", "matched", "killed", "not_killed", "forbidden", "unnamed"];
 
@@ -96,7 +92,7 @@ fn main() -> ExitCode {
 fn run(Arguments { maps, verb }: Arguments) -> Result<()> {
     let mut out = io::stdout().lock();
     let (maps, verb) = match (verb, maps) {
-        (Verb::Check { file }, _) => return Ok(writeln!(out, "{} rules", list::read(&file)?.len())?),
+        (Verb::Check { file }, _) => return Ok(writeln!(out, "{} rules", list::read(&file)?.rules.len())?),
         (Verb::Loaded(verb), Some(maps)) => (maps, verb),
         (Verb::Loaded(_), None) => Arguments::command()
             .error(
@@ -107,25 +103,30 @@ fn run(Arguments { maps, verb }: Arguments) -> Result<()> {
     };
     match verb {
         OfLoaded::Apply { file } => {
-            let rules = list::read(&file)?;
-            let Revision(revision) = Tables::open(&maps)?.replace(&rules)?;
-            writeln!(out, "{} rules, revision {revision}", rules.len())?;
+            let RuleFile { rules, mode: wanted } = list::read(&file)?;
+            let (mut tables, now) = (Tables::open(&maps)?, mode_now(&maps)?);
+            let replace = || tables.replace(&rules);
+            let Revision(revision) = mode::replace_in(wanted, now, |mode| set_mode(&maps, mode), replace)?;
+            writeln!(out, "{} rules, revision {revision}, mode {}", rules.len(), mode_now(&maps)?)?;
         }
         OfLoaded::Rules { json } => print_rules(&maps, &mut out, json)?,
         OfLoaded::Follow { count } => follow(&maps, &mut out, count)?,
-        OfLoaded::Mode { wanted: Some(wanted) } => {
-            let mut mode: Array<MapData, u64> = maps.open("mode", MapAccess::Write)?;
-            mode.set(0, u64::from(matches!(wanted, Mode::Enforce)), 0).context("cannot change the mode")?;
-        }
-        OfLoaded::Mode { wanted: None } => {
-            let mode: Array<MapData, u64> = maps.open("mode", MapAccess::Read)?;
-            let enforces = mode.get(&0, 0).context("cannot read the mode")? != 0;
-            writeln!(out, "{}", if enforces { "enforce" } else { "shadow" })?;
-        }
+        OfLoaded::Mode { wanted: Some(wanted) } => set_mode(&maps, wanted)?,
+        OfLoaded::Mode { wanted: None } => writeln!(out, "{}", mode_now(&maps)?)?,
         OfLoaded::Stats { json } => print_stats(&maps, &mut out, json)?,
         OfLoaded::Unlock => Tables::open(&maps)?.unlock()?,
     }
     Ok(())
+}
+
+fn mode_now(maps: &MapSource) -> Result<Mode> {
+    let mode: Array<MapData, u64> = maps.open("mode", MapAccess::Read)?;
+    Ok(Mode::of_word(mode.get(&0, 0).context("cannot read the mode")?))
+}
+
+fn set_mode(maps: &MapSource, wanted: Mode) -> Result<()> {
+    let mut mode: Array<MapData, u64> = maps.open("mode", MapAccess::Write)?;
+    mode.set(0, wanted as u64, 0).context("cannot change the mode")
 }
 
 fn follow(maps: &MapSource, out: &mut impl Write, count: Option<u64>) -> Result<()> {

@@ -2,7 +2,7 @@ use super::*;
 use crate::list::parse;
 
 fn compiled(text: &str) -> Compiled {
-    compile(&parse(text, "rules").unwrap())
+    compile(&parse(text, "rules").unwrap().rules)
 }
 
 #[test]

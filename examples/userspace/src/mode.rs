@@ -1,0 +1,104 @@
+//! Whether rules do what they say, or only tell what they would do; and a change of both in an order that never has rules in
+//! force that are not meant to be.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use serde::Deserialize;
+
+/// Shadow is what a program begins with.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// What rules would do is only told
+    Shadow,
+    /// Rules do what they say
+    Enforce,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shadow => "shadow",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "shadow" => Ok(Self::Shadow),
+            "enforce" => Ok(Self::Enforce),
+            other => bail!("{other:?} is no mode: shadow or enforce"),
+        }
+    }
+}
+
+impl Mode {
+    /// The mode of a word of a map.
+    pub fn of_word(word: u64) -> Self {
+        if word == Self::Enforce as u64 { Self::Enforce } else { Self::Shadow }
+    }
+}
+
+/// Replaces rules and changes the mode, if one is wanted: to `enforce` when the new rules are in force, to `shadow` before. Where
+/// the rules cannot be replaced, the mode is what it was.
+///
+/// # Errors
+/// Those of `replace` and `set`.
+pub fn replace_in<T>(
+    wanted: Option<Mode>,
+    now: Mode,
+    mut set: impl FnMut(Mode) -> Result<()>,
+    replace: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let to_shadow = wanted == Some(Mode::Shadow) && now == Mode::Enforce;
+    if to_shadow {
+        set(Mode::Shadow)?;
+    }
+    match (replace(), wanted) {
+        (Ok(replaced), Some(Mode::Enforce)) => set(Mode::Enforce).map(|()| replaced),
+        (Err(error), _) if to_shadow => {
+            set(now)?;
+            Err(error)
+        }
+        (replaced, _) => replaced,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    fn steps(wanted: Option<Mode>, now: Mode, works: bool) -> Vec<String> {
+        let done = RefCell::new(Vec::new());
+        let set = |mode: Mode| {
+            done.borrow_mut().push(mode.to_string());
+            Ok(())
+        };
+        let replace = || {
+            done.borrow_mut().push("rules".to_owned());
+            if works { Ok(()) } else { bail!("no") }
+        };
+        assert_eq!(replace_in(wanted, now, set, replace).is_ok(), works);
+        done.into_inner()
+    }
+
+    #[test]
+    fn rules_are_never_enforced_before_they_are_there() {
+        use Mode::{Enforce, Shadow};
+        assert_eq!(steps(Some(Enforce), Shadow, true), ["rules", "enforce"]);
+        assert_eq!(steps(Some(Enforce), Shadow, false), ["rules"]);
+        assert_eq!(steps(Some(Shadow), Enforce, true), ["shadow", "rules"]);
+        assert_eq!(steps(Some(Shadow), Enforce, false), ["shadow", "rules", "enforce"]);
+        assert_eq!(steps(Some(Shadow), Shadow, true), ["rules"]);
+        assert_eq!(steps(None, Enforce, true), ["rules"]);
+    }
+}
