@@ -222,6 +222,8 @@ bench-entries: ## measure how long each entry of the gallery takes to apply, pul
 	tests/bench/entries $(ROUNDS)
 
 bench-gallery: ## measure entries of the gallery beside what they replace; target/bench/gallery-* (root; ENTRIES="firewall" ROUNDS=6 PROFILE=dev)
+	@packaging/install-deps bench
+	@$(MAKE) --no-print-directory -C examples
 	cargo build --locked --profile $(or $(PROFILE),release) -p bpfmand -p bpfman -p bpfman-examples
 	BENCH_ENTRIES="$(ENTRIES)" $(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) \
 		cargo bench --locked --profile $(or $(PROFILE),bench) -p bpfman-examples -p bpfman-tests --bench gallery

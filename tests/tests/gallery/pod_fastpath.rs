@@ -11,7 +11,7 @@ use std::thread;
 use bpfman_tests::command::run;
 use bpfman_tests::local_connection::{pattern, read};
 use bpfman_tests::network::Namespace;
-use bpfman_tests::pods::{CLIENT, CLIENT_V6, Cluster, NODE, UPLINK};
+use bpfman_tests::pods::{CLIENT, CLIENT_V6, Cluster, NODE, Pod, UPLINK};
 use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::{Outcome, wait};
 use serde_json::Value;
@@ -69,6 +69,23 @@ impl FastPath {
 
     fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.run(line).success()).unwrap()
+    }
+
+    /// The stack tells who sends to a pod with no hop left, or more than the pod's interface takes: 1,400 bytes from here on.
+    fn assert_senders_are_told(&self, pod: &Pod) {
+        let Cluster { client, node, .. } = &self.cluster;
+        let expired = ping(client, 1, &format!("-t 1 {}", pod.address));
+        assert!(
+            expired.stdout.contains(&format!("From {NODE}")) && expired.stdout.contains("exceeded"),
+            "{expired:?}"
+        );
+        assert_eq!(self.packets("expired"), 1);
+
+        node.ip(&["link", "set", &pod.interface, "mtu", "1400"]);
+        let large = ping(client, 1, &format!("-M do -s 1450 {}", pod.address));
+        let said = format!("{}{}", large.stdout, large.stderr);
+        assert!(said.contains("mtu = 1400") || said.contains("mtu=1400"), "{said}");
+        assert_eq!(self.packets("too_large"), 1);
     }
 
     /// Packets of an outcome.
@@ -172,20 +189,9 @@ fn what_needs_more_than_forwarding_is_the_stacks() {
     }
     let path = FastPath::new();
     path.know_all();
-    let Cluster { client, node, pods } = &path.cluster;
+    let Cluster { node, pods, .. } = &path.cluster;
     let [one, two] = &pods[..] else { panic!("two pods") };
-    let expired = ping(client, 1, &format!("-t 1 {}", one.address));
-    assert!(
-        expired.stdout.contains(&format!("From {NODE}")) && expired.stdout.contains("exceeded"),
-        "{expired:?}"
-    );
-    assert_eq!(path.packets("expired"), 1);
-
-    node.ip(&["link", "set", &one.interface, "mtu", "1400"]);
-    let large = ping(client, 1, &format!("-M do -s 1450 {}", one.address));
-    let said = format!("{}{}", large.stdout, large.stderr);
-    assert!(said.contains("mtu = 1400") || said.contains("mtu=1400"), "{said}");
-    assert_eq!(path.packets("too_large"), 1);
+    path.assert_senders_are_told(one);
 
     // A pod with the address of another.
     one.namespace.ip(&["address", "add", &format!("{}/32", two.address), "dev", "lo"]);
@@ -197,7 +203,7 @@ fn what_needs_more_than_forwarding_is_the_stacks() {
 
     // A pod that has gone, and is still in the table.
     node.ip(&["link", "delete", &two.interface]);
-    let gone = ping(client, 1, &two.address);
+    let gone = ping(&path.cluster.client, 1, &two.address);
     assert!(gone.stdout.contains("nreachable"), "the stack says so: {gone:?}");
     assert_eq!(path.packets("too_large"), 2);
     assert!(path.run("list").success().contains("gone: "));

@@ -179,18 +179,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     path.know_all();
     let Cluster { client, node, .. } = &path.cluster;
     let (one, two) = both(&path.cluster);
-    let expired = ping(client, 1, &format!("-t 1 {}", one.address));
-    assert!(
-        expired.stdout.contains(&format!("From {NODE}")) && expired.stdout.contains("exceeded"),
-        "{expired:?}"
-    );
-    assert_eq!(path.packets("expired"), 1);
-
-    node.ip(&["link", "set", &one.interface, "mtu", "1400"]);
-    let large = ping(client, 1, &format!("-M do -s 1450 {}", one.address));
-    let said = format!("{}{}", large.stdout, large.stderr);
-    assert!(said.contains("mtu = 1400") || said.contains("mtu=1400"), "{said}");
-    assert_eq!(path.packets("too_large"), 1);
+    path.assert_senders_are_told(one);
 
     // From elsewhere, with a pod's address.
     client.ip(&["address", "add", &format!("{}/32", two.address), "dev", "lo"]);
