@@ -72,7 +72,7 @@ impl<K: Kernel> BpfmanFigures for Api<K> {
             false => None,
         };
         let wanted = Wanted { hook, others, runs_timed: time_runs, changes_only };
-        let first = self.figures_since(&permit, asked).await?;
+        let first = self.figures_since(&permit, asked, others).await?;
         if !wanted.hook.is_empty() && !first.chains.iter().any(|chain| chain.hook == wanted.hook) {
             return Err(fail(bpfmand_engine::EngineError::NoChain { hook: wanted.hook }));
         }
@@ -101,7 +101,7 @@ impl<K: Kernel> BpfmanFigures for Api<K> {
                     let Some(interval) = interval.as_mut().filter(|_| !failed) else { return };
                     interval.tick().await;
                     figures = match api.ensure_may(&caller, verbs) {
-                        Ok(()) => api.figures_since(&permit, Instant::now() - SHARED).await,
+                        Ok(()) => api.figures_since(&permit, Instant::now() - SHARED, others).await,
                         Err(denied) => Err(denied),
                     };
                 }
@@ -132,8 +132,13 @@ impl<K: Kernel> Api<K> {
         })
     }
 
-    async fn figures_since(&self, permit: &Permit, since: Instant) -> Result<Arc<Figures>, Status> {
-        self.read(permit, move |api| api.figures.read(&api.engine, since).map_err(fail)).await
+    async fn figures_since(
+        &self,
+        permit: &Permit,
+        since: Instant,
+        others: bool,
+    ) -> Result<Arc<Figures>, Status> {
+        self.read(permit, move |api| api.figures.read(&api.engine, since, others).map_err(fail)).await
     }
 }
 

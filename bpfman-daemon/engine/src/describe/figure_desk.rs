@@ -3,7 +3,7 @@
 //! A reading asks the kernel once for each program: an open and a description, some microseconds. What does not change of
 //! a program is asked for once, and the memory of maps every few seconds, since the kernel tells it in a text file.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,8 @@ pub struct FigureDesk(Mutex<Desk>);
 
 #[derive(Debug, Default)]
 struct Desk {
-    last: Option<Arc<Figures>>,
+    /// The last reading, and whether it has programs of others.
+    last: Option<(Arc<Figures>, bool)>,
     facts: HashMap<ProgramId, Arc<ProgramFacts>>,
     maps: HashMap<MapId, Arc<MapFacts>>,
     maps_read: Option<Instant>,
@@ -46,27 +47,34 @@ struct Records {
 }
 
 impl FigureDesk {
-    /// A reading of this moment or later: the last one, if it is.
+    /// A reading of this moment or later: the last one, if it is. It has programs of others if `others` says so, and may
+    /// have them otherwise.
     ///
     /// # Errors
     /// The kernel refuses to tell.
-    pub fn read<K: Kernel>(&self, engine: &Engine<K>, since: Instant) -> Result<Arc<Figures>, EngineError> {
+    pub fn read<K: Kernel>(
+        &self,
+        engine: &Engine<K>,
+        since: Instant,
+        others: bool,
+    ) -> Result<Arc<Figures>, EngineError> {
         let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = desk.last.as_ref().filter(|last| last.at >= since) {
+        let is_enough = |last: &&(Arc<Figures>, bool)| last.0.at >= since && (last.1 || !others);
+        if let Some((last, _)) = desk.last.as_ref().filter(is_enough) {
             return Ok(Arc::clone(last));
         }
-        let figures = Arc::new(desk.take(engine)?);
-        desk.last = Some(Arc::clone(&figures));
+        let figures = Arc::new(desk.take(engine, others)?);
+        desk.last = Some((Arc::clone(&figures), others));
         Ok(figures)
     }
 }
 
 impl Desk {
-    fn take<K: Kernel>(&mut self, engine: &Engine<K>) -> Result<Figures, EngineError> {
+    fn take<K: Kernel>(&mut self, engine: &Engine<K>, others: bool) -> Result<Figures, EngineError> {
         let at = Instant::now();
         let records = engine.figure_records();
         let chains = self.take_chains(engine, &records)?;
-        let programs = self.take_programs(engine, &records)?;
+        let programs = self.take_programs(engine, &records, others)?;
         let maps = self.take_maps(engine, at)?;
         Ok(Figures { at, programs, chains, maps })
     }
@@ -138,6 +146,7 @@ impl Desk {
         &mut self,
         engine: &Engine<K>,
         records: &Records,
+        others: bool,
     ) -> Result<Vec<ProgramFigures>, EngineError> {
         let of_chains: HashSet<ProgramId> =
             records.hooks.iter().flat_map(|hook| programs_of_chain(hook)).collect();
@@ -147,7 +156,12 @@ impl Desk {
         }
         let mut programs = Vec::new();
         let mut facts = HashMap::new();
-        for id in engine.kernel.program_ids()? {
+        // A machine may have many more programs than ours.
+        let ids = match others {
+            true => engine.kernel.program_ids()?,
+            false => records.programs.keys().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+        };
+        for id in ids {
             let record = records.programs.get(&id);
             if record.is_none() && of_chains.contains(&id) {
                 continue;

@@ -14,7 +14,7 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 pub struct Figures {
     /// When it was taken.
     pub at: Instant,
-    /// Loaded programs, ours and those of others, by id. Programs that chains consist of are not among them.
+    /// Loaded programs, by id: ours, and where a reader asked for them those of others. Programs that chains consist of are not among them.
     pub programs: Vec<ProgramFigures>,
     /// Chains of ours, by hook. Hooks of type tcx have none: the kernel runs their programs one by one.
     pub chains: Vec<ChainFigures>,

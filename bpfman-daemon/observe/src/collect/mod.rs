@@ -78,7 +78,7 @@ impl<K: Kernel> DaemonMetrics<K> {
         let states = (self.parts.states)();
         daemon::add(&mut samples, &self.parts, states);
         let before = self.parts.engine.record_counts();
-        let figures = self.desk.read(&self.parts.engine, began);
+        let figures = self.desk.read(&self.parts.engine, began, true);
         samples.add(&catalogue::RUNTIME_UNREADABLE, [], figures.is_err());
         match figures {
             Ok(figures) => {
