@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::{MapId, ProgramId};
-use bpfmand_engine::{MapFigures, ProgramFigures};
+use bpfmand_engine::{ChainFigures, MapFigures, ProgramFigures};
 
 use crate::figures_show;
 
@@ -16,7 +16,7 @@ use crate::figures_show;
 pub struct ShownFigures<'a> {
     /// By id.
     pub programs: Vec<&'a ProgramFigures>,
-    pub chains: Vec<wire::ChainFigures>,
+    pub chains: Vec<&'a ChainFigures>,
     /// By id.
     pub maps: Vec<&'a MapFigures>,
 }
@@ -26,7 +26,7 @@ impl ShownFigures<'_> {
     pub fn whole(self) -> wire::Figures {
         wire::Figures {
             programs: self.programs.into_iter().map(figures_show::program).collect(),
-            chains: self.chains,
+            chains: self.chains.into_iter().map(figures_show::chain).collect(),
             maps: self.maps.into_iter().map(figures_show::map).collect(),
             ..Default::default()
         }
@@ -57,14 +57,14 @@ impl ShownFigures<'_> {
                 (None, None) => {}
             },
         );
-        let mut then: HashMap<String, wire::ChainFigures> =
-            before.chains.into_iter().map(|chain| (chain.hook.clone(), chain)).collect();
+        let mut then: HashMap<&str, &ChainFigures> =
+            before.chains.into_iter().map(|chain| (&*chain.hook, chain)).collect();
         for chain in self.chains {
-            if then.remove(&chain.hook).as_ref() != Some(&chain) {
-                changes.chains.push(chain);
+            if then.remove(&*chain.hook) != Some(chain) {
+                changes.chains.push(figures_show::chain(chain));
             }
         }
-        changes.gone_chains = then.into_keys().collect();
+        changes.gone_chains = then.into_keys().map(ToOwned::to_owned).collect();
         changes
     }
 }

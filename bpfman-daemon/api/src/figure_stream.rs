@@ -21,7 +21,7 @@ use crate::authorize::Permit;
 use crate::figure_changes::ShownFigures;
 use crate::places::ReadingBounds;
 use crate::server::{Api, Reply, fail};
-use crate::{audit, figures_show, status};
+use crate::{audit, status};
 
 /// Streams at the same time.
 pub const FIGURE_STREAMS: ReadingBounds = ReadingBounds { most: 32, most_of_one: 8, working: 32 };
@@ -168,10 +168,6 @@ impl Wanted {
             None => self.others && self.hook.is_empty(),
         });
         let maps = figures.maps.iter().filter(|map| map.programs.iter().any(|program| is_member(*program)));
-        ShownFigures {
-            programs: programs.collect(),
-            maps: maps.collect(),
-            chains: chains.into_iter().map(figures_show::chain).collect(),
-        }
+        ShownFigures { programs: programs.collect(), maps: maps.collect(), chains }
     }
 }

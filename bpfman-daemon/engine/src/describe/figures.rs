@@ -84,7 +84,7 @@ impl ProgramFigures {
 }
 
 /// A chain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainFigures {
     /// The hook.
     pub key: HookKey,
@@ -111,7 +111,7 @@ pub struct ChainFigures {
 }
 
 /// A member of a chain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberFigures {
     /// Our link.
     pub link: LinkId,
