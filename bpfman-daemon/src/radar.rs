@@ -6,6 +6,7 @@ mod calibrate;
 mod counts;
 mod event;
 mod ids;
+mod makers;
 mod ours;
 mod programs;
 mod settings;

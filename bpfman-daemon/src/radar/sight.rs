@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use bpfmand_journal::StrangerActor;
-use bpfmand_kernel::KernelFacts as _;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::act::{StrangerAct, words};
 use super::event::{CallEnd, FloodCount, FloodKey, RadarEvent, kind};
 use super::ids::ChangedId;
+use super::makers::Makers;
 use super::tally::{Sighting, TallyKey};
 use super::watch::RadarWatch;
 
@@ -123,30 +123,28 @@ impl RadarWatch {
     /// Programs and links that came or went.
     pub(super) fn changed(&mut self, changed: Vec<ChangedId>) {
         let polls = self.at_work.is_none();
-        let mut holders = None;
+        let mut makers = Makers::of_kernel(&self.parts.kernel);
         for what in changed {
-            let ChangedId { program, link, words, user, came } = what;
-            if came && !polls {
+            if what.came && !polls {
                 continue;
             }
+            let who = what.came.then(|| {
+                let maker = makers.maker(&what);
+                StrangerActor {
+                    uid: what.user,
+                    pid: maker.map_or(0, |maker| maker.pid),
+                    command: maker.map(|maker| maker.command.clone()).unwrap_or_default(),
+                    unit: maker.and_then(|maker| maker.unit.clone()).unwrap_or_default(),
+                    gone: maker.is_none(),
+                    ..StrangerActor::default()
+                }
+            });
+            let ChangedId { program, link, words, user, came } = what;
             let act = match (came, link) {
                 (false, _) => StrangerAct::Gone,
                 (true, 0) => StrangerAct::Load,
                 (true, _) => StrangerAct::Link,
             };
-            let who = came.then(|| {
-                let all = holders.get_or_insert_with(|| self.parts.kernel.all_holders().unwrap_or_default());
-                let of = if link == 0 { all.programs.get(&program) } else { all.links.get(&link) };
-                let holder = of.and_then(|holders| holders.first());
-                StrangerActor {
-                    uid: user,
-                    pid: holder.map_or(0, |holder| holder.pid),
-                    command: holder.map(|holder| holder.command.clone()).unwrap_or_default(),
-                    unit: holder.and_then(|holder| holder.unit.clone()).unwrap_or_default(),
-                    gone: holder.is_none(),
-                    ..StrangerActor::default()
-                }
-            });
             let process = who.as_ref().map_or(0, |who| who.pid);
             let key = TallyKey { act, error: 0, user, process, began: 0, command: String::new(), hook: None };
             let now = SystemTime::now();
