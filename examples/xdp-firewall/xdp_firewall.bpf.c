@@ -3,13 +3,14 @@
 // Drops or lets pass by rules on source or destination prefix, protocol and destination port; the first rule that
 // matches decides. What no rule matches goes on: XDP_PASS.
 //
-// The number of rules hardly matters to a packet. User space compiles them: every prefix becomes a class in a trie,
-// which says the first rule for the whole prefix; rules with protocol or port are in a table, by class, or in the class if
-// that has only one. A longer prefix has the rules of the shorter ones around it in its own class, so the longest match
-// is all that a packet needs.
+// The number of rules hardly matters to a packet. User space compiles them: every prefix becomes a class in a table,
+// which says the first rule for the whole prefix; rules with protocol or port are in another, by class, or in the class
+// if that has only one. A longer prefix has the rules of the shorter ones around it in its own class, so the longest match
+// is all that a packet needs: a binary search over the lengths that prefixes have (Waldvogel and others, "Scalable
+// High Speed IP Routing Lookups", 1997).
 //
-// There are two generations of tries and tables. Packets use the one that `active` names; user space fills the other
-// and then changes `active`, one word: a packet meets the old rules or the new ones, whole.
+// There are two generations of tables. Packets use the one that `active` names; user space fills the other and then
+// changes `active`, one word: a packet meets the old rules or the new ones, whole.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -21,23 +22,25 @@
 #include <bpf/bpf_helpers.h>
 
 #define MAX_RULES 131072
+// With the entries that a search needs on its way to longer prefixes.
+#define MAX_PREFIXES 262144
 #define MAX_EXTENSIONS 6
 #define IP_OFFSET 0x1fff
 #define IP6_OFFSET 0xfff8
 
 enum direction { SOURCE, DESTINATION };
 
-// Keys of the tries: the direction is the first 32 bits of every prefix.
+// Keys of the tables. The address has no bit set behind its length.
 struct prefix_v4 {
-	__u32 length;
-	__u32 direction;
-	__u32 address;
+	__be32 address;
+	__u16 length;
+	__u16 direction;
 };
 
 struct prefix_v6 {
-	__u32 length;
-	__u32 direction;
-	struct in6_addr address;
+	__be32 address[4];
+	__u16 length;
+	__u16 direction;
 };
 
 // The number of a rule in their order, times two; odd if it lets pass. The least is the first that matches.
@@ -86,52 +89,66 @@ struct {
 } active SEC(".maps");
 
 struct prefixes_v4 {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, MAX_RULES);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PREFIXES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct prefix_v4);
 	__type(value, struct class);
 } prefixes_v4_0 SEC(".maps"), prefixes_v4_1 SEC(".maps");
 
-// Most rule sets have IPv4 prefixes of few lengths. Then a table finds them faster than a trie does, which has a step
-// for each bit that tells prefixes apart.
-#define MAX_LENGTHS 4
-#define NO_LENGTH 0xff
-#define IN_TRIE 0xfe
-
-struct exact_v4 {
-	__u32 address;
-	__u16 length;
-	__u16 direction;
-};
-
-struct exacts_v4 {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_RULES);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct exact_v4);
-	__type(value, struct class);
-} exact_v4_0 SEC(".maps"), exact_v4_1 SEC(".maps");
-
-// By generation: the lengths in the table for each direction, the longest first, or IN_TRIE.
-struct shape {
-	__u8 lengths[2][MAX_LENGTHS];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct shape);
-} shapes SEC(".maps");
-
 struct prefixes_v6 {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, MAX_RULES);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PREFIXES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct prefix_v6);
 	__type(value, struct class);
 } prefixes_v6_0 SEC(".maps"), prefixes_v6_1 SEC(".maps");
+
+// A search for the longest prefix: each step asks for one length. Where that finds something, the longest match has this
+// length or a longer one, and else a shorter one. Where only longer prefixes are, the table has an entry all the same, with
+// the class of the longest prefix around it: what is found last decides.
+struct step_v4 {
+	__be32 mask;
+	__u8 length;
+	__u8 longer, shorter; // the next steps; 0: none
+	__u8 unused;
+};
+
+struct step_v6 {
+	__be32 mask[4];
+	__u8 length;
+	__u8 longer, shorter;
+	__u8 unused;
+};
+
+// Of 33 lengths, and of 129: no search is longer.
+#define MOST_STEPS_V4 6
+#define MOST_STEPS_V6 8
+#define STEPS_V4 64
+#define STEPS_V6 256
+
+struct search_v4 {
+	struct step_v4 steps[STEPS_V4];
+};
+
+struct search_v6 {
+	struct step_v6 steps[STEPS_V6];
+};
+
+// By generation, times two, and direction.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, struct search_v4);
+} searches_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, struct search_v6);
+} searches_v6 SEC(".maps");
 
 struct details {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -159,14 +176,34 @@ struct rule {
 	__u8 bytes[32];
 };
 
+// So that reading and writing all of them takes few system calls.
+#define RULES_OF_PAGE 128
+
+struct page {
+	struct rule rules[RULES_OF_PAGE];
+};
+
 struct rules {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_RULES);
+	__uint(max_entries, MAX_RULES / RULES_OF_PAGE);
 	__type(key, __u32);
-	__type(value, struct rule);
+	__type(value, struct page);
 } rules_0 SEC(".maps"), rules_1 SEC(".maps");
 
-// Also user space's own: who fills a generation has the one entry in here.
+// Also user space's own: what a generation was filled with, as long as nobody began to change it.
+struct filling {
+	__u64 rules;
+	__u64 sum; // of its tables; 0: unknown
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct filling);
+} fillings SEC(".maps");
+
+// And who fills a generation has the one entry in here.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -245,56 +282,81 @@ static __always_inline void look_at_class(struct decision *first, struct packet 
 	}
 }
 
-static __always_inline struct class *class_v4(__be32 address, enum direction direction, __u32 generation, void *trie,
-					      void *exact)
+static __always_inline struct class *class_v4(__be32 address, enum direction direction, __u32 generation,
+					      void *prefixes)
 {
-	struct prefix_v4 key = { .length = 64, .direction = direction, .address = address };
-	struct shape *shape = bpf_map_lookup_elem(&shapes, &generation);
+	struct prefix_v4 key = { .direction = direction };
 	struct class *class = NULL;
+	__u32 number = 2 * generation + direction;
+	struct search_v4 *search = bpf_map_lookup_elem(&searches_v4, &number);
+	__u8 at = 0;
 
-	if (!shape)
+	if (!search)
 		return NULL;
-	if (shape->lengths[direction][0] == IN_TRIE)
-		return bpf_map_lookup_elem(trie, &key);
-	for (int i = 0; i < MAX_LENGTHS && !class; i++) {
-		struct exact_v4 prefix = { .length = shape->lengths[direction][i], .direction = direction };
+	for (int i = 0; i < MOST_STEPS_V4; i++) {
+		struct step_v4 *step = &search->steps[at % STEPS_V4];
+		struct class *found;
 
-		if (prefix.length == NO_LENGTH)
+		key.address = address & step->mask;
+		key.length = step->length;
+		found = bpf_map_lookup_elem(prefixes, &key);
+		if (found)
+			class = found;
+		at = found ? step->longer : step->shorter;
+		if (!at)
 			break;
-		prefix.address = address & bpf_htonl((__u32)(0xffffffff00000000ULL >> (prefix.length & 63)));
-		class = bpf_map_lookup_elem(exact, &prefix);
+	}
+	return class;
+}
+
+static __always_inline struct class *class_v6(struct in6_addr *address, enum direction direction, __u32 generation,
+					      void *prefixes)
+{
+	struct prefix_v6 key = { .direction = direction };
+	struct class *class = NULL;
+	__u32 number = 2 * generation + direction;
+	struct search_v6 *search = bpf_map_lookup_elem(&searches_v6, &number);
+	__u8 at = 0;
+
+	if (!search)
+		return NULL;
+	for (int i = 0; i < MOST_STEPS_V6; i++) {
+		struct step_v6 *step = &search->steps[at];
+		struct class *found;
+
+#pragma unroll
+		for (int word = 0; word < 4; word++)
+			key.address[word] = address->in6_u.u6_addr32[word] & step->mask[word];
+		key.length = step->length;
+		found = bpf_map_lookup_elem(prefixes, &key);
+		if (found)
+			class = found;
+		at = found ? step->longer : step->shorter;
+		if (!at)
+			break;
 	}
 	return class;
 }
 
 static __always_inline struct decision decide(struct packet *packet, __u32 looks, __u32 generation, void *v4,
-					      void *exact, void *v6, void *details)
+					      void *v6, void *details)
 {
 	struct decision first;
 
 	first.order = NO_RULE;
 	first.counter = 0;
 	if (packet->v6) {
-		struct prefix_v6 key;
-
-		key.length = 160;
-		if (looks & LOOK_SOURCE_V6) {
-			key.direction = SOURCE;
-			key.address = *packet->source_v6;
-			look_at_class(&first, packet, bpf_map_lookup_elem(v6, &key), details);
-		}
-		if (looks & LOOK_DESTINATION_V6) {
-			key.direction = DESTINATION;
-			key.address = *packet->destination_v6;
-			look_at_class(&first, packet, bpf_map_lookup_elem(v6, &key), details);
-		}
+		if (looks & LOOK_SOURCE_V6)
+			look_at_class(&first, packet, class_v6(packet->source_v6, SOURCE, generation, v6), details);
+		if (looks & LOOK_DESTINATION_V6)
+			look_at_class(&first, packet, class_v6(packet->destination_v6, DESTINATION, generation, v6),
+				      details);
 	} else {
 		if (looks & LOOK_SOURCE_V4)
-			look_at_class(&first, packet, class_v4(packet->source_v4, SOURCE, generation, v4, exact),
-				      details);
+			look_at_class(&first, packet, class_v4(packet->source_v4, SOURCE, generation, v4), details);
 		if (looks & LOOK_DESTINATION_V4)
-			look_at_class(&first, packet,
-				      class_v4(packet->destination_v4, DESTINATION, generation, v4, exact), details);
+			look_at_class(&first, packet, class_v4(packet->destination_v4, DESTINATION, generation, v4),
+				      details);
 	}
 	if (looks & LOOK_ALL) {
 		struct detail all = { .protocol = ANY_PROTOCOL };
@@ -320,8 +382,8 @@ static __always_inline int judge(struct packet *packet, __u64 bytes)
 		__u32 looks = (__u32)now >> 1;
 
 		if (looks)
-			first = now & 1 ? decide(packet, looks, 1, &prefixes_v4_1, &exact_v4_1, &prefixes_v6_1, &details_1) :
-					  decide(packet, looks, 0, &prefixes_v4_0, &exact_v4_0, &prefixes_v6_0, &details_0);
+			first = now & 1 ? decide(packet, looks, 1, &prefixes_v4_1, &prefixes_v6_1, &details_1) :
+					  decide(packet, looks, 0, &prefixes_v4_0, &prefixes_v6_0, &details_0);
 	}
 	if (first.order == NO_RULE)
 		return finish(packet->v6 ? PASSED_V6 : PASSED_V4, bytes, XDP_PASS);

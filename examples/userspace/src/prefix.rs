@@ -16,6 +16,27 @@ pub enum Prefix {
 }
 
 impl Prefix {
+    /// In bits.
+    pub const fn length(self) -> u32 {
+        match self {
+            Self::V4(_, length) | Self::V6(_, length) => length,
+        }
+    }
+
+    /// The prefix around this one that has at most so many bits.
+    pub fn shortened(self, most: u32) -> Self {
+        match self {
+            Self::V4(address, length) => {
+                let length = length.min(most);
+                Self::V4(Ipv4Addr::from_bits(address.to_bits() & mask_v4(length)), length)
+            }
+            Self::V6(address, length) => {
+                let length = length.min(most);
+                Self::V6(Ipv6Addr::from_bits(address.to_bits() & mask_v6(length)), length)
+            }
+        }
+    }
+
     /// Whether all addresses of the other are in this one.
     pub fn contains(self, other: Self) -> bool {
         match (self, other) {
@@ -27,6 +48,22 @@ impl Prefix {
             }
             _ => false,
         }
+    }
+}
+
+/// The first bits of an address, at most 32.
+pub const fn mask_v4(length: u32) -> u32 {
+    match u32::MAX.checked_shl(32 - length) {
+        Some(mask) => mask,
+        None => 0,
+    }
+}
+
+/// The first bits of an address, at most 128.
+pub const fn mask_v6(length: u32) -> u128 {
+    match u128::MAX.checked_shl(128 - length) {
+        Some(mask) => mask,
+        None => 0,
     }
 }
 
@@ -48,16 +85,11 @@ impl FromStr for Prefix {
         if length > widest {
             bail!("the prefix length {length} is more than the {widest} bits of {address}");
         }
-        let prefix = match address {
-            IpAddr::V4(address) => {
-                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
-                Self::V4(Ipv4Addr::from_bits(address.to_bits() & mask), length)
-            }
-            IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
-                Self::V6(Ipv6Addr::from_bits(address.to_bits() & mask), length)
-            }
+        let whole = match address {
+            IpAddr::V4(address) => Self::V4(address, widest),
+            IpAddr::V6(address) => Self::V6(address, widest),
         };
+        let prefix = whole.shortened(length);
         // `10.0.0.1/8` is more likely a slip than a wish to block sixteen million hosts.
         match prefix {
             Self::V4(masked, _) if masked != address => bail!("{text} has bits behind its length: {prefix}?"),

@@ -3,6 +3,7 @@
 
 mod compiled;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -194,16 +195,25 @@ fn firewall_finds_ports_behind_options_and_extension_headers_and_not_in_later_fr
 }
 
 #[test]
-fn firewall_finds_the_same_prefixes_in_its_table_and_in_its_trie() -> Result<()> {
+fn firewall_finds_the_longest_prefix_of_few_lengths_and_of_many() -> Result<()> {
     let loaded = Loaded::new("xdp-firewall", "xdp_firewall")?;
-    let rules = loaded.folder.path().join("rules");
-    // Four lengths are in the table; with the three behind them, which match nothing here, all are in the trie.
     let few =
         "allow src 10.1.2.3\ndrop src 10.1.2.0/24 proto tcp\nallow src 10.1.0.0/16\ndrop src 0.0.0.0/0\n";
-    let many = format!("{few}drop src 99.0.0.0/8\ndrop src 99.0.0.0/9\ndrop src 99.0.0.0/10\n");
-    for text in [few, &many] {
-        std::fs::write(&rules, text)?;
-        firewall(&loaded, &["apply", rules.to_str().context("a path of text")?])?;
+    // Of all lengths that there are; those of 99/8 and 2001:db8::/32 match nothing here, but lead the search astray.
+    let mut many = few.to_owned();
+    for length in (1..16).chain(17..24).chain(25..32) {
+        many += &format!("drop src {}/{length}\n", first_bits([99; 16], length, 4));
+    }
+    many += "drop src 2001:db8::/65\n";
+    let inside = INSIDE_V6.map(u16::to_be_bytes);
+    for length in (0..=128).filter(|length| *length != 65) {
+        many += &format!(
+            "allow src {}/{length}\n",
+            first_bits(*inside.as_flattened().first_chunk().context("16")?, length, 16)
+        );
+    }
+    for text in [few, &many, few, &many] {
+        apply(&loaded, text)?;
         for (source, protocol, verdict) in [
             ([10, 1, 2, 3], 6, XDP_PASS),
             ([10, 1, 2, 4], 6, XDP_DROP),
@@ -214,18 +224,77 @@ fn firewall_finds_the_same_prefixes_in_its_table_and_in_its_trie() -> Result<()>
         ] {
             assert_eq!(loaded.verdict(&ipv4(source, protocol))?, verdict, "{source:?} {protocol}\n{text}");
         }
-        assert_eq!(loaded.verdict(&ipv6(INSIDE_V6, 6, &[0; 20]))?, XDP_PASS);
+        let verdict = if text == few { XDP_PASS } else { XDP_DROP };
+        assert_eq!(loaded.verdict(&ipv6(INSIDE_V6, 6, &[0; 20]))?, verdict, "{text}");
+        let outside = [0x2001, 0xdb8, 0, 0, 0x8000, 0, 0, 7];
+        assert_eq!(loaded.verdict(&ipv6(outside, 6, &[0; 20]))?, XDP_PASS, "{text}");
     }
-    // The first change filled generation 1, the second generation 0.
-    let filled = |map: &str| -> Result<bool> {
+    Ok(())
+}
+
+#[test]
+fn firewall_changes_what_differs_and_begins_anew_where_it_cannot_tell() -> Result<()> {
+    let loaded = Loaded::new("xdp-firewall", "xdp_firewall")?;
+    let entries = |map: &str| -> Result<usize> {
         let mut dump = Command::new("bpftool");
         let entries =
             json_of(&run(dump.args(["--json", "map", "dump", "pinned"]).arg(loaded.maps().join(map)))?)?;
-        Ok(entries.as_array().is_some_and(|entries| !entries.is_empty()))
+        Ok(entries.as_array().map_or(0, Vec::len))
     };
-    assert!(filled("exact_v4_1")? && !filled("prefixes_v4_1")?);
-    assert!(!filled("exact_v4_0")? && filled("prefixes_v4_0")?);
+    // Rules of 200 prefixes, and a page and a half of rules.
+    let rules = |from: u8, last: &str| -> String {
+        let all = (from..from + 100).map(|number| {
+            format!("drop src 11.{number}.0.0/16\ndrop src fd00:{number}::/32 proto udp dport 53\n")
+        });
+        all.collect::<String>() + last
+    };
+    // The first change fills generation 1.
+    apply(&loaded, &rules(0, "drop src 10.0.0.0/8\n"))?;
+    assert_eq!((entries("prefixes_v4_1")?, entries("prefixes_v6_1")?), (101, 100));
+    apply(&loaded, "allow proto tcp\n")?;
+    // Half of it stays.
+    apply(&loaded, &rules(50, "drop src 10.1.0.0/16 proto udp\n"))?;
+    assert_eq!((entries("prefixes_v4_1")?, entries("prefixes_v6_1")?), (101, 100));
+    let verdicts = || -> Result<[u64; 3]> {
+        let of = |source, protocol| loaded.verdict(&ipv4(source, protocol));
+        Ok([of([10, 2, 0, 1], 17)?, of([10, 1, 0, 1], 17)?, of([11, 149, 0, 1], 6)?])
+    };
+    assert_eq!(verdicts()?, [XDP_PASS, XDP_DROP, XDP_DROP]);
+    let listed = firewall(&loaded, &["list", "--rules"])?;
+    assert_eq!(listed, rules(50, "drop src 10.1.0.0/16 proto udp\n"));
+    // Somebody was killed while filling, or has put in what nobody knows of.
+    apply(&loaded, "")?;
+    let stranger = "0a 00 00 00 08 00 00 00";
+    let class = "00 00 00 00 ".repeat(7);
+    let mut update = Command::new("bpftool");
+    update.args(["map", "update", "pinned"]).arg(loaded.maps().join("prefixes_v4_1")).args(["key", "hex"]);
+    run(update.args(stranger.split(' ')).args(["value", "hex"]).args(class.split_whitespace()))?;
+    let mut forget = Command::new("bpftool");
+    forget.args(["map", "update", "pinned"]).arg(loaded.maps().join("fillings"));
+    let sum = format!("key hex 01 00 00 00 value hex c9 00 00 00 00 00 00 00 {}", "07 ".repeat(8));
+    run(forget.args(sum.split_whitespace()))?;
+    apply(&loaded, &rules(50, ""))?;
+    assert_eq!((entries("prefixes_v4_1")?, entries("prefixes_v6_1")?), (100, 100));
+    assert_eq!(verdicts()?, [XDP_PASS, XDP_PASS, XDP_DROP]);
     Ok(())
+}
+
+fn apply(loaded: &Loaded, text: &str) -> Result<()> {
+    let rules = loaded.folder.path().join("rules");
+    std::fs::write(&rules, text)?;
+    firewall(loaded, &["apply", rules.to_str().context("a path of text")?])?;
+    Ok(())
+}
+
+/// The first bits of an address of so many bytes, as text.
+fn first_bits(mut address: [u8; 16], length: usize, bytes: usize) -> IpAddr {
+    for (at, byte) in address.iter_mut().enumerate() {
+        *byte &= !(0xff_u16 >> length.saturating_sub(8 * at).min(8)) as u8;
+    }
+    match bytes {
+        4 => IpAddr::from([address[0], address[1], address[2], address[3]]),
+        _ => IpAddr::from(address),
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The XDP firewall beside nft and iptables: CPU time of a datagram that they drop, by the number of their rules, and how long
 //! it takes to replace those.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -23,9 +23,42 @@ const MOST: u32 = 100_000;
 const SOURCES: u32 = 4096;
 const PORT: u16 = 53;
 
-/// A prefix of /24 for each rule.
-fn prefix(rule: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(0x0b00_0000 + (rule << 8))
+/// What rules are about, besides a source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Prefixes of /24.
+    Prefixes,
+    /// The same with a port each.
+    Ports,
+    /// Prefixes of each length from 8 on, as lists of addresses to block have them.
+    Lengths,
+}
+
+const KINDS: [(Kind, &str); 3] = [
+    (Kind::Prefixes, "prefixes"),
+    (Kind::Ports, "prefixes and ports"),
+    (Kind::Lengths, "prefixes of 25 lengths"),
+];
+
+/// The source that rule `rule` is about.
+fn source(rule: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0b00_0007 + (rule << 8))
+}
+
+impl Kind {
+    /// The prefix of a rule, in which its source is.
+    fn prefix(self, rule: u32) -> String {
+        let length = if self == Self::Lengths { 24 + rule % 9 } else { 24 };
+        let address = Ipv4Addr::from_bits(source(rule).to_bits() & u32::MAX << (32 - length));
+        format!("{address}/{length}")
+    }
+
+    /// Those of so many rules from one on; with shorter ones that hold no source of packets.
+    fn prefixes(self, first: u32, size: u32) -> Vec<String> {
+        let shorter = (8..24).map(|length| format!("{}/{length}", Ipv4Addr::from_bits(200 << 24)));
+        let shorter = shorter.take(if self == Self::Lengths && size > 16 { 16 } else { 0 });
+        shorter.chain((first..first + size).map(|rule| self.prefix(rule))).collect()
+    }
 }
 
 /// The same rules as text for each of them.
@@ -43,23 +76,25 @@ impl Rules<'_> {
     }
 
     /// Rules `first` to `first + size`, each a line made of its prefix.
-    fn lines(first: u32, size: u32, line: impl Fn(Ipv4Addr) -> String) -> String {
-        (first..first + size).fold(String::new(), |mut text, rule| {
-            writeln!(text, "{}", line(prefix(rule))).unwrap();
+    fn lines(kind: Kind, first: u32, size: u32, line: impl Fn(&str) -> String) -> String {
+        kind.prefixes(first, size).iter().fold(String::new(), |mut text, prefix| {
+            writeln!(text, "{}", line(prefix)).unwrap();
             text
         })
     }
 
     /// A set, with the port in it if asked for: replaced in one transaction.
-    fn nft(&self, first: u32, size: u32, port: bool) {
-        let (kind, key, element) = if port {
+    fn nft(&self, first: u32, size: u32, kind: Kind) {
+        let (type_, key, element) = if kind == Kind::Ports {
             ("ipv4_addr . inet_service", "ip saddr . udp dport", format!(" . {PORT}"))
         } else {
             ("ipv4_addr", "ip saddr", String::new())
         };
-        let elements = Self::lines(first, size, |prefix| format!("{prefix}/24{element},"));
+        let elements = Self::lines(kind, first, size, |prefix| format!("{prefix}{element},"));
+        // It refuses prefixes that lie in one another, unless it may merge them.
+        let merge = if kind == Kind::Lengths { " auto-merge;" } else { "" };
         let text = format!(
-            "table ip t\ndelete table ip t\ntable ip t {{ set s {{ type {kind}; flags interval; elements = {{ {elements} }}; }}\n\
+            "table ip t\ndelete table ip t\ntable ip t {{ set s {{ type {type_}; flags interval;{merge} elements = {{ {elements} }}; }}\n\
              chain c {{ type filter hook input priority 0; {key} @s drop; }}\n}}\n"
         );
         let path = self.file("rules.nft", &text);
@@ -67,14 +102,15 @@ impl Rules<'_> {
     }
 
     fn iptables(&self, first: u32, size: u32) {
-        let rules = Self::lines(first, size, |prefix| format!("-A INPUT -s {prefix}/24 -j DROP"));
+        let rules =
+            Self::lines(Kind::Prefixes, first, size, |prefix| format!("-A INPUT -s {prefix} -j DROP"));
         let path = self.file("rules.iptables", &format!("*filter\n{rules}COMMIT\n"));
         inside(self.far, &format!("iptables-legacy-restore < {}", path.display()));
     }
 
-    fn ours(&self, first: u32, size: u32, port: bool) {
-        let detail = if port { format!(" proto udp dport {PORT}") } else { String::new() };
-        let text = Self::lines(first, size, |prefix| format!("drop src {prefix}/24{detail}"));
+    fn ours(&self, first: u32, size: u32, kind: Kind) {
+        let detail = if kind == Kind::Ports { format!(" proto udp dport {PORT}") } else { String::new() };
+        let text = Self::lines(kind, first, size, |prefix| format!("drop src {prefix}{detail}"));
         let path = self.file("rules.txt", &text).display().to_string();
         self.gallery.side("xdp-firewall", &format!("--program {} apply {path}", self.program)).success();
     }
@@ -101,12 +137,13 @@ pub fn run(report: &mut Report) {
     let rules = Rules { gallery: &gallery, far: &network.far, program };
     packets(report, &network, &rules);
     replacing(report, &rules);
+    adding(report, &rules);
 }
 
 fn packets(report: &mut Report, network: &Network, rules: &Rules<'_>) {
     let frame = |rule: u32| {
-        let source = Ipv4Addr::from_bits(prefix(rule).to_bits() + 7);
-        Datagram { source, destination: FAR_ADDRESS.parse().unwrap(), ports: (4000, PORT) }.frame()
+        Datagram { source: source(rule), destination: FAR_ADDRESS.parse().unwrap(), ports: (4000, PORT) }
+            .frame()
     };
     let senders: Vec<(u32, RefCell<LiveFrames<'_>>)> = SIZES
         .into_iter()
@@ -130,11 +167,11 @@ fn packets(report: &mut Report, network: &Network, rules: &Rules<'_>) {
                 .set_up(move || drop(inside(far, &attach)))
                 .tear_down(move || drop(inside(far, &format!("ip link set {INTERFACE} xdp off")))),
         );
-        for (name, port) in [("nft, set of prefixes", false), ("nft, prefixes and ports", true)] {
+        for (kind, name) in KINDS {
             contenders.push(
-                Contender::new(name, sample(200_000))
+                Contender::new(format!("nft, {name}"), sample(200_000))
                     .at(size)
-                    .set_up(move || rules.nft(0, size, port))
+                    .set_up(move || rules.nft(0, size, kind))
                     .tear_down(move || drop(inside(far, "nft flush ruleset"))),
             );
         }
@@ -146,12 +183,12 @@ fn packets(report: &mut Report, network: &Network, rules: &Rules<'_>) {
                     .tear_down(move || drop(inside(far, "iptables-legacy -F INPUT"))),
             );
         }
-        for (name, port) in [("xdp-firewall, prefixes", false), ("xdp-firewall, and ports", true)] {
+        for (kind, name) in KINDS {
             contenders.push(
-                Contender::new(name, sample(400_000))
+                Contender::new(format!("xdp-firewall, {name}"), sample(400_000))
                     .at(size)
                     .set_up(move || {
-                        rules.ours(0, size, port);
+                        rules.ours(0, size, kind);
                         rules.attach();
                     })
                     .tear_down(move || rules.detach()),
@@ -166,11 +203,16 @@ type Replace = fn(&Rules<'_>, u32, u32);
 
 /// How long a command takes that replaces all rules by others, with its start and the writing of its file.
 fn replacing(report: &mut Report, rules: &Rules<'_>) {
-    let ways: [(&str, Replace, u32); 4] = [
-        ("nft, set of prefixes", |rules, first, size| rules.nft(first, size, false), MOST),
+    let ways: [(&str, Replace, u32); 5] = [
+        ("nft, prefixes", |rules, first, size| rules.nft(first, size, Kind::Prefixes), MOST),
         ("iptables, prefixes", |rules, first, size| rules.iptables(first, size), 10_000),
-        ("xdp-firewall, prefixes", |rules, first, size| rules.ours(first, size, false), MOST),
-        ("xdp-firewall, and ports", |rules, first, size| rules.ours(first, size, true), MOST),
+        ("xdp-firewall, prefixes", |rules, first, size| rules.ours(first, size, Kind::Prefixes), MOST),
+        ("xdp-firewall, prefixes and ports", |rules, first, size| rules.ours(first, size, Kind::Ports), MOST),
+        (
+            "xdp-firewall, prefixes of 25 lengths",
+            |rules, first, size| rules.ours(first, size, Kind::Lengths),
+            MOST,
+        ),
     ];
     let mut contenders = Vec::new();
     for size in [100, 1_000, 10_000, MOST] {
@@ -190,4 +232,41 @@ fn replacing(report: &mut Report, rules: &Rules<'_>) {
     }
     report.measure("replacing", "Replacing all rules, half by others", "ms", contenders);
     inside(rules.far, "nft flush ruleset; iptables-legacy -F INPUT");
+}
+
+/// How long a command takes that adds one prefix to many.
+fn adding(report: &mut Report, rules: &Rules<'_>) {
+    // Each time another one.
+    let added = Cell::new(0_u32);
+    let next = || {
+        added.set(added.get() + 1);
+        Ipv4Addr::from_bits((100 << 24) + added.get())
+    };
+    let mut contenders = Vec::new();
+    for size in [1_000, 10_000, MOST] {
+        let timed = |act: &dyn Fn(Ipv4Addr)| {
+            let (address, start) = (next(), Instant::now());
+            act(address);
+            start.elapsed().as_secs_f64() * 1000.0
+        };
+        let nft = |address| drop(inside(rules.far, &format!("nft add element ip t s '{{ {address} }}'")));
+        let ours = |address| {
+            rules
+                .gallery
+                .side("xdp-firewall", &format!("--program {} add {address}", rules.program))
+                .success();
+        };
+        contenders.push(
+            Contender::new("nft, a set", move || timed(&nft))
+                .at(size)
+                .set_up(move || rules.nft(0, size, Kind::Prefixes)),
+        );
+        // It has two generations: after the first addition both are as they were.
+        contenders.push(Contender::new("xdp-firewall", move || timed(&ours)).at(size).set_up(move || {
+            rules.ours(0, size, Kind::Prefixes);
+            (0..2).for_each(|_| ours(next()));
+        }));
+    }
+    report.measure("adding", "Adding one prefix, by number of rules", "ms", contenders);
+    inside(rules.far, "nft flush ruleset");
 }

@@ -8,9 +8,19 @@ use std::path::Path;
 
 use super::{Attr, Program};
 
-/// A tcx link; the program is detached when it is dropped.
-pub fn attach_tcx_ingress(program: &Program, interface: u32) -> io::Result<OwnedFd> {
-    Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 46).open(28)
+/// A link; the program is detached when it is dropped.
+pub struct Link(OwnedFd);
+
+/// Somebody else on the machine may have a descriptor of it: whoever looks at all links there are. So closing ours is not enough.
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _gone = Attr::new().fd(0, self.0.as_raw_fd()).call(34);
+    }
+}
+
+/// A tcx link.
+pub fn attach_tcx_ingress(program: &Program, interface: u32) -> io::Result<Link> {
+    Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 46).open(28).map(Link)
 }
 
 /// Moves this thread, and what it starts, into a network namespace of its own.
@@ -112,14 +122,14 @@ pub enum XdpMode {
 }
 
 /// An XDP link; the program is detached when it is dropped.
-pub fn attach_xdp(program: &Program, interface: u32, mode: XdpMode) -> io::Result<OwnedFd> {
+pub fn attach_xdp(program: &Program, interface: u32, mode: XdpMode) -> io::Result<Link> {
     let flags = if mode == XdpMode::Generic { 1 << 1 } else { 1 << 2 };
-    Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 37).u32(12, flags).open(28)
+    Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 37).u32(12, flags).open(28).map(Link)
 }
 
 /// Puts another program in a link's place.
-pub fn replace(link: &OwnedFd, program: &Program) -> io::Result<()> {
-    Attr::new().fd(0, link.as_raw_fd()).fd(4, program.as_raw_fd()).call(29).map(drop)
+pub fn replace(link: &Link, program: &Program) -> io::Result<()> {
+    Attr::new().fd(0, link.0.as_raw_fd()).fd(4, program.as_raw_fd()).call(29).map(drop)
 }
 
 /// Pins an object in a bpffs.

@@ -1,13 +1,11 @@
 //! TC: a chain against its members as a row of tcx links, on real packets: tags beside the packet, marks and cb,
 //! packets that a tap shares.
 
-use std::os::fd::OwnedFd;
-
 use bpfmand_splice::{ProceedMask, SpliceOptions};
 
 use crate::chain::Loaded;
 use crate::generate::Random;
-use crate::kernel::{self, ProgramKind, interface};
+use crate::kernel::{self, Link, ProgramKind, interface};
 use crate::objects::{self, Corpus};
 use crate::pool::ATTEMPTS;
 use crate::together::{Together, options};
@@ -65,7 +63,7 @@ fn through(watchers: &Watchers, frame: &[u8]) -> Option<Seen> {
 }
 
 /// The members at the hook, each in a link of its own.
-fn row(members: &[&Loaded], interface: u32) -> Vec<OwnedFd> {
+fn row(members: &[&Loaded], interface: u32) -> Vec<Link> {
     members.iter().map(|member| kernel::attach_tcx_ingress(&member.alone, interface).unwrap()).collect()
 }
 
@@ -93,7 +91,7 @@ fn rows_agree(seed: u64, tapped: bool) {
             SpliceOptions { counters: random.one_in(2), attempt: random.pick(&ATTEMPTS), ..options(kind) };
         let with_sets: Vec<_> = members.iter().map(|member| (*member, AS_LINKS_DO)).collect();
         let chain = Together::new(kind, &with_sets, &corpus.maps, &options).unwrap();
-        let run = |links: &dyn Fn() -> Vec<OwnedFd>| -> Vec<Option<Seen>> {
+        let run = |links: &dyn Fn() -> Vec<Link>| -> Vec<Option<Seen>> {
             let _gate = watchers.stand("gate", at);
             let _links = links();
             let _witness = watchers.stand("witness", at);

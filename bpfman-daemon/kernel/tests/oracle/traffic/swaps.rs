@@ -1,7 +1,6 @@
 //! Chains that are cut are swapped under a flood, each with program arrays of its own: no packet falls out of an
 //! array, none meets two generations.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -91,7 +90,7 @@ fn swaps(kind: ProgramKind, mode: Option<XdpMode>, attempt: Attempt) {
     let mut chain = generation(kind, attempt, 1, &maps);
     assert!(chain.plan.strategy == ChainStrategy::Cut || attempt == Attempt::AllStandalone);
     let layout = CounterLayout::new(chain.hook, MEMBERS);
-    let link: OwnedFd = match mode {
+    let link = match mode {
         Some(mode) => kernel::attach_xdp(&chain.entry, at, mode).unwrap(),
         None => kernel::attach_tcx_ingress(&chain.entry, at).unwrap(),
     };

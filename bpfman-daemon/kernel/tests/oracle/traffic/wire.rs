@@ -1,10 +1,9 @@
 //! Two pairs of interfaces in a namespace of the thread's own, and those who watch.
 
-use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::kernel::{self, Map, ProgramKind, interface};
+use crate::kernel::{self, Link, Map, ProgramKind, interface};
 use crate::objects::{self, Corpus};
 
 /// Bytes that the witness keeps of a packet.
@@ -79,7 +78,7 @@ impl Watchers {
     }
 
     /// Puts one of them at the end of the row at an interface.
-    pub fn stand(&self, name: &str, interface: u32) -> OwnedFd {
+    pub fn stand(&self, name: &str, interface: u32) -> Link {
         kernel::attach_tcx_ingress(&self.corpus.named(name).alone, interface).unwrap()
     }
 

@@ -1,6 +1,6 @@
-//! Rules as the tries and tables that packets look into: the same few look-ups for any number of rules.
+//! Rules as the tables that packets look into: the same few look-ups for any number of rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Result;
 use bpfman_examples::failure::Failure;
@@ -8,9 +8,12 @@ use bpfman_examples::prefix::Prefix;
 
 use crate::list::MAX_RULES;
 use crate::rule::{Action, Direction, Rule};
+use crate::search::Search;
 
 /// `NO_RULE`.
 const NO_RULE: u32 = u32::MAX;
+/// `MAX_PREFIXES`.
+const MAX_PREFIXES: usize = 262_144;
 /// `ANY_PROTOCOL`.
 const ANY_PROTOCOL: u16 = u16::MAX;
 /// `LOOK_PROTOCOL` and its neighbours.
@@ -42,8 +45,36 @@ pub struct Class {
 #[derive(Debug, Default)]
 pub struct Compiled {
     pub looks: u32,
+    pub searches: Searches,
+    /// Markers too.
     pub prefixes: Vec<(Direction, Prefix, Class)>,
     pub details: Vec<(Detail, usize)>,
+}
+
+/// How the longest prefix is found, by direction.
+#[derive(Debug, Default)]
+pub struct Searches {
+    pub v4: [Search; 2],
+    pub v6: [Search; 2],
+}
+
+impl Searches {
+    fn new<'a>(prefixes: impl Iterator<Item = &'a (Direction, Prefix)>) -> Self {
+        let mut lengths = [const { [const { BTreeMap::new() }; 2] }; 2];
+        for (direction, prefix) in prefixes {
+            let family = usize::from(matches!(prefix, Prefix::V6(..)));
+            *lengths[family][*direction as usize].entry(prefix.length()).or_default() += 1;
+        }
+        let [v4, v6] = lengths.map(|family| family.map(|lengths| Search::new(&lengths)));
+        Self { v4, v6 }
+    }
+
+    pub const fn of(&self, direction: Direction, prefix: Prefix) -> &Search {
+        match prefix {
+            Prefix::V4(..) => &self.v4[direction as usize],
+            Prefix::V6(..) => &self.v6[direction as usize],
+        }
+    }
 }
 
 /// The first rule of each kind that a class has, or a prefix around it.
@@ -90,6 +121,9 @@ impl First {
 }
 
 impl Class {
+    /// Of a marker that no prefix is around.
+    const NOTHING: Self = Self { plain: None, number: 0, looks: 0, one: None };
+
     /// As packets read it, with the rules that have these numbers.
     pub fn to_value(self, rules: &[(Rule, u32)]) -> [u32; 7] {
         let [plain, plain_counter] = decision(rules, self.plain);
@@ -114,19 +148,32 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
             Some(prefix) => own.entry(prefix).or_default().add(number, rule),
         }
     }
-    let mut compiled = Compiled { looks: everywhere.looks(), ..Compiled::default() };
+    let searches = Searches::new(own.keys());
+    let mut compiled = Compiled { looks: everywhere.looks(), searches, ..Compiled::default() };
     compiled.details.extend(everywhere.details(0));
     if let Some(plain) = everywhere.plain {
         compiled.looks |= LOOK_ALL;
         compiled.details.push((Detail { class: 0, protocol: ANY_PROTOCOL, port: 0 }, plain));
     }
+    let mut marked = HashSet::new();
     // In this order a prefix comes behind those around it.
-    let mut around: Vec<(Direction, Prefix, First)> = Vec::new();
+    let mut around: Vec<(Direction, Prefix, First, Class)> = Vec::new();
     for (number, ((direction, prefix), own)) in (1..).zip(own) {
-        while around.last().is_some_and(|(other, wider, _)| *other != direction || !wider.contains(prefix)) {
+        while around.last().is_some_and(|(other, wider, ..)| *other != direction || !wider.contains(prefix)) {
             around.pop();
         }
-        let mut first = around.last().map(|(_, _, first)| first.clone()).unwrap_or_default();
+        for marker in compiled.searches.of(direction, prefix).markers(prefix) {
+            let wider = around.iter().rev().find(|(_, wider, ..)| wider.length() <= marker.length());
+            let is_there = wider.is_some_and(|(_, wider, ..)| *wider == marker);
+            if !is_there && marked.insert((direction, marker)) {
+                compiled.prefixes.push((
+                    direction,
+                    marker,
+                    wider.map_or(Class::NOTHING, |(.., class)| *class),
+                ));
+            }
+        }
+        let mut first = around.last().map(|(_, _, first, _)| first.clone()).unwrap_or_default();
         first.plain = [first.plain, own.plain].into_iter().flatten().min();
         for (protocol, rule) in own.protocols {
             first.protocols.entry(protocol).and_modify(|first| *first = rule.min(*first)).or_insert(rule);
@@ -146,7 +193,7 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
         if compiled.details.len() > MAX_RULES {
             break;
         }
-        around.push((direction, prefix, first));
+        around.push((direction, prefix, first, class));
     }
     if compiled.details.len() > MAX_RULES {
         return Err(Failure::invalid(
@@ -154,6 +201,18 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
             "nothing was changed; rules with proto count once more for each longer prefix inside of theirs",
         )
         .into());
+    }
+    for (family, is_v4) in [("IPv4", true), ("IPv6", false)] {
+        let of_family =
+            |(_, prefix, _): &&(Direction, Prefix, Class)| matches!(prefix, Prefix::V4(..)) == is_v4;
+        let entries = compiled.prefixes.iter().filter(of_family).count();
+        if entries > MAX_PREFIXES {
+            return Err(Failure::invalid(
+                format!("the {family} prefixes need {entries} entries, and there is room for {MAX_PREFIXES}"),
+                "nothing was changed; prefixes of fewer different lengths need fewer",
+            )
+            .into());
+        }
     }
     Ok(compiled)
 }

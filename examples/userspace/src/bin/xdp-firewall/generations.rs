@@ -1,42 +1,45 @@
 //! The firewall's two generations of maps: what packets meet now, and the one that is filled next.
 
 use std::collections::{HashMap as Table, HashSet};
+use std::hash::Hash;
 
 use anyhow::{Context, Result};
 use aya::Pod;
-use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::{Count, RawCount};
-use bpfman_examples::generation::wait_for_packets;
-use bpfman_examples::prefix::Prefix;
+use bpfman_examples::generation::{clear_table, wait_for_packets};
 use bpfman_examples::source::MapSource;
 use bpfman_examples::turn::Turn;
 
-use crate::compile::{Compiled, compile, decision};
-use crate::rule::{Direction, Rule};
-use crate::shape::Shape;
+use crate::compile::{Searches, compile};
+use crate::contents::{ClassValue, Contents, DetailKey, KeyV4, KeyV6};
+use crate::rule::Rule;
 
 /// Places in `counters`.
 const COUNTERS: u32 = 262_144;
+/// `RULES_OF_PAGE`.
+const RULES_OF_PAGE: usize = 128;
 
-type DetailKey = [u16; 4];
-/// Two halves of an address, length and direction.
-type ExactKey = [u16; 4];
+/// `struct page`.
+type Page = [u8; 32 * RULES_OF_PAGE];
+/// `struct filling`: how many rules, and the sum of what the tables hold.
+type Filling = [u64; 2];
 
 struct Generation {
-    v4: LpmTrie<MapData, [u32; 2], [u32; 7]>,
-    exact: HashMap<MapData, ExactKey, [u32; 7]>,
-    v6: LpmTrie<MapData, [u32; 5], [u32; 7]>,
+    v4: HashMap<MapData, KeyV4, ClassValue>,
+    v6: HashMap<MapData, KeyV6, ClassValue>,
     details: HashMap<MapData, DetailKey, [u32; 2]>,
-    rules: Array<MapData, [u8; 32]>,
+    rules: Array<MapData, Page>,
 }
 
 /// The maps for who writes.
 pub struct Firewall {
     active: Array<MapData, u64>,
     generations: [Generation; 2],
-    shapes: Array<MapData, [u8; 8]>,
+    searches_v4: Array<MapData, [u8; 512]>,
+    searches_v6: Array<MapData, [u8; 5120]>,
+    fillings: Array<MapData, Filling>,
     counters: Array<MapData, RawCount>,
     turn: Turn,
 }
@@ -51,19 +54,27 @@ pub struct Replaced {
 /// The rules that packets meet now, each with the place of its counter; by descriptors that cannot write.
 fn current(maps: &MapSource) -> Result<Vec<(Rule, u32)>> {
     let now = read_active(&maps.open("active", MapAccess::Read)?)?;
-    read_rules(&maps.open(&format!("rules_{}", now & 1), MapAccess::Read)?, now)
+    read_rules(&maps.open(&format!("rules_{}", now & 1), MapAccess::Read)?, now >> 32)
 }
 
 fn read_active(active: &Array<MapData, u64>) -> Result<u64> {
     active.get(&0, 0).context("cannot read which rules are active")
 }
 
-fn read_rules(rules: &Array<MapData, [u8; 32]>, now: u64) -> Result<Vec<(Rule, u32)>> {
-    let read = |number: u32| {
-        let bytes = rules.get(&number, 0).with_context(|| format!("cannot read rule {number}"))?;
-        Rule::from_bytes(&bytes).with_context(|| format!("the map holds no rule at {number}"))
-    };
-    (0..(now >> 32) as u32).map(read).collect()
+fn read_rules(rules: &Array<MapData, Page>, count: u64) -> Result<Vec<(Rule, u32)>> {
+    let count = count as usize;
+    let mut read = Vec::with_capacity(count);
+    for (number, _) in (0..).zip((0..count).step_by(RULES_OF_PAGE)) {
+        let page =
+            rules.get(&number, 0).with_context(|| format!("cannot read page {number} of the rules"))?;
+        for bytes in page.as_chunks().0.iter().take(count - read.len()) {
+            read.push(
+                Rule::from_bytes(bytes)
+                    .with_context(|| format!("the map holds no rule at {}", read.len()))?,
+            );
+        }
+    }
+    Ok(read)
 }
 
 /// The rules that packets meet now, with what each has matched; by descriptors that cannot write.
@@ -97,7 +108,6 @@ impl Firewall {
             let name = |map: &str| format!("{map}_{number}");
             Ok(Generation {
                 v4: maps.open(&name("prefixes_v4"), MapAccess::Write)?,
-                exact: maps.open(&name("exact_v4"), MapAccess::Write)?,
                 v6: maps.open(&name("prefixes_v6"), MapAccess::Write)?,
                 details: maps.open(&name("details"), MapAccess::Write)?,
                 rules: maps.open(&name("rules"), MapAccess::Write)?,
@@ -106,7 +116,9 @@ impl Firewall {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,
             generations: [generation(0)?, generation(1)?],
-            shapes: maps.open("shapes", MapAccess::Write)?,
+            searches_v4: maps.open("searches_v4", MapAccess::Write)?,
+            searches_v6: maps.open("searches_v6", MapAccess::Write)?,
+            fillings: maps.open("fillings", MapAccess::Write)?,
             counters: maps.open("counters", MapAccess::Write)?,
             turn: Turn::new(maps.open("writer", MapAccess::Write)?),
         })
@@ -139,7 +151,7 @@ impl Firewall {
         change: impl FnOnce(&[Rule]) -> Result<(Option<Vec<Rule>>, T)>,
     ) -> Result<(Option<Replaced>, T)> {
         let now = read_active(&self.active)?;
-        let old = read_rules(&self.generations[(now & 1) as usize].rules, now)?;
+        let old = read_rules(&self.generations[(now & 1) as usize].rules, now >> 32)?;
         let (new, answer) = change(&old.iter().map(|(rule, _)| *rule).collect::<Vec<_>>())?;
         let Some(new) = new else { return Ok((None, answer)) };
         let compiled = compile(&new)?;
@@ -149,13 +161,45 @@ impl Firewall {
         for counter in &fresh {
             self.counters.set(*counter, [0, 0], 0).context("cannot clear a counter")?;
         }
-        let shape = Shape::of(&compiled);
-        self.shapes.set(next as u32, shape.to_bytes(), 0).context("cannot write the lengths of prefixes")?;
-        self.generations[next as usize].fill(&new, &compiled, &shape)?;
+        self.write_searches(next as u32, &compiled.searches)
+            .context("cannot write the lengths of prefixes")?;
+        self.fill(next as u32, &new, &Contents::new(&new, &compiled))?;
         let active = next | u64::from(compiled.looks) << 1 | (new.len() as u64) << 32;
         self.active.set(0, active, 0).context("cannot put the rules in force")?;
         let kept = new.len() - fresh.len();
         Ok((Some(Replaced { added: fresh.len(), removed: old.len() - kept, kept }), answer))
+    }
+
+    fn write_searches(&mut self, generation: u32, searches: &Searches) -> Result<(), MapError> {
+        for (number, (v4, v6)) in (2 * generation..).zip(searches.v4.iter().zip(&searches.v6)) {
+            self.searches_v4.set(number, v4.to_v4(), 0)?;
+            self.searches_v6.set(number, v6.to_v6(), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Has a generation hold these rules and no others. What it holds already stays as it is: two generations ago, most rules
+    /// were the same.
+    fn fill(&mut self, generation: u32, rules: &[(Rule, u32)], wanted: &Contents) -> Result<()> {
+        let filling = self.fillings.get(&generation, 0).context("cannot read what a generation holds")?;
+        let maps = &mut self.generations[generation as usize];
+        let held = maps.held(filling);
+        // Until it is whole, nobody knows what it holds.
+        self.fillings.set(generation, [0, 0], 0).context("cannot begin to fill a generation")?;
+        let held = match held {
+            Some(held) => held,
+            None => {
+                maps.clear().context("cannot clear the generation that is not in use")?;
+                Contents::default()
+            }
+        };
+        change(&mut maps.v4, &held.v4, &wanted.v4).context("cannot write the prefixes of IPv4")?;
+        change(&mut maps.v6, &held.v6, &wanted.v6).context("cannot write the prefixes of IPv6")?;
+        change(&mut maps.details, &held.details, &wanted.details).context("cannot write a rule's ports")?;
+        maps.write_rules(rules)?;
+        self.fillings
+            .set(generation, [rules.len() as u64, wanted.sum()], 0)
+            .context("cannot say what a generation holds")
     }
 }
 
@@ -182,62 +226,42 @@ fn with_counters(old: &[(Rule, u32)], new: Vec<Rule>) -> (Vec<(Rule, u32)>, Vec<
 }
 
 impl Generation {
-    fn fill(&mut self, rules: &[(Rule, u32)], compiled: &Compiled, shape: &Shape) -> Result<()> {
-        self.clear().context("cannot clear the generation that is not in use")?;
-        for (number, (rule, counter)) in (0..).zip(rules) {
-            self.rules
-                .set(number, rule.to_bytes(*counter), 0)
-                .with_context(|| format!("cannot write rule {number}"))?;
+    /// What the tables hold by the rules that they were filled with. None if that cannot be told.
+    fn held(&self, [count, sum]: Filling) -> Option<Contents> {
+        if sum == 0 {
+            return None;
         }
-        for (direction, prefix, class) in &compiled.prefixes {
-            let value = class.to_value(rules);
-            let in_trie = shape.is_in_trie(*direction);
-            let direction = u32::from(*direction == Direction::Destination);
-            match prefix {
-                Prefix::V4(address, length) if !in_trie => {
-                    let [a, b, c, d] = address.octets();
-                    let [high, low] = [[a, b], [c, d]].map(u16::from_ne_bytes);
-                    self.exact.insert([high, low, *length as u16, direction as u16], value, 0)
-                }
-                Prefix::V4(address, length) => {
-                    let key = Key::new(32 + length, [direction, u32::from_ne_bytes(address.octets())]);
-                    self.v4.insert(&key, value, 0)
-                }
-                Prefix::V6(address, length) => {
-                    let mut data = [direction, 0, 0, 0, 0];
-                    for (word, bytes) in data[1..].iter_mut().zip(address.octets().as_chunks().0) {
-                        *word = u32::from_ne_bytes(*bytes);
-                    }
-                    self.v6.insert(&Key::new(32 + length, data), value, 0)
-                }
-            }
-            .with_context(|| format!("cannot write prefix {prefix}"))?;
-        }
-        for (detail, rule) in &compiled.details {
-            let class = detail.class.to_ne_bytes();
-            let [low, high] = [[class[0], class[1]], [class[2], class[3]]].map(u16::from_ne_bytes);
-            let key = [low, high, detail.protocol, detail.port];
-            self.details
-                .insert(key, decision(rules, Some(*rule)), 0)
-                .context("cannot write a rule's ports")?;
-        }
-        Ok(())
+        let rules = read_rules(&self.rules, count).ok()?;
+        let compiled = compile(&rules.iter().map(|(rule, _)| *rule).collect::<Vec<_>>()).ok()?;
+        Some(Contents::new(&rules, &compiled)).filter(|contents| contents.sum() == sum)
     }
 
     fn clear(&mut self) -> Result<(), MapError> {
-        clear_trie(&mut self.v4)?;
-        clear_trie(&mut self.v6)?;
-        clear_table(&mut self.exact)?;
-        clear_table(&mut self.details)
+        clear_table(&mut self.v4, |_| true)?;
+        clear_table(&mut self.v6, |_| true)?;
+        clear_table(&mut self.details, |_| true)
+    }
+
+    fn write_rules(&mut self, rules: &[(Rule, u32)]) -> Result<()> {
+        for (number, rules) in (0..).zip(rules.chunks(RULES_OF_PAGE)) {
+            let mut page: Page = [0; _];
+            for (place, (rule, counter)) in page.as_chunks_mut().0.iter_mut().zip(rules) {
+                *place = rule.to_bytes(*counter);
+            }
+            let written = self.rules.set(number, page, 0);
+            written.with_context(|| format!("cannot write page {number} of the rules"))?;
+        }
+        Ok(())
     }
 }
 
-fn clear_table<V: Pod>(table: &mut HashMap<MapData, [u16; 4], V>) -> Result<(), MapError> {
-    let keys = table.keys().collect::<Result<Vec<_>, _>>()?;
-    keys.iter().try_for_each(|key| table.remove(key))
-}
-
-fn clear_trie<K: Pod>(trie: &mut LpmTrie<MapData, K, [u32; 7]>) -> Result<(), MapError> {
-    let keys = trie.keys().collect::<Result<Vec<_>, _>>()?;
-    keys.iter().try_for_each(|key| trie.remove(key))
+/// Has a table hold what is wanted, by changing what differs from what it holds.
+fn change<K: Pod + Eq + Hash, V: Pod + Eq>(
+    table: &mut HashMap<MapData, K, V>,
+    held: &Table<K, V>,
+    wanted: &Table<K, V>,
+) -> Result<(), MapError> {
+    held.keys().filter(|key| !wanted.contains_key(key)).try_for_each(|key| table.remove(key))?;
+    let differs = |(key, value): &(&K, &V)| held.get(key) != Some(value);
+    wanted.iter().filter(differs).try_for_each(|(key, value)| table.insert(key, value, 0))
 }

@@ -1,10 +1,11 @@
 //! Says what the XDP firewall drops and lets pass, and shows what it did.
 
 mod compile;
+mod contents;
 mod generations;
 mod list;
 mod rule;
-mod shape;
+mod search;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -44,11 +44,10 @@ fn looked_up(compiled: &Compiled, packet: Packet) -> Option<usize> {
     for (direction, address) in
         [(Direction::Source, packet.source), (Direction::Destination, packet.destination)]
     {
-        let longest = compiled
-            .prefixes
-            .iter()
-            .filter(|(of, prefix, _)| *of == direction && prefix.contains(address))
-            .max_by_key(|(_, prefix, _)| length(*prefix));
+        let table =
+            |wanted| compiled.prefixes.iter().find(|(of, prefix, _)| *of == direction && *prefix == wanted);
+        let (longest, steps) = compiled.searches.of(direction, address).find(address, table);
+        assert!(steps <= 8, "{steps}");
         if let Some((_, prefix, class)) = longest {
             assert_ne!(compiled.looks & look_at(direction, *prefix), 0, "packets look there");
             let one = class.one.filter(|(one, _)| {
@@ -60,12 +59,6 @@ fn looked_up(compiled: &Compiled, packet: Packet) -> Option<usize> {
         }
     }
     found.into_iter().flatten().min()
-}
-
-fn length(prefix: Prefix) -> u32 {
-    match prefix {
-        Prefix::V4(_, length) | Prefix::V6(_, length) => length,
-    }
 }
 
 /// Numbers that look random and are the same each time.
@@ -153,4 +146,18 @@ fn rules_that_need_more_entries_than_there_is_room_for_are_refused() {
     }
     let error = compile(&parse(&text, "x").unwrap()).unwrap_err();
     assert!(error.to_string().contains("more than the 131072 entries"), "{error:#}");
+}
+
+#[test]
+fn prefixes_that_need_more_entries_than_there_is_room_for_are_refused() {
+    let compiled = |lengths: u32| {
+        let text: String = (0..100_000_u32).fold(String::new(), |text, number| {
+            let address = std::net::Ipv6Addr::from_bits(u128::from(number) << 64);
+            text + &format!("drop src {address}/{}\n", 64 + number % lengths)
+        });
+        compile(&parse(&text, "x").unwrap()).map(|compiled| compiled.prefixes.len())
+    };
+    assert!((100_000..200_000).contains(&compiled(3).unwrap()), "some have a marker");
+    let error = format!("{:#}", compiled(63).unwrap_err());
+    assert!(error.contains("the IPv6 prefixes need") && error.contains("room for 262144"), "{error}");
 }
