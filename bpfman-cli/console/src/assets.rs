@@ -38,6 +38,7 @@ pages! {
     "/nodes.js", SCRIPT, "nodes.js";
     "/polled.js", SCRIPT, "polled.js";
     "/programs.js", SCRIPT, "programs.js";
+    "/radar.js", SCRIPT, "radar.js";
     "/refreshed.js", SCRIPT, "refreshed.js";
     "/refusal.js", SCRIPT, "refusal.js";
     "/request.js", SCRIPT, "request.js";

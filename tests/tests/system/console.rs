@@ -9,17 +9,19 @@ use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::json;
 
 use crate::equipment::{Program, detach};
+use crate::radar::{LOADER, Stranger};
 use bpfman_tests::console::Console;
 
 const PASS: i32 = 2;
 const DROP: i32 = 1;
 
 /// The views, and the word that each one's heading has.
-const VIEWS: [(&str, &str); 5] = [
+const VIEWS: [(&str, &str); 6] = [
     ("hooks", "Hooks"),
     ("programs", "Programs"),
     ("maps", "Maps"),
     ("journal", "Journal"),
+    ("radar", "Radar"),
     ("machine", "Machine"),
 ];
 
@@ -138,6 +140,29 @@ fn what_changes_is_seen_without_a_reload_and_counters_grow_with_traffic() {
     wire.unload(bpfman_proto::v1::UnloadRequest { id: second.id }).unwrap();
     browser.shows("Unload");
     assert_eq!(browser.script("return window.stays"), true, "nothing was loaded again");
+    assert_clean(&console, &browser);
+}
+
+#[test]
+fn what_others_load_is_in_the_view_of_the_radar() {
+    let daemon = Daemon::start_with(&crate::radar::launch());
+    crate::radar::is_on(&daemon);
+    let console = Console::start(&daemon);
+    let browser = console.browser("radar");
+    heading(&browser, "Radar");
+    browser.shows("Nothing of bpfman's.");
+    let stranger = Stranger::of_user(LOADER, &["load"]);
+    let in_table = |label: &str, words: [&str; 2]| {
+        format!(
+            "return [...document.querySelectorAll('table[aria-label=\"{label}\"] tbody tr')] \
+             .some((row) => {}.every((word) => row.innerText.includes(word)))",
+            json!(words)
+        )
+    };
+    let (program, process) = (stranger.made("load").to_string(), format!("({})", stranger.pid()));
+    browser.until("the program is listed", &in_table("Programs of others", [&program, &process]));
+    let made = format!("program {program} ");
+    browser.until("what it did is told", &in_table("What others did", ["SeenLoad", &made]));
     assert_clean(&console, &browser);
 }
 

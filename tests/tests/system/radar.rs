@@ -22,10 +22,10 @@ use crate::images::trusting_daemon;
 /// Users that need no entry anywhere.
 const ADA: u32 = 64_321;
 const EVE: u32 = 64_322;
-const LOADER: u32 = 64_323;
+pub const LOADER: u32 = 64_323;
 
 /// A process that does things with eBPF by itself.
-struct Stranger {
+pub struct Stranger {
     process: Child,
     stdin: Option<ChildStdin>,
     /// What it printed: the name and the number of each thing that it did.
@@ -54,24 +54,24 @@ impl Stranger {
         Self { stdin: process.stdin.take(), process, did }
     }
 
-    fn new(words: &[&str]) -> Self {
+    pub fn new(words: &[&str]) -> Self {
         Self::stays(Command::new(binary()), words)
     }
 
     /// As a user who may load programs and nothing else: of the entries that users have, this one's are its own.
-    fn of_user(user: u32, words: &[&str]) -> Self {
+    pub fn of_user(user: u32, words: &[&str]) -> Self {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &user.to_string(), "--clear-groups", "--inh-caps", "+bpf,+net_admin"]);
         command.args(["--ambient-caps", "+bpf,+net_admin"]).arg(binary());
         Self::stays(command, words)
     }
 
-    fn made(&self, what: &str) -> u64 {
+    pub fn made(&self, what: &str) -> u64 {
         let (_, number) = self.did.iter().find(|(name, _)| name == what).unwrap();
         u64::try_from(*number).unwrap_or_else(|_| panic!("{what} failed: {number}"))
     }
 
-    fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
@@ -124,11 +124,11 @@ fn status(daemon: &Daemon) -> Value {
     daemon.bpfman("radar -o json").json()["radar"].clone()
 }
 
-fn launch() -> Launch {
+pub fn launch() -> Launch {
     Launch { config: format!("[radar]\nfile = \"{}\"\n", object().display()), ..Launch::default() }
 }
 
-fn is_on(daemon: &Daemon) {
+pub fn is_on(daemon: &Daemon) {
     until("the radar sees", || {
         ["trampolines", "tracepoints"].contains(&status(daemon)["source"].as_str().unwrap())
     });

@@ -21,6 +21,7 @@ use crate::show::hooks::HookList;
 use crate::show::json::ProgramJson;
 use crate::show::maps::MapList;
 use crate::show::program::ProgramList;
+use crate::show::radar::RadarJson;
 
 /// Streams at a time: the daemon keeps 16 of the journal for one user, and commands of that user want some too.
 const STREAMS: usize = 8;
@@ -67,6 +68,7 @@ impl MachineSource {
             ["programs"] => self.programs(request.asked("all").is_some()).await,
             ["programs", id] => self.program(number(id, &request.path)?).await,
             ["maps"] => self.maps().await,
+            ["radar"] => self.radar().await,
             ["history"] => {
                 let id =
                     request.asked("id").ok_or_else(|| ConsoleRefusal::invalid("history of which id?"))?;
@@ -133,6 +135,11 @@ impl MachineSource {
     async fn maps(&self) -> Result<ConsoleAnswer, CliError> {
         let answer = self.daemon().await?.map_entries.list_maps(ext::ListMapsRequest::default()).await?;
         Ok(ConsoleAnswer::json(&MapList::new(&answer.into_inner())))
+    }
+
+    async fn radar(&self) -> Result<ConsoleAnswer, CliError> {
+        let answer = self.daemon().await?.radar.survey_radar(ext::SurveyRadarRequest {}).await?;
+        Ok(ConsoleAnswer::json(&RadarJson::new(&answer.into_inner())))
     }
 
     async fn history(&self, id: u32) -> Result<ConsoleAnswer, CliError> {

@@ -65,8 +65,11 @@ impl Searches {
             let family = usize::from(matches!(prefix, Prefix::V6(..)));
             *lengths[family][*direction as usize].entry(prefix.length()).or_default() += 1;
         }
-        let [v4, v6] = lengths.map(|family| family.map(|lengths| Search::new(&lengths)));
-        Self { v4, v6 }
+        let [v4, v6] = lengths;
+        Self {
+            v4: v4.map(|lengths| Search::over_v4(&lengths)),
+            v6: v6.map(|lengths| Search::over_v6(&lengths)),
+        }
     }
 
     pub const fn of(&self, direction: Direction, prefix: Prefix) -> &Search {

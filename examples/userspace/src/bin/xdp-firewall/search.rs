@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use bpfman_examples::prefix::{Prefix, mask_v4, mask_v6};
 
+/// `MOST_STEPS_V4` and `MOST_STEPS_V6`.
+const MOST_STEPS_V4: u32 = 6;
+const MOST_STEPS_V6: u32 = 8;
 /// `STEPS_V4` and `STEPS_V6`.
 const STEPS_V4: usize = 64;
 const STEPS_V6: usize = 256;
@@ -24,22 +27,33 @@ struct Step {
 }
 
 impl Search {
-    /// Over lengths, with the number of prefixes that have each: as few steps as there can be in the worst case, and of
-    /// several ways the one that asks first for lengths that many have, which saves markers.
-    pub fn new(lengths: &BTreeMap<u32, usize>) -> Self {
+    /// Over lengths of prefixes, with the number of those that have each: no more steps than the program makes (`most`), and
+    /// few for lengths that many have. Each step leaves about as many prefixes on either side, which saves markers too.
+    fn new(lengths: &BTreeMap<u32, usize>, most: u32) -> Self {
         let lengths: Vec<(u32, usize)> = lengths.iter().map(|(length, count)| (*length, *count)).collect();
         let mut search = Self::default();
-        search.add(&lengths, most_steps(lengths.len()));
+        search.add(&lengths, most);
         search
+    }
+
+    /// Over lengths of IPv4.
+    pub fn over_v4(lengths: &BTreeMap<u32, usize>) -> Self {
+        Self::new(lengths, MOST_STEPS_V4)
+    }
+
+    /// Over lengths of IPv6.
+    pub fn over_v6(lengths: &BTreeMap<u32, usize>) -> Self {
+        Self::new(lengths, MOST_STEPS_V6)
     }
 
     /// Adds the steps over some lengths, of which there are so few that `most` steps reach each, and says which is the first.
     fn add(&mut self, lengths: &[(u32, usize)], most: u32) -> u8 {
-        let below = 2_usize.pow(most.saturating_sub(1)) - 1;
-        let fits = |at: &usize| *at <= below && lengths.len() - at - 1 <= below;
-        let middle = (0..lengths.len()).filter(fits).max_by_key(|at| {
-            let off = at.abs_diff(lengths.len() / 2);
-            (lengths[*at].1, std::cmp::Reverse(off))
+        let reached = 2_usize.pow(most.saturating_sub(1)) - 1;
+        let prefixes = |lengths: &[(u32, usize)]| lengths.iter().map(|(_, count)| count).sum::<usize>();
+        let fits = |at: &usize| *at <= reached && lengths.len() - at - 1 <= reached;
+        let middle = (0..lengths.len()).filter(fits).min_by_key(|at| {
+            let sides = prefixes(&lengths[..*at]).max(prefixes(&lengths[at + 1..]));
+            (sides, at.abs_diff(lengths.len() / 2))
         });
         let Some(middle) = middle else { return 0 };
         let own = self.0.len();
@@ -99,11 +113,6 @@ impl Search {
     }
 }
 
-/// The fewest steps that reach each of so many lengths.
-const fn most_steps(lengths: usize) -> u32 {
-    (lengths + 1).next_power_of_two().ilog2()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,10 +123,16 @@ mod tests {
 
     #[test]
     fn no_search_takes_more_steps_than_the_program_makes() {
-        for (all, most) in
-            [(lengths(0..=32), 6), (lengths(0..=128), 8), (lengths([24]), 1), (lengths(8..15), 3)]
-        {
-            let search = Search::new(&all);
+        let one_of_many = |length: u32| (length, if length == 1 { 1_000_000 } else { 1 });
+        for (all, room, most) in [
+            (lengths(0..=32), MOST_STEPS_V4, 6),
+            (lengths(0..=128), MOST_STEPS_V6, 8),
+            ((0..=32).map(one_of_many).collect(), MOST_STEPS_V4, 6),
+            ((0..=128).map(one_of_many).collect(), MOST_STEPS_V6, 8),
+            (lengths([24]), MOST_STEPS_V4, 1),
+            (lengths(8..15), MOST_STEPS_V4, 3),
+        ] {
+            let search = Search::new(&all, room);
             for answer in [Some(()), None] {
                 let address = "::/128".parse().unwrap();
                 assert!(search.find(address, |_| answer).1 <= most, "{all:?}");
@@ -130,22 +145,22 @@ mod tests {
                 assert!(steps <= most, "{all:?}");
             }
         }
-        assert_eq!(Search::new(&lengths([])), Search::default());
+        assert_eq!(Search::over_v4(&lengths([])), Search::default());
     }
 
     #[test]
-    fn lengths_that_many_have_come_first_where_that_costs_no_step() {
-        let search = Search::new(&BTreeMap::from([(8, 1), (16, 1), (24, 90), (32, 5)]));
+    fn lengths_that_many_have_come_first() {
+        let search = Search::over_v4(&BTreeMap::from([(8, 1), (16, 1), (24, 90), (32, 5)]));
         assert_eq!(search.0[0].length, 24);
-        // The first three of seven cannot be first: four would be left for two steps.
+        // Of all 33 lengths the last cannot be first: 32 would be left for five steps.
         let all: BTreeMap<u32, usize> =
-            (1..8).map(|length| (length, if length == 1 { 90 } else { 1 })).collect();
-        assert_eq!(Search::new(&all).0[0].length, 4);
+            (0..=32).map(|length| (length, if length == 32 { 90 } else { 1 })).collect();
+        assert_eq!(Search::over_v4(&all).0[0].length, 31);
     }
 
     #[test]
     fn markers_are_on_the_way_to_longer_prefixes() {
-        let search = Search::new(&lengths([8, 16, 24]));
+        let search = Search::over_v4(&lengths([8, 16, 24]));
         let markers = |text: &str| -> Vec<String> {
             search.markers(text.parse().unwrap()).map(|marker| marker.to_string()).collect()
         };
@@ -155,7 +170,7 @@ mod tests {
 
     #[test]
     fn steps_lie_in_the_maps_as_the_program_reads_them() {
-        let search = Search::new(&lengths([8, 24]));
+        let search = Search::over_v4(&lengths([8, 24]));
         let bytes = search.to_v4();
         let (first, second) = (search.0[0], search.0[1]);
         assert_eq!(bytes[..4], mask_v4(first.length).to_be_bytes());

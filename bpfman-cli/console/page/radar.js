@@ -1,0 +1,83 @@
+// What others have loaded and attached on this machine, what they did, and whether they touched something of bpfman's.
+
+import { el, facts, name } from "./dom.js";
+import { entryColumns } from "./journal.js";
+import { DataTable } from "./table.js";
+import { time } from "./words.js";
+
+// A survey looks through the open files of all processes: not at each entry of a busy machine.
+const PAUSE = 2000;
+
+const SOURCES = { off: "off: `bpfman radar start`, or [radar] in bpfman.toml, switches it on", polling: "lists of ids, read again and again" };
+const holder = (one) => `${one.command} (${one.pid})${one.unit ? `, ${one.unit}` : ""}`;
+const process = (one) => one && [one.command, one.pid && `(${one.pid})`, one.unit ?? one.pod ?? one.container, `user ${one.uid}`, one.gone && "gone"].filter(Boolean).join(" ");
+const held = (row) => row.holders.map(holder).join("; ");
+
+function standing(radar) {
+  return [
+    facts([
+      ["Sees by", SOURCES[radar.source] ?? radar.source], ["Object", radar.object], ["Not better, because", radar.why], ["Since", time(radar.since)],
+      ["Events", radar.since && `${radar.events}, ${radar.own_events} of bpfman itself, ${radar.aggregated} only counted`],
+      ["Lost", radar.lost ? el("span", { class: "bad" }, radar.lost) : null],
+      ["Cannot see", radar.unseen.length ? el("ul", null, radar.unseen.map((what) => el("li", null, name(what)))) : null],
+    ]),
+    el("h2", null, "Touched by others"),
+    radar.touched.length ? el("ul", { class: "bad" }, radar.touched.map((what) => el("li", null, name(what)))) : el("p", null, "Nothing of bpfman's."),
+  ];
+}
+
+export async function show(root, _, page) {
+  const about = el("div");
+  const programs = new DataTable({
+    label: "Programs of others", key: (row) => row.id, descending: true, empty: "There are none.",
+    columns: [
+      { title: "ID", value: (row) => row.id, number: true },
+      { title: "Name", value: (row) => row.name },
+      { title: "Type", value: (row) => row.type },
+      { title: "Loaded at", value: (row) => row.loaded_at, text: (row) => time(row.loaded_at) },
+      { title: "User", value: (row) => row.uid, number: true },
+      { title: "Loaded by", value: (row) => process(row.loaded_by), long: true },
+      { title: "Held by", value: held, long: true },
+      { title: "Tag", value: (row) => row.tag },
+    ],
+  });
+  const links = new DataTable({
+    label: "Links of others", key: (row) => row.id, descending: true, empty: "There are none.",
+    columns: [
+      { title: "ID", value: (row) => row.id, number: true },
+      { title: "Type", value: (row) => row.type },
+      { title: "Program", value: (row) => row.program_id, number: true },
+      { title: "Interface", value: (row) => row.ifindex, number: true },
+      { title: "Made by", value: (row) => process(row.made_by), long: true },
+      { title: "Held by", value: held, long: true },
+    ],
+  });
+  const done = new DataTable({ label: "What others did", columns: entryColumns, key: (row) => row.number, descending: true, most: 200, empty: "The journal has nothing of others yet." });
+  root.append(el("h1", null, "Radar"), about, el("h2", null, "Programs of others"), programs.element, el("h2", null, "Links of others"), links.element,
+    el("h2", null, "What others did"), done.element);
+  const entries = () => done.set(page.live.entries.filter((event) => event.event === "entry" && event.daemon === "radar"));
+  const draw = async () => {
+    const survey = await page.get("radar");
+    about.replaceChildren(...standing(survey.radar));
+    programs.set(survey.programs);
+    links.set(survey.links);
+    entries();
+  };
+  await draw();
+  let waits = false;
+  const again = () => {
+    if (waits || page.signal.aborted) return;
+    waits = true;
+    setTimeout(async () => {
+      waits = false;
+      try {
+        if (!page.signal.aborted) await draw();
+      } catch (error) {
+        // A daemon that is away is told above.
+        if (error.reason !== "unreachable") page.live.say("refused", { what: "view", message: error.message });
+      }
+    }, PAUSE);
+  };
+  page.live.addEventListener("journal", () => (entries(), again()), { signal: page.signal });
+  page.live.addEventListener("returned", again, { signal: page.signal });
+}
