@@ -14,6 +14,7 @@ use bpfman_examples::turn::Turn;
 
 use crate::compile::{Searches, compile};
 use crate::contents::{ClassValue, Contents, DetailKey, KeyV4, KeyV6};
+use crate::list::MAX_RULES;
 use crate::rule::Rule;
 
 /// Places in `counters`.
@@ -63,7 +64,8 @@ fn read_active(active: &Array<MapData, u64>) -> Result<u64> {
 
 fn read_rules(rules: &Array<MapData, Page>, count: u64) -> Result<Vec<(Rule, u32)>> {
     let count = count as usize;
-    let mut read = Vec::with_capacity(count);
+    // A map may say anything; pages that there are not end this.
+    let mut read = Vec::with_capacity(count.min(MAX_RULES));
     for (number, _) in (0..).zip((0..count).step_by(RULES_OF_PAGE)) {
         let page =
             rules.get(&number, 0).with_context(|| format!("cannot read page {number} of the rules"))?;
