@@ -1,14 +1,13 @@
 //! Real packets: frames made by the kernel (live frames of test-run, Linux 5.18 and later) go into one end of a pair of
 //! virtual interfaces, and meet the hook at the other, all on one CPU.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use bpfmand_core::Insn;
 
-use crate::kernel::{self, Program, ProgramKind};
+use crate::kernel::{self, Link, Program, ProgramKind};
 use crate::objects;
 
 /// Frames of a sample.
@@ -31,7 +30,7 @@ pub struct VethPair {
 
 /// What is attached; goes when dropped.
 pub enum MeasuredHook {
-    Links(#[expect(dead_code, reason = "it holds them")] Vec<OwnedFd>),
+    Links(#[expect(dead_code, reason = "it holds them")] Vec<Link>),
     Filters,
 }
 
