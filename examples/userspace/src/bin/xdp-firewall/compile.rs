@@ -198,6 +198,13 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
         }
         around.push((direction, prefix, first, class));
     }
+    check_room(&compiled)?;
+    Ok(compiled)
+}
+
+/// # Errors
+/// There are more entries than the maps have room for.
+fn check_room(compiled: &Compiled) -> Result<()> {
     if compiled.details.len() > MAX_RULES {
         return Err(Failure::invalid(
             format!("the rules need more than the {MAX_RULES} entries that there is room for"),
@@ -217,7 +224,7 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
             .into());
         }
     }
-    Ok(compiled)
+    Ok(())
 }
 
 /// `LOOK_SOURCE_V4` and its neighbours.
