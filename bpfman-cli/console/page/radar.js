@@ -2,6 +2,7 @@
 
 import { el, facts, name } from "./dom.js";
 import { entryColumns } from "./journal.js";
+import { refreshed } from "./refreshed.js";
 import { DataTable } from "./table.js";
 import { time } from "./words.js";
 
@@ -63,21 +64,6 @@ export async function show(root, _, page) {
     links.set(survey.links);
     entries();
   };
-  await draw();
-  let waits = false;
-  const again = () => {
-    if (waits || page.signal.aborted) return;
-    waits = true;
-    setTimeout(async () => {
-      waits = false;
-      try {
-        if (!page.signal.aborted) await draw();
-      } catch (error) {
-        // A daemon that is away is told above.
-        if (error.reason !== "unreachable") page.live.say("refused", { what: "view", message: error.message });
-      }
-    }, PAUSE);
-  };
-  page.live.addEventListener("journal", () => (entries(), again()), { signal: page.signal });
-  page.live.addEventListener("returned", again, { signal: page.signal });
+  page.live.addEventListener("journal", entries, { signal: page.signal });
+  await refreshed(page, draw, PAUSE);
 }

@@ -6,7 +6,7 @@ function shape(figures) {
   return JSON.stringify([figures.programs.map((one) => one.id), figures.chains.map((chain) => [chain.hook, chain.strategy, chain.counters, chain.members.map((one) => one.link_id)])]);
 }
 
-export async function refreshed({ live, signal }, draw) {
+export async function refreshed({ live, signal }, draw, pause = PAUSE) {
   await draw();
   let wanted = false;
   let drawing = false;
@@ -16,7 +16,7 @@ export async function refreshed({ live, signal }, draw) {
     if (wanted || signal.aborted) return;
     wanted = true;
     setTimeout(async function run() {
-      if (drawing) return void setTimeout(run, PAUSE);
+      if (drawing) return void setTimeout(run, pause);
       [wanted, drawing] = [false, true];
       try {
         if (!signal.aborted) await draw();
@@ -25,7 +25,7 @@ export async function refreshed({ live, signal }, draw) {
         if (error.reason !== "unreachable" && error.reason !== "not-found") live.say("refused", { what: "view", message: error.message });
       }
       drawing = false;
-    }, PAUSE);
+    }, pause);
   };
   live.addEventListener("journal", again, { signal });
   live.addEventListener("returned", again, { signal });

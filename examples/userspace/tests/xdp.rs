@@ -3,11 +3,11 @@
 
 mod compiled;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use bpfman_examples::prefix::Prefix;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
 
@@ -199,18 +199,16 @@ fn firewall_finds_the_longest_prefix_of_few_lengths_and_of_many() -> Result<()> 
     let loaded = Loaded::new("xdp-firewall", "xdp_firewall")?;
     let few =
         "allow src 10.1.2.3\ndrop src 10.1.2.0/24 proto tcp\nallow src 10.1.0.0/16\ndrop src 0.0.0.0/0\n";
-    // Of all lengths that there are; those of 99/8 and 2001:db8::/32 match nothing here, but lead the search astray.
+    // Of all lengths that there are. Those around 99.99.99.99 match nothing here, but lead the search astray.
     let mut many = few.to_owned();
+    let beside = Prefix::V4([99; 4].into(), 32);
     for length in (1..16).chain(17..24).chain(25..32) {
-        many += &format!("drop src {}/{length}\n", first_bits([99; 16], length, 4));
+        many += &format!("drop src {}\n", beside.shortened(length));
     }
     many += "drop src 2001:db8::/65\n";
-    let inside = INSIDE_V6.map(u16::to_be_bytes);
+    let inside = Prefix::V6(INSIDE_V6.into(), 128);
     for length in (0..=128).filter(|length| *length != 65) {
-        many += &format!(
-            "allow src {}/{length}\n",
-            first_bits(*inside.as_flattened().first_chunk().context("16")?, length, 16)
-        );
+        many += &format!("allow src {}\n", inside.shortened(length));
     }
     for text in [few, &many, few, &many] {
         apply(&loaded, text)?;
@@ -284,17 +282,6 @@ fn apply(loaded: &Loaded, text: &str) -> Result<()> {
     std::fs::write(&rules, text)?;
     firewall(loaded, &["apply", rules.to_str().context("a path of text")?])?;
     Ok(())
-}
-
-/// The first bits of an address of so many bytes, as text.
-fn first_bits(mut address: [u8; 16], length: usize, bytes: usize) -> IpAddr {
-    for (at, byte) in address.iter_mut().enumerate() {
-        *byte &= !(0xff_u16 >> length.saturating_sub(8 * at).min(8)) as u8;
-    }
-    match bytes {
-        4 => IpAddr::from([address[0], address[1], address[2], address[3]]),
-        _ => IpAddr::from(address),
-    }
 }
 
 #[test]

@@ -70,18 +70,19 @@ impl Numbers {
         (self.0 >> 33) % bound
     }
 
-    /// Of few addresses, so that prefixes lie in one another.
-    fn prefix(&mut self, v6: bool) -> Prefix {
+    /// One of few, so that prefixes lie in one another.
+    fn address(&mut self, v6: bool) -> Prefix {
         let bits = self.below(16) as u32;
-        let length = [0, 1, 2, 3, 4, 32][self.below(6) as usize];
-        let text = if v6 {
-            let address = (u128::from(bits) << 124) & u128::MAX.checked_shl(128 - length).unwrap_or(0);
-            format!("{}/{length}", std::net::Ipv6Addr::from_bits(address))
+        if v6 {
+            Prefix::V6(std::net::Ipv6Addr::from_bits(u128::from(bits) << 124), 128)
         } else {
-            let address = (bits << 28) & u32::MAX.checked_shl(32 - length).unwrap_or(0);
-            format!("{}/{length}", std::net::Ipv4Addr::from_bits(address))
-        };
-        text.parse().unwrap()
+            Prefix::V4(std::net::Ipv4Addr::from_bits(bits << 28), 32)
+        }
+    }
+
+    fn prefix(&mut self, v6: bool) -> Prefix {
+        let address = self.address(v6);
+        address.shortened([0, 1, 2, 3, 4, 32][self.below(6) as usize])
     }
 
     fn rule(&mut self) -> String {
@@ -116,15 +117,7 @@ fn packets_find_the_first_rule_that_matches_whatever_the_rules() {
         }
         for _ in 0..100 {
             let v6 = numbers.below(3) == 0;
-            let mut address = || {
-                let bits = numbers.below(16) as u32;
-                if v6 {
-                    Prefix::V6(std::net::Ipv6Addr::from_bits(u128::from(bits) << 124), 128)
-                } else {
-                    Prefix::V4(std::net::Ipv4Addr::from_bits(bits << 28), 32)
-                }
-            };
-            let (source, destination) = (address(), address());
+            let (source, destination) = (numbers.address(v6), numbers.address(v6));
             let protocol = [6, 17, 1][numbers.below(3) as usize];
             let port = if protocol == 1 { 0 } else { numbers.below(4) as u16 };
             let packet = Packet { source, destination, protocol, port };
