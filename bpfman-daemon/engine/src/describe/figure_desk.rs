@@ -1,6 +1,6 @@
 //! Reads [`Figures`] once for all who ask at the same time.
 //!
-//! A reading asks the kernel once for each program: an open and a description, some microseconds. What does not change of
+//! A reading asks the kernel once for each program, and opens those of others, some microseconds. What does not change of
 //! a program is asked for once, and the memory of maps every few seconds, since the kernel tells it in a text file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -167,7 +167,7 @@ impl Desk {
                 continue;
             }
             // Programs of others may go between the list and the question.
-            let Some(handle) = engine.kernel.open_program(id)? else { continue };
+            let Some(handle) = engine.open_for_reading(id)? else { continue };
             let known = match self.facts.get(&id) {
                 Some(known) => Arc::clone(known),
                 None => Arc::new(engine.kernel.program_of(&handle)?),

@@ -43,6 +43,7 @@ impl<K: Kernel> Engine<K> {
         for operation in &cleaned {
             written.end(RecordKey::Leftover(*operation));
         }
+        let has_programs = written.keys.iter().any(|key| matches!(key, RecordKey::Program(_)));
         let result = match self.work.commits.during(|| self.options.store.commit(written.batch)) {
             // The store was read back from disk and holds it: it happened, whatever went wrong on the way.
             Err(StoreError::NotSaved { outcome: CommitOutcome::Applied, source }) => {
@@ -70,6 +71,9 @@ impl<K: Kernel> Engine<K> {
             }
         }
         drop(state);
+        if has_programs {
+            self.close_ended();
+        }
         self.changes.tell();
         result?;
         Ok(committed)

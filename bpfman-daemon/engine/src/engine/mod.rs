@@ -10,6 +10,7 @@ mod doubts;
 mod drift_counts;
 pub mod held_network;
 pub mod inner_maps;
+mod kept_open;
 pub mod kept_texts;
 pub mod kernel_types;
 mod leftovers;
@@ -43,6 +44,7 @@ use crate::engine::client_leases::ClientLeases;
 use crate::engine::client_timing::ClientTiming;
 use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::inner_maps::FoundInnerMaps;
+use crate::engine::kept_open::KeptOpen;
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
@@ -71,6 +73,8 @@ pub struct Engine<K: Kernel> {
     /// What was done.
     pub(crate) work: WorkCounts,
     pub(crate) open_programs: OpenPrograms<K::Handle>,
+    /// What readings of figures have open.
+    kept_open: KeptOpen<K::Handle>,
     /// Leases that clients hold now.
     pub(crate) client_leases: ClientLeases,
     /// What lies in maps of maps, as it was found last.
@@ -101,6 +105,7 @@ impl<K: Kernel> Engine<K> {
             drifts: DriftCounts::default(),
             work: WorkCounts::default(),
             open_programs: OpenPrograms::default(),
+            kept_open: KeptOpen::default(),
             client_leases: ClientLeases::default(),
             found_inner_maps: FoundInnerMaps::default(),
             client_timing: ClientTiming::default(),

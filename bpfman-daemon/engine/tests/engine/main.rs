@@ -38,6 +38,7 @@ mod interfaces;
 mod interfaces_late;
 mod interfaces_moved;
 mod judges;
+mod kept_open;
 mod kernel_rules;
 mod kernel_symbols;
 mod leases;
