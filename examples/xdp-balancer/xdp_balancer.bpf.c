@@ -23,6 +23,7 @@
 #include "addresses.h"
 
 #define MAX_SERVICES 64
+#define SLOTS 1024 // a power of two
 #define MAX_BACKENDS 1024
 #define TABLE_SIZE 4099 // a prime: Maglev needs one
 #define MAX_CONNECTIONS 131072
@@ -57,9 +58,23 @@ struct service {
 	__u8 family;
 };
 
-struct connection {
+// What addresses and ports of a packet say, as the client sends it.
+struct flow {
 	struct address client;
 	struct service service;
+	__be16 port;
+	__u16 zero;
+};
+
+struct slot {
+	struct service service;
+	__u32 number;
+	__u32 identity; // no other service has had it
+};
+
+struct connection {
+	struct address client;
+	__u32 service; // its identity
 	__be16 port;
 	__u16 zero;
 };
@@ -84,6 +99,8 @@ struct settings {
 	struct address source_v4; // of outer packets
 	struct address source_v6;
 	__u32 mtu; // the largest outer packet
+	__u32 seed; // of slots
+	__u32 identities; // user space's: how many there have been
 };
 
 struct count {
@@ -101,13 +118,13 @@ struct {
 	__type(value, __u32);
 } active SEC(".maps");
 
-// The number of a virtual address.
-struct services {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_SERVICES);
-	__type(key, struct service);
-	__type(value, __u32);
-} services_0 SEC(".maps"), services_1 SEC(".maps");
+// Each virtual address has the slot that its hash says: user space has chosen a seed by which no two have one.
+struct slots {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots_0 SEC(".maps"), slots_1 SEC(".maps");
 
 // TABLE_SIZE numbers of backends for each virtual address.
 struct tables {
@@ -178,7 +195,7 @@ struct {
 
 // What a packet says.
 struct packet {
-	struct connection connection;
+	struct flow flow;
 	__u32 length; // of the inner packet
 	bool fresh; // the first of a TCP connection
 	bool icmp_error; // about a packet of the connection
@@ -213,9 +230,9 @@ static __always_inline bool read_ports(struct packet *packet, void *ports, void 
 
 	if ((void *)(udp + 1) > end)
 		return false;
-	packet->connection.port = reverse ? udp->dest : udp->source;
-	packet->connection.service.port = reverse ? udp->source : udp->dest;
-	if (!reverse && packet->connection.service.protocol == IPPROTO_TCP) {
+	packet->flow.port = reverse ? udp->dest : udp->source;
+	packet->flow.service.port = reverse ? udp->source : udp->dest;
+	if (!reverse && packet->flow.service.protocol == IPPROTO_TCP) {
 		if ((void *)(tcp + 1) > end)
 			return false;
 		packet->fresh = tcp->syn && !tcp->ack;
@@ -230,7 +247,7 @@ static __always_inline bool has_ports(__u8 protocol)
 
 static __always_inline bool read_v4(struct packet *packet, struct iphdr *ip, void *end)
 {
-	struct connection *connection = &packet->connection;
+	struct flow *flow = &packet->flow;
 	struct icmp_error *icmp;
 	struct iphdr *inner;
 
@@ -238,7 +255,7 @@ static __always_inline bool read_v4(struct packet *packet, struct iphdr *ip, voi
 		return false;
 	packet->length = bpf_ntohs(ip->tot_len);
 	packet->traffic_class = ip->tos;
-	connection->service.family = AF_INET;
+	flow->service.family = AF_INET;
 	if (ip->protocol == IPPROTO_ICMP) {
 		icmp = (void *)(ip + 1);
 		inner = (void *)(icmp + 1);
@@ -246,14 +263,14 @@ static __always_inline bool read_v4(struct packet *packet, struct iphdr *ip, voi
 		    (icmp->type != ICMP_DEST_UNREACH && icmp->type != ICMP_TIME_EXCEEDED))
 			return false;
 		packet->icmp_error = true;
-		connection->client = address_of_v4(inner->daddr);
-		connection->service.address = address_of_v4(inner->saddr);
-		connection->service.protocol = inner->protocol;
+		flow->client = address_of_v4(inner->daddr);
+		flow->service.address = address_of_v4(inner->saddr);
+		flow->service.protocol = inner->protocol;
 		return read_ports(packet, inner + 1, end, true);
 	}
-	connection->client = address_of_v4(ip->saddr);
-	connection->service.address = address_of_v4(ip->daddr);
-	connection->service.protocol = ip->protocol;
+	flow->client = address_of_v4(ip->saddr);
+	flow->service.address = address_of_v4(ip->daddr);
+	flow->service.protocol = ip->protocol;
 	if (!has_ports(ip->protocol))
 		return false;
 	packet->fragment = ip->frag_off & bpf_htons(IP_FRAGMENT);
@@ -262,7 +279,7 @@ static __always_inline bool read_v4(struct packet *packet, struct iphdr *ip, voi
 
 static __always_inline bool read_v6(struct packet *packet, struct ipv6hdr *ip, void *end)
 {
-	struct connection *connection = &packet->connection;
+	struct flow *flow = &packet->flow;
 	struct icmp_error *icmp;
 	struct ipv6hdr *inner;
 
@@ -270,7 +287,7 @@ static __always_inline bool read_v6(struct packet *packet, struct ipv6hdr *ip, v
 		return false;
 	packet->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	packet->traffic_class = ip->priority << 4 | ip->flow_lbl[0] >> 4;
-	connection->service.family = AF_INET6;
+	flow->service.family = AF_INET6;
 	if (ip->nexthdr == IPPROTO_ICMPV6) {
 		icmp = (void *)(ip + 1);
 		inner = (void *)(icmp + 1);
@@ -278,45 +295,70 @@ static __always_inline bool read_v6(struct packet *packet, struct ipv6hdr *ip, v
 		    icmp->type < ICMPV6_DEST_UNREACH || icmp->type > ICMPV6_PARAMPROB)
 			return false;
 		packet->icmp_error = true;
-		connection->client = address_of_v6(&inner->daddr);
-		connection->service.address = address_of_v6(&inner->saddr);
-		connection->service.protocol = inner->nexthdr;
+		flow->client = address_of_v6(&inner->daddr);
+		flow->service.address = address_of_v6(&inner->saddr);
+		flow->service.protocol = inner->nexthdr;
 		return read_ports(packet, inner + 1, end, true);
 	}
-	connection->client = address_of_v6(&ip->saddr);
-	connection->service.address = address_of_v6(&ip->daddr);
-	connection->service.protocol = ip->nexthdr;
+	flow->client = address_of_v6(&ip->saddr);
+	flow->service.address = address_of_v6(&ip->daddr);
+	flow->service.protocol = ip->nexthdr;
 	return has_ports(ip->nexthdr) && read_ports(packet, ip + 1, end, false);
 }
 
-// A number for the connection that looks drawn.
-static __always_inline __u32 hash(const struct connection *connection)
+// The service of a packet, or NULL: user space knows this hash too.
+static __always_inline struct slot *find_service(const struct service *service, bool odd, __u32 seed)
 {
-	const __u32 *words = (const __u32 *)connection;
+	const __u32 *words = (const __u32 *)service;
+	__u64 sum = (__u64)seed + 1;
+	__u32 difference = 0, place;
+	struct slot *slot;
+
+#pragma unroll
+	for (int word = 0; word < (int)(sizeof(*service) / sizeof(__u32)); word++)
+		sum = (sum ^ words[word]) * 0xff51afd7ed558ccdULL;
+	place = (sum >> 32) % SLOTS;
+	slot = odd ? bpf_map_lookup_elem(&slots_1, &place) : bpf_map_lookup_elem(&slots_0, &place);
+	if (!slot)
+		return NULL;
+#pragma unroll
+	for (int word = 0; word < (int)(sizeof(*service) / sizeof(__u32)); word++)
+		difference |= words[word] ^ ((const __u32 *)&slot->service)[word];
+	return difference ? NULL : slot;
+}
+
+// A number for a flow that looks drawn, the same on each machine.
+static __always_inline __u32 hash(const struct flow *flow)
+{
+	const __u32 *words = (const __u32 *)flow;
 	__u64 sum = 0x9e3779b97f4a7c15ULL;
 
 #pragma unroll
-	for (int word = 0; word < (int)(sizeof(*connection) / sizeof(__u32)); word++)
+	for (int word = 0; word < (int)(sizeof(*flow) / sizeof(__u32)); word++)
 		sum = (sum ^ words[word]) * 0xff51afd7ed558ccdULL + (sum >> 29);
 	return sum ^ sum >> 32;
 }
 
 // The backend of a connection: the one that it has as long as that takes its packets, or else the one that the table says.
-static __always_inline struct backend *choose(const struct packet *packet, __u32 service, bool odd, __u32 *number)
+static __always_inline struct backend *choose(const struct packet *packet, const struct slot *service, bool odd,
+					      __u32 *number)
 {
-	struct placement *placed = bpf_map_lookup_elem(&connections, &packet->connection);
+	struct connection connection = {
+		.client = packet->flow.client, .service = service->identity, .port = packet->flow.port
+	};
+	struct placement *placed = packet->fresh ? NULL : bpf_map_lookup_elem(&connections, &connection);
 	struct placement made;
 	struct backend *backend;
 	__u32 slot;
 	__u32 *found;
 
-	if (placed && !packet->fresh) {
+	if (placed) {
 		*number = placed->backend;
 		backend = bpf_map_lookup_elem(&backends, number);
 		if (backend && backend->epoch == placed->epoch && (backend->state == UP || backend->state == DRAINING))
 			return backend;
 	}
-	slot = service * TABLE_SIZE + hash(&packet->connection) % TABLE_SIZE;
+	slot = service->number * TABLE_SIZE + hash(&packet->flow) % TABLE_SIZE;
 	found = odd ? bpf_map_lookup_elem(&tables_1, &slot) : bpf_map_lookup_elem(&tables_0, &slot);
 	if (!found || *found == NO_BACKEND)
 		return NULL;
@@ -327,7 +369,7 @@ static __always_inline struct backend *choose(const struct packet *packet, __u32
 	if (!packet->icmp_error) {
 		made.backend = *number;
 		made.epoch = backend->epoch;
-		bpf_map_update_elem(&connections, &packet->connection, &made, BPF_ANY);
+		bpf_map_update_elem(&connections, &connection, &made, BPF_ANY);
 		note(CONNECTIONS);
 	}
 	return backend;
@@ -335,19 +377,32 @@ static __always_inline struct backend *choose(const struct packet *packet, __u32
 
 static __always_inline __u16 header_sum(const struct iphdr *ip)
 {
-	const __u16 *words = (const __u16 *)ip;
-	__u32 sum = 0;
+	const __u32 *words = (const __u32 *)ip;
+	__u64 sum = 0;
 
 #pragma unroll
-	for (int word = 0; word < (int)(sizeof(*ip) / 2); word++)
+	for (int word = 0; word < (int)(sizeof(*ip) / sizeof(__u32)); word++)
 		sum += words[word];
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return ~((sum & 0xffff) + (sum >> 16));
 }
 
-// Writes the outer Ethernet and IP headers. `old` is the Ethernet header of the packet as it came.
+// The way back: from the Ethernet header that the packet came with, whose place the outer IP header is to take.
+static __always_inline void turn_back(struct ethhdr *ether, const struct ethhdr *old)
+{
+	// clang knows no alignment of these, and would copy byte by byte.
+	const __u16 *from = __builtin_assume_aligned(old, 2);
+	__u16 *to = __builtin_assume_aligned(ether, 2);
+
+	__builtin_memcpy(to, from + ETH_ALEN / 2, ETH_ALEN);
+	__builtin_memcpy(to + ETH_ALEN / 2, from, ETH_ALEN);
+}
+
+// Writes the outer Ethernet and IP headers.
 static __always_inline bool wrap_v4(struct xdp_md *ctx, const struct packet *packet, const struct backend *backend,
-				    const struct settings *settings, const struct ethhdr *old)
+				    const struct settings *settings)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
@@ -356,8 +411,7 @@ static __always_inline bool wrap_v4(struct xdp_md *ctx, const struct packet *pac
 
 	if ((void *)(ip + 1) > end)
 		return false;
-	__builtin_memcpy(ether->h_dest, old->h_source, ETH_ALEN);
-	__builtin_memcpy(ether->h_source, old->h_dest, ETH_ALEN);
+	turn_back(ether, data + sizeof(*ip));
 	ether->h_proto = bpf_htons(ETH_P_IP);
 	__builtin_memset(ip, 0, sizeof(*ip));
 	ip->version = 4;
@@ -366,7 +420,7 @@ static __always_inline bool wrap_v4(struct xdp_md *ctx, const struct packet *pac
 	ip->tot_len = bpf_htons(packet->length + sizeof(*ip));
 	ip->frag_off = bpf_htons(IP_DONT_FRAGMENT);
 	ip->ttl = HOPS;
-	ip->protocol = packet->connection.service.family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6;
+	ip->protocol = packet->flow.service.family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6;
 	ip->saddr = settings->source_v4.words[0];
 	ip->daddr = backend->address.words[0];
 	ip->check = header_sum(ip);
@@ -374,7 +428,7 @@ static __always_inline bool wrap_v4(struct xdp_md *ctx, const struct packet *pac
 }
 
 static __always_inline bool wrap_v6(struct xdp_md *ctx, const struct packet *packet, const struct backend *backend,
-				    const struct settings *settings, const struct ethhdr *old)
+				    const struct settings *settings)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
@@ -383,15 +437,14 @@ static __always_inline bool wrap_v6(struct xdp_md *ctx, const struct packet *pac
 
 	if ((void *)(ip + 1) > end)
 		return false;
-	__builtin_memcpy(ether->h_dest, old->h_source, ETH_ALEN);
-	__builtin_memcpy(ether->h_source, old->h_dest, ETH_ALEN);
+	turn_back(ether, data + sizeof(*ip));
 	ether->h_proto = bpf_htons(ETH_P_IPV6);
 	__builtin_memset(ip, 0, sizeof(*ip));
 	ip->version = 6;
 	ip->priority = packet->traffic_class >> 4;
 	ip->flow_lbl[0] = packet->traffic_class << 4;
 	ip->payload_len = bpf_htons(packet->length);
-	ip->nexthdr = packet->connection.service.family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6;
+	ip->nexthdr = packet->flow.service.family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6;
 	ip->hop_limit = HOPS;
 	__builtin_memcpy(&ip->saddr, &settings->source_v6, sizeof(ip->saddr));
 	__builtin_memcpy(&ip->daddr, &backend->address, sizeof(ip->daddr));
@@ -433,9 +486,9 @@ int xdp_balancer(struct xdp_md *ctx)
 	struct packet packet = {};
 	struct settings *in_force;
 	struct backend *backend;
-	struct ethhdr old;
 	__u32 zero = 0, number = 0, generation, outer;
-	__u32 *service, *now;
+	struct slot *service;
+	__u32 *now;
 	bool odd, read;
 
 	if ((void *)(ether + 1) > end)
@@ -456,13 +509,14 @@ int xdp_balancer(struct xdp_md *ctx)
 	}
 	generation = *now & 1;
 	odd = generation;
-	service = odd ? bpf_map_lookup_elem(&services_1, &packet.connection.service) :
-			bpf_map_lookup_elem(&services_0, &packet.connection.service);
 	in_force = bpf_map_lookup_elem(&settings, &generation);
-	if (!service || !in_force)
+	if (!in_force)
 		return XDP_PASS;
-	add(&service_counts, *service, packet.length);
-	backend = choose(&packet, *service, odd, &number);
+	service = find_service(&packet.flow.service, odd, in_force->seed);
+	if (!service)
+		return XDP_PASS;
+	add(&service_counts, service->number, packet.length);
+	backend = choose(&packet, service, odd, &number);
 	if (!backend) {
 		note(NO_BACKEND_LEFT);
 		return XDP_DROP;
@@ -475,13 +529,12 @@ int xdp_balancer(struct xdp_md *ctx)
 	if (packet.icmp_error)
 		note(ICMP_ERRORS);
 	add(&backend_counts, number, packet.length);
-	__builtin_memcpy(&old, ether, sizeof(old));
 	if (backend->family == AF_INET) {
 		if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct iphdr)) ||
-		    !wrap_v4(ctx, &packet, backend, in_force, &old))
+		    !wrap_v4(ctx, &packet, backend, in_force))
 			return XDP_DROP;
 	} else if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct ipv6hdr)) ||
-		   !wrap_v6(ctx, &packet, backend, in_force, &old)) {
+		   !wrap_v6(ctx, &packet, backend, in_force)) {
 		return XDP_DROP;
 	}
 	if (by_routes)

@@ -26,6 +26,11 @@ impl Failure {
         Self { code: Reason::NotFound.exit_code(), message: message.into(), hint: hint.into() }
     }
 
+    /// This user may not have it: exit code 4.
+    pub fn denied(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: Reason::Denied.exit_code(), message: message.into(), hint: hint.into() }
+    }
+
     /// The input can never work as it is: exit code 6.
     pub fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: Reason::Invalid.exit_code(), message: message.into(), hint: hint.into() }
@@ -35,6 +40,11 @@ impl Failure {
     pub fn conflict(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: Reason::Conflict.exit_code(), message: message.into(), hint: hint.into() }
     }
+}
+
+/// Whether something else holds what was asked for, which may be over soon.
+pub fn is_conflict(error: &Error) -> bool {
+    verdict(error).0 == Reason::Conflict.exit_code()
 }
 
 impl fmt::Display for Failure {

@@ -1,9 +1,12 @@
 //! Opening the maps of a loaded program by their pins.
 
+use std::io::{Error as IoError, ErrorKind};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Error, Result};
 use aya::maps::{Map, MapData, MapError};
+
+use crate::failure::Failure;
 
 /// Opens the map pinned as `<map_dir>/<name>` as one of aya's map types.
 ///
@@ -15,12 +18,37 @@ where
     M: TryFrom<Map, Error = MapError>,
 {
     let path = map_dir.join(name);
-    let data = MapData::from_pin(&path).with_context(|| {
-        format!(
-            "cannot open the pinned map {} (`bpfman get program ID` prints the map folder)",
-            path.display()
-        )
-    })?;
+    let data = MapData::from_pin(&path).map_err(|error| refused(&path, error.into()))?;
     let map = Map::from_map_data(data).and_then(M::try_from);
-    map.with_context(|| format!("the map {} is not this example's", path.display()))
+    map.map_err(|error| unusable(&format!("the map {}", path.display()), error))
+}
+
+/// Why a pin cannot be opened.
+fn refused(path: &Path, error: Error) -> Error {
+    let system = error.chain().find_map(|cause| cause.downcast_ref::<IoError>()).map(IoError::kind);
+    let what = format!("cannot open the pinned map {}", path.display());
+    match system {
+        Some(ErrorKind::NotFound) => Failure::not_found(
+            format!("{what}: there is none"),
+            "`bpfman get program ID` prints the map folder",
+        )
+        .into(),
+        Some(ErrorKind::PermissionDenied) => {
+            let hint = "pins are root's alone: with --program or --app the daemon hands maps over";
+            Failure::denied(format!("{what}: permission denied"), hint).into()
+        }
+        _ => error.context(what),
+    }
+}
+
+/// Why a map that is there cannot be used.
+pub fn unusable(map: &str, error: MapError) -> Error {
+    use MapError::{InvalidKeySize, InvalidMapType, InvalidValueSize};
+    match error {
+        InvalidMapType { .. } | InvalidKeySize { .. } | InvalidValueSize { .. } => {
+            let hint = "name a program, or an application, of this entry of the gallery";
+            Failure::invalid(format!("{map} is not this example's: {error}"), hint).into()
+        }
+        error => Error::from(error).context(format!("cannot use {map}")),
+    }
 }

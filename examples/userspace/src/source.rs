@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use aya::maps::{Map, MapError};
 use bpfman_client::wire::{APPLICATION_KEY, APPLICATION_KEY_NEWER};
 use bpfman_client::{Client, MapAccess, MapFile, Reason, RemoteProgram};
@@ -41,7 +41,12 @@ impl MapSource {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (file, whose) = runtime.block_on(self.hand_over(name, access))?;
-        file.typed().with_context(|| format!("cannot have map \"{name}\" of {whose}"))
+        file.typed().map_err(|error| match error {
+            bpfman_client::Error::Map { source, .. } => {
+                pinned::unusable(&format!("map \"{name}\" of {whose}"), *source)
+            }
+            error => Error::from(error).context(format!("cannot have map \"{name}\" of {whose}")),
+        })
     }
 
     /// The programs among which those are that use a map: all of the application, or all that share the map with the program.

@@ -322,7 +322,7 @@ fn a_folder_without_the_maps_is_named_in_the_error() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_xdp-counter")).arg("--map-dir").arg(folder.path()).output();
     let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(5));
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(message.contains(&folder.path().join("protocols").display().to_string()), "{message}");
 }

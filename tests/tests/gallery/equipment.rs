@@ -129,17 +129,30 @@ impl Gallery {
     }
 }
 
+/// Makes it a process's turn to write, whose number is of a PID namespace.
+fn begin_turn(gallery: &Gallery, program: u64, process: u32, namespace: u64) {
+    let pin = format!("{}/writer", map_folder(gallery, program));
+    let value = (namespace << 32 | u64::from(process)).to_le_bytes().map(|byte| byte.to_string());
+    let words = ["bpftool", "map", "update", "pinned", &pin, "key", "0", "0", "0", "0", "value"];
+    run(&words.into_iter().chain(value.iter().map(String::as_str)).collect::<Vec<_>>());
+}
+
+/// Makes it this test's turn to write.
+pub fn begin_own_turn(gallery: &Gallery, program: u64) {
+    let here = fs::metadata("/proc/self/ns/pid").unwrap().ino();
+    begin_turn(gallery, program, std::process::id(), here);
+}
+
+fn map_folder(gallery: &Gallery, program: u64) -> String {
+    let shown = gallery.daemon.bpfman(&format!("get program {program} -o json")).json();
+    shown["map_pin_path"].as_str().unwrap().to_owned()
+}
+
 /// One process at a time changes the rules of a program: who is in his turn is not disturbed, and who was killed in it is in
 /// nobody's way.
 pub fn turns(gallery: &Gallery, program: u64, apply: &dyn Fn() -> Outcome, unlock: &dyn Fn() -> Outcome) {
-    let maps = gallery.daemon.bpfman(&format!("get program {program} -o json")).json();
-    let pin = format!("{}/writer", maps["map_pin_path"].as_str().unwrap());
     let here = fs::metadata("/proc/self/ns/pid").unwrap().ino();
-    let begin = |process: u32, namespace: u64| {
-        let value = (namespace << 32 | u64::from(process)).to_le_bytes().map(|byte| byte.to_string());
-        let words = ["bpftool", "map", "update", "pinned", &pin, "key", "0", "0", "0", "0", "value"];
-        run(&words.into_iter().chain(value.iter().map(String::as_str)).collect::<Vec<_>>());
-    };
+    let begin = |process: u32, namespace: u64| begin_turn(gallery, program, process, namespace);
     let own = std::process::id();
     begin(own, here);
     apply().fails(7, &[&format!("process {own} is replacing the rules"), "nothing was changed"]);
@@ -185,6 +198,17 @@ pub fn refusals(gallery: &mut Gallery, entry: &str, program: u64, line: &str) {
     run(gallery, WATCHER, &format!("--app nobody-made-it {line}"))
         .fails(5, &["error: ", "nobody-made-it", "hint: "]);
     run(gallery, STRANGER, &format!("--program {program} {line}")).fails(4, &["error: ", "may not"]);
+    // A program that has none of its maps, a folder that has none, and pins, which are root's.
+    let other = gallery
+        .daemon
+        .bpfman(&format!("load file -p {} --programs xdp:pass -q", compile::object("pass").display()));
+    let other = other.success().trim().to_owned();
+    run(gallery, WATCHER, &format!("--program {other} {line}")).fails(5, &["error: ", &other, "hint: "]);
+    run(gallery, WATCHER, &format!("--map-dir /nowhere {line}"))
+        .fails(5, &["/nowhere/", "there is none", "hint: "]);
+    run(gallery, WATCHER, &format!("--map-dir {} {line}", map_folder(gallery, program)))
+        .fails(4, &["permission denied", "hint: "]);
+    gallery.daemon.bpfman(&format!("unload {other}")).success();
     gallery.daemon.kill();
     run(gallery, WATCHER, &format!("--program {program} {line}"))
         .fails(3, &["error: ", "cannot reach bpfmand"]);

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use bpfman_tests::wait;
 use serde_json::Value;
 
-use crate::equipment::{Gallery, Interface, refusals, turns};
+use crate::equipment::{Gallery, Interface, begin_own_turn, refusals, turns};
 use town::{BACKENDS, PORT, Town, V4, V6, ask, backend};
 
 /// Backends of the service, each with what stands behind its address.
@@ -89,6 +89,13 @@ fn a_backend_that_does_not_answer_gets_nothing_until_it_does() {
     let watch = "watch --interval 0.05 --failures 2 --successes 2 --rounds 3";
     assert_eq!(town.run(watch).success(), "", "all of them answer");
     drop(servers.remove(1));
+    // Somebody else writes: what it cannot change now it changes later, and it goes on.
+    begin_own_turn(&town.gallery, town.program);
+    let waited = town.run(watch);
+    assert_eq!((waited.code, waited.stdout.as_str()), (0, ""), "{waited:?}");
+    assert!(waited.stderr.contains("is replacing the rules; trying again"), "{waited:?}");
+    assert_eq!(states(&town), ["up", "up", "up"]);
+    town.run("unlock").success();
     let said = town.run(watch).success();
     assert!(said.starts_with(&format!("{} is down: port {PORT}: ", backend(2, false))), "{said}");
     assert_eq!(states(&town), ["up", "down", "up"]);

@@ -97,7 +97,7 @@ fn placements(program: u32) -> HashMap<Flow, Ipv4Addr> {
                 let place = kernel::array_bytes(backends, number);
                 Ipv4Addr::new(place[0], place[1], place[2], place[3])
             });
-            ((client, u16::from_be_bytes([key[36], key[37]])), *address)
+            ((client, u16::from_be_bytes([key[20], key[21]])), *address)
         })
         .collect()
 }

@@ -15,12 +15,16 @@ use bpfman_examples::turn::Turn;
 use crate::config::{Config, Member, Settings};
 use crate::maglev::{self, Candidate, TABLE_SIZE};
 use crate::service::{Backend, Service, State, address_bytes};
+use crate::slots::{Placed, Slots};
 
 /// Places of `backends`.
 pub const MAX_BACKENDS: u32 = 1024;
 
+/// `struct settings`.
+type RawSettings = [u8; 44];
+
 struct Generation {
-    services: HashMap<MapData, [u8; 20], u32>,
+    slots: Slots,
     tables: Array<MapData, u32>,
     members: HashMap<MapData, [u32; 2], u32>,
 }
@@ -29,7 +33,7 @@ struct Generation {
 pub struct Balancer {
     active: Array<MapData, u32>,
     generations: [Generation; 2],
-    settings: Array<MapData, [u8; 36]>,
+    settings: Array<MapData, RawSettings>,
     backends: Array<MapData, [u8; 24]>,
     service_counts: PerCpuArray<MapData, RawCount>,
     backend_counts: PerCpuArray<MapData, RawCount>,
@@ -39,10 +43,21 @@ pub struct Balancer {
 /// What is in force: numbers are places in maps.
 pub struct InForce {
     pub settings: Settings,
-    /// In the order of their numbers, each with the weights of its backends by their numbers.
-    pub services: BTreeMap<u32, (Service, BTreeMap<u32, u32>)>,
+    /// How many services have had an identity so far.
+    pub identities: u32,
+    /// By their numbers.
+    pub services: BTreeMap<u32, Serving>,
     /// Those that a service names.
     pub backends: BTreeMap<u32, Backend>,
+}
+
+/// A service that is in force.
+pub struct Serving {
+    pub service: Service,
+    /// By which connections name it.
+    pub identity: u32,
+    /// Of its backends, by their numbers.
+    pub weights: BTreeMap<u32, u32>,
 }
 
 impl InForce {
@@ -62,7 +77,7 @@ impl InForce {
         Config {
             settings: self.settings,
             services: services
-                .map(|(service, members)| (*service, members.iter().map(member).collect()))
+                .map(|serving| (serving.service, serving.weights.iter().map(member).collect()))
                 .collect(),
         }
     }
@@ -76,7 +91,7 @@ pub fn in_force(maps: &MapSource) -> Result<InForce> {
     let now = read_active(&maps.open("active", MapAccess::Read)?)?;
     read(
         now,
-        &maps.open(&format!("services_{now}"), MapAccess::Read)?,
+        &Slots::new(maps.open(&format!("slots_{now}"), MapAccess::Read)?),
         &maps.open(&format!("members_{now}"), MapAccess::Read)?,
         &maps.open("settings", MapAccess::Read)?,
         &maps.open("backends", MapAccess::Read)?,
@@ -89,49 +104,54 @@ fn read_active(active: &Array<MapData, u32>) -> Result<u32> {
 
 fn read(
     now: u32,
-    services: &HashMap<MapData, [u8; 20], u32>,
+    slots: &Slots,
     members: &HashMap<MapData, [u32; 2], u32>,
-    settings: &Array<MapData, [u8; 36]>,
+    settings: &Array<MapData, RawSettings>,
     backends: &Array<MapData, [u8; 24]>,
 ) -> Result<InForce> {
     let mut found = BTreeMap::new();
-    for entry in services.iter() {
-        let (service, number) = entry.context("cannot read the services")?;
-        found.insert(number, (Service::from_bytes(&service)?, BTreeMap::new()));
+    for (service, Placed { number, identity }) in slots.read()? {
+        found.insert(number, Serving { service, identity, weights: BTreeMap::new() });
     }
     let mut used = BTreeMap::new();
     for entry in members.iter() {
         let ([service, number], weight) = entry.context("cannot read the backends of services")?;
         let backend = backends.get(&number, 0).with_context(|| format!("cannot read backend {number}"))?;
         used.insert(number, Backend::from_bytes(&backend)?);
-        if let Some((_, members)) = found.get_mut(&service) {
-            members.insert(number, weight);
+        if let Some(serving) = found.get_mut(&service) {
+            serving.weights.insert(number, weight);
         }
     }
     let bytes = settings.get(&now, 0).context("cannot read the settings")?;
-    Ok(InForce { settings: settings_of(&bytes), services: found, backends: used })
+    let (settings, identities) = settings_of(&bytes);
+    Ok(InForce { settings, identities, services: found, backends: used })
 }
 
-fn settings_of(bytes: &[u8; 36]) -> Settings {
+/// With how many services have had an identity.
+fn settings_of(bytes: &RawSettings) -> (Settings, u32) {
     let v4 = Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]);
     let mut v6 = [0; 16];
     v6.copy_from_slice(&bytes[16..32]);
     let v6 = Ipv6Addr::from(v6);
-    Settings {
+    let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let settings = Settings {
         source_v4: (!v4.is_unspecified()).then_some(v4.into()),
         source_v6: (!v6.is_unspecified()).then_some(v6.into()),
-        mtu: u32::from_ne_bytes([bytes[32], bytes[33], bytes[34], bytes[35]]),
-    }
+        mtu: word(32),
+    };
+    (settings, word(40))
 }
 
-fn settings_bytes(settings: Settings) -> [u8; 36] {
-    let mut bytes = [0; 36];
+fn settings_bytes(settings: Settings, seed: u32, identities: u32) -> RawSettings {
+    let mut bytes = [0; _];
     for (at, source) in [(0, settings.source_v4), (16, settings.source_v6)] {
         if let Some(address) = source {
             bytes[at..at + 16].copy_from_slice(&address_bytes(address));
         }
     }
-    bytes[32..].copy_from_slice(&settings.mtu.to_ne_bytes());
+    for (at, word) in [(32, settings.mtu), (36, seed), (40, identities)] {
+        bytes[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+    }
     bytes
 }
 
@@ -142,7 +162,7 @@ impl Balancer {
         let generation = |number: usize| -> Result<Generation> {
             let name = |map: &str| format!("{map}_{number}");
             Ok(Generation {
-                services: maps.open(&name("services"), MapAccess::Write)?,
+                slots: Slots::new(maps.open(&name("slots"), MapAccess::Write)?),
                 tables: maps.open(&name("tables"), MapAccess::Write)?,
                 members: maps.open(&name("members"), MapAccess::Write)?,
             })
@@ -165,7 +185,7 @@ impl Balancer {
     pub fn in_force(&self) -> Result<InForce> {
         let now = read_active(&self.active)?;
         let generation = &self.generations[now as usize];
-        read(now, &generation.services, &generation.members, &self.settings, &self.backends)
+        read(now, &generation.slots, &generation.members, &self.settings, &self.backends)
     }
 
     /// Puts a configuration in force, as a whole. Connections stay where they are, but for those to backends that are gone.
@@ -216,18 +236,16 @@ impl Balancer {
         wait_for_packets();
         let next = (now ^ 1) as usize;
         let backends = self.place_backends(config, &old, down)?;
-        let services = self.place_services(config, &old)?;
+        let (services, identities) = self.place_services(config, &old)?;
         let generation = &mut self.generations[next];
-        clear_table(&mut generation.services, |_| true).context("cannot clear the services")?;
         clear_table(&mut generation.members, |_| true).context("cannot clear the backends of services")?;
-        for (service, members) in &config.services {
-            let number = services[service];
+        for ((_, members), (_, Placed { number, .. })) in config.services.iter().zip(&services) {
             let mut candidates = Vec::new();
             for member in members {
                 let (place, state) = backends[&member.address];
                 generation
                     .members
-                    .insert([number, place], member.weight, 0)
+                    .insert([*number, place], member.weight, 0)
                     .context("cannot write a backend")?;
                 if state == State::Up {
                     let Member { address, weight, .. } = *member;
@@ -237,10 +255,10 @@ impl Balancer {
             for (slot, backend) in (number * TABLE_SIZE..).zip(maglev::table(candidates)) {
                 generation.tables.set(slot, backend, 0).context("cannot write a table")?;
             }
-            generation.services.insert(service.to_bytes(), number, 0).context("cannot write a service")?;
         }
+        let seed = generation.slots.write(&services)?;
         self.settings
-            .set(next as u32, settings_bytes(config.settings), 0)
+            .set(next as u32, settings_bytes(config.settings, seed, identities), 0)
             .context("cannot write the settings")?;
         self.active.set(0, next as u32, 0).context("cannot put it in force")?;
         for (number, backend) in old.backends {
@@ -303,26 +321,37 @@ impl Balancer {
         Ok(places)
     }
 
-    /// A number for each service: the one that it has, or one that nobody uses now.
-    fn place_services(&mut self, config: &Config, old: &InForce) -> Result<Table<Service, u32>> {
-        let known: Table<Service, u32> =
-            old.services.iter().map(|(number, (service, _))| (*service, *number)).collect();
-        let mut taken: HashSet<u32> =
-            config.services.iter().filter_map(|(service, _)| known.get(service).copied()).collect();
-        let mut places = Table::new();
+    /// A place for each service, in the configuration's order: the one that it has, or a number that nobody uses now and
+    /// an identity that nobody had. And how many identities there have been then.
+    fn place_services(&mut self, config: &Config, old: &InForce) -> Result<(Vec<(Service, Placed)>, u32)> {
+        let known: Table<Service, Placed> = old
+            .services
+            .iter()
+            .map(|(number, serving)| {
+                (serving.service, Placed { number: *number, identity: serving.identity })
+            })
+            .collect();
+        let mut taken: HashSet<u32> = config
+            .services
+            .iter()
+            .filter_map(|(service, _)| known.get(service).map(|placed| placed.number))
+            .collect();
+        let mut identities = old.identities;
+        let mut places = Vec::new();
         for (service, _) in &config.services {
-            let number = match known.get(service) {
-                Some(number) => *number,
+            let placed = match known.get(service) {
+                Some(placed) => *placed,
                 None => {
                     let number = (0..).find(|number| !taken.contains(number)).unwrap_or_default();
                     self.service_counts.set(number, no_count()?, 0).context("cannot clear a counter")?;
-                    number
+                    identities = identities.wrapping_add(1);
+                    Placed { number, identity: identities }
                 }
             };
-            taken.insert(number);
-            places.insert(*service, number);
+            taken.insert(placed.number);
+            places.push((*service, placed));
         }
-        Ok(places)
+        Ok((places, identities))
     }
 }
 

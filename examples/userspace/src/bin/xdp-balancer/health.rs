@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::balancer::InForce;
+use crate::balancer::{InForce, Serving};
 use crate::service::{Protocol, State};
 
 /// How many answers in a row change a backend's state.
@@ -33,8 +33,8 @@ pub struct Health {
 /// services over UDP and those that drain are not asked.
 pub fn ask(now: &InForce, timeout: Duration) -> BTreeMap<IpAddr, Result<(), String>> {
     let mut questions: BTreeMap<IpAddr, Vec<u16>> = BTreeMap::new();
-    for (service, members) in now.services.values() {
-        for backend in members.keys().map(|number| now.backends[number]) {
+    for Serving { service, weights, .. } in now.services.values() {
+        for backend in weights.keys().map(|number| now.backends[number]) {
             if service.protocol == Protocol::Tcp && matches!(backend.state, State::Up | State::Down) {
                 questions.entry(backend.address).or_default().push(service.port);
             }
@@ -63,7 +63,7 @@ pub fn ask(now: &InForce, timeout: Duration) -> BTreeMap<IpAddr, Result<(), Stri
 }
 
 impl Health {
-    /// The changes that these answers bring about.
+    /// The changes that these answers bring about: again with the next answers, until they are [`made`](Self::made).
     pub fn judge(
         &mut self,
         now: &InForce,
@@ -86,11 +86,15 @@ impl Health {
             let count = self.against.entry(address).or_default();
             *count += 1;
             if *count >= needed {
-                self.against.remove(&address);
                 changes.push(Change { address, state, reason });
             }
         }
         changes
+    }
+
+    /// These states are in force now, and answers speak for or against them.
+    pub fn made(&mut self, changes: &[Change]) {
+        changes.iter().for_each(|change| drop(self.against.remove(&change.address)));
     }
 }
 
@@ -105,16 +109,17 @@ mod tests {
         let address: IpAddr = "10.0.0.1".parse().unwrap();
         let mut now = InForce {
             settings: Settings::default(),
+            identities: 0,
             services: BTreeMap::new(),
             backends: BTreeMap::from([(0, Backend { address, state: State::Up, epoch: 1 })]),
         };
         let mut health = Health::default();
         let thresholds = Thresholds { failures: 3, successes: 2 };
-        let mut judge = |now: &InForce, good: bool| {
+        let judge = |health: &mut Health, now: &InForce, good: bool| {
             let answer = if good { Ok(()) } else { Err("refused".to_owned()) };
-            let changes = health.judge(now, BTreeMap::from([(address, answer)]), thresholds);
-            changes.first().map(|change| change.state)
+            health.judge(now, BTreeMap::from([(address, answer)]), thresholds)
         };
+        let state = |changes: &[Change]| changes.first().map(|change| change.state);
         for (good, expected) in [
             (false, None),
             (false, None),
@@ -122,12 +127,17 @@ mod tests {
             (false, None),
             (false, None),
             (false, Some(State::Down)),
+            // Somebody else was writing: it is the same change with the next answer.
+            (false, Some(State::Down)),
         ] {
-            assert_eq!(judge(&now, good), expected);
+            let changes = judge(&mut health, &now, good);
+            assert_eq!(state(&changes), expected);
         }
+        let changes = judge(&mut health, &now, false);
+        health.made(&changes);
         now.backends.insert(0, Backend { address, state: State::Down, epoch: 1 });
         for (good, expected) in [(true, None), (false, None), (true, None), (true, Some(State::Up))] {
-            assert_eq!(judge(&now, good), expected);
+            assert_eq!(state(&judge(&mut health, &now, good)), expected);
         }
     }
 }

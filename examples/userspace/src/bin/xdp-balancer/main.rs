@@ -6,6 +6,7 @@ mod health;
 mod maglev;
 mod service;
 mod show;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -21,7 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::balancer::Balancer;
 use crate::config::Config;
-use crate::health::{Health, Thresholds, ask};
+use crate::health::{Change, Health, Thresholds, ask};
 use crate::service::{Backend, State};
 
 /// Says which backends serve behind the virtual addresses of the loaded xdp_balancer, and shows what they got
@@ -146,6 +147,24 @@ fn find(backends: &mut BTreeMap<u32, Backend>, address: IpAddr) -> Option<&mut B
     backends.values_mut().find(|backend| backend.address == address)
 }
 
+/// Gives backends the states that their answers say.
+fn put_changes(balancer: &mut Balancer, changes: &[Change]) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    balancer.change(|backends| {
+        for change in changes {
+            // Somebody may have taken it away, or have it drain, since it was asked.
+            if let Some(backend) = find(backends, change.address)
+                && backend.state != State::Draining
+            {
+                backend.state = change.state;
+            }
+        }
+        Ok(())
+    })
+}
+
 fn watch(
     maps: &MapSource,
     interval: Duration,
@@ -159,21 +178,22 @@ fn watch(
     loop {
         let now = balancer.in_force()?;
         let changes = health.judge(&now, ask(&now, timeout), thresholds);
-        if !changes.is_empty() {
-            balancer.change(|backends| {
+        match put_changes(&mut balancer, &changes) {
+            Ok(()) => {
+                health.made(&changes);
                 for change in &changes {
-                    // Somebody may have taken it away, or have it drain, since it was asked.
-                    if let Some(backend) = find(backends, change.address)
-                        && backend.state != State::Draining
-                    {
-                        backend.state = change.state;
-                    }
+                    writeln!(
+                        io::stdout(),
+                        "{} is {}: {}",
+                        change.address,
+                        change.state.word(),
+                        change.reason
+                    )?;
                 }
-                Ok(())
-            })?;
-            for change in &changes {
-                writeln!(io::stdout(), "{} is {}: {}", change.address, change.state.word(), change.reason)?;
             }
+            // It is over by the next round, which finds the same backends wanting.
+            Err(error) if failure::is_conflict(&error) => eprintln!("warning: {error:#}; trying again"),
+            Err(error) => return Err(error),
         }
         round += 1;
         if rounds.is_some_and(|rounds| round >= rounds) {

@@ -9,7 +9,7 @@ use bpfman_examples::count::{Count, RawCount};
 use bpfman_examples::source::MapSource;
 use serde_json::{Map, Value, json};
 
-use crate::balancer::in_force;
+use crate::balancer::{Serving, in_force};
 
 /// What the places of the map `outcomes` count, in the order of `enum outcome`.
 const OUTCOMES: [&str; 7] =
@@ -29,13 +29,13 @@ pub fn services(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result
     let of_services = maps.open("service_counts", MapAccess::Read)?;
     let of_backends = maps.open("backend_counts", MapAccess::Read)?;
     let mut all = Vec::new();
-    for (number, (service, members)) in &now.services {
+    for (number, Serving { service, weights, .. }) in &now.services {
         let counted = count(&of_services, *number)?;
         if !as_json {
             writeln!(out, "{:<40} {counted}", service.to_string())?;
         }
         let mut backends = Vec::new();
-        for (number, weight) in members {
+        for (number, weight) in weights {
             let backend = now.backends[number];
             let counted = count(&of_backends, *number)?;
             if as_json {

@@ -1,0 +1,132 @@
+//! Where packets look for their service: one slot alone, in a table with a seed by which no two services share one.
+
+use std::collections::HashSet;
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Array, MapData};
+
+use crate::service::Service;
+
+/// SLOTS of the program, a power of two and sixteen times as many as there are services: with all of them, one seed in
+/// eight gives each a slot of its own.
+const SLOTS: u32 = 1024;
+
+/// `struct slot`.
+type RawSlot = [u8; 28];
+
+/// What a slot says of its service.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Placed {
+    /// Its place in tables and counters.
+    pub number: u32,
+    /// By which connections name it: no other service of these maps has had it.
+    pub identity: u32,
+}
+
+/// The map `slots_…` of a generation.
+pub struct Slots(Array<MapData, RawSlot>);
+
+impl Slots {
+    /// By that map.
+    pub fn new(map: Array<MapData, RawSlot>) -> Self {
+        Self(map)
+    }
+
+    /// All services that are there.
+    ///
+    /// # Errors
+    /// The map cannot be read, or holds something else.
+    pub fn read(&self) -> Result<Vec<(Service, Placed)>> {
+        let mut found = Vec::new();
+        for slot in 0..SLOTS {
+            let raw = self.0.get(&slot, 0).context("cannot read the services")?;
+            found.extend(from_bytes(&raw)?);
+        }
+        Ok(found)
+    }
+
+    /// Puts these there and no others; answers the seed.
+    ///
+    /// # Errors
+    /// The map cannot be read or written.
+    pub fn write(&mut self, services: &[(Service, Placed)]) -> Result<u32> {
+        let seed = seed_for(services.iter().map(|(service, _)| service))?;
+        let mut table = vec![[0; _]; SLOTS as usize];
+        for (service, placed) in services {
+            table[slot_of(service, seed) as usize] = to_bytes(service, *placed);
+        }
+        for (slot, raw) in (0..).zip(table) {
+            if self.0.get(&slot, 0).context("cannot read the services")? != raw {
+                self.0.set(slot, raw, 0).context("cannot write a service")?;
+            }
+        }
+        Ok(seed)
+    }
+}
+
+/// The first seed by which no two services share a slot.
+fn seed_for<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Result<u32> {
+    let is_good = |seed: &u32| {
+        let mut taken = HashSet::new();
+        services.clone().all(|service| taken.insert(slot_of(service, *seed)))
+    };
+    (0..=u32::MAX).find(is_good).context("no seed gives each service a slot of its own")
+}
+
+/// `slot_of` of the program.
+fn slot_of(service: &Service, seed: u32) -> u32 {
+    let bytes = service.to_bytes();
+    let (words, _) = bytes.as_chunks();
+    let sum = words.iter().fold(u64::from(seed) + 1, |sum, word| {
+        (sum ^ u64::from(u32::from_ne_bytes(*word))).wrapping_mul(0xff51_afd7_ed55_8ccd)
+    });
+    (sum >> 32) as u32 % SLOTS
+}
+
+fn to_bytes(service: &Service, placed: Placed) -> RawSlot {
+    let mut raw = [0; _];
+    let words = [placed.number, placed.identity].map(u32::to_ne_bytes);
+    let bytes = service.to_bytes().into_iter().chain(words.into_iter().flatten());
+    raw.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+    raw
+}
+
+/// None if nobody has the slot.
+fn from_bytes(raw: &RawSlot) -> Result<Option<(Service, Placed)>> {
+    let (service, words) = raw.split_first_chunk::<20>().context("a slot begins with a service")?;
+    if *service == [0; 20] {
+        return Ok(None);
+    }
+    let (words, _) = words.as_chunks();
+    let [number, identity] = [0, 1].map(|word: usize| u32::from_ne_bytes(words[word]));
+    Ok(Some((Service::from_bytes(service)?, Placed { number, identity })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Protocol;
+
+    fn service(number: u16) -> Service {
+        let address = [198, 51, 100, number as u8].into();
+        Service { address, protocol: Protocol::Tcp, port: 443 + number / 8 }
+    }
+
+    #[test]
+    fn a_slot_is_read_as_it_was_written() {
+        let placed = Placed { number: 7, identity: 70_000 };
+        let raw = to_bytes(&service(1), placed);
+        assert_eq!(from_bytes(&raw).unwrap(), Some((service(1), placed)));
+        assert_eq!(from_bytes(&[0; 28]).unwrap(), None);
+        assert!(from_bytes(&[9; 28]).is_err());
+    }
+
+    #[test]
+    fn as_many_services_as_there_can_be_have_slots_of_their_own() {
+        let services: Vec<Service> = (0..64).map(service).collect();
+        let seed = seed_for(services.iter()).unwrap();
+        let slots: HashSet<u32> = services.iter().map(|service| slot_of(service, seed)).collect();
+        assert_eq!(slots.len(), services.len());
+        assert!(slots.iter().all(|slot| *slot < SLOTS));
+    }
+}
