@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
 // Brings packets to pods past the host's network stack. At the node's interface and at the host's ends of the pods' veths,
-// a packet to a pod that is known goes into the pod's namespace at once; one to a network that is known goes out of that
-// network's interface. What is not known, or needs more than forwarding, goes to the stack as ever.
+// a packet to a pod that is known goes into the pod's namespace at once; one of a pod to a network that is known goes out of
+// that network's interface. What is not known, or needs more than forwarding, goes to the stack as ever.
 //
 // At the node's interface there are two forms of it: at tcx, and at XDP, where a packet is a frame for which the kernel has not
 // made anything yet. XDP hands frames to the host's end of a pod's veth, whose other end has to take them.
@@ -22,6 +22,10 @@
 
 // The next program's turn, and behind the last one the stack's.
 #define NEXT (-1)
+
+// <sys/socket.h> needs a C library.
+#define AF_INET 2
+#define AF_INET6 10
 
 // IPv4 as ::ffff:a.b.c.d.
 struct address {
@@ -50,7 +54,8 @@ struct {
 } pods SEC(".maps");
 
 struct prefix {
-	__u32 length; // of IPv4: 96 more
+	__u32 length; // with the family's bits; of IPv4: 96 more
+	__u32 family; // or else ::/0 would have all of IPv4 in it
 	struct address address;
 };
 
@@ -91,6 +96,7 @@ enum outcome {
 	EXPIRED, // no hop is left: the stack tells the sender
 	TOO_LARGE, // the stack tells the sender, or makes fragments. Also: the interface is gone
 	OTHER, // no IP, IP options, a VLAN, or not for this machine's address
+	NOT_FORWARDED, // to a network, but the stack would not send it on: it is for the node itself, or forwarding is off
 	TAKES_NO_FRAMES, // XDP's: the pod's end of the veth would not get it
 	DROPPED, // of TO_POD, by the kernel on the way from XDP. No bytes: nobody tells them
 	OUTCOMES,
@@ -126,12 +132,18 @@ static __always_inline int finish(__u32 outcome, __u64 bytes, int verdict)
 // What is read of a packet, and where its hop limit is.
 struct header {
 	struct address source, destination;
+	__u8 family;
 	__u8 hops;
 };
 
 static __always_inline struct address mapped(__be32 address)
 {
 	return (struct address){ { 0, 0, bpf_htonl(0xffff), address } };
+}
+
+static __always_inline bool is_mapped(const struct address *address)
+{
+	return !address->words[0] && !address->words[1] && address->words[2] == bpf_htonl(0xffff);
 }
 
 static __always_inline bool read(struct header *header, struct ethhdr *eth, void *end)
@@ -145,6 +157,7 @@ static __always_inline bool read(struct header *header, struct ethhdr *eth, void
 			return false;
 		header->source = mapped(ip->saddr);
 		header->destination = mapped(ip->daddr);
+		header->family = AF_INET;
 		header->hops = ip->ttl;
 		return true;
 	}
@@ -155,8 +168,10 @@ static __always_inline bool read(struct header *header, struct ethhdr *eth, void
 			return false;
 		__builtin_memcpy(&header->source, &ip6->saddr, sizeof(header->source));
 		__builtin_memcpy(&header->destination, &ip6->daddr, sizeof(header->destination));
+		header->family = AF_INET6;
 		header->hops = ip6->hop_limit;
-		return true;
+		// Nobody's on a wire, and another's in the maps.
+		return !is_mapped(&header->source) && !is_mapped(&header->destination);
 	}
 	return false;
 }
@@ -209,6 +224,7 @@ static __always_inline bool takes_frames(__u32 number)
 struct target {
 	struct pod *pod;
 	struct network *network;
+	struct bpf_redir_neigh hop; // towards the network; of family 0: the kernel has to look it up
 };
 
 // What is to become of a packet, without a change of it.
@@ -216,13 +232,14 @@ static __always_inline enum outcome decide(void *ctx, const struct header *heade
 					   struct target *target)
 {
 	struct address source = header->source;
-	struct prefix prefix = { .length = 128, .address = header->destination };
+	struct prefix prefix = { .family = header->family, .address = header->destination };
 	__u32 interface, mtu = 0;
 
 	target->pod = bpf_map_lookup_elem(&pods, &prefix.address);
 	if (!target->pod) {
-		// Only the stack, and tcx, can have the kernel look up the next hop's address.
-		target->network = side == NETWORK_XDP ? NULL : bpf_map_lookup_elem(&networks, &prefix);
+		// What comes from elsewhere and is for no pod is the node's own, or the stack's to forward or to refuse.
+		prefix.length = 8 * (sizeof(prefix) - sizeof(prefix.length));
+		target->network = side == POD ? bpf_map_lookup_elem(&networks, &prefix) : NULL;
 		if (!target->network)
 			return UNKNOWN;
 	}
@@ -238,6 +255,33 @@ static __always_inline enum outcome decide(void *ctx, const struct header *heade
 	return target->pod ? TO_POD : TO_NETWORK;
 }
 
+// The node's own addresses lie in its networks, and change: the stack's routes know them at any time. They know the next hop,
+// too, which the kernel then does not look up again.
+static __always_inline bool is_forwarded(struct __sk_buff *skb, const struct header *header, struct target *target)
+{
+	struct bpf_fib_lookup route = {};
+	long result;
+
+	route.family = header->family;
+	route.ifindex = skb->ifindex;
+	if (header->family == AF_INET) {
+		route.ipv4_src = header->source.words[3];
+		route.ipv4_dst = header->destination.words[3];
+	} else {
+		__builtin_memcpy(route.ipv6_src, &header->source, sizeof(route.ipv6_src));
+		__builtin_memcpy(route.ipv6_dst, &header->destination, sizeof(route.ipv6_dst));
+	}
+	result = bpf_fib_lookup(skb, &route, sizeof(route), 0);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return false;
+	if (target->network && route.ifindex == target->network->interface) {
+		// An address of IPv4 is the first word of either. Its next hop may be one of IPv6.
+		target->hop.nh_family = route.family;
+		__builtin_memcpy(target->hop.ipv6_nh, route.ipv6_dst, sizeof(target->hop.ipv6_nh));
+	}
+	return true;
+}
+
 static __always_inline int forward(struct __sk_buff *skb, enum side side)
 {
 	struct ethhdr *eth = (void *)(long)skb->data;
@@ -248,6 +292,8 @@ static __always_inline int forward(struct __sk_buff *skb, enum side side)
 	if (skb->pkt_type != PACKET_HOST || skb->vlan_present || !read(&header, eth, (void *)(long)skb->data_end))
 		return finish(OTHER, skb->len, NEXT);
 	outcome = decide(skb, &header, skb->ifindex, side, &target);
+	if (outcome == TO_NETWORK && !is_forwarded(skb, &header, &target))
+		outcome = NOT_FORWARDED;
 	if (outcome != TO_POD && outcome != TO_NETWORK)
 		return finish(outcome, skb->len, NEXT);
 	if (!pass_a_hop(eth, (void *)(long)skb->data_end, target.pod))
@@ -259,8 +305,11 @@ static __always_inline int forward(struct __sk_buff *skb, enum side side)
 	if (!target.network)
 		return finish(UNKNOWN, skb->len, NEXT);
 	add(&target.network->sent, skb->len);
-	// The kernel looks up the next hop and its address.
-	return finish(TO_NETWORK, skb->len, bpf_redirect_neigh(target.network->interface, NULL, 0, 0));
+	// The kernel looks up the next hop's hardware address, and where routes lead elsewhere the next hop as well.
+	if (!target.hop.nh_family)
+		return finish(TO_NETWORK, skb->len, bpf_redirect_neigh(target.network->interface, NULL, 0, 0));
+	return finish(TO_NETWORK, skb->len,
+		      bpf_redirect_neigh(target.network->interface, &target.hop, sizeof(target.hop), 0));
 }
 
 SEC("tcx/ingress")

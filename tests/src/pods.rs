@@ -11,7 +11,8 @@ pub const CLIENT: &str = "10.88.0.1";
 pub const CLIENT_V6: &str = "fd88::1";
 /// The node's address on the client's network.
 pub const NODE: &str = "10.88.0.254";
-const NODE_V6: &str = "fd88::fe";
+/// The node's over IPv6.
+pub const NODE_V6: &str = "fd88::fe";
 /// What pods take for their gateway.
 const GATEWAY: &str = "169.254.1.1";
 const GATEWAY_V6: &str = "fe80::1";

@@ -1,5 +1,6 @@
 //! A node whose pods are reached past its stack: its own counter of forwarded packets says so.
 
+mod networks;
 mod xdp;
 
 use std::fs;
@@ -57,12 +58,17 @@ impl FastPath {
         run_in(&self.gallery, &self.cluster.node, line)
     }
 
-    /// Both pods, and the client's networks.
-    fn know_all(&self) {
+    /// Both pods.
+    fn know_pods(&self) {
         for pod in &self.cluster.pods {
             self.run(&format!("add {} {}", pod.address, pod.interface)).success();
             self.run(&format!("add {} {} --mac {}", pod.address_v6, pod.interface, pod.mac)).success();
         }
+    }
+
+    /// Both pods, and the client's networks.
+    fn know_all(&self) {
+        self.know_pods();
         self.run(&format!("add 10.88.0.0/24 {UPLINK}")).success();
         self.run(&format!("add fd88::/64 {UPLINK}")).success();
     }
@@ -264,6 +270,7 @@ fn bad_words_are_refused_and_change_nothing() {
         ("add 10.99.0.9 lo --mac 02:00:00:00:00:01".to_owned(), 6, "no veth or netkit"),
         ("add 10.99.0.9 veth-pod1".to_owned(), 5, "has not learnt the MAC address"),
         (format!("add 10.88.0.0/24 {UPLINK} --mac 02:00:00:00:00:01"), 6, "a network has no MAC"),
+        (format!("add ::ffff:10.0.0.0/104 {UPLINK}"), 6, "write it as 10.0.0.0/8"),
         (format!("add 10.88.0.0/24 {UPLINK} --takes-frames"), 6, "to a network are not sent as frames"),
         ("remove 10.99.0.9 192.0.2.0/24".to_owned(), 5, "not in the table: 10.99.0.9/32, 192.0.2.0/24"),
     ] {

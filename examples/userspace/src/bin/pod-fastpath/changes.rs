@@ -15,7 +15,7 @@ use crate::host::{Host, Mac};
 use crate::interfaces;
 use crate::table::{Origin, Table, Target, whole};
 
-/// Has packets to a pod go to the other end of an interface, and those to a network out of it.
+/// Has packets to a pod go to the other end of an interface, and those of pods to a network out of it.
 pub fn add(
     maps: &MapSource,
     prefix: Prefix,
@@ -23,6 +23,12 @@ pub fn add(
     mac: Option<Mac>,
     takes_frames: bool,
 ) -> Result<()> {
+    if let Prefix::V6(address, length @ 96..) = prefix
+        && let Some(mapped) = address.to_ipv4_mapped()
+    {
+        let hint = format!("write it as {}", Prefix::V4(mapped, length - 96));
+        return Err(Failure::invalid(format!("{prefix} stands for IPv4"), hint).into());
+    }
     let host = Host::read()?;
     let mut told = BTreeMap::new();
     let target = match address_of(prefix) {

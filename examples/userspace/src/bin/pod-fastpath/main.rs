@@ -36,7 +36,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Bring packets to a pod into its namespace, or packets to a network out of an interface
+    /// Bring packets to a pod into its namespace, or packets of pods to a network out of an interface
     Add {
         /// An address: a pod's; a shorter prefix: a network
         #[arg(value_name = "PREFIX")]
@@ -77,7 +77,7 @@ enum Action {
 }
 
 /// What the slots of the map `stats` count, in the order of `enum outcome`.
-const OUTCOMES: [&str; 9] = [
+const OUTCOMES: [&str; 10] = [
     "to_pod",
     "to_network",
     "unknown",
@@ -85,11 +85,12 @@ const OUTCOMES: [&str; 9] = [
     "expired",
     "too_large",
     "other",
+    "not_forwarded",
     "takes_no_frames",
     "dropped",
 ];
 /// Those that tell of pods whose ends take no frames.
-const NO_FRAMES: [u32; 2] = [7, 8];
+const NO_FRAMES: [u32; 2] = [8, 9];
 
 fn main() -> ExitCode {
     failure::end(run(Arguments::parse()))

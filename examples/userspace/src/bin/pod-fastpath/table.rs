@@ -35,13 +35,22 @@ pub struct Target {
 }
 
 type RawAddress = [u8; 16];
+/// The family, and an address.
+type RawPrefix = [u8; 20];
 type RawPod = [u8; 40];
 type RawNetwork = [u8; 24];
+
+/// `AF_INET` and `AF_INET6`.
+const FAMILY_V4: u32 = 2;
+const FAMILY_V6: u32 = 10;
+const FAMILY_BITS: u32 = u32::BITS;
+/// `::ffff:0:0/96` has the addresses of IPv4.
+const MAPPED_BITS: u32 = 96;
 
 /// Both maps.
 pub struct Table {
     pods: HashMap<MapData, RawAddress, RawPod>,
-    networks: LpmTrie<MapData, RawAddress, RawNetwork>,
+    networks: LpmTrie<MapData, RawPrefix, RawNetwork>,
 }
 
 impl Table {
@@ -55,11 +64,11 @@ impl Table {
         let mut found = Vec::new();
         for entry in self.pods.iter() {
             let (address, pod) = entry.context("cannot read the pods")?;
-            found.push((prefix_of(address, 128), read_pod(&pod)));
+            found.push((whole(Ipv6Addr::from(address).to_canonical()), read_pod(&pod)));
         }
         for entry in self.networks.iter() {
             let (key, network) = entry.context("cannot read the networks")?;
-            found.push((prefix_of(key.data(), key.prefix_len()), read_network(&network)));
+            found.push((network_of(key.data(), key.prefix_len()), read_network(&network)));
         }
         found.sort_by_key(|(prefix, _)| *prefix);
         Ok(found)
@@ -67,7 +76,7 @@ impl Table {
 
     /// Has packets go there. Counts of what is there already go on.
     pub fn set(&mut self, prefix: Prefix, target: Target) -> Result<()> {
-        let (address, length) = raw(prefix);
+        let address = raw_address(prefix);
         let failed = || format!("cannot add {prefix}");
         if let Some((pod, host)) = target.macs {
             let sent = self.pods.get(&address, 0).map_or(target.sent, |old| read_pod(&old).sent);
@@ -77,19 +86,19 @@ impl Table {
             write_count(&mut value[24..], sent);
             return self.pods.insert(address, value, 0).with_context(failed);
         }
-        let key = Key::new(length, address);
+        let (bytes, length) = raw_network(prefix);
         let mut value = RawNetwork::default_of(target.interface, target.origin);
         write_count(&mut value[8..], target.sent);
-        self.networks.insert(&key, value, 0).with_context(failed)
+        self.networks.insert(&Key::new(length, bytes), value, 0).with_context(failed)
     }
 
     /// Leaves packets for it to the stack. False: they were.
     pub fn remove(&mut self, prefix: Prefix) -> Result<bool> {
-        let (address, length) = raw(prefix);
-        let removed = if length == 128 {
-            self.pods.remove(&address)
+        let removed = if matches!(prefix, Prefix::V4(_, 32) | Prefix::V6(_, 128)) {
+            self.pods.remove(&raw_address(prefix))
         } else {
-            self.networks.remove(&Key::new(length, address))
+            let (bytes, length) = raw_network(prefix);
+            self.networks.remove(&Key::new(length, bytes))
         };
         match removed {
             Ok(()) => Ok(true),
@@ -125,17 +134,31 @@ pub const fn whole(address: IpAddr) -> Prefix {
     }
 }
 
-fn raw(prefix: Prefix) -> (RawAddress, u32) {
+const fn raw_address(prefix: Prefix) -> RawAddress {
     match prefix {
-        Prefix::V4(address, length) => (address.to_ipv6_mapped().octets(), length + 96),
-        Prefix::V6(address, length) => (address.octets(), length),
+        Prefix::V4(address, _) => address.to_ipv6_mapped().octets(),
+        Prefix::V6(address, _) => address.octets(),
     }
 }
 
-fn prefix_of(address: RawAddress, length: u32) -> Prefix {
-    let address = Ipv6Addr::from(address);
+/// With its length in bits.
+fn raw_network(prefix: Prefix) -> (RawPrefix, u32) {
+    let (family, length) = match prefix {
+        Prefix::V4(_, length) => (FAMILY_V4, MAPPED_BITS + length),
+        Prefix::V6(_, length) => (FAMILY_V6, length),
+    };
+    let mut bytes = RawPrefix::default();
+    bytes[..4].copy_from_slice(&family.to_ne_bytes());
+    bytes[4..].copy_from_slice(&raw_address(prefix));
+    (bytes, FAMILY_BITS + length)
+}
+
+fn network_of([a, b, c, d, address @ ..]: RawPrefix, length: u32) -> Prefix {
+    let (address, length) = (Ipv6Addr::from(address), length.saturating_sub(FAMILY_BITS));
     match address.to_ipv4_mapped() {
-        Some(address) if length >= 96 => Prefix::V4(address, length - 96),
+        Some(address) if u32::from_ne_bytes([a, b, c, d]) == FAMILY_V4 => {
+            Prefix::V4(address, length.saturating_sub(MAPPED_BITS))
+        }
         _ => Prefix::V6(address, length),
     }
 }
@@ -181,10 +204,14 @@ mod tests {
 
     #[test]
     fn prefixes_of_both_families_come_back_as_they_went_in() {
-        for text in ["10.0.0.5/32", "10.0.0.0/8", "0.0.0.0/0", "fd00::5/128", "fd00::/64", "::/0"] {
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "fd00::/64", "::/0", "::ffff:0:0/96"] {
             let prefix: Prefix = text.parse().unwrap();
-            let (address, length) = raw(prefix);
-            assert_eq!(prefix_of(address, length), prefix, "{text}");
+            let (bytes, length) = raw_network(prefix);
+            assert_eq!(network_of(bytes, length), prefix, "{text}");
+        }
+        for text in ["10.0.0.5/32", "fd00::5/128"] {
+            let prefix: Prefix = text.parse().unwrap();
+            assert_eq!(whole(Ipv6Addr::from(raw_address(prefix)).to_canonical()), prefix, "{text}");
         }
     }
 
