@@ -149,7 +149,7 @@ enum outcome {
 	PASSED, // + direction
 	REFUSED = 2, // + direction: no rule, and of no connection
 	SPOOFED = 4, // of another's MAC or IP address
-	UNREADABLE, // neither ARP, IPv4 nor IPv6, or cut short
+	UNREADABLE, // neither ARP, IPv4 nor IPv6, cut short, or behind more extension headers than are read
 	OUTCOMES,
 };
 

@@ -19,6 +19,9 @@
 #include "switch_port.h"
 
 #define IP_OFFSET 0x1fff
+#define IP6_OFFSET 0xfff8
+// More than hosts send.
+#define MAX_EXTENSIONS 8
 #define SECOND 1000000000ULL
 #define DHCP_SERVER 67
 #define DHCP_CLIENT 68
@@ -58,14 +61,22 @@ struct icmp {
 	__be16 sequence;
 };
 
+// What extension headers of IPv6 begin with.
+struct extension {
+	__u8 next;
+	__u8 length; // in units of eight bytes, without the first
+	__be16 offset; // of a fragment
+};
+
 struct packet {
 	struct address source, destination;
-	__u32 at; // the header behind that of IP
+	__u32 at; // the header behind that of IP, and behind its extensions
 	__u16 source_port, destination_port;
 	__u16 version;
 	__u8 protocol;
 	__u8 tcp_flags;
 	__u8 icmp_type;
+	bool fragment; // of IPv6 alone
 	bool later_fragment;
 };
 
@@ -113,7 +124,38 @@ static __always_inline bool is_icmp_error(const struct packet *packet)
 	       packet->icmp_type == ICMP_PARAMETERPROB;
 }
 
-// IP, and ports or what takes their place. False if the packet is cut short.
+static __always_inline bool is_extension(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_FRAGMENT ||
+	       protocol == IPPROTO_DSTOPTS;
+}
+
+// Any host may put extension headers before what a rule or a check is about. False if there is no end of them: nobody knows
+// what such a packet is then. What IPsec wraps (AH, ESP) stays closed: only hosts that share a key take it.
+static __always_inline bool look_behind_extensions(struct __sk_buff *skb, struct packet *packet)
+{
+	struct extension header;
+
+	for (int number = 0; number < MAX_EXTENSIONS; number++) {
+		bool fragment = packet->protocol == IPPROTO_FRAGMENT;
+
+		if (!is_extension(packet->protocol))
+			return true;
+		if (bpf_skb_load_bytes(skb, packet->at, &header, sizeof(header)))
+			return false;
+		packet->protocol = header.next;
+		packet->at += fragment ? 8 : 8 * (1 + header.length);
+		packet->fragment |= fragment;
+		// What follows is the middle of something.
+		if (fragment && (header.offset & bpf_htons(IP6_OFFSET))) {
+			packet->later_fragment = true;
+			return true;
+		}
+	}
+	return !is_extension(packet->protocol);
+}
+
+// IP, and ports or what takes their place. False if the packet is cut short, or these are not found.
 static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *packet, __u32 at, __u16 version)
 {
 	__be16 ports[2];
@@ -139,6 +181,8 @@ static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *pa
 		__builtin_memcpy(&packet->destination, &ip6.daddr, sizeof(packet->destination));
 		packet->protocol = ip6.nexthdr;
 		packet->at = at + sizeof(ip6);
+		if (!look_behind_extensions(skb, packet))
+			return false;
 	}
 	if (packet->later_fragment)
 		return true;
@@ -216,6 +260,9 @@ static __always_inline bool is_spoofed(struct __sk_buff *skb, __u32 generation, 
 		return true;
 	if (packet->version == 4 || !is_icmp(packet) || packet->icmp_type != ND_NEIGHBOUR_ADVERTISEMENT)
 		return false;
+	// No host sends one in fragments, or listens to such (RFC 6980): the rest could say something else.
+	if (packet->fragment)
+		return true;
 	// Whose MAC address it tells is behind the header of ICMP.
 	if (bpf_skb_load_bytes(skb, packet->at + sizeof(struct icmp), &target, sizeof(target)))
 		return true;
@@ -346,7 +393,7 @@ static __always_inline bool may_begin(struct __sk_buff *skb, const struct packet
 // Neighbours find each other without rules. Who says that it is a router needs one to say so.
 static __always_inline bool is_neighbour_discovery(const struct packet *packet, enum direction direction)
 {
-	if (packet->version != 6 || !is_icmp(packet))
+	if (packet->version != 6 || !is_icmp(packet) || packet->fragment)
 		return false;
 	return packet->icmp_type == ND_NEIGHBOUR_SOLICITATION || packet->icmp_type == ND_NEIGHBOUR_ADVERTISEMENT ||
 	       packet->icmp_type == ND_ROUTER_SOLICITATION ||

@@ -1,6 +1,8 @@
 //! Hosts at a bridge: what they may begin with each other, and as whom.
 
 mod bridge;
+mod extensions;
+mod frame;
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};

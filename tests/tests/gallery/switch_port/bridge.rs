@@ -19,7 +19,7 @@ pub const PORT: u16 = 4242;
 pub struct Host {
     pub namespace: Namespace,
     /// The last byte of its addresses.
-    number: u8,
+    pub number: u8,
 }
 
 impl Host {
@@ -40,8 +40,15 @@ impl Host {
     }
 
     /// Of the link, as the kernel makes it of the MAC address.
-    fn local_address(&self) -> String {
+    pub fn local_address(&self) -> String {
         format!("fe80::ff:fe00:{:x}", self.number)
+    }
+
+    /// Gives it an address of IPv6, too.
+    pub fn give_ipv6(&self) {
+        set_ipv6_disabled(&self.namespace, INTERFACE, false);
+        let address = format!("{}/64", self.address_v6());
+        self.namespace.ip(&["address", "add", &address, "dev", INTERFACE, "nodad"]);
     }
 
     /// A socket of its own, at an address and port of it.
@@ -134,11 +141,7 @@ impl Bridge {
 
     /// Gives the hosts addresses of IPv6, too.
     pub fn with_ipv6(self) -> Self {
-        for host in &self.hosts {
-            set_ipv6_disabled(&host.namespace, INTERFACE, false);
-            let address = format!("{}/64", host.address_v6());
-            host.namespace.ip(&["address", "add", &address, "dev", INTERFACE, "nodad"]);
-        }
+        self.hosts.iter().for_each(Host::give_ipv6);
         self
     }
 

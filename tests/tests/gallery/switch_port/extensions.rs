@@ -1,0 +1,96 @@
+//! What is behind extension headers of IPv6 is judged as if they were not there. The first host's own stack says nothing over
+//! IPv6: all that is counted of it are the test's frames.
+
+use std::net::Ipv6Addr;
+
+use bpfman_tests::wait;
+
+use super::arrives;
+use super::bridge::{Bridge, Host, INTERFACE, PORT};
+use super::frame::{
+    DESTINATION_OPTIONS, Extension, HOP_BY_HOP, ICMP, ROUTER_ALERT, UDP, Way, fragment, send,
+};
+
+/// Sends it from the first host, and waits until so many more have this outcome at its port.
+fn has_outcome(bridge: &Bridge, frame: &[u8], outcome: &str) {
+    let before = bridge.count(0, outcome);
+    send(&bridge.hosts[0], frame);
+    wait::until(outcome, || bridge.count(0, outcome) == before + 1);
+}
+
+/// The sender's MAC address is that of the target, whatever was known before.
+fn advertisement(way: &Way, sender: &Host, target: &Host) -> Vec<u8> {
+    let mut bytes: Vec<u8> = vec![136, 0, 0, 0, 0x60, 0, 0, 0];
+    bytes.extend(target.address_v6().parse::<Ipv6Addr>().unwrap().octets());
+    bytes.extend([2, 1, 2, 0, 0, 0, 0, sender.number]);
+    way.checked(ICMP, bytes, 2)
+}
+
+#[test]
+fn a_neighbours_address_is_not_told_from_behind_extension_headers() {
+    let bridge = Bridge::with_rules("allow port1 out\nallow port2 in\n");
+    let [one, two, three] = &bridge.hosts;
+    two.give_ipv6();
+    let (address, mac) = (three.address_v6(), three.mac());
+    let known = ["neighbour", "replace", &address, "lladdr", &mac, "dev", INTERFACE, "nud", "stale"];
+    two.namespace.ip(&known);
+    let way = Way::new(one, two);
+    let spoofed = advertisement(&way, one, three);
+    for extensions in [
+        vec![],
+        vec![DESTINATION_OPTIONS],
+        vec![HOP_BY_HOP, DESTINATION_OPTIONS, DESTINATION_OPTIONS],
+        vec![DESTINATION_OPTIONS; 8],
+        vec![fragment(0, false)],
+        vec![DESTINATION_OPTIONS, fragment(0, true), DESTINATION_OPTIONS],
+    ] {
+        has_outcome(&bridge, &way.frame(&extensions, ICMP, &spoofed), "spoofed");
+    }
+    let many = [DESTINATION_OPTIONS; 9];
+    has_outcome(&bridge, &way.frame(&many, ICMP, &spoofed), "unreadable");
+    // Whose end would be behind that of the packet.
+    let endless: Extension = (DESTINATION_OPTIONS.0, [255, 1, 4, 0, 0, 0, 0]);
+    has_outcome(&bridge, &way.frame(&[endless], ICMP, &spoofed), "unreadable");
+    let neighbours = two.namespace.ip(&["neighbour", "show", "to", &address]);
+    assert!(neighbours.contains(&mac), "{neighbours}");
+    let own = advertisement(&way, one, one);
+    has_outcome(&bridge, &way.frame(&[DESTINATION_OPTIONS], ICMP, &own), "passed_out");
+}
+
+#[test]
+fn reports_of_multicast_listeners_pass_by_a_rule_for_their_protocol_or_for_any() {
+    let bridge = Bridge::new();
+    let way = Way::of_reports(&bridge.hosts[0]);
+    let mut report: Vec<u8> = vec![143, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0];
+    report.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1]);
+    let frame = way.frame(&[ROUTER_ALERT], ICMP, &way.checked(ICMP, report, 2));
+    for (service, outcome) in
+        [("", "passed_out"), (" proto icmpv6", "passed_out"), (" proto udp", "refused_out")]
+    {
+        bridge.apply(&bridge.ports_and(&format!("allow port1 out{service}\n")));
+        has_outcome(&bridge, &frame, outcome);
+    }
+}
+
+#[test]
+fn the_first_fragment_is_of_its_connection_and_later_ones_pass_by_rules_without_a_port() {
+    let bridge =
+        Bridge::with_rules("allow port1 out proto udp dport 4242\nallow port2 in proto udp dport 4242\n");
+    let [one, two, _] = &bridge.hosts;
+    two.give_ipv6();
+    let receiver = two.udp(&two.address_v6(), PORT);
+    let way = Way::new(one, two);
+    let ports = [4000, PORT, 24, 0].map(u16::to_be_bytes).concat();
+    let datagram = way.checked(UDP, [&ports[..], b"of sixteen bytes"].concat(), 6);
+    let first = way.frame(&[fragment(0, true)], UDP, &datagram[..16]);
+    let second = way.frame(&[fragment(2, false)], UDP, &datagram[16..]);
+    has_outcome(&bridge, &first, "passed_out");
+    let begun = bridge.connections();
+    assert!(begun.iter().any(|one| one["port"] == "port1" && one["protocol"] == "udp"), "{begun:?}");
+    has_outcome(&bridge, &second, "refused_out");
+    bridge.apply(&bridge.ports_and("allow port1 out proto udp\nallow port2 in proto udp\n"));
+    // Both again: the receiver waits for the rest of a datagram for a minute only.
+    has_outcome(&bridge, &first, "passed_out");
+    has_outcome(&bridge, &second, "passed_out");
+    arrives(&receiver);
+}
