@@ -19,7 +19,7 @@
 #define PIECE 1024
 #define MAX_PIECES 4
 
-// Bytes of a call that are shown, at most 4096. `load --global sample_bytes=…` sets another number.
+// Bytes of a call that are shown; more than 4096 is 4096. `load --global sample_bytes=…` sets another number.
 const volatile __u32 sample_bytes = MAX_PIECES * PIECE;
 
 // What a thread is in the middle of.
@@ -153,7 +153,9 @@ static __always_inline int send_piece(struct call *call, __u64 task, __u32 direc
 
 static __always_inline void send_sample(struct call *call, __u64 task, enum direction direction, __u64 total)
 {
-	__u32 sample = total < sample_bytes ? total : sample_bytes;
+	// A call whose last piece is not sent has no end for who reads.
+	__u32 most = sample_bytes < MAX_PIECES * PIECE ? sample_bytes : MAX_PIECES * PIECE;
+	__u32 sample = total < most ? total : most;
 
 	for (int number = 0; number < MAX_PIECES; number++) {
 		__u32 offset = number * PIECE;

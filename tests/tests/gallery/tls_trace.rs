@@ -52,6 +52,11 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With what `load` takes besides.
+    fn with(words: &str) -> Self {
         let gallery = Gallery::open();
         let folder = gallery.daemon.path("tls");
         fs::create_dir(&folder).unwrap();
@@ -60,7 +65,9 @@ impl Stage {
         certificate(&folder);
         let programs = gallery.load(
             "tls-trace",
-            "--programs uprobe:enter uprobe:enter_ex uretprobe:leave_read uretprobe:leave_write",
+            &format!(
+                "--programs uprobe:enter uprobe:enter_ex uretprobe:leave_read uretprobe:leave_write {words}"
+            ),
         );
         let [enter, enter_ex, leave_read, leave_write] = programs[..] else { panic!("{programs:?}") };
         for (program, function) in [
@@ -230,6 +237,19 @@ fn raw_shows_what_each_call_carries_of_one_process() {
     stage.ask("/large").success();
     let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
     assert_eq!(large["text"], "x".repeat(4096));
+}
+
+#[test]
+fn a_sample_is_as_large_as_was_asked_for_and_at_most_four_pieces() {
+    for (asked, shown) in [(1500, 1500), (65_536, 4096)] {
+        let stage = Stage::with(&format!("--global sample_bytes={asked}"));
+        let words = format!("--raw --json --pid {}", stage.server.id());
+        let mut follower = stage.follow(&words, Stdio::inherit());
+        // The last call of its thread: nothing comes after it that would show one without an end.
+        stage.ask("/large").success();
+        let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
+        assert_eq!(large["text"], "x".repeat(shown));
+    }
 }
 
 #[test]
