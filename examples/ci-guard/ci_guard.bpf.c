@@ -37,13 +37,36 @@ struct ring {
 	__uint(max_entries, 1024 * 1024);
 } events_0 SEC(".maps"), events_1 SEC(".maps"), events_2 SEC(".maps"), events_3 SEC(".maps");
 
-// Processes that are followed, and whose job they are of.
+// A run of a job has a number of its own, from JOBS on: the job's, and a multiple of JOBS. So whoever a killed job has left is
+// not taken for one of the next.
+struct member {
+	__u64 run;
+	__u64 outer; // the run that it was of before user space entered it, and that waits for it, too; 0: none
+};
+
+// Processes that are followed.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct member);
 } members SEC(".maps");
+
+// How many members there were and how many of them have ended. Both only grow, and a child is counted before the one that makes
+// it can end: while they differ somebody is left. A walk over `members` could miss him.
+struct tally {
+	__u64 run; // 0: none
+	__u64 last; // user space's own: the number of the last run
+	__u64 entered, left;
+};
+
+// By job. User space begins a run, with the command as the first that has entered.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, JOBS);
+	__type(key, __u32);
+	__type(value, struct tally);
+} tallies SEC(".maps");
 
 // A control group as the kernel knows it: its number, and how far below the root it is. None: number 0.
 struct group {
@@ -86,27 +109,43 @@ struct {
 	__type(value, struct path_buffer);
 } buffers SEC(".maps");
 
-// The job that this process is of; false if it is of none.
-static __always_inline bool find_job(__u32 *job)
+static __always_inline struct tally *find_tally(__u64 run)
+{
+	__u32 job = run % JOBS;
+	struct tally *tally = bpf_map_lookup_elem(&tallies, &job);
+
+	return tally && run && tally->run == run ? tally : NULL;
+}
+
+// The run that this process is of; 0 if it is of none.
+static __always_inline __u64 find_run(void)
 {
 	__u32 process = bpf_get_current_pid_tgid() >> 32;
-	__u32 *member = bpf_map_lookup_elem(&members, &process);
+	struct member *member = bpf_map_lookup_elem(&members, &process);
 
-	if (member) {
-		*job = *member;
-		return true;
-	}
+	if (member && find_tally(member->run))
+		return member->run;
 #pragma unroll
 	for (__u32 number = 0; number < JOBS; number++) {
 		__u32 place = number;
 		struct group *group = bpf_map_lookup_elem(&groups, &place);
 
 		if (group && group->number && bpf_get_current_ancestor_cgroup_id(group->level) == group->number) {
-			*job = number;
-			return true;
+			struct tally *tally = bpf_map_lookup_elem(&tallies, &place);
+
+			return tally ? tally->run : 0;
 		}
 	}
-	return false;
+	return 0;
+}
+
+// The job that this process is of; false if it is of none.
+static __always_inline bool find_job(__u32 *job)
+{
+	__u64 run = find_run();
+
+	*job = run % JOBS;
+	return run;
 }
 
 static __always_inline void count_lost(__u32 job)
@@ -157,11 +196,40 @@ static __always_inline void name_file(struct event *event, struct file *file, en
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(follow_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 process = BPF_CORE_READ(child, tgid), job;
+	__u32 process = BPF_CORE_READ(child, tgid);
+	struct member member = {};
+	struct tally *tally;
 
-	if (find_job(&job) && bpf_map_update_elem(&members, &process, &job, BPF_ANY))
-		count_lost(job);
+	// A thread is of its process, which was counted.
+	if (process == bpf_get_current_pid_tgid() >> 32)
+		return 0;
+	member.run = find_run();
+	if (!member.run)
+		return 0;
+	if (bpf_map_update_elem(&members, &process, &member, BPF_ANY)) {
+		count_lost(member.run % JOBS);
+		return 0;
+	}
+	tally = find_tally(member.run);
+	if (tally)
+		__sync_fetch_and_add(&tally->entered, 1);
 	return 0;
+}
+
+static __always_inline void leave(__u64 run)
+{
+	struct tally *tally = find_tally(run);
+
+	if (tally)
+		__sync_fetch_and_add(&tally->left, 1);
+}
+
+static __always_inline void tell_end(__u32 job)
+{
+	struct event *event = begin(job, EXIT);
+
+	if (event)
+		bpf_ringbuf_submit(event, 0);
 }
 
 // The whole process, not one of its threads.
@@ -169,15 +237,24 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(follow_exit, struct task_struct *task)
 {
 	__u32 process = bpf_get_current_pid_tgid() >> 32, job;
-	struct event *event;
+	struct member *found, member = {};
+	bool followed;
 
-	if (!find_job(&job) || BPF_CORE_READ(task, signal, live.counter) > 0)
+	if (BPF_CORE_READ(task, signal, live.counter) > 0)
 		return 0;
-	// First: who reads of it, or finds the ring full, sees that it is gone.
-	bpf_map_delete_elem(&members, &process);
-	event = begin(job, EXIT);
-	if (event)
-		bpf_ringbuf_submit(event, 0);
+	followed = find_job(&job);
+	found = bpf_map_lookup_elem(&members, &process);
+	if (found)
+		member = *found;
+	// First: who reads of it, or finds the ring full, sees that it is gone. Of two threads that end together one deletes it.
+	if (found && !bpf_map_delete_elem(&members, &process)) {
+		leave(member.run);
+		leave(member.outer);
+	}
+	if (followed)
+		tell_end(job);
+	if (find_tally(member.outer))
+		tell_end(member.outer % JOBS);
 	return 0;
 }
 

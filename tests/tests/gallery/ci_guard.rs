@@ -1,5 +1,7 @@
 //! A job and what its report says: also of descendants whose parents have ended, and never `clean` when something was lost.
 
+mod members;
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::chown;

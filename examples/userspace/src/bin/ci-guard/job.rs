@@ -7,9 +7,11 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use bpfman_client::MapAccess;
 use bpfman_examples::failure::Failure;
+use bpfman_examples::generation::wait_for_packets;
 use bpfman_examples::source::MapSource;
 
 use crate::event::Event;
+use crate::group::Group;
 
 /// As many as there are rings.
 const JOBS: u32 = 4;
@@ -18,11 +20,18 @@ const BPF_NOEXIST: u64 = 1;
 
 /// Number and level of a control group; all zero: none.
 type RawGroup = [u64; 2];
+/// A process's run, and the one that it was of before.
+type RawMember = [u64; 2];
+/// The run, the last one's number, how many have entered and how many of them have left.
+type RawTally = [u64; 4];
 
 pub struct Job {
     number: u32,
+    run: u64,
+    command: Option<u32>,
     jobs: HashMap<MapData, u32, u64>,
-    members: HashMap<MapData, u32, u32>,
+    members: HashMap<MapData, u32, RawMember>,
+    tallies: Array<MapData, RawTally>,
     groups: Array<MapData, RawGroup>,
     lost: PerCpuArray<MapData, u64>,
     lost_before: u64,
@@ -37,22 +46,29 @@ impl Job {
     pub fn begin(maps: &MapSource) -> Result<Self> {
         let mut jobs: HashMap<MapData, u32, u64> = maps.open("jobs", MapAccess::Write)?;
         let number = take_place(&mut jobs)?;
+        let tallies: Array<MapData, RawTally> = maps.open("tallies", MapAccess::Write)?;
+        let [_, last, ..] = tallies.get(&number, 0).context("cannot read which run was the last")?;
+        let run = last.max(u64::from(number)) + u64::from(JOBS);
         let mut job = Self {
             number,
+            run,
+            command: None,
             jobs,
             members: maps.open("members", MapAccess::Write)?,
+            tallies,
             groups: maps.open("groups", MapAccess::Write)?,
             lost: maps.open("lost", MapAccess::Read)?,
             lost_before: 0,
             ring: maps.open(&format!("events_{number}"), MapAccess::Write)?,
         };
-        // What a job that was killed has left.
+        // What a job that was killed has left is of no run from here on, once programs are past what they were doing.
         job.set_group(RawGroup::default())?;
-        for process in job.processes()? {
-            job.leave(process)?;
-        }
+        job.set_tally([0, run, 0, 0])?;
+        wait_for_packets();
         while job.ring.next().is_some() {}
         job.lost_before = job.lost_in_all()?;
+        // The command, which is followed later.
+        job.set_tally([run, run, 1, 0])?;
         Ok(job)
     }
 
@@ -61,7 +77,10 @@ impl Job {
     /// # Errors
     /// There is no room.
     pub fn enter(&mut self, process: u32) -> Result<()> {
-        self.members.insert(process, self.number, 0).context("cannot follow the command")
+        // Where this is within a job, that one has counted the command, and waits for it, too.
+        let outer = self.run_of(process)?.unwrap_or(0);
+        self.command = Some(process);
+        self.members.insert(process, [self.run, outer], 0).context("cannot follow the command")
     }
 
     /// Counts whoever is in a control group, or below.
@@ -76,26 +95,55 @@ impl Job {
         self.groups.set(self.number, group, 0).context("cannot say which control group is the job's")
     }
 
-    /// Those that have not ended.
-    ///
-    /// # Errors
-    /// The map cannot be read.
-    pub fn processes(&self) -> Result<Vec<u32>> {
-        let mut found = Vec::new();
-        for member in self.members.iter() {
-            let (process, job) = member.context("cannot read who is followed")?;
-            if job == self.number {
-                found.push(process);
-            }
-        }
-        Ok(found)
+    fn set_tally(&mut self, tally: RawTally) -> Result<()> {
+        self.tallies.set(self.number, tally, 0).context("cannot begin or end a run of the job")
     }
 
-    fn leave(&mut self, process: u32) -> Result<()> {
-        match self.members.remove(&process) {
+    fn tally(&self) -> Result<RawTally> {
+        self.tallies.get(&self.number, 0).context("cannot read how many are followed")
+    }
+
+    /// True if all that have entered have left, and nobody is in the group.
+    ///
+    /// Both counts only grow, and who has left has entered before. So when as many have entered after the look at the group as
+    /// had left before it, nobody was there at that look who is counted, and nobody came.
+    ///
+    /// # Errors
+    /// The map or the group cannot be read.
+    pub fn is_over(&self, group: Option<&Group>) -> Result<bool> {
+        let [.., left] = self.tally()?;
+        let populated = group.map_or(Ok(false), Group::is_populated)?;
+        let [_, _, entered, _] = self.tally()?;
+        Ok(left == entered && !populated)
+    }
+
+    /// True if the programs have not seen the end of the command, which has ended.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn has_missed(&self, command: u32) -> Result<bool> {
+        let [.., left] = self.tally()?;
+        Ok(left == 0 || self.run_of(command)? == Some(self.run))
+    }
+
+    fn run_of(&self, process: u32) -> Result<Option<u64>> {
+        match self.members.get(&process, 0) {
+            Ok([run, _]) => Ok(Some(run)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).context("cannot read who is followed"),
+        }
+    }
+
+    /// Where the programs have not seen its end, nobody else takes it out.
+    fn forget_command(&mut self) -> Result<()> {
+        let Some(command) = self.command else { return Ok(()) };
+        if self.run_of(command)? != Some(self.run) {
+            return Ok(());
+        }
+        match self.members.remove(&command) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(MapError::KeyNotFound) => Ok(()),
-            result => result.context("cannot stop following a process"),
+            result => result.context("cannot stop following the command"),
         }
     }
 
@@ -128,9 +176,8 @@ impl Job {
     /// A map cannot be written.
     pub fn end(mut self) -> Result<()> {
         self.set_group(RawGroup::default())?;
-        for process in self.processes()? {
-            self.leave(process)?;
-        }
+        self.forget_command()?;
+        self.set_tally([0, self.run, 0, 0])?;
         self.jobs.remove(&self.number).context("cannot give the job's place back")
     }
 }

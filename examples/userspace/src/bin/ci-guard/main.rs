@@ -191,8 +191,7 @@ fn follow(
     let mut status = None;
     let whole = loop {
         // Before the ring is read: whatever an ended process did is in it then.
-        let left = job.processes()?;
-        let others = group.map_or(Ok(false), Group::is_populated)?;
+        let over = job.is_over(group)?;
         let mut idle = true;
         while let Some(event) = job.next()? {
             idle = false;
@@ -207,13 +206,13 @@ fn follow(
                 Deed::Exit => {}
             }
         }
-        if left.is_empty() && !others {
+        if over {
             break true;
         }
         if !idle {
             continue;
         }
-        if status.is_some() && left.contains(&child.id()) {
+        if status.is_some() && job.has_missed(child.id())? {
             break false;
         }
         let mut sources = vec![PollFd::new(&job.ring, PollFlags::IN)];
