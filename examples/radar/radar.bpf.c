@@ -172,13 +172,14 @@ struct {
 } floods SEC(".maps");
 
 // 0: all events. 1: those that found the ring full, which `floods` counts by process. 2: those for which there was no room
-// in `calls`, or that could not be read.
+// in `calls`, or that could not be read. 3 and 4 are the daemon's: what it told of 1, besides what `floods` has, and of 2.
+// A daemon that goes on with these programs begins there.
 #define SEEN 0
 #define RING_FULL 1
 #define MISSED 2
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 3);
+	__uint(max_entries, 5);
 	__type(key, __u32);
 	__type(value, __u64);
 } counts SEC(".maps");

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <linux/if_link.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,19 @@ int main(int count, char **words)
 			attributes.link_create.flags = XDP_FLAGS_SKB_MODE;
 			link = call(BPF_LINK_CREATE, &attributes);
 			result(word, link);
+			at++;
+		} else if (!strcmp(word, "tcx") || !strcmp(word, "tcx-off")) {
+			// At the ingress of the interface of this name, without a link (Linux 6.6), and off again. Older
+			// headers have no names for an interface as the target, and for BPF_TCX_INGRESS.
+			int is_on = !strcmp(word, "tcx");
+
+			if (is_on)
+				program = load(BPF_PROG_TYPE_SCHED_CLS, 1);
+			attributes.target_fd = if_nametoindex(more);
+			attributes.attach_bpf_fd = program;
+			attributes.attach_type = 46;
+			printf("%s %d\n", word, call(is_on ? BPF_PROG_ATTACH : BPF_PROG_DETACH, &attributes) ? -errno : 0);
+			fflush(stdout);
 			at++;
 		} else if (!strcmp(word, "open-link")) {
 			attributes.link_id = atoi(more);

@@ -60,13 +60,18 @@ pub(crate) struct HistoryViewer {
 }
 
 impl HistoryViewer {
-    /// True for an entry of this reader's own, and what belongs to an owner whose they are. Root reads all.
+    /// True for an entry of this reader's own, for what belongs to an owner whose they are, and for what the
+    /// radar tells if a grant has that. Root reads all.
     pub fn may_read(&self, entry: &HistoryEntry) -> bool {
         let concerns = |owner: &String| {
             owner.parse::<Owner>().is_ok_and(|owner| self.policy.concerns(&self.peer, &owner))
         };
-        let of_stranger = || self.sees_strangers && matches!(entry.by, EntryActor::Stranger(_));
-        self.peer.uid == 0 || self.did(entry) || of_stranger() || entry.owners.iter().any(concerns)
+        // What the radar says by itself goes with it: what ended, and what it did not see.
+        let of_radar = || {
+            let is_it = matches!(entry.by, EntryActor::Stranger(_) | EntryActor::Daemon(DaemonPart::Radar));
+            self.sees_strangers && is_it
+        };
+        self.peer.uid == 0 || self.did(entry) || of_radar() || entry.owners.iter().any(concerns)
     }
 
     /// One user of several pods is several callers.
@@ -243,6 +248,15 @@ mod tests {
         let line = readers[3].line(seen.clone());
         assert_eq!((line.daemon.as_str(), line.uid, line.pid), ("radar", Some(1000), 9));
         assert_eq!(readers[3].line(seen).executable, "/x");
+        // So is what the radar says by itself, and nothing of other parts of the daemon.
+        let of_part = |part| {
+            let entry = HistoryEntry::of_daemon(part, "Lost", "9 calls");
+            readers.each_ref().map(|reader| reader.may_read(&entry))
+        };
+        assert_eq!(of_part(DaemonPart::Radar), [true, false, false, true]);
+        for part in [DaemonPart::Start, DaemonPart::Checks, DaemonPart::Limits, DaemonPart::Gate] {
+            assert_eq!(of_part(part), [true, false, false, false]);
+        }
         // Who touched something of theirs is told to its owners, without more than its name.
         let who = EntryActor::Stranger(StrangerActor {
             pid: 9,

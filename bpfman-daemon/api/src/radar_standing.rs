@@ -61,6 +61,8 @@ pub struct RadarReport {
     pub lost: u64,
     /// Touches of hooks of this daemon, the newest last.
     pub touched: Vec<String>,
+    /// How many there were.
+    pub touches: u64,
     /// Who loaded programs.
     pub loaders: BTreeMap<u32, StrangerActor>,
     /// Who made links.
@@ -83,6 +85,7 @@ impl RadarReport {
 
     /// Remembers that a hook was touched.
     pub fn touch(&mut self, what: String) {
+        self.touches += 1;
         self.touched.push(what);
         if self.touched.len() > MOST_TOUCHED {
             self.touched.remove(0);

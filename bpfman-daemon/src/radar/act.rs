@@ -55,6 +55,11 @@ impl StrangerAct {
         })
     }
 
+    /// True for what may be done to something of ours.
+    pub const fn may_touch(self) -> bool {
+        matches!(self, Self::Link | Self::Update | Self::Attach | Self::Detach | Self::Unpin)
+    }
+
     /// What happened, of calls of which no more than their kind is known.
     pub const fn in_general(self) -> &'static str {
         match self {
@@ -85,9 +90,6 @@ pub fn words(event: &RadarEvent) -> String {
         }
         kind::OBJ_PIN => format!("{} at {}", object(event), event.path),
         kind::UNLINK => format!("pin …/{}", event.path),
-        kind::PROG_ATTACH | kind::PROG_DETACH => {
-            format!("{} at {}", object(event), attach_type::name(event.attach_type))
-        }
         kind::RAW_TRACEPOINT_OPEN => {
             let place = if event.path.is_empty() {
                 "what it was loaded for".to_owned()
@@ -96,7 +98,7 @@ pub fn words(event: &RadarEvent) -> String {
             };
             format!("{} at {place}", object(event))
         }
-        kind::LINK_CREATE => {
+        kind::PROG_ATTACH | kind::PROG_DETACH | kind::LINK_CREATE => {
             format!("{} at {}{}", object(event), attach_type::name(event.attach_type), interface(event))
         }
         kind::LINK_UPDATE | kind::LINK_DETACH => object(event),
@@ -142,19 +144,22 @@ fn object(event: &RadarEvent) -> String {
     }
 }
 
-/// The interface of a link that is at one.
+/// The interface of what is at one.
 fn interface(event: &RadarEvent) -> String {
     if is_at_interface(event) { format!(" of interface {}", event.target) } else { String::new() }
 }
 
-/// True for a link whose target is an interface.
+/// True for a call whose target is an interface.
 pub const fn is_at_interface(event: &RadarEvent) -> bool {
     use bpfmand_core::uapi::attach_type as at;
-    event.kind == kind::LINK_CREATE
-        && matches!(
-            event.attach_type,
-            at::XDP | at::TCX_INGRESS | at::TCX_EGRESS | at::NETKIT_PRIMARY | at::NETKIT_PEER
-        )
+    match event.attach_type {
+        at::TCX_INGRESS | at::TCX_EGRESS | at::NETKIT_PRIMARY | at::NETKIT_PEER => {
+            matches!(event.kind, kind::LINK_CREATE | kind::PROG_ATTACH | kind::PROG_DETACH)
+        }
+        // Without a link XDP is set by netlink alone.
+        at::XDP => event.kind == kind::LINK_CREATE,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -182,5 +187,39 @@ mod tests {
             said(kind::PROG_LOAD, -4096).1.ends_with("(by a program, which alone knows what came of it)")
         );
         assert_eq!(StrangerAct::of(4711, 0), None);
+    }
+
+    #[test]
+    fn an_interface_is_named_where_the_call_names_one() {
+        use bpfmand_core::uapi::attach_type::{CGROUP_INET_INGRESS, TCX_EGRESS, XDP};
+        for (kind, attach_type, text) in [
+            (kind::PROG_ATTACH, TCX_EGRESS, "program 41 \"wall\" at tcx_egress of interface 3"),
+            (kind::PROG_DETACH, TCX_EGRESS, "program 41 \"wall\" at tcx_egress of interface 3"),
+            (kind::LINK_CREATE, TCX_EGRESS, "program 41 \"wall\" at tcx_egress of interface 3"),
+            (kind::PROG_ATTACH, XDP, "program 41 \"wall\" at xdp"),
+            (kind::PROG_ATTACH, CGROUP_INET_INGRESS, "program 41 \"wall\" at cgroup_inet_ingress"),
+        ] {
+            let event = RadarEvent::parse(&record(5, kind, 0, b"x")).unwrap();
+            assert_eq!(words(&RadarEvent { attach_type, ..event }), text);
+        }
+    }
+
+    #[test]
+    fn what_may_be_done_to_something_of_ours_is_known_by_its_kind() {
+        let may = |kind| StrangerAct::of(kind, -1).is_some_and(StrangerAct::may_touch);
+        for kind in [
+            kind::PROG_ATTACH,
+            kind::PROG_DETACH,
+            kind::LINK_CREATE,
+            kind::LINK_UPDATE,
+            kind::LINK_DETACH,
+            kind::XDP_BY_NETLINK,
+            kind::TC_FILTER,
+            kind::TC_FILTER_GONE,
+            kind::UNLINK,
+        ] {
+            assert!(may(kind), "{kind}");
+        }
+        assert!(!may(kind::MAP_CREATE) && !may(kind::PROG_LOAD) && !may(kind::OBJ_PIN));
     }
 }

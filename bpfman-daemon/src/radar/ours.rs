@@ -51,12 +51,19 @@ impl OursAndBefore {
                 attach_type::TCX_EGRESS => self.hook(event, &at(Direction::Egress)),
                 _ => None,
             },
+            // Without a link.
+            kind::PROG_ATTACH | kind::PROG_DETACH => match event.attach_type {
+                attach_type::TCX_INGRESS => self.hook(event, &at(Direction::Ingress)),
+                attach_type::TCX_EGRESS => self.hook(event, &at(Direction::Egress)),
+                _ => None,
+            },
             kind::XDP_BY_NETLINK => self.hook(event, &[HookKind::Xdp]),
             kind::TC_FILTER | kind::TC_FILTER_GONE => match event.attach_type {
                 INGRESS => self.hook(event, &at(Direction::Ingress)),
                 EGRESS => self.hook(event, &at(Direction::Egress)),
                 _ => None,
             },
+            kind::UNLINK => self.pinned(&event.path),
             _ => None,
         }
     }
@@ -64,6 +71,15 @@ impl OursAndBefore {
     fn link(&self, id: u32) -> Option<&OwnPlace> {
         let id = KernelLinkId(id);
         self.now.links.get(&id).or_else(|| self.before.links.get(&id))
+    }
+
+    /// The hook whose link has this pin: its folder and its name are all that an event has of it. The cookie
+    /// in that name tells a hook from those of other network namespaces. Other pins of ours (`links/7`) may
+    /// have namesakes in any bpffs, so nothing is said about these.
+    fn pinned(&self, path: &str) -> Option<&OwnPlace> {
+        let is_it =
+            |key: &HookKey| path == format!("{}/dispatcher_{}_link", key.pin_folder(), key.pin_stem());
+        self.now.hooks.iter().find(|(key, _)| is_it(key)).map(|(_, place)| place)
     }
 
     fn hook(&self, event: &RadarEvent, kinds: &[HookKind]) -> Option<&OwnPlace> {
@@ -106,5 +122,29 @@ mod tests {
         assert_eq!(touched(tcx), None);
         assert_eq!(touched(RadarEvent { link: 9, ..event(kind::LINK_DETACH) }), name);
         assert_eq!(touched(RadarEvent { link: 8, ..event(kind::LINK_UPDATE) }), None);
+    }
+
+    #[test]
+    fn a_hook_is_touched_also_without_a_link_and_by_its_pin() {
+        let netns = HookNetns::In(NetnsId { inode: 77, cookie: 1 });
+        let kind = HookKind::Tc(Direction::Egress);
+        let mut ours = OursAndBefore::default();
+        let place = OwnPlace { name: "tc:eth0:egress".to_owned(), ..OwnPlace::default() };
+        ours.now.hooks.insert(HookKey { netns, ifindex: IfIndex(3), kind }, place);
+        let touched = |event: RadarEvent| ours.touched_by(&event).is_some();
+        let event = |kind| RadarEvent::parse(&record(5, kind, 0, b"x")).unwrap();
+        for call in [kind::PROG_ATTACH, kind::PROG_DETACH] {
+            let tcx = |attach_type| RadarEvent { attach_type, ..event(call) };
+            assert!(touched(tcx(attach_type::TCX_EGRESS)));
+            assert!(!touched(tcx(attach_type::TCX_INGRESS)) && !touched(tcx(attach_type::XDP)));
+            assert!(!touched(RadarEvent { netns: 78, ..tcx(attach_type::TCX_EGRESS) }));
+            assert!(!touched(RadarEvent { target: 4, ..tcx(attach_type::TCX_EGRESS) }));
+        }
+        let unlink = |path: &str| RadarEvent { path: path.to_owned(), ..event(kind::UNLINK) };
+        assert!(touched(unlink("tc-egress/dispatcher_77_3_1_link")));
+        for path in ["tc-ingress/dispatcher_77_3_1_link", "tc-egress/dispatcher_77_3_2_link", "links/7", "/"]
+        {
+            assert!(!touched(unlink(path)), "{path}");
+        }
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use bpfmand_journal::StrangerActor;
+use bpfmand_journal::{DaemonPart, EntryResult, HistoryEntry, StrangerActor};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::act::{StrangerAct, words};
+use super::calibrate::LastSightings;
+use super::counts::CallNews;
 use super::event::{CallEnd, FloodCount, FloodKey, RadarEvent, kind};
 use super::ids::ChangedId;
 use super::makers::Makers;
@@ -22,7 +24,7 @@ impl RadarWatch {
         }
         let Some(mut act) = StrangerAct::of(event.kind, event.descriptor) else { return };
         let mut hook = None;
-        if may_touch(event.kind) {
+        if act.may_touch() {
             if let Err(error) = self.ours.refresh(&self.parts.engine) {
                 tracing::warn!(%error, "nobody knows what of ours others touch");
             }
@@ -78,31 +80,8 @@ impl RadarWatch {
             if is_own { report.own += count.count } else { report.aggregated += count.count }
         }
         let Some(act) = StrangerAct::of(key.kind, 0).filter(|_| !is_own) else { return };
+        let first = first_call(&key, count);
         let FloodKey { process, user, error, command, .. } = key;
-        let who =
-            StrangerActor { uid: user, pid: process, command: command.clone(), ..StrangerActor::default() };
-        let event = RadarEvent {
-            time: count.first,
-            began: 0,
-            group: 0,
-            process,
-            user,
-            user_group: 0,
-            kind: key.kind,
-            result: CallEnd::Done,
-            program: 0,
-            map: 0,
-            link: 0,
-            object_type: 0,
-            attach_type: 0,
-            target: 0,
-            netns: 0,
-            descriptor: 0,
-            command: command.clone(),
-            name: String::new(),
-            tag: [0; 8],
-            path: String::new(),
-        };
         let key = TallyKey { act, error, user, process, began: 0, command, hook: None };
         let sighting = Sighting {
             count: count.count,
@@ -114,10 +93,40 @@ impl RadarWatch {
             owners: BTreeSet::new(),
         };
         let identification = &mut self.identification;
-        self.tallies.add(key, sighting, || {
-            let found = identification.who(&event);
-            Some(if found.gone { StrangerActor { gone: true, ..who } } else { found })
-        });
+        self.tallies.add(key, sighting, || Some(identification.who(&first)));
+    }
+
+    /// What was counted since the reading before.
+    pub(super) fn counted(&mut self, news: CallNews) {
+        for (key, count) in news.floods {
+            self.flood(key, count);
+        }
+        if news.lost == 0 {
+            return;
+        }
+        self.standing.lock().lost += news.lost;
+        let text = format!(
+            "{} calls came too fast: nobody knows who made them, what they were, or whether something of \
+             bpfman was touched",
+            news.lost
+        );
+        let mut entry = HistoryEntry::of_daemon(DaemonPart::Radar, "Lost", &text);
+        entry.count = news.lost;
+        self.parts.journal.record(entry, None);
+    }
+
+    /// What programs saw that are unloaded, since they do not show what this daemon does.
+    pub(super) fn unproven(&mut self, last: LastSightings) {
+        for event in &last.early {
+            self.see(event);
+        }
+        for news in last.news {
+            self.counted(news);
+        }
+        let text = "programs of the radar did not show a map that this daemon made, and are unloaded: what \
+                    they saw is told, calls of this daemon among it, and nobody knows what they did not see";
+        tracing::warn!("{text}");
+        self.note("Lost", text.to_owned(), EntryResult::Done);
     }
 
     /// Programs and links that came or went.
@@ -156,17 +165,31 @@ impl RadarWatch {
     }
 }
 
-/// Calls that may be about something of ours.
-const fn may_touch(kind: u32) -> bool {
-    matches!(
-        kind,
-        kind::LINK_CREATE
-            | kind::LINK_UPDATE
-            | kind::LINK_DETACH
-            | kind::XDP_BY_NETLINK
-            | kind::TC_FILTER
-            | kind::TC_FILTER_GONE
-    )
+/// The first of calls that were only counted, as far as it is known. Nobody told when its process began: one
+/// that has the number now is the same if it was there at that time.
+fn first_call(key: &FloodKey, count: FloodCount) -> RadarEvent {
+    RadarEvent {
+        time: count.first,
+        began: 0,
+        group: 0,
+        process: key.process,
+        user: key.user,
+        user_group: 0,
+        kind: key.kind,
+        result: CallEnd::Done,
+        program: 0,
+        map: 0,
+        link: 0,
+        object_type: 0,
+        attach_type: 0,
+        target: 0,
+        netns: 0,
+        descriptor: 0,
+        command: key.command.clone(),
+        name: String::new(),
+        tag: [0; 8],
+        path: String::new(),
+    }
 }
 
 /// What a touch is.
@@ -175,6 +198,9 @@ const fn in_words(event: &RadarEvent) -> &'static str {
         kind::LINK_UPDATE => "another program in our link",
         kind::LINK_DETACH => "our link detached by force",
         kind::LINK_CREATE => "a link beside ours",
+        kind::PROG_ATTACH => "a program beside ours",
+        kind::PROG_DETACH => "a program beside ours detached",
+        kind::UNLINK => "our pin removed",
         kind::XDP_BY_NETLINK => "XDP set by netlink",
         kind::TC_FILTER => "a filter beside ours",
         _ => "a filter removed",
@@ -186,4 +212,32 @@ fn wall_clock(nanoseconds: u64) -> SystemTime {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default());
     SystemTime::now() - now.saturating_sub(Duration::from_nanos(nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::who::Identification;
+    use super::*;
+
+    #[test]
+    fn who_floods_is_looked_at_only_where_it_was_there_before_the_first_call() {
+        let key = FloodKey {
+            process: std::process::id(),
+            user: 1000,
+            kind: kind::PROG_LOAD,
+            error: 0,
+            command: "flood".to_owned(),
+        };
+        let who = |first| {
+            let count = FloodCount { count: 9, first, last: u64::MAX };
+            Identification::default().who(&first_call(&key, count))
+        };
+        let same = who(u64::MAX);
+        let own = std::env::current_exe().unwrap().display().to_string();
+        assert_eq!((same.executable, same.gone, same.uid), (own, false, 1000));
+        // This process began later than the call, so another one made it.
+        let other = who(1);
+        assert_eq!((other.executable.as_str(), other.unit.as_str(), other.gone), ("", "", true));
+        assert_eq!((other.command.as_str(), other.pid, other.uid), ("flood", key.process, 1000));
+    }
 }

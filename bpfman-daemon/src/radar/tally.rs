@@ -186,6 +186,11 @@ impl Tally {
     fn entry(self, key: &TallyKey) -> HistoryEntry {
         let listed = self.words.len() as u64;
         let object = match (listed, self.count) {
+            // Calls that found the ring full: nobody knows where they were.
+            (0, count) if key.act.may_touch() && key.error == 0 => {
+                let what = key.act.in_general();
+                format!("{count} times: {what}; nobody knows whether something of bpfman was touched")
+            }
             (0, count) => format!("{count} times: {}", key.act.in_general()),
             (_, count) if count > listed => {
                 format!("{}; {} more of these", self.words.join("; "), count - listed)
@@ -254,6 +259,22 @@ mod tests {
         assert_eq!((entry.count, entry.programs.len(), entry.verb.as_str()), (20, 20, "SeenLoad"));
         assert!(entry.object.ends_with("program 8; 12 more of these"), "{}", entry.object);
         assert!(!entry.first.is_empty());
+    }
+
+    #[test]
+    fn calls_of_which_only_the_kind_is_known_may_have_touched_what_is_ours() {
+        let told = |act, error| {
+            let key = TallyKey { act, error, ..key(5, 0) };
+            let mut tallies = Tallies::default();
+            let unseen = Sighting { count: 9, words: None, ..once(0) };
+            tallies.add(key.clone(), unseen, || None);
+            tallies.waiting.remove(&key).unwrap().entry(&key).object
+        };
+        assert_eq!(told(StrangerAct::Load, 0), "9 times: programs");
+        let touched = "9 times: links; nobody knows whether something of bpfman was touched";
+        assert_eq!(told(StrangerAct::Link, 0), touched);
+        // What the kernel refused touched nothing.
+        assert_eq!(told(StrangerAct::Link, 1), "9 times: links");
     }
 
     #[test]

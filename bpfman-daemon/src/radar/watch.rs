@@ -10,8 +10,8 @@ use bpfmand_engine::ImageAsk;
 use bpfmand_journal::{DaemonPart, EntryResult, HistoryEntry};
 
 use super::act::StrangerAct;
-use super::calibrate::calibrate;
-use super::counts::RadarCounts;
+use super::calibrate::{Calibration, LastSightings, calibrate};
+use super::counts::CallCounts;
 use super::event::RadarEvent;
 use super::ids::KnownIds;
 use super::ours::OursAndBefore;
@@ -33,7 +33,7 @@ const AT_ONCE: usize = 4096;
 /// The programs, and what is known of what they say.
 pub(super) struct AtWork {
     programs: RadarPrograms,
-    counts: RadarCounts,
+    counts: CallCounts,
     /// This daemon's process, as the machine counts.
     pub(super) own: u32,
 }
@@ -85,7 +85,7 @@ impl RadarWatch {
         loop {
             let command = match (&self.at_work, &self.wanted) {
                 // Nothing to do, for ever.
-                (None, None) if self.looked => commands.recv().ok(),
+                (None, None) if self.looked && self.tallies.next().is_none() => commands.recv().ok(),
                 (None, _) => match commands.recv_timeout(self.tallies.next().unwrap_or(TURN).min(TURN)) {
                     Err(RecvTimeoutError::Disconnected) => None,
                     Err(RecvTimeoutError::Timeout) => Some(RadarCommand::Nothing),
@@ -216,7 +216,9 @@ impl RadarWatch {
             Ok(None) => return,
             Ok(Some(found)) => found,
             Err(error) => {
-                tracing::warn!("the radar's programs are loaded anew: {error:#}");
+                let why = format!("nobody knows what the radar's programs of before saw: {error:#}");
+                tracing::warn!("{why}");
+                self.note("Lost", why, EntryResult::Done);
                 return self.remove_older();
             }
         };
@@ -229,9 +231,14 @@ impl RadarWatch {
         }
         self.wanted = Some((found.object.clone(), found.by_call));
         let mut found = found;
-        match calibrate(&self.parts.kernel, &mut found) {
-            (Some(own), early) => self.is_at_work(found, own, early, "goes on"),
-            (None, _) => self.remove_older(),
+        let Calibration { own, early } = calibrate(&self.parts.kernel, &mut found);
+        match own {
+            Some(own) => self.is_at_work(found, own, early, "goes on"),
+            None => {
+                // First, so that what is in their maps then is the last that they saw.
+                self.remove_older();
+                self.unproven(LastSightings::of(&self.parts.kernel, &mut found, early));
+            }
         }
     }
 
@@ -244,12 +251,20 @@ impl RadarWatch {
     }
 
     fn put_up(&mut self, object: &RadarObject, by_call: bool) -> anyhow::Result<()> {
-        let mut seen = None;
+        let (mut seen, mut unproven) = (None, Vec::new());
         let programs = self.loader.put_up(object, by_call, |programs| {
-            let (own, early) = calibrate(&self.parts.kernel, programs);
-            seen = own.map(|own| (own, early));
-            seen.is_some()
-        })?;
+            let Calibration { own, early } = calibrate(&self.parts.kernel, programs);
+            match own {
+                Some(own) => seen = Some((own, early)),
+                None => unproven.push(LastSightings::of(&self.parts.kernel, programs, early)),
+            }
+            own.is_some()
+        });
+        // New programs that see nothing at all are no radar yet: nothing of theirs is lost.
+        for last in unproven.into_iter().filter(|last| !last.is_empty()) {
+            self.unproven(last);
+        }
+        let programs = programs?;
         let (own, early) = seen.unwrap_or_default();
         self.is_at_work(programs, own, early, "sees");
         Ok(())
@@ -261,17 +276,23 @@ impl RadarWatch {
         let text = format!("{how} by {}, {object}{unseen}", source.name());
         tracing::info!("the radar {text}");
         self.note("StartRadar", text, EntryResult::Done);
-        let report = RadarReport {
+        let mut report = self.standing.lock();
+        // What is remembered of others stays: who made what, and who touched which hook.
+        *report = RadarReport {
             source,
             object,
             why: programs.why.clone(),
             unseen: programs.unseen.clone(),
             since: now(),
-            ..RadarReport::default()
+            events: 0,
+            own: 0,
+            aggregated: 0,
+            lost: 0,
+            ..std::mem::take(&mut *report)
         };
-        *self.standing.lock() = report;
+        drop(report);
         self.whole_at = None;
-        self.at_work = Some(AtWork { programs, counts: RadarCounts::default(), own });
+        self.at_work = Some(AtWork { programs, counts: CallCounts::default(), own });
         for event in early {
             self.see(&event);
         }
@@ -348,18 +369,9 @@ impl RadarWatch {
         match read {
             Some(Ok(news)) => {
                 self.standing.lock().events = news.events;
-                for (key, count) in news.floods {
-                    self.flood(key, count);
-                }
-                if news.lost > 0 {
-                    self.standing.lock().lost += news.lost;
-                    let text = format!(
-                        "{} calls came too fast: nobody knows who made them, or what they were",
-                        news.lost
-                    );
-                    let mut entry = HistoryEntry::of_daemon(DaemonPart::Radar, "Lost", &text);
-                    entry.count = news.lost;
-                    self.parts.journal.record(entry, None);
+                self.counted(news);
+                if let Some(at_work) = &mut self.at_work {
+                    at_work.counts.note_told(&self.parts.kernel, &at_work.programs.counts);
                 }
             }
             Some(Err(error)) => tracing::warn!(%error, "nobody knows what the radar lost"),
@@ -389,7 +401,7 @@ impl RadarWatch {
         }
     }
 
-    fn note(&self, verb: &str, object: String, result: EntryResult) {
+    pub(super) fn note(&self, verb: &str, object: String, result: EntryResult) {
         let entry = HistoryEntry { result, ..HistoryEntry::of_daemon(DaemonPart::Radar, verb, &object) };
         self.parts.journal.record(entry, None);
     }

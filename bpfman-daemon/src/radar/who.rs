@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bpfmand_core::{Peer, cgroup_of, container_of, unified_cgroup_of};
 use bpfmand_journal::StrangerActor;
-use bpfmand_kernel::linux::process_facts;
+use bpfmand_kernel::linux::{ProcessStart, process_facts};
 
 use super::event::RadarEvent;
 
@@ -21,7 +21,13 @@ pub struct Identification {
 impl Identification {
     /// The process of an event.
     pub fn who(&mut self, event: &RadarEvent) -> StrangerActor {
-        let facts = process_facts(event.process, event.began);
+        // Where nobody told when it began, only a process that was there before the call is the one that made
+        // it.
+        let start = match event.began {
+            0 => ProcessStart::Before(event.time),
+            began => ProcessStart::At(began),
+        };
+        let facts = process_facts(event.process, start);
         let gone = facts.is_none();
         let (executable, groups) = facts.map(|facts| (facts.executable, facts.groups)).unwrap_or_default();
         let mut cgroup = cgroup_of(&groups);
@@ -59,11 +65,18 @@ mod tests {
     #[test]
     fn who_is_there_is_looked_at_and_who_is_gone_has_the_group_of_others() {
         let mut identification = Identification::default();
-        let event = |process| RadarEvent::parse(&record(process, kind::PROG_LOAD, 0, b"x")).unwrap();
+        let event = |process| RadarEvent {
+            // Later than this process began; the record is of the first second after boot.
+            time: u64::MAX,
+            ..RadarEvent::parse(&record(process, kind::PROG_LOAD, 0, b"x")).unwrap()
+        };
         let here = identification.who(&event(std::process::id()));
         let own = std::env::current_exe().unwrap().display().to_string();
         assert_eq!((here.executable.as_str(), here.gone, here.uid), (own.as_str(), false, 1000));
         let gone = identification.who(&event(u32::MAX));
         assert_eq!((gone.gone, gone.command.as_str(), gone.executable.as_str()), (true, "x", ""));
+        // A process that has the number now, and began after the call.
+        let other = identification.who(&RadarEvent { time: 1, ..event(std::process::id()) });
+        assert_eq!((other.gone, other.executable.as_str()), (true, ""));
     }
 }

@@ -10,6 +10,7 @@ use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::requests::{attach, tc, xdp};
+use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::wait::{DEADLINE, until};
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use rustix::process::{Pid, Signal, kill_process};
@@ -43,7 +44,20 @@ impl Stranger {
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let told = words.iter().filter(|word| {
-            ["load", "socket", "map", "link", "open-link", "detach", "pin", "flood", "refused"].contains(word)
+            [
+                "load",
+                "socket",
+                "map",
+                "link",
+                "tcx",
+                "tcx-off",
+                "open-link",
+                "detach",
+                "pin",
+                "flood",
+                "refused",
+            ]
+            .contains(word)
         });
         let did = lines.take(told.count()).map(|line| {
             let line = line.unwrap();
@@ -289,6 +303,18 @@ fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_s
         assert!(touched["object"].as_str().unwrap().starts_with("a filter beside ours"), "{touched}");
         assert_eq!(touched["owners"], serde_json::json!(["root"]), "{touched}");
     }
+
+    // Nothing but its pin holds the link of a hook of ours.
+    let own = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2).id;
+    wire.attach(attach(own, xdp(&network.far.path(), INTERFACE, 7, &[]))).unwrap();
+    let mut remove = Command::new("rm");
+    remove.arg(std::fs::read_dir(daemon.fs().join("xdp")).unwrap().next().unwrap().unwrap().path());
+    let removed = run_as_process(remove);
+    if pins {
+        let touched = entry(&daemon, removed, "HookTouched");
+        assert!(touched["object"].as_str().unwrap().starts_with("our pin removed: pin "), "{touched}");
+        assert!(touched["hooks"][0].as_str().unwrap().starts_with("xdp:"), "{touched}");
+    }
 }
 
 #[test]
@@ -430,6 +456,23 @@ fn a_killed_daemon_goes_on_with_the_same_programs_and_tells_what_they_saw_meanwh
 }
 
 #[test]
+fn a_daemon_that_starts_with_a_full_ring_goes_on_and_tells_all_of_it_once() {
+    /// Some times as many as the ring holds.
+    const LOADS: u64 = 15_000;
+    let mut daemon = daemon();
+    let before = programs(&daemon);
+    daemon.kill();
+    let stranger = Stranger::new(&["flood", &LOADS.to_string()]);
+    daemon.again(&launch());
+    let told = || counts(&of_process(&daemon, stranger.pid()), "SeenLoad");
+    let lost = || counts(&seen(&daemon), "Lost");
+    until("all loads are told", || told() + lost() >= LOADS);
+    assert_eq!((told(), lost()), (LOADS, 0));
+    assert_eq!(programs(&daemon), before);
+    assert!(status(&daemon)["aggregated"].as_u64().unwrap() > 1000, "the ring took all: {}", status(&daemon));
+}
+
+#[test]
 fn a_radar_whose_program_is_unloaded_comes_back() {
     let daemon = daemon();
     let first = programs(&daemon).into_iter().next().unwrap();
@@ -489,6 +532,25 @@ fn who_touches_a_hook_of_ours_is_told_as_such() {
 }
 
 #[test]
+fn who_attaches_without_a_link_at_a_tcx_hook_of_ours_is_told_as_such() {
+    if lacks_tcx("who_attaches_without_a_link_at_a_tcx_hook_of_ours_is_told_as_such") {
+        return;
+    }
+    let (daemon, network) = (daemon(), Network::new());
+    let wire = daemon.wire();
+    let own = Program::member(&wire, "tc_member", Type::Tc, 1, 2).id;
+    wire.attach(attach(own, tc(&network.far.path(), INTERFACE, "ingress", 7, &[]))).unwrap();
+    let command = network.far.command(binary().to_str().unwrap());
+    let stranger = Stranger::stays(command, &["tcx", INTERFACE, "tcx-off", INTERFACE]);
+    assert_eq!((stranger.made("tcx"), stranger.made("tcx-off")), (0, 0));
+    for what in ["a program beside ours: ", "a program beside ours detached: "] {
+        let touched = entry_about(&daemon, stranger.pid(), "HookTouched", what);
+        assert!(touched["object"].as_str().unwrap().contains(" at tcx_ingress of interface "), "{touched}");
+        assert!(touched["hooks"][0].as_str().unwrap().starts_with("tc:"), "{touched}");
+    }
+}
+
+#[test]
 fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
     let policy = format!(
         "[access]\nsocket_group = \"read\"\n\
@@ -505,6 +567,31 @@ fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
         told.iter().any(|entry| entry["pid"] == stranger.pid())
     };
     assert_eq!((pids(ADA), pids(EVE)), (true, false));
+    // What the radar says by itself is told to those, too: that a program ended, and that it lost sight.
+    let entries = |uid| -> Vec<Value> {
+        let told = daemon.bpfman_as(uid, "events -o json").success();
+        let told = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        told.filter(|event| event["event"] == "entry").collect()
+    };
+    let has = |uid, verb: &str| entries(uid).iter().any(|entry| entry["verb"] == verb);
+    stranger.end();
+    until("the end of a program is told", || {
+        // Of those that are there when ids are looked at, which is once a second, and not the next time.
+        Stranger::new(&["load"]).end();
+        has(ADA, "SeenGone")
+    });
+    daemon.bpfman(&format!("unload {}", programs(&daemon).first().unwrap())).success();
+    until("the radar says what it lost", || has(ADA, "Lost"));
+    // What other parts of the daemon did is root's to know.
+    let object = compile::object("chain").display().to_string();
+    daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member --ttl 1s")).success();
+    until("a program has expired", || has(0, "Expire"));
+    let parts = |uid| -> BTreeSet<String> {
+        let parts = entries(uid).into_iter();
+        parts.filter_map(|entry| entry["daemon"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(parts(ADA), BTreeSet::from(["radar".to_owned()]));
+    assert!(!["SeenGone", "Lost", "StartRadar", "Expire"].iter().any(|verb| has(EVE, verb)));
     assert!(daemon.bpfman_as(ADA, "radar -o json").json()["radar"]["events"].is_number());
     for line in ["radar", "radar --follow"] {
         daemon.bpfman_as(EVE, line).fails(4, &["may not radar", "hint:"]);

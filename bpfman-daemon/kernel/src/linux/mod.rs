@@ -78,7 +78,7 @@ pub use self::executables::{ExecutableId, executable};
 pub use self::extension::may_load;
 pub use self::features::{raise_memlock, release};
 pub use self::mounts::LinuxMounts;
-pub use self::process_facts::{ProcessFacts, process_facts};
+pub use self::process_facts::{ProcessFacts, ProcessStart, process_facts};
 pub use self::ring::RingFeed;
 pub use self::sys::{close_on_execute, peer_groups, trim_heap, unread_by_peer};
 pub use self::test_run::test_run;

@@ -13,14 +13,36 @@ pub struct ProcessFacts {
     pub groups: String,
 }
 
-/// What a process is, by its number as the machine counts; none if it is gone, or another one has the number by now.
-/// `began`: when it began, in nanoseconds since boot; 0: not known.
+/// `/proc` counts in ticks of 10 ms.
+const TICK: u64 = 10_000_000;
+
+/// What is known of when a process began, by which it is told from another one of its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessStart {
+    /// Then: nanoseconds since boot, with sleep.
+    At(u64),
+    /// Before this time, at which it was there: nanoseconds since boot, without sleep.
+    Before(u64),
+}
+
+impl ProcessStart {
+    /// True for a process that began so many ticks after boot, with sleep.
+    const fn fits(self, ticks: u64) -> bool {
+        match self {
+            Self::At(time) => ticks == time / TICK,
+            // The time without sleep is never the later one. So after a sleep the right process may be
+            // missed, and no other one is taken for it.
+            Self::Before(time) => ticks <= time / TICK,
+        }
+    }
+}
+
+/// What a process is, by its number as the machine counts; none if it is gone, or if it cannot be told from
+/// another one that has the number by now.
 #[must_use]
-pub fn process_facts(pid: u32, began: u64) -> Option<ProcessFacts> {
-    /// `/proc` counts in ticks of 10 ms.
-    const TICK: u64 = 10_000_000;
+pub fn process_facts(pid: u32, start: ProcessStart) -> Option<ProcessFacts> {
     let root = processes::root();
-    let is_it = || processes::began(&root, pid).is_some_and(|ticks| began == 0 || ticks == began / TICK);
+    let is_it = || processes::began(&root, pid).is_some_and(|ticks| start.fits(ticks));
     if !is_it() {
         return None;
     }
@@ -44,12 +66,14 @@ mod tests {
     fn a_process_is_told_from_another_one_of_its_number() {
         let pid = std::process::id();
         let ticks = processes::began(Path::new("/proc"), pid).unwrap();
-        let facts = process_facts(pid, ticks * 10_000_000 + 1234).unwrap();
+        let facts = process_facts(pid, ProcessStart::At(ticks * TICK + 1234)).unwrap();
         let own = std::env::current_exe().unwrap().display().to_string();
         assert_eq!(facts.executable.as_deref(), Some(own.as_str()));
         assert!(facts.groups.contains(':'), "{facts:?}");
-        assert!(process_facts(pid, 0).is_some());
-        assert_eq!(process_facts(pid, (ticks + 7) * 10_000_000), None);
-        assert_eq!(process_facts(u32::MAX, 0), None);
+        assert_eq!(process_facts(pid, ProcessStart::At((ticks + 7) * TICK)), None);
+        // One that began later is another one.
+        assert!(process_facts(pid, ProcessStart::Before((ticks + 7) * TICK)).is_some());
+        assert_eq!(process_facts(pid, ProcessStart::Before((ticks - 1) * TICK)), None);
+        assert_eq!(process_facts(u32::MAX, ProcessStart::Before(u64::MAX)), None);
     }
 }
