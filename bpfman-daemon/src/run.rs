@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, SocketSystem};
+use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, RadarStanding, SocketSystem};
 use bpfmand_core::Selector;
 use bpfmand_engine::{
     Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, ReadObjects, SCHEMA, StepObserver,
@@ -15,7 +15,7 @@ use bpfmand_image::{ImageStore, StartHelper};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_observe::serve::{Scrapes, TcpReaders};
-use bpfmand_observe::{DaemonMetrics, DaemonParts, DaemonStates, ImageCounts, LimitCounts};
+use bpfmand_observe::{DaemonMetrics, DaemonParts, DaemonStates, ImageCounts, LimitCounts, RadarCounts};
 use bpfmand_reader::{ReaderClient, StartPatience};
 use bpfmand_store::{Store, StoreOptions};
 use tokio::net::UnixListener;
@@ -208,7 +208,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         states: Box::new({
             let gate = Arc::clone(&gate);
-            move || DaemonStates { detached: gate.closed().is_some(), runs_counted: statistics.are_on() }
+            let radar = Arc::clone(&radar_standing);
+            move || DaemonStates {
+                detached: gate.closed().is_some(),
+                runs_counted: statistics.are_on(),
+                radar: radar_counts(&radar),
+            }
         }),
     });
     let scrapes = Arc::new(Scrapes::new(Box::new(move || metrics.text())));
@@ -342,6 +347,17 @@ async fn serve(
         tracing::warn!("requests were still in progress; the next start settles them");
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// What metrics tell of the radar.
+fn radar_counts(standing: &RadarStanding) -> RadarCounts {
+    let report = standing.lock();
+    RadarCounts {
+        source: report.source.name(),
+        events: report.events,
+        lost: report.lost,
+        touches: report.touches,
+    }
 }
 
 /// The digests of images that programs were loaded from; none once the engine is gone.

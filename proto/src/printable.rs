@@ -19,6 +19,40 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |character| matches!(character, '\n' | '\t'))
 }
 
+/// A JSON document with the same meaning, which commands no terminal: JSON may hold everything in a text but the lowest
+/// control characters. Line ends and tabs stay: outside of texts they lay it out, and inside they are escaped already.
+#[must_use]
+pub fn json(document: &str) -> Cow<'_, str> {
+    let is_hidden = |character: char| hides(character) && !matches!(character, '\n' | '\t');
+    if !document.contains(is_hidden) {
+        return Cow::Borrowed(document);
+    }
+    let mut shown = String::with_capacity(document.len() + 16);
+    for character in document.chars() {
+        if is_hidden(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string does not fail.
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A word as a shell takes it, of whatever others chose: it stays one word, and breaks no line or terminal.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let text: String = text.chars().map(|character| if hides(character) { '?' } else { character }).collect();
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "_./:=,@%+-".contains(character);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     let is_hidden = |character: char| hides(character) && !stays(character);
     if !text.contains(is_hidden) {
@@ -87,6 +121,23 @@ mod tests {
         );
         assert_eq!(one_line("a\u{2028}b\u{202e}c\u{2066}d\x7f"), "a\\u{2028}b\\u{202e}c\\u{2066}d\\u{7f}");
         assert_eq!(lines("x\n\x1b[2J"), "x\n\\u{1b}[2J");
+    }
+
+    #[test]
+    fn a_word_stays_one_word_of_a_shell() {
+        assert_eq!(shell_word("xdp:eth0@/run/netns/blue"), "xdp:eth0@/run/netns/blue");
+        assert_eq!(shell_word("xdp:$(reboot);'x"), r"'xdp:$(reboot);'\''x'");
+        assert_eq!(shell_word("a\nb\u{9b}"), "'a?b?'");
+        assert_eq!(shell_word(""), "''");
+    }
+
+    #[test]
+    fn json_means_the_same_and_commands_no_terminal() {
+        assert_eq!(
+            json("{\"a\": \"\u{9b}2J\u{202e}\x7f Grüße\"}\n"),
+            "{\"a\": \"\\u009b2J\\u202e\\u007f Grüße\"}\n"
+        );
+        assert_eq!(json("{\n\t\"a\": 1\n}\n"), "{\n\t\"a\": 1\n}\n");
     }
 
     #[test]

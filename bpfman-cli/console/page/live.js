@@ -11,6 +11,8 @@ export class Live extends EventTarget {
     super();
     this.entries = [];
     this.position = null;
+    // The run of the daemon that gave the numbers.
+    this.epoch = "";
     this.figures = null;
     this.before = null;
     this.points = new Map();
@@ -42,7 +44,7 @@ export class Live extends EventTarget {
       try {
         this.abort = new AbortController();
         this.refusals.clear();
-        for await (const event of events("stream", { after: this.position, time: this.timed ? "yes" : "" }, this.abort.signal)) {
+        for await (const event of events("stream", { after: this.position, epoch: this.epoch, time: this.timed ? "yes" : "" }, this.abort.signal)) {
           failures = 0;
           this.take(event);
         }
@@ -73,6 +75,12 @@ export class Live extends EventTarget {
   add(data) {
     // Another journal than the one that was known: that one is over.
     if (data.reset) [this.entries, this.position] = [[], 0];
+    // It had lost the entries after a number, and gave the numbers to others.
+    for (const { after } of data.events.filter((event) => event.event === "renumbered")) {
+      this.entries = this.entries.filter((event) => event.event !== "entry" || event.number <= after);
+      this.position = Math.min(this.position ?? 0, after);
+    }
+    this.epoch = data.epoch;
     const known = this.position ?? 0;
     const fresh = data.events.filter((event) => event.event !== "entry" || event.number > known);
     this.entries = this.entries.concat(fresh).slice(-KEPT_ENTRIES);

@@ -15,7 +15,9 @@ export async function polled({ live, signal, get }, draw) {
     try {
       await once();
     } catch (error) {
-      live.set(error.status === 401 && error.reason === "no-session" ? "ended" : "away", `${error.message}.`);
+      // Who is not let in any more is told what to do. A new token is taken up when it comes.
+      if (error.status === 401) live.set("ended", [error.message, error.hint].filter(Boolean).join(": ") + ".");
+      else live.set("away", `${error.message}.`);
     }
     setTimeout(again, PAUSE);
   };

@@ -10,6 +10,7 @@ mod browser;
 mod guard;
 mod local;
 mod loopback;
+mod patience;
 mod request;
 mod serve;
 mod session;

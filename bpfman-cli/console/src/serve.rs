@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::answer::{ConsoleAnswer, ConsoleRefusal, PageBody};
+use crate::patience::Patient;
 
 /// Connections at a time: browsers open six.
 const CONNECTIONS: usize = 64;
@@ -29,7 +30,7 @@ const LARGEST_HEAD: usize = 16 * 1024;
 /// Bytes that a request may bring along.
 const LARGEST_BODY: usize = 4 * 1024;
 
-/// How long a head or a body may take to come, and a connection may say nothing.
+/// How long a head or a body may take to come, a connection may say nothing, and one may take nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long requests that are being answered have when the server ends.
@@ -86,6 +87,7 @@ async fn connection<H: ConsoleHandler>(
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD);
+    let stream = Patient::new(stream, PATIENCE);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // Whatever failed of it, there is nobody to tell but the browser.

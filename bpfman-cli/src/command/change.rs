@@ -6,6 +6,7 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 
+use super::progress::while_waiting;
 use super::{connect, image, taken_bytes};
 use crate::args::Global;
 use crate::args::change::{Adopt, KernelLink, Replace, ReplaceBy, ReplaceHow, UpdateCommand, UpdateLink};
@@ -45,13 +46,15 @@ pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> 
     let answer = match (command.rollback, command.by) {
         (true, None) => {
             let request = ext::RollbackProgramRequest { program_id };
-            connect(global).await?.chains.rollback_program(request).await?
+            let mut daemon = connect(global).await?;
+            while_waiting(global, "replacing", daemon.chains.rollback_program(request)).await?
         }
         (false, Some(by)) => {
             globals.clone_from(&by.how().global);
             let request = replace_request(program_id, by)?;
             let sets_values = request.values.is_some();
-            let answer = connect(global).await?.chains.replace_program(request).await?;
+            let mut daemon = connect(global).await?;
+            let answer = while_waiting(global, "replacing", daemon.chains.replace_program(request)).await?;
             if sets_values && !answer.get_ref().values_set {
                 return Err(CliError::Invalid {
                     what: format!(

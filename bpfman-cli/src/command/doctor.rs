@@ -2,8 +2,10 @@
 
 use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::printable::shell_word;
 use bpfman_proto::v1;
 
+use super::progress::while_waiting;
 use super::{connect, dead_daemon};
 use crate::args::Global;
 use crate::error::CliError;
@@ -16,14 +18,14 @@ use crate::show::verified::VerifiedChain;
 const RESTART: &str = "systemctl restart bpfmand";
 
 fn look(hook: &str) -> String {
-    format!("bpfman chain show {hook}")
+    format!("bpfman chain show {}", shell_word(hook))
 }
 
 /// Looks at everything, and fails if anything is wrong.
 pub async fn run(global: &Global) -> Result<(), CliError> {
     let mut diagnosis = Diagnosis::default();
     match connect(global).await {
-        Ok(mut client) => living(&mut client, &mut diagnosis).await?,
+        Ok(mut client) => while_waiting(global, "looking", living(&mut client, &mut diagnosis)).await?,
         Err(CliError::Unreachable { source, .. }) => dead_daemon::examine(global, &source, &mut diagnosis),
         Err(error) => return Err(error),
     }
@@ -194,7 +196,7 @@ async fn strays(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), 
         diagnosis.found(FindingClass::Kernel, "bpffs", answer.pins_problem, RESTART);
     }
     for stray in answer.strays {
-        let fix = format!("bpfman stray remove {}", stray.pin);
+        let fix = format!("bpfman stray remove {}", shell_word(&stray.pin));
         diagnosis.found(FindingClass::Strays, format!("stray {}", stray.pin), stray.description, fix);
     }
     Ok(())

@@ -7,6 +7,7 @@ use bpfman_proto::printable::one_line;
 use serde::Serialize;
 
 use super::entry::ShownEntry;
+use super::json_text;
 use super::maps::ListedMap;
 use crate::args::OutputForm;
 use crate::error::CliError;
@@ -40,7 +41,7 @@ impl EntryStream {
         let map = ListedMap::new(map, described);
         Ok(match self.form {
             OutputForm::Table => String::new(),
-            OutputForm::Json => format!("{{\n\"map\": {},\n\"entries\": [", json(&map)?),
+            OutputForm::Json => format!("{{\n\"map\": {},\n\"entries\": [", json_text::line(&map)?),
             OutputForm::Yaml => format!("{}entries:", yaml(&Head { map })?),
         })
     }
@@ -65,7 +66,7 @@ impl EntryStream {
             }
             OutputForm::Json => {
                 text.push_str(if is_first { "\n" } else { ",\n" });
-                text.push_str(&json(entry)?);
+                text.push_str(&json_text::line(entry)?);
             }
             OutputForm::Yaml => {
                 if is_first {
@@ -92,10 +93,6 @@ impl EntryStream {
         written.map_err(|error| CliError::Encode(error.to_string()))?;
         Ok(text)
     }
-}
-
-fn json(value: &impl Serialize) -> Result<String, CliError> {
-    serde_json::to_string(value).map_err(|error| CliError::Encode(error.to_string()))
 }
 
 fn yaml(value: &impl Serialize) -> Result<String, CliError> {

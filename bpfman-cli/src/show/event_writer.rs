@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
+use super::json_text;
 use super::run_event::{EventLine, RunEvent};
 use super::screen::{cell, harmless};
 use crate::args::{Global, OutputForm};
@@ -83,10 +84,7 @@ impl RunEventWriter {
         let encode = |error: &dyn std::fmt::Display| CliError::Encode(error.to_string());
         let timed = || Timed { time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(), event };
         let text = match self.form {
-            OutputForm::Json => {
-                let line = serde_json::to_string(&timed()).map_err(|error| encode(&error))?;
-                Text::Output(format!("{line}\n"))
-            }
+            OutputForm::Json => Text::Output(json_text::line(&timed())? + "\n"),
             OutputForm::Yaml => {
                 let text = serde_norway::to_string(&timed()).map_err(|error| encode(&error))?;
                 Text::Output(format!("---\n{text}"))

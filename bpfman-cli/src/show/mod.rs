@@ -23,6 +23,7 @@ pub mod hooks;
 pub mod journal_event;
 pub mod json;
 pub(crate) mod json_shape;
+mod json_text;
 pub mod kernel;
 pub mod link;
 pub mod maps;
@@ -82,12 +83,7 @@ pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
             let screen = Screen::of_stdout();
             screen.harmless(&answer.table(screen))
         }
-        OutputForm::Json => {
-            let mut text =
-                serde_json::to_string_pretty(answer).map_err(|error| CliError::Encode(error.to_string()))?;
-            text.push('\n');
-            text
-        }
+        OutputForm::Json => json_text::document(answer)?,
         OutputForm::Yaml => {
             serde_norway::to_string(answer).map_err(|error| CliError::Encode(error.to_string()))?
         }
@@ -97,12 +93,7 @@ pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
 /// One of many answers: on a terminal a table replaces the one before; JSON is one line, YAML one document of a stream.
 pub fn tick(global: &Global, answer: &impl CommandOutput) -> Result<String, CliError> {
     Ok(match global.output {
-        OutputForm::Json => {
-            let mut line =
-                serde_json::to_string(answer).map_err(|error| CliError::Encode(error.to_string()))?;
-            line.push('\n');
-            line
-        }
+        OutputForm::Json => json_text::line(answer)? + "\n",
         OutputForm::Yaml => format!("---\n{}", form(global, answer)?),
         // Home, and clear to the end: the table stays in place.
         OutputForm::Table if Screen::of_stdout() != Screen::PLAIN && !screen::is_plain_terminal() => {

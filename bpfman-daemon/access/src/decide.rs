@@ -69,7 +69,8 @@ impl AccessPolicy {
         let open = match self.socket_group {
             SocketGroup::Nothing => false,
             SocketGroup::Read => verb == AccessVerb::Read,
-            SocketGroup::All => true,
+            // As for a grant of `all`: who sees what others do is named by that verb.
+            SocketGroup::All => verb != AccessVerb::Radar,
         };
         if open {
             let owner = claimed(objects).unwrap_or(Owner::of_user(peer.uid));

@@ -12,11 +12,14 @@ use tonic::Status;
 
 use crate::authorize::Permit;
 use crate::history::{HistoryFilter, HistoryViewer};
+use crate::places::{ReadingBounds, ReadingPlace};
 use crate::server::Api;
 use crate::status;
 
 /// Entries of one page.
 const PAGE: usize = 256;
+/// Calls that read the journal. A page parses a whole file of it.
+pub const HISTORY_READERS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
 
 type Page = Result<wire::HistoryResponse, Status>;
 type Reading = Pin<Box<dyn Future<Output = (Page, Option<HistoryFilter>)> + Send>>;
@@ -34,17 +37,25 @@ pub struct HistoryStream {
 pub(crate) fn stream<K: Kernel>(
     api: Api<K>,
     permit: Permit,
+    place: ReadingPlace,
     asked: HistoryFilter,
     viewer: HistoryViewer,
 ) -> HistoryStream {
-    let shared = Arc::new((api, permit, viewer));
+    let shared = Arc::new((api, permit, place, viewer));
     let begin = move |asked: HistoryFilter| -> Reading {
         let shared = Arc::clone(&shared);
         Box::pin(async move {
-            let (api, permit, viewer) = &*shared;
+            let (api, permit, place, viewer) = &*shared;
             let viewer = viewer.clone();
-            let page = api.read(permit, move |api| next(api, asked, &viewer)).await;
-            match page {
+            let page = async {
+                let turn = place.turn().await?;
+                let read = move |api: &_| {
+                    let _turn = turn;
+                    next(api, asked, &viewer)
+                };
+                api.read(permit, read).await
+            };
+            match page.await {
                 Ok((page, rest)) => (Ok(page), rest),
                 Err(status) => (Err(status), None),
             }

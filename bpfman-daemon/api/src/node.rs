@@ -135,8 +135,9 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     async fn history(&self, request: Request<wire::HistoryRequest>) -> Reply<Self::HistoryStream> {
         let asked = history::HistoryFilter::parse(request.into_inner())?;
         let permit = self.authorize(&[])?;
+        let place = self.history_readers.enter(permit.uid)?;
         let viewer = self.history_viewer()?;
-        Ok(Response::new(history_pages::stream(self.clone(), permit, asked, viewer)))
+        Ok(Response::new(history_pages::stream(self.clone(), permit, place, asked, viewer)))
     }
 
     type FollowEventsStream = EventStream;

@@ -28,6 +28,7 @@ use crate::authorize::{AccessSource, Permit};
 use crate::event_followers::EventFollowers;
 use crate::features::LastAnswer;
 use crate::figure_stream::FIGURE_STREAMS;
+use crate::history_pages::HISTORY_READERS;
 use crate::iterators::{READING_BOUNDS, READINGS};
 use crate::map_contents::MAP_READINGS;
 use crate::map_entries::MAP_LISTS;
@@ -114,6 +115,7 @@ pub struct Api<K: Kernel> {
     pub(crate) map_readings: Arc<ReadingPlaces>,
     pub(crate) figures: Arc<FigureDesk>,
     pub(crate) figure_readers: Arc<ReadingPlaces>,
+    pub(crate) history_readers: Arc<ReadingPlaces>,
     pub(crate) map_lists: Arc<ReadingPlaces>,
     /// Clients that have members of chains timed.
     pub(crate) member_timings: Arc<ReadingPlaces>,
@@ -135,6 +137,7 @@ impl<K: Kernel> Clone for Api<K> {
             map_readings: Arc::clone(&self.map_readings),
             figures: Arc::clone(&self.figures),
             figure_readers: Arc::clone(&self.figure_readers),
+            history_readers: Arc::clone(&self.history_readers),
             map_lists: Arc::clone(&self.map_lists),
             member_timings: Arc::clone(&self.member_timings),
             prints: Arc::clone(&self.prints),
@@ -169,6 +172,7 @@ impl<K: Kernel> Api<K> {
             map_readings: Arc::new(ReadingPlaces::new("maps", MAP_READINGS)),
             figures: Arc::default(),
             figure_readers: Arc::new(ReadingPlaces::new("streams of figures", FIGURE_STREAMS)),
+            history_readers: Arc::new(ReadingPlaces::new("histories", HISTORY_READERS)),
             map_lists: Arc::new(ReadingPlaces::new("lists of maps", MAP_LISTS)),
             member_timings: Arc::new(ReadingPlaces::new("times of members", MEMBER_TIMINGS)),
             prints: Arc::default(),

@@ -18,6 +18,10 @@ metrics! {
     DETACHED = Metric::gauge("bpfman_detached", &[], "1 while root has everything detached (break glass).");
     STORE_IN_DOUBT = Metric::gauge("bpfman_store_in_doubt", &[], "1 while nobody knows whether the last change is on disk; changes are refused.");
     RUN_STATISTICS = Metric::gauge("bpfman_run_statistics", &[], "1 while the kernel counts and times the runs of programs, which run metrics need.");
+    RADAR = Metric::gauge("bpfman_radar", &["source"], "1, with what the radar sees by: `trampolines`, `tracepoints`, `polling` or `off`.");
+    RADAR_EVENTS = Metric::counter("bpfman_radar_events", &[], "What others did with eBPF since the radar is on.");
+    RADAR_LOST = Metric::counter("bpfman_radar_lost_events", &[], "Of these, what is known by its number alone.");
+    RADAR_TOUCHES = Metric::counter("bpfman_radar_hook_touches", &[], "Times that others touched a hook of the daemon, as the radar saw it.");
     RUNTIME_UNREADABLE = Metric::gauge("bpfman_kernel_unreadable", &[], "1 if the kernel refused to tell of programs, chains and maps; their metrics are missing then.");
     SCRAPE = Metric::gauge("bpfman_metrics_gathering", &[], "How long the gathering before this one took.").of(MetricUnit::Seconds);
 

@@ -11,7 +11,7 @@ mod growing_sums;
 mod page;
 pub mod serve;
 
-pub use collect::{DaemonMetrics, DaemonParts, DaemonStates};
+pub use collect::{DaemonMetrics, DaemonParts, DaemonStates, RadarCounts};
 pub use counts::{ImageCounts, LimitCounts};
 pub use page::metrics_page;
 

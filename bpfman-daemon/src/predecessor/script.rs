@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use bpfman_proto::printable::shell_word as word;
 use bpfmand_core::VerdictFamily;
 
 use super::state::{
@@ -29,18 +30,6 @@ const FILTER_PRIORITY: u16 = 50;
 /// Where a program's bytecode is kept.
 pub fn bytecode_path(folder: &Path, program: &PredecessorProgram) -> PathBuf {
     folder.join(format!("program_{}.o", program.id))
-}
-
-/// A word as a shell takes it. What the database says is not trusted: not to break a line or a terminal either.
-fn word(text: &str) -> String {
-    let text: String =
-        text.chars().map(|character| if character.is_control() { '?' } else { character }).collect();
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "_./:=,@%+-".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }
 
 impl Script<'_> {

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bpfman_client::{Client, Error, EventQuery, Events, JournalEvent, Reason, Watch};
+use bpfman_client::{Client, Error, EventPlace, EventQuery, Events, JournalEvent, Reason, Watch};
 use bpfman_console::{EventSender, PageGone};
 use bpfman_proto::ext::v1 as ext;
 use serde_json::json;
@@ -33,8 +33,8 @@ const ALIVE: Duration = Duration::from_secs(10);
 pub struct LiveStream {
     /// Where the daemon listens.
     pub socket: PathBuf,
-    /// The newest entry of the journal that the page has.
-    pub after: Option<u64>,
+    /// Up to where the page has the journal.
+    pub after: Option<EventPlace>,
     /// Have the kernel time runs.
     pub time_runs: bool,
 }
@@ -137,8 +137,8 @@ impl LiveStream {
     }
 
     async fn begin(&mut self, client: Client, events: &EventSender) -> Result<Told, Over> {
-        let query = match self.after {
-            Some(number) => EventQuery::new().after(number),
+        let query = match self.after.clone() {
+            Some(place) => EventQuery::new().resuming(place),
             None => EventQuery::of(ext::FollowEventsRequest {
                 after: Some(0),
                 newest: NEWEST,
@@ -151,7 +151,8 @@ impl LiveStream {
             && self.after.is_some()
         {
             self.after = None;
-            events.send("journal", &json!({ "reset": true, "events": [], "position": 0 })).await?;
+            let told = json!({ "reset": true, "events": [], "position": 0, "epoch": "" });
+            events.send("journal", &told).await?;
             journal = client.events(EventQuery::new().after(0)).await;
         }
         let figures = self.figures(&client, events).await?;
@@ -208,10 +209,11 @@ impl LiveStream {
                 _ => break,
             }
         }
-        let position = journal.as_ref().map_or(0, Events::position);
+        let place = journal.as_ref().map(Events::place).unwrap_or_default();
         let told: Vec<_> = batch.iter().filter_map(JournalEventJson::new).collect();
-        events.send("journal", &json!({ "events": told, "position": position })).await?;
-        self.after = Some(position);
+        let told = json!({ "events": told, "position": place.number, "epoch": place.epoch });
+        events.send("journal", &told).await?;
+        self.after = Some(place);
         Ok(())
     }
 }

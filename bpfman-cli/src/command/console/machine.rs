@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfman_client::{Reconnect, Services};
+use bpfman_client::{EventPlace, Reconnect, Services};
 use bpfman_console::{ConsoleAnswer, ConsoleRefusal, ConsoleRequest, ConsoleSource, StreamPlaces};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
@@ -82,7 +82,9 @@ impl MachineSource {
     fn stream(&self, request: &ConsoleRequest) -> Result<ConsoleAnswer, ConsoleRefusal> {
         let after = match request.asked("after") {
             Some(text) => {
-                Some(text.parse().map_err(|_| ConsoleRefusal::invalid("`after` is the number of an entry"))?)
+                let number =
+                    text.parse().map_err(|_| ConsoleRefusal::invalid("`after` is the number of an entry"))?;
+                Some(EventPlace { number, epoch: request.asked("epoch").unwrap_or_default() })
             }
             None => None,
         };

@@ -86,6 +86,7 @@ pub fn of(global: &Global) -> Vec<BundlePart> {
         command("images.json", ours("image list -o json")),
         command("history.json", ours("history --limit 1000 -o json")),
         command("features.json", ours("features -o json")),
+        command("radar.json", ours("radar -o json")),
         command("unit.txt", words(&["systemctl", "show", "bpfmand.service", UNIT])),
     ];
     parts.extend(FILES.map(|(name, path)| BundlePart {

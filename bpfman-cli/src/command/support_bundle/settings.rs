@@ -40,6 +40,11 @@ pub static BPFMAN: AllowedSettings = AllowedSettings(&[
     "gate.executables",
     "gate.groups",
     "gate.fail_open_seconds",
+    "radar.image",
+    "radar.file",
+    "metrics.socket",
+    "metrics.listen",
+    "metrics.run_statistics",
     "cage.seccomp",
     "cage.landlock",
     "cage.helpers",
@@ -237,6 +242,33 @@ mod tests {
             ["surprise", "store.password", "registries.ghcr.io:443.mirrors", "images.auth_file", "gate.image"]
         {
             assert!(left_out.contains(&at), "{at}: {left_out:?}");
+        }
+    }
+
+    /// Names of hosts and files, which tell nothing about what the daemon does.
+    const LEFT_OUT: &[&str] = &[
+        "images.auth_file",
+        "registries.*.mirrors",
+        "registries.*.other_hosts",
+        "metrics.certificate",
+        "metrics.key",
+        "metrics.client_ca",
+    ];
+
+    #[test]
+    fn every_documented_key_is_shown_or_left_out_on_purpose() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let table = page.split("\n## ").find(|part| part.starts_with("bpfman.toml")).unwrap();
+        let cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+        let keys: Vec<String> = cells
+            .flat_map(|cell| cell.split("`, `"))
+            .map(|key| key.trim_end_matches('`').replace("\"HOST[:PORT]\"", "*").replace(".NAME.", ".*."))
+            .collect();
+        assert!(keys.len() > 40, "{keys:?}");
+        for key in keys {
+            let left_out = LEFT_OUT.contains(&key.as_str());
+            assert!(BPFMAN.0.contains(&key.as_str()) != left_out, "{key} is for neither or both");
         }
     }
 

@@ -15,6 +15,10 @@ pub fn add<K: Kernel>(samples: &mut Exposition, parts: &DaemonParts<K>, states: 
     samples.add(&is::DETACHED, [], states.detached);
     samples.add(&is::RUN_STATISTICS, [], states.runs_counted);
     samples.add(&is::STORE_IN_DOUBT, [], !parts.engine.takes_changes());
+    samples.add(&is::RADAR, [states.radar.source], 1);
+    samples.add(&is::RADAR_EVENTS, [], states.radar.events);
+    samples.add(&is::RADAR_LOST, [], states.radar.lost);
+    samples.add(&is::RADAR_TOUCHES, [], states.radar.touches);
     add_work(samples, parts);
     add_standing(samples, parts);
     add_journal(samples, parts);

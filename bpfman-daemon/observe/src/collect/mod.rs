@@ -43,6 +43,21 @@ pub struct DaemonStates {
     pub detached: bool,
     /// The kernel counts and times the runs of programs.
     pub runs_counted: bool,
+    /// What the radar saw.
+    pub radar: RadarCounts,
+}
+
+/// What the radar saw of others since it is on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RadarCounts {
+    /// By what it sees, `off` while it sees nothing.
+    pub source: &'static str,
+    /// What others did.
+    pub events: u64,
+    /// Of these, what is known by its number alone.
+    pub lost: u64,
+    /// Touches of hooks of the daemon.
+    pub touches: u64,
 }
 
 /// Gathers metrics. One gathering at a time: sums grow from each to the next.
