@@ -68,7 +68,10 @@ fn now() -> u64 {
 
 /// What programs take, or why the daemon does not tell.
 async fn of_programs(shared: Arc<Shared>) -> Response {
-    match shared.figures.read(&shared.daemon).await {
+    // A task of its own: whoever asks and goes away cuts no reading short, of which the next one would take
+    // the place.
+    let read = tokio::spawn(async move { shared.figures.read(&shared.daemon).await });
+    match read.await.unwrap_or_else(|ended| Err(ended.to_string())) {
         Ok(figures) => Json(&*figures).into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }

@@ -96,7 +96,7 @@ pub struct TopOptions {
     /// Most rows of each; 0: all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
-    /// Namespace that the operator runs in; otherwise agents of all namespaces are asked.
+    /// Namespace that the operator runs in; otherwise that of the Config object: agents are its pods.
     #[arg(long)]
     pub operator_namespace: Option<String>,
     /// How to show it.
@@ -160,7 +160,8 @@ pub struct ConsoleOptions {
     /// Namespace that the operator runs in; otherwise that of the Config object.
     #[arg(long)]
     pub operator_namespace: Option<String>,
-    /// File with a token of an account, for who logs in to the API server in another way than by a token.
+    /// File with a token of an account, for who logs in to the API server in another way than by a token. It
+    /// is read again at each request.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }

@@ -6,6 +6,7 @@ use axum::http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
+use thiserror::Error;
 
 use super::connect::ClientSession;
 
@@ -13,6 +14,23 @@ use super::connect::ClientSession;
 const LARGEST: usize = 64 << 20;
 /// So much of an answer that says why there is none is shown, characters.
 const MESSAGE: usize = 300;
+
+/// Why a pod gave no answer that can be used.
+#[derive(Debug, Error)]
+pub enum PodSilence {
+    /// Nobody answered within the time.
+    #[error("no answer within {} s", .0.as_secs())]
+    Late(Duration),
+    /// The question did not get there, or the answer not back.
+    #[error("{0}")]
+    Broken(String),
+    /// The user may not ask pods of this namespace.
+    #[error("you may not get pods/proxy in namespace {0}: bind bpfman-top-role there")]
+    Denied(String),
+    /// Another code than one of success, and what is said about it.
+    #[error("{0}: {1}")]
+    Refused(StatusCode, String),
+}
 
 /// The node that a pod is bound to.
 pub fn node_of(pod: &Pod) -> String {
@@ -26,34 +44,33 @@ pub fn port_of(pod: &Pod, name: &str) -> Option<i32> {
     ports.find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
 }
 
-/// `GET path` of a pod's port named `http`; or why there is no answer. `path` begins with `/`.
+/// `GET path` of a pod's port, or why there is no answer. `path` begins with `/`.
 pub async fn get(
     session: &ClientSession,
     pod: &Pod,
-    path: &str,
+    (port, path): (i32, &str),
     longest: Duration,
-) -> Result<Vec<u8>, String> {
-    let port = port_of(pod, "http").ok_or("its pod has no port named `http`")?;
+) -> Result<Vec<u8>, PodSilence> {
     let meta = &pod.metadata;
     let (namespace, name) =
         (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let uri = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy{path}");
-    let request = Request::get(uri).body(kube::client::Body::empty()).map_err(|error| error.to_string())?;
+    let request = Request::get(uri).body(kube::client::Body::empty());
+    let request = request.map_err(|error| PodSilence::Broken(error.to_string()))?;
     let answer = async {
-        let answer = session.client.send(request).await.map_err(|error| error.to_string())?;
+        let answer = session.client.send(request).await;
+        let answer = answer.map_err(|error| PodSilence::Broken(error.to_string()))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-        let body = body.map_err(|error| format!("its answer broke off: {error}"))?;
-        Ok((status, body.to_bytes().to_vec()))
+        let body = body.map_err(|error| PodSilence::Broken(format!("its answer broke off: {error}")))?;
+        Ok::<_, PodSilence>((status, body.to_bytes().to_vec()))
     };
-    match tokio::time::timeout(longest, answer).await {
-        Err(_late) => Err(format!("no answer within {} s", longest.as_secs())),
-        Ok(Err(message)) => Err(message),
-        Ok(Ok((status, body))) if status.is_success() => Ok(body),
-        Ok(Ok((StatusCode::FORBIDDEN, _))) => {
-            Err(format!("you may not get pods/proxy in namespace {namespace}: bind bpfman-top-role there"))
-        }
-        Ok(Ok((status, body))) => Err(format!("{status}: {}", reason(&body))),
+    let (status, body) =
+        tokio::time::timeout(longest, answer).await.map_err(|_late| PodSilence::Late(longest))??;
+    match status {
+        status if status.is_success() => Ok(body),
+        StatusCode::FORBIDDEN => Err(PodSilence::Denied(namespace.to_owned())),
+        status => Err(PodSilence::Refused(status, reason(&body))),
     }
 }
 
@@ -70,9 +87,24 @@ fn reason(body: &[u8]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use axum::http::Response;
+    use kube::Client;
+    use kube::client::Body;
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test]
+    async fn no_pod_fills_the_memory_of_who_asks_it() {
+        let service = tower::service_fn(|_: Request<Body>| async {
+            Ok::<_, std::io::Error>(Response::new(Body::from(vec![0_u8; LARGEST + 1])))
+        });
+        let client = Client::new(service, "default");
+        let session = ClientSession { client, namespace: "default".to_owned() };
+        let pod: Pod = serde_json::from_value(json!({ "metadata": { "name": "agent" } })).unwrap();
+        let silence = get(&session, &pod, (8175, "/figures"), Duration::from_secs(60)).await.unwrap_err();
+        assert!(silence.to_string().starts_with("its answer broke off: "), "{silence}");
+    }
 
     #[test]
     fn a_reason_is_what_the_server_or_the_pod_says() {

@@ -15,6 +15,7 @@ use super::guest::GuestApplication;
 use super::manifest::ApplicationManifest;
 use super::nodes::KernelGroup;
 use super::output::write;
+use super::progress::AnswersLine;
 use super::rehearsal::Rehearsal;
 use super::table::table;
 use super::{Shown, ShownEnd};
@@ -109,6 +110,8 @@ async fn ask(
     (rehearsal, guest): (&mut Rehearsal<'_>, &mut GuestApplication<'_>),
     rows: &mut [KernelRow],
 ) -> Result<(), ClientError> {
+    let mut progress = AnswersLine::new("nodes", groups.len());
+    progress.show(0);
     let hosts: Vec<&str> = groups.iter().map(|group| group.host.as_str()).collect();
     let application = guest.make(manifest, &hosts).await?;
     let revision = rehearsal.revision(&application).await?;
@@ -130,6 +133,7 @@ async fn ask(
                 waiting.remove(&node);
             }
         }
+        progress.show(groups.len().saturating_sub(waiting.len()));
         sleep(LOOK).await;
     }
     Ok(())

@@ -18,6 +18,11 @@ pub enum ClientError {
         "you may not {0}: {1}\nAsk for the ClusterRole that has it; `kubectl auth can-i --list` shows what you have."
     )]
     Denied(String, String),
+    /// The login has expired.
+    #[error(
+        "the API server knows no account of your login when asked to {0}: {1}\nLog in to the cluster again, and start the command again."
+    )]
+    LoggedOut(String, String),
     /// The kinds are not there.
     #[error(
         "the cluster does not know {0}: its definitions are not installed\nInstall them: `bpfman-operator crds | kubectl apply --server-side -f -`."
@@ -48,9 +53,9 @@ pub enum ClientError {
     NoNode(String),
     /// Nobody can be asked.
     #[error(
-        "no pod of an agent (app.kubernetes.io/name=bpfman-agent) is there to be asked\n`kubectl get pods -A` lists pods; --operator-namespace says where to look."
+        "no pod of an agent (app.kubernetes.io/name=bpfman-agent) is in namespace `{0}`\n`kubectl get pods -A` lists pods; --operator-namespace says where to look."
     )]
-    NoAgents,
+    NoAgents(String),
     /// Nobody can be asked.
     #[error(
         "no pod with the label app.kubernetes.io/name={0} runs on a node\nApply examples/{0}/app.yaml and examples/{0}/cluster.yaml; --namespace says where to look."
@@ -71,6 +76,11 @@ pub enum ClientError {
         "the kubeconfig has no token that could be passed on to the controller\nMake one of an account that may see the fleet, `kubectl create token ACCOUNT > FILE`, and say --token-file FILE."
     )]
     NoToken,
+    /// The token is not to be had.
+    #[error(
+        "no token that could be passed on to the controller: {0}\nLog in to the cluster again, and start the command again; or write a new token to the file that --token-file names."
+    )]
+    Token(String),
     /// The console cannot be served.
     #[error("cannot listen on {0}: {1}\n--listen 127.0.0.1:0 takes a free port.")]
     Listen(std::net::SocketAddr, std::io::Error),
@@ -99,7 +109,8 @@ impl ClientError {
         let what = what.to_owned();
         match error {
             kube::Error::Api(status) => match status.code {
-                401 | 403 => Self::Denied(what, status.message),
+                401 => Self::LoggedOut(what, status.message),
+                403 => Self::Denied(what, status.message),
                 404 if status.message.contains("could not find the requested resource")
                     || status.message.contains("page not found") =>
                 {

@@ -8,6 +8,7 @@ use super::arguments::FlowsOptions;
 use super::connect::ClientSession;
 use super::error::ClientError;
 use super::observers::ask_all;
+use super::structured::json_line;
 use super::table::table;
 use super::{Shown, ShownEnd};
 
@@ -51,13 +52,7 @@ fn on(node: &str, mut flow: Flow) -> Flow {
 }
 
 fn lines(flows: Vec<Flow>) -> Result<String, ClientError> {
-    let mut text = String::new();
-    for flow in flows {
-        let line = serde_json::to_string(&flow).map_err(|error| ClientError::Output(error.to_string()))?;
-        text.push_str(&line);
-        text.push('\n');
-    }
-    Ok(text)
+    flows.iter().map(json_line).collect()
 }
 
 /// A table, those with most bytes first.
@@ -150,6 +145,12 @@ mod tests {
         ] {
             assert_eq!(endpoint(&serde_json::from_str(flow).unwrap(), "source"), shown);
         }
+    }
+
+    #[test]
+    fn what_a_node_tells_commands_no_terminal() {
+        let flow: Flow = serde_json::from_str("{\"drop_reason\":\"\u{9b}2J\u{202e}\u{7f}\"}").unwrap();
+        assert_eq!(lines(vec![flow]).unwrap(), "{\"drop_reason\":\"\\u009b2J\\u202e\\u007f\"}\n");
     }
 
     #[test]

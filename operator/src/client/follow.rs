@@ -14,6 +14,7 @@ use super::arguments::{OutputFormat, StatusOptions};
 use super::connect::ClientSession;
 use super::error::ClientError;
 use super::status::{StatusReport, report};
+use super::structured::{json_line, yaml};
 use super::{Shown, ShownEnd};
 
 /// How often the application is looked at: one request, whatever the cluster's size.
@@ -117,12 +118,9 @@ impl FollowScreen {
 
     /// Shows what is another than before.
     fn show(&mut self, report: &StatusReport, is_seen: bool) -> Result<(), ClientError> {
-        let encode = |error: &dyn std::fmt::Display| ClientError::Output(error.to_string());
         let text = match self.form {
-            FollowForm::Json => serde_json::to_string(report).map_err(|error| encode(&error))? + "\n",
-            FollowForm::Yaml => {
-                format!("---\n{}", serde_norway::to_string(report).map_err(|error| encode(&error))?)
-            }
+            FollowForm::Json => json_line(report)?,
+            FollowForm::Yaml => format!("---\n{}", yaml(report)?),
             FollowForm::Lines => line(report, is_seen) + "\n",
             FollowForm::Drawn => block(report, is_seen, width()),
         };
@@ -135,7 +133,7 @@ impl FollowScreen {
         };
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all((up + &text).as_bytes()).and_then(|()| stdout.flush());
-        written.map_err(|error| encode(&error))?;
+        written.map_err(|error| ClientError::Output(error.to_string()))?;
         self.lines = text.matches('\n').count();
         self.shown = text;
         Ok(())

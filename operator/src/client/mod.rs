@@ -19,10 +19,12 @@ mod nodes;
 mod observers;
 mod output;
 mod profile;
+mod progress;
 mod rehearsal;
 mod rehearse;
 mod rollout_command;
 mod status;
+mod structured;
 mod table;
 mod top;
 

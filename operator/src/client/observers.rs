@@ -9,9 +9,10 @@ use kube::api::ListParams;
 use serde::Serialize;
 
 use super::applications::list;
-use super::ask_pod::{get, node_of};
+use super::ask_pod::{get, node_of, port_of};
 use super::connect::ClientSession;
 use super::error::ClientError;
+use super::progress::gather;
 
 /// Nodes that are asked at the same time.
 const AT_ONCE: usize = 64;
@@ -51,9 +52,15 @@ pub async fn ask_all<T>(
     if pods.is_empty() {
         return Err(ClientError::NoObservers(name));
     }
-    let asked =
-        pods.into_iter().map(|pod| async move { (node_of(pod), get(session, pod, path, longest).await) });
-    let answers: Vec<_> = futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+    let all = pods.len();
+    let asked = pods.into_iter().map(|pod| async move {
+        let answer = match port_of(pod, "http") {
+            Some(port) => get(session, pod, (port, path), longest).await.map_err(|why| why.to_string()),
+            None => Err("its pod has no port named `http`".to_owned()),
+        };
+        (node_of(pod), answer)
+    });
+    let answers = gather("nodes", all, futures::stream::iter(asked).buffer_unordered(AT_ONCE)).await;
     Ok(sort(answers, read))
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::arguments::OutputFormat;
 use super::error::ClientError;
+use super::structured::{json, yaml};
 
 /// Writes an answer; `people` makes the text for them.
 pub fn write<T: Serialize>(
@@ -15,12 +16,8 @@ pub fn write<T: Serialize>(
     match format {
         // Messages in it are others' words, and are not to command a terminal.
         OutputFormat::Table => Ok(lines(&people(answer)).into_owned()),
-        OutputFormat::Json => serde_json::to_string_pretty(answer)
-            .map(|text| text + "\n")
-            .map_err(|error| ClientError::Output(error.to_string())),
-        OutputFormat::Yaml => {
-            serde_norway::to_string(answer).map_err(|error| ClientError::Output(error.to_string()))
-        }
+        OutputFormat::Json => json(answer),
+        OutputFormat::Yaml => yaml(answer),
     }
 }
 
@@ -31,11 +28,13 @@ mod tests {
     #[test]
     fn words_of_others_command_no_terminal() {
         let people = |words: &&str| format!("MESSAGE\n{words}\n");
-        let words = "denied\u{1b}]0;owned\u{7}";
+        let words = "denied\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}";
         assert_eq!(
             write(OutputFormat::Table, &words, people).unwrap(),
-            "MESSAGE\ndenied\\u{1b}]0;owned\\u{7}\n"
+            "MESSAGE\ndenied\\u{1b}]0;owned\\u{7}\\u{9b}2J\\u{202e}\n"
         );
-        assert_eq!(write(OutputFormat::Json, &words, people).unwrap(), "\"denied\\u001b]0;owned\\u0007\"\n");
+        let json = "\"denied\\u001b]0;owned\\u0007\\u009b2J\\u202e\"\n";
+        assert_eq!(write(OutputFormat::Json, &words, people).unwrap(), json);
+        assert_eq!(write(OutputFormat::Yaml, &words, people).unwrap(), json);
     }
 }

@@ -13,6 +13,7 @@ use super::arguments::RehearseOptions;
 use super::connect::ClientSession;
 use super::error::ClientError;
 use super::output::write;
+use super::progress::AnswersLine;
 use super::rehearsal::{Rehearsal, choose};
 use super::table::table;
 use super::{Shown, ShownEnd};
@@ -123,8 +124,11 @@ async fn wait(
     mut asked: Vec<Asked>,
     rows: &mut [Row],
 ) -> Result<(), ClientError> {
+    // A node is asked once for each application.
+    let (all, mut progress) = (asked.len(), AnswersLine::new("trials", asked.len()));
     let end = Instant::now() + Duration::from_secs(options.trial.timeout);
     while !asked.is_empty() {
+        progress.show(all - asked.len());
         let of_application = asked.first().map(|asked| asked.application);
         let Some(application) = of_application.and_then(|number| applications.get(number)) else { break };
         for state in session.states_of(application).await? {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -11,10 +12,12 @@ use serde::Serialize;
 
 use super::applications::list;
 use super::arguments::{FleetView, TopOptions};
-use super::ask_pod::{node_of, port_of};
+use super::ask_pod::{PodSilence, get, node_of, port_of};
 use super::connect::ClientSession;
 use super::error::ClientError;
 use super::output::write;
+use super::progress::gather;
+use super::rehearsal::operator_namespace;
 use super::table::table;
 use super::{Shown, ShownEnd};
 use crate::figures::{FIGURES, NodeFigures};
@@ -75,18 +78,18 @@ struct UnansweredNode {
     why: String,
 }
 
-/// Asks all agents once.
+/// Asks all agents once: pods of the operator's namespace, since whoever may make a pod elsewhere could give
+/// it their label.
 pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown, ClientError> {
-    let api: Api<Pod> = match &options.operator_namespace {
-        Some(namespace) => Api::namespaced(session.client.clone(), namespace),
-        None => Api::all(session.client.clone()),
-    };
+    let operator = operator_namespace(session, options.operator_namespace.as_deref()).await;
+    let api: Api<Pod> = Api::namespaced(session.client.clone(), &operator);
     let pods = list(api, ListParams::default().labels(AGENTS), "Pod").await?;
     if pods.is_empty() {
-        return Err(ClientError::NoAgents);
+        return Err(ClientError::NoAgents(operator));
     }
     let asked = pods.iter().map(|pod| async move { (node_of(pod), ask(session, pod).await) });
-    let mut answers: Vec<_> = futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+    let asked = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
+    let mut answers = gather("nodes", pods.len(), asked).await;
     answers.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut fleet = sum(&answers);
     let well = fleet.unanswered.is_empty();
@@ -101,30 +104,14 @@ pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown,
 
 /// By the API server's proxy: it decides whether the user may.
 async fn ask(session: &ClientSession, pod: &Pod) -> Result<NodeFigures, String> {
-    let meta = &pod.metadata;
-    let (namespace, name) =
-        (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-    let path = format!(
-        "/api/v1/namespaces/{namespace}/pods/{name}:{}/proxy{FIGURES}",
-        port_of(pod, "probes").unwrap_or(PORT)
-    );
-    let request = axum::http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
-    let answer = tokio::time::timeout(LONGEST, session.client.request_text(request)).await;
-    let text = match answer {
-        Err(_late) => return Err(format!("no answer within {} s", LONGEST.as_secs())),
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-            return Err(format!(
-                "you may not get pods/proxy in namespace {namespace}: bind bpfman-top-role there"
-            ));
+    let port = port_of(pod, "probes").unwrap_or(PORT);
+    let body = get(session, pod, (port, FIGURES), LONGEST).await.map_err(|silence| match silence {
+        PodSilence::Refused(StatusCode::NOT_FOUND, _) => {
+            "its agent tells no figures: it is older than this client".to_owned()
         }
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
-            return Err("its agent tells no figures: it is older than this client".to_owned());
-        }
-        Ok(Err(kube::Error::Api(status))) => return Err(status.message),
-        Ok(Err(error)) => return Err(error.to_string()),
-        Ok(Ok(text)) => text,
-    };
-    serde_json::from_str(&text).map_err(|error| format!("its answer is not understood: {error}"))
+        silence => silence.to_string(),
+    })?;
+    serde_json::from_slice(&body).map_err(|error| format!("its answer is not understood: {error}"))
 }
 
 fn sum(answers: &[(String, Result<NodeFigures, String>)]) -> FleetTop {
@@ -260,8 +247,62 @@ fn people(fleet: &FleetTop, view: FleetView) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
+    use crate::client::arguments::OutputFormat;
     use crate::figures::NodeProgram;
+
+    /// An API server without a Config, with a pod of the agent in whatever namespace; and the paths that it
+    /// was asked for.
+    fn server() -> (ClientSession, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let paths = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let path = request.uri().path().to_owned();
+            let namespace = path.split('/').nth(4).unwrap_or_default();
+            let meta = json!({ "name": "agent", "namespace": namespace });
+            let pod = json!({ "metadata": meta, "spec": { "nodeName": "a", "containers": [] } });
+            let (code, answer) = if path.ends_with("/pods") {
+                (200_u16, json!({ "metadata": {}, "items": [pod] }))
+            } else if path.ends_with(FIGURES) {
+                (200, json!(NodeFigures::default()))
+            } else {
+                let words = json!({ "kind": "Status", "status": "Failure", "reason": "NotFound",
+                    "message": "there is none", "code": 404 });
+                (404, words)
+            };
+            paths.lock().unwrap().push(path);
+            let body = Body::from(answer.to_string().into_bytes());
+            async move { Ok::<_, axum::http::Error>(Response::builder().status(code).body(body)?) }
+        });
+        let client = Client::new(service, "default");
+        (ClientSession { client, namespace: "default".to_owned() }, asked)
+    }
+
+    #[tokio::test]
+    async fn agents_are_pods_of_the_operators_namespace_and_no_others() {
+        for (said, namespace) in [(Some("ebpf"), "ebpf"), (None, "bpfman")] {
+            let (session, asked) = server();
+            let options = TopOptions {
+                view: FleetView::Nodes,
+                limit: 0,
+                operator_namespace: said.map(str::to_owned),
+                output: OutputFormat::Json,
+            };
+            let shown = top(&session, &options).await.unwrap();
+            assert_eq!(shown.end, ShownEnd::Well);
+            let pods = format!("/api/v1/namespaces/{namespace}/pods");
+            let asked: Vec<String> = asked.lock().unwrap().drain(..).collect();
+            let asked: Vec<&String> = asked.iter().filter(|path| path.starts_with("/api/v1/")).collect();
+            assert_eq!(asked, [&pods, &format!("{pods}/agent:8175/proxy/figures")]);
+        }
+    }
 
     fn program(application: &str, name: &str, cpu_percent: f64) -> NodeProgram {
         NodeProgram {

@@ -19,6 +19,7 @@ use super::connect::{ClientSession, config};
 use super::error::ClientError;
 use super::rehearsal::operator_namespace;
 use source::FleetSource;
+use user_token::UserToken;
 
 /// Serves the console until a signal comes.
 pub async fn console(
@@ -27,9 +28,11 @@ pub async fn console(
     options: &ConsoleOptions,
 ) -> Result<Shown, ClientError> {
     let token = match &options.token_file {
-        Some(file) => user_token::from_file(file)?,
-        None => user_token::of(&config(arguments).await?).await?,
+        Some(file) => UserToken::File(file.clone()),
+        None => UserToken::of(&config(arguments).await?)?,
     };
+    // One that cannot be had is told before a browser opens.
+    token.now().await?;
     let operator = operator_namespace(&session, options.operator_namespace.as_deref()).await;
     let unable = |error: std::io::Error| ClientError::Listen(options.listen, error);
     let listener = TcpListener::bind(options.listen).await.map_err(unable)?;

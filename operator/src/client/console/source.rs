@@ -10,6 +10,7 @@ use kube::client::Body;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::user_token::UserToken;
 use crate::client::connect::ClientSession;
 use crate::client::error::ClientError;
 use crate::client::rollout_command;
@@ -17,7 +18,7 @@ use crate::client::rollout_command;
 /// Most bytes of an answer: a fleet of 5,000 nodes has a few hundred kilobytes.
 const LARGEST_ANSWER: usize = 64 << 20;
 
-/// How long the controller may take to answer.
+/// How long the controller may take to answer, and what logs in to tell a token.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The header with the user's token: the API server's proxy keeps `Authorization` to itself.
@@ -27,7 +28,7 @@ const TOKEN: &str = "x-bpfman-token";
 pub struct FleetSource {
     session: ClientSession,
     operator: String,
-    token: String,
+    token: UserToken,
 }
 
 /// What a page has done to a rollout.
@@ -48,7 +49,7 @@ enum Word {
 
 impl FleetSource {
     /// Of the operator in a namespace.
-    pub const fn new(session: ClientSession, operator: String, token: String) -> Self {
+    pub const fn new(session: ClientSession, operator: String, token: UserToken) -> Self {
         Self { session, operator, token }
     }
 
@@ -75,12 +76,13 @@ impl FleetSource {
                 format!("the API server does not answer: {error}"),
             )
         };
+        let token = self.token().await?;
         let (operator, path) = (&self.operator, &request.path);
         let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
         let uri = format!(
             "/api/v1/namespaces/{operator}/services/https:bpfman-console:console/proxy/api/{path}{query}"
         );
-        let sent = Request::get(uri).header(TOKEN, &self.token).body(Body::empty());
+        let sent = Request::get(uri).header(TOKEN, token).body(Body::empty());
         let sent = sent.map_err(|error| ConsoleRefusal::invalid(error.to_string()))?;
         let asked = async {
             let answer = self.session.client.send(sent).await.map_err(|error| away(error.to_string()))?;
@@ -102,6 +104,15 @@ impl FleetSource {
             return Err(refusal);
         }
         Ok(ConsoleAnswer::json_text(head.status, body))
+    }
+
+    /// The token as it is now. What logs in may ask its user, who may not be there.
+    async fn token(&self) -> Result<String, ConsoleRefusal> {
+        let token = match tokio::time::timeout(ANSWER, self.token.now()).await {
+            Ok(token) => token,
+            Err(_late) => Err(ClientError::Token(format!("no answer within {} s", ANSWER.as_secs()))),
+        };
+        token.map_err(|error| refusal(&error))
     }
 
     async fn rollout(&self, body: &[u8]) -> Result<ConsoleAnswer, ConsoleRefusal> {
@@ -135,19 +146,33 @@ fn of_server(status: StatusCode, body: &[u8], operator: &str) -> Option<ConsoleR
     }
     let message =
         said["message"].as_str().map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
-    Some(match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ConsoleRefusal::new(StatusCode::FORBIDDEN, "denied", message)
-            .with_hint(format!("an administrator can bind you to the Role bpfman-console-user of namespace {operator}")),
-        StatusCode::NOT_FOUND => ConsoleRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "unreachable", message).with_hint(
-            format!("is the operator in namespace {operator}, and as new as this command? --operator-namespace says where it is"),
-        ),
-        _ => ConsoleRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "unreachable", message)
-            .with_hint(format!("`kubectl -n {operator} get pods` shows whether the operator runs")),
-    })
+    let (status, reason, hint) = match status {
+        StatusCode::UNAUTHORIZED => {
+            let hint = "log in to the cluster again, and start `kubectl bpfman console` again";
+            (status, "denied", hint.to_owned())
+        }
+        StatusCode::FORBIDDEN => {
+            let role = format!("the Role bpfman-console-user of namespace {operator}");
+            (status, "denied", format!("an administrator can bind you to {role}"))
+        }
+        StatusCode::NOT_FOUND => {
+            let hint = format!("is the operator in namespace {operator}, and as new as this command?");
+            let hint = format!("{hint} --operator-namespace says where it is");
+            (StatusCode::SERVICE_UNAVAILABLE, "unreachable", hint)
+        }
+        _ => {
+            let hint = format!("`kubectl -n {operator} get pods` shows whether the operator runs");
+            (StatusCode::SERVICE_UNAVAILABLE, "unreachable", hint)
+        }
+    };
+    Some(ConsoleRefusal::new(status, reason, message).with_hint(hint))
 }
 
 fn refusal(error: &ClientError) -> ConsoleRefusal {
     let (status, reason) = match error {
+        ClientError::Token(..) | ClientError::NoToken | ClientError::LoggedOut(..) => {
+            (StatusCode::UNAUTHORIZED, "denied")
+        }
         ClientError::Denied(..) => (StatusCode::FORBIDDEN, "denied"),
         ClientError::NoApplication { .. } | ClientError::NoRollout(..) => {
             (StatusCode::NOT_FOUND, "not-found")
@@ -157,5 +182,71 @@ fn refusal(error: &ClientError) -> ConsoleRefusal {
     };
     let text = error.to_string();
     let (message, hint) = text.split_once('\n').unwrap_or((&text, ""));
-    ConsoleRefusal::new(status, reason, message).with_hint(hint)
+    // Pages put the end of a sentence themselves.
+    ConsoleRefusal::new(status, reason, message).with_hint(hint.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use http::Response;
+    use kube::Client;
+
+    use super::*;
+
+    /// What is told when the API server answers instead of the controller.
+    fn told_of(status: StatusCode, body: &str) -> ConsoleRefusal {
+        of_server(status, body.as_bytes(), "bpfman").unwrap()
+    }
+
+    /// A controller that knows the token `new` alone.
+    fn session() -> ClientSession {
+        let service = tower::service_fn(|request: Request<Body>| {
+            let is_known = request.headers().get(TOKEN).is_some_and(|token| token == "new");
+            let (code, body) = match is_known {
+                true => (200_u16, json!({ "applications": [] })),
+                false => (401, json!({ "error": { "reason": "denied", "message": "no account" } })),
+            };
+            let body = Body::from(body.to_string().into_bytes());
+            async move { Ok::<_, http::Error>(Response::builder().status(code).body(body)?) }
+        });
+        ClientSession { client: Client::new(service, "default"), namespace: "default".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn each_request_carries_the_token_of_now_and_one_that_is_over_is_no_absence() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "old").unwrap();
+        let source = FleetSource::new(session(), "bpfman".to_owned(), UserToken::File(file.clone()));
+        let request = ConsoleRequest {
+            method: Method::GET,
+            path: "fleet".to_owned(),
+            query: String::new(),
+            body: Default::default(),
+        };
+        let status = async || source.respond(&request).await.map(|answer| answer.into_response().status());
+        assert_eq!(status().await, Ok(StatusCode::UNAUTHORIZED));
+        std::fs::write(&file, "new").unwrap();
+        assert_eq!(status().await, Ok(StatusCode::OK));
+        std::fs::remove_file(&file).unwrap();
+        let refusal = status().await.unwrap_err();
+        assert_eq!((refusal.status, refusal.reason.as_str()), (StatusCode::UNAUTHORIZED, "denied"));
+        assert!(refusal.hint.contains("Log in to the cluster again"), "{refusal:?}");
+    }
+
+    #[test]
+    fn the_api_server_says_who_has_to_log_in_and_who_may_not() {
+        let body = r#"{"kind":"Status","message":"Unauthorized"}"#;
+        let refusal = told_of(StatusCode::UNAUTHORIZED, body);
+        assert_eq!((refusal.status, refusal.reason.as_str()), (StatusCode::UNAUTHORIZED, "denied"));
+        assert!(refusal.hint.contains("log in to the cluster again"), "{refusal:?}");
+        let refusal = told_of(StatusCode::FORBIDDEN, r#"{"message":"you cannot get services/proxy"}"#);
+        assert_eq!(refusal.status, StatusCode::FORBIDDEN);
+        assert!(refusal.hint.contains("bpfman-console-user"), "{refusal:?}");
+        assert_eq!(told_of(StatusCode::BAD_GATEWAY, "").status, StatusCode::SERVICE_UNAVAILABLE);
+        // The controller's own words are passed on.
+        assert!(of_server(StatusCode::UNAUTHORIZED, br#"{"error":{"reason":"denied"}}"#, "bpfman").is_none());
+    }
 }

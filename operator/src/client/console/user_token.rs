@@ -1,20 +1,44 @@
-//! The token by which the kubeconfig's user is known, to be passed on to the controller.
+//! The token by which the kubeconfig's user is known, to be passed on to the controller. Programs and logins
+//! give tokens for minutes: it is asked for at each request.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use http::{Request, Response};
 use kube::Config;
+use kube::client::middleware::AuthLayer;
 use kube::client::{Body, ConfigExt as _};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::client::error::ClientError;
 
-/// The token that requests of this configuration carry, whatever makes it: a file, a program, a login.
-pub async fn of(config: &Config) -> Result<String, ClientError> {
-    let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
-    let Some(layer) = config.auth_layer().map_err(|error| unusable(&error))? else {
-        return Err(ClientError::NoToken);
-    };
+/// Where the token comes from.
+pub enum UserToken {
+    /// What the kubeconfig says. kube keeps what a file or a program told, and asks again before that
+    /// expires.
+    Login(AuthLayer),
+    /// A file that the user writes.
+    File(PathBuf),
+}
+
+impl UserToken {
+    /// That of requests of this configuration.
+    pub fn of(config: &Config) -> Result<Self, ClientError> {
+        let layer = config.auth_layer().map_err(|error| ClientError::Configuration(error.to_string()))?;
+        layer.map(Self::Login).ok_or(ClientError::NoToken)
+    }
+
+    /// The token as it is now.
+    pub async fn now(&self) -> Result<String, ClientError> {
+        match self {
+            Self::Login(layer) => sent_by(layer).await,
+            Self::File(file) => in_file(file).await,
+        }
+    }
+}
+
+/// The token that requests carry, whatever makes it: a file, a program, a login.
+async fn sent_by(layer: &AuthLayer) -> Result<String, ClientError> {
     // What would be sent is looked at, and sent nowhere.
     let seen = tower::service_fn(|request: Request<Body>| async move {
         let mut response = Response::new(Body::empty());
@@ -23,19 +47,77 @@ pub async fn of(config: &Config) -> Result<String, ClientError> {
         }
         Ok::<_, tower::BoxError>(response)
     });
-    let answered = layer.layer(seen).oneshot(Request::new(Body::empty())).await;
-    let answered = answered.map_err(|error| unusable(&error))?;
+    // Named, since the compiler cannot prove of the layer's own future that it may change threads.
+    type Answered = Pin<Box<dyn Future<Output = Result<Response<Body>, tower::BoxError>> + Send>>;
+    let answered: Answered = Box::pin(layer.layer(seen).oneshot(Request::new(Body::empty())));
+    let answered = answered.await.map_err(|error| ClientError::Token(error.to_string()))?;
     let header = answered.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     header.and_then(|header| header.strip_prefix("Bearer ")).map(str::to_owned).ok_or(ClientError::NoToken)
 }
 
 /// A token that the user made.
-pub fn from_file(file: &Path) -> Result<String, ClientError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| ClientError::Configuration(format!("{}: {error}", file.display())))?;
+async fn in_file(file: &Path) -> Result<String, ClientError> {
+    let text = tokio::fs::read_to_string(file).await;
+    let text = text.map_err(|error| ClientError::Token(format!("{}: {error}", file.display())))?;
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(ClientError::Configuration(format!("{} holds no token", file.display())));
+        return Err(ClientError::Token(format!("{} holds no token", file.display())));
     }
     Ok(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_read_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = UserToken::File(folder.path().join("token"));
+        assert!(token.now().await.unwrap_err().to_string().contains("/token: "));
+        for text in ["first", "second"] {
+            std::fs::write(folder.path().join("token"), format!("{text}\n")).unwrap();
+            assert_eq!(token.now().await.unwrap(), text);
+        }
+        std::fs::write(folder.path().join("token"), "\n").unwrap();
+        assert!(token.now().await.unwrap_err().to_string().contains("holds no token"));
+    }
+
+    #[tokio::test]
+    async fn a_program_is_asked_again_when_its_token_has_expired() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = folder.path().join("asked");
+        let credential = json!({
+            "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+            "status": { "token": "NUMBER", "expirationTimestamp": "2020-01-01T00:00:00Z" },
+        });
+        // It tells how often it was asked, with a token that is over at once.
+        let script = format!(
+            "echo >> '{file}' && echo '{credential}' | sed \"s/NUMBER/token-$(wc -l < '{file}')/\"",
+            file = asked.display()
+        );
+        let mut config = Config::new("https://192.0.2.1".parse().unwrap());
+        let exec = json!({
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+            "interactiveMode": "Never",
+        });
+        config.auth_info = serde_json::from_value(json!({ "exec": exec })).unwrap();
+        let token = UserToken::of(&config).unwrap();
+        assert_eq!(token.now().await.unwrap(), "token-2");
+        assert_eq!(token.now().await.unwrap(), "token-3");
+        // A login that is over for good is told as that.
+        std::fs::remove_file(&asked).unwrap();
+        std::fs::create_dir(&asked).unwrap();
+        assert!(matches!(token.now().await, Err(ClientError::Token(_))));
+    }
+
+    #[test]
+    fn a_user_without_a_token_is_told_what_to_do() {
+        let config = Config::new("https://192.0.2.1".parse().unwrap());
+        assert!(matches!(UserToken::of(&config), Err(ClientError::NoToken)));
+    }
 }

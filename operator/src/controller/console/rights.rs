@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bpfman_application::scope::Scope;
 use bpfman_runtime::manager::Manager;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::{Api, Client};
@@ -20,8 +21,8 @@ const REMEMBERED: usize = 4096;
 /// Longer is not waited for the API server.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Namespaces and rollouts that one user is asked about: each is a request.
-const MOST_ASKED: usize = 64;
+/// Questions about one user at the same time: each namespace, and each rollout, is a request.
+const AT_ONCE: usize = 16;
 
 /// The group of our kinds.
 const GROUP: &str = "bpfman.io";
@@ -130,11 +131,11 @@ impl ConsoleRights {
             ..FleetSight::default()
         };
         if !sight.all_namespaces {
-            for namespace in namespaces.iter().take(MOST_ASKED) {
-                if self.may(user, list(GROUP, "bpfapplications", namespace)).await? {
-                    sight.namespaces.insert(namespace.clone());
-                }
-            }
+            let questions = namespaces
+                .iter()
+                .map(|namespace| (namespace.clone(), list(GROUP, "bpfapplications", namespace)))
+                .collect();
+            sight.namespaces = self.those_allowed(user, questions).await?;
         }
         Ok(sight)
     }
@@ -148,8 +149,7 @@ impl ConsoleRights {
         user: &UserInfo,
         applications: impl IntoIterator<Item = (Scope, Option<String>, String)>,
     ) -> Result<BTreeSet<(Option<String>, String)>, SightError> {
-        let mut may = BTreeSet::new();
-        for (scope, namespace, name) in applications.into_iter().take(MOST_ASKED) {
+        let question = |(scope, namespace, name): (Scope, Option<String>, String)| {
             let resource = match scope {
                 Scope::Cluster => "clusterbpfapplications",
                 Scope::Namespaced => "bpfapplications",
@@ -162,11 +162,28 @@ impl ConsoleRights {
                 name: Some(name.clone()),
                 ..ResourceAttributes::default()
             };
-            if self.may(user, attributes).await? {
-                may.insert((namespace, name));
-            }
-        }
-        Ok(may)
+            ((namespace, name), attributes)
+        };
+        let questions = applications.into_iter().map(question).collect();
+        self.those_allowed(user, questions).await
+    }
+
+    /// Of some things those that a user is allowed. Every question is asked: an answer that leaves some out
+    /// would say of them what is not so.
+    async fn those_allowed<T: Ord>(
+        &self,
+        user: &UserInfo,
+        questions: Vec<(T, ResourceAttributes)>,
+    ) -> Result<BTreeSet<T>, SightError> {
+        let answers: Vec<Option<T>> = stream::iter(questions)
+            .map(|(what, attributes)| async move {
+                let allowed = self.may(user, attributes).await?;
+                Ok::<_, SightError>(allowed.then_some(what))
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(answers.into_iter().flatten().collect())
     }
 
     async fn may(&self, user: &UserInfo, attributes: ResourceAttributes) -> Result<bool, SightError> {
@@ -215,7 +232,54 @@ fn remember<T>(answers: &Answers<T>, key: [u8; 32], answer: T) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// An API server that allows everything in one namespace and nothing elsewhere; and how many questions it
+    /// had at the same time at most.
+    fn server(allowed: &'static str) -> (ConsoleRights, Arc<AtomicUsize>) {
+        let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&most);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let open = Arc::clone(&open);
+            seen.fetch_max(open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            async move {
+                let body = request.into_body().collect_bytes().await?;
+                let mut review: Value = serde_json::from_slice(&body)?;
+                let is_allowed = review["spec"]["resourceAttributes"]["namespace"] == allowed;
+                review["status"] = json!({ "allowed": is_allowed });
+                tokio::task::yield_now().await;
+                open.fetch_sub(1, Ordering::Relaxed);
+                let answer = serde_json::to_vec(&review)?;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(Body::from(answer)))
+            }
+        });
+        (ConsoleRights::new(Client::new(service, "default")), most)
+    }
+
+    #[tokio::test]
+    async fn whose_namespace_comes_last_sees_it_and_changes_its_rollouts() {
+        let (rights, most) = server("n199");
+        let user = UserInfo { username: Some("ann".to_owned()), ..UserInfo::default() };
+        let namespaces: BTreeSet<String> = (0..200).map(|number| format!("n{number:03}")).collect();
+        let sight = rights.sight(&user, &namespaces).await.unwrap();
+        assert!(!sight.is_blind() && !sight.all_namespaces);
+        assert_eq!(sight.namespaces, BTreeSet::from(["n199".to_owned()]));
+        let applications =
+            namespaces.iter().map(|one| (Scope::Namespaced, Some(one.clone()), "web".to_owned()));
+        let changeable = rights.changeable(&user, applications).await.unwrap();
+        assert_eq!(changeable, BTreeSet::from([(Some("n199".to_owned()), "web".to_owned())]));
+        let most = most.load(Ordering::Relaxed);
+        assert!(most <= AT_ONCE, "{most} questions at the same time");
+    }
 
     #[test]
     fn applications_are_seen_by_namespace() {
