@@ -94,7 +94,7 @@ reproducible: ## build the binaries twice, in two folders, and compare them and 
 
 test-package: build ## install, upgrade, remove and purge the Debian package in a machine of its own (root; minutes)
 	@packaging/install-deps test
-	cargo build --locked -p bpfman-examples
+	cargo build --locked -p bpfman-examples -p bpfman-operator --bin kubectl-bpfman --bins
 	@$(MAKE) --no-print-directory -C examples
 	@tests/vm/package/run
 

@@ -153,10 +153,13 @@ fn config_map(spec: &ConfigSpec) -> Value {
 /// What the kubelet is to know of the plugin. Fields that came after Kubernetes 1.20 are left to their defaults, which
 /// are what is wanted: a server that does not know one refuses the whole object.
 fn csi_driver() -> Value {
+    let mut labels = labels("bpfman-csi");
+    // OpenShift keeps volumes of a driver without it out of all namespaces that are not privileged.
+    labels["security.openshift.io/csi-ephemeral-volume-profile"] = json!("restricted");
     json!({
         "apiVersion": "storage.k8s.io/v1",
         "kind": "CSIDriver",
-        "metadata": { "name": "csi.bpfman.io", "labels": labels("bpfman-csi") },
+        "metadata": { "name": "csi.bpfman.io", "labels": labels },
         "spec": {
             "attachRequired": false,
             "podInfoOnMount": true,
@@ -203,6 +206,15 @@ mod tests {
         for object in &objects {
             assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u1");
         }
+    }
+
+    #[test]
+    fn the_driver_is_for_restricted_pods_too_here_and_in_the_manifest() {
+        let label = "security.openshift.io/csi-ephemeral-volume-profile";
+        let objects = objects(&config(), &images());
+        assert_eq!(find(&objects, "csi.bpfman.io")["metadata"]["labels"][label], "restricted");
+        let manifest = include_str!("../../../../packaging/kubernetes/base/csi-driver.yaml");
+        assert!(manifest.contains(&format!("{label}: restricted")), "{manifest}");
     }
 
     #[test]

@@ -190,12 +190,13 @@ async fn a_real_server_takes_every_object() {
 
 /// With stand-ins for the binaries, whose build takes minutes; `make test-kube-node` builds and runs the real ones.
 #[test]
-fn images_are_built_without_a_network_and_hold_one_program() {
+fn images_are_built_without_a_network_and_hold_one_program_with_its_licences() {
     let folder = tempfile::tempdir().unwrap();
     let archives = folder.path().join("archives");
     let busybox = "/usr/bin/busybox";
     if !Path::new(busybox).exists() {
-        eprintln!("SKIPPED(busybox-static): images_are_built_without_a_network_and_hold_one_program");
+        let name = "images_are_built_without_a_network_and_hold_one_program_with_its_licences";
+        eprintln!("SKIPPED(busybox-static): {name}");
         return;
     }
     for binary in ["bpfmand", "bpfman-operator", "bpfman-cni", "flows", "profiler"] {
@@ -240,10 +241,12 @@ fn images_are_built_without_a_network_and_hold_one_program() {
             found.extend(list.lines().filter(|line| !line.ends_with('/')).map(str::to_owned));
         }
         found.sort();
-        let mut files = files.to_vec();
+        let licences = ["usr/share/doc/bpfman/copyright", "usr/share/doc/bpfman/third-party-licences.gz"];
+        let mut files = [files, &licences].concat();
         files.sort_unstable();
         assert_eq!(found, files, "{image}");
     }
+    Outcome::of(Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(&archives)).success();
 }
 
 /// With a stand-in for each, which is no more than said to be for its machine: `make images-oci ARCHITECTURES=...` builds
@@ -332,7 +335,12 @@ fn krew_gets_an_archive_for_each_machine_with_its_checksum() {
         for file in platform["files"].as_array().unwrap() {
             assert!(unpacked.path().join(file["from"].as_str().unwrap()).exists(), "{file}");
         }
+        let licences = fs::read(unpacked.path().join("third-party-licences")).unwrap();
+        let licences = String::from_utf8_lossy(&licences);
+        assert!(licences.lines().any(|line| line.starts_with("kube ")), "{name}");
     }
+    let sums = folder.path().join("first");
+    Outcome::of(Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(sums)).success();
     // The same binaries give the same files.
     build("second").success();
     let same = Outcome::of(

@@ -28,8 +28,11 @@ async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
         })
         .await;
     }
-    wait::until("the driver is there", async || drivers.get_opt("csi.bpfman.io").await.unwrap().is_some())
-        .await;
+    let driver =
+        wait::some("the driver is there", async || drivers.get_opt("csi.bpfman.io").await.unwrap()).await;
+    let labels = driver.metadata.labels.unwrap();
+    let profile = labels.get("security.openshift.io/csi-ephemeral-volume-profile");
+    assert_eq!(profile.map(String::as_str), Some("restricted"));
     let namespace = Api::<Namespace>::all(client).get("bpfman").await.unwrap();
     let labels = namespace.metadata.labels.unwrap();
     assert_eq!(labels.get("pod-security.kubernetes.io/enforce").map(String::as_str), Some("privileged"));
