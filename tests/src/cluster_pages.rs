@@ -8,6 +8,7 @@ pub type Step = (&'static str, &'static str);
 
 const TUTORIAL_PAGE: &str = "docs/tutorials/platform-team.md";
 const INSTALLATION: &str = "docs/cluster-installation.md";
+const ROLLOUTS: &str = "docs/rollout.md";
 const MANIFESTS: &str = "packaging/kubernetes/README.md";
 
 /// From the first installation over an application to removal: the tutorial from top to bottom, and what other pages show
@@ -24,6 +25,10 @@ pub const TUTORIAL: &[Step] = &[
     ("docs/controller.md", "kubectl wait --for=condition"),
     ("docs/console.md", "kubectl bpfman console"),
     ("docs/top.md", "kubectl bpfman top"),
+    (ROLLOUTS, "kubectl bpfman check -f filter.yaml"),
+    (ROLLOUTS, "kubectl bpfman promote filter"),
+    (ROLLOUTS, "kubectl bpfman abort filter"),
+    (ROLLOUTS, "kubectl bpfman rehearse"),
     ("README.md", "kubectl get cbpfapp"),
     ("README.md", "kubectl bpfman status"),
     (INSTALLATION, "packaging/kubernetes/remove "),

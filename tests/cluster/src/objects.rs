@@ -115,6 +115,20 @@ impl Cluster {
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap()
     }
 
+    /// Has a node's kubelet say which kernel the node runs, since the boot of that id.
+    ///
+    /// # Panics
+    /// The server refuses it.
+    pub async fn node_runs(&self, name: &str, kernel: &str, boot: &str) {
+        let nodes: Api<Node> = Api::all(self.client().await);
+        let status = json!({ "status": { "nodeInfo": {
+            "architecture": "amd64", "bootID": boot, "containerRuntimeVersion": "", "kernelVersion": kernel,
+            "kubeProxyVersion": "", "kubeletVersion": "", "machineID": "", "operatingSystem": "linux",
+            "osImage": "", "systemUUID": "",
+        } } });
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
     /// A pod that runs on a node, as the node's kubelet would have written it. Its containers are pairs of a name and
     /// an id (`containerd://...`).
     pub async fn pod(

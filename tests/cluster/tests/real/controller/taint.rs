@@ -24,8 +24,8 @@ async fn a_node_keeps_pods_away_from_its_boot_until_its_programs_are_back() {
         .await;
     cluster.node("edge", &[("kubernetes.io/os", "linux")]).await;
     cluster.node("other", &[("kubernetes.io/os", "windows")]).await;
-    boot(&cluster, "edge", "B1").await;
-    boot(&cluster, "other", "B1").await;
+    cluster.node_runs("edge", "6.1.0", "B1").await;
+    cluster.node_runs("other", "6.1.0", "B1").await;
     let flags = ["--health-probe-bind-address=0", "--metrics-bind-address=0"];
     let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &flags, &IMAGES);
     wait::until("the new node is tainted", async || tainted(&cluster, "edge").await).await;
@@ -42,7 +42,7 @@ async fn a_node_keeps_pods_away_from_its_boot_until_its_programs_are_back() {
     let uid = application(&cluster, "guard", json!({})).await;
     let said = json!({ "bootId": "b1" });
     answer(&cluster, ("guard", &uid), "edge", said).await;
-    boot(&cluster, "edge", "B2").await;
+    cluster.node_runs("edge", "6.1.0", "B2").await;
     wait::until("the rebooted node is tainted", async || tainted(&cluster, "edge").await).await;
     let pending = json!({ "bootId": "b2", "conditions": [condition("Pending")] });
     answer(&cluster, ("guard", &uid), "edge", pending).await;
@@ -63,17 +63,6 @@ async fn a_node_keeps_pods_away_from_its_boot_until_its_programs_are_back() {
     let left = nodes.get("edge").await.unwrap().metadata.annotations.unwrap_or_default();
     assert!(!left.keys().any(|key| key.contains("bpfman")), "{left:?}");
     assert!(!tainted(&cluster, "edge").await);
-}
-
-async fn boot(cluster: &Cluster, node: &str, id: &str) {
-    let info = json!({
-        "architecture": "amd64", "bootID": id, "containerRuntimeVersion": "", "kernelVersion": "6.1.0",
-        "kubeProxyVersion": "", "kubeletVersion": "", "machineID": "", "operatingSystem": "linux", "osImage": "",
-        "systemUUID": ""
-    });
-    let nodes: Api<Node> = Api::all(cluster.client().await);
-    let patch = Patch::Merge(json!({ "status": { "nodeInfo": info } }));
-    nodes.patch_status(node, &PatchParams::default(), &patch).await.unwrap();
 }
 
 async fn tainted(cluster: &Cluster, node: &str) -> bool {

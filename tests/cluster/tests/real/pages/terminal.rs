@@ -8,6 +8,7 @@ use std::process::Command;
 use bpfman_cluster_tests::objects::definitions;
 use bpfman_cluster_tests::{Cluster, Helm, Node, Operator, Setup, manifests, wait};
 use bpfman_tests::cluster_pages::{self, Step};
+use bpfman_tests::network::FAR_ADDRESS;
 use bpfman_tests::page::{self, CommandLine};
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{Launch, Outcome, binaries, compile};
@@ -86,6 +87,15 @@ impl Terminal {
         if line.text.starts_with("kubectl get configs") || line.text.contains("condition=Ready") {
             wait::until("there is a Config", async || {
                 self.cluster.kubectl(&["get", "configs.bpfman.io", "bpfman-config"]).code == 0
+            })
+            .await;
+        }
+        if line.text.starts_with("kubectl bpfman promote") {
+            self.shell("kubectl apply -f filter.yaml").await.success();
+            wait::until("the first wave soaks", async || {
+                let phase = "jsonpath={.status.rollout.phase}";
+                let filter = ["get", "clusterbpfapplication", "filter", "-o", phase];
+                self.cluster.kubectl(&filter).success() == "Soaking"
             })
             .await;
         }
@@ -179,6 +189,10 @@ fn folder() -> TempDir {
     let manifest = page::read("examples/apply/image.yaml").replace("localhost:5000", REGISTRY);
     fs::write(work.path().join("examples/apply/image.yaml"), manifest).unwrap();
     fs::write(work.path().join("policy.toml"), "").unwrap();
+    let is_filter = |block: &&page::Block| block.lines.iter().any(|line| line == "  name: filter");
+    let blocks = page::blocks("docs/rollout.md");
+    let filter = blocks.iter().find(is_filter).expect("the page shows the application").lines.join("\n");
+    fs::write(work.path().join("filter.yaml"), filter.replace("quay.io", REGISTRY)).unwrap();
     work
 }
 
@@ -195,17 +209,26 @@ async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
     let registry = Registry::start();
     let mut node = Node::start(cluster, name, &[("role", "edge"), ("kubernetes.io/os", "linux")]).await;
     lead_to(&node, registry.address());
+    // Its primary interface, by the address that the cluster knows.
+    node.add_interface("up0");
+    node.network.ip(&["addr", "add", &format!("{FAR_ADDRESS}/24"), "dev", "up0"]);
+    cluster.node_runs(name, "6.12.0-amd64", "").await;
     let bpfman = |line: &str| {
         let mut command = node.network.command(&binaries::find("bpfman").display().to_string());
         command.env("HOME", node.daemon.path("")).args(line.split_whitespace());
         Outcome::of(&mut command).success()
     };
     let key = node.daemon.path("trusted").display().to_string();
-    let image = format!("{REGISTRY}/examples/exec-snoop:latest");
     bpfman(&format!("image generate-key-pair {key}"));
-    bpfman(&format!("image build -t {image} -b {}", compile::example("exec-snoop").display()));
-    bpfman(&format!("image push {image}"));
-    bpfman(&format!("image sign {image} --key {key}.key"));
+    for (name, object) in [
+        ("examples/exec-snoop:latest", compile::example("exec-snoop")),
+        ("acme/filter:v2", compile::object("pass")),
+    ] {
+        let image = format!("{REGISTRY}/{name}");
+        bpfman(&format!("image build -t {image} -b {}", object.display()));
+        bpfman(&format!("image push {image}"));
+        bpfman(&format!("image sign {image} --key {key}.key"));
+    }
     let wrapper = vec!["nsenter".to_owned(), format!("--net={}", node.network.path().display())];
     let policy = format!("[[images]]\npattern = \"{REGISTRY}/*\"\nkeys = [\"{key}.pub\"]\n");
     node.daemon.terminate();

@@ -8,7 +8,6 @@ use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
 use bpfman_application::state::application::ClusterBpfApplicationState;
 use bpfman_cluster_tests::{Cluster, Operator, wait};
 use bpfman_tests::{Outcome, binaries};
-use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -62,12 +61,7 @@ impl Fleet {
     async fn join(&self, uid: &str, kernel: &str, number: usize) {
         let node = format!("node-{}-{number:02}", kernel.replace('.', "-"));
         self.cluster.node(&node, &[]).await;
-        let nodes: Api<Node> = Api::all(self.cluster.client().await);
-        let info = json!({ "status": { "nodeInfo": {
-            "kernelVersion": kernel, "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kubeProxyVersion": "",
-            "kubeletVersion": "", "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": "",
-        } } });
-        nodes.patch_status(&node, &PatchParams::default(), &Patch::Merge(info)).await.unwrap();
+        self.cluster.node_runs(&node, kernel, "").await;
         self.cluster
             .apply_one(json!({
                 "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplicationState",
