@@ -25,12 +25,12 @@ pub const TUTORIAL: &[Step] = &[
     ("docs/controller.md", "kubectl wait --for=condition"),
     ("docs/console.md", "kubectl bpfman console"),
     ("docs/top.md", "kubectl bpfman top"),
+    ("README.md", "kubectl get cbpfapp"),
+    ("README.md", "kubectl bpfman status"),
     (ROLLOUTS, "kubectl bpfman check -f filter.yaml"),
     (ROLLOUTS, "kubectl bpfman promote filter"),
     (ROLLOUTS, "kubectl bpfman abort filter"),
     (ROLLOUTS, "kubectl bpfman rehearse"),
-    ("README.md", "kubectl get cbpfapp"),
-    ("README.md", "kubectl bpfman status"),
     (INSTALLATION, "packaging/kubernetes/remove "),
 ];
 
