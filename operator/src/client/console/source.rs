@@ -209,7 +209,7 @@ mod tests {
                 false => (401, json!({ "error": { "reason": "denied", "message": "no account" } })),
             };
             let body = Body::from(body.to_string().into_bytes());
-            async move { Ok::<_, http::Error>(Response::builder().status(code).body(body)?) }
+            async move { Response::builder().status(code).body(body) }
         });
         ClientSession { client: Client::new(service, "default"), namespace: "default".to_owned() }
     }

@@ -94,7 +94,9 @@ impl Health {
 
     /// These states are in force now, and answers speak for or against them.
     pub fn made(&mut self, changes: &[Change]) {
-        changes.iter().for_each(|change| drop(self.against.remove(&change.address)));
+        for change in changes {
+            self.against.remove(&change.address);
+        }
     }
 }
 
