@@ -5,7 +5,7 @@ pub(crate) mod ext;
 pub(crate) mod fixup;
 pub(crate) mod kind;
 mod shape;
-mod tied;
+pub(crate) mod tied;
 mod types;
 mod without_size;
 

@@ -1,5 +1,7 @@
 //! Types that tie a map to the BTF it was made with: heads of lists and trees, and pointers to objects.
 
+use std::collections::HashSet;
+
 use super::{Btf, Kind};
 
 /// How deep types are followed: the kernel itself looks no deeper than this for such fields.
@@ -13,21 +15,26 @@ const POINTERS: [&str; 3] = ["kptr", "kptr_untrusted", "percpu_kptr"];
 
 impl Btf {
     /// True if a value of the type holds such a field, itself or in what it is made of.
+    ///
+    /// Each type is looked at once: a struct can be said to consist of itself, many times over.
     pub(crate) fn is_tied(&self, id: u32) -> bool {
-        self.holds(id, DEPTH)
-    }
-
-    fn holds(&self, id: u32, depth: usize) -> bool {
-        let Some(ty) = self.resolve(id).filter(|_| depth > 0) else { return false };
-        match ty.kind {
-            Kind::Struct if HEADS.contains(&self.name(&ty)) => true,
-            Kind::Struct | Kind::Union => ty.members().any(|member| self.holds(member.type_id, depth - 1)),
-            Kind::Array => self.holds(ty.array().element, depth - 1),
-            Kind::Datasec => ty.sec_infos().any(|variable| self.holds(variable.type_id, depth - 1)),
-            Kind::Var => self.holds(ty.size_or_type, depth - 1),
-            Kind::Ptr => self.is_tagged(ty.size_or_type),
-            _ => false,
+        let (mut level, mut seen) = (vec![id], HashSet::new());
+        for _ in 0..DEPTH {
+            let mut below = Vec::new();
+            for ty in level.into_iter().filter_map(|id| self.resolve(id)).filter(|ty| seen.insert(ty.id)) {
+                match ty.kind {
+                    Kind::Struct if HEADS.contains(&self.name(&ty)) => return true,
+                    Kind::Struct | Kind::Union => below.extend(ty.members().map(|member| member.type_id)),
+                    Kind::Array => below.push(ty.array().element),
+                    Kind::Datasec => below.extend(ty.sec_infos().map(|variable| variable.type_id)),
+                    Kind::Var => below.push(ty.size_or_type),
+                    Kind::Ptr if self.is_tagged(ty.size_or_type) => return true,
+                    _ => {}
+                }
+            }
+            level = below;
         }
+        false
     }
 
     /// True if a pointer to the type is tagged as one to an object. Tags come first, then const and the like.
@@ -40,5 +47,35 @@ impl Btf {
             id = ty.size_or_type;
         }
         false
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Type information of one struct, with so many members of a name each of which is that struct again.
+    pub(crate) fn self_containing(members: u32, name: &str) -> Vec<u8> {
+        let strings = [b"\0", name.as_bytes(), b"\0"].concat();
+        let name_off = u32::from(!name.is_empty());
+        let mut types = vec![0, 4 << 24 | members, 64];
+        for _ in 0..members {
+            types.extend([name_off, 1, 0]);
+        }
+        let bytes = types.len() as u32 * 4;
+        let mut blob = 0xeb9f_u16.to_ne_bytes().to_vec();
+        blob.extend([1, 0]);
+        for word in [24, 0, bytes, bytes, strings.len() as u32].iter().chain(&types) {
+            blob.extend(word.to_ne_bytes());
+        }
+        blob.extend(strings);
+        blob
+    }
+
+    #[test]
+    fn a_struct_that_consists_of_itself_many_times_is_looked_at_once() {
+        // 100 members to the power of the depth would take longer than anybody waits.
+        let btf = Btf::parse(self_containing(100, "again")).unwrap();
+        assert!(!btf.is_tied(1));
     }
 }

@@ -1,5 +1,7 @@
 //! A path into a type: written by the compiler as numbers, found again in the kernel's type by names.
 
+use std::collections::HashSet;
+
 use super::CoreError;
 use super::compat::{Fuel, fields_agree, types_agree, types_match};
 use super::value::RelocKind;
@@ -141,7 +143,7 @@ impl Spec {
                     return Err(CoreError::NoMember(step.type_id, step.index));
                 };
                 let Some((found, offset, type_id)) =
-                    find_member(target, &ty, local.string_bytes(member.name_off), 0)
+                    find_member(target, &ty, local.string_bytes(member.name_off))
                 else {
                     return Ok(None);
                 };
@@ -186,8 +188,19 @@ fn is_flexible(btf: &Btf, spec: &Spec, array: &Type<'_>) -> bool {
 }
 
 /// A member by name, looked for in anonymous members too: its step, bit offset and type.
-fn find_member(btf: &Btf, ty: &Type<'_>, name: &[u8], depth: usize) -> Option<(Step, u64, u32)> {
-    if depth > MAX_DEPTH || !ty.kind.is_composite() {
+fn find_member(btf: &Btf, ty: &Type<'_>, name: &[u8]) -> Option<(Step, u64, u32)> {
+    find_member_in(btf, ty, name, 0, &mut HashSet::new())
+}
+
+/// Each type is looked into once: one can be said to consist of itself, many times over.
+fn find_member_in(
+    btf: &Btf,
+    ty: &Type<'_>,
+    name: &[u8],
+    depth: usize,
+    seen: &mut HashSet<u32>,
+) -> Option<(Step, u64, u32)> {
+    if depth > MAX_DEPTH || !ty.kind.is_composite() || !seen.insert(ty.id) {
         return None;
     }
     ty.members().enumerate().find_map(|(index, member)| {
@@ -195,10 +208,23 @@ fn find_member(btf: &Btf, ty: &Type<'_>, name: &[u8], depth: usize) -> Option<(S
         let own = btf.string_bytes(member.name_off);
         if own.is_empty() {
             let inside = btf.resolve(member.type_id)?;
-            let (step, deeper, type_id) = find_member(btf, &inside, name, depth + 1)?;
+            let (step, deeper, type_id) = find_member_in(btf, &inside, name, depth + 1, seen)?;
             return Some((step, offset + deeper, type_id));
         }
         let step = Step { type_id: ty.id, index: u32::try_from(index).ok()?, named: true };
         (own == name).then_some((step, offset, member.type_id))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::tied::tests::self_containing;
+
+    #[test]
+    fn a_member_is_looked_for_once_in_each_type() {
+        let btf = Btf::parse(self_containing(100, "")).unwrap();
+        let ty = btf.get(1).unwrap();
+        assert!(find_member(&btf, &ty, b"nowhere").is_none());
+    }
 }
