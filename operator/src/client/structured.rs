@@ -1,57 +1,41 @@
 //! Answers for programs, which come to terminals too: JSON and YAML may hold as they are control characters
 //! and what turns the direction of text, and strangers choose names of programs and processes.
 
-use std::fmt::{Display, Write as _};
+use std::borrow::Cow;
+use std::fmt::Display;
 
+use bpfman_proto::printable;
 use serde::Serialize;
 
 use super::error::ClientError;
 
 /// JSON over several lines.
 pub fn json(answer: &impl Serialize) -> Result<String, ClientError> {
-    serde_json::to_string_pretty(answer).map(|text| escaped(text) + "\n").map_err(unwritable)
+    serde_json::to_string_pretty(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
 
 /// JSON in one line, with its end.
 pub fn json_line(answer: &impl Serialize) -> Result<String, ClientError> {
-    serde_json::to_string(answer).map(|text| escaped(text) + "\n").map_err(unwritable)
+    serde_json::to_string(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
 
 /// YAML. Not every style of it can escape: where something has to be, it is JSON, which is YAML too.
 pub fn yaml(answer: &impl Serialize) -> Result<String, ClientError> {
     let text = serde_norway::to_string(answer).map_err(unwritable)?;
-    if text.contains(hides) { json(answer) } else { Ok(text) }
+    if is_harmless(&text) { Ok(text) } else { json(answer) }
+}
+
+fn harmless(json: &str) -> String {
+    printable::json(json).into_owned() + "\n"
+}
+
+/// True for text in which nothing would have to be escaped.
+fn is_harmless(text: &str) -> bool {
+    matches!(printable::json(text), Cow::Borrowed(_))
 }
 
 fn unwritable(error: impl Display) -> ClientError {
     ClientError::Output(error.to_string())
-}
-
-/// The same JSON with `\uXXXX` for each hidden character: they are in texts alone.
-fn escaped(json: String) -> String {
-    if !json.contains(hides) {
-        return json;
-    }
-    let mut shown = String::with_capacity(json.len() + 16);
-    for character in json.chars() {
-        if hides(character) {
-            // One unit of UTF-16 each: all are below U+10000. Writing to a string does not fail.
-            _ = write!(shown, "\\u{:04x}", u32::from(character));
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
-}
-
-/// Control characters, DEL and those above it too, other ends of lines, and what turns the direction of text.
-/// JSON itself escapes those below the blank in texts; line ends are between them.
-fn hides(character: char) -> bool {
-    character.is_control() && character != '\n'
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        )
 }
 
 #[cfg(test)]
@@ -77,7 +61,7 @@ mod tests {
         assert_eq!(yaml(&["one", "two"]).unwrap(), "- one\n- two\n");
         for text in [STRANGE, "a\u{202e}b", "a\u{9b}2J", "a\tb\nc\n"] {
             let shown = yaml(&[text]).unwrap();
-            assert!(!shown.contains(hides), "{shown:?}");
+            assert!(is_harmless(&shown), "{shown:?}");
             assert_eq!(serde_norway::from_str::<Vec<String>>(&shown).unwrap(), [text]);
         }
     }
