@@ -45,18 +45,15 @@ impl OursAndBefore {
     pub fn touched_by(&self, event: &RadarEvent) -> Option<&OwnPlace> {
         match event.kind {
             kind::LINK_UPDATE | kind::LINK_DETACH => self.link(event.link),
-            kind::LINK_CREATE if is_at_interface(event) => match event.attach_type {
-                attach_type::XDP => self.hook(event, &[HookKind::Xdp]),
-                attach_type::TCX_INGRESS => self.hook(event, &at(Direction::Ingress)),
-                attach_type::TCX_EGRESS => self.hook(event, &at(Direction::Egress)),
-                _ => None,
-            },
-            // Without a link.
-            kind::PROG_ATTACH | kind::PROG_DETACH => match event.attach_type {
-                attach_type::TCX_INGRESS => self.hook(event, &at(Direction::Ingress)),
-                attach_type::TCX_EGRESS => self.hook(event, &at(Direction::Egress)),
-                _ => None,
-            },
+            // By a link, or without one.
+            kind::LINK_CREATE | kind::PROG_ATTACH | kind::PROG_DETACH if is_at_interface(event) => {
+                match event.attach_type {
+                    attach_type::XDP => self.hook(event, &[HookKind::Xdp]),
+                    attach_type::TCX_INGRESS => self.hook(event, &at(Direction::Ingress)),
+                    attach_type::TCX_EGRESS => self.hook(event, &at(Direction::Egress)),
+                    _ => None,
+                }
+            }
             kind::XDP_BY_NETLINK => self.hook(event, &[HookKind::Xdp]),
             kind::TC_FILTER | kind::TC_FILTER_GONE => match event.attach_type {
                 INGRESS => self.hook(event, &at(Direction::Ingress)),

@@ -43,7 +43,6 @@ impl<K: Kernel> Engine<K> {
         for operation in &cleaned {
             written.end(RecordKey::Leftover(*operation));
         }
-        let has_programs = written.keys.iter().any(|key| matches!(key, RecordKey::Program(_)));
         let result = match self.work.commits.during(|| self.options.store.commit(written.batch)) {
             // The store was read back from disk and holds it: it happened, whatever went wrong on the way.
             Err(StoreError::NotSaved { outcome: CommitOutcome::Applied, source }) => {
@@ -52,9 +51,14 @@ impl<K: Kernel> Engine<K> {
             }
             result => result,
         };
+        let mut former = Vec::new();
         let mut state = self.state();
         match &result {
             Ok(()) => {
+                former.extend(written.keys.iter().filter_map(|key| match key {
+                    RecordKey::Program(uid) => state.programs.get(uid).map(|program| program.id),
+                    _ => None,
+                }));
                 let ended = changes.all.into_iter().filter_map(|change| state.apply(change));
                 committed.ended.extend(ended);
             }
@@ -71,9 +75,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         drop(state);
-        if has_programs {
-            self.close_ended();
-        }
+        self.close_ended(&former);
         self.changes.tell();
         result?;
         Ok(committed)

@@ -47,16 +47,14 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(opened))
     }
 
-    /// Closes what no record names any more.
-    pub(crate) fn close_ended(&self) {
-        let mut kept = self.kept_open.lock();
-        if kept.is_empty() {
+    /// Closes those of these programs that no record names any more.
+    pub(crate) fn close_ended(&self, former: &[ProgramId]) {
+        if former.is_empty() {
             return;
         }
-        let ended: Vec<_> = {
-            let state = self.state();
-            kept.extract_if(|id, _| !state.by_id.contains_key(id)).collect()
-        };
-        drop(ended);
+        let mut kept = self.kept_open.lock();
+        for id in former.iter().filter(|id| !self.manages(**id)) {
+            kept.remove(id);
+        }
     }
 }
