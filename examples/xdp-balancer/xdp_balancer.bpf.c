@@ -28,12 +28,14 @@
 #define TABLE_SIZE 4099 // a prime: Maglev needs one
 #define MAX_CONNECTIONS 131072
 #define NO_BACKEND 0xffffffff
+#define FACTOR 0xff51afd7ed558ccdULL // odd, and its bits look drawn
 
 #define AF_INET 2
 #define AF_INET6 10
 #define IP_DONT_FRAGMENT 0x4000
 #define IP_FRAGMENT 0x3fff // more fragments, or an offset
 #define HOPS 64
+#define IP_WORDS ((int)(sizeof(struct iphdr) / sizeof(__u32)))
 
 // linux/icmp.h needs the C library's headers.
 struct icmp_error {
@@ -75,8 +77,7 @@ struct slot {
 struct connection {
 	struct address client;
 	__u32 service; // its identity
-	__be16 port;
-	__u16 zero;
+	__u32 port; // in the packet's byte order, as one word: what is written in halves is read slowly as a whole
 };
 
 struct placement {
@@ -310,13 +311,14 @@ static __always_inline bool read_v6(struct packet *packet, struct ipv6hdr *ip, v
 static __always_inline struct slot *find_service(const struct service *service, bool odd, __u32 seed)
 {
 	const __u32 *words = (const __u32 *)service;
-	__u64 sum = (__u64)seed + 1;
+	__u64 sum = 0, factor = FACTOR;
 	__u32 difference = 0, place;
 	struct slot *slot;
 
+	// Each word has a factor of its own, so that no product waits for another.
 #pragma unroll
-	for (int word = 0; word < (int)(sizeof(*service) / sizeof(__u32)); word++)
-		sum = (sum ^ words[word]) * 0xff51afd7ed558ccdULL;
+	for (int word = 0; word < (int)(sizeof(*service) / sizeof(__u32)); word++, factor *= FACTOR)
+		sum += (words[word] ^ seed) * factor;
 	place = (sum >> 32) % SLOTS;
 	slot = odd ? bpf_map_lookup_elem(&slots_1, &place) : bpf_map_lookup_elem(&slots_0, &place);
 	if (!slot)
@@ -335,7 +337,7 @@ static __always_inline __u32 hash(const struct flow *flow)
 
 #pragma unroll
 	for (int word = 0; word < (int)(sizeof(*flow) / sizeof(__u32)); word++)
-		sum = (sum ^ words[word]) * 0xff51afd7ed558ccdULL + (sum >> 29);
+		sum = (sum ^ words[word]) * FACTOR + (sum >> 29);
 	return sum ^ sum >> 32;
 }
 
@@ -375,13 +377,13 @@ static __always_inline struct backend *choose(const struct packet *packet, const
 	return backend;
 }
 
-static __always_inline __u16 header_sum(const struct iphdr *ip)
+// The checksum of an IPv4 header.
+static __always_inline __u16 header_sum(const __be32 *words)
 {
-	const __u32 *words = (const __u32 *)ip;
 	__u64 sum = 0;
 
 #pragma unroll
-	for (int word = 0; word < (int)(sizeof(*ip) / sizeof(__u32)); word++)
+	for (int word = 0; word < IP_WORDS; word++)
 		sum += words[word];
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -408,22 +410,23 @@ static __always_inline bool wrap_v4(struct xdp_md *ctx, const struct packet *pac
 	void *end = (void *)(long)ctx->data_end;
 	struct ethhdr *ether = data;
 	struct iphdr *ip = (void *)(ether + 1);
+	__u32 protocol = packet->flow.service.family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6;
+	__be32 words[IP_WORDS];
 
 	if ((void *)(ip + 1) > end)
 		return false;
 	turn_back(ether, data + sizeof(*ip));
 	ether->h_proto = bpf_htons(ETH_P_IP);
-	__builtin_memset(ip, 0, sizeof(*ip));
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->tos = packet->traffic_class;
-	ip->tot_len = bpf_htons(packet->length + sizeof(*ip));
-	ip->frag_off = bpf_htons(IP_DONT_FRAGMENT);
-	ip->ttl = HOPS;
-	ip->protocol = packet->flow.service.family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6;
-	ip->saddr = settings->source_v4.words[0];
-	ip->daddr = backend->address.words[0];
-	ip->check = header_sum(ip);
+	// As words: the checksum would have to read what was just written in smaller pieces.
+	words[0] = bpf_htonl(4 << 28 | 5 << 24 | packet->traffic_class << 16 | ((packet->length + sizeof(*ip)) & 0xffff));
+	words[1] = bpf_htonl(IP_DONT_FRAGMENT);
+	words[2] = bpf_htonl(HOPS << 24 | protocol << 16);
+	words[3] = settings->source_v4.words[0];
+	words[4] = backend->address.words[0];
+	words[2] |= bpf_htonl(bpf_ntohs(header_sum(words)));
+#pragma unroll
+	for (int word = 0; word < IP_WORDS; word++)
+		((__be32 *)ip)[word] = words[word];
 	return true;
 }
 

@@ -73,13 +73,19 @@ fn seed_for<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Result<u
     (0..=u32::MAX).find(is_good).context("no seed gives each service a slot of its own")
 }
 
-/// `slot_of` of the program.
+/// FACTOR of the program.
+const FACTOR: u64 = 0xff51_afd7_ed55_8ccd;
+
+/// What `find_service` of the program does: the sum of all words, each with a factor of its own.
 fn slot_of(service: &Service, seed: u32) -> u32 {
     let bytes = service.to_bytes();
     let (words, _) = bytes.as_chunks();
-    let sum = words.iter().fold(u64::from(seed) + 1, |sum, word| {
-        (sum ^ u64::from(u32::from_ne_bytes(*word))).wrapping_mul(0xff51_afd7_ed55_8ccd)
-    });
+    let mut factor = FACTOR;
+    let mut sum = 0_u64;
+    for word in words {
+        sum = sum.wrapping_add(u64::from(u32::from_ne_bytes(*word) ^ seed).wrapping_mul(factor));
+        factor = factor.wrapping_mul(FACTOR);
+    }
     (sum >> 32) as u32 % SLOTS
 }
 
