@@ -134,7 +134,7 @@ pub struct MapMemory {
     /// `hash`, `array`…
     #[serde(rename = "type")]
     pub map_type: String,
-    /// Memory of the kernel, some seconds old at most.
+    /// Memory of the kernel, a minute old at most.
     pub memory_bytes: u64,
     /// Most entries.
     pub max_entries: u32,

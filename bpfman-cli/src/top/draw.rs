@@ -28,7 +28,7 @@ const HELP: [&str; 15] = [
     "-         not known",
     "PER RUN   mean of the runs between the readings",
     "VERDICTS  packets a second that ended with a member, and those that all let through",
-    "MEMORY    of the kernel; of maps some seconds old",
+    "MEMORY    of the kernel; of maps up to a minute old",
     "",
 ];
 

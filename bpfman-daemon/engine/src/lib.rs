@@ -47,6 +47,7 @@ pub use describe::details::{
     ProgramDetails,
 };
 pub use describe::details_chains::{ChainDetails, ChainMember};
+pub use describe::entry_counts::{EntryCount, has_countable_entries};
 pub use describe::figure_desk::FigureDesk;
 pub use describe::figures::{
     ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures, ProgramPlaces,
@@ -66,6 +67,7 @@ pub use engine::held_network::HookChanges;
 pub use engine::kernel_types::KernelTypes;
 pub use engine::objects::{EbpfObject, LinkPrograms, ReadHere, ReadObjects};
 pub use engine::steps::{NoObserver, StepObserver};
+pub use engine::swap_counts::ChainSwaps;
 pub use engine::{
     CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE,
     OwnerBudget, RecoveryReport, WorkDone, XdpModes,

@@ -38,12 +38,16 @@ metrics! {
     STRAYS = Metric::gauge("bpfman_strays", &[], "Links, programs and filters of the daemon that no record names.");
 
     MAPS = Metric::gauge("bpfman_maps", MAP, "Maps of programs of the daemon. The owner is `several` if programs of more than one use it.");
-    MAP_MEMORY = Metric::gauge("bpfman_map_memory", MAP, "Kernel memory of maps, some seconds old at most.").of(MetricUnit::Bytes);
+    MAP_MEMORY = Metric::gauge("bpfman_map_memory", MAP, "Kernel memory of maps, a minute old at most.").of(MetricUnit::Bytes);
+    MAP_ENTRIES = Metric::gauge("bpfman_map_entries", MAP, "Entries of hash tables and LPM tries, counted beside scrapes at most every 30 seconds; maps with more than 65,536 entries or 16 MiB of them are left out.");
+    MAP_COUNTED_MOST_ENTRIES = Metric::gauge("bpfman_map_counted_max_entries", MAP, "Entries that the maps of bpfman_map_entries may have.");
     MAP_MOST_ENTRIES = Metric::gauge("bpfman_map_max_entries", MAP, "Entries that maps may have.");
 
     CHAIN_MEMBERS = Metric::gauge("bpfman_chain_members", &["hook", "mode", "strategy"], "Members of a hook's chain.");
     CHAIN_PROCEEDED = Metric::counter("bpfman_chain_proceeded_packets", &["hook"], "Packets for which every member of the chain proceeded.");
     CHAIN_FAILED = Metric::counter("bpfman_chain_failed_packets", &["hook"], "Packets that a tail call between parts of the chain lost.");
+    CHAIN_SWAPS = Metric::counter("bpfman_chain_swaps", &["hook"], "Times that another program was put in the place of a hook's chain.");
+    CHAIN_SWAP_SECONDS = Metric::counter("bpfman_chain_swap", &["hook"], "Time that the kernel took for these swaps.").of(MetricUnit::Seconds);
     MEMBER_PACKETS = Metric::counter("bpfman_chain_member_packets", MEMBER, "Packets that reached a member of a chain.");
     MEMBER_ENDED = Metric::counter("bpfman_chain_member_ended_packets", VERDICT, "Packets whose way through a chain ended at a member, by its verdict.");
     MEMBER_SHADOWED = Metric::counter("bpfman_chain_member_shadow_packets", VERDICT, "Verdicts of a member that is a shadow: none of them counted.");

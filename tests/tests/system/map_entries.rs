@@ -26,7 +26,11 @@ pub struct MapBench {
 
 impl MapBench {
     pub fn new() -> Self {
-        let daemon = Daemon::start_with(&Launch { policy: grants(), ..Launch::default() });
+        Self::start(&Launch { policy: grants(), ..Launch::default() })
+    }
+
+    pub fn start(launch: &Launch) -> Self {
+        let daemon = Daemon::start_with(launch);
         daemon.open_to_users();
         let object = compile::object("typed_maps");
         let loaded = daemon

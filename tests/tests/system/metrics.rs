@@ -17,6 +17,7 @@ use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network, compile};
 
 use crate::equipment::{Program, unload};
+use crate::map_entries::MapBench;
 
 const DROP: i32 = 1;
 const PASS: i32 = 2;
@@ -72,6 +73,8 @@ fn programs_chains_and_the_daemon_are_counted() {
         "bpfman_store_commit_seconds_bucket{le=\"+Inf\"}",
         "bpfman_verifier_seconds_count{programs=\"accepted\"} ",
         "bpfman_verifier_seconds_count{programs=\"chain\"} ",
+        &*format!("bpfman_chain_swaps_total{{hook=\"xdp:{INTERFACE}"),
+        &*format!("bpfman_chain_swap_seconds_total{{hook=\"xdp:{INTERFACE}"),
         "bpfman_hook_changes_total ",
         "bpfman_journal_last_entry ",
         "process_resident_memory_bytes ",
@@ -89,6 +92,28 @@ fn programs_chains_and_the_daemon_are_counted() {
     until("the other is alone", || daemon.metrics().lines().all(|line| !line.contains("verdict=\"drop\"")));
     assert!(packets(&daemon.metrics()) <= before, "what is gone is not counted again");
     assert_eq!(value_of(&daemon.metrics(), "bpfman_loads_total{outcome=\"loaded\"}"), Some(3.0));
+}
+
+#[test]
+fn entries_of_hash_tables_are_counted_beside_scrapes() {
+    let bench = MapBench::start(&Launch { config: "[metrics]\n".to_owned(), ..Launch::default() });
+    for port in ["80", "443"] {
+        let key = format!("address=1,port={port},zone=0,kind=KIND_SHORT");
+        bench.set("flows", &[&key, "packets=1"]);
+    }
+    let of = |text: &str, metric: &str, map: &str| {
+        let begin = format!("{metric}{{map=\"{map}\",");
+        let line = text.lines().find(|line| line.starts_with(&begin))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    until("entries are counted", || of(&bench.daemon.metrics(), "bpfman_map_entries", "flows").is_some());
+    let text = bench.daemon.metrics();
+    assert_eq!(of(&text, "bpfman_map_entries", "flows"), Some(2.0));
+    assert_eq!(of(&text, "bpfman_map_counted_max_entries", "flows"), Some(4.0));
+    // All entries of an array are always there.
+    let arrays =
+        text.lines().filter(|line| line.starts_with("bpfman_map_entries{") && line.contains("array\""));
+    assert_eq!(arrays.count(), 0, "{text}");
 }
 
 #[test]

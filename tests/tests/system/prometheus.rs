@@ -88,6 +88,8 @@ fn populate(daemon: &Daemon, network: &Network) {
         daemon.bpfman(&format!("attach {program} xdp -i {INTERFACE} -n {far} {words}")).success();
     }
     daemon.bpfman(&format!("chain timing xdp:{INTERFACE}@{far} on")).success();
+    let maps = compile::object("typed_maps").display().to_string();
+    daemon.bpfman(&format!("load file -p {maps} --programs xdp:use_all")).success();
     // What the kernel, a registry that is not there, and the grants refuse.
     let broken = compile::object("broken").display().to_string();
     let refused = daemon.bpfman(&format!("load file -p {broken} --programs xdp:broken"));

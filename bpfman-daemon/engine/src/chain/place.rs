@@ -22,7 +22,8 @@ impl<K: Kernel> Engine<K> {
         match hook.entry {
             Entry::Link => {
                 let link = self.kernel.open_pin(&paths::hook_link(&hook.key))?.ok_or_else(changed)?;
-                self.switch_program(&link, from, to).map(drop).map_err(|error| match error {
+                let switch = || self.switch_program(&link, from, to).map(drop);
+                self.swapping(&hook.key, switch).map_err(|error| match error {
                     EngineError::NoKernelProgram(_) => changed(),
                     other => other,
                 })
@@ -33,7 +34,9 @@ impl<K: Kernel> Engine<K> {
                 let filter = TcFilter { priority, handle };
                 let Some(at) = filter_place(&hook.key, interface, filter) else { return Ok(()) };
                 let name = filter_name(&hook.key, interface);
-                Ok(self.held_network.during(|| self.kernel.replace_filter(&at, to, from, &name))?)
+                let replace =
+                    || self.held_network.during(|| self.kernel.replace_filter(&at, to, from, &name));
+                self.swapping(&hook.key, || Ok(replace()?))
             }
         }
     }

@@ -1,26 +1,24 @@
 //! Reads [`Figures`] once for all who ask at the same time.
 //!
 //! A reading asks the kernel once for each program, and opens those of others, some microseconds. What does not change of
-//! a program is asked for once, and the memory of maps every few seconds, since the kernel tells it in a text file.
+//! a program is asked for once, and the memory of maps now and then.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bpfmand_core::{LinkId, MapFacts, MapId, ProgramFacts, ProgramId, ProgramUid, RunCounts};
+use bpfmand_core::{LinkId, ProgramFacts, ProgramId, ProgramUid, RunCounts};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::{ChainCounters, MemberTime, shares};
 use crate::describe::figures::{
     ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures, ProgramPlaces,
 };
+use crate::describe::map_facts::KnownMaps;
 use crate::state::chain_record::ChainRecord;
 use crate::state::cpu_time::{ChainReading, MemberReading};
 use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
-
-/// What the kernel said of a map's memory is true for so long.
-const MAPS_STAY: Duration = Duration::from_secs(10);
 
 /// Where figures are read. One for all readers of an engine: they share what it remembers.
 #[derive(Debug, Default)]
@@ -31,8 +29,7 @@ struct Desk {
     /// The last reading, and whether it has programs of others.
     last: Option<(Arc<Figures>, bool)>,
     facts: HashMap<ProgramId, Arc<ProgramFacts>>,
-    maps: HashMap<MapId, Arc<MapFacts>>,
-    maps_read: Option<Instant>,
+    maps: KnownMaps,
     /// Of the reading before, by the kernel's id of the chain's entry.
     chains: HashMap<ProgramId, ChainReading>,
     /// Nanoseconds that programs took as members of chains.
@@ -128,6 +125,7 @@ impl Desk {
                 members: members.collect(),
                 all_proceeded: counters.as_ref().map_or(0, |all| all.all_proceeded),
                 failed: counters.as_ref().map_or(0, |all| all.failed),
+                swaps: engine.swaps.of(&hook.key),
             });
         }
         for (entry, now) in &readings {
@@ -193,23 +191,15 @@ impl Desk {
         engine: &Engine<K>,
         now: Instant,
     ) -> Result<Vec<MapFigures>, EngineError> {
-        if self.maps_read.is_none_or(|read| now.duration_since(read) >= MAPS_STAY) {
-            self.maps.clear();
-            self.maps_read = Some(now);
-        }
-        let mut maps = Vec::new();
-        for (id, (record, users)) in engine.maps_in_use() {
-            let facts = match self.maps.get(&id) {
-                Some(facts) => Arc::clone(facts),
-                None => {
-                    let Some(facts) = engine.kernel.map(id)? else { continue };
-                    Arc::clone(self.maps.entry(id).or_insert(Arc::new(facts)))
-                }
-            };
+        let in_use = engine.maps_in_use();
+        let known = self.maps.facts(now, in_use.keys().copied(), |id| engine.kernel.map(id))?;
+        let mut maps = Vec::with_capacity(known.len());
+        for (id, (record, users)) in in_use {
+            let Some(facts) = known.get(&id) else { continue };
             maps.push(MapFigures {
                 id,
                 name: record.name,
-                facts,
+                facts: Arc::clone(facts),
                 owners: users.iter().map(|user| user.owner()).collect(),
                 programs: users.iter().map(|user| user.id).collect(),
             });

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bpfmand_core::{HookKey, LinkId, MapFacts, MapId, Owner, ProgramFacts, ProgramId, RunCounts};
 
 use crate::chain::{LinkCounters, MemberTime};
+use crate::engine::swap_counts::ChainSwaps;
 use crate::state::records::{LinkRecord, ProgramRecord};
 
 /// One reading.
@@ -108,6 +109,8 @@ pub struct ChainFigures {
     pub all_proceeded: u64,
     /// Packets that a tail call lost.
     pub failed: u64,
+    /// How often another program was put in its place since the daemon started, or since the hook has a chain.
+    pub swaps: ChainSwaps,
 }
 
 /// A member of a chain.
@@ -132,7 +135,7 @@ pub struct MapFigures {
     pub id: MapId,
     /// Name in the object.
     pub name: String,
-    /// What the kernel says of it, some seconds old at most.
+    /// What the kernel says of it, a minute old at most.
     pub facts: Arc<MapFacts>,
     /// Whose programs use it.
     pub owners: BTreeSet<Owner>,

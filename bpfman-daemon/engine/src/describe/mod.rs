@@ -3,6 +3,7 @@
 mod chains;
 pub mod details;
 pub mod details_chains;
+pub mod entry_counts;
 pub mod figure_desk;
 pub mod figures;
 mod foreign;
@@ -10,6 +11,7 @@ mod inner_maps;
 mod iterator;
 mod links;
 pub mod list_hooks;
+mod map_facts;
 pub mod open_maps;
 pub mod own_objects;
 pub mod owners;

@@ -61,6 +61,13 @@ impl<K: Kernel> Engine<K> {
                 }));
                 let ended = changes.all.into_iter().filter_map(|change| state.apply(change));
                 committed.ended.extend(ended);
+                for key in &written.keys {
+                    if let RecordKey::Hook(hook) = key
+                        && !state.hooks.contains_key(hook)
+                    {
+                        self.swaps.forget(hook);
+                    }
+                }
             }
             Err(error) => {
                 if reserve.is_some() {

@@ -24,6 +24,7 @@ pub mod overlay;
 mod pins;
 mod recovery_report;
 pub mod steps;
+pub mod swap_counts;
 pub mod tenant_calls;
 pub mod undo;
 mod work_counts;
@@ -49,6 +50,7 @@ use crate::engine::kernel_types::KernelTypes;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
+use crate::engine::swap_counts::SwapCounts;
 use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::{BlobId, Change, Changes, Record, State, parse, records};
 
@@ -68,6 +70,8 @@ pub struct Engine<K: Kernel> {
     pub(crate) boot: String,
     /// How long changes of hooks took.
     pub(crate) held_network: HeldNetwork,
+    /// How often each chain was swapped.
+    pub(crate) swaps: SwapCounts,
     /// How often others took away what was put.
     pub(crate) drifts: DriftCounts,
     /// What was done.
@@ -102,6 +106,7 @@ impl<K: Kernel> Engine<K> {
             blobs: Blobs::open(options.bytecode_folder.clone())?,
             members: MemberCache::default(),
             held_network: HeldNetwork::default(),
+            swaps: SwapCounts::default(),
             drifts: DriftCounts::default(),
             work: WorkCounts::default(),
             open_programs: OpenPrograms::default(),

@@ -149,7 +149,8 @@ impl<K: Kernel> Engine<K> {
         let (key, mode) = (new.key, new.mode);
         let after = new.after.as_ref().map(|after| &after.handle);
         let put = move |netns: Option<&Path>, to: Option<&K::Handle>, from: Option<&K::Handle>| {
-            self.held_network.during(|| self.kernel.replace_unlinked_xdp(netns, &key, mode, to, from))
+            let replace = || self.kernel.replace_unlinked_xdp(netns, &key, mode, to, from);
+            self.swapping(&key, || Ok(self.held_network.during(replace)?))
         };
         put(new.interface.netns.as_deref(), after, Some(&new.before.handle))?;
         let (before, after) = (new.before.id, new.after.as_ref().map(|after| after.id));
@@ -158,7 +159,7 @@ impl<K: Kernel> Engine<K> {
             let put_back = || -> Result<(), EngineError> {
                 let before = self.loaded_program(before)?;
                 let after = after.map(|id| self.loaded_program(id)).transpose()?;
-                Ok(put(interface.netns.as_deref(), Some(&before), after.as_ref())?)
+                put(interface.netns.as_deref(), Some(&before), after.as_ref())
             };
             let result = put_back();
             // That it is tried later whoever drops the new one sees to.

@@ -15,6 +15,8 @@ type ChainSums = GrowingSums<(String, &'static str), (String, &'static str), 1>;
 
 const PROCEEDED: &str = "proceeded";
 const FAILED: &str = "failed";
+const SWAPS: &str = "swaps";
+const SWAP_NANOSECONDS: &str = "swap nanoseconds";
 
 pub fn add(
     samples: &mut Exposition,
@@ -32,11 +34,14 @@ pub fn add(
             }
             count(member, &labels, &mut of_members);
         }
+        let nanoseconds = u64::try_from(chain.swaps.total.as_nanos()).unwrap_or(u64::MAX);
+        let mut counts = vec![(SWAPS, chain.swaps.swaps), (SWAP_NANOSECONDS, nanoseconds)];
         if chain.counters {
-            for (what, packets) in [(PROCEEDED, chain.all_proceeded), (FAILED, chain.failed)] {
-                let key = (chain.hook.clone(), what);
-                of_chains.push((key.clone(), key, [packets]));
-            }
+            counts.extend([(PROCEEDED, chain.all_proceeded), (FAILED, chain.failed)]);
+        }
+        for (what, counted) in counts {
+            let key = (chain.hook.clone(), what);
+            of_chains.push((key.clone(), key, [counted]));
         }
     }
     for (labels, [packets]) in member_sums.take(of_members) {
@@ -48,9 +53,13 @@ pub fn add(
             }
         }
     }
-    for ((hook, what), [packets]) in chain_sums.take(of_chains) {
-        let metric = if *what == PROCEEDED { &is::CHAIN_PROCEEDED } else { &is::CHAIN_FAILED };
-        samples.add(metric, [hook], *packets);
+    for ((hook, what), [counted]) in chain_sums.take(of_chains) {
+        match *what {
+            SWAPS => samples.add(&is::CHAIN_SWAPS, [hook], *counted),
+            SWAP_NANOSECONDS => samples.add(&is::CHAIN_SWAP_SECONDS, [hook], *counted as f64 / 1e9),
+            PROCEEDED => samples.add(&is::CHAIN_PROCEEDED, [hook], *counted),
+            _ => samples.add(&is::CHAIN_FAILED, [hook], *counted),
+        }
     }
 }
 

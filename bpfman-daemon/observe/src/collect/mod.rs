@@ -2,6 +2,7 @@
 
 mod chains;
 mod daemon;
+mod entry_counts;
 mod labels;
 mod maps;
 mod programs;
@@ -18,6 +19,7 @@ use bpfmand_kernel::Kernel;
 use crate::catalogue;
 use crate::growing_sums::GrowingSums;
 use crate::{ImageCounts, LimitCounts};
+use entry_counts::EntryCounts;
 use labels::{MemberCount, MemberLabels, ProgramLabels};
 
 /// What the daemon is made of, as far as metrics tell of it.
@@ -65,6 +67,7 @@ pub struct DaemonMetrics<K: Kernel> {
     parts: DaemonParts<K>,
     desk: FigureDesk,
     memory: Mutex<Memory>,
+    entries: Arc<EntryCounts>,
 }
 
 /// What the gatherings before left.
@@ -80,7 +83,7 @@ impl<K: Kernel> DaemonMetrics<K> {
     /// Of these parts.
     #[must_use]
     pub fn new(parts: DaemonParts<K>) -> Self {
-        Self { parts, desk: FigureDesk::default(), memory: Mutex::default() }
+        Self { parts, desk: FigureDesk::default(), memory: Mutex::default(), entries: Arc::default() }
     }
 
     /// All metrics as they are now, as OpenMetrics. It asks the kernel, and waits for no change.
@@ -101,7 +104,8 @@ impl<K: Kernel> DaemonMetrics<K> {
                 // What was loaded or unloaded meanwhile is not lost.
                 recorded.programs.retain(|id| before.programs.contains(id));
                 programs::add(&mut samples, &mut memory.programs, &figures.programs, &recorded, states);
-                maps::add(&mut samples, &figures.maps);
+                maps::add(&mut samples, &figures.maps, &self.entries.known());
+                self.entries.count_beside(&self.parts.engine, &figures.maps);
                 let memory = &mut *memory;
                 chains::add(&mut samples, (&mut memory.members, &mut memory.chains), &figures.chains);
             }

@@ -1,0 +1,151 @@
+//! Entries of maps, counted beside scrapes and not in them: to count is to read them all.
+//!
+//! A scrape tells what was counted before it, and has it counted anew where that is old. A pass reads a bounded number of
+//! entries, beginning with maps that were not counted for the longest; with many large maps each is counted in some of
+//! the passes only. A map that is too large to be counted is tried as often as others, and costs its bound.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bpfmand_core::MapId;
+use bpfmand_engine::{Engine, MapFigures, has_countable_entries};
+use bpfmand_kernel::Kernel;
+
+/// Between the ends and beginnings of passes.
+const STAYS: Duration = Duration::from_secs(30);
+/// Entries of one map.
+const MOST_OF_MAP: u64 = 65_536;
+/// Entries of one pass: some hundredths of a second of one CPU.
+const MOST_OF_PASS: u64 = 4 * MOST_OF_MAP;
+/// Bytes of keys and values of one pass, since values may be large.
+const MOST_BYTES: u64 = 64 << 20;
+/// Of one map.
+const MOST_BYTES_OF_MAP: u64 = MOST_BYTES / 4;
+
+/// What was counted of each map.
+#[derive(Debug, Default)]
+pub struct EntryCounts(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// The last count, if there is one, and when it was tried.
+    of: HashMap<MapId, (Option<u64>, Instant)>,
+    /// A pass is on its way.
+    counting: bool,
+    /// The end of the last pass.
+    ended: Option<Instant>,
+}
+
+impl EntryCounts {
+    /// Whole after a panic elsewhere: each change is of one entry.
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of all maps that were counted.
+    pub fn known(&self) -> HashMap<MapId, u64> {
+        self.lock().of.iter().filter_map(|(id, (entries, _))| Some((*id, (*entries)?))).collect()
+    }
+
+    /// Begins a pass over these maps in a thread of its own, unless there is one or the last is young enough.
+    pub fn count_beside<K: Kernel>(self: &Arc<Self>, engine: &Arc<Engine<K>>, maps: &[MapFigures]) {
+        let Some(order) = self.begin(maps, Instant::now()) else { return };
+        let (counts, engine) = (Arc::clone(self), Arc::clone(engine));
+        let pass = move || counts.pass(&engine, &order);
+        if let Err(error) = std::thread::Builder::new().name("map-entries".to_owned()).spawn(pass) {
+            tracing::warn!(%error, "entries of maps are not counted now: no thread can be started");
+            self.lock().counting = false;
+        }
+    }
+
+    /// The maps to count, in this order; none if it is not time for that.
+    fn begin(&self, maps: &[MapFigures], now: Instant) -> Option<Vec<MapId>> {
+        let mut counts = self.lock();
+        if counts.counting || counts.ended.is_some_and(|ended| now.duration_since(ended) < STAYS) {
+            return None;
+        }
+        counts.of.retain(|id, _| maps.iter().any(|map| map.id == *id));
+        let countable = maps.iter().filter(|map| has_countable_entries(map.facts.map_type));
+        let mut order: Vec<_> = countable.map(|map| map.id).collect();
+        order.sort_by_key(|id| (counts.of.get(id).map(|(_, tried)| *tried), *id));
+        counts.counting = !order.is_empty();
+        counts.counting.then_some(order)
+    }
+
+    fn pass<K: Kernel>(&self, engine: &Engine<K>, order: &[MapId]) {
+        let _ends = Ends(self);
+        let (mut entries, mut bytes) = (0, 0);
+        for id in order {
+            if entries >= MOST_OF_PASS || bytes >= MOST_BYTES {
+                break;
+            }
+            let counted = match engine.count_entries(*id, MOST_OF_MAP, MOST_BYTES_OF_MAP) {
+                Ok(counted) => counted,
+                Err(error) => {
+                    tracing::debug!(map = id.0, %error, "entries of a map cannot be counted");
+                    None
+                }
+            };
+            entries += counted.map_or(0, |counted| counted.entries);
+            bytes += counted.map_or(0, |counted| counted.bytes);
+            let whole = counted.filter(|counted| counted.is_whole);
+            self.lock().of.insert(*id, (whole.map(|counted| counted.entries), Instant::now()));
+        }
+    }
+}
+
+/// Ends a pass, also one that panics.
+struct Ends<'a>(&'a EntryCounts);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.0.lock();
+        (counts.counting, counts.ended) = (false, Some(Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use bpfmand_core::{MapFacts, map_type};
+
+    use super::*;
+
+    fn map(id: u32, map_type: u32) -> MapFigures {
+        let facts = MapFacts {
+            id: MapId(id),
+            name: String::new(),
+            map_type,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 8,
+            flags: 0,
+            bytes_memlock: 0,
+            frozen: false,
+        };
+        MapFigures {
+            id: MapId(id),
+            name: "flows".to_owned(),
+            facts: Arc::new(facts),
+            owners: BTreeSet::new(),
+            programs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn maps_that_were_not_counted_for_the_longest_come_first() {
+        let (counts, now) = (EntryCounts::default(), Instant::now());
+        let maps = [map(1, map_type::HASH), map(2, map_type::ARRAY), map(3, map_type::LRU_HASH)];
+        assert_eq!(counts.begin(&maps, now), Some(vec![MapId(1), MapId(3)]), "all of an array is there");
+        assert_eq!(counts.begin(&maps, now), None, "one pass at a time");
+        counts.lock().of.insert(MapId(1), (Some(7), now));
+        counts.lock().of.insert(MapId(9), (Some(7), now));
+        drop(Ends(&counts));
+        assert_eq!(counts.begin(&maps, now), None, "the last is young enough");
+        let later = Instant::now() + STAYS;
+        assert_eq!(counts.begin(&maps, later), Some(vec![MapId(3), MapId(1)]));
+        assert_eq!(counts.known(), HashMap::from([(MapId(1), 7)]), "what is gone is forgotten");
+    }
+}
