@@ -6,7 +6,8 @@
 //!   [`troubles`]: why watches fail now.
 //! - [`queue`]: which keys to work on, and when; [`backoff`]: how long to wait before the next try.
 //! - [`metrics`] and [`serve`]: figures and health probes, over HTTP; [`scrape`]: figures over TLS, for whom the API server
-//!   lets read them; [`tls`] and [`certificate`]: connections, and with which certificate.
+//!   lets read them; [`tls`] and [`certificate`]: connections, and with which certificate; [`connections`]: how many, and
+//!   how long one may do nothing.
 //! - [`note`]: what is told to people as events, and not too often.
 //! - [`sentence`]: lists of names in messages.
 //!
@@ -15,6 +16,7 @@
 pub mod backoff;
 pub mod certificate;
 pub mod connect;
+pub mod connections;
 pub mod listing;
 pub mod manager;
 pub mod metrics;

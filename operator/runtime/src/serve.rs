@@ -12,6 +12,8 @@ use bpfman_metrics::OPENMETRICS;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
+use crate::connections::Admitted;
+
 /// The path of figures, also of the right to read them.
 pub const METRICS: &str = "/metrics";
 
@@ -41,13 +43,14 @@ pub fn address(text: &str) -> Result<Option<SocketAddr>, AddressError> {
 ///
 /// # Errors
 /// The address is taken, or none of this machine.
-pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub async fn listen(address: SocketAddr) -> io::Result<Admitted> {
     match TcpListener::bind(address).await {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse && address.ip() == Ipv6Addr::UNSPECIFIED => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
         bound => bound,
     }
+    .map(Admitted::new)
 }
 
 /// `/healthz`: alive; and `/readyz`, where `not_ready` says why not, if that is so.

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -22,14 +22,12 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
+use crate::connections::{Admitted, Quiet};
 use crate::serve;
 
 /// Greetings at a time, and how long one may take.
 const GREETINGS: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// After a failure of the system to accept a connection.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The certificate that is served, and its text.
 #[derive(Debug, Default)]
@@ -82,10 +80,13 @@ impl ResolvesServerCert for Served {
     }
 }
 
+/// A connection that has greeted.
+pub type GreetedStream = Quiet<TlsStream<TcpStream>>;
+
 /// Connections that have greeted. A slow greeting holds up no other.
 pub struct Greeted {
     address: SocketAddr,
-    connections: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    connections: mpsc::Receiver<(GreetedStream, SocketAddr)>,
 }
 
 /// Who may connect.
@@ -160,26 +161,15 @@ pub async fn listen(
     Ok(Greeted { address, connections })
 }
 
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    out: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
-) {
+async fn accept(listener: Admitted, acceptor: TlsAcceptor, out: mpsc::Sender<(GreetedStream, SocketAddr)>) {
     let permits = Arc::new(Semaphore::new(GREETINGS));
     // The semaphore is never closed.
     while let Ok(permit) = permits.clone().acquire_owned().await {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                debug!(%error, "a connection was not accepted");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
+        let (stream, peer, place) = listener.next().await;
         let (acceptor, out) = (acceptor.clone(), out.clone());
         tokio::spawn(async move {
             match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => drop(out.send((stream, peer)).await),
+                Ok(Ok(stream)) => drop(out.send((Quiet::new(stream, place), peer)).await),
                 Ok(Err(error)) => debug!(%peer, %error, "a connection did not greet"),
                 Err(_) => debug!(%peer, "a connection greeted too slowly"),
             }
@@ -189,7 +179,7 @@ async fn accept(
 }
 
 impl axum::serve::Listener for Greeted {
-    type Io = TlsStream<TcpStream>;
+    type Io = GreetedStream;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {

@@ -3,18 +3,26 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use kube::core::admission::AdmissionResponse;
+use tokio::sync::Semaphore;
 
 use super::review::{Reviewer, read};
 use bpfman_runtime::tls::Greeted;
 
 /// A request has an object before and after, and the API server takes objects of 1.5 MiB, escaped in JSON.
 const LIMIT: usize = 16 << 20;
+
+/// What is larger, or does not say how large it is, is read a few at a time: anybody who reaches the port may send it, and
+/// it is kept until it is there as a whole.
+const USUAL: u64 = 256 << 10;
+const LARGE_AT_A_TIME: usize = 4;
 
 /// Answers until the end.
 ///
@@ -25,8 +33,25 @@ pub async fn serve(listener: Greeted, reviewer: Arc<Reviewer>) -> std::io::Resul
         .route("/applications", post(application))
         .route("/states", post(state))
         .layer(DefaultBodyLimit::max(LIMIT))
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(LARGE_AT_A_TIME)), few_large))
         .with_state(reviewer);
     axum::serve(listener, router).await
+}
+
+async fn few_large(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let length =
+        request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length <= USUAL) {
+        return next.run(request).await;
+    }
+    match places.try_acquire() {
+        Ok(_place) => next.run(request).await,
+        Err(_) => {
+            let says =
+                format!("{LARGE_AT_A_TIME} requests of more than {USUAL} bytes are being read: try again\n");
+            (StatusCode::SERVICE_UNAVAILABLE, says).into_response()
+        }
+    }
 }
 
 async fn application(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Response {

@@ -9,11 +9,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bpfman_runtime::certificate::{CertificateTerms, alone};
+use bpfman_runtime::connections::Admitted;
 use bpfman_runtime::manager::Manager;
 use bpfman_runtime::scrape::{Readers, metrics_for};
 use bpfman_runtime::serve::{address, probes};
 use bpfman_runtime::tls::{self, Served};
-use tokio::net::TcpListener;
 
 use super::metrics::AgentGauges;
 use super::options::AgentOptions;
@@ -30,7 +30,7 @@ const TERMS: CertificateTerms = CertificateTerms { seconds: 90 * 86_400 };
 ///
 /// # Errors
 /// The listener broke.
-pub async fn serve(shared: Arc<Shared>, listener: TcpListener) -> std::io::Result<()> {
+pub async fn serve(shared: Arc<Shared>, listener: Admitted) -> std::io::Result<()> {
     let (asked, read) = (Arc::clone(&shared), shared);
     let routes =
         probes(move || asked.not_ready()).route(FIGURES, get(move || of_programs(Arc::clone(&read))));
