@@ -110,9 +110,25 @@ impl RadarWatch {
              bpfman was touched",
             news.lost
         );
-        let mut entry = HistoryEntry::of_daemon(DaemonPart::Radar, "Lost", &text);
-        entry.count = news.lost;
-        self.parts.journal.record(entry, None);
+        self.note_lost(news.lost, &text);
+    }
+
+    /// Between two looks at lists of ids.
+    pub(super) fn came_and_went(&self, programs: u64) {
+        if programs == 0 {
+            return;
+        }
+        self.standing.lock().lost += programs;
+        let text = format!(
+            "{programs} programs came and went between two looks: nobody knows whose they were; those that bpfman tries \
+             are among them"
+        );
+        self.note_lost(programs, &text);
+    }
+
+    fn note_lost(&self, count: u64, text: &str) {
+        let entry = HistoryEntry::of_daemon(DaemonPart::Radar, "Lost", text);
+        self.parts.journal.record(HistoryEntry { count, ..entry }, None);
     }
 
     /// What programs saw that are unloaded, since they do not show what this daemon does.

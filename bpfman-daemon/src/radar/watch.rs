@@ -5,16 +5,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bpfmand_api::{RadarRefusal, RadarReport, RadarSource, RadarStanding};
-use bpfmand_core::PullPolicy;
-use bpfmand_engine::ImageAsk;
 use bpfmand_journal::{DaemonPart, EntryResult, HistoryEntry};
 
 use super::act::StrangerAct;
 use super::calibrate::{Calibration, LastSightings, calibrate};
 use super::counts::CallCounts;
 use super::event::RadarEvent;
+use super::fetch::ImageFetch;
 use super::ids::KnownIds;
 use super::ours::OursAndBefore;
+use super::passed::PassedIds;
 use super::programs::{RadarLoader, RadarPrograms};
 use super::settings::RadarObject;
 use super::tally::Tallies;
@@ -48,9 +48,12 @@ pub struct RadarWatch {
     /// Programs from before were looked for.
     looked: bool,
     tried: Option<Instant>,
+    /// Its image, on its way.
+    fetching: Option<ImageFetch>,
     /// The count of changes when the programs were found whole.
     whole_at: Option<u64>,
     known: KnownIds,
+    passed: PassedIds,
     pub(super) ours: OursAndBefore,
     pub(super) tallies: Tallies,
     pub(super) identification: Identification,
@@ -70,8 +73,10 @@ impl RadarWatch {
             at_work: None,
             looked: false,
             tried: None,
+            fetching: None,
             whole_at: None,
             known: KnownIds::default(),
+            passed: PassedIds::default(),
             ours: OursAndBefore::default(),
             tallies: Tallies::default(),
             identification: Identification::default(),
@@ -153,6 +158,7 @@ impl RadarWatch {
     fn take_down(&mut self) -> anyhow::Result<()> {
         self.at_work = None;
         self.wanted = None;
+        self.fetching = None;
         self.looked = true;
         let removed = self.loader.remove_all()?;
         if removed > 0 {
@@ -164,7 +170,6 @@ impl RadarWatch {
 
     /// Has the programs be there, if they are wanted.
     fn keep(&mut self) {
-        // Registries may be slow, and whoever opens the way out waits for all that is inside.
         let fetched = self.fetch();
         let changes = Arc::clone(&self.parts.changes);
         let Ok(_inside) = changes.enter() else {
@@ -193,21 +198,28 @@ impl RadarWatch {
         if self.at_work.is_some() || self.tried.is_some_and(|tried| tried.elapsed() < AGAIN) {
             return;
         }
+        let Some(fetched) = fetched else { return };
         self.tried = Some(Instant::now());
         if let Err(error) = fetched.and_then(|()| self.put_up(&object, by_call)) {
             self.polls(&object, format!("{error:#}"));
         }
     }
 
-    /// Fetches the image, if one is to be loaded.
-    fn fetch(&self) -> anyhow::Result<()> {
+    /// Fetches the image, if one is to be loaded. None while it is on its way.
+    fn fetch(&mut self) -> Option<anyhow::Result<()>> {
         let is_due = self.at_work.is_none() && self.tried.is_none_or(|tried| tried.elapsed() >= AGAIN);
-        let Some((RadarObject::Image(url), _)) = self.wanted.as_ref().filter(|_| is_due) else {
-            return Ok(());
-        };
-        let ask = ImageAsk { url, pull_policy: PullPolicy::IfNotPresent, credentials: None, caller_uid: 0 };
-        let fetched = self.parts.images.fetch(ask, &|_, _| {});
-        fetched.map(drop).map_err(|failure| anyhow::anyhow!("its image cannot be had: {}", failure.message))
+        if self.fetching.is_none() {
+            let Some((RadarObject::Image(url), _)) = self.wanted.as_ref().filter(|_| is_due) else {
+                return Some(Ok(()));
+            };
+            match ImageFetch::start(&self.parts.images, url) {
+                Ok(fetching) => self.fetching = Some(fetching),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let fetched = self.fetching.as_ref()?.wait(ATTENTION)?;
+        self.fetching = None;
+        Some(fetched)
     }
 
     /// Goes on with programs that are there from before.
@@ -310,13 +322,15 @@ impl RadarWatch {
             object: object.to_string(),
             why: why.clone(),
             unseen: vec![
-                "who did it, refused calls, maps, pins, detaching, and what is there for less than two seconds".to_owned(),
+                "who did it, refused calls, maps, pins, detaching, and what is there for less than two seconds: of programs \
+                 how many they were"
+                    .to_owned(),
             ],
             since: now(),
             ..RadarReport::default()
         };
         drop(report);
-        self.known = KnownIds::default();
+        (self.known, self.passed) = (KnownIds::default(), PassedIds::default());
         tracing::warn!("the radar reads lists of ids: {why}");
         let entry = HistoryEntry::of_daemon(DaemonPart::Radar, "StartRadar", "sees by polling alone");
         self.parts.journal.record(entry.unless_failed(Some(&why)), None);
@@ -386,6 +400,12 @@ impl RadarWatch {
             match changed {
                 Ok(changed) => self.changed(changed),
                 Err(error) => tracing::warn!(%error, "nobody knows which programs are there"),
+            }
+            if self.at_work.is_none() {
+                match self.passed.look(&self.parts.kernel) {
+                    Ok(gone) => self.came_and_went(gone),
+                    Err(error) => tracing::debug!(%error, "nobody knows how many programs came and went"),
+                }
             }
         }
     }

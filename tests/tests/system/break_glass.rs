@@ -1,6 +1,7 @@
 //! The way out: everything of ours is detached whatever state the daemon and its disk are in, stays so, and comes back.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -117,6 +118,31 @@ fn a_living_daemon_stands_still_and_puts_everything_back() {
     let verbs: Vec<_> = history["entries"].as_array().unwrap().iter().map(|entry| &entry["verb"]).collect();
     assert_eq!(verbs, ["BreakGlass", "EndBreakGlass"]);
     assert!(bench.glass("--end-break-glass").success().contains("nothing is detached"));
+}
+
+#[test]
+fn a_radar_whose_registry_never_answers_holds_up_nobody() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let image = format!("{}/bpfman/radar:1", silent.local_addr().unwrap());
+    let launch = Launch {
+        config: format!("{}[radar]\nimage = \"{image}\"\n", launch().config),
+        policy: "[[images]]\npattern = \"127.0.0.1:*/*\"\nunsigned = true\n".to_owned(),
+        ..launch()
+    };
+    let bench = Bench::new(Daemon::start_with(&launch), launch);
+    let mut asked = Vec::new();
+    until("the radar's image is asked for", || {
+        asked.extend(silent.accept().ok());
+        !asked.is_empty()
+    });
+    // Whoever calls is inside of what the way out waits for.
+    bench.daemon.bpfman("radar stop").fails(7, &["[radar] of bpfman.toml"]);
+    bench.breaks();
+    bench.stays_detached();
+    bench.glass("--end-break-glass").success();
+    bench.is_back();
+    assert_ne!(bench.daemon.bpfman("radar -o json").json()["radar"]["source"], "trampolines");
 }
 
 #[test]

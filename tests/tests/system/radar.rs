@@ -656,4 +656,10 @@ fn without_a_source_that_the_kernel_takes_lists_of_ids_are_read() {
         found.is_some()
     });
     assert_eq!(found.unwrap()["pid"], stranger.pid(), "who holds it is taken for who made it");
+    // What comes and goes between two looks is counted.
+    const LOADS: u64 = 2_000;
+    let before = counts(&seen(&daemon), "Lost");
+    Stranger::new(&["flood", &LOADS.to_string()]);
+    until("the flood is told", || counts(&seen(&daemon), "Lost") >= before + LOADS);
+    assert!(status(&daemon)["lost"].as_u64().unwrap() >= LOADS);
 }

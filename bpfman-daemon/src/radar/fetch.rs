@@ -1,0 +1,50 @@
+//! Fetches the radar's image beside the radar's thread. A registry may be slow, and callers wait for that thread while they are
+//! inside the gate, for which whoever opens the way out waits.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use bpfmand_core::PullPolicy;
+use bpfmand_engine::{ImageAsk, Images};
+
+/// An image on its way into the cache.
+pub struct ImageFetch(Receiver<anyhow::Result<()>>);
+
+impl ImageFetch {
+    /// Begins to fetch it. What is dropped before it is there goes on by itself, and ends as any pull does.
+    ///
+    /// # Errors
+    /// The kernel has no thread left.
+    pub fn start(images: &Arc<dyn Images>, url: &str) -> anyhow::Result<Self> {
+        let (told, fetched) = channel();
+        let (images, url) = (Arc::clone(images), url.to_owned());
+        let fetch = move || {
+            let ask = ImageAsk {
+                url: &url,
+                pull_policy: PullPolicy::IfNotPresent,
+                credentials: None,
+                caller_uid: 0,
+            };
+            let fetched = images.fetch(ask, &|_, _| {});
+            let fetched = fetched.map(drop);
+            let result = fetched.map_err(|failure| anyhow!("its image cannot be had: {}", failure.message));
+            let _nobody_waits = told.send(result);
+        };
+        Builder::new().name("radar-image".to_owned()).spawn(fetch).context("no thread to fetch its image")?;
+        Ok(Self(fetched))
+    }
+
+    /// What came of it; none if it is on its way still.
+    pub fn wait(&self, time: Duration) -> Option<anyhow::Result<()>> {
+        match self.0.recv_timeout(time) {
+            Ok(fetched) => Some(fetched),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                Some(Err(anyhow!("its image cannot be had: its thread ended")))
+            }
+        }
+    }
+}
