@@ -126,12 +126,13 @@ test-kube-newer: ## what a newer API server behind that one makes of definitions
 
 # The images that the tests on a node take, and those tests.
 node_images := $(target)/node-images
+sides := $(patsubst examples/%/cluster.yaml,%-side,$(wildcard examples/*/cluster.yaml))
 node_tests := BPFMAN_IMAGES=$(node_images) cargo nextest run --workspace --locked -E 'package(bpfman-cluster-tests) & binary(node)'
 
 test-kube-node: ## a real node with our packaged images, from manifest to map in a pod (root; builds static binaries; OPTIMIZED=yes)
 	@packaging/install-deps test
 	@tests/kube/build
-	@packaging/containers/build $(if $(OPTIMIZED),,-d) -p bpfman.test -t test -o $(node_images) daemon operator cni flows-side profiler-side
+	@packaging/containers/build $(if $(OPTIMIZED),,-d) -p bpfman.test -t test -o $(node_images) daemon operator cni $(sides)
 	$(node_tests)
 
 measure-node: ## memory and apply to attached on a real node, in optimized images; docs/scale.md (root)

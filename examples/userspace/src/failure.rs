@@ -72,6 +72,14 @@ pub fn end(result: Result<()>) -> ExitCode {
     }
 }
 
+/// Says on standard error what has failed where the example goes on, and what to do next.
+pub fn warn(error: &Error, text: &str) {
+    eprintln!("warning: {text}");
+    for line in verdict(error).1.lines() {
+        eprintln!("hint: {line}");
+    }
+}
+
 fn is_closed_pipe(error: &Error) -> bool {
     error
         .chain()

@@ -8,6 +8,7 @@ pub mod exec_event;
 pub mod failure;
 pub mod follow;
 pub mod generation;
+pub mod kept;
 pub mod mode;
 pub mod pinned;
 pub mod prefix;

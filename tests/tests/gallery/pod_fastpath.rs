@@ -6,7 +6,7 @@ mod xdp;
 use std::fs;
 use std::io::Write as _;
 use std::net::{TcpListener, UdpSocket};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::thread;
 
 use bpfman_tests::command::run;
@@ -108,11 +108,26 @@ impl FastPath {
 }
 
 fn run_in(gallery: &Gallery, node: &Namespace, line: &str) -> Outcome {
+    Outcome::of(&mut side_in(gallery, node, line))
+}
+
+/// The side in the node's namespace, as the user who may.
+fn side_in(gallery: &Gallery, node: &Namespace, line: &str) -> Command {
     let side = gallery.side_as(WATCHER, "pod-fastpath");
     let mut inside = node.command(&side.get_program().to_string_lossy());
     inside.args(side.get_args()).args(line.split_whitespace());
     inside.envs(side.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    Outcome::of(&mut inside)
+    inside
+}
+
+/// A side that stays, ended with this value.
+struct Staying(Child);
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 /// Asks for so many echoes, one after the other, with what `ping` takes besides.
@@ -252,6 +267,32 @@ fn it_follows_the_hosts_routes_and_leaves_what_was_added() {
     let outcome = path.run("sync");
     assert!(outcome.stderr.contains("10.99.0.3 is left to the stack"), "{outcome:?}");
     assert_eq!(outcome.success(), "");
+}
+
+#[test]
+fn one_that_stays_follows_pods_and_tells_once_whom_it_leaves_to_the_stack() {
+    if lacks_tcx("one_that_stays_follows_pods_and_tells_once_whom_it_leaves_to_the_stack") {
+        return;
+    }
+    let mut path = FastPath::new();
+    let file = path.gallery.daemon.path("said");
+    let said = || fs::read_to_string(&file).unwrap();
+    let tells = |what: &str| wait::until(what, || said().contains(what));
+    let lines = fs::File::create(&file).unwrap();
+    let line = format!("--program {} sync --every 1", path.program);
+    let mut side = side_in(&path.gallery, &path.cluster.node, &line);
+    side.stdout(lines.try_clone().unwrap()).stderr(lines);
+    let _staying = Staying(side.spawn().unwrap());
+    tells("+ 10.99.0.2 ");
+    path.cluster.add_pod();
+    tells("+ 10.99.0.3 veth-pod3");
+    let left = || said().matches("10.99.0.3 is left to the stack").count();
+    let before = left();
+    path.cluster.node.ip(&["neighbour", "delete", "10.99.0.3", "dev", "veth-pod3"]);
+    wait::until("it says so", || left() > before);
+    path.cluster.add_pod();
+    tells("+ 10.99.0.4 veth-pod4");
+    assert_eq!(left(), before + 1, "{}", said());
 }
 
 #[test]

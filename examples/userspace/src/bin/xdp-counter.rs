@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
@@ -20,14 +21,25 @@ struct Arguments {
     /// One JSON object, `{"ipv4/tcp": {"packets", "bytes"}, …}`, instead of lines
     #[arg(long)]
     json: bool,
+    /// Show them again so often, until ended
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    every: Option<u64>,
 }
 
 fn main() -> ExitCode {
     failure::end(run(Arguments::parse()))
 }
 
-fn run(Arguments { maps, json }: Arguments) -> Result<()> {
+fn run(Arguments { maps, json, every }: Arguments) -> Result<()> {
     let protocols: PerCpuArray<MapData, RawCount> = maps.open("protocols", MapAccess::Read)?;
+    loop {
+        show(&protocols, json)?;
+        let Some(seconds) = every else { return Ok(()) };
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
+fn show(protocols: &PerCpuArray<MapData, RawCount>, json: bool) -> Result<()> {
     let mut seen = Vec::new();
     for (index, cpus) in (0..).zip(protocols.iter()) {
         let cpus = cpus.context("cannot read the counters")?;

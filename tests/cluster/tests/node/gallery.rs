@@ -43,6 +43,13 @@ impl Gallery {
     /// Applies an entry's `app.yaml` as it is, its program being pushed and signed, and its `cluster.yaml` as its first lines
     /// say; waits until all of it runs on both nodes.
     pub async fn deploy(&self, node: &RealNode, entry: &str) {
+        self.apply(node, entry);
+        node.wait(&["--for=condition=Success", &format!("clusterbpfapplication/{entry}")]);
+        node.side_runs(entry);
+    }
+
+    /// The same, without waiting.
+    pub fn apply(&self, node: &RealNode, entry: &str) {
         let image = format!("{REGISTRY}/examples/{entry}:latest");
         let object = text(&compile::example(entry));
         for network in [0, 1] {
@@ -59,9 +66,6 @@ impl Gallery {
         let file = node.cluster.path(format!("{entry}.yaml"));
         fs::write(&file, in_cluster(&example.join("cluster.yaml"), entry)).unwrap();
         kubectl(&["apply", "-f", &text(&file)]);
-        node.wait(&["--for=condition=Success", &format!("clusterbpfapplication/{entry}")]);
-        let all = format!("daemonset/{entry}");
-        kubectl(&["-n", entry, "rollout", "status", &all, &timeout(wait::DEADLINE)]);
     }
 
     /// The client, in the network of a node.
@@ -70,6 +74,14 @@ impl Gallery {
         command.arg(format!("--net={}", self.networks[network].display())).arg(binaries::find("bpfman"));
         command.env("HOME", self.key.parent().unwrap());
         Outcome::of(command.args(line.split_whitespace())).success();
+    }
+}
+
+impl RealNode {
+    /// Waits until the side of an entry runs on every node.
+    pub fn side_runs(&self, entry: &str) {
+        let all = format!("daemonset/{entry}");
+        self.cluster.kubectl(&["-n", entry, "rollout", "status", &all, &timeout(wait::DEADLINE)]).success();
     }
 }
 

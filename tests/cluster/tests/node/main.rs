@@ -14,5 +14,6 @@ mod node;
 mod observers;
 mod pods;
 mod protected;
+mod sides;
 mod unprivileged;
 mod whole;

@@ -199,7 +199,7 @@ fn images_are_built_without_a_network_and_hold_one_program_with_its_licences() {
         eprintln!("SKIPPED(busybox-static): {name}");
         return;
     }
-    for binary in ["bpfmand", "bpfman-operator", "bpfman-cni", "flows", "profiler"] {
+    for binary in ["bpfmand", "bpfman-operator", "bpfman-cni", "flows", "xdp-firewall"] {
         fs::copy(busybox, folder.path().join(binary)).unwrap();
     }
     let mut build = Command::new("unshare");
@@ -210,7 +210,7 @@ fn images_are_built_without_a_network_and_hold_one_program_with_its_licences() {
         "v1",
     ]);
     build.arg("-b").arg(folder.path()).arg("-o").arg(&archives);
-    build.args(["daemon", "operator", "cni", "flows-side", "profiler-side"]);
+    build.args(["daemon", "operator", "cni", "flows-side", "xdp-firewall-side"]);
     Outcome::of(&mut build).success();
     for (image, user, entrypoint, files) in [
         (
@@ -222,7 +222,7 @@ fn images_are_built_without_a_network_and_hold_one_program_with_its_licences() {
         ("bpfman-operator", "65532:65532", "/usr/bin/bpfman-operator", &["usr/bin/bpfman-operator"]),
         ("bpfman-cni", "", "/usr/bin/bpfman-cni", &["usr/bin/bpfman-cni"]),
         ("flows-side", "65532:65532", "/usr/bin/flows", &["usr/bin/flows"]),
-        ("profiler-side", "", "/usr/bin/profiler", &["usr/bin/profiler"]),
+        ("xdp-firewall-side", "65532:65532", "/usr/bin/xdp-firewall", &["usr/bin/xdp-firewall"]),
     ] {
         let archive = format!("docker-archive:{}", archives.join(format!("{image}.tar")).display());
         let inspect = |words: &[&str]| {

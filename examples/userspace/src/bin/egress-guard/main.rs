@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::follow::Followed;
+use bpfman_examples::kept::Keeping;
 use bpfman_examples::mode::{self, Mode};
 use bpfman_examples::source::MapSource;
 use bpfman_examples::{failure, rule_file};
@@ -48,6 +49,8 @@ enum Action {
         /// `-` is standard input
         #[arg(value_name = "FILE")]
         file: String,
+        #[command(flatten)]
+        keeping: Keeping,
     },
     /// Show what `apply` would change; ends with 1 if there is anything
     Diff {
@@ -102,13 +105,14 @@ fn main() -> ExitCode {
 fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     match action {
-        Action::Apply { file } => {
+        Action::Apply { file, keeping } => keeping.apply(&file, || {
             let RuleFile { rules, mode: wanted } = file::read(&file)?;
             let (mut guard, now) = (Guard::open(&maps)?, guard::mode(&maps)?);
             let set = |mode| guard::set_mode(&maps, mode);
             mode::replace_in(wanted, now, set, || guard.replace(&rules))?;
             writeln!(out, "{} rules, mode {}", rules.len(), guard::mode(&maps)?)?;
-        }
+            Ok(())
+        })?,
         Action::Diff { file } => {
             let old = InForce::read(&maps)?.unwrap_or_default().rules;
             let new = file::read(&file)?;

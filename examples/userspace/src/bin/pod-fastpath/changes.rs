@@ -1,6 +1,6 @@
 //! Adding pods and networks, and following what the host says of pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -62,8 +62,13 @@ pub fn add(
 }
 
 /// Has the table say of pods what the host's routes do; leaves what was added by hand. Writes a line for each change.
-/// `takes_frames`: so say all the pods' ends.
-pub fn sync(maps: &MapSource, out: &mut impl Write, takes_frames: bool) -> Result<()> {
+/// `takes_frames`: so say all the pods' ends. `left`: whom it leaves to the stack; those that are in it are not told again.
+pub fn sync(
+    maps: &MapSource,
+    out: &mut impl Write,
+    takes_frames: bool,
+    left: &mut BTreeSet<IpAddr>,
+) -> Result<()> {
     let host = Host::read()?;
     let mut table = Table::open(maps, MapAccess::Write)?;
     let known = table.read()?;
@@ -71,6 +76,7 @@ pub fn sync(maps: &MapSource, out: &mut impl Write, takes_frames: bool) -> Resul
     let ends = routes.iter().filter(|_| takes_frames).map(|route| host.interface(&route.interface));
     let told = ends.map(|end| end.map(|end| (end.index, true))).collect::<Result<_>>()?;
     interfaces::write(maps, &host, &told)?;
+    let told_before = std::mem::take(left);
     for route in &routes {
         let prefix = whole(route.address);
         let old = known.iter().find(|(one, _)| *one == prefix).map(|(_, target)| *target);
@@ -84,7 +90,12 @@ pub fn sync(maps: &MapSource, out: &mut impl Write, takes_frames: bool) -> Resul
                 writeln!(out, "+ {} {}", route.address, route.interface)?;
             }
             // Packets for it go to the stack, which learns the address.
-            Err(error) => writeln!(std::io::stderr(), "{} is left to the stack: {error:#}", route.address)?,
+            Err(error) => {
+                left.insert(route.address);
+                if !told_before.contains(&route.address) {
+                    writeln!(std::io::stderr(), "{} is left to the stack: {error:#}", route.address)?;
+                }
+            }
         }
     }
     for (prefix, target) in known {

@@ -1,16 +1,15 @@
-//! What the host knows of interfaces, neighbours and routes: as `ip -json` prints it, in this network namespace. That takes no
+//! What the host knows of interfaces, neighbours and routes in this network namespace, as its kernel tells it. That takes no
 //! privileges.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::process::Command;
 use std::str::FromStr;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result};
 use bpfman_examples::failure::Failure;
-use bpfman_examples::prefix::Prefix;
-use serde_json::Value;
+
+use crate::netlink::{Answer, ask, attribute, number};
 
 /// The number of an interface in its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,20 +61,45 @@ pub struct HostRoute {
     pub interface: String,
 }
 
-/// What `ip` has said.
+/// A hardware address that the host has learnt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Neighbour {
+    address: IpAddr,
+    interface: InterfaceIndex,
+    mac: Mac,
+}
+
+/// What the kernel has said.
 pub struct Host {
     interfaces: BTreeMap<String, Interface>,
-    neighbours: Vec<Value>,
-    routes: Vec<Value>,
+    neighbours: Vec<Neighbour>,
+    /// To one address each, in the order of these.
+    routes: Vec<HostRoute>,
 }
 
 impl Host {
     /// Asks.
     pub fn read() -> Result<Self> {
-        let interfaces = ip(&["-details", "link", "show"])?.iter().filter_map(interface).collect();
-        let neighbours = ip(&["neighbour", "show"])?;
-        let mut routes = ip(&["-4", "route", "show"])?;
-        routes.extend(ip(&["-6", "route", "show"])?);
+        let list = |kind, header: &[u8]| ask(None, kind, Answer::List, header);
+        let links = list(GET_LINK, &[0; LINK_HEADER]).context("cannot ask the kernel for interfaces")?;
+        let interfaces: BTreeMap<String, Interface> =
+            links.iter().filter_map(|link| interface(link)).collect();
+        let neighbours =
+            list(GET_NEIGHBOUR, &[0; NEIGHBOUR_HEADER]).context("cannot ask the kernel for neighbours")?;
+        let neighbours = neighbours.iter().filter_map(|entry| neighbour(entry)).collect();
+        let name = |index: InterfaceIndex| interfaces.iter().find(|(_, one)| one.index == index);
+        let mut routes = Vec::new();
+        for family in [FAMILY_V4, FAMILY_V6] {
+            let mut header = [0; ROUTE_HEADER];
+            header[0] = family;
+            let told = list(GET_ROUTE, &header).context("cannot ask the kernel for routes")?;
+            for (address, index) in told.iter().filter_map(|route| host_route(route)) {
+                if let Some((name, _)) = name(index) {
+                    routes.push(HostRoute { address, interface: name.clone() });
+                }
+            }
+        }
+        routes.sort_by_key(|route| route.address);
         Ok(Self { interfaces, neighbours, routes })
     }
 
@@ -102,61 +126,121 @@ impl Host {
 
     /// The hardware address that an address has at an interface, where the host has learnt it.
     pub fn mac_of(&self, address: IpAddr, interface: &str) -> Option<Mac> {
-        let entry = self.neighbours.iter().find(|one| {
-            one["dev"] == interface && one["dst"].as_str().and_then(|dst| dst.parse().ok()) == Some(address)
-        })?;
-        entry["lladdr"].as_str()?.parse().ok()
+        let index = self.interfaces.get(interface)?.index;
+        let entry = self.neighbours.iter().find(|one| one.interface == index && one.address == address)?;
+        Some(entry.mac)
     }
 
     /// Routes to one address that lead to the other end of an interface.
     pub fn routes_to_peers(&self) -> Vec<HostRoute> {
         let to_peer = |name: &str| self.interfaces.get(name).is_some_and(|one| one.leads_to_peer);
-        self.routes.iter().filter_map(host_route).filter(|route| to_peer(&route.interface)).collect()
+        self.routes.iter().filter(|route| to_peer(&route.interface)).cloned().collect()
     }
 }
 
-fn interface(link: &Value) -> Option<(String, Interface)> {
-    let name = link["ifname"].as_str()?.to_owned();
-    let index = InterfaceIndex(link["ifindex"].as_u64()?.try_into().ok()?);
-    let mac = link["address"].as_str().and_then(|text| text.parse().ok()).unwrap_or(Mac([0; 6]));
-    let kind = link["linkinfo"]["info_kind"].as_str().unwrap_or_default();
+/// Messages of the family of routes, and bytes of their headers, as `linux/rtnetlink.h` has them.
+const GET_LINK: u16 = 18;
+const GET_ROUTE: u16 = 26;
+const GET_NEIGHBOUR: u16 = 30;
+const LINK_HEADER: usize = 16;
+const ROUTE_HEADER: usize = 12;
+const NEIGHBOUR_HEADER: usize = 12;
+/// `AF_INET` and `AF_INET6`.
+const FAMILY_V4: u8 = 2;
+const FAMILY_V6: u8 = 10;
+
+/// Attributes of an interface.
+const LINK_ADDRESS: u16 = 1;
+const LINK_NAME: u16 = 3;
+const LINK_INFO: u16 = 18;
+const LINK_INFO_KIND: u16 = 1;
+const LINK_PEER_NAMESPACE: u16 = 37;
+
+fn interface(message: &[u8]) -> Option<(String, Interface)> {
+    let index = InterfaceIndex(u32::from_ne_bytes(number(message, 4)?));
+    let attributes = message.get(LINK_HEADER..)?;
+    let name = text(attribute(attributes, LINK_NAME)?)?;
+    let mac = attribute(attributes, LINK_ADDRESS).and_then(mac).unwrap_or(Mac([0; 6]));
+    let kind = attribute(attributes, LINK_INFO).and_then(|info| attribute(info, LINK_INFO_KIND));
+    let kind = kind.and_then(text).unwrap_or_default();
     // One whose other end is in a namespace of this machine's says so by that namespace's number.
-    let elsewhere = link["link_netnsid"].is_number();
-    Some((name, Interface { index, mac, leads_to_peer: matches!(kind, "veth" | "netkit") && elsewhere }))
+    let elsewhere = attribute(attributes, LINK_PEER_NAMESPACE).is_some();
+    let leads_to_peer = matches!(&*kind, "veth" | "netkit") && elsewhere;
+    Some((name, Interface { index, mac, leads_to_peer }))
 }
 
-fn host_route(route: &Value) -> Option<HostRoute> {
-    let prefix: Prefix = route["dst"].as_str()?.parse().ok()?;
-    if !route["gateway"].is_null() || !route["type"].is_null() {
+/// Attributes of a neighbour.
+const NEIGHBOUR_ADDRESS: u16 = 1;
+const NEIGHBOUR_MAC: u16 = 2;
+/// States in which its address was learnt or given: all but `NUD_NOARP`, which multicast has, and none.
+const LEARNT: u16 = 0xbf;
+
+fn neighbour(message: &[u8]) -> Option<Neighbour> {
+    let interface = InterfaceIndex(u32::from_ne_bytes(number(message, 4)?));
+    let state = u16::from_ne_bytes(number(message, 8)?);
+    let attributes = message.get(NEIGHBOUR_HEADER..)?;
+    let address = address(attribute(attributes, NEIGHBOUR_ADDRESS)?)?;
+    let mac = mac(attribute(attributes, NEIGHBOUR_MAC)?)?;
+    (state & LEARNT != 0).then_some(Neighbour { address, interface, mac })
+}
+
+/// Attributes of a route.
+const ROUTE_TO: u16 = 1;
+const ROUTE_INTERFACE: u16 = 4;
+const ROUTE_GATEWAY: u16 = 5;
+const ROUTE_TABLE: u16 = 15;
+const ROUTE_VIA: u16 = 18;
+const MAIN_TABLE: u32 = 254;
+/// A route to send packets by, and not to refuse or to take them.
+const UNICAST: u8 = 1;
+/// A copy that the kernel has made of a route.
+const CLONED: u32 = 0x200;
+
+/// One of the main table to one address, straight out of an interface.
+fn host_route(message: &[u8]) -> Option<(IpAddr, InterfaceIndex)> {
+    let [_family, length, _from, _tos, table, _protocol, _scope, kind] = number(message, 0)?;
+    let flags = u32::from_ne_bytes(number(message, 8)?);
+    let attributes = message.get(ROUTE_HEADER..)?;
+    let table = match attribute(attributes, ROUTE_TABLE) {
+        Some(bytes) => u32::from_ne_bytes(number(bytes, 0)?),
+        None => u32::from(table),
+    };
+    let is_direct = [ROUTE_GATEWAY, ROUTE_VIA].iter().all(|kind| attribute(attributes, *kind).is_none());
+    if table != MAIN_TABLE || kind != UNICAST || flags & CLONED != 0 || !is_direct {
         return None;
     }
-    let address = match prefix {
-        Prefix::V4(address, 32) => address.into(),
-        Prefix::V6(address, 128) => address.into(),
-        Prefix::V4(..) | Prefix::V6(..) => return None,
-    };
-    Some(HostRoute { address, interface: route["dev"].as_str()?.to_owned() })
+    let to = attribute(attributes, ROUTE_TO)?;
+    if usize::from(length) != to.len() * 8 {
+        return None;
+    }
+    let interface = u32::from_ne_bytes(number(attribute(attributes, ROUTE_INTERFACE)?, 0)?);
+    Some((address(to)?, InterfaceIndex(interface)))
 }
 
-fn ip(words: &[&str]) -> Result<Vec<Value>> {
-    let ran = Command::new("ip").arg("-json").args(words).output();
-    let missing =
-        |error| Failure::not_found(format!("cannot run `ip`: {error}"), "it is in the package iproute2");
-    let output = ran.map_err(missing)?;
-    if !output.status.success() {
-        bail!("`ip {}` failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(number::<4>(bytes, 0)?)),
+        16 => Some(IpAddr::from(number::<16>(bytes, 0)?)),
+        _ => None,
     }
-    // Nothing at all where there is nothing to tell.
-    if output.stdout.trim_ascii().is_empty() {
-        return Ok(Vec::new());
-    }
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("`ip {}` wrote what is no JSON", words.join(" ")))
+}
+
+fn mac(bytes: &[u8]) -> Option<Mac> {
+    <[u8; 6]>::try_from(bytes).ok().map(Mac)
+}
+
+/// Up to the zero at its end.
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = bytes.split(|byte| *byte == 0).next()?;
+    String::from_utf8(text.to_vec()).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
+    use crate::netlink::written;
 
     #[test]
     fn a_mac_address_prints_as_it_was_written() {
@@ -167,19 +251,65 @@ mod tests {
         }
     }
 
+    /// A route of the main table out of interface 7, with these attributes besides.
+    fn route(length: u8, kind: u8, others: &[Vec<u8>]) -> Vec<u8> {
+        let header = vec![FAMILY_V4, length, 0, 0, 254, 3, 253, kind, 0, 0, 0, 0];
+        let interface = written(ROUTE_INTERFACE, &7_u32.to_ne_bytes());
+        [&[header, interface][..], others].concat().concat()
+    }
+
     #[test]
     fn a_host_route_is_one_address_straight_out_of_an_interface() {
-        let routes = serde_json::json!([
-            { "dst": "default", "gateway": "192.0.2.1", "dev": "eth0" },
-            { "dst": "10.0.0.5", "dev": "veth1", "scope": "link" },
-            { "dst": "10.0.0.6", "gateway": "10.0.0.5", "dev": "veth1" },
-            { "dst": "10.1.0.0/16", "dev": "veth2" },
-            { "type": "unreachable", "dst": "10.0.0.7", "dev": "lo" },
-            { "dst": "fd00::5", "dev": "veth1" },
-        ]);
-        let found: Vec<_> = routes.as_array().unwrap().iter().filter_map(host_route).collect();
-        let route =
-            |address: &str| HostRoute { address: address.parse().unwrap(), interface: "veth1".to_owned() };
-        assert_eq!(found, [route("10.0.0.5"), route("fd00::5")]);
+        let to = |address: &[u8]| written(ROUTE_TO, address);
+        let pod = to(&[10, 0, 0, 5]);
+        let found = |address: &str| Some((address.parse::<IpAddr>().unwrap(), InterfaceIndex(7)));
+        assert_eq!(host_route(&route(32, UNICAST, from_ref(&pod))), found("10.0.0.5"));
+        let v6 = "fd00::5".parse::<std::net::Ipv6Addr>().unwrap().octets();
+        assert_eq!(host_route(&route(128, UNICAST, &[to(&v6)])), found("fd00::5"));
+        let gateway = written(ROUTE_GATEWAY, &[10, 0, 0, 1]);
+        let via = written(ROUTE_VIA, &[0; 18]);
+        let elsewhere = written(ROUTE_TABLE, &1000_u32.to_ne_bytes());
+        for (what, refused) in [
+            ("by a gateway", route(32, UNICAST, &[pod.clone(), gateway])),
+            ("by one of another family", route(32, UNICAST, &[pod.clone(), via])),
+            ("of another table", route(32, UNICAST, &[pod.clone(), elsewhere])),
+            ("to a network", route(16, UNICAST, &[to(&[10, 1, 0, 0])])),
+            ("to anywhere", route(0, UNICAST, &[])),
+            ("that refuses", route(32, 7, &[pod])),
+        ] {
+            assert_eq!(host_route(&refused), None, "one {what}");
+        }
+        assert_eq!(host_route(&[0; 4]), None, "cut off");
+    }
+
+    #[test]
+    fn an_interface_and_a_neighbour_are_read_field_by_field() {
+        let mut header = vec![0; LINK_HEADER];
+        header[4] = 7;
+        let mac = [2, 0, 0, 0, 0, 1];
+        let link = |kind: &[u8], others: &[Vec<u8>]| {
+            let info = written(LINK_INFO, &written(LINK_INFO_KIND, kind));
+            let own = [header.clone(), written(LINK_NAME, b"veth1\0"), written(LINK_ADDRESS, &mac), info];
+            interface(&[&own[..], others].concat().concat()).unwrap()
+        };
+        let peer = written(LINK_PEER_NAMESPACE, &[0; 4]);
+        let (name, pod) = link(b"veth\0", from_ref(&peer));
+        assert_eq!(
+            (&*name, pod.index, pod.mac, pod.leads_to_peer),
+            ("veth1", InterfaceIndex(7), Mac(mac), true)
+        );
+        assert!(!link(b"veth\0", &[]).1.leads_to_peer, "both ends are here");
+        assert!(!link(b"vlan\0", &[peer]).1.leads_to_peer);
+
+        let entry = |state: u8| {
+            let header = vec![FAMILY_V4, 0, 0, 0, 7, 0, 0, 0, state, 0, 0, 1];
+            neighbour(
+                &[header, written(NEIGHBOUR_ADDRESS, &[10, 0, 0, 5]), written(NEIGHBOUR_MAC, &mac)].concat(),
+            )
+        };
+        let address = "10.0.0.5".parse().unwrap();
+        let learnt = Neighbour { address, interface: InterfaceIndex(7), mac: Mac(mac) };
+        assert_eq!(entry(2), Some(learnt));
+        assert_eq!(entry(0x40), None, "of multicast");
     }
 }

@@ -4,11 +4,13 @@ mod changes;
 mod features;
 mod host;
 mod interfaces;
+mod netlink;
 mod table;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
@@ -61,6 +63,9 @@ enum Action {
         /// Frames from XDP reach all these pods, whatever the kernel says (older than 6.3 it says nothing)
         #[arg(long)]
         takes_frames: bool,
+        /// Do it again so often, until ended
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        every: Option<u64>,
     },
     /// Show pods and networks with what went there
     List {
@@ -103,7 +108,14 @@ fn run(Arguments { maps, action }: Arguments) -> Result<()> {
             changes::add(&maps, prefix, &interface, mac, takes_frames)
         }
         Action::Remove { prefixes } => remove(&maps, &prefixes),
-        Action::Sync { takes_frames } => changes::sync(&maps, &mut out, takes_frames),
+        Action::Sync { takes_frames, every } => {
+            let mut left = BTreeSet::new();
+            loop {
+                changes::sync(&maps, &mut out, takes_frames, &mut left)?;
+                let Some(seconds) = every else { return Ok(()) };
+                std::thread::sleep(Duration::from_secs(seconds));
+            }
+        }
         Action::List { json } => print_table(&maps, &mut out, json),
         Action::Stats { json } => print_stats(&maps, &mut out, json),
     }

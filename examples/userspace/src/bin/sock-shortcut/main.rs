@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::failure;
+use bpfman_examples::kept::Keeping;
 use bpfman_examples::source::MapSource;
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
@@ -58,6 +59,8 @@ enum Action {
         /// `-` is standard input
         #[arg(value_name = "FILE")]
         file: String,
+        #[command(flatten)]
+        keeping: Keeping,
     },
     /// Show what `allow` and `deny` have said
     Ports {
@@ -81,11 +84,11 @@ fn run(Arguments { maps, action }: Arguments) -> Result<()> {
         Action::List { json } => print_pairs(&maps, &mut out, json),
         Action::Allow { ports } => set(&maps, &ports, Verdict::Allow),
         Action::Deny { ports } => set(&maps, &ports, Verdict::Deny),
-        Action::Apply { file } => {
+        Action::Apply { file, keeping } => keeping.apply(&file, || {
             let rules = file::read(&file)?;
             Rules::open(&maps, MapAccess::Write)?.replace(&rules)?;
             Ok(writeln!(out, "{} rules", rules.len())?)
-        }
+        }),
         Action::Ports { json } => print_ports(&maps, &mut out, json),
     }
 }

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{MapData, MapError, PerCpuHashMap};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::Count;
+use bpfman_examples::kept::Keeping;
 use bpfman_examples::source::MapSource;
 use bpfman_examples::{failure, rule_file};
 use clap::{Parser, Subcommand};
@@ -40,6 +41,8 @@ enum Action {
         /// `-` is standard input
         #[arg(value_name = "FILE")]
         file: String,
+        #[command(flatten)]
+        keeping: Keeping,
     },
     /// Show what `apply` would change; ends with 1 if there is anything
     Diff {
@@ -87,11 +90,12 @@ fn main() -> ExitCode {
 fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     match action {
-        Action::Apply { file } => {
+        Action::Apply { file, keeping } => keeping.apply(&file, || {
             let rules = read(&file)?;
             Switch::open(&maps)?.replace(&rules)?;
             writeln!(out, "{} rules", rules.len())?;
-        }
+            Ok(())
+        })?,
         Action::Diff { file } => {
             let difference = rule_file::difference(&rules(&maps)?, &read(&file)?);
             out.write_all(difference.as_bytes())?;

@@ -16,6 +16,7 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::failure;
 use bpfman_examples::follow::Followed;
+use bpfman_examples::kept::Keeping;
 use bpfman_examples::mode::{self, Mode};
 use bpfman_examples::source::MapSource;
 use clap::error::ErrorKind;
@@ -57,6 +58,8 @@ enum OfLoaded {
     Apply {
         /// `-` is standard input
         file: String,
+        #[command(flatten)]
+        keeping: Keeping,
     },
     /// Show the rules in force and how often each has matched
     Rules {
@@ -102,13 +105,14 @@ fn run(Arguments { maps, verb }: Arguments) -> Result<()> {
             .exit(),
     };
     match verb {
-        OfLoaded::Apply { file } => {
+        OfLoaded::Apply { file, keeping } => keeping.apply(&file, || {
             let RuleFile { rules, mode: wanted } = list::read(&file)?;
             let (mut tables, now) = (Tables::open(&maps)?, mode_now(&maps)?);
             let replace = || tables.replace(&rules);
             let Revision(revision) = mode::replace_in(wanted, now, |mode| set_mode(&maps, mode), replace)?;
             writeln!(out, "{} rules, revision {revision}, mode {}", rules.len(), mode_now(&maps)?)?;
-        }
+            Ok(())
+        })?,
         OfLoaded::Rules { json } => print_rules(&maps, &mut out, json)?,
         OfLoaded::Follow { count } => follow(&maps, &mut out, count)?,
         OfLoaded::Mode { wanted: Some(wanted) } => set_mode(&maps, wanted)?,

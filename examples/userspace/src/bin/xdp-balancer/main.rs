@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bpfman_examples::failure::{self, Failure};
+use bpfman_examples::kept::Keeping;
 use bpfman_examples::rule_file;
 use bpfman_examples::source::MapSource;
 use clap::{Parser, Subcommand};
@@ -45,6 +46,8 @@ enum Action {
         /// `-` is standard input
         #[arg(value_name = "FILE")]
         file: String,
+        #[command(flatten)]
+        keeping: Keeping,
     },
     /// Show services with their backends, and what each of them got
     List {
@@ -97,13 +100,14 @@ fn main() -> ExitCode {
 fn run(Arguments { maps, action }: Arguments) -> Result<()> {
     let mut out = io::stdout().lock();
     match action {
-        Action::Apply { file } => {
+        Action::Apply { file, keeping } => keeping.apply(&file, || {
             let (text, name) = rule_file::read(&file)?;
             let config = Config::parse(&text, &name)?;
             Balancer::open(&maps)?.apply(&config)?;
             let backends: usize = config.services.iter().map(|(_, members)| members.len()).sum();
             writeln!(out, "{} services with {backends} backends", config.services.len())?;
-        }
+            Ok(())
+        })?,
         Action::List { json } => show::services(&maps, &mut out, json)?,
         Action::Stats { json } => show::outcomes(&maps, &mut out, json)?,
         Action::Drain { backends } => put(&maps, &backends, State::Draining)?,

@@ -15,6 +15,7 @@ use aya::maps::{MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::{Count, RawCount};
 use bpfman_examples::failure;
+use bpfman_examples::kept::Keeping;
 use bpfman_examples::prefix::Prefix;
 use bpfman_examples::source::MapSource;
 use clap::{Parser, Subcommand};
@@ -41,6 +42,8 @@ enum Action {
         /// `-` is standard input
         #[arg(value_name = "FILE")]
         file: String,
+        #[command(flatten)]
+        keeping: Keeping,
     },
     /// Show what `apply` would change; ends with 1 if there is anything
     Diff {
@@ -93,14 +96,15 @@ fn main() -> ExitCode {
 fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     match action {
-        Action::Apply { file } => {
+        Action::Apply { file, keeping } => keeping.apply(&file, || {
             let rules = list::read(&file)?;
             let count = rules.len();
             let (replaced, ()) = Firewall::open(&maps)?.replace(|_| Ok((Some(rules), ())))?;
             if let Some(Replaced { added, removed, kept }) = replaced {
                 writeln!(out, "{count} rules: {added} added, {removed} removed, {kept} kept")?;
             }
-        }
+            Ok(())
+        })?,
         Action::Diff { file } => {
             let difference = list::difference(&active_rules(&maps)?, &list::read(&file)?);
             out.write_all(difference.as_bytes())?;

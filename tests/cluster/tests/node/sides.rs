@@ -1,0 +1,214 @@
+//! Sides of the gallery's entries in a cluster, as their manifests have them: each does on two nodes what it is there for.
+//! Those of flows and profiler are asked by `kubectl bpfman` (`observers.rs`).
+
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use bpfman_cluster_tests::cluster::in_network;
+use bpfman_cluster_tests::{scripts, wait};
+use bpfman_tests::Outcome;
+use bpfman_tests::command::run;
+use bpfman_tests::skip::lacks_tcx;
+use serde_json::{Value, json};
+
+use crate::gallery::Gallery;
+use crate::node::{RealNode, text};
+use crate::pods::pod;
+
+/// Node-b, see `tests/kube/node-up`.
+const SECOND: &str = "198.51.100.2";
+/// What the firewall's manifest drops, and nobody listens on.
+const DROPPED: u16 = 23;
+/// Nobody listens here either.
+const CLOSED: u16 = 7003;
+/// The control group that egress-guard's manifest names.
+const GUARDED: &str = "guarded.slice";
+/// What a container of each pod says once its rules are in force.
+const RULES: [(&str, &str, &str); 5] = [
+    ("xdp-firewall", "rules", "2 rules: 2 added, 0 removed, 0 kept"),
+    ("xdp-balancer", "services", "1 services with 2 backends"),
+    ("egress-guard", "rules", "4 rules, mode shadow"),
+    ("switch-port", "rules", "1 rules"),
+    ("sock-shortcut", "rules", "1 rules"),
+];
+/// Entries whose pods tell of what happens.
+const TOLD: [&str; 5] = ["watchdog", "exec-snoop", "xdp-counter", "tls-trace", "pod-fastpath"];
+/// A server that speaks TLS, by OpenSSL's own command.
+const SECURE: &str = "bpfman.test/secure:1";
+
+/// The control group, for as long as the test runs.
+struct Guarded(PathBuf);
+
+impl Guarded {
+    fn make() -> Self {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let of_version_2 = mounts.lines().find_map(|line| {
+            let [_, folder, "cgroup2", ..] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+            Some(folder.to_owned())
+        });
+        let group = Path::new(&of_version_2.expect("control groups of version 2")).join(GUARDED);
+        fs::create_dir_all(&group).unwrap();
+        Self(group)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _somebody_is_in_it = fs::remove_dir(&self.0);
+    }
+}
+
+/// What one container of all pods of an entry has said.
+fn logs(node: &RealNode, entry: &str, container: &str) -> String {
+    let pods = format!("app.kubernetes.io/name={entry}");
+    node.cluster.kubectl(&["-n", entry, "logs", "-l", &pods, "-c", container, "--tail=-1"]).success()
+}
+
+/// Waits until pods of both nodes have said something.
+async fn both_say(node: &RealNode, entry: &str, container: &str, what: &str) {
+    wait::until(&format!("{entry}, {container}: {what}"), async || {
+        logs(node, entry, container).matches(what).count() >= 2
+    })
+    .await;
+}
+
+/// How a connection from node-a to a port of node-b fails.
+fn failure(node: &RealNode, port: u16) -> ErrorKind {
+    let to = SocketAddr::new(SECOND.parse().unwrap(), port);
+    let connect = move || TcpStream::connect_timeout(&to, Duration::from_secs(2)).unwrap_err();
+    in_network(&node.cluster.netns(), connect).kind()
+}
+
+/// Runs a program of this name, which lies in a folder of temporary files.
+fn start(node: &RealNode, name: &str) {
+    let program = node.cluster.path(name);
+    fs::copy("/bin/true", &program).unwrap();
+    assert!(program.starts_with("/tmp/"), "the watchdog's rule is about /tmp");
+    assert!(Command::new(program).status().unwrap().success());
+}
+
+/// A pod on node-b, whose OpenSSL is seen.
+async fn speak_tls(node: &RealNode) {
+    let file = |name: &str| text(&node.cluster.path(name));
+    let (key, certificate) = (file("secure.key"), file("secure.crt"));
+    let line = format!(
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=secure -keyout {key} -out {certificate}"
+    );
+    run(&[&["openssl"], &line.split(' ').collect::<Vec<_>>()[..]].concat());
+    // The pod is no root.
+    fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    let openssl = run(&["sh", "-c", "command -v openssl"]);
+    let mut files =
+        vec![format!("{}:/openssl", openssl.trim()), format!("{key}:/key"), format!("{certificate}:/crt")];
+    let libraries = run(&["ldd", openssl.trim()]);
+    files.extend(
+        libraries
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+            .map(|word| format!("{word}:{word}")),
+    );
+    let words: Vec<&str> = [SECURE, "/openssl"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    scripts::run("image", &node.cluster.path(""), &words);
+    let command = ["/openssl", "s_server", "-accept", "8443", "-cert", "/crt", "-key", "/key"];
+    let mut secure = pod("secure", SECURE, &command);
+    secure["metadata"]["labels"] = json!({ "tls-trace": "seen" });
+    secure["spec"]["nodeName"] = json!("node-b");
+    // It ends with its standard input.
+    secure["spec"]["containers"][0]["stdin"] = json!(true);
+    node.cluster.apply_one(secure).await;
+    node.wait(&["--for=condition=Ready", "pod/secure"]);
+}
+
+/// Asks the pod until what was asked is told.
+async fn what_a_pod_reads_is_told(node: &RealNode) {
+    let pod = node.cluster.kubectl(&["get", "pod/secure", "-o", "json"]).json();
+    let address = pod["status"]["podIP"].as_str().unwrap().to_owned();
+    let netns = node.second_netns();
+    wait::until("the head of a request is told", async || {
+        let ask = format!(
+            "printf 'GET /asked-by-the-test HTTP/1.0\\r\\n\\r\\n' | timeout 2 openssl s_client -quiet -connect {address}:8443"
+        );
+        let _ended_by_timeout = Outcome::of(Command::new("nsenter").args([&format!("--net={}", netns.display()), "sh", "-c", &ask]));
+        logs(node, "tls-trace", "tls-trace").contains("/asked-by-the-test")
+    })
+    .await;
+}
+
+async fn rules_change_with_their_config_map(node: &RealNode) {
+    let kubectl = |words: &[&str]| node.cluster.kubectl(words).success();
+    let rules = format!(r#"{{"data":{{"rules.txt":"drop proto tcp dport {CLOSED}\n"}}}}"#);
+    kubectl(&["-n", "xdp-firewall", "patch", "configmap/xdp-firewall", "--type=merge", "-p", &rules]);
+    // The kubelet looks at a pod that has changed, and at what it mounts, at once.
+    let pods = "app.kubernetes.io/name=xdp-firewall";
+    kubectl(&["-n", "xdp-firewall", "annotate", "pods", "-l", pods, "looked-at=now"]);
+    both_say(node, "xdp-firewall", "rules", "1 rules: 1 added, 2 removed, 0 kept").await;
+    assert_eq!(failure(node, CLOSED), ErrorKind::TimedOut);
+    assert_eq!(failure(node, DROPPED), ErrorKind::ConnectionRefused);
+}
+
+fn a_job_is_reported(node: &RealNode) {
+    node.wait(&["-n", "ci-guard", "--for=condition=Complete", "job/ci-guard"]);
+    let said = logs(node, "ci-guard", "job");
+    let report = &said[said.find("{\n").unwrap_or_else(|| panic!("no report: {said}"))..];
+    let report: Value = serde_json::Deserializer::from_str(report).into_iter().next().unwrap().unwrap();
+    assert_eq!(report["verdict"], "clean", "{said}");
+    let started = report["exec"].as_array().unwrap().iter().any(|exec| exec["path"] == "/usr/bin/ci-guard");
+    assert!(started, "{said}");
+}
+
+fn none_started_again(node: &RealNode, entry: &str) {
+    let pods = node.cluster.kubectl(&["-n", entry, "get", "pods", "-o", "json"]).json();
+    for pod in pods["items"].as_array().unwrap() {
+        for container in pod["status"]["containerStatuses"].as_array().unwrap() {
+            let said = logs(node, entry, container["name"].as_str().unwrap());
+            assert_eq!(container["restartCount"], 0, "{entry}: {container}\n{said}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_entry_has_its_side_on_every_node() {
+    if lacks_tcx("each_entry_has_its_side_on_every_node") {
+        return;
+    }
+    let Some(node) = RealNode::start_two() else { return };
+    let _guarded = Guarded::make();
+    let gallery = Gallery::open(&node);
+    node.deploy_with(&gallery.policy()).await;
+    node.deployed().await;
+    let with_rules = RULES.map(|(entry, ..)| entry);
+    let all: Vec<&str> = [&with_rules[..], &TOLD].concat();
+    for entry in all.iter().chain(&["ci-guard"]) {
+        gallery.apply(&node, entry);
+    }
+    speak_tls(&node).await;
+    for entry in &all {
+        node.wait(&["--for=condition=Success", &format!("clusterbpfapplication/{entry}")]);
+        node.side_runs(entry);
+    }
+
+    for (entry, container, says) in RULES {
+        both_say(&node, entry, container, says).await;
+    }
+    assert_eq!(failure(&node, DROPPED), ErrorKind::TimedOut);
+    assert_eq!(failure(&node, CLOSED), ErrorKind::ConnectionRefused);
+    both_say(&node, "watchdog", "rules", "1 rules, revision 1, mode shadow").await;
+    // The nodes have one kernel: both see it.
+    start(&node, "seen-to-start");
+    let started = text(&node.cluster.path("seen-to-start"));
+    both_say(&node, "exec-snoop", "exec-snoop", &started).await;
+    both_say(&node, "watchdog", "alerts", &started).await;
+    // The answer to each connection above came to the other node.
+    both_say(&node, "xdp-counter", "xdp-counter", "\"ipv4/tcp\"").await;
+    // The node's own route to a pod.
+    both_say(&node, "pod-fastpath", "sync", "+ 10.88.").await;
+    what_a_pod_reads_is_told(&node).await;
+    a_job_is_reported(&node);
+    rules_change_with_their_config_map(&node).await;
+    all.iter().for_each(|entry| none_started_again(&node, entry));
+}
