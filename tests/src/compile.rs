@@ -90,7 +90,9 @@ pub fn go(name: &str, linker: &str) -> Option<PathBuf> {
     }))
 }
 
-fn source(name: &str) -> PathBuf {
+/// Where a program of the tests lies, by the name of its file.
+#[must_use]
+pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
 }
 

@@ -1,9 +1,12 @@
 //! Profiles of a process that works all day, by the names of its functions and of the kernel's.
 
+mod symbols;
+
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bpfman_profile::Profile;
@@ -24,8 +27,12 @@ struct Busy(Child);
 
 impl Busy {
     fn start(gallery: &Gallery, name: &str, group: Option<&Group>) -> Self {
+        Self::of(gallery, name, group, &compile::executable("busy"))
+    }
+
+    fn of(gallery: &Gallery, name: &str, group: Option<&Group>, executable: &Path) -> Self {
         let copy = gallery.daemon.path(name);
-        fs::copy(compile::executable("busy"), &copy).unwrap();
+        fs::copy(executable, &copy).unwrap();
         fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
         let user = WATCHER.to_string();
         let script = match group {

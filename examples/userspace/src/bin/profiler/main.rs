@@ -1,6 +1,8 @@
 //! Takes profiles of what the CPUs run.
 
+mod debug_files;
 mod lease;
+mod missing;
 mod names;
 mod samples;
 mod serve;
@@ -14,11 +16,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bpfman_examples::control_group;
-use bpfman_examples::failure;
+use bpfman_examples::failure::{self, Failure};
 use bpfman_examples::source::MapSource;
 use bpfman_profile::Format;
 use clap::{Parser, Subcommand};
 
+use crate::debug_files::DebugFiles;
 use crate::lease::Scope;
 use crate::take::Profiler;
 
@@ -27,6 +30,9 @@ use crate::take::Profiler;
 struct Arguments {
     #[command(flatten)]
     maps: MapSource,
+    /// Servers that have symbols of binaries without, instead of those in DEBUGINFOD_URLS: they learn which binaries run
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    debuginfod_urls: Vec<String>,
     #[command(subcommand)]
     action: Action,
 }
@@ -63,19 +69,25 @@ fn main() -> ExitCode {
     failure::end(run(Arguments::parse()))
 }
 
-fn run(Arguments { maps, action }: Arguments) -> Result<()> {
+fn run(Arguments { maps, debuginfod_urls, action }: Arguments) -> Result<()> {
+    let debug_files = DebugFiles::new(&debuginfod_urls).map_err(wrong_servers)?;
     match action {
         Action::Record { seconds, format, output, pid, cgroup } => {
             let control_group = cgroup.as_deref().map(control_group::id_and_level).transpose()?;
             let scope = Scope { process: pid, control_group };
-            let profile = Profiler::open(&maps)?.take(scope, Duration::from_secs(seconds))?;
+            let profile = Profiler::open(&maps, debug_files)?.take(scope, Duration::from_secs(seconds))?;
             for note in &profile.notes {
                 eprintln!("{note}");
             }
             write(&output, &format.write(&profile))
         }
-        Action::Serve { listen } => serve::serve(Profiler::open(&maps)?, listen),
+        Action::Serve { listen } => serve::serve(Profiler::open(&maps, debug_files)?, listen),
     }
+}
+
+fn wrong_servers(error: anyhow::Error) -> anyhow::Error {
+    let hint = "servers are addresses of http or https, in --debuginfod-urls or DEBUGINFOD_URLS";
+    Failure::invalid(format!("{error:#}"), hint).into()
 }
 
 fn write(output: &Path, bytes: &[u8]) -> Result<()> {

@@ -65,6 +65,17 @@ impl Names {
         self.unreadable.insert(process);
     }
 
+    /// Names that were found elsewhere.
+    pub fn add(&mut self, process: u32, found: BTreeMap<u64, String>) {
+        self.processes.entry(process).or_default().extend(found);
+    }
+
+    /// Addresses of a process that have no name; none of one that could not be read.
+    pub fn missing(&self, process: u32, addresses: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let Some(known) = self.processes.get(&process) else { return BTreeSet::new() };
+        addresses.iter().copied().filter(|address| !known.contains_key(address)).collect()
+    }
+
     fn find(&self, source: &Source<'_>, addresses: &BTreeSet<u64>) -> Option<BTreeMap<u64, String>> {
         let addresses: Vec<u64> = addresses.iter().copied().collect();
         let found = self.symbolizer.symbolize(source, Input::AbsAddr(&addresses)).ok()?;

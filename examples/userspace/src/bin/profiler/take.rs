@@ -8,7 +8,9 @@ use bpfman_client::MapAccess;
 use bpfman_examples::source::MapSource;
 use bpfman_profile::Profile;
 
+use crate::debug_files::DebugFiles;
 use crate::lease::{Lease, LeaseMap, RENEWAL, Scope, nanoseconds, now};
+use crate::missing;
 use crate::names::{LOST, Names, calls};
 use crate::samples::{Counters, Frames, Samples, Seen};
 
@@ -16,13 +18,16 @@ use crate::samples::{Counters, Frames, Samples, Seen};
 pub struct Profiler {
     lease: LeaseMap,
     samples: Samples,
+    /// Where names are looked for that a process's own files do not have.
+    debug_files: Option<DebugFiles>,
 }
 
 impl Profiler {
     /// # Errors
     /// Those of [`MapSource::open`].
-    pub fn open(maps: &MapSource) -> Result<Self> {
-        Ok(Self { lease: maps.open("lease", MapAccess::Write)?, samples: Samples::open(maps)? })
+    pub fn open(maps: &MapSource, debug_files: Option<DebugFiles>) -> Result<Self> {
+        let lease = maps.open("lease", MapAccess::Write)?;
+        Ok(Self { lease, samples: Samples::open(maps)?, debug_files })
     }
 
     /// Takes a profile of what happens from now on.
@@ -48,12 +53,21 @@ impl Profiler {
         let seen = self.samples.read()?;
         // From here on others may sample: names take their time.
         drop(lease);
-        Ok(profile(&seen, counters, gaps, Profile::new(started, duration)))
+        let mut profile =
+            profile(&seen, &mut self.debug_files, counters, gaps, Profile::new(started, duration));
+        profile.notes.extend(self.debug_files.iter().flat_map(DebugFiles::failures).map(str::to_owned));
+        Ok(profile)
     }
 }
 
-fn profile(seen: &[Seen], counters: Counters, gaps: u32, mut profile: Profile) -> Profile {
-    let names = names(seen);
+fn profile(
+    seen: &[Seen],
+    files: &mut Option<DebugFiles>,
+    counters: Counters,
+    gaps: u32,
+    mut profile: Profile,
+) -> Profile {
+    let names = names(seen, files);
     let mut unnamed = 0;
     for one in seen {
         let mut stack = vec![one.name.clone()];
@@ -92,7 +106,7 @@ fn named(frames: &Frames, names: impl FnOnce(&[u64]) -> Vec<String>) -> Vec<Stri
     frames.as_ref().map_or_else(|| vec![LOST.to_owned()], |frames| names(frames))
 }
 
-fn names(seen: &[Seen]) -> Names {
+fn names(seen: &[Seen], files: &mut Option<DebugFiles>) -> Names {
     let mut kernel = BTreeSet::new();
     let mut processes: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
     for one in seen {
@@ -105,6 +119,15 @@ fn names(seen: &[Seen]) -> Names {
     let mut names = Names::new(&kernel);
     for (process, addresses) in &processes {
         names.add_process(*process, addresses);
+    }
+    if let Some(files) = files {
+        files.begin();
+        for (process, addresses) in &processes {
+            let missing = names.missing(*process, addresses);
+            if !missing.is_empty() {
+                names.add(*process, missing::names(files, *process, &missing));
+            }
+        }
     }
     names
 }
