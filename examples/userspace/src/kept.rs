@@ -21,7 +21,7 @@ impl Keeping {
     /// the rules before stay.
     ///
     /// # Errors
-    /// The first time fails; or a file is to be looked at that is standard input.
+    /// The first time fails, and not because somebody else writes; or a file is to be looked at that is standard input.
     pub fn apply(self, file: &str, mut apply: impl FnMut() -> Result<()>) -> Result<()> {
         let Some(seconds) = self.every else { return apply() };
         if file == "-" {
@@ -30,7 +30,15 @@ impl Keeping {
         }
         let content = || std::fs::read(file).ok();
         let mut applied = content();
-        apply()?;
+        while let Err(error) = apply() {
+            // Somebody else writes; or was killed over it, and a pod that ends has no container in which to `unlock`.
+            if !failure::is_conflict(&error) {
+                return Err(error);
+            }
+            failure::warn(&error, &format!("{error:#}; trying again"));
+            sleep(Duration::from_secs(seconds));
+            applied = content();
+        }
         let mut told = None;
         loop {
             sleep(Duration::from_secs(seconds));
@@ -50,5 +58,60 @@ impl Keeping {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    const HERE_AND_NOW: Keeping = Keeping { every: Some(0) };
+
+    /// What was tried of a file that says the next of these each time, and how the first time ended if it failed.
+    fn tried(contents: &[&str]) -> (Vec<String>, Option<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rules").display().to_string();
+        let write = |number: usize| contents.get(number).map(|text| fs::write(&file, text).unwrap());
+        write(0);
+        let mut tried: Vec<String> = Vec::new();
+        // It stays for ever: a panic ends it here.
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            HERE_AND_NOW.apply(&file, || {
+                let text = fs::read_to_string(&file)?;
+                // What is wrong is tried again and again, as it may be mended elsewhere.
+                if tried.last() != Some(&text) {
+                    tried.push(text.clone());
+                }
+                assert!(write(tried.len()).is_some(), "all was tried");
+                match text.as_str() {
+                    "wrong" => Err(Failure::invalid("wrong", "").into()),
+                    "busy" => Err(Failure::conflict("busy", "").into()),
+                    _ => Ok(()),
+                }
+            })
+        }));
+        (tried, ended.ok().map(|ended| ended.unwrap_err().to_string()))
+    }
+
+    #[test]
+    fn a_change_is_applied_and_a_wrong_one_ends_nothing() {
+        let contents = ["one", "two", "wrong", "busy", "three"];
+        assert_eq!(tried(&contents), (contents.map(str::to_owned).to_vec(), None));
+    }
+
+    #[test]
+    fn the_first_time_waits_for_others_and_for_nothing_else() {
+        assert_eq!(tried(&["busy", "one"]).0, ["busy", "one"]);
+        assert_eq!(tried(&["wrong", "one"]), (vec!["wrong".to_owned()], Some("wrong".to_owned())));
+    }
+
+    #[test]
+    fn standard_input_is_read_once() {
+        let error = HERE_AND_NOW.apply("-", || Ok(())).unwrap_err();
+        assert!(error.to_string().contains("cannot be looked at again"), "{error}");
+        Keeping { every: None }.apply("-", || Ok(())).unwrap();
     }
 }

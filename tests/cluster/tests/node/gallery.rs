@@ -50,6 +50,11 @@ impl Gallery {
 
     /// The same, without waiting.
     pub fn apply(&self, node: &RealNode, entry: &str) {
+        self.apply_at(node, entry, None);
+    }
+
+    /// The same at another place than `app.yaml` says: what stands there, and what takes its place.
+    pub fn apply_at(&self, node: &RealNode, entry: &str, place: Option<(&str, &str)>) {
         let image = format!("{REGISTRY}/examples/{entry}:latest");
         let object = text(&compile::example(entry));
         for network in [0, 1] {
@@ -61,7 +66,14 @@ impl Gallery {
 
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(entry);
         let kubectl = |words: &[&str]| node.cluster.kubectl(words).success();
-        kubectl(&["apply", "-f", &text(&example.join("app.yaml"))]);
+        let mut application = fs::read_to_string(example.join("app.yaml")).unwrap();
+        if let Some((published, here)) = place {
+            assert!(application.contains(published), "{entry}/app.yaml does not say {published}");
+            application = application.replace(published, here);
+        }
+        let file = node.cluster.path(format!("{entry}-app.yaml"));
+        fs::write(&file, application).unwrap();
+        kubectl(&["apply", "-f", &text(&file)]);
         kubectl(&["create", "namespace", entry]);
         let file = node.cluster.path(format!("{entry}.yaml"));
         fs::write(&file, in_cluster(&example.join("cluster.yaml"), entry)).unwrap();

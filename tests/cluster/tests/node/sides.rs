@@ -1,6 +1,7 @@
 //! Sides of the gallery's entries in a cluster, as their manifests have them: each does on two nodes what it is there for.
 //! Those of flows and profiler are asked by `kubectl bpfman` (`observers.rs`).
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -71,17 +72,30 @@ fn logs(node: &RealNode, entry: &str, container: &str) -> String {
 
 /// Waits until pods of both nodes have said something.
 async fn both_say(node: &RealNode, entry: &str, container: &str, what: &str) {
+    let pods = format!("app.kubernetes.io/name={entry}");
+    let words = ["-n", entry, "logs", "-l", &pods, "-c", container, "--tail=-1", "--prefix"];
     wait::until(&format!("{entry}, {container}: {what}"), async || {
-        logs(node, entry, container).matches(what).count() >= 2
+        let said = node.cluster.kubectl(&words).success();
+        let lines = said.lines().filter(|line| line.contains(what));
+        // `[pod/…/…]`, and what it said.
+        lines.filter_map(|line| line.split(' ').next()).collect::<BTreeSet<_>>().len() == 2
     })
     .await;
 }
 
 /// How a connection from node-a to a port of node-b fails.
-fn failure(node: &RealNode, port: u16) -> ErrorKind {
+fn failure(node: &RealNode, port: u16, patience: Duration) -> ErrorKind {
     let to = SocketAddr::new(SECOND.parse().unwrap(), port);
-    let connect = move || TcpStream::connect_timeout(&to, Duration::from_secs(2)).unwrap_err();
+    let connect = move || TcpStream::connect_timeout(&to, patience).unwrap_err();
     in_network(&node.cluster.netns(), connect).kind()
+}
+
+fn is_dropped(node: &RealNode, port: u16) {
+    assert_eq!(failure(node, port, Duration::from_secs(2)), ErrorKind::TimedOut);
+}
+
+fn is_refused(node: &RealNode, port: u16) {
+    assert_eq!(failure(node, port, wait::DEADLINE), ErrorKind::ConnectionRefused);
 }
 
 /// Runs a program of this name, which lies in a folder of temporary files.
@@ -147,8 +161,8 @@ async fn rules_change_with_their_config_map(node: &RealNode) {
     let pods = "app.kubernetes.io/name=xdp-firewall";
     kubectl(&["-n", "xdp-firewall", "annotate", "pods", "-l", pods, "looked-at=now"]);
     both_say(node, "xdp-firewall", "rules", "1 rules: 1 added, 2 removed, 0 kept").await;
-    assert_eq!(failure(node, CLOSED), ErrorKind::TimedOut);
-    assert_eq!(failure(node, DROPPED), ErrorKind::ConnectionRefused);
+    is_dropped(node, CLOSED);
+    is_refused(node, DROPPED);
 }
 
 fn a_job_is_reported(node: &RealNode) {
@@ -184,7 +198,9 @@ async fn each_entry_has_its_side_on_every_node() {
     let with_rules = RULES.map(|(entry, ..)| entry);
     let all: Vec<&str> = [&with_rules[..], &TOLD].concat();
     for entry in all.iter().chain(&["ci-guard"]) {
-        gallery.apply(&node, entry);
+        // The whole machine has other users.
+        let place = (*entry == "sock-shortcut").then_some(("- path: /\n", "- path: /guarded.slice\n"));
+        gallery.apply_at(&node, entry, place);
     }
     speak_tls(&node).await;
     for entry in &all {
@@ -195,8 +211,10 @@ async fn each_entry_has_its_side_on_every_node() {
     for (entry, container, says) in RULES {
         both_say(&node, entry, container, says).await;
     }
-    assert_eq!(failure(&node, DROPPED), ErrorKind::TimedOut);
-    assert_eq!(failure(&node, CLOSED), ErrorKind::ConnectionRefused);
+    is_dropped(&node, DROPPED);
+    is_refused(&node, CLOSED);
+    // Nobody has the address of the manifest's backend.
+    both_say(&node, "xdp-balancer", "health", "198.51.100.10 is down").await;
     both_say(&node, "watchdog", "rules", "1 rules, revision 1, mode shadow").await;
     // The nodes have one kernel: both see it.
     start(&node, "seen-to-start");

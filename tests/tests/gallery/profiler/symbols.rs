@@ -91,7 +91,7 @@ impl Bench {
     /// A folder for files, which the user may write.
     fn folder(&mut self) -> PathBuf {
         self.folders += 1;
-        let folder = self.gallery.daemon.path(&format!("kept-{}", self.folders));
+        let folder = self.gallery.daemon.path(format!("kept-{}", self.folders));
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
         folder
