@@ -41,6 +41,12 @@ pub fn json(document: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// True for a text of several lines in which [`lines`] and [`json`] would change nothing.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    matches!(json(text), Cow::Borrowed(_))
+}
+
 /// A word as a shell takes it, of whatever others chose: it stays one word, and breaks no line or terminal.
 #[must_use]
 pub fn shell_word(text: &str) -> String {

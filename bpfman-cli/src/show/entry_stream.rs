@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::printable::one_line;
-use serde::Serialize;
 
 use super::entry::ShownEntry;
-use super::json_text;
 use super::maps::ListedMap;
+use super::{json_text, yaml_text};
 use crate::args::OutputForm;
 use crate::error::CliError;
 
@@ -34,15 +33,11 @@ impl EntryStream {
     /// # Errors
     /// It cannot be written as JSON or YAML.
     pub fn begin(&self, map: &ext::Map, described: &ext::MapDescription) -> Result<String, CliError> {
-        #[derive(Serialize)]
-        struct Head {
-            map: ListedMap,
-        }
         let map = ListedMap::new(map, described);
         Ok(match self.form {
             OutputForm::Table => String::new(),
             OutputForm::Json => format!("{{\n\"map\": {},\n\"entries\": [", json_text::line(&map)?),
-            OutputForm::Yaml => format!("{}entries:", yaml(&Head { map })?),
+            OutputForm::Yaml => format!("{}entries:", yaml_text::field("map", &map)?),
         })
     }
 
@@ -72,7 +67,7 @@ impl EntryStream {
                 if is_first {
                     text.push('\n');
                 }
-                text.push_str(&yaml(&[entry])?);
+                text.push_str(&yaml_text::item(entry)?);
             }
         }
         Ok(())
@@ -93,10 +88,6 @@ impl EntryStream {
         written.map_err(|error| CliError::Encode(error.to_string()))?;
         Ok(text)
     }
-}
-
-fn yaml(value: &impl Serialize) -> Result<String, CliError> {
-    serde_norway::to_string(value).map_err(|error| CliError::Encode(error.to_string()))
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
-use super::json_text;
 use super::run_event::{EventLine, RunEvent};
 use super::screen::{cell, harmless};
+use super::{json_text, yaml_text};
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 
@@ -81,14 +81,10 @@ impl RunEventWriter {
     /// # Errors
     /// It cannot be written as JSON or YAML.
     pub fn tell(&self, event: &RunEvent) -> Result<bool, CliError> {
-        let encode = |error: &dyn std::fmt::Display| CliError::Encode(error.to_string());
         let timed = || Timed { time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(), event };
         let text = match self.form {
             OutputForm::Json => Text::Output(json_text::line(&timed())? + "\n"),
-            OutputForm::Yaml => {
-                let text = serde_norway::to_string(&timed()).map_err(|error| encode(&error))?;
-                Text::Output(format!("---\n{text}"))
-            }
+            OutputForm::Yaml => Text::Output(format!("---\n{}", yaml_text::document(&timed())?)),
             OutputForm::Table => match event.line() {
                 EventLine::Said(line) => Text::Output(format!("{}\n", harmless(&cell(&line)))),
                 EventLine::Warned(line) => Text::Beside(format!("warning: {}\n", cell(&line))),

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::history::HistoryEntryJson;
 use super::screen::{cell, harmless};
-use super::{json_text, write_while_read};
+use super::{json_text, write_while_read, yaml_text};
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 
@@ -87,12 +87,11 @@ fn line(entry: &HistoryEntryJson) -> String {
 /// # Errors
 /// It cannot be written.
 pub fn tell(global: &Global, event: &JournalEventJson, epoch: &str) -> Result<bool, CliError> {
-    let encode = |error: &dyn std::fmt::Display| CliError::Encode(error.to_string());
     let text = match (global.output, event) {
         (OutputForm::Json, event) => json_text::line(&EventLine { event, epoch })? + "\n",
         (OutputForm::Yaml, event) => {
             let line = EventLine { event, epoch };
-            format!("---\n{}", serde_norway::to_string(&line).map_err(|error| encode(&error))?)
+            format!("---\n{}", yaml_text::document(&line)?)
         }
         (OutputForm::Table, JournalEventJson::Entry(entry)) if global.quiet => format!("{}\n", entry.number),
         (OutputForm::Table, JournalEventJson::Entry(entry)) => line(entry),

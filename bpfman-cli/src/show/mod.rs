@@ -44,6 +44,7 @@ pub mod tried;
 pub mod value;
 pub mod verified;
 pub mod waited;
+mod yaml_text;
 
 use std::io::{self, Write};
 
@@ -84,9 +85,7 @@ pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
             screen.harmless(&answer.table(screen))
         }
         OutputForm::Json => json_text::document(answer)?,
-        OutputForm::Yaml => {
-            serde_norway::to_string(answer).map_err(|error| CliError::Encode(error.to_string()))?
-        }
+        OutputForm::Yaml => yaml_text::document(answer)?,
     })
 }
 

@@ -1,7 +1,6 @@
 //! Answers for programs, which come to terminals too: JSON and YAML may hold as they are control characters
 //! and what turns the direction of text, and strangers choose names of programs and processes.
 
-use std::borrow::Cow;
 use std::fmt::Display;
 
 use bpfman_proto::printable;
@@ -22,16 +21,11 @@ pub fn json_line(answer: &impl Serialize) -> Result<String, ClientError> {
 /// YAML. Not every style of it can escape: where something has to be, it is JSON, which is YAML too.
 pub fn yaml(answer: &impl Serialize) -> Result<String, ClientError> {
     let text = serde_norway::to_string(answer).map_err(unwritable)?;
-    if is_harmless(&text) { Ok(text) } else { json(answer) }
+    if printable::is_plain(&text) { Ok(text) } else { json(answer) }
 }
 
 fn harmless(json: &str) -> String {
     printable::json(json).into_owned() + "\n"
-}
-
-/// True for text in which nothing would have to be escaped.
-fn is_harmless(text: &str) -> bool {
-    matches!(printable::json(text), Cow::Borrowed(_))
 }
 
 fn unwritable(error: impl Display) -> ClientError {
@@ -61,7 +55,7 @@ mod tests {
         assert_eq!(yaml(&["one", "two"]).unwrap(), "- one\n- two\n");
         for text in [STRANGE, "a\u{202e}b", "a\u{9b}2J", "a\tb\nc\n"] {
             let shown = yaml(&[text]).unwrap();
-            assert!(is_harmless(&shown), "{shown:?}");
+            assert!(printable::is_plain(&shown), "{shown:?}");
             assert_eq!(serde_norway::from_str::<Vec<String>>(&shown).unwrap(), [text]);
         }
     }
