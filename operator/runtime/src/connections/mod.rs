@@ -14,7 +14,7 @@ use axum::serve::Listener;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
-pub use places::{Place, Places};
+pub use places::{ListenerPlace, ListenerPlaces};
 pub use quiet::Quiet;
 
 /// After a failure of the system to accept a connection.
@@ -23,18 +23,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Connections without TLS, each with its place.
 pub struct Admitted {
     listener: TcpListener,
-    places: Places,
+    places: ListenerPlaces,
 }
 
 impl Admitted {
     /// Of a listener.
     #[must_use]
     pub fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Places::default() }
+        Self { listener, places: ListenerPlaces::default() }
     }
 
     /// The next connection that has a place; others are closed at once.
-    pub(crate) async fn next(&self) -> (TcpStream, SocketAddr, Place) {
+    pub(crate) async fn next(&self) -> (TcpStream, SocketAddr, ListenerPlace) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => match self.places.take(peer.ip()) {

@@ -1,4 +1,4 @@
-//! Places of connections, and who has how many.
+//! ListenerPlaces of connections, and who has how many.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,23 +13,23 @@ const PREFIX: u32 = 64;
 
 /// The places of a listener.
 #[derive(Clone, Debug, Default)]
-pub struct Places(Arc<Mutex<HashMap<IpAddr, usize>>>);
+pub struct ListenerPlaces(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
-    places: Places,
+pub struct ListenerPlace {
+    places: ListenerPlaces,
     peer: IpAddr,
 }
 
-impl Places {
+impl ListenerPlaces {
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place for a connection from this address; none if it has its share, or all are taken.
     #[must_use]
-    pub fn take(&self, peer: IpAddr) -> Option<Place> {
+    pub fn take(&self, peer: IpAddr) -> Option<ListenerPlace> {
         let peer = network_of(peer);
         let mut taken = self.lock();
         let all: usize = taken.values().sum();
@@ -38,11 +38,11 @@ impl Places {
             return None;
         }
         taken.insert(peer, of_peer + 1);
-        Some(Place { places: self.clone(), peer })
+        Some(ListenerPlace { places: self.clone(), peer })
     }
 }
 
-impl Drop for Place {
+impl Drop for ListenerPlace {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
         match taken.get_mut(&self.peer) {
@@ -67,9 +67,10 @@ mod tests {
 
     #[test]
     fn one_address_leaves_places_to_others() {
-        let places = Places::default();
+        let places = ListenerPlaces::default();
         let address = |last: u8| IpAddr::from([10, 0, 0, last]);
-        let mut held: Vec<Place> = (0..MOST_OF_PEER).filter_map(|_| places.take(address(1))).collect();
+        let mut held: Vec<ListenerPlace> =
+            (0..MOST_OF_PEER).filter_map(|_| places.take(address(1))).collect();
         assert_eq!(held.len(), MOST_OF_PEER);
         assert!(places.take(address(1)).is_none());
         // The same by IPv6.
@@ -84,13 +85,13 @@ mod tests {
 
     #[test]
     fn addresses_of_one_network_are_one_peer_and_all_have_an_end() {
-        let places = Places::default();
+        let places = ListenerPlaces::default();
         let address = |network: u128, last: u128| {
             IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8 << 96) + (network << 64) + last))
         };
-        let held: Vec<Place> = (0..300).filter_map(|last| places.take(address(1, last))).collect();
+        let held: Vec<ListenerPlace> = (0..300).filter_map(|last| places.take(address(1, last))).collect();
         assert_eq!(held.len(), MOST_OF_PEER);
-        let others: Vec<Place> =
+        let others: Vec<ListenerPlace> =
             (0..4000).filter_map(|network| places.take(address(2 + network, 1))).collect();
         assert_eq!(held.len() + others.len(), MOST);
     }

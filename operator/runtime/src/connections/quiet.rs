@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::places::Place;
+use super::places::ListenerPlace;
 
 /// A request has come and its answer has begun before this is over: idle connections too end after it. Clients of the API
 /// server, and Prometheus, close theirs before, or open others.
@@ -27,13 +27,13 @@ pub struct Quiet<S> {
     answered: Pin<Box<Sleep>>,
     /// When it ends, while a write waits.
     taken: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    _place: ListenerPlace,
 }
 
 impl<S> Quiet<S> {
     /// Has this place until it is dropped.
     #[must_use]
-    pub fn new(stream: S, place: Place) -> Self {
+    pub fn new(stream: S, place: ListenerPlace) -> Self {
         Self { stream, answered: Box::pin(sleep(ANSWERED)), taken: None, _place: place }
     }
 
@@ -111,11 +111,11 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
-    use crate::connections::Places;
+    use crate::connections::ListenerPlaces;
 
     fn connection() -> (Quiet<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(64);
-        let place = Places::default().take(IpAddr::from([127, 0, 0, 1])).unwrap();
+        let place = ListenerPlaces::default().take(IpAddr::from([127, 0, 0, 1])).unwrap();
         (Quiet::new(ours, place), theirs)
     }
 
