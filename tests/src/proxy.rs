@@ -2,13 +2,15 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// A proxy, until the test's process ends.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     address: String,
     requests: Arc<Mutex<Vec<String>>>,
+    /// Requests with this in them wait.
+    held: Arc<(Mutex<Option<String>>, Condvar)>,
 }
 
 impl Proxy {
@@ -17,7 +19,7 @@ impl Proxy {
     pub fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let proxy = Self { address, requests: Arc::default() };
+        let proxy = Self { address, requests: Arc::default(), held: Arc::default() };
         let (serving, target) = (proxy.clone(), target.to_owned());
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -47,6 +49,29 @@ impl Proxy {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// From now on requests wait that have this in their method or target. Those that waited for another go on.
+    pub fn hold(&self, text: &str) {
+        self.let_all_go_but(Some(text.to_owned()));
+    }
+
+    /// No request waits any more.
+    pub fn release(&self) {
+        self.let_all_go_but(None);
+    }
+
+    fn let_all_go_but(&self, text: Option<String>) {
+        let (held, changed) = &*self.held;
+        *held.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        changed.notify_all();
+    }
+
+    fn wait_while_held(&self, request: &str) {
+        let (held, changed) = &*self.held;
+        let is_held = |text: &mut Option<String>| text.as_ref().is_some_and(|text| request.contains(text));
+        let text = held.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(text, is_held).unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn serve(&self, client: TcpStream, target: &str) -> std::io::Result<()> {
         let mut from_client = BufReader::new(client.try_clone()?);
         let mut first = String::new();
@@ -56,7 +81,8 @@ impl Proxy {
         let mut words = first.split_whitespace();
         let (method, asked) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let request = format!("{method} {asked}");
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        self.wait_while_held(&request);
         let mut headers = String::new();
         loop {
             let start = headers.len();
@@ -73,8 +99,11 @@ impl Proxy {
         // Who takes it for the server itself names the path alone.
         let path = asked.strip_prefix('/').or_else(|| asked.splitn(4, '/').nth(3)).unwrap_or_default();
         write!(server, "{method} /{path} HTTP/1.1\r\nConnection: close\r\n{headers}")?;
-        std::io::copy(&mut server, &mut &client)?;
-        client.shutdown(Shutdown::Both)
+        // What a request brings goes along, until its connection ends.
+        let mut to_server = server.try_clone()?;
+        std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
+        let answered = std::io::copy(&mut server, &mut &client);
+        client.shutdown(Shutdown::Both).and(answered.map(drop))
     }
 }
 

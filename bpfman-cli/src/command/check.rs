@@ -39,7 +39,7 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
         ObjectSource::File(path) => object_source::read(path)?,
         ObjectSource::Image(image) => match take_from(global, &mut daemon, image, &mut notes).await {
             Some(object) => object,
-            None => object_source::fetch_here(&command.object).await?,
+            None => object_source::fetch_here(global, &command.object).await?,
         },
     };
     let needs = needs_of(&object);

@@ -10,7 +10,7 @@ use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY, MAP_EXPORTS_KEY, MapExpo
 
 use super::{connect, image, progress, taken_bytes};
 use crate::args::Global;
-use crate::args::load::{LoadCommand, LoadFile, LoadImage, LoadWhat, PullPolicyFlag};
+use crate::args::load::{LoadCommand, LoadFile, LoadImage, LoadWhat};
 use crate::args::value::{absolute, load_values, to_map};
 use crate::error::CliError;
 use crate::show;
@@ -31,13 +31,7 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
         }
         LoadCommand::Image(command) => {
             client = connect(global).await?;
-            let mut wanted = image::on_the_wire(&command.image);
-            // A load says nothing while it pulls. With somebody watching, pull first and show how far it is; the
-            // load then finds the image in the daemon's cache.
-            if progress::is_shown(global) && command.image.pull_policy != PullPolicyFlag::Never {
-                image::pull(global, &mut client, wanted.clone()).await?;
-                wanted.image_pull_policy = PullPolicyFlag::IfNotPresent as i32;
-            }
+            let wanted = image::pulled_where_watched(global, &mut client, &command.image).await?;
             location = Location::Image(wanted);
             what = command.what;
         }

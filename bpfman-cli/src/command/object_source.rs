@@ -16,7 +16,7 @@ use crate::args::object::ObjectArgument;
 use crate::args::value::absolute;
 use crate::command::check;
 use crate::command::image::credential;
-use crate::command::progress::ProgressLine;
+use crate::command::progress::{ProgressLine, while_waiting};
 use crate::error::CliError;
 use crate::image_error::LocalImageError;
 
@@ -114,7 +114,7 @@ pub async fn fetch(
 }
 
 /// Reads the object of an image out of its registry, without a daemon. Nobody verifies a signature.
-pub async fn fetch_here(argument: &ObjectArgument) -> Result<ObjectFile, CliError> {
+pub async fn fetch_here(global: &Global, argument: &ObjectArgument) -> Result<ObjectFile, CliError> {
     let invalid =
         |what: String| CliError::Invalid { what: format!("{}: {what}", argument.source), hint: None };
     let image: ImageReference = argument.source.parse().map_err(|error: ReferenceError| {
@@ -123,7 +123,8 @@ pub async fn fetch_here(argument: &ObjectArgument) -> Result<ObjectFile, CliErro
     let platform =
         Platform::host().ok_or_else(|| invalid("images are not made for this machine".to_owned()))?;
     let credential = credential::of(&image, argument.registry_auth.clone())?;
-    let fetched = fetch_object(&image, credential.as_ref(), platform).await;
+    let fetching = fetch_object(&image, credential.as_ref(), platform);
+    let fetched = while_waiting(global, &format!("pulling {image}"), fetching).await;
     parse(fetched.map_err(LocalImageError::from)?.bytes, &argument.source)
 }
 

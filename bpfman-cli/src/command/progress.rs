@@ -63,6 +63,16 @@ pub fn note(text: &str) {
     say(&format!("note: {}\n", one_line(text)));
 }
 
+/// Which of several steps is done now.
+pub struct CurrentStep {
+    /// What it does.
+    pub what: String,
+    /// Which it is, from 1 on.
+    pub number: usize,
+    /// How many there are.
+    pub all: usize,
+}
+
 /// How far one thing is.
 pub struct ProgressLine {
     what: String,
@@ -88,7 +98,9 @@ impl ProgressLine {
     pub fn step(&mut self, step: &str, done: usize, all: usize) {
         if self.form != ProgressForm::Silent {
             let what = format!("{} {}", self.what, one_line(step));
-            self.show(&what, &format!("{done} of {all}"), done >= all);
+            // A drawn line never names a step that is over: the one after it may take long.
+            let is_due = done >= all || self.form == ProgressForm::Drawn;
+            self.show(&what, &format!("{done} of {all}"), is_due);
         }
     }
 
@@ -100,15 +112,24 @@ impl ProgressLine {
         }
     }
 
-    /// `is_last`: it is shown in any case.
-    fn show(&mut self, what: &str, amount: &str, is_last: bool) {
+    /// Shows which step it waits for, and for how long all steps took so far.
+    fn waits_for(&mut self, step: &CurrentStep, time: Duration) {
+        if self.form != ProgressForm::Silent {
+            let what = format!("{}, {}", self.what, one_line(&step.what));
+            let amount = format!("{} of {}, {} s", step.number, step.all, time.as_secs());
+            self.show(&what, &amount, false);
+        }
+    }
+
+    /// `is_due`: it is shown in any case.
+    fn show(&mut self, what: &str, amount: &str, is_due: bool) {
         let (pause, line) = match self.form {
             ProgressForm::Silent => return,
             ProgressForm::Drawn => (PAUSE, fitted(what, amount, width())),
             ProgressForm::Lines => (LINE_PAUSE, format!("{what}: {amount}")),
         };
         if let Some((shown, when)) = &self.shown
-            && (*shown == line || !is_last && when.elapsed() < pause)
+            && (*shown == line || !is_due && when.elapsed() < pause)
         {
             return;
         }
@@ -131,6 +152,26 @@ impl Drop for ProgressLine {
 
 /// Waits for something of which nobody knows how far it is, and shows for how long, once that is a second.
 pub async fn while_waiting<T>(global: &Global, what: &str, work: impl Future<Output = T>) -> T {
+    while_shown(global, what, work, ProgressLine::waits).await
+}
+
+/// Waits for something that is done in steps, and shows which one is done now, once it is waited for a second.
+pub async fn while_stepping<T>(
+    global: &Global,
+    what: &str,
+    now: impl Fn() -> CurrentStep,
+    work: impl Future<Output = T>,
+) -> T {
+    while_shown(global, what, work, |line, time| line.waits_for(&now(), time)).await
+}
+
+/// Waits, and has it shown with the time that it took so far.
+async fn while_shown<T>(
+    global: &Global,
+    what: &str,
+    work: impl Future<Output = T>,
+    show: impl Fn(&mut ProgressLine, Duration),
+) -> T {
     let mut line = ProgressLine::new(global, what);
     let mut work = std::pin::pin!(work);
     if line.form == ProgressForm::Silent {
@@ -140,7 +181,7 @@ pub async fn while_waiting<T>(global: &Global, what: &str, work: impl Future<Out
     loop {
         tokio::select! {
             done = &mut work => return done,
-            () = tokio::time::sleep(PATIENCE) => line.waits(began.elapsed()),
+            () = tokio::time::sleep(PATIENCE) => show(&mut line, began.elapsed()),
         }
     }
 }

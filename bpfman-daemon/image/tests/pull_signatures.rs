@@ -6,8 +6,9 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Mutex;
 
-use bpfman_image_format::{SignOutcome, SigningKey, sign, signature_tag};
+use bpfman_image_format::{SignOutcome, SignStep, SigningKey, sign, sign_in_steps, signature_tag};
 use bpfmand_image::{Caller, Category, FetchPolicy, ImageError, ImageRequest, VerifiedBy};
 use harness::docker_registry::DockerRegistry;
 use harness::{Store, demand, object, policy, publish, publish_signed, unsigned};
@@ -74,6 +75,27 @@ async fn a_signature_by_another_key_is_refused() {
     assert_eq!(signed.outcome, SignOutcome::Unchanged);
     Store::new(demand(&[&stranger])).pull(&image).await.unwrap();
     Store::new(demand(&[&key(), &stranger])).pull(&image).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signing_tells_its_steps_and_how_much_it_pushes() {
+    let (registry, key, object) = (DockerRegistry::start(), key(), object("steps"));
+    let image = registry.image("demo/steps:v1");
+    publish(&image, &object, None).await;
+    let told = Mutex::new(Vec::new());
+    let tell = |step| told.lock().unwrap().push(step);
+    let before = registry.bytes();
+    let signed = sign_in_steps(&image, &key, &BTreeMap::new(), None, &tell).await.unwrap();
+    assert_eq!(signed.outcome, SignOutcome::Created);
+    let bytes = registry.bytes() - before;
+    let steps = std::mem::take(&mut *told.lock().unwrap());
+    assert_eq!(steps, [SignStep::Resolve, SignStep::ReadSignatures, SignStep::Push { bytes }]);
+    let numbers: Vec<usize> = steps.iter().map(|step| step.number()).collect();
+    assert_eq!(numbers, Vec::from_iter(1..=SignStep::COUNT));
+    // What was signed before is not pushed again.
+    let signed = sign_in_steps(&image, &key, &BTreeMap::new(), None, &tell).await.unwrap();
+    assert_eq!(signed.outcome, SignOutcome::Unchanged);
+    assert_eq!(*told.lock().unwrap(), [SignStep::Resolve, SignStep::ReadSignatures]);
 }
 
 #[tokio::test]

@@ -49,6 +49,6 @@ pub use registry::{Credential, CredentialError, RegistryError, TransferProgress}
 pub use registry_host::{RegistryHost, RegistryHostError};
 pub use save::{SaveError, Saved, archive, save};
 pub use sign::{
-    Critical, Image, SignError, SignOutcome, SignedIdentity, SignedImage, SimpleSigningPayload,
-    referrers_tag, sign, signature_tag,
+    Critical, Image, SignError, SignOutcome, SignProgress, SignStep, SignedIdentity, SignedImage,
+    SimpleSigningPayload, referrers_tag, sign, sign_in_steps, signature_tag,
 };

@@ -62,6 +62,38 @@ pub struct SignedImage {
     pub outcome: SignOutcome,
 }
 
+/// What a signing does at one time. Each step waits for the registry; the signature itself takes no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignStep {
+    /// It asks which digest the name has.
+    Resolve,
+    /// It reads the signatures that are there.
+    ReadSignatures,
+    /// It pushes the new signature.
+    Push {
+        /// All that is pushed: payload, configuration and manifest.
+        bytes: u64,
+    },
+}
+
+impl SignStep {
+    /// How many steps there are.
+    pub const COUNT: usize = 3;
+
+    /// Which step it is, from 1 on.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        match self {
+            Self::Resolve => 1,
+            Self::ReadSignatures => 2,
+            Self::Push { .. } => 3,
+        }
+    }
+}
+
+/// Told which step of a signing begins.
+pub type SignProgress<'a> = &'a (dyn Fn(SignStep) + Send + Sync);
+
 /// The tag that holds the signatures of `digest`.
 #[must_use]
 pub fn signature_tag(digest: Digest) -> String {
@@ -143,7 +175,22 @@ pub async fn sign(
     annotations: &BTreeMap<String, String>,
     credential: Option<&Credential>,
 ) -> Result<SignedImage, SignError> {
+    sign_in_steps(image, key, annotations, credential, &|_| {}).await
+}
+
+/// The same, and `progress` is told which step begins.
+///
+/// # Errors
+/// [`SignError`]: the key is none, the registry does not take the signature, or the list of signatures is none or full.
+pub async fn sign_in_steps(
+    image: &ImageReference,
+    key: &SigningKey,
+    annotations: &BTreeMap<String, String>,
+    credential: Option<&Credential>,
+    progress: SignProgress<'_>,
+) -> Result<SignedImage, SignError> {
     let registry = Registry::connect(image, credential).await?;
+    progress(SignStep::Resolve);
     let (_, digest) = registry.manifest(&image.target()).await?;
     let public = key.public_key()?;
     let tag = signature_tag(digest);
@@ -152,6 +199,7 @@ pub async fn sign(
     let payload = serde_json::to_vec(&payload).map_err(|e| malformed(e.to_string()))?;
     let mut layer = Descriptor::of(media::SIMPLE_SIGNING, &payload);
 
+    progress(SignStep::ReadSignatures);
     let mut layers = match registry.manifest(&tag).await {
         Ok((bytes, _)) => {
             serde_json::from_slice::<SignatureManifest>(&bytes).map_err(|e| malformed(e.to_string()))?.layers
@@ -175,7 +223,7 @@ pub async fn sign(
     }
     let signature = BASE64_STANDARD.encode(key.sign(&payload)?);
     layer.annotations.insert(media::SIGNATURE_ANNOTATION.to_owned(), signature);
-    registry.push_blob(layer.digest, payload.clone()).await?;
+    let payload_digest = layer.digest;
     layers.push(layer);
 
     // The shape that cosign writes: an image of no platform, one history entry a layer, no dates.
@@ -190,14 +238,18 @@ pub async fn sign(
     });
     let config = config.to_string().into_bytes();
     let descriptor = Descriptor::of(media::OCI_CONFIG, &config);
-    registry.push_blob(descriptor.digest, config).await?;
+    let config_digest = descriptor.digest;
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": media::OCI_MANIFEST,
         "config": descriptor,
         "layers": layers,
     });
-    registry.push_manifest(&tag, media::OCI_MANIFEST, manifest.to_string().into_bytes()).await?;
+    let manifest = manifest.to_string().into_bytes();
+    progress(SignStep::Push { bytes: (payload.len() + config.len() + manifest.len()) as u64 });
+    registry.push_blob(payload_digest, payload).await?;
+    registry.push_blob(config_digest, config).await?;
+    registry.push_manifest(&tag, media::OCI_MANIFEST, manifest).await?;
     Ok(signed(SignOutcome::Created))
 }
 

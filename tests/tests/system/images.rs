@@ -1,7 +1,11 @@
 //! Images from end to end: built, pushed and signed by the client, verified and loaded by the daemon.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::PullBytecodeRequest;
+use bpfman_tests::proxy::Proxy;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::requests::image;
 use bpfman_tests::{Daemon, Launch, compile};
@@ -57,6 +61,68 @@ fn a_signed_image_is_verified_and_loaded_and_an_unsigned_one_refused() {
     let rule = registry.image("*");
     assert!(verified_by.starts_with("key sha256:") && verified_by.contains(&rule), "{verified_by}");
     assert!(bytecode["path"].is_null());
+}
+
+/// The same for who watches and who does not: only what is said meanwhile differs.
+#[test]
+fn who_watches_sees_bytes_of_loads_and_verifications_and_gets_the_same() {
+    let registry = Registry::start();
+    let (daemon, key) = daemon_with_key(&registry);
+    let name = registry.image("team/chain:1");
+    publish(&daemon, &name, "chain");
+    daemon.bpfman(&format!("image sign {name} --key {key}")).success();
+    let load = format!("load image -i {name} -p Always --programs xdp:xdp_member -q");
+    let mut recorded = Vec::new();
+    for (progress, is_told) in [("never", false), ("always", true)] {
+        let loaded = daemon.bpfman(&format!("{load} --progress {progress}"));
+        assert_eq!(loaded.stderr.contains(&format!("pulling {name}: ")), is_told, "{loaded:?}");
+        let id = loaded.success();
+        let mut shown = daemon.bpfman(&format!("get program {} -o json", id.trim())).json();
+        recorded.push(shown["bytecode"].take());
+    }
+    assert_eq!(recorded[0]["pull_policy"], "Always");
+    assert_eq!(recorded[0], recorded[1]);
+    let verify = format!("image verify -i {name}");
+    let verified = daemon.bpfman(&verify);
+    assert_eq!(verified.stderr, "");
+    let watched = daemon.bpfman(&format!("{verify} --progress always"));
+    let last = watched.stderr.lines().rfind(|line| line.starts_with(&format!("pulling {name}: ")));
+    assert!(last.is_some_and(|line| line.ends_with(" KiB (100 %)")), "{watched:?}");
+    assert_eq!(watched.success(), verified.success());
+}
+
+/// The registry does not answer a step before it was told.
+#[test]
+fn a_signing_that_waits_says_for_which_step() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(registry.address());
+    let (daemon, key) = daemon_with_key(&registry);
+    publish(&daemon, &registry.image("team/chain:1"), "chain");
+    let name = format!("{}/team/chain:1", proxy.address());
+    let steps = [
+        ("/manifests/1", "asking for the image: 1 of 3, "),
+        (".sig", "reading signatures: 2 of 3, "),
+        ("POST ", " KiB: 3 of 3, "),
+    ];
+    proxy.hold(steps[0].0);
+    let mut command = daemon.cli_command();
+    command.args(["image", "sign", &name, "--key", &key, "--progress", "always"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut signing = command.spawn().unwrap();
+    let mut told = BufReader::new(signing.stderr.take().unwrap()).lines().map_while(Result::ok);
+    for (request, step) in steps {
+        proxy.hold(request);
+        let mut before = Vec::new();
+        let is_it = told.by_ref().inspect(|line| before.push(line.clone())).any(|line| line.contains(step));
+        assert!(is_it, "{step}: {before:?}");
+        assert!(before.iter().all(|line| line.starts_with(&format!("signing {name}, "))), "{before:?}");
+    }
+    proxy.release();
+    let ended = signing.wait_with_output().unwrap();
+    let answer = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(ended.status.success() && answer.contains(" signed with key "), "{answer}");
+    let again = daemon.bpfman(&format!("image sign {name} --key {key}")).success();
+    assert!(again.contains(" was signed before by key "), "{again}");
 }
 
 #[test]

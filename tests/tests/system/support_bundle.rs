@@ -118,10 +118,10 @@ fn parts_of_systemd_are_there_where_it_runs_and_named_where_it_does_not() {
         let told = Outcome::of(&mut command).success();
         (told, files(&daemon.path(archive)))
     };
-    let parts = ["unit.txt", "log.txt"];
+    let parts = ["unit.txt", "units.txt", "log.txt"];
 
     let (told, without) = with_path(&stand_ins, "without.tar.gz");
-    for (part, program) in parts.into_iter().zip(["systemctl", "journalctl"]) {
+    for (part, program) in parts.into_iter().zip(["systemctl", "systemctl", "journalctl"]) {
         assert!(!without.contains_key(part), "{without:?}");
         assert!(without[&format!("{part}.failed.txt")].contains(program), "{without:?}");
         assert!(told.contains(&format!("  without {part}: ")), "{told}");
@@ -137,12 +137,26 @@ fn parts_of_systemd_are_there_where_it_runs_and_named_where_it_does_not() {
     let unit = &there["unit.txt"];
     assert!(unit.starts_with("ActiveState=active\nasked: show bpfmand.service --property="), "{unit}");
     assert!(!unit.contains("Environment"), "secrets may be in it: {unit}");
+    for asked in ["DropInPaths", "FragmentPath", "StatusText"] {
+        assert!(unit.contains(asked), "{unit}");
+    }
+    let units = &there["units.txt"];
+    assert!(units.contains("asked: list-units --all ") && units.contains(" bpfman* run-bpfman*"), "{units}");
     let log = &there["log.txt"];
     assert!(log.starts_with("bpfmand[7]: ready\nasked: --unit=bpfmand.service"), "{log}");
     let manifest = json(&there, "manifest.json");
     let of =
         |name: &str| manifest["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).cloned();
     assert!(parts.iter().all(|part| of(part).unwrap()["failure"].is_null()), "{manifest}");
+
+    // To a user who may not read the journal, journalctl gives what there is, and says so beside it.
+    let hint = "Hint: You are currently not seeing messages from other users and the system.";
+    let journalctl = format!("#!/bin/sh\necho '-- No entries --'\necho '{hint}' >&2\n");
+    fs::write(stand_ins.join("journalctl"), journalctl).unwrap();
+    let (told, refused) = with_path(&stand_ins, "refused.tar.gz");
+    assert_eq!(refused["log.txt"], "-- No entries --\n");
+    assert_eq!(refused["log.txt.failed.txt"], format!("{hint}\n"));
+    assert!(told.contains(&format!("  without log.txt: {hint}")), "{told}");
 }
 
 #[test]

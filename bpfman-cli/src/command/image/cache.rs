@@ -7,9 +7,10 @@ use bpfman_image_format::{ImageReference, SourceDate};
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
-use super::{connect, on_the_wire};
+use super::{connect, pulled_where_watched};
 use crate::args::Global;
 use crate::args::load::ImageSource;
+use crate::command::progress::while_waiting;
 use crate::error::CliError;
 use crate::show;
 use crate::show::CommandOutput;
@@ -45,8 +46,10 @@ pub async fn inspect(global: &Global, image: &ImageReference) -> Result<(), CliE
 /// Has the daemon verify an image.
 pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError> {
     let mut client = connect(global).await?;
-    let request = ext::VerifyImageRequest { image: Some(on_the_wire(image)) };
-    let answer = client.images.verify_image(request).await?.into_inner();
+    let wanted = pulled_where_watched(global, &mut client, image).await?;
+    let request = ext::VerifyImageRequest { image: Some(wanted) };
+    let waiting = format!("verifying {}", image.image_url);
+    let answer = while_waiting(global, &waiting, client.images.verify_image(request)).await?.into_inner();
     let verified =
         answer.verified.ok_or(CliError::Incomplete { call: "VerifyImage", part: "what was verified" })?;
     let image = image.image_url.clone();
@@ -60,7 +63,8 @@ pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError
 pub async fn prune(global: &Global, unused_for: Duration) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let request = ext::PruneImagesRequest { unused_seconds: unused_for.as_secs() };
-    let answer = client.images.prune_images(request).await?.into_inner();
+    let answer =
+        while_waiting(global, "removing images", client.images.prune_images(request)).await?.into_inner();
     show::answer(global, &Pruned { images: answer.images, bytes: answer.bytes })
 }
 

@@ -14,7 +14,7 @@ use crate::args::image::ImageCommand;
 use crate::error::CliError;
 use crate::show;
 
-pub use pull::{on_the_wire, pull};
+pub use pull::{on_the_wire, pull, pulled_where_watched};
 
 /// Works with an image. Only what concerns the daemon's cache and policy needs a daemon.
 pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError> {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-use bpfman_image_format::{OciLayout, SignOutcome, SigningKey};
+use bpfman_image_format::{OciLayout, SignOutcome, SignStep, SigningKey, sign_in_steps};
 use serde::Serialize;
 
 use super::build::{layout_folder, tagged};
 use super::credential;
 use crate::args::Global;
 use crate::args::image::{Push, Sign};
-use crate::command::progress::{ProgressLine, while_waiting};
+use crate::command::progress::{CurrentStep, ProgressLine, while_stepping};
 use crate::error::CliError;
 use crate::image_error::LocalImageError;
 use crate::show;
@@ -43,8 +43,11 @@ pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     let key = SigningKey::from_pem(&pem).map_err(LocalImageError::from)?;
     let credential = credential::of(&command.image, command.registry_auth)?;
     let annotations: BTreeMap<String, String> = command.annotations.into_iter().collect();
-    let signed = bpfman_image_format::sign(&command.image, &key, &annotations, credential.as_ref());
-    let signed = while_waiting(global, &format!("signing {}", command.image), signed).await;
+    let step = Mutex::new(SignStep::Resolve);
+    let begin = |next| *step.lock().unwrap_or_else(PoisonError::into_inner) = next;
+    let now = || current(*step.lock().unwrap_or_else(PoisonError::into_inner));
+    let signed = sign_in_steps(&command.image, &key, &annotations, credential.as_ref(), &begin);
+    let signed = while_stepping(global, &format!("signing {}", command.image), now, signed).await;
     let signed = signed.map_err(LocalImageError::from)?;
     let outcome = match signed.outcome {
         SignOutcome::Created => "created",
@@ -58,6 +61,16 @@ pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
         outcome,
     };
     show::answer(global, &answer)
+}
+
+/// A step of a signing, for people.
+fn current(step: SignStep) -> CurrentStep {
+    let what = match step {
+        SignStep::Resolve => "asking for the image".to_owned(),
+        SignStep::ReadSignatures => "reading signatures".to_owned(),
+        SignStep::Push { bytes } => format!("pushing {} KiB", bytes.div_ceil(1024)),
+    };
+    CurrentStep { what, number: step.number(), all: SignStep::COUNT }
 }
 
 /// The answer to `image push`.

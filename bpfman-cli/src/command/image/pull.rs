@@ -6,8 +6,8 @@ use bpfman_proto::v1;
 use serde::Serialize;
 
 use crate::args::Global;
-use crate::args::load::ImageSource;
-use crate::command::progress::ProgressLine;
+use crate::args::load::{ImageSource, PullPolicyFlag};
+use crate::command::progress::{self, ProgressLine};
 use crate::error::CliError;
 use crate::show::CommandOutput;
 
@@ -20,6 +20,21 @@ pub fn on_the_wire(image: &ImageSource) -> v1::BytecodeImage {
         username: auth.map(|auth| auth.user().to_owned()),
         password: auth.map(|auth| auth.password().to_owned()),
     }
+}
+
+/// The image for a call that says nothing while the daemon pulls. With somebody watching it is pulled before, and shown how
+/// far that is; the call itself is the same for everybody, with the pull policy that was asked for, and downloads nothing
+/// again.
+pub async fn pulled_where_watched(
+    global: &Global,
+    client: &mut Services,
+    image: &ImageSource,
+) -> Result<v1::BytecodeImage, CliError> {
+    let wanted = on_the_wire(image);
+    if progress::is_shown(global) && image.pull_policy != PullPolicyFlag::Never {
+        pull(global, client, wanted.clone()).await?;
+    }
+    Ok(wanted)
 }
 
 /// The answer to `image pull`: silent in tables, as in v0.6.0.

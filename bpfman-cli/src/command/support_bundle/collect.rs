@@ -75,7 +75,8 @@ fn remove_values(value: &mut Value) {
     }
 }
 
-/// What a command prints. It is ended when its time is over. `ending`: its end matters, and not its beginning.
+/// What a command prints. It is ended when its time is over. `ending`: it is a log, whose end matters and not its beginning;
+/// what its command complains of is that some of it cannot be read.
 ///
 /// An exit code other than 0 with an answer is no failure: `doctor` tells by it what it found.
 pub fn of_command(command: &[String], time: Duration, ending: bool) -> CollectedPart {
@@ -106,7 +107,7 @@ pub fn of_command(command: &[String], time: Duration, ending: bool) -> Collected
     let (said, _) = complaint.join().unwrap_or_default();
     let said = String::from_utf8_lossy(&said).trim().to_owned();
     let (exit_code, failure) = match ended {
-        Ok(Some(status)) if status.success() => (Some(0), None),
+        Ok(Some(status)) if status.success() => (Some(0), (ending && !said.is_empty()).then_some(said)),
         Ok(Some(status)) if !bytes.is_empty() && status.code().is_some() => (status.code(), None),
         Ok(Some(status)) if said.is_empty() => {
             (status.code(), Some(format!("{program} ended with {status}")))
@@ -196,6 +197,9 @@ mod tests {
         let hangs = sh("echo part; exec sleep 1000", Duration::from_millis(200));
         assert_eq!((&hangs.bytes[..], hangs.exit_code), (&b"part\n"[..], None));
         assert!(hangs.failure.unwrap().contains("was ended"));
+        let log = of_command(&["sh", "-c", "echo line; echo not all >&2"].map(str::to_owned), LONG, true);
+        assert_eq!((&log.bytes[..], log.exit_code), (&b"line\n"[..], Some(0)));
+        assert_eq!(log.failure.as_deref(), Some("not all"), "a log is not whole where its reader complains");
         let none = of_command(&["/no/such/program".to_owned()], LONG, false);
         assert!(none.failure.unwrap().contains("cannot be started"));
     }

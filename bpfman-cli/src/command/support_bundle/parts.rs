@@ -19,7 +19,9 @@ const FILES: [(&str, &str); 7] = [
 ];
 /// What of the unit is asked for: nothing of its environment.
 const UNIT: &str = "--property=LoadState,ActiveState,SubState,Result,StatusText,NRestarts,ExecMainStatus,MainPID,\
-                    ActiveEnterTimestamp,MemoryCurrent";
+                    ActiveEnterTimestamp,MemoryCurrent,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload";
+/// Units of the packages, by patterns of their names: the daemon's, its socket and its mount, and those of the gallery.
+const UNITS: [&str; 2] = ["bpfman*", "run-bpfman*"];
 /// Lines of the daemon's log.
 const LOG_LINES: &str = "5000";
 
@@ -88,6 +90,7 @@ pub fn of(global: &Global) -> Vec<BundlePart> {
         command("features.json", ours("features -o json")),
         command("radar.json", ours("radar -o json")),
         command("unit.txt", words(&["systemctl", "show", "bpfmand.service", UNIT])),
+        command("units.txt", units()),
     ];
     parts.extend(FILES.map(|(name, path)| BundlePart {
         name: name.to_owned(),
@@ -152,6 +155,12 @@ fn ours(global: &Global, line: &str) -> Vec<String> {
     let mut command = vec!["bpfman".to_owned(), socket];
     command.extend(line.split(' ').map(str::to_owned));
     command
+}
+
+/// States of all units of the packages, those that do not run too. A list has nothing of their settings.
+fn units() -> Vec<String> {
+    let list = ["systemctl", "list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager"];
+    words(&[&list[..], &UNITS[..]].concat())
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -100,6 +100,14 @@ impl DockerRegistry {
         self.folder.path().join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
+    /// Bytes of all that it keeps: layers, configurations and manifests.
+    pub fn bytes(&self) -> u64 {
+        let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
+        let of_prefix = |prefix: std::io::Result<fs::DirEntry>| fs::read_dir(prefix.unwrap().path()).unwrap();
+        let kept = fs::read_dir(blobs).unwrap().flat_map(of_prefix);
+        kept.map(|blob| fs::metadata(blob.unwrap().path().join("data")).unwrap().len()).sum()
+    }
+
     /// Ends it before the test does.
     pub fn stop(&mut self) {
         let _ = self.process.kill();
