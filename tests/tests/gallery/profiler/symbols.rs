@@ -1,7 +1,7 @@
 //! Names of binaries that were shipped without: by Debian's debuginfod, and by servers that fail or lie.
 
 use std::fs::{self, Permissions};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,14 @@ use std::thread;
 use bpfman_tests::command::run;
 use bpfman_tests::{Outcome, compile, wait};
 
-use super::{Busy, CALLS, lines_of, profiled};
+use super::{Busy, CALLS, get, lines_of, profiled};
 use crate::equipment::{Gallery, WATCHER};
 
 /// The process without names.
 const OWN: &str = "stripped";
+const RECORD: [&str; 3] = ["record", "--seconds", "1"];
+/// No certificate authorities, as in the image of the side.
+const NO_AUTHORITIES: (&str, &str) = ("SSL_CERT_FILE", "/dev/null");
 
 /// A server of what lies in a folder, ended with this value.
 struct Server {
@@ -65,14 +68,14 @@ fn liar() -> SocketAddr {
     address
 }
 
-/// A binary without names, the folder of the file that has them, and its build id.
-fn binary(gallery: &Gallery) -> (PathBuf, PathBuf, String) {
+/// A binary without names, built with these flags too, the folder of the file that has them, and its build id.
+fn binary(gallery: &Gallery, flags: &[&str]) -> (PathBuf, PathBuf, String) {
     let [whole, stripped, folder] = ["whole", "shipped", "symbols"].map(|name| gallery.daemon.path(name));
     fs::create_dir(&folder).unwrap();
     let [whole_path, stripped_path] = [&whole, &stripped].map(|path| path.display().to_string());
     let source = compile::source("busy.c").display().to_string();
-    let flags = ["-O1", "-g", "-fno-omit-frame-pointer", "-Wl,--build-id=sha1", "-o"];
-    run(&[&["clang"], &flags[..], &[&whole_path, &source]].concat());
+    let always = ["clang", "-O1", "-g", "-fno-omit-frame-pointer", "-Wl,--build-id=sha1"];
+    run(&[&always[..], flags, &["-o", &whole_path, &source]].concat());
     let symbols = folder.join("busy.debug").display().to_string();
     run(&["objcopy", "--only-keep-debug", &whole_path, &symbols]);
     run(&["strip", "-o", &stripped_path, &whole_path]);
@@ -97,11 +100,15 @@ impl Bench {
         folder
     }
 
-    fn record(&self, urls: &str, folder: &Path) -> Outcome {
+    fn side(&self, urls: &str, folder: &Path) -> Command {
         let mut side = self.gallery.side_as(WATCHER, "profiler");
-        let program = self.program.to_string();
-        side.args(["--program", &program, "record", "--seconds", "1"]);
-        Outcome::of(side.env("DEBUGINFOD_URLS", urls).env("DEBUGINFOD_CACHE_PATH", folder))
+        side.args(["--program", &self.program.to_string()]);
+        side.env("DEBUGINFOD_URLS", urls).env("DEBUGINFOD_CACHE_PATH", folder);
+        side
+    }
+
+    fn record(&self, urls: &str, folder: &Path) -> Outcome {
+        Outcome::of(self.side(urls, folder).args(RECORD))
     }
 }
 
@@ -115,7 +122,7 @@ fn is_named(taken: &Outcome) -> bool {
 fn a_binary_without_symbols_is_named_by_a_server_that_has_them() {
     let gallery = Gallery::open();
     let program = profiled(&gallery);
-    let (stripped, symbols, id) = binary(&gallery);
+    let (stripped, symbols, id) = binary(&gallery, &[]);
     let _busy = Busy::of(&gallery, OWN, None, &stripped);
     let mut bench = Bench { gallery, program, folders: 0 };
     let kept = bench.folder();
@@ -125,7 +132,12 @@ fn a_binary_without_symbols_is_named_by_a_server_that_has_them() {
     let server = Server::start(&symbols);
     wait::until("the server has read its folder", || server.has(&id));
     let url = format!("http://{}", server.address);
-    let with = bench.record(&url, &kept);
+    let small = Outcome::of(bench.side(&url, &kept).env("DEBUGINFOD_MAXSIZE", "1").args(RECORD));
+    assert!(small.code == 0 && !is_named(&small), "{small:?}");
+    assert!(small.stderr.contains("files of symbols not fetched"), "{small:?}");
+    assert!(!small.stderr.contains("no symbols from"), "a large file is no failure of its server: {small:?}");
+    // As distributions set it whose files are signed.
+    let with = bench.record(&format!("ima:enforcing {url}"), &kept);
     assert!(with.code == 0 && is_named(&with), "{with:?}");
     assert!(kept.join(&id).join("debuginfo").exists());
     drop(server);
@@ -134,10 +146,43 @@ fn a_binary_without_symbols_is_named_by_a_server_that_has_them() {
 }
 
 #[test]
+fn a_binary_of_which_nothing_has_a_name_is_named_for_who_asks_over_http() {
+    let gallery = Gallery::open();
+    let program = profiled(&gallery);
+    // Without the names of any library beside its own.
+    let (stripped, symbols, id) = binary(&gallery, &["-static"]);
+    let _busy = Busy::of(&gallery, OWN, None, &stripped);
+    let server = Server::start(&symbols);
+    wait::until("the server has read its folder", || server.has(&id));
+    let mut bench = Bench { gallery, program, folders: 0 };
+    let kept = bench.folder();
+    let url = format!("http://{}", server.address);
+    let side = |listen: &str| {
+        let mut side = bench.side(&url, &kept);
+        let (name, value) = NO_AUTHORITIES;
+        side.args(["serve", "--listen", listen]).env(name, value).env_remove("SSL_CERT_DIR");
+        side
+    };
+    Outcome::of(&mut side("192.0.2.1:1")).fails(1, &["cannot listen on 192.0.2.1:1"]);
+
+    let mut serving = side("127.0.0.1:0").stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(serving.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap();
+    let (code, body) = get(address, "/profile?seconds=1");
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    let folded = String::from_utf8(body).unwrap();
+    let own = lines_of(&folded, OWN);
+    assert!(code == 200 && own.iter().any(|line| line.contains(CALLS)), "{folded}");
+    assert!(kept.join(&id).join("debuginfo").exists());
+}
+
+#[test]
 fn servers_that_fail_or_lie_leave_the_profile_without_names_and_are_told() {
     let gallery = Gallery::open();
     let program = profiled(&gallery);
-    let (stripped, _, _) = binary(&gallery);
+    let (stripped, _, _) = binary(&gallery, &[]);
     let _busy = Busy::of(&gallery, OWN, None, &stripped);
     let mut bench = Bench { gallery, program, folders: 0 };
     let lies = format!("http://{}/", liar());
@@ -153,4 +198,8 @@ fn servers_that_fail_or_lie_leave_the_profile_without_names_and_are_told() {
     }
     let kept = bench.folder();
     bench.record("debuginfod.example", &kept).fails(6, &["no server of debuginfod", "DEBUGINFOD_URLS"]);
+    let (name, value) = NO_AUTHORITIES;
+    let mut side = bench.side("https://127.0.0.1:1", &kept);
+    Outcome::of(side.args(RECORD).env(name, value).env_remove("SSL_CERT_DIR"))
+        .fails(6, &["cannot ask https://127.0.0.1:1/", "hint: ", "SSL_CERT_FILE"]);
 }

@@ -1,6 +1,7 @@
 //! Takes profiles of what the CPUs run.
 
 mod debug_files;
+mod debug_settings;
 mod lease;
 mod missing;
 mod names;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bpfman_examples::control_group;
-use bpfman_examples::failure::{self, Failure};
+use bpfman_examples::failure;
 use bpfman_examples::source::MapSource;
 use bpfman_profile::Format;
 use clap::{Parser, Subcommand};
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn run(Arguments { maps, debuginfod_urls, action }: Arguments) -> Result<()> {
-    let debug_files = DebugFiles::new(&debuginfod_urls).map_err(wrong_servers)?;
+    let debug_files = DebugFiles::new(&debuginfod_urls)?;
     match action {
         Action::Record { seconds, format, output, pid, cgroup } => {
             let control_group = cgroup.as_deref().map(control_group::id_and_level).transpose()?;
@@ -83,11 +84,6 @@ fn run(Arguments { maps, debuginfod_urls, action }: Arguments) -> Result<()> {
         }
         Action::Serve { listen } => serve::serve(Profiler::open(&maps, debug_files)?, listen),
     }
-}
-
-fn wrong_servers(error: anyhow::Error) -> anyhow::Error {
-    let hint = "servers are addresses of http or https, in --debuginfod-urls or DEBUGINFOD_URLS";
-    Failure::invalid(format!("{error:#}"), hint).into()
 }
 
 fn write(output: &Path, bytes: &[u8]) -> Result<()> {

@@ -67,13 +67,18 @@ impl Names {
 
     /// Names that were found elsewhere.
     pub fn add(&mut self, process: u32, found: BTreeMap<u64, String>) {
-        self.processes.entry(process).or_default().extend(found);
+        if !found.is_empty() {
+            self.unreadable.remove(&process);
+            self.processes.entry(process).or_default().extend(found);
+        }
     }
 
-    /// Addresses of a process that have no name; none of one that could not be read.
+    /// Addresses of a process that have no name. That may be all: a program with nothing but its own stripped code looks like
+    /// one that may not be read.
     pub fn missing(&self, process: u32, addresses: &BTreeSet<u64>) -> BTreeSet<u64> {
-        let Some(known) = self.processes.get(&process) else { return BTreeSet::new() };
-        addresses.iter().copied().filter(|address| !known.contains_key(address)).collect()
+        let known = self.processes.get(&process);
+        let is_missing = |address: &u64| known.is_none_or(|known| !known.contains_key(address));
+        addresses.iter().copied().filter(is_missing).collect()
     }
 
     fn find(&self, source: &Source<'_>, addresses: &BTreeSet<u64>) -> Option<BTreeMap<u64, String>> {
@@ -133,5 +138,20 @@ mod tests {
         names.add_process(u32::MAX >> 1, &BTreeSet::from([inside]));
         assert_eq!(names.user_stack(u32::MAX >> 1, &[inside, inside]), [UNKNOWN]);
         assert_eq!(names.unreadable.len(), 1);
+    }
+
+    #[test]
+    fn a_process_of_which_nothing_has_a_name_is_missing_all_and_is_read_once_some_are_found() {
+        let nobody = u32::MAX >> 1;
+        let addresses = BTreeSet::from([16, 32]);
+        let mut names = Names::new(&BTreeSet::new());
+        names.add_process(nobody, &addresses);
+        assert_eq!(names.missing(nobody, &addresses), addresses);
+        names.add(nobody, BTreeMap::new());
+        assert!(names.unreadable.contains(&nobody));
+        names.add(nobody, BTreeMap::from([(16, "found".to_owned())]));
+        assert!(names.unreadable.is_empty());
+        assert_eq!(names.missing(nobody, &addresses), BTreeSet::from([32]));
+        assert_eq!(names.user_stack(nobody, &[16, 33]), [UNKNOWN, "found"]);
     }
 }

@@ -29,8 +29,10 @@ type Shared = Arc<Mutex<Profiler>>;
 /// # Errors
 /// The address cannot be listened on.
 pub fn serve(profiler: Profiler, listen: SocketAddr) -> Result<()> {
+    // Outlives what is asynchronous: what asks for symbols has a runtime of its own, which may not be dropped there.
+    let shared: Shared = Arc::new(Mutex::new(profiler));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async move {
+    runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;
@@ -38,7 +40,7 @@ pub fn serve(profiler: Profiler, listen: SocketAddr) -> Result<()> {
         let routes = Router::new()
             .route("/profile", get(profile))
             .route("/healthz", get(async || "ok\n"))
-            .with_state(Arc::new(Mutex::new(profiler)));
+            .with_state(Arc::clone(&shared));
         axum::serve(listener, routes).await.context("cannot serve")
     })
 }

@@ -55,7 +55,7 @@ impl Profiler {
         drop(lease);
         let mut profile =
             profile(&seen, &mut self.debug_files, counters, gaps, Profile::new(started, duration));
-        profile.notes.extend(self.debug_files.iter().flat_map(DebugFiles::failures).map(str::to_owned));
+        profile.notes.extend(self.debug_files.iter().flat_map(DebugFiles::notes));
         Ok(profile)
     }
 }

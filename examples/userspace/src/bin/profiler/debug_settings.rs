@@ -1,0 +1,191 @@
+//! Which servers of debuginfod are asked for symbols, and within which limits: by flags, and by the variables of elfutils'
+//! client.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Error, Result};
+use bpfman_examples::failure::Failure;
+use reqwest::{Client, Url, redirect};
+
+/// Servers, as elfutils' client takes them.
+const URLS: &str = "DEBUGINFOD_URLS";
+const CACHE: &str = "DEBUGINFOD_CACHE_PATH";
+const TIMEOUT: &str = "DEBUGINFOD_TIMEOUT";
+/// The most bytes of a file.
+pub const MOST: &str = "DEBUGINFOD_MAXSIZE";
+
+/// Time without a byte, unless it is said.
+const USUAL_TIMEOUT: Duration = Duration::from_secs(90);
+/// Bytes of a file, unless it is said.
+const USUAL_MOST: u64 = 1 << 30;
+/// Time of all servers together for one profile: who waits for it waits no longer.
+pub const LONGEST: Duration = Duration::from_secs(300);
+
+/// Servers, with at least one, and limits.
+pub struct Settings {
+    pub servers: Vec<Url>,
+    /// Where files are kept.
+    pub folder: PathBuf,
+    /// Time without a byte after which a server has failed.
+    pub timeout: Duration,
+    /// Bytes of a file.
+    pub most: u64,
+}
+
+impl Settings {
+    /// With these servers, or those of the environment; none if there are none.
+    ///
+    /// # Errors
+    /// A server is no URL, a variable no number, or there is no folder to keep files in.
+    pub fn new(named: &[String]) -> Result<Option<Self>> {
+        let servers = servers(named, &env::var(URLS).unwrap_or_default())?;
+        if servers.is_empty() {
+            return Ok(None);
+        }
+        let variable = |name: &str| number(name, &env::var(name).unwrap_or_default());
+        let timeout = match variable(TIMEOUT)? {
+            None => USUAL_TIMEOUT,
+            Some(0) => LONGEST,
+            Some(seconds) => Duration::from_secs(seconds).min(LONGEST),
+        };
+        let most = variable(MOST)?.filter(|most| *most > 0).unwrap_or(USUAL_MOST);
+        Ok(Some(Self { servers, folder: folder(|name| env::var_os(name))?, timeout, most }))
+    }
+
+    /// What asks them.
+    ///
+    /// # Errors
+    /// A server speaks TLS, and this machine knows no certificate authority.
+    pub fn client(&self) -> Result<Client> {
+        let builder = || {
+            Client::builder()
+                .connect_timeout(self.timeout)
+                .read_timeout(self.timeout)
+                .redirect(redirect::Policy::limited(3))
+        };
+        let error = match builder().build() {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        match self.servers.iter().find(|server| server.scheme() == "https") {
+            Some(server) => {
+                let message = format!("cannot ask {}: {:#}", shown(server), Error::new(error));
+                let hint = "certificate authorities are looked for in /etc/ssl/certs; SSL_CERT_FILE names another file";
+                Err(Failure::invalid(message, hint).into())
+            }
+            // The side's image has no authorities, and servers of plain HTTP need none.
+            None => Ok(builder().tls_certs_only([]).build()?),
+        }
+    }
+}
+
+/// A server's address for messages, which others read: without name and password of who asks.
+pub fn shown(server: &Url) -> String {
+    let mut server = server.clone();
+    let _both_can_be_taken_from_http = (server.set_username(""), server.set_password(None));
+    server.to_string()
+}
+
+fn servers(named: &[String], of_environment: &str) -> Result<Vec<Url>> {
+    if !named.is_empty() {
+        return named.iter().map(|text| parse(text)).collect();
+    }
+    // Words of elfutils' about signatures stand among the servers. A file that is fetched here gives names, and nothing else.
+    of_environment.split_whitespace().filter(|word| !word.starts_with("ima:")).map(parse).collect()
+}
+
+fn parse(text: &str) -> Result<Url> {
+    let wrong = |why: &str| {
+        let hint = format!("servers are addresses of http or https, in --debuginfod-urls or {URLS}");
+        Failure::invalid(format!("{text:?} is no server of debuginfod: {why}"), hint)
+    };
+    // What is behind the last slash would be replaced.
+    let url = Url::parse(&format!("{}/", text.trim_end_matches('/')));
+    let url = url.map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("expected http or https").into());
+    }
+    Ok(url)
+}
+
+/// The number in a variable's text; none without text. Zero and less mean no limit to elfutils' client: zero here.
+fn number(variable: &str, text: &str) -> Result<Option<u64>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let number: i64 = text.parse().map_err(|_| {
+        Failure::invalid(format!("{variable} is no number: {text:?}"), "give a whole number, or unset it")
+    })?;
+    Ok(Some(u64::try_from(number).unwrap_or(0)))
+}
+
+fn folder(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let of = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let usual = || of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
+    let found = of(CACHE).or_else(|| Some(usual()?.join("debuginfod_client")));
+    found.ok_or_else(|| {
+        let message = "there is no folder to keep symbols in: HOME is not set";
+        Failure::invalid(message, format!("name one in {CACHE}")).into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn files_are_kept_where_elfutils_keeps_them() {
+        let with = |given: &[(&str, &str)]| {
+            folder(|name| Some(given.iter().find(|(one, _)| *one == name)?.1.into()))
+        };
+        let all = [(CACHE, "/kept"), ("XDG_CACHE_HOME", "/cache"), ("HOME", "/home/ann")];
+        assert_eq!(with(&all).unwrap(), Path::new("/kept"));
+        assert_eq!(with(&all[1..]).unwrap(), Path::new("/cache/debuginfod_client"));
+        assert_eq!(with(&all[2..]).unwrap(), Path::new("/home/ann/.cache/debuginfod_client"));
+        assert!(with(&[]).is_err());
+    }
+
+    #[test]
+    fn a_server_is_an_address_of_http_and_keeps_its_path() {
+        let url = |text: &str| parse(text).map(|server| server.to_string());
+        assert_eq!(url("https://debuginfod.example/a").unwrap(), "https://debuginfod.example/a/");
+        assert_eq!(url("http://127.0.0.1:8002/").unwrap(), "http://127.0.0.1:8002/");
+        for text in ["", "debuginfod.example", "ftp://debuginfod.example", "file:///etc"] {
+            assert!(url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn servers_of_the_flag_stand_for_those_of_the_environment_where_words_about_signatures_stand_too() {
+        let of = |named: &[&str], environment: &str| {
+            let named: Vec<String> = named.iter().map(|url| (*url).to_owned()).collect();
+            servers(&named, environment).unwrap().iter().map(Url::to_string).collect::<Vec<_>>()
+        };
+        let environment = "ima:enforcing http://one.example  ima:ignore http://two.example";
+        assert_eq!(of(&[], environment), ["http://one.example/", "http://two.example/"]);
+        assert_eq!(of(&["http://three.example"], environment), ["http://three.example/"]);
+        assert!(of(&[], "").is_empty());
+    }
+
+    #[test]
+    fn a_limit_is_a_whole_number_and_none_below_one() {
+        assert_eq!(number(MOST, "").unwrap(), None);
+        assert_eq!(number(MOST, "4096").unwrap(), Some(4096));
+        assert_eq!(number(MOST, "0").unwrap(), Some(0));
+        assert_eq!(number(MOST, "-1").unwrap(), Some(0));
+        assert!(number(MOST, "1G").unwrap_err().to_string().contains(MOST));
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let server = parse("https://ann:secret@debuginfod.example/a").unwrap();
+        assert_eq!(shown(&server), "https://debuginfod.example/a/");
+    }
+}
