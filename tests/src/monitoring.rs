@@ -104,7 +104,7 @@ pub fn alert_expressions(rules: &Value) -> Vec<ShippedExpression> {
 }
 
 fn without_limit(expression: &str) -> String {
-    for limit in [" > 0", " == 0", " == 1"] {
+    for limit in [" > 0", " > 0.9", " == 0", " == 1"] {
         if let Some(text) = expression.strip_suffix(limit) {
             return text.to_owned();
         }
