@@ -19,9 +19,18 @@ impl Group {
     /// If there is one already, or the machine has no hierarchy of version 2.
     #[must_use]
     pub fn new(test: &str) -> Self {
+        Self::at(&format!("/system-{}-{test}", std::process::id()))
+    }
+
+    /// Makes the one with this path from the root of the hierarchy.
+    ///
+    /// # Panics
+    /// The same.
+    #[must_use]
+    pub fn at(path: &str) -> Self {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
-        let path = format!("/system-{}-{test}", std::process::id());
+        let path = path.to_owned();
         let folder = PathBuf::from(format!("{}{path}", unified.split(' ').nth(4).unwrap()));
         std::fs::create_dir(&folder).unwrap();
         Self { folder, path }

@@ -1,4 +1,4 @@
-//! ListenerPlaces of connections, and who has how many.
+//! Places of connections, and who has how many.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

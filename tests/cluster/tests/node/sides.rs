@@ -6,7 +6,6 @@ use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use bpfman_cluster_tests::cluster::in_network;
 use bpfman_cluster_tests::{scripts, wait};
 use bpfman_tests::Outcome;
 use bpfman_tests::command::run;
+use bpfman_tests::control_group::Group;
 use bpfman_tests::skip::lacks_tcx;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ const DROPPED: u16 = 23;
 /// Nobody listens here either.
 const CLOSED: u16 = 7003;
 /// The control group that egress-guard's manifest names.
-const GUARDED: &str = "guarded.slice";
+const GUARDED: &str = "/guarded.slice";
 /// What a container of each pod says once its rules are in force.
 const RULES: [(&str, &str, &str); 5] = [
     ("xdp-firewall", "rules", "2 rules: 2 added, 0 removed, 0 kept"),
@@ -42,40 +42,17 @@ const TOLD: [&str; 5] = ["watchdog", "exec-snoop", "xdp-counter", "tls-trace", "
 /// A server that speaks TLS, by OpenSSL's own command.
 const SECURE: &str = "bpfman.test/secure:1";
 
-/// The control group, for as long as the test runs.
-struct Guarded(PathBuf);
-
-impl Guarded {
-    fn make() -> Self {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let of_version_2 = mounts.lines().find_map(|line| {
-            let [_, folder, "cgroup2", ..] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
-            Some(folder.to_owned())
-        });
-        let group = Path::new(&of_version_2.expect("control groups of version 2")).join(GUARDED);
-        fs::create_dir_all(&group).unwrap();
-        Self(group)
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        let _somebody_is_in_it = fs::remove_dir(&self.0);
-    }
-}
-
-/// What one container of all pods of an entry has said.
-fn logs(node: &RealNode, entry: &str, container: &str) -> String {
+/// What one container of all pods of an entry has said. `words`: in which form.
+fn logs(node: &RealNode, entry: &str, container: &str, words: &[&str]) -> String {
     let pods = format!("app.kubernetes.io/name={entry}");
-    node.cluster.kubectl(&["-n", entry, "logs", "-l", &pods, "-c", container, "--tail=-1"]).success()
+    let all = ["-n", entry, "logs", "-l", &pods, "-c", container, "--tail=-1"];
+    node.cluster.kubectl(&[&all, words].concat()).success()
 }
 
 /// Waits until pods of both nodes have said something.
 async fn both_say(node: &RealNode, entry: &str, container: &str, what: &str) {
-    let pods = format!("app.kubernetes.io/name={entry}");
-    let words = ["-n", entry, "logs", "-l", &pods, "-c", container, "--tail=-1", "--prefix"];
     wait::until(&format!("{entry}, {container}: {what}"), async || {
-        let said = node.cluster.kubectl(&words).success();
+        let said = logs(node, entry, container, &["--prefix"]);
         let lines = said.lines().filter(|line| line.contains(what));
         // `[pod/…/…]`, and what it said.
         lines.filter_map(|line| line.split(' ').next()).collect::<BTreeSet<_>>().len() == 2
@@ -148,7 +125,7 @@ async fn what_a_pod_reads_is_told(node: &RealNode) {
             "printf 'GET /asked-by-the-test HTTP/1.0\\r\\n\\r\\n' | timeout 2 openssl s_client -quiet -connect {address}:8443"
         );
         let _ended_by_timeout = Outcome::of(Command::new("nsenter").args([&format!("--net={}", netns.display()), "sh", "-c", &ask]));
-        logs(node, "tls-trace", "tls-trace").contains("/asked-by-the-test")
+        logs(node, "tls-trace", "tls-trace", &[]).contains("/asked-by-the-test")
     })
     .await;
 }
@@ -167,7 +144,7 @@ async fn rules_change_with_their_config_map(node: &RealNode) {
 
 fn a_job_is_reported(node: &RealNode) {
     node.wait(&["-n", "ci-guard", "--for=condition=Complete", "job/ci-guard"]);
-    let said = logs(node, "ci-guard", "job");
+    let said = logs(node, "ci-guard", "job", &[]);
     let report = &said[said.find("{\n").unwrap_or_else(|| panic!("no report: {said}"))..];
     let report: Value = serde_json::Deserializer::from_str(report).into_iter().next().unwrap().unwrap();
     assert_eq!(report["verdict"], "clean", "{said}");
@@ -179,7 +156,7 @@ fn none_started_again(node: &RealNode, entry: &str) {
     let pods = node.cluster.kubectl(&["-n", entry, "get", "pods", "-o", "json"]).json();
     for pod in pods["items"].as_array().unwrap() {
         for container in pod["status"]["containerStatuses"].as_array().unwrap() {
-            let said = logs(node, entry, container["name"].as_str().unwrap());
+            let said = logs(node, entry, container["name"].as_str().unwrap(), &[]);
             assert_eq!(container["restartCount"], 0, "{entry}: {container}\n{said}");
         }
     }
@@ -191,7 +168,7 @@ async fn each_entry_has_its_side_on_every_node() {
         return;
     }
     let Some(node) = RealNode::start_two() else { return };
-    let _guarded = Guarded::make();
+    let _guarded = Group::at(GUARDED);
     let gallery = Gallery::open(&node);
     node.deploy_with(&gallery.policy()).await;
     node.deployed().await;
