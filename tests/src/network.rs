@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::command::run;
+use crate::wait;
 
 /// Name of the interface, in both namespaces.
 pub const INTERFACE: &str = "veth0";
@@ -57,6 +58,15 @@ impl Namespace {
     /// Runs `ip` inside.
     pub fn ip(&self, words: &[&str]) -> String {
         run(&[&["ip", "-n", &self.name], words].concat())
+    }
+
+    /// Waits until an interface sends.
+    ///
+    /// The kernel tells an interface by work of its own that its peer is up, and drops what is sent before.
+    pub fn await_up(&self, interface: &str) {
+        wait::until("the interface is up", || {
+            self.ip(&["link", "show", "dev", interface]).contains("state UP")
+        });
     }
 
     /// Runs a command inside; only its network is another.
@@ -117,6 +127,8 @@ impl Network {
             end.ip(&["link", "set", INTERFACE, "up"]);
             end.ip(&["neighbour", "replace", other, "lladdr", mac, "dev", INTERFACE, "nud", "permanent"]);
         }
+        near.await_up(INTERFACE);
+        far.await_up(INTERFACE);
         Self { near, far }
     }
 }
