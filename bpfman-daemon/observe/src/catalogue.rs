@@ -39,7 +39,7 @@ metrics! {
 
     MAPS = Metric::gauge("bpfman_maps", MAP, "Maps of programs of the daemon. The owner is `several` if programs of more than one use it.");
     MAP_MEMORY = Metric::gauge("bpfman_map_memory", MAP, "Kernel memory of maps, a minute old at most.").of(MetricUnit::Bytes);
-    MAP_ENTRIES = Metric::gauge("bpfman_map_entries", MAP, "Entries of hash tables and LPM tries, counted beside scrapes at most every 30 seconds; maps with more than 65,536 entries or 16 MiB of them are left out.");
+    MAP_ENTRIES = Metric::gauge("bpfman_map_entries", MAP, "Entries of hash tables and LPM tries, counted beside scrapes at most every 30 seconds; maps with more than 65,536 entries or 16 MiB of them, or made for more than 1,048,576, are left out.");
     MAP_COUNTED_MOST_ENTRIES = Metric::gauge("bpfman_map_counted_max_entries", MAP, "Entries that the maps of bpfman_map_entries may have.");
     MAP_MOST_ENTRIES = Metric::gauge("bpfman_map_max_entries", MAP, "Entries that maps may have.");
 

@@ -1,7 +1,7 @@
 //! How many entries a map has. The kernel does not tell: who wants to know has to read them.
 
-use bpfmand_core::MapId;
 use bpfmand_core::map_type::{HASH, HASH_OF_MAPS, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_HASH};
+use bpfmand_core::{MapFacts, MapId};
 use bpfmand_kernel::{Kernel, MapPlace};
 
 use crate::{Engine, EngineError};
@@ -17,10 +17,18 @@ pub struct EntryCount {
     pub is_whole: bool,
 }
 
-/// True for types of maps whose entries come and go, and can be read. All entries of an array are always there.
+/// Entries that a map may have to be counted.
+///
+/// The kernel has a bucket for each, and walks those that are empty within one call, without a pause and however few
+/// entries were asked for: a tenant's empty table for a thousand million would hold a CPU for seconds.
+const MOST_BUCKETS: u32 = 1 << 20;
+
+/// True for maps whose entries come and go, and can be read at a bounded cost. All entries of an array are always there.
 #[must_use]
-pub const fn has_countable_entries(map_type: u32) -> bool {
-    matches!(map_type, HASH | LRU_HASH | PERCPU_HASH | LRU_PERCPU_HASH | LPM_TRIE | HASH_OF_MAPS)
+pub const fn has_countable_entries(facts: &MapFacts) -> bool {
+    let comes_and_goes =
+        matches!(facts.map_type, HASH | LRU_HASH | PERCPU_HASH | LRU_PERCPU_HASH | LPM_TRIE | HASH_OF_MAPS);
+    comes_and_goes && facts.max_entries <= MOST_BUCKETS
 }
 
 impl<K: Kernel> Engine<K> {

@@ -39,19 +39,21 @@ impl SwapCounts {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Swaps the chain of a hook and counts it, if it succeeds.
-    pub(crate) fn swapping<T>(
+    /// Swaps the chain of a hook and counts it, if it says that there was one: not at an interface that is gone.
+    pub(crate) fn swapping(
         &self,
         hook: &HookKey,
-        swap: impl FnOnce() -> Result<T, EngineError>,
-    ) -> Result<T, EngineError> {
+        swap: impl FnOnce() -> Result<bool, EngineError>,
+    ) -> Result<(), EngineError> {
         let begun = Instant::now();
-        let done = swap()?;
+        if !swap()? {
+            return Ok(());
+        }
         let took = begun.elapsed();
         let mut counts = self.swaps.lock();
         let counted = counts.entry(*hook).or_default();
         counted.swaps += 1;
         counted.total += took;
-        Ok(done)
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A scrape tells what was counted before it, and has it counted anew where that is old. A pass reads a bounded number of
 //! entries, beginning with maps that were not counted for the longest; with many large maps each is counted in some of
-//! the passes only. A map that is too large to be counted is tried as often as others, and costs its bound.
+//! the passes only. Maps that were too large to be counted come behind all others, so that they cost them nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,8 @@ use bpfmand_kernel::Kernel;
 
 /// Between the ends and beginnings of passes.
 const STAYS: Duration = Duration::from_secs(30);
+/// What was counted before that says nothing of now.
+const OLD: Duration = Duration::from_secs(600);
 /// Entries of one map.
 const MOST_OF_MAP: u64 = 65_536;
 /// Entries of one pass: some hundredths of a second of one CPU.
@@ -29,12 +31,19 @@ pub struct EntryCounts(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// The last count, if there is one, and when it was tried.
-    of: HashMap<MapId, (Option<u64>, Instant)>,
+    of: HashMap<MapId, Try>,
     /// A pass is on its way.
     counting: bool,
     /// The end of the last pass.
     ended: Option<Instant>,
+}
+
+/// The last time that a map was counted.
+#[derive(Clone, Copy, Debug)]
+struct Try {
+    /// None if it had too many, or could not be read.
+    entries: Option<u64>,
+    at: Instant,
 }
 
 impl EntryCounts {
@@ -43,9 +52,11 @@ impl EntryCounts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Of all maps that were counted.
-    pub fn known(&self) -> HashMap<MapId, u64> {
-        self.lock().of.iter().filter_map(|(id, (entries, _))| Some((*id, (*entries)?))).collect()
+    /// Of all maps that were counted, unless that is long ago.
+    pub fn known(&self, now: Instant) -> HashMap<MapId, u64> {
+        let counts = self.lock();
+        let young = counts.of.iter().filter(|(_, tried)| now.duration_since(tried.at) < OLD);
+        young.filter_map(|(id, tried)| Some((*id, tried.entries?))).collect()
     }
 
     /// Begins a pass over these maps in a thread of its own, unless there is one or the last is young enough.
@@ -66,9 +77,12 @@ impl EntryCounts {
             return None;
         }
         counts.of.retain(|id, _| maps.iter().any(|map| map.id == *id));
-        let countable = maps.iter().filter(|map| has_countable_entries(map.facts.map_type));
+        let countable = maps.iter().filter(|map| has_countable_entries(&map.facts));
         let mut order: Vec<_> = countable.map(|map| map.id).collect();
-        order.sort_by_key(|id| (counts.of.get(id).map(|(_, tried)| *tried), *id));
+        order.sort_by_key(|id| {
+            let tried = counts.of.get(id);
+            (tried.is_some_and(|tried| tried.entries.is_none()), tried.map(|tried| tried.at), *id)
+        });
         counts.counting = !order.is_empty();
         counts.counting.then_some(order)
     }
@@ -90,7 +104,8 @@ impl EntryCounts {
             entries += counted.map_or(0, |counted| counted.entries);
             bytes += counted.map_or(0, |counted| counted.bytes);
             let whole = counted.filter(|counted| counted.is_whole);
-            self.lock().of.insert(*id, (whole.map(|counted| counted.entries), Instant::now()));
+            let tried = Try { entries: whole.map(|counted| counted.entries), at: Instant::now() };
+            self.lock().of.insert(*id, tried);
         }
     }
 }
@@ -140,12 +155,29 @@ mod tests {
         let maps = [map(1, map_type::HASH), map(2, map_type::ARRAY), map(3, map_type::LRU_HASH)];
         assert_eq!(counts.begin(&maps, now), Some(vec![MapId(1), MapId(3)]), "all of an array is there");
         assert_eq!(counts.begin(&maps, now), None, "one pass at a time");
-        counts.lock().of.insert(MapId(1), (Some(7), now));
-        counts.lock().of.insert(MapId(9), (Some(7), now));
+        counts.lock().of.insert(MapId(1), Try { entries: Some(7), at: now });
+        counts.lock().of.insert(MapId(9), Try { entries: Some(7), at: now });
         drop(Ends(&counts));
         assert_eq!(counts.begin(&maps, now), None, "the last is young enough");
         let later = Instant::now() + STAYS;
         assert_eq!(counts.begin(&maps, later), Some(vec![MapId(3), MapId(1)]));
-        assert_eq!(counts.known(), HashMap::from([(MapId(1), 7)]), "what is gone is forgotten");
+        assert_eq!(counts.known(later), HashMap::from([(MapId(1), 7)]), "what is gone is forgotten");
+        assert_eq!(counts.known(now + OLD), HashMap::new(), "a count does not stay for ever");
+    }
+
+    #[test]
+    fn maps_that_are_too_large_come_last_however_long_ago_they_were_tried() {
+        let (counts, now) = (EntryCounts::default(), Instant::now());
+        let maps = [map(1, map_type::HASH), map(2, map_type::HASH)];
+        counts.lock().of.insert(MapId(1), Try { entries: None, at: now });
+        counts.lock().of.insert(MapId(2), Try { entries: Some(7), at: now + STAYS });
+        assert_eq!(counts.begin(&maps, now + STAYS), Some(vec![MapId(2), MapId(1)]));
+    }
+
+    #[test]
+    fn tables_for_very_many_entries_are_not_walked() {
+        let mut large = map(1, map_type::HASH);
+        large.facts = Arc::new(MapFacts { max_entries: (1 << 20) + 1, ..(*large.facts).clone() });
+        assert_eq!(EntryCounts::default().begin(&[large], Instant::now()), None);
     }
 }

@@ -104,7 +104,7 @@ impl<K: Kernel> DaemonMetrics<K> {
                 // What was loaded or unloaded meanwhile is not lost.
                 recorded.programs.retain(|id| before.programs.contains(id));
                 programs::add(&mut samples, &mut memory.programs, &figures.programs, &recorded, states);
-                maps::add(&mut samples, &figures.maps, &self.entries.known());
+                maps::add(&mut samples, &figures.maps, &self.entries.known(began));
                 self.entries.count_beside(&self.parts.engine, &figures.maps);
                 let memory = &mut *memory;
                 chains::add(&mut samples, (&mut memory.members, &mut memory.chains), &figures.chains);
