@@ -57,7 +57,10 @@ impl Gate {
     }
 
     /// As [`Self::enter`], without coming in: it never waits.
-    pub(crate) fn check(&self) -> Result<(), Status> {
+    ///
+    /// # Errors
+    /// It is closed, or about to be.
+    pub fn check(&self) -> Result<(), Status> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             GateState::Open => Ok(()),
             GateState::Closing(why) | GateState::Closed(why) => Err(conflict(

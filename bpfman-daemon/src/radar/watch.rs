@@ -170,11 +170,12 @@ impl RadarWatch {
 
     /// Has the programs be there, if they are wanted.
     fn keep(&mut self) {
-        let fetched = self.fetch();
         let changes = Arc::clone(&self.parts.changes);
-        let Ok(_inside) = changes.enter() else {
+        // While everything is detached no registry is asked either.
+        let fetched = changes.check().is_ok().then(|| self.fetch());
+        let (Some(fetched), Ok(_inside)) = (fetched, changes.enter()) else {
             // Everything is detached.
-            (self.at_work, self.looked, self.tried) = (None, false, None);
+            (self.at_work, self.looked, self.tried, self.fetching) = (None, false, None, None);
             self.is_off("everything of bpfman is detached");
             return;
         };

@@ -4,6 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
@@ -16,6 +18,9 @@ use serde_json::Value;
 use crate::doctor::SmallDisk;
 use crate::equipment::Program;
 use crate::strangers::with_bpffs;
+
+/// The radar looks for what it lacks a few times in this time.
+const LOOKS: Duration = Duration::from_secs(3);
 
 /// A daemon with a program at XDP, at TC by a filter, and at a trace point, and traffic that the first two see.
 struct Bench {
@@ -120,8 +125,8 @@ fn a_living_daemon_stands_still_and_puts_everything_back() {
     assert!(bench.glass("--end-break-glass").success().contains("nothing is detached"));
 }
 
-#[test]
-fn a_radar_whose_registry_never_answers_holds_up_nobody() {
+/// A registry that never says anything, and a bench whose radar's image is there.
+fn with_radar_of_silent_registry() -> (TcpListener, Bench) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     silent.set_nonblocking(true).unwrap();
     let image = format!("{}/bpfman/radar:1", silent.local_addr().unwrap());
@@ -130,7 +135,12 @@ fn a_radar_whose_registry_never_answers_holds_up_nobody() {
         policy: "[[images]]\npattern = \"127.0.0.1:*/*\"\nunsigned = true\n".to_owned(),
         ..launch()
     };
-    let bench = Bench::new(Daemon::start_with(&launch), launch);
+    (silent, Bench::new(Daemon::start_with(&launch), launch))
+}
+
+#[test]
+fn a_radar_whose_registry_never_answers_holds_up_nobody() {
+    let (silent, bench) = with_radar_of_silent_registry();
     let mut asked = Vec::new();
     until("the radar's image is asked for", || {
         asked.extend(silent.accept().ok());
@@ -143,6 +153,26 @@ fn a_radar_whose_registry_never_answers_holds_up_nobody() {
     bench.glass("--end-break-glass").success();
     bench.is_back();
     assert_ne!(bench.daemon.bpfman("radar -o json").json()["radar"]["source"], "trampolines");
+}
+
+#[test]
+fn the_radar_asks_no_registry_while_everything_is_detached() {
+    let (registry, bench) = with_radar_of_silent_registry();
+    let ask_and_hang_up = || std::iter::from_fn(|| registry.accept().ok()).count();
+    until("the radar's image is asked for", || ask_and_hang_up() > 0);
+    bench.breaks();
+    // The fetch that was on its way ends, in as many connections as it likes.
+    let source = || bench.daemon.bpfman("radar -o json").json()["radar"]["why"].to_string();
+    until("the radar knows", || source().contains("everything of bpfman is detached"));
+    until("the last fetch ended", || {
+        sleep(LOOKS);
+        ask_and_hang_up() == 0
+    });
+    sleep(LOOKS);
+    assert_eq!(ask_and_hang_up(), 0, "nothing that comes from there could be loaded");
+    bench.glass("--end-break-glass").success();
+    until("it is asked again", || ask_and_hang_up() > 0);
+    bench.is_back();
 }
 
 #[test]
