@@ -15,6 +15,7 @@ mod request;
 mod serve;
 mod session;
 mod stream;
+mod users;
 
 pub use answer::{ConsoleAnswer, ConsoleRefusal, with_headers};
 pub use assets::{Asset, PAGES, page};

@@ -1,6 +1,7 @@
 //! The server: HTTP/1.1, bounded in connections, in what a request may be, and in how long it may take.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +14,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::answer::{ConsoleAnswer, ConsoleRefusal, PageBody};
 use crate::patience::Patient;
+use crate::users::has_more_than_share;
 
 /// Connections at a time: browsers open six.
 const CONNECTIONS: usize = 64;
+
+/// While more than these are free, nobody is asked whose a connection is: the kernel lists all of the machine.
+const PLENTY: usize = 48;
 
 /// Bytes of a request's head: hyper answers 431 to longer ones.
 const LARGEST_HEAD: usize = 16 * 1024;
@@ -57,10 +62,13 @@ pub async fn serve<H: ConsoleHandler>(
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
                 // Of too many, those that come last are closed: each that is open ends within its time.
-                Ok((stream, _)) => if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                Ok((stream, peer)) => if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                     let (handler, ended) = (Arc::clone(&handler), ended.clone());
+                    let is_scarce = places.available_permits() < PLENTY;
                     connections.spawn(async move {
-                        connection(handler, stream, ended).await;
+                        if !is_scarce || has_share(&stream, peer).await {
+                            connection(handler, stream, ended).await;
+                        }
                         drop(place);
                     });
                 },
@@ -73,6 +81,13 @@ pub async fn serve<H: ConsoleHandler>(
     drop(listener);
     let _all_gone = end.send(true);
     let _in_time = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// Whether the user at the other end has no more than a share. Where the kernel does not tell, all have one.
+async fn has_share(stream: &TcpStream, peer: SocketAddr) -> bool {
+    let Ok(own) = stream.local_addr() else { return false };
+    let asked = spawn_blocking(move || has_more_than_share(own, peer)).await;
+    !matches!(asked, Ok(Ok(true)))
 }
 
 /// Serves one connection.

@@ -1,12 +1,13 @@
 //! Who gets nothing from `bpfman console`: other origins, other browsers, other users; and what costs it nothing.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 
 use bpfman_tests::wait::{DEADLINE, until};
 use bpfman_tests::{Daemon, Launch};
-use rustix::process::Signal;
+use rustix::process::{Signal, Uid};
+use rustix::thread::set_thread_res_uid;
 use serde_json::json;
 
 use bpfman_tests::console::Console;
@@ -167,6 +168,29 @@ fn streams_are_bounded_and_readers_that_never_read_lose_theirs() {
     console.signal(Signal::INT);
     assert!(console.ended().success());
     assert!(TcpStream::connect(console.address).is_err());
+}
+
+#[test]
+fn a_user_who_opens_connections_leaves_places_to_others() {
+    let daemon = Daemon::start();
+    let console = Console::start(&daemon);
+    let address = console.address;
+    let session = console.begin();
+    let flood = std::thread::spawn(move || {
+        let ada = Uid::from_raw(ADA);
+        set_thread_res_uid(ada, ada, ada).unwrap();
+        (0..200).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>()
+    });
+    let flood = flood.join().unwrap();
+    // Longer than one of them stays.
+    for _ in 0..3 {
+        assert_eq!(console.get("/api/hooks", &session.headers()).status, 200);
+    }
+    let stays = flood.iter().filter(|stream| {
+        stream.set_nonblocking(true).unwrap();
+        matches!((&mut &**stream).read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    });
+    assert!((1..=24).contains(&stays.count()), "those of one user");
 }
 
 #[test]

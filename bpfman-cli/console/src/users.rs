@@ -1,0 +1,118 @@
+//! Users of this machine who hold connections: each has some of the places only.
+//!
+//! Whoever is on the machine reaches a port of its loopback interface, and no token is asked for before a request has come.
+//! The kernel tells in `/proc/net/tcp` (proc_pid_net(5)) who made the other end of a connection.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Connections of one user.
+const MOST_OF_USER: usize = 24;
+
+/// The state `ESTABLISHED` of include/net/tcp_states.h.
+const ESTABLISHED: &str = "01";
+
+/// A connection, as one of its ends sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Connected {
+    local: SocketAddr,
+    remote: SocketAddr,
+    user: u32,
+}
+
+/// True if the user at the other end of a connection has more than a share of the connections to this address. Of a
+/// connection that is gone already too, as its user is not known.
+///
+/// # Errors
+/// The kernel does not tell: there is no procfs.
+pub fn has_more_than_share(own: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
+    let table = if own.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
+    let mut users = Vec::new();
+    let mut whose = None;
+    for line in BufReader::new(File::open(table)?).lines() {
+        let Some(end) = Connected::parse(&line?).filter(|end| end.remote == own) else { continue };
+        users.push(end.user);
+        if end.local == peer {
+            whose = Some(end.user);
+        }
+    }
+    Ok(whose.is_none_or(|user| users.iter().filter(|other| **other == user).count() > MOST_OF_USER))
+}
+
+impl Connected {
+    /// Of a line of the table; none for its head, and for ends that are not connected.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let local = address(words.next()?)?;
+        let remote = address(words.next()?)?;
+        if words.next()? != ESTABLISHED {
+            return None;
+        }
+        // Behind queues, timer and repeats.
+        let user = words.nth(3)?.parse().ok()?;
+        Some(Self { local, remote, user })
+    }
+}
+
+/// `0100007F:1F90`: the address as numbers of 32 bits in this machine's order, and the port.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let number = |at: usize| Some(u32::from_str_radix(ip.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes());
+    let ip = match ip.len() {
+        8 => IpAddr::from(Ipv4Addr::from(number(0)?)),
+        32 => {
+            let mut bytes = [0; 16];
+            for (at, part) in bytes.chunks_exact_mut(4).enumerate() {
+                part.copy_from_slice(&number(at)?);
+            }
+            IpAddr::from(Ipv6Addr::from(bytes))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernel_are_read() {
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+        assert_eq!(Connected::parse(head), None);
+        // As a machine whose lowest byte comes first writes it.
+        if cfg!(target_endian = "little") {
+            let line = "   3: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 48913 1";
+            let found = Connected::parse(line).unwrap();
+            assert_eq!((found.local, found.user), ("127.0.0.1:50000".parse().unwrap(), 1000));
+            assert_eq!(found.remote, "127.0.0.1:8080".parse().unwrap());
+            let six = "00000000000000000000000001000000:1F90";
+            assert_eq!(address(six), Some("[::1]:8080".parse().unwrap()));
+        }
+        for wrong in ["", "   3: zz:zz 0100007F:1F90 01", "   3: 0100007F 0100007F:1F90 01 a b c d", "x"] {
+            assert_eq!(Connected::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn who_has_a_share_of_real_connections_gets_no_more() {
+        for host in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine may be without IPv6.
+            let Ok(listener) = TcpListener::bind(host) else { continue };
+            let own = listener.local_addr().unwrap();
+            let connections: Vec<TcpStream> =
+                (0..=MOST_OF_USER).map(|_| TcpStream::connect(own).unwrap()).collect();
+            let peer = |at: usize| connections[at].local_addr().unwrap();
+            assert!(has_more_than_share(own, peer(0)).unwrap());
+            drop(connections);
+            let one = TcpStream::connect(own).unwrap();
+            assert!(!has_more_than_share(own, one.local_addr().unwrap()).unwrap());
+            let gone = "127.0.0.1:1".parse().unwrap();
+            assert!(has_more_than_share(own, gone).unwrap());
+        }
+    }
+}
