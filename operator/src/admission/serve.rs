@@ -1,17 +1,19 @@
 //! Answers over HTTP: `/applications` and `/states`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use kube::core::admission::AdmissionResponse;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::review::{Reviewer, read};
 use bpfman_runtime::tls::Greeted;
@@ -24,6 +26,9 @@ const LIMIT: usize = 16 << 20;
 const USUAL: u64 = 256 << 10;
 const LARGE_AT_A_TIME: usize = 4;
 
+/// From the head of a request to its answer: the API server waits for half of this.
+const ANSWERED: Duration = Duration::from_secs(10);
+
 /// Answers until the end.
 ///
 /// # Errors
@@ -34,8 +39,17 @@ pub async fn serve(listener: Greeted, reviewer: Arc<Reviewer>) -> std::io::Resul
         .route("/states", post(state))
         .layer(DefaultBodyLimit::max(LIMIT))
         .layer(from_fn_with_state(Arc::new(Semaphore::new(LARGE_AT_A_TIME)), few_large))
+        .layer(from_fn(in_time))
         .with_state(reviewer);
     axum::serve(listener, router).await
+}
+
+/// Who sends a request byte by byte keeps no place of those that are large.
+async fn in_time(request: Request, next: Next) -> Response {
+    timeout(ANSWERED, next.run(request)).await.unwrap_or_else(|_| {
+        let says = format!("the request was not there and answered within {} s\n", ANSWERED.as_secs());
+        (StatusCode::REQUEST_TIMEOUT, says).into_response()
+    })
 }
 
 async fn few_large(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
