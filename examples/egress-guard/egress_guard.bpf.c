@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Lets leave a control group what its rules allow: packets to prefixes, and to addresses that allowed DNS names have.
-// Everything else is reported, and dropped if the mode says so.
+// Lets leave a control group, or pass an interface, what rules allow: packets to prefixes, and to addresses that allowed
+// DNS names have. Everything else is reported, and dropped if the mode says so.
 //
 // Names are learnt from answers that pass. `egress_guard_out` sees a query to an allowed resolver and notes it;
 // `egress_guard_in` sees an answer and learns its addresses for as long as its TTL says, if the same socket has asked just
 // that of that resolver. Nothing is dropped on the way in.
+//
+// `egress_guard_tc_out` and `egress_guard_tc_in` do the same at an interface with Ethernet frames. Many packets there have
+// no socket: who asks and who is connected is told by addresses and ports.
 //
 // What it keeps, and how rules are replaced: egress_guard.h.
 #include <linux/bpf.h>
@@ -14,6 +17,8 @@
 #include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
 #include <linux/udp.h>
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
@@ -38,7 +43,9 @@ struct packet {
 	__u16 destination_port; // 0 where there is none to be seen
 	__u8 protocol;
 	__u8 version;
-	__u16 payload; // where it begins, behind UDP's header
+	__u16 payload; // where it begins, behind UDP's header; 0 where there are no ports to be seen
+	bool framed; // seen at an interface
+	__u32 class; // by which it may be sent now, if rules were asked
 };
 
 static __always_inline void count(__u32 what)
@@ -92,12 +99,13 @@ static __always_inline void read_ports(struct __sk_buff *skb, struct packet *pac
 }
 
 // False if the packet may go elsewhere than its header says. A process can ask for such headers; what its kernel sends by
-// itself has none, and is not cut into fragments yet.
-static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *packet)
+// itself has none, and is cut into fragments only behind a control group. `type` is an Ethernet type, `at` where its header
+// begins.
+static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *packet, __be16 type, __u32 at)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *data = (void *)(long)skb->data + at, *end = (void *)(long)skb->data_end;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+	if (type == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data;
 
 		if ((void *)(ip + 1) > end)
@@ -109,10 +117,10 @@ static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *pa
 		if (ip->ihl != 5)
 			return false;
 		if (!(ip->frag_off & bpf_htons(IP_OFFSET)))
-			read_ports(skb, packet, sizeof(*ip));
+			read_ports(skb, packet, at + sizeof(*ip));
 		return true;
 	}
-	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+	if (type == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip6 = data;
 
 		if ((void *)(ip6 + 1) > end)
@@ -125,7 +133,7 @@ static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *pa
 		    packet->protocol == IPPROTO_FRAGMENT || packet->protocol == IPPROTO_DSTOPTS ||
 		    packet->protocol == IPPROTO_MH)
 			return false;
-		read_ports(skb, packet, sizeof(*ip6));
+		read_ports(skb, packet, at + sizeof(*ip6));
 		return true;
 	}
 	return false;
@@ -156,7 +164,7 @@ static __always_inline int refuse(struct __sk_buff *skb, struct packet *packet, 
 	event->dropped = drop;
 	event->version = packet->version;
 	event->bytes = skb->len;
-	event->unused = 0;
+	event->interface = packet->framed ? skb->ifindex : 0;
 	if (name)
 		__builtin_memcpy(event->reversed, name->reversed, sizeof(event->reversed));
 	else // reserved memory holds whatever the last event there left
@@ -178,35 +186,57 @@ static __always_inline bool allows(__u32 generation, __u32 class, struct packet 
 	return key.port && bpf_map_lookup_elem(&ports, &key);
 }
 
+static __always_inline void tell_asker(struct __sk_buff *skb, struct query *query, const struct packet *packet,
+				       const struct address *own)
+{
+	__u64 cookie;
+
+	if (packet->framed) {
+		query->asker = *own;
+		return;
+	}
+	cookie = bpf_get_socket_cookie(skb);
+	__builtin_memcpy(&query->asker, &cookie, sizeof(cookie));
+}
+
+// The number of a plain query for one name; negative if it is none.
+static __always_inline int read_query(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct dns_header dns;
+
+	if (bpf_skb_load_bytes(skb, packet->payload, &dns, sizeof(dns)) ||
+	    (dns.flags & bpf_htons(DNS_RESPONSE | DNS_OPCODE)) || dns.questions != bpf_htons(1) || dns.answers ||
+	    dns.authorities || bpf_ntohs(dns.additional) > 1)
+		return -1;
+	return dns.id;
+}
+
 // A query may leave if a rule allows to ask for its name. What else could be in such a message does not.
 static __noinline int judge_query(struct __sk_buff *skb, struct packet *packet, __u32 generation)
 {
 	struct dns_name_reader reader;
-	struct dns_header dns;
 	struct query query = {};
-	struct asked asked = {};
+	struct asked asked;
 	__u32 *name;
+	int id;
 
 	if (!packet)
 		return 0;
-	if (bpf_skb_load_bytes(skb, packet->payload, &dns, sizeof(dns)) ||
-	    (dns.flags & bpf_htons(DNS_RESPONSE | DNS_OPCODE)) || dns.questions != bpf_htons(1) || dns.answers ||
-	    dns.authorities || bpf_ntohs(dns.additional) > 1)
+	id = read_query(skb, packet);
+	if (id < 0)
 		return refuse(skb, packet, QUERY, NULL);
-	if (!dns_read_name(&reader, skb, packet->payload + sizeof(dns)))
+	if (!dns_read_name(&reader, skb, packet->payload + sizeof(struct dns_header)))
 		return refuse(skb, packet, QUERY, NULL);
 	reader.name.generation = generation;
 	reader.name.length = 8 * sizeof(reader.name.generation) + 8 * (reader.characters + 1);
 	name = bpf_map_lookup_elem(&names, &reader.name);
 	if (!name)
 		return refuse(skb, packet, NAME, &reader.name);
-	query.socket = bpf_get_socket_cookie(skb);
-	query.id = dns.id;
+	tell_asker(skb, &query, packet, &packet->source);
+	query.id = id;
 	query.resolver = packet->destination;
 	query.port = packet->source_port;
-	asked.hash = reader.hash;
-	asked.name = *name;
-	asked.second = second_now();
+	asked = (struct asked){ .hash = reader.hash, .name = *name, .second = second_now() };
 	bpf_map_update_elem(&queries, &query, &asked, BPF_ANY);
 	count(ASKED);
 	return 1;
@@ -246,61 +276,146 @@ static __always_inline struct passed *passed_of(struct __sk_buff *skb)
 	return bpf_sk_storage_get(&passed, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
-SEC("cgroup_skb/egress")
-int egress_guard_out(struct __sk_buff *skb)
+// 1 if a packet may leave, and 0 if it may not. `before`: what its connection was let through to.
+static __always_inline int judge(struct __sk_buff *skb, struct packet *packet, __u32 generation, struct passed *before)
 {
-	__u32 generation = generation_now(), class = 0, *found;
-	struct packet packet = {};
-	struct passed *before = NULL;
+	__u32 class = 0, *found;
 	struct prefix prefix;
 	bool known = false;
 
-	if (!generation)
-		return 1;
-	if (!read_packet(skb, &packet))
-		return refuse(skb, &packet, HEADER, NULL);
-	if (packet.protocol == IPPROTO_TCP) {
-		before = passed_of(skb);
-		if (before && before->class && before->port == packet.destination_port &&
-		    same(&before->address, &packet.destination)) {
-			if (before->generation == generation)
-				goto pass;
-			// Rules have changed. The address may not be known any more; the name's number is.
-			if ((before->class & NAME_CLASS) && allows(generation, before->class, &packet)) {
-				before->generation = generation;
-				goto pass;
-			}
+	if (before && before->class && before->port == packet->destination_port &&
+	    same(&before->address, &packet->destination)) {
+		if (before->generation == generation)
+			goto pass;
+		// Rules have changed. The address may not be known any more; the name's number is.
+		if ((before->class & NAME_CLASS) && allows(generation, before->class, packet)) {
+			before->generation = generation;
+			goto pass;
 		}
 	}
-	if (packet.protocol == IPPROTO_UDP && packet.destination_port == DNS_PORT) {
-		struct resolver resolver = { .generation = generation, .address = packet.destination };
+	if (packet->protocol == IPPROTO_UDP && packet->destination_port == DNS_PORT) {
+		struct resolver resolver = { .generation = generation, .address = packet->destination };
 
 		if (bpf_map_lookup_elem(&resolvers, &resolver))
-			return judge_query(skb, &packet, generation);
+			return judge_query(skb, packet, generation);
 	}
 	prefix.generation = generation;
-	prefix.family = packet.version;
+	prefix.family = packet->version;
 	prefix.length = 8 * (sizeof(prefix) - sizeof(prefix.length));
-	prefix.address = packet.destination;
+	prefix.address = packet->destination;
 	found = bpf_map_lookup_elem(&prefixes, &prefix);
 	if (found) {
 		known = true;
-		if (allows(generation, *found, &packet))
+		if (allows(generation, *found, packet))
 			class = *found;
 	}
 	if (!class)
-		class = class_by_name(&packet, generation, &known);
+		class = class_by_name(packet, generation, &known);
 	if (!class)
-		return refuse(skb, &packet, known ? PORT : DESTINATION, NULL);
+		return refuse(skb, packet, known ? PORT : DESTINATION, NULL);
+	packet->class = class;
 	if (before) {
-		before->address = packet.destination;
-		before->port = packet.destination_port;
+		before->address = packet->destination;
+		before->port = packet->destination_port;
 		before->generation = generation;
 		before->class = class;
 	}
 pass:
 	count(PASSED);
 	return 1;
+}
+
+SEC("cgroup_skb/egress")
+int egress_guard_out(struct __sk_buff *skb)
+{
+	__u32 generation = generation_now();
+	struct packet packet = {};
+	struct passed *before = NULL;
+
+	if (!generation)
+		return 1;
+	if (!read_packet(skb, &packet, skb->protocol, 0))
+		return refuse(skb, &packet, HEADER, NULL);
+	if (packet.protocol == IPPROTO_TCP)
+		before = passed_of(skb);
+	return judge(skb, &packet, generation, before);
+}
+
+// The type of a frame; 0 if it is cut short. The kernel's own word for it is what a process said that sends frames itself.
+static __always_inline __be16 read_frame(struct __sk_buff *skb)
+{
+	__u32 headers = ETH_HLEN + sizeof(struct ipv6hdr);
+	struct ethhdr *frame;
+
+	if (headers > skb->len)
+		headers = skb->len;
+	if ((void *)(long)skb->data + headers > (void *)(long)skb->data_end)
+		bpf_skb_pull_data(skb, headers);
+	frame = (void *)(long)skb->data;
+	return (void *)(frame + 1) > (void *)(long)skb->data_end ? 0 : frame->h_proto;
+}
+
+// True for a TCP segment that begins a connection, or that may do so for all that is known.
+static __always_inline bool begins(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct tcphdr tcp;
+
+	return !packet->payload || bpf_skb_load_bytes(skb, packet->payload - sizeof(struct udphdr), &tcp, sizeof(tcp)) ||
+	       (tcp.syn && !tcp.ack);
+}
+
+static __always_inline struct connection connection_of(const struct packet *packet)
+{
+	return (struct connection){ .source = packet->source, .destination = packet->destination,
+				    .source_port = packet->source_port,
+				    .destination_port = packet->destination_port };
+}
+
+static __always_inline struct passed *passed_before(const struct packet *packet)
+{
+	struct connection connection = connection_of(packet);
+
+	return bpf_map_lookup_elem(&connections, &connection);
+}
+
+// A function of its own, for its variables.
+static __noinline int note_connection(const struct packet *packet, __u32 generation)
+{
+	struct connection connection;
+	struct passed now;
+
+	if (!packet)
+		return 0;
+	connection = connection_of(packet);
+	now = (struct passed){ .address = packet->destination, .generation = generation, .class = packet->class,
+			       .port = packet->destination_port };
+	bpf_map_update_elem(&connections, &connection, &now, BPF_ANY);
+	return 0;
+}
+
+SEC("tc")
+int egress_guard_tc_out(struct __sk_buff *skb)
+{
+	__u32 generation = generation_now();
+	struct packet packet = { .framed = true };
+	struct passed *before = NULL;
+	__be16 type;
+
+	if (!generation)
+		return TC_ACT_UNSPEC;
+	type = read_frame(skb);
+	if (type == bpf_htons(ETH_P_ARP)) // it is for the link alone
+		return TC_ACT_UNSPEC;
+	if (!read_packet(skb, &packet, type, ETH_HLEN))
+		return refuse(skb, &packet, HEADER, NULL) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+	// Who begins again is judged again.
+	if (packet.protocol == IPPROTO_TCP && !begins(skb, &packet))
+		before = passed_before(&packet);
+	if (!judge(skb, &packet, generation, before))
+		return TC_ACT_SHOT;
+	if (packet.protocol == IPPROTO_TCP && packet.payload && !before)
+		note_connection(&packet, generation);
+	return TC_ACT_UNSPEC;
 }
 
 static __always_inline void learn(const struct address *address, __u32 name, __u32 now, __u32 until)
@@ -407,44 +522,73 @@ static long read_record(__u32 index, void *data)
 	return --records->left == 0;
 }
 
-// A resolver answers with the whole chain of CNAMEs, and with nothing that does not belong to it: all addresses of the
-// answer are the name's.
-static __noinline int read_answer(struct __sk_buff *skb, struct packet *packet, __u32 generation)
+static __always_inline bool read_header(struct __sk_buff *skb, const struct packet *packet, struct dns_header *dns)
 {
-	struct records records = { .skb = skb, .ttl = ~0U, .in_name = 1 };
+	return !bpf_skb_load_bytes(skb, packet->payload, dns, sizeof(*dns));
+}
+
+static __always_inline bool is_answer(const struct dns_header *dns)
+{
+	return (dns->flags & bpf_htons(DNS_RESPONSE | DNS_OPCODE)) == bpf_htons(DNS_RESPONSE) &&
+	       dns->questions == bpf_htons(1);
+}
+
+// The name that an answer is about, and in the high half where its records begin; 0 if it is not believed. A function of
+// its own, for its variables: callers and what they call have 512 bytes, and Linux 6.1 rounds each up to 32.
+static __noinline __u64 believe(struct __sk_buff *skb, struct packet *packet)
+{
 	struct dns_name_reader reader;
 	struct query query = {};
-	struct bounds *limits;
 	struct dns_header dns;
 	struct asked *asked;
-	__u32 which = generation & 1;
+	__u64 found;
 
-	if (!packet)
+	if (!packet || !read_header(skb, packet, &dns))
 		return 0;
-	if (bpf_skb_load_bytes(skb, packet->payload, &dns, sizeof(dns)))
-		return 0;
-	query.socket = bpf_get_socket_cookie(skb);
+	tell_asker(skb, &query, packet, &packet->destination);
 	query.id = dns.id;
 	query.resolver = packet->source;
 	query.port = packet->destination_port;
 	asked = bpf_map_lookup_elem(&queries, &query);
-	records.now = second_now();
-	if (!asked || records.now - asked->second > PATIENCE || !(dns.flags & bpf_htons(DNS_RESPONSE)) ||
-	    (dns.flags & bpf_htons(DNS_OPCODE)) || dns.questions != bpf_htons(1) ||
+	if (!asked || second_now() - asked->second > PATIENCE || !is_answer(&dns) ||
 	    !dns_read_name(&reader, skb, packet->payload + sizeof(dns)) || reader.hash != asked->hash) {
 		count(UNASKED);
 		return 0;
 	}
-	records.name = asked->name;
+	found = (__u64)(reader.at + 1 + 4) << 32 | asked->name; // behind the question's type and class
 	bpf_map_delete_elem(&queries, &query); // it has its answer
+	return found;
+}
+
+// A resolver answers with the whole chain of CNAMEs, and with nothing that does not belong to it: all addresses of the
+// answer are the name's.
+static __always_inline void read_answer(struct __sk_buff *skb, struct packet *packet, __u32 generation)
+{
+	struct records records = { .skb = skb, .ttl = ~0U, .in_name = 1 };
+	__u64 believed = believe(skb, packet);
+	__u32 which = generation & 1;
+	struct bounds *limits;
+	struct dns_header dns;
+
+	if (!believed || !read_header(skb, packet, &dns) || !dns.answers || (dns.flags & bpf_htons(DNS_RCODE)))
+		return;
 	limits = bpf_map_lookup_elem(&bounds, &which);
-	if (!limits || !dns.answers || (dns.flags & bpf_htons(DNS_RCODE)))
-		return 0;
+	if (!limits)
+		return;
 	records.bounds = *limits;
+	records.name = (__u32)believed;
+	records.now = second_now();
 	records.left = bpf_ntohs(dns.answers);
-	records.at = reader.at + 1 + 4; // behind the question's type and class
+	records.at = believed >> 32;
 	bpf_loop(STEPS, read_record, &records, 0);
-	return 0;
+}
+
+static __always_inline void hear(struct __sk_buff *skb, struct packet *packet, __u32 generation)
+{
+	struct resolver resolver = { .generation = generation, .address = packet->source };
+
+	if (packet->protocol == IPPROTO_UDP && packet->source_port == DNS_PORT && bpf_map_lookup_elem(&resolvers, &resolver))
+		read_answer(skb, packet, generation);
 }
 
 SEC("cgroup_skb/ingress")
@@ -452,16 +596,21 @@ int egress_guard_in(struct __sk_buff *skb)
 {
 	__u32 generation = generation_now();
 	struct packet packet = {};
-	struct resolver resolver = {};
 
-	if (!generation || !read_packet(skb, &packet) || packet.protocol != IPPROTO_UDP ||
-	    packet.source_port != DNS_PORT)
-		return 1;
-	resolver.generation = generation;
-	resolver.address = packet.source;
-	if (bpf_map_lookup_elem(&resolvers, &resolver))
-		read_answer(skb, &packet, generation);
+	if (generation && read_packet(skb, &packet, skb->protocol, 0))
+		hear(skb, &packet, generation);
 	return 1;
+}
+
+SEC("tc")
+int egress_guard_tc_in(struct __sk_buff *skb)
+{
+	__u32 generation = generation_now();
+	struct packet packet = { .framed = true };
+
+	if (generation && read_packet(skb, &packet, read_frame(skb), ETH_HLEN))
+		hear(skb, &packet, generation);
+	return TC_ACT_UNSPEC;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -15,6 +15,7 @@
 #define MAX_PORTS 65536
 #define MAX_LEARNT 65536
 #define MAX_QUERIES 8192
+#define MAX_CONNECTIONS 65536
 
 // IPv4 as ::ffff:a.b.c.d.
 struct address {
@@ -109,11 +110,10 @@ struct {
 
 // Queries that wait for their answer.
 struct query {
-	__u64 socket;
+	struct address asker; // at an interface; at a control group the socket's cookie
 	struct address resolver;
-	__u16 port; // the socket's
+	__u16 port; // the asker's
 	__be16 id;
-	__u32 unused;
 };
 
 struct asked {
@@ -159,6 +159,21 @@ struct {
 	__type(value, struct passed);
 } passed SEC(".maps");
 
+// The same at an interface, where segments have no socket.
+struct connection {
+	struct address source;
+	struct address destination;
+	__u16 source_port;
+	__u16 destination_port;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_CONNECTIONS);
+	__type(key, struct connection);
+	__type(value, struct passed);
+} connections SEC(".maps");
+
 // User space's own: the rules as they were given. A rule's number lies behind its generation.
 struct rule_key {
 	__u32 generation;
@@ -192,11 +207,11 @@ enum reason {
 	PORT, // one is, but not with this protocol and port
 	NAME, // a query for a name that no rule allows to ask for
 	QUERY, // to a resolver's port, and not a plain query
-	HEADER, // it hides its destination: IP options, extension headers, a header cut short
+	HEADER, // it hides its destination: IP options, extension headers, a header cut short, a frame that is not IP
 };
 
 struct event {
-	__u64 group; // the control group's id: the inode of its folder
+	__u64 group; // the control group's id: the inode of its folder; 0 where no socket sent it
 	struct address source;
 	struct address destination;
 	__u16 source_port;
@@ -206,7 +221,7 @@ struct event {
 	__u8 dropped;
 	__u8 version; // 4, 6
 	__u32 bytes;
-	__u32 unused;
+	__u32 interface; // its index; 0 at a control group
 	char reversed[DNS_NAME_MAX + 1]; // the name that was asked for, from its end
 };
 

@@ -4,6 +4,7 @@ Arguments: the group's folder, the namespace's file, and a file in the place of 
 """
 
 import ctypes
+import errno
 import os
 import select
 import socket
@@ -70,15 +71,36 @@ class Client:
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"\x01\x01\x01\x01")
             return attempt(lambda: sender.sendto(b"x", (address, int(port))))
 
-    def tcp(self, address, port):
+    def frame(self, interface, kind, frame):
+        """A whole frame; `kind` is what the kernel is told that it is."""
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+            try:
+                sender.sendto(bytes.fromhex(frame), (interface, int(kind, 16)))
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                return "refused"
+            return "sent"
+
+    def tcp(self, address, port, own=None):
         connection = socket.socket(family(address), socket.SOCK_STREAM)
         connection.setsockopt(socket.IPPROTO_TCP, TCP_SYNCNT, 1)
+        if own:
+            connection.bind(own)
         try:
             connection.connect((address, int(port)))
         except TimeoutError:
             return "refused"
         self.connection = connection
         return "connected"
+
+    def again(self, address, port):
+        """Connects as the connection before, from the same port: that one is reset."""
+        if self.connection.fileno() >= 0:
+            self.own = self.connection.getsockname()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        return self.tcp(address, port, self.own)
 
     def say(self, word):
         self.connection.sendall(word.encode())

@@ -1,4 +1,4 @@
-//! What the egress guard adds to a packet that leaves a control group: CPU time with and without, in turns.
+//! What the egress guard adds to a packet that leaves a control group or an interface: CPU time with and without, in turns.
 
 use std::cell::RefCell;
 use std::fs;
@@ -27,11 +27,11 @@ fn sender(group: &Group, namespace: &Namespace) -> Ordered {
     Ordered::start(command)
 }
 
-/// The programs, and the group that they are attached to in turns.
+/// The programs, and where they are attached to in turns.
 struct Guard<'a> {
     gallery: &'a Gallery,
-    group: &'a Group,
     programs: Vec<u64>,
+    places: [String; 2],
 }
 
 impl Guard<'_> {
@@ -44,9 +44,8 @@ impl Guard<'_> {
         };
         side(&format!("apply {}", file.display()));
         side(&format!("mode {mode}"));
-        for program in &self.programs {
-            let words = format!("attach {program} cgroup --path {}", self.group.path);
-            self.gallery.daemon.bpfman(&words).success();
+        for (program, place) in self.programs.iter().zip(&self.places) {
+            self.gallery.daemon.bpfman(&format!("attach {program} {place}")).success();
         }
     }
 
@@ -66,12 +65,23 @@ pub fn run(report: &mut Report) {
     namespace.ip(&["address", "add", "192.0.2.1/24", "dev", "sink"]);
     let neighbour = ["neighbour", "replace", SINK, "lladdr", "02:00:00:00:00:07", "dev", "sink"];
     namespace.ip(&[&neighbour[..], &["nud", "permanent"]].concat());
-    let programs =
-        gallery.load("egress-guard", "--programs cgroup_skb:egress_guard_out cgroup_skb:egress_guard_in");
-    let guard = Guard { gallery: &gallery, group: &group, programs };
+    let of_group = Guard {
+        gallery: &gallery,
+        programs: gallery
+            .load("egress-guard", "--programs cgroup_skb:egress_guard_out cgroup_skb:egress_guard_in"),
+        places: [0; 2].map(|_| format!("cgroup --path {}", group.path)),
+    };
+    let netns = namespace.path().display().to_string();
+    let of_interface = Guard {
+        gallery: &gallery,
+        programs: gallery.load("egress-guard", "--programs tcx:egress_guard_tc_out tcx:egress_guard_tc_in"),
+        places: ["egress", "ingress"]
+            .map(|direction| format!("tcx -d {direction} -i sink -n {netns} --priority 50")),
+    };
     let sender = RefCell::new(sender(&group, &namespace));
     let many: String =
         (0..MANY).map(|number| format!("allow dst 10.{}.{}.0/24\n", number / 256, number % 256)).collect();
+    let with_port = format!("{many}allow dst 192.0.2.0/24 proto udp dport {PORT}\n");
     let udp = format!("udp {SINK} {PORT} {PACKETS}");
     let tcp = format!("tcp {PACKETS}");
     let mut contenders = Vec::new();
@@ -80,12 +90,10 @@ pub fn run(report: &mut Report) {
             &udp,
             vec![
                 ("a datagram, no guard", None),
-                ("a datagram, a prefix", Some((format!("allow dst {SINK}/32\n"), "enforce"))),
-                (
-                    "a datagram, 1,001 prefixes and ports",
-                    Some((format!("{many}allow dst 192.0.2.0/24 proto udp dport {PORT}\n"), "enforce")),
-                ),
-                ("a datagram, refused in shadow", Some(("allow dst ::1\n".to_owned(), "shadow"))),
+                ("a datagram, a prefix", Some((&of_group, format!("allow dst {SINK}/32\n"), "enforce"))),
+                ("a datagram, 1,001 prefixes and ports", Some((&of_group, with_port.clone(), "enforce"))),
+                ("the same at its interface", Some((&of_interface, with_port, "enforce"))),
+                ("a datagram, refused in shadow", Some((&of_group, "allow dst ::1\n".to_owned(), "shadow"))),
             ],
         ),
         (
@@ -94,28 +102,28 @@ pub fn run(report: &mut Report) {
                 ("a TCP segment to itself, no guard", None),
                 (
                     "a TCP segment to itself, 1,001 prefixes and ports",
-                    Some((format!("{many}allow dst 127.0.0.0/8 proto tcp\n"), "enforce")),
+                    Some((&of_group, format!("{many}allow dst 127.0.0.0/8 proto tcp\n"), "enforce")),
                 ),
             ],
         ),
     ] {
         for (name, rules) in cases {
-            let (sender, guard) = (&sender, &guard);
-            let guarded = rules.is_some();
+            let sender = &sender;
+            let attached = rules.as_ref().map(|(guard, ..)| *guard);
             contenders.push(
                 Contender::new(name, move || sender.borrow_mut().does::<1>(order)[0])
                     .set_up(move || {
-                        if let Some((rules, mode)) = &rules {
+                        if let Some((guard, rules, mode)) = &rules {
                             guard.attach(rules, mode);
                         }
                     })
                     .tear_down(move || {
-                        if guarded {
+                        if let Some(guard) = attached {
                             guard.detach();
                         }
                     }),
             );
         }
     }
-    report.measure("packets", "A packet that leaves a control group", "CPU ns", contenders);
+    report.measure("packets", "A packet that leaves a control group or an interface", "CPU ns", contenders);
 }

@@ -1,5 +1,6 @@
 //! A process in a control group, with a real resolver library: what may leave by the rules of the egress guard.
 
+mod at_interface;
 mod guarded;
 
 use std::fs;

@@ -82,8 +82,8 @@ impl Gallery {
     }
 
     /// The same for an interface of the test's own: the machine's primary one is in use.
-    pub fn manifest_at(&self, entry: &str, interface: &Interface) -> String {
-        let path = self.manifest(entry);
+    pub fn manifest_at(&self, entry: &str, file: &str, interface: &Interface) -> String {
+        let path = self.manifest_of(entry, file);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("primaryNodeInterface: true"), "{path}");
         let here = format!("interfaces: [{}]", interface.0);

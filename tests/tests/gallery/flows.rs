@@ -310,7 +310,7 @@ fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     }
     let gallery = Gallery::open();
     let interface = Interface::new();
-    let manifest = gallery.manifest_at("flows", &interface);
+    let manifest = gallery.manifest_at("flows", "app.yaml", &interface);
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
     gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
     for program in ["flows_ingress", "flows_egress", "flows_dropped"] {

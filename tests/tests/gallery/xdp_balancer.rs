@@ -178,7 +178,7 @@ fn bad_files_are_named_and_change_nothing() {
 fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     let gallery = Gallery::open();
     let interface = Interface::new();
-    let manifest = gallery.manifest_at("xdp-balancer", &interface);
+    let manifest = gallery.manifest_at("xdp-balancer", "app.yaml", &interface);
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
     gallery.daemon.bpfman("wait program xdp_balancer --for attached").success();
     assert_eq!(gallery.side("xdp-balancer", "--app xdp-balancer list --json").success(), "[]\n");

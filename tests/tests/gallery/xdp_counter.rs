@@ -35,7 +35,7 @@ fn it_counts_packets_by_protocol_over_a_restart_of_its_daemon() {
 fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     let gallery = Gallery::open();
     let interface = Interface::new();
-    let manifest = gallery.manifest_at("xdp-counter", &interface);
+    let manifest = gallery.manifest_at("xdp-counter", "app.yaml", &interface);
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
     gallery.daemon.bpfman("wait program xdp_counter --for attached").success();
     gallery.side("xdp-counter", "--app xdp-counter --json").success();

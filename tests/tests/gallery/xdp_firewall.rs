@@ -213,7 +213,7 @@ fn rules_over_ipv6_see_addresses_and_ports() {
 fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     let gallery = Gallery::open();
     let interface = Interface::new();
-    let manifest = gallery.manifest_at("xdp-firewall", &interface);
+    let manifest = gallery.manifest_at("xdp-firewall", "app.yaml", &interface);
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
     gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
     gallery.daemon.bpfman("wait program xdp_firewall --for attached").success();

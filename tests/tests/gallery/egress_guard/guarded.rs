@@ -1,4 +1,5 @@
-//! A process in a guarded control group: it asks and sends what it is told to, and what arrives is seen.
+//! A process in a control group and at an interface, one of which is guarded: it asks and sends what it is told to, and what
+//! arrives is seen.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
@@ -6,7 +7,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use bpfman_tests::control_group::Group;
-use bpfman_tests::network::{FAR_ADDRESS, INTERFACE};
+use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, Namespace};
 use bpfman_tests::{Network, Outcome};
 use serde_json::Value;
 
@@ -34,6 +35,17 @@ fn table() -> Vec<Record> {
         ("evil.example", 60, address(EVIL)),
         ("db.local", 60, address(EVIL)),
     ]
+}
+
+/// What is guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The process's control group.
+    Group,
+    /// Its own interface, by tcx.
+    Interface,
+    /// The other end of a veth, by TC, as at the host's end of a pod's: what is sent comes in there.
+    OtherEnd,
 }
 
 /// A process in the group, which sends what it is told to.
@@ -70,7 +82,30 @@ impl Drop for Client {
     }
 }
 
-/// The guard at a group, whose process lives at the near end of a network; the resolver and all others at the far end.
+/// Loads and attaches the two programs.
+fn attach(place: Place, gallery: &Gallery, network: &Network, group: &Group) -> Vec<u64> {
+    let (hook, functions) = match place {
+        Place::Group => ("cgroup_skb", ["egress_guard_out", "egress_guard_in"]),
+        Place::Interface => ("tcx", ["egress_guard_tc_out", "egress_guard_tc_in"]),
+        Place::OtherEnd => ("tc", ["egress_guard_tc_out", "egress_guard_tc_in"]),
+    };
+    let words: String = functions.iter().map(|function| format!(" {hook}:{function}")).collect();
+    let programs = gallery.load("egress-guard", &format!("--programs{words}"));
+    let at = |direction: &str, end: &Namespace| {
+        format!("{hook} -d {direction} -i {INTERFACE} -n {} --priority 50", end.path().display())
+    };
+    let places = match place {
+        Place::Group => [0; 2].map(|_| format!("cgroup --path {}", group.path)),
+        Place::Interface => ["egress", "ingress"].map(|direction| at(direction, &network.near)),
+        Place::OtherEnd => ["ingress", "egress"].map(|direction| at(direction, &network.far)),
+    };
+    for (program, place) in programs.iter().zip(places) {
+        gallery.daemon.bpfman(&format!("attach {program} {place}")).success();
+    }
+    programs
+}
+
+/// The guard of a process that lives at the near end of a network; the resolver and all others are at the far end.
 pub struct Guarded {
     pub client: Client,
     pub group: Group,
@@ -83,6 +118,10 @@ pub struct Guarded {
 
 impl Guarded {
     pub fn new(test: &str) -> Self {
+        Self::at(Place::Group, test)
+    }
+
+    pub fn at(place: Place, test: &str) -> Self {
         let gallery = Gallery::open();
         let network = Network::new();
         for (end, address) in [(&network.near, "fd77::1"), (&network.far, "fd77::2"), (&network.far, SHOP_V6)]
@@ -107,11 +146,7 @@ impl Guarded {
             }
         });
         let group = Group::new(test);
-        let words = "--programs cgroup_skb:egress_guard_out cgroup_skb:egress_guard_in";
-        let programs = gallery.load("egress-guard", words);
-        for program in &programs {
-            gallery.daemon.bpfman(&format!("attach {program} cgroup --path {}", group.path)).success();
-        }
+        let programs = attach(place, &gallery, &network, &group);
         let client = Client::new(&gallery, &network, &group);
         Self { client, group, server, receiver, network, gallery, program: programs[0] }
     }

@@ -1,6 +1,7 @@
 //! What `egress_guard.bpf.c` puts into its ring, parsed by hand: no cast of foreign bytes.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::{NonZeroU32, NonZeroU64};
 
 use bpfman_examples::protocol::Protocol;
 use serde_json::{Value, json};
@@ -11,14 +12,16 @@ const REASONS: [&str; 5] = ["destination", "port", "name", "query", "header"];
 /// A packet was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The control group's id: the inode of its folder.
-    pub group: u64,
+    /// The control group's id: the inode of its folder. None where no socket sent the packet.
+    pub group: Option<NonZeroU64>,
+    /// Its index, if the packet was seen at one.
+    pub interface: Option<NonZeroU32>,
     pub source: (IpAddr, u16),
     pub destination: (IpAddr, u16),
     pub protocol: Protocol,
     pub reason: &'static str,
     pub dropped: bool,
-    /// Length, from the IP header on.
+    /// Length: from the IP header on, at an interface from the Ethernet header on.
     pub bytes: u32,
     /// That was asked for; empty where no name was refused.
     pub name: String,
@@ -34,11 +37,12 @@ impl Refused {
         let (destination_port, rest) = rest.split_first_chunk()?;
         let ([protocol, reason, dropped, _version], rest) = rest.split_first_chunk()?;
         let (bytes, rest) = rest.split_first_chunk()?;
-        let (_unused, rest) = rest.split_first_chunk::<4>()?;
+        let (interface, rest) = rest.split_first_chunk()?;
         let reversed = rest.split(|byte| *byte == 0).next()?;
         let address = |bytes: [u8; 16]| Ipv6Addr::from(bytes).to_canonical();
         Some(Self {
-            group: u64::from_ne_bytes(*group),
+            group: NonZeroU64::new(u64::from_ne_bytes(*group)),
+            interface: NonZeroU32::new(u32::from_ne_bytes(*interface)),
             source: (address(*source), u16::from_ne_bytes(*source_port)),
             destination: (address(*destination), u16::from_ne_bytes(*destination_port)),
             protocol: Protocol(*protocol),
@@ -52,9 +56,15 @@ impl Refused {
     /// As a JSON object.
     pub fn to_json(&self) -> Value {
         let mut event = json!({
-            "cgroup": self.group, "source": self.source.0, "destination": self.destination.0,
-            "protocol": self.protocol.to_string(), "reason": self.reason, "dropped": self.dropped, "bytes": self.bytes,
+            "source": self.source.0, "destination": self.destination.0, "protocol": self.protocol.to_string(),
+            "reason": self.reason, "dropped": self.dropped, "bytes": self.bytes,
         });
+        if let Some(group) = self.group {
+            event["cgroup"] = group.get().into();
+        }
+        if let Some(interface) = self.interface {
+            event["interface"] = interface.get().into();
+        }
         if self.protocol.has_ports() {
             event["source_port"] = self.source.1.into();
             event["destination_port"] = self.destination.1.into();
@@ -93,6 +103,15 @@ mod tests {
             "protocol": "udp", "reason": "name", "dropped": true, "bytes": 60, "name": "evil.com",
         });
         assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn a_packet_at_an_interface_may_have_no_control_group() {
+        let mut record = record();
+        record[..8].fill(0);
+        record[56..60].copy_from_slice(&3_u32.to_ne_bytes());
+        let event = Refused::parse(&record).unwrap().to_json();
+        assert_eq!((&event["interface"], event.get("cgroup")), (&json!(3), None));
     }
 
     #[test]

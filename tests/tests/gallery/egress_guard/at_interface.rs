@@ -1,0 +1,167 @@
+//! The guard at an interface, where what leaves has no control group that could be asked.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use bpfman_tests::network::{INTERFACE, NEAR_ADDRESS};
+use bpfman_tests::wait;
+use serde_json::json;
+
+use super::guarded::{CDN, EVIL, Guarded, PORT, Place, RULES, SHOP, SHOP_V6};
+use super::{end, next_with, refused};
+use crate::equipment::{Gallery, Interface};
+
+/// What the kernel sends by itself: who has an address of IPv6.
+const NEIGHBOURS: &str =
+    "allow dst fe80::/10 proto icmpv6\nallow dst ff02::/16 proto icmpv6\nallow dst fd77::/64 proto icmpv6\n";
+
+const PLACES: [(Place, &str); 2] = [(Place::Interface, "egress-own"), (Place::OtherEnd, "egress-other")];
+
+/// Nothing tells a sender that its datagram was dropped on the way: the guard counts it.
+fn is_dropped(guarded: &mut Guarded, order: &str) {
+    let dropped = guarded.count("dropped");
+    guarded.does(order);
+    wait::until("it is dropped", || guarded.count("dropped") > dropped);
+    assert_eq!(guarded.arrived(), 0, "{order}");
+}
+
+fn arrives(guarded: &mut Guarded, order: &str) {
+    guarded.does(order);
+    wait::until("it arrives", || guarded.arrived() == 1);
+}
+
+#[test]
+fn only_allowed_names_prefixes_and_ports_pass_an_interface() {
+    for (place, test) in PLACES {
+        let mut guarded = Guarded::at(place, test);
+        arrives(&mut guarded, &format!("udp {EVIL} {PORT}"));
+        guarded.with_rules("apply", &format!("{RULES}{NEIGHBOURS}mode enforce\n")).success();
+        let mut side = guarded.follow();
+        let mut events = BufReader::new(side.stdout.take().unwrap()).lines();
+        is_dropped(&mut guarded, &format!("udp {SHOP} {PORT}"));
+        let event = next_with(&mut events, "destination", SHOP);
+        assert_eq!((&event["reason"], &event["dropped"]), (&json!("destination"), &json!(true)));
+        assert_eq!((&event["source"], &event["destination_port"]), (&json!(NEAR_ADDRESS), &json!(PORT)));
+        // With its Ethernet header.
+        assert_eq!(event["bytes"], 14 + 20 + 8 + 1);
+        assert!(event["interface"].as_u64().unwrap() > 0);
+        // It has its socket also behind the veth.
+        assert_eq!(event["cgroup"], fs::metadata(&guarded.group.folder).unwrap().ino());
+
+        assert_eq!(guarded.does("resolve SHOP.example.com"), format!("{SHOP} {SHOP_V6}"));
+        for address in [SHOP, SHOP_V6] {
+            arrives(&mut guarded, &format!("udp {address} {PORT}"));
+        }
+        is_dropped(&mut guarded, &format!("udp {SHOP} 4243"));
+        assert_eq!(refused(&mut events)["reason"], "port");
+        assert_eq!(guarded.tcp(SHOP), "refused");
+        assert_eq!(next_with(&mut events, "protocol", "tcp")["reason"], "port");
+        assert_eq!(guarded.does("resolve a.img.example.com"), CDN);
+        assert_eq!(guarded.tcp(CDN), "connected");
+        assert_eq!(guarded.does("say hello"), "hello");
+        is_dropped(&mut guarded, &format!("udp {CDN} {PORT}"));
+        assert_eq!(next_with(&mut events, "destination", CDN)["protocol"], "udp");
+        assert_eq!(guarded.does("resolve evil.example"), "unknown");
+        assert_eq!(next_with(&mut events, "name", "evil.example")["reason"], "name");
+        is_dropped(&mut guarded, "options 192.0.2.7 9");
+        assert_eq!(next_with(&mut events, "destination", "192.0.2.7")["reason"], "header");
+        // An answer that nobody asked for, from the resolver itself.
+        guarded.does(&format!("open {NEAR_ADDRESS}"));
+        let unasked = guarded.count("answers_unasked");
+        guarded.server.socket.send_to(&[0; 40], (NEAR_ADDRESS, 4000)).unwrap();
+        wait::until("it is counted", || guarded.count("answers_unasked") > unasked);
+        assert_eq!(guarded.learned().len(), 3);
+        end(side);
+    }
+}
+
+#[test]
+fn a_connection_lives_longer_than_its_name_and_is_not_begun_again() {
+    for (place, test) in PLACES {
+        let rules = "resolver 10.77.0.2\nttl 0 2\nallow name *.img.example.com\nmode enforce\n";
+        let mut guarded = Guarded::at(place, &format!("{test}-ttl"));
+        guarded.with_rules("apply", rules).success();
+        // A slow machine may take longer than the TTL; then it is asked for again.
+        wait::until("it connects", || {
+            guarded.does("resolve a.img.example.com");
+            guarded.tcp(CDN) == "connected"
+        });
+        wait::until("it is not known any more", || guarded.learned().is_empty());
+        assert_eq!(guarded.does("say hello"), "hello", "a connection that is there stays");
+        is_dropped(&mut guarded, &format!("udp {CDN} {PORT}"));
+        // From the same port: who begins again is judged again.
+        assert_eq!(guarded.does(&format!("again {CDN} {PORT}")), "refused");
+        // Other rules let it stay if they have its name.
+        guarded.does("resolve a.img.example.com");
+        assert_eq!(guarded.does(&format!("again {CDN} {PORT}")), "connected");
+        wait::until("it is not known any more", || guarded.learned().is_empty());
+        guarded.with_rules("apply", &format!("{rules}allow dst 192.0.2.0/24\n")).success();
+        assert_eq!(guarded.does("say again"), "again");
+    }
+}
+
+fn checksum(header: &[u8]) -> [u8; 2] {
+    let mut sum: u32 = header.chunks_exact(2).map(|pair| u32::from_be_bytes([0, 0, pair[0], pair[1]])).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let [_, _, high, low] = (!sum).to_be_bytes();
+    [high, low]
+}
+
+/// A datagram to a host at the other end, behind an Ethernet header with these tags.
+fn frame(destination: &str, tags: &[[u8; 4]]) -> String {
+    let addresses = [NEAR_ADDRESS, destination].map(|text| text.parse::<Ipv4Addr>().unwrap().octets());
+    let mut ip = [&[0x45, 0, 0, 29, 0, 1, 0, 0, 64, 17, 0, 0][..], addresses.as_flattened()].concat();
+    let sum = checksum(&ip);
+    ip[10..12].copy_from_slice(&sum);
+    let [high, low] = PORT.to_be_bytes();
+    let macs = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+    let udp = [9, 9, high, low, 0, 9, 0, 0, b'x'];
+    let frame = [&macs, tags.as_flattened(), &[8, 0], &ip, &udp].concat();
+    frame.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Who may send frames says also what they are, to the kernel and in tags, and may say something else than what they are.
+#[test]
+fn frames_of_packet_sockets_pass_no_interface_under_another_name() {
+    for (place, test) in PLACES {
+        let mut guarded = Guarded::at(place, &format!("{test}-frames"));
+        guarded.with_rules("apply", "allow dst 192.0.2.0/24\n").success();
+        let as_arp = |destination: &str| format!("frame {INTERFACE} 0806 {}", frame(destination, &[]));
+        // It would arrive.
+        arrives(&mut guarded, &as_arp(EVIL));
+        assert_eq!(guarded.count("refused_in_shadow"), 1);
+        guarded.run("mode enforce").success();
+        is_dropped(&mut guarded, &as_arp(EVIL));
+        arrives(&mut guarded, &as_arp("192.0.2.7"));
+        let tag = [0x81, 0, 0, 7];
+        let tagged = |tags: &[[u8; 4]]| format!("frame {INTERFACE} 8100 {}", frame(EVIL, tags));
+        is_dropped(&mut guarded, &tagged(&[tag]));
+        is_dropped(&mut guarded, &tagged(&[tag, tag]));
+        is_dropped(&mut guarded, &format!("frame {INTERFACE} 0800 ffffffffffff0200000000018863{:090}", 0));
+    }
+}
+
+#[test]
+fn its_manifest_for_an_interface_is_applied() {
+    let gallery = Gallery::open();
+    let interface = Interface::new();
+    let manifest = gallery.manifest_at("egress-guard", "app-tc.yaml", &interface);
+    gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
+    gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
+    for program in ["egress_guard_tc_out", "egress_guard_tc_in"] {
+        gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();
+    }
+    let rules = gallery.daemon.path("rules");
+    fs::write(&rules, "allow dst ::1/128 proto udp\n").unwrap();
+    fs::set_permissions(&rules, fs::Permissions::from_mode(0o644)).unwrap();
+    gallery.side("egress-guard", &format!("--app egress-guard apply {}", rules.display())).success();
+    assert_eq!(
+        gallery.side("egress-guard", "--app egress-guard list").success(),
+        "allow dst ::1/128 proto udp\n"
+    );
+    gallery.daemon.bpfman(&format!("delete -f {manifest}")).success();
+}
