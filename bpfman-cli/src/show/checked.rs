@@ -233,11 +233,11 @@ impl CheckedObject {
         lines.extend(self.fixed_offsets.iter().map(|program| {
             format!("Not stable: {program} reads the kernel's memory at offsets that were fixed when it was compiled")
         }));
-        lines.extend(
-            self.unsupported.iter().map(|program| {
-                format!("Not loaded by bpfman: {program} is no section of a type that it loads")
-            }),
-        );
+        lines.extend(self.unsupported.iter().map(|program| {
+            format!(
+                "Loaded only as a type that is declared: {program} is no section of a type that bpfman loads"
+            )
+        }));
         lines.extend(self.damaged.iter().map(|program| format!("Damaged: {program}")));
         for kernel in &self.kernels {
             if !kernel.lacks.iter().any(|lack| lack.certain) {

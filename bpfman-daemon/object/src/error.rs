@@ -3,7 +3,7 @@
 use bpfmand_core::ProgramType;
 
 use crate::RelocationError;
-use crate::section_family::SUPPORTED_SECTIONS;
+use crate::section_family::{SUPPORTED_SECTIONS, TYPES_OF_ANY_SECTION};
 
 /// Why an object file, or one program of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -99,14 +99,18 @@ pub enum ObjectError {
         /// Sections of the first two of them.
         sections: [String; 2],
     },
-    /// The program's section names a kind of program that is not supported.
+    /// The program's section names no kind of program that is supported, and the declared type needs one that does.
     #[error(
-        "program {program} is in section {section}, which is not supported; supported are {}",
+        "program {program} is declared as {declared}, and its section {section} is not supported: there it may be declared as \
+         {}; otherwise supported are {}",
+        names_of_any_section(),
         SUPPORTED_SECTIONS
     )]
     UnsupportedSection {
         /// The program.
         program: String,
+        /// The type asked for.
+        declared: ProgramType,
         /// Its section.
         section: String,
     },
@@ -248,4 +252,8 @@ fn listed(names: &[String]) -> String {
         n if n <= SHOWN => names.join(", "),
         n => format!("{} and {} more", names[..SHOWN].join(", "), n - SHOWN),
     }
+}
+
+fn names_of_any_section() -> String {
+    TYPES_OF_ANY_SECTION.map(ProgramType::name).join(", ")
 }

@@ -91,26 +91,24 @@ impl ObjectFacts {
     }
 
     /// The type that a program loads as when declared as `declared`: its section's, except that `tc` and `tcx`
-    /// are what they are declared as, and a probe is a return probe if either says so.
+    /// are what they are declared as, a probe is a return probe if either says so, and a section that nobody knows says
+    /// nothing.
     ///
     /// # Errors
     /// [`ObjectError::UnknownProgram`], [`ObjectError::UnsupportedSection`] or [`ObjectError::TypeMismatch`].
     pub fn resolve_type(&self, name: &str, declared: ProgramType) -> Result<ProgramType, ObjectError> {
         let program = self.program(name)?;
-        let Some(own) = program.family.program_type() else {
-            return Err(ObjectError::UnsupportedSection {
-                program: name.to_owned(),
-                section: program.section.clone(),
-            });
+        let (name, section) = (name.to_owned(), program.section.clone());
+        let own = match (program.family.program_type(), program.family.admits(declared)) {
+            (None, false) => {
+                return Err(ObjectError::UnsupportedSection { program: name, declared, section });
+            }
+            (Some(_), false) => {
+                let family = program.family.to_string();
+                return Err(ObjectError::TypeMismatch { program: name, declared, section, family });
+            }
+            (own, true) => own.unwrap_or(declared),
         };
-        if !program.family.admits(declared) {
-            return Err(ObjectError::TypeMismatch {
-                program: name.to_owned(),
-                declared,
-                section: program.section.clone(),
-                family: program.family.to_string(),
-            });
-        }
         let by_declaration = matches!(own, ProgramType::Tc | ProgramType::Tcx) || declared.is_return_probe();
         Ok(if by_declaration { declared } else { own })
     }

@@ -12,6 +12,28 @@ pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx
      struct_ops, uprobe.session, netkit/primary, netkit/peer, usdt, ksyscall, kretsyscall, raw_tp.w, xdp/devmap, xdp/cpumap, sk_reuseport/migrate, lwt_in, \
      lwt_out, lwt_xmit, lwt_seg6local, action, syscall, lirc_mode2, freplace/FUNCTION";
 
+/// Types that say all there is to say: a program of a section that nobody knows loads as the one of them that it is declared
+/// as. libbpf's users do the same by a call (`bpf_program__set_type`), cilium/ebpf goes by how the section's name begins.
+pub(crate) const TYPES_OF_ANY_SECTION: [ProgramType; 14] = {
+    use ProgramType as T;
+    [
+        T::Xdp,
+        T::Tc,
+        T::Tcx,
+        T::Tracepoint,
+        T::RawTracepoint,
+        T::Kprobe,
+        T::Kretprobe,
+        T::Uprobe,
+        T::Uretprobe,
+        T::PerfEvent,
+        T::SocketFilter,
+        T::SockOps,
+        T::SkMsg,
+        T::SchedAct,
+    ]
+};
+
 /// The kind of program that a section name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SectionFamily {
@@ -104,11 +126,11 @@ impl SectionFamily {
     /// A declared `kprobe` also takes a return probe's section (and `uprobe` likewise): clients have always
     /// declared both so, and the section knows. A declared `kretprobe` takes a plain probe's section, and is a return probe
     /// all the same: to the kernel the two are one type until they are attached, and no client declares it unasked. `tc` and
-    /// `tcx` are one type to the kernel.
+    /// `tcx` are one type to the kernel. Sections that nobody knows admit types that say all there is to say.
     #[must_use]
     pub fn admits(&self, declared: ProgramType) -> bool {
         use ProgramType as T;
-        let Self::Type(own) = self else { return false };
+        let Self::Type(own) = self else { return TYPES_OF_ANY_SECTION.contains(&declared) };
         match own {
             T::Tc | T::Tcx => matches!(declared, T::Tc | T::Tcx),
             own => own.declared() == declared.declared(),
@@ -367,6 +389,8 @@ mod tests {
         assert_eq!(admitted("usdt/x"), [T::Usdt]);
         assert_eq!(admitted("freplace/x"), [T::Freplace]);
         assert_eq!(admitted("lirc_mode2"), [T::LircMode2]);
-        assert_eq!(admitted("something_else"), []);
+        let mut any = TYPES_OF_ANY_SECTION.to_vec();
+        any.sort_by_key(|of_any| T::ALL.iter().position(|known| known == of_any));
+        assert_eq!(admitted("something_else"), any);
     }
 }

@@ -18,6 +18,7 @@ use bpfmand_object::{ObjectFile, ProgramEntry};
 use serde_json::Value;
 
 use crate::bench::Bench;
+use crate::judges::loaded_by_others;
 use crate::linux::bench;
 
 /// What one loader made of a program.
@@ -32,7 +33,7 @@ enum Outcome {
     Unknown,
 }
 
-/// A program of an object, as both loaders saw it.
+/// A program of an object, as both loaders saw it, and the others that load it.
 #[derive(Debug)]
 struct Row {
     object: String,
@@ -41,9 +42,15 @@ struct Row {
     program_type: String,
     ours: Outcome,
     libbpf: Outcome,
+    others: Vec<&'static str>,
 }
 
 impl Row {
+    /// Refused here, and loaded by one of the others.
+    fn is_others_alone(&self) -> bool {
+        !matches!(self.ours, Outcome::Loaded { .. }) && !self.others.is_empty()
+    }
+
     fn verdict(&self) -> &'static str {
         match (&self.ours, &self.libbpf) {
             (Outcome::Loaded { tag, returned }, Outcome::Loaded { tag: other, returned: also }) => {
@@ -70,9 +77,9 @@ impl Row {
             Outcome::Refused(why) => why.replace(['\n', '\t'], " "),
             Outcome::Unknown => "no such program".to_owned(),
         };
-        let Self { object, program, section, program_type, ours, libbpf } = self;
-        let verdict = self.verdict();
-        format!("{object}\t{program}\t{section}\t{program_type}\t{verdict}\t{}\t{}", said(ours), said(libbpf))
+        let Self { object, program, section, program_type, ours, libbpf, others } = self;
+        let (verdict, ours, libbpf, others) = (self.verdict(), said(ours), said(libbpf), others.join(", "));
+        format!("{object}\t{program}\t{section}\t{program_type}\t{verdict}\t{ours}\t{libbpf}\t{others}")
     }
 }
 
@@ -125,9 +132,22 @@ fn loads(engine: &Engine<LinuxKernel>, judge: &Judge, request: &LoadRequest) -> 
     outcomes
 }
 
+/// What a user says of a program whose section nobody knows.
+fn guessed(program: &ProgramEntry) -> Option<ProgramType> {
+    let known = [
+        ("xdp", ProgramType::Xdp),
+        ("filter", ProgramType::SocketFilter),
+        ("loadbalancer", ProgramType::SocketFilter),
+    ];
+    known
+        .into_iter()
+        .find(|(name, _)| program.section.starts_with(name))
+        .map(|(_, program_type)| program_type)
+}
+
 /// A program as a client asks for it, if the daemon has its type.
 fn asked(program: &ProgramEntry) -> Option<ProgramRequest> {
-    let program_type = program.family.program_type()?;
+    let program_type = program.family.program_type().or_else(|| guessed(program))?;
     // Where the section does not say at which hook it runs, any will do.
     let any_hook = || SocketHook::of_type(program_type).first().map(|hook| hook.name.to_owned());
     let target = program.attach_target.clone().or_else(any_hook);
@@ -157,6 +177,7 @@ fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Jud
                 program_type: String::new(),
                 ours: Outcome::Refused(error.to_string()),
                 libbpf: Judge::outcome(&answer),
+                others: Vec::new(),
             };
             return by_libbpf.into_iter().map(row).collect();
         }
@@ -193,6 +214,7 @@ fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Jud
             program_type,
             ours,
             libbpf,
+            others: Vec::new(),
         });
     }
     // Where libbpf cannot read the object at all, it says so of no program in particular.
@@ -204,6 +226,7 @@ fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Jud
         program_type: String::new(),
         ours: Outcome::Unknown,
         libbpf: Judge::outcome(&answer),
+        others: Vec::new(),
     }));
     rows
 }
@@ -213,15 +236,26 @@ fn objects(folder: &Path) -> BTreeSet<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "o")).collect()
 }
 
-/// Compares all objects of a folder; tells each row, also to the file that `BPFMAN_CORPUS_RESULTS` names.
-fn compare_all(folder: &Path, judge: &Judge) -> Vec<Row> {
+/// Compares all objects of a folder; tells each row, also to the file that `BPFMAN_CORPUS_RESULTS` names. `built` has the
+/// judges.
+fn compare_all(folder: &Path, built: &Path, runs: bool) -> Vec<Row> {
+    let judge = Judge { path: built.join("judge"), runs };
     let bench = bench("corpus");
     // Objects of others have maps of gigabytes, which their own loaders make smaller.
     let options = EngineOptions { map_bytes: u64::MAX, ..bench.options() };
     let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
     assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
-    let rows: Vec<Row> =
-        objects(folder).iter().flat_map(|path| compare(&bench, &engine, judge, path)).collect();
+    let objects = objects(folder);
+    let mut rows: Vec<Row> = objects.iter().flat_map(|path| compare(&bench, &engine, &judge, path)).collect();
+    let bpffs = bench.libxdp_pins.ancestors().nth(2).unwrap();
+    for (library, taken) in loaded_by_others(built, &objects, bpffs) {
+        for row in &mut rows {
+            if taken.contains(&(row.object.clone(), row.program.clone())) {
+                row.others.push(library);
+            }
+        }
+        println!("{library} loads {} of {} programs", taken.len(), rows.len());
+    }
     let libbpf = Command::new(&judge.path).arg("version").output().unwrap().stdout;
     let release = &bench.kernel.features().release;
     let mut table = format!("# Linux {release}, libbpf {}", String::from_utf8_lossy(&libbpf));
@@ -267,12 +301,11 @@ fn version_of(text: &str) -> Option<(u32, u32)> {
 #[test]
 fn linux_objects_of_the_corpus_load_as_by_libbpf() {
     let folder = built();
-    let judge = Judge { path: folder.join("judge"), runs: true };
     for left_out in std::fs::read_to_string(folder.join("left-out")).unwrap_or_default().lines() {
         let (object, compiler) = left_out.split_once(' ').unwrap();
         println!("SKIPPED({compiler}): {object} of the corpus");
     }
-    let rows = compare_all(&folder.join("objects"), &judge);
+    let rows = compare_all(&folder.join("objects"), &folder, true);
     let version = bench("version").kernel.features().version;
     // This machine may lack what a distribution's kernels have, or keep it from everybody. Those are what is in virtual machines.
     let is_whole = Path::new("/run/vm").exists();
@@ -283,13 +316,8 @@ fn linux_objects_of_the_corpus_load_as_by_libbpf() {
     };
     let mut wrong: Vec<String> = rows.iter().filter(|row| row.is_wrong()).map(Row::line).collect();
     wrong.extend(rows.iter().filter(late).map(|row| format!("due, and not loaded: {}", row.line())));
-    let others = crate::judges::loaded_by_others(&folder);
-    for (library, all) in &others {
-        let refused = rows.iter().filter(|row| !matches!(row.ours, Outcome::Loaded { .. }));
-        let taken = refused.filter(|row| all.contains(&(row.object.clone(), row.program.clone())));
-        wrong.extend(taken.map(|row| format!("{library} loads it: {}", row.line())));
-        println!("{library} loads {} of {} programs", all.len(), rows.len());
-    }
+    let alone = rows.iter().filter(|row| row.is_others_alone());
+    wrong.extend(alone.map(|row| format!("{} loads it: {}", row.others.join(", "), row.line())));
     let same = rows.iter().filter(|row| row.verdict() == "same").count();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
     assert!(same > 60, "only {same} programs compared");
@@ -302,8 +330,7 @@ fn linux_objects_of_the_corpus_load_as_by_libbpf() {
 fn linux_objects_of_strangers_load_as_by_libbpf() {
     let folder =
         PathBuf::from(std::env::var_os("BPFMAN_STRANGERS").expect("BPFMAN_STRANGERS names a folder"));
-    let judge = Judge { path: built().join("judge"), runs: false };
-    let rows = compare_all(&folder, &judge);
+    let rows = compare_all(&folder, &built(), false);
     let wrong: Vec<String> = rows.iter().filter(|row| row.is_wrong()).map(Row::line).collect();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }

@@ -1,6 +1,7 @@
-//! What other loaders than libbpf make of the corpus: aya, and cilium/ebpf where it was built.
+//! What other loaders than libbpf make of objects: aya, and cilium/ebpf where it was built.
 
 use std::collections::BTreeSet;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,21 +12,23 @@ use bpfmand_object::ObjectFile;
 /// Object and program.
 type Names = BTreeSet<(String, String)>;
 
-/// The programs of the corpus that each of the loaders takes.
-pub fn loaded_by_others(corpus: &Path) -> Vec<(&'static str, Names)> {
-    let mut objects: Vec<PathBuf> =
-        std::fs::read_dir(corpus.join("objects")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    objects.sort();
-    let mut found = vec![("aya", by_all(&objects, by_aya))];
+/// The programs of these objects that each of the loaders takes. The corpus's folder has cilium/ebpf's; maps are pinned for
+/// a while below `bpffs`.
+pub fn loaded_by_others(
+    corpus: &Path,
+    objects: &BTreeSet<PathBuf>,
+    bpffs: &Path,
+) -> Vec<(&'static str, Names)> {
+    let mut found = vec![("aya", by_all(objects, |object| by_aya(object, bpffs)))];
     let cilium = corpus.join("judge-cilium");
     // Where it was not built, the corpus's test says so.
     if cilium.exists() {
-        found.push(("cilium/ebpf", by_all(&objects, |object| by_cilium(&cilium, object))));
+        found.push(("cilium/ebpf", by_all(objects, |object| by_cilium(&cilium, object))));
     }
     found
 }
 
-fn by_all(objects: &[PathBuf], by: impl Fn(&Path) -> Vec<String>) -> Names {
+fn by_all(objects: &BTreeSet<PathBuf>, by: impl Fn(&Path) -> Vec<String>) -> Names {
     let of = |object: &PathBuf| {
         let name = object.file_stem().unwrap().to_string_lossy().into_owned();
         by(object).into_iter().map(move |program| (name.clone(), program))
@@ -33,21 +36,31 @@ fn by_all(objects: &[PathBuf], by: impl Fn(&Path) -> Vec<String>) -> Names {
     objects.iter().flat_map(of).collect()
 }
 
+/// What it had loaded before it crashed counts.
 fn by_cilium(judge: &Path, object: &Path) -> Vec<String> {
     let done = Command::new(judge).arg(object).output().unwrap();
-    assert!(done.status.success(), "{}: {}", object.display(), String::from_utf8_lossy(&done.stderr));
+    if !done.status.success() {
+        println!("cilium/ebpf: {}: {}", object.display(), String::from_utf8_lossy(&done.stderr));
+    }
     String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// A loader that panics takes none.
+fn by_aya(object: &Path, bpffs: &Path) -> Vec<String> {
+    // Its names have no dots.
+    let pins = tempfile::Builder::new().prefix("aya").tempdir_in(bpffs).unwrap();
+    catch_unwind(|| taken_by_aya(object, pins.path())).unwrap_or_else(|_| {
+        println!("aya: {}: a panic", object.display());
+        Vec::new()
+    })
+}
+
 /// All maps of an object are made at once, and then each program is loaded.
-fn by_aya(object: &Path) -> Vec<String> {
+fn taken_by_aya(object: &Path, pins: &Path) -> Vec<String> {
     let bytes = std::fs::read(object).unwrap();
     let Ok(ours) = ObjectFile::parse(&*bytes) else { return Vec::new() };
-    // Nothing can be pinned there.
     let mut loader = EbpfLoader::new();
-    let Ok(mut loaded) = loader.default_map_pin_directory("/proc/self").load(&bytes) else {
-        return Vec::new();
-    };
+    let Ok(mut loaded) = loader.default_map_pin_directory(pins).load(&bytes) else { return Vec::new() };
     let kernel = Btf::from_sys_fs().ok();
     let mut taken = Vec::new();
     for (name, program) in loaded.programs_mut() {
