@@ -137,7 +137,7 @@ struct {
 } matches SEC(".maps");
 
 // What has been done. User space reads these slots by number.
-enum deed { SEEN, MATCHED, KILLED, NOT_KILLED, FORBIDDEN, UNNAMED, DEEDS };
+enum deed { SEEN, MATCHED, KILLED, NOT_KILLED, FORBIDDEN, UNNAMED, UNDECIDED, DEEDS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -194,8 +194,11 @@ struct {
 } before SEC(".maps");
 
 // What one event needs; too much for the stack. The kernel runs a program at a trace point once at a time on a CPU, and
-// each has a place of its own.
+// each has a place of its own. It may preempt a guard, and run that of another task: guards have several moments a CPU, and
+// where those are taken they borrow one of all CPUs.
 struct moment {
+	__u32 users; // who claims it; 1 while it is a guard's
+	__u32 borrower; // the thread whose it is, if it is borrowed
 	struct process process;
 	__u64 revision;
 	__u64 gains;
@@ -222,12 +225,30 @@ enum place {
 	PLACES
 };
 
+#define GUARD_MOMENTS 4
+#define ALL_MOMENTS (AT_EXEC_GUARD + (PLACES - AT_EXEC_GUARD) * GUARD_MOMENTS)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, PLACES);
+	__uint(max_entries, ALL_MOMENTS);
 	__type(key, __u32);
 	__type(value, struct moment);
 } moments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32); // the thread: it decides about one call at a time
+	__type(value, struct moment);
+} borrowed SEC(".maps");
+
+// What a borrowed one is before.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct moment);
+} unused SEC(".maps");
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct socket {
@@ -249,24 +270,96 @@ static __always_inline void count(void *map, __u32 slot)
 		(*count)++;
 }
 
-// What there is to consider, if there are rules for such an event: the rest of it is for the caller to fill in.
+static __always_inline bool is_enforced(void)
+{
+	__u32 zero = 0;
+	__u64 *enforce = bpf_map_lookup_elem(&mode, &zero);
+
+	return enforce && *enforce;
+}
+
+static __always_inline bool is_guard(enum place place)
+{
+	return place >= AT_EXEC_GUARD;
+}
+
+static __always_inline struct moment *borrow_moment(void)
+{
+	__u32 zero = 0, thread = (__u32)bpf_get_current_pid_tgid();
+	struct moment *moment = bpf_map_lookup_elem(&unused, &zero);
+
+	if (!moment || bpf_map_update_elem(&borrowed, &thread, moment, BPF_ANY))
+		return NULL;
+	moment = bpf_map_lookup_elem(&borrowed, &thread);
+	if (moment)
+		moment->borrower = thread;
+	return moment;
+}
+
+// A guard's moment is its own as long as it is the only one that has added itself. Two that add themselves at once may both
+// go on to the next one, and never both stay.
+static __always_inline struct moment *take_moment(enum place place)
+{
+	__u32 at = place;
+
+	if (!is_guard(place))
+		return bpf_map_lookup_elem(&moments, &at);
+	for (__u32 turn = 0; turn < GUARD_MOMENTS; turn++) {
+		struct moment *moment;
+
+		at = AT_EXEC_GUARD + (place - AT_EXEC_GUARD) * GUARD_MOMENTS + turn;
+		moment = bpf_map_lookup_elem(&moments, &at);
+		if (!moment)
+			return NULL;
+		__sync_fetch_and_add(&moment->users, 1);
+		if (*(volatile __u32 *)&moment->users == 1)
+			return moment;
+		__sync_fetch_and_add(&moment->users, -1);
+	}
+	return borrow_moment();
+}
+
+static __always_inline void leave_moment(struct moment *moment)
+{
+	__u32 borrower = moment->borrower;
+
+	if (borrower) {
+		bpf_map_delete_elem(&borrowed, &borrower);
+		return;
+	}
+	// What was read of it was read before.
+	asm volatile("" ::: "memory");
+	__sync_fetch_and_add(&moment->users, -1);
+}
+
+// What there is to consider, if there are rules for such an event: the rest of it is for the caller to fill in. With rules and
+// without a moment nobody can say whether they hold.
 static __always_inline struct moment *begin(enum place place, enum event_kind kind, __u64 *rules, struct set **set)
 {
-	__u32 zero = 0, at = place, generation;
-	__u64 *revision = bpf_map_lookup_elem(&active, &zero);
-	struct moment *moment = bpf_map_lookup_elem(&moments, &at);
+	__u32 zero = 0, generation;
+	__u64 *revision = bpf_map_lookup_elem(&active, &zero), now;
+	struct moment *moment;
 
+	*rules = 0;
 	count(&deeds, SEEN);
-	if (!revision || !moment)
+	if (!revision)
 		return NULL;
-	moment->revision = *(volatile __u64 *)revision; // once: it may change meanwhile
-	generation = moment->revision & 1;
+	now = *(volatile __u64 *)revision; // once: it may change meanwhile
+	generation = now & 1;
 	*set = bpf_map_lookup_elem(&sets, &generation);
 	if (!*set)
 		return NULL;
 	*rules = (*set)->of_event[kind];
+	if (is_guard(place))
+		*rules &= (*set)->forbid;
+	else if (guarded)
+		*rules &= ~(*set)->forbid;
 	if (!*rules)
 		return NULL;
+	moment = take_moment(place);
+	if (!moment)
+		return NULL;
+	moment->revision = now;
 	moment->kind = kind;
 	moment->gains = 0;
 	moment->new_uid = 0;
@@ -398,14 +491,13 @@ static __always_inline void report(struct moment *moment, __u64 rules, __u8 flag
 // Does what rules say, and only then tells of it: that the ring is full changes nothing else. True: forbid the call.
 static __always_inline bool judge(struct moment *moment, struct set *set, __u64 rules, bool can_forbid)
 {
-	__u32 zero = 0, first = moment->path.generation * 64;
-	__u64 *enforce = bpf_map_lookup_elem(&mode, &zero);
+	__u32 first = moment->path.generation * 64;
 	__u8 flags = 0;
 
 	rules = matching(moment, set, rules);
 	if (!rules)
 		return false;
-	if (enforce && *enforce) {
+	if (is_enforced()) {
 		flags = FLAG_ENFORCED;
 		if (can_forbid && (rules & set->forbid)) {
 			flags |= FLAG_FORBIDDEN;
@@ -441,20 +533,9 @@ static __always_inline void name_file(struct moment *moment, struct file *file)
 		moment->path.bits = 32 + 8 * length;
 }
 
-static __always_inline bool opened(struct file *file, enum place place, bool guards)
+static __always_inline enum event_kind opening(struct file *file)
 {
-	struct moment *moment;
-	struct set *set;
-	__u64 rules;
-
-	moment = begin(place, BPF_CORE_READ(file, f_mode) & MODE_WRITE ? OPEN_TO_WRITE : OPEN, &rules, &set);
-	if (!moment)
-		return false;
-	rules &= guards ? set->forbid : guarded ? ~set->forbid : ~0ULL;
-	if (!rules)
-		return false;
-	name_file(moment, file);
-	return judge(moment, set, rules, guards);
+	return BPF_CORE_READ(file, f_mode) & MODE_WRITE ? OPEN_TO_WRITE : OPEN;
 }
 
 // Of open, openat, openat2 and creat: the descriptor leads to the file that was opened.
@@ -462,9 +543,17 @@ SEC("tracepoint/syscalls/sys_exit_openat")
 int watch_open(struct sys_exit *ctx)
 {
 	struct file *file = opened_file(ctx);
+	struct moment *moment;
+	struct set *set;
+	__u64 rules;
 
-	if (file)
-		opened(file, AT_OPEN, false);
+	if (!file)
+		return 0;
+	moment = begin(AT_OPEN, opening(file), &rules, &set);
+	if (!moment)
+		return 0;
+	name_file(moment, file);
+	judge(moment, set, rules, false);
 	return 0;
 }
 
@@ -541,10 +630,6 @@ int BPF_PROG(watch_exec, struct task_struct *task, int old_pid, struct linux_bin
 	compare_privileges(old_pid); // of a program with the set-user-ID bit
 	if (!moment)
 		return 0;
-	if (guarded)
-		rules &= ~set->forbid;
-	if (!rules)
-		return 0;
 	name_executable(moment, program);
 	judge(moment, set, rules, false);
 	return 0;
@@ -563,8 +648,6 @@ int BPF_PROG(watch_connect, struct sock *socket, int old, int new)
 	moment = begin(AT_CONNECT, CONNECT, &rules, &set);
 	if (!moment)
 		return 0;
-	if (guarded)
-		rules &= ~set->forbid;
 	moment->address.bits = 32 + 128;
 	moment->port = tell_destination(socket, &moment->address.address);
 	moment->protocol = BPF_CORE_READ(socket, sk_protocol);
@@ -586,8 +669,6 @@ int watch_datagram(struct sys_exit *ctx)
 	moment = begin(AT_DATAGRAM, CONNECT, &rules, &set);
 	if (!moment)
 		return 0;
-	if (guarded)
-		rules &= ~set->forbid;
 	moment->address.bits = 32 + 128;
 	moment->address.address = datagram.address;
 	moment->port = datagram.port;
@@ -605,10 +686,34 @@ static __always_inline int answer(bool forbids)
 	return -EPERM;
 }
 
+// Without a moment, and with rules: who has others preempted in all of them does not get past the rules by that.
+static __always_inline int answer_without_moment(__u64 rules)
+{
+	if (!rules)
+		return 0;
+	count(&deeds, UNDECIDED);
+	return answer(is_enforced());
+}
+
+static __always_inline int answer_by(struct moment *moment, struct set *set, __u64 rules)
+{
+	bool forbids = judge(moment, set, rules, true);
+
+	leave_moment(moment);
+	return answer(forbids);
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(guard_open, struct file *file)
 {
-	return answer(opened(file, AT_OPEN_GUARD, true));
+	struct set *set;
+	__u64 rules;
+	struct moment *moment = begin(AT_OPEN_GUARD, opening(file), &rules, &set);
+
+	if (!moment)
+		return answer_without_moment(rules);
+	name_file(moment, file);
+	return answer_by(moment, set, rules);
 }
 
 // Before a file is executed: a script, and then its interpreter.
@@ -619,10 +724,10 @@ int BPF_PROG(guard_exec, struct linux_binprm *program)
 	__u64 rules;
 	struct moment *moment = begin(AT_EXEC_GUARD, EXEC, &rules, &set);
 
-	if (!moment || !(rules & set->forbid))
-		return 0;
+	if (!moment)
+		return answer_without_moment(rules);
 	name_executable(moment, program);
-	return answer(judge(moment, set, rules & set->forbid, true));
+	return answer_by(moment, set, rules);
 }
 
 // By the kernel's own copy of the address.
@@ -638,15 +743,15 @@ static __always_inline int guard_destination(struct socket *socket, void *addres
 	if (v6.sin6_family != AF_INET && v6.sin6_family != AF_INET6)
 		return 0;
 	moment = begin(place, CONNECT, &rules, &set);
-	if (!moment || !(rules & set->forbid))
-		return 0;
+	if (!moment)
+		return answer_without_moment(rules);
 	moment->address.bits = 32 + 128;
 	moment->address.address = v6.sin6_addr;
 	moment->port = bpf_ntohs(v6.sin6_port); // at the same place in both
 	moment->protocol = BPF_CORE_READ(socket, sk, sk_protocol);
 	if (v6.sin6_family == AF_INET) // whose address lies where IPv6 has its flow
 		map_v4(&moment->address.address, v6.sin6_flowinfo);
-	return answer(judge(moment, set, rules & set->forbid, true));
+	return answer_by(moment, set, rules);
 }
 
 SEC("lsm/socket_connect")

@@ -86,7 +86,7 @@ enum OfLoaded {
 }
 
 /// What the slots of the map `deeds` count, in the order of `enum deed`.
-const DEEDS: [&str; 6] = ["seen", "matched", "killed", "not_killed", "forbidden", "unnamed"];
+const DEEDS: [&str; 7] = ["seen", "matched", "killed", "not_killed", "forbidden", "unnamed", "undecided"];
 
 fn main() -> ExitCode {
     failure::end(run(Arguments::parse()))
