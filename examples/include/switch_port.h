@@ -14,7 +14,9 @@
 #define MAX_ADDRESSES 4096
 #define MAX_RULES 4096
 #define MAX_SERVICES 65536
-#define MAX_CONNECTIONS 65536
+#define MAX_PLACES 65536
+// Shares do not overlap, so that what goes by itself, the oldest of all, goes of none: twice as many leave it nothing to do.
+#define MAX_CONNECTIONS (2 * MAX_PLACES)
 
 // IPv4 as ::ffff:a.b.c.d.
 struct address {
@@ -40,6 +42,9 @@ struct port_key {
 struct port {
 	__u8 mac[6];
 	__u16 checks;
+	// Of `places`, those of connections that were begun by who is at the port. As many from 0 on are of all others.
+	__u32 first;
+	__u32 count;
 };
 
 struct {
@@ -143,6 +148,14 @@ struct {
 	__type(key, struct connection_key);
 	__type(value, struct connection);
 } connections SEC(".maps");
+
+// What was begun, by its place.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_PLACES);
+	__type(key, __u32);
+	__type(value, struct connection_key);
+} places SEC(".maps");
 
 // User space reads these by number.
 enum outcome {

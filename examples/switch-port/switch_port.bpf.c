@@ -358,9 +358,51 @@ static __always_inline bool allows(__u32 generation, __u32 class, const struct p
 	return key.port && bpf_map_lookup_elem(&services, &key);
 }
 
+#define LOOKED_AT 8
+
+// Gives a connection a place among those of who began it: of some that are looked at the one whose connection is over, or was
+// silent longest. That one goes. So nobody has more than a share, and who begins many loses their own.
+static __always_inline void give_place(struct __sk_buff *skb, const struct port *port, const struct connection_key *key,
+				       enum direction direction, __u32 generation, __u64 now)
+{
+	__u32 first = port->first, count = port->count, chosen = 0;
+	__u64 silent = ~0ULL;
+	struct connection_key *place;
+
+	if (direction == IN) {
+		struct port_key beginner = { .generation = generation, .port = skb->ingress_ifindex };
+		struct port *found = bpf_map_lookup_elem(&ports, &beginner);
+
+		first = found ? found->first : 0;
+	}
+	if (!count)
+		return;
+	for (int look = 0; look < LOOKED_AT && silent; look++) {
+		__u32 at = first + bpf_get_prandom_u32() % count;
+		struct connection *other;
+
+		place = bpf_map_lookup_elem(&places, &at);
+		if (!place)
+			return;
+		other = bpf_map_lookup_elem(&connections, place);
+		if (!other || is_over(other, place->protocol, generation, now)) {
+			silent = 0;
+			chosen = at;
+		} else if (other->last < silent) {
+			silent = other->last;
+			chosen = at;
+		}
+	}
+	place = bpf_map_lookup_elem(&places, &chosen);
+	if (!place)
+		return;
+	bpf_map_delete_elem(&connections, place);
+	*place = *key;
+}
+
 // Whether the packet may begin a connection, or pass by itself.
-static __always_inline bool may_begin(struct __sk_buff *skb, const struct packet *packet, enum direction direction,
-				      __u32 generation, const struct connection_key *key)
+static __always_inline bool may_begin(struct __sk_buff *skb, const struct port *port, const struct packet *packet,
+				      enum direction direction, __u32 generation, const struct connection_key *key)
 {
 	struct connection connection = { .begun = direction };
 	struct peer peer = {};
@@ -386,6 +428,7 @@ static __always_inline bool may_begin(struct __sk_buff *skb, const struct packet
 		return true;
 	connection.last = bpf_ktime_get_boot_ns();
 	connection.packets[direction & 1] = 1;
+	give_place(skb, port, key, direction, generation, connection.last);
 	bpf_map_update_elem(&connections, key, &connection, BPF_ANY);
 	return true;
 }
@@ -448,7 +491,7 @@ static __always_inline int judge(struct __sk_buff *skb, enum direction direction
 		if (is_related(skb, &packet, direction, generation))
 			return finish(id, PASSED + direction, bytes, TC_ACT_UNSPEC);
 	}
-	if (may_begin(skb, &packet, direction, generation, &key))
+	if (may_begin(skb, port, &packet, direction, generation, &key))
 		return finish(id, PASSED + direction, bytes, TC_ACT_UNSPEC);
 	return finish(id, REFUSED + direction, bytes, TC_ACT_SHOT);
 }

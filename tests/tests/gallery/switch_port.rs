@@ -206,11 +206,21 @@ fn errors_about_a_connection_pass_and_others_do_not() {
 }
 
 #[test]
-fn the_oldest_connections_go_when_the_table_is_full() {
-    let bridge = Bridge::with_rules("allow port1 out proto udp\nallow port2 in proto udp\n");
-    let [one, two, _] = &bridge.hosts;
+fn who_begins_many_connections_loses_the_oldest_of_them_and_nobody_elses() {
+    let bridge = Bridge::with_rules(
+        "allow port1 out proto udp\nallow port2 in from 10.9.0.1/32 proto udp\n\
+         allow port2 in proto udp dport 4242\nallow port2 out to 10.9.0.3/32 proto udp dport 4242\n",
+    );
+    let [one, two, three] = &bridge.hosts;
     let receiver = two.udp(&two.address(), PORT);
     one.udp(&one.address(), 0).send_to(b"x", (two.address(), PORT)).unwrap();
+    arrives(&receiver);
+    // Begun by the second port, and by a host at a port that no rule names. No rule allows what comes back.
+    let [by_two, with_three] = [two.udp(&two.address(), 0), three.udp(&three.address(), PORT)];
+    by_two.send_to(b"x", (three.address(), PORT)).unwrap();
+    arrives(&with_three);
+    let by_three = three.udp(&three.address(), 0);
+    by_three.send_to(b"x", (two.address(), PORT)).unwrap();
     arrives(&receiver);
     let senders = [0; 2].map(|_| one.udp(&one.address(), 0));
     for port in 1..u16::MAX {
@@ -219,16 +229,27 @@ fn the_oldest_connections_go_when_the_table_is_full() {
             let _sent = sender.send_to(b"x", (two.address(), port));
         }
     }
-    let own = one.udp(&one.address(), 0);
-    own.send_to(b"x", (two.address(), PORT)).unwrap();
+    let late = one.udp(&one.address(), 0);
+    late.send_to(b"x", (two.address(), PORT)).unwrap();
     let mut from = None;
     wait::until("a new one passes", || {
         from = receiver.recv_from(&mut [0; 64]).ok().map(|(_, from)| from);
-        from == own.local_addr().ok()
+        from == late.local_addr().ok()
     });
     receiver.send_to(b"x", from.unwrap()).unwrap();
-    arrives(&own);
-    assert!(bridge.connections().len() <= 65_536);
+    arrives(&late);
+    // A third of all, with those of the second port that it began.
+    let connections = bridge.connections();
+    let own = format!("{}:", one.address());
+    let by_one = connections.iter().filter(|connection| {
+        ["own", "peer"].iter().any(|end| connection[*end].as_str().unwrap().starts_with(&own))
+    });
+    let by_one = by_one.count();
+    assert!((10_000..=65_536 / 3).contains(&by_one), "{by_one} of {}", connections.len());
+    with_three.send_to(b"x", by_two.local_addr().unwrap()).unwrap();
+    arrives(&by_two);
+    receiver.send_to(b"x", by_three.local_addr().unwrap()).unwrap();
+    arrives(&by_three);
 }
 
 #[test]

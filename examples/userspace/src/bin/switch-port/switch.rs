@@ -22,6 +22,8 @@ use crate::rule::{Direction, PortName, Rule};
 
 /// As many as the maps hold of one generation.
 pub const MAX_RULES: usize = 4096;
+/// `MAX_PLACES`.
+const PLACES: u32 = 65_536;
 const CHECK_MAC: u16 = 1;
 const CHECK_ADDRESS: u16 = 2;
 /// Generation, port, direction and version, before an address.
@@ -82,7 +84,7 @@ fn find_port(name: &PortName) -> Result<PortIndex> {
 /// The maps for who writes.
 pub struct Switch {
     active: Array<MapData, u64>,
-    ports: HashMap<MapData, [u32; 2], [u16; 4]>,
+    ports: HashMap<MapData, [u32; 2], [u32; 4]>,
     addresses: HashMap<MapData, [u32; 6], u32>,
     peers: LpmTrie<MapData, [u32; 7], u32>,
     services: HashMap<MapData, [u32; 3], u32>,
@@ -145,8 +147,10 @@ impl Switch {
 
     fn write(&mut self, generation: u32, compiled: &Compiled) -> Result<()> {
         self.timeouts.set(generation & 1, compiled.timeouts, 0).context("cannot write the timeouts")?;
-        for (index, port) in &compiled.ports {
-            self.write_port(generation, *index, port)
+        // One more, for what others begin.
+        let share = PLACES / (compiled.ports.len() as u32 + 1);
+        for ((index, port), number) in compiled.ports.iter().zip(1..) {
+            self.write_port(generation, *index, port, [number * share, share])
                 .with_context(|| format!("cannot write port {}", index.0))?;
         }
         for ((index, direction, prefix), number) in &compiled.peers {
@@ -168,13 +172,16 @@ impl Switch {
         Ok(())
     }
 
-    fn write_port(&mut self, generation: u32, index: PortIndex, port: &Port) -> Result<()> {
+    /// `places`: the first, and how many.
+    fn write_port(&mut self, generation: u32, index: PortIndex, port: &Port, places: [u32; 2]) -> Result<()> {
         let Port { mac, addresses } = port;
         let checks =
             if mac.is_some() { CHECK_MAC } else { 0 } | if addresses.is_empty() { 0 } else { CHECK_ADDRESS };
         let [a, b, c, d, e, f] = mac.map_or([0; 6], |mac| mac.0);
-        let [first, second, third] = [[a, b], [c, d], [e, f]].map(u16::from_ne_bytes);
-        self.ports.insert([generation, index.0], [first, second, third, checks], 0)?;
+        let [g, h] = checks.to_ne_bytes();
+        let [first, second] = [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes);
+        let [place, share] = places;
+        self.ports.insert([generation, index.0], [first, second, place, share], 0)?;
         for address in addresses {
             let [a, b, c, d] = to_words(*address);
             self.addresses.insert([generation, index.0, a, b, c, d], 1, 0)?;
