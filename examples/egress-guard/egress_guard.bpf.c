@@ -413,7 +413,7 @@ int egress_guard_tc_out(struct __sk_buff *skb)
 		before = passed_before(&packet);
 	if (!judge(skb, &packet, generation, before))
 		return TC_ACT_SHOT;
-	if (packet.protocol == IPPROTO_TCP && packet.payload && !before)
+	if (packet.protocol == IPPROTO_TCP && packet.class && packet.payload && !before)
 		note_connection(&packet, generation);
 	return TC_ACT_UNSPEC;
 }

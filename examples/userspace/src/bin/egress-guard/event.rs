@@ -109,7 +109,7 @@ mod tests {
     fn a_packet_at_an_interface_may_have_no_control_group() {
         let mut record = record();
         record[..8].fill(0);
-        record[56..60].copy_from_slice(&3_u32.to_ne_bytes());
+        record[52..56].copy_from_slice(&3_u32.to_ne_bytes());
         let event = Refused::parse(&record).unwrap().to_json();
         assert_eq!((&event["interface"], event.get("cgroup")), (&json!(3), None));
     }
