@@ -61,16 +61,19 @@ pub async fn serve<H: ConsoleHandler>(
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                // Of too many, those that come last are closed: each that is open ends within its time.
-                Ok((stream, peer)) => if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    let (handler, ended) = (Arc::clone(&handler), ended.clone());
-                    let is_scarce = places.available_permits() < PLENTY;
-                    connections.spawn(async move {
-                        if !is_scarce || has_share(&stream, peer).await {
+                Ok((stream, peer)) => {
+                    // Before it has a place, and one after the other: who waits to be asked about takes none from others.
+                    if places.available_permits() <= PLENTY && !has_share(&stream, peer).await {
+                        continue;
+                    }
+                    // Of too many, those that come last are closed: each that is open ends within its time.
+                    if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                        let (handler, ended) = (Arc::clone(&handler), ended.clone());
+                        connections.spawn(async move {
                             connection(handler, stream, ended).await;
-                        }
-                        drop(place);
-                    });
+                            drop(place);
+                        });
+                    }
                 },
                 // As when there are no descriptors left: at once, it would fail again.
                 Err(_) => sleep(Duration::from_millis(50)).await,
