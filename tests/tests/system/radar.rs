@@ -484,11 +484,21 @@ fn a_radar_whose_program_is_unloaded_comes_back() {
     entry(&daemon, stranger.pid(), "SeenLoad");
 }
 
+/// Whether all threads of a process are stopped (proc_pid_stat(5)).
+fn stands_still(process: u32) -> bool {
+    std::fs::read_dir(format!("/proc/{process}/task")).unwrap().all(|thread| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    })
+}
+
 #[test]
 fn a_process_that_is_gone_is_told_by_what_the_kernel_knew_and_its_name_writes_nothing() {
     let daemon = daemon();
     let signal = |signal| kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();
     signal(Signal::STOP);
+    // Threads stop when the signal has reached them.
+    until("the daemon stands still", || stands_still(daemon.pid()));
     let stranger = Stranger::new(&["name", "a\n\u{1b}[2Jb\",{", "load"]);
     let pid = stranger.pid();
     stranger.end();
