@@ -99,8 +99,9 @@ static __always_inline void read_ports(struct __sk_buff *skb, struct packet *pac
 }
 
 // False if the packet may go elsewhere than its header says. A process can ask for such headers; what its kernel sends by
-// itself has none, and is cut into fragments only behind a control group. `type` is an Ethernet type, `at` where its header
-// begins.
+// itself has none, and is cut into fragments only behind a control group. What is for groups of the link (224.0.0.0/24,
+// ff02::/16) leaves it by no header: reports of multicast listeners have some. `type` is an Ethernet type, `at` where its
+// header begins.
 static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *packet, __be16 type, __u32 at)
 {
 	void *data = (void *)(long)skb->data + at, *end = (void *)(long)skb->data_end;
@@ -115,7 +116,7 @@ static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *pa
 		map_v4(&packet->source, ip->saddr);
 		map_v4(&packet->destination, ip->daddr);
 		if (ip->ihl != 5)
-			return false;
+			return (ip->daddr & bpf_htonl(0xffffff00)) == bpf_htonl(0xe0000000);
 		if (!(ip->frag_off & bpf_htons(IP_OFFSET)))
 			read_ports(skb, packet, at + sizeof(*ip));
 		return true;
@@ -129,6 +130,14 @@ static __always_inline bool read_packet(struct __sk_buff *skb, struct packet *pa
 		packet->protocol = ip6->nexthdr;
 		__builtin_memcpy(&packet->source, &ip6->saddr, sizeof(packet->source));
 		__builtin_memcpy(&packet->destination, &ip6->daddr, sizeof(packet->destination));
+		if (packet->protocol == IPPROTO_HOPOPTS && ip6->daddr.s6_addr16[0] == bpf_htons(0xff02)) {
+			struct ipv6_opt_hdr *options = (void *)(ip6 + 1);
+
+			if ((void *)(options + 1) > end)
+				return false;
+			packet->protocol = options->nexthdr;
+			return packet->protocol == IPPROTO_ICMPV6;
+		}
 		if (packet->protocol == IPPROTO_HOPOPTS || packet->protocol == IPPROTO_ROUTING ||
 		    packet->protocol == IPPROTO_FRAGMENT || packet->protocol == IPPROTO_DSTOPTS ||
 		    packet->protocol == IPPROTO_MH)
@@ -344,7 +353,7 @@ int egress_guard_out(struct __sk_buff *skb)
 // The type of a frame; 0 if it is cut short. The kernel's own word for it is what a process said that sends frames itself.
 static __always_inline __be16 read_frame(struct __sk_buff *skb)
 {
-	__u32 headers = ETH_HLEN + sizeof(struct ipv6hdr);
+	__u32 headers = ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct ipv6_opt_hdr);
 	struct ethhdr *frame;
 
 	if (headers > skb->len)

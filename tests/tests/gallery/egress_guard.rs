@@ -310,6 +310,18 @@ fn it_goes_on_while_its_daemon_is_away_and_counts_what_nobody_reads() {
     end(side);
 }
 
+/// Waits until the programs of a manifest are attached; then the side finds them by its name.
+fn with_rules_by_name(gallery: &Gallery, programs: [&str; 2], text: &str) {
+    for program in programs {
+        gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();
+    }
+    let rules = gallery.daemon.path("rules");
+    fs::write(&rules, text).unwrap();
+    fs::set_permissions(&rules, fs::Permissions::from_mode(0o644)).unwrap();
+    gallery.side("egress-guard", &format!("--app egress-guard apply {}", rules.display())).success();
+    assert_eq!(gallery.side("egress-guard", "--app egress-guard list").success(), text);
+}
+
 #[test]
 fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     let gallery = Gallery::open();
@@ -321,13 +333,7 @@ fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     fs::write(&manifest, text.replace("/guarded.slice", &group.path)).unwrap();
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
     gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
-    for program in ["egress_guard_out", "egress_guard_in"] {
-        gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();
-    }
-    let rules = gallery.daemon.path("rules");
-    fs::write(&rules, "allow dst ::1 proto udp\n").unwrap();
-    fs::set_permissions(&rules, fs::Permissions::from_mode(0o644)).unwrap();
-    gallery.side("egress-guard", &format!("--app egress-guard apply {}", rules.display())).success();
+    with_rules_by_name(&gallery, ["egress_guard_out", "egress_guard_in"], "allow dst ::1/128 proto udp\n");
     assert_eq!(client.does("udp 127.0.0.1 9"), "sent");
     gallery.side("egress-guard", "--app egress-guard mode enforce").success();
     assert_eq!(client.does("udp 127.0.0.1 9"), "refused");

@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::Ipv4Addr;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt as _;
 
 use bpfman_tests::network::{INTERFACE, NEAR_ADDRESS};
 use bpfman_tests::wait;
 use serde_json::json;
 
 use super::guarded::{CDN, EVIL, Guarded, PORT, Place, RULES, SHOP, SHOP_V6};
-use super::{end, next_with, refused};
+use super::{end, next_with, with_rules_by_name};
 use crate::equipment::{Gallery, Interface};
 
 /// What the kernel sends by itself: who has an address of IPv6.
@@ -55,7 +55,7 @@ fn only_allowed_names_prefixes_and_ports_pass_an_interface() {
             arrives(&mut guarded, &format!("udp {address} {PORT}"));
         }
         is_dropped(&mut guarded, &format!("udp {SHOP} 4243"));
-        assert_eq!(refused(&mut events)["reason"], "port");
+        assert_eq!(next_with(&mut events, "reason", "port")["destination_port"], 4243);
         assert_eq!(guarded.tcp(SHOP), "refused");
         assert_eq!(next_with(&mut events, "protocol", "tcp")["reason"], "port");
         assert_eq!(guarded.does("resolve a.img.example.com"), CDN);
@@ -124,12 +124,44 @@ fn frame(destination: &str, tags: &[[u8; 4]]) -> String {
     frame.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A packet of IPv6 with a hop-by-hop header, in which a router is told to look, and this behind it.
+fn to_router(destination: &str, behind: u8) -> String {
+    let addresses = ["fd77::1", destination].map(|text| text.parse::<Ipv6Addr>().unwrap().octets());
+    let macs = [0x33, 0x33, 0, 0, 0, 0x16, 2, 0, 0, 0, 0, 1];
+    let header = [0x60, 0, 0, 0, 0, 16, 0, 1];
+    let options = [behind, 0, 5, 2, 0, 0, 1, 0];
+    let report = [143, 0, 0, 0, 0, 0, 0, 0];
+    let frame = [&macs[..], &[0x86, 0xdd], &header, addresses.as_flattened(), &options, &report].concat();
+    frame.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn reports_about_groups_of_the_link_pass_by_rules_and_other_headers_do_not() {
+    for (place, test) in PLACES {
+        let mut guarded = Guarded::at(place, &format!("{test}-groups"));
+        guarded.with_rules("apply", &format!("{NEIGHBOURS}mode enforce\n")).success();
+        let report = |destination: &str, behind: u8| {
+            format!("frame {INTERFACE} 86dd {}", to_router(destination, behind))
+        };
+        let (passed, dropped) = (guarded.count("passed"), guarded.count("dropped"));
+        guarded.does(&report("ff02::16", 58));
+        wait::until("it passes", || guarded.count("passed") > passed);
+        assert_eq!(guarded.count("dropped"), dropped);
+        // A routing header behind it; another host of the link; a group beyond it.
+        for (destination, behind) in [("ff02::16", 43), ("fd77::2", 58), ("ff05::16", 58)] {
+            is_dropped(&mut guarded, &report(destination, behind));
+        }
+        let events = guarded.run("follow --count 3").success();
+        assert_eq!(events.matches(r#""reason":"header""#).count(), 3, "{events}");
+    }
+}
+
 /// Who may send frames says also what they are, to the kernel and in tags, and may say something else than what they are.
 #[test]
 fn frames_of_packet_sockets_pass_no_interface_under_another_name() {
     for (place, test) in PLACES {
         let mut guarded = Guarded::at(place, &format!("{test}-frames"));
-        guarded.with_rules("apply", "allow dst 192.0.2.0/24\n").success();
+        guarded.with_rules("apply", &format!("{NEIGHBOURS}allow dst 192.0.2.0/24\n")).success();
         let as_arp = |destination: &str| format!("frame {INTERFACE} 0806 {}", frame(destination, &[]));
         // It would arrive.
         arrives(&mut guarded, &as_arp(EVIL));
@@ -152,16 +184,7 @@ fn its_manifest_for_an_interface_is_applied() {
     let manifest = gallery.manifest_at("egress-guard", "app-tc.yaml", &interface);
     gallery.daemon.bpfman(&format!("apply -f {manifest}")).success();
     gallery.daemon.bpfman(&format!("diff -f {manifest}")).success();
-    for program in ["egress_guard_tc_out", "egress_guard_tc_in"] {
-        gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();
-    }
-    let rules = gallery.daemon.path("rules");
-    fs::write(&rules, "allow dst ::1/128 proto udp\n").unwrap();
-    fs::set_permissions(&rules, fs::Permissions::from_mode(0o644)).unwrap();
-    gallery.side("egress-guard", &format!("--app egress-guard apply {}", rules.display())).success();
-    assert_eq!(
-        gallery.side("egress-guard", "--app egress-guard list").success(),
-        "allow dst ::1/128 proto udp\n"
-    );
+    let programs = ["egress_guard_tc_out", "egress_guard_tc_in"];
+    with_rules_by_name(&gallery, programs, "allow dst ::1/128 proto udp\n");
     gallery.daemon.bpfman(&format!("delete -f {manifest}")).success();
 }
