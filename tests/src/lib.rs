@@ -15,6 +15,7 @@
 pub mod binaries;
 pub mod browser;
 pub mod certificates;
+pub mod checksum;
 pub mod cluster_pages;
 pub mod command;
 pub mod compile;
@@ -25,6 +26,7 @@ pub mod csi;
 pub mod daemon;
 pub mod faketime;
 pub mod flood;
+pub mod hex;
 pub mod http;
 pub mod image_containers;
 pub mod kernel;

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use bpfman_tests::checksum::internet_checksum;
 use bpfman_tests::network::{INTERFACE, Namespace};
 use bpfman_tests::{Network, command, compile};
 use tempfile::NamedTempFile;
@@ -102,13 +103,8 @@ impl Datagram {
         frame[34..36].copy_from_slice(&self.ports.0.to_be_bytes());
         frame[36..38].copy_from_slice(&self.ports.1.to_be_bytes());
         frame[38..40].copy_from_slice(&30_u16.to_be_bytes());
-        let words =
-            frame[14..34].chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-        let mut sum: u32 = words.sum();
-        while sum > 0xffff {
-            sum = (sum >> 16) + (sum & 0xffff);
-        }
-        frame[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+        let sum = internet_checksum(&frame[14..34]);
+        frame[24..26].copy_from_slice(&sum);
         frame
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bpfman_proto::v1;
+use bpfman_tests::hex::hex;
 use bpfman_tests::requests::load;
 use bpfman_tests::{Daemon, compile};
 use prost::Message as _;
@@ -25,9 +26,8 @@ fn lacks_grpcio(test: &str) -> bool {
 
 /// Makes a call with bytes; the answer is bytes on standard output, a status on standard error.
 fn call(target: &str, folder: &Path, method: &str, request: &[u8], more: &[&str]) -> Output {
-    let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut command = Command::new(PYTHON);
-    command.current_dir(folder).args([CLIENT, target, method, &hex]).args(more);
+    command.current_dir(folder).args([CLIENT, target, method, &hex(request)]).args(more);
     command.output().unwrap()
 }
 

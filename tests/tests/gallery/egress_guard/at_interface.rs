@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt as _;
 
+use bpfman_tests::checksum::internet_checksum;
+use bpfman_tests::hex::hex;
 use bpfman_tests::network::{INTERFACE, NEAR_ADDRESS};
 use bpfman_tests::wait;
 use serde_json::json;
@@ -102,26 +104,16 @@ fn a_connection_lives_longer_than_its_name_and_is_not_begun_again() {
     }
 }
 
-fn checksum(header: &[u8]) -> [u8; 2] {
-    let mut sum: u32 = header.chunks_exact(2).map(|pair| u32::from_be_bytes([0, 0, pair[0], pair[1]])).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    let [_, _, high, low] = (!sum).to_be_bytes();
-    [high, low]
-}
-
 /// A datagram to a host at the other end, behind an Ethernet header with these tags.
 fn frame(destination: &str, tags: &[[u8; 4]]) -> String {
     let addresses = [NEAR_ADDRESS, destination].map(|text| text.parse::<Ipv4Addr>().unwrap().octets());
     let mut ip = [&[0x45, 0, 0, 29, 0, 1, 0, 0, 64, 17, 0, 0][..], addresses.as_flattened()].concat();
-    let sum = checksum(&ip);
+    let sum = internet_checksum(&ip);
     ip[10..12].copy_from_slice(&sum);
     let [high, low] = PORT.to_be_bytes();
     let macs = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
     let udp = [9, 9, high, low, 0, 9, 0, 0, b'x'];
-    let frame = [&macs, tags.as_flattened(), &[8, 0], &ip, &udp].concat();
-    frame.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&[&macs, tags.as_flattened(), &[8, 0], &ip, &udp].concat())
 }
 
 /// A packet of IPv6 with a hop-by-hop header, in which a router is told to look, and this behind it.
@@ -131,8 +123,7 @@ fn to_router(destination: &str, behind: u8) -> String {
     let header = [0x60, 0, 0, 0, 0, 16, 0, 1];
     let options = [behind, 0, 5, 2, 0, 0, 1, 0];
     let report = [143, 0, 0, 0, 0, 0, 0, 0];
-    let frame = [&macs[..], &[0x86, 0xdd], &header, addresses.as_flattened(), &options, &report].concat();
-    frame.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&[&macs[..], &[0x86, 0xdd], &header, addresses.as_flattened(), &options, &report].concat())
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::net::Ipv6Addr;
 
 use bpfman_tests::Outcome;
+use bpfman_tests::checksum::internet_checksum;
+use bpfman_tests::hex::hex;
 
 use super::bridge::{Host, INTERFACE};
 
@@ -48,12 +50,7 @@ impl Way {
         all.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
         all.extend([0, 0, 0, protocol]);
         all.extend(&bytes);
-        let mut sum: u32 = all.chunks_exact(2).map(|pair| u32::from_be_bytes([0, 0, pair[0], pair[1]])).sum();
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        let [_, _, high, low] = (!sum).to_be_bytes();
-        bytes[at..at + 2].copy_from_slice(&[high, low]);
+        bytes[at..at + 2].copy_from_slice(&internet_checksum(&all));
         bytes
     }
 
@@ -82,7 +79,7 @@ fn mac(host: &Host) -> [u8; 6] {
 
 /// Past the host's own stack.
 pub fn send(from: &Host, frame: &[u8]) {
-    let bytes: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = hex(frame);
     let script = format!(
         "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('{INTERFACE}', 0)); \
          s.send(bytes.fromhex('{bytes}'))"

@@ -1,0 +1,7 @@
+//! Bytes as text, for programs that are given some.
+
+/// Two digits a byte, as Python's `bytes.fromhex` reads them.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
