@@ -82,7 +82,7 @@ fn with_network(report: &mut Report, connections: &[u32], ipvs: bool) {
     network.near.ip(&["link", "set", INTERFACE, "xdp", "obj", &drop_all, "sec", "xdp"]);
     let frames = if ipvs { FEW_FRAMES } else { FRAMES };
     let bench = Bench { gallery: &gallery, far, image: gallery.publish("xdp-balancer"), frames, ipvs };
-    let senders: Vec<(u32, RefCell<LiveFrames<'_>>)> = connections
+    let senders: Vec<(u32, RefCell<LiveFrames>)> = connections
         .iter()
         .map(|&count| {
             let frames: Vec<_> = (0..count).map(frame).collect();
@@ -101,7 +101,7 @@ fn frame(number: u32) -> Vec<u8> {
     Datagram { source, destination: FAR_ADDRESS.parse().unwrap(), ports: (port, PORT) }.frame()
 }
 
-fn packets(report: &mut Report, bench: &Bench<'_>, senders: &[(u32, RefCell<LiveFrames<'_>>)]) {
+fn packets(report: &mut Report, bench: &Bench<'_>, senders: &[(u32, RefCell<LiveFrames>)]) {
     let far = bench.far;
     let send_back = compile::object("send_back").display().to_string();
     let program = RefCell::new(None);

@@ -3,6 +3,9 @@
 //! The stack takes more for a packet than they do, and not always the same. So what an entry lets pass ends at a program behind it
 //! that does nothing else. What that takes behind an empty program is the cost of the hook and of having a chain at all: it is
 //! subtracted from each entry, and less, the end alone, from the ten.
+//!
+//! A processor changes its pace within a second, by more than what is to be told. So each way has a network of its own, in which
+//! it stays attached, all have many short turns after one another, and a tenth of its turns were faster than what is told of one.
 
 mod hook;
 
@@ -14,29 +17,36 @@ use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, NEAR_ADDRESS};
 use bpfman_tests::{Network, compile};
 
 use self::hook::{Hook, Member};
-use crate::contender::{Contender, Measured};
+use crate::contender::{Contender, Measured, part};
 use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames};
 use crate::report::Report;
 
-const FRAMES: u32 = 200_000;
+/// Of one turn: some milliseconds.
+const FRAMES: u32 = 30_000;
+/// Turns for each round that was asked for.
+const TURNS: usize = 20;
+/// Two floors, ten entries, and ten in three ways.
+const WAYS: usize = 15;
 /// Connections that frames are of, in turn: one shows what the chain itself costs, many what its members do to each other's caches.
 const CONNECTIONS: [u16; 3] = [1, 256, 4096];
 /// Rules of those who have many.
 const RULES: u32 = 1000;
 const PORT: u16 = 53;
+/// The entry that no packet passes.
+const ENDS: &str = "xdp-balancer, sends on";
 const SINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
 /// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
-    let network = Network::new();
-    xdp(report, &gallery, &network);
-    tc(report, &gallery, &network);
+    let networks: Vec<Network> = (0..WAYS).map(|_| Network::new()).collect();
+    xdp(report, &gallery, &networks);
+    tc(report, &gallery, &networks);
 }
 
 /// Lines, one for each of the networks `net.0.0/24` to that of the last rule.
-fn networks(net: u8, line: impl Fn(Ipv4Addr) -> String) -> String {
+fn prefixes(net: u8, line: impl Fn(Ipv4Addr) -> String) -> String {
     (0..RULES).fold(String::new(), |mut text, rule| {
         let prefix = Ipv4Addr::from_bits((u32::from(net) << 24) + (rule << 8));
         writeln!(text, "{}", line(prefix)).unwrap();
@@ -55,35 +65,37 @@ fn services(first: Ipv4Addr, count: u32) -> String {
 }
 
 /// All look, and the last one, a balancer, sends the frame on: the end of others is to send it back.
-fn xdp(report: &mut Report, gallery: &Gallery, network: &Network) {
+fn xdp(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
     // What comes back ends there.
     let drop_all = compile::object("drop").display().to_string();
-    network.near.ip(&["link", "set", INTERFACE, "xdp", "obj", &drop_all, "sec", "xdp"]);
-    let hook = Hook::new(gallery, &network.far, "xdp", "", "");
+    for network in networks {
+        network.near.ip(&["link", "set", INTERFACE, "xdp", "obj", &drop_all, "sec", "xdp"]);
+    }
+    let hook = Hook::new(gallery, &networks[0].far, "xdp", "", "");
     let counter = || hook.load("xdp-counter", "xdp_counter");
     let firewall = |rules: &str| hook.apply("xdp-firewall", "xdp_firewall", rules);
     let balancer = |text: &str| hook.apply("xdp-balancer", "xdp_balancer", text);
     let elsewhere = Ipv4Addr::new(203, 0, 113, 1);
     let mut members = [
         ("xdp-counter", counter()),
-        ("xdp-firewall, 1,000 other sources", firewall(&networks(12, |net| format!("drop src {net}/24")))),
+        ("xdp-firewall, 1,000 other sources", firewall(&prefixes(12, |net| format!("drop src {net}/24")))),
         (
             "xdp-firewall, 1,000 with other ports",
-            firewall(&networks(11, |net| format!("drop src {net}/24 proto udp dport 54"))),
+            firewall(&prefixes(11, |net| format!("drop src {net}/24 proto udp dport 54"))),
         ),
         ("xdp-firewall, a protocol and port", firewall("drop proto tcp dport 22\n")),
         (
             "xdp-firewall, 1,000 that allow",
-            firewall(&networks(11, |net| format!("allow src {net}/24 proto udp dport {PORT}"))),
+            firewall(&prefixes(11, |net| format!("allow src {net}/24 proto udp dport {PORT}"))),
         ),
         ("xdp-counter, again", counter()),
         ("xdp-balancer, another's service", balancer(&services(elsewhere, 1))),
         (
             "xdp-firewall, 1,000 other places",
-            firewall(&networks(12, |net| format!("drop dst {net}/24 proto udp"))),
+            firewall(&prefixes(12, |net| format!("drop dst {net}/24 proto udp"))),
         ),
         ("xdp-balancer, 64 others' services", balancer(&services(elsewhere, 64))),
-        ("xdp-balancer, sends on", balancer(&services(SINK, 1))),
+        (ENDS, balancer(&services(SINK, 1))),
     ]
     .map(Member::new);
     members[9].ends = true;
@@ -92,14 +104,41 @@ fn xdp(report: &mut Report, gallery: &Gallery, network: &Network) {
         Datagram { source, destination: SINK, ports: (1024 + number, PORT) }.frame()
     };
     let ends = (hook.empty("pass"), hook.empty("send_back"));
-    compare(report, "xdp", &hook, ends, &members, &senders(network, frame));
-    network.near.ip(&["link", "set", INTERFACE, "xdp", "off"]);
+    let ten = closed(&members, ends.1);
+    let other =
+        Way { name: "all ten, by tail calls", kind: "xdp", place: "--isolated", side: "", programs: ten };
+    let ways = ways("xdp", "", "", ends, &members, other);
+    compare(report, gallery, networks, "xdp", &ways, frame);
+    for network in networks {
+        network.near.ip(&["link", "set", INTERFACE, "xdp", "off"]);
+    }
 }
 
 /// All look: the end is to drop the frame.
-fn tc(report: &mut Report, gallery: &Gallery, network: &Network) {
+fn tc(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
     let place = "--direction ingress --proceed-on unspec,pipe,dispatcher_return";
-    let hook = Hook::new(gallery, &network.far, "tc", place, ":ingress");
+    let hook = Hook::new(gallery, &networks[0].far, "tc", place, ":ingress");
+    let links = Hook::new(gallery, &networks[0].far, "tcx", "--direction ingress", ":ingress");
+    let (members, others) = (tc_members(&hook), tc_members(&links));
+    let ends = (hook.empty("next"), hook.empty("shot"));
+    let ten = closed(&others, links.empty("shot"));
+    let other = Way {
+        name: "all ten, the kernel's links",
+        kind: "tcx",
+        place: links.place,
+        side: links.side,
+        programs: ten,
+    };
+    let frame = |number: u16| {
+        let source = NEAR_ADDRESS.parse().unwrap();
+        Datagram { source, destination: SINK, ports: (20_000 + number, PORT) }.frame()
+    };
+    let ways = ways("tc", place, ":ingress", ends, &members, other);
+    compare(report, gallery, networks, "tc", &ways, frame);
+}
+
+/// Ten that look, loaded for a hook.
+fn tc_members(hook: &Hook<'_>) -> [Member; 10] {
     let flows = || hook.load("flows", "flows_ingress");
     let port = |own: &str, others: u32| {
         let mut rules = format!("port {INTERFACE} {own}\nallow {INTERFACE} out proto udp dport {PORT}\n");
@@ -114,12 +153,12 @@ fn tc(report: &mut Report, gallery: &Gallery, network: &Network) {
         let program = hook.load("pod-fastpath", function);
         for pod in 1..=pods {
             let line = format!("add 10.99.0.{pod} {INTERFACE} --mac 02:00:00:99:00:{pod:02}");
-            hook.side("pod-fastpath", program, &line);
+            hook.run_side("pod-fastpath", program, &line);
         }
-        hook.side("pod-fastpath", program, &format!("add 10.88.0.0/24 {INTERFACE}"));
+        hook.run_side("pod-fastpath", program, &format!("add 10.88.0.0/24 {INTERFACE}"));
         program
     };
-    let members = [
+    [
         ("flows", flows()),
         ("switch-port", port(&own, 0)),
         ("pod-fastpath, from the network", fast_path("from_network", 1)),
@@ -131,84 +170,110 @@ fn tc(report: &mut Report, gallery: &Gallery, network: &Network) {
         ("pod-fastpath, ten pods", fast_path("from_network", 10)),
         ("flows, for the last time", flows()),
     ]
-    .map(Member::new);
-    let frame = |number: u16| {
-        let source = NEAR_ADDRESS.parse().unwrap();
-        Datagram { source, destination: SINK, ports: (20_000 + number, PORT) }.frame()
-    };
-    let ends = (hook.empty("next"), hook.empty("shot"));
-    compare(report, "tc", &hook, ends, &members, &senders(network, frame));
+    .map(Member::new)
 }
 
-/// Who sends frames of so many connections.
-type Senders<'a> = [(u16, RefCell<LiveFrames<'a>>)];
-
-fn senders(network: &Network, frame: impl Fn(u16) -> Vec<u8>) -> Vec<(u16, RefCell<LiveFrames<'_>>)> {
-    let sender = |connections: u16| {
-        let frames: Vec<_> = (0..connections).map(&frame).collect();
-        (connections, RefCell::new(LiveFrames::new(network, &frames)))
-    };
-    CONNECTIONS.map(sender).into()
+/// One that stands at its hook while it is measured.
+struct Way {
+    name: &'static str,
+    kind: &'static str,
+    place: &'static str,
+    side: &'static str,
+    programs: Vec<u64>,
 }
 
-/// `empty` lets all pass, and at `end` all ends.
-fn compare(
-    report: &mut Report,
-    group: &str,
-    hook: &Hook<'_>,
+/// Programs of members, and the end behind them: a chain that ends by itself needs none.
+fn closed(members: &[Member], end: u64) -> Vec<u64> {
+    let programs = members.iter().map(|member| member.program);
+    programs.chain((!members.iter().any(|member| member.ends)).then_some(end)).collect()
+}
+
+/// All that are compared: the end, what `empty` and the end take, each member, all, all in the other way, and a chain alone.
+fn ways(
+    kind: &'static str,
+    place: &'static str,
+    side: &'static str,
     (empty, end): (u64, u64),
     members: &[Member; 10],
-    senders: &Senders<'_>,
+    other: Way,
+) -> Vec<Way> {
+    let way = |name, programs| Way { name, kind, place, side, programs };
+    let mut ways = vec![way("the end", vec![end]), way("empty, and the end", vec![empty, end])];
+    ways.extend(members.iter().map(|member| way(member.name, closed(std::slice::from_ref(member), end))));
+    let nothing = [vec![empty; 10], vec![end]].concat();
+    ways.extend([way("all ten, chained", closed(members, end)), other, way("ten that do nothing", nothing)]);
+    ways
+}
+
+fn compare(
+    report: &mut Report,
+    gallery: &Gallery,
+    networks: &[Network],
+    group: &str,
+    ways: &[Way],
+    frame: impl Fn(u16) -> Vec<u8>,
 ) {
-    // A chain that ends by itself needs no end.
-    let closed = |mut programs: Vec<u64>, ends: bool| {
-        programs.extend((!ends).then_some(end));
-        programs
-    };
-    let ten = closed(members.iter().map(|member| member.program).collect(), members[9].ends);
-    let ways = [("the end", vec![end]), ("empty, and the end", vec![empty, end])];
-    let ways: Vec<(&str, Vec<u64>)> = ways
-        .into_iter()
-        .chain(members.iter().map(|member| (member.name, closed(vec![member.program], member.ends))))
-        .chain([("all ten, chained", ten)])
+    let hooks: Vec<Hook<'_>> = ways
+        .iter()
+        .zip(networks)
+        .map(|(way, network)| {
+            let hook = Hook::new(gallery, &network.far, way.kind, way.place, way.side);
+            hook.attach(&way.programs);
+            hook
+        })
         .collect();
-    let mut contenders = Vec::new();
-    for (connections, frames) in senders {
-        for (name, programs) in &ways {
-            contenders.push(
-                Contender::new(*name, || frames.borrow_mut().sample(FRAMES))
-                    .at(u32::from(*connections))
-                    .set_up(move || {
-                        hook.attach(programs);
-                        // The first time makes the connections known.
-                        frames.borrow_mut().sample(u32::from(*connections).max(250) * 4);
-                    })
-                    .tear_down(|| {
-                        if programs.len() > 1 {
-                            hook.assert_all_ran(programs.len());
-                        }
-                        hook.detach();
-                    }),
-            );
+    for connections in CONNECTIONS {
+        let frames: Vec<_> = (0..connections).map(&frame).collect();
+        let senders: Vec<_> =
+            networks.iter().map(|network| RefCell::new(LiveFrames::new(network, &frames))).collect();
+        let contenders = ways.iter().zip(&senders).map(|(way, sender)| {
+            Contender::new(way.name, || sender.borrow_mut().sample(FRAMES))
+                .at(u32::from(connections))
+                // What the others have driven out of the caches comes back, and the first time makes connections known.
+                .set_up(move || {
+                    sender.borrow_mut().sample(u32::from(connections).max(500) * 2);
+                })
+        });
+        let title =
+            format!("A frame at a {group} hook with one entry, and with ten; {connections} connections");
+        let of = format!("{group}-{connections}");
+        let measured = report.measure_often(&of, &title, "CPU ns", TURNS, contenders.collect());
+        told(report, &of, &measured);
+    }
+    for (hook, way) in hooks.iter().zip(ways) {
+        if way.programs.len() > 1 && way.kind != "tcx" {
+            hook.assert_all_ran(way.programs.len());
         }
     }
-    let title = format!("A frame at a {group} hook with one entry, and with ten, by connections");
-    let measured = report.measure(group, &title, "CPU ns", contenders);
-    for (measured, connections) in measured.chunks(ways.len()).zip(CONNECTIONS) {
-        for (of, value) in
-            [("medians", Measured::median as fn(&Measured) -> f64), ("least values", Measured::min)]
-        {
-            let value = |number: usize| value(&measured[number]);
-            let (floor, chain_floor) = (value(0), value(1));
-            let each = members.iter().zip(2..);
-            let each = each.map(|(member, at)| value(at) - if member.ends { floor } else { chain_floor });
-            let (sum, together) = (each.sum::<f64>(), value(ways.len() - 1) - floor);
-            let mut say = |name: &str, unit: &str, figure: f64| {
-                report.derived(group, &format!("{name}, {connections} connections, {of}"), unit, figure);
-            };
-            say("sum of ten, each without the hook", "CPU ns", sum);
-            say("ten chained, without the hook", "CPU ns", together);
-            say("chained over sum", "x", together / sum);
+    gallery.daemon.detach_all();
+}
+
+/// What follows from the figures, of all rounds and of three parts of them: these show how far to believe it.
+fn told(report: &mut Report, group: &str, measured: &[Measured]) {
+    let rounds = measured[0].samples.len();
+    let thirds = [0, rounds / 3, rounds * 2 / 3, rounds];
+    let parts = [("", 0..rounds)].into_iter().chain(
+        ["first third", "second third", "last third"]
+            .into_iter()
+            .zip(thirds.windows(2).map(|ends| ends[0]..ends[1])),
+    );
+    for (of, rounds) in parts {
+        let value = |way: usize| part(&measured[way].samples[rounds.clone()], 1, 10);
+        let floor = |way: usize| value(usize::from(measured[way].name != ENDS));
+        let sum: f64 = (2..12).map(|way| value(way) - floor(way)).sum();
+        let mut say = |name: &str, unit: &str, figure: f64| {
+            report.derived(
+                group,
+                &format!("{name}{}{of}", if of.is_empty() { "" } else { ", " }),
+                unit,
+                figure,
+            );
+        };
+        say("sum of ten, each without the hook", "CPU ns", sum);
+        for (way, one) in measured.iter().enumerate().skip(12) {
+            let together = value(way) - value(0);
+            say(&format!("{}, without the hook", one.name), "CPU ns", together);
+            say(&format!("{}, over the sum", one.name), "x", together / sum);
         }
     }
 }

@@ -44,25 +44,32 @@ pub struct Measured {
     pub name: String,
     /// As the contender's.
     pub at: Option<u32>,
-    /// One a round, sorted.
+    /// One a round, in their order.
     pub samples: Vec<f64>,
 }
 
 impl Measured {
     /// The least.
     pub fn min(&self) -> f64 {
-        self.samples[0]
+        part(&self.samples, 0, 1)
     }
 
     /// The one in the middle.
     pub fn median(&self) -> f64 {
-        self.samples[self.samples.len() / 2]
+        part(&self.samples, 1, 2)
     }
 
     /// The most.
     pub fn max(&self) -> f64 {
-        self.samples[self.samples.len() - 1]
+        part(&self.samples, 1, 1)
     }
+}
+
+/// The sample below which so many of all are: `part(samples, 1, 4)` is the lower quartile.
+pub fn part(samples: &[f64], numerator: usize, denominator: usize) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[(sorted.len() * numerator / denominator).min(sorted.len() - 1)]
 }
 
 /// Measures all of them once a round, so that what else the machine does meets all alike.
@@ -77,9 +84,6 @@ pub fn measure(mut contenders: Vec<Contender<'_>>, rounds: usize) -> Vec<Measure
             measured.samples.push((contender.sample)());
             (contender.tear_down)();
         }
-    }
-    for one in &mut measured {
-        one.samples.sort_by(f64::total_cmp);
     }
     measured
 }

@@ -145,7 +145,7 @@ fn packets(report: &mut Report, network: &Network, rules: &Rules<'_>) {
         Datagram { source: source(rule), destination: FAR_ADDRESS.parse().unwrap(), ports: (4000, PORT) }
             .frame()
     };
-    let senders: Vec<(u32, RefCell<LiveFrames<'_>>)> = SIZES
+    let senders: Vec<(u32, RefCell<LiveFrames>)> = SIZES
         .into_iter()
         .chain([MOST])
         .map(|size| {

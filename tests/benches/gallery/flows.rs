@@ -73,7 +73,7 @@ pub fn run(report: &mut Report) {
     let programs =
         gallery.load("flows", "--programs tcx:flows_ingress tcx:flows_egress tp_btf:flows_dropped");
     let flows = Flows { gallery: &gallery, far, ingress: programs[0], dropped: programs[2] };
-    let senders: Vec<(u32, RefCell<LiveFrames<'_>>)> = SIZES
+    let senders: Vec<(u32, RefCell<LiveFrames>)> = SIZES
         .into_iter()
         .map(|size| {
             let source = |number: u32| Ipv4Addr::from_bits(0x0b00_0000 + number);

@@ -1,6 +1,7 @@
 //! Live frames into the receive path of a veth, and the CPU time that each takes.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use bpfman_tests::checksum::internet_checksum;
@@ -14,18 +15,19 @@ const WINDOW: usize = 64;
 const BATCH: u32 = 64;
 
 /// Sends frames from the near end of a network to the far one, always on the same CPU.
-pub struct LiveFrames<'a> {
-    far: &'a Namespace,
+pub struct LiveFrames {
+    /// The far end's counters: the file stays of the namespace where it was opened.
+    counters: File,
     sender: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
     _frames: NamedTempFile,
 }
 
-impl<'a> LiveFrames<'a> {
+impl LiveFrames {
     /// Of one length, and different from one another in [`WINDOW`] bytes at most; they are sent in turn. With many, what the
     /// receiver looks up is not always the same entry. They are repeated up to a power of two.
-    pub fn new(network: &'a Network, frames: &[Vec<u8>]) -> Self {
+    pub fn new(network: &Network, frames: &[Vec<u8>]) -> Self {
         let length = frames[0].len();
         let differs = |at: &usize| frames.iter().any(|frame| frame[*at] != frames[0][*at]);
         let first = (0..length).find(differs).unwrap_or(0).min(length - WINDOW);
@@ -47,7 +49,9 @@ impl<'a> LiveFrames<'a> {
         let mut sender = command.spawn().expect("the sender runs");
         let orders = sender.stdin.take().expect("it was piped");
         let answers = BufReader::new(sender.stdout.take().expect("it was piped"));
-        Self { far: &network.far, sender, orders, answers, _frames: file }
+        let counters =
+            network.far.inside(|| File::open("/proc/thread-self/net/dev").expect("counters can be read"));
+        Self { counters, sender, orders, answers, _frames: file }
     }
 
     /// Nanoseconds of CPU a frame: making and sending it, and all that the far end does with it in the kernel.
@@ -65,13 +69,24 @@ impl<'a> LiveFrames<'a> {
 
     /// Frames that the far end has received, whatever became of them.
     pub fn received(&self) -> u64 {
-        let text = self.far.ip(&["-s", "-j", "link", "show", "dev", INTERFACE]);
-        let links: serde_json::Value = serde_json::from_str(&text).expect("ip writes JSON");
-        links[0]["stats64"]["rx"]["packets"].as_u64().expect("an interface counts what it receives")
+        let (mut counters, mut text) = (&self.counters, String::new());
+        counters.rewind().expect("counters begin anew");
+        counters.read_to_string(&mut text).expect("counters can be read");
+        let (_, counters) = text
+            .lines()
+            .filter_map(|line| line.trim_start().split_once(':'))
+            .find(|(name, _)| *name == INTERFACE)
+            .expect("the interface is there");
+        // Bytes, then packets.
+        counters
+            .split_whitespace()
+            .nth(1)
+            .and_then(|packets| packets.parse().ok())
+            .expect("a number of packets")
     }
 }
 
-impl Drop for LiveFrames<'_> {
+impl Drop for LiveFrames {
     fn drop(&mut self) {
         let _ended = self.sender.kill();
         let _status = self.sender.wait();

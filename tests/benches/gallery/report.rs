@@ -38,7 +38,20 @@ impl Report {
         unit: &str,
         contenders: Vec<Contender<'_>>,
     ) -> Vec<Measured> {
-        let measured = measure(contenders, self.rounds);
+        self.measure_often(group, title, unit, 1, contenders)
+    }
+
+    /// The same with so many times the rounds: for short samples.
+    pub fn measure_often(
+        &mut self,
+        group: &str,
+        title: &str,
+        unit: &str,
+        times: usize,
+        contenders: Vec<Contender<'_>>,
+    ) -> Vec<Measured> {
+        let rounds = self.rounds * times;
+        let measured = measure(contenders, rounds);
         println!("-- {title}");
         for one in &measured {
             let round = |value: f64| (value * 100.0).round() / 100.0;
@@ -57,7 +70,7 @@ impl Report {
             );
         }
         let text = |key: &str| self.machine[key].as_str().unwrap_or_default().to_owned();
-        let caption = format!("{}, Linux {}; median of {} rounds", text("cpu"), text("kernel"), self.rounds);
+        let caption = format!("{}, Linux {}; median of {rounds} rounds", text("cpu"), text("kernel"));
         let drawn = plot::draw(&format!("{title}, {unit}"), &caption, &measured);
         let path = folder().join(format!("gallery-{}-{group}.svg", self.entry));
         fs::write(&path, drawn).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

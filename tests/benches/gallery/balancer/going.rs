@@ -14,7 +14,7 @@ use crate::report::Report;
 /// Backends, one of which goes.
 const GOING: [u32; 3] = [3, 10, 100];
 
-pub fn measure(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefCell<LiveFrames<'_>>) {
+pub fn measure(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefCell<LiveFrames>) {
     // Some frames are lost: twice, and hardly a connection is missing.
     let send = || {
         for _ in 0..2 {

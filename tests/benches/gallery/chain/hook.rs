@@ -14,7 +14,8 @@ pub struct Hook<'a> {
     far: &'a Namespace,
     /// As `attach` and `chain show` have it.
     kind: &'static str,
-    place: &'static str,
+    pub place: &'static str,
+    pub side: &'static str,
     name: String,
 }
 
@@ -38,10 +39,10 @@ impl<'a> Hook<'a> {
         far: &'a Namespace,
         kind: &'static str,
         place: &'static str,
-        side: &str,
+        side: &'static str,
     ) -> Self {
         let name = format!("{kind}:{INTERFACE}{side}@{}", far.path().display());
-        Self { gallery, far, kind, place, name }
+        Self { gallery, far, kind, place, side, name }
     }
 
     pub fn attach(&self, programs: &[u64]) {
@@ -50,10 +51,6 @@ impl<'a> Hook<'a> {
             let words = format!("--iface {INTERFACE} --netns {netns} --priority {priority} {}", self.place);
             self.gallery.daemon.bpfman(&format!("attach {program} {} {words}", self.kind)).success();
         }
-    }
-
-    pub fn detach(&self) {
-        self.gallery.daemon.detach_all();
     }
 
     /// A program that does nothing, of the tests.
@@ -70,7 +67,7 @@ impl<'a> Hook<'a> {
     }
 
     /// Runs the side of an entry, in the namespace of the hook.
-    pub fn side(&self, entry: &str, program: u64, line: &str) {
+    pub fn run_side(&self, entry: &str, program: u64, line: &str) {
         let mut side = self.gallery.side_in(self.far, WATCHER, entry);
         side.args(["--program", &program.to_string()]).args(line.split_whitespace());
         Outcome::of(&mut side).success();
@@ -81,7 +78,7 @@ impl<'a> Hook<'a> {
         let program = self.load(entry, function);
         let file = self.gallery.daemon.path("rules.txt");
         fs::write(&file, rules).unwrap();
-        self.side(entry, program, &format!("apply {}", file.display()));
+        self.run_side(entry, program, &format!("apply {}", file.display()));
         program
     }
 
