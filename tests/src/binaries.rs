@@ -20,6 +20,15 @@ pub fn find(name: &str) -> PathBuf {
     path
 }
 
+/// The user-space side of an entry of the gallery.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+pub fn side(entry: &str) -> PathBuf {
+    find(&format!("bpfman-{entry}"))
+}
+
 /// The folder of the binaries.
 fn folder() -> PathBuf {
     std::env::var_os(FOLDER_VARIABLE).map_or_else(build_folder, PathBuf::from)

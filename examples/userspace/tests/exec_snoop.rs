@@ -62,7 +62,7 @@ fn started_and_reported(bpffs: &Path) -> Result<()> {
     ensure!(started.wait()?.success());
 
     let mut snoop = Command::new("timeout");
-    snoop.arg("60").arg(env!("CARGO_BIN_EXE_exec-snoop")).arg("--json").arg("--map-dir").arg(bpffs);
+    snoop.arg("60").arg(env!("CARGO_BIN_EXE_bpfman-exec-snoop")).arg("--json").arg("--map-dir").arg(bpffs);
     let mut snoop = snoop.stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(snoop.stdout.take().context("stdout is piped")?).lines();
     let mut event = None;

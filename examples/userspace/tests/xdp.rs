@@ -73,7 +73,7 @@ fn run(command: &mut Command) -> Result<String> {
 }
 
 fn firewall(loaded: &Loaded, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xdp-firewall"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bpfman-xdp-firewall"));
     run(command.arg("--map-dir").arg(loaded.maps()).args(arguments))
 }
 
@@ -302,7 +302,7 @@ fn counter_counts_each_protocol_and_looks_behind_extension_headers() -> Result<(
     for packet in &packets {
         assert_eq!(loaded.verdict(packet)?, XDP_PASS);
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xdp-counter"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bpfman-xdp-counter"));
     let counted = json_of(&run(command.arg("--map-dir").arg(loaded.maps()).arg("--json"))?)?;
     let expected = json!({
         "ipv4/tcp": { "packets": 2, "bytes": 68 },
@@ -320,7 +320,8 @@ fn counter_counts_each_protocol_and_looks_behind_extension_headers() -> Result<(
 #[test]
 fn a_folder_without_the_maps_is_named_in_the_error() {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_xdp-counter")).arg("--map-dir").arg(folder.path()).output();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_bpfman-xdp-counter")).arg("--map-dir").arg(folder.path()).output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(5));
     let message = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -95,7 +95,7 @@ impl Gallery {
     pub fn side_as(&self, user: u32, entry: &str) -> Command {
         let copy = self.daemon.path(format!("side-{entry}"));
         if !copy.exists() {
-            fs::copy(binaries::find(entry), &copy).unwrap();
+            fs::copy(binaries::side(entry), &copy).unwrap();
             fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
         }
         let user = user.to_string();

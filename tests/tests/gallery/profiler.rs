@@ -114,7 +114,7 @@ fn a_busy_process_is_seen_by_its_functions_in_every_format_and_only_in_its_own_t
 
     // A user sees that it was in the kernel; root, where. What ran before the period is not in it.
     let as_root = |words: &str| {
-        let mut side = Command::new(binaries::find("profiler"));
+        let mut side = Command::new(binaries::side("profiler"));
         side.env("BPFMAN_SOCKET_PATH", gallery.daemon.socket());
         Outcome::of(side.args(format!("--program {program} record {words}").split_whitespace())).success()
     };

@@ -22,6 +22,11 @@ pub fn parse(line: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether it is the user-space side of an entry of the gallery.
+fn is_side(program: &str) -> bool {
+    program.strip_prefix("bpfman-").is_some_and(|entry| root().join("examples").join(entry).is_dir())
+}
+
 fn parse_command(words: &[String]) -> Result<(), String> {
     let built = words[0].strip_prefix("target/debug/").or_else(|| words[0].strip_prefix("target/release/"));
     let (program, rest) = (built.unwrap_or(&words[0]), &words[1..]);
@@ -36,7 +41,7 @@ fn parse_command(words: &[String]) -> Result<(), String> {
         "make" => machine_tools::make(rest),
         "cargo" => machine_tools::cargo(rest),
         "bpfman" | "bpfmand" | "bpfman-operator" | "kubectl-bpfman" => parser::takes(program, rest),
-        _ if root().join("examples").join(program).is_dir() => parser::takes(program, rest),
+        _ if is_side(program) => parser::takes(program, rest),
         _ if program.contains('/') && root().join(program).exists() => machine_tools::script(words),
         _ => Err(format!("nobody knows the program {program}; a block without commands has a mark: ```text")),
     }

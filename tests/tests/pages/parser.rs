@@ -46,8 +46,12 @@ fn a_wrong_line_is_refused() {
         ("bpfmand", "--end-break-glass", "--end-break-glass --break-glass"),
         ("bpfman-operator", "crds --without-rules", "crds --without-rules --no"),
         ("kubectl-bpfman", "status filter --follow", "status --follow"),
-        ("xdp-firewall", "--program 7 list", "list"),
-        ("ci-guard", "--app ci-guard run --policy p.yaml -- make test", "--app ci-guard run --pol p.yaml"),
+        ("bpfman-xdp-firewall", "--program 7 list", "list"),
+        (
+            "bpfman-ci-guard",
+            "--app ci-guard run --policy p.yaml -- make test",
+            "--app ci-guard run --pol p.yaml",
+        ),
     ] {
         takes(program, &words(right)).unwrap_or_else(|error| panic!("{program} {right}: {error}"));
         assert!(takes(program, &words(wrong)).is_err(), "{program} {wrong}");

@@ -87,7 +87,7 @@ walks! {
         page: "examples/tls-trace/README.md",
         entry: "tls-trace",
         endless: &["follow"],
-        parsed: &["bpfman attach ID uprobe", "tls-trace --app tls-trace go"],
+        parsed: &["bpfman attach ID uprobe", "bpfman-tls-trace --app tls-trace go"],
         ..NOTHING
     },
     ci_guard: Walk {

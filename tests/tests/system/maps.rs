@@ -313,7 +313,7 @@ fn an_example_without_privileges_counts_what_an_xdp_program_saw() {
     );
     let (bench, network) = (Bench::new(policy), Network::new());
     let counter = bench.daemon.path("xdp-counter");
-    fs::copy(binaries::find("xdp-counter"), &counter).unwrap();
+    fs::copy(binaries::side("xdp-counter"), &counter).unwrap();
     let wire = bench.daemon.wire();
     let loaded = wire.load(load(&compile::example("xdp-counter"), &[("xdp_counter", Type::Xdp)])).unwrap();
     let program = Program::of(&loaded.programs[0]).id;

@@ -42,7 +42,8 @@ impl RealNode {
 
     /// Gives it the user-space side of an entry of the gallery.
     pub fn side_image(&self, entry: &str) {
-        self.image(&format!("{entry}-side"), entry, &side(entry), &format!("/usr/bin/{entry}"));
+        let binary = format!("bpfman-{entry}");
+        self.image(&format!("{entry}-side"), &binary, &side(entry), &format!("/usr/bin/{binary}"));
     }
 
     /// Gives it a program that works all day.

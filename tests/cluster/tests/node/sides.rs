@@ -148,7 +148,8 @@ fn a_job_is_reported(node: &RealNode) {
     let report = &said[said.find("{\n").unwrap_or_else(|| panic!("no report: {said}"))..];
     let report: Value = serde_json::Deserializer::from_str(report).into_iter().next().unwrap().unwrap();
     assert_eq!(report["verdict"], "clean", "{said}");
-    let started = report["exec"].as_array().unwrap().iter().any(|exec| exec["path"] == "/usr/bin/ci-guard");
+    let started =
+        report["exec"].as_array().unwrap().iter().any(|exec| exec["path"] == "/usr/bin/bpfman-ci-guard");
     assert!(started, "{said}");
 }
 

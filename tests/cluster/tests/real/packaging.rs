@@ -221,8 +221,13 @@ fn images_are_built_without_a_network_and_hold_one_program_with_its_licences() {
         ),
         ("bpfman-operator", "65532:65532", "/usr/bin/bpfman-operator", &["usr/bin/bpfman-operator"]),
         ("bpfman-cni", "", "/usr/bin/bpfman-cni", &["usr/bin/bpfman-cni"]),
-        ("flows-side", "65532:65532", "/usr/bin/flows", &["usr/bin/flows"]),
-        ("xdp-firewall-side", "65532:65532", "/usr/bin/xdp-firewall", &["usr/bin/xdp-firewall"]),
+        ("flows-side", "65532:65532", "/usr/bin/bpfman-flows", &["usr/bin/bpfman-flows"]),
+        (
+            "xdp-firewall-side",
+            "65532:65532",
+            "/usr/bin/bpfman-xdp-firewall",
+            &["usr/bin/bpfman-xdp-firewall"],
+        ),
     ] {
         let archive = format!("docker-archive:{}", archives.join(format!("{image}.tar")).display());
         let inspect = |words: &[&str]| {

@@ -32,7 +32,7 @@ use crate::tables::{Named, Names, Revision, Tables};
 ///
 /// Rules that kill or forbid only say what they would do until `mode enforce`.
 #[derive(Parser)]
-#[command(name = "watchdog", mut_group("MapSource", |group| group.required(false)))]
+#[command(name = "bpfman-watchdog", mut_group("MapSource", |group| group.required(false)))]
 struct Arguments {
     #[command(flatten)]
     maps: Option<MapSource>,

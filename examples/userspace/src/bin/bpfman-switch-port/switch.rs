@@ -74,7 +74,7 @@ fn find_port(name: &PortName) -> Result<PortIndex> {
         Ok(index) => Ok(PortIndex(index)),
         Err(rustix::io::Errno::NODEV) => Err(Failure::not_found(
             format!("there is no interface {name} in this network namespace"),
-            "nothing was changed; where the bridge is in another one: nsenter --net=FILE switch-port …",
+            "nothing was changed; where the bridge is in another one: nsenter --net=FILE bpfman-switch-port …",
         )
         .into()),
         Err(error) => Err(error).with_context(|| format!("cannot find interface {name}")),

@@ -34,7 +34,7 @@ const NOT_STARTED: u8 = 127;
 
 /// Runs a command and reports what it and all its descendants did
 #[derive(Parser)]
-#[command(name = "ci-guard", mut_group("MapSource", |group| group.required(false)))]
+#[command(name = "bpfman-ci-guard", mut_group("MapSource", |group| group.required(false)))]
 struct Arguments {
     #[command(flatten)]
     maps: Option<MapSource>,

@@ -25,7 +25,7 @@ pub fn parse(text: &str, file: &str) -> Result<RuleFile> {
         let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
         Failure::invalid(
             format!("{file}{line}: {why}"),
-            "nothing was changed; `watchdog check FILE` tries a file",
+            "nothing was changed; `bpfman-watchdog check FILE` tries a file",
         )
     };
     let written: RuleFile = serde_norway::from_str(text).map_err(|error| {
