@@ -199,7 +199,7 @@ fn images_are_built_without_a_network_and_hold_one_program_with_its_licences() {
         eprintln!("SKIPPED(busybox-static): {name}");
         return;
     }
-    for binary in ["bpfmand", "bpfman-operator", "bpfman-cni", "flows", "xdp-firewall"] {
+    for binary in ["bpfmand", "bpfman-operator", "bpfman-cni", "bpfman-flows", "bpfman-xdp-firewall"] {
         fs::copy(busybox, folder.path().join(binary)).unwrap();
     }
     let mut build = Command::new("unshare");
