@@ -1,6 +1,6 @@
 //! How the radar stands, for those who ask; and who switches it on and off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bpfmand_core::BytecodeSource;
@@ -70,6 +70,23 @@ pub struct RadarReport {
 }
 
 impl RadarReport {
+    /// True where the next one that is remembered needs room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.loaders.len() >= MOST_MAKERS || self.makers.len() >= MOST_MAKERS
+    }
+
+    /// Makes room: forgets who made what is gone, and some of the oldest where most are still there.
+    pub fn make_room(&mut self, programs: &BTreeSet<u32>, links: &BTreeSet<u32>) {
+        for (of, there) in [(&mut self.loaders, programs), (&mut self.makers, links)] {
+            of.retain(|id, _| there.contains(id));
+            // So that the kernel is not asked for each of the next ones.
+            while of.len() > MOST_MAKERS - MOST_MAKERS / 8 {
+                of.pop_first();
+            }
+        }
+    }
+
     /// Remembers who made what.
     pub fn remember(&mut self, who: &StrangerActor, programs: &[u32], links: &[u32]) {
         for (of, ids) in [(&mut self.loaders, programs), (&mut self.makers, links)] {
@@ -145,6 +162,27 @@ pub trait RadarControl: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_what_is_gone_pushes_out_nobody_who_made_what_is_there() {
+        let mut report = RadarReport::default();
+        let who = |pid| StrangerActor { pid, ..StrangerActor::default() };
+        report.remember(&who(5), &[1], &[1]);
+        for id in 2..20_000 {
+            if report.is_full() {
+                report.make_room(&BTreeSet::from([1, id]), &BTreeSet::from([1]));
+            }
+            report.remember(&who(7), &[id], &[]);
+        }
+        assert_eq!((report.loaders[&1].pid, report.makers[&1].pid), (5, 5));
+        assert!(report.loaders.len() <= MOST_MAKERS && report.loaders.contains_key(&19_999));
+        // Where all of them are there, the oldest give way.
+        let mut report = RadarReport::default();
+        (1..=MOST_MAKERS as u32).for_each(|id| report.remember(&who(7), &[id], &[]));
+        assert!(report.is_full());
+        report.make_room(&report.loaders.keys().copied().collect(), &BTreeSet::new());
+        assert!(!report.is_full() && report.loaders.contains_key(&(MOST_MAKERS as u32)));
+    }
 
     #[test]
     fn what_is_remembered_is_bounded_and_the_newest_stays() {

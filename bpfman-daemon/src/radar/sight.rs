@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use bpfmand_journal::{DaemonPart, EntryResult, HistoryEntry, StrangerActor};
+use bpfmand_kernel::{KernelHooks as _, KernelObjects as _};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::act::{StrangerAct, words};
@@ -68,7 +69,16 @@ impl RadarWatch {
         if let Some(who) = who.filter(|_| makes) {
             let loaded = if event.kind == kind::PROG_LOAD { event.program } else { 0 };
             let ids = |id: u32| if id == 0 { Vec::new() } else { vec![id] };
-            self.standing.lock().remember(who, &ids(loaded), &ids(event.link));
+            let mut report = self.standing.lock();
+            if report.is_full() {
+                let kernel = &self.parts.kernel;
+                // Where the kernel does not tell, the oldest give way.
+                if let (Ok(programs), Ok(links)) = (kernel.program_ids(), kernel.link_ids()) {
+                    let programs = programs.into_iter().map(|id| id.0).collect();
+                    report.make_room(&programs, &links.into_iter().map(|id| id.0).collect());
+                }
+            }
+            report.remember(who, &ids(loaded), &ids(event.link));
         }
     }
 

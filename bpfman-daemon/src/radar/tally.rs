@@ -17,6 +17,8 @@ const TOGETHER: Duration = Duration::from_millis(20);
 const FULL: Duration = Duration::from_millis(100);
 /// Processes and kinds that are told apart while they wait.
 const MOST_APART: usize = 256;
+/// Of one user, however many others do: a user with few of them is told apart among many of somebody else.
+const MIN_APART: usize = 16;
 /// Words of one entry: what is more is a number.
 const MOST_WORDS: usize = 8;
 /// Ids of one entry.
@@ -97,7 +99,7 @@ impl Tallies {
         who: impl FnOnce() -> Option<StrangerActor>,
     ) -> Option<&StrangerActor> {
         let mut several = false;
-        if !self.waiting.contains_key(&key) && self.waiting.len() >= MOST_APART {
+        if !self.waiting.contains_key(&key) && self.is_crowded_for(key.user) {
             // Who makes many processes is one.
             (key.process, key.began, several) = (0, 0, true);
             key.command.clear();
@@ -131,6 +133,15 @@ impl Tallies {
             }
         }
         tally.who.as_ref()
+    }
+
+    /// True where a further process of a user is not told apart.
+    fn is_crowded_for(&self, user: u32) -> bool {
+        let of_user = || self.waiting.keys().filter(|key| key.user == user).count();
+        match self.waiting.len() {
+            waiting if waiting < MOST_APART => false,
+            waiting => waiting >= 2 * MOST_APART || of_user() >= MIN_APART,
+        }
     }
 
     /// When something is to be told: at once, unless the same was told a moment ago. So are the first of many processes; with
@@ -291,6 +302,19 @@ mod tests {
         assert!(told <= MOST_APART + 3, "{told}");
         tallies.tell(&journal, true);
         assert!(tallies.waiting.is_empty() && tallies.next().is_none());
+    }
+
+    #[test]
+    fn a_user_of_few_processes_is_told_apart_among_many_of_another() {
+        let (mut tallies, journal) = (Tallies::default(), Journal::default());
+        while journal.has_room_for_stranger(0) {}
+        for process in 1..=1000 {
+            tallies.add(key(process, 0), once(process), || None);
+        }
+        tallies.add(key(5000, 1000), once(1), || None);
+        let told = tallies.tell(&journal, false);
+        let who: Vec<_> = told.iter().map(|told| (told.key.user, told.key.process)).collect();
+        assert_eq!(who, [(1000, 5000)]);
     }
 
     #[test]
