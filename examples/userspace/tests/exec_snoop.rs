@@ -6,13 +6,17 @@ mod compiled;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aya::Ebpf;
 use aya::programs::TracePoint;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+/// Time within which the start of a program has to be reported.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Set in the process that has a mount namespace of its own.
 const INSIDE: &str = "EXEC_SNOOP_TEST_INSIDE";
@@ -61,22 +65,26 @@ fn started_and_reported(bpffs: &Path) -> Result<()> {
     let pid = started.id();
     ensure!(started.wait()?.success());
 
-    let mut snoop = Command::new("timeout");
-    snoop.arg("60").arg(env!("CARGO_BIN_EXE_bpfman-exec-snoop")).arg("--json").arg("--map-dir").arg(bpffs);
-    let mut snoop = snoop.stdout(Stdio::piped()).spawn()?;
+    // Started directly, not by `timeout`: ended before it has stored its child's process id, `timeout` leaves the child running,
+    // which keeps the pipe open.
+    let mut snoop = Command::new(env!("CARGO_BIN_EXE_bpfman-exec-snoop"));
+    let mut snoop = snoop.arg("--json").arg("--map-dir").arg(bpffs).stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(snoop.stdout.take().context("stdout is piped")?).lines();
-    let mut event = None;
-    for line in lines {
-        let seen: Value = serde_json::from_str(&line?)?;
-        if seen["filename"].as_str().map(Path::new) == Some(&file) {
-            event = Some(seen);
-            break;
-        }
-    }
-    // Not kill: timeout hands this signal on to the reader.
-    kill_process(Pid::from_child(&snoop), Signal::TERM)?;
+    let (sender, receiver) = channel();
+    let wanted = file.clone();
+    std::thread::spawn(move || {
+        let of_file = |event: &Value| event["filename"].as_str().map(Path::new) == Some(&wanted);
+        let events = lines.map_while(Result::ok).map(|line| serde_json::from_str::<Value>(&line));
+        let found = events.map(Result::unwrap).find(of_file);
+        // The receiver is gone if the deadline has passed.
+        let _ = sender.send(found);
+    });
+    let event = receiver.recv_timeout(PATIENCE);
+    snoop.kill()?;
     snoop.wait()?;
-    let event = event.context("the start was not reported in time")?;
+    let event = event
+        .with_context(|| format!("the start of {} was not reported within {PATIENCE:?}", file.display()))?;
+    let event = event.context("bpfman-exec-snoop ended before it reported the start")?;
     ensure!(event["pid"] == pid, "{event}");
     ensure!(event["uid"] == 0, "{event}");
     ensure!(event["comm"] == "nobody-else's", "{event}");
