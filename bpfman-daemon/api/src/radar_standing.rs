@@ -70,17 +70,17 @@ pub struct RadarReport {
 }
 
 impl RadarReport {
-    /// True where the next one that is remembered needs room.
+    /// Returns whether an entry has to be removed before another one can be added.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.loaders.len() >= MOST_MAKERS || self.makers.len() >= MOST_MAKERS
     }
 
-    /// Makes room: forgets who made what is gone, and some of the oldest where most are still there.
+    /// Removes the makers of programs and links that no longer exist; if most still exist, also the oldest eighth.
     pub fn make_room(&mut self, programs: &BTreeSet<u32>, links: &BTreeSet<u32>) {
         for (of, there) in [(&mut self.loaders, programs), (&mut self.makers, links)] {
             of.retain(|id, _| there.contains(id));
-            // So that the kernel is not asked for each of the next ones.
+            // An eighth at once: the kernel is not queried for each of the next entries.
             while of.len() > MOST_MAKERS - MOST_MAKERS / 8 {
                 of.pop_first();
             }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_what_is_gone_pushes_out_nobody_who_made_what_is_there() {
+    fn flood_of_gone_programs_keeps_makers_of_present_ones() {
         let mut report = RadarReport::default();
         let who = |pid| StrangerActor { pid, ..StrangerActor::default() };
         report.remember(&who(5), &[1], &[1]);

@@ -72,7 +72,7 @@ impl RadarWatch {
             let mut report = self.standing.lock();
             if report.is_full() {
                 let kernel = &self.parts.kernel;
-                // Where the kernel does not tell, the oldest give way.
+                // If the kernel cannot list them, `remember` drops the oldest.
                 if let (Ok(programs), Ok(links)) = (kernel.program_ids(), kernel.link_ids()) {
                     let programs = programs.into_iter().map(|id| id.0).collect();
                     report.make_room(&programs, &links.into_iter().map(|id| id.0).collect());

@@ -17,7 +17,7 @@ const TOGETHER: Duration = Duration::from_millis(20);
 const FULL: Duration = Duration::from_millis(100);
 /// Processes and kinds that are told apart while they wait.
 const MOST_APART: usize = 256;
-/// Of one user, however many others do: a user with few of them is told apart among many of somebody else.
+/// Processes of one user that are listed separately even when other users have filled `MOST_APART`.
 const MIN_APART: usize = 16;
 /// Words of one entry: what is more is a number.
 const MOST_WORDS: usize = 8;
@@ -135,7 +135,7 @@ impl Tallies {
         tally.who.as_ref()
     }
 
-    /// True where a further process of a user is not told apart.
+    /// Returns whether another process of the user is merged with its others instead of being listed.
     fn is_crowded_for(&self, user: u32) -> bool {
         let of_user = || self.waiting.keys().filter(|key| key.user == user).count();
         match self.waiting.len() {
