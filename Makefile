@@ -8,7 +8,7 @@ target := $(CARGO_TARGET_DIR)
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences test-faults vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences test-faults vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -114,6 +114,9 @@ kube-up: ## a Kubernetes control plane to try things on: target/kube/here (root)
 kube-down: ## take it down again, and what tests left
 	@tests/kube/down $(target)/kube/here
 	@for shared in $(target)/kube/shared*/; do tests/kube/down $$shared; done
+
+kube-update: ## take the Kubernetes of tests/kube/modules, and what its node needs, to the newest patch release
+	@tests/kube/update
 
 test-kube: ## the tests that need a Kubernetes API server (root; BPFMAN_KUBE=… for one of your own, see tests/kube/build)
 	@packaging/install-deps test
