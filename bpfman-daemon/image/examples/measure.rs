@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement ends at what it did not expect")]
 
-#[path = "../tests/harness/mod.rs"]
+#[path = "../tests/image/harness/mod.rs"]
 mod harness;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,30 @@
+//! The client stays a client: what it may not be linked with.
+
+use std::process::Command;
+
+/// Rooms of the daemon without input, output or system calls: what `check` reads object files with.
+const PURE: [&str; 3] = ["bpfmand-core", "bpfmand-object", "bpfmand-requirements"];
+
+#[test]
+fn no_signature_verifier_no_store_no_daemon_room() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "-p", "bpfman", "-e", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"tonic"), "{tree}");
+    let forbidden = |name: &&str| {
+        // aya reads the ring and perf buffers that the daemon hands over; its loader is in the same crate, and not used.
+        // kube-core and kube-derive are types and their definitions, without a client.
+        ["sigstore", "redb", "sled", "bpfmand", "kube-client", "kube-runtime"]
+            .iter()
+            .any(|begin| name.starts_with(begin))
+            && !PURE.contains(name)
+            || *name == "kube"
+    };
+    let found: Vec<&&str> = names.iter().filter(|name| forbidden(name)).collect();
+    assert!(found.is_empty(), "{found:?}");
+}

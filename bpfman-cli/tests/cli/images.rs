@@ -1,0 +1,115 @@
+//! Commands that need no daemon: building images, keys, manual pages, completions.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::fake::{Outcome, run};
+
+fn bpfman(folder: &Path, line: &str) -> Outcome {
+    run(Command::new(env!("CARGO_BIN_EXE_bpfman"))
+        .env("BPFMAN_SOCKET_PATH", "/nowhere")
+        .env("XDG_DATA_HOME", folder)
+        .env_remove("BPFMAN_IMAGE_LAYOUT")
+        .current_dir(folder)
+        .args(line.split_whitespace()))
+}
+
+/// The smallest program: compiled, so that it has what a compiler writes. None where there is no clang.
+fn object(folder: &Path) -> Option<()> {
+    let source = "#define SEC(n) __attribute__((section(n), used))\n\
+                  char _license[] SEC(\"license\") = \"GPL\";\n\
+                  SEC(\"xdp\") int pass(void *ctx) { return 2; }\n";
+    fs::write(folder.join("pass.c"), source).unwrap();
+    let mut clang = Command::new("clang");
+    clang.args(["-O2", "-g", "-target", "bpf", "-c", "pass.c", "-o", "pass.o"]).current_dir(folder);
+    match clang.output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{output:?}");
+            Some(())
+        }
+        Err(error) => {
+            eprintln!("skipped: needs clang: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn building_needs_neither_daemon_nor_container_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(()) = object(folder.path()) else { return };
+    let built = bpfman(folder.path(), "image build -t 127.0.0.1:1/x/pass -b pass.o");
+    assert_eq!((built.code, built.stderr.as_str()), (0, ""), "{built:?}");
+    assert!(built.stdout.starts_with("127.0.0.1:1/x/pass:latest@sha256:"), "{built:?}");
+    assert!(folder.path().join("bpfman/images/oci-layout").exists());
+    let again = bpfman(
+        folder.path(),
+        "image build -t 127.0.0.1:1/x/pass -b pass.o -f Containerfile -r docker -o json",
+    );
+    assert!(again.stderr.starts_with("note: images are built in this process"), "{again:?}");
+    let json: serde_json::Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!(json["programs"]["pass"], "xdp");
+    assert!(built.stdout.contains(json["digest"].as_str().unwrap()), "the same input gives the same image");
+    // A registry that nobody runs: the image is there, the push fails as a registry failure.
+    let pushed = bpfman(folder.path(), "image push 127.0.0.1:1/x/pass");
+    assert_eq!(pushed.code, 9, "{pushed:?}");
+    assert!(pushed.stderr.starts_with("error: "), "{pushed:?}");
+}
+
+#[test]
+fn build_arguments_are_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(()) = object(folder.path()) else { return };
+    let outcome = bpfman(folder.path(), "image generate-build-args --bc-amd64-el pass.o");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert!(lines[0].starts_with("BC_AMD64_EL="), "{outcome:?}");
+    assert_eq!(&lines[1..], ["PROGRAMS={\"pass\":\"xdp\"}", "MAPS={}"]);
+}
+
+#[test]
+fn wrong_inputs_have_their_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("text.o"), "not an object").unwrap();
+    for (line, code) in [
+        ("image build -t r.io/x:1 -b missing.o", 5),
+        ("image build -t r.io/x:1 -b text.o", 6),
+        ("image build -t x:1 -b text.o", 2),
+        ("image push r.io/x:1", 5),
+        ("image sign --key missing.key 127.0.0.1:1/x:1", 5),
+        ("image sign --key text.o 127.0.0.1:1/x:1", 6),
+    ] {
+        let outcome = bpfman(folder.path(), line);
+        assert_eq!(outcome.code, code, "{line}: {outcome:?}");
+        assert!(outcome.stderr.starts_with("error: "), "{line}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_key_pair_is_private_and_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = bpfman(folder.path(), "image generate-key-pair release -o json");
+    assert_eq!(made.code, 0, "{made:?}");
+    let key = folder.path().join("release.key");
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let before = fs::read(&key).unwrap();
+    let again = bpfman(folder.path(), "image generate-key-pair release");
+    assert_eq!(again.code, 7, "{again:?}");
+    assert_eq!(fs::read(&key).unwrap(), before);
+    // A key of ours is a key that signing takes; only the registry is missing.
+    let signed = bpfman(folder.path(), "image sign --key release.key 127.0.0.1:1/x:1");
+    assert_eq!(signed.code, 9, "{signed:?}");
+}
+
+#[test]
+fn pages_and_completions_from_the_binary() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(bpfman(folder.path(), "man pages").code, 0);
+    assert_eq!(bpfman(folder.path(), "completions shells -s zsh").code, 0);
+    assert!(folder.path().join("pages/bpfman-image-build.1").exists());
+    assert!(folder.path().join("shells/_bpfman").exists());
+    let help = bpfman(folder.path(), "--help").stdout;
+    assert!(help.contains("8  the kernel refused") && !help.contains("completions"), "{help}");
+}

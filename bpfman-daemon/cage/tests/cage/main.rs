@@ -1,0 +1,7 @@
+//! The cage on the real kernel, and the files that describe it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod calls;
+mod documentation;
+mod folders;
+mod unit;

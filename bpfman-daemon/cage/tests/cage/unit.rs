@@ -1,0 +1,72 @@
+//! The systemd unit and the cage are of one mind.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use bpfmand_cage::KEPT;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/bpfmand.service");
+/// Tenths of what `systemd-analyze security` calls exposure: `docs/cage.md` has the number of today. 100 is a service that
+/// nothing holds.
+const MOST_EXPOSED: &str = "46";
+
+fn unit() -> String {
+    std::fs::read_to_string(PATH).unwrap()
+}
+
+/// The words of a setting, which is there once.
+fn setting(unit: &str, name: &str) -> Vec<String> {
+    let mut lines = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let line = lines.next().unwrap_or_else(|| panic!("no {name}"));
+    assert!(lines.next().is_none(), "{name} is there twice");
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn it_bounds_what_the_process_keeps() {
+    let unit = unit();
+    let bounding: BTreeSet<String> = setting(&unit, "CapabilityBoundingSet").into_iter().collect();
+    let kept: BTreeSet<String> = KEPT.iter().map(|kept| kept.capability.to_string()).collect();
+    assert_eq!(bounding, kept);
+    assert_eq!(setting(&unit, "NoNewPrivileges"), ["yes"]);
+}
+
+/// Under a filter of systemd's without these, the daemon could not build its cage, and would not start.
+#[test]
+fn it_lets_the_process_build_its_cage() {
+    let allowed = setting(&unit(), "SystemCallFilter");
+    let landlock = ["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"];
+    let others = ["@system-service", "seccomp", "bpf", "perf_event_open", "setns", "mount", "umount2"];
+    for call in others.into_iter().chain(landlock) {
+        assert!(allowed.iter().any(|word| word == call), "{call}");
+    }
+}
+
+/// By `openat2` it opens control groups and containers' files. systemd has it answer ENOSYS where set-user-ID bits are
+/// restricted, since a filter cannot read the mode that it is given.
+#[test]
+fn it_lets_the_process_open_files_that_must_not_lead_out_of_a_folder() {
+    assert!(!unit().lines().any(|line| line.starts_with("RestrictSUIDSGID=")));
+}
+
+#[test]
+fn its_exposure_is_not_more_than_it_was() {
+    let arguments = ["security", "--offline=yes", "--no-pager", "--threshold", MOST_EXPOSED, PATH];
+    let Ok(output) = Command::new("systemd-analyze").args(arguments).output() else {
+        eprintln!("SKIPPED(systemd-analyze): its_exposure_is_not_more_than_it_was");
+        return;
+    };
+    let says = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{says}{}", String::from_utf8_lossy(&output.stderr));
+    // Each version of systemd judges in its own way: the page says whose number it has.
+    let page = include_str!("../../../../docs/cage.md");
+    let version = Command::new("systemd-analyze").arg("--version").output().unwrap().stdout;
+    let version = String::from_utf8(version).unwrap().split(' ').nth(1).unwrap().to_owned();
+    let (judge, found) =
+        page.split_once("`systemd-analyze security` of systemd ").unwrap().1.split_once(" says ").unwrap();
+    let exposure = says.lines().last().unwrap().split("service: ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(
+        judge != version || found.starts_with(&format!("**{exposure}**")),
+        "docs/cage.md is to have **{exposure}**"
+    );
+}

@@ -1,0 +1,17 @@
+//! Images: pulled, imported, verified, allowed by a policy, and kept.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod access;
+mod cosign;
+mod harness;
+mod hostile;
+mod imports;
+mod keyless;
+mod policy;
+mod policy_rules;
+mod pull;
+mod pull_signatures;
+mod skopeo;
+mod slow;
+mod timestamps;
+mod transport;

@@ -1,0 +1,230 @@
+//! What comes out loads: maps, type information and programs, on the kernel of this machine.
+
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::compile;
+use anyhow::{Context, Result, ensure};
+use bpfmand_core::MapId;
+use bpfmand_kernel::linux::{LinuxKernel, test_run};
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{ProgramKind, ProgramLoad};
+use bpfmand_object::{BtfFeatures, KconfigValue, KernelBtf, ObjectFile, ProgramEntry, TextOptions};
+
+/// A folder on which the kernel crate mounts a bpffs; unmounted at the end, so that it can be removed.
+struct PinFolder(tempfile::TempDir);
+
+impl Drop for PinFolder {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        assert!(done.is_ok_and(|status| status.success()), "{:?} stays mounted", self.0.path());
+    }
+}
+
+/// Loads the wanted programs of an object. Returns how many.
+fn load(object: &ObjectFile, features: BtfFeatures, wanted: impl Fn(&ProgramEntry) -> bool) -> Result<usize> {
+    load_with(object, features, &BTreeMap::new(), wanted).map(|programs| programs.len())
+}
+
+/// Loads the wanted programs with these values of global variables.
+fn load_with(
+    object: &ObjectFile,
+    features: BtfFeatures,
+    globals: &BTreeMap<String, Vec<u8>>,
+    wanted: impl Fn(&ProgramEntry) -> bool,
+) -> Result<Vec<OwnedFd>> {
+    let folder = PinFolder(tempfile::tempdir()?);
+    let kernel = LinuxKernel::new(folder.0.path())?;
+    let types = KernelBtf::parse(kernel.btf()?)?;
+    let btf =
+        object.btf(features).map(|btf| kernel.load_btf(&btf)).transpose().context("type information")?;
+    let mut specs = object.with_globals(globals)?;
+    object.set_kconfig(&mut specs, |item| match item.name.as_str() {
+        "LINUX_KERNEL_VERSION" => Some(KconfigValue::Number(0x60c00)),
+        "CONFIG_BPF" => Some(KconfigValue::Letter('y')),
+        _ => None,
+    })?;
+    let mut maps = Vec::new();
+    for spec in &mut specs {
+        if spec.map_type == 27 {
+            // Ring buffers are whole pages in a power of two; rounding is the loader's.
+            spec.max_entries = spec.max_entries.next_power_of_two().max(4096);
+        }
+        if spec.map_type == 4 && spec.max_entries == 0 {
+            spec.max_entries = 1;
+        }
+        maps.push(kernel.create_map(spec, btf.as_ref()).with_context(|| format!("map {spec:?}"))?);
+    }
+    let ids: Vec<MapId> =
+        maps.iter().map(|map| kernel.map_of(map).map(|facts| facts.id)).collect::<Result<_, _>>()?;
+    let mut loaded = Vec::new();
+    for program in object.programs().iter().filter(|program| wanted(program)) {
+        let Some(kind) = program.family.program_type() else { continue };
+        let text = object.text(&program.name, &TextOptions { kernel_btf: Some(&types), features })?;
+        ensure!(
+            text.btf.is_none() || !text.func_info.is_empty(),
+            "{}: no function information",
+            program.name
+        );
+        let bound = text.bind(&ids).map_err(|index| anyhow::anyhow!("no map {index}"))?;
+        let program = kernel
+            .load_program(&ProgramLoad::new(&program.name, &bound, ProgramKind::from(kind)))
+            .with_context(|| format!("program {}", program.name))?;
+        loaded.push(program.program);
+    }
+    Ok(loaded)
+}
+
+/// Whether the kernel has the functions that `kernel_symbols.c` calls: from Linux 6.2 on it must.
+fn kernel_has_the_functions() -> Result<bool> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let has = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 2);
+    if !has {
+        println!("skipped: bpf_rcu_read_lock came with Linux 6.2, this is {}", release.trim());
+    }
+    Ok(has)
+}
+
+#[test]
+fn programs_of_every_section_name_load() -> Result<()> {
+    let object = compile::object("basic.c")?;
+    assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, object.programs().len());
+    Ok(())
+}
+
+#[test]
+fn static_functions_load_as_programs() -> Result<()> {
+    let object = compile::object("statics.c")?;
+    assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, 7);
+    assert_eq!(load(&object, BtfFeatures::NONE, |_| true)?, 7);
+    Ok(())
+}
+
+#[test]
+fn functions_of_several_sections_callbacks_and_hidden_functions_load() -> Result<()> {
+    assert_eq!(load(&compile::object("text_sections.c")?, BtfFeatures::ALL, |_| true)?, 1);
+    assert_eq!(load(&compile::object("callbacks.c")?, BtfFeatures::ALL, |_| true)?, 2);
+    Ok(())
+}
+
+/// The verdict of an object's only program on a packet of 64 bytes.
+fn verdict(object: &ObjectFile, globals: &[(&str, &[u8])]) -> Result<u32> {
+    let globals = globals.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
+    let programs = load_with(object, BtfFeatures::ALL, &globals, |_| true)?;
+    Ok(test_run(&programs[0], &[0; 64], 1)?.verdict)
+}
+
+#[test]
+fn global_variables_hold_what_was_declared_or_set() -> Result<()> {
+    let object = compile::object("verdicts.c")?;
+    assert_eq!(verdict(&object, &[])?, 1 + 30 + 100 + 1000 + 10_000);
+    let number = |value: u32| value.to_ne_bytes();
+    let table: Vec<u8> = [7_u16, 8, 9, 10].iter().flat_map(|value| value.to_ne_bytes()).collect();
+    let set: &[(&str, &[u8])] = &[
+        ("constant", &number(2)),
+        ("table", &table),
+        ("internal", &number(200)),
+        ("zeroed", &3000_u64.to_ne_bytes()),
+        ("extra", &number(40_000)),
+        ("fixed", &number(500_000)),
+        ("last", &number(6_000_000)),
+    ];
+    assert_eq!(verdict(&object, set)?, 2 + 9 + 200 + 3000 + 40_000 + 500_000 + 6_000_000);
+    Ok(())
+}
+
+#[test]
+fn every_call_reaches_its_own_function() -> Result<()> {
+    // PASS of the first, DROP of the second, REDIRECT of the third.
+    assert_eq!(verdict(&compile::object("text_sections.c")?, &[])?, 2 + 1 + 4);
+    Ok(())
+}
+
+#[test]
+fn declared_and_legacy_maps_load() -> Result<()> {
+    assert_eq!(load(&compile::object("maps.c")?, BtfFeatures::ALL, |_| true)?, 1);
+    assert_eq!(load(&compile::object("legacy_maps.c")?, BtfFeatures::ALL, |_| true)?, 1);
+    Ok(())
+}
+
+#[test]
+fn objects_without_type_information_load() -> Result<()> {
+    let (_folder, path) = compile::object_path("legacy_maps.c", &["-g0"])?;
+    let object = ObjectFile::parse(std::fs::read(path)?)?;
+    assert!(object.btf(BtfFeatures::ALL).is_none());
+    assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, 1);
+    Ok(())
+}
+
+#[test]
+fn objects_joined_by_bpftool_load() -> Result<()> {
+    let (folder, first) = compile::object_path("basic.c", &[])?;
+    let (_other, second) = compile::object_path("callbacks.c", &[])?;
+    let joined = folder.path().join("joined.o");
+    let done = Command::new("bpftool").args(["gen", "object"]).args([&joined, &first, &second]).output()?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let object = ObjectFile::parse(std::fs::read(joined)?)?;
+    assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, object.programs().len());
+    assert!(object.globals().iter().any(|global| global.name == "limit" && global.type_name == "__u32"));
+    Ok(())
+}
+
+#[test]
+fn programs_that_read_kernel_types_load() -> Result<()> {
+    let object = compile::object("core.c")?;
+    assert_eq!(load(&object, BtfFeatures::ALL, |_| true)?, object.programs().len());
+    Ok(())
+}
+
+#[test]
+fn kernel_functions_variables_and_configuration_load() -> Result<()> {
+    let object = compile::object("kernel_symbols.c")?;
+    let calls = kernel_has_the_functions()?;
+    let loaded = load(&object, BtfFeatures::ALL, |program| calls || program.name != "calls")?;
+    assert_eq!(loaded, object.programs().len() - usize::from(!calls));
+    Ok(())
+}
+
+#[test]
+fn a_good_program_loads_beside_broken_ones() -> Result<()> {
+    assert_eq!(load(&compile::object("siblings.c")?, BtfFeatures::ALL, |program| program.name == "good")?, 1);
+    Ok(())
+}
+
+#[test]
+fn type_information_for_old_kernels_loads_on_this_one_too() -> Result<()> {
+    for name in ["basic.c", "callbacks.c", "maps.c", "new_types.c"] {
+        let object = compile::object(name)?;
+        let all = object.programs().len();
+        assert_eq!(load(&object, BtfFeatures::NONE, |_| true).context(name)?, all);
+        assert_eq!(load(&object, BtfFeatures::ALL, |_| true).context(name)?, all);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_objects_of_xdp_tools_load() -> Result<()> {
+    let folder = PathBuf::from(format!("/usr/lib/{ARCH}-linux-gnu/bpf"));
+    if !folder.is_dir() {
+        println!("skipped: xdp-tools is not installed ({} is missing)", folder.display());
+        return Ok(());
+    }
+    let mut loaded = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let object = ObjectFile::parse(std::fs::read(&path)?).with_context(|| format!("{path:?}"))?;
+        assert!(!object.programs().is_empty(), "{path:?}");
+        loaded += load(&object, BtfFeatures::ALL, |program| {
+            // Declared as fentry and fexit of functions that the tool chooses when it runs.
+            program.attach_target.is_none()
+        })
+        .with_context(|| format!("{path:?}"))?;
+    }
+    assert!(loaded >= 12, "{loaded} programs");
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! A reader says the same of an object as who reads it in his own process; and what one can do that lies, stops or ends.
+
+use std::env::consts::ARCH;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, ReadHere, ReadObjects as _};
+use bpfmand_frames::Answering;
+use bpfmand_object::BtfFeatures;
+use bpfmand_reader::{ReaderClient, ReaderLink, StartReader, serve};
+use serde_json::{Value, json};
+
+const TYPES: &str = "/sys/kernel/btf/vmlinux";
+
+fn bytes(name: &str) -> Arc<[u8]> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../object/tests/src");
+    let output = tempfile::NamedTempFile::new().unwrap();
+    let done = std::process::Command::new("clang")
+        .args([
+            "-O2",
+            "-g",
+            "-Wall",
+            "-target",
+            "bpf",
+            &format!("-I/usr/include/{ARCH}-linux-gnu"),
+            "-c",
+            "-o",
+        ])
+        .arg(output.path())
+        .arg(folder.join(name))
+        .status()
+        .unwrap();
+    assert!(done.success(), "{name}");
+    fs::read(output.path()).unwrap().into()
+}
+
+/// Starts a thread that does so.
+#[derive(Debug)]
+struct Thread(fn(UnixStream));
+
+impl StartReader for Thread {
+    fn start_reader(&self) -> io::Result<ReaderLink> {
+        let (stream, other) = UnixStream::pair()?;
+        let act = self.0;
+        std::thread::spawn(move || act(other));
+        Ok(ReaderLink { stream, life: None })
+    }
+}
+
+fn client(act: fn(UnixStream)) -> ReaderClient {
+    ReaderClient::new(Arc::new(Thread(act)))
+}
+
+fn honest(stream: UnixStream) {
+    serve(stream, || fs::read(TYPES)).unwrap();
+}
+
+fn types() -> KernelTypes<'static> {
+    KernelTypes::new(|| Ok(fs::read(TYPES).unwrap()))
+}
+
+#[test]
+fn a_reader_says_of_objects_what_is_read_here() {
+    if !Path::new(TYPES).exists() {
+        eprintln!("SKIPPED(the kernel's types: {TYPES}): a_reader_says_of_objects_what_is_read_here");
+        return;
+    }
+    let names = [
+        "basic.c",
+        "maps.c",
+        "legacy_maps.c",
+        "core.c",
+        "kernel_symbols.c",
+        "callbacks.c",
+        "new_types.c",
+        "missing_types.c",
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../object/tests/src");
+    let (mut linked, mut refused) = (0, 0);
+    for name in names.into_iter().filter(|name| folder.join(name).exists()) {
+        let bytes = bytes(name);
+        let here = ReadHere.read(Arc::clone(&bytes)).unwrap();
+        let there = client(honest).read(bytes).unwrap();
+        let (mut here_facts, mut there_facts) = ((*here).clone(), (*there).clone());
+        // Where a program is in the file is for who links it.
+        for facts in [&mut here_facts, &mut there_facts] {
+            facts.programs.iter_mut().for_each(|program| {
+                let (name, section) = (program.name.clone(), program.section.clone());
+                *program = bpfmand_object::ProgramEntry::of_section(name, section, program.is_static);
+            });
+        }
+        assert_eq!(there_facts, here_facts, "{name}");
+        let types = types();
+        for program in here.programs() {
+            let ask = |object: &EbpfObject| {
+                let name = program.name.as_str();
+                let needs = object.needs_kernel_types(name).unwrap();
+                let exceeds = object.exceeds(name, &types).unwrap();
+                let link =
+                    |types| object.link(name, types, BtfFeatures::ALL).map_err(|error| error.to_string());
+                (needs, exceeds, link(None), link(Some(&types)))
+            };
+            let answer = ask(&here);
+            assert_eq!(ask(&there), answer, "{name}: {}", program.name);
+            linked += usize::from(answer.3.is_ok());
+            refused += usize::from(answer.2.is_err());
+        }
+        for features in [BtfFeatures::NONE, BtfFeatures::ALL, BtfFeatures::NONE] {
+            assert_eq!(there.btf(features).unwrap(), here.btf(features).unwrap(), "{name}");
+        }
+    }
+    assert!(linked > 10 && refused > 0, "{linked} linked, {refused} refused");
+}
+
+#[test]
+fn what_is_no_object_is_refused_in_the_same_words() {
+    for bytes in [&b""[..], b"no object", &[0x7f, b'E', b'L', b'F', 0, 0, 0]] {
+        let here = ReadHere.read(bytes.into()).unwrap_err().to_string();
+        assert_eq!(client(honest).read(bytes.into()).unwrap_err().to_string(), here);
+    }
+}
+
+/// What is said of a reader that does so when it is given an object.
+fn refusal(act: fn(UnixStream)) -> String {
+    let client = client(act).with_patience(Duration::from_secs(2));
+    let error = client.read(b"an object"[..].into()).unwrap_err();
+    assert!(matches!(error, EngineError::Reader(_)), "{error}");
+    error.to_string()
+}
+
+fn is_given(stream: UnixStream) -> Answering {
+    let mut served = Answering::new(stream);
+    let _read: Option<Value> = served.question().unwrap();
+    let _object = served.take().unwrap();
+    served
+}
+
+fn facts() -> Value {
+    json!({
+        "programs": [{ "name": "pass", "section": "xdp", "is_static": false }],
+        "maps": [], "types": [], "slots": [], "globals": [], "license": "GPL", "kconfig": null,
+    })
+}
+
+fn map(change: impl FnOnce(&mut Value)) -> Value {
+    let mut facts = facts();
+    facts["types"] = json!([[null, false]]);
+    facts["maps"] = json!([{
+        "name": "counts", "map_type": 2, "key_size": 4, "value_size": 8, "max_entries": 1, "flags": 0, "map_extra": 0,
+        "pin_by_name": false, "role": "Ordinary", "initial": 0, "types": [0, 0], "inner": null,
+    }]);
+    change(&mut facts);
+    facts
+}
+
+fn says(stream: UnixStream, facts: &Value, contents: &[u8]) {
+    let mut served = is_given(stream);
+    served.say(&json!({ "Ok": facts })).unwrap();
+    let _gone = served.give(contents);
+    let _next: io::Result<Option<Value>> = served.question();
+}
+
+/// Words for the types of all maps have a bound, which leaves room for what else is said: an object with more of them is read.
+#[test]
+fn an_object_whose_maps_have_many_words_is_read_as_here() {
+    let fields: String =
+        (0..200).map(|field| format!("int a_field_with_a_name_of_some_length_{field};")).collect();
+    let maps: String = (0..1000)
+        .map(|map| {
+            format!(
+                "struct {{ __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct many); }} \
+                 map_{map} SEC(\".maps\");\n"
+            )
+        })
+        .collect();
+    let source = tempfile::Builder::new().suffix(".c").tempfile().unwrap();
+    let include = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n";
+    fs::write(source.path(), format!("{include}struct many {{ {fields} }};\n{maps}")).unwrap();
+    let object = bytes(source.path().to_str().unwrap());
+    let here = ReadHere.read(Arc::clone(&object)).unwrap();
+    let there = client(honest).read(object).unwrap();
+    assert_eq!(*here, *there);
+    let with_words = there.types.iter().filter(|types| types.shape.is_some()).count();
+    assert!(with_words > 0 && with_words < 1000, "{with_words} of 1000");
+}
+
+#[test]
+fn one_that_ends_is_told() {
+    let ended = "did not do its work: it ended in the middle of it";
+    assert!(refusal(drop).ends_with(ended), "{}", refusal(drop));
+    assert!(refusal(|stream| drop(is_given(stream))).ends_with(ended));
+    let half = |stream: UnixStream| {
+        let mut stream = stream;
+        stream.write_all(&[0, 200, 0, 0, 0, b'{']).unwrap();
+        // All of the question, so that nothing but the answer is missing.
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let _read = stream.read_to_end(&mut Vec::new());
+    };
+    assert!(refusal(half).ends_with(ended));
+}
+
+#[test]
+fn one_that_says_nothing_or_reads_nothing_is_not_waited_for() {
+    let late = "it did not answer in time";
+    let silent = |stream: UnixStream| {
+        let mut served = is_given(stream);
+        let _next: io::Result<Option<Value>> = served.question();
+    };
+    assert!(refusal(silent).ends_with(late), "{}", refusal(silent));
+    // More than the kernel keeps for it.
+    let deaf = client(|stream| {
+        std::thread::park();
+        drop(stream);
+    });
+    let error = deaf.with_patience(Duration::from_millis(200)).read(vec![0; 8 << 20].into()).unwrap_err();
+    assert!(error.to_string().ends_with(late), "{error}");
+}
+
+#[test]
+fn one_that_says_too_much_is_cut_short() {
+    let long = |mut stream: UnixStream| {
+        // A message of 32 MiB, which is never sent.
+        stream.write_all(&[0, 0, 0, 0, 2]).unwrap();
+        let _read = stream.read_to_end(&mut Vec::new());
+    };
+    assert!(refusal(long).contains("an answer of 33554432 bytes came, and 4194304 are the most"));
+    let announces = |stream| says(stream, &map(|facts| facts["maps"][0]["initial"] = json!(u64::MAX)), b"");
+    assert!(refusal(announces).contains("bytes of variables"), "{}", refusal(announces));
+    let more = |stream| says(stream, &facts(), b"more");
+    assert!(refusal(more).contains("more than 0 bytes came"), "{}", refusal(more));
+    let less = |stream| says(stream, &map(|facts| facts["maps"][0]["initial"] = json!(8)), b"less");
+    assert!(refusal(less).contains("4 bytes came instead of 8"), "{}", refusal(less));
+    let nonsense = |stream| {
+        let mut served = is_given(stream);
+        served.say(&"nonsense").unwrap();
+    };
+    assert!(refusal(nonsense).contains("a message is none"), "{}", refusal(nonsense));
+    let deep = |mut stream: UnixStream| {
+        let inner = "{\"inner\":".repeat(100_000);
+        let length = u32::try_from(inner.len()).unwrap().to_le_bytes();
+        stream.write_all(&[&[0], &length[..], inner.as_bytes()].concat()).unwrap();
+        let _read = stream.read_to_end(&mut Vec::new());
+    };
+    assert!(refusal(deep).contains("a message is none"), "{}", refusal(deep));
+}
+
+#[test]
+fn one_that_says_what_no_object_says_is_refused() {
+    for act in [
+        (|stream| says(stream, &map(|facts| facts["maps"][0]["name"] = json!("../../programs")), b""))
+            as fn(_),
+        |stream| says(stream, &map(|facts| facts["types"] = json!([])), b""),
+        |stream| says(stream, &map(|facts| facts["slots"] = json!([[0, 0, { "Map": 7 }]])), b""),
+        |stream| {
+            says(
+                stream,
+                &map(|facts| {
+                    facts["kconfig"] =
+                        json!([9, [{ "name": "A", "offset": 0, "size": 1, "kind": "Bool", "weak": true }]])
+                }),
+                b"",
+            )
+        },
+        |stream| says(stream, &map(|facts| facts["license"] = json!("GPL\0")), b""),
+    ] {
+        assert!(refusal(act).contains("it says of an object that it "), "{}", refusal(act));
+    }
+}
+
+/// Links whatever it is asked for to one instruction with this code, registers and immediate.
+fn links(stream: UnixStream, insn: [u8; 8]) {
+    let mut served = is_given(stream);
+    served.say(&json!({ "Ok": facts() })).unwrap();
+    served.give(&[]).unwrap();
+    let _link: Option<Value> = served.question().unwrap();
+    let functions = json!([["pass", 1]]);
+    served
+        .say(&json!({ "Ok": {
+            "insns": 1, "func_info": 0, "line_info": 0, "functions": functions, "modules": [], "local_type_ids": [],
+            "unresolved": [], "addresses": [],
+        } }))
+        .unwrap();
+    served.give(&insn).unwrap();
+    let _btf: Option<Value> = served.question().unwrap();
+    served.say(&false).unwrap();
+    let _next: io::Result<Option<Value>> = served.question();
+}
+
+#[test]
+fn a_program_that_refers_to_what_is_not_there_is_refused() {
+    let link = |act: fn(UnixStream)| {
+        let object = client(act).read(b"an object"[..].into()).unwrap();
+        object.link("pass", None, BtfFeatures::ALL)
+    };
+    let exit = link(|stream| links(stream, [0x95, 0, 0, 0, 0, 0, 0, 0])).unwrap();
+    // What was said before counts, whatever is said of the program.
+    assert_eq!(
+        (exit.text.name.as_str(), exit.text.license.as_str(), exit.text.sleepable),
+        ("pass", "GPL", false)
+    );
+    let call = link(|stream| links(stream, [0x85, 0x10, 0, 0, 7, 0, 0, 0])).unwrap_err();
+    assert!(call.to_string().contains("refers at instruction 0 to what is not there"), "{call}");
+    let half = link(|stream| links(stream, [0x18, 0x10, 0, 0, 0, 0, 0, 0])).unwrap_err();
+    assert!(half.to_string().contains("ends in the middle of an instruction"), "{half}");
+}
+
+#[test]
+fn after_a_failure_nothing_more_is_asked() {
+    let object = client(|stream| {
+        let mut served = is_given(stream);
+        served.say(&json!({ "Ok": facts() })).unwrap();
+        served.give(&[]).unwrap();
+        let _needs: Option<Value> = served.question().unwrap();
+        served.say(&"neither yes nor no").unwrap();
+        let _next: io::Result<Option<Value>> = served.question();
+    });
+    let object = object.read(b"an object"[..].into()).unwrap();
+    assert!(object.needs_kernel_types("pass").unwrap_err().to_string().contains("a message is none"));
+    assert!(object.needs_kernel_types("pass").unwrap_err().to_string().contains("it was given up"));
+}

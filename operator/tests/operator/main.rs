@@ -1,0 +1,6 @@
+//! The program, its packaging, and rollouts on a simulated fleet.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod packaging;
+mod program;
+mod rollout;
