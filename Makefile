@@ -7,6 +7,9 @@ target := $(CARGO_TARGET_DIR)
 # Rust that install-deps has just fetched is found too.
 export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
+# The gallery is a workspace of its own, built to the same folder.
+sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test build release examples images gate-image fmt lint licences test-faults vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
 
@@ -15,19 +18,22 @@ help: ## show this
 
 demo: ## load, chain, count, reorder, unload: the whole story on this machine (root)
 	@packaging/install-deps demo
-	cargo build --locked -p bpfmand -p bpfman -p bpfman-examples
+	cargo build --locked -p bpfmand -p bpfman
+	$(sides_built)
 	@$(MAKE) --no-print-directory -C examples
 	@examples/demo/run
 
 gallery: ## firewall, balancer, flows, watchdog, reader of TLS and profiler at work together; pictures in target/gallery (root)
 	@packaging/install-deps gallery
-	cargo build --locked -p bpfmand -p bpfman -p bpfman-examples
+	cargo build --locked -p bpfmand -p bpfman
+	$(sides_built)
 	@$(MAKE) --no-print-directory -C examples
 	@examples/gallery/run
 
 gallery-pictures: ## draw the pictures of pages whose entries speak in lines, from runs on this machine: examples/*/run.svg (root)
 	@packaging/install-deps gallery
-	cargo build --locked -p bpfmand -p bpfman -p bpfman-examples
+	cargo build --locked -p bpfmand -p bpfman
+	$(sides_built)
 	@$(MAKE) --no-print-directory -C examples
 	@examples/gallery/pictures
 
@@ -52,6 +58,8 @@ gate-image: build ## the gate of docs/gate.md as an image: REGISTRY=… TAG=…,
 
 fmt: ## format the sources
 	cargo fmt --all
+	cargo fmt --all --manifest-path examples/Cargo.toml
+	cargo fmt --all --manifest-path benches/Cargo.toml
 
 lint: ## what CI demands of the sources: format, clippy, licences, duplicate crates, who may depend on whom
 	@.ci/test lint
@@ -66,7 +74,7 @@ vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6
 
 open-vswitch: build ## the gallery's switch-port at ports of a real Open vSwitch, on Debian's 6.12 (root; minutes)
 	@packaging/install-deps test
-	cargo build --locked -p bpfman-examples
+	$(sides_built)
 	@tests/vm/open-vswitch
 
 corpus-matrix: ## load the corpus here and on Debian's 5.10, 6.1, 6.12 and newest, and write docs/corpus.md (root)
@@ -87,7 +95,8 @@ strangers: ## load what Debian's packages ship, and objects of MORE="FOLDER...",
 
 packages: ## .deb and .rpm of daemon, tools and gallery, with bills of materials and checksums: target/packages
 	@packaging/install-deps packages
-	packaging/compile build --locked --release -p bpfmand -p bpfman -p bpfman-examples
+	packaging/compile build --locked --release -p bpfmand -p bpfman
+	packaging/compile build --locked --release --manifest-path examples/Cargo.toml -p bpfman-examples
 	packaging/compile build --locked --release -p bpfman-operator --bin kubectl-bpfman
 	@$(MAKE) --no-print-directory -C examples
 	@packaging/all
@@ -98,7 +107,8 @@ reproducible: ## build the binaries twice, in two folders, and compare them and 
 
 test-package: build ## install, upgrade, remove and purge the Debian package in a machine of its own (root; minutes)
 	@packaging/install-deps test
-	cargo build --locked -p bpfman-examples -p bpfman-operator --bin kubectl-bpfman --bins
+	cargo build --locked -p bpfman-operator --bin kubectl-bpfman
+	$(sides_built)
 	@$(MAKE) --no-print-directory -C examples
 	@tests/vm/package/run
 
@@ -185,7 +195,7 @@ flood: build ## change chains 1,000 times under a flood of packets and look at e
 
 reboot-gallery: build ## all entries of the gallery on a machine of its own: the daemon killed, restarted, the machine rebooted (root; minutes)
 	@packaging/install-deps test
-	cargo build --locked -p bpfman-examples
+	$(sides_built)
 	@$(MAKE) --no-print-directory -C examples
 	@tests/vm/gallery/run
 
@@ -217,7 +227,8 @@ many-hooks: ## three programs at 5,000 simulated interfaces and at 1,000 veths: 
 	BPFMAN_MANY_HOOKS=1000 cargo nextest run --locked -p bpfmand-engine --no-capture -E 'test(linux_programs_live_at_many)'
 
 bench: ## measure; JSON lines to target/bench (root; CASES="calls audit hooks scale packets growth guards images large object-readers readers maps metrics" to choose)
-	cargo build --locked --release -p bpfmand -p bpfman -p bpfman-bench
+	cargo build --locked --release -p bpfmand -p bpfman
+	cargo build --locked --release --manifest-path benches/Cargo.toml
 	$(target)/release/bpfman-bench $(CASES)
 
 bench-chain: ## measure what chains cost a packet, and every other way; target/bench/chain.json and chain.svg (root)
@@ -227,14 +238,14 @@ bench-entries: ## measure how long each entry of the gallery takes to apply, pul
 	@packaging/install-deps gallery
 	cargo build --locked --release -p bpfmand -p bpfman
 	@$(MAKE) --no-print-directory -C examples
-	tests/bench/entries $(ROUNDS)
+	benches/entries $(ROUNDS)
 
 bench-gallery: ## measure entries of the gallery beside what they replace; target/bench/gallery-* (root; ENTRIES="firewall" ROUNDS=6 PROFILE=dev)
 	@packaging/install-deps bench
 	@$(MAKE) --no-print-directory -C examples
-	cargo build --locked --profile $(or $(PROFILE),release) -p bpfmand -p bpfman -p bpfman-examples
+	cargo build --locked --profile $(or $(PROFILE),release) -p bpfmand -p bpfman
 	BENCH_ENTRIES="$(ENTRIES)" $(if $(ROUNDS),BENCH_ROUNDS=$(ROUNDS)) \
-		cargo bench --locked --profile $(or $(PROFILE),bench) -p bpfman-examples -p bpfman-tests --bench gallery
+		cargo bench --locked --manifest-path examples/Cargo.toml --profile $(or $(PROFILE),bench) -p bpfman-examples --bench gallery
 
 bench-ipvs: ## measure the gallery's balancer beside IPVS on Debian's 6.12; target/bench/gallery-ipvs.json (root; minutes; ROUNDS=5)
 	@packaging/install-deps test

@@ -14,7 +14,7 @@ pub fn find(name: &str) -> PathBuf {
     let path = folder().join(name);
     assert!(
         path.exists(),
-        "{} is missing: run `cargo build -p bpfmand -p bpfman -p bpfman-examples` first, or let {FOLDER_VARIABLE} name the folder",
+        "{} is missing: run `make build` and `make -C examples userspace` first, or let {FOLDER_VARIABLE} name the folder",
         path.display()
     );
     path

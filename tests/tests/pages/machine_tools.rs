@@ -70,9 +70,9 @@ pub fn script(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// `cargo`: a package of the workspace.
+/// `cargo`: a package of the workspace, or of the gallery's.
 pub fn cargo(words: &[String]) -> Result<(), String> {
-    let lock = read("Cargo.lock");
+    let lock = read("Cargo.lock") + &read("examples/Cargo.lock");
     for pair in words.windows(2).filter(|pair| pair[0] == "-p") {
         if !lock.contains(&format!("name = \"{}\"", pair[1])) {
             return Err(format!("there is no package {}", pair[1]));

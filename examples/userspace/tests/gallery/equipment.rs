@@ -72,7 +72,7 @@ impl Gallery {
     /// Another manifest of the entry.
     pub fn manifest_of(&self, entry: &str, file: &str) -> String {
         let image = self.publish(entry);
-        let source = format!("{}/../examples/{entry}/{file}", env!("CARGO_MANIFEST_DIR"));
+        let source = format!("{}/../{entry}/{file}", env!("CARGO_MANIFEST_DIR"));
         let published = format!("localhost:5000/examples/{entry}:latest");
         let text = fs::read_to_string(&source).unwrap_or_else(|error| panic!("{source}: {error}"));
         assert!(text.contains(&published), "{source} does not name {published}");

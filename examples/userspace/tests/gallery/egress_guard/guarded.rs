@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use bpfman_tests::control_group::Group;
 use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, Namespace};
-use bpfman_tests::{Network, Outcome};
+use bpfman_tests::{Network, Outcome, compile};
 use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER};
@@ -59,7 +59,7 @@ impl Client {
     pub fn new(guard: &Gallery, network: &Network, group: &Group) -> Self {
         let resolvers = guard.daemon.path("resolv.conf");
         fs::write(&resolvers, format!("nameserver {FAR_ADDRESS}\noptions attempts:1\n")).unwrap();
-        let script = format!("{}/programs/group_client.py", env!("CARGO_MANIFEST_DIR"));
+        let script = compile::source("group_client.py");
         let mut command = Command::new("/usr/bin/python3");
         command.arg(script).arg(&group.folder).arg(network.near.path()).arg(resolvers);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
