@@ -2,6 +2,7 @@
 //!
 //! A few calls of JSON over HTTP: crates of the whole protocol would bring more than they save.
 
+use crate::wait::within;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -72,7 +73,8 @@ impl Browser {
             .expect("chromedriver is installed: packaging/install-deps test");
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
         let port = loop {
-            let line = lines.next().expect("chromedriver says its port").unwrap();
+            let line = within("chromedriver to name its port", || lines.next());
+            let line = line.expect("chromedriver names its port").unwrap();
             if let Some((_, port)) = line.split_once("started successfully on port ") {
                 break port.trim_end_matches('.').parse().unwrap();
             }

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::wait::within;
+
 /// How a command ended, and what it wrote.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -17,10 +19,12 @@ impl Outcome {
     /// Runs a command to its end.
     ///
     /// # Panics
-    /// It cannot be started.
+    /// It cannot be started, or does not end.
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
-        let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        let what = format!("{command:?} to end");
+        let output = within(&what, || command.output())
+            .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,5 +1,6 @@
 //! A console while it runs: `bpfman console`, or `kubectl bpfman console`.
 
+use crate::wait::within;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,8 @@ impl Console {
         command.args(["console", "--no-open"]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut out = BufReader::new(process.stdout.take().unwrap());
+        within("the console to name its address", || out.read_line(&mut line)).unwrap();
         let url = line.trim_end().to_owned();
         let address = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).map(str::parse);
         let address = address.unwrap_or_else(|| panic!("no address: {line:?}")).unwrap();

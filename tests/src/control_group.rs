@@ -1,5 +1,6 @@
 //! Control groups that tests put processes into.
 
+use crate::wait::within;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -63,7 +64,10 @@ impl Group {
         let port = listener.local_addr().unwrap().port();
         let script =
             format!("echo $$ > {}/cgroup.procs; : > /dev/tcp/127.0.0.1/{port}", self.folder.display());
-        Command::new("bash").args(["-c", &script]).output().unwrap().status.success()
+        within("a connection from the group", || Command::new("bash").args(["-c", &script]).output())
+            .unwrap()
+            .status
+            .success()
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::wait::DEADLINE;
+use crate::wait::{DEADLINE, within};
 use crate::{Outcome, Wire, binaries};
 
 /// How to start a daemon.
@@ -116,7 +116,10 @@ impl Daemon {
     /// Starts it expecting that it refuses to: returns how it ended and all that it said.
     #[must_use]
     pub fn refuses(&self, launch: &Launch) -> (ExitStatus, String) {
-        let output = self.command(launch).stderr(Stdio::piped()).output().unwrap();
+        let output = within("a daemon that is to refuse to start", || {
+            self.command(launch).stderr(Stdio::piped()).output()
+        });
+        let output = output.unwrap();
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
@@ -243,7 +246,7 @@ impl Daemon {
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _gone = process.kill();
-            process.wait().unwrap();
+            within("a killed daemon to be gone", || process.wait()).unwrap();
         }
     }
 

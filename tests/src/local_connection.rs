@@ -1,5 +1,6 @@
 //! TCP connections within one network namespace.
 
+use crate::wait::within;
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
@@ -46,7 +47,7 @@ impl Ends {
     /// Nobody connects.
     #[must_use]
     pub fn accepted(listener: &TcpListener, client: TcpStream) -> Self {
-        let (server, _) = listener.accept().unwrap();
+        let (server, _) = within("a local connection to come", || listener.accept()).unwrap();
         for end in [&client, &server] {
             end.set_nodelay(true).unwrap();
         }

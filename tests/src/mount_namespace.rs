@@ -1,5 +1,6 @@
 //! A mount namespace of its own: what is mounted there is nowhere else, and goes with it.
 
+use crate::wait::within;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,7 +22,8 @@ impl MountNamespace {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut out = BufReader::new(keeper.stdout.take().unwrap());
+        within("the keeper of the mount namespace to be there", || out.read_line(&mut line)).unwrap();
         assert_eq!(line, "ready\n");
         Self { keeper }
     }

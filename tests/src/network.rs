@@ -1,5 +1,6 @@
 //! Two network namespaces, joined by a pair of virtual Ethernet interfaces.
 
+use crate::wait::within;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
@@ -84,7 +85,7 @@ impl Namespace {
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
             work()
         });
-        thread.join().unwrap()
+        within("what runs in the namespace", || thread.join()).unwrap()
     }
 
     /// Deletes it now.

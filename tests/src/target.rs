@@ -1,5 +1,6 @@
 //! A process to be probed.
 
+use crate::wait::within;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -77,7 +78,7 @@ impl Target {
 
     fn answer(&mut self) -> String {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
+        within("the target to answer", || self.stdout.read_line(&mut line)).unwrap();
         line.trim_end().to_owned()
     }
 }

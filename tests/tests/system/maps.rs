@@ -11,7 +11,7 @@ use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{attach, load, xdp};
 use bpfman_tests::traffic::Traffic;
 use bpfman_tests::users::EVERYBODY_MAY;
-use bpfman_tests::wait::until;
+use bpfman_tests::wait::{until, within};
 use bpfman_tests::{Daemon, Launch, Network, Outcome, binaries, compile, kernel};
 
 use crate::equipment::Program;
@@ -102,7 +102,7 @@ struct Taker {
 impl Taker {
     fn line(&mut self) -> String {
         let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
+        within("a line of the holder", || self.lines.read_line(&mut line)).unwrap();
         line
     }
 

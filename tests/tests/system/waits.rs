@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::requests::{attach, xdp};
-use bpfman_tests::wait::until;
+use bpfman_tests::wait::{until, within};
 use bpfman_tests::{Daemon, Launch, Network};
 
 use crate::equipment::{Program, detach, link, unload};
@@ -28,7 +28,7 @@ impl Waiting {
 
     /// What it prints when it is so.
     fn ids(self) -> String {
-        let output = self.0.wait_with_output().unwrap();
+        let output = within("`bpfman wait` to end", || self.0.wait_with_output()).unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }

@@ -20,7 +20,8 @@ use crate::name_server::{Data, SILENT, answer};
 
 /// The next refused packet that the side prints.
 fn refused(side: &mut Lines<BufReader<ChildStdout>>) -> Value {
-    serde_json::from_str(&side.next().unwrap().unwrap()).unwrap()
+    let line = within("an event of the side", || side.next());
+    serde_json::from_str(&line.unwrap().unwrap()).unwrap()
 }
 
 /// The next one of which something holds: there may be more than one of the packets before it, sent again.

@@ -1,5 +1,6 @@
 //! The smallest one with a ring buffer.
 
+use bpfman_tests::wait::within;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
@@ -23,7 +24,8 @@ fn it_prints_what_is_started_also_while_its_daemon_is_away() {
     let mut starts_seen = || {
         let mut child = Command::new("/bin/true").spawn().unwrap();
         let wanted = u64::from(child.id());
-        while serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()["pid"] != wanted {}
+        let mut next = || within("a start to be reported", || lines.next()).unwrap().unwrap();
+        while serde_json::from_str::<Value>(&next()).unwrap()["pid"] != wanted {}
         child.wait().unwrap();
     };
     starts_seen();
@@ -32,7 +34,7 @@ fn it_prints_what_is_started_also_while_its_daemon_is_away() {
     gallery.restart();
     starts_seen();
     side.kill().unwrap();
-    side.wait().unwrap();
+    within("the killed side to be gone", || side.wait()).unwrap();
 }
 
 #[test]

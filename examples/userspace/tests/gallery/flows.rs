@@ -11,6 +11,7 @@ use bpfman_tests::network::{FAR_ADDRESS, INTERFACE, NEAR_ADDRESS};
 use bpfman_tests::scrape::value_of;
 use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::traffic::Traffic;
+use bpfman_tests::wait::within;
 use bpfman_tests::{Network, Outcome, wait};
 use serde_json::Value;
 
@@ -131,7 +132,8 @@ fn json_lines(text: &str) -> Vec<Value> {
 fn event(lines: &mut BufReader<ChildStdout>, kind: &str, port: u16) -> Value {
     loop {
         let mut line = String::new();
-        assert!(lines.read_line(&mut line).unwrap() > 0, "the side ended");
+        let read = within("an event of the side", || lines.read_line(&mut line)).unwrap();
+        assert!(read > 0, "the side ended");
         let event: Value = serde_json::from_str(&line).unwrap();
         if event["event"] == kind
             && [&event["source_port"], &event["destination_port"]].contains(&&port.into())

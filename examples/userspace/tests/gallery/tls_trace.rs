@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use bpfman_tests::command::run;
 use bpfman_tests::network::Namespace;
+use bpfman_tests::wait::within;
 use bpfman_tests::{Outcome, wait};
 use serde_json::Value;
 
@@ -135,7 +136,8 @@ impl Follower {
     fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let mut line = String::new();
-            assert!(self.lines.read_line(&mut line).unwrap() > 0, "the side ended");
+            let read = within("an event of the side", || self.lines.read_line(&mut line)).unwrap();
+            assert!(read > 0, "the side ended");
             let call = serde_json::from_str(&line).unwrap();
             if wanted(&call) {
                 return call;
@@ -284,7 +286,7 @@ fn what_does_not_fit_into_the_ring_is_counted_and_it_goes_on() {
     std::thread::scope(|scope| {
         let Follower { side, lines } = &mut follower;
         scope.spawn(|| io::copy(lines, &mut io::sink()).unwrap());
-        told.read_line(&mut line).unwrap();
+        within("the side to write an error", || told.read_line(&mut line)).unwrap();
         side.kill().unwrap();
     });
     assert!(line.contains("events lost: the ring was full"), "{line}");

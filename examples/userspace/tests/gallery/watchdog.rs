@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use bpfman_tests::control_group::Group;
+use bpfman_tests::wait::within;
 use bpfman_tests::{Outcome, skip, wait};
 use serde_json::Value;
 
@@ -124,7 +125,8 @@ impl Alerts {
     /// The next one of a rule.
     fn next_of(&mut self, rule: &str) -> Value {
         loop {
-            let alert: Value = serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap();
+            let line = within("an alert of the watchdog", || self.lines.next()).unwrap().unwrap();
+            let alert: Value = serde_json::from_str(&line).unwrap();
             if alert["rule"] == rule {
                 return alert;
             }

@@ -93,7 +93,9 @@ impl RealNode {
     /// Waits until the side of an entry runs on every node.
     pub fn side_runs(&self, entry: &str) {
         let all = format!("daemonset/{entry}");
-        self.cluster.kubectl(&["-n", entry, "rollout", "status", &all, &timeout(wait::DEADLINE)]).success();
+        self.cluster
+            .kubectl(&["-n", entry, "rollout", "status", &all, &timeout(wait::DEADLINE * 2)])
+            .success();
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// How long a pod may take to be gone. This kubelet asks for the end of a pod's sandbox once, when the last container is
 /// removed: a sandbox that still runs then stays until garbage is collected, which is each minute.
-const POD_LEAVES: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(180));
+const POD_LEAVES: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(330));
 
 /// A cluster with a real node, or two.
 pub struct RealNode {
@@ -102,7 +102,7 @@ images:
 
     /// Deletes an application, and waits until it is gone: its agent has left it.
     pub fn delete_application(&self, name: &str) {
-        let words = ["delete", "clusterbpfapplication", name, &timeout(wait::DEADLINE)];
+        let words = ["delete", "clusterbpfapplication", name, &timeout(wait::DEADLINE * 2)];
         self.cluster.kubectl(&words).success();
     }
 
@@ -181,7 +181,7 @@ images:
 
     /// Waits as `kubectl wait` does.
     pub fn wait(&self, words: &[&str]) {
-        let outcome = self.cluster.kubectl(&[&["wait", &*timeout(wait::DEADLINE)], words].concat());
+        let outcome = self.cluster.kubectl(&[&["wait", &*timeout(wait::DEADLINE * 2)], words].concat());
         assert!(outcome.code == 0, "{words:?}: {}", outcome.stderr);
     }
 }
