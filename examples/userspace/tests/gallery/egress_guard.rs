@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdout};
 
 use bpfman_tests::control_group::Group;
 use bpfman_tests::network::{FAR_ADDRESS, NEAR_ADDRESS};
+use bpfman_tests::wait::within;
 use bpfman_tests::{Network, wait};
 use serde_json::{Value, json};
 
