@@ -74,6 +74,11 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("BPFMAN_LOG")
         .or_else(|_| tracing_subscriber::EnvFilter::try_from_env("GO_LOG"))
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // It warns of each refusal while the server starts; `bpfman_runtime::outage` reports the outage.
+    let filter = match filter.to_string().contains("kube_runtime") {
+        true => filter,
+        false => filter.add_directive("kube_runtime::watcher=error".parse()?),
+    };
     // Names that others chose are in events, and are not to end a line or to reach a terminal as they are.
     let writer = || bpfman_proto::printable::OneLineEach(std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false).init();

@@ -1,6 +1,6 @@
 //! Watches that never end: they go on where the last one closed, and list again when they cannot.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -10,6 +10,8 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::backoff::{after, jittered};
+use crate::connect::why;
+use crate::outage::OUTAGE;
 
 /// Waits between the tries of a watch that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +79,11 @@ impl Tries {
 pub struct Failed {
     /// Why.
     pub error: watcher::Error,
-    /// Failures in a row, this one among them.
-    pub times: u32,
 }
 
-/// Watches for ever.
+/// Watches for ever. `what` names the watched objects in the log, which has one warning for an outage of the server.
 pub fn events<K>(
+    what: impl Display + Send + 'static,
     api: Api<K>,
     config: Config,
     waits: Waits,
@@ -92,7 +93,8 @@ where
 {
     let begin = move || watcher::watcher(api.clone(), config.clone()).boxed();
     let watch: (BoxStream<'static, watcher::Result<Event<K>>>, _, _) = (begin(), Tries::new(waits), false);
-    stream::unfold((watch, begin), |((mut stream, mut tries, mut failed), begin)| async move {
+    let log = (what, OUTAGE.watch());
+    stream::unfold((watch, begin, log), |((mut stream, mut tries, mut failed), begin, log)| async move {
         if failed && let Some(wait) = tries.wait() {
             tokio::time::sleep(wait).await;
             if tries.lists_again() {
@@ -104,14 +106,24 @@ where
         let event = match event {
             Ok(event) => {
                 tries.succeeded(&event);
+                // A list that is only begun may fail yet.
+                if !matches!(event, Event::Init) && log.1.works() {
+                    tracing::info!("the API server is watched again");
+                }
                 Ok(event)
             }
             Err(error) => {
                 tries.failures = tries.failures.saturating_add(1);
-                Err(Failed { error, times: tries.failures })
+                let why = why(&error);
+                if log.1.failed() {
+                    tracing::warn!("{} cannot be watched; retrying: {why}", log.0);
+                } else {
+                    tracing::debug!("a watch of {} failed; retrying: {why}", log.0);
+                }
+                Err(Failed { error })
             }
         };
-        Some((event, ((stream, tries, failed), begin)))
+        Some((event, ((stream, tries, failed), begin, log)))
     })
 }
 

@@ -7,7 +7,6 @@ use futures::StreamExt;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
-use tracing::debug;
 
 use bpfman_application::spec::ApplicationSpec;
 
@@ -34,11 +33,10 @@ impl KnownSlots {
             let known = known.clone();
             tokio::spawn(async move {
                 let config = watcher::Config::default().page_size(PAGE);
-                let mut events = pin!(events(api, config, Waits::CONTROLLER));
+                let mut events = pin!(events("applications", api, config, Waits::CONTROLLER));
                 while let Some(event) = events.next().await {
-                    match event {
-                        Ok(event) => known.see(kind, event),
-                        Err(failed) => debug!(error = %failed.error, "a watch of applications ended"),
+                    if let Ok(event) = event {
+                        known.see(kind, event);
                     }
                 }
             });

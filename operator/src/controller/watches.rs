@@ -13,13 +13,12 @@ use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
-use tracing::{debug, warn};
 
 use crate::controller::deploy::{AGENT_SELECTOR, Deployed};
 use crate::controller::memory::Memory;
 use crate::controller::metrics::ControllerMetrics;
 use bpfman_runtime::connect::why;
-use bpfman_runtime::watch::{Failed, Waits, events};
+use bpfman_runtime::watch::{Waits, events};
 use bpfman_runtime::wire::Wire;
 
 /// Objects a page. One page is in memory at a time.
@@ -93,7 +92,7 @@ async fn follow<Spec, Status>(
     Spec: Clone + Debug + DeserializeOwned + Send + 'static,
     Status: Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut events = pin!(events(api, config, Waits::CONTROLLER));
+    let mut events = pin!(events(name, api, config, Waits::CONTROLLER));
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
@@ -106,14 +105,9 @@ async fn follow<Spec, Status>(
                     return;
                 }
             }
-            Err(Failed { error, times }) => {
-                let why = why(&error);
-                match times {
-                    1 => debug!(name, %error, "a watch ended"),
-                    _ => warn!(name, failures = times, "cannot be watched, and that is tried again: {why}"),
-                }
+            Err(failed) => {
                 metrics.watch_failures.add(name, 1);
-                metrics.troubles.note(name, why);
+                metrics.troubles.note(name, why(&failed.error));
             }
         }
     }

@@ -42,7 +42,13 @@ fn of_status(code: u16, message: &str) -> String {
                 .to_owned()
         }
         401 => format!("the API server does not accept the token: {message}"),
-        403 => format!("{message}: are the packaged roles bound to this account?"),
+        403 => format!(
+            "the API server denies access: {message}; it does so for seconds while it starts: if it stays, bind the packaged \
+             roles to this account"
+        ),
+        410 => format!(
+            "the API server has no history to continue from, as after a restart, and is listed again: {message}"
+        ),
         _ => format!("the API server answers {code}: {message}"),
     }
 }
@@ -61,7 +67,11 @@ mod tests {
         };
         assert!(error(404, "404 page not found").contains("`bpfman-operator crds` prints them"));
         let denied = error(403, "nodes is forbidden: User \"x\" cannot list");
-        assert!(denied.contains("User \"x\" cannot list: are the packaged roles"), "{denied}");
+        assert!(
+            denied.contains("User \"x\" cannot list; it does so for seconds while it starts"),
+            "{denied}"
+        );
+        assert!(error(410, "too old resource version: 5 (7)").contains("as after a restart"));
         assert_eq!(error(500, "etcd"), "the API server answers 500: etcd");
     }
 }

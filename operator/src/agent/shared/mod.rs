@@ -144,7 +144,6 @@ impl Shared {
     pub fn watch_failed(&self, source: WatchSource, error: &Error) {
         self.metrics.watch_errors.add(format!("{source:?}"), 1);
         let why = why(error);
-        tracing::warn!("{source} cannot be watched, and that is tried again: {why}");
         self.troubles.note(source, why);
     }
 

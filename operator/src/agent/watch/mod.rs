@@ -38,7 +38,7 @@ pub async fn watch<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut events = pin!(events(api, config, Waits::AGENT));
+    let mut events = pin!(events(source, api, config, Waits::AGENT));
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
@@ -77,7 +77,7 @@ mod tests {
         let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
         let api = Api::<DynamicObject>::all_with(Client::new(service, "default"), &pods);
         let watching = tokio::spawn(async move {
-            let mut events = pin!(events(api, config().fields("spec.nodeName=a"), Waits::AGENT));
+            let mut events = pin!(events("pods", api, config().fields("spec.nodeName=a"), Waits::AGENT));
             while events.next().await.is_some() {}
         });
         let query = asked.recv().await.unwrap();

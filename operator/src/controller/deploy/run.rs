@@ -28,7 +28,6 @@ use super::removal::{blocked, marked};
 use super::{DaemonReach, Deployed, default_config, status};
 use crate::controller::write::leader::Leadership;
 use bpfman_application::condition::Conditions;
-use bpfman_runtime::connect::why;
 use bpfman_runtime::manager::Manager;
 use bpfman_runtime::object;
 use bpfman_runtime::queue::sleep_until;
@@ -121,13 +120,8 @@ fn watched<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let events = events(api, config, Waits::CONTROLLER).filter_map(move |event| {
-        if let Err(failed) = &event {
-            warn!("what is deployed cannot be watched, and that is tried again: {}", why(&failed.error));
-        }
-        std::future::ready(event.ok().map(&seen))
-    });
-    events.boxed()
+    let events = events("deployed objects", api, config, Waits::CONTROLLER);
+    events.filter_map(move |event| std::future::ready(event.ok().map(&seen))).boxed()
 }
 
 /// One stream of everything that is watched.
