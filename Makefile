@@ -11,7 +11,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences test-faults vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
+.PHONY: help demo test build release examples images gate-image fmt lint licences test-faults vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -131,15 +131,6 @@ kube-update: ## take the Kubernetes of tests/kube/modules, and what its node nee
 test-kube: ## the tests that need a Kubernetes API server (root; BPFMAN_KUBE=… for one of your own, see tests/kube/build)
 	@packaging/install-deps test
 	@.ci/test kube
-
-# With BPFMAN_NEWER=1 any other test has that server too; those of definitions (packaging, upgrade) are for the older one.
-test-kube-newer: ## what a newer API server behind that one makes of definitions, policy, agent (root; builds it once, 5 GB)
-	@packaging/install-deps test
-	@tests/kube/build
-	@tests/kube/build-newer
-	BPFMAN_NEWER=1 cargo nextest run --workspace --locked \
-		-E 'package(bpfman-cluster-tests) & binary(real) & test(/^(newer|refusals|samples)::/)'
-	@tests/kube/down $(target)/kube/shared-newer
 
 # The images that the tests on a node take, and those tests.
 node_images := $(target)/node-images

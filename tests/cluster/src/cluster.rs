@@ -9,7 +9,8 @@ use kube::config::Kubeconfig;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
-use crate::{connect, newer, scripts};
+use crate::connect;
+use crate::scripts::{self, Stage};
 
 /// What a control plane of one's own has beyond etcd and the API server.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +41,7 @@ impl Cluster {
     /// One of the test's own, with more.
     #[must_use]
     pub fn own_with(setup: Setup) -> Option<Self> {
-        if scripts::lacks_kubernetes() {
-            return None;
-        }
+        scripts::kubernetes(if setup.full { Stage::Full } else { Stage::Api })?;
         let own = tempfile::Builder::new().prefix("bpfman-kube-").tempdir().unwrap();
         let cluster = Self { folder: own.path().to_owned(), setup, own: Some(own) };
         cluster.up(std::process::id());
@@ -54,10 +53,7 @@ impl Cluster {
     ///
     /// Whoever asks first starts it. It goes when the test runner ends, and with `make kube-down`.
     pub async fn shared() -> Option<Self> {
-        if scripts::lacks_kubernetes() {
-            return None;
-        }
-        let folder = shared_folder();
+        let folder = shared_folder(&scripts::kubernetes(Stage::Api)?);
         fs::create_dir_all(folder.parent().unwrap()).unwrap();
         // Tests of one run are processes: the lock is a file.
         let lock = File::create(folder.with_extension("lock")).unwrap();
@@ -83,9 +79,6 @@ impl Cluster {
         words.push("--");
         words.extend(self.setup.flags.iter().map(String::as_str));
         scripts::run("up", &self.folder, &words);
-        if newer::is_behind() {
-            scripts::run("up-newer", &self.folder, &[]);
-        }
     }
 
     /// A file of it.
@@ -159,14 +152,11 @@ pub fn in_network<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Se
     thread.join().unwrap()
 }
 
-/// Beside what the tests were built to: one for each kind of cluster, as a cluster keeps its Kubernetes.
-fn shared_folder() -> PathBuf {
-    let name = match (newer::is_behind(), newer::minor()) {
-        (true, _) => "kube/shared-newer".to_owned(),
-        (false, 20) => "kube/shared".to_owned(),
-        (false, minor) => format!("kube/shared-v{minor}"),
-    };
-    build_folder().parent().expect("it lies in the target folder").join(name)
+/// Returns the folder of the shared cluster of a Kubernetes, below the target folder. A cluster keeps the Kubernetes that
+/// it was started with.
+fn shared_folder(kubernetes: &Path) -> PathBuf {
+    let version = kubernetes.file_name().expect("it is a folder with a name").to_string_lossy();
+    build_folder().parent().expect("it lies in the target folder").join(format!("kube/shared-{version}"))
 }
 
 impl Drop for Cluster {
@@ -175,12 +165,10 @@ impl Drop for Cluster {
             return;
         }
         if std::thread::panicking() {
-            for server in ["kube-apiserver", "newer-apiserver"] {
-                let log = fs::read_to_string(self.path(format!("logs/{server}.log"))).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                eprintln!("--- the log of {server}, its end ---");
-                lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
-            }
+            let log = fs::read_to_string(self.path("logs/kube-apiserver.log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- the log of kube-apiserver, its end ---");
+            lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
         }
         let _down = std::process::Command::new(scripts::script("down")).arg(&self.folder).status();
     }

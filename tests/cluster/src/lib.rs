@@ -6,8 +6,7 @@
 //! any network namespace.
 //!
 //! Without Kubernetes in the cache a test prints `SKIPPED(kube-apiserver): <test>` and passes; `tests/kube/build`
-//! builds it, or takes the one that `BPFMAN_KUBE` names. With `BPFMAN_NEWER=1` a newer API server answers for our group in
-//! every cluster ([`newer`]).
+//! builds it, or takes the one that `BPFMAN_KUBE` names.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +19,6 @@ pub mod connect;
 pub mod connections;
 pub mod helm;
 pub mod manifests;
-pub mod newer;
 pub mod node;
 pub mod objects;
 pub mod operator;

@@ -3,8 +3,6 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::newer;
-
 /// The objects in a text.
 ///
 /// # Panics
@@ -15,13 +13,6 @@ pub fn parse(text: &str) -> Vec<Value> {
         .map(|document| Value::deserialize(document).unwrap())
         .filter(|object| !object.is_null())
         .collect()
-}
-
-/// Puts an object into the form that this cluster's Kubernetes takes: what is packaged is for 1.21 and later.
-pub fn for_this_server(object: &mut Value) {
-    if object["kind"] == "PodDisruptionBudget" && newer::minor() < 21 {
-        object["apiVersion"] = "policy/v1beta1".into();
-    }
 }
 
 /// Has the API server wait for the answer of each webhook of an object as long as it can, which is 30 seconds. On a busy

@@ -8,28 +8,16 @@ use kube::core::{GroupVersionKind, TypeMeta};
 use kube::discovery::{Scope, pinned_kind};
 use serde_json::{Value, json};
 
-use crate::{Cluster, newer, wait};
+use crate::{Cluster, wait};
 
 /// Who the harness is to the server.
 pub const MANAGER: &str = "bpfman-tests";
 
-/// Our definitions, in the form that the server takes.
-#[must_use]
-pub fn definitions() -> Vec<CustomResourceDefinition> {
-    if newer::knows_selectable_fields() {
-        crd::all()
-    } else if newer::knows_rules() {
-        crd::without_selectable_fields()
-    } else {
-        crd::without_rules()
-    }
-}
-
 impl Cluster {
-    /// Applies our definitions, in the form that this server takes, and waits until it serves them.
+    /// Applies our definitions, and waits until the server serves them.
     pub async fn apply_definitions(&self) {
-        let all = definitions();
-        let definitions: Api<CustomResourceDefinition> = Api::all(self.newer_client().await);
+        let all = crd::all();
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.client().await);
         for definition in &all {
             let name = definition.metadata.name.as_deref().unwrap();
             definitions

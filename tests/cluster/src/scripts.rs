@@ -11,26 +11,36 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../kube").join(name)
 }
 
-/// Whether Kubernetes is not in the cache, with a line that says so. The test is named by its thread.
-///
-/// # Panics
-/// `BPFMAN_KUBE` names one that is not there: its tests are not to be skipped.
-#[must_use]
-pub fn lacks_kubernetes() -> bool {
-    let missing = built("build").is_none();
-    if missing {
-        let asked = std::env::var_os("BPFMAN_KUBE");
-        assert!(asked.is_none(), "no Kubernetes in BPFMAN_KUBE={}", asked.unwrap_or_default().display());
-        skipped("kube-apiserver");
-    }
-    missing
+/// The parts of a Kubernetes, each with those before it, as `tests/kube/build` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// API server, etcd, kubectl.
+    Api,
+    /// Controllers and scheduler.
+    Full,
+    /// Programs of a node.
+    Node,
 }
 
-/// Where what a script builds is, if it is in the cache.
+/// Returns the folder of Kubernetes' programs; none, with a line that counts as a skip, where they were not built. The
+/// test is named by its thread.
+///
+/// # Panics
+/// `BPFMAN_KUBE` names a folder without them: its tests are not to be skipped.
 #[must_use]
-pub fn built(build: &str) -> Option<PathBuf> {
-    let found = Outcome::of(Command::new(script(build)).arg("--only-look"));
-    (found.code == 0).then(|| PathBuf::from(found.stdout.trim()))
+pub fn kubernetes(stage: Stage) -> Option<PathBuf> {
+    let word = match stage {
+        Stage::Api => "api",
+        Stage::Full => "full",
+        Stage::Node => "node",
+    };
+    let found = Outcome::of(Command::new(script("build")).args([word, "--only-look"]));
+    if found.code == 0 {
+        return Some(PathBuf::from(found.stdout.trim()));
+    }
+    assert!(std::env::var_os("BPFMAN_KUBE").is_none(), "{}", found.stderr);
+    skipped("kube-apiserver");
+    None
 }
 
 /// What a script gets and prints the path of, if it can.

@@ -13,7 +13,7 @@ use crate::{Cluster, Setup};
 /// Where it listens, inside the cluster's network.
 const ADDRESS: &str = "127.0.0.1:9099";
 
-/// What a newer server says of a token of a pod.
+/// Key by which a server names the node of a pod's token.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 /// The authenticator's configuration, for the API server.

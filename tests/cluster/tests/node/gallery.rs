@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfman_cluster_tests::cluster::in_network;
-use bpfman_cluster_tests::{newer, wait};
+use bpfman_cluster_tests::wait;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{Outcome, binaries, compile};
 
@@ -104,10 +104,5 @@ fn in_cluster(path: &Path, entry: &str) -> String {
     let manifest = fs::read_to_string(path).unwrap();
     let published = format!("{REGISTRY}/examples/{entry}-side:latest");
     assert!(manifest.contains(&published), "{} does not name {published}", path.display());
-    let manifest = manifest.replace(&published, &side(entry));
-    // As the manifest says: kubelets hand a driver the pod's fsGroup since 1.22.
-    match newer::minor() {
-        ..22 => manifest.replace("runAsGroup: 64777", "runAsGroup: 0"),
-        _ => manifest,
-    }
+    manifest.replace(&published, &side(entry))
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bpfman_cluster_tests::{Cluster, Setup, manifests, scripts, wait};
+use bpfman_cluster_tests::scripts::{self, Stage};
+use bpfman_cluster_tests::{Cluster, Setup, manifests, wait};
 use bpfman_tests::{Outcome, command::run, compile};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ pub struct RealNode {
 impl RealNode {
     /// Starts it, and gives it our images, and those of what tests run in pods.
     ///
-    /// None, with a line that counts as a skip, where containerd or Kubernetes are missing.
+    /// None, with a line that counts as a skip, where Kubernetes or programs of a node were not built.
     pub fn start() -> Option<Self> {
         Self::of(&["node-a"])
     }
@@ -36,10 +37,7 @@ impl RealNode {
     }
 
     fn of(names: &[&str]) -> Option<Self> {
-        if Outcome::of(Command::new("sh").args(["-c", "command -v containerd"])).code != 0 {
-            eprintln!("SKIPPED(containerd): {}", std::thread::current().name().unwrap_or("a test"));
-            return None;
-        }
+        scripts::kubernetes(Stage::Node)?;
         // One at a time on a machine: a kubelet ends what it finds in the cgroups of pods and does not know.
         let only = File::create(env::temp_dir().join("bpfman-node.lock")).unwrap();
         flock(&only, FlockOperation::LockExclusive).unwrap();
@@ -52,7 +50,7 @@ impl RealNode {
         Some(node)
     }
 
-    /// Applies what is packaged, with our images; the definitions in the form that this server takes.
+    /// Applies what is packaged, with our images.
     pub async fn deploy(&self) {
         self.deploy_with("").await;
     }
@@ -80,7 +78,6 @@ images:
         }));
         for mut object in objects {
             manifests::wait_for_reviews(&mut object);
-            manifests::for_this_server(&mut object);
             self.cluster.apply_one(object).await;
         }
     }

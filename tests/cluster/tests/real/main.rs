@@ -3,13 +3,13 @@
 
 mod admission;
 mod agent;
+mod api_server;
 mod application;
 mod apply;
 mod chart;
 mod controller;
 mod equipment;
 mod kill_loop;
-mod newer;
 mod packaging;
 mod pages;
 mod refusals;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bpfman_cluster_tests::{Cluster, manifests, newer};
+use bpfman_cluster_tests::{Cluster, manifests};
 use bpfman_operator::controller::deploy::{DeployImages, default_config, deployed_objects};
 use bpfman_tests::Outcome;
 use kube::api::{DynamicObject, PostParams};
@@ -151,18 +151,12 @@ fn a_drain_leaves_one_controller_and_they_are_spread() {
 #[tokio::test]
 async fn a_real_server_takes_every_object() {
     let Some(cluster) = Cluster::own() else { return };
-    // A server that is older than rules in schemas gets them without; that the rest is what is packaged is tested where
-    // they are printed.
     cluster.apply_definitions().await;
-    let whole = newer::knows_rules();
-    let (namespaces, others): (Vec<Value>, Vec<Value>) = kustomized("base", "")
-        .into_iter()
-        .filter(|object| whole || object["kind"] != "CustomResourceDefinition")
-        .partition(|object| object["kind"] == "Namespace");
+    let (namespaces, others): (Vec<Value>, Vec<Value>) =
+        kustomized("base", "").into_iter().partition(|object| object["kind"] == "Namespace");
     assert!(others.len() >= 5, "{others:?}");
     let more = ["config", "clean-nodes"].into_iter().flat_map(|folder| kustomized(folder, ""));
-    let mut all: Vec<Value> = namespaces.into_iter().chain(others).chain(more).collect();
-    all.iter_mut().for_each(manifests::for_this_server);
+    let all: Vec<Value> = namespaces.into_iter().chain(others).chain(more).collect();
     let mut first = Vec::new();
     for object in &all {
         first.push(cluster.apply_one(object.clone()).await);

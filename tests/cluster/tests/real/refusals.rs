@@ -153,8 +153,8 @@ async fn a_cluster_application_with_a_mistake_is_refused() {
     refused(&cluster, &everything("refused"), cases).await;
 }
 
-/// Types that the published API does not have: each is taken, and a mistake in its block is not. Rules, which
-/// servers before 1.25 do not have, are tried in `newer`.
+/// Types that the published API does not have: each is taken, and a mistake in its block is not. Rules are
+/// tested in `api_server::rules`.
 #[tokio::test]
 async fn a_program_of_a_place_with_a_mistake_is_refused() {
     let Some(cluster) = Cluster::shared().await else { return };

@@ -1,6 +1,6 @@
 //! `packaging/kubernetes/remove`, on a real API server: in the right order, again after a failure, and without a trace.
 
-use bpfman_cluster_tests::{Cluster, Operator, Setup, manifests, wait};
+use bpfman_cluster_tests::{Cluster, Operator, Setup, wait};
 use bpfman_tests::Outcome;
 
 use crate::packaging::{kustomized, packaging};
@@ -36,8 +36,7 @@ async fn install(cluster: &Cluster) {
             .filter(|object| object["kind"] != "CustomResourceDefinition")
             .collect();
     objects.sort_by_key(|object| object["kind"] != "Namespace");
-    for mut object in objects {
-        manifests::for_this_server(&mut object);
+    for object in objects {
         cluster.apply_one(object).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bpfman_cluster_tests::{newer, wait};
+use bpfman_cluster_tests::wait;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
     let mut wrong = Vec::new();
     for (object, says) in refused {
         let message = refusal(try_create(&cluster, &object).await);
-        let expected = if says == TYPE_AND_BLOCK[0] && newer::knows_rules() {
+        let expected = if says == TYPE_AND_BLOCK[0] {
             message.contains(TYPE_AND_BLOCK[1]) && message.contains("spec.programs[0]")
         } else {
             message.contains(says) && message.contains("applications.bpfman.io")

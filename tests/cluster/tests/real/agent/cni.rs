@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use bpfman_cluster_tests::scripts::{self, Stage};
 use bpfman_cluster_tests::{Cluster, Node, Operator, wait};
 use bpfman_tests::container::Container;
 use bpfman_tests::network::Namespace;
@@ -20,8 +21,6 @@ use super::equipment::{application, links, until_state, until_success};
 const POD: &str = "10.89.0.2";
 /// Datagrams to this port are judged by the test's program.
 const JUDGED: u16 = 4242;
-/// The main plugin, as Debian has it.
-const MAIN_PLUGIN: &str = "/usr/lib/cni/ptp";
 
 /// A node whose pods come through the plugin.
 struct Site {
@@ -52,6 +51,7 @@ impl Added {
 
 impl Site {
     async fn start(name: &str) -> Option<(Self, Operator)> {
+        scripts::kubernetes(Stage::Node)?;
         let cluster = Cluster::own()?;
         cluster.apply_definitions().await;
         for namespace in ["shop", "other"] {
@@ -107,7 +107,7 @@ impl Site {
             ("CNI_CONTAINERID", "c0ffee"),
             ("CNI_NETNS", &network.path().display().to_string()),
             ("CNI_IFNAME", "eth0"),
-            ("CNI_PATH", "/usr/lib/cni"),
+            ("CNI_PATH", &self.cluster.path("bin/cni").display().to_string()),
             ("CNI_ARGS", &format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}")),
         ]);
         let mut child = process.spawn().unwrap();
@@ -135,7 +135,7 @@ impl Site {
             "cniVersion": "0.4.0", "name": "pods", "type": "ptp",
             "ipam": { "type": "static", "addresses": [{ "address": format!("{POD}/24"), "gateway": "10.89.0.1" }] },
         });
-        let made = self.call(Path::new(MAIN_PLUGIN), "ADD", pod, network, &input);
+        let made = self.call(&self.cluster.path("bin/cni/ptp"), "ADD", pod, network, &input);
         made.accepted();
         self.protect("ADD", pod, network, &made.output)
     }

@@ -63,7 +63,7 @@ async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_
 
     // Those of the published operator know fewer fields.
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
-    for definition in bpfman_cluster_tests::objects::definitions() {
+    for definition in bpfman_application::crd::all() {
         let name = definition.metadata.name.clone().unwrap();
         let older = published(&definition);
         let params = PatchParams::apply("bpfman-tests").force();

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfman_cluster_tests::objects::definitions;
-use bpfman_cluster_tests::{Cluster, Helm, Node, Operator, Setup, manifests, wait};
+use bpfman_cluster_tests::{Cluster, Helm, Node, Operator, Setup, wait};
 use bpfman_tests::cluster_pages::{self, Step};
 use bpfman_tests::network::FAR_ADDRESS;
 use bpfman_tests::page::{self, CommandLine};
@@ -169,8 +168,7 @@ async fn administrator(cluster: &Cluster) -> PathBuf {
     cluster.kubeconfig_with(&token)
 }
 
-/// A clone of the repository, as far as lines name it. Its base is what an overlay makes for this server: with images, and
-/// without what it does not know.
+/// A clone of the repository, as far as lines name it. Its base is what an overlay makes: with images.
 fn folder() -> TempDir {
     let work = tempfile::tempdir().unwrap();
     for part in ["kubernetes/remove", "kubernetes/clean-nodes", "helm/bpfman"] {
@@ -178,10 +176,7 @@ fn folder() -> TempDir {
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         Outcome::of(Command::new("cp").arg("-r").arg(packaging().join(part)).arg(place)).success();
     }
-    let mut objects: Vec<Value> = kustomized("base", IMAGES);
-    objects.retain(|object| object["kind"] != "CustomResourceDefinition");
-    objects.iter_mut().for_each(manifests::for_this_server);
-    objects.extend(definitions().iter().map(|definition| serde_json::to_value(definition).unwrap()));
+    let objects: Vec<Value> = kustomized("base", IMAGES);
     for base in ["packaging/kubernetes/base", "OVERLAY"] {
         write_folder(&work.path().join(base), &objects);
     }

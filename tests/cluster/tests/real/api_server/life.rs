@@ -1,4 +1,4 @@
-//! The operator's own programs behind a newer server, with all that it is packaged with in force: rights, webhooks,
+//! The operator's own programs behind a real server, with all that it is packaged with in force: rights, webhooks,
 //! the admission policy.
 
 use bpfman_cluster_tests::tokens::token;
@@ -39,7 +39,7 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
         cluster.apply_one(application("life", &object, json!([xdp("xdp_member", &["up0"], 50)]))).await;
     let state = until_success(&cluster, &first).await;
     assert_eq!(links(&node).len(), 1);
-    // Newer servers say of which part of an object a manager is.
+    // The server records the part of an object that a manager writes.
     let managers = state.metadata.managed_fields.unwrap();
     assert!(managers.iter().any(|entry| entry.subresource.as_deref() == Some("status")), "{managers:?}");
     let applications = objects(&cluster, "ClusterBpfApplication").await;

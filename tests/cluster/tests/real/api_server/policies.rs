@@ -1,11 +1,10 @@
 //! The packaged ValidatingAdmissionPolicy in a server's own admission chain, asked by users whose tokens say which node
 //! they are of, as servers from 1.30 on make them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bpfman_cluster_tests::tokens::{Tokens, token};
-use bpfman_cluster_tests::{Cluster, Setup, manifests, newer, scripts, wait};
-use bpfman_tests::Outcome;
+use bpfman_cluster_tests::{Cluster, Setup, manifests, wait};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
 };
@@ -15,22 +14,22 @@ use crate::admission::{NAMESPACE, application, refusal, rights};
 
 const POLICY: &str = "bpfman-state-objects";
 
-fn file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/policies/state-objects.yaml")
+/// The packaged policy and its binding.
+fn policy() -> Vec<Value> {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/policies/state-objects.yaml");
+    manifests::parse(&std::fs::read_to_string(file).unwrap())
 }
 
 /// A cluster with the packaged rights and the policy in force, and no webhook.
 pub async fn start() -> Option<(Cluster, Tokens)> {
-    if newer::is_missing() {
-        return None;
-    }
     let (tokens, setup) = Tokens::prepare(Setup::default());
     let cluster = Cluster::own_with(setup)?;
     tokens.answer(&cluster);
     cluster.apply_definitions().await;
     rights(&cluster).await;
-    for object in manifests::parse(&std::fs::read_to_string(file()).unwrap()) {
-        cluster.apply_policy(&object).await;
+    for object in policy() {
+        cluster.apply_one(object).await;
     }
     // The server hears of policies within seconds.
     let probe = States::of(&cluster, "probe", "ClusterBpfApplicationState").await;
@@ -303,14 +302,14 @@ async fn orders_are_the_controllers_and_all_else_is_as_roles_allow() {
     assert!(refused.contains("cannot create resource"), "{refused}");
 }
 
-/// What kube-controller-manager writes to `status.typeChecking`, where there is one that knows policies.
-async fn checked_by_the_controller_manager() {
+/// kube-controller-manager writes its warnings to `status.typeChecking`.
+#[tokio::test]
+async fn its_expressions_go_with_the_schemas_of_our_definitions() {
     let Some(cluster) = Cluster::own_with(Setup { full: true, ..Setup::default() }) else { return };
     cluster.apply_definitions().await;
-    let policies = manifests::parse(&std::fs::read_to_string(file()).unwrap());
-    let policy = policies.into_iter().find(|object| object["kind"] == "ValidatingAdmissionPolicy").unwrap();
+    let policy = policy().into_iter().find(|object| object["kind"] == "ValidatingAdmissionPolicy").unwrap();
     let warnings = async |policy: &Value| {
-        cluster.apply_policy(policy).await;
+        cluster.apply_one(policy.clone()).await;
         let name = policy["metadata"]["name"].as_str().unwrap();
         let shown = wait::some("the policy is checked", async || {
             let words = ["get", "validatingadmissionpolicy", name, "-o", "json"];
@@ -328,40 +327,5 @@ async fn checked_by_the_controller_manager() {
     assert!(
         found.contains("spec.validations[2].expression") && found.contains("undefined field 'nodes'"),
         "{found}"
-    );
-}
-
-/// What kube-controller-manager would write to `status.typeChecking`.
-#[tokio::test]
-async fn its_expressions_go_with_the_schemas_of_our_definitions() {
-    if newer::is_missing() {
-        return;
-    }
-    if !newer::is_behind() {
-        // The cluster is a whole newer one: it has the controller that does this.
-        return checked_by_the_controller_manager().await;
-    }
-    let program = scripts::built("build-newer").unwrap().join("policy-check");
-    let Some(cluster) = super::shared().await else { return };
-    let check = |file: &Path| {
-        let mut command = cluster.command(&program);
-        Outcome::of(command.arg(cluster.newer_kubeconfig()).arg(file))
-    };
-    // The server publishes schemas a moment after it serves them.
-    wait::until("the policy is checked", async || check(&file()).code == 0).await;
-    let all = "ClusterBpfApplicationState, BpfApplicationState";
-    assert_eq!(check(&file()).success().trim(), format!("{POLICY}: checked 7 expressions for {all}"));
-
-    // It would have found a field that there is none of.
-    let text = std::fs::read_to_string(file()).unwrap();
-    let misspelt = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(misspelt.path(), text.replace("object.status.node ==", "object.status.nodes ==")).unwrap();
-    let outcome = check(misspelt.path());
-    assert_eq!(outcome.code, 1);
-    assert!(
-        outcome.stdout.contains("spec.validations[2].expression")
-            && outcome.stdout.contains("undefined field 'nodes'"),
-        "{}",
-        outcome.stdout
     );
 }

@@ -119,7 +119,7 @@ fn answered(programs: &[Value]) -> Vec<Value> {
 
 #[tokio::test]
 async fn the_block_of_each_program_has_to_go_with_its_type() {
-    let Some(cluster) = super::shared().await else { return };
+    let Some(cluster) = Cluster::shared().await else { return };
     cluster.namespace("rules").await;
     let (whole, namespaced) = (everything("rules"), in_namespace("rules", "rules"));
     let every_type = [programs(&whole), programs(&places("rules"))].concat();
@@ -129,7 +129,7 @@ async fn the_block_of_each_program_has_to_go_with_its_type() {
 
 #[tokio::test]
 async fn so_has_what_an_agent_answers() {
-    let Some(cluster) = super::shared().await else { return };
+    let Some(cluster) = Cluster::shared().await else { return };
     cluster.namespace("answers").await;
     let of_cluster = state("answers", "node");
     let mut of_namespace = state("answers", "node");
@@ -153,7 +153,7 @@ async fn so_has_what_an_agent_answers() {
 /// No definition compares with what was before: an edit is checked as a new object is.
 #[tokio::test]
 async fn an_edit_that_breaks_a_rule_is_refused_and_changes_nothing() {
-    let Some(cluster) = super::shared().await else { return };
+    let Some(cluster) = Cluster::shared().await else { return };
     assert!(!format!("{:?}", crd::all()).contains("oldSelf"), "a transition rule needs a test of its own");
     let good = everything("edited");
     let stored = cluster.apply_one(good.clone()).await;
@@ -178,8 +178,8 @@ async fn an_edit_that_breaks_a_rule_is_refused_and_changes_nothing() {
 #[tokio::test]
 async fn the_server_has_the_rules_that_we_write() {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-    let Some(cluster) = super::shared().await else { return };
-    let served: Api<CustomResourceDefinition> = Api::all(cluster.newer_client().await);
+    let Some(cluster) = Cluster::shared().await else { return };
+    let served: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
     for ours in crd::all() {
         let name = ours.metadata.name.as_deref().unwrap();
         let theirs = served.get(name).await.unwrap();
@@ -200,7 +200,7 @@ async fn the_server_has_the_rules_that_we_write() {
 
 #[tokio::test]
 async fn what_is_told_at_load_has_to_go_with_the_type_too() {
-    let Some(cluster) = super::shared().await else { return };
+    let Some(cluster) = Cluster::shared().await else { return };
     let good = places("targets");
     let api = cluster.api_of(&good).await.unwrap();
     for mut program in programs(&good) {

@@ -1,7 +1,7 @@
 //! Definitions of a later release than this operator's: fields and values that it does not know.
 
 use bpfman_application::crd;
-use bpfman_cluster_tests::{Cluster, Node, Operator, newer, wait};
+use bpfman_cluster_tests::{Cluster, Node, Operator, wait};
 use bpfman_tests::compile;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
@@ -12,7 +12,7 @@ use crate::agent::equipment::{agent, application, links, objects, until_state, u
 /// Our definitions, as a later release might have them: one more field in each part of an object, one more type of
 /// program.
 async fn later_definitions(cluster: &Cluster) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.newer_client().await);
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
     for definition in crd::all() {
         let name = definition.metadata.name.clone().unwrap();
         let mut value = serde_json::to_value(definition).unwrap();
@@ -44,9 +44,6 @@ fn add(schema: &mut Value) {
 
 #[tokio::test]
 async fn fields_of_a_later_release_are_passed_over_and_stay() {
-    if newer::is_missing() {
-        return;
-    }
     let Some(cluster) = Cluster::own() else { return };
     cluster.apply_definitions().await;
     later_definitions(&cluster).await;
@@ -111,9 +108,6 @@ async fn fields_of_a_later_release_are_passed_over_and_stay() {
 
 #[tokio::test]
 async fn states_are_chosen_by_their_node() {
-    if newer::is_missing() {
-        return;
-    }
     let Some(cluster) = Cluster::own() else { return };
     cluster.apply_definitions().await;
     for (name, node) in [("guard-1", "one"), ("guard-2", "two"), ("guard-3", "one")] {
