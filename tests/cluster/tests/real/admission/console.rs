@@ -115,12 +115,13 @@ async fn a_fleet_is_shown_to_whom_the_api_server_lets_see_it_and_changed_by_whom
     let pod = json!({ "kind": "Pod", "name": "console", "namespace": NAMESPACE });
     cluster
         .apply_one(json!({
-            "apiVersion": "v1", "kind": "Endpoints",
-            "metadata": { "name": "bpfman-console", "namespace": NAMESPACE },
-            "subsets": [{
-                "addresses": [{ "ip": ADDRESS, "targetRef": pod }],
-                "ports": [{ "name": "console", "port": 8447 }],
-            }],
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {
+                "name": "bpfman-console", "namespace": NAMESPACE,
+                "labels": { "kubernetes.io/service-name": "bpfman-console" },
+            },
+            "endpoints": [{ "addresses": [ADDRESS], "conditions": { "ready": true }, "targetRef": pod }],
+            "ports": [{ "name": "console", "port": 8447, "protocol": "TCP" }],
         }))
         .await;
     let console_at = format!("--console-bind-address={ADDRESS}:8447");
