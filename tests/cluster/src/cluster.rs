@@ -9,8 +9,8 @@ use kube::config::Kubeconfig;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
-use crate::connect;
 use crate::scripts::{self, Stage};
+use crate::{connect, pool};
 
 /// What a control plane of one's own has beyond etcd and the API server.
 #[derive(Clone, Debug, Default)]
@@ -26,24 +26,49 @@ pub struct Setup {
 pub struct Cluster {
     folder: PathBuf,
     setup: Setup,
-    own: Option<TempDir>,
+    life: Life,
+}
+
+/// Who uses a control plane, and until when.
+#[derive(Debug)]
+enum Life {
+    /// All tests of a run.
+    Shared,
+    /// One test at a time.
+    Pooled,
+    /// The test that started it.
+    Own(#[expect(dead_code, reason = "it is removed with this value")] TempDir),
 }
 
 impl Cluster {
-    /// etcd and an API server of the test's own: about five seconds. Nothing but what Kubernetes itself makes is in it.
+    /// etcd and an API server that no other test uses meanwhile. Nothing is in it but what Kubernetes itself makes, and
+    /// perhaps our definitions. Under nextest it is one of a pool: another test had it before.
     ///
     /// None, with a line that counts as a skip, where Kubernetes was not built.
     #[must_use]
     pub fn own() -> Option<Self> {
+        // Elsewhere tests are threads of one process, which would have a server until it ends.
+        if std::env::var_os("NEXTEST").is_none() {
+            return Self::fresh();
+        }
+        let folder = pool::acquire(&scripts::kubernetes(Stage::Api)?);
+        let cluster = Self { folder, setup: Setup::default(), life: Life::Pooled };
+        cluster.prepare();
+        Some(cluster)
+    }
+
+    /// One that this test starts, without our definitions: a few seconds. For tests of definitions.
+    #[must_use]
+    pub fn fresh() -> Option<Self> {
         Self::own_with(Setup::default())
     }
 
-    /// One of the test's own, with more.
+    /// One that this test starts, with more.
     #[must_use]
     pub fn own_with(setup: Setup) -> Option<Self> {
         scripts::kubernetes(if setup.full { Stage::Full } else { Stage::Api })?;
         let own = tempfile::Builder::new().prefix("bpfman-kube-").tempdir().unwrap();
-        let cluster = Self { folder: own.path().to_owned(), setup, own: Some(own) };
+        let cluster = Self { folder: own.path().to_owned(), setup, life: Life::Own(own) };
         cluster.up(std::process::id());
         Some(cluster)
     }
@@ -53,12 +78,12 @@ impl Cluster {
     ///
     /// Whoever asks first starts it. It goes when the test runner ends, and with `make kube-down`.
     pub async fn shared() -> Option<Self> {
-        let folder = shared_folder(&scripts::kubernetes(Stage::Api)?);
+        let folder = shared_folder(&scripts::kubernetes(Stage::Api)?, "");
         fs::create_dir_all(folder.parent().unwrap()).unwrap();
         // Tests of one run are processes: the lock is a file.
         let lock = File::create(folder.with_extension("lock")).unwrap();
         flock(&lock, FlockOperation::LockExclusive).unwrap();
-        let cluster = Self { folder, setup: Setup::default(), own: None };
+        let cluster = Self { folder, setup: Setup::default(), life: Life::Shared };
         let runner = std::os::unix::process::parent_id();
         cluster.up(runner);
         let ready = cluster.folder.join("definitions");
@@ -87,10 +112,19 @@ impl Cluster {
         self.folder.join(name)
     }
 
-    /// True if it is this test's own.
+    /// True if no other test uses it meanwhile.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.own.is_some()
+        !matches!(self.life, Life::Shared)
+    }
+
+    pub(crate) fn is_pooled(&self) -> bool {
+        matches!(self.life, Life::Pooled)
+    }
+
+    /// Ends all of it, and removes its folder.
+    pub(crate) fn down(&self) {
+        let _down = std::process::Command::new(scripts::script("down")).arg(&self.folder).status();
     }
 
     /// Its network namespace. The server listens on `127.0.0.1:443` there.
@@ -152,11 +186,14 @@ pub fn in_network<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Se
     thread.join().unwrap()
 }
 
-/// Returns the folder of the shared cluster of a Kubernetes, below the target folder. A cluster keeps the Kubernetes that
-/// it was started with.
-fn shared_folder(kubernetes: &Path) -> PathBuf {
+/// Returns the folder of a cluster that outlives a test, below the target folder. A cluster keeps the Kubernetes that it was
+/// started with.
+pub(crate) fn shared_folder(kubernetes: &Path, suffix: &str) -> PathBuf {
     let version = kubernetes.file_name().expect("it is a folder with a name").to_string_lossy();
-    build_folder().parent().expect("it lies in the target folder").join(format!("kube/shared-{version}"))
+    build_folder()
+        .parent()
+        .expect("it lies in the target folder")
+        .join(format!("kube/shared-{version}{suffix}"))
 }
 
 impl Drop for Cluster {
@@ -170,6 +207,9 @@ impl Drop for Cluster {
             eprintln!("--- the log of kube-apiserver, its end ---");
             lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
         }
-        let _down = std::process::Command::new(scripts::script("down")).arg(&self.folder).status();
+        match self.life {
+            Life::Pooled if !std::thread::panicking() => self.give_back(),
+            _ => self.down(),
+        }
     }
 }

@@ -22,6 +22,7 @@ pub mod manifests;
 pub mod node;
 pub mod objects;
 pub mod operator;
+mod pool;
 pub mod requests;
 pub mod retry;
 pub mod scripts;

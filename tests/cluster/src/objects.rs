@@ -16,6 +16,9 @@ pub const MANAGER: &str = "bpfman-tests";
 impl Cluster {
     /// Applies our definitions, and waits until the server serves them.
     pub async fn apply_definitions(&self) {
+        if self.has_definitions() {
+            return;
+        }
         let all = crd::all();
         let definitions: Api<CustomResourceDefinition> = Api::all(self.client().await);
         for definition in &all {
@@ -42,6 +45,7 @@ impl Cluster {
             })
             .await;
         }
+        self.keep_definitions();
     }
 
     /// Applies one object of any kind, by server-side apply.

@@ -59,6 +59,11 @@ pub(crate) fn skipped(reason: &str) {
     eprintln!("SKIPPED({reason}): {}", thread.name().unwrap_or("a test"));
 }
 
+/// Runs a script to its end, which may be a failure.
+pub(crate) fn attempt(name: &str, folder: &Path) -> Outcome {
+    Outcome::of(Command::new(script(name)).arg(folder))
+}
+
 /// Runs a script to its end.
 ///
 /// # Panics

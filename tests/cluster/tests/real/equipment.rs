@@ -1,8 +1,14 @@
 //! The equipment itself.
 
-use bpfman_cluster_tests::{Cluster, Node};
+use std::process::Command;
+
+use bpfman_cluster_tests::{Cluster, Node, scripts};
+use bpfman_tests::Outcome;
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::api::{Api, ListParams};
+use serde_json::json;
+
+use crate::application::everything;
 
 #[tokio::test]
 async fn a_server_keeps_its_objects_over_an_outage() {
@@ -75,9 +81,39 @@ async fn a_node_is_a_daemon_in_a_network_of_its_own() {
 
 #[tokio::test]
 async fn what_a_test_started_is_gone_with_it() {
-    let Some(cluster) = Cluster::own() else { return };
+    let Some(cluster) = Cluster::fresh() else { return };
     let (netns, folder) = (cluster.netns(), cluster.path(""));
     assert!(netns.exists() && folder.exists());
     drop(cluster);
     assert!(!netns.exists() && !folder.exists());
+}
+
+#[tokio::test]
+async fn a_reset_leaves_what_was_remembered_and_nothing_else() {
+    let Some(cluster) = Cluster::fresh() else { return };
+    let reset = |words: &[&str]| {
+        Outcome::of(Command::new(scripts::script("reset")).arg(cluster.path("")).args(words))
+    };
+    reset(&["--remember"]).success();
+    cluster.apply_definitions().await;
+    reset(&["--remember-definitions"]).success();
+    cluster.namespace("left").await;
+    let mut held = everything("held");
+    held["metadata"]["finalizers"] = json!(["bpfman.test/held"]);
+    cluster.apply_one(held.clone()).await;
+    let api = cluster.api_of(&held).await.unwrap();
+
+    reset(&[]).success();
+    assert_eq!(api.list(&ListParams::default()).await.unwrap().items.len(), 0);
+    let namespaces = cluster.kubectl(&["get", "namespaces", "-o", "name"]).success();
+    assert!(namespaces.contains("/default") && !namespaces.contains("/left"), "{namespaces}");
+    cluster.apply_one(held).await;
+
+    cluster.kubectl(&["annotate", "namespace", "default", "changed=yes"]).success();
+    let refused = reset(&[]);
+    assert!(
+        refused.code != 0 && refused.stderr.contains("/registry/namespaces/default"),
+        "{}",
+        refused.stderr
+    );
 }
