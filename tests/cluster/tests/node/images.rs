@@ -1,6 +1,7 @@
 //! The images that the node is given: ours, and those of what tests run in pods.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 
 use bpfman_cluster_tests::scripts;
@@ -68,14 +69,24 @@ impl RealNode {
     fn packaged(&self, folder: &Path, archive: &str) {
         let archive = folder.join(format!("{archive}.tar"));
         assert!(archive.exists(), "{} is missing: run `make test-kube-node`", archive.display());
-        scripts::run("image", &self.cluster.path(""), &["--archive", &text(&archive)]);
+        self.archive(&archive);
     }
 
     /// An image of a binary of this build as it is, with the libraries that it is linked with. Built in seconds; the
     /// packaged ones are static.
     fn as_built(&self, binary: &str, name: &str, place: &str) {
+        let archives =
+            binaries::build_folder().parent().expect("it lies in the target folder").join("kube/images");
+        fs::create_dir_all(&archives).unwrap();
+        let (built, archive) = (binaries::find(binary), archives.join(format!("{binary}.tar")));
+        let made = |file: &Path| fs::metadata(file).and_then(|file| file.modified());
+        // All tests of a run take one: stripping and packing a debug build takes seconds.
+        if made(&archive).is_ok_and(|packed| packed > made(&built).unwrap()) {
+            self.archive(&archive);
+            return;
+        }
         let stripped = self.cluster.path(binary);
-        run(&["strip", "-o", &text(&stripped), &text(&binaries::find(binary))]);
+        run(&["strip", "-o", &text(&stripped), &text(&built)]);
         let mut files = vec![format!("{}:{place}", stripped.display())];
         for word in run(&["ldd", &text(&stripped)]).split_whitespace().filter(|word| word.starts_with('/')) {
             files.push(format!("{word}:{word}"));
@@ -83,8 +94,16 @@ impl RealNode {
         // Registries are asked over TLS.
         let authorities = "/etc/ssl/certs/ca-certificates.crt";
         files.push(format!("{authorities}:{authorities}"));
-        let words: Vec<&str> = [name, place].into_iter().chain(files.iter().map(String::as_str)).collect();
-        scripts::run("image", &self.cluster.path(""), &words);
+        let new = text(&archive.with_extension("new"));
+        let words: Vec<&str> =
+            [&*new, name, place].into_iter().chain(files.iter().map(String::as_str)).collect();
+        scripts::run("image", Path::new("--pack"), &words);
+        fs::rename(new, &archive).unwrap();
+        self.archive(&archive);
+    }
+
+    fn archive(&self, archive: &Path) {
+        scripts::run("image", &self.cluster.path(""), &["--archive", &text(archive)]);
     }
 
     /// An image of a program in C, with the frame pointers by which the kernel walks stacks.
