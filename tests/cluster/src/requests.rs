@@ -1,5 +1,6 @@
 //! What the API server was asked: its audit log.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde::Deserialize;
@@ -23,6 +24,8 @@ pub struct Request {
     pub agent: String,
     /// The HTTP status.
     pub code: u16,
+    /// Whether the server marks this API as deprecated: a later version has it no more.
+    pub is_deprecated: bool,
 }
 
 impl Request {
@@ -69,6 +72,8 @@ struct Event {
     object_ref: Object,
     #[serde(default)]
     response_status: Status,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +110,7 @@ impl Event {
             user: self.user.username,
             agent: self.user_agent,
             code: self.response_status.code,
+            is_deprecated: self.annotations.get("k8s.io/deprecated").is_some_and(|value| value == "true"),
         })
     }
 }

@@ -15,6 +15,7 @@ use crate::agent::equipment::{application, links, objects, programs, states, unt
 #[tokio::test]
 async fn agent_and_controller_are_refused_nothing_that_they_do() {
     let Some((cluster, _tokens)) = policies::start().await else { return };
+    let start = cluster.mark();
     configure(&cluster).await;
     let _controller = controller(&cluster, &["--admission-failure-policy=closed"]).await;
     until_reviewed(&cluster).await;
@@ -73,6 +74,16 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
         states(&cluster, "life").await.is_empty() && programs(&node).is_empty()
     })
     .await;
+    // None of it is an API that a later server has no more. The server marks such calls, as it does this one of the test.
+    cluster.kubectl(&["get", "endpoints"]).success();
+    let requests = cluster.requests_since(start);
+    let deprecated: Vec<_> = requests.iter().filter(|request| request.is_deprecated).collect();
+    let resources: Vec<&str> = deprecated.iter().map(|request| &*request.resource).collect();
+    assert!(
+        !resources.is_empty() && resources.iter().all(|&resource| resource == "endpoints"),
+        "{deprecated:?}"
+    );
+    assert!(deprecated.iter().all(|request| request.user == "test-admin"), "{deprecated:?}");
     let log = agent.log();
     assert!(!log.contains("ValidatingAdmissionPolicy") && !log.contains("admission webhook"), "{log}");
 }
