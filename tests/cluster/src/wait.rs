@@ -4,6 +4,11 @@ use std::time::{Duration, Instant};
 
 pub use bpfman_tests::wait::DEADLINE;
 
+/// Time between two looks: an eighth of what was waited already, between these. Many a look is a run of kubectl, which takes a
+/// tenth of a second of processor time: looked at all the time, what is waited for comes later.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
+
 /// Waits until a condition holds.
 ///
 /// # Panics
@@ -29,12 +34,13 @@ pub async fn some<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 async fn some_within<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + patience;
+    let begun = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < end, "after {patience:?} still not true: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let waited = begun.elapsed();
+        assert!(waited < patience, "after {patience:?} still not true: {what}");
+        tokio::time::sleep((waited / 8).clamp(MIN_PAUSE, MAX_PAUSE)).await;
     }
 }
