@@ -156,11 +156,12 @@ impl Cluster {
         bpfman_tests::Outcome::of(command.arg(&self.folder).args(words))
     }
 
-    /// A command whose network is the cluster's.
+    /// A command whose network is the cluster's, and whose kubectl is of its version.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
         let mut command = std::process::Command::new("nsenter");
         command.arg(format!("--net={}", self.netns().display())).arg(program);
+        command.env("PATH", scripts::path_with(&[self.path("bin")]));
         command
     }
 

@@ -1,5 +1,6 @@
 //! The scripts of `tests/kube`, which start and end servers.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -41,6 +42,24 @@ pub fn kubernetes(stage: Stage) -> Option<PathBuf> {
     assert!(std::env::var_os("BPFMAN_KUBE").is_none(), "{}", found.stderr);
     skipped("kube-apiserver");
     None
+}
+
+/// Returns the value of PATH with these folders before the machine's.
+#[must_use]
+pub fn path_with(folders: &[PathBuf]) -> OsString {
+    let machine = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&machine))).unwrap()
+}
+
+/// Returns a command that finds kubectl of the Kubernetes that was built, without a cluster.
+#[must_use]
+pub fn with_kubectl(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let found = Outcome::of(Command::new(script("build")).args(["api", "--only-look"]));
+    if found.code == 0 {
+        command.env("PATH", path_with(&[PathBuf::from(found.stdout.trim())]));
+    }
+    command
 }
 
 /// What a script gets and prints the path of, if it can.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfman_application::config::Config;
-use bpfman_cluster_tests::{Cluster, Helm, Operator, Setup, manifests, wait};
+use bpfman_cluster_tests::{Cluster, Helm, Operator, Setup, manifests, scripts, wait};
 use bpfman_tests::Outcome;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use kube::Api;
@@ -75,7 +75,7 @@ fn what_is_generated_of_the_chart_is_what_kustomize_makes_today() {
     let copy = tempfile::tempdir().unwrap();
     let copied = copy.path().join("bpfman");
     Outcome::of(Command::new("cp").args(["-r", &chart()]).arg(&copied)).success();
-    Outcome::of(Command::new(packaging().join("helm/generate")).arg(&copied)).success();
+    Outcome::of(scripts::with_kubectl(packaging().join("helm/generate")).arg(&copied)).success();
     let (stored, made) = (files(Path::new(&chart())), files(&copied));
     assert_eq!(stored.keys().collect::<Vec<_>>(), made.keys().collect::<Vec<_>>());
     for (name, text) in &stored {
@@ -225,9 +225,8 @@ async fn helm_installs_upgrades_and_rolls_back_on_a_real_server() {
     // The same again takes it over, and the packaged script takes away all of it.
     helm.on(&cluster, &install).success();
     let controller = self::controller(&cluster).await;
-    let path = format!("{}:{}", helm.folder().display(), std::env::var("PATH").unwrap());
     let remove = ["--yes", "--keep-nodes", "--namespace", NAMESPACE, "--delete-namespace", "--timeout", "90"];
-    let removed = crate::removal::remove(&cluster, &path, &remove).success();
+    let removed = crate::removal::remove(&cluster, Some(&helm), &remove).success();
     assert!(removed.contains("nothing of bpfman is left in the cluster\n"), "{removed}");
     crate::removal::nothing_is_left(&cluster);
     assert!(cluster.kubectl(&["get", "namespace", NAMESPACE]).code != 0);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bpfman_cluster_tests::{Cluster, manifests};
+use bpfman_cluster_tests::{Cluster, manifests, scripts};
 use bpfman_operator::controller::deploy::{DeployImages, default_config, deployed_objects};
 use bpfman_tests::Outcome;
 use kube::api::{DynamicObject, PostParams};
@@ -22,7 +22,7 @@ pub(super) fn kustomized(what: &str, overlay: &str) -> Vec<Value> {
     let folder = tempfile::tempdir_in(packaging().join("kubernetes")).unwrap();
     let text = format!("resources: [../{what}]\n{overlay}");
     fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
-    let outcome = Outcome::of(Command::new("kubectl").arg("kustomize").arg(folder.path()));
+    let outcome = Outcome::of(scripts::with_kubectl("kubectl").arg("kustomize").arg(folder.path()));
     manifests::parse(&outcome.success())
 }
 

@@ -1,14 +1,17 @@
 //! `packaging/kubernetes/remove`, on a real API server: in the right order, again after a failure, and without a trace.
 
-use bpfman_cluster_tests::{Cluster, Operator, Setup, wait};
+use bpfman_cluster_tests::{Cluster, Helm, Operator, Setup, scripts, wait};
 use bpfman_tests::Outcome;
 
 use crate::packaging::{kustomized, packaging};
 
-/// Runs it as the cluster's administrator.
-pub fn remove(cluster: &Cluster, path: &str, words: &[&str]) -> Outcome {
+/// Runs it as the cluster's administrator, with kubectl of the cluster and, if given, helm.
+pub fn remove(cluster: &Cluster, helm: Option<&Helm>, words: &[&str]) -> Outcome {
     let mut command = cluster.command(packaging().join("kubernetes/remove"));
-    command.env("KUBECONFIG", cluster.kubeconfig()).env("HOME", cluster.path("")).env("PATH", path);
+    command.env("KUBECONFIG", cluster.kubeconfig()).env("HOME", cluster.path(""));
+    if let Some(helm) = helm {
+        command.env("PATH", scripts::path_with(&[cluster.path("bin"), helm.folder()]));
+    }
     Outcome::of(command.args(words))
 }
 
@@ -21,10 +24,6 @@ pub fn nothing_is_left(cluster: &Cluster) {
         .kubectl(&["get", "roles,rolebindings,daemonsets,secrets,leases", "-A", "-o", "name"])
         .success();
     assert!(!left.contains("bpfman"), "{left}");
-}
-
-fn path() -> String {
-    std::env::var("PATH").unwrap()
 }
 
 /// Applies what is packaged.
@@ -71,26 +70,26 @@ async fn everything_goes_in_order_and_again_after_a_step_that_could_not_be() {
     .await;
 
     // Who does not say so is shown what would go.
-    let shown = remove(&cluster, &path(), &[]);
+    let shown = remove(&cluster, None, &[]);
     assert_eq!(shown.code, 1);
     for named in ["guard", "counter", "bpfman-config", "configs.bpfman.io"] {
         assert!(shown.stdout.contains(named), "{named}: {}", shown.stdout);
     }
-    remove(&cluster, &path(), &["--yess"]).fails(2, &["--yes"]);
-    remove(&cluster, &path(), &["--yes", "--namespace", "elsewhere"])
+    remove(&cluster, None, &["--yess"]).fails(2, &["--yes"]);
+    remove(&cluster, None, &["--yes", "--namespace", "elsewhere"])
         .fails(1, &["no Deployment bpfman-operator in elsewhere"]);
     cluster.kubectl(&["get", "clusterbpfapplications", "guard"]).success();
 
     // Without a controller applications are not let go: nothing else is removed, and the message says why.
     drop(running);
-    let stuck = remove(&cluster, &path(), &["--yes", "--timeout", "3"]);
+    let stuck = remove(&cluster, None, &["--yes", "--timeout", "3"]);
     stuck.fails(1, &["nothing else was removed", "Is the controller running in bpfman?"]);
     cluster.kubectl(&["-n", "bpfman", "get", "deployment", "bpfman-operator"]).success();
     cluster.kubectl(&["get", "configs.bpfman.io", "bpfman-config"]).success();
 
     // Again, with one.
     let running = controller(&cluster).await;
-    let removed = remove(&cluster, &path(), &["--yes", "--timeout", "120"]).success();
+    let removed = remove(&cluster, None, &["--yes", "--timeout", "120"]).success();
     drop(running);
     let steps = [
         "deleting clusterbpfapplications",
@@ -104,5 +103,5 @@ async fn everything_goes_in_order_and_again_after_a_step_that_could_not_be() {
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{removed}");
     nothing_is_left(&cluster);
     // Where nothing is there is nothing to do.
-    remove(&cluster, &path(), &["--yes", "--keep-nodes"]).success();
+    remove(&cluster, None, &["--yes", "--keep-nodes"]).success();
 }

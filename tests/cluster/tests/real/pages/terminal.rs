@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bpfman_cluster_tests::{Cluster, Helm, Node, Operator, Setup, wait};
+use bpfman_cluster_tests::{Cluster, Helm, Node, Operator, Setup, scripts, wait};
 use bpfman_tests::cluster_pages::{self, Step};
 use bpfman_tests::network::FAR_ADDRESS;
 use bpfman_tests::page::{self, CommandLine};
@@ -49,7 +49,8 @@ impl Terminal {
         let agent = agent(&cluster, &node);
         let kubeconfig = administrator(&cluster).await;
         let kubelet = Kubelet::start(&cluster, ADDRESS).await;
-        let path = format!("{}:{}", binaries::build_folder().display(), std::env::var("PATH").unwrap());
+        let path =
+            scripts::path_with(&[binaries::build_folder(), cluster.path("bin")]).into_string().unwrap();
         Some(Self {
             cluster,
             work: folder(),
