@@ -178,7 +178,7 @@ mod tests {
         let load = NewLoad::image("quay.io/a/b:v1")
             .pull(PullWhen::Never)
             .program("pass", ProgramType::Xdp)
-            .program_for("traced", ProgramType::Fentry, "do_unlinkat")
+            .program_for("traced", ProgramType::Fentry, "vfs_unlink")
             .program_for("guard", MoreProgramTypes::CgroupSockAddr, "connect4")
             .global("limit", [1, 0, 0, 0]);
         let (request, values) = load.into_request();

@@ -527,8 +527,8 @@ mod tests {
 
     #[test]
     fn the_short_o_of_probes_is_the_offset() {
-        let AttachTo::Kprobe(kprobe) = point("bpfman attach 7 kprobe -f do_unlinkat -o 16") else { panic!() };
-        assert_eq!((kprobe.fn_name.as_str(), kprobe.offset), ("do_unlinkat", 16));
+        let AttachTo::Kprobe(kprobe) = point("bpfman attach 7 kprobe -f vfs_unlink -o 16") else { panic!() };
+        assert_eq!((kprobe.fn_name.as_str(), kprobe.offset), ("vfs_unlink", 16));
         let AttachTo::Uprobe(uprobe) = point("bpfman attach 7 uprobe -f malloc -o 8 -t libc -p 3 -c 4")
         else {
             panic!()

@@ -1,4 +1,4 @@
-//! Hooks of every kind, as `bpfman run` takes them: `xdp:eth0`, `kprobe:do_unlinkat`, `count=tracepoint:sched/sched_switch`.
+//! Hooks of every kind, as `bpfman run` takes them: `xdp:eth0`, `kprobe:vfs_unlink`, `count=tracepoint:sched/sched_switch`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -369,9 +369,9 @@ mod tests {
             "tc:eth0:ingress",
             "tracepoint:sched/sched_switch",
             "raw_tracepoint:sched_switch",
-            "kprobe:do_unlinkat",
-            "kretprobe:do_unlinkat",
-            "kprobe:do_unlinkat+0x4",
+            "kprobe:vfs_unlink",
+            "kretprobe:vfs_unlink",
+            "kprobe:vfs_unlink+0x4",
             "uprobe:/usr/lib/libc.so.6:malloc",
             "uretprobe:libc:malloc",
             "kprobe_multi:tcp_*,udp_sendmsg",

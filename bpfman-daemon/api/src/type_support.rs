@@ -10,7 +10,7 @@ use bpfmand_object::KernelBtf;
 pub type Support = BTreeMap<&'static str, Option<String>>;
 
 /// Functions that some kernel has, each of which can be traced.
-const TRACED: [&str; 3] = ["vfs_read", "do_unlinkat", "bpf_fentry_test1"];
+const TRACED: [&str; 3] = ["vfs_read", "vfs_unlink", "bpf_fentry_test1"];
 const LSM_HOOK: &str = "file_open";
 const TRACEPOINT: &str = "sched_switch";
 const ITERATED: &str = "bpf_map";

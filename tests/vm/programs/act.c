@@ -2,6 +2,7 @@
 //
 // Does what the programs of the matrix watch, a known number of times:
 //   act mkdir N         makes the root folder, which exists
+//   act truncate N      shortens the root folder to 7 bytes, which is refused: a folder has no length
 //   act new PATH        makes a folder; says "made" or why not
 //   act open N          opens /dev/null
 //   act probe N         calls probed() of this program, which doubles its argument: 21
@@ -31,7 +32,10 @@ static void once(const char *what)
 {
 	if (!strcmp(what, "mkdir"))
 		mkdirat(AT_FDCWD, "/", 0700);
-	else if (!strcmp(what, "open"))
+	else if (!strcmp(what, "truncate")) {
+		if (!truncate("/", 7))
+			exit(1);
+	} else if (!strcmp(what, "open"))
 		close(open("/dev/null", O_RDONLY));
 	else if (!strcmp(what, "probe"))
 		probed(21);

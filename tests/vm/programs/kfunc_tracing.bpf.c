@@ -7,7 +7,7 @@ struct bpf_key;
 extern struct bpf_key *bpf_lookup_system_key(__u64 id) __ksym;
 extern void bpf_key_put(struct bpf_key *key) __ksym;
 
-SEC("fentry/do_mkdirat") int BPF_PROG(by_key)
+SEC("fentry/vfs_truncate") int BPF_PROG(by_key)
 {
 	struct bpf_key *key = bpf_lookup_system_key(0);
 

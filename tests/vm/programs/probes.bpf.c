@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 //
-// Tracepoint and probes. `act mkdir` calls do_mkdirat, which returns -EEXIST; `act probe` calls its own function. The
-// functions in names of sections are not attached to: the matrix says the one that the running kernel has.
+// Tracepoint and probes. `act truncate` reaches vfs_truncate(path, length), which returns -EISDIR; `act probe` calls its own
+// function. vfs_truncate has this name and these parameters on every supported kernel; do_mkdirat and its like are gone
+// since Linux 7.0.
 #include "calls.h"
 #include <bpf/bpf_core_read.h>
 
@@ -11,12 +12,12 @@ struct task_struct {
 } __attribute__((preserve_access_index));
 
 SEC("tracepoint/syscalls/sys_enter_mkdirat") int on_tracepoint(void *ctx) { return count(1); }
-SEC("kprobe/do_mkdirat") int on_kprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_PARM1(ctx)); }
-SEC("kretprobe/do_mkdirat") int on_kretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
+SEC("kprobe/vfs_truncate") int on_kprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM2(ctx)); }
+SEC("kretprobe/vfs_truncate") int on_kretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe") int on_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }
 SEC("uretprobe") int on_uretprobe(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 // Return probes by how they are loaded: their sections do not say so.
-SEC("kprobe/do_mkdirat") int kprobe_for_return(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
+SEC("kprobe/vfs_truncate") int kprobe_for_return(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe") int uprobe_for_return(struct pt_regs *ctx) { return count((__s32)PT_REGS_RC(ctx)); }
 SEC("uprobe.s") int on_sleepable_uprobe(struct pt_regs *ctx) { return count(PT_REGS_PARM1(ctx)); }
 

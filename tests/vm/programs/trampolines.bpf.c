@@ -6,8 +6,8 @@
 // The value that a new folder's maker is given; 0 lets it pass.
 const volatile __s32 answer = -1; // -EPERM
 
-SEC("fentry/do_mkdirat") int BPF_PROG(on_fentry, int dfd) { return count(dfd); }
-SEC("fexit/do_mkdirat") int BPF_PROG(on_fexit, int dfd, void *name, int mode, int returned) { return count(returned); }
+SEC("fentry/vfs_truncate") int BPF_PROG(on_fentry, void *path, __s64 length) { return count(length); }
+SEC("fexit/vfs_truncate") int BPF_PROG(on_fexit, void *path, __s64 length, int returned) { return count(returned); }
 SEC("lsm/file_open") int BPF_PROG(on_lsm, void *file) { return count(0); }
 SEC("lsm.s/file_open") int BPF_PROG(on_sleepable_lsm, void *file) { return count(0); }
 

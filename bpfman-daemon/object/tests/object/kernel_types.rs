@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use bpfmand_object::{KernelBtf, ObjectError};
 
-/// Ids as bpftool prints them: `[76255] FUNC 'do_unlinkat' …`.
+/// Ids as bpftool prints them: `[76255] FUNC 'vfs_unlink' …`.
 fn ids_by_bpftool() -> Result<String> {
     let done = Command::new("bpftool").args(["btf", "dump", "file", "/sys/kernel/btf/vmlinux"]).output()?;
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -23,7 +23,7 @@ fn functions_hooks_structures_and_variables_have_the_ids_that_bpftool_prints() -
         let number = line.trim_start_matches('[').split(']').next().context("no id")?;
         Ok(number.parse()?)
     };
-    assert_eq!(kernel.function_id("do_unlinkat"), Some(printed("FUNC", "do_unlinkat")?));
+    assert_eq!(kernel.function_id("vfs_unlink"), Some(printed("FUNC", "vfs_unlink")?));
     assert_eq!(kernel.struct_id("task_struct"), Some(printed("STRUCT", "task_struct")?));
     assert_eq!(kernel.variable_id("bpf_prog_active"), printed("VAR", "bpf_prog_active").ok());
     assert_eq!(kernel.lsm_hook_id("file_open"), printed("FUNC", "bpf_lsm_file_open").ok());

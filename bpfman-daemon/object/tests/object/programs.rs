@@ -33,7 +33,7 @@ fn programs_are_listed_with_what_their_sections_say() -> Result<()> {
     assert!(!object.program("pass")?.frags);
     assert_eq!(object.program("filter")?.family, SectionFamily::Type(bpfmand_core::ProgramType::Xdp));
     assert_eq!(object.program("on_exec")?.attach_target.as_deref(), Some("syscalls/sys_enter_execve"));
-    assert_eq!(object.program("probe")?.attach_target.as_deref(), Some("do_unlinkat"));
+    assert_eq!(object.program("probe")?.attach_target.as_deref(), Some("vfs_unlink"));
     assert_eq!(object.program("user")?.attach_target, None);
     assert_eq!(object.license(), "GPL");
     Ok(())
@@ -46,7 +46,7 @@ fn static_functions_that_nobody_calls_are_programs() -> Result<()> {
     let mut sorted = names.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, ["judged", "loops", "on_call", "on_kill", "on_return", "on_unlink", "unjudged"]);
-    assert_eq!(object.program("on_unlink")?.attach_target.as_deref(), Some("do_unlinkat"));
+    assert_eq!(object.program("on_unlink")?.attach_target.as_deref(), Some("vfs_unlink"));
     assert!(object.program("on_unlink")?.is_static && !object.program("judged")?.is_static);
     assert_eq!(object.resolve_type("on_return", ProgramType::Uretprobe)?, ProgramType::Uretprobe);
     assert_eq!(callee(&text(&object, "on_kill")?, 0), Some("hit"));

@@ -108,13 +108,13 @@ int on_exec(void *ctx)
 	return 0;
 }
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_unlink")
 int probe(void *ctx)
 {
 	return count(0);
 }
 
-SEC("kretprobe/do_unlinkat")
+SEC("kretprobe/vfs_unlink")
 int retprobe(void *ctx)
 {
 	return 0;

@@ -102,19 +102,19 @@ static __attribute__((noinline)) int deep(struct dentry *entry)
 	return BPF_CORE_READ(entry, d_name.len);
 }
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_unlink")
 int in_function(void *ctx)
 {
 	return deep(ctx);
 }
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_unlink")
 int local_only(void *ctx)
 {
 	return bpf_core_type_id_local(struct task_struct);
 }
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_unlink")
 int plain(void *ctx)
 {
 	return 0;

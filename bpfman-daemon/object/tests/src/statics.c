@@ -21,7 +21,7 @@ static __attribute__((noinline)) int hit(__u32 key)
 	return (int)*value;
 }
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_unlink")
 static __u32 on_unlink(void *ctx)
 {
 	return hit(0) & 0;

@@ -28,7 +28,7 @@ spec:
           - interfaceSelector: { interfaces: [eth0] }
             order: { role: counter, before: [judge] }
             networkNamespaces: { namespace: shop, pods: {} }
-    - { name: on_unlink, type: FEntry, fentry: { function: do_unlinkat, links: [{ mode: Attach }] } }
+    - { name: on_unlink, type: FEntry, fentry: { function: vfs_unlink, links: [{ mode: Attach }] } }
     - { name: on_wake, type: KProbe, kprobe: { links: [{ function: try_to_wake_up, offset: 4 }] } }
     - { name: on_open, type: TracePoint, tracepoint: { links: [{ name: syscalls/sys_enter_openat }] } }
     - name: on_malloc

@@ -60,10 +60,10 @@ spec:
             priority: 0
     - name: on_unlink
       type: FEntry
-      fentry: { function: do_unlinkat, links: [{ mode: Attach }] }
+      fentry: { function: vfs_unlink, links: [{ mode: Attach }] }
     - name: after_unlink
       type: FExit
-      fexit: { function: do_unlinkat }
+      fexit: { function: vfs_unlink }
     - name: on_wake
       type: KProbe
       kprobe: { links: [{ function: try_to_wake_up, offset: 4 }] }

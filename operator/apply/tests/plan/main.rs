@@ -293,10 +293,10 @@ fn what_is_not_said_is_what_the_published_api_sends() {
 fn every_type_is_declared_as_the_daemon_takes_it() {
     let spec = cluster(
         "[{name: p_xdp, type: XDP, xdp: {}}, {name: p_tc, type: TC, tc: {}}, {name: p_tcx, type: TCX, tcx: {}},
-          {name: p_fentry, type: FEntry, fentry: {function: do_unlinkat, links: [{mode: Attach}]}},
-          {name: p_fexit, type: FExit, fexit: {function: do_unlinkat}},
-          {name: p_kprobe, type: KProbe, kprobe: {links: [{function: do_unlinkat, offset: 4}]}},
-          {name: p_kretprobe, type: KRetProbe, kretprobe: {links: [{function: do_unlinkat}]}},
+          {name: p_fentry, type: FEntry, fentry: {function: vfs_unlink, links: [{mode: Attach}]}},
+          {name: p_fexit, type: FExit, fexit: {function: vfs_unlink}},
+          {name: p_kprobe, type: KProbe, kprobe: {links: [{function: vfs_unlink, offset: 4}]}},
+          {name: p_kretprobe, type: KRetProbe, kretprobe: {links: [{function: vfs_unlink}]}},
           {name: p_uprobe, type: UProbe, uprobe: {links: [{function: '', offset: 9, target: /bin/x, pid: 7}]}},
           {name: p_uretprobe, type: URetProbe, uretprobe: {}},
           {name: p_tracepoint, type: TracePoint, tracepoint: {links: [{name: syscalls/sys_enter_openat}]}}]",
@@ -316,10 +316,10 @@ fn every_type_is_declared_as_the_daemon_takes_it() {
         .map(|program| program.links.keys().map(|key| key.0.as_str()).collect())
         .collect();
     let none: Vec<&str> = vec![];
-    assert_eq!(keys[3], ["do_unlinkat"]);
+    assert_eq!(keys[3], ["vfs_unlink"]);
     assert_eq!(keys[4], none, "loaded, and not attached");
-    assert_eq!(keys[5], ["do_unlinkat+4"]);
-    assert_eq!(keys[6], ["do_unlinkat+0"]);
+    assert_eq!(keys[5], ["vfs_unlink+4"]);
+    assert_eq!(keys[6], ["vfs_unlink+0"]);
     assert_eq!(keys[7], ["/bin/x:+9 pid 7"], "an empty function is none");
     assert_eq!(keys[9], ["syscalls/sys_enter_openat"]);
     let Some(Info::UprobeAttachInfo(uprobe)) =

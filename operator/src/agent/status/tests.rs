@@ -28,7 +28,7 @@ fn about() -> About {
 }
 
 fn spec() -> ApplicationSpec {
-    let traced = |name: &str, kind: &str, block: &str| json!({ "name": name, "type": kind, block: { "function": "do_unlinkat", "links": [{ "mode": "Attach" }] } });
+    let traced = |name: &str, kind: &str, block: &str| json!({ "name": name, "type": kind, block: { "function": "vfs_unlink", "links": [{ "mode": "Attach" }] } });
     let programs = json!([traced("in_fn", "FEntry", "fentry"), traced("out_fn", "FExit", "fexit")]);
     ApplicationSpec::read(
         None,
@@ -98,7 +98,7 @@ fn types() -> Vec<(&'static str, &'static str, Info, Value)> {
         priority: 5,
         ..Default::default()
     };
-    let kprobe = v1::KprobeAttachInfo { fn_name: "do_unlinkat".to_owned(), offset: 8, ..Default::default() };
+    let kprobe = v1::KprobeAttachInfo { fn_name: "vfs_unlink".to_owned(), offset: 8, ..Default::default() };
     let uprobe = v1::UprobeAttachInfo {
         fn_name: Some("malloc".to_owned()),
         offset: 4,
@@ -140,9 +140,9 @@ fn types() -> Vec<(&'static str, &'static str, Info, Value)> {
             "KProbe",
             "kprobe",
             Info::KprobeAttachInfo(kprobe.clone()),
-            json!({ "function": "do_unlinkat", "offset": 8 }),
+            json!({ "function": "vfs_unlink", "offset": 8 }),
         ),
-        ("KRetProbe", "kretprobe", Info::KprobeAttachInfo(kprobe), json!({ "function": "do_unlinkat" })),
+        ("KRetProbe", "kretprobe", Info::KprobeAttachInfo(kprobe), json!({ "function": "vfs_unlink" })),
         (
             "UProbe",
             "uprobe",
@@ -206,7 +206,7 @@ fn fentry_and_fexit_name_their_function_at_the_block() {
         let report =
             report(ReportedLoad::Loaded, vec![program(name, kind, vec![link(info, LinkOutcome::Attached)])]);
         let shown = serde_json::to_value(status_of(&report, None)).unwrap();
-        assert_eq!(shown["programs"][0][block]["function"], "do_unlinkat", "{shown}");
+        assert_eq!(shown["programs"][0][block]["function"], "vfs_unlink", "{shown}");
         assert_eq!(shown["programs"][0][block]["links"][0]["linkId"], 7);
     }
 }

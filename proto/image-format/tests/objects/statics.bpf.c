@@ -12,7 +12,7 @@ static __attribute__((noinline)) int hit(void)
 	return (int)++packets;
 }
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_unlink")
 static unsigned int on_unlink(void *context)
 {
 	return hit() & 0;
