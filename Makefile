@@ -77,11 +77,11 @@ open-vswitch: build ## the gallery's switch-port at ports of a real Open vSwitch
 	$(sides_built)
 	@tests/vm/open-vswitch
 
-corpus-matrix: ## load the corpus here and on Debian's 5.10, 6.1, 6.12 and newest, and write docs/corpus.md (root)
+corpus-matrix: ## load the corpus here and on Debian's 5.10, 6.1, 6.12, 7.3 and newest, and write docs/corpus.md (root)
 	@packaging/install-deps test
 	@tests/corpus/matrix
 
-kernels: ## ask the daemon here and on Debian's 5.10, 6.1, 6.12 and newest what each has, and write docs/kernels.md (root)
+kernels: ## ask the daemon here and on Debian's 5.10, 6.1, 6.12, 7.3 and newest what each has, and write docs/kernels.md (root)
 	@packaging/install-deps test
 	@tests/kernels/matrix
 
