@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo::rerun-if-changed=proto/{file}");
     }
     let descriptors = protox::compile(files, ["proto"])?;
-    let mut calls = Vec::new();
+    let (mut calls, mut wire) = (Vec::new(), Vec::new());
     for file in descriptors.file.iter().filter(|file| file.package().starts_with("bpfman.")) {
         for service in &file.service {
             for method in &service.method {
@@ -32,7 +32,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let folder = std::env::var("OUT_DIR")?;
-    std::fs::write(std::path::Path::new(&folder).join("method.rs"), methods(&calls)?)?;
+    let folder = std::path::Path::new(&folder);
+    std::fs::write(folder.join("method.rs"), methods(&calls)?)?;
+    // Clients of v0.6.0 rely on it: a test compares it with wire-v0.6.0.txt.
+    for file in descriptors.file.iter().filter(|file| file.package() == "bpfman.v1") {
+        for method in file.service.iter().flat_map(|service| &service.method) {
+            wire.push(format!("{}: {} -> {}", method.name(), method.input_type(), method.output_type()));
+        }
+        let mut messages: Vec<_> = file.message_type.iter().map(|one| (one.name().to_owned(), one)).collect();
+        while let Some((name, message)) = messages.pop() {
+            for field in &message.field {
+                let (label, kind) = (field.label().as_str_name(), field.r#type().as_str_name());
+                let (field, number, message) = (field.name(), field.number(), field.type_name());
+                wire.push(
+                    format!("{name}.{field} = {number}: {label} {kind} {message}").trim_end().to_owned(),
+                );
+            }
+            messages.extend(message.nested_type.iter().map(|one| (format!("{name}.{}", one.name()), one)));
+        }
+    }
+    wire.sort_unstable();
+    std::fs::write(folder.join("wire.txt"), wire.join("\n") + "\n")?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
 }
