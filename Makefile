@@ -11,7 +11,7 @@ export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin
 sides_built = cargo build --locked --manifest-path examples/Cargo.toml -p bpfman-examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release examples images gate-image fmt lint licences test-faults findings vm-test open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube test-kube-newer fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
+.PHONY: help demo test test-all build release examples images gate-image fmt lint licences test-faults findings open-vswitch corpus-matrix kernels matrix-arm64 strangers packages reproducible test-package upgrade kube-up kube-down kube-update test-kube fleet fleet-5000 test-kube-node measure-node images-oci manifests chart client-v0.6 import-v0.6 reboot reboot-gallery flood million-events simulate kill-loop kill-loop-kube fuzz fuzz-chain many-hooks bench bench-chain bench-entries bench-gallery bench-ipvs gallery gallery-pictures book man clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,9 +37,13 @@ gallery-pictures: ## draw the pictures of pages whose entries speak in lines, fr
 	@$(MAKE) --no-print-directory -C examples
 	@examples/gallery/pictures
 
-test: ## everything that CI runs (root)
+test: ## what CI runs: every class of behaviour in half an hour (root)
 	@packaging/install-deps test
 	@.ci/test
+
+test-all: ## all tests, whole; before a release (root; hours; KERNELS="6.1 7.3" PARTS="machines" to choose; docs/tests.md)
+	@packaging/install-deps test
+	@.ci/test --all $(PARTS)
 
 build: ## the daemon and the client, for trying things out: target/debug
 	cargo build --locked -p bpfmand -p bpfman
@@ -70,10 +74,6 @@ test-faults: ## put each fault of tests/faults into the sources and look whether
 
 findings: ## run the findings about third-party software, and print a table of which still hold (root; minutes, downloads; FINDINGS="NAME…" to choose)
 	@findings/run $(FINDINGS)
-
-vm-test: ## the tests whose outcome depends on the kernel, on Debian's 6.1 and 6.12 (root)
-	@packaging/install-deps test
-	@VM_PROFILE=vm .ci/test vm vm-engine
 
 open-vswitch: build ## the gallery's switch-port at ports of a real Open vSwitch, on Debian's 6.12 (root; minutes)
 	@packaging/install-deps test
