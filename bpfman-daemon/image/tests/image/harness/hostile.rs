@@ -195,6 +195,8 @@ impl Hostile {
 }
 
 fn serve(stream: TcpStream, state: &State) {
+    // Answers are written in parts. With Nagle's algorithm each would wait 40 ms for the client's acknowledgement.
+    stream.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut out = stream;
     loop {
