@@ -173,19 +173,19 @@ fn readers_that_read_nothing_slow_no_change_take_no_memory_and_learn_of_their_ga
     until("all follow", || silent.iter().chain([&other]).all(|one| one.entries().len() == 1));
     silent.iter().for_each(|one| one.signal(Signal::STOP));
     let before = memory(&daemon, "VmRSS");
-    for id in 1..6000 {
+    for id in 1..3000 {
         refused(&wire, 1_000_000 + id);
     }
-    until("the other one has all", || other.numbers().last() == Some(&6000));
-    assert_eq!(other.numbers(), (1..=6000).collect::<Vec<_>>());
+    until("the other one has all", || other.numbers().last() == Some(&3000));
+    assert_eq!(other.numbers(), (1..=3000).collect::<Vec<_>>());
     let held = memory(&daemon, "VmHWM").saturating_sub(before);
     eprintln!("{SILENT} readers that do not read made the daemon hold {} KiB", held >> 10);
     assert!(held < MOST, "{SILENT} readers that do not read made the daemon hold {} MiB", held >> 20);
     silent.iter().for_each(|one| one.signal(Signal::CONT));
     for one in &silent {
-        until("a silent one has all that is there", || one.numbers().last() == Some(&6000));
+        until("a silent one has all that is there", || one.numbers().last() == Some(&3000));
         assert!(one.has_missed());
-        assert_eq!(one.numbers(), (1..=6000).collect::<Vec<_>>(), "each number once, or told to be missed");
+        assert_eq!(one.numbers(), (1..=3000).collect::<Vec<_>>(), "each number once, or told to be missed");
     }
 }
 
