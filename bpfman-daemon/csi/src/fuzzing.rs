@@ -1,4 +1,4 @@
-//! What reads a kubelet's bytes, for fuzzers (`--cfg fuzzing`, tests/fuzz).
+//! What reads a kubelet's bytes, for fuzzers (feature `fuzzing`, tests/fuzz).
 
 use crate::authority::Incoming;
 

@@ -10,7 +10,7 @@
 mod authority;
 mod connection;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod held;
 mod identity;

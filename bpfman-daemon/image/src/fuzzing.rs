@@ -1,4 +1,4 @@
-//! What reads images, for fuzzers (`--cfg fuzzing`, tests/fuzz).
+//! What reads images, for fuzzers (feature `fuzzing`, tests/fuzz).
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -18,7 +18,7 @@ mod error;
 mod file_rule;
 mod find_signatures;
 mod floors;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod helper;
 mod identity;

@@ -23,7 +23,7 @@ mod externs;
 mod facts;
 mod field_text;
 mod functions;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod globals;
 mod json_names;

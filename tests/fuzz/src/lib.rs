@@ -1,11 +1,11 @@
 //! Fuzzing: everything that reads what others wrote, by libFuzzer.
 //!
 //! A target reads bytes as one part of the system would, and may refuse them. It must not panic, hang, or hold more memory
-//! than its limits, and panics itself where what it read breaks a promise. `tests/fuzz/run` builds and plays them:
-//! `make fuzz` for long, CI for seconds. What was found once lies below `findings`, and is read again at every run.
-//!
-//! The crate is empty unless it is built for that: targets see of other crates what these show to fuzzers alone.
-#![cfg(fuzzing)]
+//! than its limits, and panics itself where what it read breaks a promise. `tests/fuzz/run` builds targets with libFuzzer
+//! and runs them for long; the tests of this crate run them for seconds, on seeds, damaged seeds and all inputs that were
+//! found before, which are in `findings`.
+
+#![expect(clippy::expect_used, reason = "what cannot fail: memory, and folders of the targets themselves")]
 
 mod csi;
 mod dispatchers;
@@ -16,6 +16,7 @@ mod machine;
 mod objects;
 mod plugin;
 mod policies;
+mod programs;
 mod readers;
 mod records;
 mod requests;
@@ -23,6 +24,8 @@ mod values;
 mod world;
 
 use std::path::Path;
+
+pub use programs::{Programs, set_programs};
 
 /// Something that reads what others wrote.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,8 @@
 
 use bpfmand_kernel::linux::fuzzing;
 
+use crate::programs::programs;
+
 pub fn netlink(bytes: &[u8]) {
     fuzzing::netlink(bytes);
 }
@@ -57,11 +59,6 @@ pub fn seeds() -> Vec<Vec<u8>> {
         with(&[0], b"0: R1=ctx() R10=fp0\nprocessed 9 insns\nstack depth 24+0+16\n".to_vec()),
         with(&[1], read("/etc/ld.so.cache", 8192)),
         with(&[2, 0x40, 0], std::fs::read(crate::world::object()).unwrap_or_default()),
-        with(
-            &[2, 0, 0x10],
-            std::env::var_os("FUZZ_BINARY")
-                .map(|path| std::fs::read(path).unwrap_or_default())
-                .unwrap_or_default(),
-        ),
+        with(&[2, 0, 0x10], std::fs::read(&programs().binary).unwrap_or_default()),
     ]
 }

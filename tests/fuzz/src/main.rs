@@ -1,14 +1,14 @@
 //! One target under libFuzzer: `FUZZ_TARGET=NAME fuzz [libFuzzer's arguments]`.
 //!
 //! With `FUZZ_SEEDS=FOLDER` it writes the target's seeds there instead, and with `FUZZ_TARGET=list` names all targets.
-#![cfg_attr(fuzzing, no_main)]
+#![cfg_attr(feature = "libfuzzer", no_main)]
 
-#[cfg(fuzzing)]
+#[cfg(feature = "libfuzzer")]
 mod engine {
     use std::process::exit;
     use std::sync::OnceLock;
 
-    use bpfman_fuzz::{FuzzTarget, TARGETS, write_seeds};
+    use bpfman_fuzz::{FuzzTarget, Programs, TARGETS, set_programs, write_seeds};
 
     static TARGET: OnceLock<FuzzTarget> = OnceLock::new();
 
@@ -18,6 +18,8 @@ mod engine {
             TARGETS.iter().for_each(|target| println!("{}", target.name));
             exit(if name == "list" { 0 } else { 2 });
         };
+        let compiled = |variable| std::env::var_os(variable).unwrap_or_default().into();
+        set_programs(Programs { object: compiled("FUZZ_OBJECT"), binary: compiled("FUZZ_BINARY") });
         if let Some(folder) = std::env::var_os("FUZZ_SEEDS") {
             if let Err(error) = write_seeds(target, folder.as_ref()) {
                 eprintln!("seeds of {name}: {error}");
@@ -35,7 +37,7 @@ mod engine {
     });
 }
 
-#[cfg(not(fuzzing))]
+#[cfg(not(feature = "libfuzzer"))]
 fn main() {
     eprintln!("built without instrumentation: tests/fuzz/run builds it with");
     std::process::exit(2);

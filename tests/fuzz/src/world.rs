@@ -12,14 +12,16 @@ use bpfmand_kernel::sim::{SimKernel, SimOptions};
 use bpfmand_store::{Store, StoreOptions};
 use tempfile::TempDir;
 
+use crate::programs::programs;
+
 /// The interface that is there.
 pub const INTERFACE: &str = "eth0";
 /// The program of the object file.
 pub const PROGRAM: &str = "pass";
 
-/// The object file: one XDP program, as tests/fuzz/run compiles it.
+/// The object file: one XDP program.
 pub fn object() -> PathBuf {
-    std::env::var_os("FUZZ_OBJECT").expect("tests/fuzz/run says where the object is").into()
+    programs().object.clone()
 }
 
 /// A machine and the state folder of its daemon.

@@ -1,4 +1,4 @@
-//! What reads the kernel's answers and other people's files, for fuzzers (`--cfg fuzzing`, tests/fuzz).
+//! What reads the kernel's answers and other people's files, for fuzzers (feature `fuzzing`, tests/fuzz).
 
 use std::fs::File;
 use std::io::Write as _;

@@ -19,7 +19,7 @@ mod extension;
 mod facts;
 mod features;
 mod filters;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod grace;
 mod holders;
