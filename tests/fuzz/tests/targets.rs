@@ -1,5 +1,6 @@
 //! Each target on its seeds, on all inputs that were found before, and on thousands of damaged ones: always the same, so that
 //! a failure can be repeated. `tests/fuzz/run` looks for new ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
