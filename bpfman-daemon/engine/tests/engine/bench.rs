@@ -22,7 +22,7 @@ use bpfmand_engine::Standing;
 
 /// How long the kernel may take for what it does later. Generous: no test waits this long unless it fails, and machines
 /// are busy, or emulated.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A kernel, a state folder and a network namespace with the interface `left`.
 pub struct Bench<K: Kernel> {

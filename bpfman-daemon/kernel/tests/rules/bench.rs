@@ -9,7 +9,7 @@ use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
 /// How long the kernel may take for what it does later. Generous: no test waits this long unless it fails, and machines
 /// are busy, or emulated.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What happens to a machine without this daemon.
 pub trait Machine<K: Kernel>: Send + Sync {

@@ -63,7 +63,7 @@ fn what_is_no_database_is_refused_by_name() {
 /// sled's threads may hold the log, and its lock, a moment longer than the handles.
 fn wait_until_closed(folder: &Path) {
     let log = File::open(folder.join("db")).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(300);
+    let deadline = Instant::now() + Duration::from_secs(150);
     while log.try_lock().is_err() {
         assert!(Instant::now() < deadline, "sled never let go of its log");
         std::thread::yield_now();

@@ -59,7 +59,7 @@ fn redirected(members: &[(BoundText, ProceedMask)], until: impl Fn(u64, u64) -> 
     let before = sent("out0");
     let mut frame = vec![0xff; 64];
     frame[12..14].copy_from_slice(&[0x88, 0xb5]);
-    let deadline = Instant::now() + Duration::from_secs(300);
+    let deadline = Instant::now() + Duration::from_secs(150);
     loop {
         send(&frame);
         let counted = only_number(&maps.spliced[0]);

@@ -41,9 +41,9 @@ pub fn interfaces() {
 
 /// Waits for what a packet does.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(300);
+    let deadline = Instant::now() + Duration::from_secs(150);
     while !holds() {
-        assert!(Instant::now() < deadline, "after 300 s still not true: {what}");
+        assert!(Instant::now() < deadline, "after 150 s still not true: {what}");
         std::thread::yield_now();
     }
 }
