@@ -2,10 +2,14 @@
 
 use bpfman_cluster_tests::{Cluster, Operator, wait};
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt as _;
 use kube::api::Api;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::{SUMS, answer, application, cluster, condition, controller, is, say, states, status};
+use super::{
+    SUMS, answer, application, applications, cluster, condition, controller, is, say, states, status,
+};
 
 #[tokio::test]
 async fn another_controller_takes_over_when_the_acting_one_is_killed() {
@@ -35,6 +39,43 @@ async fn another_controller_takes_over_when_the_acting_one_is_killed() {
     assert_eq!(holder(&cluster).await, None);
     let _third: Operator = start();
     wait::until("the third acts", async || holder(&cluster).await.is_some()).await;
+}
+
+#[tokio::test]
+async fn a_controller_that_was_frozen_learns_that_another_acts_and_writes_nothing() {
+    let Some(cluster) = cluster().await else { return };
+    cluster.node("n1", &[]).await;
+    let uid = application(&cluster, "guard", json!({})).await;
+    answer(&cluster, ("guard", &uid), "n1", json!({})).await;
+    let flags: Vec<&str> = SUMS.into_iter().chain(["--leader-elect", "--lease-seconds=15"]).collect();
+    let mut first = controller(&cluster, &flags);
+    status(&cluster, "guard", "the first acts", |status| is(status, "Success")).await;
+    let held_by_first = holder(&cluster).await.unwrap();
+    let _second = controller(&cluster, &flags);
+
+    // Its connections stay open, and what the API server sends meanwhile waits in them.
+    let signal = |signal| kill_process(Pid::from_raw(first.pid().cast_signed()).unwrap(), signal).unwrap();
+    signal(Signal::STOP);
+    say(&states(&cluster).await, "guard-n1", "n1", json!({ "conditions": [condition("Pending")] })).await;
+    status(&cluster, "guard", "the second acts", |status| is(status, "Pending")).await;
+    let held_by_second = holder(&cluster).await.unwrap();
+    assert_ne!(held_by_second, held_by_first);
+
+    let (log, applications) = (first.log().len(), applications(&cluster).await);
+    let version = async || applications.get("guard").await.unwrap().resource_version();
+    let written_by_second = version().await;
+    signal(Signal::CONT);
+    wait::until("the first knows that it lost the lease", async || {
+        first.log()[log..].contains("another controller has the lease")
+    })
+    .await;
+    assert_eq!(version().await, written_by_second, "what the first thought when it was frozen");
+    assert_eq!(holder(&cluster).await.as_ref(), Some(&held_by_second));
+    // The second still acts, and the first still waits.
+    say(&states(&cluster).await, "guard-n1", "n1", json!({ "conditions": [condition("Success")] })).await;
+    status(&cluster, "guard", "the second acts again", |status| is(status, "Success")).await;
+    assert_eq!(holder(&cluster).await, Some(held_by_second));
+    assert!(first.ended().is_none(), "it waits for its turn");
 }
 
 async fn holder(cluster: &Cluster) -> Option<String> {
