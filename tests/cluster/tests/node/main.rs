@@ -14,6 +14,7 @@ mod node;
 mod observers;
 mod pods;
 mod protected;
+mod samples;
 mod sides;
 mod unprivileged;
 mod whole;
