@@ -36,6 +36,9 @@ pub enum LocalImageError {
     /// The key cannot be used or made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The registry cannot be reached as the command line or the configuration says.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }
 
 impl LocalImageError {
@@ -43,6 +46,7 @@ impl LocalImageError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
+            Self::Registry(error) => of_registry(error),
             Self::Build(BuildError::Bytecode(BytecodeError::Read { source, .. })) => of_io(source),
             Self::Build(BuildError::Folder { source, .. }) => of_io(source),
             Self::Build(_) | Self::Date(_) => Exit::Invalid,
@@ -76,14 +80,10 @@ impl LocalImageError {
             | Self::Push(PushError::Layout(LayoutError::NoImage { .. })) => {
                 Some("build it first with `bpfman image build -t IMAGE`, or name its folder with --layout")
             }
-            Self::Push(PushError::Registry(RegistryError::Unauthorized { .. }))
-            | Self::Sign(SignError::Registry(RegistryError::Unauthorized { .. }))
-            | Self::Fetch(FetchError::Registry(RegistryError::Unauthorized { .. })) => {
-                Some("give credentials with --registry-auth: base64 of user:password")
-            }
-            Self::Sign(SignError::Registry(RegistryError::NotFound(_))) => {
-                Some("push the image first: a signature is made for what the registry has")
-            }
+            Self::Push(PushError::Registry(error))
+            | Self::Sign(SignError::Registry(error))
+            | Self::Save(SaveError::Registry(error))
+            | Self::Fetch(FetchError::Registry(error)) => hint_of(error, matches!(self, Self::Sign(_))),
             _ => None,
         }
     }
@@ -111,6 +111,30 @@ fn of_layout(error: &LayoutError) -> Exit {
 fn of_registry(error: &RegistryError) -> Exit {
     match error {
         RegistryError::NotFound(_) => Exit::NotFound,
+        RegistryError::Authorities(_) => Exit::Invalid,
         _ => Exit::Registry,
     }
+}
+
+fn hint_of(error: &RegistryError, signs: bool) -> Option<&'static str> {
+    match error {
+        RegistryError::Unauthorized { .. } => {
+            Some("check the image's name; --registry-auth takes credentials as base64 of user:password")
+        }
+        RegistryError::NotFound(_) if signs => {
+            Some("push the image first: a signature is made for what the registry has")
+        }
+        RegistryError::Unreachable { why, .. } if speaks_no_tls(why) => Some(
+            "a registry without TLS is reached with --plain-http, or by plain_http = true in bpfman.toml",
+        ),
+        RegistryError::Unreachable { why, .. } if why.contains("certificate") => {
+            Some("--ca-file names the certificate authority of the registry, as ca_file does in bpfman.toml")
+        }
+        _ => None,
+    }
+}
+
+/// True if the answer to a greeting by TLS was none: `rustls` has no other word for a server that speaks HTTP.
+fn speaks_no_tls(why: &str) -> bool {
+    why.contains("InvalidContentType") || why.contains("corrupt message")
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use bpfman_image_format::{Credential, ImageReference};
+use bpfman_image_format::ImageReference;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
 use super::load::ImageSource;
+use super::registry::RegistryFlags;
 use super::value_error::ValueError;
 
 /// What to do with an image.
@@ -108,11 +108,9 @@ pub struct Push {
     /// Where it was built.
     #[command(flatten)]
     pub layout: LayoutFlag,
-    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
-    /// this machine can read what stands in a command line.
-    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
-          value_parser = CredentialParser)]
-    pub registry_auth: Option<Credential>,
+    /// How to reach its registry.
+    #[command(flatten)]
+    pub registry: RegistryFlags,
 }
 
 /// `bpfman image sign`.
@@ -127,11 +125,9 @@ pub struct Sign {
     /// Name and value to sign with the digest, for policies that ask for them; may be given several times.
     #[arg(short, long = "annotation", value_name = "NAME=VALUE", value_parser = annotation)]
     pub annotations: Vec<(String, String)>,
-    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
-    /// this machine can read what stands in a command line.
-    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
-          value_parser = CredentialParser)]
-    pub registry_auth: Option<Credential>,
+    /// How to reach its registry.
+    #[command(flatten)]
+    pub registry: RegistryFlags,
 }
 
 /// `bpfman image save`.
@@ -143,11 +139,9 @@ pub struct Save {
     /// The tar to write.
     #[arg(long = "to", value_name = "FILE")]
     pub archive: PathBuf,
-    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
-    /// this machine can read what stands in a command line.
-    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
-          value_parser = CredentialParser)]
-    pub registry_auth: Option<Credential>,
+    /// How to reach its registry.
+    #[command(flatten)]
+    pub registry: RegistryFlags,
 }
 
 /// A number with a unit: seconds, minutes, hours, days.

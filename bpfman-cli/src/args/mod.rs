@@ -20,6 +20,7 @@ pub mod map;
 pub mod object;
 pub mod place;
 pub mod radar;
+pub mod registry;
 pub mod run;
 pub mod run_hook;
 pub mod selector;

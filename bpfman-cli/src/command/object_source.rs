@@ -15,7 +15,7 @@ use crate::args::load::PullPolicyFlag;
 use crate::args::object::ObjectArgument;
 use crate::args::value::absolute;
 use crate::command::check;
-use crate::command::image::credential;
+use crate::command::image::reach;
 use crate::command::progress::{ProgressLine, while_waiting};
 use crate::error::CliError;
 use crate::image_error::LocalImageError;
@@ -122,8 +122,8 @@ pub async fn fetch_here(global: &Global, argument: &ObjectArgument) -> Result<Ob
     })?;
     let platform =
         Platform::host().ok_or_else(|| invalid("images are not made for this machine".to_owned()))?;
-    let credential = credential::of(&image, argument.registry_auth.clone())?;
-    let fetching = fetch_object(&image, credential.as_ref(), platform);
+    let access = reach::with_password(&image, argument.registry_auth.clone())?;
+    let fetching = fetch_object(&image, access, platform);
     let fetched = while_waiting(global, &format!("pulling {image}"), fetching).await;
     parse(fetched.map_err(LocalImageError::from)?.bytes, &argument.source)
 }

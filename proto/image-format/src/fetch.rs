@@ -3,7 +3,8 @@
 use crate::layer::{self, LayerError};
 use crate::manifest::{self, ImageDocument, ManifestError};
 use crate::registry::Registry;
-use crate::{BytecodeError, Credential, Digest, ImageReference, Platform, RegistryError, check_object};
+use crate::registry_connection::RegistryUse;
+use crate::{BytecodeError, Digest, ImageReference, Platform, RegistryAccess, RegistryError, check_object};
 
 /// Why the object of an image cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +71,10 @@ pub struct FetchedObject {
 /// [`FetchError`]: the registry does not give it, or it is no bytecode image for `platform`.
 pub async fn fetch_object(
     image: &ImageReference,
-    credential: Option<&Credential>,
+    access: impl Into<RegistryAccess>,
     platform: Platform,
 ) -> Result<FetchedObject, FetchError> {
-    let registry = Registry::connect(image, credential).await?;
+    let registry = Registry::new(image, access.into(), RegistryUse::Pull)?;
     let (bytes, digest) = registry.manifest(&image.target()).await?;
     if image.digest().is_some_and(|wanted| wanted != digest) {
         return Err(not_bytecode(image, digest, "not the digest that was asked for"));

@@ -21,6 +21,18 @@ pub struct PlatformField {
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
+/// Reads a list or map that may be `null`: Go writes empty ones so.
+///
+/// # Errors
+/// It is neither.
+pub fn null_is_empty<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// Points at content by digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -35,7 +47,7 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<PlatformField>,
     /// Free text by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Fields that this program does not use (`artifactType`, `urls`), kept when a document is written again.
     #[serde(flatten)]

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use crate::registry::Registry;
+use crate::registry_connection::RegistryUse;
 use crate::{
-    Credential, Descriptor, Digest, ImageReference, LayoutError, OciLayout, RegistryError, TransferProgress,
-    media,
+    Descriptor, Digest, ImageReference, LayoutError, OciLayout, RegistryAccess, RegistryError,
+    TransferProgress, media,
 };
 
 /// Why an image was not pushed.
@@ -51,7 +52,7 @@ pub async fn push(
     layout: &OciLayout,
     name: &str,
     target: &ImageReference,
-    credential: Option<&Credential>,
+    access: impl Into<RegistryAccess>,
     progress: Option<TransferProgress<'_>>,
 ) -> Result<Digest, PushError> {
     if target.digest().is_some() {
@@ -66,7 +67,7 @@ pub async fn push(
             progress(done, total);
         }
     };
-    let registry = Registry::connect(target, credential).await?;
+    let registry = Registry::new(target, access.into(), RegistryUse::Push)?;
     let mut done = 0;
     report(done);
     for blob in &blobs {

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::registry::Registry;
+use crate::registry_connection::RegistryUse;
 use crate::{
-    Credential, Descriptor, Digest, ImageReference, LayoutError, OciLayout, RegistryError, TransferProgress,
-    media, referrers_tag, signature_tag,
+    Descriptor, Digest, ImageReference, LayoutError, OciLayout, RegistryAccess, RegistryError,
+    TransferProgress, media, referrers_tag, signature_tag,
 };
 
 /// Why an image was not saved.
@@ -70,10 +71,10 @@ const DEPTH: usize = 3;
 pub async fn save(
     image: &ImageReference,
     layout: &OciLayout,
-    credential: Option<&Credential>,
+    access: impl Into<RegistryAccess>,
     progress: Option<TransferProgress<'_>>,
 ) -> Result<Saved, SaveError> {
-    let registry = Registry::connect(image, credential).await?;
+    let registry = Registry::new(image, access.into(), RegistryUse::Pull)?;
     let name = match (image.digest(), image.tag()) {
         (None, None) => image.at_tag("latest"),
         _ => image.clone(),

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::registry::Registry;
-use crate::{Credential, Descriptor, Digest, ImageReference, KeyError, RegistryError, SigningKey, media};
+use crate::registry_connection::RegistryUse;
+use crate::{Descriptor, Digest, ImageReference, KeyError, RegistryAccess, RegistryError, SigningKey, media};
 
 /// Why an image was not signed.
 #[derive(Debug, thiserror::Error)]
@@ -173,9 +174,9 @@ pub async fn sign(
     image: &ImageReference,
     key: &SigningKey,
     annotations: &BTreeMap<String, String>,
-    credential: Option<&Credential>,
+    access: impl Into<RegistryAccess>,
 ) -> Result<SignedImage, SignError> {
-    sign_in_steps(image, key, annotations, credential, &|_| {}).await
+    sign_in_steps(image, key, annotations, access, &|_| {}).await
 }
 
 /// The same, and `progress` is told which step begins.
@@ -186,10 +187,10 @@ pub async fn sign_in_steps(
     image: &ImageReference,
     key: &SigningKey,
     annotations: &BTreeMap<String, String>,
-    credential: Option<&Credential>,
+    access: impl Into<RegistryAccess>,
     progress: SignProgress<'_>,
 ) -> Result<SignedImage, SignError> {
-    let registry = Registry::connect(image, credential).await?;
+    let registry = Registry::new(image, access.into(), RegistryUse::Push)?;
     progress(SignStep::Resolve);
     let (_, digest) = registry.manifest(&image.target()).await?;
     let public = key.public_key()?;

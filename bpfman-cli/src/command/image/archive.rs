@@ -7,7 +7,7 @@ use bpfman_image_format::OciLayout;
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
-use super::{connect, credential};
+use super::{connect, reach};
 use crate::args::Global;
 use crate::args::image::Save;
 use crate::command::progress::{ProgressLine, while_waiting};
@@ -20,7 +20,7 @@ use crate::show::table::TextTable;
 
 /// Copies an image and its signatures out of a registry.
 pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
-    let credential = credential::of(&command.image, command.registry_auth)?;
+    let access = reach::of(&command.image, command.registry)?;
     let beside = command.archive.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = beside.unwrap_or(Path::new(".")).join(format!(".bpfman-save-{}", std::process::id()));
     let progress = Mutex::new(ProgressLine::new(global, &format!("saving {}", command.image)));
@@ -28,9 +28,7 @@ pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
         |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
     let saved = async {
         let layout = OciLayout::open_or_create(&folder).map_err(LocalImageError::from)?;
-        let saved =
-            bpfman_image_format::save(&command.image, &layout, credential.as_ref(), Some(&show_progress))
-                .await?;
+        let saved = bpfman_image_format::save(&command.image, &layout, &access, Some(&show_progress)).await?;
         bpfman_image_format::archive(&layout, &command.archive)?;
         Ok::<_, LocalImageError>(saved)
     }

@@ -7,6 +7,7 @@ pub mod credential;
 mod keys;
 mod publish;
 mod pull;
+pub mod reach;
 
 use super::connect;
 use crate::args::Global;

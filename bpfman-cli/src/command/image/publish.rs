@@ -8,7 +8,7 @@ use bpfman_image_format::{OciLayout, SignOutcome, SignStep, SigningKey, sign_in_
 use serde::Serialize;
 
 use super::build::{layout_folder, tagged};
-use super::credential;
+use super::reach;
 use crate::args::Global;
 use crate::args::image::{Push, Sign};
 use crate::command::progress::{CurrentStep, ProgressLine, while_stepping};
@@ -26,10 +26,8 @@ pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
     let progress = Mutex::new(ProgressLine::new(global, &format!("pushing {name}")));
     let show_progress =
         |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
-    let credential = credential::of(&reference, command.registry_auth)?;
-    let pushed =
-        bpfman_image_format::push(&layout, &name, &reference, credential.as_ref(), Some(&show_progress))
-            .await;
+    let access = reach::of(&reference, command.registry)?;
+    let pushed = bpfman_image_format::push(&layout, &name, &reference, &access, Some(&show_progress)).await;
     // The line of the progress goes before the answer or the error comes.
     drop(progress);
     let digest = pushed.map_err(LocalImageError::from)?.to_string();
@@ -41,12 +39,12 @@ pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     let pem = fs::read_to_string(&command.key)
         .map_err(|source| CliError::File { path: command.key.clone(), source })?;
     let key = SigningKey::from_pem(&pem).map_err(LocalImageError::from)?;
-    let credential = credential::of(&command.image, command.registry_auth)?;
+    let access = reach::of(&command.image, command.registry)?;
     let annotations: BTreeMap<String, String> = command.annotations.into_iter().collect();
     let step = Mutex::new(SignStep::Resolve);
     let begin = |next| *step.lock().unwrap_or_else(PoisonError::into_inner) = next;
     let now = || current(*step.lock().unwrap_or_else(PoisonError::into_inner));
-    let signed = sign_in_steps(&command.image, &key, &annotations, credential.as_ref(), &begin);
+    let signed = sign_in_steps(&command.image, &key, &annotations, &access, &begin);
     let signed = while_stepping(global, &format!("signing {}", command.image), now, signed).await;
     let signed = signed.map_err(LocalImageError::from)?;
     let outcome = match signed.outcome {

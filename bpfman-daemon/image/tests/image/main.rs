@@ -11,6 +11,7 @@ mod policy;
 mod policy_rules;
 mod pull;
 mod pull_signatures;
+mod push;
 mod skopeo;
 mod slow;
 mod timestamps;

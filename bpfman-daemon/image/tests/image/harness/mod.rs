@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod authority;
+pub mod bare_registry;
 pub mod der;
 pub mod docker_registry;
 pub mod hostile;

@@ -1,0 +1,26 @@
+//! How this process reaches a registry, where the daemon has no part in it.
+
+use std::path::PathBuf;
+
+use bpfman_image_format::Credential;
+use clap::Args;
+
+use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
+
+/// Password, TLS and authorities of the registry.
+#[derive(Args, Debug)]
+pub struct RegistryFlags {
+    /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
+    /// this machine can read what stands in a command line.
+    #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
+          value_parser = CredentialParser)]
+    pub registry_auth: Option<Credential>,
+    /// Reach the registry without TLS: password and image can be read on the way. Default: what [registries] of bpfman.toml
+    /// says of it, and no TLS on this machine itself.
+    #[arg(long, conflicts_with = "ca_file")]
+    pub plain_http: bool,
+    /// Certificate authorities of the registry, PEM, instead of those of this machine. Default: what [registries] of
+    /// bpfman.toml says of it.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}

@@ -1,0 +1,102 @@
+//! How this process reaches a registry: by its flags, else as the daemon's configuration says. Both read one table, so that an
+//! image is pushed to where it is pulled from.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bpfman_image_format::{Credential, ImageReference, RegistryAccess, RegistryHost};
+use serde::Deserialize;
+
+use super::credential;
+use crate::args::registry::RegistryFlags;
+use crate::error::CliError;
+use crate::image_error::LocalImageError;
+
+/// The daemon's configuration, where no variable names another.
+const CONFIG: &str = "/etc/bpfman/bpfman.toml";
+/// Names it.
+const CONFIG_VARIABLE: &str = "BPFMAN_CONFIG";
+
+/// `[registries."HOST"]`, as far as this process has use of it: mirrors and other hosts are for pulls alone.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct RegistryTable {
+    plain_http: bool,
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Configuration {
+    registries: BTreeMap<String, RegistryTable>,
+}
+
+/// How to reach the registry of an image.
+pub fn of(image: &ImageReference, flags: RegistryFlags) -> Result<RegistryAccess, CliError> {
+    let table = if flags.plain_http || flags.ca_file.is_some() {
+        RegistryTable { plain_http: flags.plain_http, ca_file: flags.ca_file }
+    } else {
+        configured(image)?
+    };
+    access(image, flags.registry_auth, table)
+}
+
+/// The same without flags but a password.
+pub fn with_password(image: &ImageReference, given: Option<Credential>) -> Result<RegistryAccess, CliError> {
+    access(image, given, configured(image)?)
+}
+
+fn access(
+    image: &ImageReference,
+    given: Option<Credential>,
+    table: RegistryTable,
+) -> Result<RegistryAccess, CliError> {
+    let access = RegistryAccess::default()
+        .with_credential(credential::of(image, given)?)
+        .with_plain_http(table.plain_http);
+    let Some(path) = table.ca_file else { return Ok(access) };
+    let pem = fs::read(&path).map_err(|source| CliError::File { path, source })?;
+    Ok(access.with_authorities(&pem).map_err(LocalImageError::from)?)
+}
+
+/// Returns the configuration's entry for a registry. A file that is not there, or not for this user, says nothing.
+fn configured(image: &ImageReference) -> Result<RegistryTable, CliError> {
+    let path = std::env::var_os(CONFIG_VARIABLE).map_or_else(|| PathBuf::from(CONFIG), PathBuf::from);
+    match fs::read_to_string(&path) {
+        Ok(text) => table(&path, &text, image),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            Ok(RegistryTable::default())
+        }
+        Err(source) => Err(CliError::File { path, source }),
+    }
+}
+
+fn table(path: &Path, text: &str, image: &ImageReference) -> Result<RegistryTable, CliError> {
+    let configuration: Configuration = toml::from_str(text).map_err(|error| CliError::Invalid {
+        what: format!("{}: {}", path.display(), error.message()),
+        hint: Some("--plain-http or --ca-file says how to reach the registry instead".to_owned()),
+    })?;
+    let is_it = |host: &String| host.parse::<RegistryHost>().is_ok_and(|host| host == *image.registry_host());
+    let mut tables = configuration.registries.into_iter();
+    Ok(tables.find(|(host, _)| is_it(host)).map(|(_, table)| table).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_is_found_by_every_spelling_of_its_host() {
+        let text = "[images]\ncache_mib = 1\n\
+                    [registries.\"Registry.Corp:5000\"]\nplain_http = true\nmirrors = [\"m.corp\"]\n\
+                    [registries.\"quay.io:443\"]\nca_file = \"/ca.pem\"\n";
+        let of = |image: &str| table(Path::new("x"), text, &image.parse().unwrap()).unwrap();
+        assert!(of("registry.corp:5000/a/b:1").plain_http);
+        assert_eq!(of("quay.io/a").ca_file, Some(PathBuf::from("/ca.pem")));
+        assert_eq!(of("registry.corp/a"), RegistryTable::default());
+        let error = table(Path::new("x"), "registries = 3", &"quay.io/a".parse().unwrap()).unwrap_err();
+        assert!(error.to_string().starts_with("x: "), "{error}");
+    }
+}

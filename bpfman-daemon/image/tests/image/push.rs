@@ -1,0 +1,73 @@
+//! Pushing and signing at registries that do what the specification allows, and no more.
+
+use std::collections::BTreeMap;
+
+use crate::harness::authority::Authority;
+use crate::harness::bare_registry::{BareRegistry, Habits};
+use crate::harness::docker_registry::DockerRegistry;
+use crate::harness::{Store, demand, layout, object, publish_signed};
+use bpfman_image_format::{
+    Credential, PushError, RegistryAccess, RegistryError, SigningKey, fetch_object, push, save, sign,
+};
+
+/// go-containerregistry's registry is one such.
+#[tokio::test]
+async fn uploads_that_end_without_a_location_are_whole() {
+    for absolute_uploads in [false, true] {
+        let registry = BareRegistry::start(Habits { absolute_uploads, ..Habits::default() });
+        let (image, key) = (registry.image("a:1"), SigningKey::generate().unwrap());
+        let object = object("no_location");
+        let digest = publish_signed(&image, &object, &key).await;
+        let loaded = Store::new(demand(&[&key])).pull(&image).await.unwrap();
+        assert_eq!((loaded.digest, &*loaded.bytes), (digest, object.bytes()));
+        // Blobs that are there are not pushed again.
+        let uploads = |requests: Vec<String>| requests.iter().filter(|one| one.starts_with("POST")).count();
+        let before = uploads(registry.requests());
+        publish_signed(&image, &object, &key).await;
+        assert_eq!(uploads(registry.requests()), before);
+    }
+}
+
+#[tokio::test]
+async fn words_of_a_registry_that_takes_no_manifest_are_told() {
+    let body = r#"{"errors":[{"code":"DENIED","message":"tags are immutable"}]}"#;
+    for status in [400, 403, 412] {
+        let registry =
+            BareRegistry::start(Habits { refuses_manifests: Some((status, body)), ..Habits::default() });
+        let folder = tempfile::tempdir().unwrap();
+        let (layout, _) = layout(folder.path(), "image", &object("words"));
+        let error = push(&layout, "image", &registry.image("a:1"), None, None).await.unwrap_err();
+        let is_denied = matches!(error, PushError::Registry(RegistryError::Unauthorized { .. }));
+        assert_eq!(is_denied, status == 403, "{error}");
+        let error = error.to_string();
+        assert!(
+            error.contains("\"DENIED: tags are immutable\"") && error.contains(&status.to_string()),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn registry_with_an_authority_of_its_own_is_pushed_to() {
+    let authority = Authority::new("registries");
+    let registry = DockerRegistry::start_with_tls(&authority);
+    let (image, key, object) =
+        (registry.image("team/a:1"), SigningKey::generate().unwrap(), object("client_tls"));
+    let folder = tempfile::tempdir().unwrap();
+    let (layout, digest) = layout(folder.path(), "image", &object);
+    let with_password = RegistryAccess::default().with_credential(Some(Credential::new("user", "pass:word")));
+    let access = with_password.clone().with_authorities(authority.pem().as_bytes()).unwrap();
+    assert_eq!(push(&layout, "image", &image, &access, None).await.unwrap(), digest);
+    assert_eq!(sign(&image, &key, &BTreeMap::new(), &access).await.unwrap().digest, digest);
+    let platform = bpfman_image_format::Platform::host().unwrap();
+    assert_eq!(fetch_object(&image, &access, platform).await.unwrap().bytes, object.bytes());
+    let saved = bpfman_image_format::OciLayout::open_or_create(&folder.path().join("saved")).unwrap();
+    assert_eq!(save(&image, &saved, &access, None).await.unwrap().signatures, 1);
+    // Without TLS where there is TLS, and by an authority that did not sign.
+    let plain = with_password.clone().with_plain_http(true);
+    let error = push(&layout, "image", &image, &plain, None).await.unwrap_err().to_string();
+    assert!(!error.contains("pass:word"), "{error}");
+    let other = with_password.with_authorities(Authority::new("registries").pem().as_bytes()).unwrap();
+    let error = push(&layout, "image", &image, &other, None).await.unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+}
