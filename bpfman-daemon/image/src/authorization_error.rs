@@ -1,14 +1,15 @@
 //! Why a registry gives no access.
 
 use bpfman_image_format::AuthFileError;
-use reqwest::StatusCode;
+
+use crate::RegistryAnswer;
 
 /// Why a registry gives no access, or its wish for credentials cannot be met. Texts go on from the registry's name.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizationError {
     /// It refuses what it was given, or everybody.
     #[error("it answers {0}")]
-    Refused(StatusCode),
+    Refused(RegistryAnswer),
     /// The credentials of this machine cannot be read.
     #[error(transparent)]
     AuthFile(#[from] AuthFileError),

@@ -33,6 +33,8 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
         why: causes(&error),
     };
     let hash = Sha256Hash::new(digest.bytes());
+    // Signatures by identity always need one. Without it nothing is wrong with the trusted root.
+    let has_entry = !bundle.verification_material.tlog_entries.is_empty();
     // The signature first: nothing of an unsigned statement is parsed.
     let mut good = if let VerificationMaterialContent::PublicKey(_) = &bundle.verification_material.content {
         let key = rule
@@ -42,6 +44,9 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
             .ok_or(SignatureError::NoKey)?;
         let mut at = None;
         if rule.log_required {
+            if !has_entry {
+                return Err(SignatureError::NoLogEntry);
+            }
             let policy = PublicKeyVerificationPolicy::new(key.spki().clone());
             let result = rule.root()?.verifier().verify(hash, &bundle, &policy).map_err(untrusted)?;
             at = signed_at(&result);
@@ -56,6 +61,9 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
         return Err(SignatureError::KeysOnly);
     } else {
         let root = rule.root()?;
+        if !has_entry {
+            return Err(SignatureError::NoLogEntry);
+        }
         let mut policy = VerificationPolicy::any_identity();
         if !root.has_certificate_log() {
             policy = policy.skip_sct();

@@ -1,17 +1,19 @@
 //! One address of a repository: requests, another try, the answers' sizes.
 //!
-//! Asked here rather than through oci-client, because its calls keep whatever a registry sends in memory and follow any
-//! redirect.
+//! The daemon has requests of its own, beside those of `bpfman-image-format` by which the client pushes: here every answer is
+//! bounded in size and time, and redirects lead nowhere that only the daemon can reach.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bpfman_image_format::{Descriptor, Digest, Hasher, causes, media};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, LINK, RANGE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, LINK, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::pace::TransferPace;
 use crate::reach::{self, RegistryReach};
 use crate::registry::Sink;
+use crate::registry_answer::RegistryAnswer;
 use crate::resolver::{self, RegistryResolver};
 use crate::settings::RepositoryPlace;
 use crate::{AuthorizationError, ImageError, Limits, challenge, redirect, retry};
@@ -29,6 +31,10 @@ pub(crate) struct Endpoint {
     limits: Limits,
     /// Filled once the registry has asked for it.
     authorization: Mutex<Option<HeaderValue>>,
+    /// Tries of one request. A mirror has one: the registry behind it is the other.
+    tries: u32,
+    /// True once it did not answer: it is not asked again for the same image.
+    silent: AtomicBool,
 }
 
 /// One request.
@@ -69,11 +75,29 @@ impl Endpoint {
             None => builder,
         };
         let http = builder.build().map_err(|error| ImageError::Client { of, source: error.into() })?;
-        Ok(Self { http, place, reach, limits, authorization: Mutex::new(None) })
+        let tries = if place.mirror { 1 } else { retry::TRIES };
+        let silent = AtomicBool::new(false);
+        Ok(Self { http, place, reach, limits, authorization: Mutex::new(None), tries, silent })
     }
 
     pub(crate) fn host(&self) -> &str {
         &self.place.host
+    }
+
+    /// True if it is a mirror that did not answer.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.place.mirror && self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether a failure was that nothing, or hardly anything, came from here.
+    pub(crate) fn note(&self, error: &ImageError) {
+        let is_silence = match error {
+            ImageError::Unreachable { .. } | ImageError::Slow { .. } => true,
+            ImageError::RegistryRefused { answer, .. } => answer.may_pass(),
+            ImageError::Unauthorized { why, .. } => matches!(**why, AuthorizationError::Unreachable(..)),
+            _ => false,
+        };
+        self.silent.fetch_or(is_silence, Ordering::Relaxed);
     }
 
     /// True if the registry was shown a password: what it gave out may be for its owner alone.
@@ -162,9 +186,9 @@ impl Endpoint {
                 let piece = match response.chunk().await {
                     Ok(Some(piece)) => piece,
                     Ok(None) => break 'again,
-                    Err(error) if tries < retry::TRIES && retry::error(&error) => {
+                    Err(error) if tries < self.tries && retry::error(&error) => {
                         tracing::debug!(what, done, error = %causes(&error), "the transfer broke off");
-                        tokio::time::sleep(retry::wait(tries, None)).await;
+                        tokio::time::sleep(retry::pause(tries)).await;
                         tries += 1;
                         continue 'again;
                     }
@@ -209,8 +233,8 @@ impl Endpoint {
                     Ok(Some(piece)) if !pace.keeps_up(piece.len()) => return Err(self.slow(what)),
                     Ok(Some(piece)) => bytes.extend_from_slice(&piece),
                     Ok(None) => return Ok((bytes, next)),
-                    Err(error) if tries < retry::TRIES && retry::error(&error) => {
-                        tokio::time::sleep(retry::wait(tries, None)).await;
+                    Err(error) if tries < self.tries && retry::error(&error) => {
+                        tokio::time::sleep(retry::pause(tries)).await;
                         tries += 1;
                         continue 'again;
                     }
@@ -226,19 +250,23 @@ impl Endpoint {
     /// A good answer, after as many tries as that may take.
     async fn get(&self, ask: Ask<'_>) -> Result<Response, ImageError> {
         let mut tries = 1;
+        // A token that was fetched for an earlier request may have expired since: each request may fetch one.
+        let mut asked = false;
         let response = loop {
             let wait = match self.send(ask).await {
-                Ok(response)
-                    if response.status() == StatusCode::UNAUTHORIZED && self.authorization().is_none() =>
-                {
+                Ok(response) if is_challenge(&response) && !asked => {
+                    asked = true;
                     self.authorize(&response, ask.what).await?;
                     continue;
                 }
-                Ok(response) if tries < retry::TRIES && retry::status(response.status()) => {
-                    retry::wait(tries, Some(response.headers()))
+                Ok(response) if tries < self.tries && retry::status(response.status()) => {
+                    match retry::wait(tries, Some(response.headers())) {
+                        Some(wait) => wait,
+                        None => break response,
+                    }
                 }
                 Ok(response) => break response,
-                Err(error) if tries < retry::TRIES && retry::error(&error) => retry::wait(tries, None),
+                Err(error) if tries < self.tries && retry::error(&error) => retry::pause(tries),
                 Err(error) => return Err(self.failed(ask.what, error)),
             };
             tokio::time::sleep(wait).await;
@@ -250,13 +278,16 @@ impl Endpoint {
         if status.is_success() {
             return Ok(response);
         }
+        if status == StatusCode::NOT_FOUND {
+            return Err(ImageError::NotFound { what });
+        }
+        let answer = RegistryAnswer::read(response, &self.limits).await;
         Err(match status {
-            StatusCode::NOT_FOUND => ImageError::NotFound { what },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let why = Box::new(AuthorizationError::Refused(status));
+                let why = Box::new(AuthorizationError::Refused(answer));
                 ImageError::Unauthorized { registry, what, why }
             }
-            _ => ImageError::Unreachable { registry, what, source: format!("it answers {status}").into() },
+            _ => ImageError::RegistryRefused { registry, what, answer },
         })
     }
 
@@ -307,6 +338,11 @@ impl Endpoint {
         }
         ImageError::Unreachable { registry: self.place.registry.clone(), what, source: error.into() }
     }
+}
+
+/// True if the answer says what it wants to be shown.
+fn is_challenge(response: &Response) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED && response.headers().contains_key(WWW_AUTHENTICATE)
 }
 
 /// True if the answer begins where the last one ended.

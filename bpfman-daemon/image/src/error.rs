@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bpfman_image_format::{Digest, ReferenceError, causes};
 
-use crate::{AuthorizationError, HelperRole, UntrustedReason};
+use crate::{AuthorizationError, HelperRole, RegistryAnswer, UntrustedReason};
 
 /// The kind of a failure, for the tables of gRPC codes and exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ pub enum ImageError {
         pattern: String,
     },
     /// The policy demands a signature, and there is none.
-    #[error("{image} ({digest}) is not signed, and the rule `{rule}` demands a signature")]
+    #[error("{image} ({digest}) is not signed, and the rule `{rule}` demands a signature{}", note(unanswered.as_deref()))]
     Unsigned {
         /// The image.
         image: String,
@@ -57,6 +57,25 @@ pub enum ImageError {
         digest: Digest,
         /// Pattern of the rule.
         rule: String,
+        /// Refusal by the registry where more signatures may be.
+        unanswered: Option<Box<ImageError>>,
+    },
+    /// The policy demands a signature. None that suffices was found, and the registry did not let itself be asked everywhere.
+    #[error(
+        "{image} ({digest}) is not signed as far as its registry answers, and the rule `{rule}` demands a signature{}; {source}",
+        found.as_ref().map(|found| format!(" ({found})")).unwrap_or_default()
+    )]
+    SignaturesUnanswered {
+        /// The image.
+        image: String,
+        /// What it resolved to.
+        digest: Digest,
+        /// Pattern of the rule.
+        rule: String,
+        /// Why the signatures that were found do not suffice; none if there are none.
+        found: Option<Box<UntrustedReason>>,
+        /// Failure of the registry to answer.
+        source: Box<ImageError>,
     },
     /// There are signatures, but not enough by keys that the policy names.
     #[error("the signatures of {image} ({digest}) do not satisfy the rule `{rule}`: {why}")]
@@ -100,6 +119,16 @@ pub enum ImageError {
         /// What it says.
         why: String,
     },
+    /// A layout whose images have no name, or several that may be meant.
+    #[error("{path}: {why}; it has {present}")]
+    NoImportName {
+        /// Folder or archive.
+        path: String,
+        /// Reason.
+        why: String,
+        /// Its images, by name or digest.
+        present: String,
+    },
     /// The registry does not have it.
     #[error("{what} does not exist in the registry")]
     NotFound {
@@ -136,6 +165,16 @@ pub enum ImageError {
         /// What failed, with its own causes.
         source: ErrorCause,
     },
+    /// The registry answers, by a refusal.
+    #[error("{what} cannot be fetched from the registry {registry}: it answers {answer}")]
+    RegistryRefused {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// Status and words.
+        answer: RegistryAnswer,
+    },
     /// The whole pull took too long.
     #[error("loading {image} took longer than {seconds} s")]
     Timeout {
@@ -150,6 +189,22 @@ pub enum ImageError {
         /// Which part of which image.
         what: String,
         /// What is wrong with it.
+        source: ErrorCause,
+    },
+    /// The specification allows it, and it is not supported here.
+    #[error("{what} is not supported: {}", causes(&**source))]
+    Unsupported {
+        /// Which part of which image.
+        what: String,
+        /// The unsupported part.
+        source: ErrorCause,
+    },
+    /// A layer without an object file.
+    #[error("{what} holds no object file: {}", causes(&**source))]
+    NoObject {
+        /// Which layer of which image.
+        what: String,
+        /// Content of the layer instead.
         source: ErrorCause,
     },
     /// Content that does not have the digest it was asked for by.
@@ -253,12 +308,37 @@ pub enum ImageError {
     Host(&'static str),
 }
 
+/// The setting that a registry needs, if the connection failed at TLS.
+fn fails_at_tls(source: &ErrorCause) -> Option<&'static str> {
+    let why = causes(&**source);
+    // `rustls` has no other word for a server that answers a greeting by HTTP.
+    if why.contains("InvalidContentType") {
+        return Some("plain_http = true");
+    }
+    why.contains("certificate").then_some("ca_file = \"/etc/bpfman/registry-ca.pem\"")
+}
+
+/// Formats an error that is shown beside a refusal.
+fn note(error: Option<&ImageError>) -> String {
+    error.map(|error| format!(" ({error})")).unwrap_or_default()
+}
+
 impl ImageError {
+    /// True if the registry, asked again, may well answer.
+    pub(crate) const fn may_pass(&self) -> bool {
+        match self {
+            Self::RegistryRefused { answer, .. } => answer.may_pass(),
+            Self::Unreachable { .. } | Self::Slow { .. } | Self::Unauthorized { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The kind of this failure.
     #[must_use]
     pub fn category(&self) -> Category {
         match self {
-            Self::Reference(_) => Category::InvalidRequest,
+            Self::Reference(_) | Self::NoImportName { .. } => Category::InvalidRequest,
+            Self::SignaturesUnanswered { source, .. } => source.category(),
             Self::NoRule { .. }
             | Self::Unsigned { .. }
             | Self::Untrusted { .. }
@@ -269,10 +349,13 @@ impl ImageError {
             Self::Unauthorized { .. } | Self::NotYours { .. } => Category::Unauthorized,
             Self::Slow { .. }
             | Self::Unreachable { .. }
+            | Self::RegistryRefused { .. }
             | Self::Timeout { .. }
             | Self::Client { .. }
             | Self::Cancelled => Category::Unreachable,
             Self::Malformed { .. }
+            | Self::Unsupported { .. }
+            | Self::NoObject { .. }
             | Self::WrongDigest { .. }
             | Self::Bytecode { .. }
             | Self::Label { .. } => Category::Malformed,
@@ -290,10 +373,15 @@ impl ImageError {
             Self::NoRule { pattern, .. } => format!(
                 "name its key in policy.toml:\n[[images]]\npattern = \"{pattern}\"\nkeys = [\"/etc/bpfman/keys/example.pub\"]"
             ),
-            Self::Unsigned { .. } => "sign it with `bpfman image sign`".to_owned(),
-            Self::Untrusted { .. } => {
-                "/etc/bpfman/policy.toml names the keys and identities that are trusted for it".to_owned()
+            Self::NoImportName { path, .. } => {
+                format!("give it a name: bpfman image load {path} --name REGISTRY/REPOSITORY:TAG")
             }
+            Self::Unsigned { .. } => "sign it with `bpfman image sign`".to_owned(),
+            Self::Untrusted { rule, .. } => format!(
+                "its keys and identities stand at `pattern = \"{rule}\"` in the daemon's policy.toml; sign it with one of \
+                 them, or name its signer there"
+            ),
+            Self::SignaturesUnanswered { source, .. } => return source.hint(),
             Self::Revoked { .. } => "`[revoked]` in policy.toml names it; load another version".to_owned(),
             Self::NotPinned { .. } => {
                 "add its digest to the rule in policy.toml, if it is meant to run".to_owned()
@@ -301,9 +389,20 @@ impl ImageError {
             Self::WayBack { .. } => {
                 "sign it with a higher value of the annotation, if going back is meant".to_owned()
             }
-            Self::Unauthorized { .. } => {
-                "--registry-auth takes the base64 of user:password for the registry".to_owned()
+            Self::Unauthorized { why, .. } => match &**why {
+                // Its own words say what is wrong.
+                AuthorizationError::Refused(answer) if answer.status() == 403 && answer.explains() => return None,
+                AuthorizationError::Refused(_) => {
+                    "check the image's name: registries answer so, too, for what does not exist; --registry-auth takes the \
+                     base64 of user:password"
+                        .to_owned()
+                }
+                _ => "--registry-auth takes the base64 of user:password for the registry".to_owned(),
+            },
+            Self::RegistryRefused { answer, .. } if answer.status() == 429 => {
+                "try again later; with --registry-auth many registries allow more".to_owned()
             }
+            Self::RegistryRefused { answer, .. } if !answer.may_pass() => return None,
             Self::NoRoom { .. } => {
                 "try again when others have ended, or raise images.cache_mib in bpfman.toml".to_owned()
             }
@@ -311,7 +410,14 @@ impl ImageError {
                 "give the registry's password, or use the pull policy IfNotPresent; an image that root imports is for all"
                     .to_owned()
             }
-            Self::Slow { .. } | Self::Unreachable { .. } | Self::Timeout { .. } => {
+            Self::Unreachable { registry, source, .. } if fails_at_tls(source).is_some() => {
+                let setting = fails_at_tls(source).unwrap_or_default();
+                format!("say in bpfman.toml how it is reached:\n[registries.\"{registry}\"]\n{setting}")
+            }
+            Self::Slow { .. }
+            | Self::Unreachable { .. }
+            | Self::RegistryRefused { .. }
+            | Self::Timeout { .. } => {
                 "check that the registry answers, then try again".to_owned()
             }
             Self::NotCached { .. } => "`bpfman image pull` fetches it".to_owned(),

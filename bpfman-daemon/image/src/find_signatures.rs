@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use bpfman_image_format::{Descriptor, Digest, manifest, media, referrers_tag, signature_tag};
-use serde::Deserialize;
+use bpfman_image_format::{Descriptor, Digest, manifest, media, null_is_empty, referrers_tag, signature_tag};
+use serde::{Deserialize, Serialize};
 
 use crate::bundle::PREDICATE;
 use crate::signature::{Material, Signature};
@@ -14,14 +14,15 @@ use crate::{ImageError, Limits};
 #[derive(Deserialize)]
 struct SignatureManifest {
     subject: Option<Descriptor>,
+    #[serde(deserialize_with = "null_is_empty")]
     layers: Vec<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     annotations: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
 struct Index {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     manifests: Vec<Descriptor>,
 }
 
@@ -48,6 +49,20 @@ pub(crate) trait SignatureSource: Sync {
     ) -> impl Future<Output = Result<Vec<u8>, ImageError>> + Send;
 }
 
+/// Where signatures are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SignaturePlace {
+    /// cosign's own tag.
+    Tag,
+    /// The referrers API, and the tag that stands in for it.
+    Referrers,
+}
+
+impl SignaturePlace {
+    /// All places. What stands at the first is found with one question, and makes the others needless if it suffices.
+    pub(crate) const ALL: [Self; 2] = [Self::Tag, Self::Referrers];
+}
+
 /// The signatures of one digest, as far as they were looked at.
 #[derive(Debug, Default)]
 pub(crate) struct FoundSignatures {
@@ -55,31 +70,57 @@ pub(crate) struct FoundSignatures {
     /// The first thing among them that cannot be read. Others may be good all the same: whoever may attach something to an
     /// image must not be able to make it unloadable.
     pub(crate) fault: Option<ImageError>,
+    /// The first thing that the registry did instead of an answer. It matters only where the signatures that were found do not
+    /// suffice.
+    pub(crate) unanswered: Option<ImageError>,
     /// True if there are more than are looked at.
     pub(crate) cut: bool,
+    /// Layers that were tried.
+    pub(crate) tried: usize,
 }
 
-/// The signatures of `digest` that the source has, in every form that is read, as many as the limits allow. Whether they
-/// are good is asked later.
+impl FoundSignatures {
+    /// The limits for the next place, so that all places together are within those of one search.
+    pub(crate) fn rest(&self, limits: &Limits) -> (Limits, usize) {
+        let signatures = limits.signatures.saturating_sub(self.signatures.len());
+        (Limits { signatures, ..*limits }, MAX_LAYERS.saturating_sub(self.tried))
+    }
+
+    /// Adds what was found at another place.
+    pub(crate) fn add(&mut self, other: Self) {
+        let new: Vec<_> = other.signatures.into_iter().filter(|one| !self.signatures.contains(one)).collect();
+        self.signatures.extend(new);
+        self.fault = self.fault.take().or(other.fault);
+        self.unanswered = self.unanswered.take().or(other.unanswered);
+        self.cut |= other.cut;
+        self.tried += other.tried;
+    }
+}
+
+/// The signatures of `digest` that the source has at one place, in every form that is read, as many as the limits allow.
+/// Whether they are good is asked later.
 ///
 /// # Errors
-/// The source cannot be asked. That is not "unsigned".
+/// Nothing can be asked any more. That a registry does not answer is none: it is noted beside what was found.
 pub(crate) async fn find<S: SignatureSource>(
     source: &S,
     digest: Digest,
     limits: &Limits,
+    place: SignaturePlace,
+    layers: usize,
 ) -> Result<FoundSignatures, ImageError> {
-    let mut search =
-        Search { source, digest, limits, seen: BTreeSet::new(), found: FoundSignatures::default(), tried: 0 };
-    let result = search.tag().await;
-    search.go_on(result)?;
-    let result = search.referrers().await;
+    let (seen, found) = (BTreeSet::new(), FoundSignatures::default());
+    let mut search = Search { source, digest, limits, seen, found, layers, failures: 0 };
+    let result = match place {
+        SignaturePlace::Tag => search.tag().await,
+        SignaturePlace::Referrers => search.referrers().await,
+    };
     search.go_on(result)?;
     Ok(search.found)
 }
 
-/// True if a search notes this and goes on: something is wrong with what lies there. That a registry fails is no such thing.
-pub(crate) const fn find_goes_on(error: &ImageError) -> bool {
+/// True if a search notes this and goes on: something is wrong with what lies there.
+const fn is_fault(error: &ImageError) -> bool {
     matches!(
         error,
         ImageError::Malformed { .. }
@@ -89,8 +130,26 @@ pub(crate) const fn find_goes_on(error: &ImageError) -> bool {
     )
 }
 
+/// True if the registry did not answer a question: there may be signatures elsewhere all the same.
+const fn is_unanswered(error: &ImageError) -> bool {
+    matches!(
+        error,
+        ImageError::Unauthorized { .. }
+            | ImageError::Unreachable { .. }
+            | ImageError::RegistryRefused { .. }
+            | ImageError::Slow { .. }
+    )
+}
+
+/// True if a search goes on after this. Failures of this machine end it.
+pub(crate) const fn find_goes_on(error: &ImageError) -> bool {
+    is_fault(error) || is_unanswered(error)
+}
+
 /// Layers that are tried for the signatures of one digest, whether they are there or not.
-const LAYERS: usize = 1024;
+pub(crate) const MAX_LAYERS: usize = 1024;
+/// Questions without an answer after which a search ends: each may take as long as a registry likes.
+const MAX_FAILURES: usize = 3;
 /// Bytes of one signature with all that is beside it: some times what a signature with its certificates has.
 const SIGNATURE: usize = 64 << 10;
 
@@ -101,20 +160,37 @@ struct Search<'a, S> {
     /// Layers that were looked at: content, and the signature beside it.
     seen: BTreeSet<(Digest, Option<String>)>,
     found: FoundSignatures,
-    tried: usize,
+    /// Layers that may be tried.
+    layers: usize,
+    /// Questions that the registry did not answer.
+    failures: usize,
 }
 
 impl<S: SignatureSource> Search<'_, S> {
-    /// Notes what is wrong with what lies there, and goes on.
+    /// Notes what is wrong with what lies there, or that the registry does not answer, and goes on.
     fn go_on(&mut self, result: Result<(), ImageError>) -> Result<(), ImageError> {
         match result {
-            Err(error) if find_goes_on(&error) => {
+            Err(error) if is_fault(&error) => {
                 tracing::debug!(%error, "a signature that cannot be read");
                 self.found.fault.get_or_insert(error);
                 Ok(())
             }
+            Err(error) if is_unanswered(&error) => {
+                tracing::debug!(%error, "a question about signatures without an answer");
+                self.failures += 1;
+                // One that may be answered later says more than one that never will.
+                if self.found.unanswered.as_ref().is_none_or(|noted| !noted.may_pass()) {
+                    self.found.unanswered = Some(error);
+                }
+                Ok(())
+            }
             result => result,
         }
+    }
+
+    /// True if the registry failed so often that it is not asked any more.
+    fn has_failed(&self) -> bool {
+        self.failures >= MAX_FAILURES
     }
 
     /// cosign's own tag. It names the digest, the payloads in it are checked for it later.
@@ -159,6 +235,9 @@ impl<S: SignatureSource> Search<'_, S> {
             if candidate.size > self.limits.signature_manifest {
                 continue;
             }
+            if self.has_failed() {
+                break;
+            }
             let result = self.candidate(&candidate.digest.to_string()).await;
             self.go_on(result)?;
         }
@@ -186,11 +265,14 @@ impl<S: SignatureSource> Search<'_, S> {
             if !is_signature || !self.seen.insert((layer.digest, beside)) {
                 continue;
             }
-            self.tried += 1;
-            if self.found.signatures.len() == self.limits.signatures || self.tried > LAYERS {
+            if self.has_failed() {
+                return Ok(());
+            }
+            if self.found.signatures.len() == self.limits.signatures || self.found.tried == self.layers {
                 self.found.cut = true;
                 return Ok(());
             }
+            self.found.tried += 1;
             let simple = if layer.media_type == media::SIMPLE_SIGNING {
                 let decoded = |text: &String| BASE64_STANDARD.decode(text).ok();
                 // Without one it is no signature, whatever it says that it is.
@@ -315,16 +397,20 @@ mod tests {
         let large = "x".repeat(SIGNATURE);
         let layers = vec![layer(b"good", &large), layer(b"good", "small")];
         let source = Listed { layers, asked: AtomicUsize::default() };
-        let found = find(&source, Digest::of(b"image"), &Limits::default()).await.unwrap();
+        let found = find(&source, Digest::of(b"image"), &Limits::default(), SignaturePlace::Tag, MAX_LAYERS)
+            .await
+            .unwrap();
         assert_eq!((found.signatures.len(), found.cut), (0, false), "one content is looked at once");
         assert!(matches!(found.fault, Some(ImageError::TooLarge { .. })), "{found:?}");
 
         let mut layers: Vec<_> = (0..5000).map(|at: u32| layer(&at.to_le_bytes(), "")).collect();
         layers.insert(0, layer(b"good", ""));
         let source = Listed { layers, asked: AtomicUsize::default() };
-        let found = find(&source, Digest::of(b"image"), &Limits::default()).await.unwrap();
+        let found = find(&source, Digest::of(b"image"), &Limits::default(), SignaturePlace::Tag, MAX_LAYERS)
+            .await
+            .unwrap();
         assert_eq!((found.signatures.len(), found.cut), (1, true));
-        assert_eq!(source.asked.into_inner(), LAYERS);
+        assert_eq!(source.asked.into_inner(), MAX_LAYERS);
     }
 
     #[test]

@@ -234,7 +234,7 @@ async fn bring(
     }
     let mut signatures = BTreeMap::new();
     for subject in subjects {
-        signatures.insert(subject, verifier.find_signatures(&source, subject, limits).await?.signatures);
+        signatures.insert(subject, verifier.find_all_signatures(&source, subject, limits).await?.signatures);
     }
     Ok(Brought { digest, signatures })
 }

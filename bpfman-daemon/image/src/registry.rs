@@ -47,12 +47,23 @@ impl RegistryEndpoints {
         Ok(Self { name, endpoints })
     }
 
+    /// Returns the endpoints to ask: without mirrors that did not answer before.
+    fn asked(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(|endpoint| !endpoint.is_silent())
+    }
+
+    /// Hosts of the mirrors that did not answer.
+    pub(crate) fn silent_mirrors(&self) -> Vec<String> {
+        let silent = self.endpoints.iter().filter(|endpoint| endpoint.is_silent());
+        silent.map(|endpoint| endpoint.host().to_owned()).collect()
+    }
+
     /// Fetches the manifest at a tag or digest.
     pub(crate) async fn manifest(&self, target: &str, limit: u64) -> Result<Vec<u8>, ImageError> {
         let what = format!("the manifest {}:{target}", self.name);
         let accept = media::MANIFESTS.join(", ");
         let mut failures = Failures::default();
-        for endpoint in &self.endpoints {
+        for endpoint in self.asked() {
             let fetched = async {
                 let bytes = endpoint.document("manifests", target, &accept, &what, limit).await?;
                 let found = Digest::of(&bytes);
@@ -80,7 +91,7 @@ impl RegistryEndpoints {
     ) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
         let what = format!("the referrers of {}@{digest}", self.name);
         let mut failures = Failures::default();
-        for endpoint in &self.endpoints {
+        for endpoint in self.asked() {
             match endpoint.referrers(digest, &what, limits).await {
                 Ok(pages) => return Ok(Some(pages)),
                 Err(error) => failures.note(error, endpoint),
@@ -117,7 +128,7 @@ impl RegistryEndpoints {
         what: String,
     ) -> Result<(), ImageError> {
         let mut failures = Failures::default();
-        for endpoint in &self.endpoints {
+        for endpoint in self.asked() {
             match endpoint.has(kind, &digest.to_string(), accept, &what).await {
                 Ok(()) => return Ok(()),
                 Err(error) => failures.note(error, endpoint),
@@ -138,7 +149,7 @@ impl RegistryEndpoints {
             return Err(ImageError::TooLarge { what, size: Some(descriptor.size), limit });
         }
         let mut failures = Failures::default();
-        for endpoint in &self.endpoints {
+        for endpoint in self.asked() {
             match endpoint.blob(descriptor, &what, sink).await {
                 Ok(()) => return Ok(()),
                 Err(error @ ImageError::Storage { .. }) => return Err(error),
@@ -158,6 +169,7 @@ struct Failures {
 
 impl Failures {
     fn note(&mut self, error: ImageError, endpoint: &Endpoint) {
+        endpoint.note(&error);
         if let Some(before) = self.last.replace(error) {
             tracing::warn!(error = %before, next = endpoint.host(), "a mirror does not have it");
         }

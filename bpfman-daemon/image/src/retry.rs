@@ -40,12 +40,20 @@ fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// How long to wait before try number `next` (from 1), unless the registry said so itself.
-pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Duration {
-    let asked = headers
-        .and_then(|headers| headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok())
-        .map(|seconds| Duration::from_secs(seconds).min(LONGEST));
-    asked.unwrap_or_else(|| Duration::from_millis(100) * 4_u32.saturating_pow(next.saturating_sub(1)))
+/// How long to wait before try number `next` (from 1).
+pub(crate) fn pause(next: u32) -> Duration {
+    Duration::from_millis(100) * 4_u32.saturating_pow(next.saturating_sub(1))
+}
+
+/// The same, as the registry says it in its headers. None if it wants a longer pause than a caller has patience: another
+/// try before would only be counted against it.
+pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Option<Duration> {
+    let asked = headers.and_then(|headers| headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok());
+    match asked.map(Duration::from_secs) {
+        Some(asked) if asked > LONGEST => None,
+        Some(asked) => Some(asked),
+        None => Some(pause(next)),
+    }
 }
 
 #[cfg(test)]
@@ -76,9 +84,11 @@ mod tests {
 
     #[test]
     fn waits_grow_and_are_bounded() {
-        assert!(wait(1, None) < wait(2, None));
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, "86400".parse().unwrap());
-        assert_eq!(wait(1, Some(&headers)), LONGEST);
+        assert!(pause(1) < pause(2));
+        assert_eq!(wait(1, None), Some(pause(1)));
+        for (asked, waited) in [("5", Some(LONGEST)), ("0", Some(Duration::ZERO)), ("86400", None)] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, asked.parse().unwrap())]);
+            assert_eq!(wait(1, Some(&headers)), waited, "{asked}");
+        }
     }
 }

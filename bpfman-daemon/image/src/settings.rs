@@ -103,6 +103,8 @@ pub(crate) struct RepositoryPlace {
     pub(crate) credential: Option<Credential>,
     /// The registry that messages name.
     pub(crate) registry: String,
+    /// True if another place is asked where this one fails.
+    pub(crate) mirror: bool,
 }
 
 impl RegistrySettings {
@@ -132,8 +134,12 @@ impl RegistrySettings {
         let mut places = Vec::new();
         for mirror in setting.map(|setting| setting.mirrors.as_slice()).unwrap_or_default() {
             let path = format!("{mirror}/{}", image.repository());
-            let mirrored: ImageReference = path.parse()?;
-            places.push(self.place(&mirrored, None)?);
+            // The registry is there without the mirror.
+            let place = path.parse().map_err(ImageError::from).and_then(|path| self.place(&path, None));
+            match place {
+                Ok(place) => places.push(RepositoryPlace { mirror: true, ..place }),
+                Err(error) => tracing::warn!(%error, mirror, "a mirror is left out"),
+            }
         }
         places.push(self.place(image, credential)?);
         Ok(places)
@@ -169,6 +175,7 @@ impl RegistrySettings {
             other_hosts: setting.other_hosts,
             credential,
             registry,
+            mirror: false,
         })
     }
 }
@@ -222,6 +229,23 @@ mod tests {
                 "https://quay.io/v2/a/b/blobs/x",
             ]
         );
+    }
+
+    #[test]
+    fn mirror_whose_password_cannot_be_read_is_left_out() {
+        let origin = RegistrySetting {
+            mirrors: vec!["token.example".to_owned(), "helper.example".to_owned(), "good.example".to_owned()],
+            ..RegistrySetting::default()
+        };
+        let auth =
+            r#"{"auths":{"token.example":{"identitytoken":"x"}},"credHelpers":{"helper.example":"../x"}}"#;
+        let auth = AuthFile::parse(auth).unwrap();
+        let settings = RegistrySettings::new([("quay.io".parse().unwrap(), origin)].into(), Some(auth));
+        assert_eq!(
+            urls(&settings, "quay.io/a"),
+            ["https://good.example/v2/a/blobs/x", "https://quay.io/v2/a/blobs/x"]
+        );
+        assert!(settings.places(&"token.example/a".parse().unwrap(), None).is_err());
     }
 
     #[test]

@@ -117,7 +117,7 @@ pub(crate) fn count(
         return Ok(counted);
     }
     let (found, minimum, seen) = (counted.signers.len(), rule.minimum, signatures.len());
-    Err(TooFewSigners { found, minimum, seen, faults, cut: false })
+    Err(TooFewSigners { found, minimum, seen, faults, cut: false, unanswered: None })
 }
 
 /// The repository in what a signer wrote; it may have a tag.

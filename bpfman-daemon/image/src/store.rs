@@ -17,6 +17,7 @@ use crate::helper::{
 };
 use crate::inventory::{Bounds, CachedImage, Collected, InventoryEntry};
 use crate::session::{LoadSession, Resolved};
+use crate::silent_mirrors::SilentMirrors;
 use crate::staging::Staging;
 use crate::turns::{RegistrySlot, Turns};
 use crate::{
@@ -52,6 +53,7 @@ pub struct ImageStore {
     flights: Turns,
     /// Places of each registry that is being asked.
     registries: Turns,
+    silent_mirrors: Arc<SilentMirrors>,
 }
 
 impl ImageStore {
@@ -77,6 +79,7 @@ impl ImageStore {
             in_use: tokio::sync::RwLock::default(),
             flights: Mutex::default(),
             registries: Mutex::default(),
+            silent_mirrors: Arc::default(),
         }
     }
 
@@ -182,7 +185,8 @@ impl ImageStore {
             let (image, credential) = (image.clone(), request.credential.clone());
             blocking(move || settings.places(&image, credential.as_ref())).await?
         };
-        let registry = RegistryClient::open(&*self.helpers, image.name(), places, self.limits).await?;
+        let (helpers, silent) = (&*self.helpers, &self.silent_mirrors);
+        let registry = RegistryClient::open(helpers, image.name(), places, self.limits, silent).await?;
         let online = self.session(image, asker, Some(registry), &self.verifier(), progress);
         self.run(&online, ask, &policy, decision, platform).await
     }
@@ -243,6 +247,7 @@ impl ImageStore {
         let resolved = match session.resolve(ask, policy, decision, platform).await {
             Err(
                 error @ (ImageError::Unsigned { .. }
+                | ImageError::SignaturesUnanswered { .. }
                 | ImageError::Untrusted { .. }
                 | ImageError::NotPinned { .. }
                 | ImageError::WayBack { .. }),

@@ -120,13 +120,16 @@ pub struct TooFewSigners {
     pub faults: Vec<SignatureError>,
     /// True if there are more signatures than are looked at.
     pub cut: bool,
+    /// Refusal by the registry where more signatures may be.
+    #[serde(default)]
+    pub unanswered: Option<String>,
 }
 
 impl fmt::Display for TooFewSigners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Whoever may attach signatures must not fill the message.
         const SHOWN: usize = 8;
-        let Self { found, minimum, seen, faults, cut } = self;
+        let Self { found, minimum, seen, faults, cut, unanswered } = self;
         write!(f, "{found} of {minimum} needed signers signed it ({seen} signatures looked at)")?;
         for fault in faults.iter().take(SHOWN) {
             write!(f, "; {fault}")?;
@@ -134,7 +137,8 @@ impl fmt::Display for TooFewSigners {
         if faults.len() > SHOWN {
             write!(f, "; and {} more", faults.len() - SHOWN)?;
         }
-        f.write_str(if *cut { "; there are more than are looked at" } else { "" })
+        f.write_str(if *cut { "; there are more than are looked at" } else { "" })?;
+        unanswered.as_ref().map_or(Ok(()), |why| write!(f, "; {why}"))
     }
 }
 

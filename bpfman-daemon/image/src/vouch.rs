@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use bpfman_image_format::Digest;
 
-use crate::find_signatures::FoundSignatures;
+use crate::find_signatures::{FoundSignatures, SignaturePlace};
 use crate::floors::{FloorOf, Offer};
 use crate::session::{LoadSession, Resolved};
 use crate::signature::Signature;
@@ -62,43 +62,89 @@ impl LoadSession<'_> {
         let subjects = if index == image { vec![index] } else { vec![index, image] };
         // What is cached may be older than the signature: ask once more before giving up.
         let rounds: &[bool] = if self.registry.is_some() { &[false, true] } else { &[false] };
-        let (mut seen, mut why, mut way_back, mut fault, mut cut) =
-            (0, None::<TooFewSigners>, None, None, false);
+        let (mut seen, mut why, mut way_back) = (Seen::default(), None::<TooFewSigners>, None);
         for fresh in rounds {
-            (seen, fault, cut) = (0, None, false);
+            seen = Seen::default();
             for subject in &subjects {
-                let found = self.signatures(*subject, *fresh).await?;
-                seen += found.signatures.len();
-                fault = fault.or(found.fault);
-                cut |= found.cut;
-                let signatures = found.signatures;
-                let revoked = policy.revoked();
-                let counted =
-                    self.verifier.count(&signatures, self.image, *subject, signers, revoked).await?;
-                match counted {
-                    Ok(counted) => match self.offer(&name, signers, &counted) {
-                        // A newer signature may carry a higher number.
-                        Err(error @ ImageError::WayBack { .. }) => way_back = Some(error),
-                        Err(error) => return Err(error),
-                        Ok(offer) => return Ok(verdict(name, *subject, &signatures, counted, offer)),
-                    },
-                    Err(_) if signatures.is_empty() && why.is_some() => {}
-                    Err(missing) => why = Some(missing),
+                let known = if *fresh { None } else { self.brought_and_known(*subject)? };
+                let is_known = known.is_some();
+                let mut found =
+                    FoundSignatures { signatures: known.unwrap_or_default(), ..FoundSignatures::default() };
+                for place in SignaturePlace::ALL {
+                    let is_last = is_known || Some(&place) == SignaturePlace::ALL.last();
+                    if !is_known {
+                        self.look(*subject, place, &mut found).await?;
+                    }
+                    // A signature with a higher version may stand at the next place.
+                    if !is_last && signers.increasing.is_some() {
+                        continue;
+                    }
+                    let (signatures, revoked) = (&found.signatures, policy.revoked());
+                    let counted =
+                        self.verifier.count(signatures, self.image, *subject, signers, revoked).await?;
+                    match counted {
+                        Ok(counted) => match self.offer(&name, signers, &counted) {
+                            // A newer signature may carry a higher number.
+                            Err(error @ ImageError::WayBack { .. }) => way_back = Some(error),
+                            Err(error) => return Err(error),
+                            Ok(offer) => return Ok(verdict(name, *subject, signatures, counted, offer)),
+                        },
+                        Err(_) if signatures.is_empty() && why.is_some() => {}
+                        Err(missing) => why = Some(missing),
+                    }
+                    if is_last {
+                        break;
+                    }
                 }
+                seen.add(found);
+                seen.known |= is_known;
+            }
+            // Asked just now: another question would get the same answer.
+            if !seen.known {
+                break;
             }
         }
         if let Some(error) = way_back {
             return Err(error);
         }
-        let (image, digest) = (self.image.to_string(), index);
-        Err(match fault {
-            Some(fault) if seen == 0 && !cut => fault,
-            None if seen == 0 && !cut => ImageError::Unsigned { image, digest, rule: name },
-            _ => {
-                let why = TooFewSigners { cut, ..why.unwrap_or_default() };
-                ImageError::Untrusted { image, digest, rule: name, why: Box::new(why.into()) }
+        Err(self.too_few(index, name, seen, why.unwrap_or_default()))
+    }
+
+    /// Looks for signatures at a place of the registry, and adds them to those that were found at others.
+    async fn look(
+        &self,
+        subject: Digest,
+        place: SignaturePlace,
+        found: &mut FoundSignatures,
+    ) -> Result<(), ImageError> {
+        let registry = self.online(|| format!("the signatures of {}@{subject}", self.image.name()))?;
+        let (limits, layers) = found.rest(&self.limits);
+        found.add(self.verifier.find_signatures(registry, subject, &limits, place, layers).await?);
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(subject, found.signatures.clone());
+        Ok(())
+    }
+
+    /// Why the image is not let in.
+    fn too_few(&self, digest: Digest, rule: String, seen: Seen, why: TooFewSigners) -> ImageError {
+        let (image, Seen { signatures, fault, unanswered, cut, .. }) = (self.image.to_string(), seen);
+        let is_none = signatures == 0 && !cut;
+        match (unanswered, fault) {
+            (Some(source), _) if source.may_pass() => {
+                let found = (!is_none).then(|| Box::new(TooFewSigners { cut, ..why }.into()));
+                let source = Box::new(source);
+                ImageError::SignaturesUnanswered { image, digest, rule, found, source }
             }
-        })
+            (_, Some(fault)) if is_none => fault,
+            (unanswered, _) if is_none => {
+                ImageError::Unsigned { image, digest, rule, unanswered: unanswered.map(Box::new) }
+            }
+            (unanswered, _) => {
+                let unanswered = unanswered.map(|error| error.to_string());
+                let why = TooFewSigners { cut, unanswered, ..why };
+                ImageError::Untrusted { image, digest, rule, why: Box::new(why.into()) }
+            }
+        }
     }
 
     /// The version that the signatures carry. Refuses a way back: it must not be below one that was accepted before.
@@ -143,18 +189,6 @@ impl LoadSession<'_> {
         ImageError::WayBack { image, rule, annotation: annotation.to_owned(), why }
     }
 
-    /// The signatures of a digest, from the cache unless they have to be fresh.
-    async fn signatures(&self, digest: Digest, fresh: bool) -> Result<FoundSignatures, ImageError> {
-        if !fresh && let Some(signatures) = self.brought_and_known(digest)? {
-            return Ok(FoundSignatures { signatures, ..FoundSignatures::default() });
-        }
-        let registry = self.online(|| format!("the signatures of {}@{digest}", self.image.name()))?;
-        let found = self.verifier.find_signatures(registry, digest, &self.limits).await?;
-        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(digest, found.signatures.clone());
-        Ok(found)
-    }
-
     /// What to remember of the signatures that were found, by what they sign: those that counted before others, as much as
     /// a record has room for.
     pub(crate) fn signatures_to_keep(
@@ -191,6 +225,26 @@ impl LoadSession<'_> {
         let new: Vec<_> = known.into_iter().flatten().filter(|one| !all.contains(one)).collect();
         all.extend(new);
         Ok(Some(all))
+    }
+}
+
+/// Signatures of an image that were looked at, and failures on the way.
+#[derive(Default)]
+struct Seen {
+    signatures: usize,
+    fault: Option<ImageError>,
+    unanswered: Option<ImageError>,
+    cut: bool,
+    /// True if some came from the cache.
+    known: bool,
+}
+
+impl Seen {
+    fn add(&mut self, found: FoundSignatures) {
+        self.signatures += found.signatures.len();
+        self.fault = self.fault.take().or(found.fault);
+        self.unanswered = self.unanswered.take().or(found.unanswered);
+        self.cut |= found.cut;
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
         Ok(endpoints) => (Some(endpoints), Ok(())),
         Err(error) => (None, Err(SentError::from(error))),
     };
-    served.say(&FetchAnswer { used_password: false, result: answer })?;
+    served.say(&FetchAnswer { used_password: false, silent: Vec::new(), result: answer })?;
     let Some(endpoints) = endpoints else { return Ok(()) };
     let done = Working { served, endpoints, limits, runtime: &runtime }.work();
     // A lookup that does not end must not keep this from ending.
@@ -93,16 +93,20 @@ impl Working<'_> {
                 if let Some(broken) = sink.broken {
                     return Err(broken);
                 }
-                let used_password = endpoints.used_password();
-                let result = result.map_err(SentError::from);
-                self.served.say(&BlobEvent::End(FetchAnswer { used_password, result }))
+                let answer = self.answer_with(result);
+                self.served.say(&BlobEvent::End(answer))
             }
         }
     }
 
     fn tell<T: serde::Serialize>(&mut self, result: Result<T, ImageError>) -> io::Result<()> {
-        let (used_password, result) = (self.endpoints.used_password(), result.map_err(SentError::from));
-        self.served.say(&FetchAnswer { used_password, result })
+        let answer = self.answer_with(result);
+        self.served.say(&answer)
+    }
+
+    fn answer_with<T>(&self, result: Result<T, ImageError>) -> FetchAnswer<T> {
+        let (used_password, silent) = (self.endpoints.used_password(), self.endpoints.silent_mirrors());
+        FetchAnswer { used_password, silent, result: result.map_err(SentError::from) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading from a registry by way of a fetcher. Whatever it says, content counts only when its digest was computed here.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress};
@@ -11,6 +12,7 @@ use super::{HelperRole, StartHelper};
 use crate::find_signatures::SignatureSource;
 use crate::registry::Sink;
 use crate::settings::RepositoryPlace;
+use crate::silent_mirrors::SilentMirrors;
 use crate::{ImageError, Limits};
 use bpfmand_frames::{Frame, SMALL, understood, wrong};
 
@@ -25,6 +27,9 @@ pub(crate) struct RegistryClient {
     limits: Limits,
     asking: Asking,
     used_password: AtomicBool,
+    /// Hosts of the mirrors among the places.
+    mirrors: Vec<String>,
+    silent: Arc<SilentMirrors>,
 }
 
 impl RegistryClient {
@@ -32,13 +37,17 @@ impl RegistryClient {
     pub(crate) async fn open(
         helpers: &dyn StartHelper,
         name: String,
-        places: Vec<RepositoryPlace>,
+        mut places: Vec<RepositoryPlace>,
         limits: Limits,
+        silent: &Arc<SilentMirrors>,
     ) -> Result<Self, ImageError> {
+        silent.leave_out(&mut places);
+        let mirrors = places.iter().filter(|place| place.mirror).map(|place| place.host.clone()).collect();
         let role = HelperRole::Fetcher;
         let link = helpers.start(role).map_err(|error| failed(role, error))?;
         let asking = Asking::new(role, link)?;
-        let client = Self { name: name.clone(), limits, asking, used_password: AtomicBool::new(false) };
+        let (used_password, silent) = (AtomicBool::new(false), Arc::clone(silent));
+        let client = Self { name: name.clone(), limits, asking, used_password, mirrors, silent };
         client.ask(FetchQuestion::Open { name, places, limits }).await?;
         Ok(client)
     }
@@ -62,6 +71,7 @@ impl RegistryClient {
 
     fn noted<T>(&self, answer: FetchAnswer<T>) -> Result<T, ImageError> {
         self.used_password.fetch_or(answer.used_password, Ordering::Relaxed);
+        self.silent.note(answer.silent.iter().filter(|host| self.mirrors.contains(host)));
         answer.result.map_err(Into::into)
     }
 
@@ -224,7 +234,7 @@ mod tests {
             std::thread::spawn(move || {
                 let mut served = Answering::new(other);
                 let _opened: FetchQuestion = served.hear()?;
-                served.say(&FetchAnswer { used_password: false, result: Ok(()) })?;
+                served.say(&FetchAnswer { used_password: false, silent: Vec::new(), result: Ok(()) })?;
                 let _asked: FetchQuestion = served.hear()?;
                 act(&mut served)
             });
@@ -234,11 +244,12 @@ mod tests {
 
     async fn open(act: Act) -> RegistryClient {
         let helpers = Hostile(Mutex::new(Some(act)));
-        RegistryClient::open(&helpers, "quay.io/a".to_owned(), Vec::new(), Limits::default()).await.unwrap()
+        let (name, limits) = ("quay.io/a".to_owned(), Limits::default());
+        RegistryClient::open(&helpers, name, Vec::new(), limits, &Arc::default()).await.unwrap()
     }
 
-    const fn done<T>(result: Result<T, crate::helper::sent_error::SentError>) -> FetchAnswer<T> {
-        FetchAnswer { used_password: false, result }
+    fn done<T>(result: Result<T, crate::helper::sent_error::SentError>) -> FetchAnswer<T> {
+        FetchAnswer { used_password: false, silent: Vec::new(), result }
     }
 
     #[tokio::test]

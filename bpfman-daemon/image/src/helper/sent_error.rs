@@ -4,21 +4,75 @@ use bpfman_image_format::{Digest, causes};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCause;
-use crate::{AuthorizationError, ImageError};
+use crate::{AuthorizationError, ImageError, RegistryAnswer};
 
 /// A failure of a helper's work.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SentError {
-    NotFound { what: String },
-    Unauthorized { registry: String, what: String, why: String },
-    Unreachable { registry: String, what: String, why: String },
-    Malformed { what: String, why: String },
-    WrongDigest { what: String, expected: Digest, found: Digest },
-    TooLarge { what: String, size: Option<u64>, limit: u64 },
-    Client { of: String, why: String },
-    Slow { registry: String, what: String, bytes: u64, seconds: u64 },
-    Bytecode { image: String, why: String },
-    Label { image: String, why: String },
+    NotFound {
+        what: String,
+    },
+    Unauthorized {
+        registry: String,
+        what: String,
+        why: String,
+    },
+    /// The same by an answer of the registry.
+    Forbidden {
+        registry: String,
+        what: String,
+        answer: RegistryAnswer,
+    },
+    RegistryRefused {
+        registry: String,
+        what: String,
+        answer: RegistryAnswer,
+    },
+    Unreachable {
+        registry: String,
+        what: String,
+        why: String,
+    },
+    Malformed {
+        what: String,
+        why: String,
+    },
+    Unsupported {
+        what: String,
+        why: String,
+    },
+    NoObject {
+        what: String,
+        why: String,
+    },
+    WrongDigest {
+        what: String,
+        expected: Digest,
+        found: Digest,
+    },
+    TooLarge {
+        what: String,
+        size: Option<u64>,
+        limit: u64,
+    },
+    Client {
+        of: String,
+        why: String,
+    },
+    Slow {
+        registry: String,
+        what: String,
+        bytes: u64,
+        seconds: u64,
+    },
+    Bytecode {
+        image: String,
+        why: String,
+    },
+    Label {
+        image: String,
+        why: String,
+    },
 }
 
 impl From<ImageError> for SentError {
@@ -26,13 +80,19 @@ impl From<ImageError> for SentError {
         let text = |source: &ErrorCause| causes(&**source);
         match error {
             ImageError::NotFound { what } => Self::NotFound { what },
-            ImageError::Unauthorized { registry, what, why } => {
-                Self::Unauthorized { registry, what, why: why.to_string() }
+            ImageError::Unauthorized { registry, what, why } => match *why {
+                AuthorizationError::Refused(answer) => Self::Forbidden { registry, what, answer },
+                why => Self::Unauthorized { registry, what, why: why.to_string() },
+            },
+            ImageError::RegistryRefused { registry, what, answer } => {
+                Self::RegistryRefused { registry, what, answer }
             }
             ImageError::Unreachable { registry, what, source } => {
                 Self::Unreachable { registry, what, why: text(&source) }
             }
             ImageError::Malformed { what, source } => Self::Malformed { what, why: text(&source) },
+            ImageError::Unsupported { what, source } => Self::Unsupported { what, why: text(&source) },
+            ImageError::NoObject { what, source } => Self::NoObject { what, why: text(&source) },
             ImageError::WrongDigest { what, expected, found } => Self::WrongDigest { what, expected, found },
             ImageError::TooLarge { what, size, limit } => Self::TooLarge { what, size, limit },
             ImageError::Client { of, source } => Self::Client { of, why: text(&source) },
@@ -66,10 +126,20 @@ impl From<SentError> for ImageError {
                 what: cut(what),
                 why: Box::new(AuthorizationError::Told(cut(why))),
             },
+            SentError::Forbidden { registry, what, answer } => Self::Unauthorized {
+                registry: cut(registry),
+                what: cut(what),
+                why: Box::new(AuthorizationError::Refused(answer.cut(cut))),
+            },
+            SentError::RegistryRefused { registry, what, answer } => {
+                Self::RegistryRefused { registry: cut(registry), what: cut(what), answer: answer.cut(cut) }
+            }
             SentError::Unreachable { registry, what, why } => {
                 Self::Unreachable { registry: cut(registry), what: cut(what), source: cause(why) }
             }
             SentError::Malformed { what, why } => Self::Malformed { what: cut(what), source: cause(why) },
+            SentError::Unsupported { what, why } => Self::Unsupported { what: cut(what), source: cause(why) },
+            SentError::NoObject { what, why } => Self::NoObject { what: cut(what), source: cause(why) },
             SentError::WrongDigest { what, expected, found } => {
                 Self::WrongDigest { what: cut(what), expected, found }
             }
@@ -86,13 +156,15 @@ impl From<SentError> for ImageError {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::StatusCode;
+
     use super::*;
 
     #[test]
     fn failures_say_the_same_after_they_were_sent() {
         let what = || "the blob".to_owned();
         let registry = || "quay.io".to_owned();
-        let digest = Digest::of(b"");
+        let (digest, answer) = (Digest::of(b""), RegistryAnswer::of_status);
         for error in [
             ImageError::NotFound { what: what() },
             ImageError::Unauthorized {
@@ -101,6 +173,18 @@ mod tests {
                 why: Box::new(AuthorizationError::NoCredential),
             },
             ImageError::Unreachable { registry: registry(), what: what(), source: "a cause".into() },
+            ImageError::Unauthorized {
+                registry: registry(),
+                what: what(),
+                why: Box::new(AuthorizationError::Refused(answer(StatusCode::FORBIDDEN))),
+            },
+            ImageError::RegistryRefused {
+                registry: registry(),
+                what: what(),
+                answer: answer(StatusCode::TOO_MANY_REQUESTS),
+            },
+            ImageError::Unsupported { what: what(), source: "a cause".into() },
+            ImageError::NoObject { what: what(), source: "a cause".into() },
             ImageError::Malformed { what: what(), source: "a cause".into() },
             ImageError::WrongDigest { what: what(), expected: digest, found: digest },
             ImageError::TooLarge { what: what(), size: None, limit: 7 },
@@ -109,10 +193,10 @@ mod tests {
             ImageError::Bytecode { image: what(), source: "a cause".into() },
             ImageError::Label { image: what(), source: "a cause".into() },
         ] {
-            let (text, category) = (error.to_string(), error.category());
+            let (text, category, hint) = (error.to_string(), error.category(), error.hint());
             let sent = serde_json::to_vec(&SentError::from(error)).unwrap();
             let told = ImageError::from(serde_json::from_slice::<SentError>(&sent).unwrap());
-            assert_eq!((told.to_string(), told.category()), (text, category));
+            assert_eq!((told.to_string(), told.category(), told.hint()), (text, category, hint));
         }
     }
 }

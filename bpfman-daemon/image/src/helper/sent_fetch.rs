@@ -30,6 +30,8 @@ pub(crate) enum FetchQuestion {
 pub(crate) struct FetchAnswer<T> {
     /// True if the registry, or a mirror of it, was shown a password.
     pub(crate) used_password: bool,
+    /// Hosts of mirrors that did not answer so far.
+    pub(crate) silent: Vec<String>,
     pub(crate) result: Result<T, SentError>,
 }
 

@@ -5,7 +5,7 @@ use bpfman_image_format::{Descriptor, Digest, Labels};
 use serde::{Deserialize, Serialize};
 
 use super::sent_error::SentError;
-use crate::find_signatures::FoundSignatures;
+use crate::find_signatures::{FoundSignatures, SignaturePlace};
 use crate::signature::Signature;
 use crate::{Limits, Revoked, Signers};
 
@@ -16,8 +16,9 @@ pub(crate) enum VerifyQuestion {
     Manifest,
     /// The same of a configuration: [`ConfigAnswer`].
     Config,
-    /// The signatures of a digest, which lie where [`SourceQuestion`]s lead: [`SentSignatures`], after so many of those.
-    FindSignatures { name: String, digest: Digest, limits: Limits },
+    /// The signatures of a digest in one place, which lie where [`SourceQuestion`]s lead: [`SentSignatures`], after so many of
+    /// those. Of layers at most so many are tried.
+    FindSignatures { name: String, digest: Digest, limits: Limits, place: SignaturePlace, layers: usize },
     /// Whose signatures count for a digest under a rule.
     Count { signatures: Vec<Signature>, image: String, digest: Digest, rule: Box<Signers>, revoked: Revoked },
     /// The object file in a layer, which follows as content. The answer is its name in there, and then it follows.
@@ -67,19 +68,23 @@ pub(crate) enum SourceQuestion {
 pub(crate) struct SentSignatures {
     signatures: Vec<Signature>,
     fault: Option<SentError>,
+    unanswered: Option<SentError>,
     cut: bool,
+    tried: usize,
 }
 
 impl From<FoundSignatures> for SentSignatures {
     fn from(found: FoundSignatures) -> Self {
-        let FoundSignatures { signatures, fault, cut } = found;
-        Self { signatures, fault: fault.map(Into::into), cut }
+        let FoundSignatures { signatures, fault, unanswered, cut, tried } = found;
+        let (fault, unanswered) = (fault.map(Into::into), unanswered.map(Into::into));
+        Self { signatures, fault, unanswered, cut, tried }
     }
 }
 
 impl From<SentSignatures> for FoundSignatures {
     fn from(sent: SentSignatures) -> Self {
-        let SentSignatures { signatures, fault, cut } = sent;
-        Self { signatures, fault: fault.map(Into::into), cut }
+        let SentSignatures { signatures, fault, unanswered, cut, tried } = sent;
+        let (fault, unanswered) = (fault.map(Into::into), unanswered.map(Into::into));
+        Self { signatures, fault, unanswered, cut, tried }
     }
 }

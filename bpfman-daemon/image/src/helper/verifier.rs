@@ -12,7 +12,7 @@ use super::sent_error::SentError;
 use super::sent_verify::{
     ConfigAnswer, DocumentAnswer, ReadConfig, SentSignatures, SourceQuestion, VerifyQuestion,
 };
-use crate::find_signatures::{self, SignatureSource};
+use crate::find_signatures::{self, SignaturePlace, SignatureSource};
 use crate::unpack::unpack;
 use crate::{ImageError, Limits, signers};
 use bpfmand_frames::{Answering, wrong};
@@ -39,7 +39,9 @@ fn answer(served: &mut Answering, question: VerifyQuestion) -> io::Result<()> {
             let content = served.take()?;
             served.say(&config(&content))
         }
-        VerifyQuestion::FindSignatures { name, digest, limits } => find(served, &name, digest, &limits),
+        VerifyQuestion::FindSignatures { name, digest, limits, place, layers } => {
+            find(served, &name, digest, &limits, place, layers)
+        }
         VerifyQuestion::Count { signatures, image, digest, rule, revoked } => {
             let image = named(&image)?;
             served.say(&signers::count(&signatures, &image, digest, &rule, &revoked))
@@ -78,11 +80,18 @@ fn config(content: &[u8]) -> ConfigAnswer {
     }
 }
 
-fn find(served: &mut Answering, name: &str, digest: Digest, limits: &Limits) -> io::Result<()> {
+fn find(
+    served: &mut Answering,
+    name: &str,
+    digest: Digest,
+    limits: &Limits,
+    place: SignaturePlace,
+    layers: usize,
+) -> io::Result<()> {
     let source = AskersSource { name, served: Mutex::new(served), broken: Mutex::new(None) };
     // It never waits for anything but the socket, which blocks: there is nothing to be woken by.
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let found = runtime.block_on(find_signatures::find(&source, digest, limits));
+    let found = runtime.block_on(find_signatures::find(&source, digest, limits, place, layers));
     if let Some(broken) = source.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(broken);
     }

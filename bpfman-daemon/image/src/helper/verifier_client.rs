@@ -13,15 +13,16 @@ use super::sent_verify::{ConfigAnswer, DocumentAnswer, SentSignatures, SourceQue
 use super::{HelperRole, StartHelper};
 use crate::blocking::blocking;
 use crate::cache::storage;
-use crate::find_signatures::{FoundSignatures, SignatureSource, find_goes_on};
+use crate::find_signatures::{FoundSignatures, SignaturePlace, SignatureSource, find_goes_on};
 use crate::signature::Signature;
 use crate::signers::CountedSigners;
 use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
 use bpfman_image_format::layer::FoundObject;
 use bpfmand_frames::{PIECE, SMALL, wrong};
 
-/// Things that a verifier asks for, to find the signatures of one digest: more than the limits of any search need.
-const QUESTIONS: usize = 4096;
+/// Things that a verifier asks for, to find the signatures of one digest at one place: more than the limits of any search
+/// need.
+const QUESTIONS: usize = 2048;
 
 /// One load's verifier, started when something is there to be read.
 #[derive(Debug)]
@@ -117,15 +118,32 @@ impl VerifierClient {
         .await
     }
 
-    /// The signatures of a digest that a source has.
-    pub(crate) async fn find_signatures<S: SignatureSource>(
+    /// The signatures of a digest that a source has, at every place.
+    pub(crate) async fn find_all_signatures<S: SignatureSource>(
         &self,
         source: &S,
         digest: Digest,
         limits: &Limits,
     ) -> Result<FoundSignatures, ImageError> {
-        let question =
-            VerifyQuestion::FindSignatures { name: source.name().to_owned(), digest, limits: *limits };
+        let mut found = FoundSignatures::default();
+        for place in SignaturePlace::ALL {
+            let (limits, layers) = found.rest(limits);
+            found.add(self.find_signatures(source, digest, &limits, place, layers).await?);
+        }
+        Ok(found)
+    }
+
+    /// The signatures of a digest that a source has at one place; of layers at most so many are tried.
+    pub(crate) async fn find_signatures<S: SignatureSource>(
+        &self,
+        source: &S,
+        digest: Digest,
+        limits: &Limits,
+        place: SignaturePlace,
+        layers: usize,
+    ) -> Result<FoundSignatures, ImageError> {
+        let name = source.name().to_owned();
+        let question = VerifyQuestion::FindSignatures { name, digest, limits: *limits, place, layers };
         let found = self.ask(async |connection| {
             connection.say(&question).await?;
             for _ in 0..QUESTIONS {

@@ -12,6 +12,7 @@ mod policy_rules;
 mod pull;
 mod pull_signatures;
 mod push;
+mod registry_answers;
 mod skopeo;
 mod slow;
 mod timestamps;

@@ -29,6 +29,22 @@ async fn uploads_that_end_without_a_location_are_whole() {
 }
 
 #[tokio::test]
+async fn token_that_expires_in_the_middle_is_fetched_again() {
+    let registry = BareRegistry::start(Habits { token_lasts: Some(2), ..Habits::default() });
+    let (image, key) = (registry.image("a:1"), SigningKey::generate().unwrap());
+    let object = object("expired");
+    publish_signed(&image, &object, &key).await;
+    let pushed = registry.tokens();
+    assert!(pushed > 2, "{:?}", registry.requests());
+    let loaded = Store::new(demand(&[&key])).pull(&image).await.unwrap();
+    assert_eq!(&*loaded.bytes, object.bytes());
+    assert!(registry.tokens() > pushed + 1, "{:?}", registry.requests());
+    let scopes = registry.requests();
+    assert!(scopes.iter().any(|one| one.contains("repository%3Aa%3Apull%2Cpush")), "{scopes:?}");
+    assert!(scopes.last().is_some_and(|one| !one.contains("push")), "{scopes:?}");
+}
+
+#[tokio::test]
 async fn words_of_a_registry_that_takes_no_manifest_are_told() {
     let body = r#"{"errors":[{"code":"DENIED","message":"tags are immutable"}]}"#;
     for status in [400, 403, 412] {

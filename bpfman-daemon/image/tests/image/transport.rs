@@ -72,6 +72,7 @@ async fn a_registry_with_tls_and_a_password_is_reached_as_its_settings_say() {
     let error = load(settings(registry.address(), other, Some(&auth)), &image).await.unwrap_err();
     assert!(matches!(&error, ImageError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(error.hint().unwrap().contains("ca_file"), "{error}");
     let error = load(RegistrySettings::default(), &image).await.unwrap_err();
     assert!(!error.to_string().contains("pass:word") && !error.to_string().contains(PASSWORD), "{error}");
 }
@@ -162,7 +163,8 @@ async fn passing_failures_are_tried_again_and_others_are_not() {
     hostile.set(&blob, Answer::status(503).header("retry-after", "0"));
     let before = asked(&blob);
     let error = load(RegistrySettings::default(), &image).await.unwrap_err();
-    assert!(matches!(&error, ImageError::Unreachable { .. }), "{error}");
+    assert!(matches!(&error, ImageError::RegistryRefused { .. }), "{error}");
+    assert_eq!(error.category(), Category::Unreachable);
     assert!(error.to_string().contains("503"), "{error}");
     assert_eq!(asked(&blob) - before, 3);
     for status in [400, 403, 404, 410] {

@@ -1,0 +1,104 @@
+//! Answers by which a registry refuses something: the status, and its own words.
+
+use std::fmt;
+
+use bpfman_image_format::{REFUSAL_LIMIT, registry_words};
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::Limits;
+use crate::pace::TransferPace;
+
+/// An answer that refuses something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryAnswer {
+    /// The status.
+    status: u16,
+    /// The explanation in the body, in quotes.
+    words: Option<String>,
+    /// Seconds after which another try makes sense.
+    retry_after: Option<u64>,
+}
+
+impl RegistryAnswer {
+    /// Reads as much of an answer as it takes to explain it. A body that does not come explains nothing; the status does.
+    pub(crate) async fn read(mut response: Response, limits: &Limits) -> Self {
+        let (mut body, mut pace) = (Vec::new(), TransferPace::new(limits));
+        while let Ok(Some(piece)) = response.chunk().await {
+            body.extend_from_slice(&piece);
+            if body.len() > REFUSAL_LIMIT || !pace.keeps_up(piece.len()) {
+                break;
+            }
+        }
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { status: response.status().as_u16(), words: registry_words(&body), retry_after }
+    }
+
+    /// The status alone.
+    #[must_use]
+    pub const fn of_status(status: StatusCode) -> Self {
+        Self { status: status.as_u16(), words: None, retry_after: None }
+    }
+
+    /// The same with its words cut.
+    pub(crate) fn cut(self, cut: impl FnOnce(String) -> String) -> Self {
+        Self { words: self.words.map(cut), ..self }
+    }
+
+    /// The status.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// True if the registry explains itself.
+    #[must_use]
+    pub const fn explains(&self) -> bool {
+        self.words.is_some()
+    }
+
+    /// True if the registry is busy or broken: the same question may be answered later. False if it will not be.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self.status, 408 | 425 | 429)
+            || self.status >= 500 && self.status != 501 && self.status != 505
+    }
+}
+
+impl fmt::Display for RegistryAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match StatusCode::from_u16(self.status) {
+            Ok(status) => status.fmt(f)?,
+            Err(_) => self.status.fmt(f)?,
+        }
+        if let Some(words) = &self.words {
+            write!(f, ": {words}")?;
+        }
+        match self.retry_after {
+            Some(seconds) => write!(f, "; it asks to wait for {seconds} s"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_is_told_with_its_words() {
+        let answer =
+            RegistryAnswer { status: 429, words: Some("\"slow down\"".to_owned()), retry_after: Some(60) };
+        assert_eq!(answer.to_string(), "429 Too Many Requests: \"slow down\"; it asks to wait for 60 s");
+        assert_eq!(RegistryAnswer::of_status(StatusCode::NOT_ACCEPTABLE).to_string(), "406 Not Acceptable");
+    }
+
+    #[test]
+    fn only_busy_and_broken_registries_are_worth_another_question() {
+        let may_pass = |status| RegistryAnswer { status, words: None, retry_after: None }.may_pass();
+        assert!([408, 429, 500, 502, 503, 504].into_iter().all(may_pass));
+        assert!(![400, 403, 405, 406, 410, 412, 501].into_iter().any(may_pass));
+    }
+}
