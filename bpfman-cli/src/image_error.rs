@@ -62,7 +62,9 @@ impl LocalImageError {
             }
             Self::Save(SaveError::Archive { source, .. }) => of_io(source),
             Self::Save(SaveError::Malformed { .. }) => Exit::Registry,
-            Self::Fetch(FetchError::Bytecode { .. } | FetchError::Platform { .. }) => Exit::Invalid,
+            Self::Fetch(
+                FetchError::Bytecode { .. } | FetchError::Platform { .. } | FetchError::Label { .. },
+            ) => Exit::Invalid,
             Self::Fetch(_) => Exit::Registry,
             Self::Key(error) | Self::Sign(SignError::Key(error)) => match error {
                 KeyError::Crypto(_) => Exit::Other,

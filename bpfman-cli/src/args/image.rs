@@ -32,6 +32,8 @@ pub enum ImageCommand {
         #[arg(value_name = "IMAGE")]
         image: ImageReference,
     },
+    /// Show the labels of an image in its registry, programs and maps, without pulling it. Verifies no signature.
+    Labels(ReadLabels),
     /// Verify an image against the daemon's signature policy, without loading it.
     Verify {
         /// Which image.
@@ -125,6 +127,17 @@ pub struct Sign {
     /// Name and value to sign with the digest, for policies that ask for them; may be given several times.
     #[arg(short, long = "annotation", value_name = "NAME=VALUE", value_parser = annotation)]
     pub annotations: Vec<(String, String)>,
+    /// How to reach its registry.
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+}
+
+/// `bpfman image labels`.
+#[derive(Args, Debug)]
+pub struct ReadLabels {
+    /// The image, by tag or digest.
+    #[arg(value_name = "IMAGE")]
+    pub image: ImageReference,
     /// How to reach its registry.
     #[command(flatten)]
     pub registry: RegistryFlags,

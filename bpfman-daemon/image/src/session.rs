@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfman_image_format::manifest::{self, ImageDocument, ImageManifest};
+use bpfman_image_format::manifest::{self, ImageDocument, ImageManifest, MAX_INDEXES};
 use bpfman_image_format::{Descriptor, Digest, Endian, ImageReference, Platform, TransferProgress};
 
 use crate::access::{Asker, Right};
@@ -53,8 +53,8 @@ pub(crate) struct Resolved {
     /// The manifest of this machine's platform.
     pub(crate) manifest_digest: Digest,
     pub(crate) manifest: ImageManifest,
-    /// True if it was chosen from an index.
-    pub(crate) from_index: bool,
+    /// The indexes that it was chosen from, the outermost first.
+    pub(crate) indexes: Vec<Digest>,
     pub(crate) verdict: PolicyVerdict,
     /// True if the cache may give it to this caller without the registry's word.
     pub(crate) allowed: bool,
@@ -73,29 +73,29 @@ impl<'a> LoadSession<'a> {
         let digest = self.digest(ask).await?;
         let allowed = self.brought.is_some() || self.cache.allows(&self.image.name(), digest, &self.asker)?;
         // From here on only digests count: the tag may move meanwhile.
-        let bytes = self.manifest(digest, allowed).await?;
-        let (manifest, manifest_digest, from_index) = match self.parse(&bytes, digest).await? {
-            ImageDocument::Image(manifest) => (manifest, digest, false),
-            ImageDocument::Index(entries) => {
-                let entry = manifest::choose(&entries, platform).ok_or_else(|| ImageError::NoPlatform {
-                    image: self.image.to_string(),
-                    wanted: platform.to_string(),
-                    present: manifest::platforms(&entries),
-                })?;
-                let bytes = self.manifest(entry.digest, allowed).await?;
-                match self.parse(&bytes, entry.digest).await? {
-                    ImageDocument::Image(manifest) => (manifest, entry.digest, true),
-                    ImageDocument::Index(_) => {
-                        return Err(self.malformed(entry.digest, "an index within an index".into()));
-                    }
+        let (mut indexes, mut manifest_digest) = (Vec::new(), digest);
+        let manifest = loop {
+            let bytes = self.manifest(manifest_digest, allowed).await?;
+            let entries = match self.parse(&bytes, manifest_digest).await? {
+                ImageDocument::Image(manifest) => break manifest,
+                ImageDocument::Index(_) if indexes.len() == MAX_INDEXES => {
+                    return Err(self.malformed(manifest_digest, "indexes nested too deep".into()));
                 }
-            }
+                ImageDocument::Index(entries) => entries,
+            };
+            let entry = manifest::choose(&entries, platform).ok_or_else(|| ImageError::NoPlatform {
+                image: self.image.to_string(),
+                wanted: platform.to_string(),
+                present: manifest::platforms(&entries),
+            })?;
+            indexes.push(manifest_digest);
+            manifest_digest = entry.digest;
         };
-        for digest in [digest, manifest_digest] {
-            policy.check_digest(self.image, digest)?;
+        for digest in indexes.iter().chain([&manifest_digest]) {
+            policy.check_digest(self.image, *digest)?;
         }
         let verdict = self.verify(policy, decision, digest, manifest_digest).await?;
-        Ok(Resolved { digest, manifest_digest, manifest, from_index, verdict, allowed })
+        Ok(Resolved { digest, manifest_digest, manifest, indexes, verdict, allowed })
     }
 
     async fn digest(&self, ask: bool) -> Result<Digest, ImageError> {
@@ -188,6 +188,39 @@ impl<'a> LoadSession<'a> {
         Ok(bytes)
     }
 
+    /// The object of an image, and the layers that were read for it, of which the last has it: the first that has one, of those
+    /// that may. All of them together are as large as one may be.
+    pub(crate) async fn object_of<'m>(
+        &self,
+        resolved: &'m Resolved,
+        policy: &Policy,
+        expected: Endian,
+    ) -> Result<(Vec<&'m Descriptor>, Unpacked), ImageError> {
+        let (mut failure, mut bytes, mut layers) = (None, 0_u64, Vec::new());
+        for layer in resolved.manifest.objects() {
+            self.check_size(layer, self.limits.layer)?;
+            bytes = bytes.saturating_add(layer.size);
+            if bytes > self.limits.layer {
+                break;
+            }
+            policy.check_digest(self.image, layer.digest)?;
+            layers.push(layer);
+            match self.object(layer, resolved.allowed, expected).await {
+                Ok(unpacked) => return Ok((layers, unpacked)),
+                // A licence, a description, a program of the machine: another layer may have it.
+                Err(
+                    error @ (ImageError::NoObject { .. }
+                    | ImageError::Unsupported { .. }
+                    | ImageError::Bytecode { .. }),
+                ) => {
+                    failure.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| self.malformed(resolved.manifest_digest, "it has no layer".into())))
+    }
+
     /// The object in a layer by descriptor, from the cache or through it. The layer is verified while it is read: it is
     /// never whole in memory.
     pub(crate) async fn object(
@@ -264,6 +297,10 @@ impl<'a> LoadSession<'a> {
         match self.verifier.manifest(bytes).await? {
             DocumentAnswer::Read(document) => Ok(document),
             DocumentAnswer::Malformed(why) => Err(self.malformed(digest, why.into())),
+            DocumentAnswer::Unsupported(why) => {
+                let what = format!("the manifest {digest} of {}", self.image.name());
+                Err(ImageError::Unsupported { what, source: why.into() })
+            }
         }
     }
 

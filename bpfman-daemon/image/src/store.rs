@@ -271,8 +271,6 @@ impl ImageStore {
             source,
         };
         let (manifest, allowed) = (&resolved.manifest, resolved.allowed);
-        let layer =
-            manifest.object().ok_or_else(|| malformed(resolved.manifest_digest, "it has no layer".into()))?;
         let ReadConfig { architecture, labels } = if manifest.has_labels() {
             let config = session.document(&manifest.config, self.limits.config, allowed).await?;
             match session.verifier.config(&config).await? {
@@ -285,23 +283,29 @@ impl ImageStore {
         } else {
             ReadConfig { architecture: String::new(), labels: Labels::default() }
         };
-        if resolved.from_index && !architecture.is_empty() && architecture != platform.architecture() {
+        if !resolved.indexes.is_empty() && !architecture.is_empty() && architecture != platform.architecture()
+        {
             // An index is not always signed itself: it must not hand out one platform's image for another's.
             let why = format!("the index offers it for {platform}, it says {architecture}");
             return Err(malformed(resolved.manifest_digest, why.into()));
         }
-        policy.check_digest(image, layer.digest)?;
-        let Unpacked { object, object_digest: elf_digest } =
-            session.object(layer, allowed, platform.endian()).await?;
+        let (layers, Unpacked { object, object_digest: elf_digest }) =
+            session.object_of(&resolved, policy, platform.endian()).await?;
         policy.check_digest(image, elf_digest)?;
         let entry = InventoryEntry {
             name: image.name(),
             digest: resolved.digest,
             manifest: resolved.manifest_digest,
             object: elf_digest,
-            members: [resolved.digest, resolved.manifest_digest, manifest.config.digest, layer.digest].into(),
+            members: resolved
+                .indexes
+                .iter()
+                .copied()
+                .chain([resolved.manifest_digest, manifest.config.digest])
+                .chain(layers.iter().map(|layer| layer.digest))
+                .collect(),
         };
-        let layer_digest = layer.digest;
+        let layer_digest = layers.last().map_or(elf_digest, |layer| layer.digest);
         self.let_in(session, &resolved, entry).await?;
         Ok(VerifiedImage {
             bytes: object.bytes.into(),

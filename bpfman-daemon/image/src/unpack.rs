@@ -31,6 +31,8 @@ fn refusal(error: LayerError, what: &str) -> ImageError {
     let what = what.to_owned();
     match error {
         LayerError::TooLarge(limit) => ImageError::TooLarge { what, size: None, limit },
+        error @ LayerError::NoObject(_) => ImageError::NoObject { what, source: error.into() },
+        error @ LayerError::Unsupported(_) => ImageError::Unsupported { what, source: error.into() },
         error @ LayerError::Malformed(_) => ImageError::Malformed { what, source: error.into() },
     }
 }

@@ -15,6 +15,23 @@ pub struct Digest([u8; 32]);
 #[error("`{0}` is not a digest of the form sha256:<64 lower-case hexadecimal digits>")]
 pub struct DigestError(pub String);
 
+impl DigestError {
+    /// The algorithm, if the text is a digest by another one (OCI image specification, "Digests").
+    #[must_use]
+    pub fn algorithm(&self) -> Option<&str> {
+        let (algorithm, encoded) = self.0.split_once(':')?;
+        let is_word = |text: &str| {
+            text.starts_with(|c: char| c.is_ascii_lowercase())
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+._-".contains(&byte))
+        };
+        let is_encoded = encoded.len() >= 32
+            && encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=_-".contains(&byte));
+        (algorithm != "sha256" && is_word(algorithm) && is_encoded).then_some(algorithm)
+    }
+}
+
 impl Digest {
     /// Digest of `content`.
     #[must_use]

@@ -1,10 +1,13 @@
-//! The object of an image, straight out of its registry: for tools that only look at it.
+//! Object and labels of an image, straight out of its registry: for tools that only look at them.
 
 use crate::layer::{self, LayerError};
-use crate::manifest::{self, ImageDocument, ManifestError};
+use crate::manifest::{self, ImageConfig, ImageDocument, ImageManifest, MAX_INDEXES, ManifestError};
 use crate::registry::Registry;
 use crate::registry_connection::RegistryUse;
-use crate::{BytecodeError, Digest, ImageReference, Platform, RegistryAccess, RegistryError, check_object};
+use crate::{
+    BytecodeError, Descriptor, Digest, ImageReference, LabelError, Labels, Platform, RegistryAccess,
+    RegistryError, check_object,
+};
 
 /// Why the object of an image cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +16,7 @@ pub enum FetchError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A manifest or index cannot be read.
-    #[error("{what} is malformed: {source}")]
+    #[error("{what} {}: {source}", if source.is_unsupported() { "is not supported" } else { "is malformed" })]
     Manifest {
         /// Which document.
         what: String,
@@ -39,12 +42,20 @@ pub enum FetchError {
         why: &'static str,
     },
     /// The layer holds no object.
-    #[error("{what} is malformed: {source}")]
+    #[error("{what} {}: {source}", words_of(source))]
     Layer {
         /// Which layer.
         what: String,
         /// What is wrong with it.
         source: LayerError,
+    },
+    /// The labels are damaged.
+    #[error("{image}: {source}")]
+    Label {
+        /// The image.
+        image: String,
+        /// Reason.
+        source: LabelError,
     },
     /// The object is none.
     #[error("the object in image {image}: {source}")]
@@ -56,6 +67,15 @@ pub enum FetchError {
     },
 }
 
+/// Words before the reason.
+const fn words_of(error: &LayerError) -> &'static str {
+    match error {
+        LayerError::NoObject(_) => "holds no object file",
+        LayerError::Unsupported(_) => "is not supported",
+        LayerError::TooLarge(_) | LayerError::Malformed(_) => "is malformed",
+    }
+}
+
 /// The object of an image.
 #[derive(Clone, Debug)]
 pub struct FetchedObject {
@@ -65,7 +85,16 @@ pub struct FetchedObject {
     pub bytes: Vec<u8>,
 }
 
-/// Reads the object of an image from its registry. Nobody's signature is looked at, so nothing may be loaded of it.
+/// Labels of an image.
+#[derive(Clone, Debug)]
+pub struct FetchedLabels {
+    /// Digest that the name led to, of an index or a manifest.
+    pub digest: Digest,
+    /// Programs and maps, as the labels have them.
+    pub labels: Labels,
+}
+
+/// Reads the object of an image from its registry. No signature is verified, so nothing of it may be loaded.
 ///
 /// # Errors
 /// [`FetchError`]: the registry does not give it, or it is no bytecode image for `platform`.
@@ -74,36 +103,112 @@ pub async fn fetch_object(
     access: impl Into<RegistryAccess>,
     platform: Platform,
 ) -> Result<FetchedObject, FetchError> {
-    let registry = Registry::new(image, access.into(), RegistryUse::Pull)?;
-    let (bytes, digest) = registry.manifest(&image.target()).await?;
-    if image.digest().is_some_and(|wanted| wanted != digest) {
-        return Err(not_bytecode(image, digest, "not the digest that was asked for"));
-    }
-    let manifest = match parse(image, digest, &bytes)? {
-        ImageDocument::Image(manifest) => manifest,
-        ImageDocument::Index(entries) => {
-            let entry = manifest::choose(&entries, platform).ok_or_else(|| FetchError::Platform {
-                image: image.to_string(),
-                wanted: platform,
-                present: manifest::platforms(&entries),
-            })?;
-            let (bytes, digest) = registry.manifest(&entry.digest.to_string()).await?;
-            match parse(image, digest, &bytes)? {
-                ImageDocument::Image(manifest) if digest == entry.digest => manifest,
-                _ => return Err(not_bytecode(image, entry.digest, "another document, or an index, within")),
-            }
+    let FoundImage { registry, digest, manifest } = find(image, access.into(), platform).await?;
+    let (mut failure, mut bytes) = (None, 0_u64);
+    for layer in manifest.objects() {
+        bytes = bytes.saturating_add(layer.size);
+        if bytes > LAYERS_LIMIT {
+            break;
         }
-    };
-    let layer = manifest.object().ok_or_else(|| not_bytecode(image, digest, "no layer"))?;
-    let content = registry.blob(layer).await?;
-    let found = layer::decode(content.as_slice()).map_err(|source| FetchError::Layer {
+        let content = registry.blob(layer).await?;
+        match object_in(image, layer, &content) {
+            Ok(bytes) => return Ok(FetchedObject { digest, bytes }),
+            // Another layer may have it.
+            Err(
+                error @ (FetchError::Bytecode { .. }
+                | FetchError::Layer {
+                    source: LayerError::NoObject(_) | LayerError::Unsupported(_),
+                    ..
+                }),
+            ) => {
+                failure.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| not_bytecode(image, digest, "no layer of a size that is read")))
+}
+
+/// The object in the content of a layer.
+fn object_in(image: &ImageReference, layer: &Descriptor, content: &[u8]) -> Result<Vec<u8>, FetchError> {
+    let found = layer::decode(content).map_err(|source| FetchError::Layer {
         what: format!("the layer {} of {}", layer.digest, image.name()),
         source,
     })?;
     let name = found.name.as_deref().unwrap_or("the layer");
     check_object(name, &found.bytes)
         .map_err(|source| FetchError::Bytecode { image: image.to_string(), source })?;
-    Ok(FetchedObject { digest, bytes: found.bytes })
+    Ok(found.bytes)
+}
+
+/// Reads the labels of an image from its registry: its configuration, and no layer.
+///
+/// # Errors
+/// [`FetchError`]: the registry does not give it, or it is no bytecode image for `platform`.
+pub async fn fetch_labels(
+    image: &ImageReference,
+    access: impl Into<RegistryAccess>,
+    platform: Platform,
+) -> Result<FetchedLabels, FetchError> {
+    let FoundImage { registry, digest, manifest } = find(image, access.into(), platform).await?;
+    let mut labels = Labels::default();
+    if manifest.has_labels() {
+        let what = format!("the configuration {} of {}", manifest.config.digest, image.name());
+        if manifest.config.size > CONFIG_LIMIT {
+            return Err(not_bytecode(image, digest, "a configuration larger than 1 MiB"));
+        }
+        let content = registry.blob(&manifest.config).await?;
+        let config = ImageConfig::parse(&content).map_err(|source| FetchError::Manifest { what, source })?;
+        labels = Labels::read(&config.labels())
+            .map_err(|source| FetchError::Label { image: image.to_string(), source })?;
+    }
+    Ok(FetchedLabels { digest, labels })
+}
+
+/// Bytes of all layers that are looked into.
+const LAYERS_LIMIT: u64 = 96 << 20;
+/// Bytes of a configuration.
+const CONFIG_LIMIT: u64 = 1 << 20;
+
+/// Goes from the name to the manifest for a platform.
+async fn find(
+    image: &ImageReference,
+    access: RegistryAccess,
+    platform: Platform,
+) -> Result<FoundImage, FetchError> {
+    let registry = Registry::new(image, access, RegistryUse::Pull)?;
+    let (bytes, digest) = registry.manifest(&image.target()).await?;
+    if image.digest().is_some_and(|wanted| wanted != digest) {
+        return Err(not_bytecode(image, digest, "not the digest that was asked for"));
+    }
+    let mut bytes = bytes;
+    let (mut at, mut indexes) = (digest, 0);
+    let manifest = loop {
+        let entries = match parse(image, at, &bytes)? {
+            ImageDocument::Image(manifest) => break manifest,
+            ImageDocument::Index(_) if indexes == MAX_INDEXES => {
+                return Err(not_bytecode(image, at, "indexes nested too deep"));
+            }
+            ImageDocument::Index(entries) => entries,
+        };
+        indexes += 1;
+        let entry = manifest::choose(&entries, platform).ok_or_else(|| FetchError::Platform {
+            image: image.to_string(),
+            wanted: platform,
+            present: manifest::platforms(&entries),
+        })?;
+        (bytes, at) = registry.manifest(&entry.digest.to_string()).await?;
+    };
+    Ok(FoundImage { registry, digest, manifest })
+}
+
+/// An image in its registry.
+struct FoundImage {
+    registry: Registry,
+    /// Digest that the name led to, of an index or a manifest.
+    digest: Digest,
+    /// The manifest for the platform.
+    manifest: ImageManifest,
 }
 
 fn parse(image: &ImageReference, digest: Digest, bytes: &[u8]) -> Result<ImageDocument, FetchError> {

@@ -5,9 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
 use crate::ELF_LIMIT;
+use crate::packing::{UnsupportedPacking, fill, unpacked};
 
 /// Why a layer holds no usable file.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +14,12 @@ pub enum LayerError {
     /// It grows beyond the limit.
     #[error("it unpacks to more than {0} bytes")]
     TooLarge(u64),
+    /// It is read, and has no object in it. Another layer may have one.
+    #[error("{0}")]
+    NoObject(String),
+    /// It is compressed in a way that is not read.
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedPacking),
     /// Something else.
     #[error("{0}")]
     Malformed(String),
@@ -30,40 +35,86 @@ pub struct FoundObject {
 }
 
 const ELF: &[u8] = b"\x7fELF";
-const GZIP: &[u8] = &[0x1f, 0x8b];
+/// Bytes of an ELF file up to its `e_machine`.
+const ELF_START: usize = 20;
+/// `e_machine` of eBPF objects.
+const EM_BPF: u16 = 247;
+/// Bytes of a header in a tar.
+pub const TAR_HEADER: usize = 512;
 /// Entries of a tar that are looked at. An image has one; docker may add its folders.
 const MAX_ENTRIES: usize = 64;
 /// Bytes of a name, or of a pax header around one.
 const NAME_LIMIT: u64 = 16 << 10;
 /// Bytes that a layer may unpack to, whatever is in it: the most that are sent, and room for headers.
 pub const UNPACKED_LIMIT: u64 = 128 << 20;
+/// Characters of a reader's complaint that are shown.
+const SHOWN_CHARACTERS: usize = 160;
 
-/// Takes the object file out of a layer: an ELF file, or a tar with one, each compressed by gzip or not. Reads it piece
-/// by piece: only the object itself is ever whole in memory.
+/// Takes the object file out of a layer: an ELF file, or a tar with one, each compressed by gzip or zstd, or not. Reads it
+/// piece by piece: only the object itself is ever whole in memory.
 ///
 /// Content decides, not the media type: tools disagree about those.
 ///
 /// # Errors
 /// [`LayerError`]: it grows beyond a limit, or holds no object.
-pub fn decode(mut layer: impl Read) -> Result<FoundObject, LayerError> {
-    let mut start = [0; 4];
-    let length = fill(&mut layer, &mut start).map_err(failed)?;
-    let whole = io::Cursor::new(start).take(length as u64).chain(layer);
-    if start[..length].starts_with(GZIP) {
-        let mut reader = Limited::new(MultiGzDecoder::new(whole));
-        let mut start = [0; 4];
-        let length = fill(&mut reader, &mut start).map_err(failed)?;
-        unpacked(io::Cursor::new(start).take(length as u64).chain(reader), &start[..length])
-    } else {
-        unpacked(Limited::new(whole), &start[..length])
+pub fn decode(layer: impl Read) -> Result<FoundObject, LayerError> {
+    let mut reader = Limited::new(unpacked(layer).map_err(failed)?);
+    let mut start = [0; TAR_HEADER];
+    let length = fill(&mut reader, &mut start).map_err(failed)?;
+    let start = &start[..length];
+    if start.starts_with(ELF) {
+        return Ok(FoundObject { name: None, bytes: object(&mut reader, start.to_vec())? });
     }
+    if !start.is_empty() && !is_tar(start) {
+        return Err(LayerError::NoObject(format!(
+            "it is neither an ELF file nor a tar, but {}",
+            kind_of(start)
+        )));
+    }
+    from_tar(start.chain(reader))
 }
 
-fn unpacked(mut reader: impl Read, start: &[u8]) -> Result<FoundObject, LayerError> {
-    if start != ELF {
-        return from_tar(reader);
+/// True if this is the header of a tar's entry, or the zeros at the end of one without entries.
+#[must_use]
+pub fn is_tar(start: &[u8]) -> bool {
+    if start.len() < TAR_HEADER {
+        return false;
     }
-    Ok(FoundObject { name: None, bytes: object(&mut reader, Vec::new())? })
+    let checksum = std::str::from_utf8(&start[148..156]).unwrap_or_default();
+    let checksum = u32::from_str_radix(checksum.trim_matches(['\0', ' ']), 8);
+    let is_field = |at: &usize| (148..156).contains(at);
+    let sum =
+        start.iter().enumerate().map(|(at, byte)| if is_field(&at) { 32 } else { u32::from(*byte) }).sum();
+    start.iter().all(|byte| *byte == 0) || &start[257..262] == b"ustar" || checksum == Ok(sum)
+}
+
+/// Names the kind of a file by its first bytes.
+#[must_use]
+pub fn kind_of(start: &[u8]) -> String {
+    /// Bytes that are shown.
+    const SHOWN: usize = 8;
+    let known: [(&[u8], &str); 8] = [
+        (b"\0asm", "a WebAssembly module"),
+        (b"BC\xc0\xde", "LLVM bitcode: compile it to an object"),
+        (b"!<arch>\n", "an archive of ar"),
+        (b"-----BEGIN ", "a key or certificate in PEM"),
+        (b"#!", "a script"),
+        (b"{", "a JSON document"),
+        (b"[", "a JSON document"),
+        (b"\x28\xb5\x2f\xfd", "compressed twice"),
+    ];
+    if start.is_empty() {
+        return "empty".to_owned();
+    }
+    if let Some((_, name)) = known.iter().find(|(magic, _)| start.starts_with(magic)) {
+        return (*name).to_owned();
+    }
+    let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..);
+    if start.iter().all(is_text) && std::str::from_utf8(&start[..start.len().min(SHOWN)]).is_ok() {
+        return "a text".to_owned();
+    }
+    let bytes: Vec<String> = start.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
+    format!("a file that begins with the bytes {}", bytes.join(" "))
 }
 
 /// The rest of an object whose beginning is known.
@@ -76,10 +127,21 @@ fn object(reader: &mut impl Read, mut bytes: Vec<u8>) -> Result<Vec<u8>, LayerEr
     Ok(bytes)
 }
 
-/// The first entry named `*.o` that is an ELF file, else the first ELF file of any name (v0.6.0 took any).
+/// How well an ELF file fits: eBPF objects before programs of the machine, and names of objects before others (v0.6.0 took
+/// any). The lowest is the best.
+fn rank(path: &Path, start: &[u8]) -> u8 {
+    let is_little = start.get(5) == Some(&1);
+    let machine = start.get(18..20).and_then(|bytes| bytes.try_into().ok());
+    let machine =
+        machine.map(|bytes| if is_little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) });
+    let is_named = path.extension().is_some_and(|extension| extension == "o");
+    u8::from(!is_named) + if machine == Some(EM_BPF) { 0 } else { 2 }
+}
+
+/// The first of those ELF files that fit best.
 fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
     let mut archive = tar::Archive::new(reader);
-    let mut found: Option<FoundObject> = None;
+    let mut found: Option<(u8, FoundObject)> = None;
     let mut count = 0;
     // The name of the next entry, where it is too long for a header.
     let mut long_name: Option<PathBuf> = None;
@@ -88,11 +150,15 @@ fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
         let mut entry = entry.map_err(failed)?;
         count += 1;
         if count > MAX_ENTRIES {
-            return Err(LayerError::Malformed(format!("it has more than {MAX_ENTRIES} entries")));
+            return Err(LayerError::NoObject(format!("it has more than {MAX_ENTRIES} entries")));
         }
         let kind = entry.header().entry_type();
         if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
             long_name = read_name(&mut entry, kind.is_pax_local_extensions())?.or(long_name);
+            continue;
+        }
+        // The target of a link, which stands before the link itself.
+        if kind.is_gnu_longlink() {
             continue;
         }
         let path = match long_name.take() {
@@ -100,29 +166,23 @@ fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
             None => entry.path().map_err(failed)?.into_owned(),
         };
         check_path(&path)?;
-        if kind.is_dir() || kind.is_pax_global_extensions() {
+        // Links and devices are never followed: the file that one means has an entry of its own.
+        if !kind.is_file() && !kind.is_contiguous() {
             continue;
         }
-        if !kind.is_file() {
-            // Links and devices have no business in a bytecode image; following one could lead anywhere.
-            return Err(LayerError::Malformed(format!("`{}` is not a plain file", path.display())));
-        }
-        let is_object = path.extension().is_some_and(|extension| extension == "o");
-        let have_object =
-            found.as_ref().and_then(|f| f.name.as_ref()).is_some_and(|name| name.ends_with(".o"));
-        if have_object || (found.is_some() && !is_object) {
-            continue;
-        }
-        let mut start = [0; 4];
+        let mut start = [0; ELF_START];
         let length = fill(&mut entry, &mut start).map_err(failed)?;
-        if start[..length] == *ELF {
+        let (start, rank) = (&start[..length], rank(&path, &start[..length]));
+        if start.starts_with(ELF) && found.as_ref().is_none_or(|(best, _)| rank < *best) {
             let mut bytes = Vec::with_capacity(usize::try_from(entry.size().min(ELF_LIMIT)).unwrap_or(0));
-            bytes.extend_from_slice(&start);
+            bytes.extend_from_slice(start);
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            found = Some(FoundObject { name, bytes: object(&mut entry, bytes)? });
+            found = Some((rank, FoundObject { name, bytes: object(&mut entry, bytes)? }));
         }
     }
-    found.ok_or_else(|| LayerError::Malformed(format!("none of its {count} entries is an ELF file")))
+    found
+        .map(|(_, found)| found)
+        .ok_or_else(|| LayerError::NoObject(format!("none of its {count} entries is an ELF file")))
 }
 
 /// The name in an entry that only holds the next one's: GNU's, or a record `LENGTH path=NAME` of a pax header.
@@ -142,28 +202,19 @@ fn read_name(entry: &mut impl Read, pax: bool) -> Result<Option<PathBuf>, LayerE
     Ok(name.map(|name| PathBuf::from(OsString::from_vec(name))))
 }
 
-/// Nothing is ever written by an entry's path. One that tries to lead elsewhere is still refused whole: its
-/// author meant harm to somebody.
+/// Nothing is ever written by an entry's path, and builders write absolute ones. One that climbs out is refused with the whole
+/// layer: no builder writes such, its author meant harm to somebody.
 fn check_path(path: &Path) -> Result<(), LayerError> {
-    let plain = |component| matches!(component, Component::Normal(_) | Component::CurDir);
-    if path.components().all(plain) {
+    if path.components().all(|component| component != Component::ParentDir) {
         return Ok(());
     }
     Err(LayerError::Malformed(format!("the entry `{}` leads outside the image", path.display())))
 }
 
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match reader.read(&mut buffer[length..])? {
-            0 => break,
-            read => length += read,
-        }
-    }
-    Ok(length)
-}
-
 fn failed(error: io::Error) -> LayerError {
+    if let Some(unsupported) = UnsupportedPacking::of(&error) {
+        return unsupported.into();
+    }
     if error.get_ref().is_some_and(|inner| inner.is::<Bomb>()) {
         return LayerError::TooLarge(UNPACKED_LIMIT);
     }
@@ -180,7 +231,9 @@ fn failed(error: io::Error) -> LayerError {
         }
         cause = inner.source();
     }
-    LayerError::Malformed(format!("it cannot be unpacked: {error}"))
+    // Readers of tars repeat what they cannot read.
+    let why: String = error.to_string().chars().filter(|c| !c.is_control()).take(SHOWN_CHARACTERS).collect();
+    LayerError::Malformed(format!("it cannot be unpacked: {why}"))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -237,9 +290,31 @@ mod tests {
     const FILE: tar::EntryType = tar::EntryType::Regular;
     const OBJECT: &[u8] = b"\x7fELF and so on";
 
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+    }
+
+    /// A frame of blocks that are stored as they are: compressing large ones takes long.
+    fn zstd_stored(bytes: &[u8]) -> Vec<u8> {
+        let mut frame = b"\x28\xb5\x2f\xfd\0\x58".to_vec();
+        for block in bytes.chunks(128 << 10) {
+            frame.extend(&u32::try_from(block.len() << 3).unwrap().to_le_bytes()[..3]);
+            frame.extend(block);
+        }
+        frame.extend([1, 0, 0]);
+        frame
+    }
+
     fn malformed(layer: &[u8], part: &str) {
         match decode(layer) {
             Err(LayerError::Malformed(why)) => assert!(why.contains(part), "{why}"),
+            other => panic!("{part}: {other:?}"),
+        }
+    }
+
+    fn holds_none(layer: &[u8], part: &str) {
+        match decode(layer) {
+            Err(LayerError::NoObject(why)) => assert!(why.contains(part), "{why}"),
             other => panic!("{part}: {other:?}"),
         }
     }
@@ -252,6 +327,11 @@ mod tests {
             (gzip(OBJECT), None),
             (packed.clone(), Some("a.o".to_owned())),
             (gzip(&packed), Some("a.o".to_owned())),
+            (zstd(OBJECT), None),
+            (zstd(&packed), Some("a.o".to_owned())),
+            // In members, as pigz and zstd:chunked write.
+            ([gzip(&packed[..700]), gzip(&packed[700..])].concat(), Some("a.o".to_owned())),
+            ([zstd(&packed[..700]), zstd(&packed[700..])].concat(), Some("a.o".to_owned())),
         ] {
             assert_eq!(decode(layer.as_slice()).unwrap(), FoundObject { name, bytes: OBJECT.to_vec() });
         }
@@ -273,18 +353,55 @@ mod tests {
         );
         let layer = tar(&[("text.o", FILE, b"text"), ("bytecode", FILE, OBJECT)]);
         assert_eq!(decode(layer.as_slice()).unwrap().name.as_deref(), Some("bytecode"));
+        // A program of the machine beside it, which is an ELF file as well.
+        let mut bpf = [OBJECT, &[0; 20]].concat();
+        (bpf[5], bpf[18], bpf[19]) = (1, 247, 0);
+        let layer = tar(&[("tool", FILE, OBJECT), ("crt1.o", FILE, OBJECT), ("probe", FILE, &bpf)]);
+        assert_eq!(decode(layer.as_slice()).unwrap().name.as_deref(), Some("probe"));
     }
 
     #[test]
     fn layer_whose_paths_lead_elsewhere_is_refused() {
-        for name in ["../a.o", "a/../../b.o", "/etc/a.o"] {
-            malformed(&tar(&[("fine.o", FILE, OBJECT), (name, FILE, OBJECT)]), "leads outside");
+        for name in ["../a.o", "a/../../b.o", "/../a.o"] {
+            for pack in [gzip, zstd, <[u8]>::to_vec] {
+                malformed(&pack(&tar(&[("fine.o", FILE, OBJECT), (name, FILE, OBJECT)])), "leads outside");
+            }
         }
+    }
+
+    #[test]
+    fn layer_with_the_root_links_and_absolute_names_gives_its_object() {
+        const FOLDER: tar::EntryType = tar::EntryType::Directory;
+        let name = |entries: &[(&str, tar::EntryType, &[u8])]| decode(tar(entries).as_slice()).unwrap().name;
+        let a = Some("a.o".to_owned());
+        assert_eq!(name(&[("/", FOLDER, b""), ("a.o", FILE, OBJECT)]), a);
+        assert_eq!(name(&[("./", FOLDER, b""), ("./opt/", FOLDER, b""), ("./opt/a.o", FILE, OBJECT)]), a);
+        assert_eq!(name(&[("/opt/a.o", FILE, OBJECT)]), a);
         for kind in
             [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Char, tar::EntryType::Fifo]
         {
-            malformed(&tar(&[("a.o", kind, b"")]), "not a plain file");
+            assert_eq!(name(&[("latest.o", kind, b""), ("a.o", FILE, OBJECT)]), a);
+            holds_none(&tar(&[("a.o", kind, b"")]), "none of its 1 entries");
         }
+        assert_eq!(name(&[("a.o", tar::EntryType::Continuous, OBJECT)]), a);
+    }
+
+    #[test]
+    fn layer_of_another_kind_is_named() {
+        for (layer, kind) in [
+            (b"# read me\n".as_slice(), "a text"),
+            ("# lies mich \u{e9}\n".as_bytes(), "a text"),
+            (b"{\"a\":1}", "a JSON document"),
+            (b"\0asm\x01\0\0\0", "a WebAssembly module"),
+            (b"\x01\x02\x03\x04", "begins with the bytes 01 02 03 04"),
+            (&[7; 2000], "begins with the bytes 07 07"),
+        ] {
+            for pack in [gzip, zstd, <[u8]>::to_vec] {
+                holds_none(&pack(layer), kind);
+            }
+        }
+        let unsupported = decode(b"\xfd7zXZ\0\0".as_slice()).unwrap_err();
+        assert!(unsupported.to_string().contains("compressed by xz"), "{unsupported}");
     }
 
     #[test]
@@ -314,13 +431,17 @@ mod tests {
 
     #[test]
     fn layer_without_an_object_is_refused() {
-        malformed(&[], "none of its 0 entries");
-        malformed(&gzip(&[]), "none of its 0 entries");
-        malformed(&tar(&[("a.o", FILE, b"text")]), "none of its 1 entries");
-        malformed(&[7; 2000], "cannot be unpacked");
-        malformed(&gzip(&tar(&[("a.o", FILE, OBJECT)]))[..40], "cannot be unpacked");
+        holds_none(&[], "none of its 0 entries");
+        holds_none(&gzip(&[]), "none of its 0 entries");
+        holds_none(&tar(&[]), "none of its 0 entries");
+        holds_none(&tar(&[("a.o", FILE, b"text")]), "none of its 1 entries");
+        for pack in [gzip, zstd] {
+            malformed(&pack(&tar(&[("a.o", FILE, OBJECT)]))[..40], "cannot be unpacked");
+        }
+        let damaged = [tar(&[("a", FILE, b"text")])[..1024].to_vec(), vec![0xc3; 1024]].concat();
+        malformed(&damaged, "cannot be unpacked");
         let many = vec![("a", FILE, b"".as_slice()); 65];
-        malformed(&tar(&many), "more than 64");
+        holds_none(&tar(&many), "more than 64");
     }
 
     #[test]
@@ -328,18 +449,20 @@ mod tests {
         let limit = usize::try_from(ELF_LIMIT).unwrap();
         let mut large = OBJECT.to_vec();
         large.resize(limit + 1, 0);
-        for layer in [large.clone(), gzip(&large), gzip(&tar(&[("a.o", FILE, &large)]))] {
+        let packed = tar(&[("a.o", FILE, &large)]);
+        for layer in [large.clone(), gzip(&large), gzip(&packed), zstd_stored(&large), zstd_stored(&packed)] {
             assert!(matches!(decode(layer.as_slice()), Err(LayerError::TooLarge(_))));
         }
         // Many files, each within the limit, together beyond it.
         let zeros = vec![0; usize::try_from(UNPACKED_LIMIT / 2).unwrap()];
-        let layer = gzip(&tar(&[("a", FILE, &zeros), ("b", FILE, &zeros), ("c.o", FILE, OBJECT)]));
-        assert!(
-            matches!(decode(layer.as_slice()), Err(LayerError::TooLarge(_))),
-            "{:?}",
-            decode(layer.as_slice()).map(|f| f.name)
-        );
+        let layer = tar(&[("a", FILE, &zeros), ("b", FILE, &zeros), ("c.o", FILE, OBJECT)]);
+        for layer in [gzip(&layer), zstd_stored(&layer)] {
+            let found = decode(layer.as_slice()).map(|found| found.name);
+            assert!(matches!(found, Err(LayerError::TooLarge(_))), "{found:?}");
+        }
         large.truncate(limit);
-        assert_eq!(decode(gzip(&large).as_slice()).unwrap().bytes.len(), limit);
+        for layer in [gzip(&large), zstd_stored(&large)] {
+            assert_eq!(decode(layer.as_slice()).unwrap().bytes.len(), limit);
+        }
     }
 }

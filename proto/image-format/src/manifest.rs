@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Descriptor, Platform, media};
+use crate::{Descriptor, Digest, Platform, media};
 
 /// A manifest of one image, or an index of several.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,6 +61,17 @@ pub enum ManifestError {
     /// It says that it is the other one.
     #[error("its media type does not fit its content")]
     Misnamed,
+    /// The specification allows these digests; they are not supported here.
+    #[error("it names content by {0}, and only sha256 is supported")]
+    Algorithm(String),
+}
+
+impl ManifestError {
+    /// True if nothing is wrong with the document: it is of a kind that is not supported.
+    #[must_use]
+    pub const fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Algorithm(_))
+    }
 }
 
 /// Reads a JSON object. Serde would also take an array, with the fields in order: other readers would not.
@@ -74,7 +85,7 @@ pub fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
 
 /// Reads a manifest or index.
 pub fn parse(bytes: &[u8]) -> Result<ImageDocument, ManifestError> {
-    let raw: Raw = object(bytes)?;
+    let raw: Raw = object(bytes).map_err(|error| other_algorithm(bytes).unwrap_or(error))?;
     if raw.schema_version != Some(2) {
         return Err(ManifestError::SchemaVersion);
     }
@@ -96,11 +107,42 @@ pub fn parse(bytes: &[u8]) -> Result<ImageDocument, ManifestError> {
     }
 }
 
+/// The reason why a document cannot be read, if that is a digest by another algorithm.
+fn other_algorithm(bytes: &[u8]) -> Option<ManifestError> {
+    let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let list = |name: &str| document.get(name).and_then(serde_json::Value::as_array).into_iter().flatten();
+    let mut named = list("layers").chain(list("manifests")).chain(document.get("config"));
+    named.find_map(|descriptor| {
+        let error = descriptor.get("digest")?.as_str()?.parse::<Digest>().err()?;
+        error.algorithm().map(|algorithm| ManifestError::Algorithm(algorithm.to_owned()))
+    })
+}
+
+/// Layers of one image that are looked into.
+pub const MAX_LAYERS: usize = 8;
+
 impl ImageManifest {
-    /// The layer with the object file: of a type that says so, else the first, which is the only one of the format.
-    pub fn object(&self) -> Option<&Descriptor> {
-        let says_so = |layer: &&Descriptor| media::OBJECTS.contains(&layer.media_type.as_str());
-        self.layers.iter().find(says_so).or_else(|| self.layers.first())
+    /// The layers that may have the object file, the likeliest first: those of a type that says so, those whose title is the
+    /// name of an object, then the others in their order. Images of the format have one layer; tools put a licence or a
+    /// description beside it.
+    pub fn objects(&self) -> Vec<&Descriptor> {
+        let is_titled = |layer: &Descriptor| {
+            layer.annotations.get(media::TITLE).is_some_and(|title| title.ends_with(".o"))
+        };
+        let rank = |layer: &&Descriptor| match layer {
+            layer if media::OBJECTS.contains(&layer.media_type.as_str()) => 0,
+            layer if is_titled(layer) => 1,
+            _ => 2,
+        };
+        let mut layers: Vec<&Descriptor> = Vec::new();
+        for layer in &self.layers {
+            if layers.iter().all(|known| known.digest != layer.digest) {
+                layers.push(layer);
+            }
+        }
+        layers.sort_by_key(rank);
+        layers.truncate(MAX_LAYERS);
+        layers
     }
 
     /// True if the configuration is one that can hold labels; other tools have configurations of their own.
@@ -109,7 +151,11 @@ impl ImageManifest {
     }
 }
 
-/// The entry of an index for `platform`.
+/// Indexes within indexes are followed this deep.
+pub const MAX_INDEXES: usize = 3;
+
+/// The entry of an index for `platform`. Where no entry names a platform, the only image is the one: some tools append images
+/// without a look into them.
 pub fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor> {
     let fits = |entry: &&Descriptor| {
         entry
@@ -117,17 +163,36 @@ pub fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor>
             .as_ref()
             .is_some_and(|field| field.os == platform.os() && field.architecture == platform.architecture())
     };
-    entries.iter().find(fits)
+    entries.iter().find(fits).or_else(|| {
+        let mut images = entries.iter().filter(|entry| is_image(entry));
+        let only = images.next()?;
+        let is_same = |other: &Descriptor| other.platform.is_none() && other.digest == only.digest;
+        let is_only = only.platform.is_none() && images.all(is_same);
+        is_only.then_some(only)
+    })
+}
+
+/// False for what builders put beside images: attestations, which are for the platform `unknown`, and other artifacts.
+fn is_image(entry: &Descriptor) -> bool {
+    let is_unknown = entry.platform.as_ref().is_some_and(|field| field.os == "unknown");
+    let is_artifact = entry.other.get("artifactType").is_some_and(|kind| !kind.is_null());
+    media::MANIFESTS.contains(&entry.media_type.as_str())
+        && !is_unknown
+        && !is_artifact
+        && !entry.annotations.contains_key(media::DOCKER_REFERENCE_TYPE)
 }
 
 /// The platforms that an index has images for, in words.
 pub fn platforms(entries: &[Descriptor]) -> String {
-    let present: Vec<String> = entries
-        .iter()
-        .filter_map(|entry| entry.platform.as_ref())
-        .map(|field| format!("{}/{}", field.os, field.architecture))
-        .collect();
-    if present.is_empty() { "no image with a platform".to_owned() } else { present.join(", ") }
+    let images: Vec<&Descriptor> = entries.iter().filter(|entry| is_image(entry)).collect();
+    let fields = images.iter().filter_map(|entry| entry.platform.as_ref());
+    let mut present: Vec<String> =
+        fields.map(|field| format!("{}/{}", field.os, field.architecture)).collect();
+    let unsaid = images.len() - present.len();
+    if unsaid > 0 {
+        present.push(format!("{unsaid} that name no platform"));
+    }
+    if present.is_empty() { "none".to_owned() } else { present.join(", ") }
 }
 
 /// An image's configuration.
@@ -221,7 +286,58 @@ mod tests {
         let amd64 = Platform::from_architecture("amd64").unwrap();
         assert_eq!(choose(&entries, amd64).unwrap(), &entries[2]);
         assert_eq!(choose(&entries[..2], amd64), None);
-        assert_eq!(platforms(&entries[..2]), "linux/arm64");
+        assert_eq!(platforms(&entries[..2]), "linux/arm64, 1 that name no platform");
         assert_eq!(choose(&[], amd64), None);
+        // The only one there is; several of which none says what it is for.
+        assert_eq!(choose(&entries[..1], amd64), Some(&entries[0]));
+        let attestation = Descriptor {
+            platform: serde_json::from_value(json!({ "os": "unknown", "architecture": "unknown" })).unwrap(),
+            digest: Digest::of(b"attestation"),
+            ..entries[0].clone()
+        };
+        assert_eq!(choose(&[attestation, entries[0].clone()], amd64), Some(&entries[0]));
+        let other = Descriptor { digest: Digest::of(b"other"), ..entries[0].clone() };
+        let two = [entries[0].clone(), other];
+        assert_eq!(choose(&two, amd64), None);
+        assert_eq!(platforms(&two), "2 that name no platform");
+        assert_eq!(platforms(&[]), "none");
+    }
+
+    #[test]
+    fn layer_with_the_object_comes_first() {
+        let layer = |content: &[u8], kind: &str, title: &str| {
+            let mut layer = Descriptor::of(kind, content);
+            layer.annotations.insert(media::TITLE.to_owned(), title.to_owned());
+            layer
+        };
+        let (readme, plain) = (layer(b"1", "text/markdown", "README.md"), layer(b"2", media::OCI_LAYER, ""));
+        let (titled, typed) = (layer(b"3", "a/b", "x.o"), layer(b"4", media::OBJECTS[0], "gadget"));
+        let manifest = |layers: &[&Descriptor]| ImageManifest {
+            config: readme.clone(),
+            layers: layers.iter().map(|layer| (*layer).clone()).collect(),
+        };
+        let all = manifest(&[&readme, &plain, &plain, &titled, &typed]);
+        assert_eq!(all.objects(), [&typed, &titled, &readme, &plain]);
+        assert!(manifest(&[]).objects().is_empty());
+        let many: Vec<_> = (0..20_u8).map(|n| Descriptor::of(media::OCI_LAYER, &[n])).collect();
+        assert_eq!(manifest(&many.iter().collect::<Vec<_>>()).objects().len(), MAX_LAYERS);
+    }
+
+    #[test]
+    fn digest_by_another_algorithm_is_not_malformed() {
+        let long = format!("sha512:{}", "a".repeat(128));
+        let other = json!({ "mediaType": media::OCI_LAYER, "digest": long, "size": 1 });
+        let one = descriptor(None);
+        for document in [
+            json!({ "schemaVersion": 2, "config": one, "layers": [other] }),
+            json!({ "schemaVersion": 2, "config": other, "layers": [one] }),
+            json!({ "schemaVersion": 2, "manifests": [one, other] }),
+        ] {
+            let error = read(&document).unwrap_err();
+            assert!(error.is_unsupported() && error.to_string().contains("sha512"), "{error}");
+        }
+        let garbage = json!({ "mediaType": media::OCI_LAYER, "digest": "sha256:../x", "size": 1 });
+        let error = read(&json!({ "schemaVersion": 2, "config": one, "layers": [garbage] })).unwrap_err();
+        assert!(!error.is_unsupported(), "{error}");
     }
 }

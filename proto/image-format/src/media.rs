@@ -19,6 +19,8 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// An uncompressed tar layer.
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// Docker's uncompressed tar layer.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// Docker's gzip-compressed tar layer.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
@@ -29,6 +31,8 @@ pub const OBJECTS: [&str; 2] =
 
 /// A layer that is the payload of a cosign "simple signing" signature.
 pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// How the types of layers begin that are a bundle of Sigstore.
+pub const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// The annotation of such a layer that holds the signature over its bytes, in base64.
 pub const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 /// The `critical.type` of a simple signing payload.
@@ -36,6 +40,15 @@ pub const SIMPLE_SIGNING_TYPE: &str = "cosign container image signature";
 
 /// Annotation of an entry in a layout's `index.json`: the name that the image was stored under.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Annotation of a layer: the name of the file in it.
+pub const TITLE: &str = "org.opencontainers.image.title";
+/// Annotation of an entry in an index that is not an image but says something of one (BuildKit's attestations).
+pub const DOCKER_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+/// Annotation of an entry in `index.json` by which containerd and docker name an image: always whole.
+pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// Annotation of an entry in `index.json` by which cosign says what it is.
+pub const COSIGN_KIND: &str = "kind";
 
 /// Label with the programs: a JSON object from function name to type.
 pub const LABEL_PROGRAMS: &str = "io.ebpf.programs";

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::registry_host::RegistryHostError;
-use crate::{Digest, RegistryHost};
+use crate::{Digest, DigestError, RegistryHost};
 
 /// The name of an image in a registry.
 ///
@@ -118,7 +118,12 @@ impl FromStr for ImageReference {
         }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
-                (rest, Some(digest.parse().map_err(|_| wrong("behind the @ there is no sha256 digest"))?))
+                (rest, Some(digest.parse().map_err(|error: DigestError| {
+                    wrong(match error.algorithm() {
+                        Some(_) => "only digests by sha256 are supported; the registry has one, too, for the same image",
+                        None => "behind the @ there is no sha256 digest",
+                    })
+                })?))
             }
             None => (text, None),
         };

@@ -5,6 +5,7 @@ mod build;
 mod cache;
 pub mod credential;
 mod keys;
+mod labels;
 mod publish;
 mod pull;
 pub mod reach;
@@ -30,6 +31,7 @@ pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError>
         ImageCommand::Verify { image } => cache::verify(global, &image).await,
         ImageCommand::Prune { unused_for } => cache::prune(global, unused_for).await,
         ImageCommand::Save(command) => archive::save(global, command).await,
+        ImageCommand::Labels(command) => labels::labels(global, command).await,
         ImageCommand::Load { path } => archive::load(global, &path).await,
         ImageCommand::Build(command) => build::build(global, command),
         ImageCommand::Push(command) => publish::push(global, command).await,

@@ -31,6 +31,8 @@ pub(crate) enum DocumentAnswer {
     Read(ImageDocument),
     /// It is none.
     Malformed(String),
+    /// It is of a kind that is not supported.
+    Unsupported(String),
 }
 
 /// What a configuration says.

@@ -32,6 +32,7 @@ fn answer(served: &mut Answering, question: VerifyQuestion) -> io::Result<()> {
             let content = served.take()?;
             served.say(&match manifest::parse(&content) {
                 Ok(document) => DocumentAnswer::Read(document),
+                Err(error) if error.is_unsupported() => DocumentAnswer::Unsupported(error.to_string()),
                 Err(error) => DocumentAnswer::Malformed(error.to_string()),
             })
         }

@@ -173,7 +173,6 @@ async fn malformed_documents_are_named() {
     for manifest in [
         json!({ "schemaVersion": 2, "config": config, "layers": [layer], "manifests": [] }),
         json!({ "schemaVersion": 2, "config": config, "layers": [] }),
-        json!({ "schemaVersion": 2, "manifests": [entry(inner)] }),
         json!({ "schemaVersion": 1 }),
         json!("text"),
         json!({ "schemaVersion": 2, "config": { "mediaType": "x", "digest": "sha256:../../x", "size": 1 }, "layers": [] }),
@@ -182,6 +181,9 @@ async fn malformed_documents_are_named() {
         let error = refused(&hostile).await;
         assert!(matches!(error, ImageError::Malformed { .. }), "{manifest}: {error}");
     }
+    // An index within an index, with nothing in it.
+    hostile.manifest("latest", &json!({ "schemaVersion": 2, "manifests": [entry(inner)] }));
+    assert!(matches!(refused(&hostile).await, ImageError::NoPlatform { .. }));
     for text in ["", "[]", r#"{"config":{"Labels":{"io.ebpf.programs":"xdp"}}}"#, r#"{"config":3}"#] {
         let config = hostile.blob(media::OCI_CONFIG, text.as_bytes());
         hostile.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));

@@ -3,6 +3,7 @@
 
 mod access;
 mod cosign;
+mod forms;
 mod harness;
 mod hostile;
 mod imports;

@@ -7,7 +7,8 @@ use crate::harness::bare_registry::{BareRegistry, Habits};
 use crate::harness::docker_registry::DockerRegistry;
 use crate::harness::{Store, demand, layout, object, publish_signed};
 use bpfman_image_format::{
-    Credential, PushError, RegistryAccess, RegistryError, SigningKey, fetch_object, push, save, sign,
+    Credential, PushError, RegistryAccess, RegistryError, SigningKey, fetch_labels, fetch_object, push, save,
+    sign,
 };
 
 /// go-containerregistry's registry is one such.
@@ -77,6 +78,8 @@ async fn registry_with_an_authority_of_its_own_is_pushed_to() {
     assert_eq!(sign(&image, &key, &BTreeMap::new(), &access).await.unwrap().digest, digest);
     let platform = bpfman_image_format::Platform::host().unwrap();
     assert_eq!(fetch_object(&image, &access, platform).await.unwrap().bytes, object.bytes());
+    let labels = fetch_labels(&image, &access, platform).await.unwrap();
+    assert_eq!((labels.digest, &labels.labels), (digest, object.labels()));
     let saved = bpfman_image_format::OciLayout::open_or_create(&folder.path().join("saved")).unwrap();
     assert_eq!(save(&image, &saved, &access, None).await.unwrap().signatures, 1);
     // Without TLS where there is TLS, and by an authority that did not sign.
@@ -86,4 +89,17 @@ async fn registry_with_an_authority_of_its_own_is_pushed_to() {
     let other = with_password.with_authorities(Authority::new("registries").pem().as_bytes()).unwrap();
     let error = push(&layout, "image", &image, &other, None).await.unwrap_err().to_string();
     assert!(error.contains("certificate"), "{error}");
+}
+
+/// Labels are read without a layer.
+#[tokio::test]
+async fn labels_are_read_without_a_pull() {
+    let registry = BareRegistry::start(Habits::default());
+    let (image, object) = (registry.image("a:1"), object("labels"));
+    let digest = crate::harness::publish(&image, &object, None).await;
+    let before = registry.requests().len();
+    let platform = bpfman_image_format::Platform::host().unwrap();
+    let labels = fetch_labels(&image, None, platform).await.unwrap();
+    assert_eq!((labels.digest, &labels.labels), (digest, object.labels()));
+    assert_eq!(registry.requests().len() - before, 2, "{:?}", registry.requests());
 }
