@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use bpfman_image_format::{Credential, Digest};
+use bpfman_image_format::{Credential, Digest, ImageReference, ReferenceError};
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_api::{ImageService, Prepared};
 use bpfmand_core::{BytecodeSource, PullPolicy};
@@ -344,7 +344,7 @@ impl ImageService for RegistryImages {
         Ok(wire::PruneImagesResponse { images: pruned.images, bytes: pruned.bytes })
     }
 
-    fn import(&self, path: &str) -> Result<wire::ImportImagesResponse, ImageFailure> {
+    fn import(&self, path: &str, name: Option<&str>) -> Result<wire::ImportImagesResponse, ImageFailure> {
         self.refresh()?;
         let path = Path::new(path);
         if !path.is_absolute() {
@@ -354,8 +354,10 @@ impl ImageService for RegistryImages {
                 hint: None,
             });
         }
+        let name: Option<ImageReference> =
+            name.map(str::parse).transpose().map_err(|error: ReferenceError| failure(&error.into()))?;
         let (store, path) = (Arc::clone(&self.store), path.to_owned());
-        let imported = self.runtime.wait_for(async move { store.import(&path).await })?;
+        let imported = self.runtime.wait_for(async move { store.import(&path, name.as_ref()).await })?;
         let imported = imported.map_err(|error| failure(&error))?;
         let images = imported.into_iter().map(|image| {
             let (verified, refusal) = match image.outcome {

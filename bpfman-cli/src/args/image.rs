@@ -50,9 +50,13 @@ pub enum ImageCommand {
     Save(Save),
     /// Import the images of an archive or OCI layout into the daemon's cache.
     Load {
-        /// A tar as `image save` writes it, or a folder in the OCI image layout.
+        /// An archive as `image save`, skopeo, oras, docker or podman write it, compressed by gzip or zstd or not, or a folder
+        /// in the OCI image layout, such as one of `cosign save`.
         #[arg(value_name = "PATH")]
         path: PathBuf,
+        /// Import one image under this name, whatever name it has there: the one with this tag, or the only one.
+        #[arg(long, value_name = "IMAGE")]
+        name: Option<ImageReference>,
     },
     /// Generate a pair of keys to sign with.
     GenerateKeyPair(GenerateKeyPair),

@@ -67,11 +67,11 @@ pub trait ImageService: Send + Sync {
     /// The cache cannot be written.
     fn prune(&self, keep: &[String], unused_seconds: u64) -> Result<wire::PruneImagesResponse, ImageFailure>;
 
-    /// Takes a layout into the cache.
+    /// Takes a layout into the cache; with a name one image of it, under that name.
     ///
     /// # Errors
-    /// It is damaged, or none.
-    fn import(&self, path: &str) -> Result<wire::ImportImagesResponse, ImageFailure>;
+    /// It is damaged, or none, or has no image by that name.
+    fn import(&self, path: &str, name: Option<&str>) -> Result<wire::ImportImagesResponse, ImageFailure>;
 
     /// Why a program with this evidence should not run any more, and whether its links are to go.
     ///
@@ -157,11 +157,16 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         &self,
         request: Request<wire::ImportImagesRequest>,
     ) -> Reply<wire::ImportImagesResponse> {
-        let path = request.into_inner().path;
-        audit::object(format_args!("layout {path}"));
+        let wire::ImportImagesRequest { path, name } = request.into_inner();
+        let name = (!name.is_empty()).then_some(name);
+        match &name {
+            Some(name) => audit::object(format_args!("layout {path} as {name}")),
+            None => audit::object(format_args!("layout {path}")),
+        }
         let permit = self.authorize(&[])?;
-        let imported =
-            self.change(&permit, move |api| api.image_service()?.import(&path).map_err(refuse)).await?;
+        let imported = self
+            .change(&permit, move |api| api.image_service()?.import(&path, name.as_deref()).map_err(refuse))
+            .await?;
         Ok(Response::new(imported))
     }
 

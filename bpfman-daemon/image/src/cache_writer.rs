@@ -63,6 +63,11 @@ impl CacheWriter {
         Self { cache, file, path, kept: false, counted }
     }
 
+    /// Bytes that were written.
+    pub(crate) fn size(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
     /// What was written.
     pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>, ImageError> {
         Ok(read(&self.path, limit)?.unwrap_or_default())

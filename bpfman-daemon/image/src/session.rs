@@ -309,6 +309,12 @@ impl<'a> LoadSession<'a> {
     }
 
     pub(crate) fn online(&self, what: impl FnOnce() -> String) -> Result<&RegistryClient, ImageError> {
-        self.registry.as_ref().ok_or_else(|| ImageError::NotCached { what: what() })
+        self.registry.as_ref().ok_or_else(|| match &self.brought {
+            Some(_) => {
+                let source = format!("{} is missing", what()).into();
+                ImageError::Malformed { what: "the archive".to_owned(), source }
+            }
+            None => ImageError::NotCached { what: what() },
+        })
     }
 }

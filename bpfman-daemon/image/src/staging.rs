@@ -66,6 +66,19 @@ impl Staging {
         Ok(())
     }
 
+    /// The same with bytes that belong to an archive.
+    pub(crate) fn put_unbounded(&self, bytes: &[u8]) -> Result<(), ImageError> {
+        let mut writer = self.unbounded_writer()?;
+        writer.write(bytes)?;
+        self.hold(Digest::of(bytes), writer);
+        Ok(())
+    }
+
+    /// Bytes of content that this load fetched itself; none if it did not.
+    pub(crate) fn size(&self, digest: Digest) -> Option<u64> {
+        self.state().fetched.get(&digest).map(CacheWriter::size)
+    }
+
     /// Content by digest, fetched or from the cache; none if it is nowhere. Damaged content is none.
     pub(crate) fn blob(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
         if let Some(writer) = self.state().fetched.get(&digest) {

@@ -206,6 +206,16 @@ impl OciLayout {
         self.write_index(&index)
     }
 
+    /// Lists a manifest whose content is stored, without a name: it refers to another one.
+    pub fn list(&self, manifest: Descriptor) -> Result<(), LayoutError> {
+        let mut index = self.index()?;
+        if index.manifests.iter().all(|entry| entry.digest != manifest.digest) {
+            index.manifests.push(manifest);
+            self.write_index(&index)?;
+        }
+        Ok(())
+    }
+
     /// Reads content, and checks that it is what its descriptor says.
     pub fn get(&self, descriptor: &Descriptor) -> Result<Vec<u8>, LayoutError> {
         let digest = descriptor.digest;

@@ -54,6 +54,20 @@ impl Registry {
         Ok((bytes, digest))
     }
 
+    /// The list of what refers to a digest; none if the registry has no such list. Registries say that in many ways.
+    pub(crate) async fn referrers(&self, digest: Digest) -> Option<Vec<u8>> {
+        let what = format!("the referrers of {}@{digest}", self.image.name());
+        let request = RegistryRequest {
+            method: Method::GET,
+            url: self.client.url(&format!("referrers/{digest}"), &what).ok()?,
+            accept: Some(media::OCI_INDEX),
+            content: None,
+            what: &what,
+        };
+        let mut response = self.client.good(&request).await.ok()?;
+        self.client.body(&mut response, MANIFEST_LIMIT).await.ok()
+    }
+
     /// A blob's bytes, checked by size and digest.
     pub(crate) async fn blob(&self, blob: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         let what = format!("{}@{}", self.image.name(), blob.digest);

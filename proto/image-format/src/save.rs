@@ -63,6 +63,9 @@ struct Document {
     layers: Vec<Descriptor>,
 }
 
+/// Manifests that refer to one digest and are looked at.
+const MAX_REFERRERS: usize = 256;
+
 /// Indexes in indexes are followed this deep; a list of referrers counts as one.
 const DEPTH: usize = 3;
 
@@ -97,6 +100,7 @@ pub async fn save(
                 Err(error) => return Err(error),
             }
         }
+        signatures += saving.referrers(subject).await?;
     }
     Ok(Saved { name: name.to_string(), digest: root.digest, signatures })
 }
@@ -156,6 +160,34 @@ impl Saving<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Copies the signatures that a registry with a referrers API lists, beside the image; answers how many. Attestations and
+    /// lists of components stay there: they may be large, and verify nothing.
+    async fn referrers(&mut self, subject: Digest) -> Result<usize, SaveError> {
+        let Some(list) = self.registry.referrers(subject).await else { return Ok(0) };
+        // A page instead of a list is none.
+        let Ok(list) = self.parse(&list, "the referrers") else { return Ok(0) };
+        let mut signatures = 0;
+        for entry in list.manifests.into_iter().take(MAX_REFERRERS) {
+            let (referrer, bytes) = match self.manifest(&entry.digest.to_string()).await {
+                Ok(found) => found,
+                Err(SaveError::Registry(RegistryError::NotFound(_)) | SaveError::Malformed { .. }) => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let is_signature = |layer: &Descriptor| {
+                layer.media_type == media::SIMPLE_SIGNING
+                    || layer.media_type.starts_with(media::SIGSTORE_BUNDLE)
+            };
+            if self.parse(&bytes, "a referrer")?.layers.iter().any(is_signature) {
+                self.content(&bytes, DEPTH).await?;
+                self.layout.list(referrer)?;
+                signatures += 1;
+            }
+        }
+        Ok(signatures)
     }
 
     fn parse(&self, bytes: &[u8], what: &str) -> Result<Document, SaveError> {

@@ -122,8 +122,10 @@ fn an_archive_brings_image_and_signature_to_a_machine_without_a_registry() {
     assert!(loaded[0]["verified_by"].as_str().unwrap().contains(&world.fingerprint));
     world.daemon.bpfman(&format!("load image -i {signed} -p Never --programs xdp:xdp_member")).success();
     // What nobody signed is no better for having come by archive.
-    let loaded = world.daemon.bpfman(&format!("image load {two} -o json")).json();
+    let refused = world.daemon.bpfman(&format!("image load {two} -o json"));
+    let loaded: serde_json::Value = serde_json::from_str(&refused.stdout).unwrap();
     assert!(loaded[0]["refused"].as_str().unwrap().contains("not signed"), "{loaded}");
+    refused.fails(9, &["1 of 1 images", &two]);
     world.daemon.bpfman(&format!("load image -i {bare} -p Never --programs xdp:stranger")).fails(5, &[&bare]);
     // A damaged archive changes nothing.
     let before = world.daemon.bpfman("image list -o json").json();

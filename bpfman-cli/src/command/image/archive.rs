@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use bpfman_image_format::OciLayout;
+use bpfman_image_format::{ImageReference, OciLayout};
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use crate::args::Global;
 use crate::args::image::Save;
 use crate::command::progress::{ProgressLine, while_waiting};
 use crate::error::CliError;
+use crate::exit::Exit;
 use crate::image_error::LocalImageError;
 use crate::show;
 use crate::show::CommandOutput;
@@ -44,14 +45,17 @@ pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
 }
 
 /// Has the daemon take the images of an archive into its cache.
-pub async fn load(global: &Global, path: &Path) -> Result<(), CliError> {
+pub async fn load(global: &Global, path: &Path, name: Option<&ImageReference>) -> Result<(), CliError> {
     let path = std::path::absolute(path)
         .map_err(|source| CliError::File { path: path.to_path_buf(), source })?
         .display()
         .to_string();
     let mut client = connect(global).await?;
     let waiting = format!("loading images of {path}");
-    let imported = client.images.import_images(ext::ImportImagesRequest { path });
+    let imported = client.images.import_images(ext::ImportImagesRequest {
+        path: path.clone(),
+        name: name.map(ToString::to_string).unwrap_or_default(),
+    });
     let imported = while_waiting(global, &waiting, imported).await?.into_inner();
     let images = imported.images.into_iter().map(|image| ImportedImage {
         image: image.name,
@@ -59,7 +63,16 @@ pub async fn load(global: &Global, path: &Path) -> Result<(), CliError> {
         verified_by: image.verified.map(|verified| verified.summary),
         refused: (!image.refusal.is_empty()).then_some(image.refusal),
     });
-    show::answer(global, &Imported(images.collect()))
+    let imported = Imported(images.collect());
+    show::answer(global, &imported)?;
+    let refused = imported.0.iter().filter(|image| image.refused.is_some()).count();
+    if refused == 0 {
+        return Ok(());
+    }
+    Err(CliError::Several {
+        what: format!("{refused} of {} images of {path} refused", imported.0.len()),
+        exit: Exit::Registry,
+    })
 }
 
 /// The answer to `image save`.

@@ -32,7 +32,7 @@ pub async fn run(global: &Global, command: ImageCommand) -> Result<(), CliError>
         ImageCommand::Prune { unused_for } => cache::prune(global, unused_for).await,
         ImageCommand::Save(command) => archive::save(global, command).await,
         ImageCommand::Labels(command) => labels::labels(global, command).await,
-        ImageCommand::Load { path } => archive::load(global, &path).await,
+        ImageCommand::Load { path, name } => archive::load(global, &path, name.as_ref()).await,
         ImageCommand::Build(command) => build::build(global, command),
         ImageCommand::Push(command) => publish::push(global, command).await,
         ImageCommand::Sign(command) => publish::sign(global, command).await,

@@ -35,14 +35,14 @@ async fn layouts_of_skopeo_and_our_own_archives_are_imported() {
     registry.stop();
     for (path, is_signed) in [(layout.path(), true), (packed.as_path(), true), (theirs.as_path(), false)] {
         let store = Store::new(demand(&[&key]));
-        let imported = store.store.import(path).await.unwrap();
+        let imported = store.store.import(path, None).await.unwrap();
         assert_eq!((imported.len(), imported[0].digest), (1, digest), "{}", path.display());
         assert_eq!(matches!(imported[0].outcome, ImportOutcome::Verified(_)), is_signed);
         let loaded = store.load(&image, FetchPolicy::Never).await;
         assert_eq!(loaded.is_ok(), is_signed);
         let store = store.restarted(unsigned());
         // What was refused was not kept.
-        let imported = store.store.import(path).await.unwrap();
+        let imported = store.store.import(path, None).await.unwrap();
         assert!(matches!(imported[0].outcome, ImportOutcome::Verified(_)));
         assert_eq!(&*store.load(&image, FetchPolicy::Never).await.unwrap().bytes, object.bytes());
         assert_eq!(store.left_over(), 0);
@@ -67,25 +67,25 @@ async fn layouts_that_are_none_or_lie_are_refused_and_leave_nothing_loadable() {
     let blob = format!("blobs/sha256/{}", Digest::of(b"right").hex());
     let index = br#"{"schemaVersion":2,"manifests":[]}"#.as_slice();
     for (entries, part) in [
-        (vec![], "no index.json"),
+        (vec![], "neither index.json"),
         (vec![("index.json", b"[]".as_slice())], "index.json"),
-        (vec![("index.json", index)], "no image whose name"),
+        (vec![("index.json", index)], "none of its images has a name"),
         (vec![("index.json", index), (blob.as_str(), b"wrong".as_slice())], "digest"),
     ] {
         let store = Store::new(unsigned());
-        let error = store.store.import(&tar(&entries)).await.unwrap_err();
+        let error = store.store.import(&tar(&entries), None).await.unwrap_err();
         assert!(error.to_string().contains(part), "{part}: {error}");
         assert_eq!(store.left_over(), 0);
         assert!(store.store.images().await.unwrap().is_empty());
     }
     let store = Store::new(unsigned());
     assert_eq!(
-        store.store.import(&folder.path().join("none")).await.unwrap_err().category(),
+        store.store.import(&folder.path().join("none"), None).await.unwrap_err().category(),
         Category::Storage
     );
     std::fs::write(folder.path().join("text"), "text").unwrap();
     assert_eq!(
-        store.store.import(&folder.path().join("text")).await.unwrap_err().category(),
+        store.store.import(&folder.path().join("text"), None).await.unwrap_err().category(),
         Category::Malformed
     );
 }
@@ -113,13 +113,13 @@ async fn a_refused_import_changes_neither_tag_nor_signatures() {
     registry.stop();
     let before = store.kept();
 
-    let imported = store.store.import(&evil).await.unwrap();
+    let imported = store.store.import(&evil, None).await.unwrap();
     assert!(matches!(&imported[0].outcome, ImportOutcome::Refused(why) if why.contains("not signed")));
     assert_eq!(store.kept(), before);
     let loaded = store.load(&image, FetchPolicy::Never).await.unwrap();
     assert_eq!((loaded.digest, &*loaded.bytes), (digest, good.bytes()));
     // Fewer signatures than are known take none away.
-    let imported = store.store.import(&one).await.unwrap();
+    let imported = store.store.import(&one, None).await.unwrap();
     assert!(matches!(imported[0].outcome, ImportOutcome::Verified(_)), "{imported:?}");
     store.store.set_policy(demand(&[&second]));
     store.load(&image, FetchPolicy::Never).await.unwrap();

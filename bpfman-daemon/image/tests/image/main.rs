@@ -6,6 +6,7 @@ mod cosign;
 mod forms;
 mod harness;
 mod hostile;
+mod import_forms;
 mod imports;
 mod keyless;
 mod policy;

@@ -1,0 +1,139 @@
+//! Images from a disk instead of a registry: an OCI layout, as a folder or as an archive of one, signatures included, and
+//! archives of docker and podman.
+
+mod copying;
+mod docker_archive;
+mod names;
+mod repository;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfman_image_format::manifest::{ImageDocument, MAX_INDEXES};
+use bpfman_image_format::{Digest, ImageReference};
+
+use crate::access::Asker;
+use crate::blocking::blocking;
+use crate::helper::{DocumentAnswer, VerifierClient};
+use crate::session::{Brought, LoadSession};
+use crate::staging::Staging;
+use crate::{ImageError, ImageStore, Limits, VerifiedBy};
+use names::{ImportNames, NamedImage};
+use repository::ImportedRepository;
+
+/// An image that was imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Its name.
+    pub name: String,
+    /// Digest of index or manifest.
+    pub digest: Digest,
+    /// What the policy says.
+    pub outcome: ImportOutcome,
+}
+
+/// What the policy says of an imported image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// It may be loaded.
+    Verified(VerifiedBy),
+    /// It may not, for this reason. Nothing of it was kept.
+    Refused(String),
+}
+
+impl ImageStore {
+    /// Takes the images and signatures of an OCI layout, a folder or an archive of one, into the cache, as far as the policy
+    /// lets them in, and says of each what the policy says of it. Touches no network.
+    ///
+    /// With `name` takes one image under that name, whatever name it has there: the one whose tag it is, or the only one.
+    ///
+    /// # Errors
+    /// It cannot be read, or has no image with a whole name, or none or several that `name` may mean.
+    pub async fn import(
+        &self,
+        path: &Path,
+        name: Option<&ImageReference>,
+    ) -> Result<Vec<Imported>, ImageError> {
+        let staging = Arc::new(Staging::new(self.cache.clone()));
+        let (limits, beside) = (self.limits, Arc::clone(&staging));
+        let (owned, given) = (path.to_owned(), name.cloned());
+        let names = blocking(move || {
+            let copied = copying::copy(&beside, &owned, &limits)?;
+            ImportNames::read(copied, &beside, given.as_ref())
+        })
+        .await?;
+        let mut imported = Vec::new();
+        let seconds = self.limits.overall_timeout.as_secs();
+        for named in &names.images {
+            let NamedImage { image, digest } = named;
+            // One for each: what one image does to its verifier is nothing to the others.
+            let verifier = self.verifier();
+            let taken = async {
+                let brought = bring(&verifier, &staging, &names, named, &self.limits).await?;
+                self.import_one(image, brought, &staging, &verifier).await
+            };
+            let late = || ImageError::Timeout { image: image.to_string(), seconds };
+            let taken = tokio::time::timeout(self.limits.overall_timeout, taken).await;
+            let outcome = match taken.unwrap_or_else(|_| Err(late())) {
+                Ok(verified_by) => ImportOutcome::Verified(verified_by),
+                Err(error) => ImportOutcome::Refused(error.to_string()),
+            };
+            imported.push(Imported { name: image.to_string(), digest: *digest, outcome });
+        }
+        Ok(imported)
+    }
+
+    async fn import_one(
+        &self,
+        image: &ImageReference,
+        brought: Brought,
+        staging: &Arc<Staging>,
+        verifier: &Arc<VerifierClient>,
+    ) -> Result<VerifiedBy, ImageError> {
+        let platform = self.platform.ok_or(ImageError::Host(std::env::consts::ARCH))?;
+        let policy = self.policy();
+        let decision = policy.decide(image)?;
+        let session = LoadSession {
+            staging: Arc::clone(staging),
+            brought: Some(brought),
+            ..self.session(image, Asker::Daemon, None, verifier, None)
+        };
+        let loaded = self.run(&session, false, &policy, decision, platform).await?;
+        Ok(loaded.verified_by)
+    }
+}
+
+/// Entries of an index whose signatures are taken: more than there are platforms.
+const MAX_PLATFORMS: usize = 64;
+
+/// One of the images with what signs it. Nothing is kept yet: the policy has to let it in first.
+async fn bring(
+    verifier: &VerifierClient,
+    staging: &Arc<Staging>,
+    names: &ImportNames,
+    named: &NamedImage,
+    limits: &Limits,
+) -> Result<Brought, ImageError> {
+    let source = ImportedRepository::new(staging, names, &named.image);
+    let (mut subjects, mut read, mut depth) = (vec![named.digest], 0, 0);
+    // Members of indexes, and of the indexes in them.
+    while read < subjects.len() && depth <= MAX_INDEXES {
+        let level = read..subjects.len();
+        read = subjects.len();
+        depth += 1;
+        for at in level {
+            if let Some(bytes) = source.read(subjects[at], limits.manifest).await?
+                && let DocumentAnswer::Read(ImageDocument::Index(entries)) = verifier.manifest(&bytes).await?
+            {
+                let room = MAX_PLATFORMS.saturating_sub(subjects.len() - 1);
+                subjects.extend(entries.iter().take(room).map(|entry| entry.digest));
+            }
+        }
+    }
+    let mut signatures = BTreeMap::new();
+    for subject in subjects {
+        signatures.insert(subject, verifier.find_all_signatures(&source, subject, limits).await?.signatures);
+    }
+    Ok(Brought { digest: named.digest, signatures })
+}
