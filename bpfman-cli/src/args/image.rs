@@ -125,7 +125,7 @@ pub struct Sign {
     /// The image, by tag or digest. A tag is resolved to a digest first, and the digest is signed.
     #[arg(value_name = "IMAGE")]
     pub image: ImageReference,
-    /// Private key: PEM, as `image generate-key-pair` or cosign writes it.
+    /// Private key: PEM, as `image generate-key-pair` writes it, or a key of cosign, whose password is in COSIGN_PASSWORD.
     #[arg(short, long, value_name = "FILE")]
     pub key: PathBuf,
     /// Name and value to sign with the digest, for policies that ask for them; may be given several times.

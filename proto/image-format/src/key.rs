@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
 };
 
+use crate::cosign_key::{self, CosignKeyError, SealedKey};
 use crate::{Digest, pem};
 
 const PRIVATE: &str = "PRIVATE KEY";
@@ -21,11 +22,13 @@ pub enum KeyError {
     NotPem,
     /// An encrypted private key.
     #[error(
-        "the private key is encrypted ({0}); only plain PEM keys are read. \
-         hint: `openssl pkcs8 -topk8 -nocrypt` writes a plain one; keys made by `cosign generate-key-pair` cannot \
-         be unwrapped, make a new pair"
+        "the private key is encrypted ({0}); plain PEM keys and those of cosign are read. \
+         hint: `openssl pkcs8 -topk8 -nocrypt` writes a plain one"
     )]
     Encrypted(String),
+    /// A private key of cosign that cannot be opened.
+    #[error("the private key of cosign cannot be opened: {0}. hint: COSIGN_PASSWORD holds its password")]
+    Cosign(#[from] CosignKeyError),
     /// A PEM block that is not a key of the kind wanted.
     #[error("the PEM block is a {found}, expected a {expected}")]
     Label {
@@ -63,7 +66,21 @@ impl SigningKey {
 
     /// Reads a plain PEM key: PKCS#8 (`PRIVATE KEY`) or SEC 1 (`EC PRIVATE KEY`).
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        Self::from_pem_or_cosign(text, || None)
+    }
+
+    /// The same, or a key of cosign, for which `password` is asked.
+    pub fn from_pem_or_cosign(
+        text: &str,
+        password: impl FnOnce() -> Option<String>,
+    ) -> Result<Self, KeyError> {
         let (label, der) = pem::read(text).ok_or(KeyError::NotPem)?;
+        if cosign_key::LABELS.contains(&label) {
+            let sealed = SealedKey::read(&der)?;
+            let key = sealed.open(&password().ok_or(CosignKeyError::NoPassword)?)?;
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key);
+            return Ok(Self { pair: pair.map_err(|_| KeyError::NotP256("private key"))? });
+        }
         if label.starts_with("ENCRYPTED ") || text.contains("Proc-Type: 4,ENCRYPTED") {
             return Err(KeyError::Encrypted(label.to_owned()));
         }
@@ -169,14 +186,10 @@ mod tests {
 
     #[test]
     fn encrypted_keys_get_their_own_error() {
-        for label in
-            ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY", "ENCRYPTED PRIVATE KEY"]
-        {
-            let text = pem::write(label, b"{}");
-            let error = SigningKey::from_pem(&text).unwrap_err();
-            assert_eq!(error, KeyError::Encrypted(label.to_owned()));
-            assert!(error.to_string().contains("hint:"));
-        }
+        let text = pem::write("ENCRYPTED PRIVATE KEY", b"{}");
+        let error = SigningKey::from_pem(&text).unwrap_err();
+        assert_eq!(error, KeyError::Encrypted("ENCRYPTED PRIVATE KEY".to_owned()));
+        assert!(error.to_string().contains("hint:"));
         assert_eq!(SigningKey::from_pem("").unwrap_err(), KeyError::NotPem);
         let public = SigningKey::generate().unwrap().public_key().unwrap().to_pem();
         assert!(matches!(SigningKey::from_pem(&public), Err(KeyError::Label { .. })));

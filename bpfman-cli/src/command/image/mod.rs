@@ -3,6 +3,7 @@
 mod archive;
 mod build;
 mod cache;
+mod cosign_password;
 pub mod credential;
 mod keys;
 mod labels;

@@ -8,6 +8,7 @@ use bpfman_image_format::{OciLayout, SignOutcome, SignStep, SigningKey, sign_in_
 use serde::Serialize;
 
 use super::build::{layout_folder, tagged};
+use super::cosign_password::cosign_password;
 use super::reach;
 use crate::args::Global;
 use crate::args::image::{Push, Sign};
@@ -38,7 +39,8 @@ pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
 pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     let pem = fs::read_to_string(&command.key)
         .map_err(|source| CliError::File { path: command.key.clone(), source })?;
-    let key = SigningKey::from_pem(&pem).map_err(LocalImageError::from)?;
+    let ask = || cosign_password(&command.key);
+    let key = SigningKey::from_pem_or_cosign(&pem, ask).map_err(LocalImageError::from)?;
     let access = reach::of(&command.image, command.registry)?;
     let annotations: BTreeMap<String, String> = command.annotations.into_iter().collect();
     let step = Mutex::new(SignStep::Resolve);

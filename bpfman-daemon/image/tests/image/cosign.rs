@@ -12,7 +12,8 @@ use crate::harness::log::trusted_root;
 use crate::harness::services::{Services, token};
 use crate::harness::{Store, demand, object, policy, publish};
 use bpfman_image_format::{
-    Digest, ImageReference, OciLayout, Platform, PlatformInputs, SigningKey, SourceDate, push, sign,
+    CosignKeyError, Digest, ImageReference, KeyError, OciLayout, Platform, PlatformInputs, PublicKey,
+    SigningKey, SourceDate, push, sign,
 };
 use bpfmand_image::{ImageError, Policy, Signer, VerifiedBy};
 
@@ -130,7 +131,8 @@ async fn cosign_2_with_a_key_is_verified_in_both_its_forms() {
     Store::new(demand(&[&ours])).pull(&image).await.unwrap();
     Store::new(cosign.trusted("")).pull(&image).await.unwrap();
     let encrypted = std::fs::read_to_string(cosign.folder.path().join("cosign.key")).unwrap();
-    assert!(SigningKey::from_pem(&encrypted).unwrap_err().to_string().contains("encrypted"));
+    let sealed = SigningKey::from_pem(&encrypted).unwrap_err();
+    assert_eq!(sealed, KeyError::Cosign(CosignKeyError::NoPassword));
 }
 
 #[tokio::test]
@@ -248,5 +250,18 @@ async fn cosign_verifies_what_we_sign() {
         cosign.run(&arguments);
         cosign.write("ours.pub", &SigningKey::generate().unwrap().public_key().unwrap().to_pem());
         assert!(cosign.try_run(&arguments).is_err());
+    }
+}
+
+#[tokio::test]
+async fn keys_of_cosign_sign_here() {
+    for version in ["2", "3"] {
+        let Some(cosign) = Cosign::version(version) else { return };
+        let read = |name: &str| std::fs::read_to_string(cosign.folder.path().join(name)).unwrap();
+        let sealed = read("cosign.key");
+        let key = SigningKey::from_pem_or_cosign(&sealed, || Some(String::new())).unwrap();
+        assert_eq!(key.public_key().unwrap(), PublicKey::from_pem(&read("cosign.pub")).unwrap());
+        let wrong = SigningKey::from_pem_or_cosign(&sealed, || Some("other".to_owned())).unwrap_err();
+        assert_eq!(wrong, KeyError::Cosign(CosignKeyError::WrongPassword));
     }
 }
