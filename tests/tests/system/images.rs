@@ -1,5 +1,6 @@
 //! Images from end to end: built, pushed and signed by the client, verified and loaded by the daemon.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
@@ -8,6 +9,7 @@ use bpfman_proto::v1::PullBytecodeRequest;
 use bpfman_tests::proxy::Proxy;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::requests::image;
+use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, compile};
 use tonic::Code;
 
@@ -123,6 +125,38 @@ fn a_signing_that_waits_says_for_which_step() {
     assert!(ended.status.success() && answer.contains(" signed with key "), "{answer}");
     let again = daemon.bpfman(&format!("image sign {name} --key {key}")).success();
     assert!(again.contains(" was signed before by key "), "{again}");
+}
+
+/// Each of those who load an image at the same time gets it, by one download.
+#[test]
+fn loads_of_one_image_at_once_share_a_download() {
+    let registry = Registry::start();
+    let proxy = Proxy::start(registry.address());
+    let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
+    publish(&daemon, &registry.image("team/chain:1"), "chain");
+    let name = format!("{}/team/chain:1", proxy.address());
+    proxy.hold("/blobs/");
+    let load = || {
+        let mut command = daemon.cli_command();
+        command.args(["load", "image", "-i", &name, "--programs", "xdp:xdp_member", "-q"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let loads = [load(), load(), load()];
+    let of_blobs =
+        || proxy.requests().into_iter().filter(|request| request.contains("/blobs/")).collect::<Vec<_>>();
+    until("a blob to be asked for", || !of_blobs().is_empty());
+    proxy.release();
+    let mut ids = BTreeSet::new();
+    for load in loads {
+        let ended = load.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        ids.insert(String::from_utf8_lossy(&ended.stdout).trim().to_owned());
+    }
+    assert_eq!(ids.len(), 3, "each has a program of its own: {ids:?}");
+    let asked = of_blobs();
+    let different: BTreeSet<_> = asked.iter().collect();
+    assert_eq!(asked.len(), different.len(), "{asked:?}");
 }
 
 #[test]
