@@ -96,7 +96,7 @@ fn a_container_is_found_in_each_kind_of_hierarchy_by_all_drivers_names(bench: &B
         for name in ["ID", "cri-containerd-ID.scope", "crio-ID.scope", "docker-ID.scope"] {
             let id = id();
             let mut groups = Groups(Vec::new());
-            let pod = groups.add(hierarchy.join(format!("bpfman-test-pod-{}", &id.as_str()[50..])));
+            let pod = groups.add(hierarchy.join(format!("bpfman-test-pod-{}", &id.as_str()[24..])));
             let group = groups.add(pod.join(name.replace("ID", id.as_str())));
             assert_eq!(
                 find(bench, &[&id]),
