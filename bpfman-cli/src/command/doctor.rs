@@ -104,12 +104,7 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     let answer = client.ext.list_links(ext::ListLinksRequest::default()).await?.into_inner();
     diagnosis.checked.links = answer.links.len();
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
-        let fix = match link.standing() {
-            // No restart brings a path back.
-            ext::Standing::Elsewhere | ext::Standing::Unreachable => format!("bpfman get link {}", link.id),
-            _ => RESTART.to_owned(),
-        };
-        diagnosis.found(FindingClass::Drift, format!("link {}", link.id), link.state.clone(), fix);
+        diagnosis.found(FindingClass::Drift, format!("link {}", link.id), link.state.clone(), RESTART);
     }
     Ok(())
 }

@@ -123,8 +123,7 @@ pub const fn standing(standing: &Standing) -> ext::Standing {
     match standing {
         Standing::Running => ext::Standing::Running,
         Standing::Waiting => ext::Standing::Waiting,
-        Standing::Elsewhere | Standing::OtherPath { .. } => ext::Standing::Elsewhere,
-        Standing::Unreachable => ext::Standing::Unreachable,
+        Standing::Elsewhere => ext::Standing::Elsewhere,
         Standing::Gone => ext::Standing::Gone,
         Standing::Unpinned => ext::Standing::Unpinned,
         Standing::Replaced { .. } => ext::Standing::Replaced,

@@ -3,15 +3,14 @@
 use bpfmand_core::{HookKey, Interface};
 use bpfmand_kernel::{FilterPlace, TcFilter};
 
-/// Where a filter is; none for a hook that has no filters, or is nowhere.
+/// Where a filter is; none for a hook that has no filters.
 pub fn filter_place<'a>(
     key: &HookKey,
     interface: &'a Interface,
     filter: TcFilter,
 ) -> Option<FilterPlace<'a>> {
     let direction = key.kind.direction()?;
-    let (home, netns) = (key.netns.id()?, interface.netns.as_deref());
-    Some(FilterPlace { home, netns, ifindex: key.ifindex, direction, filter })
+    Some(FilterPlace { netns: interface.netns.as_deref(), ifindex: key.ifindex, direction, filter })
 }
 
 /// The name of a hook's filter, as `tc filter show` prints it.

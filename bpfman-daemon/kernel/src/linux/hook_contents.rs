@@ -1,11 +1,10 @@
-//! Everything that runs at a hook, in its namespace, wherever that is found.
+//! Everything that runs at a hook.
 
 use std::path::Path;
 
-use bpfmand_core::{HookContents, HookKey, HookKind, LinkFacts};
+use bpfmand_core::{HookContents, HookKey, HookKind, HookNetns, LinkFacts};
 
-use super::namespaces::NamespaceFinder;
-use super::{filters, tcx, xdp};
+use super::{filters, netns, tcx, xdp};
 use crate::KernelError;
 
 /// The hook's name in messages.
@@ -17,12 +16,8 @@ pub fn describe(key: &HookKey) -> String {
 }
 
 /// Asks the kernel, in the hook's namespace.
-pub fn read(
-    finder: &NamespaceFinder,
-    path: Option<&Path>,
-    key: &HookKey,
-) -> Result<HookContents, KernelError> {
-    at(finder, path, key, || match key.kind {
+pub fn read(path: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
+    at(path, key, || match key.kind {
         HookKind::Xdp => xdp::contents(key),
         HookKind::Tcx(direction) => tcx::contents(key, direction),
         HookKind::Tc(direction) => {
@@ -34,13 +29,8 @@ pub fn read(
 }
 
 /// True if a link is at a hook, without naming all links there: those of XDP are found among all links of the machine.
-pub fn has_link(
-    finder: &NamespaceFinder,
-    path: Option<&Path>,
-    key: &HookKey,
-    link: &LinkFacts,
-) -> Result<bool, KernelError> {
-    at(finder, path, key, || match key.kind {
+pub fn has_link(path: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
+    at(path, key, || match key.kind {
         HookKind::Xdp => xdp::runs(key, link.program),
         HookKind::Tc(direction) | HookKind::Tcx(direction) => {
             Ok(tcx::contents(key, direction)?.entries.iter().any(|entry| entry.may_be_link(link.id)))
@@ -48,18 +38,20 @@ pub fn has_link(
     })
 }
 
-/// Does something in the network namespace of a hook. The path is where that was before, and may lead elsewhere by now.
+/// Does something in the network namespace of a hook.
 pub fn at<T: Send>(
-    finder: &NamespaceFinder,
     path: Option<&Path>,
     key: &HookKey,
     work: impl FnOnce() -> Result<T, KernelError> + Send,
 ) -> Result<T, KernelError> {
-    let Some(home) = key.netns.id() else {
-        let reason = "it waits for its interface, or went along with it";
-        return Err(KernelError::HookGone { hook: describe(key), reason });
-    };
-    finder.enter(home, path, || describe(key), work)
+    netns::enter(path, || {
+        // Another namespace may be at the path by now, with an interface of the same number.
+        if key.netns != HookNetns::In(netns::here()?) {
+            let reason = "its path is of another network namespace by now";
+            return Err(KernelError::HookGone { hook: describe(key), reason });
+        }
+        work()
+    })
 }
 
 /// What the kernel's answer means for a hook.
