@@ -4,7 +4,7 @@ use std::io;
 
 use bpfman_image_format::{
     BuildError, BytecodeError, FetchError, KeyError, LayoutError, PushError, RegistryError, SaveError,
-    SignError, SourceDateError,
+    SignError, SourceDateError, TlsFailure,
 };
 
 use crate::exit::Exit;
@@ -39,6 +39,9 @@ pub enum LocalImageError {
     /// The registry cannot be reached as the command line or the configuration says.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The kernel does not bound this process's memory.
+    #[error("the memory of this process cannot be bounded: {0}")]
+    Memory(#[source] io::Error),
 }
 
 impl LocalImageError {
@@ -71,6 +74,7 @@ impl LocalImageError {
                 _ => Exit::Invalid,
             },
             Self::Sign(_) => Exit::Registry,
+            Self::Memory(_) => Exit::Other,
         }
     }
 
@@ -126,17 +130,12 @@ fn hint_of(error: &RegistryError, signs: bool) -> Option<&'static str> {
         RegistryError::NotFound(_) if signs => {
             Some("push the image first: a signature is made for what the registry has")
         }
-        RegistryError::Unreachable { why, .. } if speaks_no_tls(why) => Some(
+        RegistryError::Unreachable { tls: Some(TlsFailure::NoTls), .. } => Some(
             "a registry without TLS is reached with --plain-http, or by plain_http = true in bpfman.toml",
         ),
-        RegistryError::Unreachable { why, .. } if why.contains("certificate") => {
+        RegistryError::Unreachable { tls: Some(TlsFailure::Certificate), .. } => {
             Some("--ca-file names the certificate authority of the registry, as ca_file does in bpfman.toml")
         }
         _ => None,
     }
-}
-
-/// True if the answer to a greeting by TLS was none: `rustls` has no other word for a server that speaks HTTP.
-fn speaks_no_tls(why: &str) -> bool {
-    why.contains("InvalidContentType") || why.contains("corrupt message")
 }

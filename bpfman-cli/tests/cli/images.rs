@@ -1,6 +1,8 @@
 //! Commands that need no daemon: building images, keys, manual pages, completions.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -8,12 +10,18 @@ use std::process::Command;
 use crate::fake::{Outcome, run};
 
 fn bpfman(folder: &Path, line: &str) -> Outcome {
-    run(Command::new(env!("CARGO_BIN_EXE_bpfman"))
+    run(&mut command(folder, line))
+}
+
+fn command(folder: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bpfman"));
+    command
         .env("BPFMAN_SOCKET_PATH", "/nowhere")
         .env("XDG_DATA_HOME", folder)
         .env_remove("BPFMAN_IMAGE_LAYOUT")
         .current_dir(folder)
-        .args(line.split_whitespace()))
+        .args(line.split_whitespace());
+    command
 }
 
 /// The smallest program: compiled, so that it has what a compiler writes. None where there is no clang.
@@ -56,6 +64,44 @@ fn building_needs_neither_daemon_nor_container_runtime() {
     let pushed = bpfman(folder.path(), "image push 127.0.0.1:1/x/pass");
     assert_eq!(pushed.code, 9, "{pushed:?}");
     assert!(pushed.stderr.starts_with("error: "), "{pushed:?}");
+}
+
+/// A registry that refuses each request by a body without end, in connections of its own.
+fn endless_registry() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut head = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let is_head = head.next().is_some_and(|line| line.starts_with("HEAD "));
+                head.find(String::is_empty);
+                let refusal = "HTTP/1.1 403 no\r\nconnection: close\r\n\r\n";
+                let mut sent = stream.write_all(refusal.as_bytes());
+                // Ends when the client hangs up, or is gone.
+                while !is_head && sent.is_ok() {
+                    sent = stream.write_all(&[b' '; 1 << 16]);
+                }
+            });
+        }
+    });
+    address
+}
+
+/// oci-client reads a refusal to its end: the process bounds its memory, and ends.
+#[test]
+fn endless_refusal_ends_push_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(()) = object(folder.path()) else { return };
+    let name = format!("{}/x/pass:1", endless_registry());
+    assert_eq!(bpfman(folder.path(), &format!("image build -t {name} -b pass.o")).code, 0);
+    let pushed = command(folder.path(), &format!("image push {name}")).output().unwrap();
+    let text = String::from_utf8_lossy(&pushed.stderr);
+    assert!(pushed.status.code().is_none() && text.contains("memory allocation of "), "{pushed:?}");
+    // Manifests are read by requests of our own, which stop at a limit.
+    let labels = bpfman(folder.path(), &format!("image labels {name}"));
+    assert_eq!(labels.code, 9, "{labels:?}");
+    assert!(labels.stderr.contains("403"), "{labels:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use bpfman_image_format::AuthFileError;
 
-use crate::RegistryAnswer;
+use bpfman_image_format::RegistryAnswer;
 
 /// Why a registry gives no access, or its wish for credentials cannot be met. Texts go on from the registry's name.
 #[derive(Debug, thiserror::Error)]

@@ -6,9 +6,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::pace::TransferPace;
 use crate::reach::{RegistryReach, shown};
-use crate::registry_answer::RegistryAnswer;
 use crate::settings::RepositoryPlace;
-use crate::{AuthorizationError, Limits};
+use crate::{AuthorizationError, Limits, refusal};
 
 /// Bytes of a token service's answer.
 const TOKEN_LIMIT: usize = 64 << 10;
@@ -74,7 +73,7 @@ async fn token(
     let instead = |what: String| AuthorizationError::NoToken { realm: realm.clone(), what };
     let mut response = request.send().await.map_err(failed)?;
     if !response.status().is_success() {
-        return Err(instead(format!("answers {}", RegistryAnswer::read(response, limits).await)));
+        return Err(instead(format!("answers {}", refusal::read(response, limits).await)));
     }
     let (mut bytes, mut pace) = (Vec::new(), TransferPace::new(limits));
     while let Some(piece) = response.chunk().await.map_err(failed)? {

@@ -1,22 +1,22 @@
 //! One address of a repository: requests, another try, the answers' sizes.
 //!
-//! The daemon has requests of its own, beside those of `bpfman-image-format` by which the client pushes: here every answer is
-//! bounded in size and time, and redirects lead nowhere that only the daemon can reach.
+//! The daemon has requests of its own, beside `oci-client` by which the client pushes: here every answer is bounded in size and
+//! time, refusals too, and redirects and names lead nowhere that only the daemon can reach. oci-client 0.18 reads refusals and
+//! manifests to their end (`res.bytes()`, `res.text()`), and its `ClientConfig` takes neither a redirect policy nor a resolver.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfman_image_format::{Descriptor, Digest, Hasher, causes, media};
+use bpfman_image_format::{Descriptor, Digest, Hasher, TlsFailure, causes, media};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderValue, LINK, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::pace::TransferPace;
 use crate::reach::{self, RegistryReach};
 use crate::registry::Sink;
-use crate::registry_answer::RegistryAnswer;
 use crate::resolver::{self, RegistryResolver};
 use crate::settings::RepositoryPlace;
-use crate::{AuthorizationError, ImageError, Limits, challenge, redirect, retry};
+use crate::{AuthorizationError, ImageError, Limits, challenge, redirect, refusal, retry};
 
 /// How the daemon names itself to registries.
 const USER_AGENT: &str = concat!("bpfmand/", env!("CARGO_PKG_VERSION"));
@@ -281,7 +281,7 @@ impl Endpoint {
         if status == StatusCode::NOT_FOUND {
             return Err(ImageError::NotFound { what });
         }
-        let answer = RegistryAnswer::read(response, &self.limits).await;
+        let answer = refusal::read(response, &self.limits).await;
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let why = Box::new(AuthorizationError::Refused(answer));
@@ -336,7 +336,8 @@ impl Endpoint {
         if error.is_redirect() {
             return ImageError::Malformed { what, source: error.into() };
         }
-        ImageError::Unreachable { registry: self.place.registry.clone(), what, source: error.into() }
+        let (registry, tls) = (self.place.registry.clone(), TlsFailure::of(&error));
+        ImageError::Unreachable { registry, what, tls, source: error.into() }
     }
 }
 

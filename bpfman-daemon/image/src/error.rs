@@ -2,34 +2,9 @@
 
 use std::path::PathBuf;
 
-use bpfman_image_format::{Digest, ReferenceError, causes};
+use bpfman_image_format::{Digest, ReferenceError, RegistryAnswer, TlsFailure, causes};
 
-use crate::{AuthorizationError, HelperRole, RegistryAnswer, UntrustedReason};
-
-/// The kind of a failure, for the tables of gRPC codes and exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Category {
-    /// The request itself is wrong.
-    InvalidRequest,
-    /// The registry does not have it.
-    NotFound,
-    /// The signature policy refuses it.
-    Denied,
-    /// The registry wants other credentials.
-    Unauthorized,
-    /// The registry does not answer, or not in time. Worth another try.
-    Unreachable,
-    /// What the registry holds is not a bytecode image, or is damaged.
-    Malformed,
-    /// Something is larger than its limit.
-    TooLarge,
-    /// The pull policy forbids the network, and the cache does not have it.
-    NotCached,
-    /// The cache on this machine cannot be read or written.
-    Storage,
-    /// A helper does not do its work.
-    Helper,
-}
+use crate::{AuthorizationError, HelperRole, UntrustedReason};
 
 /// What went wrong below: the error of a library or of this crate, or a sentence where nothing else says it.
 pub type ErrorCause = Box<dyn std::error::Error + Send + Sync>;
@@ -162,6 +137,8 @@ pub enum ImageError {
         registry: String,
         /// What was asked for.
         what: String,
+        /// The failure of TLS among the causes.
+        tls: Option<TlsFailure>,
         /// What failed, with its own causes.
         source: ErrorCause,
     },
@@ -308,129 +285,7 @@ pub enum ImageError {
     Host(&'static str),
 }
 
-/// The setting that a registry needs, if the connection failed at TLS.
-fn fails_at_tls(source: &ErrorCause) -> Option<&'static str> {
-    let why = causes(&**source);
-    // `rustls` has no other word for a server that answers a greeting by HTTP.
-    if why.contains("InvalidContentType") {
-        return Some("plain_http = true");
-    }
-    why.contains("certificate").then_some("ca_file = \"/etc/bpfman/registry-ca.pem\"")
-}
-
 /// Formats an error that is shown beside a refusal.
 fn note(error: Option<&ImageError>) -> String {
     error.map(|error| format!(" ({error})")).unwrap_or_default()
-}
-
-impl ImageError {
-    /// True if the registry, asked again, may well answer.
-    pub(crate) const fn may_pass(&self) -> bool {
-        match self {
-            Self::RegistryRefused { answer, .. } => answer.may_pass(),
-            Self::Unreachable { .. } | Self::Slow { .. } | Self::Unauthorized { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// The kind of this failure.
-    #[must_use]
-    pub fn category(&self) -> Category {
-        match self {
-            Self::Reference(_) | Self::NoImportName { .. } => Category::InvalidRequest,
-            Self::SignaturesUnanswered { source, .. } => source.category(),
-            Self::NoRule { .. }
-            | Self::Unsigned { .. }
-            | Self::Untrusted { .. }
-            | Self::Revoked { .. }
-            | Self::NotPinned { .. }
-            | Self::WayBack { .. } => Category::Denied,
-            Self::NotFound { .. } | Self::NoPlatform { .. } | Self::Host(_) => Category::NotFound,
-            Self::Unauthorized { .. } | Self::NotYours { .. } => Category::Unauthorized,
-            Self::Slow { .. }
-            | Self::Unreachable { .. }
-            | Self::RegistryRefused { .. }
-            | Self::Timeout { .. }
-            | Self::Client { .. }
-            | Self::Cancelled => Category::Unreachable,
-            Self::Malformed { .. }
-            | Self::Unsupported { .. }
-            | Self::NoObject { .. }
-            | Self::WrongDigest { .. }
-            | Self::Bytecode { .. }
-            | Self::Label { .. } => Category::Malformed,
-            Self::TooLarge { .. } | Self::NoRoom { .. } => Category::TooLarge,
-            Self::NotCached { .. } => Category::NotCached,
-            Self::Storage { .. } => Category::Storage,
-            Self::Helper { .. } => Category::Helper,
-        }
-    }
-
-    /// What the user can do next, where there is something to say.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NoRule { pattern, .. } => format!(
-                "name its key in policy.toml:\n[[images]]\npattern = \"{pattern}\"\nkeys = [\"/etc/bpfman/keys/example.pub\"]"
-            ),
-            Self::NoImportName { path, .. } => {
-                format!("give it a name: bpfman image load {path} --name REGISTRY/REPOSITORY:TAG")
-            }
-            Self::Unsigned { .. } => "sign it with `bpfman image sign`".to_owned(),
-            Self::Untrusted { rule, .. } => format!(
-                "its keys and identities stand at `pattern = \"{rule}\"` in the daemon's policy.toml; sign it with one of \
-                 them, or name its signer there"
-            ),
-            Self::SignaturesUnanswered { source, .. } => return source.hint(),
-            Self::Revoked { .. } => "`[revoked]` in policy.toml names it; load another version".to_owned(),
-            Self::NotPinned { .. } => {
-                "add its digest to the rule in policy.toml, if it is meant to run".to_owned()
-            }
-            Self::WayBack { .. } => {
-                "sign it with a higher value of the annotation, if going back is meant".to_owned()
-            }
-            Self::Unauthorized { why, .. } => match &**why {
-                // Its own words say what is wrong.
-                AuthorizationError::Refused(answer) if answer.status() == 403 && answer.explains() => return None,
-                AuthorizationError::Refused(_) => {
-                    "check the image's name: registries answer so, too, for what does not exist; --registry-auth takes the \
-                     base64 of user:password"
-                        .to_owned()
-                }
-                _ => "--registry-auth takes the base64 of user:password for the registry".to_owned(),
-            },
-            Self::RegistryRefused { answer, .. } if answer.status() == 429 => {
-                "try again later; with --registry-auth many registries allow more".to_owned()
-            }
-            Self::RegistryRefused { answer, .. } if !answer.may_pass() => return None,
-            Self::NoRoom { .. } => {
-                "try again when others have ended, or raise images.cache_mib in bpfman.toml".to_owned()
-            }
-            Self::NotYours { .. } => {
-                "give the registry's password, or use the pull policy IfNotPresent; an image that root imports is for all"
-                    .to_owned()
-            }
-            Self::Unreachable { registry, source, .. } if fails_at_tls(source).is_some() => {
-                let setting = fails_at_tls(source).unwrap_or_default();
-                format!("say in bpfman.toml how it is reached:\n[registries.\"{registry}\"]\n{setting}")
-            }
-            Self::Slow { .. }
-            | Self::Unreachable { .. }
-            | Self::RegistryRefused { .. }
-            | Self::Timeout { .. } => {
-                "check that the registry answers, then try again".to_owned()
-            }
-            Self::NotCached { .. } => "`bpfman image pull` fetches it".to_owned(),
-            Self::Helper { .. } => {
-                "try again; if it fails for this image alone, something in the image ends who reads it: the daemon's log \
-                 and the kernel's (SIGSYS, out of memory) say what"
-                    .to_owned()
-            }
-            Self::Client { .. } => {
-                "install the package ca-certificates, or name a ca_file for the registry in bpfman.toml"
-                    .to_owned()
-            }
-            _ => return None,
-        })
-    }
 }

@@ -3,10 +3,9 @@
 //! A caller waits for the pull meanwhile: there are few tries, tenths of a second apart. Who asked tries the whole pull again
 //! (the node's agent by `RegistryBackoff`). How fast an answer has to come is in [`crate::pace`].
 
-use std::error::Error;
-use std::io;
 use std::time::Duration;
 
+use bpfman_image_format::TlsFailure;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
@@ -21,23 +20,9 @@ pub(crate) fn status(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// True if the connection failed rather than the request.
+/// True if the connection failed rather than the request. A certificate that is not trusted will not be a moment later.
 pub(crate) fn error(error: &reqwest::Error) -> bool {
-    !error.is_redirect() && !error.is_builder() && !is_untrusted_certificate(error)
-}
-
-/// A certificate that is not trusted will not be a moment later.
-fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        // What an I/O error wraps is not among its sources.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source());
-    }
-    false
+    !error.is_redirect() && !error.is_builder() && TlsFailure::of(error) != Some(TlsFailure::Certificate)
 }
 
 /// How long to wait before try number `next` (from 1).
@@ -68,18 +53,6 @@ mod tests {
         for code in [400, 401, 403, 404, 405, 406, 416, 501] {
             assert!(!status(StatusCode::from_u16(code).unwrap()), "{code}");
         }
-    }
-
-    #[test]
-    fn a_certificate_is_found_within_errors_of_any_depth() {
-        let untrusted = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        assert!(is_untrusted_certificate(&io::Error::other(io::Error::other(untrusted()))));
-        assert!(is_untrusted_certificate(&crate::ImageError::Unreachable {
-            registry: "r.io".to_owned(),
-            what: "it".to_owned(),
-            source: untrusted().into(),
-        }));
-        assert!(!is_untrusted_certificate(&io::Error::other("certificate")));
     }
 
     #[test]

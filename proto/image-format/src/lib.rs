@@ -6,6 +6,7 @@
 //! is good enough.
 
 mod auth_file;
+mod authorization;
 mod btf;
 mod bytecode;
 mod called;
@@ -24,6 +25,8 @@ pub mod layer;
 mod layout;
 pub mod manifest;
 pub mod media;
+mod oci_failure;
+mod oci_transfer;
 mod packing;
 mod pem;
 mod platform;
@@ -31,12 +34,14 @@ mod push;
 mod reference;
 mod registry;
 mod registry_access;
+mod registry_answer;
 mod registry_connection;
 mod registry_error;
 mod registry_host;
 mod registry_words;
 mod save;
 mod sign;
+mod tls_failure;
 pub mod vocabulary;
 mod zstd_reader;
 
@@ -60,12 +65,14 @@ pub use push::{PushError, push};
 pub use reference::{ImageReference, ReferenceError};
 pub use registry::TransferProgress;
 pub use registry_access::RegistryAccess;
+pub use registry_answer::RegistryAnswer;
 pub use registry_connection::TokenAnswer;
 pub use registry_error::RegistryError;
 pub use registry_host::{RegistryHost, RegistryHostError};
-pub use registry_words::{REFUSAL_LIMIT, registry_words};
+pub use registry_words::REFUSAL_LIMIT;
 pub use save::{SaveError, Saved, archive, save};
 pub use sign::{
     Critical, Image, SignError, SignOutcome, SignProgress, SignStep, SignedIdentity, SignedImage,
     SimpleSigningPayload, referrers_tag, sign, sign_in_steps, signature_tag,
 };
+pub use tls_failure::TlsFailure;

@@ -1,9 +1,16 @@
 //! Reading from and writing to a repository, shared by pushing, signing, saving and fetching.
 
-use bytes::Bytes;
-use reqwest::{Method, StatusCode};
+use std::time::Duration;
 
-use crate::registry_connection::{RegistryConnection, RegistryRequest, RegistryUse};
+use bytes::Bytes;
+use futures::{TryStreamExt as _, future, stream};
+use oci_client::Client;
+use oci_client::errors::OciDistributionError;
+use reqwest::Method;
+
+use crate::oci_failure::OciFailure;
+use crate::oci_transfer::OciTransfer;
+use crate::registry_connection::{ANSWER, RegistryConnection, RegistryRequest, RegistryUse};
 use crate::{Descriptor, Digest, ImageReference, RegistryAccess, RegistryError, media};
 
 /// Told how much of a transfer is done: bytes so far, bytes in all.
@@ -13,10 +20,13 @@ pub type TransferProgress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 const MANIFEST_LIMIT: u64 = 4 << 20;
 /// The largest blob that is read, in bytes.
 const BLOB_LIMIT: u64 = 96 << 20;
+/// The least that an upload has to send in one second, in bytes: slower ones are given up.
+const MIN_UPLOAD: u64 = 16 << 10;
 
 /// One repository, reached with one credential.
 pub(crate) struct Registry {
-    client: RegistryConnection,
+    connection: RegistryConnection,
+    transfer: OciTransfer,
     image: ImageReference,
 }
 
@@ -27,7 +37,8 @@ impl Registry {
         access: RegistryAccess,
         use_of: RegistryUse,
     ) -> Result<Self, RegistryError> {
-        Ok(Self { client: RegistryConnection::new(image, access, use_of)?, image: image.clone() })
+        let connection = RegistryConnection::new(image, &access, use_of)?;
+        Ok(Self { connection, transfer: OciTransfer::new(image, access), image: image.clone() })
     }
 
     pub(crate) fn image(&self) -> &ImageReference {
@@ -40,16 +51,15 @@ impl Registry {
         let accept = media::MANIFESTS.join(", ");
         let request = RegistryRequest {
             method: Method::GET,
-            url: self.client.url(&format!("manifests/{target}"), &what)?,
+            url: self.connection.url(&format!("manifests/{target}"), &what)?,
             accept: Some(&accept),
-            content: None,
             what: &what,
         };
-        let mut response = self.client.good(&request).await?;
-        let bytes = self.client.body(&mut response, MANIFEST_LIMIT).await?;
+        let mut response = self.connection.good(&request).await?;
+        let bytes = self.connection.body(&mut response, MANIFEST_LIMIT).await?;
         let digest = Digest::of(&bytes);
         if target.parse::<Digest>().is_ok_and(|expected| expected != digest) {
-            return Err(self.client.refused(&what, format!("its content has the digest {digest}")));
+            return Err(self.connection.refused(&what, format!("its content has the digest {digest}")));
         }
         Ok((bytes, digest))
     }
@@ -59,34 +69,43 @@ impl Registry {
         let what = format!("the referrers of {}@{digest}", self.image.name());
         let request = RegistryRequest {
             method: Method::GET,
-            url: self.client.url(&format!("referrers/{digest}"), &what).ok()?,
+            url: self.connection.url(&format!("referrers/{digest}"), &what).ok()?,
             accept: Some(media::OCI_INDEX),
-            content: None,
             what: &what,
         };
-        let mut response = self.client.good(&request).await.ok()?;
-        self.client.body(&mut response, MANIFEST_LIMIT).await.ok()
+        let mut response = self.connection.good(&request).await.ok()?;
+        self.connection.body(&mut response, MANIFEST_LIMIT).await.ok()
     }
 
-    /// A blob's bytes, checked by size and digest.
+    /// A blob's bytes. oci-client compares their digest, at the end of the stream.
     pub(crate) async fn blob(&self, blob: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         let what = format!("{}@{}", self.image.name(), blob.digest);
         if blob.size > BLOB_LIMIT {
             let why = format!("it has {} bytes; at most {BLOB_LIMIT} are read", blob.size);
-            return Err(self.client.refused(&what, why));
+            return Err(self.connection.refused(&what, why));
         }
-        // Without `urls`: content comes from the registry that was named.
-        let request = RegistryRequest {
-            method: Method::GET,
-            url: self.client.url(&format!("blobs/{}", blob.digest), &what)?,
-            accept: None,
-            content: None,
-            what: &what,
-        };
-        let mut response = self.client.good(&request).await?;
-        let bytes = self.client.body(&mut response, blob.size).await?;
-        if bytes.len() as u64 != blob.size || Digest::of(&bytes) != blob.digest {
-            return Err(self.client.refused(&what, "its content is not what its digest says".to_owned()));
+        let (at, digest) = (self.transfer.at("latest"), blob.digest.to_string());
+        // The digest without the descriptor's `urls`: content comes from the registry that was named.
+        let begun = self.ask(&what, ANSWER, |client| {
+            let (at, digest) = (at.clone(), digest.clone());
+            async move { client.pull_blob_stream(&at, digest.as_str()).await }
+        });
+        let mut stream = begun.await?.map_err(|failure| failure.of_read(&self.connection, &what))?;
+        let mut bytes = Vec::new();
+        loop {
+            let piece = self.in_time(ANSWER, stream.try_next()).await?;
+            let piece = piece.map_err(|error| OciFailure::from(error).of_read(&self.connection, &what))?;
+            let Some(piece) = piece else { break };
+            if bytes.len() as u64 + piece.len() as u64 > blob.size {
+                return Err(self
+                    .connection
+                    .refused(&what, format!("it sends more than {} bytes", blob.size)));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        if bytes.len() as u64 != blob.size {
+            let why = format!("it sends {} bytes instead of {}", bytes.len(), blob.size);
+            return Err(self.connection.refused(&what, why));
         }
         Ok(bytes)
     }
@@ -98,34 +117,87 @@ impl Registry {
         bytes: Vec<u8>,
     ) -> Result<(), RegistryError> {
         let what = format!("{}:{target}", self.image.name());
-        let request = RegistryRequest {
-            method: Method::PUT,
-            url: self.client.url(&format!("manifests/{target}"), &what)?,
-            accept: None,
-            content: Some((media_type, bytes.into())),
-            what: &what,
-        };
-        // Whether a `Location` comes with it is the registry's affair: the digest is known.
-        self.client.good(&request).await.map(drop)
+        let media_type = media_type
+            .parse::<reqwest::header::HeaderValue>()
+            .map_err(|_| self.connection.refused(&what, format!("`{media_type}` is no media type")))?;
+        let (at, digest, bytes) = (self.transfer.at(target), Digest::of(&bytes), Bytes::from(bytes));
+        let pushed = self.ask(&what, ANSWER, |client| {
+            let (at, bytes, media_type) = (at.clone(), bytes.clone(), media_type.clone());
+            async move { client.push_manifest_raw(&at, bytes, media_type).await }
+        });
+        self.pushed(pushed.await?, &format!("manifests/{digest}"), &what).await
     }
 
     pub(crate) async fn push_blob(&self, digest: Digest, bytes: Vec<u8>) -> Result<(), RegistryError> {
         let what = format!("{}@{digest}", self.image.name());
-        let request = |method, url| RegistryRequest { method, url, accept: None, content: None, what: &what };
-        let exists = request(Method::HEAD, self.client.url(&format!("blobs/{digest}"), &what)?);
+        let place = format!("blobs/{digest}");
         // A registry that does not say whether it has the blob is asked to take it.
-        if self.client.send(&exists).await.is_ok_and(|answer| answer.status().is_success()) {
+        if self.has(&place, &what).await.unwrap_or(false) {
             return Ok(());
         }
-        let begin = request(Method::POST, self.client.url("blobs/uploads/", &what)?);
-        let begun = self.client.good(&begin).await?;
-        if begun.status() == StatusCode::CREATED {
-            return Ok(());
+        let (at, digest) = (self.transfer.at("latest"), digest.to_string());
+        let (size, bytes) = (bytes.len() as u64, Bytes::from(bytes));
+        let time = 2 * ANSWER + Duration::from_secs(size / MIN_UPLOAD);
+        // As a stream: `push_blob` takes no empty blob, and panics on a place to upload to that is no address.
+        let pushed = self.ask(&what, time, |client| {
+            let (at, digest, bytes) = (at.clone(), digest.clone(), bytes.clone());
+            let content = stream::once(future::ready(Ok(bytes)));
+            async move { client.push_blob_stream(&at, content, &digest, Some(size)).await }
+        });
+        self.pushed(pushed.await?, &place, &what).await
+    }
+
+    /// What came of an upload. Some registries end one without `Location`, or with another status of success than the
+    /// specification names; oci-client takes both for failures. The registry is asked whether it has the content.
+    async fn pushed(
+        &self,
+        result: Result<String, OciFailure>,
+        place: &str,
+        what: &str,
+    ) -> Result<(), RegistryError> {
+        match result {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.may_be_success() && self.has(place, what).await? => Ok(()),
+            Err(failure) => Err(failure.of_write(&self.connection, what)),
         }
-        let mut url = self.client.upload_url(&begun, &what)?;
-        url.query_pairs_mut().append_pair("digest", &digest.to_string());
-        let content = Some(("application/octet-stream", Bytes::from(bytes)));
-        let upload = RegistryRequest { content, ..request(Method::PUT, url) };
-        self.client.good(&upload).await.map(drop)
+    }
+
+    /// Returns whether the registry has a manifest or a blob.
+    async fn has(&self, place: &str, what: &str) -> Result<bool, RegistryError> {
+        let accept = media::MANIFESTS.join(", ");
+        let request = RegistryRequest {
+            method: Method::HEAD,
+            url: self.connection.url(place, what)?,
+            accept: place.starts_with("manifests/").then_some(&accept),
+            what,
+        };
+        Ok(self.connection.send(&request).await?.status().is_success())
+    }
+
+    /// Runs a call of oci-client, and once more with a new credential if the registry asks for one: a token may have expired.
+    async fn ask<T, F>(
+        &self,
+        what: &str,
+        time: Duration,
+        call: impl Fn(Client) -> F,
+    ) -> Result<Result<T, OciFailure>, RegistryError>
+    where
+        F: Future<Output = Result<T, OciDistributionError>>,
+    {
+        let mut asked = false;
+        loop {
+            let client = self.transfer.client(self.connection.authorization()).await?;
+            let result = self.in_time(time, call(client)).await?.map_err(OciFailure::from);
+            let is_challenge = matches!(&result, Err(failure) if failure.is_challenge());
+            if !is_challenge || asked || !self.connection.authorize_anew(what).await? {
+                return Ok(result);
+            }
+            asked = true;
+        }
+    }
+
+    async fn in_time<T>(&self, time: Duration, waits: impl Future<Output = T>) -> Result<T, RegistryError> {
+        let late = |_| self.connection.unreachable(format!("nothing came in {} s", time.as_secs()));
+        tokio::time::timeout(time, waits).await.map_err(late)
     }
 }

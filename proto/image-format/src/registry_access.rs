@@ -2,14 +2,26 @@
 
 use reqwest::Certificate;
 
-use crate::{Credential, RegistryError, causes};
+use crate::{Credential, ImageReference, RegistryError, causes};
 
 /// How one registry is reached. Nothing of it is remembered for another registry.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryAccess {
     pub(crate) credential: Option<Credential>,
     pub(crate) plain_http: bool,
-    pub(crate) authorities: Option<Vec<Certificate>>,
+    pub(crate) authorities: Option<RegistryAuthorities>,
+}
+
+/// Certificate authorities in PEM; at least one.
+#[derive(Clone, Debug)]
+pub(crate) struct RegistryAuthorities {
+    pub(crate) pem: Vec<u8>,
+}
+
+impl RegistryAuthorities {
+    pub(crate) fn certificates(&self) -> Result<Vec<Certificate>, RegistryError> {
+        Certificate::from_pem_bundle(&self.pem).map_err(|error| RegistryError::Authorities(causes(&error)))
+    }
 }
 
 impl RegistryAccess {
@@ -30,12 +42,16 @@ impl RegistryAccess {
     /// # Errors
     /// [`RegistryError::Authorities`]: the text holds no certificate.
     pub fn with_authorities(self, pem: &[u8]) -> Result<Self, RegistryError> {
-        let found =
-            Certificate::from_pem_bundle(pem).map_err(|error| RegistryError::Authorities(causes(&error)))?;
-        if found.is_empty() {
+        let authorities = RegistryAuthorities { pem: pem.to_vec() };
+        if authorities.certificates()?.is_empty() {
             return Err(RegistryError::Authorities("there is no certificate in PEM".to_owned()));
         }
-        Ok(Self { authorities: Some(found), ..self })
+        Ok(Self { authorities: Some(authorities), ..self })
+    }
+
+    /// Returns whether the registry of an image is reached without TLS.
+    pub(crate) fn is_plain(&self, image: &ImageReference) -> bool {
+        self.plain_http || image.is_loopback() && self.authorities.is_none()
     }
 }
 

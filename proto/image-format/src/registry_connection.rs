@@ -1,23 +1,25 @@
-//! Requests to one registry: its address, its challenges, bounded answers.
+//! Requests to one registry whose answers are read here: manifests, referrers, challenges, tokens; each with a limit.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use crate::registry_words::{REFUSAL_LIMIT, registry_words};
-use crate::{Challenge, Credential, ImageReference, RegistryAccess, RegistryError, causes};
+use crate::authorization::Authorization;
+use crate::registry_words::REFUSAL_LIMIT;
+use crate::{
+    Challenge, Credential, ImageReference, RegistryAccess, RegistryAnswer, RegistryError, TlsFailure, causes,
+};
 
 /// Time for a connection to be made.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Time for the next piece of an answer to come, beside the time that sending takes.
-const ANSWER: Duration = Duration::from_secs(30);
-/// The least that an upload has to send in one second, in bytes: slower ones are given up.
-const MIN_UPLOAD: u64 = 16 << 10;
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
+/// Time for an answer, or its next piece, to come.
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+/// Name of this client at registries.
+pub(crate) const USER_AGENT: &str = concat!("bpfman/", env!("CARGO_PKG_VERSION"));
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 /// Bytes of a token service's answer.
@@ -44,8 +46,6 @@ pub(crate) struct RegistryRequest<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) accept: Option<&'a str>,
-    /// Media type and content.
-    pub(crate) content: Option<(&'a str, Bytes)>,
     /// For messages.
     pub(crate) what: &'a str,
 }
@@ -59,50 +59,48 @@ pub(crate) struct RegistryConnection {
     scope: String,
     credential: Option<Credential>,
     /// Filled once the registry has asked for it.
-    authorization: Mutex<Option<HeaderValue>>,
+    authorization: Mutex<Option<Authorization>>,
 }
 
 impl RegistryConnection {
     /// Makes the client; connects to nothing yet.
     pub(crate) fn new(
         image: &ImageReference,
-        access: RegistryAccess,
+        access: &RegistryAccess,
         use_of: RegistryUse,
     ) -> Result<Self, RegistryError> {
-        let failed = |error: &dyn std::error::Error| RegistryError::Client(causes(error));
-        let plain = access.plain_http || image.is_loopback() && access.authorities.is_none();
+        let plain = access.is_plain(image);
         // Docker's registry does not answer at the name that its images bear.
         let host = if image.registry() == "docker.io" { "index.docker.io" } else { image.registry() };
         let scheme = if plain { "http" } else { "https" };
         let base = format!("{scheme}://{host}/v2/{}/", image.repository());
         let base: Url = base.parse().map_err(|error| RegistryError::Client(format!("{base}: {error}")))?;
-        let mut http = Client::builder()
-            .user_agent(concat!("bpfman/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .redirect(Policy::custom(|attempt| {
+        let mut http = Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT).redirect(
+            Policy::custom(|attempt| {
                 let loses_tls = attempt.url().scheme() != "https"
                     && attempt.previous().iter().any(|url| url.scheme() == "https");
                 if loses_tls || attempt.previous().len() > MAX_REDIRECTS {
                     return attempt.stop();
                 }
                 attempt.follow()
-            }));
+            }),
+        );
         if image.is_loopback() {
             // No proxy stands between this machine and itself.
             http = http.no_proxy();
         }
-        http = match access.authorities {
-            Some(authorities) => http.tls_certs_only(authorities),
+        http = match &access.authorities {
+            Some(authorities) => http.tls_certs_only(authorities.certificates()?),
             // Plain HTTP needs no authorities, and works where there are none.
             None if plain => http.tls_certs_only([]),
             None => http,
         };
         Ok(Self {
-            http: http.build().map_err(|error| failed(&error))?,
+            http: http.build().map_err(|error| RegistryError::Client(causes(&error)))?,
             registry: image.registry().to_owned(),
             base,
             scope: format!("repository:{}:{}", image.repository(), use_of.actions()),
-            credential: access.credential,
+            credential: access.credential.clone(),
             authorization: Mutex::default(),
         })
     }
@@ -112,58 +110,22 @@ impl RegistryConnection {
         self.base.join(part).map_err(|error| self.refused(what, format!("no address: {error}")))
     }
 
-    /// The address of an upload, by the header `Location` of the answer that begins it.
-    pub(crate) fn upload_url(&self, begun: &Response, what: &str) -> Result<Url, RegistryError> {
-        let location = begun.headers().get(reqwest::header::LOCATION).and_then(|value| value.to_str().ok());
-        let location =
-            location.ok_or_else(|| self.refused(what, "it names no place to upload to".to_owned()))?;
-        let mut url = begun
-            .url()
-            .join(location)
-            .map_err(|error| self.refused(what, format!("its place to upload to is none: {error}")))?;
-        // Registries behind a proxy that ends TLS often name themselves without it.
-        if self.base.scheme() == "https" && url.scheme() == "http" && url.host_str() == self.base.host_str() {
-            let port = self.base.port();
-            if url.set_scheme("https").and_then(|()| url.set_port(port)).is_err() {
-                return Err(self.refused(what, "its place to upload to is none".to_owned()));
-            }
-        }
-        if url.scheme() != self.base.scheme() && url.scheme() != "https" {
-            let host = url.host_str().unwrap_or_default().to_owned();
-            return Err(self.refused(what, format!("it wants the upload sent to {host} without TLS")));
-        }
-        Ok(url)
-    }
-
     /// Sends a request, and again with a token where the registry asks for one. An answer with the status of a failure is
     /// an answer.
     pub(crate) async fn send(&self, request: &RegistryRequest<'_>) -> Result<Response, RegistryError> {
         // A token that was fetched before may have expired since: it is fetched once more.
         let mut asked = false;
         loop {
-            let own = request.url.origin() == self.base.origin();
             let mut sent = self.http.request(request.method.clone(), request.url.clone());
             if let Some(accept) = request.accept {
                 sent = sent.header(ACCEPT, accept);
             }
-            // Storage of somebody else gets no credential of ours: its address has what it needs.
-            if let Some(authorization) = self.authorization().filter(|_| own) {
-                sent = sent.header(AUTHORIZATION, authorization);
+            if let Some(authorization) = self.authorization() {
+                let header = authorization.header().map_err(|_| self.no_header(request.what))?;
+                sent = sent.header(AUTHORIZATION, header);
             }
-            let mut size = 0;
-            if let Some((media_type, content)) = &request.content {
-                size = content.len() as u64;
-                sent = sent.header(CONTENT_TYPE, *media_type).body(content.clone());
-            } else if request.method == Method::POST {
-                // Some servers answer 411 to a POST that does not say that it is empty.
-                sent = sent.header(reqwest::header::CONTENT_LENGTH, 0);
-            }
-            let time = ANSWER + Duration::from_secs(size / MIN_UPLOAD);
-            let response = tokio::time::timeout(time, sent.send())
-                .await
-                .map_err(|_| self.unreachable(format!("no answer in {} s", time.as_secs())))?
-                .map_err(|error| self.broken(error))?;
-            if response.status() != StatusCode::UNAUTHORIZED || asked || !own {
+            let response = self.in_time(sent.send()).await?.map_err(|error| self.broken(error))?;
+            if response.status() != StatusCode::UNAUTHORIZED || asked {
                 return Ok(response);
             }
             self.authorize(response, request.what).await?;
@@ -174,52 +136,49 @@ impl RegistryConnection {
     /// A good answer; any other is an error, told with the registry's own words.
     pub(crate) async fn good(&self, request: &RegistryRequest<'_>) -> Result<Response, RegistryError> {
         let response = self.send(request).await?;
-        if response.status().is_success() { Ok(response) } else { Err(self.refusal(response, request).await) }
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err(RegistryError::NotFound(request.what.to_owned()));
+        }
+        Err(self.answered(request.what, &self.answer(response).await))
     }
 
-    /// The error that an answer stands for.
-    pub(crate) async fn refusal(&self, response: Response, request: &RegistryRequest<'_>) -> RegistryError {
-        let (status, what) = (response.status(), request.what);
-        let why = self.answer(response).await;
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.unauthorized(what, why),
-            StatusCode::NOT_FOUND if matches!(request.method, Method::GET | Method::HEAD) => {
-                RegistryError::NotFound(what.to_owned())
-            }
-            _ => self.refused(what, why),
+    /// Fetches a credential anew, by the challenge at the registry's entrance. False if that asks for none.
+    pub(crate) async fn authorize_anew(&self, what: &str) -> Result<bool, RegistryError> {
+        let entrance = self.url("/v2/", what)?;
+        let response =
+            self.in_time(self.http.get(entrance).send()).await?.map_err(|error| self.broken(error))?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(false);
         }
+        self.authorize(response, what).await.map(|()| true)
+    }
+
+    /// The credential, if the registry has asked for one.
+    pub(crate) fn authorization(&self) -> Option<Authorization> {
+        self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Status and words of an answer.
-    async fn answer(&self, mut response: Response) -> String {
-        let status = response.status();
-        let retry_after = response.headers().get(reqwest::header::RETRY_AFTER);
-        let wait = retry_after.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    async fn answer(&self, mut response: Response) -> RegistryAnswer {
         // A body that cannot be read says nothing; the status does.
         let body = self.body(&mut response, REFUSAL_LIMIT as u64).await.unwrap_or_default();
-        let words = registry_words(&body).map(|words| format!(": {words}")).unwrap_or_default();
-        let wait = wait.map(|seconds| format!("; it asks to wait for {seconds} s")).unwrap_or_default();
-        format!("it answers {status}{words}{wait}")
+        RegistryAnswer::new(response.status(), response.headers(), &body)
     }
 
     /// The content of an answer, up to a limit.
     pub(crate) async fn body(&self, response: &mut Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let mut bytes = Vec::new();
         loop {
-            let piece = tokio::time::timeout(ANSWER, response.chunk())
-                .await
-                .map_err(|_| self.unreachable(format!("nothing more came in {} s", ANSWER.as_secs())))?
-                .map_err(|error| self.broken(error))?;
+            let piece = self.in_time(response.chunk()).await?.map_err(|error| self.broken(error))?;
             let Some(piece) = piece else { return Ok(bytes) };
             if bytes.len() as u64 + piece.len() as u64 > limit {
                 return Err(self.refused(response.url().path(), format!("it sends more than {limit} bytes")));
             }
             bytes.extend_from_slice(&piece);
         }
-    }
-
-    fn authorization(&self) -> Option<HeaderValue> {
-        self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Answers a registry's challenge, for this and the following requests.
@@ -229,28 +188,21 @@ impl RegistryConnection {
             let realm = challenge.parameter("realm")?;
             Some((realm, challenge.parameter("service")))
         });
-        let header = match (bearer, &self.credential) {
-            (Some((realm, service)), _) => format!("Bearer {}", self.token(realm, service, what).await?),
+        let authorization = match (bearer, &self.credential) {
+            (Some((realm, service)), _) => Authorization::Bearer(self.token(realm, service, what).await?),
             (None, Some(credential)) if Challenge::of_scheme(&challenges, "basic").is_some() => {
-                credential.basic()
+                Authorization::Basic(credential.clone())
             }
-            (None, Some(_)) => return Err(self.unauthorized(what, self.answer(response).await)),
+            (None, Some(_)) => return Err(self.answered(what, &self.answer(response).await)),
             (None, None) => {
                 let why = "it wants a user and a password, and none were given".to_owned();
                 return Err(self.unauthorized(what, why));
             }
         };
-        let header = self.secret(&header, what)?;
-        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(header);
+        // Checked once, here: oci-client panics on a token that no header can carry.
+        authorization.header().map_err(|_| self.no_header(what))?;
+        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
         Ok(())
-    }
-
-    /// A header that is kept out of logs.
-    fn secret(&self, text: &str, what: &str) -> Result<HeaderValue, RegistryError> {
-        let mut header = HeaderValue::try_from(text)
-            .map_err(|_| self.unauthorized(what, "no header can carry its token".to_owned()))?;
-        header.set_sensitive(true);
-        Ok(header)
     }
 
     /// Asks the service that the registry names for a token.
@@ -270,7 +222,8 @@ impl RegistryConnection {
         drop(query);
         let mut request = self.http.get(url);
         if let Some(credential) = &self.credential {
-            request = request.header(AUTHORIZATION, self.secret(&credential.basic(), what)?);
+            let header = Authorization::Basic(credential.clone()).header();
+            request = request.header(AUTHORIZATION, header.map_err(|_| self.no_header(what))?);
         }
         let late = |_| refused(format!("no token from {host} in {} s", ANSWER.as_secs()));
         let mut response = tokio::time::timeout(ANSWER, request.send())
@@ -279,21 +232,42 @@ impl RegistryConnection {
             .map_err(|error| refused(format!("no token from {host}: {}", causes(&error.without_url()))))?;
         if !response.status().is_success() {
             let answer = self.answer(response).await;
-            return Err(refused(format!("no token from {host}: {answer}")));
+            return Err(refused(format!("no token from {host}: it answers {answer}")));
         }
         let answer = self.body(&mut response, TOKEN_LIMIT).await?;
         TokenAnswer::read(&answer).ok_or_else(|| refused(format!("{host} gives no token")))
     }
 
-    fn broken(&self, error: reqwest::Error) -> RegistryError {
-        self.unreachable(causes(&error.without_url()))
+    async fn in_time<T>(&self, waits: impl Future<Output = T>) -> Result<T, RegistryError> {
+        let late = |_| self.unreachable(format!("nothing came in {} s", ANSWER.as_secs()));
+        tokio::time::timeout(ANSWER, waits).await.map_err(late)
     }
 
-    fn unreachable(&self, why: String) -> RegistryError {
-        RegistryError::Unreachable { registry: self.registry.clone(), why }
+    /// The error that a broken connection stands for.
+    pub(crate) fn broken(&self, error: reqwest::Error) -> RegistryError {
+        let (tls, why) = (TlsFailure::of(&error), causes(&error.without_url()));
+        RegistryError::Unreachable { registry: self.registry.clone(), why, tls }
     }
 
-    fn unauthorized(&self, what: &str, why: String) -> RegistryError {
+    pub(crate) fn unreachable(&self, why: String) -> RegistryError {
+        RegistryError::Unreachable { registry: self.registry.clone(), why, tls: None }
+    }
+
+    /// The error that an answer stands for.
+    pub(crate) fn answered(&self, what: &str, answer: &RegistryAnswer) -> RegistryError {
+        let why = format!("it answers {answer}");
+        if matches!(answer.status(), 401 | 403) {
+            self.unauthorized(what, why)
+        } else {
+            self.refused(what, why)
+        }
+    }
+
+    fn no_header(&self, what: &str) -> RegistryError {
+        self.unauthorized(what, "no header can carry its credential".to_owned())
+    }
+
+    pub(crate) fn unauthorized(&self, what: &str, why: String) -> RegistryError {
         RegistryError::Unauthorized { registry: self.registry.clone(), what: what.to_owned(), why }
     }
 

@@ -1,5 +1,7 @@
 //! Failures of a registry that this process talks to.
 
+use crate::TlsFailure;
+
 /// Why a registry did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -10,6 +12,8 @@ pub enum RegistryError {
         registry: String,
         /// The chain of causes.
         why: String,
+        /// The failure of TLS among them.
+        tls: Option<TlsFailure>,
     },
     /// It wants other credentials, or these may not do this.
     #[error("the registry {registry} refuses access to {what}: {why}")]

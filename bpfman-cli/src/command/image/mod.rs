@@ -7,6 +7,7 @@ mod cosign_password;
 pub mod credential;
 mod keys;
 mod labels;
+mod memory_limit;
 mod publish;
 mod pull;
 pub mod reach;

@@ -10,6 +10,7 @@ use bpfman_image_format::{Credential, ImageReference, RegistryAccess, RegistryHo
 use serde::Deserialize;
 
 use super::credential;
+use super::memory_limit::limit_memory;
 use crate::args::registry::RegistryFlags;
 use crate::error::CliError;
 use crate::image_error::LocalImageError;
@@ -56,6 +57,8 @@ fn access(
     let access = RegistryAccess::default()
         .with_credential(credential::of(image, given)?)
         .with_plain_http(table.plain_http);
+    // After the password: programs that are asked for it have limits of their own.
+    limit_memory().map_err(LocalImageError::Memory)?;
     let Some(path) = table.ca_file else { return Ok(access) };
     let pem = fs::read(&path).map_err(|source| CliError::File { path, source })?;
     Ok(access.with_authorities(&pem).map_err(LocalImageError::from)?)

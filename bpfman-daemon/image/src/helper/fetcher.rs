@@ -52,6 +52,7 @@ impl Working<'_> {
         let late = || ImageError::Unreachable {
             registry: "that was asked".to_owned(),
             what: "what is needed".to_owned(),
+            tls: None,
             source: format!("nothing came of it in {} s", limit.as_secs()).into(),
         };
         let waited = self.runtime.block_on(async { tokio::time::timeout(limit, what).await });

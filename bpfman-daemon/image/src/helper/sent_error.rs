@@ -1,10 +1,10 @@
 //! Failures, as they are told by a helper: the kind and its facts, and causes as text.
 
-use bpfman_image_format::{Digest, causes};
+use bpfman_image_format::{Digest, RegistryAnswer, TlsFailure, causes};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCause;
-use crate::{AuthorizationError, ImageError, RegistryAnswer};
+use crate::{AuthorizationError, ImageError};
 
 /// A failure of a helper's work.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +31,7 @@ pub(crate) enum SentError {
     Unreachable {
         registry: String,
         what: String,
+        tls: Option<TlsFailure>,
         why: String,
     },
     Malformed {
@@ -87,8 +88,8 @@ impl From<ImageError> for SentError {
             ImageError::RegistryRefused { registry, what, answer } => {
                 Self::RegistryRefused { registry, what, answer }
             }
-            ImageError::Unreachable { registry, what, source } => {
-                Self::Unreachable { registry, what, why: text(&source) }
+            ImageError::Unreachable { registry, what, tls, source } => {
+                Self::Unreachable { registry, what, tls, why: text(&source) }
             }
             ImageError::Malformed { what, source } => Self::Malformed { what, why: text(&source) },
             ImageError::Unsupported { what, source } => Self::Unsupported { what, why: text(&source) },
@@ -134,8 +135,8 @@ impl From<SentError> for ImageError {
             SentError::RegistryRefused { registry, what, answer } => {
                 Self::RegistryRefused { registry: cut(registry), what: cut(what), answer: answer.cut(cut) }
             }
-            SentError::Unreachable { registry, what, why } => {
-                Self::Unreachable { registry: cut(registry), what: cut(what), source: cause(why) }
+            SentError::Unreachable { registry, what, tls, why } => {
+                Self::Unreachable { registry: cut(registry), what: cut(what), tls, source: cause(why) }
             }
             SentError::Malformed { what, why } => Self::Malformed { what: cut(what), source: cause(why) },
             SentError::Unsupported { what, why } => Self::Unsupported { what: cut(what), source: cause(why) },
@@ -172,7 +173,12 @@ mod tests {
                 what: what(),
                 why: Box::new(AuthorizationError::NoCredential),
             },
-            ImageError::Unreachable { registry: registry(), what: what(), source: "a cause".into() },
+            ImageError::Unreachable {
+                registry: registry(),
+                what: what(),
+                tls: Some(TlsFailure::NoTls),
+                source: "a cause".into(),
+            },
             ImageError::Unauthorized {
                 registry: registry(),
                 what: what(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod access;
+mod client_fetches;
 mod cosign;
 mod forms;
 mod harness;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::harness::authority::Authority;
 use crate::harness::bare_registry::{BareRegistry, Habits};
 use crate::harness::docker_registry::DockerRegistry;
-use crate::harness::{Store, demand, layout, object, publish_signed};
+use crate::harness::{Store, demand, layout, object, publish, publish_signed, unsigned};
 use bpfman_image_format::{
     Credential, PushError, RegistryAccess, RegistryError, SigningKey, fetch_labels, fetch_object, push, save,
     sign,
@@ -26,6 +26,36 @@ async fn uploads_that_end_without_a_location_are_whole() {
         let before = uploads(registry.requests());
         publish_signed(&image, &object, &key).await;
         assert_eq!(uploads(registry.requests()), before);
+    }
+}
+
+/// What counts is whether the registry has it.
+#[tokio::test]
+async fn uploads_that_end_by_another_success_are_whole() {
+    for success in [200, 202, 204] {
+        let registry = BareRegistry::start(Habits { success: Some(success), ..Habits::default() });
+        let object = object("other_success");
+        let digest = publish(&registry.image("a:1"), &object, None).await;
+        let loaded = Store::new(unsigned()).pull(&registry.image("a:1")).await.unwrap();
+        assert_eq!((loaded.digest, &*loaded.bytes), (digest, object.bytes()), "{success}");
+    }
+}
+
+#[tokio::test]
+async fn upload_that_leaves_nothing_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let (layout, _) = layout(folder.path(), "image", &object("forgotten"));
+    for habits in [
+        Habits { forgets: true, ..Habits::default() },
+        Habits { success: Some(202), forgets: true, ..Habits::default() },
+        Habits { upload_place: Some("uploads/7"), ..Habits::default() },
+        Habits { upload_place: Some("http://"), ..Habits::default() },
+        Habits { upload_place: Some(""), ..Habits::default() },
+    ] {
+        let registry = BareRegistry::start(habits);
+        let error = push(&layout, "image", &registry.image("a:1"), None, None).await.unwrap_err();
+        assert!(matches!(error, PushError::Registry(RegistryError::Refused { .. })), "{error}");
+        assert!(!registry.requests().iter().any(|one| one.starts_with("PUT /v2/a/manifests")), "{error}");
     }
 }
 
@@ -96,7 +126,7 @@ async fn registry_with_an_authority_of_its_own_is_pushed_to() {
 async fn labels_are_read_without_a_pull() {
     let registry = BareRegistry::start(Habits::default());
     let (image, object) = (registry.image("a:1"), object("labels"));
-    let digest = crate::harness::publish(&image, &object, None).await;
+    let digest = publish(&image, &object, None).await;
     let before = registry.requests().len();
     let platform = bpfman_image_format::Platform::host().unwrap();
     let labels = fetch_labels(&image, None, platform).await.unwrap();

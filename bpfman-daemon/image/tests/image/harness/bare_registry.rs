@@ -17,6 +17,12 @@ pub struct Habits {
     pub token_lasts: Option<usize>,
     /// Status and body of the answer to a manifest that is pushed.
     pub refuses_manifests: Option<(u16, &'static str)>,
+    /// Status of uploads that are whole; 201 if none.
+    pub success: Option<u16>,
+    /// Keeps nothing of what it takes.
+    pub forgets: bool,
+    /// The place of an upload, in the place of a good one.
+    pub upload_place: Option<&'static str>,
 }
 
 #[derive(Default)]
@@ -147,7 +153,9 @@ fn answer(request: &Request, address: &str, habits: Habits, state: &mut State) -
     match (method.as_str(), path.as_str()) {
         ("POST", path) if path.ends_with("/uploads/") => {
             let base = if habits.absolute_uploads { format!("http://{address}") } else { String::new() };
-            (202, vec![("location", format!("{base}{path}7?state=a%2Fb"))], Vec::new())
+            let place =
+                habits.upload_place.map_or_else(|| format!("{base}{path}7?state=a%2Fb"), str::to_owned);
+            (202, vec![("location", place)], Vec::new())
         }
         ("PUT", path) if path.ends_with("/uploads/7") => {
             let digest = Digest::of(body);
@@ -156,8 +164,10 @@ fn answer(request: &Request, address: &str, habits: Habits, state: &mut State) -
                 return (400, Vec::new(), b"{\"errors\":[{\"code\":\"DIGEST_INVALID\"}]}".to_vec());
             }
             let path = path.replace("uploads/7", &digest.to_string());
-            state.content.insert(path, (String::new(), body.clone()));
-            plain(201)
+            if !habits.forgets {
+                state.content.insert(path, (String::new(), body.clone()));
+            }
+            plain(habits.success.unwrap_or(201))
         }
         ("PUT", path) => {
             if let Some((status, body)) = habits.refuses_manifests {
@@ -167,7 +177,7 @@ fn answer(request: &Request, address: &str, habits: Habits, state: &mut State) -
             for path in [path.to_owned(), by_digest] {
                 state.content.insert(path, (media_type.clone(), body.clone()));
             }
-            plain(201)
+            plain(habits.success.unwrap_or(201))
         }
         (_, path) => match state.content.get(path) {
             Some((media_type, content)) => (200, vec![("content-type", media_type.clone())], content.clone()),

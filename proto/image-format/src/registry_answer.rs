@@ -2,13 +2,11 @@
 
 use std::fmt;
 
-use bpfman_image_format::{REFUSAL_LIMIT, registry_words};
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::{Deserialize, Serialize};
 
-use crate::Limits;
-use crate::pace::TransferPace;
+use crate::registry_words::registry_words;
 
 /// An answer that refuses something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,18 +20,11 @@ pub struct RegistryAnswer {
 }
 
 impl RegistryAnswer {
-    /// Reads as much of an answer as it takes to explain it. A body that does not come explains nothing; the status does.
-    pub(crate) async fn read(mut response: Response, limits: &Limits) -> Self {
-        let (mut body, mut pace) = (Vec::new(), TransferPace::new(limits));
-        while let Ok(Some(piece)) = response.chunk().await {
-            body.extend_from_slice(&piece);
-            if body.len() > REFUSAL_LIMIT || !pace.keeps_up(piece.len()) {
-                break;
-            }
-        }
-        let retry_after = response.headers().get(RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
-        Self { status: response.status().as_u16(), words: registry_words(&body), retry_after }
+    /// An answer of this status, these headers, and as much of its body as was read.
+    #[must_use]
+    pub fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { status: status.as_u16(), words: registry_words(body), retry_after }
     }
 
     /// The status alone.
@@ -43,7 +34,8 @@ impl RegistryAnswer {
     }
 
     /// The same with its words cut.
-    pub(crate) fn cut(self, cut: impl FnOnce(String) -> String) -> Self {
+    #[must_use]
+    pub fn cut(self, cut: impl FnOnce(String) -> String) -> Self {
         Self { words: self.words.map(cut), ..self }
     }
 

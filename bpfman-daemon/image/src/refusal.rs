@@ -1,0 +1,19 @@
+//! Reading answers by which a registry refuses something.
+
+use bpfman_image_format::{REFUSAL_LIMIT, RegistryAnswer};
+use reqwest::Response;
+
+use crate::Limits;
+use crate::pace::TransferPace;
+
+/// Reads as much of an answer as it takes to explain it. A body that does not come explains nothing; the status does.
+pub(crate) async fn read(mut response: Response, limits: &Limits) -> RegistryAnswer {
+    let (mut body, mut pace) = (Vec::new(), TransferPace::new(limits));
+    while let Ok(Some(piece)) = response.chunk().await {
+        body.extend_from_slice(&piece);
+        if body.len() > REFUSAL_LIMIT || !pace.keeps_up(piece.len()) {
+            break;
+        }
+    }
+    RegistryAnswer::new(response.status(), response.headers(), &body)
+}

@@ -1,0 +1,53 @@
+//! Failures of TLS that a user can mend by a setting.
+
+use std::error::Error;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// Reason for which no connection by TLS could be made, if a setting of the registry mends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsFailure {
+    /// The server does not speak TLS.
+    NoTls,
+    /// No authority that is trusted has signed the server's certificate.
+    Certificate,
+}
+
+impl TlsFailure {
+    /// Returns the failure among an error and its causes, by their types.
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            match error.downcast_ref() {
+                // `rustls` has no other word for a server that answers a greeting by HTTP.
+                Some(rustls::Error::InvalidMessage(_)) => return Some(Self::NoTls),
+                Some(rustls::Error::InvalidCertificate(_)) => return Some(Self::Certificate),
+                _ => {}
+            }
+            // The error that an I/O error wraps is not among its sources.
+            let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            cause = wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source());
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_is_found_within_errors_of_any_depth() {
+        let untrusted = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let garbled = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        assert_eq!(TlsFailure::of(&untrusted()), Some(TlsFailure::Certificate));
+        assert_eq!(TlsFailure::of(&io::Error::other(untrusted())), Some(TlsFailure::Certificate));
+        let nested = io::Error::other(io::Error::other(garbled));
+        assert_eq!(TlsFailure::of(&nested), Some(TlsFailure::NoTls));
+        for other in ["certificate", "corrupt message of type InvalidContentType"] {
+            assert_eq!(TlsFailure::of(&io::Error::other(other)), None);
+        }
+    }
+}
