@@ -7,7 +7,9 @@ use bpfman_image_format::{Descriptor, Digest, manifest, media, null_is_empty, re
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::PREDICATE;
+use crate::found_signatures::FoundSignatures;
 use crate::signature::{Material, Signature};
+use crate::signature_source::SignatureSource;
 use crate::{ImageError, Limits};
 
 /// The parts of a manifest that holds signatures.
@@ -26,29 +28,6 @@ struct Index {
     manifests: Vec<Descriptor>,
 }
 
-/// A place where images and their signatures lie side by side: a registry, or a layout.
-pub(crate) trait SignatureSource: Sync {
-    /// `registry/repository`.
-    fn name(&self) -> &str;
-    /// A manifest at a tag or digest; none if there is none.
-    fn manifest(
-        &self,
-        target: &str,
-        limit: u64,
-    ) -> impl Future<Output = Result<Option<Vec<u8>>, ImageError>> + Send;
-    /// The pages of the list of what refers to a digest; none if there is no such list.
-    fn referrers(
-        &self,
-        digest: Digest,
-    ) -> impl Future<Output = Result<Option<Vec<Vec<u8>>>, ImageError>> + Send;
-    /// Content by descriptor, checked.
-    fn blob(
-        &self,
-        descriptor: &Descriptor,
-        limit: u64,
-    ) -> impl Future<Output = Result<Vec<u8>, ImageError>> + Send;
-}
-
 /// Where signatures are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SignaturePlace {
@@ -61,40 +40,6 @@ pub(crate) enum SignaturePlace {
 impl SignaturePlace {
     /// All places. What stands at the first is found with one question, and makes the others needless if it suffices.
     pub(crate) const ALL: [Self; 2] = [Self::Tag, Self::Referrers];
-}
-
-/// The signatures of one digest, as far as they were looked at.
-#[derive(Debug, Default)]
-pub(crate) struct FoundSignatures {
-    pub(crate) signatures: Vec<Signature>,
-    /// The first thing among them that cannot be read. Others may be good all the same: whoever may attach something to an
-    /// image must not be able to make it unloadable.
-    pub(crate) fault: Option<ImageError>,
-    /// The first thing that the registry did instead of an answer. It matters only where the signatures that were found do not
-    /// suffice.
-    pub(crate) unanswered: Option<ImageError>,
-    /// True if there are more than are looked at.
-    pub(crate) cut: bool,
-    /// Layers that were tried.
-    pub(crate) tried: usize,
-}
-
-impl FoundSignatures {
-    /// The limits for the next place, so that all places together are within those of one search.
-    pub(crate) fn rest(&self, limits: &Limits) -> (Limits, usize) {
-        let signatures = limits.signatures.saturating_sub(self.signatures.len());
-        (Limits { signatures, ..*limits }, MAX_LAYERS.saturating_sub(self.tried))
-    }
-
-    /// Adds what was found at another place.
-    pub(crate) fn add(&mut self, other: Self) {
-        let new: Vec<_> = other.signatures.into_iter().filter(|one| !self.signatures.contains(one)).collect();
-        self.signatures.extend(new);
-        self.fault = self.fault.take().or(other.fault);
-        self.unanswered = self.unanswered.take().or(other.unanswered);
-        self.cut |= other.cut;
-        self.tried += other.tried;
-    }
 }
 
 /// The signatures of `digest` that the source has at one place, in every form that is read, as many as the limits allow.

@@ -6,6 +6,7 @@
 //! files on this machine never pass through here.
 
 mod access;
+mod admission;
 mod authorization_error;
 mod blocking;
 mod bundle;
@@ -19,6 +20,7 @@ mod error;
 mod file_rule;
 mod find_signatures;
 mod floors;
+mod found_signatures;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod helper;
@@ -45,6 +47,7 @@ mod revoked;
 mod session;
 mod settings;
 mod signature;
+mod signature_source;
 mod signers;
 mod silent_mirrors;
 mod simple_signing;

@@ -16,7 +16,7 @@ use crate::helper::{
     ConfigAnswer, HelperThreads, ReadConfig, RegistryClient, StartHelper, Unpacked, VerifierClient,
 };
 use crate::inventory::{Bounds, CachedImage, Collected, InventoryEntry};
-use crate::session::{LoadSession, Resolved};
+use crate::session::LoadSession;
 use crate::silent_mirrors::SilentMirrors;
 use crate::staging::Staging;
 use crate::turns::{RegistrySlot, Turns};
@@ -48,7 +48,7 @@ pub struct ImageStore {
     helpers: Arc<dyn StartHelper>,
     /// Held for writing by a collection, for reading by loads while they use the cache alone or put something into it;
     /// never while somebody waits for a registry.
-    in_use: tokio::sync::RwLock<()>,
+    pub(crate) in_use: tokio::sync::RwLock<()>,
     /// One place a repository that is being pulled, so that many loads of one image make one download.
     flights: Turns,
     /// Places of each registry that is being asked.
@@ -319,57 +319,6 @@ impl ImageStore {
             verified_by: resolved.verdict.verified_by,
             signed: resolved.verdict.signed,
         })
-    }
-
-    /// Notes that an image was let in, and keeps what was fetched of it. Before this, nothing of it is kept.
-    async fn let_in(
-        &self,
-        session: &LoadSession<'_>,
-        resolved: &Resolved,
-        entry: InventoryEntry,
-    ) -> Result<(), ImageError> {
-        // Loads from the cache hold it already.
-        let _in_use = match session.is_quick() {
-            true => None,
-            false => Some(self.in_use.read().await),
-        };
-        let (cache, image) = (self.cache.clone(), session.image.clone());
-        let (offer, staging) = (resolved.verdict.offer.clone(), Arc::clone(&session.staging));
-        let signatures = session.signatures_to_keep(resolved)?;
-        let right = if resolved.allowed { None } else { session.right() };
-        let right = if session.brought.is_some() { Some(Right::Everybody) } else { right };
-        let sets_tag = !session.is_quick() && image.digest().is_none();
-        let forbidden = blocking(move || {
-            if let Some(offer) = &offer
-                && let Some(lowest) = cache.accept(offer)?
-            {
-                return Ok(Some(lowest));
-            }
-            staging.keep(&entry.members)?;
-            for (digest, signatures) in &signatures {
-                cache.set_signatures(*digest, signatures)?;
-            }
-            if let Some(right) = right {
-                cache.allow(&entry.name, &[entry.digest, entry.manifest].into(), &right)?;
-            }
-            if sets_tag {
-                // Only now: a tag that was moved to something unsigned must not take the place of what may be loaded.
-                cache.set_tag(&image, entry.digest)?;
-            }
-            cache.used(&entry)?;
-            // Also what another load fetched: whoever is told "loaded" may rely on it after a power cut.
-            cache.settle()?;
-            Ok(None)
-        })
-        .await?;
-        match (forbidden, &resolved.verdict.offer) {
-            // Another load was faster with a newer one.
-            (Some(lowest), Some(offer)) => {
-                let rule = resolved.verdict.verified_by.rule().unwrap_or_default();
-                Err(session.forbidden(rule, offer, &lowest))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// What is in the cache.

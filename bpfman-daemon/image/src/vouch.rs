@@ -5,8 +5,9 @@ use std::sync::PoisonError;
 
 use bpfman_image_format::Digest;
 
-use crate::find_signatures::{FoundSignatures, SignaturePlace};
+use crate::find_signatures::SignaturePlace;
 use crate::floors::{FloorOf, Offer};
+use crate::found_signatures::FoundSignatures;
 use crate::session::{LoadSession, Resolved};
 use crate::signature::Signature;
 use crate::signers::CountedSigners;

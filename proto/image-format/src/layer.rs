@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::ELF_LIMIT;
+use crate::content_kind::{TAR_HEADER, is_tar, kind_of};
 use crate::packing::{UnsupportedPacking, fill, unpacked};
+use crate::unpacked_limit::{Limited, UNPACKED_LIMIT, is_over_limit};
 
 /// Why a layer holds no usable file.
 #[derive(Debug, thiserror::Error)]
@@ -39,14 +41,10 @@ const ELF: &[u8] = b"\x7fELF";
 const ELF_START: usize = 20;
 /// `e_machine` of eBPF objects.
 const EM_BPF: u16 = 247;
-/// Bytes of a header in a tar.
-pub const TAR_HEADER: usize = 512;
 /// Entries of a tar that are looked at. An image has one; docker may add its folders.
 const MAX_ENTRIES: usize = 64;
 /// Bytes of a name, or of a pax header around one.
 const NAME_LIMIT: u64 = 16 << 10;
-/// Bytes that a layer may unpack to, whatever is in it: the most that are sent, and room for headers.
-pub const UNPACKED_LIMIT: u64 = 128 << 20;
 /// Characters of a reader's complaint that are shown.
 const SHOWN_CHARACTERS: usize = 160;
 
@@ -72,49 +70,6 @@ pub fn decode(layer: impl Read) -> Result<FoundObject, LayerError> {
         )));
     }
     from_tar(start.chain(reader))
-}
-
-/// True if this is the header of a tar's entry, or the zeros at the end of one without entries.
-#[must_use]
-pub fn is_tar(start: &[u8]) -> bool {
-    if start.len() < TAR_HEADER {
-        return false;
-    }
-    let checksum = std::str::from_utf8(&start[148..156]).unwrap_or_default();
-    let checksum = u32::from_str_radix(checksum.trim_matches(['\0', ' ']), 8);
-    let is_field = |at: &usize| (148..156).contains(at);
-    let sum =
-        start.iter().enumerate().map(|(at, byte)| if is_field(&at) { 32 } else { u32::from(*byte) }).sum();
-    start.iter().all(|byte| *byte == 0) || &start[257..262] == b"ustar" || checksum == Ok(sum)
-}
-
-/// Names the kind of a file by its first bytes.
-#[must_use]
-pub fn kind_of(start: &[u8]) -> String {
-    /// Bytes that are shown.
-    const SHOWN: usize = 8;
-    let known: [(&[u8], &str); 8] = [
-        (b"\0asm", "a WebAssembly module"),
-        (b"BC\xc0\xde", "LLVM bitcode: compile it to an object"),
-        (b"!<arch>\n", "an archive of ar"),
-        (b"-----BEGIN ", "a key or certificate in PEM"),
-        (b"#!", "a script"),
-        (b"{", "a JSON document"),
-        (b"[", "a JSON document"),
-        (b"\x28\xb5\x2f\xfd", "compressed twice"),
-    ];
-    if start.is_empty() {
-        return "empty".to_owned();
-    }
-    if let Some((_, name)) = known.iter().find(|(magic, _)| start.starts_with(magic)) {
-        return (*name).to_owned();
-    }
-    let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..);
-    if start.iter().all(is_text) && std::str::from_utf8(&start[..start.len().min(SHOWN)]).is_ok() {
-        return "a text".to_owned();
-    }
-    let bytes: Vec<String> = start.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
-    format!("a file that begins with the bytes {}", bytes.join(" "))
 }
 
 /// The rest of an object whose beginning is known.
@@ -215,49 +170,12 @@ fn failed(error: io::Error) -> LayerError {
     if let Some(unsupported) = UnsupportedPacking::of(&error) {
         return unsupported.into();
     }
-    if error.get_ref().is_some_and(|inner| inner.is::<Bomb>()) {
+    if is_over_limit(&error) {
         return LayerError::TooLarge(UNPACKED_LIMIT);
-    }
-    // The tar reader wraps errors in its own, with ours as the cause.
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        if inner.is::<Bomb>() {
-            return LayerError::TooLarge(UNPACKED_LIMIT);
-        }
-        if let Some(io) = inner.downcast_ref::<io::Error>()
-            && io.get_ref().is_some_and(|inner| inner.is::<Bomb>())
-        {
-            return LayerError::TooLarge(UNPACKED_LIMIT);
-        }
-        cause = inner.source();
     }
     // Readers of tars repeat what they cannot read.
     let why: String = error.to_string().chars().filter(|c| !c.is_control()).take(SHOWN_CHARACTERS).collect();
     LayerError::Malformed(format!("it cannot be unpacked: {why}"))
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("too much data")]
-struct Bomb;
-
-/// Fails, instead of ending quietly, once more than the limit was read.
-struct Limited<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R> Limited<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, left: UNPACKED_LIMIT }
-    }
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(Bomb))?;
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

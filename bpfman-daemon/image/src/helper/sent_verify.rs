@@ -5,7 +5,8 @@ use bpfman_image_format::{Descriptor, Digest, Labels};
 use serde::{Deserialize, Serialize};
 
 use super::sent_error::SentError;
-use crate::find_signatures::{FoundSignatures, SignaturePlace};
+use crate::find_signatures::SignaturePlace;
+use crate::found_signatures::FoundSignatures;
 use crate::signature::Signature;
 use crate::{Limits, Revoked, Signers};
 

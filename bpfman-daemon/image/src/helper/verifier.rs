@@ -12,7 +12,8 @@ use super::sent_error::SentError;
 use super::sent_verify::{
     ConfigAnswer, DocumentAnswer, ReadConfig, SentSignatures, SourceQuestion, VerifyQuestion,
 };
-use crate::find_signatures::{self, SignaturePlace, SignatureSource};
+use crate::find_signatures::{self, SignaturePlace};
+use crate::signature_source::SignatureSource;
 use crate::unpack::unpack;
 use crate::{ImageError, Limits, signers};
 use bpfmand_frames::{Answering, wrong};

@@ -13,8 +13,10 @@ use super::sent_verify::{ConfigAnswer, DocumentAnswer, SentSignatures, SourceQue
 use super::{HelperRole, StartHelper};
 use crate::blocking::blocking;
 use crate::cache::storage;
-use crate::find_signatures::{FoundSignatures, SignaturePlace, SignatureSource, find_goes_on};
+use crate::find_signatures::{SignaturePlace, find_goes_on};
+use crate::found_signatures::FoundSignatures;
 use crate::signature::Signature;
+use crate::signature_source::SignatureSource;
 use crate::signers::CountedSigners;
 use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
 use bpfman_image_format::layer::FoundObject;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfman_image_format::{Digest, Hasher, UnsupportedPacking, layer, unpacked};
+use bpfman_image_format::{Digest, Hasher, TAR_HEADER, UnsupportedPacking, is_tar, kind_of, unpacked};
 
 use crate::cache::storage;
 use crate::registry::Sink as _;
@@ -76,10 +76,10 @@ impl Copying<'_> {
         let content = unpacked(file).map_err(|error| self.unreadable(&error))?;
         let mut content = Bounded { inner: content, left: ARCHIVE_LIMIT };
         let mut start = Vec::new();
-        let read = (&mut content).take(layer::TAR_HEADER as u64).read_to_end(&mut start);
+        let read = (&mut content).take(TAR_HEADER as u64).read_to_end(&mut start);
         read.map_err(|error| self.unreadable(&error))?;
-        if !layer::is_tar(&start) {
-            return Err(self.malformed(format!("it is no archive of images, but {}", layer::kind_of(&start))));
+        if !is_tar(&start) {
+            return Err(self.malformed(format!("it is no archive of images, but {}", kind_of(&start))));
         }
         let mut archive = tar::Archive::new(start.chain(content));
         // Raw: names that matter fit into a header, and others are not to be read into memory.

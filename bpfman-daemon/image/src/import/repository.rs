@@ -8,7 +8,7 @@ use serde_json::json;
 use super::names::ImportNames;
 use crate::ImageError;
 use crate::blocking::blocking;
-use crate::find_signatures::SignatureSource;
+use crate::signature_source::SignatureSource;
 use crate::staging::Staging;
 
 /// The signatures of one image of a layout.
