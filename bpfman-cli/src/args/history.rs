@@ -20,6 +20,9 @@ pub struct History {
     /// Only what happened since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
+    /// Accesses instead of changes: who opened or read maps
+    #[arg(long)]
+    pub accesses: bool,
     /// The newest so many, at most 100,000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,

@@ -24,6 +24,7 @@ pub async fn run(global: &Global, command: History) -> Result<(), CliError> {
         id,
         hook,
         by: command.by.unwrap_or_default(),
+        accesses: command.accesses,
     };
     let mut pages = client.node.history(request).await?.into_inner();
     let mut history = HistoryJson::default();

@@ -85,6 +85,19 @@ pub const fn needs(method: Method) -> CallNeeds {
     })
 }
 
+/// Calls that read maps, or open them: they change nothing by themselves, and clients make them as often as they like. Their
+/// entries are kept apart from those of changes. Whoever has a map open for writing changes it without the daemon.
+#[must_use]
+pub const fn is_access(method: Method) -> bool {
+    matches!(
+        method,
+        Method::BpfmanMapsOpenForReading
+            | Method::BpfmanMapsOpenForWriting
+            | Method::BpfmanExtReadMap
+            | Method::BpfmanMapEntriesDumpMap
+    )
+}
+
 /// Calls that leave an entry in the journal whenever they are made; others do where they are refused.
 #[must_use]
 pub const fn is_audited(method: Method) -> bool {

@@ -28,6 +28,8 @@ pub(crate) struct HistoryFilter {
     pub before: Option<u64>,
     /// Not older, as entries have it.
     pub since: String,
+    /// Accesses in the place of changes.
+    pub accesses: bool,
     /// Which of these.
     pub entries: EntryFilter,
 }
@@ -35,13 +37,14 @@ pub(crate) struct HistoryFilter {
 impl HistoryFilter {
     /// Reads a request.
     pub fn parse(request: wire::HistoryRequest) -> Result<Self, Status> {
-        let wire::HistoryRequest { limit, before, since, id, hook, by } = request;
+        let wire::HistoryRequest { limit, before, since, id, hook, by, accesses } = request;
         let limit = match limit as usize {
             0 => USUAL,
             limit => limit.min(MOST_ENTRIES),
         };
         let before = (before > 0).then_some(before);
-        Ok(Self { limit, before, since: parse_since(since)?, entries: EntryFilter::about(id, hook, by) })
+        let (since, entries) = (parse_since(since)?, EntryFilter::about(id, hook, by));
+        Ok(Self { limit, before, since, accesses, entries })
     }
 
     /// What is wanted once so many were answered, down to this number.

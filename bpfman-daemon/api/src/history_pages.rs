@@ -70,9 +70,8 @@ fn next<K: Kernel>(
     asked: HistoryFilter,
     viewer: &HistoryViewer,
 ) -> Result<(wire::HistoryResponse, Option<HistoryFilter>), Status> {
-    let Some(reader) = api.journal.reader() else {
-        return Err(no_journal());
-    };
+    let reader = if asked.accesses { api.journal.access_reader() } else { api.journal.reader() };
+    let reader = reader.ok_or_else(no_journal)?;
     let wanted = |entry: &_| asked.entries.wants(entry) && viewer.may_read(entry);
     let limit = asked.limit.min(PAGE);
     let page = reader.page(asked.before, &asked.since, limit, wanted);

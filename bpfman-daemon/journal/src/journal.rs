@@ -12,6 +12,7 @@ use crate::journald::Journald;
 use crate::listeners::{Listeners, WrittenListener};
 use crate::refusals::Refusals;
 use crate::segments::Segments;
+use crate::settings::accesses;
 use crate::writer::{Handed, Writer};
 use crate::{
     DaemonPart, HistoryEntry, HistoryReader, JournalResumption, JournalSettings, JournalStanding,
@@ -73,6 +74,7 @@ impl Journal {
         });
         let most_bytes = settings.bytes;
         let last = |segments: &Segments| segments.next().saturating_sub(1);
+        let of_accesses = settings.of_accesses();
         let (segments, cut, epochs) = match Segments::open(settings.clone()) {
             Ok((segments, cut)) => {
                 let epochs = Epochs::begin(&folder, last(&segments));
@@ -94,7 +96,9 @@ impl Journal {
         }
         let (queue, handed) = sync_channel(QUEUE);
         let (shared, flood) = (Arc::clone(&journal.shared), Arc::clone(&journal.flood));
-        let writer = Writer { segments, journald, shared, flood, gap: 0 };
+        let accesses = Segments::open(of_accesses.clone()).map(|(accesses, _cut)| accesses);
+        let accesses = accesses.unwrap_or_else(|_told_by_the_journal| Segments::unopened(of_accesses));
+        let writer = Writer { segments, accesses, journald, shared, flood, gap: 0 };
         let thread =
             Builder::new().name("journal".to_owned()).stack_size(STACK).spawn(move || writer.run(&handed))?;
         let files = Some(Files { queue: Some(queue), thread: Some(thread), folder, epochs });
@@ -119,14 +123,21 @@ impl Journal {
             written.into_iter().for_each(|written| written());
             return;
         }
+        self.hand(Handed { entry, is_access: false, written });
+    }
+
+    /// Records an access, which changed nothing by itself. Accesses have a room of their own: they push no change out.
+    pub fn record_access(&self, entry: HistoryEntry, written: Option<WhenWritten>) {
+        self.hand(Handed { entry, is_access: true, written });
+    }
+
+    fn hand(&self, handed: Handed) {
         let Some(queue) = self.files.as_ref().and_then(|files| files.queue.as_ref()) else {
-            log_line::write(&entry);
-            written.into_iter().for_each(|written| written());
+            log_line::write(&handed.entry);
+            handed.written.into_iter().for_each(|written| written());
             return;
         };
-        if let Err(TrySendError::Full(handed) | TrySendError::Disconnected(handed)) =
-            queue.try_send(Handed { entry, written })
-        {
+        if let Err(TrySendError::Full(handed) | TrySendError::Disconnected(handed)) = queue.try_send(handed) {
             self.shared.standing().lost += 1;
             log_line::write(&handed.entry);
             handed.written.into_iter().for_each(|written| written());
@@ -186,6 +197,12 @@ impl Journal {
     #[must_use]
     pub fn reader(&self) -> Option<HistoryReader> {
         Some(HistoryReader::new(&self.files.as_ref()?.folder))
+    }
+
+    /// Reads the accesses; none if there is no journal on disk.
+    #[must_use]
+    pub fn access_reader(&self) -> Option<HistoryReader> {
+        Some(HistoryReader::new(&accesses(&self.files.as_ref()?.folder)))
     }
 }
 

@@ -1,10 +1,18 @@
 //! Where the journal is, and how large it may be.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Files that the journal is kept in. The oldest goes as a whole.
 pub(crate) const SEGMENTS: u64 = 8;
+
+/// Share of the journal that accesses may have beside it.
+const ACCESSES: u64 = 8;
+
+/// The folder of accesses in the journal's.
+pub(crate) fn accesses(journal: &Path) -> PathBuf {
+    journal.join("accesses")
+}
 
 /// Where the journal is, and how large it may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +45,12 @@ impl JournalSettings {
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self { folder, bytes: 16 << 20, entries: 50_000, sync: JournalSync::default(), journald: None }
+    }
+
+    /// The same for the accesses, which have a folder and bounds of their own beside the changes.
+    pub(crate) fn of_accesses(&self) -> Self {
+        let folder = accesses(&self.folder);
+        Self { folder, bytes: self.bytes / ACCESSES, entries: self.entries / ACCESSES, ..self.clone() }
     }
 
     /// Most bytes of one segment.

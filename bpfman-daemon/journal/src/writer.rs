@@ -18,11 +18,15 @@ const TELL: Duration = Duration::from_secs(10);
 /// An entry on its way.
 pub(crate) struct Handed {
     pub entry: HistoryEntry,
+    /// It tells of an access, not of a change.
+    pub is_access: bool,
     pub written: Option<WhenWritten>,
 }
 
 pub(crate) struct Writer {
     pub segments: Segments,
+    /// Accesses: however many there are, they push no change out.
+    pub accesses: Segments,
     pub journald: Option<Journald>,
     pub shared: Arc<SharedStanding>,
     pub flood: Arc<Mutex<Flood>>,
@@ -47,11 +51,15 @@ impl Writer {
                 }
             }
             batch.extend(self.suppressed());
-            if !batch.is_empty() {
-                self.write(batch);
+            let (accesses, changes): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| one.is_access);
+            if !changes.is_empty() {
+                self.write(changes);
+            }
+            if !accesses.is_empty() {
+                self.write_accesses(accesses);
             }
         }
-        if let Err(error) = self.segments.sync() {
+        if let Err(error) = self.segments.sync().and_then(|()| self.accesses.sync()) {
             tracing::warn!(%error, "the journal may not be on disk");
         }
     }
@@ -65,7 +73,7 @@ impl Writer {
             let mut entry = HistoryEntry::of_daemon(DaemonPart::Journal, "Suppressed", &object);
             entry.suppressed = count;
             entry.owners.extend(uid.map(|uid| format!("user:{uid}")));
-            Handed { entry, written: None }
+            Handed { entry, is_access: false, written: None }
         };
         counted.into_iter().map(entry).collect()
     }
@@ -74,23 +82,35 @@ impl Writer {
         if self.gap > 0 {
             let object = format!("{} entries could not be written", self.gap);
             let entry = HistoryEntry::of_daemon(DaemonPart::Journal, "Gap", &object);
-            batch.insert(0, Handed { entry, written: None });
+            batch.insert(0, Handed { entry, is_access: false, written: None });
         }
-        let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
         let first = self.segments.next();
-        let mut lines = String::new();
-        for (number, handed) in (first..).zip(&mut batch) {
-            handed.entry.number = number;
-            handed.entry.time.clone_from(&time);
-            lines.push_str(&handed.entry.line());
-        }
+        let lines = numbered(&mut batch, first);
         let count = batch.len() as u64;
         let done = self.segments.append(&lines, first, count);
         // What could not be written has its number all the same: the gap is seen. What tells of it is none that is lost.
         let lost = count - u64::from(self.gap > 0);
         self.segments.count(if done.is_ok() { count } else { lost });
         self.note(done, lost);
-        for Handed { entry, written } in batch {
+        self.tell(batch);
+    }
+
+    /// Accesses have numbers and files of their own.
+    fn write_accesses(&mut self, mut batch: Vec<Handed>) {
+        let first = self.accesses.next();
+        let lines = numbered(&mut batch, first);
+        let count = batch.len() as u64;
+        if let Err(error) = self.accesses.append(&lines, first, count) {
+            tracing::warn!(%error, "accesses have no entry in the journal");
+            self.shared.standing().lost += count;
+        }
+        self.accesses.count(count);
+        self.tell(batch);
+    }
+
+    /// Tells those who wait, and journald or the log.
+    fn tell(&self, batch: Vec<Handed>) {
+        for Handed { entry, written, .. } in batch {
             if let Some(written) = written {
                 written();
             }
@@ -132,6 +152,18 @@ impl Writer {
             log_line::write(entry);
         }
     }
+}
+
+/// Gives entries their numbers and time; returns their lines.
+fn numbered(batch: &mut [Handed], first: u64) -> String {
+    let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let mut lines = String::new();
+    for (number, handed) in (first..).zip(batch) {
+        handed.entry.number = number;
+        handed.entry.time.clone_from(&time);
+        lines.push_str(&handed.entry.line());
+    }
+    lines
 }
 
 impl Handed {

@@ -127,14 +127,20 @@ fn a_user_with_a_grant_reads_a_map_of_root_and_cannot_write_it() {
     let took = bench.take(READER, bench.map, &["read"]).success();
     assert_eq!(took, "took: ok\n42\nupdate: EPERM\nmmap: EACCES\n");
     assert_eq!(bench.value(), 42);
+    // The descriptor is there before its entry.
+    until("the opening is told", || bench.daemon.log().contains("verb=\"OpenForReading\""));
     let log = bench.daemon.log();
-    let line =
-        log.lines().find(|line| line.contains("verb=\"OpenForReading\"")).unwrap_or_else(|| panic!("{log}"));
+    let line = log.lines().find(|line| line.contains("verb=\"OpenForReading\"")).unwrap();
     for said in
         [format!("uid={READER}"), "grant=\"readers\"".into(), format!("descriptor of map {}", bench.map)]
     {
         assert!(line.contains(&said), "{line}");
     }
+    // Beside the changes, not among them: however often it reads, it pushes none out.
+    let told = |line: &str| bench.daemon.bpfman(line).success();
+    assert!(told("history --accesses").contains("OpenForReading"));
+    let changes = told("history");
+    assert!(changes.contains("Load") && !changes.contains("OpenFor"), "{changes}");
     bench.take(READER, bench.map, &["write", "7"]).fails(1, &[]);
     assert_eq!(bench.value(), 42);
 }

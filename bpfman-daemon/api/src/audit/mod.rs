@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bpfman_proto::{Method, REASON_TRAILER, Reason};
 use bpfmand_core::Peer;
-use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal};
+use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal, WhenWritten};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
-use crate::calls::is_audited;
+use crate::calls::{is_access, is_audited};
 
 pub(crate) use notes::{
     about_link, about_program, allowed_by, attach, failed, goes_on, hook, link, load, made, made_link, map,
@@ -76,12 +76,14 @@ impl Call {
     pub async fn end(&self, failed: Option<&Status>) {
         let Some(entry) = self.entry(failed) else { return };
         let (told, written) = oneshot::channel();
-        self.journal.record(
-            entry,
-            Some(Box::new(move || {
-                let _nobody_waits = told.send(());
-            })),
-        );
+        let when_written: WhenWritten = Box::new(move || {
+            let _nobody_waits = told.send(());
+        });
+        if entry.result == EntryResult::Done && self.method.is_some_and(is_access) {
+            self.journal.record_access(entry, Some(when_written));
+        } else {
+            self.journal.record(entry, Some(when_written));
+        }
         // It is dropped with the writer, when the daemon ends.
         let _ended = written.await;
     }

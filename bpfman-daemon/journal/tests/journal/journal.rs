@@ -54,6 +54,45 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
+/// Reads a map 100,000 times, as scripts do.
+#[test]
+fn accesses_push_no_change_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(JournalSettings { entries: 1000, ..settings(folder.path()) }).unwrap();
+    for uid in 0..500 {
+        write(&journal, entry("Attach", uid));
+    }
+    let before = all(folder.path());
+    for round in 0..100 {
+        let (told, written) = channel();
+        for _ in 0..1000 {
+            let told = told.clone();
+            let access = entry("OpenForReading", 1000 + round);
+            journal.record_access(access, Some(Box::new(move || told.send(()).unwrap())));
+        }
+        assert_eq!(written.iter().take(1000).count(), 1000);
+    }
+    assert_eq!(all(folder.path()), before);
+    let accesses = journal.access_reader().unwrap();
+    let newest = accesses.page(None, "", 1, |_| true).unwrap().entries.remove(0);
+    assert_eq!(
+        (newest.number, newest.verb.as_str(), newest.by.uid()),
+        (100_000, "OpenForReading", Some(1099))
+    );
+    let kept = fs::read_dir(folder.path().join("journal/accesses")).unwrap().count();
+    assert!(kept <= 8, "{kept} files");
+    // Numbers go on after a restart, in both.
+    drop(journal);
+    let journal = Journal::open(settings(folder.path())).unwrap();
+    journal.record_access(entry("OpenForWriting", 1), None);
+    write(&journal, entry("Detach", 1));
+    drop(journal);
+    assert_eq!(all(folder.path()).len(), before.len() + 1);
+    let page =
+        HistoryReader::new(&folder.path().join("journal/accesses")).page(None, "", 1, |_| true).unwrap();
+    assert_eq!(page.entries[0].number, 100_001);
+}
+
 #[test]
 fn an_entry_is_in_its_file_when_it_is_told_to_be_and_numbers_go_on_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
