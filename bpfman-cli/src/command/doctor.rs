@@ -104,7 +104,14 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     let answer = client.ext.list_links(ext::ListLinksRequest::default()).await?.into_inner();
     diagnosis.checked.links = answer.links.len();
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
-        diagnosis.found(FindingClass::Drift, format!("link {}", link.id), link.state.clone(), RESTART);
+        let fix = match link.standing() {
+            // No restart brings an interface back.
+            ext::Standing::Waiting | ext::Standing::Elsewhere | ext::Standing::Gone => {
+                format!("bpfman get link {}", link.id)
+            }
+            _ => RESTART.to_owned(),
+        };
+        diagnosis.found(FindingClass::Drift, format!("link {}", link.id), link.state.clone(), fix);
     }
     Ok(())
 }
@@ -135,6 +142,11 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
             }
             // Detached since it was listed.
             Err(status) if status.code() == tonic::Code::NotFound => {}
+            // Not a fault of the machine: this caller may not ask.
+            Err(status) if status.code() == tonic::Code::PermissionDenied => {
+                diagnosis.checked.chains -= 1;
+                diagnosis.note(&summary.hook, format!("its chain was not verified: {}", status.message()));
+            }
             Err(status) => {
                 diagnosis.found(FindingClass::Drift, &summary.hook, status.message(), look(&summary.hook));
             }
@@ -161,6 +173,7 @@ async fn provenance(
             }
             return Ok(());
         }
+        // Of a daemon that does not examine itself, it may be the policy that cannot be followed.
         Err(status) if status.code() == tonic::Code::PermissionDenied => {
             diagnosis.found(FindingClass::Policy, "policy", status.message(), "bpfman whoami");
             return Ok(());
@@ -216,7 +229,6 @@ async fn matches(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(),
     Ok(())
 }
 
-/// What root or the kernel took off the daemon's cage: told, and no difference from what was asked for.
 /// What others touched, and a radar that sees less than it could. Not everybody may know.
 async fn radar(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let answer = match client.radar.survey_radar(ext::SurveyRadarRequest {}).await {
@@ -233,6 +245,7 @@ async fn radar(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     Ok(())
 }
 
+/// What root or the kernel took off the daemon's cage: told, and no difference from what was asked for.
 async fn cage(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(info) = offered(client.ext.info(ext::InfoRequest {}).await)? else { return Ok(()) };
     for part in info.cage.into_iter().filter(|part| !part.weakness.is_empty()) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::command::run;
+use bpfman_tests::network::{INTERFACE, Network};
 use bpfman_tests::{Daemon, Launch};
 use serde_json::Value;
 
@@ -56,6 +57,24 @@ fn a_policy_that_cannot_be_read_is_a_finding_of_its_own() {
     assert_eq!(code, 16, "{findings:?}");
     assert_eq!(class_of(&findings[0]), ("policy", 16));
     assert!(findings[0]["why"].as_str().unwrap().contains("nobody but root"), "{findings:?}");
+}
+
+/// Whoever may open the socket may look at what runs, and not trace it. That is no fault of the machine.
+#[test]
+fn missing_right_of_the_caller_is_a_note() {
+    let (daemon, network) = (crate::grants::daemon(String::new()), Network::new());
+    let program = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
+    let far = network.far.path().display().to_string();
+    daemon
+        .bpfman(&format!("attach {} xdp --iface {INTERFACE} --priority 50 --netns {far}", program.id))
+        .success();
+    assert_eq!(examined(&daemon), (0, vec![]));
+    let report = daemon.bpfman_as(64_311, "doctor -o json").json();
+    assert_eq!((&report["exit_code"], &report["findings"]), (&0.into(), &Value::Array(vec![])), "{report}");
+    let notes = report["notes"].as_array().unwrap();
+    let of_chain = notes.iter().find(|note| note["finding"].as_str().unwrap().contains("was not verified"));
+    assert!(of_chain.is_some_and(|note| note["subject"].as_str().unwrap().contains(INTERFACE)), "{report}");
+    assert_eq!(report["checked"]["chains"], 0, "{report}");
 }
 
 #[test]
