@@ -30,17 +30,25 @@ impl CommandOutput for LinkJson {
 
 impl CommandOutput for LinkList {
     fn table(&self, screen: Screen) -> String {
-        let columns = ["Program ID", "Link ID", "Application", "Type", "Function Name", "Attachment"];
+        let mut columns = vec!["Program ID", "Link ID", "Application", "Type", "Function Name", "Attachment"];
+        // Behind the columns of v0.6.0, and only where they say something.
+        let (has_netns, has_state) =
+            (self.links.iter().any(|link| netns(link).is_some()), self.links.iter().any(is_not_running));
+        columns.extend(has_netns.then_some("Network Namespace"));
+        columns.extend(has_state.then_some("State"));
         let mut table = TextTable::new(&columns);
         for link in &self.links {
-            table.row(vec![
+            let mut row = vec![
                 link.program_id.to_string(),
                 link.link_id.to_string(),
                 link.application.clone().unwrap_or_default(),
                 kernel_type::table_name(&link.program_type).to_owned(),
                 link.program_name.clone(),
                 link.attachment.clone(),
-            ]);
+            ];
+            row.extend(has_netns.then(|| netns(link).unwrap_or_default().to_owned()));
+            row.extend(has_state.then(|| link.standing.map_or("", StandingWord::name).to_owned()));
+            table.row(row);
         }
         let mut text = table.render(screen);
         text.push('\n');
@@ -50,6 +58,15 @@ impl CommandOutput for LinkList {
     fn ids(&self) -> Vec<String> {
         self.links.iter().map(|link| link.link_id.to_string()).collect()
     }
+}
+
+/// The network namespace of a link; none: the daemon's own.
+fn netns(link: &LinkJson) -> Option<&str> {
+    link.attach.netns.as_deref().filter(|path| !path.is_empty())
+}
+
+fn is_not_running(link: &LinkJson) -> bool {
+    StandingWord::differs(link.standing)
 }
 
 /// A link in full. Which lines there are depends on its type, as in v0.6.0.
@@ -279,6 +296,27 @@ mod tests {
             " Program ID  Link ID  Application  Type    Function Name  Attachment
  7           90       shop         xdp     watch          eth0 pos-0
  7           90                    uprobe  watch          libc malloc
+
+"
+        );
+    }
+
+    /// A link that does not run, and one of another network namespace, are told from others.
+    #[test]
+    fn list_has_state_and_namespace_where_they_say_something() {
+        let xdp = |netns: Option<&str>| {
+            let info = v1::XdpAttachInfo { netns: netns.map(str::to_owned), ..Default::default() };
+            link("xdp", "eth0 pos-0", Info::XdpAttachInfo(info))
+        };
+        let mut waits = xdp(None);
+        waits.standing = Some(StandingWord::Waiting);
+        let mut runs = xdp(Some("/run/netns/blue"));
+        runs.standing = Some(StandingWord::Running);
+        assert_eq!(
+            LinkList { links: vec![waits, runs] }.table(Screen::PLAIN),
+            " Program ID  Link ID  Application  Type  Function Name  Attachment  Network Namespace  State
+ 7           90                    xdp   watch          eth0 pos-0                     waiting
+ 7           90                    xdp   watch          eth0 pos-0  /run/netns/blue    running
 
 "
         );

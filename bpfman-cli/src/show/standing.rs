@@ -41,6 +41,20 @@ impl StandingWord {
         })
     }
 
+    /// The word itself.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Elsewhere => "elsewhere",
+            Self::Gone => "gone",
+            Self::Unpinned => "unpinned",
+            Self::Replaced => "replaced",
+            Self::Torn => "torn",
+            Self::Lost => "lost",
+        }
+    }
+
     /// True for what is not as it was put.
     pub fn differs(of: Option<Self>) -> bool {
         of.is_some_and(|word| word != Self::Running)

@@ -156,9 +156,12 @@ fn tables_have_the_known_headers_and_blocks() {
     let mut lines = links.lines();
     assert_eq!(
         words(lines.next().unwrap()).join(" "),
-        "Program ID Link ID Application Type Function Name Attachment"
+        "Program ID Link ID Application Type Function Name Attachment Network Namespace"
     );
-    assert_eq!(words(lines.next().unwrap()), [&id, &link, "shop", "xdp", "xdp_member", INTERFACE, "pos-0"]);
+    assert_eq!(
+        words(lines.next().unwrap()),
+        [&id, &link, "shop", "xdp", "xdp_member", INTERFACE, "pos-0", &far]
+    );
     assert!(
         daemon.bpfman(&format!("get link {link}")).success().contains("owner=acme")
             || attached.contains("a=b")
