@@ -56,13 +56,16 @@ pub struct SharingFlags {
     /// Keep the empty chain attached when the last program leaves the hook, for the next program.
     #[arg(long, alias = "hold", help_heading = ORDER)]
     pub keep_attached: bool,
+    /// Attach the program though it is attached at this hook already: it runs twice for each packet.
+    #[arg(long, help_heading = ORDER)]
+    pub again: bool,
 }
 
 impl SharingFlags {
     /// True if any of it was asked for.
     #[must_use]
     pub const fn is_asked(self) -> bool {
-        self.isolated || self.allow_redirect || self.keep_attached || self.shadow
+        self.isolated || self.allow_redirect || self.keep_attached || self.shadow || self.again
     }
 }
 

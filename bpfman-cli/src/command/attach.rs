@@ -1,7 +1,10 @@
 //! `bpfman attach`.
 
+use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
+use bpfman_proto::v1::attach_info::Info;
+use tonic::Code;
 
 use super::connect;
 use super::progress::warn;
@@ -18,7 +21,7 @@ use crate::verdict;
 
 /// Attaches, and shows the new link; with a pattern, the attachment to all interfaces that match.
 ///
-/// What v0.6.0 knows goes by its own call, so that such commands also work with its daemon.
+/// What v0.6.0 knows also works with its daemon.
 pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     let program_id = command.program_id;
     let (order, sharing) = place(&command.point);
@@ -54,10 +57,15 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
         }
         return show::answer(global, &MatchingJson::new(&matching));
     }
-    if order.is_some() || sharing.is_asked() || ttl_seconds.is_some() || point.is_some() {
+    let is_plain = order.is_none() && !sharing.is_asked() && ttl_seconds.is_none() && point.is_none();
+    // Only our call refuses to attach a program twice at one hook.
+    let has_chain = attach
+        .as_ref()
+        .is_some_and(|attach| matches!(attach.info, Some(Info::XdpAttachInfo(_) | Info::TcAttachInfo(_))));
+    if !is_plain || has_chain {
         let request = ext::ChainAttachRequest {
             program_id,
-            attach,
+            attach: attach.clone(),
             order,
             isolated: sharing.isolated,
             redirect_may_proceed: sharing.allow_redirect,
@@ -65,8 +73,15 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             ttl_seconds,
             shadow: sharing.shadow,
             point,
+            again: sharing.again,
         };
-        let answer = client.chains.attach(request).await?.into_inner();
+        let answer = match client.chains.attach(request).await {
+            // The daemon of v0.6.0.
+            Err(status) if is_plain && status.code() == Code::Unimplemented => {
+                return attach_as_published(global, &mut client, program_id, attach).await;
+            }
+            answer => answer?.into_inner(),
+        };
         let link = answer.link.ok_or(CliError::Incomplete { call: "Attach", part: "the link" })?;
         if ttl_seconds.is_some() && link.ttl_left.is_none() {
             let ended = client.v1.detach(v1::DetachRequest { link_id: link.id }).await;
@@ -78,6 +93,16 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
         }
         return show::answer(global, &LinkJson::new(&link));
     }
+    attach_as_published(global, &mut client, program_id, attach).await
+}
+
+/// Attaches by the call of v0.6.0.
+async fn attach_as_published(
+    global: &Global,
+    client: &mut Services,
+    program_id: u32,
+    attach: Option<v1::AttachInfo>,
+) -> Result<(), CliError> {
     let link_id = client.v1.attach(v1::AttachRequest { id: program_id, attach }).await?.into_inner().link_id;
     if global.quiet && global.output == OutputForm::Table {
         return show::write(&format!("{link_id}\n"));
@@ -141,7 +166,6 @@ fn matching(point: &AttachTo) -> Option<ext::InterfaceMatch> {
 
 #[cfg(test)]
 mod tests {
-    use bpfman_proto::v1::attach_info::Info;
     use clap::Parser;
 
     use super::*;

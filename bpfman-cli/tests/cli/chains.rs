@@ -54,7 +54,7 @@ fn watching_ends_when_nobody_reads_any_more() {
 }
 
 #[test]
-fn intents_and_sharing_go_by_the_newer_call_and_all_else_by_the_older_one() {
+fn members_of_chains_go_by_the_newer_call_and_all_else_by_the_older_one() {
     let daemon = daemon();
     let line = "attach 7 xdp -i eth0 -p 5 --before role=lb,8 --after foreign:cil --role wall --isolated \
                 --allow-redirect --hold";
@@ -72,7 +72,13 @@ fn intents_and_sharing_go_by_the_newer_call_and_all_else_by_the_older_one() {
     let plain = self::daemon();
     let quiet = plain.run("attach 7 xdp -i eth0 -p 5");
     assert_eq!(quiet.stderr, "", "{quiet:?}");
-    assert!(plain.asked().starts_with("AttachRequest {") && !plain.asked().contains("ChainAttach"));
+    assert!(plain.asked().contains("ChainAttachRequest {") && plain.asked().contains("again: false"));
+    let again = self::daemon();
+    assert_eq!(again.run("attach 7 xdp -i eth0 -p 5 --again").stderr, "");
+    assert!(again.asked().contains("again: true"), "{}", again.asked());
+    let tcx = self::daemon();
+    assert_eq!(tcx.run("attach 7 tcx -d ingress -i eth0 -p 5").stderr, "");
+    assert!(tcx.asked().starts_with("AttachRequest {") && !tcx.asked().contains("ChainAttach"));
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             redirect_may_proceed: request.redirect_may_proceed,
             shadow: request.shadow,
         };
-        let (keep, ttl) = (request.keep_attached, request.ttl_seconds);
+        let (keep, ttl, again) = (request.keep_attached, request.ttl_seconds, request.again);
         let mut request = AttachRequest {
             ttl,
             program: ProgramId(request.program_id),
@@ -49,7 +49,9 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         self.admit_point(&permit, &request.point).await?;
         let link = self
             .change(&permit, move |api| {
-                let link = api.engine.attach(&request).map_err(fail)?;
+                let attached =
+                    if again { api.engine.attach(&request) } else { api.engine.attach_once(&request) };
+                let link = attached.map_err(fail)?;
                 if keep {
                     api.keep(&request, link.record.id, &by)?;
                 }

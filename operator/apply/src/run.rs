@@ -258,7 +258,13 @@ impl Run<'_> {
             return Ok(());
         }
         let (attach, point) = was.clone().on_the_wire();
-        let request = ext::ChainAttachRequest { program_id: running.id, attach, point, ..Default::default() };
+        let request = ext::ChainAttachRequest {
+            program_id: running.id,
+            attach,
+            point,
+            again: true,
+            ..Default::default()
+        };
         let answer = self.daemon.chains().attach(request).await;
         match self.answer(answer)? {
             Ok(answer) => {
@@ -290,6 +296,8 @@ impl Run<'_> {
             point,
             order: link.order.as_ref().map(on_the_wire),
             redirect_may_proceed,
+            // A document that names a hook twice means it.
+            again: true,
             ..Default::default()
         };
         let answer = self.daemon.chains().attach(request).await;

@@ -185,6 +185,7 @@ walks! {
             ("90", "bpfman attach FIREWALL xdp --iface eth0 --priority 20 -q"),
             ("8", "bpfman load file --path target/bpf/xdp-counter.o --programs xdp:xdp_counter -q"),
             ("7", "bpfman load file -p filter.o --programs xdp:filter -q"),
+            ("6", "bpfman load file -p filter.o --programs xdp:filter -q"),
             ("", CAPTURE),
         ],
         meant: &[("my_firewall", "filter"), ("my_program", "filter")],

@@ -156,7 +156,7 @@ fn a_held_chain_stays_as_it_is_until_it_is_released() {
     assert_eq!(bench.json("debug hold HOOK")["held"], true);
     let state = bench.daemon.state();
     for line in [
-        format!("attach {program} xdp -i {INTERFACE} -n {} -p 20", bench.far()),
+        format!("attach {program} xdp -i {INTERFACE} -n {} -p 20 --again", bench.far()),
         format!("detach {link}"),
         format!("update link {link} --proceed-on drop"),
         format!("unload {program}"),
@@ -247,8 +247,10 @@ fn a_redirect_that_is_forgotten_is_warned_of_unless_that_is_asked_for() {
     let bench = Bench::new();
     let program = bench.load(1, PASS);
     bench.attach(&program, "-p 20");
-    let line =
-        format!("attach {program} xdp -i {INTERFACE} -n {} -p 10 --proceed-on redirect pass", bench.far());
+    let line = format!(
+        "attach {program} xdp -i {INTERFACE} -n {} -p 10 --again --proceed-on redirect pass",
+        bench.far()
+    );
     let warned = bench.run(&line);
     assert_eq!(warned.code, 0, "{warned:?}");
     assert!(warned.stderr.contains("warning: the chain goes on after redirect"), "{warned:?}");

@@ -1,6 +1,7 @@
 //! Order by intent and changes in place, from the command line.
 
 use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{attach, xdp};
 use bpfman_tests::traffic::Traffic;
 use bpfman_tests::{Daemon, Network, compile};
 use serde_json::{Value, json};
@@ -24,7 +25,8 @@ impl Bench {
     }
 
     fn attach(&self, flags: &str) -> String {
-        let line = format!("attach {} xdp -i {INTERFACE} -n {} {flags} -q", self.program, self.far());
+        // One program is all members.
+        let line = format!("attach {} xdp -i {INTERFACE} -n {} {flags} --again -q", self.program, self.far());
         self.daemon.bpfman(&line).success().trim().to_owned()
     }
 
@@ -40,6 +42,24 @@ impl Bench {
         let links = self.daemon.bpfman(&format!("chain show {} -q", self.hook())).success();
         links.lines().map(str::to_owned).collect()
     }
+}
+
+#[test]
+fn program_is_attached_twice_at_one_hook_only_if_asked() {
+    let bench = Bench::new();
+    let line = format!("attach {} xdp -i {INTERFACE} -n {} -p 10", bench.program, bench.far());
+    bench.daemon.bpfman(&line).success();
+    let first = bench.order();
+    let named = format!("by link {}", first[0]);
+    bench.daemon.bpfman(&line).fails(7, &["already attached at", &named, "hint: `--again`"]);
+    assert_eq!(bench.order(), first);
+    bench.attach("-p 10");
+    assert_eq!(bench.order().len(), 2);
+    // Upstream's call does what upstream does.
+    let program = bench.program.parse().unwrap();
+    let far = bench.network.far.path().to_owned();
+    bench.daemon.wire().attach(attach(program, xdp(&far, INTERFACE, 10, &[]))).unwrap();
+    assert_eq!(bench.order().len(), 3);
 }
 
 #[test]

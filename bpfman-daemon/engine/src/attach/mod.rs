@@ -15,7 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, HookKind, MatchingId, OperationId, OrderIntent, ProgramId, Sharing,
+    AttachPoint, AttachRequest, HookKey, HookKind, Interface, LinkId, MatchingId, OperationId, OrderIntent,
+    ProgramId, ProgramUid, Sharing,
 };
 use bpfmand_kernel::{Kernel, LinkTarget, ProgramKind};
 
@@ -25,11 +26,36 @@ use crate::engine::undo::{Undo, retry_once, undoing};
 use crate::order::check_intent;
 use crate::order::tcx::TRIES;
 use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
-use crate::state::{Changes, check_metadata, with_application};
+use crate::state::{Changes, State, check_metadata, with_application};
 use crate::{Engine, EngineError, paths};
 
 /// The map by which libbpf's header has programs look for the arguments of static probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
+
+/// The link by which a program is at a hook.
+pub(crate) fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
+    state.links_of(program).find(|link| link.hook.as_ref() == Some(key)).map(|link| link.id)
+}
+
+/// For whom a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttachFor {
+    /// A caller, who may attach a program to a chain as often as they like.
+    Caller,
+    /// A caller who does not mean to attach a program twice.
+    CallerOnce,
+    /// One interface of an attachment to all that match.
+    Matching(MatchingId),
+}
+
+impl AttachFor {
+    const fn matching(self) -> Option<MatchingId> {
+        match self {
+            Self::Matching(matching) => Some(matching),
+            Self::Caller | Self::CallerOnce => None,
+        }
+    }
+}
 
 impl<K: Kernel> Engine<K> {
     /// Attaches a program.
@@ -37,14 +63,22 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; nothing is attached then.
     pub fn attach(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
-        self.attach_for(request, None)
+        self.attach_for(request, AttachFor::Caller)
     }
 
-    /// Attaches a program, for one interface of an attachment to all that match.
+    /// The same, unless the program is attached at this hook of XDP or TC already, where it would run twice for each packet.
+    /// Other places admit a program once, or any number of times, whoever asks.
+    ///
+    /// # Errors
+    /// [`EngineError::Repeated`] names the link.
+    pub fn attach_once(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
+        self.attach_for(request, AttachFor::CallerOnce)
+    }
+
     pub(crate) fn attach_for(
         &self,
         request: &AttachRequest,
-        matching: Option<MatchingId>,
+        whom: AttachFor,
     ) -> Result<LinkDetails, EngineError> {
         check(request)?;
         if request.point.hook().is_some_and(|(interface, _)| interface.name.is_empty()) {
@@ -71,7 +105,10 @@ impl<K: Kernel> Engine<K> {
         let find = |(interface, kind)| self.kernel.find_hook(interface, kind).map(|key| (interface, key));
         let hook = request.point.hook().map(find).transpose()?;
         let _hook_lock = hook.map(|(_, key)| self.lock(Subject::Hook(key)));
-        if let (Some(matching), Some((interface, key))) = (matching, &hook) {
+        if let (AttachFor::CallerOnce, Some((interface, key))) = (whom, &hook) {
+            self.ensure_not_repeated(&program, key, interface)?;
+        }
+        if let (AttachFor::Matching(matching), Some((interface, key))) = (whom, &hook) {
             self.ensure_not_there(matching, &program, key, interface)?;
             // It is asked for again and again, and is not to build a chain each time.
             let hook = self.state().hooks.get(key).cloned();
@@ -85,7 +122,7 @@ impl<K: Kernel> Engine<K> {
             sharing: request.sharing,
             metadata: with_application(&request.metadata, &program.metadata),
             owner: Some(request.owner.clone()),
-            matching,
+            matching: whom.matching(),
             guard: self.guard_of_link(&program, &request.point, request.group.as_deref())?,
             ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
@@ -137,6 +174,22 @@ impl<K: Kernel> Engine<K> {
                 Err(error) if error.is_race() && tries < TRIES => tries += 1,
                 result => return result,
             }
+        }
+    }
+
+    /// Refuses a program that is a member of the hook's chain already. tcx has no chain: the kernel refuses there.
+    fn ensure_not_repeated(
+        &self,
+        program: &ProgramRecord,
+        key: &HookKey,
+        interface: &Interface,
+    ) -> Result<(), EngineError> {
+        let has_chain = !matches!(key.kind, HookKind::Tcx(_));
+        match already_there(&self.state(), program.uid, key).filter(|_| has_chain) {
+            Some(link) => {
+                Err(EngineError::Repeated { program: program.id, hook: key.kind.at(interface), link })
+            }
+            None => Ok(()),
         }
     }
 

@@ -16,6 +16,7 @@ impl EngineError {
             }
             Self::MapReadOnly { .. } => "`bpfman map dump` and `bpfman map get` show them",
             Self::InnerMapOfOthers { .. } => "root can read it by `bpftool map dump id ID`",
+            Self::Repeated { .. } => "`--again` attaches it once more all the same",
             Self::NoLink(_) => "`bpfman list links` shows the links",
             Self::NoKernelLink(_) | Self::NoPin { .. } => {
                 "`bpftool link` shows the kernel's links, with `-f` where they are pinned"

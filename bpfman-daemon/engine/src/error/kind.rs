@@ -98,6 +98,7 @@ impl EngineError {
             | Self::Contradiction { .. }
             | Self::InBetween { .. }
             | Self::AlreadyThere { .. }
+            | Self::Repeated { .. }
             | Self::StrayAtHook { .. }
             | Self::MostMatchings(_)
             | Self::Interference(_)

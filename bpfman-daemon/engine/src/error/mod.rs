@@ -68,6 +68,18 @@ pub enum EngineError {
         /// By which link.
         link: LinkId,
     },
+    /// The same, where the caller may say that it is meant.
+    #[error(
+        "program {program} is already attached at {hook}, by link {link}; once more, it runs twice for each packet"
+    )]
+    Repeated {
+        /// Which program.
+        program: ProgramId,
+        /// As the user named it.
+        hook: String,
+        /// By which link.
+        link: LinkId,
+    },
     /// No link of the kernel.
     #[error("the kernel has no link {0}")]
     NoKernelLink(KernelLinkId),

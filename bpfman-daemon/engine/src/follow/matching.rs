@@ -6,16 +6,17 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId, ProgramUid};
+use bpfmand_core::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId};
 use bpfmand_kernel::{Kernel, KernelError};
 
+use crate::attach::already_there;
 use crate::describe::details::{LinkDetails, MatchingDetails};
 use crate::engine::RecoveryReport;
 use crate::engine::locks::Subject;
 use crate::error::if_there;
+use crate::state::Changes;
 use crate::state::hook_names::place;
 use crate::state::records::{MatchingRecord, ProgramRecord};
-use crate::state::{Changes, State};
 use crate::{Engine, EngineError};
 
 /// Most attachments to matching interfaces.
@@ -208,11 +209,6 @@ impl<K: Kernel> Engine<K> {
             None => Ok(()),
         }
     }
-}
-
-/// The link by which a program is at a hook.
-pub fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
-    state.links_of(program).find(|link| link.hook.as_ref() == Some(key)).map(|link| link.id)
 }
 
 /// The same point at another interface. Points that are at none stay as they are.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bpfmand_core::{AttachRequest, HookKey, IfIndex, Interface, InterfaceFacts, LinkId};
 use bpfmand_kernel::Kernel;
 
+use crate::attach::AttachFor;
 use crate::follow::matching::at_interface;
 use crate::follow::{FollowReport, Present};
 use crate::state::Unmatched;
@@ -78,7 +79,7 @@ impl<K: Kernel> Engine<K> {
             owner: matching.owner.clone().unwrap_or_else(|| program.owner()),
             group: None,
         };
-        self.attach_for(&request, Some(matching.id)).map(drop)
+        self.attach_for(&request, AttachFor::Matching(matching.id)).map(drop)
     }
 
     fn is_made_by(&self, link: LinkId, matching: &MatchingRecord) -> bool {

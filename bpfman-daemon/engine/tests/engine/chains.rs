@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{AttachPoint, AttachRequest, Direction, HookKind, MAX_CHAIN_MEMBERS, OrderIntent};
-use bpfmand_engine::{Engine, EngineOptions, ErrorKind, OwnerBudget};
+use bpfmand_engine::{Engine, EngineError, EngineOptions, ErrorKind, OwnerBudget};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
 use bpfmand_engine::Standing;
@@ -214,6 +214,41 @@ mod by_clsact {
             ..crate::linux::bench("clsact")
         });
     }
+}
+
+#[test]
+fn program_is_attached_twice_only_where_that_is_meant() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let of = |program, point| AttachRequest {
+        ttl: None,
+        program,
+        point,
+        order: OrderIntent::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+        owner: Default::default(),
+        group: None,
+    };
+    let first = engine.attach_once(&of(alpha, bench.xdp(1))).unwrap();
+    let before = bench.kernel.snapshot();
+    let refused = engine.attach_once(&of(alpha, bench.xdp(2))).unwrap_err();
+    let is_named = matches!(refused, EngineError::Repeated { link, .. } if link == first.record.id);
+    assert!(is_named && refused.kind() == ErrorKind::Conflict, "{refused}");
+    assert!(refused.hint().unwrap().contains("--again"));
+    assert_eq!(bench.kernel.snapshot(), before);
+    // Another program at this hook, this one at another, and both again where that is said.
+    engine.attach_once(&of(bravo, bench.xdp(2))).unwrap();
+    let right = match bench.xdp(1) {
+        AttachPoint::Xdp { priority, proceed_on, .. } => {
+            AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
+        }
+        other => other,
+    };
+    engine.attach_once(&of(alpha, right)).unwrap();
+    engine.attach(&of(alpha, bench.xdp(2))).unwrap();
+    assert_eq!(engine.all_links().len(), 4);
 }
 
 #[test]
