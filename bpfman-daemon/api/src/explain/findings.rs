@@ -139,7 +139,8 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
             })
             .collect();
         found.push(format!(
-            "packets of {} are not counted, so nobody knows how many reach {name}",
+            "packets of {0} are not counted, so it is not known how many reach {name} and what it answers: `bpfman chain \
+             counters {0} on` counts them from now on",
             scene.hook
         ));
         return found;
@@ -278,6 +279,10 @@ mod tests {
         let found = findings(&scene, Some(1));
         assert_eq!(found[0], "firewall is reached only after slot 0 (counter) answers pass");
         assert!(found[1].contains("not counted"), "{found:?}");
+        // A lone firewall counts nothing unless it is told to.
+        scene.members.truncate(1);
+        let [found] = &findings(&scene, Some(0))[..] else { panic!("one finding") };
+        assert!(found.contains(&format!("`bpfman chain counters {} on`", scene.hook)), "{found}");
     }
 
     #[test]
