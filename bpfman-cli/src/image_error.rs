@@ -3,8 +3,8 @@
 use std::io;
 
 use bpfman_image_format::{
-    BuildError, BytecodeError, FetchError, KeyError, LayoutError, PushError, RegistryError, SaveError,
-    SignError, SourceDateError, TlsFailure,
+    BuildError, BytecodeError, FetchError, KeyError, LayoutError, PlatformError, PushError, RegistryError,
+    SaveError, SignError, SourceDateError, TlsFailure,
 };
 
 use crate::exit::Exit;
@@ -86,6 +86,10 @@ impl LocalImageError {
             | Self::Push(PushError::Layout(LayoutError::NoImage { .. })) => {
                 Some("build it first with `bpfman image build -t IMAGE`, or name its folder with --layout")
             }
+            Self::Build(BuildError::Platform(PlatformError::FileName(_))) => Some(
+                "run bpf2go with `-target amd64,arm64`, which names a file for each; `--bytecode FILE` takes one file for this \
+                 machine's platform, whatever its name",
+            ),
             Self::Push(PushError::Registry(error))
             | Self::Sign(SignError::Registry(error))
             | Self::Save(SaveError::Registry(error))

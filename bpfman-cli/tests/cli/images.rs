@@ -133,6 +133,20 @@ fn wrong_inputs_have_their_codes() {
     }
 }
 
+/// bpf2go names its files `x_bpfel.o` and `x_bpfeb.o` unless it is given targets.
+#[test]
+fn files_of_bpf2go_without_targets_get_a_hint() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(()) = object(folder.path()) else { return };
+    fs::create_dir(folder.path().join("go")).unwrap();
+    fs::rename(folder.path().join("pass.o"), folder.path().join("go/x_bpfel.o")).unwrap();
+    let refused = bpfman(folder.path(), "image build -t r.io/x:1 -c go");
+    assert_eq!(refused.code, 6, "{refused:?}");
+    assert!(refused.stderr.contains("hint: run bpf2go with `-target amd64,arm64`"), "{refused:?}");
+    // The other way of the hint works.
+    assert_eq!(bpfman(folder.path(), "image build -t r.io/x:1 -b go/x_bpfel.o").code, 0);
+}
+
 #[test]
 fn a_key_pair_is_private_and_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
