@@ -35,6 +35,7 @@ struct event {
 struct ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1024 * 1024);
+	__type(value, struct event);
 } events_0 SEC(".maps"), events_1 SEC(".maps"), events_2 SEC(".maps"), events_3 SEC(".maps");
 
 // A run of a job has a number of its own, from JOBS on: the job's, and a multiple of JOBS. So whoever a killed job has left is

@@ -77,6 +77,7 @@ struct event {
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 512 * 1024);
+	__type(value, struct event);
 } events SEC(".maps");
 
 // Events that found the ring full.

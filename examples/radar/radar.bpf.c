@@ -155,6 +155,7 @@ struct call {
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1024 * 1024);
+	__type(value, struct event);
 } events SEC(".maps");
 
 struct {

@@ -78,6 +78,7 @@ struct piece {
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1024 * 1024);
+	__type(value, struct piece);
 } pieces SEC(".maps");
 
 // Pieces that found the ring full.
