@@ -46,6 +46,21 @@ fn several_documents_are_checked_before_the_first_is_applied() {
 }
 
 #[test]
+fn each_document_that_fails_is_reported() {
+    let machine = Machine::new();
+    let documents = ["first", "second"].map(|name| {
+        let mut document = application(&[xdp("xdp_member", 10)]);
+        document["metadata"]["name"] = json!(name);
+        document["spec"]["byteCode"] = json!({ "path": format!("/nowhere/{name}.o") });
+        serde_norway::to_string(&document).unwrap()
+    });
+    let file = machine.daemon.path("both.yaml");
+    fs::write(&file, documents.join("---\n")).unwrap();
+    let outcome = machine.daemon.bpfman(&format!("apply -f {}", file.display()));
+    outcome.fails(5, &["error: first: ", "/nowhere/first.o", "error: second: ", "/nowhere/second.o"]);
+}
+
+#[test]
 fn a_bad_manifest_names_the_field_and_changes_nothing() {
     let machine = Machine::new();
     let good = application(&[xdp("xdp_member", 10)]);

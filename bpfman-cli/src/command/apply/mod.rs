@@ -29,7 +29,7 @@ pub async fn apply(global: &Global, command: Apply) -> Result<(), CliError> {
     let daemon = daemon(global).await?;
     let desired = desired(global, &daemon, &command.machine, &applications).await?;
     let mut objects = Vec::new();
-    let mut failure = None;
+    let mut failures = Vec::new();
     let all = applications.len();
     for (number, (application, desired)) in applications.iter().zip(&desired).enumerate() {
         notes(application);
@@ -40,11 +40,11 @@ pub async fn apply(global: &Global, command: Apply) -> Result<(), CliError> {
             .await
             .map_err(|error| unreachable(global, &error))?;
         report.notes.iter().for_each(|note| progress::warn(&format!("{}: {note}", application.name)));
-        failure = failure.or_else(|| failure_of(&application.name, &report));
+        failures.extend(failure_of(&application.name, &report));
         objects.push(AppliedObject::of_report(manifest::KIND, &application.name, &report));
     }
     show::answer(global, &AppliedObjects { objects })?;
-    failure.map_or(Ok(()), Err)
+    all_of(failures)
 }
 
 /// Says what `apply` would do, and ends with 1 if there is anything.
@@ -67,17 +67,17 @@ pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {
     let names = names(&command.manifests.file)?;
     let daemon = daemon(global).await?;
     let mut objects = Vec::new();
-    let mut failure = None;
+    let mut failures = Vec::new();
     for name in names {
         let desired = Desired::nothing(owner(&name));
         let report = reconcile::reconcile(&daemon, &desired, None)
             .await
             .map_err(|error| unreachable(global, &error))?;
-        failure = failure.or_else(|| failure_of(&name, &report));
+        failures.extend(failure_of(&name, &report));
         objects.push(AppliedObject::of_deletion(manifest::KIND, &name, &report));
     }
     show::answer(global, &AppliedObjects { objects })?;
-    failure.map_or(Ok(()), Err)
+    all_of(failures)
 }
 
 /// The daemon of the command line.
@@ -148,7 +148,15 @@ fn unreachable(global: &Global, error: &Unreachable) -> CliError {
     }
 }
 
-/// The failure that a command ends with.
+/// Reports each failure; the command ends with the first.
+fn all_of(failures: Vec<CliError>) -> Result<(), CliError> {
+    let mut failures = failures.into_iter();
+    let Some(first) = failures.next() else { return Ok(()) };
+    failures.for_each(|failure| failure.report());
+    Err(first)
+}
+
+/// The failure of one application.
 fn failure_of(name: &str, report: &Report) -> Option<CliError> {
     let waits = || {
         let mut links = report.programs.iter().flat_map(|program| &program.links);
