@@ -115,8 +115,21 @@ export class Live extends EventTarget {
     return chain.counters ? this.rate(chain.packets, this.chainBefore(chain.hook)?.packets) : null;
   }
 
+  // A program's own count, and those of the chains that it is a member of: joined with others, it does not run by itself. Null
+  // where one of these chains does not count.
   program(id) {
-    const find = (figures) => figures?.programs.find((one) => one.id === id);
+    const find = (figures) => {
+      const program = figures?.programs.find((one) => one.id === id);
+      if (!program) return program;
+      const joined = figures.chains.filter((chain) => chain.strategy !== "direct");
+      const members = joined.flatMap((chain) => chain.members.filter((member) => member.program_id === id));
+      const counted = members.every((member) => member.runs !== null);
+      return {
+        ...program,
+        runs: counted ? members.reduce((sum, member) => sum + member.runs, program.runs) : null,
+        nanoseconds: program.nanoseconds + program.nanoseconds_in_chains,
+      };
+    };
     return { now: find(this.figures), before: find(this.before) };
   }
 }

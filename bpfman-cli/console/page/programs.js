@@ -64,7 +64,7 @@ async function one(root, id, page) {
     const { now, before } = page.live.program(Number(id));
     const ran = page.live.rate(now?.runs, before?.runs);
     measured.replaceChildren(now ? facts([
-      ["Runs", `${count(now.runs)}${ran === null ? "" : `, ${rate(ran)}`}`], ["Time", now.nanoseconds ? `${nanoseconds(now.nanoseconds / Math.max(now.runs, 1))} a run since it was loaded` : null],
+      ["Runs", now.runs === null ? "not counted by its chain (bpfman chain counters)" : `${count(now.runs)}${ran === null ? "" : `, ${rate(ran)}`}`], ["Time", now.nanoseconds && now.runs ? `${nanoseconds(now.nanoseconds / Math.max(now.runs, 1))} a run since it was loaded` : null],
       ["Missed", now.missed || null],
     ]) : el("p", { class: "soft" }, "No figures."));
   };

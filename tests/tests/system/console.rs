@@ -133,6 +133,18 @@ fn what_changes_is_seen_without_a_reload_and_counters_grow_with_traffic() {
         "return [...document.querySelectorAll('.verdicts li')].some((row) => row.textContent.startsWith('drop') \
          && row.querySelector('meter').value > 0.5)",
     );
+    // Joined with others, a program does not run by itself: its chain counts for it.
+    console.go(&browser, &format!("programs/{}", second.id));
+    let told = "/Runs\\s+(\\d+)/.exec(document.body.innerText)?.[1]";
+    browser.until("the program has the runs of its chain", &format!("return parseInt({told}) >= 40"));
+    console.go(&browser, "programs");
+    let row = "[...document.querySelectorAll('table[aria-label=\"Programs\"] tbody tr')]";
+    let id = second.id;
+    browser.until(
+        "so has the list",
+        &format!("return {row}.some((row) => row.cells[0].innerText === '{id}' && parseInt(row.cells[8].innerText) >= 40)"),
+    );
+    console.go(&browser, &chain_view(&network));
     detach(&wire, link);
     browser.until("one member again", &format!("{members} === 1"));
     console.go(&browser, "journal");

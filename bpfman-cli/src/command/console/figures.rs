@@ -63,6 +63,8 @@ json_shape! {
     pub struct PageMember(member: &ext::MemberFigures) {
         /// Its link.
         link_id: u32 = member.link_id,
+        /// Its program.
+        program_id: u32 = member.program_id,
         /// Whose it is.
         owner: Option<String> = filled(&member.owner),
         /// Its verdicts do not count.
