@@ -8,6 +8,7 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfmand_object::{KernelBtf, ObjectFile};
 use bpfmand_requirements::{KernelView, LinuxVersion, ObjectNeeds, needs_of};
+use tonic::Code;
 
 use super::boot::KernelRunner;
 use super::object_source::{self, ObjectSource};
@@ -51,6 +52,7 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
         if let Some(daemon) = &mut daemon {
             failure = have_it_tried(daemon, &source, &object, &mut checked).await?;
             host.allow(checked.tried.as_ref());
+            add_missing_types(daemon, &object, &mut host).await?;
         }
         checked.kernels.push(host);
     }
@@ -154,6 +156,33 @@ fn add_modules(types: &mut KernelBtf) {
             let _unreadable = types.add_module(&name, bytes);
         }
     }
+}
+
+/// Adds the types of programs that the daemon knows not to work here: some load where they cannot be attached.
+async fn add_missing_types(
+    client: &mut Services,
+    object: &ObjectFile,
+    host: &mut CheckedKernel,
+) -> Result<(), CliError> {
+    let features = match client.ext.features(ext::FeaturesRequest {}).await {
+        Ok(answer) => answer.into_inner().features,
+        // A daemon that does not tell.
+        Err(status) if matches!(status.code(), Code::Unimplemented | Code::PermissionDenied) => return Ok(()),
+        Err(status) => return Err(status.into()),
+    };
+    let is_missing = |feature: &&ext::Feature| {
+        feature.kind() == ext::FeatureKind::Type && feature.state() == ext::FeatureState::Missing
+    };
+    for missing in features.iter().filter(is_missing) {
+        let mut wanted_by = Vec::new();
+        for program in object.programs() {
+            if program.family.program_type().is_some_and(|of| of.name() == missing.name) {
+                wanted_by.push(program.name.clone());
+            }
+        }
+        host.lack_type(&missing.name, &missing.detail, wanted_by);
+    }
+    Ok(())
 }
 
 /// Has the daemon load the programs and drop them. Answers why it refused them, if it did; where it gives no answer, a note

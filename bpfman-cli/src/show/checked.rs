@@ -149,6 +149,20 @@ impl CheckedKernel {
         Self { kernel: kernel.to_owned(), lacks: lacks.collect(), tried: None }
     }
 
+    /// A type of programs that cannot be attached here, as the daemon knows by trying; nothing if no program is of it.
+    pub fn lack_type(&mut self, program_type: &str, why: &str, wanted_by: Vec<String>) {
+        if wanted_by.is_empty() {
+            return;
+        }
+        self.lacks.push(LackJson {
+            what: format!("programs of type {program_type}"),
+            why: if why.is_empty() { "the daemon tried".to_owned() } else { why.to_owned() },
+            wanted_by,
+            certain: true,
+            stage: LackStage::Attach,
+        });
+    }
+
     /// Programs that this kernel took lack nothing that loading needs.
     pub fn allow(&mut self, tried: Option<&Tried>) {
         let Some(tried) = tried else { return };

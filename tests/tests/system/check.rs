@@ -44,6 +44,19 @@ fn what_the_verifier_refuses_is_found_by_the_try() {
     assert_eq!(daemon.state().programs.len(), 0);
 }
 
+/// A kprobe loads on every kernel, and is attached only where the kernel has probes: the daemon knows by trying.
+#[test]
+fn type_that_cannot_be_attached_here_is_lacking() {
+    let daemon = Daemon::start();
+    let features = daemon.bpfman("features types -o json").json();
+    let kprobe = features["features"].as_array().unwrap().iter().find(|one| one["name"] == "kprobe").unwrap();
+    let is_missing = kprobe["state"] == "no";
+    let checked = check(&daemon, &compile::object("probes"), "-o json");
+    let text = checked.stdout.contains("programs of type kprobe");
+    assert_eq!(text, is_missing, "{kprobe}: {checked:?}");
+    assert!(!is_missing || checked.code != 0, "{checked:?}");
+}
+
 #[test]
 fn what_is_no_object_and_no_kernel_is_named() {
     let daemon = Daemon::start();
