@@ -42,7 +42,7 @@ pub trait KernelHooks: KernelObjects {
     /// The kernel refuses to tell.
     fn link_ids(&self) -> Result<Vec<KernelLinkId>, KernelError>;
 
-    /// Holds a link by id; none if it is gone.
+    /// Holds a link by id; none if it is gone, or is still being made.
     ///
     /// # Errors
     /// The kernel refuses.

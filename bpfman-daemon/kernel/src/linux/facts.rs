@@ -11,11 +11,17 @@ use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, Pro
 use super::attr::{ById, Command, LinkInfo, MapInfo, ProgInfo};
 use super::sys;
 
-/// A descriptor by id; none if the object is gone.
+/// A descriptor by id; none if the object is gone, or is a link that is still being made.
 pub fn open(command: Command, id: u32) -> io::Result<Option<OwnedFd>> {
-    match sys::bpf_fd(command, &mut ById { id, ..ById::default() }) {
-        Ok(fd) => Ok(Some(fd)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+    found(sys::bpf_fd(command, &mut ById { id, ..ById::default() }))
+}
+
+/// None for what is not there. The kernel lists the id of a link before the link is attached, which takes as long as its hook
+/// takes: until then it answers EAGAIN.
+fn found<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
+    match opened {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EAGAIN)) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -216,6 +222,14 @@ fn moment_of_boot(known: Option<SystemTime>, looked: SystemTime) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_that_is_being_made_is_not_there_and_other_errors_are_told() {
+        let error = |number| found::<()>(Err(io::Error::from_raw_os_error(number)));
+        assert!(error(libc::ENOENT).unwrap().is_none() && error(libc::EAGAIN).unwrap().is_none());
+        assert_eq!(error(libc::EPERM).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert!(found(Ok(())).unwrap().is_some());
+    }
 
     #[test]
     fn the_moment_of_boot_moves_only_when_the_clock_is_put() {

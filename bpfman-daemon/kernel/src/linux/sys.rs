@@ -15,7 +15,7 @@ use super::attr::{self, Attr, Command};
 /// Calls bpf(2). The kernel may write to `attr`.
 pub fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i64> {
     let asked = *attr;
-    uninterrupted(attr, asked, |attr| {
+    uninterrupted(command, attr, asked, |attr| {
         // SAFETY: `attr` is a live, exclusively borrowed structure of `size_of::<A>()` initialised bytes (trait Attr),
         // and the kernel reads and writes at most that many. Addresses inside it come from callers in this module's
         // parent, who keep the buffers alive across the call.
@@ -27,6 +27,7 @@ pub fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i64> {
 /// Calls until no signal interrupts it, each time with what was asked for: the kernel writes to it also where it fails, as how
 /// many entries of a batch it has read.
 fn uninterrupted<A: Attr>(
+    command: Command,
     attr: &mut A,
     asked: A,
     mut call: impl FnMut(&mut A) -> io::Result<i64>,
@@ -36,9 +37,11 @@ fn uninterrupted<A: Attr>(
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        // EAGAIN: the verifier was interrupted by a signal.
-        if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) {
-            return Err(error);
+        match (command, error.raw_os_error()) {
+            (_, Some(libc::EINTR)) => {}
+            // A signal interrupted the verifier. Of other commands EAGAIN is an answer, which may stay the same for minutes.
+            (Command::ProgLoad, Some(libc::EAGAIN)) => {}
+            _ => return Err(error),
         }
         *attr = asked;
     }
@@ -258,7 +261,7 @@ mod tests {
     fn a_batch_that_a_signal_interrupts_is_asked_for_whole_again() {
         let mut request = attr::MapBatch { count: 256, ..Default::default() };
         let (asked, mut counts) = (request, Vec::new());
-        let answer = uninterrupted(&mut request, asked, |attr| {
+        let answer = uninterrupted(Command::MapLookupBatch, &mut request, asked, |attr| {
             counts.push(attr.count);
             // As the kernel leaves it: so many were read.
             attr.count = 3;
@@ -268,11 +271,30 @@ mod tests {
             }
         });
         assert_eq!((answer.unwrap(), counts, request.count), (0, vec![256, 256], 3));
-        let failed = uninterrupted(&mut request, asked, |attr| {
+        let failed = uninterrupted(Command::MapLookupBatch, &mut request, asked, |attr| {
             attr.count = 7;
             Err(io::Error::from_raw_os_error(libc::ENOENT))
         });
         // How many of the last batch there are is told with the end of the map.
         assert_eq!((failed.unwrap_err().raw_os_error(), request.count), (Some(libc::ENOENT), 7));
+    }
+    /// How often a command is called that answers EAGAIN at first, and what comes of it.
+    fn calls(command: Command) -> (usize, io::Result<i64>) {
+        let (mut request, mut calls) = (attr::ById::default(), 0);
+        let answer = uninterrupted(command, &mut request, attr::ById::default(), |_| {
+            calls += 1;
+            if calls == 1 { Err(io::Error::from_raw_os_error(libc::EAGAIN)) } else { Ok(0) }
+        });
+        (calls, answer)
+    }
+
+    #[test]
+    fn only_a_load_is_asked_for_again_where_the_kernel_says_so() {
+        let (count, answer) = calls(Command::ProgLoad);
+        assert_eq!((count, answer.unwrap()), (2, 0));
+        for command in [Command::LinkGetFdById, Command::MapUpdateElem, Command::LinkCreate] {
+            let (count, answer) = calls(command);
+            assert_eq!((count, answer.unwrap_err().raw_os_error()), (1, Some(libc::EAGAIN)));
+        }
     }
 }
