@@ -121,8 +121,9 @@ pub struct LoadWhat {
     /// Programs to load, each TYPE:FUNCTION; fentry and fexit TYPE:FUNCTION:KERNEL_FUNCTION; lsm:FUNCTION:HOOK.
     ///
     /// Types: xdp, tc, tcx, tracepoint, kprobe, kretprobe, uprobe, uretprobe, fentry, fexit, lsm. All programs of
-    /// one call share the object's maps and globals, and either all load or none.
-    #[arg(long, required = true, num_args = 1.., value_name = "TYPE:FUNCTION")]
+    /// one call share the object's maps and globals, and either all load or none. Several with commas, spaces, or by
+    /// repeating the flag.
+    #[arg(long, required = true, num_args = 1.., value_delimiter = ',', value_name = "TYPE:FUNCTION")]
     pub programs: Vec<ProgramSpec>,
     /// Values of global variables by their type: `rate=100`, `name=eth0`, `on=true`, `ports=[80,443]`,
     /// `limits={"rate":5}`.
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn several_values_after_one_flag_and_repeated_flags() {
-        let line = "bpfman load file --programs xdp:a tc:b --programs kprobe:c --path x.o -g one=01 two=02 \
+        let line = "bpfman load file --programs xdp:a,tc:b --programs kprobe:c --path x.o -g one=01 two=02 \
                     -m k=v,l= -m n=o -a shop --map-owner-id 7";
         let LoadCommand::File(file) = load(line) else { panic!() };
         assert_eq!(

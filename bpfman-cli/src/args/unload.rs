@@ -6,8 +6,11 @@ use clap::Args;
 #[derive(Args, Debug)]
 pub struct Unload {
     /// Kernel ids of the programs. The command tries all of them, in this order.
-    #[arg(required = true, value_name = "PROGRAM_ID")]
+    #[arg(required_unless_present = "all", value_name = "PROGRAM_ID")]
     pub program_ids: Vec<u32>,
+    /// Unload all programs that bpfman loaded, the newest first. Without root: those that the caller owns.
+    #[arg(long, conflicts_with_all = ["program_ids", "ignore_missing"])]
+    pub all: bool,
     /// Ignore programs that do not exist.
     #[arg(long)]
     pub ignore_missing: bool,
@@ -24,8 +27,10 @@ mod tests {
         let unload = |line: &str| Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command);
         let Ok(CliCommand::Unload(several)) = unload("bpfman unload 7 8 --ignore-missing") else { panic!() };
         assert_eq!((&several.program_ids[..], several.ignore_missing), (&[7, 8][..], true));
-        for line in ["bpfman unload", "bpfman unload 7 x", "bpfman unload 7 -8", "bpfman unload 7,8"] {
-            assert!(unload(line).is_err(), "{line}");
+        for line in ["", "7 x", "7 -8", "7,8", "7 --all", "--all --ignore-missing"] {
+            assert!(unload(&format!("bpfman unload {line}")).is_err(), "{line}");
         }
+        let Ok(CliCommand::Unload(all)) = unload("bpfman unload --all") else { panic!() };
+        assert!(all.all && all.program_ids.is_empty());
     }
 }

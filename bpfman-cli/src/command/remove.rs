@@ -1,5 +1,6 @@
 //! `bpfman unload` and `bpfman detach`: silent on success, as in v0.6.0.
 
+use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
@@ -14,9 +15,28 @@ use crate::show::removed::{Removal, RemovalOutcome, RemovalSubject, Removed};
 
 /// Detaches programs everywhere and unloads them.
 pub async fn unload(global: &Global, command: Unload) -> Result<(), CliError> {
-    let client = connect(global).await?.v1;
-    let each = async |id| client.clone().unload(v1::UnloadRequest { id }).await.map(|_| None);
-    remove(global, RemovalSubject::Program, &command.program_ids, command.ignore_missing, each).await
+    let mut client = connect(global).await?;
+    let (ids, ignore_missing) = match command.all {
+        // One that has ended since it was listed is unloaded.
+        true => (all_of_caller(&mut client).await?, true),
+        false => (command.program_ids, command.ignore_missing),
+    };
+    let each = async |id| client.v1.clone().unload(v1::UnloadRequest { id }).await.map(|_| None);
+    let named = Wanted::named(RemovalSubject::Program, &ids, ignore_missing);
+    remove(global, Wanted { is_list: command.all || named.is_list, ..named }, each).await
+}
+
+/// All programs that the caller may unload, the newest first: an extension before the program that it extends.
+async fn all_of_caller(client: &mut Services) -> Result<Vec<u32>, CliError> {
+    let select = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
+    let request = ext::ListProgramsRequest { select: Some(select), program_type: String::new() };
+    let programs = client.ext.list_programs(request).await?.into_inner().programs;
+    let caller = rustix::process::geteuid();
+    let owner = format!("user:{}", caller.as_raw());
+    let of_caller = programs.iter().filter(|program| caller.is_root() || program.owner == owner);
+    let mut ids: Vec<u32> = of_caller.filter_map(|program| Some(program.kernel_info.as_ref()?.id)).collect();
+    ids.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(ids)
 }
 
 /// Removes attachments, or those by pattern.
@@ -28,24 +48,40 @@ pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
                 let answer = client.chains.clone().detach_matching(ext::DetachMatchingRequest { id }).await;
                 answer.map(|answer| Some(answer.into_inner().links_ended))
             };
-            remove(global, RemovalSubject::Match, &match_ids, ignore_missing, each).await
+            remove(global, Wanted::named(RemovalSubject::Match, &match_ids, ignore_missing), each).await
         }
         None => {
             let each =
                 async |link_id| client.v1.clone().detach(v1::DetachRequest { link_id }).await.map(|_| None);
-            remove(global, RemovalSubject::Link, &command.link_ids, command.ignore_missing, each).await
+            let wanted = Wanted::named(RemovalSubject::Link, &command.link_ids, command.ignore_missing);
+            remove(global, wanted, each).await
         }
+    }
+}
+
+/// What is to be removed.
+struct Wanted<'a> {
+    subject: RemovalSubject,
+    ids: &'a [u32],
+    /// The answer is a list also of one, or none.
+    is_list: bool,
+    ignore_missing: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// Those that the command line names.
+    const fn named(subject: RemovalSubject, ids: &'a [u32], ignore_missing: bool) -> Self {
+        Self { subject, ids, is_list: ids.len() != 1, ignore_missing }
     }
 }
 
 /// Removes one after the other, whatever comes of each, and tells it. One that cannot be removed is told at once.
 async fn remove(
     global: &Global,
-    subject: RemovalSubject,
-    ids: &[u32],
-    ignore_missing: bool,
+    wanted: Wanted<'_>,
     each: impl AsyncFn(u32) -> Result<Option<u32>, tonic::Status>,
 ) -> Result<(), CliError> {
+    let Wanted { subject, ids, is_list, ignore_missing } = wanted;
     ensure_distinct(subject, ids)?;
     let mut removed = Vec::with_capacity(ids.len());
     let mut first: Option<Exit> = None;
@@ -53,7 +89,7 @@ async fn remove(
         let outcome = match each(*id).await.map_err(CliError::from) {
             Ok(links_ended) => RemovalOutcome::Removed { links_ended },
             Err(error) if ignore_missing && error.exit() == Exit::NotFound => RemovalOutcome::Missing,
-            Err(error) if ids.len() == 1 => return Err(error),
+            Err(error) if !is_list => return Err(error),
             Err(error) => {
                 error.report_of(&format!("{} {id}", subject.name()));
                 first = first.or(Some(error.exit()));
@@ -63,7 +99,7 @@ async fn remove(
         removed.push(Removal { subject, id: *id, outcome });
     }
     let failed = removed.iter().filter(|one| matches!(one.outcome, RemovalOutcome::Failed(_))).count();
-    show::answer(global, &Removed { subject, all: removed })?;
+    show::answer(global, &Removed { subject, is_list, all: removed })?;
     match first {
         None => Ok(()),
         Some(exit) => Err(CliError::Several {

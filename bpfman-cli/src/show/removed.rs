@@ -85,17 +85,19 @@ pub struct Removal {
 pub struct Removed {
     /// What they are.
     pub subject: RemovalSubject,
+    /// They are shown as a list, however many they are.
+    pub is_list: bool,
     /// All, in the order they were named.
     pub all: Vec<Removal>,
 }
 
 impl CommandOutput for Removed {}
 
-/// One, as commands with one id answer; several below their plural, each with its error.
+/// One, as commands with one id answer; a list below the plural, each with its error.
 impl Serialize for Removed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { subject, all } = self;
-        if let [only] = &all[..] {
+        let Self { subject, is_list, all } = self;
+        if let ([only], false) = (&all[..], is_list) {
             return One { removal: only, with_error: false }.serialize(serializer);
         }
         let all: Vec<One<'_>> = all.iter().map(|removal| One { removal, with_error: true }).collect();
@@ -143,8 +145,8 @@ mod tests {
             id: at as u32 + 7,
             outcome: outcome.clone(),
         };
-        let all = outcomes.iter().enumerate().map(one).collect();
-        serde_json::to_value(Removed { subject, all }).unwrap()
+        let all: Vec<Removal> = outcomes.iter().enumerate().map(one).collect();
+        serde_json::to_value(Removed { subject, is_list: all.len() != 1, all }).unwrap()
     }
 
     #[test]

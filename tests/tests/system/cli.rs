@@ -82,8 +82,16 @@ fn several_are_unloaded_and_detached_in_their_order_and_what_fails_keeps_nobody(
         (&only["program_id"], &only["outcome"]),
         (&Value::from(one.parse::<u32>().unwrap()), &"unloaded".into())
     );
+    let loaded =
+        daemon.bpfman(&format!("load file -p {chain} --programs xdp:xdp_member,tc:tc_member -q")).success();
+    assert_eq!(loaded.lines().count(), 2);
     assert_eq!(daemon.bpfman(&format!("unload {one} {two} {three} --ignore-missing")).success(), "");
+    let all = daemon.bpfman("unload --all -o json").json();
+    let unloaded: Vec<String> =
+        all["programs"].as_array().unwrap().iter().map(|program| program["program_id"].to_string()).collect();
+    assert_eq!(unloaded, loaded.lines().rev().collect::<Vec<_>>());
     assert_eq!(daemon.state().pins, [""; 0]);
+    assert_eq!(daemon.bpfman("unload --all -o json").json(), serde_json::json!({ "programs": [] }));
 }
 
 #[test]
