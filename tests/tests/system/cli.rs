@@ -126,6 +126,33 @@ fn lists_are_filtered_by_state_label_program_and_kind() {
 }
 
 #[test]
+fn programs_of_others_are_listed_under_each_type_that_they_can_be() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let object = compile::object("stranger").display().to_string();
+    let tc = |line: &str| {
+        let output = network.far.command("tc").args(line.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        output.stdout
+    };
+    tc(&format!("qdisc add dev {INTERFACE} clsact"));
+    tc(&format!("filter add dev {INTERFACE} ingress bpf da obj {object} sec tc"));
+    let shown: Value =
+        serde_json::from_slice(&tc(&format!("-json filter show dev {INTERFACE} ingress"))).unwrap();
+    let filters = shown.as_array().unwrap();
+    let id = filters.iter().find_map(|filter| filter["options"]["prog"]["id"].as_u64()).unwrap().to_string();
+    let finds = |filter: &str| {
+        let listed = daemon.bpfman(&format!("list programs {filter} -q")).success();
+        listed.lines().any(|line| line == id)
+    };
+    for filter in ["--all", "--all -p tc", "--all -p tcx"] {
+        assert!(finds(filter), "{filter}");
+    }
+    for filter in ["-p tc", "--all -p xdp", "--all -p kprobe", "--all -p fentry", "--all -p tc -m a=b"] {
+        assert!(!finds(filter), "{filter}");
+    }
+}
+
+#[test]
 fn tables_have_the_known_headers_and_blocks() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let chain = compile::object("chain").display().to_string();

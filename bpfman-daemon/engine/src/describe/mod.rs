@@ -60,8 +60,12 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// The kernel refuses to tell.
     pub fn list(&self, selector: &Selector) -> Result<Vec<ProgramDetails>, EngineError> {
-        let ours_alone =
-            selector.managed_only || !selector.metadata.is_empty() || selector.program_type.is_some();
+        let ours_alone = selector.managed_only || !selector.metadata.is_empty();
+        // Of a program of others the kernel tells its own type alone, which may stand for several of ours.
+        let may_be = |kernel_type: u32| {
+            selector.kernel_type.is_none_or(|wanted| wanted == kernel_type)
+                && selector.program_type.is_none_or(|wanted| wanted.kernel_type() == kernel_type)
+        };
         let mut ids: Vec<ProgramId> = self.state().by_id.keys().copied().collect();
         if !ours_alone {
             ids.extend(self.kernel.program_ids()?);
@@ -83,12 +87,7 @@ impl<K: Kernel> Engine<K> {
             let facts = self.kernel.program(id)?;
             match (&record, &facts) {
                 (None, None) => continue,
-                (None, Some(facts))
-                    if ours_alone
-                        || selector.kernel_type.is_some_and(|wanted| wanted != facts.kernel_type) =>
-                {
-                    continue;
-                }
+                (None, Some(facts)) if ours_alone || !may_be(facts.kernel_type) => continue,
                 _ => {}
             }
             let managed = record.map(|record| self.managed(&record, facts.as_ref()));
