@@ -88,17 +88,10 @@ fn endless_registry() -> String {
     address
 }
 
-/// oci-client reads a refusal to its end: the process bounds its memory, and ends.
 #[test]
-fn endless_refusal_ends_push_in_bounded_memory() {
+fn endless_refusal_of_a_manifest_is_read_to_its_limit() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(()) = object(folder.path()) else { return };
     let name = format!("{}/x/pass:1", endless_registry());
-    assert_eq!(bpfman(folder.path(), &format!("image build -t {name} -b pass.o")).code, 0);
-    let pushed = command(folder.path(), &format!("image push {name}")).output().unwrap();
-    let text = String::from_utf8_lossy(&pushed.stderr);
-    assert!(pushed.status.code().is_none() && text.contains("memory allocation of "), "{pushed:?}");
-    // Manifests are read by requests of our own, which stop at a limit.
     let labels = bpfman(folder.path(), &format!("image labels {name}"));
     assert_eq!(labels.code, 9, "{labels:?}");
     assert!(labels.stderr.contains("403"), "{labels:?}");

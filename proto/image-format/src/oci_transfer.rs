@@ -31,8 +31,8 @@ impl OciTransfer {
 
     /// This repository at a tag or digest.
     ///
-    /// A digest goes in as a tag: the address is the same, and oci-client panics where a registry sends no `Location` for a
-    /// manifest whose reference has a digest and no tag (`push_manifest_raw`: `expect`).
+    /// A digest goes in as a tag: the address is the same, and oci-client 0.18 panics on some answers where a reference has a
+    /// digest and no tag (`push_manifest_raw`).
     pub(crate) fn at(&self, target: &str) -> Reference {
         let (registry, repository) = (self.image.registry(), self.image.repository());
         Reference::with_tag(registry.to_owned(), repository.to_owned(), target.to_owned())

@@ -138,7 +138,7 @@ impl Registry {
         let (at, digest) = (self.transfer.at("latest"), digest.to_string());
         let (size, bytes) = (bytes.len() as u64, Bytes::from(bytes));
         let time = 2 * ANSWER + Duration::from_secs(size / MIN_UPLOAD);
-        // As a stream: `push_blob` takes no empty blob, and panics on a place to upload to that is no address.
+        // As a stream: `push_blob` takes no empty blob, and panics on some answers.
         let pushed = self.ask(&what, time, |client| {
             let (at, digest, bytes) = (at.clone(), digest.clone(), bytes.clone());
             let content = stream::once(future::ready(Ok(bytes)));

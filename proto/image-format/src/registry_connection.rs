@@ -199,7 +199,7 @@ impl RegistryConnection {
                 return Err(self.unauthorized(what, why));
             }
         };
-        // Checked once, here: oci-client panics on a token that no header can carry.
+        // Checked once, here.
         authorization.header().map_err(|_| self.no_header(what))?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
         Ok(())

@@ -8,9 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// object in it.
 const MAX_DATA: u64 = 512 << 20;
 
-/// Bounds the memory of this process. oci-client 0.18 reads refusals to their end, however long they are
-/// (`extract_location_header`: `res.text()`; `stream_from_response`: `response.bytes()`), and takes no limit: a registry without
-/// end ends this process instead of using up the machine.
+/// Bounds the memory of this process: oci-client 0.18 takes no limit for the text of a refusal.
 ///
 /// # Errors
 /// The kernel refuses the limit.
@@ -18,4 +16,19 @@ pub fn limit_memory() -> io::Result<()> {
     let before = getrlimit(Resource::Data);
     let current = before.current.map_or(MAX_DATA, |current| current.min(MAX_DATA));
     Ok(setrlimit(Resource::Data, Rlimit { current: Some(current), ..before })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_limited_and_no_lower_limit_raised() {
+        limit_memory().unwrap();
+        assert_eq!(getrlimit(Resource::Data).current, Some(MAX_DATA));
+        setrlimit(Resource::Data, Rlimit { current: Some(MAX_DATA / 2), ..getrlimit(Resource::Data) })
+            .unwrap();
+        limit_memory().unwrap();
+        assert_eq!(getrlimit(Resource::Data).current, Some(MAX_DATA / 2));
+    }
 }

@@ -21,8 +21,6 @@ pub struct Habits {
     pub success: Option<u16>,
     /// Keeps nothing of what it takes.
     pub forgets: bool,
-    /// The place of an upload, in the place of a good one.
-    pub upload_place: Option<&'static str>,
 }
 
 #[derive(Default)]
@@ -153,9 +151,7 @@ fn answer(request: &Request, address: &str, habits: Habits, state: &mut State) -
     match (method.as_str(), path.as_str()) {
         ("POST", path) if path.ends_with("/uploads/") => {
             let base = if habits.absolute_uploads { format!("http://{address}") } else { String::new() };
-            let place =
-                habits.upload_place.map_or_else(|| format!("{base}{path}7?state=a%2Fb"), str::to_owned);
-            (202, vec![("location", place)], Vec::new())
+            (202, vec![("location", format!("{base}{path}7?state=a%2Fb"))], Vec::new())
         }
         ("PUT", path) if path.ends_with("/uploads/7") => {
             let digest = Digest::of(body);
