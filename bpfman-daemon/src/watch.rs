@@ -55,6 +55,7 @@ impl Watcher {
             stop: Arc::clone(&stop),
             watched: BTreeMap::new(),
             refused: BTreeMap::new(),
+            absent: BTreeSet::new(),
             told: Checks::new(Arc::clone(&journal)),
             shared: Arc::new(Shared { gate: glass.gate(), journal }),
             glass,
@@ -83,6 +84,8 @@ struct Supervisor {
     watched: BTreeMap<Option<PathBuf>, Watched>,
     /// Namespaces that cannot be watched, with the reason that was logged.
     refused: BTreeMap<Option<PathBuf>, String>,
+    /// Those of them that no path leads to.
+    absent: BTreeSet<Option<PathBuf>>,
     shared: Arc<Shared>,
     told: Checks,
     glass: Glass,
@@ -97,7 +100,7 @@ struct Shared {
 impl Supervisor {
     fn run(&mut self) {
         let mut seen = 0;
-        let mut checked = Instant::now();
+        let (mut checked, mut looked) = (Instant::now(), Instant::now());
         while !self.stop.load(Ordering::Relaxed) {
             if self.glass.is_broken() {
                 std::thread::sleep(LOOK);
@@ -111,6 +114,14 @@ impl Supervisor {
                     follow(&self.engine, &self.shared, netns.as_deref(), None);
                 }
                 checked = Instant::now();
+            }
+            // What runs in a namespace without its path goes on until the namespace ends, of which nobody sends a message.
+            if looked.elapsed() >= TURN {
+                for netns in self.absent.iter().filter(|netns| self.engine.has_hooks_named(netns.as_deref()))
+                {
+                    follow(&self.engine, &self.shared, netns.as_deref(), None);
+                }
+                looked = Instant::now();
             }
             let mut wait = if all_watched && !self.engine.expects_namespaces() { TURN } else { LOOK };
             if let Some(check) = self.check {
@@ -133,6 +144,7 @@ impl Supervisor {
             wanted.contains(netns) && !watched.thread.is_finished()
         });
         self.refused.retain(|netns, _| wanted.contains(netns));
+        self.absent.clear();
         let mut all = true;
         for netns in wanted {
             if self.watched.contains_key(netns) {
@@ -147,6 +159,9 @@ impl Supervisor {
                     all = false;
                     // One that is not there yet is waited for; anything else is told once.
                     let is_absent = matches!(error, EngineError::Kernel(KernelError::NoNamespace { .. }));
+                    if is_absent {
+                        self.absent.insert(netns.clone());
+                    }
                     let reason = error.to_string();
                     if !is_absent && self.refused.get(netns) != Some(&reason) {
                         tracing::warn!(%reason, ?netns, "interfaces are not watched");

@@ -105,10 +105,11 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     diagnosis.checked.links = answer.links.len();
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
         let fix = match link.standing() {
-            // No restart brings an interface back.
-            ext::Standing::Waiting | ext::Standing::Elsewhere | ext::Standing::Gone => {
-                format!("bpfman get link {}", link.id)
-            }
+            // No restart brings an interface or a path back.
+            ext::Standing::Waiting
+            | ext::Standing::Elsewhere
+            | ext::Standing::Gone
+            | ext::Standing::Unreachable => format!("bpfman get link {}", link.id),
             _ => RESTART.to_owned(),
         };
         diagnosis.found(FindingClass::Drift, format!("link {}", link.id), link.state.clone(), fix);

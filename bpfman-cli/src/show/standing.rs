@@ -11,7 +11,7 @@ pub enum StandingWord {
     Running,
     /// Its interface is not there.
     Waiting,
-    /// Its interface was moved to another network namespace, where it runs on.
+    /// It runs on where its interface was moved to, or where its path does not lead any more.
     Elsewhere,
     /// Its interface is gone, a moment ago.
     Gone,
@@ -23,6 +23,8 @@ pub enum StandingWord {
     Torn,
     /// Nothing of it is there.
     Lost,
+    /// Its network namespace cannot be found, and may live on.
+    Unreachable,
 }
 
 impl StandingWord {
@@ -38,6 +40,7 @@ impl StandingWord {
             ext::Standing::Replaced => Self::Replaced,
             ext::Standing::Torn => Self::Torn,
             ext::Standing::Lost => Self::Lost,
+            ext::Standing::Unreachable => Self::Unreachable,
         })
     }
 
@@ -52,6 +55,7 @@ impl StandingWord {
             Self::Replaced => "replaced",
             Self::Torn => "torn",
             Self::Lost => "lost",
+            Self::Unreachable => "unreachable",
         }
     }
 

@@ -123,7 +123,8 @@ pub const fn standing(standing: &Standing) -> ext::Standing {
     match standing {
         Standing::Running => ext::Standing::Running,
         Standing::Waiting => ext::Standing::Waiting,
-        Standing::Elsewhere => ext::Standing::Elsewhere,
+        Standing::Elsewhere | Standing::OtherPath { .. } => ext::Standing::Elsewhere,
+        Standing::Unreachable => ext::Standing::Unreachable,
         Standing::Gone => ext::Standing::Gone,
         Standing::Unpinned => ext::Standing::Unpinned,
         Standing::Replaced { .. } => ext::Standing::Replaced,

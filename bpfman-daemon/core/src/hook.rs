@@ -61,6 +61,16 @@ pub struct NetnsId {
     pub cookie: u64,
 }
 
+/// Number of a network namespace in the table of another one. The kernel removes it when the namespace ends, and the number
+/// does not keep the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NetnsNumber {
+    /// Namespace that has the table.
+    pub table: NetnsId,
+    /// Number in that table, from 0.
+    pub number: u32,
+}
+
 /// Where a hook is, as records have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "NetnsId", into = "NetnsId")]

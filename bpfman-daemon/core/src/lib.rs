@@ -48,7 +48,7 @@ pub use flat_text::FlatText;
 pub use function_pattern::{BadFunctionPattern, FunctionPattern};
 pub use glob::{BadGlob, Glob};
 pub use hexadecimal::{from_hexadecimal, hexadecimal};
-pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, UnknownDirection};
+pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, NetnsNumber, UnknownDirection};
 pub use hook_facts::{
     AddressedInterface, FilterFacts, GroupContents, Held, Holder, HookContents, HookEntry, InterfaceEvent,
     InterfaceFacts, Via, XdpRunsIn,

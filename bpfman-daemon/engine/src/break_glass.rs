@@ -1,7 +1,8 @@
 //! The way out: everything of ours is detached, by what is pinned and what the kernel says, without any record.
 //!
 //! What is ours is what a link pinned in our places runs, if that is a program that we pinned; and filters that run such a
-//! program. Programs and maps stay loaded and pinned: nothing of what they hold is lost, and all can be attached again.
+//! program, in whatever network namespace. Numbers and names of filters say nothing: another daemon gives the same ones.
+//! Programs and maps stay loaded and pinned: nothing of what they hold is lost, and all can be attached again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -95,8 +96,9 @@ impl AttachedThing {
                 }
             }
             AttachedPlace::Filter { interface, key, direction, filter } => {
-                let netns = interface.netns.as_deref();
-                let at = FilterPlace { netns, ifindex: key.ifindex, direction: *direction, filter: *filter };
+                let (home, netns) = (key.netns.into(), interface.netns.as_deref());
+                let (ifindex, direction, filter) = (key.ifindex, *direction, *filter);
+                let at = FilterPlace { home, netns, ifindex, direction, filter };
                 kernel.remove_filter(&at, self.program)
             }
         }
@@ -108,8 +110,8 @@ fn is_of_cpus(folder: &Path) -> bool {
     folder.parent() == Some(Path::new(paths::LINKS))
 }
 
-/// Finds what is attached. Filters are looked for in the own network namespace, in those with a name, and in `namespaces`.
-pub fn find_attached<K: Kernel>(kernel: &K, namespaces: &[PathBuf]) -> AttachedThings {
+/// Finds what is attached. Filters are looked for in all network namespaces that can be found.
+pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
     let mut found = AttachedThings::default();
     let (mut programs, mut links) = (BTreeMap::new(), Vec::new());
     look_through(kernel, Path::new(""), DEPTH, &mut |pin| {
@@ -176,20 +178,15 @@ pub fn find_attached<K: Kernel>(kernel: &K, namespaces: &[PathBuf]) -> AttachedT
             ));
         }
     }
-    find_filters(kernel, namespaces, &programs, &mut found);
+    find_filters(kernel, &programs, &mut found);
     found.ours.sort_by_key(|thing| thing.rank);
     found
 }
 
-fn find_filters<K: Kernel>(
-    kernel: &K,
-    namespaces: &[PathBuf],
-    ours: &BTreeMap<ProgramId, ProgramFacts>,
-    found: &mut AttachedThings,
-) {
+fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>, found: &mut AttachedThings) {
     let mut seen = HashSet::new();
-    let named = kernel.named_namespaces().into_iter().chain(namespaces.iter().cloned()).map(Some);
-    for netns in std::iter::once(None).chain(named) {
+    let others = kernel.all_namespaces().into_iter().map(Some);
+    for netns in std::iter::once(None).chain(others) {
         // A name that leads nowhere, a process that has gone.
         let Ok(interfaces) = kernel.interfaces(netns.as_deref()) else { continue };
         for facts in interfaces {

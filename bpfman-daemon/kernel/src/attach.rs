@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, Direction, FunctionPattern, IfIndex, KernelLinkId, MapId, NetfilterPlace, PerfEventPlace,
-    ProcessScope, ProgramId,
+    CgroupPath, Direction, FunctionPattern, IfIndex, KernelLinkId, MapId, NetfilterPlace, NetnsId,
+    PerfEventPlace, ProcessScope, ProgramId,
 };
 
 /// How an XDP program is attached.
@@ -264,17 +264,22 @@ impl TcFilter {
     /// Leaves room for filters of others before it, as v0.6.0 does.
     const PRIORITY: u16 = 50;
 
+    /// Upper half of the handles of our filters.
+    const HANDLES: u32 = 0x6270_0000;
+
     /// The filter of an operation. Its handle is never one of the small numbers that tools choose.
     #[must_use]
     pub const fn of(operation: u64) -> Self {
-        Self { priority: Self::PRIORITY, handle: 0x6270_0000 | (operation & 0xffff) as u32 }
+        Self { priority: Self::PRIORITY, handle: Self::HANDLES | (operation & 0xffff) as u32 }
     }
 }
 
 /// A filter and the hook that it is at.
 #[derive(Clone, Copy, Debug)]
 pub struct FilterPlace<'a> {
-    /// The namespace file, none for the daemon's own.
+    /// Network namespace of the interface.
+    pub home: NetnsId,
+    /// File that led to the namespace before, none for the daemon's own: where it is looked for first.
     pub netns: Option<&'a Path>,
     /// The interface in it.
     pub ifindex: IfIndex,

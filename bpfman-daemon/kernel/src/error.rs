@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use bpfmand_core::{CgroupPath, MapId, NetfilterPlace, ProgramFacts, ProgramText, Via};
+use bpfmand_core::{CgroupPath, MapId, NetfilterPlace, NetnsId, ProgramFacts, ProgramText, Via};
 use bpfmand_rejection::Rejection;
 
 use crate::ProbeTargetError;
@@ -114,6 +114,17 @@ pub enum KernelError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A network namespace that a record or a pin names by its identity. It may have ended, and it may live on.
+    #[error(
+        "{subject} cannot be reached: no name, mount or process leads to its network namespace {} any more; it has ended, or \
+         something without a path keeps it, such as a descriptor or a netfilter link", netns.inode
+    )]
+    NamespaceNotFound {
+        /// What was looked for in it.
+        subject: String,
+        /// Which namespace.
+        netns: NetnsId,
     },
     /// No such control group.
     #[error("control group {path} does not exist{}", if *unified { "" } else { ": there is no hierarchy of version 2 here" })]

@@ -6,6 +6,7 @@
 mod attach;
 mod error;
 mod features;
+mod found_namespace;
 mod inventory;
 mod kernel;
 #[cfg(feature = "linux")]
@@ -29,6 +30,7 @@ mod watch;
 pub use attach::{Extends, FilterPlace, FolderLock, LinkTarget, ListAnchor, TcFilter, XdpMode};
 pub use error::{KernelError, RefusalReason};
 pub use features::Features;
+pub use found_namespace::FoundNamespace;
 pub use inventory::{HelperTypes, Inventory, TriedType};
 pub use kernel::{Kernel, KernelFacts, KernelHooks, KernelNetwork, KernelObjects, KernelPins};
 pub use map_access::{EntryRule, MapEntry, MapPage, MapPlace};

@@ -6,11 +6,9 @@
 
 mod marker;
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
@@ -48,7 +46,7 @@ pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
     let fs_root = folders.fs();
     let _alone = stand_alone(&fs_root, &arguments.socket_path, !written.is_empty())?;
     let kernel = LinuxKernel::new(&fs_root).context("the pins cannot be reached")?;
-    let AttachedThings { ours, left } = find_attached(&kernel, &namespaces_of_processes());
+    let AttachedThings { ours, left } = find_attached(&kernel);
     let mut stays = 0;
     for thing in &ours {
         match thing.detach(&kernel) {
@@ -156,18 +154,4 @@ fn lock(fs_root: &Path) -> anyhow::Result<Option<File>> {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
         }
     }
-}
-
-/// The network namespaces of all processes, each once: pods' have no names that could be known.
-fn namespaces_of_processes() -> Vec<PathBuf> {
-    let own = fs::metadata("/proc/self/ns/net").map(|file| file.ino()).ok();
-    let mut seen: BTreeSet<u64> = own.into_iter().collect();
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let is_process = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
-    processes
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name().is_some_and(|name| name.to_str().is_some_and(is_process)))
-        .map(|path| path.join("ns/net"))
-        .filter(|file| fs::metadata(file).is_ok_and(|file| seen.insert(file.ino())))
-        .collect()
 }

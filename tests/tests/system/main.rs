@@ -71,6 +71,7 @@ mod map_entries;
 mod map_watch;
 mod maps;
 mod metrics;
+mod namespaces;
 mod node;
 mod points;
 mod predecessor;

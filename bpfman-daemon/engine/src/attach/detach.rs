@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, LinkId};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::chain::BuiltChain;
 use crate::engine::undo::{Undo, undoing};
@@ -104,7 +104,12 @@ impl<K: Kernel> Engine<K> {
         undo: &mut Undo<'a>,
     ) -> Result<Left<'a, K>, EngineError> {
         let (Some(hook), remaining) = self.remaining(key, leaving) else { return Ok((None, None)) };
-        let is_entered = self.is_entered(&hook)?;
+        let is_entered = match self.is_entered(&hook) {
+            Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) if self.ends_soon(&hook)? => {
+                false
+            }
+            entered => entered?,
+        };
         if is_entered {
             // Where nothing runs there is nothing to be looked at, and maybe no interface by which to let go of the hold.
             self.ensure_not_frozen(key)?;
@@ -167,6 +172,7 @@ impl<K: Kernel> Engine<K> {
                 priority,
                 handle,
                 program: hook.program,
+                number: hook.number.clone(),
             }),
             // Others may be in the dispatcher: it is made anew, or was left already.
             Entry::Dispatcher => {}

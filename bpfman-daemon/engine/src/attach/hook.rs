@@ -8,6 +8,7 @@ use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, ListAnchor, TcFilter};
 use crate::chain::BuiltChain;
 use crate::engine::undo::{Undo, retry_once, undoing};
 use crate::error::Remainder;
+use crate::state::filter_pin::filter_pin;
 use crate::state::hook_names::filter_name;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
@@ -87,7 +88,7 @@ impl<K: Kernel> Engine<K> {
                 }
                 (None, None) => runs.entered(interface.clone(), link.operation, entry),
             };
-            let hook = runs.recorded(HookRecord { newcomer: Some(link.id), ..hook });
+            let hook = self.numbered(runs.recorded(HookRecord { newcomer: Some(link.id), ..hook }))?;
             self.step("attach", "record");
             self.record_link(&link, Some(hook.clone()))?;
             Ok::<_, EngineError>(hook)
@@ -178,7 +179,9 @@ impl<K: Kernel> Engine<K> {
         built: &BuiltChain<'a, K>,
         undo: &mut Undo<'a>,
     ) -> Result<Entry, EngineError> {
-        let netns = interface.netns.as_deref();
+        // By its identity: the path of a record may lead to another namespace by now.
+        let netns = self.path_to(key, interface)?;
+        let netns = netns.as_deref();
         let folder = paths::pending(operation);
         let target = match key.kind {
             HookKind::Xdp => LinkTarget::Xdp {
@@ -198,17 +201,19 @@ impl<K: Kernel> Engine<K> {
                 // `pending` names the hook, and recovery looks there for a filter that runs it.
                 self.kernel.make_folder(&folder)?;
                 undo.push(move || self.undo_pending_of(operation));
-                self.kernel
-                    .pin(&built.handle, &folder.join(crate::state::filter_pin::filter_pin(key, interface)))?;
+                // With it the next start knows whether the namespace has ended, if no path leads there by then.
+                let number = self.kernel.number_namespace(key.netns.into(), netns)?;
+                self.kernel.pin(&built.handle, &folder.join(filter_pin(key, interface, number)))?;
                 self.step("attach", "add filter");
                 let name = filter_name(key, interface);
                 let filter = TcFilter::of(operation.0);
-                let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
+                let home = key.netns.into();
+                let at = FilterPlace { home, netns, ifindex: key.ifindex, direction, filter };
                 self.held_network.during(|| self.kernel.add_filter(&at, &built.handle, &name))?;
                 let (interface, key, program) = (interface.clone(), *key, built.id);
                 undo.push(move || {
                     let netns = interface.netns.as_deref();
-                    let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
+                    let at = FilterPlace { home, netns, ifindex: key.ifindex, direction, filter };
                     let removed = self.kernel.remove_filter(&at, program);
                     let left = Remainder::Filter { interface, key, filter, program };
                     removed.map_err(|error| self.not_undone(left, None, error))

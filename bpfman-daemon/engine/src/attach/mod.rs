@@ -15,10 +15,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, HookKey, HookKind, Interface, LinkId, MatchingId, OperationId, OrderIntent,
-    ProgramId, ProgramUid, Sharing,
+    AttachPoint, AttachRequest, HookKey, HookKind, Interface, LinkId, MatchingId, NetnsId, OperationId,
+    OrderIntent, ProgramId, ProgramUid, Sharing,
 };
-use bpfmand_kernel::{Kernel, LinkTarget, ProgramKind};
+use bpfmand_kernel::{Kernel, KernelError, LinkTarget, ProgramKind};
 
 use crate::describe::details::LinkDetails;
 use crate::engine::locks::Subject;
@@ -31,6 +31,8 @@ use crate::{Engine, EngineError, paths};
 
 /// The map by which libbpf's header has programs look for the arguments of static probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
+/// The interface that every network namespace has.
+const LOOPBACK: &str = "lo";
 
 /// The link by which a program is at a hook.
 pub(crate) fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
@@ -123,6 +125,7 @@ impl<K: Kernel> Engine<K> {
             metadata: with_application(&request.metadata, &program.metadata),
             owner: Some(request.owner.clone()),
             matching: whom.matching(),
+            namespace: self.namespace_at(&request.point)?,
             guard: self.guard_of_link(&program, &request.point, request.group.as_deref())?,
             ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
@@ -135,6 +138,18 @@ impl<K: Kernel> Engine<K> {
             _ => self.attach_alone(&program, link)?,
         }
         retry_once(|| self.describe_link(id))
+    }
+
+    /// Returns the network namespace at whose own hooks a point is, if it is at one.
+    pub(crate) fn namespace_at(&self, point: &AttachPoint) -> Result<Option<NetnsId>, EngineError> {
+        let Some(netns) = point.netns() else { return Ok(None) };
+        let loopback = Interface { name: LOOPBACK.to_owned(), netns: netns.clone() };
+        match self.kernel.find_hook(&loopback, HookKind::Xdp) {
+            Ok(key) => Ok(key.netns.id()),
+            // It was given another name. The attachment itself says what is wrong with the path.
+            Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Attaches a program by a link of its own.

@@ -62,6 +62,7 @@ impl<K: Kernel> BuiltChain<'_, K> {
             settings: HookSettings::default(),
             adopted_link: false,
             extensions: Vec::new(),
+            number: None,
         }
     }
 

@@ -21,7 +21,7 @@ impl<K: Kernel> Engine<K> {
     /// No program of ours is there; the hook is held; nothing can take its members' times. Nothing was changed then.
     pub fn begin_client_timing(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, EngineError> {
         self.begin()?;
-        let key = self.kernel.find_hook(interface, kind)?;
+        let key = self.hook_by_name(interface, kind)?;
         self.clear_of_moved(&key)?;
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();

@@ -58,7 +58,7 @@ impl<K: Kernel> Engine<K> {
         by: &str,
     ) -> Result<bool, EngineError> {
         self.begin()?;
-        let key = self.kernel.find_hook(interface, kind)?;
+        let key = self.hook_by_name(interface, kind)?;
         self.clear_of_moved(&key)?;
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();

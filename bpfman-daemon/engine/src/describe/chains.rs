@@ -18,7 +18,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// No program of ours is there, or the interface does not exist.
     pub fn show_chain(&self, interface: &Interface, kind: HookKind) -> Result<ChainDetails, EngineError> {
-        let key = self.kernel.find_hook(interface, kind)?;
+        let key = self.hook_by_name(interface, kind)?;
         let text = key.kind.at(interface);
         let (links, hook) = self.hook_of(&key);
         if links.is_empty() && hook.is_none() {

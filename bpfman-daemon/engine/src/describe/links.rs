@@ -32,7 +32,9 @@ impl Running {
     fn new<H>(found: Observed<H>, pin: PathBuf, checked: Option<&Standing>) -> Self {
         let pin = found.is_pinned().then_some(pin);
         let standing = match (found.standing, checked) {
-            (seen @ (Standing::Running | Standing::Waiting | Standing::Elsewhere), _) | (seen, None) => seen,
+            (seen @ (Standing::Running | Standing::Waiting | Standing::Elsewhere), _)
+            // What a check could not reach may be reached now.
+            | (seen, None | Some(Standing::Unreachable)) => seen,
             (_, Some(checked)) => checked.clone(),
         };
         Self { kernel_link: found.link.map(|(_, facts)| facts.id), program: found.program, pin, standing }
@@ -100,6 +102,15 @@ impl<K: Kernel> Engine<K> {
             },
             None => self.running_link(link)?,
         };
+        let standing = match link.hook.zip(link.point.hook()) {
+            Some((key, (interface, _))) => {
+                self.by_path(running.standing, interface.netns.as_deref(), key.netns.id())?
+            }
+            None => match link.point.netns() {
+                Some(netns) => self.by_path(running.standing, netns.as_deref(), link.namespace)?,
+                None => running.standing,
+            },
+        };
         Ok(LinkDetails {
             record: Arc::clone(link),
             waits_for: match link.hook {
@@ -112,7 +123,7 @@ impl<K: Kernel> Engine<K> {
             running: running.program,
             pin: running.pin,
             hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| key.kind.at(interface)),
-            standing: running.standing,
+            standing,
             left: self.left(link.ends.as_ref()),
         })
     }

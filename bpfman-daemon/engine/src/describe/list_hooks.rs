@@ -62,6 +62,8 @@ impl<K: Kernel> Engine<K> {
 
     fn summary_of(&self, hook: &HookRecord, members: usize) -> Result<HookSummary, EngineError> {
         let running = self.running_chain(hook)?;
+        let standing =
+            self.by_path(running.standing, hook.interface.netns.as_deref(), hook.key.netns.id())?;
         let sharing = hook.chain.as_ref().map_or(1, |chain| self.state().hooks_of_chain(chain.id));
         Ok(HookSummary {
             hook: hook.key.kind.at(&hook.interface),
@@ -69,7 +71,7 @@ impl<K: Kernel> Engine<K> {
             members,
             program: running.program,
             mode: hook.mode(),
-            troubles: [(None, running.standing)].into_iter().filter(|(_, s)| !s.is_running()).collect(),
+            troubles: [(None, standing)].into_iter().filter(|(_, s)| !s.is_running()).collect(),
             shared_with: sharing.saturating_sub(1),
         })
     }

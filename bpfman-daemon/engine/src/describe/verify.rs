@@ -100,7 +100,7 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
         kind: HookKind,
     ) -> Result<ChainVerification, EngineError> {
-        let key = self.kernel.find_hook(interface, kind)?;
+        let key = self.hook_by_name(interface, kind)?;
         let text = key.kind.at(interface);
         let mut fresh = Fresh::default();
         let mut rounds = 0..ROUNDS;

@@ -168,17 +168,20 @@ impl<K: Kernel> Engine<K> {
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 
+    /// Removes a filter, wherever its namespace is found.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceNotFound`]: it may run on. Or the kernel refuses.
     pub(crate) fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
-        // The namespace file may be gone, or name another namespace by now: then so is the filter.
-        match self.kernel.find_hook(&filter.interface, filter.key.kind) {
-            Ok(key) if key == filter.key => {}
-            Ok(_) | Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
         let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
-        match filter_place(&filter.key, &filter.interface, numbers) {
-            Some(at) => Ok(self.kernel.remove_filter(&at, filter.program)?),
-            None => Ok(()),
+        let Some(at) = filter_place(&filter.key, &filter.interface, numbers) else { return Ok(()) };
+        match self.kernel.remove_filter(&at, filter.program) {
+            Err(KernelError::NamespaceNotFound { .. })
+                if self.has_ended(at.netns, &filter.key, filter.number.as_ref())? =>
+            {
+                Ok(())
+            }
+            removed => Ok(removed?),
         }
     }
 }

@@ -81,6 +81,13 @@ impl EngineError {
                 "someone replaced the program at this hook; detach theirs, then try again"
             }
             Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
+            Self::Kernel(KernelError::NamespaceNotFound { netns, .. }) => {
+                return Some(format!(
+                    "`ls -l /proc/[0-9]*/fd 2>/dev/null | grep 'net:\\[{}\\]'` shows descriptors that keep it, with their \
+                     processes; once a path leads there, or it has ended, try again",
+                    netns.inode
+                ));
+            }
             Self::Kernel(KernelError::UnsizedMap { map, property: "max_entries", .. }) => {
                 return Some(format!("set it: --map-size {map}=ENTRIES"));
             }

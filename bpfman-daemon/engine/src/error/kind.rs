@@ -127,7 +127,9 @@ impl EngineError {
                 | KernelError::TooFrequent { .. }
                 | KernelError::NoNetkit { .. }
                 | KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
-                KernelError::NotMounted { .. } | KernelError::NoTaskGroup { .. } => ErrorKind::Precondition,
+                KernelError::NotMounted { .. }
+                | KernelError::NoTaskGroup { .. }
+                | KernelError::NamespaceNotFound { .. } => ErrorKind::Precondition,
                 KernelError::Unsupported { .. } | KernelError::NoCounter { .. } => ErrorKind::Unsupported,
                 _ => ErrorKind::Internal,
             },

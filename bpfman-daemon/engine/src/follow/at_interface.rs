@@ -20,6 +20,15 @@ pub struct AtInterface<'s> {
     /// None while it waits for its interface.
     pub key: Option<HookKey>,
     pub interface: &'s Interface,
+    /// As each member of a chain names it: members can name one namespace by several paths.
+    pub others: Vec<&'s Interface>,
+}
+
+impl<'s> AtInterface<'s> {
+    /// All names of the interface.
+    pub fn names(&self) -> impl Iterator<Item = &'s Interface> {
+        std::iter::once(self.interface).chain(self.others.iter().copied())
+    }
 }
 
 impl ChainOrLink {
@@ -48,13 +57,21 @@ impl State {
             what: ChainOrLink::Chain(hook.key),
             key: hook.key.netns.id().map(|_| hook.key),
             interface: &hook.interface,
+            others: self.members_names(hook.key),
         });
         let links = self.links.values().filter_map(|link| match link.point.hook() {
             Some((interface, HookKind::Tcx(_))) => {
-                Some(AtInterface { what: ChainOrLink::Link(link.id), key: link.hook, interface })
+                let (what, others) = (ChainOrLink::Link(link.id), Vec::new());
+                Some(AtInterface { what, key: link.hook, interface, others })
             }
             _ => None,
         });
         chains.chain(links)
+    }
+
+    /// The interface of a hook, as each member names it.
+    fn members_names(&self, key: HookKey) -> Vec<&Interface> {
+        let named = self.links.of_hook(&key).filter_map(|link| link.point.hook());
+        named.map(|(interface, _)| interface).collect()
     }
 }

@@ -41,7 +41,13 @@ impl<K: Kernel> Engine<K> {
             self.state().chain(parked).into_iter().partition(|link| link.matching.is_some());
         // They are made anew for the interface that is there now.
         self.remove_made(made)?;
-        let may_return = |link: &&Arc<LinkRecord>| may_return(link, &self.boot, present.netns.into());
+        // Each by its own path: two that led to one namespace may lead to different ones now.
+        let is_named = |link: &LinkRecord| {
+            let path = link.point.hook().map(|(interface, _)| interface.netns.as_deref());
+            path.is_some_and(|path| path == present.path || self.kernel.leads_to(path, present.netns))
+        };
+        let may_return =
+            |link: &&Arc<LinkRecord>| is_named(link) && may_return(link, &self.boot, present.netns.into());
         let links: Vec<_> = asked.iter().filter(may_return).cloned().collect();
         if links.is_empty() && !asked.is_empty() {
             return Ok(());

@@ -1,32 +1,35 @@
 //! Interfaces that are gone: what was attached for all that match goes with them, what was attached by name waits.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, LinkId, ProgramUid};
-use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_core::{HookKey, Interface, LinkId, NetnsId, ProgramUid};
+use bpfmand_kernel::Kernel;
 
 use crate::follow::FollowReport;
-use crate::state::records::{Entry, LinkRecord};
+use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::state::{Changes, HookPresence};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Lets go of a hook whose interface is no longer in its namespace, which has this file. The look that said so may be
-    /// old: others attach to new interfaces meanwhile.
+    /// Lets go of a hook whose interface may have left its namespace: the look that said so may be old, or the path by which
+    /// it was looked for leads elsewhere by now. What is found there goes on.
     ///
     /// An interface that was moved to another namespace takes its XDP and tcx programs along. What was attached there by
     /// name stays then, since nobody asked to end it.
-    pub(crate) fn let_hook_go(
-        &self,
-        key: &HookKey,
-        netns: Option<&Path>,
-        report: &mut FollowReport,
-    ) -> Result<(), EngineError> {
+    pub(crate) fn let_hook_go(&self, key: &HookKey, report: &mut FollowReport) -> Result<(), EngineError> {
         let _locks = self.lock_members(&[*key])?;
         let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
-        if self.is_entered(&hook)? && self.is_there(key, netns)? {
-            return Ok(());
+        let found = self.at_hook_of(&hook)?;
+        // A link of the kernel tells itself whether it runs. Without one nothing may be taken away before the namespace is
+        // known to have ended, or is found: under a filter that runs on, the chain would be cut off.
+        match found {
+            HookPresence::Unreachable if hook.entry != Entry::Link => return Ok(()),
+            HookPresence::There(_) | HookPresence::Unreachable if self.is_entered(&hook)? => {
+                return self.follow_paths(&hook, report);
+            }
+            HookPresence::There(_) | HookPresence::Unreachable | HookPresence::Gone => {}
         }
         // The kernel removes all queueing disciplines of an interface that is moved, and what libxdp attaches has no link
         // that could go with it.
@@ -56,15 +59,47 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// True if an interface is in its namespace, which has this file, at this moment.
-    fn is_there(&self, key: &HookKey, netns: Option<&Path>) -> Result<bool, EngineError> {
-        match self.present(netns) {
-            Ok(present) => {
-                Ok(key.netns.id() == Some(present.netns) && present.interfaces.contains_key(&key.ifindex))
+    /// Follows the paths of a namespace in which a hook runs on. Links that attachments to matching interfaces made end, unless
+    /// one of their paths leads there still: the interface is not among those that are asked for any more. What was attached
+    /// by name goes on, and the hook is named by a path that leads there, if a member has one. The caller holds hook and
+    /// members.
+    fn follow_paths(&self, hook: &HookRecord, report: &mut FollowReport) -> Result<(), EngineError> {
+        let Some(home) = hook.key.netns.id() else { return Ok(()) };
+        let (mut left, mut renamed, mut name) = (Vec::new(), Changes::default(), None);
+        let links = self.state().chain(&hook.key);
+        for link in links {
+            let Some((interface, _)) = link.point.hook() else { continue };
+            if self.kernel.leads_to(interface.netns.as_deref(), home) {
+                name.get_or_insert_with(|| interface.clone());
+            } else if link.matching.is_some() {
+                match self.meant_by(&link, home) {
+                    Some(netns) => {
+                        name.get_or_insert_with(|| Interface { netns: netns.clone(), ..interface.clone() });
+                        renamed.put_link(at_path(&link, netns));
+                    }
+                    None => left.push(link),
+                }
             }
-            Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => Ok(false),
-            Err(error) => Err(error),
         }
+        report.detached += self.remove_made(left)?;
+        let hook = self.state().hooks.get(&hook.key).cloned();
+        if let (Some(hook), Some(interface)) = (hook, name)
+            && !self.kernel.leads_to(hook.interface.netns.as_deref(), home)
+        {
+            renamed.put_hook(HookRecord { interface, ..(*hook).clone() });
+        }
+        if renamed.all.is_empty() {
+            return Ok(());
+        }
+        self.step("follow", "name by another path");
+        self.commit(renamed).map(drop)
+    }
+
+    /// Returns the path to a namespace by which an attachment to matching interfaces means it; none if it does not.
+    fn meant_by(&self, link: &LinkRecord, home: NetnsId) -> Option<Option<PathBuf>> {
+        let matching = self.state().matchings.get(&link.matching?).cloned()?;
+        let mut paths = self.namespaces_of(&matching.interfaces).into_iter();
+        paths.find(|path| self.kernel.leads_to(path.as_deref(), home))
     }
 
     /// Ends a link that runs nothing any more. One that others made and may hold still is only let go.
@@ -88,19 +123,23 @@ impl<K: Kernel> Engine<K> {
         Ok(count)
     }
 
-    /// Lets go of a tcx link whose interface is no longer in its namespace.
-    pub(crate) fn let_link_go(
-        &self,
-        id: LinkId,
-        netns: Option<&Path>,
-        report: &mut FollowReport,
-    ) -> Result<(), EngineError> {
+    /// Lets go of a tcx link whose interface may have left its namespace.
+    pub(crate) fn let_link_go(&self, id: LinkId, report: &mut FollowReport) -> Result<(), EngineError> {
         let Some((link, _held)) = self.lock_link(id) else { return Ok(()) };
-        let Some(key) = link.hook else { return Ok(()) };
+        let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) else { return Ok(()) };
         let pin = paths::link(id);
         let lives_on = self.live_link(&pin)?.is_some();
-        if lives_on && self.is_there(&key, netns)? {
-            return Ok(());
+        let netns = interface.netns.as_deref();
+        if lives_on {
+            let is_named = key.netns.id().is_some_and(|home| self.kernel.leads_to(netns, home));
+            let is_there = !matches!(self.at_hook_key(netns, &key, None)?, HookPresence::Gone);
+            if is_there && (is_named || link.matching.is_none()) {
+                return Ok(());
+            }
+            if is_there && let Some(netns) = key.netns.id().and_then(|home| self.meant_by(&link, home)) {
+                self.step("follow", "name by another path");
+                return self.record_link(&Arc::new(at_path(&link, netns)), None);
+            }
         }
         if link.matching.is_some() {
             self.remove("follow", &[link], None)?;
@@ -118,4 +157,13 @@ impl<K: Kernel> Engine<K> {
         report.waiting += 1;
         Ok(())
     }
+}
+
+/// A link whose interface is named by another path to its namespace.
+fn at_path(link: &LinkRecord, netns: Option<PathBuf>) -> LinkRecord {
+    let mut named = link.clone();
+    if let Some(interface) = named.point.interface_mut() {
+        interface.netns = netns;
+    }
+    named
 }

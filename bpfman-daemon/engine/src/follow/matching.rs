@@ -182,6 +182,7 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.find_hook(interface, kind),
                 Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. })
             );
+            // A namespace without its path may live on: what runs there ends with the record, or both stay.
             if gone {
                 let result = self.remove_made(vec![Arc::clone(&link)]).map(drop);
                 report.note(format!("link {}", link.id), result);

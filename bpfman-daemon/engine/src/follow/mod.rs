@@ -54,6 +54,7 @@ pub struct Present<'a> {
 /// Whether an interface that a record names is gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gone {
+    /// Unless it is found in its namespace all the same.
     Surely,
     /// Another one has its number: it is if what was put there does nothing any more.
     IfDead,
@@ -85,26 +86,26 @@ impl<K: Kernel> Engine<K> {
     /// lets go of interfaces that are gone, brings back what waited for an interface, and follows new names.
     ///
     /// # Errors
-    /// The interfaces cannot be listed. [`KernelError::NoNamespace`]: what was in the namespace has been let go.
+    /// The interfaces cannot be listed. [`KernelError::NoNamespace`]: what was in the namespace has been let go, if that has
+    /// ended.
     pub fn follow_interfaces(&self, netns: Option<&Path>) -> Result<FollowReport, EngineError> {
         self.begin()?;
         let mut report = FollowReport::default();
         let present = match self.present(netns) {
             Ok(present) => present,
             Err(error @ EngineError::Kernel(KernelError::NoNamespace { .. })) => {
-                let is_there = |at: &AtInterface<'_>| at.interface.netns.as_deref() == netns;
-                self.let_go(netns, |at, _| is_there(at).then_some(Gone::Surely), &mut report);
+                let is_named = |at: &AtInterface<'_>| at.names().any(|name| name.netns.as_deref() == netns);
+                self.let_go(|at, _| is_named(at).then_some(Gone::Surely), &mut report);
                 return Err(error);
             }
             Err(error) => return Err(error),
         };
         self.step("follow", "compare");
         self.let_go(
-            netns,
             |at, key| {
                 let here = key.netns.id() == Some(present.netns);
-                // Another namespace has the path now: the one before may be gone with all that was in it.
-                let replaced = !here && at.interface.netns.as_deref() == netns;
+                // Another namespace has the path now. Whether the one before has ended is found out where it is let go.
+                let replaced = !here && at.names().any(|name| name.netns.as_deref() == netns);
                 match present.interfaces.get(&key.ifindex) {
                     _ if replaced => Some(Gone::Surely),
                     None if here => Some(Gone::Surely),
@@ -142,7 +143,6 @@ impl<K: Kernel> Engine<K> {
     /// Lets go of what `is_gone` picks of all that is at an interface.
     fn let_go(
         &self,
-        netns: Option<&Path>,
         is_gone: impl Fn(&AtInterface<'_>, &HookKey) -> Option<Gone>,
         report: &mut FollowReport,
     ) {
@@ -154,8 +154,8 @@ impl<K: Kernel> Engine<K> {
                 continue;
             }
             let result = match what {
-                ChainOrLink::Chain(key) => self.let_hook_go(&key, netns, report),
-                ChainOrLink::Link(id) => self.let_link_go(id, netns, report),
+                ChainOrLink::Chain(key) => self.let_hook_go(&key, report),
+                ChainOrLink::Link(id) => self.let_link_go(id, report),
             };
             report.add(result, || format!("letting go of {what}"));
         }
@@ -166,10 +166,12 @@ impl<K: Kernel> Engine<K> {
         let by_name: HashMap<&str, _> =
             present.interfaces.values().map(|facts| (&*facts.name, facts)).collect();
         let is_back = |at: AtInterface<'_>| match at.key {
-            None if at.interface.netns.as_deref() == present.path => {
-                Some((at.what, *by_name.get(&*at.interface.name)?))
+            // By any of its names: the first one may lead nowhere.
+            None => {
+                let mut here = at.names().filter(|name| name.netns.as_deref() == present.path);
+                Some((at.what, *here.find_map(|name| by_name.get(&*name.name))?))
             }
-            _ => None,
+            Some(_) => None,
         };
         let back: Vec<_> = self.state().attached().filter_map(is_back).collect();
         for (what, facts) in back {

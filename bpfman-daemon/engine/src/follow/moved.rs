@@ -30,14 +30,14 @@ impl<K: Kernel> Engine<K> {
         netns: Option<&Path>,
         key: &HookKey,
     ) -> Result<bool, EngineError> {
-        let Some(home) = key.netns.id() else {
+        if key.netns.id().is_none() {
             return Ok(false);
-        };
+        }
         match self.kernel.is_link_at(netns, key, link) {
             Ok(here) => Ok(!here),
             // The namespace is there, and the interface is not.
-            Err(KernelError::HookGone { .. }) => Ok(self.present(netns).is_ok_and(|p| p.netns == home)),
-            Err(KernelError::NoNamespace { .. }) => Ok(false),
+            Err(KernelError::HookGone { .. }) => Ok(true),
+            Err(KernelError::NamespaceNotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

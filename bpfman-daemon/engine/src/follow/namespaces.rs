@@ -41,6 +41,14 @@ impl<K: Kernel> Engine<K> {
         all
     }
 
+    /// Returns whether something is recorded at a hook whose namespace was named by this file.
+    #[must_use]
+    pub fn has_hooks_named(&self, netns: Option<&Path>) -> bool {
+        let state = self.state();
+        let mut hooks = state.attached().filter(|at| at.key.is_some());
+        hooks.any(|at| at.names().any(|name| name.netns.as_deref() == netns))
+    }
+
     /// Which network namespace a file leads to, and the interfaces that are in it.
     ///
     /// # Errors

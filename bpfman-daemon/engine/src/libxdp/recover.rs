@@ -6,6 +6,7 @@ use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, 
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::libxdp::{DispatcherAtHook, folder};
+use crate::state::HookPresence;
 use crate::state::filter_pin::{netns_name, parse_netns_name};
 use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
@@ -31,16 +32,24 @@ fn parse_before_pin(name: &str) -> Option<(HookKey, Option<PathBuf>)> {
 
 impl<K: Kernel> Engine<K> {
     /// The program that a hook runs without a link; none if it runs none or is gone.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceNotFound`]: it may run one.
     pub(super) fn runs_at(
         &self,
         netns: Option<&Path>,
         key: &HookKey,
     ) -> Result<Option<(ProgramId, XdpRunsIn)>, EngineError> {
-        let contents = match self.kernel.hook_contents(netns, key) {
-            Err(KernelError::HookGone { .. } | KernelError::NoNamespace { .. }) => return Ok(None),
-            result => result?,
+        let number = self.state().hooks.get(key).and_then(|hook| hook.number.clone());
+        let entries = match self.at_hook_key(netns, key, number.as_ref())? {
+            HookPresence::There(entries) => entries,
+            HookPresence::Gone => return Ok(None),
+            HookPresence::Unreachable => {
+                let (subject, netns) = (format!("XDP of interface {}", key.ifindex), key.netns.into());
+                return Err(KernelError::NamespaceNotFound { subject, netns }.into());
+            }
         };
-        Ok(contents.entries.iter().find_map(|entry| match (&entry.via, entry.program) {
+        Ok(entries.iter().find_map(|entry| match (&entry.via, entry.program) {
             (Via::XdpNetlink { mode }, Some(id)) => Some((id, *mode)),
             _ => None,
         }))
@@ -83,10 +92,12 @@ impl<K: Kernel> Engine<K> {
         hook: &HookRecord,
     ) -> Result<Option<DispatcherAtHook<K::Handle>>, EngineError> {
         let standing = match self.standing_dispatcher(&hook.interface, &hook.key) {
-            Err(
-                EngineError::Dispatcher { .. }
-                | EngineError::Kernel(KernelError::HookGone { .. } | KernelError::NoNamespace { .. }),
-            ) => None,
+            Err(EngineError::Dispatcher { .. } | EngineError::Kernel(KernelError::HookGone { .. })) => None,
+            Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. }))
+                if matches!(self.at_hook_of(hook)?, HookPresence::Gone) =>
+            {
+                None
+            }
             result => result?,
         };
         let has_some = |standing: &DispatcherAtHook<_>| {

@@ -6,7 +6,9 @@ use bpfmand_core::{OperationId, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::RecoveryReport;
+use crate::state::FoundFilter;
 use crate::state::chain_record::ChainId;
+use crate::state::filter_pin::parse_filter_pin;
 use crate::state::paths::is_adopted_pin;
 use crate::{Engine, EngineError, paths};
 
@@ -55,7 +57,7 @@ impl<K: Kernel> Engine<K> {
                 // It could not be undone: the next start needs its pins for that.
                 continue;
             }
-            if !self.is_running_unrecorded(&folder.join(paths::PENDING_CHAIN))?
+            if !self.is_running_unrecorded(&folder.join(paths::PENDING_CHAIN), &self.all_filters()?)?
                 && id.is_none_or(|id| !self.state().is_chain_used(id))
             {
                 self.remove_tree(&folder)?;
@@ -65,8 +67,11 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn sweep_chain_folders(&self, report: &mut RecoveryReport) -> Result<(), EngineError> {
-        for folder in self.unrecorded_chains()? {
-            if !self.is_running_unrecorded(&folder)? {
+        let folders = self.unrecorded_chains()?;
+        // As a rule there are none, and no start is to look at every hook of the machine for that.
+        let filters = if folders.is_empty() { Vec::new() } else { self.all_filters()? };
+        for folder in folders {
+            if !self.is_running_unrecorded(&folder, &filters)? {
                 self.remove_tree(&folder)?;
                 report.settled += 1;
             }
@@ -75,25 +80,36 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// True if anything still runs a chain whose pins are in a folder: a hook of ours that could not be swapped back, a link
-    /// whose adoption could not be undone, or what no record names. It needs its arrays.
-    pub(crate) fn is_running_unrecorded(&self, folder: &Path) -> Result<bool, EngineError> {
+    /// whose adoption could not be undone, or what no record names. It needs its arrays. `filters` are all filters.
+    pub(crate) fn is_running_unrecorded(
+        &self,
+        folder: &Path,
+        filters: &[FoundFilter],
+    ) -> Result<bool, EngineError> {
         let Some(entry) = self.pinned_program(&folder.join(paths::segment(0)))? else { return Ok(false) };
         let id = entry.id;
         let hooks: Vec<_> = self.state().hooks.values().cloned().collect();
         for hook in hooks {
-            let running = match self.program_at(&hook) {
-                // The filter went with its namespace.
-                Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => None,
-                running => running?,
-            };
-            if running == Some(id) {
-                return Ok(true);
+            match self.program_at(&hook) {
+                // It may run any chain of ours.
+                Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => return Ok(true),
+                running => {
+                    if running? == Some(id) {
+                        return Ok(true);
+                    }
+                }
             }
         }
         let mut adopted: Vec<PathBuf> = Vec::new();
         for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(operation);
             let names = self.kernel.list_folder(&folder)?;
+            // The filter of an attach that was cut short, which could not be reached to be removed.
+            for name in names.iter().filter(|name| parse_filter_pin(name).is_some()) {
+                if self.is_pin_of(&folder.join(name), id)? {
+                    return Ok(true);
+                }
+            }
             adopted.extend(names.iter().filter(|name| is_adopted_pin(name)).map(|name| folder.join(name)));
         }
         for pin in adopted {
@@ -101,7 +117,7 @@ impl<K: Kernel> Engine<K> {
                 return Ok(true);
             }
         }
-        self.is_run_by_stray(id)
+        self.is_run_by_stray(id, filters)
     }
 
     /// True if a program is the entry of a chain that we pinned.

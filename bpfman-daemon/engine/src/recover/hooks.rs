@@ -11,6 +11,7 @@ use crate::engine::RecoveryReport;
 use crate::engine::locks::Subject;
 use crate::recover::moves::Absent;
 use crate::standing::HookCheck;
+use crate::state::Standing;
 use crate::state::records::HookRecord;
 
 impl<K: Kernel> Engine<K> {
@@ -30,6 +31,11 @@ impl<K: Kernel> Engine<K> {
             match self.reconcile_at_start(&hook, &links, outdated) {
                 Ok(HookCheck::Right | HookCheck::Absent) => {}
                 Ok(HookCheck::Mended(_)) => report.reattached += 1,
+                Ok(HookCheck::Unreachable) => report.problems.push(format!(
+                    "chain of {}: {}",
+                    hook.key.kind.at(&hook.interface),
+                    Standing::Unreachable.cause()
+                )),
                 Ok(HookCheck::Lost(_)) => {
                     absent.push(Absent { hook, links });
                     continue;

@@ -86,6 +86,7 @@ impl<K: Kernel> Engine<K> {
             boot: self.boot.clone(),
             adopted: false,
             waits_in: None,
+            namespace: self.namespace_at(&link.point)?,
             guard: self.guarded_again(&program, link)?,
             ..(**link).clone()
         });

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookNetns};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::RecoveryReport;
 use crate::error::Interference;
@@ -61,9 +61,15 @@ impl<K: Kernel> Engine<K> {
             }
             match self.find_again(&hook, &living, &taken) {
                 Ok(found) => {
+                    // Two paths that led to one namespace may lead to different ones now.
+                    let (back, waiting): (Vec<_>, Vec<_>) =
+                        living.into_iter().partition(|link| self.is_back(link, &found.key));
                     taken.insert(found.key);
                     from.insert(hook.key);
-                    placed.push((found, living));
+                    if !waiting.is_empty() {
+                        placed.push((self.parked(&hook, &waiting), waiting));
+                    }
+                    placed.push((found, back));
                 }
                 Err(error) => {
                     report.of_hook(&hook, &error);
@@ -88,26 +94,48 @@ impl<K: Kernel> Engine<K> {
         placed.into_iter().filter(|(hook, _)| taken.contains(&hook.key)).collect()
     }
 
-    /// A hook's record with the place where its interface is now.
+    /// Returns a hook's record with the place where its interface is now, by the first name of it that leads to one.
     fn find_again(
         &self,
         hook: &HookRecord,
         links: &[Arc<LinkRecord>],
         taken: &HashSet<HookKey>,
     ) -> Result<HookRecord, EngineError> {
-        // The hook has the interface's name from its first member, which may have named it by a process.
-        let other = || links.iter().find_map(|link| link.point.hook().map(|(interface, _)| interface));
+        // The hook has the interface's name from one member, which may have named it by a process.
         let of_process = hook.interface.is_of_process() && links.iter().any(|link| link.boot != self.boot);
-        let interface = if of_process { other() } else { None }.unwrap_or(&hook.interface);
-        let key = self.kernel.find_hook(interface, hook.key.kind)?;
-        if let Some(link) = links.iter().find(|link| !may_return(link, &self.boot, key.netns)) {
-            return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
+        let own = Some(&hook.interface).filter(|_| !of_process);
+        let others = links.iter().filter_map(|link| link.point.hook().map(|(interface, _)| interface));
+        let mut refused = None;
+        for interface in own.into_iter().chain(others) {
+            let key = match self.kernel.find_hook(interface, hook.key.kind) {
+                Ok(key) => key,
+                Err(error @ (KernelError::NoInterface { .. } | KernelError::NoNamespace { .. })) => {
+                    refused.get_or_insert(error.into());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if !links.is_empty() && !links.iter().any(|link| self.is_back(link, &key)) {
+                let link = &links[0];
+                let (link, point) = (link.id, link.point.to_string());
+                refused.get_or_insert(EngineError::EarlierProcess { link, point });
+                continue;
+            }
+            if taken.contains(&key) {
+                return Err(Interference::PlaceTaken.into());
+            }
+            let hook = if key == hook.key { hook.clone() } else { self.at_rest(hook) };
+            return Ok(HookRecord { key, interface: interface.clone(), ..hook });
         }
-        if taken.contains(&key) {
-            return Err(Interference::PlaceTaken.into());
-        }
-        let hook = if key == hook.key { hook.clone() } else { self.at_rest(hook) };
-        Ok(HookRecord { key, interface: interface.clone(), ..hook })
+        let fault = || EngineError::Fault("a hook without an interface".to_owned());
+        Err(refused.unwrap_or_else(fault))
+    }
+
+    /// Returns whether a member may return to a hook: its own path leads there.
+    fn is_back(&self, link: &LinkRecord, key: &HookKey) -> bool {
+        let path = link.point.hook().map(|(interface, _)| interface.netns.as_deref());
+        let leads = path.zip(key.netns.id()).is_some_and(|(path, home)| self.kernel.leads_to(path, home));
+        leads && may_return(link, &self.boot, key.netns)
     }
 
     /// The record of a hook that is nowhere. Nothing is entered there, so its members can be detached like those of a
@@ -141,7 +169,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Records hooks at their new places instead of their old ones.
     pub(crate) fn record_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
-        if from.is_empty() {
+        if from.is_empty() && placed.is_empty() {
             return Ok(());
         }
         let mut changes = Changes::default();

@@ -1,13 +1,13 @@
 //! Recovery of operations that were cut short: finished where they have a record, undone where they have none.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{OperationId, ProgramFacts};
-use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};
+use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, TcFilter};
 
 use crate::engine::RecoveryReport;
-use crate::state::filter_pin::parse_filter_pin;
+use crate::state::filter_pin::{PinnedFilter, parse_filter_pin};
 use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -104,17 +104,17 @@ impl<K: Kernel> Engine<K> {
                 if is_bridged {
                     self.kernel.wait_for_readers()?;
                 }
-            } else if let Some((direction, ifindex, inode, netns)) = parse_filter_pin(&name)
+            } else if let Some(pinned) = parse_filter_pin(&name)
                 && let Some(ProgramFacts { id, .. }) = self.pinned_program(&pin)?
             {
+                let PinnedFilter { direction, ifindex, home, netns, number } = pinned;
                 let filter = TcFilter::of(operation.0);
-                // No other filter runs this program, so looking in a namespace too many harms nobody.
-                for netns in [Some(netns), find_namespace(inode)].into_iter().flatten() {
-                    let at = FilterPlace { netns: netns.as_deref(), ifindex, direction, filter };
-                    match self.kernel.remove_filter(&at, id) {
-                        Ok(()) | Err(KernelError::NoNamespace { .. }) => {}
-                        Err(error) => return Err(error.into()),
-                    }
+                let at = FilterPlace { home, netns: netns.as_deref(), ifindex, direction, filter };
+                match self.kernel.remove_filter(&at, id) {
+                    Err(KernelError::NamespaceNotFound { .. })
+                        if self.kernel.find_namespace(home, at.netns, number)? == FoundNamespace::Ended => {}
+                    // It may run on: the pins stay, and the next start tries again.
+                    removed => removed?,
                 }
             }
         }
@@ -124,15 +124,4 @@ impl<K: Kernel> Engine<K> {
         }
         self.remove_tree(&folder)
     }
-}
-
-/// The namespace file of an inode: none inside for the daemon's own namespace, none outside if it is not found.
-fn find_namespace(inode: u64) -> Option<Option<PathBuf>> {
-    use std::os::unix::fs::MetadataExt as _;
-    let is = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.ino() == inode);
-    if is(Path::new("/proc/self/ns/net")) {
-        return Some(None);
-    }
-    let named = std::fs::read_dir("/run/netns").ok()?;
-    named.flatten().map(|entry| entry.path()).find(|path| is(path)).map(Some)
 }

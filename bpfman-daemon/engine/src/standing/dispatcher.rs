@@ -1,18 +1,25 @@
 //! What was put into slots of libxdp's dispatcher.
 
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookPart, Loss, Observed, Standing};
+use crate::state::HookPresence;
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
     /// What is in the slots of the dispatcher that a hook's members joined.
     pub(super) fn observe_dispatcher(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
-        let Some(dispatcher) = self.dispatcher_with_ours(hook)? else {
-            let standing = match self.contents(hook.interface.netns.as_deref(), &hook.key)? {
-                Some(_) => Standing::lost(Loss::DispatcherGone),
-                None => Standing::Gone,
+        let found = match self.dispatcher_with_ours(hook) {
+            // It may run on, with ours in it.
+            Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => None,
+            found => found?,
+        };
+        let Some(dispatcher) = found else {
+            let standing = match self.at_hook_of(hook)? {
+                HookPresence::There(_) => Standing::lost(Loss::DispatcherGone),
+                HookPresence::Gone => Standing::Gone,
+                HookPresence::Unreachable => Standing::Unreachable,
             };
             return Ok(Observed::nothing(standing));
         };

@@ -85,7 +85,9 @@ impl<K: Kernel> Engine<K> {
                         self.link_place(*link).found("it stood where its order does not want it")
                     }))
                 }
-                Err(EngineError::Kernel(KernelError::HookGone { .. })) => {}
+                Err(EngineError::Kernel(
+                    KernelError::HookGone { .. } | KernelError::NamespaceNotFound { .. },
+                )) => {}
                 Err(error) => {
                     report.lost.push(self.hook_place(&key).found(format_args!("its order: {error}")))
                 }
@@ -126,6 +128,7 @@ impl<K: Kernel> Engine<K> {
     ) {
         let known = match found {
             HookCheck::Lost(standing) => all(&mut self.state()).insert(place, standing.clone()),
+            HookCheck::Unreachable => all(&mut self.state()).insert(place, Standing::Unreachable),
             _ => all(&mut self.state()).remove(&place),
         };
         if known.is_none() && matches!(found, HookCheck::Lost(_) | HookCheck::Mended(_)) {
@@ -141,7 +144,11 @@ impl<K: Kernel> Engine<K> {
                 tracing::warn!("{what} was lost and is back: {}", was.cause());
                 self.tell_change();
             }
-            HookCheck::Lost(_) => {}
+            HookCheck::Unreachable if known != Some(Standing::Unreachable) => {
+                tracing::warn!("{what} cannot be reached: {}", Standing::Unreachable.cause());
+                self.tell_change();
+            }
+            HookCheck::Lost(_) | HookCheck::Unreachable => {}
             HookCheck::Right | HookCheck::Absent => {
                 if known.is_some() {
                     tracing::info!("{what} is as it was again");
@@ -185,6 +192,10 @@ impl CheckReport {
             Ok(HookCheck::Lost(now)) => {
                 self.checked += 1;
                 self.lost.push(place().found(now.cause()));
+            }
+            Ok(HookCheck::Unreachable) => {
+                self.checked += 1;
+                self.lost.push(place().found(Standing::Unreachable.cause()));
             }
             Ok(HookCheck::Absent) => {}
             Err(error) => self.lost.push(place().found(error)),

@@ -1,20 +1,65 @@
 //! What runs at all hooks that the daemon can see, whoever put it there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
-use bpfmand_core::{HookContents, HookKey, HookKind, Interface, InterfaceFacts};
-use bpfmand_kernel::Kernel;
+use bpfmand_core::{Direction, HookContents, HookKey, HookKind, Interface, InterfaceFacts, Via};
+use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
-use crate::Engine;
+use crate::state::{FoundFilter, HookPresence};
+use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// The daemon's own network namespace, those that have a name, and those that are watched.
+    /// The daemon's own network namespace, those that have a name, and those that are watched: where something can be adopted
+    /// without its place being named.
     pub(crate) fn known_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
         let mut all = self.watched_namespaces();
         all.insert(None);
         all.extend(self.kernel.named_namespaces().into_iter().map(Some));
         all
+    }
+
+    /// All filters of clsact that run a program, in all namespaces that can be found.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell. Nothing may be taken for unused then.
+    pub(crate) fn all_filters(&self) -> Result<Vec<FoundFilter>, EngineError> {
+        let kinds = [Direction::Ingress, Direction::Egress].map(HookKind::Tc);
+        let mut found: Vec<FoundFilter> = Vec::new();
+        let mut seen = HashSet::new();
+        let namespaces = std::iter::once(None).chain(self.kernel.all_namespaces().into_iter().map(Some));
+        for netns in namespaces {
+            let interfaces = match self.kernel.interfaces(netns.as_deref()) {
+                // It ended meanwhile.
+                Err(KernelError::NoNamespace { .. }) => continue,
+                interfaces => interfaces?,
+            };
+            for facts in interfaces {
+                let interface = Interface { name: facts.name, netns: netns.clone() };
+                for kind in kinds {
+                    let key = match self.kernel.find_hook(&interface, kind) {
+                        Err(KernelError::NoNamespace { .. } | KernelError::NoInterface { .. }) => continue,
+                        key => key?,
+                    };
+                    // Two names of one namespace show the same filters.
+                    if !seen.insert(key) {
+                        continue;
+                    }
+                    let entries = match self.at_hook_key(netns.as_deref(), &key, None)? {
+                        HookPresence::There(entries) => entries,
+                        HookPresence::Gone | HookPresence::Unreachable => continue,
+                    };
+                    for entry in entries {
+                        let (Via::Filter(filter), Some(program)) = (entry.via, entry.program) else {
+                            continue;
+                        };
+                        let filter = TcFilter { priority: filter.priority, handle: filter.handle };
+                        found.push(FoundFilter { interface: interface.clone(), key, filter, program });
+                    }
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Hooks of interfaces that are meant, with what runs there. What cannot be asked is left out.

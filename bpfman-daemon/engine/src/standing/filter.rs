@@ -4,6 +4,7 @@ use bpfmand_core::ProgramId;
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use super::{Loss, Observed, Standing};
+use crate::state::HookPresence;
 use crate::state::hook_names::filter_place;
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
@@ -16,13 +17,19 @@ impl<K: Kernel> Engine<K> {
         priority: u16,
         handle: u32,
     ) -> Result<Observed<K::Handle>, EngineError> {
-        let program = self.program_in_filter(hook, priority, handle)?;
+        let program = match self.program_in_filter(hook, priority, handle) {
+            Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => {
+                return Ok(Observed::nothing(Standing::Unreachable));
+            }
+            program => program?,
+        };
         if program == Some(hook.program) {
             return Ok(Observed { standing: Standing::Running, link: None, program });
         }
-        // The path may be of another namespace by now, in which an interface has the same number.
-        if self.contents(hook.interface.netns.as_deref(), &hook.key)?.is_none() {
-            return Ok(Observed::nothing(Standing::Gone));
+        match self.at_hook_of(hook)? {
+            HookPresence::There(_) => {}
+            HookPresence::Gone => return Ok(Observed::nothing(Standing::Gone)),
+            HookPresence::Unreachable => return Ok(Observed::nothing(Standing::Unreachable)),
         }
         let how = match program {
             Some(by) => Loss::FilterReplaced { by, name: self.function_name(by) },
@@ -31,7 +38,10 @@ impl<K: Kernel> Engine<K> {
         Ok(Observed { standing: Standing::lost(how), link: None, program })
     }
 
-    /// The program in the filter of a hook, whoever put it there; none if the filter went with its namespace.
+    /// Returns the program in the filter of a hook, whoever put it there; none if the filter went with its namespace.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceNotFound`]: the filter may run on. Or the kernel refuses to tell.
     pub(super) fn program_in_filter(
         &self,
         hook: &HookRecord,
@@ -42,7 +52,11 @@ impl<K: Kernel> Engine<K> {
             return Ok(None);
         };
         match self.kernel.filter_program(&at) {
-            Err(KernelError::NoNamespace { .. }) => Ok(None),
+            Err(KernelError::NamespaceNotFound { .. })
+                if matches!(self.at_hook_of(hook)?, HookPresence::Gone) =>
+            {
+                Ok(None)
+            }
             program => Ok(program?),
         }
     }

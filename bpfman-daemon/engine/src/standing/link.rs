@@ -3,56 +3,59 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use bpfmand_core::{HookKey, LinkFacts, ProgramId, Via};
+use bpfmand_core::{HookEntry, HookKey, KernelLinkId, LinkFacts, ProgramId, Via};
 use bpfmand_kernel::Kernel;
 
 use super::{HookPart, Loss, Observed, Standing};
+use crate::state::HookPresence;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// What is where a link at an interface was put.
+    /// What is where a link at an interface was put. `is_of_now`: in this boot.
     pub(super) fn observe_link(
         &self,
         pin: &Path,
         program: ProgramId,
-        key: &HookKey,
-        netns: Option<&Path>,
+        (key, netns): (&HookKey, Option<&Path>),
+        is_of_now: bool,
     ) -> Result<Observed<K::Handle>, EngineError> {
         if let Some(link) = self.kernel.open_pin(pin)? {
             let facts = self.kernel.link_of(&link)?;
             if facts.ifindex.is_some() {
                 return Ok(self.linked(link, facts, program));
             }
-            let standing = match self.contents(netns, key)? {
-                Some(_) => Standing::lost(Loss::ForcedOff),
-                None => Standing::Gone,
+            let standing = match self.at_hook_key(netns, key, None)? {
+                HookPresence::There(_) => Standing::lost(Loss::ForcedOff),
+                // It is attached nowhere, whether its namespace can be reached or not.
+                HookPresence::Gone | HookPresence::Unreachable => Standing::Gone,
             };
             return Ok(Observed { standing, program: None, link: Some((link, facts)) });
         }
-        let Some(entries) = self.contents(netns, key)? else {
-            return Ok(Observed::nothing(Standing::Gone));
+        let found = self.at_hook_key(netns, key, None)?;
+        let candidates = match &found {
+            HookPresence::There(entries) => links_that_run(entries, program),
+            HookPresence::Gone => Vec::new(),
+            // Links are also found without their namespace. Ids of an earlier boot may be those of others now.
+            HookPresence::Unreachable if is_of_now => self.kernel.link_ids()?,
+            HookPresence::Unreachable => Vec::new(),
         };
         let uid = self.state().by_id.get(&program).copied();
         let of_others = uid.map_or_else(|| Ok(HashSet::new()), |uid| self.pinned_links_of(uid))?;
-        for entry in entries.iter().filter(|entry| entry.program == Some(program)) {
-            let links = match &entry.via {
-                Via::XdpLink { links, .. } => links.clone(),
-                Via::TcxLink { link } => vec![*link],
-                _ => continue,
-            };
-            // Two records can be of one program at one tcx hook, where the kernel takes it once: the link is of the one whose
-            // pin holds it, and the other waits.
-            for id in links.into_iter().filter(|id| !of_others.contains(id)) {
-                // One that is about to go can no longer be opened.
-                let Some(link) = self.kernel.open_link(id)? else { continue };
-                let facts = self.kernel.link_of(&link)?;
-                if facts.ifindex == Some(key.ifindex) {
-                    let link = Some((link, facts));
-                    return Ok(Observed { standing: Standing::Unpinned, program: Some(program), link });
-                }
+        // Two records can be of one program at one tcx hook, where the kernel takes it once: the link is of the one whose
+        // pin holds it, and the other waits.
+        for id in candidates.into_iter().filter(|id| !of_others.contains(id)) {
+            // One that is about to go can no longer be opened.
+            let Some(link) = self.kernel.open_link(id)? else { continue };
+            let facts = self.kernel.link_of(&link)?;
+            if facts.ifindex == Some(key.ifindex) && facts.program == program {
+                let link = Some((link, facts));
+                return Ok(Observed { standing: Standing::Unpinned, program: Some(program), link });
             }
         }
-        Ok(Observed::nothing(Standing::lost(Loss::LinkRemoved)))
+        Ok(Observed::nothing(match found {
+            HookPresence::There(_) => Standing::lost(Loss::LinkRemoved),
+            HookPresence::Gone | HookPresence::Unreachable => Standing::Gone,
+        }))
     }
 
     /// What is where a link was put that is at no interface. Without its pin nobody knows whether it runs.
@@ -106,4 +109,15 @@ impl<K: Kernel> Engine<K> {
         };
         Observed { standing, program: Some(by), link: Some((link, facts)) }
     }
+}
+
+/// The links among entries of a hook that run a program.
+fn links_that_run(entries: &[HookEntry], program: ProgramId) -> Vec<KernelLinkId> {
+    let ours = entries.iter().filter(|entry| entry.program == Some(program));
+    ours.flat_map(|entry| match &entry.via {
+        Via::XdpLink { links, .. } => links.clone(),
+        Via::TcxLink { link } => vec![*link],
+        _ => Vec::new(),
+    })
+    .collect()
 }

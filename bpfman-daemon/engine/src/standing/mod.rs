@@ -10,6 +10,7 @@ mod pin_again;
 pub mod reconcile;
 mod struct_ops;
 mod unfinished;
+mod whereabouts;
 
 use crate::state::{HookPart, Loss, Standing};
 

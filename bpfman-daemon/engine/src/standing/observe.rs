@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{AttachPoint, HookEntry, HookKey, HookKind, LinkFacts, ProgramId};
+use bpfmand_core::{AttachPoint, HookKind, LinkFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookPart, Standing};
@@ -50,7 +50,10 @@ impl<K: Kernel> Engine<K> {
         let netns = hook.interface.netns.as_deref();
         match hook.entry {
             _ if hook.key.netns.id().is_none() => self.observe_away(&paths::hook_link(&hook.key)),
-            Entry::Link => self.observe_link(&paths::hook_link(&hook.key), hook.program, &hook.key, netns),
+            Entry::Link => {
+                let (pin, is_of_now) = (paths::hook_link(&hook.key), self.is_of_now(hook));
+                self.observe_link(&pin, hook.program, (&hook.key, netns), is_of_now)
+            }
             Entry::Filter { priority, handle } => self.observe_filter(hook, priority, handle),
             Entry::Dispatcher => self.observe_dispatcher(hook),
         }
@@ -64,7 +67,8 @@ impl<K: Kernel> Engine<K> {
         };
         match (link.hook, link.point.hook()) {
             (Some(key), Some((interface, HookKind::Tcx(_)))) => {
-                self.observe_link(&pin, program.id, &key, interface.netns.as_deref())
+                let place = (&key, interface.netns.as_deref());
+                self.observe_link(&pin, program.id, place, link.boot == self.boot)
             }
             (None, Some(_)) => self.observe_away(&pin),
             _ if matches!(link.point, AttachPoint::StructOps { .. }) => {
@@ -88,9 +92,16 @@ impl<K: Kernel> Engine<K> {
 
     /// True if something is still where ours was put. Strangers can remove pins and filters, and interfaces go. A link that
     /// runs without its pin is pinned again.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceNotFound`]: it may run on, and cannot be changed.
     pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         let observed = self.observe_entry(hook)?;
         match (&observed.standing, &observed.link) {
+            (Standing::Unreachable, _) => {
+                let (subject, netns) = (hook.key.kind.at(&hook.interface), hook.key.netns.into());
+                Err(KernelError::NamespaceNotFound { subject, netns }.into())
+            }
             (Standing::Unpinned, Some((link, _))) => {
                 self.pin_unless_pending(link, &paths::hook_link(&hook.key))
             }
@@ -104,19 +115,6 @@ impl<K: Kernel> Engine<K> {
             Entry::Link => Ok(self.pinned_link(&paths::hook_link(&hook.key))?.map(|facts| facts.program)),
             Entry::Filter { priority, handle } => self.program_in_filter(hook, priority, handle),
             Entry::Dispatcher => Ok(None),
-        }
-    }
-
-    /// What is at a hook; none if the hook is gone.
-    pub(super) fn contents(
-        &self,
-        netns: Option<&Path>,
-        key: &HookKey,
-    ) -> Result<Option<Vec<HookEntry>>, EngineError> {
-        match self.kernel.hook_contents(netns, key) {
-            Ok(contents) => Ok(Some(contents.entries)),
-            Err(KernelError::HookGone { .. } | KernelError::NoNamespace { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
         }
     }
 

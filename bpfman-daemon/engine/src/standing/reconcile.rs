@@ -25,6 +25,8 @@ pub enum HookCheck {
     Lost(Standing),
     /// There is nothing to be compared: no such record, or its interface is gone.
     Absent,
+    /// It cannot be compared: no path leads to its network namespace.
+    Unreachable,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -53,6 +55,7 @@ impl<K: Kernel> Engine<K> {
         })?;
         if found == HookCheck::Right {
             self.follow_dispatcher(&hook)?;
+            self.learn_number(&self.hook_as_of_now(&hook))?;
         }
         self.note_drift(&key.kind.at(&hook.interface), *key, &found, |state| &mut state.drifted);
         Ok(found)
@@ -110,6 +113,9 @@ impl<K: Kernel> Engine<K> {
         Ok(match standing {
             Standing::Running => HookCheck::Right,
             Standing::Gone | Standing::Waiting | Standing::Elsewhere => HookCheck::Absent,
+            Standing::Unreachable => HookCheck::Unreachable,
+            // Seen by lists alone: to the hook it makes no difference.
+            Standing::OtherPath { .. } => HookCheck::Right,
             Standing::Replaced { .. } => HookCheck::Lost(standing),
             Standing::Lost { .. } | Standing::Torn { .. } | Standing::Unpinned => match put_back() {
                 Ok(()) => HookCheck::Mended(standing),
@@ -132,6 +138,8 @@ impl<K: Kernel> Engine<K> {
             (Standing::Unpinned, Some((link, _))) => {
                 self.pin_unless_pending(link, &paths::hook_link(&hook.key))?
             }
+            // What runs there cannot be seen. It needs its chain.
+            (Standing::Unreachable, _) => return Ok(HookCheck::Unreachable),
             // It goes when interfaces are followed, and waits for its interface from then on.
             (Standing::Gone, Some(_)) => return Ok(HookCheck::Right),
             // Its link is there, and swapping what it runs would do nothing.
@@ -146,6 +154,7 @@ impl<K: Kernel> Engine<K> {
         };
         if is_recorded && !outdated {
             self.follow_dispatcher(hook)?;
+            self.learn_number(&self.hook_as_of_now(hook))?;
             return Ok(HookCheck::Right);
         }
         if let Some(program) = self.newer_chain(hook)? {
@@ -253,7 +262,7 @@ impl<K: Kernel> Engine<K> {
             let now = self.hook_as_of_now(hook);
             // It is entered by a link of our own from now on.
             let restored = HookRecord { operation, entry, adopted_link: false, ..now };
-            let restored = joined.as_ref().unwrap_or(&built).recorded(restored);
+            let restored = self.numbered(joined.as_ref().unwrap_or(&built).recorded(restored))?;
             self.record_hook(restored.clone())?;
             Ok::<_, EngineError>(restored)
         })?;

@@ -85,7 +85,9 @@ impl<K: Kernel> Engine<K> {
             Remainder::Pin(pin) => Ok(self.kernel.end_link(pin)?),
             Remainder::Filter { interface, key, filter: TcFilter { priority, handle }, program } => {
                 let (interface, priority, handle) = (interface.clone(), *priority, *handle);
-                self.end_filter(&LeftoverFilter { interface, key: *key, priority, handle, program: *program })
+                let (key, program) = (*key, *program);
+                let filter = LeftoverFilter { interface, key, priority, handle, program, number: None };
+                self.end_filter(&filter)
             }
             Remainder::Hook { key, now } => {
                 let _hook = self.lock(Subject::Hook(*key));

@@ -6,14 +6,39 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
-use bpfmand_core::{Direction, HookKey, IfIndex, Interface, NetnsId};
+use bpfmand_core::{Direction, HookKey, IfIndex, Interface, NetnsId, NetnsNumber};
+
+/// Bytes of a file's name.
+const MAX_NAME: usize = 255;
+/// Written for a namespace without a number.
+const NO_NUMBER: &str = "-";
+
+/// A filter that an operation was about to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedFilter {
+    /// Which way.
+    pub direction: Direction,
+    /// Number of the interface.
+    pub ifindex: IfIndex,
+    /// Network namespace. Without a cookie in the names of earlier versions.
+    pub home: NetnsId,
+    /// Number of the namespace, if it has one.
+    pub number: Option<NetnsNumber>,
+    /// File of the namespace; none for the daemon's own, and where the name did not fit.
+    pub netns: Option<PathBuf>,
+}
 
 /// Name of the pin that says which hook a filter without a record is at.
-///
-/// A namespace whose file is left out is looked for by its inode.
-pub fn filter_pin(key: &HookKey, interface: &Interface) -> String {
+pub fn filter_pin(key: &HookKey, interface: &Interface, number: Option<NetnsNumber>) -> String {
     let direction = key.kind.direction().map_or("none", Direction::name);
-    format!("filter_{direction}_{}_{}_{}", key.ifindex, NetnsId::from(key.netns).inode, netns_name(interface))
+    let NetnsId { inode, cookie } = key.netns.into();
+    let number = number.map_or_else(
+        || NO_NUMBER.to_owned(),
+        |number| format!("{}-{}-{}", number.number, number.table.inode, number.table.cookie),
+    );
+    let name = format!("filterin_{direction}_{}_{inode}_{cookie}_{number}_", key.ifindex);
+    let netns = netns_name(interface);
+    if name.len() + netns.len() > MAX_NAME { name } else { name + &netns }
 }
 
 /// The namespace's file as a part of a pin's name: in base64, since bpffs takes no slash and no dot. Empty for none, and
@@ -30,10 +55,64 @@ pub fn parse_netns_name(name: &str) -> Option<Option<PathBuf>> {
     Some((!netns.is_empty()).then(|| PathBuf::from(OsString::from_vec(netns))))
 }
 
-/// Direction, interface, inode of the namespace, and its file; no file for the daemon's own namespace.
-pub fn parse_filter_pin(name: &str) -> Option<(Direction, IfIndex, u64, Option<PathBuf>)> {
-    let mut parts = name.strip_prefix("filter_")?.splitn(4, '_');
+/// What the name of a pin says; none for a pin of another kind.
+pub fn parse_filter_pin(name: &str) -> Option<PinnedFilter> {
+    let (rest, is_old) = match (name.strip_prefix("filterin_"), name.strip_prefix("filter_")) {
+        (Some(rest), _) => (rest, false),
+        (None, old) => (old?, true),
+    };
+    let mut parts = rest.splitn(if is_old { 4 } else { 6 }, '_');
     let direction = parts.next()?.parse().ok()?;
     let (ifindex, inode) = (IfIndex(parts.next()?.parse().ok()?), parts.next()?.parse().ok()?);
-    Some((direction, ifindex, inode, parse_netns_name(parts.next()?)?))
+    let (cookie, number) = match is_old {
+        true => (0, None),
+        false => (parts.next()?.parse().ok()?, parse_number(parts.next()?)?),
+    };
+    let netns = parse_netns_name(parts.next()?)?;
+    Some(PinnedFilter { direction, ifindex, home: NetnsId { inode, cookie }, number, netns })
+}
+
+fn parse_number(text: &str) -> Option<Option<NetnsNumber>> {
+    if text == NO_NUMBER {
+        return Some(None);
+    }
+    let mut parts = text.split('-');
+    let number = parts.next()?.parse().ok()?;
+    let table = NetnsId { inode: parts.next()?.parse().ok()?, cookie: parts.next()?.parse().ok()? };
+    Some(Some(NetnsNumber { table, number }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bpfmand_core::HookKind;
+
+    use super::*;
+
+    #[test]
+    fn pin_name_leads_back_to_the_hook() {
+        let home = NetnsId { inode: 4_026_532_201, cookie: u64::MAX };
+        let key = HookKey { netns: home.into(), ifindex: IfIndex(7), kind: HookKind::Tc(Direction::Egress) };
+        let table = NetnsId { inode: 4_026_531_840, cookie: 1 };
+        for number in [None, Some(NetnsNumber { table, number: 0x6270_0001 })] {
+            // Beside a long number there is no room for a long path.
+            for (path, is_kept) in
+                [("/a_b-c".to_owned(), true), (format!("/{}", "x".repeat(149)), number.is_none())]
+            {
+                let interface = Interface { name: "eth0".to_owned(), netns: Some(PathBuf::from(&path)) };
+                let name = filter_pin(&key, &interface, number);
+                assert!(name.len() <= MAX_NAME && !name.contains(['.', '/']), "{name}");
+                let netns = is_kept.then(|| PathBuf::from(&path));
+                let direction = Direction::Egress;
+                let found = PinnedFilter { direction, ifindex: key.ifindex, home, number, netns };
+                assert_eq!(parse_filter_pin(&name), Some(found));
+            }
+        }
+        let old = format!("filter_ingress_3_9_{}", BASE64_NAME.encode("/run/netns/a"));
+        let found = parse_filter_pin(&old).unwrap();
+        assert_eq!((found.home, found.number), (NetnsId { inode: 9, cookie: 0 }, None));
+        assert_eq!(found.netns.as_deref(), Some(Path::new("/run/netns/a")));
+        assert_eq!(parse_filter_pin("link"), None);
+    }
 }

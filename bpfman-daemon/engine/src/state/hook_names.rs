@@ -3,14 +3,15 @@
 use bpfmand_core::{HookKey, Interface};
 use bpfmand_kernel::{FilterPlace, TcFilter};
 
-/// Where a filter is; none for a hook that has no filters.
+/// Where a filter is; none for a hook that has no filters, or is nowhere.
 pub fn filter_place<'a>(
     key: &HookKey,
     interface: &'a Interface,
     filter: TcFilter,
 ) -> Option<FilterPlace<'a>> {
     let direction = key.kind.direction()?;
-    Some(FilterPlace { netns: interface.netns.as_deref(), ifindex: key.ifindex, direction, filter })
+    let (home, netns) = (key.netns.id()?, interface.netns.as_deref());
+    Some(FilterPlace { home, netns, ifindex: key.ifindex, direction, filter })
 }
 
 /// The name of a hook's filter, as `tc filter show` prints it.

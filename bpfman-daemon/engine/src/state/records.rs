@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::EngineError;
 use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
 use crate::state::guard_record::LinkGuard;
+use crate::state::namespace_number::NamespaceNumber;
 
 pub use crate::state::declared_bytes::DeclaredBytes;
 pub use crate::state::program_record::{KeptText, MapRecord, PreviousRecord, ProgramRecord, SourceRecord};
@@ -71,6 +72,9 @@ pub struct LinkRecord {
     /// one by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_in: Option<NetnsId>,
+    /// At a hook of a network namespace itself: which one its path led to when it was attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<NetnsId>,
     /// For whose tasks it lets its program run, if that is guarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<LinkGuard>,
@@ -139,6 +143,7 @@ impl LinkRecord {
             matching: None,
             adopted: false,
             waits_in: None,
+            namespace: None,
             guard: None,
             ends: None,
             counts_on: None,
@@ -259,7 +264,7 @@ pub struct ExtensionRecord {
 pub struct HookRecord {
     /// Which hook.
     pub key: HookKey,
-    /// The interface as its first link named it.
+    /// The interface as one of its links named it. The path of its namespace is where that is looked for first.
     pub interface: Interface,
     /// The operation that first attached it.
     pub operation: OperationId,
@@ -294,6 +299,9 @@ pub struct HookRecord {
     /// Where it is entered by libxdp's dispatcher: what is in its slots for the members.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<ExtensionRecord>,
+    /// Number of its network namespace, where it is entered without a link of the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<NamespaceNumber>,
 }
 
 impl HookRecord {
@@ -340,6 +348,9 @@ pub struct LeftoverFilter {
     pub handle: u32,
     /// Only if it runs this program.
     pub program: ProgramId,
+    /// Number of the network namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<NamespaceNumber>,
 }
 
 /// The store's key of a hook.

@@ -1,6 +1,7 @@
 //! How what was put somewhere stands there.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use bpfmand_core::ProgramId;
 
@@ -13,6 +14,15 @@ pub enum Standing {
     Waiting,
     /// It runs on where its interface was moved to.
     Elsewhere,
+    /// It runs on in its network namespace, to which the path that it was attached by does not lead any more.
+    OtherPath {
+        /// That path; none for the daemon's own namespace, which is another one now.
+        was: Option<PathBuf>,
+        /// A path that leads there now, if any does.
+        now: Option<PathBuf>,
+    },
+    /// No path leads to its network namespace, which is not known to have ended: it may run on.
+    Unreachable,
     /// Its interface is gone, and the records do not say so yet.
     Gone,
     /// The pin of its link is not there. Whether anything runs may not be known.
@@ -108,7 +118,8 @@ impl Standing {
         match self {
             Self::Running => "ok",
             Self::Waiting => "waiting",
-            Self::Elsewhere => "elsewhere",
+            Self::Elsewhere | Self::OtherPath { .. } => "elsewhere",
+            Self::Unreachable => "unreachable",
             Self::Gone => "gone",
             Self::Unpinned => "missing",
             Self::Replaced { .. } => "replaced",
@@ -132,6 +143,13 @@ impl Standing {
             Self::Elsewhere => {
                 ("its interface was moved to another network namespace, where it runs on".to_owned(), &None)
             }
+            Self::OtherPath { was, now } => (other_path(was.as_deref(), now.as_deref()), &None),
+            Self::Unreachable => (
+                "no name, mount or process leads to its network namespace any more, where it may run on; it is \
+                 kept until the namespace ends or can be reached"
+                    .to_owned(),
+                &None,
+            ),
             Self::Gone => ("its interface no longer exists".to_owned(), &None),
             Self::Unpinned => ("the pin of its link was removed".to_owned(), &None),
             Self::Replaced { by, name } => {
@@ -173,6 +191,18 @@ impl Standing {
             Some(why) => format!("{what}; {why}"),
             None => what,
         }
+    }
+}
+
+/// What runs where its path does not lead any more, in a sentence.
+fn other_path(was: Option<&Path>, now: Option<&Path>) -> String {
+    let was = was.map_or_else(
+        || "the daemon was moved to another network namespace".to_owned(),
+        |was| format!("{} does not lead to its network namespace any more", was.display()),
+    );
+    match now {
+        Some(now) => format!("{was}; it runs on there, by now reached as {}", now.display()),
+        None => format!("{was}; it runs on there"),
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use bpfmand_core::{HookKey, IfIndex, Interface, KernelLinkId, ProgramId};
 
+use super::hook_names::place;
+
 /// Something that is loaded or attached below the daemon's bpffs without a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stray {
@@ -73,7 +75,7 @@ impl Stray {
             StrayKind::Filter { interface, priority, handle, .. } => format!(
                 "the filter with pref {priority} and handle {handle:#x} of {} runs {program}, and no record names it: \
                  `bpfman stray remove` removes it",
-                interface.name
+                place(interface)
             ),
             StrayKind::NewerChain { hook, .. } => format!(
                 "{hook} runs {program}, which was made later than the records of this state folder: `bpfman stray \

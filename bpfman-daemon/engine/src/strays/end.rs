@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use bpfmand_kernel::{FilterPlace, Kernel, TcFilter};
+use bpfmand_kernel::{Kernel, TcFilter};
 
 use crate::engine::locks::Subject;
+use crate::state::hook_names::filter_place;
 use crate::state::{Stray, StrayKind};
 use crate::{Engine, EngineError, paths};
 
@@ -26,11 +27,10 @@ impl<K: Kernel> Engine<K> {
             StrayKind::Program => self.let_program_go(&stray)?,
             StrayKind::Filter { interface, key, priority, handle } => {
                 let _hook = self.lock(Subject::Hook(*key));
-                let Some(direction) = key.kind.direction() else { return Ok(()) };
                 let filter = TcFilter { priority: *priority, handle: *handle };
-                let netns = interface.netns.as_deref();
-                let at = FilterPlace { netns, ifindex: key.ifindex, direction, filter };
-                self.kernel.remove_filter(&at, stray.program)?;
+                if let Some(at) = filter_place(key, interface, filter) {
+                    self.kernel.remove_filter(&at, stray.program)?;
+                }
             }
             StrayKind::NewerChain { key, .. } => {
                 let _locks = self.lock_members(&[*key])?;
@@ -69,10 +69,12 @@ impl<K: Kernel> Engine<K> {
 
     /// Removes the chains that only this stray ran.
     fn drop_unrecorded_chains_of(&self, stray: &Stray) -> Result<(), EngineError> {
-        for folder in self.unrecorded_chains()? {
+        let folders = self.unrecorded_chains()?;
+        let filters = if folders.is_empty() { Vec::new() } else { self.all_filters()? };
+        for folder in folders {
             if self.is_pin_of(&folder.join(paths::segment(0)), stray.program)?
-                && !self.is_run_by_stray(stray.program)?
-                && !self.is_running_unrecorded(&folder)?
+                && !self.is_run_by_stray(stray.program, &filters)?
+                && !self.is_running_unrecorded(&folder, &filters)?
             {
                 self.remove_tree(&folder)?;
             }

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{Direction, HookKey, HookKind, Interface, KernelLinkId, ProgramId, Via};
-use bpfmand_kernel::Kernel;
+use bpfmand_core::{HookKey, Interface, KernelLinkId, ProgramId};
+use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::engine::RecoveryReport;
+use crate::state::FoundFilter;
 use crate::state::chain_record::ChainId;
 use crate::state::records::HookRecord;
 use crate::state::{Stray, StrayKind};
@@ -151,11 +152,15 @@ impl<K: Kernel> Engine<K> {
     /// Filters that run a pinned chain which no record names.
     fn stray_filters(&self) -> Result<Vec<Stray>, EngineError> {
         let mut strays = Vec::new();
-        for folder in self.unrecorded_chains()? {
+        let folders = self.unrecorded_chains()?;
+        // As a rule there are none, and no start is to look at every hook of the machine for that.
+        let filters = if folders.is_empty() { Vec::new() } else { self.all_filters()? };
+        for folder in folders {
             let pin = folder.join(paths::segment(0));
             let Some(id) = self.pinned_program(&pin)?.map(|facts| facts.id) else { continue };
-            for (interface, key, priority, handle) in self.filters_that_run(id)? {
-                let kind = StrayKind::Filter { interface, key, priority, handle };
+            for found in filters.iter().filter(|found| found.program == id) {
+                let (interface, TcFilter { priority, handle }) = (found.interface.clone(), found.filter);
+                let kind = StrayKind::Filter { interface, key: found.key, priority, handle };
                 strays.push(self.stray(pin.clone(), kind, id)?);
             }
         }
@@ -173,28 +178,13 @@ impl<K: Kernel> Engine<K> {
         Ok(names.iter().filter(|name| !is_recorded(name)).map(|n| Path::new(paths::CHAINS).join(n)).collect())
     }
 
-    /// Where filters run a program: in the daemon's own network namespace, those with a name, and those that are watched.
-    /// The kernel has no list of filters by program.
-    pub(crate) fn filters_that_run(
+    /// Returns whether something without a record runs a program, or an adopted program is this one. `filters` are all
+    /// filters: the kernel has no list of them by program.
+    pub(crate) fn is_run_by_stray(
         &self,
         program: ProgramId,
-    ) -> Result<Vec<(Interface, HookKey, u16, u32)>, EngineError> {
-        let kinds = [Direction::Ingress, Direction::Egress].map(HookKind::Tc);
-        let mut found: Vec<(Interface, HookKey, u16, u32)> = Vec::new();
-        for (interface, key, contents) in self.hooks_in(self.known_namespaces(), &kinds, |_| true) {
-            for entry in contents.entries.iter().filter(|entry| entry.program == Some(program)) {
-                let Via::Filter(filter) = &entry.via else { continue };
-                // Two names of one namespace show the same filter.
-                if found.iter().all(|(_, other, ..)| *other != key) {
-                    found.push((interface.clone(), key, filter.priority, filter.handle));
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// True if something without a record runs a program, or an adopted program is this one.
-    pub(crate) fn is_run_by_stray(&self, program: ProgramId) -> Result<bool, EngineError> {
+        filters: &[FoundFilter],
+    ) -> Result<bool, EngineError> {
         if self.state().by_id.contains_key(&program) {
             return Ok(true);
         }
@@ -206,13 +196,18 @@ impl<K: Kernel> Engine<K> {
                 return Ok(true);
             }
         }
-        Ok(!self.filters_that_run(program)?.is_empty())
+        Ok(filters.iter().any(|found| found.program == program))
     }
 
     /// The program that a recorded hook runs, if it was made later than the record. A chain is moved into its place behind
     /// its record: one that is in its place, and that no record names, is of a time that the records do not know.
     pub(crate) fn newer_chain(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
-        let Some(running) = self.program_at(hook)? else { return Ok(None) };
+        let running = match self.program_at(hook) {
+            // Nobody can see what runs there.
+            Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => None,
+            running => running?,
+        };
+        let Some(running) = running else { return Ok(None) };
         if running == hook.program {
             return Ok(None);
         }
@@ -228,7 +223,10 @@ impl<K: Kernel> Engine<K> {
     fn runs(&self, key: &HookKey, program: ProgramId) -> Result<bool, EngineError> {
         let hook = self.state().hooks.get(key).cloned();
         Ok(match hook {
-            Some(hook) => self.program_at(&hook)? == Some(program),
+            Some(hook) => match self.program_at(&hook) {
+                Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => false,
+                running => running? == Some(program),
+            },
             None => false,
         })
     }

@@ -118,7 +118,7 @@ impl<K: Kernel> Engine<K> {
         packets: &[TracePacket],
     ) -> Result<ChainTrace, EngineError> {
         check(packets)?;
-        let key = self.kernel.find_hook(interface, kind)?;
+        let key = self.hook_by_name(interface, kind)?;
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();
         let answers = match (kind, hook.as_ref().map(|hook| hook.entry)) {
@@ -128,7 +128,8 @@ impl<K: Kernel> Engine<K> {
         };
         let members = self.members_of(&key, interface)?;
         let chain = hook.as_ref().map(|hook| self.loaded_program(hook.program)).transpose()?;
-        let netns = interface.netns.as_deref();
+        let netns = self.path_to(&key, interface)?;
+        let netns = netns.as_deref();
         let mut contexts = self.contexts(&key);
         let mut traces = Vec::with_capacity(packets.len());
         for (index, packet) in packets.iter().enumerate() {

@@ -18,15 +18,14 @@ fn everything_of_ours_goes_by_pins_alone_and_comes_back<K: Testable>(bench: &Ben
     engine.attached(xdp, bench.xdp(1));
     drop(engine);
     let kernel = &*bench.kernel;
-    let namespaces = [bench.netns.clone()];
-    let found = find_attached(kernel, &namespaces);
+    let found = find_attached(kernel);
     assert_eq!(found.left, Vec::<String>::new());
     let ranks: Vec<_> = found.ours.iter().map(|thing| thing.rank).collect();
     assert_eq!(ranks, [DetachRank::Xdp, DetachRank::Tc, DetachRank::Watches]);
     for thing in &found.ours {
         thing.detach(kernel).unwrap();
     }
-    let again = find_attached(kernel, &namespaces);
+    let again = find_attached(kernel);
     assert_eq!((again.ours, again.left), (Vec::new(), Vec::new()));
     assert!(kernel.open_program(xdp).unwrap().is_some(), "it stays loaded");
     let (engine, report) = bench.start();
@@ -45,7 +44,7 @@ fn what_others_put_into_our_link_stays<K: Testable>(bench: &Bench<K>) {
     let link = kernel.open_pin(Path::new(&pin)).unwrap().unwrap();
     let ours = kernel.open_program(xdp).unwrap().unwrap();
     kernel.replace(&link, &theirs, &ours).unwrap();
-    let found = find_attached(kernel, &[]);
+    let found = find_attached(kernel);
     assert_eq!(found.ours, Vec::new());
     assert!(found.left.len() == 1 && found.left[0].contains(&format!("program {their_id}")), "{found:?}");
     assert_eq!(kernel.link_of(&link).unwrap().program, their_id);

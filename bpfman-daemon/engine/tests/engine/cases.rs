@@ -45,6 +45,13 @@ macro_rules! case {
     };
 }
 
+/// Everything of `attached`, in a namespace whose name is gone.
+fn unnamed(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let scene = attached(bench, engine);
+    crate::namespaces::leave_name(bench);
+    scene
+}
+
 /// Every operation in every situation that takes another way through the engine.
 pub fn cases() -> Vec<Case> {
     const EGRESS: Direction = Direction::Egress;
@@ -326,6 +333,11 @@ pub fn cases() -> Vec<Case> {
         case!("unload one at two trace points", attached, |b, e, s| e.unload(s.programs[7])),
         case!("unload an owner", sharers, |b, e, s| e.unload(s.programs[0])),
         case!("unload the last with a shared map", one_sharer, |b, e, s| e.unload(s.programs[0])),
+        case!("detach one of two at clsact, without its name", true, unnamed, |b, e, s| e.detach(s.links[2])),
+        case!("detach the last at clsact, without its name", true, unnamed, |b, e, s| e.detach(s.links[4])),
+        case!("unload one at two clsact hooks, without their name", true, unnamed, |b, e, s| {
+            e.unload(s.programs[4])
+        }),
         case!("attach to egress of clsact", true, attached, |b, e, s| e
             .try_attach(s.programs[3], b.tc(EGRESS, 0))
             .map(drop)),

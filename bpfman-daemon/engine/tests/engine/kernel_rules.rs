@@ -155,6 +155,7 @@ fn a_filter_is_found_by_its_numbers_and_its_program<K: Testable>(bench: &Bench<K
     let [id, other] = [&first, &second].map(|handle| kernel.program_of(handle).unwrap().id);
     let filter = TcFilter::of(7);
     let at = FilterPlace {
+        home: kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap().netns.into(),
         netns: Some(&bench.netns),
         ifindex: interface(bench),
         direction: Direction::Ingress,

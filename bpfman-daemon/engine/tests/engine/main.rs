@@ -49,6 +49,7 @@ mod lying_readers;
 mod many_hooks;
 mod map_sizes;
 mod missing_pins;
+mod namespaces;
 mod netkit;
 mod not_undone;
 mod objects;

@@ -122,11 +122,11 @@ fn a_new_version_runs_on_all_cpus<K: Testable>(bench: &Bench<K>) {
 fn the_way_out_ends_all_and_a_start_puts_them_back<K: Testable>(bench: &Bench<K>) {
     let link = attached(bench, &bench.engine());
     let links = members(bench, &link);
-    let found = find_attached(&*bench.kernel, &[]);
+    let found = find_attached(&*bench.kernel);
     assert_eq!((found.ours.len(), found.left), (links.len(), Vec::new()));
     found.ours.iter().for_each(|thing| thing.detach(&*bench.kernel).unwrap());
     assert_eq!(live(bench, &links), 0);
-    let again = find_attached(&*bench.kernel, &[]);
+    let again = find_attached(&*bench.kernel);
     assert_eq!((again.ours, again.left), (Vec::new(), Vec::new()));
     let (engine, report) = bench.start();
     assert_eq!((report.reattached, report.problems), (1, Vec::new()));

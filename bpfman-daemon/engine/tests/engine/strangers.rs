@@ -113,6 +113,7 @@ fn what_others_attach_at_tc_is_shown_beside_ours_and_left_alone<K: Testable>(ben
     let link = kernel.attach(&theirs, &at_tcx(bench, ListAnchor::First)).unwrap();
     let filter = TcFilter { priority: 1, handle: 1 };
     let at = FilterPlace {
+        home: key(bench, TC).netns.into(),
         netns: Some(&bench.netns),
         ifindex: key(bench, TC).ifindex,
         direction: Direction::Ingress,
@@ -156,6 +157,7 @@ fn a_filter_that_someone_removed_comes_back<K: Testable>(bench: &Bench<K>) {
         filters.collect::<Vec<_>>()
     };
     let at = |priority, handle| FilterPlace {
+        home: key.netns.into(),
         netns: Some(&bench.netns),
         ifindex: key.ifindex,
         direction: Direction::Ingress,

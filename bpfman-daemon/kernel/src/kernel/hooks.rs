@@ -26,8 +26,10 @@ pub trait KernelHooks: KernelObjects {
     /// Everything that runs at a hook, ours and others', in the order in which packets meet it. XDP: one program, or one
     /// of the card and one of the driver or the stack. Tcx: the tcx programs. Tc: the tcx programs, then the filters.
     ///
+    /// The hook is looked for in its namespace, wherever that is found: `netns` is where it was before.
+    ///
     /// # Errors
-    /// [`KernelError::HookGone`] if the interface is gone or the path is of another namespace by now.
+    /// [`KernelError::HookGone`]: the interface is gone. [`KernelError::NamespaceNotFound`]: whether it is gone is not known.
     fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError>;
 
     /// What is attached to a hook of a control group itself.
@@ -154,12 +156,12 @@ pub trait KernelHooks: KernelObjects {
     /// Removes a filter if it still runs `expected`; a filter or interface that is gone is fine.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// [`KernelError::NamespaceNotFound`]: the filter may run on. The kernel refuses.
     fn remove_filter(&self, at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError>;
 
     /// The program that a filter runs; none if there is no such filter of a BPF program.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// [`KernelError::NamespaceNotFound`]: whether there is one is not known. The kernel refuses to tell.
     fn filter_program(&self, at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError>;
 }

@@ -1,10 +1,11 @@
-//! Everything that runs at a hook.
+//! Everything that runs at a hook, in its namespace, wherever that is found.
 
 use std::path::Path;
 
-use bpfmand_core::{HookContents, HookKey, HookKind, HookNetns, LinkFacts};
+use bpfmand_core::{HookContents, HookKey, HookKind, LinkFacts};
 
-use super::{filters, netns, tcx, xdp};
+use super::namespaces::NamespaceFinder;
+use super::{filters, tcx, xdp};
 use crate::KernelError;
 
 /// The hook's name in messages.
@@ -16,8 +17,12 @@ pub fn describe(key: &HookKey) -> String {
 }
 
 /// Asks the kernel, in the hook's namespace.
-pub fn read(path: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
-    at(path, key, || match key.kind {
+pub fn read(
+    finder: &NamespaceFinder,
+    path: Option<&Path>,
+    key: &HookKey,
+) -> Result<HookContents, KernelError> {
+    at(finder, path, key, || match key.kind {
         HookKind::Xdp => xdp::contents(key),
         HookKind::Tcx(direction) => tcx::contents(key, direction),
         HookKind::Tc(direction) => {
@@ -29,8 +34,13 @@ pub fn read(path: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelEr
 }
 
 /// True if a link is at a hook, without naming all links there: those of XDP are found among all links of the machine.
-pub fn has_link(path: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
-    at(path, key, || match key.kind {
+pub fn has_link(
+    finder: &NamespaceFinder,
+    path: Option<&Path>,
+    key: &HookKey,
+    link: &LinkFacts,
+) -> Result<bool, KernelError> {
+    at(finder, path, key, || match key.kind {
         HookKind::Xdp => xdp::runs(key, link.program),
         HookKind::Tc(direction) | HookKind::Tcx(direction) => {
             Ok(tcx::contents(key, direction)?.entries.iter().any(|entry| entry.may_be_link(link.id)))
@@ -38,20 +48,18 @@ pub fn has_link(path: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<
     })
 }
 
-/// Does something in the network namespace of a hook.
+/// Does something in the network namespace of a hook. The path is where that was before, and may lead elsewhere by now.
 pub fn at<T: Send>(
+    finder: &NamespaceFinder,
     path: Option<&Path>,
     key: &HookKey,
     work: impl FnOnce() -> Result<T, KernelError> + Send,
 ) -> Result<T, KernelError> {
-    netns::enter(path, || {
-        // Another namespace may be at the path by now, with an interface of the same number.
-        if key.netns != HookNetns::In(netns::here()?) {
-            let reason = "its path is of another network namespace by now";
-            return Err(KernelError::HookGone { hook: describe(key), reason });
-        }
-        work()
-    })
+    let Some(home) = key.netns.id() else {
+        let reason = "it waits for its interface, or went along with it";
+        return Err(KernelError::HookGone { hook: describe(key), reason });
+    };
+    finder.enter(home, path, || describe(key), work)
 }
 
 /// What the kernel's answer means for a hook.

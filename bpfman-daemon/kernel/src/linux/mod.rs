@@ -38,10 +38,12 @@ mod mapped;
 mod mount_table;
 mod mounts;
 mod multi_probes;
+mod namespaces;
 mod netkit;
 mod netlink;
 mod netns;
 mod netns_links;
+mod netns_numbers;
 mod network_watch;
 mod perf;
 mod perf_events;
@@ -71,6 +73,7 @@ mod xdp;
 
 use std::path::Path;
 
+use self::namespaces::NamespaceFinder;
 use self::pins::Bpffs;
 use crate::{Features, FolderLock, KernelError, Probe};
 
@@ -88,6 +91,7 @@ pub use self::test_run::test_run;
 pub struct LinuxKernel {
     pins: Bpffs,
     features: Features,
+    namespaces: NamespaceFinder,
 }
 
 /// Mounts a bpffs at `root` if there is none, as [`LinuxKernel::new`] does. It stays when this process ends.
@@ -109,7 +113,7 @@ impl LinuxKernel {
         let pins = Bpffs::open(root)?;
         perf::mount_tracefs();
         prints::remove_left_behind();
-        Ok(Self { pins, features: features::probe() })
+        Ok(Self { pins, features: features::probe(), namespaces: NamespaceFinder::default() })
     }
 
     /// Goes on as on a kernel without this feature.

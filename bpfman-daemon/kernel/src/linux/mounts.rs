@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bpfmand_core::MapId;
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -44,6 +44,12 @@ impl LinuxMounts {
 fn read(path: &str) -> Result<Vec<Mount>, KernelError> {
     let text = std::fs::read(path).map_err(|source| KernelError::call("read", path, source))?;
     Ok(mount_table::parse(&text))
+}
+
+/// Returns where network namespaces are mounted, as container runtimes do outside of `/run/netns`.
+pub(super) fn of_namespaces() -> Vec<PathBuf> {
+    let mounts = read("/proc/self/mountinfo").unwrap_or_default();
+    mounts.into_iter().filter(|mount| mount.file_system == "nsfs").map(|mount| mount.point).collect()
 }
 
 impl Mounts for LinuxMounts {

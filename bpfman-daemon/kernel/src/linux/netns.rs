@@ -22,14 +22,13 @@ pub fn enter<T: Send>(
     work: impl FnOnce() -> Result<T, KernelError> + Send,
 ) -> Result<T, KernelError> {
     let Some(path) = netns else { return work() };
-    let fail = |source: io::Error| KernelError::NoNamespace { path: path.to_owned(), source };
     let file = open(path)?;
     std::thread::scope(|scope| {
         let inside = std::thread::Builder::new().name("netns".to_owned()).stack_size(256 << 10).spawn_scoped(
             scope,
             move || {
                 rustix::thread::move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                    .map_err(|error| fail(error.into()))?;
+                    .map_err(|error| not_entered(path, error.into()))?;
                 work()
             },
         );
@@ -41,15 +40,35 @@ pub fn enter<T: Send>(
     })
 }
 
+/// A namespace of another kind is refused as invalid. Anything else says nothing about what the path leads to, which must not
+/// be taken for gone: no memory, no permission.
+fn not_entered(path: &Path, source: io::Error) -> KernelError {
+    match source.raw_os_error() {
+        Some(libc::EINVAL) => KernelError::NoNamespace { path: path.to_owned(), source },
+        _ => KernelError::call("enter network namespace", path.display().to_string(), source),
+    }
+}
+
 /// Opens a namespace, and nothing else: opening a pipe may never return, and opening a device may do something.
-fn open(path: &Path) -> Result<OwnedFd, KernelError> {
+pub fn open(path: &Path) -> Result<OwnedFd, KernelError> {
     const NSFS_MAGIC: u64 = 0x6e73_6673;
-    let fail = |source: io::Error| match source.raw_os_error() {
-        // Nothing about the namespace, which is not to be taken for gone.
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
-            KernelError::call("open network namespace", path.display().to_string(), source)
-        }
-        _ => KernelError::NoNamespace { path: path.to_owned(), source },
+    let fail = |source: io::Error| match (source.kind(), source.raw_os_error()) {
+        // The path leads nowhere, or to something else.
+        (io::ErrorKind::InvalidInput, None)
+        | (
+            _,
+            Some(
+                libc::ENOENT
+                | libc::ENOTDIR
+                | libc::ESRCH
+                | libc::ELOOP
+                | libc::ENAMETOOLONG
+                | libc::ENXIO
+                | libc::EINVAL,
+            ),
+        ) => KernelError::NoNamespace { path: path.to_owned(), source },
+        // Nothing about the namespace, which must not be taken for gone: no descriptor, no memory, no permission.
+        _ => KernelError::call("open network namespace", path.display().to_string(), source),
     };
     let wrong = |why| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
     if !path.is_absolute() {
@@ -100,6 +119,17 @@ pub fn find_hook(interface: &Interface, kind: HookKind) -> Result<HookKey, Kerne
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_another_kind_of_namespace_is_none() {
+        let path = Path::new("/run/netns/a");
+        for number in [libc::EPERM, libc::ENOMEM, libc::EMFILE, libc::ENOSPC] {
+            let error = not_entered(path, io::Error::from_raw_os_error(number));
+            assert!(matches!(error, KernelError::Call { .. }), "{error:?}");
+        }
+        let error = enter(Some(Path::new("/proc/self/ns/uts")), here).unwrap_err();
+        assert!(matches!(error, KernelError::NoNamespace { .. }), "{error:?}");
+    }
 
     #[test]
     fn only_namespaces_are_opened() {

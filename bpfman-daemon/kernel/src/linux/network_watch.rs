@@ -24,12 +24,18 @@ const GROUP_ADDRESSES: u32 = 0x10 | 0x100;
 /// Messages that one call takes in from a socket, so that it ends whatever comes.
 const MOST: usize = 10_000;
 
-/// Files of the namespaces that have a name, sorted; each namespace once, and the daemon's own not at all.
-pub fn named() -> Vec<PathBuf> {
+/// All names of namespaces, sorted. Not every one need be of a namespace.
+pub fn names() -> Vec<PathBuf> {
     // No namespace has a name yet where there is no such folder.
     let entries = std::fs::read_dir(NAMED).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries.take(MOST_NAMED).map(|entry| entry.path()).collect();
     found.sort_unstable();
+    found
+}
+
+/// Files of the namespaces that have a name, sorted; each namespace once, and the daemon's own not at all.
+pub fn named() -> Vec<PathBuf> {
+    let mut found = names();
     // The inodes of two namespaces that are there at the same time differ; cookies tell apart those that are not.
     let mut seen: BTreeSet<(u64, u64)> = identity(Path::new(OWN)).into_iter().collect();
     // What cannot be looked at leads to no namespace: whoever goes on with it finds that out.

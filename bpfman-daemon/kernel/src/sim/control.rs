@@ -27,6 +27,30 @@ impl SimKernel {
         self.changed.notify_all();
     }
 
+    /// Removes a file of a network namespace, which lives on: a process is in it, or something without a path keeps it.
+    pub fn remove_name(&self, path: &Path) {
+        self.state().network.remove_name(path);
+        self.changed.notify_all();
+    }
+
+    /// Has a file lead to a network namespace, instead of wherever it led before. Answers false if there is no such
+    /// namespace. Files below `/proc` are those of processes, and no names.
+    pub fn add_name(&self, path: &Path, netns: NetnsId) -> bool {
+        let added = self.state().network.add_name(path, netns);
+        self.changed.notify_all();
+        added
+    }
+
+    /// Ends a network namespace with its interfaces, whether a file leads to it or not.
+    pub fn end_namespace(&self, netns: NetnsId) {
+        let mut state = self.state();
+        for place in state.network.end_namespace(netns.inode) {
+            state.interface_gone(place);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Adds an interface. Answers none if there is no such namespace.
     pub fn add_interface(&self, netns: Option<&Path>, name: &str) -> Option<IfIndex> {
         let added = self.state().network.add_interface(netns, name);

@@ -33,7 +33,9 @@ type FilterKey = (TcPlace, u16, u32);
 impl SimState {
     /// The key of a filter; none if the interface is gone.
     fn filter_key(&self, at: &FilterPlace<'_>) -> Result<Option<FilterKey>, KernelError> {
-        let netns = self.network.place(at.netns, at.ifindex)?;
+        let subject = format!("tc {} of interface {}", at.direction, at.ifindex);
+        let namespace = self.network.reach(at.home, &subject)?;
+        let netns = namespace.has(at.ifindex).then_some(namespace.id);
         Ok(netns.map(|netns| ((netns, at.ifindex, at.direction), at.filter.priority, at.filter.handle)))
     }
 

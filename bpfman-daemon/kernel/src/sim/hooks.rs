@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    Direction, FilterFacts, HookContents, HookEntry, HookKey, HookKind, HookNetns, IfIndex, KernelLinkId,
-    NetnsId, ProgramId, Via, XdpRunsIn,
+    Direction, FilterFacts, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId,
+    ProgramId, Via, XdpRunsIn,
 };
 
 use super::errno::{EEXIST, EINVAL, ENODEV};
@@ -63,15 +63,14 @@ impl SimState {
     /// Puts a program at an XDP hook without a link.
     pub(super) fn replace_unlinked_xdp(
         &mut self,
-        netns: Option<&Path>,
         key: &HookKey,
         mode: XdpRunsIn,
         program: Option<Key>,
         expected: Option<Key>,
     ) -> Result<(), KernelError> {
         // Refuses a hook that is gone.
-        self.hook_contents(netns, key)?;
-        let place = (self.network.namespace(netns)?.id, key.ifindex);
+        self.hook_contents(key)?;
+        let place = (NetnsId::from(key.netns), key.ifindex);
         let now = self.network.xdp.get(&place).copied();
         let fits = match (now, expected) {
             (None, None) => true,
@@ -176,20 +175,16 @@ impl SimState {
         }
     }
 
-    pub(super) fn hook_contents(
-        &self,
-        netns: Option<&Path>,
-        key: &HookKey,
-    ) -> Result<HookContents, KernelError> {
+    pub(super) fn hook_contents(&self, key: &HookKey) -> Result<HookContents, KernelError> {
         let hook = || match key.kind.direction() {
             None => format!("XDP of interface {}", key.ifindex),
             Some(direction) => format!("{} {direction} of interface {}", key.kind.name(), key.ifindex),
         };
-        let namespace = self.network.namespace(netns)?;
-        if key.netns != HookNetns::In(namespace.id) {
-            let reason = "its path is of another network namespace by now";
+        let Some(home) = key.netns.id() else {
+            let reason = "it waits for its interface, or went along with it";
             return Err(KernelError::HookGone { hook: hook(), reason });
-        }
+        };
+        let namespace = self.network.reach(home, &hook())?;
         if !namespace.has(key.ifindex) {
             let reason = "there is no such interface any more";
             return Err(KernelError::HookGone { hook: hook(), reason });

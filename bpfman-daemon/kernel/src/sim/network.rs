@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bpfmand_core::{
-    AddressedInterface, Direction, HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId, XdpRunsIn,
+    AddressedInterface, Direction, HookKey, HookKind, IfIndex, Interface, InterfaceFacts, NetnsId,
+    NetnsNumber, XdpRunsIn,
 };
 
 use super::groups::GroupHook;
 use super::objects::{Key, SimLinkTarget};
-use crate::KernelError;
+use crate::{FoundNamespace, KernelError};
 
 /// One namespace.
 #[derive(Debug)]
@@ -85,8 +86,12 @@ pub(super) type TcPlace = (NetnsId, IfIndex, Direction);
 /// All of the network.
 #[derive(Debug)]
 pub(super) struct SimNetwork {
-    /// By the namespace's file; none for the daemon's own.
-    namespaces: BTreeMap<Option<PathBuf>, Namespace>,
+    namespaces: BTreeMap<u64, Namespace>,
+    /// Files that lead to namespaces, by inode; none is the daemon's own. A namespace without a file lives on.
+    names: BTreeMap<Option<PathBuf>, u64>,
+    /// Numbers of namespaces in the table of the daemon's own, by inode.
+    numbers: BTreeMap<u64, u32>,
+    numbered: u32,
     pub xdp: BTreeMap<(NetnsId, IfIndex), (HookedBy, XdpRunsIn)>,
     pub tcx: BTreeMap<TcPlace, TcxHook>,
     /// By the hook, in words.
@@ -98,9 +103,11 @@ pub(super) struct SimNetwork {
 
 impl SimNetwork {
     pub fn new(own: NetnsId) -> Self {
-        let namespaces = BTreeMap::from([(None, Namespace::new(own))]);
         Self {
-            namespaces,
+            namespaces: BTreeMap::from([(own.inode, Namespace::new(own))]),
+            names: BTreeMap::from([(None, own.inode)]),
+            numbers: BTreeMap::new(),
+            numbered: 0,
             xdp: BTreeMap::new(),
             tcx: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -112,19 +119,118 @@ impl SimNetwork {
     pub fn add_namespace(&mut self, path: &Path) -> NetnsId {
         self.made += 1;
         let id = NetnsId { inode: 4_026_532_000 + self.made, cookie: 0x1000 + self.made };
-        self.namespaces.insert(Some(path.to_owned()), Namespace::new(id));
+        self.namespaces.insert(id.inode, Namespace::new(id));
+        self.names.insert(Some(path.to_owned()), id.inode);
         id
     }
 
-    /// Takes a namespace away; tells where it was, so that what is attached there can be ended.
+    /// Ends the namespace that a file leads to, with all its files; tells where it was, so that what is attached there can be
+    /// ended.
     pub fn remove_namespace(&mut self, path: &Path) -> Vec<(NetnsId, IfIndex)> {
-        self.namespaces.remove(&Some(path.to_owned())).map_or_else(Vec::new, |namespace| {
+        self.names
+            .get(&Some(path.to_owned()))
+            .copied()
+            .map_or_else(Vec::new, |inode| self.end_namespace(inode))
+    }
+
+    /// The same for a namespace that may have no file.
+    pub fn end_namespace(&mut self, inode: u64) -> Vec<(NetnsId, IfIndex)> {
+        self.names.retain(|_, of| *of != inode);
+        self.numbers.remove(&inode);
+        self.namespaces.remove(&inode).map_or_else(Vec::new, |namespace| {
             namespace.interfaces.values().map(|ifindex| (namespace.id, *ifindex)).collect()
         })
     }
 
+    /// Removes a file. Its namespace lives on.
+    pub fn remove_name(&mut self, path: &Path) {
+        self.names.remove(&Some(path.to_owned()));
+    }
+
+    /// Has a file lead to a namespace; false if there is none.
+    pub fn add_name(&mut self, path: &Path, netns: NetnsId) -> bool {
+        let lives = self.by_id(netns).is_some();
+        if lives {
+            self.names.insert(Some(path.to_owned()), netns.inode);
+        }
+        lives
+    }
+
+    /// A namespace that lives, whether a file leads to it or not.
+    fn by_id(&self, netns: NetnsId) -> Option<&Namespace> {
+        self.namespaces.get(&netns.inode).filter(|found| netns.cookie == 0 || found.id == netns)
+    }
+
+    /// The first file that leads to a namespace; none for the daemon's own.
+    fn file_of(&self, netns: NetnsId) -> Option<&Option<PathBuf>> {
+        let inode = self.by_id(netns)?.id.inode;
+        self.names.iter().find(|(_, of)| **of == inode).map(|(file, _)| file)
+    }
+
+    /// A namespace, by whatever file leads to it.
+    pub fn reach(&self, netns: NetnsId, subject: &str) -> Result<&Namespace, KernelError> {
+        let reached = self.file_of(netns).and_then(|_| self.by_id(netns));
+        reached.ok_or_else(|| KernelError::NamespaceNotFound { subject: subject.to_owned(), netns })
+    }
+
+    pub fn find_namespace(
+        &self,
+        netns: NetnsId,
+        hint: Option<&Path>,
+        number: Option<NetnsNumber>,
+    ) -> FoundNamespace {
+        let hint = hint.map(Path::to_owned);
+        if hint.is_some() && self.leads_to(hint.as_deref(), netns) && self.by_id(netns).is_some() {
+            return hint.map_or(FoundNamespace::Own, FoundNamespace::At);
+        }
+        let is_free = |number: NetnsNumber| self.numbers.get(&netns.inode) != Some(&number.number);
+        match self.file_of(netns) {
+            Some(Some(file)) => FoundNamespace::At(file.clone()),
+            Some(None) => FoundNamespace::Own,
+            // Another one has its inode.
+            None if self.by_id(netns).is_none() && self.namespaces.contains_key(&netns.inode) => {
+                FoundNamespace::Ended
+            }
+            None if number.is_some_and(is_free) => FoundNamespace::Ended,
+            None => FoundNamespace::NotFound,
+        }
+    }
+
+    pub fn number_namespace(&mut self, netns: NetnsId) -> Result<Option<NetnsNumber>, KernelError> {
+        let inode = self.reach(netns, "a network namespace")?.id.inode;
+        let table = self.namespace(None)?.id;
+        if table.inode == inode {
+            return Ok(None);
+        }
+        let numbered = &mut self.numbered;
+        let number = *self.numbers.entry(inode).or_insert_with(|| {
+            *numbered += 1;
+            *numbered
+        });
+        Ok(Some(NetnsNumber { table, number }))
+    }
+
+    pub fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool {
+        self.names.get(&path.map(Path::to_owned)) == Some(&netns.inode)
+    }
+
+    /// One file of each namespace but the daemon's own, those of processes last.
+    pub fn all(&self) -> Vec<PathBuf> {
+        let own = self.names.get(&None).copied();
+        let mut files: Vec<(&PathBuf, u64)> =
+            self.names.iter().filter_map(|(file, of)| Some((file.as_ref()?, *of))).collect();
+        files.sort_by_key(|(file, _)| (file.starts_with("/proc"), *file));
+        let mut seen: BTreeSet<u64> = own.into_iter().collect();
+        files.into_iter().filter(|(_, of)| seen.insert(*of)).map(|(file, _)| file.clone()).collect()
+    }
+
+    fn named_mut(&mut self, netns: Option<&Path>) -> Option<&mut Namespace> {
+        let inode = self.names.get(&netns.map(Path::to_owned))?;
+        self.namespaces.get_mut(inode)
+    }
+
     pub fn add_interface(&mut self, netns: Option<&Path>, name: &str) -> Option<IfIndex> {
-        let namespace = self.namespaces.get_mut(&netns.map(Path::to_owned))?;
+        let namespace = self.named_mut(netns)?;
         namespace.last += 1;
         let ifindex = IfIndex(namespace.last);
         namespace.interfaces.insert(name.to_owned(), ifindex);
@@ -132,7 +238,7 @@ impl SimNetwork {
     }
 
     pub fn remove_interface(&mut self, netns: Option<&Path>, name: &str) -> Option<(NetnsId, IfIndex)> {
-        let namespace = self.namespaces.get_mut(&netns.map(Path::to_owned))?;
+        let namespace = self.named_mut(netns)?;
         let ifindex = namespace.interfaces.remove(name)?;
         namespace.up.remove(&ifindex);
         Some((namespace.id, ifindex))
@@ -140,7 +246,7 @@ impl SimNetwork {
 
     /// Gives an interface another name; false if there is none, or the name is taken.
     pub fn rename_interface(&mut self, netns: Option<&Path>, name: &str, new: &str) -> bool {
-        let Some(namespace) = self.namespaces.get_mut(&netns.map(Path::to_owned)) else { return false };
+        let Some(namespace) = self.named_mut(netns) else { return false };
         if namespace.index(new).is_some() {
             return false;
         }
@@ -149,14 +255,14 @@ impl SimNetwork {
         true
     }
 
-    /// The files of all namespaces but the daemon's own.
+    /// One file of each namespace that has a name, but the daemon's own. Files of processes are none.
     pub fn named(&self) -> Vec<PathBuf> {
-        self.namespaces.keys().flatten().cloned().collect()
+        self.all().into_iter().filter(|file| !file.starts_with("/proc")).collect()
     }
 
     /// Switches an interface on or off; false if there is none.
     pub fn switch(&mut self, netns: Option<&Path>, name: &str, up: bool) -> bool {
-        let Some(namespace) = self.namespaces.get_mut(&netns.map(Path::to_owned)) else { return false };
+        let Some(namespace) = self.named_mut(netns) else { return false };
         let Some(ifindex) = namespace.index(name) else { return false };
         if up {
             namespace.up.insert(ifindex)
@@ -172,21 +278,29 @@ impl SimNetwork {
         self.xdp.clear();
         self.tcx.clear();
         self.groups.clear();
-        let mut named: Vec<&mut Namespace> = self
-            .namespaces
-            .iter_mut()
-            .filter_map(|(path, namespace)| path.is_some().then_some(namespace))
-            .collect();
-        if let [only] = &mut *named {
+        self.numbers.clear();
+        // Those without a file have ended. Each other has one file, in whose order they are made.
+        let own = self.names.get(&None).copied();
+        let mut files: Vec<(PathBuf, u64)> =
+            self.names.iter().filter_map(|(file, of)| Some((file.clone()?, *of))).collect();
+        let mut seen: BTreeSet<u64> = own.into_iter().collect();
+        files.retain(|(_, of)| seen.insert(*of));
+        self.namespaces.retain(|inode, _| seen.contains(inode));
+        self.names.retain(|file, _| file.is_none());
+        let mut ids: Vec<NetnsId> =
+            files.iter().filter_map(|(_, of)| Some(self.namespaces.get(of)?.id)).collect();
+        if let [only] = &mut *ids {
             self.made += 1;
-            only.id = NetnsId { inode: 4_026_532_000 + self.made, cookie: 0x1000 + self.made };
+            *only = NetnsId { inode: 4_026_532_000 + self.made, cookie: 0x1000 + self.made };
         } else {
-            let mut ids: Vec<NetnsId> = named.iter().map(|namespace| namespace.id).collect();
             let first = ids.len().min(1);
             ids.rotate_left(first);
-            for (namespace, id) in named.into_iter().zip(ids) {
-                namespace.id = id;
-            }
+        }
+        let made: Vec<Namespace> = files.iter().filter_map(|(_, of)| self.namespaces.remove(of)).collect();
+        for ((mut namespace, id), (file, _)) in made.into_iter().zip(ids).zip(files) {
+            namespace.id = id;
+            self.namespaces.insert(id.inode, namespace);
+            self.names.insert(Some(file), id.inode);
         }
         for namespace in self.namespaces.values_mut() {
             namespace.up.clear();
@@ -205,7 +319,8 @@ impl SimNetwork {
     }
 
     pub fn namespace(&self, netns: Option<&Path>) -> Result<&Namespace, KernelError> {
-        self.namespaces.get(&netns.map(Path::to_owned)).ok_or_else(|| KernelError::NoNamespace {
+        let inode = self.names.get(&netns.map(Path::to_owned));
+        inode.and_then(|inode| self.namespaces.get(inode)).ok_or_else(|| KernelError::NoNamespace {
             path: netns.map(Path::to_owned).unwrap_or_default(),
             source: io::ErrorKind::NotFound.into(),
         })

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface};
+use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface, NetnsId};
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
 /// How long the kernel may take for what it does later. Generous: no test waits this long unless it fails, and machines
@@ -31,6 +31,16 @@ pub trait Machine<K: Kernel>: Send + Sync {
     fn add_namespace(&self) -> PathBuf;
     /// Removes a namespace's path, and the namespace with it if nothing else holds it.
     fn remove_namespace(&self, netns: &Path);
+    /// Has a process enter a namespace. Answers the process's file of it.
+    fn enter(&self, netns: &Path) -> PathBuf;
+    /// Ends the process of a file.
+    fn leave(&self, process: &Path);
+    /// Keeps a namespace by a descriptor.
+    fn keep(&self, netns: &Path);
+    /// Removes the path of a namespace that something else holds.
+    fn remove_name(&self, netns: &Path);
+    /// Closes the descriptor of a namespace, which ends with it.
+    fn close(&self, netns: NetnsId);
 }
 
 /// An interface.

@@ -13,6 +13,7 @@ fn of_one_priority_the_newest_filter_runs_first<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let programs: [K::Handle; 3] = std::array::from_fn(|_| answering(kernel, ProgramType::Tc, 0));
     let at = |handle| FilterPlace {
+        home: bench.key("left", HookKind::Xdp).netns.into(),
         netns: Some(&bench.netns),
         ifindex: bench.left().ifindex,
         direction: Direction::Ingress,

@@ -1,17 +1,21 @@
 //! The bench on the kernel of this machine: a bpffs in a temporary folder and network namespaces of its own, all gone
 //! when the bench is dropped, also by a panic.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use bpfmand_core::{Direction, ProgramId};
+use bpfmand_core::{Direction, NetnsId, ProgramId};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{ListAnchor, XdpMode};
 
-use crate::bench::{At, Bench, Machine};
+use crate::bench::{At, Bench, Machine, PATIENCE};
 
 /// A bpffs.
 struct Mounted(tempfile::TempDir);
@@ -27,11 +31,22 @@ struct ThisMachine {
     kernel: Arc<LinuxKernel>,
     test: String,
     namespaces: Mutex<Vec<String>>,
+    /// By their files of their namespaces.
+    processes: Mutex<BTreeMap<PathBuf, Child>>,
+    /// Namespaces by their inodes.
+    kept: Mutex<BTreeMap<u64, File>>,
     pins: Mounted,
+}
+
+fn end(mut process: Child) {
+    drop(process.stdin.take());
+    process.wait().unwrap();
 }
 
 impl Drop for ThisMachine {
     fn drop(&mut self) {
+        let processes = std::mem::take(self.processes.get_mut().unwrap_or_else(PoisonError::into_inner));
+        processes.into_values().for_each(end);
         for namespace in self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             println!("{}", attempt("ip", &["netns", "del", &namespace]).1);
         }
@@ -137,6 +152,37 @@ impl Machine<LinuxKernel> for ThisMachine {
         run("ip", &["netns", "del", name]);
         self.namespaces.lock().unwrap().retain(|other| other != name);
     }
+
+    fn enter(&self, netns: &Path) -> PathBuf {
+        let inside = format!("--net={}", netns.display());
+        let process = Command::new("nsenter").args([&inside, "cat"]).stdin(Stdio::piped()).spawn().unwrap();
+        let file = PathBuf::from(format!("/proc/{}/ns/net", process.id()));
+        self.processes.lock().unwrap().insert(file.clone(), process);
+        let inode = |path: &Path| std::fs::metadata(path).map(|found| found.ino()).ok();
+        let began = Instant::now();
+        while inode(&file) != inode(netns) {
+            assert!(began.elapsed() < PATIENCE, "it does not enter");
+            std::thread::yield_now();
+        }
+        file
+    }
+
+    fn leave(&self, process: &Path) {
+        end(self.processes.lock().unwrap().remove(process).unwrap());
+    }
+
+    fn keep(&self, netns: &Path) {
+        let file = File::open(netns).unwrap();
+        self.kept.lock().unwrap().insert(file.metadata().unwrap().ino(), file);
+    }
+
+    fn remove_name(&self, netns: &Path) {
+        self.remove_namespace(netns);
+    }
+
+    fn close(&self, netns: NetnsId) {
+        drop(self.kept.lock().unwrap().remove(&netns.inode).unwrap());
+    }
 }
 
 /// A bench with a veth pair in its own namespace. `test` tells apart the tests of one process.
@@ -144,7 +190,8 @@ pub fn bench(test: &str) -> Bench<LinuxKernel> {
     let pins = Mounted(tempfile::tempdir().unwrap());
     let kernel = Arc::new(LinuxKernel::new(pins.0.path()).unwrap());
     let (namespaces, test) = (Mutex::default(), test.to_owned());
-    let machine = ThisMachine { kernel: Arc::clone(&kernel), test, namespaces, pins };
+    let (processes, kept) = (Mutex::default(), Mutex::default());
+    let machine = ThisMachine { kernel: Arc::clone(&kernel), test, namespaces, processes, kept, pins };
     let netns = machine.namespace("");
     assert!(machine.pins.0.path().is_dir());
     Bench { machine: Box::new(machine), kernel, netns }

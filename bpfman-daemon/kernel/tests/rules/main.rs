@@ -16,6 +16,7 @@ mod interfaces;
 mod linux;
 mod map_walks;
 mod maps;
+mod namespaces;
 mod programs;
 mod readers;
 mod simulated;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bpfmand_core::Direction;
+use bpfmand_core::{Direction, HookKind, Interface, NetnsId};
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimHandle, SimKernel};
 use bpfmand_kernel::{ListAnchor, XdpMode};
 
@@ -19,6 +20,11 @@ impl Simulation {
             self.add_interface(&netns, name);
         }
         netns
+    }
+
+    fn id(&self, netns: &Path) -> NetnsId {
+        let interface = Interface { name: "lo".to_owned(), netns: Some(netns.to_owned()) };
+        self.0.find_hook(&interface, HookKind::Xdp).unwrap().netns.into()
     }
 }
 
@@ -57,6 +63,26 @@ impl Machine<SimKernel> for Simulation {
 
     fn remove_namespace(&self, netns: &Path) {
         self.0.remove_namespace(netns);
+    }
+
+    fn enter(&self, netns: &Path) -> PathBuf {
+        let process = PathBuf::from("/proc/4711/ns/net");
+        assert!(self.0.add_name(&process, self.id(netns)));
+        process
+    }
+
+    fn leave(&self, process: &Path) {
+        self.0.remove_name(process);
+    }
+
+    fn keep(&self, _: &Path) {}
+
+    fn remove_name(&self, netns: &Path) {
+        self.0.remove_name(netns);
+    }
+
+    fn close(&self, netns: NetnsId) {
+        self.0.end_namespace(netns);
     }
 }
 

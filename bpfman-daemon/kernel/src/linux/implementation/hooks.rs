@@ -13,17 +13,33 @@ use crate::linux::{
 };
 use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget};
 
+impl LinuxKernel {
+    /// Does something in the namespace of a filter.
+    fn at_filter<T: Send>(
+        &self,
+        at: &FilterPlace<'_>,
+        work: impl FnOnce() -> Result<T, KernelError> + Send,
+    ) -> Result<T, KernelError> {
+        let subject = || format!("tc {} of interface {}", at.direction, at.ifindex);
+        self.namespaces.enter(at.home, at.netns, subject, work)
+    }
+}
+
 impl KernelHooks for LinuxKernel {
     fn link_of(&self, handle: &OwnedFd) -> Result<LinkFacts, KernelError> {
         facts::link(handle).map_err(|source| KernelError::call("describe", "a link", source))
     }
 
     fn find_hook(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
-        netns::find_hook(interface, kind)
+        let key = netns::find_hook(interface, kind)?;
+        if let (Some(netns), Some(path)) = (key.netns.id(), &interface.netns) {
+            self.namespaces.note(netns, path);
+        }
+        Ok(key)
     }
 
     fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
-        hook_contents::read(netns, key)
+        hook_contents::read(&self.namespaces, netns, key)
     }
 
     fn group_contents(&self, path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError> {
@@ -73,11 +89,13 @@ impl KernelHooks for LinuxKernel {
         program: Option<&OwnedFd>,
         expected: Option<&OwnedFd>,
     ) -> Result<(), KernelError> {
-        hook_contents::at(netns, key, || xdp::replace_unlinked(key, mode, program, expected))
+        hook_contents::at(&self.namespaces, netns, key, || {
+            xdp::replace_unlinked(key, mode, program, expected)
+        })
     }
 
     fn is_link_at(&self, netns: Option<&Path>, key: &HookKey, link: &LinkFacts) -> Result<bool, KernelError> {
-        hook_contents::has_link(netns, key, link)
+        hook_contents::has_link(&self.namespaces, netns, key, link)
     }
 
     fn end_link(&self, path: &Path) -> Result<(), KernelError> {
@@ -85,7 +103,7 @@ impl KernelHooks for LinuxKernel {
     }
 
     fn add_filter(&self, at: &FilterPlace<'_>, program: &OwnedFd, name: &str) -> Result<(), KernelError> {
-        netns::enter(at.netns, || clsact::add(at, program, name))
+        self.at_filter(at, || clsact::add(at, program, name))
     }
 
     fn replace_filter(
@@ -95,14 +113,14 @@ impl KernelHooks for LinuxKernel {
         expected: ProgramId,
         name: &str,
     ) -> Result<(), KernelError> {
-        netns::enter(at.netns, || clsact::replace(at, program, expected, name))
+        self.at_filter(at, || clsact::replace(at, program, expected, name))
     }
 
     fn remove_filter(&self, at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelError> {
-        netns::enter(at.netns, || clsact::remove(at, expected))
+        self.at_filter(at, || clsact::remove(at, expected))
     }
 
     fn filter_program(&self, at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
-        netns::enter(at.netns, || clsact::program(at))
+        self.at_filter(at, || clsact::program(at))
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{AddressedInterface, InterfaceFacts};
+use bpfmand_core::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
 
-use crate::linux::{LinuxKernel, addresses, interfaces, network_watch, watch};
-use crate::{InterfaceWatch, KernelError, KernelNetwork, NetworkWatch};
+use crate::linux::{LinuxKernel, addresses, interfaces, namespaces, netns, network_watch, watch};
+use crate::{FoundNamespace, InterfaceWatch, KernelError, KernelNetwork, NetworkWatch};
 
 impl KernelNetwork for LinuxKernel {
     fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
@@ -18,6 +18,35 @@ impl KernelNetwork for LinuxKernel {
 
     fn named_namespaces(&self) -> Vec<PathBuf> {
         network_watch::named()
+    }
+
+    fn find_namespace(
+        &self,
+        netns: NetnsId,
+        hint: Option<&Path>,
+        number: Option<NetnsNumber>,
+    ) -> Result<FoundNamespace, KernelError> {
+        self.namespaces.find(netns, hint, number)
+    }
+
+    fn number_namespace(
+        &self,
+        netns: NetnsId,
+        hint: Option<&Path>,
+    ) -> Result<Option<NetnsNumber>, KernelError> {
+        let table = netns::here()?;
+        if table == netns {
+            return Ok(None);
+        }
+        Ok(self.namespaces.number(netns, hint)?.map(|number| NetnsNumber { table, number }))
+    }
+
+    fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool {
+        namespaces::leads_to(path, netns)
+    }
+
+    fn all_namespaces(&self) -> Vec<PathBuf> {
+        self.namespaces.all()
     }
 
     fn addressed_interfaces(&self, netns: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError> {

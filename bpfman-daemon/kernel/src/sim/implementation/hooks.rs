@@ -22,8 +22,8 @@ impl KernelHooks for SimKernel {
         self.enter("find_hook")?.network.find_hook(interface, kind)
     }
 
-    fn hook_contents(&self, netns: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
-        self.enter("hook_contents")?.hook_contents(netns, key)
+    fn hook_contents(&self, _: Option<&Path>, key: &HookKey) -> Result<HookContents, KernelError> {
+        self.enter("hook_contents")?.hook_contents(key)
     }
 
     fn group_contents(&self, path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError> {
@@ -80,7 +80,7 @@ impl KernelHooks for SimKernel {
 
     fn replace_unlinked_xdp(
         &self,
-        netns: Option<&Path>,
+        _: Option<&Path>,
         key: &HookKey,
         mode: XdpRunsIn,
         program: Option<&SimHandle>,
@@ -88,7 +88,6 @@ impl KernelHooks for SimKernel {
     ) -> Result<(), KernelError> {
         let key_of = |handle: &SimHandle| handle.key;
         self.enter("replace_unlinked_xdp")?.replace_unlinked_xdp(
-            netns,
             key,
             mode,
             program.map(key_of),

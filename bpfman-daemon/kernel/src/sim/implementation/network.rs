@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{AddressedInterface, InterfaceFacts};
+use bpfmand_core::{AddressedInterface, InterfaceFacts, NetnsId, NetnsNumber};
 
 use crate::sim::{SimKernel, network_watch::Networks, watch::SimWatch};
-use crate::{InterfaceWatch, KernelError, KernelNetwork, NetworkWatch};
+use crate::{FoundNamespace, InterfaceWatch, KernelError, KernelNetwork, NetworkWatch};
 
 impl KernelNetwork for SimKernel {
     fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
@@ -19,6 +19,27 @@ impl KernelNetwork for SimKernel {
 
     fn named_namespaces(&self) -> Vec<PathBuf> {
         self.state().network.named()
+    }
+
+    fn find_namespace(
+        &self,
+        netns: NetnsId,
+        hint: Option<&Path>,
+        number: Option<NetnsNumber>,
+    ) -> Result<FoundNamespace, KernelError> {
+        Ok(self.enter("find_namespace")?.network.find_namespace(netns, hint, number))
+    }
+
+    fn number_namespace(&self, netns: NetnsId, _: Option<&Path>) -> Result<Option<NetnsNumber>, KernelError> {
+        self.enter("number_namespace")?.network.number_namespace(netns)
+    }
+
+    fn leads_to(&self, path: Option<&Path>, netns: NetnsId) -> bool {
+        self.state().network.leads_to(path, netns)
+    }
+
+    fn all_namespaces(&self) -> Vec<PathBuf> {
+        self.state().network.all()
     }
 
     fn addressed_interfaces(&self, netns: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError> {

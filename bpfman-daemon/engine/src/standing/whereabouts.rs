@@ -1,0 +1,170 @@
+//! Whether the interface of a hook is there, by the identity of its network namespace.
+//!
+//! The path in a record is a name of the namespace: it may lead nowhere by now, or to another namespace, while the first one
+//! lives on with the filter in it. So nothing is taken for gone before the kernel said that the namespace ended, or that the
+//! interface is not in it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{HookKey, HookKind, Interface, NetnsId};
+use bpfmand_kernel::{FoundNamespace, Kernel, KernelError};
+
+use crate::state::namespace_number::NamespaceNumber;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::state::{HookPresence, Standing};
+use crate::{Engine, EngineError};
+
+/// How long a change waits for the end of a namespace that is about to end, and how often it looks.
+const MAX_END: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
+
+impl<K: Kernel> Engine<K> {
+    /// Returns what is at a hook. `netns` is the path that led to its namespace before.
+    pub(crate) fn at_hook_key(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+        number: Option<&NamespaceNumber>,
+    ) -> Result<HookPresence, EngineError> {
+        match self.kernel.hook_contents(netns, key) {
+            Ok(contents) => Ok(HookPresence::There(contents.entries)),
+            Err(KernelError::HookGone { .. }) => Ok(HookPresence::Gone),
+            Err(KernelError::NamespaceNotFound { .. }) => Ok(match self.has_ended(netns, key, number)? {
+                true => HookPresence::Gone,
+                false => HookPresence::Unreachable,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same of a recorded hook.
+    pub(crate) fn at_hook_of(&self, hook: &HookRecord) -> Result<HookPresence, EngineError> {
+        let netns = hook.interface.netns.as_deref();
+        match self.at_hook_key(netns, &hook.key, hook.number.as_ref())? {
+            // A namespace does not outlive its boot.
+            HookPresence::Unreachable if !self.is_of_now(hook) => Ok(HookPresence::Gone),
+            found => Ok(found),
+        }
+    }
+
+    /// Returns whether the namespace of a hook, which was not found, is known to have ended.
+    pub(crate) fn has_ended(
+        &self,
+        netns: Option<&Path>,
+        key: &HookKey,
+        number: Option<&NamespaceNumber>,
+    ) -> Result<bool, EngineError> {
+        let Some(home) = key.netns.id() else { return Ok(true) };
+        if number.is_some_and(|number| number.boot != self.boot) {
+            return Ok(true);
+        }
+        let number = number.map(NamespaceNumber::in_kernel);
+        Ok(self.kernel.find_namespace(home, netns, number)? == FoundNamespace::Ended)
+    }
+
+    /// Waits a moment for the end of a hook's namespace, which was not found: the kernel ends it some time after the last
+    /// process has left it. Returns whether it has ended.
+    pub(crate) fn ends_soon(&self, hook: &HookRecord) -> Result<bool, EngineError> {
+        let began = Instant::now();
+        loop {
+            match self.at_hook_of(hook)? {
+                HookPresence::Gone => return Ok(true),
+                HookPresence::Unreachable if hook.number.is_some() && began.elapsed() < MAX_END => {}
+                HookPresence::There(_) | HookPresence::Unreachable => return Ok(false),
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    pub(super) fn is_of_now(&self, hook: &HookRecord) -> bool {
+        let chain = hook.chain.as_ref().map(|chain| &chain.boot);
+        let number = hook.number.as_ref().map(|number| &number.boot);
+        let recorded = chain.into_iter().chain(number).any(|boot| *boot == self.boot);
+        recorded || self.state().links.of_hook(&hook.key).any(|link| link.boot == self.boot)
+    }
+
+    /// Returns the path that leads to a hook's namespace now; none for the daemon's own.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceNotFound`].
+    pub(crate) fn path_to(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+    ) -> Result<Option<PathBuf>, EngineError> {
+        let lost = |netns| KernelError::NamespaceNotFound { subject: key.kind.at(interface), netns };
+        let home = key.netns.into();
+        match self.kernel.find_namespace(home, interface.netns.as_deref(), None)? {
+            FoundNamespace::Own => Ok(None),
+            FoundNamespace::At(path) => Ok(Some(path)),
+            FoundNamespace::Ended | FoundNamespace::NotFound => Err(lost(home).into()),
+        }
+    }
+
+    /// Finds the hook that a user names: by the interface that the path leads to, or, where it leads nowhere any more, by the
+    /// one recorded hook that was named so.
+    ///
+    /// # Errors
+    /// [`KernelError::NoInterface`], [`KernelError::NoNamespace`].
+    pub(crate) fn hook_by_name(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, EngineError> {
+        let error = match self.kernel.find_hook(interface, kind) {
+            Err(error @ KernelError::NoNamespace { .. }) => error,
+            found => return Ok(found?),
+        };
+        let state = self.state();
+        let hooks = state.hooks.values().filter(|hook| hook.interface == *interface).map(|hook| hook.key);
+        let is_named = |link: &LinkRecord| link.point.hook().is_some_and(|(name, _)| name == interface);
+        let links = state.links.values().filter(|link| is_named(link)).filter_map(|link| link.hook);
+        let is_meant = |key: &HookKey| key.kind == kind && key.netns.id().is_some();
+        let keys: BTreeSet<HookKey> = hooks.chain(links).filter(is_meant).collect();
+        match (keys.first(), keys.len()) {
+            (Some(key), 1) => Ok(*key),
+            _ => Err(error.into()),
+        }
+    }
+
+    /// Adds to a record the number of the hook's namespace, where the record's end can only be known by that: links tell it
+    /// themselves.
+    pub(crate) fn numbered(&self, hook: HookRecord) -> Result<HookRecord, EngineError> {
+        let is_known = hook.number.as_ref().is_some_and(|number| number.boot == self.boot);
+        let (Some(home), false) = (hook.key.netns.id(), is_known || hook.entry == Entry::Link) else {
+            return Ok(hook);
+        };
+        let number = self.kernel.number_namespace(home, hook.interface.netns.as_deref())?;
+        let number = number.map(|number| NamespaceNumber {
+            boot: self.boot.clone(),
+            table: number.table,
+            number: number.number,
+        });
+        Ok(HookRecord { number, ..hook })
+    }
+
+    /// Records the number of a hook's namespace, if the record has none: it is of an earlier version. The caller holds the
+    /// hook's lock.
+    pub(crate) fn learn_number(&self, hook: &HookRecord) -> Result<(), EngineError> {
+        let numbered = self.numbered(hook.clone())?;
+        if numbered.number == hook.number { Ok(()) } else { self.record_hook(numbered) }
+    }
+
+    /// How something stands by the path that it was attached by: what runs on where the path no longer leads is elsewhere.
+    pub(crate) fn by_path(
+        &self,
+        standing: Standing,
+        path: Option<&Path>,
+        home: Option<NetnsId>,
+    ) -> Result<Standing, EngineError> {
+        let Some(home) = home.filter(|home| standing.is_running() && !self.kernel.leads_to(path, *home))
+        else {
+            return Ok(standing);
+        };
+        let now = match self.kernel.find_namespace(home, path, None)? {
+            // It was made to lead there meanwhile.
+            FoundNamespace::At(now) if Some(&*now) == path => return Ok(standing),
+            FoundNamespace::At(now) => Some(now),
+            FoundNamespace::Own | FoundNamespace::Ended | FoundNamespace::NotFound => None,
+        };
+        Ok(Standing::OtherPath { was: path.map(Path::to_owned), now })
+    }
+}

@@ -1,0 +1,432 @@
+//! Network namespaces whose paths go, or lead to another namespace, while they live on with what is attached there.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bpfmand_core::{
+    AttachPoint, AttachRequest, Direction, HookKind, Interface, LinkId, NetfilterFamily, NetfilterHook,
+    NetfilterPlace, NetnsId, OrderIntent, ProgramId, Sharing,
+};
+use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, Standing, StrayKind, find_attached};
+use bpfmand_kernel::KernelError;
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::sim::{SimKernel, SimOptions};
+
+use crate::bench::{Ask as _, Bench, pins, quick_folder};
+use crate::crashes::{Ending, set_up};
+use crate::interfaces::{ask, chosen};
+
+type Sim = Bench<SimKernel>;
+
+const INGRESS: Direction = Direction::Ingress;
+const TC: HookKind = HookKind::Tc(INGRESS);
+const XDP: HookKind = HookKind::Xdp;
+/// A process's file of its namespace.
+const PROCESS: &str = "/proc/4711/ns/net";
+
+fn by_clsact() -> Sim {
+    Bench { tc_by_clsact: true, ..crate::simulated::bench() }
+}
+
+fn home(bench: &Sim) -> NetnsId {
+    bench.kernel.find_hook(&bench.left(), XDP).unwrap().netns.into()
+}
+
+/// Removes the name of the bench's namespace, in which a process is.
+pub fn leave_name(bench: &Sim) {
+    assert!(bench.kernel.add_name(Path::new(PROCESS), home(bench)));
+    bench.kernel.remove_name(&bench.netns);
+}
+
+/// The same, and nothing has a path to the namespace.
+fn hide(bench: &Sim) -> NetnsId {
+    let home = home(bench);
+    bench.kernel.remove_name(&bench.netns);
+    home
+}
+
+fn in_process(name: &str) -> Interface {
+    Interface { name: name.to_owned(), netns: Some(PathBuf::from(PROCESS)) }
+}
+
+fn at(point: AttachPoint, interface: Interface) -> AttachPoint {
+    let mut point = point;
+    *point.interface_mut().unwrap() = interface;
+    point
+}
+
+fn isolated(engine: &Engine<SimKernel>, program: ProgramId, point: AttachPoint) -> LinkId {
+    let request = AttachRequest {
+        ttl: None,
+        program,
+        point,
+        order: OrderIntent::default(),
+        sharing: Sharing { isolated: true, ..Sharing::default() },
+        metadata: Default::default(),
+        owner: Default::default(),
+        group: None,
+    };
+    engine.attach(&request).unwrap().record.id
+}
+
+/// Two members at the filter that are programs of their own: the array between them is kept filled by its pin alone.
+fn cut_chain(bench: &Sim, engine: &Engine<SimKernel>) -> [LinkId; 2] {
+    let [tango, tulip] = engine.loads(&bench.request("programs", &["tango", "tulip"]))[..] else { panic!() };
+    [isolated(engine, tango, bench.tc(INGRESS, 1)), isolated(engine, tulip, bench.tc(INGRESS, 2))]
+}
+
+fn chain_pins(bench: &Sim) -> Vec<String> {
+    pins(&*bench.kernel, Path::new("chains"))
+}
+
+fn state_of(engine: &Engine<SimKernel>, link: LinkId) -> Standing {
+    engine.describe_link(link).unwrap().standing
+}
+
+fn follow(engine: &Engine<SimKernel>, bench: &Sim) {
+    let error = engine.follow_interfaces(Some(&bench.netns)).unwrap_err();
+    assert!(matches!(error, EngineError::Kernel(KernelError::NoNamespace { .. })), "{error}");
+}
+
+#[test]
+fn filter_is_removed_where_its_namespace_lives_on() {
+    for bench in [by_clsact(), crate::simulated::bench_of(SimOptions::linux_6_1())] {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let engine = bench.engine();
+            let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
+            let link = engine.attached(tango, bench.tc(direction, 1));
+            let home = home(&bench);
+            leave_name(&bench);
+            follow(&engine, &bench);
+            assert_eq!(engine.check_all().lost, []);
+            let state = state_of(&engine, link);
+            assert_eq!(state.name(), "elsewhere");
+            assert!(state.cause().contains(PROCESS) && state.cause().contains("does not lead"), "{state}");
+            let hooks = engine.list_hooks().unwrap();
+            assert!(hooks.iter().all(|hook| hook.troubles[0].1.name() == "elsewhere"), "{hooks:?}");
+            drop(engine);
+            let engine = bench.engine();
+            assert_eq!(state_of(&engine, link).name(), "elsewhere");
+            engine.detach(link).unwrap();
+            assert!(bench.kernel.snapshot().filters.is_empty(), "{:?}", bench.kernel.snapshot().filters);
+            engine.unload(tango).unwrap();
+            assert!(bench.kernel.snapshot().programs.is_empty());
+            assert!(bench.kernel.add_name(&bench.netns, home));
+        }
+    }
+}
+
+#[test]
+fn second_attach_by_another_path_joins_the_hook() {
+    let bench = by_clsact();
+    let engine = bench.engine();
+    let [tango, tulip] = engine.loads(&bench.request("programs", &["tango", "tulip"]))[..] else { panic!() };
+    let first = engine.attached(tango, bench.tc(INGRESS, 1));
+    leave_name(&bench);
+    follow(&engine, &bench);
+    let second = engine.attached(tulip, at(bench.tc(INGRESS, 2), in_process("left")));
+    assert_eq!(bench.kernel.snapshot().filters.len(), 1);
+    assert_eq!(engine.names(&in_process("left"), TC), ["tango", "tulip"]);
+    // By the path that leads nowhere it is found too.
+    assert_eq!(engine.names(&bench.left(), TC), ["tango", "tulip"]);
+    // The hook is named by the path that leads there.
+    follow(&engine, &bench);
+    let hooks = engine.list_hooks().unwrap();
+    assert_eq!(hooks.len(), 1);
+    assert!(hooks[0].hook.contains(PROCESS) && hooks[0].troubles.is_empty(), "{hooks:?}");
+    assert_eq!((state_of(&engine, first).name(), state_of(&engine, second).name()), ("elsewhere", "ok"));
+    engine.detach(second).unwrap();
+    engine.detach(first).unwrap();
+    assert!(bench.kernel.snapshot().filters.is_empty() && chain_pins(&bench).is_empty());
+}
+
+#[test]
+fn chain_stays_whole_under_a_filter_that_nobody_reaches() {
+    let bench = by_clsact();
+    let engine = bench.engine();
+    let [first, second] = cut_chain(&bench, &engine);
+    let before = (bench.kernel.snapshot().filters, chain_pins(&bench));
+    assert!(!before.1.is_empty());
+    let key = bench.kernel.find_hook(&bench.left(), TC).unwrap();
+    let home = hide(&bench);
+    follow(&engine, &bench);
+    let looks = |engine: &Engine<SimKernel>| {
+        assert_eq!(state_of(engine, first), Standing::Unreachable);
+        assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Unreachable);
+        assert_eq!((bench.kernel.snapshot().filters, chain_pins(&bench)), before);
+        // Nothing is acknowledged that cannot be done.
+        for refused in [engine.detach(first), engine.unload(engine.ids()[0])] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+            assert!(error.to_string().contains("no name, mount or process leads"), "{error}");
+        }
+        assert_eq!(engine.all_links().len(), 2);
+    };
+    looks(&engine);
+    drop(engine);
+    let (engine, report) = bench.start();
+    assert!(report.problems.len() == 1 && report.problems[0].contains("may run on"), "{report:?}");
+    looks(&engine);
+    // A path leads there again.
+    assert!(bench.kernel.add_name(Path::new(PROCESS), home));
+    assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Right);
+    assert_eq!(state_of(&engine, first).name(), "elsewhere");
+    engine.detach(first).unwrap();
+    bench.kernel.remove_name(Path::new(PROCESS));
+    // It ends: what was attached by name waits for the name.
+    bench.kernel.end_namespace(home);
+    follow(&engine, &bench);
+    assert_eq!(state_of(&engine, second), Standing::Waiting);
+    assert!(chain_pins(&bench).is_empty());
+    engine.detach(second).unwrap();
+    drop(engine);
+    bench.engine();
+}
+
+#[test]
+fn namespace_that_ended_is_known_by_its_number_alone() {
+    let bench = by_clsact();
+    let engine = bench.engine();
+    cut_chain(&bench, &engine);
+    let home = hide(&bench);
+    drop(engine);
+    bench.kernel.end_namespace(home);
+    let (engine, report) = bench.start();
+    assert!(
+        report.problems.iter().all(|problem| problem.contains("is not a network namespace")),
+        "{report:?}"
+    );
+    follow(&engine, &bench);
+    assert!(
+        engine.all_links().iter().all(|link| link.standing == Standing::Waiting),
+        "{:?}",
+        engine.all_links()
+    );
+    assert!(chain_pins(&bench).is_empty());
+}
+
+#[test]
+fn name_of_another_namespace_does_not_hide_what_runs() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let names = ["alpha", "tango", "xray", "bravo", "tulip"];
+        let [alpha, tango, xray, bravo, tulip] = engine.loads(&bench.request("programs", &names))[..] else {
+            panic!()
+        };
+        let points = [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1)), (xray, bench.tcx(1))];
+        let first = points.map(|(program, point)| engine.attached(program, point));
+        let old = hide(&bench);
+        assert!(bench.kernel.add_name(Path::new(PROCESS), old));
+        bench.kernel.add_namespace(&bench.netns);
+        bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        engine.check_all();
+        for link in first {
+            let state = state_of(&engine, link);
+            assert_eq!(state.name(), "elsewhere", "{state}");
+        }
+        let troubles = engine.list_hooks().unwrap().iter().filter(|hook| !hook.troubles.is_empty()).count();
+        assert_eq!(troubles, 3);
+        // The name is taken up anew.
+        let second = [(bravo, bench.xdp(1)), (tulip, bench.tc(INGRESS, 1))]
+            .map(|(program, point)| engine.attached(program, point));
+        assert_eq!(engine.names(&bench.left(), XDP), ["bravo"]);
+        drop(engine);
+        let engine = bench.engine();
+        assert!(second.iter().all(|link| state_of(&engine, *link).is_running()));
+        assert!(first.iter().all(|link| state_of(&engine, *link).name() == "elsewhere"));
+        for link in first {
+            engine.detach(link).unwrap();
+        }
+        let left = bench.kernel.snapshot();
+        assert_eq!(left.links.len() + left.filters.len(), 2, "{left:?}");
+        assert!(second.iter().all(|link| state_of(&engine, *link).is_running()));
+    }
+}
+
+/// Such a link keeps its namespace, which nothing else shows.
+#[test]
+fn link_of_a_namespace_itself_says_that_its_path_leads_elsewhere() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let names = ["no_packet", "no_listener"];
+    let [packets, listeners] = engine.loads(&bench.request("points", &names))[..] else { panic!() };
+    let netns = Some(bench.netns.clone());
+    let (family, hook) = (NetfilterFamily::Ipv4, NetfilterHook::Input);
+    let place = NetfilterPlace { family, hook, priority: 7, defragment: false };
+    let links = [
+        engine.attached(packets, AttachPoint::Netfilter { netns: netns.clone(), place }),
+        engine.attached(listeners, AttachPoint::Netns { netns }),
+    ];
+    hide(&bench);
+    for again in [false, true] {
+        if again {
+            bench.kernel.add_namespace(&bench.netns);
+        }
+        for link in links {
+            assert_eq!(
+                state_of(&engine, link),
+                Standing::OtherPath { was: Some(bench.netns.clone()), now: None }
+            );
+        }
+    }
+}
+
+#[test]
+fn links_return_to_the_name_when_the_first_namespace_ends() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let names = ["alpha", "tango", "xray"];
+        let [alpha, tango, xray] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
+        for (program, point) in [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1)), (xray, bench.tcx(1))] {
+            engine.attached(program, point);
+        }
+        let old = hide(&bench);
+        bench.kernel.add_namespace(&bench.netns);
+        bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        bench.kernel.end_namespace(old);
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
+    }
+}
+
+#[test]
+fn match_ends_in_a_namespace_that_lost_the_name() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let [alpha, tango] = engine.loads(&bench.request("programs", &["alpha", "tango"]))[..] else {
+            panic!()
+        };
+        for (program, point) in [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1))] {
+            ask(&engine, program, point, chosen(&bench, &["left"], &[])).unwrap();
+        }
+        leave_name(&bench);
+        follow(&engine, &bench);
+        assert!(engine.all_links().is_empty(), "{:?}", engine.all_links());
+        let left = bench.kernel.snapshot();
+        assert_eq!(left.links.len() + left.filters.len(), 0, "{left:?}");
+    }
+}
+
+/// One namespace that two members name by two paths, of which one goes.
+#[test]
+fn member_returns_by_its_own_path() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let names = ["alpha", "bravo", "tango", "tulip"];
+        let [alpha, bravo, tango, tulip] = engine.loads(&bench.request("programs", &names))[..] else {
+            panic!()
+        };
+        assert!(bench.kernel.add_name(Path::new(PROCESS), home(&bench)));
+        let by_process = [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1))]
+            .map(|(program, point)| engine.attached(program, at(point, in_process("left"))));
+        let by_name = [(bravo, bench.xdp(2)), (tulip, bench.tc(INGRESS, 2))]
+            .map(|(program, point)| engine.attached(program, point));
+        bench.kernel.remove_name(Path::new(PROCESS));
+        engine.follow_interfaces(Some(Path::new(PROCESS))).unwrap_err();
+        // All runs, and the hook has the path that leads there.
+        assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
+        assert_eq!(engine.names(&in_process("left"), XDP), ["alpha", "bravo"]);
+        assert!(engine.list_hooks().unwrap().iter().all(|hook| hook.troubles.is_empty()));
+        assert!(engine.verify_chain(&bench.left(), XDP).unwrap().parts.iter().all(|part| part.matches));
+        assert!(by_process.iter().all(|link| state_of(&engine, *link).name() == "elsewhere"));
+        // The interface is made anew.
+        bench.kernel.remove_interface(Some(&bench.netns), "left");
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        let report = engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+        assert!(by_name.iter().all(|link| state_of(&engine, *link).is_running()), "{:?}", engine.all_links());
+        assert!(by_process.iter().all(|link| state_of(&engine, *link) == Standing::Waiting));
+        for link in by_process.into_iter().chain(by_name) {
+            engine.detach(link).unwrap();
+        }
+        drop(engine);
+        bench.engine();
+    }
+}
+
+/// The same, where nothing looked before the pins went.
+#[test]
+fn member_returns_by_its_own_path_over_a_start() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    assert!(bench.kernel.add_name(Path::new(PROCESS), home(&bench)));
+    engine.attached(alpha, at(bench.xdp(1), in_process("left")));
+    let by_name = engine.attached(bravo, bench.xdp(2));
+    drop(engine);
+    bench.kernel.remove_name(Path::new(PROCESS));
+    bench.kernel.reboot();
+    let (engine, _) = bench.start();
+    assert!(state_of(&engine, by_name).is_running(), "{:?}", engine.all_links());
+    assert_eq!(engine.names(&bench.left(), XDP), ["bravo"]);
+}
+
+#[test]
+fn chain_without_records_stays_in_a_namespace_without_a_name() {
+    let bench = by_clsact();
+    let engine = bench.engine();
+    cut_chain(&bench, &engine);
+    drop(engine);
+    leave_name(&bench);
+    let before = (bench.kernel.snapshot().filters, chain_pins(&bench));
+    let bench = Bench { folder: quick_folder(), ..bench };
+    let (engine, report) = bench.start();
+    assert_eq!((bench.kernel.snapshot().filters, chain_pins(&bench)), before);
+    let strays = engine.strays().unwrap();
+    let filter = strays.iter().find(|stray| matches!(stray.kind, StrayKind::Filter { .. })).unwrap();
+    assert!(filter.description().contains(PROCESS), "{}", filter.description());
+    assert!(report.problems.iter().any(|problem| problem.contains(PROCESS)), "{report:?}");
+    engine.remove_stray(&filter.pin).unwrap();
+    assert!(bench.kernel.snapshot().filters.is_empty() && chain_pins(&bench).is_empty());
+}
+
+#[test]
+fn break_glass_takes_filters_in_namespaces_without_a_name() {
+    let bench = by_clsact();
+    let engine = bench.engine();
+    let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
+    engine.attached(tango, bench.tc(INGRESS, 1));
+    drop(engine);
+    leave_name(&bench);
+    let kernel = &*bench.kernel;
+    let found = find_attached(kernel);
+    assert_eq!((found.ours.len(), found.left), (1, Vec::new()));
+    assert!(found.ours[0].to_string().contains(PROCESS), "{}", found.ours[0]);
+    found.ours[0].detach(kernel).unwrap();
+    assert!(kernel.snapshot().filters.is_empty());
+    assert!(find_attached(kernel).ours.is_empty());
+}
+
+#[test]
+fn attach_that_was_cut_short_leaves_no_filter_where_the_name_is_gone() {
+    let case =
+        crate::cases::cases().into_iter().find(|case| case.name == "attach the first to clsact").unwrap();
+    let steps = {
+        let ending = Arc::new(Ending::default());
+        let (bench, engine, scene) = set_up(&case, &ending);
+        ending.arm(0);
+        (case.operation)(&bench, &engine, &scene).unwrap();
+        ending.steps()
+    };
+    let ending = Arc::new(Ending::default());
+    let (bench, engine, scene) = set_up(&case, &ending);
+    ending.arm(1 + steps.iter().position(|step| step == "attach: record").unwrap());
+    let ended = catch_unwind(AssertUnwindSafe(|| (case.operation)(&bench, &engine, &scene)));
+    assert!(ended.is_err());
+    drop(engine);
+    bench.kernel.fail_call(0);
+    assert_eq!(bench.kernel.snapshot().filters.len(), 1);
+    let home = hide(&bench);
+    // As long as nobody reaches it, its pins say that it may be there.
+    let (engine, report) = bench.start();
+    assert!(report.problems[0].contains("cannot be reached"), "{report:?}");
+    drop(engine);
+    assert!(bench.kernel.add_name(Path::new(PROCESS), home));
+    let engine = bench.engine();
+    assert!(bench.kernel.snapshot().filters.is_empty());
+    assert!(engine.all_links().is_empty() && pins(&*bench.kernel, Path::new("pending")).is_empty());
+}

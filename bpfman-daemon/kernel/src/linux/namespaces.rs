@@ -1,0 +1,254 @@
+//! Finds a network namespace by its identity: the path by which it was attached to is a hint, and no more.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bpfmand_core::{NetnsId, NetnsNumber};
+
+use super::{mounts, netns, netns_numbers, network_watch, processes};
+use crate::{FoundNamespace, KernelError};
+
+/// A path that was found can lead elsewhere by the time it is used: then the search is repeated, at most so often.
+const SEARCHES: usize = 3;
+/// The namespace of this process; its threads that enter others end there.
+const OWN: &str = "/proc/self/ns/net";
+
+/// Finds namespaces, and remembers by which paths.
+#[derive(Debug, Default)]
+pub struct NamespaceFinder {
+    known: Mutex<Known>,
+}
+
+/// Paths by inode, which no two namespaces have at the same time.
+#[derive(Debug, Default)]
+struct Known(BTreeMap<u64, PathBuf>);
+
+/// Result of going to where a path leads.
+enum Visit<T> {
+    /// The namespace is there, and this came of the work.
+    There(T),
+    /// The path leads to no namespace, or to one with another inode.
+    Elsewhere,
+    /// Another namespace has the inode: the one that is looked for has ended.
+    Ended,
+}
+
+/// The path that was visited, none for the daemon's own namespace, and what came of it.
+type Visited<T> = (Option<PathBuf>, Visit<T>);
+
+impl NamespaceFinder {
+    /// Notes a path that leads to a namespace now.
+    pub fn note(&self, netns: NetnsId, path: &Path) {
+        self.known().0.insert(netns.inode, path.to_owned());
+    }
+
+    /// Runs `work` in a namespace, wherever it is found. `subject` is for the error.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceNotFound`]; or what comes of `work`.
+    pub fn enter<T: Send>(
+        &self,
+        home: NetnsId,
+        hint: Option<&Path>,
+        subject: impl FnOnce() -> String,
+        work: impl FnOnce() -> Result<T, KernelError> + Send,
+    ) -> Result<T, KernelError> {
+        let mut work = Some(work);
+        let found = self.visit_any(home, hint, |path| {
+            visit(path, home, || match work.take() {
+                Some(work) => work().map(Some),
+                None => Ok(None),
+            })
+        })?;
+        match found {
+            Some((_, Visit::There(Some(result)))) => Ok(result),
+            _ => Err(KernelError::NamespaceNotFound { subject: subject(), netns: home }),
+        }
+    }
+
+    /// Finds a namespace. By its number, if it has one, it is also known to have ended.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell.
+    pub fn find(
+        &self,
+        home: NetnsId,
+        hint: Option<&Path>,
+        number: Option<NetnsNumber>,
+    ) -> Result<FoundNamespace, KernelError> {
+        match self.visit_any(home, hint, |path| visit(path, home, || Ok(())))? {
+            Some((None, Visit::There(()))) => Ok(FoundNamespace::Own),
+            Some((Some(path), Visit::There(()))) => Ok(FoundNamespace::At(path)),
+            Some((_, Visit::Ended)) => Ok(FoundNamespace::Ended),
+            _ if number.map_or(Ok(false), |number| self.is_number_free(number))? => Ok(FoundNamespace::Ended),
+            _ => Ok(FoundNamespace::NotFound),
+        }
+    }
+
+    /// Returns the number of a namespace in the table of the daemon's own, and gives it one if it has none; none if that is
+    /// not permitted.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceNotFound`]; or the kernel gives none.
+    pub fn number(&self, home: NetnsId, hint: Option<&Path>) -> Result<Option<u32>, KernelError> {
+        let failed = |source| {
+            KernelError::call("give a number to", format!("network namespace {}", home.inode), source)
+        };
+        // Opened inside, and used outside: the table is that of the namespace where the kernel is asked.
+        let file = self.enter(
+            home,
+            hint,
+            || "a network namespace".to_owned(),
+            || netns::open(Path::new("/proc/thread-self/ns/net")),
+        )?;
+        match netns_numbers::number_of(&file, home) {
+            Ok(number) => Ok(Some(number)),
+            // Without CAP_NET_ADMIN there, or without a number that is free: the namespace is found all the same.
+            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::AlreadyExists) => {
+                Ok(None)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Returns one path to each namespace that can be found, those with a name first; not the daemon's own.
+    pub fn all(&self) -> Vec<PathBuf> {
+        let mut known = self.known();
+        known.search();
+        let own = inode(Path::new(OWN));
+        let others = known.0.iter().filter(|(inode, _)| Some(**inode) != own);
+        let mut paths: Vec<PathBuf> = others.map(|(_, path)| path.clone()).collect();
+        paths.sort_by_key(|path| (path.starts_with("/proc"), path.clone()));
+        paths
+    }
+
+    /// Goes to the places where a namespace may be, until one is it.
+    fn visit_any<T>(
+        &self,
+        home: NetnsId,
+        hint: Option<&Path>,
+        mut visit: impl FnMut(Option<&Path>) -> Result<Visit<T>, KernelError>,
+    ) -> Result<Option<Visited<T>>, KernelError> {
+        if let Some(path) = hint {
+            match visit(Some(path))? {
+                Visit::Elsewhere => {}
+                found => return Ok(Some((Some(path.to_owned()), found))),
+            }
+        }
+        match visit(None)? {
+            Visit::Elsewhere => {}
+            found => return Ok(Some((None, found))),
+        }
+        let mut path = self.known().0.get(&home.inode).cloned();
+        for _ in 0..=SEARCHES {
+            if let Some(known) = path {
+                match visit(Some(&known))? {
+                    Visit::Elsewhere => {}
+                    found => return Ok(Some((Some(known), found))),
+                }
+            }
+            let mut known = self.known();
+            known.search();
+            path = known.0.get(&home.inode).cloned();
+            if path.is_none() {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns whether no namespace has a number any more that one had: it is not in the table, or it was given to another.
+    fn is_number_free(&self, number: NetnsNumber) -> Result<bool, KernelError> {
+        let failed = |source| KernelError::call("list", "the numbers of network namespaces", source);
+        if !is(netns::here()?, number.table) {
+            // The daemon runs in another namespace than before, and with another table.
+            return Ok(false);
+        }
+        if !netns_numbers::all().map_err(failed)?.contains(&number.number) {
+            return Ok(true);
+        }
+        for path in self.all() {
+            // One that ended meanwhile.
+            let Ok(file) = netns::open(&path) else { continue };
+            if netns_numbers::lookup(&file).map_err(failed)? == Some(number.number) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A panic while it was locked leaves it whole.
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns whether a path leads to a namespace that is known to live.
+pub fn leads_to(path: Option<&Path>, netns: NetnsId) -> bool {
+    inode(path.unwrap_or_else(|| Path::new(OWN))) == Some(netns.inode)
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|file| file.ino())
+}
+
+/// Runs `work` where a path leads, if that is the namespace.
+fn visit<T: Send>(
+    path: Option<&Path>,
+    home: NetnsId,
+    work: impl FnOnce() -> Result<T, KernelError> + Send,
+) -> Result<Visit<T>, KernelError> {
+    // No thread is started for another namespace, and a hint that is not to be read is none.
+    if !leads_to(path, home) {
+        return Ok(Visit::Elsewhere);
+    }
+    let visited = netns::enter(path, || {
+        let here = netns::here()?;
+        match here.inode == home.inode {
+            true if is(here, home) => work().map(Visit::There),
+            true => Ok(Visit::Ended),
+            false => Ok(Visit::Elsewhere),
+        }
+    });
+    match visited {
+        Err(KernelError::NoNamespace { .. }) => Ok(Visit::Elsewhere),
+        visited => visited,
+    }
+}
+
+/// Compares identities. Records of interrupted operations of earlier versions have no cookie.
+const fn is(found: NetnsId, wanted: NetnsId) -> bool {
+    found.inode == wanted.inode && (wanted.cookie == 0 || found.cookie == wanted.cookie)
+}
+
+impl Known {
+    /// Looks at all names, mounts, processes and threads. Of several paths to a namespace the one that lasts longest is kept.
+    fn search(&mut self) {
+        let before = std::mem::take(&mut self.0);
+        let mut add = |path: PathBuf| {
+            if let Some(inode) = inode(&path) {
+                self.0.entry(inode).or_insert(path);
+            }
+        };
+        network_watch::names().into_iter().for_each(&mut add);
+        mounts::of_namespaces().into_iter().for_each(&mut add);
+        // A path that somebody attached by, such as a link to another.
+        before.into_values().filter(|path| !path.starts_with("/proc")).for_each(&mut add);
+        let root = processes::root();
+        for pid in processes::all(&root).unwrap_or_default() {
+            let process = root.join(pid.to_string());
+            let file = process.join("ns/net");
+            let own = inode(&file);
+            add(file);
+            for thread in processes::all(&process.join("task")).unwrap_or_default() {
+                let file = process.join("task").join(thread.to_string()).join("ns/net");
+                if thread != pid && inode(&file) != own {
+                    add(file);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Numbers of network namespaces in the table of the daemon's own (`ip netns list-id`).
+//!
+//! A number does not keep its namespace, and the kernel removes the number when the namespace ends. So a number that was
+//! recorded while the namespace could be reached tells later whether it still lives, even if no path leads to it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use bpfmand_core::NetnsId;
+
+use super::netlink::{ACK, DUMP, Message, Request, attribute, talk, u32_at};
+
+const RTM_NEWNSID: u16 = 88;
+const RTM_GETNSID: u16 = 90;
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
+/// Bytes of `struct rtgenmsg`, padded.
+const RTGENMSG: usize = 4;
+/// Numbers that the kernel chooses itself begin at 0, and it gives the lowest free one again at once. One from here is not
+/// given to another namespace by chance.
+const FIRST: u32 = 0x6270_0000;
+/// Numbers that are tried if the first is taken.
+const ATTEMPTS: u32 = 16;
+
+/// Returns the number of a namespace, and gives it one if it has none. To be called in the daemon's own namespace.
+pub fn number_of(file: &impl AsFd, netns: NetnsId) -> io::Result<u32> {
+    if let Some(number) = lookup(file)? {
+        return Ok(number);
+    }
+    let offset = (netns.cookie.wrapping_mul(251) ^ netns.inode) as u32;
+    for attempt in 0..ATTEMPTS {
+        let number = FIRST | (offset.wrapping_add(attempt) & 0xffff);
+        let request = Request::new(RTM_NEWNSID, ACK, &[0; RTGENMSG])
+            .attribute(NETNSA_NSID, &number.to_ne_bytes())
+            .attribute(NETNSA_FD, &file.as_fd().as_raw_fd().to_ne_bytes());
+        match talk(&request.finish()) {
+            Ok(_) => return Ok(number),
+            // The namespace got one meanwhile, or another one has this number.
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                if let Some(number) = lookup(file)? {
+                    return Ok(number);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Returns the number of a namespace, if it has one.
+pub fn lookup(file: &impl AsFd) -> io::Result<Option<u32>> {
+    let request = Request::new(RTM_GETNSID, ACK, &[0; RTGENMSG])
+        .attribute(NETNSA_FD, &file.as_fd().as_raw_fd().to_ne_bytes());
+    Ok(talk(&request.finish())?.iter().find_map(number))
+}
+
+/// Returns all numbers of the table.
+pub fn all() -> io::Result<BTreeSet<u32>> {
+    let request = Request::new(RTM_GETNSID, DUMP, &[0; RTGENMSG]);
+    Ok(talk(&request.finish())?.iter().filter_map(number).collect())
+}
+
+/// The number in a message; none for a namespace without one, which the kernel gives as -1.
+fn number((kind, body): &Message) -> Option<u32> {
+    if *kind != RTM_NEWNSID {
+        return None;
+    }
+    let number = u32_at(attribute(body.get(RTGENMSG..)?, NETNSA_NSID)?, 0)?;
+    (number.cast_signed() >= 0).then_some(number)
+}

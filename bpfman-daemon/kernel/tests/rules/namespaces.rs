@@ -1,0 +1,141 @@
+//! Network namespaces are found by what they are, whatever their paths lead to.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::time::Instant;
+
+use bpfmand_core::{Direction, HookKey, HookKind, NetnsId, ProgramType};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, TcFilter};
+use rustix::thread::{LinkNameSpaceType, gettid, move_into_link_name_space};
+
+use crate::bench::{Bench, PATIENCE};
+use crate::linux::run;
+use crate::programs::answering;
+
+const TC: HookKind = HookKind::Tc(Direction::Ingress);
+
+fn place<'a>(key: &HookKey, netns: Option<&'a std::path::Path>) -> FilterPlace<'a> {
+    let (home, direction) = (NetnsId::from(key.netns), Direction::Ingress);
+    FilterPlace { home, netns, ifindex: key.ifindex, direction, filter: TcFilter::of(1) }
+}
+
+fn namespace_is_found_by_processes_when_its_name_is_gone<K: Kernel>(bench: &Bench<K>) {
+    let (kernel, machine) = (&*bench.kernel, &bench.machine);
+    let netns = machine.add_namespace();
+    let key = bench.key_in(&netns, "left", TC);
+    let program = answering(kernel, ProgramType::Tc, 0);
+    let id = kernel.program_of(&program).unwrap().id;
+    kernel.add_filter(&place(&key, Some(&netns)), &program, "tci_left").unwrap();
+    let process = machine.enter(&netns);
+    machine.remove_name(&netns);
+    let home = key.netns.into();
+    let found = || kernel.find_namespace(home, Some(&netns), None).unwrap();
+    assert_eq!(found(), FoundNamespace::At(process.clone()));
+    assert!(kernel.all_namespaces().contains(&process), "{:?}", kernel.all_namespaces());
+    assert!(!kernel.named_namespaces().contains(&process));
+    assert_eq!(kernel.filter_program(&place(&key, Some(&netns))).unwrap(), Some(id));
+    // Another one has the name.
+    let other = machine.add_namespace();
+    assert_eq!(other, netns);
+    assert_ne!(bench.key_in(&other, "left", TC), key);
+    assert_eq!(found(), FoundNamespace::At(process.clone()));
+    assert!(kernel.leads_to(Some(&process), home) && !kernel.leads_to(Some(&netns), home));
+    assert_eq!(kernel.hook_contents(Some(&netns), &key).unwrap().entries.len(), 1);
+    kernel.remove_filter(&place(&key, Some(&netns)), id).unwrap();
+    assert_eq!(kernel.hook_contents(None, &key).unwrap().entries, []);
+    machine.leave(&process);
+}
+
+fn only_the_number_tells_an_end_from_a_namespace_without_a_path<K: Kernel>(bench: &Bench<K>) {
+    let (kernel, machine) = (&*bench.kernel, &bench.machine);
+    let netns = machine.add_namespace();
+    let key = bench.key_in(&netns, "left", TC);
+    let home = key.netns.into();
+    let number = kernel.number_namespace(home, Some(&netns)).unwrap().unwrap();
+    assert_eq!(kernel.number_namespace(home, None).unwrap(), Some(number), "it has one number");
+    machine.keep(&netns);
+    machine.remove_name(&netns);
+    let found = |number| kernel.find_namespace(home, Some(&netns), number).unwrap();
+    assert_eq!((found(None), found(Some(number))), (FoundNamespace::NotFound, FoundNamespace::NotFound));
+    let errors = [
+        kernel.hook_contents(Some(&netns), &key).unwrap_err(),
+        kernel.filter_program(&place(&key, Some(&netns))).unwrap_err(),
+        kernel.remove_filter(&place(&key, None), bpfmand_core::ProgramId(1)).unwrap_err(),
+        kernel.number_namespace(home, Some(&netns)).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, KernelError::NamespaceNotFound { .. }), "{error:?}");
+    }
+    machine.close(home);
+    let began = Instant::now();
+    while found(Some(number)) != FoundNamespace::Ended {
+        assert!(began.elapsed() < PATIENCE, "its number stays");
+        std::thread::yield_now();
+    }
+    assert_eq!(found(None), FoundNamespace::NotFound);
+}
+
+fn own_namespace_is_found_without_a_path<K: Kernel>(bench: &Bench<K>) {
+    let kernel = &*bench.kernel;
+    let own = bpfmand_core::Interface { name: "lo".to_owned(), netns: None };
+    let home = kernel.find_hook(&own, HookKind::Xdp).unwrap().netns.into();
+    for hint in [None, Some(&*bench.netns)] {
+        assert_eq!(kernel.find_namespace(home, hint, None).unwrap(), FoundNamespace::Own);
+    }
+    assert!(kernel.leads_to(None, home));
+    assert_eq!(kernel.number_namespace(home, None).unwrap(), None);
+    let left = bench.key("left", TC).netns.into();
+    assert!(!kernel.leads_to(None, left));
+    assert_eq!(kernel.find_namespace(left, None, None).unwrap(), FoundNamespace::At(bench.netns.clone()));
+}
+
+/// A thread can be in another namespace than its process.
+fn namespace_is_found_by_a_thread(bench: &Bench<LinuxKernel>) {
+    let (kernel, machine) = (&*bench.kernel, &bench.machine);
+    let netns = machine.add_namespace();
+    let key = bench.key_in(&netns, "left", TC);
+    let file = File::open(&netns).unwrap();
+    let (entered, is_inside) = channel();
+    let (leave, may_leave) = channel::<()>();
+    let inside = std::thread::spawn(move || {
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        drop(file);
+        entered.send(gettid().as_raw_nonzero()).unwrap();
+        let _closed = may_leave.recv();
+    });
+    let thread = is_inside.recv().unwrap();
+    machine.remove_name(&netns);
+    let path = PathBuf::from(format!("/proc/{}/task/{thread}/ns/net", std::process::id()));
+    let found = kernel.find_namespace(key.netns.into(), Some(&netns), None).unwrap();
+    assert_eq!(found, FoundNamespace::At(path));
+    assert_eq!(kernel.hook_contents(Some(&netns), &key).unwrap().entries, []);
+    drop(leave);
+    inside.join().unwrap();
+}
+
+/// Container runtimes mount namespaces elsewhere than in `/run/netns`.
+fn namespace_is_found_by_a_mount(bench: &Bench<LinuxKernel>) {
+    let (kernel, machine) = (&*bench.kernel, &bench.machine);
+    let netns = machine.add_namespace();
+    let home = bench.key_in(&netns, "left", TC).netns.into();
+    let folder = tempfile::tempdir().unwrap();
+    let mount = folder.path().join("a namespace");
+    File::create(&mount).unwrap();
+    let [from, to] = [&netns, &mount].map(|path| path.display().to_string());
+    run("mount", &["--bind", &from, &to]);
+    machine.remove_name(&netns);
+    let found = kernel.find_namespace(home, Some(&netns), None).unwrap();
+    run("umount", &[&to]);
+    assert_eq!(found, FoundNamespace::At(mount));
+}
+
+crate::on_linux!(namespace_is_found_by_a_thread, namespace_is_found_by_a_mount);
+crate::on_both_kernels!(
+    namespace_is_found_by_processes_when_its_name_is_gone,
+    only_the_number_tells_an_end_from_a_namespace_without_a_path,
+    own_namespace_is_found_without_a_path,
+);

@@ -1,0 +1,282 @@
+//! Network namespaces whose paths go, or lead to another namespace, while they live on with traffic in them.
+//!
+//! The sockets of the traffic keep a namespace too: what is detached has to let packets pass there, and what is attached has
+//! to go on.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::command::run;
+use bpfman_tests::network::{INTERFACE, Namespace};
+use bpfman_tests::requests::{tc, tcx, xdp};
+use bpfman_tests::skip::has_tcx;
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::wait::{until, within};
+use bpfman_tests::{Daemon, Launch, Network, Outcome, Wire, binaries};
+
+use crate::chains::{TC_PIPE, TC_SHOT, put, tc_program};
+use crate::equipment::{Program, detach, link, unload};
+
+/// A process in a namespace. It ends with this value.
+struct Inside {
+    process: Child,
+}
+
+impl Inside {
+    fn new(namespace: &Namespace) -> Self {
+        let process = namespace.command("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let inside = Self { process };
+        let inode = |path: &Path| std::fs::metadata(path).map(|file| file.ino()).ok();
+        until("the process is inside", || inode(&inside.path()) == inode(&namespace.path()));
+        inside
+    }
+
+    /// Its file of the namespace.
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.process.id()))
+    }
+
+    /// Names and handles of the filters inside.
+    fn filters(&self) -> Vec<String> {
+        let netns = format!("--net={}", self.path().display());
+        let mut found = Vec::new();
+        for direction in ["ingress", "egress"] {
+            let shown = run(&["nsenter", &netns, "tc", "filter", "show", "dev", INTERFACE, direction]);
+            found.extend(shown.lines().filter(|line| line.contains("handle")).map(str::to_owned));
+        }
+        found
+    }
+
+    fn end(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        within("a process in a namespace", || self.process.wait()).unwrap();
+    }
+}
+
+fn launch() -> Launch {
+    let config = "[tc]\nattach = \"clsact\"\n[watch]\ncheck_seconds = 0.2\n".to_owned();
+    Launch { config, ..Launch::default() }
+}
+
+fn comes_to(wire: &Wire, id: u32, word: &str) {
+    until(&format!("the state is {word}"), || link(wire, id).state.starts_with(word));
+}
+
+#[test]
+fn filter_attached_by_a_process_ends_with_its_link() {
+    let (daemon, network) = (Daemon::start_with(&launch()), Network::new());
+    let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
+    // A container that restarts in its pod, three times: the agent names its namespace by the process.
+    for direction in ["ingress", "egress", "ingress"] {
+        let end = if direction == "ingress" { &network.far } else { &network.near };
+        let (first, stays) = (Inside::new(end), Inside::new(end));
+        let program = tc_program(&wire, 1, TC_SHOT);
+        let id = put(&wire, &program, tc(&first.path(), INTERFACE, direction, 50, &[]));
+        assert_eq!(traffic.send(3), 0);
+        first.end();
+        comes_to(&wire, id, "elsewhere: /proc/");
+        // Attached again by the path of another process: one hook, one filter.
+        let other = tc_program(&wire, 2, TC_PIPE);
+        let again = put(&wire, &other, tc(&stays.path(), INTERFACE, direction, 60, &[]));
+        assert_eq!(stays.filters().len(), 1, "{:?}", stays.filters());
+        detach(&wire, id);
+        assert_eq!(traffic.send(2), 2);
+        assert_eq!(link(&wire, again).state, "ok");
+        unload(&wire, program.id);
+        unload(&wire, other.id);
+        assert_eq!(stays.filters(), Vec::<String>::new());
+    }
+    daemon.bpfman("doctor").success();
+}
+
+#[test]
+fn filter_ends_where_only_the_name_was_removed() {
+    let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
+    let traffic = Traffic::new(&network);
+    let inside = Inside::new(&network.far);
+    let program = tc_program(&daemon.wire(), 1, TC_SHOT);
+    let id = put(&daemon.wire(), &program, tc(&network.far.path(), INTERFACE, "ingress", 50, &[]));
+    network.far.delete();
+    comes_to(&daemon.wire(), id, "elsewhere: ");
+    assert_eq!(inside.filters().len(), 1);
+    let told = daemon.bpfman("doctor");
+    assert!(told.stdout.contains("does not lead to its network namespace any more"), "{}", told.stdout);
+    daemon.kill();
+    daemon.again(&launch());
+    comes_to(&daemon.wire(), id, "elsewhere: ");
+    detach(&daemon.wire(), id);
+    unload(&daemon.wire(), program.id);
+    assert_eq!(inside.filters(), Vec::<String>::new());
+    assert_eq!(traffic.send(2), 2);
+}
+
+/// Two members that let everything pass, each a program of its own: the array between them is filled by its pin alone.
+fn cut_chain(daemon: &Daemon, netns: &Path) -> Vec<u32> {
+    let wire = daemon.wire();
+    let attached = [1, 2].map(|who| {
+        let program = tc_program(&wire, who, TC_PIPE);
+        let line = format!(
+            "attach {} tc -d ingress -i {INTERFACE} -p {who} --netns {} --isolated -q",
+            program.id,
+            netns.display()
+        );
+        daemon.bpfman(&line).success().trim().parse().unwrap()
+    });
+    attached.to_vec()
+}
+
+#[test]
+fn chain_stays_whole_when_its_process_ends() {
+    let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
+    let traffic = Traffic::new(&network);
+    let inside = Inside::new(&network.far);
+    let links = cut_chain(&daemon, &inside.path());
+    assert_eq!(traffic.send(5), 5);
+    inside.end();
+    comes_to(&daemon.wire(), links[1], "elsewhere: ");
+    assert_eq!(traffic.send(5), 5);
+    daemon.kill();
+    daemon.again(&launch());
+    comes_to(&daemon.wire(), links[0], "elsewhere: ");
+    assert_eq!(traffic.send(5), 5);
+    for id in links {
+        detach(&daemon.wire(), id);
+        assert_eq!(traffic.send(2), 2);
+    }
+}
+
+#[test]
+fn chain_stays_whole_where_nobody_reaches_it() {
+    let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
+    let traffic = Traffic::new(&network);
+    let links = cut_chain(&daemon, &network.far.path());
+    // The sockets of the traffic alone keep it.
+    network.far.delete();
+    for _ in 0..2 {
+        comes_to(&daemon.wire(), links[0], "unreachable: ");
+        assert_eq!(traffic.send(5), 5);
+        let refused =
+            daemon.wire().detach(bpfman_proto::v1::DetachRequest { link_id: links[0] }).unwrap_err();
+        assert!(refused.message().contains("no name, mount or process leads"), "{refused:?}");
+        assert!(daemon.bpfman("doctor").stdout.contains("may run on"));
+        daemon.kill();
+        daemon.again(&launch());
+    }
+    // It ends with them.
+    drop(traffic);
+    for id in links {
+        comes_to(&daemon.wire(), id, "waiting: ");
+        detach(&daemon.wire(), id);
+    }
+    daemon.bpfman("doctor").success();
+}
+
+#[test]
+fn chain_stays_whole_when_the_records_are_lost() {
+    let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
+    let traffic = Traffic::new(&network);
+    let inside = Inside::new(&network.far);
+    cut_chain(&daemon, &inside.path());
+    network.far.delete();
+    assert_eq!(traffic.send(4), 4);
+    daemon.kill();
+    std::fs::remove_dir_all(daemon.path("run/state/store")).unwrap();
+    daemon.again(&launch());
+    assert_eq!(traffic.send(4), 4);
+    let strays = daemon.bpfman("stray list").success();
+    assert!(strays.contains(" filter "), "{strays}");
+    let pins: Vec<String> = daemon.bpfman("stray list -q").success().lines().map(str::to_owned).collect();
+    for pin in pins {
+        daemon.bpfman(&format!("stray remove {pin}")).success();
+    }
+    assert_eq!((inside.filters(), traffic.send(2)), (Vec::new(), 2));
+}
+
+#[test]
+fn name_that_is_given_to_another_namespace_is_taken_up_anew() {
+    let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
+    let wire = daemon.wire();
+    let inside = Inside::new(&network.far);
+    let path = network.far.path();
+    let member = |name, kind, who| Program::member(&daemon.wire(), name, kind, who, 2);
+    let mut attached = vec![
+        put(&wire, &member("xdp_member", Type::Xdp, 1), xdp(&path, INTERFACE, 50, &[])),
+        put(&wire, &tc_program(&wire, 2, TC_PIPE), tc(&path, INTERFACE, "ingress", 50, &[])),
+    ];
+    if has_tcx() {
+        let program = Program::member(&wire, "tcx_member", Type::Tcx, 3, -1);
+        attached.push(put(&wire, &program, tcx(&path, INTERFACE, "ingress", 50)));
+    }
+    network.far.delete();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    run(&["ip", "netns", "add", name]);
+    network.far.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "peer"]);
+    for id in &attached {
+        comes_to(&wire, *id, "elsewhere: ");
+    }
+    let fresh = put(&wire, &member("xdp_member", Type::Xdp, 4), xdp(&path, INTERFACE, 50, &[]));
+    assert_eq!(link(&wire, fresh).state, "ok");
+    assert!(run(&["ip", "-n", name, "link", "show", "dev", INTERFACE]).contains("xdp"));
+    assert!(daemon.bpfman("doctor").stdout.contains("does not lead to its network namespace any more"));
+    daemon.kill();
+    daemon.again(&launch());
+    let wire = daemon.wire();
+    assert_eq!(link(&wire, fresh).state, "ok");
+    for id in attached {
+        comes_to(&wire, id, "elsewhere: ");
+        detach(&wire, id);
+    }
+    assert_eq!(inside.filters(), Vec::<String>::new());
+    assert_eq!(link(&wire, fresh).state, "ok");
+}
+
+#[test]
+fn match_over_names_follows_what_they_lead_to() {
+    let (daemon, network) = (Daemon::start_with(&launch()), Network::new());
+    let traffic = Traffic::new(&network);
+    let program = tc_program(&daemon.wire(), 1, TC_SHOT);
+    let pattern = format!("{}*", network.far.path().display());
+    let line = format!(
+        "attach {} tc -d ingress --iface-match {INTERFACE} --netns-match {pattern} -p 50",
+        program.id
+    );
+    daemon.bpfman(&line).success();
+    let inside = Inside::new(&network.far);
+    until("it is attached", || inside.filters().len() == 1);
+    assert_eq!(traffic.send(2), 0);
+    // Another name that is meant too: it goes on.
+    let again = network.far.named_again("again");
+    network.far.delete();
+    let links = || daemon.bpfman("list links -o json").success();
+    until("the link has the other name", || links().contains("-again") && links().contains("running"));
+    assert_eq!((traffic.send(2), inside.filters().len()), (0, 1));
+    // No name is left.
+    again.delete();
+    until("it is detached", || inside.filters().is_empty());
+    assert_eq!(traffic.send(2), 2);
+}
+
+#[test]
+fn break_glass_detaches_filters_in_namespaces_without_a_name() {
+    let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
+    let traffic = Traffic::new(&network);
+    let inside = Inside::new(&network.far);
+    let program = tc_program(&daemon.wire(), 1, TC_SHOT);
+    put(&daemon.wire(), &program, tc(&network.far.path(), INTERFACE, "ingress", 50, &[]));
+    network.far.delete();
+    daemon.kill();
+    let mut command = Command::new(binaries::find("bpfmand"));
+    command.arg("--break-glass").arg("--runtime-dir").arg(daemon.path("run"));
+    command.arg("--socket-path").arg(daemon.socket());
+    let told = Outcome::of(&mut command).success();
+    assert!(told.contains("1 detached, 0 not"), "{told}");
+    assert_eq!((inside.filters(), traffic.send(2)), (Vec::new(), 2));
+}
