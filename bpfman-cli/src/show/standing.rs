@@ -11,7 +11,7 @@ pub enum StandingWord {
     Running,
     /// Its interface is not there.
     Waiting,
-    /// It runs on where its interface was moved to, or where its path does not lead any more.
+    /// It runs on where its interface was moved to, or where its path led before it led to another namespace.
     Elsewhere,
     /// Its interface is gone, a moment ago.
     Gone,

@@ -54,6 +54,9 @@ pub struct ObservedLink {
     pub point: Option<WantedPoint>,
     /// True while it is as it was asked for.
     pub runs: bool,
+    /// It runs where its point does not lead any more: in a namespace whose path leads to another one now, or at an interface
+    /// that was moved.
+    pub elsewhere: bool,
     /// What differs otherwise, for people.
     pub state: String,
     /// One line for people.
@@ -82,6 +85,15 @@ impl ObservedProgram {
     /// Its type as manifests declare it and its name: what stays the same over versions.
     pub fn identity(&self) -> (&str, &str) {
         (&self.name, &self.declared)
+    }
+}
+
+impl ObservedLink {
+    /// Returns whether it is in force where it is wanted. The key of a pod's link has the pod's network: if that is reached by
+    /// another path now, the old path tells nothing, since it may be of a process whose number was used again.
+    #[must_use]
+    pub fn is_in_force(&self, wanted: &WantedPoint) -> bool {
+        self.runs || self.elsewhere && self.netns != wanted.netns()
     }
 }
 
@@ -191,6 +203,7 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
         point,
         state: link.state.clone(),
         runs: link.standing() == ext::Standing::Running,
+        elsewhere: link.standing() == ext::Standing::Elsewhere,
         attachment: link.attachment.clone(),
     })
 }

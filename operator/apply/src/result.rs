@@ -93,7 +93,7 @@ fn program_report(
         let status = match (came.not_attached.get(&place), id, before) {
             (Some(failure), ..) => LinkOutcome::AttachFailed(failure.clone()),
             (None, None, _) => LinkOutcome::NotAttached,
-            (None, Some(id), Some(before)) if before.id == id && !before.runs => {
+            (None, Some(id), Some(before)) if before.id == id && !before.is_in_force(&link.point) => {
                 LinkOutcome::AttachFailed(differs(&program.name, before))
             }
             (None, Some(_), _) => LinkOutcome::Attached,

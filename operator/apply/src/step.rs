@@ -331,8 +331,9 @@ enum Difference {
 fn compare(link: &ObservedLink, wanted: &WantedLink) -> Difference {
     let info = wanted.point.as_published();
     let place = HookPlace::of(info, wanted.order.as_ref());
-    // The daemon lost the namespace, and another path leads there now.
-    if !link.runs && wanted.point.netns() != link.netns {
+    // Its path leads to another namespace now; or the daemon lost the namespace, and another path leads there.
+    let is_stale = link.elsewhere || link.netns != wanted.point.netns();
+    if is_stale && !link.is_in_force(&wanted.point) {
         return Difference::Another;
     }
     if let Some(point) = link.point.as_ref().filter(|point| point.excludes(&wanted.point)) {
@@ -356,6 +357,15 @@ mod tests {
 
     /// The steps where a program is wanted at one place and is at another, and runs there or does not.
     fn steps(wanted: Option<&str>, there: &str, runs: bool) -> Vec<ApplyStep> {
+        steps_of(wanted, observed(there, runs))
+    }
+
+    fn observed(there: &str, runs: bool) -> ObservedLink {
+        let place = HookPlace::of(Some(&Info::XdpAttachInfo(Default::default())), None);
+        ObservedLink { id: 7, key: LinkKey(there.to_owned()), place, runs, ..Default::default() }
+    }
+
+    fn steps_of(wanted: Option<&str>, observed: ObservedLink) -> Vec<ApplyStep> {
         let link = WantedLink {
             point: WantedPoint::published(Info::XdpAttachInfo(Default::default())),
             order: None,
@@ -371,7 +381,6 @@ mod tests {
             unknown: BTreeSet::new(),
         };
         let load = Load { programs: vec![program], ..Load::default() };
-        let observed = ObservedLink { id: 7, key: LinkKey(there.to_owned()), runs, ..Default::default() };
         let running =
             ObservedProgram { name: "wall".to_owned(), links: vec![observed], ..Default::default() };
         let versions = BTreeMap::from([("wall".to_owned(), &running)]);
@@ -399,6 +408,24 @@ mod tests {
         assert_eq!(steps(Some(NOW), THEN, false), [attach(NOW), detach(THEN)]);
         // The pod is gone, or not meant any more.
         assert_eq!(steps(None, THEN, true), [detach(THEN)]);
+    }
+
+    #[test]
+    fn link_whose_path_leads_to_another_namespace_is_made_anew() {
+        let there = "eth0 in /run/netns/a";
+        let link = |elsewhere| ObservedLink { elsewhere, ..observed(there, false) };
+        assert_eq!(steps_of(Some(there), link(true)), [attach(there), detach_for(there, &[there])]);
+        // It waits for its interface, say.
+        assert_eq!(steps_of(Some(there), link(false)), []);
+        // A pod's is known by its network, whatever its path is: the one that is left goes.
+        let left = ObservedLink { elsewhere: true, ..observed(THEN, false) };
+        assert_eq!(steps_of(Some(NOW), left), [attach(NOW), detach(THEN)]);
+        // In the pod's network now, which is reached by another path: the first was of a process that ended.
+        let netns = Some("/proc/7/ns/net".to_owned());
+        let there = ObservedLink { elsewhere: true, netns: netns.clone(), ..observed(NOW, false) };
+        assert_eq!(steps_of(Some(NOW), there), []);
+        let lost = ObservedLink { netns, ..observed(NOW, false) };
+        assert_eq!(steps_of(Some(NOW), lost), [attach(NOW), detach_for(NOW, &[NOW])]);
     }
 
     #[test]

@@ -31,8 +31,6 @@ use crate::{Engine, EngineError, paths};
 
 /// The map by which libbpf's header has programs look for the arguments of static probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
-/// The interface that every network namespace has.
-const LOOPBACK: &str = "lo";
 
 /// The link by which a program is at a hook.
 pub(crate) fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
@@ -143,8 +141,7 @@ impl<K: Kernel> Engine<K> {
     /// Returns the network namespace at whose own hooks a point is, if it is at one.
     pub(crate) fn namespace_at(&self, point: &AttachPoint) -> Result<Option<NetnsId>, EngineError> {
         let Some(netns) = point.netns() else { return Ok(None) };
-        let loopback = Interface { name: LOOPBACK.to_owned(), netns: netns.clone() };
-        match self.kernel.find_hook(&loopback, HookKind::Xdp) {
+        match self.loopback_in(netns.as_deref()) {
             Ok(key) => Ok(key.netns.id()),
             // It was given another name. The attachment itself says what is wrong with the path.
             Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. }) => Ok(None),

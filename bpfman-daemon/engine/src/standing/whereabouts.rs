@@ -19,6 +19,8 @@ use crate::{Engine, EngineError};
 /// How long a change waits for the end of a namespace that is about to end, and how often it looks.
 const MAX_END: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
+/// The interface that every network namespace has.
+const LOOPBACK: &str = "lo";
 
 impl<K: Kernel> Engine<K> {
     /// Returns what is at a hook. `netns` is the path that led to its namespace before.
@@ -148,7 +150,9 @@ impl<K: Kernel> Engine<K> {
         if numbered.number == hook.number { Ok(()) } else { self.record_hook(numbered) }
     }
 
-    /// How something stands by the path that it was attached by: what runs on where the path no longer leads is elsewhere.
+    /// How something stands by the path that it was attached by: what runs on where the path no longer leads is elsewhere if
+    /// the path leads to another namespace, or if nothing else leads there. A name alone that is gone makes no difference: a
+    /// container's process ends, and its pod lives on.
     pub(crate) fn by_path(
         &self,
         standing: Standing,
@@ -162,9 +166,26 @@ impl<K: Kernel> Engine<K> {
         let now = match self.kernel.find_namespace(home, path, None)? {
             // It was made to lead there meanwhile.
             FoundNamespace::At(now) if Some(&*now) == path => return Ok(standing),
+            FoundNamespace::At(_) | FoundNamespace::Own if !self.is_of_a_namespace(path) => {
+                return Ok(standing);
+            }
             FoundNamespace::At(now) => Some(now),
             FoundNamespace::Own | FoundNamespace::Ended | FoundNamespace::NotFound => None,
         };
         Ok(Standing::OtherPath { was: path.map(Path::to_owned), now })
+    }
+
+    /// Returns whether a path leads to a namespace, whichever. One that cannot be looked at is not known to.
+    fn is_of_a_namespace(&self, path: Option<&Path>) -> bool {
+        matches!(self.loopback_in(path), Ok(_) | Err(KernelError::NoInterface { .. }))
+    }
+
+    /// Finds the loopback of the namespace that a path leads to, by which the namespace is known.
+    ///
+    /// # Errors
+    /// [`KernelError::NoNamespace`]; [`KernelError::NoInterface`] where the loopback was given another name.
+    pub(crate) fn loopback_in(&self, netns: Option<&Path>) -> Result<HookKey, KernelError> {
+        let loopback = Interface { name: LOOPBACK.to_owned(), netns: netns.map(Path::to_owned) };
+        self.kernel.find_hook(&loopback, HookKind::Xdp)
     }
 }

@@ -14,7 +14,7 @@ pub enum Standing {
     Waiting,
     /// It runs on where its interface was moved to.
     Elsewhere,
-    /// It runs on in its network namespace, to which the path that it was attached by does not lead any more.
+    /// It runs on in its network namespace. The path that it was attached by leads to another one, or no path leads there.
     OtherPath {
         /// That path; none for the daemon's own namespace, which is another one now.
         was: Option<PathBuf>,

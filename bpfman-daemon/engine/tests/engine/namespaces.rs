@@ -100,14 +100,13 @@ fn filter_is_removed_where_its_namespace_lives_on() {
             leave_name(&bench);
             follow(&engine, &bench);
             assert_eq!(engine.check_all().lost, []);
-            let state = state_of(&engine, link);
-            assert_eq!(state.name(), "elsewhere");
-            assert!(state.cause().contains(PROCESS) && state.cause().contains("does not lead"), "{state}");
+            // A process leads there, and the path leads nowhere: the link is in force as before.
+            assert!(state_of(&engine, link).is_running());
             let hooks = engine.list_hooks().unwrap();
-            assert!(hooks.iter().all(|hook| hook.troubles[0].1.name() == "elsewhere"), "{hooks:?}");
+            assert!(hooks.iter().all(|hook| hook.troubles.is_empty()), "{hooks:?}");
             drop(engine);
             let engine = bench.engine();
-            assert_eq!(state_of(&engine, link).name(), "elsewhere");
+            assert!(state_of(&engine, link).is_running());
             engine.detach(link).unwrap();
             assert!(bench.kernel.snapshot().filters.is_empty(), "{:?}", bench.kernel.snapshot().filters);
             engine.unload(tango).unwrap();
@@ -135,7 +134,7 @@ fn second_attach_by_another_path_joins_the_hook() {
     let hooks = engine.list_hooks().unwrap();
     assert_eq!(hooks.len(), 1);
     assert!(hooks[0].hook.contains(PROCESS) && hooks[0].troubles.is_empty(), "{hooks:?}");
-    assert_eq!((state_of(&engine, first).name(), state_of(&engine, second).name()), ("elsewhere", "ok"));
+    assert!([first, second].iter().all(|link| state_of(&engine, *link).is_running()));
     engine.detach(second).unwrap();
     engine.detach(first).unwrap();
     assert!(bench.kernel.snapshot().filters.is_empty() && chain_pins(&bench).is_empty());
@@ -171,7 +170,7 @@ fn chain_stays_whole_under_a_filter_that_nobody_reaches() {
     // A path leads there again.
     assert!(bench.kernel.add_name(Path::new(PROCESS), home));
     assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Right);
-    assert_eq!(state_of(&engine, first).name(), "elsewhere");
+    assert!(state_of(&engine, first).is_running());
     engine.detach(first).unwrap();
     bench.kernel.remove_name(Path::new(PROCESS));
     // It ends: what was attached by name waits for the name.
@@ -225,6 +224,7 @@ fn name_of_another_namespace_does_not_hide_what_runs() {
         for link in first {
             let state = state_of(&engine, link);
             assert_eq!(state.name(), "elsewhere", "{state}");
+            assert!(state.cause().contains("does not lead") && state.cause().contains(PROCESS), "{state}");
         }
         let troubles = engine.list_hooks().unwrap().iter().filter(|hook| !hook.troubles.is_empty()).count();
         assert_eq!(troubles, 3);
@@ -331,7 +331,7 @@ fn member_returns_by_its_own_path() {
         assert_eq!(engine.names(&in_process("left"), XDP), ["alpha", "bravo"]);
         assert!(engine.list_hooks().unwrap().iter().all(|hook| hook.troubles.is_empty()));
         assert!(engine.verify_chain(&bench.left(), XDP).unwrap().parts.iter().all(|part| part.matches));
-        assert!(by_process.iter().all(|link| state_of(&engine, *link).name() == "elsewhere"));
+        assert!(by_process.iter().all(|link| state_of(&engine, *link).is_running()));
         // The interface is made anew.
         bench.kernel.remove_interface(Some(&bench.netns), "left");
         engine.follow_interfaces(Some(&bench.netns)).unwrap();
