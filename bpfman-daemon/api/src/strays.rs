@@ -13,6 +13,7 @@ pub fn show(stray: &Stray, fs: &Path) -> wire::Stray {
     let (kind, kernel_link_id, ifindex) = match &stray.kind {
         StrayKind::Link { id, ifindex } => (wire::StrayKind::Link, id.0, ifindex.map_or(0, |index| index.0)),
         StrayKind::Program => (wire::StrayKind::Program, 0, 0),
+        StrayKind::HiddenFilter { .. } => (wire::StrayKind::Filter, 0, 0),
         StrayKind::Filter { key, .. } => (wire::StrayKind::Filter, 0, key.ifindex.0),
         StrayKind::NewerChain { key, .. } => (wire::StrayKind::NewerChain, 0, key.ifindex.0),
     };

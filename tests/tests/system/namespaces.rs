@@ -14,7 +14,7 @@ use bpfman_tests::requests::{tc, tcx, xdp};
 use bpfman_tests::skip::has_tcx;
 use bpfman_tests::traffic::Traffic;
 use bpfman_tests::wait::{until, within};
-use bpfman_tests::{Daemon, Launch, Network, Outcome, Wire, binaries};
+use bpfman_tests::{Daemon, Launch, Network, Outcome, Wire, binaries, kernel};
 
 use crate::chains::{TC_PIPE, TC_SHOT, put, tc_program};
 use crate::equipment::{Program, detach, link, unload};
@@ -208,6 +208,36 @@ fn chain_stays_whole_when_the_records_are_lost() {
         daemon.bpfman(&format!("stray remove {pin}")).success();
     }
     assert_eq!((inside.filters(), traffic.send(2)), (Vec::new(), 2));
+}
+
+#[test]
+fn chain_without_records_stays_whole_where_nobody_reaches_it() {
+    let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
+    let traffic = Traffic::new(&network);
+    cut_chain(&daemon, &network.far.path());
+    // The sockets of the traffic alone keep it.
+    network.far.delete();
+    assert_eq!(traffic.send(4), 4);
+    let lose_records = |daemon: &mut Daemon| {
+        daemon.kill();
+        std::fs::remove_dir_all(daemon.path("run/state/store")).unwrap();
+        daemon.again(&launch());
+    };
+    for _ in 0..2 {
+        lose_records(&mut daemon);
+        assert_eq!(traffic.send(4), 4);
+        let strays = daemon.bpfman("stray list -o json").success();
+        assert!(strays.contains("\"filter\"") && strays.contains("nothing leads there"), "{strays}");
+    }
+    let has_chains =
+        |daemon: &Daemon| kernel::pins(&daemon.fs()).iter().any(|pin| pin.starts_with("chains/"));
+    assert!(has_chains(&daemon));
+    drop(traffic);
+    until("the namespace has ended", || {
+        daemon.kill();
+        daemon.again(&launch());
+        !has_chains(&daemon)
+    });
 }
 
 #[test]

@@ -202,7 +202,7 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.make_folder(&folder)?;
                 undo.push(move || self.undo_pending_of(operation));
                 // With it the next start knows whether the namespace has ended, if no path leads there by then.
-                let number = self.kernel.number_namespace(key.netns.into(), netns)?;
+                let number = self.number_namespace(key.netns.into(), netns)?;
                 self.kernel.pin(&built.handle, &folder.join(filter_pin(key, interface, number)))?;
                 self.step("attach", "add filter");
                 let name = filter_name(key, interface);

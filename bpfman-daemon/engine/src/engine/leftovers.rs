@@ -177,11 +177,9 @@ impl<K: Kernel> Engine<K> {
         let Some(at) = filter_place(&filter.key, &filter.interface, numbers) else { return Ok(()) };
         match self.kernel.remove_filter(&at, filter.program) {
             Err(KernelError::NamespaceNotFound { .. })
-                if self.has_ended(at.netns, &filter.key, filter.number.as_ref())? =>
-            {
-                Ok(())
-            }
-            removed => Ok(removed?),
+                if self.has_ended(at.netns, &filter.key, filter.number.as_ref())? => {}
+            removed => removed?,
         }
+        self.forget_namespace(at.home)
     }
 }

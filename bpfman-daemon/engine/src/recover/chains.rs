@@ -6,7 +6,7 @@ use bpfmand_core::{OperationId, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::RecoveryReport;
-use crate::state::FoundFilter;
+use crate::state::FoundFilters;
 use crate::state::chain_record::ChainId;
 use crate::state::filter_pin::parse_filter_pin;
 use crate::state::paths::is_adopted_pin;
@@ -41,6 +41,8 @@ impl<K: Kernel> Engine<K> {
         }
         let result = self.sweep_pending_chains().and_then(|()| self.sweep_chain_folders(report));
         report.note("removing chains that no hook runs", result);
+        let result = self.sweep_namespaces().map(drop);
+        report.note("forgetting network namespaces that have ended", result);
     }
 
     fn sweep_pending_chains(&self) -> Result<(), EngineError> {
@@ -69,7 +71,7 @@ impl<K: Kernel> Engine<K> {
     fn sweep_chain_folders(&self, report: &mut RecoveryReport) -> Result<(), EngineError> {
         let folders = self.unrecorded_chains()?;
         // As a rule there are none, and no start is to look at every hook of the machine for that.
-        let filters = if folders.is_empty() { Vec::new() } else { self.all_filters()? };
+        let filters = if folders.is_empty() { FoundFilters::default() } else { self.all_filters()? };
         for folder in folders {
             if !self.is_running_unrecorded(&folder, &filters)? {
                 self.remove_tree(&folder)?;
@@ -84,7 +86,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn is_running_unrecorded(
         &self,
         folder: &Path,
-        filters: &[FoundFilter],
+        filters: &FoundFilters,
     ) -> Result<bool, EngineError> {
         let Some(entry) = self.pinned_program(&folder.join(paths::segment(0)))? else { return Ok(false) };
         let id = entry.id;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bpfmand_core::{Direction, HookContents, HookKey, HookKind, Interface, InterfaceFacts, Via};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
-use crate::state::{FoundFilter, HookPresence};
+use crate::state::{FoundFilter, FoundFilters, HookPresence};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -19,12 +19,14 @@ impl<K: Kernel> Engine<K> {
         all
     }
 
-    /// All filters of clsact that run a program, in all namespaces that can be found.
+    /// Looks for filters of clsact that run a program, in all namespaces.
     ///
     /// # Errors
     /// The kernel refuses to tell. Nothing may be taken for unused then.
-    pub(crate) fn all_filters(&self) -> Result<Vec<FoundFilter>, EngineError> {
+    pub(crate) fn all_filters(&self) -> Result<FoundFilters, EngineError> {
         let kinds = [Direction::Ingress, Direction::Egress].map(HookKind::Tc);
+        // First: one that is found by then is looked through.
+        let hidden = self.hidden_namespace()?;
         let mut found: Vec<FoundFilter> = Vec::new();
         let mut seen = HashSet::new();
         let namespaces = std::iter::once(None).chain(self.kernel.all_namespaces().into_iter().map(Some));
@@ -59,7 +61,7 @@ impl<K: Kernel> Engine<K> {
                 }
             }
         }
-        Ok(found)
+        Ok(FoundFilters { seen: found, hidden })
     }
 
     /// Hooks of interfaces that are meant, with what runs there. What cannot be asked is left out.

@@ -5,6 +5,7 @@ pub mod drift;
 mod everywhere;
 mod filter;
 mod link;
+mod numbered;
 mod observe;
 mod pin_again;
 pub mod reconcile;

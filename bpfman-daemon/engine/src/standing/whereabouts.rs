@@ -12,7 +12,7 @@ use bpfmand_core::{HookKey, HookKind, Interface, NetnsId};
 use bpfmand_kernel::{FoundNamespace, Kernel, KernelError};
 
 use crate::state::namespace_number::NamespaceNumber;
-use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{HookPresence, Standing};
 use crate::{Engine, EngineError};
 
@@ -80,7 +80,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    pub(super) fn is_of_now(&self, hook: &HookRecord) -> bool {
+    pub(crate) fn is_of_now(&self, hook: &HookRecord) -> bool {
         let chain = hook.chain.as_ref().map(|chain| &chain.boot);
         let number = hook.number.as_ref().map(|number| &number.boot);
         let recorded = chain.into_iter().chain(number).any(|boot| *boot == self.boot);
@@ -125,29 +125,6 @@ impl<K: Kernel> Engine<K> {
             (Some(key), 1) => Ok(*key),
             _ => Err(error.into()),
         }
-    }
-
-    /// Adds to a record the number of the hook's namespace, where the record's end can only be known by that: links tell it
-    /// themselves.
-    pub(crate) fn numbered(&self, hook: HookRecord) -> Result<HookRecord, EngineError> {
-        let is_known = hook.number.as_ref().is_some_and(|number| number.boot == self.boot);
-        let (Some(home), false) = (hook.key.netns.id(), is_known || hook.entry == Entry::Link) else {
-            return Ok(hook);
-        };
-        let number = self.kernel.number_namespace(home, hook.interface.netns.as_deref())?;
-        let number = number.map(|number| NamespaceNumber {
-            boot: self.boot.clone(),
-            table: number.table,
-            number: number.number,
-        });
-        Ok(HookRecord { number, ..hook })
-    }
-
-    /// Records the number of a hook's namespace, if the record has none: it is of an earlier version. The caller holds the
-    /// hook's lock.
-    pub(crate) fn learn_number(&self, hook: &HookRecord) -> Result<(), EngineError> {
-        let numbered = self.numbered(hook.clone())?;
-        if numbered.number == hook.number { Ok(()) } else { self.record_hook(numbered) }
     }
 
     /// How something stands by the path that it was attached by: what runs on where the path no longer leads is elsewhere if

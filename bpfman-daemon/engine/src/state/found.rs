@@ -1,6 +1,6 @@
 //! What a look at hooks found.
 
-use bpfmand_core::{HookEntry, HookKey, Interface, ProgramId};
+use bpfmand_core::{HookEntry, HookKey, Interface, NetnsId, ProgramId};
 use bpfmand_kernel::TcFilter;
 
 /// What is at a hook.
@@ -12,6 +12,15 @@ pub enum HookPresence {
     Gone,
     /// No path leads to its namespace, which is not known to have ended.
     Unreachable,
+}
+
+/// All filters of clsact that run a program, as far as they can be seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundFilters {
+    /// Those in namespaces that can be found.
+    pub seen: Vec<FoundFilter>,
+    /// A namespace in which there may be others of ours.
+    pub hidden: Option<NetnsId>,
 }
 
 /// A filter of clsact that runs a program, whoever put it there.

@@ -46,7 +46,7 @@ use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingReco
 pub use bpfmand_store::BlobId;
 pub use encoding::{encode, parse};
 pub use extensions::{ExtendedProgram, ExtendsRecord};
-pub use found::{FoundFilter, HookPresence};
+pub use found::{FoundFilter, FoundFilters, HookPresence};
 pub use holdings::version_paths;
 pub use leases::Leased;
 pub use map_group::{MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, application_claim};

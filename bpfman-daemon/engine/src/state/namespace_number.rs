@@ -16,10 +16,41 @@ pub struct NamespaceNumber {
     pub number: u32,
 }
 
+/// Name of the folder that tells a namespace's number.
+pub fn folder_name(home: NetnsId, number: NetnsNumber) -> String {
+    let NetnsNumber { table, number } = number;
+    format!("{}_{}_{number}_{}_{}", home.inode, home.cookie, table.inode, table.cookie)
+}
+
+/// What the name of such a folder tells; none for a folder of another name.
+pub fn parse_folder_name(name: &str) -> Option<(NetnsId, NetnsNumber)> {
+    let mut parts = name.split('_').map(|part| part.parse::<u64>().ok());
+    let mut next = || parts.next().flatten();
+    let home = NetnsId { inode: next()?, cookie: next()? };
+    let number = u32::try_from(next()?).ok()?;
+    let table = NetnsId { inode: next()?, cookie: next()? };
+    Some((home, NetnsNumber { table, number }))
+}
+
 impl NamespaceNumber {
     /// As the kernel knows it.
     #[must_use]
     pub const fn in_kernel(&self) -> NetnsNumber {
         NetnsNumber { table: self.table, number: self.number }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_name_leads_back_to_the_namespace() {
+        let home = NetnsId { inode: 4_026_532_201, cookie: u64::MAX };
+        let number = NetnsNumber { table: NetnsId { inode: 9, cookie: 1 }, number: 0x6270_0001 };
+        let name = folder_name(home, number);
+        assert!(!name.contains('.'), "{name}");
+        assert_eq!(parse_folder_name(&name), Some((home, number)));
+        assert_eq!(parse_folder_name("1_2_x_4_5"), None);
     }
 }

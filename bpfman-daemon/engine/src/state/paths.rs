@@ -20,9 +20,12 @@ pub const MAPS: &str = "maps";
 /// The folder of what was loaded for chains.
 pub const CHAINS: &str = "chains";
 
+/// The folder of numbers of network namespaces: an empty folder for each.
+pub const NAMESPACES: &str = "namespaces";
+
 /// All folders that the daemon makes at its start.
-pub const FOLDERS: [&str; 9] =
-    [PENDING, LINKS, SHARED, GROUPS, MAPS, CHAINS, "xdp", "tc-ingress", "tc-egress"];
+pub const FOLDERS: [&str; 10] =
+    [PENDING, LINKS, SHARED, GROUPS, MAPS, CHAINS, NAMESPACES, "xdp", "tc-ingress", "tc-egress"];
 
 /// The folder of one unfinished operation.
 pub fn pending(operation: OperationId) -> PathBuf {

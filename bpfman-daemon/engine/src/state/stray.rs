@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{HookKey, IfIndex, Interface, KernelLinkId, ProgramId};
+use bpfmand_core::{HookKey, IfIndex, Interface, KernelLinkId, NetnsId, ProgramId};
 
 use super::hook_names::place;
 
@@ -42,6 +42,12 @@ pub enum StrayKind {
         /// `handle` of the filter.
         handle: u32,
     },
+    /// A chain that no record names, and that a filter may run in a network namespace which nothing leads to; the pin is the
+    /// chain's entry.
+    HiddenFilter {
+        /// Which namespace.
+        netns: NetnsId,
+    },
     /// A hook that has a record, and runs a chain that was made later than the record.
     NewerChain {
         /// The hook, as `bpfman chain show` names it.
@@ -76,6 +82,11 @@ impl Stray {
                 "the filter with pref {priority} and handle {handle:#x} of {} runs {program}, and no record names it: \
                  `bpfman stray remove` removes it",
                 place(interface)
+            ),
+            StrayKind::HiddenFilter { netns } => format!(
+                "no record names {program}, which a filter may run in network namespace {}; nothing leads there: it is \
+                 kept, and a start removes it once that namespace has ended",
+                netns.inode
             ),
             StrayKind::NewerChain { hook, .. } => format!(
                 "{hook} runs {program}, which was made later than the records of this state folder: `bpfman stray \

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use bpfmand_kernel::{Kernel, TcFilter};
+use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::engine::locks::Subject;
 use crate::state::hook_names::filter_place;
-use crate::state::{Stray, StrayKind};
+use crate::state::{FoundFilters, Stray, StrayKind};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -30,6 +30,12 @@ impl<K: Kernel> Engine<K> {
                 let filter = TcFilter { priority: *priority, handle: *handle };
                 if let Some(at) = filter_place(key, interface, filter) {
                     self.kernel.remove_filter(&at, stray.program)?;
+                }
+            }
+            StrayKind::HiddenFilter { .. } => {
+                if let Some(netns) = self.all_filters()?.hidden {
+                    let subject = format!("the filter that may run program {}", stray.program);
+                    return Err(KernelError::NamespaceNotFound { subject, netns }.into());
                 }
             }
             StrayKind::NewerChain { key, .. } => {
@@ -70,7 +76,7 @@ impl<K: Kernel> Engine<K> {
     /// Removes the chains that only this stray ran.
     fn drop_unrecorded_chains_of(&self, stray: &Stray) -> Result<(), EngineError> {
         let folders = self.unrecorded_chains()?;
-        let filters = if folders.is_empty() { Vec::new() } else { self.all_filters()? };
+        let filters = if folders.is_empty() { FoundFilters::default() } else { self.all_filters()? };
         for folder in folders {
             if self.is_pin_of(&folder.join(paths::segment(0)), stray.program)?
                 && !self.is_run_by_stray(stray.program, &filters)?

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{HookKey, Interface, KernelLinkId, ProgramId};
+use bpfmand_core::uapi::prog_type::SCHED_CLS as TC;
+use bpfmand_core::{HookKey, Interface, KernelLinkId, ProgramFacts, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::engine::RecoveryReport;
-use crate::state::FoundFilter;
+use crate::state::FoundFilters;
 use crate::state::chain_record::ChainId;
 use crate::state::records::HookRecord;
 use crate::state::{Stray, StrayKind};
@@ -154,13 +155,20 @@ impl<K: Kernel> Engine<K> {
         let mut strays = Vec::new();
         let folders = self.unrecorded_chains()?;
         // As a rule there are none, and no start is to look at every hook of the machine for that.
-        let filters = if folders.is_empty() { Vec::new() } else { self.all_filters()? };
+        let filters = if folders.is_empty() { FoundFilters::default() } else { self.all_filters()? };
         for folder in folders {
             let pin = folder.join(paths::segment(0));
-            let Some(id) = self.pinned_program(&pin)?.map(|facts| facts.id) else { continue };
-            for found in filters.iter().filter(|found| found.program == id) {
+            let Some(ProgramFacts { id, kernel_type, .. }) = self.pinned_program(&pin)? else { continue };
+            let mut kinds = Vec::new();
+            for found in filters.seen.iter().filter(|found| found.program == id) {
                 let (interface, TcFilter { priority, handle }) = (found.interface.clone(), found.filter);
-                let kind = StrayKind::Filter { interface, key: found.key, priority, handle };
+                kinds.push(StrayKind::Filter { interface, key: found.key, priority, handle });
+            }
+            // What runs elsewhere may run there too, and is known by that. Links show what runs at XDP.
+            if let (Some(netns), true, TC) = (filters.hidden, kinds.is_empty(), kernel_type) {
+                kinds.push(StrayKind::HiddenFilter { netns });
+            }
+            for kind in kinds {
                 strays.push(self.stray(pin.clone(), kind, id)?);
             }
         }
@@ -178,12 +186,12 @@ impl<K: Kernel> Engine<K> {
         Ok(names.iter().filter(|name| !is_recorded(name)).map(|n| Path::new(paths::CHAINS).join(n)).collect())
     }
 
-    /// Returns whether something without a record runs a program, or an adopted program is this one. `filters` are all
-    /// filters: the kernel has no list of them by program.
+    /// Returns whether something without a record runs a program or may run it, or an adopted program is this one. `filters`
+    /// are all filters: the kernel has no list of them by program.
     pub(crate) fn is_run_by_stray(
         &self,
         program: ProgramId,
-        filters: &[FoundFilter],
+        filters: &FoundFilters,
     ) -> Result<bool, EngineError> {
         if self.state().by_id.contains_key(&program) {
             return Ok(true);
@@ -196,7 +204,7 @@ impl<K: Kernel> Engine<K> {
                 return Ok(true);
             }
         }
-        Ok(filters.iter().any(|found| found.program == program))
+        Ok(filters.hidden.is_some() || filters.seen.iter().any(|found| found.program == program))
     }
 
     /// The program that a recorded hook runs, if it was made later than the record. A chain is moved into its place behind

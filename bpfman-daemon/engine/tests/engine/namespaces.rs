@@ -385,6 +385,53 @@ fn chain_without_records_stays_in_a_namespace_without_a_name() {
 }
 
 #[test]
+fn chain_without_records_stays_where_nobody_reaches_it() {
+    let bench = by_clsact();
+    let engine = bench.engine();
+    cut_chain(&bench, &engine);
+    drop(engine);
+    let home = hide(&bench);
+    let before = (bench.kernel.snapshot().filters, chain_pins(&bench));
+    let mut bench = bench;
+    for _ in 0..2 {
+        bench = Bench { folder: quick_folder(), ..bench };
+        let (engine, report) = bench.start();
+        assert_eq!((bench.kernel.snapshot().filters, chain_pins(&bench)), before);
+        let strays = engine.strays().unwrap();
+        let hidden =
+            strays.iter().find(|stray| stray.kind == StrayKind::HiddenFilter { netns: home }).unwrap();
+        assert!(hidden.description().contains("nothing leads there"), "{}", hidden.description());
+        assert!(report.problems.iter().any(|problem| problem.contains("nothing leads there")), "{report:?}");
+        let error = engine.remove_stray(&hidden.pin).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
+        assert_eq!((bench.kernel.snapshot().filters, chain_pins(&bench)), before);
+    }
+    bench.kernel.end_namespace(home);
+    let bench = Bench { folder: quick_folder(), ..bench };
+    bench.start();
+    assert!(chain_pins(&bench).is_empty());
+    assert_eq!(bench.kernel.list_folder(Path::new("namespaces")).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn number_of_a_namespace_goes_with_its_last_filter() {
+    let bench = by_clsact();
+    let engine = bench.engine();
+    let numbers = || bench.kernel.list_folder(Path::new("namespaces")).unwrap().len();
+    let links = cut_chain(&bench, &engine);
+    assert_eq!(numbers(), 1);
+    engine.detach(links[0]).unwrap();
+    assert_eq!(numbers(), 1);
+    engine.detach(links[1]).unwrap();
+    assert_eq!(numbers(), 0);
+    cut_chain(&bench, &engine);
+    let home = hide(&bench);
+    bench.kernel.end_namespace(home);
+    follow(&engine, &bench);
+    assert_eq!(numbers(), 0);
+}
+
+#[test]
 fn break_glass_takes_filters_in_namespaces_without_a_name() {
     let bench = by_clsact();
     let engine = bench.engine();

@@ -1,0 +1,105 @@
+//! Namespaces in which something runs without a link of the kernel, with the numbers by which their ends are known.
+//!
+//! Records have these numbers, and so has the bpffs, in the names of empty folders: without records, nothing else tells that a
+//! filter may run in a namespace that no path leads to.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{NetnsId, NetnsNumber};
+use bpfmand_kernel::{FoundNamespace, Kernel};
+
+use crate::state::StrayKind;
+use crate::state::namespace_number::{NamespaceNumber, folder_name, parse_folder_name};
+use crate::state::records::{Entry, HookRecord};
+use crate::{Engine, EngineError, paths};
+
+/// How long a look at everything waits for the end of a namespace that nothing leads to, and how often it looks.
+const MAX_END: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(100);
+
+impl<K: Kernel> Engine<K> {
+    /// Gives a namespace a number, and writes it down where it outlives the records. To be called before something runs there.
+    pub(crate) fn number_namespace(
+        &self,
+        home: NetnsId,
+        netns: Option<&Path>,
+    ) -> Result<Option<NetnsNumber>, EngineError> {
+        let number = self.kernel.number_namespace(home, netns)?;
+        if let Some(number) = number {
+            self.kernel.make_folder(&Path::new(paths::NAMESPACES).join(folder_name(home, number)))?;
+        }
+        Ok(number)
+    }
+
+    /// Adds to a record the number of the hook's namespace, where the record's end can only be known by that: links tell it
+    /// themselves.
+    pub(crate) fn numbered(&self, hook: HookRecord) -> Result<HookRecord, EngineError> {
+        let is_known = hook.number.as_ref().is_some_and(|number| number.boot == self.boot);
+        let (Some(home), false) = (hook.key.netns.id(), is_known || hook.entry == Entry::Link) else {
+            return Ok(hook);
+        };
+        let number = self.number_namespace(home, hook.interface.netns.as_deref())?;
+        let number = number.map(|number| NamespaceNumber {
+            boot: self.boot.clone(),
+            table: number.table,
+            number: number.number,
+        });
+        Ok(HookRecord { number, ..hook })
+    }
+
+    /// Records the number of a hook's namespace, if the record has none: it is of an earlier version. The caller holds the
+    /// hook's lock.
+    pub(crate) fn learn_number(&self, hook: &HookRecord) -> Result<(), EngineError> {
+        let numbered = self.numbered(hook.clone())?;
+        if numbered.number == hook.number { Ok(()) } else { self.record_hook(numbered) }
+    }
+
+    /// Forgets the number of a namespace, unless something runs there without a link.
+    pub(crate) fn forget_namespace(&self, home: NetnsId) -> Result<(), EngineError> {
+        let is_used = {
+            let state = self.state();
+            let mut hooks = state.hooks.values().filter(|hook| hook.entry != Entry::Link);
+            let is_here = |stray: &StrayKind| matches!(stray, StrayKind::Filter { key, .. } if key.netns.id() == Some(home));
+            hooks.any(|hook| hook.key.netns.id() == Some(home))
+                || state.strays.iter().any(|stray| is_here(&stray.kind))
+        };
+        if is_used {
+            return Ok(());
+        }
+        for name in self.kernel.list_folder(Path::new(paths::NAMESPACES))? {
+            if parse_folder_name(&name).is_some_and(|(found, _)| found == home) {
+                self.kernel.remove_folder(&Path::new(paths::NAMESPACES).join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the numbers of namespaces that have ended. Returns one in which something may run that cannot be seen: nothing
+    /// leads there, and it has not ended.
+    pub(crate) fn sweep_namespaces(&self) -> Result<Option<NetnsId>, EngineError> {
+        let mut hidden = None;
+        for name in self.kernel.list_folder(Path::new(paths::NAMESPACES))? {
+            let Some((home, number)) = parse_folder_name(&name) else { continue };
+            match self.kernel.find_namespace(home, None, Some(number))? {
+                FoundNamespace::Ended => {
+                    self.kernel.remove_folder(&Path::new(paths::NAMESPACES).join(name))?;
+                }
+                FoundNamespace::NotFound => hidden = Some(home),
+                FoundNamespace::Own | FoundNamespace::At(_) => {}
+            }
+        }
+        Ok(hidden)
+    }
+
+    /// The same. Waits a moment for a namespace that is about to end.
+    pub(super) fn hidden_namespace(&self) -> Result<Option<NetnsId>, EngineError> {
+        let began = Instant::now();
+        loop {
+            match self.sweep_namespaces()? {
+                Some(_) if began.elapsed() < MAX_END => std::thread::sleep(LOOK),
+                hidden => return Ok(hidden),
+            }
+        }
+    }
+}
