@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKind};
+use bpfmand_core::{AttachPoint, HookKey, HookKind};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
 use crate::engine::undo::{retry_once, undoing};
+use crate::state::HookPresence;
 use crate::state::records::LinkRecord;
 use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
@@ -66,6 +67,22 @@ impl<K: Kernel> Engine<K> {
         self.record_link(&Arc::new(LinkRecord { hook: None, ..link.clone() }), None)
     }
 
+    /// Finds the hook of a link that is attached again, and the point with a path that leads there: the hook that it had, as
+    /// long as that is there, or the one that its path leads to.
+    fn place_again(&self, link: &LinkRecord) -> Result<(Option<HookKey>, AttachPoint), EngineError> {
+        let Some((interface, kind)) = link.point.hook() else { return Ok((None, link.point.clone())) };
+        if let Some(key) = link.hook.filter(|_| link.boot == self.boot)
+            && let HookPresence::There(_) = self.at_hook_key(interface.netns.as_deref(), &key, None)?
+        {
+            let mut point = link.point.clone();
+            if let Some(at) = point.interface_mut() {
+                at.netns = self.path_to(&key, interface)?;
+            }
+            return Ok((Some(key), point));
+        }
+        Ok((Some(self.kernel.find_hook(interface, kind)?), link.point.clone()))
+    }
+
     /// Attaches a recorded link again.
     pub(crate) fn reattach(&self, link: &Arc<LinkRecord>) -> Result<(), EngineError> {
         // A process number may be another one's after a reboot. A network namespace that is gone took its process with it.
@@ -75,8 +92,7 @@ impl<K: Kernel> Engine<K> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
         self.ensure_not_lost([&**link])?;
         let handle = self.loaded_program(program.id)?;
-        let find = |(interface, kind)| self.kernel.find_hook(interface, kind);
-        let hook = link.point.hook().map(find).transpose()?;
+        let (hook, point) = self.place_again(link)?;
         if hook.is_some_and(|key| !may_return(link, &self.boot, key.netns)) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
@@ -90,7 +106,8 @@ impl<K: Kernel> Engine<K> {
             guard: self.guarded_again(&program, link)?,
             ..(**link).clone()
         });
-        let target = || self.link_target(&program, &restored);
+        let placed = LinkRecord { point, ..(*restored).clone() };
+        let target = || self.link_target(&program, &placed);
         undoing(|undo| {
             // The tcx anchors are chosen among links of the hook as it is now.
             self.state().links.insert(link.id, Arc::clone(&restored));

@@ -9,9 +9,9 @@ use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::RecoveryReport;
 use crate::error::Interference;
-use crate::state::Changes;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::state::waiting::{home_of, may_return};
+use crate::state::{Changes, HookPresence};
 use crate::{Engine, EngineError};
 
 /// A recorded hook where nothing of ours is.
@@ -62,8 +62,9 @@ impl<K: Kernel> Engine<K> {
             match self.find_again(&hook, &living, &taken) {
                 Ok(found) => {
                     // Two paths that led to one namespace may lead to different ones now.
+                    let is_there = |link: &LinkRecord| found.key == hook.key && link.boot == self.boot;
                     let (back, waiting): (Vec<_>, Vec<_>) =
-                        living.into_iter().partition(|link| self.is_back(link, &found.key));
+                        living.into_iter().partition(|link| is_there(link) || self.is_back(link, &found.key));
                     taken.insert(found.key);
                     from.insert(hook.key);
                     if !waiting.is_empty() {
@@ -94,13 +95,21 @@ impl<K: Kernel> Engine<K> {
         placed.into_iter().filter(|(hook, _)| taken.contains(&hook.key)).collect()
     }
 
-    /// Returns a hook's record with the place where its interface is now, by the first name of it that leads to one.
+    /// Returns a hook's record with the place where its interface is now: where it was, if that is of this boot and there
+    /// still, or by the first name of it that leads to one.
     fn find_again(
         &self,
         hook: &HookRecord,
         links: &[Arc<LinkRecord>],
         taken: &HashSet<HookKey>,
     ) -> Result<HookRecord, EngineError> {
+        if hook.key.netns.id().is_some()
+            && self.is_of_now(hook)
+            && !taken.contains(&hook.key)
+            && matches!(self.at_hook_of(hook)?, HookPresence::There(_))
+        {
+            return Ok(hook.clone());
+        }
         // The hook has the interface's name from one member, which may have named it by a process.
         let of_process = hook.interface.is_of_process() && links.iter().any(|link| link.boot != self.boot);
         let own = Some(&hook.interface).filter(|_| !of_process);

@@ -77,7 +77,7 @@ impl<K: Kernel> Engine<K> {
         }
         let pin = paths::link(id);
         let found = self.reconcile(self.observe_alone(&link)?, &pin, || {
-            if link.point.names_process() {
+            if link.point.names_process() && link.hook.is_none() {
                 return Err(EngineError::EarlierProcess { link: id, point: link.point.to_string() });
             }
             // One at an interface keeps others from there. One elsewhere is left until another takes its place: it says what

@@ -245,6 +245,76 @@ fn name_of_another_namespace_does_not_hide_what_runs() {
     }
 }
 
+/// As when a bpffs is unmounted.
+#[test]
+fn chain_that_lost_its_pins_comes_back_where_it_was() {
+    for handed_over in [false, true] {
+        let bench = crate::simulated::bench();
+        let engine = bench.engine();
+        let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else {
+            panic!()
+        };
+        assert!(bench.kernel.add_name(Path::new(PROCESS), home(&bench)));
+        let links = [
+            engine.attached(alpha, at(bench.xdp(1), in_process("left"))),
+            engine.attached(bravo, bench.xdp(2)),
+        ];
+        let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
+        let another = Path::new("/proc/4712/ns/net");
+        assert!(bench.kernel.add_name(another, home(&bench)));
+        bench.kernel.remove_name(Path::new(PROCESS));
+        bench.kernel.remove_name(&bench.netns);
+        if handed_over {
+            bench.kernel.add_namespace(&bench.netns);
+            bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        }
+        drop(engine);
+        for pin in pins(&*bench.kernel, Path::new("")) {
+            bench.kernel.unpin(Path::new(&pin)).unwrap();
+        }
+        let (engine, report) = bench.start();
+        assert_eq!(report.problems, Vec::<String>::new());
+        let names = if handed_over { ["ok", "elsewhere"] } else { ["ok", "ok"] };
+        assert_eq!(links.map(|link| state_of(&engine, link).name()), names);
+        assert_eq!(bench.kernel.hook_contents(None, &key).unwrap().entries.len(), 1);
+    }
+}
+
+#[test]
+fn tcx_link_comes_back_where_it_was() {
+    for by_process in [false, true] {
+        let bench = crate::simulated::bench();
+        let mut engine = bench.engine();
+        let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
+        let old = home(&bench);
+        assert!(bench.kernel.add_name(Path::new(PROCESS), old));
+        let point = if by_process { at(bench.tcx(1), in_process("left")) } else { bench.tcx(1) };
+        let link = engine.attached(xray, point);
+        // The path goes, or leads to another namespace with an interface of the same number.
+        let another = Path::new("/proc/4712/ns/net");
+        assert!(bench.kernel.add_name(another, old));
+        bench.kernel.remove_name(Path::new(PROCESS));
+        bench.kernel.add_namespace(&bench.netns);
+        bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        for at_start in [false, true] {
+            let pin = PathBuf::from(format!("links/{link}"));
+            bench.kernel.end_link(&pin).unwrap();
+            if at_start {
+                drop(engine);
+                engine = bench.engine();
+            } else {
+                engine.check_all();
+            }
+            let state = state_of(&engine, link);
+            assert_eq!(state.name(), if by_process { "ok" } else { "elsewhere" }, "{state}");
+            let key = engine.describe_link(link).unwrap().record.hook.unwrap();
+            assert_eq!(NetnsId::from(key.netns), old);
+            let there = bench.kernel.hook_contents(None, &key).unwrap().entries;
+            assert_eq!(there.len(), 1);
+        }
+    }
+}
+
 /// Such a link keeps its namespace, which nothing else shows.
 #[test]
 fn link_of_a_namespace_itself_says_that_its_path_leads_elsewhere() {
