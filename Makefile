@@ -197,9 +197,9 @@ simulate: ## play schedules of failures, kills and reboots on the simulated kern
 	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SCHEDULES=$(or $(SCHEDULES),1000000) SIMULATE_FROM=$(or $(FROM),0)) \
 		cargo test --locked --release -p bpfmand-engine --test engine -- --nocapture simulation::
 
-kill-loop: build ## kill the daemon and its starts 2,000 times under clients and traffic, wiping the bpffs in every second round (root; ROUNDS=…, SEED=…)
-	KILL_ROUNDS=$(or $(ROUNDS),2000) $(if $(SEED),KILL_SEED=$(SEED)) \
-		cargo test --locked -p bpfman-tests --test system -- --nocapture --test-threads 1 kill_loop::
+kill-loop: build ## kill the daemon and its starts 2,000 times under clients and traffic, wiping the bpffs in every second round (root; ROUNDS=…, SEED=…, TC=clsact, UNNAMED=yes)
+	KILL_ROUNDS=$(or $(ROUNDS),2000) $(if $(SEED),KILL_SEED=$(SEED)) $(if $(TC),KILL_TC=$(TC)) $(if $(UNNAMED),KILL_UNNAMED=$(UNNAMED)) \
+		cargo test --workspace --locked --test system -- --nocapture --test-threads 1 kill_loop::kills_at_any_time
 
 kill-loop-kube: ## kill agent, controller and daemon in 200 rounds of changes of applications on a real API server (root; ROUNDS=…, SEED=…)
 	@packaging/install-deps test

@@ -29,6 +29,7 @@ pub mod flood;
 pub mod hex;
 pub mod http;
 pub mod image_containers;
+pub mod inside;
 pub mod kernel;
 pub mod local_connection;
 pub mod monitoring;

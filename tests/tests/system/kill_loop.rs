@@ -1,16 +1,22 @@
 //! The daemon is killed again and again while clients change everything, its starts too, and every second time the bpffs
 //! is wiped as by a reboot: what was acknowledged is there, what was not is there whole or not at all, nothing is left
-//! over, and no packet passes a filter.
+//! over, no packet passes a filter, and none is lost in a chain that lets it pass.
 //!
-//! A dozen rounds; `make kill-loop` makes 2,000. `KILL_ROUNDS` and `KILL_SEED` choose others.
+//! A dozen rounds; `make kill-loop` makes 2,000. `KILL_ROUNDS` and `KILL_SEED` choose others. With `KILL_TC=clsact` TC chains
+//! are in filters, which have no link of the kernel, and some members are isolated, so that pins alone keep a chain whole. With
+//! `KILL_UNNAMED=yes` the guarded namespaces have names only while clients work: in each round a name goes or is given to
+//! another namespace, and a process that was attached by ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
+use bpfman_tests::command::run;
+use bpfman_tests::inside::Inside;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::random::{Random, setting};
 use bpfman_tests::requests::{attach, load, number, pairs, tc, tcx, xdp};
@@ -40,20 +46,111 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
+/// What makes it harder.
+#[derive(Clone, Copy)]
+struct Mode {
+    /// TC chains are in filters, and some of their members are isolated.
+    clsact: bool,
+    /// The names of namespaces come and go.
+    unnamed: bool,
+}
+
+impl Mode {
+    fn of_environment() -> Self {
+        let is = |name, value: &str| std::env::var(name).is_ok_and(|text| text == value);
+        Self { clsact: is("KILL_TC", "clsact"), unnamed: is("KILL_UNNAMED", "yes") }
+    }
+
+    fn launch(self) -> Launch {
+        let config = if self.clsact { "[tc]\nattach = \"clsact\"\n" } else { "" };
+        Launch { config: config.to_owned(), ..Launch::default() }
+    }
+}
+
+/// A network whose far end is guarded.
+struct Guarded {
+    network: Network,
+    /// A process at the far end, where the name comes and goes.
+    inside: Option<Inside>,
+}
+
+impl Guarded {
+    fn new(mode: Mode) -> Self {
+        let network = Network::new();
+        let inside = mode.unnamed.then(|| Inside::new(&network.far.path()));
+        Self { network, inside }
+    }
+
+    /// A path that leads to the far end now.
+    fn path(&self, random: &mut Random) -> PathBuf {
+        match &self.inside {
+            Some(inside) if random.below(2) == 0 => inside.path(),
+            _ => self.network.far.path(),
+        }
+    }
+
+    /// Gives the far end its name, and another process.
+    fn name(&mut self) {
+        let Some(before) = self.inside.take() else { return };
+        let (path, next) = (self.network.far.path(), Inside::new(&before.path()));
+        if path.exists() {
+            self.network.far.delete();
+        }
+        run(&["ip", "netns", "attach", path.file_name().unwrap().to_str().unwrap(), &next.pid().to_string()]);
+        before.end();
+        self.inside = Some(next);
+    }
+
+    /// Takes the name away, and gives it to another namespace or to none.
+    fn lose_name(&self, random: &mut Random) {
+        if self.inside.is_none() {
+            return;
+        }
+        self.network.far.delete();
+        if random.below(2) == 0 {
+            let path = self.network.far.path();
+            run(&["ip", "netns", "add", path.file_name().unwrap().to_str().unwrap()]);
+            self.network.far.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "peer"]);
+        }
+    }
+
+    /// Runs a command at the far end.
+    fn run(&self, words: &[&str]) -> String {
+        match &self.inside {
+            Some(inside) => inside.run(words),
+            None => Inside::new(&self.network.far.path()).run(words),
+        }
+    }
+
+    fn filters(&self) -> usize {
+        let shown = self.run(&["tc", "filter", "show", "dev", INTERFACE, "ingress"]);
+        shown.lines().filter(|line| line.contains("handle")).count()
+    }
+}
+
 /// Two networks: an XDP filter guards the one, a TC filter the other.
 struct Place {
-    xdp: Network,
-    tc: Network,
+    xdp: Guarded,
+    tc: Guarded,
+    mode: Mode,
     has_tcx: bool,
 }
 
 impl Place {
-    fn xdp_at(&self, priority: i32) -> Info {
-        xdp(&self.xdp.far.path(), INTERFACE, priority, &[])
+    fn xdp_at(&self, priority: i32, random: &mut Random) -> Info {
+        xdp(&self.xdp.path(random), INTERFACE, priority, &[])
     }
 
-    fn tc_at(&self, priority: i32) -> Info {
-        tc(&self.tc.far.path(), INTERFACE, "ingress", priority, &[])
+    fn tc_at(&self, priority: i32, random: &mut Random) -> Info {
+        tc(&self.tc.path(random), INTERFACE, "ingress", priority, &[])
+    }
+
+    /// As with a reboot, which takes more with it than what is pinned.
+    fn wipe(&self, daemon: &Daemon) {
+        unmount(daemon.fs(), UnmountFlags::DETACH).unwrap();
+        if self.mode.clsact {
+            self.tc.run(&["tc", "qdisc", "del", "dev", INTERFACE, "clsact"]);
+        }
     }
 }
 
@@ -123,12 +220,14 @@ impl Client {
         let Some((program, id)) = Self::any(&mut self.random, &self.programs) else { return Ok(()) };
         let priority = 10 + i32::try_from(self.random.below(900)).unwrap();
         let mut point = match program.split('-').next() {
-            Some("xdp") => place.xdp_at(priority),
-            Some("tc") => place.tc_at(priority),
+            Some("xdp") => place.xdp_at(priority, &mut self.random),
+            Some("tc") => place.tc_at(priority, &mut self.random),
             // The kernel takes a program once at each tcx hook.
             _ if !place.has_tcx || self.links.values().any(|(_, of)| *of == program) => return Ok(()),
-            _ => tcx(&place.tc.far.path(), INTERFACE, "ingress", priority),
+            _ => tcx(&place.tc.path(&mut self.random), INTERFACE, "ingress", priority),
         };
+        let isolated =
+            place.mode.clsact && matches!(point, Info::TcAttachInfo(_)) && self.random.below(2) == 0;
         let name = self.name("link");
         let metadata = match &mut point {
             Info::XdpAttachInfo(info) => &mut info.metadata,
@@ -138,10 +237,17 @@ impl Client {
         };
         metadata.insert(NAME.to_owned(), name.clone());
         self.open.insert(name.clone());
-        match self.wire.attach(attach(id, point)) {
-            Ok(answer) => {
+        let attached = if isolated {
+            let attach = Some(v1::AttachInfo { info: Some(point) });
+            let request = ext::ChainAttachRequest { program_id: id, attach, isolated, ..Default::default() };
+            self.wire.attach_by_chains(request).map(|link| link.id)
+        } else {
+            self.wire.attach(attach(id, point)).map(|answer| answer.link_id)
+        };
+        match attached {
+            Ok(link) => {
                 self.open.remove(&name);
-                self.links.insert(name, (answer.link_id, program));
+                self.links.insert(name, (link, program));
                 Ok(())
             }
             // The chains of all clients are one: it may be full.
@@ -218,7 +324,7 @@ struct There {
 }
 
 impl There {
-    fn of(wire: &Wire) -> Self {
+    fn of(wire: &Wire, mode: Mode) -> Self {
         let listed = wire.list_programs(ext::ListProgramsRequest::default()).unwrap().programs;
         let mut programs = BTreeMap::new();
         let mut by_id = BTreeMap::new();
@@ -232,7 +338,9 @@ impl There {
         let listed = wire.list_links(ext::ListLinksRequest::default()).unwrap().links;
         let links = listed.into_iter().filter_map(|link| {
             let name = link.metadata.get(NAME)?.clone();
-            assert_eq!(link.state, "ok", "{name}");
+            // Its name leads to another namespace now.
+            let is_elsewhere = mode.unnamed && link.state.starts_with("elsewhere: /run/netns/");
+            assert!(link.state == "ok" || is_elsewhere, "{name}: {}", link.state);
             Some((name, (link.id, by_id[&link.program_id].clone())))
         });
         Self { links: links.collect(), programs }
@@ -256,21 +364,30 @@ fn assert_nothing_is_left_over(daemon: &Daemon, there: &There) {
 
 #[test]
 fn kills_at_any_time_lose_nothing_leave_nothing_and_open_no_filter() {
+    kill_and_start(Mode::of_environment());
+}
+
+#[test]
+fn kills_lose_nothing_in_filters_of_unnamed_namespaces() {
+    kill_and_start(Mode { clsact: true, unnamed: true });
+}
+
+fn kill_and_start(mode: Mode) {
     let rounds = setting("KILL_ROUNDS", 12);
     let seed = setting("KILL_SEED", u64::from(std::process::id()) | 1);
     println!("{rounds} rounds, KILL_SEED={seed}");
     let mut random = Random(seed);
-    let place = Place { xdp: Network::new(), tc: Network::new(), has_tcx: has_tcx() };
-    let launch = Launch::default();
+    let mut place = Place { xdp: Guarded::new(mode), tc: Guarded::new(mode), mode, has_tcx: has_tcx() };
+    let launch = mode.launch();
     let mut daemon = Daemon::start_with(&launch);
     let wire = daemon.wire();
     let filter = |request: v1::LoadRequest, point: Info| {
         let id = wire.load(request).unwrap().programs[0].kernel_info.as_ref().unwrap().id;
         wire.attach(attach(id, point)).unwrap();
     };
-    filter(member("xdp_member", Type::Xdp, XDP_DROP), place.xdp_at(0));
-    filter(member("tc_member", Type::Tc, TC_SHOT), place.tc_at(0));
-    let traffic = [Traffic::new(&place.xdp), Traffic::new(&place.tc)];
+    filter(member("xdp_member", Type::Xdp, XDP_DROP), place.xdp_at(0, &mut random));
+    filter(member("tc_member", Type::Tc, TC_SHOT), place.tc_at(0, &mut random));
+    let traffic = [Traffic::new(&place.xdp.network), Traffic::new(&place.tc.network)];
     let mut sent = 0;
     let mut guarded = |what: &str| {
         for (traffic, filter) in traffic.iter().zip(["XDP", "TC"]) {
@@ -292,6 +409,13 @@ fn kills_at_any_time_lose_nothing_leave_nothing_and_open_no_filter() {
         .collect();
     let mut killed_starts = 0;
     for round in 0..rounds {
+        place.xdp.name();
+        place.tc.name();
+        let lose_names = |random: &mut Random| {
+            place.xdp.lose_name(random);
+            place.tc.lose_name(random);
+        };
+        let is_quiet = mode.unnamed && random.below(3) == 0;
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             // Also when a datagram passed: the clients are waited for.
@@ -301,15 +425,24 @@ fn kills_at_any_time_lose_nothing_leave_nothing_and_open_no_filter() {
             for _ in 0..=random.below(6) {
                 guarded("while clients change things");
             }
-            daemon.kill();
-            stop.store(true, Ordering::Relaxed);
-            working.into_iter().for_each(|client| client.join().unwrap());
+            if is_quiet {
+                // While the daemon looks.
+                stop.store(true, Ordering::Relaxed);
+                working.into_iter().for_each(|client| client.join().unwrap());
+                lose_names(&mut random);
+                guarded("after the names went");
+                daemon.kill();
+            } else {
+                daemon.kill();
+                stop.store(true, Ordering::Relaxed);
+                working.into_iter().for_each(|client| client.join().unwrap());
+                lose_names(&mut random);
+            }
         });
         guarded("after the kill");
         let wiped = round % 2 == 1;
         if wiped {
-            // All that is pinned goes, as with a reboot.
-            unmount(daemon.fs(), UnmountFlags::DETACH).unwrap();
+            place.wipe(&daemon);
         }
         // In every second round of each kind.
         for _ in 0..if round % 4 < 2 { 0 } else { 1 + random.below(2) } {
@@ -335,9 +468,10 @@ fn kills_at_any_time_lose_nothing_leave_nothing_and_open_no_filter() {
         guarded("after the start");
         let log = daemon.log();
         assert!(!log[logged..].contains("not mended"), "round {round}: {}", &log[logged..]);
-        let there = There::of(&daemon.wire());
+        let there = There::of(&daemon.wire(), mode);
         clients.iter_mut().for_each(|client| client.check(&there));
         assert_nothing_is_left_over(&daemon, &there);
+        assert!(!mode.clsact || place.tc.filters() == 1, "round {round}: one filter guards");
         if round % 50 == 49 {
             println!("{} rounds, {killed_starts} killed starts: nothing lost, left or passed", round + 1);
         }

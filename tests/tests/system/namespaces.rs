@@ -3,63 +3,21 @@
 //! The sockets of the traffic keep a namespace too: what is detached has to let packets pass there, and what is attached has
 //! to go on.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::command::run;
-use bpfman_tests::network::{INTERFACE, Namespace};
+use bpfman_tests::inside::Inside;
+use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::{tc, tcx, xdp};
 use bpfman_tests::skip::has_tcx;
 use bpfman_tests::traffic::Traffic;
-use bpfman_tests::wait::{until, within};
+use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network, Outcome, Wire, binaries, kernel};
 
 use crate::chains::{TC_PIPE, TC_SHOT, put, tc_program};
 use crate::equipment::{Program, detach, link, unload};
-
-/// A process in a namespace. It ends with this value.
-struct Inside {
-    process: Child,
-}
-
-impl Inside {
-    fn new(namespace: &Namespace) -> Self {
-        let process = namespace.command("cat").stdin(Stdio::piped()).spawn().unwrap();
-        let inside = Self { process };
-        let inode = |path: &Path| std::fs::metadata(path).map(|file| file.ino()).ok();
-        until("the process is inside", || inode(&inside.path()) == inode(&namespace.path()));
-        inside
-    }
-
-    /// Its file of the namespace.
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/ns/net", self.process.id()))
-    }
-
-    /// Names and handles of the filters inside.
-    fn filters(&self) -> Vec<String> {
-        let netns = format!("--net={}", self.path().display());
-        let mut found = Vec::new();
-        for direction in ["ingress", "egress"] {
-            let shown = run(&["nsenter", &netns, "tc", "filter", "show", "dev", INTERFACE, direction]);
-            found.extend(shown.lines().filter(|line| line.contains("handle")).map(str::to_owned));
-        }
-        found
-    }
-
-    fn end(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        within("a process in a namespace", || self.process.wait()).unwrap();
-    }
-}
 
 fn launch() -> Launch {
     let config = "[tc]\nattach = \"clsact\"\n[watch]\ncheck_seconds = 0.2\n".to_owned();
@@ -85,7 +43,7 @@ fn filter_attached_by_a_process_ends_with_its_link() {
     // A container that restarts in its pod, three times: the agent names its namespace by the process.
     for direction in ["ingress", "egress", "ingress"] {
         let end = if direction == "ingress" { &network.far } else { &network.near };
-        let (first, stays) = (Inside::new(end), Inside::new(end));
+        let (first, stays) = (Inside::new(&end.path()), Inside::new(&end.path()));
         let program = tc_program(&wire, 1, TC_SHOT);
         let id = put(&wire, &program, tc(&first.path(), INTERFACE, direction, 50, &[]));
         assert_eq!(traffic.send(3), 0);
@@ -110,7 +68,7 @@ fn filter_attached_by_a_process_ends_with_its_link() {
 fn filter_ends_where_only_the_name_was_removed() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
-    let inside = Inside::new(&network.far);
+    let inside = Inside::new(&network.far.path());
     let program = tc_program(&daemon.wire(), 1, TC_SHOT);
     let id = put(&daemon.wire(), &program, tc(&network.far.path(), INTERFACE, "ingress", 50, &[]));
     let path = network.far.path();
@@ -146,7 +104,7 @@ fn cut_chain(daemon: &Daemon, netns: &Path) -> Vec<u32> {
 fn chain_stays_whole_when_its_process_ends() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
-    let inside = Inside::new(&network.far);
+    let inside = Inside::new(&network.far.path());
     let links = cut_chain(&daemon, &inside.path());
     assert_eq!(traffic.send(5), 5);
     let path = inside.path();
@@ -193,7 +151,7 @@ fn chain_stays_whole_where_nobody_reaches_it() {
 fn chain_stays_whole_when_the_records_are_lost() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
-    let inside = Inside::new(&network.far);
+    let inside = Inside::new(&network.far.path());
     cut_chain(&daemon, &inside.path());
     network.far.delete();
     assert_eq!(traffic.send(4), 4);
@@ -244,7 +202,7 @@ fn chain_without_records_stays_whole_where_nobody_reaches_it() {
 fn name_that_is_given_to_another_namespace_is_taken_up_anew() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let wire = daemon.wire();
-    let inside = Inside::new(&network.far);
+    let inside = Inside::new(&network.far.path());
     let path = network.far.path();
     let member = |name, kind, who| Program::member(&daemon.wire(), name, kind, who, 2);
     let mut attached = vec![
@@ -289,7 +247,7 @@ fn match_over_names_follows_what_they_lead_to() {
         program.id
     );
     daemon.bpfman(&line).success();
-    let inside = Inside::new(&network.far);
+    let inside = Inside::new(&network.far.path());
     until("it is attached", || inside.filters().len() == 1);
     assert_eq!(traffic.send(2), 0);
     // Another name that is meant too: it goes on.
@@ -308,7 +266,7 @@ fn match_over_names_follows_what_they_lead_to() {
 fn break_glass_detaches_filters_in_namespaces_without_a_name() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
-    let inside = Inside::new(&network.far);
+    let inside = Inside::new(&network.far.path());
     let program = tc_program(&daemon.wire(), 1, TC_SHOT);
     put(&daemon.wire(), &program, tc(&network.far.path(), INTERFACE, "ingress", 50, &[]));
     network.far.delete();

@@ -1,0 +1,69 @@
+//! A process in a network namespace.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::command::run;
+use crate::network::INTERFACE;
+use crate::wait::{until, within};
+
+/// A process in a namespace. It ends with this value.
+#[derive(Debug)]
+pub struct Inside {
+    process: Child,
+}
+
+impl Inside {
+    /// A new one, in the namespace that a path leads to.
+    #[must_use]
+    pub fn new(namespace: &Path) -> Self {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", namespace.display())).arg("cat");
+        let inode = |path: &Path| std::fs::metadata(path).map(|file| file.ino()).ok();
+        let wanted = inode(namespace);
+        let inside = Self { process: command.stdin(Stdio::piped()).spawn().unwrap() };
+        until("the process is inside", || inode(&inside.path()) == wanted);
+        inside
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its file of the namespace.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.pid()))
+    }
+
+    /// Runs a command in the namespace, and returns what it printed.
+    pub fn run(&self, words: &[&str]) -> String {
+        run(&[&["nsenter", &format!("--net={}", self.path().display())], words].concat())
+    }
+
+    /// Lines of the filters at [`INTERFACE`].
+    #[must_use]
+    pub fn filters(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for direction in ["ingress", "egress"] {
+            let shown = self.run(&["tc", "filter", "show", "dev", INTERFACE, direction]);
+            found.extend(shown.lines().filter(|line| line.contains("handle")).map(str::to_owned));
+        }
+        found
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        within("a process in a namespace", || self.process.wait()).unwrap();
+    }
+}
