@@ -110,7 +110,7 @@ impl<K: Kernel> Engine<K> {
         if let Some(stray) = stray {
             self.forget_adopted_stray(&stray)?;
         }
-        retry_once(|| self.describe_link(link.id))
+        retry_once(|| self.held_link(link.id))
     }
 
     fn take_over(

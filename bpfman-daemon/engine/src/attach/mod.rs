@@ -135,7 +135,7 @@ impl<K: Kernel> Engine<K> {
             }
             _ => self.attach_alone(&program, link)?,
         }
-        retry_once(|| self.describe_link(id))
+        retry_once(|| self.held_link(id))
     }
 
     /// Returns the network namespace at whose own hooks a point is, if it is at one.

@@ -91,7 +91,7 @@ impl<K: Kernel> Engine<K> {
         let (old, _held) = self.lock_link(request.link).ok_or(EngineError::NoLink(request.link))?;
         let new = Arc::new(self.changed(&old, request)?);
         if *new == *old {
-            return Ok((Outcome::Unchanged, self.describe_link(old.id)?));
+            return Ok((Outcome::Unchanged, self.held_link(old.id)?));
         }
         match (new.hook, new.point.hook()) {
             (Some(key), Some((interface, HookKind::Xdp | HookKind::Tc(_)))) => {
@@ -104,7 +104,7 @@ impl<K: Kernel> Engine<K> {
             }
             _ => self.record_link(&new, None)?,
         }
-        Ok((Outcome::Changed, retry_once(|| self.describe_link(new.id))?))
+        Ok((Outcome::Changed, retry_once(|| self.held_link(new.id))?))
     }
 
     /// The link as it is to be.

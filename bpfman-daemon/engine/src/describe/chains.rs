@@ -44,7 +44,7 @@ impl<K: Kernel> Engine<K> {
                 standing: None,
             });
         };
-        let running = self.running_chain(&hook)?;
+        let running = self.settled_chain(&key)?.ok_or(EngineError::NoChain { hook: text.clone() })?;
         let entry = running.program.map(|id| self.kernel.program(id)).transpose()?.flatten();
         let chain = hook.chain.as_ref();
         Ok(ChainDetails {

@@ -66,7 +66,19 @@ impl<K: Kernel> Engine<K> {
         let mut shown = Vec::with_capacity(links.len());
         let mut chains = HashMap::new();
         for link in &links {
-            shown.extend(if_there(self.link_details(link, &mut chains))?);
+            let Some(seen) = if_there(self.link_details(link, &mut chains))? else { continue };
+            if !seen.standing.may_be_half_done() {
+                shown.push(seen);
+                continue;
+            }
+            let settled = if_there(self.describe_link(link.id))?;
+            // The others of its chain need not be looked at again one by one.
+            if let (Some(key), Some(found)) = (link.hook, &settled)
+                && !found.standing.may_be_half_done()
+            {
+                chains.remove(&key);
+            }
+            shown.extend(settled);
         }
         Ok(shown)
     }
@@ -76,6 +88,11 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// There is none of that id.
     pub fn describe_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
+        self.settled(|| self.held_link(id), |link| link.standing.may_be_half_done(), || self.subjects_of(id))
+    }
+
+    /// One link that the caller holds.
+    pub(crate) fn held_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
         self.link_details(&link, &mut HashMap::new())
     }

@@ -45,7 +45,7 @@ impl<K: Kernel> Engine<K> {
         let mut summaries = Vec::with_capacity(hooks.len());
         for hook in &hooks {
             let members = links.iter().filter(|link| link.hook == Some(hook.key)).count();
-            summaries.push(self.summary_of(hook, members)?);
+            summaries.extend(self.summary_of(hook, members)?);
         }
         let mut tcx: BTreeMap<HookKey, Vec<&LinkRecord>> = BTreeMap::new();
         for link in &links {
@@ -60,12 +60,12 @@ impl<K: Kernel> Engine<K> {
         Ok(summaries)
     }
 
-    fn summary_of(&self, hook: &HookRecord, members: usize) -> Result<HookSummary, EngineError> {
-        let running = self.running_chain(hook)?;
+    fn summary_of(&self, hook: &HookRecord, members: usize) -> Result<Option<HookSummary>, EngineError> {
+        let Some(running) = self.settled_chain(&hook.key)? else { return Ok(None) };
         let standing =
             self.by_path(running.standing, hook.interface.netns.as_deref(), hook.key.netns.id())?;
         let sharing = hook.chain.as_ref().map_or(1, |chain| self.state().hooks_of_chain(chain.id));
-        Ok(HookSummary {
+        Ok(Some(HookSummary {
             hook: hook.key.kind.at(&hook.interface),
             strategy: hook.strategy.name(),
             members,
@@ -73,7 +73,7 @@ impl<K: Kernel> Engine<K> {
             mode: hook.mode(),
             troubles: [(None, standing)].into_iter().filter(|(_, s)| !s.is_running()).collect(),
             shared_with: sharing.saturating_sub(1),
-        })
+        }))
     }
 
     /// The kernel runs these links one after another: what differs is said of each.

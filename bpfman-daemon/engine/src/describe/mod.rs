@@ -16,6 +16,7 @@ pub mod open_maps;
 pub mod own_objects;
 pub mod owners;
 pub mod record_counts;
+mod settled;
 pub mod shown_maps;
 pub mod summary;
 pub mod verify;
@@ -84,7 +85,7 @@ impl<K: Kernel> Engine<K> {
                 }
             }
             // A program of someone else may go away between the list and this question.
-            let facts = self.kernel.program(id)?;
+            let (record, facts) = self.facts_of(id, record)?;
             match (&record, &facts) {
                 (None, None) => continue,
                 (None, Some(facts)) if ours_alone || !may_be(facts.kernel_type) => continue,
@@ -102,12 +103,27 @@ impl<K: Kernel> Engine<K> {
     /// There is none of that id.
     pub fn describe_program(&self, id: ProgramId) -> Result<ProgramDetails, EngineError> {
         let record = self.state().program(id).cloned();
-        let facts = self.kernel.program(id)?;
+        let (record, facts) = self.facts_of(id, record)?;
         if record.is_none() && facts.is_none() {
             return Err(EngineError::NoKernelProgram(id));
         }
         let managed = record.map(|record| self.managed(&record, facts.as_ref()));
         Ok(ProgramDetails { id, facts, managed })
+    }
+
+    /// What the kernel has of a program. A record that ended meanwhile is none: its program is gone because of that.
+    fn facts_of(
+        &self,
+        id: ProgramId,
+        record: Option<Arc<ProgramRecord>>,
+    ) -> Result<(Option<Arc<ProgramRecord>>, Option<ProgramFacts>), EngineError> {
+        let facts = self.kernel.program(id)?;
+        let is_of = |facts: &ProgramFacts| record.as_ref().is_none_or(|record| record.tag == facts.tag);
+        if facts.as_ref().is_some_and(is_of) {
+            return Ok((record, facts));
+        }
+        let now = self.state().program(id).cloned();
+        Ok((record.filter(|before| now.as_ref().is_some_and(|now| now.uid == before.uid)), facts))
     }
 
     fn managed(&self, record: &Arc<ProgramRecord>, facts: Option<&ProgramFacts>) -> ManagedProgram {

@@ -131,7 +131,7 @@ impl<K: Kernel> Engine<K> {
                 return Err(EngineError::NoChain { hook: text });
             }
             for link in &links {
-                let standing = self.describe_link(link.id)?.standing;
+                let standing = self.held_link(link.id)?.standing;
                 let expected = Standing::Running.to_string();
                 parts.push(VerifiedPart::of(format!("link {}", link.id), expected, standing.to_string()));
             }

@@ -21,6 +21,15 @@ pub enum Subject {
     Composition(u64),
 }
 
+impl Subject {
+    const fn as_locked(self) -> Self {
+        match self {
+            Self::Hook(key) => Self::Hook(key.of_chain()),
+            other => other,
+        }
+    }
+}
+
 /// The locks that are held now.
 #[derive(Debug, Default)]
 pub struct Locks {
@@ -38,12 +47,15 @@ pub struct Guard {
 }
 
 impl Locks {
+    /// Takes a lock that nobody holds; none if somebody does.
+    pub fn try_take(self: &Arc<Self>, subject: Subject) -> Option<Guard> {
+        let subject = subject.as_locked();
+        self.guard().insert(subject).then(|| Guard { locks: Arc::clone(self), subject })
+    }
+
     /// Waits for a lock and takes it.
     pub fn take(self: &Arc<Self>, subject: Subject) -> Guard {
-        let subject = match subject {
-            Subject::Hook(key) => Subject::Hook(key.of_chain()),
-            other => other,
-        };
+        let subject = subject.as_locked();
         let mut held = self.guard();
         let began = held.contains(&subject).then(Instant::now);
         while held.contains(&subject) {

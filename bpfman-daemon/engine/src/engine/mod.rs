@@ -165,6 +165,11 @@ impl<K: Kernel> Engine<K> {
         self.locks.take(subject)
     }
 
+    /// Locks something, unless somebody holds it.
+    pub(crate) fn try_lock(&self, subject: Subject) -> Option<Guard> {
+        self.locks.try_take(subject)
+    }
+
     /// Locks all these hooks. To be used where more than one is locked: two of them may be one for the kernel.
     pub(crate) fn lock_hooks<'a>(&self, hooks: impl IntoIterator<Item = &'a HookKey>) -> Vec<Guard> {
         let lists: BTreeSet<HookKey> = hooks.into_iter().map(|key| key.of_chain()).collect();

@@ -31,6 +31,7 @@ mod faults;
 mod full_disk;
 mod group_order;
 mod guards;
+mod half_done;
 mod hooks_seen;
 mod in_mid_change;
 mod intents;

@@ -1,0 +1,82 @@
+//! Lists in the middle of changes: nothing that a change has half done is shown as a difference.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
+
+use bpfmand_core::Selector;
+use bpfmand_engine::{Engine, StepObserver};
+use bpfmand_kernel::sim::SimKernel;
+
+use crate::bench::{Ask as _, Bench, PATIENCE};
+use crate::cases::cases;
+
+/// Readers that do not wait are done by then; those that do are heard later.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Reads everything at each step of a change.
+#[derive(Default)]
+struct Reader {
+    engine: OnceLock<Weak<Engine<SimKernel>>>,
+    open: Mutex<Vec<(String, Receiver<Vec<String>>)>>,
+}
+
+impl StepObserver for Reader {
+    fn before(&self, operation: &'static str, step: &'static str) {
+        let Some(engine) = self.engine.get().and_then(Weak::upgrade) else { return };
+        let (done, reading) = channel();
+        let reader = std::thread::spawn(move || drop(done.send(differences(&engine))));
+        let step = format!("{operation}: {step}");
+        match reading.recv_timeout(MOMENT) {
+            Ok(found) => {
+                reader.join().unwrap();
+                assert_eq!(found, Vec::<String>::new(), "{step}");
+            }
+            Err(_) => self.open.lock().unwrap().push((step, reading)),
+        }
+    }
+}
+
+/// All that is shown as other than recorded.
+fn differences(engine: &Engine<SimKernel>) -> Vec<String> {
+    let mut found = Vec::new();
+    for link in engine.all_links().iter().filter(|link| !link.standing.is_running()) {
+        found.push(format!("link {}: {}", link.record.id, link.standing));
+    }
+    for hook in engine.list_hooks().unwrap() {
+        found.extend(hook.troubles.iter().map(|(_, standing)| format!("{}: {standing}", hook.hook)));
+    }
+    for program in engine.list(&Selector::default()).unwrap() {
+        let standing = program.managed.map(|managed| managed.standing);
+        found
+            .extend(standing.filter(|is| !is.is_running()).map(|is| format!("program {}: {is}", program.id)));
+    }
+    found
+}
+
+#[test]
+fn change_that_is_half_done_is_no_difference() {
+    for name in [
+        "attach the third of a chain",
+        "attach the third to clsact",
+        "detach one of two at tc",
+        "update a priority",
+        "replace one in a chain",
+        "replace one at tcx",
+        "replace one at two trace points",
+        "replace a load in one chain",
+        "unload one at two trace points",
+    ] {
+        let case = cases().into_iter().find(|case| case.name == name).unwrap();
+        let reader = Arc::new(Reader::default());
+        let bench = Bench { tc_by_clsact: case.by_clsact, ..crate::simulated::bench() };
+        let engine = Arc::new(bench.watched(Arc::clone(&reader) as Arc<dyn StepObserver>));
+        let scene = (case.before)(&bench, &engine);
+        assert_eq!(differences(&engine), Vec::<String>::new(), "{name}");
+        reader.engine.set(Arc::downgrade(&engine)).unwrap();
+        (case.operation)(&bench, &engine, &scene).unwrap();
+        for (step, reading) in reader.open.lock().unwrap().drain(..) {
+            assert_eq!(reading.recv_timeout(PATIENCE).unwrap(), Vec::<String>::new(), "{name}, {step}");
+        }
+    }
+}
