@@ -29,8 +29,15 @@ use bpfmand_kernel::Kernel;
 
 use crate::describe::details::{ManagedProgram, MapDetails, PreviousVersion, ProgramDetails};
 use crate::state::records::ProgramRecord;
-use crate::state::{Loss, Standing, has_pair};
+use crate::state::{HookPart, Loss, Standing, has_pair};
 use crate::{Engine, EngineError, paths};
+
+/// A program, as records and kernel have it.
+struct Seen {
+    record: Option<Arc<ProgramRecord>>,
+    facts: Option<ProgramFacts>,
+    standing: Standing,
+}
 
 impl<K: Kernel> Engine<K> {
     /// Programs of ours with this pair in their metadata, by id, each with whether the kernel runs it: those that could not
@@ -85,13 +92,13 @@ impl<K: Kernel> Engine<K> {
                 }
             }
             // A program of someone else may go away between the list and this question.
-            let (record, facts) = self.facts_of(id, record)?;
+            let Seen { record, facts, standing } = self.seen(id, record)?;
             match (&record, &facts) {
                 (None, None) => continue,
                 (None, Some(facts)) if ours_alone || !may_be(facts.kernel_type) => continue,
                 _ => {}
             }
-            let managed = record.map(|record| self.managed(&record, facts.as_ref()));
+            let managed = record.map(|record| self.managed(&record, standing));
             found.push(ProgramDetails { id, facts, managed });
         }
         Ok(found)
@@ -103,30 +110,31 @@ impl<K: Kernel> Engine<K> {
     /// There is none of that id.
     pub fn describe_program(&self, id: ProgramId) -> Result<ProgramDetails, EngineError> {
         let record = self.state().program(id).cloned();
-        let (record, facts) = self.facts_of(id, record)?;
+        let Seen { record, facts, standing } = self.seen(id, record)?;
         if record.is_none() && facts.is_none() {
             return Err(EngineError::NoKernelProgram(id));
         }
-        let managed = record.map(|record| self.managed(&record, facts.as_ref()));
+        let managed = record.map(|record| self.managed(&record, standing));
         Ok(ProgramDetails { id, facts, managed })
     }
 
-    /// What the kernel has of a program. A record that ended meanwhile is none: its program is gone because of that.
-    fn facts_of(
-        &self,
-        id: ProgramId,
-        record: Option<Arc<ProgramRecord>>,
-    ) -> Result<(Option<Arc<ProgramRecord>>, Option<ProgramFacts>), EngineError> {
+    /// What the kernel has of a program, against its record. A record that ended meanwhile is none: its program is gone because
+    /// of that.
+    fn seen(&self, id: ProgramId, record: Option<Arc<ProgramRecord>>) -> Result<Seen, EngineError> {
         let facts = self.kernel.program(id)?;
-        let is_of = |facts: &ProgramFacts| record.as_ref().is_none_or(|record| record.tag == facts.tag);
-        if facts.as_ref().is_some_and(is_of) {
-            return Ok((record, facts));
-        }
-        let now = self.state().program(id).cloned();
-        Ok((record.filter(|before| now.as_ref().is_some_and(|now| now.uid == before.uid)), facts))
+        let Some(before) = record else { return Ok(Seen { record, facts, standing: Standing::Running }) };
+        let standing = match &facts {
+            None => Standing::lost(Loss::Unloaded),
+            Some(facts) if facts.tag != before.tag => Standing::lost(Loss::OtherProgram),
+            Some(_) if !self.missing_map_pins(&before)?.is_empty() => Standing::torn(HookPart::MapPins),
+            Some(_) => Standing::Running,
+        };
+        let has_ended = || self.state().program(id).is_none_or(|now| now.uid != before.uid);
+        let record = (standing.is_running() || !has_ended()).then_some(before);
+        Ok(Seen { record, facts, standing })
     }
 
-    fn managed(&self, record: &Arc<ProgramRecord>, facts: Option<&ProgramFacts>) -> ManagedProgram {
+    fn managed(&self, record: &Arc<ProgramRecord>, standing: Standing) -> ManagedProgram {
         let (excess, left) = (self.excess_of(record), self.left(record.budget.ends.as_ref()));
         let state = self.state();
         ManagedProgram {
@@ -138,11 +146,7 @@ impl<K: Kernel> Engine<K> {
                 id: (previous.boot == self.boot).then_some(previous.program.id),
                 bytecode_sha256: previous.program.blob.as_str().to_owned(),
             }),
-            standing: match facts {
-                None => Standing::lost(Loss::Unloaded),
-                Some(facts) if facts.tag != record.tag => Standing::lost(Loss::OtherProgram),
-                Some(_) => Standing::Running,
-            },
+            standing,
             record: Arc::clone(record),
         }
     }

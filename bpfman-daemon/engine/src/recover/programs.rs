@@ -35,6 +35,8 @@ impl<K: Kernel> Engine<K> {
             match if stale { Ok(false) } else { self.is_still_loaded(&program) } {
                 Ok(true) => {
                     report.adopted += 1;
+                    let pinned = self.pin_maps_again(&program).map(drop);
+                    report.note(format!("pinning the maps of program {} again", program.id), pinned);
                     if program.boot.is_empty() {
                         without_boot.push(program);
                     }

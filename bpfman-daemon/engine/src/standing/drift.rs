@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::atomic::Ordering;
 
-use bpfmand_core::{HookKey, HookKind, LinkId, Owner, ProgramId};
+use bpfmand_core::{HookKey, HookKind, LinkId, Owner, ProgramId, ProgramUid};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookCheck, Standing};
@@ -62,15 +62,23 @@ impl<K: Kernel> Engine<K> {
             return report;
         }
         report.lost.extend(self.unfinished().into_iter().map(DriftedPlace::from));
-        let (hooks, links) = {
+        let (programs, hooks, links) = {
             let state = self.state();
+            let programs: Vec<ProgramUid> = state.programs.keys().copied().collect();
             let hooks: Vec<HookKey> = state.hooks.keys().copied().collect();
             let in_chain =
                 |link: &LinkRecord| matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))));
             let links = state.links.values().filter(|link| !in_chain(link));
             let links: Vec<LinkId> = links.map(|link| link.id).collect();
-            (hooks, links)
+            (programs, hooks, links)
         };
+        for uid in programs {
+            match self.check_maps(uid) {
+                // Hooks and links are what is counted.
+                Ok(HookCheck::Right) => {}
+                check => report.add(check, || self.program_place(uid)),
+            }
+        }
         for key in hooks {
             report.add(self.check_hook(&key), || self.hook_place(&key));
         }
@@ -102,6 +110,18 @@ impl<K: Kernel> Engine<K> {
         let name = state.hooks.get(key).map(|hook| key.kind.at(&hook.interface));
         let what = name.as_ref().map_or_else(|| format!("hook {key:?}"), |name| format!("hook {name}"));
         DriftedPlace { hook: name, ..place_of(&state, what, state.links.of_hook(key).map(|link| &**link)) }
+    }
+
+    /// A program with all its links.
+    fn program_place(&self, uid: ProgramUid) -> DriftedPlace {
+        let state = self.state();
+        let Some(program) = state.programs.get(&uid) else {
+            return DriftedPlace::from(format!("program of number {uid}"));
+        };
+        let what = format!("program {} \"{}\"", program.id, program.name);
+        let place = place_of(&state, what, state.links_of(uid).map(|link| &**link));
+        let owners = BTreeSet::from([program.owner()]);
+        DriftedPlace { programs: vec![program.id], owners, ..place }
     }
 
     /// A link.

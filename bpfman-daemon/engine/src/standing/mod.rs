@@ -5,6 +5,7 @@ pub mod drift;
 mod everywhere;
 mod filter;
 mod link;
+mod map_pins;
 mod numbered;
 mod observe;
 mod pin_again;

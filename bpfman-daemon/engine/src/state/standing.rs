@@ -59,6 +59,8 @@ pub enum HookPart {
     Slot,
     /// Links for each CPU that there is, and for no others.
     CpuLinks,
+    /// Pins of a program's maps.
+    MapPins,
 }
 
 /// What became of something that is not there any more.
@@ -161,6 +163,7 @@ impl Standing {
                     HookPart::CpuLinks => {
                         "CPUs were switched on or off, or pins of its links for them were removed"
                     }
+                    HookPart::MapPins => "pins of its maps were removed",
                     HookPart::Slot => "someone took a program of its chain out of libxdp's dispatcher",
                 }
                 .to_owned(),

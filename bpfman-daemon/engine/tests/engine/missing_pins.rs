@@ -65,6 +65,40 @@ fn a_start_pins_again_what_still_runs<K: Testable>(bench: &Bench<K>) {
     assert_eq!(after, before, "the same links, pinned as they were: nothing runs twice");
 }
 
+/// Clients, volumes and libbpf find maps by their pins.
+fn pins_of_maps_come_back<K: Testable>(bench: &Bench<K>) {
+    let maps = |engine: &Engine<K>| {
+        let program = engine.describe_program(engine.ids()[0]).unwrap();
+        let maps = engine.maps_of(&program).unwrap();
+        let pins = maps.iter().filter_map(|map| map.pin.clone()).map(|pin| (pin, true));
+        let mut found: Vec<_> = pins.collect();
+        for (pin, is_there) in &mut found {
+            *is_there = bench.kernel.open_pin(pin).unwrap().is_some();
+        }
+        (program.managed.unwrap().standing, found)
+    };
+    let engine = bench.engine();
+    engine.loads(&bench.request("programs", &["alpha"]));
+    let (standing, pinned) = maps(&engine);
+    assert!(standing.is_running() && !pinned.is_empty() && pinned.iter().all(|(_, is_there)| *is_there));
+    let lose = || {
+        for (pin, _) in &pinned {
+            bench.kernel.unpin(pin).unwrap();
+        }
+        bench.kernel.remove_folder(pinned[0].0.parent().unwrap()).unwrap();
+    };
+    lose();
+    let (standing, _) = maps(&engine);
+    assert!(standing.cause().contains("pins of its maps were removed"), "{standing}");
+    let report = engine.check_all();
+    assert_eq!((report.mended.len(), report.lost.len()), (1, 0), "{report:?}");
+    assert_eq!(maps(&engine), (bpfmand_engine::Standing::Running, pinned.clone()));
+    lose();
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(maps(&engine), (bpfmand_engine::Standing::Running, pinned.clone()));
+}
+
 /// The kernel takes a program once at a tcx hook: of two records there, one has the link and the other waits.
 fn a_link_is_not_taken_for_that_of_another_record<K: Testable>(bench: &Bench<K>) {
     if !bench.kernel.features().tcx {
@@ -114,5 +148,6 @@ on_both_kernels!(
     detached_links_run_nothing,
     links_of_a_program_that_is_unloaded_run_nothing,
     a_start_pins_again_what_still_runs,
+    pins_of_maps_come_back,
     a_link_is_not_taken_for_that_of_another_record,
 );

@@ -1,0 +1,88 @@
+//! Pins of maps: clients, volumes and libbpf find maps by them, so they are put back where somebody removed them.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use bpfmand_core::{MapId, ProgramUid};
+use bpfmand_kernel::Kernel;
+
+use super::{HookCheck, HookPart, Standing};
+use crate::engine::locks::Subject;
+use crate::state::records::ProgramRecord;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Returns the pins of a program's maps that are not there, and what they are of.
+    pub(crate) fn missing_map_pins(
+        &self,
+        program: &ProgramRecord,
+    ) -> Result<Vec<(PathBuf, MapId)>, EngineError> {
+        let is_of_now = program.boot.is_empty() || program.boot == self.boot;
+        if !is_of_now || program.is_adopted() || program.maps.iter().all(|map| !map.public) {
+            return Ok(Vec::new());
+        }
+        if self.absent_map_pins(program)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        // They are moved into place behind the record; once nothing is on its way, they are there.
+        match self.kernel.list_folder(&paths::pending(program.operation))?.is_empty() {
+            true => self.absent_map_pins(program),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    fn absent_map_pins(&self, program: &ProgramRecord) -> Result<Vec<(PathBuf, MapId)>, EngineError> {
+        let folder = paths::maps(program.map_folder);
+        let there: HashSet<String> = self.kernel.list_folder(&folder)?.into_iter().collect();
+        let mut missing = Vec::new();
+        for map in program.maps.iter().filter(|map| map.public) {
+            let Some(id) = map.id else { continue };
+            if !there.contains(&map.name) {
+                missing.push((folder.join(&map.name), id));
+            }
+            if let Some(pin) = map.shared_pin()
+                && self.kernel.open_pin(&pin)?.is_none()
+            {
+                missing.push((pin, id));
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Puts pins of a program's maps back that somebody removed. The caller holds the program, or is the start.
+    pub(crate) fn pin_maps_again(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
+        let missing = self.missing_map_pins(program)?;
+        for (pin, id) in &missing {
+            let map = self.kernel.open_map(*id)?;
+            if let Some(folder) = pin.parent() {
+                self.kernel.make_folder(folder)?;
+            }
+            self.kernel.pin(&map, pin)?;
+        }
+        Ok(!missing.is_empty())
+    }
+
+    /// Compares the pins of a program's maps with its record, and puts back what is missing.
+    ///
+    /// # Errors
+    /// The kernel refuses to tell what is there.
+    pub fn check_maps(&self, uid: ProgramUid) -> Result<HookCheck, EngineError> {
+        let find = || self.state().programs.get(&uid).cloned();
+        // Most have all, and nobody has to wait for that.
+        match find() {
+            Some(program) if !self.missing_map_pins(&program)?.is_empty() => {}
+            _ => return Ok(HookCheck::Right),
+        }
+        let _held = self.lock(Subject::Program(uid));
+        let Some(program) = find() else { return Ok(HookCheck::Absent) };
+        let torn = Standing::torn(HookPart::MapPins);
+        Ok(match self.pin_maps_again(&program) {
+            Ok(false) => HookCheck::Right,
+            Ok(true) => {
+                tracing::warn!(program = %program.id, "pins of its maps were removed, and are back");
+                HookCheck::Mended(torn)
+            }
+            Err(error) => HookCheck::Lost(torn.because(&error)),
+        })
+    }
+}
