@@ -115,7 +115,7 @@ impl<K: Kernel> Engine<K> {
         let composition = self.composition(&wanted, &members)?;
         let lease = {
             let _alone = self.lock(Subject::Composition(composition.lock_number()));
-            match self.shared_chain(&composition, key, &slots)? {
+            match self.shared_chain(&composition, key, &members)? {
                 Some(lease) => lease,
                 None if members.is_empty() => self.load_empty_chain(key, hook, composition)?,
                 None => self.load_chain(key, interface, &members, &wanted, composition)?,

@@ -8,7 +8,7 @@ use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapSpec, ProgramFacts, P
 use bpfmand_kernel::{Kernel, KernelError, ProgramKind, ProgramLoad};
 use bpfmand_splice::{
     ArrayUse, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, Member, Splice, SpliceOptions, TimeLayout,
-    Timing, compile,
+    Timing, Way, compile,
 };
 
 use crate::chain::build::{Joined, Wanted};
@@ -248,6 +248,7 @@ fn carried(members: &[Joined], planned: &ChainPlan) -> Vec<CarriedRecord> {
         shadow: member.link.sharing.shadow,
         way: plan.way,
         reason: plan.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
+        runs: (plan.way == Way::Standalone).then_some(member.program.id),
     })
     .collect()
 }

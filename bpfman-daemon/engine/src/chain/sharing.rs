@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, LinkId};
 use bpfmand_kernel::Kernel;
-use bpfmand_splice::CounterLayout;
+use bpfmand_splice::{CounterLayout, Way};
 
+use crate::chain::build::Joined;
 use crate::chain::built::Lease;
 use crate::engine::locks::Subject;
 use crate::engine::undo::retry_once;
@@ -15,6 +16,14 @@ use crate::state::chain_record::{ChainId, ChainRecord, Composition};
 use crate::state::records::HookRecord;
 use crate::state::{LeaseId, Leased, State, Uncleared};
 use crate::{Engine, EngineError, paths};
+
+/// Returns whether members that run as they were loaded are those that a chain has.
+fn has_programs_of(chain: &ChainRecord, members: &[Joined]) -> bool {
+    let carried = chain.members.iter().zip(members);
+    carried
+        .into_iter()
+        .all(|(carried, member)| carried.way != Way::Standalone || carried.runs == Some(member.program.id))
+}
 
 impl State {
     /// Hooks that run a chain, ran it until their last change, or are about to run it.
@@ -80,13 +89,14 @@ impl<K: Kernel> Engine<K> {
         &self,
         composition: &Composition,
         key: &HookKey,
-        slots: &[LinkId],
+        members: &[Joined],
     ) -> Result<Option<Lease<'_, K>>, EngineError> {
-        let found = self.state().lease_shareable(composition, key, slots);
+        let slots: Vec<_> = members.iter().map(|member| member.link.id).collect();
+        let found = self.state().lease_shareable(composition, key, &slots);
         let leases: Vec<_> = found.into_iter().map(|found| Lease::of(self, found)).collect();
         for lease in leases {
-            // Strangers can remove pins.
-            if self.is_whole(&lease.record)? {
+            // Strangers can remove pins. A member that runs as it was loaded may have been loaded again since.
+            if has_programs_of(&lease.record, members) && self.is_whole(&lease.record)? {
                 return Ok(Some(lease));
             }
         }

@@ -112,6 +112,9 @@ pub struct CarriedRecord {
     /// It is a shadow: in its cells are the verdicts that did not count.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
+    /// The kernel's id of the program, where it runs as it was loaded. Another version of it can have the same bytecode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<ProgramId>,
 }
 
 /// Packets of one member that were counted in programs which the hook no longer runs.

@@ -2,14 +2,18 @@
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
 
 use bpfmand_core::{
     AttachPoint, AttachRequest, Direction, HookKind, OrderIntent, ProgramId, ProgramType, Selector, Sharing,
 };
-use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, StepObserver, UpdateLinkRequest};
+use bpfmand_engine::{
+    Engine, EngineError, ErrorKind, HookCheck, ReplaceRequest, StepObserver, UpdateLinkRequest,
+};
 use bpfmand_kernel::prelude::*;
 
-use crate::bench::{Ask as _, Bench, Testable, pins};
+use crate::bench::{Ask as _, Bench, PATIENCE, Testable, pins};
+use crate::replacements::replacement;
 
 const XDP: HookKind = HookKind::Xdp;
 
@@ -60,6 +64,22 @@ fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>
     assert_eq!(tracing.kind(), ErrorKind::Invalid, "{tracing}");
 }
 
+/// Its verdicts are the same, but what is kept of it and counted is that of the new one.
+fn isolated_member_replaced_by_the_same_bytecode_is_the_new_one<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    engine.attached(alpha, bench.xdp(1));
+    isolated(&engine, bravo, bench.xdp(2)).unwrap();
+    let request = ReplaceRequest { keep_old: false, ..replacement(bench, bravo, "programs") };
+    engine.replace_program(&request).unwrap();
+    let began = Instant::now();
+    while bench.kernel.program(bravo).unwrap().is_some() {
+        assert!(began.elapsed() < PATIENCE, "the old program stays loaded");
+        std::thread::yield_now();
+    }
+    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+}
+
 fn a_chain_whose_array_lost_its_pin_is_mended<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
@@ -87,6 +107,7 @@ fn a_chain_whose_array_lost_its_pin_is_mended<K: Testable>(bench: &Bench<K>) {
 
 crate::on_both_kernels!(
     an_isolated_member_stays_the_program_that_it_is,
+    isolated_member_replaced_by_the_same_bytecode_is_the_new_one,
     a_chain_whose_array_lost_its_pin_is_mended,
 );
 
