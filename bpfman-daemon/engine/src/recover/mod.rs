@@ -23,6 +23,12 @@ use crate::state::Changes;
 use crate::state::records::MapRecord;
 use crate::{Engine, EngineError, paths};
 
+/// Greatest number of a pin that the numbers of this daemon begin above, where the records know none so great: one change a
+/// second for 68 years. Whoever makes a folder of a greater one would use up all numbers.
+const MAX_NUMBER_OF_PINS: u64 = 1 << 31;
+/// So few numbers left are reported.
+const LOW_NUMBERS: u64 = 1 << 24;
+
 impl<K: Kernel> Engine<K> {
     /// Brings kernel, pins and records together. To be called once, before the first request.
     ///
@@ -34,7 +40,7 @@ impl<K: Kernel> Engine<K> {
         for folder in paths::FOLDERS {
             self.kernel.make_folder(Path::new(folder))?;
         }
-        let reserved = self.begin_above_pins()?;
+        let reserved = self.begin_above_pins(&mut report)?;
         // Without it this start has numbers of its own all the same: the next one begins above its pins too.
         report.note("making a block of numbers durable", reserved);
         for (operation, leftover) in self.leftovers()? {
@@ -75,17 +81,32 @@ impl<K: Kernel> Engine<K> {
     /// records that are older than the pins.
     ///
     /// An error means that the pins cannot be read. What came of the write is the answer.
-    fn begin_above_pins(&self) -> Result<Result<(), EngineError>, EngineError> {
+    fn begin_above_pins(&self, report: &mut RecoveryReport) -> Result<Result<(), EngineError>, EngineError> {
         let mut largest = 0;
         for folder in [paths::PENDING, paths::CHAINS, paths::LINKS] {
             for name in self.kernel.list_folder(Path::new(folder))? {
                 // Link ids have 32 bits, so no number of ours is larger.
-                largest = largest.max(name.parse::<u32>().map_or(0, u64::from));
+                let number = name.parse::<u32>().map_or(0, u64::from);
+                if number > MAX_NUMBER_OF_PINS && number > self.state().counter {
+                    let reason = "its number is none that this daemon gave, and is passed over";
+                    report.problems.push(format!("{folder}/{name}: {reason}"));
+                } else {
+                    largest = largest.max(number);
+                }
             }
         }
-        {
+        let counter = {
             let mut state = self.state();
             state.counter = state.counter.max(largest + 1);
+            state.counter
+        };
+        let left = u64::from(u32::MAX).saturating_sub(counter);
+        if left < LOW_NUMBERS {
+            report.problems.push(format!(
+                "{left} numbers for links and operations are left, of {}: begin with an empty state folder before they \
+                 are used up",
+                u32::MAX
+            ));
         }
         Ok(self.commit(Changes::default()).map(drop))
     }

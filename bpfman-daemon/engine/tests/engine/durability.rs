@@ -320,6 +320,29 @@ fn a_map_shared_by_name_stays_with_those_who_have_it_from_an_owner() {
 }
 
 #[test]
+fn folder_of_a_great_number_uses_up_no_ids() {
+    for folder in ["pending", "chains", "links"] {
+        let bench = crate::simulated::bench();
+        let before = {
+            let engine = bench.engine();
+            let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+            engine.attached(alpha, bench.xdp(1))
+        };
+        bench.kernel.make_folder(&Path::new(folder).join("4294967290")).unwrap();
+        for _ in 0..2 {
+            let (engine, report) = bench.start();
+            let is_named =
+                report.problems.iter().any(|problem| problem.starts_with(&format!("{folder}/429")));
+            assert!(is_named || folder != "links", "{report:?}");
+            let alpha = engine.ids()[0];
+            let link = engine.attached(alpha, bench.xdp(2));
+            assert!(link.0 > before.0 && link.0 < 1 << 20, "{link}");
+            engine.detach(link).unwrap();
+        }
+    }
+}
+
+#[test]
 fn map_pins_that_nobody_needs_are_swept_at_the_start() {
     let bench = bench();
     let engine = bench.engine();
