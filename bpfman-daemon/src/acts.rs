@@ -27,13 +27,17 @@ pub fn recover(engine: &Engine<LinuxKernel>, journal: &Journal) -> anyhow::Resul
     for problem in &report.problems {
         tracing::warn!("not mended: {problem}");
     }
+    let outcome = match report.problems.len() {
+        0 => "records and kernel agree",
+        _ => "records and kernel were compared, and differ in what was not mended",
+    };
     tracing::info!(
         adopted = report.adopted,
         reloaded = report.reloaded,
         reattached = report.reattached,
         settled = report.settled,
         problems = report.problems.len(),
-        "records and kernel agree"
+        "{outcome}"
     );
     of_start(journal, &report);
     Ok(())
