@@ -1,10 +1,13 @@
 //! Hooks that are held by programs of others: who is in the way, and what can be done.
 
-use bpfmand_core::{HookEntry, HookKey, HookKind, Interface, ProgramFacts, ProgramId, Via, XdpRunsIn};
-use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_core::{
+    AttachPoint, HookEntry, HookKey, HookKind, Interface, ProgramFacts, ProgramId, Via, XdpRunsIn,
+};
+use bpfmand_kernel::{Kernel, KernelError, LinkTarget};
 use bpfmand_splice::{DISPATCHER_CONFIG_VERSION, DispatcherConfig};
 
 use crate::error::{Attached, Dispatcher, DispatcherProgram, HookConflict};
+use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -88,6 +91,27 @@ impl<K: Kernel> Engine<K> {
             program,
             attached: dispatcher.map_or(attached, Attached::LibxdpDispatcher),
         }))
+    }
+
+    /// Names a link of ours where netfilter takes no second program of its priority.
+    pub(crate) fn with_own_holder(&self, target: &LinkTarget<'_>, error: KernelError) -> EngineError {
+        let (LinkTarget::Netfilter { netns, place }, KernelError::HookHeld { hook, .. }) = (target, &error)
+        else {
+            return error.into();
+        };
+        let home = self.loopback_in(*netns).ok().and_then(|key| key.netns.id());
+        let is_there = |link: &LinkRecord| match &link.point {
+            AttachPoint::Netfilter { netns: path, place: other } => {
+                (other.family, other.hook, other.priority) == (place.family, place.hook, place.priority)
+                    && link.namespace.map_or(path.as_deref() == *netns, |namespace| Some(namespace) == home)
+            }
+            _ => false,
+        };
+        let link = self.state().links.values().find(|link| is_there(link)).map(|link| link.id);
+        match link {
+            Some(link) => EngineError::HeldByOurs { hook: hook.clone(), link },
+            None => error.into(),
+        }
     }
 
     /// What can be told of a dispatcher of libxdp.

@@ -21,6 +21,11 @@ impl EngineError {
             Self::NoKernelLink(_) | Self::NoPin { .. } => {
                 "`bpftool link` shows the kernel's links, with `-f` where they are pinned"
             }
+            Self::HeldByOurs { link, .. } => {
+                return Some(format!(
+                    "`bpfman detach {link}` frees it; a new version is attached there anew, once the old one is detached"
+                ));
+            }
             Self::NoStray { .. } => "`bpfman stray list` shows them",
             Self::StrayAtHook { .. } => {
                 "`bpfman stray list` shows it; `bpfman adopt` manages it from now on, `bpfman stray remove` ends it"

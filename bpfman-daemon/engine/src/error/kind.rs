@@ -99,6 +99,7 @@ impl EngineError {
             | Self::InBetween { .. }
             | Self::AlreadyThere { .. }
             | Self::Repeated { .. }
+            | Self::HeldByOurs { .. }
             | Self::StrayAtHook { .. }
             | Self::MostMatchings(_)
             | Self::Interference(_)

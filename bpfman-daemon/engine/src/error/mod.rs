@@ -80,6 +80,14 @@ pub enum EngineError {
         /// By which link.
         link: LinkId,
     },
+    /// A hook that takes one program, and has one of ours.
+    #[error("hook {hook} takes one program, and link {link} is there")]
+    HeldByOurs {
+        /// Which hook.
+        hook: String,
+        /// The link.
+        link: LinkId,
+    },
     /// No link of the kernel.
     #[error("the kernel has no link {0}")]
     NoKernelLink(KernelLinkId),

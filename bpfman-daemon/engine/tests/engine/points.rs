@@ -129,7 +129,10 @@ fn a_new_version_takes_the_place_of_the_old_one<K: Testable>(bench: &Bench<K>) {
         let now = engine.describe_link(id).unwrap();
         assert_eq!(now.standing, Standing::Running, "{}", link.record.point);
         if matches!(link.record.point, AttachPoint::Netfilter { .. }) {
-            assert_eq!(replaced.unwrap_err().kind(), ErrorKind::Conflict);
+            let error = replaced.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Conflict);
+            assert!(error.to_string().ends_with(&format!("link {id} is there")), "{error}");
+            assert!(error.hint().unwrap().contains(&format!("`bpfman detach {id}`")));
             assert_eq!((now.program.id, now.kernel_link), (old, link.kernel_link));
             continue;
         }
