@@ -1,8 +1,11 @@
 //! Manifests of the types that the published operator does not have.
 
+use bpfman_tests::command::run;
 use bpfman_tests::compile;
 use bpfman_tests::control_group::Group;
 use bpfman_tests::daemon::State;
+use bpfman_tests::inside::Inside;
+use bpfman_tests::network::Namespace;
 use bpfman_tests::skip::lacks_kprobes;
 use serde_json::{Value, json};
 
@@ -191,6 +194,27 @@ fn a_program_stays_where_it_is_until_its_new_place_is_there() {
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places changed\n");
     assert!(here.connects() && !there.connects());
     machine.settled(&manifest);
+}
+
+#[test]
+fn path_that_leads_to_another_namespace_is_attached_anew() {
+    let (machine, first) = (Machine::new(), Namespace::new("handed"));
+    let (path, inside) = (first.path(), Inside::new(&first.path()));
+    let link = json!({ "netnsPath": path.display().to_string() });
+    let manifest = application(&[program("choose", "SkLookup", "netns", link)]);
+    machine.apply(&manifest);
+    let before = machine.links()[0].clone();
+    first.delete();
+    // A process leads there: all is as it was.
+    machine.settled(&manifest);
+    run(&["ip", "netns", "add", path.file_name().unwrap().to_str().unwrap()]);
+    assert_eq!(machine.links()[0]["standing"], "elsewhere");
+    assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places changed\n");
+    let links = machine.links();
+    assert_eq!((links.len(), &links[0]["state"]), (1, &json!("ok")), "{links:?}");
+    assert_ne!(links[0]["link_id"], before["link_id"]);
+    machine.settled(&manifest);
+    inside.end();
 }
 
 #[test]
