@@ -36,7 +36,7 @@ impl<K: Kernel> Engine<K> {
             HookPresence::There(entries) => links_that_run(entries, program),
             HookPresence::Gone => Vec::new(),
             // Links are also found without their namespace. Ids of an earlier boot may be those of others now.
-            HookPresence::Unreachable if is_of_now => self.kernel.link_ids()?,
+            HookPresence::Unreachable if is_of_now => self.links_of_no_other(key)?,
             HookPresence::Unreachable => Vec::new(),
         };
         let uid = self.state().by_id.get(&program).copied();
@@ -56,6 +56,17 @@ impl<K: Kernel> Engine<K> {
             HookPresence::There(_) => Standing::lost(Loss::LinkRemoved),
             HookPresence::Gone | HookPresence::Unreachable => Standing::Gone,
         }))
+    }
+
+    /// All links of the kernel but those of other hooks: hooks of two namespaces can have one number and one chain, and a link
+    /// does not tell its namespace.
+    fn links_of_no_other(&self, key: &HookKey) -> Result<Vec<KernelLinkId>, EngineError> {
+        let hooks: Vec<HookKey> = self.state().hooks.keys().filter(|other| *other != key).copied().collect();
+        let mut others = HashSet::new();
+        for hook in hooks {
+            others.extend(self.pinned_link(&paths::hook_link(&hook))?.map(|facts| facts.id));
+        }
+        Ok(self.kernel.link_ids()?.into_iter().filter(|id| !others.contains(id)).collect())
     }
 
     /// What is where a link was put that is at no interface. Without its pin nobody knows whether it runs.

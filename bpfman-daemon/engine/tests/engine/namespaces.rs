@@ -245,6 +245,30 @@ fn name_of_another_namespace_does_not_hide_what_runs() {
     }
 }
 
+/// The kernel does not tell the namespace of a link.
+#[test]
+fn link_of_another_namespace_is_not_taken_for_one_without_a_pin() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let first = engine.attached(alpha, bench.xdp(1));
+    let pin = engine.describe_link(first).unwrap().pin.unwrap();
+    bench.kernel.unpin(&pin).unwrap();
+    // Another namespace has the name, the number of the interface, and the same program.
+    bench.kernel.remove_namespace(&bench.netns);
+    bench.kernel.add_namespace(&bench.netns);
+    bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+    let second = engine.attached(alpha, bench.xdp(2));
+    assert!(state_of(&engine, second).is_running());
+    engine.check_all();
+    engine.follow_interfaces(Some(&bench.netns)).unwrap();
+    assert!([first, second].iter().all(|link| state_of(&engine, *link).is_running()));
+    assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "alpha"]);
+    engine.unload(alpha).unwrap();
+    engine.unload(bravo).unwrap();
+    assert!(bench.kernel.snapshot().links.is_empty());
+}
+
 /// As when a bpffs is unmounted.
 #[test]
 fn chain_that_lost_its_pins_comes_back_where_it_was() {
