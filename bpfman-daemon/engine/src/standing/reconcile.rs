@@ -135,8 +135,10 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<HookCheck, EngineError> {
         let observed = self.observe(hook)?;
         let is_recorded = match (&observed.standing, &observed.link) {
+            // Whoever removed its pin may have removed those of its chain.
             (Standing::Unpinned, Some((link, _))) => {
                 self.pin_unless_pending(link, &paths::hook_link(&hook.key))?
+                    && hook.chain.as_ref().map_or(Ok(true), |chain| self.is_whole(chain))?
             }
             // What runs there cannot be seen. It needs its chain.
             (Standing::Unreachable, _) => return Ok(HookCheck::Unreachable),

@@ -65,6 +65,24 @@ fn a_start_pins_again_what_still_runs<K: Testable>(bench: &Bench<K>) {
     assert_eq!(after, before, "the same links, pinned as they were: nothing runs twice");
 }
 
+/// As when a bpffs is unmounted and the kernel has not freed the link yet, or somebody holds it.
+fn a_start_makes_a_chain_whole_whose_link_still_runs<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let links = [engine.attached(alpha, bench.xdp(1)), engine.attached(bravo, bench.xdp(2))];
+    let _held = lose_pin(bench, &engine, links[0]);
+    drop(engine);
+    for pin in pins(&*bench.kernel, Path::new("chains")) {
+        bench.kernel.unpin(Path::new(&pin)).unwrap();
+    }
+    let engine = bench.engine();
+    for link in links {
+        let standing = engine.describe_link(link).unwrap().standing;
+        assert!(standing.is_running(), "{standing}");
+    }
+    assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha", "bravo"]);
+}
+
 /// Clients, volumes and libbpf find maps by their pins.
 fn pins_of_maps_come_back<K: Testable>(bench: &Bench<K>) {
     let maps = |engine: &Engine<K>| {
@@ -148,6 +166,7 @@ on_both_kernels!(
     detached_links_run_nothing,
     links_of_a_program_that_is_unloaded_run_nothing,
     a_start_pins_again_what_still_runs,
+    a_start_makes_a_chain_whole_whose_link_still_runs,
     pins_of_maps_come_back,
     a_link_is_not_taken_for_that_of_another_record,
 );
