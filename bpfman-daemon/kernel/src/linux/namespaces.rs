@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bpfmand_core::{NetnsId, NetnsNumber};
 
@@ -23,7 +23,7 @@ pub struct NamespaceFinder {
 }
 
 /// Paths by inode, which no two namespaces have at the same time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Known(BTreeMap<u64, PathBuf>);
 
 /// Result of going to where a path leads.
@@ -83,7 +83,9 @@ impl NamespaceFinder {
             Some((None, Visit::There(()))) => Ok(FoundNamespace::Own),
             Some((Some(path), Visit::There(()))) => Ok(FoundNamespace::At(path)),
             Some((_, Visit::Ended)) => Ok(FoundNamespace::Ended),
-            _ if number.map_or(Ok(false), |number| self.is_number_free(number))? => Ok(FoundNamespace::Ended),
+            _ if number.map_or(Ok(false), |number| self.is_number_free(home, number))? => {
+                Ok(FoundNamespace::Ended)
+            }
             _ => Ok(FoundNamespace::NotFound),
         }
     }
@@ -116,10 +118,9 @@ impl NamespaceFinder {
 
     /// Returns one path to each namespace that can be found, those with a name first; not the daemon's own.
     pub fn all(&self) -> Vec<PathBuf> {
-        let mut known = self.known();
-        known.search();
+        let found = self.search();
         let own = inode(Path::new(OWN));
-        let others = known.0.iter().filter(|(inode, _)| Some(**inode) != own);
+        let others = found.0.iter().filter(|(inode, _)| Some(**inode) != own);
         let mut paths: Vec<PathBuf> = others.map(|(_, path)| path.clone()).collect();
         paths.sort_by_key(|path| (path.starts_with("/proc"), path.clone()));
         paths
@@ -150,9 +151,7 @@ impl NamespaceFinder {
                     found => return Ok(Some((Some(known), found))),
                 }
             }
-            let mut known = self.known();
-            known.search();
-            path = known.0.get(&home.inode).cloned();
+            path = self.search().0.get(&home.inode).cloned();
             if path.is_none() {
                 break;
             }
@@ -160,8 +159,8 @@ impl NamespaceFinder {
         Ok(None)
     }
 
-    /// Returns whether no namespace has a number any more that one had: it is not in the table, or it was given to another.
-    fn is_number_free(&self, number: NetnsNumber) -> Result<bool, KernelError> {
+    /// Returns whether a namespace no longer has the number that it had: it is not in the table, or it was given to another.
+    fn is_number_free(&self, home: NetnsId, number: NetnsNumber) -> Result<bool, KernelError> {
         let failed = |source| KernelError::call("list", "the numbers of network namespaces", source);
         if !is(netns::here()?, number.table) {
             // The daemon runs in another namespace than before, and with another table.
@@ -173,11 +172,25 @@ impl NamespaceFinder {
         for path in self.all() {
             // One that ended meanwhile.
             let Ok(file) = netns::open(&path) else { continue };
+            // A path leads to the namespace again.
+            let found = rustix::fs::fstat(&file);
+            if found.map_err(|error| failed(error.into()))?.st_ino == home.inode {
+                return Ok(false);
+            }
             if netns_numbers::lookup(&file).map_err(failed)? == Some(number.number) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Looks for all namespaces, and remembers what it found. Nobody waits for it: a path may lead to a file system that does
+    /// not answer.
+    fn search(&self) -> Known {
+        let before = self.known().clone();
+        let found = before.search();
+        self.known().clone_from(&found);
+        found
     }
 
     /// A panic while it was locked leaves it whole.
@@ -191,8 +204,12 @@ pub fn leads_to(path: Option<&Path>, netns: NetnsId) -> bool {
     inode(path.unwrap_or_else(|| Path::new(OWN))) == Some(netns.inode)
 }
 
+/// Returns the inode of the namespace that a path leads to: files of other file systems may have the same.
 fn inode(path: &Path) -> Option<u64> {
-    std::fs::metadata(path).ok().map(|file| file.ino())
+    static NAMESPACES: OnceLock<Option<u64>> = OnceLock::new();
+    let namespaces = NAMESPACES.get_or_init(|| std::fs::metadata(OWN).ok().map(|file| file.dev()));
+    let file = std::fs::metadata(path).ok()?;
+    (Some(file.dev()) == *namespaces).then(|| file.ino())
 }
 
 /// Runs `work` where a path leads, if that is the namespace.
@@ -207,6 +224,11 @@ fn visit<T: Send>(
     }
     let visited = netns::enter(path, || {
         let here = netns::here()?;
+        if here.inode == home.inode && here.cookie == 0 && home.cookie != 0 {
+            // Without it nobody knows whether this is another one.
+            let source = std::io::Error::other("the kernel tells no cookie");
+            return Err(KernelError::call("identify", "a network namespace", source));
+        }
         match here.inode == home.inode {
             true if is(here, home) => work().map(Visit::There),
             true => Ok(Visit::Ended),
@@ -226,17 +248,17 @@ const fn is(found: NetnsId, wanted: NetnsId) -> bool {
 
 impl Known {
     /// Looks at all names, mounts, processes and threads. Of several paths to a namespace the one that lasts longest is kept.
-    fn search(&mut self) {
-        let before = std::mem::take(&mut self.0);
+    fn search(self) -> Self {
+        let mut found = BTreeMap::new();
         let mut add = |path: PathBuf| {
             if let Some(inode) = inode(&path) {
-                self.0.entry(inode).or_insert(path);
+                found.entry(inode).or_insert(path);
             }
         };
         network_watch::names().into_iter().for_each(&mut add);
         mounts::of_namespaces().into_iter().for_each(&mut add);
         // A path that somebody attached by, such as a link to another.
-        before.into_values().filter(|path| !path.starts_with("/proc")).for_each(&mut add);
+        self.0.into_values().filter(|path| !path.starts_with("/proc")).for_each(&mut add);
         let root = processes::root();
         for pid in processes::all(&root).unwrap_or_default() {
             let process = root.join(pid.to_string());
@@ -250,5 +272,6 @@ impl Known {
                 }
             }
         }
+        Self(found)
     }
 }
