@@ -251,6 +251,9 @@ fn a_connection_hands_over_one_map_and_what_is_no_request_gets_an_answer() {
 #[test]
 fn who_reads_no_answers_holds_as_many_as_one_user_may_have_connections() {
     let bench = Bench::new(grants());
+    // The first access opens the file for accesses.
+    bench.take(READER, bench.map, &["read"]).success();
+    until("the first is closed", || kernel::held_by(bench.daemon.pid()).is_empty());
     let before = bench.descriptors();
     let count = (2 * CONNECTIONS_OF_A_USER).to_string();
     let mut hoarder = bench.start(READER, &["hoard", &count]);
