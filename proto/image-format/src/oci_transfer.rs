@@ -2,8 +2,8 @@
 //!
 //! The rest of what oci-client 0.18 can do reads answers to their end, however long they are, and stays with
 //! [`RegistryConnection`](crate::registry_connection::RegistryConnection): manifests (`_pull_manifest_raw`: `res.bytes()`),
-//! referrers (`pull_referrers`: the same, and the first page only) and tokens (`_auth`: `auth_res.text()`, sent to any realm, also
-//! without TLS). So its client is given a credential, and never asks for one itself.
+//! referrers (`pull_referrers`: the same, and the first page only) and tokens (`_auth`: `auth_res.text()`). So its client is
+//! given a credential, and never asks for one itself.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -31,8 +31,7 @@ impl OciTransfer {
 
     /// This repository at a tag or digest.
     ///
-    /// A digest goes in as a tag: the address is the same, and oci-client 0.18 panics on some answers where a reference has a
-    /// digest and no tag (`push_manifest_raw`).
+    /// A digest goes in as a tag: the address is the same.
     pub(crate) fn at(&self, target: &str) -> Reference {
         let (registry, repository) = (self.image.registry(), self.image.repository());
         Reference::with_tag(registry.to_owned(), repository.to_owned(), target.to_owned())

@@ -125,7 +125,15 @@ impl Registry {
             let (at, bytes, media_type) = (at.clone(), bytes.clone(), media_type.clone());
             async move { client.push_manifest_raw(&at, bytes, media_type).await }
         });
-        self.pushed(pushed.await?, &format!("manifests/{digest}"), &what).await
+        match pushed.await? {
+            // Some registries end an upload by another success: the tag says what came of it.
+            Err(failure) if failure.may_be_success() => match self.manifest(target).await {
+                Ok((_, found)) if found == digest => Ok(()),
+                _ => Err(failure.of_write(&self.connection, &what)),
+            },
+            Err(failure) => Err(failure.of_write(&self.connection, &what)),
+            Ok(_) => Ok(()),
+        }
     }
 
     pub(crate) async fn push_blob(&self, digest: Digest, bytes: Vec<u8>) -> Result<(), RegistryError> {
@@ -138,37 +146,26 @@ impl Registry {
         let (at, digest) = (self.transfer.at("latest"), digest.to_string());
         let (size, bytes) = (bytes.len() as u64, Bytes::from(bytes));
         let time = 2 * ANSWER + Duration::from_secs(size / MIN_UPLOAD);
-        // As a stream: `push_blob` takes no empty blob, and panics on some answers.
+        // As a stream: `push_blob` takes no empty blob.
         let pushed = self.ask(&what, time, |client| {
             let (at, digest, bytes) = (at.clone(), digest.clone(), bytes.clone());
             let content = stream::once(future::ready(Ok(bytes)));
             async move { client.push_blob_stream(&at, content, &digest, Some(size)).await }
         });
-        self.pushed(pushed.await?, &place, &what).await
-    }
-
-    /// What came of an upload. Some registries end one without `Location`, or with another status of success than the
-    /// specification names; oci-client takes both for failures. The registry is asked whether it has the content.
-    async fn pushed(
-        &self,
-        result: Result<String, OciFailure>,
-        place: &str,
-        what: &str,
-    ) -> Result<(), RegistryError> {
-        match result {
+        match pushed.await? {
             Ok(_) => Ok(()),
-            Err(failure) if failure.may_be_success() && self.has(place, what).await? => Ok(()),
-            Err(failure) => Err(failure.of_write(&self.connection, what)),
+            // As with manifests; oci-client takes another success, and one without `Location`, for a failure.
+            Err(failure) if failure.may_be_success() && self.has(&place, &what).await? => Ok(()),
+            Err(failure) => Err(failure.of_write(&self.connection, &what)),
         }
     }
 
-    /// Returns whether the registry has a manifest or a blob.
+    /// Returns whether the registry has a blob.
     async fn has(&self, place: &str, what: &str) -> Result<bool, RegistryError> {
-        let accept = media::MANIFESTS.join(", ");
         let request = RegistryRequest {
             method: Method::HEAD,
             url: self.connection.url(place, what)?,
-            accept: place.starts_with("manifests/").then_some(&accept),
+            accept: None,
             what,
         };
         Ok(self.connection.send(&request).await?.status().is_success())
