@@ -26,6 +26,8 @@ use crate::glass::Glass;
 const SPACING: Duration = Duration::from_millis(20);
 /// A watch is told this late at most that its namespace is gone, or the daemon is ending.
 const TURN: Duration = Duration::from_secs(1);
+/// How often namespaces are looked for to which no path leads.
+const ABSENT_TURN: Duration = Duration::from_secs(5);
 /// How often folders are looked at for new namespaces, where some are expected.
 const LOOK: Duration = Duration::from_millis(100);
 /// Records that change are looked at this often at most.
@@ -84,7 +86,7 @@ struct Supervisor {
     watched: BTreeMap<Option<PathBuf>, Watched>,
     /// Namespaces that cannot be watched, with the reason that was logged.
     refused: BTreeMap<Option<PathBuf>, String>,
-    /// Those of them that no path leads to.
+    /// Refused namespaces to which no path leads.
     absent: BTreeSet<Option<PathBuf>>,
     shared: Arc<Shared>,
     told: Checks,
@@ -116,7 +118,8 @@ impl Supervisor {
                 checked = Instant::now();
             }
             // What runs in a namespace without its path goes on until the namespace ends, of which nobody sends a message.
-            if looked.elapsed() >= TURN {
+            // Looking for it takes a look at every process.
+            if looked.elapsed() >= ABSENT_TURN {
                 for netns in self.absent.iter().filter(|netns| self.engine.has_hooks_named(netns.as_deref()))
                 {
                     follow(&self.engine, &self.shared, netns.as_deref(), None);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, OperationId, Rank};
+use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, NetnsId, OperationId, Rank};
 use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, ListAnchor, TcFilter};
 
 use crate::chain::BuiltChain;
@@ -202,12 +202,19 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.make_folder(&folder)?;
                 undo.push(move || self.undo_pending_of(operation));
                 // With it the next start knows whether the namespace has ended, if no path leads there by then.
-                let number = self.number_namespace(key.netns.into(), netns)?;
+                let home: NetnsId = key.netns.into();
+                undo.push(move || {
+                    // Left, it is forgotten when the namespace has ended.
+                    if let Err(error) = self.forget_namespace(home) {
+                        tracing::warn!(%error, "the number of a network namespace is not forgotten");
+                    }
+                    Ok(())
+                });
+                let number = self.number_namespace(home, netns)?;
                 self.kernel.pin(&built.handle, &folder.join(filter_pin(key, interface, number)))?;
                 self.step("attach", "add filter");
                 let name = filter_name(key, interface);
                 let filter = TcFilter::of(operation.0);
-                let home = key.netns.into();
                 let at = FilterPlace { home, netns, ifindex: key.ifindex, direction, filter };
                 self.held_network.during(|| self.kernel.add_filter(&at, &built.handle, &name))?;
                 let (interface, key, program) = (interface.clone(), *key, built.id);

@@ -18,7 +18,10 @@ const PAUSE: Duration = Duration::from_millis(2);
 impl Standing {
     /// Returns whether a change of others can have been seen half done.
     pub(super) const fn may_be_half_done(&self) -> bool {
-        !matches!(self, Self::Running | Self::Waiting | Self::Elsewhere | Self::OtherPath { .. })
+        !matches!(
+            self,
+            Self::Running | Self::Waiting | Self::Elsewhere | Self::OtherPath { .. } | Self::Unreachable
+        )
     }
 }
 
@@ -50,7 +53,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// What runs at a hook; none if it has no record any more.
+    /// Returns what runs at a hook; none if it has no record any more.
     pub(super) fn settled_chain(&self, key: &HookKey) -> Result<Option<Running>, EngineError> {
         self.settled(
             || {
@@ -62,7 +65,7 @@ impl<K: Kernel> Engine<K> {
         )
     }
 
-    /// What has to be held for a link not to change.
+    /// Returns the subjects to lock so that a link does not change.
     pub(super) fn subjects_of(&self, id: LinkId) -> Vec<Subject> {
         let Some(link) = self.state().links.get(&id).cloned() else { return Vec::new() };
         [Subject::Program(link.program)].into_iter().chain(link.hook.map(Subject::Hook)).collect()

@@ -46,6 +46,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn sweep_pending_chains(&self) -> Result<(), EngineError> {
+        // Looked for once, and only if there is such a chain.
+        let mut filters = None;
         for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(&name);
             // What else could not be settled, such as a recorded link on its way to its place, is for the next start.
@@ -59,7 +61,11 @@ impl<K: Kernel> Engine<K> {
                 // It could not be undone: the next start needs its pins for that.
                 continue;
             }
-            if !self.is_running_unrecorded(&folder.join(paths::PENDING_CHAIN), &self.all_filters()?)?
+            let filters = match &filters {
+                Some(filters) => filters,
+                None => &*filters.insert(self.all_filters()?),
+            };
+            if !self.is_running_unrecorded(&folder.join(paths::PENDING_CHAIN), filters)?
                 && id.is_none_or(|id| !self.state().is_chain_used(id))
             {
                 self.remove_tree(&folder)?;

@@ -26,7 +26,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn all_filters(&self) -> Result<FoundFilters, EngineError> {
         let kinds = [Direction::Ingress, Direction::Egress].map(HookKind::Tc);
         // First: one that is found by then is looked through.
-        let hidden = self.hidden_namespace()?;
+        let mut hidden = self.hidden_namespace()?;
         let mut found: Vec<FoundFilter> = Vec::new();
         let mut seen = HashSet::new();
         let namespaces = std::iter::once(None).chain(self.kernel.all_namespaces().into_iter().map(Some));
@@ -49,7 +49,14 @@ impl<K: Kernel> Engine<K> {
                     }
                     let entries = match self.at_hook_key(netns.as_deref(), &key, None)? {
                         HookPresence::There(entries) => entries,
-                        HookPresence::Gone | HookPresence::Unreachable => continue,
+                        HookPresence::Gone => continue,
+                        HookPresence::Unreachable => {
+                            let home = key.netns.id();
+                            if home.map_or(Ok(false), |home| self.is_numbered(home))? {
+                                hidden = hidden.or(home);
+                            }
+                            continue;
+                        }
                     };
                     for entry in entries {
                         let (Via::Filter(filter), Some(program)) = (entry.via, entry.program) else {
@@ -61,6 +68,11 @@ impl<K: Kernel> Engine<K> {
                 }
             }
         }
+        // One may have lost its path while others were looked through.
+        let hidden = match hidden {
+            None => self.sweep_namespaces()?,
+            hidden => hidden,
+        };
         Ok(FoundFilters { seen: found, hidden })
     }
 

@@ -11,7 +11,7 @@ use crate::state::HookPresence;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// What is where a link at an interface was put. `is_of_now`: in this boot.
+    /// Looks at the place where a link was put. `is_of_now`: in this boot.
     pub(super) fn observe_link(
         &self,
         pin: &Path,

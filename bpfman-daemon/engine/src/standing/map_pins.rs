@@ -1,7 +1,7 @@
 //! Pins of maps: clients, volumes and libbpf find maps by them, so they are put back where somebody removed them.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bpfmand_core::{MapId, ProgramUid};
 use bpfmand_kernel::Kernel;
@@ -52,14 +52,22 @@ impl<K: Kernel> Engine<K> {
     /// Puts pins of a program's maps back that somebody removed. The caller holds the program, or is the start.
     pub(crate) fn pin_maps_again(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         let missing = self.missing_map_pins(program)?;
+        // A map that no program uses ended with its pins. The others are pinned all the same.
+        let mut failed = None;
         for (pin, id) in &missing {
-            let map = self.kernel.open_map(*id)?;
-            if let Some(folder) = pin.parent() {
-                self.kernel.make_folder(folder)?;
+            if let Err(error) = self.pin_map(*id, pin) {
+                failed.get_or_insert(error);
             }
-            self.kernel.pin(&map, pin)?;
         }
-        Ok(!missing.is_empty())
+        failed.map_or(Ok(!missing.is_empty()), Err)
+    }
+
+    fn pin_map(&self, id: MapId, pin: &Path) -> Result<(), EngineError> {
+        let map = self.kernel.open_map(id)?;
+        if let Some(folder) = pin.parent() {
+            self.kernel.make_folder(folder)?;
+        }
+        Ok(self.kernel.pin(&map, pin)?)
     }
 
     /// Compares the pins of a program's maps with its record, and puts back what is missing.

@@ -75,6 +75,12 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
+    /// Returns whether the number of a namespace is written down: a filter of ours may run there.
+    pub(super) fn is_numbered(&self, home: NetnsId) -> Result<bool, EngineError> {
+        let names = self.kernel.list_folder(Path::new(paths::NAMESPACES))?;
+        Ok(names.iter().any(|name| parse_folder_name(name).is_some_and(|(found, _)| found == home)))
+    }
+
     /// Forgets the numbers of namespaces that have ended. Returns one in which something may run that cannot be seen: nothing
     /// leads there, and it has not ended.
     pub(crate) fn sweep_namespaces(&self) -> Result<Option<NetnsId>, EngineError> {

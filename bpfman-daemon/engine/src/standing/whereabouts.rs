@@ -18,7 +18,7 @@ use crate::{Engine, EngineError};
 
 /// How long a change waits for the end of a namespace that is about to end, and how often it looks.
 const MAX_END: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(200);
 /// The interface that every network namespace has.
 const LOOPBACK: &str = "lo";
 

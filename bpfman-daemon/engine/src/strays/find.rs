@@ -204,7 +204,12 @@ impl<K: Kernel> Engine<K> {
                 return Ok(true);
             }
         }
-        Ok(filters.hidden.is_some() || filters.seen.iter().any(|found| found.program == program))
+        if filters.seen.iter().any(|found| found.program == program) {
+            return Ok(true);
+        }
+        // Filters run classifiers alone.
+        let is_classifier = |facts: ProgramFacts| facts.kernel_type == TC;
+        Ok(filters.hidden.is_some() && self.kernel.program(program)?.is_some_and(is_classifier))
     }
 
     /// The program that a recorded hook runs, if it was made later than the record. A chain is moved into its place behind
