@@ -1,6 +1,7 @@
 //! `bpfman attach`.
 
 use bpfman_client::Services;
+use bpfman_proto::REASON_TRAILER;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
@@ -76,8 +77,12 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             again: sharing.again,
         };
         let answer = match client.chains.attach(request).await {
-            // The daemon of v0.6.0.
-            Err(status) if is_plain && status.code() == Code::Unimplemented => {
+            // The daemon of v0.6.0, which gives no reason.
+            Err(status)
+                if is_plain
+                    && status.code() == Code::Unimplemented
+                    && status.metadata().get(REASON_TRAILER).is_none() =>
+            {
                 return attach_as_published(global, &mut client, program_id, attach).await;
             }
             answer => answer?.into_inner(),

@@ -59,8 +59,10 @@ impl Writer {
                 self.write_accesses(accesses);
             }
         }
-        if let Err(error) = self.segments.sync().and_then(|()| self.accesses.sync()) {
-            tracing::warn!(%error, "the journal may not be on disk");
+        for files in [&mut self.segments, &mut self.accesses] {
+            if let Err(error) = files.sync() {
+                tracing::warn!(%error, "the journal may not be on disk");
+            }
         }
     }
 
