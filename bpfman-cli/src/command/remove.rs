@@ -59,7 +59,7 @@ pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
     }
 }
 
-/// What is to be removed.
+/// Objects to remove.
 struct Wanted<'a> {
     subject: RemovalSubject,
     ids: &'a [u32],
@@ -69,7 +69,7 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// Those that the command line names.
+    /// Objects that the command line names.
     const fn named(subject: RemovalSubject, ids: &'a [u32], ignore_missing: bool) -> Self {
         Self { subject, ids, is_list: ids.len() != 1, ignore_missing }
     }

@@ -54,7 +54,7 @@ fn watching_ends_when_nobody_reads_any_more() {
 }
 
 #[test]
-fn members_of_chains_go_by_the_newer_call_and_all_else_by_the_older_one() {
+fn chain_members_use_the_newer_call() {
     let daemon = daemon();
     let line = "attach 7 xdp -i eth0 -p 5 --before role=lb,8 --after foreign:cil --role wall --isolated \
                 --allow-redirect --hold";

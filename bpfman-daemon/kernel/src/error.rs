@@ -121,7 +121,7 @@ pub enum KernelError {
          something without a path keeps it, such as a descriptor or a netfilter link", netns.inode
     )]
     NamespaceNotFound {
-        /// What was looked for in it.
+        /// Object that was looked for in it.
         subject: String,
         /// Which namespace.
         netns: NetnsId,

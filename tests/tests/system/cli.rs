@@ -126,7 +126,7 @@ fn lists_are_filtered_by_state_label_program_and_kind() {
 }
 
 #[test]
-fn programs_of_others_are_listed_under_each_type_that_they_can_be() {
+fn third_party_programs_are_listed_under_each_possible_type() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let object = compile::object("stranger").display().to_string();
     let tc = |line: &str| {

@@ -46,7 +46,7 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// What makes it harder.
+/// Additional difficulties.
 #[derive(Clone, Copy)]
 struct Mode {
     /// TC chains are in filters, and some of their members are isolated.

@@ -118,7 +118,7 @@ impl<K: Kernel> Engine<K> {
         Ok(ProgramDetails { id, facts, managed })
     }
 
-    /// What the kernel has of a program, against its record. A record that ended meanwhile is none: its program is gone because
+    /// Compares a program in the kernel with its record. A record that ended meanwhile is none: its program is gone because
     /// of that.
     fn seen(&self, id: ProgramId, record: Option<Arc<ProgramRecord>>) -> Result<Seen, EngineError> {
         let facts = self.kernel.program(id)?;

@@ -55,7 +55,7 @@ pub fn parse_netns_name(name: &str) -> Option<Option<PathBuf>> {
     Some((!netns.is_empty()).then(|| PathBuf::from(OsString::from_vec(netns))))
 }
 
-/// What the name of a pin says; none for a pin of another kind.
+/// Parses the name of a pin; none for a pin of another kind.
 pub fn parse_filter_pin(name: &str) -> Option<PinnedFilter> {
     let (rest, is_old) = match (name.strip_prefix("filterin_"), name.strip_prefix("filter_")) {
         (Some(rest), _) => (rest, false),

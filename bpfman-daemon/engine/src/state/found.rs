@@ -1,9 +1,9 @@
-//! What a look at hooks found.
+//! Results of a look at hooks.
 
 use bpfmand_core::{HookEntry, HookKey, Interface, NetnsId, ProgramId};
 use bpfmand_kernel::TcFilter;
 
-/// What is at a hook.
+/// Presence of a hook's interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookPresence {
     /// Its interface is there, with these programs.
@@ -26,12 +26,12 @@ pub struct FoundFilters {
 /// A filter of clsact that runs a program, whoever put it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFilter {
-    /// Where.
+    /// Its interface, by the path that led there.
     pub interface: Interface,
-    /// Where.
+    /// Its hook, by the identity of the namespace.
     pub key: HookKey,
-    /// Which.
+    /// Its priority and handle.
     pub filter: TcFilter,
-    /// What it runs.
+    /// Program that it runs.
     pub program: ProgramId,
 }

@@ -1,4 +1,4 @@
-//! What a record keeps of a hook's network namespace, so that its end can be known.
+//! Number of a hook's network namespace, by which its end is known.
 
 use bpfmand_core::{NetnsId, NetnsNumber};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub fn folder_name(home: NetnsId, number: NetnsNumber) -> String {
     format!("{}_{}_{number}_{}_{}", home.inode, home.cookie, table.inode, table.cookie)
 }
 
-/// What the name of such a folder tells; none for a folder of another name.
+/// Parses the name of such a folder; none for another name.
 pub fn parse_folder_name(name: &str) -> Option<(NetnsId, NetnsNumber)> {
     let mut parts = name.split('_').map(|part| part.parse::<u64>().ok());
     let mut next = || parts.next().flatten();
@@ -33,7 +33,7 @@ pub fn parse_folder_name(name: &str) -> Option<(NetnsId, NetnsNumber)> {
 }
 
 impl NamespaceNumber {
-    /// As the kernel knows it.
+    /// Returns the number as the kernel knows it.
     #[must_use]
     pub const fn in_kernel(&self) -> NetnsNumber {
         NetnsNumber { table: self.table, number: self.number }

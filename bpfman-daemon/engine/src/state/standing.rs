@@ -197,7 +197,7 @@ impl Standing {
     }
 }
 
-/// What runs where its path does not lead any more, in a sentence.
+/// Says in a sentence that something runs where its path no longer leads.
 fn other_path(was: Option<&Path>, now: Option<&Path>) -> String {
     let was = was.map_or_else(
         || "the daemon was moved to another network namespace".to_owned(),

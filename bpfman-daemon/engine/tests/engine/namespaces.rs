@@ -341,7 +341,7 @@ fn tcx_link_comes_back_where_it_was() {
 
 /// Such a link keeps its namespace, which nothing else shows.
 #[test]
-fn link_of_a_namespace_itself_says_that_its_path_leads_elsewhere() {
+fn link_of_a_namespace_tells_that_its_path_changed() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let names = ["no_packet", "no_listener"];
@@ -543,7 +543,7 @@ fn break_glass_takes_filters_in_namespaces_without_a_name() {
 }
 
 #[test]
-fn attach_that_was_cut_short_leaves_no_filter_where_the_name_is_gone() {
+fn interrupted_attach_leaves_no_filter_without_a_name() {
     let case =
         crate::cases::cases().into_iter().find(|case| case.name == "attach the first to clsact").unwrap();
     let steps = {

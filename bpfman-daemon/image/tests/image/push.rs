@@ -29,7 +29,7 @@ async fn uploads_that_end_without_a_location_are_whole() {
     }
 }
 
-/// What counts is whether the registry has it.
+/// The registry is asked whether it has the content.
 #[tokio::test]
 async fn uploads_that_end_by_another_success_are_whole() {
     for success in [200, 202, 204] {

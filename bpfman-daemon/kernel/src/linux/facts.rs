@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_that_is_being_made_is_not_there_and_other_errors_are_told() {
+    fn link_being_made_is_absent_and_other_errors_are_returned() {
         let error = |number| found::<()>(Err(io::Error::from_raw_os_error(number)));
         assert!(error(libc::ENOENT).unwrap().is_none() && error(libc::EAGAIN).unwrap().is_none());
         assert_eq!(error(libc::EPERM).unwrap_err().raw_os_error(), Some(libc::EPERM));
