@@ -239,7 +239,14 @@ impl Client {
         self.open.insert(name.clone());
         let attached = if isolated {
             let attach = Some(v1::AttachInfo { info: Some(point) });
-            let request = ext::ChainAttachRequest { program_id: id, attach, isolated, ..Default::default() };
+            // It may be there already.
+            let request = ext::ChainAttachRequest {
+                program_id: id,
+                attach,
+                isolated,
+                again: true,
+                ..Default::default()
+            };
             self.wire.attach_by_chains(request).map(|link| link.id)
         } else {
             self.wire.attach(attach(id, point)).map(|answer| answer.link_id)
