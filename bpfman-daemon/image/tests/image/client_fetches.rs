@@ -1,7 +1,7 @@
 //! Fetches by the client from registries that send what was not asked for.
 
 use bpfman_image_format::{
-    Credential, Descriptor, FetchError, Platform, RegistryAccess, RegistryError, fetch_object, media,
+    Credential, Descriptor, FetchError, Platform, RegistryAccess, RegistryError, fetch_object,
 };
 use serde_json::json;
 
@@ -46,9 +46,7 @@ async fn blob_of_another_size_or_content_is_refused() {
     for size in [layer.size - 1, layer.size + 1] {
         let hostile = Hostile::start();
         let (layer, _) = hostile.image_of(object.bytes());
-        let layer = Descriptor { size, ..layer };
-        let config = hostile.blob(media::OCI_CONFIG, b"{}");
-        hostile.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));
+        hostile.image_with(Descriptor { size, ..layer });
         let error = refused(&hostile).await;
         assert!(matches!(error, RegistryError::Refused { .. }), "{error}");
     }
@@ -86,16 +84,11 @@ async fn blob_that_is_refused_is_told_in_the_words_of_the_registry() {
     }
 }
 
-/// What a layer names as another place for its content is none for us.
+/// A layer may name other places that have its content.
 #[tokio::test]
 async fn addresses_in_a_manifest_are_not_followed() {
     let (hostile, elsewhere) = (Hostile::start(), Hostile::start());
-    let layer = Descriptor::of(media::OCI_LAYER_GZIP, object("client_urls").bytes());
-    let config = hostile.blob(media::OCI_CONFIG, b"{}");
-    let mut layer = serde_json::to_value(layer).unwrap();
-    layer["urls"] = json!([format!("http://{}/v2/a/x", elsewhere.address())]);
-    elsewhere.set("x", Answer::ok(object("client_urls").bytes()));
-    hostile.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));
+    hostile.image_of_layer_at(&elsewhere, object("client_urls").bytes());
     assert!(matches!(refused(&hostile).await, RegistryError::NotFound(_)));
     assert_eq!(elsewhere.requests(), [""; 0]);
 }

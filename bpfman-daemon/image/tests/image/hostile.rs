@@ -88,9 +88,7 @@ async fn a_blob_of_another_size_or_content_is_refused() {
     for size in [layer.size - 1, layer.size + 1, 1 << 40] {
         let hostile = Hostile::start();
         let (layer, _) = hostile.image_of(object.bytes());
-        let layer = Descriptor { size, ..layer };
-        let config = hostile.blob(media::OCI_CONFIG, b"{}");
-        hostile.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));
+        hostile.image_with(Descriptor { size, ..layer });
         let error = refused(&hostile).await;
         assert!(matches!(error, ImageError::TooLarge { .. } | ImageError::Malformed { .. }), "{error}");
     }
@@ -99,12 +97,7 @@ async fn a_blob_of_another_size_or_content_is_refused() {
 #[tokio::test]
 async fn addresses_in_a_manifest_are_not_followed() {
     let (hostile, elsewhere) = (Hostile::start(), Hostile::start());
-    let layer = Descriptor::of(media::OCI_LAYER_GZIP, object("urls").bytes());
-    let config = hostile.blob(media::OCI_CONFIG, b"{}");
-    let mut layer = serde_json::to_value(layer).unwrap();
-    layer["urls"] = json!([format!("http://{}/v2/a/x", elsewhere.address())]);
-    elsewhere.set("x", Answer::ok(object("urls").bytes()));
-    hostile.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));
+    hostile.image_of_layer_at(&elsewhere, object("urls").bytes());
     assert!(matches!(refused(&hostile).await, ImageError::NotFound { .. }));
     assert_eq!(elsewhere.requests(), [""; 0]);
 }

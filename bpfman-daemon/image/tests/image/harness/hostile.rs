@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use bpfman_image_format::{Descriptor, Digest, ImageReference, media};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// One answer.
@@ -186,6 +187,20 @@ impl Hostile {
             "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": config, "layers": [layer],
         });
         (layer, self.manifest("latest", &manifest))
+    }
+
+    /// Serves a manifest with this layer at the tag `latest`, whatever there is of the layer.
+    pub fn image_with(&self, layer: impl Serialize) {
+        let config = self.blob(media::OCI_CONFIG, b"{}");
+        self.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));
+    }
+
+    /// The same with a layer that is not here: its manifest names another registry that has it.
+    pub fn image_of_layer_at(&self, elsewhere: &Self, layer: &[u8]) {
+        let mut described = serde_json::to_value(Descriptor::of(media::OCI_LAYER_GZIP, layer)).unwrap();
+        described["urls"] = json!([format!("http://{}/v2/a/x", elsewhere.address())]);
+        elsewhere.set("x", Answer::ok(layer));
+        self.image_with(described);
     }
 
     /// Requests so far, as `METHOD path` and, where it was sent, the credential.
