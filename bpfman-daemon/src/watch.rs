@@ -26,7 +26,7 @@ use crate::glass::Glass;
 const SPACING: Duration = Duration::from_millis(20);
 /// A watch is told this late at most that its namespace is gone, or the daemon is ending.
 const TURN: Duration = Duration::from_secs(1);
-/// How often namespaces are looked for to which no path leads.
+/// Time between looks for namespaces to which no path leads.
 const ABSENT_TURN: Duration = Duration::from_secs(5);
 /// How often folders are looked at for new namespaces, where some are expected.
 const LOOK: Duration = Duration::from_millis(100);

@@ -22,7 +22,7 @@ use crate::verdict;
 
 /// Attaches, and shows the new link; with a pattern, the attachment to all interfaces that match.
 ///
-/// What v0.6.0 knows also works with its daemon.
+/// Attachments that v0.6.0 knows also work with its daemon.
 pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     let program_id = command.program_id;
     let (order, sharing) = place(&command.point);

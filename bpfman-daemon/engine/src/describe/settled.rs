@@ -11,7 +11,7 @@ use crate::engine::locks::{Guard, Subject};
 use crate::state::Standing;
 use crate::{Engine, EngineError};
 
-/// How long something is looked at that is always being changed, and how often.
+/// Longest time of looking at something that is always being changed, and the pause between looks.
 const MAX_LOOKS: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(2);
 

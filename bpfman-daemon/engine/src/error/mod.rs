@@ -73,17 +73,17 @@ pub enum EngineError {
         "program {program} is already attached at {hook}, by link {link}; once more, it runs twice for each packet"
     )]
     Repeated {
-        /// Which program.
+        /// The program.
         program: ProgramId,
-        /// As the user named it.
+        /// The hook, as the user named it.
         hook: String,
-        /// By which link.
+        /// The link by which it is there.
         link: LinkId,
     },
     /// A hook that takes one program, and has one of ours.
     #[error("hook {hook} takes one program, and link {link} is there")]
     HeldByOurs {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// The link.
         link: LinkId,

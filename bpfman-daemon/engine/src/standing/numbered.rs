@@ -3,7 +3,7 @@
 //! Records have these numbers, and so has the bpffs, in the names of empty folders: without records, nothing else tells that a
 //! filter may run in a namespace that no path leads to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{NetnsId, NetnsNumber};
@@ -14,7 +14,7 @@ use crate::state::namespace_number::{NamespaceNumber, folder_name, parse_folder_
 use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
-/// How long a look at everything waits for the end of a namespace that nothing leads to, and how often it looks.
+/// Longest wait of a look at everything for the end of a namespace that nothing leads to, and the pause between looks.
 const MAX_END: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -67,30 +67,36 @@ impl<K: Kernel> Engine<K> {
         if is_used {
             return Ok(());
         }
-        for name in self.kernel.list_folder(Path::new(paths::NAMESPACES))? {
-            if parse_folder_name(&name).is_some_and(|(found, _)| found == home) {
-                self.kernel.remove_folder(&Path::new(paths::NAMESPACES).join(name))?;
+        for (found, _, folder) in self.numbered_namespaces()? {
+            if found == home {
+                self.kernel.remove_folder(&folder)?;
             }
         }
         Ok(())
     }
 
+    /// Returns the namespaces whose numbers are written down, each with its folder.
+    fn numbered_namespaces(&self) -> Result<Vec<(NetnsId, NetnsNumber, PathBuf)>, EngineError> {
+        let all = Path::new(paths::NAMESPACES);
+        let parse = |name: String| {
+            let (home, number) = parse_folder_name(&name)?;
+            Some((home, number, all.join(name)))
+        };
+        Ok(self.kernel.list_folder(all)?.into_iter().filter_map(parse).collect())
+    }
+
     /// Returns whether the number of a namespace is written down: a filter of ours may run there.
     pub(super) fn is_numbered(&self, home: NetnsId) -> Result<bool, EngineError> {
-        let names = self.kernel.list_folder(Path::new(paths::NAMESPACES))?;
-        Ok(names.iter().any(|name| parse_folder_name(name).is_some_and(|(found, _)| found == home)))
+        Ok(self.numbered_namespaces()?.iter().any(|(found, ..)| *found == home))
     }
 
     /// Forgets the numbers of namespaces that have ended. Returns one in which something may run that cannot be seen: nothing
     /// leads there, and it has not ended.
     pub(crate) fn sweep_namespaces(&self) -> Result<Option<NetnsId>, EngineError> {
         let mut hidden = None;
-        for name in self.kernel.list_folder(Path::new(paths::NAMESPACES))? {
-            let Some((home, number)) = parse_folder_name(&name) else { continue };
+        for (home, number, folder) in self.numbered_namespaces()? {
             match self.kernel.find_namespace(home, None, Some(number))? {
-                FoundNamespace::Ended => {
-                    self.kernel.remove_folder(&Path::new(paths::NAMESPACES).join(name))?;
-                }
+                FoundNamespace::Ended => self.kernel.remove_folder(&folder)?,
                 FoundNamespace::NotFound => hidden = Some(home),
                 FoundNamespace::Own | FoundNamespace::At(_) => {}
             }

@@ -127,7 +127,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// How something stands by the path that it was attached by: what runs on where the path no longer leads is elsewhere if
+    /// Compares how something stands with the path that it was attached by: what runs on where the path no longer leads is elsewhere if
     /// the path leads to another namespace, or if nothing else leads there. A name alone that is gone makes no difference: a
     /// container's process ends, and its pod lives on.
     pub(crate) fn by_path(
