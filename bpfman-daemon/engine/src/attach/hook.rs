@@ -65,7 +65,9 @@ impl<K: Kernel> Engine<K> {
         self.check_budget(key, interface, &links, &link)?;
         self.step("attach", "build chain");
         let built = self.build_chain(key, interface, &links, old.as_ref().map(|hook| hook.entry))?;
-        // Before what undoes it, so that it outlives that.
+        // Both before what undoes it, so that they outlive that.
+        let lacks_number = old.as_ref().is_none_or(|hook| self.lacks_number(hook));
+        let namespace = if lacks_number { self.hold_namespace(key) } else { None };
         let mut joined = None;
         let hook = undoing(|undo| {
             let entry = match &old {
@@ -97,6 +99,7 @@ impl<K: Kernel> Engine<K> {
             self.step("attach", "move into place");
             retry_once(|| self.place_hook(&hook))?;
         }
+        drop(namespace);
         self.keep_order(key);
         self.settle_chain(joined.unwrap_or(built))
     }
@@ -127,7 +130,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Attaches the first chain of a hook. Where libxdp holds it and the kernel can do it, the members join libxdp's
-    /// dispatcher: what the hook runs then is answered too.
+    /// dispatcher: what the hook runs then is answered too. The caller holds the namespace.
     pub(crate) fn enter_or_join<'a>(
         &'a self,
         interface: &Interface,
@@ -205,7 +208,7 @@ impl<K: Kernel> Engine<K> {
                 let home: NetnsId = key.netns.into();
                 undo.push(move || {
                     // Left, it is forgotten when the namespace has ended.
-                    if let Err(error) = self.forget_namespace(home) {
+                    if let Err(error) = self.forget_held_namespace(home) {
                         tracing::warn!(%error, "the number of a network namespace is not forgotten");
                     }
                     Ok(())

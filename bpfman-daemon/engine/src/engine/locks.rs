@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bpfmand_core::{CountedDurations, DurationCounts, HookKey, ProgramUid};
+use bpfmand_core::{CountedDurations, DurationCounts, HookKey, NetnsId, ProgramUid};
 
 /// What can be locked. An operation takes them in this order, and programs by ascending uid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,6 +16,8 @@ pub enum Subject {
     /// A hook: held by whoever changes its chain. One of tcx links is locked together with that of the tc chain, which
     /// the kernel keeps in the same list.
     Hook(HookKey),
+    /// A network namespace: held by whoever numbers it until what runs there is recorded, and by whoever forgets its number.
+    Namespace(NetnsId),
     /// Chains of one composition: held by whoever looks for one and loads it if there is none. Never together with
     /// another of these.
     Composition(u64),

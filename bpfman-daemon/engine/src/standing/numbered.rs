@@ -6,20 +6,51 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{NetnsId, NetnsNumber};
+use bpfmand_core::{HookKey, HookKind, NetnsId, NetnsNumber};
 use bpfmand_kernel::{FoundNamespace, Kernel};
 
-use crate::state::StrayKind;
+use crate::engine::locks::{Guard, Subject};
+use crate::error::Remainder;
 use crate::state::namespace_number::{NamespaceNumber, folder_name, parse_folder_name};
 use crate::state::records::{Entry, HookRecord};
+use crate::state::{State, StrayKind};
 use crate::{Engine, EngineError, paths};
 
 /// Longest wait of a look at everything for the end of a namespace that nothing leads to, and the pause between looks.
 const MAX_END: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(100);
 
+impl State {
+    /// Returns whether something runs in a namespace without a link, or may still run there.
+    fn needs_number_of(&self, home: NetnsId) -> bool {
+        let hooks = self.hooks.values().filter(|hook| hook.entry != Entry::Link).map(|hook| &hook.key);
+        let strays = self.strays.iter().filter_map(|stray| match &stray.kind {
+            StrayKind::Filter { key, .. } => Some(key),
+            _ => None,
+        });
+        let uncleared =
+            self.uncleared.iter().flat_map(|left| &left.leftover.filters).map(|filter| &filter.key);
+        let unfinished = self.unfinished.iter().filter_map(|left| match &left.left {
+            Remainder::Filter { key, .. } => Some(key),
+            _ => None,
+        });
+        let mut all = hooks.chain(strays).chain(uncleared).chain(unfinished);
+        all.any(|key| key.netns.id() == Some(home))
+    }
+}
+
 impl<K: Kernel> Engine<K> {
-    /// Gives a namespace a number, and writes it down where it outlives the records. To be called before something runs there.
+    /// Holds the namespace of a hook from its number to its record: another change would find nothing there meanwhile, and
+    /// forget the number. Returns none where no number is given: for the daemon's own namespace, and for tcx links.
+    pub(crate) fn hold_namespace(&self, key: &HookKey) -> Option<Guard> {
+        let home = key.netns.id()?;
+        let is_entered_by_link = matches!(key.kind, HookKind::Tc(_)) && self.tc_enters_by_tcx();
+        let has_number = !is_entered_by_link && !self.kernel.leads_to(None, home);
+        has_number.then(|| self.lock(Subject::Namespace(home)))
+    }
+
+    /// Gives a namespace a number, and writes it down where it outlives the records. To be called before something runs there,
+    /// by whoever holds the namespace.
     pub(crate) fn number_namespace(
         &self,
         home: NetnsId,
@@ -33,12 +64,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Adds to a record the number of the hook's namespace, where the record's end can only be known by that: links tell it
-    /// themselves.
+    /// themselves. The caller holds the namespace.
     pub(crate) fn numbered(&self, hook: HookRecord) -> Result<HookRecord, EngineError> {
-        let is_known = hook.number.as_ref().is_some_and(|number| number.boot == self.boot);
-        let (Some(home), false) = (hook.key.netns.id(), is_known || hook.entry == Entry::Link) else {
-            return Ok(hook);
-        };
+        let Some(home) = hook.key.netns.id().filter(|_| self.lacks_number(&hook)) else { return Ok(hook) };
         let number = self.number_namespace(home, hook.interface.netns.as_deref())?;
         let number = number.map(|number| NamespaceNumber {
             boot: self.boot.clone(),
@@ -48,23 +76,32 @@ impl<K: Kernel> Engine<K> {
         Ok(HookRecord { number, ..hook })
     }
 
+    /// Returns whether the end of a recorded hook cannot be known in this boot.
+    pub(crate) fn lacks_number(&self, hook: &HookRecord) -> bool {
+        let is_known = hook.number.as_ref().is_some_and(|number| number.boot == self.boot);
+        !is_known && hook.entry != Entry::Link
+    }
+
     /// Records the number of a hook's namespace, if the record has none: it is of an earlier version. The caller holds the
     /// hook's lock.
     pub(crate) fn learn_number(&self, hook: &HookRecord) -> Result<(), EngineError> {
+        if !self.lacks_number(hook) {
+            return Ok(());
+        }
+        let _namespace = self.hold_namespace(&hook.key);
         let numbered = self.numbered(hook.clone())?;
         if numbered.number == hook.number { Ok(()) } else { self.record_hook(numbered) }
     }
 
     /// Forgets the number of a namespace, unless something runs there without a link.
     pub(crate) fn forget_namespace(&self, home: NetnsId) -> Result<(), EngineError> {
-        let is_used = {
-            let state = self.state();
-            let mut hooks = state.hooks.values().filter(|hook| hook.entry != Entry::Link);
-            let is_here = |stray: &StrayKind| matches!(stray, StrayKind::Filter { key, .. } if key.netns.id() == Some(home));
-            hooks.any(|hook| hook.key.netns.id() == Some(home))
-                || state.strays.iter().any(|stray| is_here(&stray.kind))
-        };
-        if is_used {
+        let _namespace = self.lock(Subject::Namespace(home));
+        self.forget_held_namespace(home)
+    }
+
+    /// The same. The caller holds the namespace.
+    pub(crate) fn forget_held_namespace(&self, home: NetnsId) -> Result<(), EngineError> {
+        if self.state().needs_number_of(home) {
             return Ok(());
         }
         for (found, _, folder) in self.numbered_namespaces()? {

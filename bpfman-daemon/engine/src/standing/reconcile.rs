@@ -255,7 +255,8 @@ impl<K: Kernel> Engine<K> {
         self.ensure_free(&hook.key, &hook.interface, Some(hook.program))?;
         let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
         let operation = self.operation();
-        // Before what undoes it, so that it outlives that.
+        // Both before what undoes it, so that they outlive that.
+        let namespace = self.hold_namespace(&hook.key);
         let mut joined = None;
         let restored = undoing(|undo| {
             let (entry, dispatcher) =
@@ -268,6 +269,7 @@ impl<K: Kernel> Engine<K> {
             self.record_hook(restored.clone())?;
             Ok::<_, EngineError>(restored)
         })?;
+        drop(namespace);
         self.place_hook(&restored)?;
         self.settle_chain(joined.unwrap_or(built))
     }

@@ -53,6 +53,7 @@ mod missing_pins;
 mod namespaces;
 mod netkit;
 mod not_undone;
+mod numbered_namespaces;
 mod objects;
 mod older_records;
 mod openers;

@@ -17,19 +17,19 @@ use crate::bench::{Ask as _, Bench, pins, quick_folder};
 use crate::crashes::{Ending, set_up};
 use crate::interfaces::{ask, chosen};
 
-type Sim = Bench<SimKernel>;
+pub type Sim = Bench<SimKernel>;
 
-const INGRESS: Direction = Direction::Ingress;
-const TC: HookKind = HookKind::Tc(INGRESS);
+pub const INGRESS: Direction = Direction::Ingress;
+pub const TC: HookKind = HookKind::Tc(INGRESS);
 const XDP: HookKind = HookKind::Xdp;
 /// A process's file of its namespace.
-const PROCESS: &str = "/proc/4711/ns/net";
+pub const PROCESS: &str = "/proc/4711/ns/net";
 
-fn by_clsact() -> Sim {
+pub fn by_clsact() -> Sim {
     Bench { tc_by_clsact: true, ..crate::simulated::bench() }
 }
 
-fn home(bench: &Sim) -> NetnsId {
+pub fn home(bench: &Sim) -> NetnsId {
     bench.kernel.find_hook(&bench.left(), XDP).unwrap().netns.into()
 }
 
@@ -40,7 +40,7 @@ pub fn leave_name(bench: &Sim) {
 }
 
 /// The same, and nothing has a path to the namespace.
-fn hide(bench: &Sim) -> NetnsId {
+pub fn hide(bench: &Sim) -> NetnsId {
     let home = home(bench);
     bench.kernel.remove_name(&bench.netns);
     home
@@ -50,7 +50,7 @@ fn in_process(name: &str) -> Interface {
     Interface { name: name.to_owned(), netns: Some(PathBuf::from(PROCESS)) }
 }
 
-fn at(point: AttachPoint, interface: Interface) -> AttachPoint {
+pub fn at(point: AttachPoint, interface: Interface) -> AttachPoint {
     let mut point = point;
     *point.interface_mut().unwrap() = interface;
     point
@@ -71,7 +71,7 @@ fn isolated(engine: &Engine<SimKernel>, program: ProgramId, point: AttachPoint) 
 }
 
 /// Two members at the filter that are programs of their own: the array between them is kept filled by its pin alone.
-fn cut_chain(bench: &Sim, engine: &Engine<SimKernel>) -> [LinkId; 2] {
+pub fn cut_chain(bench: &Sim, engine: &Engine<SimKernel>) -> [LinkId; 2] {
     let [tango, tulip] = engine.loads(&bench.request("programs", &["tango", "tulip"]))[..] else { panic!() };
     [isolated(engine, tango, bench.tc(INGRESS, 1)), isolated(engine, tulip, bench.tc(INGRESS, 2))]
 }
@@ -84,7 +84,7 @@ fn state_of(engine: &Engine<SimKernel>, link: LinkId) -> Standing {
     engine.describe_link(link).unwrap().standing
 }
 
-fn follow(engine: &Engine<SimKernel>, bench: &Sim) {
+pub fn follow(engine: &Engine<SimKernel>, bench: &Sim) {
     let error = engine.follow_interfaces(Some(&bench.netns)).unwrap_err();
     assert!(matches!(error, EngineError::Kernel(KernelError::NoNamespace { .. })), "{error}");
 }
@@ -505,24 +505,6 @@ fn chain_without_records_stays_where_nobody_reaches_it() {
     bench.start();
     assert!(chain_pins(&bench).is_empty());
     assert_eq!(bench.kernel.list_folder(Path::new("namespaces")).unwrap(), Vec::<String>::new());
-}
-
-#[test]
-fn number_of_a_namespace_goes_with_its_last_filter() {
-    let bench = by_clsact();
-    let engine = bench.engine();
-    let numbers = || bench.kernel.list_folder(Path::new("namespaces")).unwrap().len();
-    let links = cut_chain(&bench, &engine);
-    assert_eq!(numbers(), 1);
-    engine.detach(links[0]).unwrap();
-    assert_eq!(numbers(), 1);
-    engine.detach(links[1]).unwrap();
-    assert_eq!(numbers(), 0);
-    cut_chain(&bench, &engine);
-    let home = hide(&bench);
-    bench.kernel.end_namespace(home);
-    follow(&engine, &bench);
-    assert_eq!(numbers(), 0);
 }
 
 #[test]
