@@ -126,6 +126,7 @@ fn kernel_alone(objects: &Objects, netns: &str) -> anyhow::Result<Vec<f64>> {
     let interface = Interface { name: "va".to_owned(), netns: Some(netns.to_owned()) };
     let hook = kernel.find_hook(&interface, HookKind::Tcx(Direction::Ingress))?;
     let target = LinkTarget::Tcx {
+        home: hook.netns.into(),
         netns: Some(netns),
         ifindex: hook.ifindex,
         direction: Direction::Ingress,

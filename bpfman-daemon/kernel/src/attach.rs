@@ -63,7 +63,9 @@ pub struct Extends {
 pub enum LinkTarget<'a> {
     /// An interface's XDP hook.
     Xdp {
-        /// The namespace file, none for the daemon's own.
+        /// Network namespace of the interface.
+        home: NetnsId,
+        /// File that led to the namespace before, none for the daemon's own: where it is looked for first.
         netns: Option<&'a Path>,
         /// The interface in it.
         ifindex: IfIndex,
@@ -72,7 +74,9 @@ pub enum LinkTarget<'a> {
     },
     /// An interface's tcx hook (Linux 6.6 and later).
     Tcx {
-        /// The namespace file, none for the daemon's own.
+        /// Network namespace of the interface.
+        home: NetnsId,
+        /// File that led to the namespace before, none for the daemon's own: where it is looked for first.
         netns: Option<&'a Path>,
         /// The interface in it.
         ifindex: IfIndex,
@@ -201,6 +205,8 @@ pub enum LinkTarget<'a> {
     },
     /// A network namespace, at one of its hooks.
     Netns {
+        /// The namespace; none if only its file is known.
+        home: Option<NetnsId>,
         /// The namespace file, none for the daemon's own.
         netns: Option<&'a Path>,
         /// `enum bpf_attach_type`, as the program was loaded.
@@ -208,6 +214,8 @@ pub enum LinkTarget<'a> {
     },
     /// A netfilter hook of a network namespace (Linux 6.4 and later).
     Netfilter {
+        /// The namespace; none if only its file is known.
+        home: Option<NetnsId>,
         /// The namespace file, none for the daemon's own.
         netns: Option<&'a Path>,
         /// Which hook, and when.

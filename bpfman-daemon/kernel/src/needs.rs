@@ -38,7 +38,7 @@ impl Features {
             LinkTarget::UprobeMulti { .. } | LinkTarget::Usdt { .. } => &[Probe::UPROBE_MULTI],
             LinkTarget::Trampoline { cookie, .. } if *cookie != 0 => &[Probe::TRAMPOLINE_COOKIES],
             LinkTarget::RawTracepoint { cookie, .. } if *cookie != 0 => &[Probe::RAW_COOKIES],
-            LinkTarget::Netfilter { netns, place } => match (netns, place.defragment) {
+            LinkTarget::Netfilter { netns, place, .. } => match (netns, place.defragment) {
                 // The daemon's own namespace does not go before its links.
                 (None, false) => &[Probe::NETFILTER],
                 (None, true) => &[Probe::NETFILTER, Probe::NETFILTER_DEFRAGMENT],

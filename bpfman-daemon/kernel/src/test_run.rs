@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use bpfmand_core::NetnsId;
+
 /// A packet, and what the program is told about it.
 #[derive(Clone, Debug)]
 pub struct TestRun<'a> {
@@ -9,7 +11,9 @@ pub struct TestRun<'a> {
     pub packet: &'a [u8],
     /// What the program is told beside the packet.
     pub context: TestContext,
-    /// The namespace that the interface numbers of the context are of; none for the daemon's own.
+    /// The namespace that the interface numbers of the context are of; none if only its file is known.
+    pub home: Option<NetnsId>,
+    /// File of the namespace; none for the daemon's own.
     pub netns: Option<&'a Path>,
     /// How often. The packet is not renewed between the runs: a program that changes it meets its own changes. 0 is 1.
     pub repeat: u32,
@@ -19,7 +23,7 @@ impl<'a> TestRun<'a> {
     /// One run on a packet, with nothing said about it.
     #[must_use]
     pub const fn once(packet: &'a [u8]) -> Self {
-        Self { packet, context: TestContext::Plain, netns: None, repeat: 1 }
+        Self { packet, context: TestContext::Plain, home: None, netns: None, repeat: 1 }
     }
 }
 

@@ -95,15 +95,15 @@ impl<K: Kernel> Engine<K> {
 
     /// Names a link of ours where netfilter takes no second program of its priority.
     pub(crate) fn with_own_holder(&self, target: &LinkTarget<'_>, error: KernelError) -> EngineError {
-        let (LinkTarget::Netfilter { netns, place }, KernelError::HookHeld { hook, .. }) = (target, &error)
+        let (LinkTarget::Netfilter { home, netns, place }, KernelError::HookHeld { hook, .. }) =
+            (target, &error)
         else {
             return error.into();
         };
-        let home = self.loopback_in(*netns).ok().and_then(|key| key.netns.id());
         let is_there = |link: &LinkRecord| match &link.point {
             AttachPoint::Netfilter { netns: path, place: other } => {
                 (other.family, other.hook, other.priority) == (place.family, place.hook, place.priority)
-                    && link.namespace.map_or(path.as_deref() == *netns, |namespace| Some(namespace) == home)
+                    && link.namespace.map_or(path.as_deref() == *netns, |namespace| Some(namespace) == *home)
             }
             _ => false,
         };

@@ -183,16 +183,17 @@ impl<K: Kernel> Engine<K> {
         undo: &mut Undo<'a>,
     ) -> Result<Entry, EngineError> {
         // By its identity: the path of a record may lead to another namespace by now.
-        let netns = self.path_to(key, interface)?;
-        let netns = netns.as_deref();
+        let (home, netns) = (NetnsId::from(key.netns), interface.netns.as_deref());
         let folder = paths::pending(operation);
         let target = match key.kind {
             HookKind::Xdp => LinkTarget::Xdp {
+                home,
                 netns,
                 ifindex: key.ifindex,
                 mode: self.options.xdp_modes.get(&interface.name).copied().unwrap_or_default(),
             },
             HookKind::Tc(direction) if self.tc_enters_by_tcx() => LinkTarget::Tcx {
+                home,
                 netns,
                 ifindex: key.ifindex,
                 direction,
@@ -205,7 +206,6 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.make_folder(&folder)?;
                 undo.push(move || self.undo_pending_of(operation));
                 // With it the next start knows whether the namespace has ended, if no path leads there by then.
-                let home: NetnsId = key.netns.into();
                 undo.push(move || {
                     // Left, it is forgotten when the namespace has ended.
                     if let Err(error) = self.forget_held_namespace(home) {

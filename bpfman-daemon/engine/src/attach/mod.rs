@@ -311,11 +311,13 @@ impl<K: Kernel> Engine<K> {
                 let (anchor, expected_revision) = self.group_place(program, link)?;
                 LinkTarget::Cgroup { path, attach_type: attach_type(), anchor, expected_revision }
             }
-            AttachPoint::Netns { netns } => {
-                LinkTarget::Netns { netns: netns.as_deref(), attach_type: attach_type() }
-            }
+            AttachPoint::Netns { netns } => LinkTarget::Netns {
+                home: link.namespace,
+                netns: netns.as_deref(),
+                attach_type: attach_type(),
+            },
             AttachPoint::Netfilter { netns, place } => {
-                LinkTarget::Netfilter { netns: netns.as_deref(), place: *place }
+                LinkTarget::Netfilter { home: link.namespace, netns: netns.as_deref(), place: *place }
             }
             AttachPoint::Tcx { interface, direction, .. } => {
                 let key = link
@@ -323,6 +325,7 @@ impl<K: Kernel> Engine<K> {
                     .map_or_else(|| self.kernel.find_hook(interface, HookKind::Tcx(*direction)), Ok)?;
                 let (anchor, expected_revision) = self.tcx_place(&key, link)?;
                 LinkTarget::Tcx {
+                    home: key.netns.into(),
                     netns: interface.netns.as_deref(),
                     ifindex: key.ifindex,
                     direction: *direction,

@@ -169,13 +169,12 @@ impl<K: Kernel> Engine<K> {
         ))?;
         let direction =
             key.kind.direction().ok_or_else(|| EngineError::Fault("xdp has no list".to_owned()))?;
-        // By its identity: the path of a record may lead to another namespace by now.
-        let netns = self.path_to(key, interface)?;
         self.step("move", "create link");
         let link = self.kernel.attach(
             &bridge.program,
             &LinkTarget::Tcx {
-                netns: netns.as_deref(),
+                home: key.netns.into(),
+                netns: interface.netns.as_deref(),
                 ifindex: key.ifindex,
                 direction,
                 anchor,

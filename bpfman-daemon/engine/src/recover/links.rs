@@ -67,20 +67,16 @@ impl<K: Kernel> Engine<K> {
         self.record_link(&Arc::new(LinkRecord { hook: None, ..link.clone() }), None)
     }
 
-    /// Finds the hook of a link that is attached again, and the point with a path that leads there: the hook that it had, as
-    /// long as that is there, or the one that its path leads to.
-    fn place_again(&self, link: &LinkRecord) -> Result<(Option<HookKey>, AttachPoint), EngineError> {
-        let Some((interface, kind)) = link.point.hook() else { return Ok((None, link.point.clone())) };
+    /// Finds the hook of a link that is attached again: the one that it had, as long as that is there, or the one that its path
+    /// leads to.
+    fn hook_again(&self, link: &LinkRecord) -> Result<Option<HookKey>, EngineError> {
+        let Some((interface, kind)) = link.point.hook() else { return Ok(None) };
         if let Some(key) = link.hook.filter(|_| link.boot == self.boot)
             && let HookPresence::There(_) = self.at_hook_key(interface.netns.as_deref(), &key, None)?
         {
-            let mut point = link.point.clone();
-            if let Some(at) = point.interface_mut() {
-                at.netns = self.path_to(&key, interface)?;
-            }
-            return Ok((Some(key), point));
+            return Ok(Some(key));
         }
-        Ok((Some(self.kernel.find_hook(interface, kind)?), link.point.clone()))
+        Ok(Some(self.kernel.find_hook(interface, kind)?))
     }
 
     /// Attaches a recorded link again.
@@ -92,7 +88,7 @@ impl<K: Kernel> Engine<K> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
         self.ensure_not_lost([&**link])?;
         let handle = self.loaded_program(program.id)?;
-        let (hook, point) = self.place_again(link)?;
+        let hook = self.hook_again(link)?;
         if hook.is_some_and(|key| !may_return(link, &self.boot, key.netns)) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
@@ -106,8 +102,7 @@ impl<K: Kernel> Engine<K> {
             guard: self.guarded_again(&program, link)?,
             ..(**link).clone()
         });
-        let placed = LinkRecord { point, ..(*restored).clone() };
-        let target = || self.link_target(&program, &placed);
+        let target = || self.link_target(&program, &restored);
         undoing(|undo| {
             // The tcx anchors are chosen among links of the hook as it is now.
             self.state().links.insert(link.id, Arc::clone(&restored));

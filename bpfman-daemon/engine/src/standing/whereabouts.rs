@@ -5,7 +5,7 @@
 //! interface is not in it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{HookKey, HookKind, Interface, NetnsId};
@@ -85,24 +85,6 @@ impl<K: Kernel> Engine<K> {
         let number = hook.number.as_ref().map(|number| &number.boot);
         let recorded = chain.into_iter().chain(number).any(|boot| *boot == self.boot);
         recorded || self.state().links.of_hook(&hook.key).any(|link| link.boot == self.boot)
-    }
-
-    /// Returns the path that leads to a hook's namespace now; none for the daemon's own.
-    ///
-    /// # Errors
-    /// [`KernelError::NamespaceNotFound`].
-    pub(crate) fn path_to(
-        &self,
-        key: &HookKey,
-        interface: &Interface,
-    ) -> Result<Option<PathBuf>, EngineError> {
-        let lost = |netns| KernelError::NamespaceNotFound { subject: key.kind.at(interface), netns };
-        let home = key.netns.into();
-        match self.kernel.find_namespace(home, interface.netns.as_deref(), None)? {
-            FoundNamespace::Own => Ok(None),
-            FoundNamespace::At(path) => Ok(Some(path)),
-            FoundNamespace::Ended | FoundNamespace::NotFound => Err(lost(home).into()),
-        }
     }
 
     /// Finds the hook that a user names: by the interface that the path leads to, or, where it leads nowhere any more, by the

@@ -8,7 +8,7 @@ mod changes;
 
 use std::path::Path;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId, ProceedOn};
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId, NetnsId, ProceedOn};
 use bpfmand_kernel::{Kernel, KernelError, TestContext, TestRun, TestRunResult};
 use bpfmand_splice::SpliceHook;
 
@@ -82,6 +82,13 @@ struct Member<H> {
     handle: H,
 }
 
+/// Network namespace of the traced hook, and the file that led there before.
+#[derive(Clone, Copy, Debug)]
+struct RunPlace<'a> {
+    home: NetnsId,
+    netns: Option<&'a Path>,
+}
+
 /// A packet on its way: its metadata is at the front of the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OnTheWay {
@@ -128,18 +135,17 @@ impl<K: Kernel> Engine<K> {
         };
         let members = self.members_of(&key, interface)?;
         let chain = hook.as_ref().map(|hook| self.loaded_program(hook.program)).transpose()?;
-        let netns = self.path_to(&key, interface)?;
-        let netns = netns.as_deref();
+        let place = RunPlace { home: key.netns.into(), netns: interface.netns.as_deref() };
         let mut contexts = self.contexts(&key);
         let mut traces = Vec::with_capacity(packets.len());
         for (index, packet) in packets.iter().enumerate() {
             let told = |error| in_packet(error, index);
-            let (begin, first) = self.first_run(&members, packet, &mut contexts, netns).map_err(told)?;
+            let (begin, first) = self.first_run(&members, packet, &mut contexts, place).map_err(told)?;
             let (steps, verdict, left) =
-                self.one_by_one(&members, answers, &begin, first, netns).map_err(told)?;
+                self.one_by_one(&members, answers, &begin, first, place).map_err(told)?;
             let (whole, agrees) = match &chain {
                 Some(chain) => {
-                    let (run, behind) = self.test(chain, &begin, netns).map_err(told)?;
+                    let (run, behind) = self.test(chain, &begin, place).map_err(told)?;
                     let whole = run.verdict.cast_signed();
                     (whole, whole == verdict && behind == left)
                 }
@@ -184,13 +190,13 @@ impl<K: Kernel> Engine<K> {
         members: &[Member<K::Handle>],
         packet: &TracePacket,
         contexts: &mut Vec<Telling>,
-        netns: Option<&Path>,
+        place: RunPlace<'_>,
     ) -> Result<(OnTheWay, Run), EngineError> {
         let first = members.first().ok_or(EngineError::EmptyChain)?;
         loop {
             let telling = contexts.first().copied().unwrap_or(Telling::Nothing);
             let begin = OnTheWay { bytes: packet.data.clone(), context: telling.context(packet.mark) };
-            match self.test(&first.handle, &begin, netns) {
+            match self.test(&first.handle, &begin, place) {
                 Ok(run) => return Ok((begin, run)),
                 Err(_) if contexts.len() > 1 => drop(contexts.remove(0)),
                 Err(error) => return Err(error),
@@ -205,7 +211,7 @@ impl<K: Kernel> Engine<K> {
         answers: SpliceHook,
         begin: &OnTheWay,
         first: Run,
-        netns: Option<&Path>,
+        place: RunPlace<'_>,
     ) -> Result<(Vec<TraceStep>, i32, OnTheWay), EngineError> {
         let mut now = begin.clone();
         let mut first = Some(first);
@@ -213,7 +219,7 @@ impl<K: Kernel> Engine<K> {
         for member in members {
             let (run, behind) = match first.take() {
                 Some(run) => run,
-                None => self.test(&member.handle, long_enough(&now, &member.name)?, netns)?,
+                None => self.test(&member.handle, long_enough(&now, &member.name)?, place)?,
             };
             let verdict = run.verdict.cast_signed();
             let proceeded = match member.proceed_on {
@@ -240,8 +246,9 @@ impl<K: Kernel> Engine<K> {
         Ok((steps, answers.end_verdict(), now))
     }
 
-    fn test(&self, program: &K::Handle, packet: &OnTheWay, netns: Option<&Path>) -> Result<Run, EngineError> {
-        let run = TestRun { packet: &packet.bytes, context: packet.context, netns, repeat: 1 };
+    fn test(&self, program: &K::Handle, packet: &OnTheWay, place: RunPlace<'_>) -> Result<Run, EngineError> {
+        let (home, netns) = (Some(place.home), place.netns);
+        let run = TestRun { packet: &packet.bytes, context: packet.context, home, netns, repeat: 1 };
         let result = self.kernel.test_run(program, &run)?;
         let behind = OnTheWay { bytes: result.packet.clone(), context: result.context };
         Ok((result, behind))

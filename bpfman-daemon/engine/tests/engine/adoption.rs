@@ -47,7 +47,7 @@ pub fn stranger<K: Testable>(
 
 pub fn at_xdp<K: Testable>(bench: &Bench<K>) -> LinkTarget<'_> {
     let ifindex = bench.kernel.find_hook(&bench.left(), XDP).unwrap().ifindex;
-    LinkTarget::Xdp { netns: Some(&bench.netns), ifindex, mode: XdpMode::Generic }
+    LinkTarget::Xdp { home: bench.home(), netns: Some(&bench.netns), ifindex, mode: XdpMode::Generic }
 }
 
 pub fn runs<K: Testable>(bench: &Bench<K>, stranger: &Stranger<K>) -> ProgramId {
@@ -160,6 +160,7 @@ fn an_adopted_tcx_link_keeps_its_place_and_is_only_let_go<K: Testable>(bench: &B
     watch(bench, &engine, alpha);
     let ifindex = bench.kernel.find_hook(&bench.left(), XDP).unwrap().ifindex;
     let target = LinkTarget::Tcx {
+        home: bench.home(),
         netns: Some(&bench.netns),
         ifindex,
         direction: Direction::Ingress,

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier, Mutex};
 
-use bpfmand_core::{Direction, HookKind, Interface, KernelLinkId, ProgramType};
+use bpfmand_core::{Direction, HookKey, HookKind, Interface, KernelLinkId, ProgramType};
 use bpfmand_engine::{AdoptRequest, AdoptWhat, Engine, ErrorKind, StepObserver};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
@@ -101,10 +101,12 @@ fn simulated_two_adoptions_of_one_program_at_once_make_one_record() {
     let kernel = &*bench.kernel;
     let theirs = program(kernel, ProgramType::Tc, -1, None);
     let left = Interface { name: "left".to_owned(), netns: None };
-    let ifindex = kernel.find_hook(&left, HookKind::Xdp).unwrap().ifindex;
+    let HookKey { netns, ifindex, .. } = kernel.find_hook(&left, HookKind::Xdp).unwrap();
+    let home = netns.into();
     let links = [Direction::Ingress, Direction::Egress].map(|direction| {
         let anchor = ListAnchor::Last;
-        let target = LinkTarget::Tcx { netns: None, ifindex, direction, anchor, expected_revision: None };
+        let target =
+            LinkTarget::Tcx { home, netns: None, ifindex, direction, anchor, expected_revision: None };
         kernel.attach(&theirs, &target).unwrap()
     });
     for round in 0..32 {

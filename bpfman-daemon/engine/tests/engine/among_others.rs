@@ -39,6 +39,7 @@ pub fn strange<K: Kernel>(
     };
     let program = kernel.load_program(&load).unwrap().program;
     let target = LinkTarget::Tcx {
+        home: key.netns.into(),
         netns: Some(netns),
         ifindex: key.ifindex,
         direction: Direction::Ingress,

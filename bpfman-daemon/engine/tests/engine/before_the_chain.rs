@@ -85,6 +85,7 @@ fn put_last<K: Testable>(bench: &Bench<K>, link: LinkId, program: ProgramId) {
     bench.kernel.end_link(&pin).unwrap();
     let program = bench.kernel.open_program(program).unwrap().unwrap();
     let target = LinkTarget::Tcx {
+        home: bench.home(),
         netns: Some(&bench.netns),
         ifindex: key(bench).ifindex,
         direction: Direction::Ingress,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, Direction, HookKind, Interface, LinkId, LoadRequest,
-    LoadValues, OrderIntent, ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector, VerdictFamily,
+    LoadValues, NetnsId, OrderIntent, ProceedOn, ProgramId, ProgramRequest, ProgramType, Selector,
+    VerdictFamily,
 };
 use bpfmand_engine::{
     ChainDetails, Engine, EngineError, EngineOptions, LinkDetails, LoadOutcome, RecoveryReport, SCHEMA,
@@ -95,6 +96,11 @@ impl<K: Kernel> Bench<K> {
     pub fn records(&self) -> Vec<(String, Vec<u8>)> {
         let store = Store::open(StoreOptions::new(self.folder.path().join("store"), SCHEMA)).unwrap();
         records(&store.load().unwrap())
+    }
+
+    /// The network namespace of `left`.
+    pub fn home(&self) -> NetnsId {
+        self.kernel.find_hook(&self.left(), HookKind::Xdp).unwrap().netns.into()
     }
 
     pub fn left(&self) -> Interface {

@@ -156,9 +156,9 @@ fn a_hook_of_someone_else_is_told_before_anything_is_built<K: Testable>(bench: &
     let engine = bench.engine();
     let theirs = crate::kernel_rules::program(&*bench.kernel, ProgramType::Xdp, 2, None);
     let ifindex = bench.kernel.find_hook(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap().ifindex;
-    let netns = Some(&*bench.netns);
+    let (home, netns) = (bench.home(), Some(&*bench.netns));
     let mode = bpfmand_kernel::XdpMode::Generic;
-    let target = bpfmand_kernel::LinkTarget::Xdp { netns, ifindex, mode };
+    let target = bpfmand_kernel::LinkTarget::Xdp { home, netns, ifindex, mode };
     let _held = bench.kernel.attach(&theirs, &target).unwrap();
     let request = trial(bench.request("programs", &["alpha"]), vec![attachment("alpha", bench.xdp(1))], &[]);
     let outcome = engine.dry_run(&request).unwrap();

@@ -198,7 +198,12 @@ fn a_hook_of_someone_else_is_left_alone() {
         use bpfmand_kernel::{LinkTarget, XdpMode};
         let program = bench.kernel.open_program(programs[0]).unwrap().unwrap();
         let key = bench.kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap();
-        let target = LinkTarget::Xdp { netns: Some(&bench.netns), ifindex: key.ifindex, mode: XdpMode::Auto };
+        let target = LinkTarget::Xdp {
+            home: bench.home(),
+            netns: Some(&bench.netns),
+            ifindex: key.ifindex,
+            mode: XdpMode::Auto,
+        };
         (bench.kernel.attach(&program, &target).unwrap(), bench.kernel.snapshot())
     };
     let error = engine.try_attach(programs[1], bench.xdp(0)).unwrap_err();

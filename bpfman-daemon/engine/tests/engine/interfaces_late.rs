@@ -153,7 +153,7 @@ fn a_chain_is_not_built_for_a_hook_that_another_took<K: Testable>(bench: &Bench<
     engine.follow_interfaces(Some(netns)).unwrap();
     kernel.add_interface(netns, "pod1");
     let ifindex = kernel.find_hook(&pod, XDP).unwrap().ifindex;
-    let target = LinkTarget::Xdp { netns: Some(netns), ifindex, mode: XdpMode::Generic };
+    let target = LinkTarget::Xdp { home: bench.home(), netns: Some(netns), ifindex, mode: XdpMode::Generic };
     let theirs = program(kernel, ProgramType::Xdp, 2, None);
     let link = kernel.attach(&theirs, &target).unwrap();
     let before = *watching.loads.lock().unwrap();

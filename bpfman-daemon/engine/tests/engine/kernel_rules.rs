@@ -78,8 +78,12 @@ fn objects_live_as_long_as_someone_refers_to_them<K: Testable>(bench: &Bench<K>)
     kernel.pin(&handle, Path::new("kept")).unwrap();
     drop(handle);
     assert!(kernel.program_ids().unwrap().contains(&facts.id));
-    let target =
-        LinkTarget::Xdp { netns: Some(&bench.netns), ifindex: interface(bench), mode: XdpMode::Generic };
+    let target = LinkTarget::Xdp {
+        home: bench.home(),
+        netns: Some(&bench.netns),
+        ifindex: interface(bench),
+        mode: XdpMode::Generic,
+    };
     let again = kernel.open_program(facts.id).unwrap().unwrap();
     let link = kernel.attach(&again, &target).unwrap();
     kernel.pin(&link, Path::new("link")).unwrap();
@@ -108,8 +112,12 @@ fn until_gone(gone: impl Fn() -> bool) {
 fn an_xdp_hook_takes_one_link_and_swaps_what_is_expected<K: Testable>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let [first, second, third] = [0, 1, 2].map(|verdict| program(kernel, ProgramType::Xdp, verdict, None));
-    let target =
-        LinkTarget::Xdp { netns: Some(&bench.netns), ifindex: interface(bench), mode: XdpMode::Generic };
+    let target = LinkTarget::Xdp {
+        home: bench.home(),
+        netns: Some(&bench.netns),
+        ifindex: interface(bench),
+        mode: XdpMode::Generic,
+    };
     let link = kernel.attach(&first, &target).unwrap();
     assert!(matches!(kernel.attach(&second, &target), Err(KernelError::HookHeld { .. })));
     assert!(matches!(kernel.replace(&link, &third, &second), Err(KernelError::HookChanged { .. })));
@@ -130,6 +138,7 @@ fn tcx_links_stand_where_their_anchor_says<K: Testable>(bench: &Bench<K>) {
         return;
     }
     let target = |anchor| LinkTarget::Tcx {
+        home: bench.home(),
         netns: Some(&bench.netns),
         ifindex: interface(bench),
         direction: Direction::Egress,

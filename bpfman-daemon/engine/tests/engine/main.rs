@@ -81,6 +81,7 @@ mod storm;
 mod strangers;
 mod struct_ops;
 mod switched_off;
+mod switched_paths;
 mod timing;
 mod types_of_members;
 mod usdt;

@@ -29,19 +29,15 @@ pub fn by_clsact() -> Sim {
     Bench { tc_by_clsact: true, ..crate::simulated::bench() }
 }
 
-pub fn home(bench: &Sim) -> NetnsId {
-    bench.kernel.find_hook(&bench.left(), XDP).unwrap().netns.into()
-}
-
 /// Removes the name of the bench's namespace, in which a process is.
 pub fn leave_name(bench: &Sim) {
-    assert!(bench.kernel.add_name(Path::new(PROCESS), home(bench)));
+    assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
     bench.kernel.remove_name(&bench.netns);
 }
 
 /// The same, and nothing has a path to the namespace.
 pub fn hide(bench: &Sim) -> NetnsId {
-    let home = home(bench);
+    let home = bench.home();
     bench.kernel.remove_name(&bench.netns);
     home
 }
@@ -96,7 +92,7 @@ fn filter_is_removed_where_its_namespace_lives_on() {
             let engine = bench.engine();
             let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
             let link = engine.attached(tango, bench.tc(direction, 1));
-            let home = home(&bench);
+            let home = bench.home();
             leave_name(&bench);
             follow(&engine, &bench);
             assert_eq!(engine.check_all().lost, []);
@@ -278,14 +274,14 @@ fn chain_that_lost_its_pins_comes_back_where_it_was() {
         let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else {
             panic!()
         };
-        assert!(bench.kernel.add_name(Path::new(PROCESS), home(&bench)));
+        assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
         let links = [
             engine.attached(alpha, at(bench.xdp(1), in_process("left"))),
             engine.attached(bravo, bench.xdp(2)),
         ];
         let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
         let another = Path::new("/proc/4712/ns/net");
-        assert!(bench.kernel.add_name(another, home(&bench)));
+        assert!(bench.kernel.add_name(another, bench.home()));
         bench.kernel.remove_name(Path::new(PROCESS));
         bench.kernel.remove_name(&bench.netns);
         if handed_over {
@@ -310,7 +306,7 @@ fn tcx_link_comes_back_where_it_was() {
         let bench = crate::simulated::bench();
         let mut engine = bench.engine();
         let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
-        let old = home(&bench);
+        let old = bench.home();
         assert!(bench.kernel.add_name(Path::new(PROCESS), old));
         let point = if by_process { at(bench.tcx(1), in_process("left")) } else { bench.tcx(1) };
         let link = engine.attached(xray, point);
@@ -413,7 +409,7 @@ fn member_returns_by_its_own_path() {
         let [alpha, bravo, tango, tulip] = engine.loads(&bench.request("programs", &names))[..] else {
             panic!()
         };
-        assert!(bench.kernel.add_name(Path::new(PROCESS), home(&bench)));
+        assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
         let by_process = [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1))]
             .map(|(program, point)| engine.attached(program, at(point, in_process("left"))));
         let by_name = [(bravo, bench.xdp(2)), (tulip, bench.tc(INGRESS, 2))]
@@ -448,7 +444,7 @@ fn member_returns_by_its_own_path_over_a_start() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
-    assert!(bench.kernel.add_name(Path::new(PROCESS), home(&bench)));
+    assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
     engine.attached(alpha, at(bench.xdp(1), in_process("left")));
     let by_name = engine.attached(bravo, bench.xdp(2));
     drop(engine);

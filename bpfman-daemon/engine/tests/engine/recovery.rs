@@ -118,6 +118,7 @@ fn folders_of_unfinished_operations_are_cleared<K: Testable>(bench: &Bench<K>) {
         // A link without a record is ended, not only forgotten.
         let key = kernel.find_hook(&bench.interface("right"), XDP).unwrap();
         let target = bpfmand_kernel::LinkTarget::Xdp {
+            home: bench.home(),
             netns: Some(&bench.netns),
             ifindex: key.ifindex,
             mode: bpfmand_kernel::XdpMode::Generic,

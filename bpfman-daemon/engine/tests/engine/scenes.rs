@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, Direction, HookKind, Interface, InterfaceMatch, KernelLinkId, LinkId,
-    LoadRequest, MatchRequest, OrderIntent, ProceedOn, ProgramId,
+    AttachPoint, AttachRequest, Direction, HookKey, HookKind, Interface, InterfaceMatch, KernelLinkId,
+    LinkId, LoadRequest, MatchRequest, OrderIntent, ProceedOn, ProgramId,
 };
 use bpfmand_engine::{
     AdoptRequest, AdoptWhat, Engine, EngineError, HookChange, ReplaceRequest, UpdateLinkRequest,
@@ -168,8 +168,8 @@ pub fn attached_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["alpha"]));
     let kernel = &*bench.kernel;
     let theirs = crate::kernel_rules::program(kernel, bpfmand_core::ProgramType::Xdp, 2, None);
-    let ifindex = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap().ifindex;
-    let target = LinkTarget::Xdp { netns: None, ifindex, mode: XdpMode::Generic };
+    let HookKey { netns, ifindex, .. } = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap();
+    let target = LinkTarget::Xdp { home: netns.into(), netns: None, ifindex, mode: XdpMode::Generic };
     let link = kernel.attach(&theirs, &target).unwrap();
     kernel.pin(&link, Path::new(THEIRS)).unwrap();
     let theirs = Some(kernel.link_of(&link).unwrap().id);
@@ -180,9 +180,10 @@ pub fn tcx_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["xray"]));
     let kernel = &*bench.kernel;
     let theirs = crate::kernel_rules::program(kernel, bpfmand_core::ProgramType::Tc, -1, None);
-    let ifindex = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap().ifindex;
+    let HookKey { netns, ifindex, .. } = kernel.find_hook(&own("left"), HookKind::Xdp).unwrap();
     let (direction, anchor) = (Direction::Ingress, ListAnchor::Last);
-    let target = LinkTarget::Tcx { netns: None, ifindex, direction, anchor, expected_revision: None };
+    let home = netns.into();
+    let target = LinkTarget::Tcx { home, netns: None, ifindex, direction, anchor, expected_revision: None };
     let link = kernel.attach(&theirs, &target).unwrap();
     kernel.pin(&link, Path::new(THEIRS)).unwrap();
     let theirs = Some(kernel.link_of(&link).unwrap().id);

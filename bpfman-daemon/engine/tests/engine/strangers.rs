@@ -18,11 +18,17 @@ fn key<K: Testable>(bench: &Bench<K>, kind: HookKind) -> HookKey {
 }
 
 fn at_xdp<K: Testable>(bench: &Bench<K>) -> LinkTarget<'_> {
-    LinkTarget::Xdp { netns: Some(&bench.netns), ifindex: key(bench, XDP).ifindex, mode: XdpMode::Generic }
+    LinkTarget::Xdp {
+        home: bench.home(),
+        netns: Some(&bench.netns),
+        ifindex: key(bench, XDP).ifindex,
+        mode: XdpMode::Generic,
+    }
 }
 
 fn at_tcx<K: Testable>(bench: &Bench<K>, anchor: ListAnchor) -> LinkTarget<'_> {
     LinkTarget::Tcx {
+        home: bench.home(),
         netns: Some(&bench.netns),
         ifindex: key(bench, TC).ifindex,
         direction: Direction::Ingress,

@@ -360,7 +360,12 @@ fn an_adopted_program_is_of_no_load() {
     let engine = bench.engine();
     let theirs = crate::kernel_rules::program(&*bench.kernel, bpfmand_core::ProgramType::Xdp, 2, None);
     let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
-    let target = LinkTarget::Xdp { netns: Some(&bench.netns), ifindex: key.ifindex, mode: XdpMode::Generic };
+    let target = LinkTarget::Xdp {
+        home: bench.home(),
+        netns: Some(&bench.netns),
+        ifindex: key.ifindex,
+        mode: XdpMode::Generic,
+    };
     let link = bench.kernel.attach(&theirs, &target).unwrap();
     let adopted = engine
         .adopt(&bpfmand_engine::AdoptRequest {

@@ -10,9 +10,10 @@ use bpfmand_core::KernelLinkId;
 use bpfmand_core::uapi::attach_type;
 
 use super::attr::{self, Command};
+use super::namespaces::NamespaceFinder;
 use super::pins::Bpffs;
 use super::{
-    cgroup, extension, facts, iterator, multi_probes, netkit, netns, netns_links, perf, perf_events, sockmap,
+    cgroup, extension, facts, iterator, multi_probes, netkit, netns_links, perf, perf_events, sockmap,
     struct_ops, sys, syscalls, tcx, usdt, xdp,
 };
 use crate::{KernelError, LinkTarget};
@@ -20,13 +21,24 @@ use crate::{KernelError, LinkTarget};
 pub(super) const F_REPLACE: u32 = 1 << 2;
 
 /// Ties a program to a target.
-pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
+///
+/// In a network namespace whose identity is known, `finder` compares it with the very namespace that is entered: a path that
+/// was looked at before may lead to another one by now.
+pub fn attach(
+    finder: &NamespaceFinder,
+    program: &OwnedFd,
+    target: &LinkTarget<'_>,
+) -> Result<OwnedFd, KernelError> {
     match target {
-        LinkTarget::Xdp { netns, ifindex, mode } => {
-            netns::enter(*netns, || xdp::attach(program, *ifindex, *mode))
+        LinkTarget::Xdp { home, netns, ifindex, mode } => {
+            let subject = || format!("XDP of interface {ifindex}");
+            finder.enter(*home, *netns, subject, || xdp::attach(program, *ifindex, *mode))
         }
-        LinkTarget::Tcx { netns, ifindex, direction, anchor, expected_revision } => {
-            netns::enter(*netns, || tcx::attach(program, *ifindex, *direction, *anchor, *expected_revision))
+        LinkTarget::Tcx { home, netns, ifindex, direction, anchor, expected_revision } => {
+            let subject = || format!("tcx {direction} of interface {ifindex}");
+            finder.enter(*home, *netns, subject, || {
+                tcx::attach(program, *ifindex, *direction, *anchor, *expected_revision)
+            })
         }
         LinkTarget::Tracepoint { category, name, cookie } => {
             let subject = format!("trace point {category}/{name}");
@@ -63,8 +75,12 @@ pub fn attach(program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, Ker
         LinkTarget::Cgroup { path, attach_type, anchor, expected_revision } => {
             cgroup::attach(program, (path, *attach_type), *anchor, *expected_revision)
         }
-        LinkTarget::Netns { netns, attach_type } => netns_links::attach(program, *netns, *attach_type),
-        LinkTarget::Netfilter { netns, place } => netns_links::attach_netfilter(program, *netns, place),
+        LinkTarget::Netns { home, netns, attach_type } => {
+            finder.enter_known(*home, *netns, || netns_links::attach(program, *attach_type))
+        }
+        LinkTarget::Netfilter { home, netns, place } => {
+            finder.enter_known(*home, *netns, || netns_links::attach_netfilter(program, place))
+        }
         LinkTarget::Sockmap { map, attach_type } => sockmap::attach(program, *map, *attach_type),
         LinkTarget::StructOps { map } => struct_ops::attach(*map),
         LinkTarget::PerfEvent { place } => {

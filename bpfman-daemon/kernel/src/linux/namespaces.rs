@@ -69,6 +69,19 @@ impl NamespaceFinder {
         }
     }
 
+    /// The same; where only a file is known, in whatever namespace that leads to.
+    pub fn enter_known<T: Send>(
+        &self,
+        home: Option<NetnsId>,
+        hint: Option<&Path>,
+        work: impl FnOnce() -> Result<T, KernelError> + Send,
+    ) -> Result<T, KernelError> {
+        match home {
+            Some(home) => self.enter(home, hint, || "a network namespace".to_owned(), work),
+            None => netns::enter(hint, work),
+        }
+    }
+
     /// Finds a namespace. By its number, if it has one, it is also known to have ended.
     ///
     /// # Errors

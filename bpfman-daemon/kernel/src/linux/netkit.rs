@@ -20,10 +20,10 @@ pub fn attach(
     attach_type: u32,
 ) -> Result<OwnedFd, KernelError> {
     let place = Interface { name: interface.to_owned(), netns: netns.map(Path::to_owned) };
-    // Only its number is asked for.
-    let ifindex = netns::find_hook(&place, HookKind::Xdp)?.ifindex;
     let subject = || format!("a program to netkit device {interface}");
     netns::enter(netns, || {
+        // Only its number is asked for, in the very namespace where it means that device.
+        let ifindex = netns::find_hook_here(&place, HookKind::Xdp)?.ifindex;
         let mut request = attr::LinkCreate {
             prog_fd: program.as_raw_fd(),
             target: ifindex.0,

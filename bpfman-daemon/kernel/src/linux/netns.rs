@@ -101,19 +101,21 @@ fn identity(socket: &OwnedFd) -> io::Result<NetnsId> {
 
 /// Finds an interface and tells its namespace's identity.
 pub fn find_hook(interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
-    enter(interface.netns.as_deref(), || {
-        let fail = |source: io::Error| {
-            KernelError::call("look for interface", format!("\"{}\"", interface.name), source)
-        };
-        let socket =
-            rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-                .map_err(|error| fail(error.into()))?;
-        let ifindex = rustix::net::netdevice::name_to_index(&socket, &interface.name).map_err(|_absent| {
-            KernelError::NoInterface { name: interface.name.clone(), netns: interface.netns.clone() }
-        })?;
-        let netns = identity(&socket).map_err(fail)?;
-        Ok(HookKey { netns: netns.into(), ifindex: IfIndex(ifindex), kind })
-    })
+    enter(interface.netns.as_deref(), || find_hook_here(interface, kind))
+}
+
+/// The same in this thread's namespace, where the interface's path led.
+pub fn find_hook_here(interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
+    let fail = |source: io::Error| {
+        KernelError::call("look for interface", format!("\"{}\"", interface.name), source)
+    };
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(|error| fail(error.into()))?;
+    let ifindex = rustix::net::netdevice::name_to_index(&socket, &interface.name).map_err(|_absent| {
+        KernelError::NoInterface { name: interface.name.clone(), netns: interface.netns.clone() }
+    })?;
+    let netns = identity(&socket).map_err(fail)?;
+    Ok(HookKey { netns: netns.into(), ifindex: IfIndex(ifindex), kind })
 }
 
 #[cfg(test)]

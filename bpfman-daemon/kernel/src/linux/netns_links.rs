@@ -1,13 +1,12 @@
 //! Links of programs to hooks of network namespaces.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 
 use bpfmand_core::NetfilterPlace;
 use rustix::fs::{Mode, OFlags};
 
 use super::attr::{self, Command};
-use super::{netns, sys};
+use super::sys;
 use crate::KernelError;
 
 /// Programs of one type in a namespace, at most: `BPF_SK_LOOKUP` of them 64.
@@ -15,39 +14,32 @@ const MOST: usize = 64;
 /// `BPF_F_NETFILTER_IP_DEFRAG`.
 const DEFRAGMENT: u32 = 1;
 
-/// Links a program to a hook of a namespace itself: socket lookup, flow dissector.
-pub fn attach(program: &OwnedFd, netns: Option<&Path>, attach_type: u32) -> Result<OwnedFd, KernelError> {
+/// Links a program to a hook of this thread's namespace itself: socket lookup, flow dissector.
+pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("attach", "a program to a network namespace", source);
-    netns::enter(netns, || {
-        let here =
-            rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|error| fail(error.into()))?;
-        let mut request = attr::LinkCreate {
-            prog_fd: program.as_raw_fd(),
-            target: here.as_raw_fd().cast_unsigned(),
-            attach_type,
-            ..Default::default()
-        };
-        sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
-            // One flow dissector is all that a namespace can have; one of the first namespace is everybody's.
-            Some(libc::E2BIG) => {
-                KernelError::HookFull { hook: "of the network namespace".to_owned(), most: MOST }
-            }
-            Some(libc::EEXIST) => KernelError::HookHeld {
-                hook: "of the network namespace".to_owned(),
-                holder: "another program there, or in the first namespace".to_owned(),
-            },
-            _ => fail(source),
-        })
+    let here = rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| fail(error.into()))?;
+    let mut request = attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: here.as_raw_fd().cast_unsigned(),
+        attach_type,
+        ..Default::default()
+    };
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+        // One flow dissector is all that a namespace can have; one of the first namespace is everybody's.
+        Some(libc::E2BIG) => {
+            KernelError::HookFull { hook: "of the network namespace".to_owned(), most: MOST }
+        }
+        Some(libc::EEXIST) => KernelError::HookHeld {
+            hook: "of the network namespace".to_owned(),
+            holder: "another program there, or in the first namespace".to_owned(),
+        },
+        _ => fail(source),
     })
 }
 
-/// Links a program to a netfilter hook.
-pub fn attach_netfilter(
-    program: &OwnedFd,
-    netns: Option<&Path>,
-    place: &NetfilterPlace,
-) -> Result<OwnedFd, KernelError> {
+/// Links a program to a netfilter hook of this thread's namespace.
+pub fn attach_netfilter(program: &OwnedFd, place: &NetfilterPlace) -> Result<OwnedFd, KernelError> {
     let mut request = attr::LinkCreateNetfilter {
         prog_fd: program.as_raw_fd(),
         attach_type: bpfmand_core::uapi::attach_type::NETFILTER,
@@ -57,10 +49,8 @@ pub fn attach_netfilter(
         netfilter_flags: if place.defragment { DEFRAGMENT } else { 0 },
         ..Default::default()
     };
-    netns::enter(netns, || {
-        sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
-            Some(libc::EBUSY) => KernelError::priority_taken(place),
-            _ => KernelError::call("attach", format!("a program to netfilter {place}"), source),
-        })
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
+        Some(libc::EBUSY) => KernelError::priority_taken(place),
+        _ => KernelError::call("attach", format!("a program to netfilter {place}"), source),
     })
 }

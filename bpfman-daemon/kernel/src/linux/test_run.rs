@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::attr::{self, Command};
-use super::{netns, sys};
+use super::namespaces::NamespaceFinder;
+use super::sys;
 use crate::{KernelError, TestContext, TestRun, TestRunResult};
 
 /// Bytes of `struct xdp_md`.
@@ -19,16 +20,23 @@ const ROOM: usize = 64 << 10;
 /// # Errors
 /// The kernel cannot run programs of this type, or not on such a packet.
 pub fn test_run(program: &OwnedFd, packet: &[u8], repeat: u32) -> Result<TestRunResult, KernelError> {
-    run(program, &TestRun { repeat, ..TestRun::once(packet) })
+    run_here(program, &TestRun { repeat, ..TestRun::once(packet) })
 }
 
-/// Runs a packet program.
-pub fn run(program: &OwnedFd, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
-    netns::enter(run.netns, || {
-        here(program, run).map_err(|source| {
-            let subject = format!("a program on a packet of {} bytes", run.packet.len());
-            KernelError::call("test-run", subject, source)
-        })
+/// Runs a packet program in the namespace of the run.
+pub fn run(
+    finder: &NamespaceFinder,
+    program: &OwnedFd,
+    run: &TestRun<'_>,
+) -> Result<TestRunResult, KernelError> {
+    finder.enter_known(run.home, run.netns, || run_here(program, run))
+}
+
+/// The same in this thread's namespace.
+pub fn run_here(program: &OwnedFd, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
+    here(program, run).map_err(|source| {
+        let subject = format!("a program on a packet of {} bytes", run.packet.len());
+        KernelError::call("test-run", subject, source)
     })
 }
 

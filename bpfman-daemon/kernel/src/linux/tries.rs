@@ -91,7 +91,7 @@ pub fn xdp_contexts() -> bool {
     let told = TestContext::Xdp { metadata: 0, ingress_ifindex: 0, rx_queue: 0 };
     let run = TestRun { context: told, ..TestRun::once(&[0; 64]) };
     load(ProgramType::Xdp, vec![answer(PASS), exit()])
-        .is_ok_and(|program| test_run::run(&program, &run).is_ok())
+        .is_ok_and(|program| test_run::run_here(&program, &run).is_ok())
 }
 
 /// Links on perf events: one on no event, which a kernel without does not miss.

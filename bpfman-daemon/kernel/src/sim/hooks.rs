@@ -1,10 +1,8 @@
 //! The hooks of interfaces: who is attached, in which order, and how it looks from outside.
 
-use std::path::Path;
-
 use bpfmand_core::{
-    Direction, FilterFacts, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId,
-    ProgramId, Via, XdpRunsIn,
+    FilterFacts, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId, ProgramId, Via,
+    XdpRunsIn,
 };
 
 use super::errno::{EEXIST, EINVAL, ENODEV};
@@ -38,17 +36,19 @@ impl SimState {
     pub(super) fn xdp_place(
         &self,
         program: Key,
-        netns: Option<&Path>,
+        home: NetnsId,
         ifindex: IfIndex,
         mode: XdpMode,
     ) -> Result<(NetnsId, IfIndex), KernelError> {
-        let fail = |number| refuse("attach", format!("a program to XDP of interface {ifindex}"), number);
-        let netns = self.network.place(netns, ifindex)?.ok_or_else(|| fail(EINVAL))?;
+        let hook = format!("XDP of interface {ifindex}");
+        let fail = |number| refuse("attach", format!("a program to {hook}"), number);
+        let namespace = self.network.reach(home, &hook)?;
+        let netns = namespace.has(ifindex).then_some(namespace.id).ok_or_else(|| fail(EINVAL))?;
         if let Some((attached, mode)) = self.network.xdp.get(&(netns, ifindex)) {
             let facts = self.program_at(*attached).map(|program| self.program_facts(program)).transpose()?;
             let via = self.xdp_via(*attached, *mode);
             return Err(KernelError::HookHeld {
-                hook: format!("XDP of interface {ifindex}"),
+                hook,
                 holder: facts.map_or_else(String::new, |facts| crate::error::holder(&facts, &via)),
             });
         }
@@ -97,14 +97,15 @@ impl SimState {
     pub(super) fn tcx_position(
         &self,
         program: Key,
-        hook: (Option<&Path>, IfIndex, Direction),
+        hook: TcPlace,
         anchor: ListAnchor,
         expected_revision: Option<u64>,
     ) -> Result<(TcPlace, usize), KernelError> {
-        let (netns, ifindex, direction) = hook;
+        let (home, ifindex, direction) = hook;
         let name = || format!("tcx {direction} of interface {ifindex}");
         let fail = |number| refuse("attach", format!("a program to {}", name()), number);
-        let netns = self.network.place(netns, ifindex)?.ok_or_else(|| fail(ENODEV))?;
+        let namespace = self.network.reach(home, &name())?;
+        let netns = namespace.has(ifindex).then_some(namespace.id).ok_or_else(|| fail(ENODEV))?;
         let place = (netns, ifindex, direction);
         let none = TcxHook::default();
         let TcxHook { revision, entries } = self.network.tcx.get(&place).unwrap_or(&none);

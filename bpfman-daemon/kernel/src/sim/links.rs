@@ -51,16 +51,16 @@ impl SimState {
             return Err(refuse("attach", format!("a program of type {kernel_type} to {target:?}"), EINVAL));
         }
         match target {
-            LinkTarget::Xdp { netns, ifindex, mode } => {
-                let (netns, ifindex) = self.xdp_place(program, *netns, *ifindex, *mode)?;
+            LinkTarget::Xdp { home, ifindex, mode, .. } => {
+                let (netns, ifindex) = self.xdp_place(program, *home, *ifindex, *mode)?;
                 let link =
                     self.objects.add(Body::Link { program, place: SimLinkTarget::Xdp { netns, ifindex } });
                 self.network.xdp.insert((netns, ifindex), (HookedBy::Link(link), runs_in(*mode)));
                 Ok(link)
             }
             LinkTarget::Replacement(extends) => self.attach_replacement(program, *extends),
-            LinkTarget::Tcx { netns, ifindex, direction, anchor, expected_revision } => {
-                let hook = (*netns, *ifindex, *direction);
+            LinkTarget::Tcx { home, ifindex, direction, anchor, expected_revision, .. } => {
+                let hook = (*home, *ifindex, *direction);
                 let (place, at) = self.tcx_position(program, hook, *anchor, *expected_revision)?;
                 let (netns, ifindex, direction) = place;
                 let link = self
@@ -117,16 +117,15 @@ impl SimState {
             LinkTarget::Cgroup { path, attach_type, anchor, expected_revision } => {
                 self.attach_to_group(program, group_hook(path, *attach_type), *anchor, *expected_revision)
             }
-            LinkTarget::Netns { netns, attach_type } => {
-                let at = format!(
-                    "network namespace {}, hook {attach_type}",
-                    self.network.namespace(*netns)?.id.inode
-                );
+            LinkTarget::Netns { home, netns, attach_type } => {
+                let netns = self.network.reach_known(*home, *netns)?.id.inode;
+                let at = format!("network namespace {netns}, hook {attach_type}");
                 let place = SimLinkTarget::Place { kernel_type: link_type::NETNS, at };
                 Ok(self.objects.add(Body::Link { program, place }))
             }
-            LinkTarget::Netfilter { netns, place } => {
-                let at = format!("{place} of network namespace {}", self.network.namespace(*netns)?.id.inode);
+            LinkTarget::Netfilter { home, netns, place } => {
+                let netns = self.network.reach_known(*home, *netns)?.id.inode;
+                let at = format!("{place} of network namespace {netns}");
                 let at = SimLinkTarget::Place { kernel_type: link_type::NETFILTER, at };
                 if self
                     .objects

@@ -335,6 +335,18 @@ impl SimNetwork {
         Ok(HookKey { netns: namespace.id.into(), ifindex, kind })
     }
 
+    /// A namespace whose identity may be known; otherwise the one that a file leads to.
+    pub fn reach_known(
+        &self,
+        home: Option<NetnsId>,
+        netns: Option<&Path>,
+    ) -> Result<&Namespace, KernelError> {
+        match home {
+            Some(home) => self.reach(home, "a network namespace"),
+            None => self.namespace(netns),
+        }
+    }
+
     /// The namespace's identity, if it has an interface of this number.
     pub fn place(&self, netns: Option<&Path>, ifindex: IfIndex) -> Result<Option<NetnsId>, KernelError> {
         let namespace = self.namespace(netns)?;

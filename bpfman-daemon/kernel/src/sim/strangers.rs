@@ -23,7 +23,8 @@ impl SimKernel {
         mode: XdpMode,
     ) -> Result<(), KernelError> {
         let mut state = self.state();
-        let place = state.xdp_place(program.key, netns, ifindex, mode)?;
+        let home = state.network.namespace(netns)?.id;
+        let place = state.xdp_place(program.key, home, ifindex, mode)?;
         state.objects.use_it(program.key);
         state.network.xdp.insert(place, (HookedBy::Program(program.key), runs_in(mode)));
         Ok(())
@@ -54,7 +55,8 @@ impl SimKernel {
         anchor: ListAnchor,
     ) -> Result<(), KernelError> {
         let mut state = self.state();
-        let (place, at) = state.tcx_position(program.key, (netns, ifindex, direction), anchor, None)?;
+        let hook = (state.network.namespace(netns)?.id, ifindex, direction);
+        let (place, at) = state.tcx_position(program.key, hook, anchor, None)?;
         state.objects.use_it(program.key);
         state.insert_tcx(place, at, HookedBy::Program(program.key));
         Ok(())

@@ -45,6 +45,7 @@ pub trait Machine<K: Kernel>: Send + Sync {
 
 /// An interface.
 pub struct At<'a> {
+    pub home: NetnsId,
     pub netns: &'a Path,
     pub name: &'a str,
     pub ifindex: IfIndex,
@@ -52,7 +53,7 @@ pub struct At<'a> {
 
 impl At<'_> {
     pub fn xdp(&self, mode: XdpMode) -> LinkTarget<'_> {
-        LinkTarget::Xdp { netns: Some(self.netns), ifindex: self.ifindex, mode }
+        LinkTarget::Xdp { home: self.home, netns: Some(self.netns), ifindex: self.ifindex, mode }
     }
 
     pub fn tcx(
@@ -61,8 +62,8 @@ impl At<'_> {
         anchor: ListAnchor,
         expected_revision: Option<u64>,
     ) -> LinkTarget<'_> {
-        let netns = Some(self.netns);
-        LinkTarget::Tcx { netns, ifindex: self.ifindex, direction, anchor, expected_revision }
+        let (home, netns) = (self.home, Some(self.netns));
+        LinkTarget::Tcx { home, netns, ifindex: self.ifindex, direction, anchor, expected_revision }
     }
 }
 
@@ -84,8 +85,8 @@ impl<K: Kernel> Bench<K> {
     }
 
     pub fn left(&self) -> At<'_> {
-        let ifindex = self.key("left", HookKind::Xdp).ifindex;
-        At { netns: &self.netns, name: "left", ifindex }
+        let HookKey { netns, ifindex, .. } = self.key("left", HookKind::Xdp);
+        At { home: netns.into(), netns: &self.netns, name: "left", ifindex }
     }
 
     pub fn right(&self) -> At<'_> {

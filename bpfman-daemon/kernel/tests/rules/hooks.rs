@@ -109,8 +109,8 @@ fn links_of_one_program_to_the_same_number_in_two_namespaces_are_both_told<K: Ke
     let kernel = &*bench.kernel;
     let other = bench.machine.add_namespace();
     let here = bench.left();
-    let there = At { netns: &other, ..bench.left() };
     let there_key = bench.key_in(&other, "left", HookKind::Xdp);
+    let there = At { home: there_key.netns.into(), netns: &other, ..bench.left() };
     assert_eq!(there_key.ifindex, here.ifindex);
     let program = answering(kernel, ProgramType::Xdp, PASS);
     let links = [&here, &there].map(|at| kernel.attach(&program, &at.xdp(XdpMode::Generic)).unwrap());

@@ -9,10 +9,10 @@ use std::time::Instant;
 use bpfmand_core::{Direction, HookKey, HookKind, NetnsId, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, TcFilter};
+use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, ListAnchor, TcFilter, XdpMode};
 use rustix::thread::{LinkNameSpaceType, gettid, move_into_link_name_space};
 
-use crate::bench::{Bench, PATIENCE};
+use crate::bench::{At, Bench, PATIENCE};
 use crate::linux::run;
 use crate::programs::answering;
 
@@ -79,6 +79,36 @@ fn only_the_number_tells_an_end_from_a_namespace_without_a_path<K: Kernel>(bench
     assert_eq!(found(None), FoundNamespace::NotFound);
 }
 
+fn link_is_made_where_its_namespace_is_found<K: Kernel>(bench: &Bench<K>) {
+    let (kernel, machine) = (&*bench.kernel, &bench.machine);
+    let netns = machine.add_namespace();
+    let HookKey { netns: home, ifindex, .. } = bench.key_in(&netns, "left", HookKind::Xdp);
+    let process = machine.enter(&netns);
+    machine.remove_name(&netns);
+    // Another one has the name, and an interface of that number.
+    let other = machine.add_namespace();
+    assert_eq!((&other, bench.key_in(&other, "left", HookKind::Xdp).ifindex), (&netns, ifindex));
+    let at = At { home: home.into(), netns: &netns, name: "left", ifindex };
+    let program = answering(kernel, ProgramType::Xdp, 2);
+    let mut links = vec![(HookKind::Xdp, kernel.attach(&program, &at.xdp(XdpMode::Generic)).unwrap())];
+    if bench.has_tcx() {
+        let program = answering(kernel, ProgramType::Tcx, 0);
+        let target = at.tcx(Direction::Ingress, ListAnchor::Last, None);
+        links.push((HookKind::Tcx(Direction::Ingress), kernel.attach(&program, &target).unwrap()));
+    }
+    for (kind, _link) in &links {
+        let [key, other] =
+            [HookKey { netns: home, ifindex, kind: *kind }, bench.key_in(&other, "left", *kind)];
+        assert_eq!(kernel.hook_contents(None, &key).unwrap().entries.len(), 1, "{kind:?}");
+        assert_eq!(kernel.hook_contents(None, &other).unwrap().entries, [], "{kind:?}");
+    }
+    drop(links);
+    machine.leave(&process);
+    // Nothing leads to it, and the path to the other is no substitute.
+    let lost = kernel.attach(&program, &at.xdp(XdpMode::Generic)).map(drop).unwrap_err();
+    assert!(matches!(lost, KernelError::NamespaceNotFound { .. }), "{lost:?}");
+}
+
 fn own_namespace_is_found_without_a_path<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let own = bpfmand_core::Interface { name: "lo".to_owned(), netns: None };
@@ -135,6 +165,7 @@ fn namespace_is_found_by_a_mount(bench: &Bench<LinuxKernel>) {
 
 crate::on_linux!(namespace_is_found_by_a_thread, namespace_is_found_by_a_mount);
 crate::on_both_kernels!(
+    link_is_made_where_its_namespace_is_found,
     namespace_is_found_by_processes_when_its_name_is_gone,
     only_the_number_tells_an_end_from_a_namespace_without_a_path,
     own_namespace_is_found_without_a_path,

@@ -68,7 +68,8 @@ fn an_xdp_program_sees_its_context(bench: &Bench<LinuxKernel>) {
     let given = packet(0);
     let run = |insns: Vec<Insn>, context| {
         let program = load(kernel, ProgramType::Xdp, "tell", insns);
-        let run = TestRun { context, netns: Some(&bench.netns), ..TestRun::once(&given) };
+        let (home, netns) = (Some(bench.left().home), Some(&*bench.netns));
+        let run = TestRun { context, home, netns, ..TestRun::once(&given) };
         kernel.test_run(&program, &run)
     };
     let context =
@@ -107,7 +108,8 @@ fn a_tc_program_sees_and_changes_its_context(bench: &Bench<LinuxKernel>) {
         TestContext::Tc { mark: 5, priority: 6, cb: [1, 2, 3, 4, 9], ifindex: bench.left().ifindex.0 };
     let run = |insns: Vec<Insn>| {
         let program = load(kernel, ProgramType::Tc, "tell", insns);
-        let run = TestRun { context, netns: Some(&bench.netns), ..TestRun::once(&given) };
+        let (home, netns) = (Some(bench.left().home), Some(&*bench.netns));
+        let run = TestRun { context, home, netns, ..TestRun::once(&given) };
         kernel.test_run(&program, &run).unwrap()
     };
     for (offset, expected) in [(8, 5), (32, 6), (48, 1), (64, 9), (40, bench.left().ifindex.0)] {

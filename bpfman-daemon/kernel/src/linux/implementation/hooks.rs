@@ -57,7 +57,7 @@ impl KernelHooks for LinuxKernel {
 
     fn attach(&self, program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
         self.features.check_target(target)?;
-        links::attach(program, target)
+        links::attach(&self.namespaces, program, target)
     }
 
     fn read_iterator(&self, link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {

@@ -147,7 +147,7 @@ impl KernelObjects for LinuxKernel {
     }
 
     fn test_run(&self, program: &OwnedFd, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
-        test_run::run(program, run)
+        test_run::run(&self.namespaces, program, run)
     }
 
     fn program_btf(&self, program: &OwnedFd) -> Result<Option<Vec<u8>>, KernelError> {
