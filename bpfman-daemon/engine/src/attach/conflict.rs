@@ -1,7 +1,7 @@
 //! Hooks that are held by programs of others: who is in the way, and what can be done.
 
 use bpfmand_core::{
-    AttachPoint, HookEntry, HookKey, HookKind, Interface, ProgramFacts, ProgramId, Via, XdpRunsIn,
+    AttachPoint, HookEntry, HookKey, HookKind, Interface, Owner, ProgramFacts, ProgramId, Via, XdpRunsIn,
 };
 use bpfmand_kernel::{Kernel, KernelError, LinkTarget};
 use bpfmand_splice::{DISPATCHER_CONFIG_VERSION, DispatcherConfig};
@@ -109,8 +109,20 @@ impl<K: Kernel> Engine<K> {
         };
         let link = self.state().links.values().find(|link| is_there(link)).map(|link| link.id);
         match link {
-            Some(link) => EngineError::HeldByOurs { hook: hook.clone(), link },
+            Some(link) => EngineError::HeldByOurs { hook: hook.clone(), link: Some(link) },
             None => error.into(),
+        }
+    }
+
+    /// Leaves the link of another owner out of what a user is told: only that owner and root can detach it.
+    pub(super) fn told_to(&self, owner: Option<&Owner>, error: EngineError) -> EngineError {
+        match error {
+            EngineError::HeldByOurs { hook, link: Some(link) }
+                if owner != Some(&Owner::Root) && self.owner_of_link(link).as_ref() != owner =>
+            {
+                EngineError::HeldByOurs { hook, link: None }
+            }
+            error => error,
         }
     }
 

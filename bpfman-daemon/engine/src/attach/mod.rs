@@ -161,7 +161,8 @@ impl<K: Kernel> Engine<K> {
         self.check_group(program, &link)?;
         let target = || self.link_target(program, &link);
         undoing(|undo| {
-            self.attach_retrying(&handle, target, link.operation, undo)?;
+            self.attach_retrying(&handle, target, link.operation, undo)
+                .map_err(|error| self.told_to(link.owner.as_ref(), error))?;
             self.step("attach", "record");
             self.record_link(&link, None)
         })?;

@@ -1,5 +1,6 @@
 //! What an error says besides its sentence, and what is added to it on its way.
 
+use bpfmand_core::LinkId;
 use bpfmand_kernel::KernelError;
 
 use super::EngineError;
@@ -10,6 +11,11 @@ pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineEr
         Err(EngineError::NoLink(_) | EngineError::NoMatching(_)) => Ok(None),
         result => result.map(Some),
     }
+}
+
+/// The link at a hook that takes one program.
+pub fn in_the_way(link: Option<LinkId>) -> String {
+    link.map_or_else(|| "a link of another owner".to_owned(), |link| format!("link {link}"))
 }
 
 /// The names that could have been said.

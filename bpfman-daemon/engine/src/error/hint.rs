@@ -21,10 +21,13 @@ impl EngineError {
             Self::NoKernelLink(_) | Self::NoPin { .. } => {
                 "`bpftool link` shows the kernel's links, with `-f` where they are pinned"
             }
-            Self::HeldByOurs { link, .. } => {
+            Self::HeldByOurs { link: Some(link), .. } => {
                 return Some(format!(
-                    "`bpfman detach {link}` frees it; a new version is attached there anew, once the old one is detached"
+                    "`bpfman detach {link}` frees it; a new version can be attached there once the old one is detached"
                 ));
+            }
+            Self::HeldByOurs { link: None, .. } => {
+                "attach with another priority; the link's owner and root can detach the link"
             }
             Self::NoStray { .. } => "`bpfman stray list` shows them",
             Self::StrayAtHook { .. } => {

@@ -20,7 +20,7 @@ use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
 use bpfmand_store::{FileError, StoreError};
 
-use about::maps_that_are_there;
+use about::{in_the_way, maps_that_are_there};
 
 pub use about::if_there;
 pub use adopt::AdoptRefusal;
@@ -81,12 +81,12 @@ pub enum EngineError {
         link: LinkId,
     },
     /// A hook that takes one program, and has one of ours.
-    #[error("hook {hook} takes one program, and link {link} is there")]
+    #[error("hook {hook} takes one program, and {} is there", in_the_way(*link))]
     HeldByOurs {
         /// The hook.
         hook: String,
-        /// The link.
-        link: LinkId,
+        /// The link; none for users who may not detach it.
+        link: Option<LinkId>,
     },
     /// No link of the kernel.
     #[error("the kernel has no link {0}")]

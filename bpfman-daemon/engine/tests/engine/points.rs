@@ -2,8 +2,8 @@
 //! points, perf events. What holds for other links holds for theirs.
 
 use bpfmand_core::{
-    AttachPoint, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, PerfEventPlace, ProcessScope,
-    ProgramType, SampleRate, TenantRules,
+    AttachPoint, AttachRequest, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, Owner,
+    PerfEventPlace, ProcessScope, ProgramType, SampleRate, TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, LinkDetails, Standing};
 use bpfmand_kernel::Kernel;
@@ -217,5 +217,34 @@ fn links_come_back_after_a_reboot() {
     for link in before {
         let now = engine.describe_link(link.record.id).unwrap();
         assert_eq!((now.standing, now.record.point.clone()), (Standing::Running, link.record.point.clone()));
+    }
+}
+
+/// Only its owner and root can detach it.
+#[test]
+fn link_in_the_way_is_named_to_its_owner_and_root() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let attach = |program, owner: Owner| {
+        let request = AttachRequest {
+            ttl: None,
+            program,
+            point: netfilter(&bench, 7),
+            order: Default::default(),
+            sharing: Default::default(),
+            metadata: Default::default(),
+            owner,
+            group: None,
+        };
+        engine.attach(&request)
+    };
+    let load = || engine.loads(&bench.request("points", &["no_packet"]))[0];
+    let link = attach(load(), Owner::User(1000)).unwrap().record.id;
+    for (owner, is_named) in [(Owner::Root, true), (Owner::User(1000), true), (Owner::User(1001), false)] {
+        let error = attach(load(), owner).unwrap_err();
+        let text = format!("{error} {}", error.hint().unwrap());
+        assert!(text.contains("takes one program"), "{text}");
+        assert_eq!(text.contains(&format!("link {link}")), is_named, "{text}");
+        assert_eq!(text.contains("bpfman detach"), is_named, "{text}");
     }
 }
