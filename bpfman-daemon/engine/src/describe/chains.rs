@@ -8,6 +8,7 @@ use bpfmand_splice::Way;
 
 use crate::chain::ChainCounters;
 use crate::describe::details_chains::{ChainDetails, ChainMember};
+use crate::describe::settled::LookDeadline;
 use crate::state::records::{Entry, HookRecord, LinkRecord, Strategy};
 use crate::{Engine, EngineError, HookSwitches};
 
@@ -44,7 +45,9 @@ impl<K: Kernel> Engine<K> {
                 standing: None,
             });
         };
-        let running = self.settled_chain(&key)?.ok_or(EngineError::NoChain { hook: text.clone() })?;
+        let running = self
+            .settled_chain(LookDeadline::begin(), &key)?
+            .ok_or(EngineError::NoChain { hook: text.clone() })?;
         let entry = running.program.map(|id| self.kernel.program(id)).transpose()?.flatten();
         let chain = hook.chain.as_ref();
         Ok(ChainDetails {

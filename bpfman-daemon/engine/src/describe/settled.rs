@@ -11,9 +11,19 @@ use crate::engine::locks::{Guard, Subject};
 use crate::state::Standing;
 use crate::{Engine, EngineError};
 
-/// Longest time of looking at something that is always being changed, and the pause between looks.
+/// Longest time of looking at things that are always being changed, and the pause between looks.
 const MAX_LOOKS: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// End of the looks at what is being changed: one for a whole list, however many of its entries are changed all the time.
+#[derive(Clone, Copy, Debug)]
+pub struct LookDeadline(Instant);
+
+impl LookDeadline {
+    pub fn begin() -> Self {
+        Self(Instant::now() + MAX_LOOKS)
+    }
+}
 
 impl Standing {
     /// Returns whether a change of others can have been seen half done.
@@ -26,16 +36,16 @@ impl Standing {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Looks at something, and once more while nobody changes it if `is_half_done`. Somebody may be changing it all the time:
-    /// then it is looked at until it is right in between. `look` reads the records anew each time. The caller holds none of
-    /// the subjects.
+    /// Looks at something, and if `is_half_done`, once more while its subjects are locked. As long as others change it, it is
+    /// looked at until it is right in between, or the deadline has passed. Each `look` reads the records again. The caller
+    /// holds none of the subjects.
     pub(super) fn settled<T>(
         &self,
+        deadline: LookDeadline,
         look: impl Fn() -> Result<T, EngineError>,
         is_half_done: impl Fn(&T) -> bool,
         subjects: impl Fn() -> Vec<Subject>,
     ) -> Result<T, EngineError> {
-        let began = Instant::now();
         loop {
             let seen = look()?;
             if !is_half_done(&seen) {
@@ -46,7 +56,7 @@ impl<K: Kernel> Engine<K> {
             if held.is_some() {
                 return look();
             }
-            if began.elapsed() > MAX_LOOKS {
+            if Instant::now() > deadline.0 {
                 return Ok(seen);
             }
             std::thread::sleep(PAUSE);
@@ -54,8 +64,13 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns what runs at a hook; none if it has no record any more.
-    pub(super) fn settled_chain(&self, key: &HookKey) -> Result<Option<Running>, EngineError> {
+    pub(super) fn settled_chain(
+        &self,
+        deadline: LookDeadline,
+        key: &HookKey,
+    ) -> Result<Option<Running>, EngineError> {
         self.settled(
+            deadline,
             || {
                 let hook = self.state().hooks.get(key).cloned();
                 hook.map(|hook| self.running_chain(&hook)).transpose()

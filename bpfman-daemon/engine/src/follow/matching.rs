@@ -11,6 +11,7 @@ use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::attach::already_there;
 use crate::describe::details::{LinkDetails, MatchingDetails};
+use crate::describe::settled::LookDeadline;
 use crate::engine::RecoveryReport;
 use crate::engine::locks::Subject;
 use crate::error::if_there;
@@ -93,9 +94,10 @@ impl<K: Kernel> Engine<K> {
     /// The kernel refuses to tell about their links.
     pub fn list_matching(&self) -> Result<Vec<MatchingDetails>, EngineError> {
         let ids: Vec<MatchingId> = self.state().matchings.keys().copied().collect();
+        let deadline = LookDeadline::begin();
         let mut shown = Vec::with_capacity(ids.len());
         for id in ids {
-            shown.extend(if_there(self.describe_matching(id))?);
+            shown.extend(if_there(self.settled_matching(deadline, id))?);
         }
         Ok(shown)
     }
@@ -105,6 +107,14 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// There is none of that id.
     pub fn describe_matching(&self, id: MatchingId) -> Result<MatchingDetails, EngineError> {
+        self.settled_matching(LookDeadline::begin(), id)
+    }
+
+    fn settled_matching(
+        &self,
+        deadline: LookDeadline,
+        id: MatchingId,
+    ) -> Result<MatchingDetails, EngineError> {
         let gone = EngineError::NoMatching(id);
         let (matching, program, links, failures) = {
             let state = self.state();
@@ -119,7 +129,7 @@ impl<K: Kernel> Engine<K> {
         };
         let mut shown: Vec<LinkDetails> = Vec::with_capacity(links.len());
         for link in links {
-            shown.extend(if_there(self.describe_link(link))?);
+            shown.extend(if_there(self.settled_link(deadline, link))?);
         }
         let left = self.left(matching.ends.as_ref());
         Ok(MatchingDetails { record: matching, program, links: shown, left, failures })

@@ -8,8 +8,9 @@ use bpfmand_core::Selector;
 use bpfmand_engine::{Engine, StepObserver};
 use bpfmand_kernel::sim::SimKernel;
 
-use crate::bench::{Ask as _, Bench, PATIENCE};
+use crate::bench::{Ask as _, Bench, PATIENCE, Testable as _};
 use crate::cases::cases;
+use crate::whole_loads::version;
 
 /// Readers that do not wait are done by then; those that do are heard later.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -79,4 +80,44 @@ fn change_that_is_half_done_is_no_difference() {
             assert_eq!(reading.recv_timeout(PATIENCE).unwrap(), Vec::<String>::new(), "{name}, {step}");
         }
     }
+}
+
+/// Lists everything before a change is recorded, when each hook runs the new version.
+#[derive(Default)]
+struct Lister {
+    engine: OnceLock<Weak<Engine<SimKernel>>>,
+    listed: Mutex<Option<usize>>,
+}
+
+impl StepObserver for Lister {
+    fn before(&self, operation: &'static str, step: &'static str) {
+        let Some(engine) = self.engine.get().and_then(Weak::upgrade) else { return };
+        if (operation, step) != ("replace", "record") {
+            return;
+        }
+        let (done, listed) = channel();
+        std::thread::spawn(move || done.send(differences(&engine).len()));
+        *self.listed.lock().unwrap() = listed.recv_timeout(PATIENCE).ok();
+    }
+}
+
+/// A wait for each of the hooks would be longer than the patience of the test.
+#[test]
+fn list_waits_once_for_all_hooks_that_are_being_changed() {
+    const HOOKS: usize = 100;
+    let bench = crate::simulated::bench();
+    let lister = Arc::new(Lister::default());
+    let engine = Arc::new(bench.watched(Arc::clone(&lister) as Arc<dyn StepObserver>));
+    bench.kernel.add_interfaces(&bench.netns, HOOKS);
+    let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    for number in 0..HOOKS {
+        let mut point = bench.xdp(1);
+        *point.interface_mut().unwrap() = bench.interface(&format!("pod{number}"));
+        engine.attached(alpha, point);
+    }
+    lister.engine.set(Arc::downgrade(&engine)).unwrap();
+    engine.replace_load(&version(&bench, &[alpha], "second", &["alpha"])).unwrap();
+    let listed = lister.listed.lock().unwrap().take();
+    assert_eq!(listed, Some(2 * HOOKS), "links and hooks that are shown in the middle of a change");
+    assert_eq!(differences(&engine), Vec::<String>::new());
 }
