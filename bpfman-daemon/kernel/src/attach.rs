@@ -280,6 +280,12 @@ impl TcFilter {
     pub const fn of(operation: u64) -> Self {
         Self { priority: Self::PRIORITY, handle: Self::HANDLES | (operation & 0xffff) as u32 }
     }
+
+    /// Returns whether the numbers are such as [`TcFilter::of`] gives. Another daemon gives the same ones.
+    #[must_use]
+    pub const fn may_be_ours(self) -> bool {
+        self.priority == Self::PRIORITY && self.handle & 0xffff_0000 == Self::HANDLES
+    }
 }
 
 /// A filter and the hook that it is at.

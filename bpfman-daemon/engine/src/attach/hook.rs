@@ -214,6 +214,7 @@ impl<K: Kernel> Engine<K> {
                     Ok(())
                 });
                 let number = self.number_namespace(home, netns)?;
+                self.step("attach", "pin program of filter");
                 self.kernel.pin(&built.handle, &folder.join(filter_pin(key, interface, number)))?;
                 self.step("attach", "add filter");
                 let name = filter_name(key, interface);

@@ -72,6 +72,8 @@ impl<K: Kernel> Engine<K> {
         report.note("ending links of attachments to matching interfaces", result);
         self.sweep_maps(&mut report);
         self.find_strays(&mut report);
+        let forgotten = self.forget_unused_namespaces();
+        report.note("forgetting numbers of network namespaces", forgotten);
         self.sweep_bytecode()?;
         Ok(report)
     }

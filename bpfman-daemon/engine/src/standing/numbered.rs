@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{HookKey, HookKind, NetnsId, NetnsNumber};
-use bpfmand_kernel::{FoundNamespace, Kernel};
+use bpfmand_kernel::{FoundNamespace, Kernel, KernelError};
 
 use crate::engine::locks::{Guard, Subject};
 use crate::error::Remainder;
 use crate::state::namespace_number::{NamespaceNumber, folder_name, parse_folder_name};
 use crate::state::records::{Entry, HookRecord};
-use crate::state::{State, StrayKind};
+use crate::state::{FoundFilters, State, StrayKind};
 use crate::{Engine, EngineError, paths};
 
 /// Longest wait of a look at everything for the end of a namespace that nothing leads to, and the pause between looks.
@@ -104,7 +104,7 @@ impl<K: Kernel> Engine<K> {
         if self.state().needs_number_of(home) {
             return Ok(());
         }
-        for (found, _, folder) in self.numbered_namespaces()? {
+        for (found, _, folder) in numbered_namespaces(&*self.kernel)? {
             if found == home {
                 self.kernel.remove_folder(&folder)?;
             }
@@ -112,26 +112,36 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns the namespaces whose numbers are written down, each with its folder.
-    fn numbered_namespaces(&self) -> Result<Vec<(NetnsId, NetnsNumber, PathBuf)>, EngineError> {
-        let all = Path::new(paths::NAMESPACES);
-        let parse = |name: String| {
-            let (home, number) = parse_folder_name(&name)?;
-            Some((home, number, all.join(name)))
+    /// Forgets numbers that attachments left which were cut short before their records. To be called by a start, once it knows
+    /// what runs without a record.
+    pub(crate) fn forget_unused_namespaces(&self) -> Result<(), EngineError> {
+        let mut unused = Vec::new();
+        for (home, number, _) in numbered_namespaces(&*self.kernel)? {
+            let found = self.kernel.find_namespace(home, None, Some(number))?;
+            let is_reached = matches!(found, FoundNamespace::Own | FoundNamespace::At(_));
+            if is_reached && !self.state().needs_number_of(home) {
+                unused.push(home);
+            }
+        }
+        // As a rule there are none, and no start is to look at every hook of the machine for that.
+        let filters = if unused.is_empty() { FoundFilters::default() } else { self.all_filters()? };
+        // One that could not be removed, or is of another daemon with the same folders.
+        let may_run = |home| {
+            filters.seen.iter().any(|found| found.filter.may_be_ours() && found.key.netns.id() == Some(home))
         };
-        Ok(self.kernel.list_folder(all)?.into_iter().filter_map(parse).collect())
+        unused.into_iter().filter(|home| !may_run(*home)).try_for_each(|home| self.forget_namespace(home))
     }
 
     /// Returns whether the number of a namespace is written down: a filter of ours may run there.
     pub(super) fn is_numbered(&self, home: NetnsId) -> Result<bool, EngineError> {
-        Ok(self.numbered_namespaces()?.iter().any(|(found, ..)| *found == home))
+        Ok(numbered_namespaces(&*self.kernel)?.iter().any(|(found, ..)| *found == home))
     }
 
     /// Forgets the numbers of namespaces that have ended. Returns one in which something may run that cannot be seen: nothing
     /// leads there, and it has not ended.
     pub(crate) fn sweep_namespaces(&self) -> Result<Option<NetnsId>, EngineError> {
         let mut hidden = None;
-        for (home, number, folder) in self.numbered_namespaces()? {
+        for (home, number, folder) in numbered_namespaces(&*self.kernel)? {
             match self.kernel.find_namespace(home, None, Some(number))? {
                 FoundNamespace::Ended => self.kernel.remove_folder(&folder)?,
                 FoundNamespace::NotFound => hidden = Some(home),
@@ -151,4 +161,16 @@ impl<K: Kernel> Engine<K> {
             }
         }
     }
+}
+
+/// Returns the namespaces whose numbers are written down, each with its folder.
+pub fn numbered_namespaces<K: Kernel>(
+    kernel: &K,
+) -> Result<Vec<(NetnsId, NetnsNumber, PathBuf)>, KernelError> {
+    let all = Path::new(paths::NAMESPACES);
+    let parse = |name: String| {
+        let (home, number) = parse_folder_name(&name)?;
+        Some((home, number, all.join(name)))
+    };
+    Ok(kernel.list_folder(all)?.into_iter().filter_map(parse).collect())
 }

@@ -22,6 +22,7 @@ impl<K: Kernel> Engine<K> {
         let stray = self.strays()?.into_iter().find(|stray| stray.pin == pin);
         let stray = stray.ok_or_else(|| EngineError::NoStray { pin: pin.display().to_string() })?;
         self.step("stray", "remove");
+        let mut forgotten = None;
         match &stray.kind {
             StrayKind::Link { .. } => self.kernel.end_link(&stray.pin)?,
             StrayKind::Program => self.let_program_go(&stray)?,
@@ -31,6 +32,7 @@ impl<K: Kernel> Engine<K> {
                 if let Some(at) = filter_place(key, interface, filter) {
                     self.kernel.remove_filter(&at, stray.program)?;
                 }
+                forgotten = key.netns.id();
             }
             StrayKind::HiddenFilter { .. } => {
                 if let Some(netns) = self.all_filters()?.hidden {
@@ -50,6 +52,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         self.state().strays.retain(|other| *other != stray);
+        forgotten.map_or(Ok(()), |home| self.forget_namespace(home))?;
         self.drop_unrecorded_chains_of(&stray)?;
         self.tell_change();
         Ok(())

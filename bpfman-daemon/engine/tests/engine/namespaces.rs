@@ -472,6 +472,7 @@ fn chain_without_records_stays_in_a_namespace_without_a_name() {
     assert!(report.problems.iter().any(|problem| problem.contains(PROCESS)), "{report:?}");
     engine.remove_stray(&filter.pin).unwrap();
     assert!(bench.kernel.snapshot().filters.is_empty() && chain_pins(&bench).is_empty());
+    assert_eq!(bench.kernel.list_folder(Path::new("namespaces")).unwrap(), [""; 0]);
 }
 
 #[test]

@@ -12,7 +12,9 @@ use bpfmand_engine::{Engine, StepObserver};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
-use crate::bench::{Ask as _, PATIENCE};
+use crate::bench::{Ask as _, Bench, PATIENCE};
+use crate::cases::cases;
+use crate::crashes::{Ending, set_up};
 use crate::namespaces::{INGRESS, Sim, at, by_clsact, cut_chain, follow, hide};
 
 /// A detach that does not wait for the attachment is done by then; one that does is heard later.
@@ -110,4 +112,32 @@ fn number_stays_for_a_filter_that_could_not_be_removed() {
     // The next change removes both.
     engine.loads(&bench.request("programs", &["tulip"]));
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (0, 0));
+}
+
+/// Ends the daemon at each step, and starts it again. Returns how many of the starts had a filter.
+fn numbers_after_kills(name: &str) -> usize {
+    let case = cases().into_iter().find(|case| case.name == name).unwrap();
+    let mut with_filters = 0;
+    for at in 1.. {
+        let ending = Arc::new(Ending::default());
+        let (bench, engine, scene) = set_up(&case, &ending);
+        ending.arm(at);
+        let result = catch_unwind(AssertUnwindSafe(|| (case.operation)(&bench, &engine, &scene)));
+        drop(engine);
+        if result.is_ok() {
+            return with_filters;
+        }
+        bench.kernel.fail_call(0);
+        let _engine: Engine<SimKernel> = Bench::engine(&bench);
+        let has_filters = !bench.kernel.snapshot().filters.is_empty();
+        with_filters += usize::from(has_filters);
+        assert_eq!(numbers(&bench), usize::from(has_filters), "{name}, {:?}", ending.steps().last());
+    }
+    unreachable!("the operation has an end")
+}
+
+#[test]
+fn start_forgets_the_number_of_an_attachment_that_was_cut_short() {
+    assert!(numbers_after_kills("attach the first to clsact") > 0);
+    assert!(numbers_after_kills("detach the last at clsact") > 0);
 }
