@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::uapi::prog_type;
 use bpfmand_core::{Direction, HookKey, HookKind, Interface, KernelLinkId, ProgramFacts, ProgramId, Via};
-use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};
+use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, TcFilter};
 
 use crate::paths;
+use crate::standing::numbered_namespaces;
 use crate::state::paths::BRIDGE_NAME;
 
 /// Folders below that are looked through: ours are three deep.
@@ -58,6 +59,8 @@ pub struct AttachedThings {
     pub ours: Vec<AttachedThing>,
     /// What stays: of others, or not to be read, and why.
     pub left: Vec<String>,
+    /// What may run on unseen: filters in network namespaces that nothing leads to, and how to find what keeps these.
+    pub unseen: Vec<String>,
 }
 
 impl std::fmt::Display for AttachedThing {
@@ -179,6 +182,7 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
         }
     }
     find_filters(kernel, &programs, &mut found);
+    find_hidden_namespaces(kernel, &mut found);
     found.ours.sort_by_key(|thing| thing.rank);
     found
 }
@@ -210,6 +214,26 @@ fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>,
                     });
                 }
             }
+        }
+    }
+}
+
+/// Finds namespaces that had filters of ours, and in which nothing can be looked for.
+fn find_hidden_namespaces<K: Kernel>(kernel: &K, found: &mut AttachedThings) {
+    let numbered = match numbered_namespaces(kernel) {
+        Ok(numbered) => numbered,
+        Err(error) => return found.unseen.push(error.to_string()),
+    };
+    for (home, number, _) in numbered {
+        let inode = home.inode;
+        match kernel.find_namespace(home, None, Some(number)) {
+            Ok(FoundNamespace::NotFound) => found.unseen.push(format!(
+                "a filter may run on in network namespace {inode}: no name, mount or process leads there. `find \
+                 /proc/[0-9]*/fd -lname 'net:\\[{inode}\\]'` shows descriptors that keep it; end their processes, or mount one \
+                 at a file in /run/netns (`mount --bind`) and run this again"
+            )),
+            Ok(FoundNamespace::Own | FoundNamespace::At(_) | FoundNamespace::Ended) => {}
+            Err(error) => found.unseen.push(error.to_string()),
         }
     }
 }

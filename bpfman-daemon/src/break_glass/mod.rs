@@ -46,7 +46,7 @@ pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
     let fs_root = folders.fs();
     let _alone = stand_alone(&fs_root, &arguments.socket_path, !written.is_empty())?;
     let kernel = LinuxKernel::new(&fs_root).context("the pins cannot be reached")?;
-    let AttachedThings { ours, left } = find_attached(&kernel);
+    let AttachedThings { ours, left, unseen } = find_attached(&kernel);
     let mut stays = 0;
     for thing in &ours {
         match thing.detach(&kernel) {
@@ -59,6 +59,9 @@ pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
     }
     for other in &left {
         println!("left: {other}");
+    }
+    for hidden in &unseen {
+        println!("NOT seen: {hidden}");
     }
     println!(
         "{} detached, {stays} not; programs and maps stay loaded. `bpfmand --end-break-glass` puts all of it back",
@@ -74,6 +77,7 @@ pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
         "no marker could be written: a daemon that starts attaches everything again"
     );
     ensure!(stays == 0, "{stays} of {} could not be detached", ours.len());
+    ensure!(unseen.is_empty(), "filters may run on where they cannot be seen");
     Ok(())
 }
 

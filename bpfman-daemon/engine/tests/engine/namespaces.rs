@@ -522,6 +522,24 @@ fn break_glass_takes_filters_in_namespaces_without_a_name() {
 }
 
 #[test]
+fn break_glass_names_a_namespace_that_cannot_be_reached() {
+    let bench = by_clsact();
+    let engine = bench.engine();
+    let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
+    engine.attached(tango, bench.tc(INGRESS, 1));
+    drop(engine);
+    let home = hide(&bench);
+    let kernel = &*bench.kernel;
+    let found = find_attached(kernel);
+    let [unseen] = &found.unseen[..] else { panic!("{found:?}") };
+    assert!(found.ours.is_empty() && unseen.contains("may run on"), "{found:?}");
+    // A command to find who keeps it.
+    assert!(unseen.contains(&format!("/proc/[0-9]*/fd -lname 'net:\\[{}\\]'", home.inode)), "{unseen}");
+    bench.kernel.end_namespace(home);
+    assert_eq!(find_attached(kernel).unseen, Vec::<String>::new());
+}
+
+#[test]
 fn interrupted_attach_leaves_no_filter_without_a_name() {
     let case =
         crate::cases::cases().into_iter().find(|case| case.name == "attach the first to clsact").unwrap();
