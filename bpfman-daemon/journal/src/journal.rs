@@ -13,7 +13,7 @@ use crate::listeners::{Listeners, WrittenListener};
 use crate::refusals::Refusals;
 use crate::segments::Segments;
 use crate::settings::accesses;
-use crate::writer::{Handed, Writer};
+use crate::writer::{EntryFiles, Handed, Writer};
 use crate::{
     DaemonPart, HistoryEntry, HistoryReader, JournalResumption, JournalSettings, JournalStanding,
     RefusalCount, log_line,
@@ -98,7 +98,10 @@ impl Journal {
         let (shared, flood) = (Arc::clone(&journal.shared), Arc::clone(&journal.flood));
         let accesses = Segments::open(of_accesses.clone()).map(|(accesses, _cut)| accesses);
         let accesses = accesses.unwrap_or_else(|_told_by_the_journal| Segments::unopened(of_accesses));
-        let writer = Writer { segments, accesses, journald, shared, flood, gap: 0 };
+        let failure = journal.shared.standing().failure.clone();
+        let changes = EntryFiles::new(segments, failure);
+        let accesses = EntryFiles::new(accesses, String::new());
+        let writer = Writer { changes, accesses, journald, shared, flood };
         let thread =
             Builder::new().name("journal".to_owned()).stack_size(STACK).spawn(move || writer.run(&handed))?;
         let files = Some(Files { queue: Some(queue), thread: Some(thread), folder, epochs });

@@ -24,14 +24,64 @@ pub(crate) struct Handed {
 }
 
 pub(crate) struct Writer {
-    pub segments: Segments,
+    pub changes: EntryFiles,
     /// Accesses: however many there are, they push no change out.
-    pub accesses: Segments,
+    pub accesses: EntryFiles,
     pub journald: Option<Journald>,
     pub shared: Arc<SharedStanding>,
     pub flood: Arc<Mutex<Flood>>,
+}
+
+/// Entries of one kind, with numbers and files of their own.
+pub(crate) struct EntryFiles {
+    pub files: Segments,
     /// Entries that could not be written since the last that was.
-    pub gap: u64,
+    gap: u64,
+    /// Why, as it was logged.
+    failure: String,
+}
+
+impl EntryFiles {
+    /// Entries whose files may not have been opened: `failure` says why, and is logged by the caller.
+    pub const fn new(files: Segments, failure: String) -> Self {
+        Self { files, gap: 0, failure }
+    }
+
+    /// Writes entries, behind one that tells of those before that could not be written. Returns how many of them are lost.
+    /// `what` they are is for the log, which is told of a failure once.
+    fn write(&mut self, batch: &mut Vec<Handed>, what: &str) -> u64 {
+        let had_gap = self.gap > 0;
+        if had_gap {
+            let object = format!("{} entries could not be written", self.gap);
+            let entry = HistoryEntry::of_daemon(DaemonPart::Journal, "Gap", &object);
+            batch.insert(0, Handed { entry, is_access: false, written: None });
+        }
+        let first = self.files.next();
+        let lines = numbered(batch, first);
+        let count = batch.len() as u64;
+        let done = self.files.append(&lines, first, count);
+        // What could not be written has its number all the same: the gap is seen. What tells of it is none that is lost.
+        let lost = if done.is_ok() { 0 } else { count - u64::from(had_gap) };
+        self.files.count(if done.is_ok() { count } else { lost });
+        match done {
+            Ok(()) => {
+                if !self.failure.is_empty() {
+                    tracing::info!("{what} are written to the journal again; {} entries are lost", self.gap);
+                }
+                self.failure.clear();
+                self.gap = 0;
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.failure != why {
+                    tracing::warn!(%error, "{what} have no entry in the journal");
+                }
+                self.failure = why;
+                self.gap += lost;
+            }
+        }
+        lost
+    }
 }
 
 impl Writer {
@@ -59,8 +109,8 @@ impl Writer {
                 self.write_accesses(accesses);
             }
         }
-        for files in [&mut self.segments, &mut self.accesses] {
-            if let Err(error) = files.sync() {
+        for entries in [&self.changes, &self.accesses] {
+            if let Err(error) = entries.files.sync() {
                 tracing::warn!(%error, "the journal may not be on disk");
             }
         }
@@ -81,32 +131,21 @@ impl Writer {
     }
 
     fn write(&mut self, mut batch: Vec<Handed>) {
-        if self.gap > 0 {
-            let object = format!("{} entries could not be written", self.gap);
-            let entry = HistoryEntry::of_daemon(DaemonPart::Journal, "Gap", &object);
-            batch.insert(0, Handed { entry, is_access: false, written: None });
-        }
-        let first = self.segments.next();
-        let lines = numbered(&mut batch, first);
-        let count = batch.len() as u64;
-        let done = self.segments.append(&lines, first, count);
-        // What could not be written has its number all the same: the gap is seen. What tells of it is none that is lost.
-        let lost = count - u64::from(self.gap > 0);
-        self.segments.count(if done.is_ok() { count } else { lost });
-        self.note(done, lost);
+        let lost = self.changes.write(&mut batch, "changes");
+        let mut standing = self.shared.standing();
+        standing.failure.clone_from(&self.changes.failure);
+        standing.lost += lost;
+        standing.first = self.changes.files.first();
+        let last = self.changes.files.next().saturating_sub(1);
+        standing.last = last;
+        drop(standing);
+        self.shared.listeners.tell(last);
         self.tell(batch);
     }
 
-    /// Accesses have numbers and files of their own.
     fn write_accesses(&mut self, mut batch: Vec<Handed>) {
-        let first = self.accesses.next();
-        let lines = numbered(&mut batch, first);
-        let count = batch.len() as u64;
-        if let Err(error) = self.accesses.append(&lines, first, count) {
-            tracing::warn!(%error, "accesses have no entry in the journal");
-            self.shared.standing().lost += count;
-        }
-        self.accesses.count(count);
+        let lost = self.accesses.write(&mut batch, "accesses");
+        self.shared.standing().lost += lost;
         self.tell(batch);
     }
 
@@ -118,33 +157,6 @@ impl Writer {
             }
             self.log(&entry);
         }
-    }
-
-    fn note(&mut self, done: std::io::Result<()>, lost: u64) {
-        let mut standing = self.shared.standing();
-        match done {
-            Ok(()) => {
-                if !standing.failure.is_empty() {
-                    tracing::info!("the journal is written again; {} entries are lost", standing.lost);
-                }
-                standing.failure.clear();
-                self.gap = 0;
-            }
-            Err(error) => {
-                let why = error.to_string();
-                if standing.failure != why {
-                    tracing::warn!(%error, "changes go on without an entry in the journal");
-                }
-                standing.failure = why;
-                standing.lost += lost;
-                self.gap += lost;
-            }
-        }
-        standing.first = self.segments.first();
-        let last = self.segments.next().saturating_sub(1);
-        standing.last = last;
-        drop(standing);
-        self.shared.listeners.tell(last);
     }
 
     /// Tells journald, or the log.

@@ -3,3 +3,4 @@
 
 mod forward;
 mod journal;
+mod lost_accesses;
