@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, KernelLinkId, LinkId, ProgramId, ProgramType};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, SearchOnce};
 
 use crate::describe::details::LinkDetails;
 use crate::describe::settled::LookDeadline;
@@ -64,7 +64,7 @@ impl<K: Kernel> Engine<K> {
             };
             state.links.values().filter(fits).cloned().collect()
         };
-        let deadline = LookDeadline::begin();
+        let (deadline, _search) = (LookDeadline::begin(), SearchOnce::begin());
         let mut shown = Vec::with_capacity(links.len());
         let mut chains = HashMap::new();
         for link in &links {
@@ -90,6 +90,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// There is none of that id.
     pub fn describe_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
+        let _search = SearchOnce::begin();
         self.settled_link(LookDeadline::begin(), id)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, SearchOnce};
 
 use crate::describe::settled::LookDeadline;
 use crate::error::if_there;
@@ -43,7 +43,7 @@ impl<K: Kernel> Engine<K> {
             let links: Vec<Arc<LinkRecord>> = state.links.values().cloned().collect();
             (hooks, links)
         };
-        let deadline = LookDeadline::begin();
+        let (deadline, _search) = (LookDeadline::begin(), SearchOnce::begin());
         let mut summaries = Vec::with_capacity(hooks.len());
         for hook in &hooks {
             let members = links.iter().filter(|link| link.hook == Some(hook.key)).count();

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bpfmand_core::{AttachPoint, HookKey, Interface, LinkId, MatchRequest, MatchingId};
-use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
 
 use crate::attach::already_there;
 use crate::describe::details::{LinkDetails, MatchingDetails};
@@ -94,7 +94,7 @@ impl<K: Kernel> Engine<K> {
     /// The kernel refuses to tell about their links.
     pub fn list_matching(&self) -> Result<Vec<MatchingDetails>, EngineError> {
         let ids: Vec<MatchingId> = self.state().matchings.keys().copied().collect();
-        let deadline = LookDeadline::begin();
+        let (deadline, _search) = (LookDeadline::begin(), SearchOnce::begin());
         let mut shown = Vec::with_capacity(ids.len());
         for id in ids {
             shown.extend(if_there(self.settled_matching(deadline, id))?);

@@ -1,7 +1,7 @@
 //! What was put by a clsact filter.
 
 use bpfmand_core::ProgramId;
-use bpfmand_kernel::{Kernel, KernelError, TcFilter};
+use bpfmand_kernel::{Kernel, KernelError, SearchOnce, TcFilter};
 
 use super::{Loss, Observed, Standing};
 use crate::state::HookPresence;
@@ -51,6 +51,7 @@ impl<K: Kernel> Engine<K> {
         let Some(at) = filter_place(&hook.key, &hook.interface, TcFilter { priority, handle }) else {
             return Ok(None);
         };
+        let _search = SearchOnce::begin();
         match self.kernel.filter_program(&at) {
             Err(KernelError::NamespaceNotFound { .. })
                 if matches!(self.at_hook_of(hook)?, HookPresence::Gone) =>

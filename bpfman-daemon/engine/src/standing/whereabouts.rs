@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{HookKey, HookKind, Interface, NetnsId};
-use bpfmand_kernel::{FoundNamespace, Kernel, KernelError};
+use bpfmand_kernel::{FoundNamespace, Kernel, KernelError, SearchOnce};
 
 use crate::state::namespace_number::NamespaceNumber;
 use crate::state::records::{HookRecord, LinkRecord};
@@ -30,6 +30,8 @@ impl<K: Kernel> Engine<K> {
         key: &HookKey,
         number: Option<&NamespaceNumber>,
     ) -> Result<HookPresence, EngineError> {
+        // Whether it has ended is asked for where it is not found.
+        let _search = SearchOnce::begin();
         match self.kernel.hook_contents(netns, key) {
             Ok(contents) => Ok(HookPresence::There(contents.entries)),
             Err(KernelError::HookGone { .. }) => Ok(HookPresence::Gone),

@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use bpfmand_core::{NetnsId, NetnsNumber};
 
 use super::{mounts, netns, netns_numbers, network_watch, processes};
+use crate::search_once::{self, NamespacePaths};
 use crate::{FoundNamespace, KernelError};
 
 /// A path that was found can lead elsewhere by the time it is used: then the search is repeated, at most so often.
@@ -24,7 +25,7 @@ pub struct NamespaceFinder {
 
 /// Paths by inode, which no two namespaces have at the same time.
 #[derive(Clone, Debug, Default)]
-struct Known(BTreeMap<u64, PathBuf>);
+struct Known(NamespacePaths);
 
 /// Result of going to where a path leads.
 enum Visit<T> {
@@ -131,7 +132,11 @@ impl NamespaceFinder {
 
     /// Returns one path to each namespace that can be found, those with a name first; not the daemon's own.
     pub fn all(&self) -> Vec<PathBuf> {
-        let found = self.search();
+        Self::others(&self.search())
+    }
+
+    /// Returns the paths of a search that lead elsewhere than to the daemon's own namespace.
+    fn others(found: &Known) -> Vec<PathBuf> {
         let own = inode(Path::new(OWN));
         let others = found.0.iter().filter(|(inode, _)| Some(**inode) != own);
         let mut paths: Vec<PathBuf> = others.map(|(_, path)| path.clone()).collect();
@@ -157,14 +162,16 @@ impl NamespaceFinder {
             found => return Ok(Some((None, found))),
         }
         let mut path = self.known().0.get(&home.inode).cloned();
-        for _ in 0..=SEARCHES {
+        for search in 0..=SEARCHES {
             if let Some(known) = path {
                 match visit(Some(&known))? {
                     Visit::Elsewhere => {}
                     found => return Ok(Some((Some(known), found))),
                 }
             }
-            path = self.search().0.get(&home.inode).cloned();
+            // What an earlier look found may lead elsewhere by now too.
+            let found = if search == 0 { self.search_once() } else { self.search() };
+            path = found.0.get(&home.inode).cloned();
             if path.is_none() {
                 break;
             }
@@ -182,7 +189,7 @@ impl NamespaceFinder {
         if !netns_numbers::all().map_err(failed)?.contains(&number.number) {
             return Ok(true);
         }
-        for path in self.all() {
+        for path in Self::others(&self.search_once()) {
             // One that ended meanwhile.
             let Ok(file) = netns::open(&path) else { continue };
             // A path leads to the namespace again.
@@ -203,7 +210,13 @@ impl NamespaceFinder {
         let before = self.known().clone();
         let found = before.search();
         self.known().clone_from(&found);
+        search_once::keep(&found.0);
         found
+    }
+
+    /// The same; an earlier search of this thread does, where that was asked for ([`crate::SearchOnce`]).
+    fn search_once(&self) -> Known {
+        search_once::found().map_or_else(|| self.search(), Known)
     }
 
     /// A panic while it was locked leaves it whole.

@@ -9,7 +9,9 @@ use std::time::Instant;
 use bpfmand_core::{Direction, HookKey, HookKind, NetnsId, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, ListAnchor, TcFilter, XdpMode};
+use bpfmand_kernel::{
+    FilterPlace, FoundNamespace, Kernel, KernelError, ListAnchor, SearchOnce, TcFilter, XdpMode,
+};
 use rustix::thread::{LinkNameSpaceType, gettid, move_into_link_name_space};
 
 use crate::bench::{At, Bench, PATIENCE};
@@ -147,6 +149,41 @@ fn namespace_is_found_by_a_thread(bench: &Bench<LinuxKernel>) {
     inside.join().unwrap();
 }
 
+fn one_search_does_for_the_looks_of_a_list(bench: &Bench<LinuxKernel>) {
+    let (kernel, machine) = (&*bench.kernel, &bench.machine);
+    let netns = machine.add_namespace();
+    let key = bench.key_in(&netns, "left", TC);
+    let home = key.netns.into();
+    let number = kernel.number_namespace(home, Some(&netns)).unwrap();
+    let file = File::open(&netns).unwrap();
+    machine.remove_name(&netns);
+    let find = || kernel.find_namespace(home, Some(&netns), number).unwrap();
+    let list = SearchOnce::begin();
+    assert_eq!(find(), FoundNamespace::NotFound);
+    let (entered, is_inside) = channel();
+    let (leave, may_leave) = channel::<()>();
+    let inside = std::thread::spawn(move || {
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        drop(file);
+        entered.send(gettid().as_raw_nonzero()).unwrap();
+        let _closed = may_leave.recv();
+    });
+    let thread = is_inside.recv().unwrap();
+    {
+        let _within = SearchOnce::begin();
+        assert_eq!(find(), FoundNamespace::NotFound, "it is searched for again");
+    }
+    let error = kernel.hook_contents(Some(&netns), &key).unwrap_err();
+    assert!(matches!(error, KernelError::NamespaceNotFound { .. }), "{error:?}");
+    // Whoever asks for all of them gets those of now.
+    let path = PathBuf::from(format!("/proc/{}/task/{thread}/ns/net", std::process::id()));
+    assert!(kernel.all_namespaces().contains(&path));
+    drop(list);
+    assert_eq!(find(), FoundNamespace::At(path));
+    drop(leave);
+    inside.join().unwrap();
+}
+
 /// Container runtimes mount namespaces elsewhere than in `/run/netns`.
 fn namespace_is_found_by_a_mount(bench: &Bench<LinuxKernel>) {
     let (kernel, machine) = (&*bench.kernel, &bench.machine);
@@ -163,7 +200,11 @@ fn namespace_is_found_by_a_mount(bench: &Bench<LinuxKernel>) {
     assert_eq!(found, FoundNamespace::At(mount));
 }
 
-crate::on_linux!(namespace_is_found_by_a_thread, namespace_is_found_by_a_mount);
+crate::on_linux!(
+    namespace_is_found_by_a_thread,
+    namespace_is_found_by_a_mount,
+    one_search_does_for_the_looks_of_a_list,
+);
 crate::on_both_kernels!(
     link_is_made_where_its_namespace_is_found,
     namespace_is_found_by_processes_when_its_name_is_gone,

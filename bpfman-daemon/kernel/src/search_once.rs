@@ -1,0 +1,75 @@
+//! One search of all paths to network namespaces for many looks, such as those of a list.
+#![cfg_attr(not(feature = "linux"), allow(dead_code, reason = "a simulated kernel does not search"))]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+thread_local! {
+    static SEARCH: RefCell<Search> = const { RefCell::new(Search::Repeated) };
+}
+
+/// Paths to namespaces, by inode.
+pub(crate) type NamespacePaths = BTreeMap<u64, PathBuf>;
+
+#[derive(Debug)]
+enum Search {
+    /// Each look that finds nothing by known paths searches.
+    Repeated,
+    /// The first look that finds nothing will search.
+    Due,
+    /// The looks of this thread share what the search found.
+    Done(NamespacePaths),
+}
+
+/// While it lives, looks of this thread search for namespaces once.
+///
+/// A search reads the processes and threads of the machine, and a namespace that nothing leads to is not found by it: each look
+/// at each hook there would repeat it. A namespace that gets its first path meanwhile is found by the next list.
+#[derive(Debug)]
+pub struct SearchOnce {
+    is_outermost: bool,
+    /// It belongs to this thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl SearchOnce {
+    /// Begins. Does nothing within another one.
+    #[must_use]
+    pub fn begin() -> Self {
+        let is_outermost = SEARCH.with_borrow_mut(|search| match search {
+            Search::Repeated => {
+                *search = Search::Due;
+                true
+            }
+            Search::Due | Search::Done(_) => false,
+        });
+        Self { is_outermost, _thread: PhantomData }
+    }
+}
+
+impl Drop for SearchOnce {
+    fn drop(&mut self) {
+        if self.is_outermost {
+            SEARCH.set(Search::Repeated);
+        }
+    }
+}
+
+/// Returns what was found before, if that is to do.
+pub(crate) fn found() -> Option<NamespacePaths> {
+    SEARCH.with_borrow(|search| match search {
+        Search::Done(found) => Some(found.clone()),
+        Search::Repeated | Search::Due => None,
+    })
+}
+
+/// Keeps what a search found, if it is to do for later looks.
+pub(crate) fn keep(found: &NamespacePaths) {
+    SEARCH.with_borrow_mut(|search| {
+        if !matches!(search, Search::Repeated) {
+            *search = Search::Done(found.clone());
+        }
+    });
+}
