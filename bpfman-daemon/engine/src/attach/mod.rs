@@ -4,6 +4,7 @@ mod conflict;
 mod detach;
 mod extension;
 mod hook;
+mod once;
 mod own_map;
 mod per_cpu;
 pub mod sockmap;
@@ -15,10 +16,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, HookKey, HookKind, Interface, LinkId, MatchingId, NetnsId, OperationId,
-    OrderIntent, ProgramId, ProgramUid, Sharing,
+    AttachPoint, AttachRequest, HookKind, NetnsId, OperationId, OrderIntent, ProgramId, Sharing,
 };
 use bpfmand_kernel::{Kernel, KernelError, LinkTarget, ProgramKind};
+
+pub(crate) use once::{AttachFor, already_there};
 
 use crate::describe::details::LinkDetails;
 use crate::engine::locks::Subject;
@@ -26,36 +28,11 @@ use crate::engine::undo::{Undo, retry_once, undoing};
 use crate::order::check_intent;
 use crate::order::tcx::TRIES;
 use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
-use crate::state::{Changes, State, check_metadata, with_application};
+use crate::state::{Changes, check_metadata, with_application};
 use crate::{Engine, EngineError, paths};
 
 /// The map by which libbpf's header has programs look for the arguments of static probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
-
-/// The link by which a program is at a hook.
-pub(crate) fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
-    state.links_of(program).find(|link| link.hook.as_ref() == Some(key)).map(|link| link.id)
-}
-
-/// For whom a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AttachFor {
-    /// A caller, who may attach a program to a chain as often as they like.
-    Caller,
-    /// A caller who does not mean to attach a program twice.
-    CallerOnce,
-    /// One interface of an attachment to all that match.
-    Matching(MatchingId),
-}
-
-impl AttachFor {
-    const fn matching(self) -> Option<MatchingId> {
-        match self {
-            Self::Matching(matching) => Some(matching),
-            Self::Caller | Self::CallerOnce => None,
-        }
-    }
-}
 
 impl<K: Kernel> Engine<K> {
     /// Attaches a program.
@@ -187,49 +164,6 @@ impl<K: Kernel> Engine<K> {
                 Err(error) if error.is_race() && tries < TRIES => tries += 1,
                 result => return result,
             }
-        }
-    }
-
-    /// Refuses a program that is a member of the hook's chain already. tcx has no chain: the kernel refuses there.
-    fn ensure_not_repeated(
-        &self,
-        program: &ProgramRecord,
-        key: &HookKey,
-        interface: &Interface,
-    ) -> Result<(), EngineError> {
-        let has_chain = !matches!(key.kind, HookKind::Tcx(_));
-        match already_there(&self.state(), program.uid, key).filter(|_| has_chain) {
-            Some(link) => {
-                Err(EngineError::Repeated { program: program.id, hook: key.kind.at(interface), link })
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The kernel takes a program once at each tcx hook and trace point, and says no more than "file exists".
-    fn ensure_attached_once(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<(), EngineError> {
-        let once = link.hook.is_some()
-            || matches!(
-                link.point,
-                AttachPoint::Tracepoint { .. }
-                    | AttachPoint::RawTracepoint { .. }
-                    | AttachPoint::BtfTracepoint
-                    | AttachPoint::StructOps { .. }
-                    | AttachPoint::Netkit { .. }
-                    | AttachPoint::Freplace
-            );
-        let state = self.state();
-        let same = |other: &&Arc<LinkRecord>| match link.hook {
-            Some(_) => other.hook == link.hook,
-            None => other.point == link.point,
-        };
-        match state.links_of(program.uid).find(same) {
-            Some(other) if once => Err(EngineError::AlreadyThere {
-                program: program.id,
-                hook: link.point.to_string(),
-                link: other.id,
-            }),
-            _ => Ok(()),
         }
     }
 

@@ -1,0 +1,84 @@
+//! Attachments of a program where it is already: refused where the kernel takes it once, or the caller does not mean it.
+
+use std::sync::Arc;
+
+use bpfmand_core::{AttachPoint, HookKey, HookKind, Interface, LinkId, MatchingId, ProgramUid};
+use bpfmand_kernel::Kernel;
+
+use crate::state::State;
+use crate::state::records::{LinkRecord, ProgramRecord};
+use crate::{Engine, EngineError};
+
+/// The link by which a program is at a hook.
+pub fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
+    state.links_of(program).find(|link| link.hook.as_ref() == Some(key)).map(|link| link.id)
+}
+
+/// For whom a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachFor {
+    /// A caller, who may attach a program to a chain as often as they like.
+    Caller,
+    /// A caller who does not mean to attach a program twice.
+    CallerOnce,
+    /// One interface of an attachment to all that match.
+    Matching(MatchingId),
+}
+
+impl AttachFor {
+    pub const fn matching(self) -> Option<MatchingId> {
+        match self {
+            Self::Matching(matching) => Some(matching),
+            Self::Caller | Self::CallerOnce => None,
+        }
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Refuses a program that is a member of the hook's chain already. tcx has no chain: the kernel refuses there.
+    pub(super) fn ensure_not_repeated(
+        &self,
+        program: &ProgramRecord,
+        key: &HookKey,
+        interface: &Interface,
+    ) -> Result<(), EngineError> {
+        let has_chain = !matches!(key.kind, HookKind::Tcx(_));
+        match already_there(&self.state(), program.uid, key).filter(|_| has_chain) {
+            Some(link) => {
+                Err(EngineError::Repeated { program: program.id, hook: key.kind.at(interface), link })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The kernel takes a program once at each tcx hook and trace point, and says no more than "file exists".
+    pub(super) fn ensure_attached_once(
+        &self,
+        program: &ProgramRecord,
+        link: &LinkRecord,
+    ) -> Result<(), EngineError> {
+        let once = link.hook.is_some()
+            || matches!(
+                link.point,
+                AttachPoint::Tracepoint { .. }
+                    | AttachPoint::RawTracepoint { .. }
+                    | AttachPoint::BtfTracepoint
+                    | AttachPoint::StructOps { .. }
+                    | AttachPoint::Netkit { .. }
+                    | AttachPoint::Freplace
+            );
+        let state = self.state();
+        let same = |other: &&Arc<LinkRecord>| match link.hook {
+            Some(_) => other.hook == link.hook,
+            None => other.point == link.point,
+        };
+        match state.links_of(program.uid).find(same) {
+            Some(other) if once => Err(EngineError::AlreadyThere {
+                program: program.id,
+                hook: link.point.to_string(),
+                link: other.id,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
