@@ -50,6 +50,7 @@ mod lying_readers;
 mod many_hooks;
 mod map_sizes;
 mod missing_pins;
+mod namespace_paths;
 mod namespaces;
 mod netkit;
 mod not_undone;

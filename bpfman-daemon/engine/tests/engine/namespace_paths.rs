@@ -1,0 +1,268 @@
+//! Network namespaces whose paths lead to another namespace, or to none, beside paths that still lead there: what is attached
+//! stays where it is, and comes back there.
+
+use std::path::{Path, PathBuf};
+
+use bpfmand_core::{AttachPoint, NetfilterFamily, NetfilterHook, NetfilterPlace, NetnsId};
+use bpfmand_engine::Standing;
+use bpfmand_kernel::prelude::*;
+
+use crate::bench::{Ask as _, pins};
+use crate::interfaces::{ask, chosen};
+use crate::namespaces::{
+    INGRESS, PROCESS, XDP, at, by_clsact, follow, hide, in_process, leave_name, state_of,
+};
+
+#[test]
+fn name_of_another_namespace_does_not_hide_what_runs() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let names = ["alpha", "tango", "xray", "bravo", "tulip"];
+        let [alpha, tango, xray, bravo, tulip] = engine.loads(&bench.request("programs", &names))[..] else {
+            panic!()
+        };
+        let points = [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1)), (xray, bench.tcx(1))];
+        let first = points.map(|(program, point)| engine.attached(program, point));
+        let old = hide(&bench);
+        assert!(bench.kernel.add_name(Path::new(PROCESS), old));
+        bench.kernel.add_namespace(&bench.netns);
+        bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        engine.check_all();
+        for link in first {
+            let state = state_of(&engine, link);
+            assert_eq!(state.name(), "elsewhere", "{state}");
+            assert!(state.cause().contains("does not lead") && state.cause().contains(PROCESS), "{state}");
+        }
+        let troubles = engine.list_hooks().unwrap().iter().filter(|hook| !hook.troubles.is_empty()).count();
+        assert_eq!(troubles, 3);
+        // The name is taken up again.
+        let second = [(bravo, bench.xdp(1)), (tulip, bench.tc(INGRESS, 1))]
+            .map(|(program, point)| engine.attached(program, point));
+        assert_eq!(engine.names(&bench.left(), XDP), ["bravo"]);
+        drop(engine);
+        let engine = bench.engine();
+        assert!(second.iter().all(|link| state_of(&engine, *link).is_running()));
+        assert!(first.iter().all(|link| state_of(&engine, *link).name() == "elsewhere"));
+        for link in first {
+            engine.detach(link).unwrap();
+        }
+        let left = bench.kernel.snapshot();
+        assert_eq!(left.links.len() + left.filters.len(), 2, "{left:?}");
+        assert!(second.iter().all(|link| state_of(&engine, *link).is_running()));
+    }
+}
+
+/// The kernel does not tell the namespace of a link.
+#[test]
+fn link_of_another_namespace_is_not_taken_for_one_without_a_pin() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let first = engine.attached(alpha, bench.xdp(1));
+    let pin = engine.describe_link(first).unwrap().pin.unwrap();
+    bench.kernel.unpin(&pin).unwrap();
+    // Another namespace has the name, the number of the interface, and the same program.
+    bench.kernel.remove_namespace(&bench.netns);
+    bench.kernel.add_namespace(&bench.netns);
+    bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+    let second = engine.attached(alpha, bench.xdp(2));
+    assert!(state_of(&engine, second).is_running());
+    engine.check_all();
+    engine.follow_interfaces(Some(&bench.netns)).unwrap();
+    assert!([first, second].iter().all(|link| state_of(&engine, *link).is_running()));
+    assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "alpha"]);
+    engine.unload(alpha).unwrap();
+    engine.unload(bravo).unwrap();
+    assert!(bench.kernel.snapshot().links.is_empty());
+}
+
+/// As when a bpffs is unmounted.
+#[test]
+fn chain_that_lost_its_pins_comes_back_where_it_was() {
+    for handed_over in [false, true] {
+        let bench = crate::simulated::bench();
+        let engine = bench.engine();
+        let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else {
+            panic!()
+        };
+        assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
+        let links = [
+            engine.attached(alpha, at(bench.xdp(1), in_process("left"))),
+            engine.attached(bravo, bench.xdp(2)),
+        ];
+        let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
+        let another = Path::new("/proc/4712/ns/net");
+        assert!(bench.kernel.add_name(another, bench.home()));
+        bench.kernel.remove_name(Path::new(PROCESS));
+        bench.kernel.remove_name(&bench.netns);
+        if handed_over {
+            bench.kernel.add_namespace(&bench.netns);
+            bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        }
+        drop(engine);
+        for pin in pins(&*bench.kernel, Path::new("")) {
+            bench.kernel.unpin(Path::new(&pin)).unwrap();
+        }
+        let (engine, report) = bench.start();
+        assert_eq!(report.problems, Vec::<String>::new());
+        let names = if handed_over { ["ok", "elsewhere"] } else { ["ok", "ok"] };
+        assert_eq!(links.map(|link| state_of(&engine, link).name()), names);
+        assert_eq!(bench.kernel.hook_contents(None, &key).unwrap().entries.len(), 1);
+    }
+}
+
+#[test]
+fn tcx_link_comes_back_where_it_was() {
+    for by_process in [false, true] {
+        let bench = crate::simulated::bench();
+        let mut engine = bench.engine();
+        let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
+        let old = bench.home();
+        assert!(bench.kernel.add_name(Path::new(PROCESS), old));
+        let point = if by_process { at(bench.tcx(1), in_process("left")) } else { bench.tcx(1) };
+        let link = engine.attached(xray, point);
+        // The path goes, or leads to another namespace with an interface of the same number.
+        let another = Path::new("/proc/4712/ns/net");
+        assert!(bench.kernel.add_name(another, old));
+        bench.kernel.remove_name(Path::new(PROCESS));
+        bench.kernel.add_namespace(&bench.netns);
+        bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        for at_start in [false, true] {
+            let pin = PathBuf::from(format!("links/{link}"));
+            bench.kernel.end_link(&pin).unwrap();
+            if at_start {
+                drop(engine);
+                engine = bench.engine();
+            } else {
+                engine.check_all();
+            }
+            let state = state_of(&engine, link);
+            assert_eq!(state.name(), if by_process { "ok" } else { "elsewhere" }, "{state}");
+            let key = engine.describe_link(link).unwrap().record.hook.unwrap();
+            assert_eq!(NetnsId::from(key.netns), old);
+            let there = bench.kernel.hook_contents(None, &key).unwrap().entries;
+            assert_eq!(there.len(), 1);
+        }
+    }
+}
+
+/// Such a link keeps its namespace, which nothing else shows.
+#[test]
+fn link_of_a_namespace_tells_that_its_path_changed() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let names = ["no_packet", "no_listener"];
+    let [packets, listeners] = engine.loads(&bench.request("points", &names))[..] else { panic!() };
+    let netns = Some(bench.netns.clone());
+    let (family, hook) = (NetfilterFamily::Ipv4, NetfilterHook::Input);
+    let place = NetfilterPlace { family, hook, priority: 7, defragment: false };
+    let links = [
+        engine.attached(packets, AttachPoint::Netfilter { netns: netns.clone(), place }),
+        engine.attached(listeners, AttachPoint::Netns { netns }),
+    ];
+    hide(&bench);
+    for again in [false, true] {
+        if again {
+            bench.kernel.add_namespace(&bench.netns);
+        }
+        for link in links {
+            assert_eq!(
+                state_of(&engine, link),
+                Standing::OtherPath { was: Some(bench.netns.clone()), now: None }
+            );
+        }
+    }
+}
+
+#[test]
+fn links_return_to_the_name_when_the_first_namespace_ends() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let names = ["alpha", "tango", "xray"];
+        let [alpha, tango, xray] = engine.loads(&bench.request("programs", &names))[..] else { panic!() };
+        for (program, point) in [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1)), (xray, bench.tcx(1))] {
+            engine.attached(program, point);
+        }
+        let old = hide(&bench);
+        bench.kernel.add_namespace(&bench.netns);
+        bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        bench.kernel.end_namespace(old);
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        assert!(engine.all_links().iter().all(|link| link.standing.is_running()), "{:?}", engine.all_links());
+    }
+}
+
+#[test]
+fn match_ends_in_a_namespace_that_lost_the_name() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let [alpha, tango] = engine.loads(&bench.request("programs", &["alpha", "tango"]))[..] else {
+            panic!()
+        };
+        for (program, point) in [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1))] {
+            ask(&engine, program, point, chosen(&bench, &["left"], &[])).unwrap();
+        }
+        leave_name(&bench);
+        follow(&engine, &bench);
+        assert!(engine.all_links().is_empty(), "{:?}", engine.all_links());
+        let left = bench.kernel.snapshot();
+        assert_eq!(left.links.len() + left.filters.len(), 0, "{left:?}");
+    }
+}
+
+/// One namespace that two members name by two paths, of which one goes.
+#[test]
+fn member_returns_by_its_own_path() {
+    for bench in [crate::simulated::bench(), by_clsact()] {
+        let engine = bench.engine();
+        let names = ["alpha", "bravo", "tango", "tulip"];
+        let [alpha, bravo, tango, tulip] = engine.loads(&bench.request("programs", &names))[..] else {
+            panic!()
+        };
+        assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
+        let by_process = [(alpha, bench.xdp(1)), (tango, bench.tc(INGRESS, 1))]
+            .map(|(program, point)| engine.attached(program, at(point, in_process("left"))));
+        let by_name = [(bravo, bench.xdp(2)), (tulip, bench.tc(INGRESS, 2))]
+            .map(|(program, point)| engine.attached(program, point));
+        bench.kernel.remove_name(Path::new(PROCESS));
+        engine.follow_interfaces(Some(Path::new(PROCESS))).unwrap_err();
+        // All runs, and the hook has the path that leads there.
+        assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
+        assert_eq!(engine.names(&in_process("left"), XDP), ["alpha", "bravo"]);
+        assert!(engine.list_hooks().unwrap().iter().all(|hook| hook.troubles.is_empty()));
+        assert!(engine.verify_chain(&bench.left(), XDP).unwrap().parts.iter().all(|part| part.matches));
+        assert!(by_process.iter().all(|link| state_of(&engine, *link).is_running()));
+        // The interface is made again.
+        bench.kernel.remove_interface(Some(&bench.netns), "left");
+        engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+        let report = engine.follow_interfaces(Some(&bench.netns)).unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+        assert!(by_name.iter().all(|link| state_of(&engine, *link).is_running()), "{:?}", engine.all_links());
+        assert!(by_process.iter().all(|link| state_of(&engine, *link) == Standing::Waiting));
+        for link in by_process.into_iter().chain(by_name) {
+            engine.detach(link).unwrap();
+        }
+        drop(engine);
+        bench.engine();
+    }
+}
+
+/// The same, where nothing looked before the pins went.
+#[test]
+fn member_returns_by_its_own_path_over_a_start() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
+    engine.attached(alpha, at(bench.xdp(1), in_process("left")));
+    let by_name = engine.attached(bravo, bench.xdp(2));
+    drop(engine);
+    bench.kernel.remove_name(Path::new(PROCESS));
+    bench.kernel.reboot();
+    let (engine, _) = bench.start();
+    assert!(state_of(&engine, by_name).is_running(), "{:?}", engine.all_links());
+    assert_eq!(engine.names(&bench.left(), XDP), ["bravo"]);
+}
