@@ -49,7 +49,7 @@ impl<K: Kernel> Engine<K> {
             let state = self.state();
             (state.chain(key), state.hooks.get(key).cloned())
         };
-        // A hook whose pin someone removed is entered anew, with all its members.
+        // A hook whose pin was removed is entered again, with all its members.
         let old = match &known {
             Some(hook) if self.is_entered(hook)? => known.clone(),
             _ => None,

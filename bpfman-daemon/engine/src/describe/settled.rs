@@ -1,4 +1,4 @@
-//! Readers wait for nobody, and see what the kernel runs and what is recorded one after the other: what seems to differ may
+//! Readers take no locks, and see what the kernel runs and what is recorded one after the other: what seems to differ may
 //! only be in the middle of a change.
 
 use std::time::{Duration, Instant};

@@ -49,7 +49,7 @@ pub struct Guard {
 }
 
 impl Locks {
-    /// Takes a lock that nobody holds; none if somebody does.
+    /// Takes a lock that is free; none if it is held.
     pub fn try_take(self: &Arc<Self>, subject: Subject) -> Option<Guard> {
         let subject = subject.as_locked();
         self.guard().insert(subject).then(|| Guard { locks: Arc::clone(self), subject })

@@ -108,7 +108,7 @@ impl EngineError {
             Self::HookHeld(conflict) => return Some(conflict.hint()),
             Self::Dispatcher { hint, .. } => return Some(hint.clone()),
             Self::Image(failure) => return failure.hint.clone(),
-            Self::MembersChange { .. } => "check it again when nobody replaces them",
+            Self::MembersChange { .. } => "check it again when they are not being replaced",
             Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
             Self::Lost { .. } => {
                 "the daemon's log says why; unload the program, or restart the daemon to try again"

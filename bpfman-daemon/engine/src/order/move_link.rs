@@ -4,7 +4,7 @@
 //! program that moves (which the kernel would refuse to attach a second time). Then the old link ends, and the new one
 //! is updated to the program itself. Packets meet the program at the old place, then at both, then at the new one:
 //! never at none. The bridge's array of one slot is pinned with the new link, since the kernel empties arrays that
-//! nobody holds.
+//! no one holds.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -212,7 +212,7 @@ impl<K: Kernel> Engine<K> {
             self.step("move", "leave the bridge");
             self.switch_program(&link, facts.program, &self.loaded_program(program)?)?;
         }
-        // The kernel empties an array that nobody holds, and a packet may be inside the bridge.
+        // The kernel empties an array without a holder, and a packet may be inside the bridge.
         Ok(self.kernel.wait_for_readers()?)
     }
 }

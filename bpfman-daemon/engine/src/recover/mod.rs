@@ -55,7 +55,7 @@ impl<K: Kernel> Engine<K> {
         let reloaded = self.recover_programs(&mut report);
         if !self.state().lost.is_empty() && !self.options.objects.is_able() {
             // Each program of every tenant would be taken for one that cannot be loaded again.
-            return Err(EngineError::Reader("nobody is left to read objects".to_owned()));
+            return Err(EngineError::Reader("no process is left that reads objects".to_owned()));
         }
         self.forget_absent_matches(&mut report);
         // Before what they extend runs anywhere: nothing is to meet the functions that they replace.

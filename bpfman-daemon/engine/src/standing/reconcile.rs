@@ -108,7 +108,7 @@ impl<K: Kernel> Engine<K> {
             self.kernel.pin(link, pin)?;
             return Ok(HookCheck::Mended(standing));
         }
-        // Whoever puts it back may have to end it, and waits until nobody holds it.
+        // Whoever puts it back may have to end it, and waits until it has no holder.
         drop(link);
         Ok(match standing {
             Standing::Running => HookCheck::Right,
@@ -168,7 +168,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// True if the kernel's program of a hook's id is the recorded one. Ids begin anew with each boot.
+    /// True if the kernel's program of a hook's id is the recorded one. Each boot gives ids again from the first.
     fn has_tag(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         Ok(self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag))
     }

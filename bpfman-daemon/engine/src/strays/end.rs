@@ -17,7 +17,7 @@ impl<K: Kernel> Engine<K> {
     /// stays then.
     pub fn remove_stray(&self, pin: &Path) -> Result<(), EngineError> {
         self.begin()?;
-        // No load takes its maps into use meanwhile, and nobody adopts it.
+        // No load takes its maps into use meanwhile, and no one adopts it.
         let _alone = self.lock(Subject::SharedMaps);
         let stray = self.strays()?.into_iter().find(|stray| stray.pin == pin);
         let stray = stray.ok_or_else(|| EngineError::NoStray { pin: pin.display().to_string() })?;
