@@ -62,6 +62,8 @@ mod images_proxy;
 mod images_users;
 mod kill;
 mod kill_loop;
+mod kill_loop_client;
+mod kill_loop_place;
 mod libxdp_kill;
 mod life;
 mod limits;
