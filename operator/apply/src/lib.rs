@@ -25,6 +25,7 @@ pub mod report;
 mod result;
 mod run;
 pub mod step;
+mod step_results;
 #[cfg(test)]
 mod tests;
 pub mod trial;

@@ -10,7 +10,7 @@ use crate::desired::{Desired, LinkKey, Load, Program};
 use crate::failure;
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared};
 use crate::report::{LinkOutcome, LinkReport, ProgramReport, Report, ReportedLoad};
-use crate::run::Came;
+use crate::step_results::StepResults;
 
 /// The daemon did not let itself be asked.
 pub fn not_seen(desired: &Desired, failure: NodeFailure) -> Report {
@@ -21,7 +21,7 @@ pub fn not_seen(desired: &Desired, failure: NodeFailure) -> Report {
 /// The spec cannot be acted on: what runs stays.
 pub fn refused(seen: &ObservedPrograms, failure: NodeFailure) -> Report {
     let load = if seen.programs.is_empty() { ReportedLoad::Failed } else { ReportedLoad::OlderRuns };
-    let programs = seen.programs.iter().map(|program| still(program, &Came::default())).collect();
+    let programs = seen.programs.iter().map(|program| still(program, &StepResults::default())).collect();
     Report {
         load,
         digest: digest(seen.programs.iter()),
@@ -32,7 +32,7 @@ pub fn refused(seen: &ObservedPrograms, failure: NodeFailure) -> Report {
 }
 
 /// Nothing is wanted here.
-pub fn removed(seen: &ObservedPrograms, came: Came) -> Report {
+pub fn removed(seen: &ObservedPrograms, came: StepResults) -> Report {
     let left: Vec<&ObservedProgram> =
         seen.programs.iter().filter(|program| came.not_unloaded.contains_key(&program.id)).collect();
     Report {
@@ -51,7 +51,7 @@ pub fn removed(seen: &ObservedPrograms, came: Came) -> Report {
 pub fn installed(
     load: &Load,
     versions: &BTreeMap<String, &ObservedProgram>,
-    came: Came,
+    came: StepResults,
     outcome: ReportedLoad,
 ) -> Report {
     let owner = load.request.metadata.get(crate::content::UUID_KEY).cloned().unwrap_or_default();
@@ -79,7 +79,7 @@ fn program_report(
     owner: &str,
     program: &Program,
     running: Option<&ObservedProgram>,
-    came: &Came,
+    came: &StepResults,
 ) -> ProgramReport {
     let there = |key: &LinkKey| {
         running.and_then(|running| {
@@ -151,7 +151,7 @@ fn left_over(link: &ObservedLink, status: LinkOutcome) -> LinkReport {
 }
 
 /// A program that is still there though nobody wants it, or nobody knows what is wanted.
-fn still(program: &ObservedProgram, came: &Came) -> ProgramReport {
+fn still(program: &ObservedProgram, came: &StepResults) -> ProgramReport {
     let failure = came.not_unloaded.get(&program.id);
     let status = |_: &ObservedLink| match failure {
         Some(failure) => LinkOutcome::DetachFailed(failure.clone()),
@@ -210,7 +210,7 @@ mod tests {
             instead: vec![],
         };
         assert_eq!(steps, [gone]);
-        let report = installed(&load, &versions, Came::default(), ReportedLoad::Loaded);
+        let report = installed(&load, &versions, StepResults::default(), ReportedLoad::Loaded);
         let shown: Vec<_> = report.programs[0].links.iter().map(|link| (link.id, link.kept)).collect();
         assert_eq!(shown, [(Some(1), true), (Some(3), true)]);
         assert_eq!(report.programs[0].links[0].status, LinkOutcome::Attached);

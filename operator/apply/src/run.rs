@@ -1,8 +1,7 @@
 //! Doing the steps. What fails is noted, and all else goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
@@ -15,41 +14,8 @@ use crate::failure::{CallRefusal, Unreachable, failure, refusal};
 use crate::observed::ObservedProgram;
 use crate::place::{HookPlace, on_the_wire};
 use crate::step::ApplyStep;
+use crate::step_results::StepResults;
 use crate::wanted_point::WantedPoint;
-
-/// What came of the steps so far.
-#[derive(Debug, Default)]
-pub struct Came {
-    /// For people.
-    pub done: Vec<String>,
-    /// For people, besides.
-    pub notes: Vec<String>,
-    /// Why the registry did not say what the tag stands for.
-    pub not_compared: Option<NodeFailure>,
-    /// The first failure of all.
-    pub failure: Option<NodeFailure>,
-    /// By program and key: the ids of new attachments.
-    pub attached: BTreeMap<(String, LinkKey), u32>,
-    /// By program and key: attachments that could not be made or changed.
-    pub not_attached: BTreeMap<(String, LinkKey), NodeFailure>,
-    /// By the daemon's id: attachments that ended.
-    pub detached: Vec<u32>,
-    /// By the daemon's id: attachments that nothing wants, and that stay since what is wanted instead could not be made.
-    pub held: BTreeSet<u32>,
-    /// By the daemon's id: attachments that could not be ended.
-    pub not_detached: BTreeMap<u32, NodeFailure>,
-    /// By kernel id: programs that could not be unloaded.
-    pub not_unloaded: BTreeMap<u32, NodeFailure>,
-}
-
-impl Came {
-    /// Notes a failure, named after its program.
-    pub fn failed(&mut self, program: &str, mut failure: NodeFailure) -> NodeFailure {
-        failure.program = program.to_owned();
-        self.failure.get_or_insert_with(|| failure.clone());
-        failure
-    }
-}
 
 /// One owner's steps.
 pub struct Run<'a> {
@@ -58,7 +24,7 @@ pub struct Run<'a> {
     /// For whom.
     pub owner: &'a ProgramOwner,
     /// What came of it.
-    pub came: Came,
+    pub came: StepResults,
 }
 
 /// An answer, a refusal, or a connection that broke.
