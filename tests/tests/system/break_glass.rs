@@ -240,6 +240,8 @@ fn a_full_disk_is_no_obstacle() {
     until("everything is back", || bench.daemon.bpfman("doctor").code == 13 && links(&bench.daemon) == 3);
     assert_eq!(bench.seen(), [true, true]);
     bench.daemon.kill();
+    // Before the folder that it is in.
+    drop(disk);
 }
 
 fn fill(disk: &Path) {
