@@ -127,6 +127,19 @@ fn a_grant_reaches_as_far_as_it_says_and_each_owner_to_its_own() {
 }
 
 #[test]
+fn a_grant_reaches_what_its_user_loaded_as_a_member_of_the_sockets_group_and_no_other_users() {
+    let daemon = daemon(format!("[files]\nusers = [0, {ADA}, {BOB}]\n{EVERYBODY_MAY}"));
+    let (ada, bob) = (load_as(&daemon, ADA), load_as(&daemon, BOB));
+    let shown = daemon.bpfman(&format!("get program {bob} -o json")).json();
+    assert_eq!(shown["owner"], format!("user:{BOB}"));
+    fs::write(daemon.path("policy.toml"), grants()).unwrap();
+    daemon.bpfman_as(ADA, &format!("unload {bob}")).fails(4, &["grant \"network\"", "\"over\""]);
+    daemon.bpfman_as(BOB, &format!("unload {ada}")).fails(4, &["grant \"others\"", "\"over\""]);
+    daemon.bpfman_as(ADA, &format!("unload {ada}")).success();
+    daemon.bpfman_as(BOB, &format!("unload {bob}")).success();
+}
+
+#[test]
 fn owners_outlive_the_daemon_and_a_grant_that_is_taken_away_ends_at_once() {
     let mut daemon = daemon(grants());
     let ada = load_as(&daemon, ADA);
