@@ -52,5 +52,5 @@ pub use guard::test::{
     GUARD_ENTRIES, GuardTest, Guarded, TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
 };
 pub use planning::planner::plan;
-pub use specialise::{ReadOnlyMap, specialised};
+pub use specialise::{ReadOnlyMap, is_soon_removed, specialised};
 pub use text::licence::{Licence, is_gpl_compatible};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bpfmand_core::{BoundText, MapId};
 use bpfmand_kernel::Kernel;
-use bpfmand_splice::{ReadOnlyMap, specialised};
+use bpfmand_splice::{ReadOnlyMap, is_soon_removed, specialised};
 
 use crate::engine::members::MemberText;
 use crate::{Engine, EngineError};
@@ -14,8 +14,9 @@ use crate::{Engine, EngineError};
 type Frozen = BTreeMap<MapId, Option<Vec<u8>>>;
 
 impl<K: Kernel> Engine<K> {
-    /// The texts of a chain's members, specialised; none if there is nothing to fold into any of them. What a map holds is
-    /// asked of the kernel: nobody can change it, not even who may write all of the daemon's files.
+    /// The texts of a chain's members, specialised; none if there is nothing to fold into any of them, or if the kernel would
+    /// take long to remove what that makes needless. The kernel is asked for what a map holds: nothing can change it, not even
+    /// who may write all of the daemon's files.
     pub(crate) fn specialised(&self, texts: &[MemberText]) -> Result<Option<Vec<MemberText>>, EngineError> {
         let mut frozen = Frozen::new();
         let mut folded = Vec::with_capacity(texts.len());
@@ -29,7 +30,8 @@ impl<K: Kernel> Engine<K> {
             text: text.unwrap_or_else(|| Arc::clone(&member.text)),
             ..member.clone()
         };
-        Ok(Some(texts.iter().zip(folded).map(with).collect()))
+        let members: Vec<MemberText> = texts.iter().zip(folded).map(with).collect();
+        Ok(is_soon_removed(members.iter().map(|member| &*member.text)).then_some(members))
     }
 
     fn specialised_text(

@@ -12,7 +12,7 @@ use crate::text::opcode;
 use crate::text::scan::{Effect, effect, target, walk, width};
 
 /// A jump to the next instruction: the kernel removes it.
-const NOTHING: Insn = Insn::new(op::JA, 0, 0, 0, 0);
+pub(super) const NOTHING: Insn = Insn::new(op::JA, 0, 0, 0, 0);
 
 /// Each round takes out what the one before made needless, such as the outer of two questions. More are not worth it.
 const ROUNDS: usize = 32;

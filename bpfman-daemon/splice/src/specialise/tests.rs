@@ -7,7 +7,6 @@ use crate::text::opcode;
 use crate::text::testing::{EXIT, add, copy, helper, local_call, program, set_r0, spill};
 
 const DATA: MapId = MapId(7);
-const NOTHING: Insn = Insn::new(op::JA, 0, 0, 0, 0);
 /// `enabled` at 0 is 0, `limit` at 4 is 1500, at 8 is -2, at 16 more than 32 bits.
 fn value() -> Vec<u8> {
     let words = [0_u32, 1500, -2_i32 as u32, -1_i32 as u32, 0, 1];
@@ -207,6 +206,19 @@ fn functions_are_folded_each_by_itself() {
     assert_eq!(folded.0.insns[..4], entry, "the callee reads what it is given");
     let expected = [function[0], NOTHING, NOTHING, NOTHING, add(0, 1500), EXIT];
     assert_eq!(folded.0.insns[4..], expected);
+}
+
+#[test]
+fn a_chain_of_much_that_is_needless_takes_the_kernel_too_long() {
+    let member = |needless: usize, others: usize| {
+        let insns = [vec![NOTHING; needless], vec![number(0, 0); others]].concat();
+        BoundText::of_one_function("member", "GPL", insns)
+    };
+    let (usual, large) = (member(100, 900), member(20_000, 100));
+    assert!(is_soon_removed(&[usual.clone(), usual.clone(), usual.clone()]));
+    assert!(!is_soon_removed([&large]));
+    // What one member makes needless is moved in all of them.
+    assert!(!is_soon_removed([&usual, &member(0, 1_000_000)]));
 }
 
 #[test]
