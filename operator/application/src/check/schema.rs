@@ -1,7 +1,9 @@
 //! A manifest held against the schema of its definition, as the API server would.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Map, Value};
 
 use super::SpecProblem;
@@ -16,7 +18,7 @@ use super::fields::{SpecProblems, matches};
 pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or_default();
     let mut found = SpecProblems::default();
-    if let (Some(schema), Some(fields)) = (schema_of(kind), manifest.as_object()) {
+    if let (Some(schema), Some(fields)) = (SCHEMAS.get(kind), manifest.as_object()) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let known: BTreeMap<&str, &Value> =
             properties.into_iter().flatten().map(|(name, schema)| (name.as_str(), schema)).collect();
@@ -36,11 +38,15 @@ pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     found.problems
 }
 
-fn schema_of(kind: &str) -> Option<Value> {
-    let definition = crate::crd::all().into_iter().find(|definition| definition.spec.names.kind == kind)?;
-    let version = definition.spec.versions.into_iter().next()?;
-    serde_json::to_value(version.schema?.open_api_v3_schema?).ok()
-}
+/// The schemas of all kinds, by kind. Deriving them takes longer than checking a manifest, so a process does it once.
+static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
+    let schema = |definition: CustomResourceDefinition| {
+        let version = definition.spec.versions.into_iter().next()?;
+        let schema = serde_json::to_value(version.schema?.open_api_v3_schema?).ok()?;
+        Some((definition.spec.names.kind, schema))
+    };
+    crate::crd::all().into_iter().filter_map(schema).collect()
+});
 
 fn unknown<'a>(found: &mut SpecProblems, name: &str, path: &str, known: impl Iterator<Item = &'a str>) {
     let known: Vec<&str> = known.collect();
