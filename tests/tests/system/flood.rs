@@ -2,7 +2,7 @@
 //!
 //! Each member writes its number into the datagram. So what a datagram met can be compared with every chain there
 //! ever was: a number too few is a packet unfiltered, a mixture is a chain that nobody asked for. `make flood` makes
-//! 1,000 changes instead of 100; `FLOOD_CHANGES` and `FLOOD_SEED` choose others.
+//! 1,000 changes instead of 60; `FLOOD_CHANGES` and `FLOOD_SEED` choose others.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -199,7 +199,7 @@ pub fn assert_whole_chains(runs: &[Run], history: &[Trail]) {
 /// Changes a hook under a flood; `name` is the program in `programs/flood.bpf.c`.
 fn changes_under_flood(launch: &Launch, name: &str, kind: Type, place: fn(PathBuf, i32) -> Info) {
     let seed = setting("FLOOD_SEED", 0x5eed);
-    let changes = setting("FLOOD_CHANGES", 100);
+    let changes = setting("FLOOD_CHANGES", 60);
     let mut random = Random(seed | 1);
     let (daemon, network) = (Daemon::start_with(launch), Network::new());
     let wire = daemon.wire();
