@@ -34,6 +34,7 @@ mod links;
 mod load;
 mod map_access;
 mod map_pages;
+mod map_refusal;
 mod mapped;
 mod mount_table;
 mod mounts;
