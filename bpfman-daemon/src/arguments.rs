@@ -36,6 +36,9 @@ pub struct DaemonArguments {
     /// User of the node agent, which may speak for applications: it may do to their programs all that a grant can allow.
     #[arg(long, env = "BPFMAN_NODE_AGENT_USER", value_name = "UID")]
     pub node_agent_user: Option<u32>,
+    /// Start also where only this process would see the bpffs that it mounts: all programs are detached when it ends.
+    #[arg(long, env = "BPFMAN_ALLOW_PRIVATE_MOUNTS")]
+    pub allow_private_mounts: bool,
     /// End after this many seconds without a request; 0 means never.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub timeout: u64,

@@ -13,18 +13,17 @@ pub struct Cage {
     landlock: Option<Landlock>,
     /// The user of processes without rights; none: there are none.
     helpers: Option<u32>,
+    /// The bpffs is in a mount namespace that ends with this process.
+    pins_end: bool,
 }
 
 impl Cage {
     /// Gives up what later threads are not to have: to be called before there is a second one.
     pub fn begin(config: &Config) -> anyhow::Result<Self> {
         bpfmand_cage::limit_memory(config.memory)?;
-        Ok(Self {
-            capabilities: bpfmand_cage::drop_capabilities()?,
-            seccomp: config.seccomp,
-            landlock: None,
-            helpers: None,
-        })
+        let capabilities = bpfmand_cage::drop_capabilities()?;
+        capabilities.check()?;
+        Ok(Self { capabilities, pins_end: false, seccomp: config.seccomp, landlock: None, helpers: None })
     }
 
     /// Closes it: to be called once all is mounted, and before anything is read that others wrote.
@@ -42,6 +41,11 @@ impl Cage {
         self.helpers = user;
     }
 
+    /// Nothing outside of this process's mount namespace sees the bpffs, and root lets that pass.
+    pub const fn pins_end_with_it(&mut self) {
+        self.pins_end = true;
+    }
+
     /// Tells the log.
     pub fn tell(&self) {
         for part in self.parts() {
@@ -55,13 +59,15 @@ impl Cage {
 
     /// What holds, and why it holds less than it could.
     pub fn parts(&self) -> Vec<CagePart> {
-        vec![
+        let bounding = self.capabilities.bounding_stays.then(|| {
+            "the bounding set stays: it takes CAP_SETPCAP, which the daemon was started without".to_owned()
+        });
+        let weak: Vec<String> = self.capabilities.weakness().into_iter().chain(bounding).collect();
+        let mut parts = vec![
             part(
                 "capabilities",
                 self.capabilities.names.join(" "),
-                self.capabilities.bounding_stays.then_some(
-                    "the bounding set stays: it takes CAP_SETPCAP, which the daemon was started without",
-                ),
+                (!weak.is_empty()).then(|| weak.join("; ")).as_deref(),
             ),
             part(
                 "seccomp",
@@ -98,7 +104,17 @@ impl Cage {
                 ),
                 Some(user) => part("helpers", format!("on, user {user}"), None),
             },
-        ]
+        ];
+        if self.pins_end {
+            parts.push(part(
+                "mounts",
+                "private".to_owned(),
+                Some(
+                    "only this process sees its bpffs: all programs are detached when it ends; --allow-private-mounts says so",
+                ),
+            ));
+        }
+        parts
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Config {
     pub store: EngineKind,
     /// Compare hooks with the records so often; none: never.
     pub check: Option<Duration>,
+    /// Start with a bpffs that ends with the mount namespace of this process.
+    pub allow_private_mounts: bool,
     /// End after being idle for so long.
     pub idle: Option<Duration>,
     /// What to log.
@@ -301,6 +303,7 @@ impl Config {
                 .map(|name| Probe::named(name))
                 .collect::<Result<_, _>>()
                 .context("configuration: kernel.without")?,
+            allow_private_mounts: arguments.allow_private_mounts,
             idle: (arguments.timeout > 0).then(|| Duration::from_secs(arguments.timeout)),
             log: arguments.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or(level),
             log_as_json: match file.logging.format.as_deref() {

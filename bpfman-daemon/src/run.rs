@@ -98,6 +98,19 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         load_gate::wait_until_open(gate);
     }
     let mut kernel = LinuxKernel::new(&config.fs())?;
+    match kernel.check_pins_outlive_process() {
+        Ok(()) => {}
+        Err(error) if config.allow_private_mounts => {
+            tracing::warn!(%error, "--allow-private-mounts: started with private mounts");
+            cage.pins_end_with_it();
+        }
+        Err(error) => {
+            kernel.unmount_pins()?;
+            let hint = "mount it first where the machine sees it, such as with `bpfmand mount` in the unit or container \
+                        that may; --allow-private-mounts starts all the same";
+            return Err(anyhow::Error::new(error).context(hint));
+        }
+    }
     for probe in &config.without {
         tracing::warn!(probe.name, "kernel.without: as on a kernel without it, {}", probe.without);
         kernel.switch_off(probe);

@@ -10,6 +10,8 @@ use bpfman_proto::v1::{
     BpfmanProgramType, FentryLoadInfo, FexitLoadInfo, LoadInfo, LsmLoadInfo, ProgSpecificInfo,
 };
 
+use bpfmand_core::{LoadTarget, ProgramType};
+
 use super::value_error::ValueError;
 use crate::kernel_type;
 
@@ -157,18 +159,7 @@ impl FromStr for ProgramSpec {
         let parts: Vec<&str> = text.split(':').collect();
         let (name, rest) = (parts[0], &parts[1..]);
         let known = kernel_type::exact(name)?;
-        let target = match known.name {
-            "fentry" | "fexit" => Some(("KERNEL_FUNCTION", true)),
-            "lsm" => Some(("HOOK", true)),
-            "fmod_ret" => Some(("KERNEL_FUNCTION", false)),
-            "tp_btf" => Some(("TRACEPOINT", false)),
-            "iter" => Some(("OBJECTS", false)),
-            "freplace" => Some(("PROGRAM_ID[:FUNCTION]", true)),
-            "lsm_cgroup" | "cgroup_skb" | "cgroup_sock" | "cgroup_sock_addr" | "cgroup_sockopt" => {
-                Some(("HOOK", false))
-            }
-            _ => None,
-        };
+        let target = known.name.parse::<ProgramType>().ok().and_then(target_form);
         if rest.iter().any(|part| part.is_empty()) {
             return Err(ValueError::EmptyPart(text.to_owned()));
         }
@@ -187,6 +178,24 @@ impl FromStr for ProgramSpec {
         let actual_type = matches!(name, "kretprobe" | "uretprobe").then_some(known.name);
         Ok(Self { program_type: known.wire, actual_type, function: function.to_owned(), target })
     }
+}
+
+/// Returns the placeholder of a type's TARGET, and whether it has to be written: the section of other types may name it.
+/// None for types that are not bound to anything when loaded.
+fn target_form(program_type: ProgramType) -> Option<(&'static str, bool)> {
+    let placeholder = match program_type.load_target()? {
+        LoadTarget::Function => "KERNEL_FUNCTION",
+        LoadTarget::LsmHook | LoadTarget::SocketHook => "HOOK",
+        LoadTarget::Tracepoint => "TRACEPOINT",
+        LoadTarget::Iterator => "OBJECTS",
+        LoadTarget::StructMember => "STRUCTURE.MEMBER",
+        LoadTarget::ProgramFunction => "PROGRAM_ID[:FUNCTION]",
+    };
+    let is_required = matches!(
+        program_type,
+        ProgramType::Fentry | ProgramType::Fexit | ProgramType::Lsm | ProgramType::Freplace
+    );
+    Some((placeholder, is_required))
 }
 
 impl From<&ProgramSpec> for LoadInfo {
@@ -307,6 +316,33 @@ mod tests {
         let named = info.info.and_then(|info| info.info);
         let expected = Info::FentryLoadInfo(FentryLoadInfo { fn_name: "sched_switch".to_owned() });
         assert_eq!((info.program_type, named), (1002, Some(expected)));
+    }
+
+    /// The page and the parser are compared row by row: a TARGET of the page is read, and no other type takes one.
+    #[test]
+    fn targets_of_the_page_are_those_that_are_read() {
+        let page = include_str!("../../../docs/types.md");
+        let mut rows = 0;
+        for row in page.lines().filter(|row| row.starts_with("| `")) {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+            if cells.len() != 7 {
+                continue;
+            }
+            let has_target = !cells[2].trim().is_empty();
+            for name in cells[0].split('`').skip(1).step_by(2) {
+                rows += 1;
+                let spec = format!("{name}:function:target").parse::<ProgramSpec>();
+                assert_eq!(spec.is_ok(), has_target, "{name}: {spec:?}");
+                let always = cells[2].contains("always");
+                let bare = format!("{name}:function").parse::<ProgramSpec>();
+                assert_eq!(bare.is_err(), always, "{name}: {bare:?}");
+                if let Ok(spec) = spec {
+                    let info = LoadInfo::from(&spec).info.and_then(|info| info.info);
+                    assert!(info.is_some(), "{name}: the target reaches the wire");
+                }
+            }
+        }
+        assert_eq!(rows, kernel_type::EXACT.len(), "each type has its row");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct CheckedObject {
     pub lowest_kernel: Option<String>,
     /// What decides about that version.
     pub decided_by: Vec<String>,
+    /// Required things of which the first version is not known: there is no lowest kernel then.
+    pub without_version: Vec<String>,
     /// Programs that read the kernel's memory at offsets which were fixed when they were compiled.
     pub fixed_offsets: Vec<String>,
     /// Programs that are for nothing that the daemon loads, with their sections.
@@ -188,6 +190,7 @@ impl CheckedObject {
             needs: needs.needs.iter().map(NeedJson::new).collect(),
             lowest_kernel: deciding.as_ref().map(|(version, _)| version.to_string()),
             decided_by: deciding.iter().flat_map(|(_, needs)| needs.iter().map(named)).collect(),
+            without_version: needs.without_version().map(|need| named(&need)).collect(),
             fixed_offsets: needs.fixed_offsets.clone(),
             unsupported: pairs(&needs.unsupported),
             damaged: pairs(&needs.damaged),
@@ -241,6 +244,9 @@ impl CheckedObject {
         let mut lines = Vec::new();
         if let Some(version) = &self.lowest_kernel {
             lines.push(format!("Lowest kernel: Linux {version}, for {}", self.decided_by.join(", ")));
+        } else if !self.without_version.is_empty() {
+            let needs = self.without_version.join(", ");
+            lines.push(format!("Lowest kernel: not known, since the first version is not known of {needs}"));
         }
         let unstable: BTreeSet<&str> = self.needs.iter().filter_map(|need| need.unstable).collect();
         lines.extend(unstable.into_iter().map(|why| format!("Not stable: {why}")));

@@ -73,12 +73,11 @@ impl CommandOutput for LoadedPrograms {
 fn list(programs: &[ProgramJson], screen: Screen) -> String {
     let mut table = TextTable::new(&["Program ID", "Application", "Type", "Function Name", "Links"]);
     for program in programs {
-        let kernel_name = program.kernel.as_ref().map(|kernel| kernel.name.clone());
         table.row(vec![
             program.program_id.to_string(),
             program.application.clone().unwrap_or_default(),
             kernel_type::table_name(&program.program_type).to_owned(),
-            kernel_name.unwrap_or_else(|| program.name.clone()),
+            program.name.clone(),
             links_cell(&program.link_ids),
         ]);
     }
@@ -298,6 +297,19 @@ mod tests {
         assert!(shown.contains(" State:         lost: gone from the kernel\n"), "{shown}");
     }
 
+    /// The kernel keeps 15 characters of a name, and nothing of a program that is gone.
+    #[test]
+    fn names_of_a_table_are_whole_also_of_lost_programs() {
+        let long = ProgramJson::new(&managed_program());
+        let lost = ProgramJson::new(&ext::Program {
+            kernel_info: Some(v1::KernelProgramInfo { name: String::new(), ..kernel_info(64, 6) }),
+            standing: ext::Standing::Lost.into(),
+            ..managed_program()
+        });
+        let text = ProgramList { programs: vec![long, lost] }.table(Screen::PLAIN);
+        assert_eq!(text.matches("a_name_of_fifteen_and_more").count(), 2, "{text}");
+    }
+
     #[test]
     fn many_programs_are_a_table() {
         let mut several = managed_program();
@@ -305,7 +317,7 @@ mod tests {
             info.links = vec![1, 2, 3, 4];
         }
         let kretprobe = ext::Program {
-            info: Some(v1::ProgramInfo::default()),
+            info: Some(v1::ProgramInfo { name: "leave".into(), ..v1::ProgramInfo::default() }),
             kernel_info: Some(kernel_info(7, 2)),
             program_type: "kretprobe".into(),
             ..Default::default()
@@ -315,10 +327,10 @@ mod tests {
             [managed_program(), several, kretprobe, foreign].iter().map(ProgramJson::listed).collect();
         assert_eq!(
             ProgramList { programs: records }.table(Screen::PLAIN),
-            " Program ID  Application  Type           Function Name    Links
- 63          shop         xdp            a_name_of_fifte  (2) 1, 2
- 63          shop         xdp            a_name_of_fifte  (4) 1, 2, 3, ...
- 7                        kprobe         a_name_of_fifte
+            " Program ID  Application  Type           Function Name               Links
+ 63          shop         xdp            a_name_of_fifteen_and_more  (2) 1, 2
+ 63          shop         xdp            a_name_of_fifteen_and_more  (4) 1, 2, 3, ...
+ 7                        kprobe         leave
  9                        cgroup_device  a_name_of_fifte
 
 "

@@ -46,6 +46,10 @@ pub const KEPT: [KeptCapability; 10] = [
     kept(Capability::CAP_FOWNER, "set the mode of a bpffs and of pins that are another user's"),
 ];
 
+/// Without these nothing of the daemon's work succeeds: a daemon that lacks one does not start.
+const REQUIRED: [Capability; 4] =
+    [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN, Capability::CAP_SYS_ADMIN];
+
 /// What this process has left, in the order of [`KEPT`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -54,6 +58,36 @@ pub struct Capabilities {
     /// Whoever started the daemon kept it from dropping others from the bounding set (no CAP_SETPCAP). `no_new_privs`
     /// keeps programs that are executed from getting them.
     pub bounding_stays: bool,
+}
+
+impl Capabilities {
+    /// Returns those of [`KEPT`] that this process does not have.
+    #[must_use]
+    pub fn missing(&self) -> Vec<KeptCapability> {
+        KEPT.into_iter().filter(|kept| !self.names.contains(&kept.capability.to_string())).collect()
+    }
+
+    /// Refuses to run without what all work takes.
+    ///
+    /// # Errors
+    /// [`CageError::Missing`]: which, and what each is for.
+    pub fn check(&self) -> Result<(), CageError> {
+        let missing = self.missing();
+        let required: Vec<_> =
+            missing.iter().filter(|kept| REQUIRED.contains(&kept.capability)).map(with_reason).collect();
+        if required.is_empty() { Ok(()) } else { Err(CageError::Missing { missing: required.join("; ") }) }
+    }
+
+    /// Returns what does not work for lack of the others, which the daemon can do without; none if it has all.
+    #[must_use]
+    pub fn weakness(&self) -> Option<String> {
+        let missing: Vec<_> = self.missing().iter().map(with_reason).collect();
+        (!missing.is_empty()).then(|| format!("started without {}", missing.join("; ")))
+    }
+}
+
+fn with_reason(kept: &KeptCapability) -> String {
+    format!("{} ({})", kept.capability, kept.reason)
 }
 
 /// Drops all capabilities but [`KEPT`] from all sets of this thread, and thereby of all threads that it starts; clears
@@ -108,4 +142,33 @@ pub fn drop_capabilities() -> Result<Capabilities, CageError> {
             .collect(),
         bounding_stays: !may_drop && !beyond.is_empty(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn without(lacking: &[Capability]) -> Capabilities {
+        let kept = KEPT.iter().filter(|kept| !lacking.contains(&kept.capability));
+        Capabilities { names: kept.map(|kept| kept.capability.to_string()).collect(), bounding_stays: false }
+    }
+
+    #[test]
+    fn a_missing_capability_is_named_with_what_it_is_for() {
+        assert!(without(&[]).check().is_ok());
+        assert_eq!(without(&[]).weakness(), None);
+        for kept in KEPT {
+            let capabilities = without(&[kept.capability]);
+            let said = match capabilities.check() {
+                Err(error) => error.to_string(),
+                Ok(()) => capabilities.weakness().unwrap(),
+            };
+            assert!(said.contains(&kept.capability.to_string()) && said.contains(kept.reason), "{said}");
+            assert_eq!(capabilities.check().is_err(), REQUIRED.contains(&kept.capability), "{said}");
+        }
+        // As agents list them that load programs and attach them, and no more.
+        let few = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE, Capability::CAP_SETUID];
+        let said = without(&few).check().unwrap_err().to_string();
+        assert!(said.contains("CAP_SYS_ADMIN") && !said.contains("CAP_SYS_PTRACE"), "{said}");
+    }
 }

@@ -17,6 +17,15 @@ pub enum CageError {
         /// What the kernel said.
         source: caps::errors::CapsError,
     },
+    /// Whoever started this process kept from it what all of its work takes.
+    #[error(
+        "the daemon was started without {missing}; give it the capabilities of docs/cage.md (CapabilityBoundingSet= of a \
+         unit, securityContext.capabilities of a pod)"
+    )]
+    Missing {
+        /// Each, with what it is for.
+        missing: String,
+    },
     /// After all was done, the kernel tells of others.
     #[error("the kernel left {found}, where at most {wanted} were to stay")]
     CapabilitiesStay {

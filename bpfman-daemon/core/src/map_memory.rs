@@ -15,7 +15,7 @@ impl MapSpec {
     pub fn memory(&self, cpus: u64) -> u64 {
         use crate::map_type::{
             ARENA, DEVMAP_HASH, HASH, HASH_OF_MAPS, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY,
-            PERCPU_CGROUP_STORAGE, PERCPU_HASH, RINGBUF, USER_RINGBUF,
+            PERCPU_CGROUP_STORAGE, PERCPU_HASH, RHASH, RINGBUF, USER_RINGBUF,
         };
         let (key, value) = (u64::from(self.key_size), u64::from(self.value_size));
         let padded = value.next_multiple_of(8);
@@ -25,7 +25,7 @@ impl MapSpec {
             ARENA => PAGE,
             PERCPU_ARRAY | PERCPU_CGROUP_STORAGE => padded * cpus,
             PERCPU_HASH | LRU_PERCPU_HASH => key + padded * cpus + NODE,
-            HASH | LRU_HASH | LPM_TRIE | HASH_OF_MAPS | DEVMAP_HASH => key + padded + NODE,
+            HASH | LRU_HASH | RHASH | LPM_TRIE | HASH_OF_MAPS | DEVMAP_HASH => key + padded + NODE,
             // Arrays of whatever kind, the kernel's pointers included, queues, stacks, filters.
             _ => padded.max(8),
         };

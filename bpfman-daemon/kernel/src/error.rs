@@ -42,6 +42,14 @@ pub enum KernelError {
         /// The program that holds it, as far as the kernel tells.
         holder: String,
     },
+    /// A hook that runs no program, and takes none while another interface of the same packets runs one.
+    #[error("hook {hook} takes no program while there is one at {holder}")]
+    SharedHook {
+        /// Which hook.
+        hook: String,
+        /// Hook of the other interface, and how the two belong together.
+        holder: String,
+    },
     /// The hook runs another program than the one to be replaced, or has another revision than expected.
     #[error(
         "hook {hook} is no longer as it was expected to be: someone changed it meanwhile; it was left as it is"
@@ -85,6 +93,16 @@ pub enum KernelError {
         map_type: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A map whose definition no kernel takes, or not this one.
+    #[error("the kernel refuses map \"{map}\": {why} ({source})")]
+    BadMap {
+        /// Its name.
+        map: String,
+        /// Why the kernel refuses it.
+        why: String,
+        /// The kernel's answer.
+        source: io::Error,
     },
     /// A map without a size.
     #[error(
@@ -209,6 +227,16 @@ pub enum KernelError {
     )]
     HeldByOther {
         /// Where the bpffs is mounted.
+        root: String,
+    },
+    /// The bpffs was mounted in a mount namespace from which mounts do not come out.
+    #[error(
+        "the bpffs at {root} would be seen by bpfmand alone, whose mounts are its own (PrivateMounts=, PrivateTmp= or \
+         ProtectSystem= of a unit; a container without mountPropagation: Bidirectional): it goes when bpfmand ends, and all \
+         programs are detached then"
+    )]
+    PrivatePins {
+        /// Where it was mounted.
         root: String,
     },
     /// The path of the bpffs leads elsewhere since this process opened it.

@@ -27,6 +27,18 @@ pub struct Mount {
     pub master: Option<u32>,
 }
 
+impl Mount {
+    /// Returns whether what is mounted at `point` is still there when the process that mounted it has ended: the first
+    /// process of the machine, or of the container, sees the same file system. For that process itself (`is_first`), which
+    /// ends with its container, the mount has to be shared with others.
+    #[must_use]
+    pub fn outlives(table: &[Self], point: &Path, first: &[Self], is_first: bool) -> bool {
+        // What is mounted last hides what was there.
+        let Some(own) = table.iter().rev().find(|mount| mount.point == point) else { return true };
+        if is_first { own.peers.is_some() } else { first.iter().any(|mount| mount.device == own.device) }
+    }
+}
+
 /// What a folder of pins takes from the kernel. All paths are absolute and without symbolic links.
 pub trait Mounts: Send + Sync + 'static {
     /// All mounts that this process sees, in the kernel's order.
@@ -77,4 +89,42 @@ pub trait Mounts: Send + Sync + 'static {
     /// # Errors
     /// It is no map, or the kernel refuses.
     fn pinned_map(&self, path: &Path) -> Result<Option<MapId>, KernelError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bpffs(device: &str, peers: Option<u32>) -> Mount {
+        Mount {
+            device: device.to_owned(),
+            point: "/run/bpfman/fs".into(),
+            file_system: "bpf".to_owned(),
+            source: "bpffs".to_owned(),
+            read_only: false,
+            sealed: false,
+            peers,
+            master: None,
+        }
+    }
+
+    #[test]
+    fn a_mount_that_the_first_process_does_not_see_ends() {
+        let outlives = |table: &[Mount], first: &[Mount], is_first| {
+            Mount::outlives(table, Path::new("/run/bpfman/fs"), first, is_first)
+        };
+        let (own, other) = (bpffs("0:50", None), bpffs("0:40", None));
+        assert!(outlives(std::slice::from_ref(&own), std::slice::from_ref(&own), false));
+        assert!(!outlives(std::slice::from_ref(&own), std::slice::from_ref(&other), false), "another one");
+        assert!(!outlives(std::slice::from_ref(&own), &[], false));
+        // The last one counts.
+        assert!(!outlives(&[other.clone(), own.clone()], std::slice::from_ref(&other), false));
+        // At another place it is the same file system.
+        let elsewhere = Mount { point: "/host/run/bpfman/fs".into(), ..own.clone() };
+        assert!(outlives(std::slice::from_ref(&own), &[elsewhere], false));
+        // A container's own first process.
+        assert!(!outlives(std::slice::from_ref(&own), std::slice::from_ref(&own), true));
+        let shared = bpffs("0:50", Some(7));
+        assert!(outlives(std::slice::from_ref(&shared), std::slice::from_ref(&shared), true));
+    }
 }

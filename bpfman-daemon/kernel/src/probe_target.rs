@@ -10,9 +10,25 @@ use crate::BadUsdtArgument;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeTargetError {
-    /// The kernel does not have the function, or has it on its list of those that are not probed.
-    #[error("the kernel has no such function, or forbids to probe it")]
-    NoKernelFunction,
+    /// The kernel does not have the function.
+    #[error(
+        "the kernel has no such function{}, or it is in a module that is not loaded",
+        if renamed.is_empty() {
+            ": its compiler may have built it into its callers".to_owned()
+        } else {
+            format!(": its compiler made {} of it", renamed.join(", "))
+        }
+    )]
+    NoKernelFunction {
+        /// Functions that the kernel's compiler made of it, at most three.
+        renamed: Vec<String>,
+    },
+    /// The kernel has the function on its list of those that are not probed, or cannot trace it.
+    #[error("the kernel forbids to probe it ({source})")]
+    Forbidden {
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// Several functions of one name, of which the kernel would take any.
     #[error("the kernel has {0} functions of that name: choose one that it has once")]
     SeveralKernelFunctions(usize),

@@ -152,6 +152,9 @@ impl<'a> Linker<'a> {
                     let symbol = name.to_owned();
                     self.out.addresses.push(WantedAddress { at: position, symbol, weak });
                 }
+                Reference::JumpTable { name } => {
+                    return Err(self.fault(caller, (at, RelocationError::JumpTable(name.to_owned()))));
+                }
                 Reference::Kernel { name, weak, kind } => {
                     let place = (caller, at);
                     if let Some(what) = self.link_kernel(position, place, name, weak, kind)? {

@@ -28,7 +28,12 @@ pub(crate) enum Reference<'a> {
     Kernel { name: &'a str, weak: bool, kind: Kind },
     /// The address of a kernel symbol.
     Address { name: &'a str, weak: bool },
+    /// A table of places in the function, from which it jumps to one (`gotox`).
+    JumpTable { name: &'a str },
 }
+
+/// Section of the compiler's jump tables.
+const JUMP_TABLES: &str = ".jumptables";
 
 /// Errors inside a function: instruction and reason.
 pub(crate) type Fault = (usize, RelocationError);
@@ -173,13 +178,13 @@ impl ObjectFile {
     }
 
     /// The address of something in a section: a map, a global variable or a function.
-    fn address(
-        &self,
+    fn address<'a>(
+        &'a self,
         section: usize,
         symbol: &Symbol,
         insn: Insn,
-        name: &str,
-    ) -> Result<Reference<'_>, RelocationError> {
+        name: &'a str,
+    ) -> Result<Reference<'a>, RelocationError> {
         let offset =
             i64::try_from(symbol.value).ok().and_then(|value| value.checked_add(i64::from(insn.imm)));
         if let Some(map) = self.maps.data_section(section) {
@@ -195,6 +200,7 @@ impl ObjectFile {
         }
         match self.elf.sections.get(section) {
             Some(header) if header.is_code() => self.function_at(section, offset, name),
+            Some(header) if header.name == JUMP_TABLES => Ok(Reference::JumpTable { name }),
             Some(header) => Err(RelocationError::NotLoaded(name.to_owned(), header.name.clone())),
             None => Err(RelocationError::NoSection(name.to_owned())),
         }

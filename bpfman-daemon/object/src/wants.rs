@@ -116,6 +116,9 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
                     wants.symbols.insert(name.to_owned(), weak);
                     wants.asks_first |= weak;
                 }
+                Reference::JumpTable { .. } => {
+                    wants.instructions.insert(NewerInstruction::IndirectJump);
+                }
                 Reference::Map(_) => {}
             }
         }

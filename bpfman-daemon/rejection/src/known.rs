@@ -52,6 +52,11 @@ const SAY_LICENSE: &str =
 const UNDEFINED: &str = "clang ends functions so where it found undefined behaviour: a missing return, a variable without a \
     value, an endless loop; compile with -Wall";
 
+const BUILD_V3: &str = "build it with `-mcpu=v3`, or run it on Linux 6.6 or later; clang makes such instructions with \
+    `-mcpu=v4`, newer versions of gcc by default";
+const BUILD_FOR_OLDER: &str = "build it with `-mcpu=v3`, or with `-mcpu=v2` for a kernel before Linux 5.12; `bpfman check FILE` \
+    names newer instructions, with the version of Linux that has them";
+
 /// All of them; those with fewer holes before those that take more.
 pub const KNOWN: &[KnownMessage] = &[
     known(
@@ -439,6 +444,73 @@ pub const KNOWN: &[KnownMessage] = &[
         ONLY_READ,
     ),
     known(
+        "instruction-set",
+        "unknown opcode d7",
+        "it has a byte swap of instruction set version 4, which Linux has since 6.6",
+        BUILD_V3,
+    ),
+    known(
+        "instruction-set",
+        "unknown opcode 06",
+        "it has a long jump of instruction set version 4, which Linux has since 6.6",
+        BUILD_V3,
+    ),
+    known(
+        "instruction-set",
+        "unknown opcode 0d",
+        "it has a jump to an address in a register, by a jump table, which Linux has since 6.19",
+        "build it with `-fno-jump-tables` or `-mcpu=v3`",
+    ),
+    known(
+        "instruction-set",
+        "unknown opcode e5",
+        "it has a may_goto (`can_loop`, `cond_break`), which Linux has since 6.9",
+        END_LOOP,
+    ),
+    known(
+        "instruction-set",
+        "unknown opcode {}",
+        "it has an instruction that this kernel does not know",
+        BUILD_FOR_OLDER,
+    ),
+    known(
+        "instruction-set",
+        "BPF_LDX uses reserved fields",
+        "it has a load that extends the sign, of instruction set version 4, which Linux has since 6.6",
+        BUILD_V3,
+    ),
+    known(
+        "instruction-set",
+        "BPF_MOV uses reserved fields",
+        "it has a move that extends the sign, of instruction set version 4, which Linux has since 6.6",
+        BUILD_V3,
+    ),
+    known(
+        "instruction-set",
+        "BPF_ALU uses reserved fields",
+        "it has a signed division, of instruction set version 4, which Linux has since 6.6",
+        BUILD_V3,
+    ),
+    known(
+        "instruction-set",
+        "BPF_ATOMIC uses invalid atomic opcode {}",
+        "it has an atomic operation that this kernel does not know (opcode {0}); load-acquire and store-release, which are \
+         100 and 110, take Linux 6.15",
+        BUILD_FOR_OLDER,
+    ),
+    known(
+        "instruction-set",
+        "BPF_STX uses reserved fields",
+        "it has an atomic operation other than an addition without result, which Linux has since 5.12",
+        "build it with `-mcpu=v2`",
+    ),
+    known(
+        "no-end",
+        "unexpected __bpf_trap() due to uninitialized variable?",
+        "it gets to where the compiler found undefined behaviour",
+        UNDEFINED,
+    ),
+    known(
         "alignment",
         "misaligned {} access",
         "it accesses memory ({0}) at an offset that is no multiple of its size",
@@ -473,6 +545,28 @@ mod tests {
         let expected =
             format!("| cause | message | meaning |\n| --- | --- | --- |\n{}", rows.collect::<String>());
         assert!(table == expected, "docs/verifier.md is to have this table:\n{expected}");
+    }
+
+    /// The kernel names a form of version 4 by its opcode or by the fields that it keeps in reserve.
+    #[test]
+    fn instructions_that_a_kernel_does_not_know_name_version_and_build() {
+        for (message, version, build) in [
+            ("unknown opcode d7", "6.6", "-mcpu=v3"),
+            ("unknown opcode 06", "6.6", "-mcpu=v3"),
+            ("BPF_LDX uses reserved fields", "6.6", "-mcpu=v3"),
+            ("BPF_MOV uses reserved fields", "6.6", "-mcpu=v3"),
+            ("BPF_ALU uses reserved fields", "6.6", "-mcpu=v3"),
+            ("unknown opcode 0d", "6.19", "-fno-jump-tables"),
+            ("unknown opcode e5", "6.9", "bpf_loop()"),
+            ("BPF_ATOMIC uses invalid atomic opcode 100", "6.15", "-mcpu=v3"),
+            ("BPF_STX uses reserved fields", "5.12", "-mcpu=v2"),
+            ("unknown opcode ff", "", "-mcpu=v3"),
+        ] {
+            let cause = crate::RejectionCause::of(message).unwrap();
+            assert_eq!(cause.word, "instruction-set", "{message}");
+            assert!(cause.sentence.contains(version), "{message}: {}", cause.sentence);
+            assert!(cause.advice.contains(build), "{message}: {}", cause.advice);
+        }
     }
 
     #[test]

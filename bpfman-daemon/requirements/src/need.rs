@@ -55,6 +55,16 @@ impl NeedKind {
         }
     }
 
+    /// Returns whether Linux has all of its kind since some version, which is then part of the lowest kernel. Functions,
+    /// types and the like of the kernel come and go without one.
+    #[must_use]
+    pub const fn has_version(self) -> bool {
+        matches!(
+            self,
+            Self::ProgramType | Self::Attachment | Self::MapType | Self::Feature | Self::Helper | Self::Kfunc
+        )
+    }
+
     /// Why what it names may change or go with any version of Linux; none where Linux promises to keep it.
     #[must_use]
     pub const fn unstable(self) -> Option<&'static str> {
@@ -107,18 +117,65 @@ pub struct ObjectNeeds {
 }
 
 impl ObjectNeeds {
-    /// The first version of Linux that has all that is needed, as far as versions are known; none if nothing is needed.
+    /// The first version of Linux that has all that is needed; none if nothing is needed, or if it is not known.
     #[must_use]
     pub fn lowest(&self) -> Option<LinuxVersion> {
         self.deciding().map(|(version, _)| version)
     }
 
-    /// That version, and what decides about it.
+    /// Required needs whose version is not known here: the lowest kernel cannot be told because of them.
+    pub fn without_version(&self) -> impl Iterator<Item = &KernelNeed> {
+        self.needs.iter().filter(|need| !need.is_optional && need.kind.has_version() && need.since.is_none())
+    }
+
+    /// That version, and what decides about it. None too if a program could not be read: its needs are not known.
     #[must_use]
     pub fn deciding(&self) -> Option<(LinuxVersion, Vec<&KernelNeed>)> {
+        if !self.damaged.is_empty() || self.without_version().next().is_some() {
+            return None;
+        }
         let needed = || self.needs.iter().filter(|need| !need.is_optional);
         let lowest = needed().filter_map(|need| Some(need.since?.version)).max()?;
         let deciding = needed().filter(|need| need.since.is_some_and(|since| since.version == lowest));
         Some((lowest, deciding.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(kind: NeedKind, name: &str, version: Option<LinuxVersion>) -> KernelNeed {
+        let since = version.map(|version| FirstLinux { version, commit: "" });
+        KernelNeed {
+            kind,
+            name: name.to_owned(),
+            wanted_by: ["p".to_owned()].into(),
+            since,
+            is_optional: false,
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_makes_the_lowest_kernel_unknown() {
+        let known = need(NeedKind::MapType, "ringbuf", Some(LinuxVersion(5, 8)));
+        let lowest = |other: KernelNeed| {
+            ObjectNeeds { needs: vec![known.clone(), other], ..ObjectNeeds::default() }.lowest()
+        };
+        for kind in [NeedKind::MapType, NeedKind::Helper, NeedKind::Kfunc, NeedKind::ProgramType] {
+            assert_eq!(lowest(need(kind, "no_such", None)), None, "{kind:?}");
+            let optional = KernelNeed { is_optional: true, ..need(kind, "no_such", None) };
+            assert_eq!(lowest(optional), Some(LinuxVersion(5, 8)), "{kind:?}");
+        }
+        // They have no version: they may change with any.
+        for kind in [NeedKind::Function, NeedKind::Type, NeedKind::Tracepoint] {
+            assert_eq!(lowest(need(kind, "tcp_connect", None)), Some(LinuxVersion(5, 8)), "{kind:?}");
+        }
+        let damaged = ObjectNeeds {
+            needs: vec![known],
+            damaged: vec![("p".to_owned(), "it is cut".to_owned())],
+            ..ObjectNeeds::default()
+        };
+        assert_eq!(damaged.lowest(), None);
     }
 }

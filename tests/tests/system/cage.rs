@@ -5,7 +5,7 @@ use std::fs;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::registry::Registry;
-use bpfman_tests::{Daemon, Launch};
+use bpfman_tests::{Daemon, Launch, MountNamespace};
 use bpfmand_cage::KEPT;
 
 use crate::equipment::Program;
@@ -124,6 +124,52 @@ fn what_it_was_started_without_it_does_not_need_to_start() {
         assert_eq!(set & ptrace, 0);
     }
     assert!(daemon.log().contains("bounding set"), "{}", daemon.log());
+}
+
+/// As agents list capabilities that load programs and attach them, and no more: nothing would work.
+#[test]
+fn a_daemon_without_a_capability_that_all_takes_ends_and_names_it() {
+    let daemon = Daemon::prepare();
+    let fs = daemon.fs();
+    fs::create_dir_all(&fs).unwrap();
+    let wrapper = ["capsh", "--drop=cap_sys_admin,cap_setpcap", "--", "-c", "exec \"$0\" \"$@\""];
+    let wrapper = wrapper.map(str::to_owned).to_vec();
+    let (status, said) = daemon.refuses(&Launch { wrapper, ..Launch::default() });
+    assert!(!status.success());
+    assert!(said.contains("CAP_SYS_ADMIN (find programs") && !said.contains("CAP_BPF ("), "{said}");
+}
+
+/// The bpffs of a mount namespace that ends with the daemon ends with it, and all programs would be detached.
+#[test]
+fn a_bpffs_that_nobody_else_sees_keeps_the_daemon_from_starting() {
+    let namespace = MountNamespace::new();
+    let mut daemon = Daemon::prepare();
+    let launch = |flags: &[&str]| Launch {
+        wrapper: namespace.wrapper(),
+        flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+        ..Launch::default()
+    };
+    let (status, said) = daemon.refuses(&launch(&[]));
+    assert!(!status.success());
+    for part in
+        ["PrivateMounts=", "bpfmand mount", "--allow-private-mounts", &daemon.fs().display().to_string()]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(namespace.mounts(&daemon.fs().display().to_string()), [""; 0], "it takes its mount away");
+
+    daemon.again(&launch(&["--allow-private-mounts"]));
+    assert!(daemon.log().contains("private mounts"), "{}", daemon.log());
+    let doctor = daemon.bpfman("doctor");
+    assert!(format!("{doctor:?}").contains("cage: mounts"), "{doctor:?}");
+    drop(daemon);
+
+    // One that was there before is whoever's mounted it to decide.
+    let mut daemon = Daemon::prepare();
+    fs::create_dir_all(daemon.fs()).unwrap();
+    let mounted = namespace.command("mount").args(["-t", "bpf", "bpffs"]).arg(daemon.fs()).status().unwrap();
+    assert!(mounted.success());
+    daemon.again(&launch(&[]));
 }
 
 /// Where one process mounts, and another one that may not mount serves.

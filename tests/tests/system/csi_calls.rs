@@ -143,7 +143,7 @@ fn a_daemon_that_does_not_know_its_node_does_not_start_with_the_plugin() {
         assert!(said.contains("KUBE_NODE_NAME"), "{said}");
     }
     let mut daemon = daemon;
-    let mut by_variable = launch(&[], "[csi]\nenabled = true\n");
+    let mut by_variable = launch(&["--allow-private-mounts"], "[csi]\nenabled = true\n");
     by_variable.environment.push(("KUBE_NODE_NAME".to_owned(), "node-b".to_owned()));
     daemon.again(&by_variable);
     let csi = bpfman_tests::csi::Csi::new(&daemon.path("run/csi/csi.sock"));

@@ -49,7 +49,9 @@ impl Node {
         let pods = tempfile::Builder::new().prefix("bpfman-pods-").tempdir().unwrap();
         // Users of containers come by here.
         fs::set_permissions(pods.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let mut words = vec!["--csi-support".to_owned(), "--node-name".to_owned(), "node-a".to_owned()];
+        // Its namespace is another than that of the machine, and ends with the test.
+        let words = ["--csi-support", "--node-name", "node-a", "--allow-private-mounts"];
+        let mut words = words.map(str::to_owned).to_vec();
         words.extend(flags.iter().map(|&flag| flag.to_owned()));
         let (config, wrapper) = (config.to_owned(), namespace.wrapper());
         let launch = Launch { flags: words, config, wrapper, ..Launch::default() };

@@ -5,12 +5,12 @@ use bpfman_tests::{Daemon, Launch, MountNamespace};
 /// Starts a daemon by these words, and gives back what it said.
 fn said(mut wrapper: Vec<String>, more: &[&str]) -> String {
     wrapper.extend(more.iter().map(|&word| word.to_owned()));
-    let flags = ["--csi-support", "--node-name", "n"].map(str::to_owned).to_vec();
+    let flags = ["--csi-support", "--node-name", "n", "--allow-private-mounts"].map(str::to_owned).to_vec();
     let daemon = Daemon::start_with(&Launch { flags, wrapper, ..Launch::default() });
     daemon.log()
 }
 
-const WARNING: &str = "mountPropagation: Bidirectional";
+const WARNING: &str = "pods will find their volumes empty";
 
 #[test]
 fn volumes_that_nobody_outside_would_see_are_warned_of() {

@@ -139,7 +139,9 @@ fn by_types(types: &KernelBtf) -> Vec<wire::Feature> {
     for (enumeration, prefix, kind) in ENUMERATIONS {
         let names = types.enumerators(enumeration).unwrap_or_default();
         let named = names.iter().filter_map(|name| name.strip_prefix(prefix));
-        let ends = |name: &&str| name.starts_with("MAX_") || name.contains("UNSPEC");
+        // `BPF_COMMON_ATTRS` is a flag beside the commands, of Linux 7.x.
+        let ends =
+            |name: &&str| name.starts_with("MAX_") || name.contains("UNSPEC") || *name == "COMMON_ATTRS";
         let each = named.filter(|name| !ends(name)).map(str::to_ascii_lowercase);
         found.extend(each.map(|name| feature(kind, &name, FeatureState::There, String::new())));
     }

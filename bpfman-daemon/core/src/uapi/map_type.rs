@@ -34,6 +34,8 @@ pub const BLOOM_FILTER: u32 = 30;
 pub const USER_RINGBUF: u32 = 31;
 pub const CGRP_STORAGE: u32 = 32;
 pub const ARENA: u32 = 33;
+pub const INSN_ARRAY: u32 = 34;
+pub const RHASH: u32 = 35;
 
 /// Most bytes of a ring: the largest power of two that an entry count can say.
 pub const MOST_RING_BYTES: u32 = 1 << 31;
@@ -108,7 +110,7 @@ pub const fn ring_bytes(asked: u32, page: u32) -> u32 {
 /// The name of a type, as bpftool writes it; the number of one that is not known here.
 #[must_use]
 pub fn name(kind: u32) -> String {
-    const NAMES: [&str; 34] = [
+    const NAMES: [&str; 36] = [
         "unspec",
         "hash",
         "array",
@@ -143,6 +145,8 @@ pub fn name(kind: u32) -> String {
         "user_ringbuf",
         "cgrp_storage",
         "arena",
+        "insn_array",
+        "rhash",
     ];
     NAMES.get(kind as usize).map_or_else(|| kind.to_string(), |name| (*name).to_owned())
 }
@@ -150,6 +154,15 @@ pub fn name(kind: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_those_of_the_numbers() {
+        for (number, expected) in
+            [(HASH, "hash"), (ARENA, "arena"), (INSN_ARRAY, "insn_array"), (RHASH, "rhash"), (99, "99")]
+        {
+            assert_eq!(name(number), expected);
+        }
+    }
 
     #[test]
     fn a_ring_is_rounded_up_to_a_power_of_two_of_pages() {

@@ -1,6 +1,6 @@
 //! Names of numbers, as bpftool writes them; the number of one that is not known here.
 
-const ATTACH_TYPES: [&str; 58] = [
+const ATTACH_TYPES: [&str; 62] = [
     "cgroup_inet_ingress",
     "cgroup_inet_egress",
     "cgroup_inet_sock_create",
@@ -59,9 +59,13 @@ const ATTACH_TYPES: [&str; 58] = [
     "netkit_peer",
     "trace_kprobe_session",
     "trace_uprobe_session",
+    "trace_fsession",
+    "trace_fentry_multi",
+    "trace_fexit_multi",
+    "trace_fsession_multi",
 ];
 
-const LINK_TYPES: [&str; 15] = [
+const LINK_TYPES: [&str; 16] = [
     "unspec",
     "raw_tracepoint",
     "tracing",
@@ -77,6 +81,7 @@ const LINK_TYPES: [&str; 15] = [
     "uprobe_multi",
     "netkit",
     "sockmap",
+    "tracing_multi",
 ];
 
 fn named(names: &[&str], number: u32) -> String {
@@ -107,11 +112,14 @@ mod tests {
             (uapi::attach_type::XDP, "xdp"),
             (uapi::attach_type::TCX_EGRESS, "tcx_egress"),
             (uapi::attach_type::TRACE_UPROBE_SESSION, "trace_uprobe_session"),
+            (58, "trace_fsession"),
+            (61, "trace_fsession_multi"),
             (999, "999"),
         ] {
             assert_eq!(attach_type(number), name);
         }
         assert_eq!(link_type(uapi::link_type::SOCKMAP), "sockmap");
-        assert_eq!(link_type(15), "15");
+        assert_eq!(link_type(15), "tracing_multi");
+        assert_eq!(link_type(16), "16");
     }
 }

@@ -85,6 +85,9 @@ impl EngineError {
             Self::Kernel(KernelError::HookHeld { .. }) => {
                 "`bpftool net` shows who holds the hook; bpfman never replaces programs of others"
             }
+            Self::Kernel(KernelError::SharedHook { .. }) => {
+                "detach that one first: each packet would meet both programs; `ip -d link` shows which interfaces belong together"
+            }
             Self::Kernel(KernelError::HookChanged { .. }) => {
                 "someone replaced the program at this hook; detach theirs, then try again"
             }
@@ -101,6 +104,9 @@ impl EngineError {
             }
             Self::Kernel(KernelError::UnsizedMap { .. }) => {
                 "give the map its size in the source of the object, or load the object with its own loader"
+            }
+            Self::Kernel(KernelError::BadMap { .. }) => {
+                "correct the map's definition in the source of the object, and build it again"
             }
             Self::Guard(refusal) => return refusal.hint(),
             Self::Extension(refusal) => return refusal.hint(),

@@ -113,6 +113,7 @@ impl EngineError {
             Self::Kernel(error) => match error {
                 KernelError::Refused { .. } | KernelError::Call { .. } => ErrorKind::KernelRefused,
                 KernelError::HookHeld { .. }
+                | KernelError::SharedHook { .. }
                 | KernelError::HookChanged { .. }
                 | KernelError::HookFull { .. }
                 | KernelError::HeldByOther { .. }
@@ -127,8 +128,10 @@ impl EngineError {
                 | KernelError::NoNamespace { .. }
                 | KernelError::TooFrequent { .. }
                 | KernelError::NoNetkit { .. }
+                | KernelError::BadMap { .. }
                 | KernelError::UnsizedMap { .. } => ErrorKind::Invalid,
                 KernelError::NotMounted { .. }
+                | KernelError::PrivatePins { .. }
                 | KernelError::NoTaskGroup { .. }
                 | KernelError::NamespaceNotFound { .. } => ErrorKind::Precondition,
                 KernelError::Unsupported { .. } | KernelError::NoCounter { .. } => ErrorKind::Unsupported,

@@ -2,7 +2,7 @@
 //! place.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -133,6 +133,30 @@ impl Wanted<'_> {
     }
 }
 
+/// Refuses a load that leaves a slot empty which the object fills, as libbpf does: a tail call to it falls through, and
+/// what was to be dropped passes. Arrays of an owner are filled by its load.
+fn check_slots(plan: &LoadPlan<'_>, wanted: &[Wanted<'_>]) -> Result<(), EngineError> {
+    if plan.owner.is_some() {
+        return Ok(());
+    }
+    let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
+    for slot in plan.object.initial_slots().iter().filter(|slot| used.contains(&slot.map)) {
+        let SlotTarget::Program(name) = &slot.target else { continue };
+        if wanted.iter().any(|program| program.program.name == *name) {
+            continue;
+        }
+        let map = plan.object.maps().get(slot.map).map_or("", |map| map.name.as_str());
+        let program_type = plan.object.program(name).ok().and_then(|entry| entry.family.program_type());
+        let program_type = program_type.map_or("TYPE", ProgramType::name);
+        return Err(EngineError::Invalid(format!(
+            "slot {} of map \"{map}\" is for program \"{name}\", which the load leaves out, so a tail call to it would fall \
+             through: add --programs {program_type}:{name}",
+            slot.key
+        )));
+    }
+    Ok(())
+}
+
 impl<K: Kernel> Engine<K> {
     /// Creates the maps and programs and pins them below `pending/<operation>`.
     pub(crate) fn load_pending(
@@ -153,6 +177,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Vec<TriedProgram<K::Handle>>, EngineError> {
         let wanted = self.under_rules(plan)?;
         check_text(plan, &wanted)?;
+        check_slots(plan, &wanted)?;
         let specs = self.specs(plan)?;
         if let Some(folder) = folder {
             self.step("load", "make pending folder");
@@ -200,7 +225,7 @@ impl<K: Kernel> Engine<K> {
             }
             let value = match &slot.target {
                 SlotTarget::Map(index) => handles.get(*index).and_then(Option::as_ref),
-                // Programs that the request does not name are not loaded; their slots stay empty.
+                // Those of arrays that no program of the request uses may be missing.
                 SlotTarget::Program(name) => program_of(name),
             };
             if let (Some(Some(map)), Some(value)) = (handles.get(slot.map), value) {

@@ -175,7 +175,7 @@ pub fn tracepoint(name: &str) -> AttachPoint {
 
 fn type_of(program: &str) -> ProgramType {
     match program {
-        "tango" | "tulip" | "allocates" | "goes_on" | "redirects" => ProgramType::Tc,
+        "tango" | "tulip" | "allocates" | "goes_on" | "redirects" | "tc_mixes" => ProgramType::Tc,
         "xray" | "yankee" | "zulu" => ProgramType::Tcx,
         "trace" | "trace_missing" => ProgramType::Tracepoint,
         "probe" => ProgramType::Uprobe,

@@ -61,6 +61,7 @@ mod openers;
 mod per_cpu;
 mod points;
 mod points_seen;
+mod program_arrays;
 mod ranks;
 mod reboots;
 mod reboots_cut_short;

@@ -37,6 +37,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
     static EXTENDED: OnceLock<Vec<u8>> = OnceLock::new();
     static HOOKS: OnceLock<Vec<u8>> = OnceLock::new();
     static SCHEDULER: OnceLock<Vec<u8>> = OnceLock::new();
+    static TAIL_CALLS: OnceLock<Vec<u8>> = OnceLock::new();
     let cell = match name {
         "kernel_symbols" => &SYMBOLS,
         "no_such_option" => &NO_OPTION,
@@ -53,6 +54,7 @@ pub fn object(name: &'static str) -> &'static [u8] {
         "extended" => &EXTENDED,
         "hooks" => &HOOKS,
         "scheduler" => &SCHEDULER,
+        "tail_calls" => &TAIL_CALLS,
         "missing" => &MISSING,
         "rejected" => &REJECTED,
         "proprietary" => &PROPRIETARY,

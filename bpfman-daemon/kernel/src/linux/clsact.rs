@@ -3,12 +3,14 @@
 //! A filter is ours only if it has the priority and handle we got *and* runs the program we put there: numbers alone
 //! prove nothing, since anyone may use the same ones.
 
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use bpfmand_core::{Direction, IfIndex, ProgramId};
 
-use super::netlink::{self, ACK, CREATE, DUMP, EXCLUSIVE, REPLACE, Request, put_attribute, talk, u32_at};
+use super::interfaces;
+use super::netlink::{
+    self, ACK, CREATE, DUMP, EXCLUSIVE, NetlinkError, REPLACE, Request, put_attribute, talk, u32_at,
+};
 use crate::{FilterPlace, KernelError};
 
 const RTM_NEWQDISC: u16 = 36;
@@ -73,19 +75,20 @@ fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => match qdisc_kind(ifindex)?.as_deref() {
             Some("clsact") => Ok(()),
             found => Err(KernelError::HookHeld {
-                hook: format!("clsact of interface {ifindex}"),
+                hook: format!("clsact of {}", interfaces::named(ifindex)),
                 holder: format!("a qdisc of kind \"{}\"", found.unwrap_or("unknown")),
             }),
         },
-        Err(source) => Err(KernelError::call("add clsact to", format!("interface {ifindex}"), source)),
+        Err(source) => Err(KernelError::call("add clsact to", interfaces::named(ifindex), source.in_words())),
     }
 }
 
 /// The kind of the qdisc at the place where clsact and ingress go.
 pub(super) fn qdisc_kind(ifindex: IfIndex) -> Result<Option<String>, KernelError> {
     let place = TcMessage { ifindex: ifindex.0, handle: 0, parent: 0, info: 0 };
-    let messages = talk(&place.request(RTM_GETQDISC, DUMP).finish())
-        .map_err(|source| KernelError::call("list qdiscs of", format!("interface {ifindex}"), source))?;
+    let messages = talk(&place.request(RTM_GETQDISC, DUMP).finish()).map_err(|source| {
+        KernelError::call("list qdiscs of", interfaces::named(ifindex), source.in_words())
+    })?;
     Ok(messages.iter().find_map(|(_, body)| {
         if u32_at(body, 4) != Some(ifindex.0) || u32_at(body, 12) != Some(CLSACT_PARENT) {
             return None;
@@ -161,11 +164,12 @@ pub fn program(at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
     }))
 }
 
-fn fail(action: &'static str, at: &FilterPlace<'_>, source: io::Error) -> KernelError {
-    KernelError::call(action, format!("the filter at {} of interface {}", at.direction, at.ifindex), source)
+fn fail(action: &'static str, at: &FilterPlace<'_>, source: NetlinkError) -> KernelError {
+    let interface = interfaces::named(at.ifindex);
+    KernelError::call(action, format!("the filter at {} of {interface}", at.direction), source.in_words())
 }
 
 /// The kernel's ways to say that a filter, its hook or its interface is no longer there.
-fn is_gone(error: &io::Error) -> bool {
+fn is_gone(error: &NetlinkError) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EINVAL))
 }

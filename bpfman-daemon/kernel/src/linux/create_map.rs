@@ -12,7 +12,7 @@ use super::arena;
 use super::attr::{self, Command};
 use super::features::page_size;
 use super::load::kernel_name;
-use super::sys;
+use super::{map_refusal, sys};
 use crate::KernelError;
 
 /// Creates a map and gives it its first contents.
@@ -47,7 +47,7 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
         Some(property) if source.raw_os_error() == Some(libc::EINVAL) => {
             KernelError::UnsizedMap { map: spec.name.clone(), property, source }
         }
-        _ => fail("create", source),
+        _ => refused(spec, source),
     })?;
     if spec.map_type == ARENA {
         arena::prepare(&fd, spec).map_err(|source| fail("map", source))?;
@@ -59,6 +59,16 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
             .map_err(|source| fail("freeze", source))?;
     }
     Ok(fd)
+}
+
+/// The kernel's answer, with what is wrong with the definition where that is known.
+fn refused(spec: &MapSpec, source: io::Error) -> KernelError {
+    let is_about_definition = matches!(source.raw_os_error(), Some(libc::EINVAL | libc::E2BIG));
+    let cpus = aya::util::nr_cpus().map_or(u32::MAX, |cpus| cpus as u32);
+    match map_refusal::reason(spec, cpus).filter(|_| is_about_definition) {
+        Some(why) => KernelError::BadMap { map: spec.name.clone(), why, source },
+        None => KernelError::call("create", format!("map \"{}\"", spec.name), source),
+    }
 }
 
 /// What of a map that the kernel refused has no size, though such a map needs one.

@@ -134,6 +134,13 @@ pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
     })
 }
 
+/// Number of the type of programs (`enum bpf_prog_type`) that an array of programs belongs to; none for other maps, and for
+/// one that no program uses yet.
+pub fn owner_program_type(fd: &OwnedFd) -> Option<u32> {
+    let owner = number_of(&fdinfo(fd), "owner_prog_type:");
+    u32::try_from(owner).ok().filter(|owner| *owner != 0)
+}
+
 /// The types that a map was made with; none if it has none.
 pub fn map_btf(fd: &OwnedFd) -> io::Result<Option<BtfId>> {
     let info = map_info(fd)?;

@@ -24,7 +24,7 @@ pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, Kerne
         Ok(messages) => messages,
         // The kernel's ways to say that there is no such qdisc, or one without this direction.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Vec::new(),
-        Err(source) => return Err(hook_contents::failed(key, source)),
+        Err(error) => return Err(hook_contents::failed(key, error.into())),
     };
     let mut found = messages
         .iter()

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bpfmand_core::{IfIndex, InterfaceFacts};
 
-use super::netlink::{DUMP, Message, Request, attribute, talk_by, u32_at};
+use super::netlink::{ACK, DUMP, Message, Request, attribute, talk_by, u32_at};
 use super::{facts, netlink, netns};
 use crate::KernelError;
 
@@ -17,6 +17,9 @@ pub const RTM_GETLINK: u16 = 18;
 pub const IFINFOMSG: usize = 16;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_ALT_IFNAME: u16 = 53;
+/// Bytes of an interface's first name, with the zero behind it.
+const IFNAMSIZ: usize = 16;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_EXT_MASK: u16 = 29;
 /// Without counters an answer is a third shorter.
@@ -50,10 +53,31 @@ pub fn interface((kind, body): &Message) -> Option<InterfaceFacts> {
         name: facts::text(attribute(attributes, IFLA_IFNAME)?),
         ifindex: IfIndex(u32_at(body, 4)?),
         up: u32_at(body, 8)? & IFF_UP != 0,
-        kind: attribute(attributes, IFLA_LINKINFO)
-            .and_then(|info| attribute(info, IFLA_INFO_KIND))
-            .map(facts::text),
+        kind: kind_of(attributes),
     })
+}
+
+/// The kind of an interface, by the attributes of its message: "veth", "bond". None for a physical one.
+pub fn kind_of(attributes: &[u8]) -> Option<String> {
+    attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND)).map(facts::text)
+}
+
+/// An interface of this thread's namespace in words, by its name where it has one.
+pub fn named(ifindex: IfIndex) -> String {
+    let socket = netlink::socket().ok();
+    let name = socket.and_then(|socket| rustix::net::netdevice::index_to_name(&socket, ifindex.0).ok());
+    name.map_or_else(|| format!("interface {ifindex}"), |name| format!("interface {name}"))
+}
+
+/// The number of an interface of this thread's namespace, by one of its names. Those beside the first (`ip link property
+/// add … altname`) have up to 127 bytes, and are known to netlink alone.
+pub fn index_of(name: &str) -> io::Result<IfIndex> {
+    let kind = if name.len() < IFNAMSIZ { IFLA_IFNAME } else { IFLA_ALT_IFNAME };
+    let value = [name.as_bytes(), &[0]].concat();
+    let request = Request::new(RTM_GETLINK, ACK, &[0; IFINFOMSG]).attribute(kind, &value).finish();
+    let messages = netlink::talk(&request)?;
+    let found = messages.iter().find_map(interface);
+    found.map(|found| found.ifindex).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// A failed look at the interfaces of a namespace.

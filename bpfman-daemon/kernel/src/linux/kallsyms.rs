@@ -17,6 +17,11 @@ pub fn functions(name: &str) -> io::Result<usize> {
     count_functions(BufReader::new(File::open(PATH)?), name)
 }
 
+/// Up to three functions that compilers made of this one: `NAME.isra.0`, `NAME.constprop.0` and the like.
+pub fn made_of(name: &str) -> io::Result<Vec<String>> {
+    made_of_in(BufReader::new(File::open(PATH)?), name)
+}
+
 /// A line of the list.
 struct ListedSymbol<'a> {
     address: &'a str,
@@ -39,11 +44,28 @@ fn each(mut list: impl BufRead, mut take: impl FnMut(ListedSymbol<'_>)) -> io::R
     Ok(())
 }
 
+/// Returns whether a symbol is code: other letters are data.
+fn is_function(symbol: &ListedSymbol<'_>) -> bool {
+    matches!(symbol.kind, "t" | "T" | "w" | "W")
+}
+
+fn made_of_in(list: impl BufRead, wanted: &str) -> io::Result<Vec<String>> {
+    const MOST: usize = 3;
+    let mut found = BTreeSet::new();
+    each(list, |symbol| {
+        let suffix = symbol.name.strip_prefix(wanted).and_then(|rest| rest.strip_prefix('.'));
+        // `NAME.cold` is the part of a function that rarely runs, not its beginning.
+        if suffix.is_some_and(|suffix| !suffix.ends_with("cold")) && is_function(&symbol) {
+            found.insert(symbol.name.to_owned());
+        }
+    })?;
+    Ok(found.into_iter().take(MOST).collect())
+}
+
 fn count_functions(list: impl BufRead, wanted: &str) -> io::Result<usize> {
     let (mut own, mut of_modules) = (0, 0);
     each(list, |symbol| {
-        // Code, and weak code: other letters are data.
-        if symbol.name == wanted && matches!(symbol.kind, "t" | "T" | "w" | "W") {
+        if symbol.name == wanted && is_function(&symbol) {
             *(if symbol.of_module { &mut of_modules } else { &mut own }) += 1;
         }
     })?;
@@ -65,6 +87,17 @@ fn read(list: impl BufRead, names: &BTreeSet<&str>) -> io::Result<BTreeMap<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_that_the_compiler_renamed_are_found() {
+        let list = "0 t finish.isra.0\n0 T finish.constprop.0\n0 t finish.cold\n0 t finish.part.0.cold\n0 d finish.data\n\
+                    0 t finish_all.isra.0\n0 t of_module.isra.0\t[dummy]\n0 t one.a\n0 t one.b\n0 t one.c\n0 t one.d\n";
+        let made = |name| made_of_in(list.as_bytes(), name).unwrap();
+        assert_eq!(made("finish"), ["finish.constprop.0", "finish.isra.0"]);
+        assert_eq!(made("of_module"), ["of_module.isra.0"]);
+        assert_eq!(made("one"), ["one.a", "one.b", "one.c"]);
+        assert_eq!(made("finish_no"), [""; 0]);
+    }
 
     #[test]
     fn symbols_are_found_by_their_whole_names_also_of_modules() {

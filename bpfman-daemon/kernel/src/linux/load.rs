@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, op};
+use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, ProgramType, op};
 
 use super::attr::{self, Command};
 use super::verifier_log::{self, STATISTICS};
@@ -31,7 +31,15 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     // The kernel's own place in it is never looked at.
     let descriptors: Vec<RawFd> = std::iter::once(0).chain(modules.iter().map(AsRawFd::as_raw_fd)).collect();
     let (insns, maps) = with_descriptors(load, &descriptors)?;
-    let btf = text.btf.as_deref().map(|bytes| types::of_maps_or_new(bytes, &maps)).transpose()?;
+    // Types are a comfort to most programs: as libbpf does, load without those that this kernel refuses.
+    let (btf, refused) = match text.btf.as_deref().map(|bytes| types::of_maps_or_new(bytes, &maps)) {
+        Some(Ok(btf)) => (Some(btf), None),
+        Some(Err(error)) => {
+            tracing::warn!(program = text.name, %error, "loaded without its types, which the kernel refuses");
+            (None, Some(error))
+        }
+        None => (None, None),
+    };
     let license = CString::new(text.license.as_str()).unwrap_or_default();
     let mut request = attr::ProgLoad {
         prog_type: load.kind.kernel_type,
@@ -97,7 +105,58 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
         }
         LogRequest::Always => {}
     }
-    with_log(load, &mut request)
+    with_log(load, &mut request).map_err(|error| match (error, refused) {
+        (KernelError::Refused { program, why, log, source }, _) if is_unsaid(&why, &source) => {
+            let why = match arrays_of_others(load, &maps) {
+                Some(what) => RefusalReason::Supposed(what),
+                None => why,
+            };
+            KernelError::Refused { program, why, log, source }
+        }
+        (KernelError::Refused { program, why: RefusalReason::Unsaid, log, source }, Some(refused)) => {
+            let why = RefusalReason::Supposed(format!("it may need its types: {refused}"));
+            KernelError::Refused { program, why, log, source }
+        }
+        (error, _) => error,
+    })
+}
+
+/// Returns whether the kernel refused a program that its verifier had nothing against.
+fn is_unsaid(why: &RefusalReason, source: &io::Error) -> bool {
+    let is_silent = matches!(why, RefusalReason::Verifier(rejection) if rejection.message.is_empty());
+    is_silent && source.raw_os_error() == Some(libc::EINVAL)
+}
+
+/// An array of programs belongs to the kind of the first program that uses it. Names the array of this program whose first
+/// user was of another kind; none if it has no such array.
+fn arrays_of_others(load: &ProgramLoad<'_>, maps: &[OwnedFd]) -> Option<String> {
+    let own = load.kind.kernel_type;
+    let arrays = || {
+        maps.iter().filter_map(|map| {
+            let of = facts::owner_program_type(map)?;
+            Some((facts::map(map).ok()?.name, of))
+        })
+    };
+    if let Some((name, of)) = arrays().find(|(_, of)| *of != own) {
+        return Some(format!(
+            "its array of programs \"{name}\" belongs to programs of type {}, the first that used it, and this one is of type \
+             {}: give each type an array of its own",
+            program_type_name(of),
+            program_type_name(own)
+        ));
+    }
+    arrays().next().map(|(name, _)| {
+        format!(
+            "its array of programs \"{name}\" may belong to programs of another kind, the first that used it: those with and \
+             without .frags, or with another attach type, need arrays of their own"
+        )
+    })
+}
+
+/// The name of a type of programs by the kernel's number: that of the first of ours that is loaded as it.
+fn program_type_name(number: u32) -> String {
+    let named = ProgramType::ALL.into_iter().find(|known| known.kernel_type() == number);
+    named.map_or_else(|| number.to_string(), |known| known.name().to_owned())
 }
 
 /// Loads with the verifier's log.

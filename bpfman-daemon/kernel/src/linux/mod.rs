@@ -34,6 +34,7 @@ mod links;
 mod load;
 mod map_access;
 mod map_pages;
+mod map_refusal;
 mod mapped;
 mod mount_table;
 mod mounts;
@@ -75,7 +76,7 @@ use std::path::Path;
 
 use self::namespaces::NamespaceFinder;
 use self::pins::Bpffs;
-use crate::{Features, FolderLock, KernelError, Probe};
+use crate::{Features, FolderLock, KernelError, Mount, Mounts as _, Probe};
 
 pub use self::executables::{ExecutableId, executable};
 pub use self::extension::may_load;
@@ -114,6 +115,29 @@ impl LinuxKernel {
         perf::mount_tracefs();
         prints::remove_left_behind();
         Ok(Self { pins, features: features::probe(), namespaces: NamespaceFinder::default() })
+    }
+
+    /// Returns an error if this process mounted the bpffs where the machine does not see it: it goes when this process ends,
+    /// and with the pins all that is attached. A bpffs that was there before is whoever's made it to decide.
+    ///
+    /// # Errors
+    /// [`KernelError::PrivatePins`]; others: the kernel does not tell its mounts.
+    pub fn check_pins_outlive_process(&self) -> Result<(), KernelError> {
+        // Without CAP_SYS_PTRACE the first process's table stays unknown: nothing is refused on a guess.
+        let Ok(first) = LinuxMounts.table_of_the_first_process() else { return Ok(()) };
+        let is_first = std::process::id() == 1;
+        if !self.pins.is_new || Mount::outlives(&LinuxMounts.table()?, self.pins.root(), &first, is_first) {
+            return Ok(());
+        }
+        Err(KernelError::PrivatePins { root: self.pins.root().display().to_string() })
+    }
+
+    /// Unmounts the bpffs if this process mounted it.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn unmount_pins(&self) -> Result<(), KernelError> {
+        if self.pins.is_new { LinuxMounts.unmount(self.pins.root()) } else { Ok(()) }
     }
 
     /// Goes on as on a kernel without this feature.

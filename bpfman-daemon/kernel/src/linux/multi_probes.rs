@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use bpfmand_core::FunctionPattern;
 
 use super::attr::{self, Command};
-use super::{perf, sys};
+use super::{kallsyms, perf, sys};
 use crate::{KernelError, ProbeTargetError};
 
 /// `BPF_F_KPROBE_MULTI_RETURN` and `BPF_F_UPROBE_MULTI_RETURN`.
@@ -38,11 +38,20 @@ pub fn attach_kprobes(
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
         Some(libc::ESRCH | libc::ENOENT) => {
-            let reason = ProbeTargetError::NoKernelFunction;
-            KernelError::NoProbeTarget { target: subject(), reason }
+            let names: BTreeSet<&str> = texts.iter().filter_map(|text| text.to_str().ok()).collect();
+            KernelError::NoProbeTarget { target: subject(), reason: why_not(&names, source) }
         }
         _ => KernelError::call("attach", format!("a program to {}", subject()), source),
     })
+}
+
+/// Why the kernel does not trace one of these functions: the first that it does not have, or it forbids one.
+fn why_not(names: &BTreeSet<&str>, source: std::io::Error) -> ProbeTargetError {
+    let known = kallsyms::addresses(names).unwrap_or_default();
+    match names.iter().find(|name| !known.contains_key(**name)) {
+        Some(name) => perf::no_kernel_function(name),
+        None => ProbeTargetError::Forbidden { source },
+    }
 }
 
 /// Links a program to functions of a binary.
@@ -80,7 +89,7 @@ pub fn attach_uprobes(
 fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError> {
     let no_such = |pattern: &FunctionPattern| KernelError::NoProbeTarget {
         target: format!("kernel functions {pattern}"),
-        reason: ProbeTargetError::NoKernelFunction,
+        reason: ProbeTargetError::NoKernelFunction { renamed: Vec::new() },
     };
     let mut names: BTreeSet<String> =
         functions.iter().filter_map(FunctionPattern::name).map(str::to_owned).collect();

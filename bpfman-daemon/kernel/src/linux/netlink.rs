@@ -1,10 +1,12 @@
 //! Route netlink: requests and answers.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
+use std::{fmt, io};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use super::sys;
 
 pub const REQUEST: u16 = 0x01;
 pub const ACK: u16 = 0x04;
@@ -15,6 +17,11 @@ pub const CREATE: u16 = 0x400;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// Set by the kernel on an error whose request is not quoted whole, and on one with attributes.
+const CAPPED: u16 = 0x100;
+const ERROR_ATTRIBUTES: u16 = 0x200;
+/// The attribute of an error with its reason as text (`NLMSGERR_ATTR_MSG`).
+const ERROR_TEXT: u16 = 1;
 /// Set by the kernel on a listing that something changed under.
 const DUMP_INTERRUPTED: u16 = 0x10;
 /// How often a listing is begun anew, the first time at once and then after pauses that grow: a storm of interfaces has
@@ -25,6 +32,55 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const HEADER: usize = 16;
 /// Marks an attribute that is made of attributes.
 pub const NESTED: u16 = 0x8000;
+
+/// An error of a request: the kernel's number, and its reason in words where it gives one.
+#[derive(Debug)]
+pub struct NetlinkError {
+    source: io::Error,
+    words: Option<String>,
+}
+
+impl NetlinkError {
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.source.raw_os_error()
+    }
+
+    /// The kernel's number and reason as text, for who reads it.
+    pub fn in_words(self) -> io::Error {
+        match self.words {
+            Some(_) => io::Error::new(self.source.kind(), self.to_string()),
+            None => self.source,
+        }
+    }
+}
+
+impl fmt::Display for NetlinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.words {
+            Some(words) => write!(f, "{}: {words}", self.source),
+            None => self.source.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for NetlinkError {
+    fn from(source: io::Error) -> Self {
+        Self { source, words: None }
+    }
+}
+
+impl From<rustix::io::Errno> for NetlinkError {
+    fn from(error: rustix::io::Errno) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+/// The number alone, for who decides by it.
+impl From<NetlinkError> for io::Error {
+    fn from(error: NetlinkError) -> Self {
+        error.source
+    }
+}
 
 /// One request being built.
 pub struct Request(Vec<u8>);
@@ -92,23 +148,42 @@ struct Part {
 
 pub fn socket() -> io::Result<OwnedFd> {
     // Protocol 0 is NETLINK_ROUTE.
-    Ok(rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?)
+    let socket =
+        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    sys::explain_errors(&socket);
+    Ok(socket)
+}
+
+/// The kernel's reason in an error message; none if it gives none.
+fn words_of(flags: u16, body: &[u8]) -> Option<String> {
+    if flags & ERROR_ATTRIBUTES == 0 {
+        return None;
+    }
+    // The number, and the request, of which the kernel may quote the header alone.
+    let quoted = if flags & CAPPED == 0 { u32_at(body, 4)? as usize } else { HEADER };
+    let attributes = body.get(4 + quoted.next_multiple_of(4)..)?;
+    attribute(attributes, ERROR_TEXT).map(super::facts::text).filter(|words| !words.is_empty())
 }
 
 /// The messages in a datagram. An error message that reports an error is that error.
-fn parse(mut rest: &[u8]) -> io::Result<Part> {
+fn parse(mut rest: &[u8]) -> Result<Part, NetlinkError> {
     let mut part = Part { messages: Vec::new(), done: false, interrupted: false };
     while rest.len() >= HEADER {
         let size = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
         let kind = u16::from_ne_bytes([rest[4], rest[5]]);
         let flags = u16::from_ne_bytes([rest[6], rest[7]]);
-        let Some(body) = rest.get(HEADER..size) else { return Err(io::ErrorKind::InvalidData.into()) };
+        let Some(body) = rest.get(HEADER..size) else {
+            return Err(io::Error::from(io::ErrorKind::InvalidData).into());
+        };
         part.interrupted |= flags & DUMP_INTERRUPTED != 0;
         match kind {
             NLMSG_DONE => part.done = true,
             NLMSG_ERROR => match u32_at(body, 0).map_or(0, u32::cast_signed) {
                 0 => part.done = true,
-                code => return Err(io::Error::from_raw_os_error(code.wrapping_neg())),
+                code => {
+                    let source = io::Error::from_raw_os_error(code.wrapping_neg());
+                    return Err(NetlinkError { source, words: words_of(flags, body) });
+                }
             },
             _ => part.messages.push((kind, body.to_vec())),
         }
@@ -119,16 +194,16 @@ fn parse(mut rest: &[u8]) -> io::Result<Part> {
 
 /// The messages of one datagram of notices.
 pub fn notices(datagram: &[u8]) -> io::Result<Vec<Message>> {
-    parse(datagram).map(|part| part.messages)
+    Ok(parse(datagram)?.messages)
 }
 
 /// Sends a request and hands back the whole answer. A listing that something changed under is asked for again.
-pub fn talk(request: &[u8]) -> io::Result<Vec<Message>> {
+pub fn talk(request: &[u8]) -> Result<Vec<Message>, NetlinkError> {
     talk_by(&socket()?, request)
 }
 
 /// Like [`talk`], by a socket that nothing else is read from.
-pub fn talk_by(socket: &OwnedFd, request: &[u8]) -> io::Result<Vec<Message>> {
+pub fn talk_by(socket: &OwnedFd, request: &[u8]) -> Result<Vec<Message>, NetlinkError> {
     for attempt in 0..ATTEMPTS {
         if let Some(doublings) = attempt.checked_sub(2) {
             std::thread::sleep(FIRST_PAUSE * 2_u32.pow(doublings));
@@ -138,10 +213,10 @@ pub fn talk_by(socket: &OwnedFd, request: &[u8]) -> io::Result<Vec<Message>> {
             return Ok(messages);
         }
     }
-    Err(io::Error::new(io::ErrorKind::Interrupted, "what was to be listed keeps changing"))
+    Err(io::Error::new(io::ErrorKind::Interrupted, "what was to be listed keeps changing").into())
 }
 
-fn ask(socket: &OwnedFd, request: &[u8]) -> io::Result<(Vec<Message>, bool)> {
+fn ask(socket: &OwnedFd, request: &[u8]) -> Result<(Vec<Message>, bool), NetlinkError> {
     rustix::net::send(socket, request, SendFlags::empty())?;
     let mut messages = Vec::new();
     let mut interrupted = false;
@@ -152,7 +227,7 @@ fn ask(socket: &OwnedFd, request: &[u8]) -> io::Result<(Vec<Message>, bool)> {
             received => received?,
         };
         if whole > buffer.len() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is too long"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is too long").into());
         }
         let mut part = parse(&buffer[..length])?;
         messages.append(&mut part.messages);
@@ -160,5 +235,45 @@ fn ask(socket: &OwnedFd, request: &[u8]) -> io::Result<(Vec<Message>, bool)> {
         if part.done {
             return Ok((messages, interrupted));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error message as the kernel makes it: number, quoted request, attributes.
+    fn error(flags: u16, quoted: &[u8], attributes: &[u8]) -> NetlinkError {
+        let mut message = vec![0; HEADER];
+        message.extend((-libc::EOPNOTSUPP).to_ne_bytes());
+        message.extend(quoted);
+        message.resize(message.len().next_multiple_of(4), 0);
+        message.extend(attributes);
+        let length = (message.len() as u32).to_ne_bytes();
+        message[..4].copy_from_slice(&length);
+        message[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
+        message[6..8].copy_from_slice(&flags.to_ne_bytes());
+        parse(&message).err().unwrap()
+    }
+
+    #[test]
+    fn the_kernels_reason_is_passed_on() {
+        let mut text = Vec::new();
+        put_attribute(&mut text, 2, &7_u32.to_ne_bytes());
+        put_attribute(&mut text, ERROR_TEXT, b"Egress block is shared\0");
+        let request = Request::new(44, ACK, &[0; 20]).attribute(1, b"bpf\0").finish();
+        for (flags, quoted) in
+            [(ERROR_ATTRIBUTES, &request[..]), (ERROR_ATTRIBUTES | CAPPED, &request[..HEADER])]
+        {
+            let error = error(flags, quoted, &text);
+            assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
+            assert!(error.to_string().ends_with(": Egress block is shared"), "{error}");
+            assert!(error.in_words().to_string().contains("Egress block is shared"));
+        }
+        let plain = error(0, &request, &[]);
+        assert_eq!(io::Error::from(plain).raw_os_error(), Some(libc::EOPNOTSUPP));
+        // Cut off, or of another form: the number is told all the same.
+        assert_eq!(error(ERROR_ATTRIBUTES, &request[..HEADER], &[]).words, None);
+        assert_eq!(error(ERROR_ATTRIBUTES | CAPPED, &request[..HEADER], &[9, 0, 1]).words, None);
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::LinkNameSpaceType;
 
-use super::sys;
+use super::{interfaces, sys};
 use crate::KernelError;
 
 /// Runs `work` in the network namespace of the file, or right here if none is given.
@@ -111,11 +111,17 @@ pub fn find_hook_here(interface: &Interface, kind: HookKind) -> Result<HookKey, 
     };
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .map_err(|error| fail(error.into()))?;
-    let ifindex = rustix::net::netdevice::name_to_index(&socket, &interface.name).map_err(|_absent| {
-        KernelError::NoInterface { name: interface.name.clone(), netns: interface.netns.clone() }
+    let found = match rustix::net::netdevice::name_to_index(&socket, &interface.name) {
+        Ok(ifindex) => Ok(IfIndex(ifindex)),
+        // Longer than the call takes: an alternative name.
+        Err(_) => interfaces::index_of(&interface.name),
+    };
+    let ifindex = found.map_err(|_absent| KernelError::NoInterface {
+        name: interface.name.clone(),
+        netns: interface.netns.clone(),
     })?;
     let netns = identity(&socket).map_err(fail)?;
-    Ok(HookKey { netns: netns.into(), ifindex: IfIndex(ifindex), kind })
+    Ok(HookKey { netns: netns.into(), ifindex, kind })
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub fn number_of(file: &impl AsFd, netns: NetnsId) -> io::Result<u32> {
                     return Ok(number);
                 }
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())

@@ -121,16 +121,23 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
         ..Default::default()
     };
     sys::perf_event_open(event, ANY_PROCESS, FIRST_CPU).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT) => fail(ProbeTargetError::NoKernelFunction),
+        Some(libc::ENOENT) => fail(no_kernel_function(function)),
         _ if several(&error) => {
             let count = functions_of(function).filter(|count| *count > 1);
             fail(ProbeTargetError::SeveralKernelFunctions(count.unwrap_or(2)))
         }
+        // A function begins with an instruction: what the kernel refuses there is the function.
+        Some(libc::EINVAL) if offset == 0 => fail(ProbeTargetError::Forbidden { source: error }),
         Some(libc::EINVAL | libc::EILSEQ) => {
             fail(ProbeTargetError::NotAnInstruction { offset, source: error })
         }
         _ => KernelError::call("open a probe of", format!("kernel function \"{function}\""), error),
     })
+}
+
+/// The reason for a function that the kernel does not have, with those that its compiler made of it.
+pub fn no_kernel_function(name: &str) -> ProbeTargetError {
+    ProbeTargetError::NoKernelFunction { renamed: kallsyms::made_of(name).unwrap_or_default() }
 }
 
 /// How many functions of a name the kernel has; none if it does not tell.

@@ -39,6 +39,8 @@ pub struct Bpffs {
     root: PathBuf,
     /// Its root folder.
     folder: OwnedFd,
+    /// It was not there before: this process mounted it.
+    pub(super) is_new: bool,
 }
 
 impl Bpffs {
@@ -47,14 +49,20 @@ impl Bpffs {
         let fail = |action, source: io::Error| KernelError::call(action, root.display().to_string(), source);
         std::fs::create_dir_all(root).map_err(|source| fail("create folder", source))?;
         let found = rustix::fs::statfs(root).map_err(|e| fail("look at", e.into()))?;
-        if found.f_type as u64 != BPF_FS_MAGIC {
+        let is_new = found.f_type as u64 != BPF_FS_MAGIC;
+        if is_new {
             rustix::mount::mount("bpffs", root, "bpf", mounts::flags(), MOUNT_OPTIONS)
                 .map_err(|e| fail("mount a bpffs on", e.into()))?;
         }
         claim(root).map_err(|source| fail("use the bpffs on", source))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| fail("open", e.into()))?;
-        Ok(Self { root: root.to_owned(), folder })
+        Ok(Self { root: root.to_owned(), folder, is_new })
+    }
+
+    /// Where it was mounted.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The path by which this process reaches a pin, wherever the bpffs is mounted by now.

@@ -119,6 +119,22 @@ pub fn netns_cookie(socket: impl AsFd) -> u64 {
     if result == 0 { cookie } else { 0 }
 }
 
+/// Has the kernel give its reasons in words with the errors of a netlink socket. Kernels that have none stay silent.
+pub fn explain_errors(socket: &OwnedFd) {
+    const NETLINK_EXT_ACK: libc::c_int = 11;
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer is to a live local of the length that is given.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            NETLINK_EXT_ACK,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        );
+    }
+}
+
 /// The supplementary groups of the process that made a connection.
 pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
     const SO_PEERGROUPS: libc::c_int = 59;

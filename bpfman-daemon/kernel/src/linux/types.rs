@@ -7,15 +7,38 @@ use std::os::fd::OwnedFd;
 use bpfmand_core::BtfId;
 
 use super::attr::{self, BtfInfo, Command};
-use super::{facts, sys};
+use super::{facts, sys, verifier_log};
 use crate::KernelError;
 
 /// Loads type information.
 pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
     let mut request =
         attr::BtfLoad { btf: bytes.as_ptr() as u64, btf_size: bytes.len() as u32, ..Default::default() };
-    sys::bpf_fd(Command::BtfLoad, &mut request)
-        .map_err(|source| KernelError::call("load", format!("BTF of {} bytes", bytes.len()), source))
+    sys::bpf_fd(Command::BtfLoad, &mut request).map_err(|source| {
+        // Some of the kernel's answers have no text (524, ENOTSUPP): its log says more.
+        let source = match refusal_of(bytes) {
+            Some(words) => io::Error::new(source.kind(), words),
+            None => source,
+        };
+        KernelError::call("load", format!("BTF of {} bytes", bytes.len()), source)
+    })
+}
+
+/// The last line of the kernel's log on types that it refuses; none if it says nothing.
+fn refusal_of(bytes: &[u8]) -> Option<String> {
+    const LOG_LEVEL: u32 = 1;
+    let (_, log) = verifier_log::growing(|log| {
+        let mut request = attr::BtfLoad {
+            btf: bytes.as_ptr() as u64,
+            btf_size: bytes.len() as u32,
+            btf_log_buf: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
+            btf_log_size: log.len() as u32,
+            btf_log_level: if log.is_empty() { 0 } else { LOG_LEVEL },
+            ..Default::default()
+        };
+        sys::bpf_fd(Command::BtfLoad, &mut request)
+    });
+    facts::text(&log).lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// BTF as it is loaded, of types and the names that they use.

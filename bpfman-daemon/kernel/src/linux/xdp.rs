@@ -10,8 +10,8 @@ use bpfmand_core::{
 
 use super::attr::{self, Command};
 use super::interfaces::{IFINFOMSG, RTM_GETLINK};
-use super::netlink::{ACK, NESTED, Request, attribute, put_attribute, talk, u32_at};
-use super::{facts, hook_contents, netns, sys};
+use super::netlink::{ACK, DUMP, NESTED, NetlinkError, Request, attribute, put_attribute, talk, u32_at};
+use super::{facts, hook_contents, interfaces, netns, sys};
 use crate::{KernelError, XdpMode};
 
 /// `XDP_FLAGS_*`, of links and of netlink messages.
@@ -29,6 +29,10 @@ const IFLA_XDP_NATIVE_ID: u16 = 5;
 const IFLA_XDP_GENERIC_ID: u16 = 6;
 const IFLA_XDP_OFFLOAD_ID: u16 = 7;
 const IFLA_XDP_EXPECTED_FD: u16 = 8;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 /// In the order in which packets meet them.
 const PLACES: [(XdpRunsIn, u16, u32); 3] = [
     (XdpRunsIn::Offload, IFLA_XDP_OFFLOAD_ID, F_OFFLOAD),
@@ -56,18 +60,29 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
         // The driver may know XDP and still refuse this program (its size, the MTU): the stack takes it then.
         XdpMode::Auto => create(0).or_else(|first| match first.raw_os_error() {
             Some(libc::EBUSY | libc::EEXIST) => Err(first),
+            // A packet would meet both, that of the member and that of the bond.
+            _ if !neighbours(ifindex, Side::Below).is_empty() => Err(first),
             _ => create(F_GENERIC).map_err(|_second| first),
         }),
         XdpMode::Native => create(F_NATIVE),
         XdpMode::Generic => create(F_GENERIC),
         XdpMode::Offload => create(F_OFFLOAD),
     };
-    result.map_err(|source| match source.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => KernelError::HookHeld {
-            hook: format!("XDP of interface {ifindex}"),
-            holder: holder(ifindex).unwrap_or_else(|| "a program of someone else".to_owned()),
-        },
-        _ => KernelError::call("attach", format!("a program to XDP of interface {ifindex}"), source),
+    result.map_err(|source| {
+        let hook = || format!("XDP of {}", interfaces::named(ifindex));
+        let beside =
+            |holder: Option<String>| holder.map(|holder| KernelError::SharedHook { hook: hook(), holder });
+        match source.raw_os_error() {
+            Some(libc::EBUSY | libc::EEXIST) => match holder(ifindex) {
+                Some(holder) => KernelError::HookHeld { hook: hook(), holder },
+                None => beside(of_neighbour(ifindex, Side::Above)).unwrap_or_else(|| KernelError::HookHeld {
+                    hook: hook(),
+                    holder: "a program of someone else".to_owned(),
+                }),
+            },
+            _ => beside(of_neighbour(ifindex, Side::Below))
+                .unwrap_or_else(|| KernelError::call("attach", format!("a program to {}", hook()), source)),
+        }
     })
 }
 
@@ -89,14 +104,14 @@ pub fn replace_unlinked(
             Some(libc::ENODEV) => {
                 KernelError::HookGone { hook, reason: "there is no such interface any more" }
             }
-            _ => KernelError::call("replace", format!("the program at {hook}"), source),
+            _ => KernelError::call("replace", format!("the program at {hook}"), source.in_words()),
         }
     })
 }
 
 /// Has a program put at a hook, or the one there removed, by a netlink message; `flags` say what
 /// must be there where nothing is expected.
-fn set(ifindex: IfIndex, program: RawFd, expected: Option<RawFd>, flags: u32) -> io::Result<()> {
+fn set(ifindex: IfIndex, program: RawFd, expected: Option<RawFd>, flags: u32) -> Result<(), NetlinkError> {
     let mut xdp = Vec::new();
     put_attribute(&mut xdp, IFLA_XDP_FD, &program.to_ne_bytes());
     if let Some(expected) = expected {
@@ -114,6 +129,77 @@ fn holder(ifindex: IfIndex) -> Option<String> {
     let id = entry.program?;
     let program = facts::open(Command::ProgGetFdById, id.0).ok()??;
     Some(crate::error::holder(&facts::program(&program).ok()?, &entry.via))
+}
+
+/// Where an interface stands that shares its packets with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// A bond or bridge that it is a member of, a VLAN upon it.
+    Above,
+    /// A member of a bond.
+    Below,
+}
+
+/// Interfaces of this thread's namespace on one side of another that run a program at XDP: the kernel runs that of a bond
+/// at all its members, and refuses one at a member beside it.
+fn neighbours(ifindex: IfIndex, side: Side) -> Vec<String> {
+    let Ok(messages) = talk(&Request::new(RTM_GETLINK, DUMP, &[0; IFINFOMSG]).finish()) else {
+        return Vec::new();
+    };
+    let stacked: Vec<Stacked> = messages.iter().filter_map(|(_, body)| Stacked::read(body)).collect();
+    on_side(&stacked, ifindex.0, side)
+}
+
+/// One interface, and those that it shares packets with.
+#[derive(Clone, Debug)]
+struct Stacked {
+    ifindex: u32,
+    name: String,
+    /// The bond or bridge that it is a member of.
+    master: Option<u32>,
+    /// The interface that it is made upon.
+    lower: Option<u32>,
+    /// It runs its program in the drivers of its members; a bridge, whose members have packets of their own, does not.
+    is_bond: bool,
+    has_xdp: bool,
+}
+
+impl Stacked {
+    fn read(body: &[u8]) -> Option<Self> {
+        let attributes = body.get(IFINFOMSG..)?;
+        let number = |kind| attribute(attributes, kind).and_then(|value| u32_at(value, 0));
+        let attached = attribute(attributes, IFLA_XDP).and_then(|xdp| attribute(xdp, IFLA_XDP_ATTACHED));
+        Some(Self {
+            ifindex: u32_at(body, 4)?,
+            name: facts::text(attribute(attributes, IFLA_IFNAME)?),
+            master: number(IFLA_MASTER),
+            lower: number(IFLA_LINK),
+            is_bond: interfaces::kind_of(attributes).is_some_and(|kind| kind == "bond"),
+            has_xdp: attached.is_some_and(|attached| attached.first().is_some_and(|mode| *mode != 0)),
+        })
+    }
+}
+
+fn on_side(all: &[Stacked], ifindex: u32, side: Side) -> Vec<String> {
+    let Some(this) = all.iter().find(|one| one.ifindex == ifindex) else { return Vec::new() };
+    all.iter()
+        .filter(|other| other.has_xdp && other.ifindex != ifindex)
+        .filter(|other| match side {
+            Side::Above => this.master == Some(other.ifindex) || other.lower == Some(ifindex),
+            Side::Below => this.is_bond && other.master == Some(ifindex),
+        })
+        .map(|other| other.name.clone())
+        .collect()
+}
+
+/// The program beside which a hook at which nothing runs takes none, in words.
+fn of_neighbour(ifindex: IfIndex, side: Side) -> Option<String> {
+    let names = neighbours(ifindex, side);
+    let name = names.first()?;
+    Some(match side {
+        Side::Above => format!("XDP of {name}, which also gets the packets of this interface"),
+        Side::Below => format!("XDP of {name}, a member of this interface"),
+    })
 }
 
 /// Programs at the hook of an interface of this thread's namespace.
@@ -180,9 +266,9 @@ fn is_linked(ifindex: IfIndex, flag: u32) -> io::Result<bool> {
     match set(ifindex, NO_PROGRAM, Some(NO_PROGRAM), flag | F_REPLACE) {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(true),
         // Nothing is there any more: the next look at the interface shows it.
-        Ok(_) => Ok(false),
+        Ok(()) => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -197,4 +283,38 @@ fn links(ifindex: IfIndex, program: ProgramId) -> io::Result<Vec<KernelLinkId>> 
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_above_and_below_are_found() {
+        let one = |ifindex, name: &str, master, lower, has_xdp| Stacked {
+            ifindex,
+            name: name.to_owned(),
+            master,
+            lower,
+            is_bond: name.starts_with("bond"),
+            has_xdp,
+        };
+        let all = [
+            one(1, "s1", Some(3), None, false),
+            one(2, "s2", Some(3), None, true),
+            one(3, "bond0", None, None, true),
+            one(4, "s1.7", None, Some(1), true),
+            one(5, "other", None, None, true),
+            one(6, "bond1", None, None, false),
+            one(7, "s3", Some(6), None, false),
+            one(8, "br0", None, None, false),
+            one(9, "port", Some(8), None, true),
+        ];
+        assert_eq!(on_side(&all, 1, Side::Above), ["bond0", "s1.7"]);
+        assert_eq!(on_side(&all, 3, Side::Below), ["s2"]);
+        assert_eq!(on_side(&all, 3, Side::Above), [""; 0]);
+        assert_eq!(on_side(&all, 6, Side::Below), [""; 0]);
+        assert_eq!(on_side(&all, 7, Side::Above), [""; 0], "the bond runs none");
+        assert_eq!(on_side(&all, 8, Side::Below), [""; 0], "a bridge is no bond");
+    }
 }

@@ -121,6 +121,21 @@ fn filters_of_a_plain_ingress_qdisc_are_not_told_of_egress(bench: &Bench<LinuxKe
     }
 }
 
+fn what_the_kernel_says_of_a_refused_filter_is_passed_on(bench: &Bench<LinuxKernel>) {
+    assert!(tc(&bench.netns, &["qdisc", "add", "dev", "left", "ingress_block", "23", "clsact"]).0);
+    let program = answering(&*bench.kernel, ProgramType::Tc, 0);
+    let at = bench.left();
+    let place = FilterPlace {
+        home: bench.key("left", HookKind::Xdp).netns.into(),
+        netns: Some(at.netns),
+        ifindex: at.ifindex,
+        direction: Direction::Ingress,
+        filter: TcFilter { priority: 50, handle: 1 },
+    };
+    let error = bench.kernel.add_filter(&place, &program, "refused").unwrap_err().to_string();
+    assert!(error.contains("interface left") && error.contains("block"), "{error}");
+}
+
 fn filters_of_a_shared_block_are_told_of_each_interface(bench: &Bench<LinuxKernel>) {
     for name in ["left", "right"] {
         assert!(tc(&bench.netns, &["qdisc", "add", "dev", name, "egress_block", "22", "clsact"]).0);
@@ -136,4 +151,5 @@ crate::on_linux!(
     filters_of_others_are_told_as_tc_shows_them,
     filters_of_a_plain_ingress_qdisc_are_not_told_of_egress,
     filters_of_a_shared_block_are_told_of_each_interface,
+    what_the_kernel_says_of_a_refused_filter_is_passed_on,
 );

@@ -1,9 +1,12 @@
 //! Everything that runs at a hook.
 
 use bpfmand_core::{Direction, HookKind, KernelLinkId, ProgramType, Via, XdpRunsIn};
+use bpfmand_kernel::linux::LinuxKernel;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{FilterPlace, Kernel, KernelError, ListAnchor, TcFilter, XdpMode};
 
 use crate::bench::{At, Bench};
+use crate::linux::{attempt, name};
 use crate::programs::{PASS, answering};
 
 fn an_empty_hook_has_no_entries<K: Kernel>(bench: &Bench<K>) {
@@ -68,6 +71,25 @@ fn a_conflict_names_the_program_that_holds_the_hook<K: Kernel>(bench: &Bench<K>)
     bench.machine.detach_xdp_by_netlink(&bench.left());
     let link = kernel.attach(&theirs, &bench.left().xdp(XdpMode::Generic)).unwrap();
     conflict(&format!("generic, by link {}", kernel.link_of(&link).unwrap().id));
+}
+
+fn a_hook_below_one_that_runs_a_program_names_that_one(bench: &Bench<LinuxKernel>) {
+    let add = ["link", "add", "link", "left", "name", "above", "type", "macvlan"];
+    let (worked, said) = attempt("ip", &[&["-n", name(&bench.netns)], &add[..]].concat());
+    if !worked {
+        println!("SKIPPED(macvlan): a_hook_below_one_that_runs_a_program_names_that_one: {said}");
+        return;
+    }
+    let kernel = &*bench.kernel;
+    let above = At { name: "above", ifindex: bench.key("above", HookKind::Xdp).ifindex, ..bench.left() };
+    let program = answering(kernel, ProgramType::Xdp, PASS);
+    let link = kernel.attach(&program, &above.xdp(XdpMode::Generic)).unwrap();
+    let error = kernel.attach(&program, &bench.left().xdp(XdpMode::Auto)).unwrap_err();
+    assert!(matches!(error, KernelError::SharedHook { .. }), "{error:?}");
+    let message = error.to_string();
+    assert!(message.contains("interface left") && message.contains("XDP of above"), "{message}");
+    drop(link);
+    kernel.attach(&program, &bench.left().xdp(XdpMode::Auto)).unwrap();
 }
 
 fn a_program_without_a_link_gives_way_only_to_who_expects_it<K: Kernel>(bench: &Bench<K>) {
@@ -205,3 +227,4 @@ crate::on_both_kernels!(
     tcx_programs_come_in_their_order_and_before_filters,
     a_hook_that_is_gone_is_told_so,
 );
+crate::on_linux!(a_hook_below_one_that_runs_a_program_names_that_one);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{HookKind, InterfaceEvent, ProgramType};
+use bpfmand_core::{HookKind, Interface, InterfaceEvent, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
@@ -40,6 +40,17 @@ fn interfaces_are_listed_with_their_state<K: Kernel>(bench: &Bench<K>) {
     let error = bench.kernel.interfaces(Some(Path::new("/run/netns/of-nobody"))).unwrap_err();
     assert!(matches!(error, KernelError::NoNamespace { .. }), "{error:?}");
     assert!(bench.kernel.watch_interfaces(Some(Path::new("/run/netns/of-nobody"))).is_err());
+}
+
+fn an_interface_is_found_by_a_name_longer_than_its_first(bench: &Bench<LinuxKernel>) {
+    let long = "uplink-to-the-switch-of-the-second-rack";
+    for altname in ["uplink", long] {
+        ip(&bench.netns, &["link", "property", "add", "dev", "left", "altname", altname]);
+        assert_eq!(bench.key(altname, HookKind::Xdp), bench.key("left", HookKind::Xdp), "{altname}");
+    }
+    let missing = Interface { name: format!("{long}-2"), netns: Some(bench.netns.clone()) };
+    let error = bench.kernel.find_hook(&missing, HookKind::Xdp).unwrap_err();
+    assert!(matches!(error, KernelError::NoInterface { .. }), "{error:?}");
 }
 
 fn each_change_is_told_once<K: Kernel>(bench: &Bench<K>) {
@@ -209,4 +220,5 @@ crate::on_linux!(
     a_storm_of_interfaces_becomes_one_event_each,
     a_watch_that_is_not_read_in_time_says_so,
     a_port_that_leaves_its_bridge_is_not_taken_for_gone,
+    an_interface_is_found_by_a_name_longer_than_its_first,
 );

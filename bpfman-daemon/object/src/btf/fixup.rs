@@ -135,6 +135,17 @@ impl<'a> Writer<'a> {
         self.put(&words);
     }
 
+    /// The kernel takes one bit of encoding; gcc 12 writes `signed char` as a character with a sign. The lowest bit is the
+    /// sign, which tells a reader more than that it is a character.
+    fn integer(&mut self, ty: &Type<'_>) {
+        let encoding = match ty.int_encoding() {
+            0 => 0,
+            bits => 1 << bits.trailing_zeros(),
+        };
+        let word = encoding << 24 | ty.int_offset() << 16 | ty.int_bits();
+        self.put(&[ty.name_off, ty.info, ty.size_or_type, word]);
+    }
+
     fn fix(
         &mut self,
         ty: &Type<'_>,
@@ -183,6 +194,7 @@ impl<'a> Writer<'a> {
                     self.put(&[name, type_id]);
                 }
             }
+            Kind::Int => self.integer(ty),
             Kind::Float if !features.float => self.put(&[0, Kind::Struct.info(0), ty.size_or_type]),
             Kind::DeclTag if !features.decl_tag => self.put(&[ty.name_off, Kind::Int.info(0), 1, 8]),
             Kind::TypeTag if !features.type_tag => self.put(&[0, Kind::Const.info(0), ty.size_or_type]),
@@ -224,5 +236,38 @@ impl<'a> Writer<'a> {
         out.append(&mut self.types);
         out.append(&mut self.strings);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BTF of one integer type.
+    fn integer(encoding: u32) -> Vec<u8> {
+        let strings = b"\0signed char\0";
+        let types = [1_u32, Kind::Int.info(0), 1, encoding << 24 | 8];
+        let mut bytes = MAGIC.to_ne_bytes().to_vec();
+        bytes.extend([1, 0]);
+        let length = size_of_val(&types) as u32;
+        for word in [HEADER_LEN as u32, 0, length, length, strings.len() as u32].iter().chain(&types) {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(strings);
+        bytes
+    }
+
+    #[test]
+    fn integers_keep_one_bit_of_their_encoding() {
+        for (encoding, expected) in [(0, 0), (1, 1), (2, 2), (4, 4), (3, 1), (6, 2), (7, 1)] {
+            let btf = Btf::parse(integer(encoding)).unwrap();
+            let mut writer = Writer::new(&btf, 2);
+            for ty in btf.types() {
+                writer.integer(&ty);
+            }
+            let written = Btf::parse(writer.finish()).unwrap();
+            let ty = written.get(1).unwrap();
+            assert_eq!((ty.int_encoding(), ty.int_bits(), ty.size_or_type), (expected, 8, 1), "{encoding}");
+        }
     }
 }

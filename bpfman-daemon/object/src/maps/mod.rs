@@ -49,10 +49,13 @@ impl MapTable {
         for (section, header) in elf.sections.iter().enumerate() {
             if header.name == ".maps" {
                 let btf = btf.ok_or_else(|| {
-                    ObjectError::map(
-                        ".maps",
-                        "declared with type information (BTF) that the object lacks: build with -g",
-                    )
+                    let why = if elf.symbols.iter().all(|symbol| symbol.name.is_empty()) {
+                        "the object has no symbol table and no type information (BTF): strip removed them; `strip -g` \
+                         (llvm-strip -g) keeps both"
+                    } else {
+                        "declared with type information (BTF) that the object lacks: build with -g"
+                    };
+                    ObjectError::map(".maps", why)
                 })?;
                 btf_maps::read(&mut table, elf, btf, &datasecs, section)?;
             } else if header.name == "maps" || header.name.starts_with("maps/") {
@@ -75,6 +78,11 @@ impl MapTable {
                 spec.name,
                 format!("the object declares more than {MAX_MAPS} maps"),
             ));
+        }
+        // A static variable of a function has the function's name in front: `count.hits`.
+        if spec.role == MapRole::Ordinary && spec.name.contains('.') {
+            let why = "a map is declared outside of functions: the name says that this one is a static variable of one";
+            return Err(ObjectError::map(spec.name, why));
         }
         if spec.role == MapRole::Ordinary && !is_map_name(&spec.name) {
             return Err(ObjectError::map(

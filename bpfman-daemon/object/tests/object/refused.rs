@@ -56,6 +56,38 @@ fn sections_that_share_bytes_are_named_both() -> Result<()> {
 }
 
 #[test]
+fn jump_tables_say_how_to_build_without_them() -> Result<()> {
+    let bytes = compile::bytes("jump_table.c")?;
+    names(&link_refusal(bytes.clone(), "jumps")?, &["jump table", "6.19", "-fno-jump-tables", "-mcpu=v3"])?;
+    // It is known what the program asks of a kernel.
+    let wants = ObjectFile::parse(bytes)?.wants("jumps")?;
+    ensure!(wants.instructions.contains(&bpfmand_object::NewerInstruction::IndirectJump), "{wants:?}");
+    Ok(())
+}
+
+#[test]
+fn a_map_that_is_declared_in_a_function_says_so() -> Result<()> {
+    names(&refusal(compile::bytes("map_in_function.c")?)?, &["hits", "outside of functions"])
+}
+
+#[test]
+fn an_object_without_symbols_says_how_to_keep_them() -> Result<()> {
+    const TYPE: usize = 4;
+    const PROGBITS: u32 = 1;
+    let (_folder, path) = compile::object_path("maps.c", &["-g0"])?;
+    let mut bytes = std::fs::read(path)?;
+    let file = ElfFile64::<Endianness>::parse(&*bytes)?;
+    let named: Vec<String> =
+        file.sections().filter_map(|section| Some(section.name().ok()?.to_owned())).collect();
+    // What strip would remove.
+    for section in named.iter().filter(|name| *name == ".symtab" || name.starts_with(".rel")) {
+        let header = header_of(&bytes, section)?;
+        bytes[header + TYPE..header + TYPE + 4].copy_from_slice(&PROGBITS.to_ne_bytes());
+    }
+    names(&refusal(bytes)?, &["no symbol table", "strip -g"])
+}
+
+#[test]
 fn maps_without_types_say_how_to_build_them() -> Result<()> {
     let (_folder, path) = compile::object_path("maps.c", &["-g0"])?;
     names(&refusal(std::fs::read(path)?)?, &[".maps", "BTF", "build with -g"])

@@ -33,7 +33,7 @@ fn need<'a>(needs: &'a ObjectNeeds, kind: NeedKind, name: &str) -> &'a KernelNee
 
 #[test]
 fn each_need_is_named_with_who_wants_it_and_since_when_it_is_there() {
-    let needs = needs_of(&object());
+    let mut needs = needs_of(&object());
     let of = |kind, name| need(&needs, kind, name);
     let ring = of(NeedKind::MapType, "ringbuf");
     assert_eq!(ring.since.unwrap().version, LinuxVersion(5, 8));
@@ -60,9 +60,15 @@ fn each_need_is_named_with_who_wants_it_and_since_when_it_is_there() {
     assert_eq!(needs.fixed_offsets, ["reads_at_a_fixed_offset"]);
     assert_eq!(needs.unsupported, [("for_nobody".to_owned(), "fsession/vfs_read".to_owned())]);
     assert_eq!(needs.damaged, []);
+    let frags = frags.clone();
+    // Since when it is there is not known of one function.
+    assert_eq!(needs.deciding(), None);
+    let unknown: Vec<&str> = needs.without_version().map(|need| need.name.as_str()).collect();
+    assert_eq!(unknown, ["bpf_no_such_function"]);
+    needs.needs.retain(|need| need.name != "bpf_no_such_function");
     let (version, decided_by) = needs.deciding().unwrap();
     assert_eq!(version, LinuxVersion(5, 18));
-    assert_eq!(decided_by, [frags]);
+    assert_eq!(decided_by, [&frags]);
 }
 
 #[test]

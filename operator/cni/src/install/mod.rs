@@ -2,6 +2,7 @@
 
 mod folder;
 mod options;
+mod rival;
 
 use std::fs;
 use std::io;
@@ -16,12 +17,17 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 pub use self::options::{InstallOptions, UsageError};
+use self::rival::Rival;
 use crate::PLUGIN;
 use crate::conflist::Unfit;
 use crate::write::atomically;
 
 /// How often `--watch` looks. A network plugin that writes its configuration anew takes ours out of it for so long.
 const TURN: Duration = Duration::from_millis(500);
+
+/// How many turns `--watch` leaves the configuration alone where another program takes the plugin out each time: two
+/// programs that rewrite a file all the time keep the node's runtime busy, and protect no pod.
+const BACK_OFF: u32 = 20;
 
 /// Why it was not installed. What is named was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +97,24 @@ fn add(options: &InstallOptions) -> Result<(), InstallError> {
     Ok(())
 }
 
+/// Once, as `--watch` does it: says how often it was in vain, once another program takes the plugin out each time.
+fn add_again(options: &InstallOptions, rival: &mut Rival) -> Result<(), InstallError> {
+    let added = folder::add(options)?;
+    rival.looked(added.is_some());
+    match (added, rival.undone()) {
+        (Some(file), None) => eprintln!("{PLUGIN}: added to {}", file.display()),
+        (Some(file), Some(times)) => eprintln!(
+            "{PLUGIN}: warning: another program rewrites {} again and again and takes this plugin out ({times} times so far): \
+             pods start without it. A network plugin that keeps the folder to itself has to be told not to (Cilium: \
+             cni.exclusive=false). Next attempt in {} s",
+            file.display(),
+            (TURN * BACK_OFF).as_secs()
+        ),
+        (None, _) => {}
+    }
+    Ok(())
+}
+
 /// Keeps the plugin in the active configuration until SIGTERM or SIGINT. When this ends, it stays in it: pods are
 /// protected while a new version of this takes over.
 ///
@@ -102,8 +126,9 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
         flag::register(signal, Arc::clone(&ends)).map_err(InstallError::Signal)?;
     }
     let mut last_reported = String::new();
+    let mut rival = Rival::default();
     while !ends.load(Ordering::Relaxed) {
-        match add(options) {
+        match add_again(options, &mut rival) {
             Ok(()) => last_reported.clear(),
             Err(error) => {
                 let text = error.to_string();
@@ -113,7 +138,13 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
                 }
             }
         }
-        thread::sleep(TURN);
+        // In turns, so that a signal does not wait for all of them.
+        let turns = if rival.undone().is_some() { BACK_OFF } else { 1 };
+        for _ in 0..turns {
+            if !ends.load(Ordering::Relaxed) {
+                thread::sleep(TURN);
+            }
+        }
     }
     Ok(())
 }

@@ -1,0 +1,33 @@
+//! Arrays of programs: what an object puts into their slots is loaded with them, and one array is for one kind of programs.
+
+use bpfmand_engine::ErrorKind;
+
+use crate::bench::{Ask as _, Bench, Testable};
+use crate::on_both_kernels;
+
+fn a_load_that_leaves_a_slot_empty_is_refused_and_says_what_to_add<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let error = engine.load(&bench.request("tail_calls", &["xdp_enters"])).unwrap_err();
+    let message = error.to_string();
+    for part in ["slot 2", "\"jumps\"", "add --programs xdp:xdp_drops"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(engine.ids().is_empty());
+    assert_eq!(engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"])).len(), 2);
+    // Nothing of this load uses the array.
+    engine.loads(&bench.request("tail_calls", &["xdp_alone"]));
+}
+
+on_both_kernels!(a_load_that_leaves_a_slot_empty_is_refused_and_says_what_to_add);
+
+#[test]
+fn an_array_of_two_types_is_named_with_both() {
+    let bench = crate::linux::bench("an_array_of_two_types");
+    let engine = bench.engine();
+    let error = engine.load(&bench.request("tail_calls", &["xdp_mixes", "tc_mixes"])).unwrap_err();
+    let message = error.to_string();
+    for part in ["\"mixed\"", "type xdp", "type tc", "an array of its own"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+}
