@@ -52,12 +52,17 @@ impl<'a> LoadPlan<'a> {
     /// For a request, with the maps of its owner if it has one.
     ///
     /// # Errors
-    /// A global variable that is not there, a text that is no value of its type, or more bytes than a record holds.
+    /// A global variable that is not there, a text that is no value of its type, more bytes than a record holds, or a program
+    /// left out that the object puts into an array.
     pub fn new(
         object: &'a LinkedLoad<'a>,
         load: &LoadRequest,
         owner: Option<Arc<ProgramRecord>>,
     ) -> Result<Self, EngineError> {
+        // Arrays of an owner were filled by its load.
+        if owner.is_none() {
+            check_slots(object)?;
+        }
         Ok(Self {
             object,
             globals: global_bytes(object, load)?,
@@ -134,19 +139,18 @@ impl Wanted<'_> {
 }
 
 /// Refuses a load that leaves a slot empty which the object fills, as libbpf does: a tail call to it falls through, and
-/// what was to be dropped passes. Arrays of an owner are filled by its load.
-fn check_slots(plan: &LoadPlan<'_>, wanted: &[Wanted<'_>]) -> Result<(), EngineError> {
-    if plan.owner.is_some() {
-        return Ok(());
-    }
-    let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
-    for slot in plan.object.initial_slots().iter().filter(|slot| used.contains(&slot.map)) {
+/// what was to be dropped passes. What was loaded before comes back without those that were unloaded since.
+fn check_slots(object: &LinkedLoad<'_>) -> Result<(), EngineError> {
+    let programs = &object.programs;
+    let used: BTreeSet<usize> =
+        programs.iter().flat_map(|program| program.linked.text.map_indexes()).collect();
+    for slot in object.initial_slots().iter().filter(|slot| used.contains(&slot.map)) {
         let SlotTarget::Program(name) = &slot.target else { continue };
-        if wanted.iter().any(|program| program.program.name == *name) {
+        if programs.iter().any(|program| program.name == *name) {
             continue;
         }
-        let map = plan.object.maps().get(slot.map).map_or("", |map| map.name.as_str());
-        let program_type = plan.object.program(name).ok().and_then(|entry| entry.family.program_type());
+        let map = object.maps().get(slot.map).map_or("", |map| map.name.as_str());
+        let program_type = object.program(name).ok().and_then(|entry| entry.family.program_type());
         let program_type = program_type.map_or("TYPE", ProgramType::name);
         return Err(EngineError::Invalid(format!(
             "slot {} of map \"{map}\" is for program \"{name}\", which the load leaves out, so a tail call to it would fall \
@@ -177,7 +181,6 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Vec<TriedProgram<K::Handle>>, EngineError> {
         let wanted = self.under_rules(plan)?;
         check_text(plan, &wanted)?;
-        check_slots(plan, &wanted)?;
         let specs = self.specs(plan)?;
         if let Some(folder) = folder {
             self.step("load", "make pending folder");

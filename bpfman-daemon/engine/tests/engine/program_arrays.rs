@@ -21,6 +21,18 @@ fn a_load_that_leaves_a_slot_empty_is_refused_and_says_what_to_add<K: Testable>(
 
 on_both_kernels!(a_load_that_leaves_a_slot_empty_is_refused_and_says_what_to_add);
 
+/// It was allowed to be without the other one, and is back at the next start.
+#[test]
+fn what_is_left_of_a_load_comes_back_after_a_reboot() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let loaded = engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"]));
+    engine.unload(loaded[1]).unwrap();
+    drop(engine);
+    bench.kernel.reboot();
+    assert_eq!(bench.engine().ids().len(), 1);
+}
+
 #[test]
 fn an_array_of_two_types_is_named_with_both() {
     let bench = crate::linux::bench("an_array_of_two_types");
