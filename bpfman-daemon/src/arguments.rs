@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::FalseyValueParser;
 
 /// Loads, attaches and chains eBPF programs for its clients. The only process of the machine that needs to.
 #[derive(Debug, Parser)]
@@ -37,7 +38,7 @@ pub struct DaemonArguments {
     #[arg(long, env = "BPFMAN_NODE_AGENT_USER", value_name = "UID")]
     pub node_agent_user: Option<u32>,
     /// Start also where only this process would see the bpffs that it mounts: all programs are detached when it ends.
-    #[arg(long, env = "BPFMAN_ALLOW_PRIVATE_MOUNTS")]
+    #[arg(long, env = "BPFMAN_ALLOW_PRIVATE_MOUNTS", value_parser = FalseyValueParser::new())]
     pub allow_private_mounts: bool,
     /// End after this many seconds without a request; 0 means never.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]

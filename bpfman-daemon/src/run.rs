@@ -105,7 +105,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             cage.pins_end_with_it();
         }
         Err(error) => {
-            kernel.unmount_pins()?;
+            if let Err(error) = kernel.unmount_pins() {
+                tracing::warn!(%error, "the bpffs stays mounted");
+            }
             let hint = "mount it first where the machine sees it, such as with `bpfmand mount` in the unit or container \
                         that may; --allow-private-mounts starts all the same";
             return Err(anyhow::Error::new(error).context(hint));

@@ -46,9 +46,11 @@ pub const KEPT: [KeptCapability; 10] = [
     kept(Capability::CAP_FOWNER, "set the mode of a bpffs and of pins that are another user's"),
 ];
 
-/// Without these nothing of the daemon's work succeeds: a daemon that lacks one does not start.
-const REQUIRED: [Capability; 4] =
-    [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN, Capability::CAP_SYS_ADMIN];
+/// Without it the daemon finds no object by its id, and none of its calls succeeds: it does not start.
+const REQUIRED: Capability = Capability::CAP_SYS_ADMIN;
+
+/// The kernel takes [`REQUIRED`] in place of these.
+const IMPLIED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 
 /// What this process has left, in the order of [`KEPT`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +63,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Returns those of [`KEPT`] that this process does not have.
+    /// Returns those of [`KEPT`] that this process lacks.
     #[must_use]
     pub fn missing(&self) -> Vec<KeptCapability> {
-        KEPT.into_iter().filter(|kept| !self.names.contains(&kept.capability.to_string())).collect()
+        let has = |capability: Capability| self.names.contains(&capability.to_string());
+        let is_implied = |capability| IMPLIED.contains(&capability) && has(REQUIRED);
+        KEPT.into_iter().filter(|kept| !has(kept.capability) && !is_implied(kept.capability)).collect()
     }
 
     /// Refuses to run without what all work takes.
@@ -72,10 +76,10 @@ impl Capabilities {
     /// # Errors
     /// [`CageError::Missing`]: which, and what each is for.
     pub fn check(&self) -> Result<(), CageError> {
-        let missing = self.missing();
-        let required: Vec<_> =
-            missing.iter().filter(|kept| REQUIRED.contains(&kept.capability)).map(with_reason).collect();
-        if required.is_empty() { Ok(()) } else { Err(CageError::Missing { missing: required.join("; ") }) }
+        match self.missing().iter().find(|kept| kept.capability == REQUIRED) {
+            Some(kept) => Err(CageError::Missing { missing: with_reason(kept) }),
+            None => Ok(()),
+        }
     }
 
     /// Returns what does not work for lack of the others, which the daemon can do without; none if it has all.
@@ -157,14 +161,15 @@ mod tests {
     fn a_missing_capability_is_named_with_what_it_is_for() {
         assert!(without(&[]).check().is_ok());
         assert_eq!(without(&[]).weakness(), None);
-        for kept in KEPT {
+        assert_eq!(without(&IMPLIED).weakness(), None);
+        for kept in KEPT.iter().filter(|kept| !IMPLIED.contains(&kept.capability)) {
             let capabilities = without(&[kept.capability]);
             let said = match capabilities.check() {
                 Err(error) => error.to_string(),
                 Ok(()) => capabilities.weakness().unwrap(),
             };
             assert!(said.contains(&kept.capability.to_string()) && said.contains(kept.reason), "{said}");
-            assert_eq!(capabilities.check().is_err(), REQUIRED.contains(&kept.capability), "{said}");
+            assert_eq!(capabilities.check().is_err(), kept.capability == REQUIRED, "{said}");
         }
         // As agents list them that load programs and attach them, and no more.
         let few = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE, Capability::CAP_SETUID];

@@ -34,6 +34,10 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     // Types are a comfort to most programs: as libbpf does, load without those that this kernel refuses.
     let (btf, refused) = match text.btf.as_deref().map(|bytes| types::of_maps_or_new(bytes, &maps)) {
         Some(Ok(btf)) => (Some(btf), None),
+        // The next attempt would have them.
+        Some(Err(KernelError::Call { source, action, subject })) if types::is_for_lack(&source) => {
+            return Err(KernelError::Call { source, action, subject });
+        }
         Some(Err(error)) => {
             tracing::warn!(program = text.name, %error, "loaded without its types, which the kernel refuses");
             (None, Some(error))

@@ -16,12 +16,18 @@ pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
         attr::BtfLoad { btf: bytes.as_ptr() as u64, btf_size: bytes.len() as u32, ..Default::default() };
     sys::bpf_fd(Command::BtfLoad, &mut request).map_err(|source| {
         // Some of the kernel's answers have no text (524, ENOTSUPP): its log says more.
-        let source = match refusal_of(bytes) {
+        let words = (!is_for_lack(&source)).then(|| refusal_of(bytes)).flatten();
+        let source = match words {
             Some(words) => io::Error::new(source.kind(), words),
             None => source,
         };
         KernelError::call("load", format!("BTF of {} bytes", bytes.len()), source)
     })
+}
+
+/// Returns whether this is no word about the types: the machine, or this process, had too little of something.
+pub fn is_for_lack(source: &io::Error) -> bool {
+    matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EPERM))
 }
 
 /// The last line of the kernel's log on types that it refuses; none if it says nothing.

@@ -32,6 +32,7 @@ const IFLA_XDP_EXPECTED_FD: u16 = 8;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_MASTER: u16 = 10;
 /// In the order in which packets meet them.
 const PLACES: [(XdpRunsIn, u16, u32); 3] = [
@@ -61,7 +62,7 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
         XdpMode::Auto => create(0).or_else(|first| match first.raw_os_error() {
             Some(libc::EBUSY | libc::EEXIST) => Err(first),
             // A packet would meet both, that of the member and that of the bond.
-            _ if !neighbours(ifindex, Side::Below).is_empty() => Err(first),
+            Some(libc::EOPNOTSUPP) if !neighbours(ifindex, Side::Below).is_empty() => Err(first),
             _ => create(F_GENERIC).map_err(|_second| first),
         }),
         XdpMode::Native => create(F_NATIVE),
@@ -80,8 +81,10 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
                     holder: "a program of someone else".to_owned(),
                 }),
             },
-            _ => beside(of_neighbour(ifindex, Side::Below))
-                .unwrap_or_else(|| KernelError::call("attach", format!("a program to {}", hook()), source)),
+            Some(libc::EOPNOTSUPP) if let Some(refused) = beside(of_neighbour(ifindex, Side::Below)) => {
+                refused
+            }
+            _ => KernelError::call("attach", format!("a program to {}", hook()), source),
         }
     })
 }
@@ -169,12 +172,16 @@ impl Stacked {
         let attributes = body.get(IFINFOMSG..)?;
         let number = |kind| attribute(attributes, kind).and_then(|value| u32_at(value, 0));
         let attached = attribute(attributes, IFLA_XDP).and_then(|xdp| attribute(xdp, IFLA_XDP_ATTACHED));
+        let kind = interfaces::kind_of(attributes);
+        // A veth's is its peer; in another namespace the number is that of another interface.
+        let is_upon = attribute(attributes, IFLA_LINK_NETNSID).is_none()
+            && kind.as_deref().is_none_or(|kind| kind != "veth");
         Some(Self {
             ifindex: u32_at(body, 4)?,
             name: facts::text(attribute(attributes, IFLA_IFNAME)?),
             master: number(IFLA_MASTER),
-            lower: number(IFLA_LINK),
-            is_bond: interfaces::kind_of(attributes).is_some_and(|kind| kind == "bond"),
+            lower: number(IFLA_LINK).filter(|_| is_upon),
+            is_bond: kind.is_some_and(|kind| kind == "bond"),
             has_xdp: attached.is_some_and(|attached| attached.first().is_some_and(|mode| *mode != 0)),
         })
     }

@@ -37,7 +37,8 @@ async fn a_kernel_that_lacks_something_is_named_with_it_and_counts_only_where_th
     // A kernel without type information has no such file.
     let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
     let wrapper = ["unshare", "--mount", "--propagation=private", "sh", "-c", hide, "sh"].map(str::to_owned);
-    let launch = Launch { wrapper: wrapper.to_vec(), ..Launch::default() };
+    let flags = vec!["--allow-private-mounts".to_owned()];
+    let launch = Launch { wrapper: wrapper.to_vec(), flags, ..Launch::default() };
     let without = Node::start_with(&cluster, "without-types", &[("zone", "one")], launch).await;
     let with = Node::start(&cluster, "with-types", &[("zone", "one")]).await;
     let _agents = [&without, &with].map(|node| agent(&cluster, &node.name, &node.daemon.socket()));
