@@ -171,7 +171,7 @@ mod tests {
             assert!(said.contains(&kept.capability.to_string()) && said.contains(kept.reason), "{said}");
             assert_eq!(capabilities.check().is_err(), kept.capability == REQUIRED, "{said}");
         }
-        // As agents list them that load programs and attach them, and no more.
+        // Manifests of agents that load and attach programs often list no more than these.
         let few = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE, Capability::CAP_SETUID];
         let said = without(&few).check().unwrap_err().to_string();
         assert!(said.contains("CAP_SYS_ADMIN") && !said.contains("CAP_SYS_PTRACE"), "{said}");

@@ -33,7 +33,7 @@ impl Mount {
     /// ends with its container, the mount has to be shared with others.
     #[must_use]
     pub fn outlives(table: &[Self], point: &Path, first: &[Self], is_first: bool) -> bool {
-        // What is mounted last hides what was there.
+        // The last mount at a point hides the others.
         let Some(own) = table.iter().rev().find(|mount| mount.point == point) else { return true };
         if is_first { own.peers.is_some() } else { first.iter().any(|mount| mount.device == own.device) }
     }

@@ -549,7 +549,7 @@ mod tests {
 
     /// The kernel names a form of version 4 by its opcode or by the fields that it keeps in reserve.
     #[test]
-    fn instructions_that_a_kernel_does_not_know_name_version_and_build() {
+    fn unknown_instructions_name_kernel_and_build() {
         for (message, version, build) in [
             ("unknown opcode d7", "6.6", "-mcpu=v3"),
             ("unknown opcode 06", "6.6", "-mcpu=v3"),

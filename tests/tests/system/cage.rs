@@ -128,7 +128,7 @@ fn what_it_was_started_without_it_does_not_need_to_start() {
 
 /// As agents list capabilities that load programs and attach them, and no more: nothing would work.
 #[test]
-fn a_daemon_without_a_capability_that_all_takes_ends_and_names_it() {
+fn daemon_without_a_required_capability_ends_and_names_it() {
     let daemon = Daemon::prepare();
     let fs = daemon.fs();
     fs::create_dir_all(&fs).unwrap();

@@ -228,7 +228,7 @@ impl<K: Kernel> Engine<K> {
             }
             let value = match &slot.target {
                 SlotTarget::Map(index) => handles.get(*index).and_then(Option::as_ref),
-                // Those of arrays that no program of the request uses may be missing.
+                // A program may be missing if no program of the request uses its array.
                 SlotTarget::Program(name) => program_of(name),
             };
             if let (Some(Some(map)), Some(value)) = (handles.get(slot.map), value) {

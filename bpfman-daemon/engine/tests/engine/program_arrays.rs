@@ -5,7 +5,7 @@ use bpfmand_engine::ErrorKind;
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::on_both_kernels;
 
-fn a_load_that_leaves_a_slot_empty_is_refused_and_says_what_to_add<K: Testable>(bench: &Bench<K>) {
+fn load_without_a_program_of_its_array_is_refused<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let error = engine.load(&bench.request("tail_calls", &["xdp_enters"])).unwrap_err();
     let message = error.to_string();
@@ -19,7 +19,7 @@ fn a_load_that_leaves_a_slot_empty_is_refused_and_says_what_to_add<K: Testable>(
     engine.loads(&bench.request("tail_calls", &["xdp_alone"]));
 }
 
-on_both_kernels!(a_load_that_leaves_a_slot_empty_is_refused_and_says_what_to_add);
+on_both_kernels!(load_without_a_program_of_its_array_is_refused);
 
 /// It was allowed to be without the other one, and is back at the next start.
 #[test]

@@ -61,10 +61,16 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
     Ok(fd)
 }
 
+/// The kernel's own number, which has no name outside of it: "not supported".
+const ENOTSUPP: i32 = 524;
+
 /// The kernel's answer, with what is wrong with the definition where that is known.
 fn refused(spec: &MapSpec, source: io::Error) -> KernelError {
-    let is_about_definition = matches!(source.raw_os_error(), Some(libc::EINVAL | libc::E2BIG));
-    let cpus = aya::util::nr_cpus().map_or(u32::MAX, |cpus| cpus as u32);
+    let error = source.raw_os_error();
+    let is_about_definition = matches!(error, Some(libc::EINVAL | libc::E2BIG | ENOTSUPP));
+    // Only E2BIG is about the number of processors.
+    let cpus = aya::util::nr_cpus().ok().filter(|_| error == Some(libc::E2BIG));
+    let cpus = cpus.map_or(u32::MAX, |cpus| cpus as u32);
     match map_refusal::reason(spec, cpus).filter(|_| is_about_definition) {
         Some(why) => KernelError::BadMap { map: spec.name.clone(), why, source },
         None => KernelError::call("create", format!("map \"{}\"", spec.name), source),

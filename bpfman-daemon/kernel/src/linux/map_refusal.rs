@@ -127,7 +127,7 @@ fn flags(spec: &MapSpec) -> Option<String> {
 fn entries(spec: &MapSpec, cpus: u32) -> Option<String> {
     let MapSpec { map_type, max_entries, .. } = *spec;
     let name = of::name(map_type);
-    // Those of functions have types and entries of their own rules; those of groups take no types.
+    // Maps of struct_ops have rules of their own for types and entries; maps of cgroup storage take no types.
     let is_storage =
         matches!(map_type, of::SK_STORAGE | of::INODE_STORAGE | of::TASK_STORAGE | of::CGRP_STORAGE);
     if of::has_no_entries(map_type) && map_type != of::STRUCT_OPS && max_entries != 0 {

@@ -118,7 +118,7 @@ impl LinuxKernel {
     }
 
     /// Returns an error if this process mounted the bpffs where the machine does not see it: it goes when this process ends,
-    /// and with the pins all that is attached. A bpffs that was there before is whoever's made it to decide.
+    /// and with the pins all that is attached. A bpffs that was there before passes: the one that mounted it decides how long it stays.
     ///
     /// # Errors
     /// [`KernelError::PrivatePins`]; others: the kernel does not tell its mounts.

@@ -45,7 +45,7 @@ impl NetlinkError {
         self.source.raw_os_error()
     }
 
-    /// The kernel's number and reason as text, for who reads it.
+    /// Returns the kernel's number and reason as text.
     pub fn in_words(self) -> io::Error {
         match self.words {
             Some(_) => io::Error::new(self.source.kind(), self.to_string()),

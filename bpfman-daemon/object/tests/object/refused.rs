@@ -79,7 +79,7 @@ fn an_object_without_symbols_says_how_to_keep_them() -> Result<()> {
     let file = ElfFile64::<Endianness>::parse(&*bytes)?;
     let named: Vec<String> =
         file.sections().filter_map(|section| Some(section.name().ok()?.to_owned())).collect();
-    // What strip would remove.
+    // strip removes the table of symbols.
     for section in named.iter().filter(|name| *name == ".symtab" || name.starts_with(".rel")) {
         let header = header_of(&bytes, section)?;
         bytes[header + TYPE..header + TYPE + 4].copy_from_slice(&PROGBITS.to_ne_bytes());

@@ -131,6 +131,8 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
         match add_again(options, &mut rival) {
             Ok(()) => last_reported.clear(),
             Err(error) => {
+                // A folder that cannot be read has no rival: the next configuration gets the plugin at once.
+                rival = Rival::default();
                 let text = error.to_string();
                 if text != last_reported {
                     eprintln!("{PLUGIN}: {text}");

@@ -4,7 +4,7 @@
 const LOOKS: u32 = 20;
 const ADDITIONS: u32 = 5;
 
-/// What happened at the last looks.
+/// The last looks, and the additions that they took.
 #[derive(Debug, Default)]
 pub struct Rival {
     /// A bit a look, the last one lowest: the plugin had to be added.
@@ -15,7 +15,7 @@ pub struct Rival {
 }
 
 impl Rival {
-    /// Takes in whether the plugin had to be added at a look. The first addition is nobody's doing.
+    /// Takes in whether the plugin had to be added at a look. The first addition has no rival as its cause.
     pub fn looked(&mut self, added: bool) {
         if !added && self.has_rival {
             // It stayed in between two looks, which are long apart by now.
