@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::attr::{self, Command};
 use super::map_access::DataMap;
-use super::map_pages::{self, NOT_SUPPORTED};
-use super::sys;
+use super::map_pages;
+use super::sys::{self, ENOTSUPP};
 use crate::map_access::{MapPage, MapPlace, check_copy};
 use crate::{KernelError, MapEntry};
 
@@ -88,7 +88,7 @@ fn write(map: &DataMap<'_>, batch: &MapPage, batches: bool) -> io::Result<()> {
         match sys::bpf(Command::MapUpdateBatch, &mut request) {
             Ok(_) => return Ok(()),
             Err(error) => match error.raw_os_error() {
-                Some(libc::EINVAL | libc::EOPNOTSUPP | NOT_SUPPORTED) => {}
+                Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP) => {}
                 _ => return Err(error),
             },
         }

@@ -61,13 +61,10 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
     Ok(fd)
 }
 
-/// The kernel's own number, which has no name outside of it: "not supported".
-const ENOTSUPP: i32 = 524;
-
 /// The kernel's answer, with what is wrong with the definition where that is known.
 fn refused(spec: &MapSpec, source: io::Error) -> KernelError {
     let error = source.raw_os_error();
-    let is_about_definition = matches!(error, Some(libc::EINVAL | libc::E2BIG | ENOTSUPP));
+    let is_about_definition = matches!(error, Some(libc::EINVAL | libc::E2BIG | sys::ENOTSUPP));
     // Only E2BIG is about the number of processors.
     let cpus = aya::util::nr_cpus().ok().filter(|_| error == Some(libc::E2BIG));
     let cpus = cpus.map_or(u32::MAX, |cpus| cpus as u32);

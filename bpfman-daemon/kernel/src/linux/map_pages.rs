@@ -5,15 +5,13 @@ use std::os::fd::AsRawFd;
 
 use super::attr::{self, Command};
 use super::map_access::DataMap;
-use super::sys;
+use super::sys::{self, ENOTSUPP};
 use crate::map_access::{Family, MapPage, MapPlace};
 
 /// Bytes that a page may take, unless one bucket of a hash table has more.
 const PAGE_BYTES: usize = 1 << 20;
 /// Entries of the first batch. Hash tables want room for a whole bucket, and say so.
 const BATCH: usize = 256;
-/// ENOTSUPP, which has no number for programs: the kernel's answer where a map has no batches.
-pub const NOT_SUPPORTED: i32 = 524;
 
 /// The entries behind a place, so many that they fit into a page.
 pub fn read(map: &DataMap<'_>, from: &MapPlace, batches: bool) -> io::Result<MapPage> {
@@ -57,7 +55,7 @@ fn batch(map: &DataMap<'_>, from: &MapPlace) -> io::Result<Option<MapPage>> {
                     continue;
                 }
                 // Before Linux 5.6, and per-CPU arrays before 5.13.
-                Some(libc::EINVAL | libc::EOPNOTSUPP | NOT_SUPPORTED) if from.at.is_none() => {
+                Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP) if from.at.is_none() => {
                     return Ok(None);
                 }
                 _ => return Err(error),

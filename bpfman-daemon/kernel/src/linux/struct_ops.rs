@@ -13,8 +13,6 @@ use crate::{KernelError, StructOpsSpec};
 
 /// `BPF_F_LINK` of map creation: the structure is put to use by a link, and not as soon as it is filled.
 const F_LINK: u32 = 1 << 13;
-/// `ENOTSUPP` of the kernel, which the C library does not have.
-const ENOTSUPP: i32 = 524;
 
 fn request(name: &str, value_size: u32, value: u32) -> attr::MapCreate {
     attr::MapCreate {
@@ -33,7 +31,7 @@ fn request(name: &str, value_size: u32, value: u32) -> attr::MapCreate {
 /// where others refuse the flag.
 pub fn has_links() -> bool {
     let error = sys::bpf_fd(Command::MapCreate, &mut request("probe", 8, u32::MAX)).err();
-    error.and_then(|error| error.raw_os_error()) == Some(ENOTSUPP)
+    error.and_then(|error| error.raw_os_error()) == Some(sys::ENOTSUPP)
 }
 
 /// Makes a map for a structure, to be put to use by a link where there are such links.

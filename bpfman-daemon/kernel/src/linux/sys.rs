@@ -12,6 +12,9 @@ use bpfmand_core::Peer;
 
 use super::attr::{self, Attr, Command};
 
+/// "Not supported" as the kernel answers it within: the C library has no name for it.
+pub const ENOTSUPP: i32 = 524;
+
 /// Calls bpf(2). The kernel may write to `attr`.
 pub fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i64> {
     let asked = *attr;
