@@ -2,7 +2,7 @@
 //! place.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -141,21 +141,27 @@ impl Wanted<'_> {
 /// Refuses a load that leaves a slot empty which the object fills, as libbpf does: a tail call to it falls through, and
 /// what was to be dropped passes. What was loaded before comes back without those that were unloaded since.
 fn check_slots(object: &LinkedLoad<'_>) -> Result<(), EngineError> {
-    let programs = &object.programs;
-    let used: BTreeSet<usize> =
-        programs.iter().flat_map(|program| program.linked.text.map_indexes()).collect();
-    for slot in object.initial_slots().iter().filter(|slot| used.contains(&slot.map)) {
+    let mut users = BTreeMap::new();
+    for program in &object.programs {
+        for map in program.linked.text.map_indexes() {
+            users.entry(map).or_insert(program);
+        }
+    }
+    for slot in object.initial_slots() {
         let SlotTarget::Program(name) = &slot.target else { continue };
-        if programs.iter().any(|program| program.name == *name) {
+        let (Some(map), Some(user)) = (object.maps().get(slot.map), users.get(&slot.map)) else { continue };
+        // Another load may have filled a map that is shared by its name.
+        if map.pin_by_name || object.programs.iter().any(|program| program.name == *name) {
             continue;
         }
-        let map = object.maps().get(slot.map).map_or("", |map| map.name.as_str());
-        let program_type = object.program(name).ok().and_then(|entry| entry.family.program_type());
-        let program_type = program_type.map_or("TYPE", ProgramType::name);
+        // The programs of one array have one type.
+        let target = user.target.as_deref().map(|target| format!(":{target}")).unwrap_or_default();
         return Err(EngineError::Invalid(format!(
-            "slot {} of map \"{map}\" is for program \"{name}\", which the load leaves out, so a tail call to it would fall \
-             through: add --programs {program_type}:{name}",
-            slot.key
+            "slot {} of map \"{}\" is for program \"{name}\", which the load leaves out, so a tail call to it would fall \
+             through: add --programs {}:{name}{target}",
+            slot.key,
+            map.name,
+            user.program_type.name()
         )));
     }
     Ok(())
