@@ -146,7 +146,11 @@ impl<K: Kernel> Engine<K> {
         let filters = if unused.is_empty() { FoundFilters::default() } else { self.all_filters()? };
         // One that could not be removed, or is of another daemon with the same folders.
         let may_run = |home| {
-            filters.seen.iter().any(|found| found.filter.may_be_ours() && found.key.netns.id() == Some(home))
+            !filters.read.contains(&home)
+                || filters
+                    .seen
+                    .iter()
+                    .any(|found| found.filter.may_be_ours() && found.key.netns.id() == Some(home))
         };
         unused.into_iter().filter(|home| !may_run(*home)).for_each(|home| self.forget_namespace(home));
         Ok(())
