@@ -239,7 +239,7 @@ impl<K: Kernel> Engine<K> {
         self.attach_where_free(key, interface, || {
             self.attach_retrying(&built.handle, placed, operation, undo)
         })
-        .map_err(|error| self.explain_frags(error, interface, built))?;
+        .map_err(|error| self.explain_frags(error, interface, built).looking_for(key.kind.at(interface)))?;
         Ok(Entry::Link)
     }
 

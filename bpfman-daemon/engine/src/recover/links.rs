@@ -107,7 +107,8 @@ impl<K: Kernel> Engine<K> {
             // The tcx anchors are chosen among links of the hook as it is now.
             self.state().links.insert(link.id, Arc::clone(&restored));
             undo.push_sure(|| self.state().links.insert(link.id, Arc::clone(link)));
-            self.attach_retrying(&handle, target, restored.operation, undo)?;
+            self.attach_retrying(&handle, target, restored.operation, undo)
+                .map_err(|error| self.with_own_holder(&restored, error).looking_for(&restored.point))?;
             self.record_link(&restored, None)
         })?;
         retry_once(|| self.place_link(&restored))
