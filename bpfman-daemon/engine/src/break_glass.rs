@@ -6,13 +6,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use bpfmand_core::uapi::prog_type;
-use bpfmand_core::{Direction, HookKey, HookKind, Interface, KernelLinkId, ProgramFacts, ProgramId, Via};
+use bpfmand_core::{
+    Direction, HookKey, HookKind, Interface, KernelLinkId, NetnsId, NetnsNumber, ProgramFacts, ProgramId, Via,
+};
 use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, TcFilter};
 
 use crate::paths;
-use crate::standing::numbered_namespaces;
+use crate::standing::{MAX_NAMESPACE_END, NAMESPACE_END_PAUSE, numbered_namespaces};
 use crate::state::paths::BRIDGE_NAME;
 
 /// Folders below that are looked through: ours are three deep.
@@ -59,8 +62,8 @@ pub struct AttachedThings {
     pub ours: Vec<AttachedThing>,
     /// What stays: of others, or not to be read, and why.
     pub left: Vec<String>,
-    /// What may run on unseen: filters in network namespaces that nothing leads to, and how to find what keeps these.
-    pub unseen: Vec<String>,
+    /// Network namespaces in which all filters were read.
+    read: HashSet<NetnsId>,
 }
 
 impl std::fmt::Display for AttachedThing {
@@ -182,25 +185,35 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
         }
     }
     find_filters(kernel, &programs, &mut found);
-    find_hidden_namespaces(kernel, &mut found);
     found.ours.sort_by_key(|thing| thing.rank);
     found
 }
 
+/// Finds filters of ours, and notes the namespaces in which all filters could be read.
 fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>, found: &mut AttachedThings) {
     let mut seen = HashSet::new();
     let others = kernel.all_namespaces().into_iter().map(Some);
     for netns in std::iter::once(None).chain(others) {
         // A name that leads nowhere, a process that has gone.
         let Ok(interfaces) = kernel.interfaces(netns.as_deref()) else { continue };
+        let (mut homes, mut is_read) = (HashSet::new(), true);
         for facts in interfaces {
             let interface = Interface { name: facts.name, netns: netns.clone() };
             for direction in [Direction::Ingress, Direction::Egress] {
-                let Ok(key) = kernel.find_hook(&interface, HookKind::Tc(direction)) else { continue };
+                let Ok(key) = kernel.find_hook(&interface, HookKind::Tc(direction)) else {
+                    is_read = false;
+                    continue;
+                };
+                homes.extend(key.netns.id());
                 if !seen.insert(key) {
                     continue;
                 }
-                let Ok(contents) = kernel.hook_contents(netns.as_deref(), &key) else { continue };
+                let Ok(contents) = kernel.hook_contents(netns.as_deref(), &key) else {
+                    is_read = false;
+                    // By another path it may be.
+                    seen.remove(&key);
+                    continue;
+                };
                 for entry in contents.entries {
                     let (Via::Filter(filter), Some(program)) = (entry.via, entry.program) else { continue };
                     let Some(facts) = ours.get(&program) else { continue };
@@ -215,26 +228,55 @@ fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>,
                 }
             }
         }
+        // A path that led to two namespaces meanwhile shows neither as a whole.
+        if is_read && homes.len() == 1 {
+            found.read.extend(homes);
+        }
     }
 }
 
-/// Finds namespaces that had filters of ours, and in which nothing can be looked for.
-fn find_hidden_namespaces<K: Kernel>(kernel: &K, found: &mut AttachedThings) {
-    let numbered = match numbered_namespaces(kernel) {
-        Ok(numbered) => numbered,
-        Err(error) => return found.unseen.push(error.to_string()),
-    };
-    for (home, number, _) in numbered {
-        let inode = home.inode;
-        match kernel.find_namespace(home, None, Some(number)) {
-            Ok(FoundNamespace::NotFound) => found.unseen.push(format!(
-                "a filter may run on in network namespace {inode}: no name, mount or process leads there. `find \
-                 /proc/[0-9]*/fd -lname 'net:\\[{inode}\\]'` shows descriptors that keep it; end their processes, or mount one \
-                 at a file in /run/netns (`mount --bind`) and run this again"
-            )),
-            Ok(FoundNamespace::Own | FoundNamespace::At(_) | FoundNamespace::Ended) => {}
-            Err(error) => found.unseen.push(error.to_string()),
+impl AttachedThings {
+    /// Describes the namespaces that had filters of ours, live on and were not read. To be called after everything is detached,
+    /// since netfilter links keep namespaces too; waits a moment for those that are about to end.
+    pub fn find_unseen<K: Kernel>(&self, kernel: &K) -> Vec<String> {
+        let began = Instant::now();
+        loop {
+            let unseen = self.unseen_now(kernel);
+            if unseen.is_empty() || began.elapsed() > MAX_NAMESPACE_END {
+                return unseen;
+            }
+            std::thread::sleep(NAMESPACE_END_PAUSE);
         }
+    }
+
+    fn unseen_now<K: Kernel>(&self, kernel: &K) -> Vec<String> {
+        let numbered = match numbered_namespaces(kernel) {
+            Ok(numbered) => numbered,
+            Err(error) => return vec![error.to_string()],
+        };
+        let describe = |(home, number, _): (NetnsId, NetnsNumber, PathBuf)| {
+            let inode = home.inode;
+            match kernel.find_namespace(home, None, Some(number)) {
+                Ok(FoundNamespace::Ended) => None,
+                Ok(FoundNamespace::NotFound) => Some(format!(
+                    "a filter may run on in network namespace {inode}: no name, mount or process leads there. A descriptor, a \
+                     socket or a netfilter link keeps it; for descriptors: `find /proc/[0-9]*/fd /proc/[0-9]*/task/*/ns/net \
+                     -lname 'net:\\[{inode}\\]' 2>/dev/null`"
+                )),
+                Ok(FoundNamespace::At(path)) => Some(format!(
+                    "a filter may run on in network namespace {inode} at {}, whose filters could not be read: `bpfmand \
+                     --break-glass` looks again",
+                    path.display()
+                )),
+                Ok(FoundNamespace::Own) => Some(format!(
+                    "a filter may run on in network namespace {inode}, whose filters could not be read: `bpfmand \
+                     --break-glass` looks again"
+                )),
+                Err(error) => Some(error.to_string()),
+            }
+        };
+        let is_unread = |(home, ..): &(NetnsId, NetnsNumber, PathBuf)| !self.read.contains(home);
+        numbered.into_iter().filter(is_unread).filter_map(describe).collect()
     }
 }
 

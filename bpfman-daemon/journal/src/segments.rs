@@ -79,8 +79,12 @@ impl Segments {
             self.turn(first)?;
         }
         let Some(current) = &mut self.current else { return Err(io::ErrorKind::NotFound.into()) };
-        if let Err(error) = current.file.write_all(lines.as_bytes()) {
-            // A part of a line may be there: what is next would not be read.
+        let written = current.file.write_all(lines.as_bytes()).and_then(|()| match self.settings.sync {
+            JournalSync::Kernel => Ok(()),
+            JournalSync::Disk => current.file.sync_data(),
+        });
+        if let Err(error) = written {
+            // A part of a line may be there: what is next would not be read. Its numbers are given again.
             if current.file.set_len(current.length).is_err() {
                 self.current = None;
             }
@@ -88,10 +92,7 @@ impl Segments {
         }
         current.length += lines.len() as u64;
         current.entries += entries;
-        match self.settings.sync {
-            JournalSync::Kernel => Ok(()),
-            JournalSync::Disk => current.file.sync_data(),
-        }
+        Ok(())
     }
 
     /// Goes on in a new file.

@@ -59,28 +59,32 @@ impl EntryFiles {
         let first = self.files.next();
         let lines = numbered(batch, first);
         let count = batch.len() as u64;
-        let done = self.files.append(&lines, first, count);
-        // What could not be written has its number all the same: the gap is seen. What tells of it is none that is lost.
-        let lost = if done.is_ok() { 0 } else { count - u64::from(had_gap) };
-        self.files.count(if done.is_ok() { count } else { lost });
-        match done {
+        match self.files.append(&lines, first, count) {
             Ok(()) => {
+                self.files.count(count);
                 if !self.failure.is_empty() {
                     tracing::info!("{what} are written to the journal again; {} entries are lost", self.gap);
                 }
                 self.failure.clear();
                 self.gap = 0;
+                0
             }
             Err(error) => {
+                // The entry about the gap is not lost, and not logged: the next batch has another one. The others have numbers in
+                // journald and the log that no later entry gets, and readers count them by these.
+                batch.drain(..usize::from(had_gap));
+                numbered(batch, first);
+                let lost = batch.len() as u64;
+                self.files.count(lost);
                 let why = error.to_string();
                 if self.failure != why {
                     tracing::warn!(%error, "{what} have no entry in the journal");
                 }
                 self.failure = why;
                 self.gap += lost;
+                lost
             }
         }
-        lost
     }
 }
 

@@ -1,4 +1,4 @@
-//! One search of all paths to network namespaces for many looks, such as those of a list.
+//! Search of all paths to network namespaces, shared by the observations of one list.
 #![cfg_attr(not(feature = "linux"), allow(dead_code, reason = "a simulated kernel does not search"))]
 
 use std::cell::RefCell;
@@ -15,18 +15,19 @@ pub(crate) type NamespacePaths = BTreeMap<u64, PathBuf>;
 
 #[derive(Debug)]
 enum Search {
-    /// Each look that finds nothing by known paths searches.
+    /// Each observation that finds nothing by known paths searches.
     Repeated,
-    /// The first look that finds nothing will search.
+    /// The first observation that finds nothing searches.
     Due,
-    /// The looks of this thread share what the search found.
+    /// Observations of this thread share the result of the search.
     Done(NamespacePaths),
 }
 
-/// While it lives, looks of this thread search for namespaces once.
+/// Limits the observations of this thread to one search for namespaces, until it is dropped.
 ///
-/// A search reads the processes and threads of the machine, and a namespace that nothing leads to is not found by it: each look
-/// at each hook there would repeat it. A namespace that gets its first path meanwhile is found by the next list.
+/// A search reads the processes and threads of the machine, and does not find a namespace that nothing leads to: each observation
+/// of each hook there would repeat it. A namespace that gets its first path meanwhile is found by the next observation: nothing may
+/// be changed by a result that it shared.
 #[derive(Debug)]
 pub struct SearchOnce {
     is_outermost: bool,

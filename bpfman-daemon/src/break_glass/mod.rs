@@ -46,9 +46,10 @@ pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
     let fs_root = folders.fs();
     let _alone = stand_alone(&fs_root, &arguments.socket_path, !written.is_empty())?;
     let kernel = LinuxKernel::new(&fs_root).context("the pins cannot be reached")?;
-    let AttachedThings { ours, left, unseen } = find_attached(&kernel);
+    let found = find_attached(&kernel);
+    let AttachedThings { ours, left, .. } = &found;
     let mut stays = 0;
-    for thing in &ours {
+    for thing in ours {
         match thing.detach(&kernel) {
             Ok(()) => println!("detached: {thing}"),
             Err(error) => {
@@ -57,9 +58,10 @@ pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
             }
         }
     }
-    for other in &left {
+    for other in left {
         println!("left: {other}");
     }
+    let unseen = found.find_unseen(&kernel);
     for hidden in &unseen {
         println!("NOT seen: {hidden}");
     }

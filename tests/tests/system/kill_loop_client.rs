@@ -18,12 +18,12 @@ use crate::kill_loop_place::{Mode, Place};
 const MOST_PROGRAMS: usize = 5;
 const XDP_PASS: i32 = 2;
 const TC_OK: i32 = 0;
-/// What lets a packet go on to what is behind a tcx link: any other answer is the last word about it.
+/// Return code that passes a packet to the next tcx link: any other one ends the list.
 const TCX_NEXT: i32 = -1;
 /// The metadata by which programs and links are told apart: ids of programs change with a reboot.
 const NAME: &str = "unit";
 
-/// A client, and what it was told.
+/// A client, with the answers that it got.
 pub struct Client {
     wire: Wire,
     random: Random,
@@ -207,7 +207,7 @@ pub fn member(program: &str, kind: Type, verdict: i32) -> v1::LoadRequest {
     request
 }
 
-/// What the daemon lists.
+/// Programs and links that the daemon lists.
 pub struct There {
     pub programs: BTreeMap<String, u32>,
     pub links: BTreeMap<String, (u32, String)>,

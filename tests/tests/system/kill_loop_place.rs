@@ -110,7 +110,7 @@ impl Place {
         tc(&self.tc.path(random), INTERFACE, "ingress", priority, &[])
     }
 
-    /// As with a reboot, which takes more with it than what is pinned.
+    /// Removes pins and filters, as a reboot does.
     pub fn wipe(&self, daemon: &Daemon) {
         unmount(daemon.fs(), UnmountFlags::DETACH).unwrap();
         if self.mode.clsact {

@@ -3,7 +3,7 @@
 use bpfmand_core::{
     AttachPoint, HookEntry, HookKey, HookKind, Interface, Owner, ProgramFacts, ProgramId, Via, XdpRunsIn,
 };
-use bpfmand_kernel::{Kernel, KernelError, LinkTarget};
+use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_splice::{DISPATCHER_CONFIG_VERSION, DispatcherConfig};
 
 use crate::error::{Attached, Dispatcher, DispatcherProgram, HookConflict};
@@ -93,37 +93,29 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Names a link of ours where netfilter takes no second program of its priority.
-    pub(crate) fn with_own_holder(&self, target: &LinkTarget<'_>, error: KernelError) -> EngineError {
-        let (LinkTarget::Netfilter { home, netns, place }, KernelError::HookHeld { hook, .. }) =
-            (target, &error)
+    /// Names a link of ours where netfilter takes no second program of the priority that `link` has. The link of another owner
+    /// is left out, unless `link` is root's: only that owner and root can detach it.
+    pub(crate) fn with_own_holder(&self, link: &LinkRecord, error: EngineError) -> EngineError {
+        let (
+            AttachPoint::Netfilter { netns, place },
+            EngineError::Kernel(KernelError::HookHeld { hook, .. }),
+        ) = (&link.point, &error)
         else {
-            return error.into();
+            return error;
         };
-        let is_there = |link: &LinkRecord| match &link.point {
-            AttachPoint::Netfilter { netns: path, place: other } => {
-                (other.family, other.hook, other.priority) == (place.family, place.hook, place.priority)
-                    && link.namespace.map_or(path.as_deref() == *netns, |namespace| Some(namespace) == *home)
+        let is_there = |other: &LinkRecord| match &other.point {
+            AttachPoint::Netfilter { netns: path, place: at } => {
+                other.id != link.id
+                    && (at.family, at.hook, at.priority) == (place.family, place.hook, place.priority)
+                    && other.namespace.map_or(path == netns, |home| Some(home) == link.namespace)
             }
             _ => false,
         };
-        let link = self.state().links.values().find(|link| is_there(link)).map(|link| link.id);
-        match link {
-            Some(link) => EngineError::HeldByOurs { hook: hook.clone(), link: Some(link) },
-            None => error.into(),
-        }
-    }
-
-    /// Leaves the link of another owner out of what a user is told: only that owner and root can detach it.
-    pub(super) fn told_to(&self, owner: Option<&Owner>, error: EngineError) -> EngineError {
-        match error {
-            EngineError::HeldByOurs { hook, link: Some(link) }
-                if owner != Some(&Owner::Root) && self.owner_of_link(link).as_ref() != owner =>
-            {
-                EngineError::HeldByOurs { hook, link: None }
-            }
-            error => error,
-        }
+        let holder = self.state().links.values().find(|other| is_there(other)).map(|other| other.id);
+        let Some(holder) = holder else { return error };
+        let owner = link.owner.clone().or_else(|| self.owner_of_link(link.id));
+        let is_named = owner == Some(Owner::Root) || self.owner_of_link(holder) == owner;
+        EngineError::HeldByOurs { hook: hook.clone(), link: is_named.then_some(holder) }
     }
 
     /// What can be told of a dispatcher of libxdp.

@@ -90,16 +90,16 @@ impl<K: Kernel> Engine<K> {
                 }
                 (None, None) => runs.entered(interface.clone(), link.operation, entry),
             };
-            let hook = self.numbered(runs.recorded(HookRecord { newcomer: Some(link.id), ..hook }))?;
+            let hook = self.numbered(runs.recorded(HookRecord { newcomer: Some(link.id), ..hook }), undo)?;
             self.step("attach", "record");
             self.record_link(&link, Some(hook.clone()))?;
             Ok::<_, EngineError>(hook)
         })?;
+        drop(namespace);
         if old.is_none() {
             self.step("attach", "move into place");
             retry_once(|| self.place_hook(&hook))?;
         }
-        drop(namespace);
         self.keep_order(key);
         self.settle_chain(joined.unwrap_or(built))
     }
@@ -206,13 +206,7 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.make_folder(&folder)?;
                 undo.push(move || self.undo_pending_of(operation));
                 // With it the next start knows whether the namespace has ended, if no path leads there by then.
-                undo.push(move || {
-                    // Left, it is forgotten when the namespace has ended.
-                    if let Err(error) = self.forget_held_namespace(home) {
-                        tracing::warn!(%error, "the number of a network namespace is not forgotten");
-                    }
-                    Ok(())
-                });
+                undo.push_sure(move || self.forget_held_namespace(home));
                 let number = self.number_namespace(home, netns)?;
                 self.step("attach", "pin program of filter");
                 self.kernel.pin(&built.handle, &folder.join(filter_pin(key, interface, number)))?;
@@ -245,7 +239,7 @@ impl<K: Kernel> Engine<K> {
         self.attach_where_free(key, interface, || {
             self.attach_retrying(&built.handle, placed, operation, undo)
         })
-        .map_err(|error| self.explain_frags(error, interface, built))?;
+        .map_err(|error| self.explain_frags(error, interface, built).looking_for(key.kind.at(interface)))?;
         Ok(Entry::Link)
     }
 

@@ -139,7 +139,7 @@ impl<K: Kernel> Engine<K> {
         let target = || self.link_target(program, &link);
         undoing(|undo| {
             self.attach_retrying(&handle, target, link.operation, undo)
-                .map_err(|error| self.told_to(link.owner.as_ref(), error))?;
+                .map_err(|error| self.with_own_holder(&link, error).looking_for(&link.point))?;
             self.step("attach", "record");
             self.record_link(&link, None)
         })?;

@@ -22,8 +22,7 @@ impl<K: Kernel> Engine<K> {
         let mut is_known = false;
         for (at, target) in self.links_of_target(target, pin)? {
             self.step(operation, "create link");
-            let link = self.held_network.during(|| self.kernel.attach(program, &target));
-            let link = link.map_err(|error| self.with_own_holder(&target, error))?;
+            let link = self.held_network.during(|| self.kernel.attach(program, &target))?;
             self.step(operation, "pin link");
             self.kernel.pin(&link, &at)?;
             if !is_known {

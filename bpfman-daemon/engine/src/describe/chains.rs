@@ -8,7 +8,6 @@ use bpfmand_splice::Way;
 
 use crate::chain::ChainCounters;
 use crate::describe::details_chains::{ChainDetails, ChainMember};
-use crate::describe::settled::LookDeadline;
 use crate::state::records::{Entry, HookRecord, LinkRecord, Strategy};
 use crate::{Engine, EngineError, HookSwitches};
 
@@ -46,7 +45,7 @@ impl<K: Kernel> Engine<K> {
             });
         };
         let running = self
-            .settled_chain(LookDeadline::begin(), &key)?
+            .settled_chain(&self.observation_budget(), &key)?
             .ok_or(EngineError::NoChain { hook: text.clone() })?;
         let entry = running.program.map(|id| self.kernel.program(id)).transpose()?.flatten();
         let chain = hook.chain.as_ref();

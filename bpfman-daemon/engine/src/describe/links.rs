@@ -8,7 +8,7 @@ use bpfmand_core::{HookKey, KernelLinkId, LinkId, ProgramId, ProgramType};
 use bpfmand_kernel::{Kernel, SearchOnce};
 
 use crate::describe::details::LinkDetails;
-use crate::describe::settled::LookDeadline;
+use crate::describe::settled::ObservationBudget;
 use crate::error::if_there;
 use crate::standing::Observed;
 use crate::state::records::{HookRecord, LinkRecord};
@@ -64,7 +64,7 @@ impl<K: Kernel> Engine<K> {
             };
             state.links.values().filter(fits).cloned().collect()
         };
-        let (deadline, _search) = (LookDeadline::begin(), SearchOnce::begin());
+        let (budget, _search) = (self.observation_budget(), SearchOnce::begin());
         let mut shown = Vec::with_capacity(links.len());
         let mut chains = HashMap::new();
         for link in &links {
@@ -73,7 +73,7 @@ impl<K: Kernel> Engine<K> {
                 shown.push(seen);
                 continue;
             }
-            let settled = if_there(self.settled_link(deadline, link.id))?;
+            let settled = if_there(self.settled_link(&budget, link.id))?;
             // The others of its chain need not be looked at again one by one.
             if let (Some(key), Some(found)) = (link.hook, &settled)
                 && !found.standing.may_be_half_done()
@@ -91,17 +91,17 @@ impl<K: Kernel> Engine<K> {
     /// There is none of that id.
     pub fn describe_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
         let _search = SearchOnce::begin();
-        self.settled_link(LookDeadline::begin(), id)
+        self.settled_link(&self.observation_budget(), id)
     }
 
     /// The same as part of a list.
     pub(crate) fn settled_link(
         &self,
-        deadline: LookDeadline,
+        budget: &ObservationBudget,
         id: LinkId,
     ) -> Result<LinkDetails, EngineError> {
         let is_half_done = |link: &LinkDetails| link.standing.may_be_half_done();
-        self.settled(deadline, || self.held_link(id), is_half_done, || self.subjects_of(id))
+        self.settled(budget, || self.held_link(id), is_half_done, || self.subjects_of(id))
     }
 
     /// One link that the caller holds.

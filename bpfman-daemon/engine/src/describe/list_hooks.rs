@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bpfmand_core::{HookKey, HookKind, LinkId, ProgramId};
 use bpfmand_kernel::{Kernel, SearchOnce};
 
-use crate::describe::settled::LookDeadline;
+use crate::describe::settled::ObservationBudget;
 use crate::error::if_there;
 use crate::state::Standing;
 use crate::state::records::{HookRecord, LinkRecord};
@@ -43,11 +43,11 @@ impl<K: Kernel> Engine<K> {
             let links: Vec<Arc<LinkRecord>> = state.links.values().cloned().collect();
             (hooks, links)
         };
-        let (deadline, _search) = (LookDeadline::begin(), SearchOnce::begin());
+        let (budget, _search) = (self.observation_budget(), SearchOnce::begin());
         let mut summaries = Vec::with_capacity(hooks.len());
         for hook in &hooks {
             let members = links.iter().filter(|link| link.hook == Some(hook.key)).count();
-            summaries.extend(self.summary_of(hook, members, deadline)?);
+            summaries.extend(self.summary_of(hook, members, &budget)?);
         }
         let mut tcx: BTreeMap<HookKey, Vec<&LinkRecord>> = BTreeMap::new();
         for link in &links {
@@ -56,7 +56,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         for (key, links) in &tcx {
-            summaries.extend(self.summary_of_tcx(key, links, deadline)?);
+            summaries.extend(self.summary_of_tcx(key, links, &budget)?);
         }
         summaries.sort_by(|a, b| a.hook.cmp(&b.hook));
         Ok(summaries)
@@ -66,9 +66,9 @@ impl<K: Kernel> Engine<K> {
         &self,
         hook: &HookRecord,
         members: usize,
-        deadline: LookDeadline,
+        budget: &ObservationBudget,
     ) -> Result<Option<HookSummary>, EngineError> {
-        let Some(running) = self.settled_chain(deadline, &hook.key)? else { return Ok(None) };
+        let Some(running) = self.settled_chain(budget, &hook.key)? else { return Ok(None) };
         let standing =
             self.by_path(running.standing, hook.interface.netns.as_deref(), hook.key.netns.id())?;
         let sharing = hook.chain.as_ref().map_or(1, |chain| self.state().hooks_of_chain(chain.id));
@@ -88,12 +88,12 @@ impl<K: Kernel> Engine<K> {
         &self,
         key: &HookKey,
         links: &[&LinkRecord],
-        deadline: LookDeadline,
+        budget: &ObservationBudget,
     ) -> Result<Option<HookSummary>, EngineError> {
         let Some((interface, _)) = links.first().and_then(|link| link.point.hook()) else { return Ok(None) };
         let mut troubles = Vec::new();
         for link in links {
-            let standing = if_there(self.settled_link(deadline, link.id))?.map(|details| details.standing);
+            let standing = if_there(self.settled_link(budget, link.id))?.map(|details| details.standing);
             troubles.extend(standing.filter(|standing| !standing.is_running()).map(|is| (Some(link.id), is)));
         }
         Ok(Some(HookSummary {

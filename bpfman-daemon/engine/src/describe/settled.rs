@@ -1,6 +1,7 @@
 //! Readers take no locks, and see what the kernel runs and what is recorded one after the other: what seems to differ may
 //! only be in the middle of a change.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{HookKey, LinkId};
@@ -11,17 +12,25 @@ use crate::engine::locks::{Guard, Subject};
 use crate::state::Standing;
 use crate::{Engine, EngineError};
 
-/// Longest time of looking at things that are always being changed, and the pause between looks.
-const MAX_LOOKS: Duration = Duration::from_secs(2);
+/// Pause between two observations of what is being changed.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// End of the looks at what is being changed: one for a whole list, however many of its entries are changed all the time.
-#[derive(Clone, Copy, Debug)]
-pub struct LookDeadline(Instant);
+/// Time that may still be spent waiting for things that are being changed: one budget for a whole list, however many of its
+/// entries are changed all the time. Entries that need no wait take nothing of it.
+#[derive(Debug)]
+pub struct ObservationBudget(Cell<Duration>);
 
-impl LookDeadline {
-    pub fn begin() -> Self {
-        Self(Instant::now() + MAX_LOOKS)
+impl ObservationBudget {
+    const fn new(left: Duration) -> Self {
+        Self(Cell::new(left))
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.get().is_zero()
+    }
+
+    fn spend(&self, waited: Duration) {
+        self.0.set(self.0.get().saturating_sub(waited));
     }
 }
 
@@ -36,41 +45,47 @@ impl Standing {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Looks at something, and if `is_half_done`, once more while its subjects are locked. As long as others change it, it is
-    /// looked at until it is right in between, or the deadline has passed. Each `look` reads the records again. The caller
-    /// holds none of the subjects.
+    /// Returns the budget of one list, or of one entry that is asked for alone.
+    pub(crate) fn observation_budget(&self) -> ObservationBudget {
+        ObservationBudget::new(self.options.observation_wait)
+    }
+
+    /// Observes something, and if `is_half_done`, once more while its subjects are locked. As long as others change it, it is
+    /// observed until it is right in between, or the budget is spent. Each `observe` reads the records again. The caller holds
+    /// none of the subjects.
     pub(super) fn settled<T>(
         &self,
-        deadline: LookDeadline,
-        look: impl Fn() -> Result<T, EngineError>,
+        budget: &ObservationBudget,
+        observe: impl Fn() -> Result<T, EngineError>,
         is_half_done: impl Fn(&T) -> bool,
         subjects: impl Fn() -> Vec<Subject>,
     ) -> Result<T, EngineError> {
-        loop {
-            let seen = look()?;
-            if !is_half_done(&seen) {
-                return Ok(seen);
-            }
+        let mut seen = observe()?;
+        while is_half_done(&seen) {
             let held: Option<Vec<Guard>> =
                 subjects().into_iter().map(|subject| self.try_lock(subject)).collect();
             if held.is_some() {
-                return look();
+                return observe();
             }
-            if Instant::now() > deadline.0 {
-                return Ok(seen);
+            if budget.is_spent() {
+                break;
             }
+            let began = Instant::now();
             std::thread::sleep(PAUSE);
+            seen = observe()?;
+            budget.spend(began.elapsed());
         }
+        Ok(seen)
     }
 
     /// Returns what runs at a hook; none if it has no record any more.
     pub(super) fn settled_chain(
         &self,
-        deadline: LookDeadline,
+        budget: &ObservationBudget,
         key: &HookKey,
     ) -> Result<Option<Running>, EngineError> {
         self.settled(
-            deadline,
+            budget,
             || {
                 let hook = self.state().hooks.get(key).cloned();
                 hook.map(|hook| self.running_chain(&hook)).transpose()
@@ -84,5 +99,19 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn subjects_of(&self, id: LinkId) -> Vec<Subject> {
         let Some(link) = self.state().links.get(&id).cloned() else { return Vec::new() };
         [Subject::Program(link.program)].into_iter().chain(link.hook.map(Subject::Hook)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_of_all_entries_spend_one_budget() {
+        let budget = ObservationBudget::new(PAUSE);
+        budget.spend(PAUSE / 2);
+        assert!(!budget.is_spent());
+        budget.spend(PAUSE);
+        assert!(budget.is_spent());
     }
 }

@@ -16,7 +16,9 @@ impl<K: Kernel> Engine<K> {
         self.admit_changes()?;
         let mut committed = Committed::default();
         let mut written = Written::default();
-        for (by, part) in self.leftover_parts(changes.leftover.take()) {
+        let leftover = changes.leftover.take();
+        let ending_filters = leftover.as_ref().map(|(_, left)| left.filters.clone()).unwrap_or_default();
+        for (by, part) in self.leftover_parts(leftover) {
             written.put(RecordKey::Leftover(by), encode(&part)?);
             committed.operations.push(by);
         }
@@ -61,6 +63,7 @@ impl<K: Kernel> Engine<K> {
                 }));
                 let ended = changes.all.into_iter().filter_map(|change| state.apply(change));
                 committed.ended.extend(ended);
+                state.ending_filters.extend(ending_filters);
                 for key in &written.keys {
                     if let RecordKey::Hook(hook) = key
                         && !state.hooks.contains_key(hook)

@@ -174,12 +174,17 @@ impl<K: Kernel> Engine<K> {
     /// [`KernelError::NamespaceNotFound`]: it may run on. Or the kernel refuses.
     pub(crate) fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
         let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
-        let Some(at) = filter_place(&filter.key, &filter.interface, numbers) else { return Ok(()) };
-        match self.kernel.remove_filter(&at, filter.program) {
-            Err(KernelError::NamespaceNotFound { .. })
-                if self.has_ended(at.netns, &filter.key, filter.number.as_ref())? => {}
-            removed => removed?,
+        if let Some(at) = filter_place(&filter.key, &filter.interface, numbers) {
+            match self.kernel.remove_filter(&at, filter.program) {
+                Err(KernelError::NamespaceNotFound { .. })
+                    if self.has_ended(at.netns, &filter.key, filter.number.as_ref())? => {}
+                removed => removed?,
+            }
         }
-        self.forget_namespace(at.home)
+        self.state().ending_filters.retain(|other| !other.is_same(filter));
+        if let Some(home) = filter.key.netns.id() {
+            self.forget_namespace(home);
+        }
+        Ok(())
     }
 }

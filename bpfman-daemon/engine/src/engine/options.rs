@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bpfmand_kernel::XdpMode;
 use bpfmand_store::Store;
@@ -40,12 +41,17 @@ pub struct EngineOptions {
     pub libxdp_pins: PathBuf,
     /// About how many bytes of what an operation leaves to be removed are listed in one record; more takes several.
     pub leftover_bytes: usize,
+    /// Longest time that a list waits for entries that are being changed.
+    pub observation_wait: Duration,
     /// Which packet of 1,024 goes through timed twins. Members are not to know it: a daemon draws it when it starts.
     pub timed_packet: u16,
 }
 
 /// Well below what the store takes for a record, since what a record says is counted only about.
 const LEFTOVER_BYTES: usize = bpfmand_store::MAX_VALUE / 2;
+
+/// Changes of one hook take milliseconds: an entry that is not settled by then is changed all the time.
+const OBSERVATION_WAIT: Duration = Duration::from_secs(2);
 
 impl EngineOptions {
     /// Options without images, observer or configuration; objects are read in this process.
@@ -64,6 +70,7 @@ impl EngineOptions {
             map_bytes: DEFAULT_MAP_BYTES,
             libxdp_pins: PathBuf::from(crate::engine::LIBXDP_PINS),
             leftover_bytes: LEFTOVER_BYTES,
+            observation_wait: OBSERVATION_WAIT,
             timed_packet: 0,
         }
     }

@@ -29,6 +29,16 @@ impl EngineError {
         matches!(self, Self::Kernel(KernelError::HookChanged { .. } | KernelError::NoAnchor { .. }))
     }
 
+    /// Names what was looked for in a network namespace that is not found: the kernel knows interfaces by number.
+    pub(crate) fn looking_for(self, name: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Kernel(KernelError::NamespaceNotFound { netns, .. }) => {
+                KernelError::NamespaceNotFound { subject: name.to_string(), netns }.into()
+            }
+            error => error,
+        }
+    }
+
     /// Adds where the object file came from.
     pub(crate) fn of(self, origin: &str) -> Self {
         match self {

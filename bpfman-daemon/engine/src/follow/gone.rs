@@ -56,10 +56,10 @@ impl<K: Kernel> Engine<K> {
         self.record_moves(&HashSet::from([*key]), &[placed])?;
         self.state().drifted.remove(key);
         report.waiting += 1;
-        match key.netns.id() {
-            Some(home) => self.forget_namespace(home),
-            None => Ok(()),
+        if let Some(home) = key.netns.id() {
+            self.forget_namespace(home);
         }
+        Ok(())
     }
 
     /// Follows the paths of a namespace in which a hook runs on. Links that attachments to matching interfaces made end, unless

@@ -11,7 +11,7 @@ use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
 
 use crate::attach::already_there;
 use crate::describe::details::{LinkDetails, MatchingDetails};
-use crate::describe::settled::LookDeadline;
+use crate::describe::settled::ObservationBudget;
 use crate::engine::RecoveryReport;
 use crate::engine::locks::Subject;
 use crate::error::if_there;
@@ -94,10 +94,10 @@ impl<K: Kernel> Engine<K> {
     /// The kernel refuses to tell about their links.
     pub fn list_matching(&self) -> Result<Vec<MatchingDetails>, EngineError> {
         let ids: Vec<MatchingId> = self.state().matchings.keys().copied().collect();
-        let (deadline, _search) = (LookDeadline::begin(), SearchOnce::begin());
+        let (budget, _search) = (self.observation_budget(), SearchOnce::begin());
         let mut shown = Vec::with_capacity(ids.len());
         for id in ids {
-            shown.extend(if_there(self.settled_matching(deadline, id))?);
+            shown.extend(if_there(self.settled_matching(&budget, id))?);
         }
         Ok(shown)
     }
@@ -107,12 +107,12 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// There is none of that id.
     pub fn describe_matching(&self, id: MatchingId) -> Result<MatchingDetails, EngineError> {
-        self.settled_matching(LookDeadline::begin(), id)
+        self.settled_matching(&self.observation_budget(), id)
     }
 
     fn settled_matching(
         &self,
-        deadline: LookDeadline,
+        budget: &ObservationBudget,
         id: MatchingId,
     ) -> Result<MatchingDetails, EngineError> {
         let gone = EngineError::NoMatching(id);
@@ -129,7 +129,7 @@ impl<K: Kernel> Engine<K> {
         };
         let mut shown: Vec<LinkDetails> = Vec::with_capacity(links.len());
         for link in links {
-            shown.extend(if_there(self.settled_link(deadline, link))?);
+            shown.extend(if_there(self.settled_link(budget, link))?);
         }
         let left = self.left(matching.ends.as_ref());
         Ok(MatchingDetails { record: matching, program, links: shown, left, failures })

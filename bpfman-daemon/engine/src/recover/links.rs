@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfmand_core::{AttachPoint, HookKey, HookKind};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::engine::RecoveryReport;
 use crate::engine::undo::{retry_once, undoing};
@@ -69,12 +69,20 @@ impl<K: Kernel> Engine<K> {
 
     /// Finds the hook of a link that is attached again: the one that it had, as long as that is there, or the one that its path
     /// leads to.
+    ///
+    /// # Errors
+    /// [`KernelError::NamespaceNotFound`]: the namespace of its hook may live on, and its path may lead to another one.
     fn hook_again(&self, link: &LinkRecord) -> Result<Option<HookKey>, EngineError> {
         let Some((interface, kind)) = link.point.hook() else { return Ok(None) };
-        if let Some(key) = link.hook.filter(|_| link.boot == self.boot)
-            && let HookPresence::There(_) = self.at_hook_key(interface.netns.as_deref(), &key, None)?
-        {
-            return Ok(Some(key));
+        if let Some(key) = link.hook.filter(|_| link.boot == self.boot) {
+            match self.at_hook_key(interface.netns.as_deref(), &key, None)? {
+                HookPresence::There(_) => return Ok(Some(key)),
+                HookPresence::Unreachable => {
+                    let (subject, netns) = (kind.at(interface), key.netns.into());
+                    return Err(KernelError::NamespaceNotFound { subject, netns }.into());
+                }
+                HookPresence::Gone => {}
+            }
         }
         Ok(Some(self.kernel.find_hook(interface, kind)?))
     }
@@ -107,7 +115,8 @@ impl<K: Kernel> Engine<K> {
             // The tcx anchors are chosen among links of the hook as it is now.
             self.state().links.insert(link.id, Arc::clone(&restored));
             undo.push_sure(|| self.state().links.insert(link.id, Arc::clone(link)));
-            self.attach_retrying(&handle, target, restored.operation, undo)?;
+            self.attach_retrying(&handle, target, restored.operation, undo)
+                .map_err(|error| self.with_own_holder(&restored, error).looking_for(&restored.point))?;
             self.record_link(&restored, None)
         })?;
         retry_once(|| self.place_link(&restored))

@@ -43,7 +43,10 @@ impl<K: Kernel> Engine<K> {
         let reserved = self.begin_above_pins(&mut report)?;
         // Without it this start has numbers of its own all the same: the next one begins above its pins too.
         report.note("making a block of numbers durable", reserved);
-        for (operation, leftover) in self.leftovers()? {
+        let leftovers = self.leftovers()?;
+        let filters = leftovers.iter().flat_map(|(_, leftover)| leftover.filters.clone());
+        self.state().ending_filters.extend(filters);
+        for (operation, leftover) in leftovers {
             report.settled += 1;
             let leftover = self.unclaimed(leftover);
             let result = self.clear_leftover("recover", &[operation], &leftover);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bpfmand_core::{AttachPoint, HookKey, HookKind, LinkId, OperationId};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::attach::sockmap::stays_in_place;
 use crate::chain::BuiltChain;
@@ -183,6 +183,15 @@ impl<K: Kernel> Engine<K> {
         let target = self.link_target(new, link)?;
         self.step("replace", "attach beside");
         self.attach_pinned("replace", handle, &target, &paths::replaced_link(new.operation, link.id), undo)
+            .map_err(|error| match error {
+                // Netfilter takes one program of a priority: the old version is in the way.
+                EngineError::Kernel(KernelError::HookHeld { hook, .. })
+                    if matches!(link.point, AttachPoint::Netfilter { .. }) =>
+                {
+                    EngineError::HeldByOurs { hook, link: Some(link.id) }
+                }
+                error => error,
+            })
     }
 
     /// A link whose program is guarded from now on knows its tasks. Those from before guards learn them here; to know them

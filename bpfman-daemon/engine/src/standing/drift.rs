@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::sync::atomic::Ordering;
 
 use bpfmand_core::{HookKey, HookKind, LinkId, Owner, ProgramId, ProgramUid};
-use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
+use bpfmand_kernel::{Kernel, KernelError};
 
 use super::{HookCheck, Standing};
 use crate::state::State;
@@ -61,7 +61,6 @@ impl<K: Kernel> Engine<K> {
         if self.begin().is_err() {
             return report;
         }
-        let _search = SearchOnce::begin();
         report.lost.extend(self.unfinished().into_iter().map(DriftedPlace::from));
         let (programs, hooks, links) = {
             let state = self.state();

@@ -28,7 +28,7 @@ impl<K: Kernel> Engine<K> {
         // First: one that is found by then is looked through.
         let mut hidden = self.hidden_namespace()?;
         let mut found: Vec<FoundFilter> = Vec::new();
-        let mut seen = HashSet::new();
+        let (mut seen, mut read) = (HashSet::new(), HashSet::new());
         let namespaces = std::iter::once(None).chain(self.kernel.all_namespaces().into_iter().map(Some));
         for netns in namespaces {
             let interfaces = match self.kernel.interfaces(netns.as_deref()) {
@@ -36,21 +36,30 @@ impl<K: Kernel> Engine<K> {
                 Err(KernelError::NoNamespace { .. }) => continue,
                 interfaces => interfaces?,
             };
+            let (mut homes, mut is_read) = (HashSet::new(), true);
             for facts in interfaces {
                 let interface = Interface { name: facts.name, netns: netns.clone() };
                 for kind in kinds {
                     let key = match self.kernel.find_hook(&interface, kind) {
-                        Err(KernelError::NoNamespace { .. } | KernelError::NoInterface { .. }) => continue,
+                        Err(KernelError::NoNamespace { .. } | KernelError::NoInterface { .. }) => {
+                            is_read = false;
+                            continue;
+                        }
                         key => key?,
                     };
+                    homes.extend(key.netns.id());
                     // Two names of one namespace show the same filters.
                     if !seen.insert(key) {
                         continue;
                     }
                     let entries = match self.at_hook_key(netns.as_deref(), &key, None)? {
                         HookPresence::There(entries) => entries,
-                        HookPresence::Gone => continue,
+                        HookPresence::Gone => {
+                            is_read = false;
+                            continue;
+                        }
                         HookPresence::Unreachable => {
+                            is_read = false;
                             let home = key.netns.id();
                             if home.map_or(Ok(false), |home| self.is_numbered(home))? {
                                 hidden = hidden.or(home);
@@ -67,13 +76,17 @@ impl<K: Kernel> Engine<K> {
                     }
                 }
             }
+            // A path that led to two namespaces meanwhile shows neither as a whole.
+            if is_read && homes.len() == 1 {
+                read.extend(homes);
+            }
         }
         // One may have lost its path while others were looked through.
         let hidden = match hidden {
             None => self.sweep_namespaces()?,
             hidden => hidden,
         };
-        Ok(FoundFilters { seen: found, hidden })
+        Ok(FoundFilters { seen: found, read, hidden })
     }
 
     /// Hooks of interfaces that are meant, with what runs there. What cannot be asked is left out.

@@ -16,6 +16,6 @@ mod whereabouts;
 
 use crate::state::{HookPart, Loss, Standing};
 
-pub use numbered::numbered_namespaces;
+pub use numbered::{MAX_NAMESPACE_END, NAMESPACE_END_PAUSE, numbered_namespaces};
 pub use observe::Observed;
 pub use reconcile::HookCheck;

@@ -10,38 +10,38 @@ use bpfmand_core::{HookKey, HookKind, NetnsId, NetnsNumber};
 use bpfmand_kernel::{FoundNamespace, Kernel, KernelError};
 
 use crate::engine::locks::{Guard, Subject};
-use crate::error::Remainder;
+use crate::engine::undo::{Undo, retry_once, undoing};
 use crate::state::namespace_number::{NamespaceNumber, folder_name, parse_folder_name};
 use crate::state::records::{Entry, HookRecord};
 use crate::state::{FoundFilters, State, StrayKind};
 use crate::{Engine, EngineError, paths};
 
 /// Longest wait of a look at everything for the end of a namespace that nothing leads to, and the pause between looks.
-const MAX_END: Duration = Duration::from_millis(500);
-const LOOK: Duration = Duration::from_millis(100);
+pub const MAX_NAMESPACE_END: Duration = Duration::from_millis(500);
+pub const NAMESPACE_END_PAUSE: Duration = Duration::from_millis(100);
 
 impl State {
-    /// Returns whether something runs in a namespace without a link, or may still run there.
+    /// Returns whether something runs in a namespace without a link, or may still run there. Before a start has looked for
+    /// filters without a record, anything may.
     fn needs_number_of(&self, home: NetnsId) -> bool {
+        if !self.knows_strays {
+            return true;
+        }
         let hooks = self.hooks.values().filter(|hook| hook.entry != Entry::Link).map(|hook| &hook.key);
         let strays = self.strays.iter().filter_map(|stray| match &stray.kind {
             StrayKind::Filter { key, .. } => Some(key),
             _ => None,
         });
-        let uncleared =
-            self.uncleared.iter().flat_map(|left| &left.leftover.filters).map(|filter| &filter.key);
-        let unfinished = self.unfinished.iter().filter_map(|left| match &left.left {
-            Remainder::Filter { key, .. } => Some(key),
-            _ => None,
-        });
-        let mut all = hooks.chain(strays).chain(uncleared).chain(unfinished);
+        let ending = self.ending_filters.iter().map(|filter| &filter.key);
+        let mut all = hooks.chain(strays).chain(ending);
         all.any(|key| key.netns.id() == Some(home))
     }
 }
 
 impl<K: Kernel> Engine<K> {
     /// Holds the namespace of a hook from its number to its record: another change would find nothing there meanwhile, and
-    /// forget the number. Returns none where no number is given: for the daemon's own namespace, and for tcx links.
+    /// forget the number. XDP hooks are held too: their chains may join a dispatcher of libxdp, which has no link. Returns none
+    /// for the daemon's own namespace, and where TC hooks are entered by tcx links: these have no number.
     pub(crate) fn hold_namespace(&self, key: &HookKey) -> Option<Guard> {
         let home = key.netns.id()?;
         let is_entered_by_link = matches!(key.kind, HookKind::Tc(_)) && self.tc_enters_by_tcx();
@@ -65,8 +65,16 @@ impl<K: Kernel> Engine<K> {
 
     /// Adds to a record the number of the hook's namespace, where the record's end can only be known by that: links tell it
     /// themselves. The caller holds the namespace.
-    pub(crate) fn numbered(&self, hook: HookRecord) -> Result<HookRecord, EngineError> {
+    pub(crate) fn numbered<'a>(
+        &'a self,
+        hook: HookRecord,
+        undo: &mut Undo<'a>,
+    ) -> Result<HookRecord, EngineError> {
         let Some(home) = hook.key.netns.id().filter(|_| self.lacks_number(&hook)) else { return Ok(hook) };
+        // A filter needs its number until it is removed, and forgets it then.
+        if hook.entry == Entry::Dispatcher {
+            undo.push_sure(move || self.forget_held_namespace(home));
+        }
         let number = self.number_namespace(home, hook.interface.netns.as_deref())?;
         let number = number.map(|number| NamespaceNumber {
             boot: self.boot.clone(),
@@ -89,21 +97,30 @@ impl<K: Kernel> Engine<K> {
             return Ok(());
         }
         let _namespace = self.hold_namespace(&hook.key);
-        let numbered = self.numbered(hook.clone())?;
-        if numbered.number == hook.number { Ok(()) } else { self.record_hook(numbered) }
+        undoing(|undo| {
+            let numbered = self.numbered(hook.clone(), undo)?;
+            if numbered.number == hook.number { Ok(()) } else { self.record_hook(numbered) }
+        })
     }
 
-    /// Forgets the number of a namespace, unless something runs there without a link.
-    pub(crate) fn forget_namespace(&self, home: NetnsId) -> Result<(), EngineError> {
+    /// Forgets the number of a namespace, unless something runs there without a link. A number that cannot be removed is logged:
+    /// it is forgotten by the next start, or when the namespace has ended.
+    pub(crate) fn forget_namespace(&self, home: NetnsId) {
         let _namespace = self.lock(Subject::Namespace(home));
-        self.forget_held_namespace(home)
+        self.forget_held_namespace(home);
     }
 
-    /// The same. The caller holds the namespace.
-    pub(crate) fn forget_held_namespace(&self, home: NetnsId) -> Result<(), EngineError> {
+    /// Does the same for a namespace that the caller holds.
+    pub(crate) fn forget_held_namespace(&self, home: NetnsId) {
         if self.state().needs_number_of(home) {
-            return Ok(());
+            return;
         }
+        if let Err(error) = retry_once(|| self.remove_number(home)) {
+            tracing::warn!(%error, "the number of a network namespace is not forgotten");
+        }
+    }
+
+    fn remove_number(&self, home: NetnsId) -> Result<(), EngineError> {
         for (found, _, folder) in numbered_namespaces(&*self.kernel)? {
             if found == home {
                 self.kernel.remove_folder(&folder)?;
@@ -117,9 +134,11 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn forget_unused_namespaces(&self) -> Result<(), EngineError> {
         let mut unused = Vec::new();
         for (home, number, _) in numbered_namespaces(&*self.kernel)? {
+            if self.state().needs_number_of(home) {
+                continue;
+            }
             let found = self.kernel.find_namespace(home, None, Some(number))?;
-            let is_reached = matches!(found, FoundNamespace::Own | FoundNamespace::At(_));
-            if is_reached && !self.state().needs_number_of(home) {
+            if matches!(found, FoundNamespace::Own | FoundNamespace::At(_)) {
                 unused.push(home);
             }
         }
@@ -127,9 +146,14 @@ impl<K: Kernel> Engine<K> {
         let filters = if unused.is_empty() { FoundFilters::default() } else { self.all_filters()? };
         // One that could not be removed, or is of another daemon with the same folders.
         let may_run = |home| {
-            filters.seen.iter().any(|found| found.filter.may_be_ours() && found.key.netns.id() == Some(home))
+            !filters.read.contains(&home)
+                || filters
+                    .seen
+                    .iter()
+                    .any(|found| found.filter.may_be_ours() && found.key.netns.id() == Some(home))
         };
-        unused.into_iter().filter(|home| !may_run(*home)).try_for_each(|home| self.forget_namespace(home))
+        unused.into_iter().filter(|home| !may_run(*home)).for_each(|home| self.forget_namespace(home));
+        Ok(())
     }
 
     /// Returns whether the number of a namespace is written down: a filter of ours may run there.
@@ -143,7 +167,7 @@ impl<K: Kernel> Engine<K> {
         let mut hidden = None;
         for (home, number, folder) in numbered_namespaces(&*self.kernel)? {
             match self.kernel.find_namespace(home, None, Some(number))? {
-                FoundNamespace::Ended => self.kernel.remove_folder(&folder)?,
+                FoundNamespace::Ended => self.remove_ended_number(home, number, &folder)?,
                 FoundNamespace::NotFound => hidden = Some(home),
                 FoundNamespace::Own | FoundNamespace::At(_) => {}
             }
@@ -151,12 +175,27 @@ impl<K: Kernel> Engine<K> {
         Ok(hidden)
     }
 
-    /// The same. Waits a moment for a namespace that is about to end.
+    /// Removes the number of a namespace that was found to have ended, unless a change holds the namespace: the identity may be
+    /// that of a new one by now, which has the number.
+    fn remove_ended_number(
+        &self,
+        home: NetnsId,
+        number: NetnsNumber,
+        folder: &Path,
+    ) -> Result<(), EngineError> {
+        let Some(_namespace) = self.try_lock(Subject::Namespace(home)) else { return Ok(()) };
+        if self.kernel.find_namespace(home, None, Some(number))? == FoundNamespace::Ended {
+            self.kernel.remove_folder(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Does the same, and waits a moment for a namespace that is about to end.
     pub(super) fn hidden_namespace(&self) -> Result<Option<NetnsId>, EngineError> {
         let began = Instant::now();
         loop {
             match self.sweep_namespaces()? {
-                Some(_) if began.elapsed() < MAX_END => std::thread::sleep(LOOK),
+                Some(_) if began.elapsed() < MAX_NAMESPACE_END => std::thread::sleep(NAMESPACE_END_PAUSE),
                 hidden => return Ok(hidden),
             }
         }

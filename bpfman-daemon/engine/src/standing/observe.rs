@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bpfmand_core::{AttachPoint, HookKind, LinkFacts, ProgramId};
-use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_kernel::{Kernel, KernelError, SearchOnce};
 
 use super::{HookPart, Standing};
 use crate::state::records::{Entry, HookRecord, LinkRecord};
@@ -34,6 +34,7 @@ impl<H> Observed<H> {
 impl<K: Kernel> Engine<K> {
     /// What is where the chain of a hook was put. A chain is followed to what it leads to.
     pub(crate) fn observe(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
+        let _search = SearchOnce::begin();
         let mut observed = self.observe_entry(hook)?;
         // The kernel empties an array that nobody holds: without pins a chain loses its second half.
         if observed.standing.is_running()
@@ -61,6 +62,7 @@ impl<K: Kernel> Engine<K> {
 
     /// What is where a link was put that is no member of a chain.
     pub(crate) fn observe_alone(&self, link: &LinkRecord) -> Result<Observed<K::Handle>, EngineError> {
+        let _search = SearchOnce::begin();
         let pin = paths::link(link.id);
         let Some(program) = self.record(link.program) else {
             return Ok(Observed::nothing(Standing::Gone));

@@ -265,7 +265,7 @@ impl<K: Kernel> Engine<K> {
             let now = self.hook_as_of_now(hook);
             // It is entered by a link of our own from now on.
             let restored = HookRecord { operation, entry, adopted_link: false, ..now };
-            let restored = self.numbered(joined.as_ref().unwrap_or(&built).recorded(restored))?;
+            let restored = self.numbered(joined.as_ref().unwrap_or(&built).recorded(restored), undo)?;
             self.record_hook(restored.clone())?;
             Ok::<_, EngineError>(restored)
         })?;

@@ -15,6 +15,17 @@ use crate::state::records::LeftoverFilter;
 use crate::state::{Leased, Unfinished};
 use crate::{Engine, EngineError, paths};
 
+impl Remainder {
+    /// Returns the filter that is left, if it is one.
+    fn filter(&self) -> Option<LeftoverFilter> {
+        let Self::Filter { interface, key, filter: TcFilter { priority, handle }, program } = self else {
+            return None;
+        };
+        let (key, priority, handle, program) = (*key, *priority, *handle, *program);
+        Some(LeftoverFilter { interface: interface.clone(), key, priority, handle, program, number: None })
+    }
+}
+
 impl<K: Kernel> Engine<K> {
     /// Undoes what is in an operation's folder: links end and pins go. What stays is tried again later.
     pub(crate) fn undo_folder(&self, folder: &Path) -> Result<(), UndoFailure> {
@@ -36,6 +47,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn try_later(&self, left: Remainder, runs: Option<Leased>) {
         tracing::warn!(what = %left, "a failed operation could not be undone; it is tried again");
         let mut state = self.state();
+        state.ending_filters.extend(left.filter());
         let kept = runs.map(|leased| (Arc::clone(&leased.record), state.leases.take(leased)));
         state.unfinished.push(Unfinished { left, kept });
     }
@@ -83,11 +95,8 @@ impl<K: Kernel> Engine<K> {
                 self.remove_tree(folder)
             }
             Remainder::Pin(pin) => Ok(self.kernel.end_link(pin)?),
-            Remainder::Filter { interface, key, filter: TcFilter { priority, handle }, program } => {
-                let (interface, priority, handle) = (interface.clone(), *priority, *handle);
-                let (key, program) = (*key, *program);
-                let filter = LeftoverFilter { interface, key, priority, handle, program, number: None };
-                self.end_filter(&filter)
+            left @ Remainder::Filter { .. } => {
+                left.filter().map_or(Ok(()), |filter| self.end_filter(&filter))
             }
             Remainder::Hook { key, now } => {
                 let _hook = self.lock(Subject::Hook(*key));

@@ -1,5 +1,7 @@
 //! Results of a look at hooks.
 
+use std::collections::HashSet;
+
 use bpfmand_core::{HookEntry, HookKey, Interface, NetnsId, ProgramId};
 use bpfmand_kernel::TcFilter;
 
@@ -19,6 +21,8 @@ pub enum HookPresence {
 pub struct FoundFilters {
     /// Those in namespaces that can be found.
     pub seen: Vec<FoundFilter>,
+    /// Namespaces in which all filters were read.
+    pub read: HashSet<NetnsId>,
     /// A namespace in which there may be others of ours.
     pub hidden: Option<NetnsId>,
 }

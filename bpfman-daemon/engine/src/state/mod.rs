@@ -41,7 +41,9 @@ use hooks::Hooks;
 use leases::Leases;
 use links::Links;
 
-use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord};
+use crate::state::records::{
+    HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord,
+};
 
 pub use bpfmand_store::BlobId;
 pub use encoding::{encode, parse};
@@ -102,10 +104,14 @@ pub struct State {
     pub replacing: HashMap<ProgramUid, Arc<ProgramRecord>>,
     /// What the last start found in the bpffs without a record.
     pub strays: Vec<Stray>,
+    /// Whether the last start has looked for these.
+    pub knows_strays: bool,
     /// What operations left in the kernel and could not remove.
     pub uncleared: Vec<Uncleared>,
     /// What failed operations could not undo.
     pub unfinished: Vec<Unfinished>,
+    /// Filters without a record, from the change that ended it until they are removed. Their namespaces need their numbers.
+    pub ending_filters: Vec<LeftoverFilter>,
     /// Chains that are kept by operations, besides those that hooks' records name.
     pub leases: Leases,
     /// Operations whose leftovers are gone from the kernel, but not yet from the store.

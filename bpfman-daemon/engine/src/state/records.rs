@@ -353,6 +353,13 @@ pub struct LeftoverFilter {
     pub number: Option<NamespaceNumber>,
 }
 
+impl LeftoverFilter {
+    /// Returns whether both are one filter of the kernel.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.key, self.priority, self.handle) == (other.key, other.priority, other.handle)
+    }
+}
+
 /// The store's key of a hook.
 pub fn hook_key(key: &HookKey) -> Vec<u8> {
     let direction = key.kind.direction().map_or("", bpfmand_core::Direction::name);

@@ -52,7 +52,9 @@ impl<K: Kernel> Engine<K> {
             }
         }
         self.state().strays.retain(|other| *other != stray);
-        forgotten.map_or(Ok(()), |home| self.forget_namespace(home))?;
+        if let Some(home) = forgotten {
+            self.forget_namespace(home);
+        }
         self.drop_unrecorded_chains_of(&stray)?;
         self.tell_change();
         Ok(())

@@ -47,7 +47,8 @@ impl<K: Kernel> Engine<K> {
             for stray in &strays {
                 report.problems.push(format!("stray {}: {}", stray.pin.display(), stray.description()));
             }
-            self.state().strays = strays;
+            let mut state = self.state();
+            (state.strays, state.knows_strays) = (strays, true);
         });
         report.note("looking for what no record names", result);
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use bpfmand_core::Selector;
-use bpfmand_engine::{Engine, StepObserver};
+use bpfmand_engine::{Engine, EngineOptions, StepObserver};
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench, PATIENCE, Testable as _};
@@ -101,13 +101,16 @@ impl StepObserver for Lister {
     }
 }
 
-/// A wait for each of the hooks would be longer than the patience of the test.
+/// A wait for each of the hooks would be three times as long as the patience of the test.
 #[test]
 fn list_waits_once_for_all_hooks_that_are_being_changed() {
     const HOOKS: usize = 100;
     let bench = crate::simulated::bench();
     let lister = Arc::new(Lister::default());
-    let engine = Arc::new(bench.watched(Arc::clone(&lister) as Arc<dyn StepObserver>));
+    let observer = Arc::clone(&lister) as Arc<dyn StepObserver>;
+    let options = EngineOptions { observer, observation_wait: PATIENCE / 33, ..bench.options() };
+    let engine = Arc::new(Engine::open(Arc::clone(&bench.kernel), options).unwrap());
+    assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
     bench.kernel.add_interfaces(&bench.netns, HOOKS);
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     for number in 0..HOOKS {

@@ -276,12 +276,20 @@ fn break_glass_names_a_namespace_that_cannot_be_reached() {
     let home = hide(&bench);
     let kernel = &*bench.kernel;
     let found = find_attached(kernel);
-    let [unseen] = &found.unseen[..] else { panic!("{found:?}") };
+    let [unseen] = &found.find_unseen(kernel)[..] else { panic!("{found:?}") };
     assert!(found.ours.is_empty() && unseen.contains("may run on"), "{found:?}");
-    // A command to find who keeps it.
-    assert!(unseen.contains(&format!("/proc/[0-9]*/fd -lname 'net:\\[{}\\]'", home.inode)), "{unseen}");
+    // A command to find what keeps it.
+    assert!(unseen.contains(&format!("-lname 'net:\\[{}\\]' 2>/dev/null`", home.inode)), "{unseen}");
+    // It got a path after the search.
+    assert!(bench.kernel.add_name(Path::new(PROCESS), home));
+    let [unread] = &found.find_unseen(kernel)[..] else { panic!("{found:?}") };
+    assert!(unread.contains(&format!("at {PROCESS}, whose filters could not be read")), "{unread}");
+    assert_eq!(find_attached(kernel).find_unseen(kernel), Vec::<String>::new());
+    bench.kernel.remove_name(Path::new(PROCESS));
+    // A link that was detached kept it.
+    let found = find_attached(kernel);
     bench.kernel.end_namespace(home);
-    assert_eq!(find_attached(kernel).unseen, Vec::<String>::new());
+    assert_eq!(found.find_unseen(kernel), Vec::<String>::new());
 }
 
 #[test]

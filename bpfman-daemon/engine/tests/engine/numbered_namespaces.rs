@@ -3,11 +3,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use bpfmand_core::{LinkId, ProgramId};
+use bpfmand_core::{Direction, LinkId, ProgramId};
 use bpfmand_engine::{Engine, StepObserver};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
@@ -108,6 +109,40 @@ fn number_stays_for_a_filter_that_could_not_be_removed() {
     observer.0.set(Arc::clone(&bench.kernel)).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| engine.attached(tango, bench.tc(INGRESS, 1)))).is_err());
     assert!(!bench.kernel.failure_pending());
+    assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (1, 1));
+    // The next change removes both.
+    engine.loads(&bench.request("programs", &["tulip"]));
+    assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (0, 0));
+}
+
+/// Has the kernel refuse everything from the removal of the second filter on.
+#[derive(Default)]
+struct SecondNotRemoved {
+    kernel: OnceLock<Arc<SimKernel>>,
+    removed: AtomicUsize,
+}
+
+impl StepObserver for SecondNotRemoved {
+    fn before(&self, _: &'static str, step: &'static str) {
+        if let (Some(kernel), "remove filter") = (self.kernel.get(), step)
+            && self.removed.fetch_add(1, Ordering::SeqCst) == 1
+        {
+            kernel.fail_from(1);
+        }
+    }
+}
+
+#[test]
+fn number_stays_for_the_second_filter_of_an_unload() {
+    let bench = by_clsact();
+    let observer = Arc::new(SecondNotRemoved::default());
+    let engine = bench.watched(Arc::clone(&observer) as Arc<dyn StepObserver>);
+    let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
+    engine.attached(tango, bench.tc(Direction::Ingress, 1));
+    engine.attached(tango, bench.tc(Direction::Egress, 1));
+    observer.kernel.set(Arc::clone(&bench.kernel)).unwrap();
+    engine.unload(tango).unwrap_err();
+    bench.kernel.fail_call(0);
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (1, 1));
     // The next change removes both.
     engine.loads(&bench.request("programs", &["tulip"]));

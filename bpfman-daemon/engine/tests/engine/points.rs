@@ -1,12 +1,15 @@
 //! Attach points that are neither hooks of interfaces nor probes: control groups, network namespaces, netfilter, raw trace
 //! points, perf events. What holds for other links holds for theirs.
 
+use std::path::PathBuf;
+
 use bpfmand_core::{
-    AttachPoint, AttachRequest, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, Owner,
+    AttachPoint, AttachRequest, LinkId, LoadRequest, NetfilterFamily, NetfilterHook, NetfilterPlace, Owner,
     PerfEventPlace, ProcessScope, ProgramType, SampleRate, TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind, HookCheck, LinkDetails, Standing};
 use bpfmand_kernel::Kernel;
+use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
@@ -220,31 +223,53 @@ fn links_come_back_after_a_reboot() {
     }
 }
 
+fn attach_packets(
+    bench: &Bench<SimKernel>,
+    engine: &Engine<SimKernel>,
+    owner: Owner,
+) -> Result<LinkId, EngineError> {
+    let request = AttachRequest {
+        ttl: None,
+        program: engine.loads(&bench.request("points", &["no_packet"]))[0],
+        point: netfilter(bench, 7),
+        order: Default::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+        owner,
+        group: None,
+    };
+    engine.attach(&request).map(|link| link.record.id)
+}
+
 /// Only its owner and root can detach it.
 #[test]
 fn link_in_the_way_is_named_to_its_owner_and_root() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
-    let attach = |program, owner: Owner| {
-        let request = AttachRequest {
-            ttl: None,
-            program,
-            point: netfilter(&bench, 7),
-            order: Default::default(),
-            sharing: Default::default(),
-            metadata: Default::default(),
-            owner,
-            group: None,
-        };
-        engine.attach(&request)
-    };
-    let load = || engine.loads(&bench.request("points", &["no_packet"]))[0];
-    let link = attach(load(), Owner::User(1000)).unwrap().record.id;
+    let link = attach_packets(&bench, &engine, Owner::User(1000)).unwrap();
     for (owner, is_named) in [(Owner::Root, true), (Owner::User(1000), true), (Owner::User(1001), false)] {
-        let error = attach(load(), owner).unwrap_err();
+        let error = attach_packets(&bench, &engine, owner).unwrap_err();
         let text = format!("{error} {}", error.hint().unwrap());
         assert!(text.contains("takes one program"), "{text}");
         assert_eq!(text.contains(&format!("link {link}")), is_named, "{text}");
         assert_eq!(text.contains("bpfman detach"), is_named, "{text}");
+    }
+}
+
+#[test]
+fn link_in_the_way_of_one_that_was_lost_is_named_to_its_owner() {
+    for (owner, is_named) in [(Owner::User(1000), true), (Owner::User(1001), false)] {
+        let bench = crate::simulated::bench();
+        let engine = bench.engine();
+        let lost = attach_packets(&bench, &engine, Owner::User(1000)).unwrap();
+        bench.kernel.end_link(&PathBuf::from(format!("links/{lost}"))).unwrap();
+        let there = attach_packets(&bench, &engine, owner).unwrap();
+        drop(engine);
+        let (_engine, report) = bench.start();
+        let [problem] = &report.problems[..] else { panic!("{report:?}") };
+        let reason = problem.strip_prefix(&format!("link {lost}: ")).unwrap();
+        assert!(reason.contains("takes one program"), "{reason}");
+        assert_eq!(reason.ends_with(&format!("link {there} is there")), is_named, "{reason}");
+        assert!(is_named || reason.contains("a link of another owner"), "{reason}");
     }
 }

@@ -11,7 +11,7 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::Ask as _;
-use crate::namespaces::{INGRESS, PROCESS, Sim, TC};
+use crate::namespaces::{INGRESS, PROCESS, Sim, TC, hide};
 use crate::points::netfilter;
 
 type Step = (&'static str, &'static str);
@@ -84,7 +84,7 @@ fn link_is_made_where_its_hook_was_found() {
             } else {
                 let error = attached.unwrap_err();
                 let is_lost = matches!(error, EngineError::Kernel(KernelError::NamespaceNotFound { .. }));
-                assert!(is_lost, "{name}: {error}");
+                assert!(is_lost && error.to_string().contains("left"), "{name}: {error}");
                 assert!(engine.all_links().is_empty() && bench.kernel.snapshot().links.is_empty());
             }
             let now = bench.kernel.find_hook(&bench.left(), kind).unwrap();
@@ -144,4 +144,26 @@ fn link_comes_back_in_the_namespace_that_it_was_in() {
     engine.check_all();
     assert!(switch.is_done());
     assert_eq!(names_at(&bench, &key), ["xray"]);
+}
+
+#[test]
+fn start_attaches_no_link_in_another_namespace_than_it_was_in() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
+    let link = engine.attached(xray, bench.tcx(1));
+    let key = engine.describe_link(link).unwrap().record.hook.unwrap();
+    drop(engine);
+    bench.kernel.end_link(&PathBuf::from(format!("links/{link}"))).unwrap();
+    let home = hide(&bench);
+    bench.kernel.add_namespace(&bench.netns);
+    bench.kernel.add_interface(Some(&bench.netns), "left").unwrap();
+    let (engine, report) = bench.start();
+    assert!(report.problems.iter().any(|problem| problem.contains("cannot be reached")), "{report:?}");
+    let now = bench.kernel.find_hook(&bench.left(), HookKind::Tcx(INGRESS)).unwrap();
+    assert_eq!(names_at(&bench, &now), [""; 0]);
+    drop(engine);
+    assert!(bench.kernel.add_name(Path::new(PROCESS), home));
+    let _engine = bench.engine();
+    assert_eq!((names_at(&bench, &key), names_at(&bench, &now)), (vec!["xray".to_owned()], vec![]));
 }

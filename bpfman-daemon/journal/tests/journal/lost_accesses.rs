@@ -1,6 +1,7 @@
 //! Accesses that cannot be written: the log says so once, and a gap is in the files as soon as there is room again.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,21 +12,31 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Counts warnings of accesses.
+/// Counts warnings of accesses, and lines of gaps.
 #[derive(Clone, Default)]
-struct Warnings(Arc<AtomicUsize>);
+struct Log {
+    warnings: Arc<AtomicUsize>,
+    gaps: Arc<AtomicUsize>,
+}
 
-impl Visit for Warnings {
+/// Counts what is in one event.
+struct Counter<'l>(&'l Log, Level);
+
+impl Visit for Counter<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" && format!("{value:?}").contains("accesses") {
-            self.0.fetch_add(1, Ordering::SeqCst);
+        let value = format!("{value:?}");
+        if (field.name(), self.1) == ("message", Level::WARN) && value.contains("accesses") {
+            self.0.warnings.fetch_add(1, Ordering::SeqCst);
+        }
+        if field.name() == "verb" && value.contains("Gap") {
+            self.0.gaps.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::WARN
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -37,7 +48,7 @@ impl Subscriber for Warnings {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
+        event.record(&mut Counter(self, *event.metadata().level()));
     }
 
     fn enter(&self, _: &Id) {}
@@ -64,9 +75,9 @@ fn settings(folder: &Path) -> JournalSettings {
 
 #[test]
 fn lost_accesses_are_warned_of_once_and_leave_a_gap() {
-    let warnings = Warnings::default();
+    let log = Log::default();
     // The writer has a thread of its own.
-    tracing::subscriber::set_global_default(warnings.clone()).unwrap();
+    tracing::subscriber::set_global_default(log.clone()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("journal")).unwrap();
     // In the way of the folder, also for root.
@@ -76,11 +87,38 @@ fn lost_accesses_are_warned_of_once_and_leave_a_gap() {
     for _ in 0..5 {
         access(&journal, "OpenForReading");
     }
-    assert_eq!(warnings.0.load(Ordering::SeqCst), 1);
+    assert_eq!(log.warnings.load(Ordering::SeqCst), 1);
     let standing = journal.standing().unwrap();
     assert_eq!((standing.lost, standing.failure.as_str()), (5, ""), "changes have their entries");
     fs::remove_file(&in_the_way).unwrap();
     access(&journal, "OpenForWriting");
     let gap = (6, "Gap".to_owned(), "5 entries could not be written".to_owned());
     assert_eq!(accesses(&journal), [gap, (7, "OpenForWriting".to_owned(), String::new())]);
+    // The log has all that journald would have.
+    drop(journal);
+    assert_eq!(log.gaps.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn lost_entries_have_numbers_of_their_own_in_journald() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journald");
+    let journald = UnixDatagram::bind(&path).unwrap();
+    // All is there when the writer has ended.
+    journald.set_nonblocking(true).unwrap();
+    let in_the_way = folder.path().join("journal/accesses");
+    fs::create_dir(folder.path().join("journal")).unwrap();
+    fs::write(&in_the_way, "").unwrap();
+    let journal = Journal::open(JournalSettings { journald: Some(path), ..settings(folder.path()) }).unwrap();
+    (0..3).for_each(|_| access(&journal, "OpenForReading"));
+    fs::remove_file(&in_the_way).unwrap();
+    access(&journal, "OpenForWriting");
+    drop(journal);
+    let numbers = (0..5).map(|_| {
+        let mut bytes = [0; 4096];
+        let length = journald.recv(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        text.lines().find_map(|line| line.strip_prefix("BPFMAN_NUMBER=")?.parse().ok()).unwrap()
+    });
+    assert_eq!(numbers.collect::<Vec<u64>>(), [1, 2, 3, 4, 5]);
 }

@@ -70,7 +70,8 @@ impl NamespaceFinder {
         }
     }
 
-    /// The same; where only a file is known, in whatever namespace that leads to.
+    /// Runs `work` in a namespace; where only a file is known, in the namespace that the file leads to. The engine names the subject
+    /// in an error.
     pub fn enter_known<T: Send>(
         &self,
         home: Option<NetnsId>,
@@ -214,7 +215,7 @@ impl NamespaceFinder {
         found
     }
 
-    /// The same; an earlier search of this thread does, where that was asked for ([`crate::SearchOnce`]).
+    /// Returns the result of the thread's [`crate::SearchOnce`], or searches.
     fn search_once(&self) -> Known {
         search_once::found().map_or_else(|| self.search(), Known)
     }
