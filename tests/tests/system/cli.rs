@@ -135,7 +135,8 @@ fn third_party_programs_are_listed_under_each_possible_type() {
         output.stdout
     };
     tc(&format!("qdisc add dev {INTERFACE} clsact"));
-    tc(&format!("filter add dev {INTERFACE} ingress bpf da obj {object} sec tc"));
+    let add = format!("tc filter add dev {INTERFACE} ingress bpf da obj {object} sec tc");
+    crate::strangers::with_bpffs(&network.far, &add);
     let shown: Value =
         serde_json::from_slice(&tc(&format!("-json filter show dev {INTERFACE} ingress"))).unwrap();
     let filters = shown.as_array().unwrap();

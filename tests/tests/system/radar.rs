@@ -264,8 +264,10 @@ fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_s
 
     let object = compile::object("stranger").display().to_string();
     let run = |program: &str, line: &str| {
-        let mut command = network.far.command(program);
-        command.args(line.split_whitespace());
+        let mut command = network.far.command("unshare");
+        // As `with_bpffs` does it, by one process from beginning to end.
+        let script = format!("mount -t bpf bpf /sys/fs/bpf && exec {program} {line}");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
         run_as_process(command)
     };
     let by_ip = run("ip", &format!("link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
