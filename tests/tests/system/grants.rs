@@ -127,7 +127,7 @@ fn a_grant_reaches_as_far_as_it_says_and_each_owner_to_its_own() {
 }
 
 #[test]
-fn a_grant_reaches_what_its_user_loaded_as_a_member_of_the_sockets_group_and_no_other_users() {
+fn grant_reaches_no_other_users_programs() {
     let daemon = daemon(format!("[files]\nusers = [0, {ADA}, {BOB}]\n{EVERYBODY_MAY}"));
     let (ada, bob) = (load_as(&daemon, ADA), load_as(&daemon, BOB));
     let shown = daemon.bpfman(&format!("get program {bob} -o json")).json();

@@ -15,7 +15,7 @@ use bpfman_tests::{Wire, compile};
 use crate::kill_loop_place::{Mode, Place};
 
 /// Most programs that a client has at a time.
-const MOST_PROGRAMS: usize = 5;
+const MAX_PROGRAMS: usize = 5;
 const XDP_PASS: i32 = 2;
 const TC_OK: i32 = 0;
 /// Return code that passes a packet to the next tcx link: any other one ends the list.
@@ -67,7 +67,7 @@ impl Client {
     pub fn work(&mut self, place: &Place, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let call = match self.random.below(8) {
-                0 | 1 if self.programs.len() < MOST_PROGRAMS => self.load(),
+                0 | 1 if self.programs.len() < MAX_PROGRAMS => self.load(),
                 2..=4 => self.attach(place),
                 5 | 6 => self.detach(),
                 _ => self.unload(),

@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::equipment::Program;
 use crate::events::follow;
 use crate::images::trusting_daemon;
+use crate::strangers::command_with_bpffs;
 
 /// Users that need no entry anywhere.
 const ADA: u32 = 64_321;
@@ -264,11 +265,7 @@ fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_s
 
     let object = compile::object("stranger").display().to_string();
     let run = |program: &str, line: &str| {
-        let mut command = network.far.command("unshare");
-        // As `with_bpffs` does it, by one process from beginning to end.
-        let script = format!("mount -t bpf bpf /sys/fs/bpf && exec {program} {line}");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
-        run_as_process(command)
+        run_as_process(command_with_bpffs(&network.far, &format!("exec {program} {line}")))
     };
     let by_ip = run("ip", &format!("link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
     // Its library loads others first, to find out what the kernel takes.

@@ -1,11 +1,13 @@
 //! Programs of others at the same hooks: named, and left alone.
 
+use std::process::Command;
+
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::command::run;
 use bpfman_tests::network::{INTERFACE, Namespace};
 use bpfman_tests::requests::{attach, tc, xdp};
 use bpfman_tests::traffic::Traffic;
-use bpfman_tests::{Daemon, Launch, Network, compile, kernel};
+use bpfman_tests::{Daemon, Launch, Network, Outcome, compile, kernel};
 use tonic::Code;
 
 use crate::equipment::{Program, assert_status};
@@ -14,12 +16,18 @@ fn object() -> String {
     compile::object("stranger").display().to_string()
 }
 
-/// Runs a script in a network namespace, with a bpffs that nobody else sees where loaders look for one. Without it
-/// `ip` and `tc` would keep their own in any that is mounted, that of a daemon too.
-pub fn with_bpffs(end: &Namespace, script: &str) {
-    let netns = format!("--net={}", end.path().display());
+/// Returns a command that runs a script in a network namespace, with a bpffs of its own where loaders look for one. Without it
+/// `ip` and `tc` would keep their own in any that is mounted, that of a daemon too. It is one process, up to an `exec` of the script.
+pub fn command_with_bpffs(end: &Namespace, script: &str) -> Command {
     let script = format!("mount -t bpf bpf /sys/fs/bpf && {script}");
-    run(&["nsenter", &netns, "unshare", "--mount", "--propagation", "private", "sh", "-c", &script]);
+    let mut command = end.command("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+    command
+}
+
+/// Runs a script so to its end.
+pub fn with_bpffs(end: &Namespace, script: &str) {
+    Outcome::of(&mut command_with_bpffs(end, script)).success();
 }
 
 /// Puts a program on the interface of a namespace.

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use bpfmand_core::{Direction, HookKey, HookKind, NetnsId, ProgramType};
@@ -125,28 +126,47 @@ fn own_namespace_is_found_without_a_path<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(kernel.find_namespace(left, None, None).unwrap(), FoundNamespace::At(bench.netns.clone()));
 }
 
-/// A thread can be in another namespace than its process.
+/// A thread in another namespace than its process.
+struct ThreadInside {
+    /// Where the thread shows its namespace.
+    path: PathBuf,
+    leave: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl ThreadInside {
+    /// Starts a thread that enters the namespace of a file, and closes the file.
+    fn of(file: File) -> Self {
+        let (entered, is_inside) = channel();
+        let (leave, may_leave) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            drop(file);
+            entered.send(gettid().as_raw_nonzero()).unwrap();
+            let _closed = may_leave.recv();
+        });
+        let id = is_inside.recv().unwrap();
+        let path = PathBuf::from(format!("/proc/{}/task/{id}/ns/net", std::process::id()));
+        Self { path, leave, thread }
+    }
+
+    fn leave(self) {
+        drop(self.leave);
+        self.thread.join().unwrap();
+    }
+}
+
 fn namespace_is_found_by_a_thread(bench: &Bench<LinuxKernel>) {
     let (kernel, machine) = (&*bench.kernel, &bench.machine);
     let netns = machine.add_namespace();
     let key = bench.key_in(&netns, "left", TC);
     let file = File::open(&netns).unwrap();
-    let (entered, is_inside) = channel();
-    let (leave, may_leave) = channel::<()>();
-    let inside = std::thread::spawn(move || {
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        drop(file);
-        entered.send(gettid().as_raw_nonzero()).unwrap();
-        let _closed = may_leave.recv();
-    });
-    let thread = is_inside.recv().unwrap();
+    let inside = ThreadInside::of(file);
     machine.remove_name(&netns);
-    let path = PathBuf::from(format!("/proc/{}/task/{thread}/ns/net", std::process::id()));
     let found = kernel.find_namespace(key.netns.into(), Some(&netns), None).unwrap();
-    assert_eq!(found, FoundNamespace::At(path));
+    assert_eq!(found, FoundNamespace::At(inside.path.clone()));
     assert_eq!(kernel.hook_contents(Some(&netns), &key).unwrap().entries, []);
-    drop(leave);
-    inside.join().unwrap();
+    inside.leave();
 }
 
 fn one_search_does_for_the_looks_of_a_list(bench: &Bench<LinuxKernel>) {
@@ -160,15 +180,7 @@ fn one_search_does_for_the_looks_of_a_list(bench: &Bench<LinuxKernel>) {
     let find = || kernel.find_namespace(home, Some(&netns), number).unwrap();
     let list = SearchOnce::begin();
     assert_eq!(find(), FoundNamespace::NotFound);
-    let (entered, is_inside) = channel();
-    let (leave, may_leave) = channel::<()>();
-    let inside = std::thread::spawn(move || {
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        drop(file);
-        entered.send(gettid().as_raw_nonzero()).unwrap();
-        let _closed = may_leave.recv();
-    });
-    let thread = is_inside.recv().unwrap();
+    let inside = ThreadInside::of(file);
     {
         let _within = SearchOnce::begin();
         assert_eq!(find(), FoundNamespace::NotFound, "it is searched for again");
@@ -176,12 +188,10 @@ fn one_search_does_for_the_looks_of_a_list(bench: &Bench<LinuxKernel>) {
     let error = kernel.hook_contents(Some(&netns), &key).unwrap_err();
     assert!(matches!(error, KernelError::NamespaceNotFound { .. }), "{error:?}");
     // Whoever asks for all of them gets those of now.
-    let path = PathBuf::from(format!("/proc/{}/task/{thread}/ns/net", std::process::id()));
-    assert!(kernel.all_namespaces().contains(&path));
+    assert!(kernel.all_namespaces().contains(&inside.path));
     drop(list);
-    assert_eq!(find(), FoundNamespace::At(path));
-    drop(leave);
-    inside.join().unwrap();
+    assert_eq!(find(), FoundNamespace::At(inside.path.clone()));
+    inside.leave();
 }
 
 /// Container runtimes mount namespaces elsewhere than in `/run/netns`.
