@@ -8,7 +8,7 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-env-changed=BPFMAN_STATIC");
     let debug = env::var("PROFILE").is_ok_and(|profile| profile == "debug");
-    // Set by whoever has rustc link statically, which this script cannot see: the two exclude each other.
+    // packaging/containers/build sets it: it has rustc link statically, which excludes this and which no build script sees.
     if debug && env::var_os("BPFMAN_STATIC").is_none() {
         println!("cargo::rustc-link-arg-bins=-no-pie");
     }

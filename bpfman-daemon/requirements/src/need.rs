@@ -128,7 +128,7 @@ impl ObjectNeeds {
         self.needs.iter().filter(|need| !need.is_optional && need.kind.has_version() && need.since.is_none())
     }
 
-    /// That version, and what decides about it. None too if a program could not be read: its needs are not known.
+    /// Returns that version and the need that decides about it; none also if a program could not be read: its needs are not known.
     #[must_use]
     pub fn deciding(&self) -> Option<(LinuxVersion, Vec<&KernelNeed>)> {
         if !self.damaged.is_empty() || self.without_version().next().is_some() {

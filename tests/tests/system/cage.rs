@@ -164,7 +164,7 @@ fn a_bpffs_that_nobody_else_sees_keeps_the_daemon_from_starting() {
     assert!(format!("{doctor:?}").contains("cage: mounts"), "{doctor:?}");
     drop(daemon);
 
-    // One that was there before is whoever's mounted it to decide.
+    // A bpffs that was there before stays as long as the one that mounted it decides.
     let mut daemon = Daemon::prepare();
     fs::create_dir_all(daemon.fs()).unwrap();
     let mounted = namespace.command("mount").args(["-t", "bpf", "bpffs"]).arg(daemon.fs()).status().unwrap();

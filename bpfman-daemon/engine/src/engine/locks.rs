@@ -16,7 +16,7 @@ pub enum Subject {
     /// A hook: held by whoever changes its chain. One of tcx links is locked together with that of the tc chain, which
     /// the kernel keeps in the same list.
     Hook(HookKey),
-    /// A network namespace: held by whoever numbers it until what runs there is recorded, and by whoever forgets its number.
+    /// A network namespace: held from its number until what runs there is recorded, and while its number is forgotten.
     Namespace(NetnsId),
     /// Chains of one composition: held by whoever looks for one and loads it if there is none. Never together with
     /// another of these.

@@ -77,7 +77,7 @@ fn link_of_another_namespace_is_not_taken_for_one_without_a_pin() {
     assert!(bench.kernel.snapshot().links.is_empty());
 }
 
-/// As when a bpffs is unmounted.
+/// The pins are lost as by the unmounting of a bpffs.
 #[test]
 fn chain_that_lost_its_pins_comes_back_where_it_was() {
     for handed_over in [false, true] {
@@ -147,7 +147,7 @@ fn tcx_link_comes_back_where_it_was() {
     }
 }
 
-/// Such a link keeps its namespace, which nothing else shows.
+/// A link to a namespace keeps it alive without any path.
 #[test]
 fn link_of_a_namespace_tells_that_its_path_changed() {
     let bench = crate::simulated::bench();

@@ -50,7 +50,7 @@ fn is_function(symbol: &ListedSymbol<'_>) -> bool {
 }
 
 fn made_of_in(list: impl BufRead, wanted: &str) -> io::Result<Vec<String>> {
-    const MOST: usize = 3;
+    const MAX_NAMES: usize = 3;
     let mut found = BTreeSet::new();
     each(list, |symbol| {
         let suffix = symbol.name.strip_prefix(wanted).and_then(|rest| rest.strip_prefix('.'));
@@ -59,7 +59,7 @@ fn made_of_in(list: impl BufRead, wanted: &str) -> io::Result<Vec<String>> {
             found.insert(symbol.name.to_owned());
         }
     })?;
-    Ok(found.into_iter().take(MOST).collect())
+    Ok(found.into_iter().take(MAX_NAMES).collect())
 }
 
 fn count_functions(list: impl BufRead, wanted: &str) -> io::Result<usize> {

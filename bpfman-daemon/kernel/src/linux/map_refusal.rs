@@ -14,7 +14,7 @@ const MAX_STACK: u32 = 127 * 8;
 const PREFIX: u32 = 4;
 const MAX_ADDRESS: u32 = 256;
 
-/// Returns what is wrong with the definition of a map that the kernel refused with EINVAL or E2BIG; none if nothing that is
+/// Returns what is wrong with the definition of a map that the kernel refused with EINVAL, E2BIG or ENOTSUPP; none if nothing that is
 /// known is. `cpus` are those that the kernel could have.
 pub fn reason(spec: &MapSpec, cpus: u32) -> Option<String> {
     sizes(spec).or_else(|| flags(spec)).or_else(|| entries(spec, cpus))

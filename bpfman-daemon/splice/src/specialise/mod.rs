@@ -56,7 +56,7 @@ pub fn specialised(text: &BoundText, fixed: &[usize], maps: &[ReadOnlyMap<'_>]) 
 }
 
 /// Instructions that the kernel may move while it takes needless ones out of a chain: about half a second.
-const MOST_MOVED: usize = 100_000_000;
+const MAX_MOVED: usize = 100_000_000;
 
 /// True if the kernel soon has the needless instructions out of a chain of these members. It takes out one at a time and moves
 /// all behind it: 80,000 out of as many took Linux 6.18 22 seconds, for which a tenant's member would hold everybody's hook.
@@ -67,7 +67,7 @@ pub fn is_soon_removed<'a>(members: impl IntoIterator<Item = &'a BoundText>) -> 
         needless += program.insns.iter().filter(|insn| **insn == NOTHING).count();
         all += program.insns.len();
     }
-    needless.saturating_mul(all) <= MOST_MOVED
+    needless.saturating_mul(all) <= MAX_MOVED
 }
 
 #[cfg(test)]
