@@ -17,8 +17,9 @@ use bpfmand_api::Gate;
 pub use gate::LoadGate;
 pub use settings::{GateSettings, GateTable};
 
-/// How long the end of the daemon waits for the gate to open.
-const FAREWELL: Duration = Duration::from_millis(200);
+/// How long the end of the daemon waits for the gate to open. It takes milliseconds, but on an emulated or busy machine more
+/// than a tenth of a second; only a gate whose image is being fetched takes all of it.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often exceptions are looked up, and the clock is wound.
 const TURN: Duration = Duration::from_secs(1);
 /// Programs are loaded on this thread, as for requests.
