@@ -53,7 +53,7 @@ impl Cluster {
     /// # Panics
     /// The server refused it.
     pub async fn apply_one(&self, object: Value) -> DynamicObject {
-        self.try_apply(object.clone()).await.unwrap_or_else(|error| panic!("{error}: {object}"))
+        self.try_apply(object.clone()).await.unwrap_or_else(|error| panic!("{error:?}: {object}"))
     }
 
     /// The same, where the server may refuse.

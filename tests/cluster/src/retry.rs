@@ -1,4 +1,5 @@
-//! Requests that the API server asks to send again later: it does so where it is busy. Every client of Kubernetes obeys.
+//! Requests that are sent again: where the API server is busy and asks for it, as every client of Kubernetes does, and where
+//! no connection was made, so that nothing was sent.
 
 use std::time::Duration;
 
@@ -8,10 +9,13 @@ use tower::BoxError;
 use tower::retry::Policy;
 
 /// How often, as the Go client does it.
-const MOST: usize = 10;
+const MAX_REPEATS: usize = 10;
 
-/// Sends a request again that was answered with "too many requests", or with an error of the server, and a time to wait.
-/// An answer without such a time is the answer.
+/// How long until another connection is tried.
+const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(200);
+
+/// Sends a request again that was answered with "too many requests", or with an error of the server, and a time to wait; and
+/// one that no connection was made for. An answer without such a time is the answer.
 #[derive(Clone, Debug, Default)]
 pub struct AsAsked {
     sent: usize,
@@ -25,9 +29,18 @@ impl<Answer> Policy<Request<Body>, Response<Answer>, BoxError> for AsAsked {
         _: &mut Request<Body>,
         result: &mut Result<Response<Answer>, BoxError>,
     ) -> Option<Self::Future> {
-        let wait = wait(result.as_ref().ok()?)?;
+        let wait = match result {
+            Ok(answer) => wait(answer)?,
+            Err(error) => {
+                error
+                    .downcast_ref::<hyper_util::client::legacy::Error>()
+                    .filter(|error| error.is_connect())?;
+                eprintln!("no connection, tried again: {error:?}");
+                BETWEEN_CONNECTIONS
+            }
+        };
         self.sent += 1;
-        (self.sent <= MOST).then(|| tokio::time::sleep(wait))
+        (self.sent <= MAX_REPEATS).then(|| tokio::time::sleep(wait))
     }
 
     fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
@@ -73,7 +86,7 @@ mod tests {
         use std::sync::atomic::{AtomicUsize, Ordering};
         use tower::ServiceExt as _;
 
-        for (busy_for, status, sent) in [(3, 200, 4), (MOST + 5, 429, MOST + 1)] {
+        for (busy_for, status, sent) in [(3, 200, 4), (MAX_REPEATS + 5, 429, MAX_REPEATS + 1)] {
             let asked = AtomicUsize::new(0);
             let server = tower::service_fn(|request: Request<Body>| {
                 assert_eq!((request.uri().path(), &request.headers()["x"]), ("/a", &"y".parse().unwrap()));
@@ -85,5 +98,27 @@ mod tests {
             assert_eq!(client.oneshot(request).await.unwrap().status().as_u16(), status);
             assert_eq!(asked.load(Ordering::Relaxed), sent);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_not_made_is_tried_again() {
+        use hyper_util::client::legacy::Client;
+        use hyper_util::rt::{TokioExecutor, TokioIo};
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        use tower::ServiceExt;
+
+        let tried = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&tried);
+        let connector = tower::service_fn(move |_: http::Uri| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            std::future::ready(Err::<TokioIo<tokio::net::TcpStream>, _>(refused))
+        });
+        let http = Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
+        let client = tower::retry::Retry::new(AsAsked::default(), ServiceExt::map_err(http, BoxError::from));
+        let request = Request::get("http://127.0.0.1/").body(Body::empty()).unwrap();
+        client.oneshot(request).await.unwrap_err();
+        assert_eq!(tried.load(Ordering::Relaxed), MAX_REPEATS + 1);
     }
 }
