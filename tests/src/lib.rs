@@ -37,6 +37,7 @@ pub mod mount_namespace;
 pub mod network;
 pub mod page;
 pub mod pods;
+pub mod profile;
 pub mod prometheus;
 pub mod proxy;
 pub mod random;

@@ -16,6 +16,7 @@ use bpfmand_splice::CounterLayout;
 use crate::bench::{Ask as _, Bench};
 use crate::cases::{Case, cases};
 use crate::faults::differences;
+use crate::places::places;
 use crate::scenes::Scene;
 use crate::simulated::{bench, shape};
 
@@ -149,7 +150,7 @@ pub fn end_at_every_step_on(new: &dyn Fn() -> Bench<SimKernel>, case: &Case) -> 
     assert!(!steps.is_empty(), "{}: has steps", case.name);
 
     let mut wrong = Vec::new();
-    for at in 1..=steps.len() {
+    for at in places(&steps) {
         let ending = Arc::new(Ending::default());
         let (bench, engine, scene) = set_up_on(new(), case, &ending);
         ending.arm(at);
@@ -284,7 +285,7 @@ fn refuse_everything_from(case: &Case) -> Vec<String> {
     drop(engine);
 
     let mut wrong = Vec::new();
-    for at in 1..=calls.len() {
+    for at in places(&calls) {
         let (bench, engine, scene) = set_up(case, &ending);
         bench.kernel.fail_from(at as u64);
         let result = (case.operation)(&bench, &engine, &scene);

@@ -9,6 +9,7 @@ use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench};
 use crate::cases::{Case, cases};
+use crate::places::places;
 use crate::scenes::{Scene, Sim};
 use crate::simulated::{bench, shape};
 
@@ -50,15 +51,16 @@ fn fail_every_call(case: &Case) {
         records(&bench)
     };
     let mut wrong = Vec::new();
-    for (at, call) in calls.iter().enumerate() {
+    for at in places(&calls) {
+        let call = calls[at - 1];
         let (bench, engine, scene) = set_up(case);
         let before = bench.kernel.snapshot();
         let links_before = engine.all_links();
         let kernel = Arc::clone(&bench.kernel);
-        kernel.fail_call(at as u64 + 1);
+        kernel.fail_call(at as u64);
         let result = (case.operation)(&bench, &engine, &scene);
         assert!(!kernel.failure_pending(), "{}: call {at} ({call}) did not come", case.name);
-        let what = format!("{}, call {} of {}, {call}, answered {result:?}", case.name, at + 1, calls.len());
+        let what = format!("{}, call {at} of {}, {call}, answered {result:?}", case.name, calls.len());
         let check = |when: &str, engine: &Engine<SimKernel>, wrong: &mut Vec<String>| {
             let now = kernel.snapshot();
             match &result {

@@ -59,6 +59,7 @@ mod objects;
 mod older_records;
 mod openers;
 mod per_cpu;
+mod places;
 mod points;
 mod points_seen;
 mod program_arrays;

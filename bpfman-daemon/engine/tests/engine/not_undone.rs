@@ -12,6 +12,7 @@ use crate::bench::{Ask as _, pins};
 use crate::cases::{Case, cases};
 use crate::crashes::{Ending, explain, look, set_up};
 use crate::durability::{BREAK, WELL, fickle_options};
+use crate::places::places;
 
 /// From some call on the kernel refuses everything, the undoing too; then it works again, and hooks are checked.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
@@ -21,7 +22,7 @@ fn refuse_everything_from(case: &Case) -> Vec<String> {
     (case.operation)(&bench, &engine, &scene).unwrap();
     let calls = bench.kernel.calls();
     let mut wrong = Vec::new();
-    for at in 1..=calls.len() {
+    for at in places(&calls) {
         let (bench, engine, scene) = set_up(case, &ending);
         let before = look(&bench, &engine);
         bench.kernel.fail_from(at as u64);
