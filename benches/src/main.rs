@@ -19,9 +19,13 @@ mod object_readers;
 mod objects;
 mod packets;
 mod readers;
+mod rival;
 mod samples;
 mod scale;
 mod top;
+mod weight;
+
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
@@ -29,6 +33,12 @@ fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some((large::MEMORY, rest)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return large::print_memory(rest.first().map(String::as_str));
+    }
+    if let Some((rival::RIVAL, rest)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        let socket =
+            rest.first().context("the other daemon's socket is missing: bpfman-bench rival SOCKET")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(rival::run(&objects()?, Path::new(socket)));
     }
     let all = [
         "calls",
@@ -46,12 +56,13 @@ fn main() -> anyhow::Result<()> {
         "maps",
         "metrics",
         "top",
+        "weight",
     ];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("unknown benchmark \"{unknown}\": expected {}", all.join(", "));
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    let objects = objects::Objects::compile().context("cannot compile the benchmark's programs")?;
+    let objects = objects()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if runs("calls") {
         runtime.block_on(calls::run(&objects))?;
@@ -98,5 +109,12 @@ fn main() -> anyhow::Result<()> {
     if runs("top") {
         runtime.block_on(top::run(&objects))?;
     }
+    if runs("weight") {
+        weight::run()?;
+    }
     Ok(())
+}
+
+fn objects() -> anyhow::Result<objects::Objects> {
+    objects::Objects::compile().context("cannot compile the benchmark's programs")
 }

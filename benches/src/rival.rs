@@ -1,0 +1,105 @@
+//! This build beside another daemon that speaks `bpfman.v1`: the same client calls both, in turns, and their medians are
+//! divided.
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use bpfman_proto::v1::BpfmanProgramType as Type;
+
+use crate::client::{Client, tcx};
+use crate::daemon::{Daemon, Network};
+use crate::objects::Objects;
+use crate::samples::Results;
+
+/// The first word of the command line that asks for this benchmark; the second is the other daemon's socket.
+pub const RIVAL: &str = "rival";
+/// How often each call is made.
+const ROUNDS: usize = 100;
+/// How many programs both have loaded in the second half, unless `LOADED` gives another number.
+const LOADED: usize = 500;
+/// The calls of a round, in their order.
+const CALLS: [&str; 6] = ["load from file", "get", "list", "attach tcx", "detach tcx", "unload"];
+
+/// A daemon, and the milliseconds of each of [`CALLS`].
+struct Side {
+    client: Client,
+    took: [Vec<f64>; CALLS.len()],
+}
+
+/// Runs all cases against the daemon at `socket`, which keeps nothing of them.
+///
+/// # Errors
+/// Either daemon refuses a call.
+pub async fn run(objects: &Objects, socket: &Path) -> anyhow::Result<()> {
+    let loaded = std::env::var("LOADED").map_or(Ok(LOADED), |number| number.parse()).context("LOADED")?;
+    let daemon = Daemon::start()?;
+    let network = Network::new()?;
+    let mut results = Results::new(RIVAL)?;
+    let mut sides = [Side::connect(&daemon.socket()).await?, Side::connect(socket).await?];
+    for side in &mut sides {
+        let (others, _) = side.client.list().await?;
+        ensure!(others == 0, "a daemon has {others} programs already: both have to begin with none");
+    }
+    compare(&mut sides, objects, &network, &mut results, 0).await?;
+
+    let mut ids = [Vec::new(), Vec::new()];
+    for (side, ids) in sides.iter_mut().zip(&mut ids) {
+        for _ in 0..loaded {
+            ids.push(side.client.load(&objects.path("trivial"), "uprobe_trivial", Type::Uprobe).await?.0);
+        }
+    }
+    let compared = compare(&mut sides, objects, &network, &mut results, loaded).await;
+    for (side, ids) in sides.iter_mut().zip(ids) {
+        for id in ids {
+            side.client.unload(id).await?;
+        }
+    }
+    compared
+}
+
+/// One turn each, and each begins every second round: what else the machine does then is in both.
+async fn compare(
+    sides: &mut [Side; 2],
+    objects: &Objects,
+    network: &Network,
+    results: &mut Results,
+    loaded: usize,
+) -> anyhow::Result<()> {
+    for round in 0..ROUNDS {
+        for turn in [round % 2, (round + 1) % 2] {
+            sides[turn].turn(objects, network).await?;
+        }
+    }
+    for (at, call) in CALLS.iter().enumerate() {
+        let [ours, theirs] =
+            [(0, "here"), (1, "rival")].map(|(side, name)| (name, std::mem::take(&mut sides[side].took[at])));
+        let case = format!("{call}, {loaded} loaded");
+        let ours = results.add(&format!("{case}, {}", ours.0), "ms", ours.1)?;
+        let theirs = results.add(&format!("{case}, {}", theirs.0), "ms", theirs.1)?;
+        results.add(&format!("{case}, here / rival"), "x", vec![ours / theirs])?;
+    }
+    Ok(())
+}
+
+impl Side {
+    async fn connect(socket: &Path) -> anyhow::Result<Self> {
+        let client =
+            Client::connect(socket).await.with_context(|| format!("no daemon at {}", socket.display()))?;
+        Ok(Self { client, took: Default::default() })
+    }
+
+    /// Makes each call once, and leaves nothing.
+    async fn turn(&mut self, objects: &Objects, network: &Network) -> anyhow::Result<()> {
+        let client = &mut self.client;
+        let (id, load) = client.load(&objects.path("trivial"), "tcx_trivial", Type::Tcx).await?;
+        let get = client.get(id).await?;
+        let list = client.list().await?.1;
+        let (link, attach) = client.attach(id, tcx(&network.path(), 1)).await?;
+        let detach = client.detach(link).await?;
+        let unload = client.unload(id).await?;
+        for (samples, took) in self.took.iter_mut().zip([load, get, list, attach, detach, unload]) {
+            samples.push(took);
+        }
+        Ok(())
+    }
+}
