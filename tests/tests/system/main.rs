@@ -100,5 +100,6 @@ mod uprobe_targets;
 mod uprobes;
 mod values;
 mod waits;
+mod watched_changes;
 mod whole_loads;
 mod whole_loads_kill;
