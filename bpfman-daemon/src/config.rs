@@ -266,7 +266,9 @@ impl Config {
                 .interfaces
                 .into_iter()
                 .filter_map(|(name, table)| table.xdp_mode.map(|mode| (name, mode)))
-                .map(|(name, mode)| xdp_mode(&mode).map(|mode| (name, mode)))
+                .filter_map(|(name, mode)| {
+                    xdp_mode(&mode).transpose().map(|mode| mode.map(|mode| (name, mode)))
+                })
                 .collect::<anyhow::Result<_>>()?,
             tc_by_clsact: match file.tc.attach.as_deref() {
                 None | Some("auto") => false,
@@ -416,12 +418,13 @@ fn check_period(seconds: Option<f64>) -> anyhow::Result<Option<Duration>> {
     }
 }
 
-fn xdp_mode(name: &str) -> anyhow::Result<XdpMode> {
+/// Returns the mode that a chain has to have; none for the driver, or the network stack where that refuses.
+fn xdp_mode(name: &str) -> anyhow::Result<Option<XdpMode>> {
     Ok(match name {
         // v0.6.0's "drv" falls back to "skb", and so does this.
-        "drv" => XdpMode::Auto,
-        "skb" => XdpMode::Generic,
-        "hw" => XdpMode::Offload,
+        "drv" => None,
+        "skb" => Some(XdpMode::Generic),
+        "hw" => Some(XdpMode::Offload),
         other => bail!("configuration: xdp_mode \"{other}\" is none of \"drv\", \"skb\", \"hw\""),
     })
 }

@@ -18,6 +18,7 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::json::LinkJson;
 use crate::show::matching::MatchingJson;
+use crate::show::xdp_mode::fallback_warning;
 use crate::verdict;
 
 /// Attaches, and shows the new link; with a pattern, the attachment to all interfaces that match.
@@ -56,7 +57,9 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             let ended = client.chains.detach_matching(ext::DetachMatchingRequest { id: matching.id }).await;
             return Err(not_known("--ttl", ended.is_ok()));
         }
-        return show::answer(global, &MatchingJson::new(&matching));
+        let shown = MatchingJson::new(&matching);
+        shown.links.iter().filter_map(fallback_warning).for_each(|text| warn(&text));
+        return show::answer(global, &shown);
     }
     let is_plain = order.is_none() && !sharing.is_asked() && ttl_seconds.is_none() && point.is_none();
     // Only our call refuses to attach a program twice at one hook.
@@ -96,7 +99,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             let ended = client.v1.detach(v1::DetachRequest { link_id: link.id }).await;
             return Err(not_known("--shadow", ended.is_ok()));
         }
-        return show::answer(global, &LinkJson::new(&link));
+        return answer_link(global, &link);
     }
     attach_as_published(global, &mut client, program_id, attach).await
 }
@@ -114,7 +117,16 @@ async fn attach_as_published(
     }
     let answer = client.ext.get_link(ext::GetLinkRequest { link_id }).await?.into_inner();
     let link = answer.link.ok_or(CliError::Incomplete { call: "GetLink", part: "the link" })?;
-    show::answer(global, &LinkJson::new(&link))
+    answer_link(global, &link)
+}
+
+/// Shows a new link, and says what is not as people expect it.
+fn answer_link(global: &Global, link: &ext::Link) -> Result<(), CliError> {
+    let link = LinkJson::new(link);
+    if let Some(text) = fallback_warning(&link) {
+        warn(&text);
+    }
+    show::answer(global, &link)
 }
 
 /// The daemon is of a version that does not know a flag, and did not do what it says.

@@ -18,8 +18,12 @@ json_shape! {
         strategy: String = chain.strategy.clone(),
         /// Why this strategy.
         reason: String = chain.reason.clone(),
-        /// How the hook is attached, in the daemon's word: for example `native`, `generic`, `tcx` or `clsact`.
+        /// How the hook is attached: `xdp`, `tcx` or `clsact`.
         mode: String = chain.mode.clone(),
+        /// At XDP: where it runs: `native`, `generic` or `offload`.
+        xdp_mode: Option<String> = chain.xdp.as_ref().map(|xdp| xdp.mode.clone()),
+        /// The driver's error, where it is generic because of it.
+        xdp_refusal: Option<String> = chain.xdp.as_ref().and_then(|xdp| filled(&xdp.refusal)),
         /// Program that the hook runs; absent for tcx.
         program_id: Option<u32> = chain.program_id,
         /// Its name.

@@ -4,6 +4,7 @@ use super::block::Block;
 use super::chain::{ChainJson, EntryJson, MemberJson};
 use super::chain_pieces::{cut, draw_member, rate, stranger, with_reason};
 use super::screen::Screen;
+use super::xdp_mode::with_xdp_mode;
 
 /// The block and the drawing.
 #[must_use]
@@ -16,7 +17,7 @@ fn block(chain: &ChainJson, screen: Screen) -> String {
     block.line("Hook", &chain.hook).line("Strategy", with_reason(&chain.strategy, &chain.reason));
     if chain.strategy != "none" {
         block
-            .line("Mode", &chain.mode)
+            .line("Mode", with_xdp_mode(&chain.mode, chain.xdp_mode.as_deref(), chain.xdp_refusal.as_deref()))
             .optional("Program ID", chain.program_id)
             .optional("Program Name", chain.program_name.as_ref())
             .optional("Tag", chain.program_tag.as_ref())

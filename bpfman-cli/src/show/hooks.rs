@@ -7,6 +7,7 @@ use super::CommandOutput;
 use super::screen::Screen;
 use super::standing::{StandingWord, state_text};
 use super::table::TextTable;
+use super::xdp_mode::with_xdp_mode;
 use crate::show::json_shape::json_shape;
 
 /// The answer to `chain list`.
@@ -29,6 +30,8 @@ json_shape! {
         program_id: Option<u32> = summary.program_id,
         /// How it is attached.
         mode: String = summary.mode.clone(),
+        /// At XDP: where it runs: `native`, `generic` or `offload`.
+        xdp_mode: Option<String> = summary.xdp.as_ref().map(|xdp| xdp.mode.clone()),
         /// `ok`, or what differs.
         state: String = state_text(&summary.state),
         /// The same in one word, as of links.
@@ -54,7 +57,7 @@ impl CommandOutput for HookList {
                 hook.strategy.clone(),
                 hook.member_count.to_string(),
                 hook.program_id.map(|id| id.to_string()).unwrap_or_default(),
-                hook.mode.clone(),
+                with_xdp_mode(&hook.mode, hook.xdp_mode.as_deref(), None),
                 hook.shared_with.to_string(),
                 hook.state.clone(),
             ]);
@@ -73,25 +76,30 @@ mod tests {
 
     #[test]
     fn hooks_are_a_table_and_their_names_are_ids() {
-        let hook = |hook: &str, program_id, state: &str| ext::HookSummary {
+        let hook = |hook: &str, program_id, mode: &str, state: &str| ext::HookSummary {
             hook: hook.into(),
             strategy: "splice".into(),
             members: 2,
             program_id,
-            mode: "native".into(),
+            mode: mode.into(),
             state: state.into(),
             standing: ext::Standing::Unspecified.into(),
             shared_with: 1,
+            xdp: (mode == "xdp")
+                .then(|| ext::XdpPlacement { mode: "generic".to_owned(), refusal: String::new() }),
         };
         let answer = ext::ListHooksResponse {
-            hooks: vec![hook("xdp:eth0", Some(12), ""), hook("tcx:eth0:ingress", None, "missing")],
+            hooks: vec![
+                hook("xdp:eth0", Some(12), "xdp", ""),
+                hook("tcx:eth0:ingress", None, "tcx", "missing"),
+            ],
         };
         let list = HookList::from(&answer);
         assert_eq!(
             list.table(Screen::PLAIN),
-            " Hook              Strategy  Programs  Program ID  Mode    Shared With  State
- xdp:eth0          splice    2         12          native  1            ok
- tcx:eth0:ingress  splice    2                     native  1            missing
+            " Hook              Strategy  Programs  Program ID  Mode          Shared With  State
+ xdp:eth0          splice    2         12          xdp, generic  1            ok
+ tcx:eth0:ingress  splice    2                     tcx           1            missing
 
 "
         );

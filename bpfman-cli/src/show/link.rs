@@ -8,6 +8,7 @@ use super::json::LinkJson;
 use super::screen::Screen;
 use super::standing::StandingWord;
 use super::table::TextTable;
+use super::xdp_mode::with_xdp_mode;
 use crate::kernel_type;
 
 /// The answer to `list links`.
@@ -34,6 +35,8 @@ impl CommandOutput for LinkList {
         // Behind the columns of v0.6.0, and only where they say something.
         let (has_netns, has_state) =
             (self.links.iter().any(|link| netns(link).is_some()), self.links.iter().any(is_not_running));
+        let has_mode = self.links.iter().any(is_not_native);
+        columns.extend(has_mode.then_some("XDP Mode"));
         columns.extend(has_netns.then_some("Network Namespace"));
         columns.extend(has_state.then_some("State"));
         let mut table = TextTable::new(&columns);
@@ -46,6 +49,7 @@ impl CommandOutput for LinkList {
                 link.program_name.clone(),
                 link.attachment.clone(),
             ];
+            row.extend(has_mode.then(|| link.xdp_mode.clone().unwrap_or_default()));
             row.extend(has_netns.then(|| netns(link).unwrap_or_default().to_owned()));
             row.extend(has_state.then(|| link.standing.map_or("", StandingWord::name).to_owned()));
             table.row(row);
@@ -63,6 +67,10 @@ impl CommandOutput for LinkList {
 /// The network namespace of a link; none: the daemon's own.
 fn netns(link: &LinkJson) -> Option<&str> {
     link.attach.netns.as_deref().filter(|path| !path.is_empty())
+}
+
+fn is_not_native(link: &LinkJson) -> bool {
+    link.xdp_mode.as_ref().is_some_and(|mode| mode != "native")
 }
 
 fn is_not_running(link: &LinkJson) -> bool {
@@ -88,6 +96,9 @@ fn block(link: &LinkJson, screen: Screen) -> String {
             block.optional("Priority", attach.priority).optional("Position", link.position);
             if kind != "tcx" {
                 block.line("Proceed On", attach.proceed_on.join(", "));
+            }
+            if let Some(mode) = &link.xdp_mode {
+                block.line("Mode", with_xdp_mode("xdp", Some(mode), link.xdp_refusal.as_deref()));
             }
             block.optional("Network Namespace", attach.netns.as_ref());
         }
@@ -195,6 +206,27 @@ mod tests {
 
     fn shown(link: LinkJson) -> String {
         link.table(Screen::PLAIN)
+    }
+
+    #[test]
+    fn mode_of_xdp_is_in_lists_only_where_it_is_not_native() {
+        let of = |mode: &str, refusal: &str| {
+            let xdp = ext::XdpPlacement { mode: mode.into(), refusal: refusal.into() };
+            LinkJson::new(&ext::Link {
+                id: 90,
+                program_type: "xdp".into(),
+                attach_info: Some(v1::AttachInfo { info: Some(Info::XdpAttachInfo(Default::default())) }),
+                xdp: Some(xdp),
+                ..Default::default()
+            })
+        };
+        let (native, generic) = (of("native", ""), of("generic", "Operation not supported"));
+        let text = shown(generic.clone());
+        assert!(text.contains("xdp, generic (the driver refused it: Operation not supported)"), "{text}");
+        let list = |links: Vec<LinkJson>| LinkList { links }.table(Screen::PLAIN);
+        assert!(!list(vec![native.clone()]).contains("XDP Mode"));
+        let table = list(vec![native, generic]);
+        assert!(table.contains("XDP Mode") && table.contains("generic"), "{table}");
     }
 
     #[test]

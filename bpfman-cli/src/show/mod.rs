@@ -44,6 +44,7 @@ pub mod tried;
 pub mod value;
 pub mod verified;
 pub mod waited;
+pub mod xdp_mode;
 mod yaml_text;
 
 use std::io::{self, Write};

@@ -12,7 +12,7 @@ use bpfmand_engine::{
     VerifiedPart,
 };
 
-use crate::ext_show::{self, standing};
+use crate::ext_show::{self, standing, xdp};
 use crate::hook_entries;
 
 /// All that is at a hook.
@@ -119,6 +119,7 @@ pub fn hook(summary: HookSummary) -> wire::HookSummary {
         state: if troubles.is_empty() { Standing::Running.to_string() } else { troubles.join("; ") },
         standing: standing(worst).into(),
         shared_with: summary.shared_with as u32,
+        xdp: summary.xdp.map(xdp),
     }
 }
 

@@ -7,7 +7,7 @@ use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER, KERNEL_PROGRAM_TYPES,
 use bpfmand_core::{AttachPoint, CpuAction, Interface};
 use bpfmand_engine::{
     ChainDetails, ChainMember, LinkDetails, ManagedProgram, MapDetails, ProgramDetails, SourceRecord,
-    Standing,
+    Standing, XdpPlacement,
 };
 
 use crate::{points, show};
@@ -115,7 +115,13 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         owner: link.owner(program).to_string(),
         ttl_left: details.left.map(|left| left.as_secs()),
         shadow: link.sharing.shadow,
+        xdp: details.xdp.map(xdp),
     }
+}
+
+/// Where an XDP chain runs.
+pub fn xdp(placement: XdpPlacement) -> ext::XdpPlacement {
+    ext::XdpPlacement { mode: placement.mode.to_string(), refusal: placement.refusal.unwrap_or_default() }
 }
 
 /// As the wire names it.
@@ -263,6 +269,7 @@ pub fn chain(details: &ChainDetails, hook: Option<ext::Hook>) -> ext::GetChainRe
             })
             .collect(),
         mode: details.mode.to_owned(),
+        xdp: details.xdp.clone().map(xdp),
     }
 }
 

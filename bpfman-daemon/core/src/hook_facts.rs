@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{IfIndex, KernelLinkId, ProgramId};
 
 /// Everything that runs at a hook, in the order in which packets meet it.
@@ -74,7 +76,8 @@ pub enum Via {
 }
 
 /// Where an XDP program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum XdpRunsIn {
     /// On the card.
     Offload,

@@ -90,6 +90,6 @@ pub use state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
 pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SourceRecord};
 pub use state::{
     HookPart, Loss, MIGRATIONS, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, SCHEMA, Standing, Stray,
-    StrayKind, application_claim,
+    StrayKind, XdpPlacement, application_claim,
 };
 pub use trace::{ChainTrace, PacketTrace, TracePacket, TraceStep};

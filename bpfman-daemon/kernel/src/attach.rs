@@ -8,11 +8,8 @@ use bpfmand_core::{
 };
 
 /// How an XDP program is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XdpMode {
-    /// By the driver where it can, else generic.
-    #[default]
-    Auto,
     /// By the driver.
     Native,
     /// By the network stack, after the socket buffer is made.

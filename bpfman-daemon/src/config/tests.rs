@@ -21,9 +21,9 @@ fn a_given_runtime_folder_moves_the_state_below_it() {
 
 #[test]
 fn keys_of_v0_6_0_are_read_and_unknown_ones_left_alone() {
-    let text = "[interfaces.eth0]\nxdp_mode = \"skb\"\n[signing]\nverify_enabled = false\n[database]\nmax_retries = 3\n";
+    let text = "[interfaces.eth0]\nxdp_mode = \"skb\"\n[interfaces.eth1]\nxdp_mode = \"drv\"\n[signing]\nverify_enabled = false\n[database]\nmax_retries = 3\n";
     let config = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap();
-    assert_eq!(config.xdp_modes["eth0"], XdpMode::Generic);
+    assert_eq!(config.xdp_modes, [("eth0".to_owned(), XdpMode::Generic)].into());
     assert_eq!(config.signing.verify_enabled, Some(false));
     assert_eq!(config.signing.allow_unsigned, None);
 }

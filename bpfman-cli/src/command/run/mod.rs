@@ -240,13 +240,16 @@ impl Running {
         let (writer, session) = (&self.writer, &mut self.session);
         let mut told = Ok(true);
         session
-            .attach(|program, hook, link_id| {
+            .attach(|program, hook, link_id, warning| {
                 told = writer.tell(&RunEvent::Attached {
                     program: program.planned.name.clone(),
                     program_id: program.id,
                     hook: hook.to_owned(),
                     link_id,
                 });
+                if let Some(text) = warning {
+                    told = writer.tell(&RunEvent::Note { text });
+                }
             })
             .await?;
         told.map(drop)

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bpfman_client::{Client, Services};
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
+use bpfman_proto::v1::attach_info::Info;
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, v1::bytecode_location::Location};
 use tonic::Streaming;
 
@@ -12,6 +13,8 @@ use super::plan::PlannedProgram;
 use super::point;
 use crate::command::wire_point::WirePoint;
 use crate::error::CliError;
+use crate::show::json::LinkJson;
+use crate::show::xdp_mode::fallback_warning;
 
 /// A program that was loaded.
 #[derive(Clone, Debug)]
@@ -89,24 +92,37 @@ impl Session {
         })
     }
 
-    /// Attaches those of the programs that are attached nowhere, and hands each new link to `told`.
-    pub async fn attach(&mut self, mut told: impl FnMut(&RunningProgram, &str, u32)) -> Result<(), CliError> {
+    /// Attaches those of the programs that are attached nowhere, and hands each new link to `told`, with a warning where the
+    /// driver refused it.
+    pub async fn attach(
+        &mut self,
+        mut told: impl FnMut(&RunningProgram, &str, u32, Option<String>),
+    ) -> Result<(), CliError> {
         for index in 0..self.programs.len() {
             if !self.programs[index].links.is_empty() {
                 continue;
             }
             for hook in self.programs[index].planned.hooks.clone() {
                 let program = &self.programs[index];
-                let attached = self.attach_one(program.id, point::on_the_wire(&hook, self.priority)).await;
+                let point = point::on_the_wire(&hook, self.priority);
+                let is_xdp = matches!(point, WirePoint::Published(Info::XdpAttachInfo(_)));
+                let attached = self.attach_one(program.id, point).await;
                 let link = attached.map_err(|source| CliError::At {
                     subject: format!("attaching {} to {hook}", self.programs[index].planned.name),
                     source: Box::new(source),
                 })?;
                 self.programs[index].links.push(link);
-                told(&self.programs[index], &hook.to_string(), link);
+                let warning = if is_xdp { self.fallback_of(link).await } else { None };
+                told(&self.programs[index], &hook.to_string(), link, warning);
             }
         }
         Ok(())
+    }
+
+    /// The driver's refusal of a link, if there was one and the daemon tells.
+    async fn fallback_of(&self, link_id: u32) -> Option<String> {
+        let answer = self.services.clone().ext.get_link(ext::GetLinkRequest { link_id }).await.ok()?;
+        fallback_warning(&LinkJson::new(&answer.into_inner().link?))
     }
 
     async fn attach_one(&self, program_id: u32, point: WirePoint) -> Result<u32, CliError> {

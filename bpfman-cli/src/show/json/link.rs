@@ -44,6 +44,10 @@ json_shape! {
         pin_path: Option<String> = filled(&link.pin_path),
         /// Whose it is: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
         owner: Option<String> = filled(&link.owner),
+        /// At XDP: where its hook's chain runs: `native`, `generic` or `offload`.
+        xdp_mode: Option<String> = link.xdp.as_ref().map(|xdp| xdp.mode.clone()),
+        /// The driver's error, where it is generic because of it.
+        xdp_refusal: Option<String> = link.xdp.as_ref().and_then(|xdp| filled(&xdp.refusal)),
         /// Its verdicts do not count.
         shadow: bool = link.shadow,
         /// Seconds until it is detached; null if it stays.

@@ -15,6 +15,8 @@ pub(super) struct Scene {
     pub before: Vec<String>,
     /// XDP runs in the network stack.
     pub is_generic: bool,
+    /// Why the driver does not run it.
+    pub refusal: Option<String>,
     /// Members in order.
     pub members: Vec<MemberScene>,
     /// Whether packets are counted.
@@ -74,11 +76,12 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
         ));
     }
     if scene.is_generic {
-        found.push(
-            "the chain runs in generic mode: packets that the driver hands on without a socket buffer, or redirects \
-             before, do not meet it"
-                .to_owned(),
-        );
+        let why = scene.refusal.iter().map(|refusal| format!(", since the driver refused it ({refusal})"));
+        found.push(format!(
+            "the chain runs in generic mode{}: packets that the driver hands on without a socket buffer, or redirects \
+             before, do not meet it",
+            why.collect::<String>()
+        ));
     }
     if let Some(holder) = &scene.held_by {
         found.push(format!("{} is held by {holder}: its chain is not changed meanwhile", scene.hook));

@@ -25,8 +25,13 @@ pub fn explain<K: Kernel>(
     let at = member.map(|wanted| place_of(&view, wanted)).transpose()?;
     let entries = engine.hook_entries(interface, kind)?;
     let ours = entries.iter().position(|entry| entry.ours);
-    let is_generic =
-        |entry: &HookEntryDetails| matches!(entry.via, Via::XdpLink { mode: XdpRunsIn::Generic, .. });
+    // Also by a dispatcher of libxdp, which has no link.
+    let is_generic = |entry: &HookEntryDetails| {
+        matches!(
+            entry.via,
+            Via::XdpLink { mode: XdpRunsIn::Generic, .. } | Via::XdpNetlink { mode: XdpRunsIn::Generic }
+        )
+    };
     let trouble = view.standing.iter().filter(|standing| !standing.is_running());
     let interfaces = engine.kernel().interfaces(interface.netns.as_deref())?;
     let scene = Scene {
@@ -35,6 +40,7 @@ pub fn explain<K: Kernel>(
         is_down: interfaces.iter().any(|facts| facts.name == interface.name && !facts.up),
         before: entries[..ours.unwrap_or(entries.len())].iter().map(foreign_text).collect(),
         is_generic: ours.is_some_and(|at| is_generic(&entries[at])),
+        refusal: view.xdp.as_ref().and_then(|xdp| xdp.refusal.clone()),
         members: view.members.iter().map(member_scene).collect(),
         is_counted: view.switches.counters,
         failed: view.failed,

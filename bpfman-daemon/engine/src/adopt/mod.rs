@@ -24,6 +24,7 @@ use crate::describe::details::LinkDetails;
 use crate::engine::locks::Subject;
 use crate::engine::undo::{retry_once, undoing};
 use crate::error::{AdoptRefusal, Remainder};
+use crate::state::XdpPlacement;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::hook_names::place;
 use crate::state::records::{Entry, HookRecord, LinkRecord, ProgramRecord, SourceRecord};
@@ -181,6 +182,8 @@ impl<K: Kernel> Engine<K> {
         let mut links = before;
         links.push(Arc::clone(link));
         let links = self.order_changed(&found.key, &found.interface, links, Some(link.id), link)?;
+        let contents = self.kernel.hook_contents(found.interface.netns.as_deref(), &found.key)?;
+        let xdp = XdpPlacement::of_entry(&contents, |running| running == program.id);
         self.step("adopt", "build chain");
         let built = self.build_chain(&found.key, &found.interface, &links, Some(Entry::Link))?;
         if built.id != program.id {
@@ -198,7 +201,7 @@ impl<K: Kernel> Engine<K> {
             Some(old) => HookRecord { operation: link.operation, entry: Entry::Link, ..(*old).clone() },
             None => built.entered(found.interface.clone(), link.operation, Entry::Link),
         };
-        let hook = HookRecord { newcomer: Some(link.id), adopted_link: true, ..hook };
+        let hook = HookRecord { newcomer: Some(link.id), adopted_link: true, xdp, ..hook };
         Ok((built.recorded(hook), built))
     }
 

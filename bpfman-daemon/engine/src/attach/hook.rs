@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, NetnsId, OperationId, Rank};
-use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, ListAnchor, TcFilter};
+use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, NetnsId, OperationId, Rank, XdpRunsIn};
+use bpfmand_kernel::{FilterPlace, Kernel, KernelError, LinkTarget, ListAnchor, TcFilter, XdpMode};
 
 use crate::chain::BuiltChain;
 use crate::engine::undo::{Undo, retry_once, undoing};
 use crate::error::Remainder;
+use crate::state::XdpPlacement;
 use crate::state::filter_pin::filter_pin;
 use crate::state::hook_names::filter_name;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
@@ -15,6 +16,28 @@ use crate::{Engine, EngineError, paths};
 
 /// The most members of applications of namespaces in one chain: the rest is kept for those of higher rank.
 const MOST_OF_NAMESPACES: usize = 24;
+
+/// How a hook was entered and, at XDP, where it runs.
+pub(crate) type Entered = (Entry, Option<XdpPlacement>);
+
+/// Returns whether it is the driver that refused a chain, so that the network stack may take it: no program is in the way, and
+/// no other call failed.
+fn is_of_driver(error: &EngineError) -> bool {
+    match error {
+        EngineError::Kernel(KernelError::Call { action, .. }) => *action == "attach",
+        EngineError::NoFrags { .. } => true,
+        _ => false,
+    }
+}
+
+/// The driver's error, without the hook: whoever reads it has that beside.
+fn in_words(refusal: &EngineError) -> String {
+    let text = match refusal {
+        EngineError::Kernel(KernelError::Call { source, .. }) => source.to_string(),
+        other => other.to_string(),
+    };
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
 
 impl<K: Kernel> Engine<K> {
     /// Refuses a member that the chain has no place for.
@@ -70,10 +93,10 @@ impl<K: Kernel> Engine<K> {
         let namespace = if lacks_number { self.hold_namespace(key) } else { None };
         let mut joined = None;
         let hook = undoing(|undo| {
-            let entry = match &old {
+            let (entry, xdp) = match &old {
                 Some(hook) => {
                     self.change_chain(hook, &built, undo)?;
-                    hook.entry
+                    (hook.entry, hook.xdp.clone())
                 }
                 None => {
                     let entered = self.enter_or_join(interface, key, link.operation, &links, &built, undo)?;
@@ -90,7 +113,8 @@ impl<K: Kernel> Engine<K> {
                 }
                 (None, None) => runs.entered(interface.clone(), link.operation, entry),
             };
-            let hook = self.numbered(runs.recorded(HookRecord { newcomer: Some(link.id), ..hook }), undo)?;
+            let hook = HookRecord { newcomer: Some(link.id), xdp, ..hook };
+            let hook = self.numbered(runs.recorded(hook), undo)?;
             self.step("attach", "record");
             self.record_link(&link, Some(hook.clone()))?;
             Ok::<_, EngineError>(hook)
@@ -139,13 +163,14 @@ impl<K: Kernel> Engine<K> {
         links: &[Arc<LinkRecord>],
         built: &BuiltChain<'a, K>,
         undo: &mut Undo<'a>,
-    ) -> Result<(Entry, Option<BuiltChain<'a, K>>), EngineError> {
+    ) -> Result<(Entered, Option<BuiltChain<'a, K>>), EngineError> {
         match self.enter_hook(interface, key, operation, links, built, undo) {
             Err(EngineError::HookHeld(conflict))
                 if conflict.is_dispatcher() && self.kernel.features().freplace =>
             {
                 let joined = self.join_dispatcher(interface, key, links, undo)?;
-                Ok((Entry::Dispatcher, Some(joined)))
+                let mode = joined.dispatcher.as_ref().map(|dispatcher| XdpPlacement::of(dispatcher.mode));
+                Ok(((Entry::Dispatcher, mode), Some(joined)))
             }
             entered => Ok((entered?, None)),
         }
@@ -181,17 +206,15 @@ impl<K: Kernel> Engine<K> {
         links: &[Arc<LinkRecord>],
         built: &BuiltChain<'a, K>,
         undo: &mut Undo<'a>,
-    ) -> Result<Entry, EngineError> {
+    ) -> Result<Entered, EngineError> {
         // By its identity: the path of a record may lead to another namespace by now.
         let (home, netns) = (NetnsId::from(key.netns), interface.netns.as_deref());
         let folder = paths::pending(operation);
         let target = match key.kind {
-            HookKind::Xdp => LinkTarget::Xdp {
-                home,
-                netns,
-                ifindex: key.ifindex,
-                mode: self.options.xdp_modes.get(&interface.name).copied().unwrap_or_default(),
-            },
+            HookKind::Xdp => {
+                let xdp = self.enter_xdp(interface, key, operation, built, undo)?;
+                return Ok((Entry::Link, Some(xdp)));
+            }
             HookKind::Tc(direction) if self.tc_enters_by_tcx() => LinkTarget::Tcx {
                 home,
                 netns,
@@ -224,7 +247,7 @@ impl<K: Kernel> Engine<K> {
                     removed.map_err(|error| self.not_undone(left, None, error))
                 });
                 let TcFilter { priority, handle } = filter;
-                return Ok(Entry::Filter { priority, handle });
+                return Ok((Entry::Filter { priority, handle }, None));
             }
         };
         let placed = || -> Result<LinkTarget<'_>, EngineError> {
@@ -240,7 +263,46 @@ impl<K: Kernel> Engine<K> {
             self.attach_retrying(&built.handle, placed, operation, undo)
         })
         .map_err(|error| self.explain_frags(error, interface, built).looking_for(key.kind.at(interface)))?;
-        Ok(Entry::Link)
+        Ok((Entry::Link, None))
+    }
+
+    /// Attaches the first chain of an XDP hook. Unless the configuration names a mode, the driver runs it, or the network
+    /// stack where the driver refuses it: its size, the MTU, a driver without XDP. A hook that is held is in no mode free.
+    fn enter_xdp<'a>(
+        &'a self,
+        interface: &Interface,
+        key: &HookKey,
+        operation: OperationId,
+        built: &BuiltChain<'a, K>,
+        undo: &mut Undo<'a>,
+    ) -> Result<XdpPlacement, EngineError> {
+        let mut enter = |mode| {
+            let target = || {
+                let (home, netns) = (NetnsId::from(key.netns), interface.netns.as_deref());
+                Ok(LinkTarget::Xdp { home, netns, ifindex: key.ifindex, mode })
+            };
+            self.attach_where_free(key, interface, || {
+                self.attach_retrying(&built.handle, target, operation, undo)
+            })
+            .map_err(|error| self.explain_frags(error, interface, built))
+        };
+        let mode = self.options.xdp_modes.get(&interface.name).copied();
+        let result = match (mode, enter(mode.unwrap_or(XdpMode::Native))) {
+            (None, Err(refusal)) if is_of_driver(&refusal) => match enter(XdpMode::Generic) {
+                Ok(()) => {
+                    let refusal = Some(in_words(&refusal));
+                    return Ok(XdpPlacement { mode: XdpRunsIn::Generic, refusal });
+                }
+                Err(_) => Err(refusal),
+            },
+            (_, result) => result,
+        };
+        result.map_err(|error| error.looking_for(key.kind.at(interface)))?;
+        Ok(XdpPlacement::of(match mode {
+            None | Some(XdpMode::Native) => XdpRunsIn::Native,
+            Some(XdpMode::Generic) => XdpRunsIn::Generic,
+            Some(XdpMode::Offload) => XdpRunsIn::Offload,
+        }))
     }
 
     /// Renames a hook's link from `pending` to its place. Running it again is fine.

@@ -63,6 +63,7 @@ impl<K: Kernel> BuiltChain<'_, K> {
             adopted_link: false,
             extensions: Vec::new(),
             number: None,
+            xdp: None,
         }
     }
 

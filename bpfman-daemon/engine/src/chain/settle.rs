@@ -49,7 +49,15 @@ impl<K: Kernel> Engine<K> {
                 tracing::warn!(%error, "what was counted at an interface that is gone is lost");
             }
         }
-        HookRecord { counted, folding: None, chain: None, slots: Vec::new(), number: None, ..hook.clone() }
+        HookRecord {
+            counted,
+            folding: None,
+            chain: None,
+            slots: Vec::new(),
+            number: None,
+            xdp: None,
+            ..hook.clone()
+        }
     }
 
     /// Removes what was loaded for a hook whose record is gone, as far as nobody else runs it.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bpfmand_core::{CpuExcess, KernelLinkId, LinkId, MapFacts, ProgramFacts, ProgramId, Via, Waiting};
 
-use crate::state::Standing;
 use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
+use crate::state::{Standing, XdpPlacement};
 
 /// A program of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub struct LinkDetails {
     pub pin: Option<PathBuf>,
     /// The hook as commands name it.
     pub hook: Option<String>,
+    /// At XDP: where that runs.
+    pub xdp: Option<XdpPlacement>,
     /// How it stands in the kernel.
     pub standing: Standing,
     /// How long until it is detached, if it is to be.

@@ -6,9 +6,9 @@ use bpfmand_core::{KernelLinkId, ProgramFacts};
 use bpfmand_splice::Way;
 
 use crate::chain::{HookSwitches, LinkCounters, MemberTime};
-use crate::state::Standing;
 use crate::state::chain_record::{ChainRecord, SegmentRecord};
 use crate::state::records::{LinkRecord, ProgramRecord};
+use crate::state::{Standing, XdpPlacement};
 
 /// The chain of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct ChainDetails {
     pub kernel_link: Option<KernelLinkId>,
     /// "xdp", "tcx" or "clsact": by which mechanism of the kernel the chain is entered.
     pub mode: &'static str,
+    /// At XDP: where it runs.
+    pub xdp: Option<XdpPlacement>,
     /// In the order they run.
     pub members: Vec<ChainMember>,
     /// The programs that the chain consists of, the entry first; none where a member is attached itself.

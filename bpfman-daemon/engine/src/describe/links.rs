@@ -152,6 +152,7 @@ impl<K: Kernel> Engine<K> {
             kernel_link: running.kernel_link,
             running: running.program,
             pin: running.pin,
+            xdp: hook.and_then(|hook| hook.xdp.clone()),
             hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| key.kind.at(interface)),
             standing,
             left: self.left(link.ends.as_ref()),

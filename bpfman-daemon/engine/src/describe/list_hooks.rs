@@ -8,8 +8,8 @@ use bpfmand_kernel::{Kernel, SearchOnce};
 
 use crate::describe::settled::ObservationBudget;
 use crate::error::if_there;
-use crate::state::Standing;
 use crate::state::records::{HookRecord, LinkRecord};
+use crate::state::{Standing, XdpPlacement};
 use crate::{Engine, EngineError};
 
 /// One hook.
@@ -25,6 +25,8 @@ pub struct HookSummary {
     pub program: Option<ProgramId>,
     /// "xdp", "tcx" or "clsact".
     pub mode: &'static str,
+    /// At XDP: where it runs.
+    pub xdp: Option<XdpPlacement>,
     /// What does not run as recorded: the chain, or links of type tcx, which the kernel runs one by one.
     pub troubles: Vec<(Option<LinkId>, Standing)>,
     /// Other hooks that run the same loaded programs.
@@ -78,6 +80,7 @@ impl<K: Kernel> Engine<K> {
             members,
             program: running.program,
             mode: hook.mode(),
+            xdp: hook.xdp.clone(),
             troubles: [(None, standing)].into_iter().filter(|(_, s)| !s.is_running()).collect(),
             shared_with: sharing.saturating_sub(1),
         }))
@@ -102,6 +105,7 @@ impl<K: Kernel> Engine<K> {
             members: links.len(),
             program: None,
             mode: "tcx",
+            xdp: None,
             troubles,
             shared_with: 0,
         }))

@@ -27,7 +27,7 @@ pub struct EngineOptions {
     pub objects: Arc<dyn ReadObjects>,
     /// Hears of steps.
     pub observer: Arc<dyn StepObserver>,
-    /// XDP modes by interface.
+    /// XDP modes by interface; of others the driver runs chains, or the network stack where that refuses.
     pub xdp_modes: XdpModes,
     /// Attach `tc` programs by clsact filters even where the kernel has tcx.
     pub tc_by_clsact: bool,

@@ -29,7 +29,8 @@ pub struct NewDispatcher<'a, K: Kernel> {
     engine: &'a Engine<K>,
     operation: OperationId,
     interface: Interface,
-    mode: XdpRunsIn,
+    /// Where both run.
+    pub mode: XdpRunsIn,
     settled: bool,
     /// Which hook's.
     pub key: HookKey,

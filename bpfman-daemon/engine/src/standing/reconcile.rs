@@ -10,6 +10,7 @@ use super::{Loss, Observed, Standing};
 use crate::engine::locks::Subject;
 use crate::engine::undo::undoing;
 use crate::error::Interference;
+use crate::state::XdpPlacement;
 use crate::state::paths::BRIDGE_NAME;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
@@ -56,6 +57,7 @@ impl<K: Kernel> Engine<K> {
         if found == HookCheck::Right {
             self.follow_dispatcher(&hook)?;
             self.learn_number(&self.hook_as_of_now(&hook))?;
+            self.learn_xdp_mode(&self.hook_as_of_now(&hook))?;
         }
         self.note_drift(&key.kind.at(&hook.interface), *key, &found, |state| &mut state.drifted);
         Ok(found)
@@ -157,6 +159,7 @@ impl<K: Kernel> Engine<K> {
         if is_recorded && !outdated {
             self.follow_dispatcher(hook)?;
             self.learn_number(&self.hook_as_of_now(hook))?;
+            self.learn_xdp_mode(&self.hook_as_of_now(hook))?;
             return Ok(HookCheck::Right);
         }
         if let Some(program) = self.newer_chain(hook)? {
@@ -259,12 +262,12 @@ impl<K: Kernel> Engine<K> {
         let namespace = self.hold_namespace(&hook.key);
         let mut joined = None;
         let restored = undoing(|undo| {
-            let (entry, dispatcher) =
+            let ((entry, xdp), dispatcher) =
                 self.enter_or_join(&hook.interface, &hook.key, operation, links, &built, undo)?;
             joined = dispatcher;
             let now = self.hook_as_of_now(hook);
             // It is entered by a link of our own from now on.
-            let restored = HookRecord { operation, entry, adopted_link: false, ..now };
+            let restored = HookRecord { operation, entry, xdp, adopted_link: false, ..now };
             let restored = self.numbered(joined.as_ref().unwrap_or(&built).recorded(restored), undo)?;
             self.record_hook(restored.clone())?;
             Ok::<_, EngineError>(restored)
@@ -272,6 +275,21 @@ impl<K: Kernel> Engine<K> {
         drop(namespace);
         self.place_hook(&restored)?;
         self.settle_chain(joined.unwrap_or(built))
+    }
+
+    /// Records where an XDP hook runs, if the record does not have it: it is of an earlier version, or its link was adopted. The
+    /// caller holds the hook's lock.
+    fn learn_xdp_mode(&self, hook: &HookRecord) -> Result<(), EngineError> {
+        if hook.key.kind != HookKind::Xdp || hook.xdp.is_some() {
+            return Ok(());
+        }
+        let Ok(contents) = self.kernel.hook_contents(hook.interface.netns.as_deref(), &hook.key) else {
+            return Ok(());
+        };
+        match XdpPlacement::of_entry(&contents, |program| program == hook.program) {
+            None => Ok(()),
+            xdp => self.record_hook(HookRecord { xdp, ..hook.clone() }),
+        }
     }
 
     /// The record of a hook. Building a chain may have written it again: it adds the counts of the chain before.

@@ -26,6 +26,7 @@ mod standing;
 mod stray;
 mod unfinished;
 pub mod waiting;
+mod xdp_placement;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub use migrations::{MIGRATIONS, SCHEMA};
 pub use standing::{HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};
 pub use unfinished::Unfinished;
+pub use xdp_placement::XdpPlacement;
 
 pub use changes::{Change, Changes, Committed, Record, RecordKey, Written};
 pub use leases::LeaseId;

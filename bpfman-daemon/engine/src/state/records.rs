@@ -10,6 +10,7 @@ use bpfmand_store::Table;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
+use crate::state::XdpPlacement;
 use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
 use crate::state::guard_record::LinkGuard;
 use crate::state::namespace_number::NamespaceNumber;
@@ -302,6 +303,9 @@ pub struct HookRecord {
     /// Number of its network namespace, where it is entered without a link of the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<NamespaceNumber>,
+    /// At XDP: where it runs. Records of earlier versions get it at the first check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<XdpPlacement>,
 }
 
 impl HookRecord {

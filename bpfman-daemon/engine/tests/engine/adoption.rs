@@ -73,6 +73,7 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     let records = bench_records(&engine);
     let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
     let adopted = engine.adopt(&request(theirs.id, 5)).unwrap();
+    assert_eq!(adopted.xdp, Some(bpfmand_engine::XdpPlacement::of(bpfmand_core::XdpRunsIn::Generic)));
     assert_eq!((adopted.standing.name(), adopted.program.id), ("ok", theirs.program));
     assert_eq!((adopted.kernel_link, runs(bench, &theirs)), (Some(theirs.id), theirs.program));
     // One of ours before it: the very link runs the chain from now on.

@@ -204,7 +204,7 @@ fn a_hook_of_someone_else_is_left_alone() {
             home: bench.home(),
             netns: Some(&bench.netns),
             ifindex: key.ifindex,
-            mode: XdpMode::Auto,
+            mode: XdpMode::Native,
         };
         (bench.kernel.attach(&program, &target).unwrap(), bench.kernel.snapshot())
     };

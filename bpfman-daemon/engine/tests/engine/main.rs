@@ -92,6 +92,7 @@ mod values;
 mod verified;
 mod ways;
 mod whole_loads;
+mod xdp_modes;
 
 /// Makes two tests of each body: one on the simulated kernel, one on the real one.
 macro_rules! on_both_kernels {

@@ -47,29 +47,19 @@ const ATTEMPTS: usize = 8;
 
 /// Links a program to an interface of this thread's namespace.
 pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<OwnedFd, KernelError> {
-    let create = |flags| {
-        let mut request = attr::LinkCreate {
-            prog_fd: program.as_raw_fd(),
-            target: ifindex.0,
-            attach_type: attach_type::XDP,
-            flags,
-            ..Default::default()
-        };
-        sys::bpf_fd(Command::LinkCreate, &mut request)
+    let flags = match mode {
+        XdpMode::Native => F_NATIVE,
+        XdpMode::Generic => F_GENERIC,
+        XdpMode::Offload => F_OFFLOAD,
     };
-    let result = match mode {
-        // The driver may know XDP and still refuse this program (its size, the MTU): the stack takes it then.
-        XdpMode::Auto => create(0).or_else(|first| match first.raw_os_error() {
-            Some(libc::EBUSY | libc::EEXIST) => Err(first),
-            // A packet would meet both, that of the member and that of the bond.
-            Some(libc::EOPNOTSUPP) if !neighbours(ifindex, Side::Below).is_empty() => Err(first),
-            _ => create(F_GENERIC).map_err(|_second| first),
-        }),
-        XdpMode::Native => create(F_NATIVE),
-        XdpMode::Generic => create(F_GENERIC),
-        XdpMode::Offload => create(F_OFFLOAD),
+    let mut request = attr::LinkCreate {
+        prog_fd: program.as_raw_fd(),
+        target: ifindex.0,
+        attach_type: attach_type::XDP,
+        flags,
+        ..Default::default()
     };
-    result.map_err(|source| {
+    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
         let hook = || format!("XDP of {}", interfaces::named(ifindex));
         let beside =
             |holder: Option<String>| holder.map(|holder| KernelError::SharedHook { hook: hook(), holder });
@@ -81,6 +71,7 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
                     holder: "a program of someone else".to_owned(),
                 }),
             },
+            // Another mode is no way out: a packet would meet both, that of the member and that of the bond.
             Some(libc::EOPNOTSUPP) if let Some(refused) = beside(of_neighbour(ifindex, Side::Below)) => {
                 refused
             }

@@ -5,7 +5,7 @@ use bpfmand_core::{
     XdpRunsIn,
 };
 
-use super::errno::{EEXIST, EINVAL, ENODEV};
+use super::errno::{EEXIST, EINVAL, ENODEV, EOPNOTSUPP};
 use super::network::{HookedBy, TcPlace, TcxHook};
 use super::objects::{Body, Key, LINK, PROGRAM, SimLinkTarget};
 use super::{SimState, refuse};
@@ -14,10 +14,10 @@ use crate::{KernelError, ListAnchor, XdpMode};
 /// Most programs at one tcx hook: one less than `BPF_MPROG_MAX`, whose last place ends the list.
 const MOST_TCX: usize = 63;
 
-/// Where a program runs: here every driver knows XDP.
+/// Where a program runs.
 pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
     match mode {
-        XdpMode::Auto | XdpMode::Native => XdpRunsIn::Native,
+        XdpMode::Native => XdpRunsIn::Native,
         XdpMode::Generic => XdpRunsIn::Generic,
         XdpMode::Offload => XdpRunsIn::Offload,
     }
@@ -51,6 +51,9 @@ impl SimState {
                 hook,
                 holder: facts.map_or_else(String::new, |facts| crate::error::holder(&facts, &via)),
             });
+        }
+        if mode == XdpMode::Native && namespace.index("lo") == Some(ifindex) {
+            return Err(fail(EOPNOTSUPP));
         }
         if let Body::Program { device: Some(device), .. } = &self.object(program)?.body
             && (*device != (netns, ifindex) || mode == XdpMode::Generic)

@@ -60,7 +60,7 @@ fn a_conflict_names_the_program_that_holds_the_hook<K: Kernel>(bench: &Bench<K>)
     let (theirs, ours) = (answering(kernel, ProgramType::Xdp, PASS), answering(kernel, ProgramType::Xdp, 1));
     let facts = kernel.program_of(&theirs).unwrap();
     let conflict = |how: &str| {
-        let error = kernel.attach(&ours, &bench.left().xdp(XdpMode::Auto)).unwrap_err();
+        let error = kernel.attach(&ours, &bench.left().xdp(XdpMode::Native)).unwrap_err();
         let KernelError::HookHeld { holder, .. } = &error else { panic!("{error:?}") };
         for part in [format!("program {} (\"answer\"", facts.id), facts.tag_text(), how.to_owned()] {
             assert!(holder.contains(&part), "{holder} does not say {part}");
@@ -84,12 +84,12 @@ fn a_hook_below_one_that_runs_a_program_names_that_one(bench: &Bench<LinuxKernel
     let above = At { name: "above", ifindex: bench.key("above", HookKind::Xdp).ifindex, ..bench.left() };
     let program = answering(kernel, ProgramType::Xdp, PASS);
     let link = kernel.attach(&program, &above.xdp(XdpMode::Generic)).unwrap();
-    let error = kernel.attach(&program, &bench.left().xdp(XdpMode::Auto)).unwrap_err();
+    let error = kernel.attach(&program, &bench.left().xdp(XdpMode::Native)).unwrap_err();
     assert!(matches!(error, KernelError::SharedHook { .. }), "{error:?}");
     let message = error.to_string();
     assert!(message.contains("interface left") && message.contains("XDP of above"), "{message}");
     drop(link);
-    kernel.attach(&program, &bench.left().xdp(XdpMode::Auto)).unwrap();
+    kernel.attach(&program, &bench.left().xdp(XdpMode::Native)).unwrap();
 }
 
 fn a_program_without_a_link_gives_way_only_to_who_expects_it<K: Kernel>(bench: &Bench<K>) {

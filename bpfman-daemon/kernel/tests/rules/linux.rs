@@ -125,7 +125,6 @@ impl Machine<LinuxKernel> for ThisMachine {
 
     fn attach_xdp_by_netlink(&self, at: &At<'_>, program: &OwnedFd, mode: XdpMode) {
         let how = match mode {
-            XdpMode::Auto => "xdp",
             XdpMode::Native => "xdpdrv",
             XdpMode::Generic => "xdpgeneric",
             XdpMode::Offload => "xdpoffload",

@@ -1,0 +1,36 @@
+//! XDP modes in words.
+
+use super::json::LinkJson;
+
+/// How a hook is entered, with where it runs: "xdp, generic (the driver refused it: …)".
+pub fn with_xdp_mode(mode: &str, xdp_mode: Option<&str>, refusal: Option<&str>) -> String {
+    let Some(xdp_mode) = xdp_mode else { return mode.to_owned() };
+    match refusal {
+        Some(refusal) => format!("{mode}, {xdp_mode} (the driver refused it: {refusal})"),
+        None => format!("{mode}, {xdp_mode}"),
+    }
+}
+
+/// A warning for whoever attached a link whose chain the driver refused.
+pub fn fallback_warning(link: &LinkJson) -> Option<String> {
+    let refusal = link.xdp_refusal.as_ref()?;
+    Some(format!(
+        "XDP of {} runs in generic mode, behind the making of a socket buffer, since the driver refused it: {refusal}",
+        link.attach.iface.as_deref().unwrap_or("the interface"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mode_has_the_refusal_only_where_there_is_one() {
+        assert_eq!(with_xdp_mode("tcx", None, None), "tcx");
+        assert_eq!(with_xdp_mode("xdp", Some("native"), None), "xdp, native");
+        assert_eq!(
+            with_xdp_mode("xdp", Some("generic"), Some("Operation not supported")),
+            "xdp, generic (the driver refused it: Operation not supported)"
+        );
+    }
+}
