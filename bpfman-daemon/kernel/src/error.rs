@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use bpfmand_core::{CgroupPath, MapId, NetfilterPlace, NetnsId, ProgramFacts, ProgramText, Via};
+use bpfmand_core::{
+    CgroupPath, KernelLinkId, MapId, NetfilterPlace, NetnsId, ProgramFacts, ProgramText, Via,
+};
 use bpfmand_rejection::Rejection;
 
 use crate::ProbeTargetError;
@@ -63,6 +65,16 @@ pub enum KernelError {
     NoAnchor {
         /// The link or program.
         anchor: String,
+        /// Which hook.
+        hook: String,
+    },
+    /// A program of a class that runs before all others, beside which none without the flag is put.
+    #[error(
+        "the program of link {link} {hook} was attached with BPF_F_PREORDER: none without that flag is put beside it"
+    )]
+    Preorder {
+        /// Its link.
+        link: KernelLinkId,
         /// Which hook.
         hook: String,
     },

@@ -140,6 +140,7 @@ impl<K: Kernel> Engine<K> {
         undoing(|undo| {
             self.attach_retrying(&handle, target, link.operation, undo)
                 .map_err(|error| self.with_own_holder(&link, error).looking_for(&link.point))?;
+            self.ensure_group_order(program, &link)?;
             self.step("attach", "record");
             self.record_link(&link, None)
         })?;
@@ -162,6 +163,9 @@ impl<K: Kernel> Engine<K> {
         loop {
             match self.attach_pending(program, &target()?, operation, undo) {
                 Err(error) if error.is_race() && tries < TRIES => tries += 1,
+                // Known from now on: the place is looked for again.
+                Err(EngineError::Kernel(KernelError::Preorder { link, .. }))
+                    if self.preorder_links.insert(link) => {}
                 result => return result,
             }
         }

@@ -22,6 +22,7 @@ mod open_programs;
 mod options;
 pub mod overlay;
 mod pins;
+mod preorder_links;
 mod recovery_report;
 pub mod steps;
 pub mod swap_counts;
@@ -50,6 +51,7 @@ use crate::engine::kernel_types::KernelTypes;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
+use crate::engine::preorder_links::PreorderLinks;
 use crate::engine::swap_counts::SwapCounts;
 use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::{BlobId, Change, Changes, Record, State, parse, records};
@@ -85,6 +87,8 @@ pub struct Engine<K: Kernel> {
     pub(crate) found_inner_maps: FoundInnerMaps,
     /// Hooks whose members clients have timed now.
     pub(crate) client_timing: ClientTiming,
+    /// Links of others that run before all others of their groups.
+    pub(crate) preorder_links: PreorderLinks,
     changes: ChangeCount,
     /// Held by whoever settles what nobody knows of the store.
     pub(crate) settling: Mutex<()>,
@@ -114,6 +118,7 @@ impl<K: Kernel> Engine<K> {
             client_leases: ClientLeases::default(),
             found_inner_maps: FoundInnerMaps::default(),
             client_timing: ClientTiming::default(),
+            preorder_links: PreorderLinks::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),
             state: Mutex::default(),

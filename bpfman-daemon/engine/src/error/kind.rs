@@ -116,6 +116,7 @@ impl EngineError {
                 | KernelError::SharedHook { .. }
                 | KernelError::HookChanged { .. }
                 | KernelError::HookFull { .. }
+                | KernelError::Preorder { .. }
                 | KernelError::HeldByOther { .. }
                 | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
                 KernelError::HookGone { .. }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, CgroupPath, Contradiction, Foreign, KernelLinkId, LinkId, Occupant, OrderedEntry, Place,
-    ProgramType, Waiting, moves, solve,
+    Anchor, AttachPoint, CgroupPath, Contradiction, Foreign, GroupContents, KernelLinkId, LinkId, Occupant,
+    OrderedEntry, Place, ProgramId, ProgramType, Side, Waiting, is_called, moves, solve,
 };
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, Probe, ProgramKind};
 
@@ -54,6 +54,8 @@ struct GroupOrder {
     places: Vec<Place>,
     revision: Option<u64>,
     standing: Vec<Occupant>,
+    /// So many of the first are known to be of the class that runs before all others (`BPF_F_PREORDER`), in which none of ours is.
+    preorder: usize,
     /// Of each that stands: its link, if it has one.
     links: Vec<Option<KernelLinkId>>,
     wanted: Vec<OrderedEntry>,
@@ -77,6 +79,9 @@ impl GroupOrder {
             let (solution, contradiction) = solve_or_fall_back(&places, None, &self.standing);
             (self.wanted, self.waiting, self.contradiction) =
                 (solution.order, solution.waiting, contradiction);
+            // Whatever an intent wants: the kernel runs those first.
+            self.wanted
+                .sort_by_key(|entry| !self.standing[..self.preorder].iter().any(|one| one.entry() == *entry));
             let is_last = number > self.places.len();
             if is_last
                 || (self.contradiction.is_none() && self.in_between(OrderedEntry::Ours(link)).is_none())
@@ -106,7 +111,8 @@ impl GroupOrder {
         let now = self.now();
         let stays = moves(&now, &self.wanted, own.link()).stays;
         let at = self.wanted.iter().position(|entry| *entry == own)?;
-        let stays = |entry: &&OrderedEntry| stays.contains(entry);
+        // Beside one of the other class the kernel puts none.
+        let stays = |entry: &&OrderedEntry| stays.contains(entry) && !now[..self.preorder].contains(entry);
         let next = self.wanted[at + 1..].iter().find(stays);
         let last = self.wanted[..at].iter().rev().find(stays);
         let link = |entry: &OrderedEntry| {
@@ -114,12 +120,34 @@ impl GroupOrder {
         };
         match (last, next) {
             (_, None) => Some(ListAnchor::Last),
-            (None, Some(_)) => Some(ListAnchor::First),
+            // By its link, where it has one: the kernel refuses that if it runs before all others, and so tells it.
+            (None, Some(next)) => Some(link(next).map_or(ListAnchor::First, ListAnchor::Before)),
             (Some(last), Some(next)) => {
                 link(next).map(ListAnchor::Before).or_else(|| link(last).map(ListAnchor::After))
             }
         }
     }
+}
+
+/// Refuses a link that is to run before one of those that run before all others.
+fn ensure_not_before(
+    preorder: &[Occupant],
+    hook: &GroupHook<'_>,
+    link: &LinkRecord,
+) -> Result<(), EngineError> {
+    let names = |anchor: &Anchor| {
+        let Anchor::Foreign(name) = anchor else { return false };
+        let mut others = preorder.iter().filter_map(Occupant::foreign);
+        others.any(|other| is_called(other, name))
+    };
+    let named = link.order.anchors().find(|(side, anchor)| *side == Side::Before && names(anchor));
+    named.map_or(Ok(()), |(_, anchor)| {
+        Err(EngineError::NoForeignOrder {
+            anchor: anchor.clone(),
+            hook: hook.name(),
+            reason: "it was attached with BPF_F_PREORDER and runs before all programs without, as bpfman's are",
+        })
+    })
 }
 
 impl<K: Kernel> Engine<K> {
@@ -139,6 +167,7 @@ impl<K: Kernel> Engine<K> {
             return Err(self.contradiction(hook.name(), contradiction, link.id));
         }
         ensure_anchors_known(&order.waiting, || hook.name(), link.id, &order.places, &order.standing)?;
+        ensure_not_before(&order.standing[..order.preorder], &hook, link)?;
         let own = OrderedEntry::Ours(link.id);
         if let Some(other) = order.in_between(own) {
             return Err(EngineError::InBetween { hook: hook.name(), other });
@@ -165,6 +194,38 @@ impl<K: Kernel> Engine<K> {
         let Some(order) = self.group_order(hook, &Arc::new(link.clone()))? else { return Ok(last) };
         let anchor = order.place(OrderedEntry::Ours(link.id)).unwrap_or(ListAnchor::Last);
         Ok((anchor, order.revision))
+    }
+
+    /// Refuses a link that was attached and runs behind what it is to run before: of a program without a link, or of one that
+    /// was the first anyway, the kernel tells only now that it runs before all others.
+    pub(crate) fn ensure_group_order(
+        &self,
+        program: &ProgramRecord,
+        link: &LinkRecord,
+    ) -> Result<(), EngineError> {
+        let Some(hook) = GroupHook::of(program, link).filter(|hook| !hook.is_mixed()) else { return Ok(()) };
+        if !link.order.names_foreign() {
+            return Ok(());
+        }
+        let contents = self.kernel.group_contents(hook.path, hook.attach_type)?;
+        let preorder = contents.entries.iter().take(self.preorder_of(&contents));
+        let preorder = preorder.map(|(program, _)| self.other(*program)).collect::<Result<Vec<_>, _>>()?;
+        ensure_not_before(&preorder, &hook, link)
+    }
+
+    /// How many of the first programs are known to run before all others: what stands before one of them is one too.
+    fn preorder_of(&self, contents: &GroupContents) -> usize {
+        let is_known = |(_, link): &(ProgramId, Option<KernelLinkId>)| {
+            link.is_some_and(|link| self.preorder_links.contains(link))
+        };
+        let known = contents.entries.iter().rposition(is_known).map_or(0, |at| at + 1);
+        contents.preorder.max(known)
+    }
+
+    /// A program of others.
+    fn other(&self, program: ProgramId) -> Result<Occupant, EngineError> {
+        let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
+        Ok(Occupant::Foreign(Foreign { program, name }))
     }
 
     /// Intents of a link of a control group that nothing answers to now.
@@ -203,17 +264,17 @@ impl<K: Kernel> Engine<K> {
             ours.extend(self.pinned_link(&paths::link(*link))?.map(|facts| (facts.id, *link)));
         }
         let (mut standing, mut kernel_links) = (Vec::new(), Vec::new());
-        for (program, link) in contents.entries {
+        let all_preorder = self.preorder_of(&contents);
+        let mut preorder = 0;
+        for (at, (program, link)) in contents.entries.into_iter().enumerate() {
             let own = ours.iter().find(|(kernel_link, _)| Some(*kernel_link) == link);
             match own {
                 Some((_, own)) => standing.push(Occupant::Ours(*own)),
                 None if hook.is_mixed() => continue,
-                None => {
-                    let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
-                    standing.push(Occupant::Foreign(Foreign { program, name }));
-                }
+                None => standing.push(self.other(program)?),
             }
             kernel_links.push(link);
+            preorder += usize::from(at < all_preorder);
         }
         // What stands stays where it is as far as it can: the kernel moves nothing.
         places.sort_by_key(|place| {
@@ -225,6 +286,7 @@ impl<K: Kernel> Engine<K> {
             places,
             revision: contents.revision.filter(|_| !hook.is_mixed()),
             standing,
+            preorder,
             links: kernel_links,
             wanted: Vec::new(),
             waiting: Vec::new(),
@@ -268,6 +330,7 @@ impl<K: Kernel> Engine<K> {
         let target = || -> Result<LinkTarget<'_>, EngineError> { self.link_target(program, &moved) };
         undoing(|undo| {
             self.attach_retrying(&handle, target, moved.operation, undo)?;
+            self.ensure_group_order(program, new)?;
             self.step("move", "record");
             self.record_link(&moved, None)
         })?;

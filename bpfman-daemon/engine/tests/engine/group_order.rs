@@ -131,6 +131,111 @@ fn programs_of_others_stay_and_can_be_named<K: Testable>(bench: &Bench<K>) {
     drop(theirs);
 }
 
+/// Attaches `early`, by a link or without, with BPF_F_PREORDER, and `plain` by a link without that flag, until its input ends.
+const OTHERS: &str = r#"
+import ctypes, os, struct, sys
+libc, keep = ctypes.CDLL(None, use_errno=True), []
+def bpf(command, attributes):
+    buffer = ctypes.create_string_buffer(bytes(attributes).ljust(168, b'\0'), 168)
+    result = libc.syscall(int(sys.argv[3]), command, buffer, 168)
+    return result if result >= 0 else -ctypes.get_errno()
+def pointer(data):
+    keep.append(ctypes.create_string_buffer(data))
+    return ctypes.addressof(keep[-1])
+def load(name):
+    code = struct.pack('<BBhiBBhi', 0xb7, 0, 0, 1, 0x95, 0, 0, 0)
+    attributes = bytearray(168)
+    struct.pack_into('<IIQQ', attributes, 0, 9, 2, pointer(code), pointer(b'GPL'))
+    attributes[48:48 + len(name)] = name
+    struct.pack_into('<I', attributes, 68, 2)
+    return bpf(5, attributes)
+group = os.open(sys.argv[1], os.O_RDONLY)
+programs = [load(b'early'), load(b'plain')]
+if sys.argv[2] == 'link':
+    first = bpf(28, struct.pack('<IIIIIIQ', programs[0], group, 2, 64, 0, 0, 0))
+else:
+    first = bpf(8, struct.pack('<IIII', group, programs[0], 2, 2 | 64))
+print(first if first < 0 else bpf(28, struct.pack('<IIIIIIQ', programs[1], group, 2, 0, 0, 0, 0)), flush=True)
+sys.stdin.read()
+"#;
+
+/// A process whose programs are attached until this is dropped.
+struct Others(std::process::Child);
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// None, with the kernel's error, where it has no such class.
+fn others(group: &Group, early: &str) -> Result<Others, i32> {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let call = if cfg!(target_arch = "x86_64") { "321" } else { "280" };
+    let mut child = Command::new("python3")
+        .args(["-c", OTHERS])
+        .arg(&group.folder)
+        .args([early, call])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let (others, result) = (Others(child), line.trim().parse::<i32>().unwrap());
+    if result < 0 { Err(-result) } else { Ok(others) }
+}
+
+#[test]
+fn linux_program_that_runs_before_all_others_is_no_anchor() {
+    let bench = crate::linux::bench("preorder");
+    if lacks_order(&bench) {
+        return;
+    }
+    let engine: Engine<LinuxKernel> = bench.engine();
+    let [one, two, three, _] = loaded(&bench, &engine);
+    for early in ["link", "program"] {
+        let group = Group::new(&format!("preorder_{early}"));
+        let _others = match others(&group, early) {
+            Ok(others) => others,
+            // EINVAL: before Linux 6.15.
+            Err(22) => return println!("skipped: this kernel has no BPF_F_PREORDER"),
+            Err(error) => panic!("{early}: errno {error}"),
+        };
+        let point = group.point();
+        let links = engine.all_links().len();
+        let refused = |program, before: &[&str]| {
+            let error = attach(&engine, program, point.clone(), intent("", before, &[])).unwrap_err();
+            assert!(error.to_string().contains("BPF_F_PREORDER"), "{early}: {error}");
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        };
+        refused(one, &["foreign:early"]);
+        assert_eq!(
+            (names(&bench, &point), engine.all_links().len()),
+            (vec!["early".to_owned(), "plain".to_owned()], links)
+        );
+        let first =
+            attach(&engine, one, point.clone(), intent("", &["foreign:plain"], &[])).unwrap().record.id;
+        assert_eq!(names(&bench, &point), ["early", "one", "plain"], "{early}");
+        // Before one of ours, which is the first that can be.
+        let before = attach(&engine, two, point.clone(), intent("", &["one"], &[])).unwrap().record.id;
+        assert_eq!(names(&bench, &point), ["early", "two", "one", "plain"], "{early}");
+        refused(three, &["foreign:early", "one"]);
+        let last =
+            attach(&engine, three, point.clone(), intent("", &[], &["foreign:early"])).unwrap().record.id;
+        assert_eq!(names(&bench, &point), ["early", "two", "one", "three", "plain"], "{early}");
+        // Nor does a link that is there move before it.
+        engine.update_link(&order(last, "", &["foreign:early"], &[])).unwrap_err();
+        engine.update_link(&order(last, "", &["two"], &[])).unwrap();
+        assert_eq!(names(&bench, &point), ["early", "three", "two", "one", "plain"], "{early}");
+        for link in [first, before, last] {
+            engine.detach(link).unwrap();
+        }
+    }
+}
+
 #[test]
 fn linux_programs_of_a_group_run_in_the_order_that_is_asked_for() {
     let bench = crate::linux::bench("trail");

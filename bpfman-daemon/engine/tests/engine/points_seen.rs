@@ -20,7 +20,7 @@ use crate::points::netfilter;
 
 /// A control group of this test, which goes with it.
 pub struct Group {
-    folder: PathBuf,
+    pub folder: PathBuf,
     path: String,
 }
 

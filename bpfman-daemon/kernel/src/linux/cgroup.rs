@@ -14,6 +14,11 @@ use crate::{KernelError, ListAnchor};
 /// Most programs that are asked for at once: `BPF_CGROUP_MAX_PROGS` of the kernel, which has no more at a hook.
 const MOST: usize = 64;
 
+/// Most programs that run for one group: more groups with programs are seldom one below another.
+const MOST_EFFECTIVE: usize = 8 * MOST;
+/// `BPF_F_QUERY_EFFECTIVE`.
+const F_QUERY_EFFECTIVE: u32 = 1;
+
 /// Opens a group's folder: below the hierarchy's root as this process sees it, and never through a symbolic link.
 fn open(path: &CgroupPath) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("open", format!("control group {path}"), source);
@@ -60,6 +65,9 @@ pub fn attach(
     let hook = || format!("of control group {path}");
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
         Some(libc::ESTALE) => KernelError::HookChanged { hook: hook() },
+        Some(libc::EINVAL) if let ListAnchor::Before(link) | ListAnchor::After(link) = anchor => {
+            KernelError::Preorder { link, hook: hook() }
+        }
         Some(libc::ENOENT) if anchor.name().is_some() => {
             KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: hook() }
         }
@@ -85,10 +93,14 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
         ..Default::default()
     };
     sys::bpf(Command::ProgQuery, &mut request).map_err(fail)?;
+    let list: Vec<ProgramId> = programs.iter().take(request.count as usize).copied().map(ProgramId).collect();
+    let (order, preorder) = match effective(&group, attach_type) {
+        Ok(all) if list.len() > 1 => run_order(&list, &all).unwrap_or((list, 0)),
+        _ => (list, 0),
+    };
     let id = rustix::fs::fstat(&group).map_err(|error| fail(error.into()))?.st_ino;
     let mut links = if request.count == 0 { Vec::new() } else { links_at(id, attach_type).map_err(fail)? };
-    let entries = programs.iter().take(request.count as usize).map(|program| {
-        let program = ProgramId(*program);
+    let entries = order.into_iter().map(|program| {
         // Where a program has several links here, one is as good as another: they run the same.
         let at = links.iter().position(|(_, runs)| *runs == program);
         (program, at.map(|at| links.remove(at).0))
@@ -96,7 +108,53 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
     Ok(GroupContents {
         revision: Some(request.revision).filter(|revision| *revision != 0),
         entries: entries.collect(),
+        preorder,
     })
+}
+
+/// Everything that runs for a group, its own programs and those of the groups above, in the order in which it runs.
+fn effective(group: &OwnedFd, attach_type: u32) -> std::io::Result<Vec<ProgramId>> {
+    let mut programs = [0_u32; MOST_EFFECTIVE];
+    let mut request = attr::Query {
+        target: group.as_raw_fd().cast_unsigned(),
+        attach_type,
+        query_flags: F_QUERY_EFFECTIVE,
+        prog_ids: programs.as_mut_ptr() as u64,
+        count: MOST_EFFECTIVE as u32,
+        ..Default::default()
+    };
+    sys::bpf(Command::ProgQuery, &mut request)?;
+    Ok(programs.into_iter().take(request.count as usize).map(ProgramId).collect())
+}
+
+/// The order in which the programs of a group's list run, and how many of the first are known to have `BPF_F_PREORDER`: the
+/// kernel lists all as if none had it, and runs first those that have. They stand together in what runs, since those of the
+/// groups above run before the first class, and after the second. None where both do not fit together.
+fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<(Vec<ProgramId>, usize)> {
+    let start = all.iter().position(|program| list.contains(program))?;
+    let own = all.get(start..start.checked_add(list.len())?)?;
+    let preorder = (0..own.len()).find(|end| is_merged(list, own.split_at(*end)))?;
+    Some((own.to_vec(), preorder))
+}
+
+/// Returns whether a list is made of two others, each in its order. A program may stand there by several links.
+fn is_merged(list: &[ProgramId], (first, second): (&[ProgramId], &[ProgramId])) -> bool {
+    // By how many of the first the beginning of the list can have.
+    let mut taken = vec![false; first.len() + 1];
+    taken[0] = true;
+    for (at, program) in list.iter().enumerate() {
+        let mut next = vec![false; first.len() + 1];
+        for count in (0..=first.len().min(at)).filter(|count| taken[*count]) {
+            if first.get(count) == Some(program) {
+                next[count + 1] = true;
+            }
+            if second.get(at - count) == Some(program) {
+                next[count] = true;
+            }
+        }
+        taken = next;
+    }
+    taken[first.len()]
 }
 
 /// Links to a hook of the group with this id, which is the number of its folder. The kernel's list does not name them.
@@ -113,4 +171,28 @@ fn links_at(group: u64, attach_type: u32) -> std::io::Result<Vec<(KernelLinkId, 
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_run_before_their_place_in_the_list_have_the_flag() {
+        let ids = |numbers: &[u32]| -> Vec<ProgramId> { numbers.iter().copied().map(ProgramId).collect() };
+        let order = |list: &[u32], all: &[u32]| run_order(&ids(list), &ids(all));
+        assert_eq!(order(&[1, 2, 3], &[2, 1, 3]), Some((ids(&[2, 1, 3]), 1)));
+        assert_eq!(order(&[1, 2, 3], &[2, 3, 1]), Some((ids(&[2, 3, 1]), 2)));
+        // Nothing tells whether the first has it.
+        assert_eq!(order(&[1, 2], &[1, 2]), Some((ids(&[1, 2]), 0)));
+        // Between those of groups above.
+        assert_eq!(order(&[1, 2], &[7, 2, 1, 8]), Some((ids(&[2, 1]), 1)));
+        // By two links: one that moves before the other ends.
+        assert_eq!(order(&[3, 1, 2, 3], &[1, 3, 2, 3]), Some((ids(&[1, 3, 2, 3]), 1)));
+        // The list changed between the two looks, or a program is attached above too.
+        assert_eq!(order(&[1, 2], &[1]), None);
+        assert_eq!(order(&[1, 2], &[3, 4]), None);
+        assert_eq!(order(&[1, 2], &[2, 2, 1]), None);
+        assert_eq!(order(&[1, 2, 3, 4], &[4, 3, 2, 1]), None);
+    }
 }
