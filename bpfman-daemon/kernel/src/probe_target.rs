@@ -87,6 +87,17 @@ pub enum ProbeTargetError {
         /// The function.
         function: String,
     },
+    /// A file that takes the function from a library.
+    #[error(
+        "{} takes function \"{function}\" from a library: name that library as the target",
+        path.display()
+    )]
+    Imported {
+        /// The file.
+        path: PathBuf,
+        /// The function.
+        function: String,
+    },
     /// A file with several functions of one name.
     #[error(
         "{} has {count} functions \"{function}\" at different addresses: name none, and give the offset of one in the file",

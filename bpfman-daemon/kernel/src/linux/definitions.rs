@@ -14,6 +14,8 @@ pub struct Definitions {
     older: Addresses,
     /// Of what is no function, or does not say what it is: meant only where no function has the name.
     others: Addresses,
+    /// The file uses it, and a library has it.
+    pub is_imported: bool,
 }
 
 #[derive(Debug, Default)]

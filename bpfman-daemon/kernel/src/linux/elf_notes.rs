@@ -48,7 +48,7 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
         return Err(invalid("it is no file of 64 bits"));
     }
     let binary = Binary::<FileHeader64<Endianness>>::open(file)?;
-    let Some(notes) = section(&binary, elf::SHT_NOTE, ".note.stapsdt")? else { return Ok(Vec::new()) };
+    let Some(notes) = binary.named_section(elf::SHT_NOTE, ".note.stapsdt")? else { return Ok(Vec::new()) };
     let endian = binary.endian;
     let (at, size) = (notes.sh_offset(endian), notes.sh_size(endian));
     if size > MOST_BYTES {
@@ -58,7 +58,7 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
     if read_up_to(file, &mut bytes, at)? < bytes.len() {
         return Err(invalid("its notes of probes are cut off"));
     }
-    let base = section(&binary, elf::SHT_PROGBITS, ".stapsdt.base")?.map(|base| base.sh_addr(endian));
+    let base = binary.named_section(elf::SHT_PROGBITS, ".stapsdt.base")?.map(|base| base.sh_addr(endian));
     let loaded = Loaded::open(file, &binary)?;
     let mut found = Vec::new();
     for note in read(&bytes, endian) {
@@ -163,29 +163,6 @@ impl<'a> Loaded<'a> {
         }
         Ok(offset)
     }
-}
-
-/// The first section of a type and name.
-fn section(
-    binary: &Binary<'_, FileHeader64<Endianness>>,
-    kind: elf::SectionType,
-    name: &str,
-) -> io::Result<Option<elf::SectionHeader64<Endianness>>> {
-    let endian = binary.endian;
-    let names = binary.section(u64::from(binary.header.e_shstrndx(endian).0), &mut |_| true)?;
-    let Some(names) = names else { return Ok(None) };
-    let mut failed = None;
-    let found = binary.section(0, &mut |section| {
-        section.sh_type(endian) == kind
-            && match binary.name_at(names.sh_offset(endian), section.sh_name(endian)) {
-                Ok(found) => found == name,
-                Err(error) => {
-                    failed = Some(error);
-                    true
-                }
-            }
-    })?;
-    failed.map_or(Ok(found), Err)
 }
 
 /// What a note says.

@@ -12,34 +12,64 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod::{self, Pod};
 use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _};
 
+use super::debug_files;
 use super::definitions::{Binding, Definitions};
 use super::symbols::TargetFile;
 use crate::ProbeTargetError;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
+/// Most sections of one type whose names are read: files of thousands of functions have a section for each.
+const MOST_SECTIONS: usize = 1 << 16;
 /// Most places of one table of names where the wanted one is looked for: C++ has some hundred functions of one suffix.
 const MOST_PLACES: usize = 1 << 16;
 
 /// Where a function's code is in its file.
 pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTargetError> {
     let path = target.path().to_owned();
-    let file = target.file();
-    let found = match identity(file) {
-        Ok(elf::ELFCLASS64) => Binary::<FileHeader64<Endianness>>::open(file).and_then(|b| b.find(function)),
-        Ok(elf::ELFCLASS32) => Binary::<FileHeader32<Endianness>>::open(file).and_then(|b| b.find(function)),
+    let found = match identity(target.file()) {
+        Ok(elf::ELFCLASS64) => find::<FileHeader64<Endianness>>(target, function),
+        Ok(elf::ELFCLASS32) => find::<FileHeader32<Endianness>>(target, function),
         Ok(_) => Err(invalid("it is of no known class")),
         Err(error) => Err(error),
     };
     match found {
         Ok(Found::At(offset)) => Ok(offset),
-        Ok(Found::Nothing) => Err(ProbeTargetError::NoFunction { path, function: function.to_owned() }),
+        Ok(Found::Nothing { is_imported: false }) => {
+            Err(ProbeTargetError::NoFunction { path, function: function.to_owned() })
+        }
+        Ok(Found::Nothing { is_imported: true }) => {
+            Err(ProbeTargetError::Imported { path, function: function.to_owned() })
+        }
         Ok(Found::Outside) => Err(ProbeTargetError::NotLoaded { path, function: function.to_owned() }),
         Ok(Found::Several(count)) => {
             Err(ProbeTargetError::SeveralFunctions { path, function: function.to_owned(), count })
         }
         Err(source) => Err(ProbeTargetError::NotBinary { path, source }),
     }
+}
+
+/// Where a function is by the symbols of a binary or, where these do not have it, by those of its files of debug information.
+fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
+    target: &TargetFile,
+    function: &str,
+) -> io::Result<Found> {
+    let binary = Binary::<Elf>::open(target.file())?;
+    let in_binary = binary.find(&binary, function)?;
+    if !matches!(in_binary, Found::Nothing { .. }) {
+        return Ok(in_binary);
+    }
+    for file in debug_files::of(target, &binary)? {
+        // A file that cannot be read is none.
+        let found = Binary::<Elf>::open(&file)
+            .ok()
+            .filter(|debug| debug.is_of_machine(&binary))
+            .and_then(|debug| binary.find(&debug, function).ok());
+        if let Some(found) = found.filter(|found| !matches!(found, Found::Nothing { .. })) {
+            return Ok(found);
+        }
+    }
+    Ok(in_binary)
 }
 
 /// A function around an offset of its file.
@@ -69,7 +99,8 @@ pub enum InstructionSet {
     Other,
 }
 
-/// The function around an offset: of several, the one that begins last.
+/// The function around an offset: of several, the one that begins last. By the symbols of the file itself alone: a file of
+/// debug information beside it may be another's work, who would have a breakpoint put inside of an instruction.
 pub fn covering(target: &TargetFile, offset: u64) -> io::Result<Option<CoveringFunction>> {
     let file = target.file();
     match identity(file)? {
@@ -84,7 +115,10 @@ enum Found {
     /// At an offset of the file.
     At(u64),
     /// The file has it nowhere.
-    Nothing,
+    Nothing {
+        /// It takes it from a library.
+        is_imported: bool,
+    },
     /// At an address that no part of the file is loaded to.
     Outside,
     /// At so many addresses, and nothing says which is meant.
@@ -127,15 +161,65 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(Self { file, header, endian })
     }
 
-    fn find(&self, function: &str) -> io::Result<Found> {
+    /// Where a function is in this binary, by the symbols of `table`: of itself, or of its file of debug information.
+    fn find(&self, table: &Self, function: &str) -> io::Result<Found> {
+        let mut is_imported = false;
         for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
-            match self.definitions(kind, function)?.chosen() {
+            let definitions = table.definitions(kind, function)?;
+            is_imported |= definitions.is_imported;
+            match definitions.chosen() {
                 Ok(None) => {}
                 Ok(Some(address)) => return Ok(self.offset_of(address)?.map_or(Found::Outside, Found::At)),
                 Err(count) => return Ok(Found::Several(count)),
             }
         }
-        Ok(Found::Nothing)
+        Ok(Found::Nothing { is_imported })
+    }
+
+    /// Returns whether both are for one machine, in one byte order.
+    fn is_of_machine(&self, other: &Self) -> bool {
+        let of = |binary: &Self| (binary.endian, binary.header.e_machine(binary.endian));
+        of(self) == of(other)
+    }
+
+    /// The first section of a type and name.
+    pub fn named_section(
+        &self,
+        kind: elf::SectionType,
+        name: &str,
+    ) -> io::Result<Option<Elf::SectionHeader>> {
+        let endian = self.endian;
+        let names = self.section(u64::from(self.header.e_shstrndx(endian).0), &mut |_| true)?;
+        let Some(names) = names else { return Ok(None) };
+        let (mut failed, mut looked_at) = (None, 0);
+        let found = self.section(0, &mut |section| {
+            if section.sh_type(endian) != kind {
+                return false;
+            }
+            looked_at += 1;
+            let found = if looked_at > MOST_SECTIONS {
+                Err(invalid("it has too many sections"))
+            } else {
+                self.name_at(names.sh_offset(endian).into(), section.sh_name(endian))
+            };
+            match found {
+                Ok(found) => found == name,
+                Err(error) => {
+                    failed = Some(error);
+                    true
+                }
+            }
+        })?;
+        failed.map_or(Ok(found), Err)
+    }
+
+    /// The bytes of a section, of which there are at most so many; none where it has more, or the file ends before.
+    pub fn contents(&self, section: &Elf::SectionHeader, most: usize) -> io::Result<Option<Vec<u8>>> {
+        let size: u64 = section.sh_size(self.endian).into();
+        let Some(size) = usize::try_from(size).ok().filter(|size| *size <= most) else { return Ok(None) };
+        let mut bytes = vec![0; size];
+        let read = read_up_to(self.file, &mut bytes, section.sh_offset(self.endian).into())?;
+        Ok((read == size).then_some(bytes))
     }
 
     /// How many sections there are: where they are too many for the header, the first one says it.
@@ -219,6 +303,8 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
                 let is_function = symbol.st_type() == elf::STT_FUNC;
                 let binding = Binding { is_weak, is_older: places[place].1 || by_table, is_function };
                 definitions.add(symbol.st_value(endian).into(), binding);
+            } else if place.is_ok() && symbol.st_shndx(endian) == elf::SHN_UNDEF {
+                definitions.is_imported = true;
             }
             number += 1;
             true

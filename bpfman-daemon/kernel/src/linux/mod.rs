@@ -11,6 +11,7 @@ mod containers;
 mod copy_map;
 mod cpus;
 mod create_map;
+mod debug_files;
 mod definitions;
 mod elf_notes;
 mod elf_symbols;

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use bpfmand_core::ProcessScope;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
-use super::{libraries, mapped, processes};
+use super::{access, libraries, mapped, processes};
 use crate::ProbeTargetError;
 
 /// No target is larger, in bytes, but a file can claim to be. What is read of it is far less.
-const MAX_TARGET: u64 = 1 << 30;
+pub(super) const MAX_TARGET: u64 = 1 << 30;
 /// The loader's cache of a machine with thousands of libraries has some hundred kilobytes.
 const MAX_CACHE: u64 = 2 << 20;
 /// Most names that are looked at in one folder of libraries.
@@ -25,6 +25,8 @@ pub struct TargetFile {
     file: File,
     /// Where it was found, as the process sees it.
     path: PathBuf,
+    /// What `/` is in that.
+    root: Root,
 }
 
 impl TargetFile {
@@ -36,11 +38,24 @@ impl TargetFile {
 
 impl TargetFile {
     pub(super) fn new(file: File, path: PathBuf) -> Self {
-        Self { file, path }
+        Self { file, path, root: Root::Host }
+    }
+
+    /// As a process sees it.
+    pub(super) fn seen_by(self, root: Root) -> Self {
+        Self { root, ..self }
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        &self.root
     }
 
     pub(super) fn file(&self) -> &File {
         &self.file
+    }
+
+    pub(super) fn into_file(self) -> File {
+        self.file
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -56,20 +71,30 @@ pub fn find_file(target: &str, scope: &ProcessScope) -> Result<TargetFile, Probe
         Some(pid) => Root::process(pid)?,
     };
     if target.starts_with('/') {
-        return root
-            .open(Path::new(target), MAX_TARGET)
+        let found = root.open(Path::new(target), MAX_TARGET);
+        return found
+            .map(|file| file.seen_by(root))
             .map_err(|source| ProbeTargetError::File { path: target.to_owned(), source });
     }
     if target.is_empty() || target.contains('/') {
         return Err(ProbeTargetError::RelativePath);
     }
-    find_library(&root, scope, target)
+    find_library(&root, scope, target).map(|file| match file.root {
+        Root::Host => file.seen_by(root),
+        Root::Process(_) => file,
+    })
 }
 
 fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<TargetFile, ProbeTargetError> {
     // The process that the probe is for knows best; that of its container knows what is there.
     let pids: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).collect();
-    if let Some(found) = pids.iter().find_map(|pid| mapped::library(*pid, target, MAX_TARGET)) {
+    let mapped = |pid: &u32| {
+        let file = mapped::library(*pid, target, MAX_TARGET)?;
+        // A process of the host has its files where everybody has them, with the same rights.
+        let root = if access::is_contained(*pid) { Root::process(*pid).ok() } else { None };
+        Some(file.seen_by(root.unwrap_or(Root::Host)))
+    };
+    if let Some(found) = pids.iter().find_map(mapped) {
         return Ok(found);
     }
     let cached = root
@@ -101,7 +126,8 @@ fn in_folders(root: &Root, library: &str) -> impl Iterator<Item = PathBuf> {
 }
 
 /// What `/` is for a path.
-enum Root {
+#[derive(Debug)]
+pub(super) enum Root {
     Host,
     /// Of a process in a container. Whoever made its files also made its links, which must not lead out of it.
     Process(OwnedFd),
@@ -119,9 +145,9 @@ impl Root {
 
     /// Opens a regular file of at most so many bytes, and nothing else: not even to look, as to open a device may
     /// already do something, and to open a pipe may never return.
-    fn open(&self, path: &Path, limit: u64) -> io::Result<TargetFile> {
+    pub(super) fn open(&self, path: &Path, limit: u64) -> io::Result<TargetFile> {
         let place = self.place(path, OFlags::PATH | OFlags::CLOEXEC)?;
-        Ok(TargetFile { file: reopen(&place, limit)?, path: path.to_owned() })
+        Ok(TargetFile::new(reopen(&place, limit)?, path.to_owned()))
     }
 
     fn place(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {

@@ -1,0 +1,348 @@
+//! Files of debug information, which hold the symbols that a binary was stripped of.
+//!
+//! They are looked for where debuggers look, below the root that the binary was found in: by its build id, and by its
+//! `.gnu_debuglink`. Whoever made the binary chose both, and names no more than a file in these folders with them.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use flate2::Crc;
+use object::Endianness;
+use object::elf;
+use object::pod::Pod;
+use object::read::elf::FileHeader;
+
+use super::elf_symbols::Binary;
+use super::symbols::{MAX_TARGET, Root, TargetFile};
+
+/// Where distributions put them.
+const FOLDER: &str = "/usr/lib/debug";
+/// Most bytes of the notes with a build id: the id has 20 with SHA-1, and other notes may be beside it.
+const MOST_NOTES: usize = 4 << 10;
+/// Most bytes of a build id.
+const MOST_ID: usize = 64;
+/// Most bytes of a `.gnu_debuglink`: a name, and a checksum.
+const MOST_LINK: usize = 512;
+/// `NT_GNU_BUILD_ID`.
+const BUILD_ID: u32 = 3;
+
+/// The files of debug information of a binary that are there, the likeliest first.
+pub fn of<Elf: FileHeader<Endian = Endianness> + Pod>(
+    target: &TargetFile,
+    binary: &Binary<'_, Elf>,
+) -> io::Result<Vec<File>> {
+    let mut found = Vec::new();
+    // Of all together, no more is read than of one binary.
+    let mut left = MAX_TARGET;
+    if let Some(id) = build_id(binary)? {
+        let has_id = |file: &File| {
+            Binary::<Elf>::open(file)
+                .and_then(|debug| build_id(&debug))
+                .is_ok_and(|other| other.as_ref() == Some(&id))
+        };
+        found.extend(by_build_id(&id).and_then(|path| open(target, &path, &mut left)).filter(has_id));
+    }
+    if let Some((name, checksum)) = debug_link(binary)? {
+        for path in by_link(target, &name) {
+            let file = open(target, &path, &mut left);
+            found.extend(file.filter(|file| self::checksum(file).is_ok_and(|found| found == checksum)));
+        }
+    }
+    Ok(found)
+}
+
+/// The build id of a binary.
+fn build_id<Elf: FileHeader<Endian = Endianness> + Pod>(
+    binary: &Binary<'_, Elf>,
+) -> io::Result<Option<Vec<u8>>> {
+    let Some(section) = binary.named_section(elf::SHT_NOTE, ".note.gnu.build-id")? else { return Ok(None) };
+    let notes = binary.contents(&section, MOST_NOTES)?;
+    Ok(notes.and_then(|notes| id_in(&notes, binary.endian)))
+}
+
+/// The build id among notes: each is the lengths of its name and contents, its type, and both, in whole words.
+fn id_in(mut notes: &[u8], endian: Endianness) -> Option<Vec<u8>> {
+    loop {
+        let (header, rest) = notes.split_at_checked(12)?;
+        let word = |at: usize| word(header.get(at..at + 4)?, endian);
+        let (name, contents, kind) = (word(0)? as usize, word(4)? as usize, word(8)?);
+        let contents_at = name.checked_next_multiple_of(4)?;
+        let end = contents_at.checked_add(contents)?;
+        if kind == BUILD_ID && rest.get(..name) == Some(b"GNU\0") {
+            let id = rest.get(contents_at..end)?;
+            return (2..=MOST_ID).contains(&id.len()).then(|| id.to_vec());
+        }
+        notes = rest.get(end.checked_next_multiple_of(4)?..)?;
+    }
+}
+
+fn word(bytes: &[u8], endian: Endianness) -> Option<u32> {
+    let bytes = bytes.try_into().ok()?;
+    Some(match endian {
+        Endianness::Little => u32::from_le_bytes(bytes),
+        Endianness::Big => u32::from_be_bytes(bytes),
+    })
+}
+
+fn by_build_id(id: &[u8]) -> Option<PathBuf> {
+    let (first, rest) = id.split_at_checked(1)?;
+    let [first, rest] = [first, rest].map(hexadecimal);
+    Some(Path::new(FOLDER).join(".build-id").join(first).join(format!("{rest}.debug")))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name and the checksum that a binary has of its file.
+fn debug_link<Elf: FileHeader<Endian = Endianness> + Pod>(
+    binary: &Binary<'_, Elf>,
+) -> io::Result<Option<(String, u32)>> {
+    let Some(section) = binary.named_section(elf::SHT_PROGBITS, ".gnu_debuglink")? else { return Ok(None) };
+    let bytes = binary.contents(&section, MOST_LINK)?;
+    Ok(bytes.and_then(|bytes| link_in(&bytes, binary.endian)))
+}
+
+/// A name that ends with a zero, and the checksum behind it, at a whole word. The name is one of a file, and no path.
+fn link_in(bytes: &[u8], endian: Endianness) -> Option<(String, u32)> {
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    let name = std::str::from_utf8(&bytes[..end]).ok()?;
+    let mut parts = Path::new(name).components();
+    let is_name =
+        matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name);
+    let at = (end + 1).next_multiple_of(4);
+    let checksum = word(bytes.get(at..at + 4)?, endian)?;
+    is_name.then(|| (name.to_owned(), checksum))
+}
+
+/// Where a file of a name may be: beside the binary, in a folder there, and below [`FOLDER`] in one of the same path.
+fn by_link(target: &TargetFile, name: &str) -> Vec<PathBuf> {
+    let mut binaries = vec![target.path().to_owned()];
+    if matches!(target.root(), Root::Host) {
+        // Debuggers follow links, whose folders may have other names.
+        binaries.extend(path_of(target.file()).filter(|path| path != target.path()));
+    }
+    let folders: Vec<&Path> =
+        binaries.iter().filter_map(|path| path.parent()).filter(|folder| folder.is_absolute()).collect();
+    let below = |folder: &Path| Path::new(FOLDER).join(folder.strip_prefix("/").unwrap_or(folder)).join(name);
+    let places = folders
+        .iter()
+        .flat_map(|folder| [folder.join(name), folder.join(".debug").join(name), below(folder)]);
+    places.filter(|place| !binaries.contains(place)).collect()
+}
+
+/// The path of a file of this mount namespace.
+fn path_of(file: &File) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
+/// Opens a file of debug information, if it is not larger than what is left to be read, and whoever may read the binary may read
+/// it too: answers would tell callers of it.
+fn open(target: &TargetFile, path: &Path, left: &mut u64) -> Option<File> {
+    let found = target.root().open(path, *left).ok()?;
+    if !is_as_open(target, found.file()).unwrap_or(false) {
+        return None;
+    }
+    *left -= found.file().metadata().ok()?.len().min(*left);
+    Some(found.into_file())
+}
+
+/// Returns whether whoever may read the binary may also read a file found for it. In a container that is not asked: its files
+/// are looked into as a whole.
+fn is_as_open(target: &TargetFile, found: &File) -> io::Result<bool> {
+    if matches!(target.root(), Root::Process(_)) {
+        return Ok(true);
+    }
+    let binary = target.file().metadata()?;
+    let readers = binary.mode() & 0o444;
+    // Bits of one that has the binary's owners count for the same users.
+    let lets_in = |place: &fs::Metadata, all: u32, same: u32| {
+        let has_owners = (place.uid(), place.gid()) == (binary.uid(), binary.gid());
+        place.mode() & all == all || has_owners && place.mode() & same == same
+    };
+    if !lets_in(&found.metadata()?, 0o444, readers) {
+        return Ok(false);
+    }
+    let unnamed = || io::Error::from(io::ErrorKind::NotFound);
+    let path = path_of(found).ok_or_else(unnamed)?;
+    let own = path_of(target.file()).ok_or_else(unnamed)?;
+    // The binary is below these, too.
+    let hidden = path.ancestors().skip(1).filter(|folder| !own.starts_with(folder));
+    for folder in hidden {
+        if !lets_in(&fs::metadata(folder)?, 0o111, readers >> 2) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The checksum of a file, as `.gnu_debuglink` has it.
+fn checksum(file: &File) -> io::Result<u32> {
+    let mut checksum = Crc::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            return Ok(checksum.sum());
+        }
+        checksum.update(&buffer[..read]);
+        at += read as u64;
+        if at > MAX_TARGET {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+
+    use super::super::elf_symbols::file_offset;
+    use super::super::symbols::find_file;
+    use super::*;
+
+    const SOURCE: &str = "int work(int n) { return n + 1; } int main(void) { return work(1); }";
+
+    fn tool(folder: &Path, line: &[&str]) {
+        let status = Command::new(line[0]).args(&line[1..]).current_dir(folder).status().unwrap();
+        assert!(status.success(), "{line:?}");
+    }
+
+    /// A program `app`, the symbols that it was stripped of in `app.debug`, and where `work` was.
+    fn stripped(folder: &Path, linked: bool) -> u64 {
+        fs::write(folder.join("app.c"), SOURCE).unwrap();
+        tool(folder, &["cc", "-g", "-O0", "-Wl,--build-id", "-o", "app", "app.c"]);
+        let at = offset(&folder.join("app")).unwrap();
+        tool(folder, &["objcopy", "--only-keep-debug", "app", "app.debug"]);
+        tool(folder, &["strip", "app"]);
+        if linked {
+            tool(folder, &["objcopy", "--add-gnu-debuglink=app.debug", "app"]);
+        }
+        at
+    }
+
+    fn offset(path: &Path) -> Result<u64, String> {
+        let file = find_file(path.to_str().unwrap(), &Default::default()).unwrap();
+        file_offset(&file, "work").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn symbols_are_found_beside_and_in_the_folder_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let at = stripped(folder.path(), true);
+        assert_eq!(offset(&path("app")), Ok(at));
+        fs::create_dir(path(".debug")).unwrap();
+        fs::rename(path("app.debug"), path(".debug/app.debug")).unwrap();
+        assert_eq!(offset(&path("app")), Ok(at));
+        // By a link from another folder, too.
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(path("app"), elsewhere.path().join("linked")).unwrap();
+        assert_eq!(offset(&elsewhere.path().join("linked")), Ok(at));
+        fs::remove_dir_all(path(".debug")).unwrap();
+        assert!(offset(&path("app")).unwrap_err().contains("has no function \"work\""));
+    }
+
+    #[test]
+    fn file_of_another_build_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        stripped(folder.path(), true);
+        let mut bytes = fs::read(path("app.debug")).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path("app.debug"), bytes).unwrap();
+        assert!(offset(&path("app")).is_err());
+        fs::write(path("app.debug"), "no binary").unwrap();
+        assert!(offset(&path("app")).is_err());
+    }
+
+    #[test]
+    fn symbols_are_found_by_build_id_below_the_root_of_the_binary() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let at = stripped(root.path(), false);
+        let target = || {
+            let root = Root::Process(File::open(root.path()).unwrap().into());
+            root.open(Path::new("/app"), MAX_TARGET).unwrap().seen_by(root)
+        };
+        assert!(file_offset(&target(), "work").is_err());
+        let file = File::open(path("app")).unwrap();
+        let binary = Binary::<elf::FileHeader64<Endianness>>::open(&file).unwrap();
+        let place = by_build_id(&build_id(&binary).unwrap().unwrap()).unwrap();
+        let place = path(place.strip_prefix("/").unwrap().to_str().unwrap());
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::rename(path("app.debug"), &place).unwrap();
+        assert_eq!(file_offset(&target(), "work").unwrap(), at);
+        // Of another id, it is of another build.
+        tool(root.path(), &["cc", "-g", "-O0", "-Wl,--build-id=0xabcd", "-o", "other", "app.c"]);
+        fs::rename(path("other"), &place).unwrap();
+        assert!(file_offset(&target(), "work").is_err());
+    }
+
+    #[test]
+    fn file_that_fewer_may_read_than_the_binary_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let at = stripped(folder.path(), true);
+        let set = |name: &str, mode| {
+            fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set("app.debug", 0o600);
+        assert!(offset(&path("app")).is_err());
+        set("app", 0o700);
+        assert_eq!(offset(&path("app")), Ok(at), "nobody else may read the binary");
+        set("app", 0o755);
+        set("app.debug", 0o644);
+        fs::create_dir(path(".debug")).unwrap();
+        fs::rename(path("app.debug"), path(".debug/app.debug")).unwrap();
+        set(".debug", 0o700);
+        assert!(offset(&path("app")).is_err());
+        set(".debug", 0o755);
+        assert_eq!(offset(&path("app")), Ok(at));
+    }
+
+    #[test]
+    fn function_of_a_library_is_said_to_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app");
+        fs::write(
+            folder.path().join("app.c"),
+            "#include <stdlib.h>\nint main(void) { return malloc(1) == 0; }",
+        )
+        .unwrap();
+        tool(folder.path(), &["cc", "-O0", "-o", "app", "app.c"]);
+        let file = find_file(path.to_str().unwrap(), &Default::default()).unwrap();
+        let error = file_offset(&file, "malloc").unwrap_err().to_string();
+        assert!(error.contains("takes function \"malloc\" from a library: name that library"), "{error}");
+    }
+
+    #[test]
+    fn what_binaries_claim_names_files_in_these_folders_alone() {
+        let link = |name: &[u8]| {
+            let mut bytes = [name, &[0]].concat();
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes.extend(7_u32.to_le_bytes());
+            link_in(&bytes, Endianness::Little)
+        };
+        assert_eq!(link(b"app.debug"), Some(("app.debug".to_owned(), 7)));
+        for name in [&b""[..], b".", b"..", b"/etc/passwd", b"../x", b"a/b", b"a/", b"\xff"] {
+            assert_eq!(link(name), None, "{name:?}");
+        }
+        assert_eq!(link_in(b"app", Endianness::Little), None);
+        assert_eq!(link_in(b"app\0abc", Endianness::Little), None);
+        let note = |name: u32, size: u32, rest: &[u8]| {
+            [&name.to_le_bytes()[..], &size.to_le_bytes(), &BUILD_ID.to_le_bytes(), rest].concat()
+        };
+        assert_eq!(id_in(&note(4, 2, b"GNU\0\x12\x34"), Endianness::Little), Some(vec![0x12, 0x34]));
+        let second = [note(4, 3, b"XYZ\0abc\0"), note(4, 2, b"GNU\0\x12\x34")].concat();
+        assert_eq!(id_in(&second, Endianness::Little), Some(vec![0x12, 0x34]));
+        for hostile in [note(u32::MAX, 2, b"GNU\0"), note(4, u32::MAX, b"GNU\0"), note(4, 1, b"GNU\0\x01")] {
+            assert_eq!(id_in(&hostile, Endianness::Little), None);
+        }
+    }
+}
