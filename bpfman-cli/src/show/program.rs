@@ -125,7 +125,8 @@ fn managed(program: &ProgramJson, screen: Screen) -> String {
     block
         .lines(
             "Global",
-            program.global_data.iter().map(|(name, hex)| format!("{name}={}", hex.to_uppercase())),
+            // With 0x, without which digits read as a number, and as the option takes bytes.
+            program.global_data.iter().map(|(name, hex)| format!("{name}=0x{}", hex.to_uppercase())),
         )
         .lines("Metadata", program.metadata.iter().map(|(key, value)| format!("{key}={value}")))
         .optional("Map Pin Path", program.map_pin_path.as_ref())
@@ -220,7 +221,7 @@ mod tests {
  BPF Function:  a_name_of_fifteen_and_more
  Program Type:  xdp
  Path:          /lib/pass.o
- Global:        size=0AFF
+ Global:        size=0x0AFF
  Metadata:      bpfman_application=shop
                 owner=acme
  Map Pin Path:  /run/bpfman/fs/maps/63
