@@ -15,6 +15,8 @@ pub(super) struct Scene {
     pub before: Vec<String>,
     /// XDP runs in the network stack.
     pub is_generic: bool,
+    /// It is an XDP chain in the driver, and its network namespace has a veth.
+    pub may_redirect_to_veth: bool,
     /// Why the driver does not run it.
     pub refusal: Option<String>,
     /// Members in order.
@@ -67,6 +69,10 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
             forgetful.name
         ));
     }
+    if scene.may_redirect_to_veth {
+        found
+            .extend(scene.members.iter().enumerate().filter_map(|(slot, sender)| of_redirects(slot, sender)));
+    }
     found.extend(of_times(scene, member));
     if scene.failed > 0 {
         found.push(format!(
@@ -101,6 +107,17 @@ fn of_shadow(slot: usize, shadow: &MemberScene) -> String {
          packets and maps counts all the same",
         shadow.name
     )
+}
+
+/// A veth has no queue for packets of XDP of its own: it takes them by that of its peer, which that has for its XDP.
+fn of_redirects(slot: usize, sender: &MemberScene) -> Option<String> {
+    let (_, redirected) = sender.ended.iter().find(|(verdict, n)| *verdict == "redirect" && *n > 0)?;
+    Some(format!(
+        "slot {slot} ({}) redirected {}: a veth drops them, which nothing counts here, unless its peer runs an XDP program, \
+         if only one that passes everything, or has GRO on",
+        sender.name,
+        packets(*redirected)
+    ))
 }
 
 fn of_hook(scene: &Scene) -> Vec<String> {
@@ -260,6 +277,20 @@ mod tests {
         scene.members[1].forgets_redirects = true;
         let found = findings(&scene, Some(2));
         assert!(found.iter().any(|f| f.starts_with("slot 1 (firewall) goes on after redirect")), "{found:?}");
+    }
+
+    #[test]
+    fn redirects_say_what_a_veth_needs_only_where_one_may_be_meant() {
+        let mut scene = scene();
+        scene.members[1].ended = vec![("drop", 900), ("redirect", 98)];
+        let told = |scene: &Scene| {
+            findings(scene, Some(2)).iter().any(|f| f.contains("unless its peer runs an XDP"))
+        };
+        assert!(!told(&scene));
+        scene.may_redirect_to_veth = true;
+        assert!(told(&scene));
+        scene.members[1].ended.pop();
+        assert!(!told(&scene), "it redirected none");
     }
 
     #[test]

@@ -34,7 +34,10 @@ pub fn explain<K: Kernel>(
     };
     let trouble = view.standing.iter().filter(|standing| !standing.is_running());
     let interfaces = engine.kernel().interfaces(interface.netns.as_deref())?;
+    let is_native = view.xdp.as_ref().is_some_and(|xdp| xdp.mode == XdpRunsIn::Native);
     let scene = Scene {
+        may_redirect_to_veth: is_native
+            && interfaces.iter().any(|facts| facts.kind.as_deref() == Some("veth")),
         hook: view.hook.clone(),
         trouble: trouble.map(ToString::to_string).collect(),
         is_down: interfaces.iter().any(|facts| facts.name == interface.name && !facts.up),
