@@ -107,8 +107,12 @@ impl<K: Kernel> Engine<K> {
     /// A hook and all who are there.
     fn hook_place(&self, key: &HookKey) -> DriftedPlace {
         let state = self.state();
-        let name = state.hooks.get(key).map(|hook| key.kind.at(&hook.interface));
-        let what = name.as_ref().map_or_else(|| format!("hook {key:?}"), |name| format!("hook {name}"));
+        let of_hook = state.hooks.get(key).map(|hook| key.kind.at(&hook.interface));
+        // A list of links that the kernel runs has no record of its own.
+        let of_link = |link: &LinkRecord| link.point.hook().map(|(interface, _)| key.kind.at(interface));
+        let name = of_hook.or_else(|| state.links.of_hook(key).find_map(|link| of_link(link)));
+        let what =
+            name.as_ref().map_or_else(|| "a hook that is gone".to_owned(), |name| format!("hook {name}"));
         DriftedPlace { hook: name, ..place_of(&state, what, state.links.of_hook(key).map(|link| &**link)) }
     }
 
