@@ -21,20 +21,19 @@ use super::symbols::{MAX_TARGET, Root, TargetFile};
 /// Where distributions put them.
 const FOLDER: &str = "/usr/lib/debug";
 /// Most bytes of the notes with a build id: the id has 20 with SHA-1, and other notes may be beside it.
-const MOST_NOTES: usize = 4 << 10;
+const MAX_NOTES: usize = 4 << 10;
 /// Most bytes of a build id.
-const MOST_ID: usize = 64;
+const MAX_ID: usize = 64;
 /// Most bytes of a `.gnu_debuglink`: a name, and a checksum.
-const MOST_LINK: usize = 512;
+const MAX_LINK: usize = 512;
 /// `NT_GNU_BUILD_ID`.
 const BUILD_ID: u32 = 3;
 
-/// The files of debug information of a binary that are there, the likeliest first.
+/// The file of debug information of a binary, if it is there: by its build id, or else by its link.
 pub fn of<Elf: FileHeader<Endian = Endianness> + Pod>(
     target: &TargetFile,
     binary: &Binary<'_, Elf>,
-) -> io::Result<Vec<File>> {
-    let mut found = Vec::new();
+) -> io::Result<Option<File>> {
     // Of all together, no more is read than of one binary.
     let mut left = MAX_TARGET;
     if let Some(id) = build_id(binary)? {
@@ -43,15 +42,14 @@ pub fn of<Elf: FileHeader<Endian = Endianness> + Pod>(
                 .and_then(|debug| build_id(&debug))
                 .is_ok_and(|other| other.as_ref() == Some(&id))
         };
-        found.extend(by_build_id(&id).and_then(|path| open(target, &path, &mut left)).filter(has_id));
-    }
-    if let Some((name, checksum)) = debug_link(binary)? {
-        for path in by_link(target, &name) {
-            let file = open(target, &path, &mut left);
-            found.extend(file.filter(|file| self::checksum(file).is_ok_and(|found| found == checksum)));
+        let found = by_build_id(&id).and_then(|path| open(target, &path, &mut left)).filter(has_id);
+        if found.is_some() {
+            return Ok(found);
         }
     }
-    Ok(found)
+    let Some((name, checksum)) = debug_link(binary)? else { return Ok(None) };
+    let is_of_binary = |file: &File| self::checksum(file).is_ok_and(|found| found == checksum);
+    Ok(by_link(target, &name).iter().find_map(|path| open(target, path, &mut left).filter(&is_of_binary)))
 }
 
 /// The build id of a binary.
@@ -59,7 +57,7 @@ fn build_id<Elf: FileHeader<Endian = Endianness> + Pod>(
     binary: &Binary<'_, Elf>,
 ) -> io::Result<Option<Vec<u8>>> {
     let Some(section) = binary.named_section(elf::SHT_NOTE, ".note.gnu.build-id")? else { return Ok(None) };
-    let notes = binary.contents(&section, MOST_NOTES)?;
+    let notes = binary.contents(&section, MAX_NOTES)?;
     Ok(notes.and_then(|notes| id_in(&notes, binary.endian)))
 }
 
@@ -73,7 +71,7 @@ fn id_in(mut notes: &[u8], endian: Endianness) -> Option<Vec<u8>> {
         let end = contents_at.checked_add(contents)?;
         if kind == BUILD_ID && rest.get(..name) == Some(b"GNU\0") {
             let id = rest.get(contents_at..end)?;
-            return (2..=MOST_ID).contains(&id.len()).then(|| id.to_vec());
+            return (2..=MAX_ID).contains(&id.len()).then(|| id.to_vec());
         }
         notes = rest.get(end.checked_next_multiple_of(4)?..)?;
     }
@@ -102,7 +100,7 @@ fn debug_link<Elf: FileHeader<Endian = Endianness> + Pod>(
     binary: &Binary<'_, Elf>,
 ) -> io::Result<Option<(String, u32)>> {
     let Some(section) = binary.named_section(elf::SHT_PROGBITS, ".gnu_debuglink")? else { return Ok(None) };
-    let bytes = binary.contents(&section, MOST_LINK)?;
+    let bytes = binary.contents(&section, MAX_LINK)?;
     Ok(bytes.and_then(|bytes| link_in(&bytes, binary.endian)))
 }
 
@@ -150,12 +148,9 @@ fn open(target: &TargetFile, path: &Path, left: &mut u64) -> Option<File> {
     Some(found.into_file())
 }
 
-/// Returns whether whoever may read the binary may also read a file found for it. In a container that is not asked: its files
-/// are looked into as a whole.
+/// Returns whether whoever may read the binary may also read a file found for it. In a container its folders are not asked,
+/// whose paths are not of this mount namespace.
 fn is_as_open(target: &TargetFile, found: &File) -> io::Result<bool> {
-    if matches!(target.root(), Root::Process(_)) {
-        return Ok(true);
-    }
     let binary = target.file().metadata()?;
     let readers = binary.mode() & 0o444;
     // Bits of one that has the binary's owners count for the same users.
@@ -165,6 +160,9 @@ fn is_as_open(target: &TargetFile, found: &File) -> io::Result<bool> {
     };
     if !lets_in(&found.metadata()?, 0o444, readers) {
         return Ok(false);
+    }
+    if matches!(target.root(), Root::Process(_)) {
+        return Ok(true);
     }
     let unnamed = || io::Error::from(io::ErrorKind::NotFound);
     let path = path_of(found).ok_or_else(unnamed)?;
@@ -257,8 +255,42 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(path("app.debug"), bytes).unwrap();
         assert!(offset(&path("app")).is_err());
-        fs::write(path("app.debug"), "no binary").unwrap();
-        assert!(offset(&path("app")).is_err());
+        // Of the right checksum, and no binary.
+        fs::write(path("no.debug"), "no binary").unwrap();
+        tool(folder.path(), &["objcopy", "--remove-section=.gnu_debuglink", "app"]);
+        tool(folder.path(), &["objcopy", "--add-gnu-debuglink=no.debug", "app"]);
+        assert!(offset(&path("app")).unwrap_err().contains("has no function \"work\""));
+    }
+
+    /// A file of the right build id or checksum may be another's work, as where containers share a layer of their image.
+    #[test]
+    fn symbol_inside_of_a_function_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let at = stripped(folder.path(), true);
+        assert_eq!(offset(&path("app")), Ok(at));
+        for (moved, is_found) in [(1, false), (0, true)] {
+            tool(folder.path(), &["cc", "-g", "-O0", "-Wl,--build-id", "-o", "whole", "app.c"]);
+            let place = format!(
+                "--add-symbol=moved=.text:{:#x},function,global",
+                at_in_text(&path("whole"), at) + moved
+            );
+            tool(folder.path(), &["objcopy", &place, "whole", "moved"]);
+            tool(folder.path(), &["objcopy", "--only-keep-debug", "moved", "app.debug"]);
+            tool(folder.path(), &["objcopy", "--remove-section=.gnu_debuglink", "app"]);
+            tool(folder.path(), &["objcopy", "--add-gnu-debuglink=app.debug", "app"]);
+            let file = find_file(path("app").to_str().unwrap(), &Default::default()).unwrap();
+            let found = file_offset(&file, "moved").map_err(|error| error.to_string());
+            assert_eq!(found.is_ok(), is_found, "{moved}: {found:?}");
+        }
+    }
+
+    /// Bytes from the beginning of `.text` to an offset of the file.
+    fn at_in_text(path: &Path, offset: u64) -> u64 {
+        let file = File::open(path).unwrap();
+        let binary = Binary::<elf::FileHeader64<Endianness>>::open(&file).unwrap();
+        let text = binary.named_section(elf::SHT_PROGBITS, ".text").unwrap().unwrap();
+        offset - text.sh_offset.get(Endianness::Little)
     }
 
     #[test]
@@ -322,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_binaries_claim_names_files_in_these_folders_alone() {
+    fn claims_of_binaries_name_files_in_these_folders_alone() {
         let link = |name: &[u8]| {
             let mut bytes = [name, &[0]].concat();
             bytes.resize(bytes.len().next_multiple_of(4), 0);

@@ -12,15 +12,15 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod::{self, Pod};
 use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _};
 
-use super::debug_files;
 use super::definitions::{Binding, Definitions};
 use super::symbols::TargetFile;
+use super::{debug_files, unwind_table};
 use crate::ProbeTargetError;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
 /// Most sections of one type whose names are read: files of thousands of functions have a section for each.
-const MOST_SECTIONS: usize = 1 << 16;
+const MAX_SECTIONS: usize = 1 << 16;
 /// Most places of one table of names where the wanted one is looked for: C++ has some hundred functions of one suffix.
 const MOST_PLACES: usize = 1 << 16;
 
@@ -34,7 +34,7 @@ pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTarg
         Err(error) => Err(error),
     };
     match found {
-        Ok(Found::At(offset)) => Ok(offset),
+        Ok(Found::At { offset, .. }) => Ok(offset),
         Ok(Found::Nothing { is_imported: false }) => {
             Err(ProbeTargetError::NoFunction { path, function: function.to_owned() })
         }
@@ -59,17 +59,18 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
     if !matches!(in_binary, Found::Nothing { .. }) {
         return Ok(in_binary);
     }
-    for file in debug_files::of(target, &binary)? {
-        // A file that cannot be read is none.
-        let found = Binary::<Elf>::open(&file)
-            .ok()
-            .filter(|debug| debug.is_of_machine(&binary))
-            .and_then(|debug| binary.find(&debug, function).ok());
-        if let Some(found) = found.filter(|found| !matches!(found, Found::Nothing { .. })) {
-            return Ok(found);
-        }
+    // A file that cannot be read is none.
+    let found = target
+        .debug_file(|| debug_files::of(target, &binary).unwrap_or_default())
+        .and_then(|file| Binary::<Elf>::open(file).ok())
+        .filter(|debug| debug.is_of_machine(&binary))
+        .and_then(|debug| binary.find(&debug, function).ok())
+        .filter(|found| !matches!(found, Found::Nothing { .. }));
+    match found {
+        Some(Found::At { address, .. }) if !unwind_table::has_start(&binary, address)? => Ok(in_binary),
+        Some(found) => Ok(found),
+        None => Ok(in_binary),
     }
-    Ok(in_binary)
 }
 
 /// A function around an offset of its file.
@@ -112,8 +113,8 @@ pub fn covering(target: &TargetFile, offset: u64) -> io::Result<Option<CoveringF
 
 /// Where a function is.
 enum Found {
-    /// At an offset of the file.
-    At(u64),
+    /// At an offset of the file, which is loaded to an address.
+    At { offset: u64, address: u64 },
     /// The file has it nowhere.
     Nothing {
         /// It takes it from a library.
@@ -161,6 +162,10 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(Self { file, header, endian })
     }
 
+    pub fn file(&self) -> &'a File {
+        self.file
+    }
+
     /// Where a function is in this binary, by the symbols of `table`: of itself, or of its file of debug information.
     fn find(&self, table: &Self, function: &str) -> io::Result<Found> {
         let mut is_imported = false;
@@ -169,7 +174,10 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
             is_imported |= definitions.is_imported;
             match definitions.chosen() {
                 Ok(None) => {}
-                Ok(Some(address)) => return Ok(self.offset_of(address)?.map_or(Found::Outside, Found::At)),
+                Ok(Some(address)) => {
+                    let at = |offset| Found::At { offset, address };
+                    return Ok(self.offset_of(address)?.map_or(Found::Outside, at));
+                }
                 Err(count) => return Ok(Found::Several(count)),
             }
         }
@@ -197,7 +205,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
                 return false;
             }
             looked_at += 1;
-            let found = if looked_at > MOST_SECTIONS {
+            let found = if looked_at > MAX_SECTIONS {
                 Err(invalid("it has too many sections"))
             } else {
                 self.name_at(names.sh_offset(endian).into(), section.sh_name(endian))
@@ -303,7 +311,12 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
                 let is_function = symbol.st_type() == elf::STT_FUNC;
                 let binding = Binding { is_weak, is_older: places[place].1 || by_table, is_function };
                 definitions.add(symbol.st_value(endian).into(), binding);
-            } else if place.is_ok() && symbol.st_shndx(endian) == elf::SHN_UNDEF {
+            } else if place.is_ok()
+                && symbol.st_shndx(endian) == elf::SHN_UNDEF
+                // Many binaries name some weakly that no library has.
+                && symbol.st_bind() != elf::STB_WEAK
+                && [elf::STT_FUNC, elf::STT_NOTYPE].contains(&symbol.st_type())
+            {
                 definitions.is_imported = true;
             }
             number += 1;
@@ -398,9 +411,8 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         ends: impl Fn(&Elf::ProgramHeader) -> Option<(u64, u64)>,
     ) -> io::Result<Option<u64>> {
         let endian = self.endian;
-        let count = u64::from(self.header.e_phnum(endian));
         let mut found: Option<u64> = None;
-        each::<Elf::ProgramHeader>(self.file, self.header.e_phoff(endian).into(), count, &mut |segment| {
+        self.each_segment(&mut |segment| {
             let size: u64 = segment.p_filesz(endian).into();
             if segment.p_type(endian) == elf::PT_LOAD
                 && let Some((from, to)) = ends(segment)
@@ -411,6 +423,24 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
             found.is_none()
         })?;
         Ok(found)
+    }
+
+    /// The first segment that is wanted.
+    pub fn segment(
+        &self,
+        is_wanted: &dyn Fn(&Elf::ProgramHeader) -> bool,
+    ) -> io::Result<Option<Elf::ProgramHeader>> {
+        let mut found = None;
+        self.each_segment(&mut |segment| {
+            found = Some(*segment).filter(is_wanted);
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    fn each_segment(&self, use_it: &mut dyn FnMut(&Elf::ProgramHeader) -> bool) -> io::Result<()> {
+        let count = u64::from(self.header.e_phnum(self.endian));
+        each::<Elf::ProgramHeader>(self.file, self.header.e_phoff(self.endian).into(), count, use_it)
     }
 }
 

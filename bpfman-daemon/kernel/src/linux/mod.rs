@@ -68,6 +68,7 @@ mod tcx;
 mod test_run;
 mod tries;
 mod types;
+mod unwind_table;
 mod usdt;
 mod verifier_log;
 mod watch;

@@ -1,5 +1,6 @@
 //! Files that user-space probes name.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -25,8 +26,10 @@ pub struct TargetFile {
     file: File,
     /// Where it was found, as the process sees it.
     path: PathBuf,
-    /// What `/` is in that.
+    /// The folder that is `/` in that.
     root: Root,
+    /// Its file of debug information, once it was looked for.
+    debug_file: OnceCell<Option<File>>,
 }
 
 impl TargetFile {
@@ -38,10 +41,15 @@ impl TargetFile {
 
 impl TargetFile {
     pub(super) fn new(file: File, path: PathBuf) -> Self {
-        Self { file, path, root: Root::Host }
+        Self { file, path, root: Root::Host, debug_file: OnceCell::new() }
     }
 
-    /// As a process sees it.
+    /// Its file of debug information, which is looked for once.
+    pub(super) fn debug_file(&self, look: impl FnOnce() -> Option<File>) -> Option<&File> {
+        self.debug_file.get_or_init(look).as_ref()
+    }
+
+    /// The file below this root.
     pub(super) fn seen_by(self, root: Root) -> Self {
         Self { root, ..self }
     }
