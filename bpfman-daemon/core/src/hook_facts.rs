@@ -25,9 +25,10 @@ pub struct GroupContents {
     pub revision: Option<u64>,
     /// First to last: the program, and its link; none of what `BPF_PROG_ATTACH` attached.
     pub entries: Vec<(ProgramId, Option<KernelLinkId>)>,
-    /// So many of the first were attached with `BPF_F_PREORDER`, and run before all others. Where the list could not be
-    /// otherwise without the flag, the kernel does not tell: 0.
-    pub preorder: usize,
+    /// How many of the first were attached with `BPF_F_PREORDER`, and run before all others: 0 where the list could be the same
+    /// without the flag, which the kernel does not tell. None if the entries are in another order than they run in, since that
+    /// is not known.
+    pub preorder: Option<usize>,
 }
 
 /// One program, or a filter without one, at a hook.

@@ -69,9 +69,7 @@ pub enum KernelError {
         hook: String,
     },
     /// A program of a class that runs before all others, beside which none without the flag is put.
-    #[error(
-        "the program of link {link} {hook} was attached with BPF_F_PREORDER: none without that flag is put beside it"
-    )]
+    #[error("link {link} {hook} has BPF_F_PREORDER: the kernel puts no link without that flag next to it")]
     Preorder {
         /// Its link.
         link: KernelLinkId,

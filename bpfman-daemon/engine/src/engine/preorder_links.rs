@@ -1,4 +1,4 @@
-//! Links of others that were attached to control groups with `BPF_F_PREORDER`.
+//! Links of others that were attached to cgroups with `BPF_F_PREORDER`.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

@@ -54,7 +54,8 @@ struct GroupOrder {
     places: Vec<Place>,
     revision: Option<u64>,
     standing: Vec<Occupant>,
-    /// So many of the first are known to be of the class that runs before all others (`BPF_F_PREORDER`), in which none of ours is.
+    /// How many of the first are known to be of the class that runs before all others (`BPF_F_PREORDER`), in which none of ours
+    /// is.
     preorder: usize,
     /// Of each that stands: its link, if it has one.
     links: Vec<Option<KernelLinkId>>,
@@ -213,13 +214,13 @@ impl<K: Kernel> Engine<K> {
         ensure_not_before(&preorder, &hook, link)
     }
 
-    /// How many of the first programs are known to run before all others: what stands before one of them is one too.
+    /// How many of the first programs are known to run before all others: what runs before one of them is one too.
     fn preorder_of(&self, contents: &GroupContents) -> usize {
         let is_known = |(_, link): &(ProgramId, Option<KernelLinkId>)| {
             link.is_some_and(|link| self.preorder_links.contains(link))
         };
         let known = contents.entries.iter().rposition(is_known).map_or(0, |at| at + 1);
-        contents.preorder.max(known)
+        contents.preorder.map_or(0, |told| told.max(known))
     }
 
     /// A program of others.
@@ -274,7 +275,8 @@ impl<K: Kernel> Engine<K> {
                 None => standing.push(self.other(program)?),
             }
             kernel_links.push(link);
-            preorder += usize::from(at < all_preorder);
+            let is_others = standing.iter().all(|one| matches!(one, Occupant::Foreign(_)));
+            preorder += usize::from(at < all_preorder && is_others);
         }
         // What stands stays where it is as far as it can: the kernel moves nothing.
         places.sort_by_key(|place| {

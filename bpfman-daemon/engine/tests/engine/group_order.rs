@@ -3,7 +3,7 @@
 use bpfmand_core::{AttachPoint, LinkId, MapId, ProgramId, uapi::attach_type};
 use bpfmand_engine::{Engine, ErrorKind, UpdateLinkRequest};
 use bpfmand_kernel::linux::LinuxKernel;
-use bpfmand_kernel::{KernelObjects as _, LinkTarget, ListAnchor};
+use bpfmand_kernel::{KernelFacts as _, KernelObjects as _, LinkTarget, ListAnchor};
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::intents::{attach, intent};
@@ -201,7 +201,10 @@ fn linux_program_that_runs_before_all_others_is_no_anchor() {
         let _others = match others(&group, early) {
             Ok(others) => others,
             // EINVAL: before Linux 6.15.
-            Err(22) => return println!("skipped: this kernel has no BPF_F_PREORDER"),
+            Err(22) => {
+                assert!(bench.kernel.features().version < (6, 15));
+                return println!("skipped: this kernel has no BPF_F_PREORDER");
+            }
             Err(error) => panic!("{early}: errno {error}"),
         };
         let point = group.point();
@@ -227,7 +230,8 @@ fn linux_program_that_runs_before_all_others_is_no_anchor() {
             attach(&engine, three, point.clone(), intent("", &[], &["foreign:early"])).unwrap().record.id;
         assert_eq!(names(&bench, &point), ["early", "two", "one", "three", "plain"], "{early}");
         // Nor does a link that is there move before it.
-        engine.update_link(&order(last, "", &["foreign:early"], &[])).unwrap_err();
+        let error = engine.update_link(&order(last, "", &["foreign:early"], &[])).unwrap_err();
+        assert!(error.to_string().contains("BPF_F_PREORDER"), "{early}: {error}");
         engine.update_link(&order(last, "", &["two"], &[])).unwrap();
         assert_eq!(names(&bench, &point), ["early", "three", "two", "one", "plain"], "{early}");
         for link in [first, before, last] {

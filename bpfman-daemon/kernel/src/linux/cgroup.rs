@@ -15,7 +15,7 @@ use crate::{KernelError, ListAnchor};
 const MOST: usize = 64;
 
 /// Most programs that run for one group: more groups with programs are seldom one below another.
-const MOST_EFFECTIVE: usize = 8 * MOST;
+const MAX_EFFECTIVE: usize = 8 * MOST;
 /// `BPF_F_QUERY_EFFECTIVE`.
 const F_QUERY_EFFECTIVE: u32 = 1;
 
@@ -95,8 +95,9 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
     sys::bpf(Command::ProgQuery, &mut request).map_err(fail)?;
     let list: Vec<ProgramId> = programs.iter().take(request.count as usize).copied().map(ProgramId).collect();
     let (order, preorder) = match effective(&group, attach_type) {
-        Ok(all) if list.len() > 1 => run_order(&list, &all).unwrap_or((list, 0)),
-        _ => (list, 0),
+        _ if list.len() < 2 => (list, Some(0)),
+        Ok(all) => run_order(&list, &all).map_or((list, None), |(order, preorder)| (order, Some(preorder))),
+        Err(_) => (list, None),
     };
     let id = rustix::fs::fstat(&group).map_err(|error| fail(error.into()))?.st_ino;
     let mut links = if request.count == 0 { Vec::new() } else { links_at(id, attach_type).map_err(fail)? };
@@ -114,13 +115,13 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
 
 /// Everything that runs for a group, its own programs and those of the groups above, in the order in which it runs.
 fn effective(group: &OwnedFd, attach_type: u32) -> std::io::Result<Vec<ProgramId>> {
-    let mut programs = [0_u32; MOST_EFFECTIVE];
+    let mut programs = [0_u32; MAX_EFFECTIVE];
     let mut request = attr::Query {
         target: group.as_raw_fd().cast_unsigned(),
         attach_type,
         query_flags: F_QUERY_EFFECTIVE,
         prog_ids: programs.as_mut_ptr() as u64,
-        count: MOST_EFFECTIVE as u32,
+        count: MAX_EFFECTIVE as u32,
         ..Default::default()
     };
     sys::bpf(Command::ProgQuery, &mut request)?;

@@ -37,7 +37,7 @@ impl SimState {
         GroupContents {
             revision: Some(hook.revision),
             entries: hook.links.iter().filter_map(entry).collect(),
-            preorder: 0,
+            preorder: Some(0),
         }
     }
 
