@@ -15,7 +15,7 @@ pub fn with_xdp_mode(mode: &str, xdp_mode: Option<&str>, refusal: Option<&str>) 
 pub fn fallback_warning(link: &LinkJson) -> Option<String> {
     let refusal = link.xdp_refusal.as_ref()?;
     Some(format!(
-        "XDP of {} runs in generic mode, behind the making of a socket buffer, since the driver refused it: {refusal}",
+        "XDP of {} runs in generic mode, after the socket buffer is allocated, which is slower: the driver refused it ({refusal})",
         link.attach.iface.as_deref().unwrap_or("the interface"),
     ))
 }

@@ -241,14 +241,17 @@ impl Running {
         let mut told = Ok(true);
         session
             .attach(|program, hook, link_id, warning| {
-                told = writer.tell(&RunEvent::Attached {
+                let attached = RunEvent::Attached {
                     program: program.planned.name.clone(),
                     program_id: program.id,
                     hook: hook.to_owned(),
                     link_id,
-                });
-                if let Some(text) = warning {
-                    told = writer.tell(&RunEvent::Note { text });
+                };
+                // The first failure counts: a terminal that was closed takes no later line.
+                for event in [attached].into_iter().chain(warning.map(|text| RunEvent::Note { text })) {
+                    if told.is_ok() {
+                        told = writer.tell(&event);
+                    }
                 }
             })
             .await?;

@@ -113,8 +113,8 @@ fn of_shadow(slot: usize, shadow: &MemberScene) -> String {
 fn of_redirects(slot: usize, sender: &MemberScene) -> Option<String> {
     let (_, redirected) = sender.ended.iter().find(|(verdict, n)| *verdict == "redirect" && *n > 0)?;
     Some(format!(
-        "slot {slot} ({}) redirected {}: a veth drops them, which nothing counts here, unless its peer runs an XDP program, \
-         if only one that passes everything, or has GRO on",
+        "slot {slot} ({}) redirected {}: if their target is a veth, it drops them, and no counter here has them, unless its peer \
+         runs an XDP program, which may pass everything, or has GRO on (Linux 5.13)",
         sender.name,
         packets(*redirected)
     ))
@@ -283,9 +283,7 @@ mod tests {
     fn redirects_say_what_a_veth_needs_only_where_one_may_be_meant() {
         let mut scene = scene();
         scene.members[1].ended = vec![("drop", 900), ("redirect", 98)];
-        let told = |scene: &Scene| {
-            findings(scene, Some(2)).iter().any(|f| f.contains("unless its peer runs an XDP"))
-        };
+        let told = |scene: &Scene| findings(scene, Some(2)).iter().any(|f| f.contains("unless its peer"));
         assert!(!told(&scene));
         scene.may_redirect_to_veth = true;
         assert!(told(&scene));

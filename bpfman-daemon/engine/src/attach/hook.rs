@@ -34,6 +34,9 @@ fn is_of_driver(error: &EngineError) -> bool {
 fn in_words(refusal: &EngineError) -> String {
     let text = match refusal {
         EngineError::Kernel(KernelError::Call { source, .. }) => source.to_string(),
+        EngineError::NoFrags { members, .. } => {
+            format!("packets may come in several buffers, which {} cannot handle", members.join(" and "))
+        }
         other => other.to_string(),
     };
     text.split(" (os error").next().unwrap_or_default().to_owned()
@@ -293,6 +296,8 @@ impl<K: Kernel> Engine<K> {
                     let refusal = Some(in_words(&refusal));
                     return Ok(XdpPlacement { mode: XdpRunsIn::Generic, refusal });
                 }
+                // Others came between the two attempts.
+                Err(held @ EngineError::HookHeld(_)) => Err(held),
                 Err(_) => Err(refusal),
             },
             (_, result) => result,

@@ -6,9 +6,9 @@ use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, 
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::libxdp::{DispatcherAtHook, folder};
-use crate::state::HookPresence;
 use crate::state::filter_pin::{netns_name, parse_netns_name};
 use crate::state::records::{Entry, HookRecord};
+use crate::state::{HookPresence, XdpPlacement};
 use crate::{Engine, EngineError, paths};
 
 /// The pin of the new dispatcher.
@@ -117,7 +117,8 @@ impl<K: Kernel> Engine<K> {
         if (hook.program, hook.tag) == (program.id, program.tag) {
             return Ok(());
         }
-        let followed = HookRecord { program: program.id, tag: program.tag, ..hook.clone() };
+        let xdp = Some(XdpPlacement::of(dispatcher.mode));
+        let followed = HookRecord { program: program.id, tag: program.tag, xdp, ..hook.clone() };
         self.record_hook(followed)
     }
 }

@@ -1,7 +1,5 @@
 //! Where the kernel runs what an XDP hook was entered with.
 
-use std::fmt;
-
 use bpfmand_core::{HookContents, Via, XdpRunsIn};
 use serde::{Deserialize, Serialize};
 
@@ -30,15 +28,6 @@ impl XdpPlacement {
         match &entry.via {
             Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } => Some(Self::of(*mode)),
             Via::TcxLink { .. } | Via::TcxProgram | Via::Filter(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for XdpPlacement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.refusal {
-            Some(refusal) => write!(f, "{}, since the driver refused it: {refusal}", self.mode),
-            None => self.mode.fmt(f),
         }
     }
 }
