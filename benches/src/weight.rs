@@ -1,4 +1,4 @@
-//! What a daemon weighs that nobody has asked for anything yet: memory, threads, and the size of its program.
+//! Weight of a daemon at rest: memory, threads, and the size of its program.
 
 use std::fs;
 use std::path::PathBuf;

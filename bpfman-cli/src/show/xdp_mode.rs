@@ -11,7 +11,7 @@ pub fn with_xdp_mode(mode: &str, xdp_mode: Option<&str>, refusal: Option<&str>) 
     }
 }
 
-/// A warning for whoever attached a link whose chain the driver refused.
+/// A warning about a link that was attached and whose chain the driver refused.
 pub fn fallback_warning(link: &LinkJson) -> Option<String> {
     let refusal = link.xdp_refusal.as_ref()?;
     Some(format!(

@@ -1,4 +1,4 @@
-//! Many who look while two clients change the same hooks: nobody is shown a state that there never was.
+//! Many readers while two clients change the same hooks: none is shown a state that there never was.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;

@@ -30,7 +30,7 @@ fn is_of_driver(error: &EngineError) -> bool {
     }
 }
 
-/// The driver's error, without the hook: whoever reads it has that beside.
+/// The driver's error, without the hook, which stands beside it wherever it is shown.
 fn in_words(refusal: &EngineError) -> String {
     let text = match refusal {
         EngineError::Kernel(KernelError::Call { source, .. }) => source.to_string(),

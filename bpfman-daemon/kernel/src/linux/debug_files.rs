@@ -1,7 +1,7 @@
 //! Files of debug information, which hold the symbols that a binary was stripped of.
 //!
 //! They are looked for where debuggers look, below the root that the binary was found in: by its build id, and by its
-//! `.gnu_debuglink`. Whoever made the binary chose both, and names no more than a file in these folders with them.
+//! `.gnu_debuglink`. The author of the binary chose both, and can name no more than a file in these folders with them.
 
 use std::fs::{self, File};
 use std::io;
@@ -137,8 +137,8 @@ fn path_of(file: &File) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
-/// Opens a file of debug information, if it is not larger than what is left to be read, and whoever may read the binary may read
-/// it too: answers would tell callers of it.
+/// Opens a file of debug information, if it is not larger than what is left to be read, and each user who may read the binary
+/// may read it too: answers tell callers of it.
 fn open(target: &TargetFile, path: &Path, left: &mut u64) -> Option<File> {
     let found = target.root().open(path, *left).ok()?;
     if !is_as_open(target, found.file()).unwrap_or(false) {
@@ -148,8 +148,8 @@ fn open(target: &TargetFile, path: &Path, left: &mut u64) -> Option<File> {
     Some(found.into_file())
 }
 
-/// Returns whether whoever may read the binary may also read a file found for it. In a container its folders are not asked,
-/// whose paths are not of this mount namespace.
+/// Returns whether each user who may read the binary may also read a file found for it. In a container its folders are not
+/// asked, whose paths are not of this mount namespace.
 fn is_as_open(target: &TargetFile, found: &File) -> io::Result<bool> {
     let binary = target.file().metadata()?;
     let readers = binary.mode() & 0o444;
@@ -327,7 +327,7 @@ mod tests {
         set("app.debug", 0o600);
         assert!(offset(&path("app")).is_err());
         set("app", 0o700);
-        assert_eq!(offset(&path("app")), Ok(at), "nobody else may read the binary");
+        assert_eq!(offset(&path("app")), Ok(at), "no other user may read the binary");
         set("app", 0o755);
         set("app.debug", 0o644);
         fs::create_dir(path(".debug")).unwrap();

@@ -1,7 +1,7 @@
 //! Where functions begin by the table that a binary has for unwinding its stack: `.eh_frame_hdr`.
 //!
-//! It is part of what is loaded, so `strip` leaves it, and whoever cannot change the binary cannot change it. A probe writes a
-//! breakpoint into the file for every process that runs it: an address from another file, as one of debug information, is
+//! It is part of what is loaded, so `strip` leaves it, and only a user who can write to the binary can change it. A probe writes
+//! a breakpoint into the file for every process that runs it: an address from another file, as one of debug information, is
 //! used only where this table has a function.
 
 use std::fs::File;
