@@ -174,7 +174,7 @@ fn tables_have_the_known_headers_and_blocks() {
     ] {
         assert!(loaded.contains(line), "{loaded}");
     }
-    assert!(loaded.contains("who=07000000") && loaded.contains("bpfman_application=shop"), "{loaded}");
+    assert!(loaded.contains("who=0x07000000") && loaded.contains("bpfman_application=shop"), "{loaded}");
     let id =
         loaded.lines().find_map(|line| line.trim().strip_prefix("Program ID:")).unwrap().trim().to_owned();
     let attached = daemon.bpfman(&format!("attach {id} xdp -i {INTERFACE} -p 35 -n {far} -m a=b")).success();
