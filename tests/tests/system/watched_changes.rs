@@ -23,7 +23,7 @@ fn hooks(network: &Network) -> [(&'static str, Type, Info, Info); 2] {
     [("xdp_member", Type::Xdp, xdp(10), xdp(20)), ("tc_member", Type::Tc, tc(10), tc(20))]
 }
 
-/// What is wrong in one look of each kind, if anything.
+/// Returns the wrong states that one look of each kind shows.
 fn look(daemon: &Daemon, stay: &[u32]) -> Vec<String> {
     let mut wrong = Vec::new();
     let listed = daemon.bpfman("list links -o json").json();

@@ -4,7 +4,9 @@ mod findings;
 mod times;
 
 use bpfmand_core::{HookKind, Interface, ProceedOn, Via, XdpRunsIn};
-use bpfmand_engine::{ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails, SourceRecord};
+use bpfmand_engine::{
+    ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails, SourceRecord, XdpPlacement,
+};
 use bpfmand_kernel::Kernel;
 
 use crate::explain::findings::{MemberScene, Scene, findings};
@@ -25,24 +27,17 @@ pub fn explain<K: Kernel>(
     let at = member.map(|wanted| place_of(&view, wanted)).transpose()?;
     let entries = engine.hook_entries(interface, kind)?;
     let ours = entries.iter().position(|entry| entry.ours);
-    // Also by a dispatcher of libxdp, which has no link.
-    let is_generic = |entry: &HookEntryDetails| {
-        matches!(
-            entry.via,
-            Via::XdpLink { mode: XdpRunsIn::Generic, .. } | Via::XdpNetlink { mode: XdpRunsIn::Generic }
-        )
-    };
+    let mode = ours.and_then(|at| XdpPlacement::mode_of(&entries[at].via));
     let trouble = view.standing.iter().filter(|standing| !standing.is_running());
     let interfaces = engine.kernel().interfaces(interface.netns.as_deref())?;
-    let is_native = view.xdp.as_ref().is_some_and(|xdp| xdp.mode == XdpRunsIn::Native);
     let scene = Scene {
-        may_redirect_to_veth: is_native
+        may_redirect_to_veth: mode == Some(XdpRunsIn::Native)
             && interfaces.iter().any(|facts| facts.kind.as_deref() == Some("veth")),
         hook: view.hook.clone(),
         trouble: trouble.map(ToString::to_string).collect(),
         is_down: interfaces.iter().any(|facts| facts.name == interface.name && !facts.up),
         before: entries[..ours.unwrap_or(entries.len())].iter().map(foreign_text).collect(),
-        is_generic: ours.is_some_and(|at| is_generic(&entries[at])),
+        is_generic: mode == Some(XdpRunsIn::Generic),
         refusal: view.xdp.as_ref().and_then(|xdp| xdp.refusal.clone()),
         members: view.members.iter().map(member_scene).collect(),
         is_counted: view.switches.counters,

@@ -25,8 +25,13 @@ impl XdpPlacement {
         is_it: impl Fn(bpfmand_core::ProgramId) -> bool,
     ) -> Option<Self> {
         let entry = contents.entries.iter().find(|entry| entry.program.is_some_and(&is_it))?;
-        match &entry.via {
-            Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } => Some(Self::of(*mode)),
+        Self::mode_of(&entry.via).map(Self::of)
+    }
+
+    /// Returns the mode of a program that is at a hook in this way; none if it is no XDP hook.
+    pub const fn mode_of(via: &Via) -> Option<XdpRunsIn> {
+        match via {
+            Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } => Some(*mode),
             Via::TcxLink { .. } | Via::TcxProgram | Via::Filter(_) => None,
         }
     }
