@@ -120,7 +120,7 @@ async fn attach_as_published(
     answer_link(global, &link)
 }
 
-/// Shows a new link, and says what is not as people expect it.
+/// Shows a new link, and warns if the driver refused its chain.
 fn answer_link(global: &Global, link: &ext::Link) -> Result<(), CliError> {
     let link = LinkJson::new(link);
     if let Some(text) = fallback_warning(&link) {

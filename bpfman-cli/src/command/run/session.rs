@@ -119,7 +119,7 @@ impl Session {
         Ok(())
     }
 
-    /// The driver's refusal of a link, if there was one and the daemon tells.
+    /// The driver's refusal of a link, if there was one and the daemon reports it.
     async fn fallback_of(&self, link_id: u32) -> Option<String> {
         let answer = self.services.clone().ext.get_link(ext::GetLinkRequest { link_id }).await.ok()?;
         fallback_warning(&LinkJson::new(&answer.into_inner().link?))

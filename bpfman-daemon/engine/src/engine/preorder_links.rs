@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bpfmand_core::KernelLinkId;
 
-/// Links that refused to have one of ours beside them. The kernel tells the flag of none, a link keeps it for good, and no id
+/// Links that refused to have one of ours beside them. The kernel reports the flag of none, a link keeps it for good, and no id
 /// is given twice in a boot.
 #[derive(Debug, Default)]
 pub struct PreorderLinks(Mutex<BTreeSet<KernelLinkId>>);

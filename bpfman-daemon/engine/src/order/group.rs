@@ -121,7 +121,7 @@ impl GroupOrder {
         };
         match (last, next) {
             (_, None) => Some(ListAnchor::Last),
-            // By its link, where it has one: the kernel refuses that if it runs before all others, and so tells it.
+            // By its link, where it has one: the kernel refuses that if it runs before all others, which shows the flag.
             (None, Some(next)) => Some(link(next).map_or(ListAnchor::First, ListAnchor::Before)),
             (Some(last), Some(next)) => {
                 link(next).map(ListAnchor::Before).or_else(|| link(last).map(ListAnchor::After))
@@ -198,7 +198,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Refuses a link that was attached and runs behind what it is to run before: of a program without a link, or of one that
-    /// was the first anyway, the kernel tells only now that it runs before all others.
+    /// was the first anyway, the kernel shows only now that it runs before all others.
     pub(crate) fn ensure_group_order(
         &self,
         program: &ProgramRecord,

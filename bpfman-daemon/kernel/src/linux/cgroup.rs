@@ -179,12 +179,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_that_run_before_their_place_in_the_list_have_the_flag() {
+    fn program_that_runs_before_its_place_has_the_flag() {
         let ids = |numbers: &[u32]| -> Vec<ProgramId> { numbers.iter().copied().map(ProgramId).collect() };
         let order = |list: &[u32], all: &[u32]| run_order(&ids(list), &ids(all));
         assert_eq!(order(&[1, 2, 3], &[2, 1, 3]), Some((ids(&[2, 1, 3]), 1)));
         assert_eq!(order(&[1, 2, 3], &[2, 3, 1]), Some((ids(&[2, 3, 1]), 2)));
-        // Nothing tells whether the first has it.
+        // The order shows nothing about the flag of the first.
         assert_eq!(order(&[1, 2], &[1, 2]), Some((ids(&[1, 2]), 0)));
         // Between those of groups above.
         assert_eq!(order(&[1, 2], &[7, 2, 1, 8]), Some((ids(&[2, 1]), 1)));

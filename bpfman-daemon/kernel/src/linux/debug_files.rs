@@ -219,9 +219,15 @@ mod tests {
         tool(folder, &["objcopy", "--only-keep-debug", "app", "app.debug"]);
         tool(folder, &["strip", "app"]);
         if linked {
-            tool(folder, &["objcopy", "--add-gnu-debuglink=app.debug", "app"]);
+            link_to(folder, "app.debug");
         }
         at
+    }
+
+    /// Has `app` name a file of debug information, with its present checksum.
+    fn link_to(folder: &Path, file: &str) {
+        tool(folder, &["objcopy", "--remove-section=.gnu_debuglink", "app"]);
+        tool(folder, &["objcopy", &format!("--add-gnu-debuglink={file}"), "app"]);
     }
 
     fn offset(path: &Path) -> Result<u64, String> {
@@ -257,8 +263,7 @@ mod tests {
         assert!(offset(&path("app")).is_err());
         // Of the right checksum, and no binary.
         fs::write(path("no.debug"), "no binary").unwrap();
-        tool(folder.path(), &["objcopy", "--remove-section=.gnu_debuglink", "app"]);
-        tool(folder.path(), &["objcopy", "--add-gnu-debuglink=no.debug", "app"]);
+        link_to(folder.path(), "no.debug");
         assert!(offset(&path("app")).unwrap_err().contains("has no function \"work\""));
     }
 
@@ -277,8 +282,7 @@ mod tests {
             );
             tool(folder.path(), &["objcopy", &place, "whole", "moved"]);
             tool(folder.path(), &["objcopy", "--only-keep-debug", "moved", "app.debug"]);
-            tool(folder.path(), &["objcopy", "--remove-section=.gnu_debuglink", "app"]);
-            tool(folder.path(), &["objcopy", "--add-gnu-debuglink=app.debug", "app"]);
+            link_to(folder.path(), "app.debug");
             let file = find_file(path("app").to_str().unwrap(), &Default::default()).unwrap();
             let found = file_offset(&file, "moved").map_err(|error| error.to_string());
             assert_eq!(found.is_ok(), is_found, "{moved}: {found:?}");
