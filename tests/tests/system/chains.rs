@@ -157,7 +157,8 @@ fn a_member_finds_nothing_that_others_left_on_the_stack() {
         |program: &Program, place| kernel::array_value(kernel::map_named(&program.maps, "seen"), place);
     assert!(seen(&looks, 0) >= 20);
     assert_eq!(seen(&looks, 1), 0, "words of another member");
-    assert_eq!(seen(&both, 1), 4 * seen(&both, 0), "what is there is found");
+    // A packet of the kernel's own may pass between two readings.
+    bpfman_tests::wait::until("what is there is found", || seen(&both, 1) == 4 * seen(&both, 0));
 }
 
 #[test]
