@@ -30,6 +30,8 @@ pub struct MapSpec {
     pub flags: u32,
     /// Type dependent extra (a bloom filter's hash count), 0 where unused. Linux 5.16 and later.
     pub map_extra: u64,
+    /// Number of the NUMA node for its memory; the kernel reads it only where `flags` has `BPF_F_NUMA_NODE`.
+    pub numa_node: u32,
     /// True if declared `LIBBPF_PIN_BY_NAME`.
     pub pin_by_name: bool,
     /// What it is for.
@@ -56,6 +58,7 @@ impl MapSpec {
             max_entries,
             flags: 0,
             map_extra: 0,
+            numa_node: 0,
             pin_by_name: false,
             role: MapRole::Ordinary,
             initial: Vec::new(),

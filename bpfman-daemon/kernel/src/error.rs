@@ -43,6 +43,8 @@ pub enum KernelError {
         hook: String,
         /// The program that holds it, as far as the kernel tells.
         holder: String,
+        /// A command that shows the holder, where there is one.
+        look: Option<String>,
     },
     /// A hook that runs no program, and takes none while another interface of the same packets runs one.
     #[error("hook {hook} takes no program while there is one at {holder}")]
@@ -294,6 +296,7 @@ impl KernelError {
         Self::HookHeld {
             hook: format!("netfilter {place}"),
             holder: "another program, or a table of nft or iptables, of this priority: take one that nobody there has".to_owned(),
+            look: Some("nft list hooks".to_owned()),
         }
     }
 
@@ -302,6 +305,7 @@ impl KernelError {
         Self::HookHeld {
             hook: format!("of map {map}"),
             holder: "another program of this kind; what chooses by streams and what chooses by packets exclude each other".to_owned(),
+            look: None,
         }
     }
 
@@ -310,6 +314,7 @@ impl KernelError {
         Self::HookHeld {
             hook: format!("for the functions of map {map}"),
             holder: "what is known to the kernel by the same name, or by none besides it".to_owned(),
+            look: Some("bpftool struct_ops show".to_owned()),
         }
     }
 

@@ -37,6 +37,8 @@ impl ElfSection {
 pub(crate) enum SymbolPlace {
     Undefined,
     Section(usize),
+    /// In no section: a linker would make room for it (`-fcommon`).
+    Common,
     Elsewhere,
 }
 
@@ -144,6 +146,7 @@ impl Elf {
             let place = match symbol_table.symbol_section(endian, symbol, index) {
                 Ok(Some(section)) if section.0 < sections.len() => SymbolPlace::Section(section.0),
                 Ok(None) if symbol.st_shndx(endian) == elf::SHN_UNDEF => SymbolPlace::Undefined,
+                Ok(None) if symbol.st_shndx(endian) == elf::SHN_COMMON => SymbolPlace::Common,
                 _ => SymbolPlace::Elsewhere,
             };
             symbols.push(Symbol {

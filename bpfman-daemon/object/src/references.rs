@@ -156,6 +156,7 @@ impl ObjectFile {
                     None => Err(RelocationError::Undefined(name.to_owned())),
                 }
             }
+            (_, SymbolPlace::Common) => Err(RelocationError::Common(name.to_owned())),
             (kind, place) => Err(RelocationError::WrongKind {
                 kind,
                 symbol: format!("{name} ({place:?})"),

@@ -46,6 +46,11 @@ pub enum RelocationError {
     /// A symbol that is nowhere.
     #[error("it refers to {0}, which the object does not define")]
     Undefined(String),
+    /// A variable without a section, by its name.
+    #[error(
+        "it refers to {0}, for which the object has no room (a common symbol): build it with -fno-common"
+    )]
+    Common(String),
     /// A relocation that the instruction cannot have.
     #[error(
         "relocation type {kind} against {symbol} does not go with operation {code:#04x} in section {section}"

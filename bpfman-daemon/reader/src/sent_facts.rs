@@ -45,6 +45,7 @@ struct SentMap {
     max_entries: u32,
     flags: u32,
     map_extra: u64,
+    numa_node: u32,
     pin_by_name: bool,
     role: SentRole,
     /// Bytes of its first contents.
@@ -175,6 +176,7 @@ fn sent_map(map: &MapSpec) -> SentMap {
         max_entries: map.max_entries,
         flags: map.flags,
         map_extra: map.map_extra,
+        numa_node: map.numa_node,
         pin_by_name: map.pin_by_name,
         role: match map.role {
             MapRole::Ordinary => SentRole::Ordinary,
@@ -199,6 +201,7 @@ fn map_of(sent: SentMap) -> MapSpec {
         max_entries: sent.max_entries,
         flags: sent.flags,
         map_extra: sent.map_extra,
+        numa_node: sent.numa_node,
         pin_by_name: sent.pin_by_name,
         role: match sent.role {
             SentRole::Ordinary => MapRole::Ordinary,

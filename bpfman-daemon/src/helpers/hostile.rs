@@ -55,7 +55,7 @@ fn lie(stream: UnixStream, name: &str) -> anyhow::Result<()> {
     let _question: Option<serde_json::Value> = served.question()?;
     let _object = served.take()?;
     let map = serde_json::json!({
-        "name": name, "map_type": 2, "key_size": 4, "value_size": 8, "max_entries": 1, "flags": 0, "map_extra": 0,
+        "name": name, "map_type": 2, "key_size": 4, "value_size": 8, "max_entries": 1, "flags": 0, "map_extra": 0, "numa_node": 0,
         "pin_by_name": true, "role": "Ordinary", "initial": 0, "types": [0, 0], "inner": null,
     });
     let facts = serde_json::json!({

@@ -82,8 +82,10 @@ impl EngineError {
                  feature), or the daemon lacks CAP_BPF, CAP_PERFMON or CAP_NET_ADMIN"
             }
             Self::Kernel(error @ KernelError::Refused { .. }) => return Some(rejected(error, "")),
-            Self::Kernel(KernelError::HookHeld { .. }) => {
-                "`bpftool net` shows who holds the hook; bpfman never replaces programs of others"
+            Self::Kernel(KernelError::HookHeld { look, .. }) => {
+                let look =
+                    look.as_deref().map_or_else(String::new, |look| format!("`{look}` shows the holder; "));
+                return Some(format!("{look}bpfman never replaces what others put there"));
             }
             Self::Kernel(KernelError::SharedHook { .. }) => {
                 "detach that one first: each packet would meet both programs; `ip -d link` shows which interfaces belong together"

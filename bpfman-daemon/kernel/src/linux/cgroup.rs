@@ -75,6 +75,7 @@ pub fn attach(
         Some(libc::EPERM) => KernelError::HookHeld {
             hook: format!("of control group {path}, or of one above it"),
             holder: "a program that was attached there so that it is the only one".to_owned(),
+            look: Some("bpftool cgroup tree".to_owned()),
         },
         _ => KernelError::call("attach", format!("a program to control group {path}"), source),
     })

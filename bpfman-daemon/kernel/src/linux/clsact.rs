@@ -77,6 +77,7 @@ fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
             found => Err(KernelError::HookHeld {
                 hook: format!("clsact of {}", interfaces::named(ifindex)),
                 holder: format!("a qdisc of kind \"{}\"", found.unwrap_or("unknown")),
+                look: interfaces::name_of(ifindex).map(|name| format!("tc qdisc show dev {name}")),
             }),
         },
         Err(source) => Err(KernelError::call("add clsact to", interfaces::named(ifindex), source.in_words())),

@@ -28,6 +28,7 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
         inner_map_fd: inner.as_ref().map_or(0, AsRawFd::as_raw_fd),
         map_name: kernel_name(&spec.name),
         map_extra: spec.map_extra,
+        numa_node: spec.numa_node,
         ..Default::default()
     };
     if let Some(btf) = btf

@@ -64,9 +64,12 @@ pub fn kind_of(attributes: &[u8]) -> Option<String> {
 
 /// An interface of this thread's namespace in words, by its name where it has one.
 pub fn named(ifindex: IfIndex) -> String {
-    let socket = netlink::socket().ok();
-    let name = socket.and_then(|socket| rustix::net::netdevice::index_to_name(&socket, ifindex.0).ok());
-    name.map_or_else(|| format!("interface {ifindex}"), |name| format!("interface {name}"))
+    name_of(ifindex).map_or_else(|| format!("interface {ifindex}"), |name| format!("interface {name}"))
+}
+
+/// The name of an interface of this thread's namespace, if it is there.
+pub fn name_of(ifindex: IfIndex) -> Option<String> {
+    rustix::net::netdevice::index_to_name(netlink::socket().ok()?, ifindex.0).ok()
 }
 
 /// The number of an interface of this thread's namespace, by one of its names. Those beside the first (`ip link property

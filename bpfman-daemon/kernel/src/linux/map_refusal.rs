@@ -17,7 +17,7 @@ const MAX_ADDRESS: u32 = 256;
 /// Returns what is wrong with the definition of a map that the kernel refused with EINVAL, E2BIG or ENOTSUPP; none if nothing that is
 /// known is. `cpus` are those that the kernel could have.
 pub fn reason(spec: &MapSpec, cpus: u32) -> Option<String> {
-    sizes(spec).or_else(|| flags(spec)).or_else(|| entries(spec, cpus))
+    sizes(spec).or_else(|| flags(spec)).or_else(|| entries(spec, cpus)).or_else(|| node(spec))
 }
 
 fn sizes(spec: &MapSpec) -> Option<String> {
@@ -124,6 +124,17 @@ fn flags(spec: &MapSpec) -> Option<String> {
     None
 }
 
+/// Names the node last: the kernel refuses a node that is not there by the same number as any other fault.
+fn node(spec: &MapSpec) -> Option<String> {
+    (spec.flags & NUMA_NODE != 0).then(|| {
+        format!(
+            "a map of type {} asks for memory of NUMA node {}, which this machine may lack (/sys/devices/system/node/online)",
+            of::name(spec.map_type),
+            spec.numa_node
+        )
+    })
+}
+
 fn entries(spec: &MapSpec, cpus: u32) -> Option<String> {
     let MapSpec { map_type, max_entries, .. } = *spec;
     let name = of::name(map_type);
@@ -176,6 +187,7 @@ mod tests {
             (of::PERCPU_ARRAY, 4, 40_000, 1, 0, "32768 bytes for each CPU"),
             (of::LRU_HASH, 4, 8, 1, NO_PREALLOC, "cannot have the flag"),
             (of::PERCPU_HASH, 4, 8, 1, NUMA_NODE, "BPF_F_NUMA_NODE"),
+            (of::HASH, 4, 8, 1, NUMA_NODE, "NUMA node 0"),
             (of::RINGBUF, 0, 8, 4096, 0, "has no values"),
             (of::CPUMAP, 4, 4, 64, 0, "--map-size m=2"),
             (of::TASK_STORAGE, 4, 8, 0, NO_PREALLOC, "needs types"),

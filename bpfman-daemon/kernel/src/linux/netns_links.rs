@@ -33,6 +33,7 @@ pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelErro
         Some(libc::EEXIST) => KernelError::HookHeld {
             hook: "of the network namespace".to_owned(),
             holder: "another program there, or in the first namespace".to_owned(),
+            look: Some("bpftool net".to_owned()),
         },
         _ => fail(source),
     })

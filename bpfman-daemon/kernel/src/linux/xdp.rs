@@ -61,15 +61,17 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
         let hook = || format!("XDP of {}", interfaces::named(ifindex));
+        let held = |holder| {
+            let look = interfaces::name_of(ifindex).map(|name| format!("bpftool net show dev {name}"));
+            KernelError::HookHeld { hook: hook(), holder, look }
+        };
         let beside =
             |holder: Option<String>| holder.map(|holder| KernelError::SharedHook { hook: hook(), holder });
         match source.raw_os_error() {
             Some(libc::EBUSY | libc::EEXIST) => match holder(ifindex) {
-                Some(holder) => KernelError::HookHeld { hook: hook(), holder },
-                None => beside(of_neighbour(ifindex, Side::Above)).unwrap_or_else(|| KernelError::HookHeld {
-                    hook: hook(),
-                    holder: "a program of someone else".to_owned(),
-                }),
+                Some(holder) => held(holder),
+                None => beside(of_neighbour(ifindex, Side::Above))
+                    .unwrap_or_else(|| held("a program of someone else".to_owned())),
             },
             // Another mode is no way out: a packet would meet both, that of the member and that of the bond.
             Some(libc::EOPNOTSUPP) if let Some(refused) = beside(of_neighbour(ifindex, Side::Below)) => {

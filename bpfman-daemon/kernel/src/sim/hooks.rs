@@ -50,6 +50,7 @@ impl SimState {
             return Err(KernelError::HookHeld {
                 hook,
                 holder: facts.map_or_else(String::new, |facts| crate::error::holder(&facts, &via)),
+                look: None,
             });
         }
         if mode == XdpMode::Native && namespace.index("lo") == Some(ifindex) {

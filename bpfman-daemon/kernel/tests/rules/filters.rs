@@ -3,22 +3,29 @@
 use bpfmand_core::{Direction, HookKind, ProgramType, Via};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{FilterPlace, Kernel, TcFilter};
+use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};
 
 use crate::bench::Bench;
 use crate::linux::{name, tc, with_pin};
 use crate::programs::answering;
 
+const OURS: TcFilter = TcFilter { priority: 50, handle: 1 };
+
+fn ingress_of_left<K: Kernel>(bench: &Bench<K>, filter: TcFilter) -> FilterPlace<'_> {
+    let at = bench.left();
+    FilterPlace {
+        home: bench.key("left", HookKind::Xdp).netns.into(),
+        netns: Some(at.netns),
+        ifindex: at.ifindex,
+        direction: Direction::Ingress,
+        filter,
+    }
+}
+
 fn of_one_priority_the_newest_filter_runs_first<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let programs: [K::Handle; 3] = std::array::from_fn(|_| answering(kernel, ProgramType::Tc, 0));
-    let at = |handle| FilterPlace {
-        home: bench.key("left", HookKind::Xdp).netns.into(),
-        netns: Some(&bench.netns),
-        ifindex: bench.left().ifindex,
-        direction: Direction::Ingress,
-        filter: TcFilter { priority: 9, handle },
-    };
+    let at = |handle| ingress_of_left(bench, TcFilter { priority: 9, handle });
     // An old one that is replaced keeps its place.
     for (handle, program) in [(1, &programs[0]), (3, &programs[1]), (2, &programs[2])] {
         kernel.add_filter(&at(handle), program, "same").unwrap();
@@ -121,18 +128,21 @@ fn filters_of_a_plain_ingress_qdisc_are_not_told_of_egress(bench: &Bench<LinuxKe
     }
 }
 
+fn a_qdisc_in_the_way_of_clsact_has_a_command_that_shows_it(bench: &Bench<LinuxKernel>) {
+    assert!(tc(&bench.netns, &["qdisc", "add", "dev", "left", "ingress"]).0);
+    let program = answering(&*bench.kernel, ProgramType::Tc, 0);
+    let error = bench.kernel.add_filter(&ingress_of_left(bench, OURS), &program, "refused").unwrap_err();
+    let KernelError::HookHeld { holder, look, .. } = &error else { panic!("{error}") };
+    assert!(holder.contains("ingress"), "{holder}");
+    assert_eq!(look.as_deref(), Some("tc qdisc show dev left"));
+    assert!(tc(&bench.netns, &["qdisc", "show", "dev", "left"]).1.contains("ingress"));
+}
+
 fn what_the_kernel_says_of_a_refused_filter_is_passed_on(bench: &Bench<LinuxKernel>) {
     assert!(tc(&bench.netns, &["qdisc", "add", "dev", "left", "ingress_block", "23", "clsact"]).0);
     let program = answering(&*bench.kernel, ProgramType::Tc, 0);
-    let at = bench.left();
-    let place = FilterPlace {
-        home: bench.key("left", HookKind::Xdp).netns.into(),
-        netns: Some(at.netns),
-        ifindex: at.ifindex,
-        direction: Direction::Ingress,
-        filter: TcFilter { priority: 50, handle: 1 },
-    };
-    let error = bench.kernel.add_filter(&place, &program, "refused").unwrap_err().to_string();
+    let error =
+        bench.kernel.add_filter(&ingress_of_left(bench, OURS), &program, "refused").unwrap_err().to_string();
     assert!(error.contains("interface left") && error.contains("block"), "{error}");
 }
 
@@ -152,4 +162,5 @@ crate::on_linux!(
     filters_of_a_plain_ingress_qdisc_are_not_told_of_egress,
     filters_of_a_shared_block_are_told_of_each_interface,
     what_the_kernel_says_of_a_refused_filter_is_passed_on,
+    a_qdisc_in_the_way_of_clsact_has_a_command_that_shows_it,
 );

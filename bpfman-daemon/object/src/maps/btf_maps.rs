@@ -112,8 +112,7 @@ fn read_definition(
                 };
             }
             "values" => read_values(btf, &mut spec, member.type_id, outer)?,
-            // A preference for one memory node of the machine that the object was written for.
-            "numa_node" => {}
+            "numa_node" => spec.numa_node = small()?,
             // Markers without a size say nothing.
             _ if btf.size_of(member.type_id) == Some(0) => {}
             _ => return Err(wrong(format!("unknown property {field}"))),

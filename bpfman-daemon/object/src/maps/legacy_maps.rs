@@ -7,8 +7,10 @@ use crate::elf::Elf;
 
 /// `struct bpf_map_def`: type, key size, value size, entries, flags.
 const SHORTEST: u64 = 20;
-/// aya's longer form adds an id and a pinning.
-const WITH_PINNING: u64 = 28;
+/// aya's longer form adds an id and a pinning; iproute2's (`struct bpf_elf_map`) may have two numbers of an inner map behind them.
+const WITH_PINNING: [u64; 2] = [28, 36];
+/// Both forms have 1 for a pin by name. iproute2 tells pins of one object (1) from pins of all (2).
+const PINNED: [u32; 2] = [1, 2];
 
 pub(super) fn read(table: &mut MapTable, elf: &Elf, section: usize) -> Result<(), ObjectError> {
     let data = elf.section_data(section);
@@ -41,7 +43,7 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf, section: usize) -> Result<()
         spec.value_size = word(bytes, 8);
         spec.max_entries = word(bytes, 12);
         spec.flags = word(bytes, 16);
-        spec.pin_by_name = len == WITH_PINNING && word(bytes, 24) == 1;
+        spec.pin_by_name = WITH_PINNING.contains(&len) && PINNED.contains(&word(bytes, 24));
         if spec.map_type == 0 {
             return Err(ObjectError::map(symbol.name.clone(), "it has no type"));
         }

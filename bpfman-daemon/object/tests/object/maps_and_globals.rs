@@ -30,6 +30,14 @@ fn declared_maps_have_their_sizes_flags_and_pinning() -> Result<()> {
 }
 
 #[test]
+fn the_numa_node_of_a_map_is_kept() -> Result<()> {
+    let object = compile::object("numa.c")?;
+    let near = map(object.maps(), "near")?;
+    assert_eq!((near.flags, near.numa_node), (4, 1));
+    Ok(())
+}
+
+#[test]
 fn maps_of_maps_carry_the_inner_shape_and_their_first_entries() -> Result<()> {
     let object = compile::object("maps.c")?;
     let outer = map(object.maps(), "outer")?;
@@ -82,6 +90,9 @@ fn legacy_maps_are_read_in_both_forms() -> Result<()> {
     let second = map(object.maps(), "second")?;
     assert_eq!(shape(second), (1, 8, 16, 9, 1));
     assert!(second.pin_by_name);
+    for name in ["everywhere", "everywhere_short"] {
+        assert!(map(object.maps(), name)?.pin_by_name, "PIN_GLOBAL_NS of iproute2: {name}");
+    }
     Ok(())
 }
 

@@ -93,6 +93,12 @@ fn maps_without_types_say_how_to_build_them() -> Result<()> {
     names(&refusal(std::fs::read(path)?)?, &[".maps", "BTF", "build with -g"])
 }
 
+#[test]
+fn common_symbols_say_how_to_build_without_them() -> Result<()> {
+    let (_folder, path) = compile::object_path("common.c", &["-fcommon"])?;
+    names(&link_refusal(std::fs::read(path)?, "filter")?, &["filter", "seen", "-fno-common"])
+}
+
 /// The first relocation of a program's section: where it is in the file.
 fn relocation(bytes: &[u8]) -> Result<usize> {
     start_of(bytes, ".relxdp/filter")

@@ -15,6 +15,18 @@ struct long_map_def first SEC("maps") = {
 	.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 3,
 };
 
+struct iproute2_map {
+	unsigned int type, size_key, size_value, max_elem, flags, id, pinning, inner_id, inner_idx;
+};
+
+struct iproute2_map everywhere SEC("maps") = {
+	.type = BPF_MAP_TYPE_ARRAY, .size_key = 4, .size_value = 8, .max_elem = 1, .pinning = 2,
+};
+
+struct long_map_def everywhere_short SEC("maps") = {
+	.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1, .pinning = 2,
+};
+
 SEC("xdp")
 int use(struct xdp_md *ctx)
 {

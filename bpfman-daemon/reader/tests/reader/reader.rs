@@ -150,7 +150,7 @@ fn map(change: impl FnOnce(&mut Value)) -> Value {
     let mut facts = facts();
     facts["types"] = json!([[null, false]]);
     facts["maps"] = json!([{
-        "name": "counts", "map_type": 2, "key_size": 4, "value_size": 8, "max_entries": 1, "flags": 0, "map_extra": 0,
+        "name": "counts", "map_type": 2, "key_size": 4, "value_size": 8, "max_entries": 1, "flags": 0, "map_extra": 0, "numa_node": 0,
         "pin_by_name": false, "role": "Ordinary", "initial": 0, "types": [0, 0], "inner": null,
     }]);
     change(&mut facts);

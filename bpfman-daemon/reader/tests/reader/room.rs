@@ -24,7 +24,7 @@ fn announces(stream: UnixStream, size: usize) -> bpfmand_frames::Answering {
     let mut facts = facts();
     facts["types"] = json!([[null, false]]);
     facts["maps"] = json!([{
-        "name": ".data", "map_type": 2, "key_size": 4, "value_size": size, "max_entries": 1, "flags": 0, "map_extra": 0,
+        "name": ".data", "map_type": 2, "key_size": 4, "value_size": size, "max_entries": 1, "flags": 0, "map_extra": 0, "numa_node": 0,
         "pin_by_name": false, "role": "Data", "initial": size, "types": [0, 0], "inner": null,
     }]);
     served.say(&json!({ "Ok": facts })).unwrap();
