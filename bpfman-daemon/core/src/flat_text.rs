@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FuncInfo, FunctionSpan, Insn, LineInfo, ProgramText};
+use crate::{FuncInfo, FunctionSpan, Insn, JumpTable, LineInfo, ProgramText};
 
 /// Bytes of an instruction, of what describes a function, and of what describes a line.
 const INSN: usize = 8;
@@ -21,6 +21,8 @@ pub struct FlatText {
     /// Names of functions, and how many instructions each has.
     functions: Vec<(String, usize)>,
     modules: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    jump_tables: Vec<JumpTable>,
 }
 
 impl FlatText {
@@ -33,6 +35,7 @@ impl FlatText {
             line_info: text.line_info.len(),
             functions: text.functions.iter().map(|span| (span.name.clone(), span.len)).collect(),
             modules: text.modules.clone(),
+            jump_tables: text.jump_tables.clone(),
         };
         let mut lists = Vec::with_capacity(flat.lists());
         for insn in &text.insns {
@@ -87,6 +90,7 @@ impl FlatText {
             frags: false,
             sleepable: false,
             modules: self.modules,
+            jump_tables: self.jump_tables,
         }
     }
 }
@@ -122,6 +126,7 @@ mod tests {
             frags: false,
             sleepable: false,
             modules: vec!["nf_conntrack".to_owned()],
+            jump_tables: vec![JumpTable { loads: vec![0], entries: vec![1, 2] }],
         }
     }
 

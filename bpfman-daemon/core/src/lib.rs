@@ -70,7 +70,7 @@ pub use owner::{BadOwner, Owner, OwningApplication, Rank};
 pub use peer::{Peer, cgroup_of, unified_cgroup_of};
 pub use perf_event::{BadPerfEvent, PerfEvent, PerfEventPlace, PerfSource, SampleRate};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
-pub use program_text::{BoundText, FuncInfo, FunctionSpan, LineInfo, ProgramText};
+pub use program_text::{BoundText, FuncInfo, FunctionSpan, JumpTable, LineInfo, ProgramText};
 pub use program_type::{LoadTarget, ProgramType, TypeScope, UnknownProgramType};
 pub use replaced_function::{BadReplacedFunction, ReplacedFunction};
 pub use request::{

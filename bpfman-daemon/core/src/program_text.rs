@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Insn, MapId, op};
 
 /// One function inside a program's instructions.
@@ -42,6 +44,17 @@ pub struct LineInfo {
     pub line_col: u32,
 }
 
+/// A table of places in a program, by which `gotox` jumps: what clang makes of a dense `switch` (Linux 6.19 and later).
+///
+/// The kernel has it as a map of type `insn_array`, which belongs to one loaded program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JumpTable {
+    /// Indexes of the 64-bit loads of its address, whose source and immediates are 0.
+    pub loads: Vec<usize>,
+    /// The index of the instruction that each entry leads to.
+    pub entries: Vec<u32>,
+}
+
 /// A relocated program whose map references are still indexes into its object's maps.
 ///
 /// In every map reference (`Insn::is_map_reference`) the first half's `imm` is the index of a [`crate::MapSpec`];
@@ -70,6 +83,8 @@ pub struct ProgramText {
     /// Kernel modules whose functions and variables the instructions mention. The `off` of a call of a kernel function, and
     /// the second half's `imm` of a variable's address, is 0 for the kernel itself, else 1 and the place in this list.
     pub modules: Vec<String>,
+    /// Tables that the instructions jump by.
+    pub jump_tables: Vec<JumpTable>,
 }
 
 impl ProgramText {
@@ -124,6 +139,7 @@ impl BoundText {
             frags: false,
             sleepable: false,
             modules: Vec::new(),
+            jump_tables: Vec::new(),
         })
     }
 

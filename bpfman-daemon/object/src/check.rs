@@ -184,8 +184,27 @@ impl LinkedProgram {
                 return Err(format!("wants an address at instruction {at}, which loads none"));
             }
         }
-        Ok(())
+        check_jump_tables(text, &starts)
     }
+}
+
+/// Tables are loaded by plain 64-bit loads, and lead to instructions.
+fn check_jump_tables(text: &ProgramText, starts: &[bool]) -> Result<(), Why> {
+    let is_start = |at: usize| starts.get(at) == Some(&true);
+    let is_plain = |at: &usize| {
+        is_start(*at) && text.insns.get(*at).is_some_and(|insn| insn.is_ld_imm64() && insn.src() == 0)
+    };
+    let entries = text.jump_tables.iter().map(|table| table.entries.len()).sum::<usize>();
+    let are_sound = text.jump_tables.iter().all(|table| {
+        !table.entries.is_empty()
+            && !table.loads.is_empty()
+            && table.loads.iter().all(is_plain)
+            && table.entries.iter().all(|entry| is_start(*entry as usize))
+    });
+    if entries > MAX_INSTRUCTIONS || text.jump_tables.len() > text.insns.len() || !are_sound {
+        return Err("has jump tables that lead nowhere".to_owned());
+    }
+    Ok(())
 }
 
 fn check_modules(modules: &[String]) -> Result<(), Why> {

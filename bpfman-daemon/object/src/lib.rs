@@ -27,6 +27,7 @@ mod functions;
 pub mod fuzzing;
 mod globals;
 mod json_names;
+mod jump_tables;
 mod kernel_btf;
 mod kernel_struct_ops;
 mod layout;

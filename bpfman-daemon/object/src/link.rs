@@ -5,13 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bpfmand_core::{FuncInfo, FunctionSpan, Insn, LineInfo, op};
+use bpfmand_core::{FuncInfo, FunctionSpan, Insn, JumpTable, LineInfo, op};
 
 use crate::btf::Kind;
 use crate::btf::ext::within;
 use crate::core_relo::{self, Resolver};
 use crate::exceptions;
 use crate::functions::{Function, FunctionKey, Functions, INSN_BYTES};
+use crate::jump_tables::TablePlace;
 use crate::object_file::ObjectFile;
 use crate::programs::ProgramEntry;
 use crate::references::{Fault, Reference};
@@ -60,12 +61,16 @@ pub(crate) struct Linked {
     pub unresolved: Vec<Unresolved>,
     /// Addresses that are to be put in.
     pub addresses: Vec<WantedAddress>,
+    /// Tables that it jumps by.
+    pub jump_tables: Vec<JumpTable>,
 }
 
 /// A function being linked: the walk over its references, and where to go on.
 struct Frame<'a> {
     references: std::vec::IntoIter<(usize, Reference<'a>)>,
+    key: FunctionKey,
     start: usize,
+    len: usize,
     name: &'a str,
 }
 
@@ -76,6 +81,8 @@ pub(crate) struct Linker<'a> {
     kernel: Option<&'a KernelBtf>,
     types: Option<Resolver<'a>>,
     placed: HashMap<FunctionKey, usize>,
+    /// The place of each table that was met.
+    jump_tables: HashMap<(FunctionKey, TablePlace<'a>), usize>,
     out: Linked,
     whole_func_info: bool,
     whole_line_info: bool,
@@ -94,6 +101,7 @@ impl<'a> Linker<'a> {
             kernel,
             types,
             placed: HashMap::new(),
+            jump_tables: HashMap::new(),
             out: Linked::default(),
             whole_func_info: true,
             whole_line_info: true,
@@ -152,8 +160,10 @@ impl<'a> Linker<'a> {
                     let symbol = name.to_owned();
                     self.out.addresses.push(WantedAddress { at: position, symbol, weak });
                 }
-                Reference::JumpTable { name } => {
-                    return Err(self.fault(caller, (at, RelocationError::JumpTable(name.to_owned()))));
+                Reference::JumpTable(table) => {
+                    let (key, len) = (frame.key, frame.len);
+                    self.link_jump_table(table, key, (start, len), position)
+                        .map_err(|why| self.fault(caller, (at, why)))?;
                 }
                 Reference::Kernel { name, weak, kind } => {
                     let place = (caller, at);
@@ -164,6 +174,26 @@ impl<'a> Linker<'a> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Notes that an instruction takes the address of a table of its function, which begins at `start` of the text.
+    fn link_jump_table(
+        &mut self,
+        table: TablePlace<'a>,
+        key: FunctionKey,
+        (start, len): (usize, usize),
+        position: usize,
+    ) -> Result<(), RelocationError> {
+        self.set_wide(position, 0, 0, 0);
+        if let Some(known) = self.jump_tables.get(&(key, table)) {
+            self.out.jump_tables[*known].loads.push(position);
+            return Ok(());
+        }
+        let entries = table.entries(&self.object.elf, key, len)?;
+        let entries = entries.into_iter().map(|entry| entry + start as u32).collect();
+        self.jump_tables.insert((key, table), self.out.jump_tables.len());
+        self.out.jump_tables.push(JumpTable { loads: vec![position], entries });
         Ok(())
     }
 
@@ -196,7 +226,7 @@ impl<'a> Linker<'a> {
         self.out.functions.push(FunctionSpan { name: function.name.clone(), start, len: insns.len() });
         self.add_info(key, start, &insns);
         self.out.insns.append(&mut insns);
-        Ok(Frame { references: references.into_iter(), start, name: &function.name })
+        Ok(Frame { references: references.into_iter(), key, start, len: function.len, name: &function.name })
     }
 
     fn relocate_types(

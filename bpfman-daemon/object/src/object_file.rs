@@ -250,6 +250,7 @@ impl ObjectFile {
                 frags: entry.frags,
                 sleepable: entry.sleepable,
                 modules: linked.modules,
+                jump_tables: linked.jump_tables,
             },
             local_type_ids: linked.local_type_ids,
             unresolved: linked.unresolved,

@@ -8,6 +8,7 @@ use crate::btf::ext::{CoreRecord, SectionRecords, within};
 use crate::elf::{Reloc, Symbol, SymbolPlace};
 use crate::externs::Extern;
 use crate::functions::{FunctionKey, INSN_BYTES};
+use crate::jump_tables::{self, TablePlace};
 use crate::object_file::ObjectFile;
 
 /// `R_BPF_64_64`: a 64-bit immediate load.
@@ -28,12 +29,9 @@ pub(crate) enum Reference<'a> {
     Kernel { name: &'a str, weak: bool, kind: Kind },
     /// The address of a kernel symbol.
     Address { name: &'a str, weak: bool },
-    /// A table of places in the function, from which it jumps to one (`gotox`).
-    JumpTable { name: &'a str },
+    /// The address of a table of places in the function, from which it jumps to one (`gotox`).
+    JumpTable(TablePlace<'a>),
 }
-
-/// Section of the compiler's jump tables.
-const JUMP_TABLES: &str = ".jumptables";
 
 /// Errors inside a function: instruction and reason.
 pub(crate) type Fault = (usize, RelocationError);
@@ -182,7 +180,7 @@ impl ObjectFile {
     fn address<'a>(
         &'a self,
         section: usize,
-        symbol: &Symbol,
+        symbol: &'a Symbol,
         insn: Insn,
         name: &'a str,
     ) -> Result<Reference<'a>, RelocationError> {
@@ -201,7 +199,9 @@ impl ObjectFile {
         }
         match self.elf.sections.get(section) {
             Some(header) if header.is_code() => self.function_at(section, offset, name),
-            Some(header) if header.name == JUMP_TABLES => Ok(Reference::JumpTable { name }),
+            Some(header) if header.name == jump_tables::SECTION => {
+                TablePlace::of(symbol, section, insn.imm, name).map(Reference::JumpTable)
+            }
             Some(header) => Err(RelocationError::NotLoaded(name.to_owned(), header.name.clone())),
             None => Err(RelocationError::NoSection(name.to_owned())),
         }

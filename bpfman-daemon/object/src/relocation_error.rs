@@ -74,12 +74,9 @@ pub enum RelocationError {
     /// The address of something in a section that is not loaded.
     #[error("it refers to {0} in section {1}, which is neither a map nor a global variable")]
     NotLoaded(String, String),
-    /// A jump table, by its symbol.
-    #[error(
-        "it jumps by a jump table, {0} (a dense switch in C, `gotox`; Linux 6.19), which bpfman does not load: build it with \
-         -fno-jump-tables or -mcpu=v3"
-    )]
-    JumpTable(String),
+    /// A jump table that cannot be used: its symbol, and what is wrong with it.
+    #[error("its jump table {0} {1}")]
+    JumpTable(String, &'static str),
     /// The address of something in a section past the table's end.
     #[error("it refers to {0} in a section that does not exist")]
     NoSection(String),

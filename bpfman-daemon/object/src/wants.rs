@@ -116,7 +116,7 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
                     wants.symbols.insert(name.to_owned(), weak);
                     wants.asks_first |= weak;
                 }
-                Reference::JumpTable { .. } => {
+                Reference::JumpTable(_) => {
                     wants.instructions.insert(NewerInstruction::IndirectJump);
                 }
                 Reference::Map(_) => {}

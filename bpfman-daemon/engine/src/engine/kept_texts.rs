@@ -190,6 +190,7 @@ mod tests {
             frags: true,
             sleepable: false,
             modules: vec!["nf_conntrack".to_owned()],
+            jump_tables: Vec::new(),
         };
         let loaded = LoadedText { text: &text, needs_own_btf: true, local_type_ids: &[1] };
         let bytes = to_bytes(loaded).unwrap();

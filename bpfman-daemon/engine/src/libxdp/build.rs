@@ -27,7 +27,7 @@ enum What<H> {
     /// A program that is in the old dispatcher; ours with its record.
     There(H, Option<ExtensionRecord>),
     /// A program of ours that is to be loaded for it.
-    New(Arc<LinkRecord>, Arc<ProgramRecord>, BoundText),
+    New(Arc<LinkRecord>, Arc<ProgramRecord>, Box<BoundText>),
 }
 
 impl<K: Kernel> Engine<K> {
@@ -116,7 +116,7 @@ impl<K: Kernel> Engine<K> {
                 }
                 None => {
                     let text = BoundText(bpfmand_core::ProgramText { frags: false, ..text.0.clone() });
-                    let what = What::New(Arc::clone(link), program, text);
+                    let what = What::New(Arc::clone(link), program, Box::new(text));
                     Candidate { slot, name, tag: [0; 8], what }
                 }
             });

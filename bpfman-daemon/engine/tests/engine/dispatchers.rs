@@ -31,6 +31,7 @@ fn passing(name: &str) -> BoundText {
         frags: false,
         sleepable: false,
         modules: Vec::new(),
+        jump_tables: Vec::new(),
     })
 }
 

@@ -9,7 +9,7 @@ use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, ProgramType, op};
 
 use super::attr::{self, Command};
 use super::verifier_log::{self, STATISTICS};
-use super::{extension, facts, netns, sys, types};
+use super::{extension, facts, jump_tables, netns, sys, types};
 use crate::{KernelError, Loaded, LogRequest, ProgramLoad, RefusalReason};
 
 const FLAG_SLEEPABLE: u32 = 1 << 4;
@@ -30,7 +30,9 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     let modules = text.modules.iter().map(|name| types::of_module(name)).collect::<Result<Vec<_>, _>>()?;
     // The kernel's own place in it is never looked at.
     let descriptors: Vec<RawFd> = std::iter::once(0).chain(modules.iter().map(AsRawFd::as_raw_fd)).collect();
-    let (insns, maps) = with_descriptors(load, &descriptors)?;
+    let (mut insns, maps) = with_descriptors(load, &descriptors)?;
+    // Open until the program has them.
+    let _tables = jump_tables::bind(&text.jump_tables, &mut insns)?;
     // Types are a comfort to most programs: as libbpf does, load without those that this kernel refuses.
     let (btf, refused) = match text.btf.as_deref().map(|bytes| types::of_maps_or_new(bytes, &maps)) {
         Some(Ok(btf)) => (Some(btf), None),

@@ -29,6 +29,7 @@ mod implementation;
 mod interfaces;
 mod inventory;
 mod iterator;
+mod jump_tables;
 mod kallsyms;
 mod libraries;
 mod links;

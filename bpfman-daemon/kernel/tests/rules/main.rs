@@ -13,6 +13,7 @@ mod filters;
 mod holders;
 mod hooks;
 mod interfaces;
+mod jump_tables;
 mod linux;
 mod map_walks;
 mod maps;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::compile;
 use anyhow::{Context, Result, ensure};
-use bpfmand_core::{Insn, ProgramText, ProgramType, op};
+use bpfmand_core::{Insn, JumpTable, ProgramText, ProgramType, op};
 use bpfmand_object::{BtfFeatures, KernelBtf, ObjectError, ObjectFile, SectionFamily, TextOptions};
 
 fn text(object: &ObjectFile, program: &str) -> Result<ProgramText, ObjectError> {
@@ -261,5 +261,28 @@ fn a_map_number_from_another_machine_is_never_taken_for_ours() -> Result<()> {
     bytes[at + 1] |= 1 << 4;
     let error = text(&ObjectFile::parse(bytes)?, "number").err().context("linked")?.to_string();
     assert!(error.contains("has no relocation"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn jump_tables_are_places_of_the_whole_text() -> Result<()> {
+    let object = compile::object("jump_table.c")?;
+    let linked = object.link("jumps", &TextOptions::default())?;
+    assert_eq!(linked.text.jump_tables, [JumpTable { loads: vec![3], entries: vec![8, 10] }]);
+    linked.check(0).map_err(anyhow::Error::msg)?;
+    let wants = object.wants("jumps")?;
+    assert!(wants.instructions.contains(&bpfmand_object::NewerInstruction::IndirectJump), "{wants:?}");
+
+    let check = |change: fn(&mut JumpTable)| {
+        let mut other = object.link("jumps", &TextOptions::default()).unwrap();
+        change(&mut other.text.jump_tables[0]);
+        other.check(0).is_err()
+    };
+    assert!(check(|table| table.loads = vec![4]), "the second half of a load");
+    assert!(check(|table| table.loads = vec![5]), "no load");
+    assert!(check(|table| table.loads.clear()));
+    assert!(check(|table| table.entries[1] = 12), "behind the end");
+    assert!(check(|table| table.entries[0] = 4), "the second half of a load");
+    assert!(check(|table| table.entries.clear()));
     Ok(())
 }

@@ -55,13 +55,23 @@ fn sections_that_share_bytes_are_named_both() -> Result<()> {
     names(&refusal(bytes)?, &["(.maps)", "(xdp/filter)", "shares bytes"])
 }
 
+/// An object whose jump table has this entry in the first place.
+fn with_entry(entry: u64) -> Result<Vec<u8>> {
+    let mut bytes = compile::bytes("jump_table.c")?;
+    let at = start_of(&bytes, ".jumptables")?;
+    bytes[at..at + 8].copy_from_slice(&entry.to_ne_bytes());
+    Ok(bytes)
+}
+
 #[test]
-fn jump_tables_say_how_to_build_without_them() -> Result<()> {
-    let bytes = compile::bytes("jump_table.c")?;
-    names(&link_refusal(bytes.clone(), "jumps")?, &["jump table", "6.19", "-fno-jump-tables", "-mcpu=v3"])?;
-    // It is known what the program asks of a kernel.
-    let wants = ObjectFile::parse(bytes)?.wants("jumps")?;
-    ensure!(wants.instructions.contains(&bpfmand_object::NewerInstruction::IndirectJump), "{wants:?}");
+fn jump_tables_that_lead_out_of_their_function_are_named() -> Result<()> {
+    const END: u64 = 14 * 8;
+    for entry in [0, 8, 16 + 4, END, u64::MAX, 1 << 40] {
+        let message = link_refusal(with_entry(entry)?, "jumps")?;
+        names(&message, &["jumps", "BPF.JT.0.0", "leads out of the function"])?;
+    }
+    let object = ObjectFile::parse(with_entry(END - 8)?)?;
+    object.link("jumps", &TextOptions::default())?;
     Ok(())
 }
 

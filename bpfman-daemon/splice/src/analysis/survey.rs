@@ -127,6 +127,9 @@ fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option
     if member.needs_own_btf || text.btf.is_none() && !member.local_type_ids.is_empty() {
         return Some(WayReason::NeedsOwnBtf);
     }
+    if let Some(at) = text.jump_tables.first().and_then(|table| table.loads.first()) {
+        return Some(WayReason::IndirectJump { at: *at });
+    }
     member::effects(text).find_map(|(at, effect)| match effect {
         Effect::Helper(id) if TIMERS.contains(&id) => Some(WayReason::DeferredWork { at }),
         Effect::Kfunc { module, .. } if module != 0 => Some(WayReason::UnboundReference { at }),

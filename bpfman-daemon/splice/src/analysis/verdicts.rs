@@ -75,6 +75,8 @@ pub(crate) fn possible(text: &ProgramText) -> Codes {
             forget_scratch(registers);
         }
         Effect::Helper(_) | Effect::Kfunc { .. } | Effect::LocalCall { .. } => forget_scratch(registers),
+        // Its places are not followed.
+        Effect::IndirectJump => returned = Codes::UNKNOWN,
         // A failing load leaves the program with 0.
         Effect::OldPacketLoad => {
             returned = returned.or(Codes::constant(0));

@@ -90,6 +90,7 @@ pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
         frags,
         sleepable: false,
         modules: Vec::new(),
+        jump_tables: Vec::new(),
     })
 }
 

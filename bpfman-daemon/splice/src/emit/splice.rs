@@ -130,6 +130,7 @@ pub(crate) fn join(
         frags: maps.plan.frags,
         sleepable: false,
         modules: Vec::new(),
+        jump_tables: Vec::new(),
     };
     Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range })
 }

@@ -134,6 +134,10 @@ pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
     let first = text.line_info.first().filter(|line| line.insn_off == 0).copied();
     let moved = text.line_info.iter().map(|line| LineInfo { insn_off: line.insn_off + by, ..*line });
     text.line_info = first.into_iter().chain(moved).collect();
+    for table in &mut text.jump_tables {
+        table.loads.iter_mut().for_each(|load| *load += len);
+        table.entries.iter_mut().for_each(|entry| *entry += by);
+    }
     Guarded { text, len }
 }
 

@@ -1,4 +1,6 @@
-use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, Insn, LineInfo, ProgramText, TaskGroup, op};
+use bpfmand_core::{
+    BoundText, FuncInfo, FunctionSpan, Insn, JumpTable, LineInfo, ProgramText, TaskGroup, op,
+};
 
 use super::test::{
     GUARD_ENTRIES, GuardTest, TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
@@ -19,6 +21,7 @@ fn text() -> ProgramText {
     text.func_info = vec![FuncInfo { insn_off: 0, type_id: 5 }, FuncInfo { insn_off: 2, type_id: 6 }];
     let line = |insn_off, line_col| LineInfo { insn_off, file_name_off: 1, line_off: 2, line_col };
     text.line_info = vec![line(0, 7), line(1, 8), line(2, 9)];
+    text.jump_tables = vec![JumpTable { loads: vec![0], entries: vec![2, 3] }];
     text
 }
 
@@ -35,6 +38,7 @@ fn what_it_was_follows_with_its_functions_and_lines() {
         let lines: Vec<_> = after.line_info.iter().map(|line| (line.insn_off, line.line_col)).collect();
         let at = by as u32;
         assert_eq!(lines, [(0, 7), (at, 7), (at + 1, 8), (at + 2, 9)]);
+        assert_eq!(after.jump_tables, [JumpTable { loads: vec![by], entries: vec![at + 2, at + 3] }]);
         assert_eq!(after.map_indexes(), [3]);
         // The context is back where the program looks for it.
         assert_eq!((after.insns[by - 1].dst(), after.insns[by - 1].src()), (1, 6));

@@ -40,6 +40,10 @@ pub fn specialised(text: &BoundText, fixed: &[usize], maps: &[ReadOnlyMap<'_>]) 
     if maps.is_empty() || !text.map_ids().iter().any(|id| maps.iter().any(|map| map.map == *id)) {
         return None;
     }
+    // Where the tables lead is not followed.
+    if !program.jump_tables.is_empty() {
+        return None;
+    }
     check_shape(program).ok()?;
     let mut insns = program.insns.clone();
     let mut fixed = fixed.to_vec();

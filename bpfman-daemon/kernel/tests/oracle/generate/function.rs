@@ -116,6 +116,7 @@ pub fn link(functions: &[Function], random: &mut Random, number: usize) -> Bound
         frags: false,
         sleepable: false,
         modules: Vec::new(),
+        jump_tables: Vec::new(),
     };
     // Ids are places in the list of descriptors.
     text.bind(&[MapId(COUNTERS), MapId(NOTES), MapId(SETTINGS)]).unwrap()
