@@ -7,9 +7,11 @@ pub mod handover;
 mod map_exports;
 pub mod printable;
 mod reason;
+mod xdp_fallback;
 
 pub use map_exports::{MAP_EXPORTS_KEY, MapAccess, MapExport, MapExportError, MapExports};
 pub use reason::Reason;
+pub use xdp_fallback::xdp_fallback;
 
 /// `bpfman.v1`: the compatible API.
 #[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]

@@ -14,10 +14,7 @@ pub fn with_xdp_mode(mode: &str, xdp_mode: Option<&str>, refusal: Option<&str>) 
 /// A warning about a link that was attached and whose chain the driver refused.
 pub fn fallback_warning(link: &LinkJson) -> Option<String> {
     let refusal = link.xdp_refusal.as_ref()?;
-    Some(format!(
-        "XDP of {} runs in generic mode, after the socket buffer is allocated, which is slower: the driver refused it ({refusal})",
-        link.attach.iface.as_deref().unwrap_or("the interface"),
-    ))
+    Some(bpfman_proto::xdp_fallback(link.attach.iface.as_deref().unwrap_or("the interface"), refusal))
 }
 
 #[cfg(test)]

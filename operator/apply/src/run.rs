@@ -270,6 +270,8 @@ impl Run<'_> {
         let place = (program.name.clone(), key.clone());
         match self.answer(answer)? {
             Ok(answer) => {
+                let fallback = answer.link.as_ref().and_then(ext::Link::xdp_fallback);
+                self.came.notes.extend(fallback.map(|note| format!("{}: {note}", program.name)));
                 self.came.attached.insert(place, answer.link.map_or(0, |link| link.id));
                 self.came.done.push(past(step));
             }

@@ -31,6 +31,22 @@ fn one_attachment_that_fails_does_not_keep_the_others() {
 }
 
 #[test]
+fn a_driver_that_refuses_xdp_is_warned_of() {
+    let machine = Machine::new();
+    let mut manifest = application(&[xdp("xdp_member", 10)]);
+    // The loopback interface has no XDP of its own.
+    manifest["spec"]["programs"][0]["xdp"]["links"][0]["interfaceSelector"]["interfaces"] = json!(["lo"]);
+    let outcome = machine.run("apply", &manifest, "");
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let warning = "judges: xdp_member: XDP of lo runs in generic mode";
+    assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
+    // What is there already is not warned of again.
+    let again = machine.run("apply", &manifest, "");
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert!(!again.stderr.contains("generic"), "{}", again.stderr);
+}
+
+#[test]
 fn interfaces_are_found_by_pattern_also_those_that_come_later() {
     if lacks_tcx(&test_name()) {
         return;

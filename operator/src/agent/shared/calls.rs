@@ -52,6 +52,9 @@ impl Shared {
         for done in &report.done {
             tracing::info!(application = desired.owner.name, uid = desired.owner.uid, "{done}");
         }
+        for note in &report.notes {
+            tracing::warn!(application = desired.owner.name, uid = desired.owner.uid, "{note}");
+        }
         Ok(report)
     }
 }
