@@ -111,8 +111,9 @@ impl<K: Kernel> Engine<K> {
         // A list of links that the kernel runs has no record of its own.
         let of_link = |link: &LinkRecord| link.point.hook().map(|(interface, _)| key.kind.at(interface));
         let name = of_hook.or_else(|| state.links.of_hook(key).find_map(|link| of_link(link)));
-        let what =
-            name.as_ref().map_or_else(|| "a hook that is gone".to_owned(), |name| format!("hook {name}"));
+        let gone =
+            || format!("a hook that is gone ({} of interface number {})", key.pin_folder(), key.ifindex);
+        let what = name.as_ref().map_or_else(gone, |name| format!("hook {name}"));
         DriftedPlace { hook: name, ..place_of(&state, what, state.links.of_hook(key).map(|link| &**link)) }
     }
 
