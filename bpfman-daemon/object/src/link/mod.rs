@@ -3,6 +3,8 @@
 //! Functions are appended where they are first called, depth first, as libbpf does: the same object gives the
 //! same instructions (and so the same kernel tag) as there.
 
+mod kernel;
+
 use std::collections::{HashMap, HashSet};
 
 use bpfmand_core::{FuncInfo, FunctionSpan, Insn, JumpTable, LineInfo, op};
@@ -17,10 +19,6 @@ use crate::object_file::ObjectFile;
 use crate::programs::ProgramEntry;
 use crate::references::{Fault, Reference};
 use crate::{KernelBtf, MAX_INSTRUCTIONS, ObjectError, RelocationError};
-
-/// Calls of kernel functions that may be missing and are: no such helper exists, so reaching one is refused. The place of
-/// the function among the object's externs is added, as libbpf does.
-const MISSING_FUNCTION: i32 = 2_002_000_000;
 
 /// Something of the kernel's that an instruction asks for and this kernel does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -281,68 +279,6 @@ impl<'a> Linker<'a> {
             }
         }
         Ok(())
-    }
-
-    /// `place` is the instruction's function and its index there. What may be missing and is, and must not be called then,
-    /// is answered.
-    fn link_kernel(
-        &mut self,
-        at: usize,
-        place: (&str, usize),
-        name: &str,
-        weak: bool,
-        kind: Kind,
-    ) -> Result<Option<String>, ObjectError> {
-        let what = if kind == Kind::Func { "function" } else { "variable" };
-        let Some(kernel) = self.kernel else {
-            return Err(ObjectError::NeedsKernelBtf {
-                program: self.entry.name.clone(),
-                what: format!("kernel {what} {name}"),
-            });
-        };
-        let call = self.out.insns[at].code == op::CALL;
-        match kernel.symbol(name, kind) {
-            Some(symbol) => {
-                let module = symbol.module.map_or(0, |module| self.module(module));
-                if call {
-                    let off = i16::try_from(module)
-                        .map_err(|_| self.fault(place.0, (place.1, RelocationError::TooManyModules)))?;
-                    let insn = &mut self.out.insns[at];
-                    set_source(insn, op::PSEUDO_KFUNC_CALL);
-                    insn.off = off;
-                    insn.imm = symbol.id.cast_signed();
-                } else {
-                    self.set_wide(at, op::PSEUDO_BTF_ID, symbol.id.cast_signed(), module);
-                }
-            }
-            None if !weak => {
-                return Err(
-                    self.fault(place.0, (place.1, RelocationError::NotInKernel(what, name.to_owned())))
-                );
-            }
-            None if call => {
-                let insn = &mut self.out.insns[at];
-                set_source(insn, 0);
-                insn.off = 0;
-                insn.imm = MISSING_FUNCTION.saturating_add(self.object.externs.place(name));
-                return Ok(Some(format!(
-                    "kernel function {name} (weak): neither this kernel nor its loaded modules have it"
-                )));
-            }
-            None => self.set_wide(at, 0, 0, 0),
-        }
-        Ok(None)
-    }
-
-    /// The number by which instructions refer to a module.
-    fn module(&mut self, name: &str) -> i32 {
-        let modules = &mut self.out.modules;
-        let place = modules.iter().position(|known| known == name).unwrap_or_else(|| {
-            modules.push(name.to_owned());
-            modules.len() - 1
-        });
-        // One each for at most a million instructions.
-        place as i32 + 1
     }
 
     fn add_info(&mut self, key: FunctionKey, start: usize, insns: &[Insn]) {
