@@ -1,14 +1,15 @@
 //! Hooks that are held by programs of others: who is in the way, and what can be done.
 
 use bpfmand_core::{
-    AttachPoint, HookEntry, HookKey, HookKind, Interface, Owner, ProgramFacts, ProgramId, Via, XdpRunsIn,
+    AttachPoint, HookEntry, HookKey, HookKind, Interface, KernelLinkId, Owner, ProgramFacts, ProgramId, Via,
+    XdpRunsIn,
 };
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_splice::{DISPATCHER_CONFIG_VERSION, DispatcherConfig};
 
 use crate::error::{Attached, Dispatcher, DispatcherProgram, HookConflict};
 use crate::state::records::LinkRecord;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
     /// Attaches to a hook that takes one program. Where another is there, it is named.
@@ -71,6 +72,7 @@ impl<K: Kernel> Engine<K> {
         let program =
             entry.and_then(|entry| entry.program).and_then(|id| self.kernel.program(id).unwrap_or(None));
         let attached = match entry.map(|entry| &entry.via) {
+            Some(Via::XdpLink { links, .. }) if self.has_hook_link(links) => Attached::Moved,
             Some(Via::XdpLink { links, mode }) => Attached::Link { links: links.clone(), mode: *mode },
             Some(Via::XdpNetlink { mode }) => Attached::Netlink { mode: *mode },
             _ => Attached::Unknown,
@@ -91,6 +93,13 @@ impl<K: Kernel> Engine<K> {
             program,
             attached: dispatcher.map_or(attached, Attached::LibxdpDispatcher),
         }))
+    }
+
+    /// Returns whether the kernel's link of one of our hooks is among these.
+    fn has_hook_link(&self, links: &[KernelLinkId]) -> bool {
+        let hooks: Vec<HookKey> = self.state().hooks.keys().copied().collect();
+        let link_of = |hook: &HookKey| self.pinned_link(&paths::hook_link(hook)).ok().flatten();
+        hooks.iter().filter_map(link_of).any(|link| links.contains(&link.id))
     }
 
     /// Names a link of ours where netfilter takes no second program of the priority that `link` has. The link of another owner

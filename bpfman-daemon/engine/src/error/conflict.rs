@@ -31,6 +31,8 @@ pub enum Attached {
         /// Where it runs.
         mode: XdpRunsIn,
     },
+    /// By a link of bpfman's own, which came here with its interface.
+    Moved,
     /// By a netlink message.
     Netlink {
         /// Where it runs.
@@ -100,6 +102,11 @@ impl HookConflict {
                      before or after it"
                 )
             }
+            Attached::Moved => {
+                "it is of bpfman: it was attached before the interface was moved here, and runs on; `bpfman list links` shows its \
+                 links as elsewhere, and once they are detached the hook is free"
+                    .to_owned()
+            }
             Attached::Netlink { mode } => format!(
                 "it is attached without a link, so nobody can take it over without a gap: {} removes it, and packets \
                  pass unfiltered until something is attached in its place",
@@ -132,6 +139,7 @@ impl fmt::Display for HookConflict {
                 let links: Vec<String> = links.iter().map(ToString::to_string).collect();
                 write!(f, ", attached by link {} in {mode} mode", links.join(" or "))?;
             }
+            Attached::Moved => f.write_str(", which bpfman attached before the interface was moved here")?,
             Attached::Netlink { mode } => write!(f, ", attached by netlink in {mode} mode")?,
             Attached::LibxdpDispatcher(dispatcher) => {
                 f.write_str(", a dispatcher of libxdp")?;

@@ -168,3 +168,31 @@ fn linux_an_interface_that_is_moved_back_is_known_again() {
         engine.unload(program).unwrap();
     }
 }
+
+/// A pattern, or whoever attaches at the new place, meets what is ours.
+#[test]
+fn linux_what_came_with_an_interface_is_told_as_ours() {
+    let bench = bench("moved_here");
+    let beside = Beside::new("moved_here");
+    let engine = bench.engine();
+    let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
+    let link = engine.attached(alpha, bench.xdp(1));
+    move_left(name_of(&bench.netns), &beside.0);
+    engine.follow_interfaces(Some(&bench.netns)).unwrap();
+    let there = match bench.xdp(1) {
+        AttachPoint::Xdp { priority, proceed_on, .. } => {
+            AttachPoint::Xdp { interface: beside.left(), priority, proceed_on }
+        }
+        other => panic!("{other}"),
+    };
+    let error = engine.try_attach(bravo, there.clone()).unwrap_err();
+    assert!(error.to_string().contains("which bpfman attached before the interface was moved"), "{error}");
+    assert!(error.hint().unwrap().contains("`bpfman list links`"), "{error}");
+    // The hint is right.
+    assert_eq!(state_of(&engine, link), Standing::Elsewhere);
+    engine.detach(link).unwrap();
+    engine.attached(bravo, there);
+    for program in [alpha, bravo] {
+        engine.unload(program).unwrap();
+    }
+}
