@@ -1,6 +1,6 @@
 //! Tags of programs, as the kernel makes them.
 
-use bpfmand_core::{BoundText, Insn};
+use bpfmand_core::{BoundText, Insn, op};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -8,7 +8,14 @@ use sha2::{Digest, Sha256};
 /// they name. The hash is SHA-256 from Linux 6.18 on, and SHA-1 before.
 #[must_use]
 pub fn kernel_tags(text: &BoundText) -> [[u8; 8]; 2] {
-    let bytes = without_maps(&text.0.insns);
+    let mut insns = text.0.insns.clone();
+    // Loaded, a jump table is a map.
+    for load in text.0.jump_tables.iter().flat_map(|table| &table.loads) {
+        if let Some(insn) = insns.get_mut(*load) {
+            *insn = Insn::new(insn.code, insn.dst(), op::PSEUDO_MAP_VALUE, 0, 0);
+        }
+    }
+    let bytes = without_maps(&insns);
     [first_eight(&Sha256::digest(&bytes)), first_eight(&Sha1::digest(&bytes))]
 }
 
@@ -31,8 +38,6 @@ fn first_eight(hash: &[u8]) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::op;
-
     use super::*;
 
     #[test]

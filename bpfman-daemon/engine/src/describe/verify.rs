@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId, ProgramUid, hexadecimal};
+use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId, ProgramUid, hexadecimal, map_type};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::kernel_tags;
 use bpfmand_splice::{Bindings, Splice, Timing, compile, plan};
@@ -173,11 +173,25 @@ impl<K: Kernel> Engine<K> {
         let mut parts = vec![VerifiedPart { provenance: provenance.clone(), ..bytecode }];
         if let Ok(text) = made {
             let wanted = Code { tags: kernel_tags(&text.text).to_vec(), maps: text.text.map_ids() };
-            let found = self.kernel.program(program.id)?;
+            let mut found = self.kernel.program(program.id)?;
+            if let Some(found) = found.as_mut().filter(|_| !text.text.0.jump_tables.is_empty()) {
+                self.leave_out_jump_tables(found)?;
+            }
             let part = compare(format!("member {}", program.name), &wanted, found.as_ref());
             parts.push(VerifiedPart { provenance, ..part });
         }
         Ok(parts)
+    }
+
+    /// Leaves out the maps that the load made of jump tables: no record names them.
+    fn leave_out_jump_tables(&self, found: &mut ProgramFacts) -> Result<(), EngineError> {
+        let mut rest = Vec::with_capacity(found.map_ids.len());
+        for id in &found.map_ids {
+            let is_table = self.kernel.map(*id)?.is_some_and(|facts| facts.map_type == map_type::INSN_ARRAY);
+            rest.extend((!is_table).then_some(*id));
+        }
+        found.map_ids = rest;
+        Ok(())
     }
 
     /// What the hook runs against what the record says that it runs.

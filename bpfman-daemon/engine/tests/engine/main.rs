@@ -39,6 +39,7 @@ mod interfaces;
 mod interfaces_late;
 mod interfaces_moved;
 mod judges;
+mod jump_tables;
 mod kept_open;
 mod kernel_rules;
 mod kernel_symbols;

@@ -1,76 +1,16 @@
 //! Compiles the C sources beside the tests, as their authors would.
 
+use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 /// The object file of `tests/src/NAME.c`, read once a process.
 pub fn object(name: &'static str) -> &'static [u8] {
-    static PROGRAMS: OnceLock<Vec<u8>> = OnceLock::new();
-    static SHARING: OnceLock<Vec<u8>> = OnceLock::new();
-    static SQUATTER: OnceLock<Vec<u8>> = OnceLock::new();
-    static REFUSED: OnceLock<Vec<u8>> = OnceLock::new();
-    static SECOND: OnceLock<Vec<u8>> = OnceLock::new();
-    static GROWN: OnceLock<Vec<u8>> = OnceLock::new();
-    static RESHAPED: OnceLock<Vec<u8>> = OnceLock::new();
-    static OBJECTS: OnceLock<Vec<u8>> = OnceLock::new();
-    static TIMED: OnceLock<Vec<u8>> = OnceLock::new();
-    static ALLOCATES: OnceLock<Vec<u8>> = OnceLock::new();
-    static HUGE: OnceLock<Vec<u8>> = OnceLock::new();
-    static UNSIZED: OnceLock<Vec<u8>> = OnceLock::new();
-    static MISSING: OnceLock<Vec<u8>> = OnceLock::new();
-    static REJECTED: OnceLock<Vec<u8>> = OnceLock::new();
-    static POINTS: OnceLock<Vec<u8>> = OnceLock::new();
-    static PROPRIETARY: OnceLock<Vec<u8>> = OnceLock::new();
-    static SETTINGS: OnceLock<Vec<u8>> = OnceLock::new();
-    static FALLBACKS: OnceLock<Vec<u8>> = OnceLock::new();
-    static SOCKETS: OnceLock<Vec<u8>> = OnceLock::new();
-    static ORDERED: OnceLock<Vec<u8>> = OnceLock::new();
-    static SYMBOLS: OnceLock<Vec<u8>> = OnceLock::new();
-    static NO_OPTION: OnceLock<Vec<u8>> = OnceLock::new();
-    static USDT: OnceLock<Vec<u8>> = OnceLock::new();
-    static OPENERS: OnceLock<Vec<u8>> = OnceLock::new();
-    static STRUCT_OPS: OnceLock<Vec<u8>> = OnceLock::new();
-    static KERNEL_TYPES: OnceLock<Vec<u8>> = OnceLock::new();
-    static EXTENDED: OnceLock<Vec<u8>> = OnceLock::new();
-    static HOOKS: OnceLock<Vec<u8>> = OnceLock::new();
-    static SCHEDULER: OnceLock<Vec<u8>> = OnceLock::new();
-    static TAIL_CALLS: OnceLock<Vec<u8>> = OnceLock::new();
-    let cell = match name {
-        "kernel_symbols" => &SYMBOLS,
-        "no_such_option" => &NO_OPTION,
-        "huge" => &HUGE,
-        "unsized" => &UNSIZED,
-        "settings" => &SETTINGS,
-        "fallbacks" => &FALLBACKS,
-        "ordered" => &ORDERED,
-        "sockets" => &SOCKETS,
-        "usdt" => &USDT,
-        "openers" => &OPENERS,
-        "struct_ops" => &STRUCT_OPS,
-        "kernel_types" => &KERNEL_TYPES,
-        "extended" => &EXTENDED,
-        "hooks" => &HOOKS,
-        "scheduler" => &SCHEDULER,
-        "tail_calls" => &TAIL_CALLS,
-        "missing" => &MISSING,
-        "rejected" => &REJECTED,
-        "proprietary" => &PROPRIETARY,
-        "points" => &POINTS,
-        "programs" => &PROGRAMS,
-        "sharing" => &SHARING,
-        "squatter" => &SQUATTER,
-        "second" => &SECOND,
-        "grown" => &GROWN,
-        "reshaped" => &RESHAPED,
-        "objects" => &OBJECTS,
-        "timed" => &TIMED,
-        "allocates" => &ALLOCATES,
-        _ => &REFUSED,
-    };
-    cell.get_or_init(|| compiled(name))
+    static READ: Mutex<BTreeMap<&str, &[u8]>> = Mutex::new(BTreeMap::new());
+    READ.lock().unwrap().entry(name).or_insert_with(|| compiled(name).leak())
 }
 
 /// Compiled once for each version of its source: each test is a process, and on an emulated machine the compiler takes
