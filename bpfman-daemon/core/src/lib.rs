@@ -33,6 +33,7 @@ mod program_type;
 mod replaced_function;
 mod request;
 mod socket_hook;
+mod target_identity;
 mod tasks;
 pub mod uapi;
 
@@ -78,5 +79,8 @@ pub use request::{
     ProgramRequest, PullPolicy, Selector, Sharing,
 };
 pub use socket_hook::SocketHook;
+pub use target_identity::{
+    FileIdentity, FileReader, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of,
+};
 pub use tasks::{ContainerTasks, TaskGroup, TaskScope, TenantRules};
 pub use uapi::map_type;

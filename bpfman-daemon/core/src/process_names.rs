@@ -34,16 +34,22 @@ impl Interface {
 
 /// True for `/proc/<pid>/…`, and for the host's processes where they are mounted at `/host/proc`.
 fn is_of_process(path: &Path) -> bool {
+    process_in(path).is_some()
+}
+
+/// Returns the number in `/proc/<pid>/…`, also where the host's processes are mounted at `/host/proc`.
+pub(crate) fn process_in(path: &Path) -> Option<u32> {
+    if !path.is_absolute() {
+        return None;
+    }
     // Below `/host` the rest is relative.
-    let is_absolute = path.is_absolute();
     let path = path.strip_prefix("/host").unwrap_or(path);
     let mut parts = path.components().filter(|part| !matches!(part, Component::CurDir | Component::RootDir));
-    is_absolute
-        && parts.next().is_some_and(|part| part.as_os_str() == "proc")
-        && parts
-            .next()
-            .and_then(|part| part.as_os_str().to_str())
-            .is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+    parts.next().filter(|part| part.as_os_str() == "proc")?;
+    let pid = parts.next()?.as_os_str().to_str()?;
+    // Not with a sign, as numbers may have otherwise. One that is no number of a process is still none of a file.
+    let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| pid.parse().unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

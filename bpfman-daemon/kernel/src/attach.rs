@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bpfmand_core::{
     CgroupPath, Direction, FunctionPattern, IfIndex, KernelLinkId, MapId, NetfilterPlace, NetnsId,
-    PerfEventPlace, ProcessScope, ProgramId,
+    PerfEventPlace, ProcessScope, ProgramId, TargetIdentity,
 };
 
 /// How an XDP program is attached.
@@ -247,6 +247,15 @@ pub enum LinkTarget<'a> {
     /// A function of a loaded program, which an extension takes the place of (Linux 5.10 and later). It need not be
     /// the one that the extension was loaded for, but one that looks the same.
     Replacement(Extends),
+}
+
+/// A new link, and what its target led to when it was made.
+#[derive(Debug)]
+pub struct NewLink<H> {
+    /// The link.
+    pub link: H,
+    /// Files, processes and modules that can be other ones later under the same path, number or name.
+    pub targets: Vec<TargetIdentity>,
 }
 
 /// Keeps a folder of pins to its holder until it is dropped.

@@ -116,6 +116,13 @@ pub trait KernelFacts: KernelObjects {
     /// [`KernelError::NoTaskGroup`] if there is none, or if it is the root.
     fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError>;
 
+    /// Names of the kernel modules that are loaded.
+    fn loaded_modules(&self) -> BTreeSet<String>;
+
+    /// Inode of the folder of a loaded kernel module in sysfs, which is another one after each load; none if the module is not
+    /// loaded.
+    fn module_inode(&self, name: &str) -> Option<u64>;
+
     /// When a process began, in ticks of 10 ms since boot; none if it is gone.
     fn process_began(&self, pid: u32) -> Option<u64>;
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
-    ProgramId, XdpRunsIn,
+    CgroupPath, FileIdentity, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
+    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
 };
 
-use crate::{FilterPlace, KernelError, KernelObjects, LinkTarget};
+use crate::{FilterPlace, KernelError, KernelObjects, LinkTarget, NewLink};
 
 /// Hooks: what runs there, and links and filters that attach programs.
 pub trait KernelHooks: KernelObjects {
@@ -55,7 +55,28 @@ pub trait KernelHooks: KernelObjects {
     /// # Errors
     /// [`KernelError::HookHeld`] where a hook takes one program and has it; [`KernelError::HookChanged`] at another
     /// revision than expected; [`KernelError::NoAnchor`]; [`KernelError::HookFull`]; a missing target by name.
-    fn attach(&self, program: &Self::Handle, target: &LinkTarget<'_>) -> Result<Self::Handle, KernelError>;
+    fn attach(&self, program: &Self::Handle, target: &LinkTarget<'_>) -> Result<Self::Handle, KernelError> {
+        Ok(self.attach_identified(program, target)?.link)
+    }
+
+    /// The same, with the identities of the file, processes and module that it was attached to. They are of the very file
+    /// whose functions were looked up and whose code is probed, as it was before the look, and of processes that were there
+    /// before and after.
+    ///
+    /// # Errors
+    /// As [`KernelHooks::attach`]; a process that ended meanwhile.
+    fn attach_identified(
+        &self,
+        program: &Self::Handle,
+        target: &LinkTarget<'_>,
+    ) -> Result<NewLink<Self::Handle>, KernelError>;
+
+    /// Returns the file that the target of a user-space probe leads to now. The call lasts as long as the file system of
+    /// that path takes, which may be for ever.
+    ///
+    /// # Errors
+    /// No file is there, or it cannot be opened.
+    fn binary_identity(&self, target: &str, scope: &ProcessScope) -> Result<FileIdentity, KernelError>;
 
     /// Runs the program of an iterator's link from the beginning. `each` gets what it writes, in pieces, until it says
     /// that it wants no more; with nothing it is asked before each step. The link is not held meanwhile.

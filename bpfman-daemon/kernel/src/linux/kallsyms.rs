@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::ops::ControlFlow;
 
 /// Where the kernel lists them: `ADDRESS KIND NAME` a line, some 200,000 of them.
 pub const PATH: &str = "/proc/kallsyms";
@@ -22,22 +23,42 @@ pub fn made_of(name: &str) -> io::Result<Vec<String>> {
     made_of_in(BufReader::new(File::open(PATH)?), name)
 }
 
+/// The module whose function this is; none if the kernel itself has one of this name, or nobody has.
+pub fn module_of(function: &str) -> io::Result<Option<String>> {
+    module_in(BufReader::new(File::open(PATH)?), function)
+}
+
 /// A line of the list.
 struct ListedSymbol<'a> {
     address: &'a str,
     /// A letter, as `nm` has them: small for what is static.
     kind: &'a str,
     name: &'a str,
-    of_module: bool,
+    /// The module that has it.
+    module: Option<&'a str>,
 }
 
 /// Hands each symbol to `take`.
-fn each(mut list: impl BufRead, mut take: impl FnMut(ListedSymbol<'_>)) -> io::Result<()> {
+fn each(list: impl BufRead, mut take: impl FnMut(ListedSymbol<'_>)) -> io::Result<()> {
+    until(list, |symbol| {
+        take(symbol);
+        ControlFlow::Continue(())
+    })
+}
+
+/// Hands symbols to `take`, until it wants no more.
+fn until(
+    mut list: impl BufRead,
+    mut take: impl FnMut(ListedSymbol<'_>) -> ControlFlow<()>,
+) -> io::Result<()> {
     let mut line = String::new();
     while list.read_line(&mut line)? > 0 {
         let mut words = line.split_ascii_whitespace();
         if let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) {
-            take(ListedSymbol { address, kind, name, of_module: words.next().is_some() });
+            let module = words.next().map(|module| module.trim_matches(['[', ']']));
+            if take(ListedSymbol { address, kind, name, module }).is_break() {
+                break;
+            }
         }
         line.clear();
     }
@@ -47,6 +68,19 @@ fn each(mut list: impl BufRead, mut take: impl FnMut(ListedSymbol<'_>)) -> io::R
 /// Returns whether a symbol is code: other letters are data.
 fn is_function(symbol: &ListedSymbol<'_>) -> bool {
     matches!(symbol.kind, "t" | "T" | "w" | "W")
+}
+
+fn module_in(list: impl BufRead, wanted: &str) -> io::Result<Option<String>> {
+    let mut found = None;
+    // The kernel's own symbols come first, as they do when it looks one up.
+    until(list, |symbol| {
+        if symbol.name != wanted || !is_function(&symbol) {
+            return ControlFlow::Continue(());
+        }
+        found = symbol.module.map(str::to_owned);
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }
 
 fn made_of_in(list: impl BufRead, wanted: &str) -> io::Result<Vec<String>> {
@@ -66,7 +100,7 @@ fn count_functions(list: impl BufRead, wanted: &str) -> io::Result<usize> {
     let (mut own, mut of_modules) = (0, 0);
     each(list, |symbol| {
         if symbol.name == wanted && is_function(&symbol) {
-            *(if symbol.of_module { &mut of_modules } else { &mut own }) += 1;
+            *(if symbol.module.is_some() { &mut of_modules } else { &mut own }) += 1;
         }
     })?;
     Ok(if own > 0 { own } else { of_modules })
@@ -97,6 +131,14 @@ mod tests {
         assert_eq!(made("of_module"), ["of_module.isra.0"]);
         assert_eq!(made("one"), ["one.a", "one.b", "one.c"]);
         assert_eq!(made("finish_no"), [""; 0]);
+    }
+
+    #[test]
+    fn a_function_is_of_the_kernel_before_it_is_of_a_module() {
+        let list = "0 T own\n0 d twice\n0 t twice\t[dummy]\n0 t own\t[dummy]\n0 t twice\t[other]\n";
+        let module = |name| module_in(list.as_bytes(), name).unwrap();
+        assert_eq!(module("twice").as_deref(), Some("dummy"), "data of the kernel is no function");
+        assert_eq!((module("own"), module("missing")), (None, None));
     }
 
     #[test]

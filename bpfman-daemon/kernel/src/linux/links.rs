@@ -6,17 +6,18 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::KernelLinkId;
 use bpfmand_core::uapi::attach_type;
+use bpfmand_core::{FileIdentity, KernelLinkId, TargetIdentity};
 
 use super::attr::{self, Command};
+use super::held_processes::HeldProcesses;
 use super::namespaces::NamespaceFinder;
 use super::pins::Bpffs;
 use super::{
-    cgroup, extension, facts, iterator, multi_probes, netkit, netns_links, perf, perf_events, sockmap,
-    struct_ops, sys, syscalls, tcx, usdt, xdp,
+    cgroup, extension, facts, iterator, modules, multi_probes, netkit, netns_links, perf, perf_events,
+    sockmap, struct_ops, sys, syscalls, tcx, usdt, xdp,
 };
-use crate::{KernelError, LinkTarget};
+use crate::{KernelError, LinkTarget, NewLink, ProbeTargetError};
 
 pub(super) const F_REPLACE: u32 = 1 << 2;
 
@@ -28,7 +29,39 @@ pub fn attach(
     finder: &NamespaceFinder,
     program: &OwnedFd,
     target: &LinkTarget<'_>,
+) -> Result<NewLink<OwnedFd>, KernelError> {
+    let held = HeldProcesses::of(target);
+    let module = match target {
+        LinkTarget::Kprobe { function, .. } => modules::of_function(function),
+        _ => None,
+    };
+    let mut targets: Vec<TargetIdentity> = module.into_iter().map(TargetIdentity::Module).collect();
+    let link = create(finder, program, target, &mut targets)?;
+    let processes = held.identities().map_err(|pid| KernelError::NoProbeTarget {
+        target: match target {
+            LinkTarget::Uprobe { target, .. }
+            | LinkTarget::UprobeMulti { target, .. }
+            | LinkTarget::Usdt { target, .. } => format!("\"{target}\""),
+            LinkTarget::PerfEvent { place } => format!("perf event {place}"),
+            _ => "a target".to_owned(),
+        },
+        reason: ProbeTargetError::NoProcess(pid),
+    })?;
+    targets.extend(processes.into_iter().map(TargetIdentity::Process));
+    Ok(NewLink { link, targets })
+}
+
+/// Makes a link. The identity of a binary is added to `targets`.
+fn create(
+    finder: &NamespaceFinder,
+    program: &OwnedFd,
+    target: &LinkTarget<'_>,
+    targets: &mut Vec<TargetIdentity>,
 ) -> Result<OwnedFd, KernelError> {
+    let in_file = |(link, file): (OwnedFd, FileIdentity)| {
+        targets.push(TargetIdentity::File(file));
+        link
+    };
     match target {
         LinkTarget::Xdp { home, netns, ifindex, mode } => {
             let subject = || format!("XDP of interface {ifindex}");
@@ -54,7 +87,7 @@ pub fn attach(
         }
         LinkTarget::Uprobe { target, function, offset, scope, on_return, known_only, cookie } => {
             let place = perf::UserPlace { target, function: *function, offset: *offset, scope };
-            let event = perf::uprobe(&place, *on_return, *known_only)?;
+            let event = perf::uprobe(&place, *on_return, *known_only).map(in_file)?;
             link_event(program, &event, *cookie, &format!("file {target}"))
         }
         LinkTarget::Replacement(extends) => extension::attach(program, *extends),
@@ -64,13 +97,14 @@ pub fn attach(
         }
         LinkTarget::UprobeMulti { target, functions, scope, on_return, known_only, attach_type, cookie } => {
             let places = perf::UserPlaces { target, functions, scope };
-            multi_probes::attach_uprobes(program, &places, (*on_return, *known_only, *attach_type), *cookie)
+            let how = (*on_return, *known_only, *attach_type);
+            multi_probes::attach_uprobes(program, &places, how, *cookie).map(in_file)
         }
         LinkTarget::Netkit { netns, interface, attach_type } => {
             netkit::attach(program, *netns, interface, *attach_type)
         }
         LinkTarget::Usdt { target, provider, name, scope, specs } => {
-            usdt::attach(program, &usdt::UsdtPlace { target, provider, name, scope }, *specs)
+            usdt::attach(program, &usdt::UsdtPlace { target, provider, name, scope }, *specs).map(in_file)
         }
         LinkTarget::Cgroup { path, attach_type, anchor, expected_revision } => {
             cgroup::attach(program, (path, *attach_type), *anchor, *expected_revision)

@@ -23,6 +23,7 @@ mod filters;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod grace;
+mod held_processes;
 mod holders;
 mod hook_contents;
 mod implementation;
@@ -38,6 +39,7 @@ mod map_access;
 mod map_pages;
 mod map_refusal;
 mod mapped;
+mod modules;
 mod mount_table;
 mod mounts;
 mod multi_probes;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bpfmand_core::FunctionPattern;
+use bpfmand_core::{FileIdentity, FunctionPattern};
 
 use super::attr::{self, Command};
 use super::{kallsyms, perf, sys};
@@ -60,8 +60,8 @@ pub fn attach_uprobes(
     place: &perf::UserPlaces<'_>,
     (on_return, known_only, attach_type): (bool, bool, u32),
     cookie: u64,
-) -> Result<OwnedFd, KernelError> {
-    let (file, offsets) = perf::user_places(place, on_return, known_only)?;
+) -> Result<(OwnedFd, FileIdentity), KernelError> {
+    let perf::FoundPlaces { file, identity, offsets } = perf::user_places(place, on_return, known_only)?;
     let perf::UserPlaces { target, scope, .. } = *place;
     let fail = |reason| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
     let path = CString::new(file.reopen_path()).map_err(|error| fail(error.into()))?;
@@ -77,12 +77,13 @@ pub fn attach_uprobes(
         pid: scope.pid.unwrap_or(0),
         ..Default::default()
     };
-    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+    let link = sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
         match (source.raw_os_error(), scope.pid) {
             (Some(libc::ESRCH), Some(pid)) => fail(ProbeTargetError::NoProcess(pid)),
             _ => KernelError::call("attach", format!("a program to functions of {target}"), source),
         }
-    })
+    })?;
+    Ok((link, identity))
 }
 
 /// The functions that are meant, each once. Patterns mean what can be traced here.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::ProcessScope;
+use bpfmand_core::{FileIdentity, ProcessScope};
 
 use super::sys::{self, PerfEventAttr};
 use super::{elf_symbols, features, kallsyms, mounts, probe_place, symbols};
@@ -167,24 +167,36 @@ pub struct UserPlaces<'a> {
     pub scope: &'a ProcessScope,
 }
 
+/// A file, its identity before its functions were looked up, and where these are in it.
+pub struct FoundPlaces {
+    /// The file.
+    pub file: symbols::TargetFile,
+    /// Its identity.
+    pub identity: FileIdentity,
+    /// Offsets of the functions in the file, in bytes.
+    pub offsets: Vec<u64>,
+}
+
 /// The file of places, and where they are in it. `known_only` as of [`uprobe`].
 pub fn user_places(
     places: &UserPlaces<'_>,
     on_return: bool,
     known_only: bool,
-) -> Result<(symbols::TargetFile, Vec<u64>), KernelError> {
+) -> Result<FoundPlaces, KernelError> {
     let fail = |reason: ProbeTargetError| KernelError::NoProbeTarget {
         target: format!("\"{}\"", places.target),
         reason,
     };
     let file = symbols::find_file(places.target, places.scope).map_err(fail)?;
+    // First: what is written meanwhile makes another file of it, which the next check looks up again.
+    let identity = file.identity().map_err(fail)?;
     let offset = |function: &String| {
         let offset = elf_symbols::file_offset(&file, function).map_err(fail)?;
         check_place(&file, offset, on_return, known_only).map_err(fail)?;
         Ok(offset)
     };
     let offsets = places.functions.iter().map(offset).collect::<Result<_, KernelError>>()?;
-    Ok((file, offsets))
+    Ok(FoundPlaces { file, identity, offsets })
 }
 
 /// Refuses a place inside an instruction.
@@ -203,12 +215,17 @@ fn check_place(
 
 /// Opens a probe of a user-space function. `known_only`: at an instruction of a function that the file names, and nowhere
 /// else. The kernel puts a breakpoint wherever it is told: inside an instruction, it ends every process that comes there.
-pub fn uprobe(place: &UserPlace<'_>, on_return: bool, known_only: bool) -> Result<OwnedFd, KernelError> {
+pub fn uprobe(
+    place: &UserPlace<'_>,
+    on_return: bool,
+    known_only: bool,
+) -> Result<(OwnedFd, FileIdentity), KernelError> {
     let UserPlace { target, function, offset, scope } = *place;
     let fail =
         |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
     let source = EventSource::find("uprobe")?;
     let file = symbols::find_file(target, scope).map_err(fail)?;
+    let identity = file.identity().map_err(fail)?;
     let start = match function {
         Some(function) => elf_symbols::file_offset(&file, function).map_err(fail)?,
         None => 0,
@@ -228,10 +245,12 @@ pub fn uprobe(place: &UserPlace<'_>, on_return: bool, known_only: bool) -> Resul
         Some(pid) => (pid.cast_signed(), ANY_CPU),
         None => (ANY_PROCESS, FIRST_CPU),
     };
-    sys::perf_event_open(event, process, cpu).map_err(|error| match (error.raw_os_error(), scope.pid) {
+    let event = sys::perf_event_open(event, process, cpu);
+    let event = event.map_err(|error| match (error.raw_os_error(), scope.pid) {
         (Some(libc::ESRCH), Some(pid)) => fail(ProbeTargetError::NoProcess(pid)),
         _ => KernelError::call("open a probe of", format!("{target} at offset {offset:#x}"), error),
-    })
+    })?;
+    Ok((event, identity))
 }
 
 /// Whether there is a source of perf events of this name.

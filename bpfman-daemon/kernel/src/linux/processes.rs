@@ -34,7 +34,7 @@ pub fn began(root: &Path, pid: u32) -> Option<u64> {
 }
 
 /// The 22nd field of `/proc/<pid>/stat`. The second is a name that may hold anything, brackets and blanks too.
-fn began_in(stat: &str) -> Option<u64> {
+pub(super) fn began_in(stat: &str) -> Option<u64> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     behind_name.split_ascii_whitespace().nth(19)?.parse().ok()
 }

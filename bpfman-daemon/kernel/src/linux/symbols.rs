@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::ProcessScope;
+use bpfmand_core::{FileIdentity, ProcessScope};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 
 use super::{access, libraries, mapped, processes};
@@ -68,6 +68,19 @@ impl TargetFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns what tells it from another file at its path, and from itself after it was written.
+    ///
+    /// # Errors
+    /// The file system refuses to tell.
+    pub(super) fn identity(&self) -> Result<FileIdentity, ProbeTargetError> {
+        let found = self
+            .file
+            .metadata()
+            .map_err(|source| ProbeTargetError::File { path: self.path.display().to_string(), source })?;
+        let modified = found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec());
+        Ok(FileIdentity { device: found.dev(), inode: found.ino(), size: found.size(), modified })
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{MapId, ProcessScope, map_type};
+use bpfmand_core::{FileIdentity, MapId, ProcessScope, map_type};
 
 use super::attr::{self, Command};
 use super::elf_notes::{self, UsdtSite};
@@ -39,8 +39,10 @@ impl UsdtPlace<'_> {
         KernelError::NoProbeTarget { target: format!("\"{target}\", probe {provider}:{name}"), reason }
     }
 
-    fn find(&self) -> Result<(TargetFile, Vec<UsdtSite>), KernelError> {
+    /// The file, its identity before it was read, and the places of the probe in it.
+    fn find(&self) -> Result<(TargetFile, FileIdentity, Vec<UsdtSite>), KernelError> {
         let file = symbols::find_file(self.target, self.scope).map_err(|reason| self.fail(reason))?;
+        let identity = file.identity().map_err(|reason| self.fail(reason))?;
         let path = file.path().to_owned();
         let sites = elf_notes::sites(&file, self.provider, self.name)
             .map_err(|source| self.fail(ProbeTargetError::NotBinary { path: path.clone(), source }))?;
@@ -48,7 +50,7 @@ impl UsdtPlace<'_> {
             let (provider, name) = (self.provider.to_owned(), self.name.to_owned());
             return Err(self.fail(ProbeTargetError::NoUsdt { path, provider, name }));
         }
-        Ok((file, sites))
+        Ok((file, identity, sites))
     }
 }
 
@@ -62,8 +64,8 @@ pub fn attach(
     program: &OwnedFd,
     place: &UsdtPlace<'_>,
     specs: Option<MapId>,
-) -> Result<OwnedFd, KernelError> {
-    let (file, sites) = place.find()?;
+) -> Result<(OwnedFd, FileIdentity), KernelError> {
+    let (file, identity, sites) = place.find()?;
     let path = CString::new(file.reopen_path()).map_err(|error| place.fail(error.into()))?;
     let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
     let semaphores: Vec<u64> = sites.iter().map(|site| site.semaphore.unwrap_or(0)).collect();
@@ -79,7 +81,7 @@ pub fn attach(
         pid: place.scope.pid.unwrap_or(0),
         ..Default::default()
     };
-    sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
+    let link = sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| {
         if let Some(told) = &told {
             told.take_back();
         }
@@ -94,7 +96,8 @@ pub fn attach(
                 )
             }
         }
-    })
+    })?;
+    Ok((link, identity))
 }
 
 /// Entries of a program's map that tell the arguments of places.

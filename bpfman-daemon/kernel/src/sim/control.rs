@@ -128,6 +128,7 @@ impl SimKernel {
         state.pins = SimPins::default();
         state.filters = Filters::default();
         state.network.reboot();
+        state.targets.reboot();
         state.holders.clear();
         state.run_counts.clear();
         state.clock.since_boot = Duration::from_secs(10);

@@ -87,7 +87,8 @@ impl SimState {
                 Ok(self.objects.add(Body::Link { program, place }))
             }
             LinkTarget::Uprobe { target, function, offset, .. } => {
-                let place = SimLinkTarget::Event(format!("{target}:{}+{offset}", function.unwrap_or("")));
+                let (function, file) = (function.unwrap_or(""), self.targets.suffix(target));
+                let place = SimLinkTarget::Event(format!("{target}:{function}+{offset}{file}"));
                 Ok(self.objects.add(Body::Link { program, place }))
             }
             LinkTarget::RawTracepoint { name, .. } => {
@@ -100,7 +101,7 @@ impl SimState {
                 Ok(self.objects.add(Body::Link { program, place }))
             }
             LinkTarget::UprobeMulti { target, functions, .. } => {
-                let at = format!("{target}: {}", functions.join(", "));
+                let at = format!("{target}: {}{}", functions.join(", "), self.targets.suffix(target));
                 let place = SimLinkTarget::Place { kernel_type: link_type::UPROBE_MULTI, at };
                 Ok(self.objects.add(Body::Link { program, place }))
             }
@@ -110,7 +111,7 @@ impl SimState {
                 self.attach_once(program, SimLinkTarget::Place { kernel_type: link_type::NETKIT, at })
             }
             LinkTarget::Usdt { target, provider, name, .. } => {
-                let at = format!("{target}: probe {provider}:{name}");
+                let at = format!("{target}: probe {provider}:{name}{}", self.targets.suffix(target));
                 let place = SimLinkTarget::Place { kernel_type: link_type::UPROBE_MULTI, at };
                 Ok(self.objects.add(Body::Link { program, place }))
             }

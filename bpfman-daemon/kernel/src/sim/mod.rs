@@ -25,6 +25,7 @@ mod pins;
 mod snapshot;
 mod strangers;
 mod struct_ops;
+mod targets;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ use self::filters::Filters;
 use self::network::SimNetwork;
 use self::objects::Objects;
 use self::pins::SimPins;
+use self::targets::SimTargets;
 use crate::{Features, KernelError, TestRunResult};
 
 pub use self::objects::SimHandle;
@@ -167,6 +169,8 @@ struct SimState {
     tcx: bool,
     /// CPUs that run, ascending.
     online_cpus: Vec<u32>,
+    /// Files, processes and modules that probes lead to.
+    targets: SimTargets,
     faults: Faults,
 }
 
@@ -226,6 +230,7 @@ impl SimKernel {
                 clock: SimClock::default(),
                 tcx: options.features.tcx,
                 online_cpus: (0..options.features.possible_cpus).collect(),
+                targets: SimTargets::default(),
                 faults: Faults::default(),
             })),
             features: options.features,

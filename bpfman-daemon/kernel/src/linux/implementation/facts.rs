@@ -10,8 +10,8 @@ use bpfmand_core::{
 };
 
 use crate::linux::{
-    LinuxKernel, access, build_config, containers, cpus, features, holders, inventory, kallsyms, prints,
-    processes, runs, settings, tasks, types,
+    LinuxKernel, access, build_config, containers, cpus, features, holders, inventory, kallsyms, modules,
+    prints, processes, runs, settings, tasks, types,
 };
 use crate::{Features, Inventory, KernelError, KernelFacts, ObjectHolders, PrintFeed, RunClock};
 
@@ -91,6 +91,14 @@ impl KernelFacts for LinuxKernel {
 
     fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError> {
         tasks::of_group(path)
+    }
+
+    fn loaded_modules(&self) -> BTreeSet<String> {
+        modules::loaded()
+    }
+
+    fn module_inode(&self, name: &str) -> Option<u64> {
+        modules::inode(name)
     }
 
     fn process_began(&self, pid: u32) -> Option<u64> {

@@ -4,14 +4,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
-    ProgramId, XdpRunsIn,
+    CgroupPath, FileIdentity, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
+    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use crate::linux::{
-    LinuxKernel, attr::Command, cgroup, clsact, facts, hook_contents, iterator, links, netns, struct_ops, xdp,
+    LinuxKernel, attr::Command, cgroup, clsact, facts, hook_contents, iterator, links, netns, struct_ops,
+    symbols, xdp,
 };
-use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget};
+use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget, NewLink, ProbeTargetError};
 
 impl LinuxKernel {
     /// Does something in the namespace of a filter.
@@ -55,9 +56,19 @@ impl KernelHooks for LinuxKernel {
             .map_err(|source| KernelError::call("open", format!("link {id}"), source))
     }
 
-    fn attach(&self, program: &OwnedFd, target: &LinkTarget<'_>) -> Result<OwnedFd, KernelError> {
+    fn attach_identified(
+        &self,
+        program: &OwnedFd,
+        target: &LinkTarget<'_>,
+    ) -> Result<NewLink<OwnedFd>, KernelError> {
         self.features.check_target(target)?;
         links::attach(&self.namespaces, program, target)
+    }
+
+    fn binary_identity(&self, target: &str, scope: &ProcessScope) -> Result<FileIdentity, KernelError> {
+        let fail =
+            |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
+        symbols::find_file(target, scope).and_then(|file| file.identity()).map_err(fail)
     }
 
     fn read_iterator(&self, link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {

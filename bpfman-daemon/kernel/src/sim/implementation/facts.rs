@@ -80,12 +80,12 @@ impl KernelFacts for SimKernel {
     }
 
     fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError> {
-        let generation = self.enter("tasks_of_container")?.objects.generation;
+        let state = self.enter("tasks_of_container")?;
         // A container of its own for every process; number 0 is nobody's.
-        let tasks = TaskGroup::ControlGroup { level: 2, id: generation << 32 | u64::from(pid) };
-        match pid {
-            0 => Err(KernelError::NoTaskGroup { of: "process 0".to_owned(), reason: "it is gone" }),
-            _ => Ok(ContainerTasks { tasks, began: generation }),
+        let tasks = TaskGroup::ControlGroup { level: 2, id: state.objects.generation << 32 | u64::from(pid) };
+        match state.process_began(pid) {
+            None => Err(KernelError::NoTaskGroup { of: format!("process {pid}"), reason: "it is gone" }),
+            Some(began) => Ok(ContainerTasks { tasks, began }),
         }
     }
 
@@ -95,13 +95,19 @@ impl KernelFacts for SimKernel {
     }
 
     fn process_began(&self, pid: u32) -> Option<u64> {
-        let generation = self.enter("process_began").ok()?.objects.generation;
-        (pid != 0).then_some(generation)
+        self.enter("process_began").ok()?.process_began(pid)
     }
 
-    fn first_hidden(&self, _: &Peer, _: &[PathBuf], _: bool) -> Result<Option<usize>, KernelError> {
-        // There are no files to keep anyone from.
-        Ok(None)
+    fn loaded_modules(&self) -> BTreeSet<String> {
+        self.state().targets.loaded_modules()
+    }
+
+    fn module_inode(&self, name: &str) -> Option<u64> {
+        self.enter("module_inode").ok()?.targets.module_inode(name)
+    }
+
+    fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], _: bool) -> Result<Option<usize>, KernelError> {
+        Ok(self.state().targets.first_hidden(paths).filter(|_| peer.uid != 0))
     }
 
     fn online_cpus(&self) -> Result<Vec<u32>, KernelError> {

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
-    ProgramId, XdpRunsIn,
+    CgroupPath, FileIdentity, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
+    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use bpfmand_core::uapi::link_type;
 
 use crate::sim::errno::EINVAL;
 use crate::sim::{SimHandle, SimKernel, objects::LINK, refuse};
-use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget};
+use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget, NewLink};
 
 impl KernelHooks for SimKernel {
     fn link_of(&self, handle: &SimHandle) -> Result<LinkFacts, KernelError> {
@@ -39,11 +39,21 @@ impl KernelHooks for SimKernel {
         Ok(state.objects.find(LINK, id.0).map(|key| self.handle(&mut state, key)))
     }
 
-    fn attach(&self, program: &SimHandle, target: &LinkTarget<'_>) -> Result<SimHandle, KernelError> {
+    fn attach_identified(
+        &self,
+        program: &SimHandle,
+        target: &LinkTarget<'_>,
+    ) -> Result<NewLink<SimHandle>, KernelError> {
         let mut state = self.enter("attach")?;
         self.features.check_target(target)?;
+        let targets = state.identities(target)?;
         let key = state.attach(program.key, target)?;
-        Ok(self.handle(&mut state, key))
+        Ok(NewLink { link: self.handle(&mut state, key), targets })
+    }
+
+    fn binary_identity(&self, target: &str, _: &ProcessScope) -> Result<FileIdentity, KernelError> {
+        self.wait_for_file(target);
+        self.enter("binary_identity")?.binary_identity(target)
     }
 
     fn read_iterator(&self, link: SimHandle, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {

@@ -1,0 +1,164 @@
+//! Identity of the file, process or kernel module that a probe was attached to.
+//!
+//! A path, a number or a name can lead to another thing later. The identity tells the two apart.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::process_names::process_in;
+use crate::{AttachPoint, Peer, ProcessScope};
+
+/// Identity of one thing that a probe's target led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TargetIdentity {
+    /// The file whose code is probed.
+    File(FileIdentity),
+    /// A process that the target names by its number.
+    Process(ProcessIdentity),
+    /// The kernel module that has the function.
+    Module(ModuleIdentity),
+}
+
+/// A file, as it was when it was attached to.
+///
+/// Two files that are there at the same time differ in device or inode. A file that is written in place differs in size or in
+/// the time of its last change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileIdentity {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Time of the last change of its contents, in nanoseconds since 1970.
+    pub modified: i64,
+}
+
+/// A process, in the boot of the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// Its number on the host.
+    pub pid: u32,
+    /// Its beginning, in ticks of 10 ms since boot.
+    pub began: u64,
+}
+
+/// A loaded kernel module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleIdentity {
+    /// Its name.
+    pub name: String,
+    /// Inode of its folder in sysfs, which is another one after each load.
+    pub inode: u64,
+}
+
+/// User and groups with which a caller could read the file that it probes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileReader {
+    /// User id; 0 may read everything.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
+}
+
+impl From<&Peer> for FileReader {
+    fn from(peer: &Peer) -> Self {
+        Self { uid: peer.uid, gid: peer.gid, groups: peer.groups.clone() }
+    }
+}
+
+impl From<&FileReader> for Peer {
+    /// A caller with these rights to files, of which nothing else is known.
+    fn from(reader: &FileReader) -> Self {
+        Self { uid: reader.uid, gid: reader.gid, groups: reader.groups.clone(), ..Self::default() }
+    }
+}
+
+impl AttachPoint {
+    /// Returns the binary that is probed, and for which processes; none for points in no binary.
+    #[must_use]
+    pub fn binary(&self) -> Option<(&str, &ProcessScope)> {
+        match self {
+            Self::Uprobe { target, scope, .. }
+            | Self::UprobeMulti { target, scope, .. }
+            | Self::Usdt { target, scope, .. } => Some((target, scope)),
+            _ => None,
+        }
+    }
+
+    /// Returns the binary that is followed: when its path leads to another file, the probe moves there.
+    ///
+    /// None for points that name a process. A process runs the file that it was started from, and the file systems of a
+    /// container may never answer.
+    #[must_use]
+    pub fn followed_binary(&self) -> Option<&str> {
+        let (target, _) = self.binary()?;
+        let in_proc = |path: &Path| {
+            let path =
+                path.strip_prefix("/host").map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest));
+            path.starts_with("/proc")
+        };
+        (!self.names_process() && !in_proc(Path::new(target))).then_some(target)
+    }
+
+    /// Returns the numbers of the processes that a probe or perf event names, on the host.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        match self {
+            Self::PerfEvent { place } => place.pid.into_iter().collect(),
+            _ => self.binary().map_or_else(Vec::new, |(target, scope)| processes_of(target, scope)),
+        }
+    }
+}
+
+/// Returns the numbers of the processes that a binary's place names.
+#[must_use]
+pub fn processes_of(target: &str, scope: &ProcessScope) -> Vec<u32> {
+    // Below the root of a container, a path names nothing of the host.
+    let in_path = process_in(Path::new(target)).filter(|_| scope.container_pid.is_none());
+    let mut all: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).chain(in_path).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uprobe(target: &str, pid: Option<u32>, container_pid: Option<u32>) -> AttachPoint {
+        AttachPoint::Uprobe {
+            target: target.to_owned(),
+            function: None,
+            offset: 0,
+            scope: ProcessScope { pid, container_pid },
+        }
+    }
+
+    #[test]
+    fn only_files_of_the_host_without_process_are_followed() {
+        for target in ["/usr/bin/app", "libc", "/process/1"] {
+            assert_eq!(uprobe(target, None, None).followed_binary(), Some(target));
+            assert_eq!(uprobe(target, Some(7), None).followed_binary(), None);
+            assert_eq!(uprobe(target, None, Some(7)).followed_binary(), None);
+        }
+        for target in ["/proc/7/exe", "/proc/self/exe", "/host/proc/7/root/bin/sh", "//proc/./self/exe"] {
+            assert_eq!(uprobe(target, None, None).followed_binary(), None, "{target}");
+        }
+        assert_eq!(AttachPoint::Fentry.followed_binary(), None);
+    }
+
+    #[test]
+    fn processes_are_named_by_scope_and_path() {
+        assert_eq!(uprobe("/proc/7/exe", Some(8), None).processes(), [7, 8]);
+        assert_eq!(uprobe("/proc/7/exe", Some(7), None).processes(), [7]);
+        assert_eq!(uprobe("/proc/7/exe", None, Some(9)).processes(), [9], "a path inside of the container");
+        assert_eq!(uprobe("/bin/sh", None, None).processes(), [0; 0]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Processes that a target names by number, held while it is attached to.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use bpfmand_core::{ProcessIdentity, processes_of};
+use rustix::fs::{Mode, OFlags};
+
+use super::processes;
+use crate::LinkTarget;
+
+/// A process, by its folder in `/proc`. A descriptor of that leads to this one process: after its end nothing can be read
+/// there, whoever has the number then.
+#[derive(Debug)]
+struct HeldProcess(OwnedFd);
+
+impl HeldProcess {
+    fn open(root: &Path, pid: u32) -> Option<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(root.join(pid.to_string()), flags, Mode::empty()).ok()?;
+        Some(Self(folder))
+    }
+
+    /// Returns its beginning; none after its end.
+    fn began(&self) -> Option<u64> {
+        let stat = rustix::fs::openat(&self.0, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let mut text = Vec::new();
+        File::from(stat.ok()?).read_to_end(&mut text).ok()?;
+        processes::began_in(&String::from_utf8_lossy(&text))
+    }
+}
+
+/// All processes that a target names.
+#[derive(Debug)]
+pub struct HeldProcesses {
+    /// With their numbers: none for those that are not there.
+    all: Vec<(u32, Option<HeldProcess>)>,
+}
+
+impl HeldProcesses {
+    /// Holds the processes that a target names.
+    pub fn of(target: &LinkTarget<'_>) -> Self {
+        let root = processes::root();
+        let pids = match target {
+            LinkTarget::Uprobe { target, scope, .. }
+            | LinkTarget::UprobeMulti { target, scope, .. }
+            | LinkTarget::Usdt { target, scope, .. } => {
+                // Elsewhere `/proc` counts as this process does, and numbers of the host are those of `/host/proc`.
+                let counts_alike = root == Path::new("/proc") || target.starts_with("/host/");
+                processes_of(if counts_alike { target } else { "" }, scope)
+            }
+            LinkTarget::PerfEvent { place } => place.pid.into_iter().collect(),
+            _ => Vec::new(),
+        };
+        Self { all: pids.into_iter().map(|pid| (pid, HeldProcess::open(&root, pid))).collect() }
+    }
+
+    /// Returns their identities.
+    ///
+    /// # Errors
+    /// The number of one that was not there, or has ended: what it named meanwhile may be another process.
+    pub fn identities(&self) -> Result<Vec<ProcessIdentity>, u32> {
+        let identity = |(pid, held): &(u32, Option<HeldProcess>)| {
+            let began = held.as_ref().and_then(HeldProcess::began).ok_or(*pid)?;
+            Ok(ProcessIdentity { pid: *pid, began })
+        };
+        self.all.iter().map(identity).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_held_process_is_known_until_it_ends() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let held = HeldProcess::open(Path::new("/proc"), child.id()).unwrap();
+        assert_eq!(held.began(), processes::began(Path::new("/proc"), child.id()));
+        assert!(held.began().is_some());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(held.began(), None);
+        assert!(HeldProcess::open(Path::new("/proc"), u32::MAX).is_none());
+    }
+
+    #[test]
+    fn a_missing_process_is_named() {
+        let scope =
+            bpfmand_core::ProcessScope { pid: Some(u32::MAX), container_pid: Some(std::process::id()) };
+        let target =
+            LinkTarget::Usdt { target: "libc", provider: "p", name: "n", scope: &scope, specs: None };
+        assert_eq!(HeldProcesses::of(&target).identities(), Err(u32::MAX));
+    }
+}

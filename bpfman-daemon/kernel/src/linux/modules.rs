@@ -1,0 +1,67 @@
+//! Kernel modules, which can be loaded again under their names.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use bpfmand_core::ModuleIdentity;
+
+use super::kallsyms;
+
+/// Where sysfs has a folder for each loaded module. Those that are built in have one without `coresize`.
+const FOLDER: &str = "/sys/module";
+
+/// Inode of the folder of a loaded module; none if it is not loaded.
+pub fn inode(name: &str) -> Option<u64> {
+    if name.is_empty() || name.contains(['/', '.']) {
+        return None;
+    }
+    let folder = Path::new(FOLDER).join(name);
+    folder.join("coresize").symlink_metadata().ok()?;
+    Some(folder.symlink_metadata().ok()?.ino())
+}
+
+/// Names of the modules that are loaded; none where the kernel does not tell.
+pub fn loaded() -> BTreeSet<String> {
+    names(&std::fs::read_to_string("/proc/modules").unwrap_or_default())
+}
+
+/// The names in `NAME SIZE USERS USED-BY STATE ADDRESS` lines. One that is just being loaded has no functions yet.
+fn names(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let live = lines.filter(|words| words.get(4) == Some(&"Live"));
+    live.filter_map(|words| words.first().map(|name| (*name).to_owned())).collect()
+}
+
+/// The module that has a function (`FUNCTION`, or `MODULE:FUNCTION`); none if the kernel itself has it, or nobody has.
+///
+/// To be called before the function is probed: if the module is loaded again in between, its identity is not the one that
+/// a later look finds, and the function is probed once more.
+pub fn of_function(function: &str) -> Option<ModuleIdentity> {
+    let name = match function.split_once(':') {
+        Some((module, _)) => module.to_owned(),
+        // Without modules, 200,000 symbols need not be looked through.
+        None if std::fs::read("/proc/modules").map_or(true, |modules| modules.is_empty()) => return None,
+        None => kallsyms::module_of(function).ok()??,
+    };
+    inode(&name).map(|inode| ModuleIdentity { name, inode })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loaded_modules_are_those_that_live() {
+        let text = "dummy 16384 0 - Live 0xffffffffc0a00000\nfresh 16384 1 - Loading 0x0\nnf_nat 1 2 nft,ip Live 0x0\n\n";
+        assert_eq!(names(text), BTreeSet::from(["dummy".to_owned(), "nf_nat".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_no_module_has_no_inode() {
+        for name in ["", ".", "..", "no_such_module", "../module/kernel", "kernel"] {
+            assert_eq!(inode(name), None, "{name}");
+        }
+        assert_eq!(of_function("no_such_function"), None);
+    }
+}

@@ -1,0 +1,223 @@
+//! Things that probes lead to: files, processes and kernel modules, which tests replace, end and load again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use bpfmand_core::{FileIdentity, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of};
+
+use super::errno::{self, ENOENT};
+use super::{SimKernel, SimState};
+use crate::{KernelError, LinkTarget, ProbeTargetError};
+
+/// Inode of every file that no test has touched.
+const FIRST_FILE: u64 = 1;
+
+/// What differs from a machine on which every file, process and function is there.
+#[derive(Debug, Default)]
+pub(super) struct SimTargets {
+    files: BTreeMap<String, SimFile>,
+    /// Files that only root may read.
+    hidden: BTreeSet<String>,
+    /// Files whose file system does not answer.
+    hanging: BTreeSet<String>,
+    /// The beginnings of processes; none for those that have ended.
+    processes: BTreeMap<u32, Option<u64>>,
+    /// Modules by name, with the inodes of those that are loaded.
+    modules: BTreeMap<String, Option<u64>>,
+    /// The modules of functions.
+    functions: BTreeMap<String, String>,
+    /// Counts what was made.
+    made: u64,
+}
+
+/// A file that a test has touched.
+#[derive(Clone, Copy, Debug)]
+struct SimFile {
+    inode: u64,
+    /// When it was last written.
+    modified: i64,
+    is_there: bool,
+    has_functions: bool,
+}
+
+impl Default for SimFile {
+    fn default() -> Self {
+        Self { inode: FIRST_FILE, modified: 0, is_there: true, has_functions: true }
+    }
+}
+
+impl SimTargets {
+    /// A reboot ends processes and loads no module.
+    pub(super) fn reboot(&mut self) {
+        self.processes.clear();
+        self.modules.values_mut().for_each(|inode| *inode = None);
+    }
+
+    fn file(&self, target: &str) -> SimFile {
+        self.files.get(target).copied().unwrap_or_default()
+    }
+
+    /// Which file a place is in, in words; nothing for one that no test has touched.
+    pub(super) fn suffix(&self, target: &str) -> String {
+        match self.file(target) {
+            SimFile { inode: FIRST_FILE, modified: 0, .. } => String::new(),
+            SimFile { inode, modified, .. } => format!(" (file {inode}, written {modified})"),
+        }
+    }
+
+    /// The place of the first of these paths that only root may read.
+    pub(super) fn first_hidden(&self, paths: &[PathBuf]) -> Option<usize> {
+        paths.iter().position(|path| path.to_str().is_some_and(|path| self.hidden.contains(path)))
+    }
+
+    pub(super) fn loaded_modules(&self) -> BTreeSet<String> {
+        let loaded = self.modules.iter().filter(|(_, inode)| inode.is_some());
+        loaded.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn module_inode(&self, name: &str) -> Option<u64> {
+        *self.modules.get(name)?
+    }
+}
+
+impl SimState {
+    pub(super) fn binary_identity(&self, target: &str) -> Result<FileIdentity, KernelError> {
+        let SimFile { inode, modified, is_there, .. } = self.targets.file(target);
+        if is_there {
+            return Ok(FileIdentity { device: 1, inode, size: 1, modified });
+        }
+        let source = errno::error(ENOENT);
+        let reason = ProbeTargetError::File { path: target.to_owned(), source };
+        Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason })
+    }
+
+    pub(super) fn process_began(&self, pid: u32) -> Option<u64> {
+        match self.targets.processes.get(&pid) {
+            Some(began) => *began,
+            // A process of every number, and after a reboot another one.
+            None => (pid != 0).then_some(self.objects.generation),
+        }
+    }
+
+    /// What a target leads to; an error if it leads nowhere.
+    pub(super) fn identities(&self, target: &LinkTarget<'_>) -> Result<Vec<TargetIdentity>, KernelError> {
+        let fail = |target: String, reason| Err(KernelError::NoProbeTarget { target, reason });
+        let (binary, pids) = match target {
+            LinkTarget::Uprobe { target, scope, .. }
+            | LinkTarget::UprobeMulti { target, scope, .. }
+            | LinkTarget::Usdt { target, scope, .. } => (Some(*target), processes_of(target, scope)),
+            LinkTarget::PerfEvent { place } => (None, place.pid.into_iter().collect()),
+            LinkTarget::Kprobe { function, .. } => {
+                let Some(module) = self.targets.functions.get(*function) else { return Ok(Vec::new()) };
+                let Some(inode) = self.targets.module_inode(module) else {
+                    let reason = ProbeTargetError::NoKernelFunction { renamed: Vec::new() };
+                    return fail(format!("kernel function \"{function}\""), reason);
+                };
+                let identity = ModuleIdentity { name: module.clone(), inode };
+                return Ok(vec![TargetIdentity::Module(identity)]);
+            }
+            _ => return Ok(Vec::new()),
+        };
+        let mut found = Vec::new();
+        if let Some(binary) = binary {
+            found.push(TargetIdentity::File(self.binary_identity(binary)?));
+            if !self.targets.file(binary).has_functions {
+                let reason = ProbeTargetError::NoFunction { path: binary.into(), function: "any".to_owned() };
+                return fail(format!("\"{binary}\""), reason);
+            }
+        }
+        for pid in pids {
+            let Some(began) = self.process_began(pid) else {
+                return fail(format!("{target:?}"), ProbeTargetError::NoProcess(pid));
+            };
+            found.push(TargetIdentity::Process(ProcessIdentity { pid, began }));
+        }
+        Ok(found)
+    }
+}
+
+impl SimKernel {
+    fn change_file(&self, path: &str, change: impl FnOnce(&mut SimFile, u64)) {
+        let mut state = self.state();
+        state.targets.made += 1;
+        let made = state.targets.made;
+        change(state.targets.files.entry(path.to_owned()).or_default(), made);
+    }
+
+    /// Puts another file at a path, as a rename does.
+    pub fn replace_file(&self, path: &str) {
+        self.change_file(path, |file, made| {
+            *file = SimFile { inode: FIRST_FILE + made, ..SimFile::default() };
+        });
+    }
+
+    /// Writes the file at a path, which stays the same one.
+    pub fn write_file(&self, path: &str) {
+        self.change_file(path, |file, made| file.modified = made.cast_signed());
+    }
+
+    /// Puts a file at a path that has none of the functions that are probed.
+    pub fn replace_file_without_functions(&self, path: &str) {
+        self.change_file(path, |file, made| {
+            *file = SimFile { inode: FIRST_FILE + made, has_functions: false, ..SimFile::default() };
+        });
+    }
+
+    /// Removes the file at a path. Probes in it stay.
+    pub fn remove_file(&self, path: &str) {
+        self.change_file(path, |file, _| file.is_there = false);
+    }
+
+    /// From now on only root may read the file at a path.
+    pub fn hide_file(&self, path: &str) {
+        self.state().targets.hidden.insert(path.to_owned());
+    }
+
+    /// From now on the file system of a path answers nothing, until [`SimKernel::answer_file`].
+    pub fn hang_file(&self, path: &str) {
+        self.state().targets.hanging.insert(path.to_owned());
+    }
+
+    /// The file system of a path answers again.
+    pub fn answer_file(&self, path: &str) {
+        self.state().targets.hanging.remove(path);
+        self.changed.notify_all();
+    }
+
+    /// Ends a process. Its number stays free.
+    pub fn end_process(&self, pid: u32) {
+        self.state().targets.processes.insert(pid, None);
+    }
+
+    /// Begins a process of this number, which is another one than before.
+    pub fn begin_process(&self, pid: u32) {
+        let mut state = self.state();
+        state.targets.made += 1;
+        let began = 1_000_000 + state.targets.made;
+        state.targets.processes.insert(pid, Some(began));
+    }
+
+    /// Loads a module with these functions. A module of this name must not be loaded.
+    pub fn load_module(&self, name: &str, functions: &[&str]) {
+        let mut state = self.state();
+        state.targets.made += 1;
+        let inode = state.targets.made;
+        state.targets.modules.insert(name.to_owned(), Some(inode));
+        for function in functions {
+            state.targets.functions.insert((*function).to_owned(), name.to_owned());
+        }
+    }
+
+    /// Removes a module. Probes of its functions stay, and never run again.
+    pub fn unload_module(&self, name: &str) {
+        self.state().targets.modules.insert(name.to_owned(), None);
+    }
+
+    /// Waits until the file system of a path answers.
+    pub(super) fn wait_for_file(&self, path: &str) {
+        let mut state = self.state();
+        while state.targets.hanging.contains(path) {
+            state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+}
