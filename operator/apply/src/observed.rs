@@ -200,11 +200,13 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
         uuid: link.metadata.get(UUID_KEY).cloned().unwrap_or_default(),
         place: HookPlace::of_link(link),
         netns: point.as_ref().and_then(WantedPoint::netns),
-        point,
         state: link.state.clone(),
         runs: link.standing() == ext::Standing::Running,
-        elsewhere: link.standing() == ext::Standing::Elsewhere,
+        // The daemon moves a probe to the file that its path leads to now: a second one would run beside it.
+        elsewhere: link.standing() == ext::Standing::Elsewhere
+            && !point.as_ref().is_some_and(WantedPoint::is_in_binary),
         attachment: link.attachment.clone(),
+        point,
     })
 }
 
@@ -215,6 +217,19 @@ mod tests {
     use super::*;
     use crate::desired::Program;
     use crate::step::{ApplyStep, link_steps, load_step};
+
+    #[test]
+    fn a_probe_in_an_old_file_is_left_to_the_daemon() {
+        use v1::attach_info::Info;
+        let elsewhere = |info| {
+            let attach_info = Some(v1::AttachInfo { info: Some(info) });
+            let metadata = [(LINK_KEY.to_owned(), "key".to_owned())].into();
+            let standing = ext::Standing::Elsewhere.into();
+            link(&ext::Link { attach_info, metadata, standing, ..ext::Link::default() }).unwrap().elsewhere
+        };
+        assert!(!elsewhere(Info::UprobeAttachInfo(v1::UprobeAttachInfo::default())));
+        assert!(elsewhere(Info::XdpAttachInfo(v1::XdpAttachInfo::default())));
+    }
 
     #[test]
     fn a_manifest_and_the_daemon_mean_the_same_type() {

@@ -94,6 +94,13 @@ impl WantedPoint {
         self
     }
 
+    /// Returns whether it is in a binary of user space.
+    #[must_use]
+    pub const fn is_in_binary(&self) -> bool {
+        matches!(self.as_published(), Some(Info::UprobeAttachInfo(_)))
+            || matches!(self.as_more(), Some(At::UprobeMulti(_) | At::Usdt(_)))
+    }
+
     /// Path of the network namespace's file; none for the daemon's own, and where there is no such place.
     #[must_use]
     pub fn netns(&self) -> Option<String> {
