@@ -95,7 +95,12 @@ async fn programs(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<()
     }
     for program in answer.programs.iter().filter(|program| differs(program.standing())) {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
-        diagnosis.found(FindingClass::Drift, format!("program {id}"), program.state.clone(), RESTART);
+        let fix = match program.standing() {
+            // The daemon tries again by itself.
+            ext::Standing::Waiting => format!("bpfman get program {id}"),
+            _ => RESTART.to_owned(),
+        };
+        diagnosis.found(FindingClass::Drift, format!("program {id}"), program.state.clone(), fix);
     }
     Ok(())
 }
@@ -105,6 +110,8 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     diagnosis.checked.links = answer.links.len();
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
         let fix = match link.standing() {
+            // Its process has ended, and no other one of that number is taken for it.
+            ext::Standing::Gone if link.hook.is_empty() => format!("bpfman detach {}", link.id),
             // No restart brings an interface or a path back.
             ext::Standing::Waiting
             | ext::Standing::Elsewhere

@@ -9,11 +9,11 @@ use serde::Serialize;
 pub enum StandingWord {
     /// As it was put.
     Running,
-    /// Its interface is not there.
+    /// Its interface is not there, or the kernel module whose function it probes.
     Waiting,
-    /// It runs on where its interface was moved to, or where its path led before it led to another namespace.
+    /// It runs on where its interface was moved to, or where its path led before it led to another namespace or file.
     Elsewhere,
-    /// Its interface is gone, a moment ago.
+    /// Its interface is gone, a moment ago, or its process has ended.
     Gone,
     /// Its pin was removed.
     Unpinned,

@@ -5,8 +5,8 @@ use std::time::Instant;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
 use bpfmand_core::{
-    AttachRequest, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId, ProgramType, Sharing,
-    VerdictFamily,
+    AttachRequest, FileReader, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId, ProgramType,
+    Sharing, VerdictFamily,
 };
 use bpfmand_engine::{
     EngineError, HookChange, HookSwitches, Remainder, ReplaceOutcome, TracePacket, UndoFailure,
@@ -47,10 +47,15 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         audit::attach(&request);
         let permit = self.authorize_attach(&mut request).await?;
         self.admit_point(&permit, &request.point).await?;
+        let reader = audit::peer().as_ref().map(FileReader::from);
         let link = self
             .change(&permit, move |api| {
-                let attached =
-                    if again { api.engine.attach(&request) } else { api.engine.attach_once(&request) };
+                // Only programs at hooks are taken once.
+                let attached = if again || request.point.binary().is_some() {
+                    api.engine.attach_by(&request, reader)
+                } else {
+                    api.engine.attach_once(&request)
+                };
                 let link = attached.map_err(fail)?;
                 if keep {
                     api.keep(&request, link.record.id, &by)?;

@@ -128,10 +128,14 @@ pub fn xdp(placement: XdpPlacement) -> ext::XdpPlacement {
 pub const fn standing(standing: &Standing) -> ext::Standing {
     match standing {
         Standing::Running => ext::Standing::Running,
-        Standing::Waiting => ext::Standing::Waiting,
-        Standing::Elsewhere | Standing::OtherPath { .. } => ext::Standing::Elsewhere,
+        Standing::Waiting | Standing::ModuleGone { .. } | Standing::NotLoaded { .. } => {
+            ext::Standing::Waiting
+        }
+        Standing::Elsewhere | Standing::OtherPath { .. } | Standing::OldFile { .. } => {
+            ext::Standing::Elsewhere
+        }
         Standing::Unreachable => ext::Standing::Unreachable,
-        Standing::Gone => ext::Standing::Gone,
+        Standing::Gone | Standing::Ended { .. } => ext::Standing::Gone,
         Standing::Unpinned => ext::Standing::Unpinned,
         Standing::Replaced { .. } => ext::Standing::Replaced,
         Standing::Torn { .. } => ext::Standing::Torn,

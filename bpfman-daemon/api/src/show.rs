@@ -52,6 +52,8 @@ pub fn kernel_info(program: &ProgramDetails) -> v1::KernelProgramInfo {
                 .managed
                 .as_ref()
                 .map_or(0, |managed| managed.record.program_type.kernel_type()),
+            // The kernel does not have it: the record does.
+            name: program.managed.as_ref().map(|managed| managed.record.name.clone()).unwrap_or_default(),
             ..Default::default()
         };
     };

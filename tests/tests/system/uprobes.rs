@@ -1,13 +1,16 @@
 //! Probes of user space: of one process, at returns, and by which names their targets are found.
 
+use std::path::Path;
 use std::process::Command;
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
-use bpfman_tests::Daemon;
 use bpfman_tests::requests::{attach, uprobe};
 use bpfman_tests::target::{self, Target};
+use bpfman_tests::wait::until;
+use bpfman_tests::{Daemon, Launch};
+use serde_json::Value;
 use tonic::Code;
 
 use crate::equipment::{Program, assert_status, detach, get, link};
@@ -50,6 +53,63 @@ fn a_probe_that_is_loaded_as_a_return_probe_fires_at_the_return_whatever_its_sec
     assert_eq!(probe.fired(), 0);
     target.leave();
     assert_eq!(probe.fired(), 1);
+}
+
+/// A daemon that compares links often, so that the test need not wait long.
+fn watchful() -> Daemon {
+    let config = "[watch]\ncheck_seconds = 0.2\n".to_owned();
+    Daemon::start_with(&Launch { config, ..Launch::default() })
+}
+
+#[test]
+fn a_uprobe_follows_a_file_that_is_replaced() {
+    let daemon = watchful();
+    let wire = daemon.wire();
+    let (app, new) = (daemon.path("app"), daemon.path("new"));
+    let put = |contents: &Path| {
+        std::fs::copy(contents, &new).unwrap();
+        std::fs::rename(&new, &app).unwrap();
+    };
+    put(&target::binary());
+    let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
+    let id = probe.attach(&wire, Info::UprobeAttachInfo(uprobe(&app.display().to_string(), "probed")));
+    let before = link(&wire, id).kernel_link_id;
+    put(&target::binary());
+    until("it is in the new file", || link(&wire, id).kernel_link_id != before);
+    assert_eq!(link(&wire, id).state, "ok");
+    Target::start_by(&mut Command::new(&app)).call();
+    assert_eq!(probe.fired(), 1, "once: it is not in both");
+    // One that it cannot move to.
+    put(Path::new("/bin/true"));
+    until("its state names the file", || link(&wire, id).state.starts_with("elsewhere: the file at"));
+    let found = daemon.bpfman("doctor");
+    assert!(found.stdout.contains("was replaced"), "{}", found.stdout);
+    put(&target::binary());
+    until("it is in the newest file", || link(&wire, id).state == "ok");
+    detach(&wire, id);
+}
+
+#[test]
+fn a_uprobe_of_a_process_that_ended_is_to_be_detached() {
+    let daemon = watchful();
+    let wire = daemon.wire();
+    let watched = Target::start();
+    let pid = watched.pid();
+    let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
+    let binary = target::binary().display().to_string();
+    let info = v1::UprobeAttachInfo { pid: Some(pid.cast_signed()), ..uprobe(&binary, "probed") };
+    let id = probe.attach(&wire, Info::UprobeAttachInfo(info));
+    assert_eq!(link(&wire, id).state, "ok");
+    drop(watched);
+    let says = format!("gone: process {pid}, which it was attached to, has ended");
+    until("its process is gone", || link(&wire, id).state == says);
+    let report: Value = serde_json::from_str(&daemon.bpfman("doctor -o json").stdout).unwrap();
+    let finding = &report["findings"][0];
+    assert_eq!(finding["fix"], format!("bpfman detach {id}"), "{report}");
+    let shown: Value =
+        serde_json::from_str(&daemon.bpfman(&format!("get link {id} -o json")).stdout).unwrap();
+    assert!(shown.to_string().contains("\"standing\":\"gone\""), "{shown}");
+    detach(&wire, id);
 }
 
 #[test]

@@ -263,7 +263,7 @@ impl<K: Kernel> Engine<K> {
             Ok(target)
         };
         self.attach_where_free(key, interface, || {
-            self.attach_retrying(&built.handle, placed, operation, undo)
+            self.attach_retrying(&built.handle, placed, operation, undo).map(drop)
         })
         .map_err(|error| self.explain_frags(error, interface, built).looking_for(key.kind.at(interface)))?;
         Ok((Entry::Link, None))
@@ -285,7 +285,7 @@ impl<K: Kernel> Engine<K> {
                 Ok(LinkTarget::Xdp { home, netns, ifindex: key.ifindex, mode })
             };
             self.attach_where_free(key, interface, || {
-                self.attach_retrying(&built.handle, target, operation, undo)
+                self.attach_retrying(&built.handle, target, operation, undo).map(drop)
             })
             .map_err(|error| self.explain_frags(error, interface, built))
         };

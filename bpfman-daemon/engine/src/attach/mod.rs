@@ -16,7 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, HookKind, NetnsId, OperationId, OrderIntent, ProgramId, Sharing,
+    AttachPoint, AttachRequest, FileReader, HookKind, NetnsId, OperationId, OrderIntent, ProgramId, Sharing,
+    TargetIdentity,
 };
 use bpfmand_kernel::{Kernel, KernelError, LinkTarget, ProgramKind};
 
@@ -40,7 +41,20 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; nothing is attached then.
     pub fn attach(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
-        self.attach_for(request, AttachFor::Caller)
+        self.attach_for(request, AttachFor::Caller, None)
+    }
+
+    /// The same for a caller with these rights to files. They are checked again whenever a probe is attached again: the file
+    /// at its path may be another one by then.
+    ///
+    /// # Errors
+    /// As [`Engine::attach`].
+    pub fn attach_by(
+        &self,
+        request: &AttachRequest,
+        reader: Option<FileReader>,
+    ) -> Result<LinkDetails, EngineError> {
+        self.attach_for(request, AttachFor::Caller, reader)
     }
 
     /// The same, unless the program is attached at this hook of XDP or TC already, where it would run twice for each packet.
@@ -49,13 +63,14 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// [`EngineError::Repeated`] names the link.
     pub fn attach_once(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
-        self.attach_for(request, AttachFor::CallerOnce)
+        self.attach_for(request, AttachFor::CallerOnce, None)
     }
 
     pub(crate) fn attach_for(
         &self,
         request: &AttachRequest,
         whom: AttachFor,
+        reader: Option<FileReader>,
     ) -> Result<LinkDetails, EngineError> {
         check(request)?;
         if request.point.hook().is_some_and(|(interface, _)| interface.name.is_empty()) {
@@ -101,6 +116,7 @@ impl<K: Kernel> Engine<K> {
             owner: Some(request.owner.clone()),
             matching: whom.matching(),
             namespace: self.namespace_at(&request.point)?,
+            reader: reader.filter(|_| request.point.followed_binary().is_some()),
             guard: self.guard_of_link(&program, &request.point, request.group.as_deref())?,
             ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
@@ -138,11 +154,12 @@ impl<K: Kernel> Engine<K> {
         self.check_group(program, &link)?;
         let target = || self.link_target(program, &link);
         undoing(|undo| {
-            self.attach_retrying(&handle, target, link.operation, undo)
+            let targets = self
+                .attach_retrying(&handle, target, link.operation, undo)
                 .map_err(|error| self.with_own_holder(&link, error).looking_for(&link.point))?;
             self.ensure_group_order(program, &link)?;
             self.step("attach", "record");
-            self.record_link(&link, None)
+            self.record_link(&Arc::new(LinkRecord { targets, ..(*link).clone() }), None)
         })?;
         self.step("attach", "move into place");
         retry_once(|| self.place_link(&link))?;
@@ -151,14 +168,15 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Attaches by a target that is looked for again when others change the hook between the look and the change.
+    /// Attaches by a target that is looked for again when others change the hook between the look and the change. Returns what
+    /// the target led to.
     pub(crate) fn attach_retrying<'a, 't>(
         &'a self,
         program: &K::Handle,
         target: impl Fn() -> Result<LinkTarget<'t>, EngineError>,
         operation: OperationId,
         undo: &mut Undo<'a>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<TargetIdentity>, EngineError> {
         let mut tries = 0;
         loop {
             match self.attach_pending(program, &target()?, operation, undo) {
@@ -178,7 +196,7 @@ impl<K: Kernel> Engine<K> {
         target: &LinkTarget<'_>,
         operation: OperationId,
         undo: &mut Undo<'a>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<TargetIdentity>, EngineError> {
         let folder = paths::pending(operation);
         self.step("attach", "make pending folder");
         self.kernel.make_folder(&folder)?;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::PerfEventPlace;
-use bpfmand_kernel::{Kernel, LinkTarget};
+use bpfmand_core::{PerfEventPlace, TargetIdentity};
+use bpfmand_kernel::{Kernel, LinkTarget, NewLink};
 
 use crate::engine::undo::Undo;
 use crate::{Engine, EngineError, paths};
@@ -11,6 +11,8 @@ use crate::{Engine, EngineError, paths};
 impl<K: Kernel> Engine<K> {
     /// Ties a program to a target by a link that is pinned, or by several that are pinned in a folder. What is there by
     /// then is undone by whoever made the folder that the pin is in, and links also by `undo`.
+    ///
+    /// Returns what the target led to.
     pub(crate) fn attach_pinned<'a>(
         &'a self,
         operation: &'static str,
@@ -18,11 +20,14 @@ impl<K: Kernel> Engine<K> {
         target: &LinkTarget<'_>,
         pin: &Path,
         undo: &mut Undo<'a>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<TargetIdentity>, EngineError> {
+        let mut found = Vec::new();
         let mut is_known = false;
         for (at, target) in self.links_of_target(target, pin)? {
             self.step(operation, "create link");
-            let link = self.held_network.during(|| self.kernel.attach(program, &target))?;
+            let attached = self.held_network.during(|| self.kernel.attach_identified(program, &target));
+            let NewLink { link, targets } = attached?;
+            found = targets;
             self.step(operation, "pin link");
             self.kernel.pin(&link, &at)?;
             if !is_known {
@@ -31,7 +36,7 @@ impl<K: Kernel> Engine<K> {
                 is_known = true;
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// The links that a target takes, each with its pin: as a rule one. Of several the folder is made.

@@ -33,9 +33,28 @@ impl Running {
     fn new<H>(found: Observed<H>, pin: PathBuf, checked: Option<&Standing>) -> Self {
         let pin = found.is_pinned().then_some(pin);
         let standing = match (found.standing, checked) {
-            (seen @ (Standing::Running | Standing::Waiting | Standing::Elsewhere), _)
-            // What a check could not reach may be reached now.
-            | (seen, None | Some(Standing::Unreachable)) => seen,
+            // The path of a file is looked at by checks alone.
+            (Standing::Running, Some(old @ Standing::OldFile { .. })) => old.clone(),
+            (
+                seen @ (Standing::Running
+                | Standing::Waiting
+                | Standing::Elsewhere
+                | Standing::Ended { .. }
+                | Standing::ModuleGone { .. }
+                | Standing::NotLoaded { .. }),
+                _,
+            )
+            // What a check could not reach may be reached now, and what it missed may be there.
+            | (
+                seen,
+                None
+                | Some(
+                    Standing::Unreachable
+                    | Standing::ModuleGone { .. }
+                    | Standing::NotLoaded { .. }
+                    | Standing::OldFile { .. },
+                ),
+            ) => seen,
             (_, Some(checked)) => checked.clone(),
         };
         Self { kernel_link: found.link.map(|(_, facts)| facts.id), program: found.program, pin, standing }

@@ -39,7 +39,15 @@ impl Standing {
     pub(super) const fn may_be_half_done(&self) -> bool {
         !matches!(
             self,
-            Self::Running | Self::Waiting | Self::Elsewhere | Self::OtherPath { .. } | Self::Unreachable
+            Self::Running
+                | Self::Waiting
+                | Self::Elsewhere
+                | Self::OtherPath { .. }
+                | Self::Unreachable
+                | Self::Ended { .. }
+                | Self::ModuleGone { .. }
+                | Self::NotLoaded { .. }
+                | Self::OldFile { .. }
         )
     }
 }

@@ -8,6 +8,7 @@ mod commit;
 mod deadlines;
 mod doubts;
 mod drift_counts;
+pub mod file_looks;
 pub mod held_network;
 pub mod inner_maps;
 mod kept_open;
@@ -44,6 +45,7 @@ use crate::EngineError;
 use crate::engine::change_count::{ChangeCount, ChangeListener};
 use crate::engine::client_leases::ClientLeases;
 use crate::engine::client_timing::ClientTiming;
+use crate::engine::file_looks::FileLooks;
 use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::inner_maps::FoundInnerMaps;
 use crate::engine::kept_open::KeptOpen;
@@ -89,6 +91,8 @@ pub struct Engine<K: Kernel> {
     pub(crate) client_timing: ClientTiming,
     /// Links of others that run before all others of their groups.
     pub(crate) preorder_links: PreorderLinks,
+    /// Looks at probed files.
+    pub(crate) file_looks: FileLooks,
     changes: ChangeCount,
     /// Held by whoever settles what nobody knows of the store.
     pub(crate) settling: Mutex<()>,
@@ -119,6 +123,7 @@ impl<K: Kernel> Engine<K> {
             found_inner_maps: FoundInnerMaps::default(),
             client_timing: ClientTiming::default(),
             preorder_links: PreorderLinks::default(),
+            file_looks: FileLooks::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),
             state: Mutex::default(),
@@ -300,6 +305,7 @@ impl<K: Kernel> Engine<K> {
             Some(link) => Err(EngineError::Lost {
                 link: link.id,
                 program: state.programs.get(&link.program).map(|p| p.name.clone()).unwrap_or_default(),
+                why: state.lost.why(&link.program).unwrap_or_default(),
             }),
         }
     }

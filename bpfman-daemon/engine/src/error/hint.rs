@@ -119,7 +119,8 @@ impl EngineError {
             Self::MembersChange { .. } => "check it again when they are not being replaced",
             Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
             Self::Lost { .. } => {
-                "the daemon's log says why; unload the program, or restart the daemon to try again"
+                "the daemon tries again when a kernel module is loaded, and every few minutes; unload the program to give it \
+                 up"
             }
             Self::Denied(_) => "ask root to load it, or load an image that root's policy admits",
             Self::StoreUnsure | Self::Store(StoreError::NotSaved { outcome: CommitOutcome::Unknown, .. }) => {

@@ -474,12 +474,14 @@ pub enum EngineError {
         point: String,
     },
     /// A program that could not be loaded again after a reboot.
-    #[error("program \"{program}\", which link {link} attaches, could not be loaded again")]
+    #[error("program \"{program}\", which link {link} attaches, could not be loaded again: {why}")]
     Lost {
         /// Which link.
         link: LinkId,
         /// The program's name.
         program: String,
+        /// The failure of the last try.
+        why: String,
     },
     /// A file of bytecode, or the text of a record, cannot be read or written.
     #[error(transparent)]

@@ -79,7 +79,7 @@ impl<K: Kernel> Engine<K> {
             owner: matching.owner.clone().unwrap_or_else(|| program.owner()),
             group: None,
         };
-        self.attach_for(&request, AttachFor::Matching(matching.id)).map(drop)
+        self.attach_for(&request, AttachFor::Matching(matching.id), None).map(drop)
     }
 
     fn is_made_by(&self, link: LinkId, matching: &MatchingRecord) -> bool {

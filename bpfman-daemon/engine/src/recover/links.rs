@@ -93,6 +93,7 @@ impl<K: Kernel> Engine<K> {
         if link.point.names_process() && (link.boot != self.boot || link.point.netns().is_some()) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
+        self.check_probe_again(link)?;
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
         self.ensure_not_lost([&**link])?;
         let handle = self.loaded_program(program.id)?;
@@ -115,9 +116,10 @@ impl<K: Kernel> Engine<K> {
             // The tcx anchors are chosen among links of the hook as it is now.
             self.state().links.insert(link.id, Arc::clone(&restored));
             undo.push_sure(|| self.state().links.insert(link.id, Arc::clone(link)));
-            self.attach_retrying(&handle, target, restored.operation, undo)
+            let targets = self
+                .attach_retrying(&handle, target, restored.operation, undo)
                 .map_err(|error| self.with_own_holder(&restored, error).looking_for(&restored.point))?;
-            self.record_link(&restored, None)
+            self.record_link(&Arc::new(LinkRecord { targets, ..(*restored).clone() }), None)
         })?;
         retry_once(|| self.place_link(&restored))
     }

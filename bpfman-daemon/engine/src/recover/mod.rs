@@ -10,6 +10,7 @@ mod moves;
 mod passes;
 mod pending;
 mod programs;
+mod retries;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

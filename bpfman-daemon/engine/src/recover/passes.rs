@@ -1,7 +1,7 @@
 //! Programs are loaded again in two passes, so that nobody's object makes everybody else's programs wait.
 //!
 //! In the first, an object whose reader fails is put aside, and what is left of an owner whose readers took long. Those are
-//! tried after all others, within a time that they have together. What fails then waits for the next start.
+//! tried after all others, within a time that they have together. What fails then is tried again while the daemon runs.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -12,7 +12,7 @@ use bpfmand_core::{Owner, OwningApplication, ProgramUid};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::RecoveryReport;
-use crate::recover::programs::Renewed;
+use crate::state::Renewed;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
@@ -138,6 +138,8 @@ impl<K: Kernel> Engine<K> {
             self.reload_in(programs, Pass::Second, &mut reloads, report);
             tell(report, self.state().lost.len());
         }
+        // Programs of these loads that are tried again later share maps with the others.
+        self.state().lost.renewed = reloads.renewed;
         reloads.reloaded
     }
 
@@ -174,7 +176,7 @@ impl<K: Kernel> Engine<K> {
             }
             Err(error) => {
                 report.problems.push(format!("loading {names} again: {error}"));
-                self.state().lost.extend(programs.iter().map(|program| program.uid));
+                self.state().lost.add(programs.iter().map(|program| program.uid), &error.to_string());
             }
         }
     }

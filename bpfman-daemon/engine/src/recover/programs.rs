@@ -14,7 +14,7 @@ use crate::load::linked::LinkedLoad;
 use crate::load::plan::{LoadPlan, LoadedProgram};
 use crate::recover::passes::Pass;
 use crate::state::records::{MapRecord, ProgramRecord};
-use crate::state::{Changes, MapGroup};
+use crate::state::{Changes, MapGroup, Renewed};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -47,15 +47,7 @@ impl<K: Kernel> Engine<K> {
         }
         let result = self.record_boot(&without_boot);
         report.note("recording the boot of programs", result);
-        // Owners of maps have smaller uids than those who share them, so they are loaded first. Programs that are extended
-        // may have larger ones than a new version of their extension.
-        let mut lost: Vec<_> = lost.into_values().collect();
-        lost.sort_by_key(|programs| {
-            let first = programs.first().map(|program| program.uid);
-            let extended = programs.iter().filter_map(|program| program.extended()).max();
-            (first.max(extended), extended.is_some())
-        });
-        let reloaded = self.reload_all(lost, report);
+        let reloaded = self.reload_all(order_of_reloads(lost), report);
         self.state().index_ids();
         reloaded
     }
@@ -244,8 +236,19 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Maps that were made again at this start: by the load that they came from, their name, and their former id.
-pub(super) type Renewed = HashMap<(OperationId, String, MapId), MapId>;
+/// Loads in the order in which they are loaded again. Owners of maps have smaller uids than those who share them, so they come
+/// first. Programs that are extended may have larger ones than a new version of their extension.
+pub(super) fn order_of_reloads(
+    loads: BTreeMap<OperationId, Vec<Arc<ProgramRecord>>>,
+) -> Vec<Vec<Arc<ProgramRecord>>> {
+    let mut loads: Vec<_> = loads.into_values().collect();
+    loads.sort_by_key(|programs| {
+        let first = programs.first().map(|program| program.uid);
+        let extended = programs.iter().filter_map(|program| program.extended()).max();
+        (first.max(extended), extended.is_some())
+    });
+    loads
+}
 
 fn note_renewed(old: &ProgramRecord, maps: &[MapRecord], renewed: &mut Renewed) {
     let origin = old.load();

@@ -40,6 +40,8 @@ pub struct VersionSwitch<'l> {
 pub struct Switched {
     /// The new records of hooks.
     pub hooks: Vec<HookRecord>,
+    /// The new records of links that were made beside the old ones.
+    pub links: Vec<Arc<LinkRecord>>,
     /// Hooks that have no member any more.
     pub ended: Vec<HookKey>,
     /// What is to be removed once this is recorded.
@@ -120,7 +122,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         for pair in change.pairs {
-            self.switch_links(pair, undo)?;
+            self.switch_links(pair, &mut switched.links, undo)?;
         }
         let alone = change.leaving.iter().filter(|link| chain_hook(link).is_none());
         switched.leftover.links.extend(alone.map(|link| paths::link(link.id).display().to_string()));
@@ -128,7 +130,12 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Switches the links of a program that are no members of chains.
-    fn switch_links<'a>(&'a self, pair: &Pair, undo: &mut Undo<'a>) -> Result<(), EngineError> {
+    fn switch_links<'a>(
+        &'a self,
+        pair: &Pair,
+        made: &mut Vec<Arc<LinkRecord>>,
+        undo: &mut Undo<'a>,
+    ) -> Result<(), EngineError> {
         let new = &pair.new;
         let handle = self.loaded_program(new.id)?;
         for link in &pair.links {
@@ -141,7 +148,7 @@ impl<K: Kernel> Engine<K> {
                 _ if link.point.has_updatable_link() && stays_in_place(&link.point, &pair.old, new) => {
                     self.switch_link(link, &pair.old, new, undo)?;
                 }
-                _ => self.attach_beside(link, &handle, new, undo)?,
+                _ => made.extend(self.attach_beside(link, &handle, new, undo)?),
             }
         }
         Ok(())
@@ -167,22 +174,25 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Attaches the new version beside the old one, where the kernel updates no links.
+    /// Attaches the new version beside the old one, where the kernel updates no links. Returns the record of the new link, if it
+    /// leads to anything that can be another thing later.
     fn attach_beside<'a>(
         &'a self,
         link: &Arc<LinkRecord>,
         handle: &K::Handle,
         new: &ProgramRecord,
         undo: &mut Undo<'a>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<Arc<LinkRecord>>, EngineError> {
         if self.pinned_links(link)?.is_empty() {
             // Someone removed it; recovery attaches it again, with the new version.
-            return Ok(());
+            return Ok(None);
         }
+        self.check_probe_again(link)?;
         let link = &*self.guarded_link(new, link)?;
         let target = self.link_target(new, link)?;
         self.step("replace", "attach beside");
-        self.attach_pinned("replace", handle, &target, &paths::replaced_link(new.operation, link.id), undo)
+        let targets = self
+            .attach_pinned("replace", handle, &target, &paths::replaced_link(new.operation, link.id), undo)
             .map_err(|error| match error {
                 // Netfilter takes one program of a priority: the old version is in the way.
                 EngineError::Kernel(KernelError::HookHeld { hook, .. })
@@ -191,7 +201,9 @@ impl<K: Kernel> Engine<K> {
                     EngineError::HeldByOurs { hook, link: Some(link.id) }
                 }
                 error => error,
-            })
+            })?;
+        let changed = targets != link.targets;
+        Ok(changed.then(|| Arc::new(LinkRecord { targets, ..link.clone() })))
     }
 
     /// A link whose program is guarded from now on knows its tasks. Those from before guards learn them here; to know them

@@ -198,6 +198,7 @@ impl<K: Kernel> Engine<K> {
         let mut changes = Changes::default();
         leaving.iter().for_each(|link| changes.end_link(link.id));
         switched.hooks.iter().for_each(|hook| changes.put_hook(hook.clone()));
+        switched.links.iter().for_each(|link| changes.put_link(Arc::clone(link)));
         switched.ended.iter().for_each(|key| changes.end_hook(*key));
         pairing.removed.iter().for_each(|program| changes.end_program(program.uid));
         for (program, old) in new.iter().zip(&pairing.successors) {

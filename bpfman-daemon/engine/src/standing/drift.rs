@@ -62,6 +62,10 @@ impl<K: Kernel> Engine<K> {
             return report;
         }
         report.lost.extend(self.unfinished().into_iter().map(DriftedPlace::from));
+        for uid in self.retry_lost() {
+            let what = "it could not be loaded at the start, and is loaded now";
+            report.mended.push(self.program_place(uid).found(what));
+        }
         let (programs, hooks, links) = {
             let state = self.state();
             let programs: Vec<ProgramUid> = state.programs.keys().copied().collect();

@@ -9,6 +9,7 @@ mod map_pins;
 mod numbered;
 mod observe;
 mod pin_again;
+mod probed;
 pub mod reconcile;
 mod struct_ops;
 mod unfinished;

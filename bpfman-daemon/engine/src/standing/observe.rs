@@ -36,6 +36,11 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn observe(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
         let _search = SearchOnce::begin();
         let mut observed = self.observe_entry(hook)?;
+        if matches!(observed.standing, Standing::Lost { .. })
+            && let Some(why) = self.lost_member(hook)
+        {
+            return Ok(Observed::nothing(Standing::NotLoaded { why }));
+        }
         // The kernel empties an array that nobody holds: without pins a chain loses its second half.
         if observed.standing.is_running()
             && let Some(chain) = &hook.chain
@@ -44,6 +49,16 @@ impl<K: Kernel> Engine<K> {
             observed.standing = Standing::torn(HookPart::ChainPins);
         }
         Ok(observed)
+    }
+
+    /// Returns why a member of a hook's chain could not be loaded again: a chain is entered with all of its members.
+    fn lost_member(&self, hook: &HookRecord) -> Option<String> {
+        let state = self.state();
+        state.links.of_hook(&hook.key).find_map(|link| {
+            let why = state.lost.why(&link.program)?;
+            let name = state.programs.get(&link.program).map_or("", |program| program.name.as_str());
+            Some(format!("program \"{name}\": {why}"))
+        })
     }
 
     /// The same, as far as the entry of the chain.
@@ -67,6 +82,9 @@ impl<K: Kernel> Engine<K> {
         let Some(program) = self.record(link.program) else {
             return Ok(Observed::nothing(Standing::Gone));
         };
+        if let Some(why) = self.state().lost.why(&link.program) {
+            return Ok(Observed::nothing(Standing::NotLoaded { why }));
+        }
         match (link.hook, link.point.hook()) {
             (Some(key), Some((interface, HookKind::Tcx(_)))) => {
                 let place = (&key, interface.netns.as_deref());
@@ -77,7 +95,7 @@ impl<K: Kernel> Engine<K> {
                 self.observe_functions(&pin, &program, &link.point)
             }
             _ if link.point.is_per_cpu() => self.observe_per_cpu(&pin, program.id),
-            _ => self.observe_pin(&pin, program.id),
+            _ => Ok(self.with_target(link, self.observe_pin(&pin, program.id)?)),
         }
     }
 

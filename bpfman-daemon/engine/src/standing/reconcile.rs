@@ -68,6 +68,8 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// The kernel refuses to tell what is there.
     pub fn check_link(&self, id: LinkId) -> Result<HookCheck, EngineError> {
+        // Before any lock: its file system may not answer.
+        let look = self.look_at_binary(id);
         let Some((link, _held)) = self.lock_link(id) else { return Ok(HookCheck::Absent) };
         match (link.hook.map(|key| key.kind), link.point.hook()) {
             (Some(HookKind::Tcx(_)), _) if self.link_is_elsewhere(&link)? => {
@@ -77,19 +79,27 @@ impl<K: Kernel> Engine<K> {
             (Some(HookKind::Tcx(_)), _) | (None, None) => {}
             _ => return Ok(HookCheck::Absent),
         }
+        self.finish_reattach(&link)?;
         let pin = paths::link(id);
-        let found = self.reconcile(self.observe_alone(&link)?, &pin, || {
-            if link.point.names_process() && link.hook.is_none() {
-                return Err(EngineError::EarlierProcess { link: id, point: link.point.to_string() });
-            }
-            // One at an interface keeps others from there. One elsewhere is left until another takes its place: it says what
-            // became of it.
-            if link.hook.is_some() {
-                self.end_dead_link(&pin, link.adopted)?;
-            }
-            self.step("check", "attach again");
-            self.reattach(&link)
-        })?;
+        let observed = self.observe_alone(&link)?;
+        let found = if observed.standing.is_running() {
+            // Whoever moves it ends the link in the old file, and waits until that has no holder.
+            drop(observed);
+            self.check_binary(&link, look)?
+        } else {
+            self.reconcile(observed, &pin, || {
+                if link.point.names_process() && link.hook.is_none() {
+                    return Err(EngineError::EarlierProcess { link: id, point: link.point.to_string() });
+                }
+                // One at an interface keeps others from there. One elsewhere is left until another takes its place: it says
+                // what became of it.
+                if link.hook.is_some() {
+                    self.end_dead_link(&pin, link.adopted)?;
+                }
+                self.step("check", "attach again");
+                self.reattach(&link)
+            })?
+        };
         self.note_drift(&format!("link {id} at {}", link.point), id, &found, |state| {
             &mut state.drifted_links
         });
@@ -118,7 +128,11 @@ impl<K: Kernel> Engine<K> {
             Standing::Unreachable => HookCheck::Unreachable,
             // Seen by lists alone: to the hook it makes no difference.
             Standing::OtherPath { .. } => HookCheck::Right,
-            Standing::Replaced { .. } => HookCheck::Lost(standing),
+            Standing::Replaced { .. }
+            | Standing::Ended { .. }
+            | Standing::ModuleGone { .. }
+            | Standing::NotLoaded { .. }
+            | Standing::OldFile { .. } => HookCheck::Lost(standing),
             Standing::Lost { .. } | Standing::Torn { .. } | Standing::Unpinned => match put_back() {
                 Ok(()) => HookCheck::Mended(standing),
                 Err(error) => HookCheck::Lost(standing.because(&error)),

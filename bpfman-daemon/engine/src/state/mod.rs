@@ -15,6 +15,7 @@ pub mod hook_names;
 mod hooks;
 mod leases;
 mod links;
+mod lost;
 mod map_group;
 mod metadata;
 mod migrations;
@@ -52,6 +53,7 @@ pub use extensions::{ExtendedProgram, ExtendsRecord};
 pub use found::{FoundFilter, FoundFilters, HookPresence};
 pub use holdings::version_paths;
 pub use leases::Leased;
+pub use lost::{LostPrograms, Renewed};
 pub use map_group::{MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, application_claim};
 pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with_application};
 pub use migrations::{MIGRATIONS, SCHEMA};
@@ -96,8 +98,8 @@ pub struct State {
     pub not_taken_back: HashSet<ProgramUid>,
     /// What left since the last look at CPU time, if somebody measures that.
     pub departed: Option<cpu_time::Departed>,
-    /// Programs of another boot that could not be loaded again: the ids of their records may be those of others now.
-    pub lost: HashSet<ProgramUid>,
+    /// Programs of another boot that could not be loaded again.
+    pub lost: LostPrograms,
     /// Whether the last change is on disk is not known.
     pub unsure: bool,
     /// The records of such changes.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bpfmand_core::{
-    AttachPoint, Deadline, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId, NetnsId,
-    OperationId, OrderIntent, Owner, ProceedOn, ProgramId, ProgramUid, Sharing,
+    AttachPoint, Deadline, FileReader, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId,
+    NetnsId, OperationId, OrderIntent, Owner, ProceedOn, ProgramId, ProgramUid, Sharing, TargetIdentity,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,12 @@ pub struct LinkRecord {
     /// At a hook of a network namespace itself: which one its path led to when it was attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<NetnsId>,
+    /// Files, processes and modules that its point led to when it was attached. Records of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetIdentity>,
+    /// With whose rights the file that it probes was named. Checked again wherever it is attached again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader: Option<FileReader>,
     /// For whose tasks it lets its program run, if that is guarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<LinkGuard>,
@@ -145,6 +151,8 @@ impl LinkRecord {
             adopted: false,
             waits_in: None,
             namespace: None,
+            targets: Vec::new(),
+            reader: None,
             guard: None,
             ends: None,
             counts_on: None,

@@ -25,6 +25,30 @@ pub enum Standing {
     Unreachable,
     /// Its interface is gone, and the records do not say so yet.
     Gone,
+    /// The program could not be loaded again after a reboot. That is tried again.
+    NotLoaded {
+        /// The failure of the last try.
+        why: String,
+    },
+    /// The process that it was attached to has ended. It is not attached to another one of that number.
+    Ended {
+        /// Its number.
+        pid: u32,
+    },
+    /// The kernel module whose function it probed is not loaded. It is attached again when the module is.
+    ModuleGone {
+        /// Its name.
+        name: String,
+    },
+    /// It runs on in a file that is not at its path any more.
+    OldFile {
+        /// The path, or the name of a library.
+        path: String,
+        /// Whether another file is there.
+        is_there: bool,
+        /// Why it is not attached to that one, once that was tried.
+        why: Option<String>,
+    },
     /// The pin of its link is not there. Whether anything runs may not be known.
     Unpinned,
     /// Someone put another program into its link.
@@ -83,6 +107,11 @@ pub enum Loss {
     },
     /// libxdp's dispatcher, with it in a slot, is not there.
     DispatcherGone,
+    /// The kernel module whose function it probes was loaded again.
+    ModuleReloaded {
+        /// Its name.
+        name: String,
+    },
     /// The kernel has no program of its id.
     Unloaded,
     /// The kernel has another program under its id.
@@ -108,7 +137,7 @@ impl Standing {
 
     /// The same, with the reason for which it could not be put back.
     pub(crate) fn because(mut self, error: &crate::EngineError) -> Self {
-        if let Self::Torn { why, .. } | Self::Lost { why, .. } = &mut self {
+        if let Self::Torn { why, .. } | Self::Lost { why, .. } | Self::OldFile { why, .. } = &mut self {
             *why = Some(error.to_string());
         }
         self
@@ -119,10 +148,10 @@ impl Standing {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Running => "ok",
-            Self::Waiting => "waiting",
-            Self::Elsewhere | Self::OtherPath { .. } => "elsewhere",
+            Self::Waiting | Self::ModuleGone { .. } | Self::NotLoaded { .. } => "waiting",
+            Self::Elsewhere | Self::OtherPath { .. } | Self::OldFile { .. } => "elsewhere",
             Self::Unreachable => "unreachable",
-            Self::Gone => "gone",
+            Self::Gone | Self::Ended { .. } => "gone",
             Self::Unpinned => "missing",
             Self::Replaced { .. } => "replaced",
             Self::Torn { .. } => "torn",
@@ -153,6 +182,27 @@ impl Standing {
                 &None,
             ),
             Self::Gone => ("its interface no longer exists".to_owned(), &None),
+            Self::NotLoaded { why } => {
+                return format!(
+                    "the program could not be loaded again, which is tried when a kernel module is loaded and every few \
+                     minutes: {why}"
+                );
+            }
+            Self::Ended { pid } => {
+                (format!("process {pid}, which it was attached to, has ended"), &None)
+            }
+            Self::ModuleGone { name } => (
+                format!("kernel module {name} is not loaded, and it is attached again when the module is"),
+                &None,
+            ),
+            Self::OldFile { path, is_there: true, why } => (
+                format!("the file at {path} was replaced or written, and it runs on in what was there before"),
+                why,
+            ),
+            Self::OldFile { path, is_there: false, why } => (
+                format!("{path} leads to no file any more, and it runs on in the one that was there before"),
+                why,
+            ),
             Self::Unpinned => ("the pin of its link was removed".to_owned(), &None),
             Self::Replaced { by, name } => {
                 (format!("someone put {} into its link, which is left as it is", named(by, name)), &None)
@@ -183,6 +233,9 @@ impl Standing {
                     }
                     Loss::DispatcherGone => {
                         "libxdp's dispatcher, with it in a slot, was taken away".to_owned()
+                    }
+                    Loss::ModuleReloaded { name } => {
+                        format!("kernel module {name} was loaded again, which ended its probe")
                     }
                     Loss::Unloaded => "the kernel no longer has it".to_owned(),
                     Loss::OtherProgram => "the kernel has another program under its id".to_owned(),

@@ -1,7 +1,7 @@
 //! Every operation, in every situation that takes another way through the engine.
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
-use bpfmand_engine::{Engine, EngineError, HookChange, UpdateLinkRequest};
+use bpfmand_engine::{Engine, EngineError, HookChange, HookCheck, UpdateLinkRequest};
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, tracepoint};
@@ -12,10 +12,10 @@ use crate::points::clock;
 use crate::replacements::replacement;
 use crate::scenes::{
     Scene, Sim, adopted, adopted_beside_ours, adoption, among_others, at_extended, at_functions, at_own_left,
-    at_places, at_sockets, at_two_interfaces, attached, attached_by_another, control_group, in_order, kept,
-    kept_empty, left_by_client, load, load_replaced, loaded, loaded_extension, loaded_for_cpus,
-    loaded_for_places, loaded_for_sockets, loaded_functions, matched, nothing, on_all_cpus, one_sharer, only,
-    replaced, sharers, tcx_beside_ours, tcx_by_another, timed, update, waited_for,
+    at_places, at_sockets, at_two_interfaces, attached, attached_by_another, control_group, in_old_file,
+    in_order, kept, kept_empty, left_by_client, load, load_replaced, loaded, loaded_extension,
+    loaded_for_cpus, loaded_for_places, loaded_for_sockets, loaded_functions, matched, nothing, on_all_cpus,
+    one_sharer, only, replaced, sharers, tcx_beside_ours, tcx_by_another, timed, update, waited_for,
 };
 use crate::sockmaps::connections;
 use crate::struct_ops::{PROGRAMS, steady};
@@ -79,6 +79,12 @@ pub fn cases() -> Vec<Case> {
                 None => Ok(()),
                 Some(problem) => Err(EngineError::Denied(problem)),
             }
+        }),
+        case!("check a probe whose file was replaced", in_old_file, |_b, e, s| match e
+            .check_link(s.links[0])?
+        {
+            HookCheck::Mended(_) => Ok(()),
+            other => Err(EngineError::Denied(format!("{other:?}"))),
         }),
         case!("load one", nothing, |b, e, s| load(e, &b.request("programs", &["alpha"]))),
         case!("load two", loaded, |b, e, s| load(e, &b.request("programs", &["alpha", "tango"]))),

@@ -190,6 +190,11 @@ fn end_at_every_step_of(operation: &str) {
 }
 
 #[test]
+fn a_move_to_a_new_file_that_is_cut_short_happened_or_not() {
+    end_at_every_step_of("check");
+}
+
+#[test]
 fn a_load_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("load");
 }

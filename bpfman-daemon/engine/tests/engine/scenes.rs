@@ -125,6 +125,15 @@ pub fn on_all_cpus(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
+/// A probe whose file was replaced.
+pub fn in_old_file(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
+    let programs = engine.loads(&bench.request("programs", &["probe"]));
+    let point = crate::probed_files::probe("/usr/bin/app", Default::default());
+    let links = vec![engine.attached(programs[0], point)];
+    bench.kernel.replace_file("/usr/bin/app");
+    Scene { programs, links, ..Scene::default() }
+}
+
 pub fn control_group() -> AttachPoint {
     AttachPoint::Cgroup { path: "/system.slice/web.service".parse().unwrap() }
 }

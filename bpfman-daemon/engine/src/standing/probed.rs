@@ -1,0 +1,191 @@
+//! Probes whose target leads to another thing now: a file that was replaced, a process that ended, a module that was loaded
+//! again.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bpfmand_core::{FileIdentity, LinkId, Owner, Peer, ProcessScope, TargetIdentity};
+use bpfmand_kernel::{Kernel, KernelError};
+
+use super::{HookCheck, Loss, Observed, Standing};
+use crate::engine::file_looks::FileLook;
+use crate::state::Changes;
+use crate::state::records::LinkRecord;
+use crate::{Engine, EngineError, paths};
+
+impl<K: Kernel> Engine<K> {
+    /// Looks at the file that the path of a link leads to; none for links whose file is not followed.
+    ///
+    /// The caller holds no lock: the file system may not answer.
+    pub(super) fn look_at_binary(&self, id: LinkId) -> Option<FileLook> {
+        let link = self.state().links.get(&id).cloned()?;
+        let path = link.point.followed_binary()?;
+        Some(self.file_looks.look(&self.kernel, path, &ProcessScope::default()))
+    }
+
+    /// Compares the file that a probe is in with the one that its path leads to now, and moves the probe there.
+    ///
+    /// The probe is attached to the new file first, and only then ends in the old one. The caller holds the link.
+    pub(super) fn check_binary(
+        &self,
+        link: &Arc<LinkRecord>,
+        look: Option<FileLook>,
+    ) -> Result<HookCheck, EngineError> {
+        let (Some(look), Some(path)) = (look, link.point.followed_binary()) else {
+            return Ok(HookCheck::Right);
+        };
+        let left = |is_there| Standing::OldFile { path: path.to_owned(), is_there, why: None };
+        let as_before = || {
+            let state = self.state();
+            let known = state.drifted_links.get(&link.id);
+            let known = known.filter(|known| matches!(known, Standing::OldFile { .. }));
+            known.cloned().map_or(HookCheck::Right, HookCheck::Lost)
+        };
+        match look {
+            FileLook::Unanswered => return Ok(as_before()),
+            FileLook::Absent(error) if self.file_looks.note_absence(link.id) => {
+                return Ok(HookCheck::Lost(left(false).because(&error.into())));
+            }
+            FileLook::Absent(_) => return Ok(as_before()),
+            FileLook::Found(now) => {
+                self.file_looks.forget_absence(link.id);
+                match file_of(link) {
+                    Some(then) if *then == now => return Ok(HookCheck::Right),
+                    Some(_) => {}
+                    None => {
+                        self.learn_file(link, now)?;
+                        return Ok(HookCheck::Right);
+                    }
+                }
+            }
+        }
+        self.step("check", "attach to new file");
+        Ok(match self.check_reader_is_known(link).and_then(|()| self.reattach(link)) {
+            Ok(()) => HookCheck::Mended(left(true)),
+            Err(error) => HookCheck::Lost(left(true).because(&error)),
+        })
+    }
+
+    /// Moves the link of an earlier attachment into place, where that was recorded and could not be done then: as long as it is
+    /// below `pending`, the one that it replaces runs beside it.
+    pub(super) fn finish_reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        let operation = link.operation.to_string();
+        let is_left = !link.targets.is_empty()
+            && self.kernel.list_folder(Path::new(paths::PENDING))?.contains(&operation);
+        if is_left { self.place_link(link) } else { Ok(()) }
+    }
+
+    /// Records the file of a link whose record is of an earlier version. From now on it is followed.
+    fn learn_file(&self, link: &LinkRecord, file: FileIdentity) -> Result<(), EngineError> {
+        let mut targets = link.targets.clone();
+        targets.push(TargetIdentity::File(file));
+        let mut changes = Changes::default();
+        changes.put_link(Arc::new(LinkRecord { targets, ..link.clone() }));
+        self.commit(changes).map(drop)
+    }
+
+    /// Refuses to move a probe of a tenant whose record is of an earlier version: it does not have the rights with which the
+    /// tenant could read the file.
+    fn check_reader_is_known(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
+        match (&link.reader, link.owner(&program)) {
+            (Some(_), _) | (None, Owner::Root) => Ok(()),
+            (None, owner) => Err(EngineError::Denied(format!(
+                "the record of an earlier version does not have the rights of {owner} to files: detach link {}, and \
+                 attach its program again",
+                link.id
+            ))),
+        }
+    }
+
+    /// Refuses to attach a probe again where it may not be by now: its process has ended, its file system does not answer, or
+    /// whoever attached it may not read the file that its path leads to now. Every way to attach a recorded link again asks this first.
+    pub(crate) fn check_probe_again(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        let processes = link.point.processes();
+        let is_known = |pid: &u32| {
+            let is_it = |target: &TargetIdentity| matches!(target, TargetIdentity::Process(known) if known.pid == *pid);
+            link.targets.iter().any(is_it)
+        };
+        // The guard of an earlier version's record has compared its process since.
+        let is_unknown = link.guard.is_none() && !processes.iter().all(is_known);
+        if is_unknown || self.ended_process(link).is_some() {
+            return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
+        }
+        // A file system that does not answer, such as one of a container, is to hold neither a start nor a check of others.
+        if let Some((target, scope)) = link.point.binary()
+            && matches!(self.file_looks.look(&self.kernel, target, scope), FileLook::Unanswered)
+        {
+            let source = io::Error::new(io::ErrorKind::TimedOut, "its file system does not answer");
+            return Err(KernelError::Call { action: "look at", subject: target.to_owned(), source }.into());
+        }
+        let (Some(path), Some(reader)) = (link.point.followed_binary(), &link.reader) else { return Ok(()) };
+        // The name of a library is looked up where all users may look.
+        if reader.uid == 0 || !path.starts_with('/') {
+            return Ok(());
+        }
+        match self.kernel.first_hidden(&Peer::from(reader), &[path.into()], true)? {
+            None => Ok(()),
+            Some(_) => Err(EngineError::Denied(format!(
+                "user {} attached it, and may not read {path} as it is now",
+                reader.uid
+            ))),
+        }
+    }
+
+    /// Returns the number of a process that a link was attached to, and that has ended.
+    fn ended_process(&self, link: &LinkRecord) -> Option<u32> {
+        if link.boot != self.boot {
+            return link.point.processes().first().copied();
+        }
+        link.targets.iter().find_map(|target| match target {
+            TargetIdentity::Process(process)
+                if self.kernel.process_began(process.pid) != Some(process.began) =>
+            {
+                Some(process.pid)
+            }
+            _ => None,
+        })
+    }
+
+    /// The same, unless the process or module that the link was attached to is gone: then nothing runs by it any more.
+    pub(super) fn with_target(
+        &self,
+        link: &LinkRecord,
+        observed: Observed<K::Handle>,
+    ) -> Observed<K::Handle> {
+        if !matches!(observed.standing, Standing::Running | Standing::Unpinned) {
+            return observed;
+        }
+        match self.gone_target(link) {
+            Some(standing) => Observed { standing, program: None, ..observed },
+            None => observed,
+        }
+    }
+
+    fn gone_target(&self, link: &LinkRecord) -> Option<Standing> {
+        if let Some(pid) = self.ended_process(link) {
+            return Some(Standing::Ended { pid });
+        }
+        if link.boot != self.boot {
+            return None;
+        }
+        link.targets.iter().find_map(|target| {
+            let TargetIdentity::Module(module) = target else { return None };
+            let name = module.name.clone();
+            match self.kernel.module_inode(&module.name) {
+                Some(inode) if inode == module.inode => None,
+                Some(_) => Some(Standing::lost(Loss::ModuleReloaded { name })),
+                None => Some(Standing::ModuleGone { name }),
+            }
+        })
+    }
+}
+
+/// The file that a link was attached to, if its record has that.
+fn file_of(link: &LinkRecord) -> Option<&FileIdentity> {
+    link.targets.iter().find_map(|target| match target {
+        TargetIdentity::File(file) => Some(file),
+        _ => None,
+    })
+}

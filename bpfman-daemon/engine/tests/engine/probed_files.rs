@@ -1,0 +1,357 @@
+//! The file of a probe is replaced, as by the upgrade of a package: the probe follows, or its state names what it is still in.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use bpfmand_core::{
+    AttachPoint, AttachRequest, FileIdentity, FileReader, KernelLinkId, LinkId, OrderIntent, Owner,
+    ProcessScope, ProgramId, TargetIdentity,
+};
+use bpfmand_engine::{Engine, HookCheck, Standing};
+use bpfmand_kernel::Kernel;
+use bpfmand_kernel::prelude::*;
+use bpfmand_kernel::sim::SimKernel;
+
+use crate::bench::{Ask as _, Bench, PATIENCE, Testable, pins};
+use crate::replacements::replacement;
+use crate::simulated::bench as simulated_bench;
+
+const APP: &str = "/usr/bin/app";
+
+pub fn probe(target: &str, scope: ProcessScope) -> AttachPoint {
+    AttachPoint::Uprobe { target: target.to_owned(), function: Some("probed".to_owned()), offset: 0, scope }
+}
+
+/// A program, attached to a file.
+fn attached<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, target: &str) -> (ProgramId, LinkId) {
+    let program = engine.loads(&bench.request("programs", &["probe"]))[0];
+    (program, engine.attached(program, probe(target, ProcessScope::default())))
+}
+
+/// The file that a record has.
+fn file_of<K: Kernel>(engine: &Engine<K>, link: LinkId) -> FileIdentity {
+    let link = engine.describe_link(link).unwrap();
+    let file = link.record.targets.iter().find_map(|target| match target {
+        TargetIdentity::File(file) => Some(file.clone()),
+        _ => None,
+    });
+    file.unwrap()
+}
+
+fn kernel_link<K: Kernel>(engine: &Engine<K>, link: LinkId) -> KernelLinkId {
+    engine.describe_link(link).unwrap().kernel_link.unwrap()
+}
+
+fn is_moved(check: &HookCheck) -> bool {
+    matches!(check, HookCheck::Mended(Standing::OldFile { is_there: true, why: None, .. }))
+}
+
+/// Where the links of a simulated kernel are.
+fn places_in(bench: &Bench<SimKernel>) -> Vec<String> {
+    bench.kernel.snapshot().links.into_values().map(|link| link.place).collect()
+}
+
+fn nothing_is_left(bench: &Bench<SimKernel>, said: &str) {
+    assert_eq!(bench.kernel.list_folder(Path::new("pending")).unwrap(), [""; 0], "{said}");
+    assert_eq!(bench.kernel.snapshot().links.len(), 1, "{said}");
+}
+
+#[test]
+fn a_probe_follows_its_file() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let (program, link) = attached(&bench, &engine, APP);
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+    for change in [SimKernel::replace_file, SimKernel::write_file, SimKernel::replace_file] {
+        let before = (file_of(&engine, link), places_in(&bench), kernel_link(&engine, link));
+        change(&bench.kernel, APP);
+        assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running, "lists look at no path");
+        assert!(is_moved(&engine.check_link(link).unwrap()));
+        let now = (file_of(&engine, link), places_in(&bench), kernel_link(&engine, link));
+        assert!(before.0 != now.0 && before.1 != now.1 && before.2 != now.2, "{before:?}, {now:?}");
+        nothing_is_left(&bench, "moved");
+        assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+        assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
+    }
+    // While no daemon runs, and by a new version of the program.
+    drop(engine);
+    bench.kernel.replace_file(APP);
+    let engine = bench.engine();
+    assert!(is_moved(&engine.check_link(link).unwrap()));
+    bench.kernel.replace_file(APP);
+    engine.replace_program(&replacement(&bench, program, "programs")).unwrap();
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right, "the new version is in the new file");
+    nothing_is_left(&bench, "replaced");
+}
+
+#[test]
+fn points_in_several_functions_follow_their_file() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("points", &["many_functions"]))[0];
+    for target in [APP, "libapp"] {
+        let functions = vec!["first".to_owned(), "second".to_owned()];
+        let scope = ProcessScope::default();
+        let point = AttachPoint::UprobeMulti { target: target.to_owned(), functions, scope };
+        let link = engine.attached(program, point);
+        bench.kernel.replace_file(target);
+        assert!(is_moved(&engine.check_link(link).unwrap()), "{target}");
+        assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+        engine.detach(link).unwrap();
+    }
+}
+
+#[test]
+fn a_probe_stays_where_it_is_as_long_as_it_cannot_move() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let (_, link) = attached(&bench, &engine, APP);
+    let before = (places_in(&bench), kernel_link(&engine, link));
+    bench.kernel.replace_file_without_functions(APP);
+    for _ in 0..2 {
+        let HookCheck::Lost(found) = engine.check_link(link).unwrap() else { panic!("it is not moved") };
+        let says = found.to_string();
+        assert!(says.starts_with("elsewhere: the file at /usr/bin/app was replaced"), "{says}");
+        assert!(says.contains("has no function"), "{says}");
+        assert_eq!(engine.describe_link(link).unwrap().standing, found, "lists have what checks found");
+        assert_eq!((places_in(&bench), kernel_link(&engine, link)), before);
+        nothing_is_left(&bench, "not moved");
+    }
+    bench.kernel.replace_file(APP);
+    assert!(is_moved(&engine.check_link(link).unwrap()));
+    assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
+    assert_ne!(places_in(&bench), before.0);
+}
+
+#[test]
+fn a_file_that_is_away_for_a_moment_is_no_finding() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let (_, link) = attached(&bench, &engine, APP);
+    bench.kernel.remove_file(APP);
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right, "the new one may come yet");
+    bench.kernel.replace_file(APP);
+    assert!(is_moved(&engine.check_link(link).unwrap()));
+    bench.kernel.remove_file(APP);
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+    for _ in 0..2 {
+        let HookCheck::Lost(found) = engine.check_link(link).unwrap() else { panic!("it stays away") };
+        assert!(matches!(found, Standing::OldFile { is_there: false, .. }), "{found}");
+        assert_eq!(engine.describe_link(link).unwrap().standing, found);
+    }
+    nothing_is_left(&bench, "the probe stays");
+    bench.kernel.replace_file(APP);
+    assert!(is_moved(&engine.check_link(link).unwrap()));
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_holds_nothing() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let (program, link) = attached(&bench, &engine, APP);
+    let other = engine.attached(program, probe("/bin/true", ProcessScope::default()));
+    bench.kernel.hang_file(APP);
+    for _ in 0..3 {
+        assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+    }
+    bench.kernel.replace_file("/bin/true");
+    assert!(is_moved(&engine.check_link(other).unwrap()), "others are compared meanwhile");
+    assert_eq!(engine.all_links().len(), 2);
+    engine.detach(other).unwrap();
+    bench.kernel.replace_file(APP);
+    bench.kernel.answer_file(APP);
+    let began = std::time::Instant::now();
+    // The look that waited has to end first.
+    while !is_moved(&engine.check_link(link).unwrap()) {
+        assert!(began.elapsed() < PATIENCE);
+    }
+    bench.kernel.hang_file(APP);
+    engine.check_link(link).unwrap();
+    drop(engine);
+    // Nor does it hold a start that would have to attach the probe again.
+    bench.kernel.end_link(Path::new(&format!("links/{link}"))).unwrap();
+    let (engine, report) = bench.start();
+    assert!(report.problems.iter().any(|problem| problem.contains("does not answer")), "{report:?}");
+    engine.detach(link).unwrap();
+    bench.kernel.answer_file(APP);
+}
+
+/// Whatever fails meanwhile: the next check finds its way, and nothing runs twice.
+#[test]
+fn a_move_that_fails_anywhere_is_made_up_for() {
+    let prepared = || {
+        let bench = simulated_bench();
+        let engine = bench.engine();
+        let (program, link) = attached(&bench, &engine, APP);
+        bench.kernel.replace_file(APP);
+        (bench, engine, program, link)
+    };
+    let (bench, engine, _, link) = prepared();
+    bench.kernel.note_calls();
+    assert!(is_moved(&engine.check_link(link).unwrap()));
+    let calls = bench.kernel.calls().len() as u64;
+    assert!(calls > 10, "so few calls: {calls}");
+    for (call, lasting, restarted) in (1..=calls)
+        .flat_map(|call| [(call, false, false), (call, false, true), (call, true, false), (call, true, true)])
+    {
+        let said = format!("call {call}, lasting: {lasting}, restarted: {restarted}");
+        let (bench, mut engine, program, link) = prepared();
+        if lasting {
+            bench.kernel.fail_from(call)
+        } else {
+            bench.kernel.fail_call(call)
+        }
+        let _failed = engine.check_link(link);
+        bench.kernel.fail_call(0);
+        if restarted {
+            drop(engine);
+            engine = bench.engine();
+        } else {
+            // As any operation does first.
+            let other = engine.attached(program, probe("/bin/true", ProcessScope::default()));
+            engine.detach(other).unwrap();
+        }
+        // A file that could not be looked at once may have been away for a moment.
+        for _ in 0..2 {
+            engine.check_link(link).unwrap();
+        }
+        assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running, "{said}");
+        assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right, "{said}");
+        nothing_is_left(&bench, &said);
+        assert!(places_in(&bench)[0].contains("file 2"), "{said}: {:?}", places_in(&bench));
+        assert_eq!(pins(&*bench.kernel, Path::new("links")), [format!("links/{link}")], "{said}");
+    }
+}
+
+fn attach_by(engine: &Engine<SimKernel>, program: ProgramId, owner: &Owner, uid: Option<u32>) -> LinkId {
+    let request = AttachRequest {
+        ttl: None,
+        program,
+        point: probe(APP, ProcessScope::default()),
+        order: OrderIntent::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+        owner: owner.clone(),
+        group: None,
+    };
+    let reader = uid.map(|uid| FileReader { uid, gid: uid, groups: vec![] });
+    engine.attach_by(&request, reader).unwrap().record.id
+}
+
+/// The file that is at the path now may be one that who attached the probe may not read.
+#[test]
+fn a_probe_moves_only_to_files_that_its_user_may_read() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("programs", &["probe"]))[0];
+    let owner = Owner::User(1000);
+    let of_user = attach_by(&engine, program, &owner, Some(1000));
+    let of_root = attach_by(&engine, program, &Owner::Root, Some(0));
+    let unknown = attach_by(&engine, program, &owner, None);
+    bench.kernel.replace_file(APP);
+    bench.kernel.hide_file(APP);
+    let refused = |engine: &Engine<SimKernel>, link, says: &str| {
+        let HookCheck::Lost(found) = engine.check_link(link).unwrap() else { panic!("it is moved") };
+        assert!(found.to_string().contains(says), "{found}");
+    };
+    refused(&engine, of_user, "user 1000 attached it, and may not read /usr/bin/app");
+    refused(&engine, unknown, "does not have the rights of user:1000");
+    assert!(is_moved(&engine.check_link(of_root).unwrap()));
+    let error = engine.replace_program(&replacement(&bench, program, "programs")).unwrap_err();
+    assert!(error.to_string().contains("may not read"), "{error}");
+    drop(engine);
+    // Nor does a start attach it there.
+    bench.kernel.end_link(Path::new(&format!("links/{of_user}"))).unwrap();
+    let (engine, report) = bench.start();
+    assert!(report.problems.iter().any(|problem| problem.contains("may not read")), "{report:?}");
+    assert!(!engine.describe_link(of_user).unwrap().standing.is_running());
+}
+
+/// A program with a function to probe.
+fn compiled(path: &Path, number: u32) {
+    let source = path.with_extension("c");
+    let code = format!(
+        "__attribute__((noinline)) int probed(int n) {{ __asm__ volatile(\"\"); return n + {number}; }}\n\
+         int main(void) {{ return probed(0) != {number}; }}\n"
+    );
+    std::fs::write(&source, code).unwrap();
+    assert!(Command::new("cc").args(["-O1", "-o"]).args([path, &source]).status().unwrap().success());
+}
+
+#[test]
+fn linux_probes_follow_files_that_are_renamed_into_place() {
+    let bench = crate::linux::bench("probed_files");
+    let engine = bench.engine();
+    let (app, new) = (bench.folder.path().join("app"), bench.folder.path().join("new"));
+    let target = app.to_str().unwrap();
+    compiled(&app, 1);
+    let (_, link) = attached(&bench, &engine, target);
+    let inode = || std::fs::metadata(&app).unwrap().ino();
+    assert_eq!(file_of(&engine, link).inode, inode());
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+    for number in 2..4 {
+        let before = kernel_link(&engine, link);
+        compiled(&new, number);
+        std::fs::rename(&new, &app).unwrap();
+        assert!(is_moved(&engine.check_link(link).unwrap()));
+        assert_eq!(file_of(&engine, link).inode, inode());
+        assert!(bench.kernel.open_link(before).unwrap().is_none(), "the link in the old file has ended");
+        assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+        assert!(Command::new(&app).status().unwrap().success(), "the probe ended the program");
+    }
+    let before = kernel_link(&engine, link);
+    std::fs::write(&new, "no binary").unwrap();
+    std::fs::rename(&new, &app).unwrap();
+    let HookCheck::Lost(found) = engine.check_link(link).unwrap() else { panic!("it is no binary") };
+    assert!(found.to_string().contains("is not a binary"), "{found}");
+    assert_eq!(kernel_link(&engine, link), before);
+    engine.detach(link).unwrap();
+}
+
+#[test]
+fn linux_probe_of_a_process_is_of_that_process() {
+    let bench = crate::linux::bench("probed_processes");
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("programs", &["probe"]))[0];
+    let app = bench.folder.path().join("app");
+    compiled(&app, 1);
+    let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let of_child = ProcessScope { pid: Some(child.id()), container_pid: None };
+    let link = engine.attached(program, probe(app.to_str().unwrap(), of_child));
+    let exe = AttachPoint::Uprobe {
+        target: format!("/proc/{}/exe", child.id()),
+        function: None,
+        offset: 0x1000,
+        scope: ProcessScope::default(),
+    };
+    let by_path = engine.try_attach(program, exe);
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    for link in [Some(link), by_path.ok().map(|link| link.record.id)].into_iter().flatten() {
+        let standing = engine.describe_link(link).unwrap().standing;
+        assert_eq!(standing, Standing::Ended { pid: child.id() });
+        assert_eq!(engine.check_link(link).unwrap(), HookCheck::Lost(standing));
+    }
+}
+
+fn probes_stay_in_files_that_are_not_touched<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("programs", &["probe"]))[0];
+    let point = AttachPoint::Uprobe {
+        target: "libc".to_owned(),
+        function: Some("strtold".to_owned()),
+        offset: 0,
+        scope: ProcessScope::default(),
+    };
+    let link = engine.attached(program, point);
+    let before = kernel_link(&engine, link);
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right, "after a restart of the daemon");
+    assert_eq!(kernel_link(&engine, link), before);
+}
+
+crate::on_both_kernels!(probes_stay_in_files_that_are_not_touched);
