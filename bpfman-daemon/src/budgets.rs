@@ -4,8 +4,8 @@
 //! machine some ten nanoseconds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -22,10 +22,8 @@ use bpfmand_observe::LimitCounts;
 
 use crate::policy::PolicySource;
 
-/// So long it sleeps at most: policies change without a word.
-const TURN: Duration = Duration::from_secs(5);
-/// While something is measured or about to end.
-const BUSY_TURN: Duration = Duration::from_secs(1);
+/// So long it sleeps at most.
+const TURN: Duration = Duration::from_secs(1);
 /// Records that change are looked at this often at most.
 const REST: Duration = Duration::from_millis(50);
 /// Failures that are remembered, so that each is told once.
@@ -33,48 +31,95 @@ const MOST_TOLD: usize = 1_000;
 /// Detaching builds chains, as a request does.
 const STACK: usize = 1 << 20;
 
-/// The thread, which ends some time after this value is dropped.
+/// Watches, on a thread that is there while something can end or is limited.
 pub struct Budgets {
-    stop: Arc<AtomicBool>,
+    seat: Arc<Seat>,
     measures: Arc<AtomicBool>,
 }
 
+/// Where the worker is.
+struct Seat {
+    /// None while a thread has it.
+    resting: Mutex<Option<Worker>>,
+    stop: AtomicBool,
+}
+
+impl Seat {
+    fn lock(&self) -> MutexGuard<'_, Option<Worker>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread: works until nothing can end and nothing is limited.
+    fn work(&self) {
+        let taken = self.lock().take();
+        let Some(mut worker) = taken else { return };
+        let mut seen = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            let due = worker.turn();
+            if due.is_none() {
+                worker.engine.forget_warnings_but(&[]);
+                let mut resting = self.lock();
+                // The next poll waits for this lock, and sees what is recorded from here on.
+                if worker.gate.check().is_err() || !worker.is_needed() {
+                    *resting = Some(worker);
+                    return;
+                }
+            }
+            std::thread::sleep(REST);
+            seen = worker.engine.wait_for_change(seen, due.unwrap_or(TURN));
+        }
+    }
+}
+
 impl Budgets {
-    /// Starts it. CPU time is measured over windows of `window`; `counts` are of what is done.
-    pub fn start(
+    /// Starts no thread yet. CPU time is measured over windows of `window`; `counts` are of what is done.
+    pub fn new(
         engine: Arc<Engine<LinuxKernel>>,
         policy: Arc<PolicySource>,
         journal: Arc<Journal>,
         gate: Arc<Gate>,
         (window, counts): (Duration, Arc<LimitCounts>),
-    ) -> std::io::Result<Self> {
-        let [stop, measures] = [false; 2].map(|no| Arc::new(AtomicBool::new(no)));
-        let mut worker = Worker {
+    ) -> Self {
+        let measures = Arc::new(AtomicBool::new(false));
+        let worker = Worker {
             engine,
             policy,
             journal,
             gate,
             window,
             counts,
-            stop: Arc::clone(&stop),
             measures: Arc::clone(&measures),
             measuring: None,
             last_was_empty: false,
             told: BTreeMap::new(),
         };
-        Builder::new().name("budgets".to_owned()).stack_size(STACK).spawn(move || worker.run())?;
-        Ok(Self { stop, measures })
+        let seat = Seat { resting: Mutex::new(Some(worker)), stop: AtomicBool::new(false) };
+        Self { seat: Arc::new(seat), measures }
+    }
+
+    /// Starts the thread if something can end or is limited. To be called after each change of the records, without a lock of
+    /// the engine's state, and every second: policies change without a word.
+    pub fn poll(&self) {
+        let resting = self.seat.lock();
+        if !resting.as_ref().is_some_and(Worker::is_needed) {
+            return;
+        }
+        let seat = Arc::clone(&self.seat);
+        let thread = Builder::new().name("budgets".to_owned()).stack_size(STACK);
+        if let Err(error) = thread.spawn(move || seat.work()) {
+            // The next call tries again.
+            tracing::warn!(%error, "no thread can be started that watches limits");
+        }
+    }
+
+    /// Has the thread end some time after.
+    pub fn stop(&self) {
+        self.seat.stop.store(true, Ordering::Relaxed);
     }
 
     /// Whether it measures what somebody takes: without a daemon nobody would be limited.
     pub fn measures(&self) -> bool {
         self.measures.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Budgets {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -91,7 +136,6 @@ struct Worker {
     gate: Arc<Gate>,
     window: Duration,
     counts: Arc<LimitCounts>,
-    stop: Arc<AtomicBool>,
     measures: Arc<AtomicBool>,
     measuring: Option<Measuring>,
     /// Whether nobody was limited at the last look.
@@ -101,25 +145,22 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&mut self) {
-        let mut seen = 0;
-        while !self.stop.load(Ordering::Relaxed) {
-            let wait = self.turn();
-            std::thread::sleep(REST);
-            seen = self.engine.wait_for_change(seen, wait);
-        }
+    /// Whether something of the records can end, or is limited.
+    fn is_needed(&self) -> bool {
+        self.engine.has_deadlines()
+            || self.policy.policy().is_ok_and(|policy| self.engine.runs_any(|one| is_limited(&policy, one)))
     }
 
-    /// One look. Answers when the next one is due.
-    fn turn(&mut self) -> Duration {
+    /// One observation. Answers when the next one is due; none if nothing is there to be observed.
+    fn turn(&mut self) -> Option<Duration> {
         // Nothing of ours is attached while all stands still.
         let gate = Arc::clone(&self.gate);
         let Ok(_inside) = gate.enter() else {
             self.rest();
-            return BUSY_TURN;
+            return None;
         };
         let due = [self.expire(), self.measure()];
-        due.into_iter().flatten().min().map_or(TURN, |due| due.min(BUSY_TURN))
+        due.into_iter().flatten().min().map(|due| due.min(TURN))
     }
 
     fn expire(&mut self) -> Option<Duration> {
@@ -129,7 +170,7 @@ impl Worker {
         }
         // One that could not be ended is tried again after a while.
         let next = self.engine.next_deadline().ok().flatten()?;
-        Some(if next.is_zero() { BUSY_TURN } else { next })
+        Some(if next.is_zero() { TURN } else { next })
     }
 
     fn tell_expired(&mut self, expired: &Expired) {
@@ -159,10 +200,8 @@ impl Worker {
             return None;
         };
         let limit_of = |owner: &Owner| limit_of_owner(&policy, owner);
-        let is_limited =
-            |program: &ProgramRecord| program.budget.cpu.is_some() || limit_of(&program.owner()).is_some();
         let is_due = self.measuring.as_ref().is_none_or(|begun| begun.readings.age() >= self.window);
-        let is_anyone = self.engine.runs_any(is_limited);
+        let is_anyone = self.engine.runs_any(|program| is_limited(&policy, program));
         // Not before the window ends: who is attached again and again would begin a new one each time.
         if !is_anyone && (self.measuring.is_none() || self.last_was_empty && is_due) {
             self.rest();
@@ -265,6 +304,10 @@ impl Worker {
 /// What a text is about: figures that follow differ each time.
 fn about(what: &str) -> &str {
     what.split(": ").next().unwrap_or(what)
+}
+
+fn is_limited(policy: &AccessPolicy, program: &ProgramRecord) -> bool {
+    program.budget.cpu.is_some() || limit_of_owner(policy, &program.owner()).is_some()
 }
 
 /// What all programs of an owner may take together. A grant that is removed limits nobody.

@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_secs(1);
 /// Programs are loaded on this thread, as for requests.
 const STACK: usize = 1 << 20;
 
-/// The thread that keeps the gate.
+/// The thread that keeps the gate. Without one to keep, it ends once the gate of an earlier configuration is removed.
 pub struct GateKeeper {
     stop: Sender<()>,
     opened: Receiver<()>,
@@ -44,11 +44,15 @@ impl GateKeeper {
                 // Registries may be slow, and whoever opens the way out waits for all that is inside.
                 gate.fetch();
                 match changes.enter() {
-                    Ok(_inside) => gate.turn(),
+                    Ok(_inside) => {
+                        gate.turn();
+                        if !gate.is_wanted() {
+                            break;
+                        }
+                    }
                     Err(_) => gate.is_gone(),
                 }
-                let wait = if gate.is_wanted() { TURN } else { Duration::MAX };
-                if !matches!(stopped.recv_timeout(wait), Err(RecvTimeoutError::Timeout)) {
+                if !matches!(stopped.recv_timeout(TURN), Err(RecvTimeoutError::Timeout)) {
                     break;
                 }
             }

@@ -11,6 +11,7 @@ mod makers;
 mod ours;
 mod passed;
 mod programs;
+mod seat;
 mod settings;
 mod sight;
 mod sources;
@@ -20,7 +21,6 @@ mod who;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::Builder;
 use std::time::Duration;
 
 use bpfmand_api::{Gate, RadarControl, RadarRefusal, RadarStanding};
@@ -31,13 +31,11 @@ use bpfmand_kernel::linux::LinuxKernel;
 
 pub use settings::{RadarObject, RadarTable};
 
+use seat::RadarSeat;
 use watch::RadarWatch;
 
 /// How long the end of the daemon waits until what was seen is in the journal.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// Programs are loaded on this thread, as for requests.
-const STACK: usize = 1 << 20;
-
 /// What the thread is told.
 enum RadarCommand {
     /// Use this object.
@@ -50,9 +48,9 @@ enum RadarCommand {
     End,
 }
 
-/// The thread that keeps the radar.
+/// Keeps the radar, on a thread that ends while there is nothing to do.
 pub struct RadarKeeper {
-    commands: Sender<RadarCommand>,
+    seat: Arc<RadarSeat>,
     ended: Receiver<()>,
     standing: Arc<RadarStanding>,
 }
@@ -75,16 +73,13 @@ impl RadarKeeper {
     /// # Errors
     /// The kernel has no thread left.
     pub fn start(parts: RadarParts) -> std::io::Result<Self> {
-        let (commands, received) = channel();
         let (tell, ended) = channel();
         let standing = Arc::<RadarStanding>::default();
         let watch = RadarWatch::new(parts, Arc::clone(&standing));
-        let run = move || {
-            watch.run(&received);
-            let _nobody_waits = tell.send(());
-        };
-        Builder::new().name("radar".to_owned()).stack_size(STACK).spawn(run)?;
-        Ok(Self { commands, ended, standing })
+        let seat = Arc::new(RadarSeat::new(watch, tell));
+        // Programs of an earlier daemon may be at work.
+        seat.send(RadarCommand::Nothing)?;
+        Ok(Self { seat, ended, standing })
     }
 
     /// How it stands from now on.
@@ -94,28 +89,28 @@ impl RadarKeeper {
 
     /// Switches it.
     pub fn control(&self) -> Arc<dyn RadarControl> {
-        Arc::new(RadarSwitch(self.commands.clone()))
+        Arc::new(RadarSwitch(Arc::clone(&self.seat)))
     }
 
     /// Ends the thread. The programs stay, and what they see meanwhile waits in their ring.
     pub fn end(self) {
-        let _ended = self.commands.send(RadarCommand::End);
-        let _late = self.ended.recv_timeout(FAREWELL);
+        if self.seat.end() {
+            let _late = self.ended.recv_timeout(FAREWELL);
+        }
     }
 }
 
 /// Tells the thread, and waits for it.
-struct RadarSwitch(Sender<RadarCommand>);
+struct RadarSwitch(Arc<RadarSeat>);
 
 impl RadarSwitch {
     fn tell(
         &self,
         command: impl FnOnce(Sender<Result<(), RadarRefusal>>) -> RadarCommand,
     ) -> Result<(), RadarRefusal> {
-        let ending = || RadarRefusal::Failed("the daemon is ending".to_owned());
         let (answer, answered) = channel();
-        self.0.send(command(answer)).map_err(|_| ending())?;
-        answered.recv().map_err(|_| ending())?
+        self.0.send(command(answer)).map_err(|error| RadarRefusal::Failed(error.to_string()))?;
+        answered.recv().map_err(|_| RadarRefusal::Failed(seat::ENDING.to_owned()))?
     }
 }
 

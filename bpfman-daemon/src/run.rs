@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, RadarStanding, SocketSystem};
 use bpfmand_core::Selector;
 use bpfmand_engine::{
-    Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, ReadObjects, SCHEMA, StepObserver,
+    ChangeListener, Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, ReadObjects, SCHEMA,
+    StepObserver,
 };
 use bpfmand_image::{ImageStore, StartHelper};
 use bpfmand_journal::Journal;
@@ -122,7 +123,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let _pins_held = kernel.hold_pins_alone()?;
     // All is mounted, and nothing was read yet that others wrote.
     cage.close(config)?;
-    let (image_runtime, landlock) = ImageRuntime::start(config.image_folders())?;
+    let (image_runtime, landlock) = ImageRuntime::new(config.image_folders())?;
     cage.holds_files(landlock);
     cage.has_helpers(helpers.as_ref().map(|helpers| helpers.user()));
     cage.tell();
@@ -204,15 +205,25 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     })
     .context("cannot start the radar")?;
     let radar_standing = radar.standing();
-    let budgets = Budgets::start(
+    let budgets = Arc::new(Budgets::new(
         Arc::clone(&engine),
         Arc::clone(&policy),
         Arc::clone(&journal),
         Arc::clone(&gate),
         (config.cpu_window, Arc::clone(&limit_counts)),
-    )
-    .context("cannot start the watch of limits")?;
-    let watcher = Watcher::start(Arc::clone(&engine), config.check, Arc::clone(&journal), glass)
+    ));
+    // Limits of a new load begin at once, also while the checks of hooks wait for somebody.
+    let begin_limits: Arc<ChangeListener> = Arc::new({
+        let budgets = Arc::downgrade(&budgets);
+        move || {
+            if let Some(budgets) = budgets.upgrade() {
+                budgets.poll();
+            }
+        }
+    });
+    engine.on_change(&begin_limits);
+    let (checks, limits) = (config.check, Arc::clone(&budgets));
+    let watcher = Watcher::start(Arc::clone(&engine), checks, Arc::clone(&journal), glass, limits)
         .context("cannot start the watch of interfaces")?;
     let statistics = RunStatistics::begin(&kernel, config.metrics.run_statistics);
     let metrics = DaemonMetrics::new(DaemonParts {
@@ -263,7 +274,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     };
     let metrics = Metrics { tcp: metrics_by_tcp, scrapes: &scrapes, policy: &policy };
     let result = runtime.block_on(serve(config, &api, (csi, metrics), helpers.as_deref(), is_needed));
-    drop((watcher, budgets));
+    drop((watcher, begin_limits));
+    budgets.stop();
     radar.end();
     load_gate.end();
     runtime.shutdown_timeout(GRACE);

@@ -20,6 +20,7 @@ use bpfmand_kernel::{InterfaceWatch, KernelError, KernelNetwork as _};
 use bpfmand_store::FileError;
 
 use crate::acts::{self, Checks};
+use crate::budgets::Budgets;
 use crate::glass::Glass;
 
 /// What changes within this time after a change is followed together with what follows.
@@ -49,6 +50,7 @@ impl Watcher {
         check: Option<Duration>,
         journal: Arc<Journal>,
         glass: Glass,
+        budgets: Arc<Budgets>,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut supervisor = Supervisor {
@@ -61,6 +63,7 @@ impl Watcher {
             told: Checks::new(Arc::clone(&journal)),
             shared: Arc::new(Shared { gate: glass.gate(), journal }),
             glass,
+            budgets,
         };
         Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(move || supervisor.run())?;
         Ok(Self { stop })
@@ -91,6 +94,7 @@ struct Supervisor {
     shared: Arc<Shared>,
     told: Checks,
     glass: Glass,
+    budgets: Arc<Budgets>,
 }
 
 /// What all threads have besides the engine.
@@ -108,6 +112,7 @@ impl Supervisor {
                 std::thread::sleep(LOOK);
                 continue;
             }
+            self.budgets.poll();
             let wanted = self.engine.watched_namespaces();
             let all_watched = self.watch_all(&wanted);
             if self.check.is_some_and(|check| checked.elapsed() >= check) {

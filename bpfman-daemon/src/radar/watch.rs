@@ -84,33 +84,29 @@ impl RadarWatch {
         }
     }
 
-    /// Runs until it is told to end.
-    pub fn run(mut self, commands: &Receiver<RadarCommand>) {
+    /// Works until it is told to end. True: there is nothing to do until the next command.
+    pub fn run(&mut self, commands: &Receiver<RadarCommand>) -> bool {
         self.keep();
         loop {
             let command = match (&self.at_work, &self.wanted) {
-                // Nothing to do, for ever.
-                (None, None) if self.looked && self.tallies.next().is_none() => commands.recv().ok(),
+                (None, None) if self.looked && self.tallies.next().is_none() => match commands.try_recv() {
+                    Err(TryRecvError::Empty) => return true,
+                    Err(TryRecvError::Disconnected) => return false,
+                    Ok(command) => command,
+                },
                 (None, _) => match commands.recv_timeout(self.tallies.next().unwrap_or(TURN).min(TURN)) {
-                    Err(RecvTimeoutError::Disconnected) => None,
-                    Err(RecvTimeoutError::Timeout) => Some(RadarCommand::Nothing),
-                    Ok(command) => Some(command),
+                    Err(RecvTimeoutError::Disconnected) => return false,
+                    Err(RecvTimeoutError::Timeout) => RadarCommand::Nothing,
+                    Ok(command) => command,
                 },
                 (Some(_), _) => match commands.try_recv() {
-                    Err(TryRecvError::Disconnected) => None,
-                    Err(TryRecvError::Empty) => Some(RadarCommand::Nothing),
-                    Ok(command) => Some(command),
+                    Err(TryRecvError::Disconnected) => return false,
+                    Err(TryRecvError::Empty) => RadarCommand::Nothing,
+                    Ok(command) => command,
                 },
             };
-            match command {
-                None | Some(RadarCommand::End) => break,
-                Some(RadarCommand::Nothing) => {}
-                Some(RadarCommand::Start(object, answer)) => {
-                    let _gone = answer.send(self.start(object));
-                }
-                Some(RadarCommand::Stop(answer)) => {
-                    let _gone = answer.send(self.stop());
-                }
+            if !self.obey(command) {
+                return false;
             }
             self.read();
             if self.turned.elapsed() >= TURN {
@@ -120,6 +116,25 @@ impl RadarWatch {
             }
             self.tell(false);
         }
+    }
+
+    /// Carries out a command. False: it was told to end.
+    pub fn obey(&mut self, command: RadarCommand) -> bool {
+        match command {
+            RadarCommand::End => return false,
+            RadarCommand::Nothing => {}
+            RadarCommand::Start(object, answer) => {
+                let _gone = answer.send(self.start(object));
+            }
+            RadarCommand::Stop(answer) => {
+                let _gone = answer.send(self.stop());
+            }
+        }
+        true
+    }
+
+    /// Tells the journal what was counted by now.
+    pub fn end(&mut self) {
         self.tell(true);
     }
 
@@ -170,6 +185,10 @@ impl RadarWatch {
 
     /// Has the programs be there, if they are wanted.
     fn keep(&mut self) {
+        // Callers who start or stop it wait inside of the gate, and break-glass waits for them: it would wait for this thread too.
+        if self.looked && self.wanted.is_none() && self.at_work.is_none() {
+            return;
+        }
         let changes = Arc::clone(&self.parts.changes);
         // While everything is detached no registry is asked either.
         let fetched = changes.check().is_ok().then(|| self.fetch());

@@ -8,13 +8,16 @@ use std::process::Command;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::{INTERFACE, Namespace};
+use bpfman_tests::registry::Registry;
 use bpfman_tests::requests::{attach, tc, tracepoint, xdp};
 use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::target::Target;
 use bpfman_tests::traffic::Traffic;
+use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network, Outcome, compile, kernel};
 
 use crate::equipment::{Program, detach, link, test_name, unload};
+use crate::images::publish;
 
 #[test]
 fn sigterm_ends_the_daemon_and_programs_run_on() {
@@ -40,6 +43,44 @@ fn sigterm_ends_the_daemon_and_programs_run_on() {
     let wire = daemon.wire();
     members.iter().for_each(|member| unload(&wire, member.id));
     assert_eq!(traffic.send(1), 1);
+}
+
+/// Names of its threads, sorted.
+fn threads(daemon: &Daemon) -> Vec<String> {
+    let folder = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
+    // One may end meanwhile.
+    let names = folder.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+    let mut names: Vec<String> = names.map(|name| name.trim_end().to_owned()).collect();
+    names.sort();
+    names
+}
+
+const AT_REST: [&str; 3] = ["bpfmand", "journal", "watch"];
+
+#[test]
+fn fresh_daemon_has_three_threads_at_rest() {
+    let daemon = Daemon::start();
+    until("the threads of its start have ended", || threads(&daemon) == AT_REST);
+}
+
+#[test]
+fn threads_for_images_and_limits_end_with_their_work() {
+    let registry = Registry::start();
+    let policy = "mode = \"off\"\n".to_owned();
+    let daemon = Daemon::start_with(&Launch { policy, ..Launch::default() });
+    let name = registry.image("chain:1");
+    publish(&daemon, &name, "chain");
+    daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).success();
+    assert!(threads(&daemon).contains(&"images".to_owned()), "{:?}", threads(&daemon));
+    until("nothing is worked on", || threads(&daemon) == AT_REST);
+    daemon.bpfman(&format!("image pull -i {name}")).success();
+
+    let object = compile::object("chain").display().to_string();
+    let load = format!("load file -p {object} --programs xdp:xdp_member --ttl 1h -o json");
+    let id = daemon.bpfman(&load).json()["programs"][0]["program_id"].clone();
+    until("a thread waits for the end", || threads(&daemon).contains(&"budgets".to_owned()));
+    daemon.bpfman(&format!("unload {id}")).success();
+    until("nothing ends by itself", || threads(&daemon) == AT_REST);
 }
 
 #[test]
@@ -79,9 +120,7 @@ fn after_a_loss_of_all_pins_everything_is_loaded_and_attached_again() {
     // As after a reboot: the records are there, and nothing of the kernel.
     daemon.terminate();
     rustix::mount::unmount(daemon.fs(), rustix::mount::UnmountFlags::DETACH).unwrap();
-    bpfman_tests::wait::until("the hook is empty", || {
-        kernel::hooks(&far)[0]["xdp"].as_array().unwrap().is_empty()
-    });
+    until("the hook is empty", || kernel::hooks(&far)[0]["xdp"].as_array().unwrap().is_empty());
     daemon.again(&Launch::default());
     assert!(daemon.log().contains("reloaded=2"), "{}", daemon.log());
     // Hundreds may take longer than a service may take to start: systemd is told that this goes on.
