@@ -1,24 +1,27 @@
 //! The end of who answers, which waits for questions: it has nothing else to do.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _};
 use std::os::unix::net::UnixStream;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Frame, HEADER, PIECE, announced, frame, header, understood, wrong};
+use crate::{Frame, HEADER, Writing, announced, frame, understood, wrong};
+
+/// Bytes that are read ahead: most questions are read by one call.
+const AHEAD: usize = 8 << 10;
 
 /// The end of the one who answers.
 #[derive(Debug)]
 pub struct Answering {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
 }
 
 impl Answering {
     /// Of a stream that blocks.
     #[must_use]
-    pub const fn new(stream: UnixStream) -> Self {
-        Self { stream }
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream: BufReader::with_capacity(AHEAD, stream) }
     }
 
     /// The next question; none if nobody asks any more.
@@ -42,14 +45,29 @@ impl Answering {
         self.question()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
+    fn writing(&mut self) -> Writing<'_, UnixStream> {
+        Writing::new(self.stream.get_mut())
+    }
+
     /// A message.
     ///
     /// # Errors
     /// The other end is gone, or the message is too long.
     pub fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
-        let message = serde_json::to_vec(message)?;
-        self.stream.write_all(&header(false, message.len())?)?;
-        self.stream.write_all(&message)
+        let mut writing = self.writing();
+        writing.message(message)?;
+        writing.send()
+    }
+
+    /// A message, and content behind it.
+    ///
+    /// # Errors
+    /// As for [`Self::say`].
+    pub fn say_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
+        let mut writing = self.writing();
+        writing.message(message)?;
+        writing.content(content)?;
+        writing.send()
     }
 
     /// Content, whole.
@@ -57,10 +75,9 @@ impl Answering {
     /// # Errors
     /// The other end is gone.
     pub fn give(&mut self, content: &[u8]) -> io::Result<()> {
-        for piece in content.chunks(PIECE) {
-            self.give_piece(piece)?;
-        }
-        self.give_piece(&[])
+        let mut writing = self.writing();
+        writing.content(content)?;
+        writing.send()
     }
 
     /// A piece of content; an empty one ends it.
@@ -68,8 +85,9 @@ impl Answering {
     /// # Errors
     /// The other end is gone, or the piece is too long.
     pub fn give_piece(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.stream.write_all(&header(true, piece.len())?)?;
-        self.stream.write_all(piece)
+        let mut writing = self.writing();
+        writing.piece(piece)?;
+        writing.send()
     }
 
     /// Content, whole. The one who asks bounds it.

@@ -5,12 +5,14 @@
 //! an end of its own; who answers is the same everywhere: [`Answering`].
 
 mod answering;
+mod writing;
 
 use std::io;
 
 use serde::de::DeserializeOwned;
 
 pub use answering::{Answering, Content};
+pub use writing::Writing;
 
 /// Bytes of any message: more than the signatures of one digest take, in their encoding.
 pub const MESSAGE_LIMIT: usize = 64 << 20;

@@ -47,6 +47,9 @@ pub trait StartReader: fmt::Debug + Send + Sync {
     /// The kernel refuses, or nobody is left to start any.
     fn start_reader(&self) -> io::Result<ReaderLink>;
 
+    /// Starts one ahead, for the next object. Called once an object was read.
+    fn make_ready(&self) {}
+
     /// False once nobody is left to start any.
     fn is_able(&self) -> bool {
         true
@@ -105,13 +108,15 @@ impl ReaderClient {
         let ReaderLink { stream, life } = self.start.start_reader().map_err(failed)?;
         let room = Arc::new(Room::of(&self.room));
         let asked = Asked {
-            connection: Mutex::new(Some(ReaderConnection::new(stream, life, Arc::clone(&room)))),
+            at_work: Mutex::new(Some(AtWork {
+                connection: ReaderConnection::new(stream, life, Arc::clone(&room)),
+                start: Arc::clone(&self.start),
+            })),
             left: Mutex::new(time),
             charged,
         };
         let facts = asked.ask(|connection| {
-            connection.say(&ReaderQuestion::Read)?;
-            connection.give(bytes)?;
+            connection.say_with(&ReaderQuestion::Read, bytes)?;
             let sent: SentFacts = match connection.hear(FACTS)? {
                 Ok(sent) => sent,
                 Err(why) => return Ok(Err(why)),
@@ -184,8 +189,7 @@ impl ReaderLinker {
         self.asked.ask(|connection| {
             connection.say(&ReaderQuestion::Modules { count: types.modules().len() })?;
             for (name, bytes) in types.modules() {
-                connection.say(name)?;
-                connection.give(bytes)?;
+                connection.say_with(name, bytes)?;
             }
             Ok(())
         })
@@ -254,7 +258,21 @@ impl LinkPrograms for ReaderLinker {
     }
 
     fn finish(&self) {
-        self.asked.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.asked.at_work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// A reader that reads an object. When it is dropped, the next one is started: not before, since it would take a processor
+/// from this one.
+#[derive(Debug)]
+struct AtWork {
+    connection: ReaderConnection,
+    start: Arc<dyn StartReader>,
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.start.make_ready();
     }
 }
 
@@ -262,7 +280,7 @@ impl LinkPrograms for ReaderLinker {
 #[derive(Debug)]
 struct Asked {
     /// None once a question failed: nobody knows what comes next, and the reader is ended.
-    connection: Mutex<Option<ReaderConnection>>,
+    at_work: Mutex<Option<AtWork>>,
     /// How long all that is still to be asked may take.
     left: Mutex<Duration>,
     /// Whose time this takes besides, if anybody's.
@@ -271,8 +289,9 @@ struct Asked {
 
 impl Asked {
     fn ask<T>(&self, talk: impl FnOnce(&mut ReaderConnection) -> io::Result<T>) -> Result<T, EngineError> {
-        let mut held = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = held.as_mut().ok_or_else(|| EngineError::Reader("it was given up".to_owned()))?;
+        let mut held = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_work = held.as_mut().ok_or_else(|| EngineError::Reader("it was given up".to_owned()))?;
+        let connection = &mut at_work.connection;
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
         connection.begin(*left);

@@ -1,56 +1,67 @@
 //! The end of the one who asks, who waits no longer than so long for an answer, and takes no more than so much of it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfmand_frames::{Frame, HEADER, PIECE, SMALL, announced, frame, header, understood, wrong};
+use bpfmand_frames::{Frame, HEADER, PIECE, SMALL, Writing, announced, frame, understood, wrong};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::room::Room;
 
+/// Bytes that are read ahead: most answers are read by one call.
+const AHEAD: usize = 8 << 10;
+
 /// A connection to a reader.
 #[derive(Debug)]
 pub(crate) struct ReaderConnection {
-    stream: UnixStream,
-    /// When the answer to the present question has to be there.
-    until: Instant,
+    stream: BufReader<TimedStream>,
     /// What comes takes room.
     room: Arc<Room>,
     _life: Option<OwnedFd>,
 }
 
-impl ReaderConnection {
-    pub(crate) fn new(stream: UnixStream, life: Option<OwnedFd>, room: Arc<Room>) -> Self {
-        Self { stream, until: Instant::now(), room, _life: life }
-    }
+/// A stream that waits no longer than until then.
+#[derive(Debug)]
+struct TimedStream {
+    stream: UnixStream,
+    /// When the answer to the present question has to be there.
+    until: Instant,
+}
 
-    /// Begins a question, which is to be asked and answered within this time.
-    pub(crate) fn begin(&mut self, time: Duration) {
-        self.until = Instant::now() + time;
-    }
-
+impl TimedStream {
     fn left(&self) -> io::Result<Option<Duration>> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
     }
+}
 
-    pub(crate) fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
-        let message = serde_json::to_vec(message)?;
-        self.write_all(&header(false, message.len())?)?;
-        self.write_all(&message)
+impl ReaderConnection {
+    pub(crate) fn new(stream: UnixStream, life: Option<OwnedFd>, room: Arc<Room>) -> Self {
+        let stream = TimedStream { stream, until: Instant::now() };
+        Self { stream: BufReader::with_capacity(AHEAD, stream), room, _life: life }
     }
 
-    /// Content, whole.
-    pub(crate) fn give(&mut self, content: &[u8]) -> io::Result<()> {
-        for piece in content.chunks(PIECE).chain([&[][..]]) {
-            self.write_all(&header(true, piece.len())?)?;
-            self.write_all(piece)?;
-        }
-        Ok(())
+    /// Begins a question, which is to be asked and answered within this time.
+    pub(crate) fn begin(&mut self, time: Duration) {
+        self.stream.get_mut().until = Instant::now() + time;
+    }
+
+    pub(crate) fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
+        let mut writing = Writing::new(self.stream.get_mut());
+        writing.message(message)?;
+        writing.send()
+    }
+
+    /// A message, and content behind it, whole.
+    pub(crate) fn say_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
+        let mut writing = Writing::new(self.stream.get_mut());
+        writing.message(message)?;
+        writing.content(content)?;
+        writing.send()
     }
 
     /// An answer of at most `limit` bytes.
@@ -87,7 +98,7 @@ impl ReaderConnection {
 
     fn next(&mut self, limit: usize) -> io::Result<Frame> {
         let mut header = [0; HEADER];
-        self.read_exact(&mut header)?;
+        self.stream.read_exact(&mut header)?;
         let (is_piece, length) = announced(header)?;
         if !is_piece && length > limit {
             return Err(wrong(format!("an answer of {length} bytes came, and {limit} are the most")));
@@ -96,8 +107,8 @@ impl ReaderConnection {
         let mut bytes = Vec::with_capacity(length.min(PIECE));
         while bytes.len() < length {
             let next = (length - bytes.len()).min(PIECE);
-            self.room.take(next, is_piece, self.until)?;
-            if Read::take(&mut *self, next as u64).read_to_end(&mut bytes)? < next {
+            self.room.take(next, is_piece, self.stream.get_ref().until)?;
+            if Read::take(&mut self.stream, next as u64).read_to_end(&mut bytes)? < next {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -106,14 +117,14 @@ impl ReaderConnection {
 }
 
 /// Each call of the kernel waits no longer than what is left.
-impl Read for ReaderConnection {
+impl Read for TimedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(self.left()?)?;
         self.stream.read(buffer).map_err(late)
     }
 }
 
-impl Write for ReaderConnection {
+impl Write for TimedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.set_write_timeout(self.left()?)?;
         self.stream.write(bytes).map_err(late)

@@ -26,20 +26,16 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Vec<u
         Err(error) => return served.say(&Err::<SentFacts, _>(cut(error.to_string()))),
     };
     let (facts, contents) = SentFacts::of(object.facts());
-    served.say(&Ok::<_, String>(facts))?;
-    served.give(&contents)?;
+    served.say_with(&Ok::<_, String>(facts), &contents)?;
     drop(contents);
     let mut types = Types { read: Some(kernel_types), kernel: None };
     while let Some(question) = served.question()? {
         match question {
             ReaderQuestion::Read => return Err(wrong("it was given a second object".to_owned())),
-            ReaderQuestion::Btf(features) => {
-                let btf = object.btf(features.into());
-                served.say(&btf.is_some())?;
-                if let Some(btf) = btf {
-                    served.give(&btf)?;
-                }
-            }
+            ReaderQuestion::Btf(features) => match object.btf(features.into()) {
+                Some(btf) => served.say_with(&true, &btf)?,
+                None => served.say(&false)?,
+            },
             ReaderQuestion::NeedsKernelTypes { program } => served.say(&object.needs_kernel_btf(&program))?,
             ReaderQuestion::Exceeds { program } => {
                 let exceeds = types.kernel().map(|kernel| object.exceeds(&program, kernel));
@@ -67,8 +63,7 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Vec<u
                 match object.link(&program, &TextOptions { kernel_btf, features }) {
                     Ok(linked) => {
                         let (sent, lists) = SentProgram::of(&linked);
-                        served.say(&Ok::<_, String>(sent))?;
-                        served.give(&lists)?;
+                        served.say_with(&Ok::<_, String>(sent), &lists)?;
                     }
                     Err(error) => served.say(&Err::<SentProgram, _>(cut(error.to_string())))?,
                 }
