@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use anyhow::Context as _;
+use bpfmand_cage::HelperRights;
 use bpfmand_frames::Answering;
 use rustix::process::{Pid, Signal};
 
@@ -14,14 +15,16 @@ use rustix::process::{Pid, Signal};
 /// `reader`, `lie:NAME`: says of the object that it has a map of that name; `hang:` says nothing of it.
 pub const ACT: &str = "BPFMAN_TEST_HOSTILE_HELPER";
 
-/// What this one is to try, if anything.
-pub fn act_of(role: &str) -> Option<String> {
+/// What this one is to try, if anything: `ROLE:ACT:ON`.
+pub fn act_of(rights: HelperRights) -> Option<String> {
     let act = std::env::var(ACT).ok()?;
-    Some(act.strip_prefix(&format!("{role}:"))?.to_owned())
+    let role = format!("{rights:?}:").to_lowercase();
+    act.starts_with(&role).then_some(act)
 }
 
 /// Tries it.
-pub fn run(role: &str, act: &str, stream: UnixStream) -> anyhow::Result<()> {
+pub fn run(role_and_act: &str, stream: UnixStream) -> anyhow::Result<()> {
+    let (role, act) = role_and_act.split_once(':').context("no role")?;
     let (what, on) = act.split_once(':').context("no act")?;
     // Before: a call that is not allowed is the last one.
     eprintln!("hostile: trying {role}:{act}");

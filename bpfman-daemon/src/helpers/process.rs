@@ -23,10 +23,13 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         "starter" => HelperRights::Starter,
         "fetcher" => HelperRights::Fetcher,
         "verifier" => HelperRights::Verifier,
-        "reader" => HelperRights::Reader,
         other => bail!("\"{other}\" is no process of the daemon's"),
     };
-    let held = Held::parse(held)?;
+    work(rights, Held::parse(held)?)
+}
+
+/// Gives up what the process has no use for, and works until whoever is at the other end of standard input ends.
+pub fn work(rights: HelperRights, held: Held) -> anyhow::Result<()> {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
     let cage = HelperCage {
         rights,
@@ -43,9 +46,9 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
     let stream = UnixStream::from(input);
     #[cfg(debug_assertions)]
-    if let Some(act) = super::hostile::act_of(what) {
+    if let Some(act) = super::hostile::act_of(rights) {
         // Asked for something, as an intruder in it would be.
-        return if is_asked(&stream)? { super::hostile::run(what, &act, stream) } else { Ok(()) };
+        return if is_asked(&stream)? { super::hostile::run(&act, stream) } else { Ok(()) };
     }
     if !is_asked(&stream)? {
         return Ok(());

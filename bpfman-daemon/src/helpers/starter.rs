@@ -1,48 +1,47 @@
-//! The starter: no capability, no files, nothing that others wrote; it starts the binary anew, and ends what it started.
+//! The starter: no capability, no files, nothing that others wrote; it starts the binary anew or copies itself, and ends what
+//! it started.
 
-use std::io::{IoSliceMut, Write as _};
+use std::fs::File;
+use std::io::{self, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::panic::catch_unwind;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
+use bpfmand_cage::HelperRights;
+use bpfmand_kernel::linux::{ForkedProcess, fork_alone};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{COMMAND, Held, order};
+use super::{COMMAND, Held, READER_NAME, order, process, set_environment};
 
 /// Processes at a time: more than the loads that the daemon lets wait for registries, their verifiers, and readers for all
 /// calls.
 const MOST: usize = 800;
-/// What of the environment the processes get: how registries are reached.
-const ENVIRONMENT: [&str; 13] = [
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "https_proxy",
-    "http_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "RES_OPTIONS",
-    "LOCALDOMAIN",
-    "RUST_BACKTRACE",
-];
 
 /// A process, as long as somebody wants it.
 struct Started {
-    process: Child,
+    _process: Process,
     life: OwnedFd,
 }
 
-impl Drop for Started {
+enum Process {
+    Executed(Child),
+    Copied(ForkedProcess),
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.process.kill();
-        let _reaped = self.process.wait();
+        match self {
+            Self::Executed(process) => {
+                // It may have ended by itself.
+                let _gone = process.kill();
+                let _reaped = process.wait();
+            }
+            Self::Copied(process) => process.end(),
+        }
     }
 }
 
@@ -105,33 +104,47 @@ fn next_order(orders: &OwnedFd) -> anyhow::Result<Option<(u8, Vec<OwnedFd>)>> {
 }
 
 fn start(what: u8, descriptors: Vec<OwnedFd>, held: Held) -> anyhow::Result<Started> {
-    let name = match what {
-        order::FETCHER => "fetcher",
-        order::VERIFIER => "verifier",
-        order::READER => "reader",
-        other => anyhow::bail!("the daemon asks for {other}"),
-    };
     let [stream, life] = <[OwnedFd; 2]>::try_from(descriptors)
         .map_err(|found| anyhow::anyhow!("{} descriptors came instead of 2", found.len()))?;
-    let kept = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    let mut command = Command::new("/proc/self/exe");
-    command.args([COMMAND, name]).args(held.arguments()).env_clear().envs(kept);
-    // The log is the daemon's: what others made it say would stand there as the daemon's words.
-    #[cfg(not(debug_assertions))]
-    let errors = Stdio::null();
-    #[cfg(debug_assertions)]
-    let errors = match std::env::var_os(super::hostile::ACT) {
-        None => Stdio::null(),
-        Some(act) => {
-            command.env(super::hostile::ACT, act);
-            Stdio::inherit()
-        }
+    let process = match what {
+        order::FETCHER => Process::Executed(execute("fetcher", stream, held)?),
+        order::VERIFIER => Process::Executed(execute("verifier", stream, held)?),
+        order::READER => Process::Copied(copy_as_reader(stream, held)?),
+        other => anyhow::bail!("the daemon asks for {other}"),
     };
-    let process = command
-        .stdin(Stdio::from(stream))
-        .stdout(Stdio::null())
-        .stderr(errors)
-        .spawn()
-        .context("the kernel does not start the daemon's binary anew")?;
-    Ok(Started { process, life })
+    Ok(Started { _process: process, life })
+}
+
+/// Where the errors of a process go. The log is the daemon's: what others made it say would stand there as the daemon's words.
+fn errors() -> io::Result<OwnedFd> {
+    #[cfg(debug_assertions)]
+    if std::env::var_os(super::hostile::ACT).is_some() {
+        use std::os::fd::AsFd as _;
+        return io::stderr().as_fd().try_clone_to_owned();
+    }
+    Ok(File::options().write(true).open("/dev/null")?.into())
+}
+
+fn execute(name: &str, stream: OwnedFd, held: Held) -> anyhow::Result<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args([COMMAND, name]).args(held.arguments());
+    set_environment(&mut command);
+    command.stdin(Stdio::from(stream)).stdout(Stdio::null()).stderr(Stdio::from(errors()?));
+    command.spawn().context("the kernel does not start the daemon's binary anew")
+}
+
+/// A reader begins as a copy of this process, which has read nothing that others wrote: to start the binary anew takes
+/// milliseconds, more than to read most objects.
+fn copy_as_reader(stream: OwnedFd, held: Held) -> anyhow::Result<ForkedProcess> {
+    let output = File::options().write(true).open("/dev/null")?.into();
+    let copied = fork_alone([stream, output, errors()?]).context("the starter cannot be copied")?;
+    if let Some(process) = copied {
+        return Ok(process);
+    }
+    let read = catch_unwind(|| {
+        rustix::thread::set_name(READER_NAME)?;
+        process::work(HelperRights::Reader, held)
+    });
+    // What is dropped here would be the starter's, and end the other processes.
+    std::process::exit(i32::from(!matches!(read, Ok(Ok(())))))
 }

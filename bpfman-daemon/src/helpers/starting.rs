@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use rustix::net::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::{COMMAND, Held, order};
+use super::{COMMAND, Held, order, set_environment};
 use crate::config::Config;
 
 /// How old a process may be that was started ahead: below the time after which it ends by itself.
@@ -47,6 +47,7 @@ impl HelperProcesses {
         let mut command = Command::new("/proc/self/exe");
         command.args([COMMAND, "starter"]).args(held.arguments());
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
+        set_environment(&mut command);
         // Signals of a terminal are the daemon's.
         command.process_group(0);
         let user = if bpfmand_cage::can_change_users()? {
@@ -112,17 +113,27 @@ const CANNOT: &str = "processes for images and objects cannot be started; [cage]
 
 impl StartHelper for HelperProcesses {
     fn start(&self, role: HelperRole) -> io::Result<HelperLink> {
+        let of_verifier = || self.order(order::VERIFIER);
         match role {
             HelperRole::Fetcher => self.order(order::FETCHER),
-            HelperRole::Verifier => self.verifier_ahead.take_or(|| self.order(order::VERIFIER)),
+            HelperRole::Verifier => {
+                let link = self.verifier_ahead.take().map_or_else(of_verifier, Ok)?;
+                self.verifier_ahead.fill(of_verifier);
+                Ok(link)
+            }
         }
     }
 }
 
 impl StartReader for HelperProcesses {
     fn start_reader(&self) -> io::Result<ReaderLink> {
-        let HelperLink { stream, life } = self.reader_ahead.take_or(|| self.order(order::READER))?;
+        let ready = self.reader_ahead.take();
+        let HelperLink { stream, life } = ready.map_or_else(|| self.order(order::READER), Ok)?;
         Ok(ReaderLink { stream, life })
+    }
+
+    fn make_ready(&self) {
+        self.reader_ahead.fill(|| self.order(order::READER));
     }
 
     fn is_able(&self) -> bool {
@@ -135,19 +146,28 @@ impl StartReader for HelperProcesses {
 struct Ahead(Mutex<Option<(Instant, HelperLink)>>);
 
 impl Ahead {
-    /// The one that is ready, or a new one; and another one is made ready.
-    fn take_or(&self, order: impl Fn() -> io::Result<HelperLink>) -> io::Result<HelperLink> {
-        let ready = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let link = match ready {
-            Some((since, link)) if since.elapsed() < FRESH && is_there(&link) => link,
-            _ => order()?,
-        };
-        // That there is none for the next load is no failure of this one.
-        if let Ok(next) = order() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), next));
-        }
-        Ok(link)
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, HelperLink)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The one that is ready, if there is one.
+    fn take(&self) -> Option<HelperLink> {
+        let (since, link) = self.lock().take()?;
+        is_usable(since, &link).then_some(link)
+    }
+
+    /// Makes one ready, unless there is one. That there is none for the next load is no failure of this one.
+    fn fill(&self, order: impl FnOnce() -> io::Result<HelperLink>) {
+        let mut ready = self.lock();
+        if ready.as_ref().is_some_and(|(since, link)| is_usable(*since, link)) {
+            return;
+        }
+        *ready = order().ok().map(|link| (Instant::now(), link));
+    }
+}
+
+fn is_usable(since: Instant, link: &HelperLink) -> bool {
+    since.elapsed() < FRESH && is_there(link)
 }
 
 /// False of one that has ended, or was never started.

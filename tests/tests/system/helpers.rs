@@ -32,6 +32,10 @@ fn children(pid: u32) -> Vec<Process> {
         .flat_map(|text| text.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
         .collect();
     let process = |pid| {
+        // A reader is a copy of the starter, with its arguments and a name of its own.
+        if fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end() == "bpfmand-reader" {
+            return Some(Process { pid, what: "reader".to_owned() });
+        }
         let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let words: Vec<String> =
             words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into()).collect();

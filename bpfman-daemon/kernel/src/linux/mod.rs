@@ -20,6 +20,7 @@ mod extension;
 mod facts;
 mod features;
 mod filters;
+mod fork;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod grace;
@@ -86,6 +87,7 @@ use crate::{Features, FolderLock, KernelError, Mount, Mounts as _, Probe};
 pub use self::executables::{ExecutableId, executable};
 pub use self::extension::may_load;
 pub use self::features::{raise_memlock, release};
+pub use self::fork::{ForkedProcess, fork_alone};
 pub use self::mounts::LinuxMounts;
 pub use self::process_facts::{ProcessFacts, ProcessStart, process_facts};
 pub use self::ring::RingFeed;

@@ -1,0 +1,127 @@
+//! Processes that begin as a copy of this one, for work that is worth less than the start of a program.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitOptions, kill_process, set_dumpable_behavior, waitpid,
+};
+
+/// Highest number of a signal.
+const LAST_SIGNAL: i32 = 64;
+
+/// A child process.
+#[derive(Debug)]
+pub struct ForkedProcess(Option<Pid>);
+
+impl ForkedProcess {
+    /// Kills and reaps it, if that was not done before.
+    pub fn end(&mut self) {
+        // Until it is reaped, its number is no other process's.
+        let Some(pid) = self.0.take() else { return };
+        // It may have ended by itself.
+        let _gone = kill_process(pid, Signal::KILL);
+        while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(rustix::io::Errno::INTR)) {}
+    }
+}
+
+/// Copies this process, which must have one thread. As after execve(2), the copy has these standard descriptors and no
+/// others, the default action for each signal that this process handles (faults excepted), and can be dumped.
+///
+/// Returns the copy's process; none in the copy, which must end by `std::process::exit`: what it drops is also its parent's.
+///
+/// # Errors
+/// This process has several threads: the copy would have the locks of all, and only one of them to release its own. The
+/// kernel has no process left.
+pub fn fork_alone(standard: [OwnedFd; 3]) -> io::Result<Option<ForkedProcess>> {
+    // Links of this folder are `.`, `..` of the folder above, and one for each thread.
+    if fs::metadata("/proc/self/task")?.nlink() != 3 {
+        return Err(io::Error::other("a process of several threads is not copied"));
+    }
+    // SAFETY: there is one thread, so the copy holds no lock that another thread would have to release, and may call anything.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if pid > 0 {
+        return Ok(Some(ForkedProcess(Pid::from_raw(pid))));
+    }
+    if begin_copy(standard).is_err() {
+        // SAFETY: _exit(2) has no preconditions, and runs nothing of this process.
+        unsafe { libc::_exit(1) }
+    }
+    Ok(None)
+}
+
+fn begin_copy(standard: [OwnedFd; 3]) -> io::Result<()> {
+    for (number, descriptor) in (0..).zip(&standard) {
+        // SAFETY: dup2(2) changes the table of descriptors. Numbers 0 to 2 are the standard ones, which have no owner.
+        if unsafe { libc::dup2(descriptor.as_raw_fd(), number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // They are closed with all others.
+    std::mem::forget(standard);
+    close_above(2)?;
+    (1..=LAST_SIGNAL).for_each(reset);
+    // Not while it has descriptors of its parent.
+    Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
+}
+
+/// Closes all descriptors above this number. Their owners must never be dropped.
+fn close_above(last: i32) -> io::Result<()> {
+    // SAFETY: close_range(2) touches no memory; in the copy nobody uses the descriptors of its parent.
+    if unsafe { libc::syscall(libc::SYS_close_range, last + 1, u32::MAX, 0) } == 0 {
+        return Ok(());
+    }
+    // Before Linux 5.9. What cannot be dumped may not list its own.
+    set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > last)
+        .collect();
+    for number in numbers {
+        // SAFETY: as above; the folder that was read is closed already, which is refused.
+        unsafe {
+            libc::close(number);
+        }
+    }
+    Ok(())
+}
+
+/// Gives a signal its default action, if a function handles it. Those of faults stay: they are about the memory, which is a
+/// copy too.
+fn reset(signal: i32) {
+    if matches!(signal, libc::SIGSEGV | libc::SIGBUS) {
+        return;
+    }
+    // SAFETY: all zeroes are a valid `sigaction`; the pointers are to live locals or null; numbers that are no signals are refused.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        let known = libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0;
+        if known && ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction) {
+            action = std::mem::zeroed();
+            action.sa_sigaction = libc::SIG_DFL;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Test processes have several threads. The copy itself is seen by tests of the daemon's processes.
+    #[test]
+    fn process_of_several_threads_is_not_copied() {
+        let null = || OwnedFd::from(fs::File::open("/dev/null").unwrap());
+        let (stop, wait) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || wait.recv());
+        let error = fork_alone([null(), null(), null()]).unwrap_err();
+        assert!(error.to_string().contains("several threads"), "{error}");
+        drop(stop);
+        assert!(other.join().unwrap().is_err());
+    }
+}
