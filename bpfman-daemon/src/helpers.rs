@@ -71,7 +71,8 @@ impl Held {
 }
 
 /// What the daemon has the starter start: one byte, with two descriptors beside it. The first leads to whoever asked for
-/// the process, and becomes its standard input. When the other end of the second is closed, the process is ended.
+/// the process, and becomes its standard input. When the other end of the second is closed, the process is ended. A third, for a
+/// reader, is sealed memory with the index of the kernel's types.
 mod order {
     pub const FETCHER: u8 = b'f';
     pub const VERIFIER: u8 = b'v';

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bpfmand_engine::{EbpfObject, EngineError, ReadObjects, StepObserver};
+use bpfmand_reader::SharedBytes;
 use sd_notify::NotifyState;
 
 /// How long the next step may take: above what a reader may, and a program in the verifier does.
@@ -112,5 +113,9 @@ impl ReadObjects for StartReads {
 
     fn is_able(&self) -> bool {
         self.objects.is_able()
+    }
+
+    fn kernel_types(&self) -> Option<SharedBytes> {
+        self.objects.kernel_types()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::ObjectError;
 use crate::btf::{Btf, Kind, Type};
+use crate::held::HeldNumbers;
 
 /// Most hash chains: about one for each name of a kernel.
 const CHAINS: usize = 1 << 16;
@@ -14,8 +15,8 @@ const CHAINS: usize = 1 << 16;
 /// Takes the size of the blobs plus about a sixth: some 7 MiB for a distribution kernel. Drop it when idle.
 #[derive(Clone, Debug)]
 pub struct KernelBtf {
-    kernel: Names,
-    modules: Vec<(String, Names)>,
+    pub(crate) kernel: NamedTypes,
+    pub(crate) modules: Vec<(String, NamedTypes)>,
 }
 
 /// A function or variable of the kernel or of a module.
@@ -42,7 +43,7 @@ impl KernelBtf {
     /// # Errors
     /// [`ObjectError::Btf`] if the bytes are no BTF.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
-        Ok(Self { kernel: Names::of(Btf::parse(bytes)?, 0), modules: Vec::new() })
+        Ok(Self { kernel: NamedTypes::of(Btf::parse(bytes)?, 0), modules: Vec::new() })
     }
 
     /// Adds the split BTF of a module (`/sys/kernel/btf/NAME`). What the kernel itself has goes before it.
@@ -52,7 +53,7 @@ impl KernelBtf {
     pub fn add_module(&mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Result<(), ObjectError> {
         let base = self.kernel.btf.len();
         let btf = Btf::parse_split(bytes, Some(Arc::clone(&self.kernel.btf)))?;
-        self.modules.push((name.to_owned(), Names::of(btf, base)));
+        self.modules.push((name.to_owned(), NamedTypes::of(btf, base)));
         Ok(())
     }
 
@@ -184,7 +185,7 @@ impl KernelBtf {
     /// Types whose names agree up to a flavour (`name___flavour`) and that are wanted: the kernel's, by id; only where it
     /// has none, those of all modules.
     pub(crate) fn candidates(&self, name: &str, is_wanted: impl Fn(&Type<'_>) -> bool) -> Vec<(&Btf, u32)> {
-        let of = |names: &Names| -> Vec<u32> {
+        let of = |names: &NamedTypes| -> Vec<u32> {
             let found = names.candidates(name);
             found.filter(|id| names.btf.get(*id).is_some_and(|ty| is_wanted(&ty))).collect()
         };
@@ -218,16 +219,16 @@ fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u
 
 /// Types with an index of their names; of a module's only its own.
 #[derive(Clone, Debug)]
-struct Names {
-    btf: Arc<Btf>,
+pub(crate) struct NamedTypes {
+    pub btf: Arc<Btf>,
     /// Types up to this id are another's.
-    base: u32,
+    pub base: u32,
     /// First type of each chain, and for each own type the next one; 0 ends a chain.
-    first: Vec<u32>,
-    next: Vec<u32>,
+    pub first: HeldNumbers,
+    pub next: HeldNumbers,
 }
 
-impl Names {
+impl NamedTypes {
     fn of(btf: Btf, base: u32) -> Self {
         let own = (btf.len() - base) as usize;
         let mut first = vec![0; own.next_power_of_two().clamp(16, CHAINS)];
@@ -239,7 +240,7 @@ impl Names {
             next[(id - base) as usize] = first[chain];
             first[chain] = id;
         }
-        Self { btf: Arc::new(btf), base, first, next }
+        Self { btf: Arc::new(btf), base, first: HeldNumbers::Own(first), next: HeldNumbers::Own(next) }
     }
 
     fn id(&self, name: &str, kind: Kind) -> Option<u32> {
@@ -250,10 +251,10 @@ impl Names {
     /// Ids of all types whose names agree up to a flavour, ascending.
     fn candidates<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u32> + 'a {
         let wanted = essential_name(name.as_bytes());
-        let mut at = self.first[chain_of(wanted, self.first.len())];
+        let mut at = self.first.get(chain_of(wanted, self.first.len())).unwrap_or(0);
         std::iter::from_fn(move || {
             let here = at;
-            at = self.next.get(here.saturating_sub(self.base) as usize).copied().unwrap_or(0);
+            at = self.next.get(here.saturating_sub(self.base) as usize).unwrap_or(0);
             (here != 0).then_some(here)
         })
         .filter(move |id| {

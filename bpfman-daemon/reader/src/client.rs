@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, LinkPrograms, ReadObjects};
 use bpfmand_frames::{SMALL, wrong};
-use bpfmand_object::{BtfFeatures, LinkedProgram, MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectError};
+use bpfmand_object::{
+    BtfFeatures, LinkedProgram, MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectError, SharedBytes,
+};
 use serde::de::DeserializeOwned;
 
 use crate::connection::ReaderConnection;
@@ -47,8 +49,13 @@ pub trait StartReader: fmt::Debug + Send + Sync {
     /// The kernel refuses, or nobody is left to start any.
     fn start_reader(&self) -> io::Result<ReaderLink>;
 
-    /// Starts one ahead, for the next object. Called once an object was read.
-    fn make_ready(&self) {}
+    /// Starts one ahead, for the next object. Called once an object was read; `used_types`: it needed the kernel's types.
+    fn make_ready(&self, _used_types: bool) {}
+
+    /// The index of the kernel's types ([`crate::write_types_index`]), made if there is none yet; none: it cannot be made.
+    fn kernel_types(&self) -> Option<SharedBytes> {
+        None
+    }
 
     /// False once nobody is left to start any.
     fn is_able(&self) -> bool {
@@ -111,6 +118,7 @@ impl ReaderClient {
             at_work: Mutex::new(Some(AtWork {
                 connection: ReaderConnection::new(stream, life, Arc::clone(&room)),
                 start: Arc::clone(&self.start),
+                used_types: false,
             })),
             left: Mutex::new(time),
             charged,
@@ -138,6 +146,10 @@ impl ReaderClient {
 impl ReadObjects for ReaderClient {
     fn is_able(&self) -> bool {
         self.start.is_able()
+    }
+
+    fn kernel_types(&self) -> Option<SharedBytes> {
+        self.start.kernel_types()
     }
 
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
@@ -218,6 +230,7 @@ impl LinkPrograms for ReaderLinker {
     }
 
     fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
+        self.asked.uses_types();
         let exceeds: Result<bool, String> =
             self.ask_for(&ReaderQuestion::Exceeds { program: program.to_owned() })?;
         exceeds.or_else(|why| {
@@ -234,6 +247,7 @@ impl LinkPrograms for ReaderLinker {
         features: BtfFeatures,
     ) -> Result<LinkedProgram, EngineError> {
         if let Some(types) = types {
+            self.asked.uses_types();
             self.give_modules(types)?;
         }
         let question = ReaderQuestion::Link {
@@ -268,11 +282,13 @@ impl LinkPrograms for ReaderLinker {
 struct AtWork {
     connection: ReaderConnection,
     start: Arc<dyn StartReader>,
+    /// It was asked for what takes the kernel's types.
+    used_types: bool,
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.start.make_ready();
+        self.start.make_ready(self.used_types);
     }
 }
 
@@ -288,6 +304,12 @@ struct Asked {
 }
 
 impl Asked {
+    fn uses_types(&self) {
+        if let Some(at_work) = &mut *self.at_work.lock().unwrap_or_else(PoisonError::into_inner) {
+            at_work.used_types = true;
+        }
+    }
+
     fn ask<T>(&self, talk: impl FnOnce(&mut ReaderConnection) -> io::Result<T>) -> Result<T, EngineError> {
         let mut held = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
         let at_work = held.as_mut().ok_or_else(|| EngineError::Reader("it was given up".to_owned()))?;

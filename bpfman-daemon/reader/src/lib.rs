@@ -13,6 +13,7 @@ mod sent_facts;
 mod sent_program;
 mod server;
 
+pub use bpfmand_object::SharedBytes;
 pub use client::{ReaderClient, ReaderLink, StartReader};
 pub use patience::StartPatience;
-pub use server::serve;
+pub use server::{ReaderTypes, serve, write_types_index};

@@ -4,18 +4,33 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 use bpfmand_frames::{Answering, wrong};
-use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
+use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, SharedBytes, TextOptions};
 
 use crate::sent::{ReaderQuestion, cut};
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
 
-/// Reads one object until nobody asks any more. `kernel_types` answers the kernel's BTF, and is called when a program needs
-/// it.
+/// The kernel's types, as a reader gets them.
+pub enum ReaderTypes {
+    /// BTF, as the kernel has it.
+    Blob(Vec<u8>),
+    /// An index, as [`write_types_index`] writes it.
+    Index(SharedBytes),
+}
+
+/// Writes an index of the kernel's BTF, by which readers and the engine do without reading all of it.
+///
+/// # Errors
+/// The bytes are no BTF; errors of `to`.
+pub fn write_types_index(btf: Vec<u8>, to: &mut impl io::Write) -> io::Result<()> {
+    KernelBtf::parse(btf).map_err(io::Error::other)?.write_index(to)
+}
+
+/// Reads one object until nobody asks any more. `kernel_types` is called when a program needs them.
 ///
 /// # Errors
 /// The other end speaks another language, or ended in the middle of a word.
-pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<()> {
+pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<ReaderTypes>) -> io::Result<()> {
     let mut served = Answering::new(stream);
     let Some(first) = served.question()? else { return Ok(()) };
     let ReaderQuestion::Read = first else {
@@ -79,10 +94,14 @@ struct Types<R> {
     kernel: Option<KernelBtf>,
 }
 
-impl<R: FnOnce() -> io::Result<Vec<u8>>> Types<R> {
+impl<R: FnOnce() -> io::Result<ReaderTypes>> Types<R> {
     fn kernel(&mut self) -> io::Result<&mut KernelBtf> {
         if let Some(read) = self.read.take() {
-            self.kernel = Some(KernelBtf::parse(read()?).map_err(io::Error::other)?);
+            let kernel = match read()? {
+                ReaderTypes::Blob(bytes) => KernelBtf::parse(bytes),
+                ReaderTypes::Index(bytes) => KernelBtf::from_index(&bytes),
+            };
+            self.kernel = Some(kernel.map_err(io::Error::other)?);
         }
         self.kernel.as_mut().ok_or_else(|| io::Error::other("the kernel's types could not be read"))
     }

@@ -5,11 +5,14 @@ use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bpfmand_cage::{HelperCage, HelperRights, confine_helper};
 use bpfmand_image::{HelperRole, serve_helper};
+use bpfmand_kernel::linux::SealedMapping;
+use bpfmand_reader::ReaderTypes;
 
 use super::{Held, starter};
 
@@ -25,11 +28,12 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         "verifier" => HelperRights::Verifier,
         other => bail!("\"{other}\" is no process of the daemon's"),
     };
-    work(rights, Held::parse(held)?)
+    work(rights, Held::parse(held)?, None)
 }
 
-/// Gives up what the process has no use for, and works until whoever is at the other end of standard input ends.
-pub fn work(rights: HelperRights, held: Held) -> anyhow::Result<()> {
+/// Gives up what the process has no use for, and works until whoever is at the other end of standard input ends. A reader
+/// without an index of the kernel's types reads them itself.
+pub fn work(rights: HelperRights, held: Held, types: Option<SealedMapping>) -> anyhow::Result<()> {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
     let cage = HelperCage {
         rights,
@@ -39,7 +43,7 @@ pub fn work(rights: HelperRights, held: Held) -> anyhow::Result<()> {
     };
     let input = std::io::stdin().as_fd().try_clone_to_owned().context("there is no standard input")?;
     // What it has open stays so.
-    let kernel_types = (rights == HelperRights::Reader).then(open_kernel_types);
+    let types_file = (rights == HelperRights::Reader && types.is_none()).then(open_kernel_types);
     confine_helper(&cage)?;
     if rights == HelperRights::Starter {
         return starter::run(&input, held);
@@ -58,15 +62,19 @@ pub fn work(rights: HelperRights, held: Held) -> anyhow::Result<()> {
         HelperRights::Fetcher => serve_helper(HelperRole::Fetcher, stream)?,
         HelperRights::Verifier => serve_helper(HelperRole::Verifier, stream)?,
         HelperRights::Reader => {
-            let types = kernel_types.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
-            bpfmand_reader::serve(stream, || types?.read())?;
+            let types = || match (types, types_file) {
+                (Some(index), _) => Ok(ReaderTypes::Index(Arc::new(index))),
+                (None, Some(file)) => file?.read().map(ReaderTypes::Blob),
+                (None, None) => Err(io::ErrorKind::NotFound.into()),
+            };
+            bpfmand_reader::serve(stream, types)?;
         }
     }
     Ok(())
 }
 
 /// The kernel's types, to be read when somebody asks for what needs them.
-struct KernelTypesFile {
+pub struct KernelTypesFile {
     file: File,
     size: usize,
 }
@@ -74,7 +82,7 @@ struct KernelTypesFile {
 /// Most bytes of them; kernels have five to ten millions.
 const TYPES: u64 = 256 << 20;
 
-fn open_kernel_types() -> io::Result<KernelTypesFile> {
+pub fn open_kernel_types() -> io::Result<KernelTypesFile> {
     let file = File::open("/sys/kernel/btf/vmlinux")?;
     let size = file.metadata()?.len().min(TYPES) as usize;
     Ok(KernelTypesFile { file, size })
@@ -82,7 +90,7 @@ fn open_kernel_types() -> io::Result<KernelTypesFile> {
 
 impl KernelTypesFile {
     /// By no other call than `read`: nothing else is allowed by now.
-    fn read(self) -> io::Result<Vec<u8>> {
+    pub fn read(self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.size + 1);
         self.file.take(TYPES).read_to_end(&mut bytes)?;
         Ok(bytes)

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 use bpfmand_cage::HelperRights;
-use bpfmand_kernel::linux::{ForkedProcess, fork_alone};
+use bpfmand_kernel::linux::{ForkedProcess, SealedMapping, fork_alone};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::signal::unix::{SignalKind, signal};
@@ -88,7 +88,7 @@ fn tell(what: std::fmt::Arguments<'_>) {
 
 /// What to start; none once the daemon has ended.
 fn next_order(orders: &OwnedFd) -> anyhow::Result<Option<(u8, Vec<OwnedFd>)>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let mut what = [0];
     let got = recvmsg(orders, &mut [IoSliceMut::new(&mut what)], &mut beside, RecvFlags::CMSG_CLOEXEC)
@@ -104,12 +104,14 @@ fn next_order(orders: &OwnedFd) -> anyhow::Result<Option<(u8, Vec<OwnedFd>)>> {
 }
 
 fn start(what: u8, descriptors: Vec<OwnedFd>, held: Held) -> anyhow::Result<Started> {
-    let [stream, life] = <[OwnedFd; 2]>::try_from(descriptors)
-        .map_err(|found| anyhow::anyhow!("{} descriptors came instead of 2", found.len()))?;
+    let mut descriptors = descriptors.into_iter();
+    let (Some(stream), Some(life)) = (descriptors.next(), descriptors.next()) else {
+        anyhow::bail!("an order came without two descriptors");
+    };
     let process = match what {
         order::FETCHER => Process::Executed(execute("fetcher", stream, held)?),
         order::VERIFIER => Process::Executed(execute("verifier", stream, held)?),
-        order::READER => Process::Copied(copy_as_reader(stream, held)?),
+        order::READER => Process::Copied(copy_as_reader(stream, descriptors.next(), held)?),
         other => anyhow::bail!("the daemon asks for {other}"),
     };
     Ok(Started { _process: process, life })
@@ -135,7 +137,9 @@ fn execute(name: &str, stream: OwnedFd, held: Held) -> anyhow::Result<Child> {
 
 /// A reader begins as a copy of this process, which has read nothing that others wrote: to start the binary anew takes
 /// milliseconds, more than to read most objects.
-fn copy_as_reader(stream: OwnedFd, held: Held) -> anyhow::Result<ForkedProcess> {
+fn copy_as_reader(stream: OwnedFd, types: Option<OwnedFd>, held: Held) -> anyhow::Result<ForkedProcess> {
+    // The copy has the mapping too. It could not ask for it later. Without, it reads the types from their file.
+    let types = types.and_then(|types| SealedMapping::new(types).ok());
     let output = File::options().write(true).open("/dev/null")?.into();
     let copied = fork_alone([stream, output, errors()?]).context("the starter cannot be copied")?;
     if let Some(process) = copied {
@@ -143,7 +147,7 @@ fn copy_as_reader(stream: OwnedFd, held: Held) -> anyhow::Result<ForkedProcess> 
     }
     let read = catch_unwind(|| {
         rustix::thread::set_name(READER_NAME)?;
-        process::work(HelperRights::Reader, held)
+        process::work(HelperRights::Reader, held, types)
     });
     // What is dropped here would be the starter's, and end the other processes.
     std::process::exit(i32::from(!matches!(read, Ok(Ok(())))))

@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bpfmand_image::{HelperLink, HelperRole, StartHelper};
-use bpfmand_reader::{ReaderLink, StartReader};
+use bpfmand_kernel::linux::{SealedMapping, seal};
+use bpfmand_reader::{ReaderLink, SharedBytes, StartReader, write_types_index};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
@@ -19,6 +20,7 @@ use rustix::net::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::process::open_kernel_types;
 use super::{COMMAND, Held, order, set_environment};
 use crate::config::Config;
 
@@ -31,6 +33,8 @@ pub struct HelperProcesses {
     orders: OwnedFd,
     verifier_ahead: Ahead,
     reader_ahead: Ahead,
+    /// The index of the kernel's types, in sealed memory. Made once something needs them; none: it cannot be made.
+    types: OnceLock<Option<OwnedFd>>,
     /// Ends with the daemon.
     _starter: Child,
     user: u32,
@@ -59,8 +63,8 @@ impl HelperProcesses {
             rustix::process::getuid().as_raw()
         };
         let starter = command.spawn().context(CANNOT)?;
-        let (verifier_ahead, reader_ahead) = Default::default();
-        Ok(Self { orders: ours, verifier_ahead, reader_ahead, _starter: starter, user })
+        let (verifier_ahead, reader_ahead, types) = Default::default();
+        Ok(Self { orders: ours, verifier_ahead, reader_ahead, types, _starter: starter, user })
     }
 
     /// The user that the processes have.
@@ -88,14 +92,33 @@ impl HelperProcesses {
         })
     }
 
+    /// The memory with the kernel's types, which is made if there is none yet.
+    fn types(&self) -> Option<&OwnedFd> {
+        let make = || {
+            let btf = open_kernel_types()?.read()?;
+            let memory = seal(|memory| write_types_index(btf, memory))?;
+            SealedMapping::new(&memory)?;
+            Ok(memory)
+        };
+        let make = || {
+            let made: io::Result<OwnedFd> = make();
+            made.inspect_err(|error| tracing::warn!(%error, "readers share no types of the kernel"))
+        };
+        self.types.get_or_init(|| make().ok()).as_ref()
+    }
+
+    /// Orders a process. A reader gets the kernel's types, if anything needed them before.
     fn order(&self, what: u8) -> io::Result<HelperLink> {
         let (stream, theirs) = UnixStream::pair()?;
         let (life, ours) = pipe_with(PipeFlags::CLOEXEC)?;
-        let descriptors = [theirs.as_fd(), life.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut descriptors = vec![theirs.as_fd(), life.as_fd()];
+        if what == order::READER {
+            descriptors.extend(self.types.get().and_then(Option::as_ref).map(OwnedFd::as_fd));
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut beside = SendAncillaryBuffer::new(&mut space);
         if !beside.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(io::Error::other("no room for two descriptors"));
+            return Err(io::Error::other("no room for three descriptors"));
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         sendmsg(&self.orders, &[IoSlice::new(&[what])], &mut beside, flags).map_err(|error| match error {
@@ -132,8 +155,15 @@ impl StartReader for HelperProcesses {
         Ok(ReaderLink { stream, life })
     }
 
-    fn make_ready(&self) {
+    fn make_ready(&self, used_types: bool) {
+        if used_types {
+            let _made = self.types();
+        }
         self.reader_ahead.fill(|| self.order(order::READER));
+    }
+
+    fn kernel_types(&self) -> Option<SharedBytes> {
+        Some(Arc::new(SealedMapping::new(self.types()?).ok()?))
     }
 
     fn is_able(&self) -> bool {

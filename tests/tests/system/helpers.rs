@@ -59,6 +59,12 @@ fn status(pid: u32) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// A process gives up its rights before it waits.
+fn is_confined(process: &Process) -> bool {
+    fs::read_to_string(format!("/proc/{}/status", process.pid))
+        .is_ok_and(|status| status.contains("\nSeccomp:\t2"))
+}
+
 fn launch(act: &str) -> Launch {
     let environment = match act {
         "" => Vec::new(),
@@ -115,6 +121,31 @@ fn they_have_a_user_of_their_own_and_nothing_else() {
     }
 }
 
+/// The kernel's types are read and indexed once: the next readers map that, and open no file.
+#[test]
+fn readers_share_kernel_types_once_they_are_needed() {
+    let daemon = Daemon::start_with(&launch(""));
+    let object = compile::object("points").display().to_string();
+    let load = format!("load file -p {object} --programs iter:processes");
+    let maps = |pid: u32| fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    for round in 0..3 {
+        daemon.bpfman(&load).success();
+        let mut found = Vec::new();
+        until("a reader waits that has the types", || {
+            found = processes(&daemon);
+            found.retain(|process| process.what == "reader");
+            found.len() == 1 && is_confined(&found[0]) && maps(found[0].pid).contains("/memfd:bpfman")
+        });
+        let maps = maps(found[0].pid);
+        let shared: Vec<&str> = maps.lines().filter(|line| line.contains("/memfd:bpfman")).collect();
+        assert!(shared.len() == 1 && shared[0].contains(" r--p "), "{round}: {shared:?}");
+        let open = fs::read_dir(format!("/proc/{}/fd", found[0].pid)).unwrap().flatten();
+        let open: Vec<PathBuf> = open.filter_map(|file| fs::read_link(file.path()).ok()).collect();
+        assert!(open.len() <= 4 && open.iter().all(|path| !path.ends_with("vmlinux")), "{open:?}");
+    }
+    assert!(!daemon.log().contains("share no types"), "{}", daemon.log());
+}
+
 /// The starter, and those that wait for the next load, once the last one's own are gone.
 fn those_that_wait(daemon: &Daemon) -> Vec<Process> {
     let sorted = || {
@@ -124,6 +155,7 @@ fn those_that_wait(daemon: &Daemon) -> Vec<Process> {
     };
     let are_all = |found: &[Process]| {
         found.iter().map(|process| process.what.as_str()).eq(["starter", "verifier", "reader"])
+            && found[1..].iter().all(is_confined)
     };
     until("a verifier and a reader wait", || are_all(&sorted()));
     sorted()

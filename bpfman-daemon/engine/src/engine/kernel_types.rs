@@ -4,16 +4,18 @@ use std::cell::OnceCell;
 use std::fmt;
 
 use bpfmand_kernel::KernelError;
-use bpfmand_object::KernelBtf;
+use bpfmand_object::{KernelBtf, SharedBytes};
 
 use crate::EngineError;
 
 type ReadTypes<'k> = Box<dyn Fn() -> Result<Vec<u8>, KernelError> + 'k>;
+type GetIndex<'k> = Box<dyn Fn() -> Option<SharedBytes> + 'k>;
 
 /// The kernel's types, read when somebody asks for them here: who links elsewhere has them there. Some megabytes, to be
 /// dropped after the operation.
 pub struct KernelTypes<'k> {
     read: ReadTypes<'k>,
+    index: GetIndex<'k>,
     modules: Vec<(String, Vec<u8>)>,
     parsed: OnceCell<KernelBtf>,
 }
@@ -21,7 +23,12 @@ pub struct KernelTypes<'k> {
 impl<'k> KernelTypes<'k> {
     /// Of what a call answers.
     pub fn new(read: impl Fn() -> Result<Vec<u8>, KernelError> + 'k) -> Self {
-        Self { read: Box::new(read), modules: Vec::new(), parsed: OnceCell::new() }
+        Self { read: Box::new(read), index: Box::new(|| None), modules: Vec::new(), parsed: OnceCell::new() }
+    }
+
+    /// The same by an index, where there is one.
+    pub(crate) fn with_index(self, index: impl Fn() -> Option<SharedBytes> + 'k) -> Self {
+        Self { index: Box::new(index), ..self }
     }
 
     /// Adds those of modules.
@@ -46,7 +53,10 @@ impl<'k> KernelTypes<'k> {
         if let Some(parsed) = self.parsed.get() {
             return Ok(parsed);
         }
-        let mut types = KernelBtf::parse((self.read)()?)?;
+        let mut types = match (self.index)() {
+            Some(index) => KernelBtf::from_index(&index)?,
+            None => KernelBtf::parse((self.read)()?)?,
+        };
         add(&mut types, &self.modules);
         Ok(self.parsed.get_or_init(|| types))
     }

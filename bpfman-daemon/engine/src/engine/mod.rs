@@ -366,7 +366,7 @@ impl<K: Kernel> Engine<K> {
 
     /// The kernel's types.
     pub(crate) fn kernel_types(&self) -> KernelTypes<'_> {
-        KernelTypes::new(|| self.kernel.btf())
+        KernelTypes::new(|| self.kernel.btf()).with_index(|| self.options.objects.kernel_types())
     }
 
     /// Removes a folder of pins with all that is in it, folders included.

@@ -9,7 +9,9 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bpfmand_object::{BtfFeatures, LinkedProgram, ObjectError, ObjectFacts, ObjectFile, TextOptions};
+use bpfmand_object::{
+    BtfFeatures, LinkedProgram, ObjectError, ObjectFacts, ObjectFile, SharedBytes, TextOptions,
+};
 
 use crate::EngineError;
 use crate::engine::kernel_types::KernelTypes;
@@ -35,6 +37,12 @@ pub trait ReadObjects: Debug + Send + Sync {
     /// False if no object can be read any more, whichever.
     fn is_able(&self) -> bool {
         true
+    }
+
+    /// The index of the running kernel's types that readers have ([`bpfmand_object::KernelBtf::write_index`]), if they have
+    /// one.
+    fn kernel_types(&self) -> Option<SharedBytes> {
+        None
     }
 }
 

@@ -60,6 +60,7 @@ mod process_facts;
 mod processes;
 mod ring;
 mod runs;
+mod sealed;
 mod settings;
 mod slots;
 mod sockmap;
@@ -91,6 +92,7 @@ pub use self::fork::{ForkedProcess, fork_alone};
 pub use self::mounts::LinuxMounts;
 pub use self::process_facts::{ProcessFacts, ProcessStart, process_facts};
 pub use self::ring::RingFeed;
+pub use self::sealed::{SealedMapping, seal};
 pub use self::sys::{close_on_execute, peer_groups, trim_heap, unread_by_peer};
 pub use self::test_run::test_run;
 

@@ -18,6 +18,7 @@ pub(crate) use kind::Kind;
 pub(crate) use types::{BtfMember, SecInfo, Type};
 
 use crate::ObjectError;
+use crate::held::{HeldBytes, HeldNumbers};
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER_LEN: usize = 24;
@@ -29,17 +30,43 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at.saturating_add(4)).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
+/// Where something begins and ends in a blob.
+type Extent = (usize, usize);
+
+/// The extents of types and strings.
+fn sections(data: &[u8]) -> Result<(Extent, Extent), ObjectError> {
+    let header = data.get(..HEADER_LEN).ok_or_else(|| ObjectError::btf("header", "cut off"))?;
+    let magic = u16::from_ne_bytes([header[0], header[1]]);
+    if magic != MAGIC {
+        return Err(ObjectError::btf("header", format!("magic {magic:#06x} instead of {MAGIC:#06x}")));
+    }
+    let part = |what: &str, offset: usize, len: usize| {
+        let start = (word(header, 4) as usize).checked_add(word(header, offset) as usize);
+        let end = start.and_then(|start| start.checked_add(word(header, len) as usize));
+        match (start, end) {
+            (Some(start), Some(end)) if end <= data.len() && start >= HEADER_LEN => Ok((start, end)),
+            _ => Err(ObjectError::btf(what, "lies outside its section")),
+        }
+    };
+    let types = part("types", 8, 12)?;
+    let strings = part("strings", 16, 20)?;
+    if strings.1 > strings.0 && data[strings.1 - 1] != 0 {
+        return Err(ObjectError::btf("strings", "the last one is not terminated"));
+    }
+    Ok((types, strings))
+}
+
 /// A BTF blob with an index of its types.
 ///
 /// One that is split, a kernel module's, goes on where another ends: with its numbers of types, and with its strings.
 #[derive(Clone, Debug)]
 pub(crate) struct Btf {
     base: Option<Arc<Btf>>,
-    data: Vec<u8>,
+    data: HeldBytes,
     strings_at: usize,
     strings_end: usize,
     /// Where own type `i` begins in `data`. Type 0 is void; own ones begin behind those of the base.
-    offsets: Vec<u32>,
+    offsets: HeldNumbers,
 }
 
 impl Btf {
@@ -53,25 +80,7 @@ impl Btf {
         base: Option<Arc<Self>>,
     ) -> Result<Self, ObjectError> {
         let data: Vec<u8> = data.into();
-        let header = data.get(..HEADER_LEN).ok_or_else(|| ObjectError::btf("header", "cut off"))?;
-        let magic = u16::from_ne_bytes([header[0], header[1]]);
-        if magic != MAGIC {
-            return Err(ObjectError::btf("header", format!("magic {magic:#06x} instead of {MAGIC:#06x}")));
-        }
-        let part = |what: &str, offset: usize, len: usize| {
-            let start = (word(header, 4) as usize).checked_add(word(header, offset) as usize);
-            let end = start.and_then(|start| start.checked_add(word(header, len) as usize));
-            match (start, end) {
-                (Some(start), Some(end)) if end <= data.len() && start >= HEADER_LEN => Ok((start, end)),
-                _ => Err(ObjectError::btf(what, "lies outside its section")),
-            }
-        };
-        let (types_at, types_end) = part("types", 8, 12)?;
-        let (strings_at, strings_end) = part("strings", 16, 20)?;
-        if strings_end > strings_at && data[strings_end - 1] != 0 {
-            return Err(ObjectError::btf("strings", "the last one is not terminated"));
-        }
-
+        let ((types_at, types_end), (strings_at, strings_end)) = sections(&data)?;
         let mut offsets = Vec::new();
         let mut at = types_at;
         while at < types_end {
@@ -80,7 +89,19 @@ impl Btf {
                 .push(u32::try_from(at).map_err(|_| ObjectError::btf("types", "more than four gigabytes"))?);
             at += len;
         }
+        let (data, offsets) = (HeldBytes::Own(data), HeldNumbers::Own(offsets));
         Ok(Self { base, data, strings_at, strings_end, offsets })
+    }
+
+    /// A blob whose types were found before.
+    pub(crate) fn indexed(data: HeldBytes, offsets: HeldNumbers) -> Result<Self, ObjectError> {
+        let (_, (strings_at, strings_end)) = sections(&data)?;
+        Ok(Self { base: None, data, strings_at, strings_end, offsets })
+    }
+
+    /// The blob, and where its types begin.
+    pub(crate) fn parts(&self) -> (&[u8], &HeldNumbers) {
+        (&self.data, &self.offsets)
     }
 
     /// Number of types, void not counted; the highest id.
@@ -102,15 +123,15 @@ impl Btf {
     pub(crate) fn get(&self, id: u32) -> Option<Type<'_>> {
         let Some(own) = id.checked_sub(self.first_own()) else { return self.base.as_deref()?.get(id) };
         let Some(index) = (own as usize).checked_sub(1) else { return self.base.as_deref()?.get(id) };
-        let start = *self.offsets.get(index)? as usize;
-        let end = self.offsets.get(index + 1).map_or(self.data.len(), |end| *end as usize);
-        Some(Type::new(id, &self.data[start..end]))
+        let start = self.offsets.get(index)? as usize;
+        let end = self.offsets.get(index + 1).map_or(self.data.len(), |end| end as usize);
+        Some(Type::new(id, self.data.get(start..end)?))
     }
 
     /// The name of a type that is none of the base's; none for what has no name.
     pub(crate) fn own_name(&self, id: u32) -> Option<&[u8]> {
         let index = id.checked_sub(self.first_own() + 1)?;
-        let name_off = word(&self.data, *self.offsets.get(index as usize)? as usize);
+        let name_off = word(&self.data, self.offsets.get(index as usize)? as usize);
         (name_off != 0).then(|| self.string_bytes(name_off))
     }
 

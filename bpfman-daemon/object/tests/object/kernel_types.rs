@@ -1,9 +1,10 @@
 //! Looking up the running kernel's types by name.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use bpfmand_object::{KernelBtf, ObjectError};
+use bpfmand_object::{KernelBtf, ObjectError, SharedBytes};
 
 /// Ids as bpftool prints them: `[76255] FUNC 'vfs_unlink' …`.
 fn ids_by_bpftool() -> Result<String> {
@@ -38,4 +39,29 @@ fn what_is_no_type_information_is_refused() {
     for bytes in [&b""[..], b"\x9f\xeb", &[0; 64]] {
         assert!(matches!(KernelBtf::parse(bytes), Err(ObjectError::Btf { .. })));
     }
+}
+
+#[test]
+fn shared_index_answers_as_the_parsed_types_do() -> Result<()> {
+    let parsed = KernelBtf::parse(std::fs::read("/sys/kernel/btf/vmlinux")?)?;
+    let mut bytes = Vec::new();
+    parsed.write_index(&mut bytes)?;
+    let shared = |bytes: &[u8]| -> SharedBytes { Arc::new(bytes.to_vec()) };
+    let index = KernelBtf::from_index(&shared(&bytes))?;
+    for name in ["vfs_unlink", "bpf_lsm_file_open", "task_struct", "no_such_function_anywhere", ""] {
+        assert_eq!(index.function_id(name), parsed.function_id(name), "{name}");
+        assert_eq!(index.struct_id(name), parsed.struct_id(name), "{name}");
+    }
+    assert_eq!(index.member_offset("task_struct", "pid"), parsed.member_offset("task_struct", "pid"));
+    assert_eq!(index.enumerators("bpf_map_type"), parsed.enumerators("bpf_map_type"));
+    assert_eq!(index.offered_functions(), parsed.offered_functions());
+    // One of an index is the same index.
+    let mut again = Vec::new();
+    index.write_index(&mut again)?;
+    assert!(again == bytes);
+    for end in [0, 3, 20, 100, bytes.len() / 2, bytes.len() - 1] {
+        let cut = KernelBtf::from_index(&shared(&bytes[..end]));
+        assert!(matches!(cut, Err(ObjectError::Btf { .. })), "{end}");
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bpfmand_engine::{EbpfObject, EngineError, KernelTypes, ReadHere, ReadObjects as _};
 use bpfmand_frames::Answering;
 use bpfmand_object::BtfFeatures;
-use bpfmand_reader::{ReaderClient, ReaderLink, StartReader, serve};
+use bpfmand_reader::{ReaderClient, ReaderLink, ReaderTypes, StartReader, serve, write_types_index};
 use serde_json::{Value, json};
 
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
@@ -56,7 +56,17 @@ fn client(act: fn(UnixStream)) -> ReaderClient {
 }
 
 fn honest(stream: UnixStream) {
-    serve(stream, || fs::read(TYPES)).unwrap();
+    serve(stream, || fs::read(TYPES).map(ReaderTypes::Blob)).unwrap();
+}
+
+/// The same by an index of the kernel's types.
+fn honest_by_index(stream: UnixStream) {
+    let index = || {
+        let mut index = Vec::new();
+        write_types_index(fs::read(TYPES)?, &mut index)?;
+        Ok(ReaderTypes::Index(Arc::new(index)))
+    };
+    serve(stream, index).unwrap();
 }
 
 fn types() -> KernelTypes<'static> {
@@ -81,10 +91,12 @@ fn a_reader_says_of_objects_what_is_read_here() {
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../object/tests/src");
     let (mut linked, mut refused) = (0, 0);
-    for name in names.into_iter().filter(|name| folder.join(name).exists()) {
+    let there = names.into_iter().filter(|name| folder.join(name).exists());
+    let ways: [fn(UnixStream); 2] = [honest, honest_by_index];
+    for (name, way) in there.flat_map(|name| ways.map(|way| (name, way))) {
         let bytes = bytes(name);
         let here = ReadHere.read(Arc::clone(&bytes)).unwrap();
-        let there = client(honest).read(bytes).unwrap();
+        let there = client(way).read(bytes).unwrap();
         let (mut here_facts, mut there_facts) = ((*here).clone(), (*there).clone());
         // Where a program is in the file is for who links it.
         for facts in [&mut here_facts, &mut there_facts] {
