@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, Direction, FunctionPattern, IfIndex, KernelLinkId, MapId, NetfilterPlace, NetnsId,
-    PerfEventPlace, ProcessScope, ProgramId, TargetIdentity,
+    CgroupPath, Direction, FileIdentity, FunctionPattern, IfIndex, KernelLinkId, MapId, NetfilterPlace,
+    NetnsId, PerfEventPlace, ProcessScope, ProgramId, TargetIdentity,
 };
 
 /// How an XDP program is attached.
@@ -247,6 +247,15 @@ pub enum LinkTarget<'a> {
     /// A function of a loaded program, which an extension takes the place of (Linux 5.10 and later). It need not be
     /// the one that the extension was loaded for, but one that looks the same.
     Replacement(Extends),
+}
+
+/// A file that a path leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFile {
+    /// Its identity.
+    pub identity: FileIdentity,
+    /// Its file system is of a disk or of memory of this machine: it always answers.
+    pub is_local: bool,
 }
 
 /// A new link, and what its target led to when it was made.

@@ -28,7 +28,9 @@ mod test_run;
 mod usdt_spec;
 mod watch;
 
-pub use attach::{Extends, FilterPlace, FolderLock, LinkTarget, ListAnchor, NewLink, TcFilter, XdpMode};
+pub use attach::{
+    Extends, FilterPlace, FolderLock, FoundFile, LinkTarget, ListAnchor, NewLink, TcFilter, XdpMode,
+};
 pub use error::{KernelError, RefusalReason};
 pub use features::Features;
 pub use found_namespace::FoundNamespace;

@@ -61,6 +61,7 @@ impl<K: Kernel> Engine<K> {
         let mut chains: BTreeMap<HookKey, Vec<LinkId>> = BTreeMap::new();
         self.pin_leaving_again(links, program.is_some())?;
         for link in links {
+            self.finish_reattach(link)?;
             changes.end_link(link.id);
             match link.hook {
                 Some(key) if !matches!(key.kind, HookKind::Tcx(_)) => {

@@ -93,6 +93,7 @@ impl<K: Kernel> Engine<K> {
         if link.point.names_process() && (link.boot != self.boot || link.point.netns().is_some()) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
+        self.check_processes_are_known(link)?;
         self.check_probe_again(link)?;
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
         self.ensure_not_lost([&**link])?;

@@ -187,6 +187,7 @@ impl<K: Kernel> Engine<K> {
             // Someone removed it; recovery attaches it again, with the new version.
             return Ok(None);
         }
+        self.finish_reattach(link)?;
         self.check_probe_again(link)?;
         let link = &*self.guarded_link(new, link)?;
         let target = self.link_target(new, link)?;

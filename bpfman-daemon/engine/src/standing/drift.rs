@@ -86,6 +86,7 @@ impl<K: Kernel> Engine<K> {
         for key in hooks {
             report.add(self.check_hook(&key), || self.hook_place(&key));
         }
+        self.file_looks.keep(&links);
         for link in links {
             report.add(self.check_link(link), || self.link_place(link));
         }

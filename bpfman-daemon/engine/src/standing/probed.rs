@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{FileIdentity, LinkId, Owner, Peer, ProcessScope, TargetIdentity};
-use bpfmand_kernel::{Kernel, KernelError};
+use bpfmand_core::{AttachPoint, FileIdentity, LinkId, Owner, Peer, TargetIdentity};
+use bpfmand_kernel::{FoundFile, Kernel, KernelError};
 
 use super::{HookCheck, Loss, Observed, Standing};
 use crate::engine::file_looks::FileLook;
@@ -21,7 +21,7 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn look_at_binary(&self, id: LinkId) -> Option<FileLook> {
         let link = self.state().links.get(&id).cloned()?;
         let path = link.point.followed_binary()?;
-        Some(self.file_looks.look(&self.kernel, path, &ProcessScope::default()))
+        Some(self.file_looks.look_in_check(&self.kernel, path))
     }
 
     /// Compares the file that a probe is in with the one that its path leads to now, and moves the probe there.
@@ -42,34 +42,50 @@ impl<K: Kernel> Engine<K> {
             let known = known.filter(|known| matches!(known, Standing::OldFile { .. }));
             known.cloned().map_or(HookCheck::Right, HookCheck::Lost)
         };
-        match look {
-            FileLook::Unanswered => return Ok(as_before()),
+        let (now, is_local) = match look {
+            FileLook::Unanswered | FileLook::NotLooked => return Ok(as_before()),
             FileLook::Absent(error) if self.file_looks.note_absence(link.id) => {
                 return Ok(HookCheck::Lost(left(false).because(&error.into())));
             }
             FileLook::Absent(_) => return Ok(as_before()),
-            FileLook::Found(now) => {
+            FileLook::Found(FoundFile { identity, is_local }) => {
                 self.file_looks.forget_absence(link.id);
                 match file_of(link) {
-                    Some(then) if *then == now => return Ok(HookCheck::Right),
-                    Some(_) => {}
+                    Some(then) if *then == identity => return Ok(HookCheck::Right),
+                    Some(_) => (identity, is_local),
                     None => {
-                        self.learn_file(link, now)?;
+                        self.learn_file(link, identity)?;
                         return Ok(HookCheck::Right);
                     }
                 }
             }
+        };
+        if self.file_looks.has_failed(link.id, &now) {
+            return Ok(as_before());
         }
         self.step("check", "attach to new file");
-        Ok(match self.check_reader_is_known(link).and_then(|()| self.reattach(link)) {
+        let moved = self
+            .check_reader_is_known(link)
+            .and_then(|()| check_is_local(path, is_local))
+            .and_then(|()| self.reattach(link));
+        Ok(match moved {
             Ok(()) => HookCheck::Mended(left(true)),
-            Err(error) => HookCheck::Lost(left(true).because(&error)),
+            Err(error) => {
+                // Nothing but another file changes these.
+                if matches!(
+                    error,
+                    EngineError::Denied(_) | EngineError::Kernel(KernelError::NoProbeTarget { .. })
+                ) {
+                    self.file_looks.note_failure(link.id, now);
+                }
+                HookCheck::Lost(left(true).because(&error))
+            }
         })
     }
 
     /// Moves the link of an earlier attachment into place, where that was recorded and could not be done then: as long as it is
     /// below `pending`, the one that it replaces runs beside it.
-    pub(super) fn finish_reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
+    pub(crate) fn finish_reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let operation = link.operation.to_string();
         let is_left = !link.targets.is_empty()
             && self.kernel.list_folder(Path::new(paths::PENDING))?.contains(&operation);
@@ -99,25 +115,41 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses to attach a probe again where it may not be by now: its process has ended, its file system does not answer, or
-    /// whoever attached it may not read the file that its path leads to now. Every way to attach a recorded link again asks this first.
-    pub(crate) fn check_probe_again(&self, link: &LinkRecord) -> Result<(), EngineError> {
-        let processes = link.point.processes();
+    /// Refuses to attach a link again for a process that only its number identifies: the record is of an earlier version.
+    pub(crate) fn check_processes_are_known(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let is_known = |pid: &u32| {
             let is_it = |target: &TargetIdentity| matches!(target, TargetIdentity::Process(known) if known.pid == *pid);
             link.targets.iter().any(is_it)
         };
         // The guard of an earlier version's record has compared its process since.
-        let is_unknown = link.guard.is_none() && !processes.iter().all(is_known);
-        if is_unknown || self.ended_process(link).is_some() {
+        match link.guard.is_some() || link.point.processes().iter().all(is_known) {
+            true => Ok(()),
+            false => Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() }),
+        }
+    }
+
+    /// Refuses to attach a probe again where it may not be by now: its process has ended, its file system does not answer, its
+    /// offset is of another file, or whoever attached it may not read the file that its path leads to now. Every way to attach a
+    /// recorded link again asks this first.
+    pub(crate) fn check_probe_again(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        if self.ended_process(link).is_some() {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
-        // A file system that does not answer, such as one of a container, is to hold neither a start nor a check of others.
-        if let Some((target, scope)) = link.point.binary()
-            && matches!(self.file_looks.look(&self.kernel, target, scope), FileLook::Unanswered)
-        {
-            let source = io::Error::new(io::ErrorKind::TimedOut, "its file system does not answer");
-            return Err(KernelError::Call { action: "look at", subject: target.to_owned(), source }.into());
+        if let Some((target, scope)) = link.point.binary() {
+            match self.file_looks.look(&self.kernel, target, scope) {
+                // A file system that does not answer, such as one of a container, is to hold neither a start nor a check of
+                // others.
+                FileLook::Unanswered => {
+                    let source = io::Error::new(io::ErrorKind::TimedOut, "its file system does not answer");
+                    return Err(
+                        KernelError::Call { action: "look at", subject: target.to_owned(), source }.into()
+                    );
+                }
+                FileLook::Found(found) if file_of(link).is_some_and(|then| *then != found.identity) => {
+                    check_is_by_name(link, target)?;
+                }
+                FileLook::Found(_) | FileLook::Absent(_) | FileLook::NotLooked => {}
+            }
         }
         let (Some(path), Some(reader)) = (link.point.followed_binary(), &link.reader) else { return Ok(()) };
         // The name of a library is looked up where all users may look.
@@ -180,6 +212,32 @@ impl<K: Kernel> Engine<K> {
             }
         })
     }
+}
+
+/// Refuses to move a probe on its own to a file whose file system may stop answering while its functions are looked up.
+fn check_is_local(path: &str, is_local: bool) -> Result<(), EngineError> {
+    match is_local {
+        true => Ok(()),
+        false => Err(EngineError::Denied(format!(
+            "{path} is on a file system of another machine or of a process (NFS, FUSE), which may stop answering: detach the \
+             link, and attach its program again"
+        ))),
+    }
+}
+
+/// Refuses to put a probe at the offset of one file into another: there, the same offset may be inside an instruction, and each
+/// process that comes to it would end.
+fn check_is_by_name(link: &LinkRecord, path: &str) -> Result<(), EngineError> {
+    match &link.point {
+        AttachPoint::Uprobe { function: None, .. } => {}
+        AttachPoint::Uprobe { offset, .. } if *offset != 0 => {}
+        _ => return Ok(()),
+    }
+    Err(EngineError::Denied(format!(
+        "its offset is of the file that was at {path} when it was attached: detach link {}, and attach its program with an offset \
+         of the new file",
+        link.id
+    )))
 }
 
 /// The file that a link was attached to, if its record has that.

@@ -102,6 +102,46 @@ fn points_in_several_functions_follow_their_file() {
     }
 }
 
+/// In another file the same offset may be inside an instruction: each process that comes to a breakpoint there ends.
+#[test]
+fn an_offset_of_one_file_is_put_into_no_other() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("programs", &["probe"]))[0];
+    for (function, offset) in [(None, 0x1000), (Some("probed"), 4)] {
+        let scope = ProcessScope::default();
+        let function = function.map(str::to_owned);
+        let point = AttachPoint::Uprobe { target: APP.to_owned(), function, offset, scope };
+        let link = engine.attached(program, point);
+        let before = kernel_link(&engine, link);
+        bench.kernel.replace_file(APP);
+        let HookCheck::Lost(found) = engine.check_link(link).unwrap() else { panic!("it is moved") };
+        assert!(found.to_string().contains("its offset is of the file that was at /usr/bin/app"), "{found}");
+        assert_eq!(kernel_link(&engine, link), before, "it stays where it was put");
+        let error = engine.replace_program(&replacement(&bench, program, "programs")).unwrap_err();
+        assert!(error.to_string().contains("its offset is of the file"), "{error}");
+        engine.detach(link).unwrap();
+    }
+}
+
+/// A file system of another machine answers the look, and may answer no read.
+#[test]
+fn a_probe_is_not_moved_to_a_file_of_another_machine() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let (_, link) = attached(&bench, &engine, APP);
+    bench.kernel.mount_from_elsewhere(APP);
+    assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+    let before = kernel_link(&engine, link);
+    bench.kernel.replace_file(APP);
+    for _ in 0..2 {
+        let HookCheck::Lost(found) = engine.check_link(link).unwrap() else { panic!("it is moved") };
+        assert!(found.to_string().contains("NFS, FUSE"), "{found}");
+        assert_eq!(kernel_link(&engine, link), before);
+    }
+    nothing_is_left(&bench, "not moved");
+}
+
 #[test]
 fn a_probe_stays_where_it_is_as_long_as_it_cannot_move() {
     let bench = simulated_bench();

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, FileIdentity, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
-    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
+    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
+    ProcessScope, ProgramId, XdpRunsIn,
 };
 
-use crate::{FilterPlace, KernelError, KernelObjects, LinkTarget, NewLink};
+use crate::{FilterPlace, FoundFile, KernelError, KernelObjects, LinkTarget, NewLink};
 
 /// Hooks: what runs there, and links and filters that attach programs.
 pub trait KernelHooks: KernelObjects {
@@ -76,7 +76,7 @@ pub trait KernelHooks: KernelObjects {
     ///
     /// # Errors
     /// No file is there, or it cannot be opened.
-    fn binary_identity(&self, target: &str, scope: &ProcessScope) -> Result<FileIdentity, KernelError>;
+    fn binary_identity(&self, target: &str, scope: &ProcessScope) -> Result<FoundFile, KernelError>;
 
     /// Runs the program of an iterator's link from the beginning. `each` gets what it writes, in pieces, until it says
     /// that it wants no more; with nothing it is asked before each step. The link is not held meanwhile.

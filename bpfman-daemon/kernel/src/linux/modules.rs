@@ -1,8 +1,9 @@
 //! Kernel modules, which can be loaded again under their names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use bpfmand_core::ModuleIdentity;
 
@@ -40,11 +41,45 @@ fn names(text: &str) -> BTreeSet<String> {
 pub fn of_function(function: &str) -> Option<ModuleIdentity> {
     let name = match function.split_once(':') {
         Some((module, _)) => module.to_owned(),
-        // Without modules, 200,000 symbols need not be looked through.
-        None if std::fs::read("/proc/modules").map_or(true, |modules| modules.is_empty()) => return None,
-        None => kallsyms::module_of(function).ok()??,
+        None => module_by_symbols(function)?,
     };
     inode(&name).map(|inode| ModuleIdentity { name, inode })
+}
+
+/// Modules of functions that were looked up, as long as the same modules are loaded: the kernel's list has 200,000 symbols, and
+/// many probes are of few functions.
+struct FoundModules {
+    loaded: String,
+    of_function: HashMap<String, Option<String>>,
+}
+
+/// Functions that are kept, at most.
+const MAX_FUNCTIONS: usize = 4096;
+
+fn module_by_symbols(function: &str) -> Option<String> {
+    static FOUND: Mutex<Option<FoundModules>> = Mutex::new(None);
+    // Addresses and numbers of users change with each load.
+    let loaded = std::fs::read_to_string("/proc/modules").ok().filter(|loaded| !loaded.is_empty())?;
+    {
+        let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*found {
+            Some(found) if found.loaded == loaded => {
+                if let Some(module) = found.of_function.get(function) {
+                    return module.clone();
+                }
+            }
+            _ => *found = Some(FoundModules { loaded: loaded.clone(), of_function: HashMap::new() }),
+        }
+    }
+    let module = kallsyms::module_of(function).ok()?;
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = found.as_mut().filter(|found| found.loaded == loaded) {
+        if found.of_function.len() >= MAX_FUNCTIONS {
+            found.of_function.clear();
+        }
+        found.of_function.insert(function.to_owned(), module.clone());
+    }
+    module
 }
 
 #[cfg(test)]

@@ -19,6 +19,23 @@ pub(super) const MAX_TARGET: u64 = 1 << 30;
 const MAX_CACHE: u64 = 2 << 20;
 /// Most names that are looked at in one folder of libraries.
 const MAX_NAMES: usize = 100_000;
+/// File systems of disks and of memory, by the numbers of `linux/magic.h`: ext4, XFS, btrfs, tmpfs, ramfs, overlayfs, F2FS,
+/// squashfs, EROFS, ZFS, bcachefs, VFAT, ISO 9660. Others may be of another machine or of a process.
+const LOCAL: [u32; 13] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x8584_58f6,
+    0x794c_7630,
+    0xf2f5_2010,
+    0x7371_7368,
+    0xe0f5_e1e2,
+    0x2fc1_2fc1,
+    0xca45_1a4e,
+    0x4d44,
+    0x9660,
+];
 
 /// A file to probe. It stays the same one whatever becomes of its name.
 #[derive(Debug)]
@@ -68,6 +85,11 @@ impl TargetFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns whether its file system is of this machine's disks or memory, which always answer.
+    pub(super) fn is_local(&self) -> bool {
+        rustix::fs::fstatfs(&self.file).is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
     }
 
     /// Returns what tells it from another file at its path, and from itself after it was written.

@@ -18,6 +18,8 @@ pub(super) struct SimTargets {
     files: BTreeMap<String, SimFile>,
     /// Files that only root may read.
     hidden: BTreeSet<String>,
+    /// Files of another machine.
+    remote: BTreeSet<String>,
     /// Files whose file system does not answer.
     hanging: BTreeSet<String>,
     /// The beginnings of processes; none for those that have ended.
@@ -89,6 +91,10 @@ impl SimState {
         let source = errno::error(ENOENT);
         let reason = ProbeTargetError::File { path: target.to_owned(), source };
         Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason })
+    }
+
+    pub(super) fn is_local(&self, target: &str) -> bool {
+        !self.targets.remote.contains(target)
     }
 
     pub(super) fn process_began(&self, pid: u32) -> Option<u64> {
@@ -171,6 +177,11 @@ impl SimKernel {
     /// From now on only root may read the file at a path.
     pub fn hide_file(&self, path: &str) {
         self.state().targets.hidden.insert(path.to_owned());
+    }
+
+    /// From now on the file at a path is of another machine.
+    pub fn mount_from_elsewhere(&self, path: &str) {
+        self.state().targets.remote.insert(path.to_owned());
     }
 
     /// From now on the file system of a path answers nothing, until [`SimKernel::answer_file`].

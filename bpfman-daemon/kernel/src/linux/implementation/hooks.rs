@@ -4,15 +4,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, FileIdentity, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
-    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
+    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
+    ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use crate::linux::{
     LinuxKernel, attr::Command, cgroup, clsact, facts, hook_contents, iterator, links, netns, struct_ops,
     symbols, xdp,
 };
-use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget, NewLink, ProbeTargetError};
+use crate::{FilterPlace, FoundFile, KernelError, KernelHooks, LinkTarget, NewLink, ProbeTargetError};
 
 impl LinuxKernel {
     /// Does something in the namespace of a filter.
@@ -65,10 +65,11 @@ impl KernelHooks for LinuxKernel {
         links::attach(&self.namespaces, program, target)
     }
 
-    fn binary_identity(&self, target: &str, scope: &ProcessScope) -> Result<FileIdentity, KernelError> {
+    fn binary_identity(&self, target: &str, scope: &ProcessScope) -> Result<FoundFile, KernelError> {
         let fail =
             |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
-        symbols::find_file(target, scope).and_then(|file| file.identity()).map_err(fail)
+        let file = symbols::find_file(target, scope).map_err(fail)?;
+        Ok(FoundFile { identity: file.identity().map_err(fail)?, is_local: file.is_local() })
     }
 
     fn read_iterator(&self, link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, FileIdentity, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
-    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
+    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
+    ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use bpfmand_core::uapi::link_type;
 
 use crate::sim::errno::EINVAL;
 use crate::sim::{SimHandle, SimKernel, objects::LINK, refuse};
-use crate::{FilterPlace, KernelError, KernelHooks, LinkTarget, NewLink};
+use crate::{FilterPlace, FoundFile, KernelError, KernelHooks, LinkTarget, NewLink};
 
 impl KernelHooks for SimKernel {
     fn link_of(&self, handle: &SimHandle) -> Result<LinkFacts, KernelError> {
@@ -51,9 +51,11 @@ impl KernelHooks for SimKernel {
         Ok(NewLink { link: self.handle(&mut state, key), targets })
     }
 
-    fn binary_identity(&self, target: &str, _: &ProcessScope) -> Result<FileIdentity, KernelError> {
+    fn binary_identity(&self, target: &str, _: &ProcessScope) -> Result<FoundFile, KernelError> {
         self.wait_for_file(target);
-        self.enter("binary_identity")?.binary_identity(target)
+        let state = self.enter("binary_identity")?;
+        let is_local = state.is_local(target);
+        Ok(FoundFile { identity: state.binary_identity(target)?, is_local })
     }
 
     fn read_iterator(&self, link: SimHandle, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
