@@ -79,7 +79,8 @@ fn only_the_number_tells_an_end_from_a_namespace_without_a_path<K: Kernel>(bench
         assert!(began.elapsed() < PATIENCE, "its number stays");
         std::thread::yield_now();
     }
-    assert_eq!(found(None), FoundNamespace::NotFound);
+    // Another test's namespace may have the inode by now, which tells of the end too.
+    assert!(matches!(found(None), FoundNamespace::NotFound | FoundNamespace::Ended));
 }
 
 fn link_is_made_where_its_namespace_is_found<K: Kernel>(bench: &Bench<K>) {
