@@ -22,7 +22,7 @@ use bpfmand_observe::LimitCounts;
 
 use crate::policy::PolicySource;
 
-/// So long it sleeps at most.
+/// Longest sleep.
 const TURN: Duration = Duration::from_secs(1);
 /// Records that change are looked at this often at most.
 const REST: Duration = Duration::from_millis(50);

@@ -24,7 +24,7 @@ pub const COMMAND: &str = "image-helper";
 /// The name of a reader, which has the arguments of the starter.
 const READER_NAME: &CStr = c"bpfmand-reader";
 
-/// What of the environment the processes get: how registries are reached. The starter has no other either, since readers
+/// Variables of the environment that the processes get: how registries are reached. The starter has no other either, since readers
 /// are copies of it.
 const ENVIRONMENT: [&str; 13] = [
     "HTTPS_PROXY",

@@ -64,7 +64,7 @@ impl HeldNumbers {
         }
     }
 
-    /// As they are shared.
+    /// In the form that is shared.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Own(numbers) => numbers.iter().flat_map(|number| number.to_ne_bytes()).collect(),

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 /// `reader`, `lie:NAME`: says of the object that it has a map of that name; `hang:` says nothing of it.
 pub const ACT: &str = "BPFMAN_TEST_HOSTILE_HELPER";
 
-/// What this one is to try, if anything: `ROLE:ACT:ON`.
+/// Returns the act that this one is to try, if any: `ROLE:ACT:ON`.
 pub fn act_of(rights: HelperRights) -> Option<String> {
     let act = std::env::var(ACT).ok()?;
     let role = format!("{rights:?}:").to_lowercase();

@@ -149,6 +149,6 @@ fn copy_as_reader(stream: OwnedFd, types: Option<OwnedFd>, held: Held) -> anyhow
         rustix::thread::set_name(READER_NAME)?;
         process::work(HelperRights::Reader, held, types)
     });
-    // What is dropped here would be the starter's, and end the other processes.
+    // Destructors that run here would be the starter's, and end the other processes.
     std::process::exit(i32::from(!matches!(read, Ok(Ok(())))))
 }

@@ -40,7 +40,7 @@ fn a_driver_that_refuses_xdp_is_warned_of() {
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     let warning = "judges: xdp_member: XDP of lo runs in generic mode";
     assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
-    // What is there already is not warned of again.
+    // The same attachment is warned of once.
     let again = machine.run("apply", &manifest, "");
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert!(!again.stderr.contains("generic"), "{}", again.stderr);

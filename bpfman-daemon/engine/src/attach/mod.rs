@@ -48,7 +48,7 @@ impl<K: Kernel> Engine<K> {
     /// at its path may be another one by then.
     ///
     /// # Errors
-    /// As [`Engine::attach`].
+    /// Those of [`Engine::attach`].
     pub fn attach_by(
         &self,
         request: &AttachRequest,

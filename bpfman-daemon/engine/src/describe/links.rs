@@ -44,7 +44,7 @@ impl Running {
                 | Standing::NotLoaded { .. }),
                 _,
             )
-            // What a check could not reach may be reached now, and what it missed may be there.
+            // By now, a place that no check reached may be reached, and a thing that one missed may be there.
             | (
                 seen,
                 None

@@ -63,7 +63,7 @@ impl<K: Kernel> Engine<K> {
         // Before anything is locked: a reader takes its time.
         let object = self.read_lost(programs, Pass::First)?;
         self.admit_changes()?;
-        // What they extend, and whose maps they share, stays meanwhile.
+        // Programs that they extend, and those whose maps they share, stay meanwhile.
         let _shared = self.lock(Subject::SharedMaps);
         let uids: BTreeSet<ProgramUid> = programs.iter().map(|program| program.uid).collect();
         let _held: Vec<Guard> = uids.into_iter().map(|uid| self.lock(Subject::Program(uid))).collect();

@@ -248,7 +248,7 @@ fn a_move_that_fails_anywhere_is_made_up_for() {
             drop(engine);
             engine = bench.engine();
         } else {
-            // As any operation does first.
+            // Any operation does this first.
             let other = engine.attached(program, probe("/bin/true", ProcessScope::default()));
             engine.detach(other).unwrap();
         }

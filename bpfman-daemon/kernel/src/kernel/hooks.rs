@@ -64,7 +64,7 @@ pub trait KernelHooks: KernelObjects {
     /// before and after.
     ///
     /// # Errors
-    /// As [`KernelHooks::attach`]; a process that ended meanwhile.
+    /// Those of [`KernelHooks::attach`]; a process that ended meanwhile.
     fn attach_identified(
         &self,
         program: &Self::Handle,

@@ -12,7 +12,7 @@ use crate::{KernelError, LinkTarget, ProbeTargetError};
 /// Inode of every file that no test has touched.
 const FIRST_FILE: u64 = 1;
 
-/// What differs from a machine on which every file, process and function is there.
+/// Differences from a machine on which every file, process and function is there.
 #[derive(Debug, Default)]
 pub(super) struct SimTargets {
     files: BTreeMap<String, SimFile>,
@@ -105,7 +105,7 @@ impl SimState {
         }
     }
 
-    /// What a target leads to; an error if it leads nowhere.
+    /// Returns the identities of the things that a target leads to; an error if it leads nowhere.
     pub(super) fn identities(&self, target: &LinkTarget<'_>) -> Result<Vec<TargetIdentity>, KernelError> {
         let fail = |target: String, reason| Err(KernelError::NoProbeTarget { target, reason });
         let (binary, pids) = match target {
