@@ -37,7 +37,7 @@ pub struct Budgets {
     measures: Arc<AtomicBool>,
 }
 
-/// Where the worker is.
+/// Seat of the worker: at rest, or on a thread.
 struct Seat {
     /// None while a thread has it.
     resting: Mutex<Option<Worker>>,
@@ -145,7 +145,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Whether something of the records can end, or is limited.
+    /// Returns whether something of the records can end, or is limited.
     fn is_needed(&self) -> bool {
         self.engine.has_deadlines()
             || self.policy.policy().is_ok_and(|policy| self.engine.runs_any(|one| is_limited(&policy, one)))

@@ -50,11 +50,9 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let reader = audit::peer().as_ref().map(FileReader::from);
         let link = self
             .change(&permit, move |api| {
-                // Only programs at hooks are taken once.
-                let attached = if again || request.point.binary().is_some() {
-                    api.engine.attach_by(&request, reader)
-                } else {
-                    api.engine.attach_once(&request)
+                let attached = match again {
+                    true => api.engine.attach_by(&request, reader),
+                    false => api.engine.attach_once(&request, reader),
                 };
                 let link = attached.map_err(fail)?;
                 if keep {

@@ -62,7 +62,7 @@ impl Answering {
     /// A message, and content behind it.
     ///
     /// # Errors
-    /// Those of [`Self::say`].
+    /// See [`Self::say`].
     pub fn say_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
         let mut writing = self.writing();
         writing.message(message)?;

@@ -249,6 +249,19 @@ pub enum LinkTarget<'a> {
     Replacement(Extends),
 }
 
+impl<'a> LinkTarget<'a> {
+    /// Returns the binary that is probed, and for which processes; none for targets in no binary.
+    #[must_use]
+    pub fn binary(&self) -> Option<(&'a str, &'a ProcessScope)> {
+        match *self {
+            Self::Uprobe { target, scope, .. }
+            | Self::UprobeMulti { target, scope, .. }
+            | Self::Usdt { target, scope, .. } => Some((target, scope)),
+            _ => None,
+        }
+    }
+}
+
 /// A file that a path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFile {

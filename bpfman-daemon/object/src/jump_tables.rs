@@ -14,7 +14,7 @@ const ENTRY: usize = 8;
 /// Entries of the tables of one function. The compiler makes one a `case`.
 const MAX_ENTRIES: usize = 65_536;
 
-/// Where a table lies.
+/// Place of a table in its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TablePlace<'a> {
     name: &'a str,

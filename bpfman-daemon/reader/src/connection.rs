@@ -28,7 +28,7 @@ pub(crate) struct ReaderConnection {
 #[derive(Debug)]
 struct TimedStream {
     stream: UnixStream,
-    /// When the answer to the present question has to be there.
+    /// Deadline of the answer to the present question.
     until: Instant,
 }
 

@@ -117,7 +117,7 @@ fn start(what: u8, descriptors: Vec<OwnedFd>, held: Held) -> anyhow::Result<Star
     Ok(Started { _process: process, life })
 }
 
-/// Where the errors of a process go. The log is the daemon's: what others made it say would stand there as the daemon's words.
+/// Opens the file for the errors of a process. The log is the daemon's: what others made it say would stand there as the daemon's words.
 fn errors() -> io::Result<OwnedFd> {
     #[cfg(debug_assertions)]
     if std::env::var_os(super::hostile::ACT).is_some() {

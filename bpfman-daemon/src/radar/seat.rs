@@ -13,7 +13,7 @@ const STACK: usize = 1 << 20;
 /// Reason of a refused command.
 pub(super) const ENDING: &str = "the daemon is ending";
 
-/// Where the radar is: at rest, or with a thread.
+/// Seat of the radar: at rest, or on a thread.
 pub(super) struct RadarSeat {
     state: Mutex<Seated>,
     /// A thread that was told to end has ended.

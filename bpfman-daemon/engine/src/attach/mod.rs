@@ -48,7 +48,7 @@ impl<K: Kernel> Engine<K> {
     /// at its path may be another one by then.
     ///
     /// # Errors
-    /// Those of [`Engine::attach`].
+    /// See [`Engine::attach`].
     pub fn attach_by(
         &self,
         request: &AttachRequest,
@@ -62,8 +62,12 @@ impl<K: Kernel> Engine<K> {
     ///
     /// # Errors
     /// [`EngineError::Repeated`] names the link.
-    pub fn attach_once(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
-        self.attach_for(request, AttachFor::CallerOnce, None)
+    pub fn attach_once(
+        &self,
+        request: &AttachRequest,
+        reader: Option<FileReader>,
+    ) -> Result<LinkDetails, EngineError> {
+        self.attach_for(request, AttachFor::CallerOnce, reader)
     }
 
     pub(crate) fn attach_for(

@@ -123,11 +123,11 @@ impl<K: Kernel> Engine<K> {
     fn seen(&self, id: ProgramId, record: Option<Arc<ProgramRecord>>) -> Result<Seen, EngineError> {
         let facts = self.kernel.program(id)?;
         let Some(before) = record else { return Ok(Seen { record, facts, standing: Standing::Running }) };
-        let why = self.state().lost.why(&before.uid);
-        // Its former id may be another program's now.
-        let facts = facts.filter(|_| why.is_none());
+        if let Some(why) = self.state().lost.why(&before.uid) {
+            // Its former id may be another program's now.
+            return Ok(Seen { record: Some(before), facts: None, standing: Standing::NotLoaded { why } });
+        }
         let standing = match &facts {
-            None if why.is_some() => Standing::NotLoaded { why: why.unwrap_or_default() },
             None => Standing::lost(Loss::Unloaded),
             Some(facts) if facts.tag != before.tag => Standing::lost(Loss::OtherProgram),
             Some(_) if !self.missing_map_pins(&before)?.is_empty() => Standing::torn(HookPart::MapPins),

@@ -78,7 +78,7 @@ impl<K: Kernel> Engine<K> {
             }
             state.lost.renewed.clone()
         };
-        // Those whose programs have been unloaded since are gone.
+        // Maps are gone if their programs have been unloaded since.
         renewed.retain(|_, map| matches!(self.kernel.map(*map), Ok(Some(_))));
         let placed = self.reload(programs, &object, &mut renewed)?;
         {

@@ -13,7 +13,7 @@ const MIN_PAUSE: Duration = Duration::from_secs(20);
 /// Longest time. What a program lacks is mostly a kernel module, whose load is another reason to try.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
-/// Why a program is lost, and when it is tried again.
+/// The reason for which a program is lost, and the time of the next try.
 #[derive(Clone, Debug)]
 struct LostProgram {
     why: String,

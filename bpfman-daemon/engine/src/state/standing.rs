@@ -46,7 +46,7 @@ pub enum Standing {
         path: String,
         /// Whether another file is there.
         is_there: bool,
-        /// Why it is not attached to that one, once that was tried.
+        /// The reason for which it is not attached to that one, once that was tried.
         why: Option<String>,
     },
     /// The pin of its link is not there. Whether anything runs may not be known.

@@ -231,22 +231,22 @@ fn program_is_attached_twice_only_where_that_is_meant() {
         owner: Default::default(),
         group: None,
     };
-    let first = engine.attach_once(&of(alpha, bench.xdp(1))).unwrap();
+    let first = engine.attach_once(&of(alpha, bench.xdp(1)), None).unwrap();
     let before = bench.kernel.snapshot();
-    let refused = engine.attach_once(&of(alpha, bench.xdp(2))).unwrap_err();
+    let refused = engine.attach_once(&of(alpha, bench.xdp(2)), None).unwrap_err();
     let is_named = matches!(refused, EngineError::Repeated { link, .. } if link == first.record.id);
     assert!(is_named && refused.kind() == ErrorKind::Conflict, "{refused}");
     assert!(refused.hint().unwrap().contains("--again"));
     assert_eq!(bench.kernel.snapshot(), before);
     // Another program at this hook, this one at another, and both again where that is said.
-    engine.attach_once(&of(bravo, bench.xdp(2))).unwrap();
+    engine.attach_once(&of(bravo, bench.xdp(2)), None).unwrap();
     let right = match bench.xdp(1) {
         AttachPoint::Xdp { priority, proceed_on, .. } => {
             AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
         }
         other => other,
     };
-    engine.attach_once(&of(alpha, right)).unwrap();
+    engine.attach_once(&of(alpha, right), None).unwrap();
     engine.attach(&of(alpha, bench.xdp(2))).unwrap();
     assert_eq!(engine.all_links().len(), 4);
 }

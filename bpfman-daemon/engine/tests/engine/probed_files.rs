@@ -47,7 +47,7 @@ fn is_moved(check: &HookCheck) -> bool {
     matches!(check, HookCheck::Mended(Standing::OldFile { is_there: true, why: None, .. }))
 }
 
-/// Where the links of a simulated kernel are.
+/// Returns the places of the links of a simulated kernel.
 fn places_in(bench: &Bench<SimKernel>) -> Vec<String> {
     bench.kernel.snapshot().links.into_values().map(|link| link.place).collect()
 }

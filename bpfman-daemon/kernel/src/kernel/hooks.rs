@@ -64,7 +64,7 @@ pub trait KernelHooks: KernelObjects {
     /// before and after.
     ///
     /// # Errors
-    /// Those of [`KernelHooks::attach`]; a process that ended meanwhile.
+    /// See [`KernelHooks::attach`]; a process that ended meanwhile.
     fn attach_identified(
         &self,
         program: &Self::Handle,

@@ -43,16 +43,14 @@ impl HeldProcesses {
     /// Holds the processes that a target names.
     pub fn of(target: &LinkTarget<'_>) -> Self {
         let root = processes::root();
-        let pids = match target {
-            LinkTarget::Uprobe { target, scope, .. }
-            | LinkTarget::UprobeMulti { target, scope, .. }
-            | LinkTarget::Usdt { target, scope, .. } => {
+        let pids = match (target.binary(), target) {
+            (Some((binary, scope)), _) => {
                 // Elsewhere `/proc` counts as this process does, and numbers of the host are those of `/host/proc`.
-                let counts_alike = root == Path::new("/proc") || target.starts_with("/host/");
-                processes_of(if counts_alike { target } else { "" }, scope)
+                let counts_alike = root == Path::new("/proc") || binary.starts_with("/host/");
+                processes_of(if counts_alike { binary } else { "" }, scope)
             }
-            LinkTarget::PerfEvent { place } => place.pid.into_iter().collect(),
-            _ => Vec::new(),
+            (None, LinkTarget::PerfEvent { place }) => place.pid.into_iter().collect(),
+            (None, _) => Vec::new(),
         };
         Self { all: pids.into_iter().map(|pid| (pid, HeldProcess::open(&root, pid))).collect() }
     }

@@ -38,12 +38,10 @@ pub fn attach(
     let mut targets: Vec<TargetIdentity> = module.into_iter().map(TargetIdentity::Module).collect();
     let link = create(finder, program, target, &mut targets)?;
     let processes = held.identities().map_err(|pid| KernelError::NoProbeTarget {
-        target: match target {
-            LinkTarget::Uprobe { target, .. }
-            | LinkTarget::UprobeMulti { target, .. }
-            | LinkTarget::Usdt { target, .. } => format!("\"{target}\""),
-            LinkTarget::PerfEvent { place } => format!("perf event {place}"),
-            _ => "a target".to_owned(),
+        target: match (target.binary(), target) {
+            (Some((binary, _)), _) => format!("\"{binary}\""),
+            (None, LinkTarget::PerfEvent { place }) => format!("perf event {place}"),
+            (None, _) => "a target".to_owned(),
         },
         reason: ProbeTargetError::NoProcess(pid),
     })?;

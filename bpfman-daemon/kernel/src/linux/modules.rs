@@ -9,7 +9,7 @@ use bpfmand_core::ModuleIdentity;
 
 use super::kallsyms;
 
-/// Where sysfs has a folder for each loaded module. Those that are built in have one without `coresize`.
+/// Folder of sysfs with one for each loaded module. Those that are built in have one without `coresize`.
 const FOLDER: &str = "/sys/module";
 
 /// Inode of the folder of a loaded module; none if it is not loaded.

@@ -36,7 +36,7 @@ pub(super) struct SimTargets {
 #[derive(Clone, Copy, Debug)]
 struct SimFile {
     inode: u64,
-    /// When it was last written.
+    /// Time of the last write.
     modified: i64,
     is_there: bool,
     has_functions: bool,
@@ -59,7 +59,7 @@ impl SimTargets {
         self.files.get(target).copied().unwrap_or_default()
     }
 
-    /// Which file a place is in, in words; nothing for one that no test has touched.
+    /// Returns the file that a place is in, as text; empty for one that no test has touched.
     pub(super) fn suffix(&self, target: &str) -> String {
         match self.file(target) {
             SimFile { inode: FIRST_FILE, modified: 0, .. } => String::new(),
@@ -108,12 +108,10 @@ impl SimState {
     /// Returns the identities of the things that a target leads to; an error if it leads nowhere.
     pub(super) fn identities(&self, target: &LinkTarget<'_>) -> Result<Vec<TargetIdentity>, KernelError> {
         let fail = |target: String, reason| Err(KernelError::NoProbeTarget { target, reason });
-        let (binary, pids) = match target {
-            LinkTarget::Uprobe { target, scope, .. }
-            | LinkTarget::UprobeMulti { target, scope, .. }
-            | LinkTarget::Usdt { target, scope, .. } => (Some(*target), processes_of(target, scope)),
-            LinkTarget::PerfEvent { place } => (None, place.pid.into_iter().collect()),
-            LinkTarget::Kprobe { function, .. } => {
+        let (binary, pids) = match (target.binary(), target) {
+            (Some((binary, scope)), _) => (Some(binary), processes_of(binary, scope)),
+            (None, LinkTarget::PerfEvent { place }) => (None, place.pid.into_iter().collect()),
+            (None, LinkTarget::Kprobe { function, .. }) => {
                 let Some(module) = self.targets.functions.get(*function) else { return Ok(Vec::new()) };
                 let Some(inode) = self.targets.module_inode(module) else {
                     let reason = ProbeTargetError::NoKernelFunction { renamed: Vec::new() };
@@ -122,7 +120,7 @@ impl SimState {
                 let identity = ModuleIdentity { name: module.clone(), inode };
                 return Ok(vec![TargetIdentity::Module(identity)]);
             }
-            _ => return Ok(Vec::new()),
+            (None, _) => return Ok(Vec::new()),
         };
         let mut found = Vec::new();
         if let Some(binary) = binary {

@@ -30,7 +30,7 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at.saturating_add(4)).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-/// Where something begins and ends in a blob.
+/// Beginning and end of something in a blob.
 type Extent = (usize, usize);
 
 /// The extents of types and strings.

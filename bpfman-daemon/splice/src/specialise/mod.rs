@@ -40,7 +40,7 @@ pub fn specialised(text: &BoundText, fixed: &[usize], maps: &[ReadOnlyMap<'_>]) 
     if maps.is_empty() || !text.map_ids().iter().any(|id| maps.iter().any(|map| map.map == *id)) {
         return None;
     }
-    // Where the tables lead is not followed.
+    // The analysis does not follow tables.
     if !program.jump_tables.is_empty() {
         return None;
     }
