@@ -5,6 +5,7 @@
 //
 //   read             opens it for reading, reads the first entry, writes it, maps it into memory
 //   write NUMBER     opens it for writing, writes the first entry
+//   insert OUTER     opens it for reading, opens the map of maps OUTER for writing, and puts it into the first place there
 //   twice            asks for it two times on one connection
 //   keep             opens it for reading; then reads the first entry each time that a line comes
 //   hoard COUNT      asks for it on so many connections, peeks at each answer, shuts the connection down and keeps it with
@@ -166,6 +167,13 @@ int main(int count, char **words)
             look_up(map);
             update(map, 17);
             tell("mmap", mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0) == MAP_FAILED);
+        } else if (!strcmp(how, "insert")) {
+            int outer;
+
+            ask(fd = connected(), strtoul(words[4], NULL, 10), 1);
+            if ((outer = take(fd)) < 0)
+                return 1;
+            update(outer, map);
         } else if (!strcmp(how, "twice")) {
             ask(fd, id, 0);
             return take(fd) >= 0;

@@ -3,11 +3,12 @@
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::AccessObject;
 use bpfmand_core::{MapId, Owner, ProgramId};
-use bpfmand_engine::WantedMap;
+use bpfmand_engine::{MapRecipients, UsedMap, WantedMap};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 use wire::handover_request::Call as Asked;
 
+use crate::authorize::Permit;
 use crate::serve::OpenedMap;
 use crate::server::{Api, fail};
 use crate::status::{invalid, unsupported};
@@ -28,12 +29,34 @@ impl<K: Kernel> Api<K> {
         // Who may open no map learns of none.
         let permit = self.authorize(&programs_of(&users))?;
         let map = found.map_err(fail)?;
+        if write {
+            self.authorize_handing_over(&permit, &users, &map).await?;
+        }
         audit::made(format_args!("descriptor of map {} {}", map.id(), map.name()));
         let (details, handle) =
             self.read(&permit, move |api| api.engine.open_map(&map, write).map_err(fail)).await?;
         let descriptor = self.engine.kernel().descriptor_of(handle);
         let descriptor = descriptor.ok_or_else(|| unsupported("a simulated kernel has no descriptors"))?;
         Ok((wire::OpenMapResponse { map: Some(ext_show::map(details, &self.paths.fs)) }, descriptor))
+    }
+
+    /// Refuses to hand over a map for writing that nobody may write, or whose entries lead further than the caller may write.
+    async fn authorize_handing_over(
+        &self,
+        permit: &Permit,
+        users: &[(ProgramId, Owner)],
+        map: &UsedMap,
+    ) -> Result<(), Status> {
+        let asked = map.clone();
+        let recipients =
+            self.read(permit, move |api| api.engine.recipients_for_writing(&asked).map_err(fail)).await?;
+        if recipients == MapRecipients::WritersOfIt {
+            return Ok(());
+        }
+        let name = format!("all maps and programs, to which entries of map {} can lead,", map.id());
+        let mut objects = programs_of(users);
+        objects.push(AccessObject::Owned { name, owner: &Owner::Root });
+        self.authorize(&objects).map(drop)
     }
 }
 

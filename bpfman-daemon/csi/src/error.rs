@@ -97,7 +97,9 @@ impl From<NamedMapsError> for CsiError {
         match error {
             NamedMapsError::Engine(error) => Self::Engine(error),
             NamedMapsError::NoMap { .. } => Self::NoMap(error),
-            NamedMapsError::NotExported { .. } => Self::NotExported(error),
+            NamedMapsError::NotExported { .. } | NamedMapsError::NotForWriting { .. } => {
+                Self::NotExported(error)
+            }
             other => Self::NotThere(other),
         }
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bpfman_proto::{MAP_EXPORTS_KEY, MapAccess, MapExports};
-use bpfmand_core::MapId;
+use bpfmand_core::{MapFacts, MapId};
 use bpfmand_engine::{
-    Engine, EngineError, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, ProgramRecord,
+    Engine, EngineError, MapRecipients, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, ProgramRecord,
+    recipients_for_writing,
 };
 use bpfmand_kernel::Kernel;
 
@@ -66,6 +67,18 @@ pub enum NamedMapsError {
         access: MapAccess,
         /// It may read the map.
         readable: bool,
+    },
+    /// No pod gets it for writing.
+    #[error(
+        "map \"{map}\" of \"{application}\" is given to no pod for writing: {why}; put it into a volume of its own with readOnly: true"
+    )]
+    NotForWriting {
+        /// As asked for.
+        application: String,
+        /// The map's name.
+        map: String,
+        /// Why.
+        why: &'static str,
     },
     /// Anything else.
     #[error(transparent)]
@@ -209,9 +222,23 @@ pub fn maps_by_name<K: Kernel>(
             });
         }
         let handle = engine.kernel().open_map(id).map_err(EngineError::from)?;
+        if access == MapAccess::Write {
+            let facts = engine.kernel().map_of(&handle).map_err(EngineError::from)?;
+            ensure_for_pods(application, name, &facts)?;
+        }
         held.push(NamedMap { name: name.clone(), id, handle });
     }
     Ok(held)
+}
+
+/// Refuses to give a map to pods for writing whose entries are fixed, or lead to other objects: no pod may write every map.
+fn ensure_for_pods(application: &str, map: &str, facts: &MapFacts) -> Result<(), NamedMapsError> {
+    let why = match recipients_for_writing(map, facts) {
+        Ok(MapRecipients::WritersOfIt) => return Ok(()),
+        Ok(MapRecipients::WritersOfAll) => "its entries lead to other maps, programs, sockets or devices",
+        Err(why) => why,
+    };
+    Err(NamedMapsError::NotForWriting { application: application.to_owned(), map: map.to_owned(), why })
 }
 
 /// The most that a pod may do with a map of a program.

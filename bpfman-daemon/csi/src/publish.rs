@@ -3,19 +3,21 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use bpfmand_kernel::Mount;
 
 use crate::named_maps::NamedMap;
 use crate::undo::MountUndo;
-use crate::volumes::{resolve, source};
-use crate::{CsiError, MapSource, Publication, Volumes};
+use crate::volumes::{TMPFS, resolve, source};
+use crate::{CsiError, DRIVER, MapSource, Publication, Volumes};
 
-/// The folder of a volume's bpffs that the pod sees. Not the whole: kernels with CONFIG_BPF_PRELOAD put lists of all maps
+/// The folder of a volume that the pod sees. Of a bpffs not the whole: kernels with CONFIG_BPF_PRELOAD put lists of all maps
 /// and programs of the machine into each bpffs (`maps.debug`, `progs.debug`), which cannot be removed.
 const SHOWN: &str = "maps";
+/// Where the bpffs of a writable volume is mounted, which pods do not see.
+const PINS: &str = "pins";
 /// The folder of pins: the pod's group may look, nobody else.
 const FOLDER_MODE: u32 = 0o750;
 /// A map that the pod's group may change.
@@ -28,6 +30,8 @@ enum Compared {
     Same,
     /// The same names, and maps of another load by now.
     OtherMaps,
+    /// The same maps, as daemons before this one showed them.
+    Older,
     Differs(String),
 }
 
@@ -57,6 +61,10 @@ impl<M: MapSource> Volumes<M> {
                 Compared::Same => return Ok(()),
                 Compared::OtherMaps => {
                     tracing::info!(volume = %wanted.volume, "maps are of an earlier load; the volume is made anew");
+                    self.leave_target(&table, &wanted.volume, &target)?;
+                }
+                Compared::Older => {
+                    tracing::info!(volume = %wanted.volume, "pins can be made in this volume; it is made anew");
                     self.leave_target(&table, &wanted.volume, &target)?;
                 }
                 Compared::Differs(what) => {
@@ -90,13 +98,18 @@ impl<M: MapSource> Volumes<M> {
             let names: Vec<String> = names.into_iter().collect();
             return Ok(Compared::Differs(format!("with the maps {}", names.join(", "))));
         }
-        if mount.sealed != wanted.read_only {
-            let how = if mount.sealed { "read-only" } else { "for writing" };
+        let is_writable = mount.file_system == TMPFS || !mount.sealed;
+        if is_writable == wanted.read_only {
+            let how = if is_writable { "for writing" } else { "read-only" };
             return Ok(Compared::Differs(how.to_owned()));
         }
         let group = fs::metadata(target).map_err(fail)?.gid();
         if group != wanted.group {
             return Ok(Compared::Differs(format!("for group {group}")));
+        }
+        // Of a daemon that showed pods the folder of pins itself, in which root of a container makes more.
+        if is_writable && mount.file_system != TMPFS {
+            return Ok(Compared::Older);
         }
         for map in maps {
             if self.mounts.pinned_map(&target.join(&map.name))? != Some(map.id) {
@@ -106,7 +119,12 @@ impl<M: MapSource> Volumes<M> {
         Ok(Compared::Same)
     }
 
-    /// Makes the volume's own bpffs with all that is in it. Nobody else sees it yet.
+    /// Makes the volume with all that is in it. Nobody else sees it yet.
+    ///
+    /// Pods see the pins of a read-only volume in their bpffs, which is sealed. A bpffs that is not sealed takes new pins, of
+    /// any map that the maker has a descriptor of, and gives them for writing: of a writable volume, pods see files of a
+    /// sealed tmpfs, over which the pins are bound. It is the file system that refuses: container runtimes make the pod's
+    /// mount writable again.
     fn build(
         &self,
         wanted: &Publication,
@@ -118,23 +136,48 @@ impl<M: MapSource> Volumes<M> {
         make_folder(&folder, 0o700)?;
         undo.made(&folder);
         self.step("publish", "mount the volume");
-        self.mounts.mount_bpffs(&folder, &source(&wanted.volume))?;
-        undo.mounted(&folder);
+        let source = source(&wanted.volume);
         let shown = folder.join(SHOWN);
-        self.step("publish", "make the folder of pins");
-        make_folder(&shown, 0o700)?;
-        let mode = if wanted.read_only { READABLE_MODE } else { WRITABLE_MODE };
-        for map in maps {
-            let pin = shown.join(&map.name);
-            self.step("publish", "pin a map");
-            self.maps.pin(map, &pin)?;
-            self.mounts.set_access(&pin, wanted.group, mode)?;
+        if wanted.read_only {
+            self.mounts.mount_bpffs(&folder, &source)?;
+            undo.mounted(&folder);
+            self.step("publish", "make the folder of pins");
+            make_folder(&shown, 0o700)?;
+            self.pin_all(wanted, maps, &shown, READABLE_MODE)?;
+        } else {
+            self.mounts.mount_tmpfs(&folder, &source)?;
+            undo.mounted(&folder);
+            let pins = folder.join(PINS);
+            self.step("publish", "make the folder of pins");
+            make_folder(&pins, 0o700)?;
+            self.mounts.mount_bpffs(&pins, DRIVER)?;
+            self.pin_all(wanted, maps, &pins, WRITABLE_MODE)?;
+            make_folder(&shown, 0o700)?;
+            for map in maps {
+                let file = shown.join(&map.name);
+                self.step("publish", "bind a pin");
+                make_file(&file)?;
+                self.mounts.bind(&pins.join(&map.name), &file)?;
+            }
         }
         self.step("publish", "let the group in");
         self.mounts.set_access(&shown, wanted.group, FOLDER_MODE)?;
-        if wanted.read_only {
-            self.step("publish", "seal the volume");
-            self.mounts.seal(&folder)?;
+        self.step("publish", "seal the volume");
+        Ok(self.mounts.seal(&folder)?)
+    }
+
+    fn pin_all(
+        &self,
+        wanted: &Publication,
+        maps: &[NamedMap<M::Handle>],
+        folder: &Path,
+        mode: u32,
+    ) -> Result<(), CsiError> {
+        for map in maps {
+            let pin = folder.join(&map.name);
+            self.step("publish", "pin a map");
+            self.maps.pin(map, &pin)?;
+            self.mounts.set_access(&pin, wanted.group, mode)?;
         }
         Ok(())
     }
@@ -157,7 +200,7 @@ impl<M: MapSource> Volumes<M> {
             }
         }
         self.step("publish", "bind the volume to the target");
-        self.mounts.bind(&self.folder_of(&wanted.volume).join(SHOWN), target)?;
+        self.mounts.bind_tree(&self.folder_of(&wanted.volume).join(SHOWN), target)?;
         undo.mounted(target);
         if wanted.read_only {
             self.step("publish", "make the target read-only");
@@ -165,6 +208,12 @@ impl<M: MapSource> Volumes<M> {
         }
         Ok(())
     }
+}
+
+/// An empty file, for a pin to be bound over.
+fn make_file(path: &Path) -> Result<(), CsiError> {
+    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(path);
+    made.map(drop).map_err(|source| CsiError::Files { action: "make", path: path.to_owned(), source })
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<(), CsiError> {

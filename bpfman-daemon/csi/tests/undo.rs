@@ -47,6 +47,9 @@ impl Mounts for Failing {
     fn mount_bpffs(&self, at: &Path, source: &str) -> Result<(), KernelError> {
         self.call().and_then(|()| LinuxMounts.mount_bpffs(at, source))
     }
+    fn mount_tmpfs(&self, at: &Path, source: &str) -> Result<(), KernelError> {
+        self.call().and_then(|()| LinuxMounts.mount_tmpfs(at, source))
+    }
     fn set_access(&self, path: &Path, group: u32, mode: u32) -> Result<(), KernelError> {
         self.call().and_then(|()| LinuxMounts.set_access(path, group, mode))
     }
@@ -55,6 +58,9 @@ impl Mounts for Failing {
     }
     fn bind(&self, from: &Path, to: &Path) -> Result<(), KernelError> {
         self.call().and_then(|()| LinuxMounts.bind(from, to))
+    }
+    fn bind_tree(&self, from: &Path, to: &Path) -> Result<(), KernelError> {
+        self.call().and_then(|()| LinuxMounts.bind_tree(from, to))
     }
     fn bind_read_only(&self, at: &Path) -> Result<(), KernelError> {
         self.call().and_then(|()| LinuxMounts.bind_read_only(at))

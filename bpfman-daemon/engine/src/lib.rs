@@ -60,6 +60,7 @@ pub use describe::record_counts::RecordCounts;
 pub use describe::shown_maps::{ShownMap, ShownMaps};
 pub use describe::summary::RecordSummary;
 pub use describe::verify::{ChainVerification, VerifiedPart};
+pub use describe::writable_maps::{MapRecipients, recipients_for_writing};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};
 pub use engine::change_count::ChangeListener;

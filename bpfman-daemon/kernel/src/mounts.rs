@@ -53,14 +53,20 @@ pub trait Mounts: Send + Sync + 'static {
     /// The folder is missing, or the kernel refuses.
     fn mount_bpffs(&self, at: &Path, source: &str) -> Result<(), KernelError>;
 
+    /// Mounts a new file system in memory, with the flags and the mode of [`Mounts::mount_bpffs`].
+    ///
+    /// # Errors
+    /// The folder is missing, or the kernel refuses.
+    fn mount_tmpfs(&self, at: &Path, source: &str) -> Result<(), KernelError>;
+
     /// Sets group and mode of a pin or folder.
     ///
     /// # Errors
     /// It is missing, or the kernel refuses.
     fn set_access(&self, path: &Path, group: u32, mode: u32) -> Result<(), KernelError>;
 
-    /// Makes the file system that is mounted at `at` read-only for all its mounts and for everybody: its pins can be
-    /// opened for reading maps alone (`BPF_F_RDONLY`), also by root.
+    /// Makes the file system that is mounted at `at` read-only for all its mounts and for everybody: nothing is made in it,
+    /// and pins of a bpffs can be opened for reading maps alone (`BPF_F_RDONLY`), also by root.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -72,13 +78,19 @@ pub trait Mounts: Send + Sync + 'static {
     /// A folder is missing, or the kernel refuses.
     fn bind(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
 
+    /// Shows what is at `from` also at `to`, with all that is mounted below.
+    ///
+    /// # Errors
+    /// A folder is missing, or the kernel refuses.
+    fn bind_tree(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
+
     /// Lets nothing be written through the mount at `at`, which stays nosuid, nodev, noexec.
     ///
     /// # Errors
     /// Nothing is mounted there, or the kernel refuses.
     fn bind_read_only(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// Takes the topmost mount at `at` away at once, also when a process is inside.
+    /// Takes the topmost mount at `at` away at once, with all that is mounted below, also when a process is inside.
     ///
     /// # Errors
     /// Nothing is mounted there, or the kernel refuses.

@@ -3,10 +3,12 @@
 //! Since Linux 5.19 `kernel.unprivileged_bpf_disabled` says who may make maps and load programs, not who may open a
 //! pin: the pin's owner, group and mode do.
 
+use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::csi::mount;
-use bpfman_tests::kernel;
+use bpfman_tests::requests::{load, pairs};
+use bpfman_tests::{Outcome, compile, kernel};
 
-use crate::csi_equipment::{APPLICATION, GROUP, Node, USER, map_of};
+use crate::csi_equipment::{APPLICATION, GROUP, Node, TO_ALL, USER, map_of};
 
 #[test]
 fn a_user_of_the_group_reads_and_writes_a_map_and_others_do_not() {
@@ -46,4 +48,64 @@ fn a_user_of_the_group_reads_a_read_only_map_and_nobody_writes_it() {
     let refused = node.csi().publish(request).unwrap_err();
     assert_eq!(refused.code(), tonic::Code::AlreadyExists);
     assert!(refused.message().contains("read-only"), "{refused:?}");
+}
+
+#[test]
+fn no_new_pin_is_made_in_a_writable_volume() {
+    let node = Node::new();
+    let program = node.load(APPLICATION);
+    let mut readable = node.request("readable", "hits");
+    readable.readonly = true;
+    node.csi().publish(readable).unwrap();
+    node.csi().publish(node.request("writable", "trail")).unwrap();
+    // Runtimes bind a volume into the container, and make that mount writable.
+    let container = node.pods.path().join("container");
+    std::fs::create_dir(&container).unwrap();
+    let (target, inside) = (node.target("writable"), container.display().to_string());
+    let mount = |words: &[&str]| Outcome::of(node.namespace.command("mount").args(words)).success();
+    mount(&["--rbind", &target.display().to_string(), &inside]);
+    mount(&["-o", "remount,bind,rw", &inside]);
+    for folder in [target, container] {
+        let new = folder.join("new").display().to_string();
+        let refused = node.access(0, "0", "readable", "hits", &["again", &new]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, "pin: EROFS\n"), "{refused:?}");
+    }
+    assert_eq!(kernel::array_value(map_of(&program, "hits"), 0), 0);
+    // What the volume is for goes on: the map is written by its pin.
+    node.csi().publish(node.request("other", "hits")).unwrap();
+    assert_eq!(node.access(0, "0", "other", "hits", &["write", "17"]).success(), "17\n");
+    assert_eq!(kernel::array_value(map_of(&program, "hits"), 0), 17);
+    Outcome::of(node.namespace.command("umount").args(["-R", &inside])).success();
+}
+
+#[test]
+fn no_pod_gets_a_map_of_maps_for_writing() {
+    let node = Node::new();
+    let roots = node.load(APPLICATION);
+    let mut request = load(&compile::object("reach"), &[("xdp_reach", Type::Xdp)]);
+    request.metadata = pairs(&[("bpfman.io/ProgramName", "reach"), TO_ALL]);
+    let _loaded = node.daemon.wire().load(request).unwrap();
+    let mut readable = node.request("readable", "hits");
+    readable.readonly = true;
+    mount(&mut readable).volume_mount_group = GROUP.to_string();
+    node.csi().publish(readable).unwrap();
+    let of_reach = |pod: &str, read_only: bool| {
+        let mut request = node.request(pod, "outer");
+        request.volume_context.insert("csi.bpfman.io/program".to_owned(), "reach".to_owned());
+        request.readonly = read_only;
+        mount(&mut request).volume_mount_group = GROUP.to_string();
+        node.csi().publish(request)
+    };
+    let refused = of_reach("writes", false).unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    assert!(refused.message().contains("its entries lead to other maps"), "{refused:?}");
+    node.assert_absent("writes");
+    of_reach("reads", true).unwrap();
+    let outer = node.target("reads").join("outer").display().to_string();
+    for (user, groups) in [(USER, GROUP.to_string()), (0, "0".to_owned())] {
+        let insert = node.access(user, &groups, "readable", "hits", &["insert", &outer]);
+        assert_eq!(insert.code, 1, "{insert:?}");
+        assert!(insert.stdout.starts_with("open outer: "), "{insert:?}");
+    }
+    assert_eq!(kernel::array_value(map_of(&roots, "hits"), 0), 0);
 }

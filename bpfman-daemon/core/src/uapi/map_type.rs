@@ -22,6 +22,7 @@ pub const XSKMAP: u32 = 17;
 pub const SOCKHASH: u32 = 18;
 pub const CGROUP_STORAGE: u32 = 19;
 pub const PERCPU_CGROUP_STORAGE: u32 = 21;
+pub const REUSEPORT_SOCKARRAY: u32 = 20;
 pub const QUEUE: u32 = 22;
 pub const STACK: u32 = 23;
 pub const SK_STORAGE: u32 = 24;
@@ -67,6 +68,27 @@ pub const fn takes_no_types(kind: u32) -> bool {
 #[must_use]
 pub const fn holds_maps(kind: u32) -> bool {
     matches!(kind, ARRAY_OF_MAPS | HASH_OF_MAPS)
+}
+
+/// Maps whose entries lead to other kernel objects: maps, programs, sockets, devices, cgroups. The kernel takes a descriptor
+/// that was opened for reading as an entry of a map of maps. Perf event arrays are not among them: each reader puts its own
+/// events there.
+#[must_use]
+pub const fn holds_objects(kind: u32) -> bool {
+    holds_maps(kind)
+        || matches!(
+            kind,
+            PROG_ARRAY
+                | CGROUP_ARRAY
+                | DEVMAP
+                | DEVMAP_HASH
+                | SOCKMAP
+                | SOCKHASH
+                | CPUMAP
+                | XSKMAP
+                | REUSEPORT_SOCKARRAY
+                | STRUCT_OPS
+        )
 }
 
 /// Rings: their entries are bytes, and a power of two of them, in whole pages.

@@ -20,7 +20,7 @@ pub mod settled;
 pub mod shown_maps;
 pub mod summary;
 pub mod verify;
-mod writable_maps;
+pub mod writable_maps;
 
 use std::sync::Arc;
 

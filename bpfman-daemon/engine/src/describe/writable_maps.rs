@@ -11,17 +11,22 @@ const RDONLY: u32 = 1 << 3;
 /// Begin of the names of maps that libbpf's `usdt.bpf.h` has: the daemon writes there where probes' arguments are.
 const USDT: &str = "__bpf_usdt_";
 
+/// Why the entries of a map are fixed for everybody but programs and the daemon; none if they are not.
+pub fn why_fixed(name: &str, map: &MapFacts) -> Option<&'static str> {
+    if name.starts_with(USDT) {
+        return Some("the daemon keeps in it where static probes find their arguments");
+    }
+    if map.frozen {
+        return Some("it is frozen: it holds constants, and the verifier relied on them");
+    }
+    (map.flags & RDONLY != 0).then_some("it was made for programs alone to write (BPF_F_RDONLY)")
+}
+
 /// Why entries of a map cannot be set; none if they can.
 pub fn why_read_only(name: &str, map: &MapFacts) -> Option<String> {
     use map_type as kind;
-    if name.starts_with(USDT) {
-        return Some("the daemon keeps in it where static probes find their arguments".to_owned());
-    }
-    if map.frozen {
-        return Some("it is frozen: it holds constants, and the verifier relied on them".to_owned());
-    }
-    if map.flags & RDONLY != 0 {
-        return Some("it was made for programs alone to write (BPF_F_RDONLY)".to_owned());
+    if let Some(why) = why_fixed(name, map) {
+        return Some(why.to_owned());
     }
     Some(match map.map_type {
         kind::HASH
@@ -52,6 +57,44 @@ impl<K: Kernel> Engine<K> {
             None => Ok(facts),
             Some(why) => Err(EngineError::MapReadOnly { map: map.id(), name: map.name().to_owned(), why }),
         }
+    }
+}
+
+/// Callers to whom a map may be given for writing, as a descriptor or as a pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapRecipients {
+    /// Callers who may write this map.
+    WritersOfIt,
+    /// Callers who may write every map: an entry of it leads to another kernel object, and the kernel does not ask by which
+    /// rights the descriptor in an entry was opened.
+    WritersOfAll,
+}
+
+/// Returns to whom a map of this name may be given for writing.
+///
+/// # Errors
+/// Why nobody gets it for writing.
+pub fn recipients_for_writing(name: &str, map: &MapFacts) -> Result<MapRecipients, &'static str> {
+    match why_fixed(name, map) {
+        Some(why) => Err(why),
+        None if map_type::holds_objects(map.map_type) => Ok(MapRecipients::WritersOfAll),
+        None => Ok(MapRecipients::WritersOfIt),
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Returns to whom a map may be given for writing. Rings and other maps whose entries [`Engine::ensure_writable`] refuses
+    /// to set may: their readers write positions, not entries.
+    ///
+    /// # Errors
+    /// [`EngineError::MapReadOnly`] if nobody gets it for writing. The map is gone, or the kernel refuses to describe it.
+    pub fn recipients_for_writing(&self, map: &UsedMap) -> Result<MapRecipients, EngineError> {
+        let facts = self.kernel.map(map.id())?.ok_or(EngineError::NoMapOfOurs(map.id()))?;
+        recipients_for_writing(map.name(), &facts).map_err(|why| EngineError::MapReadOnly {
+            map: map.id(),
+            name: map.name().to_owned(),
+            why: why.to_owned(),
+        })
     }
 }
 
@@ -87,5 +130,29 @@ mod tests {
         for kind in [map_type::SOCKMAP, map_type::DEVMAP, map_type::STRUCT_OPS, map_type::RINGBUF] {
             assert!(why("m", &facts(kind)).contains("are no data"), "{kind}");
         }
+    }
+
+    #[test]
+    fn maps_of_objects_are_for_writers_of_all_maps() {
+        use MapRecipients::{WritersOfAll, WritersOfIt};
+        let of = |name, facts: &MapFacts| recipients_for_writing(name, facts);
+        for kind in [map_type::HASH, map_type::RINGBUF, map_type::PERF_EVENT_ARRAY, map_type::STACK_TRACE] {
+            assert_eq!(of("m", &facts(kind)), Ok(WritersOfIt), "{kind}");
+        }
+        for kind in [
+            map_type::ARRAY_OF_MAPS,
+            map_type::HASH_OF_MAPS,
+            map_type::PROG_ARRAY,
+            map_type::SOCKMAP,
+            map_type::SOCKHASH,
+            map_type::DEVMAP,
+            map_type::CPUMAP,
+            map_type::XSKMAP,
+        ] {
+            assert_eq!(of("m", &facts(kind)), Ok(WritersOfAll), "{kind}");
+        }
+        assert!(of(".rodata", &MapFacts { frozen: true, ..facts(map_type::ARRAY) }).is_err());
+        assert!(of("m", &MapFacts { flags: RDONLY, ..facts(map_type::HASH_OF_MAPS) }).is_err());
+        assert!(of("__bpf_usdt_specs", &facts(map_type::ARRAY)).is_err());
     }
 }
