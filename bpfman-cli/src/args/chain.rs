@@ -88,6 +88,9 @@ pub struct Trace {
     /// Write the packets that pass the chain, with its changes, to this file.
     #[arg(long, value_name = "FILE.pcap")]
     pub out: Option<PathBuf>,
+    /// Run programs that may send packets by themselves, too (bpf_clone_redirect, tail calls, adopted programs).
+    #[arg(long)]
+    pub for_real: bool,
 }
 
 /// Packets, given or captured.
@@ -143,12 +146,15 @@ pub struct Explain {
 /// What helps people who look into a running chain.
 #[derive(Debug, Subcommand)]
 pub enum DebugCommand {
-    /// Refuse all changes of a hook's chain until it is released.
+    /// Refuse changes of a hook's chain until it is released, for an hour at most unless told otherwise.
     #[command(alias = "hold")]
     Freeze {
         /// Which hook.
         #[command(flatten)]
         at: AtHook,
+        /// Release it after this time: a number and s, m, h or d; a day at most. Default: an hour.
+        #[arg(long, value_name = "TIME", value_parser = super::image::age)]
+        ttl: Option<std::time::Duration>,
     },
     /// Release a frozen chain: allow changes again.
     Release {

@@ -22,8 +22,10 @@ pub async fn explain(global: &Global, command: Explain) -> Result<(), CliError> 
 /// Holds a chain still, lets it go, or makes its programs visible to tracing tools.
 pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliError> {
     match command {
-        DebugCommand::Freeze { at } => {
-            set(global, SwitchHook { at, to: Switch::On }, |hook, on| hook.held = on).await
+        DebugCommand::Freeze { at, ttl } => {
+            let seconds = ttl.map(|ttl| ttl.as_secs());
+            let freeze = |hook: &mut ext::SetHookRequest, on| (hook.held, hook.held_seconds) = (on, seconds);
+            set(global, SwitchHook { at, to: Switch::On }, freeze).await
         }
         DebugCommand::Release { at } => {
             set(global, SwitchHook { at, to: Switch::Off }, |hook, on| hook.held = on).await

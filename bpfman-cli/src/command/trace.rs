@@ -37,6 +37,7 @@ pub async fn run(global: &Global, command: Trace) -> Result<(), CliError> {
         let request = ext::TraceChainRequest {
             hook: Some(ext::Hook::from(&hook)),
             packets: batch.iter().map(packet).collect(),
+            for_real: command.for_real,
         };
         let answer = client.chains.trace_chain(request).await?.into_inner();
         if answer.traces.len() != batch.len() {

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use bpfman_proto::Method;
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, GrantLimits};
 use bpfmand_core::{Owner, Peer, TenantRules};
 use bpfmand_kernel::Kernel;
@@ -56,16 +57,22 @@ const NETNS_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/netns"];
 impl<K: Kernel> Api<K> {
     /// Allows the call that this task works for, on these objects, or denies it.
     pub(crate) fn authorize(&self, objects: &[AccessObject<'_>]) -> Result<Permit, Status> {
-        let unknown = || denied("the calling process cannot be identified");
-        let peer = audit::peer().ok_or_else(unknown)?;
-        let method = audit::method().ok_or_else(|| denied("this daemon does not know the call"))?;
-        let verb = match needs(method) {
+        match needs(called()?) {
             CallNeeds::Nothing => {
-                let owner = Owner::of_user(peer.uid);
-                return Ok(Permit { uid: peer.uid, owner, limits: GrantLimits::default(), tenant: None });
+                let uid = caller()?.uid;
+                Ok(Permit { uid, owner: Owner::of_user(uid), limits: GrantLimits::default(), tenant: None })
             }
-            CallNeeds::Verb(verb) => verb,
-        };
+            CallNeeds::Verb(verb) => self.authorize_verb(verb, objects),
+        }
+    }
+
+    /// Allows what a call does besides what its own verb says, or denies it.
+    pub(crate) fn authorize_verb(
+        &self,
+        verb: AccessVerb,
+        objects: &[AccessObject<'_>],
+    ) -> Result<Permit, Status> {
+        let peer = caller()?;
         // Also where it is denied: it is the business of those whose things were meant.
         for object in objects {
             if let AccessObject::Owned { owner, .. } = object {
@@ -130,6 +137,24 @@ impl<K: Kernel> Api<K> {
         };
         let inode = tokio::task::spawn_blocking(move || std::fs::metadata(file).map(|found| found.ino()));
         Ok(inode.await.ok().and_then(Result::ok) == Some(own))
+    }
+}
+
+/// The process that made the call of this task.
+fn caller() -> Result<Peer, Status> {
+    audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))
+}
+
+/// The call of this task.
+fn called() -> Result<Method, Status> {
+    audit::method().ok_or_else(|| denied("this daemon does not know the call"))
+}
+
+/// The verb of the call of this task, on objects.
+pub(crate) fn called_verb() -> Result<AccessVerb, Status> {
+    match needs(called()?) {
+        CallNeeds::Verb(verb) => Ok(verb),
+        CallNeeds::Nothing => Err(denied("this call is about no object")),
     }
 }
 

@@ -18,7 +18,7 @@ impl<K: Kernel> Bpfman for Api<K> {
         let caller = caller(request.extensions())?;
         let mut request = parse::load(request.into_inner(), caller, false)?;
         audit::load(&request);
-        let permit = self.authorize_load(&mut request, &[])?;
+        let permit = self.authorize_load(&mut request, &[], Vec::new())?;
         let image = self.prepare(&permit, &request.source).await;
         let outcome =
             self.change_with(&permit, image, move |api| api.engine.load(&request).map_err(fail)).await?;

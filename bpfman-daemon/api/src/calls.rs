@@ -102,6 +102,8 @@ pub const fn is_access(method: Method) -> bool {
 #[must_use]
 pub const fn is_audited(method: Method) -> bool {
     match needs(method) {
+        // The programs of others run on packets of the caller's choice.
+        CallNeeds::Verb(_) if matches!(method, Method::BpfmanChainsTraceChain) => true,
         CallNeeds::Nothing | CallNeeds::Verb(AccessVerb::Read | AccessVerb::Trace | AccessVerb::Radar) => {
             false
         }

@@ -4,12 +4,14 @@ use std::time::Instant;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
+use bpfmand_access::{AccessObject, AccessVerb};
 use bpfmand_core::{
     AttachRequest, FileReader, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId, ProgramType,
     Sharing, VerdictFamily,
 };
 use bpfmand_engine::{
-    EngineError, HookChange, HookSwitches, Remainder, ReplaceOutcome, TracePacket, UndoFailure,
+    EngineError, HookChange, HookSwitches, Remainder, ReplaceOutcome, SwitchCaller, TraceLimits, TracePacket,
+    UndoFailure,
 };
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
@@ -19,7 +21,7 @@ use crate::chains_show::Look;
 use crate::explain::explain;
 use crate::member_timing::{self, TimedMembers};
 use crate::server::{Api, Reply, caller, fail};
-use crate::{audit, chains_parse, chains_show, ext_show, objects, parse, points, strays};
+use crate::{audit, chains_parse, chains_show, ext_show, parse, points, strays};
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanChains for Api<K> {
@@ -47,6 +49,14 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         audit::attach(&request);
         let permit = self.authorize_attach(&mut request).await?;
         self.admit_point(&permit, &request.point).await?;
+        // To keep a hook is a switch of it, and asks what switches ask.
+        let seen = match request.point.hook().filter(|_| keep) {
+            Some((interface, kind)) => {
+                self.authorize_hook_for(AccessVerb::Settings, interface, kind).await?.1
+            }
+            None => Vec::new(),
+        };
+        let (uid, owner) = (permit.uid, permit.owner.clone());
         let reader = audit::peer().as_ref().map(FileReader::from);
         let link = self
             .change(&permit, move |api| {
@@ -56,7 +66,11 @@ impl<K: Kernel> BpfmanChains for Api<K> {
                 };
                 let link = attached.map_err(fail)?;
                 if keep {
-                    api.keep(&request, link.record.id, &by)?;
+                    let mut members = seen;
+                    members.push(link.record.id);
+                    let caller =
+                        SwitchCaller { by: &by, owner, members: Some(&members), stops_budgets: uid == 0 };
+                    api.keep(&request, link.record.id, caller)?;
                 }
                 Ok(ext_show::link(link, &api.paths.fs))
             })
@@ -77,7 +91,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let permit = self.authorize_link(link, Vec::new())?;
         let family = self.read(&permit, move |api| api.family_of(link)).await?;
         let request = chains_parse::update(request, family)?;
-        let permit = self.authorize_update(&request)?;
+        let permit = self.authorize_update(&request).await?;
         let response = self
             .change(&permit, move |api| {
                 let (outcome, link) = api.engine.update_link(&request).map_err(fail)?;
@@ -115,17 +129,23 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<wire::TraceChainResponse> {
         let request = request.into_inner();
         let (interface, kind) = parse::hook(request.hook)?;
-        let permit = self.authorize_hook(&interface, kind).await?;
-        self.admit_interface(&permit, &interface).await?;
+        audit::hook(&interface, kind);
+        let (permit, members) = self.authorize_hook(&interface, kind).await?;
+        let sends_nothing = !request.for_real;
         let packets: Vec<TracePacket> = request
             .packets
             .into_iter()
             .map(|packet| TracePacket { data: packet.data, mark: packet.mark })
             .collect();
+        let count = packets.len();
         let trace = self
-            .change(&permit, move |api| api.engine.trace_chain(&interface, kind, &packets).map_err(fail))
+            .change(&permit, move |api| {
+                let limits = TraceLimits { members: Some(&members), sends_nothing };
+                api.engine.trace_chain(&interface, kind, &packets, limits).map_err(fail)
+            })
             .await?;
-        Ok(Response::new(chains_show::trace(trace, kind.verdicts())))
+        audit::made(format_args!("trace of {count} packets"));
+        Ok(Response::new(chains_show::trace(trace, kind.verdicts(), sends_nothing)))
     }
 
     async fn replace_program(
@@ -136,8 +156,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let mut request = chains_parse::replace(request.into_inner(), caller)?;
         audit::about_program(self.engine.summary_of_program(request.program));
         audit::replacement(&[request.program], &request.source);
-        let permit = self.authorize_programs([request.program], vec![objects::source(&request.source)])?;
-        request.limits = objects::limits_of(&permit);
+        let permit = self.authorize_replace(&mut request).await?;
         let image = self.prepare(&permit, &request.source).await;
         let outcome = self
             .change_with(&permit, image, move |api| api.engine.replace_program(&request).map_err(fail))
@@ -151,7 +170,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<wire::ReplaceProgramResponse> {
         let id = ProgramId(request.into_inner().program_id);
         self.note_program(id);
-        let permit = self.authorize_programs([id], Vec::new())?;
+        let permit = self.authorize_rollback(id).await?;
         let outcome = self.change(&permit, move |api| api.engine.rollback_program(id).map_err(fail)).await?;
         self.answer_replaced(&permit, outcome).await
     }
@@ -181,8 +200,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::VerifyChainRequest>,
     ) -> Reply<wire::VerifyChainResponse> {
         let (interface, kind) = parse::hook(request.into_inner().hook)?;
-        let permit = self.authorize_hook(&interface, kind).await?;
-        self.admit_interface(&permit, &interface).await?;
+        let (permit, _members) = self.authorize_hook(&interface, kind).await?;
         let verified =
             self.change(&permit, move |api| api.engine.verify_chain(&interface, kind).map_err(fail)).await?;
         Ok(Response::new(chains_show::verified(verified)))
@@ -194,11 +212,15 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let change = chains_parse::hook_change(&request)?;
         let (interface, kind) = parse::hook(request.hook)?;
         audit::hook(&interface, kind);
-        let permit = self.authorize_hook(&interface, kind).await?;
-        self.admit_interface(&permit, &interface).await?;
+        let (permit, members) = self.authorize_hook(&interface, kind).await?;
+        if change.held == Some(false) {
+            self.authorize_release(&permit, &interface, kind).await?;
+        }
+        let (owner, stops_budgets) = (permit.owner.clone(), permit.uid == 0);
         let response = self
             .change(&permit, move |api| {
-                let changed = api.engine.set_hook(&interface, kind, &change, &by).map_err(fail)?;
+                let caller = SwitchCaller { by: &by, owner, members: Some(&members), stops_budgets };
+                let changed = api.engine.set_hook(&interface, kind, &change, caller).map_err(fail)?;
                 let switches = match api.engine.show_chain(&interface, kind) {
                     Ok(view) => view.switches,
                     // It held an empty chain, which was let go.
@@ -219,8 +241,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<Self::TimeMembersStream> {
         let (interface, kind) = parse::hook(request.into_inner().hook)?;
         audit::hook(&interface, kind);
-        let permit = self.authorize_hook(&interface, kind).await?;
-        self.admit_interface(&permit, &interface).await?;
+        let (permit, _members) = self.authorize_hook(&interface, kind).await?;
         member_timing::stream(self, &permit, interface, kind).await.map(Response::new)
     }
 
@@ -313,10 +334,10 @@ impl<K: Kernel> BpfmanChains for Api<K> {
 
 impl<K: Kernel> Api<K> {
     /// Keeps the hook of a new link attached when it is empty. If that cannot be, the link is taken back.
-    fn keep(&self, request: &AttachRequest, link: LinkId, by: &str) -> Result<(), Status> {
+    fn keep(&self, request: &AttachRequest, link: LinkId, caller: SwitchCaller<'_>) -> Result<(), Status> {
         let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
         let kept = match request.point.hook() {
-            Some((interface, kind)) => self.engine.set_hook(interface, kind, &change, by).map(drop),
+            Some((interface, kind)) => self.engine.set_hook(interface, kind, &change, caller).map(drop),
             None => Err(EngineError::Invalid("only chains are kept when they are empty".to_owned())),
         };
         kept.map_err(|error| match self.engine.detach(link) {
@@ -326,6 +347,20 @@ impl<K: Kernel> Api<K> {
                 failures: vec![UndoFailure::new(Remainder::Attachment(link), undo)],
             }),
         })
+    }
+
+    /// Allows a freeze to be ended: by its owner, and by who has a right over that.
+    async fn authorize_release(
+        &self,
+        permit: &Permit,
+        interface: &Interface,
+        kind: HookKind,
+    ) -> Result<(), Status> {
+        let at = interface.clone();
+        let owner = self.read(permit, move |api| api.engine.owner_of_freeze(&at, kind).map_err(fail)).await?;
+        let Some(owner) = owner else { return Ok(()) };
+        let name = format!("the freeze of {}", kind.at(interface));
+        self.authorize(&[AccessObject::Owned { name, owner: &owner }]).map(drop)
     }
 
     /// All that is at a hook. One without programs of ours is shown as well, if it is there.

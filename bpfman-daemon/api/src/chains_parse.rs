@@ -117,6 +117,7 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
         keep_old: !request.forget_old,
         caller_uid,
         limits: bpfmand_core::LoadLimits::default(),
+        tenant: None,
     })
 }
 
@@ -136,6 +137,7 @@ pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status>
     let change = HookChange {
         counters: request.counters,
         held: request.held,
+        held_seconds: request.held_seconds,
         as_subprograms: request.as_subprograms,
         keep_attached: request.keep_attached,
         timing: request.timing,

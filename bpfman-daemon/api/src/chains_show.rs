@@ -200,7 +200,7 @@ pub fn map_outcome(map: MapOutcome) -> wire::MapOutcome {
 }
 
 /// What packets met.
-pub fn trace(trace: ChainTrace, family: VerdictFamily) -> wire::TraceChainResponse {
+pub fn trace(trace: ChainTrace, family: VerdictFamily, sends_nothing: bool) -> wire::TraceChainResponse {
     let step = |step: TraceStep| wire::TraceStep {
         link_id: step.link.0,
         program_name: step.name,
@@ -215,17 +215,21 @@ pub fn trace(trace: ChainTrace, family: VerdictFamily) -> wire::TraceChainRespon
         verdict: verdict(family, packet.verdict),
         agrees: packet.agrees,
     };
-    let note = note(family, trace.has_chain, trace.told_where);
+    let note = note(family, (trace.has_chain, trace.told_where), sends_nothing);
     wire::TraceChainResponse { traces: trace.packets.into_iter().map(packet).collect(), note }
 }
 
 /// What such a trace cannot show.
-fn note(family: VerdictFamily, has_chain: bool, told_where: bool) -> String {
+fn note(family: VerdictFamily, (has_chain, told_where): (bool, bool), sends_nothing: bool) -> String {
     let mut note = String::from(
         "test runs: programs worked on their own maps, once alone and once in the chain, so what they count, learn or \
-         limit has moved, and what depends on that, on time or on chance may differ between the two. Nothing was \
-         sent: redirects, clones and AF_XDP sockets got nothing, and VLAN tags are seen in the packet, not beside it.",
+         limit has moved, and what depends on that, on time or on chance may differ between the two. No verdict was \
+         followed: redirects and AF_XDP sockets got nothing. VLAN tags are seen in the packet, not beside it.",
     );
+    note.push_str(match sends_nothing {
+        true => " No program here sends copies (bpf_clone_redirect).",
+        false => " Copies that programs make (bpf_clone_redirect) were sent.",
+    });
     if family != VerdictFamily::Xdp {
         note.push_str(" The packet had no socket, no conntrack entry and no other owner.");
     }

@@ -108,7 +108,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let (values, lease) = (parse::values(request.values), request.lease.map(ClientLease));
         let mut request = LoadRequest { cpu, ttl, values, lease, ..parse::load(inner, caller, wants_log)? };
         audit::load(&request);
-        let permit = self.authorize_load(&mut request, &[])?;
+        let permit = self.authorize_load(&mut request, &[], Vec::new())?;
         let image = self.prepare(&permit, &request.source).await;
         let load = move |api: &Self| {
             let _image = image;

@@ -52,6 +52,7 @@ mod points;
 mod prints;
 mod radar;
 mod radar_standing;
+mod replaced;
 mod run_sample;
 mod serve;
 mod server;

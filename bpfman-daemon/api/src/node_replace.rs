@@ -22,7 +22,7 @@ impl<K: Kernel> Api<K> {
             audit::about_program(self.engine.summary_of_program(program));
         }
         audit::replacement(&request.programs, &request.load.source);
-        let permit = self.authorize_load(&mut request.load, &request.programs)?;
+        let permit = self.authorize_load_replacing(&mut request.load, &request.programs).await?;
         let image = self.prepare(&permit, &request.load.source).await;
         let outcome = self
             .change_with(&permit, image, move |api| api.engine.replace_load(&request).map_err(fail))

@@ -2,19 +2,20 @@
 
 use std::path::Path;
 
-use bpfmand_access::AccessObject;
+use bpfmand_access::{AccessObject, AccessVerb};
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, FunctionPattern, Glob, HookKind, Interface, LinkId,
     LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
-    ProgramRequest, ReplacedFunction,
+    ProgramRequest,
 };
 use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
 use crate::audit;
-use crate::authorize::Permit;
-use crate::server::Api;
+use crate::authorize::{Permit, called_verb};
+use crate::replaced::load_target;
+use crate::server::{Api, fail};
 use crate::status::denied;
 
 /// Bytecode.
@@ -32,7 +33,7 @@ fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Ite
 }
 
 /// Something that a point is put on.
-struct NamedTarget {
+pub(crate) struct NamedTarget {
     kind: &'static str,
     name: String,
     /// Of several functions, where the name is no name.
@@ -53,7 +54,7 @@ impl NamedTarget {
 }
 
 /// What a probe is put on: what probes of many functions are, probes of one are.
-fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
+pub(crate) fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
     vec![match point {
         AttachPoint::Uprobe { target, .. }
         | AttachPoint::UprobeMulti { target, .. }
@@ -165,37 +166,56 @@ impl<K: Kernel> Api<K> {
         Ok(AccessObject::Hook { kind, interface, in_callers_netns })
     }
 
-    /// Allows a call on a hook of an interface.
+    /// Allows a call on a hook of an interface and on every program that runs there; and returns these.
     pub(crate) async fn authorize_hook(
         &self,
         interface: &Interface,
         kind: HookKind,
-    ) -> Result<Permit, Status> {
-        self.authorize(&[self.hook(interface, kind).await?])
+    ) -> Result<(Permit, Vec<LinkId>), Status> {
+        self.authorize_hook_for(called_verb()?, interface, kind).await
+    }
+
+    /// The same for a verb beside that of the call.
+    pub(crate) async fn authorize_hook_for(
+        &self,
+        verb: AccessVerb,
+        interface: &Interface,
+        kind: HookKind,
+    ) -> Result<(Permit, Vec<LinkId>), Status> {
+        let hook = self.hook(interface, kind).await?;
+        // Who may not ask about the hook learns of no member.
+        let permit = self.authorize_verb(verb, std::slice::from_ref(&hook))?;
+        self.admit_interface(&permit, interface).await?;
+        let at = interface.clone();
+        let owners =
+            self.read(&permit, move |api| api.engine.owners_at_hook(&at, kind).map_err(fail)).await?;
+        let mut objects = vec![hook];
+        objects.extend(owners.iter().map(|(link, owner)| {
+            let name = format!("link {link} at this hook");
+            AccessObject::Owned { name, owner }
+        }));
+        let permit = self.authorize_verb(verb, &objects)?;
+        let mut members: Vec<LinkId> = owners.iter().map(|(link, _)| *link).collect();
+        members.dedup();
+        Ok((permit, members))
     }
 
     /// Allows a load, which takes the owner and the limits that the permit says. `replaced` are programs that it takes
-    /// the place of.
+    /// the place of, and `places` where they run.
     pub(crate) fn authorize_load(
         &self,
         load: &mut LoadRequest,
         replaced: &[ProgramId],
+        places: Vec<AccessObject<'_>>,
     ) -> Result<Permit, Status> {
         let claim = application_claim(&load.metadata);
         let mut objects = vec![source(&load.source)];
         objects.extend(load.programs.iter().map(|program| AccessObject::Type(program.program_type)));
-        objects.extend(load.programs.iter().filter_map(|program| {
-            let target = program.program_type.load_target()?;
-            // Hooks of control groups are nothing without a group, which is named at the attachment.
-            let kind = (target != LoadTarget::SocketHook).then(|| program.program_type.name())?;
-            let name = program.target.as_deref().unwrap_or_default();
-            // The program of an extension is an object of its own: numbers mean nothing to who writes grants.
-            let name = match target {
-                LoadTarget::ProgramFunction => ReplacedFunction::written_function(name).unwrap_or_default(),
-                _ => name,
-            };
-            Some(AccessObject::Target { kind, name })
-        }));
+        let programs = load.programs.iter();
+        objects.extend(
+            programs.filter_map(|program| load_target(program.program_type, program.target.as_deref())),
+        );
+        objects.extend(places);
         objects.extend(claim.as_ref().map(AccessObject::Application));
         let shared = load.map_owner;
         let extended: Vec<ProgramId> = load.programs.iter().filter_map(extended_program).collect();
@@ -257,7 +277,7 @@ impl<K: Kernel> Api<K> {
     }
 
     /// The hook or target of a point.
-    async fn at_point<'a>(
+    pub(crate) async fn at_point<'a>(
         &self,
         point: &'a AttachPoint,
         named: &'a [NamedTarget],
@@ -299,10 +319,15 @@ impl<K: Kernel> Api<K> {
     }
 
     /// Allows a change of a link.
-    pub(crate) fn authorize_update(&self, update: &UpdateLinkRequest) -> Result<Permit, Status> {
+    pub(crate) async fn authorize_update(&self, update: &UpdateLinkRequest) -> Result<Permit, Status> {
         let nothing = OrderIntent::default();
         let mut objects: Vec<_> = place(update.priority, update.order.as_ref().unwrap_or(&nothing)).collect();
         objects.extend(update.position.map(|_| AccessObject::Position));
+        let point = self.engine.point_of_link(update.link);
+        let named = point.as_ref().map(targets).unwrap_or_default();
+        if let Some(point) = &point {
+            objects.extend(self.at_point(point, &named).await?);
+        }
         self.authorize_link(update.link, objects)
     }
 

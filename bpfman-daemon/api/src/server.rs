@@ -15,7 +15,7 @@ use bpfman_proto::ext::v1::bpfman_radar_server::BpfmanRadarServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
 use bpfmand_core::{BytecodeSource, Peer};
-use bpfmand_engine::{Engine, EngineError, FigureDesk, Images};
+use bpfmand_engine::{Actor, Engine, EngineError, FigureDesk, Images};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;
 use tokio::net::UnixListener;
@@ -310,10 +310,12 @@ impl<K: Kernel> Api<K> {
         // Before a thread is waited for, and once more on it.
         self.gate.check()?;
         let place = self.threads.shares.enter(permit).await?;
+        // Freezes of others do not hold root off.
+        let actor = if permit.uid == 0 { Actor::Root } else { Actor::Caller };
         let work = move |api: &Self| {
             let _place = place;
             let _inside = api.gate.enter()?;
-            work(api)
+            actor.does(|| work(api))
         };
         self.work(&self.threads.changes, work).await
     }

@@ -52,6 +52,15 @@ impl TenantRules {
     pub const fn of_containers() -> Self {
         Self { scope: TaskScope::Container, helpers: BTreeSet::new() }
     }
+
+    /// Returns these rules without the helpers that other rules do not allow.
+    #[must_use]
+    pub fn narrowed_by(mut self, others: Option<&Self>) -> Self {
+        if let Some(others) = others {
+            self.helpers.retain(|helper| others.helpers.contains(helper));
+        }
+        self
+    }
 }
 
 /// A container's tasks, by one of its processes.

@@ -41,7 +41,10 @@ pub use adopt::{AdoptRequest, AdoptWhat};
 pub use attach::update::{Outcome, UpdateLinkRequest};
 pub use break_glass::{AttachedThing, AttachedThings, DetachRank, find_attached};
 pub use budget::{CpuOutcome, CpuReadings, CpuUse, Ending, Expired, excesses};
-pub use chain::{ChainCounters, HookChange, HookSwitches, LinkCounters, MemberTime};
+pub use chain::{
+    ChainCounters, DEFAULT_FREEZE_SECONDS, HookChange, HookSwitches, LinkCounters, MAX_FREEZE_SECONDS,
+    MemberTime, SwitchCaller,
+};
 pub use describe::details::{
     HookEntryDetails, LinkDetails, ManagedProgram, MapDetails, MatchingDetails, PreviousVersion,
     ProgramDetails,
@@ -57,11 +60,13 @@ pub use describe::open_maps::{UsedMap, WantedMap};
 pub use describe::own_objects::{OwnObjects, OwnPlace};
 pub use describe::owners::Possessions;
 pub use describe::record_counts::RecordCounts;
+pub use describe::replaced::ProgramToReplace;
 pub use describe::shown_maps::{ShownMap, ShownMaps};
 pub use describe::summary::RecordSummary;
 pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use describe::writable_maps::{MapRecipients, recipients_for_writing};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
+pub use engine::acting::Actor;
 pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};
 pub use engine::change_count::ChangeListener;
 pub use engine::held_network::HookChanges;
@@ -93,4 +98,4 @@ pub use state::{
     HookPart, Loss, MIGRATIONS, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, SCHEMA, Standing, Stray,
     StrayKind, XdpPlacement, application_claim,
 };
-pub use trace::{ChainTrace, PacketTrace, TracePacket, TraceStep};
+pub use trace::{ChainTrace, PacketTrace, TraceLimits, TracePacket, TraceStep};

@@ -75,6 +75,7 @@ mod maps;
 mod metrics;
 mod namespaces;
 mod node;
+mod over_others;
 mod points;
 mod predecessor;
 mod prometheus;

@@ -3,6 +3,7 @@
 use bpfmand_core::{CpuAction, CpuExcess, ProgramUid};
 use bpfmand_kernel::Kernel;
 
+use crate::engine::acting::Actor;
 use crate::engine::locks::Subject;
 use crate::state::records::ProgramRecord;
 use crate::state::{Change, Changes, Record};
@@ -33,6 +34,10 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; the program runs on then, and the next window sees it again.
     pub fn limit_cpu(&self, program: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
+        Actor::Limit.does(|| self.act_on_excess(program, excess))
+    }
+
+    fn act_on_excess(&self, program: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
         match excess.done {
             CpuAction::Warn => {
                 let is_new = self.state().warned.insert(program, excess.clone()).is_none();

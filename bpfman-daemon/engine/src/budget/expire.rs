@@ -6,6 +6,7 @@ use std::time::Duration;
 use bpfmand_core::{Deadline, LinkId, MachineTime, MatchingId, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
+use crate::engine::acting::Actor;
 use crate::engine::locks::Subject;
 use crate::error::if_there;
 use crate::state::Changes;
@@ -86,9 +87,11 @@ impl<K: Kernel> Engine<K> {
         over.retain(|(_, deadline)| deadline.left(&now).is_zero());
         // Programs first: their links go with them.
         over.sort_unstable_by_key(|(mortal, _)| *mortal);
-        let mut expired = self.end_left_by_clients();
-        expired.extend(over.into_iter().filter_map(|(mortal, deadline)| self.end(mortal, &deadline)));
-        Ok(expired)
+        Ok(Actor::Limit.does(|| {
+            let mut expired = self.end_left_by_clients();
+            expired.extend(over.into_iter().filter_map(|(mortal, deadline)| self.end(mortal, &deadline)));
+            expired
+        }))
     }
 
     fn mortals(&self) -> Vec<(Mortal, Deadline)> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface};
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId, Owner};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::client_timing::ensure_can_be_timed;
@@ -18,14 +18,36 @@ use crate::{Engine, EngineError};
 pub struct HookChange {
     /// Count where packets leave the chain.
     pub counters: Option<bool>,
-    /// Let nobody change the chain.
+    /// Freeze the chain: refuse its changes.
     pub held: Option<bool>,
+    /// Seconds until a freeze that this change makes ends; none: [`crate::DEFAULT_FREEZE_SECONDS`].
+    pub held_seconds: Option<u64>,
     /// Make every member a function of its own, so that tracing tools see members.
     pub as_subprograms: Option<bool>,
     /// Keep a program that passes everything when the last member leaves. Until the machine is started again.
     pub keep_attached: Option<bool>,
     /// Sample the time that members take.
     pub timing: Option<bool>,
+}
+
+/// Caller that changes switches of a hook.
+#[derive(Clone, Debug)]
+pub struct SwitchCaller<'a> {
+    /// For those who find the hook frozen: "user 0".
+    pub by: &'a str,
+    /// Owner of a freeze that it makes.
+    pub owner: Owner,
+    /// The members over which it was found to have a right, in any order; none: all.
+    pub members: Option<&'a [LinkId]>,
+    /// It may stop counting members whose owner has a limited budget, which counts them.
+    pub stops_budgets: bool,
+}
+
+/// Root, by this name.
+impl<'a> From<&'a str> for SwitchCaller<'a> {
+    fn from(by: &'a str) -> Self {
+        Self { by, owner: Owner::Root, members: None, stops_budgets: true }
+    }
 }
 
 /// A hook's switches as they are.
@@ -44,29 +66,37 @@ pub struct HookSwitches {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Changes switches of a hook. `by` names the caller, for those who find the hook held: for example "user 0". Answers
-    /// whether anything changed.
+    /// Changes switches of a hook. Returns whether anything changed.
     ///
     /// # Errors
-    /// No program of ours is there; the hook is held and is not let go by this; its chain cannot be built in another
-    /// way. Nothing was changed then.
-    pub fn set_hook(
+    /// No program of ours is there; it has other members than the caller has a right over; the hook is frozen and is not
+    /// released by this; a budget needs the counters; the time of a freeze is not possible; the chain cannot be built in
+    /// another way. Nothing was changed then.
+    pub fn set_hook<'a>(
         &self,
         interface: &Interface,
         kind: HookKind,
         change: &HookChange,
-        by: &str,
+        caller: impl Into<SwitchCaller<'a>>,
     ) -> Result<bool, EngineError> {
+        let caller = caller.into();
+        let hold = self.hold_of(change, &caller)?;
         self.begin()?;
         let key = self.hook_by_name(interface, kind)?;
         self.clear_of_moved(&key)?;
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();
         let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
+        self.ensure_members(&key, caller.members)?;
         if change.timing == Some(true) {
             ensure_can_be_timed(&hook)?;
         }
-        let settings = changed(&hook.settings, change, by);
+        if change.counters == Some(false) && !caller.stops_budgets {
+            self.ensure_no_budget_counts(&key)?;
+        }
+        // One that is over keeps nothing.
+        let there = hook.settings.held.clone().filter(|hold| !self.is_over(hold));
+        let settings = changed(&hook.settings, there, change, hold);
         if settings == hook.settings {
             return Ok(false);
         }
@@ -103,7 +133,12 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn switches_of(&self, hook: &HookRecord) -> HookSwitches {
         HookSwitches {
             counters: hook.chain.as_ref().is_some_and(|chain| chain.counters.is_some()),
-            held_by: hook.settings.held.as_ref().map(|hold| hold.by.clone()),
+            held_by: hook
+                .settings
+                .held
+                .as_ref()
+                .filter(|hold| !self.is_over(hold))
+                .map(|hold| hold.by.clone()),
             as_subprograms: hook.settings.as_subprograms,
             keep_attached: hook.settings.keep_attached,
             timing: hook.settings.timing,
@@ -119,13 +154,18 @@ impl<K: Kernel> Engine<K> {
         self.settings_of(key).keep_attached
     }
 
-    /// Refuses to change a hook that somebody looks at. The caller holds the hook's lock. One that waits for its
-    /// interface runs nothing, and could not be let go.
-    pub(crate) fn ensure_not_frozen(&self, key: &HookKey) -> Result<(), EngineError> {
-        match self.settings_of(key).held {
-            _ if key.netns.id().is_none() => Ok(()),
+    /// Refuses to stop counting a member that a budget measures.
+    fn ensure_no_budget_counts(&self, key: &HookKey) -> Result<(), EngineError> {
+        let links = self.state().chain(key);
+        let measured =
+            links.iter().find_map(|link| self.record(link.program).filter(|of| of.budget.is_measured()));
+        match measured {
             None => Ok(()),
-            Some(hold) => Err(EngineError::HookOnHold { hook: self.text_of_hook(key), by: hold.by }),
+            Some(program) => Err(EngineError::CountsForBudget {
+                hook: self.text_of_hook(key),
+                program: program.id,
+                name: program.name.clone(),
+            }),
         }
     }
 
@@ -143,14 +183,11 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-fn changed(old: &HookSettings, change: &HookChange, by: &str) -> HookSettings {
+/// The settings behind a change. A freeze that is there stays as it is: freezing again makes it no longer.
+fn changed(old: &HookSettings, there: Option<Hold>, change: &HookChange, hold: Option<Hold>) -> HookSettings {
     HookSettings {
         counters: change.counters.or(old.counters),
-        held: match (change.held, &old.held) {
-            (Some(true), None) => Some(Hold { by: by.to_owned() }),
-            (Some(false), _) => None,
-            (_, hold) => hold.clone(),
-        },
+        held: if change.held == Some(false) { None } else { there.or(hold) },
         as_subprograms: change.as_subprograms.unwrap_or(old.as_subprograms),
         keep_attached: change.keep_attached.unwrap_or(old.keep_attached),
         timing: change.timing.unwrap_or(old.timing),

@@ -16,6 +16,7 @@ pub mod open_maps;
 pub mod own_objects;
 pub mod owners;
 pub mod record_counts;
+pub mod replaced;
 pub mod settled;
 pub mod shown_maps;
 pub mod summary;

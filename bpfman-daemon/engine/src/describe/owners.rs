@@ -1,11 +1,11 @@
 //! Whose things are.
 
-use bpfmand_core::{LinkId, MatchingId, Owner, ProgramId};
+use bpfmand_core::{AttachPoint, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId};
 use bpfmand_kernel::Kernel;
 
-use crate::Engine;
 use crate::state::State;
 use crate::state::records::LinkRecord;
+use crate::{Engine, EngineError};
 
 /// How much one owner has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,32 @@ impl<K: Kernel> Engine<K> {
     pub fn owner_of_link(&self, id: LinkId) -> Option<Owner> {
         let state = self.state();
         state.owner_of(state.links.get(&id)?)
+    }
+
+    /// Returns where a link is attached; none if there is no such link.
+    pub fn point_of_link(&self, id: LinkId) -> Option<AttachPoint> {
+        self.state().links.get(&id).map(|link| link.point.clone())
+    }
+
+    /// Returns the members of a hook with their owners: that of the link and, where it is another, that of the program.
+    ///
+    /// # Errors
+    /// There is no such interface.
+    pub fn owners_at_hook(
+        &self,
+        interface: &Interface,
+        kind: HookKind,
+    ) -> Result<Vec<(LinkId, Owner)>, EngineError> {
+        let key = self.hook_by_name(interface, kind)?;
+        let state = self.state();
+        let mut owners = Vec::new();
+        for link in state.chain(&key) {
+            let of_link = state.owner_of(&link);
+            let of_program = state.programs.get(&link.program).map(|program| program.owner());
+            let other = of_program.filter(|owner| of_link.as_ref() != Some(owner));
+            owners.extend(of_link.into_iter().chain(other).map(|owner| (link.id, owner)));
+        }
+        Ok(owners)
     }
 
     /// Whose an attachment to matching interfaces is; none if there is no such attachment.

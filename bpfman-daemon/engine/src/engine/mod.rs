@@ -1,5 +1,6 @@
 //! The engine itself: what all operations share.
 
+pub mod acting;
 pub mod bytecode;
 pub mod change_count;
 mod client_leases;
@@ -10,6 +11,7 @@ mod doubts;
 mod drift_counts;
 pub mod file_looks;
 pub mod held_network;
+mod hook_members;
 pub mod inner_maps;
 mod kept_open;
 pub mod kept_texts;

@@ -66,7 +66,7 @@ impl EngineError {
             Self::NoFrags { .. } => {
                 "build these programs with SEC(\"xdp.frags\"), lower the MTU, or attach in generic mode"
             }
-            Self::HookOnHold { .. } => "`bpfman debug release HOOK` lets it go",
+            Self::HookOnHold { .. } => "`bpfman debug release HOOK` releases it",
             Self::ChainRefused { source, .. } => {
                 return Some(rejected(source, "attach one of the programs to another hook"));
             }
@@ -116,6 +116,9 @@ impl EngineError {
             Self::HookHeld(conflict) => return Some(conflict.hint()),
             Self::Dispatcher { hint, .. } => return Some(hint.clone()),
             Self::Image(failure) => return failure.hint.clone(),
+            Self::NewMember { .. } => "ask again",
+            Self::CountsForBudget { .. } => "have root switch them off, or leave them on",
+            Self::TraceMaySend { .. } => "`bpfman chain trace --for-real` traces it all the same",
             Self::MembersChange { .. } => "check it again when they are not being replaced",
             Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
             Self::Lost { .. } => {

@@ -81,6 +81,7 @@ impl EngineError {
                 _ => ErrorKind::Invalid,
             },
             Self::NoFrags { .. }
+            | Self::TraceMaySend { .. }
             | Self::NoEarlierVersion(_)
             | Self::NothingToReplace(..)
             | Self::EmptyChain
@@ -104,8 +105,11 @@ impl EngineError {
             | Self::MostMatchings(_)
             | Self::Interference(_)
             | Self::MembersChange { .. }
+            | Self::NewMember { .. }
             | Self::HookOnHold { .. } => ErrorKind::Conflict,
-            Self::Denied(_) | Self::InnerMapOfOthers { .. } => ErrorKind::Denied,
+            Self::Denied(_) | Self::InnerMapOfOthers { .. } | Self::CountsForBudget { .. } => {
+                ErrorKind::Denied
+            }
             Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
             Self::Image(failure) => failure.error_kind(),
             Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,

@@ -438,12 +438,40 @@ pub enum EngineError {
         source: Box<EngineError>,
     },
     /// Somebody keeps a hook from being changed.
-    #[error("{hook} is held by {by}: its chain is not changed until they let it go")]
+    #[error("{hook} is frozen by {by}: its chain is not changed until it is released, or the freeze ends")]
     HookOnHold {
         /// Which hook.
         hook: String,
         /// Who holds it.
         by: String,
+    },
+    /// A hook has got a member that the call was not allowed over.
+    #[error("{hook} has another member than it had when this was allowed")]
+    NewMember {
+        /// Which hook.
+        hook: String,
+    },
+    /// A budget needs the counters of a hook.
+    #[error(
+        "the counters of {hook} measure the budget of program {program} (\"{name}\"): only root may switch them off"
+    )]
+    CountsForBudget {
+        /// Which hook.
+        hook: String,
+        /// The kernel's id of the program.
+        program: ProgramId,
+        /// Function name.
+        name: String,
+    },
+    /// A member may send packets while it is traced.
+    #[error("a trace runs \"{member}\" of {hook} for real, and it may send packets: {why}")]
+    TraceMaySend {
+        /// Which hook.
+        hook: String,
+        /// Function name.
+        member: String,
+        /// Why it may.
+        why: &'static str,
     },
     /// The members of a chain were other ones whenever they had been read.
     #[error("the members of {hook} were replaced each time that they were read")]

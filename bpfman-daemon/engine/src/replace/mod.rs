@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    BytecodeSource, LoadLimits, LoadRequest, LoadTarget, LoadValues, ProgramId, ProgramRequest,
+    BytecodeSource, LoadLimits, LoadRequest, LoadTarget, LoadValues, ProgramId, ProgramRequest, TenantRules,
 };
 use bpfmand_kernel::Kernel;
 
@@ -63,6 +63,8 @@ pub struct ReplaceRequest {
     pub caller_uid: u32,
     /// How much it may take, besides what the daemon allows each.
     pub limits: LoadLimits,
+    /// What the caller's programs are held to: the new version is held to this and to what the old one is.
+    pub tenant: Option<TenantRules>,
 }
 
 /// A new version of a load.
@@ -152,6 +154,7 @@ impl<K: Kernel> Engine<K> {
         let mut load =
             load_of_one(&seen, self.request_again(&seen)?, (&request.source, &request.global_data), asked);
         load.values.clone_from(&request.values);
+        load.tenant = load.tenant.map(|rules| rules.narrowed_by(request.tenant.as_ref()));
         // Maps go on as large as they are.
         let sizes = MapSizes { asked: load.values.map_sizes.clone(), inherited: seen.map_sizes.clone() };
         if let (Some(name), Some(program)) = (&request.name, load.programs.first_mut())

@@ -97,8 +97,12 @@ impl<K: Kernel> Engine<K> {
         let Replacement { operation, locked, pairing, .. } = *replacement;
         let NewVersions { load, bytecode, object, maps_from, fates } = *new;
         let plan = LoadPlan::new(object, load, fates.owner.clone())?;
-        // A new version is held to what the old one is, whoever puts it there.
-        let tenant = locked.old.iter().find_map(|old| rules_of_program(old)).or(plan.tenant);
+        // A new version is held to what the old one is, whoever puts it there, and to what its loader is.
+        let of_old = locked.old.iter().find_map(|old| rules_of_program(old));
+        let tenant = match of_old {
+            Some(rules) => Some(rules.narrowed_by(plan.tenant.as_ref())),
+            None => plan.tenant,
+        };
         let plan = LoadPlan { inherited: fates.kept(), tenant, ..plan };
         let mut loaded = self.load_pending(operation, &plan)?;
         self.step("replace", "keep bytecode");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bpfmand_core::{LinkId, MapId, ProgramId, ProgramUid};
+use bpfmand_core::{Deadline, LinkId, MapId, Owner, ProgramId, ProgramUid};
 use bpfmand_splice::{Attempt, Way};
 use serde::{Deserialize, Serialize};
 
@@ -149,11 +149,26 @@ pub struct Folding {
     pub slots: Vec<LinkId>,
 }
 
-/// Who keeps a hook from being changed.
+/// A freeze of a hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// In words, for example "user 0".
+    /// Caller who froze it, for people: "user 0".
     pub by: String,
+    /// Its owner; none in records from before freezes had owners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// When it ends; none in records from before freezes ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Deadline>,
+}
+
+impl Hold {
+    /// Returns the owner, also where the record is from before freezes had owners.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        let user = || self.by.strip_prefix("user ")?.parse().ok();
+        self.owner.clone().or_else(|| user().map(Owner::of_user)).unwrap_or_default()
+    }
 }
 
 /// Switches of one hook.

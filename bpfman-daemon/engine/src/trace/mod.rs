@@ -5,6 +5,7 @@
 //! to answer; then the chain itself runs on the same packet, and both are compared.
 
 mod changes;
+mod sends;
 
 use std::path::Path;
 
@@ -30,6 +31,15 @@ pub struct TracePacket {
     pub data: Vec<u8>,
     /// The mark that it comes with, for tc and tcx.
     pub mark: u32,
+}
+
+/// Limits of a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceLimits<'a> {
+    /// The members over which the caller was found to have a right, in any order; none: all.
+    pub members: Option<&'a [LinkId]>,
+    /// Run no program that may send packets while it runs.
+    pub sends_nothing: bool,
 }
 
 /// What one member did.
@@ -111,22 +121,29 @@ impl OnTheWay {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Runs packets through the programs of a hook, one by one and as the chain that the hook runs. Nothing is sent; but
-    /// the programs work on their own maps, as with any packet.
+    /// Runs packets through the programs of a hook, one by one and as the chain that the hook runs. No verdict is followed:
+    /// a redirect sends nothing. The programs run for real: they work on their own maps, and one that clones a packet sends
+    /// the copy.
     ///
     /// The chain does not change meanwhile.
     ///
     /// # Errors
-    /// No program of ours is there, a packet is too short, or the kernel cannot run a program on a packet.
+    /// No program of ours is there, a limit of the trace refuses a member, a packet is too short, or the kernel cannot run
+    /// a program on a packet.
     pub fn trace_chain(
         &self,
         interface: &Interface,
         kind: HookKind,
         packets: &[TracePacket],
+        limits: TraceLimits<'_>,
     ) -> Result<ChainTrace, EngineError> {
         check(packets)?;
         let key = self.hook_by_name(interface, kind)?;
         let _lock = self.lock(Subject::Hook(key));
+        self.ensure_members(&key, limits.members)?;
+        if limits.sends_nothing {
+            self.ensure_sends_nothing(&key)?;
+        }
         let hook = self.state().hooks.get(&key).cloned();
         let answers = match (kind, hook.as_ref().map(|hook| hook.entry)) {
             (HookKind::Xdp, _) => SpliceHook::Xdp,

@@ -440,17 +440,41 @@ fn what_cannot_be_ended_now_is_told_and_tried_again() {
     request.ttl = Some(1);
     let program = engine.loads(&request)[0];
     engine.attached(program, bench.xdp(10));
-    let held = bpfmand_engine::HookChange { held: Some(true), ..Default::default() };
-    engine.set_hook(&bench.left(), bpfmand_core::HookKind::Xdp, &held, "user 0").unwrap();
     bench.kernel.pass_time(Duration::from_secs(3));
+    // The first call asks what time it is.
+    bench.kernel.fail_from(2);
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
-    assert_eq!(expired.failure.as_ref().unwrap().kind(), ErrorKind::Conflict);
+    assert!(expired.failure.is_some());
+    bench.kernel.fail_call(0);
     assert_eq!(links(&engine, program).len(), 1);
-    let free = bpfmand_engine::HookChange { held: Some(false), ..Default::default() };
-    engine.set_hook(&bench.left(), bpfmand_core::HookKind::Xdp, &free, "user 0").unwrap();
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
     assert!(expired.failure.is_none());
     assert_eq!(engine.list_links(None, None, &Default::default()).unwrap().len(), 0);
+}
+
+#[test]
+fn freeze_holds_off_no_expiry_and_no_budget() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let mut request = bench.request("programs", &["alpha"]);
+    request.ttl = Some(1);
+    let mortal = engine.loads(&request)[0];
+    let other = engine.loads(&bench.request("second", &["bravo"]))[0];
+    engine.attached(mortal, bench.xdp(10));
+    engine.attached(other, bench.xdp(20));
+    let frozen = bpfmand_engine::HookChange { held: Some(true), ..Default::default() };
+    engine.set_hook(&bench.left(), bpfmand_core::HookKind::Xdp, &frozen, "user 0").unwrap();
+    let link = links(&engine, mortal)[0];
+    assert_eq!(engine.detach(link).unwrap_err().kind(), ErrorKind::Conflict);
+    bench.kernel.pass_time(Duration::from_secs(3));
+    let [expired] = &engine.expire().unwrap()[..] else { panic!() };
+    assert!(expired.failure.is_none(), "{expired:?}");
+    assert_eq!(engine.list_links(None, None, &Default::default()).unwrap().len(), 1);
+    // The freeze is still there for others, and ends by itself.
+    let link = links(&engine, other)[0];
+    assert_eq!(engine.detach(link).unwrap_err().kind(), ErrorKind::Conflict);
+    bench.kernel.pass_time(Duration::from_secs(bpfmand_engine::DEFAULT_FREEZE_SECONDS));
+    engine.detach(link).unwrap();
 }
 
 /// Real packets through real programs: the kernel's count of the chain, divided among its members.

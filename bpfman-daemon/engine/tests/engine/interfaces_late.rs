@@ -61,7 +61,7 @@ fn what_a_failed_end_of_a_matching_left_ends_with_the_next_look<K: Testable>(ben
     assert_eq!(engine.detach_matching(matching.record.id).unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!((attached_to(&engine), engine.list_matching().unwrap().len()), (vec!["left".to_owned()], 0));
     let report = engine.follow_interfaces(Some(&bench.netns)).unwrap();
-    assert!(report.problems[0].contains("held"), "{report:?}");
+    assert!(report.problems[0].contains("frozen"), "{report:?}");
     hold(&engine, &bench.left(), false);
     assert_eq!(engine.follow_interfaces(Some(&bench.netns)).unwrap().detached, 1);
     assert!(engine.all_links().is_empty() && pins(&*bench.kernel, Path::new("xdp")).is_empty());

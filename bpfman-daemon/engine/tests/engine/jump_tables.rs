@@ -29,8 +29,15 @@ fn linux_a_program_with_a_jump_table_runs_in_a_chain() {
     engine.attached(alpha, bench.xdp(2));
     let check = |engine: &bpfmand_engine::Engine<_>| {
         let packet = |length| TracePacket { data: vec![0; length], mark: 0 };
-        let traced =
-            engine.trace_chain(&bench.left(), HookKind::Xdp, &[packet(60), packet(61)]).unwrap().packets;
+        let traced = engine
+            .trace_chain(
+                &bench.left(),
+                HookKind::Xdp,
+                &[packet(60), packet(61)],
+                bpfmand_engine::TraceLimits::default(),
+            )
+            .unwrap()
+            .packets;
         let seen: Vec<_> = traced.iter().map(|one| (one.steps.len(), one.agrees)).collect();
         assert_eq!(seen, [(2, true), (1, true)], "{traced:?}");
         assert_eq!(traced[1].verdict, 1, "dropped");

@@ -33,6 +33,7 @@ pub fn replacement<K: Kernel>(bench: &Bench<K>, program: ProgramId, object: &'st
         keep_old: true,
         caller_uid: 0,
         limits: Default::default(),
+        tenant: None,
     }
 }
 

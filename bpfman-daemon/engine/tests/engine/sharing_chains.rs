@@ -151,7 +151,7 @@ fn a_held_hook_refuses_changes_and_says_who_holds_it<K: Testable>(bench: &Bench<
     for result in refused {
         let error = result.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-        assert!(error.to_string().contains("held by user 4711"), "{error}");
+        assert!(error.to_string().contains("frozen by user 4711"), "{error}");
     }
     assert_eq!((engine.all_links(), pins(&*bench.kernel, Path::new(""))), before);
     // It outlives the daemon.

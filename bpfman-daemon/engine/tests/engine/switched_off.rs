@@ -152,7 +152,10 @@ const FALLBACKS: [(&str, Look); 27] = [
             let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
             engine.attached(alpha, bench.xdp(1));
             let packet = TracePacket { data: vec![0; 64], mark: 0 };
-            engine.trace_chain(&bench.left(), HookKind::Xdp, &[packet]).unwrap().told_where
+            engine
+                .trace_chain(&bench.left(), HookKind::Xdp, &[packet], bpfmand_engine::TraceLimits::default())
+                .unwrap()
+                .told_where
         };
         assert!(!told(with));
         if there {

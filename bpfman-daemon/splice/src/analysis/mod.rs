@@ -3,6 +3,7 @@
 pub(crate) mod frame;
 pub(crate) mod packet_write;
 pub(crate) mod pointer;
+pub(crate) mod sends;
 pub(crate) mod stack;
 pub(crate) mod survey;
 pub(crate) mod unwritten;

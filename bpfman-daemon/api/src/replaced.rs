@@ -1,0 +1,109 @@
+//! Replacements, as grants see them: a load of the new version, and an attachment wherever the old one is.
+
+use bpfmand_access::AccessObject;
+use bpfmand_core::{LoadRequest, LoadTarget, ProgramId, ProgramType, ReplacedFunction};
+use bpfmand_engine::{ProgramToReplace, ReplaceRequest};
+use bpfmand_kernel::Kernel;
+use tonic::Status;
+
+use crate::authorize::Permit;
+use crate::objects::{self, NamedTarget};
+use crate::server::Api;
+use crate::status::denied;
+
+/// What programs of a type are loaded for, as grants name it; none for types that are loaded for nothing.
+pub(crate) fn load_target<'a>(of: ProgramType, target: Option<&'a str>) -> Option<AccessObject<'a>> {
+    let place = of.load_target()?;
+    // Hooks of control groups are nothing without a group, which is named at the attachment.
+    let kind = (place != LoadTarget::SocketHook).then(|| of.name())?;
+    let name = target.unwrap_or_default();
+    // The program of an extension is an object of its own: numbers mean nothing to who writes grants.
+    let name = match place {
+        LoadTarget::ProgramFunction => ReplacedFunction::written_function(name).unwrap_or_default(),
+        _ => name,
+    };
+    Some(AccessObject::Target { kind, name })
+}
+
+/// Programs whose place another version is to take, with what their attachments are put on.
+pub(crate) struct PlacesOfReplaced {
+    programs: Vec<ProgramToReplace>,
+    targets: Vec<Vec<NamedTarget>>,
+}
+
+impl PlacesOfReplaced {
+    /// Refuses to put code of a tenant in the place of a program that is held to no rules: its attachments have no tasks to
+    /// hold the new version to.
+    fn ensure_guarded(&self, permit: &Permit) -> Result<(), Status> {
+        let Some(free) = self.programs.iter().find(|program| !program.is_guarded) else { return Ok(()) };
+        if permit.tenant.is_none() {
+            return Ok(());
+        }
+        Err(denied(format!(
+            "program {} runs for all tasks, and the grant of user {} has scope = \"cgroup\": load the new version beside it and \
+             attach it, or have root replace it",
+            free.id, permit.uid
+        )))
+    }
+}
+
+impl<K: Kernel> Api<K> {
+    /// Looks up programs that are to be replaced.
+    pub(crate) fn replaced(&self, ids: &[ProgramId]) -> PlacesOfReplaced {
+        let programs = self.engine.replaced_programs(ids);
+        let points = programs.iter().flat_map(|program| &program.points);
+        let targets = points.map(objects::targets).collect();
+        PlacesOfReplaced { programs, targets }
+    }
+
+    /// The types and targets of replaced programs, and the places where their new versions will run.
+    async fn places_of<'a>(&self, replaced: &'a PlacesOfReplaced) -> Result<Vec<AccessObject<'a>>, Status> {
+        let mut objects = Vec::new();
+        for program in &replaced.programs {
+            objects.push(AccessObject::Type(program.program_type));
+            objects.extend(load_target(program.program_type, program.target.as_deref()));
+            let matching = program.matchings.iter();
+            objects
+                .extend(matching.map(|(kind, interfaces)| AccessObject::Hooks { kind: *kind, interfaces }));
+        }
+        let points = replaced.programs.iter().flat_map(|program| &program.points);
+        for (point, named) in points.zip(&replaced.targets) {
+            objects.extend(self.at_point(point, named).await?);
+        }
+        Ok(objects)
+    }
+
+    /// Allows a new version of one program, which is held to what the permit says as well.
+    pub(crate) async fn authorize_replace(&self, request: &mut ReplaceRequest) -> Result<Permit, Status> {
+        let replaced = self.replaced(&[request.program]);
+        let permit = {
+            let mut objects = self.places_of(&replaced).await?;
+            objects.push(objects::source(&request.source));
+            self.authorize_programs([request.program], objects)?
+        };
+        replaced.ensure_guarded(&permit)?;
+        request.limits = objects::limits_of(&permit);
+        request.tenant.clone_from(&permit.tenant);
+        Ok(permit)
+    }
+
+    /// Allows the version before the last replacement to come back.
+    pub(crate) async fn authorize_rollback(&self, id: ProgramId) -> Result<Permit, Status> {
+        let replaced = self.replaced(&[id]);
+        let permit = self.authorize_programs([id], self.places_of(&replaced).await?)?;
+        replaced.ensure_guarded(&permit)?;
+        Ok(permit)
+    }
+
+    /// Allows a load that takes the place of another, or tries to.
+    pub(crate) async fn authorize_load_replacing(
+        &self,
+        load: &mut LoadRequest,
+        ids: &[ProgramId],
+    ) -> Result<Permit, Status> {
+        let replaced = self.replaced(ids);
+        let permit = self.authorize_load(load, ids, self.places_of(&replaced).await?)?;
+        replaced.ensure_guarded(&permit)?;
+        Ok(permit)
+    }
+}
