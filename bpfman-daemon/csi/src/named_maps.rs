@@ -73,11 +73,11 @@ pub enum NamedMapsError {
         "map \"{map}\" of \"{application}\" is given to no pod for writing: {why}; put it into a volume of its own with readOnly: true"
     )]
     NotForWriting {
-        /// As asked for.
+        /// The application, by the name in the request.
         application: String,
         /// The map's name.
         map: String,
-        /// Why.
+        /// Reason, for people.
         why: &'static str,
     },
     /// Anything else.
@@ -235,7 +235,7 @@ pub fn maps_by_name<K: Kernel>(
 fn ensure_for_pods(application: &str, map: &str, facts: &MapFacts) -> Result<(), NamedMapsError> {
     let why = match recipients_for_writing(map, facts) {
         Ok(MapRecipients::WritersOfIt) => return Ok(()),
-        Ok(MapRecipients::WritersOfAll) => "its entries lead to other maps, programs, sockets or devices",
+        Ok(MapRecipients::WritersOfAll) => "its entries lead to other maps, programs or devices",
         Err(why) => why,
     };
     Err(NamedMapsError::NotForWriting { application: application.to_owned(), map: map.to_owned(), why })

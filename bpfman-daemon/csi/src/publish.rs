@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
 use bpfmand_kernel::Mount;
 
 use crate::named_maps::NamedMap;
 use crate::undo::MountUndo;
-use crate::volumes::{TMPFS, resolve, source};
+use crate::volumes::{resolve, source};
 use crate::{CsiError, DRIVER, MapSource, Publication, Volumes};
 
 /// The folder of a volume that the pod sees. Of a bpffs not the whole: kernels with CONFIG_BPF_PRELOAD put lists of all maps
 /// and programs of the machine into each bpffs (`maps.debug`, `progs.debug`), which cannot be removed.
 const SHOWN: &str = "maps";
-/// Where the bpffs of a writable volume is mounted, which pods do not see.
+/// Folder in which the bpffs with the writable pins of a volume is mounted, which pods do not see.
 const PINS: &str = "pins";
 /// The folder of pins: the pod's group may look, nobody else.
 const FOLDER_MODE: u32 = 0o750;
@@ -53,18 +53,18 @@ impl<M: MapSource> Volumes<M> {
         let there = self.mounts_at(&table, &wanted.volume, &target)?;
         let maps = self.maps.find(wanted.maps(), self.unexported)?;
         if let Some(mount) = there.last() {
-            match self.compare(wanted, &target, mount, &maps)? {
+            match self.compare(wanted, &target, (&table, mount), &maps)? {
                 Compared::Same if wanted.read_only && !mount.read_only => {
                     // Its publish was killed before the last step.
                     return Ok(self.mounts.bind_read_only(&target)?);
                 }
                 Compared::Same => return Ok(()),
                 Compared::OtherMaps => {
-                    tracing::info!(volume = %wanted.volume, "maps are of an earlier load; the volume is made anew");
+                    tracing::info!(volume = %wanted.volume, "maps are of an earlier load; the volume is made again");
                     self.leave_target(&table, &wanted.volume, &target)?;
                 }
                 Compared::Older => {
-                    tracing::info!(volume = %wanted.volume, "pins can be made in this volume; it is made anew");
+                    tracing::info!(volume = %wanted.volume, "pins can be made in this volume; it is made again");
                     self.leave_target(&table, &wanted.volume, &target)?;
                 }
                 Compared::Differs(what) => {
@@ -84,7 +84,7 @@ impl<M: MapSource> Volumes<M> {
         &self,
         wanted: &Publication,
         target: &Path,
-        mount: &Mount,
+        (table, mount): (&[Mount], &Mount),
         maps: &[NamedMap<M::Handle>],
     ) -> Result<Compared, CsiError> {
         let fail = |source| CsiError::Files { action: "look at", path: target.to_owned(), source };
@@ -98,7 +98,9 @@ impl<M: MapSource> Volumes<M> {
             let names: Vec<String> = names.into_iter().collect();
             return Ok(Compared::Differs(format!("with the maps {}", names.join(", "))));
         }
-        let is_writable = mount.file_system == TMPFS || !mount.sealed;
+        let pin_bound = |other: &Mount| maps.iter().any(|map| other.point == target.join(&map.name));
+        let has_bound_pins = table.iter().any(pin_bound);
+        let is_writable = has_bound_pins || !mount.sealed;
         if is_writable == wanted.read_only {
             let how = if is_writable { "for writing" } else { "read-only" };
             return Ok(Compared::Differs(how.to_owned()));
@@ -108,7 +110,7 @@ impl<M: MapSource> Volumes<M> {
             return Ok(Compared::Differs(format!("for group {group}")));
         }
         // Of a daemon that showed pods the folder of pins itself, in which root of a container makes more.
-        if is_writable && mount.file_system != TMPFS {
+        if is_writable && !mount.sealed {
             return Ok(Compared::Older);
         }
         for map in maps {
@@ -119,12 +121,13 @@ impl<M: MapSource> Volumes<M> {
         Ok(Compared::Same)
     }
 
-    /// Makes the volume with all that is in it. Nobody else sees it yet.
+    /// Makes the volume with all that is in it, where no pod sees it yet.
     ///
-    /// Pods see the pins of a read-only volume in their bpffs, which is sealed. A bpffs that is not sealed takes new pins, of
-    /// any map that the maker has a descriptor of, and gives them for writing: of a writable volume, pods see files of a
-    /// sealed tmpfs, over which the pins are bound. It is the file system that refuses: container runtimes make the pod's
-    /// mount writable again.
+    /// Pods see a sealed bpffs, whose pins give maps for reading alone. In a bpffs that is not sealed, root of a container
+    /// pins any map of which it has a descriptor, and opens the new pin for writing: it is the file system that has to refuse,
+    /// since container runtimes make the pod's mount writable again. Therefore the writable pins of a volume are in a bpffs that
+    /// pods do not see, and each is bound over the pin of the same map in the sealed one. The sealed one is a bpffs too:
+    /// daemons before this one take a volume for theirs by its type, and container runtimes relabel files of others.
     fn build(
         &self,
         wanted: &Publication,
@@ -136,28 +139,20 @@ impl<M: MapSource> Volumes<M> {
         make_folder(&folder, 0o700)?;
         undo.made(&folder);
         self.step("publish", "mount the volume");
-        let source = source(&wanted.volume);
+        self.mounts.mount_bpffs(&folder, &source(&wanted.volume))?;
+        undo.mounted(&folder);
         let shown = folder.join(SHOWN);
-        if wanted.read_only {
-            self.mounts.mount_bpffs(&folder, &source)?;
-            undo.mounted(&folder);
-            self.step("publish", "make the folder of pins");
-            make_folder(&shown, 0o700)?;
-            self.pin_all(wanted, maps, &shown, READABLE_MODE)?;
-        } else {
-            self.mounts.mount_tmpfs(&folder, &source)?;
-            undo.mounted(&folder);
+        self.step("publish", "make the folder of pins");
+        make_folder(&shown, 0o700)?;
+        self.pin_all(wanted, maps, &shown, READABLE_MODE)?;
+        if !wanted.read_only {
             let pins = folder.join(PINS);
-            self.step("publish", "make the folder of pins");
             make_folder(&pins, 0o700)?;
             self.mounts.mount_bpffs(&pins, DRIVER)?;
             self.pin_all(wanted, maps, &pins, WRITABLE_MODE)?;
-            make_folder(&shown, 0o700)?;
             for map in maps {
-                let file = shown.join(&map.name);
                 self.step("publish", "bind a pin");
-                make_file(&file)?;
-                self.mounts.bind(&pins.join(&map.name), &file)?;
+                self.mounts.bind(&pins.join(&map.name), &shown.join(&map.name))?;
             }
         }
         self.step("publish", "let the group in");
@@ -208,12 +203,6 @@ impl<M: MapSource> Volumes<M> {
         }
         Ok(())
     }
-}
-
-/// An empty file, for a pin to be bound over.
-fn make_file(path: &Path) -> Result<(), CsiError> {
-    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(path);
-    made.map(drop).map_err(|source| CsiError::Files { action: "make", path: path.to_owned(), source })
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<(), CsiError> {

@@ -84,8 +84,7 @@ impl<M: MapSource> Volumes<M> {
         let is_ours = |mount: &Mount| {
             let same_device = |own: &Mount| own.point == folder && own.device == mount.device;
             // By its device: v0.6.0 gave its mounts no name.
-            matches!(&*mount.file_system, "bpf" | TMPFS)
-                && (mount.source == source || table.iter().any(same_device))
+            mount.file_system == "bpf" && (mount.source == source || table.iter().any(same_device))
         };
         let here: Vec<&Mount> = table.iter().filter(|mount| mount.point == at).collect();
         match here.iter().find(|mount| !is_ours(mount)) {
@@ -99,9 +98,6 @@ impl<M: MapSource> Volumes<M> {
         }
     }
 }
-
-/// Type of the file system that holds the pins of writable volumes.
-pub const TMPFS: &str = "tmpfs";
 
 /// By which word the table of mounts names a volume.
 pub fn source(volume: &VolumeId) -> String {

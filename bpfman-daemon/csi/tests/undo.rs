@@ -47,9 +47,6 @@ impl Mounts for Failing {
     fn mount_bpffs(&self, at: &Path, source: &str) -> Result<(), KernelError> {
         self.call().and_then(|()| LinuxMounts.mount_bpffs(at, source))
     }
-    fn mount_tmpfs(&self, at: &Path, source: &str) -> Result<(), KernelError> {
-        self.call().and_then(|()| LinuxMounts.mount_tmpfs(at, source))
-    }
     fn set_access(&self, path: &Path, group: u32, mode: u32) -> Result<(), KernelError> {
         self.call().and_then(|()| LinuxMounts.set_access(path, group, mode))
     }
@@ -165,7 +162,19 @@ impl Drop for Machine {
 
 #[test]
 fn a_publish_that_fails_at_any_step_is_undone() {
-    let machine = Machine::new();
+    // mount, two maps with their access, the folder's access, seal, bind, bind read-only
+    fails_at_any_step(true, 9, 2);
+}
+
+#[test]
+fn writable_publish_that_fails_at_any_step_is_undone() {
+    // twice: mount, two maps with their access; two binds, the folder's access, seal, bind; each pin is bound at both places
+    fails_at_any_step(false, 15, 7);
+}
+
+fn fails_at_any_step(read_only: bool, all_calls: usize, mounts: usize) {
+    let mut machine = Machine::new();
+    machine.wanted.read_only = read_only;
     let mut calls = 0;
     while let Err(error) = machine.publish_failing_at(calls) {
         assert_eq!(error.code(), tonic::Code::Internal);
@@ -174,9 +183,8 @@ fn a_publish_that_fails_at_any_step_is_undone() {
         machine.assert_nothing_is_left();
         calls += 1;
     }
-    // mount, two maps with their access, the folder's access, seal, bind, bind read-only
-    assert_eq!(calls, 9);
-    assert_eq!(machine.mounts().len(), 2);
+    assert_eq!(calls, all_calls);
+    assert_eq!(machine.mounts().len(), mounts);
     machine.volumes.unpublish(&machine.wanted.volume, &machine.wanted.target).unwrap();
     machine.assert_nothing_is_left();
 }

@@ -53,20 +53,14 @@ pub trait Mounts: Send + Sync + 'static {
     /// The folder is missing, or the kernel refuses.
     fn mount_bpffs(&self, at: &Path, source: &str) -> Result<(), KernelError>;
 
-    /// Mounts a new file system in memory, with the flags and the mode of [`Mounts::mount_bpffs`].
-    ///
-    /// # Errors
-    /// The folder is missing, or the kernel refuses.
-    fn mount_tmpfs(&self, at: &Path, source: &str) -> Result<(), KernelError>;
-
     /// Sets group and mode of a pin or folder.
     ///
     /// # Errors
     /// It is missing, or the kernel refuses.
     fn set_access(&self, path: &Path, group: u32, mode: u32) -> Result<(), KernelError>;
 
-    /// Makes the file system that is mounted at `at` read-only for all its mounts and for everybody: nothing is made in it,
-    /// and pins of a bpffs can be opened for reading maps alone (`BPF_F_RDONLY`), also by root.
+    /// Makes the bpffs that is mounted at `at` read-only for all its mounts and for everybody: nothing is made in it, and its
+    /// pins can be opened for reading maps alone (`BPF_F_RDONLY`), also by root.
     ///
     /// # Errors
     /// The kernel refuses.

@@ -26,7 +26,7 @@ fn a_volume_holds_just_the_maps_that_are_named_and_goes_without_a_trace() {
         let mounts = node.mounts(pod);
         assert_eq!(mounts.len(), 2, "{mounts:?}");
         for mount in mounts {
-            let sealed = format!(" - tmpfs csi.bpfman.io/{pod} ro");
+            let sealed = format!(" - bpf csi.bpfman.io/{pod} ro");
             assert!(mount.contains(",nosuid,nodev,noexec") && mount.contains(&sealed), "{mount}");
         }
     }

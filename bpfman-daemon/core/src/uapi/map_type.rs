@@ -70,25 +70,13 @@ pub const fn holds_maps(kind: u32) -> bool {
     matches!(kind, ARRAY_OF_MAPS | HASH_OF_MAPS)
 }
 
-/// Maps whose entries lead to other kernel objects: maps, programs, sockets, devices, cgroups. The kernel takes a descriptor
-/// that was opened for reading as an entry of a map of maps. Perf event arrays are not among them: each reader puts its own
-/// events there.
+/// Maps whose entries lead to other kernel objects, with more rights than the descriptors by which they are set: the kernel
+/// takes a map that was opened for reading as an entry of a map of maps, programs run in the place of others, and devices,
+/// CPUs and cgroups are named by numbers. Not among them are sockmaps, whose entries are descriptors that the caller
+/// has with all rights, and perf event arrays, into which each reader puts its own events.
 #[must_use]
 pub const fn holds_objects(kind: u32) -> bool {
-    holds_maps(kind)
-        || matches!(
-            kind,
-            PROG_ARRAY
-                | CGROUP_ARRAY
-                | DEVMAP
-                | DEVMAP_HASH
-                | SOCKMAP
-                | SOCKHASH
-                | CPUMAP
-                | XSKMAP
-                | REUSEPORT_SOCKARRAY
-                | STRUCT_OPS
-        )
+    holds_maps(kind) || matches!(kind, PROG_ARRAY | CGROUP_ARRAY | DEVMAP | DEVMAP_HASH | CPUMAP | STRUCT_OPS)
 }
 
 /// Rings: their entries are bytes, and a power of two of them, in whole pages.

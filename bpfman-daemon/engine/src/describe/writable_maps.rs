@@ -11,10 +11,10 @@ const RDONLY: u32 = 1 << 3;
 /// Begin of the names of maps that libbpf's `usdt.bpf.h` has: the daemon writes there where probes' arguments are.
 const USDT: &str = "__bpf_usdt_";
 
-/// Why the entries of a map are fixed for everybody but programs and the daemon; none if they are not.
+/// Returns why only programs and the daemon may write the entries of a map; none if others may.
 pub fn why_fixed(name: &str, map: &MapFacts) -> Option<&'static str> {
     if name.starts_with(USDT) {
-        return Some("the daemon keeps in it where static probes find their arguments");
+        return Some("the daemon keeps in it where USDT probes find their arguments");
     }
     if map.frozen {
         return Some("it is frozen: it holds constants, and the verifier relied on them");
@@ -73,7 +73,7 @@ pub enum MapRecipients {
 /// Returns to whom a map of this name may be given for writing.
 ///
 /// # Errors
-/// Why nobody gets it for writing.
+/// Reason why no caller gets it for writing.
 pub fn recipients_for_writing(name: &str, map: &MapFacts) -> Result<MapRecipients, &'static str> {
     match why_fixed(name, map) {
         Some(why) => Err(why),
@@ -87,7 +87,7 @@ impl<K: Kernel> Engine<K> {
     /// to set may: their readers write positions, not entries.
     ///
     /// # Errors
-    /// [`EngineError::MapReadOnly`] if nobody gets it for writing. The map is gone, or the kernel refuses to describe it.
+    /// [`EngineError::MapReadOnly`] if no caller gets it for writing. The map is gone, or the kernel refuses to describe it.
     pub fn recipients_for_writing(&self, map: &UsedMap) -> Result<MapRecipients, EngineError> {
         let facts = self.kernel.map(map.id())?.ok_or(EngineError::NoMapOfOurs(map.id()))?;
         recipients_for_writing(map.name(), &facts).map_err(|why| EngineError::MapReadOnly {
@@ -136,18 +136,27 @@ mod tests {
     fn maps_of_objects_are_for_writers_of_all_maps() {
         use MapRecipients::{WritersOfAll, WritersOfIt};
         let of = |name, facts: &MapFacts| recipients_for_writing(name, facts);
-        for kind in [map_type::HASH, map_type::RINGBUF, map_type::PERF_EVENT_ARRAY, map_type::STACK_TRACE] {
+        for kind in [
+            map_type::HASH,
+            map_type::RINGBUF,
+            map_type::PERF_EVENT_ARRAY,
+            map_type::STACK_TRACE,
+            map_type::SOCKMAP,
+            map_type::SOCKHASH,
+            map_type::XSKMAP,
+            map_type::REUSEPORT_SOCKARRAY,
+        ] {
             assert_eq!(of("m", &facts(kind)), Ok(WritersOfIt), "{kind}");
         }
         for kind in [
             map_type::ARRAY_OF_MAPS,
             map_type::HASH_OF_MAPS,
             map_type::PROG_ARRAY,
-            map_type::SOCKMAP,
-            map_type::SOCKHASH,
+            map_type::CGROUP_ARRAY,
             map_type::DEVMAP,
+            map_type::DEVMAP_HASH,
             map_type::CPUMAP,
-            map_type::XSKMAP,
+            map_type::STRUCT_OPS,
         ] {
             assert_eq!(of("m", &facts(kind)), Ok(WritersOfAll), "{kind}");
         }

@@ -15,8 +15,6 @@ use crate::{KernelError, Mount, Mounts};
 
 /// Made for root alone; who else may look is said once all pins are there.
 const OPTIONS: &std::ffi::CStr = c"mode=0700";
-/// The same; empty files take no room in it.
-const TMPFS_OPTIONS: &std::ffi::CStr = c"mode=0700,size=64k";
 /// A map that is opened by this flag can be read, and not changed.
 const BPF_F_RDONLY: u32 = 1 << 3;
 
@@ -64,11 +62,6 @@ impl Mounts for LinuxMounts {
             .map_err(|error| fail("mount a bpffs on", at, error))
     }
 
-    fn mount_tmpfs(&self, at: &Path, source: &str) -> Result<(), KernelError> {
-        rustix::mount::mount(source, at, "tmpfs", flags(), TMPFS_OPTIONS)
-            .map_err(|error| fail("mount a tmpfs on", at, error))
-    }
-
     fn set_access(&self, path: &Path, group: u32, mode: u32) -> Result<(), KernelError> {
         std::os::unix::fs::chown(path, None, Some(group))
             .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
@@ -78,7 +71,7 @@ impl Mounts for LinuxMounts {
     fn seal(&self, at: &Path) -> Result<(), KernelError> {
         // Without the flag of bind mounts this is about the file system, not about the mount alone.
         rustix::mount::mount_remount(at, flags() | MountFlags::RDONLY, c"")
-            .map_err(|error| fail("make read-only the file system on", at, error))
+            .map_err(|error| fail("make read-only the bpffs on", at, error))
     }
 
     fn bind(&self, from: &Path, to: &Path) -> Result<(), KernelError> {
