@@ -1,4 +1,4 @@
-//! Who shares maps by name: a name means one map for those that belong together, and another one for everybody else.
+//! Maps that the loads of a group share by name.
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ impl<K: Kernel> Engine<K> {
     fn map_before_groups(&self, name: &str, group: &MapGroup) -> Result<Option<MapId>, EngineError> {
         let theirs: Vec<Arc<ProgramRecord>> = {
             let state = self.state();
-            let of_group = |program: &&Arc<ProgramRecord>| MapGroup::of(&program.metadata) == *group;
+            let of_group =
+                |program: &&Arc<ProgramRecord>| MapGroup::of(&program.owner(), &program.metadata) == *group;
             state.programs.values().filter(of_group).cloned().collect()
         };
         for program in theirs {

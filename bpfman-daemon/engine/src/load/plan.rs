@@ -69,7 +69,7 @@ impl<'a> LoadPlan<'a> {
             owner,
             inherited: BTreeMap::new(),
             tenant: rules_of(&load.owner, load.tenant.as_ref()),
-            group: MapGroup::of(&load.metadata),
+            group: MapGroup::of(&load.owner, &load.metadata),
             log: if load.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
             again: false,
             limits: load.limits,

@@ -172,7 +172,7 @@ impl<K: Kernel> Engine<K> {
             owner: owner.clone(),
             inherited: inherited(first, renewed),
             tenant: rules_of_program(first),
-            group: MapGroup::of(&first.metadata),
+            group: MapGroup::of(&first.owner(), &first.metadata),
             log: LogRequest::OnFailure,
             // What says more of itself than when it was allowed is held to what the daemon allows any load.
             again: first.declared.is_none_or(|at_load| object.declares_no_more_than(at_load)),

@@ -1,9 +1,9 @@
-//! Who shares maps by name: a name means one map for those that belong together, and another one for everybody else.
+//! Map groups: a name means one map for the loads of a group, and another map for every other group.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bpfmand_core::{OwningApplication, hexadecimal};
+use bpfmand_core::{Owner, OwningApplication, hexadecimal};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -29,9 +29,13 @@ pub fn application_claim(metadata: &BTreeMap<String, String>) -> Option<OwningAp
 /// Loads that share maps by name with each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MapGroup {
-    /// Loads that no application asked for; and all loads of daemons that knew no groups.
+    /// Root's loads; and all loads of daemons that knew no groups.
     #[default]
     Machine,
+    /// Loads of a user without a grant.
+    User(u32),
+    /// Loads of the callers that hold a grant.
+    Grant(String),
     /// Cluster applications.
     Cluster,
     /// Applications of a namespace.
@@ -39,12 +43,16 @@ pub enum MapGroup {
 }
 
 impl MapGroup {
-    /// The group of a load, by its metadata.
-    pub fn of(metadata: &BTreeMap<String, String>) -> Self {
-        match metadata.get(PROGRAM_NAMESPACE_KEY) {
-            Some(namespace) => Self::Namespace(namespace.clone()),
-            None if metadata.contains_key(OWNER_KEY) => Self::Cluster,
-            None => Self::Machine,
+    /// The group of an owner's load. Records of older daemons name no application as their owner, but their metadata does.
+    pub fn of(owner: &Owner, metadata: &BTreeMap<String, String>) -> Self {
+        match (owner, metadata.get(PROGRAM_NAMESPACE_KEY)) {
+            (Owner::User(user), _) => Self::User(*user),
+            (Owner::Grant(name), _) => Self::Grant(name.clone()),
+            (Owner::Application(OwningApplication { namespace: Some(namespace), .. }), _)
+            | (Owner::Root, Some(namespace)) => Self::Namespace(namespace.clone()),
+            (Owner::Application(_), _) => Self::Cluster,
+            (Owner::Root, None) if metadata.contains_key(OWNER_KEY) => Self::Cluster,
+            (Owner::Root, None) => Self::Machine,
         }
     }
 
@@ -58,6 +66,8 @@ impl MapGroup {
         match self {
             Self::Machine => PathBuf::from(paths::SHARED),
             Self::Cluster => groups.join("cluster"),
+            Self::User(user) => groups.join(format!("user-{user}")),
+            Self::Grant(name) => groups.join(named_folder("grant", name)),
             Self::Namespace(name) => groups.join(namespace_folder(name)),
         }
     }
@@ -68,11 +78,22 @@ impl MapGroup {
     }
 }
 
-/// What is no name of a Kubernetes namespace may be no name of a folder either: a bpffs keeps dots for itself.
 fn namespace_folder(name: &str) -> String {
-    let is_label = (1..=63).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if is_label { format!("ns-{name}") } else { format!("other-{}", hexadecimal(&Sha256::digest(name))) }
+    if is_label(name) { named_folder("ns", name) } else { format!("other-{}", hashed(name)) }
+}
+
+/// A text that is no label may be no name of a folder either: a bpffs keeps dots for itself.
+fn named_folder(kind: &str, name: &str) -> String {
+    if is_label(name) { format!("{kind}-{name}") } else { format!("{kind}s-{}", hashed(name)) }
+}
+
+fn is_label(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
+fn hashed(name: &str) -> String {
+    hexadecimal(&Sha256::digest(name))
 }
 
 impl MapRecord {
@@ -92,10 +113,36 @@ mod tests {
 
     #[test]
     fn a_load_belongs_to_its_namespace_or_the_cluster_or_the_machine() {
-        assert_eq!(MapGroup::of(&metadata(&[("bpfman.io/ProgramName", "x")])), MapGroup::Machine);
-        assert_eq!(MapGroup::of(&metadata(&[(OWNER_KEY, "1-2")])), MapGroup::Cluster);
-        let tenant = metadata(&[(OWNER_KEY, "1-2"), (PROGRAM_NAMESPACE_KEY, "evil")]);
-        assert_eq!(MapGroup::of(&tenant), MapGroup::Namespace("evil".to_owned()));
+        let of_root = |pairs: &[(&str, &str)]| MapGroup::of(&Owner::Root, &metadata(pairs));
+        assert_eq!(of_root(&[("bpfman.io/ProgramName", "x")]), MapGroup::Machine);
+        assert_eq!(of_root(&[(OWNER_KEY, "1-2")]), MapGroup::Cluster);
+        let tenant = [(OWNER_KEY, "1-2"), (PROGRAM_NAMESPACE_KEY, "evil")];
+        assert_eq!(of_root(&tenant), MapGroup::Namespace("evil".to_owned()));
+    }
+
+    #[test]
+    fn each_owner_has_a_group_and_a_folder_of_its_own() {
+        let of = |owner: &str| MapGroup::of(&owner.parse().unwrap(), &metadata(&[]));
+        let folders: Vec<String> = [
+            "root",
+            "user:4711",
+            "grant:team",
+            "grant:team.a",
+            "grant:",
+            "application:team",
+            "application:team/app",
+            "application:team.a/app",
+        ]
+        .iter()
+        .map(|owner| of(owner).folder().display().to_string())
+        .collect();
+        assert_eq!(folders[..3], ["shared", "groups/user-4711", "groups/grant-team"]);
+        let all: std::collections::BTreeSet<&String> = folders.iter().collect();
+        assert_eq!(all.len(), folders.len(), "{folders:?}");
+        assert!(folders.iter().all(|folder| !folder.contains('.')), "{folders:?}");
+        // The owner counts, not the claims of the metadata.
+        let claims = metadata(&[(PROGRAM_NAMESPACE_KEY, "evil")]);
+        assert_eq!(MapGroup::of(&Owner::User(7), &claims), MapGroup::User(7));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use bpfmand_store::{Migration, MigrationError};
 /// | 1 | the first one; whose a program is, its rank and its guard came as fields that a daemon may not know |
 /// | 2 | a daemon knows those: one that does not would attach a tenant's probe again without its guard |
 /// | 3 | types and points of control groups, network namespaces and others; sizes of maps, which one that does not know them would drop; leases, whose programs would stay |
-pub const SCHEMA: u32 = 3;
+/// | 4 | groups of maps by user and by grant: one that does not know them cannot read the records of their programs |
+pub const SCHEMA: u32 = 4;
 
 /// The steps from older versions, one behind the other.
 pub const MIGRATIONS: &[Migration] = &[
@@ -18,4 +19,6 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { from: 1, run: |_, _| Ok::<(), MigrationError>(()) },
     // Records without sizes of maps have those of their objects.
     Migration { from: 2, run: |_, _| Ok::<(), MigrationError>(()) },
+    // Maps of users and grants stay in the machine's group until their programs are unloaded.
+    Migration { from: 3, run: |_, _| Ok::<(), MigrationError>(()) },
 ];

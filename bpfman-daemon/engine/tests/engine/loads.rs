@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bpfmand_core::{LoadRequest, ProgramId, Selector};
+use bpfmand_core::{LoadRequest, Owner, ProgramId, Selector};
 use bpfmand_engine::{ErrorKind, SCHEMA};
 use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
@@ -169,6 +169,26 @@ fn maps_pinned_by_name_are_those_of_the_namespace_the_cluster_or_the_machine<K: 
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
 }
 
+fn maps_pinned_by_name_are_not_shared_among_owners<K: Testable>(bench: &Bench<K>) {
+    let engine = bench.engine();
+    let owners = ["root", "user:4711", "grant:team", "grant:other"].map(|owner| owner.parse().unwrap());
+    let load = |owner: &Owner| {
+        let request = LoadRequest { owner: owner.clone(), ..bench.request("sharing", &["host"]) };
+        engine.map_pins(engine.loads(&request)[0])["everyone"]
+    };
+    let first = owners.each_ref().map(load);
+    assert_eq!(BTreeSet::from(first).len(), owners.len(), "a map for each owner");
+    assert_eq!(owners.each_ref().map(load), first, "loads of one owner share it");
+    assert_eq!(
+        pins(&*bench.kernel, Path::new("groups")),
+        ["groups/grant-other/everyone", "groups/grant-team/everyone", "groups/user-4711/everyone"]
+    );
+    for program in engine.ids() {
+        engine.unload(program).unwrap();
+    }
+    assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
+}
+
 fn nobody_takes_a_name_from_others_by_another_shape<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     engine.loads(&for_application(bench, "squatter", Some("evil")));
@@ -259,6 +279,7 @@ crate::on_both_kernels!(
     an_owner_without_the_map_or_of_nobody_is_refused,
     maps_pinned_by_name_are_one_map_and_go_with_the_last_user,
     maps_pinned_by_name_are_those_of_the_namespace_the_cluster_or_the_machine,
+    maps_pinned_by_name_are_not_shared_among_owners,
     nobody_takes_a_name_from_others_by_another_shape,
     maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them,
     wrong_requests_change_nothing,
