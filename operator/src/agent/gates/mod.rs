@@ -21,8 +21,10 @@ pub struct SlotFigures {
     pub ended: BTreeMap<String, u64>,
     /// Verdicts after which the next program runs.
     pub proceed_on: Vec<String>,
-    /// Mean time, in nanoseconds. Absent where it is not known.
+    /// Mean time, in nanoseconds. Absent where it is not known, also while nothing ran.
     pub nanoseconds: Option<f64>,
+    /// Its time is measured.
+    pub is_timed: bool,
     /// Packets that got lost in the chain, or events that the program missed.
     pub lost: u64,
     /// It runs at events, and gives no verdicts.
@@ -73,10 +75,10 @@ pub struct GateVerdict {
 #[must_use]
 pub fn judge(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdict {
     let mut broken = Vec::new();
-    let mut untold = Vec::new();
     let enough = u64::from(gates.min_runs.unwrap_or(1)).max(1);
     for slot in slots {
         let place = format!("{} at {}", slot.program, slot.hook);
+        broken.extend(lacking(gates, slot).map(|why| format!("{place}: {why}, and a gate needs it")));
         let runs = slot.runs.unwrap_or_default();
         if runs < enough {
             continue;
@@ -89,8 +91,8 @@ pub fn judge(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdic
         for gate in gates.verdicts.iter().filter(|gate| concerns(gate, slot)) {
             match slot.packets(&gate.verdict) {
                 Some(packets) => broken.extend(broken_share(gate, &place, packets, runs)),
-                None => untold.push(format!(
-                    "the share of {} of {place} cannot be told: other verdicts let the next program run too",
+                None => broken.push(format!(
+                    "the share of {} of {place} is not known, and a gate needs it: several verdicts let the next program run",
                     gate.verdict
                 )),
             }
@@ -110,8 +112,21 @@ pub fn judge(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdic
     if within {
         broken.push(figures(slots, errors, enough));
     }
-    broken.extend(untold);
     GateVerdict { within, message: broken.join("; ") }
+}
+
+/// The figure of a program that the gates need and that is not taken, if there is one. A gate without its figure does not
+/// hold: a rollout must not go on because the agent was refused the figures.
+fn lacking(gates: &Gates, slot: &SlotFigures) -> Option<&'static str> {
+    let (is_timed, bounds_errors) = (gates.max_nanoseconds_per_run.is_some(), gates.max_errors.is_some());
+    let of_verdicts = gates.verdicts.iter().any(|gate| concerns(gate, slot));
+    if slot.is_of_events && gates.verdicts.iter().any(|gate| gate.program.as_ref() == Some(&slot.program)) {
+        return Some("it is in no chain, which counts verdicts");
+    }
+    if slot.runs.is_none() && (is_timed || bounds_errors || of_verdicts) {
+        return Some("its runs are not counted");
+    }
+    (is_timed && !slot.is_timed).then_some("its time is not measured")
 }
 
 fn concerns(gate: &VerdictGate, slot: &SlotFigures) -> bool {
@@ -165,6 +180,7 @@ mod tests {
             ended: ended.iter().map(|(verdict, packets)| ((*verdict).to_owned(), *packets)).collect(),
             proceed_on: vec!["pass".to_owned(), "dispatcher_return".to_owned()],
             nanoseconds: Some(80.0),
+            is_timed: true,
             lost: 0,
             is_of_events: false,
         }
@@ -195,7 +211,34 @@ mod tests {
         assert!(judge(&share("pass", Some(75), Some(75)), &slots, 0).within);
         slots[0].proceed_on.push("tx".to_owned());
         let word = judge(&share("pass", Some(100), None), &slots, 0);
-        assert!(word.within && word.message.contains("cannot be told"), "{word:?}");
+        assert!(!word.within && word.message.contains("is not known"), "{word:?}");
+    }
+
+    #[test]
+    fn gate_without_its_figure_does_not_hold() {
+        let timed = Gates { max_nanoseconds_per_run: Some(100), ..Gates::default() };
+        let errors = Gates { max_errors: Some(5), ..Gates::default() };
+        let not_timed = SlotFigures { nanoseconds: None, is_timed: false, ..slot(200, &[]) };
+        let not_counted = SlotFigures { runs: None, ..not_timed.clone() };
+        for (gates, slot, why) in [
+            (&timed, &not_timed, "its time is not measured"),
+            (&timed, &not_counted, "its runs are not counted"),
+            (&errors, &not_counted, "its runs are not counted"),
+            (&share("drop", None, Some(25)), &not_counted, "its runs are not counted"),
+        ] {
+            let word = judge(gates, std::slice::from_ref(slot), 0);
+            assert!(!word.within && word.message.contains(why), "{word:?}");
+        }
+        // One that is timed and had no packet has no time, and nothing that a gate could break.
+        let idle = SlotFigures { nanoseconds: None, ..slot(0, &[]) };
+        assert!(judge(&timed, &[idle], 0).within);
+        assert!(judge(&errors, &[not_timed], 0).within);
+        // A gate of verdicts that names a program which gives none does not hold either.
+        let mut gates = share("drop", None, Some(25));
+        let of_events = SlotFigures { is_of_events: true, ..slot(0, &[]) };
+        assert!(judge(&gates, std::slice::from_ref(&of_events), 0).within);
+        gates.verdicts[0].program = Some("filter".to_owned());
+        assert!(!judge(&gates, &[of_events], 0).within);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bpfman_apply::report::ProgramReport;
-use bpfman_proto::ext::v1::ProgramRuns;
+use bpfman_proto::ext::v1::{Hook, ProgramRuns};
 
 use super::SlotFigures;
 
@@ -13,12 +13,28 @@ use super::SlotFigures;
 pub struct Soak {
     /// The revision whose gates are watched.
     pub revision: String,
+    /// Hooks that were switched on for it.
+    pub hooks: Vec<Hook>,
     /// The figures at its beginning, by link.
     pub began: BTreeMap<u32, SlotFigures>,
     /// Of programs that are at no hook.
     pub events: EventFigures,
     /// When the figures were last checked.
     pub checked: Instant,
+}
+
+impl Soak {
+    /// One that begins now.
+    #[must_use]
+    pub fn of(revision: &str) -> Self {
+        Self {
+            revision: revision.to_owned(),
+            hooks: Vec::new(),
+            began: BTreeMap::new(),
+            events: EventFigures::default(),
+            checked: Instant::now(),
+        }
+    }
 }
 
 /// What all samples of a soak came to, by kernel id.
@@ -44,19 +60,23 @@ impl EventFigures {
         sampled.missed.1 = came.missed;
     }
 
-    /// The figures of a program, if it was sampled.
+    /// The figures of a program; without runs if it was not sampled.
     #[must_use]
-    pub fn slot(&self, program: &ProgramReport) -> Option<SlotFigures> {
-        let sampled = self.0.get(&program.id?)?;
-        Some(SlotFigures {
+    pub fn slot(&self, program: &ProgramReport) -> SlotFigures {
+        let slot = SlotFigures {
             program: program.name.clone(),
             hook: program.program_type.to_owned(),
-            runs: Some(sampled.runs),
-            nanoseconds: (sampled.runs > 0).then(|| sampled.nanoseconds as f64 / sampled.runs as f64),
-            lost: sampled.missed.1.saturating_sub(sampled.missed.0),
             is_of_events: true,
             ..SlotFigures::default()
-        })
+        };
+        let Some(sampled) = program.id.and_then(|id| self.0.get(&id)) else { return slot };
+        SlotFigures {
+            runs: Some(sampled.runs),
+            nanoseconds: (sampled.runs > 0).then(|| sampled.nanoseconds as f64 / sampled.runs as f64),
+            is_timed: true,
+            lost: sampled.missed.1.saturating_sub(sampled.missed.0),
+            ..slot
+        }
     }
 }
 
@@ -76,11 +96,11 @@ mod tests {
     #[test]
     fn samples_add_up_and_misses_of_before_do_not_count() {
         let mut events = EventFigures::default();
-        assert_eq!(events.slot(&program()), None);
+        assert_eq!(events.slot(&program()).runs, None);
         for (runs, nanoseconds, missed) in [(0, 0, 40), (10, 900, 40), (30, 5100, 43)] {
             events.add(&ProgramRuns { program_id: 7, runs, nanoseconds, missed });
         }
-        let slot = events.slot(&program()).unwrap();
+        let slot = events.slot(&program());
         assert_eq!((slot.runs, slot.nanoseconds, slot.lost), (Some(40), Some(150.0), 3));
     }
 
@@ -88,6 +108,7 @@ mod tests {
     fn what_never_ran_has_no_time() {
         let mut events = EventFigures::default();
         events.add(&ProgramRuns { program_id: 7, ..ProgramRuns::default() });
-        assert_eq!(events.slot(&program()).unwrap().nanoseconds, None);
+        let slot = events.slot(&program());
+        assert_eq!((slot.runs, slot.nanoseconds, slot.is_timed), (Some(0), None, true));
     }
 }

@@ -1,4 +1,4 @@
-//! Figures of programs that are in no chain: trace points, probes, fentry, fexit and LSM.
+//! Figures of programs that are in no chain: TCX, trace points, probes, fentry, fexit and LSM.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::agent::gates::{EventFigures, SlotFigures};
 use crate::agent::shared::Shared;
 
 /// Types whose programs are members of chains, which count by themselves.
-const CHAINED: [&str; 3] = ["XDP", "TC", "TCX"];
+const CHAINED: [&str; 2] = ["XDP", "TC"];
 
 /// Counts for a while, if a gate asks for what comes out, and answers one slot for each program.
 pub async fn sample(
@@ -33,12 +33,12 @@ pub async fn sample(
     };
     match shared.call("SampleRuns", shared.daemon.node().sample_runs(request)).await? {
         Ok(answer) => answer.programs.iter().for_each(|came| events.add(came)),
-        // An older daemon or kernel: the gates then hold, and the message says what is known.
+        // An older daemon or kernel: gates that need the figures do not hold.
         Err(why) => {
             tracing::warn!(why = why.failure().message, "the runs of programs cannot be counted");
         }
     }
-    Ok(programs.into_iter().filter_map(|program| events.slot(program)).collect())
+    Ok(programs.into_iter().map(|program| events.slot(program)).collect())
 }
 
 /// Whether it runs at events: it is attached, and in no chain.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use bpfman_application::rollout::Gates;
 use bpfman_application::state::node::{HealthAnswer, SwitchedHook};
+use bpfman_apply::desired::WantedLink;
 use bpfman_apply::failure::Unreachable;
-use bpfman_apply::report::{LinkOutcome, Report};
+use bpfman_apply::report::{LinkOutcome, ProgramReport, Report};
 use bpfman_proto::ext::v1::{Hook, SetHookRequest, ShowChainRequest, ShowChainResponse};
 
 use super::events;
-use crate::agent::gates::{EventFigures, SlotFigures, Soak, judge};
+use crate::agent::gates::{SlotFigures, Soak, judge};
 use crate::agent::memory::application::{StateMemory, WriteMemory};
 use crate::agent::node::composition::hook;
 use crate::agent::objects::application::WantedApplication;
@@ -90,10 +91,12 @@ pub async fn watch_gates(
     let Some(last) = &state.status else {
         return Ok(SoakHealth { again: Some(jittered(Duration::from_secs(1))), ..SoakHealth::default() });
     };
-    let mut soak = match running {
-        Some(soak) => soak,
-        None => begin(shared, &mut memory.writes, state, last, revision, &hooks, &gates).await?,
-    };
+    let mut soak = running.unwrap_or_else(|| Soak::of(revision));
+    // Also hooks of interfaces that came since, or went and came back.
+    soak.hooks.retain(|hook| hooks.contains(hook));
+    let new: Vec<Hook> = hooks.iter().filter(|hook| !soak.hooks.contains(hook)).cloned().collect();
+    soak.began.extend(begin(shared, &mut memory.writes, state, last, &new, &gates).await?);
+    soak.hooks.extend(new);
     let now = figures(shared, &hooks, report).await?;
     let of_events = events::sample(shared, report, &gates, &mut soak.events, SAMPLE).await?;
     soak.checked = Instant::now();
@@ -116,22 +119,21 @@ fn noted(shared: &Shared, state: &StateObject) -> Vec<SwitchedHook> {
     latest.and_then(|state| Some(state.status.as_ref()?.node.details.switched.clone())).unwrap_or_default()
 }
 
-/// Switches on what is needed, and notes where everything stands.
+/// Switches on what is needed at hooks, and returns the figures of their links.
 async fn begin(
     shared: &Shared,
     memory: &mut WriteMemory,
     state: &StateObject,
     last: &Status,
-    revision: &str,
     hooks: &[Hook],
     gates: &Gates,
-) -> Result<Soak, Stop> {
+) -> Result<BTreeMap<u32, SlotFigures>, Stop> {
     let timed = gates.max_nanoseconds_per_run.is_some();
     let (mut began, mut to_switch) = (BTreeMap::new(), Vec::new());
     let mut switched = noted(shared, state);
     let before = switched.len();
     for hook in hooks {
-        let Some(chain) = show(shared, hook, Duration::ZERO).await? else { continue };
+        let Shown::Chain(chain) = show(shared, hook, Duration::ZERO).await? else { continue };
         if (timed && !chain.timing) || !chain.counters {
             to_switch.push((hook, chain.timing || timed));
             // One that is noted is as an earlier soak found it.
@@ -153,15 +155,11 @@ async fn begin(
     for (hook, timing) in to_switch {
         switch(shared, hook, timing, true).await?;
     }
-    Ok(Soak {
-        revision: revision.to_owned(),
-        began,
-        events: EventFigures::default(),
-        checked: Instant::now(),
-    })
+    Ok(began)
 }
 
-/// Sets back what was switched for an application, by this agent or one before it. True if there was something.
+/// Sets back what was switched for an application, by this agent or one before it. True if there was something, and all of it
+/// is set back: otherwise its note stays, and it is tried again.
 ///
 /// # Errors
 /// The daemon is away.
@@ -171,11 +169,12 @@ pub async fn end(
     state: &StateObject,
 ) -> Result<bool, Unreachable> {
     let switched = noted(shared, state);
+    let mut is_done = !switched.is_empty();
     for old in &switched {
-        switch(shared, &hook_of(old), old.timing, old.counters).await?;
+        is_done &= switch(shared, &hook_of(old), old.timing, old.counters).await?;
     }
     memory.soak = None;
-    Ok(!switched.is_empty())
+    Ok(is_done)
 }
 
 fn note(hook: &Hook, chain: &ShowChainResponse) -> SwitchedHook {
@@ -198,32 +197,42 @@ fn hook_of(noted: &SwitchedHook) -> Hook {
     }
 }
 
-async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> Result<(), Unreachable> {
+/// Sets switches of a hook. False if the daemon refused; a hook that is gone has none.
+async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> Result<bool, Unreachable> {
     let request = SetHookRequest {
         hook: Some(hook.clone()),
         timing: Some(timing),
         counters: Some(counters),
         ..SetHookRequest::default()
     };
-    if let Err(why) = shared.call("SetHook", shared.daemon.chains().set_hook(request)).await? {
-        // Without it there are fewer figures; the gates on those then hold, and the message says what is known.
-        tracing::warn!(hook = name(hook), why = why.failure().message, "its switches could not be set");
+    let Err(why) = shared.call("SetHook", shared.daemon.chains().set_hook(request)).await? else {
+        return Ok(true);
+    };
+    if why.is_not_found() {
+        return Ok(true);
     }
-    Ok(())
+    // Gates that need the figures do not hold without them.
+    tracing::warn!(hook = name(hook), why = why.failure().message, "its switches could not be set");
+    Ok(false)
 }
 
-async fn show(
-    shared: &Shared,
-    hook: &Hook,
-    sample: Duration,
-) -> Result<Option<ShowChainResponse>, Unreachable> {
+/// Answer about a chain.
+enum Shown {
+    Chain(Box<ShowChainResponse>),
+    /// The hook is gone, or has no chain any more.
+    Gone,
+    Refused,
+}
+
+async fn show(shared: &Shared, hook: &Hook, sample: Duration) -> Result<Shown, Unreachable> {
     let sample_ms = u32::try_from(sample.as_millis()).unwrap_or(u32::MAX);
     let request = ShowChainRequest { hook: Some(hook.clone()), sample_ms };
     match shared.call("ShowChain", shared.daemon.chains().show_chain(request)).await? {
-        Ok(shown) => Ok(Some(shown)),
+        Ok(shown) => Ok(Shown::Chain(Box::new(shown))),
         Err(why) => {
+            let shown = if why.is_not_found() { Shown::Gone } else { Shown::Refused };
             tracing::warn!(hook = name(hook), why = why.failure().message, "its chain cannot be shown");
-            Ok(None)
+            Ok(shown)
         }
     }
 }
@@ -238,15 +247,32 @@ async fn figures(
         report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.id).collect();
     let mut figures = BTreeMap::new();
     for hook in hooks {
-        if let Some(chain) = show(shared, hook, SAMPLE).await? {
-            let mut own = slots(&chain, hook);
-            own.retain(|(link, _)| ours.contains(link));
-            // What a chain loses is lost once, however many of its members are ours.
-            own.iter_mut().skip(1).for_each(|(_, slot)| slot.lost = 0);
-            figures.extend(own);
+        match show(shared, hook, SAMPLE).await? {
+            Shown::Chain(chain) => {
+                let mut own = slots(&chain, hook);
+                own.retain(|(link, _)| ours.contains(link));
+                // What a chain loses is lost once, however many of its members are ours.
+                own.iter_mut().skip(1).for_each(|(_, slot)| slot.lost = 0);
+                figures.extend(own);
+            }
+            Shown::Refused => figures.extend(without_figures(report, hook)),
+            Shown::Gone => {}
         }
     }
     Ok(figures)
+}
+
+/// Our links at a hook whose figures the daemon refuses.
+fn without_figures(report: &Report, at: &Hook) -> Vec<(u32, SlotFigures)> {
+    let links =
+        report.programs.iter().flat_map(|program| program.links.iter().map(move |link| (program, link)));
+    let here = links.filter(|(_, link)| link.wanted.as_ref().and_then(hook_of_link).as_ref() == Some(at));
+    let slot = |program: &ProgramReport| SlotFigures {
+        program: program.name.clone(),
+        hook: name(at),
+        ..SlotFigures::default()
+    };
+    here.filter_map(|(program, link)| Some((link.id?, slot(program)))).collect()
 }
 
 /// The figures of all members of a chain, by link.
@@ -261,6 +287,7 @@ fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, SlotFigures)> {
             ended: view.ended.iter().map(|count| (count.verdict.clone(), count.packets)).collect(),
             proceed_on: member.proceed_on.clone(),
             nanoseconds: view.nanoseconds_per_run,
+            is_timed: shown.timing || view.nanoseconds_per_run.is_some(),
             lost: shown.failed,
             is_of_events: false,
         };
@@ -274,13 +301,19 @@ fn hooks(report: &Report) -> Vec<Hook> {
     let mut hooks: Vec<Hook> = Vec::new();
     let wanted =
         report.programs.iter().flat_map(|program| &program.links).filter_map(|link| link.wanted.as_ref());
-    for (kind, direction, iface, netns) in wanted.filter_map(|link| hook(link.point.as_published())) {
-        let hook = Hook { kind: kind.to_owned(), iface, direction, netns: netns.unwrap_or_default() };
+    for hook in wanted.filter_map(hook_of_link) {
         if !hooks.contains(&hook) {
             hooks.push(hook);
         }
     }
     hooks
+}
+
+/// The hook of a link in a chain. TCX links are in none.
+fn hook_of_link(link: &WantedLink) -> Option<Hook> {
+    let (kind, direction, iface, netns) = hook(link.point.as_published())?;
+    let of_link = Hook { kind: kind.to_owned(), iface, direction, netns: netns.unwrap_or_default() };
+    (kind != "tcx").then_some(of_link)
 }
 
 /// As chain commands name it, without the namespace.
