@@ -146,7 +146,7 @@ pub struct Explain {
 /// What helps people who look into a running chain.
 #[derive(Debug, Subcommand)]
 pub enum DebugCommand {
-    /// Refuse changes of a hook's chain until it is released, for an hour at most unless told otherwise.
+    /// Refuse changes of a hook's chain until it is released, for an hour unless `--ttl` is given.
     #[command(alias = "hold")]
     Freeze {
         /// Which hook.

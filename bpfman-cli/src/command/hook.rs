@@ -3,6 +3,7 @@
 use bpfman_proto::ext::v1 as ext;
 
 use super::connect;
+use super::progress::warn;
 use crate::args::Global;
 use crate::args::chain::{DebugCommand, Explain, Switch, SwitchHook};
 use crate::error::CliError;
@@ -25,7 +26,15 @@ pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliErro
         DebugCommand::Freeze { at, ttl } => {
             let seconds = ttl.map(|ttl| ttl.as_secs());
             let freeze = |hook: &mut ext::SetHookRequest, on| (hook.held, hook.held_seconds) = (on, seconds);
-            set(global, SwitchHook { at, to: Switch::On }, freeze).await
+            let hook = at.hook.to_string();
+            let answer = ask(global, SwitchHook { at, to: Switch::On }, freeze).await?;
+            // A daemon that knows no such end drops the time; a freeze from before freezes ended has none either.
+            if answer.held && answer.held_seconds_left.is_none() {
+                warn(&format!(
+                    "this freeze does not end by itself: release it by `bpfman debug release {hook}`"
+                ));
+            }
+            show::answer(global, &HookSwitchesJson::new(&hook, &answer))
         }
         DebugCommand::Release { at } => {
             set(global, SwitchHook { at, to: Switch::Off }, |hook, on| hook.held = on).await
@@ -37,11 +46,21 @@ pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliErro
 /// Sets one switch of a hook.
 pub async fn set(
     global: &Global,
-    SwitchHook { at, to }: SwitchHook,
+    switched: SwitchHook,
     switch: impl FnOnce(&mut ext::SetHookRequest, Option<bool>),
 ) -> Result<(), CliError> {
+    let hook = switched.at.hook.to_string();
+    let answer = ask(global, switched, switch).await?;
+    show::answer(global, &HookSwitchesJson::new(&hook, &answer))
+}
+
+/// Has the daemon set one switch of a hook.
+async fn ask(
+    global: &Global,
+    SwitchHook { at, to }: SwitchHook,
+    switch: impl FnOnce(&mut ext::SetHookRequest, Option<bool>),
+) -> Result<ext::SetHookResponse, CliError> {
     let mut request = ext::SetHookRequest { hook: Some(ext::Hook::from(&at.hook)), ..Default::default() };
     switch(&mut request, Some(to.is_on()));
-    let answer = connect(global).await?.chains.set_hook(request).await?.into_inner();
-    show::answer(global, &HookSwitchesJson::new(&at.hook.to_string(), &answer))
+    Ok(connect(global).await?.chains.set_hook(request).await?.into_inner())
 }

@@ -40,8 +40,10 @@ json_shape! {
         timing: bool = shown.timing,
         /// Whether changes are refused for now.
         held: bool = shown.held,
-        /// Who holds it.
+        /// Caller who froze it.
         held_by: Option<String> = filled(&shown.held_by),
+        /// Seconds until the freeze ends; none if it is not frozen, or lasts until it is released.
+        held_seconds_left: Option<u64> = shown.held_seconds_left,
         /// Whether each program is a function of its own.
         as_subprograms: bool = shown.as_subprograms,
         /// Whether an empty chain stays attached.

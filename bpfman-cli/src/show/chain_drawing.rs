@@ -26,7 +26,10 @@ fn block(chain: &ChainJson, screen: Screen) -> String {
     block
         .line("Verified Instruction Count", chain.verified_instructions)
         .line("Counters", if chain.counters { "on" } else { "off" });
-    let held = chain.held_by.as_ref().map_or_else(|| "held".to_owned(), |who| format!("held by {who}"));
+    let mut held = chain.held_by.as_ref().map_or_else(|| "frozen".to_owned(), |by| format!("frozen by {by}"));
+    if let Some(left) = chain.held_seconds_left {
+        held += &format!(" for another {left} s");
+    }
     let switches = [
         (chain.timing, "timing"),
         (chain.held, &*held),
@@ -179,7 +182,7 @@ mod tests {
     fn a_chain_with_all_there_is_to_know() {
         let mut shown = spliced();
         (shown.counters, shown.held, shown.timing) = (true, true, true);
-        shown.held_by = "user 0".into();
+        (shown.held_by, shown.held_seconds_left) = ("user 0".into(), Some(600));
         (shown.all_proceeded, shown.failed, shown.packets_per_second) = (96, 1, 1000.4);
         shown.members = vec![
             ext::MemberView {
@@ -211,7 +214,7 @@ mod tests {
         shown.segments = vec![segment(12, 0, ""), segment(13, 1, "isolated")];
         let text = drawn(&shown);
         assert!(text.contains(
-            " Switches:                    timing, held by user 0\n Packets:                     1000/s\n"
+            " Switches:                    timing, frozen by user 0 for another 600 s\n Packets:                     1000/s\n"
         ));
         assert!(
             text.ends_with(

@@ -37,6 +37,8 @@ json_shape! {
         timing: bool = answer.timing,
         /// Whether changes are refused for now.
         held: bool = answer.held,
+        /// Seconds until that ends; none if it is not so, or lasts until it is released.
+        held_seconds_left: Option<u64> = answer.held_seconds_left,
         /// Whether each program is a function of its own.
         as_subprograms: bool = answer.as_subprograms,
         /// Whether an empty chain stays attached.

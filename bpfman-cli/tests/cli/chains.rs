@@ -150,6 +150,22 @@ fn switches_are_silent_and_json_says_how_they_stand() {
 }
 
 #[test]
+fn freeze_by_an_older_daemon_warns_that_it_does_not_end() {
+    let warns = |left: Option<u64>| {
+        let mut script = script();
+        script.chains.switched =
+            ext::SetHookResponse { changed: true, held: true, held_seconds_left: left, ..Default::default() };
+        let outcome = FakeDaemon::start(script).run("debug freeze xdp:eth0 --ttl 10m");
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""));
+        outcome.stderr
+    };
+    assert_eq!(warns(Some(600)), "");
+    let older = warns(None);
+    assert!(older.starts_with("warning: this freeze does not end by itself"), "{older}");
+    assert!(older.contains("`bpfman debug release xdp:eth0`"), "{older}");
+}
+
+#[test]
 fn explanations_are_paragraphs() {
     let mut script = script();
     script.chains.findings = vec!["wall drops all of it.".into(), "count has no runs.".into()];

@@ -66,7 +66,7 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Allows what a call does besides what its own verb says, or denies it.
+    /// Allows something that a call does beyond its own verb, or denies it.
     pub(crate) fn authorize_verb(
         &self,
         verb: AccessVerb,

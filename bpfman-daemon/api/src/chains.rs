@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
-use bpfmand_access::{AccessObject, AccessVerb};
+use bpfmand_access::AccessVerb;
 use bpfmand_core::{
     AttachRequest, FileReader, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId, ProgramType,
     Sharing, VerdictFamily,
 };
 use bpfmand_engine::{
-    EngineError, HookChange, HookSwitches, Remainder, ReplaceOutcome, SwitchCaller, TraceLimits, TracePacket,
-    UndoFailure,
+    EngineError, HookChange, HookSwitches, Remainder, ReplaceOutcome, SwitchCaller, SwitchRight, TraceLimits,
+    TracePacket, UndoFailure,
 };
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
@@ -56,7 +56,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             }
             None => Vec::new(),
         };
-        let (uid, owner) = (permit.uid, permit.owner.clone());
+        let owner = permit.owner.clone();
         let reader = audit::peer().as_ref().map(FileReader::from);
         let link = self
             .change(&permit, move |api| {
@@ -68,9 +68,9 @@ impl<K: Kernel> BpfmanChains for Api<K> {
                 if keep {
                     let mut members = seen;
                     members.push(link.record.id);
-                    let caller =
-                        SwitchCaller { by: &by, owner, members: Some(&members), stops_budgets: uid == 0 };
-                    api.keep(&request, link.record.id, caller)?;
+                    let right = SwitchRight::Members(&members);
+                    let caller = SwitchCaller { by: &by, owner, right, releases: None };
+                    api.keep(&request, link.record.id, &caller)?;
                 }
                 Ok(ext_show::link(link, &api.paths.fs))
             })
@@ -170,8 +170,10 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<wire::ReplaceProgramResponse> {
         let id = ProgramId(request.into_inner().program_id);
         self.note_program(id);
-        let permit = self.authorize_rollback(id).await?;
-        let outcome = self.change(&permit, move |api| api.engine.rollback_program(id).map_err(fail)).await?;
+        let (permit, places) = self.authorize_rollback(id).await?;
+        let outcome = self
+            .change(&permit, move |api| api.engine.rollback_program(id, Some(&places)).map_err(fail))
+            .await?;
         self.answer_replaced(&permit, outcome).await
     }
 
@@ -200,9 +202,12 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         request: Request<wire::VerifyChainRequest>,
     ) -> Reply<wire::VerifyChainResponse> {
         let (interface, kind) = parse::hook(request.into_inner().hook)?;
-        let (permit, _members) = self.authorize_hook(&interface, kind).await?;
-        let verified =
-            self.change(&permit, move |api| api.engine.verify_chain(&interface, kind).map_err(fail)).await?;
+        let (permit, members) = self.authorize_hook(&interface, kind).await?;
+        let verified = self
+            .change(&permit, move |api| {
+                api.engine.verify_chain(&interface, kind, Some(&members)).map_err(fail)
+            })
+            .await?;
         Ok(Response::new(chains_show::verified(verified)))
     }
 
@@ -212,18 +217,14 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let change = chains_parse::hook_change(&request)?;
         let (interface, kind) = parse::hook(request.hook)?;
         audit::hook(&interface, kind);
-        let (permit, members) = self.authorize_hook(&interface, kind).await?;
-        if change.held == Some(false) {
-            self.authorize_release(&permit, &interface, kind).await?;
-        }
-        let (owner, stops_budgets) = (permit.owner.clone(), permit.uid == 0);
+        let (permit, rights) = self.authorize_switch(&interface, kind, &change).await?;
         let response = self
             .change(&permit, move |api| {
-                let caller = SwitchCaller { by: &by, owner, members: Some(&members), stops_budgets };
-                let changed = api.engine.set_hook(&interface, kind, &change, caller).map_err(fail)?;
+                let changed = api.engine.set_hook(&interface, kind, &change, &rights.caller(&by));
+                let changed = changed.map_err(|error| rights.fail(error))?;
                 let switches = match api.engine.show_chain(&interface, kind) {
                     Ok(view) => view.switches,
-                    // It held an empty chain, which was let go.
+                    // The hook was empty, and ended with its last switch.
                     Err(EngineError::NoChain { .. }) => HookSwitches::default(),
                     Err(error) => return Err(fail(error)),
                 };
@@ -241,8 +242,8 @@ impl<K: Kernel> BpfmanChains for Api<K> {
     ) -> Reply<Self::TimeMembersStream> {
         let (interface, kind) = parse::hook(request.into_inner().hook)?;
         audit::hook(&interface, kind);
-        let (permit, _members) = self.authorize_hook(&interface, kind).await?;
-        member_timing::stream(self, &permit, interface, kind).await.map(Response::new)
+        let (permit, members) = self.authorize_hook(&interface, kind).await?;
+        member_timing::stream(self, &permit, (interface, kind), members).await.map(Response::new)
     }
 
     async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Reply<wire::ChainAttachResponse> {
@@ -334,7 +335,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
 
 impl<K: Kernel> Api<K> {
     /// Keeps the hook of a new link attached when it is empty. If that cannot be, the link is taken back.
-    fn keep(&self, request: &AttachRequest, link: LinkId, caller: SwitchCaller<'_>) -> Result<(), Status> {
+    fn keep(&self, request: &AttachRequest, link: LinkId, caller: &SwitchCaller<'_>) -> Result<(), Status> {
         let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
         let kept = match request.point.hook() {
             Some((interface, kind)) => self.engine.set_hook(interface, kind, &change, caller).map(drop),
@@ -347,20 +348,6 @@ impl<K: Kernel> Api<K> {
                 failures: vec![UndoFailure::new(Remainder::Attachment(link), undo)],
             }),
         })
-    }
-
-    /// Allows a freeze to be ended: by its owner, and by who has a right over that.
-    async fn authorize_release(
-        &self,
-        permit: &Permit,
-        interface: &Interface,
-        kind: HookKind,
-    ) -> Result<(), Status> {
-        let at = interface.clone();
-        let owner = self.read(permit, move |api| api.engine.owner_of_freeze(&at, kind).map_err(fail)).await?;
-        let Some(owner) = owner else { return Ok(()) };
-        let name = format!("the freeze of {}", kind.at(interface));
-        self.authorize(&[AccessObject::Owned { name, owner: &owner }]).map(drop)
     }
 
     /// All that is at a hook. One without programs of ours is shown as well, if it is there.

@@ -118,6 +118,7 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
         caller_uid,
         limits: bpfmand_core::LoadLimits::default(),
         tenant: None,
+        places: None,
     })
 }
 

@@ -38,6 +38,7 @@ fn chain(view: ChainDetails, hook: Option<wire::Hook>) -> wire::ShowChainRespons
         counters: view.switches.counters,
         held: view.switches.held_by.is_some(),
         held_by: view.switches.held_by.unwrap_or_default(),
+        held_seconds_left: view.switches.held_for.map(|left| left.as_secs()),
         as_subprograms: view.switches.as_subprograms,
         keep_attached: view.switches.keep_attached,
         timing: view.switches.timing,
@@ -147,6 +148,7 @@ pub fn switches(changed: bool, switches: &HookSwitches) -> wire::SetHookResponse
         as_subprograms: switches.as_subprograms,
         keep_attached: switches.keep_attached,
         timing: switches.timing,
+        held_seconds_left: switches.held_for.map(|left| left.as_secs()),
     }
 }
 

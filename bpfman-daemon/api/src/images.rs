@@ -3,7 +3,7 @@
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImages;
 use bpfmand_core::{BytecodeSource, LinkId, Selector};
-use bpfmand_engine::{Actor, EngineError, ImageFailure, ProgramDetails, SourceRecord};
+use bpfmand_engine::{EngineError, FreezeExemption, ImageFailure, ProgramDetails, SourceRecord};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
@@ -255,7 +255,7 @@ fn detach_all(links: &[LinkId], detach: impl Fn(LinkId) -> Result<(), EngineErro
     let (mut detached, mut left) = (Vec::new(), String::new());
     for link in links {
         // A freeze keeps no revoked program attached.
-        match Actor::Limit.does(|| detach(*link)) {
+        match FreezeExemption::All.during(|| detach(*link)) {
             // Another call was faster.
             Ok(()) | Err(EngineError::NoLink(_)) => detached.push(link.0),
             Err(error) => left.push_str(&format!("; link {} is still attached: {error}", link.0)),

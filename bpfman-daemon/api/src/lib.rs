@@ -60,6 +60,7 @@ mod shares;
 mod show;
 mod status;
 mod strays;
+mod switches;
 mod type_support;
 mod watchers;
 

@@ -26,7 +26,7 @@ impl<K: Kernel> Api<K> {
         audit::map(&wanted);
         let found = self.engine.find_map(&wanted);
         let users: Vec<(ProgramId, Owner)> = found.iter().flat_map(|map| map.users()).collect();
-        // Who may open no map learns of none.
+        // A caller that may open no map learns of none.
         let permit = self.authorize(&programs_of(&users))?;
         let map = found.map_err(fail)?;
         if write {
@@ -40,7 +40,7 @@ impl<K: Kernel> Api<K> {
         Ok((wire::OpenMapResponse { map: Some(ext_show::map(details, &self.paths.fs)) }, descriptor))
     }
 
-    /// Refuses to hand over a map for writing that nobody may write, or whose entries lead further than the caller may write.
+    /// Refuses to hand over a map for writing that no caller may write, or whose entries lead further than the caller may write.
     async fn authorize_handing_over(
         &self,
         permit: &Permit,

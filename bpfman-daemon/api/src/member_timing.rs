@@ -1,7 +1,7 @@
 //! `TimeMembers`: members of a chain are timed as long as a client is there.
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{HookKey, HookKind, Interface};
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
 use bpfmand_journal::{DaemonPart, HistoryEntry};
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;
@@ -25,8 +25,8 @@ pub type TimedMembers = ReceiverStream<Result<wire::TimeMembersEvent, Status>>;
 pub async fn stream<K: Kernel>(
     api: &Api<K>,
     permit: &Permit,
-    interface: Interface,
-    kind: HookKind,
+    (interface, kind): (Interface, HookKind),
+    members: Vec<LinkId>,
 ) -> Result<TimedMembers, Status> {
     let place = api.member_timings.enter(permit.uid)?;
     let hook = kind.at(&interface);
@@ -38,7 +38,8 @@ pub async fn stream<K: Kernel>(
     let begun = api
         .change(permit, move |api| {
             let mut begun = begun;
-            begun.key = Some(api.engine.begin_client_timing(&interface, kind).map_err(fail)?);
+            let begin = api.engine.begin_client_timing(&interface, kind, Some(&members));
+            begun.key = Some(begin.map_err(fail)?);
             Ok(begun)
         })
         .await?;

@@ -27,7 +27,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let caller = caller(request.extensions())?;
         let mut request = node_dry_run::request(request.into_inner(), caller)?;
         let replaced: Vec<_> = request.replaces.iter().copied().collect();
-        let permit = self.authorize_load_replacing(&mut request.load, &replaced).await?;
+        let (permit, _places) = self.authorize_load_replacing(&mut request.load, &replaced).await?;
         for attachment in &request.attachments {
             self.authorize_point(&attachment.point, &attachment.order).await?;
             self.admit_point(&permit, &attachment.point).await?;

@@ -22,7 +22,8 @@ impl<K: Kernel> Api<K> {
             audit::about_program(self.engine.summary_of_program(program));
         }
         audit::replacement(&request.programs, &request.load.source);
-        let permit = self.authorize_load_replacing(&mut request.load, &request.programs).await?;
+        let (permit, places) = self.authorize_load_replacing(&mut request.load, &request.programs).await?;
+        request.places = Some(places);
         let image = self.prepare(&permit, &request.load.source).await;
         let outcome = self
             .change_with(&permit, image, move |api| api.engine.replace_load(&request).map_err(fail))
@@ -52,6 +53,7 @@ fn replace_load(request: wire::ReplaceLoadRequest, caller_uid: u32) -> Result<Re
         programs: request.program_ids.into_iter().map(ProgramId).collect(),
         load: LoadRequest { values: parse::values(request.values), ..parse::load(load, caller_uid, false)? },
         maps,
+        places: None,
     })
 }
 

@@ -32,6 +32,11 @@ fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Ite
     priority.map(AccessObject::Priority).into_iter().chain(order)
 }
 
+/// A member of a hook.
+pub(crate) fn member((link, owner): &(LinkId, Owner)) -> AccessObject<'_> {
+    AccessObject::Owned { name: format!("link {link} at this hook"), owner }
+}
+
 /// Something that a point is put on.
 pub(crate) struct NamedTarget {
     kind: &'static str,
@@ -53,7 +58,7 @@ impl NamedTarget {
     }
 }
 
-/// What a probe is put on: what probes of many functions are, probes of one are.
+/// Targets of a point. Probes of one function have the same as probes of many.
 pub(crate) fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
     vec![match point {
         AttachPoint::Uprobe { target, .. }
@@ -161,7 +166,11 @@ impl<K: Kernel> Api<K> {
         self.authorize(&owned.collect::<Vec<_>>())
     }
 
-    async fn hook<'a>(&self, interface: &'a Interface, kind: HookKind) -> Result<AccessObject<'a>, Status> {
+    pub(crate) async fn hook<'a>(
+        &self,
+        interface: &'a Interface,
+        kind: HookKind,
+    ) -> Result<AccessObject<'a>, Status> {
         let in_callers_netns = self.is_callers_netns(interface.netns.as_deref()).await?;
         Ok(AccessObject::Hook { kind, interface, in_callers_netns })
     }
@@ -183,17 +192,14 @@ impl<K: Kernel> Api<K> {
         kind: HookKind,
     ) -> Result<(Permit, Vec<LinkId>), Status> {
         let hook = self.hook(interface, kind).await?;
-        // Who may not ask about the hook learns of no member.
+        // A caller that may not ask about the hook learns of no member.
         let permit = self.authorize_verb(verb, std::slice::from_ref(&hook))?;
         self.admit_interface(&permit, interface).await?;
         let at = interface.clone();
         let owners =
             self.read(&permit, move |api| api.engine.owners_at_hook(&at, kind).map_err(fail)).await?;
         let mut objects = vec![hook];
-        objects.extend(owners.iter().map(|(link, owner)| {
-            let name = format!("link {link} at this hook");
-            AccessObject::Owned { name, owner }
-        }));
+        objects.extend(owners.iter().map(member));
         let permit = self.authorize_verb(verb, &objects)?;
         let mut members: Vec<LinkId> = owners.iter().map(|(link, _)| *link).collect();
         members.dedup();
@@ -219,7 +225,7 @@ impl<K: Kernel> Api<K> {
         objects.extend(claim.as_ref().map(AccessObject::Application));
         let shared = load.map_owner;
         let extended: Vec<ProgramId> = load.programs.iter().filter_map(extended_program).collect();
-        // What is not ours is the machine's: root's, and theirs whom a grant puts over all.
+        // Programs that bpfman does not manage count as root's.
         let others: Vec<_> = extended.iter().filter(|id| !self.engine.manages(**id)).collect();
         objects.extend(others.iter().map(|id| AccessObject::Owned {
             name: format!("program {id}, which bpfman does not manage,"),
@@ -227,7 +233,7 @@ impl<K: Kernel> Api<K> {
         }));
         let named = replaced.iter().copied().chain(shared).chain(extended.iter().copied());
         let permit = self.authorize_programs(named, objects)?;
-        // Who speaks for several applications shares nothing between them.
+        // A caller that speaks for several applications shares nothing between them.
         let used = shared.into_iter().map(|id| (id, "use the maps of"));
         let used = used.chain(extended.into_iter().map(|id| (id, "take the place of a function of")));
         for (id, what) in used {
@@ -239,6 +245,13 @@ impl<K: Kernel> Api<K> {
                 let whose = &permit.owner;
                 return Err(denied(format!("a program of {whose} may not {what} a program of {owner}")));
             }
+        }
+        // Its code writes the maps that it shares.
+        if let Some((name, owner)) = shared.and_then(|id| self.owned_program(id))
+            && owner != permit.owner
+        {
+            let of_maps = AccessObject::Owned { name: format!("the maps of {name}"), owner: &owner };
+            self.authorize_verb(AccessVerb::MapsWrite, &[of_maps])?;
         }
         if replaced.is_empty() {
             self.ensure_within(&permit, load.programs.len() as u64, 0)?;
@@ -294,7 +307,7 @@ impl<K: Kernel> Api<K> {
         Ok(objects)
     }
 
-    /// Who attaches an application's program does it for the application.
+    /// A caller that attaches an application's program does it for the application.
     fn owner_of_attachment(&self, program: ProgramId, permit: &Permit) -> Owner {
         match self.engine.owner_of_program(program) {
             Some(application @ Owner::Application(_)) => application,

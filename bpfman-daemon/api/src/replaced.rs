@@ -2,7 +2,7 @@
 
 use bpfmand_access::AccessObject;
 use bpfmand_core::{LoadRequest, LoadTarget, ProgramId, ProgramType, ReplacedFunction};
-use bpfmand_engine::{ProgramToReplace, ReplaceRequest};
+use bpfmand_engine::{AllowedPlaces, ProgramToReplace, ReplaceRequest};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
@@ -11,13 +11,13 @@ use crate::objects::{self, NamedTarget};
 use crate::server::Api;
 use crate::status::denied;
 
-/// What programs of a type are loaded for, as grants name it; none for types that are loaded for nothing.
+/// The target that programs of a type are loaded for, as grants name it; none for types that are loaded for nothing.
 pub(crate) fn load_target<'a>(of: ProgramType, target: Option<&'a str>) -> Option<AccessObject<'a>> {
     let place = of.load_target()?;
     // Hooks of control groups are nothing without a group, which is named at the attachment.
     let kind = (place != LoadTarget::SocketHook).then(|| of.name())?;
     let name = target.unwrap_or_default();
-    // The program of an extension is an object of its own: numbers mean nothing to who writes grants.
+    // The program of an extension is an object of its own: numbers mean nothing to the author of a grant.
     let name = match place {
         LoadTarget::ProgramFunction => ReplacedFunction::written_function(name).unwrap_or_default(),
         _ => name,
@@ -32,6 +32,16 @@ pub(crate) struct PlacesOfReplaced {
 }
 
 impl PlacesOfReplaced {
+    /// The places that were decided about.
+    fn allowed(&self) -> AllowedPlaces {
+        let links = self.programs.iter().flat_map(|program| &program.links);
+        let matchings = self.programs.iter().flat_map(|program| &program.matchings);
+        AllowedPlaces {
+            links: links.map(|(id, _)| *id).collect(),
+            matchings: matchings.map(|(id, ..)| *id).collect(),
+        }
+    }
+
     /// Refuses to put code of a tenant in the place of a program that is held to no rules: its attachments have no tasks to
     /// hold the new version to.
     fn ensure_guarded(&self, permit: &Permit) -> Result<(), Status> {
@@ -51,8 +61,8 @@ impl<K: Kernel> Api<K> {
     /// Looks up programs that are to be replaced.
     pub(crate) fn replaced(&self, ids: &[ProgramId]) -> PlacesOfReplaced {
         let programs = self.engine.replaced_programs(ids);
-        let points = programs.iter().flat_map(|program| &program.points);
-        let targets = points.map(objects::targets).collect();
+        let points = programs.iter().flat_map(|program| &program.links);
+        let targets = points.map(|(_, point)| objects::targets(point)).collect();
         PlacesOfReplaced { programs, targets }
     }
 
@@ -63,17 +73,18 @@ impl<K: Kernel> Api<K> {
             objects.push(AccessObject::Type(program.program_type));
             objects.extend(load_target(program.program_type, program.target.as_deref()));
             let matching = program.matchings.iter();
-            objects
-                .extend(matching.map(|(kind, interfaces)| AccessObject::Hooks { kind: *kind, interfaces }));
+            objects.extend(
+                matching.map(|(_, kind, interfaces)| AccessObject::Hooks { kind: *kind, interfaces }),
+            );
         }
-        let points = replaced.programs.iter().flat_map(|program| &program.points);
+        let points = replaced.programs.iter().flat_map(|program| &program.links).map(|(_, point)| point);
         for (point, named) in points.zip(&replaced.targets) {
             objects.extend(self.at_point(point, named).await?);
         }
         Ok(objects)
     }
 
-    /// Allows a new version of one program, which is held to what the permit says as well.
+    /// Allows a new version of one program, which is held to the rules of the permit, too.
     pub(crate) async fn authorize_replace(&self, request: &mut ReplaceRequest) -> Result<Permit, Status> {
         let replaced = self.replaced(&[request.program]);
         let permit = {
@@ -84,15 +95,16 @@ impl<K: Kernel> Api<K> {
         replaced.ensure_guarded(&permit)?;
         request.limits = objects::limits_of(&permit);
         request.tenant.clone_from(&permit.tenant);
+        request.places = Some(replaced.allowed());
         Ok(permit)
     }
 
     /// Allows the version before the last replacement to come back.
-    pub(crate) async fn authorize_rollback(&self, id: ProgramId) -> Result<Permit, Status> {
+    pub(crate) async fn authorize_rollback(&self, id: ProgramId) -> Result<(Permit, AllowedPlaces), Status> {
         let replaced = self.replaced(&[id]);
         let permit = self.authorize_programs([id], self.places_of(&replaced).await?)?;
         replaced.ensure_guarded(&permit)?;
-        Ok(permit)
+        Ok((permit, replaced.allowed()))
     }
 
     /// Allows a load that takes the place of another, or tries to.
@@ -100,10 +112,10 @@ impl<K: Kernel> Api<K> {
         &self,
         load: &mut LoadRequest,
         ids: &[ProgramId],
-    ) -> Result<Permit, Status> {
+    ) -> Result<(Permit, AllowedPlaces), Status> {
         let replaced = self.replaced(ids);
         let permit = self.authorize_load(load, ids, self.places_of(&replaced).await?)?;
         replaced.ensure_guarded(&permit)?;
-        Ok(permit)
+        Ok((permit, replaced.allowed()))
     }
 }

@@ -15,7 +15,7 @@ use bpfman_proto::ext::v1::bpfman_radar_server::BpfmanRadarServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
 use bpfmand_core::{BytecodeSource, Peer};
-use bpfmand_engine::{Actor, Engine, EngineError, FigureDesk, Images};
+use bpfmand_engine::{Engine, EngineError, FigureDesk, FreezeExemption, Images};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;
 use tokio::net::UnixListener;
@@ -310,12 +310,11 @@ impl<K: Kernel> Api<K> {
         // Before a thread is waited for, and once more on it.
         self.gate.check()?;
         let place = self.threads.shares.enter(permit).await?;
-        // Freezes of others do not hold root off.
-        let actor = if permit.uid == 0 { Actor::Root } else { Actor::Caller };
+        let exemption = if permit.uid == 0 { FreezeExemption::NotRoots } else { FreezeExemption::None };
         let work = move |api: &Self| {
             let _place = place;
             let _inside = api.gate.enter()?;
-            actor.does(|| work(api))
+            exemption.during(|| work(api))
         };
         self.work(&self.threads.changes, work).await
     }

@@ -62,6 +62,16 @@ impl Owner {
         if self.namespace().is_some() { Rank::Namespace } else { Rank::Machine }
     }
 
+    /// Returns whether this is root or a cluster application: freezes of other owners give way to both.
+    #[must_use]
+    pub fn is_root_or_cluster(&self) -> bool {
+        match self {
+            Self::Root => true,
+            Self::Application(application) => application.namespace.is_none(),
+            Self::User(_) | Self::Grant(_) => false,
+        }
+    }
+
     /// The namespace of the application, if it is one that has one.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {

@@ -43,7 +43,7 @@ pub use break_glass::{AttachedThing, AttachedThings, DetachRank, find_attached};
 pub use budget::{CpuOutcome, CpuReadings, CpuUse, Ending, Expired, excesses};
 pub use chain::{
     ChainCounters, DEFAULT_FREEZE_SECONDS, HookChange, HookSwitches, LinkCounters, MAX_FREEZE_SECONDS,
-    MemberTime, SwitchCaller,
+    MemberTime, SwitchCaller, SwitchRight,
 };
 pub use describe::details::{
     HookEntryDetails, LinkDetails, ManagedProgram, MapDetails, MatchingDetails, PreviousVersion,
@@ -66,9 +66,9 @@ pub use describe::summary::RecordSummary;
 pub use describe::verify::{ChainVerification, VerifiedPart};
 pub use describe::writable_maps::{MapRecipients, recipients_for_writing};
 pub use dry_run::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
-pub use engine::acting::Actor;
 pub use engine::bytecode::{FetchedImage, ImageAsk, Images, NoImages, Revocation};
 pub use engine::change_count::ChangeListener;
+pub use engine::freeze_exemption::FreezeExemption;
 pub use engine::held_network::HookChanges;
 pub use engine::kernel_types::KernelTypes;
 pub use engine::objects::{EbpfObject, LinkPrograms, ReadHere, ReadObjects};
@@ -87,7 +87,9 @@ pub use follow::FollowReport;
 pub use load::LoadOutcome;
 pub use order::move_link::OrderReport;
 
-pub use replace::{MapFate, MapOutcome, MapPolicy, ReplaceLoadRequest, ReplaceOutcome, ReplaceRequest};
+pub use replace::{
+    AllowedPlaces, MapFate, MapOutcome, MapPolicy, ReplaceLoadRequest, ReplaceOutcome, ReplaceRequest,
+};
 pub use standing::drift::{CheckReport, DriftedPlace};
 pub use standing::reconcile::HookCheck;
 pub use state::budget_record::ProgramBudget;

@@ -165,7 +165,12 @@ fn a_held_chain_stays_as_it_is_until_it_is_released() {
         bench.run(&line).fails(7, &["held", "user 0"]);
     }
     assert_eq!(bench.daemon.state(), state);
-    assert!(bench.run("chain show HOOK").success().contains("Switches:                    held by user 0\n"));
+    assert!(
+        bench
+            .run("chain show HOOK")
+            .success()
+            .contains("Switches:                    frozen by user 0 for another ")
+    );
     bench.run("debug release HOOK").success();
     bench.run(&format!("detach {link}")).success();
 }

@@ -76,6 +76,7 @@ mod metrics;
 mod namespaces;
 mod node;
 mod over_others;
+mod own_things;
 mod points;
 mod predecessor;
 mod prometheus;

@@ -15,22 +15,25 @@ use crate::equipment::Program;
 use crate::grants::{daemon, load_as};
 
 /// A user that needs no entry anywhere.
-const EVE: u32 = 64_231;
+pub const EVE: u32 = 64_231;
+/// Another, such as the node agent's.
+pub const AGENT: u32 = 64_232;
 /// A datagram to port 4242.
 const PACKET: &str =
     "0200000000020200000000010800450000220000000040110000000000000000000012341092000e000061626364656667";
 
 /// A daemon with one grant of Eve's, and root's program at an interface.
-struct Bench {
-    daemon: Daemon,
-    network: Network,
-    roots: Program,
+pub struct Bench {
+    pub daemon: Daemon,
+    pub network: Network,
+    pub roots: Program,
 }
 
 impl Bench {
-    fn new(grant: &str) -> Self {
-        let policy =
-            format!("[files]\nusers = [0, {EVE}]\n[[grants]]\nname = \"eve\"\nusers = [{EVE}]\n{grant}");
+    pub fn new(grant: &str) -> Self {
+        let policy = format!(
+            "[files]\nusers = [0, {EVE}, {AGENT}]\n[[grants]]\nname = \"eve\"\nusers = [{EVE}]\n{grant}"
+        );
         let daemon = daemon(policy);
         let roots = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
         let bench = Self { daemon, network: Network::new(), roots };
@@ -38,21 +41,21 @@ impl Bench {
         bench
     }
 
-    fn attach_as(&self, user: u32, program: u64, priority: u32, flags: &str) -> Outcome {
+    pub fn attach_as(&self, user: u32, program: u64, priority: u32, flags: &str) -> Outcome {
         let far = self.network.far.path().display().to_string();
         let line = format!("attach {program} xdp -i {INTERFACE} -p {priority} -n {far} {flags} -o json");
         if user == 0 { self.daemon.bpfman(&line) } else { self.daemon.bpfman_as(user, &line) }
     }
 
-    fn hook(&self) -> String {
+    pub fn hook(&self) -> String {
         format!("xdp:{INTERFACE}@{}", self.network.far.path().display())
     }
 
-    fn chain(&self) -> Value {
+    pub fn chain(&self) -> Value {
         self.daemon.bpfman(&format!("chain show {} -o json", self.hook())).json()
     }
 
-    fn map_of(&self, program: u64, name: &str) -> u32 {
+    pub fn map_of(&self, program: u64, name: &str) -> u32 {
         let shown = self.daemon.bpfman(&format!("get program {program} -o json")).json();
         let maps = shown["maps"].as_array().unwrap();
         let map = maps.iter().find(|map| map["name"] == name).unwrap_or_else(|| panic!("{name}: {shown}"));
@@ -60,20 +63,20 @@ impl Bench {
     }
 
     /// Copies an object of the tests to where Eve may load it.
-    fn object(&self, name: &str) -> String {
+    pub fn object(&self, name: &str) -> String {
         let path = self.daemon.path(format!("eves-{name}.o"));
         fs::copy(compile::object(name), &path).unwrap();
         chown(&path, Some(EVE), Some(EVE)).unwrap();
         path.display().to_string()
     }
 
-    fn load(&self, object: &str, program: &str) -> Value {
+    pub fn load(&self, object: &str, program: &str) -> Value {
         let path = self.object(object);
         self.daemon.bpfman_as(EVE, &format!("load file -p {path} --programs {program} -o json")).json()
     }
 }
 
-fn id(loaded: &Value) -> u64 {
+pub fn id(loaded: &Value) -> u64 {
     loaded["programs"][0]["program_id"].as_u64().unwrap()
 }
 
@@ -106,7 +109,7 @@ fn map_for_reading_is_written_by_no_map_of_maps() {
     let traffic = Traffic::new(&bench.network);
     assert_eq!(traffic.send(3), 3);
     assert_eq!(kernel::array_value(hits, 0), 3);
-    // Who may write all maps gets it. Root's map is written then: it is the kernel that does not ask.
+    // A caller that may write all maps gets it. Root's map is written then: the kernel does not ask.
     assert_eq!(insert(0).success(), "took: ok\ntook: ok\nupdate: ok\n");
     assert_eq!(traffic.send(1), 1);
     until("root's map is written through the other", || kernel::array_value(hits, 0) == 666);
@@ -122,10 +125,8 @@ fn switches_of_a_hook_ask_for_all_its_members() {
     let why = format!("grant \"eve\" does not cover link {}", before["members"][0]["link_id"]);
     for line in [
         format!("debug freeze {hook}"),
-        format!("debug release {hook}"),
         format!("debug subprograms {hook} on"),
         format!("chain counters {hook} off"),
-        format!("chain timing {hook} on"),
         format!("chain keep {hook} on"),
     ] {
         bench.daemon.bpfman_as(EVE, &line).fails(4, &["may not settings", &why, "\"over\""]);
@@ -135,6 +136,13 @@ fn switches_of_a_hook_ask_for_all_its_members() {
     for switch in ["held", "counters", "timing", "as_subprograms", "keep_attached"] {
         assert_eq!(after[switch], before[switch], "{switch}");
     }
+    // A right over one member counts and times the hook, and sets that back.
+    bench.daemon.bpfman_as(EVE, &format!("chain timing {hook} on")).success();
+    assert_eq!(bench.chain()["timing"], true);
+    bench.daemon.bpfman_as(EVE, &format!("chain timing {hook} off")).success();
+    assert_eq!(bench.chain()["timing"], false);
+    bench.daemon.bpfman(&format!("chain timing {hook} on")).success();
+    bench.daemon.bpfman_as(EVE, &format!("chain timing {hook} off")).fails(4, &["may not settings", &why]);
     // Root's program can be detached: nothing froze it.
     bench.daemon.bpfman(&format!("unload {}", bench.roots.id)).success();
 }
@@ -159,6 +167,7 @@ fn freeze_of_a_user_gives_way_to_root_and_ends() {
     bench.daemon.bpfman_as(EVE, &format!("debug freeze {hook} --ttl 2d")).fails(6, &["1 s to 86400 s"]);
     bench.daemon.bpfman_as(EVE, &format!("debug freeze {hook}")).success();
     bench.attach_as(EVE, own, 30, "--again").fails(7, &["is frozen by user"]);
+    assert!(bench.chain()["held_seconds_left"].as_u64().unwrap() > 3000);
     let roots = Program::member(&bench.daemon.wire(), "xdp_member", Type::Xdp, 1, 1);
     bench.attach_as(0, u64::from(roots.id), 5, "").success();
     assert_eq!(Traffic::new(&bench.network).send(2), 0, "root's program drops");
@@ -170,7 +179,7 @@ fn freeze_of_a_user_gives_way_to_root_and_ends() {
 }
 
 #[test]
-fn freeze_of_root_is_released_by_root_alone_and_holds_off_no_expiry() {
+fn freeze_of_root_is_released_by_root_and_stops_no_expiry() {
     let bench = Bench::new("allow = [\"load\", \"attach\", \"settings\"]\n");
     let hook = bench.hook();
     bench.daemon.bpfman(&format!("unload {}", bench.roots.id)).success();
@@ -190,17 +199,45 @@ fn freeze_of_root_is_released_by_root_alone_and_holds_off_no_expiry() {
 }
 
 #[test]
+fn agent_attaches_cluster_firewall_to_a_hook_that_a_user_froze() {
+    let agent = format!(
+        "[[grants]]\nname = \"agent\"\nusers = [{AGENT}]\nallow = [\"load\", \"attach\"]\napplications = [\"*\"]\n"
+    );
+    let bench = Bench::new(&format!("allow = [\"load\", \"attach\", \"settings\"]\n{agent}"));
+    bench.daemon.bpfman(&format!("unload {}", bench.roots.id)).success();
+    let own = load_as(&bench.daemon, EVE);
+    bench.attach_as(EVE, own, 20, "").success();
+    bench.daemon.bpfman_as(EVE, &format!("debug freeze {}", bench.hook())).success();
+    let object = bench.daemon.path("agents.o");
+    fs::copy(compile::object("chain"), &object).unwrap();
+    chown(&object, Some(AGENT), Some(AGENT)).unwrap();
+    let load = |metadata: &str| {
+        let line = format!("load file -p {} --programs xdp:xdp_member {metadata} -o json", object.display());
+        id(&bench.daemon.bpfman_as(AGENT, &line).json())
+    };
+    let firewall = load("-m bpfman.io/ProgramName=firewall -m bpfman.io/uuid=1-2 -g verdict=+1");
+    bench.attach_as(AGENT, firewall, 5, "").success();
+    assert_eq!(Traffic::new(&bench.network).send(2), 0, "the firewall drops");
+    let tenant =
+        load("-m bpfman.io/ProgramName=app -m bpfman.io/uuid=3-4 -m bpfman.io/ProgramNamespace=team");
+    bench.attach_as(AGENT, tenant, 50, "").fails(7, &["is frozen by user"]);
+    bench.daemon.bpfman_as(AGENT, &format!("unload {firewall}")).success();
+}
+
+#[test]
 fn counters_that_a_budget_needs_are_switched_off_by_root_alone() {
     let bench = Bench::new("allow = [\"load\", \"attach\", \"settings\"]\nlimits = { cpu = \"5%\" }\n");
     let hook = bench.hook();
     bench.daemon.bpfman(&format!("unload {}", bench.roots.id)).success();
     let own = load_as(&bench.daemon, EVE);
+    // Counters are switched off at an empty hook, before the members come.
+    let link = bench.attach_as(EVE, own, 20, "--keep-attached").json()["link_id"].to_string();
+    bench.daemon.bpfman_as(EVE, &format!("detach {link}")).success();
+    bench.daemon.bpfman_as(EVE, &format!("chain counters {hook} off")).success();
     bench.attach_as(EVE, own, 20, "").success();
     bench.attach_as(EVE, own, 30, "--again").success();
-    bench
-        .daemon
-        .bpfman_as(EVE, &format!("chain counters {hook} off"))
-        .fails(4, &["only root may switch them off"]);
+    assert_eq!(bench.chain()["counters"], true);
+    bench.daemon.bpfman_as(EVE, &format!("chain counters {hook} off")).success();
     assert_eq!(bench.chain()["counters"], true);
     bench.daemon.bpfman(&format!("chain counters {hook} off")).success();
     assert_eq!(bench.chain()["counters"], false);
@@ -276,7 +313,7 @@ fn tenants_code_does_not_take_the_place_of_an_unguarded_program() {
         let line = format!("replace {program} file -p {path}");
         bench.daemon.bpfman_as(EVE, &line).fails(4, &["scope = \"cgroup\"", "runs for all tasks"]);
     }
-    // What runs is root's own program.
+    // Root's own program still runs.
     let before = fired();
     process.get_priority();
     assert!(fired() > before);

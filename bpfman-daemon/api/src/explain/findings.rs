@@ -90,7 +90,7 @@ pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
         ));
     }
     if let Some(holder) = &scene.held_by {
-        found.push(format!("{} is held by {holder}: its chain is not changed meanwhile", scene.hook));
+        found.push(format!("{} is frozen by {holder}: its chain is not changed meanwhile", scene.hook));
     }
     found
 }

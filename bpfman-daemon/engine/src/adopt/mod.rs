@@ -185,7 +185,13 @@ impl<K: Kernel> Engine<K> {
         let contents = self.kernel.hook_contents(found.interface.netns.as_deref(), &found.key)?;
         let xdp = XdpPlacement::of_entry(&contents, |running| running == program.id);
         self.step("adopt", "build chain");
-        let built = self.build_chain(&found.key, &found.interface, &links, Some(Entry::Link))?;
+        let built = self.build_chain(
+            &found.key,
+            &found.interface,
+            &links,
+            Some(Entry::Link),
+            std::slice::from_ref(link),
+        )?;
         if built.id != program.id {
             self.step("adopt", "swap");
             self.held_network.during(|| self.kernel.replace(&found.link, &built.handle, original)).map_err(

@@ -105,6 +105,7 @@ impl<K: Kernel> Engine<K> {
         undo: &mut Undo<'a>,
     ) -> Result<Left<'a, K>, EngineError> {
         let (Some(hook), remaining) = self.remaining(key, leaving) else { return Ok((None, None)) };
+        let left: Vec<_> = leaving.iter().filter_map(|id| self.state().links.get(id).cloned()).collect();
         let is_entered = match self.is_entered(&hook) {
             Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) if self.ends_soon(&hook)? => {
                 false
@@ -112,15 +113,13 @@ impl<K: Kernel> Engine<K> {
             entered => entered?,
         };
         if is_entered {
-            // Where nothing runs there is nothing to be looked at, and maybe no interface by which to let go of the hold.
-            self.ensure_not_frozen(key)?;
+            // Where nothing runs there is nothing to be inspected, and maybe no interface by which to release the freeze.
+            self.ensure_not_frozen(key, &left)?;
         }
         let in_dispatcher = is_entered && hook.entry == Entry::Dispatcher;
         if remaining.is_empty() && !in_dispatcher && !(is_entered && self.is_kept_attached(key)) {
             if is_entered && hook.adopted_link {
-                let leaving: Vec<_> =
-                    leaving.iter().filter_map(|id| self.state().links.get(id).cloned()).collect();
-                self.leave_adopted(&hook, &leaving, leftover, undo)?;
+                self.leave_adopted(&hook, &left, leftover, undo)?;
             } else {
                 self.leave_entry(&hook, leftover);
             }
@@ -133,7 +132,7 @@ impl<K: Kernel> Engine<K> {
             return Ok((Some(record), None));
         }
         self.step(operation_name, "build chain");
-        let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry))?;
+        let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry), &left)?;
         self.change_chain(&hook, &built, undo)?;
         if let Some(new) = &built.dispatcher {
             // Removed by the next start too, if this one does not come to it.

@@ -90,7 +90,8 @@ impl<K: Kernel> Engine<K> {
         let links = self.order_changed(key, interface, links, Some(link.id), &link)?;
         self.check_budget(key, interface, &links, &link)?;
         self.step("attach", "build chain");
-        let built = self.build_chain(key, interface, &links, old.as_ref().map(|hook| hook.entry))?;
+        let entered = old.as_ref().map(|hook| hook.entry);
+        let built = self.build_chain(key, interface, &links, entered, std::slice::from_ref(&link))?;
         // Both before what undoes it, so that they outlive that.
         let lacks_number = old.as_ref().is_none_or(|hook| self.lacks_number(hook));
         let namespace = if lacks_number { self.hold_namespace(key) } else { None };
@@ -190,7 +191,8 @@ impl<K: Kernel> Engine<K> {
         const MOST_TRIES: usize = 4;
         let mut tries = 1;
         loop {
-            let built = self.build_chain(key, interface, links, Some(Entry::Dispatcher))?;
+            let settings = self.settings_of(key);
+            let built = self.build_chain_as(key, interface, links, Some(Entry::Dispatcher), &settings)?;
             let Some(new) = &built.dispatcher else { return Ok(built) };
             match self.change_dispatcher(new, undo) {
                 Ok(()) => return Ok(built),

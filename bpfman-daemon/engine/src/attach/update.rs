@@ -225,7 +225,8 @@ impl<K: Kernel> Engine<K> {
             }
         };
         self.step("update", "build chain");
-        let built = self.build_chain(key, &hook.interface, &after, Some(hook.entry))?;
+        let built =
+            self.build_chain(key, &hook.interface, &after, Some(hook.entry), std::slice::from_ref(new))?;
         undoing(|undo| {
             self.change_chain(&hook, &built, undo)?;
             self.step("update", "record");

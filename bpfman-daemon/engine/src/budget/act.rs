@@ -3,7 +3,7 @@
 use bpfmand_core::{CpuAction, CpuExcess, ProgramUid};
 use bpfmand_kernel::Kernel;
 
-use crate::engine::acting::Actor;
+use crate::engine::freeze_exemption::FreezeExemption;
 use crate::engine::locks::Subject;
 use crate::state::records::ProgramRecord;
 use crate::state::{Change, Changes, Record};
@@ -34,7 +34,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; the program runs on then, and the next window sees it again.
     pub fn limit_cpu(&self, program: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
-        Actor::Limit.does(|| self.act_on_excess(program, excess))
+        FreezeExemption::All.during(|| self.act_on_excess(program, excess))
     }
 
     fn act_on_excess(&self, program: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
             self.commit(changes)?;
             program.id
         };
-        if let Err(error) = self.rollback_program(id) {
+        if let Err(error) = self.rollback_program(id, None) {
             if self.state().not_taken_back.insert(uid) {
                 return Err(error);
             }

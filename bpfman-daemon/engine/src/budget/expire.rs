@@ -6,7 +6,7 @@ use std::time::Duration;
 use bpfmand_core::{Deadline, LinkId, MachineTime, MatchingId, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
-use crate::engine::acting::Actor;
+use crate::engine::freeze_exemption::FreezeExemption;
 use crate::engine::locks::Subject;
 use crate::error::if_there;
 use crate::state::Changes;
@@ -87,7 +87,7 @@ impl<K: Kernel> Engine<K> {
         over.retain(|(_, deadline)| deadline.left(&now).is_zero());
         // Programs first: their links go with them.
         over.sort_unstable_by_key(|(mortal, _)| *mortal);
-        Ok(Actor::Limit.does(|| {
+        Ok(FreezeExemption::All.during(|| {
             let mut expired = self.end_left_by_clients();
             expired.extend(over.into_iter().filter_map(|(mortal, deadline)| self.end(mortal, &deadline)));
             expired

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfmand_core::map_type::ARENA;
-use bpfmand_core::{HookKey, HookKind, Interface};
+use bpfmand_core::{HookKey, HookKind, Interface, Owner};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
     DEFERRING_KFUNCS, FragsRule, FrameRounding, Member, MemberOwner, ProceedMask, SpliceHook, SpliceOptions,
@@ -44,24 +44,25 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Makes the program for a hook out of its links, which are in order, for a change that somebody asked for. The
-    /// caller holds the hook's lock.
+    /// Makes the program for a hook out of its links, which are in order, for a change that was asked for: of the links
+    /// `changed`. The caller holds the hook's lock.
     ///
     /// # Errors
-    /// The hook is held, or the links cannot be joined: nothing was changed.
+    /// The hook is frozen, or the links cannot be joined: nothing was changed.
     pub(crate) fn build_chain(
         &self,
         key: &HookKey,
         interface: &Interface,
         links: &[Arc<LinkRecord>],
         entered: Option<Entry>,
+        changed: &[Arc<LinkRecord>],
     ) -> Result<BuiltChain<'_, K>, EngineError> {
-        self.ensure_not_frozen(key)?;
+        self.ensure_not_frozen(key, changed)?;
         let settings = self.settings_of(key);
         self.build_chain_as(key, interface, links, entered, &settings)
     }
 
-    /// The same, whether the hook is held or not, and with other switches than its own.
+    /// The same, whether the hook is frozen or not, and with other switches than its own.
     pub(crate) fn build_chain_as(
         &self,
         key: &HookKey,
@@ -135,7 +136,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Links with their programs, and numbers for their owners.
     pub(crate) fn joined(&self, links: &[Arc<LinkRecord>]) -> Result<Vec<Joined>, EngineError> {
-        let mut owners: Vec<(bpfmand_core::Owner, Option<String>)> = Vec::new();
+        let mut owners: Vec<(Owner, Option<String>)> = Vec::new();
         let mut joined = Vec::with_capacity(links.len());
         for link in links {
             let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
@@ -155,7 +156,9 @@ impl<K: Kernel> Engine<K> {
         let measured = members.len() > 1 && members.iter().any(|member| member.program.budget.is_measured());
         let counters = match (settings.counters, self.options.counters) {
             _ if members.is_empty() => false,
-            // A hook's own switch wins: nobody is charged there then.
+            // Root's switch wins: no owner is charged there then. A switch of others may be from before the measured member
+            // was attached.
+            (Some(false), _) if measured && settings.counters_by != Some(Owner::Root) => true,
             (Some(wanted), _) => wanted,
             _ if measured => true,
             (None, CountersMode::Auto) => runs_alone(hook, members).is_none(),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface};
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Subject;
@@ -18,17 +18,23 @@ impl<K: Kernel> Engine<K> {
     /// clients may want it at the same time.
     ///
     /// # Errors
-    /// No program of ours is there; the hook is held; nothing can take its members' times. Nothing was changed then.
-    pub fn begin_client_timing(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, EngineError> {
+    /// No program of ours is there; it has a member that is not among `seen`, if these are given; the hook is frozen; nothing can take its members' times. Nothing was changed then.
+    pub fn begin_client_timing(
+        &self,
+        interface: &Interface,
+        kind: HookKind,
+        seen: Option<&[LinkId]>,
+    ) -> Result<HookKey, EngineError> {
         self.begin()?;
         let key = self.hook_by_name(interface, kind)?;
         self.clear_of_moved(&key)?;
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();
         let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
+        self.ensure_members(&key, seen)?;
         ensure_can_be_timed(&hook)?;
         if !has_twin(&hook) {
-            self.ensure_not_frozen(&key)?;
+            self.ensure_not_frozen_for(&key, &[])?;
         }
         self.client_timing.begin(key);
         self.build_anew(&hook).inspect_err(|_| self.client_timing.end(&key))?;
@@ -51,7 +57,7 @@ impl<K: Kernel> Engine<K> {
 
     /// True if a hook runs a timed twin that nobody wants any more: a client wanted it of the daemon before this one.
     pub(crate) fn is_timed_for_nobody(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
-        if !has_twin(hook) || hook.settings.timing || hook.settings.held.is_some() {
+        if !has_twin(hook) || hook.settings.timing || self.live_hold(&hook.settings).is_some() {
             return false;
         }
         let Ok(members) = self.joined(links) else { return false };

@@ -1,11 +1,14 @@
-//! Freezes: a hook's chain stays as it is while somebody inspects it, for a time.
+//! Freezes: a hook's chain stays as it is while a caller inspects it, for a time.
+
+use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface, Owner};
 use bpfmand_kernel::Kernel;
 
 use crate::chain::settings::{HookChange, SwitchCaller};
-use crate::engine::acting::Actor;
-use crate::state::chain_record::Hold;
+use crate::engine::freeze_exemption::FreezeExemption;
+use crate::state::chain_record::{Hold, HookSettings};
+use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
 /// Seconds that a freeze lasts unless its caller chooses: an hour.
@@ -14,20 +17,41 @@ pub const DEFAULT_FREEZE_SECONDS: u64 = 3600;
 pub const MAX_FREEZE_SECONDS: u64 = 24 * 3600;
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to change a hook that is frozen for whom this thread works: root's freeze holds off root too, others' do not,
-    /// and none holds off a limit. The caller holds the hook's lock. One that waits for its interface runs nothing, and could
-    /// not be released.
-    pub(crate) fn ensure_not_frozen(&self, key: &HookKey) -> Result<(), EngineError> {
-        let Some(hold) = self.settings_of(key).held else { return Ok(()) };
-        let passes = match Actor::current() {
-            Actor::Limit => true,
-            Actor::Root => hold.owner() != Owner::Root,
-            Actor::Caller => false,
+    /// Refuses to change these links of a hook that is frozen. A freeze gives way by the owners of the links, not by
+    /// the caller: the node's agent attaches the cluster's firewall, and a thread of the daemon attaches root's programs to
+    /// interfaces that come. The caller holds the hook's lock.
+    pub(crate) fn ensure_not_frozen(
+        &self,
+        key: &HookKey,
+        changed: &[Arc<LinkRecord>],
+    ) -> Result<(), EngineError> {
+        let owners = changed.iter().map(|link| {
+            let of_program = || self.member_record(link.program).map(|program| program.owner());
+            link.owner.clone().or_else(of_program)
+        });
+        self.ensure_not_frozen_for(key, &owners.flatten().collect::<Vec<_>>())
+    }
+
+    /// Refuses to change a hook that is frozen, unless the freeze gives way to one of these owners. Root's freeze holds off
+    /// root too; other freezes give way to root and to cluster applications; none holds off a limit. A hook that waits for
+    /// its interface runs nothing, and could not be released.
+    pub(crate) fn ensure_not_frozen_for(&self, key: &HookKey, owners: &[Owner]) -> Result<(), EngineError> {
+        let settings = self.settings_of(key);
+        let Some(hold) = self.live_hold(&settings) else { return Ok(()) };
+        let passes = match FreezeExemption::current() {
+            FreezeExemption::All => true,
+            _ if hold.owner() == Owner::Root => false,
+            FreezeExemption::NotRoots => true,
+            FreezeExemption::None => owners.iter().any(Owner::is_root_or_cluster),
         };
-        if passes || key.netns.id().is_none() || self.is_over(&hold) {
+        if passes || key.netns.id().is_none() {
             return Ok(());
         }
-        Err(EngineError::HookOnHold { hook: self.text_of_hook(key), by: hold.by })
+        Err(EngineError::HookOnHold {
+            hook: self.text_of_hook(key),
+            by: hold.by.clone(),
+            left: self.left(hold.ends.as_ref()),
+        })
     }
 
     /// Returns the owner of a hook's freeze; none if it is not frozen.
@@ -40,13 +64,29 @@ impl<K: Kernel> Engine<K> {
         kind: HookKind,
     ) -> Result<Option<Owner>, EngineError> {
         let key = self.hook_by_name(interface, kind)?;
-        let hold = self.settings_of(&key).held.filter(|hold| !self.is_over(hold));
-        Ok(hold.map(|hold| hold.owner()))
+        Ok(self.live_hold(&self.settings_of(&key)).map(Hold::owner))
     }
 
-    /// Returns whether a freeze has ended. One from before freezes ended lasts until it is released.
-    pub(crate) fn is_over(&self, hold: &Hold) -> bool {
-        self.left(hold.ends.as_ref()).is_some_and(|left| left.is_zero())
+    /// Returns the freeze of a hook that has not ended. One from before freezes ended lasts until it is released.
+    pub(crate) fn live_hold<'s>(&self, settings: &'s HookSettings) -> Option<&'s Hold> {
+        let is_over = |hold: &Hold| self.left(hold.ends.as_ref()).is_some_and(|left| left.is_zero());
+        settings.held.as_ref().filter(|hold| !is_over(hold))
+    }
+
+    /// Refuses to release a freeze that its caller was not allowed to release: another was made meanwhile. The caller of this
+    /// holds the hook's lock.
+    pub(crate) fn ensure_releasable(
+        &self,
+        key: &HookKey,
+        settings: &HookSettings,
+        caller: &SwitchCaller<'_>,
+    ) -> Result<(), EngineError> {
+        match self.live_hold(settings) {
+            Some(hold) if !caller.is_root() && Some(hold.owner()) != caller.releases => {
+                Err(EngineError::OtherFreeze { hook: self.text_of_hook(key) })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The freeze that a change makes.

@@ -28,5 +28,5 @@ pub use crate::state::cpu_time::MemberTime;
 pub use built::BuiltChain;
 pub use counters::{ChainCounters, LinkCounters};
 pub use freeze::{DEFAULT_FREEZE_SECONDS, MAX_FREEZE_SECONDS};
-pub use settings::{HookChange, HookSwitches, SwitchCaller};
+pub use settings::{HookChange, HookSwitches, SwitchCaller, SwitchRight};
 pub use shares::shares;

@@ -1,6 +1,7 @@
 //! Switches of one hook: counting, holding, functions for tracing tools, staying attached, timing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bpfmand_core::{HookKey, HookKind, Interface, LinkId, Owner};
 use bpfmand_kernel::Kernel;
@@ -13,7 +14,7 @@ use crate::state::chain_record::{Hold, HookSettings};
 use crate::state::records::{HookRecord, LeftoverRecord};
 use crate::{Engine, EngineError};
 
-/// What is to become of a hook's switches; what is absent stays.
+/// Changes of the switches of a hook; absent ones stay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookChange {
     /// Count where packets leave the chain.
@@ -30,23 +31,50 @@ pub struct HookChange {
     pub timing: Option<bool>,
 }
 
+impl HookChange {
+    /// Returns whether this is about counters and timing alone.
+    #[must_use]
+    pub fn measures_only(&self) -> bool {
+        let Self { counters, timing, .. } = *self;
+        *self == Self { counters, timing, ..Self::default() }
+    }
+}
+
 /// Caller that changes switches of a hook.
 #[derive(Clone, Debug)]
 pub struct SwitchCaller<'a> {
     /// For those who find the hook frozen: "user 0".
     pub by: &'a str,
-    /// Owner of a freeze that it makes.
+    /// Owner of the switches and the freeze that it sets.
     pub owner: Owner,
-    /// The members over which it was found to have a right, in any order; none: all.
-    pub members: Option<&'a [LinkId]>,
-    /// It may stop counting members whose owner has a limited budget, which counts them.
-    pub stops_budgets: bool,
+    /// Its right over the members.
+    pub right: SwitchRight<'a>,
+    /// Owner of the freeze that it was allowed to release; root releases any.
+    pub releases: Option<Owner>,
 }
 
-/// Root, by this name.
-impl<'a> From<&'a str> for SwitchCaller<'a> {
-    fn from(by: &'a str) -> Self {
-        Self { by, owner: Owner::Root, members: None, stops_budgets: true }
+/// Right of a caller over the members of a hook.
+#[derive(Clone, Copy, Debug)]
+pub enum SwitchRight<'a> {
+    /// Over all that there are.
+    All,
+    /// Over these, in any order. They were all when it was decided.
+    Members(&'a [LinkId]),
+    /// Over these among others. It switches counters and timing on, and sets back what its owner switched on.
+    Some(&'a [LinkId]),
+}
+
+impl<'a> SwitchCaller<'a> {
+    /// Root, by this name.
+    #[must_use]
+    pub const fn root(by: &'a str) -> Self {
+        Self { by, owner: Owner::Root, right: SwitchRight::All, releases: None }
+    }
+
+    /// Returns whether this is root.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.owner == Owner::Root
     }
 }
 
@@ -55,8 +83,10 @@ impl<'a> From<&'a str> for SwitchCaller<'a> {
 pub struct HookSwitches {
     /// Whether it counts now.
     pub counters: bool,
-    /// Who holds it.
+    /// Caller who froze it.
     pub held_by: Option<String>,
+    /// Time until the freeze ends; none if it is not frozen, or lasts until it is released.
+    pub held_for: Option<Duration>,
     /// Every member is a function.
     pub as_subprograms: bool,
     /// Something stays when the last member leaves.
@@ -69,46 +99,48 @@ impl<K: Kernel> Engine<K> {
     /// Changes switches of a hook. Returns whether anything changed.
     ///
     /// # Errors
-    /// No program of ours is there; it has other members than the caller has a right over; the hook is frozen and is not
-    /// released by this; a budget needs the counters; the time of a freeze is not possible; the chain cannot be built in
-    /// another way. Nothing was changed then.
-    pub fn set_hook<'a>(
+    /// No program of ours is there; the caller's right over its members does not suffice; the hook is frozen and is not
+    /// released by this, or by another caller than the one whose freeze is to be released; the time of a freeze is not
+    /// possible; the chain cannot be built in another way. Nothing was changed then.
+    pub fn set_hook(
         &self,
         interface: &Interface,
         kind: HookKind,
         change: &HookChange,
-        caller: impl Into<SwitchCaller<'a>>,
+        caller: &SwitchCaller<'_>,
     ) -> Result<bool, EngineError> {
-        let caller = caller.into();
-        let hold = self.hold_of(change, &caller)?;
+        let hold = self.hold_of(change, caller)?;
         self.begin()?;
         let key = self.hook_by_name(interface, kind)?;
         self.clear_of_moved(&key)?;
         let _lock = self.lock(Subject::Hook(key));
         let hook = self.state().hooks.get(&key).cloned();
         let hook = hook.ok_or_else(|| EngineError::NoChain { hook: key.kind.at(interface) })?;
-        self.ensure_members(&key, caller.members)?;
+        self.ensure_may_switch(&key, &hook.settings, change, caller)?;
         if change.timing == Some(true) {
             ensure_can_be_timed(&hook)?;
         }
-        if change.counters == Some(false) && !caller.stops_budgets {
-            self.ensure_no_budget_counts(&key)?;
+        if change.held == Some(false) {
+            self.ensure_releasable(&key, &hook.settings, caller)?;
         }
-        // One that is over keeps nothing.
-        let there = hook.settings.held.clone().filter(|hold| !self.is_over(hold));
-        let settings = changed(&hook.settings, there, change, hold);
+        // One that has ended keeps nothing.
+        let there = self.live_hold(&hook.settings).cloned();
+        let settings = changed(&hook.settings, there, change, hold, caller);
         if settings == hook.settings {
             return Ok(false);
         }
         if change.held != Some(false) {
-            self.ensure_not_frozen(&key)?;
+            self.ensure_not_frozen_for(&key, &self.owners_switching(&key, change, caller))?;
         }
         let links = self.state().chain(&key);
         if links.is_empty() && !settings.keep_attached {
             self.end_hook(&hook)?;
             return Ok(true);
         }
-        let shape = |settings: &HookSettings| (settings.counters, settings.timing, settings.as_subprograms);
+        let shape = |settings: &HookSettings| {
+            let is_roots = settings.counters_by == Some(Owner::Root);
+            (settings.counters, is_roots, settings.timing, settings.as_subprograms)
+        };
         let rebuilds = shape(&settings) != shape(&hook.settings);
         let built = if rebuilds && self.is_entered(&hook)? {
             self.step("set", "build chain");
@@ -131,14 +163,11 @@ impl<K: Kernel> Engine<K> {
 
     /// The switches of a hook.
     pub(crate) fn switches_of(&self, hook: &HookRecord) -> HookSwitches {
+        let hold = self.live_hold(&hook.settings);
         HookSwitches {
             counters: hook.chain.as_ref().is_some_and(|chain| chain.counters.is_some()),
-            held_by: hook
-                .settings
-                .held
-                .as_ref()
-                .filter(|hold| !self.is_over(hold))
-                .map(|hold| hold.by.clone()),
+            held_by: hold.map(|hold| hold.by.clone()),
+            held_for: hold.and_then(|hold| self.left(hold.ends.as_ref())),
             as_subprograms: hook.settings.as_subprograms,
             keep_attached: hook.settings.keep_attached,
             timing: hook.settings.timing,
@@ -154,19 +183,50 @@ impl<K: Kernel> Engine<K> {
         self.settings_of(key).keep_attached
     }
 
-    /// Refuses to stop counting a member that a budget measures.
-    fn ensure_no_budget_counts(&self, key: &HookKey) -> Result<(), EngineError> {
-        let links = self.state().chain(key);
-        let measured =
-            links.iter().find_map(|link| self.record(link.program).filter(|of| of.budget.is_measured()));
-        match measured {
-            None => Ok(()),
-            Some(program) => Err(EngineError::CountsForBudget {
-                hook: self.text_of_hook(key),
-                program: program.id,
-                name: program.name.clone(),
-            }),
+    /// Owners to whom a freeze may give way: the caller, and the owners of the members that it counts or times.
+    fn owners_switching(&self, key: &HookKey, change: &HookChange, caller: &SwitchCaller<'_>) -> Vec<Owner> {
+        let of = match caller.right {
+            SwitchRight::Members(of) | SwitchRight::Some(of) if change.measures_only() => of,
+            _ => &[],
+        };
+        let members = self.state().chain(key);
+        let members = members.iter().filter(|link| of.contains(&link.id));
+        let owners = members.filter_map(|link| {
+            let program = self.member_record(link.program)?;
+            Some(link.owner(&program))
+        });
+        owners.chain([caller.owner.clone()]).collect()
+    }
+
+    /// Refuses a change for which the caller's right over the members does not suffice. The caller of this holds the hook's
+    /// lock.
+    fn ensure_may_switch(
+        &self,
+        key: &HookKey,
+        old: &HookSettings,
+        change: &HookChange,
+        caller: &SwitchCaller<'_>,
+    ) -> Result<(), EngineError> {
+        let of = match caller.right {
+            SwitchRight::All => return Ok(()),
+            SwitchRight::Members(seen) => return self.ensure_members(key, Some(seen)),
+            SwitchRight::Some(of) => of,
+        };
+        let is_member = self.state().chain(key).iter().any(|link| of.contains(&link.id));
+        let may = |wanted: Option<bool>, set_by: Option<&Owner>| match (wanted, set_by) {
+            (None, _) => true,
+            (Some(true), None) => is_member,
+            (Some(_), by) => by == Some(&caller.owner),
+        };
+        let counts = change.counters == old.counters || may(change.counters, old.counters_by.as_ref());
+        let times = change.timing == Some(old.timing) || may(change.timing, old.timing_by.as_ref());
+        if counts && times && change.measures_only() {
+            return Ok(());
         }
+        Err(EngineError::Denied(format!(
+            "not all members of {} are the caller's: it may switch counters and timing on, and off only what it switched on",
+            self.text_of_hook(key)
+        )))
     }
 
     /// Ends a hook that has no members.
@@ -184,12 +244,34 @@ impl<K: Kernel> Engine<K> {
 }
 
 /// The settings behind a change. A freeze that is there stays as it is: freezing again makes it no longer.
-fn changed(old: &HookSettings, there: Option<Hold>, change: &HookChange, hold: Option<Hold>) -> HookSettings {
+fn changed(
+    old: &HookSettings,
+    there: Option<Hold>,
+    change: &HookChange,
+    hold: Option<Hold>,
+    caller: &SwitchCaller<'_>,
+) -> HookSettings {
+    let (counters, counters_by) = match (change.counters, caller.right) {
+        (None, _) => (old.counters, old.counters_by.clone()),
+        (Some(wanted), _) if old.counters == Some(wanted) && !caller.is_root() => {
+            (old.counters, old.counters_by.clone())
+        }
+        // It sets back what it switched on: by the configuration, as before.
+        (Some(false), SwitchRight::Some(_)) => (None, None),
+        (Some(wanted), _) => (Some(wanted), Some(caller.owner.clone())),
+    };
+    let (timing, timing_by) = match change.timing {
+        Some(true) if !old.timing || caller.is_root() => (true, Some(caller.owner.clone())),
+        Some(false) => (false, None),
+        _ => (old.timing, old.timing_by.clone()),
+    };
     HookSettings {
-        counters: change.counters.or(old.counters),
+        counters,
+        counters_by,
         held: if change.held == Some(false) { None } else { there.or(hold) },
         as_subprograms: change.as_subprograms.unwrap_or(old.as_subprograms),
         keep_attached: change.keep_attached.unwrap_or(old.keep_attached),
-        timing: change.timing.unwrap_or(old.timing),
+        timing,
+        timing_by,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKind, InterfaceMatch, ProgramId, ProgramType};
+use bpfmand_core::{AttachPoint, HookKind, InterfaceMatch, LinkId, MatchingId, ProgramId, ProgramType};
 use bpfmand_kernel::Kernel;
 
 use crate::Engine;
@@ -20,16 +20,16 @@ pub struct ProgramToReplace {
     pub target: Option<String>,
     /// It is held to a tenant's rules, and so is its new version.
     pub is_guarded: bool,
-    /// Where it is attached.
-    pub points: Vec<AttachPoint>,
+    /// Its links, and where each is attached.
+    pub links: Vec<(LinkId, AttachPoint)>,
     /// Interfaces to which it is attached when they come.
-    pub matchings: Vec<(HookKind, InterfaceMatch)>,
+    pub matchings: Vec<(MatchingId, HookKind, InterfaceMatch)>,
 }
 
 impl ProgramToReplace {
     fn of(state: &State, program: &Arc<ProgramRecord>) -> Self {
         let matchings = state.matchings.values().filter(|matching| matching.program == program.uid);
-        let by_hook = matchings.filter_map(|of| Some((of.point.hook()?.1, of.interfaces.clone())));
+        let by_hook = matchings.filter_map(|of| Some((of.id, of.point.hook()?.1, of.interfaces.clone())));
         Self {
             id: program.id,
             program_type: program.program_type,
@@ -37,7 +37,7 @@ impl ProgramToReplace {
             // The version that a rollback brings back was held to rules of its own.
             is_guarded: program.guard.is_some()
                 && state.previous.get(&program.uid).is_none_or(|before| before.program.guard.is_some()),
-            points: state.links_of(program.uid).map(|link| link.point.clone()).collect(),
+            links: state.links_of(program.uid).map(|link| (link.id, link.point.clone())).collect(),
             matchings: by_hook.collect(),
         }
     }

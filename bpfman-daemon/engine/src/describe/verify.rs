@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKind, Interface, MapId, ProgramFacts, ProgramId, ProgramUid, hexadecimal, map_type};
+use bpfmand_core::{
+    HookKind, Interface, LinkId, MapId, ProgramFacts, ProgramId, ProgramUid, hexadecimal, map_type,
+};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::kernel_tags;
 use bpfmand_splice::{Bindings, Splice, Timing, compile, plan};
@@ -94,11 +96,13 @@ impl<K: Kernel> Engine<K> {
     /// members, unless someone searched for a collision of 64 bits. It does not cover what the maps contain.
     ///
     /// # Errors
-    /// No program of ours is there; the members cannot be planned any more. What differs is no error but in the answer.
+    /// No program of ours is there; it has a member that is not among `seen`, if these are given; the members cannot be planned
+    /// any more. A difference is no error but in the answer.
     pub fn verify_chain(
         &self,
         interface: &Interface,
         kind: HookKind,
+        seen: Option<&[LinkId]>,
     ) -> Result<ChainVerification, EngineError> {
         let key = self.hook_by_name(interface, kind)?;
         let text = key.kind.at(interface);
@@ -116,6 +120,7 @@ impl<K: Kernel> Engine<K> {
                 }
             }
             let lock = self.lock(Subject::Hook(key));
+            self.ensure_members(&key, seen)?;
             let (links, hook) = self.hook_of(&key);
             let members = self.joined(&links)?;
             if members.iter().all(|member| fresh.has(&member.program)) {

@@ -37,7 +37,8 @@ impl<K: Kernel> Engine<K> {
             self.member_record(link.program).is_some_and(|program| replaces.contains(&program.id))
         };
         let mut links = self.state().chain(key);
-        links.retain(|link| !is_replaced(link));
+        let mut changed: Vec<_> = links.extract_if(.., |link| is_replaced(link)).collect();
+        changed.extend(new.iter().map(|member| Arc::clone(&member.link)));
         self.ensure_not_lost(links.iter().map(|link| &**link))?;
         for member in new {
             self.ensure_room(key, interface, &links, &member.link)?;
@@ -51,7 +52,7 @@ impl<K: Kernel> Engine<K> {
             part.strategy = Strategy::Direct.name();
             return Ok(part);
         }
-        self.ensure_not_frozen(key)?;
+        self.ensure_not_frozen(key, &changed)?;
         let entered = self.state().hooks.get(key).map(|hook| (hook.entry, hook.program));
         if entered.is_none() {
             self.ensure_free(key, interface, None)?;

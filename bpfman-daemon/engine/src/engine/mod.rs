@@ -1,6 +1,5 @@
 //! The engine itself: what all operations share.
 
-pub mod acting;
 pub mod bytecode;
 pub mod change_count;
 mod client_leases;
@@ -10,6 +9,7 @@ mod deadlines;
 mod doubts;
 mod drift_counts;
 pub mod file_looks;
+pub mod freeze_exemption;
 pub mod held_network;
 mod hook_members;
 pub mod inner_maps;

@@ -1,5 +1,7 @@
 //! What an error says besides its sentence, and what is added to it on its way.
 
+use std::time::Duration;
+
 use bpfmand_core::LinkId;
 use bpfmand_kernel::KernelError;
 
@@ -16,6 +18,11 @@ pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineEr
 /// The link at a hook that takes one program.
 pub fn in_the_way(link: Option<LinkId>) -> String {
     link.map_or_else(|| "a link of another owner".to_owned(), |link| format!("link {link}"))
+}
+
+/// The rest of a sentence about a freeze that lasts until it is released: when it ends by itself.
+pub fn or_ends(left: Option<Duration>) -> String {
+    left.map_or_else(String::new, |left| format!(", for another {} s at most", left.as_secs().max(1)))
 }
 
 /// The names that could have been said.

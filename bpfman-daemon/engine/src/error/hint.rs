@@ -66,7 +66,11 @@ impl EngineError {
             Self::NoFrags { .. } => {
                 "build these programs with SEC(\"xdp.frags\"), lower the MTU, or attach in generic mode"
             }
-            Self::HookOnHold { .. } => "`bpfman debug release HOOK` releases it",
+            Self::HookOnHold { hook, .. } => {
+                return Some(format!(
+                    "`bpfman debug release {hook}` releases it, for the caller who froze it and for root"
+                ));
+            }
             Self::ChainRefused { source, .. } => {
                 return Some(rejected(source, "attach one of the programs to another hook"));
             }
@@ -116,9 +120,20 @@ impl EngineError {
             Self::HookHeld(conflict) => return Some(conflict.hint()),
             Self::Dispatcher { hint, .. } => return Some(hint.clone()),
             Self::Image(failure) => return failure.hint.clone(),
-            Self::NewMember { .. } => "ask again",
-            Self::CountsForBudget { .. } => "have root switch them off, or leave them on",
-            Self::TraceMaySend { .. } => "`bpfman chain trace --for-real` traces it all the same",
+            Self::NewMember { hook } => {
+                return Some(format!(
+                    "`bpfman chain show {hook}` shows its members; then repeat the command"
+                ));
+            }
+            Self::NewPlace { program } => {
+                return Some(format!(
+                    "`bpfman get program {program}` shows where it is attached; then repeat the command"
+                ));
+            }
+            Self::OtherFreeze { hook } => {
+                return Some(format!("`bpfman chain show {hook}` shows the caller who froze it"));
+            }
+            Self::TraceMaySend { .. } => "add `--for-real` to the command to run it all the same",
             Self::MembersChange { .. } => "check it again when they are not being replaced",
             Self::EarlierProcess { .. } => "detach the link, and attach its program to the process of now",
             Self::Lost { .. } => {

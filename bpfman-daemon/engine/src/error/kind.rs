@@ -106,10 +106,10 @@ impl EngineError {
             | Self::Interference(_)
             | Self::MembersChange { .. }
             | Self::NewMember { .. }
+            | Self::OtherFreeze { .. }
+            | Self::NewPlace { .. }
             | Self::HookOnHold { .. } => ErrorKind::Conflict,
-            Self::Denied(_) | Self::InnerMapOfOthers { .. } | Self::CountsForBudget { .. } => {
-                ErrorKind::Denied
-            }
+            Self::Denied(_) | Self::InnerMapOfOthers { .. } => ErrorKind::Denied,
             Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
             Self::Image(failure) => failure.error_kind(),
             Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,

@@ -12,6 +12,8 @@ mod kind;
 mod undo_failure;
 mod verified;
 
+use std::time::Duration;
+
 use bpfmand_core::{
     Anchor, Contradiction, KernelLinkId, LinkId, MapId, MatchingId, ProgramId, ProgramType, Side,
 };
@@ -20,7 +22,7 @@ use bpfmand_object::ObjectError;
 use bpfmand_splice::SpliceError;
 use bpfmand_store::{FileError, StoreError};
 
-use about::{in_the_way, maps_that_are_there};
+use about::{in_the_way, maps_that_are_there, or_ends};
 
 pub use about::if_there;
 pub use adopt::AdoptRefusal;
@@ -437,31 +439,33 @@ pub enum EngineError {
         /// The kernel's answer.
         source: Box<EngineError>,
     },
-    /// Somebody keeps a hook from being changed.
-    #[error("{hook} is frozen by {by}: its chain is not changed until it is released, or the freeze ends")]
+    /// A freeze keeps a hook from being changed.
+    #[error("{hook} is frozen by {by}: its chain is not changed until it is released{}", or_ends(*left))]
     HookOnHold {
         /// Which hook.
         hook: String,
-        /// Who holds it.
+        /// Caller who froze it.
         by: String,
+        /// Time until the freeze ends; none if it does not end by itself.
+        left: Option<Duration>,
+    },
+    /// A program was attached in a place in which its replacement was not allowed.
+    #[error("program {program} was attached in another place while its replacement was prepared")]
+    NewPlace {
+        /// The kernel's id.
+        program: ProgramId,
+    },
+    /// A hook has got another freeze than the caller was allowed to release.
+    #[error("{hook} was frozen by another caller while this was being allowed")]
+    OtherFreeze {
+        /// Which hook.
+        hook: String,
     },
     /// A hook has got a member that the call was not allowed over.
     #[error("{hook} has another member than it had when this was allowed")]
     NewMember {
         /// Which hook.
         hook: String,
-    },
-    /// A budget needs the counters of a hook.
-    #[error(
-        "the counters of {hook} measure the budget of program {program} (\"{name}\"): only root may switch them off"
-    )]
-    CountsForBudget {
-        /// Which hook.
-        hook: String,
-        /// The kernel's id of the program.
-        program: ProgramId,
-        /// Function name.
-        name: String,
     },
     /// A member may send packets while it is traced.
     #[error("a trace runs \"{member}\" of {hook} for real, and it may send packets: {why}")]

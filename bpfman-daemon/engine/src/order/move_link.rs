@@ -74,6 +74,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<OrderReport, EngineError> {
         let mut report = OrderReport::default();
         let most = self.state().chain(&key.of_tcx()).len() + TRIES;
+        let cause: Vec<_> = changed.and_then(|id| self.state().links.get(&id).cloned()).into_iter().collect();
         for _ in 0..most {
             let list = self.ours_in_list(key);
             let Some(interface) = list.interface_at(key) else { break };
@@ -95,8 +96,7 @@ impl<K: Kernel> Engine<K> {
                     let Some(link) = list.links.iter().find(|link| link.id == id) else { break };
                     (Some(id), self.move_link(&key.of_tcx(), Arc::clone(link), place))
                 }
-                // Who holds the hook wants to look at what runs there, wherever it stands.
-                (None, Some(hook)) if self.ensure_not_frozen(&hook.key).is_ok() => {
+                (None, Some(hook)) if self.ensure_not_frozen(&hook.key, &cause).is_ok() => {
                     (list.members.first().map(|member| member.id), self.move_block(hook, place))
                 }
                 (None, _) => break,

@@ -5,6 +5,7 @@ mod declared;
 mod lock;
 mod maps;
 mod pairs;
+mod places;
 mod sharers;
 mod switch;
 mod versions;
@@ -16,6 +17,7 @@ use bpfmand_core::{
     BytecodeSource, LoadLimits, LoadRequest, LoadTarget, LoadValues, ProgramId, ProgramRequest, TenantRules,
 };
 use bpfmand_kernel::Kernel;
+pub use places::AllowedPlaces;
 
 use crate::describe::details::ProgramDetails;
 use crate::engine::map_sizes::MapSizes;
@@ -63,8 +65,10 @@ pub struct ReplaceRequest {
     pub caller_uid: u32,
     /// How much it may take, besides what the daemon allows each.
     pub limits: LoadLimits,
-    /// What the caller's programs are held to: the new version is held to this and to what the old one is.
+    /// Rules for the caller's programs: the new version is held to them and to those of the old one.
     pub tenant: Option<TenantRules>,
+    /// The places in which the caller may run it; none: all.
+    pub places: Option<AllowedPlaces>,
 }
 
 /// A new version of a load.
@@ -76,6 +80,8 @@ pub struct ReplaceLoadRequest {
     pub load: LoadRequest,
     /// What becomes of the maps.
     pub maps: MapPolicy,
+    /// The places in which the caller may run it; none: all.
+    pub places: Option<AllowedPlaces>,
 }
 
 /// What became of one map.
@@ -170,6 +176,7 @@ impl<K: Kernel> Engine<K> {
         let mut declared = Declared::new(&bytecode, &object, request.maps);
         let lock = || self.lock_version(request.program);
         let locked = self.lock_declared(vec![seen], &mut declared, lock)?;
+        self.ensure_places(&locked, request.places.as_ref())?;
         let version = Version { load: &load, bytecode: &bytecode, object: &object, declared: &declared };
         self.replace_version(&locked, &version, request.maps, request.keep_old).map_err(in_file)
     }
@@ -181,7 +188,11 @@ impl<K: Kernel> Engine<K> {
     ///
     /// # Errors
     /// See [`EngineError`]; the present version stays everywhere then.
-    pub fn rollback_program(&self, id: ProgramId) -> Result<ReplaceOutcome, EngineError> {
+    pub fn rollback_program(
+        &self,
+        id: ProgramId,
+        places: Option<&AllowedPlaces>,
+    ) -> Result<ReplaceOutcome, EngineError> {
         self.begin()?;
         loop {
             let (present, previous) = self.version_before(id)?;
@@ -189,6 +200,7 @@ impl<K: Kernel> Engine<K> {
             self.check_comes_back(record)?;
             if previous.boot == self.boot && self.is_pinned_program(record)? {
                 let locked = self.lock_version(id)?;
+                self.ensure_places(&locked, places)?;
                 if self.is_version_before(id, &previous)? {
                     return self.switch_back(&locked, record);
                 }
@@ -205,6 +217,7 @@ impl<K: Kernel> Engine<K> {
             let object = &self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes)?;
             let mut declared = Declared::new(bytecode, object, MapPolicy::Keep);
             let locked = self.lock_declared(vec![present], &mut declared, || self.lock_version(id))?;
+            self.ensure_places(&locked, places)?;
             if self.is_version_before(id, &previous)? {
                 let version = Version { load, bytecode, object, declared: &declared };
                 return self.replace_version(&locked, &version, MapPolicy::Keep, true);
@@ -276,6 +289,9 @@ impl<K: Kernel> Engine<K> {
         let object = self.link_load(Arc::clone(&bytecode.bytes), &load.programs, &sizes).map_err(in_file)?;
         let mut declared = Declared::new(&bytecode, &object, request.maps);
         let locked = self.lock_declared(seen, &mut declared, || self.lock_load(&request.programs))?;
+        // Node agents take a conflict for one about maps.
+        self.ensure_places(&locked, request.places.as_ref())
+            .map_err(|error| EngineError::Invalid(error.to_string()))?;
         let replace = || {
             let pairing = &Pairing::of(&locked.old, load, &object)?;
             let fates = &self.map_fates(&locked.old, load.map_owner, (&declared, &object), request.maps)?;

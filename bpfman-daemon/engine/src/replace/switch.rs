@@ -69,6 +69,12 @@ impl VersionSwitch<'_> {
         }
         chains
     }
+
+    /// Links that change at a hook.
+    fn links_at(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
+        let links = self.pairs.iter().flat_map(|pair| &pair.links).chain(self.leaving);
+        links.filter(|link| link.hook.as_ref() == Some(key)).cloned().collect()
+    }
 }
 
 /// The hook of a link that is a member of a chain.
@@ -98,7 +104,8 @@ impl<K: Kernel> Engine<K> {
                 ending.insert(key, leaving);
             } else if is_entered {
                 self.step("replace", "build chain");
-                built.push(self.build_chain(&key, &hook.interface, &links, Some(hook.entry))?);
+                let of_hook = change.links_at(&key);
+                built.push(self.build_chain(&key, &hook.interface, &links, Some(hook.entry), &of_hook)?);
                 changed.push((hook, !leaving.is_empty()));
             } else if !leaving.is_empty() {
                 switched.hooks.push(HookRecord { newcomer: None, ..(*hook).clone() });

@@ -97,7 +97,7 @@ impl<K: Kernel> Engine<K> {
         let Replacement { operation, locked, pairing, .. } = *replacement;
         let NewVersions { load, bytecode, object, maps_from, fates } = *new;
         let plan = LoadPlan::new(object, load, fates.owner.clone())?;
-        // A new version is held to what the old one is, whoever puts it there, and to what its loader is.
+        // A new version is held to the rules of the old one, and to those of its loader.
         let of_old = locked.old.iter().find_map(|old| rules_of_program(old));
         let tenant = match of_old {
             Some(rules) => Some(rules.narrowed_by(plan.tenant.as_ref())),

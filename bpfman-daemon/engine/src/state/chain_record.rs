@@ -174,9 +174,12 @@ impl Hold {
 /// Switches of one hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookSettings {
-    /// Count verdicts; none: as the configuration says.
+    /// Count verdicts; none: by the configuration.
     pub counters: Option<bool>,
-    /// Nobody may change the chain.
+    /// Owner that set `counters`; none if they are not set, and in records from before this was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters_by: Option<Owner>,
+    /// Freeze: the chain is not changed.
     pub held: Option<Hold>,
     /// Every member is a function of its own, so that tracing tools see members.
     pub as_subprograms: bool,
@@ -184,4 +187,7 @@ pub struct HookSettings {
     pub keep_attached: bool,
     /// Sample the time that members take.
     pub timing: bool,
+    /// Owner that switched timing on; none if it is off, and in records from before this was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing_by: Option<Owner>,
 }

@@ -1,19 +1,26 @@
 //! Members that may send packets while a trace runs them.
 
-use bpfmand_core::HookKey;
+use bpfmand_core::{HookKey, HookKind, ProgramUid};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::why_it_may_send;
 
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a hook with a member that may send packets while it runs.
+    /// Refuses a hook with a member that may send packets while it runs. Programs of XDP, and those that they call or that
+    /// take the place of their functions, send by their verdict alone, which a trace does not follow.
     pub(super) fn ensure_sends_nothing(&self, key: &HookKey) -> Result<(), EngineError> {
+        if key.kind == HookKind::Xdp {
+            return Ok(());
+        }
         let links = self.state().chain(key);
         for link in links {
             let Some(program) = self.record(link.program) else { continue };
             let why = match program.is_adopted() {
                 true => Some("its text is not known: it was adopted"),
+                false if self.is_extended(program.uid) => {
+                    Some("another program takes the place of one of its functions")
+                }
                 false => why_it_may_send(&self.member(&program)?.text.0),
             };
             if let Some(why) = why {
@@ -22,5 +29,12 @@ impl<K: Kernel> Engine<K> {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether an attached program takes the place of a function of this one.
+    fn is_extended(&self, uid: ProgramUid) -> bool {
+        let state = self.state();
+        let is_attached = |by: ProgramUid| state.links_of(by).next().is_some();
+        state.extensions.of(uid).any(is_attached)
     }
 }

@@ -83,7 +83,7 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert_eq!(chain.kernel_link, Some(theirs.id));
     assert_eq!(runs(bench, &theirs), chain.entry.unwrap().id);
     assert_ne!(runs(bench, &theirs), theirs.program);
-    let verified = engine.verify_chain(&bench.left(), XDP).unwrap();
+    let verified = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     assert!(verified.matches(), "{verified:#?}");
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
     // What their owner does with the link is seen: they can end it, and then all come back by a link of ours.

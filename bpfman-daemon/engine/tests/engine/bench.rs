@@ -220,7 +220,7 @@ fn type_of(program: &str) -> ProgramType {
         "fails_test_runs" => ProgramType::RawTracepointWritable,
         "take" | "threshold" | "window" | "grow" | "enqueue" | "begin" => ProgramType::StructOps,
         "drops" | "aborts" | "anywhere" | "takes_less" | "passes_none" | "watches_more"
-        | "instead_of_watch" | "reads_memory" => ProgramType::Freplace,
+        | "judges_otherwise" | "instead_of_watch" | "reads_memory" => ProgramType::Freplace,
         "gate" => ProgramType::Tcx,
         "watch" => ProgramType::Tracepoint,
         "whole_stream" | "no_stream" | "no_data" => ProgramType::SkSkb,

@@ -6,7 +6,7 @@ use bpfmand_core::{
     CpuAction, CpuExcess, CpuLimit, CpuShare, InterfaceMatch, LinkId, MatchRequest, Owner, ProgramId,
     ProgramUid,
 };
-use bpfmand_engine::{CpuOutcome, Engine, ErrorKind, excesses};
+use bpfmand_engine::{CpuOutcome, Engine, ErrorKind, SwitchCaller, excesses};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_splice::{CounterLayout, SpliceHook, TimeLayout};
@@ -463,7 +463,9 @@ fn freeze_holds_off_no_expiry_and_no_budget() {
     engine.attached(mortal, bench.xdp(10));
     engine.attached(other, bench.xdp(20));
     let frozen = bpfmand_engine::HookChange { held: Some(true), ..Default::default() };
-    engine.set_hook(&bench.left(), bpfmand_core::HookKind::Xdp, &frozen, "user 0").unwrap();
+    engine
+        .set_hook(&bench.left(), bpfmand_core::HookKind::Xdp, &frozen, &SwitchCaller::root("user 0"))
+        .unwrap();
     let link = links(&engine, mortal)[0];
     assert_eq!(engine.detach(link).unwrap_err().kind(), ErrorKind::Conflict);
     bench.kernel.pass_time(Duration::from_secs(3));

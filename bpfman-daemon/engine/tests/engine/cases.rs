@@ -1,7 +1,7 @@
 //! Every operation, in every situation that takes another way through the engine.
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
-use bpfmand_engine::{Engine, EngineError, HookChange, HookCheck, UpdateLinkRequest};
+use bpfmand_engine::{Engine, EngineError, HookChange, HookCheck, SwitchCaller, UpdateLinkRequest};
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, tracepoint};
@@ -243,10 +243,10 @@ pub fn cases() -> Vec<Case> {
             b, e, s, true
         )),
         case!("replace one by its version before", |b, e| only(b, e, &["alpha", "bravo"], 1), |b, e, s| e
-            .rollback_program(s.programs[0])
+            .rollback_program(s.programs[0], None)
             .map(drop)),
         case!("replace one at tcx by its version before", |b, e| only(b, e, &["xray"], 1), |b, e, s| e
-            .rollback_program(s.programs[0])
+            .rollback_program(s.programs[0], None)
             .map(drop)),
         case!("replace a load in one chain", |b, e| only(b, e, &["alpha", "bravo"], 0), |b, e, s| {
             load_replaced(b, e, s, "second", &["bravo", "alpha"])
@@ -300,11 +300,11 @@ pub fn cases() -> Vec<Case> {
         case!("detach one of two at clsact", true, attached, |b, e, s| e.detach(s.links[2])),
         case!("set counters off", attached, |b, e, s| {
             let change = HookChange { counters: Some(false), ..HookChange::default() };
-            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+            e.set_hook(&b.left(), HookKind::Xdp, &change, &SwitchCaller::root("user 0")).map(drop)
         }),
         case!("set timing on", attached, |b, e, s| {
             let change = HookChange { timing: Some(true), ..HookChange::default() };
-            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+            e.set_hook(&b.left(), HookKind::Xdp, &change, &SwitchCaller::root("user 0")).map(drop)
         }),
         case!("unload what a client left", left_by_client, |b, e, s| {
             let failed = e.expire()?.into_iter().find_map(|one| one.failure);
@@ -312,20 +312,20 @@ pub fn cases() -> Vec<Case> {
         }),
         case!("set timing off", timed, |b, e, s| {
             let change = HookChange { timing: Some(false), ..HookChange::default() };
-            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+            e.set_hook(&b.left(), HookKind::Xdp, &change, &SwitchCaller::root("user 0")).map(drop)
         }),
         case!("detach one of two that are timed", timed, |b, e, s| e.detach(s.links[0])),
         case!("set a hook on hold", attached, |b, e, s| {
             let change = HookChange { held: Some(true), ..HookChange::default() };
-            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+            e.set_hook(&b.left(), HookKind::Xdp, &change, &SwitchCaller::root("user 0")).map(drop)
         }),
         case!("set members apart", attached, |b, e, s| {
             let change = HookChange { as_subprograms: Some(true), ..HookChange::default() };
-            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+            e.set_hook(&b.left(), HookKind::Xdp, &change, &SwitchCaller::root("user 0")).map(drop)
         }),
         case!("set a hook without members free", kept_empty, |b, e, s| {
             let change = HookChange { keep_attached: Some(false), ..HookChange::default() };
-            e.set_hook(&b.left(), HookKind::Xdp, &change, "user 0").map(drop)
+            e.set_hook(&b.left(), HookKind::Xdp, &change, &SwitchCaller::root("user 0")).map(drop)
         }),
         case!("detach the last of a hook that is kept", kept, |b, e, s| e.detach(s.links[0])),
         case!("detach the last", attached, |b, e, s| e.detach(s.links[4])),

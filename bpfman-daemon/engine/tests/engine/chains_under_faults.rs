@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, ProgramId};
-use bpfmand_engine::{Engine, EngineOptions, HookChange, StepObserver, UpdateLinkRequest};
+use bpfmand_engine::{Engine, EngineOptions, HookChange, StepObserver, SwitchCaller, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 
@@ -69,7 +69,7 @@ fn a_chain_that_a_start_puts_back_and_cannot_record_does_not_stay() {
     let engine = Engine::open(Arc::clone(&bench.kernel), fickle_options(&bench, &mood)).unwrap();
     assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
     assert_eq!(engine.names(&bench.left(), XDP).len(), 2);
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_hook_that_is_entered_again_by_an_attachment_keeps_its_switches_and_counts()
     engine.attached(bravo, bench.xdp(1));
     let change =
         HookChange { keep_attached: Some(true), as_subprograms: Some(true), ..HookChange::default() };
-    engine.set_hook(&bench.left(), XDP, &change, "user 0").unwrap();
+    engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap();
     crate::crashes::count(&bench);
     let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
     let runs = || -> u64 {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bpfmand_core::{AttachPoint, HookKind, LinkId};
-use bpfmand_engine::{ChainCounters, Engine, HookChange};
+use bpfmand_engine::{ChainCounters, Engine, HookChange, SwitchCaller};
 use bpfmand_splice::{CounterLayout, SpliceHook};
 
 use crate::bench::{Ask as _, Bench, Testable};
@@ -75,7 +75,7 @@ fn counts_go_on_over_every_change<K: Testable>(bench: &Bench<K>) {
     // Switched off and on again: what was counted is not forgotten.
     for on in [false, true] {
         let change = HookChange { counters: Some(on), ..HookChange::default() };
-        assert!(engine.set_hook(&bench.left(), XDP, &change, "user 0").unwrap());
+        assert!(engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap());
         assert_eq!(counters(bench, &engine).is_some(), on);
     }
     assert_eq!(runs(bench, &engine), (vec![(a, 14 * cpus), (c, 4 * cpus)], 2 * cpus));

@@ -83,7 +83,7 @@ fn a_trial_builds_the_chains_with_what_is_there_and_leaves_nothing<K: Testable>(
     assert_eq!(one.chains[0].members, 2);
     assert_ne!(one.composition, outcome.composition);
     assert_eq!(all(bench, &engine), before);
-    assert!(engine.verify_chain(&bench.left(), bpfmand_core::HookKind::Xdp).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), bpfmand_core::HookKind::Xdp, None).unwrap().matches());
 }
 
 fn what_is_refused_is_answered_with_the_verifiers_words<K: Testable>(bench: &Bench<K>) {

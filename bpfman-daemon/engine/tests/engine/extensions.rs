@@ -1,8 +1,9 @@
 //! Programs that take the place of a function of another: attached where that one runs by itself, and kept together with it.
 
-use bpfmand_core::{AttachPoint, HookKind, LinkId, LoadRequest, Owner, ProgramId, TenantRules};
+use bpfmand_core::{AttachPoint, Direction, HookKind, LinkId, LoadRequest, Owner, ProgramId, TenantRules};
 use bpfmand_engine::{
     Engine, EngineError, ErrorKind, HookChange, HookCheck, MapPolicy, ReplaceLoadRequest, Standing,
+    SwitchCaller, TraceLimits, TracePacket,
 };
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::prelude::*;
@@ -96,7 +97,7 @@ fn what_is_extended_stays_as_it_is<K: Testable>(bench: &Bench<K>) {
         engine.replace_program(&replacement(bench, filter, EXTENDED))
     });
     let load = bench.request(EXTENDED, &["filter"]);
-    let whole = ReplaceLoadRequest { programs: vec![filter], load, maps: MapPolicy::Keep };
+    let whole = ReplaceLoadRequest { programs: vec![filter], load, maps: MapPolicy::Keep, places: None };
     refused(bench, (ErrorKind::Precondition, &by), || engine.replace_load(&whole));
     // The kernel would take the new version of an extension only where the old one is gone.
     let held = format!("while link {link} attaches it");
@@ -109,7 +110,7 @@ fn what_is_extended_stays_as_it_is<K: Testable>(bench: &Bench<K>) {
     let new = engine.replace_program(&replacement(bench, drops, EXTENDED)).unwrap().programs[0].id;
     engine.attached(new, AttachPoint::Freplace);
     engine.detach(engine.all_links().last().unwrap().record.id).unwrap();
-    let back = engine.rollback_program(new).unwrap().programs[0].id;
+    let back = engine.rollback_program(new, None).unwrap().programs[0].id;
     engine.attached(back, AttachPoint::Freplace);
     engine.unload(back).unwrap();
     engine.replace_program(&replacement(bench, filter, EXTENDED)).unwrap();
@@ -146,7 +147,8 @@ fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
     let mut both = bench.request(EXTENDED, &["beside", "drops"]);
     let beside = engine.loads(&bench.request(EXTENDED, &["beside"]))[0];
     both.programs[1].target = Some(beside.to_string());
-    let whole = ReplaceLoadRequest { programs: vec![beside], load: both, maps: MapPolicy::Keep };
+    let whole =
+        ReplaceLoadRequest { programs: vec![beside], load: both, maps: MapPolicy::Keep, places: None };
     refused(bench, (ErrorKind::Invalid, "which the same load replaces"), || engine.replace_load(&whole));
 }
 
@@ -169,7 +171,7 @@ fn an_extended_program_is_not_spliced<K: Testable>(bench: &Bench<K>) {
     refused(bench, (ErrorKind::Conflict, &says), || engine.try_attach(beside, bench.xdp(2)));
     let timed = HookChange { timing: Some(true), ..HookChange::default() };
     refused(bench, (ErrorKind::Conflict, &says), || {
-        engine.set_hook(&bench.left(), HookKind::Xdp, &timed, "user 0")
+        engine.set_hook(&bench.left(), HookKind::Xdp, &timed, &SwitchCaller::root("user 0"))
     });
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["filter"]);
     assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
@@ -296,6 +298,28 @@ fn an_extension_of_a_program_of_others_ends_with_the_boot() {
     let says = format!("program {} of others, which a reboot ended", theirs.0);
     assert!(report.problems.iter().any(|problem| problem.contains(&says)), "{:?}", report.problems);
     engine.unload(engine.all_links()[0].program.id).unwrap();
+}
+
+#[test]
+fn extended_member_of_tc_is_traced_for_real_alone() {
+    let bench = simulated_bench();
+    let engine = bench.engine();
+    let gate = engine.loads(&bench.request(EXTENDED, &["gate"]))[0];
+    engine.attached(gate, bench.tcx(1));
+    let other = engine.loads(&extension(&bench, "judges_otherwise", gate))[0];
+    let (kind, packet) = (HookKind::Tcx(Direction::Ingress), TracePacket { data: vec![0; 64], mark: 0 });
+    let trace = |kind| {
+        let limits = TraceLimits { members: None, sends_nothing: true };
+        engine.trace_chain(&bench.left(), kind, std::slice::from_ref(&packet), limits)
+    };
+    let may_send = |kind| matches!(trace(kind), Err(EngineError::TraceMaySend { .. }));
+    assert!(!may_send(kind), "not attached yet");
+    engine.attached(other, AttachPoint::Freplace);
+    assert!(may_send(kind));
+    assert_eq!(trace(kind).unwrap_err().kind(), ErrorKind::Precondition);
+    // No program of XDP sends in a test run.
+    let _ = extended(&bench, &engine);
+    assert!(!may_send(HookKind::Xdp));
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn each_link_has_an_entry_which_is_written_again_wherever_the_link_is_made_again
     // A new version has a table of its own, with the same entries.
     let now = engine.replace_program(&replacement(&bench, program, "programs")).unwrap().programs[0].id;
     assert_eq!(entries(&bench, &engine, now), expected);
-    let back = engine.rollback_program(now).unwrap().programs[0].id;
+    let back = engine.rollback_program(now, None).unwrap().programs[0].id;
     assert_eq!(entries(&bench, &engine, back), expected);
     // An entry is free with its link.
     engine.detach(one.record.id).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, ProgramType};
-use bpfmand_engine::{Engine, ErrorKind, HookChange, HookCheck, StepObserver};
+use bpfmand_engine::{Engine, ErrorKind, HookChange, HookCheck, StepObserver, SwitchCaller};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, LinkTarget, XdpMode};
@@ -23,7 +23,7 @@ fn at<K: Testable>(bench: &Bench<K>, interface: Interface, priority: i32) -> Att
 
 fn hold<K: Kernel>(engine: &Engine<K>, interface: &Interface, held: bool) {
     let change = HookChange { held: Some(held), ..HookChange::default() };
-    engine.set_hook(interface, XDP, &change, "user 0").unwrap();
+    engine.set_hook(interface, XDP, &change, &SwitchCaller::root("user 0")).unwrap();
 }
 
 fn a_held_hook_whose_interface_is_gone_holds_nobody<K: Testable>(bench: &Bench<K>) {

@@ -41,7 +41,7 @@ fn linux_a_program_with_a_jump_table_runs_in_a_chain() {
         let seen: Vec<_> = traced.iter().map(|one| (one.steps.len(), one.agrees)).collect();
         assert_eq!(seen, [(2, true), (1, true)], "{traced:?}");
         assert_eq!(traced[1].verdict, 1, "dropped");
-        let verified = engine.verify_chain(&bench.left(), HookKind::Xdp).unwrap();
+        let verified = engine.verify_chain(&bench.left(), HookKind::Xdp, None).unwrap();
         assert!(verified.matches(), "{verified:?}");
     };
     check(&engine);

@@ -53,7 +53,7 @@ fn a_new_version_ends_with_the_lease_of_the_old_one() {
         source: BytecodeSource::File(bench.file("second")),
         ..bench.request("programs", &["alpha", "bravo"])
     };
-    let request = ReplaceLoadRequest { programs: vec![one], load, maps: MapPolicy::Keep };
+    let request = ReplaceLoadRequest { programs: vec![one], load, maps: MapPolicy::Keep, places: None };
     assert_eq!(engine.replace_load(&request).unwrap().programs.len(), 2);
     engine.end_client_lease(lease);
     assert_eq!(engine.expire().unwrap().len(), 2);

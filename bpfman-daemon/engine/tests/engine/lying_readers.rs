@@ -157,7 +157,7 @@ fn chains_join_what_was_looked_at_and_ask_no_reader() {
     assert_eq!(reader.asked.load(Ordering::Relaxed), 0);
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp).len(), 2);
     reader.lies.store(false, Ordering::Relaxed);
-    assert!(engine.verify_chain(&bench.left(), HookKind::Xdp).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), HookKind::Xdp, None).unwrap().matches());
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_text_that_changed_on_disk_is_made_anew() {
         std::fs::write(&text, bytes).unwrap();
     }
     engine.attached(of_tenant, bench.xdp(2));
-    assert!(engine.verify_chain(&bench.left(), HookKind::Xdp).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), HookKind::Xdp, None).unwrap().matches());
     // It is kept again: the next start has no need of a reader.
     drop(engine);
     let engine = start(&bench, &reader);
@@ -279,7 +279,7 @@ fn nobody_waits_for_the_reader_of_a_replacement() {
 
 #[test]
 fn nobody_waits_for_the_reader_of_a_rollback() {
-    nobody_waits_for(|_, [alpha, _]| move |engine| drop(engine.rollback_program(alpha).unwrap()));
+    nobody_waits_for(|_, [alpha, _]| move |engine| drop(engine.rollback_program(alpha, None).unwrap()));
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn nobody_waits_for_the_reader_of_a_load_that_shares_maps() {
 fn nobody_waits_for_the_reader_of_a_check() {
     nobody_waits_for(|bench, _| {
         let left = bench.left();
-        move |engine| assert!(engine.verify_chain(&left, HookKind::Xdp).unwrap().matches())
+        move |engine| assert!(engine.verify_chain(&left, HookKind::Xdp, None).unwrap().matches())
     });
 }
 

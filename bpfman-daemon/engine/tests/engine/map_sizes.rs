@@ -107,7 +107,7 @@ fn who_shares_maps_has_them_as_large_as_their_owner_does<K: Testable>(bench: &Be
     // A new version of who shares them has them too.
     let program = bench.request("settings", &["shares"]).programs;
     let load = LoadRequest { programs: program, ..bench.request("settings", &["shares"]) };
-    let by = ReplaceLoadRequest { programs: vec![same], load, maps: MapPolicy::Keep };
+    let by = ReplaceLoadRequest { programs: vec![same], load, maps: MapPolicy::Keep, places: None };
     let next = engine.replace_load(&by).unwrap().programs[0].id;
     assert_eq!(engine.map_pins(next)["flows"], engine.map_pins(owner)["flows"]);
 }
@@ -161,7 +161,7 @@ fn a_new_version_keeps_sizes_or_changes_them<K: Testable>(bench: &Bench<K>) {
         "{error}"
     );
     // The old maps are as they were, and so are the sizes of the version before.
-    let back = engine.rollback_program(third).unwrap().programs[0].id;
+    let back = engine.rollback_program(third, None).unwrap().programs[0].id;
     assert_eq!((entries(bench, &engine, back, "flows"), recorded(&engine, back)["flows"]), (100, 100));
 
     // A size of a map that the new version does not have says nothing.
@@ -174,11 +174,11 @@ fn a_new_version_keeps_sizes_or_changes_them<K: Testable>(bench: &Bench<K>) {
     assert_eq!(recorded(&engine, other), BTreeMap::new());
     // A whole load says all of what it has.
     let load = LoadRequest { values: sizes(&[("counts", 64)]), ..bench.request("programs", &["alpha"]) };
-    let by = ReplaceLoadRequest { programs: vec![other], load, maps: MapPolicy::Keep };
+    let by = ReplaceLoadRequest { programs: vec![other], load, maps: MapPolicy::Keep, places: None };
     let whole = engine.replace_load(&by).unwrap().programs[0].id;
     assert_eq!(entries(bench, &engine, whole, "counts"), 64);
     let load = bench.request("programs", &["alpha"]);
-    let by = ReplaceLoadRequest { programs: vec![whole], load, maps: MapPolicy::Fresh };
+    let by = ReplaceLoadRequest { programs: vec![whole], load, maps: MapPolicy::Fresh, places: None };
     let whole = engine.replace_load(&by).unwrap().programs[0].id;
     assert_eq!((entries(bench, &engine, whole, "counts"), recorded(&engine, whole)), (16, BTreeMap::new()));
 }

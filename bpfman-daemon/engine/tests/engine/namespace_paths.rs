@@ -232,7 +232,7 @@ fn member_returns_by_its_own_path() {
         assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
         assert_eq!(engine.names(&in_process("left"), XDP), ["alpha", "bravo"]);
         assert!(engine.list_hooks().unwrap().iter().all(|hook| hook.troubles.is_empty()));
-        assert!(engine.verify_chain(&bench.left(), XDP).unwrap().parts.iter().all(|part| part.matches));
+        assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().parts.iter().all(|part| part.matches));
         assert!(by_process.iter().all(|link| state_of(&engine, *link).is_running()));
         // The interface is made again.
         bench.kernel.remove_interface(Some(&bench.netns), "left");

@@ -34,6 +34,7 @@ pub fn replacement<K: Kernel>(bench: &Bench<K>, program: ProgramId, object: &'st
         caller_uid: 0,
         limits: Default::default(),
         tenant: None,
+        places: None,
     }
 }
 
@@ -123,14 +124,14 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     assert_eq!(places(&engine), before);
     // Back, and forth again.
     for program in &mut new {
-        let back = engine.rollback_program(*program).unwrap();
+        let back = engine.rollback_program(*program, None).unwrap();
         assert_eq!(back.previous, Some(*program));
         *program = back.programs[0].id;
     }
     assert_eq!(new, [alpha, tango, xray, trace]);
     assert_eq!(places(&engine), before);
     assert_eq!(entry_of(&engine, &bench.left()), alpha);
-    let second = engine.rollback_program(alpha).unwrap().programs[0].id;
+    let second = engine.rollback_program(alpha, None).unwrap().programs[0].id;
     assert_eq!(bench.kernel.verdict(second), 1);
     // For good: nobody can go back, and the old versions leave the kernel.
     let last = ReplaceRequest { keep_old: false, ..replacement(bench, second, "programs") };
@@ -139,7 +140,10 @@ fn a_new_version_takes_every_place_of_the_old_one<K: Testable>(bench: &Bench<K>)
     for gone in [alpha, second] {
         until_gone(&*bench.kernel, gone);
     }
-    assert_eq!(engine.rollback_program(last.programs[0].id).unwrap_err().kind(), ErrorKind::Precondition);
+    assert_eq!(
+        engine.rollback_program(last.programs[0].id, None).unwrap_err().kind(),
+        ErrorKind::Precondition
+    );
     assert_eq!(engine.map_pins(last.programs[0].id)["counts"], maps["counts"]);
     for program in [last.programs[0].id, bravo, tango, xray, trace] {
         engine.unload(program).unwrap();
@@ -181,7 +185,7 @@ fn a_map_that_cannot_go_on_is_named_and_nothing_changes<K: Testable>(bench: &Ben
         refused(ReplaceRequest { source: nothing, ..replacement(bench, alpha, "second") }).0,
         ErrorKind::NotFound
     );
-    assert_eq!(engine.rollback_program(alpha).unwrap_err().kind(), ErrorKind::Precondition);
+    assert_eq!(engine.rollback_program(alpha, None).unwrap_err().kind(), ErrorKind::Precondition);
     // All new, as asked for.
     let fresh = ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "reshaped") };
     let fresh = engine.replace_program(&fresh).unwrap();
@@ -209,7 +213,7 @@ fn a_map_with_more_room_has_the_entries_of_the_old_one<K: Testable>(bench: &Benc
     assert!(small.to_string().contains("counts"), "{small}");
     assert_eq!(entry_of(&engine, &bench.left()), outcome.programs[0].id);
     // Back to the maps of before.
-    engine.rollback_program(outcome.programs[0].id).unwrap();
+    engine.rollback_program(outcome.programs[0].id, None).unwrap();
     assert_eq!(engine.map_pins(alpha).len(), 2);
 }
 
@@ -235,7 +239,7 @@ fn after_a_reboot_the_version_before_is_loaded_again() {
     let id = engine.all_links()[0].program.id;
     assert_eq!(bench.kernel.verdict(id), 1);
     assert_eq!(engine.describe_program(id).unwrap().managed.unwrap().previous.unwrap().id, None);
-    let back = engine.rollback_program(id).unwrap();
+    let back = engine.rollback_program(id, None).unwrap();
     assert_eq!(bench.kernel.verdict(back.programs[0].id), 2);
     assert_eq!(places(&engine), before);
     engine.unload(back.programs[0].id).unwrap();
@@ -339,16 +343,16 @@ fn a_version_that_was_revoked_does_not_come_back() {
     };
     let new = engine.replace_program(&replacement(&bench, alpha, "grown")).unwrap().programs[0].id;
     *policy.refused.lock().unwrap() = Some(sha256.clone());
-    let refused = engine.rollback_program(new).unwrap_err();
+    let refused = engine.rollback_program(new, None).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Signature, "{refused}");
     assert!(refused.to_string().contains("may not come back: a newer one ran"), "{refused}");
     *policy.refused.lock().unwrap() = None;
     *policy.revoked.lock().unwrap() = Some(sha256);
-    let refused = engine.rollback_program(new).unwrap_err();
+    let refused = engine.rollback_program(new, None).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Signature, "{refused}");
     assert!(refused.to_string().contains("was revoked: the policy says so"), "{refused}");
     *policy.revoked.lock().unwrap() = None;
-    assert_eq!(engine.rollback_program(new).unwrap().programs[0].id, alpha);
+    assert_eq!(engine.rollback_program(new, None).unwrap().programs[0].id, alpha);
 }
 
 #[test]

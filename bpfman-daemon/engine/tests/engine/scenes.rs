@@ -8,7 +8,7 @@ use bpfmand_core::{
     LinkId, LoadRequest, MatchRequest, OrderIntent, ProceedOn, ProgramId,
 };
 use bpfmand_engine::{
-    AdoptRequest, AdoptWhat, Engine, EngineError, HookChange, ReplaceRequest, UpdateLinkRequest,
+    AdoptRequest, AdoptWhat, Engine, EngineError, HookChange, ReplaceRequest, SwitchCaller, UpdateLinkRequest,
 };
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::SimKernel;
@@ -143,14 +143,14 @@ pub fn kept(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded(bench, engine);
     scene.links.push(engine.attached(scene.programs[0], bench.xdp(1)));
     let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
-    engine.set_hook(&bench.left(), HookKind::Xdp, &change, "user 0").unwrap();
+    engine.set_hook(&bench.left(), HookKind::Xdp, &change, &SwitchCaller::root("user 0")).unwrap();
     scene
 }
 
 pub fn timed(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let scene = attached(bench, engine);
     let change = HookChange { timing: Some(true), ..HookChange::default() };
-    engine.set_hook(&bench.left(), HookKind::Xdp, &change, "user 0").unwrap();
+    engine.set_hook(&bench.left(), HookKind::Xdp, &change, &SwitchCaller::root("user 0")).unwrap();
     scene
 }
 
@@ -355,7 +355,9 @@ pub fn at_two_interfaces(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let right = AttachPoint::Xdp { interface: bench.interface("right"), priority: 1, proceed_on };
     scene.links.push(engine.attached(scene.programs[1], right));
     let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
-    engine.set_hook(&bench.interface("right"), HookKind::Xdp, &change, "user 0").unwrap();
+    engine
+        .set_hook(&bench.interface("right"), HookKind::Xdp, &change, &SwitchCaller::root("user 0"))
+        .unwrap();
     scene
 }
 

@@ -43,7 +43,7 @@ fn a_shadow_is_a_member_whose_verdicts_do_not_count_until_it_is_promoted<K: Test
     assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().strategy, "splice");
     engine.attached(bravo, bench.xdp(20));
     assert_eq!(shadows(bench, &engine), [true, false]);
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     assert_eq!(promote(&engine, link, true), "unchanged");
     // Another daemon builds the same.
     drop(engine);
@@ -53,7 +53,7 @@ fn a_shadow_is_a_member_whose_verdicts_do_not_count_until_it_is_promoted<K: Test
     assert_eq!(promote(&engine, link, false), "changed");
     assert_eq!(shadows(bench, &engine), [false, false]);
     assert_eq!(promote(&engine, link, true), "changed");
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
 }
 
 fn the_kernels_own_chain_has_no_shadows<K: Testable>(bench: &Bench<K>) {

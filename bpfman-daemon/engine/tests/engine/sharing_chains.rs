@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, Interface, ProgramId};
-use bpfmand_engine::{Engine, ErrorKind, HookChange, ReplaceRequest};
+use bpfmand_engine::{Engine, ErrorKind, HookChange, ReplaceRequest, SwitchCaller};
 
 use crate::bench::{Ask as _, Bench, Testable, pins};
 
@@ -59,7 +59,7 @@ fn a_function_that_takes_anothers_place_is_in_the_chain<K: Testable>(bench: &Ben
         ..crate::replacements::replacement(bench, guest, "sharing")
     };
     engine.replace_program(&other).unwrap();
-    let found = engine.verify_chain(&bench.left(), XDP).unwrap();
+    let found = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     assert!(found.matches(), "{found:#?}");
 }
 
@@ -89,7 +89,7 @@ fn a_chain_is_what_its_members_bytecode_makes<K: Testable>(bench: &Bench<K>) {
     engine.attached(alpha, bench.xdp(1));
     engine.attached(tango, bench.tc(Direction::Ingress, 1));
     let verified = |kind| {
-        let found = engine.verify_chain(&bench.left(), kind).unwrap();
+        let found = engine.verify_chain(&bench.left(), kind, None).unwrap();
         assert!(found.matches(), "{found:#?}");
         found.parts.iter().map(|part| part.part.clone()).collect::<Vec<_>>()
     };
@@ -107,7 +107,7 @@ fn bytecode_that_changed_on_disk_is_named<K: Testable>(bench: &Bench<K>) {
     for file in std::fs::read_dir(folder).unwrap() {
         std::fs::write(file.unwrap().path(), b"another").unwrap();
     }
-    let found = engine.verify_chain(&bench.left(), XDP).unwrap();
+    let found = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     let wrong: Vec<_> = found.parts.iter().filter(|part| !part.matches).collect();
     assert_eq!(wrong.len(), 1, "{found:#?}");
     assert_eq!(wrong[0].part, "bytecode of alpha");
@@ -126,7 +126,7 @@ fn a_strangers_program_in_our_place_is_named<K: Testable>(bench: &Bench<K>) {
     let link = bench.kernel.open_pin(&Path::new("xdp").join(&folder[0])).unwrap().unwrap();
     let handle = |id| bench.kernel.open_program(id).unwrap().unwrap();
     bench.kernel.replace(&link, &handle(charlie), &handle(ours)).unwrap();
-    let found = engine.verify_chain(&bench.left(), XDP).unwrap();
+    let found = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     assert!(!found.matches());
     let part = found.parts.iter().find(|part| part.part == "what the hook runs").unwrap();
     assert_eq!(part.expected, format!("program {ours}"));
@@ -138,7 +138,8 @@ fn a_held_hook_refuses_changes_and_says_who_holds_it<K: Testable>(bench: &Bench<
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let link = engine.attached(alpha, bench.xdp(1));
     let hold = |held| HookChange { held: Some(held), ..HookChange::default() };
-    let set = |change: &HookChange| engine.set_hook(&bench.left(), XDP, change, "user 4711");
+    let set =
+        |change: &HookChange| engine.set_hook(&bench.left(), XDP, change, &SwitchCaller::root("user 4711"));
     assert!(set(&hold(true)).unwrap());
     assert!(!set(&hold(true)).unwrap(), "it is already");
     let before = (engine.all_links(), pins(&*bench.kernel, Path::new("")));
@@ -158,7 +159,7 @@ fn a_held_hook_refuses_changes_and_says_who_holds_it<K: Testable>(bench: &Bench<
     drop(engine);
     let engine = bench.engine();
     engine.detach(link).unwrap_err();
-    assert!(engine.set_hook(&bench.left(), XDP, &hold(false), "user 0").unwrap());
+    assert!(engine.set_hook(&bench.left(), XDP, &hold(false), &SwitchCaller::root("user 0")).unwrap());
     engine.detach(link).unwrap();
 }
 
@@ -169,7 +170,7 @@ fn counting_a_lone_member_joins_it<K: Testable>(bench: &Bench<K>) {
     let strategy = || engine.chain(&bench.left(), XDP).unwrap().strategy;
     let count = |on| {
         let change = HookChange { counters: Some(on), ..HookChange::default() };
-        engine.set_hook(&bench.left(), XDP, &change, "user 0").unwrap()
+        engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap()
     };
     assert_eq!(strategy(), "direct");
     assert!(count(true));
@@ -187,14 +188,14 @@ fn a_hook_that_is_kept_attached_passes_everything_without_members<K: Testable>(b
     let link = engine.attached(alpha, bench.xdp(1));
     let keep = |on| {
         let change = HookChange { keep_attached: Some(on), ..HookChange::default() };
-        engine.set_hook(&bench.left(), XDP, &change, "user 0").unwrap()
+        engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap()
     };
     assert!(keep(true));
     let kernel_link = engine.chain(&bench.left(), XDP).unwrap().kernel_link;
     engine.detach(link).unwrap();
     let chain = engine.chain(&bench.left(), XDP).unwrap();
     assert_eq!((chain.strategy, chain.members.len(), chain.kernel_link), ("empty", 0, kernel_link));
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     engine.attached(bravo, bench.xdp(1));
     assert_eq!(engine.chain(&bench.left(), XDP).unwrap().kernel_link, kernel_link, "the same attachment");
     engine.unload(bravo).unwrap();
@@ -207,9 +208,9 @@ fn a_hook_that_is_kept_attached_passes_everything_without_members<K: Testable>(b
 fn switches_of_a_hook_without_members_are_refused<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let change = HookChange { held: Some(true), ..HookChange::default() };
-    let error = engine.set_hook(&bench.left(), XDP, &change, "user 0").unwrap_err();
+    let error = engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-    let error = engine.verify_chain(&bench.left(), XDP).unwrap_err();
+    let error = engine.verify_chain(&bench.left(), XDP, None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 

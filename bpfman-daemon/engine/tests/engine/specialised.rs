@@ -44,11 +44,11 @@ fn read_only_data_is_a_part_of_the_chain<K: Testable>(bench: &Bench<K>) {
     assert_eq!(frozen(bench, &members).len(), 2);
     assert_eq!(frozen(bench, &[entry(bench, &engine)]), [], "nothing is read from them");
     assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().fallbacks, 0);
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     // A new daemon finds the same.
     drop(engine);
     let engine = bench.engine();
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     // Another value is another chain.
     let before = bench.kernel.program(entry(bench, &engine)).unwrap().unwrap().tag;
     engine.unload(members[1]).unwrap();
@@ -78,7 +78,7 @@ fn a_folded_chain_that_the_verifier_refuses_is_made_of_the_members_as_they_are()
     let view = engine.show_chain(&bench.left(), XDP).unwrap();
     assert_eq!((view.strategy, view.fallbacks), ("splice", 1));
     assert_eq!(frozen(&bench, &[entry(&bench, &engine)]), frozen(&bench, &members));
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     drop(engine);
-    assert!(bench.engine().verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(bench.engine().verify_chain(&bench.left(), XDP, None).unwrap().matches());
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bpfmand_core::{AttachPoint, HookKind, ProceedOn, VerdictFamily};
-use bpfmand_engine::{ChainDetails, Engine, HookChange, MemberTime};
+use bpfmand_engine::{ChainDetails, Engine, HookChange, MemberTime, SwitchCaller};
 use bpfmand_kernel::Kernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_splice::{CounterLayout, TimeLayout};
@@ -15,7 +15,7 @@ const XDP: HookKind = HookKind::Xdp;
 
 fn switch<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, on: bool) -> bool {
     let change = HookChange { timing: Some(on), ..HookChange::default() };
-    engine.set_hook(&bench.left(), XDP, &change, "user 0").unwrap()
+    engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap()
 }
 
 fn view<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> ChainDetails {
@@ -61,7 +61,7 @@ fn timing_is_switched_on_and_off_with_its_twin<K: Testable>(bench: &Bench<K>) {
     assert!(view(bench, &engine).switches.timing);
     assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
     assert_eq!(pinned(bench), ["array_0", "counters", "program_0", "ticks", "times", "twin_0"]);
-    let verified = engine.verify_chain(&bench.left(), XDP).unwrap();
+    let verified = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     assert!(verified.matches(), "{verified:#?}");
     assert!(verified.parts.iter().any(|part| part.part == "timed twin 1 of 1"), "{verified:#?}");
 
@@ -104,7 +104,7 @@ fn hooks_that_share_a_timed_chain_have_times_of_their_own<K: Testable>(bench: &B
     assert!(switch(bench, &engine, true));
     assert_eq!(view(bench, &engine).hooks_sharing, 1, "the other hook is not timed");
     let change = HookChange { timing: Some(true), ..HookChange::default() };
-    assert!(engine.set_hook(&bench.interface("right"), XDP, &change, "user 0").unwrap());
+    assert!(engine.set_hook(&bench.interface("right"), XDP, &change, &SwitchCaller::root("user 0")).unwrap());
     assert_eq!(view(bench, &engine).hooks_sharing, 2);
     write(bench, 2, &[1, 100, 1, 100, 1, 40]);
     assert!(times(bench, &engine).iter().all(|time| time.unwrap().samples > 0));
@@ -135,7 +135,7 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     engine.attached(alpha, bench.xdp(1));
-    let begin = |engine: &Engine<K>| engine.begin_client_timing(&bench.left(), XDP).unwrap();
+    let begin = |engine: &Engine<K>| engine.begin_client_timing(&bench.left(), XDP, None).unwrap();
     // A lone member is joined for it, and runs directly again.
     let key = begin(&engine);
     assert_eq!(times(bench, &engine), [Some(MemberTime::default())]);
@@ -178,15 +178,15 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
 fn a_frozen_chain_is_not_changed_for_a_client<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha] = engine.loads(&bench.request("programs", &["alpha"]))[..] else { panic!() };
-    assert!(engine.begin_client_timing(&bench.left(), XDP).is_err(), "no program is there");
+    assert!(engine.begin_client_timing(&bench.left(), XDP, None).is_err(), "no program is there");
     engine.attached(alpha, bench.xdp(1));
     let hold = HookChange { held: Some(true), ..HookChange::default() };
-    assert!(engine.set_hook(&bench.left(), XDP, &hold, "user 0").unwrap());
-    let refused = engine.begin_client_timing(&bench.left(), XDP).unwrap_err();
+    assert!(engine.set_hook(&bench.left(), XDP, &hold, &SwitchCaller::root("user 0")).unwrap());
+    let refused = engine.begin_client_timing(&bench.left(), XDP, None).unwrap_err();
     assert!(refused.to_string().contains("user 0"), "{refused}");
     assert_eq!(times(bench, &engine), [None]);
     let release = HookChange { held: Some(false), ..HookChange::default() };
-    assert!(engine.set_hook(&bench.left(), XDP, &release, "user 0").unwrap());
+    assert!(engine.set_hook(&bench.left(), XDP, &release, &SwitchCaller::root("user 0")).unwrap());
     assert_eq!(times(bench, &engine), [None], "who was refused has left nothing");
 }
 

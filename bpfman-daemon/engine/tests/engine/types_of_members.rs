@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
-use bpfmand_engine::HookChange;
+use bpfmand_engine::{HookChange, SwitchCaller};
 use bpfmand_kernel::prelude::*;
 
 use crate::bench::Ask as _;
@@ -41,7 +41,7 @@ fn a_member_that_allocates_an_object_of_its_own_type_is_inlined() {
     let ways: Vec<_> = view.members.iter().map(|member| (member.way.name(), &*member.way_reason)).collect();
     assert_eq!(ways, [("inline", ""); 3]);
     assert_eq!((view.strategy, view.fallbacks), ("splice", 0));
-    assert!(engine.verify_chain(&bench.left(), INGRESS).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), INGRESS, None).unwrap().matches());
     // The object is made and freed: the packet goes on to the last, whose verdict is the chain's.
     let entry = bench.kernel.open_program(view.segments[0].program).unwrap().unwrap();
     const REDIRECT: u32 = 7;
@@ -66,7 +66,7 @@ fn members_apart_are_functions_with_their_names_in_what_the_kernel_runs() {
     assert_eq!(functions(), ["chain"], "inlined members are no functions");
     let switch = |on| {
         let change = HookChange { as_subprograms: Some(on), ..HookChange::default() };
-        assert!(engine.set_hook(&bench.left(), XDP, &change, "user 0").unwrap());
+        assert!(engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap());
     };
     switch(true);
     let view = engine.show_chain(&bench.left(), XDP).unwrap();

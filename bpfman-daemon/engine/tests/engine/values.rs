@@ -128,12 +128,12 @@ fn a_new_version_has_the_values_that_it_is_given<K: Testable>(bench: &Bench<K>) 
     let second = engine.replace_program(&by).unwrap().programs[0].id;
     assert_eq!(bytes(bench, second, "port"), 444_u16.to_ne_bytes());
     assert_eq!(bytes(bench, second, "name"), b"before\0\0");
-    let back = engine.rollback_program(second).unwrap().programs[0].id;
+    let back = engine.rollback_program(second, None).unwrap().programs[0].id;
     assert_eq!(bytes(bench, back, "name"), b"eth0\0\0\0\0");
 
     let mut load = bench.request("settings", &["reads"]);
     load.values = globals(&[("port", "445")]);
-    let by = ReplaceLoadRequest { programs: vec![back], load, maps: MapPolicy::Keep };
+    let by = ReplaceLoadRequest { programs: vec![back], load, maps: MapPolicy::Keep, places: None };
     let third = engine.replace_load(&by).unwrap().programs[0].id;
     assert_eq!(bytes(bench, third, "port"), 445_u16.to_ne_bytes());
     let wrong = ReplaceRequest { values: globals(&[("port", "x")]), ..replacement(bench, third, "settings") };

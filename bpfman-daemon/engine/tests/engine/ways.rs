@@ -48,7 +48,7 @@ fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>
     assert!(view.members[1].way_reason.contains("isolated"), "{view:?}");
     let chain = pins(&*bench.kernel, Path::new("chains"));
     assert!(chain.iter().any(|pin| pin.ends_with("/array_0")), "{chain:?}");
-    let verified = engine.verify_chain(&bench.left(), XDP).unwrap();
+    let verified = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     assert!(verified.matches(), "{verified:#?}");
     // Back in place, and isolated again; a restart finds it so.
     for wanted in [false, true] {
@@ -77,7 +77,7 @@ fn isolated_member_replaced_by_the_same_bytecode_is_the_new_one<K: Testable>(ben
         assert!(began.elapsed() < PATIENCE, "the old program stays loaded");
         std::thread::yield_now();
     }
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
 }
 
 fn a_chain_whose_array_lost_its_pin_is_mended<K: Testable>(bench: &Bench<K>) {
@@ -91,18 +91,18 @@ fn a_chain_whose_array_lost_its_pin_is_mended<K: Testable>(bench: &Bench<K>) {
         bench.kernel.unpin(Path::new(array)).unwrap();
     };
     tear();
-    let verified = engine.verify_chain(&bench.left(), XDP).unwrap();
+    let verified = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     let wrong: Vec<_> = verified.parts.iter().filter(|part| !part.matches).collect();
     assert_eq!(wrong.len(), 1, "{verified:#?}");
     assert!(wrong[0].found.contains("pin was removed"), "{verified:#?}");
     let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
     assert!(matches!(engine.check_hook(&key).unwrap(), HookCheck::Mended(_)));
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     // A start does the same.
     tear();
     drop(engine);
     let engine = bench.engine();
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
 }
 
 crate::on_both_kernels!(
@@ -125,7 +125,7 @@ fn a_splice_that_the_verifier_refuses_becomes_a_chain_of_another_kind() {
     let view = engine.show_chain(&bench.left(), XDP).unwrap();
     assert!(view.fallbacks > 0, "{view:?}");
     assert!(view.reason.contains("fallback"), "{}", view.reason);
-    assert!(engine.verify_chain(&bench.left(), XDP).unwrap().matches());
+    assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
     // No way at all: the member that the verifier was in is named, with what it said, and nothing changed.
     engine.detach(link).unwrap();

@@ -28,6 +28,7 @@ pub fn version<K: Kernel>(
         programs: programs.to_vec(),
         load: LoadRequest { metadata: content.into(), ..bench.request(object, names) },
         maps: MapPolicy::Keep,
+        places: None,
     }
 }
 
@@ -139,7 +140,7 @@ fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Test
     assert_eq!(all_stays(&engine), before);
     assert_eq!(pins(&*bench.kernel, Path::new("")), held);
     // No version is kept; a rollback takes the earlier bytecode.
-    let error = engine.rollback_program(new[0]).unwrap_err();
+    let error = engine.rollback_program(new[0], None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Precondition);
     assert!(error.to_string().contains("replaced as a whole"), "{error}");
     let back = engine.replace_load(&version(bench, &new, "programs", &["alpha", "bravo", "tango"])).unwrap();

@@ -86,6 +86,12 @@ int passes_none(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
+SEC("freplace/judge")
+int judges_otherwise(struct __sk_buff *skb)
+{
+	return -1;
+}
+
 SEC("freplace/watched")
 int watches_more(int number)
 {

@@ -1,0 +1,102 @@
+//! Switches of a hook: the rights that a change of them asks for.
+
+use bpfmand_access::AccessObject;
+use bpfmand_core::{HookKind, Interface, LinkId, Owner};
+use bpfmand_engine::{EngineError, ErrorKind, HookChange, SwitchCaller, SwitchRight};
+use bpfmand_kernel::Kernel;
+use tonic::Status;
+
+use crate::authorize::Permit;
+use crate::objects;
+use crate::server::{Api, fail};
+
+/// Rights of a caller that changes switches. The engine compares them with the hook as it is then.
+pub(crate) struct SwitchRights {
+    owner: Owner,
+    right: RightOver,
+    releases: Option<Owner>,
+}
+
+/// Right over the members of a hook.
+enum RightOver {
+    /// Nothing of the change is about members.
+    NotNeeded,
+    All(Vec<LinkId>),
+    /// Over these alone, and the denial for the others.
+    Some(Vec<LinkId>, Status),
+}
+
+impl SwitchRights {
+    /// The caller, by this name.
+    pub fn caller<'a>(&'a self, by: &'a str) -> SwitchCaller<'a> {
+        let right = match &self.right {
+            RightOver::NotNeeded => SwitchRight::All,
+            RightOver::All(members) => SwitchRight::Members(members),
+            RightOver::Some(members, _) => SwitchRight::Some(members),
+        };
+        SwitchCaller { by, owner: self.owner.clone(), right, releases: self.releases.clone() }
+    }
+
+    /// Turns a failure of the change into a status: where rights were missing, the denial names them.
+    pub fn fail(self, error: EngineError) -> Status {
+        match self.right {
+            RightOver::Some(_, denial) if error.kind() == ErrorKind::Denied => denial,
+            _ => fail(error),
+        }
+    }
+}
+
+impl<K: Kernel> Api<K> {
+    /// Allows a change of switches, or denies it: a release of a freeze by a right over the freeze, any other change by a
+    /// right over all members. A right over one member is enough to count and time a hook: that slows others down, which
+    /// the member does as well.
+    pub(crate) async fn authorize_switch(
+        &self,
+        interface: &Interface,
+        kind: HookKind,
+        change: &HookChange,
+    ) -> Result<(Permit, SwitchRights), Status> {
+        let mut objects = vec![self.hook(interface, kind).await?];
+        // A caller that may not ask about the hook learns of no member.
+        let permit = self.authorize(&objects)?;
+        self.admit_interface(&permit, interface).await?;
+        let at = interface.clone();
+        let (members, releases) = self
+            .read(&permit, move |api| {
+                let members = api.engine.owners_at_hook(&at, kind).map_err(fail)?;
+                Ok((members, api.engine.owner_of_freeze(&at, kind).map_err(fail)?))
+            })
+            .await?;
+        let owner = permit.owner.clone();
+        let releases = releases.filter(|_| change.held == Some(false));
+        let of_freeze = releases.clone();
+        if let Some(owner) = &of_freeze {
+            let name = format!("the freeze of {}", kind.at(interface));
+            objects.push(AccessObject::Owned { name, owner });
+        }
+        if *change == (HookChange { held: Some(false), ..HookChange::default() }) {
+            let permit = self.authorize(&objects)?;
+            return Ok((permit, SwitchRights { owner, right: RightOver::NotNeeded, releases }));
+        }
+        let of_link = |link: LinkId| members.iter().filter(move |(other, _)| *other == link);
+        let mut links: Vec<LinkId> = members.iter().map(|(link, _)| *link).collect();
+        links.dedup();
+        let (permit, right) = {
+            let mut all = objects.clone();
+            all.extend(members.iter().map(objects::member));
+            match self.authorize(&all) {
+                Ok(permit) => (permit, RightOver::All(links)),
+                Err(denial) if change.measures_only() => {
+                    links.retain(|link| {
+                        let mut of_one = objects.clone();
+                        of_one.extend(of_link(*link).map(objects::member));
+                        self.authorize(&of_one).is_ok()
+                    });
+                    (permit, RightOver::Some(links, denial))
+                }
+                Err(denial) => return Err(denial),
+            }
+        };
+        Ok((permit, SwitchRights { owner, right, releases }))
+    }
+}

@@ -1,0 +1,45 @@
+//! Places of a program that is replaced: those that the caller was allowed are compared with those that there are.
+
+use std::collections::BTreeSet;
+
+use bpfmand_core::{LinkId, MatchingId};
+use bpfmand_kernel::Kernel;
+
+use super::lock::Locked;
+use crate::state::records::LinkRecord;
+use crate::{Engine, EngineError};
+
+/// Places in which a caller was allowed to run a new version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedPlaces {
+    /// Links of the replaced programs.
+    pub links: BTreeSet<LinkId>,
+    /// Their attachments to matching interfaces, with all links that these make.
+    pub matchings: BTreeSet<MatchingId>,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Refuses to replace programs that were attached in another place since the caller was allowed: an image may be pulled in
+    /// between, which takes minutes. The programs are locked.
+    pub(super) fn ensure_places(
+        &self,
+        locked: &Locked,
+        allowed: Option<&AllowedPlaces>,
+    ) -> Result<(), EngineError> {
+        let Some(allowed) = allowed else { return Ok(()) };
+        let replaced = |uid| locked.old.iter().find(|old| old.uid == uid);
+        let of_allowed = |matching: MatchingId| allowed.matchings.contains(&matching);
+        let is_new =
+            |link: &LinkRecord| !allowed.links.contains(&link.id) && !link.matching.is_some_and(of_allowed);
+        let by_link = locked.links.iter().find(|link| is_new(link)).and_then(|link| replaced(link.program));
+        let by_matching = || {
+            let state = self.state();
+            let mut new = state.matchings.iter().filter(|(id, _)| !of_allowed(**id));
+            new.find_map(|(_, matching)| replaced(matching.program))
+        };
+        match by_link.or_else(by_matching) {
+            None => Ok(()),
+            Some(program) => Err(EngineError::NewPlace { program: program.id }),
+        }
+    }
+}
