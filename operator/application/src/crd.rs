@@ -9,8 +9,11 @@ use crate::condition;
 use crate::config::Config;
 use crate::state::application::{BpfApplicationState, ClusterBpfApplicationState};
 
-/// Each kind with the function that makes its definition, in the order in which they are printed.
-const KINDS: [(&str, fn() -> CustomResourceDefinition); 5] = [
+/// Makes the definition of a kind.
+type Definition = fn() -> CustomResourceDefinition;
+
+/// Each kind with its definition, in the order in which they are printed.
+const KINDS: [(&str, Definition); 5] = [
     ("ClusterBpfApplication", || application(ClusterBpfApplication::crd())),
     ("BpfApplication", || application(BpfApplication::crd())),
     ("ClusterBpfApplicationState", || with_schemas(ClusterBpfApplicationState::crd(), publish)),
