@@ -1,7 +1,9 @@
 //! The custom resource definitions, ready to be applied.
 
+use std::borrow::Cow;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube_core::CustomResourceExt;
+use kube_core::{CustomResourceExt, Resource};
 use serde_json::{Map, Value};
 
 use crate::application::{BpfApplication, ClusterBpfApplication};
@@ -9,16 +11,19 @@ use crate::condition;
 use crate::config::Config;
 use crate::state::application::{BpfApplicationState, ClusterBpfApplicationState};
 
+/// Gives the name of a kind, for which no definition has to be made.
+type Name = fn(&()) -> Cow<'_, str>;
+
 /// Makes the definition of a kind.
 type Definition = fn() -> CustomResourceDefinition;
 
-/// Each kind with its definition, in the order in which they are printed.
-const KINDS: [(&str, Definition); 5] = [
-    ("ClusterBpfApplication", || application(ClusterBpfApplication::crd())),
-    ("BpfApplication", || application(BpfApplication::crd())),
-    ("ClusterBpfApplicationState", || with_schemas(ClusterBpfApplicationState::crd(), publish)),
-    ("BpfApplicationState", || with_schemas(BpfApplicationState::crd(), publish)),
-    ("Config", || with_schemas(Config::crd(), publish)),
+/// The name of each kind with its definition, in the order in which they are printed.
+const KINDS: [(Name, Definition); 5] = [
+    (ClusterBpfApplication::kind, || application(ClusterBpfApplication::crd())),
+    (BpfApplication::kind, || application(BpfApplication::crd())),
+    (ClusterBpfApplicationState::kind, || with_schemas(ClusterBpfApplicationState::crd(), publish)),
+    (BpfApplicationState::kind, || with_schemas(BpfApplicationState::crd(), publish)),
+    (Config::kind, || with_schemas(Config::crd(), publish)),
 ];
 
 /// Every definition, in a fixed order.
@@ -30,7 +35,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 /// The definition of one kind, without the work that the others take.
 #[must_use]
 pub fn of_kind(kind: &str) -> Option<CustomResourceDefinition> {
-    KINDS.iter().find(|(name, _)| *name == kind).map(|(_, definition)| definition())
+    KINDS.iter().find(|(name, _)| name(&()) == kind).map(|(_, definition)| definition())
 }
 
 /// Every definition for API servers before 1.30, which do not know `selectableFields` and refuse them. Objects cannot be
