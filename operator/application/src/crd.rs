@@ -1,7 +1,9 @@
 //! The custom resource definitions, ready to be applied.
 
+use std::borrow::Cow;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube_core::CustomResourceExt;
+use kube_core::{CustomResourceExt, Resource};
 use serde_json::{Map, Value};
 
 use crate::application::{BpfApplication, ClusterBpfApplication};
@@ -9,18 +11,31 @@ use crate::condition;
 use crate::config::Config;
 use crate::state::application::{BpfApplicationState, ClusterBpfApplicationState};
 
+/// Gives the name of a kind, for which no definition has to be made.
+type Name = fn(&()) -> Cow<'_, str>;
+
+/// Makes the definition of a kind.
+type Definition = fn() -> CustomResourceDefinition;
+
+/// The name of each kind with its definition, in the order in which they are printed.
+const KINDS: [(Name, Definition); 5] = [
+    (ClusterBpfApplication::kind, || application(ClusterBpfApplication::crd())),
+    (BpfApplication::kind, || application(BpfApplication::crd())),
+    (ClusterBpfApplicationState::kind, || with_schemas(ClusterBpfApplicationState::crd(), publish)),
+    (BpfApplicationState::kind, || with_schemas(BpfApplicationState::crd(), publish)),
+    (Config::kind, || with_schemas(Config::crd(), publish)),
+];
+
 /// Every definition, in a fixed order.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [
-        unseen_at_first(ClusterBpfApplication::crd()),
-        unseen_at_first(BpfApplication::crd()),
-        ClusterBpfApplicationState::crd(),
-        BpfApplicationState::crd(),
-        Config::crd(),
-    ]
-    .map(published_form)
-    .into()
+    KINDS.map(|(_, definition)| definition()).into()
+}
+
+/// The definition of one kind, without the work that the others take.
+#[must_use]
+pub fn of_kind(kind: &str) -> Option<CustomResourceDefinition> {
+    KINDS.iter().find(|(name, _)| name(&()) == kind).map(|(_, definition)| definition())
 }
 
 /// Every definition for API servers before 1.30, which do not know `selectableFields` and refuse them. Objects cannot be
@@ -44,31 +59,31 @@ pub fn without_rules() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// What the derived definition says beyond the published one is taken out again.
+/// The definition of an application's kind: objects have the status [`condition::unseen`] until a controller writes one.
+///
+/// A `Config` has none: it is applied beside the controller, which a tool waits for anyway, and an API server that fills in
+/// a status writes it with the next apply, though nothing else changes.
+fn application(crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    with_schemas(crd, |schema| {
+        publish(schema);
+        if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
+            status.insert("default".to_owned(), condition::unseen());
+        }
+    })
+}
+
+/// Removes from a derived schema what the published one does not have.
 ///
 /// - `nullable`: schemars gives it to every `Option`. The published fields are optional but not nullable, so that
 ///   the API server drops an explicit null, as it does for every field of Go types.
 /// - `title`: the kind's name once more.
 /// - formats of numbers that Kubernetes does not know (`uint32`): API servers warn of each.
-fn published_form(crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    with_schemas(crd, |schema| {
-        if let Some(schema) = schema.as_object_mut() {
-            schema.remove("title");
-        }
-        remove_keyword(schema, "nullable");
-        each(schema, &plain_number);
-    })
-}
-
-/// Gives objects the status [`condition::unseen`] until a controller writes one. A `Config` has none: it is applied beside
-/// the controller, which a tool waits for anyway, and an API server that fills in a status writes it with the next apply,
-/// though nothing else changes.
-fn unseen_at_first(crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    with_schemas(crd, |schema| {
-        if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
-            status.insert("default".to_owned(), condition::unseen());
-        }
-    })
+fn publish(schema: &mut Value) {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("title");
+    }
+    remove_keyword(schema, "nullable");
+    each(schema, &plain_number);
 }
 
 /// A definition with something changed in its schemas.

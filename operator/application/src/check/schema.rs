@@ -1,13 +1,13 @@
 //! A manifest held against the schema of its definition, as the API server would.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Map, Value};
 
 use super::SpecProblem;
 use super::fields::{SpecProblems, matches};
+use crate::crd;
 
 /// Every field of a manifest that the schema of its kind does not allow, by its path. Kinds without a definition here
 /// give none.
@@ -18,7 +18,7 @@ use super::fields::{SpecProblems, matches};
 pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or_default();
     let mut found = SpecProblems::default();
-    if let (Some(schema), Some(fields)) = (SCHEMAS.get(kind), manifest.as_object()) {
+    if let (Some(schema), Some(fields)) = (schema_of(kind), manifest.as_object()) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let known: BTreeMap<&str, &Value> =
             properties.into_iter().flatten().map(|(name, schema)| (name.as_str(), schema)).collect();
@@ -38,15 +38,19 @@ pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     found.problems
 }
 
-/// The schemas of all kinds, by kind. Deriving them takes longer than checking a manifest, so a process does it once.
-static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
-    let schema = |definition: CustomResourceDefinition| {
-        let version = definition.spec.versions.into_iter().next()?;
-        let schema = serde_json::to_value(version.schema?.open_api_v3_schema?).ok()?;
-        Some((definition.spec.names.kind, schema))
-    };
-    crate::crd::all().into_iter().filter_map(schema).collect()
-});
+/// The schema of a kind. Deriving it takes longer than checking a manifest, so a process does it once for each kind that it
+/// meets.
+fn schema_of(kind: &str) -> Option<Arc<Value>> {
+    static KNOWN: Mutex<BTreeMap<String, Arc<Value>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(schema) = known.get(kind) {
+        return Some(Arc::clone(schema));
+    }
+    let version = crd::of_kind(kind)?.spec.versions.into_iter().next()?;
+    let schema = Arc::new(serde_json::to_value(version.schema?.open_api_v3_schema?).ok()?);
+    known.insert(kind.to_owned(), Arc::clone(&schema));
+    Some(schema)
+}
 
 fn unknown<'a>(found: &mut SpecProblems, name: &str, path: &str, known: impl Iterator<Item = &'a str>) {
     let known: Vec<&str> = known.collect();
