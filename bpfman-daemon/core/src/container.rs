@@ -149,31 +149,9 @@ impl WantedContainers {
     }
 }
 
-/// The id of the container that a process is in, by the path of its control group: of the outermost group that is named like
-/// one, since a container may make groups inside its own.
-#[must_use]
-pub fn container_of(cgroup: &str) -> Option<&str> {
-    let group = cgroup.split('/').find(|group| WantedContainers::is_a_containers(group))?;
-    let stem = group.strip_suffix(".scope").unwrap_or(group);
-    Some(stem.rsplit_once(['-', ':']).map_or(stem, |(_, id)| id))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_is_in_the_outermost_container_of_its_group() {
-        let (id, inner) = ("3f".repeat(32), "77".repeat(32));
-        for path in [
-            format!("/system.slice/docker-{id}.scope"),
-            format!("/kubepods/burstable/pod1/{id}/{inner}"),
-            format!("/a.slice/cri-containerd-{id}.scope/init"),
-        ] {
-            assert_eq!(container_of(&path), Some(id.as_str()), "{path}");
-        }
-        assert_eq!((container_of("/"), container_of("/system.slice/ssh.service")), (None, None));
-    }
 
     fn id(text: &str) -> ContainerId {
         ContainerId::parse(text).unwrap()

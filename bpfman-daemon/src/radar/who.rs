@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use bpfmand_core::{Peer, cgroup_of, container_of, unified_cgroup_of};
+use bpfmand_core::GroupPath;
 use bpfmand_journal::StrangerActor;
-use bpfmand_kernel::linux::{ProcessStart, process_facts};
+use bpfmand_kernel::linux::{ProcessGroups, ProcessStart, process_facts};
 
 use super::event::RadarEvent;
 
@@ -15,7 +15,7 @@ const MOST_GROUPS: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Identification {
     /// Paths of control groups by their ids, for processes that are gone: others of their group may have been seen.
-    groups: HashMap<u64, String>,
+    groups: HashMap<u64, GroupPath>,
 }
 
 impl Identification {
@@ -30,27 +30,27 @@ impl Identification {
         let facts = process_facts(event.process, start);
         let gone = facts.is_none();
         let (executable, groups) = facts.map(|facts| (facts.executable, facts.groups)).unwrap_or_default();
-        let mut cgroup = cgroup_of(&groups);
-        if let Some(path) = unified_cgroup_of(&groups).filter(|_| event.group != 0) {
+        let ProcessGroups { best: mut group, unified } = ProcessGroups::of(&groups);
+        if let Some(path) = unified.filter(|_| event.group != 0) {
             if self.groups.len() >= MOST_GROUPS {
                 self.groups.clear();
             }
             self.groups.insert(event.group, path);
         }
         if gone {
-            cgroup = self.groups.get(&event.group).cloned();
+            group = self.groups.get(&event.group).cloned();
         }
-        let peer = Peer { cgroup, ..Peer::default() };
+        let group = group.unwrap_or_default();
         StrangerActor {
             uid: event.user,
             gid: event.user_group,
             pid: event.process,
             command: event.command.clone(),
             executable: executable.unwrap_or_default(),
-            unit: peer.unit().unwrap_or_default().to_owned(),
-            pod: peer.pod().unwrap_or_default().to_owned(),
-            container: peer.cgroup.as_deref().and_then(container_of).unwrap_or_default().to_owned(),
-            cgroup: peer.cgroup.unwrap_or_default(),
+            unit: group.unit().unwrap_or_default().to_owned(),
+            pod: group.pod().unwrap_or_default().to_owned(),
+            container: group.container().unwrap_or_default().to_owned(),
+            cgroup: group.as_str().to_owned(),
             gone,
         }
     }

@@ -8,9 +8,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use bpfmand_core::{ContainerTasks, TaskGroup, WantedContainers, unified_cgroup_of};
+use bpfmand_core::{ContainerTasks, TaskGroup, unified_cgroup_of};
 
 use super::containers::{self, FIRST_GROUPS};
+use super::process_groups::Hierarchy;
 use super::processes;
 use crate::KernelError;
 
@@ -64,25 +65,12 @@ fn group(hierarchy: &Path, path: &Path) -> Option<TaskGroup> {
     known.then_some(TaskGroup::ControlGroup { level, id: found.ino() })
 }
 
-/// By the group of its container, if it is in one.
+/// By the group of its container, if it is in one. A group is a container's by the name that root gave it: a user may name
+/// groups of its own like one.
 fn by_control_group(root: &Path, pid: u32) -> Option<TaskGroup> {
     let lines = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok()?;
-    let path = unified_cgroup_of(&lines)?;
-    group(&whole_hierarchy()?, Path::new(container_group(&path)?))
-}
-
-/// The part of a path that leads to the outermost container: what a container makes inside, it may name as it likes. Below
-/// the groups of pods it counts from these, since a node may be a container itself.
-pub(super) fn container_group(path: &str) -> Option<&str> {
-    let mut names: Vec<(usize, &str)> = Vec::new();
-    let mut at = 0;
-    for name in path.split('/') {
-        names.push((at + name.len(), name));
-        at += name.len() + 1;
-    }
-    let pods = names.iter().position(|(_, name)| name.contains("kubepods")).unwrap_or(0);
-    let (end, _) = names[pods..].iter().find(|(_, name)| WantedContainers::is_a_containers(name))?;
-    path.get(..*end)
+    let path = Hierarchy::unified().group(unified_cgroup_of(&lines)?);
+    group(&whole_hierarchy()?, Path::new(&path.container_group()?))
 }
 
 /// By its process namespace, if it is not everybody's.
@@ -115,25 +103,6 @@ fn is_first(root: &Path, pid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_outermost_container_is_meant_and_nothing_that_it_made() {
-        let (own, other) = ("3f".repeat(32), "77".repeat(32));
-        let cases = [
-            (format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{own}.scope/init"), true),
-            (format!("/kubepods/besteffort/pod1/{own}/kubepods/pod2/{other}"), true),
-            (format!("/docker/{other}/kubelet/kubepods/pod1/{own}"), true),
-            (format!("/system.slice/docker-{own}.scope"), true),
-            ("/system.slice/sshd.service".to_owned(), false),
-            ("/".to_owned(), false),
-        ];
-        for (path, found) in cases {
-            let group = container_group(&path);
-            assert_eq!(group.is_some(), found, "{path}");
-            assert!(group.is_none_or(|group| group.contains(&own)), "{path}: {group:?}");
-            assert!(group.is_none_or(|group| !group.ends_with("init")), "{path}: {group:?}");
-        }
-    }
 
     #[test]
     fn a_process_outside_of_containers_is_refused() {

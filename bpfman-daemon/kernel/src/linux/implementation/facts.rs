@@ -82,7 +82,7 @@ impl KernelFacts for LinuxKernel {
     }
 
     fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {
-        containers::find(wanted).map_err(|source| KernelError::call("read", "/proc", source))
+        containers::find(wanted)
     }
 
     fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError> {
