@@ -21,7 +21,7 @@ pub use denial::Denial;
 pub use grant::{Grant, GrantCallers, GrantLimits, NetnsRule};
 pub use grant_error::GrantError;
 pub use object::AccessObject;
-pub use pattern::{BadPattern, HookPattern, TARGETS, TargetPattern};
+pub use pattern::{ApplicationPattern, BadPattern, HookPattern, ImagePattern, TARGETS, TargetPattern};
 pub use policy::{AccessPolicy, SocketGroup};
 pub use policy_file::{AccountNames, BadPolicy};
 pub use verb::{AccessVerb, UnknownVerb};

@@ -15,7 +15,7 @@ use tonic::Status;
 use crate::audit;
 use crate::authorize::Permit;
 use crate::server::Api;
-use crate::status::denied;
+use crate::status::{denied, invalid};
 
 /// Bytecode.
 pub(crate) fn source(source: &BytecodeSource) -> AccessObject<'_> {
@@ -181,7 +181,7 @@ impl<K: Kernel> Api<K> {
         load: &mut LoadRequest,
         replaced: &[ProgramId],
     ) -> Result<Permit, Status> {
-        let claim = application_claim(&load.metadata);
+        let claim = application_claim(&load.metadata).map_err(|error| invalid(error.to_string()))?;
         let mut objects = vec![source(&load.source)];
         objects.extend(load.programs.iter().map(|program| AccessObject::Type(program.program_type)));
         objects.extend(load.programs.iter().filter_map(|program| {
@@ -309,7 +309,7 @@ impl<K: Kernel> Api<K> {
     /// Allows an adoption, which takes the owner that the permit says.
     pub(crate) fn authorize_adopt(&self, adopt: &mut AdoptRequest) -> Result<Permit, Status> {
         let permit = {
-            let claim = application_claim(&adopt.metadata);
+            let claim = application_claim(&adopt.metadata).map_err(|error| invalid(error.to_string()))?;
             let mut objects: Vec<_> = place(Some(adopt.priority), &adopt.order).collect();
             // The kernel tells where the link is only once it is looked at.
             objects.push(AccessObject::AnyHook);

@@ -1,6 +1,7 @@
 //! The rules of the program manager, free of I/O: what a program is, where it can be attached, in which
 //! order programs of one hook run, and what a request must look like.
 
+mod application;
 mod attach;
 mod audit_text;
 mod cgroup_path;
@@ -38,6 +39,7 @@ mod target_identity;
 mod tasks;
 pub mod uapi;
 
+pub use application::{BadApplicationName, NamespaceName, OwningApplication, OwningApplicationName};
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use audit_text::audit_text;
 pub use cgroup_path::{BadCgroupPath, CgroupPath};
@@ -69,7 +71,7 @@ pub use order::{
     Moves, Occupant, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Waiting, is_called, moves,
     order_chain, order_links, solve, solve_with_chain,
 };
-pub use owner::{BadOwner, Owner, OwningApplication, Rank};
+pub use owner::{BadOwner, Owner, Rank};
 pub use peer::{HeldNetns, Peer, cgroup_of, systemd_cgroup_of, unified_cgroup_of};
 pub use perf_event::{BadPerfEvent, PerfEvent, PerfEventPlace, PerfSource, SampleRate};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};

@@ -131,7 +131,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
         ),
         (
             AccessVerb::Load,
-            AccessObject::Application(&OwningApplication { namespace: None, name: "x".to_owned() }),
+            AccessObject::Application(&OwningApplication::parse(None, "x").unwrap()),
             "applications",
         ),
     ] {
@@ -146,8 +146,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
 #[test]
 fn own_is_the_same_owner_and_applications_belong_to_who_may_speak_for_them() {
     let own = Owner::Grant("network-team".to_owned());
-    let theirs =
-        Owner::Application(OwningApplication { namespace: Some("shop".to_owned()), name: "a".to_owned() });
+    let theirs = Owner::Application(OwningApplication::parse(Some("shop"), "a").unwrap());
     let owned = |owner| [AccessObject::Owned { name: "link 3".to_owned(), owner }];
     let team = policy(TEAM);
     assert!(team.decide(&user(1000), AccessVerb::Attach, &owned(&own)).is_ok());

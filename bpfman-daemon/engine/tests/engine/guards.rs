@@ -13,7 +13,7 @@ use crate::replacements::replacement;
 use crate::simulated::bench;
 
 fn of_namespace(load: LoadRequest) -> LoadRequest {
-    let name = OwningApplication { namespace: Some("shop".to_owned()), name: "probe".to_owned() };
+    let name = OwningApplication::parse(Some("shop"), "probe").unwrap();
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 
