@@ -121,7 +121,7 @@ fn parse(text: &str) -> Result<Option<Named<'_>>, Status> {
                 )));
             }
         };
-        return Ok(Some(Named::Hook(kind, Interface { name: name.to_owned(), netns: None })));
+        return Ok(Some(Named::Hook(kind, crate::parse::interface(name, None)?)));
     }
     let target = TARGETS.into_iter().find(|target| *target == first);
     Ok(Some(target.map_or(Named::Image(text), |kind| Named::Target(kind, rest))))

@@ -50,7 +50,7 @@ pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptReques
         (true, false) => {
             return Err(invalid("a network namespace without an interface says nothing of where a link is"));
         }
-        (false, _) => Some(parse::interface(request.iface, Some(request.netns))),
+        (false, _) => Some(parse::interface(&request.iface, Some(request.netns))?),
     };
     let names = &request.proceed_on;
     Ok(AdoptRequest {

@@ -178,7 +178,7 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
     Ok(match info {
         Info::XdpAttachInfo(xdp) => (
             AttachPoint::Xdp {
-                interface: interface(xdp.iface, xdp.netns),
+                interface: interface(&xdp.iface, xdp.netns)?,
                 priority: xdp.priority,
                 proceed_on: proceed_on(VerdictFamily::Xdp, &xdp.proceed_on)?,
             },
@@ -186,7 +186,7 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
         ),
         Info::TcAttachInfo(tc) => (
             AttachPoint::Tc {
-                interface: interface(tc.iface, tc.netns),
+                interface: interface(&tc.iface, tc.netns)?,
                 direction: direction(&tc.direction)?,
                 priority: tc.priority,
                 proceed_on: proceed_on(VerdictFamily::Tc, &tc.proceed_on)?,
@@ -195,7 +195,7 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
         ),
         Info::TcxAttachInfo(tcx) => (
             AttachPoint::Tcx {
-                interface: interface(tcx.iface, tcx.netns),
+                interface: interface(&tcx.iface, tcx.netns)?,
                 direction: direction(&tcx.direction)?,
                 priority: tcx.priority,
             },
@@ -240,8 +240,9 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
     })
 }
 
-pub fn interface(name: String, netns: Option<String>) -> Interface {
-    Interface { name, netns: netns.filter(|path| !path.is_empty()).map(PathBuf::from) }
+pub fn interface(name: &str, netns: Option<String>) -> Result<Interface, Status> {
+    let netns = netns.filter(|path| !path.is_empty()).map(PathBuf::from);
+    Interface::parse(name, netns).map_err(|error| invalid(error.to_string()))
 }
 
 fn direction(text: &str) -> Result<Direction, Status> {
@@ -288,7 +289,7 @@ pub fn hook(
         "tcx" => HookKind::Tcx(direction(&hook.direction)?),
         other => return Err(invalid(format!("hook kind \"{other}\" is none of xdp, tc, tcx"))),
     };
-    Ok((interface(hook.iface, Some(hook.netns)), kind))
+    Ok((interface(&hook.iface, Some(hook.netns))?, kind))
 }
 
 /// Which programs a list shows. `program_type` is an exact type's name, or empty.

@@ -20,6 +20,7 @@ mod hook_facts;
 mod ids;
 mod insn;
 mod interface_match;
+mod interface_name;
 mod map_memory;
 mod map_spec;
 mod netfilter;
@@ -63,6 +64,7 @@ pub use ids::{
 };
 pub use insn::{Insn, op};
 pub use interface_match::{BadMatch, InterfaceMatch};
+pub use interface_name::BadInterfaceName;
 pub use map_spec::{MapRole, MapSpec};
 pub use netfilter::{BadNetfilterPlace, NetfilterFamily, NetfilterHook, NetfilterPlace};
 pub use netns_pattern::NetnsPattern;
