@@ -61,10 +61,10 @@ pub struct ApplicationPattern {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum NamespacePattern {
-    /// Those without a namespace.
+    /// Cluster applications.
     Cluster,
     Namespaces(Glob),
-    /// Those with and without.
+    /// All applications.
     Any,
 }
 

@@ -66,7 +66,7 @@ impl GroupPath {
         self.container_at().map(|(at, _)| self.up_to(at))
     }
 
-    /// Returns the path of the group that all tasks of a user's process are in, and nobody else's: of its pod, of the user, or
+    /// Returns the path of the group that all tasks of a caller are in, and no others': of its pod, of the user, or
     /// of its unit, else the group itself. None for the root of the hierarchy, where everybody is.
     #[must_use]
     pub fn group_of(&self, uid: u32) -> Option<String> {

@@ -46,7 +46,7 @@ impl<'w> Around<'w> {
         Self { above, ..Self::default() }
     }
 
-    /// What is known of a group of this name in there, and with this path.
+    /// Returns the same for a group of this name inside, which has this path.
     fn enter(&self, name: &'w str, path: &Path, wanted: &'w WantedContainers) -> Self {
         if self.inside {
             return self.clone();
