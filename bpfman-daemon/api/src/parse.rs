@@ -242,6 +242,10 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
 
 pub fn interface(name: &str, netns: Option<String>) -> Result<Interface, Status> {
     let netns = netns.filter(|path| !path.is_empty()).map(PathBuf::from);
+    // The place of an attachment to matching interfaces names none; elsewhere no interface is found without a name.
+    if name.is_empty() {
+        return Ok(Interface { name: String::new(), netns });
+    }
     Interface::parse(name, netns).map_err(|error| invalid(error.to_string()))
 }
 
