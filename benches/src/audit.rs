@@ -31,7 +31,7 @@ pub fn run() -> anyhow::Result<()> {
 }
 
 fn peer() -> Peer {
-    let cgroup = Some(GroupPath::new("/system.slice/netops.service", 2, 0));
+    let cgroup = Some(GroupPath::new("/system.slice/netops.service", 2, None));
     Peer { uid: 1000, gid: 1000, pid: Some(4711), cgroup, ..Peer::default() }
 }
 

@@ -219,7 +219,7 @@ mod tests {
             by: EntryActor::of(&Peer {
                 uid,
                 pid: Some(9),
-                cgroup: Some(GroupPath::new("/a", 1, 0)),
+                cgroup: Some(GroupPath::new("/a", 1, None)),
                 ..Peer::default()
             }),
             owners: owners.iter().map(|owner| (*owner).to_owned()).collect(),

@@ -94,7 +94,30 @@ pub struct ContainerFacts {
     pub identity: NetnsId,
 }
 
-/// Ids that are looked for among the names of control groups.
+/// Containers that have processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundContainers {
+    /// Their processes.
+    pub containers: Vec<ContainerFacts>,
+    /// Those whose processes are not known for certain.
+    pub ambiguous: Vec<AmbiguousContainer>,
+}
+
+/// A container whose id is in the names of several cgroups with processes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} are named like it and have processes; name the container by its whole id, or end the processes of the cgroup \
+     that no container runtime made (its cgroup.procs lists them)",
+    groups.iter().map(|group| group.display().to_string()).collect::<Vec<_>>().join(" and ")
+)]
+pub struct AmbiguousContainer {
+    /// Id, as requested.
+    pub id: ContainerId,
+    /// Paths of the cgroups, from the root of their hierarchy.
+    pub groups: Vec<PathBuf>,
+}
+
+/// Ids that are looked for among the names of cgroups.
 #[derive(Debug, Default)]
 pub struct WantedContainers {
     whole: HashSet<ContainerId>,

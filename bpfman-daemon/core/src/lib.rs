@@ -44,7 +44,9 @@ pub use application::{BadApplicationName, NamespaceName, OwningApplication, Owni
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use audit_text::audit_text;
 pub use cgroup_path::{BadCgroupPath, CgroupPath};
-pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers};
+pub use container::{
+    AmbiguousContainer, BadContainerId, ContainerFacts, ContainerId, FoundContainers, WantedContainers,
+};
 pub use cpu::{BadCpuAction, BadCpuShare, CpuAction, CpuExcess, CpuLimit, CpuShare};
 pub use deadline::{BadTtl, Deadline, MachineTime};
 pub use durations::{CountedDurations, DurationCounts};
@@ -52,7 +54,7 @@ pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use flat_text::FlatText;
 pub use function_pattern::{BadFunctionPattern, FunctionPattern};
 pub use glob::{BadGlob, Glob};
-pub use group_path::GroupPath;
+pub use group_path::{GroupPath, PodsRoot};
 pub use hexadecimal::{from_hexadecimal, hexadecimal};
 pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, NetnsNumber, UnknownDirection};
 pub use hook_facts::{
@@ -74,7 +76,7 @@ pub use order::{
     order_chain, order_links, solve, solve_with_chain,
 };
 pub use owner::{BadOwner, Owner, Rank};
-pub use peer::{HeldNetns, Peer, cgroup_of, systemd_cgroup_of, unified_cgroup_of};
+pub use peer::{HeldNetns, Peer, cgroup_in, cgroup_of, unified_cgroup_of};
 pub use perf_event::{BadPerfEvent, PerfEvent, PerfEventPlace, PerfSource, SampleRate};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, JumpTable, LineInfo, ProgramText};

@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection.
 
-use std::os::fd::OwnedFd;
+use std::any::Any;
 use std::sync::Arc;
 
 use crate::{GroupPath, NetnsId};
@@ -18,27 +18,27 @@ pub struct Peer {
     pub groups: Vec<u32>,
     /// Process id; none where the process is of a pid namespace that the daemon does not see.
     pub pid: Option<u32>,
-    /// The control group that the process was in when its connection was taken, by its path in the hierarchy that names
+    /// The cgroup that the process was in when its connection was taken, by its path in the hierarchy that names
     /// it best; none where that could not be read, or another process may have the number.
     pub cgroup: Option<GroupPath>,
-    /// Its control group of version 2 at that time; none where there is no such hierarchy.
+    /// Its cgroup of version 2 at that time; none where there is no such hierarchy.
     pub unified: Option<GroupPath>,
     /// Its network namespace when its connection was taken; none where that could not be opened.
     pub netns: Option<HeldNetns>,
 }
 
-/// A network namespace that is held open: while it is, no other has its inode.
+/// A network namespace that is held open: no other namespace gets its inode meanwhile.
 #[derive(Clone, Debug)]
 pub struct HeldNetns {
     inode: u64,
-    _file: Arc<OwnedFd>,
+    _holder: Arc<dyn Any + Send + Sync>,
 }
 
 impl HeldNetns {
-    /// Takes the open file of a namespace, and its inode.
+    /// Takes the inode of a namespace, and a value that holds the namespace open until it is dropped.
     #[must_use]
-    pub fn new(file: OwnedFd, inode: u64) -> Self {
-        Self { inode, _file: Arc::new(file) }
+    pub fn new(inode: u64, holder: impl Any + Send + Sync) -> Self {
+        Self { inode, _holder: Arc::new(holder) }
     }
 
     /// Returns its identity. The cookie, which tells it from later ones with this inode, is left out: there are none while it
@@ -65,41 +65,36 @@ impl Peer {
         self.cgroup.as_ref()?.unit()
     }
 
-    /// The control group of version 2 that all tasks of this caller are in, and no others' are: of its pod, of its user, or
-    /// of its outermost service or scope, else the group itself. None for the root of the hierarchy, where everybody is.
+    /// The cgroup of version 2 that all tasks of this caller are in, and no others' are: of its pod, of its user, or
+    /// of its outermost service or scope, else the cgroup itself. None for the root of the hierarchy, where everybody is.
     #[must_use]
     pub fn group(&self) -> Option<String> {
         self.unified.as_ref()?.group_of(self.uid)
     }
 
-    /// The uid of the pod that the process belongs to, as its control group spells it.
+    /// The uid of the pod that the process belongs to, as its cgroup spells it.
     #[must_use]
     pub fn pod(&self) -> Option<&str> {
         self.cgroup.as_ref()?.pod()
     }
 }
 
-/// The path that names a process' control group best, of the lines of `/proc/<pid>/cgroup`: that of version 2, unless
-/// processes are sorted in systemd's own hierarchy of version 1.
+/// The path that names a process' cgroup best, of the lines of `/proc/<pid>/cgroup`: that of version 2, unless processes are
+/// sorted in systemd's own hierarchy of version 1.
 #[must_use]
 pub fn cgroup_of(lines: &str) -> Option<String> {
-    systemd_cgroup_of(lines).or_else(|| unified_cgroup_of(lines))
+    cgroup_in(lines, "name=systemd").or_else(|| unified_cgroup_of(lines))
 }
 
-/// The path of a process' control group in systemd's own hierarchy of version 1.
-#[must_use]
-pub fn systemd_cgroup_of(lines: &str) -> Option<String> {
-    path_in(lines, "name=systemd")
-}
-
-/// The path of a process' control group of version 2, of the lines of `/proc/<pid>/cgroup`.
+/// The path of a process' cgroup of version 2, of the lines of `/proc/<pid>/cgroup`.
 #[must_use]
 pub fn unified_cgroup_of(lines: &str) -> Option<String> {
-    path_in(lines, "")
+    cgroup_in(lines, "")
 }
 
-/// The path in the hierarchy of these controllers: of the line `NUMBER:CONTROLLERS:PATH`. Version 2 has none.
-fn path_in(lines: &str, wanted: &str) -> Option<String> {
+/// Returns the path in the hierarchy of these controllers: of the line `NUMBER:CONTROLLERS:PATH`. Version 2 has none.
+#[must_use]
+pub fn cgroup_in(lines: &str, wanted: &str) -> Option<String> {
     lines.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?);

@@ -232,17 +232,6 @@ pub enum KernelError {
         /// Why not.
         reason: &'static str,
     },
-    /// The id of a container is in the names of several control groups.
-    #[error(
-        "container {id} is not known for certain: {} are named like it and have processes",
-        groups.iter().map(|group| group.display().to_string()).collect::<Vec<_>>().join(" and ")
-    )]
-    AmbiguousContainer {
-        /// As given.
-        id: String,
-        /// The groups, from the root of their hierarchy.
-        groups: Vec<PathBuf>,
-    },
     /// Another daemon uses the bpffs.
     #[error(
         "the bpffs at {root} is in use by another bpfmand; end that one first, or give this one a runtime folder of its \

@@ -93,10 +93,6 @@ impl EngineError {
             Self::Kernel(KernelError::HookChanged { .. }) => {
                 "someone replaced the program at this hook; detach theirs, then try again"
             }
-            Self::Kernel(KernelError::AmbiguousContainer { .. }) => {
-                "name the container by its whole id; if two groups have that one, end the processes of the group that no \
-                 container runtime made (`cgroup.procs` lists them)"
-            }
             Self::Kernel(KernelError::NoInterface { .. }) => "`ip link` shows the interfaces",
             Self::Kernel(KernelError::NamespaceNotFound { netns, .. }) => {
                 return Some(format!(

@@ -118,7 +118,6 @@ impl EngineError {
                 | KernelError::HookFull { .. }
                 | KernelError::Preorder { .. }
                 | KernelError::HeldByOther { .. }
-                | KernelError::AmbiguousContainer { .. }
                 | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
                 KernelError::HookGone { .. }
                 | KernelError::NoTracepoint { .. }

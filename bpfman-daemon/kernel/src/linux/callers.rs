@@ -9,12 +9,12 @@ use bpfmand_core::HeldNetns;
 
 use super::held_processes::HeldProcess;
 use super::process_groups::ProcessGroups;
-use super::sys;
+use super::{processes, sys};
 
 /// A process that made a connection, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallerProcess {
-    /// Its control groups.
+    /// Its cgroups.
     pub groups: ProcessGroups,
     /// Its network namespace; none if that cannot be opened.
     pub netns: Option<HeldNetns>,
@@ -31,24 +31,38 @@ pub fn caller_process(socket: impl AsFd, pid: u32, uid: u32) -> Option<CallerPro
 }
 
 fn caller(peer: std::io::Result<OwnedFd>, pid: u32, uid: u32) -> Option<CallerProcess> {
-    let held = HeldProcess::open(Path::new("/proc"), pid)?;
-    let is_caller = match peer {
-        // It still has the number, so it had it when the folder was opened.
-        Ok(process) => number_of(&process) == Some(pid),
-        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => user_of(&held) == Some(uid),
-        Err(_) => false,
-    };
-    if !is_caller {
+    if let Err(error) = &peer
+        && !is_old_kernel(error)
+    {
+        tracing::debug!(pid, uid, %error, "the process of a caller is not known: it has neither unit, pod nor namespace");
         return None;
     }
-    let groups = ProcessGroups::of(&held.read("cgroup")?);
-    Some(CallerProcess { groups, netns: held.open_file("ns/net").and_then(held_netns) })
+    let held = HeldProcess::open(Path::new("/proc"), pid)?;
+    let began = held.began()?;
+    let is_caller = || match &peer {
+        // It still has the number, so it had it when the folder was opened.
+        Ok(process) => number_of(process) == Some(pid),
+        Err(_) => user_of(&held) == Some(uid),
+    };
+    if !is_caller() {
+        return None;
+    }
+    let groups = ProcessGroups::of_held(&held).unwrap_or_default();
+    let netns = held.open_file("ns/net").and_then(held_netns);
+    // Another process has the number if this one has ended meanwhile.
+    let now = processes::began(Path::new("/proc"), pid);
+    (is_caller() && now == Some(began)).then_some(CallerProcess { groups, netns })
+}
+
+/// Returns whether the kernel has no `SO_PEERPIDFD`: before Linux 6.5.
+fn is_old_kernel(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOPROTOOPT)
 }
 
 fn held_netns(file: OwnedFd) -> Option<HeldNetns> {
     let file = File::from(file);
     let inode = file.metadata().ok()?.ino();
-    Some(HeldNetns::new(file.into(), inode))
+    Some(HeldNetns::new(inode, file))
 }
 
 /// The number of a process by its descriptor; none after its end.

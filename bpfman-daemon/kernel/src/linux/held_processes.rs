@@ -24,7 +24,7 @@ impl HeldProcess {
     }
 
     /// Returns its beginning; none after its end.
-    fn began(&self) -> Option<u64> {
+    pub fn began(&self) -> Option<u64> {
         processes::began_in(&self.read("stat")?)
     }
 

@@ -123,7 +123,7 @@ pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
     if result < 0 || fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call succeeded, so its answer is a descriptor that nobody else owns yet.
+    // SAFETY: the call succeeded, so its answer is a new descriptor, which has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
