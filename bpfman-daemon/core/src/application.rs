@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-/// Longest name of a namespace, and of each part of an application's name.
-const MAX_LABEL: usize = 63;
-/// Longest name of an application.
+/// Most characters of a namespace's name: those of a DNS label.
+const MAX_NAMESPACE: usize = 63;
+/// Most characters of an application's name: those of a DNS subdomain. Its parts have no limit of their own in Kubernetes.
 const MAX_NAME: usize = 253;
 
 /// The name of a namespace: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NamespaceName(String);
 
-/// The name of an application within its namespace, or among cluster applications: DNS labels with dots between them.
+/// The name of an application within its namespace, or among cluster applications: a DNS subdomain, as Kubernetes takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OwningApplicationName(String);
 
@@ -20,11 +20,11 @@ pub struct OwningApplicationName(String);
 pub struct OwningApplication {
     /// Its namespace; none for cluster applications.
     pub namespace: Option<NamespaceName>,
-    /// Its name; none where a client says none.
+    /// Its name; none where a client sends none.
     pub name: Option<OwningApplicationName>,
 }
 
-/// A text that is no name.
+/// An invalid name of an application or a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{text}\" {reason}")]
 pub struct BadApplicationName {
@@ -33,12 +33,17 @@ pub struct BadApplicationName {
 }
 
 impl NamespaceName {
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// It is no DNS label: 1 to 63 lower-case letters, digits and dashes, neither the first nor the last of them a dash.
     pub fn parse(text: &str) -> Result<Self, BadApplicationName> {
-        match label_fault(text) {
+        let fault = match text {
+            _ if text.len() > MAX_NAMESPACE => Some("is longer than the 63 characters of a namespace's name"),
+            _ if text.contains('.') => Some("has a dot, which no namespace has in its name"),
+            _ => fault(text),
+        };
+        match fault {
             Some(reason) => Err(BadApplicationName::new(text, reason)),
             None => Ok(Self(text.to_owned())),
         }
@@ -52,15 +57,14 @@ impl NamespaceName {
 }
 
 impl OwningApplicationName {
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
-    /// It has more than 253 characters, or a part between dots is no DNS label.
+    /// It is no DNS subdomain: 1 to 253 lower-case letters, digits, dashes and dots, where each part between dots begins and
+    /// ends with a letter or digit.
     pub fn parse(text: &str) -> Result<Self, BadApplicationName> {
-        if text.len() > MAX_NAME {
-            return Err(BadApplicationName::new(text, "is longer than 253 characters"));
-        }
-        match text.split('.').find_map(label_fault) {
+        let is_long = text.len() > MAX_NAME;
+        match is_long.then_some("is longer than 253 characters").or_else(|| fault(text)) {
             Some(reason) => Err(BadApplicationName::new(text, reason)),
             None => Ok(Self(text.to_owned())),
         }
@@ -74,10 +78,10 @@ impl OwningApplicationName {
 }
 
 impl OwningApplication {
-    /// Reads the names of an application. An empty name is none.
+    /// Parses the names of an application. An empty name is none.
     ///
     /// # Errors
-    /// One is no name.
+    /// One of them is invalid.
     pub fn parse(namespace: Option<&str>, name: &str) -> Result<Self, BadApplicationName> {
         let namespace = namespace.map(NamespaceName::parse).transpose()?;
         let name = (!name.is_empty()).then(|| OwningApplicationName::parse(name)).transpose()?;
@@ -101,16 +105,21 @@ impl BadApplicationName {
     }
 }
 
-fn label_fault(text: &str) -> Option<&'static str> {
-    let is_of_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+/// Returns the first fault in a name of whatever length, in which dots part others.
+fn fault(text: &str) -> Option<&'static str> {
+    let is_of_name =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
     match text {
-        "" => Some("is empty, or has a part that is"),
-        _ if text.len() > MAX_LABEL => Some("is longer than 63 characters, or has a part that is"),
+        "" => Some("is empty"),
         _ if text.contains('/') => Some("has a slash: a namespace and a name are written apart"),
-        _ if !text.bytes().all(is_of_label) => {
-            Some("has other characters than lower-case letters, digits and dashes")
+        _ if !text.bytes().all(is_of_name) => {
+            Some("has other characters than lower-case letters, digits, dashes and dots")
         }
-        _ if text.starts_with('-') || text.ends_with('-') => Some("begins or ends with a dash"),
+        _ if text.split('.').any(|part| part.is_empty() || part.starts_with('-') || part.ends_with('-')) => {
+            Some(
+                "has a dash or a dot where a letter or digit has to be: at its beginning, its end, or beside a dot",
+            )
+        }
         _ => None,
     }
 }
@@ -144,28 +153,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_dns_labels() {
+    fn names_are_those_of_kubernetes() {
         let most = "a".repeat(63);
         for name in ["a", "0", "shop", "my-app-2", &most] {
             assert_eq!(NamespaceName::parse(name).unwrap().as_str(), name);
             assert_eq!(OwningApplicationName::parse(name).unwrap().as_str(), name);
         }
-        assert!(
-            OwningApplicationName::parse("team.firewall").is_ok()
-                && NamespaceName::parse("team.firewall").is_err()
-        );
+        // Objects have subdomains for names, in which a part may be longer than a label.
+        for name in ["team.firewall", &"a".repeat(64), &"a".repeat(253), &format!("{}a", "a.".repeat(126))] {
+            assert_eq!(OwningApplicationName::parse(name).unwrap().as_str(), name);
+            assert!(NamespaceName::parse(name).is_err(), "{name}");
+        }
         for (name, why) in [
             ("", "is empty"),
             ("shop/wall", "has a slash"),
             ("/", "has a slash"),
-            ("Shop", "other characters"),
-            ("a_b", "other characters"),
-            ("a b", "other characters"),
-            ("ä", "other characters"),
-            ("a\n", "other characters"),
-            ("-a", "begins or ends with a dash"),
-            ("a-", "begins or ends with a dash"),
-            (&"a".repeat(64), "longer than 63"),
+            ("Shop", "dashes and dots"),
+            ("a_b", "dashes and dots"),
+            ("a b", "dashes and dots"),
+            ("ä", "dashes and dots"),
+            ("a\n", "dashes and dots"),
+            ("-a", "at its beginning"),
+            ("a-", "its end"),
         ] {
             for error in
                 [NamespaceName::parse(name).unwrap_err(), OwningApplicationName::parse(name).unwrap_err()]
@@ -176,10 +185,21 @@ mod tests {
                 );
             }
         }
-        for name in
-            [".", "a.", ".a", "a..b", "a.-b", "..", &"a.".repeat(127), &format!("{}a", "a.".repeat(127))]
-        {
-            assert!(OwningApplicationName::parse(name).is_err(), "{name}");
+        for (name, why) in [
+            (".", "beside a dot"),
+            ("a.", "its end"),
+            (".a", "at its beginning"),
+            ("a..b", "beside a dot"),
+            ("a.-b", "beside a dot"),
+            ("..", "beside a dot"),
+            (&"a".repeat(254), "longer than 253"),
+        ] {
+            let error = OwningApplicationName::parse(name).unwrap_err().to_string();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+        for (name, why) in [("team.a", "has a dot"), (&"a".repeat(64), "longer than the 63")] {
+            let error = NamespaceName::parse(name).unwrap_err().to_string();
+            assert!(error.contains(why), "{name}: {error}");
         }
     }
 
