@@ -116,8 +116,8 @@ impl Grant {
                 let unwritten = !(self.tenant.is_some() && of.needs_load_target());
                 allowed_by("types", self.types.as_ref().map_or(unwritten, |types| types.contains(of)))
             }
-            AccessObject::Image(url) => {
-                let listed = |patterns: &Vec<ImagePattern>| patterns.iter().any(|one| one.matches(url));
+            AccessObject::Image(reference) => {
+                let listed = |patterns: &Vec<ImagePattern>| patterns.iter().any(|one| one.matches(reference));
                 allowed_by("images", self.images.as_ref().is_none_or(listed))
             }
             AccessObject::File(path) => {
@@ -209,6 +209,12 @@ impl Grant {
                 Owner::Grant(name) => *name == self.name,
                 Owner::Application(name) => self.speaks_for(name),
             }
+    }
+
+    /// Returns the pattern that lets callers speak for an application as they could in earlier versions; none if they could not,
+    /// or can.
+    pub(crate) fn successor_for(&self, name: &OwningApplication) -> Option<String> {
+        self.applications.iter().find_map(|application| application.successor(name))
     }
 
     pub(crate) fn speaks_for(&self, name: &OwningApplication) -> bool {

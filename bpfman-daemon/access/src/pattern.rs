@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bpfmand_core::{BadGlob, Direction, Glob, HookKind, OwningApplication, OwningApplicationName};
+use bpfmand_core::{BadGlob, Direction, Glob, HookKind};
 
 /// Hooks: `xdp:eth*`, `tc:*:ingress`, `tcx:eth0`. Without a direction both are meant; `*` alone means all hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,39 +33,15 @@ pub enum BadPattern {
     /// Of a target.
     #[error("\"{0}\" is no target: expected TYPE:NAME, where TYPE is one of {known}, or *", known = TARGETS.join(", "))]
     Target(String),
+    /// Of an image.
+    #[error("\"{0}\" is no pattern of images: expected REGISTRY/REPOSITORY, such as quay.io/team/*, or *")]
+    Image(String),
     /// Of an application.
     #[error("\"{0}\" is no application: expected NAMESPACE/NAME, NAME for a cluster application, or *")]
     Application(String),
     /// Of names.
     #[error(transparent)]
     Name(#[from] BadGlob),
-}
-
-/// Images: `registry.example.com/network/*`. Registry and repository are compared apart, so that no repository elsewhere can
-/// look like the registry. `*` alone means all images.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImagePattern {
-    /// None for a pattern without a slash, which is compared with the whole reference.
-    registry: Option<Glob>,
-    rest: Glob,
-    text: String,
-}
-
-/// Applications: `shop/*`, `*/firewall`, or `firewall` for a cluster application. `*` alone means all applications.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApplicationPattern {
-    namespace: NamespacePattern,
-    name: Glob,
-    text: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum NamespacePattern {
-    /// Cluster applications.
-    Cluster,
-    Namespaces(Glob),
-    /// All applications.
-    Any,
 }
 
 const HOOKS: [&str; 3] = ["xdp", "tc", "tcx"];
@@ -172,69 +148,6 @@ impl FromStr for TargetPattern {
     }
 }
 
-impl ImagePattern {
-    /// True if it takes the image of this reference.
-    #[must_use]
-    pub fn matches(&self, reference: &str) -> bool {
-        match (&self.registry, reference.split_once('/')) {
-            (Some(registry), Some((host, rest))) => registry.matches(host) && takes_name(&self.rest, rest),
-            (Some(_), None) => false,
-            (None, _) => takes_name(&self.rest, reference),
-        }
-    }
-}
-
-impl FromStr for ImagePattern {
-    type Err = BadPattern;
-
-    fn from_str(text: &str) -> Result<Self, BadPattern> {
-        let (registry, rest) = match text.split_once('/') {
-            Some((registry, rest)) => (Some(Glob::parse(registry)?), rest),
-            None => (None, text),
-        };
-        Ok(Self { registry, rest: Glob::parse(rest)?, text: text.to_owned() })
-    }
-}
-
-impl fmt::Display for ImagePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl ApplicationPattern {
-    /// True if it takes this application. Namespace and name are compared apart.
-    #[must_use]
-    pub fn matches(&self, application: &OwningApplication) -> bool {
-        let in_namespace = match (&self.namespace, &application.namespace) {
-            (NamespacePattern::Any, _) | (NamespacePattern::Cluster, None) => true,
-            (NamespacePattern::Namespaces(pattern), Some(namespace)) => pattern.matches(namespace.as_str()),
-            (NamespacePattern::Cluster, Some(_)) | (NamespacePattern::Namespaces(_), None) => false,
-        };
-        in_namespace && self.name.matches(application.name.as_ref().map_or("", OwningApplicationName::as_str))
-    }
-}
-
-impl FromStr for ApplicationPattern {
-    type Err = BadPattern;
-
-    fn from_str(text: &str) -> Result<Self, BadPattern> {
-        let (namespace, name) = match text.split_once('/') {
-            Some((_, name)) if name.contains('/') => return Err(BadPattern::Application(text.to_owned())),
-            Some((namespace, name)) => (NamespacePattern::Namespaces(Glob::parse(namespace)?), name),
-            None if text == "*" => (NamespacePattern::Any, text),
-            None => (NamespacePattern::Cluster, text),
-        };
-        Ok(Self { namespace, name: Glob::parse(name)?, text: text.to_owned() })
-    }
-}
-
-impl fmt::Display for ApplicationPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
 impl fmt::Display for HookPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -250,8 +163,6 @@ impl fmt::Display for TargetPattern {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -267,64 +178,6 @@ mod tests {
         for wrong in ["", "xdp", "eth0", "sk:eth0", "xdp:eth0:ingress", "tc:eth0:up", "xdp:", "tc:[:ingress"]
         {
             assert!(wrong.parse::<HookPattern>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn images_are_named_by_registry_and_repository_apart() {
-        let takes = |pattern: &str, image: &str| pattern.parse::<ImagePattern>().unwrap().matches(image);
-        assert!(takes("quay.io/team/*", "quay.io/team/a/b:v1") && takes("*", "quay.io/a"));
-        assert!(takes("*.example.com/team/*", "eu.example.com/team/a:v1"));
-        assert!(!takes("*.example.com/team/*", "evil.io/x.example.com/team/a:v1"));
-        assert!(!takes("quay.io/team/*", "quay.io/team/../a") && !takes("*/team/a", "evil.io/x/team/a"));
-        assert!(takes("quay.io*", "quay.io/a") && !takes("quay.io/*", "quay.io"));
-        for wrong in ["", "/a", "quay.io/", "quay.io/["] {
-            assert!(wrong.parse::<ImagePattern>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn applications_are_named_by_namespace_and_name_apart() {
-        let takes = |pattern: &str, namespace: Option<&str>, name: &str| {
-            // Also names that no load may claim: records of earlier versions have them.
-            let application = OwningApplication::recorded(namespace, name);
-            pattern.parse::<ApplicationPattern>().unwrap().matches(&application)
-        };
-        assert!(takes("shop/*", Some("shop"), "wall") && takes("shop/*", Some("shop"), ""));
-        assert!(!takes("shop/*", None, "shop/wall") && !takes("shop/*", None, "wall"));
-        assert!(!takes("shop/*", Some("shop/x"), "wall") && !takes("s*", Some("shop"), "wall"));
-        assert!(takes("s*", None, "shop") && takes("s*/*", Some("shop"), "wall"));
-        assert!(!takes("*/*", None, "wall") && takes("*/wall", Some("a"), "wall"));
-        assert!(takes("*", None, "wall") && takes("*", Some("shop"), "wall") && takes("*", None, ""));
-        for wrong in ["", "/", "a/", "/b", "a/b/c", "a/[", "[a/b]"] {
-            assert!(wrong.parse::<ApplicationPattern>().is_err(), "{wrong}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn pattern_of_a_namespace_takes_no_cluster_application(
-            namespace in "[a-z*?]{1,4}", pattern in "[a-z*?]{1,4}", name in "[a-z/]{0,6}",
-        ) {
-            let pattern: ApplicationPattern = format!("{namespace}/{pattern}").parse().unwrap();
-            prop_assert!(!pattern.matches(&OwningApplication::recorded(None, &name)));
-        }
-
-        #[test]
-        fn image_of_another_registry_is_not_taken(
-            registry in "[a-z*]{1,4}\\.io", other in "[a-z]{1,4}\\.com", repository in "[a-z./]{0,12}", rest in "[a-z*]{1,4}",
-        ) {
-            let pattern: ImagePattern = format!("{registry}/{rest}").parse().unwrap();
-            let elsewhere = format!("{other}/{repository}");
-            prop_assert!(!pattern.matches(&elsewhere));
-        }
-
-        #[test]
-        fn any_text_is_a_pattern_or_refused(text in ".{0,20}", namespace in "[a-z]{1,4}", name in "[a-z]{1,4}") {
-            if let Ok(pattern) = text.parse::<ApplicationPattern>() {
-                prop_assert_eq!(pattern.to_string(), text);
-                let _taken = pattern.matches(&OwningApplication::parse(Some(&namespace), &name).unwrap());
-            }
         }
     }
 

@@ -136,7 +136,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let mut request = chains_parse::replace(request.into_inner(), caller)?;
         audit::about_program(self.engine.summary_of_program(request.program));
         audit::replacement(&[request.program], &request.source);
-        let permit = self.authorize_programs([request.program], vec![objects::source(&request.source)])?;
+        let permit = self.authorize_programs([request.program], vec![objects::source(&request.source)?])?;
         request.limits = objects::limits_of(&permit);
         let image = self.prepare(&permit, &request.source).await;
         let outcome = self

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bpfman_image_name::ReferenceError;
 use bpfmand_access::AccessObject;
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, FunctionPattern, Glob, HookKind, Interface, LinkId,
@@ -17,12 +18,14 @@ use crate::authorize::Permit;
 use crate::server::Api;
 use crate::status::{denied, invalid};
 
-/// Bytecode.
-pub(crate) fn source(source: &BytecodeSource) -> AccessObject<'_> {
-    match source {
+/// Bytecode. Images are compared with patterns by their parsed names, whatever spelling the client chose.
+pub(crate) fn source(source: &BytecodeSource) -> Result<AccessObject<'_>, Status> {
+    Ok(match source {
         BytecodeSource::File(path) => AccessObject::File(path),
-        BytecodeSource::Image { url, .. } => AccessObject::Image(url),
-    }
+        BytecodeSource::Image { url, .. } => {
+            AccessObject::Image(url.parse().map_err(|error: ReferenceError| invalid(error.to_string()))?)
+        }
+    })
 }
 
 /// The place of a member among others.
@@ -182,7 +185,7 @@ impl<K: Kernel> Api<K> {
         replaced: &[ProgramId],
     ) -> Result<Permit, Status> {
         let claim = application_claim(&load.metadata).map_err(|error| invalid(error.to_string()))?;
-        let mut objects = vec![source(&load.source)];
+        let mut objects = vec![source(&load.source)?];
         objects.extend(load.programs.iter().map(|program| AccessObject::Type(program.program_type)));
         objects.extend(load.programs.iter().filter_map(|program| {
             let target = program.program_type.load_target()?;

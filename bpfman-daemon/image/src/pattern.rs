@@ -27,7 +27,7 @@ pub struct PatternError {
 }
 
 impl Pattern {
-    /// True if the pattern covers the repository of `image`. A registry of this machine is covered by each of its names.
+    /// Returns whether the pattern covers the repository of `image`. A registry of this machine is covered by each of its names.
     #[must_use]
     pub fn covers(&self, image: &ImageReference) -> bool {
         let mut names = image.registry_host().names();

@@ -33,6 +33,10 @@ fn at(kind: HookKind, name: &str, netns: Option<&str>, in_callers_netns: bool) -
     AccessObject::Hook { kind, interface: Box::leak(Box::new(interface)), in_callers_netns }
 }
 
+fn image(reference: &str) -> AccessObject<'static> {
+    AccessObject::Image(reference.parse().unwrap())
+}
+
 fn xdp(name: &str) -> AccessObject<'static> {
     at(HookKind::Xdp, name, None, false)
 }
@@ -122,7 +126,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
         (AccessVerb::Attach, AccessObject::Position, "priorities"),
         (AccessVerb::Attach, AccessObject::AnyHook, "hooks"),
         (AccessVerb::Load, AccessObject::Type(ProgramType::Kprobe), "types"),
-        (AccessVerb::Load, AccessObject::Image("registry.example.com/other/x:1"), "images"),
+        (AccessVerb::Load, image("registry.example.com/other/x:1"), "images"),
         (AccessVerb::Attach, AccessObject::Target { kind: "uprobe", name: "/bin/sh" }, "targets"),
         (
             AccessVerb::Replace,
