@@ -148,7 +148,7 @@ pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status>
 
 /// An attachment to all interfaces that match.
 pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, Status> {
-    let (point, metadata) = parse::attach(request.attach)?;
+    let (point, metadata) = parse::attach_to_matching(request.attach)?;
     if request.keep_attached {
         return Err(unsupported(
             "an attachment by pattern does not keep empty chains: keep the ones you want, hook by hook",
