@@ -19,7 +19,7 @@ pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
 /// Metadata key that all programs of applications have: the uid of the object that they are loaded for.
 pub const OWNER_KEY: &str = "bpfman.io/uuid";
 
-/// Metadata of a load that claim an application by what is no name.
+/// Metadata of a load that claim an application by an invalid name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("metadata {key}: {source}")]
 pub struct BadClaim {
