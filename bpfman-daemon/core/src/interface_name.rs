@@ -7,7 +7,7 @@ use crate::Interface;
 /// Most bytes of a name: those beside the first (`ip link property add … altname`) may be longer than that.
 const MAX_BYTES: usize = 127;
 
-/// A text that no interface has for a name.
+/// An invalid name of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interface name \"{name}\" {reason}")]
 pub struct BadInterfaceName {
@@ -16,7 +16,7 @@ pub struct BadInterfaceName {
 }
 
 impl Interface {
-    /// Reads the name of an interface in a network namespace, or in the daemon's own.
+    /// Parses the name of an interface in a network namespace, or in the daemon's own.
     ///
     /// # Errors
     /// The name is empty, `.` or `..`, longer than 127 bytes, or has a colon, a slash, a blank or a control character. Some

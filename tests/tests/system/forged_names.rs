@@ -1,4 +1,4 @@
-//! Names that a caller chose: control groups, applications and interfaces named like those of others give no rights.
+//! Names that a caller chose: cgroups, applications and interfaces named like those of others give no rights.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -11,46 +11,56 @@ use bpfman_tests::control_group::{naming_hierarchy, unified_hierarchy};
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::target::{self, Target};
 use bpfman_tests::wait::until;
-use bpfman_tests::{Daemon, Network, Outcome};
-use tonic::Code;
+use bpfman_tests::{Daemon, Launch, Network, Outcome};
 
-use crate::equipment::assert_status;
 use crate::grants::{daemon, load_as};
 
 const USER: u32 = 4711;
-const UNIT: &str = "netops-of-tests.service";
-const POD: &str = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+
+/// A unit of this test.
+fn unit() -> String {
+    format!("netops-of-test-{}.service", std::process::id())
+}
+
+/// The uid of a pod of this test.
+fn pod() -> String {
+    format!("0a1b2c3d-4e5f-6071-8293-{:012x}", std::process::id())
+}
 
 fn policy() -> String {
+    let (pod, unit) = (pod(), unit());
     format!(
         "[files]\nusers = [0, {USER}]\n\
-         [[grants]]\nname = \"pod\"\npods = [\"{POD}\"]\nallow = [\"all\"]\nover = \"all\"\n\
-         [[grants]]\nname = \"unit\"\nunits = [\"{UNIT}\"]\nallow = [\"all\"]\nover = \"all\"\n"
+         [[grants]]\nname = \"pod\"\npods = [\"{pod}\"]\nallow = [\"all\"]\nover = \"all\"\n\
+         [[grants]]\nname = \"unit\"\nunits = [\"{unit}\"]\nallow = [\"all\"]\nover = \"all\"\n"
     )
 }
 
-/// A control group of a test, with those above that the test made. All go with it.
+/// A cgroup of a test. It goes with this value, with those inside and above that the test made.
 struct Group {
-    made: Vec<PathBuf>,
+    folder: PathBuf,
+    /// The one of those above, or it itself, that no other test uses.
+    top: PathBuf,
 }
 
 impl Group {
+    /// Names that tests share, as the kubelet and systemd give them.
+    const SHARED: [&str; 3] = ["kubepods", "kubepods.slice", "system.slice"];
+
     /// Makes a group below a hierarchy, as root.
     fn new(hierarchy: &Path, path: &str) -> Self {
-        let mut made = Vec::new();
-        let mut at = hierarchy.to_owned();
-        for name in path.split('/') {
-            at.push(name);
-            if fs::create_dir(&at).is_ok() {
-                made.push(at.clone());
-            }
-        }
-        Self { made: if made.is_empty() { vec![at] } else { made } }
+        let folder = hierarchy.join(path);
+        // Another test may remove a shared one meanwhile.
+        until("the cgroups are made", || fs::create_dir_all(&folder).is_ok());
+        let shared = |name: &&str| Self::SHARED.contains(name);
+        let own = path.split('/').take_while(shared).count() + 1;
+        let top = hierarchy.join(path.split('/').take(own).collect::<PathBuf>());
+        Self { folder, top }
     }
 
-    /// Makes a group that belongs to a user, as the group of the user's own service manager does.
-    fn delegated(hierarchy: &Path, name: &str) -> Self {
-        let group = Self::new(hierarchy, &format!("{name}-{}", std::process::id()));
+    /// Makes a group that belongs to a user, as the group of the user's own service manager does. Those above are root's.
+    fn delegated(hierarchy: &Path, path: &str) -> Self {
+        let group = Self::new(hierarchy, path);
         for file in ["", "cgroup.procs"] {
             chown(group.folder().join(file), Some(USER), Some(USER)).unwrap();
         }
@@ -58,7 +68,7 @@ impl Group {
     }
 
     fn folder(&self) -> &Path {
-        self.made.last().unwrap()
+        &self.folder
     }
 
     /// Returns the words that run a program as the user, in a group that the user makes inside this one.
@@ -77,13 +87,18 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let top = &self.made[0];
-        until("the control groups are empty", || {
+        until("the cgroups are empty", || {
             let mut remove = Command::new("find");
-            remove.arg(top).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]);
+            remove.arg(&self.top).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]);
             let _busy = remove.output();
-            !top.exists()
+            !self.top.exists()
         });
+        let is_shared = |folder: &&Path| {
+            folder.file_name().is_some_and(|name| Self::SHARED.iter().any(|one| name == *one))
+        };
+        for folder in self.top.ancestors().skip(1).take_while(is_shared) {
+            let _in_use = fs::remove_dir(folder);
+        }
     }
 }
 
@@ -101,16 +116,21 @@ fn asked(id: &str) -> ext::FindContainersRequest {
 fn user_cannot_name_its_group_like_a_pod_or_unit() {
     let daemon = daemon(policy());
     let hierarchy = naming_hierarchy();
-    let own = Group::delegated(&hierarchy, "delegated");
-    let scope = format!("kubepods-burstable-pod{}.slice", POD.replace('-', "_"));
-    for inner in [
-        format!("kubepods/pod{POD}"),
-        format!("kubepods.slice/kubepods-burstable.slice/{scope}/cri-containerd-1.scope"),
-        format!("system.slice/{UNIT}"),
-        UNIT.to_owned(),
+    let (test, pod, unit) = (std::process::id(), pod(), unit());
+    let scope = format!("kubepods-burstable-pod{}.slice", pod.replace('-', "_"));
+    // Without the owners of the groups, each of these names would be that of a unit or a pod: below slices alone, and below
+    // the group of all pods.
+    for (delegated, inner) in [
+        (format!("delegated-{test}.slice"), unit.clone()),
+        (format!("delegated-{test}.slice"), format!("delegated-{test}-a.slice/{unit}")),
+        (format!("kubepods.slice/delegated-{test}"), format!("{scope}/cri-containerd-1.scope")),
+        (format!("kubepods/delegated-{test}"), format!("pod{pod}")),
+        (format!("delegated-{test}"), format!("kubepods/pod{pod}")),
+        (format!("delegated-{test}"), format!("system.slice/{unit}")),
     ] {
+        let own = Group::delegated(&hierarchy, &delegated);
         let seen = client(own.run_inside(&inner), &daemon, "whoami -o json").json();
-        assert_eq!(seen["grants"], serde_json::json!([]), "{inner}: {seen}");
+        assert_eq!(seen["grants"], serde_json::json!([]), "{delegated}/{inner}: {seen}");
         let settings = client(own.run_inside(&inner), &daemon, "auth can-i settings");
         settings.fails(4, &["the daemon would refuse this caller"]);
     }
@@ -120,8 +140,9 @@ fn user_cannot_name_its_group_like_a_pod_or_unit() {
 fn root_gives_groups_the_names_of_pods_and_units() {
     let daemon = daemon(policy());
     let hierarchy = naming_hierarchy();
-    let scope = format!("kubepods.slice/kubepods-pod{}.slice/cri-containerd-1.scope", POD.replace('-', "_"));
-    for (path, grant) in [(scope, "pod"), (format!("system.slice/{UNIT}"), "unit")] {
+    let scope =
+        format!("kubepods.slice/kubepods-pod{}.slice/cri-containerd-1.scope", pod().replace('-', "_"));
+    for (path, grant) in [(scope, "pod"), (format!("system.slice/{}", unit()), "unit")] {
         let group = Group::new(&hierarchy, &path);
         chown(group.folder(), Some(USER), Some(USER)).unwrap();
         chown(group.folder().join("cgroup.procs"), Some(USER), Some(USER)).unwrap();
@@ -133,12 +154,32 @@ fn root_gives_groups_the_names_of_pods_and_units() {
     }
 }
 
+/// A daemon in a cgroup namespace of its own, as runtimes give unprivileged containers, goes to the node's.
+#[test]
+fn daemon_in_a_cgroup_namespace_knows_units_and_pods() {
+    let hierarchy = naming_hierarchy();
+    let own = Group::new(&hierarchy, &format!("private-{}", std::process::id()));
+    let script = format!("echo 0 > {}/cgroup.procs && exec unshare --cgroup \"$@\"", own.folder().display());
+    let wrapper = ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
+    let daemon = Daemon::start_with(&Launch { policy: policy(), wrapper, ..Launch::default() });
+    daemon.open_to_users();
+    let scope =
+        format!("kubepods.slice/kubepods-pod{}.slice/cri-containerd-2.scope", pod().replace('-', "_"));
+    for (path, grant) in [(scope, "pod"), (format!("system.slice/{}", unit()), "unit")] {
+        let group = Group::new(&hierarchy, &path);
+        let seen = client(group.run_inside(""), &daemon, "whoami -o json").json();
+        assert_eq!(seen["grants"][0]["name"], grant, "{path}: {seen}");
+    }
+    assert!(!daemon.log().contains("cgroup namespace"), "{}", daemon.log());
+    drop(daemon);
+}
+
 #[test]
 fn user_cannot_pose_as_a_container() {
     let daemon = daemon(String::new());
     let wire = daemon.wire();
     let victim = Container::empty(1);
-    let own = Group::delegated(&unified_hierarchy(), "posing");
+    let own = Group::delegated(&unified_hierarchy(), &format!("posing-{}", std::process::id()));
     let name = format!("cri-containerd-{}.scope", victim.digits);
     let mut command = own.run_inside(&name);
     let posing = Target::start_by(command.args(["unshare", "-Urn"]).arg(readable_target(&daemon)));
@@ -152,18 +193,26 @@ fn user_cannot_pose_as_a_container() {
 }
 
 #[test]
-fn container_id_of_two_groups_is_an_error() {
+fn container_id_of_two_groups_is_ambiguous() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let first = Container::empty(1);
+    let third = Container::empty(2);
     let second = Group::new(&unified_hierarchy(), &format!("docker-{}.scope", first.digits));
-    let (one, other) = (Target::start(), Target::start());
+    let (one, other, process) = (Target::start(), Target::start(), Target::start());
     first.take(one.pid());
+    third.take(process.pid());
     fs::write(second.folder().join("cgroup.procs"), other.pid().to_string()).unwrap();
-    let answer = wire.find_containers(asked(&first.id));
+    let container_ids = vec![first.id.clone(), third.id.clone()];
+    let answer = wire.find_containers(ext::FindContainersRequest { container_ids }).unwrap();
     let names = [format!("cri-containerd-{}.scope", first.digits), format!("docker-{}.scope", first.digits)];
-    assert_status(answer, Code::FailedPrecondition, "conflict", &[&first.digits, &names[0], &names[1]]);
-    drop((one, other));
+    let [ambiguous] = &answer.ambiguous[..] else { panic!("{answer:?}") };
+    assert_eq!(ambiguous.container_id, first.id);
+    assert!(names.iter().all(|name| ambiguous.reason.contains(name)), "{ambiguous:?}");
+    // The others are found all the same.
+    let pids: Vec<_> = answer.containers.into_iter().map(|found| (found.container_id, found.pids)).collect();
+    assert_eq!(pids, [(third.id.clone(), vec![process.pid().cast_signed()])]);
+    drop((one, other, process));
 }
 
 /// The target where every user can execute it.
