@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Grant, GrantCallers, HookPattern};
-use bpfmand_core::{HookKind, Interface, Owner, Peer};
+use bpfmand_core::{GroupPath, HookKind, Interface, Owner, Peer};
 use bpfmand_journal::{EntryActor, HistoryEntry, Journal, JournalSettings, JournalSync};
 
 use crate::samples::{Results, ms};
@@ -31,7 +31,7 @@ pub fn run() -> anyhow::Result<()> {
 }
 
 fn peer() -> Peer {
-    let cgroup = Some("/system.slice/netops.service".to_owned());
+    let cgroup = Some(GroupPath::new("/system.slice/netops.service", 2, None));
     Peer { uid: 1000, gid: 1000, pid: Some(4711), cgroup, ..Peer::default() }
 }
 

@@ -15,15 +15,26 @@ pub struct Cage {
     helpers: Option<u32>,
     /// The bpffs is in a mount namespace that ends with this process.
     pins_end: bool,
+    /// Why this process stays in a cgroup namespace of its own; none: it is in the node's.
+    cgroups_hidden: Option<String>,
 }
 
 impl Cage {
     /// Gives up what later threads are not to have: to be called before there is a second one.
     pub fn begin(config: &Config) -> anyhow::Result<Self> {
+        // Each thread has its own namespace, and later ones have this one's.
+        let cgroups_hidden = bpfmand_kernel::linux::enter_cgroup_namespace_of_node().err();
         bpfmand_cage::limit_memory(config.memory)?;
         let capabilities = bpfmand_cage::drop_capabilities()?;
         capabilities.check()?;
-        Ok(Self { capabilities, pins_end: false, seccomp: config.seccomp, landlock: None, helpers: None })
+        Ok(Self {
+            capabilities,
+            pins_end: false,
+            seccomp: config.seccomp,
+            landlock: None,
+            helpers: None,
+            cgroups_hidden: cgroups_hidden.map(|error| error.to_string()),
+        })
     }
 
     /// Closes it: to be called once all is mounted, and before anything is read that others wrote.
@@ -105,6 +116,16 @@ impl Cage {
                 Some(user) => part("helpers", format!("on, user {user}"), None),
             },
         ];
+        if let Some(why) = &self.cgroups_hidden {
+            parts.push(part(
+                "cgroups",
+                "private".to_owned(),
+                Some(&format!(
+                    "the daemon cannot enter the node's cgroup namespace ({why}): units and pods of callers are unknown, and \
+                     grants for them cover no caller; start it with CAP_SYS_ADMIN, CAP_SYS_PTRACE and the node's processes (hostPID)"
+                )),
+            ));
+        }
         if self.pins_end {
             parts.push(part(
                 "mounts",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use bpfmand_access::{AccessPolicy, AccessVerb, AccountNames, Grant, GrantCallers};
+use bpfmand_access::{AccessPolicy, AccessVerb, AccountNames, ApplicationPattern, Grant, GrantCallers};
 use bpfmand_api::{AccessSource, UnreadablePolicy};
 use bpfmand_image::{LegacySigning, Policy, PolicyFile};
 
@@ -84,7 +84,7 @@ impl AccountNames for Accounts {
 
 /// What the node agent may do: all that a grant can allow, on what belongs to applications.
 fn node_agent_grant(user: u32) -> Grant {
-    let every_name = bpfmand_core::Glob::parse("*");
+    let every_name = "*".parse::<ApplicationPattern>();
     Grant {
         name: NODE_AGENT.to_owned(),
         callers: GrantCallers { users: [user].into(), ..GrantCallers::default() },

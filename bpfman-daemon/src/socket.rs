@@ -102,16 +102,16 @@ pub fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
     // The kernel says 0 for a process that this pid namespace does not have.
     let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
     let groups = bpfmand_kernel::linux::peer_groups(stream)?;
-    let cgroup = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok());
-    let netns = pid.and_then(|pid| fs::metadata(format!("/proc/{pid}/ns/net")).ok());
+    let process = pid.and_then(|pid| bpfmand_kernel::linux::caller_process(stream, pid, peer.uid()));
+    let process = process.unwrap_or_default();
     Ok(Peer {
         uid: peer.uid(),
         gid: peer.gid(),
         groups,
         pid,
-        unified: cgroup.as_deref().and_then(bpfmand_core::unified_cgroup_of),
-        cgroup: cgroup.and_then(|lines| bpfmand_core::cgroup_of(&lines)),
-        netns: netns.map(|file| file.ino()),
+        unified: process.groups.unified,
+        cgroup: process.groups.best,
+        netns: process.netns,
     })
 }
 

@@ -71,6 +71,34 @@ impl Group {
     }
 }
 
+/// Returns where the hierarchy of version 2 is mounted.
+///
+/// # Panics
+/// If it is not.
+#[must_use]
+pub fn unified_hierarchy() -> PathBuf {
+    mounted(|kind| kind.starts_with("cgroup2 ")).unwrap()
+}
+
+/// Returns where the hierarchy is mounted whose groups name processes: systemd's own of version 1, or that of version 2.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn naming_hierarchy() -> PathBuf {
+    mounted(|kind| kind.contains("name=systemd")).unwrap_or_else(unified_hierarchy)
+}
+
+/// Returns where a hierarchy of this kind is mounted from its root.
+fn mounted(is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let fields: Vec<_> = mount.split(' ').collect();
+        (fields[3] == "/" && is_it(kind)).then(|| PathBuf::from(fields[4]))
+    })
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         let _gone_already = std::fs::remove_dir(&self.folder);

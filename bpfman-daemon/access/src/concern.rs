@@ -21,7 +21,7 @@ impl AccessPolicy {
 
 #[cfg(test)]
 mod tests {
-    use bpfmand_core::{Glob, OwningApplication};
+    use bpfmand_core::OwningApplication;
 
     use super::*;
     use crate::{Grant, GrantCallers};
@@ -32,14 +32,12 @@ mod tests {
         let grant = Grant {
             name: "network".to_owned(),
             callers: GrantCallers { users, ..GrantCallers::default() },
-            applications: vec![Glob::parse("shop/*").unwrap()],
+            applications: vec!["shop/*".parse().unwrap()],
             ..Grant::default()
         };
         let policy = AccessPolicy { grants: vec![grant], ..AccessPolicy::default() };
-        let application = |namespace: &str| {
-            let namespace = Some(namespace.to_owned());
-            Owner::Application(OwningApplication { namespace, name: "wall".to_owned() })
-        };
+        let application =
+            |namespace: &str| Owner::Application(OwningApplication::parse(Some(namespace), "wall").unwrap());
         let owners = [
             Owner::Root,
             Owner::User(1000),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use bpfmand_core::Peer;
 
+use crate::suggestion::grant_lines;
 use crate::{AccessObject, AccessPolicy, AccessVerb};
 
 /// A call that is denied.
@@ -44,6 +45,14 @@ impl Denial {
                     objects.iter().find_map(|object| Some((object, grant.obstacle(peer, object)?)));
                 match obstacle {
                     Some((object, key)) => {
+                        if let AccessObject::Application(application) = object
+                            && let Some(pattern) = grant.successor_for(application)
+                        {
+                            hint = format!(
+                                "patterns of applications without a slash cover cluster applications alone: have root write \
+                                 \"{pattern}\" in \"applications\" of grant \"{name}\""
+                            );
+                        }
                         write!(text, "; grant \"{name}\" does not cover {object} by its \"{key}\"")
                     }
                     None => Ok(()),
@@ -53,13 +62,7 @@ impl Denial {
             };
         }
         if !has_grant {
-            let mut lines = vec![
-                format!("name = \"user-{}\"", peer.uid),
-                format!("users = [{}]", peer.uid),
-                format!("allow = [\"{verb}\"]"),
-            ];
-            lines.extend(objects.iter().filter_map(AccessObject::grant_line));
-            lines.dedup();
+            let lines = grant_lines(peer.uid, verb, objects);
             text.push_str("; no grant is for this user");
             hint = format!("root can add to policy.toml: [[grants]] {}", lines.join(", "));
         }

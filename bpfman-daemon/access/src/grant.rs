@@ -7,7 +7,7 @@ use std::path::Path;
 use bpfmand_core::{CpuLimit, Glob, Owner, OwningApplication, Peer, ProgramType, TenantRules};
 
 use crate::pattern::takes_name;
-use crate::{AccessObject, AccessVerb, HookPattern, TargetPattern};
+use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
 
 /// What `policy.toml` lets some callers do. What a grant does not write, it does not restrict; of `hooks` and `targets`,
 /// one that is written leaves the other empty.
@@ -20,7 +20,7 @@ pub struct Grant {
     /// What they may do.
     pub verbs: BTreeSet<AccessVerb>,
     /// Images that may be loaded.
-    pub images: Option<Vec<Glob>>,
+    pub images: Option<Vec<ImagePattern>>,
     /// Files that may be loaded, besides what `[files]` says.
     pub files: Option<Vec<Glob>>,
     /// Types of programs.
@@ -33,8 +33,8 @@ pub struct Grant {
     pub netns: Option<NetnsRule>,
     /// Priorities of members.
     pub priorities: Option<RangeInclusive<i32>>,
-    /// Applications that callers may speak for: `NAMESPACE/NAME`, or the name of a cluster application.
-    pub applications: Vec<Glob>,
+    /// Applications that callers may speak for.
+    pub applications: Vec<ApplicationPattern>,
     /// Whether programs and links of others may be changed.
     pub over_all: bool,
     /// How much callers may have.
@@ -116,7 +116,10 @@ impl Grant {
                 let unwritten = !(self.tenant.is_some() && of.needs_load_target());
                 allowed_by("types", self.types.as_ref().map_or(unwritten, |types| types.contains(of)))
             }
-            AccessObject::Image(url) => allowed_by("images", among(&self.images, url)),
+            AccessObject::Image(reference) => {
+                let listed = |patterns: &Vec<ImagePattern>| patterns.iter().any(|one| one.matches(reference));
+                allowed_by("images", self.images.as_ref().is_none_or(listed))
+            }
             AccessObject::File(path) => {
                 allowed_by("files", path.to_str().is_some_and(|path| among(&self.files, path)))
             }
@@ -208,8 +211,13 @@ impl Grant {
             }
     }
 
+    /// Returns the pattern that lets callers speak for an application as they could in earlier versions; none if they could not,
+    /// or can.
+    pub(crate) fn successor_for(&self, name: &OwningApplication) -> Option<String> {
+        self.applications.iter().find_map(|application| application.successor(name))
+    }
+
     pub(crate) fn speaks_for(&self, name: &OwningApplication) -> bool {
-        let name = name.to_string();
-        self.applications.iter().any(|application| application.matches(&name))
+        self.applications.iter().any(|application| application.matches(name))
     }
 }

@@ -4,22 +4,27 @@
 //! denies it. Root may do everything; others what one grant of `policy.toml` allows, and what its `[access]` table says of
 //! everybody who may open the socket.
 
+mod application_pattern;
 mod concern;
 mod decide;
 mod denial;
 mod grant;
 mod grant_error;
+mod image_pattern;
 mod object;
 mod pattern;
 mod policy;
 mod policy_file;
 mod restrictions;
+mod suggestion;
 mod verb;
 
+pub use application_pattern::ApplicationPattern;
 pub use decide::{Allowed, By};
 pub use denial::Denial;
 pub use grant::{Grant, GrantCallers, GrantLimits, NetnsRule};
 pub use grant_error::GrantError;
+pub use image_pattern::ImagePattern;
 pub use object::AccessObject;
 pub use pattern::{BadPattern, HookPattern, TARGETS, TargetPattern};
 pub use policy::{AccessPolicy, SocketGroup};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use bpfman_image_name::ImageReference;
 use bpfmand_core::{
     Glob, HookKind, Interface, InterfaceMatch, OrderIntent, Owner, OwningApplication, ProgramType,
 };
@@ -12,8 +13,8 @@ use bpfmand_core::{
 pub enum AccessObject<'a> {
     /// Programs of this type.
     Type(ProgramType),
-    /// An image, by its full reference.
-    Image(&'a str),
+    /// An image.
+    Image(ImageReference),
     /// A file with bytecode, by its absolute path.
     File(&'a Path),
     /// A hook of one interface.
@@ -72,36 +73,11 @@ pub enum AccessObject<'a> {
     Application(&'a OwningApplication),
 }
 
-impl AccessObject<'_> {
-    /// The line of a grant that allows this, for messages; none if nothing needs to be written for it.
-    pub(crate) fn grant_line(&self) -> Option<String> {
-        match self {
-            Self::Type(program_type) => Some(format!("types = [\"{program_type}\"]")),
-            Self::Image(url) => Some(format!("images = [\"{url}\"]")),
-            Self::File(path) => Some(format!("files = [\"{}\"]", path.display())),
-            // Patterns of hooks have no namespaces.
-            Self::Hook { kind, interface, .. } => {
-                let anywhere = Interface { netns: None, ..(*interface).clone() };
-                Some(format!("hooks = [\"{}\"]", kind.at(&anywhere)))
-            }
-            Self::Target { .. } | Self::Targets { .. } => Some(format!("targets = [\"{self}\"]")),
-            Self::Application(name) => Some(format!("applications = [\"{name}\"]")),
-            Self::Owned { .. } => Some("over = \"all\"".to_owned()),
-            Self::Netns { .. }
-            | Self::Hooks { .. }
-            | Self::Priority(_)
-            | Self::Order(_)
-            | Self::Position
-            | Self::AnyHook => None,
-        }
-    }
-}
-
 impl fmt::Display for AccessObject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Type(program_type) => write!(f, "type {program_type}"),
-            Self::Image(url) => write!(f, "image {url}"),
+            Self::Image(reference) => write!(f, "image {reference}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Hook { kind, interface, .. } => f.write_str(&kind.at(interface)),
             Self::Netns { netns: Some(path), .. } => write!(f, "network namespace {}", path.display()),

@@ -33,6 +33,12 @@ pub enum BadPattern {
     /// Of a target.
     #[error("\"{0}\" is no target: expected TYPE:NAME, where TYPE is one of {known}, or *", known = TARGETS.join(", "))]
     Target(String),
+    /// Of an image.
+    #[error("\"{0}\" is no pattern of images: expected REGISTRY/REPOSITORY, such as quay.io/team/*, or *")]
+    Image(String),
+    /// Of an application.
+    #[error("\"{0}\" is no application: expected NAMESPACE/NAME, NAME for a cluster application, or *")]
+    Application(String),
     /// Of names.
     #[error(transparent)]
     Name(#[from] BadGlob),

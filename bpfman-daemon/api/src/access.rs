@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bpfman_image_name::{ImageReference, ReferenceError};
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_access_server::BpfmanAccess;
 use bpfmand_access::{AccessObject, AccessVerb, Grant, TARGETS};
@@ -69,7 +70,7 @@ fn grant(grant: &Grant) -> wire::GrantView {
 enum Named<'a> {
     Hook(HookKind, Interface),
     Target(&'static str, &'a str),
-    Image(&'a str),
+    Image(ImageReference),
     File(&'a str),
 }
 
@@ -78,7 +79,7 @@ impl Named<'_> {
         match self {
             Self::Hook(kind, interface) => AccessObject::Hook { kind: *kind, interface, in_callers_netns },
             Self::Target(kind, name) => AccessObject::Target { kind, name },
-            Self::Image(url) => AccessObject::Image(url),
+            Self::Image(reference) => AccessObject::Image(reference.clone()),
             Self::File(path) => AccessObject::File(Path::new(path)),
         }
     }
@@ -121,10 +122,13 @@ fn parse(text: &str) -> Result<Option<Named<'_>>, Status> {
                 )));
             }
         };
-        return Ok(Some(Named::Hook(kind, Interface { name: name.to_owned(), netns: None })));
+        return Ok(Some(Named::Hook(kind, crate::parse::interface(name, None)?)));
     }
     let target = TARGETS.into_iter().find(|target| *target == first);
-    Ok(Some(target.map_or(Named::Image(text), |kind| Named::Target(kind, rest))))
+    Ok(Some(match target {
+        Some(kind) => Named::Target(kind, rest),
+        None => Named::Image(text.parse().map_err(|error: ReferenceError| invalid(error.to_string()))?),
+    }))
 }
 
 #[cfg(test)]
@@ -149,11 +153,11 @@ mod tests {
                 Some(Named::Target("tracepoint", "syscalls/sys_enter_openat")),
             ),
             ("/opt/a.o", Some(Named::File("/opt/a.o"))),
-            ("quay.io/team/a:v1", Some(Named::Image("quay.io/team/a:v1"))),
+            ("quay.io/team/a:v1", Some(Named::Image("quay.io/team/a:v1".parse().unwrap()))),
         ] {
             assert_eq!(parse(text).unwrap(), object, "{text}");
         }
-        for wrong in ["tc:eth0", "xdp:eth0:ingress", "tc:eth0:up"] {
+        for wrong in ["tc:eth0", "xdp:eth0:ingress", "tc:eth0:up", "xdp:", "team/a"] {
             assert_eq!(parse(wrong).unwrap_err().code(), tonic::Code::InvalidArgument, "{wrong}");
         }
     }

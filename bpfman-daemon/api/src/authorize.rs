@@ -3,7 +3,6 @@
 //! A [`Permit`] is made here alone, and the ways to a thread that works for a call take one: a handler that asks for none
 //! does not compile.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
@@ -125,18 +124,20 @@ impl<K: Kernel> Api<K> {
     /// is looked at.
     pub(crate) async fn is_callers_netns(&self, path: Option<&Path>) -> Result<bool, Status> {
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(false) };
-        let (Some(own), policy) = (peer.netns, self.access_policy()?) else { return Ok(false) };
+        let (Some(own), policy) = (peer.netns.clone(), self.access_policy()?) else { return Ok(false) };
         let mut grants = policy.grants_of(&peer);
         if !grants.any(|grant| grant.netns == Some(bpfmand_access::NetnsRule::Own)) {
             return Ok(false);
         }
         let file = match path {
-            None => Path::new("/proc/self/ns/net").to_owned(),
-            Some(path) if is_below_root_folder(path) => path.to_owned(),
+            None => None,
+            Some(path) if is_below_root_folder(path) => Some(path.to_owned()),
             Some(_) => return Ok(false),
         };
-        let inode = tokio::task::spawn_blocking(move || std::fs::metadata(file).map(|found| found.ino()));
-        Ok(inode.await.ok().and_then(Result::ok) == Some(own))
+        let engine = Arc::clone(&self.engine);
+        // The caller's is held open, so its inode is no other's.
+        let is_own = tokio::task::spawn_blocking(move || engine.kernel().leads_to(file.as_deref(), own.id()));
+        Ok(is_own.await.unwrap_or(false))
     }
 }
 

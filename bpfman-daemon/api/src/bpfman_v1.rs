@@ -96,7 +96,7 @@ impl<K: Kernel> Bpfman for Api<K> {
         let image = request.into_inner().image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
         audit::source(&source);
-        let permit = self.authorize(&[objects::source(&source)])?;
+        let permit = self.authorize(&[objects::source(&source)?])?;
         let image = self.prepare(&permit, &source).await;
         let fetched = self
             .change_with(&permit, image, move |api| {

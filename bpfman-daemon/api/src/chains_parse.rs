@@ -50,7 +50,7 @@ pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptReques
         (true, false) => {
             return Err(invalid("a network namespace without an interface says nothing of where a link is"));
         }
-        (false, _) => Some(parse::interface(request.iface, Some(request.netns))),
+        (false, _) => Some(parse::interface(&request.iface, Some(request.netns))?),
     };
     let names = &request.proceed_on;
     Ok(AdoptRequest {
@@ -151,7 +151,7 @@ pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status>
 
 /// An attachment to all interfaces that match.
 pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, Status> {
-    let (point, metadata) = parse::attach(request.attach)?;
+    let (point, metadata) = parse::attach_to_matching(request.attach)?;
     if request.keep_attached {
         return Err(unsupported(
             "an attachment by pattern does not keep empty chains: keep the ones you want, hook by hook",

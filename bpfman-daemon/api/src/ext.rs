@@ -155,7 +155,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let image = request.image.ok_or_else(|| status::invalid("the pull names no image"))?;
         let source = parse::image_source(image)?;
         audit::source(&source);
-        let permit = self.authorize(&[objects::source(&source)])?;
+        let permit = self.authorize(&[objects::source(&source)?])?;
         // Progress that nobody reads is dropped; the last event has its place from the beginning, so that a client that
         // does not read holds nothing up.
         let (events, stream) = mpsc::channel(16);

@@ -209,13 +209,19 @@ impl<K: Kernel> Api<K> {
 
 #[cfg(test)]
 mod tests {
+    use bpfmand_core::GroupPath;
     use bpfmand_journal::StrangerActor;
 
     use super::*;
 
     fn entry(uid: u32, owners: &[&str]) -> HistoryEntry {
         HistoryEntry {
-            by: EntryActor::of(&Peer { uid, pid: Some(9), cgroup: Some("/a".to_owned()), ..Peer::default() }),
+            by: EntryActor::of(&Peer {
+                uid,
+                pid: Some(9),
+                cgroup: Some(GroupPath::new("/a", 1, None)),
+                ..Peer::default()
+            }),
             owners: owners.iter().map(|owner| (*owner).to_owned()).collect(),
             ..HistoryEntry::default()
         }

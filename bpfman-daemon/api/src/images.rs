@@ -127,7 +127,7 @@ impl<K: Kernel> BpfmanImages for Api<K> {
         let image = request.into_inner().image.ok_or_else(|| status::invalid("no image is named"))?;
         let source = parse::image_source(image)?;
         audit::source(&source);
-        let permit = self.authorize(&[objects::source(&source)])?;
+        let permit = self.authorize(&[objects::source(&source)?])?;
         let image = self.prepare(&permit, &source).await;
         let verified = self
             .change_with(&permit, image, move |api| {

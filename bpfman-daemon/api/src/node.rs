@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNode;
-use bpfmand_core::{ContainerFacts, ContainerId, ProgramId, WantedContainers};
+use bpfmand_core::{ContainerFacts, ContainerId, FoundContainers, ProgramId, WantedContainers};
 use bpfmand_kernel::Kernel;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -68,17 +68,24 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let permit = self.authorize(&[])?;
         let wanted = WantedContainers::new(ids.iter().cloned().collect::<BTreeSet<_>>());
         let found = match ids.is_empty() {
-            true => Vec::new(),
+            true => FoundContainers::default(),
             false => {
                 let find = move |api: &Self| api.engine.kernel().containers(&wanted);
                 self.read(&permit, move |api| find(api).map_err(|error| fail(error.into()))).await?
             }
         };
-        let found: BTreeMap<_, _> = found.iter().map(|facts| (&facts.id, facts)).collect();
-        let containers = asked.into_iter().zip(&ids);
-        let containers =
-            containers.filter_map(|(asked, id)| Some(container(asked, found.get(id)?))).collect();
-        Ok(Response::new(wire::FindContainersResponse { containers }))
+        let known: BTreeMap<_, _> = found.containers.iter().map(|facts| (&facts.id, facts)).collect();
+        let doubtful: BTreeMap<_, _> = found.ambiguous.iter().map(|one| (&one.id, one)).collect();
+        let mut answer = wire::FindContainersResponse::default();
+        for (asked, id) in asked.into_iter().zip(&ids) {
+            if let Some(ambiguous) = doubtful.get(id) {
+                let reason = ambiguous.to_string();
+                answer.ambiguous.push(wire::AmbiguousContainer { container_id: asked, reason });
+            } else if let Some(facts) = known.get(id) {
+                answer.containers.push(container(asked, facts));
+            }
+        }
+        Ok(Response::new(answer))
     }
 
     async fn find_network_namespace(

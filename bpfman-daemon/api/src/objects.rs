@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bpfman_image_name::ReferenceError;
 use bpfmand_access::{AccessObject, AccessVerb};
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, FunctionPattern, Glob, HookKind, Interface, LinkId,
@@ -16,14 +17,16 @@ use crate::audit;
 use crate::authorize::{Permit, called_verb};
 use crate::replaced::load_target;
 use crate::server::{Api, fail};
-use crate::status::denied;
+use crate::status::{denied, invalid};
 
-/// Bytecode.
-pub(crate) fn source(source: &BytecodeSource) -> AccessObject<'_> {
-    match source {
+/// Bytecode. Images are compared with patterns by their parsed names, whatever spelling the client chose.
+pub(crate) fn source(source: &BytecodeSource) -> Result<AccessObject<'_>, Status> {
+    Ok(match source {
         BytecodeSource::File(path) => AccessObject::File(path),
-        BytecodeSource::Image { url, .. } => AccessObject::Image(url),
-    }
+        BytecodeSource::Image { url, .. } => {
+            AccessObject::Image(url.parse().map_err(|error: ReferenceError| invalid(error.to_string()))?)
+        }
+    })
 }
 
 /// The place of a member among others.
@@ -214,8 +217,8 @@ impl<K: Kernel> Api<K> {
         replaced: &[ProgramId],
         places: Vec<AccessObject<'_>>,
     ) -> Result<Permit, Status> {
-        let claim = application_claim(&load.metadata);
-        let mut objects = vec![source(&load.source)];
+        let claim = application_claim(&load.metadata).map_err(|error| invalid(error.to_string()))?;
+        let mut objects = vec![source(&load.source)?];
         objects.extend(load.programs.iter().map(|program| AccessObject::Type(program.program_type)));
         let programs = load.programs.iter();
         objects.extend(
@@ -347,7 +350,7 @@ impl<K: Kernel> Api<K> {
     /// Allows an adoption, which takes the owner that the permit says.
     pub(crate) fn authorize_adopt(&self, adopt: &mut AdoptRequest) -> Result<Permit, Status> {
         let permit = {
-            let claim = application_claim(&adopt.metadata);
+            let claim = application_claim(&adopt.metadata).map_err(|error| invalid(error.to_string()))?;
             let mut objects: Vec<_> = place(Some(adopt.priority), &adopt.order).collect();
             // The kernel tells where the link is only once it is looked at.
             objects.push(AccessObject::AnyHook);

@@ -171,6 +171,23 @@ pub fn image_source(image: v1::BytecodeImage) -> Result<BytecodeSource, Status> 
 
 /// An attach point and its metadata.
 pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
+    attach_point(info, interface)
+}
+
+/// An attach point of all interfaces that match, and its metadata: it may name no interface.
+pub fn attach_to_matching(
+    info: Option<v1::AttachInfo>,
+) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
+    attach_point(info, |name, netns| match name {
+        "" => Ok(Interface { name: String::new(), netns: file(netns) }),
+        name => interface(name, netns),
+    })
+}
+
+fn attach_point(
+    info: Option<v1::AttachInfo>,
+    interface: impl Fn(&str, Option<String>) -> Result<Interface, Status>,
+) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
     use v1::attach_info::Info;
     let info = info
         .and_then(|attach| attach.info)
@@ -178,7 +195,7 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
     Ok(match info {
         Info::XdpAttachInfo(xdp) => (
             AttachPoint::Xdp {
-                interface: interface(xdp.iface, xdp.netns),
+                interface: interface(&xdp.iface, xdp.netns)?,
                 priority: xdp.priority,
                 proceed_on: proceed_on(VerdictFamily::Xdp, &xdp.proceed_on)?,
             },
@@ -186,7 +203,7 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
         ),
         Info::TcAttachInfo(tc) => (
             AttachPoint::Tc {
-                interface: interface(tc.iface, tc.netns),
+                interface: interface(&tc.iface, tc.netns)?,
                 direction: direction(&tc.direction)?,
                 priority: tc.priority,
                 proceed_on: proceed_on(VerdictFamily::Tc, &tc.proceed_on)?,
@@ -195,7 +212,7 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
         ),
         Info::TcxAttachInfo(tcx) => (
             AttachPoint::Tcx {
-                interface: interface(tcx.iface, tcx.netns),
+                interface: interface(&tcx.iface, tcx.netns)?,
                 direction: direction(&tcx.direction)?,
                 priority: tcx.priority,
             },
@@ -240,8 +257,13 @@ pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<Str
     })
 }
 
-pub fn interface(name: String, netns: Option<String>) -> Interface {
-    Interface { name, netns: netns.filter(|path| !path.is_empty()).map(PathBuf::from) }
+pub fn interface(name: &str, netns: Option<String>) -> Result<Interface, Status> {
+    Interface::parse(name, file(netns)).map_err(|error| invalid(error.to_string()))
+}
+
+/// The file of a network namespace; an empty path is none.
+fn file(netns: Option<String>) -> Option<PathBuf> {
+    netns.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 fn direction(text: &str) -> Result<Direction, Status> {
@@ -288,7 +310,7 @@ pub fn hook(
         "tcx" => HookKind::Tcx(direction(&hook.direction)?),
         other => return Err(invalid(format!("hook kind \"{other}\" is none of xdp, tc, tcx"))),
     };
-    Ok((interface(hook.iface, Some(hook.netns)), kind))
+    Ok((interface(&hook.iface, Some(hook.netns))?, kind))
 }
 
 /// Which programs a list shows. `program_type` is an exact type's name, or empty.
@@ -359,5 +381,19 @@ mod tests {
             let status = typed(Kprobe, &[pair]).unwrap_err();
             assert!(status.message().contains(says), "{}", status.message());
         }
+    }
+
+    #[test]
+    fn only_matches_need_no_interface() {
+        let xdp = |iface: &str| {
+            let info = v1::XdpAttachInfo { iface: iface.to_owned(), ..Default::default() };
+            Some(v1::AttachInfo { info: Some(v1::attach_info::Info::XdpAttachInfo(info)) })
+        };
+        let status = attach(xdp("")).unwrap_err();
+        assert!(status.message().contains("is empty"), "{}", status.message());
+        assert!(attach(xdp("eth0")).is_ok() && attach_to_matching(xdp("")).is_ok());
+        assert!(attach_to_matching(xdp("a:b")).is_err());
+        let of_hook = wire::Hook { kind: "xdp".to_owned(), ..Default::default() };
+        assert!(hook(Some(of_hook)).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::v1;
 use bpfmand_core::{
-    AttachPoint, BadFunctionPattern, BadNetfilterPlace, BadPerfEvent, CgroupPath, FunctionPattern, Interface,
+    AttachPoint, BadFunctionPattern, BadNetfilterPlace, BadPerfEvent, CgroupPath, FunctionPattern,
     NetfilterPlace, PerfEventPlace, ProcessScope, SampleRate,
 };
 use tonic::Status;
@@ -73,7 +73,7 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
             return Err(invalid("the attach names no netkit device"));
         }
         At::Netkit(point) => {
-            AttachPoint::Netkit { interface: Interface { name: point.interface, netns: netns(point.netns) } }
+            AttachPoint::Netkit { interface: parse::interface(&point.interface, Some(point.netns))? }
         }
         At::Ksyscall(name) if name.is_empty() => return Err(invalid("the attach names no system call")),
         At::Ksyscall(name) => AttachPoint::Ksyscall { name },

@@ -89,7 +89,7 @@ impl<K: Kernel> Api<K> {
         let replaced = self.replaced(&[request.program]);
         let permit = {
             let mut objects = self.places_of(&replaced).await?;
-            objects.push(objects::source(&request.source));
+            objects.push(objects::source(&request.source)?);
             self.authorize_programs([request.program], objects)?
         };
         replaced.ensure_guarded(&permit)?;

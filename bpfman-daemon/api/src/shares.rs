@@ -24,7 +24,7 @@ impl Sharer {
     fn of(permit: &Permit) -> Option<Self> {
         match &permit.owner {
             Owner::Application(OwningApplication { namespace: Some(namespace), .. }) => {
-                Some(Self::Namespace(namespace.clone()))
+                Some(Self::Namespace(namespace.to_string()))
             }
             _ if permit.uid == 0 => None,
             _ => Some(Self::User(permit.uid)),
@@ -133,8 +133,7 @@ mod tests {
     }
 
     fn of_namespace(namespace: &str, name: &str) -> Permit {
-        let (namespace, name) = (Some(namespace.to_owned()), name.to_owned());
-        permit(7, Owner::Application(OwningApplication { namespace, name }))
+        permit(7, Owner::Application(OwningApplication::parse(Some(namespace), name).unwrap()))
     }
 
     fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {

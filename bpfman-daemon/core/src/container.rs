@@ -94,7 +94,30 @@ pub struct ContainerFacts {
     pub identity: NetnsId,
 }
 
-/// Ids that are looked for among the names of control groups.
+/// Containers that have processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundContainers {
+    /// Their processes.
+    pub containers: Vec<ContainerFacts>,
+    /// Those whose processes are not known for certain.
+    pub ambiguous: Vec<AmbiguousContainer>,
+}
+
+/// A container whose id is in the names of several cgroups with processes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} are named like it and have processes; name the container by its whole id, or end the processes of the cgroup \
+     that no container runtime made (its cgroup.procs lists them)",
+    groups.iter().map(|group| group.display().to_string()).collect::<Vec<_>>().join(" and ")
+)]
+pub struct AmbiguousContainer {
+    /// Id, as requested.
+    pub id: ContainerId,
+    /// Paths of the cgroups, from the root of their hierarchy.
+    pub groups: Vec<PathBuf>,
+}
+
+/// Ids that are looked for among the names of cgroups.
 #[derive(Debug, Default)]
 pub struct WantedContainers {
     whole: HashSet<ContainerId>,
@@ -149,31 +172,9 @@ impl WantedContainers {
     }
 }
 
-/// The id of the container that a process is in, by the path of its control group: of the outermost group that is named like
-/// one, since a container may make groups inside its own.
-#[must_use]
-pub fn container_of(cgroup: &str) -> Option<&str> {
-    let group = cgroup.split('/').find(|group| WantedContainers::is_a_containers(group))?;
-    let stem = group.strip_suffix(".scope").unwrap_or(group);
-    Some(stem.rsplit_once(['-', ':']).map_or(stem, |(_, id)| id))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_is_in_the_outermost_container_of_its_group() {
-        let (id, inner) = ("3f".repeat(32), "77".repeat(32));
-        for path in [
-            format!("/system.slice/docker-{id}.scope"),
-            format!("/kubepods/burstable/pod1/{id}/{inner}"),
-            format!("/a.slice/cri-containerd-{id}.scope/init"),
-        ] {
-            assert_eq!(container_of(&path), Some(id.as_str()), "{path}");
-        }
-        assert_eq!((container_of("/"), container_of("/system.slice/ssh.service")), (None, None));
-    }
 
     fn id(text: &str) -> ContainerId {
         ContainerId::parse(text).unwrap()

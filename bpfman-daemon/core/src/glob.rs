@@ -69,6 +69,13 @@ impl Glob {
         Ok(Self { text: text.to_owned(), parts })
     }
 
+    /// Returns the text of a pattern that takes this name alone.
+    #[must_use]
+    pub fn literally(name: &str) -> String {
+        let escaped = |c: char| matches!(c, '*' | '?' | '[' | '\\').then_some('\\').into_iter().chain([c]);
+        name.chars().flat_map(escaped).collect()
+    }
+
     /// As it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,6 +1,7 @@
 //! The rules of the program manager, free of I/O: what a program is, where it can be attached, in which
 //! order programs of one hook run, and what a request must look like.
 
+mod application;
 mod attach;
 mod audit_text;
 mod cgroup_path;
@@ -12,12 +13,14 @@ mod facts;
 mod flat_text;
 mod function_pattern;
 mod glob;
+mod group_path;
 mod hexadecimal;
 mod hook;
 mod hook_facts;
 mod ids;
 mod insn;
 mod interface_match;
+mod interface_name;
 mod map_memory;
 mod map_spec;
 mod netfilter;
@@ -37,10 +40,13 @@ mod target_identity;
 mod tasks;
 pub mod uapi;
 
+pub use application::{BadApplicationName, NamespaceName, OwningApplication, OwningApplicationName};
 pub use attach::{AttachPoint, Interface, ProcessScope};
 pub use audit_text::audit_text;
 pub use cgroup_path::{BadCgroupPath, CgroupPath};
-pub use container::{BadContainerId, ContainerFacts, ContainerId, WantedContainers, container_of};
+pub use container::{
+    AmbiguousContainer, BadContainerId, ContainerFacts, ContainerId, FoundContainers, WantedContainers,
+};
 pub use cpu::{BadCpuAction, BadCpuShare, CpuAction, CpuExcess, CpuLimit, CpuShare};
 pub use deadline::{BadTtl, Deadline, MachineTime};
 pub use durations::{CountedDurations, DurationCounts};
@@ -48,6 +54,7 @@ pub use facts::{LinkFacts, MapFacts, ProgramFacts, RunCounts};
 pub use flat_text::FlatText;
 pub use function_pattern::{BadFunctionPattern, FunctionPattern};
 pub use glob::{BadGlob, Glob};
+pub use group_path::{GroupPath, PodsRoot};
 pub use hexadecimal::{from_hexadecimal, hexadecimal};
 pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, NetnsNumber, UnknownDirection};
 pub use hook_facts::{
@@ -59,6 +66,7 @@ pub use ids::{
 };
 pub use insn::{Insn, op};
 pub use interface_match::{BadMatch, InterfaceMatch};
+pub use interface_name::BadInterfaceName;
 pub use map_spec::{MapRole, MapSpec};
 pub use netfilter::{BadNetfilterPlace, NetfilterFamily, NetfilterHook, NetfilterPlace};
 pub use netns_pattern::NetnsPattern;
@@ -67,8 +75,8 @@ pub use order::{
     Moves, Occupant, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Waiting, is_called, moves,
     order_chain, order_links, solve, solve_with_chain,
 };
-pub use owner::{BadOwner, Owner, OwningApplication, Rank};
-pub use peer::{Peer, cgroup_of, unified_cgroup_of};
+pub use owner::{BadOwner, Owner, Rank};
+pub use peer::{HeldNetns, Peer, cgroup_in, cgroup_of, unified_cgroup_of};
 pub use perf_event::{BadPerfEvent, PerfEvent, PerfEventPlace, PerfSource, SampleRate};
 pub use proceed_on::{ProceedOn, UnknownVerdict, VerdictFamily};
 pub use program_text::{BoundText, FuncInfo, FunctionSpan, JumpTable, LineInfo, ProgramText};

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{NamespaceName, OwningApplication};
+
 /// Who may change a program or a link, and whose limits it counts for. The daemon says it, from who calls and by which
 /// grant; clients cannot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,15 +21,6 @@ pub enum Owner {
     Grant(String),
     /// An application of Kubernetes.
     Application(OwningApplication),
-}
-
-/// The name of an application of Kubernetes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OwningApplication {
-    /// Its namespace; none for cluster applications.
-    pub namespace: Option<String>,
-    /// Its name; empty where a client says none.
-    pub name: String,
 }
 
 /// Whose programs of one hook come first, whatever their priorities and orders say. A lower one cannot end the chain for a
@@ -76,17 +69,8 @@ impl Owner {
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         match self {
-            Self::Application(application) => application.namespace.as_deref(),
+            Self::Application(application) => application.namespace.as_ref().map(NamespaceName::as_str),
             _ => None,
-        }
-    }
-}
-
-impl fmt::Display for OwningApplication {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{namespace}/{}", self.name),
-            None => f.write_str(&self.name),
         }
     }
 }
@@ -115,10 +99,8 @@ impl FromStr for Owner {
             "user" => name.parse().map(Self::User).map_err(|_| bad()),
             "grant" => Ok(Self::Grant(name.to_owned())),
             "application" => Ok(Self::Application(match name.split_once('/') {
-                Some((namespace, name)) => {
-                    OwningApplication { namespace: Some(namespace.to_owned()), name: name.to_owned() }
-                }
-                None => OwningApplication { namespace: None, name: name.to_owned() },
+                Some((namespace, name)) => OwningApplication::recorded(Some(namespace), name),
+                None => OwningApplication::recorded(None, name),
             })),
             _ => Err(bad()),
         }
@@ -146,10 +128,7 @@ mod tests {
     #[test]
     fn an_owner_is_read_as_it_is_written() {
         let application = |namespace: Option<&str>| {
-            Owner::Application(OwningApplication {
-                namespace: namespace.map(str::to_owned),
-                name: "filter".to_owned(),
-            })
+            Owner::Application(OwningApplication::parse(namespace, "filter").unwrap())
         };
         for (owner, text) in [
             (Owner::Root, "root"),

@@ -97,7 +97,7 @@ pub use state::chain_record::{ChainId, SegmentRecord};
 pub use state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
 pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SourceRecord};
 pub use state::{
-    HookPart, Loss, MIGRATIONS, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, SCHEMA, Standing, Stray,
-    StrayKind, XdpPlacement, application_claim,
+    BadClaim, HookPart, Loss, MIGRATIONS, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, SCHEMA,
+    Standing, Stray, StrayKind, XdpPlacement, application_claim, recorded_application,
 };
 pub use trace::{ChainTrace, PacketTrace, TraceLimits, TracePacket, TraceStep};

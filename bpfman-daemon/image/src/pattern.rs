@@ -27,10 +27,11 @@ pub struct PatternError {
 }
 
 impl Pattern {
-    /// True if the pattern covers the repository of `image`.
+    /// Returns whether the pattern covers the repository of `image`. A registry of this machine is covered by each of its names.
     #[must_use]
     pub fn covers(&self, image: &ImageReference) -> bool {
-        glob(self.registry.as_bytes(), image.registry().as_bytes())
+        let mut names = image.registry_host().names();
+        names.any(|name| glob(self.registry.as_bytes(), name.as_bytes()))
             && glob(self.repository.as_bytes(), image.repository().as_bytes())
     }
 }
@@ -154,6 +155,24 @@ mod tests {
         assert!(covers("docker.io/busybox", "index.docker.io/library/busybox"));
         assert!(covers("[0:0::1]:5000/a", "[::1]:5000/a"));
         assert!(!covers("quay.io:8443/a", "quay.io/a"));
+    }
+
+    #[test]
+    fn pattern_of_this_machine_covers_each_of_its_names() {
+        let names =
+            ["localhost:5000", "LOCALHOST:5000", "127.0.0.1:5000", "[::1]:5000", "[::ffff:127.0.0.1]:5000"];
+        for pattern in names.iter().chain(&["127.0.0.1:*", "local*:5000", "[::1]:*"]) {
+            for image in names {
+                assert!(covers(&format!("{pattern}/a"), &format!("{image}/a")), "{pattern} {image}");
+            }
+            assert!(!covers(&format!("{pattern}/a"), "quay.io/a"), "{pattern}");
+        }
+        assert!(covers("localhost/a", "127.0.0.1:80/a") && !covers("localhost:5000/a", "127.0.0.1:5001/a"));
+        // A registry that listens on all addresses of the machine answers there as well.
+        assert!(
+            covers("localhost:5000/a", "127.0.0.2:5000/a") && !covers("127.0.0.2:5000/a", "localhost:5000/a")
+        );
+        assert!(!covers("127.0.0.1/a", "10.0.0.1/a") && !covers("localhost/a", "localhost.example.com/a"));
     }
 
     #[test]

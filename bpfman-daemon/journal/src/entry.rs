@@ -1,6 +1,6 @@
 //! What one entry says.
 
-use bpfmand_core::{Peer, audit_text};
+use bpfmand_core::{GroupPath, Peer, audit_text};
 use serde::{Deserialize, Serialize};
 
 use crate::StrangerActor;
@@ -186,7 +186,7 @@ impl EntryActor {
             uid: peer.uid,
             gid: peer.gid,
             pid: peer.pid,
-            cgroup: audit_text(peer.cgroup.as_deref().unwrap_or_default()),
+            cgroup: audit_text(peer.cgroup.as_ref().map_or("", GroupPath::as_str)),
             unit: audit_text(peer.unit().unwrap_or_default()),
             pod: audit_text(peer.pod().unwrap_or_default()),
         }

@@ -2,23 +2,43 @@
 
 use std::collections::HashMap;
 
-use bpfmand_core::{Peer, cgroup_of, container_of, unified_cgroup_of};
+use bpfmand_core::{GroupPath, cgroup_of, unified_cgroup_of};
 use bpfmand_journal::StrangerActor;
-use bpfmand_kernel::linux::{ProcessStart, process_facts};
+use bpfmand_kernel::linux::{ProcessGroups, ProcessStart, process_facts};
 
 use super::event::RadarEvent;
 
-/// Control groups whose paths are remembered.
+/// Cgroups whose paths are remembered.
 const MOST_GROUPS: usize = 1024;
 
 /// Finds out who did something.
 #[derive(Debug, Default)]
 pub struct Identification {
-    /// Paths of control groups by their ids, for processes that are gone: others of their group may have been seen.
-    groups: HashMap<u64, String>,
+    /// Paths of cgroups by their ids, for processes that are gone: others of their group may have been seen.
+    groups: HashMap<u64, GroupPath>,
 }
 
 impl Identification {
+    /// The group of a process, given the lines of its file `cgroup`. The owners of the groups above are looked at once: a
+    /// process that loads programs may do so often.
+    fn group(&mut self, event: &RadarEvent, lines: &str) -> Option<GroupPath> {
+        let path = unified_cgroup_of(lines);
+        // Where processes are sorted in a hierarchy of version 1, that one counts, which the id is not of.
+        let is_best = cgroup_of(lines) == path;
+        let known = self.groups.get(&event.group).filter(|known| Some(known.as_str()) == path.as_deref());
+        if let Some(known) = known.filter(|_| is_best) {
+            return Some(known.clone());
+        }
+        let ProcessGroups { best, unified } = ProcessGroups::of(lines);
+        if let Some(path) = unified.filter(|_| event.group != 0) {
+            if self.groups.len() >= MOST_GROUPS {
+                self.groups.clear();
+            }
+            self.groups.insert(event.group, path);
+        }
+        best
+    }
+
     /// The process of an event.
     pub fn who(&mut self, event: &RadarEvent) -> StrangerActor {
         // Where nobody told when it began, only a process that was there before the call is the one that made
@@ -30,27 +50,18 @@ impl Identification {
         let facts = process_facts(event.process, start);
         let gone = facts.is_none();
         let (executable, groups) = facts.map(|facts| (facts.executable, facts.groups)).unwrap_or_default();
-        let mut cgroup = cgroup_of(&groups);
-        if let Some(path) = unified_cgroup_of(&groups).filter(|_| event.group != 0) {
-            if self.groups.len() >= MOST_GROUPS {
-                self.groups.clear();
-            }
-            self.groups.insert(event.group, path);
-        }
-        if gone {
-            cgroup = self.groups.get(&event.group).cloned();
-        }
-        let peer = Peer { cgroup, ..Peer::default() };
+        let group = if gone { self.groups.get(&event.group).cloned() } else { self.group(event, &groups) };
+        let group = group.unwrap_or_default();
         StrangerActor {
             uid: event.user,
             gid: event.user_group,
             pid: event.process,
             command: event.command.clone(),
             executable: executable.unwrap_or_default(),
-            unit: peer.unit().unwrap_or_default().to_owned(),
-            pod: peer.pod().unwrap_or_default().to_owned(),
-            container: peer.cgroup.as_deref().and_then(container_of).unwrap_or_default().to_owned(),
-            cgroup: peer.cgroup.unwrap_or_default(),
+            unit: group.unit().unwrap_or_default().to_owned(),
+            pod: group.pod().unwrap_or_default().to_owned(),
+            container: group.container().unwrap_or_default().to_owned(),
+            cgroup: group.as_str().to_owned(),
             gone,
         }
     }
@@ -78,5 +89,21 @@ mod tests {
         // A process that has the number now, and began after the call.
         let other = identification.who(&RadarEvent { time: 1, ..event(std::process::id()) });
         assert_eq!((other.gone, other.executable.as_str()), (true, ""));
+    }
+
+    #[test]
+    fn owners_of_a_known_group_are_not_read_again() {
+        let mut identification = Identification::default();
+        let event =
+            RadarEvent { group: 7, ..RadarEvent::parse(&record(1, kind::PROG_LOAD, 0, b"x")).unwrap() };
+        // Its owner is known by what was seen before, and no such group is there now.
+        let known = GroupPath::new("/no-such.slice/a.service", 2, None);
+        identification.groups.insert(7, known.clone());
+        assert_eq!(identification.group(&event, "0::/no-such.slice/a.service\n"), Some(known.clone()));
+        // The process has moved, or another hierarchy names it.
+        for lines in ["0::/no-such.slice/b.service\n", "1:name=systemd:/no-such.slice/a.service\n0::/a\n"] {
+            let group = identification.group(&event, lines).unwrap();
+            assert_ne!(group.unit(), known.unit(), "{lines}");
+        }
     }
 }

@@ -57,6 +57,20 @@ pub struct PodFacts {
     pub containers: Vec<PodContainer>,
     /// Ids of containers that should run, and that the daemon did not find.
     pub unseen: Vec<String>,
+    /// Of these, the ones whose processes the daemon does not know for certain: the id, and the daemon's reason.
+    pub ambiguous: Vec<(String, String)>,
+}
+
+impl PodFacts {
+    /// Returns a sentence for each container whose processes are not known for certain.
+    pub(crate) fn ambiguities(&self) -> impl Iterator<Item = String> {
+        self.ambiguous.iter().map(|(id, reason)| {
+            format!(
+                "container {id} of pod {}/{} is not known for certain: {reason}",
+                self.namespace, self.name
+            )
+        })
+    }
 }
 
 /// A network namespace.

@@ -130,10 +130,13 @@ fn places<'a>(namespaces: &SearchedNamespaces<'a>, doubts: &mut Doubts) -> Vec<S
             None if pod.idle => {
                 doubts.unknown.insert(UnknownPlace::Pod(pod.uid.clone()));
             }
-            None => doubts.add(
-                UnknownPlace::Pod(pod.uid.clone()),
-                format!("the network namespace of pod {}/{} is not known yet", pod.namespace, pod.name),
-            ),
+            None => {
+                doubts.add(
+                    UnknownPlace::Pod(pod.uid.clone()),
+                    format!("the network namespace of pod {}/{} is not known yet", pod.namespace, pod.name),
+                );
+                doubts.problems.extend(pod.ambiguities());
+            }
         }
     }
     places

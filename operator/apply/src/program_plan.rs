@@ -83,6 +83,7 @@ impl<'a> ProgramPlan<'a> {
         // Those that the daemon did not find: what is attached to them may be wanted still.
         let unseen = pods.iter().flat_map(|pod| &pod.unseen);
         self.doubts.unknown.extend(unseen.map(|id| UnknownPlace::Container(id.clone())));
+        self.doubts.problems.extend(pods.iter().flat_map(|pod| pod.ambiguities()));
         let found = containers(&pods, &selector.container_names);
         let may_come = pods.iter().any(|pod| pod.idle || !pod.unseen.is_empty());
         if !may_come && found.is_empty() {

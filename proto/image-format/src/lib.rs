@@ -16,7 +16,6 @@ mod clock;
 mod content_kind;
 mod cosign_key;
 mod credential;
-mod digest;
 mod encode;
 mod fetch;
 mod image;
@@ -32,13 +31,11 @@ mod packing;
 mod pem;
 mod platform;
 mod push;
-mod reference;
 mod registry;
 mod registry_access;
 mod registry_answer;
 mod registry_connection;
 mod registry_error;
-mod registry_host;
 mod registry_words;
 mod save;
 mod sign;
@@ -48,6 +45,9 @@ pub mod vocabulary;
 mod zstd_reader;
 
 pub use auth_file::{AuthFile, AuthFileError, HelperFailure};
+pub use bpfman_image_name::{
+    Digest, DigestError, Hasher, ImageReference, ReferenceError, RegistryHost, RegistryHostError,
+};
 pub use btf::BtfError;
 pub use bytecode::{BytecodeError, BytecodeFile, ELF_LIMIT, check_object};
 pub use causes::causes;
@@ -56,7 +56,6 @@ pub use clock::{SourceDate, SourceDateError};
 pub use content_kind::{TAR_HEADER, is_tar, kind_of};
 pub use cosign_key::CosignKeyError;
 pub use credential::{Credential, CredentialError};
-pub use digest::{Digest, DigestError, Hasher};
 pub use fetch::{FetchError, FetchedLabels, FetchedObject, fetch_labels, fetch_object};
 pub use image::{BuildArgs, BuildError, BuiltImage, Input, PlatformInputs};
 pub use key::{KeyError, PublicKey, SigningKey};
@@ -65,13 +64,11 @@ pub use layout::{Descriptor, LayoutError, OciLayout, PlatformField, null_is_empt
 pub use packing::{UnsupportedPacking, unpacked};
 pub use platform::{Endian, Platform, PlatformError};
 pub use push::{PushError, push};
-pub use reference::{ImageReference, ReferenceError};
 pub use registry::TransferProgress;
 pub use registry_access::RegistryAccess;
 pub use registry_answer::RegistryAnswer;
 pub use registry_connection::TokenAnswer;
 pub use registry_error::RegistryError;
-pub use registry_host::{RegistryHost, RegistryHostError};
 pub use registry_words::REFUSAL_LIMIT;
 pub use save::{SaveError, Saved, archive, save};
 pub use sign::{

@@ -45,6 +45,7 @@ mod extensions;
 mod features;
 mod figures;
 mod flood;
+mod forged_names;
 mod full_disk_starts;
 mod golden;
 mod grants;

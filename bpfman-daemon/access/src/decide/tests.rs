@@ -33,6 +33,10 @@ fn at(kind: HookKind, name: &str, netns: Option<&str>, in_callers_netns: bool) -
     AccessObject::Hook { kind, interface: Box::leak(Box::new(interface)), in_callers_netns }
 }
 
+fn image(reference: &str) -> AccessObject<'static> {
+    AccessObject::Image(reference.parse().unwrap())
+}
+
 fn xdp(name: &str) -> AccessObject<'static> {
     at(HookKind::Xdp, name, None, false)
 }
@@ -122,7 +126,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
         (AccessVerb::Attach, AccessObject::Position, "priorities"),
         (AccessVerb::Attach, AccessObject::AnyHook, "hooks"),
         (AccessVerb::Load, AccessObject::Type(ProgramType::Kprobe), "types"),
-        (AccessVerb::Load, AccessObject::Image("registry.example.com/other/x:1"), "images"),
+        (AccessVerb::Load, image("registry.example.com/other/x:1"), "images"),
         (AccessVerb::Attach, AccessObject::Target { kind: "uprobe", name: "/bin/sh" }, "targets"),
         (
             AccessVerb::Replace,
@@ -131,7 +135,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
         ),
         (
             AccessVerb::Load,
-            AccessObject::Application(&OwningApplication { namespace: None, name: "x".to_owned() }),
+            AccessObject::Application(&OwningApplication::parse(None, "x").unwrap()),
             "applications",
         ),
     ] {
@@ -146,8 +150,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
 #[test]
 fn own_is_the_same_owner_and_applications_belong_to_who_may_speak_for_them() {
     let own = Owner::Grant("network-team".to_owned());
-    let theirs =
-        Owner::Application(OwningApplication { namespace: Some("shop".to_owned()), name: "a".to_owned() });
+    let theirs = Owner::Application(OwningApplication::parse(Some("shop"), "a").unwrap());
     let owned = |owner| [AccessObject::Owned { name: "link 3".to_owned(), owner }];
     let team = policy(TEAM);
     assert!(team.decide(&user(1000), AccessVerb::Attach, &owned(&own)).is_ok());

@@ -83,7 +83,7 @@ fn what_is_wrong_in_a_grant_is_named_with_its_line() {
         ("allow = [\"load\"]\ngroups = [\"of-nobody\"]", "there is no group \"of-nobody\""),
         ("allow = [\"load\"]\nhooks = [\"eth0\"]", "\"eth0\" is no hook"),
         ("allow = [\"load\"]\ntargets = [\"x\"]", "\"x\" is no target"),
-        ("allow = [\"load\"]\nimages = [\"[\"]", "images: pattern \"[\""),
+        ("allow = [\"load\"]\nimages = [\"quay.io/[\"]", "images: pattern \"[\""),
         ("allow = [\"load\"]\nnetns = [\"own\", \"/x\"]", "netns: expected"),
         ("allow = [\"load\"]\npriorities = \"9-1\"", "\"9-1\" is no range"),
         ("allow = [\"load\"]\nlimits = { map_memory = \"64MB\" }", "\"64MB\" is no size"),

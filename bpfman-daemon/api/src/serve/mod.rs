@@ -80,7 +80,7 @@ impl Connections {
                 () = &mut stop => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        if let Some((peer, place)) = self.admit(&stream, &callers) {
+                        if let Some((peer, place)) = admit(&stream, self.system.identify, &callers, &self.journal) {
                             let ended = ended.clone();
                             connections.spawn(self.connection(stream, peer, place, ended));
                         }
@@ -103,22 +103,6 @@ impl Connections {
         while connections.join_next().await.is_some() {}
     }
 
-    fn admit(&self, stream: &UnixStream, callers: &Arc<Callers>) -> Option<(Peer, ConnectionPlace)> {
-        let peer = (self.system.identify)(stream)
-            .inspect_err(|error| tracing::warn!(%error, "a connection is refused: nobody knows whose it is"))
-            .ok()?;
-        match callers.place(peer.uid) {
-            Ok(place) => Some((peer, place)),
-            Err(NoPlace { open, own }) => {
-                let whose = if own { "of this user" } else { "of all users" };
-                let reason = format!("{open} connections {whose} are open, as many as may be");
-                let call = Call::new(peer, "Connect", Arc::clone(&self.journal));
-                call.refuse(&tonic::Status::resource_exhausted(reason));
-                None
-            }
-        }
-    }
-
     /// Serves one connection by what it begins with.
     fn connection(
         &self,
@@ -139,6 +123,33 @@ impl Connections {
                 }
                 Some(_) => http((routes, journal), stream, peer, place, ended).await,
             }
+        }
+    }
+}
+
+/// Gives a connection a place, then identifies its process: only those who have a place cost the dozens of system calls that
+/// this takes.
+fn admit(
+    stream: &UnixStream,
+    identify: Identify,
+    callers: &Arc<Callers>,
+    journal: &Arc<Journal>,
+) -> Option<(Peer, ConnectionPlace)> {
+    let unknown = |error: &io::Error| {
+        tracing::warn!(%error, "a connection is refused: the process that made it is unknown");
+    };
+    let credentials = stream.peer_cred().inspect_err(unknown).ok()?;
+    let (uid, gid) = (credentials.uid(), credentials.gid());
+    match callers.place(uid) {
+        Ok(place) => Some((identify(stream).inspect_err(unknown).ok()?, place)),
+        Err(NoPlace { open, own }) => {
+            let whose = if own { "of this user" } else { "of all users" };
+            let reason = format!("{open} connections {whose} are open, as many as may be");
+            let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
+            let peer = Peer { uid, gid, pid, ..Peer::default() };
+            Call::new(peer, "Connect", Arc::clone(journal))
+                .refuse(&tonic::Status::resource_exhausted(reason));
+            None
         }
     }
 }
@@ -226,5 +237,31 @@ async fn serve(
             response
         }
         Err(status) => status.into_http(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn process_is_looked_at_once_there_is_a_place() {
+        static LOOKED: AtomicUsize = AtomicUsize::new(0);
+        let identify: Identify = |_| {
+            LOOKED.fetch_add(1, Ordering::SeqCst);
+            Ok(Peer::default())
+        };
+        let (callers, journal) = (Arc::<Callers>::default(), Arc::<Journal>::default());
+        let (stream, _other) = UnixStream::pair().unwrap();
+        let mut places = Vec::new();
+        while let Some(admitted) = admit(&stream, identify, &callers, &journal) {
+            places.push(admitted);
+        }
+        assert!(!places.is_empty());
+        assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
+        assert!(admit(&stream, identify, &callers, &journal).is_none());
+        assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
     }
 }

@@ -5,6 +5,7 @@
 
 mod chains;
 mod hooks;
+mod joined_names;
 mod links;
 mod moves;
 mod passes;
@@ -56,6 +57,7 @@ impl<K: Kernel> Engine<K> {
         let kept = self.settle_pending(&mut report)?;
         self.forget_adopted(&mut report);
         self.forget_left_by_clients(&mut report);
+        self.report_joined_names(&mut report);
         let reloaded = self.recover_programs(&mut report);
         if !self.state().lost.is_empty() && !self.options.objects.is_able() {
             // Each program of every tenant would be taken for one that cannot be loaded again.

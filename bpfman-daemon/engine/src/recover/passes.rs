@@ -101,8 +101,7 @@ fn counted(program: &ProgramRecord) -> Option<Owner> {
     match program.owner() {
         Owner::Root => None,
         Owner::Application(OwningApplication { namespace: Some(namespace), .. }) => {
-            let (namespace, name) = (Some(namespace), String::new());
-            Some(Owner::Application(OwningApplication { namespace, name }))
+            Some(Owner::Application(OwningApplication { namespace: Some(namespace), name: None }))
         }
         owner => Some(owner),
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bpfmand_core::{Owner, OwningApplication, hexadecimal};
+use bpfmand_core::{
+    BadApplicationName, NamespaceName, Owner, OwningApplication, OwningApplicationName, hexadecimal,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -17,13 +19,39 @@ pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
 /// Metadata key that all programs of applications have: the uid of the object that they are loaded for.
 pub const OWNER_KEY: &str = "bpfman.io/uuid";
 
-/// The application that a load speaks for by its metadata; whether it may is not decided here.
+/// Metadata of a load that claim an application by an invalid name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("metadata {key}: {source}")]
+pub struct BadClaim {
+    key: &'static str,
+    source: BadApplicationName,
+}
+
+/// Reads the application that a load speaks for by its metadata; whether it may is not decided here.
+///
+/// # Errors
+/// A name in it is none of Kubernetes'. Joined with others, it could be taken for another application's.
+pub fn application_claim(metadata: &BTreeMap<String, String>) -> Result<Option<OwningApplication>, BadClaim> {
+    let of = |key| move |source| BadClaim { key, source };
+    let Some((namespace, name)) = claimed(metadata) else { return Ok(None) };
+    let namespace = namespace.map(NamespaceName::parse).transpose().map_err(of(PROGRAM_NAMESPACE_KEY))?;
+    let name = name.map(OwningApplicationName::parse).transpose().map_err(of(PROGRAM_NAME_KEY))?;
+    Ok(Some(OwningApplication { namespace, name }))
+}
+
+/// Returns the application that a program's recorded metadata name. Earlier versions took any text.
 #[must_use]
-pub fn application_claim(metadata: &BTreeMap<String, String>) -> Option<OwningApplication> {
-    let value = |key| metadata.get(key).cloned();
+pub fn recorded_application(metadata: &BTreeMap<String, String>) -> Option<OwningApplication> {
+    let (namespace, name) = claimed(metadata)?;
+    Some(OwningApplication::recorded(namespace, name.unwrap_or_default()))
+}
+
+/// The namespace and the name that metadata claim, if they claim an application.
+fn claimed(metadata: &BTreeMap<String, String>) -> Option<(Option<&str>, Option<&str>)> {
+    let value = |key| metadata.get(key).map(String::as_str);
     let (namespace, name) = (value(PROGRAM_NAMESPACE_KEY), value(PROGRAM_NAME_KEY));
     let claims = namespace.is_some() || name.is_some() || metadata.contains_key(OWNER_KEY);
-    claims.then(|| OwningApplication { namespace, name: name.unwrap_or_default() })
+    claims.then_some((namespace, name.filter(|name| !name.is_empty())))
 }
 
 /// Loads that share maps by name with each other.
@@ -48,8 +76,10 @@ impl MapGroup {
         match (owner, metadata.get(PROGRAM_NAMESPACE_KEY)) {
             (Owner::User(user), _) => Self::User(*user),
             (Owner::Grant(name), _) => Self::Grant(name.clone()),
-            (Owner::Application(OwningApplication { namespace: Some(namespace), .. }), _)
-            | (Owner::Root, Some(namespace)) => Self::Namespace(namespace.clone()),
+            (Owner::Application(OwningApplication { namespace: Some(namespace), .. }), _) => {
+                Self::Namespace(namespace.to_string())
+            }
+            (Owner::Root, Some(namespace)) => Self::Namespace(namespace.clone()),
             (Owner::Application(_), _) => Self::Cluster,
             (Owner::Root, None) if metadata.contains_key(OWNER_KEY) => Self::Cluster,
             (Owner::Root, None) => Self::Machine,
@@ -143,6 +173,29 @@ mod tests {
         // The owner counts, not the claims of the metadata.
         let claims = metadata(&[(PROGRAM_NAMESPACE_KEY, "evil")]);
         assert_eq!(MapGroup::of(&Owner::User(7), &claims), MapGroup::User(7));
+    }
+
+    #[test]
+    fn claim_of_what_is_no_name_is_refused() {
+        let claim = |namespace: Option<&str>, name: &str| {
+            let pairs = [("bpfman.io/ProgramName", name)].into_iter();
+            let pairs: Vec<_> = pairs.chain(namespace.map(|name| (PROGRAM_NAMESPACE_KEY, name))).collect();
+            application_claim(&metadata(&pairs)).map(|claim| claim.unwrap().to_string())
+        };
+        assert_eq!(claim(Some("shop"), "wall").as_deref(), Ok("shop/wall"));
+        assert_eq!(claim(None, "wall").as_deref(), Ok("wall"));
+        for (namespace, name, key) in [
+            (None, "shop/wall", PROGRAM_NAME_KEY),
+            (Some("shop"), "../wall", PROGRAM_NAME_KEY),
+            (Some("shop/x"), "wall", PROGRAM_NAMESPACE_KEY),
+            (Some(""), "wall", PROGRAM_NAMESPACE_KEY),
+        ] {
+            let error = claim(namespace, name).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        assert_eq!(application_claim(&metadata(&[("other", "x/y")])), Ok(None));
+        let old = metadata(&[("bpfman.io/ProgramName", "My App")]);
+        assert_eq!(recorded_application(&old).unwrap().to_string(), "My App");
     }
 
     #[test]

@@ -54,7 +54,10 @@ pub use found::{FoundFilter, FoundFilters, HookPresence};
 pub use holdings::version_paths;
 pub use leases::Leased;
 pub use lost::{LostPrograms, Renewed};
-pub use map_group::{MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, application_claim};
+pub use map_group::{
+    BadClaim, MapGroup, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, application_claim,
+    recorded_application,
+};
 pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with_application};
 pub use migrations::{MIGRATIONS, SCHEMA};
 pub use standing::{HookPart, Loss, Standing};

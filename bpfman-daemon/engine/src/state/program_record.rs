@@ -14,7 +14,7 @@ use crate::state::budget_record::ProgramBudget;
 use crate::state::declared_bytes::DeclaredBytes;
 use crate::state::guard_record::ProgramGuard;
 use crate::state::paths;
-use crate::state::{BlobId, ExtendsRecord, MapGroup, application_claim};
+use crate::state::{BlobId, ExtendsRecord, MapGroup, recorded_application};
 
 /// Where a program's bytecode came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,7 +160,8 @@ impl ProgramRecord {
     /// Whose it is. Before owners, the metadata of applications were taken from whoever wrote them.
     #[must_use]
     pub fn owner(&self) -> Owner {
-        let known = self.owner.clone().or_else(|| application_claim(&self.metadata).map(Owner::Application));
+        let known =
+            self.owner.clone().or_else(|| recorded_application(&self.metadata).map(Owner::Application));
         known.unwrap_or(Owner::of_user(self.caller_uid))
     }
 

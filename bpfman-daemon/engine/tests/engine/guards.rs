@@ -13,7 +13,7 @@ use crate::replacements::replacement;
 use crate::simulated::bench;
 
 fn of_namespace(load: LoadRequest) -> LoadRequest {
-    let name = OwningApplication { namespace: Some("shop".to_owned()), name: "probe".to_owned() };
+    let name = OwningApplication::parse(Some("shop"), "probe").unwrap();
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 
@@ -137,4 +137,25 @@ fn a_program_in_the_namespace_of_an_application_is_guarded_also_if_its_load_asks
     let packets = engine.loads(&of_namespace(bench.request("programs", &["alpha"])))[0];
     assert_eq!(guard(packets).unwrap().table, None);
     engine.attached(packets, bench.xdp(1));
+}
+
+#[test]
+fn recovery_reports_cluster_application_with_a_slash() {
+    let bench = bench();
+    let engine = bench.engine();
+    let load = |name: &str, owner| LoadRequest {
+        owner: Owner::Application(owner),
+        metadata: [("bpfman.io/ProgramName".to_owned(), name.to_owned())].into(),
+        ..bench.request("programs", &["probe"])
+    };
+    // As an earlier version took it.
+    let joined = engine.loads(&load("shop/wall", OwningApplication::recorded(None, "shop/wall")))[0];
+    engine.loads(&load("wall", OwningApplication::recorded(None, "wall")));
+    drop(engine);
+    for _ in 0..2 {
+        let (_engine, report) = bench.start();
+        let [problem] = &report.problems[..] else { panic!("{report:?}") };
+        let says = format!("program {joined} was loaded for the cluster application \"shop/wall\"");
+        assert!(problem.contains(&says) && problem.contains("namespace shop"), "{problem}");
+    }
 }

@@ -37,7 +37,7 @@ fn options_are_read_or_named_in_a_refusal_that_leaves_nothing<K: Testable>(bench
 
 fn tenants_are_told_no_addresses<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
-    let name = OwningApplication { namespace: Some("shop".to_owned()), name: "probe".to_owned() };
+    let name = OwningApplication::parse(Some("shop"), "probe").unwrap();
     let tenants = |program| LoadRequest {
         owner: Owner::Application(name.clone()),
         ..request(bench, "kernel_symbols", program)

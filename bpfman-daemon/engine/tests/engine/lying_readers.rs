@@ -115,7 +115,7 @@ impl LinkPrograms for LyingLinker {
 }
 
 fn of_namespace(load: LoadRequest) -> LoadRequest {
-    let name = OwningApplication { namespace: Some("shop".to_owned()), name: "filter".to_owned() };
+    let name = OwningApplication::parse(Some("shop"), "filter").unwrap();
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 

@@ -11,7 +11,7 @@ const XDP: HookKind = HookKind::Xdp;
 
 /// A load that an application of a namespace owns.
 fn of_namespace(load: LoadRequest) -> LoadRequest {
-    let name = OwningApplication { namespace: Some("shop".to_owned()), name: "filter".to_owned() };
+    let name = OwningApplication::parse(Some("shop"), "filter").unwrap();
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 

@@ -66,8 +66,7 @@ fn started(bench: &Bench<SimKernel>, objects: &Arc<Failing>) -> (Engine<SimKerne
 }
 
 fn of_namespace(load: LoadRequest, application: usize) -> LoadRequest {
-    let name =
-        OwningApplication { namespace: Some("shop".to_owned()), name: format!("filter-{application}") };
+    let name = OwningApplication::parse(Some("shop"), &format!("filter-{application}")).unwrap();
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 

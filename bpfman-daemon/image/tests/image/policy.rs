@@ -194,7 +194,7 @@ async fn a_strict_rule_holds_for_every_spelling_of_its_registry() {
          [[images]]\npattern = \"*\"\nunsigned = true\n",
         key.public_key().unwrap().to_pem()
     );
-    for host in ["localhost", "LOCALHOST", "localHost"] {
+    for host in ["localhost", "LOCALHOST", "localHost", "127.0.0.1"] {
         let store = Store::new(policy(&text));
         let error = store.pull(&named(host).parse().unwrap()).await.unwrap_err();
         assert!(matches!(error, ImageError::Unsigned { .. }), "{host}: {error}");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bpfmand_core::{
-    ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
+    ContainerTasks, FoundContainers, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
 use crate::{Features, Inventory, KernelError, KernelObjects, ObjectHolders, PrintFeed, RunClock};
@@ -93,13 +93,13 @@ pub trait KernelFacts: KernelObjects {
     /// `/proc` cannot be read.
     fn all_holders(&self) -> Result<ObjectHolders, KernelError>;
 
-    /// Containers that have processes now, by the names of their control groups: all of them with one look, in no
+    /// Containers that have processes now, by the names that root gave their cgroups: all of them with one look, in no
     /// order. Looks at some thousand folders on a full node, which takes some milliseconds; containers that end
     /// meanwhile are left out.
     ///
     /// # Errors
     /// `/proc` cannot be read.
-    fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError>;
+    fn containers(&self, wanted: &WantedContainers) -> Result<FoundContainers, KernelError>;
 
     /// The tasks of the container that a process is in, in words by which a program tells them from all others.
     ///

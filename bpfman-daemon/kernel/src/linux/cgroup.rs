@@ -8,7 +8,7 @@ use bpfmand_core::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::attr::{self, Command};
-use super::{containers, facts, sys, tcx};
+use super::{facts, hierarchies, sys, tcx};
 use crate::{KernelError, ListAnchor};
 
 /// Most programs that are asked for at once: `BPF_CGROUP_MAX_PROGS` of the kernel, which has no more at a hook.
@@ -23,7 +23,7 @@ const F_QUERY_EFFECTIVE: u32 = 1;
 fn open(path: &CgroupPath) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("open", format!("control group {path}"), source);
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(fail)?;
-    let Some(hierarchy) = containers::unified(&mounts) else {
+    let Some(hierarchy) = hierarchies::unified(&mounts) else {
         return Err(KernelError::NoControlGroup { path: path.clone(), unified: false });
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -1,13 +1,18 @@
-//! Processes of containers, by the names of their control groups.
+//! Processes of containers, by the names of their cgroups.
+//!
+//! Only names that root gave count: the owner of a cgroup makes others inside, with the name of any container.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
-use bpfmand_core::{ContainerFacts, ContainerId, WantedContainers};
+use bpfmand_core::{AmbiguousContainer, ContainerFacts, ContainerId, FoundContainers, WantedContainers};
 
+use super::hierarchies::{self, FIRST_GROUPS, Hierarchy, is_writable_by_root_alone, named_by_root};
 use super::{netns, processes, sys};
+use crate::KernelError;
 
 /// Groups that are looked at, at most, and how deep: a node has some hundred in each hierarchy.
 const MOST_GROUPS: usize = 200_000;
@@ -16,160 +21,202 @@ const DEEPEST: usize = 64;
 const MOST_PROCESSES: usize = 1000;
 /// How many of a container's processes are asked for its network, where some end meanwhile.
 const MOST_ASKED: usize = 16;
-/// The inode of the first control group namespace (`PROC_CGROUP_INIT_INO`). In another one, not all groups can be seen.
-pub(super) const FIRST_GROUPS: u64 = 0xefff_fffb;
 
-type Found = BTreeMap<ContainerId, BTreeSet<u32>>;
+/// Processes by container, and by the path of the container's cgroup in its hierarchy: two cgroups are two containers.
+type Found = BTreeMap<ContainerId, BTreeMap<PathBuf, BTreeSet<u32>>>;
 
-/// What is known of a group by those around it, from the outermost on. A container may make groups inside its own, and
-/// give them any name, that of another container too: the outermost name says whose they are.
+/// Facts about a cgroup by those above it. A container may make cgroups inside its own, and give them any name, that of
+/// another container too: the outermost name counts.
 #[derive(Clone, Debug, Default)]
 struct Around<'w> {
     /// The containers that it belongs to.
     containers: BTreeSet<&'w ContainerId>,
-    /// It is below the groups of Kubernetes' pods. A node may be a container itself, so what looks like one above them
-    /// decides nothing.
-    of_pods: bool,
-    /// It is a container's, or inside one: names in there mean nothing.
+    /// The path of their cgroup.
+    group: PathBuf,
+    /// Names that are the node's own, which may be a container itself: they identify no container of the node.
+    of_node: &'w [String],
+    /// Whether it is a container's, or inside one: names in there mean nothing.
     inside: bool,
 }
 
 impl<'w> Around<'w> {
-    /// What is known of a group of this name in there.
-    fn enter(&self, name: &'w str, wanted: &'w WantedContainers) -> Self {
+    /// At the root of a hierarchy of a node that has these names of its own.
+    fn node(of_node: &'w [String]) -> Self {
+        Self { of_node, ..Self::default() }
+    }
+
+    /// Returns the same for a cgroup of this name inside, which has this path.
+    fn enter(&self, name: &'w str, path: &Path, wanted: &'w WantedContainers) -> Self {
         if self.inside {
             return self.clone();
         }
+        if let Some((first, of_node)) = self.of_node.split_first()
+            && first == name
+        {
+            return Self { of_node, ..self.clone() };
+        }
         let containers = wanted.named_by(name);
-        let inside = !containers.is_empty() || self.of_pods && WantedContainers::is_a_containers(name);
-        Self { containers, of_pods: self.of_pods || name.contains("kubepods"), inside }
+        let inside = !containers.is_empty() || WantedContainers::is_a_containers(name);
+        Self { containers, group: path.to_owned(), of_node: &[], inside }
+    }
+
+    /// Notes processes of the containers.
+    fn note(&self, found: &mut Found, pids: impl Iterator<Item = u32>) {
+        for pid in pids {
+            for id in &self.containers {
+                let groups = found.entry((*id).clone()).or_default();
+                groups.entry(self.group.clone()).or_default().insert(pid);
+            }
+        }
     }
 }
 
 /// Finds containers that have processes now.
-pub fn find(wanted: &WantedContainers) -> io::Result<Vec<ContainerFacts>> {
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn find(wanted: &WantedContainers) -> Result<FoundContainers, KernelError> {
+    let failed = |source| KernelError::call("read", "/proc", source);
     let root = processes::root();
+    let own = std::fs::read_to_string("/proc/self/cgroup").map_err(failed)?;
     let mut found = Found::new();
+    let is_missing = |found: &Found| wanted.iter().any(|id| !found.contains_key(id));
+    // Cgroups list processes by the reader's own numbers: 0 are those that have none.
     let numbered_alike = root == Path::new("/proc");
-    // Groups list processes by the reader's own numbers: 0 are those that have none.
+    let own_groups = std::fs::metadata("/proc/self/ns/cgroup").map_err(failed)?.ino();
+    let sees_all = numbered_alike && own_groups == FIRST_GROUPS;
+    let mut has_hierarchies = !hierarchies::whole().is_empty();
     if numbered_alike {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let mut budget = MOST_GROUPS;
-        for hierarchy in hierarchies(&mounts) {
-            by_groups(&hierarchy, wanted, &Around::default(), &mut found, (DEEPEST, &mut budget));
-            if wanted.iter().all(|id| found.contains_key(id)) {
-                break;
-            }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
+        let hierarchies = Hierarchy::all(&mounts, &own);
+        has_hierarchies |= !hierarchies.is_empty();
+        by_hierarchies(&hierarchies, wanted, &mut found);
+    }
+    if numbered_alike && !sees_all && is_missing(&found) {
+        // This process sees the cgroups of its own container alone, and the node's first process sees the node's.
+        let hierarchies = hierarchies::of_first_process(&root, &own);
+        has_hierarchies |= !hierarchies.is_empty();
+        by_hierarchies(&hierarchies, wanted, &mut found);
+    }
+    if !sees_all && is_missing(&found) {
+        let mut more = Found::new();
+        by_processes(&root, hierarchies::whole(), wanted, &mut more).map_err(failed)?;
+        merge(&mut found, more);
+    }
+    if !has_hierarchies {
+        static WARNING: Once = Once::new();
+        WARNING.call_once(|| {
+            tracing::warn!(
+                "containers cannot be found: neither the daemon nor the node's first process has cgroups mounted where the \
+                 daemon sees them"
+            );
+        });
+    }
+    let mut answer = FoundContainers::default();
+    for (id, groups) in found {
+        if groups.len() > 1 {
+            answer.ambiguous.push(AmbiguousContainer { id, groups: groups.into_keys().collect() });
+        } else {
+            let pids = groups.into_values().flatten().collect();
+            answer.containers.extend(describe(&root, id, &pids));
         }
-        if budget == 0 {
-            tracing::warn!("too many control groups to find all containers");
+    }
+    Ok(answer)
+}
+
+/// Looks at hierarchies until all containers are found.
+fn by_hierarchies(hierarchies: &[Hierarchy], wanted: &WantedContainers, found: &mut Found) {
+    let mut budget = MOST_GROUPS;
+    for hierarchy in hierarchies {
+        let mut more = Found::new();
+        let around = Around::node(names_below(hierarchy));
+        let top = (hierarchy.folder.as_path(), hierarchy.root.as_path());
+        by_groups(top, wanted, &around, &mut more, (DEEPEST, &mut budget));
+        merge(found, more);
+        if wanted.iter().all(|id| found.contains_key(id)) {
+            break;
         }
     }
-    let is_missing = || wanted.iter().any(|id| !found.contains_key(id));
-    let sees_all = numbered_alike && std::fs::metadata("/proc/self/ns/cgroup")?.ino() == FIRST_GROUPS;
-    if !sees_all && is_missing() {
-        by_processes(&root, wanted, &mut found)?;
-    }
-    Ok(found.into_iter().filter_map(|(id, pids)| describe(&root, id, &pids)).collect())
-}
-
-/// Where control groups are mounted: version 2, then systemd's own of version 1, then those of controllers; each
-/// once.
-pub(super) fn hierarchies(mounts: &str) -> Vec<PathBuf> {
-    let mut found = BTreeMap::new();
-    for mount in mounts.lines().filter_map(GroupMount::of) {
-        let rank = match mount.kind.split(' ').next() {
-            Some("cgroup2") => 0,
-            Some("cgroup") if mount.kind.contains("name=systemd") => 1,
-            Some("cgroup") => 2,
-            _ => continue,
-        };
-        found
-            .entry((rank, mount.device.to_owned(), mount.root.to_owned()))
-            .or_insert_with(|| unescaped(mount.at));
-    }
-    found.into_values().collect()
-}
-
-/// Where the hierarchy of version 2 is mounted from its root.
-pub(super) fn unified(mounts: &str) -> Option<PathBuf> {
-    let mut mounts = mounts.lines().filter_map(GroupMount::of);
-    mounts
-        .find(|mount| mount.root == "/" && mount.kind.starts_with("cgroup2 "))
-        .map(|mount| unescaped(mount.at))
-}
-
-/// A line of `/proc/self/mountinfo`, as far as it tells control groups.
-struct GroupMount<'a> {
-    device: &'a str,
-    root: &'a str,
-    at: &'a str,
-    /// Type of file system, source and options.
-    kind: &'a str,
-}
-
-impl<'a> GroupMount<'a> {
-    fn of(line: &'a str) -> Option<Self> {
-        let (mount, kind) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(2);
-        Some(Self { device: fields.next()?, root: fields.next()?, at: fields.next()?, kind })
+    if budget == 0 {
+        tracing::warn!("too many cgroups to find all containers");
     }
 }
 
-/// Blanks in paths are `\040` there.
-fn unescaped(path: &str) -> PathBuf {
-    PathBuf::from(
-        path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\"),
-    )
+/// Returns the names of the node's own below the cgroup that is mounted.
+fn names_below(hierarchy: &Hierarchy) -> &[String] {
+    let mounted: Vec<_> = hierarchy.root.iter().skip(1).collect();
+    let of_node = hierarchy.of_node();
+    let is_above =
+        of_node.iter().zip(&mounted).all(|(name, mounted)| mounted.to_str() == Some(name.as_str()));
+    if is_above { of_node.get(mounted.len()..).unwrap_or_default() } else { &[] }
 }
 
-/// Looks at a group and those inside.
+/// Adds the containers of another hierarchy. Each container is taken from the first that has it.
+fn merge(found: &mut Found, more: Found) {
+    for (id, groups) in more {
+        found.entry(id).or_insert(groups);
+    }
+}
+
+/// Looks at the groups inside a group, which is a folder and a path in its hierarchy.
 fn by_groups(
-    group: &Path,
+    (folder, path): (&Path, &Path),
     wanted: &WantedContainers,
     around: &Around<'_>,
     found: &mut Found,
     (depth, budget): (usize, &mut usize),
 ) {
-    if depth == 0 || *budget == 0 {
+    // Names of others than root mean nothing.
+    if depth == 0 || !around.inside && !is_writable_by_root_alone(folder) {
         return;
     }
-    *budget -= 1;
-    let name = group.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let here = around.enter(name, wanted);
-    if here.inside && here.containers.is_empty() {
-        return;
-    }
-    if !here.containers.is_empty() {
-        // One that is gone meanwhile, or that has threads alone, has no processes of its own.
-        let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-        let pids = text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0);
-        for pid in pids {
-            for id in &here.containers {
-                found.entry((*id).clone()).or_default().insert(pid);
-            }
-        }
-    }
-    let Ok(entries) = std::fs::read_dir(group) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         // Links are none of the kernel's.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            by_groups(&entry.path(), wanted, &here, found, (depth - 1, budget));
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
         }
+        if *budget == 0 {
+            return;
+        }
+        *budget -= 1;
+        let (folder, name) = (entry.path(), entry.file_name());
+        let path = path.join(&name);
+        let name = name.to_string_lossy();
+        let here = around.enter(&name, &path, wanted);
+        if here.inside && here.containers.is_empty() {
+            continue;
+        }
+        if !here.containers.is_empty() {
+            // One that is gone meanwhile, or that has threads alone, has no processes of its own.
+            let text = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            here.note(found, text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0));
+        }
+        by_groups((&folder, &path), wanted, &here, found, (depth - 1, budget));
     }
 }
 
-/// Looks at the groups of all processes, whose paths are told as far as they lead, seen or not.
-fn by_processes(root: &Path, wanted: &WantedContainers, found: &mut Found) -> io::Result<()> {
+/// Looks at the cgroups of all processes. A path counts as far as the owners of the cgroups in its own hierarchy are known.
+fn by_processes(
+    root: &Path,
+    hierarchies: &[Hierarchy],
+    wanted: &WantedContainers,
+    found: &mut Found,
+) -> io::Result<()> {
     for pid in processes::all(root)? {
         let file = root.join(pid.to_string()).join("cgroup");
-        let Ok(groups) = std::fs::read_to_string(file) else { continue };
-        let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-        for path in paths {
-            let here = path.split('/').fold(Around::default(), |around, name| around.enter(name, wanted));
-            for id in here.containers {
-                found.entry(id.clone()).or_default().insert(pid);
+        let Ok(lines) = std::fs::read_to_string(file) else { continue };
+        for (controllers, path) in hierarchies::groups(&lines) {
+            let Some(hierarchy) = hierarchies.iter().find(|one| one.is_of(controllers)) else { continue };
+            let by_root = named_by_root(&hierarchy.folder, path);
+            let names = path.split('/').filter(|name| !name.is_empty()).take(by_root);
+            let mut at = PathBuf::from("/");
+            let mut here = Around::node(hierarchy.of_node());
+            for name in names {
+                at.push(name);
+                here = here.enter(name, &at, wanted);
             }
+            here.note(found, std::iter::once(pid));
         }
     }
     Ok(())
@@ -221,35 +268,70 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hierarchies_are_taken_in_order_and_once() {
-        let mounts = "\
-30 25 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
-31 30 0:27 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n\
-32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
-33 30 0:29 / /sys/fs/cgroup/uni\\040fied rw,nosuid shared:4 - cgroup2 cgroup2 rw\n\
-34 30 0:29 / /again rw - cgroup2 cgroup2 rw\n\
-35 25 0:30 / /proc rw - proc proc rw\n";
-        let found = hierarchies(mounts);
-        let expected = ["/sys/fs/cgroup/uni fied", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory"];
-        assert_eq!(found, expected.map(PathBuf::from));
-        assert_eq!(unified(mounts), Some(PathBuf::from("/sys/fs/cgroup/uni fied")));
-        assert!(
-            hierarchies(&std::fs::read_to_string("/proc/self/mountinfo").unwrap()).iter().all(|h| h.is_dir())
-        );
+    fn names_inside_a_container_and_above_the_node_mean_nothing() {
+        let (own, other) = ("3f".repeat(32), "77".repeat(32));
+        let ids = [&own, &other].map(|id| ContainerId::parse(id).unwrap());
+        let wanted = WantedContainers::new(ids.clone());
+        let found = |path: &str, of_node: &str| {
+            let of_node: Vec<String> =
+                of_node.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let mut at = PathBuf::new();
+            let mut here = Around::node(&of_node);
+            for name in path.split('/') {
+                at.push(name);
+                here = here.enter(name, &at, &wanted);
+            }
+            here.containers.into_iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(found(&format!("kubepods/pod1/{own}/kubepods/pod2/{other}"), ""), [ids[0].clone()]);
+        let node = format!("docker/{other}");
+        assert_eq!(found(&format!("docker/{other}/kubepods/pod1/{own}"), &node), [ids[0].clone()]);
+        let third = "5a".repeat(32);
+        assert_eq!(found(&format!("docker/{third}/kubepods/pod1/{own}"), &node), [], "another node");
+        assert_eq!(found(&format!("{third}/kubepods/pod1/{own}"), ""), []);
+        assert_eq!(found("system.slice/ssh.service", ""), []);
     }
+
+    /// A path counts by the owners of the hierarchy that it is in: the same path may be root's in another one.
+    #[test]
+    fn owners_of_another_hierarchy_do_not_count() {
+        let id = ContainerId::parse(&"3f".repeat(32)).unwrap();
+        let wanted = WantedContainers::new([id.clone()]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = format!("delegated/cri-containerd-{id}.scope");
+        for name in ["unified", "pids"] {
+            std::fs::create_dir_all(folder.path().join(name).join(&path)).unwrap();
+        }
+        std::os::unix::fs::chown(folder.path().join("unified/delegated"), Some(4711), None).unwrap();
+        let at = folder.path().display();
+        let mounts = format!(
+            "1 2 0:29 / {at}/unified rw - cgroup2 cgroup2 rw\n2 2 0:30 / {at}/pids rw - cgroup cgroup rw,pids\n"
+        );
+        let hierarchies = Hierarchy::all(&mounts, "");
+        let found = |lines: &str| {
+            std::fs::create_dir_all(folder.path().join("proc/7")).unwrap();
+            std::fs::write(folder.path().join("proc/7/cgroup"), lines).unwrap();
+            let mut found = Found::new();
+            by_processes(&folder.path().join("proc"), &hierarchies, &wanted, &mut found).unwrap();
+            found.len()
+        };
+        assert_eq!(found(&format!("0::/{path}\n")), 0);
+        assert_eq!(found(&format!("3:freezer:/{path}\n0::/\n")), 0, "its owners are unknown");
+        assert_eq!(found(&format!("2:pids:/{path}\n0::/{path}\n")), 1);
+    }
+
     /// What finds containers where groups cannot be seen, against what finds them by groups.
     #[test]
     fn processes_tell_their_containers_themselves() {
         let id = ContainerId::parse(&format!("{:064x}", std::process::id())).unwrap();
         let wanted = WantedContainers::new([id.clone()]);
-        let hierarchy = hierarchies(&std::fs::read_to_string("/proc/self/mountinfo").unwrap()).remove(0);
-        let group = hierarchy.join(format!("cri-containerd-{id}.scope"));
+        let group = hierarchies::whole()[0].folder.join(format!("cri-containerd-{id}.scope"));
         std::fs::create_dir(&group).unwrap();
         let mut process =
             std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         std::fs::write(group.join("cgroup.procs"), process.id().to_string()).unwrap();
         let mut found = Found::new();
-        by_processes(Path::new("/proc"), &wanted, &mut found).unwrap();
+        by_processes(Path::new("/proc"), hierarchies::whole(), &wanted, &mut found).unwrap();
         let described = find(&wanted).unwrap();
         let pid = process.id();
         drop(process.stdin.take());
@@ -258,7 +340,8 @@ mod tests {
         while std::fs::remove_dir(&group).is_err() && began.elapsed().as_secs() < 10 {
             std::thread::yield_now();
         }
-        assert_eq!(found, Found::from([(id, BTreeSet::from([pid]))]));
-        assert_eq!(described.into_iter().map(|found| found.pids).collect::<Vec<_>>(), [vec![pid]]);
+        let path = PathBuf::from(format!("/cri-containerd-{id}.scope"));
+        assert_eq!(found, Found::from([(id, BTreeMap::from([(path, BTreeSet::from([pid]))]))]));
+        assert_eq!(described.containers.into_iter().map(|found| found.pids).collect::<Vec<_>>(), [vec![pid]]);
     }
 }

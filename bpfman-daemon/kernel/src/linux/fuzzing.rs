@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use bpfmand_core::{GroupPath, PodsRoot};
 use bpfmand_rejection::Rejection;
 use rustix::fs::MemfdFlags;
 
 use super::symbols::TargetFile;
 use super::{
-    addresses, containers, elf_notes, elf_symbols, filters, interfaces, libraries, mapped, mount_table,
-    netlink, probe_place, tasks, verifier_log,
+    addresses, elf_notes, elf_symbols, filters, hierarchies, interfaces, libraries, mapped, mount_table,
+    netlink, probe_place, verifier_log,
 };
 
 /// Reads a datagram of route netlink as everything that may be asked for.
@@ -25,10 +26,13 @@ pub fn netlink(datagram: &[u8]) {
 /// Reads a file of /proc, or the verifier's log.
 pub fn text(text: &str) {
     let _mounts = mount_table::parse(text.as_bytes());
-    let _folders = (containers::hierarchies(text), containers::unified(text));
+    let _folders = (hierarchies::Hierarchy::all(text, text), hierarchies::unified(text));
     let _unreadable = (verifier_log::stack_depths(text), Rejection::read(text).to_string());
     text.lines().for_each(|line| {
-        let _other = (mapped::executable(line), tasks::container_group(line));
+        let _other = (
+            mapped::executable(line),
+            GroupPath::new(line, usize::MAX, PodsRoot::of(line).as_ref()).container_group(),
+        );
     });
 }
 

@@ -14,21 +14,30 @@ use crate::LinkTarget;
 /// A process, by its folder in `/proc`. A descriptor of that leads to this one process: after its end nothing can be read
 /// there, whoever has the number then.
 #[derive(Debug)]
-struct HeldProcess(OwnedFd);
+pub struct HeldProcess(OwnedFd);
 
 impl HeldProcess {
-    fn open(root: &Path, pid: u32) -> Option<Self> {
+    pub fn open(root: &Path, pid: u32) -> Option<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(root.join(pid.to_string()), flags, Mode::empty()).ok()?;
         Some(Self(folder))
     }
 
     /// Returns its beginning; none after its end.
-    fn began(&self) -> Option<u64> {
-        let stat = rustix::fs::openat(&self.0, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    pub fn began(&self) -> Option<u64> {
+        processes::began_in(&self.read("stat")?)
+    }
+
+    /// Returns the contents of one of its files; none after its end.
+    pub fn read(&self, file: &str) -> Option<String> {
         let mut text = Vec::new();
-        File::from(stat.ok()?).read_to_end(&mut text).ok()?;
-        processes::began_in(&String::from_utf8_lossy(&text))
+        File::from(self.open_file(file)?).read_to_end(&mut text).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Opens one of its files; none after its end.
+    pub fn open_file(&self, file: &str) -> Option<OwnedFd> {
+        rustix::fs::openat(&self.0, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
     }
 }
 

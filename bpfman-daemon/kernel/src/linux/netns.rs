@@ -111,10 +111,13 @@ pub fn find_hook_here(interface: &Interface, kind: HookKind) -> Result<HookKey, 
     };
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .map_err(|error| fail(error.into()))?;
-    let found = match rustix::net::netdevice::name_to_index(&socket, &interface.name) {
-        Ok(ifindex) => Ok(IfIndex(ifindex)),
-        // Longer than the call takes: an alternative name.
-        Err(_) => interfaces::index_of(&interface.name),
+    let by_call = rustix::net::netdevice::name_to_index(&socket, &interface.name).ok();
+    // The call takes a name as far as its first colon: what it finds may have another name.
+    let is_it = |ifindex: &u32| interfaces::name_of(IfIndex(*ifindex)).as_ref() == Some(&interface.name);
+    let found = match by_call.filter(is_it) {
+        Some(ifindex) => Ok(IfIndex(ifindex)),
+        // An alternative name, also one that is longer than the call takes.
+        None => interfaces::index_of(&interface.name),
     };
     let ifindex = found.map_err(|_absent| KernelError::NoInterface {
         name: interface.name.clone(),
@@ -137,6 +140,18 @@ mod tests {
         }
         let error = enter(Some(Path::new("/proc/self/ns/uts")), here).unwrap_err();
         assert!(matches!(error, KernelError::NoNamespace { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn interface_is_found_by_its_whole_name() {
+        let find = |name: &str| {
+            find_hook_here(&Interface { name: name.to_owned(), netns: None }, HookKind::Xdp)
+                .map(|key| key.ifindex)
+        };
+        assert_eq!(find("lo").unwrap(), IfIndex(1));
+        for name in ["lo:", "lo:.100", "lo/", "lo "] {
+            assert!(matches!(find(name), Err(KernelError::NoInterface { .. })), "{name}");
+        }
     }
 
     #[test]

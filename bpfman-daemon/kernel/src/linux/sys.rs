@@ -105,6 +105,28 @@ pub fn perf_event_open(mut event: PerfEventAttr, pid: i32, cpu: i32) -> io::Resu
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Returns a descriptor of the process that made a connection. ENOPROTOOPT: before Linux 6.5.
+pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
+    const SO_PEERPIDFD: libc::c_int = 77;
+    let mut fd: libc::c_int = -1;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both pointers are to live locals, and `length` is the size of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut fd).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 || fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so its answer is a new descriptor, which has no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// The cookie of the network namespace that a socket belongs to; 0 where the kernel has none (before Linux 5.14).
 pub fn netns_cookie(socket: impl AsFd) -> u64 {
     let mut cookie = 0_u64;

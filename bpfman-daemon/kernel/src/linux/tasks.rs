@@ -8,9 +8,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use bpfmand_core::{ContainerTasks, TaskGroup, WantedContainers, unified_cgroup_of};
+use bpfmand_core::{ContainerTasks, TaskGroup, unified_cgroup_of};
 
-use super::containers::{self, FIRST_GROUPS};
+use super::hierarchies::{self, FIRST_GROUPS};
 use super::processes;
 use crate::KernelError;
 
@@ -22,7 +22,7 @@ pub fn of_container(pid: u32) -> Result<ContainerTasks, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("process {pid}"), reason };
     let root = processes::root();
     let began = processes::began(&root, pid).ok_or_else(|| fail("it is gone"))?;
-    let tasks = match by_control_group(&root, pid) {
+    let tasks = match by_cgroup(&root, pid).map_err(fail)? {
         Some(tasks) => tasks,
         None => by_namespace(&root, pid).map_err(fail)?,
     };
@@ -35,7 +35,7 @@ pub fn of_container(pid: u32) -> Result<ContainerTasks, KernelError> {
 
 /// The tasks of a control group.
 pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
-    let fail = |reason| KernelError::NoTaskGroup { of: format!("control group {path}"), reason };
+    let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
     let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
     group(&hierarchy, Path::new(path)).ok_or_else(|| fail("there is no such group, or it is everybody's"))
 }
@@ -44,7 +44,7 @@ pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
 fn whole_hierarchy() -> Option<PathBuf> {
     let own = fs::metadata("/proc/self/ns/cgroup").ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    (own.ino() == FIRST_GROUPS).then(|| containers::unified(&mounts))?
+    (own.ino() == FIRST_GROUPS).then(|| hierarchies::unified(&mounts))?
 }
 
 /// A group that is not the root.
@@ -64,25 +64,18 @@ fn group(hierarchy: &Path, path: &Path) -> Option<TaskGroup> {
     known.then_some(TaskGroup::ControlGroup { level, id: found.ino() })
 }
 
-/// By the group of its container, if it is in one.
-fn by_control_group(root: &Path, pid: u32) -> Option<TaskGroup> {
-    let lines = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok()?;
-    let path = unified_cgroup_of(&lines)?;
-    group(&whole_hierarchy()?, Path::new(container_group(&path)?))
-}
-
-/// The part of a path that leads to the outermost container: what a container makes inside, it may name as it likes. Below
-/// the groups of pods it counts from these, since a node may be a container itself.
-pub(super) fn container_group(path: &str) -> Option<&str> {
-    let mut names: Vec<(usize, &str)> = Vec::new();
-    let mut at = 0;
-    for name in path.split('/') {
-        names.push((at + name.len(), name));
-        at += name.len() + 1;
+/// By the cgroup of its container, if it is in one. A cgroup is a container's by the name that root gave it: a user may name
+/// cgroups of its own like one.
+fn by_cgroup(root: &Path, pid: u32) -> Result<Option<TaskGroup>, &'static str> {
+    let lines = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok();
+    let Some(path) = lines.as_deref().and_then(unified_cgroup_of) else { return Ok(None) };
+    let path = hierarchies::group("", path);
+    if path.is_in_node_container() {
+        return Err("it is in a pod of a node that is a container itself, whose cgroup has other pods too: \
+                    that node needs a daemon of its own");
     }
-    let pods = names.iter().position(|(_, name)| name.contains("kubepods")).unwrap_or(0);
-    let (end, _) = names[pods..].iter().find(|(_, name)| WantedContainers::is_a_containers(name))?;
-    path.get(..*end)
+    let of_container = path.container_group().zip(whole_hierarchy());
+    Ok(of_container.and_then(|(path, hierarchy)| group(&hierarchy, Path::new(&path))))
 }
 
 /// By its process namespace, if it is not everybody's.
@@ -117,25 +110,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_outermost_container_is_meant_and_nothing_that_it_made() {
-        let (own, other) = ("3f".repeat(32), "77".repeat(32));
-        let cases = [
-            (format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{own}.scope/init"), true),
-            (format!("/kubepods/besteffort/pod1/{own}/kubepods/pod2/{other}"), true),
-            (format!("/docker/{other}/kubelet/kubepods/pod1/{own}"), true),
-            (format!("/system.slice/docker-{own}.scope"), true),
-            ("/system.slice/sshd.service".to_owned(), false),
-            ("/".to_owned(), false),
-        ];
-        for (path, found) in cases {
-            let group = container_group(&path);
-            assert_eq!(group.is_some(), found, "{path}");
-            assert!(group.is_none_or(|group| group.contains(&own)), "{path}: {group:?}");
-            assert!(group.is_none_or(|group| !group.ends_with("init")), "{path}: {group:?}");
-        }
-    }
-
-    #[test]
     fn a_process_outside_of_containers_is_refused() {
         let says = of_container(std::process::id()).unwrap_err().to_string();
         assert!(says.contains("neither a process namespace of its own"), "{says}");
@@ -143,5 +117,39 @@ mod tests {
         for path in ["/", "/..", "/no/such/group"] {
             assert!(of_group(path).is_err(), "{path}");
         }
+    }
+
+    #[test]
+    fn pod_of_a_node_that_is_a_container_is_refused() {
+        let Some(hierarchy) = whole_hierarchy() else {
+            eprintln!("SKIPPED(no whole cgroup hierarchy of version 2): {}", module_path!());
+            return;
+        };
+        let (node, container) = (format!("{:064x}", std::process::id()), "77".repeat(32));
+        let node = hierarchy.join(format!("docker-{node}.scope"));
+        let inner = node.join("kubepods/pod0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9").join(container);
+        fs::create_dir_all(&inner).unwrap();
+        let mut process =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let answer = |group: &Path| {
+            fs::write(group.join("cgroup.procs"), process.id().to_string()).unwrap();
+            of_container(process.id())
+        };
+        let of_pod = answer(&inner);
+        let of_node = answer(&node);
+        drop(process.stdin.take());
+        process.wait().unwrap();
+        let began = std::time::Instant::now();
+        for folder in inner.ancestors().take(4) {
+            while fs::remove_dir(folder).is_err() && began.elapsed().as_secs() < 10 {
+                std::thread::yield_now();
+            }
+        }
+        let says = of_pod.unwrap_err().to_string();
+        assert!(says.contains("a node that is a container itself"), "{says}");
+        assert!(matches!(
+            of_node,
+            Ok(ContainerTasks { tasks: TaskGroup::ControlGroup { level: 1, .. }, .. })
+        ));
     }
 }

@@ -83,7 +83,7 @@ fn id() -> ContainerId {
 }
 
 fn find(bench: &Bench<LinuxKernel>, ids: &[&ContainerId]) -> Vec<ContainerFacts> {
-    bench.kernel.containers(&WantedContainers::new(ids.iter().map(|id| (*id).clone()))).unwrap()
+    bench.kernel.containers(&WantedContainers::new(ids.iter().map(|id| (*id).clone()))).unwrap().containers
 }
 
 fn a_container_is_found_in_each_kind_of_hierarchy_by_all_drivers_names(bench: &Bench<LinuxKernel>) {

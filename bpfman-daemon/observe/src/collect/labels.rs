@@ -1,7 +1,7 @@
 //! Values of labels.
 
 use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER};
-use bpfmand_engine::{ProgramRecord, SourceRecord, application_claim};
+use bpfmand_engine::{ProgramRecord, SourceRecord, recorded_application};
 
 /// Digits of a digest: enough to tell versions apart.
 const DIGITS: usize = 12;
@@ -68,7 +68,7 @@ pub fn application(record: &ProgramRecord) -> String {
         let keys = [APPLICATION_KEY, APPLICATION_KEY_NEWER];
         keys.iter().find_map(|key| record.metadata.get(*key).cloned())
     };
-    match application_claim(&record.metadata).filter(|claim| !claim.name.is_empty()) {
+    match recorded_application(&record.metadata).filter(|claim| claim.name.is_some()) {
         Some(claim) => claim.to_string(),
         None => said().unwrap_or_default(),
     }

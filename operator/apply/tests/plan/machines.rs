@@ -30,6 +30,7 @@ fn pod(namespace: &str, name: &str, netns: Option<(u64, u64)>) -> PodFacts {
         host_network: false,
         idle: false,
         unseen: Vec::new(),
+        ambiguous: Vec::new(),
     }
 }
 

@@ -255,6 +255,29 @@ fn a_container_that_the_daemon_does_not_find_keeps_its_probes() {
 }
 
 #[test]
+fn ambiguous_container_is_a_problem_with_its_reason() {
+    let problem = "container containerd://web-main of pod shop/web is not known for certain: /a and /b are named like it";
+    let probes = cluster(
+        "[{name: count, type: UProbe, uprobe: {links: [{function: malloc, target: libc, containers: {pods: {}}}]}}]",
+    );
+    let packets = cluster(
+        "[{name: pass, type: XDP, xdp: {links: [{interfaceSelector: {interfaces: [eth0]}, networkNamespaces: {pods: {}}}]}}]",
+    );
+    let mut facts = machine();
+    let lost = facts.pods[0].containers.remove(0);
+    facts.pods[0].unseen.push(lost.id.clone());
+    assert!(only(&probes, &facts).problems.is_empty());
+    facts.pods[0].ambiguous.push((lost.id, "/a and /b are named like it".to_owned()));
+    let program = only(&probes, &facts);
+    assert_eq!(program.problems, [problem]);
+    assert!(program.keeps(&LinkKey("libc:malloc+0 in containerd://web-main".into())));
+    // Its network is another container's too.
+    assert!(!only(&packets, &facts).problems.contains(&problem.to_owned()));
+    facts.pods[0].netns = None;
+    assert!(only(&packets, &facts).problems.contains(&problem.to_owned()));
+}
+
+#[test]
 fn probes_go_into_the_containers_that_are_named_or_into_all() {
     let of = |containers: &str| {
         let spec = cluster(&format!(

@@ -7,7 +7,7 @@ use bpfman_apply::desired::Desired;
 use bpfman_apply::facts::{Facts, Netns, NodeInterface, PodContainer, PodFacts};
 use bpfman_apply::failure::{CallRefusal, Unreachable};
 use bpfman_apply::{ask, plan};
-use bpfman_proto::ext::v1::{Container as Found, FindContainersRequest};
+use bpfman_proto::ext::v1::{Container as Found, FindContainersRequest, FindContainersResponse};
 
 use crate::agent::objects::machine::{KnownPod, PodKey};
 use crate::agent::objects::selector;
@@ -22,7 +22,7 @@ use bpfman_application::scope::ApplicationKey;
 /// plan names.
 async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -> Result<Facts, Unreachable> {
     let (mut facts, pods) = known(shared, spec);
-    let found = find(shared, &pods).await?;
+    let FoundContainers { found, ambiguous } = find(shared, &pods).await?;
     let arriving = shared.arriving.all();
     for ((namespace, name), pod) in pods {
         let netns = pod.containers.iter().find_map(|(_, id)| found.get(id)).map(|found| Netns {
@@ -34,6 +34,8 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -
         let netns = arriving.get(&pod.uid).map(|pod| pod.netns.clone()).or(netns);
         // A pod in which nothing runs now stays among them: what is attached in its network is not unwanted.
         let unseen = pod.containers.iter().map(|(_, id)| id).filter(|id| !found.contains_key(*id));
+        let doubtful =
+            pod.containers.iter().filter_map(|(_, id)| Some((id.clone(), ambiguous.get(id)?.clone())));
         let containers = pod.containers.iter().filter_map(|(name, id)| {
             let pid = *found.get(id)?.pids.first()?;
             Some(PodContainer { name: name.clone(), id: id.clone(), pid })
@@ -48,6 +50,7 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -
             idle: pod.containers.is_empty(),
             containers: containers.collect(),
             unseen: unseen.cloned().collect(),
+            ambiguous: doubtful.collect(),
         });
     }
     if selector::uses_interfaces(spec) {
@@ -161,20 +164,34 @@ fn known(shared: &Shared, spec: &ApplicationSpec) -> (Facts, BTreeMap<PodKey, Kn
 /// The most ids that the daemon takes in one call.
 const MOST_IDS: usize = 1000;
 
+/// Containers by their ids, as the daemon answered.
+#[derive(Debug, Default)]
+struct FoundContainers {
+    found: HashMap<String, Found>,
+    /// Reasons why processes are not known for certain.
+    ambiguous: HashMap<String, String>,
+}
+
+impl FoundContainers {
+    fn add(&mut self, answer: FindContainersResponse) {
+        self.found.extend(answer.containers.into_iter().map(|found| (found.container_id.clone(), found)));
+        self.ambiguous.extend(answer.ambiguous.into_iter().map(|one| (one.container_id, one.reason)));
+    }
+}
+
 /// Asks the daemon for the processes of containers.
-async fn find(
-    shared: &Shared,
-    pods: &BTreeMap<PodKey, KnownPod>,
-) -> Result<HashMap<String, Found>, Unreachable> {
+async fn find(shared: &Shared, pods: &BTreeMap<PodKey, KnownPod>) -> Result<FoundContainers, Unreachable> {
     let ids: BTreeSet<&String> = pods.values().flat_map(|pod| &pod.containers).map(|(_, id)| id).collect();
     let ids: Vec<&String> = ids.into_iter().collect();
-    let mut found = HashMap::new();
+    let mut found = FoundContainers::default();
     for some in ids.chunks(MOST_IDS) {
         if let Err(refusal) = find_some(shared, some, &mut found).await? {
             // One id that is none must not hide the others.
             tracing::warn!(why = refusal.failure().message, "containers are asked for one by one");
             for one in some {
-                let _none = find_some(shared, std::slice::from_ref(one), &mut found).await?;
+                if let Err(refusal) = find_some(shared, std::slice::from_ref(one), &mut found).await? {
+                    found.ambiguous.insert((*one).clone(), refusal.failure().message);
+                }
             }
         }
     }
@@ -184,18 +201,17 @@ async fn find(
 async fn find_some(
     shared: &Shared,
     ids: &[&String],
-    found: &mut HashMap<String, Found>,
+    found: &mut FoundContainers,
 ) -> Result<Result<(), CallRefusal>, Unreachable> {
     let request = FindContainersRequest { container_ids: ids.iter().map(|id| (*id).clone()).collect() };
     let answer = shared.call("FindContainers", shared.daemon.node().find_containers(request)).await?;
-    Ok(answer.map(|answer| {
-        let containers = answer.containers.into_iter();
-        found.extend(containers.map(|found| (found.container_id.clone(), found)));
-    }))
+    Ok(answer.map(|answer| found.add(answer)))
 }
 
 #[cfg(test)]
 mod tests {
+    use bpfman_proto::ext::v1::AmbiguousContainer;
+
     use super::*;
 
     fn interface(name: &str, netns: Option<&str>) -> NodeInterface {
@@ -205,6 +221,20 @@ mod tests {
     fn pod(path: &str) -> PodFacts {
         let netns = Netns { path: path.to_owned(), identity: (1, 2) };
         PodFacts { netns: Some(netns), ..PodFacts::default() }
+    }
+
+    #[test]
+    fn one_ambiguous_container_hides_no_other() {
+        let mut found = FoundContainers::default();
+        found.add(FindContainersResponse {
+            containers: vec![Found { container_id: "a".to_owned(), pids: vec![7], ..Found::default() }],
+            ambiguous: vec![AmbiguousContainer {
+                container_id: "b".to_owned(),
+                reason: "two groups".to_owned(),
+            }],
+        });
+        assert_eq!(found.found["a"].pids, [7]);
+        assert_eq!(found.ambiguous["b"], "two groups");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bpfmand_core::{
-    ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
+    ContainerTasks, FoundContainers, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
 use crate::linux::{
@@ -81,8 +81,8 @@ impl KernelFacts for LinuxKernel {
         runs::of(program).map_err(|source| KernelError::call("read", "the runs of a program", source))
     }
 
-    fn containers(&self, wanted: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {
-        containers::find(wanted).map_err(|source| KernelError::call("read", "/proc", source))
+    fn containers(&self, wanted: &WantedContainers) -> Result<FoundContainers, KernelError> {
+        containers::find(wanted)
     }
 
     fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError> {

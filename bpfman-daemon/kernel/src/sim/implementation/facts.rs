@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bpfmand_core::{
-    ContainerFacts, ContainerTasks, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
+    ContainerTasks, FoundContainers, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
 };
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
@@ -75,8 +75,8 @@ impl KernelFacts for SimKernel {
         Ok(state.run_counts.get(&facts.id).copied().unwrap_or_default())
     }
 
-    fn containers(&self, _: &WantedContainers) -> Result<Vec<ContainerFacts>, KernelError> {
-        self.enter("containers").map(|_| Vec::new())
+    fn containers(&self, _: &WantedContainers) -> Result<FoundContainers, KernelError> {
+        self.enter("containers").map(|_| FoundContainers::default())
     }
 
     fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError> {

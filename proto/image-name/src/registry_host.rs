@@ -12,6 +12,9 @@ const DOCKER: &str = "docker.io";
 const DOCKER_ALIASES: [&str; 4] =
     ["index.docker.io", "registry-1.docker.io", "registry.docker.io", "registry.hub.docker.com"];
 
+/// Names of this machine that one registry on it has.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
 /// `host[:port]` of a registry in its one spelling: lower case, addresses as the standards print them, without the port
 /// that is meant anyway (443, and 80 on this machine, which is spoken to without TLS), Docker's registry as `docker.io`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +54,15 @@ impl RegistryHost {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(self.host())
+    }
+
+    /// The names of the registry: its own, and where it is on this machine, those that lead to the same one there.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let port =
+            split(&self.0).and_then(|(_, port)| port).map(|port| format!(":{port}")).unwrap_or_default();
+        let others = if self.is_loopback() { &LOOPBACK[..] } else { &[] };
+        let others = others.iter().map(move |host| format!("{host}{port}"));
+        std::iter::once(self.0.clone()).chain(others.filter(|name| *name != self.0))
     }
 }
 
@@ -167,6 +179,24 @@ mod tests {
                 assert_eq!(spelling.parse::<RegistryHost>().unwrap().as_str(), one, "{spelling}");
             }
         }
+    }
+
+    #[test]
+    fn registry_of_this_machine_has_several_names() {
+        let names = |text: &str| {
+            let mut names: Vec<_> = text.parse::<RegistryHost>().unwrap().names().collect();
+            names.sort_unstable();
+            names
+        };
+        for text in ["localhost:5000", "127.0.0.1:5000", "[::1]:5000", "[::ffff:127.0.0.1]:5000"] {
+            assert_eq!(names(text), ["127.0.0.1:5000", "[::1]:5000", "localhost:5000"], "{text}");
+        }
+        assert_eq!(names("localhost:80"), ["127.0.0.1", "[::1]", "localhost"]);
+        assert_eq!(
+            names("127.0.0.2:5000"),
+            ["127.0.0.1:5000", "127.0.0.2:5000", "[::1]:5000", "localhost:5000"]
+        );
+        assert_eq!([names("quay.io"), names("10.0.0.1:5000")], [["quay.io"], ["10.0.0.1:5000"]]);
     }
 
     #[test]

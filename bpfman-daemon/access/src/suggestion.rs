@@ -1,0 +1,185 @@
+//! The grant that would allow a call, for the hint of a refusal.
+
+use std::str::FromStr;
+
+use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
+use bpfmand_core::{Glob, Interface, OwningApplication};
+
+/// Returns the lines of a grant to a user that allows these objects, as far as they have a pattern.
+pub(crate) fn grant_lines(uid: u32, verb: AccessVerb, objects: &[AccessObject<'_>]) -> Vec<String> {
+    let mut keys: Vec<(&str, Vec<String>)> = Vec::new();
+    let mut is_over_all = false;
+    for object in objects {
+        is_over_all |= matches!(object, AccessObject::Owned { .. });
+        let Some((key, pattern)) = pattern(object) else { continue };
+        let pattern = quoted(&pattern);
+        // A key that stands twice in a table makes the file invalid.
+        match keys.iter_mut().find(|(one, _)| *one == key) {
+            Some((_, patterns)) if patterns.contains(&pattern) => {}
+            Some((_, patterns)) => patterns.push(pattern),
+            None => keys.push((key, vec![pattern])),
+        }
+    }
+    let mut lines =
+        vec![format!("name = \"user-{uid}\""), format!("users = [{uid}]"), format!("allow = [\"{verb}\"]")];
+    lines.extend(keys.into_iter().map(|(key, patterns)| format!("{key} = [{}]", patterns.join(", "))));
+    lines.extend(is_over_all.then(|| "over = \"all\"".to_owned()));
+    lines
+}
+
+/// Returns a basic string of TOML.
+fn quoted(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
+}
+
+/// Returns the key of a grant and the pattern that allows an object; none if no pattern is needed, or none can allow it.
+fn pattern(object: &AccessObject<'_>) -> Option<(&'static str, String)> {
+    match object {
+        AccessObject::Type(program_type) => Some(("types", program_type.to_string())),
+        AccessObject::Image(reference) => {
+            let pattern = Glob::literally(&reference.to_string());
+            let covers = parsed::<ImagePattern>(&pattern)?.matches(reference);
+            covers.then_some(("images", pattern))
+        }
+        AccessObject::File(path) => {
+            let path = path.to_str()?;
+            let pattern = Glob::literally(path);
+            let covers = Glob::parse(&pattern).is_ok_and(|one| crate::pattern::takes_name(&one, path));
+            covers.then_some(("files", pattern))
+        }
+        // Patterns of hooks have no namespaces.
+        AccessObject::Hook { kind, interface, .. } => {
+            let pattern = kind.at(&Interface { name: Glob::literally(&interface.name), netns: None });
+            let covers = parsed::<HookPattern>(&pattern)?.matches(*kind, &interface.name);
+            covers.then_some(("hooks", pattern))
+        }
+        AccessObject::Target { kind, name } => {
+            let pattern = format!("{kind}:{}", Glob::literally(name));
+            let covers = parsed::<TargetPattern>(&pattern)?.matches(kind, name);
+            covers.then_some(("targets", pattern))
+        }
+        AccessObject::Targets { kind, names } => {
+            let pattern = format!("{kind}:{}", names.as_str());
+            let covers = parsed::<TargetPattern>(&pattern)?.covers(kind, names);
+            covers.then_some(("targets", pattern))
+        }
+        AccessObject::Application(application) => {
+            let pattern = application_pattern(application);
+            let covers = parsed::<ApplicationPattern>(&pattern)?.matches(application);
+            covers.then_some(("applications", pattern))
+        }
+        AccessObject::Owned { .. }
+        | AccessObject::Netns { .. }
+        | AccessObject::Hooks { .. }
+        | AccessObject::Priority(_)
+        | AccessObject::Order(_)
+        | AccessObject::Position
+        | AccessObject::AnyHook => None,
+    }
+}
+
+/// An application without a name is one of all that its namespace has, or of all.
+fn application_pattern(application: &OwningApplication) -> String {
+    let name =
+        application.name.as_ref().map_or_else(|| "*".to_owned(), |name| Glob::literally(name.as_str()));
+    match &application.namespace {
+        Some(namespace) => format!("{}/{name}", Glob::literally(namespace.as_str())),
+        None => name,
+    }
+}
+
+fn parsed<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::path::Path;
+
+    use bpfman_image_name::ImageReference;
+    use bpfmand_core::{Direction, HookKind, Owner, Peer, ProgramType};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::AccessPolicy;
+    use crate::policy_file::tests::Machine;
+
+    /// Checks that the suggested grant can be read, and that it allows all objects.
+    fn assert_allows(objects: &[AccessObject<'_>]) {
+        let text = format!("[[grants]]\n{}\n", grant_lines(1000, AccessVerb::Load, objects).join("\n"));
+        let policy = AccessPolicy::parse(&text, &Machine).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let peer = Peer { uid: 1000, ..Peer::default() };
+        for object in objects {
+            let obstacle = policy.grants[0].obstacle(&peer, object);
+            assert_eq!(obstacle, None, "{object} by\n{text}");
+        }
+    }
+
+    #[test]
+    fn suggested_grant_of_several_objects_has_each_key_once() {
+        let (xdp, tc) = (AccessObject::Type(ProgramType::Xdp), AccessObject::Type(ProgramType::Tc));
+        let owned = AccessObject::Owned { name: "program 7".to_owned(), owner: &Owner::Root };
+        let objects = [xdp.clone(), tc, xdp, owned];
+        assert_allows(&objects);
+        let lines = grant_lines(1000, AccessVerb::Load, &objects);
+        assert_eq!(lines[3..], ["types = [\"xdp\", \"tc\"]", "over = \"all\""]);
+    }
+
+    #[test]
+    fn application_without_a_name_is_suggested_as_all() {
+        let suggested = |namespace| {
+            let application = OwningApplication::parse(namespace, "").unwrap();
+            let lines = grant_lines(1000, AccessVerb::Load, &[AccessObject::Application(&application)]);
+            lines[3].clone()
+        };
+        assert_eq!(suggested(Some("shop")), "applications = [\"shop/*\"]");
+        assert_eq!(suggested(None), "applications = [\"*\"]");
+    }
+
+    #[test]
+    fn object_that_no_pattern_covers_is_left_out() {
+        let outside = Path::new("/a/../b");
+        let lines = grant_lines(1000, AccessVerb::Load, &[AccessObject::File(outside)]);
+        assert_eq!(lines.len(), 3);
+    }
+
+    fn kind() -> impl Strategy<Value = HookKind> {
+        prop_oneof![
+            Just(HookKind::Xdp),
+            Just(HookKind::Tc(Direction::Ingress)),
+            Just(HookKind::Tcx(Direction::Egress))
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn suggested_grant_is_valid_and_allows_the_call(
+            namespace in proptest::option::of("[a-z]{1,4}"), name in "([a-z]{1,4}(\\.[a-z]{1,4})?)?",
+            file in "/[a-z/*?\\[\\]\"\\\\ ]{1,20}", function in "[a-zA-Z_*?\\[\\]\"\\\\]{1,12}",
+            image in "([a-z]{1,4}\\.io|localhost:5000|\\[::1\\]|docker\\.io)/[a-z]{1,4}(/[a-z]{1,4})?(:[a-z]{1,3})?",
+            interface in "[a-z0-9.*?\\[\\]\"\\\\]{1,12}", kind in kind(), types in proptest::sample::subsequence(ProgramType::ALL.to_vec(), 1..4),
+        ) {
+            let application = OwningApplication::parse(namespace.as_deref(), &name).unwrap();
+            let interface = Interface { name: interface, netns: None };
+            let names = Glob::parse("tcp_*").unwrap();
+            let image: ImageReference = image.parse().unwrap();
+            let mut objects = vec![
+                AccessObject::Application(&application),
+                AccessObject::File(Path::new(&file)),
+                AccessObject::Hook { kind, interface: &interface, in_callers_netns: false },
+                AccessObject::Target { kind: "kprobe", name: &function },
+                AccessObject::Targets { kind: "kprobe", names: &names },
+                AccessObject::Image(image),
+            ];
+            objects.extend(types.into_iter().map(AccessObject::Type));
+            assert_allows(&objects);
+            objects.iter().for_each(|object| assert_allows(std::slice::from_ref(object)));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Names of applications of Kubernetes, and of their namespaces.
+
+use std::fmt;
+
+/// Most characters of a namespace's name: those of a DNS label.
+const MAX_NAMESPACE: usize = 63;
+/// Most characters of an application's name: those of a DNS subdomain. Its parts have no limit of their own in Kubernetes.
+const MAX_NAME: usize = 253;
+
+/// The name of a namespace: a DNS label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NamespaceName(String);
+
+/// The name of an application within its namespace, or among cluster applications: a DNS subdomain, as Kubernetes takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OwningApplicationName(String);
+
+/// An application of Kubernetes, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OwningApplication {
+    /// Its namespace; none for cluster applications.
+    pub namespace: Option<NamespaceName>,
+    /// Its name; none where a client sends none.
+    pub name: Option<OwningApplicationName>,
+}
+
+/// An invalid name of an application or a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" {reason}")]
+pub struct BadApplicationName {
+    text: String,
+    reason: &'static str,
+}
+
+impl NamespaceName {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// It is no DNS label: 1 to 63 lower-case letters, digits and dashes, neither the first nor the last of them a dash.
+    pub fn parse(text: &str) -> Result<Self, BadApplicationName> {
+        let fault = match text {
+            _ if text.len() > MAX_NAMESPACE => Some("is longer than the 63 characters of a namespace's name"),
+            _ if text.contains('.') => Some("has a dot, which no namespace has in its name"),
+            _ => fault(text),
+        };
+        match fault {
+            Some(reason) => Err(BadApplicationName::new(text, reason)),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl OwningApplicationName {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// It is no DNS subdomain: 1 to 253 lower-case letters, digits, dashes and dots, where each part between dots begins and
+    /// ends with a letter or digit.
+    pub fn parse(text: &str) -> Result<Self, BadApplicationName> {
+        let is_long = text.len() > MAX_NAME;
+        match is_long.then_some("is longer than 253 characters").or_else(|| fault(text)) {
+            Some(reason) => Err(BadApplicationName::new(text, reason)),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl OwningApplication {
+    /// Parses the names of an application. An empty name is none.
+    ///
+    /// # Errors
+    /// One of them is invalid.
+    pub fn parse(namespace: Option<&str>, name: &str) -> Result<Self, BadApplicationName> {
+        let namespace = namespace.map(NamespaceName::parse).transpose()?;
+        let name = (!name.is_empty()).then(|| OwningApplicationName::parse(name)).transpose()?;
+        Ok(Self { namespace, name })
+    }
+
+    /// Takes the names of an application from a record. Earlier versions took any text for one.
+    #[must_use]
+    pub fn recorded(namespace: Option<&str>, name: &str) -> Self {
+        Self {
+            namespace: namespace.map(|name| NamespaceName(name.to_owned())),
+            name: (!name.is_empty()).then(|| OwningApplicationName(name.to_owned())),
+        }
+    }
+}
+
+impl BadApplicationName {
+    fn new(text: &str, reason: &'static str) -> Self {
+        let shown = text.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+        Self { text: shown, reason }
+    }
+}
+
+/// Returns the first fault in a name of whatever length, in which dots part others.
+fn fault(text: &str) -> Option<&'static str> {
+    let is_of_name =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    match text {
+        "" => Some("is empty"),
+        _ if text.contains('/') => Some("has a slash: a namespace and a name are written apart"),
+        _ if !text.bytes().all(is_of_name) => {
+            Some("has other characters than lower-case letters, digits, dashes and dots")
+        }
+        _ if text.split('.').any(|part| part.is_empty() || part.starts_with('-') || part.ends_with('-')) => {
+            Some(
+                "has a dash or a dot where a letter or digit has to be: at its beginning, its end, or beside a dot",
+            )
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for NamespaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for OwningApplicationName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for OwningApplication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_ref().map_or("", OwningApplicationName::as_str);
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}/{name}"),
+            None => f.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_kubernetes() {
+        let most = "a".repeat(63);
+        for name in ["a", "0", "shop", "my-app-2", &most] {
+            assert_eq!(NamespaceName::parse(name).unwrap().as_str(), name);
+            assert_eq!(OwningApplicationName::parse(name).unwrap().as_str(), name);
+        }
+        // Objects have subdomains for names, in which a part may be longer than a label.
+        for name in ["team.firewall", &"a".repeat(64), &"a".repeat(253), &format!("{}a", "a.".repeat(126))] {
+            assert_eq!(OwningApplicationName::parse(name).unwrap().as_str(), name);
+            assert!(NamespaceName::parse(name).is_err(), "{name}");
+        }
+        for (name, why) in [
+            ("", "is empty"),
+            ("shop/wall", "has a slash"),
+            ("/", "has a slash"),
+            ("Shop", "dashes and dots"),
+            ("a_b", "dashes and dots"),
+            ("a b", "dashes and dots"),
+            ("ä", "dashes and dots"),
+            ("a\n", "dashes and dots"),
+            ("-a", "at its beginning"),
+            ("a-", "its end"),
+        ] {
+            for error in
+                [NamespaceName::parse(name).unwrap_err(), OwningApplicationName::parse(name).unwrap_err()]
+            {
+                assert!(
+                    error.to_string().contains(why) && !error.to_string().contains('\n'),
+                    "{name}: {error}"
+                );
+            }
+        }
+        for (name, why) in [
+            (".", "beside a dot"),
+            ("a.", "its end"),
+            (".a", "at its beginning"),
+            ("a..b", "beside a dot"),
+            ("a.-b", "beside a dot"),
+            ("..", "beside a dot"),
+            (&"a".repeat(254), "longer than 253"),
+        ] {
+            let error = OwningApplicationName::parse(name).unwrap_err().to_string();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+        for (name, why) in [("team.a", "has a dot"), (&"a".repeat(64), "longer than the 63")] {
+            let error = NamespaceName::parse(name).unwrap_err().to_string();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn application_without_a_name_is_written_without_one() {
+        let none = OwningApplication::parse(None, "").unwrap();
+        assert_eq!((none.name.clone(), none.to_string().as_str()), (None, ""));
+        assert_eq!(OwningApplication::parse(Some("shop"), "a").unwrap().to_string(), "shop/a");
+        assert!(OwningApplication::parse(Some(""), "a").is_err());
+        assert_eq!(OwningApplication::recorded(None, "A b").to_string(), "A b");
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_applications_are_written_alike(
+            one in proptest::option::of("[a-z0-9./-]{0,6}"), first in "[a-z0-9./-]{0,6}",
+            other in proptest::option::of("[a-z0-9./-]{0,6}"), second in "[a-z0-9./-]{0,6}",
+        ) {
+            let read = (OwningApplication::parse(one.as_deref(), &first), OwningApplication::parse(other.as_deref(), &second));
+            if let (Ok(one), Ok(other)) = read {
+                prop_assert_eq!(one == other, one.to_string() == other.to_string());
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_name_or_refused_in_one_line(text in ".{0,300}") {
+            for read in [NamespaceName::parse(&text).map(|name| name.0), OwningApplicationName::parse(&text).map(|name| name.0)] {
+                match read {
+                    Ok(name) => prop_assert!(name == text && !name.contains(['/', ' ', ':']) && name != ".." && !name.is_empty()),
+                    Err(error) => prop_assert!(!error.to_string().contains('\n')),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Cgroups of a process, and which of their names identify it.
+
+use crate::WantedContainers;
+
+/// A cgroup, by its path from the root of its hierarchy.
+///
+/// The owner of a cgroup may make others inside and name them. A name identifies a process only if root gave it: if every
+/// cgroup above it, up to the root of the hierarchy, belongs to root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupPath {
+    path: String,
+    /// Number of names, from the root on, that root gave.
+    by_root: usize,
+    /// Number of names that are the node's own, where the node is itself a container.
+    of_node: usize,
+    /// Position of the cgroup that holds those of all pods.
+    pods: Option<usize>,
+}
+
+/// The cgroup that holds those of all pods of a node, by its names from the root of a hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodsRoot(Vec<String>);
+
+impl PodsRoot {
+    /// Returns the cgroup that holds a pod's, given the path of a trusted process; none if the process is in no pod.
+    ///
+    /// The last such name counts: a node may be a pod of another node.
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        let names: Vec<&str> = names(path).collect();
+        if names.contains(&"..") {
+            return None;
+        }
+        let pod = names.iter().rposition(|name| pod_uid(name).is_some())?;
+        let last = (0..pod).rev().find(|at| is_pods_root(&names[..=*at]))?;
+        Some(Self(names[..=last].iter().map(|name| (*name).to_owned()).collect()))
+    }
+
+    /// Returns the names above it, which are the node's own.
+    #[must_use]
+    pub fn of_node(&self) -> &[String] {
+        self.0.split_last().map_or(&[], |(_, above)| above)
+    }
+
+    fn holds(&self, names: &[&str]) -> bool {
+        begins_with(names, &self.0)
+    }
+}
+
+impl GroupPath {
+    /// Takes a path whose first `by_root` names are given by root. `pods_root` is known where the daemon is itself in a pod of
+    /// the node.
+    #[must_use]
+    pub fn new(path: impl Into<String>, by_root: usize, pods_root: Option<&PodsRoot>) -> Self {
+        let path = path.into();
+        // A path that leads out of the daemon's own cgroup namespace cannot be followed.
+        let by_root = if names(&path).any(|name| name == "..") { 0 } else { by_root };
+        let given: Vec<&str> = names(&path).take(by_root).collect();
+        let (of_node, pods) = match pods_root {
+            Some(root) => {
+                let above = root.of_node();
+                let of_node = if begins_with(&given, above) { above.len() } else { 0 };
+                (of_node, root.holds(&given).then_some(of_node))
+            }
+            None => (0, find_pods_root(&given)),
+        };
+        Self { path, by_root, of_node, pods }
+    }
+
+    /// Returns the path as the kernel reports it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns the systemd unit: the first service or scope, below nothing but slices.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        self.unit_at().map(|(_, name)| name)
+    }
+
+    /// Returns the uid of the pod, as the cgroup spells it.
+    #[must_use]
+    pub fn pod(&self) -> Option<&str> {
+        self.pod_at().map(|(_, uid)| uid)
+    }
+
+    /// Returns the id of the container: of the outermost cgroup that is named like one, since a container may make cgroups
+    /// inside its own.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        let (_, name) = self.container_at()?;
+        let stem = name.strip_suffix(".scope").unwrap_or(name);
+        Some(stem.rsplit_once(['-', ':']).map_or(stem, |(_, id)| id))
+    }
+
+    /// Returns the path of the container's cgroup.
+    #[must_use]
+    pub fn container_group(&self) -> Option<String> {
+        self.container_at().map(|(at, _)| self.up_to(at))
+    }
+
+    /// Returns whether the container is a node by itself, which has cgroups of pods inside: its cgroup holds more than one
+    /// tenant.
+    #[must_use]
+    pub fn is_in_node_container(&self) -> bool {
+        // A name that root did not give is enough: it can make the answer stricter alone.
+        let has_pods = |at: usize| names(&self.path).skip(at + 1).any(is_pods_name);
+        self.pods.is_none() && self.container_at().is_some_and(|(at, _)| has_pods(at))
+    }
+
+    /// Returns the path of the cgroup that holds all tasks of a caller and no others: the pod's, the user's or the unit's,
+    /// else the cgroup itself. None for the root of the hierarchy, which holds all tasks.
+    #[must_use]
+    pub fn group_of(&self, uid: u32) -> Option<String> {
+        let all: Vec<&str> = names(&self.path).collect();
+        if all.is_empty() || all.contains(&"..") {
+            return None;
+        }
+        let own_slice = format!("user-{uid}.slice");
+        let of_user = self.by_root > 1 && all[0] == "user.slice" && all.get(1) == Some(&own_slice.as_str());
+        let of_pod = self.pod_at().map(|(at, _)| at);
+        let of_unit = self.unit_at().map(|(at, _)| at);
+        let last = of_pod.or(of_user.then_some(1)).or(of_unit).unwrap_or(all.len() - 1);
+        Some(self.up_to(last))
+    }
+
+    /// Returns the names that root gave, with their positions.
+    fn given(&self) -> impl Iterator<Item = (usize, &str)> {
+        names(&self.path).take(self.by_root).enumerate()
+    }
+
+    fn unit_at(&self) -> Option<(usize, &str)> {
+        self.given()
+            .find(|(_, name)| !name.ends_with(".slice"))
+            .filter(|(_, name)| name.ends_with(".service") || name.ends_with(".scope"))
+    }
+
+    fn pod_at(&self) -> Option<(usize, &str)> {
+        let below = self.given().skip(self.pods? + 1);
+        let mut pods = below.take_while(|(_, name)| !WantedContainers::is_a_containers(name));
+        pods.find_map(|(at, name)| Some((at, pod_uid(name)?)))
+    }
+
+    fn container_at(&self) -> Option<(usize, &str)> {
+        self.given().skip(self.of_node).find(|(_, name)| WantedContainers::is_a_containers(name))
+    }
+
+    fn up_to(&self, last: usize) -> String {
+        names(&self.path).take(last + 1).flat_map(|name| ["/", name]).collect()
+    }
+}
+
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|name| !name.is_empty())
+}
+
+fn begins_with(names: &[&str], first: &[String]) -> bool {
+    names.len() >= first.len() && names.iter().zip(first).all(|(name, first)| name == first)
+}
+
+/// Returns the position of the cgroup that holds those of all pods.
+///
+/// The cgroups above may be given to the kubelet (`--cgroup-root`). They are no container and no unit: these have processes
+/// that can be root and make cgroups inside.
+fn find_pods_root(given: &[&str]) -> Option<usize> {
+    let is_owned = |name: &&str| {
+        WantedContainers::is_a_containers(name)
+            || name.ends_with(".service")
+            || name.ends_with(".scope")
+            || *name == "lxc"
+            || name.starts_with("lxc.")
+    };
+    let owned = given.iter().position(is_owned).unwrap_or(given.len());
+    (0..owned).find(|at| is_pods_root(&given[..=*at]))
+}
+
+/// Returns whether a path ends in the name that the kubelet gives the cgroup of all pods there: `kubepods` by the driver
+/// "cgroupfs"; by "systemd" `kubepods.slice` at the root, and `a-b-kubepods.slice` in `a-b.slice`, since systemd names a slice
+/// after those above it.
+fn is_pods_root(path: &[&str]) -> bool {
+    match path {
+        [.., "kubepods"] | ["kubepods.slice"] => true,
+        [.., parent, last] => last
+            .strip_suffix("-kubepods.slice")
+            .is_some_and(|stem| parent.strip_suffix(".slice") == Some(stem)),
+        _ => false,
+    }
+}
+
+fn is_pods_name(name: &str) -> bool {
+    matches!(name, "kubepods" | "kubepods.slice") || name.ends_with("-kubepods.slice")
+}
+
+/// Returns the uid in the name of a pod's cgroup: `kubepods-burstable-pod<uid>.slice` by the driver "systemd", `pod<uid>` by
+/// "cgroupfs".
+fn pod_uid(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(".slice").unwrap_or(name);
+    let uid = stem.strip_prefix("pod").or_else(|| stem.rsplit_once("-pod").map(|(_, uid)| uid))?;
+    let is_uid =
+        uid.len() >= 32 && uid.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'-' | b'_'));
+    is_uid.then_some(uid)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The cgroup namespace of this process.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::thread::LinkNameSpaceType;
+
+use super::processes;
+
+/// Enters the cgroup namespace of the first process of the node, unless this process is in it.
+///
+/// In a namespace of its own a process sees paths of cgroups outside as `/../..`, which name neither unit nor pod. To be called
+/// before other threads start: each thread has its own namespace, and new ones that of the thread that starts them.
+///
+/// # Errors
+/// The node's first process cannot be accessed, or the daemon has no `CAP_SYS_ADMIN` there.
+pub fn enter_cgroup_namespace_of_node() -> io::Result<()> {
+    enter(&processes::root().join("1/ns/cgroup"))
+}
+
+fn enter(path: &Path) -> io::Result<()> {
+    let own = match fs::metadata("/proc/thread-self/ns/cgroup") {
+        Ok(own) => own.ino(),
+        // The kernel has no such namespaces.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if fs::metadata(path)?.ino() == own {
+        return Ok(());
+    }
+    let file = File::open(path)?;
+    rustix::thread::move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::ControlGroup))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn namespace_of_another_process_is_entered() {
+        let mut other = Command::new("unshare")
+            .args(["--cgroup", "cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        other.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        other.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let path = format!("/proc/{}/ns/cgroup", other.id());
+        let inode = |path: &str| fs::metadata(path).unwrap().ino();
+        let wanted = inode(&path);
+        let own = inode("/proc/self/ns/cgroup");
+        assert_ne!(wanted, own);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                enter(Path::new(&path)).unwrap();
+                assert_eq!(inode("/proc/thread-self/ns/cgroup"), wanted);
+                // A file of another kind changes nothing.
+                assert!(enter(Path::new("/proc/thread-self/ns/net")).is_err());
+                assert_eq!(inode("/proc/thread-self/ns/cgroup"), wanted);
+            });
+        });
+        assert_eq!(inode("/proc/self/ns/cgroup"), own);
+        assert_eq!(enter(Path::new("/proc/0/ns/cgroup")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        enter(Path::new("/proc/self/ns/cgroup")).unwrap();
+        drop(other.stdin.take());
+        other.wait().unwrap();
+    }
+}
