@@ -162,7 +162,7 @@ fn a_held_chain_stays_as_it_is_until_it_is_released() {
         format!("unload {program}"),
         "chain counters HOOK on".to_owned(),
     ] {
-        bench.run(&line).fails(7, &["held", "user 0"]);
+        bench.run(&line).fails(7, &["frozen", "user 0"]);
     }
     assert_eq!(bench.daemon.state(), state);
     assert!(

@@ -24,7 +24,7 @@ fn user_with_a_scope_replaces_its_own_program() {
 
 #[test]
 fn grant_with_hooks_and_netns_updates_its_own_link() {
-    let grant = format!("allow = [\"load\", \"attach\"]\nhooks = [\"xdp:{INTERFACE}\"]\nnetns = [\"*\"]\n");
+    let grant = format!("allow = [\"load\", \"attach\"]\nhooks = [\"xdp:{INTERFACE}\"]\nnetns = [\"any\"]\n");
     let bench = Bench::new(&grant);
     let own = load_as(&bench.daemon, EVE);
     let link = bench.attach_as(EVE, own, 20, "").json()["link_id"].to_string();

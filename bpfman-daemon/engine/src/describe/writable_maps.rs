@@ -122,7 +122,7 @@ mod tests {
     fn only_data_that_nothing_relies_on_is_written() {
         assert_eq!(why_read_only("flows", &facts(map_type::HASH)), None);
         let why = |name, facts: &MapFacts| why_read_only(name, facts).unwrap_or_default();
-        assert!(why("__bpf_usdt_specs", &facts(map_type::ARRAY)).contains("static probes"));
+        assert!(why("__bpf_usdt_specs", &facts(map_type::ARRAY)).contains("USDT probes"));
         assert!(why(".rodata", &MapFacts { frozen: true, ..facts(map_type::ARRAY) }).contains("frozen"));
         assert!(why("m", &MapFacts { flags: RDONLY, ..facts(map_type::HASH) }).contains("BPF_F_RDONLY"));
         assert!(why("jumps", &facts(map_type::PROG_ARRAY)).contains("are programs"));
