@@ -8,9 +8,14 @@ use std::path::Path;
 
 use rustix::thread::LinkNameSpaceType;
 
+use super::hierarchies::FIRST_GROUPS;
 use super::processes;
 
-/// Enters the cgroup namespace of the first process of the node, unless this process is in it.
+/// The cgroup namespace of this thread.
+const OWN: &str = "/proc/thread-self/ns/cgroup";
+
+/// Enters the cgroup namespace of the first process of the node, unless this process is in it, or in the machine's first one,
+/// in which all cgroups are seen.
 ///
 /// In a namespace of its own a process sees paths of cgroups outside as `/../..`, which name neither unit nor pod. To be called
 /// before other threads start: each thread has its own namespace, and new ones that of the thread that starts them.
@@ -18,11 +23,15 @@ use super::processes;
 /// # Errors
 /// The node's first process cannot be accessed, or the daemon has no `CAP_SYS_ADMIN` there.
 pub fn enter_cgroup_namespace_of_node() -> io::Result<()> {
+    // There all cgroups are seen. The first process may be hidden by a security module.
+    if fs::metadata(OWN).is_ok_and(|own| own.ino() == FIRST_GROUPS) {
+        return Ok(());
+    }
     enter(&processes::root().join("1/ns/cgroup"))
 }
 
 fn enter(path: &Path) -> io::Result<()> {
-    let own = match fs::metadata("/proc/thread-self/ns/cgroup") {
+    let own = match fs::metadata(OWN) {
         Ok(own) => own.ino(),
         // The kernel has no such namespaces.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
