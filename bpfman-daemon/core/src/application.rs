@@ -26,7 +26,7 @@ pub struct OwningApplication {
 
 /// An invalid name of an application or a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{text}\" {reason}")]
+#[error("\"{}\" {reason}", .text.escape_debug())]
 pub struct BadApplicationName {
     text: String,
     reason: &'static str,
@@ -100,7 +100,7 @@ impl OwningApplication {
 
 impl BadApplicationName {
     fn new(text: &str, reason: &'static str) -> Self {
-        let shown = text.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+        let shown = text.chars().take(MAX_NAME).collect();
         Self { text: shown, reason }
     }
 }

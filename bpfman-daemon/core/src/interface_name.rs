@@ -9,7 +9,7 @@ const MAX_BYTES: usize = 127;
 
 /// An invalid name of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("interface name \"{name}\" {reason}")]
+#[error("interface name \"{}\" {reason}", .name.escape_debug())]
 pub struct BadInterfaceName {
     name: String,
     reason: &'static str,
@@ -24,7 +24,7 @@ impl Interface {
     pub fn parse(name: &str, netns: Option<PathBuf>) -> Result<Self, BadInterfaceName> {
         match fault(name) {
             Some(reason) => {
-                let shown = name.chars().filter(|c| !c.is_control()).take(MAX_BYTES).collect();
+                let shown = name.chars().take(MAX_BYTES).collect();
                 Err(BadInterfaceName { name: shown, reason })
             }
             None => Ok(Self { name: name.to_owned(), netns }),
