@@ -54,7 +54,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             Some((interface, kind)) => {
                 self.authorize_hook_for(AccessVerb::Settings, interface, kind).await?.1
             }
-            None => Vec::new(),
+            None => None,
         };
         let owner = permit.owner.clone();
         let reader = audit::peer().as_ref().map(FileReader::from);
@@ -66,9 +66,11 @@ impl<K: Kernel> BpfmanChains for Api<K> {
                 };
                 let link = attached.map_err(fail)?;
                 if keep {
-                    let mut members = seen;
-                    members.push(link.record.id);
-                    let right = SwitchRight::Members(&members);
+                    let members = seen.map(|mut members| {
+                        members.push(link.record.id);
+                        members
+                    });
+                    let right = members.as_deref().map_or(SwitchRight::All, SwitchRight::Members);
                     let caller = SwitchCaller { by: &by, owner, right, releases: None };
                     api.keep(&request, link.record.id, &caller)?;
                 }
@@ -140,7 +142,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let count = packets.len();
         let trace = self
             .change(&permit, move |api| {
-                let limits = TraceLimits { members: Some(&members), sends_nothing };
+                let limits = TraceLimits { members: members.as_deref(), sends_nothing };
                 api.engine.trace_chain(&interface, kind, &packets, limits).map_err(fail)
             })
             .await?;
@@ -205,7 +207,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let (permit, members) = self.authorize_hook(&interface, kind).await?;
         let verified = self
             .change(&permit, move |api| {
-                api.engine.verify_chain(&interface, kind, Some(&members)).map_err(fail)
+                api.engine.verify_chain(&interface, kind, members.as_deref()).map_err(fail)
             })
             .await?;
         Ok(Response::new(chains_show::verified(verified)))

@@ -26,7 +26,7 @@ pub async fn stream<K: Kernel>(
     api: &Api<K>,
     permit: &Permit,
     (interface, kind): (Interface, HookKind),
-    members: Vec<LinkId>,
+    members: Option<Vec<LinkId>>,
 ) -> Result<TimedMembers, Status> {
     let place = api.member_timings.enter(permit.uid)?;
     let hook = kind.at(&interface);
@@ -38,7 +38,7 @@ pub async fn stream<K: Kernel>(
     let begun = api
         .change(permit, move |api| {
             let mut begun = begun;
-            let begin = api.engine.begin_client_timing(&interface, kind, Some(&members));
+            let begin = api.engine.begin_client_timing(&interface, kind, members.as_deref());
             begun.key = Some(begin.map_err(fail)?);
             Ok(begun)
         })

@@ -178,12 +178,13 @@ impl<K: Kernel> Api<K> {
         Ok(AccessObject::Hook { kind, interface, in_callers_netns })
     }
 
-    /// Allows a call on a hook of an interface and on every program that runs there; and returns these.
+    /// Allows a call on a hook of an interface and on every program that runs there. Returns the members that this was decided
+    /// for; none for a caller that has the right over any other member as well.
     pub(crate) async fn authorize_hook(
         &self,
         interface: &Interface,
         kind: HookKind,
-    ) -> Result<(Permit, Vec<LinkId>), Status> {
+    ) -> Result<(Permit, Option<Vec<LinkId>>), Status> {
         self.authorize_hook_for(called_verb()?, interface, kind).await
     }
 
@@ -193,7 +194,7 @@ impl<K: Kernel> Api<K> {
         verb: AccessVerb,
         interface: &Interface,
         kind: HookKind,
-    ) -> Result<(Permit, Vec<LinkId>), Status> {
+    ) -> Result<(Permit, Option<Vec<LinkId>>), Status> {
         let hook = self.hook(interface, kind).await?;
         // A caller that may not ask about the hook learns of no member.
         let permit = self.authorize_verb(verb, std::slice::from_ref(&hook))?;
@@ -201,12 +202,17 @@ impl<K: Kernel> Api<K> {
         let at = interface.clone();
         let owners =
             self.read(&permit, move |api| api.engine.owners_at_hook(&at, kind).map_err(fail)).await?;
+        // Others change the hook meanwhile: a caller that has the right over any member is not refused for that.
+        let has_over_all = self.has_over_all(verb, &hook)?;
         let mut objects = vec![hook];
         objects.extend(owners.iter().map(member));
         let permit = self.authorize_verb(verb, &objects)?;
-        let mut members: Vec<LinkId> = owners.iter().map(|(link, _)| *link).collect();
-        members.dedup();
-        Ok((permit, members))
+        let members = || {
+            let mut members: Vec<LinkId> = owners.iter().map(|(link, _)| *link).collect();
+            members.dedup();
+            members
+        };
+        Ok((permit, (!has_over_all).then(members)))
     }
 
     /// Allows a load, which takes the owner and the limits that the permit says. `replaced` are programs that it takes

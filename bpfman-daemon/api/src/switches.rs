@@ -6,7 +6,7 @@ use bpfmand_engine::{EngineError, ErrorKind, HookChange, SwitchCaller, SwitchRig
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
-use crate::authorize::Permit;
+use crate::authorize::{Permit, called_verb};
 use crate::objects;
 use crate::server::{Api, fail};
 
@@ -19,8 +19,8 @@ pub(crate) struct SwitchRights {
 
 /// Right over the members of a hook.
 enum RightOver {
-    /// Nothing of the change is about members.
-    NotNeeded,
+    /// Over any member, or the change is about none.
+    OverAny,
     All(Vec<LinkId>),
     /// Over these alone, and the denial for the others.
     Some(Vec<LinkId>, Status),
@@ -30,7 +30,7 @@ impl SwitchRights {
     /// The caller, by this name.
     pub fn caller<'a>(&'a self, by: &'a str) -> SwitchCaller<'a> {
         let right = match &self.right {
-            RightOver::NotNeeded => SwitchRight::All,
+            RightOver::OverAny => SwitchRight::All,
             RightOver::All(members) => SwitchRight::Members(members),
             RightOver::Some(members, _) => SwitchRight::Some(members),
         };
@@ -76,7 +76,7 @@ impl<K: Kernel> Api<K> {
         }
         if *change == (HookChange { held: Some(false), ..HookChange::default() }) {
             let permit = self.authorize(&objects)?;
-            return Ok((permit, SwitchRights { owner, right: RightOver::NotNeeded, releases }));
+            return Ok((permit, SwitchRights { owner, right: RightOver::OverAny, releases }));
         }
         let of_link = |link: LinkId| members.iter().filter(move |(other, _)| *other == link);
         let mut links: Vec<LinkId> = members.iter().map(|(link, _)| *link).collect();
@@ -85,6 +85,8 @@ impl<K: Kernel> Api<K> {
             let mut all = objects.clone();
             all.extend(members.iter().map(objects::member));
             match self.authorize(&all) {
+                // The hook is in front: the freeze has an owner of its own.
+                Ok(permit) if self.has_over_all(called_verb()?, &objects[0])? => (permit, RightOver::OverAny),
                 Ok(permit) => (permit, RightOver::All(links)),
                 Err(denial) if change.measures_only() => {
                     links.retain(|link| {

@@ -185,12 +185,15 @@ impl<K: Kernel> Engine<K> {
 
     /// Owners to whom a freeze may give way: the caller, and the owners of the members that it counts or times.
     fn owners_switching(&self, key: &HookKey, change: &HookChange, caller: &SwitchCaller<'_>) -> Vec<Owner> {
-        let of = match caller.right {
-            SwitchRight::Members(of) | SwitchRight::Some(of) if change.measures_only() => of,
-            _ => &[],
+        let counts = |link: LinkId| {
+            change.measures_only()
+                && match caller.right {
+                    SwitchRight::All => true,
+                    SwitchRight::Members(of) | SwitchRight::Some(of) => of.contains(&link),
+                }
         };
         let members = self.state().chain(key);
-        let members = members.iter().filter(|link| of.contains(&link.id));
+        let members = members.iter().filter(|link| counts(link.id));
         let owners = members.filter_map(|link| {
             let program = self.member_record(link.program)?;
             Some(link.owner(&program))
