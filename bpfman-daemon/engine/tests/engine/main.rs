@@ -71,6 +71,7 @@ mod program_arrays;
 mod ranks;
 mod reboots;
 mod reboots_cut_short;
+mod records_of_version_3;
 mod recovery;
 mod rejections;
 mod replaced_places;
