@@ -240,7 +240,6 @@ impl Config {
         let Folders { runtime, state } = Folders::of(arguments)?;
         let csi = CsiSettings::merge(arguments, file.csi, &runtime)?;
         let journal = journal_settings::settings(&file.journal, &state)?;
-        let level = file.logging.level.unwrap_or_else(|| "info".to_owned());
         Ok(Self {
             images: arguments.image_cache_dir.clone().unwrap_or_else(|| state.join("images")),
             runtime,
@@ -307,7 +306,13 @@ impl Config {
                 .context("configuration: kernel.without")?,
             allow_private_mounts: arguments.allow_private_mounts,
             idle: (arguments.timeout > 0).then(|| Duration::from_secs(arguments.timeout)),
-            log: arguments.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or(level),
+            // An empty directive would be a target that all others begin with; a filter that is empty is as none.
+            log: [arguments.log.clone(), std::env::var("RUST_LOG").ok(), file.logging.level]
+                .into_iter()
+                .flatten()
+                .map(|filter| filter.split(',').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(","))
+                .find(|filter| !filter.is_empty())
+                .unwrap_or_else(|| "info".to_owned()),
             log_as_json: match file.logging.format.as_deref() {
                 None | Some("text") => false,
                 Some("json") => true,

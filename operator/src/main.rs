@@ -6,6 +6,9 @@ use bpfman_application::crd;
 use bpfman_operator::{agent, clean, controller};
 use clap::{Parser, Subcommand};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Manages eBPF programs of a Kubernetes cluster.
 #[derive(Parser)]
@@ -71,18 +74,28 @@ fn main() -> anyhow::Result<()> {
 /// Runs on one thread: whatever this program does is waiting. What it logs is said by `BPFMAN_LOG`, or by `GO_LOG` as
 /// the published operator has it.
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BPFMAN_LOG")
-        .or_else(|_| tracing_subscriber::EnvFilter::try_from_env("GO_LOG"))
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let filter = ["BPFMAN_LOG", "GO_LOG"].into_iter().find_map(log_filter);
+    let (text, filter) =
+        filter.unwrap_or_else(|| ("info".to_owned(), Targets::new().with_default(LevelFilter::INFO)));
     // It warns of each refusal while the server starts; `bpfman_runtime::outage` reports the outage.
-    let filter = match filter.to_string().contains("kube_runtime") {
+    let filter = match text.contains("kube_runtime") {
         true => filter,
-        false => filter.add_directive("kube_runtime::watcher=error".parse()?),
+        false => filter.with_target("kube_runtime::watcher", LevelFilter::ERROR),
     };
     // Names that others chose are in events, and are not to end a line or to reach a terminal as they are.
     let writer = || bpfman_proto::printable::OneLineEach(std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+    tracing_subscriber::registry().with(filter).with(lines).init();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// Reads the filter of a variable, if it has one that is understood. An empty one is as none.
+fn log_filter(variable: &str) -> Option<(String, Targets)> {
+    let text = std::env::var(variable).ok()?;
+    let directives: Vec<&str> = text.split(',').filter(|directive| !directive.is_empty()).collect();
+    let text = Some(directives.join(",")).filter(|text| !text.is_empty())?;
+    let filter = text.parse().ok()?;
+    Some((text, filter))
 }
 
 /// Waits for SIGTERM, for which the first process of a container has no default.

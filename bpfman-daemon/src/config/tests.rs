@@ -108,6 +108,16 @@ fn features_of_the_kernel_to_do_without_are_known_ones() {
 }
 
 #[test]
+fn empty_log_filters_are_as_none() {
+    let log = |words: &[&str], text: &str| {
+        Config::merge(&arguments(words), toml::from_str(text).unwrap()).unwrap().log
+    };
+    assert_eq!(log(&[], ""), "info");
+    assert_eq!(log(&["--log", ""], "[logging]\nlevel = \"warn\"\n"), "warn");
+    assert_eq!(log(&["--log", ",warn,,bpfmand_engine=debug,"], ""), "warn,bpfmand_engine=debug");
+}
+
+#[test]
 fn hooks_are_checked_as_often_as_configured() {
     let check = |text: &str| Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap().check;
     assert_eq!(check(""), Some(Duration::from_secs(10)));

@@ -9,8 +9,9 @@ use kube::config::Kubeconfig;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
+use crate::connect;
+use crate::pool::Pool;
 use crate::scripts::{self, Stage};
-use crate::{connect, pool};
 
 /// What a control plane of one's own has beyond etcd and the API server.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +36,7 @@ enum Life {
     /// All tests of a run.
     Shared,
     /// One test at a time.
-    Pooled,
+    Pooled(Pool),
     /// The test that started it.
     Own(#[expect(dead_code, reason = "it is removed with this value")] TempDir),
 }
@@ -47,20 +48,24 @@ impl Cluster {
     /// None, with a line that counts as a skip, where Kubernetes was not built.
     #[must_use]
     pub fn own() -> Option<Self> {
-        // Elsewhere tests are threads of one process, which would have a server until it ends.
-        if std::env::var_os("NEXTEST").is_none() {
-            return Self::fresh();
-        }
-        let folder = pool::acquire(&scripts::kubernetes(Stage::Api)?);
-        let cluster = Self { folder, setup: Setup::default(), life: Life::Pooled };
-        cluster.prepare();
-        Some(cluster)
+        Self::of(Pool::Defined)
     }
 
-    /// One that this test starts, without our definitions: a few seconds. For tests of definitions.
+    /// The same, never with our definitions. For tests of definitions.
     #[must_use]
-    pub fn fresh() -> Option<Self> {
-        Self::own_with(Setup::default())
+    pub fn undefined() -> Option<Self> {
+        Self::of(Pool::Undefined)
+    }
+
+    fn of(pool: Pool) -> Option<Self> {
+        // Elsewhere tests are threads of one process, which would have a server until it ends.
+        if std::env::var_os("NEXTEST").is_none() {
+            return Self::own_with(Setup::default());
+        }
+        let folder = pool.acquire(&scripts::kubernetes(Stage::Api)?);
+        let cluster = Self { folder, setup: Setup::default(), life: Life::Pooled(pool) };
+        cluster.prepare();
+        Some(cluster)
     }
 
     /// One that this test starts, with more.
@@ -118,8 +123,9 @@ impl Cluster {
         !matches!(self.life, Life::Shared)
     }
 
-    pub(crate) fn is_pooled(&self) -> bool {
-        matches!(self.life, Life::Pooled)
+    /// True if what it has of our definitions stays for the next test.
+    pub(crate) fn keeps_definitions(&self) -> bool {
+        matches!(self.life, Life::Pooled(Pool::Defined))
     }
 
     /// Ends all of it, and removes its folder.
@@ -209,7 +215,7 @@ impl Drop for Cluster {
             lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
         }
         match self.life {
-            Life::Pooled if !std::thread::panicking() => self.give_back(),
+            Life::Pooled(_) if !std::thread::panicking() => self.give_back(),
             _ => self.down(),
         }
     }

@@ -17,34 +17,44 @@ const IN_USE: &str = "in-use";
 /// Exists once our definitions are among what stays.
 const DEFINITIONS: &str = "definitions";
 
-/// Returns the folder of a server that no other test has until this process ends: what the test started inside ends with
-/// the process at the latest.
-pub(crate) fn acquire(kubernetes: &Path) -> PathBuf {
-    let slot = |number: u32| {
-        let folder = shared_folder(kubernetes, &format!("-{number}"));
-        fs::create_dir_all(folder.parent().unwrap()).unwrap();
-        let mut lock = folder.clone().into_os_string();
-        lock.push(".lock");
-        let lock = File::create(lock).unwrap();
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
-        std::mem::forget(lock);
-        Some(folder)
-    };
-    (1..).find_map(slot).expect("the numbers do not end")
+/// Servers that are alike.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pool {
+    /// Our definitions stay once a test has applied them.
+    Defined,
+    /// Each test finds a server without them.
+    Undefined,
+}
+
+impl Pool {
+    /// Returns the folder of a server that no other test has until this process ends: what the test started inside ends
+    /// with the process at the latest.
+    pub(crate) fn acquire(self, kubernetes: &Path) -> PathBuf {
+        let word = match self {
+            Self::Defined => "",
+            Self::Undefined => "-undefined",
+        };
+        let slot = |number: u32| {
+            let folder = shared_folder(kubernetes, &format!("{word}-{number}"));
+            fs::create_dir_all(folder.parent().unwrap()).unwrap();
+            let mut lock = folder.clone().into_os_string();
+            lock.push(".lock");
+            let lock = File::create(lock).unwrap();
+            flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+            std::mem::forget(lock);
+            Some(folder)
+        };
+        (1..).find_map(slot).expect("the numbers do not end")
+    }
 }
 
 impl Cluster {
-    /// Starts what does not run of a server of the pool, and removes what another test left.
+    /// Starts what does not run of a server of the pool. The test that had it last removed what it left.
     pub(crate) fn prepare(&self) {
         if self.path(IN_USE).exists() {
             self.down();
         }
-        let runner = std::os::unix::process::parent_id();
-        self.up(runner);
-        if self.path("objects").exists() && !self.reset() {
-            self.down();
-            self.up(runner);
-        }
+        self.up(std::os::unix::process::parent_id());
         if !self.path("objects").exists() {
             scripts::run("reset", &self.path(""), &["--remember"]);
         }
@@ -53,25 +63,21 @@ impl Cluster {
 
     /// Gives the server back, after a test that passed.
     pub(crate) fn give_back(&self) {
-        if self.reset() {
+        if scripts::attempt("reset", &self.path("")).code == 0 {
             fs::remove_file(self.path(IN_USE)).unwrap();
         } else {
             self.down();
         }
     }
 
-    fn reset(&self) -> bool {
-        scripts::attempt("reset", &self.path("")).code == 0
-    }
-
     /// Returns whether our definitions are there from before.
     pub(crate) fn has_definitions(&self) -> bool {
-        self.is_pooled() && self.path(DEFINITIONS).exists()
+        self.keeps_definitions() && self.path(DEFINITIONS).exists()
     }
 
     /// Has our definitions stay, which were just applied.
     pub(crate) fn keep_definitions(&self) {
-        if self.is_pooled() {
+        if self.keeps_definitions() {
             scripts::run("reset", &self.path(""), &["--remember-definitions"]);
             fs::write(self.path(DEFINITIONS), "").unwrap();
         }

@@ -40,6 +40,9 @@ use kube::{Client, Config};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::json;
 use tokio::runtime::Runtime;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cluster::Cluster;
 use crate::fleet::Fleet;
@@ -91,9 +94,9 @@ enum Process {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BPFMAN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = std::env::var("BPFMAN_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter.unwrap_or_default()).with(lines).init();
     if let Some(Process::Part(part)) = &options.part {
         let runtime = runtime()?;
         let ended = runtime.block_on(part::run(part));

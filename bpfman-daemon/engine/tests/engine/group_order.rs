@@ -175,7 +175,7 @@ fn others(group: &Group, early: &str) -> Result<Others, i32> {
     use std::process::{Command, Stdio};
     let call = if cfg!(target_arch = "x86_64") { "321" } else { "280" };
     let mut child = Command::new("python3")
-        .args(["-c", OTHERS])
+        .args(["-I", "-S", "-c", OTHERS])
         .arg(&group.folder)
         .args([early, call])
         .stdin(Stdio::piped())

@@ -68,6 +68,7 @@ mod points_seen;
 mod probed_files;
 mod probed_processes;
 mod program_arrays;
+mod python;
 mod ranks;
 mod reboots;
 mod reboots_cut_short;

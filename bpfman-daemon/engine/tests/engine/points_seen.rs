@@ -47,21 +47,12 @@ impl Drop for Group {
 
 /// Runs lines of Python in a network namespace, and in a control group. What is refused them ends them with its `errno`.
 pub fn python(netns: &Path, group: Option<&Group>, lines: &str) -> String {
-    let procs = group.map_or_else(|| "/dev/null".into(), |group| group.folder.join("cgroup.procs"));
     let lines = lines.trim().replace('\n', "\n    ");
     let program = format!(
-        "import errno, os, socket\ntry:\n    {lines}\n    print('done')\nexcept OSError as error:\n    \
+        "try:\n    {lines}\n    print('done')\nexcept OSError as error:\n    \
          print(errno.errorcode.get(error.errno, error))\n"
     );
-    let done = Command::new("nsenter")
-        .arg(format!("--net={}", netns.display()))
-        .args(["sh", "-c", "echo $$ > \"$1\"; exec /usr/bin/python3 -c \"$2\"", "sh"])
-        .arg(procs)
-        .arg(program)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    crate::python::run(netns, group.map(|group| group.folder.as_path()), &program)
 }
 
 /// How often a program ran on each of the first eight CPUs.

@@ -139,7 +139,7 @@ fn older_kernels_without_such_links_are_named() {
 pub fn python(bench: &Bench<LinuxKernel>, lines: &str) -> String {
     let script = format!(
         "
-import ctypes, os, platform, socket, struct
+import ctypes, platform, struct
 number = {{'x86_64': 321, 'aarch64': 280}}[platform.machine()]
 call = ctypes.CDLL(None, use_errno=True).syscall
 def bpf(command, attr):
@@ -149,10 +149,7 @@ def bpf(command, attr):
     return answer
 {lines}"
     );
-    let netns = format!("--net={}", bench.netns.display());
-    let done = Command::new("nsenter").args([&netns, "/usr/bin/python3", "-c", &script]).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    crate::python::run(&bench.netns, None, &script)
 }
 
 /// Puts one end of a connection into the map, and sends from it and to it.

@@ -204,19 +204,10 @@ fn kernels_without_links_of_structures_are_named() {
     assert!(error.to_string().contains("Linux 6.4 or later"), "{error}");
 }
 
-/// What lines of Python print in the bench's network namespace.
-fn python(bench: &Bench<LinuxKernel>, lines: &str) -> String {
-    let netns = format!("--net={}", bench.netns.display());
-    let done = Command::new("nsenter").args([&netns, "/usr/bin/python3", "-c", lines]).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
-}
-
 /// What a socket says that asks for the algorithm, and sends by it.
 fn sent_by(bench: &Bench<LinuxKernel>, algorithm: &str) -> String {
     let lines = format!(
         "
-import socket
 server = socket.create_server(('127.0.0.1', 0))
 client = socket.socket()
 try:
@@ -233,7 +224,7 @@ else:
         received += piece
     print(len(received))"
     );
-    python(bench, &lines)
+    crate::python::run(&bench.netns, None, &lines)
 }
 
 /// How many connections took the algorithm: what the programs count.

@@ -9,6 +9,7 @@ use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 
 use crate::bench::{Ask as _, Bench, pins};
+use crate::objects;
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
@@ -21,9 +22,8 @@ fn shop(folder: &Path) -> PathBuf {
 fn shop_with(folder: &Path, instruction: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src/shop.c");
     let program = folder.join("shop");
-    let defined = format!("-DINSTRUCTION=\"{instruction}\"");
-    let built = Command::new("clang").args(["-O1", &defined, "-o"]).args([&program, &source]).status();
-    assert!(built.unwrap().success());
+    let built = objects::once(&source, &["-O1", &format!("-DINSTRUCTION=\"{instruction}\"")]);
+    std::fs::copy(built, &program).unwrap();
     program
 }
 

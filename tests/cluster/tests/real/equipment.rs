@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bpfman_cluster_tests::{Cluster, Node, scripts};
+use bpfman_cluster_tests::{Cluster, Node, Setup, scripts};
 use bpfman_tests::Outcome;
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::api::{Api, ListParams};
@@ -81,7 +81,7 @@ async fn a_node_is_a_daemon_in_a_network_of_its_own() {
 
 #[tokio::test]
 async fn what_a_test_started_is_gone_with_it() {
-    let Some(cluster) = Cluster::fresh() else { return };
+    let Some(cluster) = Cluster::own_with(Setup::default()) else { return };
     let (netns, folder) = (cluster.netns(), cluster.path(""));
     assert!(netns.exists() && folder.exists());
     drop(cluster);
@@ -90,7 +90,7 @@ async fn what_a_test_started_is_gone_with_it() {
 
 #[tokio::test]
 async fn a_reset_leaves_what_was_remembered_and_nothing_else() {
-    let Some(cluster) = Cluster::fresh() else { return };
+    let Some(cluster) = Cluster::own_with(Setup::default()) else { return };
     let reset = |words: &[&str]| {
         Outcome::of(Command::new(scripts::script("reset")).arg(cluster.path("")).args(words))
     };

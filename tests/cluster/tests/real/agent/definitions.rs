@@ -34,7 +34,7 @@ async fn until_logged(operator: &Operator, words: &str) {
 
 #[tokio::test]
 async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_when_it_comes() {
-    let Some(cluster) = Cluster::fresh() else { return };
+    let Some(cluster) = Cluster::undefined() else { return };
     cluster.namespace("bpfman").await;
     let node = Node::start(&cluster, "definitions", &[("zone", "one")]).await;
     node.add_interface("up0");

@@ -44,7 +44,7 @@ fn add(schema: &mut Value) {
 
 #[tokio::test]
 async fn fields_of_a_later_release_are_passed_over_and_stay() {
-    let Some(cluster) = Cluster::fresh() else { return };
+    let Some(cluster) = Cluster::undefined() else { return };
     cluster.apply_definitions().await;
     later_definitions(&cluster).await;
     cluster.namespace("bpfman").await;

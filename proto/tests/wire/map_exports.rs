@@ -1,0 +1,45 @@
+//! Exports of maps as metadata has them.
+
+use bpfman_proto::{MapAccess, MapExportError, MapExports};
+
+#[test]
+fn what_is_written_is_read_again() {
+    for text in ["", "hits=web", "hits=web,shop:rw;*=monitoring", "a.b_c=*"] {
+        assert_eq!(text.parse::<MapExports>().unwrap().to_string(), text);
+    }
+}
+
+#[test]
+fn the_most_that_any_export_gives_counts_and_nothing_is_given_unasked() {
+    let exports: MapExports = "hits=web;*=shop;hits=shop:rw;all=*".parse().unwrap();
+    let access = |map, namespace| exports.access(map, namespace);
+    assert_eq!(access("hits", Some("web")), Some(MapAccess::Read));
+    assert_eq!(access("hits", Some("shop")), Some(MapAccess::Write));
+    assert_eq!(access("other", Some("shop")), Some(MapAccess::Read));
+    assert_eq!(access("other", Some("web")), None);
+    assert_eq!(access("hits", None), None);
+    assert_eq!(access("all", None), Some(MapAccess::Read));
+    assert_eq!(MapExports::default().access("hits", Some("web")), None);
+}
+
+#[test]
+fn what_is_no_export_is_refused_and_named() {
+    use MapExportError::{Form, Map, Namespace, TooMany};
+    const MAX_EXPORTS: usize = 128;
+    let many = vec!["a=b"; MAX_EXPORTS + 1].join(";");
+    let wide = format!("a={}", vec!["b"; MAX_EXPORTS + 1].join(","));
+    for (text, error) in [
+        ("hits", Form("hits".to_owned())),
+        ("=web", Map(String::new())),
+        ("a b=web", Map("a b".to_owned())),
+        ("../hits=web", Map("../hits".to_owned())),
+        ("hits=", Namespace(String::new())),
+        ("hits=Web", Namespace("Web".to_owned())),
+        ("hits=web:wr", Namespace("web:wr".to_owned())),
+        ("hits=web;", Form(String::new())),
+        (&many, TooMany),
+        (&wide, TooMany),
+    ] {
+        assert_eq!(text.parse::<MapExports>(), Err(error), "{text}");
+    }
+}
