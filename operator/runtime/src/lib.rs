@@ -3,6 +3,7 @@
 //! - [`connect`]: the one connection to the API server; [`manager`]: under which name each process writes there;
 //!   [`requests`]: what goes over the connection, counted; [`object`] and [`patch`]: reading and writing objects.
 //! - [`watch`]: a watch that never ends; [`listing`]: the objects that it says; [`watch_backoff`]: a server that ends watches early is left in peace;
+//!   [`mod@reading`]: requests beside watches;
 //!   [`troubles`]: why watches fail now; [`outage`]: one warning for all of them.
 //! - [`queue`]: which keys to work on, and when; [`backoff`]: how long to wait before the next try.
 //! - [`metrics`] and [`serve`]: figures and health probes, over HTTP; [`scrape`]: figures over TLS, for whom the API server
@@ -25,6 +26,7 @@ pub mod object;
 pub mod outage;
 pub mod patch;
 pub mod queue;
+pub mod reading;
 pub mod requests;
 pub mod scrape;
 pub mod sentence;

@@ -1,6 +1,7 @@
 //! The program, its packaging, and rollouts on a simulated fleet.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod deployment;
 mod packaging;
 mod program;
 mod rollout;

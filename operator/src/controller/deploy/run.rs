@@ -31,6 +31,7 @@ use bpfman_application::condition::Conditions;
 use bpfman_runtime::manager::Manager;
 use bpfman_runtime::object;
 use bpfman_runtime::queue::sleep_until;
+use bpfman_runtime::reading::reading;
 use bpfman_runtime::watch::{Waits, events};
 
 /// Holds the `Config` until it was seen that it goes.
@@ -100,11 +101,17 @@ pub async fn run(
             }
             () = sleep_until(due) => {
                 due = None;
-                if leadership.holds() && deployer.listed && deployer.found.complete()
-                    && let Err(error) = deployer.round().await
-                {
-                    warn!(%error, "the deployment is not as it should be; it is tried again");
-                    due = Some(Instant::now() + RETRY);
+                if leadership.holds() && deployer.listed && deployer.found.complete() {
+                    let (outcome, seen) = reading(&mut events, deployer.round()).await;
+                    if !seen.is_empty() {
+                        seen.into_iter().for_each(|event| deployer.see(event));
+                        deployer.publish(&deployed);
+                        due = Some(Instant::now() + SETTLE);
+                    }
+                    if let Err(error) = outcome {
+                        warn!(%error, "the deployment is not as it should be; it is tried again");
+                        due = Some(Instant::now() + RETRY);
+                    }
                 }
             }
         }
