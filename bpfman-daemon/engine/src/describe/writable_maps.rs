@@ -22,7 +22,7 @@ pub fn why_fixed(name: &str, map: &MapFacts) -> Option<&'static str> {
     (map.flags & RDONLY != 0).then_some("it was made for programs alone to write (BPF_F_RDONLY)")
 }
 
-/// Why entries of a map cannot be set; none if they can.
+/// Reason for which entries of a map cannot be set; none if they can be.
 pub fn why_read_only(name: &str, map: &MapFacts) -> Option<String> {
     use map_type as kind;
     if let Some(why) = why_fixed(name, map) {

@@ -104,7 +104,7 @@ pub enum EngineError {
         "{hook} runs program {program}, which was made later than the records of this state folder; it is left as it is"
     )]
     OlderRecords {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// What it runs.
         program: ProgramId,
@@ -112,7 +112,7 @@ pub enum EngineError {
     /// A link without a record is where a chain is to be entered.
     #[error("link {link} is at {hook} without a record: the records of bpfman were lost, or are older")]
     StrayAtHook {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// The kernel's link.
         link: KernelLinkId,
@@ -175,7 +175,7 @@ pub enum EngineError {
     NoMember {
         /// As the user named it.
         member: String,
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// Its members.
         there: String,
@@ -226,7 +226,7 @@ pub enum EngineError {
     /// The dispatcher of libxdp that holds a hook cannot be changed as asked for.
     #[error("the dispatcher of libxdp at {hook} cannot take it: {reason}")]
     Dispatcher {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// Why.
         reason: String,
@@ -236,7 +236,7 @@ pub enum EngineError {
     /// A hook has no room.
     #[error("{hook} already runs {limit} programs, the most one chain takes")]
     ChainFull {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// The limit.
         limit: usize,
@@ -244,7 +244,7 @@ pub enum EngineError {
     /// An owner has no room left on a hook.
     #[error("{owner} would have {used} {what} on {hook}: {limit} are allowed")]
     OverBudget {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// Whose.
         owner: String,
@@ -262,7 +262,7 @@ pub enum EngineError {
         side: Side,
         /// What was named.
         anchor: Anchor,
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// What could have been named.
         there: Vec<String>,
@@ -270,7 +270,7 @@ pub enum EngineError {
     /// Intents that cannot all hold.
     #[error("the order at {hook} would contradict itself: {contradiction}")]
     Contradiction {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// The cycle.
         contradiction: Box<Contradiction>,
@@ -280,7 +280,7 @@ pub enum EngineError {
         "link {other} at {hook} stands where this order would need it to move, and links stay where they are there"
     )]
     InBetween {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// The other link.
         other: LinkId,
@@ -290,7 +290,7 @@ pub enum EngineError {
     NoForeignOrder {
         /// What was named.
         anchor: Anchor,
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// Why not.
         reason: &'static str,
@@ -401,7 +401,7 @@ pub enum EngineError {
     /// Members that cannot share a hook.
     #[error("cannot build the chain of {hook}: {source}")]
     Chain {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// Why.
         source: Box<SpliceError>,
@@ -416,7 +416,7 @@ pub enum EngineError {
         source.rejection().map_or_else(|| source.to_string(), ToString::to_string)
     )]
     ChainRefused {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// Function name of the member that the verifier was in, where its log tells.
         member: Option<String>,
@@ -432,7 +432,7 @@ pub enum EngineError {
         if members.len() == 1 { "does" } else { "do" }
     )]
     NoFrags {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// Function names of the members that do not.
         members: Vec<String>,
@@ -442,7 +442,7 @@ pub enum EngineError {
     /// A freeze keeps a hook from being changed.
     #[error("{hook} is frozen by {by}: its chain is not changed until it is released{}", or_ends(*left))]
     HookOnHold {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// Caller who froze it.
         by: String,
@@ -458,29 +458,29 @@ pub enum EngineError {
     /// A hook has got another freeze than the caller was allowed to release.
     #[error("{hook} was frozen by another caller while this was being allowed")]
     OtherFreeze {
-        /// Which hook.
+        /// The hook.
         hook: String,
     },
     /// A hook has got a member that the call was not allowed over.
     #[error("{hook} has another member than it had when this was allowed")]
     NewMember {
-        /// Which hook.
+        /// The hook.
         hook: String,
     },
     /// A member may send packets while it is traced.
     #[error("a trace runs \"{member}\" of {hook} for real, and it may send packets: {why}")]
     TraceMaySend {
-        /// Which hook.
+        /// The hook.
         hook: String,
         /// Function name.
         member: String,
-        /// Why it may.
+        /// Reason for which it may.
         why: &'static str,
     },
     /// The members of a chain were other ones whenever they had been read.
     #[error("the members of {hook} were replaced each time that they were read")]
     MembersChange {
-        /// Which hook.
+        /// The hook.
         hook: String,
     },
     /// Not in this version, or not on this kernel.

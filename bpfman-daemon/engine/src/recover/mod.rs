@@ -7,6 +7,7 @@ mod chains;
 mod hooks;
 mod joined_names;
 mod links;
+mod machine_maps;
 mod moves;
 mod passes;
 mod pending;
@@ -77,6 +78,7 @@ impl<K: Kernel> Engine<K> {
         let result = self.end_orphans().map(|ended| report.settled += ended);
         report.note("ending links of attachments to matching interfaces", result);
         self.sweep_maps(&mut report);
+        self.report_machine_maps(&mut report);
         self.find_strays(&mut report);
         let forgotten = self.forget_unused_namespaces();
         report.note("forgetting numbers of network namespaces", forgotten);

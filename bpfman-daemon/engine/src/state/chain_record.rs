@@ -157,7 +157,7 @@ pub struct Hold {
     /// Its owner; none in records from before freezes had owners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// When it ends; none in records from before freezes ended.
+    /// Time of its end; none in records from before freezes ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
 }

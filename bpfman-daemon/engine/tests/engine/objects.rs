@@ -24,8 +24,8 @@ fn compiled(name: &str) -> Vec<u8> {
     std::fs::read(object).unwrap()
 }
 
-/// What clang makes of a source, with these words. Compiled once for each version: each test is a process, and on an
-/// emulated machine the compiler takes longer than most tests.
+/// Compiles a source with clang and these words, once for each version: each test is a process, and on an emulated machine
+/// the compiler takes longer than most tests.
 pub fn once(source: &Path, words: &[&str]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (text(source), words).hash(&mut hasher);

@@ -1,19 +1,21 @@
-//! Deeds in Python, each by a process of its own. A test starts Python once, which takes seconds on an emulated machine;
-//! that Python makes a process for each deed.
+//! Code in Python, run by a process of its own. A test starts Python once, which takes seconds on an emulated machine; that
+//! Python makes a process for each piece of code.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
-/// Reads `LENGTH PROCS`, and so many bytes of code. A child joins the control group of PROCS and runs the code; its exit
+/// Reads `LENGTH PROCS`, and so many bytes of code. A child joins the cgroup of PROCS and runs the code; its exit
 /// status and its output are the answer. The loop ends with the test, which has the other end of its input.
 const LOOP: &str = "
 import errno, os, socket, sys, traceback
-deeds, answers = sys.stdin.buffer, sys.stdout.buffer
-while head := deeds.readline():
+requests, answers = sys.stdin.buffer, sys.stdout.buffer
+while head := requests.readline():
     length, procs = head.decode()[:-1].split(' ', 1)
-    code = deeds.read(int(length)).decode()
+    code = requests.read(int(length)).decode()
     ours, its = os.pipe()
     child = os.fork()
     if child == 0:
@@ -42,22 +44,26 @@ while head := deeds.readline():
 static RUNNING: Mutex<Option<Python>> = Mutex::new(None);
 
 struct Python {
-    netns: PathBuf,
+    /// Inode of its network namespace: a path may lead to another one later.
+    netns: u64,
+    /// The reason if it does not start. No pipe: it may end a moment after the test, whose output is not to wait for it.
+    errors: File,
     process: Child,
-    deeds: ChildStdin,
+    requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-/// Runs code in a network namespace, and in a control group, and returns what it prints. It has `errno`, `os` and `socket`.
+/// Runs code in a network namespace, and in a cgroup, and returns what it prints. It has `errno`, `os` and `socket`.
 ///
 /// # Panics
 /// The code ended by an exception.
 pub fn run(netns: &Path, group: Option<&Path>, code: &str) -> String {
     let procs = group.map_or_else(|| "/dev/null".into(), |group| group.join("cgroup.procs"));
+    let inode = std::fs::metadata(netns).unwrap().ino();
     // A test that panicked in here has no use for it any more.
     let mut running = RUNNING.lock().unwrap();
-    let mut python =
-        running.take().filter(|python| python.netns == netns).unwrap_or_else(|| Python::start(netns));
+    let ours = running.take().filter(|python| python.netns == inode);
+    let mut python = ours.unwrap_or_else(|| Python::start(netns, inode));
     let (status, said) = python.does(&procs, code);
     *running = Some(python);
     assert_eq!(status, 0, "{said}");
@@ -65,27 +71,32 @@ pub fn run(netns: &Path, group: Option<&Path>, code: &str) -> String {
 }
 
 impl Python {
-    fn start(netns: &Path) -> Self {
+    fn start(netns: &Path, inode: u64) -> Self {
+        let errors = tempfile::tempfile().unwrap();
         let mut process = Command::new("nsenter")
             .arg(format!("--net={}", netns.display()))
             .args(["/usr/bin/python3", "-I", "-S", "-c", LOOP])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // It may end a moment after the test, whose output is not to wait for it.
-            .stderr(Stdio::null())
+            .stderr(errors.try_clone().unwrap())
             .spawn()
             .unwrap();
-        let (deeds, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        Self { netns: netns.to_owned(), process, deeds, answers: BufReader::new(answers) }
+        let (requests, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Self { netns: inode, errors, process, requests, answers: BufReader::new(answers) }
     }
 
-    /// Returns the status of the deed's process, as `wait` has it, and what it said.
+    /// Returns the status of the code's process, as `wait` has it, and its output.
     fn does(&mut self, procs: &Path, code: &str) -> (i32, String) {
-        writeln!(self.deeds, "{} {}", code.len(), procs.display()).unwrap();
-        self.deeds.write_all(code.as_bytes()).unwrap();
+        // A Python that did not start takes nothing, and answers nothing.
+        let sent = write!(self.requests, "{} {}\n{code}", code.len(), procs.display());
         let mut head = String::new();
         self.answers.read_line(&mut head).unwrap();
-        let (status, length) = head.trim().split_once(' ').unwrap();
+        let Some((status, length)) = head.trim().split_once(' ') else {
+            let mut errors = String::new();
+            self.errors.rewind().unwrap();
+            self.errors.read_to_string(&mut errors).unwrap();
+            panic!("Python does not answer ({sent:?}): {errors}");
+        };
         let mut said = vec![0; length.parse().unwrap()];
         self.answers.read_exact(&mut said).unwrap();
         (status.parse().unwrap(), String::from_utf8(said).unwrap())

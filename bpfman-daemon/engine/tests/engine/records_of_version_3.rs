@@ -49,7 +49,10 @@ fn shared_maps_stay_until_their_programs_are_unloaded<K: Testable>(bench: &Bench
 
     // As the daemon opens it.
     drop(Store::open(StoreOptions::new(store(bench), SCHEMA).migrations(MIGRATIONS)).unwrap());
-    let engine = bench.engine();
+    let (engine, report) = bench.start();
+    let [problem] = &report.problems[..] else { panic!("{report:?}") };
+    let says = format!("program {teams} of {TEAM} shares the map \"everyone\"");
+    assert!(problem.starts_with(&says), "{problem}");
     let team: Owner = TEAM.parse().unwrap();
     assert_eq!(engine.owner_of_program(teams).as_ref(), Some(&team));
     assert_eq!([roots, teams].map(|program| map(&engine, program)), [shared; 2], "what runs, runs on");
@@ -65,10 +68,27 @@ fn shared_maps_stay_until_their_programs_are_unloaded<K: Testable>(bench: &Bench
     let later = load(&team);
     assert_ne!(map(&engine, later), shared);
     assert_eq!(map(&engine, roots), shared);
+    drop(engine);
+    assert_eq!(bench.start().1.problems, [""; 0]);
     assert_eq!(
         pins(&*bench.kernel, Path::new("groups")),
         ["groups/grant-other/everyone", "groups/grant-team/everyone"]
     );
+}
+
+#[test]
+fn reboot_gives_each_owner_a_map() {
+    let bench = crate::simulated::bench();
+    let engine = bench.engine();
+    let [_roots, teams] = [(); 2].map(|()| engine.loads(&bench.request("sharing", &["host"]))[0]);
+    drop(engine);
+    write_version_3(&bench, teams, TEAM);
+    drop(Store::open(StoreOptions::new(store(&bench), SCHEMA).migrations(MIGRATIONS)).unwrap());
+    bench.kernel.reboot();
+    let (engine, report) = bench.start();
+    assert_eq!(report.problems, [""; 0]);
+    let maps: Vec<_> = engine.ids().into_iter().map(|program| engine.map_pins(program)["everyone"]).collect();
+    assert_ne!(maps[0], maps[1]);
 }
 
 crate::on_both_kernels!(shared_maps_stay_until_their_programs_are_unloaded);
