@@ -15,7 +15,7 @@ pub struct Cage {
     helpers: Option<u32>,
     /// The bpffs is in a mount namespace that ends with this process.
     pins_end: bool,
-    /// Why this process stays in a cgroup namespace of its own; none: it is in the node's.
+    /// Reason for which this process stays in a cgroup namespace of its own; none: it is in the node's.
     cgroups_hidden: Option<String>,
 }
 

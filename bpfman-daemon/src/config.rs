@@ -306,11 +306,9 @@ impl Config {
                 .context("configuration: kernel.without")?,
             allow_private_mounts: arguments.allow_private_mounts,
             idle: (arguments.timeout > 0).then(|| Duration::from_secs(arguments.timeout)),
-            // An empty directive would be a target that all others begin with; a filter that is empty is as none.
             log: [arguments.log.clone(), std::env::var("RUST_LOG").ok(), file.logging.level]
                 .into_iter()
                 .flatten()
-                .map(|filter| filter.split(',').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(","))
                 .find(|filter| !filter.is_empty())
                 .unwrap_or_else(|| "info".to_owned()),
             log_as_json: match file.logging.format.as_deref() {

@@ -1,5 +1,6 @@
 //! Logs go to standard error, where systemd and containers expect them.
 
+use anyhow::{Context as _, bail};
 use bpfman_proto::printable::OneLineEach;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -12,10 +13,7 @@ const AUDIT: &str = "audit";
 
 /// Starts logging.
 pub fn start(config: &Config) -> anyhow::Result<()> {
-    let filter: Targets = config
-        .log
-        .parse()
-        .map_err(|error| anyhow::anyhow!("log filter \"{}\" is not understood: {error}", config.log))?;
+    let filter = targets(&config.log).with_context(|| format!("log filter \"{}\"", config.log))?;
     // Who changed what is told unless the filter says otherwise of just that.
     let filter = match config.log.contains(AUDIT) {
         true => filter,
@@ -31,4 +29,56 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
         filtered.with(lines.with_ansi(false)).init()
     }
     Ok(())
+}
+
+/// Reads a filter: levels, targets, and targets with a level, with commas between them.
+fn targets(filter: &str) -> anyhow::Result<Targets> {
+    let directives: Vec<&str> =
+        filter.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    let is_written = |c: char| c.is_ascii_alphanumeric() || "_:.-=".contains(c);
+    // A filter by spans or fields would be taken for a target of that name, which no line has.
+    if let Some(other) = directives.iter().find(|directive| !directive.chars().all(is_written)) {
+        bail!(
+            "\"{other}\" is not a level, a target or TARGET=LEVEL; an example is \"info,bpfmand_engine=debug\""
+        );
+    }
+    match &directives[..] {
+        [] => Ok(Targets::new().with_default(LevelFilter::INFO)),
+        directives => Ok(directives.join(",").parse()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::filter::LevelFilter;
+
+    use super::*;
+
+    #[test]
+    fn filters_are_levels_and_targets() {
+        for (filter, default, engine) in [
+            ("warn", LevelFilter::WARN, LevelFilter::WARN),
+            (" info, bpfmand_engine=debug ,", LevelFilter::INFO, LevelFilter::DEBUG),
+            ("bpfmand_engine=trace", LevelFilter::OFF, LevelFilter::TRACE),
+            (",", LevelFilter::INFO, LevelFilter::INFO),
+        ] {
+            let targets = targets(filter).unwrap();
+            let most = |target| {
+                let levels = [
+                    tracing::Level::TRACE,
+                    tracing::Level::DEBUG,
+                    tracing::Level::INFO,
+                    tracing::Level::WARN,
+                ];
+                let enabled = levels.into_iter().find(|level| targets.would_enable(target, level));
+                enabled.map_or(LevelFilter::OFF, LevelFilter::from_level)
+            };
+            assert_eq!((most("other"), most("bpfmand_engine::load")), (default, engine), "{filter}");
+        }
+        for filter in ["info,[span{field=x}]=debug", "a=b=c", "{info}", "bpfmand_engine=loud"] {
+            assert!(targets(filter).is_err(), "{filter}");
+        }
+        let error = targets("info,{x}").unwrap_err().to_string();
+        assert!(error.starts_with("\"{x}\" is not a level"), "{error}");
+    }
 }

@@ -92,7 +92,8 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
 /// Reads the filter of a variable, if it has one that is understood. An empty one is as none.
 fn log_filter(variable: &str) -> Option<(String, Targets)> {
     let text = std::env::var(variable).ok()?;
-    let directives: Vec<&str> = text.split(',').filter(|directive| !directive.is_empty()).collect();
+    let directives: Vec<&str> =
+        text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
     let text = Some(directives.join(",")).filter(|text| !text.is_empty())?;
     let filter = text.parse().ok()?;
     Some((text, filter))

@@ -9,7 +9,7 @@ pub mod printable;
 mod reason;
 mod xdp_fallback;
 
-pub use map_exports::{MAP_EXPORTS_KEY, MapAccess, MapExport, MapExportError, MapExports};
+pub use map_exports::{MAP_EXPORTS_KEY, MAX_EXPORTS, MapAccess, MapExport, MapExportError, MapExports};
 pub use reason::Reason;
 pub use xdp_fallback::xdp_fallback;
 

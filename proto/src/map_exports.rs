@@ -11,7 +11,7 @@ const ANY: &str = "*";
 /// Behind the namespaces of an export for writing.
 const WRITE: &str = ":rw";
 /// Most exports of one load, and most namespaces of one export.
-const MOST: usize = 128;
+pub const MAX_EXPORTS: usize = 128;
 /// Longest name of a namespace, in bytes (RFC 1123 labels).
 const LONGEST_NAMESPACE: usize = 63;
 
@@ -53,7 +53,7 @@ pub enum MapExportError {
     #[error("\"{}\" is no name of a namespace: small letters, digits and \"-\", or \"*\" for all", .0.escape_debug())]
     Namespace(String),
     /// More than fits.
-    #[error("more than {MOST} map exports, or namespaces of one")]
+    #[error("more than {MAX_EXPORTS} map exports, or namespaces of one")]
     TooMany,
 }
 
@@ -80,7 +80,7 @@ impl MapExport {
         if self.map != ANY && (self.map.is_empty() || !self.map.chars().all(map_character)) {
             return Err(MapExportError::Map(self.map.clone()));
         }
-        if self.namespaces.len() > MOST {
+        if self.namespaces.len() > MAX_EXPORTS {
             return Err(MapExportError::TooMany);
         }
         if self.namespaces.is_empty() {
@@ -131,7 +131,7 @@ impl FromStr for MapExports {
             return Ok(Self::default());
         }
         let exports = text.split(';').map(str::parse).collect::<Result<Vec<_>, _>>()?;
-        if exports.len() > MOST { Err(MapExportError::TooMany) } else { Ok(Self(exports)) }
+        if exports.len() > MAX_EXPORTS { Err(MapExportError::TooMany) } else { Ok(Self(exports)) }
     }
 }
 

@@ -39,6 +39,14 @@ impl std::fmt::Display for By {
 }
 
 impl AccessPolicy {
+    /// Returns whether a caller has the right to a verb on an object over all owners' programs and links.
+    #[must_use]
+    pub fn is_over_all(&self, peer: &Peer, verb: AccessVerb, object: &AccessObject<'_>) -> bool {
+        // No grant is over root's but one that is over all.
+        let all = AccessObject::Owned { name: "all programs".to_owned(), owner: &Owner::Root };
+        self.decide(peer, verb, &[object.clone(), all]).is_ok()
+    }
+
     /// Decides a call. One grant has to allow the verb on all objects.
     ///
     /// # Errors

@@ -54,7 +54,8 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             Some((interface, kind)) => {
                 self.authorize_hook_for(AccessVerb::Settings, interface, kind).await?.1
             }
-            None => None,
+            // Nothing was asked, so there is a right over nothing.
+            None => Some(Vec::new()),
         };
         let owner = permit.owner.clone();
         let reader = audit::peer().as_ref().map(FileReader::from);

@@ -99,7 +99,7 @@ pub struct ContainerFacts {
 pub struct FoundContainers {
     /// Their processes.
     pub containers: Vec<ContainerFacts>,
-    /// Those whose processes are not known for certain.
+    /// Containers whose processes are not known for certain.
     pub ambiguous: Vec<AmbiguousContainer>,
 }
 

@@ -64,7 +64,7 @@ impl<M: MapSource> Volumes<M> {
         &self.folder
     }
 
-    /// Where a volume's own file system is mounted.
+    /// Folder in which a volume's own file system is mounted.
     pub(crate) fn folder_of(&self, volume: &VolumeId) -> PathBuf {
         self.folder.join(volume.as_str())
     }

@@ -114,7 +114,7 @@ fn empty_log_filters_are_as_none() {
     };
     assert_eq!(log(&[], ""), "info");
     assert_eq!(log(&["--log", ""], "[logging]\nlevel = \"warn\"\n"), "warn");
-    assert_eq!(log(&["--log", ",warn,,bpfmand_engine=debug,"], ""), "warn,bpfmand_engine=debug");
+    assert_eq!(log(&["--log", "debug"], "[logging]\nlevel = \"warn\"\n"), "debug");
 }
 
 #[test]

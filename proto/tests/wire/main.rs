@@ -1,4 +1,4 @@
-//! What the wire's crate has besides messages. Not beside the sources: the messages would be compiled once more.
+//! Parts of the wire's crate besides its messages. Unit tests would compile all messages once more.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod handover;

@@ -1,6 +1,6 @@
 //! Exports of maps as metadata has them.
 
-use bpfman_proto::{MapAccess, MapExportError, MapExports};
+use bpfman_proto::{MAX_EXPORTS, MapAccess, MapExportError, MapExports};
 
 #[test]
 fn what_is_written_is_read_again() {
@@ -10,7 +10,7 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
-fn the_most_that_any_export_gives_counts_and_nothing_is_given_unasked() {
+fn largest_right_of_all_exports_counts() {
     let exports: MapExports = "hits=web;*=shop;hits=shop:rw;all=*".parse().unwrap();
     let access = |map, namespace| exports.access(map, namespace);
     assert_eq!(access("hits", Some("web")), Some(MapAccess::Read));
@@ -25,7 +25,6 @@ fn the_most_that_any_export_gives_counts_and_nothing_is_given_unasked() {
 #[test]
 fn what_is_no_export_is_refused_and_named() {
     use MapExportError::{Form, Map, Namespace, TooMany};
-    const MAX_EXPORTS: usize = 128;
     let many = vec!["a=b"; MAX_EXPORTS + 1].join(";");
     let wide = format!("a={}", vec!["b"; MAX_EXPORTS + 1].join(","));
     for (text, error) in [

@@ -49,12 +49,18 @@ impl Pool {
 }
 
 impl Cluster {
-    /// Starts what does not run of a server of the pool. The test that had it last removed what it left.
+    /// Starts what does not run of a server of the pool, and removes what another test left: only now, when its last
+    /// process has ended.
     pub(crate) fn prepare(&self) {
         if self.path(IN_USE).exists() {
             self.down();
         }
-        self.up(std::os::unix::process::parent_id());
+        let runner = std::os::unix::process::parent_id();
+        self.up(runner);
+        if self.path("objects").exists() && scripts::attempt("reset", &self.path("")).code != 0 {
+            self.down();
+            self.up(runner);
+        }
         if !self.path("objects").exists() {
             scripts::run("reset", &self.path(""), &["--remember"]);
         }
@@ -63,11 +69,7 @@ impl Cluster {
 
     /// Gives the server back, after a test that passed.
     pub(crate) fn give_back(&self) {
-        if scripts::attempt("reset", &self.path("")).code == 0 {
-            fs::remove_file(self.path(IN_USE)).unwrap();
-        } else {
-            self.down();
-        }
+        fs::remove_file(self.path(IN_USE)).unwrap();
     }
 
     /// Returns whether our definitions are there from before.

@@ -166,6 +166,24 @@ fn own_is_the_same_owner_and_applications_belong_to_who_may_speak_for_them() {
 }
 
 #[test]
+fn right_over_all_owners_is_root_s_or_written() {
+    let settings =
+        |policy: &AccessPolicy, uid, hook| policy.is_over_all(&user(uid), AccessVerb::Settings, &xdp(hook));
+    let grant = |more: &str| {
+        policy(&format!(
+            "[[grants]]\nname = \"x\"\nusers = [1000]\nallow = [\"settings\"]\nhooks = [\"xdp:eth0\"]\n{more}"
+        ))
+    };
+    let (own, all) = (grant(""), grant("over = \"all\"\n"));
+    assert!(!settings(&own, 1000, "eth0"), "over its own alone");
+    assert!(settings(&all, 1000, "eth0"));
+    assert!(!settings(&all, 1000, "eth1"), "another hook");
+    assert!(!settings(&all, 1001, "eth0"), "another user");
+    assert!(!all.is_over_all(&user(1000), AccessVerb::Replace, &xdp("eth0")), "another verb");
+    assert!(settings(&AccessPolicy::default(), 0, "eth0"), "root");
+}
+
+#[test]
 fn interfaces_that_match_are_covered_or_not() {
     let team = policy(TEAM);
     let all_of = |pattern: &str| {

@@ -35,7 +35,7 @@ struct Around<'w> {
     group: PathBuf,
     /// Names that are the node's own, which may be a container itself: they identify no container of the node.
     of_node: &'w [String],
-    /// Whether it is a container's, or inside one: names in there mean nothing.
+    /// True if it is a container's, or inside one: names in there mean nothing.
     inside: bool,
 }
 

@@ -16,7 +16,7 @@ pub const FIRST_GROUPS: u64 = 0xefff_fffb;
 /// A mounted hierarchy of cgroups.
 #[derive(Clone, Debug)]
 pub struct Hierarchy {
-    /// Where it is mounted.
+    /// Folder in which it is mounted.
     pub folder: PathBuf,
     /// Path of the cgroup that is mounted there.
     pub root: PathBuf,

@@ -1,4 +1,4 @@
-//! Which programs may send packets by themselves, whatever their verdict is: a test run of one is no dry run.
+//! Programs that may send packets by themselves, whatever their verdict is: a test run of one is no dry run.
 
 use bpfmand_core::ProgramText;
 
