@@ -220,7 +220,9 @@ fn maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them<K: Testable
         batch.put(programs, &key, serde_json::to_vec(&record).unwrap());
         store.commit(batch).unwrap();
     }
-    let engine = bench.engine();
+    let (engine, report) = bench.start();
+    let says = format!("program {old} of root shares the map \"everyone\"");
+    assert!(matches!(&report.problems[..], [problem] if problem.starts_with(&says)), "{report:?}");
     let map = |program: ProgramId| engine.map_pins(program)["everyone"];
     let [good, evil] =
         [Some("good"), Some("evil")].map(|owner| engine.loads(&for_application(bench, "sharing", owner))[0]);
