@@ -36,8 +36,10 @@ fn namespace_is_found_by_processes_when_its_name_is_gone<K: Kernel>(bench: &Benc
     let process = machine.enter(&netns);
     machine.remove_name(&netns);
     let home = key.netns.into();
+    // A daemon of another test may have a thread in there, by which it is found as well, until that notices the name's end.
     let found = || kernel.find_namespace(home, Some(&netns), None).unwrap();
-    assert_eq!(found(), FoundNamespace::At(process.clone()));
+    let is_found = || (0..200).any(|_| found() == FoundNamespace::At(process.clone()));
+    assert!(is_found(), "{:?}", found());
     assert!(kernel.all_namespaces().contains(&process), "{:?}", kernel.all_namespaces());
     assert!(!kernel.named_namespaces().contains(&process));
     assert_eq!(kernel.filter_program(&place(&key, Some(&netns))).unwrap(), Some(id));
@@ -45,7 +47,7 @@ fn namespace_is_found_by_processes_when_its_name_is_gone<K: Kernel>(bench: &Benc
     let other = machine.add_namespace();
     assert_eq!(other, netns);
     assert_ne!(bench.key_in(&other, "left", TC), key);
-    assert_eq!(found(), FoundNamespace::At(process.clone()));
+    assert!(is_found(), "{:?}", found());
     assert!(kernel.leads_to(Some(&process), home) && !kernel.leads_to(Some(&netns), home));
     assert_eq!(kernel.hook_contents(Some(&netns), &key).unwrap().entries.len(), 1);
     kernel.remove_filter(&place(&key, Some(&netns)), id).unwrap();

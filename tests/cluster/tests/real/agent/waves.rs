@@ -187,11 +187,13 @@ async fn a_good_version_reaches_both_nodes_in_waves_and_a_bad_one_comes_back_by_
         json!({ "waves": [1], "soakSeconds": 1, "preflight": "Never", "progressDeadlineSeconds": 30 });
     fleet.change(json!({ "programs": [xdp("broken", &["up0"], 60)], "rollout": rollout })).await;
     let old = stopped["failedRevision"].clone();
-    fleet
+    let stopped = fleet
         .until("the wave fails", |rollout| {
             rollout["failedRevision"].is_string() && rollout["failedRevision"] != old
         })
         .await;
+    let message = stopped["message"].as_str().unwrap_or_default();
+    assert!(message.contains("1 of 1 nodes failed"), "{stopped}");
     fleet.until_both_run(&second["stableRevision"]).await;
     fleet.each_runs("sound");
     assert_eq!(fleet.ids(), running, "what ran goes on: nothing was loaded again");
