@@ -53,7 +53,7 @@ pub mod wait;
 pub mod wire;
 
 pub use command::Outcome;
-pub use daemon::{Daemon, Launch};
+pub use daemon::{Daemon, Launch, State};
 pub use mount_namespace::MountNamespace;
 pub use network::Network;
 pub use wire::Wire;

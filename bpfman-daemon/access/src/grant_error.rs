@@ -39,7 +39,7 @@ pub enum GrantError {
     Pattern {
         /// The key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         source: BadPattern,
     },
     /// A pattern of names.
@@ -47,7 +47,7 @@ pub enum GrantError {
     Names {
         /// The key.
         key: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         source: BadGlob,
     },
     /// Network namespaces.

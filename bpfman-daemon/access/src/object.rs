@@ -8,6 +8,8 @@ use bpfmand_core::{
     Glob, HookKind, Interface, InterfaceMatch, OrderIntent, Owner, OwningApplication, ProgramType,
 };
 
+use crate::{ObjectClass, OwnedThing};
+
 /// One thing that a call is about. A call is allowed if one grant allows all of its objects.
 #[derive(Clone, Debug)]
 pub enum AccessObject<'a> {
@@ -62,15 +64,37 @@ pub enum AccessObject<'a> {
     Position,
     /// A hook that is known only later.
     AnyHook,
-    /// A program or link that is there already.
+    /// A thing that is there already.
     Owned {
-        /// What it is called: "program 7".
-        name: String,
-        /// Whose it is.
+        /// The thing.
+        thing: OwnedThing<'a>,
+        /// Its owner.
         owner: &'a Owner,
     },
-    /// What the call makes belongs to this application.
+    /// The application that everything belongs to that the call makes.
     Application(&'a OwningApplication),
+}
+
+impl AccessObject<'_> {
+    /// The class that a call's row has a rule for.
+    #[must_use]
+    pub const fn class(&self) -> ObjectClass {
+        match self {
+            Self::Image(_) | Self::File(_) => ObjectClass::Bytecode,
+            Self::Type(_)
+            | Self::Hook { .. }
+            | Self::Netns { .. }
+            | Self::Hooks { .. }
+            | Self::Target { .. }
+            | Self::Targets { .. }
+            | Self::Priority(_)
+            | Self::Order(_)
+            | Self::Position
+            | Self::AnyHook => ObjectClass::Place,
+            Self::Owned { thing, .. } => thing.class(),
+            Self::Application(_) => ObjectClass::Application,
+        }
+    }
 }
 
 impl fmt::Display for AccessObject<'_> {
@@ -94,7 +118,7 @@ impl fmt::Display for AccessObject<'_> {
             Self::Order(_) => f.write_str("a place by role, or before others"),
             Self::Position => f.write_str("a place by its number"),
             Self::AnyHook => f.write_str("any hook"),
-            Self::Owned { name, owner } => write!(f, "{name} of {owner}"),
+            Self::Owned { thing, owner } => write!(f, "{thing} of {owner}"),
             Self::Application(name) => write!(f, "application {name}"),
         }
     }

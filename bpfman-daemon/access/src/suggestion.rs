@@ -103,12 +103,12 @@ mod tests {
     use std::path::Path;
 
     use bpfman_image_name::ImageReference;
-    use bpfmand_core::{Direction, HookKind, Owner, Peer, ProgramType};
+    use bpfmand_core::{Direction, HookKind, Owner, Peer, ProgramId, ProgramType};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::AccessPolicy;
     use crate::policy_file::tests::Machine;
+    use crate::{AccessPolicy, OwnedThing};
 
     /// Checks that the suggested grant can be read, and that it allows all objects.
     fn assert_allows(objects: &[AccessObject<'_>]) {
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn suggested_grant_of_several_objects_has_each_key_once() {
         let (xdp, tc) = (AccessObject::Type(ProgramType::Xdp), AccessObject::Type(ProgramType::Tc));
-        let owned = AccessObject::Owned { name: "program 7".to_owned(), owner: &Owner::Root };
+        let owned = AccessObject::Owned { thing: OwnedThing::Program(ProgramId(7)), owner: &Owner::Root };
         let objects = [xdp.clone(), tc, xdp, owned];
         assert_allows(&objects);
         let lines = grant_lines(1000, AccessVerb::Load, &objects);

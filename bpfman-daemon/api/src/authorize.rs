@@ -12,7 +12,7 @@ use bpfmand_core::{Owner, Peer, TenantRules};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
-use crate::calls::{CallNeeds, needs};
+use crate::calls::{CallNeeds, row_of};
 use crate::server::Api;
 use crate::status::denied;
 use crate::{audit, status};
@@ -56,7 +56,7 @@ const NETNS_FOLDERS: [&str; 2] = ["/run/netns", "/var/run/netns"];
 impl<K: Kernel> Api<K> {
     /// Allows the call that this task works for, on these objects, or denies it.
     pub(crate) fn authorize(&self, objects: &[AccessObject<'_>]) -> Result<Permit, Status> {
-        match needs(called()?) {
+        match row_of(called()?).needs {
             CallNeeds::Nothing => {
                 let uid = caller()?.uid;
                 Ok(Permit { uid, owner: Owner::of_user(uid), limits: GrantLimits::default(), tenant: None })
@@ -71,7 +71,13 @@ impl<K: Kernel> Api<K> {
         verb: AccessVerb,
         objects: &[AccessObject<'_>],
     ) -> Result<Permit, Status> {
-        let peer = caller()?;
+        let (peer, call) = (caller()?, called()?);
+        if !row_of(call).has(verb, objects.iter().map(AccessObject::class)) {
+            tracing::error!(?call, %verb, ?objects, "the row of the call lacks the right that it asks for");
+            return Err(Status::internal(
+                "this call asks for a right that the daemon has no rule for; its log says more",
+            ));
+        }
         // Also where it is denied: it is the business of those whose things were meant.
         for object in objects {
             if let AccessObject::Owned { owner, .. } = object {
@@ -159,7 +165,7 @@ fn called() -> Result<Method, Status> {
 
 /// The verb of the call of this task, on objects.
 pub(crate) fn called_verb() -> Result<AccessVerb, Status> {
-    match needs(called()?) {
+    match row_of(called()?).needs {
         CallNeeds::Verb(verb) => Ok(verb),
         CallNeeds::Nothing => Err(denied("this call is about no object")),
     }

@@ -1,115 +1,105 @@
-//! What each call does: the table by which calls are allowed and audited.
+//! The table of rights: what each call asks for over the objects of each class, and what it leaves in the journal.
+//!
+//! [`authorize`](crate::authorize) holds handlers to it, `docs/calls.md` shows it, and the tests of rights on a daemon try each of
+//! its cells. A call without a row does not compile, nor does a row with an empty cell.
+
+mod row;
 
 use bpfman_proto::Method;
-use bpfmand_access::AccessVerb;
+use bpfmand_access::AccessVerb as Verb;
 
-/// What a call needs of its caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallNeeds {
-    /// Nothing but the socket: it tells callers of themselves.
-    Nothing,
-    /// This verb, on the objects that the call names.
-    Verb(AccessVerb),
-}
+pub use row::{CallNeeds, CallRow, JournalRule, ObjectRule};
 
-/// What a call needs. Every call of the services is here: one that is added has no answer until it has a row.
+use JournalRule::{Access, Change, Refusal};
+use ObjectRule::{Carried, Concerned, Covered, Root, Shown, Unused};
+use row::row;
+
+/// Rights of calls that name programs to load.
+const LOAD: [ObjectRule; 7] = [Covered, Unused, Covered, Unused, Covered, Covered, Covered];
+
+/// Returns the row of a call.
 #[must_use]
-pub const fn needs(method: Method) -> CallNeeds {
+#[rustfmt::skip]
+pub const fn row_of(method: Method) -> CallRow {
     use Method as M;
-    CallNeeds::Verb(match method {
-        M::BpfmanAccessWhoAmI | M::BpfmanAccessCanI => return CallNeeds::Nothing,
-        M::BpfmanList
-        | M::BpfmanGet
-        | M::BpfmanExtListLinks
-        | M::BpfmanExtGetLink
-        | M::BpfmanExtGetChain
-        | M::BpfmanExtGetProgram
-        | M::BpfmanExtListPrograms
-        | M::BpfmanExtInfo
-        | M::BpfmanExtFeatures
-        | M::BpfmanChainsShowChain
-        | M::BpfmanChainsListHooks
-        | M::BpfmanChainsExplain
-        | M::BpfmanChainsListMatching
-        | M::BpfmanChainsListStrays
-        | M::BpfmanMapEntriesListMaps
-        | M::BpfmanMapEntriesDescribeMap
-        | M::BpfmanImagesListImages
-        | M::BpfmanImagesInspectImage
-        | M::BpfmanNodeFindContainers
-        | M::BpfmanNodeFindNetworkNamespace
-        | M::BpfmanNodeWatch
-        | M::BpfmanNodeHistory
-        | M::BpfmanNodeFollowEvents
-        | M::BpfmanNodeExamine
-        | M::BpfmanFiguresFollowFigures => AccessVerb::Read,
-        M::BpfmanLoad
-        | M::BpfmanUnload
-        | M::BpfmanPullBytecode
-        | M::BpfmanExtLoad
-        | M::BpfmanExtPull
-        | M::BpfmanExtHoldLease
-        | M::BpfmanImagesVerifyImage
-        | M::BpfmanNodeDryRun => AccessVerb::Load,
-        M::BpfmanAttach
-        | M::BpfmanDetach
-        | M::BpfmanChainsAttach
-        | M::BpfmanChainsUpdateLink
-        | M::BpfmanChainsAttachMatching
-        | M::BpfmanChainsDetachMatching => AccessVerb::Attach,
-        M::BpfmanChainsReplaceProgram | M::BpfmanChainsRollbackProgram | M::BpfmanNodeReplaceLoad => {
-            AccessVerb::Replace
-        }
-        M::BpfmanChainsAdopt => AccessVerb::Adopt,
-        M::BpfmanChainsTraceChain
-        | M::BpfmanChainsVerifyChain
-        | M::BpfmanNodeSampleRuns
-        | M::BpfmanExtReadIterator => AccessVerb::Trace,
-        M::BpfmanMapsOpenForReading
-        | M::BpfmanExtReadMap
-        | M::BpfmanMapEntriesDumpMap
-        | M::BpfmanMapEntriesGetMapEntry => AccessVerb::MapsRead,
-        M::BpfmanMapsOpenForWriting
-        | M::BpfmanMapEntriesSetMapEntry
-        | M::BpfmanMapEntriesDeleteMapEntries => AccessVerb::MapsWrite,
-        M::BpfmanChainsSetHook | M::BpfmanChainsTimeMembers | M::BpfmanImagesCheckProvenance => {
-            AccessVerb::Settings
-        }
-        M::BpfmanRadarSurveyRadar => AccessVerb::Radar,
-        M::BpfmanChainsRemoveStray
-        | M::BpfmanRadarStartRadar
-        | M::BpfmanRadarStopRadar
-        | M::BpfmanExtFollowPrints
-        | M::BpfmanImagesPruneImages
-        | M::BpfmanImagesImportImages => AccessVerb::Administer,
-    })
-}
+    match method {
+        M::BpfmanAccessWhoAmI | M::BpfmanAccessCanI => CallRow::of_caller(),
 
-/// Calls that read maps, or open them: they change nothing by themselves, and clients make them as often as they like. Their
-/// entries are kept apart from those of changes. Whoever has a map open for writing changes it without the daemon.
-#[must_use]
-pub const fn is_access(method: Method) -> bool {
-    matches!(
-        method,
-        Method::BpfmanMapsOpenForReading
-            | Method::BpfmanMapsOpenForWriting
-            | Method::BpfmanExtReadMap
-            | Method::BpfmanMapEntriesDumpMap
-    )
-}
+        // Columns: program, link, map, hook, bytecode, place, application.
+        M::BpfmanList                 => row(Verb::Read, Refusal, [Shown, Shown, Shown, Unused, Unused, Unused, Unused]),
+        M::BpfmanGet                  => row(Verb::Read, Refusal, [Shown, Shown, Shown, Unused, Unused, Unused, Unused]),
+        M::BpfmanExtListPrograms      => row(Verb::Read, Refusal, [Shown, Shown, Shown, Unused, Unused, Unused, Unused]),
+        M::BpfmanExtGetProgram        => row(Verb::Read, Refusal, [Shown, Shown, Shown, Unused, Unused, Unused, Unused]),
+        M::BpfmanExtListLinks         => row(Verb::Read, Refusal, [Unused, Shown, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanExtGetLink           => row(Verb::Read, Refusal, [Unused, Shown, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanExtGetChain          => row(Verb::Read, Refusal, [Shown, Shown, Unused, Shown, Unused, Unused, Unused]),
+        M::BpfmanExtInfo              => row(Verb::Read, Refusal, [Unused, Unused, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanExtFeatures          => row(Verb::Read, Refusal, [Unused, Unused, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanChainsShowChain      => row(Verb::Read, Refusal, [Shown, Shown, Unused, Shown, Unused, Shown, Unused]),
+        M::BpfmanChainsListHooks      => row(Verb::Read, Refusal, [Unused, Unused, Unused, Shown, Unused, Shown, Unused]),
+        M::BpfmanChainsExplain        => row(Verb::Read, Refusal, [Shown, Shown, Unused, Shown, Unused, Shown, Unused]),
+        M::BpfmanChainsListMatching   => row(Verb::Read, Refusal, [Unused, Shown, Unused, Unused, Unused, Shown, Unused]),
+        M::BpfmanChainsListStrays     => row(Verb::Read, Refusal, [Shown, Shown, Shown, Unused, Unused, Unused, Unused]),
+        M::BpfmanMapEntriesListMaps   => row(Verb::Read, Refusal, [Shown, Unused, Shown, Unused, Unused, Unused, Unused]),
+        M::BpfmanMapEntriesDescribeMap => row(Verb::Read, Refusal, [Shown, Unused, Shown, Unused, Unused, Unused, Unused]),
+        M::BpfmanImagesListImages     => row(Verb::Read, Refusal, [Shown, Unused, Unused, Unused, Shown, Unused, Unused]),
+        M::BpfmanImagesInspectImage   => row(Verb::Read, Refusal, [Shown, Unused, Unused, Unused, Shown, Unused, Unused]),
+        M::BpfmanNodeFindContainers   => row(Verb::Read, Refusal, [Unused, Unused, Unused, Unused, Unused, Shown, Unused]),
+        M::BpfmanNodeFindNetworkNamespace => row(Verb::Read, Refusal, [Unused, Unused, Unused, Unused, Unused, Shown, Unused]),
+        M::BpfmanNodeWatch            => row(Verb::Read, Refusal, [Unused, Shown, Unused, Unused, Unused, Shown, Unused]),
+        M::BpfmanNodeHistory          => row(Verb::Read, Refusal, [Concerned, Concerned, Concerned, Concerned, Concerned, Unused, Concerned]),
+        M::BpfmanNodeFollowEvents     => row(Verb::Read, Refusal, [Concerned, Concerned, Concerned, Concerned, Concerned, Unused, Concerned]),
+        M::BpfmanNodeExamine          => row(Verb::Read, Refusal, [Shown, Shown, Shown, Shown, Unused, Unused, Unused]),
+        M::BpfmanFiguresFollowFigures => row(Verb::Read, Refusal, [Shown, Unused, Unused, Shown, Unused, Unused, Unused]),
 
-/// Calls that leave an entry in the journal whenever they are made; others do where they are refused.
-#[must_use]
-pub const fn is_audited(method: Method) -> bool {
-    match needs(method) {
-        // The programs of others run on packets of the caller's choice.
-        CallNeeds::Verb(_) if matches!(method, Method::BpfmanChainsTraceChain) => true,
-        CallNeeds::Nothing | CallNeeds::Verb(AccessVerb::Read | AccessVerb::Trace | AccessVerb::Radar) => {
-            false
-        }
-        // Scripts read single entries again and again: these would push changes out.
-        CallNeeds::Verb(_) => {
-            !matches!(method, Method::BpfmanNodeDryRun | Method::BpfmanMapEntriesGetMapEntry)
-        }
+        M::BpfmanLoad                 => row(Verb::Load, Change, LOAD).and(Verb::MapsWrite),
+        M::BpfmanExtLoad              => row(Verb::Load, Change, LOAD).and(Verb::MapsWrite),
+        M::BpfmanNodeDryRun           => row(Verb::Load, Refusal, LOAD).and(Verb::MapsWrite),
+        M::BpfmanUnload               => row(Verb::Load, Change, [Covered, Carried, Carried, Carried, Unused, Unused, Unused]),
+        M::BpfmanPullBytecode         => row(Verb::Load, Change, [Unused, Unused, Unused, Unused, Covered, Unused, Unused]),
+        M::BpfmanExtPull              => row(Verb::Load, Change, [Unused, Unused, Unused, Unused, Covered, Unused, Unused]),
+        M::BpfmanImagesVerifyImage    => row(Verb::Load, Change, [Unused, Unused, Unused, Unused, Covered, Unused, Unused]),
+        M::BpfmanExtHoldLease         => row(Verb::Load, Change, [Unused, Unused, Unused, Unused, Unused, Unused, Unused]),
+
+        M::BpfmanAttach               => row(Verb::Attach, Change, [Covered, Unused, Unused, Unused, Unused, Covered, Unused]),
+        M::BpfmanChainsAttach         => row(Verb::Attach, Change, [Covered, Unused, Unused, Covered, Unused, Covered, Unused]).and(Verb::Settings),
+        M::BpfmanChainsAttachMatching => row(Verb::Attach, Change, [Covered, Unused, Unused, Unused, Unused, Covered, Unused]),
+        M::BpfmanChainsUpdateLink     => row(Verb::Attach, Change, [Unused, Covered, Unused, Unused, Unused, Covered, Unused]),
+        M::BpfmanDetach               => row(Verb::Attach, Change, [Unused, Covered, Unused, Carried, Unused, Unused, Unused]),
+        M::BpfmanChainsDetachMatching => row(Verb::Attach, Change, [Unused, Covered, Unused, Carried, Unused, Unused, Unused]),
+
+        M::BpfmanChainsReplaceProgram => row(Verb::Replace, Change, [Covered, Carried, Carried, Carried, Covered, Covered, Unused]),
+        M::BpfmanChainsRollbackProgram => row(Verb::Replace, Change, [Covered, Carried, Carried, Carried, Unused, Covered, Unused]),
+        M::BpfmanNodeReplaceLoad      => row(Verb::Replace, Change, [Covered, Carried, Covered, Carried, Covered, Covered, Covered]).and(Verb::MapsWrite),
+        M::BpfmanChainsAdopt          => row(Verb::Adopt, Change, [Unused, Unused, Unused, Unused, Unused, Covered, Covered]),
+
+        M::BpfmanChainsTraceChain     => row(Verb::Trace, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
+        M::BpfmanChainsVerifyChain    => row(Verb::Trace, Refusal, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
+        M::BpfmanNodeSampleRuns       => row(Verb::Trace, Refusal, [Shown, Unused, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanExtReadIterator      => row(Verb::Trace, Refusal, [Unused, Covered, Unused, Unused, Unused, Unused, Unused]),
+
+        M::BpfmanMapsOpenForReading   => row(Verb::MapsRead, Access, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
+        M::BpfmanExtReadMap           => row(Verb::MapsRead, Access, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
+        M::BpfmanMapEntriesDumpMap    => row(Verb::MapsRead, Access, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
+        // Scripts read single entries again and again: these would push changes out of the journal.
+        M::BpfmanMapEntriesGetMapEntry => row(Verb::MapsRead, Refusal, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
+        M::BpfmanMapsOpenForWriting   => row(Verb::MapsWrite, Access, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
+        M::BpfmanMapEntriesSetMapEntry => row(Verb::MapsWrite, Change, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
+        M::BpfmanMapEntriesDeleteMapEntries => row(Verb::MapsWrite, Change, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
+
+        M::BpfmanChainsSetHook        => row(Verb::Settings, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
+        M::BpfmanChainsTimeMembers    => row(Verb::Settings, Change, [Unused, Unused, Unused, Covered, Unused, Covered, Unused]),
+        M::BpfmanImagesCheckProvenance => row(Verb::Settings, Change, [Carried, Carried, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanRadarSurveyRadar     => row(Verb::Radar, Refusal, [Shown, Shown, Shown, Unused, Unused, Unused, Unused]),
+
+        M::BpfmanChainsRemoveStray    => row(Verb::Administer, Change, [Root, Root, Root, Unused, Unused, Unused, Unused]),
+        M::BpfmanRadarStartRadar      => row(Verb::Administer, Change, [Unused, Unused, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanRadarStopRadar       => row(Verb::Administer, Change, [Unused, Unused, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanExtFollowPrints      => row(Verb::Administer, Change, [Root, Unused, Unused, Unused, Unused, Unused, Unused]),
+        M::BpfmanImagesPruneImages    => row(Verb::Administer, Change, [Unused, Unused, Unused, Unused, Root, Unused, Unused]),
+        M::BpfmanImagesImportImages   => row(Verb::Administer, Change, [Unused, Unused, Unused, Unused, Root, Unused, Unused]),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,7 @@ impl HistoryViewer {
         }
     }
 
-    /// The entry as this reader gets it: others' processes, control groups and pods are root's to know.
+    /// The entry as this reader gets it: others' processes, cgroups, units and pods are root's to know.
     pub fn line(&self, entry: HistoryEntry) -> wire::JournalLine {
         // Who else may see what a stranger did has a grant for that, and is to see who it was.
         let is_stranger = matches!(entry.by, EntryActor::Stranger(_));
@@ -96,6 +96,7 @@ impl HistoryViewer {
         if !whole {
             line.pid = 0;
             line.cgroup.clear();
+            line.unit.clear();
             line.pod.clear();
             line.executable.clear();
             line.container.clear();
@@ -214,12 +215,14 @@ mod tests {
 
     use super::*;
 
+    const GROUP: &str = "/system.slice/cron.service";
+
     fn entry(uid: u32, owners: &[&str]) -> HistoryEntry {
         HistoryEntry {
             by: EntryActor::of(&Peer {
                 uid,
                 pid: Some(9),
-                cgroup: Some(GroupPath::new("/a", 1, None)),
+                cgroup: Some(GroupPath::new(GROUP, 2, None)),
                 ..Peer::default()
             }),
             owners: owners.iter().map(|owner| (*owner).to_owned()).collect(),
@@ -241,9 +244,10 @@ mod tests {
         assert_eq!(may(1000), [true, false, true]);
         assert_eq!(may(2000), [false; 3]);
         let line = viewer(1000).line(to_own.clone());
-        assert_eq!((line.uid, line.pid, line.cgroup.as_str()), (Some(0), 0, ""));
+        assert_eq!((line.uid, line.pid, line.cgroup.as_str(), line.unit.as_str()), (Some(0), 0, "", ""));
         assert_eq!(viewer(1000).line(own).pid, 9);
-        assert_eq!(viewer(0).line(to_own).cgroup, "/a");
+        let line = viewer(0).line(to_own);
+        assert_eq!((line.cgroup.as_str(), line.unit.as_str()), (GROUP, "cron.service"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The calls of `bpfman.ext.v1.BpfmanMaps`: maps that are handed to callers. Their entries: `map_entries.rs`.
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_access::AccessObject;
+use bpfmand_access::{AccessObject, OwnedThing};
 use bpfmand_core::{MapId, Owner, ProgramId};
 use bpfmand_engine::{MapRecipients, UsedMap, WantedMap};
 use bpfmand_kernel::Kernel;
@@ -53,9 +53,8 @@ impl<K: Kernel> Api<K> {
         if recipients == MapRecipients::WritersOfIt {
             return Ok(());
         }
-        let name = format!("all maps and programs, to which entries of map {} can lead,", map.id());
         let mut objects = programs_of(users);
-        objects.push(AccessObject::Owned { name, owner: &Owner::Root });
+        objects.push(AccessObject::Owned { thing: OwnedThing::ReachableFrom(map.id()), owner: &Owner::Root });
         self.authorize(&objects).map(drop)
     }
 }
@@ -73,5 +72,5 @@ fn wanted(request: wire::OpenMapRequest) -> Result<WantedMap, Status> {
 
 /// The programs that use a map, as grants are asked about them.
 pub(crate) fn programs_of(users: &[(ProgramId, Owner)]) -> Vec<AccessObject<'_>> {
-    users.iter().map(|(id, owner)| AccessObject::Owned { name: format!("program {id}"), owner }).collect()
+    users.iter().map(|(id, owner)| AccessObject::Owned { thing: OwnedThing::MapUser(*id), owner }).collect()
 }

@@ -1,13 +1,14 @@
 //! What requests are about, as grants see it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bpfman_image_name::ReferenceError;
-use bpfmand_access::{AccessObject, AccessVerb};
+use bpfmand_access::{AccessObject, AccessVerb, OwnedThing};
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, FunctionPattern, Glob, HookKind, Interface, LinkId,
-    LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner, ProgramId,
-    ProgramRequest,
+    LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner, OwningApplication,
+    ProgramId, ProgramRequest,
 };
 use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
@@ -29,6 +30,11 @@ pub(crate) fn source(source: &BytecodeSource) -> Result<AccessObject<'_>, Status
     })
 }
 
+/// The application that metadata claims.
+fn claimed(metadata: &BTreeMap<String, String>) -> Result<Option<OwningApplication>, Status> {
+    application_claim(metadata).map_err(|error| invalid(error.to_string()))
+}
+
 /// The place of a member among others.
 fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Item = AccessObject<'a>> {
     let order = (!order.is_empty()).then_some(AccessObject::Order(order));
@@ -37,7 +43,7 @@ fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Ite
 
 /// A member of a hook.
 pub(crate) fn member((link, owner): &(LinkId, Owner)) -> AccessObject<'_> {
-    AccessObject::Owned { name: format!("link {link} at this hook"), owner }
+    AccessObject::Owned { thing: OwnedThing::Member(*link), owner }
 }
 
 /// Something that a point is put on.
@@ -138,19 +144,18 @@ impl<K: Kernel> Api<K> {
         audit::link(id);
     }
 
-    fn owned_program(&self, id: ProgramId) -> Option<(String, Owner)> {
-        Some((format!("program {id}"), self.engine.owner_of_program(id)?))
-    }
-
     /// Allows a call on programs, besides other objects. What does not exist is nobody's: the engine says so.
     pub(crate) fn authorize_programs(
         &self,
         programs: impl IntoIterator<Item = ProgramId>,
         others: Vec<AccessObject<'_>>,
     ) -> Result<Permit, Status> {
-        let owned: Vec<_> = programs.into_iter().filter_map(|id| self.owned_program(id)).collect();
+        let owned: Vec<_> =
+            programs.into_iter().filter_map(|id| Some((id, self.engine.owner_of_program(id)?))).collect();
         let mut objects = others;
-        objects.extend(owned.iter().map(|(name, owner)| AccessObject::Owned { name: name.clone(), owner }));
+        let owned =
+            owned.iter().map(|(id, owner)| AccessObject::Owned { thing: OwnedThing::Program(*id), owner });
+        objects.extend(owned);
         self.authorize(&objects)
     }
 
@@ -158,14 +163,14 @@ impl<K: Kernel> Api<K> {
     pub(crate) fn authorize_link(&self, id: LinkId, others: Vec<AccessObject<'_>>) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_link(id);
         let mut objects = others;
-        objects.extend(owner.iter().map(|owner| AccessObject::Owned { name: format!("link {id}"), owner }));
+        objects.extend(owner.iter().map(|owner| AccessObject::Owned { thing: OwnedThing::Link(id), owner }));
         self.authorize(&objects)
     }
 
     /// Allows a call on an attachment to matching interfaces.
     pub(crate) fn authorize_matching(&self, id: MatchingId) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_matching(id);
-        let owned = owner.iter().map(|owner| AccessObject::Owned { name: format!("matching {id}"), owner });
+        let owned = owner.iter().map(|owner| AccessObject::Owned { thing: OwnedThing::Matching(id), owner });
         self.authorize(&owned.collect::<Vec<_>>())
     }
 
@@ -223,7 +228,7 @@ impl<K: Kernel> Api<K> {
         replaced: &[ProgramId],
         places: Vec<AccessObject<'_>>,
     ) -> Result<Permit, Status> {
-        let claim = application_claim(&load.metadata).map_err(|error| invalid(error.to_string()))?;
+        let claim = claimed(&load.metadata)?;
         let mut objects = vec![source(&load.source)?];
         objects.extend(load.programs.iter().map(|program| AccessObject::Type(program.program_type)));
         let programs = load.programs.iter();
@@ -237,7 +242,7 @@ impl<K: Kernel> Api<K> {
         // Programs that bpfman does not manage count as root's.
         let others: Vec<_> = extended.iter().filter(|id| !self.engine.manages(**id)).collect();
         objects.extend(others.iter().map(|id| AccessObject::Owned {
-            name: format!("program {id}, which bpfman does not manage,"),
+            thing: OwnedThing::UnmanagedProgram(**id),
             owner: &Owner::Root,
         }));
         let named = replaced.iter().copied().chain(shared).chain(extended.iter().copied());
@@ -256,10 +261,11 @@ impl<K: Kernel> Api<K> {
             }
         }
         // Its code writes the maps that it shares.
-        if let Some((name, owner)) = shared.and_then(|id| self.owned_program(id))
+        if let Some(id) = shared
+            && let Some(owner) = self.engine.owner_of_program(id)
             && owner != permit.owner
         {
-            let of_maps = AccessObject::Owned { name: format!("the maps of {name}"), owner: &owner };
+            let of_maps = AccessObject::Owned { thing: OwnedThing::MapsOf(id), owner: &owner };
             self.authorize_verb(AccessVerb::MapsWrite, &[of_maps])?;
         }
         if replaced.is_empty() {
@@ -356,7 +362,7 @@ impl<K: Kernel> Api<K> {
     /// Allows an adoption, which takes the owner that the permit says.
     pub(crate) fn authorize_adopt(&self, adopt: &mut AdoptRequest) -> Result<Permit, Status> {
         let permit = {
-            let claim = application_claim(&adopt.metadata).map_err(|error| invalid(error.to_string()))?;
+            let claim = claimed(&adopt.metadata)?;
             let mut objects: Vec<_> = place(Some(adopt.priority), &adopt.order).collect();
             // The kernel tells where the link is only once it is looked at.
             objects.push(AccessObject::AnyHook);

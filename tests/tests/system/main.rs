@@ -83,6 +83,7 @@ mod predecessor;
 mod prometheus;
 mod radar;
 mod read_only_disk;
+mod rights;
 mod robustness;
 mod run;
 mod run_samples;

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use bpfmand_core::{
-    Direction, Glob, HookKind, Interface, InterfaceMatch, OrderIntent, OwningApplication, ProgramType,
+    Direction, Glob, HookKind, Interface, InterfaceMatch, LinkId, OrderIntent, OwningApplication, ProgramId,
+    ProgramType,
 };
 use proptest::prelude::*;
 
@@ -60,7 +61,7 @@ fn without_grants_root_changes_and_the_sockets_group_reads() {
 #[test]
 fn one_line_restores_what_v0_6_0_does() {
     let all = policy("[access]\nsocket_group = \"all\"\n");
-    let theirs = AccessObject::Owned { name: "program 7".to_owned(), owner: &Owner::Root };
+    let theirs = AccessObject::Owned { thing: OwnedThing::Program(ProgramId(7)), owner: &Owner::Root };
     let allowed = all.decide(&user(1000), AccessVerb::Load, &[theirs]).unwrap();
     assert_eq!((allowed.by, allowed.owner), (By::SocketGroup, Owner::User(1000)));
     assert!(all.decide(&user(1000), AccessVerb::Administer, &[]).is_err());
@@ -130,7 +131,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
         (AccessVerb::Attach, AccessObject::Target { kind: "uprobe", name: "/bin/sh" }, "targets"),
         (
             AccessVerb::Replace,
-            AccessObject::Owned { name: "program 7".to_owned(), owner: &Owner::Root },
+            AccessObject::Owned { thing: OwnedThing::Program(ProgramId(7)), owner: &Owner::Root },
             "over",
         ),
         (
@@ -151,7 +152,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
 fn own_is_the_same_owner_and_applications_belong_to_who_may_speak_for_them() {
     let own = Owner::Grant("network-team".to_owned());
     let theirs = Owner::Application(OwningApplication::parse(Some("shop"), "a").unwrap());
-    let owned = |owner| [AccessObject::Owned { name: "link 3".to_owned(), owner }];
+    let owned = |owner| [AccessObject::Owned { thing: OwnedThing::Link(LinkId(3)), owner }];
     let team = policy(TEAM);
     assert!(team.decide(&user(1000), AccessVerb::Attach, &owned(&own)).is_ok());
     assert!(team.decide(&user(1000), AccessVerb::Attach, &owned(&theirs)).is_err());

@@ -12,7 +12,7 @@ use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journ
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
-use crate::calls::{is_access, is_audited};
+use crate::calls::{JournalRule, row_of};
 
 pub(crate) use notes::{
     about_link, about_program, allowed_by, attach, failed, goes_on, hook, link, load, made, made_link, map,
@@ -79,7 +79,7 @@ impl Call {
         let when_written: WhenWritten = Box::new(move || {
             let _nobody_waits = told.send(());
         });
-        if entry.result == EntryResult::Done && self.method.is_some_and(is_access) {
+        if entry.result == EntryResult::Done && self.journal_rule() == JournalRule::Access {
             self.journal.record_access(entry, Some(when_written));
         } else {
             self.journal.record(entry, Some(when_written));
@@ -101,7 +101,7 @@ impl Call {
         let failed = failed
             .map(|status| (status.code(), reason(status), status.message()))
             .or_else(|| about.failed.as_ref().map(|(code, why)| (*code, by_code(*code), why.as_str())));
-        if failed.is_none() && !self.method.is_some_and(is_audited) {
+        if failed.is_none() && self.journal_rule() == JournalRule::Refusal {
             return None;
         }
         let result = failed.map_or(EntryResult::Done, |(code, reason, message)| {
@@ -120,6 +120,10 @@ impl Call {
     pub fn of_origin(&self, digest: &str, rule: &str) {
         let entry = &mut self.about().entry;
         (entry.digest, entry.rule) = (digest.to_owned(), rule.to_owned());
+    }
+
+    fn journal_rule(&self) -> JournalRule {
+        self.method.map_or(JournalRule::Refusal, |method| row_of(method).journal)
     }
 
     fn about(&self) -> MutexGuard<'_, About> {

@@ -1,0 +1,195 @@
+//! The cells of the table, tried by each kind of caller.
+
+use std::fs;
+
+use bpfman_tests::network::Namespace;
+
+use bpfman_tests::{Daemon, Launch, State};
+use tonic::{Code, Status};
+
+use super::as_user::as_user;
+use super::requests::make;
+use super::table::{Class, Row, rows};
+use super::things::{SHARED, Things, UNCOVERED, add_interface};
+
+/// Users that need no entry anywhere: one with a grant, one whose grant has a scope, one without a grant, and the agent.
+const USER: u32 = 64_241;
+const SCOPED: u32 = 64_242;
+const STRANGER: u32 = 64_243;
+const AGENT: u32 = 64_244;
+
+/// Verbs that a grant can allow, but for `adopt`, which no grant with hooks allows, and that of the radar, which has no owners.
+const VERBS: &str =
+    r#"["read", "load", "attach", "replace", "trace", "settings", "maps-read", "maps-write"]"#;
+
+fn policy(folder: &str) -> String {
+    let grant = |name: &str, user: u32, more: &str| {
+        format!(
+            "[[grants]]\nname = \"{name}\"\nusers = [{user}]\nallow = {VERBS}\ntypes = [\"xdp\", \"freplace\"]\n\
+             hooks = [\"xdp:{SHARED}\", \"xdp:own*\"]\ntargets = [\"freplace:*\"]\npriorities = \"0-900\"\n\
+             files = [\"{folder}{user}.o\"]\nimages = [\"127.0.0.1:1/own/*\"]\napplications = [\"shop/*\"]\n{more}\
+             [[grants]]\nname = \"{name}-adopts\"\nusers = [{user}]\nallow = [\"adopt\"]\npriorities = \"0-900\"\n\
+             applications = [\"shop/*\"]\n{more}"
+        )
+    };
+    format!(
+        "{IMAGES}[files]\nusers = [0, {USER}, {SCOPED}, {STRANGER}, {AGENT}]\n{}{}",
+        grant("user", USER, ""),
+        grant("scoped", SCOPED, "scope = \"cgroup\"\n")
+    )
+}
+
+/// A rule for a registry where nothing listens: pulls that are allowed find none.
+const IMAGES: &str = "[[images]]\npattern = \"127.0.0.1:1/*\"\nunsigned = true\n";
+
+/// A daemon, and a namespace with the hooks that tests use.
+struct Bench {
+    daemon: Daemon,
+    netns: Namespace,
+    rows: Vec<Row>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let flags = vec![format!("--node-agent-user={AGENT}")];
+        let daemon = Daemon::start_with(&Launch { flags, ..Launch::default() });
+        fs::write(daemon.path("policy.toml"), policy(&daemon.path("").display().to_string())).unwrap();
+        daemon.open_to_users();
+        let netns = Namespace::new("rights");
+        for name in [SHARED, UNCOVERED] {
+            add_interface(&netns, name);
+        }
+        Self { daemon, netns, rows: rows() }
+    }
+
+    fn things(&self, user: u32, application: Option<(&str, &str)>) -> Things {
+        Things::of(&self.daemon, &self.netns, user, application)
+    }
+
+    /// What the daemon has, without what streams that just ended may still hold open.
+    fn records(&self) -> State {
+        State { held: Vec::new(), ..self.daemon.state() }
+    }
+
+    fn make(&self, user: u32, row: &Row, on: &Things) -> Result<(), Status> {
+        as_user(user, || make(&self.daemon.socket(), &row.call, on))
+    }
+
+    /// Tries all cells of these classes on objects of another owner.
+    fn assert_refused(&self, user: u32, own: &Things, theirs: &Things, classes: &[Class]) {
+        let before = self.records();
+        for row in &self.rows {
+            for class in row.covered().filter(|class| classes.contains(class)) {
+                let refused = self.make(user, row, &own.with(class, theirs));
+                assert_denied(&format!("user {user}, {}, {class:?}", row.call), refused, obstacles(class));
+            }
+        }
+        assert_eq!(self.records(), before);
+    }
+}
+
+/// The keys of a grant that keep a caller from objects of a class.
+const fn obstacles(class: Class) -> &'static [&'static str] {
+    match class {
+        Class::Program | Class::Link | Class::Map | Class::Hook => &["by its \"over\""],
+        Class::Bytecode => &["by its \"files\"", "by its \"images\""],
+        Class::Place => &["by its \"types\"", "by its \"hooks\"", "by its \"priorities\""],
+        Class::Application => &["by its \"applications\""],
+    }
+}
+
+fn assert_denied(cell: &str, answer: Result<(), Status>, why: &[&str]) {
+    let denial = answer.expect_err(cell);
+    assert_eq!(denial.code(), Code::PermissionDenied, "{cell}: {denial}");
+    assert!(why.iter().any(|why| denial.message().contains(why)), "{cell}: {denial}");
+}
+
+#[test]
+fn users_have_no_right_over_things_of_others() {
+    let bench = Bench::new();
+    let (roots, others) = (bench.things(0, None), bench.things(USER, None));
+    let applications = bench.things(AGENT, Some(("bank", "filter")));
+    for (user, more) in [(USER, bench.things(SCOPED, None)), (SCOPED, others)] {
+        let own = bench.things(user, None);
+        for theirs in [&roots, &applications, &more] {
+            bench.assert_refused(user, &own, theirs, &Class::ALL);
+        }
+    }
+    // The agent speaks for applications, and for nothing else.
+    let own = bench.things(AGENT, Some(("shop", "web")));
+    let owned = [Class::Program, Class::Link, Class::Map, Class::Hook];
+    bench.assert_refused(AGENT, &own, &roots, &owned);
+}
+
+#[test]
+fn users_have_each_right_over_their_own() {
+    let bench = Bench::new();
+    let needs_more = |row: &Row| row.needs("administer") || row.needs("radar");
+    for user in [USER, SCOPED] {
+        let mut own = bench.things(user, None);
+        for row in &bench.rows {
+            let answer = bench.make(user, row, &own);
+            let is_denied = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
+            assert_eq!(is_denied, needs_more(row), "user {user}, {}: {answer:?}", row.call);
+            if !own.are_there(&bench.daemon) {
+                own = bench.things(user, None);
+            }
+        }
+    }
+}
+
+#[test]
+fn applications_share_nothing_through_the_agent() {
+    let bench = Bench::new();
+    let theirs = bench.things(AGENT, Some(("bank", "filter")));
+    let own = bench.things(AGENT, Some(("shop", "web")));
+    let before = bench.records();
+    let mut tried = 0;
+    for row in bench.rows.iter().filter(|row| row.covered().any(|class| class == Class::Application)) {
+        for class in row.covered().filter(|class| [Class::Program, Class::Map].contains(class)) {
+            let mut on = own.with(class, &theirs);
+            // The agent may replace programs of all applications.
+            if row.call.ends_with("/ReplaceLoad") {
+                on.program = own.program;
+                if class == Class::Program {
+                    continue;
+                }
+            }
+            let cell = format!("{}, {class:?}", row.call);
+            assert_denied(
+                &cell,
+                bench.make(AGENT, row, &on),
+                &["may not use the maps", "may not take the place"],
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried >= 7, "{tried}");
+    assert_eq!(bench.records(), before);
+}
+
+#[test]
+fn callers_without_a_grant_read_and_root_may_everything() {
+    let bench = Bench::new();
+    let mut roots = bench.things(0, None);
+    let before = bench.records();
+    for row in &bench.rows {
+        let answer = bench.make(STRANGER, row, &roots);
+        let is_denied = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
+        assert_eq!(is_denied, !(row.verbs.is_empty() || row.needs("read")), "{}: {answer:?}", row.call);
+    }
+    let closed = format!("{IMAGES}[access]\nsocket_group = \"nothing\"\n");
+    fs::write(bench.daemon.path("policy.toml"), closed).unwrap();
+    for row in bench.rows.iter().filter(|row| !row.verbs.is_empty()) {
+        assert_denied(&row.call, bench.make(STRANGER, row, &roots), &["may not"]);
+    }
+    assert_eq!(bench.records(), before);
+    for row in &bench.rows {
+        let answer = bench.make(0, row, &roots);
+        let is_denied = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
+        assert!(!is_denied, "{}: {answer:?}", row.call);
+        if !roots.are_there(&bench.daemon) {
+            roots = bench.things(0, None);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The table of rights, as `docs/calls.md` shows it. A test of the daemon holds the page to the code.
+
+use std::fs;
+
+use bpfman_proto::Method;
+
+/// The rights of one call.
+#[derive(Debug)]
+pub struct Row {
+    /// Its service and name: `bpfman.v1.Bpfman/Load`.
+    pub call: String,
+    /// The verbs that it needs; none for a call about the caller alone.
+    pub verbs: Vec<String>,
+    rules: Vec<String>,
+}
+
+/// Classes of objects, in the order of the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Program,
+    Link,
+    Map,
+    Hook,
+    Bytecode,
+    Place,
+    Application,
+}
+
+impl Class {
+    pub const ALL: [Self; 7] =
+        [Self::Program, Self::Link, Self::Map, Self::Hook, Self::Bytecode, Self::Place, Self::Application];
+}
+
+impl Row {
+    /// Classes of objects that a grant has to cover.
+    pub fn covered(&self) -> impl Iterator<Item = Class> {
+        let classes = Class::ALL.into_iter().zip(&self.rules);
+        classes.filter(|(_, rule)| *rule == "covered").map(|(class, _)| class)
+    }
+
+    pub fn needs(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|one| one == verb)
+    }
+}
+
+/// All rows.
+pub fn rows() -> Vec<Row> {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/calls.md")).unwrap();
+    let mut service = String::new();
+    let mut rows = Vec::new();
+    for line in page.lines() {
+        if let Some(name) = line.strip_prefix('`').and_then(|line| line.strip_suffix('`')) {
+            name.clone_into(&mut service);
+        }
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let ["", call, verbs, _, rules @ .., ""] = &cells[..] else { continue };
+        if rules.len() != Class::ALL.len() || service.is_empty() || ["call", "---"].contains(call) {
+            continue;
+        }
+        let verbs = verbs.split(", ").filter(|verb| *verb != "none").map(str::to_owned).collect();
+        let rules = rules.iter().map(|rule| (*rule).to_owned()).collect();
+        rows.push(Row { call: format!("{service}/{call}"), verbs, rules });
+    }
+    rows
+}
+
+#[test]
+fn table_has_each_call_and_cells_of_each_class() {
+    let rows = rows();
+    assert_eq!(rows.len(), Method::ALL.len());
+    for class in Class::ALL {
+        assert!(rows.iter().any(|row| row.covered().any(|one| one == class)), "{class:?}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Objects of calls: those of one owner.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use bpfman_proto::ext::v1 as ext;
+use bpfman_proto::v1;
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::network::Namespace;
+use bpfman_tests::requests::{attach, load, pairs, xdp};
+use bpfman_tests::{Daemon, compile, kernel};
+
+use super::as_user::as_user;
+use super::requests::{Called, called};
+use super::table::Class;
+
+/// The hook that programs of all owners are at, and that grants cover.
+pub const SHARED: &str = "shared0";
+/// A hook that grants do not cover.
+pub const UNCOVERED: &str = "other0";
+/// A priority that they do not cover.
+const UNCOVERED_PRIORITY: i32 = 950;
+
+/// The objects that a call is made on, one of each class.
+#[derive(Clone, Debug)]
+pub struct Things {
+    /// A pin of the daemon that is not there.
+    pub pin: PathBuf,
+    pub netns: PathBuf,
+    pub program: u32,
+    /// A program that an extension takes a function of.
+    pub extended: Option<u32>,
+    /// A program whose maps a load uses.
+    pub map_owner: Option<u32>,
+    pub link: u32,
+    pub matching: u32,
+    pub map: u32,
+    /// The interface of the hook that a call is about.
+    pub hook: String,
+    /// True if an attachment is to keep its hook.
+    pub keeps_hook: bool,
+    /// Where attachments are made.
+    pub interface: String,
+    pub priority: i32,
+    pub program_type: Type,
+    /// A program of the same owner that is attached where grants do not reach.
+    pub elsewhere: u32,
+    pub file: PathBuf,
+    pub image: String,
+    /// The application that loads claim.
+    pub application: Option<(String, String)>,
+}
+
+impl Things {
+    /// Makes those of a user, who is at a hook of its own besides. An agent's belong to an application.
+    pub fn of(daemon: &Daemon, netns: &Namespace, user: u32, application: Option<(&str, &str)>) -> Self {
+        let file = daemon.path(format!("{user}.o"));
+        if !file.exists() {
+            fs::copy(compile::object("chain"), &file).unwrap();
+            chown(&file, Some(user), Some(user)).unwrap();
+        }
+        let socket = daemon.socket();
+        let interface = format!("own{user}");
+        if !has_interface(netns, &interface) {
+            add_interface(netns, &interface);
+        }
+        let claim = application.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
+        let loaded = |socket: &Path| {
+            let answer = called(socket, |call: Called| call.load(one_program(&file, claim.as_ref())));
+            answer.unwrap().programs.remove(0).kernel_info.unwrap()
+        };
+        let path = netns.path();
+        let at = |program: u32, interface: &str| {
+            let request = attach(program, xdp(&path, interface, 200, &[]));
+            called(&socket, |call: Called| call.attach(request)).unwrap().link_id
+        };
+        let (program, elsewhere, link, matching) = as_user(user, || {
+            let (program, elsewhere) = (loaded(&socket), loaded(&socket));
+            let link = at(program.id, SHARED);
+            at(program.id, &interface);
+            let matching = ext::AttachMatchingRequest {
+                program_id: program.id,
+                attach: attach(program.id, xdp(Path::new(""), "", 300, &[])).attach,
+                r#match: Some(ext::InterfaceMatch { names: vec![interface.clone()], ..Default::default() }),
+                ..Default::default()
+            };
+            let matching = called(&socket, |call: Called| call.attach_matching(matching)).unwrap().id;
+            (program, elsewhere, link, matching)
+        });
+        at(elsewhere.id, UNCOVERED);
+        Self {
+            pin: daemon.fs().join("links/4000000000"),
+            netns: path,
+            map: kernel::map_named(&program.map_ids, "hits"),
+            program: program.id,
+            extended: None,
+            map_owner: None,
+            link,
+            matching,
+            hook: interface.clone(),
+            keeps_hook: false,
+            interface,
+            priority: 200,
+            program_type: Type::Xdp,
+            elsewhere: elsewhere.id,
+            file,
+            image: "127.0.0.1:1/own/program:v1".to_owned(),
+            application: claim,
+        }
+    }
+
+    /// These, but the object of one class is another's, or one that grants do not cover.
+    pub fn with(&self, class: Class, theirs: &Self) -> Self {
+        let mut things = self.clone();
+        match class {
+            Class::Program => {
+                (things.program, things.extended) = (theirs.program, Some(theirs.program));
+            }
+            Class::Link => (things.link, things.matching) = (theirs.link, theirs.matching),
+            Class::Map => (things.map, things.map_owner) = (theirs.map, Some(theirs.program)),
+            Class::Hook => (things.hook, things.keeps_hook) = (SHARED.to_owned(), true),
+            Class::Bytecode => {
+                things.file.clone_from(&theirs.file);
+                things.image = "127.0.0.1:1/others/program:v1".to_owned();
+            }
+            Class::Place => {
+                things.interface = UNCOVERED.to_owned();
+                things.hook.clone_from(&things.interface);
+                things.priority = UNCOVERED_PRIORITY;
+                things.program_type = Type::Tracepoint;
+                things.program = things.elsewhere;
+            }
+            Class::Application => things.application = Some(("bank".to_owned(), "filter".to_owned())),
+        }
+        things
+    }
+
+    /// Whether all of them are still there.
+    pub fn are_there(&self, daemon: &Daemon) -> bool {
+        let socket = daemon.socket();
+        let has_program = |id| called(&socket, |call: Called| call.get(v1::GetRequest { id })).is_ok();
+        has_program(self.program)
+            && has_program(self.elsewhere)
+            && called(&socket, |call: Called| call.get_link(self.link)).is_ok()
+            && called(&socket, |call: Called| call.matchings()).unwrap().contains(&self.matching)
+    }
+}
+
+/// Makes an interface with a name, and its peer.
+pub fn add_interface(netns: &Namespace, name: &str) {
+    netns.ip(&["link", "add", name, "type", "veth", "peer", "name", &format!("p{name}")]);
+}
+
+fn has_interface(netns: &Namespace, name: &str) -> bool {
+    netns.ip(&["-br", "link"]).lines().any(|line| line.starts_with(&format!("{name}@")))
+}
+
+/// A load of one member of chains.
+pub fn one_program(file: &Path, application: Option<&(String, String)>) -> v1::LoadRequest {
+    let mut request = load(file, &[("xdp_member", Type::Xdp)]);
+    if let Some((namespace, name)) = application {
+        request.metadata = pairs(&[
+            ("bpfman.io/ProgramNamespace", namespace),
+            ("bpfman.io/ProgramName", name),
+            ("bpfman.io/uuid", "1-2"),
+        ]);
+    }
+    request
+}
