@@ -1,6 +1,8 @@
 //! Which keys to work on, and when: each at most once at a time, soon after its first change, then at most once in a
 //! while, failures later and later, and never forgetting the last change.
 
+mod shares;
+
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::backoff::{after, jittered};
+
+use shares::Shares;
 
 /// The first wait after a failure.
 const FIRST: Duration = Duration::from_secs(1);
@@ -43,6 +47,7 @@ pub struct Schedule<K> {
     pause: Duration,
     entries: HashMap<K, Entry>,
     queue: BTreeSet<(Instant, K)>,
+    shares: Shares<K>,
 }
 
 /// One key.
@@ -66,7 +71,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
     /// Waits `settle` after a first change and `pause` between turns.
     #[must_use]
     pub fn new(settle: Duration, pause: Duration) -> Self {
-        Self { settle, pause, entries: HashMap::new(), queue: BTreeSet::new() }
+        Self { settle, pause, entries: HashMap::new(), queue: BTreeSet::new(), shares: Shares::default() }
     }
 
     /// A key is to be worked on.
@@ -107,13 +112,29 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         self.queue.insert((when, key.clone()));
     }
 
-    /// Takes what is due first, if anything is; it is busy until [`Self::done`] or [`Self::failed`].
+    /// Takes what is due first, if anything is whose group has a share left; it is busy until [`Self::done`] or
+    /// [`Self::failed`].
     pub fn take_one(&mut self, now: Instant) -> Option<K> {
-        self.queue.first().filter(|(due, _)| *due <= now)?;
-        let (_, key) = self.queue.pop_first()?;
+        let first = self.first_free().filter(|(due, _)| *due <= now)?.clone();
+        self.queue.remove(&first);
+        let (_, key) = first;
         let entry = self.entries.entry(key.clone()).or_default();
         (entry.due, entry.last, entry.busy) = (None, Some(now), true);
+        self.shares.begin(&key);
         Some(key)
+    }
+
+    fn first_free(&self) -> Option<&(Instant, K)> {
+        self.queue.iter().find(|(_, key)| self.shares.is_free(key))
+    }
+
+    /// Marks the end of a key's turn.
+    fn ends(&mut self, key: &K) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && std::mem::take(&mut entry.busy)
+        {
+            self.shares.end(key);
+        }
     }
 
     /// Takes all that is due.
@@ -123,8 +144,9 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
 
     /// The turn of a key is over, and nothing failed.
     pub fn done(&mut self, now: Instant, key: &K) {
+        self.ends(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
-        (entry.busy, entry.failures) = (false, 0);
+        entry.failures = 0;
         let (again, maybe) = (entry.again.take(), std::mem::take(&mut entry.maybe));
         if let Some(again) = again {
             self.mark_at(again, key);
@@ -140,8 +162,9 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
 
     /// The turn of a key is over, and failed. Returns the wait before the next one, which is never longer than `longest`.
     pub fn failed(&mut self, now: Instant, key: &K, longest: Duration) -> Duration {
+        self.ends(key);
         let entry = self.entries.entry(key.clone()).or_default();
-        (entry.busy, entry.maybe, entry.failures) = (false, false, entry.failures.saturating_add(1));
+        (entry.maybe, entry.failures) = (false, entry.failures.saturating_add(1));
         let wait = jittered(after(entry.failures, FIRST, longest)).min(longest);
         // A change that came meanwhile is due before: it is not put off.
         let again = entry.again.take().map_or(now + wait, |again| again.min(now + wait));
@@ -151,15 +174,16 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
 
     /// The key is gone for good.
     pub fn forget(&mut self, key: &K) {
+        self.ends(key);
         if let Some(Entry { due: Some(due), .. }) = self.entries.remove(key) {
             self.queue.remove(&(due, key.clone()));
         }
     }
 
-    /// When something is due next.
+    /// When something is due next whose group has a share left.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
-        self.queue.first().map(|(due, _)| *due)
+        self.first_free().map(|(due, _)| *due)
     }
 
     /// Whether nothing is worked on, nor waits to be.
@@ -187,6 +211,14 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     #[must_use]
     pub fn new(settle: Duration) -> Self {
         Self { schedule: Mutex::new(Schedule::new(settle, Duration::ZERO)), woken: Notify::new() }
+    }
+
+    /// Lets at most `most` keys of one group be worked on at the same time, so that others find a worker. Keys without a group
+    /// are not counted.
+    #[must_use]
+    pub fn with_shares(self, group: fn(&K) -> Option<String>, most: usize) -> Self {
+        self.schedule().shares = Shares::of(group, most);
+        self
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule<K>> {

@@ -118,6 +118,8 @@ pub fn start(options: &AgentOptions, client: Client, metrics: Arc<AgentMetrics>)
         metrics,
     );
     shared.leftover_grace = Duration::from_secs(options.leftover_seconds);
+    // Slow images of one namespace hold half of the workers at most.
+    shared.queue = shared.queue.with_shares(|key| key.namespace.clone(), options.workers / 2);
     Agent::new(shared)
 }
 

@@ -223,3 +223,32 @@ fn what_is_gone_is_not_due_any_more() {
     queue.done(start, &"a");
     assert_eq!(queue.take(start + PAUSE), Vec::<&str>::new());
 }
+
+#[test]
+fn keys_of_one_group_leave_workers_to_others() {
+    let mut plan = Schedule::new(Duration::ZERO, Duration::ZERO);
+    let group = |key: &String| key.split_once('/').map(|(namespace, _)| namespace.to_owned());
+    plan.shares = Shares::of(group, 2);
+    let now = Instant::now();
+    for name in ["evil/a", "evil/b", "evil/c", "shop/d", "wall"] {
+        plan.mark(now, &key(name));
+    }
+    let mut take = || plan.take_one(now);
+    assert_eq!(
+        [take(), take(), take(), take(), take()],
+        [name("evil/a"), name("evil/b"), name("shop/d"), name("wall"), None]
+    );
+    // Nothing is due that may be worked on: workers sleep.
+    assert_eq!(plan.next(), None);
+    // A turn that changed meanwhile comes after those that wait.
+    plan.mark(now + Duration::from_millis(1), &key("evil/a"));
+    plan.done(now, &key("evil/a"));
+    assert_eq!(plan.take_one(now), name("evil/c"));
+    plan.failed(now, &key("evil/b"), LONGEST);
+    assert_eq!(plan.take_one(now + LONGEST), name("evil/a"));
+    assert_eq!(plan.take_one(now + LONGEST), None);
+    for name in ["evil/a", "evil/c"] {
+        plan.forget(&key(name));
+    }
+    assert_eq!(plan.take_one(now + LONGEST), name("evil/b"));
+}
