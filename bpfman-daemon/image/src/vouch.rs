@@ -202,6 +202,12 @@ impl LoadSession<'_> {
                 found.insert(subject, self.brought_and_known(subject)?.unwrap_or_default());
             }
         }
+        for (digest, all) in &mut found {
+            // The same content may have other signatures under another name.
+            let known = self.cache.signatures(*digest)?.into_iter().flatten();
+            let others: Vec<_> = known.filter(|one| !all.contains(one)).collect();
+            all.extend(others);
+        }
         for (digest, counted) in &resolved.verdict.counted {
             let Some(all) = found.get_mut(digest) else { continue };
             let others: Vec<_> = all.drain(..).filter(|one| !counted.contains(one)).collect();

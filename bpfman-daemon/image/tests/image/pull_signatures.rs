@@ -74,6 +74,25 @@ async fn a_signature_by_another_key_is_refused() {
 }
 
 #[tokio::test]
+async fn content_with_two_names_keeps_the_signatures_of_both() {
+    let (registry, key, object) = (DockerRegistry::start(), key(), object("two_names"));
+    let images = ["demo/firewall:v1", "demo/copy:v1"].map(|name| registry.image(name));
+    let mut digests = Vec::new();
+    for image in &images {
+        digests.push(publish_signed(image, &object, &key).await);
+    }
+    assert_eq!(digests[0], digests[1]);
+    let store = Store::new(demand(&[&key]));
+    for image in &images {
+        store.pull(image).await.unwrap();
+    }
+    // Each name has a signature of its own, and the cache alone is asked.
+    for image in &images {
+        store.load(image, FetchPolicy::Never).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_signing_tells_its_steps_and_how_much_it_pushes() {
     let (registry, key, object) = (DockerRegistry::start(), key(), object("steps"));
     let image = registry.image("demo/steps:v1");
