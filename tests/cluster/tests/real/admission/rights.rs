@@ -140,8 +140,8 @@ async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
         ("apps", "daemonsets", &["list", "watch"], "", ""),
         ("apps", "daemonsets", &["create", "patch", "delete"], NAMESPACE, ""),
         ("apps", "controllerrevisions", &["list", "create", "delete"], "shop", ""),
-        ("storage.k8s.io", "csidrivers", &["list", "watch", "create", "patch"], "", ""),
-        ("storage.k8s.io", "csidrivers", &["delete"], "", "csi.bpfman.io"),
+        ("storage.k8s.io", "csidrivers", &["list", "watch", "create"], "", ""),
+        ("storage.k8s.io", "csidrivers", &["get", "patch", "delete"], "", "csi.bpfman.io"),
         ("coordination.k8s.io", "leases", &["get", "create", "update"], NAMESPACE, ""),
         ("scheduling.k8s.io", "priorityclasses", &["get"], "", ""),
         (ours, "clusterbpfapplications", &["get", "list", "watch", "patch"], "", ""),
@@ -160,6 +160,7 @@ async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
     let writes: &[&str] = &["create", "update", "patch", "delete"];
     let refused: &[Right] = &[
         ("scheduling.k8s.io", "priorityclasses", writes, "", ""),
+        ("storage.k8s.io", "csidrivers", &["update", "patch", "delete"], "", "csi.example.com"),
         ("", "nodes", &["create", "delete", "update"], "", ""),
         ("", "secrets", &["list", "watch", "create", "delete"], NAMESPACE, ""),
         ("", "secrets", &["get", "update", "patch"], NAMESPACE, "another"),
