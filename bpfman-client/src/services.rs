@@ -23,6 +23,11 @@ const LARGEST_ANSWER: usize = 256 << 20;
 /// from messages.
 const LARGEST_TRAILERS: u32 = 256 << 10;
 
+/// Bytes of one stream that wait to be read, and of all streams of the connection: a stream that is left unread, such as
+/// that of events, must not hold up answers to other calls.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 256 << 20;
+
 /// What becomes of a connection that broke: the call that it was for has failed in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
@@ -72,7 +77,10 @@ impl Services {
         let mut stream = Some(UnixStream::connect(path).await?);
         let again = (reconnect == Reconnect::NextCall).then(|| path.to_path_buf());
         // The address is never resolved; HTTP/2 wants one for its `:authority`.
-        let endpoint = Endpoint::from_static("http://localhost").http2_max_header_list_size(LARGEST_TRAILERS);
+        let endpoint = Endpoint::from_static("http://localhost")
+            .http2_max_header_list_size(LARGEST_TRAILERS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
         let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
             let (stream, again) = (stream.take(), again.clone());
             async move {

@@ -36,6 +36,11 @@ pub use why::{innermost, why};
 /// written. kube's own are longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Bytes of one stream that wait to be read, and of all streams of the connection: a watch that is left unread must not hold
+/// up answers to other requests.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 256 << 20;
+
 /// What answers requests.
 pub type ApiService = BoxService<Request<Body>, Response<Incoming>, BoxError>;
 
@@ -78,7 +83,8 @@ where
     let shared = Builder::new(TokioExecutor::new())
         .http2_only(true)
         .timer(TokioTimer::new())
-        .http2_adaptive_window(true)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(pings.interval)
         .http2_keep_alive_timeout(pings.timeout)
         .http2_keep_alive_while_idle(true)
