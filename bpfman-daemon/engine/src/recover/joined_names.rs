@@ -1,21 +1,11 @@
 //! Cluster applications whose names have a slash, which earlier versions accepted.
 
-use bpfmand_kernel::Kernel;
-
-use crate::Engine;
-use crate::engine::RecoveryReport;
 use crate::state::recorded_application;
 use crate::state::records::ProgramRecord;
 
-impl<K: Kernel> Engine<K> {
-    /// Reports programs of cluster applications with such names. A record has the owner as one text, in which `shop/wall` is
-    /// the application `wall` of the namespace `shop`: the program counts as that namespace's, but was loaded without its guard.
-    pub(crate) fn report_joined_names(&self, report: &mut RecoveryReport) {
-        report.problems.extend(self.state().programs.values().filter_map(|program| problem(program)));
-    }
-}
-
-fn problem(program: &ProgramRecord) -> Option<String> {
+/// Reports a program of a cluster application with such a name. A record has the owner as one text, in which `shop/wall` is
+/// the application `wall` of the namespace `shop`: the program counts as that namespace's, but was loaded without its guard.
+pub(super) fn problem(program: &ProgramRecord) -> Option<String> {
     let owner = program.owner();
     let namespace = owner.namespace()?;
     let claimed = recorded_application(&program.metadata).filter(|claimed| claimed.namespace.is_none())?;

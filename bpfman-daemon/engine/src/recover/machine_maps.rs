@@ -1,20 +1,10 @@
 //! Maps that programs of users and grants still share with root's, as all loads did before records of version 4.
 
-use bpfmand_kernel::Kernel;
-
-use crate::Engine;
-use crate::engine::RecoveryReport;
 use crate::state::MapGroup;
 use crate::state::records::ProgramRecord;
 
-impl<K: Kernel> Engine<K> {
-    /// Reports programs that have such maps. They keep them until they are unloaded or the machine reboots.
-    pub(crate) fn report_machine_maps(&self, report: &mut RecoveryReport) {
-        report.problems.extend(self.state().programs.values().filter_map(|program| problem(program)));
-    }
-}
-
-fn problem(program: &ProgramRecord) -> Option<String> {
+/// Reports a program that has such a map. It keeps the map until it is unloaded or the machine reboots.
+pub(super) fn problem(program: &ProgramRecord) -> Option<String> {
     let owner = program.owner();
     // With the maps of a program that it names it was loaded by the right to these.
     if program.map_owner_uid.is_some() || MapGroup::of(&owner, &program.metadata).is_machine() {

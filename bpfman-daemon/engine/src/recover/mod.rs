@@ -23,7 +23,7 @@ use bpfmand_kernel::Kernel;
 use crate::engine::RecoveryReport;
 use crate::recover::links::RecoveredLinks;
 use crate::state::Changes;
-use crate::state::records::MapRecord;
+use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 /// Greatest number of a pin that the numbers of this daemon begin above, where the records know none so great: one change a
@@ -58,7 +58,7 @@ impl<K: Kernel> Engine<K> {
         let kept = self.settle_pending(&mut report)?;
         self.forget_adopted(&mut report);
         self.forget_left_by_clients(&mut report);
-        self.report_joined_names(&mut report);
+        self.report_programs(&mut report, joined_names::problem);
         let reloaded = self.recover_programs(&mut report);
         if !self.state().lost.is_empty() && !self.options.objects.is_able() {
             // Each program of every tenant would be taken for one that cannot be loaded again.
@@ -78,12 +78,16 @@ impl<K: Kernel> Engine<K> {
         let result = self.end_orphans().map(|ended| report.settled += ended);
         report.note("ending links of attachments to matching interfaces", result);
         self.sweep_maps(&mut report);
-        self.report_machine_maps(&mut report);
+        self.report_programs(&mut report, machine_maps::problem);
         self.find_strays(&mut report);
         let forgotten = self.forget_unused_namespaces();
         report.note("forgetting numbers of network namespaces", forgotten);
         self.sweep_bytecode()?;
         Ok(report)
+    }
+
+    fn report_programs(&self, report: &mut RecoveryReport, problem: fn(&ProgramRecord) -> Option<String>) {
+        report.problems.extend(self.state().programs.values().filter_map(|program| problem(program)));
     }
 
     /// Makes a block of numbers durable before any of them names a pin, and begins above all that pins have. A start that
