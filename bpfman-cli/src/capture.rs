@@ -52,7 +52,7 @@ pub enum CaptureError {
     Malformed {
         /// Where it begins.
         at: usize,
-        /// What is wrong with it.
+        /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Packets of another kind.

@@ -68,7 +68,7 @@ pub enum CliError {
     /// A request that the client itself knows to be impossible.
     #[error("{what}")]
     Invalid {
-        /// What is wrong with it.
+        /// The reason.
         what: String,
         /// What to do instead, if there is something.
         hint: Option<String>,

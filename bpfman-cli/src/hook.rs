@@ -56,7 +56,7 @@ impl InterfaceSide {
 pub struct BadHook {
     /// What was given.
     pub text: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: &'static str,
 }
 

@@ -95,7 +95,8 @@ fn log_filter(variable: &str) -> Option<(String, Targets)> {
     let directives: Vec<&str> =
         text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
     let text = Some(directives.join(",")).filter(|text| !text.is_empty())?;
-    let filter = text.parse().ok()?;
+    // A filter by spans or fields would be taken for a target of that name, which no line has.
+    let filter = text.parse().ok().filter(|_| !text.contains(['[', '{']))?;
     Some((text, filter))
 }
 

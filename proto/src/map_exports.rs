@@ -13,7 +13,7 @@ const WRITE: &str = ":rw";
 /// Most exports of one load, and most namespaces of one export.
 pub const MAX_EXPORTS: usize = 128;
 /// Longest name of a namespace, in bytes (RFC 1123 labels).
-const LONGEST_NAMESPACE: usize = 63;
+const MAX_NAMESPACE: usize = 63;
 
 /// What a map's user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +88,7 @@ impl MapExport {
         }
         let is_namespace = |name: &str| {
             let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            (1..=LONGEST_NAMESPACE).contains(&name.len())
+            (1..=MAX_NAMESPACE).contains(&name.len())
                 && name.chars().all(inner)
                 && !name.starts_with('-')
                 && !name.ends_with('-')

@@ -105,7 +105,7 @@ pub struct ProbedPlace {
 pub struct BadAnyHook {
     /// What was given.
     pub text: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 

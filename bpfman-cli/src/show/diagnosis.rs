@@ -72,7 +72,7 @@ pub struct Finding {
     pub exit_code: u8,
     /// `program 7`, `link 90`, `xdp:eth0` or `match 4`.
     pub subject: String,
-    /// What is wrong with it.
+    /// The reason.
     pub finding: String,
     /// What follows from that.
     pub why: Option<String>,

@@ -27,7 +27,7 @@ enum Part {
 pub struct BadGlob {
     /// As given.
     pub pattern: String,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: &'static str,
 }
 

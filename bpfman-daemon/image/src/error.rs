@@ -165,7 +165,7 @@ pub enum ImageError {
     Malformed {
         /// Which part of which image.
         what: String,
-        /// What is wrong with it.
+        /// The reason.
         source: ErrorCause,
     },
     /// The specification allows it, and it is not supported here.
@@ -209,7 +209,7 @@ pub enum ImageError {
     Bytecode {
         /// The image.
         image: String,
-        /// What is wrong with it.
+        /// The reason.
         source: ErrorCause,
     },
     /// The labels are damaged.

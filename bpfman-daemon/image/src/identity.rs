@@ -17,7 +17,7 @@ pub struct TrustedIdentity {
 pub struct IdentityError {
     /// `issuer` or `subject`.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// The reason.
     pub why: &'static str,
 }
 

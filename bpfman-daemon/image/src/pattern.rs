@@ -22,7 +22,7 @@ pub struct Pattern {
 pub struct PatternError {
     /// The text.
     pub text: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: &'static str,
 }
 

@@ -106,7 +106,7 @@ pub enum PolicyError {
         line: usize,
         /// What was written.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         source: TrustRootError,
     },
     /// A file that the policy names and that cannot be read.
@@ -134,7 +134,7 @@ pub enum PolicyError {
         line: usize,
         /// Its path, or `(inline)`.
         key: String,
-        /// What is wrong with it.
+        /// The reason.
         source: TrustedKeyError,
     },
 }

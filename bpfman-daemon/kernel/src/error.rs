@@ -103,7 +103,7 @@ pub enum KernelError {
         map: String,
         /// The type's name.
         map_type: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A map whose definition no kernel takes, or not this one.

@@ -76,7 +76,7 @@ pub enum ProbeTargetError {
     NotBinary {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         source: io::Error,
     },
     /// A file without the function.

@@ -60,7 +60,7 @@ pub enum ObjectError {
     Damaged {
         /// The part that is wrong.
         what: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// Type information that is cut off or contradicts itself.
@@ -68,7 +68,7 @@ pub enum ObjectError {
     Btf {
         /// The part that is wrong.
         what: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// A map declaration that cannot be read.
@@ -76,7 +76,7 @@ pub enum ObjectError {
     Map {
         /// Its name.
         map: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// The object has no program of that name.

@@ -9,7 +9,7 @@ use bpfmand_kernel::linux::{ProcessGroups, ProcessStart, process_facts};
 use super::event::RadarEvent;
 
 /// Cgroups whose paths are remembered.
-const MOST_GROUPS: usize = 1024;
+const MAX_GROUPS: usize = 1024;
 
 /// Finds out who did something.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Identification {
         }
         let ProcessGroups { best, unified } = ProcessGroups::of(lines);
         if let Some(path) = unified.filter(|_| event.group != 0) {
-            if self.groups.len() >= MOST_GROUPS {
+            if self.groups.len() >= MAX_GROUPS {
                 self.groups.clear();
             }
             self.groups.insert(event.group, path);

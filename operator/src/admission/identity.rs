@@ -61,7 +61,7 @@ pub enum UnknownCaller {
         user: String,
         /// Namespace and name.
         pod: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// The API server does not say.

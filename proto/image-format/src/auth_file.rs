@@ -65,7 +65,7 @@ pub enum AuthFileError {
     Entry {
         /// The registry or namespace.
         entry: String,
-        /// What is wrong with it.
+        /// The reason.
         source: CredentialError,
     },
     /// An entry of another kind.

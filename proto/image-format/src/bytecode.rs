@@ -39,7 +39,7 @@ pub enum BytecodeError {
     NotElf {
         /// The file.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// An ELF file for another machine.
@@ -75,7 +75,7 @@ pub enum BytecodeError {
     Btf {
         /// The file.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         source: BtfError,
     },
     /// No program of a type that images carry.

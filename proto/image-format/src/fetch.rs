@@ -20,7 +20,7 @@ pub enum FetchError {
     Manifest {
         /// Which document.
         what: String,
-        /// What is wrong with it.
+        /// The reason.
         source: ManifestError,
     },
     /// It is not built for this platform.
@@ -46,7 +46,7 @@ pub enum FetchError {
     Layer {
         /// Which layer.
         what: String,
-        /// What is wrong with it.
+        /// The reason.
         source: LayerError,
     },
     /// The labels are damaged.
@@ -62,7 +62,7 @@ pub enum FetchError {
     Bytecode {
         /// The image.
         image: String,
-        /// What is wrong with it.
+        /// The reason.
         source: BytecodeError,
     },
 }

@@ -23,7 +23,7 @@ pub struct LabelError {
     pub label: &'static str,
     /// What it says, shortened to 200 characters.
     pub value: String,
-    /// What is wrong with it.
+    /// The reason.
     pub source: serde_json::Error,
 }
 

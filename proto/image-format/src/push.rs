@@ -23,7 +23,7 @@ pub enum PushError {
     Malformed {
         /// Digest of the document.
         digest: Digest,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// The target was given by digest.

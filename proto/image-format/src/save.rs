@@ -28,7 +28,7 @@ pub enum SaveError {
     Malformed {
         /// Which document.
         what: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// The archive cannot be written.

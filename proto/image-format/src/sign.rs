@@ -25,7 +25,7 @@ pub enum SignError {
     Malformed {
         /// The tag.
         tag: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// The list of signatures is full.

@@ -25,7 +25,7 @@ pub struct ImageReference {
 pub struct ReferenceError {
     /// The text, shortened to 300 characters.
     pub text: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: &'static str,
 }
 

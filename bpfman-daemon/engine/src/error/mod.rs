@@ -385,7 +385,7 @@ pub enum EngineError {
     Bytes {
         /// File or image.
         origin: String,
-        /// What is wrong with it.
+        /// The reason.
         source: Box<ObjectError>,
     },
     /// A program wants a type, field or function that this kernel does not have, and would use it.

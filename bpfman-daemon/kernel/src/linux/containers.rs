@@ -15,7 +15,7 @@ use super::{netns, processes, sys};
 use crate::KernelError;
 
 /// Groups that are looked at, at most, and how deep: a node has some hundred in each hierarchy.
-const MOST_GROUPS: usize = 200_000;
+const MAX_GROUPS: usize = 200_000;
 const DEEPEST: usize = 64;
 /// Processes of one container that are told.
 const MOST_PROCESSES: usize = 1000;
@@ -126,7 +126,7 @@ pub fn find(wanted: &WantedContainers) -> Result<FoundContainers, KernelError> {
 
 /// Looks at hierarchies until all containers are found.
 fn by_hierarchies(hierarchies: &[Hierarchy], wanted: &WantedContainers, found: &mut Found) {
-    let mut budget = MOST_GROUPS;
+    let mut budget = MAX_GROUPS;
     for hierarchy in hierarchies {
         let mut more = Found::new();
         let around = Around::node(names_below(hierarchy));

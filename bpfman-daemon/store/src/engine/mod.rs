@@ -120,7 +120,7 @@ pub enum StorageError {
     Damaged {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
     /// The database library panicked; its state in memory is not used any further.
