@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, NetnsId, OperationId, Rank, XdpRunsIn};
+use bpfmand_core::{HookKey, HookKind, Interface, MAX_CHAIN_MEMBERS, NetnsId, OperationId, XdpRunsIn};
 use bpfmand_kernel::{FilterPlace, Kernel, KernelError, LinkTarget, ListAnchor, TcFilter, XdpMode};
 
 use crate::chain::BuiltChain;
@@ -14,8 +14,12 @@ use crate::state::hook_names::filter_name;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// The most members of applications of namespaces in one chain: the rest is kept for those of higher rank.
-const MOST_OF_NAMESPACES: usize = 24;
+/// Most members of one chain that belong to users, grants and applications of namespaces. The other places are kept for root
+/// and for cluster applications.
+const MAX_MEMBERS_OF_OTHERS: usize = 24;
+
+/// The same of links at one tcx hook, of which the kernel takes 64.
+const MAX_TCX_LINKS_OF_OTHERS: usize = 48;
 
 /// How a hook was entered and, at XDP, where it runs.
 pub(crate) type Entered = (Entry, Option<XdpPlacement>);
@@ -51,15 +55,38 @@ impl<K: Kernel> Engine<K> {
         members: &[Arc<LinkRecord>],
         newcomer: &LinkRecord,
     ) -> Result<(), EngineError> {
-        let state = self.state();
-        let rank = |link: &LinkRecord| state.place(link).rank;
-        let of_namespaces = || members.iter().filter(|link| rank(link) == Rank::Namespace).count();
-        let full = |limit| Err(EngineError::ChainFull { hook: key.kind.at(interface), limit });
         if members.len() >= MAX_CHAIN_MEMBERS {
-            return full(MAX_CHAIN_MEMBERS);
+            return Err(EngineError::ChainFull { hook: key.kind.at(interface), limit: MAX_CHAIN_MEMBERS });
         }
-        if rank(newcomer) == Rank::Namespace && of_namespaces() >= MOST_OF_NAMESPACES {
-            return full(MOST_OF_NAMESPACES);
+        self.ensure_kept_places(key, interface, members, newcomer, MAX_MEMBERS_OF_OTHERS)
+    }
+
+    /// Refuses a tcx link that would take a place that is kept for others.
+    pub(crate) fn ensure_tcx_room(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        newcomer: &LinkRecord,
+    ) -> Result<(), EngineError> {
+        let links = self.state().chain(key);
+        self.ensure_kept_places(key, interface, &links, newcomer, MAX_TCX_LINKS_OF_OTHERS)
+    }
+
+    fn ensure_kept_places(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        links: &[Arc<LinkRecord>],
+        newcomer: &LinkRecord,
+        limit: usize,
+    ) -> Result<(), EngineError> {
+        let state = self.state();
+        let is_others = |link: &LinkRecord| {
+            state.member(link.program).is_some_and(|program| !link.owner(program).is_root_or_cluster())
+        };
+        let of_others = || links.iter().filter(|link| is_others(link)).count();
+        if is_others(newcomer) && of_others() >= limit {
+            return Err(EngineError::KeptPlaces { hook: key.kind.at(interface), limit });
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ impl EngineError {
                 "try again; if it fails for this object alone, something in it ends who reads it: the kernel's log (SIGSYS, \
                  out of memory) may say what"
             }
-            Self::ChainFull { .. } => "detach a program of this hook first",
+            Self::ChainFull { .. } | Self::KeptPlaces { .. } => "detach a program of this hook first",
             Self::OverBudget { .. } => {
                 "detach another program of this owner from the hook, or have chains.owner_… in bpfman.toml raised"
             }

@@ -93,6 +93,7 @@ impl EngineError {
             Self::HookHeld(_)
             | Self::Dispatcher { .. }
             | Self::ChainFull { .. }
+            | Self::KeptPlaces { .. }
             | Self::OverBudget { .. }
             | Self::SharedMap { .. }
             | Self::MapDiffers { .. }

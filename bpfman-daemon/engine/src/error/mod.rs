@@ -241,6 +241,16 @@ pub enum EngineError {
         /// The limit.
         limit: usize,
     },
+    /// A hook has no room for owners other than root and cluster applications.
+    #[error(
+        "{hook} already runs {limit} programs of users, grants and namespaces: its other places are kept for root and for cluster applications"
+    )]
+    KeptPlaces {
+        /// The hook.
+        hook: String,
+        /// The limit.
+        limit: usize,
+    },
     /// An owner has no room left on a hook.
     #[error("{owner} would have {used} {what} on {hook}: {limit} are allowed")]
     OverBudget {

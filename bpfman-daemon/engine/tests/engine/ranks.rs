@@ -1,6 +1,6 @@
 //! Ranks: programs of applications of a namespace come after those of the machine.
 
-use bpfmand_core::{HookKind, LoadRequest, Owner, OwningApplication};
+use bpfmand_core::{AttachPoint, AttachRequest, HookKind, LoadRequest, Owner, OwningApplication};
 use bpfmand_engine::{EngineError, ErrorKind};
 
 use crate::bench::{Ask as _, Bench, Testable};
@@ -40,20 +40,44 @@ fn what_a_namespace_wants_never_comes_before_the_machine<K: Testable>(bench: &Be
 crate::on_both_kernels!(what_a_namespace_wants_never_comes_before_the_machine);
 
 #[test]
-fn namespaces_leave_places_to_the_machine() {
-    let bench = simulated();
-    let engine = bench.engine();
-    let tenants = of_namespace(bench.request("programs", &["bravo"]));
-    let tenant = || attach(&engine, engine.loads(&tenants)[0], bench.xdp(10), intent("", &[], &[]));
-    for _ in 0..24 {
-        tenant().unwrap();
+fn others_leave_places_to_root_and_cluster_applications() {
+    let application = |namespace| Owner::Application(OwningApplication::parse(namespace, "wall").unwrap());
+    let others = [application(Some("shop")), Owner::Grant("team".to_owned()), Owner::User(1000)];
+    let kept_for = [Owner::Root, application(None), Owner::Root];
+    for (other, kept_for) in others.iter().zip(&kept_for) {
+        let bench = simulated();
+        let engine = bench.engine();
+        let attached = |name: &str, owner: &Owner, point: AttachPoint| {
+            let load = LoadRequest { owner: owner.clone(), ..bench.request("programs", &[name]) };
+            engine.attach(&AttachRequest {
+                ttl: None,
+                program: engine.loads(&load)[0],
+                point,
+                order: Default::default(),
+                sharing: Default::default(),
+                metadata: Default::default(),
+                owner: owner.clone(),
+                group: None,
+            })
+        };
+        for _ in 0..24 {
+            attached("bravo", other, bench.xdp(10)).unwrap();
+        }
+        let full = attached("bravo", other, bench.xdp(10)).unwrap_err();
+        assert!(matches!(full, EngineError::KeptPlaces { limit: 24, .. }), "{full}");
+        assert_eq!(full.kind(), ErrorKind::Conflict);
+        for _ in 0..8 {
+            attached("alpha", kept_for, bench.xdp(10)).unwrap();
+        }
+        let names = engine.names(&bench.left(), XDP);
+        assert_eq!(names.iter().filter(|name| *name == "alpha").count(), 8, "{names:?}");
+        for _ in 0..48 {
+            attached("yankee", other, bench.tcx(10)).unwrap();
+        }
+        let full = attached("yankee", other, bench.tcx(10)).unwrap_err();
+        assert!(matches!(full, EngineError::KeptPlaces { limit: 48, .. }), "{full}");
+        for _ in 0..16 {
+            attached("xray", kept_for, bench.tcx(10)).unwrap();
+        }
     }
-    let full = tenant().unwrap_err();
-    assert!(matches!(full, EngineError::ChainFull { limit: 24, .. }), "{full}");
-    assert_eq!(full.kind(), ErrorKind::Conflict);
-    let machine = bench.request("programs", &["alpha"]);
-    for _ in 0..8 {
-        attach(&engine, engine.loads(&machine)[0], bench.xdp(10), intent("", &[], &[])).unwrap();
-    }
-    assert_eq!(engine.names(&bench.left(), XDP)[..9], [&["alpha"; 8][..], &["bravo"]].concat());
 }
