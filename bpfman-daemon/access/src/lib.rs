@@ -28,5 +28,5 @@ pub use image_pattern::ImagePattern;
 pub use object::AccessObject;
 pub use pattern::{BadPattern, HookPattern, TARGETS, TargetPattern};
 pub use policy::{AccessPolicy, SocketGroup};
-pub use policy_file::{AccountNames, BadPolicy};
+pub use policy_file::AccountNames;
 pub use verb::{AccessVerb, UnknownVerb};
