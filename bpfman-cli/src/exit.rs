@@ -83,7 +83,7 @@ impl Exit {
     }
 
     /// The code of a number; [`Self::Other`] for one that has no meaning here.
-    fn of_number(number: u8) -> Self {
+    pub(crate) fn of_number(number: u8) -> Self {
         Self::ALL
             .into_iter()
             .map(|(exit, _)| exit)

@@ -147,8 +147,9 @@ struct Worker {
 impl Worker {
     /// Returns whether something of the records can end, or is limited.
     fn is_needed(&self) -> bool {
-        self.engine.has_deadlines()
-            || self.policy.policy().is_ok_and(|policy| self.engine.runs_any(|one| is_limited(&policy, one)))
+        // First, at each turn: a policy that stood for a while has been in force, and is the last good one after a mistake.
+        let policy = self.policy.policy();
+        self.engine.has_deadlines() || self.engine.runs_any(|one| is_limited(&policy, one))
     }
 
     /// One observation. Answers when the next one is due; none if nothing is there to be observed.
@@ -194,11 +195,7 @@ impl Worker {
 
     /// Measures, and limits who took too much. None while there is nothing to be measured.
     fn measure(&mut self) -> Option<Duration> {
-        let Ok(policy) = self.policy.policy() else {
-            // Nobody but root may do anything until it is readable, and nothing is detached by what it said.
-            self.rest();
-            return None;
-        };
+        let policy = self.policy.policy();
         let limit_of = |owner: &Owner| limit_of_owner(&policy, owner);
         let is_due = self.measuring.as_ref().is_none_or(|begun| begun.readings.age() >= self.window);
         let is_anyone = self.engine.runs_any(|program| is_limited(&policy, program));

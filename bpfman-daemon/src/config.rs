@@ -20,12 +20,12 @@ use crate::group;
 use crate::journal_settings::{self, JournalTable};
 use crate::load_gate::{GateSettings, GateTable};
 use crate::metrics_settings::{MetricsSettings, MetricsTable};
-use crate::policy::read_root_file;
+use crate::policy::file::read_root_file;
 use crate::radar::{RadarObject, RadarTable};
 use crate::registries::{self, ImagesTable, RegistryTable};
 
 const CONFIG: &str = "/etc/bpfman/bpfman.toml";
-const POLICY: &str = "/etc/bpfman/policy.toml";
+pub const POLICY: &str = "/etc/bpfman/policy.toml";
 const RUNTIME: &str = "/run/bpfman";
 const STATE: &str = "/var/lib/bpfman";
 /// Among the numbers that systemd's table of users calls unused: nobody's but theirs.

@@ -4,6 +4,8 @@ use anyhow::{Context as _, bail};
 
 const GROUPS: &str = "/etc/group";
 const USERS: &str = "/etc/passwd";
+/// Files that names are looked up in.
+pub const FILES: [&str; 2] = [USERS, GROUPS];
 
 /// The number of a user by name, of those in `/etc/passwd`.
 pub fn find_user(user: &str) -> Option<u32> {

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::image_answers::{cached, digests, failure, outcome, reference, verified};
 use crate::image_runtime::ImageRuntime;
-use crate::policy::PolicySource;
+use crate::policy::{ImagePolicy, PolicySource};
 
 /// Tells the digests of images that programs were loaded from.
 pub type InUse = Box<dyn Fn() -> Option<Vec<String>> + Send + Sync>;
@@ -112,19 +112,24 @@ impl RegistryImages {
         let _ = self.in_use.set(in_use);
     }
 
-    /// Puts the policy in force that its files hold now.
-    fn refresh(&self) -> Result<(), ImageFailure> {
-        let policy = self.policy.current().map_err(|error| ImageFailure {
-            kind: ImageFailureKind::Signature,
-            message: format!("nothing is loaded until the policy can be followed: {error:#}"),
-            hint: Some("put policy.toml right; no restart is needed".to_owned()),
-        })?;
+    /// Puts the policy in force that its files hold now. Returns what is answered about images while no policy is known.
+    fn refresh(&self) -> Option<ImageFailure> {
+        let ImagePolicy { rules: policy, unknown } = self.policy.images();
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         if !in_force.as_ref().is_some_and(|known| Arc::ptr_eq(known, &policy)) {
             self.store.set_policy((*policy).clone());
             *in_force = Some(policy);
         }
-        Ok(())
+        unknown.map(|why| ImageFailure {
+            kind: ImageFailureKind::Signature,
+            message: format!("no image is loaded until the policy has no mistake: {why}"),
+            hint: Some("`bpfman policy check` shows all of them; no restart is needed".to_owned()),
+        })
+    }
+
+    /// Refuses what no policy is known for.
+    fn require_policy(&self) -> Result<(), ImageFailure> {
+        self.refresh().map_or(Ok(()), Err)
     }
 
     fn load(
@@ -143,7 +148,7 @@ impl RegistryImages {
         wanted: &Wanted,
         progress: Option<bpfman_image_format::TransferProgress<'_>>,
     ) -> Result<VerifiedImage, ImageFailure> {
-        self.refresh()?;
+        self.require_policy()?;
         let (store, request) = (Arc::clone(&self.store), wanted.request()?);
         let (tell, mut told) = watch::channel((0, 0));
         let pulled = Arc::new(AtomicU64::new(0));
@@ -201,13 +206,17 @@ impl RegistryImages {
 
 impl Images for RegistryImages {
     fn allows_files(&self, uid: u32) -> Result<bool, ImageFailure> {
-        self.refresh()?;
+        let _of_images = self.refresh();
         Ok(self.store.policy().files().allows(uid))
     }
 
     fn revocation(&self, program: &ProgramRecord) -> Result<Option<Revocation>, ImageFailure> {
         let evidence = match &program.source {
             SourceRecord::Image { evidence, .. } => evidence,
+            // As without a policy: files are root's own.
+            SourceRecord::File { .. } | SourceRecord::Adopted { .. } if self.refresh().is_some() => {
+                return Ok(None);
+            }
             SourceRecord::File { .. } | SourceRecord::Adopted { .. } => "",
         };
         let finding = self.judge(program.blob.as_str(), evidence)?;
@@ -345,7 +354,7 @@ impl ImageService for RegistryImages {
     }
 
     fn import(&self, path: &str, name: Option<&str>) -> Result<wire::ImportImagesResponse, ImageFailure> {
-        self.refresh()?;
+        self.require_policy()?;
         let path = Path::new(path);
         if !path.is_absolute() {
             return Err(ImageFailure {
@@ -370,7 +379,7 @@ impl ImageService for RegistryImages {
     }
 
     fn judge(&self, bytecode_sha256: &str, evidence: &str) -> Result<Option<(String, bool)>, ImageFailure> {
-        self.refresh()?;
+        self.require_policy()?;
         let policy = self.store.policy();
         // Of files, and of programs that an older version loaded, the bytecode alone is known.
         let evidence = serde_json::from_str::<Evidence>(evidence).ok();

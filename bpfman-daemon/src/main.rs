@@ -44,6 +44,9 @@ fn main() -> ExitCode {
         let of_helper: Vec<String> = told.filter_map(|word| word.into_string().ok()).collect();
         return ended(helpers::run(&of_helper));
     }
+    if std::env::args_os().nth(1).is_some_and(|first| first == policy::check::COMMAND) {
+        return policy::check::run();
+    }
     let arguments = arguments::DaemonArguments::parse();
     ended(match arguments.command.as_deref() {
         // Whatever the configuration says, and if it cannot be read.

@@ -10,7 +10,7 @@ use bpfman_image_format::{AuthFile, ImageReference, RegistryHost};
 use bpfmand_image::{Authorities, Bounds, RegistrySetting, RegistrySettings};
 use serde::Deserialize;
 
-use crate::policy::read_root_file;
+use crate::policy::file::read_root_file;
 
 /// Passwords for registries, if the configuration names no other file.
 const AUTH: &str = "/etc/bpfman/auth.json";

@@ -79,7 +79,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let helpers = config.helpers.map(|user| HelperProcesses::begin(config, user)).transpose()?.map(Arc::new);
     // Limits may take capabilities to raise; nothing else does. Here, since threads that run already would keep theirs.
     let mut cage = Cage::begin(config)?;
-    let policy = Arc::new(PolicySource::open(config)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(
@@ -127,7 +126,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     cage.holds_files(landlock);
     cage.has_helpers(helpers.as_ref().map(|helpers| helpers.user()));
     cage.tell();
-    let mut images = ImageStore::new(config.images.clone(), (*policy.current()?).clone())
+    // Behind the locks: its copy of the last good policy is one of the records.
+    let policy = Arc::new(PolicySource::open(config));
+    let mut images = ImageStore::new(config.images.clone(), (*policy.images().rules).clone())
         .with_settings(config.registries.clone())
         .with_bounds(config.image_bounds);
     if let Some(helpers) = &helpers {

@@ -1,7 +1,8 @@
 //! Debug builds only: ends the daemon with SIGKILL at a chosen step boundary, so that tests can try every one.
 //!
 //! `BPFMAN_TEST_KILL_AT=N` kills before the N-th step, counted from 1 since the daemon serves;
-//! `BPFMAN_TEST_STEPS=FILE` gets a line for every step; `BPFMAN_TEST_HOLD=FILE` lets every attach wait, with what it
+//! `BPFMAN_TEST_STEPS=FILE` gets a line for every step; `BPFMAN_TEST_KILL_POLICY=copied` kills
+//! between the copy of a new policy and its use; `BPFMAN_TEST_HOLD=FILE` lets every attach wait, with what it
 //! holds, while there is such a file. Looks at interfaces and hooks, which come when they like, do not
 //! count: the same request has the same numbers every time.
 
@@ -40,6 +41,13 @@ impl StepKill {
     /// From now on steps count: those of recovery do not.
     pub fn arm(&self) {
         self.armed.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Ends the daemon at a step of the policy that `BPFMAN_TEST_KILL_POLICY` names.
+pub fn at_policy(step: &str) {
+    if std::env::var_os("BPFMAN_TEST_KILL_POLICY").is_some_and(|wanted| wanted == step) {
+        let _dead = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }
 

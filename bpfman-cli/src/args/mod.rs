@@ -19,6 +19,7 @@ pub mod load;
 pub mod map;
 pub mod object;
 pub mod place;
+pub mod policy;
 pub mod radar;
 pub mod registry;
 pub mod run;
@@ -173,6 +174,9 @@ pub enum CliCommand {
     /// Ask what you may do.
     #[command(subcommand)]
     Auth(access::AuthCommand),
+    /// Check the policy: whose images count, and who may do what.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Show who changed what, and who was refused: the newest entries of the daemon's journal, the oldest of them first.
     History(history::History),
     /// Show what happens: the daemon's journal as a stream, the oldest entry first.

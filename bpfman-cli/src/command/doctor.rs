@@ -66,6 +66,7 @@ async fn itself(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<bool
         let class = FindingClass::from_name(&found.class);
         diagnosis.because(class, found.subject, found.what, found.why, found.fix);
     }
+    answer.notes.into_iter().for_each(|note| diagnosis.note(note.subject, note.what));
     Ok(true)
 }
 

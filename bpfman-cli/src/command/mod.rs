@@ -26,6 +26,7 @@ mod load;
 mod map;
 mod object_source;
 mod open_output;
+mod policy;
 mod progress;
 mod radar;
 mod remove;
@@ -73,6 +74,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Stray(command) => stray::run(global, command).await,
         CliCommand::Whoami => access::whoami(global).await,
         CliCommand::Auth(command) => access::auth(global, command).await,
+        CliCommand::Policy(command) => policy::run(global, command),
         CliCommand::History(command) => history::run(global, command).await,
         CliCommand::Events(command) => events::run(global, command).await,
         CliCommand::Console(command) => console::run(global, command).await,

@@ -30,6 +30,7 @@ pub mod maps;
 pub mod matching;
 pub mod origin;
 pub mod pinned;
+pub mod policy;
 pub mod program;
 pub mod radar;
 pub mod removed;

@@ -32,5 +32,5 @@ pub use object_class::ObjectClass;
 pub use owned_thing::OwnedThing;
 pub use pattern::{BadPattern, HookPattern, TARGETS, TargetPattern};
 pub use policy::{AccessPolicy, SocketGroup};
-pub use policy_file::{AccountNames, BadPolicy};
+pub use policy_file::AccountNames;
 pub use verb::{AccessVerb, UnknownVerb};

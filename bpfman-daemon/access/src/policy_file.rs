@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use bpfmand_core::{CpuLimit, Glob, TaskScope, TenantRules};
+use bpfmand_policy_text::{PolicyTables, ReadTable, TextDefects};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use crate::grant::{GrantCallers, NetnsRule, canonical_pod};
@@ -21,35 +21,11 @@ pub trait AccountNames {
     fn user(&self, name: &str) -> Option<u32>;
     /// A group's number by name.
     fn group(&self, name: &str) -> Option<u32>;
-}
-
-/// Tables that are not understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPolicy {
-    /// No TOML, or keys that do not exist.
-    #[error("{0}")]
-    Syntax(String),
-    /// A grant.
-    #[error("the grant in line {line} (\"{name}\"): {why}")]
-    Grant {
-        /// Where it begins.
-        line: usize,
-        /// Its name.
-        name: String,
-        /// What is wrong.
-        why: GrantError,
-    },
-}
-
-#[derive(Deserialize)]
-struct Document {
-    #[serde(default)]
-    access: AccessTable,
-    #[serde(default)]
-    grants: Vec<Spanned<GrantTable>>,
-    /// The other tables are the image policy's.
-    #[serde(flatten)]
-    _others: std::collections::BTreeMap<String, IgnoredAny>,
+    /// Returns whether a name without a number names no caller, instead of being a mistake: for a text that was accepted when
+    /// the account was there. The account's old number may be another's by now.
+    fn may_have_gone(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -59,28 +35,31 @@ struct AccessTable {
     socket_group: SocketGroup,
 }
 
+/// A text with its place in the file.
+type Text = Spanned<String>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GrantTable {
-    name: String,
+    name: Text,
     #[serde(default)]
-    users: Vec<NameOrNumber>,
+    users: Vec<Spanned<NameOrNumber>>,
     #[serde(default)]
-    groups: Vec<NameOrNumber>,
+    groups: Vec<Spanned<NameOrNumber>>,
     #[serde(default)]
     units: BTreeSet<String>,
     #[serde(default)]
     pods: BTreeSet<String>,
-    allow: Vec<String>,
-    images: Option<Vec<String>>,
-    files: Option<Vec<String>>,
-    types: Option<Vec<String>>,
-    hooks: Option<Vec<String>>,
-    targets: Option<Vec<String>>,
-    netns: Option<Vec<String>>,
-    priorities: Option<String>,
+    allow: Vec<Text>,
+    images: Option<Vec<Text>>,
+    files: Option<Vec<Text>>,
+    types: Option<Vec<Text>>,
+    hooks: Option<Vec<Text>>,
+    targets: Option<Vec<Text>>,
+    netns: Option<Spanned<Vec<Text>>>,
+    priorities: Option<Text>,
     #[serde(default)]
-    applications: Vec<String>,
+    applications: Vec<Text>,
     #[serde(default)]
     over: Over,
     #[serde(default)]
@@ -88,11 +67,11 @@ struct GrantTable {
     #[serde(default)]
     scope: Scope,
     #[serde(default)]
-    helpers: BTreeSet<String>,
+    helpers: Vec<Text>,
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a name or a number")]
 enum NameOrNumber {
     Number(u32),
     Name(String),
@@ -120,116 +99,227 @@ enum Scope {
 struct LimitsTable {
     programs: Option<u64>,
     links: Option<u64>,
-    map_memory: Option<String>,
+    map_memory: Option<Text>,
     verified_instructions: Option<u64>,
-    cpu: Option<String>,
-    over_cpu: Option<String>,
+    cpu: Option<Text>,
+    over_cpu: Option<Text>,
 }
 
 impl AccessPolicy {
     /// Reads the tables. Those of the image policy are left alone.
     ///
     /// # Errors
-    /// They are not understood, or name users and groups that do not exist.
-    pub fn parse(text: &str, names: &dyn AccountNames) -> Result<Self, BadPolicy> {
-        let document: Document = toml::from_str(text)
-            .map_err(|error| BadPolicy::Syntax(error.to_string().trim_end().to_owned()))?;
-        let mut policy = Self { grants: Vec::new(), socket_group: document.access.socket_group };
-        for table in document.grants {
-            let start = table.span().start;
-            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
-            let table = table.into_inner();
-            let name = table.name.clone();
-            let bad = |why| BadPolicy::Grant { line, name: name.clone(), why };
+    /// All mistakes: what is not understood, and users and groups that do not exist.
+    pub fn parse(text: &str, names: &dyn AccountNames) -> Result<Self, TextDefects> {
+        let mut tables = PolicyTables::parse(text);
+        let access: Option<ReadTable<AccessTable>> = tables.take("access");
+        let mut policy = Self {
+            grants: Vec::new(),
+            socket_group: access.map(|access| access.value.socket_group).unwrap_or_default(),
+        };
+        for table in tables.take_each("grants") {
+            let mut reading = GrantReading::of(&table, &mut tables, names);
+            let name = table.value.name.get_ref().clone();
             if policy.grants.iter().any(|other| other.name == name) {
-                return Err(bad(GrantError::SecondOfItsName));
+                reading.found(table.at, GrantError::SecondOfItsName);
             }
-            policy.grants.push(grant(table, names).map_err(bad)?);
+            let grant = reading.grant(table);
+            policy.grants.push(grant);
         }
-        Ok(policy)
+        tables.finish().map(|()| policy)
     }
 }
 
-fn grant(table: GrantTable, names: &dyn AccountNames) -> Result<Grant, GrantError> {
-    let is_name = !table.name.is_empty()
-        && table.name.len() <= LONGEST_NAME
-        && table.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if !is_name {
-        return Err(GrantError::Name);
-    }
-    let callers = GrantCallers {
-        users: numbers("user", table.users, |name| names.user(name))?,
-        groups: numbers("group", table.groups, |name| names.group(name))?,
-        units: table.units,
-        pods: table.pods.iter().map(|pod| canonical_pod(pod)).collect(),
-    };
-    if callers == GrantCallers::default() {
-        return Err(GrantError::Nobody);
-    }
-    if table.limits.cpu.is_some() && !table.applications.is_empty() {
-        return Err(GrantError::CpuOfApplications);
-    }
-    Ok(Grant {
-        name: table.name,
-        callers,
-        verbs: verbs(&table.allow)?,
-        images: table.images.map(|texts| patterns("images", &texts)).transpose()?,
-        files: table.files.map(|texts| globs("files", &texts)).transpose()?,
-        types: table.types.map(|types| types.iter().map(|one| one.parse()).collect()).transpose()?,
-        hooks: table.hooks.map(|texts| patterns("hooks", &texts)).transpose()?,
-        targets: table.targets.map(|texts| patterns("targets", &texts)).transpose()?,
-        netns: table.netns.map(|words| netns(&words)).transpose()?.flatten(),
-        priorities: table.priorities.map(|range| priorities(&range)).transpose()?,
-        applications: patterns("applications", &table.applications)?,
-        over_all: table.over == Over::All,
-        limits: GrantLimits {
-            programs: table.limits.programs,
-            links: table.limits.links,
-            map_memory: table.limits.map_memory.map(|size| bytes(&size)).transpose()?,
-            verified_instructions: table.limits.verified_instructions,
-            cpu: cpu(table.limits.cpu, table.limits.over_cpu)?,
-        },
-        tenant: tenant(table.scope, table.helpers)?,
-    })
+/// One grant while it is read.
+struct GrantReading<'r, 't> {
+    name: String,
+    tables: &'r mut PolicyTables<'t>,
+    names: &'r dyn AccountNames,
 }
 
-fn numbers(
-    what: &'static str,
-    given: Vec<NameOrNumber>,
-    find: impl Fn(&str) -> Option<u32>,
-) -> Result<BTreeSet<u32>, GrantError> {
-    let number = |one| match one {
-        NameOrNumber::Number(number) => Ok(number),
-        NameOrNumber::Name(name) => find(&name).ok_or(GrantError::NoAccount { what, name }),
-    };
-    given.into_iter().map(number).collect()
-}
+impl<'r, 't> GrantReading<'r, 't> {
+    fn of(
+        table: &ReadTable<GrantTable>,
+        tables: &'r mut PolicyTables<'t>,
+        names: &'r dyn AccountNames,
+    ) -> Self {
+        Self { name: table.value.name.get_ref().clone(), tables, names }
+    }
 
-fn verbs(words: &[String]) -> Result<BTreeSet<AccessVerb>, GrantError> {
-    let mut verbs = BTreeSet::new();
-    for word in words {
-        match word.as_str() {
-            // What strangers do is nobody's own: a grant has to say it by its name.
-            "all" => {
-                verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| *verb != AccessVerb::Radar))
+    fn found(&mut self, at: usize, why: GrantError) {
+        let name: String = self.name.chars().take(LONGEST_NAME).flat_map(char::escape_debug).collect();
+        self.tables.found(at, format!("grant \"{name}\": {why}"));
+    }
+
+    /// Takes the good of a result, and notes the bad.
+    fn good<T>(&mut self, at: usize, result: Result<T, impl Into<GrantError>>) -> Option<T> {
+        result.map_err(|why| self.found(at, why.into())).ok()
+    }
+
+    /// Returns the grant. It counts only if nothing was found.
+    fn grant(&mut self, ReadTable { value: table, at, whole }: ReadTable<GrantTable>) -> Grant {
+        let name_at = table.name.span().start;
+        let name = table.name.into_inner();
+        let is_name = !name.is_empty()
+            && name.len() <= LONGEST_NAME
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if !is_name {
+            self.found(name_at, GrantError::Name);
+        }
+        let names_callers = !(table.users.is_empty()
+            && table.groups.is_empty()
+            && table.units.is_empty()
+            && table.pods.is_empty());
+        if whole && !names_callers {
+            self.found(at, GrantError::Nobody);
+        }
+        let names = self.names;
+        let callers = GrantCallers {
+            users: self.numbers("user", table.users, |name| names.user(name)),
+            groups: self.numbers("group", table.groups, |name| names.group(name)),
+            units: table.units,
+            pods: table.pods.iter().map(|pod| canonical_pod(pod)).collect(),
+        };
+        if let (Some(cpu), false) = (&table.limits.cpu, table.applications.is_empty()) {
+            self.found(cpu.span().start, GrantError::CpuOfApplications);
+        }
+        Grant {
+            name,
+            callers,
+            verbs: self.verbs(&table.allow, at, whole),
+            images: table.images.map(|texts| self.patterns("images", &texts)),
+            files: table.files.map(|texts| self.globs("files", &texts)),
+            types: table.types.map(|types| self.each(&types, |one| one.parse()).into_iter().collect()),
+            hooks: table.hooks.map(|texts| self.patterns("hooks", &texts)),
+            targets: table.targets.map(|texts| self.patterns("targets", &texts)),
+            netns: table.netns.and_then(|words| self.netns(&words)),
+            priorities: table
+                .priorities
+                .and_then(|range| self.good(range.span().start, priorities(range.get_ref()))),
+            applications: self.patterns("applications", &table.applications),
+            over_all: table.over == Over::All,
+            limits: GrantLimits {
+                programs: table.limits.programs,
+                links: table.limits.links,
+                map_memory: table
+                    .limits
+                    .map_memory
+                    .and_then(|size| self.good(size.span().start, bytes(size.get_ref()))),
+                verified_instructions: table.limits.verified_instructions,
+                cpu: self.cpu(table.limits.cpu, table.limits.over_cpu),
+            },
+            tenant: self.tenant(table.scope, table.helpers),
+        }
+    }
+
+    fn numbers(
+        &mut self,
+        what: &'static str,
+        given: Vec<Spanned<NameOrNumber>>,
+        find: impl Fn(&str) -> Option<u32>,
+    ) -> BTreeSet<u32> {
+        let mut numbers = BTreeSet::new();
+        for one in given {
+            let at = one.span().start;
+            match one.into_inner() {
+                NameOrNumber::Number(number) => {
+                    numbers.insert(number);
+                }
+                NameOrNumber::Name(name) => match find(&name) {
+                    Some(number) => {
+                        numbers.insert(number);
+                    }
+                    None if self.names.may_have_gone() => {}
+                    None => self.found(at, GrantError::NoAccount { what, name }),
+                },
             }
-            word => {
-                verbs.insert(word.parse()?);
+        }
+        numbers
+    }
+
+    fn verbs(&mut self, words: &[Text], at: usize, whole: bool) -> BTreeSet<AccessVerb> {
+        let mut verbs = BTreeSet::new();
+        for word in words {
+            match word.get_ref().as_str() {
+                // What strangers do is nobody's own: a grant has to say it by its name.
+                "all" => {
+                    verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| *verb != AccessVerb::Radar))
+                }
+                name => verbs.extend(self.good(word.span().start, name.parse::<AccessVerb>())),
+            }
+        }
+        if whole && words.is_empty() {
+            self.found(at, GrantError::Nothing);
+        }
+        verbs
+    }
+
+    /// "own", "any", or paths of namespace files.
+    fn netns(&mut self, words: &Spanned<Vec<Text>>) -> Option<NetnsRule> {
+        match &words.get_ref()[..] {
+            [word] if word.get_ref() == "own" => Some(NetnsRule::Own),
+            [word] if word.get_ref() == "any" => None,
+            paths if paths.iter().all(|path| path.get_ref().starts_with('/')) => {
+                Some(NetnsRule::Files(self.globs("netns", paths)))
+            }
+            _ => {
+                self.found(words.span().start, GrantError::Netns);
+                None
             }
         }
     }
-    if verbs.is_empty() { Err(GrantError::Nothing) } else { Ok(verbs) }
-}
 
-/// "own", "any", or paths of namespace files.
-fn netns(words: &[String]) -> Result<Option<NetnsRule>, GrantError> {
-    match words {
-        [word] if word == "own" => Ok(Some(NetnsRule::Own)),
-        [word] if word == "any" => Ok(None),
-        paths if paths.iter().all(|path| path.starts_with('/')) => {
-            Ok(Some(NetnsRule::Files(globs("netns", paths)?)))
+    fn tenant(&mut self, scope: Scope, helpers: Vec<Text>) -> Option<TenantRules> {
+        let is_name = |name: &str| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        match (scope, helpers.first()) {
+            // Programs that see the whole machine may call everything.
+            (Scope::Machine, Some(first)) => {
+                self.found(first.span().start, GrantError::HelpersWithoutScope);
+                None
+            }
+            (Scope::Machine, None) => None,
+            (Scope::Cgroup, _) => {
+                for helper in helpers.iter().filter(|helper| !is_name(helper.get_ref())) {
+                    self.found(helper.span().start, GrantError::Helper(helper.get_ref().clone()));
+                }
+                let helpers = helpers.into_iter().map(Spanned::into_inner).collect();
+                Some(TenantRules { scope: TaskScope::Caller, helpers })
+            }
         }
-        _ => Err(GrantError::Netns),
+    }
+
+    fn cpu(&mut self, share: Option<Text>, over: Option<Text>) -> Option<CpuLimit> {
+        let action = over.as_ref().and_then(|over| self.good(over.span().start, over.get_ref().parse()));
+        match (share, over) {
+            (None, None) => None,
+            (None, Some(over)) => {
+                self.found(over.span().start, GrantError::OverNoCpu);
+                None
+            }
+            (Some(share), _) => {
+                let at = share.span().start;
+                let share = self.good(at, share.get_ref().parse())?;
+                Some(CpuLimit { share, action: action.unwrap_or_default() })
+            }
+        }
+    }
+
+    fn globs(&mut self, key: &'static str, texts: &[Text]) -> Vec<Glob> {
+        self.each(texts, |text| Glob::parse(text).map_err(|source| GrantError::Names { key, source }))
+    }
+
+    fn patterns<T: FromStr<Err = BadPattern>>(&mut self, key: &'static str, texts: &[Text]) -> Vec<T> {
+        self.each(texts, |text| text.parse().map_err(|source| GrantError::Pattern { key, source }))
+    }
+
+    fn each<T, E: Into<GrantError>>(
+        &mut self,
+        texts: &[Text],
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        texts.iter().filter_map(|text| self.good(text.span().start, parse(text.get_ref()))).collect()
     }
 }
 
@@ -239,32 +329,6 @@ fn priorities(range: &str) -> Result<RangeInclusive<i32>, GrantError> {
     match numbers {
         Some((first, last)) if first <= last => Ok(first..=last),
         _ => Err(GrantError::Priorities(range.to_owned())),
-    }
-}
-
-fn tenant(scope: Scope, helpers: BTreeSet<String>) -> Result<Option<TenantRules>, GrantError> {
-    let is_name = |name: &&String| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    match scope {
-        // Programs that see the whole machine may call everything.
-        Scope::Machine if !helpers.is_empty() => Err(GrantError::HelpersWithoutScope),
-        Scope::Machine => Ok(None),
-        Scope::Cgroup => match helpers.iter().find(|name| !is_name(name)) {
-            Some(name) => Err(GrantError::Helper(name.clone())),
-            None => Ok(Some(TenantRules { scope: TaskScope::Caller, helpers })),
-        },
-    }
-}
-
-fn cpu(share: Option<String>, over: Option<String>) -> Result<Option<CpuLimit>, GrantError> {
-    match (share, over) {
-        (None, None) => Ok(None),
-        (None, Some(_)) => Err(GrantError::OverNoCpu),
-        (Some(share), over) => {
-            let action = over.map(|over| over.parse()).transpose()?.unwrap_or_default();
-            Ok(Some(CpuLimit { share: share.parse()?, action }))
-        }
     }
 }
 
@@ -281,16 +345,6 @@ fn bytes(size: &str) -> Result<u64, GrantError> {
     let number: Option<u64> = size[..digits].parse().ok();
     let bytes = number.zip(unit).and_then(|(number, unit)| number.checked_mul(1 << unit));
     bytes.ok_or_else(|| GrantError::Size(size.to_owned()))
-}
-
-fn globs(key: &'static str, texts: &[String]) -> Result<Vec<Glob>, GrantError> {
-    let glob = |text: &String| Glob::parse(text).map_err(|source| GrantError::Names { key, source });
-    texts.iter().map(glob).collect()
-}
-
-fn patterns<T: FromStr<Err = BadPattern>>(key: &'static str, texts: &[String]) -> Result<Vec<T>, GrantError> {
-    let pattern = |text: &String| text.parse().map_err(|source| GrantError::Pattern { key, source });
-    texts.iter().map(pattern).collect()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ impl<K: Kernel> BpfmanAccess for Api<K> {
     async fn who_am_i(&self, _: Request<wire::WhoAmIRequest>) -> Reply<wire::WhoAmIResponse> {
         let _permit = self.authorize(&[])?;
         let peer = peer()?;
-        let policy = self.policy_for(&peer)?;
+        let policy = self.policy_for(&peer);
         let verbs = everybody(&policy, &peer);
         Ok(Response::new(wire::WhoAmIResponse {
             uid: peer.uid,
@@ -44,10 +44,13 @@ impl<K: Kernel> BpfmanAccess for Api<K> {
         let mut objects: Vec<_> = parsed.iter().map(|object| object.to_object(in_callers_netns)).collect();
         // A namespace is asked for besides, as an attachment to it is.
         objects.extend(parsed.iter().filter_map(|object| object.netns(in_callers_netns)));
-        let decided = self.policy_for(&peer)?.decide(&peer, verb, &objects);
+        let decided = self.policy_for(&peer).decide(&peer, verb, &objects);
         let (by, why_not) = match decided {
             Ok(allowed) => (allowed.by.to_string(), String::new()),
-            Err(denial) => (String::new(), format!("{}; {}", denial.message, denial.hint)),
+            Err(denial) => {
+                let denial = self.with_mistakes(verb, denial);
+                (String::new(), format!("{}; {}", denial.message, denial.hint))
+            }
         };
         Ok(Response::new(wire::CanIResponse { allowed: why_not.is_empty(), by, why_not }))
     }

@@ -3,11 +3,11 @@
 //! A [`Permit`] is made here alone, and the ways to a thread that works for a call take one: a handler that asks for none
 //! does not compile.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bpfman_proto::Method;
-use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, GrantLimits};
+use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, Denial, GrantLimits};
 use bpfmand_core::{Owner, Peer, TenantRules};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
@@ -19,21 +19,35 @@ use crate::{audit, status};
 
 /// Where the grants come from.
 pub trait AccessSource: Send + Sync {
-    /// The grants as they are now.
-    ///
-    /// # Errors
-    /// They cannot be read, and why: nobody but root may do anything then.
-    fn policy(&self) -> Result<Arc<AccessPolicy>, UnreadablePolicy>;
+    /// Returns the grants in force now.
+    fn policy(&self) -> Arc<AccessPolicy>;
+    /// Returns what is wrong with their file.
+    fn health(&self) -> PolicyHealth {
+        PolicyHealth::default()
+    }
 }
 
-/// Grants that cannot be read now.
-#[derive(Debug)]
-pub struct UnreadablePolicy(pub Box<dyn std::error::Error + Send + Sync>);
+/// State of the file that the grants come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyHealth {
+    /// The file.
+    pub file: PathBuf,
+    /// Its mistakes, each as `FILE:LINE: reason`; none if it is in force.
+    pub mistakes: Option<String>,
+    /// Policy in force instead, and what follows.
+    pub in_force: String,
+    /// Whether no policy is in force, so that only root may do anything.
+    pub is_unknown: bool,
+    /// Reason why the policy in force is not kept for the next start.
+    pub copy_failure: Option<String>,
+    /// When the file was removed, if it was and there is none.
+    pub removed: Option<String>,
+}
 
 /// A policy that does not change.
 impl AccessSource for Arc<AccessPolicy> {
-    fn policy(&self) -> Result<Arc<AccessPolicy>, UnreadablePolicy> {
-        Ok(Arc::clone(self))
+    fn policy(&self) -> Arc<AccessPolicy> {
+        Arc::clone(self)
     }
 }
 
@@ -84,8 +98,9 @@ impl<K: Kernel> Api<K> {
                 audit::owner(owner);
             }
         }
-        let decided = self.policy_for(&peer)?.decide(&peer, verb, objects);
-        let Allowed { by, owner, limits, tenant } = decided.map_err(|denial| status::denial(&denial))?;
+        let decided = self.policy_for(&peer).decide(&peer, verb, objects);
+        let decided = decided.map_err(|denial| status::denial(&self.with_mistakes(verb, denial)));
+        let Allowed { by, owner, limits, tenant } = decided?;
         audit::allowed_by(&by);
         audit::owner(&owner);
         Ok(Permit { uid: peer.uid, owner, limits, tenant })
@@ -94,20 +109,30 @@ impl<K: Kernel> Api<K> {
     /// Returns whether the caller has the right to a verb on an object over all owners. Denies nothing, and leaves no trace.
     pub(crate) fn has_over_all(&self, verb: AccessVerb, object: &AccessObject<'_>) -> Result<bool, Status> {
         let peer = caller()?;
-        Ok(self.policy_for(&peer)?.is_over_all(&peer, verb, object))
+        Ok(self.policy_for(&peer).is_over_all(&peer, verb, object))
     }
 
-    /// The grants that decide about a caller. Root, whom they do not bind, repairs those that cannot be read.
-    pub(crate) fn policy_for(&self, peer: &Peer) -> Result<Arc<AccessPolicy>, Status> {
-        if peer.uid == 0 { Ok(Arc::default()) } else { self.access_policy() }
+    /// Returns the grants that decide about a caller. Root's calls do not wait for the file.
+    pub(crate) fn policy_for(&self, peer: &Peer) -> Arc<AccessPolicy> {
+        if peer.uid == 0 { Arc::default() } else { self.access.policy() }
     }
 
-    /// The grants as they are now.
-    pub(crate) fn access_policy(&self) -> Result<Arc<AccessPolicy>, Status> {
-        let unread = |UnreadablePolicy(why)| {
-            denied(format!("only root may do anything while the policy cannot be read: {why}"))
-        };
-        self.access.policy().map_err(unread)
+    /// Adds to a denial that the policy has a mistake: what would have allowed the call may be in the file.
+    pub(crate) fn with_mistakes(&self, verb: AccessVerb, mut denial: Denial) -> Denial {
+        if verb == AccessVerb::Administer {
+            return denial;
+        }
+        let health = self.access.health();
+        if health.is_unknown {
+            denial.hint = "policy.toml has mistakes, and no earlier policy is known: only root and the node agent may do \
+                           anything; have root run `bpfman policy check`"
+                .to_owned();
+        } else if health.mistakes.is_some() {
+            denial.hint.push_str(
+                "; policy.toml has mistakes now, and an earlier policy is in force: have root run `bpfman policy check`",
+            );
+        }
+        denial
     }
 
     /// Refuses what would be over the limits of its owner.
@@ -136,7 +161,7 @@ impl<K: Kernel> Api<K> {
     /// is looked at.
     pub(crate) async fn is_callers_netns(&self, path: Option<&Path>) -> Result<bool, Status> {
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(false) };
-        let (Some(own), policy) = (peer.netns.clone(), self.access_policy()?) else { return Ok(false) };
+        let (Some(own), policy) = (peer.netns.clone(), self.access.policy()) else { return Ok(false) };
         let mut grants = policy.grants_of(&peer);
         if !grants.any(|grant| grant.netns == Some(bpfmand_access::NetnsRule::Own)) {
             return Ok(false);

@@ -1,9 +1,10 @@
 //! What the daemon finds wrong with itself: the part of `bpfman doctor` that only it can see.
 
-use bpfman_proto::ext::v1::HealthFinding;
+use bpfman_proto::ext::v1::{HealthFinding, HealthNote};
+use bpfman_proto::printable::shell_word;
 use bpfmand_kernel::Kernel;
 
-use crate::authorize::UnreadablePolicy;
+use crate::authorize::PolicyHealth;
 use crate::examine_machine::{clock, disk, kernel};
 use crate::server::Api;
 
@@ -63,15 +64,7 @@ impl<K: Kernel> Api<K> {
             let why = "it is tried again with each change";
             finding("unfinished", "operation", what, why, RESTART.to_owned())
         }));
-        if let Err(UnreadablePolicy(why)) = self.access.policy() {
-            found.push(finding(
-                "policy",
-                "policy",
-                why.to_string(),
-                "nothing is loaded, and nobody but root may do anything",
-                "systemctl status bpfmand".to_owned(),
-            ));
-        }
+        examine_policy(&self.access.health(), &mut found);
         if let Some(why) = self.load_gate.why_open() {
             found.push(finding(
                 "policy",
@@ -120,4 +113,32 @@ impl<K: Kernel> Api<K> {
             )),
         }
     }
+}
+
+fn examine_policy(health: &PolicyHealth, found: &mut Vec<HealthFinding>) {
+    let file = health.file.display().to_string();
+    if let Some(mistakes) = &health.mistakes {
+        let fix = format!("bpfman policy check {}", shell_word(&file));
+        found.push(finding("policy", &file, mistakes.clone(), &health.in_force, fix));
+    }
+    if let Some(failure) = &health.copy_failure {
+        found.push(finding(
+            "policy",
+            &file,
+            format!("the policy in force is not kept on the disk: {failure}"),
+            "after a mistake in the file and a restart it does not hold",
+            "bpfman doctor".to_owned(),
+        ));
+    }
+}
+
+/// Returns what is worth knowing, and no difference: subjects and sentences.
+pub(crate) fn notes(health: &PolicyHealth) -> Vec<HealthNote> {
+    let removed = health.removed.as_ref().map(|removed| HealthNote {
+        subject: health.file.display().to_string(),
+        what: format!(
+            "it was removed ({removed}), and the default policy is in force: no grants, and no images"
+        ),
+    });
+    removed.into_iter().collect()
 }

@@ -65,7 +65,7 @@ mod type_support;
 mod watchers;
 
 pub use activity::Activity;
-pub use authorize::{AccessSource, UnreadablePolicy};
+pub use authorize::{AccessSource, PolicyHealth};
 pub use calls_of::CallsOf;
 pub use gate::Gate;
 pub use gate_standing::GateStanding;

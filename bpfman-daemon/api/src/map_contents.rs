@@ -113,7 +113,7 @@ async fn read<K: Kernel>(api: &Api<K>, asked: &Asked) -> Result<Reading, Status>
         let _turn = turn;
         let map = api.engine.find_map(&wanted).map_err(fail)?;
         let users: Vec<(ProgramId, Owner)> = map.users().collect();
-        let decided = api.policy_for(&caller)?.decide(&caller, AccessVerb::MapsRead, &programs_of(&users));
+        let decided = api.policy_for(&caller).decide(&caller, AccessVerb::MapsRead, &programs_of(&users));
         decided.map_err(|denial| status::denial(&denial))?;
         let (details, handle) = api.engine.open_map(&map, false).map_err(fail)?;
         let most = most_at_once(api, &details.facts)?;

@@ -14,7 +14,7 @@ use crate::event_stream::EventStream;
 use crate::history_pages::HistoryStream;
 use crate::run_sample::RunSample;
 use crate::server::{Api, Reply, caller, fail};
-use crate::{chains_parse, event_stream, history, history_pages, node_dry_run, node_watch, status};
+use crate::{chains_parse, event_stream, examine, history, history_pages, node_dry_run, node_watch, status};
 
 /// Most containers that one request asks for: a node runs some hundred.
 const MOST_CONTAINERS: usize = 1000;
@@ -158,8 +158,11 @@ impl<K: Kernel> BpfmanNode for Api<K> {
 
     async fn examine(&self, _: Request<wire::ExamineRequest>) -> Reply<wire::ExamineResponse> {
         let permit = self.authorize(&[])?;
-        let findings = self.view(&permit, |api| Ok(api.examined())).await?;
-        Ok(Response::new(wire::ExamineResponse { findings }))
+        let examined = self.view(&permit, |api| {
+            let notes = examine::notes(&api.access.health());
+            Ok(wire::ExamineResponse { findings: api.examined(), notes })
+        });
+        Ok(Response::new(examined.await?))
     }
 
     type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;

@@ -10,7 +10,7 @@ use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfmand_access::{AccessPolicy, SocketGroup};
-use bpfmand_api::{AccessSource, Api, CallsOf, Paths, UnreadablePolicy};
+use bpfmand_api::{AccessSource, Api, CallsOf, Paths};
 use bpfmand_core::Peer;
 use bpfmand_engine::{Engine, EngineOptions, NoImages, SCHEMA};
 use bpfmand_journal::{EntryActor, HistoryEntry, Journal, JournalSettings};
@@ -40,8 +40,8 @@ struct Served {
 struct ChangingPolicy(Mutex<Arc<AccessPolicy>>);
 
 impl AccessSource for ChangingPolicy {
-    fn policy(&self) -> Result<Arc<AccessPolicy>, UnreadablePolicy> {
-        Ok(Arc::clone(&self.0.lock().unwrap()))
+    fn policy(&self) -> Arc<AccessPolicy> {
+        Arc::clone(&self.0.lock().unwrap())
     }
 }
 

@@ -72,7 +72,6 @@ pub use inventory::{Bounds, CachedImage, Collected};
 pub use key::{TrustedKey, TrustedKeyError};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{LegacySigning, Mode, Policy, PolicyDecision, PolicyRule, Requirement};
-pub use policy_error::PolicyError;
 pub use policy_file::PolicyFile;
 pub use request::{Caller, FetchPolicy, ImageRequest, Limits, VerifiedImage};
 pub use revoked::{Revoked, RevokedRunning};

@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 
 use bpfman_image_format::Digest;
+use bpfmand_policy_text::{PolicyTables, ReadTable, TextDefects};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use toml::Spanned;
 
 use crate::policy_error::PolicyError;
@@ -55,22 +55,10 @@ pub struct PolicyFile {
     pub files: FileRule,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    mode: Option<Mode>,
-    trusted_root: Option<Spanned<String>>,
-    #[serde(default)]
-    images: Vec<Spanned<Entry>>,
-    files: Option<Files>,
-    #[serde(default)]
-    revoked: RevokedTable,
-    /// Who may do what, which is decided elsewhere.
-    #[serde(rename = "access")]
-    _access: Option<IgnoredAny>,
-    #[serde(rename = "grants")]
-    _grants: Option<IgnoredAny>,
-}
+/// Keys that are read here.
+const KEYS: [&str; 5] = ["mode", "trusted_root", "images", "files", "revoked"];
+/// Keys of access control, which is decided elsewhere.
+const KEYS_OF_ACCESS: [&str; 2] = ["access", "grants"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,18 +93,18 @@ enum Log {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    pattern: String,
+    pattern: Spanned<String>,
     #[serde(default)]
     keys: Vec<Spanned<String>>,
     #[serde(default)]
     identities: Vec<Spanned<SignedIdentity>>,
-    min_signatures: Option<usize>,
+    min_signatures: Option<Spanned<usize>>,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
     log: Option<Log>,
     increasing: Option<String>,
-    signed_as: Option<Vec<String>>,
-    digests: Option<BTreeSet<Digest>>,
+    signed_as: Option<Spanned<Vec<Spanned<String>>>>,
+    digests: Option<Spanned<BTreeSet<Digest>>>,
     #[serde(default)]
     unsigned: bool,
 }
@@ -125,146 +113,165 @@ struct Entry {
 /// file.
 type ReadFile<'a> = &'a mut dyn FnMut(&Path) -> io::Result<String>;
 
-/// Where in the text an entry begins, for messages.
-type LineAt<'a> = &'a dyn Fn(usize) -> usize;
-
 impl PolicyFile {
     /// Parses the text of the file; `read` reads the files that it names.
-    pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PolicyError> {
-        let document: Document = toml::from_str(text)
-            .map_err(|error| PolicyError::Syntax(error.to_string().trim_end().to_owned()))?;
-        let line_at = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
-        let root = document.trusted_root.map(|root| trusted_root(&root, &line_at, read)).transpose()?;
-        let mut rules = Vec::new();
-        for entry in document.images {
-            let line = line_at(entry.span().start);
-            rules.push(rule(entry.into_inner(), line, &line_at, root.as_ref(), read)?);
+    ///
+    /// # Errors
+    /// All mistakes of the text, of the files that it names too.
+    pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, TextDefects> {
+        let mut reading =
+            RuleReading { tables: PolicyTables::parse(text), read, root: None, names_root: false };
+        let mode = reading.tables.take("mode").map(|mode| mode.value);
+        if let Some(root) = reading.tables.take::<Spanned<String>>("trusted_root") {
+            reading.names_root = true;
+            let root = root.value;
+            let found = reading.trusted_root(root.get_ref());
+            reading.root = reading.good(root.span().start, found);
         }
+        let entries = reading.tables.take_each::<Entry>("images");
+        let rules = entries.into_iter().filter_map(|entry| reading.rule(entry)).collect();
+        let files = reading.tables.take::<Files>("files");
+        let files = files.map(|files| FileRule::users(files.value.users)).unwrap_or_default();
+        let revoked = reading.tables.take::<RevokedTable>("revoked");
+        let revoked = revoked.map(|revoked| revoked.value).unwrap_or_default();
         let revoked = Revoked {
-            keys: document.revoked.keys.into_iter().collect(),
-            identities: identities(document.revoked.identities, &line_at)?,
-            digests: document.revoked.digests.into_iter().collect(),
-            running: document.revoked.running,
+            keys: revoked.keys.into_iter().collect(),
+            identities: reading.identities(revoked.identities),
+            digests: revoked.digests.into_iter().collect(),
+            running: revoked.running,
         };
-        let files = document.files.map(|files| FileRule::users(files.users)).unwrap_or_default();
-        Ok(Self { mode: document.mode, rules, revoked, files })
+        reading.tables.refuse_others(&KEYS, &KEYS_OF_ACCESS);
+        reading.tables.finish().map(|()| Self { mode, rules, revoked, files })
     }
 }
 
-fn trusted_root(
-    root: &Spanned<String>,
-    line_at: LineAt<'_>,
-    read: ReadFile<'_>,
-) -> Result<TrustRoot, PolicyError> {
-    let (line, name) = (line_at(root.span().start), root.get_ref().clone());
-    let wrong = |source| PolicyError::Root { line, name: name.clone(), source };
-    if name == trust_root::PUBLIC_GOOD {
-        return TrustRoot::public_good().map_err(wrong);
-    }
-    let path = Path::new(&name);
-    if !path.is_absolute() {
-        return Err(PolicyError::RootForm { line, name });
-    }
-    let text = read(path).map_err(|source| PolicyError::File { line, path: path.to_owned(), source })?;
-    TrustRoot::from_json(&text).map_err(wrong)
+/// The rules while they are read.
+struct RuleReading<'t, 'r> {
+    tables: PolicyTables<'t>,
+    read: ReadFile<'r>,
+    root: Option<TrustRoot>,
+    /// Whether the text names a root, be it one that cannot be used.
+    names_root: bool,
 }
 
-fn rule(
-    entry: Entry,
-    line: usize,
-    line_at: LineAt<'_>,
-    root: Option<&TrustRoot>,
-    read: ReadFile<'_>,
-) -> Result<PolicyRule, PolicyError> {
-    let pattern: Pattern = entry.pattern.parse().map_err(|source| PolicyError::Pattern { line, source })?;
-    let shown = entry.pattern;
-    let digests = entry.digests;
-    if digests.as_ref().is_some_and(BTreeSet::is_empty) {
-        return Err(PolicyError::NoDigest { line, pattern: shown });
+impl RuleReading<'_, '_> {
+    /// Takes the good of a result, and notes the bad.
+    fn good<T>(&mut self, at: usize, result: Result<T, PolicyError>) -> Option<T> {
+        result.map_err(|why| self.tables.found(at, why)).ok()
     }
-    let no_signer = entry.keys.is_empty() && entry.identities.is_empty();
-    if entry.unsigned {
-        let conditions = entry.min_signatures.is_some()
-            || !entry.annotations.is_empty()
-            || entry.log.is_some()
-            || entry.increasing.is_some()
-            || entry.signed_as.is_some();
-        if !no_signer || conditions {
-            return Err(PolicyError::Contradiction { line, pattern: shown });
+
+    fn trusted_root(&mut self, name: &str) -> Result<TrustRoot, PolicyError> {
+        let wrong = |source| PolicyError::Root { name: name.to_owned(), source };
+        if name == trust_root::PUBLIC_GOOD {
+            return TrustRoot::public_good().map_err(wrong);
         }
-        return Ok(PolicyRule { pattern, digests, requirement: Requirement::Unsigned });
-    }
-    if no_signer {
-        return Err(PolicyError::NoSigner { line, pattern: shown });
-    }
-    let mut keys: Vec<TrustedKey> = Vec::new();
-    for text in entry.keys {
-        let key = key(text.get_ref(), line_at(text.span().start), read)?;
-        // The same key twice must not count as two signers.
-        if keys.iter().all(|known| known.fingerprint() != key.fingerprint()) {
-            keys.push(key);
+        let path = Path::new(name);
+        if !path.is_absolute() {
+            return Err(PolicyError::RootForm { name: name.to_owned() });
         }
+        let text = (self.read)(path).map_err(|source| PolicyError::File { path: path.to_owned(), source })?;
+        TrustRoot::from_json(&text).map_err(wrong)
     }
-    let identities = identities(entry.identities, line_at)?;
-    let log_required = entry.log == Some(Log::Required);
-    if root.is_none() && (log_required || !identities.is_empty()) {
-        return Err(PolicyError::NoRoot { line, pattern: shown });
+
+    /// Returns the rule of an entry, if there can be one. It counts only if nothing was found.
+    fn rule(&mut self, ReadTable { value: entry, at, whole }: ReadTable<Entry>) -> Option<PolicyRule> {
+        let (pattern_at, shown) = (entry.pattern.span().start, entry.pattern.into_inner());
+        let pattern = self.pattern(pattern_at, &shown);
+        if let Some(digests) = entry.digests.as_ref().filter(|digests| digests.get_ref().is_empty()) {
+            self.tables.found(digests.span().start, PolicyError::NoDigest { pattern: shown.clone() });
+        }
+        let digests = entry.digests.map(Spanned::into_inner);
+        let names_signers = !entry.keys.is_empty() || !entry.identities.is_empty();
+        if entry.unsigned {
+            let has_conditions = entry.min_signatures.is_some()
+                || !entry.annotations.is_empty()
+                || entry.log.is_some()
+                || entry.increasing.is_some()
+                || entry.signed_as.is_some();
+            if names_signers || has_conditions {
+                self.tables.found(at, PolicyError::Contradiction { pattern: shown });
+            }
+            return Some(PolicyRule { pattern: pattern?, digests, requirement: Requirement::Unsigned });
+        }
+        if !names_signers && whole {
+            self.tables.found(at, PolicyError::NoSigner { pattern: shown.clone() });
+        }
+        let known = self.tables.count();
+        let mut keys: Vec<TrustedKey> = Vec::new();
+        for text in entry.keys {
+            let key = key(text.get_ref(), &mut *self.read);
+            let key = self.good(text.span().start, key);
+            // The same key twice must not count as two signers.
+            keys.extend(key.filter(|key| keys.iter().all(|known| known.fingerprint() != key.fingerprint())));
+        }
+        let identities = self.identities(entry.identities);
+        let log_required = entry.log == Some(Log::Required);
+        if !self.names_root && (log_required || !identities.is_empty()) {
+            self.tables.found(at, PolicyError::NoRoot { pattern: shown.clone() });
+        }
+        let (minimum, minimum_at) = match &entry.min_signatures {
+            Some(minimum) => (*minimum.get_ref(), minimum.span().start),
+            None => (1, at),
+        };
+        // A pattern of identities may stand for many signers.
+        let most = match identities.iter().all(TrustedIdentity::is_exact) {
+            true => keys.len() + identities.len(),
+            false => usize::MAX,
+        };
+        // Of signers that cannot be read, it is not known whether they are different ones.
+        let are_known = whole && names_signers && self.tables.count() == known;
+        if minimum == 0 || are_known && minimum > most {
+            let why = PolicyError::Minimum { pattern: shown.clone(), minimum, signers: most };
+            self.tables.found(minimum_at, why);
+        }
+        let signed_as = entry.signed_as.map(|patterns| {
+            if patterns.get_ref().is_empty() {
+                let why = PolicyError::NoRepository { pattern: shown.clone() };
+                self.tables.found(patterns.span().start, why);
+            }
+            let patterns = patterns.into_inner().into_iter();
+            patterns.filter_map(|one| self.pattern(one.span().start, one.get_ref())).collect()
+        });
+        let signers = Signers {
+            keys,
+            identities,
+            minimum,
+            annotations: entry.annotations,
+            log_required,
+            increasing: entry.increasing,
+            signed_as,
+            root: self.root.clone(),
+        };
+        Some(PolicyRule { pattern: pattern?, digests, requirement: Requirement::Signed(signers) })
     }
-    let minimum = entry.min_signatures.unwrap_or(1);
-    // A pattern of identities may stand for many signers.
-    let most = if identities.iter().all(TrustedIdentity::is_exact) {
-        keys.len() + identities.len()
-    } else {
-        usize::MAX
-    };
-    if minimum == 0 || minimum > most {
-        return Err(PolicyError::Minimum { line, pattern: shown, minimum, signers: most });
+
+    fn pattern(&mut self, at: usize, text: &str) -> Option<Pattern> {
+        self.good(at, text.parse().map_err(|source| PolicyError::Pattern { source }))
     }
-    let signed_as = entry
-        .signed_as
-        .map(|patterns| patterns.iter().map(|pattern| pattern.parse()).collect::<Result<Vec<Pattern>, _>>());
-    let signed_as = signed_as.transpose().map_err(|source| PolicyError::Pattern { line, source })?;
-    if signed_as.as_ref().is_some_and(Vec::is_empty) {
-        return Err(PolicyError::NoRepository { line, pattern: shown });
+
+    fn identities(&mut self, entries: Vec<Spanned<SignedIdentity>>) -> Vec<TrustedIdentity> {
+        let mut found: Vec<TrustedIdentity> = Vec::new();
+        for entry in entries {
+            let (at, entry) = (entry.span().start, entry.into_inner());
+            let identity = TrustedIdentity::new(&entry.issuer, &entry.subject);
+            let identity = self.good(at, identity.map_err(|source| PolicyError::Identity { source }));
+            found.extend(identity.filter(|identity| !found.contains(identity)));
+        }
+        found
     }
-    let signers = Signers {
-        keys,
-        identities,
-        minimum,
-        annotations: entry.annotations,
-        log_required,
-        increasing: entry.increasing,
-        signed_as,
-        root: root.cloned(),
-    };
-    Ok(PolicyRule { pattern, digests, requirement: Requirement::Signed(signers) })
 }
 
-fn identities(
-    entries: Vec<Spanned<SignedIdentity>>,
-    line_at: LineAt<'_>,
-) -> Result<Vec<TrustedIdentity>, PolicyError> {
-    let mut found: Vec<TrustedIdentity> = Vec::new();
-    for entry in entries {
-        let (line, entry) = (line_at(entry.span().start), entry.into_inner());
-        let identity = TrustedIdentity::new(&entry.issuer, &entry.subject)
-            .map_err(|source| PolicyError::Identity { line, source })?;
-        if !found.contains(&identity) {
-            found.push(identity);
-        }
-    }
-    Ok(found)
-}
-
-fn key(text: &str, line: usize, read: ReadFile<'_>) -> Result<TrustedKey, PolicyError> {
+fn key(text: &str, read: ReadFile<'_>) -> Result<TrustedKey, PolicyError> {
     if text.trim_start().starts_with("-----BEGIN ") {
-        let inline = |source| PolicyError::Key { line, key: "(inline)".to_owned(), source };
+        let inline = |source| PolicyError::Key { key: "(inline)".to_owned(), source };
         return TrustedKey::from_pem(text).map_err(inline);
     }
     let path = Path::new(text);
     if !path.is_absolute() {
-        return Err(PolicyError::KeyForm { line, key: text.chars().take(80).collect() });
+        return Err(PolicyError::KeyForm {
+            key: text.chars().take(80).flat_map(char::escape_debug).collect(),
+        });
     }
-    let pem = read(path).map_err(|source| PolicyError::File { line, path: path.to_owned(), source })?;
-    TrustedKey::from_pem(&pem).map_err(|source| PolicyError::Key { line, key: text.to_owned(), source })
+    let pem = read(path).map_err(|source| PolicyError::File { path: path.to_owned(), source })?;
+    TrustedKey::from_pem(&pem).map_err(|source| PolicyError::Key { key: text.to_owned(), source })
 }

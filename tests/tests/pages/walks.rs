@@ -27,6 +27,10 @@ const CAPTURE: &str = r"{
     printf '\x00\x00\x00\x00\x00\x00\x00\x00\x3c\x00\x00\x00\x3c\x00\x00\x00'
     head -c 60 /dev/zero; } > captured.pcap";
 
+/// A policy with two mistakes.
+const DRAFT: &str =
+    r#"printf '[[grants]]\nname = "network-team"\nusers = ["adda"]\nallow = ["fly"]\n' > draft.toml"#;
+
 const NOTHING: Walk = Walk {
     page: "",
     entry: "",
@@ -204,7 +208,13 @@ walks! {
         fails: &[("--for gone", 20)],
         ..NOTHING
     },
-    access: Walk { page: "docs/access.md", parsed: &["bpfman attach 7 xdp"], ..NOTHING },
+    access: Walk {
+        page: "docs/access.md",
+        given: &[("", DRAFT)],
+        parsed: &["bpfman attach 7 xdp"],
+        fails: &[("policy check draft.toml", 6)],
+        ..NOTHING
+    },
     radar_of_a_machine: Walk {
         page: "docs/radar.md",
         given: &[

@@ -149,18 +149,9 @@ fn owners_outlive_the_daemon_and_a_grant_that_is_taken_away_ends_at_once() {
     daemon.bpfman_as(BOB, &format!("unload {ada}")).fails(4, &["of grant:network"]);
     fs::write(daemon.path("policy.toml"), "").unwrap();
     daemon.bpfman_as(ADA, &format!("unload {ada}")).fails(4, &["no grant is for this user"]);
-    // Who cannot be told what the policy says may do nothing, but root, who puts it right.
+    // A mistake brings back no grant that was taken away.
     fs::write(daemon.path("policy.toml"), "[[grants]]\nname = 1\n").unwrap();
-    daemon.bpfman_as(ADA, "list programs").fails(4, &["the policy cannot be read", "policy.toml"]);
-    daemon.bpfman("list programs").success();
+    daemon.bpfman_as(ADA, &format!("unload {ada}")).fails(4, &["no grant is for this user", "has mistakes"]);
     fs::write(daemon.path("policy.toml"), EVERYBODY_MAY).unwrap();
     daemon.bpfman_as(BOB, &format!("unload {ada}")).success();
-}
-
-#[test]
-fn a_policy_with_a_mistake_keeps_the_daemon_from_starting() {
-    let policy = "[[grants]]\nname = \"x\"\nusers = [\"of-nobody-at-all\"]\nallow = [\"load\"]\n".to_owned();
-    let (status, says) = Daemon::prepare().refuses(&Launch { policy, ..Launch::default() });
-    assert!(!status.success());
-    assert!(says.contains("line 1") && says.contains("there is no user \"of-nobody-at-all\""), "{says}");
 }

@@ -319,22 +319,19 @@ fn an_idle_daemon_ends_when_told_to_and_programs_run_on() {
 #[test]
 fn a_mistake_in_the_configuration_keeps_it_from_starting() {
     let daemon = Daemon::prepare();
-    for (config, policy, says) in [
-        ("[store]\nengine = \"sqlite\"", "", "sqlite"),
-        ("tc.attach = \"magic\"", "", "magic"),
-        ("not toml at all", "", "bpfman.toml"),
-        ("", "mode = \"sometimes\"", "sometimes"),
-        ("", "[[images]]\npattern = \"*\"\n", "names no keys"),
-        ("", "[[images]]\npattern = \"*\"\nkeys = [\"/nonexistent.pub\"]\n", "/nonexistent.pub"),
+    for (config, says) in [
+        ("[store]\nengine = \"sqlite\"", "sqlite"),
+        ("tc.attach = \"magic\"", "magic"),
+        ("not toml at all", "bpfman.toml"),
     ] {
-        let launch = Launch { config: config.to_owned(), policy: policy.to_owned(), ..Launch::default() };
+        let launch = Launch { config: config.to_owned(), ..Launch::default() };
         let (status, said) = daemon.refuses(&launch);
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains(says), "{said}");
     }
-    // A policy that others could change is no policy.
+    // One that others could change is none.
     let mut command = daemon.command(&Launch::default());
-    fs::set_permissions(daemon.path("policy.toml"), fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(daemon.path("bpfman.toml"), fs::Permissions::from_mode(0o666)).unwrap();
     let output = command.stderr(std::process::Stdio::piped()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("writable by nobody else"), "{said}");

@@ -79,6 +79,7 @@ mod node;
 mod over_others;
 mod own_things;
 mod points;
+mod policy;
 mod predecessor;
 mod prometheus;
 mod radar;

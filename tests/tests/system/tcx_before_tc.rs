@@ -1,11 +1,12 @@
-//! tcx programs of ours run before our tc chain, whoever came first: as they do where tc is entered by a filter.
+//! tcx programs of the machine run before our tc chain, whoever came first: as they do where tc is entered by a filter. Those
+//! of namespaces run behind it: what the machine drops, they cannot let pass.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
-use bpfman_tests::requests::{attach, tc, tcx};
+use bpfman_tests::requests::{attach, load, tc, tcx};
 use bpfman_tests::skip::lacks_tcx;
 use bpfman_tests::traffic::Traffic;
-use bpfman_tests::{Daemon, Launch, Network, Wire};
+use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
 
 use crate::equipment::{Program, detach, test_name};
 use crate::kill::{Attach, kill_at_every_step};
@@ -102,6 +103,92 @@ fn tcx_programs_run_before_the_tc_chain_on_the_way_in() {
 #[test]
 fn tcx_programs_run_before_the_tc_chain_on_the_way_out() {
     tcx_runs_before_tc("egress");
+}
+
+/// A program of an application of a namespace.
+fn tenant(wire: &Wire, name: &str, kind: Type, verdict: i32) -> Program {
+    let mut request = load(&compile::object("chain"), &[(name, kind)]);
+    request.global_data.insert("who".to_owned(), 5_u32.to_ne_bytes().to_vec());
+    request.global_data.insert("verdict".to_owned(), verdict.to_ne_bytes().to_vec());
+    for (key, value) in [("bpfman.io/ProgramNamespace", "shop"), ("bpfman.io/ProgramName", "filter")] {
+        request.metadata.insert(key.to_owned(), value.to_owned());
+    }
+    Program::of(&wire.load(request).unwrap().programs[0])
+}
+
+/// Sends datagrams; returns how many arrived, and how many of them each program saw.
+fn sent(traffic: &Traffic, programs: &[&Program]) -> (usize, Vec<u64>) {
+    let before: Vec<u64> = programs.iter().map(|program| program.hits()).collect();
+    let arrived = traffic.send(2);
+    let hits = programs.iter().zip(before).map(|(program, before)| program.hits() - before);
+    (arrived, hits.collect())
+}
+
+fn tcx_of_a_namespace_accepts_nothing_past_the_machine(direction: &str) {
+    if lacks_tcx(&test_name()) {
+        return;
+    }
+    let (mut daemon, network) = (Daemon::start(), Network::new());
+    let traffic = Traffic::new(&network);
+    let wire = daemon.wire();
+    let netns = if direction == "ingress" { network.far.path() } else { network.near.path() };
+    let [dropping, counting] =
+        [(9, 2), (8, 3)].map(|(who, verdict)| Program::member(&wire, "tc_member", Type::Tc, who, verdict));
+    // The kernel's verdicts of tcx: pass, which ends its list, and drop.
+    let [passing, refusing] = [0, 2].map(|verdict| tenant(&wire, "tcx_member", Type::Tcx, verdict));
+    let place = || tc(&netns, INTERFACE, direction, 900, &[]);
+    let attach_tenant =
+        |program: &Program| wire.attach(attach(program.id, tcx(&netns, INTERFACE, direction, 0))).unwrap();
+    // The machine's comes later, as a firewall does that is installed later.
+    attach_tenant(&passing);
+    assert_eq!(sent(&traffic, &[&dropping, &passing]), (2, vec![0, 2]));
+    let firewall = wire.attach(attach(dropping.id, place())).unwrap().link_id;
+    assert_eq!(sent(&traffic, &[&dropping, &passing]), (0, vec![2, 0]));
+    daemon.kill();
+    daemon.again(&Launch::default());
+    let wire = daemon.wire();
+    assert_eq!(sent(&traffic, &[&dropping, &passing]), (0, vec![2, 0]));
+    detach(&wire, firewall);
+    assert_eq!(sent(&traffic, &[&dropping, &passing]), (2, vec![0, 2]));
+    // What the machine lets pass on, the namespace sees, and may drop.
+    let proceeding = tc(&netns, INTERFACE, direction, 900, &[3]);
+    wire.attach(attach(counting.id, proceeding)).unwrap();
+    assert_eq!(sent(&traffic, &[&counting, &passing]), (2, vec![2, 2]));
+    wire.attach(attach(refusing.id, tcx(&netns, INTERFACE, direction, 0))).unwrap();
+    let (arrived, hits) = sent(&traffic, &[&counting, &passing, &refusing]);
+    assert!(hits == [2, 2, 0] && arrived == 2 || hits == [2, 0, 2] && arrived == 0, "{arrived} {hits:?}");
+    let doctor = daemon.bpfman("doctor");
+    assert_eq!(doctor.code, 0, "{doctor:?}");
+}
+
+#[test]
+fn tcx_of_a_namespace_accepts_nothing_on_the_way_in() {
+    tcx_of_a_namespace_accepts_nothing_past_the_machine("ingress");
+}
+
+#[test]
+fn tcx_of_a_namespace_accepts_nothing_on_the_way_out() {
+    tcx_of_a_namespace_accepts_nothing_past_the_machine("egress");
+}
+
+#[test]
+fn tcx_of_a_namespace_is_refused_where_filters_enter_the_chain() {
+    if lacks_tcx(&test_name()) {
+        return;
+    }
+    let config = "[tc]\nattach = \"clsact\"\n".to_owned();
+    let (daemon, network) = (Daemon::start_with(&Launch { config, ..Launch::default() }), Network::new());
+    let (traffic, wire) = (Traffic::new(&network), daemon.wire());
+    let dropping = Program::member(&wire, "tc_member", Type::Tc, 9, 2);
+    wire.attach(attach(dropping.id, tc(&network.far.path(), INTERFACE, "ingress", 900, &[]))).unwrap();
+    let passing = tenant(&wire, "tcx_member", Type::Tcx, 0);
+    let before = daemon.state();
+    let far = network.far.path().display().to_string();
+    let refused =
+        daemon.bpfman(&format!("attach {} tcx -d ingress -i {INTERFACE} -p 1 -n {far}", passing.id));
+    refused.fails(6, &["load it as type tc"]);
+    assert_eq!(daemon.state(), before);
+    assert_eq!(sent(&traffic, &[&dropping, &passing]), (0, vec![2, 0]));
 }
 
 #[test]

@@ -101,9 +101,39 @@ fn what_is_wrong_in_a_grant_is_named_with_its_line() {
         let error = AccessPolicy::parse(&grant(rest), &Machine).unwrap_err().to_string();
         assert!(error.contains(says), "{rest}: {error}");
     }
+    let several = grant(
+        "allow = [\"load\",\n  \"fly\", \"swim\"]\ncolour = 1\nhooks = [\"eth0\",\n  \"xdp:eth0\", \"y\"]\ngroups = [\"of-nobody\"]\n\
+         [grants.limits]\nmap_memory = \"64MB\"\nprograms = -1\n[[grants]]\nname = \"y\"\nallow = [\"load\"]\n[access]\nsocket_group = \"some\"",
+    );
+    let found = AccessPolicy::parse(&several, &Machine).unwrap_err();
+    let lines: Vec<usize> = found.0.iter().map(|defect| defect.line).collect();
+    assert_eq!(lines, [6, 6, 7, 8, 9, 10, 12, 13, 14, 18], "{found}");
     let nobody = "[[grants]]\nname = \"x\"\nallow = [\"all\"]\n";
     let error = AccessPolicy::parse(nobody, &Machine).unwrap_err().to_string();
     assert!(error.contains("line 1") && error.contains("for nobody"), "{error}");
     let named = "[[grants]]\nname = \"a b\"\nusers = [1]\nallow = [\"all\"]\n";
     assert!(AccessPolicy::parse(named, &Machine).unwrap_err().to_string().contains("a name has"));
+}
+
+#[test]
+fn account_that_has_gone_names_no_caller() {
+    struct Later;
+    impl AccountNames for Later {
+        fn user(&self, _name: &str) -> Option<u32> {
+            None
+        }
+        fn group(&self, _name: &str) -> Option<u32> {
+            Some(2001)
+        }
+        fn may_have_gone(&self) -> bool {
+            true
+        }
+    }
+    let text = "[[grants]]\nname = \"x\"\nusers = [\"ada\"]\nallow = [\"all\"]\n\
+                [[grants]]\nname = \"y\"\nusers = [\"ada\", 7]\ngroups = [\"netops\"]\nallow = [\"all\"]\n";
+    let grants = AccessPolicy::parse(text, &Later).unwrap().grants;
+    assert_eq!(grants[0].callers, GrantCallers::default());
+    assert_eq!((&grants[1].callers.users, &grants[1].callers.groups), (&[7].into(), &[2001].into()));
+    let peer = bpfmand_core::Peer { uid: 1000, ..Default::default() };
+    assert!(!grants.iter().any(|grant| grant.callers.include(&peer)));
 }

@@ -46,7 +46,7 @@ pub(super) fn members() -> impl Strategy<Value = Vec<Place>> {
 }
 
 /// What stands at a hook: some of the members, in any order, among up to three programs of others.
-fn hook() -> impl Strategy<Value = (Vec<Place>, Vec<Occupant>)> {
+pub(super) fn hook() -> impl Strategy<Value = (Vec<Place>, Vec<Occupant>)> {
     (members(), 0..4_u32, any::<u64>()).prop_flat_map(|(members, others, some)| {
         let there = members.iter().filter(|place| some >> place.link.0 & 1 == 1);
         let mut standing: Vec<Occupant> = there.map(|place| Occupant::Ours(place.link)).collect();
@@ -57,7 +57,7 @@ fn hook() -> impl Strategy<Value = (Vec<Place>, Vec<Occupant>)> {
     })
 }
 
-fn ordered(members: &[Place], newcomer: Option<LinkId>) -> Vec<Place> {
+pub(super) fn ordered(members: &[Place], newcomer: Option<LinkId>) -> Vec<Place> {
     let mut places = members.to_vec();
     order_chain(&mut places, newcomer);
     places

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::properties::{links, members, place};
+use super::properties::{hook, links, members, ordered, place};
 use super::*;
 
 proptest! {
@@ -21,6 +21,40 @@ proptest! {
         // Tenants may contradict each other, and nobody else.
         let Ok(with) = solve(&all, &[]) else { return Ok(()) };
         prop_assert!(links(&with).starts_with(&links(&alone)), "{all:?}");
+    }
+
+    /// By tcx the machine's links come first, then the chain, then those of namespaces, wherever they stand; and once in
+    /// order, they stay.
+    #[test]
+    fn chain_stands_between_the_machine_and_namespaces(
+        (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool
+    ) {
+        let rank = |place: &Place| if tenants >> (place.link.0 % 8) & 1 == 1 { Rank::Namespace } else { Rank::Machine };
+        let ranked: Vec<Place> = members.into_iter().map(|place| Place { rank: rank(&place), ..place }).collect();
+        let places = ordered(&ranked, None);
+        if stands {
+            standing.insert(at % (standing.len() + 1), Occupant::Chain);
+        }
+        let solved = |standing: &[Occupant]| solve_with_chain(&places, Some(&chain), standing);
+        let Ok(first) = solved(&standing) else { return Ok(()) };
+        let at = |entry: OrderedEntry| first.order.iter().position(|other| *other == entry).unwrap();
+        for place in &places {
+            let is_before = at(OrderedEntry::Ours(place.link)) < at(OrderedEntry::Chain);
+            prop_assert_eq!(is_before, place.rank == Rank::Machine, "{:?}", first.order);
+        }
+        let foreign = |program| {
+            let named = standing.iter().filter_map(Occupant::foreign).find(|foreign| foreign.program == program);
+            Occupant::Foreign(named.unwrap().clone())
+        };
+        let entries = first.order.iter();
+        let again: Vec<Occupant> = entries
+            .map(|entry| match entry {
+                OrderedEntry::Ours(link) => Occupant::Ours(*link),
+                OrderedEntry::Chain => Occupant::Chain,
+                OrderedEntry::Foreign(program) => foreign(*program),
+            })
+            .collect();
+        prop_assert_eq!(solved(&again).unwrap().order, first.order);
     }
 }
 

@@ -106,8 +106,8 @@ pub fn solve(places: &[Place], standing: &[Occupant]) -> Result<Solution, Contra
     solve_with_chain(places, None, standing)
 }
 
-/// The same where a chain of tc programs stands among tcx links, or is to come: it runs after all of ours, and where
-/// its `members` want it among programs of others. Among each other they are ordered elsewhere.
+/// The same where a chain of tc programs stands among tcx links, or is to come: it runs after those of the machine and before
+/// those of namespaces, and where its `members` want it among programs of others. Among each other they are ordered elsewhere.
 ///
 /// # Errors
 /// As [`solve`].
@@ -138,7 +138,7 @@ pub fn solve_with_chain(
     Ok(Solution { order: all, waiting: hook.waiting() })
 }
 
-/// What is to be ordered. Nodes are ours, the chain behind them if there is one, and then those of others.
+/// What is to be ordered. Nodes are links of ours, the chain if there is one, and then those of others.
 struct Hook<'a> {
     places: &'a [Place],
     members: Option<&'a [Place]>,
@@ -212,13 +212,17 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Everything that intents, ranks, and the order of others' programs demand; and the chain's place behind ours.
+    /// Everything that intents, ranks, and the order of others' programs demand; and the chain's place among ours. A namespace's
+    /// program in front of it could let packets pass that the machine's members drop: its verdict ends the kernel's list.
     fn demands(&self) -> Vec<Edge> {
         let others = self.ours() + 1..self.all();
         let mut edges: Vec<Edge> = others.map(|at| Edge { first: at - 1, second: at, why: None }).collect();
         if self.members.is_some() {
             let chain = self.places.len();
-            edges.extend((0..chain).map(|first| Edge { first, second: chain, why: None }));
+            edges.extend((0..chain).map(|link| match self.rank(link) {
+                Rank::Machine => Edge { first: link, second: chain, why: None },
+                Rank::Namespace => Edge { first: chain, second: link, why: None },
+            }));
         }
         for second in 0..self.places.len() {
             let before = (0..self.places.len()).filter(|first| self.rank(*first) < self.rank(second));
@@ -266,11 +270,12 @@ impl<'a> Hook<'a> {
                 Occupant::Foreign(_) => gaps.push(seen.checked_sub(1).map_or(0, |last| there[last] + 1)),
             }
         }
-        // The chain, which is the last of ours, stays on its side of each of them.
+        // The chain stays on its side of each of them.
         if let Some(chain) = standing.iter().position(|entry| *entry == Occupant::Chain) {
             let before = standing[..chain].iter().filter_map(Occupant::foreign).count();
+            let own = at(self.places.len());
             for (other, gap) in gaps.iter_mut().enumerate() {
-                *gap = if other < before { (*gap).min(count - 1) } else { count };
+                *gap = if other < before { (*gap).min(own) } else { (*gap).max(own + 1) };
             }
         }
         for (other, gap) in gaps.iter_mut().enumerate() {

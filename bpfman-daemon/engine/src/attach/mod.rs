@@ -154,6 +154,7 @@ impl<K: Kernel> Engine<K> {
         let link = Arc::new(link);
         if let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) {
             self.ensure_tcx_room(&key, interface, &link)?;
+            self.ensure_behind_machine(&key, interface, &link)?;
             self.check_tcx(&key, interface, &link)?;
         }
         self.check_group(program, &link)?;

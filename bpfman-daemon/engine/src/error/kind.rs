@@ -70,6 +70,7 @@ impl EngineError {
             | Self::NoMember { .. }
             | Self::NoAnchor { .. } => ErrorKind::NotFound,
             Self::NoForeignOrder { .. }
+            | Self::TcxBeforeFilter { .. }
             | Self::Invalid(_)
             | Self::MapReadOnly { .. }
             | Self::MapOwner { .. }

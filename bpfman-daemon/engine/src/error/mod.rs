@@ -305,6 +305,15 @@ pub enum EngineError {
         /// Why not.
         reason: &'static str,
     },
+    /// A tcx program of a namespace where the chain is entered by a filter, which the kernel runs behind all of tcx.
+    #[error(
+        "a tcx program of a namespace cannot be attached at {hook}: the tc chain is entered by a clsact filter there, tcx runs \
+         before filters, and its verdict would count for the machine's programs; load it as type tc"
+    )]
+    TcxBeforeFilter {
+        /// The hook.
+        hook: String,
+    },
     /// Maps to be shared that are not there or do not fit.
     #[error("cannot share the maps of program {owner}: {reason}")]
     MapOwner {

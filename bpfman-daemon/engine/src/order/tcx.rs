@@ -1,14 +1,15 @@
 //! Order among what the kernel runs one by one at a tcx hook: links of ours, the one link of our tc chain, links and
 //! programs of others.
 //!
-//! The chain stands behind all links of ours, whoever came first: tcx programs run before tc programs, as they do where
-//! tc is entered by a filter.
+//! The chain stands behind the machine's links and before those of namespaces, whoever came first. The machine's tcx programs
+//! run before tc programs, as they do where tc is entered by a filter. A namespace's would end the list for the machine's
+//! members.
 
 use std::sync::Arc;
 
 use bpfmand_core::{
     Contradiction, Foreign, HookContents, HookEntry, HookKey, HookKind, Interface, LinkId, Moves, Occupant,
-    OrderIntent, OrderedEntry, Place, ProgramId, Side, Solution, Via, Waiting, moves, solve_with_chain,
+    OrderIntent, OrderedEntry, Place, ProgramId, Rank, Side, Solution, Via, Waiting, moves, solve_with_chain,
 };
 use bpfmand_kernel::{Kernel, ListAnchor};
 
@@ -157,6 +158,23 @@ impl<K: Kernel> Engine<K> {
         ensure_anchors_known(&order.waiting, || key.kind.at(interface), changed.id, &places, &order.standing)
     }
 
+    /// Refuses a tcx link of a namespace that no place in the kernel's list puts behind the machine's programs.
+    pub(crate) fn ensure_behind_machine(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        link: &LinkRecord,
+    ) -> Result<(), EngineError> {
+        let state = self.state();
+        let is_tcx = matches!(key.kind, HookKind::Tcx(_));
+        if !is_tcx || state.place(link).rank == Rank::Machine {
+            return Ok(());
+        }
+        let entry = state.hooks.get(&key.of_chain()).map(|hook| hook.entry);
+        let by_filter = matches!(entry, Some(Entry::Filter { .. })) || !self.tc_enters_by_tcx();
+        if by_filter { Err(EngineError::TcxBeforeFilter { hook: key.kind.at(interface) }) } else { Ok(()) }
+    }
+
     /// True if any link at a hook wants more than its priority.
     pub(crate) fn has_intents(&self, key: &HookKey) -> bool {
         self.state().links.of_hook(key).any(|link| !link.order.is_empty())
@@ -178,8 +196,8 @@ impl<K: Kernel> Engine<K> {
         Ok(order.place(OrderedEntry::Ours(link.id)))
     }
 
-    /// Where the one link of a tc chain that comes goes, if its members care about programs of others; else the end,
-    /// which is behind all links of ours.
+    /// Where the one link of a tc chain that comes goes, if its members care about programs of others, or links of namespaces
+    /// are there, which it stands before; else the end, which is behind all links of ours.
     ///
     /// With `changed`, its intents have to name what is there.
     pub(crate) fn block_place(
@@ -189,10 +207,15 @@ impl<K: Kernel> Engine<K> {
         members: &[Arc<LinkRecord>],
         changed: Option<&LinkRecord>,
     ) -> Result<Option<BlockOrder>, EngineError> {
-        if !members.iter().any(|member| member.order.names_foreign()) {
+        let (links, has_namespaces) = {
+            let state = self.state();
+            let links = state.chain(&key.of_tcx());
+            let has_namespaces = links.iter().any(|link| state.place(link).rank == Rank::Namespace);
+            (links, has_namespaces)
+        };
+        if !has_namespaces && !members.iter().any(|member| member.order.names_foreign()) {
             return Ok(None);
         }
-        let links = self.state().chain(&key.of_tcx());
         let mut order = self.list_order(key, interface, &links, members, true)?;
         order.waiting.retain(|waiting| members.iter().any(|member| member.id == waiting.link));
         if let Some(changed) = changed {
@@ -330,13 +353,16 @@ pub fn solve_or_fall_back(
         let members = members.map(lessened);
         solve_with_chain(&lessened(places), members.as_deref(), standing).ok()
     };
-    let solution = less(&keep).or_else(|| less(&drop_all)).unwrap_or_else(|| Solution {
-        order: places
-            .iter()
-            .map(|place| OrderedEntry::Ours(place.link))
-            .chain(members.map(|_| OrderedEntry::Chain))
-            .collect(),
-        waiting: Vec::new(),
-    });
+    let solution = less(&keep)
+        .or_else(|| less(&drop_all))
+        .unwrap_or_else(|| Solution { order: in_ranks(places, members.is_some()), waiting: Vec::new() });
     (solution, Some(contradiction))
+}
+
+/// Returns links and chain in the order of ranks alone.
+fn in_ranks(places: &[Place], has_chain: bool) -> Vec<OrderedEntry> {
+    let of = |rank| {
+        places.iter().filter(move |place| place.rank == rank).map(|place| OrderedEntry::Ours(place.link))
+    };
+    of(Rank::Machine).chain(has_chain.then_some(OrderedEntry::Chain)).chain(of(Rank::Namespace)).collect()
 }

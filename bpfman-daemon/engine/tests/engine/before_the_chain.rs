@@ -1,4 +1,4 @@
-//! tcx links stand before the one link of the tc chain, whoever came first.
+//! tcx links of the machine stand before the one link of the tc chain, whoever came first.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,12 +14,12 @@ use crate::intents::{attach, intent};
 const KNOWN: [&str; 6] = ["xray", "yankee", "zulu", "guard", "meter", "bpfman_bridge"];
 
 /// What runs, first to last; whatever else it is called, the chain is the chain.
-fn list<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
+pub fn list<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
     let name = |name: String| if KNOWN.contains(&name.as_str()) { name } else { "chain".to_owned() };
     runs(bench).into_iter().map(name).collect()
 }
 
-fn tango<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
+pub fn tango<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
     let tango = engine.loads(&bench.request("programs", &["tango"]))[0];
     engine.attached(tango, bench.tc(Direction::Ingress, 5))
 }

@@ -1,8 +1,13 @@
 //! Ranks: programs of applications of a namespace come after those of the machine.
 
-use bpfmand_core::{AttachPoint, AttachRequest, HookKind, LoadRequest, Owner, OwningApplication};
-use bpfmand_engine::{EngineError, ErrorKind};
+use std::path::Path;
 
+use bpfmand_core::{AttachPoint, AttachRequest, HookKind, LoadRequest, Owner, OwningApplication};
+use bpfmand_engine::{EngineError, ErrorKind, UpdateLinkRequest};
+use bpfmand_kernel::ListAnchor;
+
+use crate::among_others::{is_fine, open, stranger};
+use crate::before_the_chain::{list, tango};
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::intents::{attach, intent};
 use crate::simulated::bench as simulated;
@@ -37,7 +42,70 @@ fn what_a_namespace_wants_never_comes_before_the_machine<K: Testable>(bench: &Be
     assert_eq!(order(&engine), ["alpha", "bravo"]);
 }
 
-crate::on_both_kernels!(what_a_namespace_wants_never_comes_before_the_machine);
+fn tcx_of_a_namespace_stands_behind_the_chain<K: Testable>(bench: &Bench<K>) {
+    if !open(bench) {
+        return;
+    }
+    let engine = bench.engine();
+    let tenants = engine.loads(&of_namespace(bench.request("programs", &["xray", "yankee"])));
+    let [xray, yankee] = tenants[..] else { panic!() };
+    let [zulu] = engine.loads(&bench.request("programs", &["zulu"]))[..] else { panic!() };
+    // Also where the chain comes later.
+    engine.attached(xray, bench.tcx(1));
+    let chain = tango(bench, &engine);
+    assert_eq!(list(bench), ["chain", "xray"]);
+    let yankee = engine.attached(yankee, bench.tcx(0));
+    assert_eq!(list(bench), ["chain", "yankee", "xray"]);
+    engine.attached(zulu, bench.tcx(900));
+    assert_eq!(list(bench), ["zulu", "chain", "yankee", "xray"]);
+    engine.detach(chain).unwrap();
+    assert_eq!(list(bench), ["zulu", "yankee", "xray"]);
+    tango(bench, &engine);
+    let last = UpdateLinkRequest { priority: Some(5), ..UpdateLinkRequest::of(yankee) };
+    engine.update_link(&last).unwrap();
+    assert_eq!(list(bench), ["zulu", "chain", "xray", "yankee"]);
+    // The chain's own link comes back to its place, and one of a namespace to its own.
+    let folder = Path::new("tc-ingress");
+    let pin = bench.kernel.list_folder(folder).unwrap().remove(0);
+    bench.kernel.end_link(&folder.join(pin)).unwrap();
+    bench.kernel.end_link(&Path::new("links").join(yankee.to_string())).unwrap();
+    assert_eq!(engine.check_all().mended.len(), 2);
+    assert_eq!(list(bench), ["zulu", "chain", "xray", "yankee"]);
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(list(bench), ["zulu", "chain", "xray", "yankee"]);
+    assert!(is_fine(&engine) && engine.check_all().mended.is_empty());
+}
+
+fn tcx_of_a_namespace_among_programs_of_others<K: Testable>(bench: &Bench<K>) {
+    if !open(bench) {
+        return;
+    }
+    let engine = bench.engine();
+    let [xray] = engine.loads(&of_namespace(bench.request("programs", &["xray"])))[..] else { panic!() };
+    stranger(bench, "guard", 1, ListAnchor::Last);
+    let tenant = engine.attached(xray, bench.tcx(1));
+    // What it wants in front of others waits; what the machine's members want of others moves the chain, and it follows.
+    let before = UpdateLinkRequest {
+        order: Some(intent("", &["foreign:guard"], &[])),
+        ..UpdateLinkRequest::of(tenant)
+    };
+    engine.update_link(&before).unwrap_err();
+    let alpha = tango(bench, &engine);
+    let after = UpdateLinkRequest {
+        order: Some(intent("", &[], &["foreign:guard"])),
+        ..UpdateLinkRequest::of(alpha)
+    };
+    engine.update_link(&after).unwrap();
+    assert_eq!(list(bench), ["guard", "chain", "xray"]);
+    assert!(is_fine(&engine));
+}
+
+crate::on_both_kernels!(
+    what_a_namespace_wants_never_comes_before_the_machine,
+    tcx_of_a_namespace_stands_behind_the_chain,
+    tcx_of_a_namespace_among_programs_of_others,
+);
 
 #[test]
 fn others_leave_places_to_root_and_cluster_applications() {

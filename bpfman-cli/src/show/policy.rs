@@ -1,0 +1,110 @@
+//! A policy that was checked.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::CommandOutput;
+use super::screen::Screen;
+
+/// Result of `policy check`, as the daemon's program writes it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CheckedPolicyFile {
+    /// The file.
+    pub file: String,
+    /// Its mistakes.
+    pub mistakes: Vec<FileMistake>,
+    /// What keeps the daemon from reading it where it is, and other remarks.
+    pub notes: Vec<String>,
+    /// Its contents; null with mistakes.
+    pub policy: Option<PolicyContents>,
+}
+
+/// One mistake.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FileMistake {
+    /// From 1; null for what is wrong with the file as a whole.
+    pub line: Option<usize>,
+    /// The reason.
+    pub reason: String,
+}
+
+/// A policy in short.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PolicyContents {
+    mode: String,
+    images: Vec<ImageRule>,
+    files: Vec<u32>,
+    revoked: RevokedCounts,
+    socket_group: String,
+    grants: Vec<GrantContents>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ImageRule {
+    pattern: String,
+    needs: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RevokedCounts {
+    keys: usize,
+    identities: usize,
+    digests: usize,
+    running: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct GrantContents {
+    name: String,
+    callers: Vec<String>,
+    allow: Vec<String>,
+    restrictions: Vec<String>,
+}
+
+impl CheckedPolicyFile {
+    fn places(&self) -> impl Iterator<Item = String> {
+        self.mistakes.iter().map(|mistake| match mistake.line {
+            Some(line) => format!("{}:{line}: {}", self.file, mistake.reason),
+            None => format!("{}: {}", self.file, mistake.reason),
+        })
+    }
+}
+
+impl CommandOutput for CheckedPolicyFile {
+    fn table(&self, _screen: Screen) -> String {
+        let mut text: String = self.places().map(|place| place + "\n").collect();
+        text.extend(self.notes.iter().map(|note| format!("note: {note}\n")));
+        text + &self.policy.as_ref().map(PolicyContents::lines).unwrap_or_default()
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.places().collect()
+    }
+}
+
+impl PolicyContents {
+    fn lines(&self) -> String {
+        let Self { mode, images, files, revoked, socket_group, grants } = self;
+        let mut text = format!("mode: {mode}\nimages: {}\n", images.len());
+        for rule in images {
+            let _written = writeln!(text, "  {}: {}", rule.pattern, rule.needs);
+        }
+        let users: Vec<String> = files.iter().map(ToString::to_string).collect();
+        let users = if users.is_empty() { "none".to_owned() } else { users.join(", ") };
+        let RevokedCounts { keys, identities, digests, running } = revoked;
+        let _written = write!(
+            text,
+            "files: users {users}\nrevoked: {keys} keys, {identities} identities, {digests} digests; running: {running}\n\
+             socket_group: {socket_group}\ngrants: {}\n",
+            grants.len()
+        );
+        for GrantContents { name, callers, allow, restrictions } in grants {
+            let _written = writeln!(text, "  {name}: {}: {}", callers.join(", "), allow.join(", "));
+            restrictions.iter().for_each(|one| {
+                let _written = writeln!(text, "    {one}");
+            });
+        }
+        text
+    }
+}

@@ -1,0 +1,133 @@
+//! Files that only root can change, read within bounds.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::OFlags;
+
+/// Most bytes of a file that root writes: policies, keys, trusted roots, configuration.
+pub const MAX_ROOT_FILE: u64 = 1 << 20;
+/// Time for which a file has to stay as it is before it is read: an editor empties it, and then writes it.
+const QUIET: Duration = Duration::from_millis(50);
+/// Most times that is waited for. A file that is written to all the time is read as it is.
+const MAX_WAITS: usize = 20;
+
+/// Appearance of a file. Another inode, size or time is another text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    inode: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl FileStamp {
+    /// Returns the stamp of a file; none if there is no such file.
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Some(Self { inode: (metadata.dev(), metadata.ino()), size: metadata.size(), changed })
+    }
+
+    /// Waits until a file has not changed for a while. One that is missing and was there before may be on its way back: some
+    /// editors rename the old file, and write a new one.
+    pub fn settled(path: &Path, was_there: bool) -> Option<Self> {
+        let mut stamp = Self::of(path);
+        if stamp.is_none() && was_there {
+            std::thread::sleep(QUIET);
+            stamp = Self::of(path);
+        }
+        for _ in 0..MAX_WAITS {
+            let Some(wait) = stamp.and_then(|stamp| QUIET.checked_sub(stamp.age()?)) else { break };
+            std::thread::sleep(wait);
+            stamp = Self::of(path);
+        }
+        stamp
+    }
+
+    /// Returns the time since the file changed; none if the clock was set back since.
+    fn age(&self) -> Option<Duration> {
+        let (seconds, nanoseconds) = self.changed;
+        let since_epoch = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + since_epoch).ok()
+    }
+}
+
+/// Reads a file if only root can change it.
+pub fn read_root_file(path: &Path) -> io::Result<String> {
+    let (text, metadata) = read_bounded(path, MAX_ROOT_FILE)?;
+    match others_can_change(path, &metadata) {
+        Some(why) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
+        None => Ok(text),
+    }
+}
+
+/// Returns why a file is not root's alone; none if it is.
+pub fn others_can_change(path: &Path, metadata: &Metadata) -> Option<String> {
+    let is_roots = metadata.uid() == 0 && metadata.mode() & 0o022 == 0;
+    (!is_roots).then(|| format!("{} must belong to root and be writable by nobody else", path.display()))
+}
+
+/// Reads a regular file of at most so many bytes. Nothing else is waited for, as a FIFO without a writer would be.
+pub fn read_bounded(path: &Path, most: u64) -> io::Result<(String, Metadata)> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other(format!("{} is not a regular file", path.display())));
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("{} has more than {most} bytes", path.display())));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| io::Error::other(format!("{} is not UTF-8 text", path.display())))?;
+    Ok((text, metadata))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_of_a_bounded_size_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let refused = || read_bounded(&path, 8).unwrap_err().to_string();
+        fs::create_dir(&path).unwrap();
+        assert!(refused().contains("is not a regular file"));
+        fs::remove_dir(&path).unwrap();
+        let mode = rustix::fs::Mode::from_bits_truncate(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(refused().contains("is not a regular file"));
+        fs::remove_file(&path).unwrap();
+        symlink("/dev/zero", &path).unwrap();
+        assert!(refused().contains("is not a regular file"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "123456789").unwrap();
+        assert!(refused().contains("more than 8 bytes"));
+        fs::write(&path, b"\xff").unwrap();
+        assert!(refused().contains("not UTF-8"));
+        fs::write(&path, "12345678").unwrap();
+        assert_eq!(read_bounded(&path, 8).unwrap().0, "12345678");
+    }
+
+    /// An editor empties a file before it writes it, and each is a policy.
+    #[test]
+    fn file_that_changed_just_now_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        assert_eq!(FileStamp::settled(&path, false), None);
+        assert_eq!(FileStamp::settled(&path, true), None);
+        fs::write(&path, "").unwrap();
+        let settled = FileStamp::settled(&path, true).unwrap();
+        assert!(settled.age().is_some_and(|age| age >= QUIET));
+        assert_eq!(FileStamp::of(&path), Some(settled));
+    }
+}

@@ -1,0 +1,154 @@
+//! The copy of the last policy without a mistake. It is on the disk before that policy comes into force, so that a mistake
+//! made later, and a restart, bring back no older one.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bpfman_image_format::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::file::{others_can_change, read_bounded};
+use super::texts::PolicyTexts;
+
+const NAME: &str = "last-good-policy";
+const MAGIC: &str = "bpfman last good policy, format ";
+/// Format of what is written. A copy of a newer one may hold what this version would leave out.
+const FORMAT: u32 = 1;
+/// Most bytes that are read: all texts, each byte of them escaped.
+const MAX_COPY: u64 = 128 << 20;
+
+/// The file of the copy.
+#[derive(Debug)]
+pub struct LastGoodCopy {
+    path: PathBuf,
+}
+
+/// A policy that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptedPolicy {
+    /// Its texts.
+    pub texts: PolicyTexts,
+    /// When it was accepted, as RFC 3339.
+    pub accepted: String,
+}
+
+impl LastGoodCopy {
+    /// The copy of a daemon with this state folder.
+    pub fn new(state: &Path) -> Self {
+        Self { path: state.join(NAME) }
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it; none if there is none.
+    ///
+    /// # Errors
+    /// It is damaged, not root's alone, or written by a newer version.
+    pub fn read(&self) -> io::Result<Option<AcceptedPolicy>> {
+        let (text, metadata) = match read_bounded(&self.path, MAX_COPY) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if let Some(why) = others_can_change(&self.path, &metadata) {
+            return Err(io::Error::other(why));
+        }
+        decode(&text).map(Some).map_err(|why| io::Error::other(format!("{}: {why}", self.path.display())))
+    }
+
+    /// Writes it, as a whole or not at all.
+    ///
+    /// # Errors
+    /// It is not certain to be on the disk.
+    pub fn write(&self, accepted: &AcceptedPolicy) -> io::Result<()> {
+        let text = encode(accepted)?;
+        let new = self.path.with_extension("new");
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        self.sync_folder()
+    }
+
+    /// Removes it: without one, a mistake in the file leaves root alone.
+    ///
+    /// # Errors
+    /// It may be there still.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.sync_folder(),
+        }
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+}
+
+fn encode(accepted: &AcceptedPolicy) -> io::Result<String> {
+    let body = serde_json::to_string(accepted)?;
+    Ok(format!("{MAGIC}{FORMAT}, {}\n{body}", Digest::of(body.as_bytes())))
+}
+
+fn decode(text: &str) -> Result<AcceptedPolicy, String> {
+    let parts = text.split_once('\n').and_then(|(head, body)| {
+        let (format, digest) = head.strip_prefix(MAGIC)?.split_once(", ")?;
+        Some((format.parse::<u32>().ok()?, digest, body))
+    });
+    let (format, digest, body) = parts.ok_or("it is damaged")?;
+    if format != FORMAT {
+        return Err(format!("it has format {format}, and this version knows {FORMAT}"));
+    }
+    if Digest::of(body.as_bytes()).to_string() != digest {
+        return Err("it is damaged".to_owned());
+    }
+    serde_json::from_str(body).map_err(|error| format!("it is damaged: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn accepted() -> AcceptedPolicy {
+        let mut texts = PolicyTexts { policy: Some("mode = \"off\"\n".to_owned()), ..PolicyTexts::default() };
+        texts.keep(Path::new("/keys/a.pub"), "-----BEGIN\n").unwrap();
+        AcceptedPolicy { texts, accepted: "2026-11-29T06:00:00Z".to_owned() }
+    }
+
+    #[test]
+    fn copy_is_read_as_it_was_written_and_is_roots_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = LastGoodCopy::new(folder.path());
+        assert_eq!(copy.read().unwrap(), None);
+        copy.write(&accepted()).unwrap();
+        assert_eq!(copy.read().unwrap(), Some(accepted()));
+        assert_eq!(fs::metadata(copy.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(copy.read().unwrap_err().to_string().contains("must belong to root"));
+        copy.remove().unwrap();
+        copy.remove().unwrap();
+        assert_eq!(copy.read().unwrap(), None);
+    }
+
+    #[test]
+    fn copy_with_any_byte_changed_or_missing_is_none() {
+        let text = encode(&accepted()).unwrap();
+        for place in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            assert!(std::str::from_utf8(&bytes[..place]).is_ok_and(|cut| decode(cut).is_err()), "{place}");
+            bytes[place] ^= 1;
+            assert!(std::str::from_utf8(&bytes).is_ok_and(|damaged| decode(damaged).is_err()), "{place}");
+        }
+        let newer = text.replacen("format 1", "format 2", 1);
+        assert!(decode(&newer).unwrap_err().contains("format 2"));
+    }
+}

@@ -1,0 +1,330 @@
+//! The policy in force: whose images count, and who may do what.
+//!
+//! It comes from files that only root can write, and is read again as soon as one of them changes. With a mistake in them,
+//! the last policy without one stays in force, also over a restart; if there was none, only root may do anything.
+
+pub mod check;
+pub mod file;
+mod last_good;
+mod summary;
+mod texts;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bpfmand_access::{AccessPolicy, AccessVerb, ApplicationPattern, Grant, GrantCallers, SocketGroup};
+use bpfmand_api::{AccessSource, PolicyHealth};
+use bpfmand_image::{LegacySigning, Policy};
+
+use crate::config::Config;
+use crate::group;
+use file::{FileStamp, read_root_file};
+use last_good::{AcceptedPolicy, LastGoodCopy};
+use texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
+
+/// The name of the grant of [`Config::node_agent_user`].
+const NODE_AGENT: &str = "node-agent";
+/// Delay before a copy that could not be written is tried again.
+const COPY_RETRY: Duration = Duration::from_secs(10);
+/// Most readings of files that change while they are read.
+const MAX_READINGS: usize = 5;
+/// Most mistakes that a log line and a finding name.
+const MAX_NAMED: usize = 8;
+
+/// The policy, read again as soon as one of its files changes: a revoked key must not wait for a restart.
+#[derive(Debug)]
+pub struct PolicySource {
+    file: PathBuf,
+    is_required: bool,
+    legacy: LegacySigning,
+    node_agent: Option<u32>,
+    copy: LastGoodCopy,
+    state: Mutex<PolicyState>,
+}
+
+#[derive(Debug, Default)]
+struct PolicyState {
+    images: Arc<Policy>,
+    access: Arc<AccessPolicy>,
+    basis: PolicyBasis,
+    /// The last policy without a mistake.
+    good: Option<AcceptedPolicy>,
+    /// Reason why the copy on the disk is none.
+    copy_damage: Option<String>,
+    /// Reason why the copy on the disk is not of [`Self::good`], and when it is tried again.
+    copy_failure: Option<(String, Instant)>,
+    mistakes: Vec<PolicyMistake>,
+    stamps: BTreeMap<PathBuf, Option<FileStamp>>,
+}
+
+/// Source of the policy in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum PolicyBasis {
+    /// The file.
+    File,
+    /// There is no file: the default policy.
+    #[default]
+    NoFile,
+    /// An earlier text of the file, which has a mistake now.
+    LastGood,
+    /// None is known: root alone. With the reason.
+    Unknown(String),
+}
+
+/// Result of reading the files.
+enum ReadPolicy {
+    Whole(PolicyTexts, ParsedPolicy),
+    NoFile,
+    Mistakes(Vec<PolicyMistake>),
+}
+
+/// Signature rules in force.
+pub struct ImagePolicy {
+    /// The rules.
+    pub rules: Arc<Policy>,
+    /// Reason why no policy is known; none if one is.
+    pub unknown: Option<String>,
+}
+
+impl PolicySource {
+    /// Reads the policy. Mistakes in it are reported, and end nothing.
+    pub fn open(config: &Config) -> Self {
+        let (file, is_required) = config.policy.clone();
+        let source = Self {
+            file,
+            is_required,
+            legacy: config.signing,
+            node_agent: config.node_agent_user,
+            copy: LastGoodCopy::new(&config.state),
+            state: Mutex::default(),
+        };
+        source.begun()
+    }
+
+    fn begun(self) -> Self {
+        let mut state = PolicyState::default();
+        match self.copy.read() {
+            Ok(good) => state.good = good,
+            Err(error) => {
+                tracing::error!(%error, "the copy of the last good policy counts for nothing");
+                state.copy_damage = Some(error.to_string());
+            }
+        }
+        self.look(&mut state);
+        Self { state: Mutex::new(state), ..self }
+    }
+
+    /// Returns the signature rules in force. Other rules than before are another value behind the pointer.
+    pub fn images(&self) -> ImagePolicy {
+        let state = self.current();
+        let unknown = match &state.basis {
+            PolicyBasis::Unknown(_) => Some(self.named_mistakes(&state.mistakes)),
+            _ => None,
+        };
+        ImagePolicy { rules: Arc::clone(&state.images), unknown }
+    }
+
+    /// Returns the state as the files are now.
+    fn current(&self) -> MutexGuard<'_, PolicyState> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.stamps.iter().any(|(path, seen)| FileStamp::of(path) != *seen) {
+            self.look(&mut state);
+        }
+        if state.copy_failure.as_ref().is_some_and(|(_, again)| *again <= Instant::now()) {
+            self.write_copy(&mut state);
+        }
+        state
+    }
+
+    /// Reads the files, and puts what they hold in force, or what held before.
+    fn look(&self, state: &mut PolicyState) {
+        let is_first = state.stamps.is_empty();
+        let mut read = self.read(&mut state.stamps);
+        for _ in 1..MAX_READINGS {
+            if state.stamps.iter().all(|(path, seen)| FileStamp::of(path) == *seen) {
+                break;
+            }
+            read = self.read(&mut state.stamps);
+        }
+        let before = (std::mem::take(&mut state.mistakes), state.basis.clone());
+        match read {
+            ReadPolicy::Whole(texts, parsed) => {
+                self.accept(state, texts);
+                self.put_in_force(state, PolicyBasis::File, parsed);
+                if !is_first {
+                    tracing::info!(policy = %self.file.display(), "the policy was read again");
+                }
+            }
+            ReadPolicy::NoFile => {
+                // Where there never was one, the default is no policy that root chose.
+                let is_removed = state.good.is_some() && self.accept(state, PolicyTexts::default());
+                self.put_in_force(state, PolicyBasis::NoFile, ParsedPolicy::default());
+                if is_removed || before.1 != PolicyBasis::NoFile {
+                    tracing::warn!(
+                        policy = %self.file.display(),
+                        "the policy file was removed: the default policy is in force, no grant and no revocation holds"
+                    );
+                }
+            }
+            ReadPolicy::Mistakes(mistakes) => {
+                state.mistakes = mistakes;
+                self.fall_back(state);
+                if before != (state.mistakes.clone(), state.basis.clone()) {
+                    tracing::error!(
+                        mistakes = self.named_mistakes(&state.mistakes),
+                        "the policy file has mistakes: {}",
+                        state.in_force()
+                    );
+                }
+            }
+        }
+    }
+
+    fn read(&self, stamps: &mut BTreeMap<PathBuf, Option<FileStamp>>) -> ReadPolicy {
+        let before = std::mem::take(stamps);
+        let was_there = |path: &Path| before.get(path).is_some_and(Option::is_some);
+        // Stamped before they are read: a change in between is seen as one by the next look. Names of users and groups are
+        // numbers here, which others may get.
+        stamps.extend(group::FILES.map(|path| (path.into(), FileStamp::of(Path::new(path)))));
+        let mut read_file = |path: &Path| {
+            stamps.insert(path.to_owned(), FileStamp::settled(path, was_there(path)));
+            read_root_file(path)
+        };
+        let text = match read_file(&self.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_required => {
+                return ReadPolicy::NoFile;
+            }
+            Err(error) => return ReadPolicy::Mistakes(vec![PolicyMistake::of_file(error)]),
+        };
+        let mut texts = PolicyTexts::default();
+        let mut keep = |path: &Path| {
+            let text = read_file(path)?;
+            texts.keep(path, &text)?;
+            Ok(text)
+        };
+        match ParsedPolicy::parse(&text, &mut keep) {
+            Ok(parsed) => ReadPolicy::Whole(PolicyTexts { policy: Some(text), ..texts }, parsed),
+            Err(mistakes) => ReadPolicy::Mistakes(mistakes),
+        }
+    }
+
+    /// Makes a policy the last good one, on the disk first. Returns whether it is another one.
+    fn accept(&self, state: &mut PolicyState, texts: PolicyTexts) -> bool {
+        if state.good.as_ref().is_some_and(|good| good.texts == texts) {
+            return false;
+        }
+        let accepted = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        state.good = Some(AcceptedPolicy { texts, accepted });
+        self.write_copy(state);
+        #[cfg(debug_assertions)]
+        crate::step_kill::at_policy("copied");
+        true
+    }
+
+    fn write_copy(&self, state: &mut PolicyState) {
+        let Some(good) = &state.good else { return };
+        let Err(error) = self.copy.write(good) else {
+            (state.copy_failure, state.copy_damage) = (None, None);
+            return;
+        };
+        // An older policy may grant what this one does not: better none.
+        let older = match self.copy.remove() {
+            Ok(()) => "there is none",
+            Err(_) => "an older one may be there",
+        };
+        let why = format!("{}: {error}; {older}", self.copy.path().display());
+        if state.copy_failure.is_none() {
+            tracing::error!(why, "the last good policy cannot be kept for the next start");
+        }
+        state.copy_failure = Some((why, Instant::now() + COPY_RETRY));
+    }
+
+    fn put_in_force(&self, state: &mut PolicyState, basis: PolicyBasis, parsed: ParsedPolicy) {
+        let ParsedPolicy { images, mut access } = parsed;
+        access.grants.extend(self.node_agent.map(node_agent_grant));
+        state.images = Arc::new(Policy::resolve(images, self.legacy));
+        state.access = Arc::new(access);
+        state.basis = basis;
+    }
+
+    /// Puts the last good policy in force, or none.
+    fn fall_back(&self, state: &mut PolicyState) {
+        let why = match state.good.as_ref().map(|good| ParsedPolicy::parse_again(&good.texts)) {
+            Some(Ok(parsed)) => return self.put_in_force(state, PolicyBasis::LastGood, parsed),
+            Some(Err(mistakes)) => {
+                format!("the last good one is not understood: {}", self.named_mistakes(&mistakes))
+            }
+            None => {
+                state.copy_damage.clone().unwrap_or_else(|| "there was none without a mistake".to_owned())
+            }
+        };
+        let access = AccessPolicy { grants: Vec::new(), socket_group: SocketGroup::Nothing };
+        self.put_in_force(state, PolicyBasis::Unknown(why), ParsedPolicy { images: None, access });
+        // Keys of v0.6.0 loosen the default, and this is less than the default.
+        state.images = Arc::default();
+    }
+
+    fn named_mistakes(&self, mistakes: &[PolicyMistake]) -> String {
+        let more = mistakes.len().saturating_sub(MAX_NAMED);
+        let mut named: Vec<String> =
+            mistakes.iter().take(MAX_NAMED).map(|mistake| mistake.at(&self.file)).collect();
+        named.extend((more > 0).then(|| format!("{more} more")));
+        named.join("; ")
+    }
+}
+
+impl PolicyState {
+    /// Returns what holds while the file has mistakes.
+    fn in_force(&self) -> String {
+        match (&self.basis, &self.good) {
+            (PolicyBasis::Unknown(why), _) => format!(
+                "no policy is known ({why}): only root and the node agent may do anything, and no image is loaded"
+            ),
+            (_, Some(good)) => format!(
+                "the policy of {} stays in force; nothing that was changed since then holds, a new revocation neither",
+                good.accepted
+            ),
+            (_, None) => "the default policy is in force".to_owned(),
+        }
+    }
+}
+
+impl AccessSource for PolicySource {
+    fn policy(&self) -> Arc<AccessPolicy> {
+        Arc::clone(&self.current().access)
+    }
+
+    fn health(&self) -> PolicyHealth {
+        let state = self.current();
+        let has_mistakes = !state.mistakes.is_empty();
+        let removed = state.good.as_ref().filter(|good| good.texts.policy.is_none());
+        PolicyHealth {
+            file: self.file.clone(),
+            mistakes: has_mistakes.then(|| self.named_mistakes(&state.mistakes)),
+            in_force: if has_mistakes { state.in_force() } else { String::new() },
+            is_unknown: matches!(state.basis, PolicyBasis::Unknown(_)),
+            copy_failure: state.copy_failure.as_ref().map(|(why, _)| why.clone()),
+            removed: removed.filter(|_| !has_mistakes).map(|good| good.accepted.clone()),
+        }
+    }
+}
+
+/// Returns the grant of the node agent: all that a grant can allow, on what belongs to applications. It is a flag's, and holds
+/// with any policy and with none.
+fn node_agent_grant(user: u32) -> Grant {
+    let every_name = "*".parse::<ApplicationPattern>();
+    Grant {
+        name: NODE_AGENT.to_owned(),
+        callers: GrantCallers { users: [user].into(), ..GrantCallers::default() },
+        verbs: AccessVerb::GRANTABLE.into(),
+        applications: every_name.into_iter().collect(),
+        ..Grant::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
