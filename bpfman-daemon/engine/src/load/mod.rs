@@ -11,6 +11,7 @@ mod map_memory;
 pub mod maps;
 pub mod plan;
 pub mod record;
+mod steps;
 pub mod struct_ops;
 mod tenant;
 mod verified;
