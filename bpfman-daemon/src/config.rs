@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bpfmand_cage::{CageMode, DEFAULT_MEMORY, WritableFolders};
-use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, OwnerBudget, XdpModes};
+use bpfmand_engine::{CountersMode, DEFAULT_MAP_BYTES, DEFAULT_OWNERS_MAP_BYTES, OwnerBudget, XdpModes};
 use bpfmand_image::{Bounds, LegacySigning, RegistrySettings};
 use bpfmand_journal::JournalSettings;
 use bpfmand_kernel::{Probe, XdpMode};
@@ -66,6 +66,10 @@ pub struct Config {
     pub owner_budget: OwnerBudget,
     /// Most bytes of kernel memory that the maps of one load may take.
     pub map_bytes: u64,
+    /// Most bytes of kernel memory of the maps of one owner that is neither root nor a cluster application.
+    pub map_bytes_of_owner: u64,
+    /// Most bytes of kernel memory of the maps of all these owners; none: no limit.
+    pub map_bytes_of_owners: Option<u64>,
     /// Over how long the CPU time of limited programs is measured.
     pub cpu_window: Duration,
     /// The store's engine.
@@ -191,6 +195,8 @@ struct ChainsTable {
 #[serde(default)]
 struct MapsTable {
     mib_per_load: Option<u64>,
+    mib_per_owner: Option<u64>,
+    mib_of_owners: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -288,7 +294,9 @@ impl Config {
                 members: file.chains.owner_members,
                 verified_insns: file.chains.owner_verified_insns,
             },
-            map_bytes: file.maps.mib_per_load.map_or(DEFAULT_MAP_BYTES, |mib| mib.saturating_mul(1 << 20)),
+            map_bytes: file.maps.mib_per_load.map_or(DEFAULT_MAP_BYTES, bytes_of_mib),
+            map_bytes_of_owner: file.maps.mib_per_owner.map_or(DEFAULT_OWNERS_MAP_BYTES, bytes_of_mib),
+            map_bytes_of_owners: file.maps.mib_of_owners.map(bytes_of_mib),
             cpu_window: cpu_window(file.limits.cpu_window_seconds)?,
             store: match file.store.engine.as_deref() {
                 None => EngineKind::default(),
@@ -390,6 +398,10 @@ impl Folders {
     pub fn fs(&self) -> PathBuf {
         self.runtime.join("fs")
     }
+}
+
+const fn bytes_of_mib(mib: u64) -> u64 {
+    mib.saturating_mul(1 << 20)
 }
 
 fn cpu_window(seconds: Option<f64>) -> anyhow::Result<Duration> {

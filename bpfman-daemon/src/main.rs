@@ -30,6 +30,7 @@ mod socket;
 mod start_progress;
 #[cfg(debug_assertions)]
 mod step_kill;
+mod subordinate_users;
 mod supervisor;
 mod watch;
 

@@ -38,7 +38,7 @@ use crate::radar::{RadarKeeper, RadarParts};
 use crate::reserve::Reserve;
 use crate::start_progress::{StartProgress, StartReads, StartSteps};
 use crate::watch::Watcher;
-use crate::{logging, socket, supervisor};
+use crate::{logging, socket, subordinate_users, supervisor};
 
 /// How long requests in progress may take after the daemon was told to end, and how long their threads after that:
 /// both together stay under a second. What is cut off then is as if the daemon had been killed: the next start settles
@@ -154,6 +154,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.counters = config.counters;
     options.owner_budget = config.owner_budget;
     options.map_bytes = config.map_bytes;
+    options.map_bytes_of_owner = Some(config.map_bytes_of_owner);
+    options.map_bytes_of_owners = config.map_bytes_of_owners;
     // The keys of the standard library's hashers are random numbers of the system's.
     options.timed_packet = RandomState::new().hash_one(0_u8) as u16 % 1024;
     let observer: Arc<dyn StepObserver>;
@@ -325,6 +327,7 @@ async fn serve(
     let system = SocketSystem {
         identify: socket::peer,
         unread: |stream| bpfmand_kernel::linux::unread_by_peer(stream),
+        counts_for: subordinate_users::counts_for,
         trim: bpfmand_kernel::linux::trim_heap,
     };
     let server = api.serve(listener, system, async {

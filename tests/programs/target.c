@@ -7,9 +7,14 @@
 #include <unistd.h>
 
 static char line[64];
+static char *returns_to;
+// Data, in no segment that is run.
+__attribute__((used)) const volatile char marker[] = "unchanged";
+int main(void);
 
 __attribute__((noinline)) int probed(int value)
 {
+    returns_to = __builtin_return_address(0);
     puts("inside");
     return fgets(line, sizeof line, stdin) ? value + 1 : 0;
 }
@@ -28,6 +33,11 @@ int main(void)
         } else if (!strcmp(line, "open\n")) {
             close(open("/dev/null", O_RDONLY));
             puts("done");
+        } else if (!strcmp(line, "returned\n")) {
+            // A return probe has the kernel's own address there.
+            puts((unsigned long)(returns_to - (char *)main) < 4096 ? "into main" : "elsewhere");
+        } else if (!strcmp(line, "marker\n")) {
+            puts((const char *)marker);
         }
     }
     return 0;

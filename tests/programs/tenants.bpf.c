@@ -78,4 +78,63 @@ int signals_in_a_callback(void *ctx)
     return 0;
 }
 
+static long nothing(__u32 index, void *ctx)
+{
+    return 0;
+}
+
+static long loops_again(__u32 index, void *ctx)
+{
+    return bpf_loop(1000, nothing, 0, 0) < 0;
+}
+
+SEC("uprobe")
+int loops_in_loops(void *ctx)
+{
+    bpf_loop(101, loops_again, 0, 0);
+    return 0;
+}
+
+SEC("uprobe")
+int loops_enough(void *ctx)
+{
+    bpf_loop(100, loops_again, 0, 0);
+    return 0;
+}
+
+SEC("uprobe")
+int loops_of_any_count(void *ctx)
+{
+    bpf_loop(bpf_get_prandom_u32(), nothing, 0, 0);
+    return 0;
+}
+
+static long walks_far(__u32 index, void *ctx)
+{
+    volatile int sum = 0;
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < 1000; i++)
+        sum += i;
+    return sum < 0;
+}
+
+SEC("uprobe")
+int loops_too_long(void *ctx)
+{
+    bpf_loop(50000, walks_far, 0, 0);
+    return 0;
+}
+
+SEC("uretprobe.multi")
+int returns_of_many(void *ctx)
+{
+    return 0;
+}
+
+SEC("uprobe.session")
+int session_of_many(void *ctx)
+{
+    return 0;
+}
+
 char LICENSE[] SEC("license") = "GPL";

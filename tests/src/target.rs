@@ -72,6 +72,18 @@ impl Target {
         assert_eq!(self.answer(), "done");
     }
 
+    /// Returns whether the last call of `probed` had its caller's address to return to, and no trampoline's.
+    pub fn returned_into_main(&mut self) -> bool {
+        self.tell("returned");
+        self.answer() == "into main"
+    }
+
+    /// Reads the text that the program has as data.
+    pub fn marker(&mut self) -> String {
+        self.tell("marker");
+        self.answer()
+    }
+
     fn tell(&mut self, command: &str) {
         writeln!(self.stdin, "{command}").unwrap();
     }

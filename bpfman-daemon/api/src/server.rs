@@ -273,7 +273,8 @@ impl<K: Kernel> Api<K> {
             Box::pin(async move { api.open_map(asked).await })
         });
         let journal = Arc::clone(&self.journal);
-        Connections { routes: self.routes(), maps, system, journal }.serve(listener, stop).await;
+        let access = Arc::clone(&self.access);
+        Connections { routes: self.routes(), maps, system, journal, access }.serve(listener, stop).await;
     }
 
     fn routes(&self) -> Routes {

@@ -75,8 +75,8 @@ pub use engine::objects::{EbpfObject, LinkPrograms, ReadHere, ReadObjects};
 pub use engine::steps::{NoObserver, StepObserver};
 pub use engine::swap_counts::ChainSwaps;
 pub use engine::{
-    CountersMode, DEFAULT_MAP_BYTES, Engine, EngineOptions, LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE,
-    OwnerBudget, RecoveryReport, WorkDone, XdpModes,
+    CountersMode, DEFAULT_MAP_BYTES, DEFAULT_OWNERS_MAP_BYTES, Engine, EngineOptions, LeasesTaken,
+    MOST_LEASES, MOST_LEASES_OF_ONE, OwnerBudget, RecoveryReport, WorkDone, XdpModes,
 };
 pub use error::{
     AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, ExtensionRefusal,

@@ -129,6 +129,30 @@ pub enum ProbeTargetError {
         /// What is not known.
         why: &'static str,
     },
+    /// A place that no process runs.
+    #[error(
+        "offset {offset:#x} of {} is no code: the file loads nothing there to be run, and a breakpoint would change what \
+         processes read there",
+        path.display()
+    )]
+    NoCode {
+        /// The file.
+        path: PathBuf,
+        /// Bytes from the start of the file.
+        offset: u64,
+    },
+    /// A return probe of a function of a runtime that copies stacks.
+    #[error(
+        "{} has functions of {runtime}, which moves the stacks of its threads: return probes change return addresses there, and \
+         end such processes; attach an entry probe (uprobe) to the instructions that return, or to a static probe (usdt)",
+        path.display()
+    )]
+    MovesStacks {
+        /// The file.
+        path: PathBuf,
+        /// Name of the runtime.
+        runtime: &'static str,
+    },
     /// A place inside of an instruction.
     #[error(
         "offset {offset:#x} of {} lies inside of an instruction of \"{function}\", which begins at {begins:#x}: a \

@@ -49,6 +49,7 @@ pub use error::limits::{MAX_INSNS, MAX_MAPS, MAX_MEMBERS, MAX_TAIL_CALLS};
 pub use error::refusal::Refusal;
 pub use error::{MemberName, SpliceError};
 pub use guard::allowed::{Calls, ForbiddenUse, is_helper};
+pub use guard::loops::MAX_ROUNDS;
 pub use guard::test::{
     GUARD_ENTRIES, GuardTest, Guarded, TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
 };

@@ -94,6 +94,12 @@ fn maps_have_the_memory_that_is_configured() {
     assert_eq!(bytes(""), 1 << 30);
     assert_eq!(bytes("[maps]\nmib_per_load = 64\n"), 64 << 20);
     assert_eq!(bytes("[maps]\nmib_per_load = 18446744073709551615\n"), u64::MAX);
+    let of_owners = |text: &str| {
+        let config = Config::merge(&arguments(&[]), toml::from_str(text).unwrap()).unwrap();
+        (config.map_bytes_of_owner, config.map_bytes_of_owners)
+    };
+    assert_eq!(of_owners(""), (2 << 30, None));
+    assert_eq!(of_owners("[maps]\nmib_per_owner = 64\nmib_of_owners = 256\n"), (64 << 20, Some(256 << 20)));
 }
 
 #[test]

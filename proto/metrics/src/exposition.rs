@@ -72,7 +72,7 @@ impl Exposition {
         value: impl Into<MetricValue>,
     ) {
         debug_assert_eq!(metric.labels.len(), LABELS, "{} has other labels", metric.name);
-        let key: Vec<String> = labels.iter().map(|value| shortened(value).to_owned()).collect();
+        let key: Vec<String> = labels.iter().map(|value| label(value)).collect();
         let (_, series) = self.families.entry(metric.name).or_insert((metric, Series::new()));
         if let Some(known) = series.get_mut(&key) {
             known.add(value.into());
@@ -98,9 +98,30 @@ impl Exposition {
     }
 }
 
-/// The beginning of a text that is too long.
-fn shortened(value: &str) -> &str {
-    &value[..value.floor_char_boundary(MOST_LABEL_BYTES)]
+/// A label's value: the beginning of a text that is too long, and escapes in place of control characters and of those that
+/// turn the direction of text. Line ends stay: the format itself escapes them.
+fn label(value: &str) -> String {
+    let hides = |character: char| {
+        let turns = matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        turns || character.is_control() && character != '\n'
+    };
+    let mut shown = String::with_capacity(value.len().min(MOST_LABEL_BYTES));
+    for character in value.chars() {
+        let before = shown.len();
+        if hides(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+        if shown.len() > MOST_LABEL_BYTES {
+            shown.truncate(before);
+            break;
+        }
+    }
+    shown
 }
 
 impl MetricValue {
@@ -187,6 +208,12 @@ took_seconds_sum 4.5\ntook_seconds_count 3\ntook_seconds_bucket{le=\"0.5\"} 1\nt
         samples.add(&RUNS, ["a\"b\\c\nd", "} 1\n"], 1);
         let text = samples.text();
         assert!(text.contains("runs_total{program=\"a\\\"b\\\\c\\nd\",owner=\"} 1\\n\"} 1\n"), "{text}");
+        let mut samples = Exposition::default();
+        samples.add(&RUNS, ["a\u{1b}[2Jb\rc\0d\u{9b}e\u{202e}f", "\n"], 1);
+        let text = samples.text();
+        let line = "program=\"a\\\\u{1b}[2Jb\\\\rc\\\\u{0}d\\\\u{9b}e\\\\u{202e}f\",owner=\"\\n\"";
+        assert!(text.contains(line), "{text}");
+        assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
         let mut samples = Exposition::default();
         samples.add(&RUNS, [&"é".repeat(500), ""], 1);
         assert!(samples.text().contains(&format!("program=\"{}\"", "é".repeat(100))));

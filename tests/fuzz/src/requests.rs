@@ -40,7 +40,12 @@ impl Served {
         let folder = world.folder.path();
         let paths = Paths { fs: folder.join("fs"), runtime: folder.to_owned(), state: folder.to_owned() };
         let api = Api::new(engine, Arc::new(NoImages), paths);
-        let system = SocketSystem { identify: |_| Ok(Peer::default()), unread: |_| Ok(0), trim: || {} };
+        let system = SocketSystem {
+            identify: |_| Ok(Peer::default()),
+            unread: |_| Ok(0),
+            counts_for: |uid| uid,
+            trim: || {},
+        };
         let socket = folder.join("socket");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let listener = {

@@ -6,11 +6,12 @@ use bpfman_proto::v1::attach_info::Info;
 use bpfman_tests::container::Container;
 use bpfman_tests::image_containers::{ContainerImage, ImageContainer};
 use bpfman_tests::requests::{attach, uprobe};
+use bpfman_tests::skip::is_older_than;
 use bpfman_tests::target;
-use bpfman_tests::{Daemon, Launch, Wire};
+use bpfman_tests::{Daemon, Launch, Wire, compile};
 use tonic::Code;
 
-use crate::equipment::{Program, assert_status, detach};
+use crate::equipment::{Program, assert_status, detach, test_name};
 use crate::types::Probe;
 
 /// How the daemon tells the containers apart.
@@ -187,8 +188,51 @@ fn a_place_inside_of_an_instruction_is_refused_and_nobody_dies() {
     let nowhere = v1::UprobeAttachInfo { fn_name: None, offset: 8, ..twins.info() };
     let answer =
         wire.attach(attach(tenant(&wire, "on_uprobe", 3).program.id, Info::UprobeAttachInfo(nowhere)));
-    assert_status(answer, Code::NotFound, "not-found", &["is at no instruction that is known"]);
+    assert_status(answer, Code::NotFound, "not-found", &["is no code"]);
     twins.call();
+}
+
+/// Attaches return probes of a tenant beside an entry probe of all processes, at one function of a shared file.
+#[test]
+fn tenants_return_probe_changes_its_own_process_alone() {
+    if is_older_than((6, 13), "return probes that leave other processes alone", &test_name()) {
+        return;
+    }
+    for apart in [Apart::ByNamespace, Apart::ByControlGroup] {
+        let daemon = Daemon::start();
+        let wire = daemon.wire();
+        let mut twins = Twins::start(&daemon, apart);
+        let roots = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
+        roots.attach(&wire, Info::UprobeAttachInfo(twins.info()));
+        let probe = tenant(&wire, "on_uretprobe", 4);
+        let link = probe.attach(&wire, Info::UprobeAttachInfo(twins.info()));
+        twins.call();
+        assert_eq!((probe.fired(), roots.fired()), (1, 2), "{apart:?}");
+        assert!(twins.other.target.returned_into_main(), "{apart:?}: another container's process");
+        assert!(!twins.ours.target.returned_into_main(), "{apart:?}: the probed process");
+        // Another container's process is nothing that the application may name.
+        let of_other = v1::UprobeAttachInfo { pid: Some(twins.other.pid.cast_signed()), ..twins.info() };
+        let answer = wire.attach(attach(probe.program.id, Info::UprobeAttachInfo(of_other)));
+        let names = ["is not among the processes", "program \"on_uretprobe\""];
+        assert_status(answer, Code::PermissionDenied, "denied", &names);
+        detach(&wire, link);
+        twins.call();
+        assert!(twins.ours.target.returned_into_main(), "{apart:?}: after the end");
+    }
+}
+
+#[test]
+fn tenants_return_probes_of_many_functions_are_refused() {
+    let daemon = Daemon::start();
+    let before = daemon.state();
+    let object = compile::object("tenants").display().to_string();
+    for program in ["uretprobe_multi:returns_of_many", "uprobe_session:session_of_many"] {
+        let line = format!(
+            "load file -p {object} --programs {program} -m bpfman.io/ProgramNamespace=shop -m bpfman.io/ProgramName=probe"
+        );
+        daemon.bpfman(&line).fails(4, &["changes return addresses of other processes", "type uretprobe"]);
+        assert_eq!(daemon.state(), before, "{program}");
+    }
 }
 
 #[test]
@@ -228,7 +272,7 @@ fn a_new_version_is_guarded_as_the_old_one_and_so_is_the_one_that_is_taken_back(
     let mut twins = Twins::start(&daemon, Apart::ByNamespace);
     let probe = tenant(&daemon.wire(), "on_uprobe", 3);
     probe.attach(&daemon.wire(), Info::UprobeAttachInfo(twins.info()));
-    let object = bpfman_tests::compile::object("probes").display().to_string();
+    let object = compile::object("probes").display().to_string();
     let id = probe.program.id;
     // By root, who could load it without.
     let replaced = daemon.bpfman(&format!("replace {id} file -p {object} -o json")).json();

@@ -108,12 +108,61 @@ fn a_grants_uprobe_sees_the_callers_control_group_alone() {
     team.group.take(team.ours.pid());
     let line = format!("uprobe --target {path} --fn-name probed");
     team.assert_sees_its_group("uprobe:on_uprobe", 3, &line, Target::call);
-    team.assert_sees_its_group("uretprobe:on_uretprobe", 4, &line, Target::call);
+    if !is_older_than((6, 13), "return probes that leave other processes alone", &test_name()) {
+        let line = format!("{line} --pid {}", team.ours.pid());
+        team.assert_sees_its_group("uretprobe:on_uretprobe", 4, &line, Target::call);
+    }
     // It outlives the daemon, and so does what it is held to.
     team.daemon.kill();
     team.daemon.again(&Launch { policy: policy(""), ..Launch::default() });
     team.daemon.open_to_users();
     team.assert_sees_its_group("uprobe:on_uprobe", 3, &line, Target::call);
+}
+
+#[test]
+fn a_grants_return_probe_is_of_a_process_of_its_group() {
+    if is_older_than((6, 13), "return probes that leave other processes alone", &test_name()) {
+        return;
+    }
+    let mut team = Team::new("");
+    let path = binary(&team.daemon);
+    team.ours = Target::start_by(&mut Command::new(&path));
+    team.other = Target::start_by(&mut Command::new(&path));
+    team.group.take(team.ours.pid());
+    let id = team.probe("uretprobe:on_uretprobe");
+    let line = format!("attach {id} uprobe --target {path} --fn-name probed");
+    team.run(&line).fails(6, &["names no process", "--pid", "uprobe"]);
+    team.run(&format!("{line} --pid {}", team.other.pid())).fails(4, &["is not among the processes"]);
+    team.other.call();
+    assert!(team.other.returned_into_main());
+    team.run(&format!("{line} --pid {}", team.ours.pid())).success();
+    team.ours.call();
+    team.other.call();
+    assert_eq!(team.fired(id, 4), 1);
+    assert!(team.other.returned_into_main() && !team.ours.returned_into_main());
+}
+
+#[test]
+fn probes_at_data_are_refused_and_change_nothing() {
+    let policy = format!(
+        "[files]\nusers = [0, {ADA}]\n[[grants]]\nname = \"everywhere\"\nusers = [{ADA}]\nallow = [\"load\", \"attach\"]\n"
+    );
+    let daemon = daemon(policy);
+    let path = binary(&daemon);
+    let mut target = Target::start_by(&mut Command::new(&path));
+    let object = daemon.path("probes.o");
+    fs::copy(compile::object("probes"), &object).unwrap();
+    chown(&object, Some(ADA), Some(ADA)).unwrap();
+    let data = target::file_offset(Path::new(&path), "marker");
+    for user in [ADA, 0] {
+        let load = format!("load file -p {} --programs uprobe:on_uprobe -o json", object.display());
+        let loaded = daemon.bpfman_as(user, &load).json();
+        let id = loaded["programs"][0]["program_id"].as_u64().unwrap_or_else(|| panic!("{loaded}"));
+        let line = format!("attach {id} uprobe --target {path} --offset {data}");
+        let answer = daemon.bpfman_as(user, &line);
+        assert_eq!(target.marker(), "unchanged", "user {user}");
+        answer.fails(5, &["is no code"]);
+    }
 }
 
 #[test]

@@ -14,6 +14,26 @@ fn tenants(name: &str) -> v1::LoadRequest {
 }
 
 #[test]
+fn loops_of_tenants_are_bounded_together() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let before = daemon.state();
+    for (program, names) in [
+        ("loops_in_loops", ["bpf_loop for 101000 rounds", "(function loops_in_loops, instruction "]),
+        (
+            "loops_of_any_count",
+            ["number of rounds that is no constant", "(function loops_of_any_count, instruction "],
+        ),
+        ("loops_too_long", ["its loops make up to 50000 rounds", "the verifier walked through"]),
+    ] {
+        assert_status(wire.load(tenants(program)), Code::PermissionDenied, "denied", &names);
+        assert_eq!(daemon.state(), before, "{program}");
+    }
+    wire.load(tenants("loops_enough")).unwrap();
+    wire.load(v1::LoadRequest { metadata: Default::default(), ..tenants("loops_in_loops") }).unwrap();
+}
+
+#[test]
 fn a_tenants_program_that_reads_the_kernel_or_changes_others_is_refused_by_name() {
     let daemon = Daemon::start();
     let wire = daemon.wire();

@@ -22,7 +22,7 @@ const READER: u32 = 4711;
 const WRITER: u32 = 4712;
 const GROUP: u32 = 4242;
 /// Most connections of one user (`api/src/serve/limits.rs`).
-const CONNECTIONS_OF_A_USER: usize = 128;
+const CONNECTIONS_OF_A_USER: usize = 64;
 
 fn grants() -> String {
     format!(

@@ -4,21 +4,65 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bpfmand_access::{AccessPolicy, Grant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::limits::{
-    ANSWERS_OF_A_USER, CONNECTIONS, CONNECTIONS_OF_A_USER, CONNECTIONS_OF_OTHERS, REQUESTS,
-    REQUESTS_OF_A_USER, SMALL_REQUEST,
+    ANSWERS_OF_A_USER, CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_OF_A_USER, CONNECTIONS_OF_OTHERS,
+    CONNECTIONS_WITHOUT_GRANT, REQUESTS, REQUESTS_OF_A_USER, SMALL_REQUEST,
 };
 
 const ROOT: u32 = 0;
 
+/// Who finds a place where others do not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Users that no grant names.
+    Other,
+    /// Users that a grant names.
+    Granted,
+    /// Users that a grant lets speak for applications: a cluster's agent.
+    Agent,
+    /// Root.
+    Root,
+}
+
+impl Tier {
+    const ALL: [Self; 4] = [Self::Other, Self::Granted, Self::Agent, Self::Root];
+
+    /// The tier of a user, by number alone: it is asked before anything else is known of a caller.
+    pub fn of(policy: Option<&AccessPolicy>, uid: u32) -> Self {
+        let grants = policy.into_iter().flat_map(|policy| &policy.grants);
+        let of_grant =
+            |grant: &Grant| if grant.applications.is_empty() { Self::Granted } else { Self::Agent };
+        let named = grants.filter(|grant| grant.callers.users.contains(&uid)).map(of_grant).max();
+        if uid == ROOT { Self::Root } else { named.unwrap_or(Self::Other) }
+    }
+
+    /// Most connections of this tier and those below it together.
+    const fn most(self) -> usize {
+        match self {
+            Self::Other => CONNECTIONS_WITHOUT_GRANT,
+            Self::Granted => CONNECTIONS_OF_OTHERS,
+            Self::Agent => CONNECTIONS_BESIDES_ROOT,
+            Self::Root => CONNECTIONS,
+        }
+    }
+}
+
 /// All users that are connected.
 #[derive(Debug)]
 pub struct Callers {
-    users: Mutex<HashMap<u32, User>>,
+    users: Mutex<Users>,
     /// Room for the larger requests of all users but root, and of root.
     requests: [Arc<Semaphore>; 2],
+}
+
+/// Users by the number that their connections count for, and all connections by tier.
+#[derive(Debug, Default)]
+struct Users {
+    all: HashMap<u32, User>,
+    open: [usize; 4],
 }
 
 /// One user, for as long as one of its connections is open.
@@ -41,6 +85,7 @@ struct Share {
 pub struct ConnectionPlace {
     callers: Arc<Callers>,
     uid: u32,
+    tier: Tier,
     share: Arc<Share>,
 }
 
@@ -75,21 +120,23 @@ impl Default for Callers {
 }
 
 impl Callers {
-    /// A place for one more connection of a user.
-    pub fn place(self: &Arc<Self>, uid: u32) -> Result<ConnectionPlace, NoPlace> {
+    /// A place for one more connection of a user, which counts for `uid`: a subordinate user's for the user that it is of.
+    pub fn place(self: &Arc<Self>, uid: u32, tier: Tier) -> Result<ConnectionPlace, NoPlace> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = users.get(&uid).map_or(0, |user| user.connections);
-        let all: usize = users.values().map(|user| user.connections).sum();
-        let others = all - users.get(&ROOT).map_or(0, |root| root.connections);
-        if uid != ROOT && own >= CONNECTIONS_OF_A_USER {
+        let own = users.all.get(&uid).map_or(0, |user| user.connections);
+        if tier != Tier::Root && own >= CONNECTIONS_OF_A_USER {
             return Err(NoPlace { open: own, own: true });
         }
-        if all >= CONNECTIONS || uid != ROOT && others >= CONNECTIONS_OF_OTHERS {
-            return Err(NoPlace { open: all, own: false });
+        for limited in Tier::ALL.into_iter().filter(|limited| *limited >= tier) {
+            let open = users.open[..=limited as usize].iter().sum();
+            if open >= limited.most() {
+                return Err(NoPlace { open, own: false });
+            }
         }
-        let user = users.entry(uid).or_insert_with(|| User { connections: 0, share: Arc::default() });
+        users.open[tier as usize] += 1;
+        let user = users.all.entry(uid).or_insert_with(|| User { connections: 0, share: Arc::default() });
         user.connections += 1;
-        Ok(ConnectionPlace { callers: Arc::clone(self), uid, share: Arc::clone(&user.share) })
+        Ok(ConnectionPlace { callers: Arc::clone(self), uid, tier, share: Arc::clone(&user.share) })
     }
 }
 
@@ -138,10 +185,11 @@ impl ConnectionPlace {
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut users = self.callers.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(user) = users.get_mut(&self.uid) {
+        users.open[self.tier as usize] -= 1;
+        if let Some(user) = users.all.get_mut(&self.uid) {
             user.connections -= 1;
             if user.connections == 0 {
-                users.remove(&self.uid);
+                users.all.remove(&self.uid);
             }
         }
     }
@@ -178,30 +226,52 @@ mod tests {
     }
 
     #[test]
-    fn one_user_takes_no_place_of_another_and_nobody_those_of_root() {
+    fn users_take_no_places_of_those_above_them() {
         let callers = Arc::new(Callers::default());
-        let mut places: Vec<_> = (0..CONNECTIONS_OF_A_USER).map(|_| callers.place(1000).unwrap()).collect();
-        assert_eq!(callers.place(1000).unwrap_err(), NoPlace { open: CONNECTIONS_OF_A_USER, own: true });
-        for uid in 2000..u32::MAX {
-            match callers.place(uid) {
-                Ok(place) => places.push(place),
-                Err(full) => {
-                    assert_eq!(full, NoPlace { open: CONNECTIONS_OF_OTHERS, own: false });
-                    break;
-                }
+        let mut places = Vec::new();
+        for (tier, most) in [
+            (Tier::Other, CONNECTIONS_WITHOUT_GRANT),
+            (Tier::Granted, CONNECTIONS_OF_OTHERS),
+            (Tier::Agent, CONNECTIONS_BESIDES_ROOT),
+        ] {
+            let first = 1000 * (1 + tier as u32);
+            for _ in 0..CONNECTIONS_OF_A_USER {
+                places.push(callers.place(first, tier).unwrap());
             }
+            let own = callers.place(first, tier).unwrap_err();
+            assert_eq!(own, NoPlace { open: CONNECTIONS_OF_A_USER, own: true });
+            let full =
+                (first + 1..).find_map(|uid| callers.place(uid, tier).map(|place| places.push(place)).err());
+            assert_eq!(full, Some(NoPlace { open: most, own: false }), "{tier:?}");
+            assert_eq!(places.len(), most);
         }
-        places.extend((CONNECTIONS_OF_OTHERS..CONNECTIONS).map(|_| callers.place(ROOT).unwrap()));
-        assert_eq!(callers.place(ROOT).unwrap_err(), NoPlace { open: CONNECTIONS, own: false });
+        const { assert!(CONNECTIONS_OF_OTHERS <= CONNECTIONS / 2, "half is for root and agents") };
+        let roots = CONNECTIONS - CONNECTIONS_BESIDES_ROOT;
+        places.extend((0..roots).map(|_| callers.place(ROOT, Tier::Root).unwrap()));
+        let full = callers.place(ROOT, Tier::Root).unwrap_err();
+        assert_eq!(full, NoPlace { open: CONNECTIONS, own: false });
         drop(places);
-        assert!(callers.place(1000).is_ok());
-        assert!(callers.users.lock().unwrap().is_empty(), "nothing is kept of who has gone");
+        assert!(callers.place(1000, Tier::Other).is_ok());
+        let users = callers.users.lock().unwrap();
+        assert!(users.all.is_empty() && users.open == [0; 4], "nothing is kept of who has gone");
+    }
+
+    #[test]
+    fn tier_is_by_the_grants_that_name_a_user() {
+        let callers = |uid| bpfmand_access::GrantCallers { users: [uid].into(), ..Default::default() };
+        let grant = |uid, applications| Grant { callers: callers(uid), applications, ..Grant::default() };
+        let grants = vec![grant(7, Vec::new()), grant(8, Vec::new()), grant(8, vec!["*".parse().unwrap()])];
+        let policy = AccessPolicy { grants, ..AccessPolicy::default() };
+        let tier = |uid| Tier::of(Some(&policy), uid);
+        assert_eq!([0, 7, 8, 9].map(tier), [Tier::Root, Tier::Granted, Tier::Agent, Tier::Other]);
+        assert_eq!([0, 8].map(|uid| Tier::of(None, uid)), [Tier::Root, Tier::Other]);
     }
 
     #[test]
     fn large_requests_of_one_user_wait_for_each_other_and_no_others_for_them() {
         let callers = Arc::new(Callers::default());
-        let (one, other) = (callers.place(1000).unwrap(), callers.place(2000).unwrap());
+        let (one, other) =
+            (callers.place(1000, Tier::Other).unwrap(), callers.place(2000, Tier::Other).unwrap());
         let mut held: Vec<_> = (0..REQUESTS_OF_A_USER / (256 << 10))
             .map(|_| match poll(std::pin::pin!(one.room(256 << 10))) {
                 Poll::Ready(room) => room,
@@ -218,7 +288,8 @@ mod tests {
     #[test]
     fn a_user_who_reads_no_answers_gets_no_more() {
         let callers = Arc::new(Callers::default());
-        let (one, other) = (callers.place(1000).unwrap(), callers.place(2000).unwrap());
+        let (one, other) =
+            (callers.place(1000, Tier::Other).unwrap(), callers.place(2000, Tier::Other).unwrap());
         let mut unread = one.unread();
         unread.set(ANSWERS_OF_A_USER);
         let mut waiting = std::pin::pin!(one.answers_read());

@@ -5,10 +5,14 @@ use std::time::Duration;
 /// Bytecode never travels in a request: its path or reference does.
 pub use bpfman_proto::LARGEST_REQUEST;
 
+/// Most connections of all users together that no grant names. Each of the following limits includes those before it.
+pub const CONNECTIONS_WITHOUT_GRANT: usize = 128;
+/// Most connections of all users together but root and those who speak for applications: half of all.
+pub const CONNECTIONS_OF_OTHERS: usize = 256;
 /// Most connections of all users but root together; root has all that are left.
-pub const CONNECTIONS_OF_OTHERS: usize = 384;
-/// Most connections of one user who is not root.
-pub const CONNECTIONS_OF_A_USER: usize = 128;
+pub const CONNECTIONS_BESIDES_ROOT: usize = 448;
+/// Most connections of one user who is not root, those of its subordinate users included.
+pub const CONNECTIONS_OF_A_USER: usize = 64;
 /// Most connections.
 pub const CONNECTIONS: usize = 512;
 

@@ -33,9 +33,10 @@ use tonic::service::Routes;
 use tower::Service as _;
 
 use answer::{AnswerBody, AnswerProgress};
-use callers::{Callers, ConnectionPlace, NoPlace};
+use callers::{Callers, ConnectionPlace, NoPlace, Tier};
 
 use crate::audit::Call;
+use crate::authorize::AccessSource;
 use crate::named_host::NamedHost;
 
 pub use handover::UnreadByPeer;
@@ -55,6 +56,8 @@ pub struct SocketSystem {
     pub identify: Identify,
     /// What a client has not read yet.
     pub unread: UnreadByPeer,
+    /// The user that a connection of a user counts for: subordinate users of one user are one.
+    pub counts_for: fn(u32) -> u32,
     /// Gives memory back after connections have gone.
     pub trim: Trim,
 }
@@ -65,6 +68,7 @@ pub(crate) struct Connections {
     pub maps: OpenMaps,
     pub system: SocketSystem,
     pub journal: Arc<Journal>,
+    pub access: Arc<dyn AccessSource>,
 }
 
 impl Connections {
@@ -80,7 +84,9 @@ impl Connections {
                 () = &mut stop => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        if let Some((peer, place)) = admit(&stream, self.system.identify, &callers, &self.journal) {
+                        let caller = |uid| self.account(uid);
+                        let admitted = admit(&stream, (self.system.identify, caller), &callers, &self.journal);
+                        if let Some((peer, place)) = admitted {
                             let ended = ended.clone();
                             connections.spawn(self.connection(stream, peer, place, ended));
                         }
@@ -101,6 +107,12 @@ impl Connections {
         drop((listener, ended));
         let _all_gone = end.send(());
         while connections.join_next().await.is_some() {}
+    }
+
+    /// The user that a connection counts for, and its tier. A policy that cannot be read names no user.
+    fn account(&self, uid: u32) -> (u32, Tier) {
+        let policy = self.access.policy().ok();
+        ((self.system.counts_for)(uid), Tier::of(policy.as_deref(), uid))
     }
 
     /// Serves one connection by what it begins with.
@@ -131,7 +143,7 @@ impl Connections {
 /// this takes.
 fn admit(
     stream: &UnixStream,
-    identify: Identify,
+    (identify, account): (Identify, impl Fn(u32) -> (u32, Tier)),
     callers: &Arc<Callers>,
     journal: &Arc<Journal>,
 ) -> Option<(Peer, ConnectionPlace)> {
@@ -140,10 +152,11 @@ fn admit(
     };
     let credentials = stream.peer_cred().inspect_err(unknown).ok()?;
     let (uid, gid) = (credentials.uid(), credentials.gid());
-    match callers.place(uid) {
+    let (counts_for, tier) = account(uid);
+    match callers.place(counts_for, tier) {
         Ok(place) => Some((identify(stream).inspect_err(unknown).ok()?, place)),
         Err(NoPlace { open, own }) => {
-            let whose = if own { "of this user" } else { "of all users" };
+            let whose = if own { "of this user" } else { "of users like this one" };
             let reason = format!("{open} connections {whose} are open, as many as may be");
             let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
             let peer = Peer { uid, gid, pid, ..Peer::default() };
@@ -256,12 +269,13 @@ mod tests {
         let (callers, journal) = (Arc::<Callers>::default(), Arc::<Journal>::default());
         let (stream, _other) = UnixStream::pair().unwrap();
         let mut places = Vec::new();
-        while let Some(admitted) = admit(&stream, identify, &callers, &journal) {
+        let looks = (identify, |uid| (uid, Tier::Other));
+        while let Some(admitted) = admit(&stream, looks, &callers, &journal) {
             places.push(admitted);
         }
         assert!(!places.is_empty());
         assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
-        assert!(admit(&stream, identify, &callers, &journal).is_none());
+        assert!(admit(&stream, looks, &callers, &journal).is_none());
         assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
     }
 }

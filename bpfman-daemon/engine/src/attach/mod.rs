@@ -16,8 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, FileReader, HookKind, NetnsId, OperationId, OrderIntent, ProgramId, Sharing,
-    TargetIdentity,
+    AttachPoint, AttachRequest, FileReader, HookKind, NetnsId, OperationId, OrderIntent, Owner, ProgramId,
+    Sharing, TargetIdentity,
 };
 use bpfmand_kernel::{Kernel, KernelError, LinkTarget, ProgramKind};
 
@@ -34,6 +34,11 @@ use crate::{Engine, EngineError, paths};
 
 /// The map by which libbpf's header has programs look for the arguments of static probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
+
+/// Returns whether a probe may be only where its file tells that an instruction begins. Root may know better.
+fn is_known_only(program: &ProgramRecord, link: &LinkRecord) -> bool {
+    program.guard.is_some() || link.owner(program) != Owner::Root
+}
 
 impl<K: Kernel> Engine<K> {
     /// Attaches a program.
@@ -240,9 +245,9 @@ impl<K: Kernel> Engine<K> {
                 target,
                 function: function.as_deref(),
                 offset: *offset,
-                scope,
+                scope: self.scope_of(program, link, scope)?,
                 on_return,
-                known_only: program.guard.is_some(),
+                known_only: is_known_only(program, link),
                 cookie,
             },
             AttachPoint::RawTracepoint { name } => LinkTarget::RawTracepoint { name, cookie },
@@ -254,7 +259,7 @@ impl<K: Kernel> Engine<K> {
                 functions,
                 scope,
                 on_return,
-                known_only: program.guard.is_some(),
+                known_only: is_known_only(program, link),
                 attach_type: attach_type(),
                 cookie,
             },

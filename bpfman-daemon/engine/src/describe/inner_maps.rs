@@ -63,7 +63,8 @@ impl<K: Kernel> Engine<K> {
         let users = lies_in.iter().filter_map(|outer| inner.users.get(outer)).flatten();
         let programs: BTreeMap<_, _> = users.map(|program| (program.uid, Arc::clone(program))).collect();
         let group = MapGroup::default();
-        let record = MapRecord { name: facts.name, id: Some(id), public: false, shared: false, group };
+        let record =
+            MapRecord { name: facts.name, id: Some(id), public: false, shared: false, group, bytes: 0 };
         Ok(UsedMap::inner(id, record, programs.into_values().collect(), lies_in))
     }
 

@@ -9,6 +9,8 @@ use bpfmand_core::{CountedDurations, DurationCounts, HookKey, NetnsId, ProgramUi
 /// What can be locked. An operation takes them in this order, and programs by ascending uid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
+    /// Memory of the maps of one owner, by its hash.
+    MapMemory(u64),
     /// Maps that are shared by name.
     SharedMaps,
     /// A program: held by whoever attaches, detaches or unloads it, or shares its maps.

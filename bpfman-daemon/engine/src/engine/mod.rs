@@ -62,7 +62,10 @@ use crate::state::{BlobId, Change, Changes, Record, State, parse, records};
 
 pub use client_leases::{LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE};
 pub use drift_counts::DriftCounts;
-pub use options::{CountersMode, DEFAULT_MAP_BYTES, EngineOptions, LIBXDP_PINS, OwnerBudget, XdpModes};
+pub use options::{
+    CountersMode, DEFAULT_MAP_BYTES, DEFAULT_OWNERS_MAP_BYTES, EngineOptions, LIBXDP_PINS, OwnerBudget,
+    XdpModes,
+};
 pub use recovery_report::RecoveryReport;
 pub use work_counts::{WorkCounts, WorkDone};
 

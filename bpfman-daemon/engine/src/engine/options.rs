@@ -37,6 +37,10 @@ pub struct EngineOptions {
     pub owner_budget: OwnerBudget,
     /// Most bytes of kernel memory that the maps of one load may take.
     pub map_bytes: u64,
+    /// Most bytes of kernel memory of the maps of one owner that is neither root nor a cluster application; none: no limit.
+    pub map_bytes_of_owner: Option<u64>,
+    /// Most bytes of kernel memory of the maps of all these owners together; none: no limit.
+    pub map_bytes_of_owners: Option<u64>,
     /// Where libxdp keeps its pins.
     pub libxdp_pins: PathBuf,
     /// About how many bytes of what an operation leaves to be removed are listed in one record; more takes several.
@@ -68,6 +72,8 @@ impl EngineOptions {
             counters: CountersMode::default(),
             owner_budget: OwnerBudget::default(),
             map_bytes: DEFAULT_MAP_BYTES,
+            map_bytes_of_owner: Some(DEFAULT_OWNERS_MAP_BYTES),
+            map_bytes_of_owners: None,
             libxdp_pins: PathBuf::from(crate::engine::LIBXDP_PINS),
             leftover_bytes: LEFTOVER_BYTES,
             observation_wait: OBSERVATION_WAIT,
@@ -100,6 +106,9 @@ pub struct OwnerBudget {
 
 /// The default of `maps.mib_per_load`, in bytes: 1 GiB.
 pub const DEFAULT_MAP_BYTES: u64 = 1 << 30;
+
+/// The default of `maps.mib_per_owner`, in bytes: 2 GiB.
+pub const DEFAULT_OWNERS_MAP_BYTES: u64 = 2 << 30;
 
 /// Where libxdp keeps its pins, unless `LIBXDP_BPFFS` says otherwise.
 pub const LIBXDP_PINS: &str = "/sys/fs/bpf/xdp";

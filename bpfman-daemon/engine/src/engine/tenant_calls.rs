@@ -4,7 +4,7 @@
 use bpfmand_core::{Insn, Owner, ProgramText, ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{KernelBtf, LinkedProgram};
-use bpfmand_splice::Calls;
+use bpfmand_splice::{Calls, ForbiddenUse};
 
 use crate::error::GuardRefusal;
 use crate::state::records::ProgramRecord;
@@ -34,23 +34,42 @@ impl<K: Kernel> Engine<K> {
         rules: &TenantRules,
         kernel: Option<&KernelBtf>,
     ) -> Result<(), EngineError> {
-        let name_of = |call: &Insn| {
-            // Functions of modules are named by nobody's list.
-            let id = (call.off == 0).then_some(call.imm.cast_unsigned())?;
-            kernel?.function_name(id).map(str::to_owned)
-        };
-        Calls::new(program_type, &rules.helpers).check(text, name_of).map_err(|found| {
-            GuardRefusal::ForbiddenUse {
-                program: text.name.clone(),
-                what: found.what,
-                grantable: found.name.is_some(),
-                name: found.name.unwrap_or_default(),
-                function: found.function,
-                at: found.at,
-            }
-            .into()
-        })
+        let calls = Calls::new(program_type, &rules.helpers);
+        let checked = calls.check(text, |call| kernel_function(call, kernel));
+        checked.and_then(|()| calls.check_sockets(text)).map_err(|found| refusal(text, found))
     }
+}
+
+/// Returns the most rounds that an instruction of a tenant's program runs in one run. `map_entries` says how many entries a
+/// map of its object can have.
+pub fn rounds_of(
+    text: &ProgramText,
+    program_type: ProgramType,
+    rules: &TenantRules,
+    kernel: Option<&KernelBtf>,
+    map_entries: impl Fn(usize) -> Option<u32>,
+) -> Result<u64, EngineError> {
+    let calls = Calls::new(program_type, &rules.helpers);
+    let rounds = calls.rounds(text, |call| kernel_function(call, kernel), map_entries);
+    rounds.map_err(|found| refusal(text, found))
+}
+
+/// The name of a kernel function. No list has functions of modules.
+fn kernel_function(call: &Insn, kernel: Option<&KernelBtf>) -> Option<String> {
+    let id = (call.off == 0).then_some(call.imm.cast_unsigned())?;
+    kernel?.function_name(id).map(str::to_owned)
+}
+
+fn refusal(text: &ProgramText, found: ForbiddenUse) -> EngineError {
+    GuardRefusal::ForbiddenUse {
+        program: text.name.clone(),
+        what: found.what,
+        grantable: found.name.is_some(),
+        name: found.name.unwrap_or_default(),
+        function: found.function,
+        at: found.at,
+    }
+    .into()
 }
 
 /// Refuses a tenant's program that takes addresses of the kernel's symbols: they tell where the kernel is in memory.

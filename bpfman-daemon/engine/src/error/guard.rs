@@ -1,6 +1,6 @@
 //! Why a tenant's program is not loaded or attached.
 
-use bpfmand_core::ProgramType;
+use bpfmand_core::{LinkId, ProgramType};
 
 use super::{EngineError, ErrorKind};
 
@@ -78,6 +78,71 @@ pub enum GuardRefusal {
         /// What is missing.
         needs: &'static str,
     },
+    /// A type for which the kernel changes return addresses in each process.
+    #[error(
+        "program \"{program}\" of type {program_type} is a tenant's, and for it the kernel changes return addresses of other \
+         processes that map the same file"
+    )]
+    ReturnsOfMany {
+        /// Which program.
+        program: String,
+        /// Its type.
+        program_type: ProgramType,
+    },
+    /// A kernel that changes return addresses in each process that meets the place of a return probe.
+    #[error(
+        "program \"{program}\" of type uretprobe is a tenant's, and this kernel ({release}) changes return addresses of other \
+         processes that map the same file; Linux 6.13 or later does not"
+    )]
+    ReturnsOfOthers {
+        /// Which program.
+        program: String,
+        /// `uname -r`.
+        release: String,
+    },
+    /// A return probe of a tenant without a process.
+    #[error(
+        "program \"{0}\" of type uretprobe is a tenant's and is attached to one process, and the attachment names no process"
+    )]
+    NoProcess(String),
+    /// A return probe of a tenant in another's process.
+    #[error(
+        "program \"{program}\" is a tenant's, and process {pid} is not among the processes that it may run for"
+    )]
+    OtherProcess {
+        /// Which program.
+        program: String,
+        /// The process.
+        pid: u32,
+    },
+    /// A link from before such probes were of one process.
+    #[error(
+        "link {link} of program \"{program}\" was attached before return probes of tenants were of one process, and is not \
+         attached again"
+    )]
+    NotOfOneProcess {
+        /// Which program.
+        program: String,
+        /// The link.
+        link: LinkId,
+    },
+    /// The loops of a program may run too long.
+    #[error(
+        "program \"{program}\" is a tenant's and may run for {steps} instructions, more than {limit}: its loops make up to \
+         {rounds} rounds, and the verifier walked through {verified} instructions"
+    )]
+    TooLong {
+        /// Which program.
+        program: String,
+        /// Rounds and instructions multiplied.
+        steps: u64,
+        /// The most.
+        limit: u64,
+        /// Rounds of the deepest nesting.
+        rounds: u64,
+        /// Instructions by the verifier.
+        verified: u32,
+    },
     /// The table is full.
     #[error("program \"{program}\" has {most} links, the most that a guarded program can have")]
     Full {
@@ -97,10 +162,16 @@ impl From<GuardRefusal> for EngineError {
 impl GuardRefusal {
     pub(super) const fn error_kind(&self) -> ErrorKind {
         match self {
-            Self::ForbiddenUse { .. } | Self::NoGuard { .. } => ErrorKind::Denied,
-            Self::NoCookies { .. } | Self::NoNamespaceTest { .. } => ErrorKind::Unsupported,
-            Self::NotGuarded(_) | Self::NoGroup(_) => ErrorKind::Precondition,
-            Self::NoContainer(_) => ErrorKind::Invalid,
+            Self::ForbiddenUse { .. }
+            | Self::NoGuard { .. }
+            | Self::ReturnsOfMany { .. }
+            | Self::OtherProcess { .. }
+            | Self::TooLong { .. } => ErrorKind::Denied,
+            Self::NoCookies { .. } | Self::NoNamespaceTest { .. } | Self::ReturnsOfOthers { .. } => {
+                ErrorKind::Unsupported
+            }
+            Self::NotGuarded(_) | Self::NoGroup(_) | Self::NotOfOneProcess { .. } => ErrorKind::Precondition,
+            Self::NoContainer(_) | Self::NoProcess(_) => ErrorKind::Invalid,
             Self::Full { .. } => ErrorKind::Conflict,
         }
     }
@@ -118,6 +189,18 @@ impl GuardRefusal {
             }
             Self::NotGuarded(_) => "replace the program, or load it again",
             Self::NoContainer(_) => "name a process of the container (--container-pid)",
+            Self::ReturnsOfMany { .. } => {
+                "use a program of type uretprobe, for one process (--pid), or one of type uprobe_multi, at the entries"
+            }
+            Self::ReturnsOfOthers { .. } => "attach an entry probe (uprobe)",
+            Self::NoProcess(_) => {
+                "name a process (--pid), or attach an entry probe (uprobe), which is in all"
+            }
+            Self::OtherProcess { .. } => "name a process of the own container or cgroup (--pid)",
+            Self::NotOfOneProcess { .. } => "detach the link, and attach the program to a process (--pid)",
+            Self::TooLong { .. } => {
+                "have loops make fewer rounds; root can allow it in a grant with scope = \"cgroup\": helpers = [\"bpf_loop\"]"
+            }
             Self::NoGroup(_) => "call from a systemd unit, a session or a pod",
             Self::NoCookies { .. } | Self::NoNamespaceTest { .. } | Self::Full { .. } => return None,
         };

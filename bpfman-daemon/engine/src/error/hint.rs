@@ -46,6 +46,11 @@ impl EngineError {
             Self::OverBudget { .. } => {
                 "detach another program of this owner from the hook, or have chains.owner_… in bpfman.toml raised"
             }
+            Self::OwnersMapMemory { setting, .. } => {
+                return Some(format!(
+                    "unload programs of the owner, or have {setting} in bpfman.toml raised"
+                ));
+            }
             Self::MapMemory { .. } => {
                 "give the map fewer entries (--map-size MAP=ENTRIES), or have maps.mib_per_load in bpfman.toml raised"
             }

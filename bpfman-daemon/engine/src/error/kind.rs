@@ -105,6 +105,7 @@ impl EngineError {
             | Self::HeldByOurs { .. }
             | Self::StrayAtHook { .. }
             | Self::MostMatchings(_)
+            | Self::MostOwnMatchings { .. }
             | Self::Interference(_)
             | Self::MembersChange { .. }
             | Self::NewMember { .. }
@@ -112,7 +113,9 @@ impl EngineError {
             | Self::NewPlace { .. }
             | Self::HookOnHold { .. } => ErrorKind::Conflict,
             Self::Denied(_) | Self::InnerMapOfOthers { .. } => ErrorKind::Denied,
-            Self::TooLarge { .. } | Self::MapMemory { .. } => ErrorKind::TooLarge,
+            Self::TooLarge { .. } | Self::MapMemory { .. } | Self::OwnersMapMemory { .. } => {
+                ErrorKind::TooLarge
+            }
             Self::Image(failure) => failure.error_kind(),
             Self::Chain { .. } | Self::Unplanned(_) | Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::ChainRefused { .. } | Self::NotInKernel { .. } => ErrorKind::KernelRefused,

@@ -207,6 +207,16 @@ pub enum EngineError {
     /// All attachments to matching interfaces that there can be are there.
     #[error("there are {0} attachments to matching interfaces already, the most there can be; end one first")]
     MostMatchings(usize),
+    /// An owner has all attachments to matching interfaces that it may have.
+    #[error(
+        "{owner} has {count} attachments to matching interfaces already, the most that it can have; end one first"
+    )]
+    MostOwnMatchings {
+        /// Which owner, or which owners.
+        owner: String,
+        /// How many.
+        count: usize,
+    },
     /// Others are in the way, or changed what is ours.
     #[error(transparent)]
     Interference(#[from] Interference),
@@ -389,6 +399,23 @@ pub enum EngineError {
         largest_mib: u64,
         /// How many CPUs per-CPU maps have values for.
         cpus: u64,
+    },
+    /// Maps by which an owner would have more memory than it may.
+    #[error(
+        "the maps of {owner} take {used_mib} MiB of kernel memory, and those of the load would take {more_mib} MiB more; \
+         the limit is {limit_mib} MiB ({setting})"
+    )]
+    OwnersMapMemory {
+        /// Which owner, or which owners.
+        owner: String,
+        /// What their maps take.
+        used_mib: u64,
+        /// What the load would add.
+        more_mib: u64,
+        /// The limit.
+        limit_mib: u64,
+        /// The setting that has it.
+        setting: &'static str,
     },
     /// An image that cannot be had.
     #[error(transparent)]

@@ -15,13 +15,17 @@ use crate::describe::settled::ObservationBudget;
 use crate::engine::RecoveryReport;
 use crate::engine::locks::Subject;
 use crate::error::if_there;
-use crate::state::Changes;
 use crate::state::hook_names::place;
 use crate::state::records::{MatchingRecord, ProgramRecord};
+use crate::state::{Changes, MapGroup, with_application};
 use crate::{Engine, EngineError};
 
 /// Most attachments to matching interfaces.
-const MOST_MATCHINGS: usize = 1024;
+const MAX_MATCHINGS: usize = 1024;
+/// Most of all owners but root and cluster applications together, who have what is left.
+const MAX_OF_OWNERS: usize = 768;
+/// Most of one of these owners: of a user, of a grant, of the applications of a namespace.
+const MAX_OF_OWNER: usize = 256;
 
 impl<K: Kernel> Engine<K> {
     /// Attaches a program to every interface that matches, now and later. That nothing matches yet is fine, and an
@@ -61,9 +65,7 @@ impl<K: Kernel> Engine<K> {
                 point.type_name()
             )));
         }
-        if self.state().matchings.len() >= MOST_MATCHINGS {
-            return Err(EngineError::MostMatchings(MOST_MATCHINGS));
-        }
+        self.check_count(request, &program)?;
         let id = MatchingId(
             u32::try_from(self.number())
                 .map_err(|_| EngineError::Fault("this daemon has used up all ids".to_owned()))?,
@@ -86,6 +88,34 @@ impl<K: Kernel> Engine<K> {
         self.step("attach matching", "record");
         self.commit(changes)?;
         Ok(id)
+    }
+
+    /// Refuses one attachment more where there are too many: of the owner, of all owners, or at all.
+    fn check_count(&self, request: &MatchRequest, program: &ProgramRecord) -> Result<(), EngineError> {
+        let state = self.state();
+        if state.matchings.len() >= MAX_MATCHINGS {
+            return Err(EngineError::MostMatchings(MAX_MATCHINGS));
+        }
+        let metadata = with_application(&request.attach.metadata, &program.metadata);
+        let own = MapGroup::of(&request.attach.owner, &metadata);
+        if own.is_unlimited() {
+            return Ok(());
+        }
+        let (mut of_owner, mut of_owners) = (0, 0);
+        for matching in state.matchings.values() {
+            let Some(program) = state.programs.get(&matching.program) else { continue };
+            let owner = matching.owner.clone().unwrap_or_else(|| program.owner());
+            let group = MapGroup::of(&owner, &with_application(&matching.metadata, &program.metadata));
+            of_owner += usize::from(group == own);
+            of_owners += usize::from(!group.is_unlimited());
+        }
+        if of_owner >= MAX_OF_OWNER {
+            return Err(EngineError::MostOwnMatchings { owner: own.to_string(), count: of_owner });
+        }
+        if of_owners >= MAX_OF_OWNERS {
+            return Err(EngineError::MostMatchings(of_owners));
+        }
+        Ok(())
     }
 
     /// All attachments to matching interfaces, by id.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{AttachPoint, TaskGroup, TaskScope};
-use bpfmand_kernel::{Kernel, MapEntry};
+use bpfmand_core::{AttachPoint, ProcessScope, ProgramType, TaskGroup, TaskScope};
+use bpfmand_kernel::{Kernel, MapEntry, Probe};
 use bpfmand_splice::{GUARD_ENTRIES, set_guard_entry};
 
-use super::{rules_of_program, runs_in_tasks};
+use super::{check_returns, rules_of_program, runs_in_tasks};
 use crate::error::GuardRefusal;
 use crate::state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
 use crate::state::records::{LinkRecord, ProgramRecord};
@@ -43,8 +43,53 @@ impl<K: Kernel> Engine<K> {
                          with the GPL";
             return Err(GuardRefusal::NoNamespaceTest { program: name(), needs }.into());
         }
+        let returns_of = self.returns_of(program, point, &tasks)?;
         let index = self.free_entry(program)?;
-        Ok(Some(LinkGuard { index, tasks, found_by }))
+        Ok(Some(LinkGuard { index, tasks, found_by, returns_of }))
+    }
+
+    /// Returns the one process of a return probe. The guard keeps the program from running for others, and not the kernel from
+    /// changing their return addresses: only a probe of a process does, on kernels that ask for each consumer of a place.
+    fn returns_of(
+        &self,
+        program: &ProgramRecord,
+        point: &AttachPoint,
+        tasks: &TaskGroup,
+    ) -> Result<Option<ProcessScope>, EngineError> {
+        check_returns(&program.name, program.program_type)?;
+        let (ProgramType::Uretprobe, AttachPoint::Uprobe { scope, .. }) = (program.program_type, point)
+        else {
+            return Ok(None);
+        };
+        let (program, features) = (program.name.clone(), self.kernel.features());
+        // That kernel brought both.
+        if !features.has(&Probe::UPROBE_SESSION) {
+            let release = features.release_without(&Probe::UPROBE_SESSION);
+            return Err(GuardRefusal::ReturnsOfOthers { program, release }.into());
+        }
+        let pid = scope.pid.or(scope.container_pid);
+        let pid = pid.ok_or_else(|| GuardRefusal::NoProcess(program.clone()))?;
+        if !self.kernel.has_task(tasks, pid) {
+            return Err(GuardRefusal::OtherProcess { program, pid }.into());
+        }
+        Ok(Some(ProcessScope { pid: Some(pid), ..scope.clone() }))
+    }
+
+    /// Returns in which processes a probe is: one of a tenant that changes return addresses, in one.
+    pub(crate) fn scope_of<'a>(
+        &self,
+        program: &ProgramRecord,
+        link: &'a LinkRecord,
+        scope: &'a ProcessScope,
+    ) -> Result<&'a ProcessScope, EngineError> {
+        if program.program_type != ProgramType::Uretprobe {
+            return Ok(scope);
+        }
+        let Some(guard) = &link.guard else { return Ok(scope) };
+        let of_one = guard.returns_of.as_ref();
+        of_one.ok_or_else(|| {
+            GuardRefusal::NotOfOneProcess { program: program.name.clone(), link: link.id }.into()
+        })
     }
 
     /// A program's guard; none if it needs none.

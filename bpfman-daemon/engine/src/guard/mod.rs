@@ -26,6 +26,7 @@ pub const fn runs_in_tasks(program_type: ProgramType) -> bool {
 /// Refuses a tenant's program of a type that runs neither at a hook, which a grant names, nor in tasks, which a guard can
 /// tell apart.
 pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
+    check_returns(name, program_type)?;
     match program_type.scope() {
         // What it writes, others than its own tasks read; and that the cookie tells of arguments, leaves none for the guard.
         _ if matches!(program_type, ProgramType::RawTracepointWritable | ProgramType::Usdt) => {
@@ -40,6 +41,16 @@ pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineErr
         | TypeScope::Sockets
         | TypeScope::Opener
         | TypeScope::Kernel => Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into()),
+    }
+}
+
+/// Refuses a tenant's program of a type for whose links the kernel changes return addresses wherever its file is mapped.
+pub fn check_returns(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
+    match program_type {
+        ProgramType::UretprobeMulti | ProgramType::UprobeSession => {
+            Err(GuardRefusal::ReturnsOfMany { program: name.to_owned(), program_type }.into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,9 +1,14 @@
-//! How much memory the maps of one load may take: an object of a few kilobytes can ask for gigabytes.
+//! How much memory the maps of one load, and of one owner, may take: an object of a few kilobytes can ask for gigabytes.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use bpfmand_core::MapSpec;
 use bpfmand_kernel::Kernel;
 
+use crate::engine::locks::{Guard, Subject};
 use crate::load::plan::LoadPlan;
+use crate::state::MapGroup;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
@@ -16,7 +21,7 @@ impl<K: Kernel> Engine<K> {
         if plan.again {
             return Ok(());
         }
-        let cpus = u64::from(self.kernel.features().possible_cpus.max(1));
+        let cpus = self.possible_cpus();
         let mut sum = 0_u64;
         let mut largest = (0, None);
         for spec in specs {
@@ -38,8 +43,59 @@ impl<K: Kernel> Engine<K> {
                 largest_mib: bytes >> 20,
                 cpus,
             }),
-            _ => Ok(()),
+            _ => self.check_owners_memory(&plan.group, sum),
         }
+    }
+
+    /// Refuses maps by which an owner, or all owners but root and cluster applications together, would have too much memory.
+    fn check_owners_memory(&self, group: &MapGroup, more: u64) -> Result<(), EngineError> {
+        if group.is_unlimited() || more == 0 {
+            return Ok(());
+        }
+        let options = &self.options;
+        let limits = [
+            (options.map_bytes_of_owner, Some(group), "maps.mib_per_owner"),
+            (options.map_bytes_of_owners, None, "maps.mib_of_owners"),
+        ];
+        for (limit, of, setting) in limits {
+            let Some(limit) = limit else { continue };
+            let used = self.bytes_of_maps(of);
+            if used.saturating_add(more) > limit {
+                let owner = of.map_or_else(
+                    || "all owners but root and cluster applications".to_owned(),
+                    ToString::to_string,
+                );
+                let [used_mib, more_mib, limit_mib] =
+                    [used, more, limit].map(|bytes| bytes.div_ceil(1 << 20));
+                return Err(EngineError::OwnersMapMemory { owner, used_mib, more_mib, limit_mib, setting });
+            }
+        }
+        Ok(())
+    }
+
+    /// Kernel memory of the maps of a group's programs, earlier versions included; without a group, of all that are limited.
+    fn bytes_of_maps(&self, group: Option<&MapGroup>) -> u64 {
+        let state = self.state();
+        let previous = state.previous.values().map(|previous| &previous.program);
+        let mut maps = BTreeMap::new();
+        for program in state.programs.values().map(|program| &**program).chain(previous) {
+            let of = MapGroup::of(&program.owner(), &program.metadata);
+            if group.map_or(!of.is_unlimited(), |group| of == *group) {
+                maps.extend(program.maps.iter().filter_map(|map| Some((map.id?, map.bytes))));
+            }
+        }
+        maps.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
+
+    /// Loads of one limited owner one after the other: each counts what the others have.
+    pub(crate) fn alone_of_owner(&self, group: &MapGroup) -> Option<Guard> {
+        let number = BuildHasherDefault::<DefaultHasher>::default().hash_one(group);
+        (!group.is_unlimited()).then(|| self.lock(Subject::MapMemory(number)))
+    }
+
+    /// Processors that maps may have values for.
+    pub(crate) fn possible_cpus(&self) -> u64 {
+        u64::from(self.kernel.features().possible_cpus.max(1))
     }
 
     /// Whether a load takes a map that is there already.

@@ -51,6 +51,7 @@ impl<K: Kernel> Engine<K> {
         let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
         // Types are a comfort: where the kernel refuses them, maps are made without.
         let btf = plan.object.btf.as_ref().and_then(|bytes| self.kernel.load_btf(bytes).ok());
+        let cpus = self.possible_cpus();
         let mut handles = Vec::with_capacity(specs.len());
         let mut records = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
@@ -62,6 +63,7 @@ impl<K: Kernel> Engine<K> {
                     public: handle.is_some(),
                     shared: false,
                     group: MapGroup::default(),
+                    bytes: spec.memory(cpus),
                 });
                 handles.push(handle);
                 continue;
@@ -111,6 +113,7 @@ impl<K: Kernel> Engine<K> {
                 public: public && handle.is_some(),
                 shared: shared_with.is_some(),
                 group: shared_with.unwrap_or_default(),
+                bytes: spec.memory(cpus),
             });
             handles.push(handle);
         }

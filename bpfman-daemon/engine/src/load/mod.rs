@@ -11,6 +11,7 @@ mod map_memory;
 pub mod maps;
 pub mod plan;
 pub mod record;
+mod steps;
 pub mod struct_ops;
 mod tenant;
 mod verified;
@@ -32,7 +33,7 @@ use crate::load::record::LoadRecorder;
 use crate::load::struct_ops::check_own;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{ProgramRecord, SourceRecord};
-use crate::state::{BlobId, Changes, check_metadata, ensure_fits};
+use crate::state::{BlobId, Changes, MapGroup, check_metadata, ensure_fits};
 use crate::{Engine, EngineError};
 
 /// Most programs of one load.
@@ -80,7 +81,8 @@ impl<K: Kernel> Engine<K> {
         let sizes = self.map_sizes(request);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
         check_own(&object, &request.programs, request.map_owner)?;
-        // Locks are taken in one order by all: shared maps before programs.
+        // Locks are taken in one order by all: memory and shared maps before programs.
+        let _memory = self.alone_of_owner(&MapGroup::of(&request.owner, &request.metadata));
         let _shared = object.holds_several().then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;
         let held = owner.as_ref().map(|(_, owner)| owner.uid);

@@ -198,6 +198,7 @@ impl<K: Kernel> Engine<K> {
         let mut verified = VerifiedSoFar::default();
         for program in &wanted {
             let loaded = self.load_program(plan, program, &maps);
+            let loaded = loaded.and_then(|loaded| self.within_steps(program, loaded));
             let loaded = loaded.and_then(|loaded| verified.with(self, plan, loaded));
             if let (Some(folder), Ok(loaded)) = (folder, &loaded) {
                 self.pin_program(plan, folder, loaded, &maps)?;
@@ -346,7 +347,7 @@ impl<K: Kernel> Engine<K> {
             let text = Cow::Borrowed(&program.linked.text);
             let wanted = Wanted { program, text, front: None, guard: None };
             match &plan.tenant {
-                Some(rules) => self.held_to(wanted, rules, kernel),
+                Some(rules) => self.held_to(wanted, rules, (kernel, plan.object.maps())),
                 None => Ok(wanted),
             }
         });

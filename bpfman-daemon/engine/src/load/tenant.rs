@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use bpfmand_core::{ProgramType, TenantRules};
+use bpfmand_core::{MapSpec, ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
 
-use crate::engine::tenant_calls::check_addresses;
+use crate::engine::tenant_calls::{check_addresses, rounds_of};
 use crate::error::ExtensionRefusal;
 use crate::guard::{check_type, runs_in_tasks};
 use crate::load::plan::Wanted;
@@ -19,14 +19,17 @@ impl<K: Kernel> Engine<K> {
         &self,
         mut wanted: Wanted<'a>,
         rules: &TenantRules,
-        kernel: Option<&KernelBtf>,
+        (kernel, maps): (Option<&KernelBtf>, &[MapSpec]),
     ) -> Result<Wanted<'a>, EngineError> {
         let program_type = wanted.program.program_type;
         check_type(&wanted.program.name, program_type)?;
         let program_type = extended_type(&wanted)?;
         check_addresses(&wanted.program.linked)?;
         self.check_calls(&wanted.text, program_type, rules, kernel)?;
-        let mut guard = ProgramGuard { rules: rules.clone(), table: None, namespaces: false };
+        let entries = |index: usize| maps.get(index).map(|map| map.max_entries);
+        let rounds = rounds_of(&wanted.text, program_type, rules, kernel, entries)?;
+        let mut guard =
+            ProgramGuard { rules: rules.clone(), table: None, namespaces: false, rounds: Some(rounds) };
         if runs_in_tasks(wanted.program.program_type) {
             let (guarded, namespaces) = self.with_guard(&wanted.text, program_type, kernel)?;
             (wanted.text, wanted.front, guard.namespaces) =

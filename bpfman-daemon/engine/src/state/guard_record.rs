@@ -1,6 +1,6 @@
 //! What the store keeps of guards: programs of tenants, and for whose tasks each of their links lets them run.
 
-use bpfmand_core::{MapId, TaskGroup, TenantRules};
+use bpfmand_core::{MapId, ProcessScope, TaskGroup, TenantRules};
 use serde::{Deserialize, Serialize};
 
 /// How a tenant's program was loaded.
@@ -14,6 +14,9 @@ pub struct ProgramGuard {
     /// It can tell tasks by their process namespace.
     #[serde(default)]
     pub namespaces: bool,
+    /// Rounds of its deepest nesting of loops. Records of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u64>,
 }
 
 /// For whose tasks a link lets its program run.
@@ -25,6 +28,9 @@ pub struct LinkGuard {
     pub tasks: TaskGroup,
     /// By what they were found.
     pub found_by: FoundBy,
+    /// The process whose return addresses a return probe changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_of: Option<ProcessScope>,
 }
 
 /// By what a tenant's tasks were found.

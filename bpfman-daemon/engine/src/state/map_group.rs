@@ -1,6 +1,7 @@
 //! Map groups: a name means one map for the loads of a group, and another map for every other group.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use bpfmand_core::{
@@ -86,6 +87,11 @@ impl MapGroup {
         }
     }
 
+    /// Returns whether limits for the owners of loads do not count for this group.
+    pub const fn is_unlimited(&self) -> bool {
+        matches!(self, Self::Machine | Self::Cluster)
+    }
+
     pub fn is_machine(&self) -> bool {
         *self == Self::Machine
     }
@@ -124,6 +130,18 @@ fn is_label(name: &str) -> bool {
 
 fn hashed(name: &str) -> String {
     hexadecimal(&Sha256::digest(name))
+}
+
+impl fmt::Display for MapGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine => f.write_str("root"),
+            Self::Cluster => f.write_str("cluster applications"),
+            Self::User(user) => write!(f, "user {user}"),
+            Self::Grant(name) => write!(f, "grant \"{name}\""),
+            Self::Namespace(name) => write!(f, "namespace \"{name}\""),
+        }
+    }
 }
 
 impl MapRecord {

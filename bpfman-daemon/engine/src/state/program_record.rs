@@ -63,6 +63,14 @@ pub struct MapRecord {
     /// With those of which group, where it is shared.
     #[serde(default, skip_serializing_if = "MapGroup::is_machine")]
     pub group: MapGroup,
+    /// Kernel memory that it takes when it is full, in bytes; 0 in records of earlier versions.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_unknown(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// A program's text, where it is kept.

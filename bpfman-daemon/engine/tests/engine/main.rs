@@ -47,6 +47,7 @@ mod kernel_symbols;
 mod late_modules;
 mod leases;
 mod libxdp;
+mod limits_of_owners;
 mod linux;
 mod loads;
 mod lying_readers;

@@ -116,6 +116,9 @@ pub trait KernelFacts: KernelObjects {
     /// [`KernelError::NoTaskGroup`] if there is none, or if it is the root.
     fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError>;
 
+    /// Returns whether a process is one of these tasks.
+    fn has_task(&self, tasks: &TaskGroup, pid: u32) -> bool;
+
     /// Names of the kernel modules that are loaded.
     fn loaded_modules(&self) -> BTreeSet<String>;
 

@@ -100,13 +100,26 @@ pub enum InstructionSet {
     Other,
 }
 
-/// The function around an offset: of several, the one that begins last. By the symbols of the file itself alone: a file of
-/// debug information beside it may be another's work, who would have a breakpoint put inside of an instruction.
-pub fn covering(target: &TargetFile, offset: u64) -> io::Result<Option<CoveringFunction>> {
+/// What a file has at an offset.
+#[derive(Debug)]
+pub enum PlaceInFile {
+    /// Nothing that is loaded to be run.
+    Data,
+    /// A function: of several, the one that begins last.
+    Function(CoveringFunction),
+    /// The beginning of a function without a name.
+    FunctionStart,
+    /// Code of which nothing is known.
+    Code,
+}
+
+/// Returns what is at an offset. By the file itself alone: a file of debug information beside it may be another's work, who
+/// would have a breakpoint put inside of an instruction.
+pub fn place(target: &TargetFile, offset: u64) -> io::Result<PlaceInFile> {
     let file = target.file();
     match identity(file)? {
-        elf::ELFCLASS64 => Binary::<FileHeader64<Endianness>>::open(file)?.covering(offset),
-        elf::ELFCLASS32 => Binary::<FileHeader32<Endianness>>::open(file)?.covering(offset),
+        elf::ELFCLASS64 => Binary::<FileHeader64<Endianness>>::open(file)?.place(offset),
+        elf::ELFCLASS32 => Binary::<FileHeader32<Endianness>>::open(file)?.place(offset),
         _ => Err(invalid("it is of no known class")),
     }
 }
@@ -347,9 +360,18 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         }
     }
 
-    fn covering(&self, offset: u64) -> io::Result<Option<CoveringFunction>> {
+    fn place(&self, offset: u64) -> io::Result<PlaceInFile> {
+        let Some(address) = self.address_of(offset)? else { return Ok(PlaceInFile::Data) };
+        Ok(match self.covering(address)? {
+            Some(function) => PlaceInFile::Function(function),
+            None if unwind_table::has_start(self, address)? => PlaceInFile::FunctionStart,
+            None => PlaceInFile::Code,
+        })
+    }
+
+    /// The function around an address.
+    fn covering(&self, address: u64) -> io::Result<Option<CoveringFunction>> {
         let endian = self.endian;
-        let Some(address) = self.address_of(offset)? else { return Ok(None) };
         for kind in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
             let Some(table) = self.section(0, &mut |section| section.sh_type(endian) == kind)? else {
                 continue;
@@ -438,7 +460,8 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    fn each_segment(&self, use_it: &mut dyn FnMut(&Elf::ProgramHeader) -> bool) -> io::Result<()> {
+    /// Looks at the segments until `use_it` says no.
+    pub fn each_segment(&self, use_it: &mut dyn FnMut(&Elf::ProgramHeader) -> bool) -> io::Result<()> {
         let count = u64::from(self.header.e_phnum(self.endian));
         each::<Elf::ProgramHeader>(self.file, self.header.e_phoff(self.endian).into(), count, use_it)
     }

@@ -64,6 +64,7 @@ mod process_groups;
 mod processes;
 mod ring;
 mod runs;
+mod runtimes;
 mod sealed;
 mod settings;
 mod slots;

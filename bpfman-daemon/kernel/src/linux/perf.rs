@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bpfmand_core::{FileIdentity, ProcessScope};
 
 use super::sys::{self, PerfEventAttr};
-use super::{elf_symbols, features, kallsyms, mounts, probe_place, symbols};
+use super::{elf_symbols, features, kallsyms, mounts, probe_place, runtimes, symbols};
 use crate::{KernelError, ProbeTargetError};
 
 const TYPE_TRACEPOINT: u32 = 2;
@@ -199,8 +199,8 @@ pub fn user_places(
     Ok(FoundPlaces { file, identity, offsets })
 }
 
-/// Refuses a place inside an instruction.
-fn check_place(
+/// Refuses data, a place inside an instruction, and a return probe where stacks move. Of what is not certain, root is warned.
+pub(super) fn check_place(
     file: &symbols::TargetFile,
     offset: u64,
     on_return: bool,
@@ -208,9 +208,17 @@ fn check_place(
 ) -> Result<(), ProbeTargetError> {
     match probe_place::check(file, offset, on_return) {
         // Where nothing is known, root may know better.
-        Err(ProbeTargetError::UnknownPlace { .. }) if !known_only => Ok(()),
-        result => result,
+        Err(ProbeTargetError::UnknownPlace { .. }) if !known_only => {}
+        result => result?,
     }
+    let runtime = if on_return { runtimes::that_moves_stacks(file) } else { None };
+    let Some(runtime) = runtime else { return Ok(()) };
+    let found = ProbeTargetError::MovesStacks { path: file.path().to_owned(), runtime };
+    if known_only {
+        return Err(found);
+    }
+    tracing::warn!("a return probe may end processes: {found}");
+    Ok(())
 }
 
 /// Opens a probe of a user-space function. `known_only`: at an instruction of a function that the file names, and nowhere

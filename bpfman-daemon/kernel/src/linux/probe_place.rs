@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 
 use iced_x86::{Decoder, DecoderOptions};
 
-use super::elf_symbols::{self, CoveringFunction, InstructionSet};
+use super::elf_symbols::{self, CoveringFunction, InstructionSet, PlaceInFile};
 use super::symbols::TargetFile;
 use crate::ProbeTargetError;
 
@@ -15,12 +15,17 @@ const LARGEST: u64 = 4 << 20;
 /// Looks at an offset of a file.
 ///
 /// # Errors
-/// [`ProbeTargetError::UnknownPlace`] where nobody can tell; [`ProbeTargetError::InsideInstruction`] and
-/// [`ProbeTargetError::ReturnInside`] where processes would be ended for certain.
+/// [`ProbeTargetError::UnknownPlace`] where the file does not tell; [`ProbeTargetError::NoCode`],
+/// [`ProbeTargetError::InsideInstruction`] and [`ProbeTargetError::ReturnInside`] where processes would read other data, or be
+/// ended, for certain.
 pub fn check(file: &TargetFile, offset: u64, on_return: bool) -> Result<(), ProbeTargetError> {
     let unknown = |why| ProbeTargetError::UnknownPlace { path: file.path().to_owned(), offset, why };
-    let covering = elf_symbols::covering(file, offset).map_err(|_| unknown("the file is no binary"))?;
-    let function = covering.ok_or_else(|| unknown("no function with a size covers it"))?;
+    let function = match elf_symbols::place(file, offset).map_err(|_| unknown("the file is no binary"))? {
+        PlaceInFile::Function(function) => function,
+        PlaceInFile::FunctionStart => return Ok(()),
+        PlaceInFile::Code => return Err(unknown("no function with a size covers it")),
+        PlaceInFile::Data => return Err(ProbeTargetError::NoCode { path: file.path().to_owned(), offset }),
+    };
     if on_return && offset != function.start {
         let path = file.path().to_owned();
         return Err(ProbeTargetError::ReturnInside { path, offset, function: function.name });
@@ -72,12 +77,14 @@ mod tests {
     /// A library with one function of known bytes: `push %rbp; mov %rsp,%rbp; movabs $0x1122334455667788,%rax; pop; ret`.
     #[cfg(target_arch = "x86_64")]
     const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
-        \".byte 0x55, 0x48, 0x89, 0xe5, 0x48, 0xb8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x5d, 0xc3\"); }\n";
+        \".byte 0x55, 0x48, 0x89, 0xe5, 0x48, 0xb8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x5d, 0xc3\"); }\n\
+        int data = 1;\n";
 
     /// The same with four instructions: `nop; nop; nop; ret`.
     #[cfg(target_arch = "aarch64")]
     const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
-        \".inst 0xd503201f, 0xd503201f, 0xd503201f, 0xd65f03c0\"); }\n";
+        \".inst 0xd503201f, 0xd503201f, 0xd503201f, 0xd65f03c0\"); }\n\
+        int data = 1;\n";
 
     fn library(folder: &std::path::Path) -> TargetFile {
         let (source, library) = (folder.join("known.c"), folder.join("known.so"));
@@ -103,9 +110,17 @@ mod tests {
             assert_eq!(refused, !is_first, "{inside}");
             assert_eq!(check(&file, start + inside, true).is_ok(), inside == 0, "{inside}");
         }
-        for outside in [0, start - 1, start + 16, u64::MAX] {
+        for outside in [start - 1, start + 16] {
             let found = check(&file, outside, false);
-            assert!(matches!(found, Err(ProbeTargetError::UnknownPlace { .. })), "{outside}: {found:?}");
+            let is_unknown = matches!(found, Err(ProbeTargetError::UnknownPlace { .. }));
+            assert!(
+                is_unknown || matches!(found, Err(ProbeTargetError::NoCode { .. })),
+                "{outside}: {found:?}"
+            );
+        }
+        for data in [elf_symbols::file_offset(&file, "data").unwrap(), u64::MAX] {
+            let found = check(&file, data, false);
+            assert!(matches!(found, Err(ProbeTargetError::NoCode { .. })), "{data}: {found:?}");
         }
     }
 
@@ -126,7 +141,9 @@ mod tests {
         let Ok(file) = File::open(&path) else { return };
         let file = TargetFile::new(file, path.clone());
         let start = elf_symbols::file_offset(&file, "malloc").unwrap();
-        let function = elf_symbols::covering(&file, start).unwrap().unwrap();
+        let PlaceInFile::Function(function) = elf_symbols::place(&file, start).unwrap() else {
+            panic!("no function")
+        };
         // Its code is loaded at the addresses that are its offsets.
         let range = [format!("--start-address={start}"), format!("--stop-address={}", start + function.size)];
         let listed = Command::new("objdump").arg("-d").args(range).arg(&path).output();

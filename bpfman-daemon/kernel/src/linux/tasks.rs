@@ -40,6 +40,23 @@ pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
     group(&hierarchy, Path::new(path)).ok_or_else(|| fail("there is no such group, or it is everybody's"))
 }
 
+/// Returns whether a process is one of these tasks.
+pub fn has(tasks: &TaskGroup, pid: u32) -> bool {
+    let root = processes::root();
+    match tasks {
+        TaskGroup::ControlGroup { level, .. } => {
+            let lines = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok();
+            let path = lines.as_deref().and_then(unified_cgroup_of);
+            let found = path.zip(whole_hierarchy()).and_then(|(path, hierarchy)| {
+                let names = Path::new(path.trim_start_matches('/')).components();
+                group(&hierarchy, &names.take(*level as usize).collect::<PathBuf>())
+            });
+            found == Some(*tasks)
+        }
+        TaskGroup::PidNamespace { .. } => by_namespace(&root, pid).as_ref() == Ok(tasks),
+    }
+}
+
 /// Where the hierarchy of version 2 is mounted whole, if this process sees it from its root.
 fn whole_hierarchy() -> Option<PathBuf> {
     let own = fs::metadata("/proc/self/ns/cgroup").ok()?;

@@ -14,7 +14,7 @@ use super::attr::{self, Command};
 use super::elf_notes::{self, UsdtSite};
 use super::map_access::DataMap;
 use super::symbols::{self, TargetFile};
-use super::{copy_map, facts, sys};
+use super::{copy_map, facts, perf, sys};
 use crate::usdt_spec::{SpecLayout, spec};
 use crate::{KernelError, MapEntry, ProbeTargetError};
 
@@ -49,6 +49,10 @@ impl UsdtPlace<'_> {
         if sites.is_empty() {
             let (provider, name) = (self.provider.to_owned(), self.name.to_owned());
             return Err(self.fail(ProbeTargetError::NoUsdt { path, provider, name }));
+        }
+        // A file's notes may name any place of it.
+        for site in &sites {
+            perf::check_place(&file, site.offset, false, false).map_err(|reason| self.fail(reason))?;
         }
         Ok((file, identity, sites))
     }

@@ -203,18 +203,34 @@ impl<'a> Calls<'a> {
         let mut at = 0;
         while let Some(insn) = text.insns.get(at) {
             if let Some((name, what)) = self.refused(insn, &kernel_function) {
-                let inside = |start: usize, len: usize| (start..start + len).contains(&at);
-                let function = text.functions.iter().find(|function| inside(function.start, function.len));
-                return Err(ForbiddenUse {
-                    function: function.map_or_else(|| text.name.clone(), |function| function.name.clone()),
-                    at: at - function.map_or(0, |function| function.start),
-                    name,
-                    what,
-                });
+                return Err(self.forbidden(text, at, name, what));
             }
             at += if insn.is_ld_imm64() { 2 } else { 1 };
         }
         Ok(())
+    }
+
+    /// What is wrong with an instruction of a text.
+    pub(super) fn forbidden(
+        &self,
+        text: &ProgramText,
+        at: usize,
+        name: Option<String>,
+        what: String,
+    ) -> ForbiddenUse {
+        let inside = |start: usize, len: usize| (start..start + len).contains(&at);
+        let function = text.functions.iter().find(|function| inside(function.start, function.len));
+        ForbiddenUse {
+            function: function.map_or_else(|| text.name.clone(), |function| function.name.clone()),
+            at: at - function.map_or(0, |function| function.start),
+            name,
+            what,
+        }
+    }
+
+    /// Returns whether root granted a helper or kernel function, by its whole name.
+    pub(super) fn is_granted(&self, name: &str) -> bool {
+        self.granted.contains(name)
     }
 
     fn refused(

@@ -1,7 +1,10 @@
 //! Programs of tenants: the test in front of them, and what they may call.
 
 pub(crate) mod allowed;
+mod constants;
 mod helper_names;
+pub(crate) mod loops;
+mod sockets;
 pub(crate) mod test;
 #[cfg(test)]
 mod test_tests;

@@ -93,6 +93,10 @@ impl KernelFacts for LinuxKernel {
         tasks::of_group(path)
     }
 
+    fn has_task(&self, tasks: &TaskGroup, pid: u32) -> bool {
+        tasks::has(tasks, pid)
+    }
+
     fn loaded_modules(&self) -> BTreeSet<String> {
         modules::loaded()
     }

@@ -94,6 +94,14 @@ impl KernelFacts for SimKernel {
         Ok(TaskGroup::ControlGroup { level: 1, id: generation << 32 | path.len() as u64 })
     }
 
+    fn has_task(&self, tasks: &TaskGroup, pid: u32) -> bool {
+        // Those of a group are not told apart here.
+        let of_process = self.tasks_of_container(pid);
+        of_process.is_ok_and(|found| {
+            found.tasks == *tasks || matches!(tasks, TaskGroup::ControlGroup { level: 1, .. })
+        })
+    }
+
     fn process_began(&self, pid: u32) -> Option<u64> {
         self.enter("process_began").ok()?.process_began(pid)
     }

@@ -1,0 +1,135 @@
+//! Limits that count what each owner has: memory of maps, and attachments to interfaces that match.
+
+use std::sync::Arc;
+
+use bpfmand_core::{AttachRequest, InterfaceMatch, LoadRequest, MatchRequest, Owner, OwningApplication};
+use bpfmand_engine::{Engine, EngineError, EngineOptions, ErrorKind};
+use bpfmand_kernel::sim::SimKernel;
+
+use crate::bench::{Ask as _, Bench};
+use crate::simulated::bench;
+
+fn of(owner: &str, load: LoadRequest) -> LoadRequest {
+    LoadRequest { owner: owner.parse().unwrap(), ..load }
+}
+
+/// An engine whose owners may have so much memory for maps, each and together.
+fn engine(bench: &Bench<SimKernel>, each: u64, all: Option<u64>) -> Engine<SimKernel> {
+    let options =
+        EngineOptions { map_bytes_of_owner: Some(each), map_bytes_of_owners: all, ..bench.options() };
+    let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
+    engine.recover().unwrap();
+    engine
+}
+
+/// Bytes of the maps of one load.
+fn bytes_of_a_load(bench: &Bench<SimKernel>) -> u64 {
+    let engine = engine(bench, u64::MAX, None);
+    let program = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let record = engine.describe_program(program).unwrap().managed.unwrap().record;
+    engine.unload(program).unwrap();
+    record.maps.iter().map(|map| map.bytes).sum()
+}
+
+#[test]
+fn maps_of_one_owner_have_so_much_memory_together() {
+    let bench = bench();
+    let one = bytes_of_a_load(&bench);
+    assert!(one > 0);
+    let engine = engine(&bench, 2 * one, None);
+    let load = |owner: &str| engine.load(&of(owner, bench.request("programs", &["alpha"])));
+    // Applications of one namespace are one owner.
+    let first = load("application:evil/one").unwrap().programs[0].id;
+    load("application:evil/two").unwrap();
+    let before = bench.kernel.snapshot();
+    let refused = load("application:evil/three").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge);
+    for part in ["namespace \"evil\" take ", "the limit is ", "(maps.mib_per_owner)"] {
+        assert!(refused.to_string().contains(part), "{part}: {refused}");
+    }
+    assert_eq!(bench.kernel.snapshot(), before, "nothing is made");
+    // Other owners have their own, and root and cluster applications have no limit.
+    for owner in ["application:good/one", "grant:team", "user:4711"] {
+        load(owner).unwrap();
+    }
+    for _ in 0..4 {
+        load("root").unwrap();
+        load("application:cluster").unwrap();
+    }
+    engine.unload(first).unwrap();
+    load("application:evil/three").unwrap();
+}
+
+#[test]
+fn maps_of_all_owners_leave_memory_to_the_machine() {
+    let bench = bench();
+    let one = bytes_of_a_load(&bench);
+    let engine = engine(&bench, u64::MAX, Some(3 * one));
+    let load = |owner: &str| engine.load(&of(owner, bench.request("programs", &["alpha"])));
+    for owner in ["application:a/x", "grant:team", "user:4711"] {
+        load(owner).unwrap();
+    }
+    let refused = load("application:b/x").unwrap_err();
+    assert!(refused.to_string().contains("(maps.mib_of_owners)"), "{refused}");
+    load("root").unwrap();
+    load("application:cluster").unwrap();
+}
+
+#[test]
+fn memory_is_counted_over_a_restart_and_a_reboot() {
+    let bench = bench();
+    let one = bytes_of_a_load(&bench);
+    let load =
+        |engine: &Engine<SimKernel>| engine.load(&of("grant:team", bench.request("programs", &["alpha"])));
+    let first = engine(&bench, one, None);
+    load(&first).unwrap();
+    drop(first);
+    let second = engine(&bench, one, None);
+    load(&second).unwrap_err();
+    drop(second);
+    bench.kernel.reboot();
+    let third = engine(&bench, one, None);
+    load(&third).unwrap_err();
+}
+
+#[test]
+fn attachments_of_owners_leave_room_for_the_machine() {
+    let bench = bench();
+    let engine = bench.engine();
+    let program = engine.loads(&bench.request("programs", &["alpha"]))[0];
+    let attach = |owner: &Owner| {
+        let attach = AttachRequest {
+            program,
+            point: bench.xdp(10),
+            order: Default::default(),
+            sharing: Default::default(),
+            metadata: Default::default(),
+            ttl: None,
+            owner: owner.clone(),
+            group: None,
+        };
+        let interfaces = InterfaceMatch::parse(["none*"], [], [], [bench.netns.as_path()]).unwrap();
+        engine.attach_matching(&MatchRequest { attach, interfaces })
+    };
+    let until_refused = |owner: &Owner| {
+        let refused = (0..2000).find_map(|made| attach(owner).err().map(|error| (made, error)));
+        refused.unwrap()
+    };
+    let tenant = Owner::Application(OwningApplication::parse(Some("evil"), "one").unwrap());
+    let (made, refused) = until_refused(&tenant);
+    assert_eq!(made, 256);
+    assert!(
+        matches!(&refused, EngineError::MostOwnMatchings { owner, count: 256 } if owner.contains("evil"))
+    );
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    let other = Owner::Application(OwningApplication::parse(Some("evil"), "two").unwrap());
+    assert!(attach(&other).is_err(), "the namespace has them");
+    assert_eq!(
+        [Owner::Grant("team".to_owned()), Owner::User(4711)].map(|owner| until_refused(&owner).0),
+        [256; 2]
+    );
+    assert_eq!(until_refused(&Owner::User(4712)).0, 0, "of all these owners");
+    // What is left is root's and the cluster's.
+    attach(&Owner::Application(OwningApplication::parse(None, "wall").unwrap())).unwrap();
+    assert_eq!(until_refused(&Owner::Root).0, 255);
+}
