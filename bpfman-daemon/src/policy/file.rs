@@ -13,7 +13,7 @@ pub const MAX_ROOT_FILE: u64 = 1 << 20;
 /// Time for which a file has to stay as it is before it is read: an editor empties it, and then writes it.
 const QUIET: Duration = Duration::from_millis(50);
 /// Most times that is waited for. A file that is written to all the time is read as it is.
-const MAX_WAITS: usize = 20;
+const MAX_WAITS: usize = 5;
 
 /// Appearance of a file. Another inode, size or time is another text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub struct FileStamp {
     inode: (u64, u64),
     size: u64,
     changed: (i64, i64),
+    is_roots: bool,
 }
 
 impl FileStamp {
@@ -28,11 +29,12 @@ impl FileStamp {
     pub fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         let changed = (metadata.ctime(), metadata.ctime_nsec());
-        Some(Self { inode: (metadata.dev(), metadata.ino()), size: metadata.size(), changed })
+        let is_roots = others_can_change(path, &metadata).is_none();
+        Some(Self { inode: (metadata.dev(), metadata.ino()), size: metadata.size(), changed, is_roots })
     }
 
     /// Waits until a file has not changed for a while. One that is missing and was there before may be on its way back: some
-    /// editors rename the old file, and write a new one.
+    /// editors rename the old file, and write a new one. A file that others can change is refused, and not waited for.
     pub fn settled(path: &Path, was_there: bool) -> Option<Self> {
         let mut stamp = Self::of(path);
         if stamp.is_none() && was_there {
@@ -40,7 +42,8 @@ impl FileStamp {
             stamp = Self::of(path);
         }
         for _ in 0..MAX_WAITS {
-            let Some(wait) = stamp.and_then(|stamp| QUIET.checked_sub(stamp.age()?)) else { break };
+            let waits = stamp.filter(|stamp| stamp.is_roots);
+            let Some(wait) = waits.and_then(|stamp| QUIET.checked_sub(stamp.age()?)) else { break };
             std::thread::sleep(wait);
             stamp = Self::of(path);
         }
@@ -53,6 +56,13 @@ impl FileStamp {
         let since_epoch = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + since_epoch).ok()
     }
+}
+
+/// Returns whether nothing has this name, in a folder that is there. Behind a link that leads nowhere, and in a folder that is
+/// not mounted yet, there may be a file.
+pub fn is_absent(path: &Path) -> bool {
+    let is_missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+    std::fs::symlink_metadata(path).is_err_and(is_missing) && path.parent().is_some_and(Path::is_dir)
 }
 
 /// Reads a file if only root can change it.

@@ -29,6 +29,8 @@ pub struct LastGoodCopy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptedPolicy {
+    /// The file that the policy was read from.
+    pub file: PathBuf,
     /// Its texts.
     pub texts: PolicyTexts,
     /// When it was accepted, as RFC 3339.
@@ -46,11 +48,11 @@ impl LastGoodCopy {
         &self.path
     }
 
-    /// Reads it; none if there is none.
+    /// Reads the copy of the policy that a file held; none if there is none.
     ///
     /// # Errors
-    /// It is damaged, not root's alone, or written by a newer version.
-    pub fn read(&self) -> io::Result<Option<AcceptedPolicy>> {
+    /// It is damaged, not root's alone, written by a newer version, or of another file.
+    pub fn read(&self, policy: &Path) -> io::Result<Option<AcceptedPolicy>> {
         let (text, metadata) = match read_bounded(&self.path, MAX_COPY) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -59,7 +61,12 @@ impl LastGoodCopy {
         if let Some(why) = others_can_change(&self.path, &metadata) {
             return Err(io::Error::other(why));
         }
-        decode(&text).map(Some).map_err(|why| io::Error::other(format!("{}: {why}", self.path.display())))
+        let of_file = |accepted: AcceptedPolicy| match accepted.file == policy {
+            true => Ok(accepted),
+            false => Err(format!("it is of {}", accepted.file.display())),
+        };
+        let accepted = decode(&text).and_then(of_file);
+        accepted.map(Some).map_err(|why| io::Error::other(format!("{}: {why}", self.path.display())))
     }
 
     /// Writes it, as a whole or not at all.
@@ -118,25 +125,30 @@ mod tests {
 
     use super::*;
 
+    const FILE: &str = "/etc/bpfman/policy.toml";
+
     fn accepted() -> AcceptedPolicy {
         let mut texts = PolicyTexts { policy: Some("mode = \"off\"\n".to_owned()), ..PolicyTexts::default() };
         texts.keep(Path::new("/keys/a.pub"), "-----BEGIN\n").unwrap();
-        AcceptedPolicy { texts, accepted: "2026-11-29T06:00:00Z".to_owned() }
+        AcceptedPolicy { file: FILE.into(), texts, accepted: "2026-11-29T06:00:00Z".to_owned() }
     }
 
     #[test]
     fn copy_is_read_as_it_was_written_and_is_roots_alone() {
         let folder = tempfile::tempdir().unwrap();
         let copy = LastGoodCopy::new(folder.path());
-        assert_eq!(copy.read().unwrap(), None);
+        let read = || copy.read(Path::new(FILE));
+        assert_eq!(read().unwrap(), None);
         copy.write(&accepted()).unwrap();
-        assert_eq!(copy.read().unwrap(), Some(accepted()));
+        assert_eq!(read().unwrap(), Some(accepted()));
+        let of_another = copy.read(Path::new("/srv/policy.toml")).unwrap_err().to_string();
+        assert!(of_another.ends_with("it is of /etc/bpfman/policy.toml"), "{of_another}");
         assert_eq!(fs::metadata(copy.path()).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(copy.read().unwrap_err().to_string().contains("must belong to root"));
+        assert!(read().unwrap_err().to_string().contains("must belong to root"));
         copy.remove().unwrap();
         copy.remove().unwrap();
-        assert_eq!(copy.read().unwrap(), None);
+        assert_eq!(read().unwrap(), None);
     }
 
     #[test]

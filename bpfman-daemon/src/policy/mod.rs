@@ -21,7 +21,7 @@ use bpfmand_image::{LegacySigning, Policy};
 
 use crate::config::Config;
 use crate::group;
-use file::{FileStamp, read_root_file};
+use file::{FileStamp, is_absent, read_root_file};
 use last_good::{AcceptedPolicy, LastGoodCopy};
 use texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 
@@ -29,6 +29,10 @@ use texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 const NODE_AGENT: &str = "node-agent";
 /// Delay before a copy that could not be written is tried again.
 const COPY_RETRY: Duration = Duration::from_secs(10);
+/// Delay before files with a mistake are read again: what could not be read may have been there.
+const MISTAKE_RETRY: Duration = Duration::from_secs(5);
+/// Time for which a text has to stand before it counts as written to its end.
+const WRITTEN: Duration = Duration::from_secs(10);
 /// Most readings of files that change while they are read.
 const MAX_READINGS: usize = 5;
 /// Most mistakes that a log line and a finding name.
@@ -52,6 +56,10 @@ struct PolicyState {
     basis: PolicyBasis,
     /// The last policy without a mistake.
     good: Option<AcceptedPolicy>,
+    /// The one before it, and when it gave way.
+    good_before: Option<(AcceptedPolicy, Instant)>,
+    /// When files with a mistake are read again.
+    again: Option<Instant>,
     /// Reason why the copy on the disk is none.
     copy_damage: Option<String>,
     /// Reason why the copy on the disk is not of [`Self::good`], and when it is tried again.
@@ -78,7 +86,8 @@ enum PolicyBasis {
 enum ReadPolicy {
     Whole(PolicyTexts, ParsedPolicy),
     NoFile,
-    Mistakes(Vec<PolicyMistake>),
+    /// With the text, if it could be read.
+    Mistakes(Option<String>, Vec<PolicyMistake>),
 }
 
 /// Signature rules in force.
@@ -106,7 +115,7 @@ impl PolicySource {
 
     fn begun(self) -> Self {
         let mut state = PolicyState::default();
-        match self.copy.read() {
+        match self.copy.read(&self.file) {
             Ok(good) => state.good = good,
             Err(error) => {
                 tracing::error!(%error, "the copy of the last good policy counts for nothing");
@@ -130,7 +139,8 @@ impl PolicySource {
     /// Returns the state as the files are now.
     fn current(&self) -> MutexGuard<'_, PolicyState> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.stamps.iter().any(|(path, seen)| FileStamp::of(path) != *seen) {
+        let is_due = state.again.is_some_and(|again| again <= Instant::now());
+        if is_due || state.stamps.iter().any(|(path, seen)| FileStamp::of(path) != *seen) {
             self.look(&mut state);
         }
         if state.copy_failure.as_ref().is_some_and(|(_, again)| *again <= Instant::now()) {
@@ -150,15 +160,21 @@ impl PolicySource {
             read = self.read(&mut state.stamps);
         }
         let before = (std::mem::take(&mut state.mistakes), state.basis.clone());
+        state.again = None;
         match read {
             ReadPolicy::Whole(texts, parsed) => {
-                self.accept(state, texts);
+                let grants = Arc::clone(&state.access);
+                let is_new = self.accept(state, texts);
                 self.put_in_force(state, PolicyBasis::File, parsed);
-                if !is_first {
+                if !is_first && (is_new || before.1 != PolicyBasis::File || grants != state.access) {
                     tracing::info!(policy = %self.file.display(), "the policy was read again");
                 }
             }
             ReadPolicy::NoFile => {
+                // A later version that understands it would bring back what was removed.
+                if state.copy_damage.is_some() && self.copy.remove().is_ok() {
+                    state.copy_damage = None;
+                }
                 // Where there never was one, the default is no policy that root chose.
                 let is_removed = state.good.is_some() && self.accept(state, PolicyTexts::default());
                 self.put_in_force(state, PolicyBasis::NoFile, ParsedPolicy::default());
@@ -169,8 +185,10 @@ impl PolicySource {
                     );
                 }
             }
-            ReadPolicy::Mistakes(mistakes) => {
+            ReadPolicy::Mistakes(text, mistakes) => {
                 state.mistakes = mistakes;
+                state.again = Some(Instant::now() + MISTAKE_RETRY);
+                self.take_back_unfinished(state, text.as_deref());
                 self.fall_back(state);
                 if before != (state.mistakes.clone(), state.basis.clone()) {
                     tracing::error!(
@@ -195,20 +213,38 @@ impl PolicySource {
         };
         let text = match read_file(&self.file) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_required => {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && !self.is_required && is_absent(&self.file) =>
+            {
                 return ReadPolicy::NoFile;
             }
-            Err(error) => return ReadPolicy::Mistakes(vec![PolicyMistake::of_file(error)]),
+            Err(error) => return ReadPolicy::Mistakes(None, vec![PolicyMistake::of_file(error)]),
         };
         let mut texts = PolicyTexts::default();
         let mut keep = |path: &Path| {
+            // Once a reading, so that all rules that name it have the same.
+            if let Some(text) = texts.kept(path) {
+                return Ok(text.to_owned());
+            }
             let text = read_file(path)?;
             texts.keep(path, &text)?;
             Ok(text)
         };
         match ParsedPolicy::parse(&text, &mut keep) {
             Ok(parsed) => ReadPolicy::Whole(PolicyTexts { policy: Some(text), ..texts }, parsed),
-            Err(mistakes) => ReadPolicy::Mistakes(mistakes),
+            Err(mistakes) => ReadPolicy::Mistakes(Some(text), mistakes),
+        }
+    }
+
+    /// Takes back a policy that was accepted a moment ago and turns out to be the beginning of what is written now: a slow
+    /// writer empties the file first, and an empty file is a policy.
+    fn take_back_unfinished(&self, state: &mut PolicyState, text: Option<&str>) {
+        let Some((before, accepted)) = state.good_before.take() else { return };
+        let unfinished = state.good.as_ref().and_then(|good| good.texts.policy.as_deref());
+        let is_beginning = unfinished.zip(text).is_some_and(|(good, text)| text.starts_with(good));
+        if is_beginning && accepted.elapsed() < WRITTEN {
+            state.good = Some(before);
+            self.write_copy(state);
         }
     }
 
@@ -218,7 +254,13 @@ impl PolicySource {
             return false;
         }
         let accepted = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        state.good = Some(AcceptedPolicy { texts, accepted });
+        let good = AcceptedPolicy { file: self.file.clone(), texts, accepted };
+        let is_growing = state.good_before.as_ref().is_some_and(|(_, since)| since.elapsed() < WRITTEN);
+        match state.good.replace(good) {
+            // Of several steps of one write, the text before the first one counts.
+            Some(before) if !is_growing => state.good_before = Some((before, Instant::now())),
+            _ => {}
+        }
         self.write_copy(state);
         #[cfg(debug_assertions)]
         crate::step_kill::at_policy("copied");

@@ -154,6 +154,7 @@ fn damaged_or_newer_copy_is_no_policy() {
     folder.write("= =");
     assert_eq!(grants(&folder.source(true)), ["first"]);
     let unknown = AcceptedPolicy {
+        file: folder.path("policy.toml"),
         texts: PolicyTexts { policy: Some("later = 1\n".to_owned()), ..PolicyTexts::default() },
         accepted: String::new(),
     };
@@ -207,6 +208,71 @@ fn removed_file_is_the_default_and_no_mistake_brings_it_back() {
         assert_eq!(grants(source), Vec::<String>::new());
         assert!(source.health().mistakes.is_some() && !source.health().is_unknown);
     }
+}
+
+#[test]
+fn beginning_of_a_file_takes_no_policy_away() {
+    let folder = Folder::new();
+    folder.write(&folder.good("first"));
+    let source = folder.source(true);
+    // A slow writer empties the file, writes a table, and then a mistake.
+    let table = "[access]\nsocket_group = \"read\"\n";
+    for text in ["", table] {
+        folder.write(text);
+        assert_eq!(grants(&source), Vec::<String>::new());
+    }
+    folder.write(&format!("{table}[[grants]]\n"));
+    for source in [&source, &folder.source(true)] {
+        assert_eq!(grants(source), ["first"]);
+        assert_eq!(source.images().rules.revoked().digests.len(), 1);
+    }
+    // A mistake in another text takes nothing back that was accepted.
+    folder.write(&folder.good("second"));
+    assert_eq!(grants(&source), ["second"]);
+    folder.write("= =");
+    assert_eq!(grants(&source), ["second"]);
+}
+
+#[test]
+fn file_that_may_be_there_is_not_removed() {
+    let folder = Folder::new();
+    let file = folder.path("policy.toml");
+    folder.write(&folder.good("first"));
+    let source = folder.source(false);
+    fs::remove_file(&file).unwrap();
+    symlink("/nonexistent/policy.toml", &file).unwrap();
+    for source in [&source, &folder.source(false)] {
+        assert_eq!(grants(source), ["first"]);
+        assert!(source.health().mistakes.is_some());
+    }
+}
+
+#[test]
+fn file_that_could_not_be_read_is_read_again() {
+    let folder = Folder::new();
+    let file = folder.path("policy.toml");
+    folder.write("= =");
+    let source = folder.source(true);
+    assert_root_alone(&source);
+    folder.write(&folder.good("first"));
+    // As if an error had come between the look at the file and its reading.
+    {
+        let mut state = source.state.lock().unwrap();
+        state.stamps.insert(file.clone(), FileStamp::settled(&file, true));
+    }
+    assert_root_alone(&source);
+    source.state.lock().unwrap().again = Some(Instant::now());
+    assert_eq!(grants(&source), ["first"]);
+    assert_eq!(source.state.lock().unwrap().again, None);
+}
+
+#[test]
+fn damaged_copy_goes_where_there_is_no_file() {
+    let folder = Folder::new();
+    let copy = folder.path("last-good-policy");
+    fs::write(&copy, "damaged").unwrap();
+    drop(folder.source(false));
+    assert!(!copy.exists());
 }
 
 #[test]

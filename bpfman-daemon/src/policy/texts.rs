@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use bpfman_proto::printable::one_line;
 use bpfmand_access::{AccessPolicy, AccountNames};
 use bpfmand_image::PolicyFile;
 use serde::{Deserialize, Serialize};
@@ -94,8 +95,7 @@ impl ParsedPolicy {
     pub fn parse_again(texts: &PolicyTexts) -> Result<Self, Vec<PolicyMistake>> {
         let Some(text) = &texts.policy else { return Ok(Self::default()) };
         let mut read = |path: &Path| {
-            let kept = path.to_str().and_then(|path| texts.named.get(path));
-            kept.cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+            texts.kept(path).map(str::to_owned).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
         };
         Self::of(text, &mut read, &Accounts { may_have_gone: true })
     }
@@ -112,7 +112,11 @@ impl ParsedPolicy {
                 // What is no TOML is found by both.
                 let found = [images.err(), access.err()].into_iter().flatten().flat_map(|found| found.0);
                 let mut mistakes: Vec<_> = found
-                    .map(|defect| PolicyMistake { line: Some(defect.line), reason: defect.reason })
+                    .map(|defect| PolicyMistake {
+                        line: Some(defect.line),
+                        // Texts of the file stand in it.
+                        reason: one_line(&defect.reason).into_owned(),
+                    })
                     .collect();
                 mistakes.sort();
                 mistakes.dedup();
@@ -123,6 +127,11 @@ impl ParsedPolicy {
 }
 
 impl PolicyTexts {
+    /// Returns the text of a file that is kept.
+    pub fn kept(&self, path: &Path) -> Option<&str> {
+        self.named.get(path.to_str()?).map(String::as_str)
+    }
+
     /// Keeps a file that the policy names.
     ///
     /// # Errors

@@ -31,8 +31,8 @@ impl Tier {
     const ALL: [Self; 4] = [Self::Other, Self::Granted, Self::Agent, Self::Root];
 
     /// The tier of a user, by number alone: it is asked before anything else is known of a caller.
-    pub fn of(policy: Option<&AccessPolicy>, uid: u32) -> Self {
-        let grants = policy.into_iter().flat_map(|policy| &policy.grants);
+    pub fn of(policy: &AccessPolicy, uid: u32) -> Self {
+        let grants = policy.grants.iter();
         let of_grant =
             |grant: &Grant| if grant.applications.is_empty() { Self::Granted } else { Self::Agent };
         let named = grants.filter(|grant| grant.callers.users.contains(&uid)).map(of_grant).max();
@@ -262,9 +262,9 @@ mod tests {
         let grant = |uid, applications| Grant { callers: callers(uid), applications, ..Grant::default() };
         let grants = vec![grant(7, Vec::new()), grant(8, Vec::new()), grant(8, vec!["*".parse().unwrap()])];
         let policy = AccessPolicy { grants, ..AccessPolicy::default() };
-        let tier = |uid| Tier::of(Some(&policy), uid);
+        let tier = |uid| Tier::of(&policy, uid);
         assert_eq!([0, 7, 8, 9].map(tier), [Tier::Root, Tier::Granted, Tier::Agent, Tier::Other]);
-        assert_eq!([0, 8].map(|uid| Tier::of(None, uid)), [Tier::Root, Tier::Other]);
+        assert_eq!([0, 8].map(|uid| Tier::of(&AccessPolicy::default(), uid)), [Tier::Root, Tier::Other]);
     }
 
     #[test]

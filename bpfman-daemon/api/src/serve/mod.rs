@@ -109,10 +109,9 @@ impl Connections {
         while connections.join_next().await.is_some() {}
     }
 
-    /// The user that a connection counts for, and its tier. A policy that cannot be read names no user.
+    /// The user that a connection counts for, and its tier.
     fn account(&self, uid: u32) -> (u32, Tier) {
-        let policy = self.access.policy().ok();
-        ((self.system.counts_for)(uid), Tier::of(policy.as_deref(), uid))
+        ((self.system.counts_for)(uid), Tier::of(&self.access.policy(), uid))
     }
 
     /// Serves one connection by what it begins with.
