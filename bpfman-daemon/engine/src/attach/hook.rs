@@ -18,7 +18,7 @@ use crate::{Engine, EngineError, paths};
 /// and for cluster applications.
 const MAX_MEMBERS_OF_OTHERS: usize = 24;
 
-/// The same of links at one tcx hook, of which the kernel takes 64.
+/// The same of links at one tcx hook, of which the kernel takes 63.
 const MAX_TCX_LINKS_OF_OTHERS: usize = 48;
 
 /// How a hook was entered and, at XDP, where it runs.

@@ -144,7 +144,7 @@ fn others_leave_places_to_root_and_cluster_applications() {
         }
         let full = attached("yankee", other, bench.tcx(10)).unwrap_err();
         assert!(matches!(full, EngineError::KeptPlaces { limit: 48, .. }), "{full}");
-        for _ in 0..16 {
+        for _ in 0..15 {
             attached("xray", kept_for, bench.tcx(10)).unwrap();
         }
     }

@@ -273,7 +273,7 @@ async fn images(mut client: BpfmanImagesClient<Channel>, name: &str, on: &Things
             client.prune_images(ext::PruneImagesRequest { unused_seconds: 1 << 30 }).await.map(drop)
         }
         "ImportImages" => {
-            let path = on.netns.join("no-layout").display().to_string();
+            let path = on.file.with_extension("no-layout").display().to_string();
             client.import_images(ext::ImportImagesRequest { path, name: String::new() }).await.map(drop)
         }
         "CheckProvenance" => client.check_provenance(ext::CheckProvenanceRequest {}).await.map(drop),
