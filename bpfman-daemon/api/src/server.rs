@@ -51,7 +51,7 @@ const READS: usize = 8;
 
 /// Changes of one caller that run at the same time, and that wait until one of those has ended.
 const CHANGES_OF_ONE: usize = CHANGES / 4;
-const WAITING_OF_ONE: usize = 64;
+const WAITING_OF_ONE: usize = 48;
 /// Changes of all callers but root that run at the same time.
 const CHANGES_OF_OTHERS: usize = CHANGES - CHANGES / 4;
 

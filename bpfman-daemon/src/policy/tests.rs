@@ -222,6 +222,8 @@ fn beginning_of_a_file_takes_no_policy_away() {
         assert_eq!(grants(&source), Vec::<String>::new());
     }
     folder.write(&format!("{table}[[grants]]\n"));
+    // The running daemon takes it back, on the disk too.
+    assert_eq!(grants(&source), ["first"]);
     for source in [&source, &folder.source(true)] {
         assert_eq!(grants(source), ["first"]);
         assert_eq!(source.images().rules.revoked().digests.len(), 1);

@@ -147,7 +147,7 @@ fn owners_outlive_the_daemon_and_a_grant_that_is_taken_away_ends_at_once() {
     daemon.again(&Launch { policy: grants(), ..Launch::default() });
     daemon.open_to_users();
     daemon.bpfman_as(BOB, &format!("unload {ada}")).fails(4, &["of grant:network"]);
-    fs::write(daemon.path("policy.toml"), "").unwrap();
+    fs::write(daemon.path("policy.toml"), "[access]\n").unwrap();
     daemon.bpfman_as(ADA, &format!("unload {ada}")).fails(4, &["no grant is for this user"]);
     // A mistake brings back no grant that was taken away.
     fs::write(daemon.path("policy.toml"), "[[grants]]\nname = 1\n").unwrap();

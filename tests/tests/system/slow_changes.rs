@@ -12,7 +12,7 @@ use bpfman_tests::{Daemon, Launch};
 const SLOW: u32 = 64_240;
 const OTHER: u32 = 64_241;
 /// Changes of one user that work at the same time, and that wait.
-const SHARE: usize = 8 + 64;
+const SHARE: usize = 8 + 48;
 /// Threads for changes of all.
 const THREADS: usize = 32;
 
@@ -55,7 +55,7 @@ fn slow_loads_of_one_user_keep_nobody_else_waiting() {
     });
     let mut said = String::new();
     ended[0].stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    let expected = format!("user {SLOW} has 72 changes that work or wait, as many as may be");
+    let expected = format!("user {SLOW} has 56 changes that work or wait, as many as may be");
     assert!(said.contains(&expected), "{said}");
     // Others have threads for theirs, which need no reader, and reads have their own.
     for user in [OTHER, 0] {
