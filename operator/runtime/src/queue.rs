@@ -180,7 +180,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         }
     }
 
-    /// When something is due next whose group has a share left.
+    /// Returns the time at which something is due next whose group has a share left.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
         self.first_free().map(|(due, _)| *due)

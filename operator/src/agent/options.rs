@@ -48,7 +48,7 @@ pub struct AgentOptions {
     /// the start, and every twice that time.
     #[arg(long, default_value_t = LEFTOVER_GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub leftover_seconds: u64,
-    /// How many applications are worked on at a time, at most half of them of one namespace.
+    /// How many applications are worked on at a time, at most half of them, and at least one, of one namespace.
     #[arg(long, default_value_t = 4)]
     pub workers: usize,
     /// How a dead connection to the API server is noticed.

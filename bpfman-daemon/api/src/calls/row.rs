@@ -33,10 +33,10 @@ pub enum ObjectRule {
 pub enum JournalRule {
     /// An entry whenever the call is made.
     Change,
-    /// An entry whenever it is made, among those of reads: clients make the call as often as they like, and must not push
-    /// out entries of changes. A map that is open for writing changes without the daemon.
+    /// An entry whenever it is made, among those of reads if it succeeds: clients make the call as often as they like, and must
+    /// not push out entries of changes. A map that is open for writing changes without the daemon.
     Access,
-    /// An entry where the call is refused.
+    /// An entry where the call fails.
     Refusal,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
-use bpfmand_core::MapSpec;
+use bpfmand_core::{MapId, MapSpec};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::{Guard, Subject};
@@ -77,11 +77,16 @@ impl<K: Kernel> Engine<K> {
     fn bytes_of_maps(&self, group: Option<&MapGroup>) -> u64 {
         let state = self.state();
         let previous = state.previous.values().map(|previous| &previous.program);
-        let mut maps = BTreeMap::new();
+        let mut maps: BTreeMap<MapId, u64> = BTreeMap::new();
         for program in state.programs.values().map(|program| &**program).chain(previous) {
             let of = MapGroup::of(&program.owner(), &program.metadata);
             if group.map_or(!of.is_unlimited(), |group| of == *group) {
-                maps.extend(program.maps.iter().filter_map(|map| Some((map.id?, map.bytes))));
+                for map in &program.maps {
+                    let Some(id) = map.id else { continue };
+                    // A program that uses a map of another may declare it without a size.
+                    let bytes = maps.entry(id).or_default();
+                    *bytes = map.bytes.max(*bytes);
+                }
             }
         }
         maps.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))

@@ -26,7 +26,9 @@ impl<K: Kernel> Engine<K> {
         let program_type = extended_type(&wanted)?;
         check_addresses(&wanted.program.linked)?;
         self.check_calls(&wanted.text, program_type, rules, kernel)?;
-        let entries = |index: usize| maps.get(index).map(|map| map.max_entries);
+        // A declaration without a number takes a map that is there, of any size.
+        let declared = |index: usize| maps.get(index).map(|map| map.max_entries);
+        let entries = |index: usize| declared(index).filter(|entries| *entries > 0);
         let rounds = rounds_of(&wanted.text, program_type, rules, kernel, entries)?;
         let mut guard =
             ProgramGuard { rules: rules.clone(), table: None, namespaces: false, rounds: Some(rounds) };

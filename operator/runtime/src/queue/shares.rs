@@ -22,7 +22,7 @@ impl<K> Shares<K> {
         Self { group, most: most.max(1), working: HashMap::new() }
     }
 
-    /// Whether a key may be worked on now.
+    /// Returns whether a key may be worked on now.
     pub fn is_free(&self, key: &K) -> bool {
         let working = |group: String| self.working.get(&group).copied().unwrap_or_default();
         (self.group)(key).is_none_or(|group| working(group) < self.most)

@@ -66,7 +66,7 @@ impl Bench {
         Things::of(&self.daemon, &self.netns, user, application)
     }
 
-    /// What the daemon has, without what streams that just ended may still hold open.
+    /// Records and pins of the daemon, without what streams that just ended may still hold open.
     fn records(&self) -> State {
         State { held: Vec::new(), ..self.daemon.state() }
     }

@@ -40,7 +40,7 @@ pub struct Things {
     pub hook: String,
     /// True if an attachment is to keep its hook.
     pub keeps_hook: bool,
-    /// Where attachments are made.
+    /// The interface that attachments are made at.
     pub interface: String,
     pub priority: i32,
     pub program_type: Type,
@@ -136,7 +136,7 @@ impl Things {
         things
     }
 
-    /// Whether all of them are still there.
+    /// Returns whether all of them are still there.
     pub fn are_there(&self, daemon: &Daemon) -> bool {
         let socket = daemon.socket();
         let has_program = |id| called(&socket, |call: Called| call.get(v1::GetRequest { id })).is_ok();
