@@ -14,7 +14,7 @@ pub struct CheckedPolicyFile {
     pub file: String,
     /// Its mistakes.
     pub mistakes: Vec<FileMistake>,
-    /// What keeps the daemon from reading it where it is, and other remarks.
+    /// Remarks, such as the reason why the daemon would not read it where it is.
     pub notes: Vec<String>,
     /// Its contents; null with mistakes.
     pub policy: Option<PolicyContents>,

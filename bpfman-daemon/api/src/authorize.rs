@@ -36,11 +36,11 @@ pub struct PolicyHealth {
     pub mistakes: Option<String>,
     /// Policy in force instead, and what follows.
     pub in_force: String,
-    /// Whether no policy is in force, so that only root may do anything.
+    /// True if no policy is in force, so that only root may do anything.
     pub is_unknown: bool,
     /// Reason why the policy in force is not kept for the next start.
     pub copy_failure: Option<String>,
-    /// When the file was removed, if it was and there is none.
+    /// Time of the file's removal, if it was removed and there is none.
     pub removed: Option<String>,
 }
 

@@ -150,7 +150,7 @@ struct RuleReading<'t, 'r> {
     tables: PolicyTables<'t>,
     read: ReadFile<'r>,
     root: Option<TrustRoot>,
-    /// Whether the text names a root, be it one that cannot be used.
+    /// Returns whether the text names a root, be it one that cannot be used.
     names_root: bool,
 }
 

@@ -27,7 +27,7 @@ pub struct ReadTable<T> {
     pub value: T,
     /// Offset of its beginning in the text.
     pub at: usize,
-    /// Whether nothing was left out. If something was, what is missing may be that.
+    /// True if nothing was left out. If something was, what is missing may be that.
     pub whole: bool,
 }
 

@@ -33,7 +33,7 @@ pub struct AcceptedPolicy {
     pub file: PathBuf,
     /// Its texts.
     pub texts: PolicyTexts,
-    /// When it was accepted, as RFC 3339.
+    /// Time at which it was accepted, as RFC 3339.
     pub accepted: String,
 }
 

@@ -58,7 +58,7 @@ struct PolicyState {
     good: Option<AcceptedPolicy>,
     /// The one before it, and when it gave way.
     good_before: Option<(AcceptedPolicy, Instant)>,
-    /// When files with a mistake are read again.
+    /// Time at which files with a mistake are read again.
     again: Option<Instant>,
     /// Reason why the copy on the disk is none.
     copy_damage: Option<String>,

@@ -34,7 +34,7 @@ fn write(daemon: &Daemon, text: &str) {
     fs::rename(daemon.path("draft"), daemon.path("policy.toml")).unwrap();
 }
 
-/// What doctor finds wrong with the policy: what it is, and what follows.
+/// Finding of doctor about the policy: the fault, and what follows.
 fn found(daemon: &Daemon) -> Vec<(String, String)> {
     let outcome = daemon.bpfman("doctor -o json");
     let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();

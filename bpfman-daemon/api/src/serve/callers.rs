@@ -14,7 +14,7 @@ use super::limits::{
 
 const ROOT: u32 = 0;
 
-/// Who finds a place where others do not any more.
+/// Classes of callers, by the places that are kept for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
     /// Users that no grant names.

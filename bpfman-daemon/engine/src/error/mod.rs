@@ -212,7 +212,7 @@ pub enum EngineError {
         "{owner} has {count} attachments to matching interfaces already, the most that it can have; end one first"
     )]
     MostOwnMatchings {
-        /// Which owner, or which owners.
+        /// The owner, or the owners.
         owner: String,
         /// How many.
         count: usize,
@@ -406,11 +406,11 @@ pub enum EngineError {
          the limit is {limit_mib} MiB ({setting})"
     )]
     OwnersMapMemory {
-        /// Which owner, or which owners.
+        /// The owner, or the owners.
         owner: String,
-        /// What their maps take.
+        /// Memory that their maps take, in MiB.
         used_mib: u64,
-        /// What the load would add.
+        /// Memory that the load would add, in MiB.
         more_mib: u64,
         /// The limit.
         limit_mib: u64,

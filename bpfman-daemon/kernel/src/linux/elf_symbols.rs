@@ -100,7 +100,7 @@ pub enum InstructionSet {
     Other,
 }
 
-/// What a file has at an offset.
+/// Content of a file at an offset.
 #[derive(Debug)]
 pub enum PlaceInFile {
     /// Nothing that is loaded to be run.

@@ -210,7 +210,7 @@ impl<'a> Calls<'a> {
         Ok(())
     }
 
-    /// What is wrong with an instruction of a text.
+    /// A fault of an instruction of a text.
     pub(super) fn forbidden(
         &self,
         text: &ProgramText,

@@ -19,7 +19,7 @@ pub const MAX_ROUNDS: u64 = 100_000;
 /// Calls that one function may be nested in. The kernel allows eight frames.
 const MAX_NESTING: usize = 16;
 
-/// What is called, and how often.
+/// A call, and the number of its rounds.
 struct CallSite {
     at: usize,
     rounds: Option<u64>,
