@@ -27,7 +27,7 @@ use crate::registries::{self, ImagesTable, RegistryTable};
 const CONFIG: &str = "/etc/bpfman/bpfman.toml";
 pub const POLICY: &str = "/etc/bpfman/policy.toml";
 const RUNTIME: &str = "/run/bpfman";
-const STATE: &str = "/var/lib/bpfman";
+pub const STATE: &str = "/var/lib/bpfman";
 /// Among the numbers that systemd's table of users calls unused: nobody's but theirs.
 const DEFAULT_HELPERS_USER: u32 = 60_919;
 

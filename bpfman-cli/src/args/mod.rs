@@ -174,7 +174,7 @@ pub enum CliCommand {
     /// Ask what you may do.
     #[command(subcommand)]
     Auth(access::AuthCommand),
-    /// Check the policy: whose images count, and who may do what.
+    /// Check, show or extend the policy: which images may be loaded, and which users may do what.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Show who changed what, and who was refused: the newest entries of the daemon's journal, the oldest of them first.

@@ -62,6 +62,46 @@ struct GrantContents {
     restrictions: Vec<String>,
 }
 
+/// Result of `policy allow`.
+#[derive(Debug, Serialize)]
+pub struct AddedPolicyLines {
+    /// The policy.
+    pub file: String,
+    /// Line in front of which the lines stand, from 1; null at the end.
+    pub before: Option<usize>,
+    /// The lines.
+    pub lines: String,
+    /// False for a dry run.
+    pub written: bool,
+    /// True if the user has seen the lines already.
+    #[serde(skip)]
+    pub is_shown: bool,
+}
+
+impl AddedPolicyLines {
+    /// Returns the lines and their place.
+    pub fn proposal(&self) -> String {
+        let place =
+            self.before.map_or_else(|| "at its end".to_owned(), |line| format!("in front of line {line}"));
+        let mut text = format!("{}, {place}:\n\n", self.file);
+        for line in self.lines.lines() {
+            let _written = writeln!(text, "{}", format!("    {line}").trim_end());
+        }
+        text
+    }
+}
+
+impl CommandOutput for AddedPolicyLines {
+    fn table(&self, _screen: Screen) -> String {
+        let proposal = if self.is_shown { String::new() } else { self.proposal() + "\n" };
+        let result = match self.written {
+            true => "written; a running daemon reads it at the next call",
+            false => "not written: this was a dry run",
+        };
+        format!("{proposal}{result}\n")
+    }
+}
+
 impl CheckedPolicyFile {
     fn places(&self) -> impl Iterator<Item = String> {
         self.mistakes.iter().map(|mistake| match mistake.line {

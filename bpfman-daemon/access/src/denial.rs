@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bpfmand_core::Peer;
 
-use crate::suggestion::grant_lines;
+use crate::suggestion::SuggestedGrant;
 use crate::{AccessObject, AccessPolicy, AccessVerb};
 
 /// A call that is denied.
@@ -13,15 +13,24 @@ use crate::{AccessObject, AccessPolicy, AccessVerb};
 pub struct Denial {
     /// Who may not do what, and what of each grant is in the way.
     pub message: String,
-    /// What would allow it.
-    pub hint: String,
+    /// Advice on what would allow it.
+    pub hint: DenialHint,
+}
+
+/// Advice beside a denial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DenialHint {
+    /// A sentence.
+    Text(String),
+    /// Words of the command by which root would allow the call.
+    Command(Vec<String>),
 }
 
 impl Denial {
     pub(crate) fn only_root(peer: &Peer, objects: &[AccessObject<'_>]) -> Self {
         let about = objects.first().map(|object| format!(" ({object})")).unwrap_or_default();
         let message = format!("user {} may not do this{about}: only root may", peer.uid);
-        Self { message, hint: "have root do it: no grant can allow it".to_owned() }
+        Self { message, hint: DenialHint::Text("have root do it: no grant can allow it".to_owned()) }
     }
 
     /// Names each grant of the caller with the key that stands in the way, or the grant that would be needed.
@@ -35,7 +44,9 @@ impl Denial {
         for (place, object) in objects.iter().enumerate() {
             let _written = write!(text, "{} {object}", if place == 0 { ":" } else { "," });
         }
-        let mut hint = "have root extend the grant in policy.toml; `bpfman whoami` lists yours".to_owned();
+        let mut hint = DenialHint::Text(
+            "have root extend the grant in policy.toml; `bpfman whoami` lists yours".to_owned(),
+        );
         let mut has_grant = false;
         for grant in policy.grants_of(peer) {
             has_grant = true;
@@ -48,10 +59,10 @@ impl Denial {
                         if let AccessObject::Application(application) = object
                             && let Some(pattern) = grant.successor_for(application)
                         {
-                            hint = format!(
+                            hint = DenialHint::Text(format!(
                                 "patterns of applications without a slash cover cluster applications alone: have root write \
                                  \"{pattern}\" in \"applications\" of grant \"{name}\""
-                            );
+                            ));
                         }
                         write!(text, "; grant \"{name}\" does not cover {object} by its \"{key}\"")
                     }
@@ -62,9 +73,8 @@ impl Denial {
             };
         }
         if !has_grant {
-            let lines = grant_lines(peer.uid, verb, objects);
             text.push_str("; no grant is for this user");
-            hint = format!("root can add to policy.toml: [[grants]] {}", lines.join(", "));
+            hint = DenialHint::Command(SuggestedGrant::new(peer.uid, verb, objects).command());
         }
         Self { message: text, hint }
     }

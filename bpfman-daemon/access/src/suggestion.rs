@@ -5,36 +5,44 @@ use std::str::FromStr;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
 use bpfmand_core::{Glob, Interface, OwningApplication};
 
-/// Returns the lines of a grant to a user that allows these objects, as far as they have a pattern.
-pub(crate) fn grant_lines(uid: u32, verb: AccessVerb, objects: &[AccessObject<'_>]) -> Vec<String> {
-    let mut keys: Vec<(&str, Vec<String>)> = Vec::new();
-    let mut is_over_all = false;
-    for object in objects {
-        is_over_all |= matches!(object, AccessObject::Owned { .. });
-        let Some((key, pattern)) = pattern(object) else { continue };
-        let pattern = quoted(&pattern);
-        // A key that stands twice in a table makes the file invalid.
-        match keys.iter_mut().find(|(one, _)| *one == key) {
-            Some((_, patterns)) if patterns.contains(&pattern) => {}
-            Some((_, patterns)) => patterns.push(pattern),
-            None => keys.push((key, vec![pattern])),
-        }
-    }
-    let mut lines =
-        vec![format!("name = \"user-{uid}\""), format!("users = [{uid}]"), format!("allow = [\"{verb}\"]")];
-    lines.extend(keys.into_iter().map(|(key, patterns)| format!("{key} = [{}]", patterns.join(", "))));
-    lines.extend(is_over_all.then(|| "over = \"all\"".to_owned()));
-    lines
+/// A grant to a user that would allow a call.
+#[derive(Debug)]
+pub(crate) struct SuggestedGrant {
+    uid: u32,
+    verb: AccessVerb,
+    /// Keys of the grant, each once, with their patterns: a key that stands twice in a table makes the file invalid.
+    keys: Vec<(&'static str, Vec<String>)>,
+    is_over_all: bool,
 }
 
-/// Returns a basic string of TOML.
-fn quoted(text: &str) -> String {
-    let escaped = |c: char| match c {
-        '"' | '\\' => format!("\\{c}"),
-        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
-        c => c.to_string(),
-    };
-    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
+impl SuggestedGrant {
+    /// Returns a grant that allows these objects, as far as they have a pattern.
+    pub(crate) fn new(uid: u32, verb: AccessVerb, objects: &[AccessObject<'_>]) -> Self {
+        let mut keys: Vec<(&str, Vec<String>)> = Vec::new();
+        let mut is_over_all = false;
+        for object in objects {
+            is_over_all |= matches!(object, AccessObject::Owned { .. });
+            let Some((key, pattern)) = pattern(object) else { continue };
+            match keys.iter_mut().find(|(one, _)| *one == key) {
+                Some((_, patterns)) if patterns.contains(&pattern) => {}
+                Some((_, patterns)) => patterns.push(pattern),
+                None => keys.push((key, vec![pattern])),
+            }
+        }
+        Self { uid, verb, keys, is_over_all }
+    }
+
+    /// Returns the words of the command that adds it to the policy.
+    pub(crate) fn command(&self) -> Vec<String> {
+        let mut words: Vec<String> = ["bpfman", "policy", "allow"].map(str::to_owned).to_vec();
+        words.extend([self.uid.to_string(), self.verb.to_string()]);
+        for (key, patterns) in &self.keys {
+            // With a value that begins with a dash, too, each is one word.
+            words.extend(patterns.iter().map(|pattern| format!("--{key}={pattern}")));
+        }
+        words.extend(self.is_over_all.then(|| "--over=all".to_owned()));
+        words
+    }
 }
 
 /// Returns the key of a grant and the pattern that allows an object; none if no pattern is needed, or none can allow it.
@@ -110,9 +118,23 @@ mod tests {
     use crate::policy_file::tests::Machine;
     use crate::{AccessPolicy, OwnedThing};
 
+    fn suggested(objects: &[AccessObject<'_>]) -> Vec<String> {
+        SuggestedGrant::new(1000, AccessVerb::Load, objects).command()[3..].to_vec()
+    }
+
+    /// Returns the lines that the command writes.
+    fn lines(objects: &[AccessObject<'_>]) -> String {
+        let grant = SuggestedGrant::new(1000, AccessVerb::Load, objects);
+        let mut text = "[[grants]]\nname = \"user-1000\"\nusers = [1000]\nallow = [\"load\"]\n".to_owned();
+        for (key, patterns) in grant.keys {
+            text.push_str(&format!("{key} = {}\n", toml::Value::from(patterns)));
+        }
+        text + if grant.is_over_all { "over = \"all\"\n" } else { "" }
+    }
+
     /// Checks that the suggested grant can be read, and that it allows all objects.
     fn assert_allows(objects: &[AccessObject<'_>]) {
-        let text = format!("[[grants]]\n{}\n", grant_lines(1000, AccessVerb::Load, objects).join("\n"));
+        let text = lines(objects);
         let policy = AccessPolicy::parse(&text, &Machine).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let peer = Peer { uid: 1000, ..Peer::default() };
         for object in objects {
@@ -127,26 +149,23 @@ mod tests {
         let owned = AccessObject::Owned { thing: OwnedThing::Program(ProgramId(7)), owner: &Owner::Root };
         let objects = [xdp.clone(), tc, xdp, owned];
         assert_allows(&objects);
-        let lines = grant_lines(1000, AccessVerb::Load, &objects);
-        assert_eq!(lines[3..], ["types = [\"xdp\", \"tc\"]", "over = \"all\""]);
+        assert_eq!(suggested(&objects), ["1000", "load", "--types=xdp", "--types=tc", "--over=all"]);
     }
 
     #[test]
     fn application_without_a_name_is_suggested_as_all() {
-        let suggested = |namespace| {
+        let of_all = |namespace| {
             let application = OwningApplication::parse(namespace, "").unwrap();
-            let lines = grant_lines(1000, AccessVerb::Load, &[AccessObject::Application(&application)]);
-            lines[3].clone()
+            suggested(&[AccessObject::Application(&application)])[2].clone()
         };
-        assert_eq!(suggested(Some("shop")), "applications = [\"shop/*\"]");
-        assert_eq!(suggested(None), "applications = [\"*\"]");
+        assert_eq!(of_all(Some("shop")), "--applications=shop/*");
+        assert_eq!(of_all(None), "--applications=*");
     }
 
     #[test]
     fn object_that_no_pattern_covers_is_left_out() {
         let outside = Path::new("/a/../b");
-        let lines = grant_lines(1000, AccessVerb::Load, &[AccessObject::File(outside)]);
-        assert_eq!(lines.len(), 3);
+        assert_eq!(suggested(&[AccessObject::File(outside)]), ["1000", "load"]);
     }
 
     fn kind() -> impl Strategy<Value = HookKind> {

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bpfman_proto::Method;
-use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, Denial, GrantLimits};
+use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Allowed, Denial, DenialHint, GrantLimits};
 use bpfmand_core::{Owner, Peer, TenantRules};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
@@ -123,15 +123,16 @@ impl<K: Kernel> Api<K> {
             return denial;
         }
         let health = self.access.health();
-        if health.is_unknown {
-            denial.hint = "policy.toml has mistakes, and no earlier policy is known: only root and the node agent may do \
-                           anything; have root run `bpfman policy check`"
-                .to_owned();
+        let state = if health.is_unknown {
+            "no earlier policy is known: only root and the node agent may do anything"
         } else if health.mistakes.is_some() {
-            denial.hint.push_str(
-                "; policy.toml has mistakes now, and an earlier policy is in force: have root run `bpfman policy check`",
-            );
-        }
+            "an earlier policy is in force"
+        } else {
+            return denial;
+        };
+        denial.hint = DenialHint::Text(format!(
+            "policy.toml has mistakes, and {state}; have root run `bpfman policy check`"
+        ));
         denial
     }
 

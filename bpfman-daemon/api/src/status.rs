@@ -1,8 +1,8 @@
 //! The one table from failures to gRPC codes.
 
-use bpfman_proto::printable::{lines, one_line};
+use bpfman_proto::printable::{lines, one_line, shell_word};
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, Reason, ext::v1::Failure};
-use bpfmand_access::Denial;
+use bpfmand_access::{Denial, DenialHint};
 use bpfmand_engine::{EngineError, ErrorKind};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
@@ -73,7 +73,18 @@ pub fn denied(message: impl Into<String>) -> Status {
 /// A caller who may not, and what would let it.
 pub fn denial(denial: &Denial) -> Status {
     let (code, reason) = entry(ErrorKind::Denied);
-    with_trailers(code, one_line(&denial.message).into_owned(), reason, Some(&denial.hint))
+    with_trailers(code, one_line(&denial.message).into_owned(), reason, Some(&denial_hint(&denial.hint)))
+}
+
+/// Text of the advice beside a denial. A command can be pasted.
+pub fn denial_hint(hint: &DenialHint) -> String {
+    match hint {
+        DenialHint::Text(text) => text.clone(),
+        DenialHint::Command(words) => {
+            let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
+            format!("have root run: {}", words.join(" "))
+        }
+    }
 }
 
 /// A failure of the daemon itself, or of its disk.

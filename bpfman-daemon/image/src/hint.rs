@@ -10,7 +10,8 @@ impl ImageError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoRule { pattern, .. } => format!(
-                "name its key in policy.toml:\n[[images]]\npattern = \"{pattern}\"\nkeys = [\"/etc/bpfman/keys/example.pub\"]"
+                "for any image of this name have root run: bpfman policy allow {pattern} --unsigned; for signed ones \
+                 give --key FILE or --identity ISSUER SUBJECT in place of --unsigned"
             ),
             Self::NoImportName { path, .. } => {
                 format!("give it a name: bpfman image load {path} --name REGISTRY/REPOSITORY:TAG")

@@ -1,6 +1,7 @@
-//! `bpfmand policy check`: mistakes of a policy file, by the code that will read it, and without a daemon.
+//! `bpfmand policy check` and `show`: mistakes of a policy file, by the code that will read it, and the policy in force,
+//! without a daemon.
 //!
-//! `bpfman policy check` runs it. The client links neither the library of signatures nor the rules for grants, and what it
+//! `bpfman policy` runs it. The client links neither the library of signatures nor the rules for grants, and what it
 //! reports is what the daemon installed beside it will do.
 
 use std::io;
@@ -12,9 +13,10 @@ use clap::Parser;
 use serde::Serialize;
 
 use super::file::{FileStamp, MAX_ROOT_FILE, others_can_change, read_bounded};
+use super::last_good::LastGoodCopy;
 use super::summary::PolicySummary;
 use super::texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
-use crate::config::POLICY;
+use crate::config::{POLICY, STATE};
 
 /// First word of the command.
 pub const COMMAND: &str = "policy";
@@ -24,21 +26,29 @@ const DENIED: u8 = 4;
 const NOT_FOUND: u8 = 5;
 const INVALID: u8 = 6;
 
-/// Shows every mistake of a policy file, or what it allows.
+/// Shows every mistake of a policy file, or what it allows; or the policy in force.
 #[derive(Debug, Parser)]
 #[command(name = "bpfmand policy")]
 struct PolicyArguments {
-    /// "check".
-    #[arg(value_parser = ["check"])]
-    action: String,
+    /// "check", or "show", which shows the last good policy where the file has mistakes.
+    action: PolicyAction,
     /// The file: a draft, which need not be root's yet [default: the daemon's]
     file: Option<PathBuf>,
     /// The policy of the daemon.
     #[arg(long, env = "BPFMAN_POLICY", value_name = "FILE", default_value = POLICY)]
     policy: PathBuf,
+    /// The daemon's state folder.
+    #[arg(long, env = "BPFMAN_STATE_DIR", value_name = "DIR", default_value = STATE)]
+    state_dir: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PolicyAction {
+    Check,
+    Show,
 }
 
 /// Result of a check.
@@ -57,7 +67,11 @@ pub fn run() -> ExitCode {
     let file = arguments.file.as_deref().unwrap_or(&arguments.policy);
     let is_installed = arguments.file.is_none()
         || FileStamp::of(file).is_some_and(|stamp| Some(stamp) == FileStamp::of(&arguments.policy));
-    let checked = match check(file, is_installed) {
+    let checked = check(file, is_installed).and_then(|checked| match arguments.action {
+        PolicyAction::Check => Ok(checked),
+        PolicyAction::Show => in_force(checked, file, &LastGoodCopy::new(&arguments.state_dir)),
+    });
+    let checked = match checked {
         Ok(checked) => checked,
         Err(error) => {
             eprintln!("bpfmand: error: {}: {error}", file.display());
@@ -77,6 +91,23 @@ pub fn run() -> ExitCode {
         }
     }
     if checked.mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
+}
+
+/// Returns the policy that is in force while the file has mistakes: the daemon's copy of the last one that had none.
+fn in_force(checked: CheckedPolicy, file: &Path, copy: &LastGoodCopy) -> io::Result<CheckedPolicy> {
+    if checked.mistakes.is_empty() {
+        return Ok(checked);
+    }
+    let good = copy.read(file)?;
+    let accepted = good.as_ref().map(|good| good.accepted.clone());
+    let policy = good.and_then(|good| ParsedPolicy::parse_again(&good.texts).ok()).map(summary);
+    let basis = match accepted.filter(|_| policy.is_some()) {
+        Some(time) => format!("the policy that was accepted at {time} is in force"),
+        None => "no earlier policy is known: only root and the node agent may do anything".to_owned(),
+    };
+    let mistakes = checked.mistakes.len();
+    let note = format!("the file has mistakes ({mistakes}), which `bpfman policy check` shows; {basis}");
+    Ok(CheckedPolicy { file: checked.file, mistakes: Vec::new(), notes: vec![note], policy })
 }
 
 fn print_lines(file: &Path, checked: &CheckedPolicy) {

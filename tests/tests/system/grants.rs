@@ -67,7 +67,11 @@ fn without_a_grant_users_read_and_are_told_what_they_would_need() {
     daemon.bpfman_as(ADA, "auth can-i read").success();
     let asked = daemon.bpfman_as(ADA, &format!("auth can-i attach xdp:{INTERFACE}"));
     asked.fails(4, &["the daemon would refuse this caller"]);
-    assert!(asked.stdout.starts_with("no: ") && asked.stdout.contains("[[grants]]"), "{}", asked.stdout);
+    assert!(
+        asked.stdout.starts_with("no: ") && asked.stdout.contains("bpfman policy allow"),
+        "{}",
+        asked.stdout
+    );
     // Root needs none.
     daemon.bpfman(&attach).success();
     daemon.bpfman("auth can-i settings").success();

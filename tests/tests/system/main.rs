@@ -80,6 +80,7 @@ mod over_others;
 mod own_things;
 mod points;
 mod policy;
+mod policy_allow;
 mod predecessor;
 mod prometheus;
 mod radar;

@@ -338,6 +338,6 @@ fn an_example_without_privileges_counts_what_an_xdp_program_saw() {
     };
     // And the marker behind them.
     assert_eq!(count(READER, program).json()["ipv4/udp"]["packets"], 6);
-    count(WRITER, program).fails(4, &["may not maps-read", "[[grants]]"]);
+    count(WRITER, program).fails(4, &["may not maps-read", "bpfman policy allow"]);
     count(READER, bench.program.id).fails(5, &["has no map \"protocols\"", "hits"]);
 }

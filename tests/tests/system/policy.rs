@@ -94,10 +94,7 @@ fn policy_with_a_mistake_changes_nothing() {
     assert_eq!(logged(&daemon), 1, "{}", daemon.log());
     let object = compile::object("chain").display().to_string();
     let refused = daemon.bpfman_as(BOB, &format!("load file -p {object} --programs xdp:xdp_member"));
-    refused.fails(
-        4,
-        &["policy.toml has mistakes now, and an earlier policy is in force", "bpfman policy check"],
-    );
+    refused.fails(4, &["policy.toml has mistakes, and an earlier policy is in force", "bpfman policy check"]);
     // After a restart, and after the machine went down.
     for _ in 0..2 {
         daemon.kill();

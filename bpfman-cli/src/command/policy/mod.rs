@@ -1,8 +1,11 @@
-//! `bpfman policy check`: by the daemon's program, which reads policies, and without a daemon that runs.
+//! `bpfman policy`: by the daemon's program, which reads policies, and without a daemon that runs.
+
+mod addition;
+mod allow;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::args::Global;
@@ -16,20 +19,17 @@ const DAEMON: &str = "bpfmand";
 /// Folder of the packages, which is in no user's path.
 const INSTALLED: &str = "/usr/sbin/bpfmand";
 
-/// Checks a policy.
+/// Checks, shows or extends a policy.
 pub fn run(global: &Global, command: PolicyCommand) -> Result<(), CliError> {
-    let PolicyCommand::Check(CheckPolicy { file }) = command;
-    let mut words: Vec<OsString> = ["policy", "check", "--json"].map(OsString::from).to_vec();
-    if let Some(file) = file {
-        words.extend(["--".into(), file.into_os_string()]);
+    match command {
+        PolicyCommand::Check(CheckPolicy { file }) => check(global, file.as_deref()),
+        PolicyCommand::Show => show::answer(global, &read("show", None)?),
+        PolicyCommand::Allow(allow) => allow::run(global, &allow),
     }
-    let output = answer(&words)?;
-    let Ok(checked) = serde_json::from_slice::<CheckedPolicyFile>(&output.stdout) else {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let what = said.trim().trim_start_matches("bpfmand: error: ").to_owned();
-        let exit = output.status.code().and_then(|code| u8::try_from(code).ok()).map(Exit::of_number);
-        return Err(CliError::Several { what, exit: exit.unwrap_or(Exit::Other) });
-    };
+}
+
+fn check(global: &Global, file: Option<&Path>) -> Result<(), CliError> {
+    let checked = read("check", file)?;
     show::answer(global, &checked)?;
     match checked.mistakes.len() {
         0 => Ok(()),
@@ -38,6 +38,21 @@ pub fn run(global: &Global, command: PolicyCommand) -> Result<(), CliError> {
             Err(CliError::Invalid { what: format!("{} has {count} mistakes", checked.file), hint: None })
         }
     }
+}
+
+/// Has the daemon's program read a policy: a draft, or the one of the daemon.
+fn read(action: &str, file: Option<&Path>) -> Result<CheckedPolicyFile, CliError> {
+    let mut words: Vec<OsString> = ["policy", action, "--json"].map(OsString::from).to_vec();
+    if let Some(file) = file {
+        words.extend(["--".into(), file.as_os_str().to_owned()]);
+    }
+    let output = answer(&words)?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let what = text.trim().trim_start_matches("bpfmand: error: ").to_owned();
+        let exit = output.status.code().and_then(|code| u8::try_from(code).ok()).map(Exit::of_number);
+        CliError::Several { what, exit: exit.unwrap_or(Exit::Other) }
+    })
 }
 
 /// Runs the daemon's program: the one beside the client, that of the packages, or that of the path.

@@ -1,0 +1,217 @@
+//! Lines that `policy allow` adds to a policy, and their place in its text. Comments and layout of the rest stay.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use crate::args::policy::GrantLimits;
+
+/// Signers of images that are allowed.
+pub enum ImageSigner {
+    /// Any of these keys, by absolute path.
+    Keys(Vec<PathBuf>),
+    /// A subject, as an issuer certifies it.
+    Identity { issuer: String, subject: String },
+    /// No signature is needed.
+    None,
+}
+
+/// Lines that are added to a text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PolicyAddition {
+    /// The added lines.
+    pub lines: String,
+    /// Line in front of which they stand, from 1; none at the end of the text.
+    pub before: Option<usize>,
+    /// The whole text with them.
+    pub text: String,
+}
+
+impl PolicyAddition {
+    /// Adds an entry for images in front of all others, because the first entry that covers an image decides.
+    ///
+    /// Returns none where the text has no place for it that its layout shows, as where entries stand in one array.
+    pub fn of_images(text: &str, pattern: &str, signer: &ImageSigner) -> Option<Self> {
+        let before: Table = text.parse().ok()?;
+        let mut lines = String::new();
+        // A key of the file as a whole, which has to stand in front of all tables.
+        let is_root_needed =
+            matches!(signer, ImageSigner::Identity { .. }) && !before.contains_key("trusted_root");
+        if is_root_needed {
+            lines.push_str("trusted_root = \"public-good\"\n\n");
+        }
+        let signed = match signer {
+            ImageSigner::Keys(keys) => {
+                let keys: Vec<String> = keys.iter().map(|key| quoted(&key.display().to_string())).collect();
+                format!("keys = [{}]", keys.join(", "))
+            }
+            ImageSigner::Identity { issuer, subject } => {
+                format!("identities = [{{ issuer = {}, subject = {} }}]", quoted(issuer), quoted(subject))
+            }
+            ImageSigner::None => "unsigned = true".to_owned(),
+        };
+        lines.push_str(&format!("[[images]]\npattern = {}\n{signed}\n", quoted(pattern)));
+        let header = if is_root_needed { "[" } else { "[[images]]" };
+        let added = Self::at(text, lines, place(text, header));
+        let after: Table = added.text.parse().ok()?;
+        let has_new_first = entries(&after, "images").get(1..) == Some(entries(&before, "images"));
+        (has_new_first && differs_only_in(&before, &after, &["images", "trusted_root"])).then_some(added)
+    }
+
+    /// Adds a grant for a user behind all others.
+    ///
+    /// Returns none where the text has no place for it that its layout shows.
+    pub fn of_grant(text: &str, user: &str, verbs: &[String], limits: &GrantLimits) -> Option<Self> {
+        let before: Table = text.parse().ok()?;
+        let users = if user.parse::<u32>().is_ok() { user.to_owned() } else { quoted(user) };
+        let mut lines = format!(
+            "[[grants]]\nname = {}\nusers = [{users}]\nallow = {}\n",
+            quoted(&free_name(&before, user)),
+            list(verbs)
+        );
+        for (key, values) in limits.lists() {
+            lines.push_str(&format!("{key} = {}\n", list(values)));
+        }
+        for (key, value) in limits.words() {
+            lines.push_str(&format!("{key} = {}\n", quoted(value)));
+        }
+        let added = Self::at(text, lines, None);
+        let after: Table = added.text.parse().ok()?;
+        let old = entries(&before, "grants");
+        let has_new_last = entries(&after, "grants").get(..old.len()) == Some(old);
+        (has_new_last && differs_only_in(&before, &after, &["grants"])).then_some(added)
+    }
+
+    /// Puts lines in front of a line, counted from 0, or behind all.
+    fn at(text: &str, lines: String, place: Option<usize>) -> Self {
+        let Some(place) = place else {
+            let gap = match text {
+                "" => "",
+                text if text.ends_with('\n') => "\n",
+                _ => "\n\n",
+            };
+            return Self { text: format!("{text}{gap}{lines}"), lines, before: None };
+        };
+        let offset = text.split_inclusive('\n').take(place).map(str::len).sum();
+        let (head, tail) = text.split_at(offset);
+        Self { text: format!("{head}{lines}\n{tail}"), lines, before: Some(place + 1) }
+    }
+}
+
+/// Returns the line, from 0, at which the first table with this header begins, with the comment above it.
+fn place(text: &str, header: &str) -> Option<usize> {
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let mut place = lines.iter().position(|line| line.starts_with(header))?;
+    while place > 0 && lines[place - 1].starts_with('#') {
+        place -= 1;
+    }
+    Some(place)
+}
+
+fn entries<'a>(policy: &'a Table, key: &str) -> &'a [Value] {
+    policy.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn differs_only_in(before: &Table, after: &Table, keys: &[&str]) -> bool {
+    let others = |policy: &Table| {
+        let others = policy.iter().filter(|(key, _)| !keys.contains(&key.as_str()));
+        others.map(|(key, value)| (key.clone(), value.clone())).collect::<Table>()
+    };
+    others(before) == others(after)
+}
+
+/// Returns a name that no grant has: `user-ann`, `user-ann-2`.
+fn free_name(policy: &Table, user: &str) -> String {
+    let grants = entries(policy, "grants").iter();
+    let taken: BTreeSet<&str> = grants.filter_map(|grant| grant.get("name")?.as_str()).collect();
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    // A name has 63 characters at most.
+    let user: String = user.chars().map(|c| if is_allowed(c) { c } else { '-' }).take(50).collect();
+    let names = std::iter::once(format!("user-{user}")).chain((2..).map(|n: u64| format!("user-{user}-{n}")));
+    names.into_iter().find(|name| !taken.contains(name.as_str())).unwrap_or_default()
+}
+
+fn list(values: &[String]) -> String {
+    let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+    format!("[{}]", values.join(", "))
+}
+
+/// Returns a basic string of TOML.
+fn quoted(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn unsigned(text: &str) -> Option<PolicyAddition> {
+        PolicyAddition::of_images(text, "quay.io/x/*", &ImageSigner::None)
+    }
+
+    #[test]
+    fn entry_stands_in_front_of_all_others_with_their_comments() {
+        let text = "# Mine.\nmode = \"warn\"\n\n# All of us.\n[[images]]\npattern = \"*\"\nunsigned = true\n";
+        let added = unsigned(text).unwrap();
+        assert_eq!(added.before, Some(4));
+        assert_eq!(
+            added.text,
+            "# Mine.\nmode = \"warn\"\n\n[[images]]\npattern = \"quay.io/x/*\"\nunsigned = true\n\n\
+             # All of us.\n[[images]]\npattern = \"*\"\nunsigned = true\n"
+        );
+    }
+
+    #[test]
+    fn entry_is_the_last_table_where_there_is_no_other() {
+        for (text, gap) in [("", ""), ("mode = \"warn\"", "\n\n"), ("[files]\nusers = [0]\n", "\n")] {
+            let added = unsigned(text).unwrap();
+            assert_eq!((added.before, added.text), (None, format!("{text}{gap}{}", added.lines)));
+        }
+    }
+
+    #[test]
+    fn identity_brings_the_trusted_root_if_there_is_none() {
+        let signer = ImageSigner::Identity { issuer: "https://i".to_owned(), subject: "a\"b".to_owned() };
+        let add = |text| PolicyAddition::of_images(text, "ghcr.io/x/*", &signer).unwrap();
+        let added = add("[files]\nusers = [0]\n");
+        assert_eq!(added.before, Some(1));
+        assert!(added.text.starts_with("trusted_root = \"public-good\"\n\n[[images]]\n"), "{}", added.text);
+        let has_one = add("trusted_root = \"/etc/root.json\"\n[files]\nusers = [0]\n");
+        assert_eq!(has_one.text.matches("trusted_root").count(), 1);
+    }
+
+    #[test]
+    fn grant_has_a_free_name_and_the_keys_that_were_given() {
+        let limits = GrantLimits {
+            images: Vec::new(),
+            files: Vec::new(),
+            types: vec!["xdp".to_owned(), "tc".to_owned()],
+            hooks: vec!["xdp:eth*".to_owned()],
+            targets: Vec::new(),
+            netns: Vec::new(),
+            applications: Vec::new(),
+            over: Some("all".to_owned()),
+            scope: None,
+        };
+        let verbs = ["attach".to_owned()];
+        let first = PolicyAddition::of_grant("", "1000", &verbs, &limits).unwrap();
+        assert_eq!(
+            first.text,
+            "[[grants]]\nname = \"user-1000\"\nusers = [1000]\nallow = [\"attach\"]\ntypes = [\"xdp\", \"tc\"]\n\
+             hooks = [\"xdp:eth*\"]\nover = \"all\"\n"
+        );
+        let second = PolicyAddition::of_grant(&first.text, "1000", &verbs, &limits).unwrap();
+        assert!(second.lines.contains("name = \"user-1000-2\""), "{}", second.lines);
+    }
+
+    #[test]
+    fn text_whose_layout_hides_the_place_is_refused() {
+        let in_one_array = "images = [{ pattern = \"*\", unsigned = true }]\n";
+        let in_a_string = "note = \"\"\"\n[[images]]\n\"\"\"\n[[images]]\npattern = \"*\"\nunsigned = true\n";
+        for text in [in_one_array, in_a_string, "mode = \n"] {
+            assert_eq!(unsigned(text), None, "{text}");
+        }
+    }
+}
