@@ -104,15 +104,19 @@ pub fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
     let groups = bpfmand_kernel::linux::peer_groups(stream)?;
     let process = pid.and_then(|pid| bpfmand_kernel::linux::caller_process(stream, pid, peer.uid()));
     let process = process.unwrap_or_default();
-    Ok(Peer {
+    let mut peer = Peer {
         uid: peer.uid(),
         gid: peer.gid(),
         groups,
         pid,
         unified: process.groups.unified,
         cgroup: process.groups.best,
+        group_tasks: None,
         netns: process.netns,
-    })
+    };
+    let group = peer.group();
+    peer.group_tasks = group.and_then(|path| bpfmand_kernel::linux::tasks_of_group(&path).ok());
+    Ok(peer)
 }
 
 #[cfg(test)]

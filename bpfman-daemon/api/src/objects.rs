@@ -6,9 +6,9 @@ use std::path::Path;
 use bpfman_image_name::ReferenceError;
 use bpfmand_access::{AccessObject, AccessVerb, OwnedThing};
 use bpfmand_core::{
-    AttachPoint, AttachRequest, BytecodeSource, FunctionPattern, Glob, HookKind, Interface, LinkId,
-    LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner, OwningApplication,
-    ProgramId, ProgramRequest,
+    AttachPoint, AttachRequest, BytecodeSource, CallerGroup, FunctionPattern, Glob, HookKind, Interface,
+    LinkId, LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner,
+    OwningApplication, ProgramId, ProgramRequest,
 };
 use bpfmand_engine::{AdoptRequest, UpdateLinkRequest, application_claim};
 use bpfmand_kernel::Kernel;
@@ -126,9 +126,9 @@ pub(crate) const fn limits_of(permit: &Permit) -> LoadLimits {
     }
 }
 
-/// The control group of version 2 that the caller's tasks are in.
-pub(crate) fn callers_group() -> Option<String> {
-    audit::peer()?.group()
+/// Returns the cgroup of version 2 that the caller's tasks are in.
+pub(crate) fn callers_group() -> Option<CallerGroup> {
+    audit::peer()?.caller_group()
 }
 
 impl<K: Kernel> Api<K> {

@@ -90,5 +90,5 @@ pub use socket_hook::SocketHook;
 pub use target_identity::{
     FileIdentity, FileReader, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of,
 };
-pub use tasks::{ContainerTasks, TaskGroup, TaskScope, TenantRules};
+pub use tasks::{CallerGroup, ContainerTasks, TaskGroup, TaskScope, TenantRules};
 pub use uapi::map_type;

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::{GroupPath, NetnsId};
+use crate::{CallerGroup, GroupPath, NetnsId, TaskGroup};
 
 /// The process that made a connection, as the kernel noted it when the connection was made.
 ///
@@ -23,6 +23,8 @@ pub struct Peer {
     pub cgroup: Option<GroupPath>,
     /// Its cgroup of version 2 at that time; none where there is no such hierarchy.
     pub unified: Option<GroupPath>,
+    /// Tasks of [`Self::group`] at that time, by the id of the cgroup, which no later one gets.
+    pub group_tasks: Option<TaskGroup>,
     /// Its network namespace when its connection was taken; none where that could not be opened.
     pub netns: Option<HeldNetns>,
 }
@@ -70,6 +72,13 @@ impl Peer {
     #[must_use]
     pub fn group(&self) -> Option<String> {
         self.unified.as_ref()?.group_of(self.uid)
+    }
+
+    /// Returns the cgroup for whose tasks programs of this caller run, if they do not run for all.
+    #[must_use]
+    pub fn caller_group(&self) -> Option<CallerGroup> {
+        let user = self.pod().is_none().then_some(self.uid);
+        Some(CallerGroup { path: self.group()?, tasks: self.group_tasks?, user })
     }
 
     /// The uid of the pod that the process belongs to, as its cgroup spells it.

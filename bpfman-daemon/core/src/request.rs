@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttachPoint, ClientLease, CpuLimit, InterfaceMatch, OrderIntent, Owner, ProgramId, ProgramType,
-    TenantRules,
+    AttachPoint, CallerGroup, ClientLease, CpuLimit, InterfaceMatch, OrderIntent, Owner, ProgramId,
+    ProgramType, TenantRules,
 };
 
 /// When an image is fetched from its registry.
@@ -159,8 +159,8 @@ pub struct AttachRequest {
     pub ttl: Option<u64>,
     /// Whose the link is.
     pub owner: Owner,
-    /// The control group of version 2 that the caller's tasks are in, by its path; none where it is not known.
-    pub group: Option<String>,
+    /// The cgroup of version 2 that the caller's tasks are in; none where it is not known.
+    pub group: Option<CallerGroup>,
 }
 
 /// An attachment to every interface that matches, now and later.

@@ -26,6 +26,18 @@ pub enum TaskGroup {
     },
 }
 
+/// The cgroup of a caller: programs of a grant with a scope run for its tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerGroup {
+    /// Path in the hierarchy of version 2.
+    pub path: String,
+    /// The same cgroup by its id, as of the time when the caller connected: a later cgroup may get the path.
+    pub tasks: TaskGroup,
+    /// User id of the caller: its programs do not run for tasks with the rights of another user. None for a pod, which is one
+    /// tenant with all its users.
+    pub user: Option<u32>,
+}
+
 /// Whose tasks a tenant's program may see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

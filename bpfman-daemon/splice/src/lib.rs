@@ -51,7 +51,8 @@ pub use error::{MemberName, SpliceError};
 pub use guard::allowed::{Calls, ForbiddenUse, is_helper};
 pub use guard::loops::MAX_ROUNDS;
 pub use guard::test::{
-    GUARD_ENTRIES, GuardTest, Guarded, TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
+    CredentialOffsets, GUARD_ENTRIES, GuardTest, Guarded, GuardedTasks, TaskOffsets, guard_entry,
+    guard_table, guarded, set_guard_entry,
 };
 pub use planning::planner::plan;
 pub use specialise::{ReadOnlyMap, is_soon_removed, specialised};

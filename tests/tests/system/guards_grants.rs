@@ -1,7 +1,7 @@
 //! Guards of grants with `scope = "cgroup"`: programs see the control group of whoever attaches them.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -14,6 +14,7 @@ use crate::equipment::test_name;
 use crate::grants::daemon;
 
 const ADA: u32 = 64_211;
+const BOB: u32 = 64_212;
 
 fn policy(more: &str) -> String {
     format!(
@@ -32,12 +33,9 @@ struct Team {
 
 impl Team {
     fn new(more: &str) -> Self {
-        let team = Self {
-            daemon: daemon(policy(more)),
-            ours: Target::start(),
-            other: Target::start(),
-            group: Container::empty(1),
-        };
+        let daemon = daemon(policy(more));
+        let path = binary(&daemon);
+        let team = Self { ours: of_ada(&path), other: of_ada(&path), group: Container::empty(1), daemon };
         team.group.take(team.ours.pid());
         team
     }
@@ -92,6 +90,16 @@ impl Drop for Team {
     }
 }
 
+/// Starts a target with the rights of the user.
+fn of_ada(path: &str) -> Target {
+    target_as(&["--reuid", &ADA.to_string(), "--regid", &ADA.to_string(), "--clear-groups"], path)
+}
+
+/// Starts a target with rights as `setpriv` sets them.
+fn target_as(rights: &[&str], path: &str) -> Target {
+    Target::start_by(Command::new("setpriv").args(rights).args(["--", path]))
+}
+
 /// What users can open.
 fn binary(daemon: &Daemon) -> String {
     let path = daemon.path("target");
@@ -103,9 +111,6 @@ fn binary(daemon: &Daemon) -> String {
 fn a_grants_uprobe_sees_the_callers_control_group_alone() {
     let mut team = Team::new("");
     let path = binary(&team.daemon);
-    team.ours = Target::start_by(&mut Command::new(&path));
-    team.other = Target::start_by(&mut Command::new(&path));
-    team.group.take(team.ours.pid());
     let line = format!("uprobe --target {path} --fn-name probed");
     team.assert_sees_its_group("uprobe:on_uprobe", 3, &line, Target::call);
     if !is_older_than((6, 13), "return probes that leave other processes alone", &test_name()) {
@@ -126,9 +131,6 @@ fn a_grants_return_probe_is_of_a_process_of_its_group() {
     }
     let mut team = Team::new("");
     let path = binary(&team.daemon);
-    team.ours = Target::start_by(&mut Command::new(&path));
-    team.other = Target::start_by(&mut Command::new(&path));
-    team.group.take(team.ours.pid());
     let id = team.probe("uretprobe:on_uretprobe");
     let line = format!("attach {id} uprobe --target {path} --fn-name probed");
     team.run(&line).fails(6, &["names no process", "--pid", "uprobe"]);
@@ -140,6 +142,57 @@ fn a_grants_return_probe_is_of_a_process_of_its_group() {
     team.other.call();
     assert_eq!(team.fired(id, 4), 1);
     assert!(team.other.returned_into_main() && !team.ours.returned_into_main());
+}
+
+/// Users share cgroups: a service that serves several, and a session in which a program takes other rights.
+#[test]
+fn a_grants_program_runs_for_no_other_user_of_its_group() {
+    let mut team = Team::new("");
+    let (ada, bob) = (ADA.to_string(), BOB.to_string());
+    let path = binary(&team.daemon);
+    let protected = team.daemon.path("protected");
+    fs::copy(&path, &protected).unwrap();
+    // The kernel protects the memory of a process whose program its user may not read.
+    fs::set_permissions(&protected, fs::Permissions::from_mode(0o711)).unwrap();
+    let protected = protected.display().to_string();
+    let id = team.probe("tracepoint:on_tracepoint");
+    team.run(&format!("attach {id} tracepoint --tracepoint syscalls/sys_enter_getpriority")).success();
+    for (rights, path) in [
+        (&["--reuid", "0"][..], &path),
+        // Of a set-user-id program of root, and one that gave up root's rights.
+        (&["--ruid", &ada, "--euid", "0"], &path),
+        (&["--ruid", "0", "--euid", &ada], &path),
+        (&["--reuid", &bob, "--clear-groups"], &path),
+        (&["--reuid", &ada, "--clear-groups"], &protected),
+    ] {
+        let mut other = target_as(rights, path);
+        team.group.take(other.pid());
+        let before = team.fired(id, 0);
+        other.get_priority();
+        assert_eq!(team.fired(id, 0), before, "{rights:?} {path}");
+        team.ours.get_priority();
+        assert_eq!(team.fired(id, 0), before + 1);
+        drop(other);
+    }
+}
+
+#[test]
+fn group_with_processes_of_another_user_is_refused() {
+    let team = Team::new("");
+    let id = team.probe("tracepoint:on_tracepoint");
+    let line = format!("attach {id} tracepoint --tracepoint syscalls/sys_enter_getpriority");
+    let path = binary(&team.daemon);
+    let bobs = target_as(&["--reuid", &BOB.to_string(), "--clear-groups"], &path);
+    team.group.take(bobs.pid());
+    let before = team.daemon.state();
+    team.run(&line).fails(6, &[&format!("processes of user {BOB} are in it"), "systemd-run --user"]);
+    assert_eq!(team.daemon.state(), before);
+    drop(bobs);
+    // Root's are in the session of each login.
+    let roots = Target::start();
+    team.group.take(roots.pid());
+    team.run(&line).success();
+    drop(roots);
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl<K: Kernel> Engine<K> {
             matching: whom.matching(),
             namespace: self.namespace_at(&request.point)?,
             reader: reader.filter(|_| request.point.followed_binary().is_some()),
-            guard: self.guard_of_link(&program, &request.point, request.group.as_deref())?,
+            guard: self.guard_of_link(&program, &request.point, request.group.as_ref())?,
             ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
         };

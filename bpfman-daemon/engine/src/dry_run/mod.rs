@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfmand_core::{
-    AttachPoint, HookKey, Interface, LoadRequest, OrderIntent, ProgramId, ProgramUid, Sharing,
+    AttachPoint, CallerGroup, HookKey, Interface, LoadRequest, OrderIntent, ProgramId, ProgramUid, Sharing,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest};
 
@@ -40,7 +40,7 @@ pub struct DryRunRequest {
     /// Programs of ours that it would take the place of, and that are left out of the chains.
     pub replaces: BTreeSet<ProgramId>,
     /// The control group of version 2 that the caller's tasks are in.
-    pub group: Option<String>,
+    pub group: Option<CallerGroup>,
 }
 
 /// One attachment of a trial.
@@ -235,7 +235,7 @@ impl<K: Kernel> Engine<K> {
                 Some((interface, kind)) => kind.at(interface),
                 None => format!("{} {}", attachment.point.type_name(), attachment.point),
             };
-            let found = self.find_point(attachment, program, request.group.as_deref()).and_then(|found| {
+            let found = self.find_point(attachment, program, request.group.as_ref()).and_then(|found| {
                 let Some((key, interface)) = found else { return Ok(None) };
                 Ok(Some((key, interface, self.trial_link(attachment, &program.record, Some(key))?)))
             });
@@ -275,7 +275,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         attachment: &DryRunAttachment,
         program: &Tried<K::Handle>,
-        group: Option<&str>,
+        group: Option<&CallerGroup>,
     ) -> Result<Option<(HookKey, Interface)>, EngineError> {
         let record = &program.record;
         if !attachment.point.admits(record.program_type) {

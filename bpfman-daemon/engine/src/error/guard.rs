@@ -67,6 +67,25 @@ pub enum GuardRefusal {
          hierarchy of version 2"
     )]
     NoGroup(String),
+    /// A program that cannot look at the rights of tasks.
+    #[error(
+        "program \"{0}\" runs for the tasks of one user, and cannot test their rights: the kernel has to have type information \
+         (BTF), the program a licence that is compatible with the GPL, and it has to be loaded by this version"
+    )]
+    NoUserTest(String),
+    /// A cgroup that several users share.
+    #[error(
+        "program \"{program}\" runs for the tasks of cgroup {group}, and processes of user {other} are in it: attach it from a \
+         cgroup of one user, such as one that `systemd-run --user --scope` makes"
+    )]
+    GroupOfOthers {
+        /// Which program.
+        program: String,
+        /// Path of the cgroup.
+        group: String,
+        /// User id of other processes.
+        other: u32,
+    },
     /// Tasks that are known by their process namespace alone, and a program that cannot look at that.
     #[error(
         "program \"{program}\" cannot tell the container's tasks: they are in no control group of version 2 that the \
@@ -170,7 +189,11 @@ impl GuardRefusal {
             Self::NoCookies { .. } | Self::NoNamespaceTest { .. } | Self::ReturnsOfOthers { .. } => {
                 ErrorKind::Unsupported
             }
-            Self::NotGuarded(_) | Self::NoGroup(_) | Self::NotOfOneProcess { .. } => ErrorKind::Precondition,
+            Self::NotGuarded(_)
+            | Self::NoGroup(_)
+            | Self::NoUserTest(_)
+            | Self::GroupOfOthers { .. }
+            | Self::NotOfOneProcess { .. } => ErrorKind::Precondition,
             Self::NoContainer(_) | Self::NoProcess(_) => ErrorKind::Invalid,
             Self::Full { .. } => ErrorKind::Conflict,
         }

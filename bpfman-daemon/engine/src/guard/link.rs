@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{AttachPoint, ProcessScope, ProgramType, TaskGroup, TaskScope};
+use bpfmand_core::{AttachPoint, CallerGroup, ProcessScope, ProgramType, TaskGroup, TaskScope};
 use bpfmand_kernel::{Kernel, MapEntry, Probe};
-use bpfmand_splice::{GUARD_ENTRIES, set_guard_entry};
+use bpfmand_splice::{GUARD_ENTRIES, GuardedTasks, set_guard_entry};
 
 use super::{check_returns, rules_of_program, runs_in_tasks};
 use crate::error::GuardRefusal;
@@ -13,17 +13,17 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// For whose tasks a new link is to let its program run; none for programs that are not guarded. `group` is the control
-    /// group of the caller. The caller of this holds the program's lock.
+    /// Returns the tasks for which a new link is to let its program run; none for programs that are not guarded. `group` is the
+    /// cgroup of the client. The caller holds the program's lock.
     pub(crate) fn guard_of_link(
         &self,
         program: &ProgramRecord,
         point: &AttachPoint,
-        group: Option<&str>,
+        group: Option<&CallerGroup>,
     ) -> Result<Option<LinkGuard>, EngineError> {
         let Some(guard) = self.guard_of_program(program)? else { return Ok(None) };
         let name = || program.name.clone();
-        let (tasks, found_by) = match guard.rules.scope {
+        let (tasks, user, found_by) = match guard.rules.scope {
             TaskScope::Container => {
                 let (AttachPoint::Uprobe { scope, .. } | AttachPoint::UprobeMulti { scope, .. }) = point
                 else {
@@ -31,11 +31,12 @@ impl<K: Kernel> Engine<K> {
                 };
                 let pid = scope.container_pid.ok_or_else(|| GuardRefusal::NoContainer(name()))?;
                 let found = self.kernel.tasks_of_container(pid)?;
-                (found.tasks, FoundBy::Process { pid, began: found.began })
+                (found.tasks, None, FoundBy::Process { pid, began: found.began })
             }
             TaskScope::Caller => {
-                let path = group.ok_or_else(|| GuardRefusal::NoGroup(name()))?;
-                (self.kernel.tasks_of_group(path)?, FoundBy::Group { path: path.to_owned() })
+                let group = group.ok_or_else(|| GuardRefusal::NoGroup(name()))?;
+                self.ensure_of_one_user(program, guard, group)?;
+                (group.tasks, group.user, FoundBy::Group { path: group.path.clone() })
             }
         };
         if matches!(tasks, TaskGroup::PidNamespace { .. }) && !guard.namespaces {
@@ -45,7 +46,29 @@ impl<K: Kernel> Engine<K> {
         }
         let returns_of = self.returns_of(program, point, &tasks)?;
         let index = self.free_entry(program)?;
-        Ok(Some(LinkGuard { index, tasks, found_by, returns_of }))
+        Ok(Some(LinkGuard { index, tasks, user, found_by, returns_of }))
+    }
+
+    /// Refuses a cgroup with tasks of another user, and a program that cannot test the rights of tasks. Root's tasks are in many
+    /// cgroups of users, such as the one of a login; the guard leaves them out.
+    fn ensure_of_one_user(
+        &self,
+        program: &ProgramRecord,
+        guard: &ProgramGuard,
+        group: &CallerGroup,
+    ) -> Result<(), EngineError> {
+        let Some(user) = group.user else { return Ok(()) };
+        let name = || program.name.clone();
+        if !guard.credentials {
+            return Err(GuardRefusal::NoUserTest(name()).into());
+        }
+        let users = self.kernel.users_of_group(&group.path, &group.tasks)?;
+        match users.into_iter().find(|other| ![0, user].contains(other)) {
+            None => Ok(()),
+            Some(other) => {
+                Err(GuardRefusal::GroupOfOthers { program: name(), group: group.path.clone(), other }.into())
+            }
+        }
     }
 
     /// Returns the one process of a return probe. The guard keeps the program from running for others, and not the kernel from
@@ -130,7 +153,8 @@ impl<K: Kernel> Engine<K> {
         let handle = self.kernel.open_map(table)?;
         let entries = self.kernel.map_entries(&handle, 1)?;
         let MapEntry { key, mut value } = entries.into_iter().next().ok_or_else(refuse)?;
-        if !set_guard_entry(&mut value, wanted.index, &wanted.tasks) {
+        let tasks = GuardedTasks { group: wanted.tasks, user: wanted.user };
+        if !set_guard_entry(&mut value, wanted.index, &tasks) {
             return Err(EngineError::Fault(format!("link {} has no entry in its guard's table", link.id)));
         }
         self.step("attach", "write guard");

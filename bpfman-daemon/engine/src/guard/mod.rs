@@ -8,7 +8,7 @@ mod link;
 use bpfmand_core::{ProgramText, ProgramType, TypeScope};
 use bpfmand_kernel::{Kernel, Probe};
 use bpfmand_object::KernelBtf;
-use bpfmand_splice::{GuardTest, Guarded, TaskOffsets, guarded, is_gpl_compatible};
+use bpfmand_splice::{CredentialOffsets, GuardTest, Guarded, TaskOffsets, guarded, is_gpl_compatible};
 
 pub use crate::engine::tenant_calls::{rules_of, rules_of_program};
 use crate::error::GuardRefusal;
@@ -55,13 +55,13 @@ pub fn check_returns(name: &str, program_type: ProgramType) -> Result<(), Engine
 }
 
 impl<K: Kernel> Engine<K> {
-    /// A program with the test in front; whether it can tell process namespaces.
+    /// Returns a program with the test in front, and the parts of the test.
     pub(crate) fn with_guard(
         &self,
         text: &ProgramText,
         program_type: ProgramType,
         kernel: Option<&KernelBtf>,
-    ) -> Result<(Guarded, bool), EngineError> {
+    ) -> Result<(Guarded, GuardTest), EngineError> {
         let features = self.kernel.features();
         let (probe, links) = match program_type {
             ProgramType::Fentry | ProgramType::Fexit | ProgramType::FmodRet | ProgramType::Lsm => {
@@ -86,8 +86,14 @@ impl<K: Kernel> Engine<K> {
             return Err(GuardRefusal::NoCookies { program, program_type, release, links, needs }.into());
         }
         // The kernel lets only programs of such a licence read its structures.
-        let namespaces = kernel.filter(|_| is_gpl_compatible(&text.license)).and_then(task_offsets);
-        Ok((guarded(text, &GuardTest { table: TABLE, namespaces }), namespaces.is_some()))
+        let types = kernel.filter(|_| is_gpl_compatible(&text.license));
+        let test = GuardTest {
+            table: TABLE,
+            namespaces: types.and_then(task_offsets),
+            credentials: types.and_then(credential_offsets),
+            neutral: i32::from(runs_by_perf_events(program_type)),
+        };
+        Ok((guarded(text, &test), test))
     }
 }
 
@@ -102,4 +108,27 @@ fn task_offsets(kernel: &KernelBtf) -> Option<TaskOffsets> {
         first: short(at("pid_namespace", "child_reaper")?)?,
         began: short(at("task_struct", "start_boottime")?)?,
     })
+}
+
+/// Where this kernel keeps the rights of a task.
+fn credential_offsets(kernel: &KernelBtf) -> Option<CredentialOffsets> {
+    let at = |structure, member| i16::try_from(kernel.member_offset(structure, member)?).ok();
+    Some(CredentialOffsets {
+        cred: at("task_struct", "cred")?,
+        users: [at("cred", "uid")?, at("cred", "euid")?, at("cred", "suid")?],
+        memory: at("task_struct", "mm")?,
+        flags: at("mm_struct", "flags")?,
+    })
+}
+
+/// Returns whether a perf event runs a program, and takes no sample where it returns 0.
+const fn runs_by_perf_events(program_type: ProgramType) -> bool {
+    matches!(
+        program_type,
+        ProgramType::Tracepoint
+            | ProgramType::Kprobe
+            | ProgramType::Kretprobe
+            | ProgramType::Uprobe
+            | ProgramType::Uretprobe
+    )
 }

@@ -30,12 +30,17 @@ impl<K: Kernel> Engine<K> {
         let declared = |index: usize| maps.get(index).map(|map| map.max_entries);
         let entries = |index: usize| declared(index).filter(|entries| *entries > 0);
         let rounds = rounds_of(&wanted.text, program_type, rules, kernel, entries)?;
-        let mut guard =
-            ProgramGuard { rules: rules.clone(), table: None, namespaces: false, rounds: Some(rounds) };
+        let mut guard = ProgramGuard {
+            rules: rules.clone(),
+            table: None,
+            namespaces: false,
+            credentials: false,
+            rounds: Some(rounds),
+        };
         if runs_in_tasks(wanted.program.program_type) {
-            let (guarded, namespaces) = self.with_guard(&wanted.text, program_type, kernel)?;
-            (wanted.text, wanted.front, guard.namespaces) =
-                (Cow::Owned(guarded.text), Some(guarded.len), namespaces);
+            let (guarded, test) = self.with_guard(&wanted.text, program_type, kernel)?;
+            (wanted.text, wanted.front) = (Cow::Owned(guarded.text), Some(guarded.len));
+            (guard.namespaces, guard.credentials) = (test.namespaces.is_some(), test.credentials.is_some());
         }
         wanted.guard = Some(guard);
         Ok(wanted)

@@ -14,6 +14,9 @@ pub struct ProgramGuard {
     /// It can tell tasks by their process namespace.
     #[serde(default)]
     pub namespaces: bool,
+    /// It can tell tasks by their rights.
+    #[serde(default)]
+    pub credentials: bool,
     /// Rounds of its deepest nesting of loops. Records of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounds: Option<u64>,
@@ -26,6 +29,9 @@ pub struct LinkGuard {
     pub index: u32,
     /// The tasks, in words of the boot in which the link was attached.
     pub tasks: TaskGroup,
+    /// User without whose rights alone a task is left out. Links to containers have none, nor have those of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
     /// By what they were found.
     pub found_by: FoundBy,
     /// The process whose return addresses a return probe changes.

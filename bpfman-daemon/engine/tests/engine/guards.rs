@@ -1,12 +1,14 @@
 //! Guards: for whose tasks each link of a tenant's program lets it run, over restarts, reboots and new versions.
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, LoadRequest, Owner, OwningApplication, ProcessScope, ProgramId, TaskGroup,
-    TaskScope, TenantRules,
+    AttachPoint, AttachRequest, CallerGroup, LoadRequest, Owner, OwningApplication, ProcessScope, ProgramId,
+    TaskGroup, TaskScope, TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind, GuardRefusal, LinkDetails};
 use bpfmand_kernel::sim::SimKernel;
-use bpfmand_kernel::{Kernel, KernelObjects as _};
+use bpfmand_kernel::{Kernel, KernelFacts as _, KernelObjects as _};
+
+use bpfmand_splice::GuardedTasks;
 
 use crate::bench::{Ask as _, Bench};
 use crate::replacements::replacement;
@@ -35,25 +37,29 @@ fn attach<K: Kernel>(
     engine: &Engine<K>,
     program: ProgramId,
     point: AttachPoint,
-    group: Option<&str>,
+    group: Option<CallerGroup>,
 ) -> Result<LinkDetails, EngineError> {
-    let group = group.map(str::to_owned);
     let (order, sharing, metadata, owner) = Default::default();
     engine.attach(&AttachRequest { ttl: None, program, point, order, sharing, metadata, owner, group })
 }
 
-/// The entries of a program's table that let somebody in, by their indexes.
-fn entries(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, program: ProgramId) -> Vec<(u32, [u8; 16])> {
+fn group(bench: &Bench<SimKernel>, path: &str) -> CallerGroup {
+    CallerGroup { path: path.to_owned(), tasks: bench.kernel.tasks_of_group(path).unwrap(), user: None }
+}
+
+/// Entries of a program's table that let tasks in, by their indexes.
+fn entries(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, program: ProgramId) -> Vec<(u32, [u8; 32])> {
     let shown = engine.describe_program(program).unwrap().managed.unwrap();
     let table = bench.kernel.open_map(shown.record.guard.as_ref().unwrap().table.unwrap()).unwrap();
     let value = bench.kernel.map_entries(&table, 1).unwrap().remove(0).value;
-    let entry = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).unwrap();
-    let filled = (0..).zip(value.chunks(16).map(entry));
+    let entry = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap();
+    let filled = (0..).zip(value.chunks(32).map(entry));
     filled.filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0)).collect()
 }
 
-fn words(link: &LinkDetails) -> [u8; 16] {
-    bpfmand_splice::guard_entry(&link.record.guard.as_ref().unwrap().tasks)
+fn words(link: &LinkDetails) -> [u8; 32] {
+    let guard = link.record.guard.as_ref().unwrap();
+    bpfmand_splice::guard_entry(&GuardedTasks { group: guard.tasks, user: guard.user })
 }
 
 #[test]
@@ -86,8 +92,10 @@ fn after_a_reboot_services_are_known_by_new_words_and_containers_and_sessions_do
     let of_container = engine.loads(&of_namespace(bench.request("programs", &["probe"])))[0];
     let of_group = engine.loads(&of_grant(bench.request("programs", &["probe"])))[0];
     attach(&engine, of_container, probe(Some(7)), None).unwrap();
-    attach(&engine, of_group, probe(None), Some("/user.slice/user-7.slice/session-3.scope")).unwrap();
-    let service = attach(&engine, of_group, probe(None), Some("/system.slice/team.service")).unwrap();
+    let session = group(&bench, "/user.slice/user-7.slice/session-3.scope");
+    attach(&engine, of_group, probe(None), Some(session)).unwrap();
+    let service = group(&bench, "/system.slice/team.service");
+    let service = attach(&engine, of_group, probe(None), Some(service)).unwrap();
     drop(engine);
     bench.kernel.reboot();
     let (engine, report) = bench.start();
@@ -110,8 +118,8 @@ fn whose_tasks_are_not_known_nothing_is_attached() {
     let of_group = engine.loads(&of_grant(bench.request("programs", &["probe"])))[0];
     let before = bench.kernel.snapshot();
     for (program, point, group, kind) in [
-        (of_container, probe(None), Some("/a.service"), ErrorKind::Invalid),
-        (of_container, probe(Some(0)), Some("/a.service"), ErrorKind::Precondition),
+        (of_container, probe(None), Some(group(&bench, "/a.service")), ErrorKind::Invalid),
+        (of_container, probe(Some(0)), Some(group(&bench, "/a.service")), ErrorKind::Precondition),
         (of_group, probe(Some(7)), None, ErrorKind::Precondition),
     ] {
         let refused = attach(&engine, program, point, group).unwrap_err();
@@ -120,6 +128,13 @@ fn whose_tasks_are_not_known_nothing_is_attached() {
     let refused = attach(&engine, of_group, probe(None), None).unwrap_err();
     let EngineError::Guard(refusal) = refused else { panic!("{refused}") };
     assert!(matches!(*refusal, GuardRefusal::NoGroup(_)), "{refusal}");
+    // Without the kernel's types no program can test the rights of a task.
+    let of_user = CallerGroup { user: Some(7), ..group(&bench, "/a.service") };
+    let EngineError::Guard(refusal) = attach(&engine, of_group, probe(None), Some(of_user)).unwrap_err()
+    else {
+        panic!("another refusal")
+    };
+    assert!(matches!(*refusal, GuardRefusal::NoUserTest(_)), "{refusal}");
     assert_eq!(bench.kernel.snapshot(), before);
 }
 

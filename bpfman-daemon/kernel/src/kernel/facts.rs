@@ -116,6 +116,12 @@ pub trait KernelFacts: KernelObjects {
     /// [`KernelError::NoTaskGroup`] if there is none, or if it is the root.
     fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError>;
 
+    /// Returns the real, effective and saved user ids of the processes in a cgroup and in those below it.
+    ///
+    /// # Errors
+    /// [`KernelError::NoTaskGroup`] if another cgroup has the path, or it has too many processes to look at.
+    fn users_of_group(&self, path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError>;
+
     /// Returns whether a process is one of these tasks.
     fn has_task(&self, tasks: &TaskGroup, pid: u32) -> bool;
 

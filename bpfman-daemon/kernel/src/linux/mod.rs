@@ -102,6 +102,7 @@ pub use self::process_groups::ProcessGroups;
 pub use self::ring::RingFeed;
 pub use self::sealed::{SealedMapping, seal};
 pub use self::sys::{close_on_execute, peer_groups, trim_heap, unread_by_peer};
+pub use self::tasks::of_group as tasks_of_group;
 pub use self::test_run::test_run;
 
 /// The kernel of this machine, with its pins below one folder.

@@ -4,6 +4,7 @@
 //! version 2, seen from its root; elsewhere process namespaces do, whose inodes are given again, so the beginning of their
 //! first process is part of the name.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -16,6 +17,9 @@ use crate::KernelError;
 
 /// The inode of the first process namespace (`PROC_PID_INIT_INO`): everybody who is in no container is in it.
 const FIRST_PROCESSES: u64 = 0xefff_fffc;
+
+/// Most processes and cgroups that one look at the users of a cgroup takes.
+const MAX_LOOKED_AT: usize = 8192;
 
 /// The tasks of the container that a process is in.
 pub fn of_container(pid: u32) -> Result<ContainerTasks, KernelError> {
@@ -38,6 +42,41 @@ pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
     let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
     group(&hierarchy, Path::new(path)).ok_or_else(|| fail("there is no such group, or it is everybody's"))
+}
+
+/// Returns the real, effective and saved users of the processes in a cgroup, and in those below it.
+pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError> {
+    let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
+    let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
+    if group(&hierarchy, Path::new(path)).as_ref() != Some(tasks) {
+        return Err(fail("another cgroup has its path"));
+    }
+    let (root, mut users, mut looked) = (processes::root(), BTreeSet::new(), 0);
+    let mut folders = vec![hierarchy.join(path.trim_start_matches('/'))];
+    while let Some(folder) = folders.pop() {
+        // A threaded cgroup cannot be read: its processes are those of the domain above it.
+        let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        for process in processes.lines() {
+            users.extend(users_of_process(&root, process));
+            looked += 1;
+        }
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        folders.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        looked += 1;
+        if looked + folders.len() > MAX_LOOKED_AT {
+            return Err(fail("it has too many processes, or cgroups below it"));
+        }
+    }
+    Ok(users)
+}
+
+/// Returns the first three user ids of a process: the fourth is that of file systems, which follows the effective one.
+fn users_of_process(root: &Path, pid: &str) -> impl Iterator<Item = u32> {
+    let status = fs::read_to_string(root.join(pid).join("status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    let users: Vec<u32> =
+        line.split_ascii_whitespace().take(3).filter_map(|user| user.parse().ok()).collect();
+    users.into_iter()
 }
 
 /// Returns whether a process is one of these tasks.

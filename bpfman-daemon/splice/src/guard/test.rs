@@ -6,31 +6,42 @@
 //!
 //! ```text
 //! r6 = context; index = cookie; index < entries, or out
-//! by control group:      bpf_get_current_ancestor_cgroup_id(entry.level) == entry.id, or out
+//! by cgroup:             bpf_get_current_ancestor_cgroup_id(entry.level) == entry.id, or out
 //! by process namespace:  the namespace's inode and the beginning of its first process are the entry's, or out
+//! of one user:           the task's uid, euid and suid are entry.user, and its memory is not protected from that user, or out
 //! r1 = r6; the program as it was
-//! out: return 0
+//! out: return 1 where perf events run the program, else 0
 //! ```
 //!
-//! 0 is neutral for all these types: probes and trace points ignore it but to keep an event from being sampled, which
-//! nobody does here; fentry and fexit have to return it; LSM allows by it.
+//! Both are neutral: a perf event takes no samples for a task where a program of its probe or trace point returns 0, not even
+//! for other users of the same place; fentry and fexit have to return 0; LSM allows by 0.
 
 use bpfmand_core::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
 
 use crate::text::asm::Asm;
 use crate::text::opcode::{
-    ADD64_REG, JEQ64, JEQ64_REG, JGE64, JNE64, JNE64_REG, LOAD_DW, LOAD_W, LSH64_IMM, MOV64_IMM, MOV64_REG,
-    SUB64_REG,
+    ADD64_REG, AND64_IMM, JEQ64, JEQ64_REG, JGE64, JNE64, JNE64_REG, LOAD_DW, LOAD_W, LSH64_IMM, MOV64_IMM,
+    MOV64_REG, SUB64_REG,
 };
 
 /// Entries of a table; the first lets nobody in. One link has one.
 pub const GUARD_ENTRIES: u32 = 1024;
-/// Bytes of an entry: how to test, the level or inode, the id or beginning.
-const ENTRY: usize = 16;
-const ENTRY_SHIFT: i32 = 4;
+/// Bytes of an entry: how to test (4), the level or inode (4), the id or beginning (8), the user (4), whether there is one (4).
+const ENTRY: usize = 32;
+const ENTRY_SHIFT: i32 = 5;
+/// Places in an entry.
+const AT_FIRST: i16 = 4;
+const AT_SECOND: i16 = 8;
+const AT_USER: i16 = 16;
+const AT_HAS_USER: i16 = 20;
 
 const BY_GROUP: u32 = 1;
 const BY_NAMESPACE: u32 = 2;
+
+/// Low bits of `mm_struct.flags` in which the kernel keeps whether a process may be dumped (`MMF_DUMPABLE_MASK`), and the value
+/// for one that its own user may trace (`SUID_DUMP_USER`). Processes that changed their user have another.
+const DUMPABLE: i32 = 3;
+const DUMPABLE_BY_USER: u32 = 1;
 
 /// Nanoseconds of a tick, in which the beginnings of processes are told (`USER_HZ`, 100 on every architecture here).
 const TICK: i32 = 10_000_000;
@@ -57,6 +68,28 @@ pub struct TaskOffsets {
     pub began: i16,
 }
 
+/// Where the kernel keeps the rights of a task, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialOffsets {
+    /// `task_struct.cred`.
+    pub cred: i16,
+    /// `cred.uid`, `cred.euid` and `cred.suid`.
+    pub users: [i16; 3],
+    /// `task_struct.mm`, which kernel threads do not have.
+    pub memory: i16,
+    /// `mm_struct.flags`.
+    pub flags: i16,
+}
+
+/// Tasks for which a link lets its program run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardedTasks {
+    /// The tasks.
+    pub group: TaskGroup,
+    /// Those of them alone that have no other user's rights.
+    pub user: Option<u32>,
+}
+
 /// How a program is guarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardTest {
@@ -64,6 +97,10 @@ pub struct GuardTest {
     pub table: usize,
     /// The test by process namespace: it needs the kernel's types, and a licence that lets the program read them.
     pub namespaces: Option<TaskOffsets>,
+    /// The test of a task's rights, which needs the same.
+    pub credentials: Option<CredentialOffsets>,
+    /// Result of the program for tasks that are not let in.
+    pub neutral: i32,
 }
 
 /// A guarded program.
@@ -84,25 +121,33 @@ pub fn guard_table() -> MapSpec {
 
 /// The bytes by which an entry lets these tasks in.
 #[must_use]
-pub fn guard_entry(tasks: &TaskGroup) -> [u8; ENTRY] {
-    let (how, first, second) = match *tasks {
+pub fn guard_entry(tasks: &GuardedTasks) -> [u8; ENTRY] {
+    let (how, first, second) = match tasks.group {
         TaskGroup::ControlGroup { level, id } => (BY_GROUP, level, id),
         TaskGroup::PidNamespace { inode, began } => (BY_NAMESPACE, inode, began.saturating_mul(TICK as u64)),
     };
     let mut entry = [0; ENTRY];
     entry[..4].copy_from_slice(&how.to_ne_bytes());
     entry[4..8].copy_from_slice(&first.to_ne_bytes());
-    entry[8..].copy_from_slice(&second.to_ne_bytes());
+    entry[8..16].copy_from_slice(&second.to_ne_bytes());
+    if let Some(user) = tasks.user {
+        entry[16..20].copy_from_slice(&user.to_ne_bytes());
+        entry[20..24].copy_from_slice(&1_u32.to_ne_bytes());
+    }
     entry
 }
 
-/// Sets one entry in the bytes of a table. False: the table has no such entry that could let anybody in.
+/// Sets one entry in the bytes of a table. Returns whether the table has such an entry that can let tasks in. Tables of programs
+/// that an earlier version loaded have entries of half the size, which hold no user.
 #[must_use]
-pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &TaskGroup) -> bool {
-    let at = index as usize * ENTRY;
-    match table.get_mut(at..at + ENTRY) {
-        Some(entry) if index != 0 => {
-            entry.copy_from_slice(&guard_entry(tasks));
+pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bool {
+    let size = table.len() / GUARD_ENTRIES as usize;
+    let bytes = guard_entry(tasks);
+    let at = index as usize * size;
+    let is_whole = size == ENTRY || (size == AT_USER as usize && tasks.user.is_none());
+    match table.get_mut(at..at + size) {
+        Some(entry) if index != 0 && is_whole => {
+            entry.copy_from_slice(&bytes[..size]);
             true
         }
         _ => false,
@@ -148,7 +193,7 @@ const AT_ENTRY: u8 = 7;
 fn front(test: &GuardTest) -> Vec<Insn> {
     let mut asm = Asm::default();
     let (passed, out) = (asm.label(), asm.label());
-    let by_namespace = asm.label();
+    let (by_namespace, found) = (asm.label(), asm.label());
     let load = |code, to, from, at: i16| Insn::new(code, to, from, at, 0);
     asm.push(Insn::new(MOV64_REG, CONTEXT, 1, 0, 0));
     asm.helper(HELPER_ATTACH_COOKIE);
@@ -158,13 +203,13 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     asm.push(Insn::default());
     asm.push(Insn::new(ADD64_REG, AT_ENTRY, 0, 0, 0));
     asm.push(load(LOAD_W, 2, AT_ENTRY, 0));
-    asm.push(load(LOAD_W, 1, AT_ENTRY, 4));
+    asm.push(load(LOAD_W, 1, AT_ENTRY, AT_FIRST));
     asm.branch_on(2, JNE64, BY_GROUP, if test.namespaces.is_some() { by_namespace } else { out });
     asm.helper(HELPER_ANCESTOR_CGROUP_ID);
-    asm.push(load(LOAD_DW, 1, AT_ENTRY, 8));
-    asm.branch_registers(JEQ64_REG, 0, 1, passed);
+    asm.push(load(LOAD_DW, 1, AT_ENTRY, AT_SECOND));
+    asm.branch_registers(JEQ64_REG, 0, 1, found);
     asm.bind(out);
-    asm.push(Insn::new(MOV64_IMM, 0, 0, 0, 0));
+    asm.push(Insn::new(MOV64_IMM, 0, 0, 0, test.neutral));
     asm.exit();
     asm.bind(by_namespace);
     if let Some(offsets) = &test.namespaces {
@@ -176,19 +221,41 @@ fn front(test: &GuardTest) -> Vec<Insn> {
         asm.push(load(LOAD_DW, 1, 1, offsets.pid_ns));
         asm.branch_on(1, JEQ64, 0, out);
         asm.push(load(LOAD_W, 2, 1, offsets.inode));
-        asm.push(load(LOAD_W, 3, AT_ENTRY, 4));
+        asm.push(load(LOAD_W, 3, AT_ENTRY, AT_FIRST));
         asm.branch_registers(JNE64_REG, 2, 3, out);
         asm.push(load(LOAD_DW, 1, 1, offsets.first));
         asm.branch_on(1, JEQ64, 0, out);
         asm.push(load(LOAD_DW, 2, 1, offsets.began));
-        asm.push(load(LOAD_DW, 3, AT_ENTRY, 8));
+        asm.push(load(LOAD_DW, 3, AT_ENTRY, AT_SECOND));
         // Within the tick: earlier ones become very large.
         asm.push(Insn::new(SUB64_REG, 2, 3, 0, 0));
         asm.branch_on(2, JGE64, TICK as u32, out);
     }
+    asm.bind(found);
+    asm.push(load(LOAD_W, 1, AT_ENTRY, AT_HAS_USER));
+    match &test.credentials {
+        None => asm.branch_on(1, JNE64, 0, out),
+        Some(offsets) => {
+            asm.branch_on(1, JEQ64, 0, passed);
+            asm.helper(HELPER_CURRENT_TASK_BTF);
+            asm.push(load(LOAD_W, 2, AT_ENTRY, AT_USER));
+            asm.push(load(LOAD_DW, 1, 0, offsets.cred));
+            asm.branch_on(1, JEQ64, 0, out);
+            for user in offsets.users {
+                asm.push(load(LOAD_W, 3, 1, user));
+                asm.branch_registers(JNE64_REG, 2, 3, out);
+            }
+            asm.push(load(LOAD_DW, 1, 0, offsets.memory));
+            asm.branch_on(1, JEQ64, 0, out);
+            asm.push(load(LOAD_DW, 1, 1, offsets.flags));
+            asm.push(Insn::new(AND64_IMM, 1, 0, 0, DUMPABLE));
+            asm.branch_on(1, JNE64, DUMPABLE_BY_USER, out);
+        }
+    }
     asm.bind(passed);
     asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
-    // All jumps are near: it is some forty instructions long. If one were not, nobody would be let in.
-    asm.finish(false)
-        .unwrap_or_else(|_| vec![Insn::new(MOV64_IMM, 0, 0, 0, 0), Insn::new(op::EXIT, 0, 0, 0, 0)])
+    // All jumps are near: it is some sixty instructions long. If one were not, nobody would be let in.
+    asm.finish(false).unwrap_or_else(|_| {
+        vec![Insn::new(MOV64_IMM, 0, 0, 0, test.neutral), Insn::new(op::EXIT, 0, 0, 0, 0)]
+    })
 }

@@ -3,10 +3,18 @@ use bpfmand_core::{
 };
 
 use super::test::{
-    GUARD_ENTRIES, GuardTest, TaskOffsets, guard_entry, guard_table, guarded, set_guard_entry,
+    CredentialOffsets, GUARD_ENTRIES, GuardTest, GuardedTasks, TaskOffsets, guard_entry, guard_table,
+    guarded, set_guard_entry,
 };
 
 const OFFSETS: TaskOffsets = TaskOffsets { nsproxy: 8, pid_ns: 16, inode: 24, first: 32, began: 40 };
+
+const CREDENTIALS: CredentialOffsets =
+    CredentialOffsets { cred: 48, users: [4, 20, 12], memory: 56, flags: 64 };
+
+fn test(namespaces: Option<TaskOffsets>, credentials: Option<CredentialOffsets>) -> GuardTest {
+    GuardTest { table: 3, namespaces, credentials, neutral: 0 }
+}
 
 fn text() -> ProgramText {
     let insns = vec![
@@ -29,7 +37,7 @@ fn text() -> ProgramText {
 fn what_it_was_follows_with_its_functions_and_lines() {
     for namespaces in [None, Some(OFFSETS)] {
         let before = text();
-        let guarded = guarded(&before, &GuardTest { table: 3, namespaces });
+        let guarded = guarded(&before, &test(namespaces, namespaces.map(|_| CREDENTIALS)));
         let (after, by) = (&guarded.text, guarded.len);
         assert_eq!(after.insns[by..], before.insns);
         assert_eq!(after.functions[0].len, by + 2);
@@ -45,21 +53,134 @@ fn what_it_was_follows_with_its_functions_and_lines() {
     }
 }
 
-/// Every way through the test either ends it by 0 or reaches the program, and the shortest that reaches it has compared.
+/// A task as the test sees it, with the program's cookie.
+struct Task {
+    cookie: u64,
+    group: u64,
+    /// Inode and beginning of its process namespace.
+    namespace: (u32, u64),
+    /// uid, euid and suid.
+    users: [u32; 3],
+    flags: u64,
+}
+
+/// Runs the test in front of a program, on a table with one entry at index 1. Returns whether the program would run.
+fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
+    // Addresses of the pretended kernel's structures, and of the entry.
+    const TASK: u64 = 1 << 32;
+    const PROXY: u64 = 2 << 32;
+    const PID_NS: u64 = 3 << 32;
+    const FIRST: u64 = 4 << 32;
+    const CRED: u64 = 5 << 32;
+    const MEMORY: u64 = 6 << 32;
+    const TABLE: u64 = 7 << 32;
+    let mut table = vec![0; guard_table().value_size as usize];
+    assert!(set_guard_entry(&mut table, 1, tasks));
+    let read = |address: u64, size: usize| -> u64 {
+        if address >= TABLE {
+            let at = usize::try_from(address - TABLE).unwrap();
+            let mut bytes = [0; 8];
+            bytes[..size].copy_from_slice(&table[at..at + size]);
+            return u64::from_le_bytes(bytes);
+        }
+        let place = i16::try_from(address & 0xffff_ffff).unwrap();
+        match address - (address & 0xffff_ffff) {
+            TASK if place == OFFSETS.nsproxy => PROXY,
+            TASK if place == CREDENTIALS.cred => CRED,
+            TASK if place == CREDENTIALS.memory => MEMORY,
+            PROXY if place == OFFSETS.pid_ns => PID_NS,
+            PID_NS if place == OFFSETS.inode => u64::from(task.namespace.0),
+            PID_NS if place == OFFSETS.first => FIRST,
+            FIRST if place == OFFSETS.began => task.namespace.1,
+            CRED => u64::from(task.users[CREDENTIALS.users.iter().position(|at| *at == place).unwrap()]),
+            MEMORY if place == CREDENTIALS.flags => task.flags,
+            _ => panic!("{address:x}"),
+        }
+    };
+    let (mut registers, mut at) = ([0_u64; 11], 0);
+    while at < front.len() {
+        let insn = front[at];
+        let (to, from) = (usize::from(insn.dst()), usize::from(insn.src()));
+        let imm = i64::from(insn.imm).cast_unsigned();
+        at += 1;
+        match insn.code {
+            op::EXIT => return false,
+            op::CALL => {
+                registers[0] = match insn.imm {
+                    174 => task.cookie,
+                    123 => task.group,
+                    158 => TASK,
+                    other => panic!("helper {other}"),
+                };
+                registers[1..6].fill(0xbad);
+            }
+            op::LD_IMM64 => (registers[to], at) = (TABLE, at + 1),
+            0xbf => registers[to] = registers[from],
+            0xb7 => registers[to] = imm,
+            0x57 => registers[to] &= imm,
+            0x67 => registers[to] <<= imm,
+            0x0f => registers[to] += registers[from],
+            0x1f => registers[to] = registers[to].wrapping_sub(registers[from]),
+            0x61 | 0x79 => {
+                let address = registers[from].wrapping_add_signed(i64::from(insn.off));
+                registers[to] = read(address, if insn.code == 0x61 { 4 } else { 8 });
+            }
+            0x15 | 0x55 | 0x35 | 0x1d | 0x5d => {
+                let (left, right) = (registers[to], if insn.code & 8 == 0 { imm } else { registers[from] });
+                let is_taken = match insn.code {
+                    0x15 | 0x1d => left == right,
+                    0x35 => left >= right,
+                    _ => left != right,
+                };
+                at = if is_taken { at.checked_add_signed(isize::from(insn.off)).unwrap() } else { at };
+            }
+            code => panic!("code {code:x}"),
+        }
+    }
+    registers[1] == registers[6]
+}
+
+/// The test, run by a small interpreter: each single difference keeps the program from running.
 #[test]
-fn no_way_reaches_the_program_but_over_a_comparison() {
-    let guarded = guarded(&text(), &GuardTest { table: 0, namespaces: Some(OFFSETS) });
-    let front = &guarded.text.insns[..guarded.len];
-    let passed = guarded.len - 1;
-    let lands = |at: usize| at as i64 + 1 + i64::from(front[at].off);
-    let into: Vec<usize> = (0..passed)
-        .filter(|at| front[*at].class() == op::CLASS_JMP && front[*at].code != op::CALL)
-        .filter(|at| front[*at].code != op::EXIT && lands(*at) == passed as i64)
-        .collect();
-    assert_eq!(into.len(), 1, "one jump leads there: the ids were the same");
-    assert_eq!(front[into[0]].code, 0x1d, "equal registers");
-    // By falling through: behind the last comparison with the first process' beginning.
-    assert_eq!(front[passed - 1].code, 0x35);
+fn program_runs_for_the_tasks_of_its_entry_alone() {
+    let by_group = TaskGroup::ControlGroup { level: 3, id: 77 };
+    let by_namespace = TaskGroup::PidNamespace { inode: 9, began: 5 };
+    let task = || Task { cookie: 1, group: 77, namespace: (9, 50_000_001), users: [1000; 3], flags: 1 };
+    let whole = guarded(&text(), &test(Some(OFFSETS), Some(CREDENTIALS)));
+    let runs = |group, user, task: &Task| {
+        passes(&whole.text.insns[..whole.len], &GuardedTasks { group, user }, task)
+    };
+    for (group, user) in
+        [(by_group, None), (by_group, Some(1000)), (by_namespace, None), (by_namespace, Some(1000))]
+    {
+        assert!(runs(group, user, &task()), "{group:?}, {user:?}");
+        for cookie in [0, 2, u64::from(GUARD_ENTRIES), u64::MAX] {
+            assert!(!runs(group, user, &Task { cookie, ..task() }), "{group:?}: cookie {cookie}");
+        }
+    }
+    assert!(!runs(by_group, None, &Task { group: 78, ..task() }));
+    for namespace in [(8, 50_000_001), (9, 49_999_999), (9, 60_000_000)] {
+        assert!(!runs(by_namespace, None, &Task { namespace, ..task() }), "{namespace:?}");
+    }
+    // A program that set its user id, one that gave up root's, and one whose memory only root may read.
+    for users in [[0, 1000, 1000], [1000, 0, 0], [1000, 1000, 0], [1001; 3]] {
+        assert!(!runs(by_group, Some(1000), &Task { users, ..task() }), "{users:?}");
+        assert!(runs(by_group, None, &Task { users, ..task() }), "{users:?}");
+    }
+    for flags in [0, 2, 3, 4] {
+        assert!(!runs(by_group, Some(1000), &Task { flags, ..task() }), "{flags}");
+    }
+    assert!(runs(by_group, Some(1000), &Task { flags: 0x85, ..task() }));
+}
+
+#[test]
+fn user_that_the_program_cannot_test_is_let_in_nowhere() {
+    let without = guarded(&text(), &test(Some(OFFSETS), None));
+    let group = TaskGroup::ControlGroup { level: 3, id: 77 };
+    let task = Task { cookie: 1, group: 77, namespace: (9, 50_000_001), users: [1000; 3], flags: 1 };
+    let front = &without.text.insns[..without.len];
+    assert!(passes(front, &GuardedTasks { group, user: None }, &task));
+    assert!(!passes(front, &GuardedTasks { group, user: Some(1000) }, &task));
 }
 
 #[test]
@@ -67,14 +188,27 @@ fn an_entry_that_nobody_filled_and_the_first_one_let_nobody_in() {
     let spec = guard_table();
     let mut table = vec![0; spec.value_size as usize];
     let group = TaskGroup::ControlGroup { level: 3, id: 0x1_0000_0007 };
+    let group = GuardedTasks { group, user: None };
     assert!(!set_guard_entry(&mut table, 0, &group));
     assert!(!set_guard_entry(&mut table, GUARD_ENTRIES, &group));
     assert!(table.iter().all(|byte| *byte == 0));
     assert!(set_guard_entry(&mut table, 1, &group));
     assert!(set_guard_entry(&mut table, GUARD_ENTRIES - 1, &group));
-    assert_eq!(table[16..32], guard_entry(&group));
-    assert!(table[32..48].iter().all(|byte| *byte == 0), "the others are as they were");
-    let namespace = guard_entry(&TaskGroup::PidNamespace { inode: 9, began: 5 });
-    assert_eq!(u64::from_ne_bytes(namespace[8..].try_into().unwrap()), 50_000_000);
+    assert_eq!(table[32..64], guard_entry(&group));
+    assert!(table[64..96].iter().all(|byte| *byte == 0), "the others are as they were");
+    let namespace =
+        guard_entry(&GuardedTasks { group: TaskGroup::PidNamespace { inode: 9, began: 5 }, user: None });
+    assert_eq!(u64::from_ne_bytes(namespace[8..16].try_into().unwrap()), 50_000_000);
     assert_ne!(namespace[..4], guard_entry(&group)[..4]);
+}
+
+/// Tables of programs that an earlier version loaded have entries of 16 bytes.
+#[test]
+fn table_of_an_earlier_version_takes_tasks_but_no_user() {
+    let mut table = vec![0; 16 * GUARD_ENTRIES as usize];
+    let group = TaskGroup::ControlGroup { level: 3, id: 7 };
+    assert!(set_guard_entry(&mut table, 1, &GuardedTasks { group, user: None }));
+    assert_eq!(table[16..32], guard_entry(&GuardedTasks { group, user: None })[..16]);
+    assert!(!set_guard_entry(&mut table, 2, &GuardedTasks { group, user: Some(1000) }));
+    assert!(table[32..].iter().all(|byte| *byte == 0));
 }

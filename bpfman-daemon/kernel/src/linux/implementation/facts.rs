@@ -93,6 +93,10 @@ impl KernelFacts for LinuxKernel {
         tasks::of_group(path)
     }
 
+    fn users_of_group(&self, path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError> {
+        tasks::users_of_group(path, tasks)
+    }
+
     fn has_task(&self, tasks: &TaskGroup, pid: u32) -> bool {
         tasks::has(tasks, pid)
     }

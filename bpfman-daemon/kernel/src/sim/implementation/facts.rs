@@ -94,6 +94,11 @@ impl KernelFacts for SimKernel {
         Ok(TaskGroup::ControlGroup { level: 1, id: generation << 32 | path.len() as u64 })
     }
 
+    fn users_of_group(&self, _path: &str, _tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError> {
+        // Processes have no users here.
+        Ok(BTreeSet::new())
+    }
+
     fn has_task(&self, tasks: &TaskGroup, pid: u32) -> bool {
         // Those of a group are not told apart here.
         let of_process = self.tasks_of_container(pid);
