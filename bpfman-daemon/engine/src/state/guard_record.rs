@@ -14,6 +14,9 @@ pub struct ProgramGuard {
     /// It can tell tasks by their process namespace.
     #[serde(default)]
     pub namespaces: bool,
+    /// Of a tcx program: it answers NEXT or DROP alone. Those that earlier versions loaded do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub narrowed: bool,
     /// Rounds of its deepest nesting of loops. Records of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounds: Option<u64>,
