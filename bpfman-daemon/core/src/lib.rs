@@ -72,8 +72,8 @@ pub use netfilter::{BadNetfilterPlace, NetfilterFamily, NetfilterHook, Netfilter
 pub use netns_pattern::NetnsPattern;
 pub use order::{
     Anchor, BadAnchor, Beside, Contradiction, ContradictionStep, Foreign, MAX_CHAIN_MEMBERS, MOST_ANCHORS,
-    Moves, Occupant, OrderIntent, OrderedEntry, Place, Role, Side, Solution, Waiting, is_called, moves,
-    order_chain, order_links, solve, solve_with_chain,
+    Moves, Occupant, OrderIntent, OrderedEntry, Place, Role, Side, Solution, TcChain, Turn, Waiting,
+    is_called, moves, order_chain, order_links, solve, solve_with_chain,
 };
 pub use owner::{BadOwner, Owner, Rank};
 pub use peer::{HeldNetns, Peer, cgroup_in, cgroup_of, unified_cgroup_of};

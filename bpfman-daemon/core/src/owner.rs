@@ -23,15 +23,15 @@ pub enum Owner {
     Application(OwningApplication),
 }
 
-/// Whose programs of one hook come first, whatever their priorities and orders say. A lower one cannot end the chain for a
-/// higher one, nor change its place.
+/// Power over what a hook does, whatever priorities and orders are. A tenant's program cannot accept a packet past one of the
+/// machine, nor change its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rank {
-    /// Root, grants, and cluster applications.
+    /// Root, users, grants without a scope, and cluster applications.
     #[default]
     Machine,
-    /// Applications of a namespace.
-    Namespace,
+    /// Applications of a namespace, and grants with a scope.
+    Tenant,
 }
 
 /// A text that is no owner.
@@ -49,10 +49,11 @@ impl Owner {
         }
     }
 
-    /// Before or after whom its programs run.
+    /// Rank of its programs, as far as the owner alone decides it: programs of grants with a scope are held to the rules of
+    /// tenants.
     #[must_use]
     pub fn rank(&self) -> Rank {
-        if self.namespace().is_some() { Rank::Namespace } else { Rank::Machine }
+        if self.namespace().is_some() { Rank::Tenant } else { Rank::Machine }
     }
 
     /// Returns whether this is root or a cluster application: freezes of other owners give way to both.

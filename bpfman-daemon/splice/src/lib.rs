@@ -23,6 +23,7 @@ mod planning;
 mod specialise;
 mod text;
 
+pub use analysis::narrow::{NotNarrow, narrowed};
 pub use analysis::sends::why_it_may_send;
 pub use chain::counters::{COUNTER_ROWS, CounterLayout};
 pub use chain::hook::{Code, SpliceHook, can_attach_direct};

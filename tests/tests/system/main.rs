@@ -78,6 +78,7 @@ mod namespaces;
 mod node;
 mod over_others;
 mod own_things;
+mod packet_ranks;
 mod points;
 mod policy;
 mod policy_allow;

@@ -17,12 +17,48 @@ mod rank_properties;
 pub use contradiction::{Contradiction, ContradictionStep};
 pub use intent::{Anchor, BadAnchor, MOST_ANCHORS, OrderIntent, Role, Side};
 pub use moves::{Beside, Moves, moves};
-pub use solve::{Foreign, Occupant, OrderedEntry, Solution, Waiting, is_called, solve, solve_with_chain};
+pub use solve::{
+    Foreign, Occupant, OrderedEntry, Solution, TcChain, Waiting, is_called, solve, solve_with_chain,
+};
 
-use crate::{LinkId, ProgramUid, Rank};
+use crate::{Direction, LinkId, ProgramUid, Rank};
 
 /// The most members of one chain.
 pub const MAX_CHAIN_MEMBERS: usize = 32;
+
+/// Place of a program among those of other ranks: of two that would see a packet, the machine's is the outermost. On the way
+/// in it is the first, on the way out the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Turn {
+    /// A tenant's on the way out.
+    TenantsFirst,
+    /// The machine's.
+    #[default]
+    Machine,
+    /// A tenant's on the way in, or one whose accepting verdicts nothing holds back.
+    TenantsLast,
+}
+
+impl Turn {
+    /// The turn of programs of a rank at a hook.
+    #[must_use]
+    pub const fn of(rank: Rank, direction: Option<Direction>) -> Self {
+        match (rank, direction) {
+            (Rank::Machine, _) => Self::Machine,
+            (Rank::Tenant, Some(Direction::Egress)) => Self::TenantsFirst,
+            (Rank::Tenant, _) => Self::TenantsLast,
+        }
+    }
+
+    /// The rank of programs that have this turn.
+    #[must_use]
+    pub const fn rank(self) -> Rank {
+        match self {
+            Self::Machine => Rank::Machine,
+            Self::TenantsFirst | Self::TenantsLast => Rank::Tenant,
+        }
+    }
+}
 
 /// What decides a member's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +70,7 @@ pub struct Place {
     /// Function name of the program.
     pub name: String,
     /// Comes before the priority.
-    pub rank: Rank,
+    pub turn: Turn,
     /// 0 runs first.
     pub priority: i32,
     /// Grows with every attachment of this daemon.
@@ -55,9 +91,11 @@ impl Place {
             anchors.map(|(side, anchor)| format!("{side} {anchor}")).collect::<Vec<_>>().join(", ")
         };
         let (holds, waits) = (text(false), text(true));
-        let mut reason = match self.rank {
-            Rank::Machine => format!("priority {}", self.priority),
-            Rank::Namespace => format!("rank of namespaces, then priority {}", self.priority),
+        let priority = self.priority;
+        let mut reason = match self.turn {
+            Turn::Machine => format!("priority {priority}"),
+            Turn::TenantsFirst => format!("rank of tenants (first on the way out), then priority {priority}"),
+            Turn::TenantsLast => format!("rank of tenants, then priority {priority}"),
         };
         if !holds.is_empty() {
             reason = format!("{holds}, then {reason}");
@@ -69,24 +107,24 @@ impl Place {
     }
 }
 
-/// Sorts a chain of XDP or TC members: by rank, then by priority; at equal priority the newcomer, if there is one, runs before
+/// Sorts a chain of XDP or TC members: by turn, then by priority; at equal priority the newcomer, if there is one, runs before
 /// those already there, and those run by name. Members of one name run newest first.
 ///
 /// The newcomer is the link that the last change of the hook added; after a detach there is none. So the order
 /// depends only on the set of members and that one link, never on the way that led there.
 pub fn order_chain(places: &mut [Place], newcomer: Option<LinkId>) {
     places.sort_by(|a, b| {
-        (a.rank, a.priority)
-            .cmp(&(b.rank, b.priority))
+        (a.turn, a.priority)
+            .cmp(&(b.turn, b.priority))
             .then_with(|| (Some(b.link) == newcomer).cmp(&(Some(a.link) == newcomer)))
             .then_with(|| a.name.cmp(&b.name))
             .then_with(|| b.sequence.cmp(&a.sequence))
     });
 }
 
-/// Sorts links that the kernel runs one by one (tcx): by rank, then by priority, at equal priority the older first.
+/// Sorts links that the kernel runs one by one (tcx): by turn, then by priority, at equal priority the older first.
 pub fn order_links(places: &mut [Place]) {
-    places.sort_by_key(|place| (place.rank, place.priority, place.sequence));
+    places.sort_by_key(|place| (place.turn, place.priority, place.sequence));
 }
 
 #[cfg(test)]
@@ -117,7 +155,7 @@ mod tests {
             link: LinkId(link),
             program: ProgramUid(program as u64),
             name: NAMES[program].to_owned(),
-            rank: Rank::Machine,
+            turn: Turn::Machine,
             priority,
             sequence: u64::from(link),
             intent: OrderIntent::default(),

@@ -33,7 +33,7 @@ pub(super) fn members() -> impl Strategy<Value = Vec<Place>> {
     let member = (0..NAMES.len(), 0..3_i32, prop_oneof![2 => Just(OrderIntent::default()), 2 => intent()]);
     vec(member, 0..8).prop_map(|all| {
         let place = |(at, (name, priority, intent)): (usize, (usize, i32, OrderIntent))| Place {
-            rank: Rank::Machine,
+            turn: Turn::Machine,
             link: LinkId(at as u32 + 1),
             program: ProgramUid(name as u64),
             name: NAMES[name].to_owned(),
@@ -204,7 +204,7 @@ proptest! {
         if stands {
             standing.insert(at % (standing.len() + 1), Occupant::Chain);
         }
-        let solved = |standing: &[Occupant]| solve_with_chain(&ordered(&members, None), Some(&chain), standing);
+        let solved = |standing: &[Occupant]| solve_with_chain(&ordered(&members, None), closed(&chain), standing);
         let Ok(first) = solved(&standing) else { return Ok(()) };
         let place = |entry: OrderedEntry| first.order.iter().position(|other| *other == entry).unwrap();
         let behind = place(OrderedEntry::Chain);
@@ -255,11 +255,16 @@ pub(super) fn place(link: u32, priority: i32, before: &[&str], after: &[&str]) -
         link: LinkId(link),
         program: ProgramUid(u64::from(link)),
         name: ["", "a", "b", "c", "d"][link as usize].to_owned(),
-        rank: Rank::Machine,
+        turn: Turn::Machine,
         priority,
         sequence: u64::from(link),
         intent: OrderIntent { role: None, before: anchors(before), after: anchors(after) },
     }
+}
+
+/// A chain of tc programs, as the machine's own are.
+fn closed(members: &[Place]) -> Option<TcChain<'_>> {
+    Some(TcChain { members, is_open: false })
 }
 
 /// The chain of tc programs, among numbers of links and programs.
@@ -328,7 +333,7 @@ fn others(names: &[&str]) -> Vec<Occupant> {
 #[test]
 fn tcx_programs_run_before_the_chain_wherever_it_stands() {
     let solved = |places: &[Place], standing: &[Occupant]| {
-        links(&solve_with_chain(places, Some(&[place(4, 0, &[], &[])]), standing).unwrap())
+        links(&solve_with_chain(places, closed(&[place(4, 0, &[], &[])]), standing).unwrap())
     };
     let one = || place(1, 500, &[], &[]);
     assert_eq!(solved(&[one()], &[Occupant::Chain]), [1, CHAIN]);
@@ -353,7 +358,7 @@ fn a_chain_moves_no_further_than_its_members_want() {
         if let Some(now) = now {
             standing.insert(now, Occupant::Chain);
         }
-        let order = solve_with_chain(&[], Some(members), &standing).unwrap().order;
+        let order = solve_with_chain(&[], closed(members), &standing).unwrap().order;
         order.iter().position(|entry| *entry == OrderedEntry::Chain).unwrap()
     };
     let one = |before: &[&str], after: &[&str]| [place(1, 0, before, after)];
@@ -372,14 +377,14 @@ fn members_of_a_chain_that_want_opposite_sides_are_told_of_each_other() {
     let members = [place(1, 0, &["foreign:a"], &[]), place(2, 0, &[], &["foreign:b"])];
     let told = |contradiction: Contradiction| contradiction.to_string();
     assert_eq!(
-        told(solve_with_chain(&[], Some(&members), &others(&["a", "b"])).unwrap_err()),
+        told(solve_with_chain(&[], closed(&members), &others(&["a", "b"])).unwrap_err()),
         "these cannot all hold: the tc chain must run before program 100 of others (a) because of --before \
          foreign:a of link 1; program 100 of others (a) runs before program 101 of others (b), which bpfman does not \
          change; program 101 of others (b) must run before the tc chain because of --after foreign:b of link 2"
     );
     let tcx = [place(3, 0, &[], &["foreign:a"])];
     assert_eq!(
-        told(solve_with_chain(&tcx, Some(&members[..1]), &others(&["a"])).unwrap_err().with_new(LinkId(1))),
+        told(solve_with_chain(&tcx, closed(&members[..1]), &others(&["a"])).unwrap_err().with_new(LinkId(1))),
         "these cannot all hold: link 3 (c) must run before the tc chain, as all tcx programs of bpfman do; the tc \
          chain must run before program 100 of others (a) because of --before foreign:a of the new link; program 100 \
          of others (a) must run before link 3 (c) because of --after foreign:a of link 3"
@@ -388,6 +393,7 @@ fn members_of_a_chain_that_want_opposite_sides_are_told_of_each_other() {
 
 #[test]
 fn what_members_of_a_chain_wait_for_is_told() {
-    let found = solve_with_chain(&[], Some(&[place(1, 0, &["foreign:none"], &[])]), &others(&["a"])).unwrap();
+    let found =
+        solve_with_chain(&[], closed(&[place(1, 0, &["foreign:none"], &[])]), &others(&["a"])).unwrap();
     assert_eq!(found.waiting.len(), 1);
 }

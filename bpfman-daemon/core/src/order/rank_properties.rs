@@ -6,41 +6,55 @@ use super::properties::{hook, links, members, ordered, place};
 use super::*;
 
 proptest! {
+    /// The machine is the outermost: first on the way in, last on the way out.
     #[test]
-    fn tenants_come_last_and_change_nothing_for_the_machine(members in members(), tenants in any::<u8>()) {
-        let rank = |at: usize| if tenants >> at & 1 == 1 { Rank::Namespace } else { Rank::Machine };
+    fn tenants_change_nothing_for_the_machine(members in members(), tenants in any::<u8>(), out: bool) {
+        let other = if out { Turn::TenantsFirst } else { Turn::TenantsLast };
+        let turn = |at: usize| if tenants >> at & 1 == 1 { other } else { Turn::Machine };
         let ranked = members.into_iter().enumerate();
-        let mut all: Vec<Place> = ranked.map(|(at, place)| Place { rank: rank(at), ..place }).collect();
+        let mut all: Vec<Place> = ranked.map(|(at, place)| Place { turn: turn(at), ..place }).collect();
         let machine = |places: &[Place]| -> Vec<Place> {
-            places.iter().filter(|place| place.rank == Rank::Machine).cloned().collect()
+            places.iter().filter(|place| place.turn == Turn::Machine).cloned().collect()
         };
         order_chain(&mut all, None);
         let own = machine(&all);
-        prop_assert!(all.starts_with(&own));
+        let is_outermost = if out { all.ends_with(&own) } else { all.starts_with(&own) };
+        prop_assert!(is_outermost, "{all:?}");
         let Ok(alone) = solve(&own, &[]) else { return Ok(()) };
-        // Tenants may contradict each other, and nobody else.
+        // Tenants may contradict each other, and no other rank.
         let Ok(with) = solve(&all, &[]) else { return Ok(()) };
-        prop_assert!(links(&with).starts_with(&links(&alone)), "{all:?}");
+        let (with, alone) = (links(&with), links(&alone));
+        let is_outermost = if out { with.ends_with(&alone) } else { with.starts_with(&alone) };
+        prop_assert!(is_outermost, "{all:?}");
     }
 
-    /// By tcx the machine's links come first, then the chain, then those of namespaces, wherever they stand; and once in
-    /// order, they stay.
+    /// By tcx the machine's links come first, then the chain, then those of tenants; on the way out those of tenants, then the
+    /// chain, then the machine's if the chain is open. All this wherever they stand; and once in order, they stay.
     #[test]
-    fn chain_stands_between_the_machine_and_namespaces(
-        (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool
+    fn chain_stands_between_the_machine_and_tenants(
+        (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool,
+        out: bool, is_open: bool
     ) {
-        let rank = |place: &Place| if tenants >> (place.link.0 % 8) & 1 == 1 { Rank::Namespace } else { Rank::Machine };
-        let ranked: Vec<Place> = members.into_iter().map(|place| Place { rank: rank(&place), ..place }).collect();
+        let other = if out { Turn::TenantsFirst } else { Turn::TenantsLast };
+        let turn = |place: &Place| if tenants >> (place.link.0 % 8) & 1 == 1 { other } else { Turn::Machine };
+        let ranked: Vec<Place> = members.into_iter().map(|place| Place { turn: turn(&place), ..place }).collect();
         let places = ordered(&ranked, None);
         if stands {
             standing.insert(at % (standing.len() + 1), Occupant::Chain);
         }
-        let solved = |standing: &[Occupant]| solve_with_chain(&places, Some(&chain), standing);
+        let solved = |standing: &[Occupant]| {
+            solve_with_chain(&places, Some(TcChain { members: &chain, is_open }), standing)
+        };
         let Ok(first) = solved(&standing) else { return Ok(()) };
         let at = |entry: OrderedEntry| first.order.iter().position(|other| *other == entry).unwrap();
         for place in &places {
             let is_before = at(OrderedEntry::Ours(place.link)) < at(OrderedEntry::Chain);
-            prop_assert_eq!(is_before, place.rank == Rank::Machine, "{:?}", first.order);
+            let wanted = match place.turn {
+                Turn::TenantsFirst => true,
+                Turn::Machine => !is_open,
+                Turn::TenantsLast => false,
+            };
+            prop_assert_eq!(is_before, wanted, "{:?}", first.order);
         }
         let foreign = |program| {
             let named = standing.iter().filter_map(Occupant::foreign).find(|foreign| foreign.program == program);
@@ -58,13 +72,31 @@ proptest! {
     }
 }
 
-/// A member of an application of a namespace.
+/// A member of a tenant on the way in.
 fn tenant(link: u32, priority: i32, before: &[&str], after: &[&str]) -> Place {
-    Place { rank: Rank::Namespace, ..place(link, priority, before, after) }
+    Place { turn: Turn::TenantsLast, ..place(link, priority, before, after) }
 }
 
 #[test]
-fn no_priority_and_no_intent_gets_a_namespace_in_front_of_the_machine() {
+fn no_tenant_gets_behind_the_machine_on_the_way_out() {
+    let leaving = |link, priority, before: &[&str], after: &[&str]| Place {
+        turn: Turn::TenantsFirst,
+        ..place(link, priority, before, after)
+    };
+    let order = |places: &[Place]| {
+        let mut places = places.to_vec();
+        order_chain(&mut places, None);
+        solve(&places, &[]).map(|solution| (links(&solution), solution.waiting.len()))
+    };
+    assert_eq!(order(&[place(2, 0, &[], &[]), leaving(1, 900, &[], &[])]).unwrap(), (vec![1, 2], 0));
+    assert_eq!(order(&[place(2, 0, &[], &[]), leaving(1, 900, &[], &["b"])]).unwrap(), (vec![1, 2], 1));
+    assert_eq!(order(&[place(2, 0, &[], &[]), leaving(1, 900, &["b"], &[])]).unwrap(), (vec![1, 2], 0));
+    // Wishes of the machine's own about tenants keep no program out.
+    assert_eq!(order(&[place(2, 0, &["a"], &[]), leaving(1, 900, &[], &[])]).unwrap(), (vec![1, 2], 1));
+}
+
+#[test]
+fn no_tenant_gets_in_front_of_the_machine() {
     let order = |places: &[Place]| {
         let mut places = places.to_vec();
         order_chain(&mut places, None);

@@ -3,7 +3,7 @@
 use super::contradiction::{Contradiction, ContradictionStep};
 use super::graph::{Edge, cycle, sort};
 use super::intent::KERNEL_NAME;
-use super::{Anchor, Place, Side};
+use super::{Anchor, Place, Side, Turn};
 use crate::{LinkId, ProgramId, Rank};
 
 /// A program of someone else on the same hook. Its place is the kernel's and is never changed.
@@ -106,17 +106,27 @@ pub fn solve(places: &[Place], standing: &[Occupant]) -> Result<Solution, Contra
     solve_with_chain(places, None, standing)
 }
 
-/// The same where a chain of tc programs stands among tcx links, or is to come: it runs after those of the machine and before
-/// those of namespaces, and where its `members` want it among programs of others. Among each other they are ordered elsewhere.
+/// A chain of tc programs that stands among tcx links, or is to come.
+#[derive(Clone, Copy, Debug)]
+pub struct TcChain<'a> {
+    /// Its members. Among each other they are ordered elsewhere.
+    pub members: &'a [Place],
+    /// It accepts nothing past what stands behind it, so that it can run before the machine's tcx links.
+    pub is_open: bool,
+}
+
+/// The same where a chain of tc programs stands among tcx links, or is to come: between those of tenants and those of the
+/// machine, and where its members want it among programs of others. An open chain runs before those of the machine, any other
+/// after them.
 ///
 /// # Errors
 /// As [`solve`].
 pub fn solve_with_chain(
     places: &[Place],
-    members: Option<&[Place]>,
+    chain: Option<TcChain<'_>>,
     standing: &[Occupant],
 ) -> Result<Solution, Contradiction> {
-    let hook = Hook::of(places, members, standing);
+    let hook = Hook::of(places, chain, standing);
     let (count, edges) = (hook.ours(), hook.demands());
     let (own, crossing): (Vec<Edge>, Vec<Edge>) =
         edges.iter().partition(|edge| edge.first < count && edge.second < count);
@@ -141,17 +151,17 @@ pub fn solve_with_chain(
 /// What is to be ordered. Nodes are links of ours, the chain if there is one, and then those of others.
 struct Hook<'a> {
     places: &'a [Place],
-    members: Option<&'a [Place]>,
+    chain: Option<TcChain<'a>>,
     foreign: Vec<&'a Foreign>,
 }
 
 impl<'a> Hook<'a> {
-    fn of(places: &'a [Place], members: Option<&'a [Place]>, standing: &'a [Occupant]) -> Self {
-        Self { places, members, foreign: standing.iter().filter_map(Occupant::foreign).collect() }
+    fn of(places: &'a [Place], chain: Option<TcChain<'a>>, standing: &'a [Occupant]) -> Self {
+        Self { places, chain, foreign: standing.iter().filter_map(Occupant::foreign).collect() }
     }
 
     fn ours(&self) -> usize {
-        self.places.len() + usize::from(self.members.is_some())
+        self.places.len() + usize::from(self.chain.is_some())
     }
 
     fn all(&self) -> usize {
@@ -174,19 +184,19 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// The rank of a link of ours. Programs of others are the machine's, and so is the chain, for what its own want.
-    fn rank(&self, node: usize) -> Rank {
-        self.places.get(node).map_or(Rank::Machine, |place| place.rank)
+    /// The turn of a link of ours. Programs of others are the machine's, and so is the chain, for what its own want.
+    fn turn(&self, node: usize) -> Turn {
+        self.places.get(node).map_or(Turn::Machine, |place| place.turn)
     }
 
     /// What a node's links want, each with whose intent it is. Of a chain that is what its members want of others.
     fn anchors(&self, node: usize) -> Vec<(LinkId, Side, &'a Anchor)> {
         let of = |place: &'a Place| place.intent.anchors().map(|(side, anchor)| (place.link, side, anchor));
-        match (self.places.get(node), self.members) {
+        match (self.places.get(node), self.chain) {
             (Some(place), _) => of(place).collect(),
-            (None, Some(members)) if node == self.places.len() => members
+            (None, Some(TcChain { members, .. })) if node == self.places.len() => members
                 .iter()
-                .filter(|member| member.rank == Rank::Machine)
+                .filter(|member| member.turn == Turn::Machine)
                 .flat_map(of)
                 .filter(|(_, _, anchor)| matches!(anchor, Anchor::Foreign(_)))
                 .collect(),
@@ -196,11 +206,16 @@ impl<'a> Hook<'a> {
 
     /// True if an anchor of `holder` means the node. No anchor means the chain.
     ///
-    /// Nobody is put in order by those of a lower rank, who come later anyway; and what these want in front of a higher
-    /// rank, or of others, waits for good: it would keep out who comes later.
+    /// Programs of tenants order none of the machine, whose turn is another one; and what tenants want between the machine's
+    /// programs, or those of others, and the packet's way in or out waits for good: it would keep out later ones.
     fn means(&self, side: Side, anchor: &Anchor, node: usize, holder: usize) -> bool {
-        let (own, other) = (self.rank(holder), self.rank(node));
-        if node == holder || other > own || (side == Side::Before && other < own) {
+        let (own, other) = (self.turn(holder), self.turn(node));
+        let is_against_rank = match (own, side) {
+            (Turn::Machine, _) => other.rank() == Rank::Tenant,
+            (Turn::TenantsFirst, Side::After) | (Turn::TenantsLast, Side::Before) => other != own,
+            (Turn::TenantsFirst, Side::Before) | (Turn::TenantsLast, Side::After) => false,
+        };
+        if node == holder || is_against_rank {
             return false;
         }
         match (anchor, self.places.get(node), node.checked_sub(self.ours())) {
@@ -212,20 +227,22 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Everything that intents, ranks, and the order of others' programs demand; and the chain's place among ours. A namespace's
-    /// program in front of it could let packets pass that the machine's members drop: its verdict ends the kernel's list.
+    /// Everything that intents, turns, and the order of others' programs demand; and the chain's place among ours. On the way in
+    /// a tenant's program in front of it could let packets pass that the machine's members drop: its verdict ends the kernel's
+    /// list. On the way out a tenant's member could change what the machine's tcx programs have judged.
     fn demands(&self) -> Vec<Edge> {
         let others = self.ours() + 1..self.all();
         let mut edges: Vec<Edge> = others.map(|at| Edge { first: at - 1, second: at, why: None }).collect();
-        if self.members.is_some() {
+        if let Some(TcChain { is_open, .. }) = self.chain {
             let chain = self.places.len();
-            edges.extend((0..chain).map(|link| match self.rank(link) {
-                Rank::Machine => Edge { first: link, second: chain, why: None },
-                Rank::Namespace => Edge { first: chain, second: link, why: None },
+            edges.extend((0..chain).map(|link| match self.turn(link) {
+                Turn::TenantsFirst => Edge { first: link, second: chain, why: None },
+                Turn::Machine if !is_open => Edge { first: link, second: chain, why: None },
+                Turn::Machine | Turn::TenantsLast => Edge { first: chain, second: link, why: None },
             }));
         }
         for second in 0..self.places.len() {
-            let before = (0..self.places.len()).filter(|first| self.rank(*first) < self.rank(second));
+            let before = (0..self.places.len()).filter(|first| self.turn(*first) < self.turn(second));
             edges.extend(before.map(|first| Edge { first, second, why: None }));
         }
         for holder in 0..self.ours() {

@@ -108,6 +108,7 @@ impl<K: Kernel> Engine<K> {
             _ => None,
         };
         self.ensure_room(key, interface, &before, &link)?;
+        self.ensure_within_machine(key, interface, &link)?;
         if known.is_none() {
             self.ensure_no_stray(key, interface)?;
         }

@@ -81,6 +81,19 @@ impl<K: Kernel> Engine<K> {
         whom: AttachFor,
         reader: Option<FileReader>,
     ) -> Result<LinkDetails, EngineError> {
+        let attached = self.attach_locked(request, whom, reader)?;
+        if request.point.hook().is_some() {
+            self.settle_senders();
+        }
+        Ok(attached)
+    }
+
+    fn attach_locked(
+        &self,
+        request: &AttachRequest,
+        whom: AttachFor,
+        reader: Option<FileReader>,
+    ) -> Result<LinkDetails, EngineError> {
         check(request)?;
         if request.point.hook().is_some_and(|(interface, _)| interface.name.is_empty()) {
             return Err(EngineError::Invalid("the attach point names no interface".to_owned()));
@@ -159,7 +172,7 @@ impl<K: Kernel> Engine<K> {
         let link = Arc::new(link);
         if let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) {
             self.ensure_tcx_room(&key, interface, &link)?;
-            self.ensure_behind_machine(&key, interface, &link)?;
+            self.ensure_within_machine(&key, interface, &link)?;
             self.check_tcx(&key, interface, &link)?;
         }
         self.check_group(program, &link)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfmand_core::map_type::ARENA;
-use bpfmand_core::{HookKey, HookKind, Interface, Owner};
+use bpfmand_core::{HookKey, HookKind, Interface, Owner, Turn};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
     DEFERRING_KFUNCS, FragsRule, FrameRounding, Member, MemberOwner, ProceedMask, SpliceHook, SpliceOptions,
@@ -24,6 +24,21 @@ pub(crate) struct Joined {
     pub program: Arc<ProgramRecord>,
     /// Told apart from the other owners of the chain.
     pub owner: MemberOwner,
+    /// Its place among those of other ranks.
+    pub turn: Turn,
+    /// Verdicts of a tenant's after which it drops instead of sending.
+    pub unsent: ProceedMask,
+}
+
+impl Joined {
+    /// After which verdicts the chain goes on. A tenant's member on the way out can drop, and accepts nothing past the
+    /// machine's.
+    fn proceeds_on(&self) -> ProceedMask {
+        match self.turn {
+            Turn::TenantsFirst if !self.link.sharing.shadow => ProceedMask::UNLESS_DROPPED,
+            _ => ProceedMask(self.link.proceeds_on()),
+        }
+    }
 }
 
 impl<K: Kernel> Engine<K> {
@@ -34,14 +49,21 @@ impl<K: Kernel> Engine<K> {
 
     /// What the end of a chain has to answer: tcx and filters want different verdicts. A hook that is entered already
     /// says it by how it is; only a new one is entered as the configuration wants.
-    pub(crate) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>) -> SpliceHook {
+    pub(crate) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>, is_open: bool) -> SpliceHook {
+        let by_tcx = if is_open { SpliceHook::TcTcxOpen } else { SpliceHook::TcTcx };
         match (kind, entered) {
             (HookKind::Xdp, _) => SpliceHook::Xdp,
-            (_, Some(Entry::Link | Entry::Dispatcher)) => SpliceHook::TcTcx,
+            (_, Some(Entry::Link | Entry::Dispatcher)) => by_tcx,
             (_, Some(Entry::Filter { .. })) => SpliceHook::TcClsact,
-            (_, None) if self.tc_enters_by_tcx() => SpliceHook::TcTcx,
+            (_, None) if self.tc_enters_by_tcx() => by_tcx,
             (_, None) => SpliceHook::TcClsact,
         }
+    }
+
+    /// Returns whether a chain lets what stands behind it run, whatever its members accept: with a tenant's on the way out.
+    pub(crate) fn is_open(&self, key: &HookKey, members: &[Joined]) -> bool {
+        members.iter().any(|member| member.turn == Turn::TenantsFirst)
+            || self.state().hooks.get(key).is_some_and(|hook| hook.open)
     }
 
     /// Makes the program for a hook out of its links, which are in order, for a change that was asked for: of the links
@@ -74,7 +96,6 @@ impl<K: Kernel> Engine<K> {
         // Also for the member of a direct chain: kernel ids of lost programs may be those of others now.
         self.ensure_not_lost(links.iter().map(|link| &**link))?;
         self.fold_counters(key)?;
-        let hook = self.splice_hook(key.kind, entered);
         let slots: Vec<_> = links.iter().map(|link| link.id).collect();
         let (before, counted) = {
             let now = self.state().hooks.get(key).cloned();
@@ -82,6 +103,9 @@ impl<K: Kernel> Engine<K> {
             let before = chain.map(|chain| Lease::take(self, Arc::new(chain), *key));
             (before, now.map(|hook| hook.counted.clone()).unwrap_or_default())
         };
+        let members = self.joined(links)?;
+        let open = self.is_open(key, &members);
+        let hook = self.splice_hook(key.kind, entered, open);
         let built = |strategy, (id, tag), lease, dispatcher| -> Result<BuiltChain<'_, K>, EngineError> {
             let handle = self.shared_program(id)?;
             Ok(BuiltChain {
@@ -94,6 +118,8 @@ impl<K: Kernel> Engine<K> {
                 _before: before,
                 counted,
                 slots: slots.clone(),
+                open,
+                unsent: members.iter().fold(0, |all, member| all | member.unsent.0),
                 dispatcher,
             })
         };
@@ -106,7 +132,6 @@ impl<K: Kernel> Engine<K> {
                 new.after.as_ref().map_or((new.before.id, new.before.tag), |new| (new.id, new.tag));
             return built(Strategy::Dispatcher, (id, tag), None, Some(new));
         }
-        let members = self.joined(links)?;
         let mut wanted = self.wanted(hook, &members, settings);
         wanted.timing |= self.client_timing.is_wanted(key) && !members.is_empty();
         if let Some(Joined { program, .. }) = wanted.direct(&members) {
@@ -145,7 +170,12 @@ impl<K: Kernel> Engine<K> {
                 owners.push(owner);
                 owners.len() - 1
             });
-            joined.push(Joined { link: Arc::clone(link), program, owner: MemberOwner(number as u32) });
+            let (owner, turn) = (MemberOwner(number as u32), link.turn(&program));
+            let unsent = match link.hook.filter(|_| turn != Turn::Machine) {
+                Some(key) => self.unsent_at(&key),
+                None => ProceedMask(0),
+            };
+            joined.push(Joined { link: Arc::clone(link), program, owner, turn, unsent });
         }
         Ok(joined)
     }
@@ -184,7 +214,8 @@ impl<K: Kernel> Engine<K> {
                     bytecode: member.program.blob.as_str(),
                     function: &member.program.name,
                     maps: map_ids(&member.program).map(|id| id.map_or(0, |id| id.0)).collect(),
-                    proceed_on: mask(&member.link).0,
+                    proceed_on: member.proceeds_on().0,
+                    unsent: member.unsent.0,
                     isolated: member.link.sharing.isolated,
                     owner: member.owner.0,
                 })
@@ -259,7 +290,8 @@ impl<K: Kernel> Engine<K> {
                 opaque: member.program.is_adopted(),
                 verified_insns: facts.map(|facts| facts.verified_insns).filter(|insns| *insns > 0),
                 owner: member.owner,
-                ..Member::new(&member.program.name, &text.text, mask(&member.link))
+                unsent: member.unsent,
+                ..Member::new(&member.program.name, &text.text, member.proceeds_on())
             });
         }
         Ok(parts)
@@ -284,7 +316,7 @@ impl Wanted {
 /// The only member, if the hook takes its verdicts as they are.
 fn runs_alone(hook: SpliceHook, members: &[Joined]) -> Option<&Joined> {
     match members {
-        [only] if can_attach_direct(hook, mask(&only.link)) => Some(only),
+        [only] if only.unsent.0 == 0 && can_attach_direct(hook, only.proceeds_on()) => Some(only),
         _ => None,
     }
 }
@@ -295,11 +327,6 @@ pub(crate) struct SpecialKfuncs {
     pub throwing: Vec<i32>,
     pub deferring: Vec<i32>,
     pub arenas: Vec<bpfmand_core::MapId>,
-}
-
-/// After which verdicts the chain goes on.
-pub(crate) fn mask(link: &LinkRecord) -> ProceedMask {
-    ProceedMask(link.proceeds_on())
 }
 
 /// The application that a link belongs to.

@@ -34,6 +34,10 @@ pub struct BuiltChain<'a, K: Kernel> {
     pub(super) counted: HookCounted,
     /// Whose each member is.
     pub(super) slots: Vec<LinkId>,
+    /// XDP verdicts after which tenants' members drop instead, by bit.
+    pub(super) unsent: u32,
+    /// It lets what stands behind it run, whatever its members accept.
+    pub(super) open: bool,
     /// Where the hook is held by libxdp: the dispatcher that this is.
     pub(crate) dispatcher: Option<NewDispatcher<'a, K>>,
 }
@@ -63,6 +67,8 @@ impl<K: Kernel> BuiltChain<'_, K> {
             adopted_link: false,
             extensions: Vec::new(),
             number: None,
+            open: self.open,
+            unsent: self.unsent,
             xdp: None,
         }
     }
@@ -81,6 +87,8 @@ impl<K: Kernel> BuiltChain<'_, K> {
             slots: self.slots.clone(),
             folding,
             counted: self.counted.clone(),
+            open: hook.open || self.open,
+            unsent: self.unsent,
             extensions: self.dispatcher.as_ref().map(|new| new.extensions.clone()).unwrap_or_default(),
             ..hook
         }

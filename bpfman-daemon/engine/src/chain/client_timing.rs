@@ -61,11 +61,12 @@ impl<K: Kernel> Engine<K> {
             return false;
         }
         let Ok(members) = self.joined(links) else { return false };
-        !self.wanted(self.splice_hook(hook.key.kind, Some(hook.entry)), &members, &hook.settings).timing
+        let kind = self.splice_hook(hook.key.kind, Some(hook.entry), self.is_open(&hook.key, &members));
+        !self.wanted(kind, &members, &hook.settings).timing
     }
 
     /// Has a hook run what it is to run now. The caller holds its lock.
-    fn build_anew(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
+    pub(crate) fn build_anew(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
         let links = self.state().chain(&hook.key);
         if links.is_empty() || !self.is_entered(hook)? {
             return Ok(());
@@ -73,7 +74,7 @@ impl<K: Kernel> Engine<K> {
         self.step("time", "build chain");
         let built =
             self.build_chain_as(&hook.key, &hook.interface, &links, Some(hook.entry), &hook.settings)?;
-        if built.id == hook.program {
+        if built.id == hook.program && built.unsent == hook.unsent {
             return Ok(());
         }
         undoing(|undo| {

@@ -33,6 +33,8 @@ pub struct Ingredient<'a> {
     /// Ids; 0 for one that was left out.
     pub maps: Vec<u32>,
     pub proceed_on: u32,
+    #[serde(skip_serializing_if = "crate::state::records::is_zero")]
+    pub unsent: u32,
     pub isolated: bool,
     pub owner: u32,
 }
@@ -57,6 +59,7 @@ pub const fn hook_word(hook: SpliceHook) -> &'static str {
     match hook {
         SpliceHook::Xdp => "xdp",
         SpliceHook::TcTcx => "tcx",
+        SpliceHook::TcTcxOpen => "open tcx",
         SpliceHook::TcClsact => "clsact",
     }
 }

@@ -17,6 +17,7 @@ mod leaving;
 pub mod load;
 mod place;
 mod refused;
+mod senders;
 mod settings;
 mod settle;
 mod shares;

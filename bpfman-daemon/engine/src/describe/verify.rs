@@ -256,7 +256,7 @@ impl<K: Kernel> Engine<K> {
         chain: &ChainRecord,
         (members, fresh): (&[Joined], &Fresh),
     ) -> Result<(Vec<Code>, Vec<Code>), EngineError> {
-        let kind = self.splice_hook(hook.key.kind, Some(hook.entry));
+        let kind = self.splice_hook(hook.key.kind, Some(hook.entry), self.is_open(&hook.key, members));
         let name = program_name(hook.key.kind);
         let code =
             |text: &bpfmand_core::BoundText| Code { tags: kernel_tags(text).to_vec(), maps: text.map_ids() };

@@ -74,7 +74,8 @@ impl<K: Kernel> Engine<K> {
         for member in new {
             self.check_budget_of(key, interface, &members, &member.link)?;
         }
-        let hook = self.splice_hook(key.kind, entered.map(|(entry, _)| entry));
+        let is_open = self.is_open(key, &members);
+        let hook = self.splice_hook(key.kind, entered.map(|(entry, _)| entry), is_open);
         let wanted = self.wanted(hook, &members, &self.settings_of(key));
         if let Some(only) = wanted.direct(&members) {
             let facts = self.kernel.program(only.program.id)?;

@@ -71,6 +71,8 @@ impl EngineError {
             | Self::NoAnchor { .. } => ErrorKind::NotFound,
             Self::NoForeignOrder { .. }
             | Self::TcxBeforeFilter { .. }
+            | Self::NotNarrowed { .. }
+            | Self::FilterBehindTcx { .. }
             | Self::Invalid(_)
             | Self::MapReadOnly { .. }
             | Self::MapOwner { .. }

@@ -315,14 +315,37 @@ pub enum EngineError {
         /// Why not.
         reason: &'static str,
     },
-    /// A tcx program of a namespace where the chain is entered by a filter, which the kernel runs behind all of tcx.
+    /// A tenant's tcx program where the chain is entered by a filter, which the kernel runs behind all of tcx.
     #[error(
-        "a tcx program of a namespace cannot be attached at {hook}: the tc chain is entered by a clsact filter there, tcx runs \
+        "a tcx program of a tenant cannot be attached at {hook}: the tc chain is entered by a clsact filter there, tcx runs \
          before filters, and its verdict would count for the machine's programs; load it as type tc"
     )]
     TcxBeforeFilter {
         /// The hook.
         hook: String,
+    },
+    /// A tenant's tcx program that may answer PASS or REDIRECT, in front of the machine's programs.
+    #[error(
+        "program \"{program}\" of a tenant cannot be attached at {hook}: it would run before the machine's programs there, and \
+         may take packets past them: it calls bpf_redirect or one of its kind, or bpf_tail_call, or was loaded by an earlier \
+         version; load it as type tc"
+    )]
+    NotNarrowed {
+        /// The program.
+        program: String,
+        /// The hook.
+        hook: String,
+    },
+    /// A tenant's member of a chain that is entered by a filter, behind tcx programs of the machine on the way out.
+    #[error(
+        "a tc program of a tenant cannot be attached at {hook}: the tc chain is entered by a clsact filter there, and would \
+         change what link {other} of type tcx has judged, which runs before filters; load it as type tcx"
+    )]
+    FilterBehindTcx {
+        /// The hook.
+        hook: String,
+        /// Link of the machine.
+        other: LinkId,
     },
     /// Maps to be shared that are not there or do not fit.
     #[error("cannot share the maps of program {owner}: {reason}")]

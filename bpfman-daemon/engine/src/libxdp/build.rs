@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, HookKey, Interface};
+use bpfmand_core::{BoundText, HookKey, Interface, Turn};
 use bpfmand_kernel::{EXTENSION, Extends, Kernel, KernelError, LinkTarget, ProgramLoad};
 use bpfmand_splice::{
     DISPATCHER_NAME, DISPATCHER_SLOTS, DispatcherSlot, dispatcher, dispatcher_config, dispatcher_slot_type,
@@ -101,9 +101,11 @@ impl<K: Kernel> Engine<K> {
             self.ensure_no_order(key, interface, link)?;
             let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
             let text = self.member(&program)?.text;
+            // Priorities alone order a dispatcher. Those of users have 31 bits.
+            let behind = if link.turn(&program) == Turn::Machine { 0 } else { 1 << 31 };
             let slot = DispatcherSlot {
                 proceed: link.proceeds_on(),
-                priority: u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0),
+                priority: behind | u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0),
                 frags: text.0.frags,
             };
             let name: String = program.name.chars().take(15).collect();
@@ -115,6 +117,7 @@ impl<K: Kernel> Engine<K> {
                     Candidate { slot, name, tag, what: What::There(there.handle, Some(record)) }
                 }
                 None => {
+                    self.ensure_sends_nothing_past(key, interface, link, &program)?;
                     let text = BoundText(bpfmand_core::ProgramText { frags: false, ..text.0.clone() });
                     let what = What::New(Arc::clone(link), program, Box::new(text));
                     Candidate { slot, name, tag: [0; 8], what }
@@ -133,6 +136,29 @@ impl<K: Kernel> Engine<K> {
             first.0.cmp(&second.0).then_with(|| a.name.cmp(&b.name)).then_with(|| first.cmp(&second))
         });
         Ok(candidates)
+    }
+
+    /// Refuses a tenant's new program in a slot, whose verdicts nothing holds back, where it could send packets past the machine's
+    /// programs of egress.
+    fn ensure_sends_nothing_past(
+        &self,
+        key: &HookKey,
+        interface: &Interface,
+        link: &LinkRecord,
+        program: &ProgramRecord,
+    ) -> Result<(), EngineError> {
+        let is_new = !self.state().links.contains_key(&link.id);
+        if !is_new || link.turn(program) == Turn::Machine || self.unsent_at(key).0 == 0 {
+            return Ok(());
+        }
+        Err(EngineError::Dispatcher {
+            hook: key.kind.at(interface),
+            reason: format!(
+                "program \"{}\" of a tenant could send packets past the machine's programs of egress by it",
+                program.name
+            ),
+            hint: "attach it where no libxdp dispatcher is, or let root load and attach it".to_owned(),
+        })
     }
 
     /// Order by priority is all that libxdp keeps when it makes a dispatcher anew.

@@ -112,9 +112,9 @@ pub type TriedProgram<H> = (String, Result<LoadedProgram<H>, EngineError>);
 pub struct Wanted<'a> {
     /// As its object has it.
     pub program: &'a ResolvedProgram,
-    /// Its text, with the test in front.
+    /// Its text, with what stands in front.
     pub text: Cow<'a, ProgramText>,
-    /// Instructions of the test in front; none where there is no test.
+    /// Instructions in front: of the test, or of the end of a program that is narrowed.
     pub front: Option<usize>,
     /// How it is guarded, without the table, which is made for each load.
     pub guard: Option<ProgramGuard>,
@@ -254,7 +254,8 @@ impl<K: Kernel> Engine<K> {
         self.step("load", "load program");
         // It lives by the program that has it.
         let program = wanted.program;
-        let table = wanted.front.map(|_| self.kernel.create_map(&guard_table(), None)).transpose()?;
+        let is_guarded = wanted.guard.is_some() && runs_in_tasks(program.program_type);
+        let table = is_guarded.then(|| self.kernel.create_map(&guard_table(), None)).transpose()?;
         let table_id =
             table.as_ref().map(|table| self.kernel.map_of(table)).transpose()?.map(|facts| facts.id);
         let id_of = |index: usize| if index == TABLE { table_id } else { maps.get(index)?.id };
@@ -268,7 +269,7 @@ impl<K: Kernel> Engine<K> {
         let loaded = loaded.map_err(|error| self.explained(error, plan.object, wanted))?;
         let facts = self.kernel.program_of(&loaded.program)?;
         self.work.add_instructions(facts.verified_insns);
-        // Programs for packets have nothing in front.
+        // Members of chains have nothing in front.
         let member = (program.program_type.is_chained() && wanted.front.is_none()).then(|| MemberText {
             needs_own_btf: is_tied(plan.object, &wanted.text),
             text: Arc::new(bound),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bpfmand_core::{MapSpec, ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
+use bpfmand_splice::narrowed;
 
 use crate::engine::tenant_calls::{check_addresses, rounds_of};
 use crate::error::ExtensionRefusal;
@@ -35,12 +36,19 @@ impl<K: Kernel> Engine<K> {
             table: None,
             namespaces: false,
             credentials: false,
+            narrowed: false,
             rounds: Some(rounds),
         };
         if runs_in_tasks(wanted.program.program_type) {
             let (guarded, test) = self.with_guard(&wanted.text, program_type, kernel)?;
             (wanted.text, wanted.front) = (Cow::Owned(guarded.text), Some(guarded.len));
             (guard.namespaces, guard.credentials) = (test.namespaces.is_some(), test.credentials.is_some());
+        }
+        // One that cannot be narrowed runs behind the machine's programs, and on the way in alone.
+        if wanted.program.program_type == ProgramType::Tcx
+            && let Ok(narrow) = narrowed(&wanted.text)
+        {
+            (wanted.text, wanted.front, guard.narrowed) = (Cow::Owned(narrow.text), Some(narrow.len), true);
         }
         wanted.guard = Some(guard);
         Ok(wanted)
@@ -57,7 +65,8 @@ fn extended_type(wanted: &Wanted<'_>) -> Result<ProgramType, EngineError> {
     let of_type =
         extends.of_type.ok_or_else(|| ExtensionRefusal::NotOwn { program: program.clone(), extended })?;
     check_type(&program, of_type)?;
-    if runs_in_tasks(of_type) && extends.record.function == extends.of_name {
+    let has_test = runs_in_tasks(of_type) || of_type == ProgramType::Tcx;
+    if has_test && extends.record.function == extends.of_name {
         let name = extends.of_name.clone();
         return Err(ExtensionRefusal::Guarded { program, extended, name }.into());
     }

@@ -1,7 +1,7 @@
 //! Order among the programs of one hook of a control group, which the kernel keeps (Linux 6.17 and later, and
 //! newer ones of 6.12).
 //!
-//! A link gets its place when it comes, by rank and intents, its own and those of the links that are there, and keeps it:
+//! A link gets its place when it comes, by turn and intents, its own and those of the links that are there, and keeps it:
 //! a link that comes or goes moves no other. Programs of others stay where they are.
 
 use std::sync::Arc;
@@ -255,7 +255,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(None);
         }
         let mut places = self.places_in_group(hook, link);
-        let is_plain = |place: &Place| place.intent.is_empty() && place.rank == places[0].rank;
+        let is_plain = |place: &Place| place.intent.is_empty() && place.turn == places[0].turn;
         if places.iter().all(is_plain) {
             return Ok(None);
         }
@@ -281,7 +281,7 @@ impl<K: Kernel> Engine<K> {
         // What stands stays where it is as far as it can: the kernel moves nothing.
         places.sort_by_key(|place| {
             let at = standing.iter().position(|other| *other == Occupant::Ours(place.link));
-            (place.rank, at.unwrap_or(usize::MAX), place.sequence)
+            (place.turn, at.unwrap_or(usize::MAX), place.sequence)
         });
         let at = places.iter().position(|place| place.link == link.id).unwrap_or(places.len());
         let mut order = GroupOrder {

@@ -1,15 +1,17 @@
 //! Order among what the kernel runs one by one at a tcx hook: links of ours, the one link of our tc chain, links and
 //! programs of others.
 //!
-//! The chain stands behind the machine's links and before those of namespaces, whoever came first. The machine's tcx programs
-//! run before tc programs, as they do where tc is entered by a filter. A namespace's would end the list for the machine's
-//! members.
+//! On the way in the chain stands behind the machine's links and before those of tenants, whichever came first: the machine's tcx
+//! programs run before tc programs, as they do where tc is entered by a filter, and a tenant's would end the list for the
+//! machine's members. On the way out links of tenants come first. Once a tenant's member was in the chain, that comes second,
+//! and the machine's links last.
 
 use std::sync::Arc;
 
 use bpfmand_core::{
-    Contradiction, Foreign, HookContents, HookEntry, HookKey, HookKind, Interface, LinkId, Moves, Occupant,
-    OrderIntent, OrderedEntry, Place, ProgramId, Rank, Side, Solution, Via, Waiting, moves, solve_with_chain,
+    Contradiction, Direction, Foreign, HookContents, HookEntry, HookKey, HookKind, Interface, LinkId, Moves,
+    Occupant, OrderIntent, OrderedEntry, Place, ProgramId, Rank, Side, Solution, TcChain, Turn, Via, Waiting,
+    moves, solve_with_chain,
 };
 use bpfmand_kernel::{Kernel, ListAnchor};
 
@@ -117,12 +119,15 @@ impl<K: Kernel> Engine<K> {
         comes: bool,
     ) -> Result<TcxOrder, EngineError> {
         let (contents, standing) = self.standing(key, interface)?;
-        let (places, members) = {
+        let (places, members, is_open) = {
             let state = self.state();
-            (state.places(&key.of_tcx(), links, None), state.places(&key.of_chain(), members, None))
+            let is_open = state.hooks.get(&key.of_chain()).is_some_and(|hook| hook.open);
+            (state.places(&key.of_tcx(), links, None), state.places(&key.of_chain(), members, None), is_open)
         };
-        let members = (comes || standing.contains(&Occupant::Chain)).then_some(members.as_slice());
-        let (solution, contradiction) = solve_or_fall_back(&places, members, &standing);
+        let is_open = is_open || members.iter().any(|member| member.turn == Turn::TenantsFirst);
+        let chain = (comes || standing.contains(&Occupant::Chain))
+            .then_some(TcChain { members: members.as_slice(), is_open });
+        let (solution, contradiction) = solve_or_fall_back(&places, chain, &standing);
         Ok(TcxOrder { contents, standing, wanted: solution.order, waiting: solution.waiting, contradiction })
     }
 
@@ -158,21 +163,34 @@ impl<K: Kernel> Engine<K> {
         ensure_anchors_known(&order.waiting, || key.kind.at(interface), changed.id, &places, &order.standing)
     }
 
-    /// Refuses a tcx link of a namespace that no place in the kernel's list puts behind the machine's programs.
-    pub(crate) fn ensure_behind_machine(
+    /// Refuses a tenant's link that no place at a hook keeps from accepting packets past the machine's programs, or from
+    /// changing what these have judged.
+    pub(crate) fn ensure_within_machine(
         &self,
         key: &HookKey,
         interface: &Interface,
         link: &LinkRecord,
     ) -> Result<(), EngineError> {
         let state = self.state();
-        let is_tcx = matches!(key.kind, HookKind::Tcx(_));
-        if !is_tcx || state.place(link).rank == Rank::Machine {
+        let own = state.place(link);
+        if own.turn.rank() == Rank::Machine {
             return Ok(());
         }
         let entry = state.hooks.get(&key.of_chain()).map(|hook| hook.entry);
-        let by_filter = matches!(entry, Some(Entry::Filter { .. })) || !self.tc_enters_by_tcx();
-        if by_filter { Err(EngineError::TcxBeforeFilter { hook: key.kind.at(interface) }) } else { Ok(()) }
+        let by_filter = || matches!(entry, Some(Entry::Filter { .. })) || !self.tc_enters_by_tcx();
+        let hook = key.kind.at(interface);
+        match key.kind {
+            HookKind::Tcx(Direction::Ingress) if by_filter() => Err(EngineError::TcxBeforeFilter { hook }),
+            HookKind::Tcx(Direction::Egress) if own.turn != Turn::TenantsFirst => {
+                Err(EngineError::NotNarrowed { program: own.name, hook })
+            }
+            HookKind::Tc(Direction::Egress) if by_filter() => {
+                let links = state.chain(&key.of_tcx());
+                let of_machine = links.iter().find(|link| state.place(link).turn == Turn::Machine);
+                of_machine.map_or(Ok(()), |other| Err(EngineError::FilterBehindTcx { hook, other: other.id }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// True if any link at a hook wants more than its priority.
@@ -196,8 +214,8 @@ impl<K: Kernel> Engine<K> {
         Ok(order.place(OrderedEntry::Ours(link.id)))
     }
 
-    /// Where the one link of a tc chain that comes goes, if its members care about programs of others, or links of namespaces
-    /// are there, which it stands before; else the end, which is behind all links of ours.
+    /// Place of the one link of a tc chain that comes, if its members care about programs of others, or programs of tenants
+    /// are among them or are links beside it; else the end, which is behind all links of ours.
     ///
     /// With `changed`, its intents have to name what is there.
     pub(crate) fn block_place(
@@ -207,13 +225,16 @@ impl<K: Kernel> Engine<K> {
         members: &[Arc<LinkRecord>],
         changed: Option<&LinkRecord>,
     ) -> Result<Option<BlockOrder>, EngineError> {
-        let (links, has_namespaces) = {
+        let (links, has_tenants) = {
             let state = self.state();
             let links = state.chain(&key.of_tcx());
-            let has_namespaces = links.iter().any(|link| state.place(link).rank == Rank::Namespace);
-            (links, has_namespaces)
+            let is_tenants = |link: &Arc<LinkRecord>| state.place(link).turn != Turn::Machine;
+            let has_tenants = links.iter().any(is_tenants)
+                || key.kind.direction() == Some(Direction::Egress) && members.iter().any(is_tenants)
+                || state.hooks.get(key).is_some_and(|hook| hook.open);
+            (links, has_tenants)
         };
-        if !has_namespaces && !members.iter().any(|member| member.order.names_foreign()) {
+        if !has_tenants && !members.iter().any(|member| member.order.names_foreign()) {
             return Ok(None);
         }
         let mut order = self.list_order(key, interface, &links, members, true)?;
@@ -331,10 +352,10 @@ fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> ListAnchor {
 /// Without the intents about programs of others where these contradict; then without any.
 pub fn solve_or_fall_back(
     places: &[Place],
-    members: Option<&[Place]>,
+    chain: Option<TcChain<'_>>,
     standing: &[Occupant],
 ) -> (Solution, Option<Contradiction>) {
-    let contradiction = match solve_with_chain(places, members, standing) {
+    let contradiction = match solve_with_chain(places, chain, standing) {
         Ok(solution) => return (solution, None),
         Err(contradiction) => contradiction,
     };
@@ -350,19 +371,25 @@ pub fn solve_or_fall_back(
         let lessened = |places: &[Place]| -> Vec<Place> {
             places.iter().map(|place| Place { intent: keep(&place.intent), ..place.clone() }).collect()
         };
-        let members = members.map(lessened);
-        solve_with_chain(&lessened(places), members.as_deref(), standing).ok()
+        let members = chain.map(|chain| lessened(chain.members)).unwrap_or_default();
+        let chain = chain.map(|chain| TcChain { members: &members, ..chain });
+        solve_with_chain(&lessened(places), chain, standing).ok()
     };
     let solution = less(&keep)
         .or_else(|| less(&drop_all))
-        .unwrap_or_else(|| Solution { order: in_ranks(places, members.is_some()), waiting: Vec::new() });
+        .unwrap_or_else(|| Solution { order: in_turns(places, chain), waiting: Vec::new() });
     (solution, Some(contradiction))
 }
 
-/// Returns links and chain in the order of ranks alone.
-fn in_ranks(places: &[Place], has_chain: bool) -> Vec<OrderedEntry> {
-    let of = |rank| {
-        places.iter().filter(move |place| place.rank == rank).map(|place| OrderedEntry::Ours(place.link))
+/// Returns links and chain in the order of turns alone.
+fn in_turns(places: &[Place], chain: Option<TcChain<'_>>) -> Vec<OrderedEntry> {
+    let is_before = |place: &Place| match place.turn {
+        Turn::TenantsFirst => true,
+        Turn::Machine => chain.is_none_or(|chain| !chain.is_open),
+        Turn::TenantsLast => false,
     };
-    of(Rank::Machine).chain(has_chain.then_some(OrderedEntry::Chain)).chain(of(Rank::Namespace)).collect()
+    let (before, behind): (Vec<&Place>, Vec<&Place>) = places.iter().partition(|place| is_before(place));
+    let of = |place: &Place| OrderedEntry::Ours(place.link);
+    let chain = chain.map(|_| OrderedEntry::Chain);
+    before.into_iter().map(of).chain(chain).chain(behind.into_iter().map(of)).collect()
 }

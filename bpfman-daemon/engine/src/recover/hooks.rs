@@ -12,7 +12,7 @@ use crate::engine::locks::Subject;
 use crate::recover::moves::Absent;
 use crate::standing::HookCheck;
 use crate::state::Standing;
-use crate::state::records::HookRecord;
+use crate::state::records::{HookRecord, LinkRecord};
 
 impl<K: Kernel> Engine<K> {
     pub(crate) fn recover_hooks(&self, reloaded: &HashSet<ProgramUid>, report: &mut RecoveryReport) {
@@ -26,7 +26,8 @@ impl<K: Kernel> Engine<K> {
             let links = self.state().chain(&hook.key);
             // A member that was loaded again has other maps of global variables than the chain still runs with.
             let outdated = links.iter().any(|link| reloaded.contains(&link.program))
-                || self.is_timed_for_nobody(&hook, &links);
+                || self.is_timed_for_nobody(&hook, &links)
+                || self.is_in_earlier_order(&hook, &links);
             let _lock = self.lock(Subject::Hook(hook.key));
             match self.reconcile_at_start(&hook, &links, outdated) {
                 Ok(HookCheck::Right | HookCheck::Absent) => {}
@@ -56,5 +57,14 @@ impl<K: Kernel> Engine<K> {
                 Err(error) => report.of_hook(&hook, &error),
             }
         }
+    }
+
+    /// Returns whether a chain was built by a version that had programs of tenants run in another order, or accept packets
+    /// past the machine's on the way out.
+    fn is_in_earlier_order(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
+        let Ok(members) = self.joined(links) else { return false };
+        let order = || members.iter().map(|member| &member.link.id);
+        hook.chain.is_some()
+            && (!hook.slots.iter().eq(order()) || !hook.open && self.is_open(&hook.key, &members))
     }
 }

@@ -71,6 +71,7 @@ impl<K: Kernel> Engine<K> {
         self.sweep_chains(&mut report);
         self.recover_links(RecoveredLinks::Others, &mut report);
         self.sweep_pending_versions(&kept, &mut report);
+        self.settle_senders();
         for key in self.ordered_hooks() {
             // Others may have come and gone since.
             self.keep_order(&key);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKey, HookKind, LinkId, OperationId};
+use bpfmand_core::{AttachPoint, HookKey, HookKind, LinkId, OperationId, Turn};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::attach::sockmap::stays_in_place;
@@ -77,6 +77,16 @@ impl VersionSwitch<'_> {
     }
 }
 
+/// Refuses a version of a tenant's program that may take packets past the machine's programs, where the old one could not.
+fn ensure_turns(pair: &Pair) -> Result<(), EngineError> {
+    let is_wider = |link: &&Arc<LinkRecord>| {
+        link.turn(&pair.old) == Turn::TenantsFirst && link.turn(&pair.new) != Turn::TenantsFirst
+    };
+    let Some(link) = pair.links.iter().find(is_wider) else { return Ok(()) };
+    let hook = link.point.to_string();
+    Err(EngineError::NotNarrowed { program: pair.new.name.clone(), hook })
+}
+
 /// The hook of a link that is a member of a chain.
 fn chain_hook(link: &LinkRecord) -> Option<HookKey> {
     link.hook.filter(|key| !matches!(key.kind, HookKind::Tcx(_)))
@@ -92,6 +102,7 @@ impl<K: Kernel> Engine<K> {
         undo: &mut Undo<'a>,
     ) -> Result<Switched, EngineError> {
         let mut switched = Switched::default();
+        change.pairs.iter().try_for_each(ensure_turns)?;
         // Whatever the verifier says it says before the first hook is touched.
         let mut changed = Vec::new();
         let mut ending = Leaving::new();

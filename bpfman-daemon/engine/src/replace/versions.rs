@@ -179,7 +179,12 @@ impl<K: Kernel> Engine<K> {
         let left: BTreeSet<HookKey> = leaving.iter().filter_map(|link| link.hook).collect();
         let waiting = committed.leaving(switched.leftover, left.iter().copied().collect());
         let cleared = self.clear_or_wait("replace", waiting);
-        left.iter().for_each(|key| self.keep_order(key));
+        let of_turn = |pair: &Pair| {
+            let links = pair.links.iter().filter(|link| link.turn(&pair.old) != link.turn(&pair.new));
+            links.filter_map(|link| link.hook).collect::<Vec<_>>()
+        };
+        let moved = pairs.iter().flat_map(of_turn);
+        left.iter().copied().chain(moved).for_each(|key| self.keep_order(&key));
         cleared?;
         let describe = |program: &Arc<ProgramRecord>| retry_once(|| self.describe_program(program.id));
         Ok(ReplaceOutcome {

@@ -90,6 +90,7 @@ impl<K: Kernel> Engine<K> {
         for link in links {
             report.add(self.check_link(link), || self.link_place(link));
         }
+        self.settle_senders();
         // Others come and go among ours too.
         for key in self.ordered_hooks() {
             match self.check_order(&key) {

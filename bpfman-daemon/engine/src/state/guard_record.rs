@@ -17,6 +17,9 @@ pub struct ProgramGuard {
     /// It can tell tasks by their rights.
     #[serde(default)]
     pub credentials: bool,
+    /// Of a tcx program: it answers NEXT or DROP alone. Those that earlier versions loaded do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub narrowed: bool,
     /// Rounds of its deepest nesting of loops. Records of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounds: Option<u64>,

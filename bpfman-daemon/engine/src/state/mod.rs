@@ -25,6 +25,7 @@ mod program_record;
 pub mod records;
 mod standing;
 mod stray;
+mod turn;
 mod unfinished;
 pub mod waiting;
 mod xdp_placement;
@@ -311,7 +312,7 @@ impl State {
             link: link.id,
             program: link.program,
             name: program.map(|program| program.name.clone()).unwrap_or_default(),
-            rank: program.map(|of| of.owner().rank().max(link.owner(of).rank())).unwrap_or_default(),
+            turn: program.map(|program| link.turn(program)).unwrap_or_default(),
             priority: link.point.priority().unwrap_or(0),
             sequence: link.sequence,
             intent: link.order.clone(),

@@ -311,9 +311,21 @@ pub struct HookRecord {
     /// Number of its network namespace, where it is entered without a link of the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<NamespaceNumber>,
+    /// A tenant's program joined on the way out: by tcx it accepts nothing past what stands behind it, and runs before the
+    /// machine's tcx links. So it stays, since the machine's would be skipped for a moment when it changed back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
+    /// At XDP: verdicts after which members of tenants drop instead, by bit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unsent: u32,
     /// At XDP: where it runs. Records of earlier versions get it at the first check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp: Option<XdpPlacement>,
+}
+
+/// Leaves a field away.
+pub const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl HookRecord {

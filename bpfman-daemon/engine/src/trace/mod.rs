@@ -9,9 +9,9 @@ mod sends;
 
 use std::path::Path;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId, NetnsId, ProceedOn};
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId, NetnsId, ProceedOn, Turn};
 use bpfmand_kernel::{Kernel, KernelError, TestContext, TestRun, TestRunResult};
-use bpfmand_splice::SpliceHook;
+use bpfmand_splice::{ProceedMask, SpliceHook};
 
 use crate::engine::locks::Subject;
 use crate::state::records::Entry;
@@ -89,6 +89,8 @@ struct Member<H> {
     name: String,
     proceed_on: Option<ProceedOn>,
     shadow: bool,
+    /// A tenant's on the way out, which can drop and accepts nothing.
+    can_only_drop: bool,
     handle: H,
 }
 
@@ -148,6 +150,7 @@ impl<K: Kernel> Engine<K> {
         let answers = match (kind, hook.as_ref().map(|hook| hook.entry)) {
             (HookKind::Xdp, _) => SpliceHook::Xdp,
             (_, Some(Entry::Filter { .. })) => SpliceHook::TcClsact,
+            _ if hook.as_ref().is_some_and(|hook| hook.open) => SpliceHook::TcTcxOpen,
             _ => SpliceHook::TcTcx,
         };
         let members = self.members_of(&key, interface)?;
@@ -194,6 +197,7 @@ impl<K: Kernel> Engine<K> {
                     name: program.name.clone(),
                     proceed_on: link.point.proceed_on(),
                     shadow: link.sharing.shadow,
+                    can_only_drop: link.turn(&program) == Turn::TenantsFirst,
                     handle: self.loaded_program(program.id)?,
                 })
             })
@@ -241,6 +245,7 @@ impl<K: Kernel> Engine<K> {
             let verdict = run.verdict.cast_signed();
             let proceeded = match member.proceed_on {
                 Some(_) if member.shadow => true,
+                Some(_) if member.can_only_drop => ProceedMask::UNLESS_DROPPED.contains(answers, verdict),
                 Some(set) => set.contains(verdict),
                 // tcx goes on after NEXT, and after all that it does not know.
                 None => !matches!(verdict, 0 | 2 | 7),
@@ -256,6 +261,7 @@ impl<K: Kernel> Engine<K> {
             });
             now = behind;
             if !proceeded {
+                let verdict = if member.can_only_drop { answers.fail_verdict() } else { verdict };
                 let end = member.proceed_on.map_or(verdict, |_| answers.translate(verdict));
                 return Ok((steps, end, now));
             }

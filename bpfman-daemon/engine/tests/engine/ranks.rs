@@ -1,12 +1,15 @@
-//! Ranks: programs of applications of a namespace come after those of the machine.
+//! Ranks: programs of the machine come first on the way in, and last on the way out.
 
 use std::path::Path;
 
-use bpfmand_core::{AttachPoint, AttachRequest, HookKind, LoadRequest, Owner, OwningApplication};
+use bpfmand_core::{
+    AttachPoint, AttachRequest, Direction, HookKind, LoadRequest, Owner, OwningApplication, TaskScope,
+    TenantRules,
+};
 use bpfmand_engine::{EngineError, ErrorKind, UpdateLinkRequest};
 use bpfmand_kernel::ListAnchor;
 
-use crate::among_others::{is_fine, open, stranger};
+use crate::among_others::{is_fine, names, open, stranger};
 use crate::before_the_chain::{list, tango};
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::intents::{attach, intent};
@@ -34,7 +37,7 @@ fn what_a_namespace_wants_never_comes_before_the_machine<K: Testable>(bench: &Be
     let waits = engine.describe_link(tenant).unwrap().waits_for;
     assert_eq!(waits.iter().map(|one| one.anchor.to_string()).collect::<Vec<_>>(), ["role=first"]);
     let chain = engine.chain(&bench.left(), XDP).unwrap();
-    assert!(chain.members[1].reason.starts_with("rank of namespaces, then priority 0"), "{chain:?}");
+    assert!(chain.members[1].reason.starts_with("rank of tenants, then priority 0"), "{chain:?}");
     // A new start gives the same order, from the records.
     drop(engine);
     let engine = bench.engine();
@@ -101,7 +104,85 @@ fn tcx_of_a_namespace_among_programs_of_others<K: Testable>(bench: &Bench<K>) {
     assert!(is_fine(&engine));
 }
 
+/// A load of a grant with a scope.
+fn of_scope(load: LoadRequest) -> LoadRequest {
+    let tenant = TenantRules { scope: TaskScope::Caller, helpers: Default::default() };
+    LoadRequest { owner: Owner::Grant("team".to_owned()), tenant: Some(tenant), ..load }
+}
+
+fn tenants_come_first_on_the_way_out<K: Testable>(bench: &Bench<K>) {
+    const OUT: HookKind = HookKind::Tc(Direction::Egress);
+    let engine = bench.engine();
+    let load = |name: &'static str| bench.request("programs", &[name]);
+    let out = |priority| bench.tc(Direction::Egress, priority);
+    let order = |engine: &bpfmand_engine::Engine<K>| engine.names(&bench.left(), OUT);
+    let machine = engine.attached(engine.loads(&load("tango"))[0], out(0));
+    let tulip = engine.loads(&of_namespace(load("tulip")))[0];
+    let tenant = engine.attached(tulip, out(900));
+    assert_eq!(order(&engine), ["tulip", "tango"]);
+    let chain = engine.chain(&bench.left(), OUT).unwrap();
+    assert!(chain.members[0].reason.starts_with("rank of tenants (first on the way out)"), "{chain:?}");
+    // No position, priority or intent leads behind the machine.
+    let behind = UpdateLinkRequest { position: Some(1), ..UpdateLinkRequest::of(tenant) };
+    engine.update_link(&behind).unwrap_err();
+    let after = UpdateLinkRequest {
+        order: Some(intent("", &[], &[&machine.to_string()])),
+        ..UpdateLinkRequest::of(tenant)
+    };
+    engine.update_link(&after).unwrap_err();
+    assert_eq!(order(&engine), ["tulip", "tango"]);
+    // Grants with a scope are tenants, too.
+    let scoped = engine.loads(&of_scope(load("tulip")))[0];
+    engine.attached(scoped, out(0));
+    assert_eq!(order(&engine), ["tulip", "tulip", "tango"]);
+    engine.detach(machine).unwrap();
+    engine.attached(engine.loads(&load("tango"))[0], out(0));
+    assert_eq!(order(&engine), ["tulip", "tulip", "tango"]);
+    drop(engine);
+    let engine = bench.engine();
+    engine.recover().unwrap();
+    assert_eq!(order(&engine), ["tulip", "tulip", "tango"]);
+}
+
+/// The machine's tcx links run before its chain, unless a tenant was in that: then behind it.
+fn tcx_links_of_the_machine_come_last_on_the_way_out<K: Testable>(bench: &Bench<K>) {
+    if !open(bench) {
+        return;
+    }
+    let engine = bench.engine();
+    let load = |name: &'static str| bench.request("programs", &[name]);
+    let tcx = |priority| AttachPoint::Tcx { interface: bench.left(), direction: Direction::Egress, priority };
+    let out = |priority| bench.tc(Direction::Egress, priority);
+    let key = bench.kernel.find_hook(&bench.left(), HookKind::Tcx(Direction::Egress)).unwrap();
+    let list = || {
+        let names = names(&*bench.kernel, &bench.netns, &key).into_iter();
+        let chain = |name: String| match name.as_str() {
+            "xray" | "yankee" | "zulu" => name,
+            _ => "chain".to_owned(),
+        };
+        names.map(chain).collect::<Vec<_>>()
+    };
+    engine.attached(engine.loads(&load("tango"))[0], out(5));
+    engine.attached(engine.loads(&load("zulu"))[0], tcx(0));
+    assert_eq!(list(), ["zulu", "chain"]);
+    engine.attached(engine.loads(&of_namespace(load("xray")))[0], tcx(900));
+    assert_eq!(list(), ["xray", "zulu", "chain"]);
+    let tulip = engine.attached(engine.loads(&of_namespace(load("tulip")))[0], out(900));
+    assert_eq!(list(), ["xray", "chain", "zulu"]);
+    // It stays so: the machine's link would be skipped for a moment.
+    engine.detach(tulip).unwrap();
+    assert_eq!(list(), ["xray", "chain", "zulu"]);
+    engine.attached(engine.loads(&load("yankee"))[0], tcx(1));
+    assert_eq!(list(), ["xray", "chain", "zulu", "yankee"]);
+    drop(engine);
+    let engine = bench.engine();
+    assert_eq!(list(), ["xray", "chain", "zulu", "yankee"]);
+    assert!(is_fine(&engine) && engine.check_all().mended.is_empty());
+}
+
 crate::on_both_kernels!(
+    tenants_come_first_on_the_way_out,
+    tcx_links_of_the_machine_come_last_on_the_way_out,
     what_a_namespace_wants_never_comes_before_the_machine,
     tcx_of_a_namespace_stands_behind_the_chain,
     tcx_of_a_namespace_among_programs_of_others,

@@ -1,6 +1,7 @@
 //! What members do, as their instructions show it: verdicts, stack, writes to packets.
 
 pub(crate) mod frame;
+pub(crate) mod narrow;
 pub(crate) mod packet_write;
 pub(crate) mod pointer;
 pub(crate) mod sends;

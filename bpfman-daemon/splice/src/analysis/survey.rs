@@ -22,7 +22,7 @@ const TAIL_CALL: i32 = 12;
 /// `bpf_timer_init`, `bpf_timer_set_callback`, `bpf_timer_start`.
 const TIMERS: std::ops::RangeInclusive<i32> = 169..=171;
 /// `bpf_redirect`, `bpf_redirect_map`, `bpf_redirect_neigh`, `bpf_redirect_peer`.
-const REDIRECTS: [i32; 4] = [23, 51, 152, 155];
+pub(crate) const REDIRECTS: [i32; 4] = [23, 51, 152, 155];
 
 /// True for `bpf_tail_call`.
 pub(crate) const fn is_tail_call(effect: Effect) -> bool {

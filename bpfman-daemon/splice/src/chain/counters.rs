@@ -25,7 +25,7 @@ impl CounterLayout {
     pub const fn new(hook: SpliceHook, members: usize) -> Self {
         let columns = match hook {
             SpliceHook::Xdp => 8,
-            SpliceHook::TcTcx | SpliceHook::TcClsact => 16,
+            SpliceHook::TcTcx | SpliceHook::TcTcxOpen | SpliceHook::TcClsact => 16,
         };
         Self { hook, slots: members + 1, columns }
     }
@@ -76,7 +76,7 @@ impl CounterLayout {
     pub(crate) const fn known_columns(self) -> usize {
         match self.hook {
             SpliceHook::Xdp => 5,
-            SpliceHook::TcTcx | SpliceHook::TcClsact => 10,
+            SpliceHook::TcTcx | SpliceHook::TcTcxOpen | SpliceHook::TcClsact => 10,
         }
     }
 
@@ -85,7 +85,7 @@ impl CounterLayout {
     pub const fn other_column(self) -> usize {
         match self.hook {
             SpliceHook::Xdp => 5,
-            SpliceHook::TcTcx | SpliceHook::TcClsact => 14,
+            SpliceHook::TcTcx | SpliceHook::TcTcxOpen | SpliceHook::TcClsact => 14,
         }
     }
 
@@ -94,7 +94,7 @@ impl CounterLayout {
     pub const fn failed_column(self) -> usize {
         match self.hook {
             SpliceHook::Xdp => 6,
-            SpliceHook::TcTcx | SpliceHook::TcClsact => 15,
+            SpliceHook::TcTcx | SpliceHook::TcTcxOpen | SpliceHook::TcClsact => 15,
         }
     }
 
@@ -106,7 +106,7 @@ impl CounterLayout {
             ["unspec", "ok", "reclassify", "shot", "pipe", "stolen", "queued", "repeat", "redirect", "trap"];
         let known: &[&'static str] = match self.hook {
             SpliceHook::Xdp => &XDP,
-            SpliceHook::TcTcx | SpliceHook::TcClsact => &TC,
+            SpliceHook::TcTcx | SpliceHook::TcTcxOpen | SpliceHook::TcClsact => &TC,
         };
         match column {
             column if column == self.other_column() => Some("other"),

@@ -6,11 +6,12 @@ use crate::chain::proceed::ProceedMask;
 pub type Code = i32;
 
 const XDP_ABORTED: Code = 0;
+pub(crate) const XDP_DROP: Code = 1;
 const XDP_PASS: Code = 2;
 const XDP_REDIRECT: Code = 4;
 const TC_UNSPEC: Code = -1;
 const TC_OK: Code = 0;
-const TC_SHOT: Code = 2;
+pub(crate) const TC_SHOT: Code = 2;
 const TC_REDIRECT: Code = 7;
 
 /// What TC programs return, and what a tcx link has to return in its place.
@@ -38,6 +39,8 @@ pub enum SpliceHook {
     Xdp,
     /// A tcx link. All proceeded: NEXT. Otherwise the verdict that stopped the chain, in tcx's four codes.
     TcTcx,
+    /// The same before other links of the machine: accepting verdicts are NEXT, so that those run.
+    TcTcxOpen,
     /// A clsact filter in direct-action mode. All proceeded: UNSPEC. Otherwise the verdict that stopped the chain.
     TcClsact,
 }
@@ -48,7 +51,7 @@ impl SpliceHook {
     pub const fn end_verdict(self) -> Code {
         match self {
             Self::Xdp => XDP_PASS,
-            Self::TcTcx | Self::TcClsact => TC_UNSPEC,
+            Self::TcTcx | Self::TcTcxOpen | Self::TcClsact => TC_UNSPEC,
         }
     }
 
@@ -58,7 +61,7 @@ impl SpliceHook {
     pub const fn fail_verdict(self) -> Code {
         match self {
             Self::Xdp => XDP_ABORTED,
-            Self::TcTcx | Self::TcClsact => TC_SHOT,
+            Self::TcTcx | Self::TcTcxOpen | Self::TcClsact => TC_SHOT,
         }
     }
 
@@ -66,7 +69,7 @@ impl SpliceHook {
     pub(crate) const fn ifindex_offset(self) -> i16 {
         match self {
             Self::Xdp => 12,
-            Self::TcTcx | Self::TcClsact => 40,
+            Self::TcTcx | Self::TcTcxOpen | Self::TcClsact => 40,
         }
     }
 
@@ -76,6 +79,10 @@ impl SpliceHook {
         match self {
             Self::Xdp | Self::TcClsact => code,
             Self::TcTcx => TCX_TABLE.iter().find(|(from, _)| *from == code).map_or(TC_UNSPEC, |(_, to)| *to),
+            Self::TcTcxOpen => match Self::TcTcx.translate(code) {
+                TC_OK => TC_UNSPEC,
+                translated => translated,
+            },
         }
     }
 
@@ -84,7 +91,7 @@ impl SpliceHook {
     pub const fn redirect(self) -> Code {
         match self {
             Self::Xdp => XDP_REDIRECT,
-            Self::TcTcx | Self::TcClsact => TC_REDIRECT,
+            Self::TcTcx | Self::TcTcxOpen | Self::TcClsact => TC_REDIRECT,
         }
     }
 
@@ -93,7 +100,7 @@ impl SpliceHook {
     pub const fn first_code(self) -> Code {
         match self {
             Self::Xdp => 0,
-            Self::TcTcx | Self::TcClsact => -1,
+            Self::TcTcx | Self::TcTcxOpen | Self::TcClsact => -1,
         }
     }
 
@@ -104,7 +111,7 @@ impl SpliceHook {
         match self {
             Self::Xdp => set.0 & !(1 << XDP_PASS | ProceedMask::DISPATCHER_RETURN.0) == 0,
             Self::TcClsact => set.codes(self).all(|code| code == TC_UNSPEC),
-            Self::TcTcx => false,
+            Self::TcTcx | Self::TcTcxOpen => false,
         }
     }
 }
@@ -127,6 +134,10 @@ mod tests {
         let expected = [(-1, -1), (0, 0), (1, 0), (2, 2), (3, -1), (4, 2), (5, 2), (6, -1), (7, 7), (8, 2)];
         for (code, answer) in expected {
             assert_eq!(SpliceHook::TcTcx.translate(code), answer, "code {code}");
+        }
+        for (code, answer) in expected {
+            let open = if answer == 0 { -1 } else { answer };
+            assert_eq!(SpliceHook::TcTcxOpen.translate(code), open, "code {code}");
         }
         for unknown in [9, 30, 31, 255, i32::MIN, i32::MAX] {
             assert_eq!(SpliceHook::TcTcx.translate(unknown), -1);

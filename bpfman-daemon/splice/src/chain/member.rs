@@ -19,6 +19,8 @@ pub struct Member<'a> {
     pub text: &'a BoundText,
     /// Verdicts on which the next member runs.
     pub proceed_on: ProceedMask,
+    /// XDP verdicts after which it drops instead of sending the packet: a tenant's, where the machine has programs of egress.
+    pub unsent: ProceedMask,
     /// The program's instructions or maps carry type ids of its own BTF (`bpf_obj_new`, lists, trees, local kptrs).
     pub needs_own_btf: bool,
     /// Stack depth of each function in bytes as the kernel's verifier printed it when the member was loaded alone
@@ -55,6 +57,7 @@ impl<'a> Member<'a> {
             label,
             text,
             proceed_on,
+            unsent: ProceedMask(0),
             needs_own_btf: false,
             kernel_stack_depths: None,
             local_type_ids: &[],

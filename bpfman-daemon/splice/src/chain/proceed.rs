@@ -2,7 +2,7 @@
 
 use bpfmand_core::Insn;
 
-use crate::chain::hook::{Code, SpliceHook};
+use crate::chain::hook::{Code, SpliceHook, TC_SHOT};
 use crate::text::asm::{Asm, Label};
 use crate::text::opcode;
 
@@ -20,9 +20,19 @@ impl ProceedMask {
     /// all bits.
     pub const EVERYTHING: Self = Self(u32::MAX);
 
+    /// TC verdicts that take a packet away from this interface: SHOT, STOLEN, QUEUED, REDIRECT and TRAP.
+    const DROPPING: u32 = 1 << 2 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8;
+
+    /// Of a TC member that runs before the machine's: it can drop, and the chain goes on after all else it returns, codes
+    /// without a bit too. No set that names verdicts has all these bits.
+    pub const UNLESS_DROPPED: Self = Self(!(Self::DROPPING << 1));
+
     /// True if a chain goes on after `code`.
     #[must_use]
     pub fn contains(self, hook: SpliceHook, code: Code) -> bool {
+        if self == Self::UNLESS_DROPPED {
+            return !(0..=8).contains(&code) || Self::DROPPING >> code & 1 == 0;
+        }
         let bit = i64::from(code) - i64::from(hook.first_code());
         self == Self::EVERYTHING || (0..32).contains(&bit) && self.0 >> bit & 1 == 1
     }
@@ -45,6 +55,22 @@ impl ProceedMask {
         }
         runs
     }
+}
+
+/// Emits a test of the code in `w0` for [`ProceedMask::UNLESS_DROPPED`]: jumps to `go`, or falls through with SHOT.
+///
+/// The kernel lets what it has no other word for pass, so every verdict of the kind becomes SHOT. Registers 1 and 2 may be
+/// overwritten.
+pub(crate) fn emit_drop_test(asm: &mut Asm, go: Label) {
+    let dropped = asm.label();
+    // Unsigned: -1 is large.
+    asm.branch(opcode::JGT32, 8, go);
+    asm.push(Insn::new(opcode::MOV32_IMM, 1, 0, 0, 1));
+    asm.push(Insn::new(opcode::LSH32_REG, 1, 0, 0, 0));
+    asm.branch_on(1, opcode::JSET32, ProceedMask::DROPPING, dropped);
+    asm.jump(go);
+    asm.bind(dropped);
+    asm.set(0, TC_SHOT);
 }
 
 /// Emits a test of the code in `w0`: falls through if it is in the set, else jumps to `stop`. Keeps `r0`.

@@ -69,7 +69,7 @@ impl Merge {
         };
         let context = match hook {
             SpliceHook::Xdp => "xdp_md",
-            SpliceHook::TcTcx | SpliceHook::TcClsact => "__sk_buff",
+            SpliceHook::TcTcx | SpliceHook::TcTcxOpen | SpliceHook::TcClsact => "__sk_buff",
         };
         const SIGNED_32_BITS: u32 = 1 << 24 | 32;
         let int = merge.add("int", records::INT, 0, 4, &[SIGNED_32_BITS]);

@@ -88,10 +88,16 @@ pub(crate) fn answer(asm: &mut Asm, code: Code) {
 pub(crate) fn stopped(asm: &mut Asm, hook: SpliceHook, codes: Codes) {
     let as_it_is = match codes.known() {
         Some(mut known) => known.all(|code| hook.translate(code) == code),
-        None => hook != SpliceHook::TcTcx,
+        None => !matches!(hook, SpliceHook::TcTcx | SpliceHook::TcTcxOpen),
     };
     if !as_it_is {
         emit_tcx_table(asm);
+        if hook == SpliceHook::TcTcxOpen {
+            let kept = asm.label();
+            asm.branch(opcode::JNE32, 0, kept);
+            asm.set(0, hook.end_verdict());
+            asm.bind(kept);
+        }
     }
     asm.exit();
 }

@@ -9,8 +9,9 @@ use crate::analysis::pointer::FULL;
 use crate::analysis::stack::{Group, Stack};
 use crate::analysis::unwritten::FrameSlots;
 use crate::analysis::verdicts::Codes;
+use crate::chain::hook::{Code, TC_SHOT, XDP_DROP};
 use crate::chain::member;
-use crate::chain::proceed::ProceedMask;
+use crate::chain::proceed::{ProceedMask, emit_drop_test};
 use crate::chain::sections::{ChainPart, ChainSection};
 use crate::chain::way::Way;
 use crate::emit::clock::{self, Clock};
@@ -221,6 +222,10 @@ impl Emission<'_> {
         if is_shadow {
             return self.leave_shadow(member, exits);
         }
+        if group.members[member].proceed_on == ProceedMask::UNLESS_DROPPED {
+            return self.leave_unless_dropped(member, exits);
+        }
+        self.hold_back(member, exits);
         let set = self.occurring(member);
         let stopping = self.codes(member).outside(hook, group.members[member].proceed_on);
         if member + 1 == group.members.len() {
@@ -245,6 +250,42 @@ impl Emission<'_> {
         let stop = exits.stopped(&mut self.asm, member, stopping);
         glue::check(&mut self.asm, hook, set, stop, self.far[member]);
         self.go_on(member, exits);
+    }
+
+    /// Drops what a member would send, unless the chain goes on after that verdict, which sends nothing.
+    fn hold_back(&mut self, member: usize, exits: &mut Exits) {
+        let group = self.segment.group;
+        let (hook, set) = (group.options.hook, group.members[member].proceed_on);
+        let unsent = group.members[member].unsent.codes(hook).filter(|code| !set.contains(hook, *code));
+        let unsent: Vec<Code> = unsent.collect();
+        if unsent.is_empty() {
+            return;
+        }
+        let (drop, on) = (self.asm.label(), self.asm.label());
+        for code in unsent {
+            self.asm.branch(opcode::JEQ32, code.cast_unsigned(), drop);
+        }
+        self.asm.jump(on);
+        self.asm.bind(drop);
+        self.asm.set(0, XDP_DROP);
+        let stop = exits.stopped(&mut self.asm, member, Codes::constant(XDP_DROP));
+        self.asm.jump(stop);
+        self.asm.bind(on);
+    }
+
+    /// Behind a member that can drop, and accept nothing.
+    fn leave_unless_dropped(&mut self, member: usize, exits: &mut Exits) {
+        let go = self.asm.label();
+        emit_drop_test(&mut self.asm, go);
+        let stop = exits.stopped(&mut self.asm, member, Codes::constant(TC_SHOT));
+        self.asm.jump(stop);
+        self.asm.bind(go);
+        if member + 1 == self.segment.group.members.len() {
+            let end = exits.all_proceeded(&mut self.asm);
+            exits.run_into(end);
+        } else {
+            self.go_on(member, exits);
+        }
     }
 
     /// Behind a shadow member: what it answered is counted, and the chain goes on.

@@ -101,7 +101,6 @@ const NETWORK: &[&str] = &[
     "redirect",
     "redirect_map",
     "redirect_neigh",
-    "redirect_peer",
     "get_cgroup_classid",
     "get_route_realm",
     "get_hash_recalc",
@@ -369,6 +368,8 @@ mod tests {
         assert_eq!(check(ProgramType::Kprobe, helper("probe_read_user"), &[]), Ok(()));
         assert!(check(ProgramType::Tc, helper("probe_read_user"), &[]).is_err());
         assert_eq!(check(ProgramType::Tc, helper("skb_store_bytes"), &[]), Ok(()));
+        // Past the programs of egress of the peer's other end.
+        assert!(check(ProgramType::Tc, helper("redirect_peer"), &[]).is_err());
         assert!(check(ProgramType::Lsm, helper("skb_store_bytes"), &[]).is_err());
         assert!(check(ProgramType::Uprobe, helper("tail_call"), &[]).is_err());
     }

@@ -158,7 +158,11 @@ pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bo
 /// lines' records move with it.
 #[must_use]
 pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
-    let front = front(test);
+    put_in_front(text, front(test))
+}
+
+/// A program with more instructions at the beginning of its entry function.
+pub(crate) fn put_in_front(text: &ProgramText, front: Vec<Insn>) -> Guarded {
     let len = front.len();
     let mut text = text.clone();
     text.insns.splice(0..0, front);
@@ -175,7 +179,7 @@ pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
         ..*info
     };
     text.func_info = text.func_info.iter().map(func).collect();
-    // The kernel wants a line for the first instruction: the test is said to be of the line where the program begins.
+    // The kernel wants a line for the first instruction: what is in front counts as the line where the program begins.
     let first = text.line_info.first().filter(|line| line.insn_off == 0).copied();
     let moved = text.line_info.iter().map(|line| LineInfo { insn_off: line.insn_off + by, ..*line });
     text.line_info = first.into_iter().chain(moved).collect();

@@ -6,6 +6,7 @@ use crate::chain::hook::can_attach_direct;
 use crate::chain::member::Member;
 use crate::chain::options::{FragsRule, SpliceOptions};
 use crate::chain::plan::{ArrayUse, Attempt, ChainPlan, ChainStrategy, SegmentPlan};
+use crate::chain::proceed::ProceedMask;
 use crate::chain::way::{MemberPlan, Way, WayReason};
 use crate::error::SpliceError;
 use crate::error::limits::MAX_MEMBERS;
@@ -45,6 +46,7 @@ pub(crate) fn decide(
         && reached == 1
         && !options.counters
         && !timed
+        && members[0].unsent == ProceedMask(0)
         && can_attach_direct(options.hook, members[0].proceed_on);
     let plan = ChainPlan {
         strategy: ChainStrategy::Direct,
@@ -126,6 +128,7 @@ fn hidden_exit(
     let reason = survey.hidden_exit.clone()?;
     let ends_the_chain = index + 1 == members.len()
         && !options.counters
+        && members[index].unsent == ProceedMask(0)
         && options.hook.verdict_survives(members[index].proceed_on);
     (!ends_the_chain).then_some(reason)
 }

@@ -1,18 +1,27 @@
-//! Orders against ranks: programs of cluster applications run before those of a namespace, whatever either writes.
+//! Orders against ranks: programs of cluster applications come before those of a namespace on the way in, and behind them on the
+//! way out, whatever either writes.
 
 use std::fmt;
+
+use bpfman_application::interface::TrafficDirection;
+use bpfman_application::packets::PacketHook;
 
 use super::overlap::may_meet;
 use super::slot::{PacketSlot, SlotAnchor};
 
-/// How much higher than another an application is: cluster applications before those of a namespace.
+/// How much higher than another an application is: cluster applications are closer to the network than those of a namespace.
 const fn is_of_cluster(slot: &PacketSlot) -> bool {
     slot.application.namespace.is_none()
 }
 
-/// True if the daemon never puts one before the other.
+/// Returns whether packets leave by a slot's hook.
+const fn is_outbound(slot: &PacketSlot) -> bool {
+    matches!(slot.hook, PacketHook::Tc(TrafficDirection::Egress) | PacketHook::Tcx(TrafficDirection::Egress))
+}
+
+/// True if the daemon never puts one before the other. Both are at one hook.
 pub fn cannot_precede(first: &PacketSlot, second: &PacketSlot) -> bool {
-    !is_of_cluster(first) && is_of_cluster(second)
+    is_of_cluster(first) != is_of_cluster(second) && is_of_cluster(first) == is_outbound(first)
 }
 
 /// A wish that ranks do not let come true.
@@ -34,39 +43,46 @@ impl fmt::Display for RankConflict {
 /// The wishes of an application against ranks.
 #[must_use]
 pub fn against_ranks(own: &[PacketSlot], others: &[PacketSlot]) -> Vec<RankConflict> {
-    own.iter().flat_map(|slot| [before(slot, others), after(slot, others)].concat()).collect()
+    own.iter()
+        .flat_map(
+            |slot| if is_of_cluster(slot) { of_cluster(slot, others) } else { of_namespace(slot, others) },
+        )
+        .collect()
 }
 
-/// What a program of a namespace wants to run before.
-fn before(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
-    if is_of_cluster(slot) {
-        return Vec::new();
-    }
+/// Wishes of a program of a namespace to run between those of the cluster and the network.
+fn of_namespace(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
+    let (side, anchors, rank) = if is_outbound(slot) {
+        ("after", &slot.after, "programs of a BpfApplication run before those of the machine on the way out")
+    } else {
+        ("before", &slot.before, "programs of a BpfApplication run after those of the machine on the way in")
+    };
     let conflict = |(at, (text, anchor)): (usize, &(String, SlotAnchor))| {
-        let path = format!("{}.order.before[{at}]", slot.path);
+        let path = format!("{}.order.{side}[{at}]", slot.path);
         let named = || others.iter().find(|other| is_of_cluster(other) && meets(slot, other, anchor));
         let (refused, whom) = match anchor {
             SlotAnchor::Foreign(_) => (false, "programs of others".to_owned()),
             SlotAnchor::Program(_) => (true, named()?.application.to_string()),
             SlotAnchor::Role(_) | SlotAnchor::Link => (false, named()?.application.to_string()),
         };
-        let rank = "programs of a BpfApplication run after those of the machine";
         Some(RankConflict { path, refused, wish: format!("\"{text}\" means {whom}: {rank}") })
     };
-    slot.before.iter().enumerate().filter_map(conflict).collect()
+    anchors.iter().enumerate().filter_map(conflict).collect()
 }
 
-/// What a program of the cluster wants to run after.
-fn after(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
-    if !is_of_cluster(slot) {
-        return Vec::new();
-    }
+/// Wishes of a program of the cluster against those of a namespace that ranks do not let come true.
+fn of_cluster(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
+    let (side, anchors, run) = if is_outbound(slot) {
+        ("before", &slot.before, "whose programs run before it on the way out")
+    } else {
+        ("after", &slot.after, "whose programs run after it")
+    };
     let conflict = |(at, (text, anchor)): (usize, &(String, SlotAnchor))| {
         let named = others.iter().find(|other| !is_of_cluster(other) && meets(slot, other, anchor))?;
-        let wish = format!("\"{text}\" means {}, whose programs run after it", named.application);
-        Some(RankConflict { path: format!("{}.order.after[{at}]", slot.path), refused: false, wish })
+        let wish = format!("\"{text}\" means {}, {run}", named.application);
+        Some(RankConflict { path: format!("{}.order.{side}[{at}]", slot.path), refused: false, wish })
     };
-    slot.after.iter().enumerate().filter_map(conflict).collect()
+    anchors.iter().enumerate().filter_map(conflict).collect()
 }
 
 fn meets(slot: &PacketSlot, other: &PacketSlot, anchor: &SlotAnchor) -> bool {
@@ -84,15 +100,26 @@ mod tests {
 
     /// An application with one XDP program, at the pods of a namespace.
     fn one(namespace: Option<&str>, name: &str, program: &str, order: Value) -> Vec<PacketSlot> {
+        at(namespace, name, program, ("XDP", json!({})), order)
+    }
+
+    /// The same of a type, with what its links have besides.
+    fn at(
+        namespace: Option<&str>,
+        name: &str,
+        program: &str,
+        (kind, more): (&str, Value),
+        order: Value,
+    ) -> Vec<PacketSlot> {
         let pods = match namespace {
             None => json!({ "namespace": "shop", "pods": {} }),
             Some(_) => json!({ "pods": {} }),
         };
-        let link = json!({ "interfaceSelector": { "interfaces": ["eth0"] }, "networkNamespaces": pods, "order": order });
-        let spec = json!({
-            "nodeSelector": {}, "byteCode": { "path": "/a.o" },
-            "programs": [{ "name": program, "type": "XDP", "xdp": { "links": [link] } }],
-        });
+        let mut link = json!({ "interfaceSelector": { "interfaces": ["eth0"] }, "networkNamespaces": pods, "order": order });
+        link.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut program = json!({ "name": program, "type": kind });
+        program[kind.to_lowercase()] = json!({ "links": [link] });
+        let spec = json!({ "nodeSelector": {}, "byteCode": { "path": "/a.o" }, "programs": [program] });
         let spec = ApplicationSpec::read(namespace, spec).unwrap();
         slots(&ApplicationName { namespace: namespace.map(str::to_owned), name: name.to_owned() }, &spec)
     }
@@ -121,6 +148,23 @@ mod tests {
         let tenant = one(Some("shop"), "shop", "count", json!({}));
         let found = against_ranks(&one(None, "wall", "filter", json!({ "after": ["count"] })), &tenant);
         assert!(!found[0].refused && found[0].to_string().contains("BpfApplication shop/shop"), "{found:?}");
+    }
+
+    #[test]
+    fn on_the_way_out_the_cluster_is_behind_a_namespace() {
+        let out = |namespace, program, order| {
+            at(namespace, "any", program, ("TC", json!({ "direction": "Egress" })), order)
+        };
+        let wall = out(None, "filter", json!({ "role": "firewall" }));
+        let found = against_ranks(&out(Some("shop"), "count", json!({ "after": ["filter"] })), &wall);
+        assert!(found[0].refused && found[0].path.ends_with("order.after[0]"), "{found:?}");
+        assert_eq!(against_ranks(&out(Some("shop"), "count", json!({ "before": ["filter"] })), &wall), []);
+        let tenant = out(Some("shop"), "count", json!({ "after": ["filter"] }));
+        let found = against_ranks(&out(None, "filter", json!({ "before": ["count"] })), &tenant);
+        assert!(!found[0].refused && found[0].to_string().contains("before it on the way out"), "{found:?}");
+        // Neither wish closes a cycle with one that holds.
+        let wall = out(None, "filter", json!({ "after": ["count"] }));
+        assert_eq!(find(&wall, &tenant), None);
     }
 
     /// Else whoever may write a `BpfApplication` could keep a cluster application out.

@@ -1,0 +1,69 @@
+//! XDP programs of tenants do not send packets past the machine's programs of egress.
+//!
+//! `XDP_TX` leaves by the interface of its hook, and a redirect by any of the network namespace: neither meets programs of
+//! egress. So where the machine has one there, a tenant's member that answers so drops the packet. Chains are built again when
+//! the machine's programs come or go. Packets that tc programs redirect or clone meet the programs of egress of their target.
+
+use std::collections::BTreeSet;
+
+use bpfmand_core::{Direction, HookKey, HookKind, Turn};
+use bpfmand_kernel::Kernel;
+use bpfmand_splice::ProceedMask;
+
+use crate::Engine;
+use crate::engine::locks::Subject;
+use crate::state::State;
+
+const TX: u32 = 1 << 3;
+const REDIRECT: u32 = 1 << 4;
+
+impl<K: Kernel> Engine<K> {
+    /// Verdicts by which a tenant's program would send packets of an XDP hook past the machine's programs.
+    pub(crate) fn unsent_at(&self, key: &HookKey) -> ProceedMask {
+        if key.kind != HookKind::Xdp {
+            return ProceedMask(0);
+        }
+        let guarded = guarded_hooks(&self.state());
+        let in_namespace = guarded.iter().filter(|guarded| guarded.netns == key.netns);
+        let verdict =
+            |guarded: &HookKey| if guarded.ifindex == key.ifindex { TX | REDIRECT } else { REDIRECT };
+        ProceedMask(in_namespace.fold(0, |all, guarded| all | verdict(guarded)))
+    }
+
+    /// Builds chains of XDP again whose members of tenants may send what they may not, or not what they may. The caller holds
+    /// no hook.
+    pub(crate) fn settle_senders(&self) {
+        let hooks: Vec<HookKey> = {
+            let state = self.state();
+            let has_tenants = |key: &HookKey| {
+                let mut links = state.links.of_hook(key);
+                links.any(|link| state.place(link).turn != Turn::Machine)
+            };
+            state.hooks.keys().filter(|key| key.kind == HookKind::Xdp && has_tenants(key)).copied().collect()
+        };
+        for key in hooks {
+            let wanted = self.unsent_at(&key);
+            let is_late = || self.state().hooks.get(&key).is_some_and(|hook| hook.unsent != wanted.0);
+            if !is_late() {
+                continue;
+            }
+            let _lock = self.lock(Subject::Hook(key));
+            let hook = self.state().hooks.get(&key).cloned();
+            let Some(hook) = hook.filter(|_| is_late()) else { continue };
+            if let Err(error) = self.build_anew(&hook) {
+                tracing::warn!(
+                    %error,
+                    hook = key.kind.at(&hook.interface),
+                    "programs of tenants may send packets past the machine's programs of egress"
+                );
+            }
+        }
+    }
+}
+
+/// Hooks of egress at which the machine has programs.
+fn guarded_hooks(state: &State) -> BTreeSet<HookKey> {
+    let is_guarded = |key: &HookKey| key.kind.direction() == Some(Direction::Egress);
+    let links = state.links.values().filter(|link| link.hook.as_ref().is_some_and(is_guarded));
+    links.filter(|link| state.place(link).turn == Turn::Machine).filter_map(|link| link.hook).collect()
+}

@@ -1,0 +1,31 @@
+//! Turns of links: the place of their programs among those of other ranks.
+
+use bpfmand_core::{HookKind, Rank, Turn};
+
+use crate::state::records::{LinkRecord, ProgramRecord};
+
+impl ProgramRecord {
+    /// Rank of its program: tenants are all that are held to their rules.
+    #[must_use]
+    pub fn rank(&self) -> Rank {
+        if self.guard.is_some() { Rank::Tenant } else { self.owner().rank() }
+    }
+
+    /// Returns whether its verdicts are NEXT and DROP alone.
+    #[must_use]
+    pub fn is_narrowed(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.narrowed)
+    }
+}
+
+impl LinkRecord {
+    /// Place of the program among those of other ranks.
+    #[must_use]
+    pub fn turn(&self, program: &ProgramRecord) -> Turn {
+        let kind = self.hook.map(|key| key.kind).or_else(|| self.point.hook().map(|(_, kind)| kind));
+        // In front of the machine's programs by a link of its own, an accepting verdict would end the kernel's list.
+        let is_held = !matches!(kind, Some(HookKind::Tcx(_))) || program.is_narrowed();
+        let direction = kind.and_then(HookKind::direction).filter(|_| is_held);
+        Turn::of(program.rank().max(self.owner(program).rank()), direction)
+    }
+}

@@ -1,0 +1,114 @@
+//! Verdicts of tenants' tcx programs: NEXT or DROP, and nothing that ends the kernel's list for the machine's programs.
+//!
+//! Every exit of the entry function leads to the same end, which stands in front of what the program was:
+//!
+//! ```text
+//! go to the program
+//! end: DROP and REDIRECT answer DROP, all else NEXT
+//! the program as it was, each exit a jump to end
+//! ```
+//!
+//! A program that notes no target has nothing to redirect to, except what a program before it noted.
+
+use bpfmand_core::{Insn, ProgramText, op};
+
+use crate::analysis::survey::{REDIRECTS, is_tail_call};
+use crate::chain::hook::{SpliceHook, TC_SHOT};
+use crate::chain::member;
+use crate::guard::test::{Guarded, put_in_front};
+use crate::text::asm::Asm;
+use crate::text::opcode::JEQ32;
+use crate::text::scan::{Effect, walk};
+
+/// Reason for which verdicts of a program cannot be narrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotNarrow {
+    /// Its verdict may be another program's.
+    #[error("it calls other programs by bpf_tail_call")]
+    TailCall,
+    /// It needs a verdict that takes packets elsewhere.
+    #[error("it calls bpf_redirect or one of its kind")]
+    Redirect,
+    /// A failing load leaves the program with PASS.
+    #[error("it loads by LD_ABS or LD_IND, which end a program when they fail")]
+    OldPacketLoad,
+    /// An exit is farther from the beginning than a jump reaches.
+    #[error("it is too long")]
+    TooLong,
+}
+
+/// Returns a tcx program that answers NEXT or DROP alone.
+///
+/// # Errors
+/// A verdict may come from elsewhere, or is needed.
+pub fn narrowed(text: &ProgramText) -> Result<Guarded, NotNarrow> {
+    for (_, effect) in member::effects(text) {
+        match effect {
+            Effect::Helper(number) if REDIRECTS.contains(&number) => return Err(NotNarrow::Redirect),
+            Effect::OldPacketLoad => return Err(NotNarrow::OldPacketLoad),
+            effect if is_tail_call(effect) => return Err(NotNarrow::TailCall),
+            _ => {}
+        }
+    }
+    let end = end()?;
+    // The first instruction leads over the end.
+    let mut front = vec![Insn::new(op::JA, 0, 0, end.len() as i16, 0)];
+    front.extend(end);
+    let mut narrowed = put_in_front(text, front);
+    let entry = member::span(&narrowed.text, 0);
+    let exits: Vec<usize> = walk(&narrowed.text.insns, narrowed.len..entry.end)
+        .filter_map(|(at, effect)| (effect == Effect::Exit).then_some(at))
+        .collect();
+    for at in exits {
+        // The end begins at instruction 1.
+        let back = i16::try_from(at).map_err(|_| NotNarrow::TooLong)?;
+        narrowed.text.insns[at] = Insn::new(op::JA, 0, 0, -back, 0);
+    }
+    Ok(narrowed)
+}
+
+fn end() -> Result<Vec<Insn>, NotNarrow> {
+    let mut asm = Asm::default();
+    let drop = asm.label();
+    asm.branch(JEQ32, TC_SHOT.cast_unsigned(), drop);
+    asm.branch(JEQ32, SpliceHook::TcTcx.redirect().cast_unsigned(), drop);
+    asm.set(0, SpliceHook::TcTcx.end_verdict());
+    asm.exit();
+    asm.bind(drop);
+    asm.set(0, TC_SHOT);
+    asm.exit();
+    asm.finish(false).map_err(|_| NotNarrow::TooLong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::testing::{EXIT, helper, local_call, program, set_r0};
+
+    #[test]
+    fn every_exit_of_the_entry_leads_to_the_end() {
+        let text = program(&[&[set_r0(0), local_call(3), EXIT, set_r0(2), EXIT], &[set_r0(1), EXIT]]).0;
+        let Guarded { text: narrow, len } = narrowed(&text).unwrap();
+        assert_eq!(narrow.insns.len(), text.insns.len() + len);
+        assert_eq!(narrow.insns[0], Insn::new(op::JA, 0, 0, len as i16 - 1, 0));
+        for at in [len + 2, len + 4] {
+            let jump = narrow.insns[at];
+            assert_eq!((jump.code, at as i16 + 1 + jump.off), (op::JA, 1), "{at}");
+        }
+        // Other functions return as they did.
+        assert_eq!(narrow.insns[len + 6], EXIT);
+        assert_eq!((narrow.functions[0].len, narrow.functions[1].start), (len + 5, len + 5));
+    }
+
+    #[test]
+    fn what_takes_its_verdict_from_elsewhere_is_not_narrowed() {
+        let of = |insn| narrowed(&program(&[&[insn, set_r0(0), EXIT]]).0).map(|_| ());
+        for (id, why) in
+            REDIRECTS.map(|id| (id, NotNarrow::Redirect)).into_iter().chain([(12, NotNarrow::TailCall)])
+        {
+            assert_eq!(of(helper(id)), Err(why), "{id}");
+        }
+        assert_eq!(of(Insn::new(0x30, 0, 0, 0, 12)), Err(NotNarrow::OldPacketLoad));
+        assert_eq!(of(helper(1)), Ok(()));
+    }
+}
