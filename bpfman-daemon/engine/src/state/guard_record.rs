@@ -14,9 +14,9 @@ pub struct ProgramGuard {
     /// It can tell tasks by their process namespace.
     #[serde(default)]
     pub namespaces: bool,
-    /// Rounds of its deepest nesting of loops. Records of earlier versions have none.
+    /// Most instructions of one run. Records of earlier versions have none, nor have those of kernels before 5.16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rounds: Option<u64>,
+    pub steps: Option<u64>,
 }
 
 /// For whose tasks a link lets its program run.
