@@ -192,7 +192,7 @@ fn attachments_of_owners_leave_room_for_the_machine() {
     let (made, refused) = until_refused(&tenant);
     assert_eq!(made, 256);
     assert!(
-        matches!(&refused, EngineError::MostOwnMatchings { owner, count: 256 } if owner.contains("evil"))
+        matches!(&refused, EngineError::MaxMatchings { of, count: 256, limit: 256 } if of.contains("evil"))
     );
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     let other = Owner::Application(OwningApplication::parse(Some("evil"), "two").unwrap());
