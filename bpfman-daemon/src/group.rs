@@ -1,9 +1,12 @@
 //! Users and groups by name.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, bail};
 
 const GROUPS: &str = "/etc/group";
-const USERS: &str = "/etc/passwd";
+/// Names of users.
+pub const USERS: &str = "/etc/passwd";
 /// Files that names are looked up in.
 pub const FILES: [&str; 2] = [USERS, GROUPS];
 
@@ -29,6 +32,18 @@ pub fn find(group: &str) -> anyhow::Result<u32> {
         Some(number) => Ok(number),
         None => bail!("there is no group \"{group}\" in {GROUPS}; make it by `groupadd`, or give a number"),
     }
+}
+
+/// All numbers of a file of users or groups, by name. The first line of a name counts.
+pub fn by_name(text: &str) -> HashMap<&str, u32> {
+    let mut found = HashMap::new();
+    for line in text.lines() {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(Ok(number))) = (fields.next(), fields.nth(1).map(str::parse)) {
+            found.entry(name).or_insert(number);
+        }
+    }
+    found
 }
 
 /// The third field of a name's line: both files have the number there.

@@ -324,6 +324,7 @@ async fn serve(
     }
     tracing::info!(socket = %config.socket.display(), "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    subordinate_users::read();
     let system = SocketSystem {
         identify: socket::peer,
         unread: |stream| bpfmand_kernel::linux::unread_by_peer(stream),

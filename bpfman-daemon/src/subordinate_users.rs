@@ -1,13 +1,36 @@
 //! Subordinate users: a user may have the numbers of a range of `/etc/subuid` in user namespaces of its own. They are one
 //! user to whoever counts.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::group;
+use crate::policy::file::{FileStamp, MAX_ROOT_FILE, read_bounded};
 
 const RANGES: &str = "/etc/subuid";
+/// Ranges that count. Each connection compares its user with all of them.
+const MAX_RANGES: usize = 16_384;
+
+static SYSTEM: LazyLock<SubordinateUsers> =
+    LazyLock::new(|| SubordinateUsers::new([RANGES, group::USERS].map(PathBuf::from)));
+
+/// Reads the ranges of the system, before the first connection.
+pub fn read() {
+    SYSTEM.read();
+}
+
+/// The user that a user counts for: the one whose subordinate user it is, or itself. Directory services that have ranges of
+/// their own are not asked. Connections wait for no file: while a changed one is read, its former ranges count.
+pub fn counts_for(uid: u32) -> u32 {
+    if SYSTEM.begin_reading() {
+        let thread = std::thread::Builder::new().name("sub-users".to_owned());
+        if let Err(error) = thread.spawn(read) {
+            tracing::warn!(%error, "{RANGES} has changed, and is read by a later connection");
+            SYSTEM.known().reading = false;
+        }
+    }
+    SYSTEM.owner(uid)
+}
 
 /// Numbers from `first` on, and the user whose they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,23 +40,58 @@ struct Range {
     owner: u32,
 }
 
-/// The ranges, as of the file with this inode and time.
-struct KnownRanges {
-    file: Option<(u64, SystemTime)>,
-    ranges: Vec<Range>,
+/// Ranges of a file, of users whose names another file has.
+struct SubordinateUsers {
+    files: [PathBuf; 2],
+    known: Mutex<KnownRanges>,
 }
 
-/// The user that a user counts for: the one whose subordinate user it is, or itself. Directory services that have ranges of
-/// their own are not asked.
-pub fn counts_for(uid: u32) -> u32 {
-    static KNOWN: Mutex<KnownRanges> = Mutex::new(KnownRanges { file: None, ranges: Vec::new() });
-    let found = std::fs::metadata(RANGES).ok().and_then(|file| Some((file.ino(), file.modified().ok()?)));
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if known.file != found {
-        let text = std::fs::read_to_string(RANGES).unwrap_or_default();
-        *known = KnownRanges { file: found, ranges: parsed(&text, group::find_user) };
+type Stamps = [Option<FileStamp>; 2];
+
+/// The ranges, as of the files with these stamps.
+#[derive(Default)]
+struct KnownRanges {
+    files: Option<Stamps>,
+    ranges: Vec<Range>,
+    /// A thread reads the files.
+    reading: bool,
+}
+
+impl SubordinateUsers {
+    fn new(files: [PathBuf; 2]) -> Self {
+        Self { files, known: Mutex::default() }
     }
-    owner_in(&known.ranges, uid)
+
+    fn known(&self) -> MutexGuard<'_, KnownRanges> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stamps(&self) -> Stamps {
+        self.files.each_ref().map(|file| FileStamp::of(file))
+    }
+
+    /// Returns whether the files have changed, and the caller is the one to have them read.
+    fn begin_reading(&self) -> bool {
+        let files = self.stamps();
+        let mut known = self.known();
+        let begins = known.files != Some(files) && !known.reading;
+        known.reading |= begins;
+        begins
+    }
+
+    fn read(&self) {
+        // Before the contents: what is written meanwhile is read again.
+        let files = self.stamps();
+        let text = |file: &Path| read_bounded(file, MAX_ROOT_FILE).map(|(text, _)| text).unwrap_or_default();
+        let [ranges, users] = self.files.each_ref().map(|file| text(file));
+        let users = group::by_name(&users);
+        let ranges = parsed(&ranges, |name| users.get(name).copied());
+        *self.known() = KnownRanges { files: Some(files), ranges, reading: false };
+    }
+
+    fn owner(&self, uid: u32) -> u32 {
+        owner_in(&self.known().ranges, uid)
+    }
 }
 
 /// Lines of `USER:FIRST:COUNT`; what is none is left out. Those of root are not root's to whoever counts, but one user.
@@ -45,7 +103,8 @@ fn parsed(text: &str, user: impl Fn(&str) -> Option<u32>) -> Vec<Range> {
         let owner = name.parse().ok().or_else(|| user(name))?;
         Some(Range { first, count, owner: if owner == 0 { first } else { owner } })
     };
-    text.lines().filter_map(line).filter(|range| range.first > 0).collect()
+    let ranges = text.lines().filter_map(line).filter(|range| range.first > 0);
+    ranges.take(MAX_RANGES).collect()
 }
 
 fn owner_in(ranges: &[Range], uid: u32) -> u32 {
@@ -80,5 +139,43 @@ mod tests {
         ] {
             assert_eq!(owner_in(&ranges, uid), owner, "{uid}");
         }
+    }
+
+    #[test]
+    fn ranges_of_changed_files_count_once_they_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["subuid", "passwd"].map(|name| folder.path().join(name));
+        let users = SubordinateUsers::new(files.clone());
+        let write = |ranges: &str, passwd: &str| {
+            for (file, text) in files.iter().zip([ranges, passwd]) {
+                let new = file.with_extension("new");
+                std::fs::write(&new, text).unwrap();
+                std::fs::rename(&new, file).unwrap();
+            }
+        };
+        assert!(users.begin_reading());
+        users.read();
+        assert!(!users.begin_reading(), "there is no file, and that is known");
+        assert_eq!(users.owner(100_000), 100_000);
+        write("ada:100000:65536\n", "ada:x:4711:4711::/:/bin/sh\n");
+        assert_eq!(users.owner(100_000), 100_000, "nothing is read by who asks");
+        assert!(users.begin_reading());
+        assert!(!users.begin_reading(), "one thread reads");
+        users.read();
+        assert_eq!(users.owner(100_000), 4711);
+        // The name is another user's.
+        write("ada:100000:65536\n", "ada:x:4712:4712::/:/bin/sh\n");
+        assert!(users.begin_reading());
+        users.read();
+        assert_eq!(users.owner(100_000), 4712);
+        // As many ranges as count, and no file beyond what root writes.
+        let many: String = (0..=MAX_RANGES).map(|range| format!("4711:{}:1\n", 200_000 + range)).collect();
+        write(&many, "");
+        users.read();
+        let last = u32::try_from(200_000 + MAX_RANGES).unwrap();
+        assert_eq!([last - 1, last].map(|uid| users.owner(uid)), [4711, last]);
+        write(&"4711:200000:1\n".repeat(100_000), "");
+        users.read();
+        assert_eq!(users.owner(200_000), 200_000);
     }
 }

@@ -125,6 +125,66 @@ int loops_too_long(void *ctx)
     return 0;
 }
 
+/* The verifier walks through a global function once, by its type, however often it is called. */
+__attribute__((noinline)) int walks_global(int value)
+{
+    volatile int sum = value;
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < 3000; i++)
+        sum += i;
+    return sum;
+}
+
+SEC("uprobe")
+int loops_of_global(void *ctx)
+{
+    volatile int sum = 0;
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < 3000; i++)
+        sum += walks_global(i);
+    return sum < 0;
+}
+
+/* A small loop beside much that is not in it: rounds times all instructions would be too many. */
+SEC("uprobe")
+int loops_in_a_part(void *ctx)
+{
+    volatile int sum = 0;
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < 1000; i++)
+        sum += i;
+    bpf_loop(90000, nothing, 0, 0);
+    return sum < 0;
+}
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u32);
+} goes_on SEC(".maps");
+
+SEC("xdp")
+int tail_calls(struct xdp_md *ctx)
+{
+    bpf_tail_call(ctx, &goes_on, 0);
+    return XDP_PASS;
+}
+
+static __attribute__((noinline)) int leaves(struct xdp_md *ctx)
+{
+    bpf_tail_call(ctx, &goes_on, 0);
+    return XDP_PASS;
+}
+
+SEC("xdp")
+int tail_calls_in_a_function(struct xdp_md *ctx)
+{
+    volatile int verdict = leaves(ctx);
+
+    return verdict;
+}
+
 SEC("uretprobe.multi")
 int returns_of_many(void *ctx)
 {

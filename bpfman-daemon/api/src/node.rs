@@ -171,7 +171,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let asked = node_watch::namespaces(request.into_inner().netns)?;
         let permit = self.authorize(&[])?;
         self.admit_namespaces(&permit, asked.iter().cloned()).await?;
-        let place = self.watchers.enter(permit.uid)?;
+        let place = (self.watchers.enter(permit.uid)?, self.watchers.follow(permit.uid, asked.len())?);
         let events = node_watch::begin(self, &permit, asked, place).await?;
         Ok(Response::new(ReceiverStream::new(events)))
     }

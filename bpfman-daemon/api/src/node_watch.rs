@@ -22,6 +22,7 @@ use crate::network_follower::{NetworkFollower, NetworkState};
 use crate::places::ReadingPlace;
 use crate::server::{Api, fail};
 use crate::status;
+use crate::watchers::FollowedNamespaces;
 
 /// What changes within this time is told together.
 const SPACING: Duration = Duration::from_millis(50);
@@ -96,7 +97,7 @@ pub(crate) async fn begin<K: Kernel>(
     api: &Api<K>,
     permit: &Permit,
     asked: BTreeSet<PathBuf>,
-    place: ReadingPlace,
+    place: (ReadingPlace, FollowedNamespaces),
 ) -> Result<WatchEvents, Status> {
     let engine = Arc::clone(&api.engine);
     let news = Arc::new(News::default());

@@ -1,26 +1,33 @@
-//! Streams that tell of changes: how many there are, and their end.
+//! Streams that tell of changes: how many there are, what they follow, and their end.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::places::{ReadingBounds, ReadingPlace, ReadingPlaces};
+use crate::status;
 
 /// Streams at the same time: each has a thread of its own, for as long as it lasts.
 const WATCH_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 64 };
+
+/// Network namespaces that all streams of one user ask for, root's apart. Each costs a socket and a look at its interfaces.
+const MAX_NAMESPACES_OF_A_USER: usize = 2000;
 
 /// All streams of a daemon.
 #[derive(Debug)]
 pub(crate) struct Watchers {
     places: Arc<ReadingPlaces>,
+    /// Namespaces that streams ask for, by user.
+    namespaces: Mutex<BTreeMap<u32, usize>>,
     ended: watch::Sender<bool>,
 }
 
 impl Default for Watchers {
     fn default() -> Self {
         let places = ReadingPlaces::new("streams of changes", WATCH_STREAMS);
-        Self { places: Arc::new(places), ended: watch::Sender::new(false) }
+        Self { places: Arc::new(places), namespaces: Mutex::default(), ended: watch::Sender::new(false) }
     }
 }
 
@@ -31,6 +38,27 @@ impl Watchers {
     /// All are taken, or all that one user may have.
     pub fn enter(&self, uid: u32) -> Result<ReadingPlace, Status> {
         self.places.enter(uid)
+    }
+
+    /// Counts the namespaces that one more stream of a user asks for, until the answer is dropped.
+    ///
+    /// # Errors
+    /// The user's streams ask for more than one user may.
+    pub fn follow(self: &Arc<Self>, uid: u32, count: usize) -> Result<FollowedNamespaces, Status> {
+        let mut namespaces = self.followed();
+        let before = namespaces.get(&uid).copied().unwrap_or(0);
+        if uid != 0 && before + count > MAX_NAMESPACES_OF_A_USER {
+            return Err(status::busy(format!(
+                "streams of user {uid} follow {before} network namespaces, and {count} more are asked for: at most \
+                 {MAX_NAMESPACES_OF_A_USER} are followed for one user; end a stream first"
+            )));
+        }
+        namespaces.insert(uid, before + count);
+        Ok(FollowedNamespaces { watchers: Arc::clone(self), uid, count })
+    }
+
+    fn followed(&self) -> MutexGuard<'_, BTreeMap<u32, usize>> {
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends all streams, those that begin later too.
@@ -46,4 +74,36 @@ impl Watchers {
             let _gone = ended.wait_for(|ended| *ended).await;
         }
     }
+}
+
+/// Namespaces that a stream asks for.
+#[derive(Debug)]
+pub(crate) struct FollowedNamespaces {
+    watchers: Arc<Watchers>,
+    uid: u32,
+    count: usize,
+}
+
+impl Drop for FollowedNamespaces {
+    fn drop(&mut self) {
+        let mut namespaces = self.watchers.followed();
+        match namespaces.get_mut(&self.uid) {
+            Some(followed) if *followed > self.count => *followed -= self.count,
+            _ => drop(namespaces.remove(&self.uid)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn streams_of_one_user_follow_so_many_namespaces_together() {
+    let watchers = Arc::<Watchers>::default();
+    let mut streams: Vec<_> = (0..2).map(|_| watchers.follow(1000, 1000).unwrap()).collect();
+    assert!(watchers.follow(1000, 1).unwrap_err().message().contains("follow 2000 network namespaces"));
+    assert!(watchers.follow(1001, 1000).is_ok() && watchers.follow(1000, 0).is_ok());
+    let _roots: Vec<_> = (0..9).map(|_| watchers.follow(0, 1000).unwrap()).collect();
+    streams.pop();
+    drop(watchers.follow(1000, 1000).unwrap());
+    drop(streams);
+    assert_eq!(watchers.followed().keys().collect::<Vec<_>>(), [&0], "nothing is kept of who has gone");
 }

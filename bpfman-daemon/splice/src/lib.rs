@@ -51,6 +51,7 @@ pub use error::refusal::Refusal;
 pub use error::{MemberName, SpliceError};
 pub use guard::allowed::{Calls, ForbiddenUse, is_helper};
 pub use guard::loops::MAX_ROUNDS;
+pub use guard::steps::CountedLoops;
 pub use guard::test::{
     CredentialOffsets, GUARD_ENTRIES, GuardTest, Guarded, GuardedTasks, TaskOffsets, guard_entry,
     guard_table, guarded, set_guard_entry,

@@ -27,6 +27,8 @@ use texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 
 /// The name of the grant of [`Config::node_agent_user`].
 const NODE_AGENT: &str = "node-agent";
+/// Verbs of calls that no agent makes, and that lead beyond programs of applications.
+const NOT_OF_AGENTS: [AccessVerb; 2] = [AccessVerb::Adopt, AccessVerb::Radar];
 /// Delay before a copy that could not be written is tried again.
 const COPY_RETRY: Duration = Duration::from_secs(10);
 /// Delay before files with a mistake are read again: what could not be read may have been there.
@@ -355,14 +357,14 @@ impl AccessSource for PolicySource {
     }
 }
 
-/// Returns the grant of the node agent: all that a grant can allow, on what belongs to applications. It is a flag's, and holds
-/// with any policy and with none.
+/// Returns the grant of the node agent: what it does, on what belongs to applications. It is a flag's, and holds with any policy
+/// and with none.
 fn node_agent_grant(user: u32) -> Grant {
     let every_name = "*".parse::<ApplicationPattern>();
     Grant {
         name: NODE_AGENT.to_owned(),
         callers: GrantCallers { users: [user].into(), ..GrantCallers::default() },
-        verbs: AccessVerb::GRANTABLE.into(),
+        verbs: AccessVerb::GRANTABLE.into_iter().filter(|verb| !NOT_OF_AGENTS.contains(verb)).collect(),
         applications: every_name.into_iter().collect(),
         ..Grant::default()
     }

@@ -294,3 +294,14 @@ fn policy_that_cannot_be_kept_holds_and_leaves_no_older_one() {
     assert_eq!((grants(&source), source.health().copy_failure), (vec!["second".to_owned()], None));
     assert_eq!(grants(&folder.source(true)), ["second"]);
 }
+
+#[test]
+fn grant_of_the_agent_has_no_verb_that_no_agent_uses() {
+    let folder = Folder::new();
+    let policy = folder.source(false).policy();
+    let agent = policy.grants.iter().find(|grant| grant.name == NODE_AGENT).unwrap();
+    for verb in AccessVerb::GRANTABLE {
+        let beyond = matches!(verb, AccessVerb::Adopt | AccessVerb::Radar);
+        assert_eq!(agent.verbs.contains(&verb), !beyond, "{verb:?}");
+    }
+}

@@ -9,8 +9,12 @@ use tonic::Code;
 use crate::equipment::assert_status;
 
 fn tenants(name: &str) -> v1::LoadRequest {
+    of_type(name, Type::Uprobe)
+}
+
+fn of_type(name: &str, program_type: Type) -> v1::LoadRequest {
     let metadata = pairs(&[("bpfman.io/ProgramNamespace", "shop"), ("bpfman.io/ProgramName", "probe")]);
-    v1::LoadRequest { metadata, ..load(&compile::object("tenants"), &[(name, Type::Uprobe)]) }
+    v1::LoadRequest { metadata, ..load(&compile::object("tenants"), &[(name, program_type)]) }
 }
 
 #[test]
@@ -25,12 +29,33 @@ fn loops_of_tenants_are_bounded_together() {
             ["number of rounds that is no constant", "(function loops_of_any_count, instruction "],
         ),
         ("loops_too_long", ["its loops make up to 50000 rounds", "the verifier walked through"]),
+        // Its loops are 9,000,000 rounds in 27,000 instructions that the verifier sees.
+        ("loops_of_global", ["may run for ", "through global functions once each"]),
     ] {
         assert_status(wire.load(tenants(program)), Code::PermissionDenied, "denied", &names);
         assert_eq!(daemon.state(), before, "{program}");
     }
-    wire.load(tenants("loops_enough")).unwrap();
+    for program in ["loops_enough", "loops_in_a_part"] {
+        wire.load(tenants(program)).unwrap();
+    }
     wire.load(v1::LoadRequest { metadata: Default::default(), ..tenants("loops_in_loops") }).unwrap();
+}
+
+#[test]
+fn tail_calls_of_tenants_are_not_repeated() {
+    let daemon = Daemon::start();
+    let wire = daemon.wire();
+    let before = daemon.state();
+    let answer = wire.load(of_type("tail_calls_in_a_function", Type::Xdp));
+    let names = ["a tail call but in the program's entry function", "(function leaves, instruction "];
+    assert_status(answer, Code::PermissionDenied, "denied", &names);
+    assert_eq!(daemon.state(), before);
+    wire.load(of_type("tail_calls", Type::Xdp)).unwrap();
+    wire.load(v1::LoadRequest {
+        metadata: Default::default(),
+        ..of_type("tail_calls_in_a_function", Type::Xdp)
+    })
+    .unwrap();
 }
 
 #[test]

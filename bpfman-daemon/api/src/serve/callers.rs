@@ -4,51 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bpfmand_access::{AccessPolicy, Grant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::limits::{
-    ANSWERS_OF_A_USER, CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_OF_A_USER, CONNECTIONS_OF_OTHERS,
-    CONNECTIONS_WITHOUT_GRANT, REQUESTS, REQUESTS_OF_A_USER, SMALL_REQUEST,
-};
-
-const ROOT: u32 = 0;
-
-/// Classes of callers, by the places that are kept for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
-    /// Users that no grant names.
-    Other,
-    /// Users that a grant names.
-    Granted,
-    /// Users that a grant lets speak for applications: a cluster's agent.
-    Agent,
-    /// Root.
-    Root,
-}
-
-impl Tier {
-    const ALL: [Self; 4] = [Self::Other, Self::Granted, Self::Agent, Self::Root];
-
-    /// The tier of a user, by number alone: it is asked before anything else is known of a caller.
-    pub fn of(policy: &AccessPolicy, uid: u32) -> Self {
-        let grants = policy.grants.iter();
-        let of_grant =
-            |grant: &Grant| if grant.applications.is_empty() { Self::Granted } else { Self::Agent };
-        let named = grants.filter(|grant| grant.callers.users.contains(&uid)).map(of_grant).max();
-        if uid == ROOT { Self::Root } else { named.unwrap_or(Self::Other) }
-    }
-
-    /// Most connections of this tier and those below it together.
-    const fn most(self) -> usize {
-        match self {
-            Self::Other => CONNECTIONS_WITHOUT_GRANT,
-            Self::Granted => CONNECTIONS_OF_OTHERS,
-            Self::Agent => CONNECTIONS_BESIDES_ROOT,
-            Self::Root => CONNECTIONS,
-        }
-    }
-}
+use super::account::{Account, AccountKey, Tier};
+use super::limits::{ANSWERS_OF_A_USER, CONNECTIONS_OF_A_USER, REQUESTS, REQUESTS_OF_A_USER, SMALL_REQUEST};
 
 /// All users that are connected.
 #[derive(Debug)]
@@ -58,10 +17,10 @@ pub struct Callers {
     requests: [Arc<Semaphore>; 2],
 }
 
-/// Users by the number that their connections count for, and all connections by tier.
+/// Users by what their connections count for, and all connections by tier.
 #[derive(Debug, Default)]
 struct Users {
-    all: HashMap<u32, User>,
+    all: HashMap<AccountKey, User>,
     open: [usize; 4],
 }
 
@@ -84,8 +43,7 @@ struct Share {
 #[derive(Debug)]
 pub struct ConnectionPlace {
     callers: Arc<Callers>,
-    uid: u32,
-    tier: Tier,
+    account: Account,
     share: Arc<Share>,
 }
 
@@ -120,23 +78,41 @@ impl Default for Callers {
 }
 
 impl Callers {
-    /// A place for one more connection of a user, which counts for `uid`: a subordinate user's for the user that it is of.
-    pub fn place(self: &Arc<Self>, uid: u32, tier: Tier) -> Result<ConnectionPlace, NoPlace> {
+    /// A place for one more connection of an account.
+    pub fn place(self: &Arc<Self>, account: Account) -> Result<ConnectionPlace, NoPlace> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = users.all.get(&uid).map_or(0, |user| user.connections);
-        if tier != Tier::Root && own >= CONNECTIONS_OF_A_USER {
+        let share = users.enter(&account)?;
+        Ok(ConnectionPlace { callers: Arc::clone(self), account, share })
+    }
+}
+
+impl Users {
+    fn enter(&mut self, Account { key, tier }: &Account) -> Result<Arc<Share>, NoPlace> {
+        let own = self.all.get(key).map_or(0, |user| user.connections);
+        if *tier != Tier::Root && own >= CONNECTIONS_OF_A_USER {
             return Err(NoPlace { open: own, own: true });
         }
-        for limited in Tier::ALL.into_iter().filter(|limited| *limited >= tier) {
-            let open = users.open[..=limited as usize].iter().sum();
+        for limited in Tier::ALL.into_iter().filter(|limited| limited >= tier) {
+            let open = self.open[..=limited as usize].iter().sum();
             if open >= limited.most() {
                 return Err(NoPlace { open, own: false });
             }
         }
-        users.open[tier as usize] += 1;
-        let user = users.all.entry(uid).or_insert_with(|| User { connections: 0, share: Arc::default() });
+        self.open[*tier as usize] += 1;
+        let user = self.all.entry(key.clone());
+        let user = user.or_insert_with(|| User { connections: 0, share: Arc::default() });
         user.connections += 1;
-        Ok(ConnectionPlace { callers: Arc::clone(self), uid, tier, share: Arc::clone(&user.share) })
+        Ok(Arc::clone(&user.share))
+    }
+
+    fn leave(&mut self, Account { key, tier }: &Account) {
+        self.open[*tier as usize] -= 1;
+        if let Some(user) = self.all.get_mut(key) {
+            user.connections -= 1;
+            if user.connections == 0 {
+                self.all.remove(key);
+            }
+        }
     }
 }
 
@@ -151,13 +127,31 @@ impl Default for Share {
 }
 
 impl ConnectionPlace {
+    /// Counts for another account from now on, if that one has a place.
+    pub fn count_for(&mut self, account: Account) {
+        if account == self.account {
+            return;
+        }
+        let mut users = self.callers.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.leave(&self.account);
+        match users.enter(&account) {
+            Ok(share) => (self.account, self.share) = (account, share),
+            // The place that was just left is free. The share may be another's object by now, which this keeps.
+            Err(_) => {
+                if let Ok(share) = users.enter(&self.account) {
+                    self.share = share;
+                }
+            }
+        }
+    }
+
     /// Waits until there is room for a request of so many bytes.
     pub async fn room(&self, bytes: usize) -> RequestRoom {
         if bytes <= SMALL_REQUEST {
             return RequestRoom::default();
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let all = &self.callers.requests[usize::from(self.uid == ROOT)];
+        let all = &self.callers.requests[usize::from(self.account.tier == Tier::Root)];
         // Neither is ever closed.
         let _user = Arc::clone(&self.share.requests).acquire_many_owned(bytes).await.ok();
         let _all = Arc::clone(all).acquire_many_owned(bytes).await.ok();
@@ -184,14 +178,7 @@ impl ConnectionPlace {
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
-        let mut users = self.callers.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.open[self.tier as usize] -= 1;
-        if let Some(user) = users.all.get_mut(&self.uid) {
-            user.connections -= 1;
-            if user.connections == 0 {
-                users.all.remove(&self.uid);
-            }
-        }
+        self.callers.users.lock().unwrap_or_else(PoisonError::into_inner).leave(&self.account);
     }
 }
 
@@ -219,10 +206,23 @@ mod tests {
     use std::future::Future;
     use std::task::{Context, Poll, Waker};
 
+    use bpfmand_access::{AccessPolicy, Grant};
+    use bpfmand_core::{GroupPath, Peer};
+
     use super::*;
+    use crate::serve::account::has_grants_by_identity;
+    use crate::serve::limits::{
+        CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_OF_OTHERS, CONNECTIONS_WITHOUT_GRANT,
+    };
+
+    const ROOT: u32 = 0;
 
     fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn of(uid: u32, tier: Tier) -> Account {
+        Account { key: (uid, None), tier }
     }
 
     #[test]
@@ -236,22 +236,22 @@ mod tests {
         ] {
             let first = 1000 * (1 + tier as u32);
             for _ in 0..CONNECTIONS_OF_A_USER {
-                places.push(callers.place(first, tier).unwrap());
+                places.push(callers.place(of(first, tier)).unwrap());
             }
-            let own = callers.place(first, tier).unwrap_err();
+            let own = callers.place(of(first, tier)).unwrap_err();
             assert_eq!(own, NoPlace { open: CONNECTIONS_OF_A_USER, own: true });
-            let full =
-                (first + 1..).find_map(|uid| callers.place(uid, tier).map(|place| places.push(place)).err());
+            let full = (first + 1..)
+                .find_map(|uid| callers.place(of(uid, tier)).map(|place| places.push(place)).err());
             assert_eq!(full, Some(NoPlace { open: most, own: false }), "{tier:?}");
             assert_eq!(places.len(), most);
         }
         const { assert!(CONNECTIONS_OF_OTHERS <= CONNECTIONS / 2, "half is for root and agents") };
         let roots = CONNECTIONS - CONNECTIONS_BESIDES_ROOT;
-        places.extend((0..roots).map(|_| callers.place(ROOT, Tier::Root).unwrap()));
-        let full = callers.place(ROOT, Tier::Root).unwrap_err();
+        places.extend((0..roots).map(|_| callers.place(of(ROOT, Tier::Root)).unwrap()));
+        let full = callers.place(of(ROOT, Tier::Root)).unwrap_err();
         assert_eq!(full, NoPlace { open: CONNECTIONS, own: false });
         drop(places);
-        assert!(callers.place(1000, Tier::Other).is_ok());
+        assert!(callers.place(of(1000, Tier::Other)).is_ok());
         let users = callers.users.lock().unwrap();
         assert!(users.all.is_empty() && users.open == [0; 4], "nothing is kept of who has gone");
     }
@@ -262,16 +262,59 @@ mod tests {
         let grant = |uid, applications| Grant { callers: callers(uid), applications, ..Grant::default() };
         let grants = vec![grant(7, Vec::new()), grant(8, Vec::new()), grant(8, vec!["*".parse().unwrap()])];
         let policy = AccessPolicy { grants, ..AccessPolicy::default() };
-        let tier = |uid| Tier::of(&policy, uid);
+        let tier = |uid| Account::of_user(&policy, uid, uid).tier;
         assert_eq!([0, 7, 8, 9].map(tier), [Tier::Root, Tier::Granted, Tier::Agent, Tier::Other]);
-        assert_eq!([0, 8].map(|uid| Tier::of(&AccessPolicy::default(), uid)), [Tier::Root, Tier::Other]);
+        let of_no_grant = |uid| Account::of_user(&AccessPolicy::default(), uid, uid).tier;
+        assert_eq!([0, 8].map(of_no_grant), [Tier::Root, Tier::Other]);
+    }
+
+    #[test]
+    fn callers_by_group_and_pod_have_places_of_their_grant() {
+        use bpfmand_access::GrantCallers;
+        let grant = |name: &str, callers| Grant { name: name.to_owned(), callers, ..Grant::default() };
+        let pods = |uid: &str| GrantCallers { pods: [uid.to_owned()].into(), ..GrantCallers::default() };
+        let team = GrantCallers { groups: [500].into(), ..GrantCallers::default() };
+        let (first, second) =
+            ("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222");
+        let grants = vec![grant("team", team), grant("first", pods(first)), grant("second", pods(second))];
+        let policy = AccessPolicy { grants, ..AccessPolicy::default() };
+        assert!(has_grants_by_identity(&policy));
+        let in_pod = |pod: &str| Peer {
+            uid: 65_532,
+            cgroup: Some(GroupPath::new(
+                format!("/kubepods.slice/kubepods-pod{}.slice", pod.replace('-', "_")),
+                2,
+                None,
+            )),
+            ..Peer::default()
+        };
+        let account = |peer: &Peer| Account::of_peer(&policy, peer, peer.uid);
+        let member = Peer { uid: 4711, groups: vec![500], ..Peer::default() };
+        assert_eq!(account(&member), Account { key: (4711, Some("team".to_owned())), tier: Tier::Granted });
+        assert_eq!(account(&Peer { uid: 4712, ..Peer::default() }), of(4712, Tier::Other));
+
+        // Users without a grant have all their places, and those of one pod all of its own.
+        let callers = Arc::new(Callers::default());
+        let mut places: Vec<_> = (1..).map_while(|uid| callers.place(of(uid, Tier::Other)).ok()).collect();
+        assert_eq!(places.len(), CONNECTIONS_WITHOUT_GRANT);
+        let of_first = account(&in_pod(first));
+        places.extend((0..CONNECTIONS_OF_A_USER).map(|_| callers.place(of_first.clone()).unwrap()));
+        assert!(callers.place(of_first).unwrap_err().own);
+        assert!(callers.place(account(&in_pod(second))).is_ok());
+        assert!(callers.place(account(&member)).is_ok());
+
+        // A place goes over to the grant, so that it takes none of those without one.
+        places.truncate(1);
+        places[0].count_for(account(&member));
+        assert_eq!(callers.users.lock().unwrap().open, [0, 1, 0, 0]);
+        assert_eq!(callers.users.lock().unwrap().all.len(), 1);
     }
 
     #[test]
     fn large_requests_of_one_user_wait_for_each_other_and_no_others_for_them() {
         let callers = Arc::new(Callers::default());
         let (one, other) =
-            (callers.place(1000, Tier::Other).unwrap(), callers.place(2000, Tier::Other).unwrap());
+            (callers.place(of(1000, Tier::Other)).unwrap(), callers.place(of(2000, Tier::Other)).unwrap());
         let mut held: Vec<_> = (0..REQUESTS_OF_A_USER / (256 << 10))
             .map(|_| match poll(std::pin::pin!(one.room(256 << 10))) {
                 Poll::Ready(room) => room,
@@ -289,7 +332,7 @@ mod tests {
     fn a_user_who_reads_no_answers_gets_no_more() {
         let callers = Arc::new(Callers::default());
         let (one, other) =
-            (callers.place(1000, Tier::Other).unwrap(), callers.place(2000, Tier::Other).unwrap());
+            (callers.place(of(1000, Tier::Other)).unwrap(), callers.place(of(2000, Tier::Other)).unwrap());
         let mut unread = one.unread();
         unread.set(ANSWERS_OF_A_USER);
         let mut waiting = std::pin::pin!(one.answers_read());

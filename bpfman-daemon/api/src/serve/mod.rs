@@ -4,6 +4,7 @@
 //! over in pieces as its client takes them. What waits for either is bounded by user, so that one user cannot take the
 //! room of another. A connection that begins otherwise than HTTP/2 is a handover.
 
+mod account;
 mod answer;
 mod callers;
 mod handover;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_proto::handover::PREFACE;
+use bpfmand_access::AccessPolicy;
 use bpfmand_core::Peer;
 use bpfmand_journal::Journal;
 use http_body_util::Full;
@@ -32,8 +34,9 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service as _;
 
+use account::{Account, has_grants_by_identity};
 use answer::{AnswerBody, AnswerProgress};
-use callers::{Callers, ConnectionPlace, NoPlace, Tier};
+use callers::{Callers, ConnectionPlace, NoPlace};
 
 use crate::audit::Call;
 use crate::authorize::AccessSource;
@@ -84,8 +87,7 @@ impl Connections {
                 () = &mut stop => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let caller = |uid| self.account(uid);
-                        let admitted = admit(&stream, (self.system.identify, caller), &callers, &self.journal);
+                        let admitted = admit(&stream, &self.counting(), &callers, &self.journal);
                         if let Some((peer, place)) = admitted {
                             let ended = ended.clone();
                             connections.spawn(self.connection(stream, peer, place, ended));
@@ -109,9 +111,9 @@ impl Connections {
         while connections.join_next().await.is_some() {}
     }
 
-    /// The user that a connection counts for, and its tier.
-    fn account(&self, uid: u32) -> (u32, Tier) {
-        ((self.system.counts_for)(uid), Tier::of(&self.access.policy(), uid))
+    fn counting(&self) -> Counting {
+        let SocketSystem { identify, counts_for, .. } = self.system;
+        Counting { identify, counts_for, policy: self.access.policy() }
     }
 
     /// Serves one connection by what it begins with.
@@ -138,11 +140,52 @@ impl Connections {
     }
 }
 
-/// Gives a connection a place, then identifies its process: only those who have a place cost the dozens of system calls that
-/// this takes.
+/// How a connection finds the account that it counts for.
+struct Counting {
+    identify: Identify,
+    counts_for: fn(u32) -> u32,
+    policy: Arc<AccessPolicy>,
+}
+
+/// Result of asking for a place.
+enum Admission {
+    Placed(Peer, ConnectionPlace),
+    /// There is none, and the peer may be unknown.
+    Full(Option<Peer>, NoPlace),
+    /// The process could not be identified.
+    Unknown,
+}
+
+impl Counting {
+    fn account(&self, peer: &Peer) -> Account {
+        Account::of_peer(&self.policy, peer, (self.counts_for)(peer.uid))
+    }
+
+    /// Gives a connection a place, then identifies its process: only those who have a place cost the dozens of system calls
+    /// that this takes. Where no place is left for its user, the process may have one by a grant.
+    fn place(&self, uid: u32, callers: &Arc<Callers>, identify: impl Fn() -> Option<Peer>) -> Admission {
+        let user = Account::of_user(&self.policy, uid, (self.counts_for)(uid));
+        match callers.place(user) {
+            Ok(mut place) => {
+                let Some(peer) = identify() else { return Admission::Unknown };
+                place.count_for(self.account(&peer));
+                Admission::Placed(peer, place)
+            }
+            Err(full) if !has_grants_by_identity(&self.policy) => Admission::Full(None, full),
+            Err(_) => {
+                let Some(peer) = identify() else { return Admission::Unknown };
+                match callers.place(self.account(&peer)) {
+                    Ok(place) => Admission::Placed(peer, place),
+                    Err(full) => Admission::Full(Some(peer), full),
+                }
+            }
+        }
+    }
+}
+
 fn admit(
     stream: &UnixStream,
-    (identify, account): (Identify, impl Fn(u32) -> (u32, Tier)),
+    counting: &Counting,
     callers: &Arc<Callers>,
     journal: &Arc<Journal>,
 ) -> Option<(Peer, ConnectionPlace)> {
@@ -151,14 +194,14 @@ fn admit(
     };
     let credentials = stream.peer_cred().inspect_err(unknown).ok()?;
     let (uid, gid) = (credentials.uid(), credentials.gid());
-    let (counts_for, tier) = account(uid);
-    match callers.place(counts_for, tier) {
-        Ok(place) => Some((identify(stream).inspect_err(unknown).ok()?, place)),
-        Err(NoPlace { open, own }) => {
+    match counting.place(uid, callers, || (counting.identify)(stream).inspect_err(unknown).ok()) {
+        Admission::Placed(peer, place) => Some((peer, place)),
+        Admission::Unknown => None,
+        Admission::Full(peer, NoPlace { open, own }) => {
             let whose = if own { "of this user" } else { "of users like this one" };
             let reason = format!("{open} connections {whose} are open, as many as may be");
             let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
-            let peer = Peer { uid, gid, pid, ..Peer::default() };
+            let peer = peer.unwrap_or_else(|| Peer { uid, gid, pid, ..Peer::default() });
             Call::new(peer, "Connect", Arc::clone(journal))
                 .refuse(&tonic::Status::resource_exhausted(reason));
             None
@@ -256,25 +299,59 @@ async fn serve(
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use bpfmand_access::{Grant, GrantCallers};
+
     use super::*;
+
+    /// Counts by a policy whose callers all are of one group.
+    fn counting(policy: AccessPolicy, identify: Identify) -> Counting {
+        Counting { identify, counts_for: |uid| uid + 1, policy: Arc::new(policy) }
+    }
 
     #[tokio::test]
     async fn process_is_looked_at_once_there_is_a_place() {
         static LOOKED: AtomicUsize = AtomicUsize::new(0);
-        let identify: Identify = |_| {
+        let identify: Identify = |stream| {
             LOOKED.fetch_add(1, Ordering::SeqCst);
-            Ok(Peer::default())
+            Ok(Peer { uid: stream.peer_cred()?.uid(), ..Peer::default() })
         };
         let (callers, journal) = (Arc::<Callers>::default(), Arc::<Journal>::default());
         let (stream, _other) = UnixStream::pair().unwrap();
         let mut places = Vec::new();
-        let looks = (identify, |uid| (uid, Tier::Other));
-        while let Some(admitted) = admit(&stream, looks, &callers, &journal) {
+        let looks = counting(AccessPolicy::default(), identify);
+        while let Some(admitted) = admit(&stream, &looks, &callers, &journal) {
             places.push(admitted);
         }
         assert!(!places.is_empty());
         assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
-        assert!(admit(&stream, looks, &callers, &journal).is_none());
+        assert!(admit(&stream, &looks, &callers, &journal).is_none());
         assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
+    }
+
+    #[test]
+    fn a_grant_by_group_has_a_place_where_users_have_none() {
+        let callers = GrantCallers { groups: [500].into(), ..GrantCallers::default() };
+        let grants = vec![Grant { name: "team".to_owned(), callers, ..Grant::default() }];
+        let policy = AccessPolicy { grants, ..AccessPolicy::default() };
+        let by_group = counting(policy, |_| Err(io::ErrorKind::Unsupported.into()));
+        let callers = Arc::<Callers>::default();
+        let place = |uid: u32, groups: &[u32]| {
+            let peer = Peer { uid, groups: groups.to_vec(), ..Peer::default() };
+            match by_group.place(uid, &callers, || Some(peer.clone())) {
+                Admission::Placed(_, place) => Some(place),
+                Admission::Full(..) => None,
+                Admission::Unknown => panic!("it is known"),
+            }
+        };
+        let users: Vec<_> = (1000..).step_by(2).map_while(|uid| place(uid, &[])).collect();
+        assert!(!users.is_empty() && place(4711, &[]).is_none());
+        let members: Vec<_> = (0..10).map_while(|_| place(4711, &[500])).collect();
+        assert_eq!(members.len(), 10);
+        drop(members);
+        // A place of a member is none of those of users without a grant.
+        drop(users);
+        let members: Vec<_> = (4711..4719).map_while(|uid| place(uid, &[500])).collect();
+        let again: Vec<_> = (1000..).step_by(2).map_while(|uid| place(uid, &[])).collect();
+        assert_eq!((members.len(), again.len()), (8, limits::CONNECTIONS_WITHOUT_GRANT));
     }
 }

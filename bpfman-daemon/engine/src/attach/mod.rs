@@ -181,6 +181,7 @@ impl<K: Kernel> Engine<K> {
             let targets = self
                 .attach_retrying(&handle, target, link.operation, undo)
                 .map_err(|error| self.with_own_holder(&link, error).looking_for(&link.point))?;
+            self.check_same_processes(program, &link, &targets)?;
             self.ensure_group_order(program, &link)?;
             self.step("attach", "record");
             self.record_link(&Arc::new(LinkRecord { targets, ..(*link).clone() }), None)

@@ -5,6 +5,7 @@ use bpfmand_store::{CommitOutcome, StoreError};
 
 use super::Engine;
 use crate::EngineError;
+use crate::engine::left_maps::UsedMaps;
 use crate::state::{Change, Changes, Committed, RecordKey, Written, encode, records};
 
 /// How many numbers are reserved at once.
@@ -57,12 +58,14 @@ impl<K: Kernel> Engine<K> {
         let mut state = self.state();
         match &result {
             Ok(()) => {
+                let used_maps = UsedMaps::of(&written.keys, &state);
                 former.extend(written.keys.iter().filter_map(|key| match key {
                     RecordKey::Program(uid) => state.programs.get(uid).map(|program| program.id),
                     _ => None,
                 }));
                 let ended = changes.all.into_iter().filter_map(|change| state.apply(change));
                 committed.ended.extend(ended);
+                self.left_maps.remember(used_maps, &state);
                 state.ending_filters.extend(ending_filters);
                 for key in &written.keys {
                     if let RecordKey::Hook(hook) = key

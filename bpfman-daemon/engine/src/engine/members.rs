@@ -9,7 +9,7 @@ use bpfmand_object::ObjectFacts;
 
 use crate::engine::kept_texts::{LoadedText, bind};
 use crate::engine::map_sizes::MapSizes;
-use crate::engine::tenant_calls::{check_addresses, rounds_of, rules_of_program};
+use crate::engine::tenant_calls::{check_addresses, loops_of, rules_of_program};
 use crate::state::BlobId;
 use crate::state::records::{KeptText, ProgramRecord};
 use crate::{Engine, EngineError};
@@ -124,7 +124,7 @@ impl<K: Kernel> Engine<K> {
                 let facts = self.kernel.map(program.maps.get(index)?.id?).ok()??;
                 Some(facts.max_entries)
             };
-            rounds_of(&linked.text, program.program_type, &rules, kernel, entries)?;
+            loops_of(&linked.text, program.program_type, &rules, kernel, entries)?;
         }
         let needs_own_btf = is_tied(&object, &linked.text);
         let loaded = LoadedText { text: &linked.text, needs_own_btf, local_type_ids: &linked.local_type_ids };

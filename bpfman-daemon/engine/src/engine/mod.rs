@@ -16,6 +16,7 @@ pub mod inner_maps;
 mod kept_open;
 pub mod kept_texts;
 pub mod kernel_types;
+pub mod left_maps;
 mod leftovers;
 pub mod locks;
 pub mod map_sizes;
@@ -52,6 +53,7 @@ use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::inner_maps::FoundInnerMaps;
 use crate::engine::kept_open::KeptOpen;
 use crate::engine::kernel_types::KernelTypes;
+use crate::engine::left_maps::LeftMaps;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
@@ -96,6 +98,8 @@ pub struct Engine<K: Kernel> {
     pub(crate) client_timing: ClientTiming,
     /// Links of others that run before all others of their groups.
     pub(crate) preorder_links: PreorderLinks,
+    /// Maps that programs of owners left.
+    pub(crate) left_maps: LeftMaps,
     /// Looks at probed files.
     pub(crate) file_looks: FileLooks,
     changes: ChangeCount,
@@ -128,6 +132,7 @@ impl<K: Kernel> Engine<K> {
             found_inner_maps: FoundInnerMaps::default(),
             client_timing: ClientTiming::default(),
             preorder_links: PreorderLinks::default(),
+            left_maps: LeftMaps::default(),
             file_looks: FileLooks::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),

@@ -4,7 +4,7 @@
 use bpfmand_core::{Insn, Owner, ProgramText, ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{KernelBtf, LinkedProgram};
-use bpfmand_splice::{Calls, ForbiddenUse};
+use bpfmand_splice::{Calls, CountedLoops, ForbiddenUse};
 
 use crate::error::GuardRefusal;
 use crate::state::records::ProgramRecord;
@@ -40,18 +40,17 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the most rounds that an instruction of a tenant's program runs in one run. `map_entries` says how many entries a
-/// map of its object can have.
-pub fn rounds_of(
+/// Returns the loops of a tenant's program. `map_entries` says how many entries a map of its object can have.
+pub fn loops_of(
     text: &ProgramText,
     program_type: ProgramType,
     rules: &TenantRules,
     kernel: Option<&KernelBtf>,
     map_entries: impl Fn(usize) -> Option<u32>,
-) -> Result<u64, EngineError> {
+) -> Result<CountedLoops, EngineError> {
     let calls = Calls::new(program_type, &rules.helpers);
-    let rounds = calls.rounds(text, |call| kernel_function(call, kernel), map_entries);
-    rounds.map_err(|found| refusal(text, found))
+    let loops = calls.loops(text, |call| kernel_function(call, kernel), map_entries);
+    loops.map_err(|found| refusal(text, found))
 }
 
 /// The name of a kernel function. No list has functions of modules.

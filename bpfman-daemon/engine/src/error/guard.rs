@@ -148,12 +148,12 @@ pub enum GuardRefusal {
     /// The loops of a program may run too long.
     #[error(
         "program \"{program}\" is a tenant's and may run for {steps} instructions, more than {limit}: its loops make up to \
-         {rounds} rounds, and the verifier walked through {verified} instructions"
+         {rounds} rounds, and the verifier walked through {verified} instructions, through global functions once each"
     )]
     TooLong {
         /// Which program.
         program: String,
-        /// Rounds and instructions multiplied.
+        /// The most instructions of one run.
         steps: u64,
         /// The most.
         limit: u64,
@@ -222,7 +222,7 @@ impl GuardRefusal {
             Self::OtherProcess { .. } => "name a process of the own container or cgroup (--pid)",
             Self::NotOfOneProcess { .. } => "detach the link, and attach the program to a process (--pid)",
             Self::TooLong { .. } => {
-                "have loops make fewer rounds; root can allow it in a grant with scope = \"cgroup\": helpers = [\"bpf_loop\"]"
+                "have loops make fewer rounds, and make functions that loops call static; root can allow it in a grant with scope = \"cgroup\": helpers = [\"bpf_loop\"]"
             }
             Self::NoGroup(_) => "call from a systemd unit, a session or a pod",
             Self::NoCookies { .. } | Self::NoNamespaceTest { .. } | Self::Full { .. } => return None,

@@ -38,6 +38,10 @@ impl EngineError {
                  folder back"
             }
             Self::NoMatching(_) => "`bpfman list matches` shows them",
+            Self::MaxMatchings { .. } => {
+                "`bpfman list matches` shows them; one attachment to several patterns (--iface-match 'eth*,veth*') counts \
+                 once"
+            }
             Self::Reader(_) => {
                 "try again; if it fails for this object alone, something in it ends who reads it: the kernel's log (SIGSYS, \
                  out of memory) may say what"

@@ -106,8 +106,7 @@ impl EngineError {
             | Self::Repeated { .. }
             | Self::HeldByOurs { .. }
             | Self::StrayAtHook { .. }
-            | Self::MostMatchings(_)
-            | Self::MostOwnMatchings { .. }
+            | Self::MaxMatchings { .. }
             | Self::Interference(_)
             | Self::MembersChange { .. }
             | Self::NewMember { .. }

@@ -204,18 +204,15 @@ pub enum EngineError {
     /// A chain without members has nothing to trace.
     #[error("the chain is empty")]
     EmptyChain,
-    /// All attachments to matching interfaces that there can be are there.
-    #[error("there are {0} attachments to matching interfaces already, the most there can be; end one first")]
-    MostMatchings(usize),
-    /// An owner has all attachments to matching interfaces that it may have.
-    #[error(
-        "{owner} has {count} attachments to matching interfaces already, the most that it can have; end one first"
-    )]
-    MostOwnMatchings {
-        /// The owner, or the owners.
-        owner: String,
-        /// How many.
+    /// An owner, or several together, have all attachments to matching interfaces that they may have.
+    #[error("{of} have {count} attachments to matching interfaces, and the limit is {limit}: end one first")]
+    MaxMatchings {
+        /// Whose attachments are counted.
+        of: String,
+        /// Attachments.
         count: usize,
+        /// The most of them.
+        limit: usize,
     },
     /// Others are in the way, or changed what is ours.
     #[error(transparent)]

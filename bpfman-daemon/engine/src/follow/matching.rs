@@ -93,9 +93,11 @@ impl<K: Kernel> Engine<K> {
     /// Refuses one attachment more where there are too many: of the owner, of all owners, or at all.
     fn check_count(&self, request: &MatchRequest, program: &ProgramRecord) -> Result<(), EngineError> {
         let state = self.state();
-        if state.matchings.len() >= MAX_MATCHINGS {
-            return Err(EngineError::MostMatchings(MAX_MATCHINGS));
-        }
+        let within = |of: String, count, limit| match count < limit {
+            true => Ok(()),
+            false => Err(EngineError::MaxMatchings { of, count, limit }),
+        };
+        within("all owners".to_owned(), state.matchings.len(), MAX_MATCHINGS)?;
         let metadata = with_application(&request.attach.metadata, &program.metadata);
         let own = MapGroup::of(&request.attach.owner, &metadata);
         if own.is_unlimited() {
@@ -109,13 +111,8 @@ impl<K: Kernel> Engine<K> {
             of_owner += usize::from(group == own);
             of_owners += usize::from(!group.is_unlimited());
         }
-        if of_owner >= MAX_OF_OWNER {
-            return Err(EngineError::MostOwnMatchings { owner: own.to_string(), count: of_owner });
-        }
-        if of_owners >= MAX_OF_OWNERS {
-            return Err(EngineError::MostMatchings(of_owners));
-        }
-        Ok(())
+        within(format!("programs of {own}"), of_owner, MAX_OF_OWNER)?;
+        within("all owners but root and cluster applications".to_owned(), of_owners, MAX_OF_OWNERS)
     }
 
     /// All attachments to matching interfaces, by id.

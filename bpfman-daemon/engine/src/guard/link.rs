@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{AttachPoint, CallerGroup, ProcessScope, ProgramType, TaskGroup, TaskScope};
+use bpfmand_core::{
+    AttachPoint, CallerGroup, ProcessScope, ProgramType, TargetIdentity, TaskGroup, TaskScope,
+};
 use bpfmand_kernel::{Kernel, MapEntry, Probe};
 use bpfmand_splice::{GUARD_ENTRIES, GuardedTasks, set_guard_entry};
 
@@ -44,9 +46,9 @@ impl<K: Kernel> Engine<K> {
                          with the GPL";
             return Err(GuardRefusal::NoNamespaceTest { program: name(), needs }.into());
         }
-        let returns_of = self.returns_of(program, point, &tasks)?;
+        let (returns_of, returns_began) = self.returns_of(program, point, &tasks)?.unzip();
         let index = self.free_entry(program)?;
-        Ok(Some(LinkGuard { index, tasks, user, found_by, returns_of }))
+        Ok(Some(LinkGuard { index, tasks, user, found_by, returns_of, returns_began }))
     }
 
     /// Refuses a cgroup with tasks of another user, and a program that cannot test the rights of tasks. Root's tasks are in many
@@ -71,14 +73,15 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the one process of a return probe. The guard keeps the program from running for others, and not the kernel from
-    /// changing their return addresses: only a probe of a process does, on kernels that ask for each consumer of a place.
+    /// Returns the one process of a return probe, and when it began. The guard keeps the program from running for others, and
+    /// not the kernel from changing their return addresses: only a probe of a process does, on kernels that ask for each
+    /// consumer of a place.
     fn returns_of(
         &self,
         program: &ProgramRecord,
         point: &AttachPoint,
         tasks: &TaskGroup,
-    ) -> Result<Option<ProcessScope>, EngineError> {
+    ) -> Result<Option<(ProcessScope, u64)>, EngineError> {
         check_returns(&program.name, program.program_type)?;
         let (ProgramType::Uretprobe, AttachPoint::Uprobe { scope, .. }) = (program.program_type, point)
         else {
@@ -92,10 +95,31 @@ impl<K: Kernel> Engine<K> {
         }
         let pid = scope.pid.or(scope.container_pid);
         let pid = pid.ok_or_else(|| GuardRefusal::NoProcess(program.clone()))?;
-        if !self.kernel.has_task(tasks, pid) {
-            return Err(GuardRefusal::OtherProcess { program, pid }.into());
+        let began = self.kernel.task_began(tasks, pid);
+        let began = began.ok_or(GuardRefusal::OtherProcess { program, pid })?;
+        Ok(Some((ProcessScope { pid: Some(pid), ..scope.clone() }, began)))
+    }
+
+    /// Refuses a link that was made for another process than the one that was found to be the tenant's: the number was given
+    /// again meanwhile.
+    pub(crate) fn check_same_processes(
+        &self,
+        program: &ProgramRecord,
+        link: &LinkRecord,
+        targets: &[TargetIdentity],
+    ) -> Result<(), EngineError> {
+        let Some(guard) = &link.guard else { return Ok(()) };
+        for checked in guard.checked_processes() {
+            let is_other = |target: &TargetIdentity| match target {
+                TargetIdentity::Process(met) => met.pid == checked.pid && *met != checked,
+                _ => false,
+            };
+            if targets.iter().any(is_other) {
+                let (program, pid) = (program.name.clone(), checked.pid);
+                return Err(GuardRefusal::OtherProcess { program, pid }.into());
+            }
         }
-        Ok(Some(ProcessScope { pid: Some(pid), ..scope.clone() }))
+        Ok(())
     }
 
     /// Returns in which processes a probe is: one of a tenant that changes return addresses, in one.

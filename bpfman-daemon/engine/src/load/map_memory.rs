@@ -6,6 +6,7 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use bpfmand_core::{MapId, MapSpec};
 use bpfmand_kernel::Kernel;
 
+use crate::engine::left_maps::programs;
 use crate::engine::locks::{Guard, Subject};
 use crate::load::plan::LoadPlan;
 use crate::state::MapGroup;
@@ -60,6 +61,8 @@ impl<K: Kernel> Engine<K> {
         for (limit, of, setting) in limits {
             let Some(limit) = limit else { continue };
             let used = self.bytes_of_maps(of);
+            let enough = limit.saturating_sub(used.saturating_add(more));
+            let used = used.saturating_add(self.bytes_of_left_maps(of, enough));
             if used.saturating_add(more) > limit {
                 let owner = of.map_or_else(
                     || "all owners but root and cluster applications".to_owned(),
@@ -76,14 +79,13 @@ impl<K: Kernel> Engine<K> {
     /// Kernel memory of the maps of a group's programs, earlier versions included; without a group, of all that are limited.
     fn bytes_of_maps(&self, group: Option<&MapGroup>) -> u64 {
         let state = self.state();
-        let previous = state.previous.values().map(|previous| &previous.program);
         let mut maps: BTreeMap<MapId, u64> = BTreeMap::new();
-        for program in state.programs.values().map(|program| &**program).chain(previous) {
+        for program in programs(&state) {
             let of = MapGroup::of(&program.owner(), &program.metadata);
             if group.map_or(!of.is_unlimited(), |group| of == *group) {
                 for map in &program.maps {
                     let Some(id) = map.id else { continue };
-                    // A program that uses a map of another may declare it without a size.
+                    // Records of earlier versions have no bytes of a map that they declare without a size.
                     let bytes = maps.entry(id).or_default();
                     *bytes = map.bytes.max(*bytes);
                 }

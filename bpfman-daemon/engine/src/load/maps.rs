@@ -106,14 +106,21 @@ impl<K: Kernel> Engine<K> {
                 Some(of_owner) => of_owner,
                 None => Some(group),
             };
+            let facts = handle.as_ref().map(|map| self.kernel.map_of(map)).transpose()?;
             records.push(MapRecord {
                 name: spec.name.clone(),
                 // A map that was left out keeps its place, so that the others keep their numbers.
-                id: handle.as_ref().map(|map| self.kernel.map_of(map)).transpose()?.map(|facts| facts.id),
+                id: facts.as_ref().map(|facts| facts.id),
                 public: public && handle.is_some(),
                 shared: shared_with.is_some(),
                 group: shared_with.unwrap_or_default(),
-                bytes: spec.memory(cpus),
+                // A declaration without a size takes the map that is there.
+                bytes: match facts {
+                    Some(facts) if spec.max_entries == 0 => {
+                        MapSpec { max_entries: facts.max_entries, ..spec.clone() }.memory(cpus)
+                    }
+                    _ => spec.memory(cpus),
+                },
             });
             handles.push(handle);
         }

@@ -13,7 +13,7 @@ use bpfmand_core::{
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest, ProgramLoad, RefusalReason};
 use bpfmand_object::SlotTarget;
-use bpfmand_splice::guard_table;
+use bpfmand_splice::{CountedLoops, guard_table};
 
 use crate::engine::members::{MemberText, calls_kfuncs, is_tied, no_such_map};
 use crate::guard::{TABLE, rules_of, runs_in_tasks};
@@ -118,6 +118,8 @@ pub struct Wanted<'a> {
     pub front: Option<usize>,
     /// How it is guarded, without the table, which is made for each load.
     pub guard: Option<ProgramGuard>,
+    /// Its loops, if it is a tenant's.
+    pub loops: Option<CountedLoops>,
 }
 
 impl Wanted<'_> {
@@ -198,7 +200,7 @@ impl<K: Kernel> Engine<K> {
         let mut verified = VerifiedSoFar::default();
         for program in &wanted {
             let loaded = self.load_program(plan, program, &maps);
-            let loaded = loaded.and_then(|loaded| self.within_steps(program, loaded));
+            let loaded = loaded.and_then(|loaded| self.within_steps(plan, program, loaded));
             let loaded = loaded.and_then(|loaded| verified.with(self, plan, loaded));
             if let (Some(folder), Ok(loaded)) = (folder, &loaded) {
                 self.pin_program(plan, folder, loaded, &maps)?;
@@ -346,7 +348,7 @@ impl<K: Kernel> Engine<K> {
         let kernel = asks.then(|| plan.object.types.btf().ok()).flatten();
         let wanted = programs.iter().map(|program| {
             let text = Cow::Borrowed(&program.linked.text);
-            let wanted = Wanted { program, text, front: None, guard: None };
+            let wanted = Wanted { program, text, front: None, guard: None, loops: None };
             match &plan.tenant {
                 Some(rules) => self.held_to(wanted, rules, (kernel, plan.object.maps())),
                 None => Ok(wanted),

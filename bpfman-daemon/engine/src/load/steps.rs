@@ -1,40 +1,45 @@
-//! Instructions that one run of a tenant's program may take: rounds of its loops, times what the verifier walked through.
-//! The verifier walks through plain loops round by round, and once through bodies of the loops that rounds are counted of.
+//! Instructions that one run of a tenant's program may take, from its loops and from what the verifier walked through.
 
 use bpfmand_kernel::Kernel;
-use bpfmand_splice::MAX_ROUNDS;
+use bpfmand_splice::MAX_TAIL_CALLS;
 
 use crate::error::GuardRefusal;
-use crate::load::plan::{LoadedProgram, Wanted};
+use crate::load::plan::{LoadPlan, LoadedProgram, Wanted};
 use crate::{Engine, EngineError};
 
-/// Most instructions of one run: some tens of milliseconds.
+/// Most instructions of one run: some tens of milliseconds. Programs that go on as another share them, since up to
+/// [`MAX_TAIL_CALLS`] may follow one another. The verifier walks through a million at most, which each of them may take.
 const MAX_STEPS: u64 = 32 << 20;
 
 impl<K: Kernel> Engine<K> {
     /// Unloads a tenant's program that may run too long. Kernels before 5.16 do not say what they walked through.
     pub(crate) fn within_steps(
         &self,
+        plan: &LoadPlan<'_>,
         wanted: &Wanted<'_>,
-        loaded: LoadedProgram<K::Handle>,
+        mut loaded: LoadedProgram<K::Handle>,
     ) -> Result<LoadedProgram<K::Handle>, EngineError> {
-        let Some(guard) = &loaded.guard else { return Ok(loaded) };
-        let (own, verified) = (guard.rounds.unwrap_or(1), loaded.facts.verified_insns);
-        let rounds = own.saturating_mul(self.rounds_around(wanted));
-        let steps = rounds.saturating_mul(u64::from(verified));
-        if rounds == 1 || steps <= MAX_STEPS {
+        let verified = loaded.facts.verified_insns;
+        let (Some(guard), Some(loops), 1..) = (&mut loaded.guard, &wanted.loops, verified) else {
+            return Ok(loaded);
+        };
+        let steps = loops.steps(verified).saturating_mul(self.calls_of_place(wanted));
+        guard.steps = Some(steps);
+        let limit = if loops.has_tail_call() { MAX_STEPS / MAX_TAIL_CALLS as u64 } else { MAX_STEPS };
+        // A program that ran before a reboot runs again, also where this kernel walks through more.
+        if plan.again || steps <= limit {
             return Ok(loaded);
         }
-        let program = loaded.name;
-        Err(GuardRefusal::TooLong { program, steps, limit: MAX_STEPS, rounds, verified }.into())
+        let (program, rounds) = (loaded.name, loops.rounds());
+        Err(GuardRefusal::TooLong { program, steps, limit, rounds, verified }.into())
     }
 
-    /// Rounds in which the function of another program runs whose place an extension takes.
-    fn rounds_around(&self, wanted: &Wanted<'_>) -> u64 {
+    /// Calls, in one run, of the function of another program whose place an extension takes.
+    fn calls_of_place(&self, wanted: &Wanted<'_>) -> u64 {
         let Some(extends) = &wanted.program.extends else { return 1 };
         let state = self.state();
         let extended = state.by_id.get(&extends.place.program).and_then(|uid| state.programs.get(uid));
         let guard = extended.and_then(|program| program.guard.as_ref());
-        guard.map_or(1, |guard| guard.rounds.unwrap_or(MAX_ROUNDS))
+        guard.map_or(1, |guard| guard.steps.unwrap_or(MAX_STEPS))
     }
 }

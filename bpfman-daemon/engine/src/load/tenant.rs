@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use bpfmand_core::{MapSpec, ProgramType, TenantRules};
+use bpfmand_core::{Insn, MapSpec, ProgramType, TenantRules, op};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
 use bpfmand_splice::narrowed;
 
-use crate::engine::tenant_calls::{check_addresses, rounds_of};
-use crate::error::ExtensionRefusal;
+use crate::engine::tenant_calls::{check_addresses, loops_of};
+use crate::error::{ExtensionRefusal, GuardRefusal};
 use crate::guard::{check_type, runs_in_tasks};
 use crate::load::plan::Wanted;
 use crate::state::guard_record::ProgramGuard;
@@ -30,14 +30,23 @@ impl<K: Kernel> Engine<K> {
         // A declaration without a number takes a map that is there, of any size.
         let declared = |index: usize| maps.get(index).map(|map| map.max_entries);
         let entries = |index: usize| declared(index).filter(|entries| *entries > 0);
-        let rounds = rounds_of(&wanted.text, program_type, rules, kernel, entries)?;
+        let loops = loops_of(&wanted.text, program_type, rules, kernel, entries)?;
+        // What calls the function that it takes the place of goes on behind it.
+        if wanted.program.extends.is_some() && loops.has_tail_call() {
+            let (program, function) = (wanted.text.name.clone(), wanted.text.name.clone());
+            let (what, name) = ("a tail call in an extension".to_owned(), String::new());
+            let at = wanted.text.insns.iter().position(is_tail_call).unwrap_or_default();
+            return Err(
+                GuardRefusal::ForbiddenUse { program, what, name, function, at, grantable: false }.into()
+            );
+        }
         let mut guard = ProgramGuard {
             rules: rules.clone(),
             table: None,
             namespaces: false,
             credentials: false,
             narrowed: false,
-            rounds: Some(rounds),
+            steps: None,
         };
         if runs_in_tasks(wanted.program.program_type) {
             let (guarded, test) = self.with_guard(&wanted.text, program_type, kernel)?;
@@ -50,9 +59,14 @@ impl<K: Kernel> Engine<K> {
         {
             (wanted.text, wanted.front, guard.narrowed) = (Cow::Owned(narrow.text), Some(narrow.len), true);
         }
-        wanted.guard = Some(guard);
+        (wanted.guard, wanted.loops) = (Some(guard), Some(loops));
         Ok(wanted)
     }
+}
+
+/// `bpf_tail_call`.
+fn is_tail_call(insn: &Insn) -> bool {
+    insn.code == op::CALL && insn.src() == 0 && insn.imm == 12
 }
 
 /// The type whose rules a program is held to: of an extension, that of the program that it becomes a part of.

@@ -120,6 +120,7 @@ impl<K: Kernel> Engine<K> {
             let targets = self
                 .attach_retrying(&handle, target, restored.operation, undo)
                 .map_err(|error| self.with_own_holder(&restored, error).looking_for(&restored.point))?;
+            self.check_same_processes(&program, &restored, &targets)?;
             self.record_link(&Arc::new(LinkRecord { targets, ..(*restored).clone() }), None)
         })?;
         retry_once(|| self.place_link(&restored))

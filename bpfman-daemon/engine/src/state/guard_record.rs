@@ -1,6 +1,6 @@
 //! What the store keeps of guards: programs of tenants, and for whose tasks each of their links lets them run.
 
-use bpfmand_core::{MapId, ProcessScope, TaskGroup, TenantRules};
+use bpfmand_core::{MapId, ProcessIdentity, ProcessScope, TaskGroup, TenantRules};
 use serde::{Deserialize, Serialize};
 
 /// How a tenant's program was loaded.
@@ -20,9 +20,9 @@ pub struct ProgramGuard {
     /// Of a tcx program: it answers NEXT or DROP alone. Those that earlier versions loaded do not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub narrowed: bool,
-    /// Rounds of its deepest nesting of loops. Records of earlier versions have none.
+    /// Most instructions of one run. Records of earlier versions have none, nor have those of kernels before 5.16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rounds: Option<u64>,
+    pub steps: Option<u64>,
 }
 
 /// For whose tasks a link lets its program run.
@@ -40,6 +40,22 @@ pub struct LinkGuard {
     /// The process whose return addresses a return probe changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns_of: Option<ProcessScope>,
+    /// When that process began, in ticks of 10 ms since boot, as it was found to be one of the tasks. Records of earlier
+    /// versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_began: Option<u64>,
+}
+
+impl LinkGuard {
+    /// Returns the processes that were found to be the tenant's, with their beginnings.
+    pub fn checked_processes(&self) -> impl Iterator<Item = ProcessIdentity> {
+        let container = match self.found_by {
+            FoundBy::Process { pid, began } => Some(ProcessIdentity { pid, began }),
+            FoundBy::Group { .. } => None,
+        };
+        let returns_of = self.returns_of.as_ref().and_then(|scope| scope.pid).zip(self.returns_began);
+        container.into_iter().chain(returns_of.map(|(pid, began)| ProcessIdentity { pid, began }))
+    }
 }
 
 /// By what a tenant's tasks were found.

@@ -215,6 +215,13 @@ fn tenants_extend_what_is_their_own_and_never_its_guard() {
     says(of("a", "instead_of_watch", watch.to_string()).unwrap_err(), "which is guarded there");
     // Held to what programs of that type may call.
     says(of("a", "reads_memory", watch.to_string()).unwrap_err(), "bpf_probe_read_kernel");
+    let mut goes_on = LoadRequest {
+        tenant: Some(TenantRules::of_containers()),
+        ..bench.request("extends_on", &["goes_on"])
+    };
+    goes_on.owner = Owner::Grant("a".to_owned());
+    goes_on.programs[0].target = Some(filter.to_string());
+    says(engine.load(&goes_on).unwrap_err(), "a tail call in an extension");
     assert_eq!(engine.ids().len(), 3);
     let drops = of("a", "drops", filter.to_string()).unwrap().programs[0].id;
     engine.attached(drops, AttachPoint::Freplace);

@@ -1,10 +1,12 @@
 //! Guards: for whose tasks each link of a tenant's program lets it run, over restarts, reboots and new versions.
 
+use std::sync::Arc;
+
 use bpfmand_core::{
     AttachPoint, AttachRequest, CallerGroup, LoadRequest, Owner, OwningApplication, ProcessScope, ProgramId,
-    TaskGroup, TaskScope, TenantRules,
+    ProgramType, TaskGroup, TaskScope, TenantRules,
 };
-use bpfmand_engine::{Engine, EngineError, ErrorKind, GuardRefusal, LinkDetails};
+use bpfmand_engine::{Engine, EngineError, ErrorKind, GuardRefusal, LinkDetails, StepObserver};
 use bpfmand_kernel::sim::SimKernel;
 use bpfmand_kernel::{Kernel, KernelFacts as _, KernelObjects as _};
 
@@ -25,12 +27,11 @@ fn of_grant(load: LoadRequest) -> LoadRequest {
 }
 
 fn probe(container_pid: Option<u32>) -> AttachPoint {
-    AttachPoint::Uprobe {
-        target: "/bin/true".to_owned(),
-        function: None,
-        offset: 64,
-        scope: ProcessScope { pid: None, container_pid },
-    }
+    probe_in(ProcessScope { pid: None, container_pid })
+}
+
+fn probe_in(scope: ProcessScope) -> AttachPoint {
+    AttachPoint::Uprobe { target: "/bin/true".to_owned(), function: None, offset: 64, scope }
 }
 
 fn attach<K: Kernel>(
@@ -136,6 +137,48 @@ fn whose_tasks_are_not_known_nothing_is_attached() {
     };
     assert!(matches!(*refusal, GuardRefusal::NoUserTest(_)), "{refusal}");
     assert_eq!(bench.kernel.snapshot(), before);
+}
+
+/// Gives the number of a process to another one, before the link is made.
+struct NumberGivenAgain(Arc<SimKernel>);
+
+impl StepObserver for NumberGivenAgain {
+    fn before(&self, operation: &'static str, step: &'static str) {
+        if (operation, step) == ("attach", "make pending folder") {
+            self.0.begin_process(7);
+        }
+    }
+}
+
+#[test]
+fn a_process_number_given_again_before_the_link_is_of_another() {
+    let bench = bench();
+    let engine = bench.watched(Arc::new(NumberGivenAgain(Arc::clone(&bench.kernel))));
+    let mut load = bench.request("programs", &["probe"]);
+    load.programs[0].program_type = ProgramType::Uretprobe;
+    let of_container = engine.loads(&of_namespace(load.clone()))[0];
+    let of_group = engine.loads(&of_grant(load))[0];
+    let entry = engine.loads(&of_namespace(bench.request("programs", &["probe"])))[0];
+    let of_process = probe_in(ProcessScope { pid: Some(7), container_pid: None });
+    let before = bench.kernel.snapshot().links.len();
+    for (program, point, group) in [
+        (of_container, probe(Some(7)), None),
+        (entry, probe(Some(7)), None),
+        (of_group, of_process.clone(), Some("/user.slice/user-7.slice")),
+    ] {
+        bench.kernel.move_process(7, "/user.slice/user-7.slice");
+        let refused = attach(&engine, program, point, group).unwrap_err();
+        let EngineError::Guard(refusal) = refused else { panic!("{refused}") };
+        assert!(matches!(*refusal, GuardRefusal::OtherProcess { pid: 7, .. }), "{refusal}");
+        assert_eq!(bench.kernel.snapshot().links.len(), before, "nothing is left");
+    }
+    // Another user's process, also if its number is not given again.
+    bench.kernel.move_process(7, "/user.slice/user-8.slice");
+    drop(engine);
+    let engine = bench.engine();
+    attach(&engine, of_group, of_process.clone(), Some("/user.slice/user-7.slice")).unwrap_err();
+    bench.kernel.move_process(7, "/user.slice/user-7.slice");
+    attach(&engine, of_group, of_process, Some("/user.slice/user-7.slice")).unwrap();
 }
 
 #[test]

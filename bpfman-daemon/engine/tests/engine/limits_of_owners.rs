@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{AttachRequest, InterfaceMatch, LoadRequest, MatchRequest, Owner, OwningApplication};
+use bpfmand_core::{
+    AttachRequest, InterfaceMatch, LoadRequest, MapId, MatchRequest, Owner, OwningApplication, ProgramId,
+};
 use bpfmand_engine::{Engine, EngineError, EngineOptions, ErrorKind};
+use bpfmand_kernel::KernelObjects as _;
 use bpfmand_kernel::sim::SimKernel;
 
 use crate::bench::{Ask as _, Bench};
@@ -92,6 +95,76 @@ fn memory_is_counted_over_a_restart_and_a_reboot() {
     load(&third).unwrap_err();
 }
 
+/// Bytes of the maps of a program, by name.
+fn bytes_of_map(engine: &Engine<SimKernel>, program: ProgramId, name: &str) -> u64 {
+    let record = engine.describe_program(program).unwrap().managed.unwrap().record;
+    record.maps.iter().find(|map| map.name == name).unwrap().bytes
+}
+
+#[test]
+fn a_map_declared_without_a_size_counts_as_it_is() {
+    let bench = bench();
+    let first = engine(&bench, u64::MAX, None);
+    let load = |engine: &Engine<SimKernel>, object, program| {
+        engine.load(&of("grant:team", bench.request(object, &[program]))).map(|done| done.programs[0].id)
+    };
+    let host = load(&first, "sharing", "host").unwrap();
+    let visitor = load(&first, "visitor", "visits").unwrap();
+    let everyone = bytes_of_map(&first, host, "everyone");
+    assert!(everyone > 0);
+    assert_eq!(bytes_of_map(&first, visitor, "everyone"), everyone);
+    drop(first);
+    // Also when the program that declares its size has gone.
+    let one = bytes_of_a_load(&bench);
+    let second = engine(&bench, everyone + one - 1, None);
+    second.unload(host).unwrap();
+    load(&second, "programs", "alpha").unwrap_err();
+    second.unload(visitor).unwrap();
+    load(&second, "programs", "alpha").unwrap();
+}
+
+#[test]
+fn a_walk_of_a_map_declared_without_a_size_is_refused() {
+    let bench = bench();
+    let engine = bench.engine();
+    let load = |owner: &str, object, program| engine.load(&of(owner, bench.request(object, &[program])));
+    load("application:shop/one", "sharing", "host").unwrap();
+    let before = bench.kernel.snapshot();
+    let refused = load("application:shop/one", "visitor", "walks").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied);
+    for part in ["bpf_for_each_map_elem with a number of rounds that is no constant", "function walks"] {
+        assert!(refused.to_string().contains(part), "{part}: {refused}");
+    }
+    assert_eq!(bench.kernel.snapshot(), before);
+    load("application:shop/one", "visitor", "visits").unwrap();
+    load("root", "sharing", "host").unwrap();
+    load("root", "visitor", "walks").unwrap();
+}
+
+#[test]
+fn a_map_that_somebody_holds_counts_after_its_program() {
+    let bench = bench();
+    let one = bytes_of_a_load(&bench);
+    let engine = engine(&bench, one, Some(2 * one));
+    let load = |owner: &str| engine.load(&of(owner, bench.request("programs", &["alpha"])));
+    let first = load("grant:team").unwrap().programs[0].id;
+    let held: Vec<_> =
+        engine.map_pins(first).values().map(|id| bench.kernel.open_map(MapId(*id)).unwrap()).collect();
+    assert!(!held.is_empty());
+    engine.unload(first).unwrap();
+    let before = bench.kernel.snapshot();
+    let refused = load("grant:team").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge, "{refused}");
+    assert_eq!(bench.kernel.snapshot(), before);
+    // Those of all owners, too.
+    let other = load("user:4711").unwrap().programs[0].id;
+    assert!(load("user:4712").unwrap_err().to_string().contains("(maps.mib_of_owners)"));
+    engine.unload(other).unwrap();
+    load("user:4712").unwrap();
+    drop(held);
+    load("grant:team").unwrap();
+}
+
 #[test]
 fn attachments_of_owners_leave_room_for_the_machine() {
     let bench = bench();
@@ -119,7 +192,7 @@ fn attachments_of_owners_leave_room_for_the_machine() {
     let (made, refused) = until_refused(&tenant);
     assert_eq!(made, 256);
     assert!(
-        matches!(&refused, EngineError::MostOwnMatchings { owner, count: 256 } if owner.contains("evil"))
+        matches!(&refused, EngineError::MaxMatchings { of, count: 256, limit: 256 } if of.contains("evil"))
     );
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     let other = Owner::Application(OwningApplication::parse(Some("evil"), "two").unwrap());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::LoadLimits;
+use bpfmand_core::{LoadLimits, LoadRequest, Owner, OwningApplication};
 use bpfmand_engine::{DryRunRequest, EngineError, ErrorKind, VerifiedLimit};
 use bpfmand_kernel::KernelFacts as _;
 
@@ -53,6 +53,28 @@ crate::on_both_kernels!(
     a_text_over_the_limit_is_refused_before_the_kernel_is_asked,
     a_new_version_has_the_limit_of_a_load,
 );
+
+/// A kernel that walks through more than the one that a tenant's program was loaded by.
+#[test]
+fn what_was_acknowledged_comes_back_where_more_is_walked_through() {
+    let bench = crate::simulated::bench();
+    let load = || {
+        let name = OwningApplication::parse(Some("shop"), "timed").unwrap();
+        LoadRequest { owner: Owner::Application(name), ..bench.request("timed", &["slow"]) }
+    };
+    let engine = bench.engine();
+    let slow = engine.loads(&load())[0];
+    let link = engine.attached(slow, bench.xdp(1));
+    drop(engine);
+    bench.kernel.reboot();
+    bench.kernel.walk_through(40 << 20);
+    let engine = bench.engine();
+    assert!(engine.describe_link(link).unwrap().standing.is_running());
+    let refused = engine.load(&load()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    assert!(refused.to_string().contains("may run for 41943040 instructions"), "{refused}");
+    assert_eq!(engine.ids().len(), 1);
+}
 
 mod walked {
     use super::*;

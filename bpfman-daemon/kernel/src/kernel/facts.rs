@@ -122,8 +122,9 @@ pub trait KernelFacts: KernelObjects {
     /// [`KernelError::NoTaskGroup`] if another cgroup has the path, or it has too many processes to look at.
     fn users_of_group(&self, path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError>;
 
-    /// Returns whether a process is one of these tasks.
-    fn has_task(&self, tasks: &TaskGroup, pid: u32) -> bool;
+    /// Returns when a process began that is one of these tasks, in ticks of 10 ms since boot; none for another's, or one that is
+    /// gone. Whoever uses the number later compares the beginning: it may be another process' number by then.
+    fn task_began(&self, tasks: &TaskGroup, pid: u32) -> Option<u64>;
 
     /// Names of the kernel modules that are loaded.
     fn loaded_modules(&self) -> BTreeSet<String>;

@@ -73,57 +73,6 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
     }
 }
 
-/// A function around an offset of its file.
-#[derive(Debug)]
-pub struct CoveringFunction {
-    /// Its name.
-    pub name: String,
-    /// Where its code begins in the file, in bytes.
-    pub start: u64,
-    /// Its bytes.
-    pub size: u64,
-    /// What its instructions are.
-    pub set: InstructionSet,
-}
-
-/// Instructions of a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InstructionSet {
-    /// x86 in this mode: of one to fifteen bytes.
-    X86 {
-        /// 32 or 64.
-        bits: u32,
-    },
-    /// Of four bytes each, at multiples of four.
-    Words,
-    /// Anything else.
-    Other,
-}
-
-/// Content of a file at an offset.
-#[derive(Debug)]
-pub enum PlaceInFile {
-    /// Nothing that is loaded to be run.
-    Data,
-    /// A function: of several, the one that begins last.
-    Function(CoveringFunction),
-    /// The beginning of a function without a name.
-    FunctionStart,
-    /// Code of which nothing is known.
-    Code,
-}
-
-/// Returns what is at an offset. By the file itself alone: a file of debug information beside it may be another's work, who
-/// would have a breakpoint put inside of an instruction.
-pub fn place(target: &TargetFile, offset: u64) -> io::Result<PlaceInFile> {
-    let file = target.file();
-    match identity(file)? {
-        elf::ELFCLASS64 => Binary::<FileHeader64<Endianness>>::open(file)?.place(offset),
-        elf::ELFCLASS32 => Binary::<FileHeader32<Endianness>>::open(file)?.place(offset),
-        _ => Err(invalid("it is of no known class")),
-    }
-}
-
 /// Where a function is.
 enum Found {
     /// At an offset of the file, which is loaded to an address.
@@ -351,55 +300,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         read && version & HIDDEN != 0
     }
 
-    fn instruction_set(&self) -> InstructionSet {
-        match self.header.e_machine(self.endian) {
-            elf::EM_X86_64 => InstructionSet::X86 { bits: 64 },
-            elf::EM_386 => InstructionSet::X86 { bits: 32 },
-            elf::EM_AARCH64 => InstructionSet::Words,
-            _ => InstructionSet::Other,
-        }
-    }
-
-    fn place(&self, offset: u64) -> io::Result<PlaceInFile> {
-        let Some(address) = self.address_of(offset)? else { return Ok(PlaceInFile::Data) };
-        Ok(match self.covering(address)? {
-            Some(function) => PlaceInFile::Function(function),
-            None if unwind_table::has_start(self, address)? => PlaceInFile::FunctionStart,
-            None => PlaceInFile::Code,
-        })
-    }
-
-    /// The function around an address.
-    fn covering(&self, address: u64) -> io::Result<Option<CoveringFunction>> {
-        let endian = self.endian;
-        for kind in [elf::SHT_SYMTAB, elf::SHT_DYNSYM] {
-            let Some(table) = self.section(0, &mut |section| section.sh_type(endian) == kind)? else {
-                continue;
-            };
-            let bytes: u64 = table.sh_size(endian).into();
-            let count = bytes / size_of::<Elf::Sym>() as u64;
-            let mut found: Option<(u64, u64, u32)> = None;
-            each::<Elf::Sym>(self.file, table.sh_offset(endian).into(), count, &mut |symbol| {
-                let (start, size): (u64, u64) =
-                    (symbol.st_value(endian).into(), symbol.st_size(endian).into());
-                let inside = address.checked_sub(start).is_some_and(|inside| inside < size);
-                let is_code = symbol.st_type() != elf::STT_OBJECT
-                    && (is_definition::<Elf>(symbol, endian) || symbol.st_type() == elf::STT_GNU_IFUNC);
-                if inside && is_code && found.is_none_or(|(before, ..)| before < start) {
-                    found = Some((start, size, symbol.st_name(endian)));
-                }
-                true
-            })?;
-            let Some((start, size, name)) = found else { continue };
-            let Some(at) = self.offset_of(start)? else { continue };
-            let names = self.section(u64::from(table.sh_link(endian)), &mut |_| true)?;
-            let name = names.map(|names| self.name_at(names.sh_offset(endian).into(), name)).transpose()?;
-            let name = name.unwrap_or_default();
-            return Ok(Some(CoveringFunction { name, start: at, size, set: self.instruction_set() }));
-        }
-        Ok(None)
-    }
-
     /// A name of a table of names, cut off where it is longer than messages want.
     pub fn name_at(&self, table: u64, place: u32) -> io::Result<String> {
         let mut bytes = [0; 128];
@@ -409,7 +309,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
     }
 
     /// The address that an offset of the file is loaded to, to be run.
-    fn address_of(&self, offset: u64) -> io::Result<Option<u64>> {
+    pub(super) fn address_of(&self, offset: u64) -> io::Result<Option<u64>> {
         let endian = self.endian;
         self.translated(offset, |segment| {
             let runs = segment.p_flags(endian).contains(elf::PF_X);
@@ -467,7 +367,10 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
     }
 }
 
-fn is_definition<Elf: FileHeader<Endian = Endianness>>(symbol: &Elf::Sym, endian: Endianness) -> bool {
+pub(super) fn is_definition<Elf: FileHeader<Endian = Endianness>>(
+    symbol: &Elf::Sym,
+    endian: Endianness,
+) -> bool {
     let place = symbol.st_shndx(endian);
     place != elf::SHN_UNDEF
         && (!place.is_special() || place == elf::SHN_XINDEX)
@@ -475,7 +378,12 @@ fn is_definition<Elf: FileHeader<Endian = Endianness>>(symbol: &Elf::Sym, endian
 }
 
 /// Looks at records that follow one another in a file until `goes_on` says no, or the file ends.
-fn each<T: Pod>(file: &File, mut at: u64, count: u64, goes_on: &mut dyn FnMut(&T) -> bool) -> io::Result<()> {
+pub(super) fn each<T: Pod>(
+    file: &File,
+    mut at: u64,
+    count: u64,
+    goes_on: &mut dyn FnMut(&T) -> bool,
+) -> io::Result<()> {
     let size = size_of::<T>();
     let mut left = count;
     // Words, because records want to lie where words do.

@@ -16,6 +16,7 @@ mod create_map;
 mod debug_files;
 mod definitions;
 mod elf_notes;
+mod elf_places;
 mod elf_symbols;
 mod executables;
 mod extension;

@@ -190,26 +190,25 @@ pub fn user_places(
     let file = symbols::find_file(places.target, places.scope).map_err(fail)?;
     // First: what is written meanwhile makes another file of it, which the next check looks up again.
     let identity = file.identity().map_err(fail)?;
-    let offset = |function: &String| {
-        let offset = elf_symbols::file_offset(&file, function).map_err(fail)?;
-        check_place(&file, offset, on_return, known_only).map_err(fail)?;
-        Ok(offset)
-    };
-    let offsets = places.functions.iter().map(offset).collect::<Result<_, KernelError>>()?;
+    let offset = |function: &String| elf_symbols::file_offset(&file, function).map_err(fail);
+    let offsets = places.functions.iter().map(offset).collect::<Result<Vec<_>, KernelError>>()?;
+    check_places(&file, &offsets, on_return, known_only).map_err(fail)?;
     Ok(FoundPlaces { file, identity, offsets })
 }
 
 /// Refuses data, a place inside an instruction, and a return probe where stacks move. Of what is not certain, root is warned.
-pub(super) fn check_place(
+pub(super) fn check_places(
     file: &symbols::TargetFile,
-    offset: u64,
+    offsets: &[u64],
     on_return: bool,
     known_only: bool,
 ) -> Result<(), ProbeTargetError> {
-    match probe_place::check(file, offset, on_return) {
-        // Where nothing is known, root may know better.
-        Err(ProbeTargetError::UnknownPlace { .. }) if !known_only => {}
-        result => result?,
+    for checked in probe_place::check_all(file, offsets, on_return) {
+        match checked {
+            // Where nothing is known, root may know better.
+            Err(ProbeTargetError::UnknownPlace { .. }) if !known_only => {}
+            result => result?,
+        }
     }
     let runtime = if on_return { runtimes::that_moves_stacks(file) } else { None };
     let Some(runtime) = runtime else { return Ok(()) };
@@ -240,7 +239,7 @@ pub fn uprobe(
     };
     let offset =
         start.checked_add(offset).ok_or_else(|| fail(ProbeTargetError::BeyondFile { offset, start }))?;
-    check_place(&file, offset, on_return, known_only).map_err(fail)?;
+    check_places(&file, &[offset], on_return, known_only).map_err(fail)?;
     let name = CString::new(file.reopen_path()).map_err(|error| fail(error.into()))?;
     let event = PerfEventAttr {
         event_type: source.number,

@@ -1,16 +1,20 @@
 //! Whether a place in a binary may be probed: a breakpoint replaces the first byte of an instruction. Inside of one it
 //! changes what the instruction means, in every process that runs the file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt as _;
 
 use iced_x86::{Decoder, DecoderOptions};
 
-use super::elf_symbols::{self, CoveringFunction, InstructionSet, PlaceInFile};
+use super::elf_places::{self, CoveringFunction, InstructionSet, PlaceInFile};
 use super::symbols::TargetFile;
 use crate::ProbeTargetError;
 
 /// Most bytes of a function that are decoded.
 const LARGEST: u64 = 4 << 20;
+
+/// Most bytes of functions that are decoded for one attachment.
+const MAX_DECODED: u64 = 64 << 20;
 
 /// Looks at an offset of a file.
 ///
@@ -18,53 +22,106 @@ const LARGEST: u64 = 4 << 20;
 /// [`ProbeTargetError::UnknownPlace`] where the file does not tell; [`ProbeTargetError::NoCode`],
 /// [`ProbeTargetError::InsideInstruction`] and [`ProbeTargetError::ReturnInside`] where processes would read other data, or be
 /// ended, for certain.
+#[cfg(test)]
 pub fn check(file: &TargetFile, offset: u64, on_return: bool) -> Result<(), ProbeTargetError> {
-    let unknown = |why| ProbeTargetError::UnknownPlace { path: file.path().to_owned(), offset, why };
-    let function = match elf_symbols::place(file, offset).map_err(|_| unknown("the file is no binary"))? {
-        PlaceInFile::Function(function) => function,
-        PlaceInFile::FunctionStart => return Ok(()),
-        PlaceInFile::Code => return Err(unknown("no function with a size covers it")),
-        PlaceInFile::Data => return Err(ProbeTargetError::NoCode { path: file.path().to_owned(), offset }),
-    };
-    if on_return && offset != function.start {
-        let path = file.path().to_owned();
-        return Err(ProbeTargetError::ReturnInside { path, offset, function: function.name });
-    }
-    let begins = match function.set {
-        InstructionSet::X86 { bits } => decoded(file, &function, offset, bits).map_err(unknown)?,
-        InstructionSet::Words => offset & !3,
-        InstructionSet::Other => return Err(unknown("the instructions of its machine are not known here")),
-    };
-    if begins == offset {
-        return Ok(());
-    }
-    let path = file.path().to_owned();
-    Err(ProbeTargetError::InsideInstruction { path, offset, function: function.name, begins })
+    check_all(file, &[offset], on_return).remove(0)
 }
 
-/// Where the instruction begins that an offset is in, decoded from the function's start.
+/// Looks at offsets of a file, each with its result. The file's symbols are read once, and each function is decoded once.
+pub fn check_all(file: &TargetFile, offsets: &[u64], on_return: bool) -> Vec<Result<(), ProbeTargetError>> {
+    let unknown = |offset, why| ProbeTargetError::UnknownPlace { path: file.path().to_owned(), offset, why };
+    let Ok(places) = elf_places::places(file, offsets) else {
+        return offsets.iter().map(|offset| Err(unknown(*offset, "the file is no binary"))).collect();
+    };
+    let mut decoded = DecodedFunctions { file, offsets, functions: BTreeMap::new(), bytes: 0 };
+    let check = |(offset, place): (&u64, PlaceInFile)| {
+        let (offset, path) = (*offset, || file.path().to_owned());
+        let function = match place {
+            PlaceInFile::Function(function) => function,
+            PlaceInFile::FunctionStart => return Ok(()),
+            PlaceInFile::Code => return Err(unknown(offset, "no function with a size covers it")),
+            PlaceInFile::Data => return Err(ProbeTargetError::NoCode { path: path(), offset }),
+        };
+        if on_return && offset != function.start {
+            return Err(ProbeTargetError::ReturnInside { path: path(), offset, function: function.name });
+        }
+        let begins = match function.set {
+            InstructionSet::X86 { bits } => {
+                decoded.begin_of(&function, offset, bits).map_err(|why| unknown(offset, why))?
+            }
+            InstructionSet::Words => offset & !3,
+            InstructionSet::Other => {
+                return Err(unknown(offset, "the instructions of its machine are not known here"));
+            }
+        };
+        match begins == offset {
+            true => Ok(()),
+            false => Err(ProbeTargetError::InsideInstruction {
+                path: path(),
+                offset,
+                function: function.name,
+                begins,
+            }),
+        }
+    };
+    offsets.iter().zip(places).map(check).collect()
+}
+
+/// Beginnings of the instructions that offsets are in, decoded from the function's start.
+type Beginnings = BTreeMap<u64, Result<u64, &'static str>>;
+
+/// Functions that were decoded, by start and size.
+struct DecodedFunctions<'a> {
+    file: &'a TargetFile,
+    /// All that are looked at.
+    offsets: &'a [u64],
+    functions: BTreeMap<(u64, u64), Beginnings>,
+    /// Bytes that were decoded.
+    bytes: u64,
+}
+
+impl DecodedFunctions<'_> {
+    fn begin_of(&mut self, function: &CoveringFunction, offset: u64, bits: u32) -> Result<u64, &'static str> {
+        let key = (function.start, function.size);
+        if !self.functions.contains_key(&key) {
+            self.bytes = self.bytes.saturating_add(function.size);
+            if function.size > LARGEST {
+                return Err("the function around it is too large");
+            }
+            if self.bytes > MAX_DECODED {
+                return Err("the functions around all places are too large together");
+            }
+            let inside = |offset: &&u64| offset.checked_sub(key.0).is_some_and(|inside| inside < key.1);
+            let inside: BTreeSet<u64> = self.offsets.iter().filter(inside).copied().collect();
+            self.functions.insert(key, decoded(self.file, function, inside, bits)?);
+        }
+        let found = self.functions.get(&key).and_then(|found| found.get(&offset));
+        found.copied().unwrap_or(Err("it is behind the last instruction of its function"))
+    }
+}
+
 fn decoded(
     file: &TargetFile,
     function: &CoveringFunction,
-    offset: u64,
+    offsets: BTreeSet<u64>,
     bits: u32,
-) -> Result<u64, &'static str> {
-    if function.size > LARGEST {
-        return Err("the function around it is too large");
-    }
+) -> Result<Beginnings, &'static str> {
     let mut bytes = vec![0; usize::try_from(function.size).unwrap_or_default()];
     file.file().read_exact_at(&mut bytes, function.start).map_err(|_| "its file is too short")?;
     let mut decoder = Decoder::with_ip(bits, &bytes, function.start, DecoderOptions::NONE);
-    while decoder.can_decode() {
+    let (mut found, mut wanted) = (BTreeMap::new(), offsets.into_iter().peekable());
+    while decoder.can_decode() && wanted.peek().is_some() {
         let insn = decoder.decode();
         if insn.is_invalid() {
-            return Err("what stands before it in its function are no instructions");
+            let why = "what stands before it in its function are no instructions";
+            found.extend(wanted.map(|offset| (offset, Err(why))));
+            return Ok(found);
         }
-        if insn.next_ip() > offset {
-            return Ok(insn.ip());
+        while let Some(offset) = wanted.next_if(|offset| *offset < insn.next_ip()) {
+            found.insert(offset, Ok(insn.ip()));
         }
     }
-    Err("it is behind the last instruction of its function")
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -73,6 +130,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::linux::elf_symbols;
 
     /// A library with one function of known bytes: `push %rbp; mov %rsp,%rbp; movabs $0x1122334455667788,%rax; pop; ret`.
     #[cfg(target_arch = "x86_64")]
@@ -124,6 +182,32 @@ mod tests {
         }
     }
 
+    /// As many places as a static probe may have, each in the same function: it is decoded once.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_function_of_many_places_is_decoded_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, library) = (folder.path().join("large.c"), folder.path().join("large.so"));
+        let code = "__attribute__((naked)) void large(void) { __asm__(\".rept 3000000\\n nop\\n .endr\\n ret\"); }\n";
+        fs::write(&source, code).unwrap();
+        let built =
+            Command::new("clang").args(["-shared", "-nostdlib", "-o"]).args([&library, &source]).status();
+        assert!(built.unwrap().success());
+        let file = TargetFile::new(File::open(&library).unwrap(), library);
+        let start = elf_symbols::file_offset(&file, "large").unwrap();
+        let offsets: Vec<u64> = (0..4096).map(|place| start + 2_900_000 + place).collect();
+        let PlaceInFile::Function(function) = elf_places::places(&file, &offsets).unwrap().remove(9) else {
+            panic!("no function")
+        };
+        let functions = BTreeMap::new();
+        let mut decoded = DecodedFunctions { file: &file, offsets: &offsets, functions, bytes: 0 };
+        for offset in &offsets {
+            assert_eq!(decoded.begin_of(&function, *offset, 64), Ok(*offset));
+        }
+        assert_eq!(decoded.bytes, function.size);
+        assert!(check_all(&file, &offsets, false).iter().all(Result::is_ok));
+    }
+
     #[test]
     fn nothing_is_known_of_what_is_no_binary() {
         let folder = tempfile::tempdir().unwrap();
@@ -141,7 +225,7 @@ mod tests {
         let Ok(file) = File::open(&path) else { return };
         let file = TargetFile::new(file, path.clone());
         let start = elf_symbols::file_offset(&file, "malloc").unwrap();
-        let PlaceInFile::Function(function) = elf_symbols::place(&file, start).unwrap() else {
+        let PlaceInFile::Function(function) = elf_places::places(&file, &[start]).unwrap().remove(0) else {
             panic!("no function")
         };
         // Its code is loaded at the addresses that are its offsets.
@@ -154,8 +238,10 @@ mod tests {
         let whole = |text: &&str| text.split('\t').count() >= 3;
         let begins: Vec<u64> = listed.lines().filter(whole).filter_map(line).collect();
         assert_eq!(begins.first(), Some(&start));
-        for at in start..start + function.size {
-            assert_eq!(check(&file, at, false).is_ok(), begins.contains(&at), "malloc at {at:#x}");
+        let all: Vec<u64> = (start..start + function.size).collect();
+        for (at, found) in all.iter().zip(check_all(&file, &all, false)) {
+            assert_eq!(found.is_ok(), begins.contains(at), "malloc at {at:#x}");
+            assert_eq!(check(&file, *at, false).is_ok(), found.is_ok(), "alone and with others");
         }
     }
 }

@@ -28,6 +28,10 @@ const SYMBOLS: [(&str, &str); 2] = [("caml_frametable", "OCaml"), ("__morestack"
 
 /// Returns the name of a runtime that moves stacks, if a file has functions of one. A file that hides it is not known.
 pub fn that_moves_stacks(target: &TargetFile) -> Option<&'static str> {
+    *target.runtime.get_or_init(|| look_for(target))
+}
+
+fn look_for(target: &TargetFile) -> Option<&'static str> {
     let file = target.file();
     let is_go = match elf_symbols::identity(file).ok()? {
         elf::ELFCLASS64 => Binary::<FileHeader64<Endianness>>::open(file).and_then(|binary| is_go(&binary)),

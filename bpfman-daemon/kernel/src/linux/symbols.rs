@@ -47,6 +47,8 @@ pub struct TargetFile {
     root: Root,
     /// Its file of debug information, once it was looked for.
     debug_file: OnceCell<Option<File>>,
+    /// Name of its runtime that moves stacks, once it was looked for.
+    pub(super) runtime: OnceCell<Option<&'static str>>,
 }
 
 impl TargetFile {
@@ -54,11 +56,9 @@ impl TargetFile {
     pub fn reopen_path(&self) -> String {
         format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
-}
 
-impl TargetFile {
     pub(super) fn new(file: File, path: PathBuf) -> Self {
-        Self { file, path, root: Root::Host, debug_file: OnceCell::new() }
+        Self { file, path, root: Root::Host, debug_file: OnceCell::new(), runtime: OnceCell::new() }
     }
 
     /// Its file of debug information, which is looked for once.

@@ -79,9 +79,15 @@ fn users_of_process(root: &Path, pid: &str) -> impl Iterator<Item = u32> {
     users.into_iter()
 }
 
-/// Returns whether a process is one of these tasks.
-pub fn has(tasks: &TaskGroup, pid: u32) -> bool {
+/// Returns when a process began that is one of these tasks.
+pub fn began(tasks: &TaskGroup, pid: u32) -> Option<u64> {
     let root = processes::root();
+    let began = processes::began(&root, pid)?;
+    // Its number may have become another one's while it was looked at.
+    (has(&root, tasks, pid) && processes::began(&root, pid) == Some(began)).then_some(began)
+}
+
+fn has(root: &Path, tasks: &TaskGroup, pid: u32) -> bool {
     match tasks {
         TaskGroup::ControlGroup { level, .. } => {
             let lines = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok();
@@ -92,7 +98,7 @@ pub fn has(tasks: &TaskGroup, pid: u32) -> bool {
             });
             found == Some(*tasks)
         }
-        TaskGroup::PidNamespace { .. } => by_namespace(&root, pid).as_ref() == Ok(tasks),
+        TaskGroup::PidNamespace { .. } => by_namespace(root, pid).as_ref() == Ok(tasks),
     }
 }
 
@@ -173,6 +179,8 @@ mod tests {
         for path in ["/", "/..", "/no/such/group"] {
             assert!(of_group(path).is_err(), "{path}");
         }
+        let elsewhere = TaskGroup::PidNamespace { inode: 1, began: 1 };
+        assert_eq!(began(&elsewhere, std::process::id()), None);
     }
 
     #[test]

@@ -51,9 +51,8 @@ impl UsdtPlace<'_> {
             return Err(self.fail(ProbeTargetError::NoUsdt { path, provider, name }));
         }
         // A file's notes may name any place of it.
-        for site in &sites {
-            perf::check_place(&file, site.offset, false, false).map_err(|reason| self.fail(reason))?;
-        }
+        let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
+        perf::check_places(&file, &offsets, false, false).map_err(|reason| self.fail(reason))?;
         Ok((file, identity, sites))
     }
 }

@@ -120,6 +120,11 @@ impl SimKernel {
         self.state().longest = Some(insns);
     }
 
+    /// From now on the verifier walks through so many instructions of every program.
+    pub fn walk_through(&self, insns: u32) {
+        self.state().walked = Some(insns);
+    }
+
     /// The machine starts anew: programs, maps, links, pins and filters are gone, interfaces and namespaces have the
     /// numbers that others had before, and ids begin at 1 again. Handles of before hold nothing.
     pub fn reboot(&self) {

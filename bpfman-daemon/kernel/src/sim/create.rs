@@ -207,7 +207,7 @@ impl SimState {
             bytes_xlated: insns * 8,
             bytes_jited: insns * 5,
             bytes_memlock: 4096,
-            verified_insns: *insns,
+            verified_insns: self.walked.unwrap_or(*insns),
         })
     }
 

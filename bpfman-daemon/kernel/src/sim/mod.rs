@@ -156,6 +156,8 @@ struct SimState {
     refused: BTreeSet<String>,
     /// Programs with more instructions are refused.
     longest: Option<usize>,
+    /// Instructions that the verifier walks through, whatever a program has.
+    walked: Option<u32>,
     /// Constants by which programs are known, and what became of loads of programs with them.
     constants: BTreeMap<i32, LoadsSeen>,
     /// Processes of others.
@@ -223,6 +225,7 @@ impl SimKernel {
                 filters: Filters::default(),
                 refused: BTreeSet::new(),
                 longest: None,
+                walked: None,
                 constants: BTreeMap::new(),
                 holders: Vec::new(),
                 runs: BTreeMap::new(),

@@ -24,6 +24,8 @@ pub(super) struct SimTargets {
     hanging: BTreeSet<String>,
     /// The beginnings of processes; none for those that have ended.
     processes: BTreeMap<u32, Option<u64>>,
+    /// The cgroups of processes, beside the container that each is in.
+    groups: BTreeMap<u32, String>,
     /// Modules by name, with the inodes of those that are loaded.
     modules: BTreeMap<String, Option<u64>>,
     /// The modules of functions.
@@ -52,6 +54,7 @@ impl SimTargets {
     /// A reboot ends processes and loads no module.
     pub(super) fn reboot(&mut self) {
         self.processes.clear();
+        self.groups.clear();
         self.modules.values_mut().for_each(|inode| *inode = None);
     }
 
@@ -70,6 +73,11 @@ impl SimTargets {
     /// The place of the first of these paths that only root may read.
     pub(super) fn first_hidden(&self, paths: &[PathBuf]) -> Option<usize> {
         paths.iter().position(|path| path.to_str().is_some_and(|path| self.hidden.contains(path)))
+    }
+
+    /// Returns the cgroup that a test put a process into.
+    pub(super) fn group_of(&self, pid: u32) -> Option<String> {
+        self.groups.get(&pid).cloned()
     }
 
     pub(super) fn loaded_modules(&self) -> BTreeSet<String> {
@@ -195,12 +203,20 @@ impl SimKernel {
 
     /// Ends a process. Its number stays free.
     pub fn end_process(&self, pid: u32) {
-        self.state().targets.processes.insert(pid, None);
+        let mut state = self.state();
+        state.targets.processes.insert(pid, None);
+        state.targets.groups.remove(&pid);
+    }
+
+    /// Puts a process into a cgroup.
+    pub fn move_process(&self, pid: u32, group: &str) {
+        self.state().targets.groups.insert(pid, group.to_owned());
     }
 
     /// Begins a process of this number, which is another one than before.
     pub fn begin_process(&self, pid: u32) {
         let mut state = self.state();
+        state.targets.groups.remove(&pid);
         state.targets.made += 1;
         let began = 1_000_000 + state.targets.made;
         state.targets.processes.insert(pid, Some(began));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chain::hook::SpliceHook;
-use crate::emit::btf_records::{self as records, Word};
+use crate::text::btf_records::{self as records, Word};
 
 /// Limits of the kernel (`BTF_MAX_TYPE`, `BTF_MAX_NAME_OFFSET`).
 const MAX_TYPES: usize = 0x000f_ffff;

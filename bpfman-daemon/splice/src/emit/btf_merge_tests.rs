@@ -1,5 +1,5 @@
 use super::*;
-use crate::emit::btf_records::{sections, word_at};
+use crate::text::btf_records::{sections, word_at};
 
 /// BTF of `int`, a FUNC of each linkage, a variable in a section, a struct with a member, an enumeration.
 pub(crate) fn sample() -> Vec<u8> {

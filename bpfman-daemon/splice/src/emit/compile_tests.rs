@@ -9,9 +9,9 @@ use crate::chain::proceed::ProceedMask;
 use crate::chain::sections::ChainPart;
 use crate::chain::way::Way;
 use crate::emit::btf_merge::tests::{sample, types};
-use crate::emit::btf_records::FUNC;
 use crate::emit::exits::FAILED;
 use crate::planning::planner::plan;
+use crate::text::btf_records::FUNC;
 use crate::text::testing::{
     EXIT, add, constant, copy, helper, load, local_call, program, set_r0, store, unknown,
 };

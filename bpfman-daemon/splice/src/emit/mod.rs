@@ -1,7 +1,6 @@
 //! From a plan to programs: glue, layout, type information.
 
 pub(crate) mod btf_merge;
-pub(crate) mod btf_records;
 pub(crate) mod clock;
 pub(crate) mod compile;
 pub(crate) mod debug_info;

@@ -300,7 +300,7 @@ fn lines_name_the_member() {
     let text = program(&[&[local_call(1), EXIT], &[set_r0(2), EXIT]]);
     let bound = join(&[&text, &text], &XDP).unwrap().text.0;
     let raw = bound.btf.unwrap();
-    let strings = crate::emit::btf_records::sections(&raw).unwrap().strings;
+    let strings = crate::text::btf_records::sections(&raw).unwrap().strings;
     let lines: Vec<String> = bound
         .line_info
         .iter()

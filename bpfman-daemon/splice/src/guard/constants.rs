@@ -21,6 +21,8 @@ pub(super) enum Constant {
     Map(usize),
     /// The function that begins at this instruction.
     Function(usize),
+    /// An address in the function's own stack frame, by its distance from the frame's end.
+    Frame(i32),
 }
 
 /// Contents of registers 0 to 10.
@@ -52,7 +54,7 @@ impl Knowledge for RegisterConstants {
     }
 }
 
-/// RegisterConstants before each call that a function reaches.
+/// Registers before each call that a function reaches.
 pub(super) fn at_calls(insns: &[Insn], function: Range<usize>) -> BTreeMap<usize, RegisterConstants> {
     let mut calls = BTreeMap::new();
     // Any path may lead to the targets of such a jump.
@@ -63,7 +65,9 @@ pub(super) fn at_calls(insns: &[Insn], function: Range<usize>) -> BTreeMap<usize
         let found = walk(insns, function).filter(|(_, effect)| is_call(effect));
         return found.map(|(at, _)| (at, RegisterConstants::default())).collect();
     }
-    run(insns, function, RegisterConstants::default(), |at, insn, effect, known| {
+    let mut entry = RegisterConstants::default();
+    entry.set(opcode::FRAME, Constant::Frame(0));
+    run(insns, function, entry, |at, insn, effect, known| {
         if matches!(effect, Effect::Helper(_) | Effect::Kfunc { .. }) {
             calls.insert(at, *known);
         }
@@ -94,10 +98,13 @@ fn follow((at, insn, next): (usize, Insn, Option<Insn>), effect: Effect, known: 
     }
 }
 
-/// The result of an arithmetic instruction: moves are followed, and nothing else.
+/// The result of an arithmetic instruction: moves, and places in the frame.
 fn moved(insn: Insn, known: &RegisterConstants) -> Constant {
     if insn.off != 0 {
         return Constant::Unknown;
+    }
+    if let (opcode::ADD64_IMM, Constant::Frame(place)) = (insn.code, known.get(insn.dst())) {
+        return place.checked_add(insn.imm).map_or(Constant::Unknown, Constant::Frame);
     }
     match (insn.code, known.get(insn.src())) {
         (opcode::MOV64_IMM, _) => Constant::Number(i64::from(insn.imm).cast_unsigned()),

@@ -2,7 +2,7 @@
 //! `bpf_for_each_map_elem`, number iterators, `may_goto`.
 //!
 //! A tenant's program runs in the path of others' packets and calls, and nothing interrupts it. So the counts of its
-//! loops have to be constants, and the product along each nesting is bounded.
+//! loops have to be constants, and the product along each nesting is bounded. Tail calls are not repeated.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,6 +11,8 @@ use bpfmand_core::{Insn, ProgramText};
 
 use super::allowed::{Calls, ForbiddenUse};
 use super::constants::{Constant, RegisterConstants, at_calls};
+use super::loop_tree::{Iterators, LoopTree, Times, loop_tree};
+use super::steps::{CountedFunction, CountedLoops, is_global};
 use crate::text::scan::{Effect, target, walk};
 
 /// Most rounds of all loops of one nesting together: some milliseconds.
@@ -20,20 +22,13 @@ pub const MAX_ROUNDS: u64 = 100_000;
 const MAX_NESTING: usize = 16;
 
 /// A call, and the number of its rounds.
-struct CallSite {
-    at: usize,
-    rounds: Option<u64>,
-    callee: Option<usize>,
+#[derive(Debug)]
+pub(super) struct CallSite {
+    pub(super) at: usize,
+    pub(super) rounds: Option<u64>,
+    pub(super) callee: Option<usize>,
     /// Name of the helper; none for a function of the program.
-    helper: Option<&'static str>,
-}
-
-/// Calls and iterators of one function.
-#[derive(Default)]
-struct FunctionLoops {
-    calls: Vec<CallSite>,
-    /// The call that begins an iterator, and the product of those that may be nested.
-    iterators: Option<(usize, u64)>,
+    pub(super) helper: Option<&'static str>,
 }
 
 /// Result for a function: the most rounds that an instruction of it, or of a function that it calls, runs for one call.
@@ -45,28 +40,37 @@ struct LoopCount<'a, N, M> {
     calls: &'a Calls<'a>,
     kernel_function: N,
     map_entries: M,
+    functions: BTreeMap<usize, CountedFunction>,
     known: BTreeMap<usize, u64>,
 }
 
 impl Calls<'_> {
-    /// Returns the most rounds that an instruction of the program runs in one run. `map_entries` says how many entries the
-    /// map at an index can have. Loops by helpers that root granted count as one round.
+    /// Returns the loops of a program, each with its number of rounds. `map_entries` says how many entries the map at an
+    /// index can have. Loops by helpers that root granted count as one round.
     ///
     /// # Errors
-    /// The first loop whose count is no constant, or that makes more than [`MAX_ROUNDS`].
-    pub fn rounds(
+    /// The first loop whose count is no constant, or that makes more than [`MAX_ROUNDS`], or a tail call that may be repeated.
+    pub fn loops(
         &self,
         text: &ProgramText,
         kernel_function: impl Fn(&Insn) -> Option<String>,
         map_entries: impl Fn(usize) -> Option<u32>,
-    ) -> Result<u64, ForbiddenUse> {
-        let known = BTreeMap::new();
-        let mut count = LoopCount { text, calls: self, kernel_function, map_entries, known };
+    ) -> Result<CountedLoops, ForbiddenUse> {
+        let (functions, known) = (BTreeMap::new(), BTreeMap::new());
+        let mut count = LoopCount { text, calls: self, kernel_function, map_entries, functions, known };
+        let mut has_tail_call = false;
+        for function in &text.functions {
+            let span = function.start..function.start + function.len;
+            has_tail_call |= walk(&text.insns, span.clone()).any(|(_, effect)| is_tail_call(effect));
+            let counted =
+                CountedFunction { is_global: is_global(text, function.start), tree: count.tree(span)? };
+            count.functions.insert(function.start, counted);
+        }
         let mut most = 1;
         for function in &text.functions {
             most = most.max(count.rounds_of(function.start, 0)?);
         }
-        Ok(most)
+        Ok(CountedLoops { functions: count.functions, rounds: most, has_tail_call })
     }
 }
 
@@ -76,28 +80,32 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
             return Ok(*known);
         }
         if nesting > MAX_NESTING {
-            return Err(self.calls.forbidden(
-                self.text,
-                start,
-                None,
-                "functions that are nested too deep".to_owned(),
-            ));
+            let what = "functions that are nested too deep".to_owned();
+            return Err(self.calls.forbidden(self.text, start, None, what));
         }
-        let function = self.text.functions.iter().find(|function| function.start == start);
-        let Some(function) = function else { return Ok(1) };
-        let found = self.loops(function.start..function.start + function.len)?;
+        let Some(function) = self.functions.remove(&start) else { return Ok(1) };
+        let rounds = self.rounds_in(&function.tree, nesting);
+        self.functions.insert(start, function);
+        self.known.insert(start, rounds.clone()?);
+        rounds
+    }
+
+    fn rounds_in(&mut self, tree: &LoopTree, nesting: usize) -> Rounds {
         let mut inside = 1;
-        for call in &found.calls {
+        for call in &tree.calls {
             let called = call.callee.map_or(Ok(1), |callee| self.rounds_of(callee, nesting + 1))?;
             let rounds = call.rounds.and_then(|rounds| rounds.checked_mul(called));
             inside = inside.max(self.bounded(rounds, call.at, call.helper)?);
         }
-        let rounds = match found.iterators {
-            Some((at, iterated)) => self.bounded(inside.checked_mul(iterated), at, Some(ITERATOR))?,
-            None => inside,
-        };
-        self.known.insert(start, rounds);
-        Ok(rounds)
+        for part in &tree.inside {
+            inside = inside.max(self.rounds_in(part, nesting)?);
+        }
+        match tree.times {
+            Times::Once => Ok(inside),
+            Times::Counted { begin, rounds } | Times::Walked { begin, iterated: rounds } => {
+                self.bounded(inside.checked_mul(rounds), begin, Some(ITERATOR))
+            }
+        }
     }
 
     fn bounded(&self, rounds: Option<u64>, at: usize, helper: Option<&str>) -> Rounds {
@@ -117,48 +125,72 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
     }
 
     /// Loops and calls of one function.
-    fn loops(&self, function: Range<usize>) -> Result<FunctionLoops, ForbiddenUse> {
+    fn tree(&self, function: Range<usize>) -> Result<LoopTree, ForbiddenUse> {
         let insns = &self.text.insns;
-        let mut found = FunctionLoops::default();
-        let (mut longest, mut nested) = (1_u64, 1_u64);
-        let (start, repeated) = (function.start, repeated(insns, function.clone()));
+        let (mut calls, mut iterators) = (Vec::new(), Iterators::default());
         let registers = at_calls(insns, function.clone());
-        for (at, effect) in walk(insns, function) {
+        let is_entry = self.text.functions.first().is_some_and(|entry| entry.start == function.start);
+        let mut tail_calls = Vec::new();
+        for (at, effect) in walk(insns, function.clone()) {
             match effect {
                 Effect::BoundedLoop { .. } => {
-                    let what = "may_goto, whose number of rounds is no constant".to_owned();
-                    return Err(self.calls.forbidden(self.text, at, None, what));
+                    return Err(self.refused(at, "may_goto, whose number of rounds is no constant"));
                 }
-                Effect::LocalCall { distance } => found.calls.push(CallSite {
-                    at,
-                    rounds: Some(1),
-                    callee: target(at, distance),
-                    helper: None,
-                }),
+                Effect::LocalCall { distance } => {
+                    calls.push(CallSite { at, rounds: Some(1), callee: target(at, distance), helper: None });
+                }
+                // The caller of a function goes on behind it, whichever program the function's tail call went to.
+                effect if is_tail_call(effect) && !is_entry => {
+                    return Err(self.refused(at, "a tail call but in the program's entry function"));
+                }
+                effect if is_tail_call(effect) => tail_calls.push(at),
                 Effect::Helper(number) => {
                     let Some(registers) = registers.get(&at) else { continue };
-                    found.calls.extend(self.helper_loop(at, number, registers));
+                    calls.extend(self.helper_loop(at, number, registers));
                 }
-                Effect::Kfunc { .. } if self.is_new_iterator(&insns[at]) => {
+                Effect::Kfunc { .. } => {
                     let Some(registers) = registers.get(&at) else { continue };
-                    let rounds = self.bounded(iterated(registers), at, Some(ITERATOR))?;
-                    // In a loop, it may be one in another iterator's.
-                    if repeated[at - start] {
-                        nested = nested.saturating_mul(rounds);
-                    } else {
-                        longest = longest.max(rounds);
-                    }
-                    let all = longest.saturating_mul(nested);
-                    found.iterators = Some((found.iterators.map_or(at, |(first, _)| first), all));
+                    self.iterator(at, registers, &mut iterators)?;
                 }
                 _ => {}
             }
         }
-        Ok(found)
+        let tree = loop_tree(insns, function, calls, &iterators).map_err(|begun_again| {
+            self.refused(begun_again.at, "an iterator that its own loop begins again")
+        })?;
+        match tail_calls.into_iter().find(|at| tree.repeats(*at)) {
+            Some(at) => Err(self.refused(at, "a tail call in a loop")),
+            None => Ok(tree),
+        }
     }
 
-    fn is_new_iterator(&self, call: &Insn) -> bool {
-        (self.kernel_function)(call).is_some_and(|name| name == ITERATOR) && !self.calls.is_granted(ITERATOR)
+    fn refused(&self, at: usize, what: &str) -> ForbiddenUse {
+        self.calls.forbidden(self.text, at, None, what.to_owned())
+    }
+
+    /// A call of an iterator over numbers. The function that begins one has to be the one that runs its rounds.
+    fn iterator(
+        &self,
+        at: usize,
+        registers: &RegisterConstants,
+        iterators: &mut Iterators,
+    ) -> Result<(), ForbiddenUse> {
+        let name = (self.kernel_function)(&self.text.insns[at]);
+        let is_new = name.as_deref() == Some(ITERATOR);
+        if !is_new && name.as_deref() != Some(NEXT) || self.calls.is_granted(ITERATOR) {
+            return Ok(());
+        }
+        let Constant::Frame(place) = registers.get(1) else {
+            let what = "an iterator that is no variable of the function which begins it".to_owned();
+            return Err(self.calls.forbidden(self.text, at, Some(ITERATOR.to_owned()), what));
+        };
+        if is_new {
+            let rounds = self.bounded(iterated(registers), at, Some(ITERATOR))?;
+            iterators.begun.push((at, place, rounds));
+        } else {
+            iterators.asked.push((at, place));
+        }
+        Ok(())
     }
 
     /// A helper that calls a function of the program again and again.
@@ -186,6 +218,14 @@ const LOOP: i32 = 181;
 const FOR_EACH_MAP_ELEM: i32 = 164;
 /// Begins an iterator over numbers.
 const ITERATOR: &str = "bpf_iter_num_new";
+/// Finds the next number of an iterator.
+const NEXT: &str = "bpf_iter_num_next";
+/// `bpf_tail_call`.
+const TAIL_CALL: i32 = 12;
+
+const fn is_tail_call(effect: Effect) -> bool {
+    matches!(effect, Effect::Helper(TAIL_CALL))
+}
 
 /// Rounds of an iterator from the second argument up to the third, without it.
 fn iterated(registers: &RegisterConstants) -> Option<u64> {
@@ -198,33 +238,6 @@ fn iterated(registers: &RegisterConstants) -> Option<u64> {
     }
 }
 
-/// Whether each instruction, counted from the function's start, is between a jump back and its target. Whatever is in a
-/// cycle is.
-fn repeated(insns: &[Insn], function: Range<usize>) -> Vec<bool> {
-    let (start, len) = (function.start, function.len());
-    let mut begun = vec![0_i64; len + 1];
-    for (at, effect) in walk(insns, function) {
-        match effect {
-            Effect::Jump { distance, .. } => {
-                if let Some(to) = target(at, distance).filter(|to| (start..=at).contains(to)) {
-                    begun[to - start] += 1;
-                    begun[at - start + 1] -= 1;
-                }
-            }
-            Effect::IndirectJump => return vec![true; len],
-            _ => {}
-        }
-    }
-    let mut open = 0;
-    begun[..len]
-        .iter()
-        .map(|change| {
-            open += change;
-            open > 0
-        })
-        .collect()
-}
-
 #[cfg(test)]
 #[path = "loops_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -3,11 +3,11 @@ use std::collections::BTreeSet;
 use bpfmand_core::{BoundText, FunctionSpan, ProgramType, op};
 
 use super::*;
-use crate::text::opcode::{JEQ64, MOV64_IMM, MOV64_REG};
+use crate::text::opcode::{ADD64_IMM, FRAME, JEQ64, MOV64_IMM, MOV64_REG};
 
-const EXIT: Insn = Insn::new(op::EXIT, 0, 0, 0, 0);
+pub(in crate::guard) const EXIT: Insn = Insn::new(op::EXIT, 0, 0, 0, 0);
 
-fn number(register: u8, value: i32) -> Insn {
+pub(in crate::guard) fn number(register: u8, value: i32) -> Insn {
     Insn::new(MOV64_IMM, register, 0, 0, value)
 }
 
@@ -20,14 +20,14 @@ fn kernel_function(id: i32) -> Insn {
 }
 
 /// A call of `bpf_loop`, of eight instructions, that begins at `at`.
-fn looped(at: i32, rounds: i32, callback: i32) -> Vec<Insn> {
+pub(in crate::guard) fn looped(at: i32, rounds: i32, callback: i32) -> Vec<Insn> {
     let pointer = Insn::new(op::LD_IMM64, 2, op::PSEUDO_FUNC, 0, callback - at - 2);
     let half = Insn::new(0, 0, 0, 0, 0);
     vec![number(1, rounds), pointer, half, number(3, 0), number(4, 0), helper(LOOP), number(0, 0), EXIT]
 }
 
 /// Functions one behind the other.
-fn program(functions: &[Vec<Insn>]) -> ProgramText {
+pub(in crate::guard) fn program(functions: &[Vec<Insn>]) -> ProgramText {
     let mut text = BoundText::of_one_function("f0", "GPL", functions.concat()).0;
     text.functions.clear();
     let mut start = 0;
@@ -38,11 +38,42 @@ fn program(functions: &[Vec<Insn>]) -> ProgramText {
     text
 }
 
-fn count(functions: &[Vec<Insn>], granted: &[&str]) -> Result<u64, ForbiddenUse> {
+pub(in crate::guard) fn counted(text: &ProgramText, granted: &[&str]) -> Result<CountedLoops, ForbiddenUse> {
     let granted: BTreeSet<String> = granted.iter().map(|name| (*name).to_owned()).collect();
-    let name = |call: &Insn| Some(["bpf_iter_num_next", ITERATOR][usize::from(call.imm == 1)].to_owned());
+    let name = |call: &Insn| Some([NEXT, ITERATOR][usize::from(call.imm == 1)].to_owned());
     let entries = |index: usize| [Some(10), Some(1 << 20), None][index];
-    Calls::new(ProgramType::Xdp, &granted).rounds(&program(functions), name, entries)
+    Calls::new(ProgramType::Xdp, &granted).loops(text, name, entries)
+}
+
+fn count(functions: &[Vec<Insn>], granted: &[&str]) -> Result<u64, ForbiddenUse> {
+    counted(&program(functions), granted).map(|loops| loops.rounds())
+}
+
+/// The address of a place in the frame, in register 1.
+fn place(distance: i32) -> [Insn; 2] {
+    [Insn::new(MOV64_REG, 1, FRAME, 0, 0), Insn::new(ADD64_IMM, 1, 0, 0, distance)]
+}
+
+/// Begins an iterator: five instructions.
+fn begin(distance: i32, rounds: i32) -> Vec<Insn> {
+    [&place(distance)[..], &[number(2, 0), number(3, rounds), kernel_function(1)]].concat()
+}
+
+/// A loop over an iterator that was begun.
+pub(in crate::guard) fn turns(distance: i32, body: &[Insn]) -> Vec<Insn> {
+    let out = Insn::new(JEQ64, 0, 0, body.len() as i16 + 1, 0);
+    let back = Insn::new(op::JA, 0, 0, -(body.len() as i16) - 5, 0);
+    [&place(distance)[..], &[kernel_function(2), out], body, &[back]].concat()
+}
+
+/// `bpf_for`: a loop of so many rounds.
+pub(in crate::guard) fn bpf_for(distance: i32, rounds: i32, body: &[Insn]) -> Vec<Insn> {
+    [begin(distance, rounds), turns(distance, body)].concat()
+}
+
+/// A loop that the verifier has to walk through.
+pub(in crate::guard) fn plain(body: &[Insn]) -> Vec<Insn> {
+    [body, &[Insn::new(JEQ64, 6, 0, -(body.len() as i16) - 1, 0)]].concat()
 }
 
 #[test]
@@ -98,15 +129,64 @@ fn elements_of_maps_count_as_rounds() {
 }
 
 #[test]
-fn iterators_in_cycles_multiply() {
-    let new = |rounds| vec![number(2, 0), number(3, rounds), kernel_function(1)];
-    let next = |back: i16| vec![kernel_function(2), Insn::new(JEQ64, 0, 0, back, 0)];
-    let one_after_another = [new(1000), next(-2), new(1000), next(-2), vec![EXIT]].concat();
+fn iterators_in_loops_multiply() {
+    let one_after_another = [bpf_for(-8, 1000, &[]), bpf_for(-8, 1000, &[]), vec![EXIT]].concat();
     assert_eq!(count(&[one_after_another], &[]), Ok(1000));
-    let nested = |inner| [new(1000), new(inner), next(-2), next(-7), vec![EXIT]].concat();
+    let nested = |inner| [bpf_for(-8, 1000, &bpf_for(-16, inner, &[])), vec![EXIT]].concat();
     assert_eq!(count(&[nested(100)], &[]), Ok(100_000));
     let refused = count(&[nested(101)], &[]).unwrap_err();
     assert_eq!(refused.name.as_deref(), Some(ITERATOR));
-    let from_unknown = [vec![number(3, 5), kernel_function(1)], next(-2), vec![EXIT]].concat();
+    let beside = [bpf_for(-16, 1000, &[]), bpf_for(-16, 1000, &[])].concat();
+    assert_eq!(count(&[[bpf_for(-8, 100, &beside), vec![EXIT]].concat()], &[]), Ok(100_000));
+    let in_plain = [plain(&bpf_for(-8, 1000, &[])), vec![EXIT]].concat();
+    assert_eq!(count(&[in_plain], &[]), Ok(1000));
+    let mut from_unknown = bpf_for(-8, 5, &[]);
+    from_unknown[2] = Insn::new(MOV64_REG, 2, 6, 0, 0);
+    from_unknown.push(EXIT);
     assert!(count(&[from_unknown], &[]).is_err());
+}
+
+#[test]
+fn iterators_of_functions_multiply_where_these_are_called() {
+    let call = |distance| Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, distance);
+    let callee = |rounds| [bpf_for(-8, rounds, &[]), vec![EXIT]].concat();
+    // The call is the tenth instruction of twelve.
+    let caller = [bpf_for(-8, 1000, &[call(2)]), vec![EXIT]].concat();
+    assert_eq!(count(&[caller.clone(), callee(100)], &[]), Ok(100_000));
+    assert!(count(&[caller, callee(101)], &[]).unwrap_err().what.contains("for 101000 rounds"));
+    // One that a function begins for its caller, which runs the rounds.
+    let begins = vec![number(2, 0), number(3, 1000), kernel_function(1), EXIT];
+    let one = |distance| [&place(distance)[..], &[call(0)]].concat();
+    let mut nested = [one(-8), turns(-8, &[one(-16), turns(-16, &[])].concat()), vec![EXIT]].concat();
+    for (at, distance) in [(2, 14), (9, 7)] {
+        nested[at] = call(distance);
+    }
+    let refused = count(&[nested, begins], &[]).unwrap_err();
+    assert_eq!((refused.function.as_str(), refused.name.as_deref()), ("f1", Some(ITERATOR)));
+}
+
+#[test]
+fn an_iterator_begun_again_by_its_own_loop_is_refused() {
+    // Each of two loops begins the iterator of the other one again: none ends.
+    let body = [begin(-8, 10), turns(-16, &begin(-8, 10))].concat();
+    let again = [begin(-16, 10), bpf_for(-8, 10, &[begin(-16, 10), body].concat()), vec![EXIT]].concat();
+    assert!(count(&[again], &[]).unwrap_err().what.contains("begins again"));
+}
+
+#[test]
+fn tail_calls_are_not_repeated() {
+    let tail_call = helper(TAIL_CALL);
+    let leaf = vec![tail_call, EXIT];
+    assert_eq!(count(&[leaf.clone()], &[]), Ok(1));
+    let calls = vec![Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, 1), EXIT];
+    for (functions, function, what) in [
+        (vec![calls, leaf.clone()], "f1", "entry function"),
+        (vec![looped(0, 10, 8), leaf], "f1", "entry function"),
+        (vec![[plain(&[tail_call]), vec![EXIT]].concat()], "f0", "a tail call in a loop"),
+        (vec![[bpf_for(-8, 10, &[tail_call]), vec![EXIT]].concat()], "f0", "a tail call in a loop"),
+    ] {
+        let refused = count(&functions, &[]).unwrap_err();
+        assert_eq!(refused.function, function);
+        assert!(refused.what.contains(what), "{}", refused.what);
+    }
 }

@@ -3,8 +3,10 @@
 pub(crate) mod allowed;
 mod constants;
 mod helper_names;
+mod loop_tree;
 pub(crate) mod loops;
 mod sockets;
+pub(crate) mod steps;
 pub(crate) mod test;
 #[cfg(test)]
 mod test_tests;

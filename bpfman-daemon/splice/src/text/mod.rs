@@ -1,6 +1,7 @@
 //! Instructions: reading, walking and writing them.
 
 pub(crate) mod asm;
+pub(crate) mod btf_records;
 pub(crate) mod flow;
 pub(crate) mod licence;
 pub(crate) mod opcode;

@@ -97,8 +97,8 @@ impl KernelFacts for LinuxKernel {
         tasks::users_of_group(path, tasks)
     }
 
-    fn has_task(&self, tasks: &TaskGroup, pid: u32) -> bool {
-        tasks::has(tasks, pid)
+    fn task_began(&self, tasks: &TaskGroup, pid: u32) -> Option<u64> {
+        tasks::began(tasks, pid)
     }
 
     fn loaded_modules(&self) -> BTreeSet<String> {

@@ -99,12 +99,11 @@ impl KernelFacts for SimKernel {
         Ok(BTreeSet::new())
     }
 
-    fn has_task(&self, tasks: &TaskGroup, pid: u32) -> bool {
-        // Those of a group are not told apart here.
-        let of_process = self.tasks_of_container(pid);
-        of_process.is_ok_and(|found| {
-            found.tasks == *tasks || matches!(tasks, TaskGroup::ControlGroup { level: 1, .. })
-        })
+    fn task_began(&self, tasks: &TaskGroup, pid: u32) -> Option<u64> {
+        let found = self.tasks_of_container(pid).ok()?;
+        let group = self.state().targets.group_of(pid);
+        let in_group = group.and_then(|path| self.tasks_of_group(&path).ok()) == Some(*tasks);
+        (in_group || found.tasks == *tasks).then_some(found.began)
     }
 
     fn process_began(&self, pid: u32) -> Option<u64> {

@@ -1,0 +1,83 @@
+//! Accounts of callers: which places on the socket they have.
+
+use bpfmand_access::{AccessPolicy, Grant};
+use bpfmand_core::Peer;
+
+use super::limits::{
+    CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_OF_OTHERS, CONNECTIONS_WITHOUT_GRANT,
+};
+
+const ROOT: u32 = 0;
+
+/// Classes of callers, by the places that are kept for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Callers without a grant.
+    Other,
+    /// Callers with a grant.
+    Granted,
+    /// Callers that a grant lets speak for applications: a cluster's agent.
+    Agent,
+    /// Root.
+    Root,
+}
+
+impl Tier {
+    pub const ALL: [Self; 4] = [Self::Other, Self::Granted, Self::Agent, Self::Root];
+
+    const fn of(grant: &Grant) -> Self {
+        if grant.applications.is_empty() { Self::Granted } else { Self::Agent }
+    }
+
+    /// Most connections of this tier and those below it together.
+    pub const fn most(self) -> usize {
+        match self {
+            Self::Other => CONNECTIONS_WITHOUT_GRANT,
+            Self::Granted => CONNECTIONS_OF_OTHERS,
+            Self::Agent => CONNECTIONS_BESIDES_ROOT,
+            Self::Root => CONNECTIONS,
+        }
+    }
+}
+
+/// A caller as its connections are counted: a user, or a user by a grant that does not name it. Pods have the same users, and
+/// each grant to pods has places of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub key: AccountKey,
+    pub tier: Tier,
+}
+
+/// The user that connections count for, and the grant that has places for it.
+pub type AccountKey = (u32, Option<String>);
+
+impl Account {
+    /// The account of a user by number alone, before anything else is known of a caller. Its connections count for the user
+    /// `counts_for`.
+    pub fn of_user(policy: &AccessPolicy, uid: u32, counts_for: u32) -> Self {
+        let naming = policy.grants.iter().filter(|grant| grant.callers.users.contains(&uid));
+        let named = naming.map(Tier::of).max().unwrap_or(Tier::Other);
+        Self { key: (counts_for, None), tier: if uid == ROOT { Tier::Root } else { named } }
+    }
+
+    /// The account of a caller, also by its groups, unit and pod.
+    pub fn of_peer(policy: &AccessPolicy, peer: &Peer, counts_for: u32) -> Self {
+        let user = Self::of_user(policy, peer.uid, counts_for);
+        // The first of equals has the places, so that a caller has those of one grant.
+        let grants = policy.grants_of(peer).filter(|grant| Tier::of(grant) > user.tier);
+        let best = grants.reduce(|best, grant| if Tier::of(grant) > Tier::of(best) { grant } else { best });
+        match best {
+            Some(grant) => Self { key: (counts_for, Some(grant.name.clone())), tier: Tier::of(grant) },
+            None => user,
+        }
+    }
+}
+
+/// Whether the tier of a caller may depend on more than its user.
+pub fn has_grants_by_identity(policy: &AccessPolicy) -> bool {
+    let others = |grant: &Grant| {
+        let callers = &grant.callers;
+        !(callers.groups.is_empty() && callers.units.is_empty() && callers.pods.is_empty())
+    };
+    policy.grants.iter().any(others)
+}

@@ -1,0 +1,108 @@
+//! Maps of owners whose programs are gone: who holds a descriptor of one, or a pin in a volume, keeps its memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use bpfmand_core::MapId;
+use bpfmand_kernel::Kernel;
+
+use crate::Engine;
+use crate::state::records::ProgramRecord;
+use crate::state::{MapGroup, RecordKey, State};
+
+/// Maps of which the kernel is asked whether they are still there only when a limit is near.
+const MAX_UNASKED: usize = 1024;
+
+/// Maps that no program of ours uses any more, with the owner that they counted for and their bytes. A restart forgets them.
+#[derive(Debug, Default)]
+pub struct LeftMaps(Mutex<BTreeMap<MapId, LeftMap>>);
+
+#[derive(Clone, Debug)]
+struct LeftMap {
+    group: MapGroup,
+    bytes: u64,
+}
+
+impl LeftMaps {
+    /// Remembers maps that were used before a commit, and are not behind it.
+    pub fn remember(&self, before: UsedMaps, state: &State) {
+        if before.0.is_empty() {
+            return;
+        }
+        let mut left = before.0;
+        for map in programs(state).flat_map(|program| &program.maps) {
+            if let Some(id) = map.id {
+                left.remove(&id);
+            }
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+    }
+
+    fn bytes_of(&self, group: Option<&MapGroup>) -> u64 {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_group = left.values().filter(|map| group.is_none_or(|group| map.group == *group));
+        of_group.fold(0, |sum, map| sum.saturating_add(map.bytes))
+    }
+
+    fn ids(&self) -> Vec<MapId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    fn forget(&self, id: MapId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+/// Maps of programs that a commit may end, whose owners are limited.
+pub struct UsedMaps(BTreeMap<MapId, LeftMap>);
+
+impl UsedMaps {
+    /// Those of the programs among these records.
+    pub fn of<'a>(keys: impl IntoIterator<Item = &'a RecordKey>, state: &State) -> Self {
+        let mut used = BTreeMap::new();
+        for key in keys {
+            let program = match key {
+                RecordKey::Program(uid) => {
+                    state.programs.get(uid).map(|program| (&**program, program.boot.as_str()))
+                }
+                RecordKey::Previous(uid) => {
+                    state.previous.get(uid).map(|previous| (&previous.program, previous.boot.as_str()))
+                }
+                _ => None,
+            };
+            // Ids of an earlier boot may be those of maps of others.
+            let Some((program, _)) = program.filter(|(_, boot)| *boot == state.boot) else { continue };
+            let group = MapGroup::of(&program.owner(), &program.metadata);
+            if group.is_unlimited() {
+                continue;
+            }
+            for map in &program.maps {
+                let Some(id) = map.id else { continue };
+                used.insert(id, LeftMap { group: group.clone(), bytes: map.bytes });
+            }
+        }
+        Self(used)
+    }
+}
+
+/// Programs and the versions before, as they are recorded.
+pub fn programs(state: &State) -> impl Iterator<Item = &ProgramRecord> {
+    let previous = state.previous.values().map(|previous| &previous.program);
+    state.programs.values().map(|program| &**program).chain(previous)
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Bytes of maps that a group's programs left and others hold, at most `enough` of which matter: the kernel is asked which
+    /// are there where there are more, or many.
+    pub(crate) fn bytes_of_left_maps(&self, group: Option<&MapGroup>, enough: u64) -> u64 {
+        let ids = self.left_maps.ids();
+        if self.left_maps.bytes_of(group) > enough || ids.len() > MAX_UNASKED {
+            for id in ids {
+                if matches!(self.kernel.map(id), Ok(None)) {
+                    self.left_maps.forget(id);
+                }
+            }
+        }
+        self.left_maps.bytes_of(group)
+    }
+}

@@ -1,0 +1,144 @@
+//! Instructions that one run of a program may take: from its loops, and from what the verifier walked through.
+//!
+//! The verifier walks through each round of plain loops, so that a run takes none of the instructions that it walked through
+//! twice, but for two: what its counted loops repeat, which it may walk through once, and global functions, which it walks
+//! through once however often they are called.
+
+use std::collections::BTreeMap;
+
+use bpfmand_core::ProgramText;
+
+use super::loop_tree::{LoopTree, Times};
+use super::loops::CallSite;
+use crate::text::btf_records::{self as records, Word};
+
+/// A function of a program.
+#[derive(Debug)]
+pub(super) struct CountedFunction {
+    /// The verifier walks through it once, by itself.
+    pub(super) is_global: bool,
+    pub(super) tree: LoopTree,
+}
+
+/// The loops of a program, by function.
+#[derive(Debug)]
+pub struct CountedLoops {
+    pub(super) functions: BTreeMap<usize, CountedFunction>,
+    pub(super) rounds: u64,
+    pub(super) has_tail_call: bool,
+}
+
+impl CountedLoops {
+    /// Most rounds of its deepest nesting of loops whose rounds the verifier does not walk through.
+    #[must_use]
+    pub const fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// Whether it may go on as another program.
+    #[must_use]
+    pub const fn has_tail_call(&self) -> bool {
+        self.has_tail_call
+    }
+
+    /// Most instructions of one run, where the verifier walked through `verified` instructions.
+    #[must_use]
+    pub fn steps(&self, verified: u32) -> u64 {
+        let mut count = StepCount { loops: self, verified: verified.into(), known: BTreeMap::new() };
+        self.functions.keys().next().map_or(0, |entry| count.of(*entry).steps)
+    }
+}
+
+/// Bounds for one call of a function.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Instructions, those of what it calls included.
+    steps: u64,
+    /// Instructions for each that the verifier walked through.
+    weight: u64,
+}
+
+struct StepCount<'a> {
+    loops: &'a CountedLoops,
+    verified: u64,
+    known: BTreeMap<usize, Bounds>,
+}
+
+impl StepCount<'_> {
+    /// Calls have no cycles: that was checked when rounds were counted.
+    fn of(&mut self, start: usize) -> Bounds {
+        if let Some(known) = self.known.get(&start) {
+            return *known;
+        }
+        let Some(function) = self.loops.functions.get(&start) else { return Bounds { steps: 1, weight: 1 } };
+        let tree = self.tree(&function.tree);
+        let steps = tree.steps.min(self.verified.saturating_mul(tree.weight));
+        // What calls a global function was walked through without it.
+        let bounds = Bounds { steps, weight: if function.is_global { steps } else { tree.weight } };
+        self.known.insert(start, bounds);
+        bounds
+    }
+
+    fn tree(&mut self, tree: &LoopTree) -> Bounds {
+        let mut once = Bounds { steps: tree.insns, weight: 1 };
+        let calls: Vec<Bounds> = tree.calls.iter().map(|call| self.call(call)).collect();
+        let inside: Vec<Bounds> = tree.inside.iter().map(|part| self.tree(part)).collect();
+        for part in calls.into_iter().chain(inside) {
+            once.steps = once.steps.saturating_add(part.steps);
+            once.weight = once.weight.max(part.weight);
+        }
+        match tree.times {
+            Times::Once => once,
+            Times::Counted { rounds, .. } => once.times(rounds.saturating_add(1)),
+            Times::Walked { iterated, .. } => {
+                // The way out of an iterator's loop is one more.
+                let weight =
+                    once.weight.saturating_mul(if iterated > 1 { iterated.saturating_add(1) } else { 1 });
+                Bounds { steps: self.verified.saturating_mul(weight), weight }
+            }
+        }
+    }
+
+    fn call(&mut self, call: &CallSite) -> Bounds {
+        let called = call.callee.map_or(Bounds { steps: 1, weight: 1 }, |callee| self.of(callee));
+        called.times(call.rounds.unwrap_or(u64::MAX))
+    }
+}
+
+impl Bounds {
+    const fn times(self, rounds: u64) -> Self {
+        let rounds = if rounds == 0 { 1 } else { rounds };
+        Self { steps: self.steps.saturating_mul(rounds), weight: self.weight.saturating_mul(rounds) }
+    }
+}
+
+/// Whether the verifier takes the function that begins at an instruction for a global one, which its type information says.
+pub(super) fn is_global(text: &ProgramText, start: usize) -> bool {
+    let info = text.func_info.iter().find(|info| info.insn_off as usize == start);
+    let (Some(info), Some(btf)) = (info, &text.btf) else { return false };
+    // A type that cannot be found counts as the worse.
+    linkage(btf, info.type_id).is_none_or(|linkage| linkage != STATIC)
+}
+
+/// Linkage of a FUNC, in the place of a length.
+const STATIC: u32 = 0;
+
+fn linkage(btf: &[u8], id: u32) -> Option<u32> {
+    let types = records::sections(btf).ok()?.types;
+    let mut at = 0;
+    for number in 1..=id {
+        let word = records::word_at(types, at + 4)?;
+        let (kind, vlen) = (word >> 24 & 0x1f, word & 0xffff);
+        if number == id {
+            return (kind == records::FUNC).then_some(vlen);
+        }
+        let (_, once, each): (Word, _, _) = records::shape(kind)?;
+        let entries = if kind == records::FUNC { 0 } else { vlen as usize };
+        at += (3 + once.len() + entries * each.len()) * 4;
+    }
+    None
+}
+
+#[cfg(test)]
+#[path = "steps_tests.rs"]
+mod tests;

@@ -1,0 +1,70 @@
+use std::sync::Arc;
+
+use bpfmand_core::{FuncInfo, Insn, op};
+
+use super::*;
+use crate::guard::loops::tests::{EXIT, bpf_for, counted, looped, number, plain, program};
+
+/// A call of the function behind this one, at `at` in a function of `len` instructions.
+fn call_next(at: usize, len: usize) -> Insn {
+    Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, (len - at - 1) as i32)
+}
+
+fn steps(functions: &[Vec<Insn>], verified: u32) -> u64 {
+    counted(&program(functions), &[]).unwrap().steps(verified)
+}
+
+/// The same where all functions behind the first are global.
+fn steps_of_global(functions: &[Vec<Insn>], verified: u32) -> u64 {
+    let mut text = program(functions);
+    const GLOBAL: u32 = 1;
+    let words = [0, records::FUNC << 24, 0, 0, records::FUNC << 24 | GLOBAL, 0];
+    let types: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
+    text.btf = Some(Arc::from(records::assemble(&types, &[0])));
+    let infos = text.functions.iter().enumerate();
+    text.func_info = infos
+        .map(|(number, function)| FuncInfo {
+            insn_off: function.start as u32,
+            type_id: if number == 0 { 1 } else { 2 },
+        })
+        .collect();
+    counted(&text, &[]).unwrap().steps(verified)
+}
+
+#[test]
+fn only_what_a_loop_repeats_is_multiplied() {
+    let leaf = vec![number(0, 0), EXIT];
+    let mut long = vec![number(6, 0); 5000];
+    long.extend(looped(5000, 100, 5008));
+    assert_eq!(steps(&[long, leaf.clone()], 6000), 5007 + 100 * 2);
+    assert_eq!(steps(&[looped(0, 100, 8), looped(8, 100, 16), leaf], 1 << 20), 7 + 100 * (7 + 100 * 2));
+    // Three instructions of each round are a body, five the iterator's.
+    let one = [vec![number(6, 0); 5000], bpf_for(-8, 1000, &[number(6, 0); 3]), vec![EXIT]].concat();
+    assert_eq!(steps(&[one], 6000), 5000 + 5 + 1001 * 8 + 1);
+    let nested = [bpf_for(-8, 100, &bpf_for(-16, 100, &[])), vec![EXIT]].concat();
+    assert_eq!(steps(&[nested], 1 << 20), 5 + 101 * (5 + 5 + 101 * 5) + 1);
+}
+
+#[test]
+fn plain_loops_are_what_the_verifier_walked_through() {
+    let one = [plain(&[number(7, 0)]), vec![EXIT]].concat();
+    assert_eq!(steps(&[one.clone()], 3000), 3000);
+    let within = [looped(0, 100, 8), one.clone()];
+    assert_eq!(steps(&within, 3000), 100 * 3000);
+    // Around a call of a function with a loop: the verifier walked through each round of both.
+    let around = [plain(&[call_next(0, 3)]), vec![EXIT]].concat();
+    assert_eq!(steps(&[around.clone(), one.clone()], 3000), 3000);
+    // Around one of a callback that is called again and again.
+    let around = [plain(&looped(0, 50, 10)[..7]), vec![EXIT; 2]].concat();
+    assert_eq!(steps(&[around, vec![number(0, 0), EXIT]], 3000), 3000 * 50);
+}
+
+#[test]
+fn loops_around_calls_of_global_functions_multiply() {
+    let one = [plain(&[number(7, 0)]), vec![EXIT]].concat();
+    let around = [plain(&[call_next(0, 3)]), vec![EXIT]].concat();
+    assert_eq!(steps_of_global(&[around.clone(), one.clone()], 3000), 3000 * 3000);
+    assert_eq!(steps_of_global(&[around.clone(), around, one], 3000), 3000 * 3000 * 3000);
+    let once = vec![call_next(0, 2), EXIT];
+    assert_eq!(steps_of_global(&[once, vec![number(0, 0), EXIT]], 3000), 4);
+}
