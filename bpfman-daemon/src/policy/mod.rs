@@ -355,14 +355,27 @@ impl AccessSource for PolicySource {
     }
 }
 
-/// Returns the grant of the node agent: all that a grant can allow, on what belongs to applications. It is a flag's, and holds
-/// with any policy and with none.
+/// Verbs of the node agent: those of the calls that it makes, and no others.
+const NODE_AGENT_VERBS: [AccessVerb; 6] = [
+    // Lists, watches, containers, events.
+    AccessVerb::Read,
+    AccessVerb::Load,
+    AccessVerb::Attach,
+    AccessVerb::Replace,
+    // Runs during a rollout's soak, and CPU times of its metrics.
+    AccessVerb::Trace,
+    // Counters of the hooks that a soak looks at.
+    AccessVerb::Settings,
+];
+
+/// Returns the grant of the node agent: what it does, on what belongs to applications. It is a flag's, and holds with any policy
+/// and with none.
 fn node_agent_grant(user: u32) -> Grant {
     let every_name = "*".parse::<ApplicationPattern>();
     Grant {
         name: NODE_AGENT.to_owned(),
         callers: GrantCallers { users: [user].into(), ..GrantCallers::default() },
-        verbs: AccessVerb::GRANTABLE.into(),
+        verbs: NODE_AGENT_VERBS.into(),
         applications: every_name.into_iter().collect(),
         ..Grant::default()
     }
