@@ -100,6 +100,8 @@ pub enum LinkTarget<'a> {
         function: &'a str,
         /// Bytes from its start.
         offset: u64,
+        /// Only inside of the function, as far as the kernel tells where it ends.
+        inside_only: bool,
         /// Fire on return.
         on_return: bool,
         /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.

@@ -35,7 +35,7 @@ use crate::{Engine, EngineError, paths};
 /// The map by which libbpf's header has programs look for the arguments of static probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
 
-/// Returns whether a probe may be only where its file tells that an instruction begins. Root may know better.
+/// Returns whether a probe may be only where its file, or the kernel, tells that it is in the function. Root may know better.
 fn is_known_only(program: &ProgramRecord, link: &LinkRecord) -> bool {
     program.guard.is_some() || link.owner(program) != Owner::Root
 }
@@ -228,7 +228,8 @@ impl<K: Kernel> Engine<K> {
         Ok(match &link.point {
             AttachPoint::Tracepoint { category, name } => LinkTarget::Tracepoint { category, name, cookie },
             AttachPoint::Kprobe { function, offset } => {
-                LinkTarget::Kprobe { function, offset: *offset, on_return, cookie }
+                let inside_only = is_known_only(program, link);
+                LinkTarget::Kprobe { function, offset: *offset, inside_only, on_return, cookie }
             }
             AttachPoint::Netkit { interface } => LinkTarget::Netkit {
                 netns: interface.netns.as_deref(),

@@ -75,8 +75,8 @@ fn create(
             let subject = format!("trace point {category}/{name}");
             link_event(program, &perf::tracepoint(category, name)?, *cookie, &subject)
         }
-        LinkTarget::Kprobe { function, offset, on_return, cookie } => {
-            let event = perf::kprobe(function, *offset, *on_return)?;
+        LinkTarget::Kprobe { function, offset, inside_only, on_return, cookie } => {
+            let event = perf::kprobe(function, *offset, *inside_only, *on_return)?;
             link_event(program, &event, *cookie, &format!("function {function}"))
         }
         LinkTarget::Ksyscall { name, on_return, cookie } => {
@@ -147,8 +147,8 @@ fn create(
 pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
     match target {
         LinkTarget::Tracepoint { category, name, .. } => perf::tracepoint(category, name).map(drop),
-        LinkTarget::Kprobe { function, offset, on_return, .. } => {
-            perf::kprobe(function, *offset, *on_return).map(drop)
+        LinkTarget::Kprobe { function, offset, inside_only, on_return, .. } => {
+            perf::kprobe(function, *offset, *inside_only, *on_return).map(drop)
         }
         LinkTarget::Ksyscall { name, on_return, .. } => syscalls::probe(name, *on_return).map(drop),
         LinkTarget::Uprobe { target, function, offset, scope, on_return, known_only, .. } => {

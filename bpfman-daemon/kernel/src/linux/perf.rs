@@ -98,8 +98,14 @@ fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
     found
 }
 
-/// Opens a probe of a kernel function.
-pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, KernelError> {
+/// Opens a probe of a kernel function. `inside_only`: at an offset that lies in it. The kernel adds the offset to the function's
+/// address, and takes whatever function is there.
+pub fn kprobe(
+    function: &str,
+    offset: u64,
+    inside_only: bool,
+    on_return: bool,
+) -> Result<OwnedFd, KernelError> {
     let fail = |reason: ProbeTargetError| KernelError::NoProbeTarget {
         target: format!("kernel function \"{function}\""),
         reason,
@@ -111,6 +117,12 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
         && let Some(count) = functions_of(function).filter(|count| *count > 1)
     {
         return Err(fail(ProbeTargetError::SeveralKernelFunctions(count)));
+    }
+    if inside_only && offset > 0 {
+        match kallsyms::size_of(function).ok().flatten() {
+            Some(size) if offset < size => {}
+            size => return Err(fail(ProbeTargetError::OutsideFunction { offset, size })),
+        }
     }
     let symbol = CString::new(function).map_err(|error| fail(error.into()))?;
     let event = PerfEventAttr {
