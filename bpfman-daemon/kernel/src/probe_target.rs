@@ -76,6 +76,16 @@ pub enum ProbeTargetError {
         /// Why.
         source: io::Error,
     },
+    /// A file that the caller may not read, whatever the daemon may.
+    #[error(
+        "user {uid} may not read {path}: name a file that the user may read, or have root attach the program"
+    )]
+    Unreadable {
+        /// The user.
+        uid: u32,
+        /// As given.
+        path: String,
+    },
     /// A library that is nowhere.
     #[error(
         "no library of that name in {}the loader's cache or its usual folders",

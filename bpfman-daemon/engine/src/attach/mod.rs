@@ -49,8 +49,8 @@ impl<K: Kernel> Engine<K> {
         self.attach_for(request, AttachFor::Caller, None)
     }
 
-    /// The same for a caller with these rights to files. They are checked again whenever a probe is attached again: the file
-    /// at its path may be another one by then.
+    /// The same for a caller with these rights to files: a probed file is opened with them, also whenever the probe is attached
+    /// again, since the file at its path may be another one by then.
     ///
     /// # Errors
     /// See [`Engine::attach`].
@@ -125,7 +125,7 @@ impl<K: Kernel> Engine<K> {
             owner: Some(request.owner.clone()),
             matching: whom.matching(),
             namespace: self.namespace_at(&request.point)?,
-            reader: reader.filter(|_| request.point.followed_binary().is_some()),
+            reader: reader.filter(|_| request.point.binary().is_some()),
             guard: self.guard_of_link(&program, &request.point, request.group.as_deref())?,
             ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
@@ -239,7 +239,7 @@ impl<K: Kernel> Engine<K> {
             AttachPoint::Usdt { target, provider, name, scope } => {
                 // Programs that ask for no arguments need not have it.
                 let specs = program.maps.iter().find(|map| map.name == USDT_SPECS).and_then(|map| map.id);
-                LinkTarget::Usdt { target, provider, name, scope, specs }
+                LinkTarget::Usdt { target, provider, name, scope, reader: link.reader.as_ref(), specs }
             }
             AttachPoint::Ksyscall { name } => LinkTarget::Ksyscall { name, on_return, cookie },
             AttachPoint::Uprobe { target, function, offset, scope } => LinkTarget::Uprobe {
@@ -247,6 +247,7 @@ impl<K: Kernel> Engine<K> {
                 function: function.as_deref(),
                 offset: *offset,
                 scope: self.scope_of(program, link, scope)?,
+                reader: link.reader.as_ref(),
                 on_return,
                 known_only: is_known_only(program, link),
                 cookie,
@@ -259,6 +260,7 @@ impl<K: Kernel> Engine<K> {
                 target,
                 functions,
                 scope,
+                reader: link.reader.as_ref(),
                 on_return,
                 known_only: is_known_only(program, link),
                 attach_type: attach_type(),

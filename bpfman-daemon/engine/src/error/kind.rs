@@ -128,9 +128,10 @@ impl EngineError {
                 | KernelError::Preorder { .. }
                 | KernelError::HeldByOther { .. }
                 | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
-                KernelError::NoProbeTarget { reason: ProbeTargetError::OutsideFunction { .. }, .. } => {
-                    ErrorKind::Denied
-                }
+                KernelError::NoProbeTarget {
+                    reason: ProbeTargetError::Unreadable { .. } | ProbeTargetError::OutsideFunction { .. },
+                    ..
+                } => ErrorKind::Denied,
                 KernelError::HookGone { .. }
                 | KernelError::NoTracepoint { .. }
                 | KernelError::NoRawTracepoint { .. }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{FileIdentity, ProcessScope};
+use bpfmand_core::{FileIdentity, FileReader, ProcessScope};
 
 use super::sys::{self, PerfEventAttr};
 use super::{elf_symbols, features, kallsyms, mounts, probe_place, runtimes, symbols};
@@ -167,6 +167,8 @@ pub struct UserPlace<'a> {
     pub offset: u64,
     /// Which processes, and whose files.
     pub scope: &'a ProcessScope,
+    /// The caller with whose rights the file is opened; none stands for root.
+    pub reader: Option<&'a FileReader>,
 }
 
 /// Places in user space, all in one binary.
@@ -177,6 +179,8 @@ pub struct UserPlaces<'a> {
     pub functions: &'a [String],
     /// Which processes, and whose files.
     pub scope: &'a ProcessScope,
+    /// The caller with whose rights the file is opened; none stands for root.
+    pub reader: Option<&'a FileReader>,
 }
 
 /// A file, its identity before its functions were looked up, and where these are in it.
@@ -199,7 +203,7 @@ pub fn user_places(
         target: format!("\"{}\"", places.target),
         reason,
     };
-    let file = symbols::find_file(places.target, places.scope).map_err(fail)?;
+    let file = symbols::find_file(places.target, places.scope, places.reader).map_err(fail)?;
     // First: what is written meanwhile makes another file of it, which the next check looks up again.
     let identity = file.identity().map_err(fail)?;
     let offset = |function: &String| {
@@ -240,11 +244,11 @@ pub fn uprobe(
     on_return: bool,
     known_only: bool,
 ) -> Result<(OwnedFd, FileIdentity), KernelError> {
-    let UserPlace { target, function, offset, scope } = *place;
+    let UserPlace { target, function, offset, scope, reader } = *place;
     let fail =
         |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
     let source = EventSource::find("uprobe")?;
-    let file = symbols::find_file(target, scope).map_err(fail)?;
+    let file = symbols::find_file(target, scope, reader).map_err(fail)?;
     let identity = file.identity().map_err(fail)?;
     let start = match function {
         Some(function) => elf_symbols::file_offset(&file, function).map_err(fail)?,
