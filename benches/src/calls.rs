@@ -155,6 +155,7 @@ fn kernel_probe_alone(objects: &Objects) -> anyhow::Result<(f64, f64)> {
         function: Some("fmtmsg"),
         offset: 0,
         scope: &scope,
+        reader: None,
         on_return: false,
         known_only: false,
         cookie: 0,

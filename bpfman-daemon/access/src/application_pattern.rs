@@ -36,6 +36,11 @@ impl ApplicationPattern {
         is_meant.then(|| format!("{}/*", self.text)).filter(covers)
     }
 
+    /// Returns whether it is `*` alone.
+    pub(crate) fn is_any(&self) -> bool {
+        self.namespace == NamespacePattern::Any
+    }
+
     /// Returns whether it covers an application. Namespace and name are compared apart.
     #[must_use]
     pub fn matches(&self, application: &OwningApplication) -> bool {

@@ -1,12 +1,12 @@
 //! Paths that callers name: the daemon opens as root only what the caller could see without it.
 //!
 //! What may be attached where is not decided here. This keeps answers from telling callers of files in folders that they
-//! cannot enter, and of what is in programs that they cannot read. A path may lead elsewhere a moment later: then the
-//! daemon may tell of what is there, and no more than that.
+//! cannot enter, and of what is in programs that they cannot read. A path may lead elsewhere a moment later: the kernel's part
+//! opens a probed file with the rights that are returned here, and a network namespace is told of, no more than that.
 
 use std::path::PathBuf;
 
-use bpfmand_core::{AttachPoint, Interface, InterfaceMatch, NetnsPattern, ProcessScope};
+use bpfmand_core::{AttachPoint, FileReader, Interface, InterfaceMatch, NetnsPattern, ProcessScope};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
@@ -50,38 +50,28 @@ impl<K: Kernel> Api<K> {
         self.admit(permit, folders, true).await
     }
 
-    /// What an attach point names.
-    pub(crate) async fn admit_point(&self, permit: &Permit, point: &AttachPoint) -> Result<(), Status> {
+    /// What an attach point names. Returns the caller with whose rights the engine opens a file that is probed.
+    pub(crate) async fn admit_point(
+        &self,
+        permit: &Permit,
+        point: &AttachPoint,
+    ) -> Result<Option<FileReader>, Status> {
         if let Some((interface, _)) = point.hook() {
-            return self.admit_interface(permit, interface).await;
+            self.admit_interface(permit, interface).await?;
         }
         if let Some(netns) = point.netns() {
-            return self.admit_namespaces(permit, netns.clone()).await;
+            self.admit_namespaces(permit, netns.clone()).await?;
         }
-        let (AttachPoint::Uprobe { target, scope: ProcessScope { container_pid, .. }, .. }
-        | AttachPoint::UprobeMulti { target, scope: ProcessScope { container_pid, .. }, .. }
-        | AttachPoint::Usdt { target, scope: ProcessScope { container_pid, .. }, .. }) = point
-        else {
-            return Ok(());
-        };
-        match container_pid {
-            Some(pid) => self.admit_process(permit, *pid).await,
-            // The name of a library is looked up where everybody may look.
-            None if !target.starts_with('/') => Ok(()),
-            None => self.admit(permit, vec![PathBuf::from(target)], true).await,
+        if let Some((target, ProcessScope { container_pid: None, .. })) = point.binary()
+            && target.starts_with('/')
+        {
+            self.admit(permit, vec![PathBuf::from(target)], true).await?;
         }
-    }
-
-    /// A process whose files are looked into. Those of the host are no container's: their paths are named as they are.
-    async fn admit_process(&self, permit: &Permit, pid: u32) -> Result<(), Status> {
-        let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
-        if self.read(permit, move |api| Ok(api.engine.kernel().is_contained(pid))).await? {
-            return Ok(());
-        }
-        Err(denied(format!(
-            "process {pid} is in no container: user {} may name the target as this machine has it, without a process",
-            peer.uid
-        )))
+        // Any user can make a process that sees the whole machine as its own.
+        Ok(audit::peer().map(|peer| FileReader {
+            is_root_in_containers: peer.uid != 0 && self.policy_for(&peer).speaks_for_all(&peer),
+            ..FileReader::from(&peer)
+        }))
     }
 
     async fn admit(&self, permit: &Permit, paths: Vec<PathBuf>, read: bool) -> Result<(), Status> {
@@ -92,7 +82,7 @@ impl<K: Kernel> Api<K> {
         let uid = peer.uid;
         let refused = self
             .read(permit, move |api| {
-                let hidden = api.engine.kernel().first_hidden(&peer, &paths, read);
+                let hidden = api.engine.kernel().first_hidden(&FileReader::from(&peer), &paths, read);
                 let hidden = hidden.map_err(|error| fail(error.into()))?;
                 Ok(hidden.and_then(|place| paths.into_iter().nth(place)))
             })

@@ -2,9 +2,7 @@
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_server::Bpfman;
-use bpfmand_core::{
-    AttachRequest, BytecodeSource, FileReader, LinkId, OrderIntent, Owner, ProgramId, Sharing,
-};
+use bpfmand_core::{AttachRequest, BytecodeSource, LinkId, OrderIntent, Owner, ProgramId, Sharing};
 use bpfmand_engine::{EngineError, ImageAsk};
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response};
@@ -50,8 +48,7 @@ impl<K: Kernel> Bpfman for Api<K> {
         };
         audit::attach(&request);
         let permit = self.authorize_attach(&mut request).await?;
-        self.admit_point(&permit, &request.point).await?;
-        let reader = audit::peer().as_ref().map(FileReader::from);
+        let reader = self.admit_point(&permit, &request.point).await?;
         let attach = move |api: &Self| api.engine.attach_by(&request, reader).map_err(fail);
         let link = self.change(&permit, attach).await?;
         audit::made_link(link.record.id);

@@ -6,8 +6,8 @@ use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
 use bpfmand_access::AccessVerb;
 use bpfmand_core::{
-    AttachRequest, FileReader, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId, ProgramType,
-    Sharing, VerdictFamily,
+    AttachRequest, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId, ProgramType, Sharing,
+    VerdictFamily,
 };
 use bpfmand_engine::{
     EngineError, HookChange, HookSwitches, Remainder, ReplaceOutcome, SwitchCaller, SwitchRight, TraceLimits,
@@ -48,7 +48,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         };
         audit::attach(&request);
         let permit = self.authorize_attach(&mut request).await?;
-        self.admit_point(&permit, &request.point).await?;
+        let reader = self.admit_point(&permit, &request.point).await?;
         // To keep a hook is a switch of it, and asks what switches ask.
         let seen = match request.point.hook().filter(|_| keep) {
             Some((interface, kind)) => {
@@ -58,7 +58,6 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             None => Some(Vec::new()),
         };
         let owner = permit.owner.clone();
-        let reader = audit::peer().as_ref().map(FileReader::from);
         let link = self
             .change(&permit, move |api| {
                 let attached = match again {

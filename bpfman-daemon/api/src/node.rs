@@ -28,9 +28,9 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let mut request = node_dry_run::request(request.into_inner(), caller)?;
         let replaced: Vec<_> = request.replaces.iter().copied().collect();
         let (permit, _places) = self.authorize_load_replacing(&mut request.load, &replaced).await?;
-        for attachment in &request.attachments {
+        for attachment in &mut request.attachments {
             self.authorize_point(&attachment.point, &attachment.order).await?;
-            self.admit_point(&permit, &attachment.point).await?;
+            attachment.reader = self.admit_point(&permit, &attachment.point).await?;
         }
         let image = self.prepare(&permit, &request.load.source).await;
         let response = self

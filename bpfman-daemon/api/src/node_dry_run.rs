@@ -18,6 +18,7 @@ pub(crate) fn request(request: wire::DryRunRequest, caller: u32) -> Result<DryRu
             order: chains_parse::order(attachment.order)?.unwrap_or_default(),
             sharing: Sharing { isolated: attachment.isolated, ..Sharing::default() },
             metadata,
+            reader: None,
         })
     });
     Ok(DryRunRequest {

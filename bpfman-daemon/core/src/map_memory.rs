@@ -1,11 +1,14 @@
 //! How much kernel memory a map may take.
 
-use crate::MapSpec;
+use crate::{MapSpec, map_type};
 
 /// What a page of the kernel has at least, in bytes.
 const PAGE: u64 = 4096;
 /// What the kernel keeps besides key and value for an entry of a hash or LPM trie, buckets included: 48 to 64 bytes.
 const NODE: u64 = 64;
+/// Objects of the kernel for which a map of storage is counted: sockets, tasks or inodes of a busy node. The kernel takes no
+/// bound for them, so that more of them take more.
+const STORAGE_OBJECTS: u64 = 16_384;
 
 impl MapSpec {
     /// What a map takes when it is full, in bytes: about what the kernel charges for it, and never much less.
@@ -23,22 +26,26 @@ impl MapSpec {
             // The kernel makes a power of two of it.
             RINGBUF | USER_RINGBUF => return u64::from(self.max_entries).next_power_of_two().max(PAGE),
             ARENA => PAGE,
-            PERCPU_ARRAY | PERCPU_CGROUP_STORAGE => padded * cpus,
+            PERCPU_ARRAY => padded * cpus,
+            PERCPU_CGROUP_STORAGE => padded * cpus + NODE,
             PERCPU_HASH | LRU_PERCPU_HASH => key + padded * cpus + NODE,
             HASH | LRU_HASH | RHASH | LPM_TRIE | HASH_OF_MAPS | DEVMAP_HASH => key + padded + NODE,
+            kind if map_type::storage_helper(kind).is_some() => padded + NODE,
             // Arrays of whatever kind, the kernel's pointers included, queues, stacks, filters.
             _ => padded.max(8),
         };
+        let entries = match map_type::storage_helper(self.map_type) {
+            Some(_) => STORAGE_OBJECTS,
+            None => u64::from(self.max_entries),
+        };
         let inner = self.inner.as_deref().map_or(0, |inner| inner.memory(cpus));
-        per_entry.saturating_mul(u64::from(self.max_entries)).saturating_add(inner)
+        per_entry.saturating_mul(entries).saturating_add(inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
-    use crate::map_type;
 
     fn spec(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec {
         MapSpec::sized("m", map_type, key_size, value_size, max_entries)
@@ -57,6 +64,10 @@ mod tests {
             (spec(map_type::RINGBUF, 0, 0, (1 << 24) + 1), 1 << 25),
             (spec(map_type::RINGBUF, 0, 0, 0), PAGE),
             (spec(map_type::ARENA, 0, 0, 1 << 20), 4 << 30),
+            // Entries of storage are made for each object of the kernel.
+            (spec(map_type::SK_STORAGE, 4, 4000, 0), (4000 + NODE) * STORAGE_OBJECTS),
+            (spec(map_type::TASK_STORAGE, 4, 1, 0), (8 + NODE) * STORAGE_OBJECTS),
+            (spec(map_type::PERCPU_CGROUP_STORAGE, 16, 8, 0), (8 * 16 + NODE) * STORAGE_OBJECTS),
             (spec(map_type::PROG_ARRAY, 4, 4, 10), 80),
             (spec(map_type::ARRAY, 4, u32::MAX, u32::MAX), (1_u64 << 32) * u64::from(u32::MAX)),
         ] {

@@ -56,7 +56,7 @@ pub struct ModuleIdentity {
 }
 
 /// User and groups with which a caller could read the file that it probes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileReader {
     /// User id; 0 may read everything.
     pub uid: u32,
@@ -65,18 +65,14 @@ pub struct FileReader {
     /// Supplementary groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<u32>,
+    /// True if root's rights count in containers of the node: the node agent, which attaches probes there, is a user of none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_root_in_containers: bool,
 }
 
 impl From<&Peer> for FileReader {
     fn from(peer: &Peer) -> Self {
-        Self { uid: peer.uid, gid: peer.gid, groups: peer.groups.clone() }
-    }
-}
-
-impl From<&FileReader> for Peer {
-    /// A caller with these rights to files, of which nothing else is known.
-    fn from(reader: &FileReader) -> Self {
-        Self { uid: reader.uid, gid: reader.gid, groups: reader.groups.clone(), ..Self::default() }
+        Self { uid: peer.uid, gid: peer.gid, groups: peer.groups.clone(), is_root_in_containers: false }
     }
 }
 

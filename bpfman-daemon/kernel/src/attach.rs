@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, Direction, FileIdentity, FunctionPattern, IfIndex, KernelLinkId, MapId, NetfilterPlace,
-    NetnsId, PerfEventPlace, ProcessScope, ProgramId, TargetIdentity,
+    CgroupPath, Direction, FileIdentity, FileReader, FunctionPattern, IfIndex, KernelLinkId, MapId,
+    NetfilterPlace, NetnsId, PerfEventPlace, ProcessScope, ProgramId, TargetIdentity,
 };
 
 /// How an XDP program is attached.
@@ -100,6 +100,8 @@ pub enum LinkTarget<'a> {
         function: &'a str,
         /// Bytes from its start.
         offset: u64,
+        /// Only inside of the function, as far as the kernel tells where it ends.
+        inside_only: bool,
         /// Fire on return.
         on_return: bool,
         /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
@@ -124,6 +126,8 @@ pub enum LinkTarget<'a> {
         offset: u64,
         /// Which processes.
         scope: &'a ProcessScope,
+        /// The caller with whose rights the file is opened; none stands for root.
+        reader: Option<&'a FileReader>,
         /// Fire on return.
         on_return: bool,
         /// Only at what is an instruction of a function that the file names.
@@ -157,6 +161,8 @@ pub enum LinkTarget<'a> {
         functions: &'a [String],
         /// Which processes.
         scope: &'a ProcessScope,
+        /// The caller with whose rights the file is opened; none stands for root.
+        reader: Option<&'a FileReader>,
         /// Fire on return.
         on_return: bool,
         /// Only at what is an instruction of a function that the file names.
@@ -185,6 +191,8 @@ pub enum LinkTarget<'a> {
         name: &'a str,
         /// Which processes.
         scope: &'a ProcessScope,
+        /// The caller with whose rights the file is opened; none stands for root.
+        reader: Option<&'a FileReader>,
         /// The program's map of arguments, which is told where they are; none if it asks for none.
         specs: Option<MapId>,
     },

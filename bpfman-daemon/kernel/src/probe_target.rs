@@ -40,6 +40,20 @@ pub enum ProbeTargetError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// An offset that lies in no part of the function that is known, for a caller other than root.
+    #[error(
+        "offset {offset:#x} is outside of the function{}: only root may probe there",
+        match size {
+            Some(size) => format!(", which has {size:#x} bytes"),
+            None => " for all that is known: the kernel does not tell where it ends".to_owned(),
+        }
+    )]
+    OutsideFunction {
+        /// Bytes from the function's start.
+        offset: u64,
+        /// Bytes of the function; none where the kernel does not tell.
+        size: Option<u64>,
+    },
     /// More functions than one link takes.
     #[error("they are {found}; one link takes at most {most}: write a narrower pattern")]
     TooMany {
@@ -61,6 +75,16 @@ pub enum ProbeTargetError {
         path: String,
         /// Why.
         source: io::Error,
+    },
+    /// A file that the caller may not read, whatever the daemon may.
+    #[error(
+        "user {uid} may not read {path}: name a file that the user may read, or have root attach the program"
+    )]
+    Unreadable {
+        /// The user.
+        uid: u32,
+        /// As given.
+        path: String,
     },
     /// A library that is nowhere.
     #[error(

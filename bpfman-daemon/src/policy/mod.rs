@@ -27,8 +27,6 @@ use texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 
 /// The name of the grant of [`Config::node_agent_user`].
 const NODE_AGENT: &str = "node-agent";
-/// Verbs of calls that no agent makes, and that lead beyond programs of applications.
-const NOT_OF_AGENTS: [AccessVerb; 2] = [AccessVerb::Adopt, AccessVerb::Radar];
 /// Delay before a copy that could not be written is tried again.
 const COPY_RETRY: Duration = Duration::from_secs(10);
 /// Delay before files with a mistake are read again: what could not be read may have been there.
@@ -357,6 +355,19 @@ impl AccessSource for PolicySource {
     }
 }
 
+/// Verbs of the node agent: those of the calls that it makes, and no others.
+const NODE_AGENT_VERBS: [AccessVerb; 6] = [
+    // Lists, watches, containers, events.
+    AccessVerb::Read,
+    AccessVerb::Load,
+    AccessVerb::Attach,
+    AccessVerb::Replace,
+    // Runs during a rollout's soak, and CPU times of its metrics.
+    AccessVerb::Trace,
+    // Counters of the hooks that a soak looks at.
+    AccessVerb::Settings,
+];
+
 /// Returns the grant of the node agent: what it does, on what belongs to applications. It is a flag's, and holds with any policy
 /// and with none.
 fn node_agent_grant(user: u32) -> Grant {
@@ -364,7 +375,7 @@ fn node_agent_grant(user: u32) -> Grant {
     Grant {
         name: NODE_AGENT.to_owned(),
         callers: GrantCallers { users: [user].into(), ..GrantCallers::default() },
-        verbs: AccessVerb::GRANTABLE.into_iter().filter(|verb| !NOT_OF_AGENTS.contains(verb)).collect(),
+        verbs: NODE_AGENT_VERBS.into(),
         applications: every_name.into_iter().collect(),
         ..Grant::default()
     }

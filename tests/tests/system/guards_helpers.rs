@@ -1,5 +1,8 @@
 //! What programs of tenants may call.
 
+use std::fs;
+use std::os::unix::fs::chown;
+
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::requests::{load, pairs};
@@ -7,6 +10,7 @@ use bpfman_tests::{Daemon, compile};
 use tonic::Code;
 
 use crate::equipment::assert_status;
+use crate::grants::daemon;
 
 fn tenants(name: &str) -> v1::LoadRequest {
     of_type(name, Type::Uprobe)
@@ -80,4 +84,36 @@ fn a_tenants_program_that_reads_the_kernel_or_changes_others_is_refused_by_name(
     wire.load(tenants("reads_user")).unwrap();
     // Root's may, where the kernel lets them.
     wire.load(v1::LoadRequest { metadata: Default::default(), ..tenants("reads_kernel") }).unwrap();
+}
+
+/// The kernel makes an entry for each socket: no limit of the owner's would count them.
+#[test]
+fn maps_of_tenants_that_grow_with_sockets_are_refused() {
+    const USER: u32 = 64_222;
+    let grant = |name: &str, more: &str| {
+        format!(
+            "[[grants]]\nname = \"{name}\"\nusers = [{USER}]\nallow = [\"load\"]\nscope = \"cgroup\"\n\
+             types = [\"tc\"]\n{more}"
+        )
+    };
+    let files = format!("[files]\nusers = [0, {USER}]\n");
+    let daemon = daemon(format!("{files}{}", grant("plain", "")));
+    let wire = daemon.wire();
+    let object = daemon.path("storage.o");
+    fs::copy(compile::object("storage"), &object).unwrap();
+    chown(&object, Some(USER), Some(USER)).unwrap();
+    let metadata = pairs(&[("bpfman.io/ProgramNamespace", "shop"), ("bpfman.io/ProgramName", "probe")]);
+    let before = daemon.state();
+    for program in ["keeps_of_sockets", "keeps_nothing"] {
+        let tenants = v1::LoadRequest { metadata: metadata.clone(), ..load(&object, &[(program, Type::Tc)]) };
+        assert_status(wire.load(tenants), Code::PermissionDenied, "denied", &["is a tenant's", "sk_storage"]);
+        let line = format!("load file -p {} --programs tc:{program}", object.display());
+        daemon.bpfman_as(USER, &line).fails(4, &["is a tenant's", "helpers = [\"bpf_sk_storage_get\"]"]);
+        assert_eq!(daemon.state(), before, "{program}");
+    }
+    let granted = grant("granted", "helpers = [\"bpf_sk_storage_get\"]\n");
+    fs::write(daemon.path("policy.toml"), format!("{files}{granted}")).unwrap();
+    let line = format!("load file -p {} --programs tc:keeps_of_sockets", object.display());
+    daemon.bpfman_as(USER, &line).success();
+    wire.load(load(&object, &[("keeps_of_sockets", Type::Tc)])).unwrap();
 }

@@ -65,6 +65,7 @@ mod kill;
 mod kill_loop;
 mod kill_loop_client;
 mod kill_loop_place;
+mod kprobe_offsets;
 mod libxdp_kill;
 mod life;
 mod limits;

@@ -1,10 +1,12 @@
 //! Files that a caller cannot see: the daemon, which could, tells nothing of them.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
+use std::process::Command;
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::container::Container;
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::requests::load;
 use bpfman_tests::target::{self, Target};
@@ -64,7 +66,7 @@ fn targets_and_namespaces_in_a_folder_that_the_caller_cannot_enter_are_all_the_s
     let process = Target::start();
     let path = hidden.join("program").display().to_string();
     let line = format!("{} --container-pid {}", probed(&path), process.pid());
-    as_user(&daemon, &line).fails(4, &["is in no container"]);
+    as_user(&daemon, &line).fails(4, &["user 65532 may not read", &path]);
     assert_eq!(daemon.state(), before);
     // What is in a program is for those who may read it.
     let roots = daemon.path("of-root");
@@ -84,21 +86,137 @@ fn targets_and_namespaces_in_a_folder_that_the_caller_cannot_enter_are_all_the_s
 fn an_agent_names_networks_and_containers_that_are_not_its_own() {
     let (daemon, network) = (daemon(), Network::new());
     let (probe, xdp) = programs(&daemon);
+    let binary = daemon.path("open");
+    copy(&binary, 0o755);
     // A pod's process: root's, in a network and with files of its own.
     let mut command = network.far.command("unshare");
-    command.args(["--mount", "--propagation", "private"]).arg(target::binary());
+    command.args(["--mount", "--propagation", "private"]).arg(&binary);
     let pod = Target::start_by(&mut command);
     let netns = format!("/proc/{}/ns/net", pod.pid());
     let line = format!("attach {} xdp --iface {INTERFACE} --priority 1 --netns {netns}", xdp.id);
     as_user(&daemon, &line).success();
-    let binary = target::binary().display().to_string();
-    let line = format!(
-        "attach {} uprobe --target {binary} --fn-name probed --container-pid {}",
-        probe.id,
-        pod.pid()
-    );
+    let (binary, pid) = (binary.display(), pod.pid());
+    let line = format!("attach {} uprobe --target {binary} --fn-name probed --container-pid {pid}", probe.id);
     as_user(&daemon, &line).success();
     // One that is gone is gone, and not forbidden.
     let gone = format!("attach {} xdp --iface {INTERFACE} --priority 2 --netns /proc/4194305/ns/net", xdp.id);
     as_user(&daemon, &gone).fails(6, &["/proc/4194305/ns/net is not a network namespace: No such file"]);
+}
+
+/// The words that run a program as a user, as root of a user namespace and a mount namespace of the user's own.
+fn namespaced(user: u32, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    let user = user.to_string();
+    command
+        .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--", "unshare", "-Urm"])
+        .arg(program);
+    command
+}
+
+/// A user namespace gives its maker no file of the machine: nor does the daemon, which enters it as root of the machine.
+#[test]
+fn process_of_a_user_shows_no_file_that_is_hidden_from_it() {
+    let daemon = daemon();
+    let (probe, _) = programs(&daemon);
+    let [open, roots] = ["open", "of-root"].map(|name| daemon.path(name));
+    copy(&open, 0o755);
+    copy(&roots, 0o700);
+    let hidden = daemon.path("hidden");
+    fs::create_dir(&hidden).unwrap();
+    copy(&hidden.join("program"), 0o755);
+    fs::write(hidden.join("text"), "no program").unwrap();
+    fs::set_permissions(&hidden, Permissions::from_mode(0o700)).unwrap();
+    let own = Target::start_by(&mut namespaced(65_532, &open));
+    let before = daemon.state();
+    let at = |path: &Path| {
+        let (path, pid) = (path.display(), own.pid());
+        format!("attach {} uprobe --target {path} --fn-name probed --container-pid {pid}", probe.id)
+    };
+    let answers = ["program", "text", "absent"].map(|name| {
+        let path = hidden.join(name);
+        let outcome = as_user(&daemon, &at(&path));
+        outcome.fails(4, &["user 65532 may not read"]);
+        outcome.stderr.replace(&path.display().to_string(), "PATH")
+    });
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
+    as_user(&daemon, &at(&roots)).fails(4, &["user 65532 may not read"]);
+    // Nor by the links in /proc, which lead to files whatever the folders above them are.
+    let root = Target::start_by(&mut Command::new(hidden.join("program")));
+    let link = format!("/proc/{}/exe", root.pid());
+    as_user(&daemon, &format!("attach {} uprobe --target {link} --fn-name probed", probe.id))
+        .fails(5, &[&link]);
+    assert_eq!(daemon.state(), before);
+    as_user(&daemon, &at(&open)).success();
+    daemon.bpfman(&at(&roots)).success();
+}
+
+#[test]
+fn library_of_a_process_is_probed_by_who_may_read_it() {
+    let daemon = daemon();
+    let (probe, _) = programs(&daemon);
+    let hidden = daemon.path("hidden");
+    fs::create_dir(&hidden).unwrap();
+    let preloaded = |name: &str, mode: u32| {
+        let path = daemon.path(name);
+        fs::copy(compile::library("preloaded"), &path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        Target::start_by(Command::new(target::binary()).env("LD_PRELOAD", path))
+    };
+    let processes = [preloaded("libroots.so", 0o700), preloaded("hidden/libroots.so", 0o755)];
+    fs::set_permissions(&hidden, Permissions::from_mode(0o700)).unwrap();
+    let of_all = preloaded("liball.so", 0o755);
+    let at = |library: &str, process: &str| {
+        format!("attach {} uprobe --target {library} --fn-name getpriority {process}", probe.id)
+    };
+    let before = daemon.state();
+    for process in &processes {
+        for process in [format!("--pid {}", process.pid()), format!("--container-pid {}", process.pid())] {
+            // The same answer as for a library that the process does not have.
+            let answers = ["libroots", "libabsent"].map(|library| {
+                let outcome = as_user(&daemon, &at(library, &process));
+                outcome.fails(5, &["no library of that name"]);
+                outcome.stderr.replace(library, "LIBRARY")
+            });
+            assert_eq!(answers[0], answers[1]);
+        }
+    }
+    assert_eq!(daemon.state(), before);
+    as_user(&daemon, &at("liball", &format!("--pid {}", of_all.pid()))).success();
+    daemon.bpfman(&at("libroots", &format!("--pid {}", processes[0].pid()))).success();
+}
+
+/// The agent is a user of no container. It reads files of the node's containers, and no others.
+#[test]
+fn agent_probes_files_of_containers_alone_with_roots_rights() {
+    const AGENT: u32 = 64_221;
+    let policy = format!("[files]\nusers = [0, {AGENT}]\n");
+    let flags = vec![format!("--node-agent-user={AGENT}")];
+    let daemon = Daemon::start_with(&Launch { policy, flags, ..Launch::default() });
+    daemon.open_to_users();
+    let object = daemon.path("probes.o");
+    fs::copy(compile::object("probes"), &object).unwrap();
+    chown(&object, Some(AGENT), Some(AGENT)).unwrap();
+    let load = format!(
+        "load file -p {} --programs uprobe:on_uprobe -m bpfman.io/ProgramName=probe -m bpfman.io/uuid=1 -o json",
+        object.display()
+    );
+    let loaded = daemon.bpfman_as(AGENT, &load).json();
+    let id = loaded["programs"][0]["program_id"].as_u64().unwrap_or_else(|| panic!("{loaded}"));
+    let roots = daemon.path("of-root");
+    copy(&roots, 0o700);
+    let container = Container::empty(7);
+    let [contained, other] = [(); 2].map(|()| {
+        let mut command = Command::new("unshare");
+        Target::start_by(command.args(["--mount", "--propagation", "private"]).arg(&roots))
+    });
+    container.take(contained.pid());
+    let at = |process: &Target| {
+        let (path, pid) = (roots.display(), process.pid());
+        format!("attach {id} uprobe --target {path} --fn-name probed --container-pid {pid}")
+    };
+    let before = daemon.state();
+    daemon.bpfman_as(AGENT, &at(&other)).fails(4, &["may not read"]);
+    assert_eq!(daemon.state(), before);
+    daemon.bpfman_as(AGENT, &at(&contained)).success();
+    drop(contained);
 }

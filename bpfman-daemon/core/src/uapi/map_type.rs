@@ -107,6 +107,20 @@ pub const fn has_no_entries(kind: u32) -> bool {
     )
 }
 
+/// The helper by which programs make entries of a map whose entries belong to objects of the kernel: each socket, inode, task
+/// or cgroup can have one. None for other maps.
+#[must_use]
+pub const fn storage_helper(kind: u32) -> Option<&'static str> {
+    match kind {
+        CGROUP_STORAGE | PERCPU_CGROUP_STORAGE => Some("bpf_get_local_storage"),
+        SK_STORAGE => Some("bpf_sk_storage_get"),
+        INODE_STORAGE => Some("bpf_inode_storage_get"),
+        TASK_STORAGE => Some("bpf_task_storage_get"),
+        CGRP_STORAGE => Some("bpf_cgrp_storage_get"),
+        _ => None,
+    }
+}
+
 /// Bytes of a ring for which so many are asked: the kernel wants a power of two, in whole pages. As libbpf does it.
 #[must_use]
 pub const fn ring_bytes(asked: u32, page: u32) -> u32 {

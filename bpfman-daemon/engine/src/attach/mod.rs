@@ -35,7 +35,7 @@ use crate::{Engine, EngineError, paths};
 /// The map by which libbpf's header has programs look for the arguments of static probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
 
-/// Returns whether a probe may be only where its file tells that an instruction begins. Root may know better.
+/// Returns whether a probe may be only where its file, or the kernel, tells that it is in the function. Root may know better.
 fn is_known_only(program: &ProgramRecord, link: &LinkRecord) -> bool {
     program.guard.is_some() || link.owner(program) != Owner::Root
 }
@@ -49,8 +49,8 @@ impl<K: Kernel> Engine<K> {
         self.attach_for(request, AttachFor::Caller, None)
     }
 
-    /// The same for a caller with these rights to files. They are checked again whenever a probe is attached again: the file
-    /// at its path may be another one by then.
+    /// The same for a caller with these rights to files: a probed file is opened with them, also whenever the probe is attached
+    /// again, since the file at its path may be another one by then.
     ///
     /// # Errors
     /// See [`Engine::attach`].
@@ -138,7 +138,7 @@ impl<K: Kernel> Engine<K> {
             owner: Some(request.owner.clone()),
             matching: whom.matching(),
             namespace: self.namespace_at(&request.point)?,
-            reader: reader.filter(|_| request.point.followed_binary().is_some()),
+            reader: reader.filter(|_| request.point.binary().is_some()),
             guard: self.guard_of_link(&program, &request.point, request.group.as_ref())?,
             ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
@@ -242,7 +242,8 @@ impl<K: Kernel> Engine<K> {
         Ok(match &link.point {
             AttachPoint::Tracepoint { category, name } => LinkTarget::Tracepoint { category, name, cookie },
             AttachPoint::Kprobe { function, offset } => {
-                LinkTarget::Kprobe { function, offset: *offset, on_return, cookie }
+                let inside_only = is_known_only(program, link);
+                LinkTarget::Kprobe { function, offset: *offset, inside_only, on_return, cookie }
             }
             AttachPoint::Netkit { interface } => LinkTarget::Netkit {
                 netns: interface.netns.as_deref(),
@@ -252,7 +253,7 @@ impl<K: Kernel> Engine<K> {
             AttachPoint::Usdt { target, provider, name, scope } => {
                 // Programs that ask for no arguments need not have it.
                 let specs = program.maps.iter().find(|map| map.name == USDT_SPECS).and_then(|map| map.id);
-                LinkTarget::Usdt { target, provider, name, scope, specs }
+                LinkTarget::Usdt { target, provider, name, scope, reader: link.reader.as_ref(), specs }
             }
             AttachPoint::Ksyscall { name } => LinkTarget::Ksyscall { name, on_return, cookie },
             AttachPoint::Uprobe { target, function, offset, scope } => LinkTarget::Uprobe {
@@ -260,6 +261,7 @@ impl<K: Kernel> Engine<K> {
                 function: function.as_deref(),
                 offset: *offset,
                 scope: self.scope_of(program, link, scope)?,
+                reader: link.reader.as_ref(),
                 on_return,
                 known_only: is_known_only(program, link),
                 cookie,
@@ -272,6 +274,7 @@ impl<K: Kernel> Engine<K> {
                 target,
                 functions,
                 scope,
+                reader: link.reader.as_ref(),
                 on_return,
                 known_only: is_known_only(program, link),
                 attach_type: attach_type(),

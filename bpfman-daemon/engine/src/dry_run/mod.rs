@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfmand_core::{
-    AttachPoint, CallerGroup, HookKey, Interface, LoadRequest, OrderIntent, ProgramId, ProgramUid, Sharing,
+    AttachPoint, CallerGroup, FileReader, HookKey, Interface, LoadRequest, OrderIntent, ProgramId,
+    ProgramUid, Sharing,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest};
 
@@ -56,6 +57,8 @@ pub struct DryRunAttachment {
     pub sharing: Sharing,
     /// Pairs of the user, which decide whose it is.
     pub metadata: BTreeMap<String, String>,
+    /// The caller with whose rights a probed file is opened; none stands for root.
+    pub reader: Option<FileReader>,
 }
 
 /// What a trial found.
@@ -307,6 +310,7 @@ impl<K: Kernel> Engine<K> {
             order: attachment.order.clone(),
             sharing: attachment.sharing,
             metadata: crate::state::with_application(&attachment.metadata, &program.metadata),
+            reader: attachment.reader.clone(),
             ..LinkRecord::new(self.number(), program, &self.boot, attachment.point.clone())?
         })
     }

@@ -26,6 +26,19 @@ pub enum GuardRefusal {
         /// A grant can allow it.
         grantable: bool,
     },
+    /// A map whose entries are made for objects of the kernel, without a bound.
+    #[error(
+        "map \"{map}\" of type {map_type} is a tenant's, and the kernel makes entries of it for as many sockets, tasks, inodes or \
+         cgroups as there are: neither their number nor their memory can be limited"
+    )]
+    UnboundedMap {
+        /// Which map.
+        map: String,
+        /// Its type, in words.
+        map_type: String,
+        /// The helper that makes entries, as a grant writes it.
+        helper: &'static str,
+    },
     /// The kernel cannot tell a program by which link it runs.
     #[error(
         "program \"{program}\" of type {program_type} is a tenant's and has to be guarded, which this kernel ({release}) \
@@ -182,6 +195,7 @@ impl GuardRefusal {
     pub(super) const fn error_kind(&self) -> ErrorKind {
         match self {
             Self::ForbiddenUse { .. }
+            | Self::UnboundedMap { .. }
             | Self::NoGuard { .. }
             | Self::ReturnsOfMany { .. }
             | Self::OtherProcess { .. }
@@ -200,13 +214,15 @@ impl GuardRefusal {
     }
 
     pub(super) fn hint(&self) -> Option<String> {
+        let granted = |name: &str| {
+            Some(format!(
+                "root can allow it in a grant with scope = \"cgroup\": helpers = [\"{name}\"]; programs of \
+                 namespaced applications never may: let a cluster application have it"
+            ))
+        };
         let text = match self {
-            Self::ForbiddenUse { name, grantable: true, .. } => {
-                return Some(format!(
-                    "root can allow it in a grant with scope = \"cgroup\": helpers = [\"{name}\"]; programs of \
-                     namespaced applications never may: let a cluster application have it"
-                ));
-            }
+            Self::ForbiddenUse { name, grantable: true, .. } => return granted(name),
+            Self::UnboundedMap { helper, .. } => return granted(helper),
             Self::ForbiddenUse { .. } | Self::NoGuard { .. } => {
                 "let root load it, or a cluster application have it"
             }

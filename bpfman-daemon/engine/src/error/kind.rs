@@ -1,6 +1,6 @@
 //! Kinds of failures: what a caller branches on.
 
-use bpfmand_kernel::KernelError;
+use bpfmand_kernel::{KernelError, ProbeTargetError};
 
 use super::EngineError;
 
@@ -129,6 +129,10 @@ impl EngineError {
                 | KernelError::Preorder { .. }
                 | KernelError::HeldByOther { .. }
                 | KernelError::NoAnchor { .. } => ErrorKind::Conflict,
+                KernelError::NoProbeTarget {
+                    reason: ProbeTargetError::Unreadable { .. } | ProbeTargetError::OutsideFunction { .. },
+                    ..
+                } => ErrorKind::Denied,
                 KernelError::HookGone { .. }
                 | KernelError::NoTracepoint { .. }
                 | KernelError::NoRawTracepoint { .. }

@@ -3,25 +3,28 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
-use bpfmand_core::{MapId, MapSpec};
+use bpfmand_core::{MapId, MapSpec, map_type};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::left_maps::programs;
 use crate::engine::locks::{Guard, Subject};
+use crate::error::GuardRefusal;
 use crate::load::plan::LoadPlan;
 use crate::state::MapGroup;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses maps that would take too much memory together, before the kernel is asked for the first. Those that are
-    /// there already, because their owner, the version before or another object made them, cost nothing more.
+    /// Refuses maps that would take too much memory together, or that take memory without a bound, before the kernel is asked for
+    /// the first. Those that are there already, because their owner, the version before or another object made them, cost nothing
+    /// more.
     pub(crate) fn check_map_memory(&self, plan: &LoadPlan<'_>, specs: &[MapSpec]) -> Result<(), EngineError> {
-        let limit =
-            plan.limits.map_bytes.map_or(self.options.map_bytes, |own| own.min(self.options.map_bytes));
         // What ran before a reboot runs again, whatever the limit is now.
         if plan.again {
             return Ok(());
         }
+        check_unbounded(plan, specs)?;
+        let limit =
+            plan.limits.map_bytes.map_or(self.options.map_bytes, |own| own.min(self.options.map_bytes));
         let cpus = self.possible_cpus();
         let mut sum = 0_u64;
         let mut largest = (0, None);
@@ -111,4 +114,20 @@ impl<K: Kernel> Engine<K> {
         let is_taken = is_public && (plan.owner.is_some() || plan.inherited.contains_key(&spec.name));
         Ok(is_taken || spec.pin_by_name && self.find_shared_map(spec, &plan.group)?.is_some())
     }
+}
+
+/// Refuses maps of a tenant whose entries are made for objects of the kernel, unless root granted the helper that makes them.
+///
+/// A program makes an entry for each socket or task that it meets, and user space for each one that it has a descriptor of: no
+/// number of entries that the daemon could count to the owner holds.
+fn check_unbounded(plan: &LoadPlan<'_>, specs: &[MapSpec]) -> Result<(), EngineError> {
+    let Some(rules) = &plan.tenant else { return Ok(()) };
+    for spec in specs.iter().flat_map(|spec| [Some(spec), spec.inner.as_deref()]).flatten() {
+        let Some(helper) = map_type::storage_helper(spec.map_type) else { continue };
+        if !rules.helpers.contains(helper) {
+            let (map, map_type) = (spec.name.clone(), map_type::name(spec.map_type));
+            return Err(GuardRefusal::UnboundedMap { map, map_type, helper }.into());
+        }
+    }
+    Ok(())
 }

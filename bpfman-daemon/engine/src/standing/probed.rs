@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, FileIdentity, LinkId, Owner, Peer, TargetIdentity};
+use bpfmand_core::{AttachPoint, FileIdentity, LinkId, Owner, TargetIdentity};
 use bpfmand_kernel::{FoundFile, Kernel, KernelError};
 
 use super::{HookCheck, Loss, Observed, Standing};
@@ -152,11 +152,11 @@ impl<K: Kernel> Engine<K> {
             }
         }
         let (Some(path), Some(reader)) = (link.point.followed_binary(), &link.reader) else { return Ok(()) };
-        // The name of a library is looked up where all users may look.
+        // A library is looked for among files that this user may read.
         if reader.uid == 0 || !path.starts_with('/') {
             return Ok(());
         }
-        match self.kernel.first_hidden(&Peer::from(reader), &[path.into()], true)? {
+        match self.kernel.first_hidden(reader, &[path.into()], true)? {
             None => Ok(()),
             Some(_) => Err(EngineError::Denied(format!(
                 "user {} attached it, and may not read {path} as it is now",

@@ -79,7 +79,7 @@ pub struct LinkRecord {
     /// Files, processes and modules that its point led to when it was attached. Records of earlier versions have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<TargetIdentity>,
-    /// With whose rights the file that it probes was named. Checked again wherever it is attached again.
+    /// The caller with whose rights the file that it probes is opened, also wherever it is attached again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<FileReader>,
     /// For whose tasks it lets its program run, if that is guarded.

@@ -275,7 +275,7 @@ fn attach_by(engine: &Engine<SimKernel>, program: ProgramId, owner: &Owner, uid:
         owner: owner.clone(),
         group: None,
     };
-    let reader = uid.map(|uid| FileReader { uid, gid: uid, groups: vec![] });
+    let reader = uid.map(|uid| FileReader { uid, gid: uid, ..FileReader::default() });
     engine.attach_by(&request, reader).unwrap().record.id
 }
 

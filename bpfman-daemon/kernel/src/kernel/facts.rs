@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bpfmand_core::{
-    ContainerTasks, FoundContainers, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
+    ContainerTasks, FileReader, FoundContainers, Held, Holder, MachineTime, RunCounts, TaskGroup,
+    WantedContainers,
 };
 
 use crate::{Features, Inventory, KernelError, KernelObjects, ObjectHolders, PrintFeed, RunClock};
@@ -141,14 +142,16 @@ pub trait KernelFacts: KernelObjects {
     ///
     /// # Errors
     /// The kernel does not tell.
-    fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError>;
+    fn first_hidden(
+        &self,
+        caller: &FileReader,
+        paths: &[PathBuf],
+        read: bool,
+    ) -> Result<Option<usize>, KernelError>;
 
     /// CPUs that run now, ascending.
     ///
     /// # Errors
     /// The kernel does not tell.
     fn online_cpus(&self) -> Result<Vec<u32>, KernelError>;
-
-    /// True if a process is in a container: it sees other files than the host's first process does.
-    fn is_contained(&self, pid: u32) -> bool;
 }

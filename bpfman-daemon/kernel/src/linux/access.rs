@@ -4,35 +4,47 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::Peer;
+use bpfmand_core::FileReader;
 
-use super::{processes, sys};
+use super::sys;
 use crate::KernelError;
 
-/// The place of the first of these paths of which something is kept from this caller. Of the others the caller sees what is
-/// there, or that nothing is, and with `read` may read it. The kernel answers, on a thread that has the caller's user, groups
-/// and none of root's rights to files.
-pub fn first_hidden(peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError> {
-    let fail = |path: &Path, source| {
-        KernelError::call("check what the caller may see at", path.display().to_string(), source)
-    };
-    let Some(first) = paths.first() else { return Ok(None) };
+/// Does this on a thread of its own, which has the caller's user and groups, and none of root's rights to files. What it opens
+/// keeps these rights.
+pub fn as_caller<T: Send>(caller: &FileReader, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let work = || {
-            sys::become_caller(peer).map_err(|source| fail(first, source))?;
-            for (place, path) in paths.iter().enumerate() {
-                if !may_reach(path, read).map_err(|source| fail(path, source))? {
-                    return Ok(Some(place));
-                }
-            }
-            Ok(None)
+            sys::become_caller(caller)?;
+            work()
         };
         let thread = std::thread::Builder::new().name("as-caller".to_owned()).stack_size(256 << 10);
-        match thread.spawn_scoped(scope, work).map_err(|source| fail(first, source))?.join() {
+        match thread.spawn_scoped(scope, work)?.join() {
             Ok(answer) => answer,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// The place of the first of these paths of which something is kept from this caller. Of the others the caller sees what is
+/// there, or that nothing is, and with `read` may read it. The kernel answers.
+pub fn first_hidden(
+    caller: &FileReader,
+    paths: &[PathBuf],
+    read: bool,
+) -> Result<Option<usize>, KernelError> {
+    let fail = |path: &Path, source| {
+        KernelError::call("check what the caller may see at", path.display().to_string(), source)
+    };
+    let Some(first) = paths.first() else { return Ok(None) };
+    let look = || {
+        let hidden = paths.iter().enumerate().find_map(|(place, path)| match may_reach(path, read) {
+            Ok(true) => None,
+            Ok(false) => Some(Ok(place)),
+            Err(source) => Some(Err(fail(path, source))),
+        });
+        Ok(hidden.transpose())
+    };
+    as_caller(caller, look).map_err(|source| fail(first, source))?
 }
 
 /// Whether nothing about a path is kept from this thread.
@@ -45,18 +57,6 @@ fn may_reach(path: &Path, read: bool) -> io::Result<bool> {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) | None => Ok(true),
             _ => Err(error),
         },
-    }
-}
-
-/// True if a process sees other files than the host's first process does: it is in a container. Where the kernel keeps that
-/// one's namespaces from the daemon, the daemon's own stand for them.
-pub fn is_contained(pid: u32) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let root = processes::root();
-    let files = |process: &str| std::fs::metadata(root.join(process).join("ns/mnt")).map(|file| file.ino());
-    match (files(&pid.to_string()), files("1").or_else(|_| files("self"))) {
-        (Ok(own), Ok(first)) => own != first,
-        _ => false,
     }
 }
 
@@ -83,8 +83,8 @@ mod tests {
         fs::create_dir(&hidden).unwrap();
         fs::write(hidden.join("file"), "x").unwrap();
         fs::set_permissions(&hidden, Permissions::from_mode(0o700)).unwrap();
-        let other = Peer { uid: 4711, gid: 4711, ..Peer::default() };
-        let member = Peer { groups: vec![7, 4242], ..other.clone() };
+        let other = FileReader { uid: 4711, gid: 4711, ..FileReader::default() };
+        let member = FileReader { groups: vec![7, 4242], ..other.clone() };
         let paths = [
             open,
             roots.clone(),
@@ -93,9 +93,9 @@ mod tests {
             hidden.join("absent"),
             folder.path().join("absent"),
         ];
-        let answers = |peer: &Peer| {
+        let answers = |caller: &FileReader| {
             [0, 1, 2, 3, 4, 5].map(|at| {
-                [false, true].map(|read| first_hidden(peer, &paths[at..=at], read).unwrap().is_none())
+                [false, true].map(|read| first_hidden(caller, &paths[at..=at], read).unwrap().is_none())
             })
         };
         let [all, seen, none] = [[true, true], [true, false], [false, false]];
@@ -109,11 +109,5 @@ mod tests {
         // An agent names networks of processes that are not its own.
         let net = format!("/proc/{}/ns/net", std::process::id());
         assert_eq!(first_hidden(&other, &[net.into()], false).unwrap(), None);
-    }
-
-    #[test]
-    fn a_process_of_the_host_is_in_no_container() {
-        assert!(!is_contained(std::process::id()));
-        assert!(!is_contained(u32::MAX));
     }
 }

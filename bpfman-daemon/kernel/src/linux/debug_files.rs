@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use flate2::Crc;
@@ -16,7 +16,7 @@ use object::pod::Pod;
 use object::read::elf::FileHeader;
 
 use super::elf_symbols::Binary;
-use super::symbols::{MAX_TARGET, Root, TargetFile};
+use super::symbols::{MAX_TARGET, TargetFile};
 
 /// Where distributions put them.
 const FOLDER: &str = "/usr/lib/debug";
@@ -119,7 +119,7 @@ fn link_in(bytes: &[u8], endian: Endianness) -> Option<(String, u32)> {
 /// Where a file of a name may be: beside the binary, in a folder there, and below [`FOLDER`] in one of the same path.
 fn by_link(target: &TargetFile, name: &str) -> Vec<PathBuf> {
     let mut binaries = vec![target.path().to_owned()];
-    if matches!(target.root(), Root::Host) {
+    if target.root().is_host() {
         // Debuggers follow links, whose folders may have other names.
         binaries.extend(path_of(target.file()).filter(|path| path != target.path()));
     }
@@ -137,44 +137,12 @@ fn path_of(file: &File) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
-/// Opens a file of debug information, if it is not larger than what is left to be read, and each user who may read the binary
-/// may read it too: answers tell callers of it.
+/// Opens a file of debug information, if it is not larger than what is left to be read. It is opened with the rights by which
+/// the binary was: answers tell callers of it.
 fn open(target: &TargetFile, path: &Path, left: &mut u64) -> Option<File> {
-    let found = target.root().open(path, *left).ok()?;
-    if !is_as_open(target, found.file()).unwrap_or(false) {
-        return None;
-    }
-    *left -= found.file().metadata().ok()?.len().min(*left);
-    Some(found.into_file())
-}
-
-/// Returns whether each user who may read the binary may also read a file found for it. In a container its folders are not
-/// asked, whose paths are not of this mount namespace.
-fn is_as_open(target: &TargetFile, found: &File) -> io::Result<bool> {
-    let binary = target.file().metadata()?;
-    let readers = binary.mode() & 0o444;
-    // Bits of one that has the binary's owners count for the same users.
-    let lets_in = |place: &fs::Metadata, all: u32, same: u32| {
-        let has_owners = (place.uid(), place.gid()) == (binary.uid(), binary.gid());
-        place.mode() & all == all || has_owners && place.mode() & same == same
-    };
-    if !lets_in(&found.metadata()?, 0o444, readers) {
-        return Ok(false);
-    }
-    if matches!(target.root(), Root::Process(_)) {
-        return Ok(true);
-    }
-    let unnamed = || io::Error::from(io::ErrorKind::NotFound);
-    let path = path_of(found).ok_or_else(unnamed)?;
-    let own = path_of(target.file()).ok_or_else(unnamed)?;
-    // The binary is below these, too.
-    let hidden = path.ancestors().skip(1).filter(|folder| !own.starts_with(folder));
-    for folder in hidden {
-        if !lets_in(&fs::metadata(folder)?, 0o111, readers >> 2) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let found = target.root().open(path, *left).ok()?.into_file();
+    *left -= found.metadata().ok()?.len().min(*left);
+    Some(found)
 }
 
 /// The checksum of a file, as `.gnu_debuglink` has it.
@@ -200,8 +168,11 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
+    use bpfmand_core::FileReader;
+
     use super::super::elf_symbols::file_offset;
     use super::super::symbols::find_file;
+    use super::super::target_root::TargetRoot;
     use super::*;
 
     const SOURCE: &str = "int work(int n) { return n + 1; } int main(void) { return work(1); }";
@@ -231,7 +202,7 @@ mod tests {
     }
 
     fn offset(path: &Path) -> Result<u64, String> {
-        let file = find_file(path.to_str().unwrap(), &Default::default()).unwrap();
+        let file = find_file(path.to_str().unwrap(), &Default::default(), None).unwrap();
         file_offset(&file, "work").map_err(|error| error.to_string())
     }
 
@@ -283,7 +254,7 @@ mod tests {
             tool(folder.path(), &["objcopy", &place, "whole", "moved"]);
             tool(folder.path(), &["objcopy", "--only-keep-debug", "moved", "app.debug"]);
             link_to(folder.path(), "app.debug");
-            let file = find_file(path("app").to_str().unwrap(), &Default::default()).unwrap();
+            let file = find_file(path("app").to_str().unwrap(), &Default::default(), None).unwrap();
             let found = file_offset(&file, "moved").map_err(|error| error.to_string());
             assert_eq!(found.is_ok(), is_found, "{moved}: {found:?}");
         }
@@ -303,7 +274,7 @@ mod tests {
         let path = |name: &str| root.path().join(name);
         let at = stripped(root.path(), false);
         let target = || {
-            let root = Root::Process(File::open(root.path()).unwrap().into());
+            let root = TargetRoot::at(File::open(root.path()).unwrap(), None);
             root.open(Path::new("/app"), MAX_TARGET).unwrap().seen_by(root)
         };
         assert!(file_offset(&target(), "work").is_err());
@@ -321,25 +292,29 @@ mod tests {
     }
 
     #[test]
-    fn file_that_fewer_may_read_than_the_binary_is_none() {
+    fn file_that_the_reader_may_not_read_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let at = stripped(folder.path(), true);
         let set = |name: &str, mode| {
             fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
         };
+        set("", 0o755);
+        let reader = FileReader { uid: 4711, gid: 4711, ..FileReader::default() };
+        let offset_as = |reader| {
+            let file = find_file(path("app").to_str().unwrap(), &Default::default(), reader).unwrap();
+            file_offset(&file, "work").ok()
+        };
+        assert_eq!(offset_as(Some(&reader)), Some(at));
         set("app.debug", 0o600);
-        assert!(offset(&path("app")).is_err());
-        set("app", 0o700);
-        assert_eq!(offset(&path("app")), Ok(at), "no other user may read the binary");
-        set("app", 0o755);
+        assert_eq!([None, Some(&reader)].map(offset_as), [Some(at), None]);
         set("app.debug", 0o644);
         fs::create_dir(path(".debug")).unwrap();
         fs::rename(path("app.debug"), path(".debug/app.debug")).unwrap();
         set(".debug", 0o700);
-        assert!(offset(&path("app")).is_err());
+        assert_eq!([None, Some(&reader)].map(offset_as), [Some(at), None]);
         set(".debug", 0o755);
-        assert_eq!(offset(&path("app")), Ok(at));
+        assert_eq!(offset_as(Some(&reader)), Some(at));
     }
 
     #[test]
@@ -352,7 +327,7 @@ mod tests {
         )
         .unwrap();
         tool(folder.path(), &["cc", "-O0", "-o", "app", "app.c"]);
-        let file = find_file(path.to_str().unwrap(), &Default::default()).unwrap();
+        let file = find_file(path.to_str().unwrap(), &Default::default(), None).unwrap();
         let error = file_offset(&file, "malloc").unwrap_err().to_string();
         assert!(error.contains("takes function \"malloc\" from a library: name that library"), "{error}");
     }

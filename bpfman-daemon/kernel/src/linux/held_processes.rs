@@ -99,8 +99,8 @@ mod tests {
     fn a_missing_process_is_named() {
         let scope =
             bpfmand_core::ProcessScope { pid: Some(u32::MAX), container_pid: Some(std::process::id()) };
-        let target =
-            LinkTarget::Usdt { target: "libc", provider: "p", name: "n", scope: &scope, specs: None };
+        let (target, provider, name) = ("libc", "p", "n");
+        let target = LinkTarget::Usdt { target, provider, name, scope: &scope, reader: None, specs: None };
         assert_eq!(HeldProcesses::of(&target).identities(), Err(u32::MAX));
     }
 }

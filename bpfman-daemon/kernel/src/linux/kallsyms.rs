@@ -23,6 +23,12 @@ pub fn made_of(name: &str) -> io::Result<Vec<String>> {
     made_of_in(BufReader::new(File::open(PATH)?), name)
 }
 
+/// Bytes from the start of a function to the next symbol, in which other names of the function do not count: the function that
+/// the kernel takes for this name. None if it has none, or shows no addresses.
+pub fn size_of(function: &str) -> io::Result<Option<u64>> {
+    size_in(BufReader::new(File::open(PATH)?), function)
+}
+
 /// The module whose function this is; none if the kernel itself has one of this name, or nobody has.
 pub fn module_of(function: &str) -> io::Result<Option<String>> {
     module_in(BufReader::new(File::open(PATH)?), function)
@@ -83,6 +89,21 @@ fn module_in(list: impl BufRead, wanted: &str) -> io::Result<Option<String>> {
     Ok(found)
 }
 
+fn size_in(list: impl BufRead, wanted: &str) -> io::Result<Option<u64>> {
+    let (mut start, mut all) = (None, Vec::new());
+    each(list, |symbol| {
+        let Ok(address) = u64::from_str_radix(symbol.address, 16) else { return };
+        all.push(address);
+        // The kernel's own symbols come first, as they do when it looks one up.
+        if start.is_none() && symbol.name == wanted && is_function(&symbol) {
+            start = Some(address);
+        }
+    })?;
+    let Some(start) = start.filter(|start| *start > 0) else { return Ok(None) };
+    let next = all.into_iter().filter(|address| *address > start).min();
+    Ok(next.map(|next| next - start))
+}
+
 fn made_of_in(list: impl BufRead, wanted: &str) -> io::Result<Vec<String>> {
     const MAX_NAMES: usize = 3;
     let mut found = BTreeSet::new();
@@ -131,6 +152,25 @@ mod tests {
         assert_eq!(made("of_module"), ["of_module.isra.0"]);
         assert_eq!(made("one"), ["one.a", "one.b", "one.c"]);
         assert_eq!(made("finish_no"), [""; 0]);
+    }
+
+    #[test]
+    fn function_ends_at_the_next_symbol() {
+        let list = "1000 T first\n1000 t alias\n1040 t second\n1080 d data\n5000 t of_module\t[dummy]\n\
+                    4800 t second\t[dummy]\n5010 t .L0\t[dummy]\n5100 t last\t[dummy]\n";
+        let size = |name| size_in(list.as_bytes(), name).unwrap();
+        assert_eq!(
+            [size("first"), size("alias"), size("second")],
+            [Some(0x40); 3],
+            "the kernel's own is meant"
+        );
+        assert_eq!(size("of_module"), Some(0x10));
+        assert_eq!([size("last"), size("data"), size("missing")], [None; 3]);
+        assert_eq!(
+            size_in("0 T first\n0 T second\n".as_bytes(), "first").unwrap(),
+            None,
+            "addresses are hidden"
+        );
     }
 
     #[test]

@@ -75,16 +75,17 @@ fn create(
             let subject = format!("trace point {category}/{name}");
             link_event(program, &perf::tracepoint(category, name)?, *cookie, &subject)
         }
-        LinkTarget::Kprobe { function, offset, on_return, cookie } => {
-            let event = perf::kprobe(function, *offset, *on_return)?;
+        LinkTarget::Kprobe { function, offset, inside_only, on_return, cookie } => {
+            let event = perf::kprobe(function, *offset, *inside_only, *on_return)?;
             link_event(program, &event, *cookie, &format!("function {function}"))
         }
         LinkTarget::Ksyscall { name, on_return, cookie } => {
             let event = syscalls::probe(name, *on_return)?;
             link_event(program, &event, *cookie, &format!("system call {name}"))
         }
-        LinkTarget::Uprobe { target, function, offset, scope, on_return, known_only, cookie } => {
-            let place = perf::UserPlace { target, function: *function, offset: *offset, scope };
+        LinkTarget::Uprobe { target, function, offset, scope, reader, on_return, known_only, cookie } => {
+            let (function, offset, reader) = (*function, *offset, *reader);
+            let place = perf::UserPlace { target, function, offset, scope, reader };
             let event = perf::uprobe(&place, *on_return, *known_only).map(in_file)?;
             link_event(program, &event, *cookie, &format!("file {target}"))
         }
@@ -93,16 +94,26 @@ fn create(
         LinkTarget::KprobeMulti { functions, on_return, attach_type, cookie } => {
             multi_probes::attach_kprobes(program, functions, (*on_return, *attach_type), *cookie)
         }
-        LinkTarget::UprobeMulti { target, functions, scope, on_return, known_only, attach_type, cookie } => {
-            let places = perf::UserPlaces { target, functions, scope };
+        LinkTarget::UprobeMulti {
+            target,
+            functions,
+            scope,
+            reader,
+            on_return,
+            known_only,
+            attach_type,
+            cookie,
+        } => {
+            let places = perf::UserPlaces { target, functions, scope, reader: *reader };
             let how = (*on_return, *known_only, *attach_type);
             multi_probes::attach_uprobes(program, &places, how, *cookie).map(in_file)
         }
         LinkTarget::Netkit { netns, interface, attach_type } => {
             netkit::attach(program, *netns, interface, *attach_type)
         }
-        LinkTarget::Usdt { target, provider, name, scope, specs } => {
-            usdt::attach(program, &usdt::UsdtPlace { target, provider, name, scope }, *specs).map(in_file)
+        LinkTarget::Usdt { target, provider, name, scope, reader, specs } => {
+            let place = usdt::UsdtPlace { target, provider, name, scope, reader: *reader };
+            usdt::attach(program, &place, *specs).map(in_file)
         }
         LinkTarget::Cgroup { path, attach_type, anchor, expected_revision } => {
             cgroup::attach(program, (path, *attach_type), *anchor, *expected_revision)
@@ -147,16 +158,17 @@ fn create(
 pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
     match target {
         LinkTarget::Tracepoint { category, name, .. } => perf::tracepoint(category, name).map(drop),
-        LinkTarget::Kprobe { function, offset, on_return, .. } => {
-            perf::kprobe(function, *offset, *on_return).map(drop)
+        LinkTarget::Kprobe { function, offset, inside_only, on_return, .. } => {
+            perf::kprobe(function, *offset, *inside_only, *on_return).map(drop)
         }
         LinkTarget::Ksyscall { name, on_return, .. } => syscalls::probe(name, *on_return).map(drop),
-        LinkTarget::Uprobe { target, function, offset, scope, on_return, known_only, .. } => {
-            let place = perf::UserPlace { target, function: *function, offset: *offset, scope };
+        LinkTarget::Uprobe { target, function, offset, scope, reader, on_return, known_only, .. } => {
+            let (function, offset, reader) = (*function, *offset, *reader);
+            let place = perf::UserPlace { target, function, offset, scope, reader };
             perf::uprobe(&place, *on_return, *known_only).map(drop)
         }
-        LinkTarget::Usdt { target, provider, name, scope, .. } => {
-            usdt::find(&usdt::UsdtPlace { target, provider, name, scope })
+        LinkTarget::Usdt { target, provider, name, scope, reader, .. } => {
+            usdt::find(&usdt::UsdtPlace { target, provider, name, scope, reader: *reader })
         }
         LinkTarget::Xdp { .. }
         | LinkTarget::Tcx { .. }

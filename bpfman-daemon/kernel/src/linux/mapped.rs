@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::symbols::{TargetFile, reopen};
+use super::symbols::TargetFile;
+use super::target_root::reopen;
 use super::{libraries, processes};
 
 /// Longest line that is looked at: numbers, and a path of at most 4096 bytes whose line ends are escaped.

@@ -74,6 +74,7 @@ mod struct_ops;
 mod symbols;
 mod sys;
 mod syscalls;
+mod target_root;
 mod tasks;
 mod tcx;
 mod test_run;

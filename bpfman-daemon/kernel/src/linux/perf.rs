@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{FileIdentity, ProcessScope};
+use bpfmand_core::{FileIdentity, FileReader, ProcessScope};
 
 use super::sys::{self, PerfEventAttr};
 use super::{elf_symbols, features, kallsyms, mounts, probe_place, runtimes, symbols};
@@ -98,8 +98,14 @@ fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
     found
 }
 
-/// Opens a probe of a kernel function.
-pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, KernelError> {
+/// Opens a probe of a kernel function. `inside_only`: at an offset that lies in it. The kernel adds the offset to the function's
+/// address, and takes whatever function is there.
+pub fn kprobe(
+    function: &str,
+    offset: u64,
+    inside_only: bool,
+    on_return: bool,
+) -> Result<OwnedFd, KernelError> {
     let fail = |reason: ProbeTargetError| KernelError::NoProbeTarget {
         target: format!("kernel function \"{function}\""),
         reason,
@@ -111,6 +117,12 @@ pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, K
         && let Some(count) = functions_of(function).filter(|count| *count > 1)
     {
         return Err(fail(ProbeTargetError::SeveralKernelFunctions(count)));
+    }
+    if inside_only && offset > 0 {
+        match kallsyms::size_of(function).ok().flatten() {
+            Some(size) if offset < size => {}
+            size => return Err(fail(ProbeTargetError::OutsideFunction { offset, size })),
+        }
     }
     let symbol = CString::new(function).map_err(|error| fail(error.into()))?;
     let event = PerfEventAttr {
@@ -155,6 +167,8 @@ pub struct UserPlace<'a> {
     pub offset: u64,
     /// Which processes, and whose files.
     pub scope: &'a ProcessScope,
+    /// The caller with whose rights the file is opened; none stands for root.
+    pub reader: Option<&'a FileReader>,
 }
 
 /// Places in user space, all in one binary.
@@ -165,6 +179,8 @@ pub struct UserPlaces<'a> {
     pub functions: &'a [String],
     /// Which processes, and whose files.
     pub scope: &'a ProcessScope,
+    /// The caller with whose rights the file is opened; none stands for root.
+    pub reader: Option<&'a FileReader>,
 }
 
 /// A file, its identity before its functions were looked up, and where these are in it.
@@ -187,7 +203,7 @@ pub fn user_places(
         target: format!("\"{}\"", places.target),
         reason,
     };
-    let file = symbols::find_file(places.target, places.scope).map_err(fail)?;
+    let file = symbols::find_file(places.target, places.scope, places.reader).map_err(fail)?;
     // First: what is written meanwhile makes another file of it, which the next check looks up again.
     let identity = file.identity().map_err(fail)?;
     let offset = |function: &String| elf_symbols::file_offset(&file, function).map_err(fail);
@@ -227,11 +243,11 @@ pub fn uprobe(
     on_return: bool,
     known_only: bool,
 ) -> Result<(OwnedFd, FileIdentity), KernelError> {
-    let UserPlace { target, function, offset, scope } = *place;
+    let UserPlace { target, function, offset, scope, reader } = *place;
     let fail =
         |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
     let source = EventSource::find("uprobe")?;
-    let file = symbols::find_file(target, scope).map_err(fail)?;
+    let file = symbols::find_file(target, scope, reader).map_err(fail)?;
     let identity = file.identity().map_err(fail)?;
     let start = match function {
         Some(function) => elf_symbols::file_offset(&file, function).map_err(fail)?,

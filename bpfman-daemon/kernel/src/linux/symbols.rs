@@ -3,22 +3,20 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{FileIdentity, ProcessScope};
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+use bpfmand_core::{FileIdentity, FileReader, ProcessScope};
 
-use super::{access, libraries, mapped, processes};
+use super::target_root::{TargetRoot, too_large};
+use super::{libraries, mapped};
 use crate::ProbeTargetError;
 
 /// No target is larger, in bytes, but a file can claim to be. What is read of it is far less.
 pub(super) const MAX_TARGET: u64 = 1 << 30;
 /// The loader's cache of a machine with thousands of libraries has some hundred kilobytes.
 const MAX_CACHE: u64 = 2 << 20;
-/// Most names that are looked at in one folder of libraries.
-const MAX_NAMES: usize = 100_000;
 /// File systems of disks and of memory, by the numbers of `linux/magic.h`: ext4, XFS, btrfs, tmpfs, ramfs, overlayfs, F2FS,
 /// squashfs, EROFS, ZFS, bcachefs, VFAT, ISO 9660. Others may be of another machine or of a process.
 const LOCAL: [u32; 13] = [
@@ -44,7 +42,7 @@ pub struct TargetFile {
     /// Where it was found, as the process sees it.
     path: PathBuf,
     /// The folder that is `/` in that.
-    root: Root,
+    root: TargetRoot,
     /// Its file of debug information, once it was looked for.
     debug_file: OnceCell<Option<File>>,
     /// Name of its runtime that moves stacks, once it was looked for.
@@ -58,7 +56,7 @@ impl TargetFile {
     }
 
     pub(super) fn new(file: File, path: PathBuf) -> Self {
-        Self { file, path, root: Root::Host, debug_file: OnceCell::new(), runtime: OnceCell::new() }
+        Self { file, path, root: TargetRoot::host(), debug_file: OnceCell::new(), runtime: OnceCell::new() }
     }
 
     /// Its file of debug information, which is looked for once.
@@ -67,11 +65,11 @@ impl TargetFile {
     }
 
     /// The file below this root.
-    pub(super) fn seen_by(self, root: Root) -> Self {
+    pub(super) fn seen_by(self, root: TargetRoot) -> Self {
         Self { root, ..self }
     }
 
-    pub(super) fn root(&self) -> &Root {
+    pub(super) fn root(&self) -> &TargetRoot {
         &self.root
     }
 
@@ -108,36 +106,36 @@ impl TargetFile {
 
 /// Finds the file of a target: an absolute path, or a library by name. Paths are as the container's process sees them, if
 /// one is given. A library is the one that the named process has mapped, else what a loader would take there.
-pub fn find_file(target: &str, scope: &ProcessScope) -> Result<TargetFile, ProbeTargetError> {
-    let root = match scope.container_pid {
-        None => Root::Host,
-        Some(pid) => Root::process(pid)?,
-    };
+///
+/// Each file is opened with the rights of `reader`, so that neither the answer nor the probe depends on one that only root may
+/// read: any user can make a process that sees the whole machine as its own. None, or user 0, stands for root.
+pub fn find_file(
+    target: &str,
+    scope: &ProcessScope,
+    reader: Option<&FileReader>,
+) -> Result<TargetFile, ProbeTargetError> {
+    let root = TargetRoot::of(scope.container_pid, reader)?;
     if target.starts_with('/') {
-        let found = root.open(Path::new(target), MAX_TARGET);
-        return found
-            .map(|file| file.seen_by(root))
-            .map_err(|source| ProbeTargetError::File { path: target.to_owned(), source });
+        return match root.open(Path::new(target), MAX_TARGET) {
+            Ok(file) => Ok(file.seen_by(root)),
+            Err(error) => Err(root.refusal(target, error)),
+        };
     }
     if target.is_empty() || target.contains('/') {
         return Err(ProbeTargetError::RelativePath);
     }
-    find_library(&root, scope, target).map(|file| match file.root {
-        Root::Host => file.seen_by(root),
-        Root::Process(_) => file,
-    })
+    find_library(root, scope, target, reader)
 }
 
-fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<TargetFile, ProbeTargetError> {
+fn find_library(
+    root: TargetRoot,
+    scope: &ProcessScope,
+    target: &str,
+    reader: Option<&FileReader>,
+) -> Result<TargetFile, ProbeTargetError> {
     // The process that the probe is for knows best; that of its container knows what is there.
     let pids: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).collect();
-    let mapped = |pid: &u32| {
-        let file = mapped::library(*pid, target, MAX_TARGET)?;
-        // A process of the host has its files where everybody has them, with the same rights.
-        let root = if access::is_contained(*pid) { Root::process(*pid).ok() } else { None };
-        Some(file.seen_by(root.unwrap_or(Root::Host)))
-    };
-    if let Some(found) = pids.iter().find_map(mapped) {
+    if let Some(found) = pids.iter().find_map(|pid| find_mapped(*pid, target, reader)) {
         return Ok(found);
     }
     let cached = root
@@ -146,11 +144,24 @@ fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<Targe
         .map(|bytes| libraries::in_cache(&bytes, target))
         .unwrap_or_default();
     let open = |path: PathBuf| root.open(&path, MAX_TARGET).ok();
-    cached
+    let found = cached
         .into_iter()
         .find_map(open)
-        .or_else(|| in_folders(root, target).filter_map(open).find(is_binary))
-        .ok_or(ProbeTargetError::NoLibrary { pids })
+        .or_else(|| in_folders(&root, target).filter_map(open).find(is_binary));
+    found.map(|file| file.seen_by(root)).ok_or(ProbeTargetError::NoLibrary { pids })
+}
+
+/// Finds a library that a process has mapped. For a reader other than root it has to be the file that the reader finds at its
+/// path: for one that is not, the answer is that of a process without the library.
+fn find_mapped(pid: u32, target: &str, reader: Option<&FileReader>) -> Option<TargetFile> {
+    let file = mapped::library(pid, target, MAX_TARGET)?;
+    let root = TargetRoot::of(Some(pid), reader).ok()?;
+    if root.is_of_root() {
+        return Some(file.seen_by(root));
+    }
+    let again = root.open(file.path(), MAX_TARGET).ok()?;
+    let is_same = again.identity().ok()? == file.identity().ok()?;
+    is_same.then(|| again.seen_by(root))
 }
 
 /// Beside libraries stand scripts for linkers, of nearer names: `libc.so`, where `libc.so.6` is meant.
@@ -160,86 +171,12 @@ fn is_binary(file: &TargetFile) -> bool {
 }
 
 /// Files of the library in the folders of libraries, the likeliest first in each.
-fn in_folders(root: &Root, library: &str) -> impl Iterator<Item = PathBuf> {
+fn in_folders(root: &TargetRoot, library: &str) -> impl Iterator<Item = PathBuf> {
     libraries::folders().flat_map(move |folder| {
         let mut names = root.names(&folder, |name| libraries::is_named(name, library));
         names.sort_by_key(|name| libraries::distance(name, library));
         names.into_iter().map(move |name| folder.join(name))
     })
-}
-
-/// What `/` is for a path.
-#[derive(Debug)]
-pub(super) enum Root {
-    Host,
-    /// Of a process in a container. Whoever made its files also made its links, which must not lead out of it.
-    Process(OwnedFd),
-}
-
-impl Root {
-    /// The root folder that a process sees.
-    fn process(pid: u32) -> Result<Self, ProbeTargetError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let path = processes::root().join(pid.to_string()).join("root");
-        rustix::fs::open(path, flags, Mode::empty())
-            .map(Self::Process)
-            .map_err(|_| ProbeTargetError::NoProcess(pid))
-    }
-
-    /// Opens a regular file of at most so many bytes, and nothing else: not even to look, as to open a device may
-    /// already do something, and to open a pipe may never return.
-    pub(super) fn open(&self, path: &Path, limit: u64) -> io::Result<TargetFile> {
-        let place = self.place(path, OFlags::PATH | OFlags::CLOEXEC)?;
-        Ok(TargetFile::new(reopen(&place, limit)?, path.to_owned()))
-    }
-
-    fn place(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        match self {
-            // Links of the host are root's own, and those in /proc name files too.
-            Self::Host => rustix::fs::open(path, flags, Mode::empty()),
-            Self::Process(root) => {
-                let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-                retried(|| rustix::fs::openat2(root, path, flags, Mode::empty(), inside))
-            }
-        }
-    }
-
-    /// The names in a folder that are wanted; none if there is no such folder.
-    fn names(&self, folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(entries) = self.place(folder, flags).and_then(Dir::new) else { return Vec::new() };
-        entries
-            .take(MAX_NAMES)
-            .map_while(Result::ok)
-            .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
-            .filter(|name| is_wanted(name))
-            .collect()
-    }
-}
-
-/// Opens a place that was only looked at, if it is a regular file of at most so many bytes.
-pub(super) fn reopen(place: &OwnedFd, limit: u64) -> io::Result<File> {
-    let found = rustix::fs::fstat(place)?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file"));
-    }
-    if u64::try_from(found.st_size).is_ok_and(|size| size > limit) {
-        return Err(too_large(limit));
-    }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty())?.into())
-}
-
-/// The kernel answers EAGAIN where something was renamed while it followed a path with `..` in it.
-fn retried(open: impl Fn() -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
-    const TRIES: usize = 16;
-    for _ in 1..TRIES {
-        match open() {
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-            result => return result,
-        }
-    }
-    open()
 }
 
 /// All of a file, which may grow meanwhile.
@@ -250,21 +187,21 @@ fn read(mut file: &File, limit: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > limit { Err(too_large(limit)) } else { Ok(bytes) }
 }
 
-fn too_large(limit: u64) -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, format!("is larger than {} MiB", limit >> 20))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::elf_symbols::file_offset;
     use super::*;
 
     fn find(target: &str) -> Result<TargetFile, ProbeTargetError> {
-        find_file(target, &ProcessScope::default())
+        find_file(target, &ProcessScope::default(), None)
     }
 
     fn find_in(target: &str, container_pid: u32) -> Result<TargetFile, ProbeTargetError> {
-        find_file(target, &ProcessScope { container_pid: Some(container_pid), ..ProcessScope::default() })
+        find_file(
+            target,
+            &ProcessScope { container_pid: Some(container_pid), ..ProcessScope::default() },
+            None,
+        )
     }
 
     #[test]
@@ -332,8 +269,8 @@ mod tests {
             if target == "libc" {
                 std::fs::write(folder.join("libc.so"), "GROUP ( libc.so.6 )").unwrap();
             }
-            let root = Root::Process(File::open(container.path()).unwrap().into());
-            let found = find_library(&root, &ProcessScope::default(), target).unwrap();
+            let root = TargetRoot::at(File::open(container.path()).unwrap(), None);
+            let found = find_library(root, &ProcessScope::default(), target, None).unwrap();
             assert_eq!(
                 std::fs::read_to_string(found.reopen_path()).unwrap(),
                 format!("\x7fELF {file}"),
@@ -353,7 +290,8 @@ mod tests {
     fn what_is_no_file_is_never_opened() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         let sparse = folder.path().join("sparse");
         File::create(&sparse).unwrap().set_len(MAX_TARGET + 1).unwrap();
         let refuses = |path: &Path, why: &str| {
@@ -366,25 +304,6 @@ mod tests {
         refuses(&sparse, "1024 MiB");
         // Files of /proc are of size 0 and have contents.
         assert!(find("/proc/self/exe").is_ok());
-    }
-
-    #[test]
-    fn links_in_the_root_of_a_process_stay_below_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        std::fs::write(path("inside"), "inside").unwrap();
-        std::os::unix::fs::symlink("/inside", path("absolute")).unwrap();
-        std::os::unix::fs::symlink("../../../../inside", path("upwards")).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", path("outside")).unwrap();
-        let root = Root::Process(File::open(folder.path()).unwrap().into());
-        for name in ["/inside", "/absolute", "/upwards", "/../inside"] {
-            let found = root.open(Path::new(name), 6).unwrap();
-            assert_eq!(read(&found.file, 6).unwrap(), b"inside", "{name}");
-            assert_eq!(std::fs::read(found.reopen_path()).unwrap(), b"inside");
-        }
-        assert_eq!(root.open(Path::new("/outside"), 6).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(root.open(Path::new("/inside"), 5).is_err());
-        assert!(read(&File::open(path("inside")).unwrap(), 5).is_err());
     }
 
     #[test]

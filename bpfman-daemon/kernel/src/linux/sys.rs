@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use bpfmand_core::Peer;
+use bpfmand_core::FileReader;
 
 use super::attr::{self, Attr, Command};
 
@@ -201,14 +201,14 @@ pub fn unread_by_peer(socket: impl AsFd) -> io::Result<usize> {
 
 /// Gives this thread the user, the groups and the rights to files of a caller, until it ends. Other threads stay who they
 /// are: these are the bare calls, which a C library would make for all threads.
-pub fn become_caller(peer: &Peer) -> io::Result<()> {
+pub fn become_caller(caller: &FileReader) -> io::Result<()> {
     // The kernel takes root's rights to files from a thread whose user for files is another.
-    let groups = &peer.groups;
+    let groups = &caller.groups;
     // SAFETY: the pointer and the number are those of a live vector, which the kernel only reads.
     if unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    for (call, id) in [(libc::SYS_setfsgid, peer.gid), (libc::SYS_setfsuid, peer.uid)] {
+    for (call, id) in [(libc::SYS_setfsgid, caller.gid), (libc::SYS_setfsuid, caller.uid)] {
         // It answers with the id before, whether it set the new one or not: asked again, with an id that is none, it tells.
         // SAFETY: neither call touches memory of this process.
         let now = unsafe {

@@ -7,5 +7,5 @@ use crate::{KernelError, SYSCALL_WRAPPERS};
 
 /// Opens a probe of a system call: of the one for programs of this machine's own width.
 pub fn probe(name: &str, on_return: bool) -> Result<OwnedFd, KernelError> {
-    perf::kprobe(&format!("{}{name}", SYSCALL_WRAPPERS.unwrap_or("sys_")), 0, on_return)
+    perf::kprobe(&format!("{}{name}", SYSCALL_WRAPPERS.unwrap_or("sys_")), 0, true, on_return)
 }

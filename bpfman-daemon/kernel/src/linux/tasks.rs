@@ -102,6 +102,15 @@ fn has(root: &Path, tasks: &TaskGroup, pid: u32) -> bool {
     }
 }
 
+/// Returns whether a process is in a container of this node, given the lines of its file `cgroup`: in a cgroup that root named
+/// like a container's, in any hierarchy. Namespaces tell nothing: each user can make some.
+pub fn is_contained(groups_of_process: &str) -> bool {
+    let is_containers = |(controllers, path): (&str, &str)| {
+        hierarchies::group(controllers, path.to_owned()).container().is_some()
+    };
+    hierarchies::groups(groups_of_process).any(is_containers)
+}
+
 /// Where the hierarchy of version 2 is mounted whole, if this process sees it from its root.
 fn whole_hierarchy() -> Option<PathBuf> {
     let own = fs::metadata("/proc/self/ns/cgroup").ok()?;
@@ -181,6 +190,41 @@ mod tests {
         }
         let elsewhere = TaskGroup::PidNamespace { inode: 1, began: 1 };
         assert_eq!(began(&elsewhere, std::process::id()), None);
+    }
+
+    #[test]
+    fn only_cgroups_that_root_named_are_containers() {
+        use std::os::unix::fs::chown;
+        let Some(hierarchy) = whole_hierarchy() else {
+            eprintln!("SKIPPED(no whole cgroup hierarchy of version 2): {}", module_path!());
+            return;
+        };
+        let test = std::process::id();
+        let container = format!("cri-containerd-{test:064x}.scope");
+        let (roots, users) = (hierarchy.join(&container), hierarchy.join(format!("of-user-{test}")));
+        let of_user = users.join(&container);
+        fs::create_dir(&roots).unwrap();
+        fs::create_dir_all(&of_user).unwrap();
+        chown(&users, Some(4711), Some(4711)).unwrap();
+        let mut process = std::process::Command::new("unshare")
+            .args(["-Urmpf", "cat"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let answers = [&hierarchy, &of_user, &roots].map(|group| {
+            fs::write(group.join("cgroup.procs"), process.id().to_string()).unwrap();
+            is_contained(&fs::read_to_string(format!("/proc/{}/cgroup", process.id())).unwrap())
+        });
+        fs::write(hierarchy.join("cgroup.procs"), process.id().to_string()).unwrap();
+        drop(process.stdin.take());
+        process.wait().unwrap();
+        let began = std::time::Instant::now();
+        for folder in [&of_user, &users, &roots] {
+            while fs::remove_dir(folder).is_err() && began.elapsed().as_secs() < 10 {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(answers, [false, false, true]);
     }
 
     #[test]

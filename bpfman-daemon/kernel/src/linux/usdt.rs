@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{FileIdentity, MapId, ProcessScope, map_type};
+use bpfmand_core::{FileIdentity, FileReader, MapId, ProcessScope, map_type};
 
 use super::attr::{self, Command};
 use super::elf_notes::{self, UsdtSite};
@@ -31,6 +31,8 @@ pub struct UsdtPlace<'a> {
     pub name: &'a str,
     /// Which processes, and whose files.
     pub scope: &'a ProcessScope,
+    /// The caller with whose rights the file is opened; none stands for root.
+    pub reader: Option<&'a FileReader>,
 }
 
 impl UsdtPlace<'_> {
@@ -41,7 +43,8 @@ impl UsdtPlace<'_> {
 
     /// The file, its identity before it was read, and the places of the probe in it.
     fn find(&self) -> Result<(TargetFile, FileIdentity, Vec<UsdtSite>), KernelError> {
-        let file = symbols::find_file(self.target, self.scope).map_err(|reason| self.fail(reason))?;
+        let file =
+            symbols::find_file(self.target, self.scope, self.reader).map_err(|reason| self.fail(reason))?;
         let identity = file.identity().map_err(|reason| self.fail(reason))?;
         let path = file.path().to_owned();
         let sites = elf_notes::sites(&file, self.provider, self.name)

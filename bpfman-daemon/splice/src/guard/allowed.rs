@@ -131,8 +131,6 @@ const NETWORK: &[&str] = &[
     "tcp_raw_check_syncookie_ipv4",
     "tcp_raw_check_syncookie_ipv6",
     "sk_assign",
-    "sk_storage_get",
-    "sk_storage_delete",
     "sk_cgroup_id",
     "sk_ancestor_cgroup_id",
     "skc_to_tcp6_sock",

@@ -82,7 +82,7 @@ impl Bench {
     /// Tries all cells of these classes on objects of another owner.
     fn assert_refused(&self, user: u32, own: &Things, theirs: &Things, classes: &[Class]) {
         let before = self.records();
-        for row in &self.rows {
+        for row in self.rows.iter().filter(|row| user != AGENT || is_agents(row)) {
             for class in row.covered().filter(|class| classes.contains(class)) {
                 let refused = self.make(user, row, &own.with(class, theirs));
                 assert_denied(&format!("user {user}, {}, {class:?}", row.call), refused, obstacles(class));
@@ -138,6 +138,28 @@ fn users_have_each_right_over_their_own() {
             if !own.are_there(&bench.daemon) {
                 own = bench.things(user, None);
             }
+        }
+    }
+}
+
+/// Verbs of calls that the agent makes: `operator/src/agent` and `operator/apply`.
+const AGENTS_VERBS: [&str; 6] = ["read", "load", "attach", "replace", "trace", "settings"];
+
+/// Returns whether the agent may make a call.
+fn is_agents(row: &Row) -> bool {
+    row.verbs.first().is_none_or(|verb| AGENTS_VERBS.contains(&verb.as_str()))
+}
+
+#[test]
+fn agent_has_the_rights_of_the_calls_that_it_makes_alone() {
+    let bench = Bench::new();
+    let mut own = bench.things(AGENT, Some(("shop", "web")));
+    for row in &bench.rows {
+        let answer = bench.make(AGENT, row, &own);
+        let is_denied = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
+        assert_eq!(is_denied, !is_agents(row), "{}: {answer:?}", row.call);
+        if !own.are_there(&bench.daemon) {
+            own = bench.things(AGENT, Some(("shop", "web")));
         }
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bpfmand_core::{
-    ContainerTasks, FoundContainers, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
+    ContainerTasks, FileReader, FoundContainers, Held, Holder, MachineTime, RunCounts, TaskGroup,
+    WantedContainers,
 };
 
 use crate::linux::{
@@ -113,16 +114,17 @@ impl KernelFacts for LinuxKernel {
         processes::began(&processes::root(), pid)
     }
 
-    fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError> {
-        access::first_hidden(peer, paths, read)
+    fn first_hidden(
+        &self,
+        caller: &FileReader,
+        paths: &[PathBuf],
+        read: bool,
+    ) -> Result<Option<usize>, KernelError> {
+        access::first_hidden(caller, paths, read)
     }
 
     fn online_cpus(&self) -> Result<Vec<u32>, KernelError> {
         cpus::online()
-    }
-
-    fn is_contained(&self, pid: u32) -> bool {
-        access::is_contained(pid)
     }
 
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {

@@ -68,7 +68,7 @@ impl KernelHooks for LinuxKernel {
     fn binary_identity(&self, target: &str, scope: &ProcessScope) -> Result<FoundFile, KernelError> {
         let fail =
             |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
-        let file = symbols::find_file(target, scope).map_err(fail)?;
+        let file = symbols::find_file(target, scope, None).map_err(fail)?;
         Ok(FoundFile { identity: file.identity().map_err(fail)?, is_local: file.is_local() })
     }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bpfmand_core::{
-    ContainerTasks, FoundContainers, Held, Holder, MachineTime, Peer, RunCounts, TaskGroup, WantedContainers,
+    ContainerTasks, FileReader, FoundContainers, Held, Holder, MachineTime, RunCounts, TaskGroup,
+    WantedContainers,
 };
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
@@ -118,16 +119,17 @@ impl KernelFacts for SimKernel {
         self.enter("module_inode").ok()?.targets.module_inode(name)
     }
 
-    fn first_hidden(&self, peer: &Peer, paths: &[PathBuf], _: bool) -> Result<Option<usize>, KernelError> {
-        Ok(self.state().targets.first_hidden(paths).filter(|_| peer.uid != 0))
+    fn first_hidden(
+        &self,
+        caller: &FileReader,
+        paths: &[PathBuf],
+        _: bool,
+    ) -> Result<Option<usize>, KernelError> {
+        Ok(self.state().targets.first_hidden(paths).filter(|_| caller.uid != 0))
     }
 
     fn online_cpus(&self) -> Result<Vec<u32>, KernelError> {
         Ok(self.enter("online_cpus")?.online_cpus.clone())
-    }
-
-    fn is_contained(&self, _: u32) -> bool {
-        false
     }
 
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError> {
