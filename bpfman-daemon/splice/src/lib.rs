@@ -53,7 +53,7 @@ pub use guard::allowed::{Calls, ForbiddenUse, is_helper};
 pub use guard::loops::MAX_ROUNDS;
 pub use guard::steps::CountedLoops;
 pub use guard::test::{
-    CredentialOffsets, GUARD_ENTRIES, GuardTest, Guarded, GuardedTasks, TaskOffsets, guard_entry,
+    CredentialOffsets, GUARD_ENTRIES, GuardTest, Guarded, GuardedTasks, Protection, TaskOffsets, guard_entry,
     guard_table, guarded, set_guard_entry,
 };
 pub use planning::planner::plan;

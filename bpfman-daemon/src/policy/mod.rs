@@ -214,7 +214,7 @@ impl PolicySource {
         let text = match read_file(&self.file) {
             Ok(text) => text,
             Err(error)
-                if error.kind() == io::ErrorKind::NotFound && !self.is_required && is_absent(&self.file) =>
+                if error.kind() == io::ErrorKind::NotFound && !self.is_required && self.is_default() =>
             {
                 return ReadPolicy::NoFile;
             }
@@ -234,6 +234,12 @@ impl PolicySource {
             Ok(parsed) => ReadPolicy::Whole(PolicyTexts { policy: Some(text), ..texts }, parsed),
             Err(mistakes) => ReadPolicy::Mistakes(Some(text), mistakes),
         }
+    }
+
+    /// Returns whether there is no policy. A folder that is missing may be mounted later, if it ever had one.
+    fn is_default(&self) -> bool {
+        let has_folder = self.file.parent().is_some_and(Path::exists);
+        is_absent(&self.file) || !has_folder && is_absent(self.copy.path())
     }
 
     /// Takes back a policy that was accepted a moment ago and turns out to be the beginning of what is written now: a slow

@@ -118,6 +118,7 @@ fn refused_additions_change_nothing() {
         (&["allow", "quay.io/x", "--unsigned", "--key", "x", "-y"], 2, "cannot be used with"),
         (&["allow", "quay.io/x", "load", "--unsigned", "-y"], 2, "verbs and limits are for users"),
         (&["allow", "quay.io", "--unsigned", "-y"], 2, "quay.io/*"),
+        (&["allow", "quay.io/x:v1", "--unsigned", "-y"], 2, "neither tag nor digest"),
         (&["allow", "1000", "-y"], 2, "give the verbs"),
         (&["allow", "1000", "fly", "-y"], 6, "\"fly\" is no verb"),
         (&["allow", "of-no-user", "load", "-y"], 6, "there is no user"),

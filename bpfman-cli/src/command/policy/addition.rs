@@ -29,18 +29,17 @@ pub struct PolicyAddition {
 }
 
 impl PolicyAddition {
-    /// Adds an entry for images in front of all others, because the first entry that covers an image decides.
+    /// Adds an entry for images in front of all others, or behind those for a part of its images: the first entry that covers an
+    /// image decides, and stricter ones for a part keep their effect.
     ///
-    /// Returns none where the text has no place for it that its layout shows, as where entries stand in one array.
+    /// Returns none where the text has no place for it that its layout shows, as where entries stand in one array, or where an
+    /// entry in front covers all its images.
     pub fn of_images(text: &str, pattern: &str, signer: &ImageSigner) -> Option<Self> {
         let before: Table = text.parse().ok()?;
-        let mut lines = String::new();
         // A key of the file as a whole, which has to stand in front of all tables.
         let is_root_needed =
             matches!(signer, ImageSigner::Identity { .. }) && !before.contains_key("trusted_root");
-        if is_root_needed {
-            lines.push_str("trusted_root = \"public-good\"\n\n");
-        }
+        let root = if is_root_needed { "trusted_root = \"public-good\"\n\n" } else { "" };
         let signed = match signer {
             ImageSigner::Keys(keys) => {
                 let keys: Vec<String> = keys.iter().map(|key| quoted(&key.display().to_string())).collect();
@@ -51,12 +50,22 @@ impl PolicyAddition {
             }
             ImageSigner::None => "unsigned = true".to_owned(),
         };
-        lines.push_str(&format!("[[images]]\npattern = {}\n{signed}\n", quoted(pattern)));
-        let header = if is_root_needed { "[" } else { "[[images]]" };
-        let added = Self::at(text, lines, place(text, header));
+        let lines = format!("[[images]]\npattern = {}\n{signed}\n", quoted(pattern));
+        let old = entries(&before, "images");
+        let pattern_of = |entry: &Value| entry.get("pattern").and_then(Value::as_str).map(str::to_owned);
+        let patterns: Vec<String> = old.iter().filter_map(pattern_of).collect();
+        let behind = patterns.iter().rposition(|one| covers(pattern, one)).map_or(0, |last| last + 1);
+        if patterns.iter().take(behind).any(|one| covers(one, pattern)) {
+            return None;
+        }
+        let text = format!("{root}{text}");
+        let mut added = Self::at(&text, lines, place(&text, behind));
+        added.lines.insert_str(0, root);
         let after: Table = added.text.parse().ok()?;
-        let has_new_first = entries(&after, "images").get(1..) == Some(entries(&before, "images"));
-        (has_new_first && differs_only_in(&before, &after, &["images", "trusted_root"])).then_some(added)
+        let mut others = entries(&after, "images").to_vec();
+        let is_new = behind < others.len() && pattern_of(&others.remove(behind)).as_deref() == Some(pattern);
+        (is_new && others == old && differs_only_in(&before, &after, &["images", "trusted_root"]))
+            .then_some(added)
     }
 
     /// Adds a grant for a user behind all others.
@@ -99,14 +108,35 @@ impl PolicyAddition {
     }
 }
 
-/// Returns the line, from 0, at which the first table with this header begins, with the comment above it.
-fn place(text: &str, header: &str) -> Option<usize> {
+/// Returns the line, from 0, at which an entry for images is put behind so many others: in front of the next table, with the
+/// comment above it. None: at the end.
+fn place(text: &str, behind: usize) -> Option<usize> {
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
-    let mut place = lines.iter().position(|line| line.starts_with(header))?;
+    let mut images = (0..lines.len()).filter(|at| lines[*at].starts_with("[[images]]"));
+    let mut place = match behind.checked_sub(1) {
+        None => images.next()?,
+        Some(last) => {
+            let last = images.nth(last)?;
+            (last + 1..lines.len()).find(|at| lines[*at].starts_with('['))?
+        }
+    };
     while place > 0 && lines[place - 1].starts_with('#') {
         place -= 1;
     }
     Some(place)
+}
+
+/// Returns whether each image of a pattern is one of another. `*` stands for any characters.
+fn covers(pattern: &str, other: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = other.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
 }
 
 fn entries<'a>(policy: &'a Table, key: &str) -> &'a [Value] {
@@ -164,6 +194,37 @@ mod tests {
     }
 
     #[test]
+    fn entry_stands_behind_those_for_a_part_of_its_images() {
+        let text = "[[images]]\npattern = \"quay.io/x/secure/*\"\nkeys = [\"/k\"]\n\n# Others.\n[[images]]\npattern = \"*\"\n\
+                    unsigned = true\n";
+        let added = unsigned(text).unwrap();
+        assert_eq!(added.before, Some(5));
+        let whole = PolicyAddition::of_images(text, "*", &ImageSigner::None);
+        assert_eq!(whole, None, "an entry in front covers the same images");
+        let of_all = PolicyAddition::of_images(
+            "[[images]]\npattern = \"quay.io/*\"\nkeys = [\"/k\"]\n",
+            "*",
+            &ImageSigner::None,
+        );
+        assert_eq!(of_all.unwrap().before, None);
+    }
+
+    #[test]
+    fn pattern_covers_what_its_stars_stand_for() {
+        for (pattern, other, is_covered) in [
+            ("*", "quay.io/*", true),
+            ("quay.io/*", "quay.io/a/b", true),
+            ("quay.io/*", "quay.io/*", true),
+            ("quay.io/a", "quay.io/*", false),
+            ("quay.io/*/b", "quay.io/a/b", true),
+            ("quay.io/*/b", "quay.io/a/c", false),
+            ("quay.io/a", "quay.io/a", true),
+        ] {
+            assert_eq!(covers(pattern, other), is_covered, "{pattern} {other}");
+        }
+    }
+
+    #[test]
     fn entry_is_the_last_table_where_there_is_no_other() {
         for (text, gap) in [("", ""), ("mode = \"warn\"", "\n\n"), ("[files]\nusers = [0]\n", "\n")] {
             let added = unsigned(text).unwrap();
@@ -176,8 +237,12 @@ mod tests {
         let signer = ImageSigner::Identity { issuer: "https://i".to_owned(), subject: "a\"b".to_owned() };
         let add = |text| PolicyAddition::of_images(text, "ghcr.io/x/*", &signer).unwrap();
         let added = add("[files]\nusers = [0]\n");
-        assert_eq!(added.before, Some(1));
-        assert!(added.text.starts_with("trusted_root = \"public-good\"\n\n[[images]]\n"), "{}", added.text);
+        assert!(added.text.starts_with("trusted_root = \"public-good\"\n\n[files]\n"), "{}", added.text);
+        assert!(
+            added.lines.starts_with("trusted_root") && added.text.contains("[[images]]"),
+            "{}",
+            added.text
+        );
         let has_one = add("trusted_root = \"/etc/root.json\"\n[files]\nusers = [0]\n");
         assert_eq!(has_one.text.matches("trusted_root").count(), 1);
     }

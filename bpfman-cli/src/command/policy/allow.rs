@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use bpfman_proto::printable::shell_word;
@@ -31,8 +31,11 @@ pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
     }
     let text = old.as_deref().unwrap_or_default();
     let added = addition(allow, text)?.ok_or_else(|| CliError::Invalid {
-        what: format!("{} keeps its entries in a form to which no lines can be added", file.display()),
-        hint: Some("write each entry as a table of its own, [[images]] or [[grants]]".to_owned()),
+        what: format!(
+            "{} has an entry for the same images in front, or keeps entries in a form to which no lines can be added",
+            file.display()
+        ),
+        hint: Some("change the file by hand: each entry is a table of its own, [[images]] or [[grants]]".to_owned()),
     })?;
     let draft = write_draft(allow, &file, &added.text)?;
     ensure_accepted(draft.path(), &file)?;
@@ -138,10 +141,16 @@ fn write_draft(allow: &AllowPolicy, file: &Path, text: &str) -> Result<NamedTemp
     if !allow.dry_run {
         fs::create_dir_all(&folder).map_err(failed)?;
     }
-    let mode = fs::metadata(file).map_or(MODE, |old| old.permissions().mode() & 0o777);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".policy-").suffix(".toml").permissions(Permissions::from_mode(mode));
+    builder.prefix(".policy-").suffix(".toml");
     let mut draft = builder.tempfile_in(&folder).map_err(failed)?;
+    // As the policy is, whatever the umask.
+    let old = fs::metadata(file).ok();
+    let mode = old.as_ref().map_or(MODE, |old| old.permissions().mode() & 0o777);
+    draft.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
+    if let Some(old) = old.filter(|_| !allow.dry_run) {
+        fchown(draft.as_file(), Some(old.uid()), Some(old.gid())).map_err(failed)?;
+    }
     draft.write_all(text.as_bytes()).and_then(|()| draft.as_file().sync_all()).map_err(failed)?;
     Ok(draft)
 }

@@ -107,6 +107,13 @@ pub const fn has_no_entries(kind: u32) -> bool {
     )
 }
 
+/// Whether a program that goes through all entries of a map meets each once. A callback can delete entries of a hash and make
+/// them again in front of itself.
+#[must_use]
+pub const fn is_array(kind: u32) -> bool {
+    matches!(kind, ARRAY | PERCPU_ARRAY)
+}
+
 /// The helper by which programs make entries of a map whose entries belong to objects of the kernel: each socket, inode, task
 /// or cgroup can have one. None for other maps.
 #[must_use]

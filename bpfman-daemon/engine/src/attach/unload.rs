@@ -19,9 +19,13 @@ impl<K: Kernel> Engine<K> {
         self.begin()?;
         // Locks are taken in one order by all: shared maps, programs, hooks.
         // Of two programs that use the same maps and leave at the same time, the second has to see the first one gone.
-        let _shared = self.lock(Subject::SharedMaps);
-        let (_program_lock, program) = self.lock_program(id)?;
-        self.unload_held(&program)
+        {
+            let _shared = self.lock(Subject::SharedMaps);
+            let (_program_lock, program) = self.lock_program(id)?;
+            self.unload_held(&program)?;
+        }
+        self.settle_senders();
+        Ok(())
     }
 
     /// Unloads the program of a record, if there is one that is `still` what the caller looked at; else nothing happens. The

@@ -1,12 +1,13 @@
-//! XDP programs of tenants do not send packets past the machine's programs of egress.
+//! XDP programs of tenants do not send packets past the machine's programs of tc and tcx.
 //!
-//! `XDP_TX` leaves by the interface of its hook, and a redirect by any of the network namespace: neither meets programs of
-//! egress. So where the machine has one there, a tenant's member that answers so drops the packet. Chains are built again when
-//! the machine's programs come or go. Packets that tc programs redirect or clone meet the programs of egress of their target.
+//! `XDP_TX` leaves by the interface of its hook, and a redirect goes to any of the network namespace, or to a socket: neither
+//! meets programs of ingress behind it, or of egress. So where the machine has one there, a tenant's member that answers so drops
+//! the packet. Of devices that lie on others, each can send by the others: `XDP_TX` counts for the whole namespace. Chains are
+//! built again when the machine's programs come or go. Packets that tc programs redirect or clone meet the programs of egress of their target.
 
 use std::collections::BTreeSet;
 
-use bpfmand_core::{Direction, HookKey, HookKind, Turn};
+use bpfmand_core::{HookKey, HookKind, Turn};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::ProceedMask;
 
@@ -23,11 +24,8 @@ impl<K: Kernel> Engine<K> {
         if key.kind != HookKind::Xdp {
             return ProceedMask(0);
         }
-        let guarded = guarded_hooks(&self.state());
-        let in_namespace = guarded.iter().filter(|guarded| guarded.netns == key.netns);
-        let verdict =
-            |guarded: &HookKey| if guarded.ifindex == key.ifindex { TX | REDIRECT } else { REDIRECT };
-        ProceedMask(in_namespace.fold(0, |all, guarded| all | verdict(guarded)))
+        let is_guarded = guarded_hooks(&self.state()).iter().any(|guarded| guarded.netns == key.netns);
+        ProceedMask(if is_guarded { TX | REDIRECT } else { 0 })
     }
 
     /// Builds chains of XDP again whose members of tenants may send what they may not, or not what they may. The caller holds
@@ -54,16 +52,16 @@ impl<K: Kernel> Engine<K> {
                 tracing::warn!(
                     %error,
                     hook = key.kind.at(&hook.interface),
-                    "programs of tenants may send packets past the machine's programs of egress"
+                    "programs of tenants may send packets past the machine's programs"
                 );
             }
         }
     }
 }
 
-/// Hooks of egress at which the machine has programs.
+/// Hooks of tc and tcx at which the machine has programs.
 fn guarded_hooks(state: &State) -> BTreeSet<HookKey> {
-    let is_guarded = |key: &HookKey| key.kind.direction() == Some(Direction::Egress);
+    let is_guarded = |key: &HookKey| key.kind != HookKind::Xdp;
     let links = state.links.values().filter(|link| link.hook.as_ref().is_some_and(is_guarded));
     links.filter(|link| state.place(link).turn == Turn::Machine).filter_map(|link| link.hook).collect()
 }

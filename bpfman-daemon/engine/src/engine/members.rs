@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, op};
+use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, map_type, op};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFacts;
 
@@ -122,7 +122,7 @@ impl<K: Kernel> Engine<K> {
             self.check_calls(&linked.text, program.program_type, &rules, kernel)?;
             let entries = |index: usize| {
                 let facts = self.kernel.map(program.maps.get(index)?.id?).ok()??;
-                Some(facts.max_entries)
+                map_type::is_array(facts.map_type).then_some(facts.max_entries)
             };
             loops_of(&linked.text, program.program_type, &rules, kernel, entries)?;
         }

@@ -8,7 +8,9 @@ mod link;
 use bpfmand_core::{ProgramText, ProgramType, TypeScope};
 use bpfmand_kernel::{Kernel, Probe};
 use bpfmand_object::KernelBtf;
-use bpfmand_splice::{CredentialOffsets, GuardTest, Guarded, TaskOffsets, guarded, is_gpl_compatible};
+use bpfmand_splice::{
+    CredentialOffsets, GuardTest, Guarded, Protection, TaskOffsets, guarded, is_gpl_compatible,
+};
 
 pub use crate::engine::tenant_calls::{rules_of, rules_of_program};
 use crate::error::GuardRefusal;
@@ -114,10 +116,15 @@ fn task_offsets(kernel: &KernelBtf) -> Option<TaskOffsets> {
 fn credential_offsets(kernel: &KernelBtf) -> Option<CredentialOffsets> {
     let at = |structure, member| i16::try_from(kernel.member_offset(structure, member)?).ok();
     Some(CredentialOffsets {
-        cred: at("task_struct", "cred")?,
+        cred: at("task_struct", "real_cred")?,
         users: [at("cred", "uid")?, at("cred", "euid")?, at("cred", "suid")?],
-        memory: at("task_struct", "mm")?,
-        flags: at("mm_struct", "flags")?,
+        // Kernels that have it keep `mm_struct.flags`, for other things.
+        protection: match at("task_struct", "exec_state") {
+            Some(exec_state) => {
+                Protection::OfProgram { exec_state, dumpable: at("task_exec_state", "dumpable")? }
+            }
+            None => Protection::OfMemory { mm: at("task_struct", "mm")?, flags: at("mm_struct", "flags")? },
+        },
     })
 }
 

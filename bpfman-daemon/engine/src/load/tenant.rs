@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bpfmand_core::{Insn, MapSpec, ProgramType, TenantRules, op};
+use bpfmand_core::{Insn, MapSpec, ProgramType, TenantRules, map_type, op};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
 use bpfmand_splice::narrowed;
@@ -28,7 +28,9 @@ impl<K: Kernel> Engine<K> {
         check_addresses(&wanted.program.linked)?;
         self.check_calls(&wanted.text, program_type, rules, kernel)?;
         // A declaration without a number takes a map that is there, of any size.
-        let declared = |index: usize| maps.get(index).map(|map| map.max_entries);
+        let declared = |index: usize| {
+            maps.get(index).filter(|map| map_type::is_array(map.map_type)).map(|map| map.max_entries)
+        };
         let entries = |index: usize| declared(index).filter(|entries| *entries > 0);
         let loops = loops_of(&wanted.text, program_type, rules, kernel, entries)?;
         // What calls the function that it takes the place of goes on behind it.

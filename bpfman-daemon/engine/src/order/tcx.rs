@@ -68,6 +68,7 @@ impl<K: Kernel> Engine<K> {
         list.links.iter().any(|link| !link.order.is_empty())
             || list.members.iter().any(|member| member.order.names_foreign())
             || list.hook.is_some() && !list.links.is_empty()
+            || list.links.len() > 1
     }
 
     /// What stands in the kernel's list at a hook: ours by link, our chain of tc programs, all else as programs of

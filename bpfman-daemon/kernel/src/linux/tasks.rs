@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 use bpfmand_core::{ContainerTasks, TaskGroup, unified_cgroup_of};
 
@@ -44,7 +45,8 @@ pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
     group(&hierarchy, Path::new(path)).ok_or_else(|| fail("there is no such group, or it is everybody's"))
 }
 
-/// Returns the real, effective and saved users of the processes in a cgroup, and in those below it.
+/// Returns the real, effective and saved users of the processes in a cgroup, and in those below it, but for processes of other
+/// user namespaces, such as those of a rootless container.
 pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
     let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
@@ -52,12 +54,16 @@ pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, Ke
         return Err(fail("another cgroup has its path"));
     }
     let (root, mut users, mut looked) = (processes::root(), BTreeSet::new(), 0);
+    let own = user_namespace(&root, "self");
     let mut folders = vec![hierarchy.join(path.trim_start_matches('/'))];
     while let Some(folder) = folders.pop() {
         // A threaded cgroup cannot be read: its processes are those of the domain above it.
         let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
         for process in processes.lines() {
-            users.extend(users_of_process(&root, process));
+            // The user made those of another user namespace, with ids that are its own.
+            if user_namespace(&root, process) == own {
+                users.extend(users_of_process(&root, process));
+            }
             looked += 1;
         }
         let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
@@ -68,6 +74,10 @@ pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, Ke
         }
     }
     Ok(users)
+}
+
+fn user_namespace(root: &Path, pid: &str) -> Option<u64> {
+    fs::metadata(root.join(pid).join("ns/user")).map(|file| file.ino()).ok()
 }
 
 /// Returns the first three user ids of a process: the fourth is that of file systems, which follows the effective one.
@@ -113,9 +123,15 @@ pub fn is_contained(groups_of_process: &str) -> bool {
 
 /// Where the hierarchy of version 2 is mounted whole, if this process sees it from its root.
 fn whole_hierarchy() -> Option<PathBuf> {
+    // Looked for with each connection, and mounted once.
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Some(found.clone());
+    }
     let own = fs::metadata("/proc/self/ns/cgroup").ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    (own.ino() == FIRST_GROUPS).then(|| hierarchies::unified(&mounts))?
+    let found = (own.ino() == FIRST_GROUPS).then(|| hierarchies::unified(&mounts))??;
+    Some(FOUND.get_or_init(|| found).clone())
 }
 
 /// A group that is not the root.

@@ -46,6 +46,25 @@ impl LoopTree {
         Self { times, insns: insns as u64, calls, inside, repeated }
     }
 
+    /// Calls of functions and of helpers that call back, in loops too.
+    pub(super) fn all_calls(&self) -> Vec<&CallSite> {
+        self.calls.iter().chain(self.inside.iter().flat_map(|part| part.all_calls())).collect()
+    }
+
+    /// Calls of functions in loops that the verifier walks through.
+    pub(super) fn walked_calls(&self) -> Vec<&CallSite> {
+        let is_walked = matches!(self.times, Times::Walked { .. });
+        let own = self.calls.iter().filter(|_| is_walked);
+        own.chain(self.inside.iter().flat_map(|part| part.walked_calls())).collect()
+    }
+
+    /// Whether a function asks an iterator, or has a helper call back, outside of what it calls.
+    pub(super) fn is_iterating(&self) -> bool {
+        matches!(self.times, Times::Counted { .. })
+            || self.calls.iter().any(|call| call.helper.is_some())
+            || self.inside.iter().any(Self::is_iterating)
+    }
+
     /// Whether a loop of this function repeats an instruction.
     pub(super) fn repeats(&self, at: usize) -> bool {
         self.repeated.contains(&at)
@@ -61,9 +80,10 @@ pub(super) struct Iterators {
     pub(super) asked: Vec<(usize, i32)>,
 }
 
-/// A loop that begins its own iterator again and has no other end.
+/// A loop of which nothing here bounds the rounds, and which the verifier does not walk through.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BegunAgain {
+pub(super) struct Unbounded {
+    /// Call in the loop that makes it so.
     pub(super) at: usize,
 }
 
@@ -81,13 +101,14 @@ pub(super) fn loop_tree(
     function: Range<usize>,
     mut calls: Vec<CallSite>,
     iterators: &Iterators,
-) -> Result<LoopTree, BegunAgain> {
+) -> Result<LoopTree, Unbounded> {
     let nodes: BTreeSet<usize> = walk(insns, function.clone()).map(|(at, _)| at).collect();
     let is_followed = nodes.iter().all(|at| !matches!(effect_at(insns, *at), Effect::IndirectJump));
     let found = found_edges(insns, function.clone(), iterators);
     let graph = Graph { insns, function, iterators, found };
     if !is_followed {
         // Any instruction may lead to any other.
+        graph.check_walked(&nodes, &calls)?;
         let times = graph.walked(&nodes);
         return Ok(LoopTree { calls, repeated: nodes.clone(), ..LoopTree::new(times, nodes.len()) });
     }
@@ -146,7 +167,7 @@ impl Graph<'_> {
         nodes: &BTreeSet<usize>,
         calls: &mut Vec<CallSite>,
         ended: &mut BTreeSet<i32>,
-    ) -> Result<LoopTree, BegunAgain> {
+    ) -> Result<LoopTree, Unbounded> {
         let mut tree = LoopTree::new(times, nodes.len());
         for part in self.components(nodes, ended) {
             tree.insns -= part.len() as u64;
@@ -155,7 +176,7 @@ impl Graph<'_> {
             let (begin, place, rounds) = match self.bound(&part, ended) {
                 Some(bound) if ended.len() < MAX_NESTING => bound,
                 _ => {
-                    self.check_ends(&part, ended)?;
+                    self.check_walked(&part, &within)?;
                     let calls = within;
                     tree.inside.push(LoopTree { calls, ..LoopTree::new(self.walked(&part), part.len()) });
                     continue;
@@ -181,15 +202,12 @@ impl Graph<'_> {
         })
     }
 
-    /// Refuses a loop that nothing bounds but iterators which it begins itself, again and again.
-    fn check_ends(&self, part: &BTreeSet<usize>, ended: &BTreeSet<i32>) -> Result<(), BegunAgain> {
-        let mut all = ended.clone();
-        all.extend(self.found.values());
-        if !self.components(part, &all).is_empty() {
-            return Ok(());
-        }
-        let begun = self.iterators.begun.iter().find(|(at, ..)| part.contains(at));
-        begun.map_or(Ok(()), |(at, ..)| Err(BegunAgain { at: *at }))
+    /// Refuses a loop that no iterator of this function bounds, and in which the program asks an iterator or has a helper call
+    /// back. There the verifier takes a round for the same as one before, and does not walk through all: such a loop need not end.
+    fn check_walked(&self, part: &BTreeSet<usize>, calls: &[CallSite]) -> Result<(), Unbounded> {
+        let asked = self.iterators.asked.iter().map(|(at, _)| *at).filter(|at| part.contains(at));
+        let called_back = calls.iter().filter(|call| call.helper.is_some()).map(|call| call.at);
+        asked.chain(called_back).min().map_or(Ok(()), |at| Err(Unbounded { at }))
     }
 
     fn walked(&self, part: &BTreeSet<usize>) -> Times {

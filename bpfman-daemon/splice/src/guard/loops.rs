@@ -4,7 +4,7 @@
 //! A tenant's program runs in the path of others' packets and calls, and nothing interrupts it. So the counts of its
 //! loops have to be constants, and the product along each nesting is bounded. Tail calls are not repeated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bpfmand_core::{Insn, ProgramText};
@@ -66,6 +66,7 @@ impl Calls<'_> {
                 CountedFunction { is_global: is_global(text, function.start), tree: count.tree(span)? };
             count.functions.insert(function.start, counted);
         }
+        count.check_called_in_loops()?;
         let mut most = 1;
         for function in &text.functions {
             most = most.max(count.rounds_of(function.start, 0)?);
@@ -74,7 +75,46 @@ impl Calls<'_> {
     }
 }
 
+/// Use that is refused in loops whose end only the verifier knows.
+const IN_PLAIN_LOOP: &str = "an iterator or a callback in a loop that no iterator bounds";
+
 impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, N, M> {
+    /// Refuses calls, in loops that no iterator bounds, of functions that iterate themselves or call such functions.
+    fn check_called_in_loops(&self) -> Result<(), ForbiddenUse> {
+        let mut iterating: BTreeSet<usize> = self
+            .functions
+            .iter()
+            .filter(|(_, function)| function.tree.is_iterating())
+            .map(|(start, _)| *start)
+            .collect();
+        loop {
+            let is_new = |start: &usize, function: &CountedFunction| {
+                !iterating.contains(start)
+                    && function
+                        .tree
+                        .all_calls()
+                        .into_iter()
+                        .any(|call| call.callee.is_some_and(|to| iterating.contains(&to)))
+            };
+            let found: Vec<usize> = self
+                .functions
+                .iter()
+                .filter(|(start, function)| is_new(start, function))
+                .map(|(start, _)| *start)
+                .collect();
+            if found.is_empty() {
+                break;
+            }
+            iterating.extend(found);
+        }
+        let calls = self.functions.values().flat_map(|function| function.tree.walked_calls());
+        let refused = calls
+            .filter(|call| call.callee.is_some_and(|to| iterating.contains(&to)))
+            .map(|call| call.at)
+            .min();
+        refused.map_or(Ok(()), |at| Err(self.refused(at, IN_PLAIN_LOOP)))
+    }
+
     fn rounds_of(&mut self, start: usize, nesting: usize) -> Rounds {
         if let Some(known) = self.known.get(&start) {
             return Ok(*known);
@@ -155,9 +195,8 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
                 _ => {}
             }
         }
-        let tree = loop_tree(insns, function, calls, &iterators).map_err(|begun_again| {
-            self.refused(begun_again.at, "an iterator that its own loop begins again")
-        })?;
+        let tree = loop_tree(insns, function, calls, &iterators)
+            .map_err(|unbounded| self.refused(unbounded.at, IN_PLAIN_LOOP))?;
         match tail_calls.into_iter().find(|at| tree.repeats(*at)) {
             Some(at) => Err(self.refused(at, "a tail call in a loop")),
             None => Ok(tree),

@@ -138,8 +138,14 @@ fn iterators_in_loops_multiply() {
     assert_eq!(refused.name.as_deref(), Some(ITERATOR));
     let beside = [bpf_for(-16, 1000, &[]), bpf_for(-16, 1000, &[])].concat();
     assert_eq!(count(&[[bpf_for(-8, 100, &beside), vec![EXIT]].concat()], &[]), Ok(100_000));
+    // The verifier takes a round of the outer loop for the same as the one before, which need not end.
     let in_plain = [plain(&bpf_for(-8, 1000, &[])), vec![EXIT]].concat();
-    assert_eq!(count(&[in_plain], &[]), Ok(1000));
+    assert!(count(&[in_plain], &[]).unwrap_err().what.contains("no iterator bounds"));
+    let call = Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, 3);
+    let called_in_plain =
+        [[plain(&[call]), vec![EXIT]].concat(), [bpf_for(-8, 10, &[]), vec![EXIT]].concat()];
+    let refused = count(&called_in_plain, &[]).unwrap_err();
+    assert!(refused.what.contains("no iterator bounds"), "{}", refused.what);
     let mut from_unknown = bpf_for(-8, 5, &[]);
     from_unknown[2] = Insn::new(MOV64_REG, 2, 6, 0, 0);
     from_unknown.push(EXIT);
@@ -170,7 +176,7 @@ fn an_iterator_begun_again_by_its_own_loop_is_refused() {
     // Each of two loops begins the iterator of the other one again: none ends.
     let body = [begin(-8, 10), turns(-16, &begin(-8, 10))].concat();
     let again = [begin(-16, 10), bpf_for(-8, 10, &[begin(-16, 10), body].concat()), vec![EXIT]].concat();
-    assert!(count(&[again], &[]).unwrap_err().what.contains("begins again"));
+    assert!(count(&[again], &[]).unwrap_err().what.contains("no iterator bounds"));
 }
 
 #[test]

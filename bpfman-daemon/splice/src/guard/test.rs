@@ -38,8 +38,8 @@ const AT_HAS_USER: i16 = 20;
 const BY_GROUP: u32 = 1;
 const BY_NAMESPACE: u32 = 2;
 
-/// Low bits of `mm_struct.flags` in which the kernel keeps whether a process may be dumped (`MMF_DUMPABLE_MASK`), and the value
-/// for one that its own user may trace (`SUID_DUMP_USER`). Processes that changed their user have another.
+/// Low bits in which the kernel keeps whether a process may be dumped (`MMF_DUMPABLE_MASK`), and the value for one that its own
+/// user may trace (`SUID_DUMP_USER`). Processes that changed their user have another.
 const DUMPABLE: i32 = 3;
 const DUMPABLE_BY_USER: u32 = 1;
 
@@ -71,14 +71,21 @@ pub struct TaskOffsets {
 /// Where the kernel keeps the rights of a task, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialOffsets {
-    /// `task_struct.cred`.
+    /// `task_struct.real_cred`. The other one, `cred`, is somebody else's while the kernel acts for them, as overlayfs does.
     pub cred: i16,
     /// `cred.uid`, `cred.euid` and `cred.suid`.
     pub users: [i16; 3],
-    /// `task_struct.mm`, which kernel threads do not have.
-    pub memory: i16,
-    /// `mm_struct.flags`.
-    pub flags: i16,
+    /// Where the kernel keeps whether a process is protected from its user.
+    pub protection: Protection,
+}
+
+/// Place of the protection of a process. A task without the structure ends, and has no memory any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// `task_struct.mm` and `mm_struct.flags`: Linux before 7.2.
+    OfMemory { mm: i16, flags: i16 },
+    /// `task_struct.exec_state` and `task_exec_state.dumpable`: Linux 7.2 and later.
+    OfProgram { exec_state: i16, dumpable: i16 },
 }
 
 /// Tasks for which a link lets its program run.
@@ -249,9 +256,13 @@ fn front(test: &GuardTest) -> Vec<Insn> {
                 asm.push(load(LOAD_W, 3, 1, user));
                 asm.branch_registers(JNE64_REG, 2, 3, out);
             }
-            asm.push(load(LOAD_DW, 1, 0, offsets.memory));
-            asm.branch_on(1, JEQ64, 0, out);
-            asm.push(load(LOAD_DW, 1, 1, offsets.flags));
+            let (structure, code, flags) = match offsets.protection {
+                Protection::OfMemory { mm, flags } => (mm, LOAD_DW, flags),
+                Protection::OfProgram { exec_state, dumpable } => (exec_state, LOAD_W, dumpable),
+            };
+            asm.push(load(LOAD_DW, 1, 0, structure));
+            asm.branch_on(1, JEQ64, 0, passed);
+            asm.push(load(code, 1, 1, flags));
             asm.push(Insn::new(AND64_IMM, 1, 0, 0, DUMPABLE));
             asm.branch_on(1, JNE64, DUMPABLE_BY_USER, out);
         }

@@ -3,14 +3,20 @@ use bpfmand_core::{
 };
 
 use super::test::{
-    CredentialOffsets, GUARD_ENTRIES, GuardTest, GuardedTasks, TaskOffsets, guard_entry, guard_table,
-    guarded, set_guard_entry,
+    CredentialOffsets, GUARD_ENTRIES, GuardTest, GuardedTasks, Protection, TaskOffsets, guard_entry,
+    guard_table, guarded, set_guard_entry,
 };
 
 const OFFSETS: TaskOffsets = TaskOffsets { nsproxy: 8, pid_ns: 16, inode: 24, first: 32, began: 40 };
 
-const CREDENTIALS: CredentialOffsets =
-    CredentialOffsets { cred: 48, users: [4, 20, 12], memory: 56, flags: 64 };
+const CREDENTIALS: CredentialOffsets = CredentialOffsets {
+    cred: 48,
+    users: [4, 20, 12],
+    protection: Protection::OfMemory { mm: 56, flags: 64 },
+};
+/// As Linux 7.2 has them.
+const NEWER: CredentialOffsets =
+    CredentialOffsets { protection: Protection::OfProgram { exec_state: 56, dumpable: 64 }, ..CREDENTIALS };
 
 fn test(namespaces: Option<TaskOffsets>, credentials: Option<CredentialOffsets>) -> GuardTest {
     GuardTest { table: 3, namespaces, credentials, neutral: 0 }
@@ -87,13 +93,13 @@ fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
         match address - (address & 0xffff_ffff) {
             TASK if place == OFFSETS.nsproxy => PROXY,
             TASK if place == CREDENTIALS.cred => CRED,
-            TASK if place == CREDENTIALS.memory => MEMORY,
+            TASK if place == 56 => MEMORY,
             PROXY if place == OFFSETS.pid_ns => PID_NS,
             PID_NS if place == OFFSETS.inode => u64::from(task.namespace.0),
             PID_NS if place == OFFSETS.first => FIRST,
             FIRST if place == OFFSETS.began => task.namespace.1,
             CRED => u64::from(task.users[CREDENTIALS.users.iter().position(|at| *at == place).unwrap()]),
-            MEMORY if place == CREDENTIALS.flags => task.flags,
+            MEMORY if place == 64 => task.flags & (u64::MAX >> (64 - 8 * size)),
             _ => panic!("{address:x}"),
         }
     };
@@ -146,31 +152,33 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
     let by_group = TaskGroup::ControlGroup { level: 3, id: 77 };
     let by_namespace = TaskGroup::PidNamespace { inode: 9, began: 5 };
     let task = || Task { cookie: 1, group: 77, namespace: (9, 50_000_001), users: [1000; 3], flags: 1 };
-    let whole = guarded(&text(), &test(Some(OFFSETS), Some(CREDENTIALS)));
-    let runs = |group, user, task: &Task| {
-        passes(&whole.text.insns[..whole.len], &GuardedTasks { group, user }, task)
-    };
-    for (group, user) in
-        [(by_group, None), (by_group, Some(1000)), (by_namespace, None), (by_namespace, Some(1000))]
-    {
-        assert!(runs(group, user, &task()), "{group:?}, {user:?}");
-        for cookie in [0, 2, u64::from(GUARD_ENTRIES), u64::MAX] {
-            assert!(!runs(group, user, &Task { cookie, ..task() }), "{group:?}: cookie {cookie}");
+    for credentials in [CREDENTIALS, NEWER] {
+        let whole = guarded(&text(), &test(Some(OFFSETS), Some(credentials)));
+        let runs = |group, user, task: &Task| {
+            passes(&whole.text.insns[..whole.len], &GuardedTasks { group, user }, task)
+        };
+        for (group, user) in
+            [(by_group, None), (by_group, Some(1000)), (by_namespace, None), (by_namespace, Some(1000))]
+        {
+            assert!(runs(group, user, &task()), "{group:?}, {user:?}");
+            for cookie in [0, 2, u64::from(GUARD_ENTRIES), u64::MAX] {
+                assert!(!runs(group, user, &Task { cookie, ..task() }), "{group:?}: cookie {cookie}");
+            }
         }
+        assert!(!runs(by_group, None, &Task { group: 78, ..task() }));
+        for namespace in [(8, 50_000_001), (9, 49_999_999), (9, 60_000_000)] {
+            assert!(!runs(by_namespace, None, &Task { namespace, ..task() }), "{namespace:?}");
+        }
+        // A program that set its user id, one that gave up root's, and one whose memory only root may read.
+        for users in [[0, 1000, 1000], [1000, 0, 0], [1000, 1000, 0], [1001; 3]] {
+            assert!(!runs(by_group, Some(1000), &Task { users, ..task() }), "{users:?}");
+            assert!(runs(by_group, None, &Task { users, ..task() }), "{users:?}");
+        }
+        for flags in [0, 2, 3, 4] {
+            assert!(!runs(by_group, Some(1000), &Task { flags, ..task() }), "{flags}");
+        }
+        assert!(runs(by_group, Some(1000), &Task { flags: 0x85, ..task() }));
     }
-    assert!(!runs(by_group, None, &Task { group: 78, ..task() }));
-    for namespace in [(8, 50_000_001), (9, 49_999_999), (9, 60_000_000)] {
-        assert!(!runs(by_namespace, None, &Task { namespace, ..task() }), "{namespace:?}");
-    }
-    // A program that set its user id, one that gave up root's, and one whose memory only root may read.
-    for users in [[0, 1000, 1000], [1000, 0, 0], [1000, 1000, 0], [1001; 3]] {
-        assert!(!runs(by_group, Some(1000), &Task { users, ..task() }), "{users:?}");
-        assert!(runs(by_group, None, &Task { users, ..task() }), "{users:?}");
-    }
-    for flags in [0, 2, 3, 4] {
-        assert!(!runs(by_group, Some(1000), &Task { flags, ..task() }), "{flags}");
-    }
-    assert!(runs(by_group, Some(1000), &Task { flags: 0x85, ..task() }));
 }
 
 #[test]
