@@ -78,7 +78,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Returns the folder of the daemon's records, on whose disk durable writes are measured.
+    /// Returns the folder of the daemon's records, which determine the disk of durable writes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

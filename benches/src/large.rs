@@ -17,7 +17,7 @@ const SIZE: u64 = 1 << 20;
 const STEP: usize = 50;
 /// BTF of the kernel.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
-/// Argument of the process whose memory is measured.
+/// Argument that starts the process for the memory measurement.
 pub const MEMORY: &str = "memory-of-object";
 /// Samples per case.
 const ROUNDS: usize = 30;

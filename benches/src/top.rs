@@ -64,7 +64,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the client on a pseudo-terminal, whose output is read and dropped.
+/// Starts the client on a pseudo-terminal, and discards its output.
 fn spawn(daemon: &Daemon, rows: u16, columns: u16) -> anyhow::Result<Child> {
     let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&master)?;

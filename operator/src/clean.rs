@@ -24,7 +24,6 @@ const OF_DAEMON: [&str; 4] = [RUNTIME, "run/bpfman-sock", "var/lib/bpfman", "var
 const RUNTIME: &str = "run/bpfman";
 const PINS: &str = "run/bpfman/fs";
 
-/// Socket of the daemon.
 const SOCKET: &str = "run/bpfman-sock/bpfman.sock";
 
 /// Flags of `bpfman-operator clean-node`.

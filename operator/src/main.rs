@@ -71,14 +71,13 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Runs on one thread, since the work consists of waiting. The log filter is `BPFMAN_LOG`, or else `GO_LOG` as in the
-/// published operator.
+/// Runs on one thread, since the work is waiting. `BPFMAN_LOG` is the log filter, or else `GO_LOG` as in the published
+/// operator.
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let filter = ["BPFMAN_LOG", "GO_LOG"].into_iter().find_map(log_filter);
     let (text, filter) =
         filter.unwrap_or_else(|| ("info".to_owned(), Targets::new().with_default(LevelFilter::INFO)));
-    // `kube_runtime` warns of each refused connection while the server starts; `bpfman_runtime::outage` reports the
-    // outage.
+    // Hide warnings about refused connections of a starting server: `bpfman_runtime::outage` reports the outage.
     let filter = match text.contains("kube_runtime") {
         true => filter,
         false => filter.with_target("kube_runtime::watcher", LevelFilter::ERROR),

@@ -77,7 +77,6 @@ pub enum UnknownCaller {
 /// Determines the identity of callers.
 pub struct AgentIdentity {
     client: Client,
-    /// Namespace of the controller.
     namespace: String,
     /// Nodes by the uid of a pod; the node of a pod never changes.
     nodes: Mutex<HashMap<String, String>>,
@@ -93,7 +92,7 @@ impl AgentIdentity {
     /// Returns the identity of a user.
     ///
     /// # Errors
-    /// Returns an error if the user is an agent whose node is unknown.
+    /// Returns an error if the user is an agent on an unknown node.
     pub async fn who(&self, user: &UserInfo) -> Result<Who, UnknownCaller> {
         let name = user.username.clone().unwrap_or_default();
         match account(&name) {

@@ -34,9 +34,6 @@ pub enum Named {
 }
 
 /// Parses a reference.
-///
-/// # Errors
-/// Returns an error if it is incomplete, or a part of it is invalid.
 pub fn read(reference: &str) -> Result<Named, BadReference> {
     let (name, digest) = match reference.split_once('@') {
         Some((name, digest)) => (name, Some(digest)),

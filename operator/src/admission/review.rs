@@ -33,14 +33,10 @@ pub struct NotYet;
 
 impl Reviewer {
     /// Reviews an application.
-    ///
-    /// # Errors
-    /// Returns [`NotYet`] while the other applications are being listed.
     pub fn application(&self, request: &ReviewRequest) -> Result<AdmissionResponse, NotYet> {
         let Some(new) = &request.object else { return Ok(request.into()) };
         let unchanged = request.old_object.as_ref().is_some_and(|old| old.data["spec"] == new.data["spec"]);
-        // Allow changes of finalizers and labels on objects that were created before reviews existed; otherwise they
-        // could never be deleted.
+        // Allow changes of finalizers and labels on objects from before reviews existed, so that they can be deleted.
         if unchanged || new.metadata.deletion_timestamp.is_some() {
             return Ok(request.into());
         }

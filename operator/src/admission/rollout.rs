@@ -30,8 +30,7 @@ pub fn check(verdict: &mut ReviewVerdict, rollout: &Rollout, programs: &[&str]) 
     }
 }
 
-/// Checks that counts grow, and that percentages grow. The two are not compared, since that depends on the number of
-/// nodes.
+/// Checks that counts and percentages grow. The two are not compared, since that depends on the number of nodes.
 fn waves(verdict: &mut ReviewVerdict, waves: &[IntOrString]) {
     let (mut count, mut percent) = (0, 0);
     for (at, wave) in waves.iter().enumerate() {
@@ -52,7 +51,6 @@ fn waves(verdict: &mut ReviewVerdict, waves: &[IntOrString]) {
     }
 }
 
-/// Returns the number, and its text.
 fn read(amount: &IntOrString) -> (i32, String) {
     match amount {
         IntOrString::Int(number) => (*number, number.to_string()),

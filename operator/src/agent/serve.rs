@@ -68,8 +68,7 @@ fn now() -> u64 {
 
 /// Returns the resource usage of programs, or the daemon's error.
 async fn of_programs(shared: Arc<Shared>) -> Response {
-    // Use a separate task: otherwise a client that disconnects would abort the measurement, and the next request would
-    // start another one.
+    // A separate task, so that a client that disconnects does not abort the measurement.
     let read = tokio::spawn(async move { shared.figures.read(&shared.daemon).await });
     match read.await.unwrap_or_else(|ended| Err(ended.to_string())) {
         Ok(figures) => Json(&*figures).into_response(),

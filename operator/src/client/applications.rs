@@ -15,7 +15,6 @@ use super::error::ClientError;
 use bpfman_application::scope::Scope;
 use bpfman_runtime::manager::Manager;
 
-/// Application as read from the API server.
 #[derive(Clone, Debug)]
 pub struct FoundApplications {
     pub scope: Scope,
@@ -26,7 +25,6 @@ pub struct FoundApplications {
     pub spec: Value,
 }
 
-/// State object of an application on a node.
 #[derive(Clone, Debug)]
 pub struct ShownState {
     pub scope: Scope,
@@ -70,7 +68,6 @@ impl ShownState {
         self.meta.name.as_deref().unwrap_or_default()
     }
 
-    /// Returns the name of the node.
     pub fn node(&self) -> &str {
         let label = self.meta.labels.as_ref().and_then(|labels| labels.get(NODE_LABEL));
         self.status
@@ -81,7 +78,6 @@ impl ShownState {
             .unwrap_or_default()
     }
 
-    /// Returns whether the state belongs to an application.
     pub fn is_of(&self, application: &FoundApplications) -> bool {
         let owners = self.meta.owner_references.as_deref().unwrap_or_default();
         owners.iter().any(|owner| owner.uid == application.uid())
@@ -145,7 +141,6 @@ impl ClientSession {
         Ok(all)
     }
 
-    /// Lists the applications of one scope.
     pub async fn applications_of(
         &self,
         scope: Scope,
@@ -174,7 +169,6 @@ impl ClientSession {
         Ok(all)
     }
 
-    /// Returns the application that a user named.
     pub async fn application(&self, named: &str) -> Result<FoundApplications, ClientError> {
         let (scope, name) = match named.split_once('/') {
             Some(("cluster", name)) => (Some(Scope::Cluster), name),
@@ -198,7 +192,6 @@ impl ClientSession {
         }
     }
 
-    /// Reads an application again.
     pub async fn again(&self, application: &FoundApplications) -> Result<FoundApplications, ClientError> {
         let scope = application.scope;
         let what = format!("read application {}", application.full_name());
@@ -258,7 +251,6 @@ impl ClientSession {
         Ok(all)
     }
 
-    /// Lists the state objects of one application.
     pub async fn states_of(&self, application: &FoundApplications) -> Result<Vec<ShownState>, ClientError> {
         let params = ListParams::default().labels(&format!("{OWNED_BY_LABEL}={}", application.name()));
         let mut states =
@@ -268,7 +260,6 @@ impl ClientSession {
         Ok(states)
     }
 
-    /// Lists the state objects of one node.
     pub async fn states_on(&self, node: &str) -> Result<Vec<ShownState>, ClientError> {
         self.states(
             &[Scope::Cluster, Scope::Namespaced],
@@ -278,7 +269,6 @@ impl ClientSession {
         .await
     }
 
-    /// Patches annotations of a state object.
     pub async fn annotate_state(&self, state: &ShownState, patch: &Value) -> Result<(), kube::Error> {
         let (params, patch) = (Manager::Client.patch(), Patch::Merge(patch));
         match (state.scope, state.meta.namespace.as_deref()) {
@@ -293,7 +283,6 @@ impl ClientSession {
         }
     }
 
-    /// Patches annotations of an application.
     pub async fn annotate(&self, application: &FoundApplications, patch: &Value) -> Result<(), kube::Error> {
         let (params, patch) = (Manager::Client.patch(), Patch::Merge(patch));
         match application.scope {

@@ -15,24 +15,19 @@ const LARGEST: usize = 64 << 20;
 /// Maximum number of characters that are shown of an error message.
 const MESSAGE: usize = 300;
 
-/// Failure of a request to a pod.
 #[derive(Debug, Error)]
 pub enum PodSilence {
-    /// No response within the time limit.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
-    /// The connection failed.
     #[error("{0}")]
     Broken(String),
     /// The user has no permission for pods of this namespace.
     #[error("you may not get pods/proxy in namespace {0}: bind bpfman-top-role there")]
     Denied(String),
-    /// HTTP error code, with its message.
     #[error("{0}: {1}")]
     Refused(StatusCode, String),
 }
 
-/// Returns the node of a pod.
 pub fn node_of(pod: &Pod) -> String {
     pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default()
 }

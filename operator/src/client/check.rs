@@ -20,14 +20,11 @@ use super::rehearsal::Rehearsal;
 use super::table::table;
 use super::{Shown, ShownEnd};
 
-/// Polling interval of the answers.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Result of the check.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FleetReport {
-    /// Name of the application in the manifest.
     application: String,
     kernels: Vec<KernelRow>,
     /// Objects that could not be removed.
@@ -35,7 +32,6 @@ struct FleetReport {
     left: Vec<String>,
 }
 
-/// Result for one kernel.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct KernelRow {
@@ -43,13 +39,11 @@ struct KernelRow {
     architecture: String,
     /// Number of selected nodes with this kernel.
     nodes: usize,
-    /// Node that tried the application.
     node: String,
     verdict: PreflightVerdict,
     message: String,
 }
 
-/// Checks the application on one node of each kernel.
 pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Shown, ClientError> {
     let manifest = ApplicationManifest::read(&options.filename)?;
     let groups = session.kernel_groups(&manifest.selector).await?;
@@ -77,7 +71,6 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     Ok(Shown { text: write(options.trial.output, &report, people)?.into(), end: ShownEnd::of(well) })
 }
 
-/// Waits for SIGINT or SIGTERM.
 async fn interrupted() {
     match signal(SignalKind::terminate()) {
         Ok(mut terminated) => tokio::select! {
@@ -88,7 +81,6 @@ async fn interrupted() {
     }
 }
 
-/// Creates the row of a kernel that has not answered.
 fn row(group: &KernelGroup, timeout: u64) -> KernelRow {
     KernelRow {
         kernel: group.kernel.clone(),

@@ -9,7 +9,6 @@ use super::arguments::ClientArguments;
 use super::error::ClientError;
 use bpfman_runtime::manager::Manager;
 
-/// Client with the default namespace.
 pub struct ClientSession {
     pub client: Client,
     pub namespace: String,

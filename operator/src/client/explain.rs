@@ -13,16 +13,14 @@ use super::error::ClientError;
 use super::output::write;
 use super::{Shown, ShownEnd};
 
-/// Explanation of a node.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
     node: String,
     kernel: String,
     ready: bool,
-    /// Whether a taint keeps pods away until programs are back.
+    /// True if a taint keeps pods away until programs are back.
     tainted: bool,
-    /// Pods of agent and daemon.
     pods: Vec<PodReport>,
     applications: Vec<ApplicationReport>,
 }
@@ -33,13 +31,12 @@ struct PodReport {
     condition: String,
 }
 
-/// Application on the node.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ApplicationReport {
     name: String,
     selected: bool,
-    /// Whether there is a state object: without one, no agent of the node has seen the application.
+    /// True if there is a state object: without one, no agent of the node has seen the application.
     answered: bool,
     condition: String,
     /// Revision that the node should run, or the generation of the application.
@@ -58,7 +55,6 @@ struct ApplicationReport {
     gates: Option<HealthAnswer>,
 }
 
-/// Shows one node.
 pub async fn explain(session: &ClientSession, options: &ExplainOptions) -> Result<Shown, ClientError> {
     let node = session.node(&options.node).await?;
     let states = session.states_on(&options.node).await?;

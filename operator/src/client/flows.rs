@@ -12,7 +12,6 @@ use super::structured::json_line;
 use super::table::table;
 use super::{Shown, ShownEnd};
 
-/// Label of the observers' pods.
 const FLOWS: &str = "flows";
 /// Time limit for the response of a node.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -20,7 +19,6 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Flow as reported by its node. Fields that tables do not show are kept for JSON output.
 type Flow = Map<String, Value>;
 
-/// Collects the flows of all observers concurrently.
 pub async fn flows(
     session: &ClientSession,
     namespace: Option<&str>,

@@ -27,7 +27,6 @@ const USUAL_WIDTH: usize = 80;
 const BAR: i32 = 30;
 const CAUSES: usize = 3;
 
-/// Follows the application to the end of its rollout.
 pub async fn follow(
     session: &ClientSession,
     named: &str,
@@ -87,11 +86,9 @@ fn is_commanded(application: &FoundApplications) -> bool {
     is_new || taken.is_some_and(|taken| taken > done)
 }
 
-/// Output of the progress.
 struct FollowScreen {
     form: FollowForm,
     shown: String,
-    /// Number of lines on the terminal.
     lines: usize,
 }
 
@@ -115,7 +112,6 @@ impl FollowScreen {
         Self { form, shown: String::new(), lines: 0 }
     }
 
-    /// Shows the report, if it changed.
     fn show(&mut self, report: &StatusReport, is_seen: bool) -> Result<(), ClientError> {
         let text = match self.form {
             FollowForm::Json => json_line(report)?,
@@ -138,7 +134,6 @@ impl FollowScreen {
         Ok(())
     }
 
-    /// Returns the final message.
     fn last_words(&self, end: ShownEnd) -> String {
         let words = match end {
             ShownEnd::Well => "complete\n",

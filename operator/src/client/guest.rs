@@ -1,5 +1,4 @@
-//! Temporary application for a dry run. It is paused from the beginning, so that no node ever runs it: nodes only
-//! execute preflight orders.
+//! Temporary application for a dry run. It is paused from the beginning: nodes only execute preflight orders for it.
 
 use bpfman_application::application::{ApplicationStatus, BpfApplication, ClusterBpfApplication};
 use bpfman_application::scope::Scope;
@@ -37,7 +36,6 @@ impl<'a> GuestApplication<'a> {
         Self { session, number: number.to_owned(), made: None }
     }
 
-    /// Creates the application for these hosts.
     pub async fn make(
         &mut self,
         manifest: &ApplicationManifest,

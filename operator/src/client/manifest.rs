@@ -15,12 +15,10 @@ const MOST: u64 = 3 << 20;
 /// Application that does not exist yet.
 #[derive(Clone, Debug)]
 pub struct ApplicationManifest {
-    /// Cluster or namespaced.
     pub scope: Scope,
     pub name: String,
     /// Namespace, if the manifest has one.
     pub namespace: Option<String>,
-    /// Node selector.
     pub selector: LabelSelector,
     pub spec: Value,
 }

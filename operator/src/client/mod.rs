@@ -74,7 +74,7 @@ impl ShownEnd {
 /// Runs the command.
 ///
 /// # Errors
-/// Returns [`ClientError`], whose message has a hint for the user.
+/// Returns [`ClientError`]; its message has a hint for the user.
 pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
     let session = ClientSession::open(&arguments).await?;
     let namespace = arguments.namespace.as_deref();

@@ -25,7 +25,6 @@ pub struct KernelGroup {
     pub kernel: String,
     /// Architecture, by Go's name.
     pub architecture: String,
-    /// Number of nodes.
     pub nodes: usize,
     /// Name of the node for the check: a ready one, if there is any.
     pub node: String,
@@ -69,7 +68,6 @@ impl ClientSession {
             .map_err(|error| ClientError::Manifest("spec.nodeSelector".to_owned(), error.to_string()))
     }
 
-    /// Returns all nodes with their kernels.
     pub async fn kernels(&self) -> Result<BTreeMap<String, String>, ClientError> {
         let nodes = list(Api::<Node>::all(self.client.clone()), ListParams::default(), "Node").await?;
         let kernel = |node: &Node| Some(node.status.as_ref()?.node_info.as_ref()?.kernel_version.clone());
@@ -79,7 +77,6 @@ impl ClientSession {
             .collect())
     }
 
-    /// Returns one node.
     pub async fn node(&self, name: &str) -> Result<Node, ClientError> {
         Api::<Node>::all(self.client.clone())
             .get_opt(name)
@@ -89,7 +86,7 @@ impl ClientSession {
     }
 
     /// Returns the pods of agent and daemon on a node: namespace and name, and condition. Without permission to list
-    /// pods, the only entry says so.
+    /// pods, the only entry is a message.
     pub async fn pods_of_ours(&self, node: &str) -> Result<Vec<(String, String)>, ClientError> {
         let params = ListParams::default().labels(OURS).fields(&format!("spec.nodeName={node}"));
         let pods = match Api::<Pod>::all(self.client.clone()).list(&params).await {

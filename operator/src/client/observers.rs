@@ -14,7 +14,6 @@ use super::connect::ClientSession;
 use super::error::ClientError;
 use super::progress::gather;
 
-/// Maximum number of concurrent requests.
 const AT_ONCE: usize = 64;
 
 /// Node without a usable answer.

@@ -11,12 +11,10 @@ use super::error::ClientError;
 use super::observers::{Answers, ask_all};
 use super::{Shown, ShownEnd};
 
-/// Label of the profilers' pods.
 const PROFILER: &str = "profiler";
 /// Time that a node may take beyond its profile: to resolve names, and to finish another user's profile.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Collects the profiles of all nodes concurrently.
 pub async fn profile(
     session: &ClientSession,
     namespace: Option<&str>,

@@ -1,5 +1,4 @@
-//! Progress of requests to nodes on standard error: one line that is redrawn. There is none if standard error is not a
-//! terminal, or a dumb one.
+//! Progress of requests to nodes: one line that is redrawn on standard error, if that is a terminal.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::pin::pin;
@@ -24,7 +23,6 @@ pub struct AnswersLine<W: Write = io::Stderr> {
 }
 
 impl AnswersLine {
-    /// Creates the line without showing it.
     pub fn new(asked: &'static str, all: usize) -> Self {
         let is_dumb = std::env::var_os("TERM").is_none_or(|value| value == "dumb");
         let stderr = io::stderr();
@@ -38,7 +36,6 @@ impl<W: Write> AnswersLine<W> {
         Self { asked, all, began: Instant::now(), screen, shown: String::new() }
     }
 
-    /// Shows the number of answers.
     pub fn show(&mut self, answered: usize) {
         let Some(screen) = &mut self.screen else { return };
         let line = line(self.asked, answered, self.all, self.began.elapsed(), width());
@@ -81,7 +78,6 @@ fn line(asked: &str, answered: usize, all: usize, waited: Duration, width: usize
     line.chars().take(width.saturating_sub(1)).collect()
 }
 
-/// Returns the columns of standard error.
 fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stderr());
     let columns = size.map(|size| usize::from(size.ws_col)).ok().filter(|columns| *columns > 0);

@@ -42,7 +42,6 @@ impl<'a> Rehearsal<'a> {
         &self.number
     }
 
-    /// Creates the revision of an application.
     pub async fn revision(&mut self, application: &FoundApplications) -> Result<String, ClientError> {
         let namespace = application.meta.namespace.clone().unwrap_or_else(|| self.operator.clone());
         let api: Api<ControllerRevision> = Api::namespaced(self.session.client.clone(), &namespace);
@@ -65,7 +64,6 @@ impl<'a> Rehearsal<'a> {
         Ok(name)
     }
 
-    /// Orders a node to try a revision.
     pub async fn ask(&mut self, state: &ShownState, revision: &str) -> Result<(), ClientError> {
         // Record it before the request, so that it is removed after an interruption in between.
         self.asked.push(state.clone());
@@ -94,8 +92,7 @@ impl<'a> Rehearsal<'a> {
     }
 }
 
-/// Returns the operator's namespace: the one that the user gave, or else that of the Config object, or else the default
-/// of the manifests.
+/// Returns the operator's namespace: as given by the user, or of the Config object, or the default of the manifests.
 pub async fn operator_namespace(session: &ClientSession, said: Option<&str>) -> String {
     match said {
         Some(operator) => operator.to_owned(),

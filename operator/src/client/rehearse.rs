@@ -18,10 +18,8 @@ use super::rehearsal::{Rehearsal, choose};
 use super::table::table;
 use super::{Shown, ShownEnd};
 
-/// Polling interval of the answers.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Result of the dry run.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
@@ -32,7 +30,6 @@ struct Report {
     left: Vec<String>,
 }
 
-/// Result of one application on one node.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
@@ -44,7 +41,6 @@ struct Row {
     message: String,
 }
 
-/// Runs the dry run on all applications of a kernel's nodes.
 pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Result<Shown, ClientError> {
     let kernels = session.kernels().await?;
     if !kernels.values().any(|kernel| *kernel == options.kernel) {

@@ -16,7 +16,6 @@ use super::table::table;
 use super::{Shown, ShownEnd};
 use bpfman_application::scope::Scope;
 
-/// Application as it is shown.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StatusReport {
@@ -32,7 +31,6 @@ pub(super) struct StatusReport {
     pub nodes: Vec<NodeStatusReport>,
 }
 
-/// State of the application on a node.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NodeStatusReport {
@@ -44,7 +42,6 @@ pub(super) struct NodeStatusReport {
     message: String,
 }
 
-/// Shows one application or all.
 pub async fn status(session: &ClientSession, options: &StatusOptions) -> Result<Shown, ClientError> {
     let Some(name) = &options.application else {
         let namespace = (!options.all_namespaces).then_some(session.namespace.as_str());
@@ -142,7 +139,6 @@ fn phase(rollout: &RolloutStatus) -> String {
     }
 }
 
-/// Formats all details of one application.
 fn one(report: &StatusReport) -> String {
     let mut text = format!("{} application {}: {}\n", report.kind, report.name, report.condition);
     text.push_str(&format!("  {}\n", report.message));

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::error::ClientError;
 
-/// Formats indented JSON.
 pub fn json(answer: &impl Serialize) -> Result<String, ClientError> {
     serde_json::to_string_pretty(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
@@ -18,8 +17,7 @@ pub fn json_line(answer: &impl Serialize) -> Result<String, ClientError> {
     serde_json::to_string(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
 
-/// Formats YAML. Some YAML styles cannot escape characters: if an escape is needed, the result is JSON, which is valid
-/// YAML.
+/// Formats YAML; if a character must be escaped, which some YAML styles cannot, as JSON, which is valid YAML.
 pub fn yaml(answer: &impl Serialize) -> Result<String, ClientError> {
     let text = serde_norway::to_string(answer).map_err(unwritable)?;
     if printable::is_plain(&text) { Ok(text) } else { json(answer) }

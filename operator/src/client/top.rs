@@ -26,14 +26,12 @@ use crate::figures::{FIGURES, NodeFigures};
 const AGENTS: &str = "app.kubernetes.io/name=bpfman-agent";
 /// Default port of the agents, if the pod names no other.
 const PORT: i32 = 8175;
-/// Maximum number of concurrent requests.
 const AT_ONCE: usize = 32;
 /// Time limit for the answer of a node.
 const LONGEST: Duration = Duration::from_secs(15);
 /// Maximum number of unanswered nodes shown as text; structured output has all.
 const UNANSWERED: usize = 10;
 
-/// Usage of the fleet.
 #[derive(Debug, Default, Serialize)]
 struct FleetTop {
     /// Sorted by CPU time, like all of these lists.
@@ -162,7 +160,6 @@ fn sum(answers: &[(String, Result<NodeFigures, String>)]) -> FleetTop {
     fleet
 }
 
-/// Usage of one application or program on one node.
 #[derive(Default)]
 struct NodeSum {
     programs: usize,
@@ -258,8 +255,7 @@ mod tests {
     use crate::client::arguments::OutputFormat;
     use crate::figures::NodeProgram;
 
-    /// Simulates an API server without a Config, with an agent's pod in every namespace. Also returns the requested
-    /// paths.
+    /// Simulates an API server without a Config, with an agent in every namespace; also returns the requested paths.
     fn server() -> (ClientSession, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let paths = Arc::clone(&asked);

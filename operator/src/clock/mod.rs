@@ -23,8 +23,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct ServerClock(Arc<Mutex<Heard>>);
 
-/// Estimates of the server's time at `zero`, in milliseconds since 1970. They do not depend on the machine's wall
-/// clock.
+/// Estimates of the server's time at `zero`, in milliseconds since 1970, independent of the machine's wall clock.
 #[derive(Debug)]
 struct Heard {
     zero: Instant,

@@ -48,7 +48,6 @@ const STUCK: Duration = Duration::from_secs(60);
 /// Maximum number of concurrent writes.
 const AT_A_TIME: usize = 16;
 
-/// Finished write.
 enum Finished {
     Application(ApplicationId, Option<Box<TrackedApplication>>, RoundOutcome, WriteOutcome),
     Lost(SharedText, WriteOutcome),
@@ -71,7 +70,7 @@ pub struct Controller {
     marks: Schedule<SharedText>,
     /// Last decisions about the taints of nodes that need a change.
     decisions: HashMap<SharedText, TaintDecision>,
-    /// Whether taints must be decided again, and the time of the last decision.
+    /// Pending decision about taints, and the time of the last one.
     taints: (bool, Instant),
     limiter: Limiter<ApplicationId>,
     pace: StatusPace,

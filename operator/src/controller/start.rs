@@ -128,7 +128,6 @@ pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
     ended
 }
 
-/// Serves the metrics according to the flags.
 async fn scraped(
     address: SocketAddr,
     flags: &ControllerFlags,

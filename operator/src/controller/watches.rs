@@ -1,5 +1,4 @@
-//! Watches that never end: they list in pages, resume where the last connection closed, and list again if that is not
-//! possible.
+//! Watches that never end: they list in pages, and resume where the last connection closed, or else list again.
 
 use std::fmt::Debug;
 use std::pin::pin;

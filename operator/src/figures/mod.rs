@@ -13,7 +13,7 @@ pub const FIGURES: &str = "/figures";
 pub struct NodeFigures {
     /// Time between the samples, in seconds.
     pub seconds: f64,
-    /// Whether the kernel measured run times. Without it, no program has a CPU time.
+    /// True if the kernel measured run times. Without it, no program has a CPU time.
     pub runs_timed: bool,
     /// CPU time of all programs and chains together, in percent of one CPU.
     pub cpu_percent: Option<f64>,
@@ -37,8 +37,7 @@ pub struct NodeProgram {
     pub application: String,
     /// Digest of the image.
     pub image_digest: String,
-    /// CPU time in percent of one CPU, if known: shares of a chain of several programs are known only while its timing
-    /// is enabled.
+    /// CPU time in percent of one CPU; `None` if unknown, as in a chain of several programs without timing.
     pub cpu_percent: Option<f64>,
     /// Runs per second outside of chains.
     pub runs_per_second: f64,
@@ -82,8 +81,7 @@ impl NodeFigures {
     }
 }
 
-/// Returns the nanoseconds of all programs and chains. Chains are counted by program, since several hooks may run one
-/// chain.
+/// Returns the nanoseconds of all programs and chains. A chain counts once, even if several hooks run it.
 fn all_nanoseconds(then: &ext::Figures, now: &ext::Figures) -> u64 {
     let counts = |figures: &ext::Figures| -> HashMap<u32, u64> {
         let chains = figures.chains.iter().map(|chain| (chain.entry_program_id, chain.nanoseconds));

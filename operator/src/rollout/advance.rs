@@ -29,7 +29,6 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// Executes the user's command once.
     pub fn obey(&mut self) {
         let Some(given) = self.seen.command.filter(|given| given.number > self.status.command) else {
             return;
@@ -173,8 +172,7 @@ impl RolloutTurn<'_> {
         self.status.digest = Some(digest);
     }
 
-    /// Pins the digest that the first healthy node of the revision runs, which is how it becomes known without a
-    /// preflight.
+    /// Without a preflight, pins the digest that the first healthy node of the revision runs.
     fn pin_by_members(&mut self) {
         if !self.seen.tagged || self.status.digest.is_some() {
             return;
@@ -241,8 +239,7 @@ impl RolloutTurn<'_> {
         count.waits_for_away(count.after_wave(self.seen, self.wave()))
     }
 
-    /// Waits for absent nodes without letting the deadline expire. The deadline is extended in large steps, since each
-    /// is a write of the status.
+    /// Waits for absent nodes, and extends the deadline, in large steps because each one is a write of the status.
     fn wait_for_away(&mut self, count: &Count) {
         self.status.waits_for = Some(WaitsFor::NodesAway);
         self.status.message = format!(

@@ -3,16 +3,14 @@
 use super::amounts;
 use super::observation::{NodeHealth, Observation, RolloutNode};
 
-/// Counts of nodes in the waves up to now.
 #[derive(Debug, Default)]
 pub struct Count {
     /// Selected nodes, whether their agent is present or not.
     pub total: usize,
-    /// Selected nodes whose agent is absent and that have no order to run the revision: no wave reaches them.
+    /// Selected nodes without an agent and without an order for the revision: no wave reaches them.
     pub away: usize,
     /// Selected nodes that have the order to run the revision.
     pub members: usize,
-    /// Members that have not answered.
     pub changing: usize,
     /// Members that failed or break a gate.
     pub failed: usize,
@@ -27,7 +25,6 @@ pub struct Count {
 }
 
 impl Count {
-    /// Counts the nodes of a revision.
     pub fn of(seen: &Observation, target: &str) -> Self {
         let mut count = Self::default();
         let gates = seen.rollout.gates.is_some();
@@ -107,7 +104,6 @@ impl Count {
         self.changing == 0 && self.members >= self.reachable() && self.members < amount
     }
 
-    /// Returns how many members may fail.
     pub fn allowed(&self, seen: &Observation, tolerated: i32) -> usize {
         amounts::failures(&seen.rollout, self.reachable()) + usize::try_from(tolerated).unwrap_or(0)
     }
@@ -118,7 +114,6 @@ impl Count {
             .saturating_add(usize::try_from(tolerated).unwrap_or(0))
     }
 
-    /// Returns a message about the failures.
     pub fn failures(&self) -> String {
         let of = format!("{} of {} nodes failed", self.failed, self.members);
         self.example.as_ref().map_or_else(|| of.clone(), |(node, why)| format!("{of}, first {node}: {why}"))

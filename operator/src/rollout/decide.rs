@@ -30,7 +30,7 @@ pub struct Event {
     pub reason: &'static str,
     /// Message for users.
     pub message: String,
-    /// Whether the event is a warning.
+    /// True if the event is a warning.
     pub warning: bool,
 }
 

@@ -4,8 +4,7 @@ use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 
 /// Returns the position of a node in the order. It is deterministic and differs for each revision, so that the first
-/// nodes vary. FNV-1a with the finalizer of MurmurHash3 is used because it is called often and a collision has no
-/// security consequence.
+/// nodes vary. FNV-1a with the finalizer of MurmurHash3: fast, and collisions do no harm.
 fn rank(node: &str, target: &str) -> u64 {
     let bytes = revision::source(target).bytes().chain([0]).chain(node.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {

@@ -17,7 +17,7 @@ pub struct Observation {
     pub now: Moment,
     /// Name of the revision that the current spec makes, computed by [`revision::name`].
     pub target: String,
-    /// Whether the image is named by a tag, so that a digest must be pinned.
+    /// True if the image is named by a tag, so that a digest must be pinned.
     pub tagged: bool,
     /// The spec's rollout settings.
     pub rollout: Rollout,
@@ -32,9 +32,9 @@ pub struct Observation {
 /// Node as reported by its state object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RolloutNode {
-    /// Whether the application's selector matches the node.
+    /// True if the application's selector matches the node.
     pub selected: bool,
-    /// Whether its agent is present, and would receive an order.
+    /// True if its agent is present, and would receive an order.
     pub present: bool,
     /// Kernel release, as printed by `uname -r`.
     pub kernel: String,

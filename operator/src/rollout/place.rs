@@ -12,7 +12,6 @@ use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 use super::trial;
 
-/// Returns the orders of the nodes for which they change.
 pub fn orders(
     seen: &Observation,
     status: &RolloutStatus,
@@ -166,8 +165,7 @@ fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let line = line::for_waves(seen, stable, |node| {
         node.takes_part() && !node.is_fresh() && !node.has(stable) && !failed(node)
     });
-    // Failures were accepted when the revision became stable: only changing nodes count, and of these only the ones
-    // that are present.
+    // Failures were accepted when the revision became stable: count only changing nodes that are present.
     let changing = seen
         .nodes
         .values()

@@ -55,8 +55,7 @@ pub fn name(application: &str, uid: &str, data: &Value) -> String {
     format!("{}-{}", shortened(application), hex(&hash.finalize(), SPEC_DIGITS))
 }
 
-/// Returns as much of an application's name as fits, without trailing characters that may only stand in the middle of a
-/// name.
+/// Returns as much of an application's name as fits, without trailing dots and dashes.
 #[must_use]
 pub fn shortened(application: &str) -> &str {
     application.get(..NAME_LIMIT).unwrap_or(application).trim_end_matches(['.', '-'])

@@ -104,7 +104,6 @@ pub fn is_passed(status: &RolloutStatus, node: &RolloutNode) -> bool {
     passed.any(|group| group.kernel == node.kernel && (full || group.composition == node.composition))
 }
 
-/// Returns a message about the failed groups.
 pub fn failure(groups: &[PreflightGroup]) -> Option<String> {
     let failed: Vec<_> = groups.iter().filter(|group| group.verdict == PreflightVerdict::Failed).collect();
     let first = failed.first()?;

@@ -7,7 +7,6 @@ use super::count::Count;
 use super::decide::Event;
 use super::observation::Observation;
 
-/// Observation, and the status and events that result from it.
 pub struct RolloutTurn<'a> {
     pub seen: &'a Observation,
     pub status: RolloutStatus,
@@ -55,7 +54,6 @@ impl<'a> RolloutTurn<'a> {
         self.seen.rollout.preflight == Preflight::Always && !self.status.preflight_waived
     }
 
-    /// Starts a rollout of the current spec.
     pub fn start(&mut self) {
         self.status = RolloutStatus {
             target_revision: Some(self.seen.target.clone()),
@@ -69,8 +67,7 @@ impl<'a> RolloutTurn<'a> {
         self.report("RolloutStarted", false);
     }
 
-    /// Starts the next wave that changes a node, or finishes. The last wave is repeated if more nodes lack the revision
-    /// than a first wave has.
+    /// Starts the next wave that changes a node, or finishes. Repeats the last wave if many nodes lack the revision.
     pub fn next_wave(&mut self) {
         self.next_of(self.count().lacks_many(self.seen));
     }
@@ -102,8 +99,7 @@ impl<'a> RolloutTurn<'a> {
         let target = self.status.target_revision.take();
         self.status.wave = self.status.waves;
         self.status.failed_revision = None;
-        // Keep the digest until the next start: it may have become known in this round, and the pinned revision has
-        // still to be created.
+        // Keep the digest until the next start: the pinned revision may still have to be created.
         self.status.tolerated = 0;
         self.status.preflight_waived = false;
         let name = target.as_deref().unwrap_or_default();

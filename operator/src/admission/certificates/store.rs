@@ -19,7 +19,6 @@ const GENERATIONS: &str = "generations.json";
 /// Key with the authorities, for administrators.
 const AUTHORITIES: &str = "ca.crt";
 
-/// Failure to access the Secret.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateStoreError {
     /// The Secret does not exist, although it is part of the manifests.
@@ -28,19 +27,16 @@ pub enum CertificateStoreError {
     /// Another controller wrote first: its content is read at the next check.
     #[error("another controller wrote the certificates meanwhile")]
     Raced,
-    /// The API server refused or did not answer.
     #[error("Secret {SECRET}: {0}")]
     Server(Box<kube::Error>),
 }
 
-/// Access to the Secret.
 pub struct CertificateStore {
     secrets: Api<Secret>,
     namespace: String,
 }
 
 impl CertificateStore {
-    /// Creates the access in a namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { secrets: Api::namespaced(client, namespace), namespace: namespace.to_owned() }

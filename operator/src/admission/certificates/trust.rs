@@ -8,15 +8,14 @@ use tracing::info;
 use super::super::flags::FailurePolicy;
 use bpfman_runtime::manager::Manager;
 
-/// Name of the configuration. It is part of the manifests, so that the API server fails closed before the first
-/// controller runs.
+/// Name of the configuration. It is part of the manifests, so that the API server fails closed before a controller
+/// runs.
 pub const CONFIGURATION: &str = "bpfman-admission";
 
 /// Name prefixes of its webhooks, for state objects and for applications.
 const STATES: &str = "states.";
 const APPLICATIONS: &str = "applications.";
 
-/// Failure to update the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The configuration does not exist, although it is part of the manifests.
@@ -25,7 +24,6 @@ pub enum TrustError {
          admission again"
     )]
     Missing,
-    /// The API server refused or did not answer.
     #[error("ValidatingWebhookConfiguration {CONFIGURATION}: {0}")]
     Server(Box<kube::Error>),
 }

@@ -19,7 +19,6 @@ struct Wish<'a> {
     because: (&'a PacketSlot, &'static str, &'a str),
 }
 
-/// Member of an order.
 #[derive(Clone, Copy, Debug)]
 enum Member<'a> {
     Ours(usize, &'a PacketSlot),
@@ -107,8 +106,8 @@ struct Search<'a, 'b> {
 }
 
 impl<'a> Search<'a, '_> {
-    /// Extends a path from its last member, searching for its first one. `interfaces` are those on which all members so
-    /// far could be.
+    /// Extends a path from its last member back to its first one. `interfaces` are those that all members so far can
+    /// share.
     fn from(&mut self, last: Member<'a>, interfaces: BTreeSet<usize>, path: &mut Vec<usize>) -> bool {
         for (at, wish) in self.wishes.iter().enumerate().filter(|(_, wish)| wish.first == last) {
             let Some(left) = self.steps.checked_sub(1) else { return false };

@@ -73,8 +73,8 @@ pub fn covered(selector: &InterfaceSelector, candidates: &[Candidate]) -> BTreeS
     (0..candidates.len()).filter(|&at| may(&candidates[at])).collect()
 }
 
-/// Returns whether two patterns may match one name. Only literal prefixes are compared: `^eth` and `^veth` match no
-/// common name.
+/// Returns whether two patterns may match one name. Only literal prefixes are compared: `^eth` and `^veth` are
+/// disjoint.
 fn may_share_names(one: &str, other: &str) -> bool {
     let (Some(one), Some(other)) = (beginning(one), beginning(other)) else { return true };
     one.starts_with(other) || other.starts_with(one)

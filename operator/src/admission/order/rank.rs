@@ -1,5 +1,4 @@
-//! Orders that ranks override: programs of cluster applications run before those of a namespace, whatever their orders
-//! say.
+//! Orders that ranks override: programs of cluster applications always run before those of a namespace.
 
 use std::fmt;
 
@@ -21,7 +20,7 @@ pub fn cannot_precede(first: &PacketSlot, second: &PacketSlot) -> bool {
 pub struct RankConflict {
     /// Path of the field.
     pub path: String,
-    /// Whether the daemon refuses the attachment; otherwise it ignores the request and attaches.
+    /// True if the daemon refuses the attachment; otherwise it ignores the request and attaches.
     pub refused: bool,
     wish: String,
 }

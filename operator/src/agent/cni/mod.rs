@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use self::protect::{NetworkNotFound, PodToProtect, ProtectError, check, protect};
 use crate::agent::shared::Shared;
 
-/// Maximum number of pods whose networks are set up at the same time; further requests wait.
+/// Maximum number of pod networks that are set up at the same time; further requests wait.
 const MOST: usize = 64;
 
 /// Time limit for receiving a request.
@@ -150,7 +150,7 @@ async fn pod<'a>(shared: &Shared, request: &'a PluginRequest) -> PodToProtect<'a
 /// The two paths of the folder of network namespaces; the first is the one that the daemon uses.
 const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
 
-/// Whether the daemon found the last namespace by the second path.
+/// True if the daemon found the last namespace by the second path.
 static SECOND_NAME: AtomicBool = AtomicBool::new(false);
 
 /// Asks the daemon for a network namespace that the runtime named. The daemon may run in a container in which only one

@@ -1,4 +1,4 @@
-//! Attaches programs to a pod whose network is being set up, before its first packet, or returns why that failed.
+//! Attaches programs to the network of a new pod before its first packet, or returns why that failed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,8 +43,7 @@ const API: Duration = Duration::from_secs(5);
 pub struct PodToProtect<'a> {
     /// Request of the plugin.
     pub request: &'a PluginRequest,
-    /// Network namespace as the daemon opens it, with inode and cookie, and its interfaces; or why the daemon does not
-    /// find it.
+    /// Network namespace as the daemon opens it, with its interfaces; or why the daemon does not find it.
     pub network: Result<(Netns, Vec<NodeInterface>), NetworkNotFound>,
 }
 
@@ -154,8 +153,7 @@ pub async fn check(shared: &Shared, pod: &PodToProtect<'_>) -> Result<(), Protec
 fn meaning(shared: &Shared, namespace: &str, pod: &KnownPod) -> Vec<Arc<WantedApplication>> {
     let known = shared.cache.known();
     let mut keys = known.meaning(&shared.memories, namespace, &[pod]);
-    // The pods of a rollout's revision are known only after this agent has read it; until then, any pod may be
-    // selected.
+    // Until this agent has read the revision of a rollout, the application may select any pod.
     let unread = |one: &&Arc<WantedApplication>| {
         let rollout = one.spec.as_ref().is_ok_and(|spec| spec.common.rollout.is_some());
         rollout && shared.memories.in_force(&one.key).is_none()
@@ -281,8 +279,7 @@ fn missing(
     }
 }
 
-/// Returns why the wanted attachments of a pod are unknown, if they are. A report without links does not prove that
-/// none are wanted.
+/// Returns why the wanted attachments of a pod are unknown, if they are: a report without links proves nothing.
 fn unclear(report: &Report, uid: &str) -> Option<String> {
     let place = UnknownPlace::Pod(uid.to_owned());
     let program = report.programs.iter().find(|program| program.unknown.contains(&place))?;

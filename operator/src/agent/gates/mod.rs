@@ -17,23 +17,23 @@ pub struct SlotFigures {
     pub hook: String,
     /// Packets or events that reached the program; `None` if they are not counted.
     pub runs: Option<u64>,
-    /// Packets whose processing ended there, by verdict.
+    /// Packets that were not passed on, by verdict.
     pub ended: BTreeMap<String, u64>,
     /// Verdicts after which the next program runs.
     pub proceed_on: Vec<String>,
     /// Mean run time, in nanoseconds; `None` if unknown, for example while nothing ran.
     pub nanoseconds: Option<f64>,
-    /// Whether run times are measured.
+    /// True if run times are measured.
     pub is_timed: bool,
     /// Packets lost in the chain, or events that the program missed.
     pub lost: u64,
-    /// Whether the program handles events and returns no verdicts.
+    /// True if the program handles events and returns no verdicts.
     pub is_of_events: bool,
 }
 
 impl SlotFigures {
-    /// Returns the difference to an earlier check. A counter that decreased was reset by another version, so its whole
-    /// value counts.
+    /// Returns the difference to an earlier check. A counter that decreased was reset by another version, and counts
+    /// whole.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let less = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
@@ -66,7 +66,7 @@ impl SlotFigures {
 /// Result of comparing all gates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateVerdict {
-    /// Whether all gates hold.
+    /// True if all gates hold.
     pub within: bool,
     /// Statistics, or which gate was broken by how much.
     pub message: String,

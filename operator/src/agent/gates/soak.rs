@@ -11,9 +11,9 @@ use super::SlotFigures;
 /// Soak of one revision.
 #[derive(Clone, Debug)]
 pub struct Soak {
-    /// Revision whose gates are watched.
+    /// Revision that soaks.
     pub revision: String,
-    /// Hooks whose statistics were enabled for the soak.
+    /// Hooks with statistics enabled for the soak.
     pub hooks: Vec<Hook>,
     /// Statistics at the start, by link.
     pub began: BTreeMap<u32, SlotFigures>,
@@ -41,7 +41,6 @@ impl Soak {
 #[derive(Clone, Debug, Default)]
 pub struct EventFigures(BTreeMap<u32, Sampled>);
 
-/// Sum of the samples of one program.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sampled {
     runs: u64,

@@ -19,7 +19,7 @@ use crate::agent::status::notes::LastTold;
 /// State that only the reconciliation of an application accesses: its lock serializes all work on the application.
 #[derive(Debug, Default)]
 pub struct ApplicationMemory {
-    /// Consecutive reconciliations whose calls were interrupted while the daemon was up.
+    /// Consecutive reconciliations with an interrupted call while the daemon was up.
     pub broken_off: u32,
     /// Revisions that were read.
     pub revisions: ReadRevisions,
@@ -43,8 +43,8 @@ pub struct StateMemory {
 pub struct LoadMemory {
     /// Registry access and its backoff.
     pub registry: RegistryBackoff,
-    /// Whether no programs of an earlier state object remain. None can appear later: only this agent loads programs for
-    /// objects of this node.
+    /// True if no programs of an earlier state object remain. None appear later, since only this agent loads for its
+    /// node.
     pub settled: bool,
 }
 
@@ -84,7 +84,6 @@ pub struct Published {
     other_writers: HashMap<String, Instant>,
 }
 
-/// Entry of one application.
 #[derive(Debug, Default)]
 struct Entry {
     lock: Arc<tokio::sync::Mutex<ApplicationMemory>>,
@@ -98,7 +97,6 @@ pub type ApplicationTurn = OwnedMutexGuard<ApplicationMemory>;
 #[derive(Debug)]
 pub struct Memories {
     all: Mutex<HashMap<ApplicationKey, Entry>>,
-    /// Network namespaces of all applications.
     netns: watch::Sender<BTreeSet<String>>,
 }
 

@@ -1,4 +1,4 @@
-//! Pods whose network is being set up and which have no running container yet.
+//! Arriving pods: their network is being set up, and no container runs yet.
 //!
 //! Only the network plugin reports the namespace of such a pod, and only once. It is therefore kept in a file for the
 //! next start of the agent, which would otherwise treat the pod's programs as unwanted. The file is below `/run`,
@@ -17,7 +17,7 @@ use crate::agent::objects::machine::{KnownPod, PodKey};
 /// Time after which a sandbox without a pod in the API server is dropped.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// Pod whose network is being set up.
+/// Pod with a network that is being set up.
 #[derive(Clone, Debug)]
 pub struct Arriving {
     /// Namespace and name.
@@ -46,7 +46,6 @@ impl Arriving {
     }
 }
 
-/// Entry of the file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     namespace: String,

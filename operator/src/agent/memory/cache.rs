@@ -156,7 +156,7 @@ impl KnownObjects {
         self.keys_of(memories, selector::uses_interfaces)
     }
 
-    /// Returns the applications whose newest spec, or the one in force on this node, satisfies a condition.
+    /// Returns the applications with a newest spec, or a spec in force on this node, that satisfies a condition.
     fn keys_of(&self, memories: &Memories, is_one: impl Fn(&ApplicationSpec) -> bool) -> Vec<ApplicationKey> {
         let is_one = |one: &&Arc<WantedApplication>| {
             one.spec.as_ref().is_ok_and(&is_one)

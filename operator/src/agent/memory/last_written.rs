@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use crate::agent::objects::state::Status;
 use crate::agent::status::same;
 
-/// Time after which the status is written once more at the next reconciliation, since the definitions may have been
-/// updated.
+/// Time after which the next reconciliation writes the status again, since the definitions may have been updated.
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// Last written status of a state object and the stored one, if they differ.

@@ -38,8 +38,8 @@ impl WritePace {
         Ok(())
     }
 
-    /// Returns whether another machine seems to have this node's name: a write was delayed, and another writer wrote
-    /// too.
+    /// Returns whether another machine seems to have this node's name: a write was delayed, and there is another
+    /// writer.
     #[must_use]
     pub fn suspects(&self, other: Option<Instant>, now: Instant) -> bool {
         let is_recent =

@@ -41,9 +41,9 @@ pub struct AgentGauges {
     pub programs: u64,
     /// Links attached for applications.
     pub links: u64,
-    /// Whether the daemon answers.
+    /// True if the daemon answers.
     pub daemon_up: bool,
-    /// Whether this agent is the acting one of the node.
+    /// True if this agent is the acting one of the node.
     pub leading: bool,
 }
 

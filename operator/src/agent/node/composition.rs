@@ -1,8 +1,7 @@
 //! Hash of the other programs that share hooks with an application on this node. Nodes with equal kernel and hash form
 //! one group of a preflight.
 //!
-//! Names of interfaces and the number of hooks are not included: a node with two uplinks runs the same programs as one
-//! with three.
+//! Interface names and the number of hooks are left out: nodes with two and with three uplinks run the same programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,9 +19,6 @@ use crate::agent::shared::Shared;
 
 /// Returns the composition of this machine for a spec. Empty if the application shares no hook; `None` if the daemon
 /// does not list programs.
-///
-/// # Errors
-/// Returns [`Unreachable`] if the daemon does not answer.
 pub async fn here(
     shared: &Shared,
     spec: &ApplicationSpec,

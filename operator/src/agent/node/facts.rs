@@ -80,7 +80,7 @@ pub async fn desired(
 const MOST_NAMESPACES: usize = 500;
 
 /// Asks for interfaces that the daemon's stream has not delivered yet: at the start, or of a pod that has just started
-/// or whose container was restarted.
+/// or has a restarted container.
 async fn look_into(shared: &Shared, spec: &ApplicationSpec, facts: &mut Facts) -> Result<(), Unreachable> {
     if !selector::asks_for_interfaces(spec) {
         return Ok(());

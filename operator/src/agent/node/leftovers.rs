@@ -1,4 +1,4 @@
-//! Unloads programs of applications whose state object is gone because its finalizer was removed while no agent ran.
+//! Unloads programs of missing state objects: their finalizers were removed while no agent ran.
 //!
 //! They would stay forever, unless the application has a new state object on this node ([`super::predecessors`]).
 //! Programs that other tools loaded, or that were applied without a cluster, are left alone.
@@ -90,8 +90,8 @@ async fn loaded(shared: &Shared) -> Result<BTreeMap<String, ProgramOwner>, Unrea
     Ok(metadata.filter_map(|metadata| owner(&metadata)).map(|owner| (owner.uid.clone(), owner)).collect())
 }
 
-/// Returns the owner of a program that an agent loaded: it has all metadata that agents write, and an owner in a
-/// cluster.
+/// Returns the owner of a program that an agent loaded, by the metadata that agents write. `None` for any other
+/// program.
 pub(super) fn owner(metadata: &HashMap<String, String>) -> Option<ProgramOwner> {
     let uid = metadata.get(UUID_KEY).filter(|uid| !uid.is_empty() && !uid.starts_with(LOCAL))?;
     metadata.get(CONTENT_KEY)?;

@@ -14,9 +14,6 @@ use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
 /// Returns the uids of the owners before a state object.
-///
-/// # Errors
-/// Returns [`Unreachable`] if the daemon does not answer.
 pub async fn predecessors(shared: &Shared, state: &StateObject) -> Result<Vec<String>, Unreachable> {
     let key = &state.application;
     let named = HashMap::from([(PROGRAM_NAME_KEY.to_owned(), key.name.clone())]);

@@ -18,7 +18,7 @@ pub struct WantedApplication {
     pub uid: String,
     /// Generation, which grows with each change of the spec.
     pub generation: i64,
-    /// Whether the object is being deleted.
+    /// True if the object is being deleted.
     pub deleted: bool,
     /// Spec, if this agent can parse it.
     pub spec: Result<ApplicationSpec, Unreadable>,
@@ -36,8 +36,8 @@ pub struct Unreadable {
 impl WantedApplication {
     /// Parses an object.
     ///
-    /// A spec that this agent cannot parse, perhaps of a newer definition, is kept as such, so that one bad object does
-    /// not hide the others.
+    /// A spec that this agent cannot parse, perhaps of a newer definition, is kept as such, so that it hides no other
+    /// object.
     #[must_use]
     pub fn read(scope: Scope, object: DynamicObject) -> Option<Self> {
         let metadata = object.metadata;

@@ -115,9 +115,6 @@ impl Cluster {
     }
 
     /// Reads an application from the database. `None` if it does not exist.
-    ///
-    /// # Errors
-    /// Returns [`ApiError`] if the request fails.
     pub async fn application(&self, key: &ApplicationKey) -> Result<Option<WantedApplication>, ApiError> {
         let api: Api<DynamicObject> =
             object::api(&self.client, &key.scope.applications(), key.namespace.as_deref());
@@ -126,9 +123,6 @@ impl Cluster {
     }
 
     /// Creates the state object of an application on this node, or returns the existing one.
-    ///
-    /// # Errors
-    /// Returns [`ApiError`] if the request fails.
     pub async fn make_state(&self, application: &WantedApplication) -> Result<StateObject, ApiError> {
         let key = &application.key;
         let name = state_name(&key.name, &application.uid, &self.node);
@@ -165,9 +159,6 @@ impl Cluster {
     }
 
     /// Reads a state object from the database.
-    ///
-    /// # Errors
-    /// Returns [`ApiError`] if the request fails.
     pub async fn state(&self, key: &ApplicationKey, name: &str) -> Result<StateObject, ApiError> {
         read(key, self.states_beside(key).get(name).await?)
     }
@@ -204,7 +195,7 @@ impl Cluster {
     /// Sets the finalizers of a state object.
     ///
     /// # Errors
-    /// Returns [`ApiError`], as above.
+    /// Returns [`ApiError`], as for [`Self::write_status`].
     pub async fn write_finalizers(
         &self,
         state: &StateObject,
@@ -219,9 +210,6 @@ impl Cluster {
     }
 
     /// Lists the uids of all state objects of this node from the database.
-    ///
-    /// # Errors
-    /// Returns [`ApiError`] if a request fails.
     pub async fn state_uids(&self) -> Result<BTreeSet<String>, ApiError> {
         let of_this_node = format!("{}={}", state::NODE_LABEL, label(&self.node));
         let params = ListParams::default().labels(&of_this_node);
@@ -234,9 +222,6 @@ impl Cluster {
     }
 
     /// Deletes a state object.
-    ///
-    /// # Errors
-    /// Returns [`ApiError`] if the request fails.
     pub async fn delete_state(&self, state: &StateObject) -> Result<(), ApiError> {
         let only_this = Preconditions { uid: Some(state.uid.clone()), resource_version: None };
         let params = DeleteParams::background().preconditions(only_this);
@@ -246,17 +231,11 @@ impl Cluster {
     }
 
     /// Reads a secret.
-    ///
-    /// # Errors
-    /// Returns [`ApiError`] if the request fails.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, ApiError> {
         Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
     }
 
     /// Reads a revision.
-    ///
-    /// # Errors
-    /// Returns [`ApiError`] if the request fails.
     pub async fn revision(&self, namespace: &str, name: &str) -> Result<ControllerRevision, ApiError> {
         Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
     }

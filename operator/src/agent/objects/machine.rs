@@ -41,7 +41,7 @@ pub struct KnownPod {
     pub uid: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Whether the pod shares the node's network namespace.
+    /// True if the pod shares the node's network namespace.
     pub host_network: bool,
     /// Name and id of running containers; empty before the first one starts.
     pub containers: Vec<(String, String)>,

@@ -28,9 +28,6 @@ pub struct ReadRevisions(HashMap<String, Arc<ApplicationSpec>>);
 
 impl ReadRevisions {
     /// Returns a revision of an application. Those of cluster applications are in the operator's namespace.
-    ///
-    /// # Errors
-    /// Returns [`RevisionError`] if the revision cannot be read or parsed.
     pub async fn get(
         &mut self,
         cluster: &Cluster,

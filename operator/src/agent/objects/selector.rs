@@ -9,9 +9,6 @@ use bpfman_application::spec::ApplicationSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// Returns whether a selector matches labels.
-///
-/// # Errors
-/// Returns an error if an expression of the selector is invalid.
 pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> Result<bool, SelectorError> {
     labels::matches(selector, |key| labels.get(key).map(String::as_str))
 }

@@ -32,7 +32,7 @@ pub struct StateObject {
     pub uid: String,
     /// Resource version that was read.
     pub resource_version: String,
-    /// Whether the object is being deleted.
+    /// True if the object is being deleted.
     pub deleted: bool,
     /// All finalizers, including the agent's.
     pub finalizers: Vec<String>,

@@ -77,7 +77,7 @@ pub async fn node_is_gone(
 /// Maximum number of consecutive interrupted calls that a restart of the daemon may explain.
 const PASSING: u32 = 3;
 
-/// Reports a failure of an application whose calls are interrupted each time although the daemon is up.
+/// Reports a failure if the calls of an application are interrupted each time although the daemon is up.
 async fn broken_off(
     shared: &Shared,
     memory: &mut ApplicationMemory,

@@ -27,9 +27,6 @@ pub enum AppliedSpec {
 }
 
 /// Applies a spec. The API server is needed for a pull secret only.
-///
-/// # Errors
-/// Returns [`Unreachable`] if the daemon does not answer.
 pub async fn apply(
     shared: &Shared,
     memory: &mut LoadMemory,

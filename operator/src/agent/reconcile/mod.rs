@@ -74,8 +74,7 @@ async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &Applicatio
         if application.is_none() && !state.deleted && still_there(shared, key, &state).await? {
             return Ok(Ended::Later(Duration::from_secs(1)));
         }
-        // A second state object for the same application must also be deleted here, since the garbage collector keeps
-        // it.
+        // Delete a second state object for the same application too: the garbage collector keeps it.
         let second = application.as_ref().is_some_and(|one| one.uid == state.application_uid);
         let why = if second { Why::NotSelected } else { Why::Deleted };
         let ended = remove(shared, memory, &state, why, None).await?;
@@ -190,7 +189,7 @@ pub async fn last_acted(
         return Ok(remembered);
     }
     let observed = state.status.as_ref().and_then(|status| status.node.details.observed_revision.clone());
-    // A number is a generation from before the rollout, whose spec is stored nowhere.
+    // A number is a generation from before the rollout; its spec is stored nowhere.
     let Some(name) = observed.filter(|name| name.parse::<i64>().is_err()) else { return Ok(None) };
     match revisions.get(&shared.cluster, key, &shared.namespace, &name).await {
         Ok(spec) => Ok(Some((spec, name))),
@@ -201,8 +200,7 @@ pub async fn last_acted(
 
 /// Returns the status of an application that waits, if the spec of its running version is unknown.
 ///
-/// Its programs keep running, but cannot be repaired, so this is no success. After a reboot it is unknown whether they
-/// run.
+/// Its programs keep running, but cannot be repaired: this is no success. After a reboot it is unknown if they run.
 fn waiting(why: &str, about: &About, before: Option<&Status>) -> Status {
     let ran = before.and_then(|before| before.node.details.observed_revision.clone());
     let Some(ran) = ran else { return status(&ReconcileOutcome::Pending(why), about, before) };

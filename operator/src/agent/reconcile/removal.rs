@@ -17,12 +17,9 @@ use crate::agent::shared::ended::{Ended, Stop};
 use crate::agent::shared::write_status::{latest, write_status};
 use crate::agent::status::{ReconcileOutcome, status};
 
-/// Reason of the removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The application or its state object was deleted.
     Deleted,
-    /// The node is not selected any more.
     NotSelected,
 }
 
@@ -105,8 +102,8 @@ async fn let_go(shared: &Shared, state: &StateObject, why: Why) -> Result<Ended,
             Err(error) => return Err(error.into()),
         }
     }
-    // The garbage collector deletes the object of a deleted application; that of a node which is not selected would
-    // stay.
+    // The garbage collector deletes the object of a deleted application, but keeps that of a node which is not
+    // selected.
     if why == Why::NotSelected && !state.deleted {
         match shared.cluster.delete_state(state).await {
             Ok(()) | Err(ApiError::NotFound) => _ = shared.cache.known().states.remove(&state.key()),

@@ -36,7 +36,7 @@ pub struct Authorized {
 /// Determines whether and with which credentials to access the registry. `version` is that of the application's spec.
 ///
 /// # Errors
-/// Returns an error if the daemon is away; the inner error says why the secret cannot be used.
+/// Returns an error if the daemon is away; the inner error is that of the secret.
 pub async fn authorize(
     shared: &Shared,
     registry: &RegistryBackoff,
@@ -83,7 +83,7 @@ pub async fn authorize(
 pub struct NoUser {
     /// Failure for the status.
     pub failure: NodeFailure,
-    /// Whether the failure is temporary: the API server did not answer.
+    /// True if the failure is temporary: the API server did not answer.
     pub passing: bool,
 }
 

@@ -18,16 +18,13 @@ const DEFAULT_REGISTRY: &str = "docker.io";
 /// Other names of the default registry in secrets.
 const DEFAULT_REGISTRY_NAMES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 
-/// Reason for which a secret cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// The secret has neither of the two keys.
     #[error("it has neither .dockerconfigjson nor .dockercfg; its type is {0:?}")]
     NoConfig(String),
     /// The content is not valid JSON. It is not shown, since it may contain a password.
     #[error("{0} is not the JSON that a registry's configuration is")]
     NotJson(&'static str),
-    /// The matching entry cannot be used.
     #[error("the entry {entry:?} {what}")]
     Entry {
         /// Key of the entry.
@@ -54,9 +51,6 @@ struct Entry {
 }
 
 /// Returns the credentials of a secret for an image. `None` if it has none for the registry.
-///
-/// # Errors
-/// Returns [`SecretError`] if the secret cannot be used.
 pub fn credentials(secret: &Secret, image: &str) -> Result<Option<RegistryCredentials>, SecretError> {
     let data = secret.data.clone().unwrap_or_default();
     let entries = if let Some(ByteString(json)) = data.get(".dockerconfigjson") {

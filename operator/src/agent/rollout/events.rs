@@ -10,7 +10,7 @@ use bpfman_proto::ext::v1::SampleRunsRequest;
 use crate::agent::gates::{EventFigures, SlotFigures};
 use crate::agent::shared::Shared;
 
-/// Types whose programs are members of chains, which have their own counters.
+/// Program types that run in chains, which have their own counters.
 const CHAINED: [&str; 2] = ["XDP", "TC"];
 
 /// Samples the programs for a while, if a gate needs it, and returns the statistics of each.

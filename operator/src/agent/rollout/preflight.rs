@@ -84,7 +84,6 @@ fn verdict(name: &str, trial: Result<Trial, NoUser>) -> PreflightReply {
     }
 }
 
-/// Loads and discards the revision.
 async fn try_out(
     shared: &Shared,
     application: &WantedApplication,
@@ -103,7 +102,6 @@ async fn try_out(
     Ok(Ok(dry_run(&shared.daemon, &desired, credentials.as_ref()).await?))
 }
 
-/// Converts a dry run into an answer.
 fn answer_of(revision: &str, trial: &Trial) -> PreflightAnswer {
     if !trial.accepted {
         let message = trial.failure.as_ref().map_or_else(

@@ -35,13 +35,12 @@ const SAMPLE: Duration = Duration::from_millis(200);
 pub struct SoakHealth {
     answer: Option<HealthAnswer>,
     again: Option<Duration>,
-    /// Whether all changed hooks were restored.
+    /// True if all changed hooks were restored.
     ended: bool,
 }
 
 impl SoakHealth {
-    /// Stores the answer in a status if it is new or its verdict changed. Statistics change all the time, and alone
-    /// cause no write.
+    /// Stores the answer in a status if it is new or its verdict changed. Changed statistics alone cause no write.
     pub fn put(&self, status: &mut Status) {
         if self.ended {
             status.node.details.switched = Vec::new();
@@ -216,7 +215,6 @@ async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> R
     Ok(false)
 }
 
-/// Answer about a chain.
 enum Shown {
     Chain(Box<ShowChainResponse>),
     /// The hook is gone, or has no chain.
@@ -262,7 +260,7 @@ async fn figures(
     Ok(figures)
 }
 
-/// Returns entries without statistics for the links at a hook whose statistics the daemon refused.
+/// Returns entries without statistics for the links at a hook, after the daemon refused the statistics.
 fn without_figures(report: &Report, at: &Hook) -> Vec<(u32, SlotFigures)> {
     let links =
         report.programs.iter().flat_map(|program| program.links.iter().map(move |link| (program, link)));
@@ -296,7 +294,6 @@ fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, SlotFigures)> {
     .collect()
 }
 
-/// Returns the hooks of all attachments.
 fn hooks(report: &Report) -> Vec<Hook> {
     let mut hooks: Vec<Hook> = Vec::new();
     let wanted =

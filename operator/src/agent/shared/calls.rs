@@ -13,9 +13,6 @@ use super::Shared;
 
 impl Shared {
     /// Counts a call and waits for its answer; the inner error is a refusal of the daemon.
-    ///
-    /// # Errors
-    /// Returns [`Unreachable`] if the daemon does not answer.
     pub async fn call<T>(
         &self,
         method: &'static str,
@@ -29,9 +26,6 @@ impl Shared {
     }
 
     /// Lists programs of the daemon. `None` if the daemon refuses.
-    ///
-    /// # Errors
-    /// Returns [`Unreachable`] if the daemon does not answer.
     pub async fn programs(&self, select: ListRequest) -> Result<Option<Vec<Program>>, Unreachable> {
         let request = ListProgramsRequest { select: Some(select), program_type: String::new() };
         let answer = self.call("ListPrograms", self.daemon.ext().list_programs(request)).await?;
@@ -39,9 +33,6 @@ impl Shared {
     }
 
     /// Applies the desired state, and logs the changes.
-    ///
-    /// # Errors
-    /// Returns [`Unreachable`] if the daemon does not answer.
     pub async fn make(
         &self,
         desired: &Desired,

@@ -20,7 +20,7 @@ pub struct DaemonLink {
 /// Content of a [`DaemonLink`].
 #[derive(Clone, Debug)]
 pub struct DaemonStanding {
-    /// Whether the daemon answers.
+    /// True if the daemon answers.
     pub up: bool,
     /// Time of the last change of `up`.
     pub since: Instant,

@@ -41,7 +41,7 @@ pub struct Shared {
     pub node: String,
     /// Namespace of the operator.
     pub namespace: String,
-    /// Whether interface discovery is enabled.
+    /// True if interface discovery is enabled.
     pub discovery: bool,
     /// API server.
     pub cluster: Cluster,
@@ -57,7 +57,7 @@ pub struct Shared {
     pub cache: ObjectCache,
     /// Applications to reconcile.
     pub queue: Queue<ApplicationKey>,
-    /// Pods whose network is being set up.
+    /// Pods with a network that is being set up.
     pub arriving: ArrivingPods,
     /// Notified when applications may have changed.
     pub changed: Notify,
@@ -107,8 +107,7 @@ impl Shared {
         }
     }
 
-    /// Queues applications for reconciliation. Does nothing before everything is listed; all applications are queued
-    /// then.
+    /// Queues applications for reconciliation, once everything is listed; at that time all applications are queued.
     pub fn reconcile_soon(&self, keys: &[ApplicationKey], cause: QueueCause) {
         if self.cache.known().complete() {
             keys.iter().for_each(|key| self.queue.add(key, cause));
@@ -116,8 +115,7 @@ impl Shared {
         }
     }
 
-    /// Stores a state object as returned by the API server. A new order is reconciled at once, since the watch will
-    /// report no further change.
+    /// Stores a state object as returned by the API server. A new order is reconciled at once: no watch event follows.
     pub fn learned(&self, state: StateObject) {
         let key = state.application.clone();
         if self.cache.known().learn(state) {

@@ -119,7 +119,6 @@ fn tell(shared: &Shared, memory: &mut WriteMemory, state: &StateObject, status: 
 const OTHER_WRITER: &str =
     "; somebody else writes this object too: does another machine have this node's name?";
 
-/// Adds the warning about another writer.
 fn suspect(status: &mut Status) {
     for condition in &mut status.node.conditions {
         condition.message += OTHER_WRITER;

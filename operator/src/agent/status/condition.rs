@@ -8,8 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 /// Maximum length of a message that the API server accepts.
 const LONGEST_MESSAGE: usize = 32_768;
 
-/// Type of a condition. The reason is the same word, since the API server refuses a reason with a space, as the
-/// published API has one.
+/// Type of a condition. The reason is the same word, since the API server refuses reasons with spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeCondition {
     /// Not reconciled yet, or waiting for the controller.

@@ -184,7 +184,7 @@ fn words(outcome: &ReconcileOutcome<'_>) -> (NodeCondition, String) {
     }
 }
 
-/// Returns the attachments whose selector matches nothing on this node.
+/// Returns the attachments with a selector that matches nothing on this node.
 fn unmatched(report: &Report) -> Vec<String> {
     let of = |program: &ProgramReport| {
         let name = program.name.clone();
@@ -223,7 +223,6 @@ pub fn failure(report: &Report) -> Option<NodeFailure> {
     report.failure.clone().or_else(not_running).or_else(missing)
 }
 
-/// Formats a failure as a sentence.
 fn sentence(failure: &NodeFailure) -> String {
     let program = if failure.program.is_empty() { String::new() } else { format!("{}: ", failure.program) };
     let hint = if failure.hint.is_empty() { String::new() } else { format!(" ({})", failure.hint) };

@@ -112,7 +112,6 @@ mod tests {
         after(&ReconcileOutcome::Reported(&report, &spec()), before)
     }
 
-    /// Publishes the event of a status, and records it.
     fn tell(told: &mut LastTold, status: &Status) -> Option<Note> {
         let (note, now) = note(told, status)?;
         *told = now;

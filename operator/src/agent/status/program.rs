@@ -109,8 +109,7 @@ pub fn program(
     Some(shown)
 }
 
-/// Returns the attachments of a program. One that is no longer wanted has no attach point; its last entry stays, with
-/// its current state.
+/// Returns the attachments of a program. One that is no longer wanted keeps its last entry, with its current state.
 pub fn links<L: Clone + serde::Serialize + DeserializeOwned>(
     report: &ProgramReport,
     before: Option<&LinksState<L>>,

@@ -46,8 +46,7 @@ pub fn states(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
             let Some(object) = StateObject::read(scope, object) else { return };
             let old = known.states.seen(&object.key());
             if old.as_ref().is_some_and(|old| object.is_older_than(old)) {
-                // A late event, from before the last write whose result is known. Storing it would make the next write
-                // fail.
+                // The event is older than the result of the last write: storing it would make the next write fail.
                 return;
             }
             let (asks, says) = old

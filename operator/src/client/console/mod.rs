@@ -22,7 +22,6 @@ use super::rehearsal::operator_namespace;
 use source::FleetSource;
 use user_token::UserToken;
 
-/// Serves the console until a signal.
 pub async fn console(
     session: ClientSession,
     arguments: &ClientArguments,

@@ -24,14 +24,12 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Header with the user's token: the API server's proxy strips `Authorization`.
 const TOKEN: &str = "x-bpfman-token";
 
-/// Data source of a fleet.
 pub struct FleetSource {
     session: ClientSession,
     operator: String,
     token: UserToken,
 }
 
-/// Rollout command of a page.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RolloutWord {
@@ -48,7 +46,6 @@ enum Word {
 }
 
 impl FleetSource {
-    /// Creates the source for the operator in a namespace.
     pub const fn new(session: ClientSession, operator: String, token: UserToken) -> Self {
         Self { session, operator, token }
     }
@@ -195,7 +192,6 @@ mod tests {
 
     use super::*;
 
-    /// Converts an error of the API server.
     fn told_of(status: StatusCode, body: &str) -> ConsoleRefusal {
         of_server(status, body.as_bytes(), "bpfman").unwrap()
     }

@@ -1,5 +1,5 @@
 //! Token of the kubeconfig's user, passed on to the controller. Login programs issue tokens for minutes, so that it is
-//! obtained anew for each request.
+//! obtained for each request.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -12,7 +12,6 @@ use tower::{Layer as _, ServiceExt as _};
 
 use crate::client::error::ClientError;
 
-/// Source of the token.
 pub enum UserToken {
     /// The kubeconfig. kube caches the token of a file or program, and renews it before it expires.
     Login(AuthLayer),
@@ -21,13 +20,11 @@ pub enum UserToken {
 }
 
 impl UserToken {
-    /// Creates the source for a configuration.
     pub fn of(config: &Config) -> Result<Self, ClientError> {
         let layer = config.auth_layer().map_err(|error| ClientError::Configuration(error.to_string()))?;
         layer.map(Self::Login).ok_or(ClientError::NoToken)
     }
 
-    /// Returns the current token.
     pub async fn now(&self) -> Result<String, ClientError> {
         match self {
             Self::Login(layer) => sent_by(layer).await,
@@ -54,7 +51,6 @@ async fn sent_by(layer: &AuthLayer) -> Result<String, ClientError> {
     header.and_then(|header| header.strip_prefix("Bearer ")).map(str::to_owned).ok_or(ClientError::NoToken)
 }
 
-/// Reads a token that the user created.
 async fn in_file(file: &Path) -> Result<String, ClientError> {
     let text = tokio::fs::read_to_string(file).await;
     let text = text.map_err(|error| ClientError::Token(format!("{}: {error}", file.display())))?;

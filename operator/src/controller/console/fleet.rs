@@ -19,7 +19,7 @@ const GATE_ANSWERS: usize = 20;
 pub struct FleetFacts {
     /// Name of the user who sent the request.
     pub user: String,
-    /// Whether the controller has read all objects once. Before that, a missing object may still exist.
+    /// True if the controller has read all objects once. Before that, a missing object may still exist.
     pub complete: bool,
     /// Nodes; null if the user may not list nodes.
     pub nodes: Option<FleetNodes>,
@@ -61,7 +61,7 @@ pub struct FleetApplication {
     pub gates: Option<Gates>,
     /// Gate answers of the nodes: statistics, or the broken gate.
     pub gate_answers: Vec<GateAnswer>,
-    /// Whether the user may promote and abort the rollout.
+    /// True if the user may promote and abort the rollout.
     pub may_change: bool,
     /// One letter per node, see [`cell`]. Null if the user may not list nodes.
     pub cells: Option<String>,
@@ -70,7 +70,7 @@ pub struct FleetApplication {
 /// Gate answer that several nodes have in common.
 #[derive(Clone, Debug, Serialize)]
 pub struct GateAnswer {
-    /// Whether all gates hold.
+    /// True if all gates hold.
     pub within: bool,
     /// Statistics, or which gate was broken by how much.
     pub message: String,

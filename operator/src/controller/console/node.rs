@@ -15,11 +15,11 @@ pub struct ExplainedNode {
     pub name: String,
     /// Kernel release, as printed by `uname -r`.
     pub kernel: String,
-    /// Whether Kubernetes reports the node as ready.
+    /// True if Kubernetes reports the node as ready.
     pub ready: bool,
-    /// Whether a taint keeps pods away until the node's programs are back.
+    /// True if a taint keeps pods away until the node's programs are back.
     pub tainted: bool,
-    /// Whether the pod of its agent is ready.
+    /// True if the pod of its agent is ready.
     pub agent_ready: bool,
     /// Applications that select the node, or that still have something on it.
     pub applications: Vec<ApplicationOnNode>,
@@ -30,7 +30,7 @@ pub struct ExplainedNode {
 pub struct ApplicationOnNode {
     /// `namespace/name`, or the name alone.
     pub name: String,
-    /// Whether the application selects this node.
+    /// True if the application selects this node.
     pub selected: bool,
     /// `pending`, `success`, `error`, `unloaded`, `not selected` or `nothing heard`.
     pub outcome: &'static str,
@@ -38,13 +38,13 @@ pub struct ApplicationOnNode {
     pub wanted: String,
     /// Revision that the node reports to run.
     pub runs: Option<String>,
-    /// Whether the node runs the wanted revision.
+    /// True if the node runs the wanted revision.
     pub as_wanted: bool,
     /// Digest of the image that runs.
     pub digest: Option<String>,
     /// Failure: its kind, the program, and the message.
     pub failure: Option<[String; 3]>,
-    /// Attachments whose selector matches nothing on the node.
+    /// Attachments with a selector that matches nothing on the node.
     pub unmatched: Vec<String>,
     /// Answer to the preflight.
     pub preflight: Option<PreflightAnswer>,

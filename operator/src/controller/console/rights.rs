@@ -50,15 +50,15 @@ pub struct ConsoleRights {
 pub struct FleetSight {
     /// Name of the user.
     pub user: String,
-    /// Whether the user may list nodes: their names, kernels, and the state of applications on each.
+    /// True if the user may list nodes: their names, kernels, and the state of applications on each.
     pub nodes: bool,
-    /// Whether the user may list cluster applications.
+    /// True if the user may list cluster applications.
     pub cluster: bool,
-    /// Whether the user may list applications in all namespaces.
+    /// True if the user may list applications in all namespaces.
     pub all_namespaces: bool,
-    /// Namespaces whose applications the user may list.
+    /// Namespaces in which the user may list applications.
     pub namespaces: BTreeSet<String>,
-    /// Applications whose rollouts the user may promote and abort.
+    /// Applications of which the user may promote and abort the rollouts.
     pub may_change: BTreeSet<(Option<String>, String)>,
 }
 
@@ -87,9 +87,6 @@ impl ConsoleRights {
     }
 
     /// Returns the user of a token, or `None` if the token is not valid.
-    ///
-    /// # Errors
-    /// Returns an error if the API server does not answer.
     pub async fn who(&self, token: &str) -> Result<Option<UserInfo>, SightError> {
         let key: [u8; 32] = Sha256::digest(token).into();
         if let Some(user) = remembered(&self.users, &key) {
@@ -108,9 +105,6 @@ impl ConsoleRights {
     }
 
     /// Returns the permissions of a user on a fleet with applications in these namespaces.
-    ///
-    /// # Errors
-    /// Returns an error if the API server does not answer.
     pub async fn sight(
         &self,
         user: &UserInfo,
@@ -140,10 +134,7 @@ impl ConsoleRights {
         Ok(sight)
     }
 
-    /// Returns the applications whose annotations a user may patch, which is what `promote` and `abort` do.
-    ///
-    /// # Errors
-    /// Returns an error if the API server does not answer.
+    /// Returns the applications that a user may annotate, which is what `promote` and `abort` do.
     pub async fn changeable(
         &self,
         user: &UserInfo,

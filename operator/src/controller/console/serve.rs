@@ -25,7 +25,6 @@ use bpfman_runtime::tls::Greeted;
 /// Header in which `kubectl bpfman console` passes the user's token: the API server's proxy strips `Authorization`.
 const TOKEN: &str = "x-bpfman-token";
 
-/// Maximum number of concurrent requests.
 const AT_A_TIME: usize = 32;
 
 /// Time limit for the controller's loop to answer.

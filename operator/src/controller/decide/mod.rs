@@ -24,7 +24,7 @@ pub struct Plan {
     pub finalizers: Option<Vec<String>>,
     /// Merge patch of the status, if it changed.
     pub status: Option<Value>,
-    /// Whether only counts changed, so that the write can be delayed.
+    /// True if only counts changed, so that the write can be delayed.
     pub only_counts: bool,
     /// Events to publish.
     pub notes: Vec<Note>,

@@ -31,7 +31,7 @@ pub struct Sum {
     pub message: String,
     /// Nodes by state.
     pub summary: Summary,
-    /// Whether no node has any part of it left, so that the object can be deleted.
+    /// True if no node has any part of it left, so that the object can be deleted.
     pub released: bool,
 }
 
@@ -99,7 +99,7 @@ struct Count<'a> {
     pending: Vec<&'a str>,
     /// Selected nodes without an agent.
     without_agent: Vec<&'a str>,
-    /// Attachments whose selector matches nothing on any finished node; `None` while no node has finished.
+    /// Attachments with a selector that matches nothing on any finished node; `None` while no node has finished.
     unmatched: Option<BTreeSet<&'a str>>,
 }
 
@@ -132,8 +132,7 @@ impl<'a> Count<'a> {
             let newest = answer.generation == Some(view.application.generation);
             let updated = match &answer.revision {
                 Some(revision) => Some(&**revision) == current,
-                // An agent of the published operator does not report the generation of its answer. It knows no
-                // revisions.
+                // An agent of the published operator reports no generation, and knows no revisions.
                 None => newest || (answer.generation.is_none() && rollout.is_none()),
             };
             match answer.outcome {
@@ -269,7 +268,6 @@ fn or_unknown(text: &str) -> String {
     if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
 }
 
-/// Failures by reason and kernel.
 #[derive(Default)]
 struct Causes<'a> {
     groups: BTreeMap<(&'a str, &'a str), (i32, &'a NodeAnswer)>,

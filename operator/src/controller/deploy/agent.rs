@@ -22,7 +22,6 @@ const NAME: &str = "bpfman-agent";
 /// it. Rootless images commonly use 65532 and the like; distributions and systemd do not assign this id.
 pub(super) const USER: u32 = 60_750;
 
-/// Builds the DaemonSet.
 #[must_use]
 pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let pod = json!({

@@ -44,8 +44,7 @@ pub fn add(set: &mut Value, spec: &ConfigSpec, images: &DeployImages) {
     push(&mut pod["containers"], [container("bpfman-cni", cni, images, &words, &[])]);
 }
 
-/// Builds a container that runs as root without further privileges, because folders and files of plugins belong to
-/// root.
+/// Builds a container that runs as root, to which the plugin folders belong, without further privileges.
 fn container(
     name: &str,
     cni: &CniSpec,

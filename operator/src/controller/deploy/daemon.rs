@@ -15,8 +15,7 @@ const NAME: &str = "bpfman-daemon";
 pub const SOCKET_GROUP: u32 = 2750;
 
 /// Folder of the CSI plugin and its socket, with the same paths for the daemon and the kubelet. It is part of the
-/// runtime folder and not mounted separately: such a mount would propagate to the node, once more with each start of
-/// the pod.
+/// runtime folder: a separate mount would propagate to the node, once more with each start of the pod.
 const PLUGIN: &str = "/run/bpfman/csi";
 const PLUGIN_SOCKET: &str = "/run/bpfman/csi/csi.sock";
 
@@ -62,15 +61,12 @@ const MOUNTS: [(&str, &str, &str, Propagation); 10] = [
     ("host-netns", "/var/run/netns", "/host/netns", Propagation::In),
 ];
 
-/// Runtime folder of the daemon.
 const RUNTIME: &str = "/run/bpfman";
 
-/// Returns whether the CSI plugin is enabled.
 fn serves_volumes(spec: &ConfigSpec) -> bool {
     spec.daemon.csi != Some(false)
 }
 
-/// Returns the kubelet's folder for plugin registration.
 fn registry(spec: &ConfigSpec) -> String {
     format!("{}/plugins_registry", spec.kubelet_dir())
 }
@@ -97,7 +93,6 @@ fn pod_labels() -> Value {
     labels
 }
 
-/// Builds the DaemonSet.
 #[must_use]
 pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let mut containers = vec![container(spec, images)];
@@ -149,8 +144,7 @@ fn bpffs(spec: &ConfigSpec, images: &DeployImages) -> Value {
     })
 }
 
-/// Returns the security context of the daemon's container. The daemon drops further privileges in both cases:
-/// `docs/cage.md`.
+/// Returns the security context of the container. The daemon drops further privileges in both cases: `docs/cage.md`.
 fn security(spec: &ConfigSpec) -> Value {
     if serves_volumes(spec) {
         return json!({ "privileged": true, "runAsUser": 0, "readOnlyRootFilesystem": true });
@@ -208,9 +202,8 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         // Programs keep running while the daemon restarts. A change of thousands of hooks, or a start with as many, may
         // take a while, so that failures are tolerated for minutes.
         "livenessProbe": probe(60, 5),
-        // A memory request keeps the daemon from being evicted early. There is no default limit: the maps of all
-        // programs count as its memory, and their sizes are up to the users. The daemon limits its own memory
-        // (docs/cage.md).
+        // A memory request keeps the daemon from early eviction. There is no default limit: maps of all programs count
+        // as its memory, and their sizes are up to the users. The daemon limits its own memory (docs/cage.md).
         "resources": objects::resources(spec.daemon.resources.as_ref(), "10m", "64Mi"),
         "volumeMounts": mounts
     })
@@ -226,8 +219,7 @@ fn probe(seconds: u32, failures: u32) -> Value {
     })
 }
 
-/// Returns the registrar of the published deployment if the `Config` names its image; otherwise the daemon registers
-/// itself.
+/// Returns the registrar of the published deployment if the `Config` names one; otherwise the daemon registers itself.
 fn registrar(spec: &ConfigSpec, images: &DeployImages) -> Option<Value> {
     let image = spec.daemon.csi_registrar_image.as_ref().filter(|_| serves_volumes(spec))?;
     Some(json!({

@@ -2,19 +2,16 @@
 
 use thiserror::Error;
 
-/// Reason for which the deployment is incomplete.
 #[derive(Debug, Error)]
 pub enum DeployError {
     /// The API server refused a request or did not answer; with the object of the request.
     #[error("{0}: {1}")]
     Api(String, kube::Error),
-    /// The namespace does not exist.
     #[error("namespace {0}: not found; create it")]
     NoNamespace(String),
     /// The PriorityClass does not exist, so that no pod would be created.
     #[error("spec.priorityClassName: there is no PriorityClass {0}; nothing was changed")]
     NoPriorityClass(String),
-    /// The `Config` is invalid.
     #[error("{0}; nothing was changed")]
     Invalid(String),
     /// The API server would refuse an object; with its name.

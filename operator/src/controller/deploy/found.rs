@@ -13,7 +13,6 @@ pub const SELECTOR: &str = "app.kubernetes.io/managed-by=bpfman-operator,app.kub
 pub const KINDS: [(&str, &str, &str); 3] =
     [("", "v1", "ConfigMap"), ("storage.k8s.io", "v1", "CSIDriver"), ("apps", "v1", "DaemonSet")];
 
-/// Returns the API resource of a kind.
 #[must_use]
 pub fn resource((group, version, kind): (&str, &str, &str)) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
@@ -22,14 +21,12 @@ pub fn resource((group, version, kind): (&str, &str, &str)) -> ApiResource {
 /// Kind, namespace and name.
 pub type ObjectKey = (String, String, String);
 
-/// Returns the key of an object.
 #[must_use]
 pub fn key(object: &Value) -> ObjectKey {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&object["kind"]), text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]))
 }
 
-/// Deployed objects by key.
 #[derive(Debug, Default)]
 pub struct DeployedObjects(Listing<ObjectKey, Value, { KINDS.len() }>);
 
@@ -49,13 +46,11 @@ impl DeployedObjects {
         }
     }
 
-    /// Returns whether every kind was listed once.
     #[must_use]
     pub fn complete(&self) -> bool {
         self.0.complete()
     }
 
-    /// Returns one object.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<&Value> {
         self.0.get(key)

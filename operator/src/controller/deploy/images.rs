@@ -1,4 +1,4 @@
-//! Deployment settings from the environment: default images, which the `Config` object overrides, and the operator's
+//! Deployment settings from the environment: default images, which the `Config` overrides, and the operator's
 //! namespace.
 
 use std::env;
@@ -28,9 +28,6 @@ pub struct MissingImage(&'static str);
 
 impl DeployImages {
     /// Reads the environment.
-    ///
-    /// # Errors
-    /// Returns an error if an image is missing.
     pub fn from_environment() -> Result<Self, MissingImage> {
         Self::from(|name| env::var(name).ok())
     }

@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 use super::images::DeployImages;
 use super::{agent, daemon};
 
-/// Name of the daemon's ConfigMap.
 pub const CONFIG_MAP: &str = "bpfman-config";
 
 /// Name of the ConfigMap with the daemon's `policy.toml`, which a user may create.
@@ -52,13 +51,11 @@ pub fn objects(config: &Config, images: &DeployImages) -> Vec<Value> {
     objects
 }
 
-/// Returns the namespace to deploy to.
 #[must_use]
 pub fn namespace(spec: &ConfigSpec) -> &str {
     spec.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(NAMESPACE)
 }
 
-/// Returns the labels of a deployed object.
 #[must_use]
 pub fn labels(name: &str) -> Value {
     json!({
@@ -120,7 +117,6 @@ pub fn pod_field(name: &str, path: &str) -> Value {
     json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } })
 }
 
-/// Appends items to a JSON list.
 pub fn push(list: &mut Value, more: impl IntoIterator<Item = Value>) {
     if let Some(list) = list.as_array_mut() {
         list.extend(more);

@@ -18,9 +18,6 @@ const NAMED: u32 = 5;
 const PAGE: u32 = 500;
 
 /// Returns why daemons and agents have to stay, or `None` if they can be removed.
-///
-/// # Errors
-/// Returns an error if the API server does not answer.
 pub async fn blocked(client: &Client) -> Result<Option<String>, DeployError> {
     let (mut names, mut all) = (Vec::new(), 0);
     for scope in Scope::ALL {
@@ -42,9 +39,6 @@ pub async fn blocked(client: &Client) -> Result<Option<String>, DeployError> {
 }
 
 /// Returns why a deployment that taints nodes has to stay: a node still has the taint, or the annotation of its boot.
-///
-/// # Errors
-/// Returns an error if the API server does not answer.
 pub async fn marked(client: &Client) -> Result<Option<String>, DeployError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let mut page = ListParams::default().limit(PAGE);

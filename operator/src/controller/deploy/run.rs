@@ -43,22 +43,20 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Delay before a failed round is repeated.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Event of a watch.
 #[expect(clippy::large_enum_variant, reason = "one at a time, and few of either")]
 enum Seen {
     Config(Event<Config>),
     Object(usize, Event<DynamicObject>),
 }
 
-/// Known state of the deployment.
 struct Deployer {
     client: Client,
     images: DeployImages,
     home: String,
     config: Option<Config>,
-    /// Whether the `Config` objects were listed once.
+    /// True if the `Config` objects were listed once.
     listed: bool,
-    /// Whether a missing `Config` is to be created: only once, at the start.
+    /// True until the `Config` exists or its default was created, which happens once.
     make_default: bool,
     found: DeployedObjects,
     /// Uid and generation of the `Config` for which the namespace was labelled.
@@ -159,8 +157,7 @@ impl Deployer {
         }
     }
 
-    /// Publishes facts about the deployment. When the `Config` is deleted, the taints that it configured are removed as
-    /// well.
+    /// Publishes facts about the deployment. While the `Config` is being deleted, its taints are disabled.
     fn publish(&self, deployed: &watch::Sender<Deployed>) {
         if !self.listed {
             return;
@@ -200,8 +197,8 @@ impl Deployer {
         }
         if deleting {
             let reason = match blocked(&self.client).await? {
-                // The node part of this controller is removing the taints. The controller may be deleted once the
-                // Config is gone.
+                // The node part of this controller must remove the taints first: the controller may be deleted with the
+                // Config.
                 None if config.spec.node_taint.is_some() => marked(&self.client).await?,
                 // Only agents unload programs: they stay until there is nothing to unload.
                 reason => reason,
@@ -244,8 +241,8 @@ impl Deployer {
         Ok(())
     }
 
-    /// Removes the controller from the managers of the default `Config`, so that a user can apply their own without a
-    /// conflict.
+    /// Removes the controller from the managers of the default `Config`, so that users can apply theirs without
+    /// conflicts.
     async fn give_away(&self, made: &Config) {
         let Some(patch) = unowned(made) else { return };
         if let Err(error) =
@@ -255,8 +252,7 @@ impl Deployer {
         }
     }
 
-    /// Applies differing objects, deletes obsolete ones, and writes the status. `blocked` is the reason that delays a
-    /// deletion.
+    /// Applies differing objects, deletes obsolete ones, and writes the status. `blocked` is what delays a deletion.
     async fn deploy(&mut self, config: &Config, blocked: Option<String>) -> Result<(), DeployError> {
         // All steps run; the first error is reported.
         let mut outcome = blocked.map_or(Ok(()), |reason| Err(DeployError::Held(reason)));
@@ -276,8 +272,7 @@ impl Deployer {
         outcome
     }
 
-    /// Checks whether all objects can be applied: a partial update would leave daemon and agent with different
-    /// configurations.
+    /// Checks whether all objects can be applied, since a partial update would leave daemon and agent inconsistent.
     async fn possible(&self, config: &Config, objects: &[Value]) -> Result<(), DeployError> {
         let problems = config.spec.problems();
         if !problems.is_empty() {
@@ -329,8 +324,7 @@ impl Deployer {
         }
     }
 
-    /// Deletes objects that belong to this `Config` but are obsolete, for example in the namespace that it named
-    /// before.
+    /// Deletes obsolete objects of this `Config`, for example in the namespace that it named before.
     async fn remove_left_over(&mut self, config: &Config) -> Result<(), DeployError> {
         let mut managed = config.clone();
         managed.spec.overrides.clear();
@@ -374,7 +368,6 @@ impl Deployer {
         Ok(())
     }
 
-    /// Writes the conditions, if they changed.
     async fn write_status(&mut self, config: &Config, error: Option<&str>) -> Result<(), DeployError> {
         let sets: Vec<DaemonSet> = objects(config, &self.images)
             .iter()
@@ -410,9 +403,8 @@ impl Deployer {
     }
 }
 
-/// Returns a patch that removes the spec from the fields of an object's managers. One entry has to remain: the API
-/// server would treat an object without entries as one from before field management, and attribute all fields to a
-/// manager.
+/// Returns a patch that removes the spec from an object's field managers. One entry has to remain: the API server
+/// treats an object without entries as one from before field management, with an owner for each field.
 fn unowned(made: &Config) -> Option<Value> {
     let mut managed = made.metadata.managed_fields.clone()?;
     for entry in &mut managed {

@@ -5,8 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use bpfman_application::condition::{Conditions, Readiness};
 
-/// Returns the conditions of a `Config`: its own three, and those that `kstatus` reads. `error` names what could not be
-/// applied.
+/// Returns the conditions of a `Config`: its own three, and those for `kstatus`. `error` is from applying objects.
 #[must_use]
 pub fn conditions(make: Conditions<'_>, daemon_sets: &[DaemonSet], error: Option<&str>) -> Vec<Condition> {
     let waiting: Vec<String> = daemon_sets.iter().filter_map(updating).collect();

@@ -36,11 +36,11 @@ pub struct Memory {
 /// Objects that have to be reconciled again.
 #[derive(Debug, Default)]
 pub struct ChangedObjects {
-    /// Applications whose status may have changed.
+    /// Applications with a possibly changed status.
     pub applications: BTreeSet<ApplicationId>,
     /// Nodes that were deleted, or that have an answer without being known.
     pub lost_nodes: BTreeSet<SharedText>,
-    /// Whether an input of the taint decisions changed.
+    /// True if an input of the taint decisions changed.
     pub taints: bool,
 }
 
@@ -198,7 +198,7 @@ impl Memory {
         self.nodes.get(name)
     }
 
-    /// Returns the nodes whose agent is ready.
+    /// Returns the nodes with a ready agent.
     pub fn agents(&self) -> impl Iterator<Item = &SharedText> {
         self.agents.values().filter(|(_, ready)| *ready).map(|(node, _)| node)
     }

@@ -64,7 +64,7 @@ impl<'a> View<'a> {
         self.memory.find_node(name)
     }
 
-    /// Returns the nodes whose agent is ready.
+    /// Returns the nodes with a ready agent.
     pub fn agents(&self) -> impl Iterator<Item = &'a SharedText> + use<'a> {
         self.memory.agents()
     }

@@ -35,9 +35,9 @@ pub struct ControllerMetrics {
 /// Current values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ControllerGauges {
-    /// Whether this controller is the leader.
+    /// True if this controller is the leader.
     pub leader: bool,
-    /// Whether everything was listed once.
+    /// True if everything was listed once.
     pub complete: bool,
     /// Number of state objects.
     pub states: usize,

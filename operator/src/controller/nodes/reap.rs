@@ -1,4 +1,4 @@
-//! Deletes the state objects of deleted nodes, whose agents cannot do it.
+//! Deletes the state objects of deleted nodes, since their agents are gone.
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;

@@ -1,9 +1,8 @@
 //! Decides which nodes are tainted until their programs are back. Pure.
 //!
-//! A node counts as new in each boot until its programs have returned. An annotation of the node records that boot, so
-//! that an application which is created later does not taint the node again. Kubelets may register with the taint
-//! (`--register-with-taints`), which closes the gap before the controller's first write; the taint is removed in the
-//! same way.
+//! A node counts as new in each boot until its programs have returned. An annotation records that boot, so that an
+//! application created later does not taint the node again. Kubelets may register with the taint
+//! (`--register-with-taints`), which closes the gap before the controller's first write.
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,9 +30,9 @@ pub enum TaintDecision {
 pub struct Question<'a> {
     /// The node.
     pub node: &'a ClusterNode,
-    /// Whether the daemon is deployed to the node.
+    /// True if the daemon is deployed to the node.
     pub daemon_selected: bool,
-    /// Whether the agent is ready.
+    /// True if the agent is ready.
     pub agent: bool,
     /// Applications that select the node.
     pub applications: Vec<SelectedApplication<'a>>,
@@ -42,9 +41,9 @@ pub struct Question<'a> {
 /// Application that a node should run.
 #[derive(Clone, Copy, Debug)]
 pub struct SelectedApplication<'a> {
-    /// Whether the application fails closed.
+    /// True if the application fails closed.
     pub fails_closed: bool,
-    /// Whether its first revision is still being rolled out: nodes without an order have nothing to run.
+    /// True if its first revision is still being rolled out: nodes without an order have nothing to run.
     pub first_rollout: bool,
     /// Answer of the node.
     pub answer: Option<&'a NodeAnswer>,

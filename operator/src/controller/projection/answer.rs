@@ -25,9 +25,9 @@ pub struct NodeAnswer {
     pub version: SharedText,
     /// Name of the node.
     pub node: SharedText,
-    /// Whether the object has the agent's finalizer.
+    /// True if the object has the agent's finalizer.
     pub has_finalizer: bool,
-    /// Whether the object is being deleted.
+    /// True if the object is being deleted.
     pub deleting: bool,
     /// State of the application on the node.
     pub outcome: NodeOutcome,
@@ -46,7 +46,7 @@ pub struct NodeAnswer {
     pub composition: Option<SharedText>,
     /// Failure, if the outcome is `Error`.
     pub failure: Option<Box<KeptFailure>>,
-    /// Attachments whose selector matches nothing on the node.
+    /// Attachments with a selector that matches nothing on the node.
     pub unmatched: Vec<SharedText>,
     /// Answer to a preflight order.
     pub preflight: Option<Box<PreflightAnswer>>,

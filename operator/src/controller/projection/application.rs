@@ -54,7 +54,7 @@ pub struct TrackedApplication {
     pub generation: i64,
     /// Resource version of the object.
     pub resource_version: String,
-    /// Whether the object is being deleted.
+    /// True if the object is being deleted.
     pub deleting: bool,
     /// All finalizers of the object.
     pub finalizers: Vec<String>,
@@ -64,7 +64,7 @@ pub struct TrackedApplication {
     pub rollout: Option<Rollout>,
     /// Annotations with the prefix `bpfman.io/`, which contain the user's rollout commands.
     pub annotations: BTreeMap<String, String>,
-    /// Whether an attachment requires pods to stay away while it cannot be attached.
+    /// True if an attachment requires pods to stay away while it cannot be attached.
     pub fails_closed: bool,
     /// Unmodified spec.
     pub spec: Arc<Value>,

@@ -18,9 +18,9 @@ pub struct ClusterNode {
     pub boot_id: SharedText,
     /// Boot in which its programs last returned.
     pub ready_boot: Option<SharedText>,
-    /// Whether Kubernetes reports the node as ready.
+    /// True if Kubernetes reports the node as ready.
     pub ready: bool,
-    /// Whether the node has the `not-ready` taint.
+    /// True if the node has the `not-ready` taint.
     pub tainted: bool,
     /// Other taints that keep pods away.
     repelling: Box<[WireTaint]>,

@@ -1,5 +1,4 @@
-//! Custom resources as read from the API server: only the fields that the controller needs, as in
-//! [`bpfman_runtime::wire`].
+//! Custom resources with only the fields that the controller reads, as in [`bpfman_runtime::wire`].
 
 use bpfman_application::state::node::{HealthAnswer, NodeFailure, PreflightAnswer};
 use bpfman_runtime::wire::{Wire, WireCondition};
@@ -36,7 +35,7 @@ pub struct StateStatus {
     /// Failure of a program or an attachment.
     #[serde(deserialize_with = "lenient")]
     pub failure: Option<NodeFailure>,
-    /// Attachments whose selector matches nothing on the node.
+    /// Attachments with a selector that matches nothing on the node.
     pub unmatched: Vec<String>,
     /// Answer to a preflight order.
     #[serde(deserialize_with = "lenient")]

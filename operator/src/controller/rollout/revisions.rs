@@ -79,7 +79,7 @@ impl<'a> RevisionObjects<'a> {
         Ok(known)
     }
 
-    /// Creates the revision whose image is pinned to the digest, unless it exists.
+    /// Creates the revision with the image pinned to the digest, unless it exists.
     ///
     /// # Errors
     /// Returns an error if the API server refused or did not answer.
@@ -106,8 +106,8 @@ impl<'a> RevisionObjects<'a> {
         Ok(())
     }
 
-    /// Returns whether a revision has this content when parsed with the current types: a field with a default that was
-    /// added since is no change.
+    /// Returns whether a revision has this content when parsed with the current types, so that new defaults do not
+    /// count.
     fn says(&self, one: &ControllerRevision, data: &Value) -> bool {
         let named = one.metadata.name.as_deref().is_some_and(|name| revision::source(name) == name);
         let rehearsal =

@@ -37,7 +37,7 @@ pub struct Round {
     pub aim: Aim,
     /// Events to publish.
     pub notes: Vec<Note>,
-    /// Whether time alone may change the result, so that the application must be reconciled again soon.
+    /// True if time alone may change the result, so that the application must be reconciled again soon.
     pub waits: bool,
     /// Changes to write.
     pub work: Work,
@@ -50,7 +50,7 @@ pub struct Work {
     unknown: Option<BTreeSet<String>>,
     /// Merge patch of the application's annotations.
     command_patch: Option<Value>,
-    /// Revision whose image is pinned to a digest, with the digest.
+    /// Revision with a pinned image, and the digest.
     pinned: Option<(String, String)>,
     known: Option<KnownRevisions>,
     orders: Vec<NodeOrder>,
@@ -116,9 +116,8 @@ impl Work {
         Ok(())
     }
 
-    /// Writes everything: the user's command and the revisions, then finalizers and status, then the orders. Each
-    /// step's prerequisites are written before it, and no step follows a failed one. `application` becomes the newest
-    /// version.
+    /// Writes everything: the user's command and the revisions, then finalizers and status, then the orders. No step
+    /// follows a failed one. `application` becomes the newest version.
     pub async fn carry_out(
         mut self,
         writer: &ApiWriter,
@@ -252,7 +251,6 @@ fn at_version(mut patch: Value, application: &TrackedApplication) -> Value {
     patch
 }
 
-/// Returns the revisions that are in use.
 fn needed(status: &RolloutStatus, seen: &BTreeMap<String, SeenNode>) -> BTreeSet<String> {
     let of_status = [&status.stable_revision, &status.target_revision, &status.failed_revision];
     let of_nodes = seen.values().flat_map(|seen| [&seen.node.orders.revision, &seen.node.observed]);

@@ -25,7 +25,7 @@ pub struct ApiWriter {
     pub events: EventWriter,
     /// Metrics of the writes.
     pub metrics: Arc<ControllerMetrics>,
-    /// Whether this controller is the leader.
+    /// True if this controller is the leader.
     pub leadership: Leadership,
 }
 

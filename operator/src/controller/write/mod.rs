@@ -1,5 +1,4 @@
-//! Writes to the API server: leader election ([`leader`]), objects ([`act`]), and references of events
-//! ([`event_subject`]).
+//! Writes to the API server: leader election ([`leader`]), objects ([`act`]), references of events ([`event_subject`]).
 
 pub mod act;
 pub mod event_subject;

@@ -14,7 +14,6 @@ use bpfman_application::scope::Scope;
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
-/// Event of the test.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A user changes the spec to this one.
@@ -49,7 +48,6 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Last report of a node.
 #[derive(Clone, Debug)]
 struct LastReport {
     /// Spec that runs on the node.
