@@ -64,7 +64,7 @@ async fn calls(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
         if [CALLS / 100, CALLS / 10, CALLS / 2, CALLS].contains(&made) {
             measure(&daemon, &format!("after {made} mixed calls"), results)?;
         }
-        // Connect anew, as each start of a client does.
+        // Use a new connection, as each start of a client does.
         let mut client = Client::connect(&daemon.socket()).await?;
         let (id, _) = client.load(&object, "xdp_trivial", Type::Xdp).await?;
         client.get(id).await?;

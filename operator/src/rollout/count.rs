@@ -16,7 +16,7 @@ pub struct Count {
     pub failed: usize,
     /// Members that have not answered about the gates.
     pub unanswered: usize,
-    /// Nodes that have an order and are not healthy.
+    /// Nodes that have an order, and that are not healthy or break a gate.
     pub unavailable: usize,
     /// First failed node, and the reason.
     pub example: Option<(String, String)>,

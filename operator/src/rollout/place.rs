@@ -123,7 +123,7 @@ fn wave(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight:
     within(line, amount.saturating_sub(count.members), budget, count.changing, count.unavailable)
 }
 
-/// Returns as many nodes as may change now. A node that is unhealthy already does not count against `unavailable`.
+/// Returns as many nodes as may change now. An unhealthy node may change even if no other one may become unavailable.
 fn within(
     line: Vec<(&String, &RolloutNode)>,
     room: usize,

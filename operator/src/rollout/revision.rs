@@ -1,6 +1,6 @@
 //! Revisions: specs stored under immutable names.
 //!
-//! A revision is an `apps/v1 ControllerRevision` whose data is the application's spec without `rollout`. Its name is
+//! A revision is an `apps/v1 ControllerRevision` with the application's spec without `rollout`. Its name is
 //! `<application>-<10 hex digits of the spec>`. If its image is pinned to a digest, 12 digits of the digest follow:
 //! such a revision means the same programs wherever the tag points later.
 

@@ -1,7 +1,7 @@
 //! Preflight: one node of each group loads the revision and discards it.
 //!
-//! A group is a kernel and a chain composition. Only nodes that do not have the revision yet belong to one; the others
-//! run it already. Verdicts are stored in the status, for at most [`LIMIT`] groups.
+//! A group is a kernel and a chain composition. Only nodes without the revision belong to one. Verdicts are stored in
+//! the status, for at most [`LIMIT`] groups.
 
 use std::collections::BTreeMap;
 

@@ -30,7 +30,7 @@ type FiguresAnswer = Result<Arc<NodeFigures>, String>;
 pub struct LastFigures(Mutex<Option<(Instant, FiguresAnswer)>>);
 
 impl LastFigures {
-    /// Returns a result that is at most [`SHARED`] old. The future must be awaited to its end: a measurement that is
+    /// Returns a result that is at most `SHARED` old. The future must be awaited to its end: a measurement that is
     /// dropped is not cached, and the next one begins at once.
     ///
     /// # Errors

@@ -126,8 +126,8 @@ impl StateObject {
 
 /// Returns the state object of an application that this agent maintains.
 ///
-/// It is the one whose name follows from application and node; otherwise one that another operator's agent created for
-/// the same application, whatever its name. Programs are found by the uid of their state object, so those of that agent
+/// Its name follows from application and node. Otherwise it is one that another operator's agent created for the same
+/// application, whatever its name: programs are found by the uid of their state object, so that those of that agent
 /// keep running until the new ones are attached.
 #[must_use]
 pub fn own<'a>(

@@ -68,8 +68,8 @@ pub async fn remove(
     let_go(shared, &state, why).await
 }
 
-/// Returns whether the removal continues after the last status write. A refused write must not keep an object whose
-/// programs are gone. If the API server is away, the finalizer cannot be removed either.
+/// Returns whether the removal continues after the last status write. A refused write must not keep an object without
+/// programs. If the API server is away, the finalizer cannot be removed either.
 ///
 /// # Errors
 /// Returns the error of a write that must be repeated.

@@ -40,8 +40,8 @@ impl LastTold {
 }
 
 /// Returns the event for a status and the state after publishing it; `None` if it was published already. The comparison
-/// is with the last published event and not with the last status, whose event may have been suppressed by the rate
-/// limit. The same failure is published once, however often it is retried.
+/// is with the last published event, since the event of the last status may have been suppressed by the rate limit. The
+/// same failure is published once, however often it is retried.
 #[must_use]
 pub fn note(told: &LastTold, now: &Status) -> Option<(Note, LastTold)> {
     let text = now.node.conditions.first().map_or("", |condition| condition.message.as_str());

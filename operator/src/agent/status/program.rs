@@ -15,10 +15,8 @@ use serde_json::Value;
 use super::link;
 use super::points::points;
 
-/// Converts a program. `told` is the program in the spec. `before` is the last written one, from which entries of
-/// attachments that are no longer wanted but still exist are copied.
-///
-/// `None` for a type that a state object cannot have.
+/// Converts a program; `None` for a type that a state object cannot have. `told` is the program in the spec. `before`
+/// is the last written one: it provides the entries of attachments that still exist but are no longer wanted.
 #[must_use]
 pub fn program(
     report: &ProgramReport,

@@ -71,8 +71,8 @@ fn registry(spec: &ConfigSpec) -> String {
     format!("{}/plugins_registry", spec.kubelet_dir())
 }
 
-/// Returns the mounts of this deployment. The kubelet's folders are for volumes, whose mounts propagate in both
-/// directions; their paths are those on the node, since the kubelet names volumes by them.
+/// Returns the mounts of this deployment. The kubelet's folders are for volumes: their mounts propagate in both
+/// directions. Their paths are those on the node, since the kubelet names volumes by them.
 fn mounts(spec: &ConfigSpec) -> Vec<(&'static str, String, String, Propagation)> {
     let mut mounts: Vec<_> = MOUNTS
         .into_iter()

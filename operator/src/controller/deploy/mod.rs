@@ -24,7 +24,7 @@ pub use run::run;
 /// Facts about the deployment that other parts of the controller need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deployed {
-    /// Taint nodes until their programs are back; `None` if not configured: taints stay unchanged.
+    /// Taint setting: keep pods away from nodes until their programs are back. `None` if not configured: taints stay.
     pub taints: Option<bool>,
     /// Namespace of the agents; `None` if not configured: the operator's own namespace.
     pub agents: Option<String>,

@@ -56,7 +56,7 @@ struct Deployer {
     config: Option<Config>,
     /// True if the `Config` objects were listed once.
     listed: bool,
-    /// True until the `Config` exists or its default was created, which happens once.
+    /// True until a `Config` was seen or the default was created.
     make_default: bool,
     found: DeployedObjects,
     /// Uid and generation of the `Config` for which the namespace was labelled.
