@@ -57,9 +57,9 @@ impl SlotAnchor {
 /// Network namespaces of an attachment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SlotPlace {
-    /// The node's own.
+    /// Network namespace of the node.
     Node,
-    /// Those of pods.
+    /// Network namespaces of pods.
     Pods {
         /// Kubernetes namespace of the pods; `None` for all.
         namespace: Option<String>,
