@@ -1,7 +1,7 @@
-//! `bpfmand policy check`: mistakes of a policy file, by the code that will read it, and without a daemon.
+//! `bpfmand policy check`: reports the mistakes of a policy file with the daemon's own parser, without a daemon.
 //!
-//! `bpfman policy check` runs it. The client links neither the library of signatures nor the rules for grants, and what it
-//! reports is what the daemon installed beside it will do.
+//! `bpfman policy check` executes it: the client links neither the signature library nor the rules for grants, and the
+//! result is that of the installed daemon.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use super::summary::PolicySummary;
 use super::texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 use crate::config::POLICY;
 
-/// First word of the command.
+/// First argument of the command.
 pub const COMMAND: &str = "policy";
 
-/// Exit codes of `bpfman`, which hands them on.
+/// Exit codes of `bpfman`, which passes them on.
 const DENIED: u8 = 4;
 const NOT_FOUND: u8 = 5;
 const INVALID: u8 = 6;
@@ -41,17 +41,15 @@ struct PolicyArguments {
     json: bool,
 }
 
-/// Result of a check.
 #[derive(Debug, Serialize)]
 struct CheckedPolicy {
     file: String,
     mistakes: Vec<PolicyMistake>,
     notes: Vec<String>,
-    /// None with mistakes.
+    /// `None` if there are mistakes.
     policy: Option<PolicySummary>,
 }
 
-/// Checks the file that the command line names.
 pub fn run() -> ExitCode {
     let arguments = PolicyArguments::parse_from(std::env::args_os().skip(1));
     let file = arguments.file.as_deref().unwrap_or(&arguments.policy);
@@ -84,7 +82,7 @@ fn print_lines(file: &Path, checked: &CheckedPolicy) {
     checked.notes.iter().for_each(|note| println!("note: {note}"));
 }
 
-/// Checks a file. One that the daemon reads has to be root's, and so have the files that it names; a draft is told of it.
+/// Checks a file. The daemon's policy and the files that it names must be root's; for a draft this is only a note.
 fn check(file: &Path, is_installed: bool) -> io::Result<CheckedPolicy> {
     let mut whole = CheckedPolicy {
         file: file.display().to_string(),
