@@ -1,5 +1,5 @@
-//! Subordinate users: a user may have the numbers of a range of `/etc/subuid` in user namespaces of its own. They are one
-//! user to whoever counts.
+//! Subordinate users: with a range in `/etc/subuid`, a user can create user namespaces with those ids. Per-user limits
+//! count them as that user.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use crate::group;
 
 const RANGES: &str = "/etc/subuid";
 
-/// Numbers from `first` on, and the user whose they are.
+/// Range of user ids, with the user to whom it is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     first: u32,
@@ -17,14 +17,14 @@ struct Range {
     owner: u32,
 }
 
-/// The ranges, as of the file with this inode and time.
+/// Ranges, with inode and modification time of the file.
 struct KnownRanges {
     file: Option<(u64, SystemTime)>,
     ranges: Vec<Range>,
 }
 
-/// The user that a user counts for: the one whose subordinate user it is, or itself. Directory services that have ranges of
-/// their own are not asked.
+/// Returns the user that a user id counts as: the one to whom it is subordinate, or itself. Ranges of directory
+/// services are not considered.
 pub fn counts_for(uid: u32) -> u32 {
     static KNOWN: Mutex<KnownRanges> = Mutex::new(KnownRanges { file: None, ranges: Vec::new() });
     let found = std::fs::metadata(RANGES).ok().and_then(|file| Some((file.ino(), file.modified().ok()?)));
@@ -36,7 +36,8 @@ pub fn counts_for(uid: u32) -> u32 {
     owner_in(&known.ranges, uid)
 }
 
-/// Lines of `USER:FIRST:COUNT`; what is none is left out. Those of root are not root's to whoever counts, but one user.
+/// Parses lines of `USER:FIRST:COUNT`; invalid lines are skipped. Ranges of root count as a user of their own, and not
+/// as root.
 fn parsed(text: &str, user: impl Fn(&str) -> Option<u32>) -> Vec<Range> {
     let line = |line: &str| {
         let mut fields = line.trim().split(':');

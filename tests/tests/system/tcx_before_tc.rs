@@ -1,5 +1,5 @@
-//! tcx programs of the machine run before our tc chain, whoever came first: as they do where tc is entered by a filter. Those
-//! of namespaces run behind it: what the machine drops, they cannot let pass.
+//! tcx programs of the machine run before our tc chain, in whatever order they were attached, as they do if the chain
+//! is in a filter. Those of namespaces run after it: they cannot pass what the machine drops.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
@@ -13,7 +13,7 @@ use crate::kill::{Attach, kill_at_every_step};
 
 const TC: u64 = 9;
 
-/// One end of a network, and programs that count and note in which order they run.
+/// One end of a network, with programs that count and record the order in which they run.
 struct Bench {
     daemon: Daemon,
     network: Network,
@@ -26,7 +26,7 @@ impl Bench {
     fn new(direction: &'static str) -> Self {
         let (daemon, network) = (Daemon::start(), Network::new());
         let wire = daemon.wire();
-        // A chain that ends with a verdict of its own: nothing of its list runs behind it.
+        // A chain that ends with a final verdict, after which nothing in the list runs.
         let tc = Program::member(&wire, "tc_member", Type::Tc, 9, 0);
         let tcx = [1, 2].map(|who| Program::member(&wire, "tcx_member", Type::Tcx, who, -1));
         Self { daemon, network, direction, tc, tcx }
@@ -46,7 +46,7 @@ impl Bench {
         wire.attach(attach(self.tcx[which].id, place)).unwrap().link_id
     }
 
-    /// Sends datagrams, and asserts that these programs met each of them, in this order.
+    /// Sends datagrams, and asserts that these programs saw each of them, in this order.
     fn assert_runs(&self, traffic: &Traffic, expected: &[u64]) {
         let hits = |who: u64| {
             if who == TC { self.tc.hits() } else { self.tcx[usize::try_from(who).unwrap() - 1].hits() }
@@ -85,7 +85,7 @@ fn tcx_runs_before_tc(direction: &'static str) {
     bench.daemon.again(&Launch::default());
     bench.assert_runs(&traffic, &[1, 2, TC]);
     bench.daemon.terminate();
-    // All links have to be made anew, as after a reboot.
+    // All links must be created again, as after a reboot.
     bpfman_tests::command::run(&["rm", "-r", &bench.daemon.fs().join("links").display().to_string()]);
     let pins = bench.daemon.fs().join(format!("tc-{direction}"));
     bpfman_tests::command::run(&["rm", "-r", &pins.display().to_string()]);
@@ -105,7 +105,7 @@ fn tcx_programs_run_before_the_tc_chain_on_the_way_out() {
     tcx_runs_before_tc("egress");
 }
 
-/// A program of an application of a namespace.
+/// Loads a program of a namespace's application.
 fn tenant(wire: &Wire, name: &str, kind: Type, verdict: i32) -> Program {
     let mut request = load(&compile::object("chain"), &[(name, kind)]);
     request.global_data.insert("who".to_owned(), 5_u32.to_ne_bytes().to_vec());
@@ -116,7 +116,7 @@ fn tenant(wire: &Wire, name: &str, kind: Type, verdict: i32) -> Program {
     Program::of(&wire.load(request).unwrap().programs[0])
 }
 
-/// Sends datagrams; returns how many arrived, and how many of them each program saw.
+/// Sends datagrams; returns how many arrived, and how many each program saw.
 fn sent(traffic: &Traffic, programs: &[&Program]) -> (usize, Vec<u64>) {
     let before: Vec<u64> = programs.iter().map(|program| program.hits()).collect();
     let arrived = traffic.send(2);
@@ -134,12 +134,12 @@ fn tcx_of_a_namespace_accepts_nothing_past_the_machine(direction: &str) {
     let netns = if direction == "ingress" { network.far.path() } else { network.near.path() };
     let [dropping, counting] =
         [(9, 2), (8, 3)].map(|(who, verdict)| Program::member(&wire, "tc_member", Type::Tc, who, verdict));
-    // The kernel's verdicts of tcx: pass, which ends its list, and drop.
+    // The kernel's tcx verdicts: pass, which ends its list, and drop.
     let [passing, refusing] = [0, 2].map(|verdict| tenant(&wire, "tcx_member", Type::Tcx, verdict));
     let place = || tc(&netns, INTERFACE, direction, 900, &[]);
     let attach_tenant =
         |program: &Program| wire.attach(attach(program.id, tcx(&netns, INTERFACE, direction, 0))).unwrap();
-    // The machine's comes later, as a firewall does that is installed later.
+    // The machine's program is attached later, like a firewall that is installed later.
     attach_tenant(&passing);
     assert_eq!(sent(&traffic, &[&dropping, &passing]), (2, vec![0, 2]));
     let firewall = wire.attach(attach(dropping.id, place())).unwrap().link_id;
@@ -150,7 +150,7 @@ fn tcx_of_a_namespace_accepts_nothing_past_the_machine(direction: &str) {
     assert_eq!(sent(&traffic, &[&dropping, &passing]), (0, vec![2, 0]));
     detach(&wire, firewall);
     assert_eq!(sent(&traffic, &[&dropping, &passing]), (2, vec![0, 2]));
-    // What the machine lets pass on, the namespace sees, and may drop.
+    // The namespace's program sees what the machine's passes on, and may drop it.
     let proceeding = tc(&netns, INTERFACE, direction, 900, &[3]);
     wire.attach(attach(counting.id, proceeding)).unwrap();
     assert_eq!(sent(&traffic, &[&counting, &passing]), (2, vec![2, 2]));

@@ -1,26 +1,26 @@
-//! Orders against ranks: programs of cluster applications run before those of a namespace, whatever either writes.
+//! Orders that ranks override: programs of cluster applications always run before those of a namespace.
 
 use std::fmt;
 
 use super::overlap::may_meet;
 use super::slot::{PacketSlot, SlotAnchor};
 
-/// How much higher than another an application is: cluster applications before those of a namespace.
+/// Returns whether the attachment belongs to a cluster application, which ranks above those of a namespace.
 const fn is_of_cluster(slot: &PacketSlot) -> bool {
     slot.application.namespace.is_none()
 }
 
-/// True if the daemon never puts one before the other.
+/// Returns whether the daemon never places `first` before `second`.
 pub fn cannot_precede(first: &PacketSlot, second: &PacketSlot) -> bool {
     !is_of_cluster(first) && is_of_cluster(second)
 }
 
-/// A wish that ranks do not let come true.
+/// Order request that conflicts with ranks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RankConflict {
-    /// The field.
+    /// Path of the field.
     pub path: String,
-    /// True if the daemon refuses the attachment for it; else the wish waits, and the attachment is made.
+    /// True if the daemon refuses the attachment; otherwise it ignores the request and attaches.
     pub refused: bool,
     wish: String,
 }
@@ -31,13 +31,13 @@ impl fmt::Display for RankConflict {
     }
 }
 
-/// The wishes of an application against ranks.
+/// Returns the requests of an application that conflict with ranks.
 #[must_use]
 pub fn against_ranks(own: &[PacketSlot], others: &[PacketSlot]) -> Vec<RankConflict> {
     own.iter().flat_map(|slot| [before(slot, others), after(slot, others)].concat()).collect()
 }
 
-/// What a program of a namespace wants to run before.
+/// Returns conflicting `before` requests of a namespaced program.
 fn before(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
     if is_of_cluster(slot) {
         return Vec::new();
@@ -56,7 +56,7 @@ fn before(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
     slot.before.iter().enumerate().filter_map(conflict).collect()
 }
 
-/// What a program of the cluster wants to run after.
+/// Returns conflicting `after` requests of a cluster program.
 fn after(slot: &PacketSlot, others: &[PacketSlot]) -> Vec<RankConflict> {
     if !is_of_cluster(slot) {
         return Vec::new();
@@ -82,7 +82,7 @@ mod tests {
     use super::super::{ApplicationName, find, slots};
     use super::*;
 
-    /// An application with one XDP program, at the pods of a namespace.
+    /// Creates an application with one XDP program, at the pods of a namespace.
     fn one(namespace: Option<&str>, name: &str, program: &str, order: Value) -> Vec<PacketSlot> {
         let pods = match namespace {
             None => json!({ "namespace": "shop", "pods": {} }),
@@ -104,13 +104,13 @@ mod tests {
         let found = against_ranks(&tenant(json!({ "before": ["filter"] })), &wall);
         assert!(found[0].refused && found[0].path.ends_with("order.before[0]"), "{found:?}");
         assert!(found[0].to_string().contains("ClusterBpfApplication wall"), "{found:?}");
-        // The daemon lets these wait.
+        // The daemon ignores these.
         for anchor in ["role=firewall", "foreign:cilium"] {
             let found = against_ranks(&tenant(json!({ "before": [anchor] })), &wall);
             assert_eq!(found.iter().map(|one| one.refused).collect::<Vec<_>>(), [false], "{anchor}");
         }
         assert_eq!(against_ranks(&tenant(json!({ "after": ["filter"] })), &wall), []);
-        // Others of a namespace, and a cluster's own, go by what is written.
+        // Between equal ranks the orders apply.
         let equal = one(Some("shop"), "other", "filter", json!({}));
         assert_eq!(against_ranks(&tenant(json!({ "before": ["filter"] })), &equal), []);
         assert_eq!(against_ranks(&one(None, "net", "meter", json!({ "before": ["filter"] })), &wall), []);
@@ -123,13 +123,13 @@ mod tests {
         assert!(!found[0].refused && found[0].to_string().contains("BpfApplication shop/shop"), "{found:?}");
     }
 
-    /// Else whoever may write a `BpfApplication` could keep a cluster application out.
+    /// Otherwise, anyone who may write a `BpfApplication` could block a cluster application.
     #[test]
     fn a_wish_of_a_namespace_against_ranks_closes_no_cycle() {
         let tenant = one(Some("shop"), "shop", "count", json!({ "before": ["filter"] }));
         let wall = one(None, "wall", "filter", json!({ "before": ["count"] }));
         assert_eq!(find(&wall, &tenant), None);
-        // Among equals it is one.
+        // Between equal ranks it is a cycle.
         let equal = one(None, "shop", "count", json!({ "before": ["filter"] }));
         assert!(find(&wall, &equal).is_some());
     }
