@@ -14,7 +14,7 @@ pub struct Facts {
     pub addresses: Vec<IpAddr>,
     /// Interfaces in all network namespaces that the daemon was queried for; `None` while unknown.
     pub interfaces: Option<Vec<NodeInterface>>,
-    /// Whether interface discovery is disabled by configuration.
+    /// True if interface discovery is disabled by configuration.
     pub discovery_off: bool,
     /// Running pods of this node.
     pub pods: Vec<PodFacts>,
@@ -29,7 +29,7 @@ pub struct NodeInterface {
     pub index: u32,
     /// Path of the network namespace's file as the daemon opens it; `None` means the daemon's own.
     pub netns: Option<String>,
-    /// Whether the interface is up.
+    /// True if the interface is up.
     pub up: bool,
     /// Addresses of the interface.
     pub addresses: Vec<IpAddr>,
@@ -46,18 +46,18 @@ pub struct PodFacts {
     pub uid: String,
     /// Labels of the pod.
     pub labels: BTreeMap<String, String>,
-    /// Whether the pod shares the node's network namespace.
+    /// True if the pod shares the node's network namespace.
     pub host_network: bool,
     /// Network namespace of the pod, once known.
     pub netns: Option<Netns>,
-    /// Whether no container runs now: before the first one, or between two. An unknown network namespace is no
+    /// True if no container runs now: before the first one, or between two. An unknown network namespace is no
     /// problem then.
     pub idle: bool,
     /// Running containers.
     pub containers: Vec<PodContainer>,
     /// Ids of containers that should run but that the daemon did not find.
     pub unseen: Vec<String>,
-    /// Those of `unseen` whose processes the daemon cannot determine for certain: id, and the daemon's reason.
+    /// Containers of `unseen` whose processes the daemon cannot determine for certain: id, and the daemon's reason.
     pub ambiguous: Vec<(String, String)>,
 }
 

@@ -34,9 +34,9 @@ pub struct ObservedProgram {
     pub digest: String,
     /// Sha256 of the object file.
     pub object_sha256: String,
-    /// Whether it was loaded for a predecessor of the owner.
+    /// True if it was loaded for a predecessor of the owner.
     pub inherited: bool,
-    /// Whether the kernel has it. After a reboot, the daemon has only the record of programs that the kernel
+    /// True if the kernel has it. After a reboot, the daemon has only the record of programs that the kernel
     /// rejected.
     pub runs: bool,
     pub links: Vec<ObservedLink>,
@@ -52,9 +52,9 @@ pub struct ObservedLink {
     pub netns: Option<String>,
     /// Attach point as requested, with its metadata.
     pub point: Option<WantedPoint>,
-    /// Whether the attachment is as requested.
+    /// True if the attachment is as requested.
     pub runs: bool,
-    /// Whether it runs where its attach point no longer leads: the path leads to another namespace now, or the
+    /// True if it runs where its attach point no longer leads: the path leads to another namespace now, or the
     /// interface was moved.
     pub elsewhere: bool,
     /// Other difference from the request, for people.

@@ -19,7 +19,7 @@ pub struct Report {
     pub failure: Option<NodeFailure>,
     /// Reason why the registry did not resolve the image's tag, if it was to be queried. The running programs stay.
     pub not_compared: Option<NodeFailure>,
-    /// Whether nothing of this application existed before.
+    /// True if nothing of this application existed before.
     pub created: bool,
     /// Changes that were made, for people; empty if nothing had to be done.
     pub done: Vec<String>,
@@ -69,7 +69,7 @@ pub struct LinkReport {
     pub key: LinkKey,
     /// Wanted attachment; `None` if it is no longer wanted.
     pub wanted: Option<WantedLink>,
-    /// Whether it is kept: it is unknown whether it is wanted, or its replacement could not be made.
+    /// True if it is kept: it is unknown whether it is wanted, or its replacement could not be made.
     pub kept: bool,
     /// Value of the link's metadata `bpfman.io/uuid`, assigned when the link was first wanted.
     pub uuid: String,

@@ -14,9 +14,9 @@ use crate::place::on_the_wire;
 /// Result of a dry run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trial {
-    /// Whether the kernel accepted every program and every chain.
+    /// True if the kernel accepted every program and every chain.
     pub accepted: bool,
-    /// Whether nothing was tried because nothing is wanted here.
+    /// True if nothing was tried because nothing is wanted here.
     pub skipped: bool,
     /// First rejection; its message begins with the decisive line of the verifier, if there is one.
     pub failure: Option<NodeFailure>,
