@@ -29,9 +29,9 @@ pub struct Point {
 /// Namespaces to search.
 #[derive(Clone, Debug)]
 pub enum SearchedNamespaces<'a> {
-    /// The node's own; discovery also searches named ones.
+    /// The node's own namespace; discovery also searches named ones.
     Node,
-    /// Those of pods.
+    /// Namespaces of pods.
     Pods(Vec<&'a PodFacts>),
 }
 
