@@ -17,7 +17,6 @@ use bpfman_runtime::wire::WireNode;
 use kube::core::ObjectList;
 use kube::runtime::watcher::Event;
 
-/// Page size of lists, as in the controller.
 const PAGE: usize = 500;
 
 fn main() -> anyhow::Result<()> {

@@ -246,7 +246,6 @@ pub struct ConfigStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Returns the default port of the agent's health probe.
 fn health_probe_port() -> u16 {
     8175
 }

@@ -127,7 +127,6 @@ pub struct PullSecretName {
     pub name: String,
 }
 
-/// Returns the schema of quantities by resource name.
 fn quantities(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",

@@ -58,7 +58,6 @@ fn amount(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Returns the schema of a list of such numbers.
 fn amounts(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

@@ -38,7 +38,6 @@ pub struct TcPoint {
     pub proceed_on: Vec<TcProceedOn>,
 }
 
-/// Returns the default verdicts after which the next program runs.
 fn default_proceed_on() -> Vec<TcProceedOn> {
     vec![TcProceedOn::Pipe, TcProceedOn::DispatcherReturn]
 }

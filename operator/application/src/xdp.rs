@@ -27,7 +27,6 @@ pub struct XdpPoint {
     pub on_unavailable: OnUnavailable,
 }
 
-/// Returns the default verdicts after which the next program runs.
 fn default_proceed_on() -> Vec<XdpProceedOn> {
     vec![XdpProceedOn::Pass, XdpProceedOn::DispatcherReturn]
 }

@@ -26,7 +26,6 @@ pub struct Point {
     pub pod: Option<String>,
 }
 
-/// Namespaces to search.
 #[derive(Clone, Debug)]
 pub enum SearchedNamespaces<'a> {
     /// The node's own namespace; discovery also searches named ones.
@@ -35,7 +34,6 @@ pub enum SearchedNamespaces<'a> {
     Pods(Vec<&'a PodFacts>),
 }
 
-/// Single namespace to search.
 struct SearchedNamespace<'a> {
     netns: Option<&'a Netns>,
     pod: Option<&'a PodFacts>,

@@ -18,7 +18,6 @@ pub struct ObservedPrograms {
     pub programs: Vec<ObservedProgram>,
 }
 
-/// Loaded program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedProgram {
     pub id: u32,
@@ -32,7 +31,6 @@ pub struct ObservedProgram {
     pub image: String,
     /// Digest of its image; empty if it came from a file.
     pub digest: String,
-    /// Sha256 of the object file.
     pub object_sha256: String,
     /// True if it was loaded for a predecessor of the owner.
     pub inherited: bool,

@@ -17,7 +17,6 @@ pub struct HookPlace {
     pub priority: Option<i32>,
     /// Numbers of the verdicts after which the next program runs; `None` if there is no such set.
     pub proceed_on: Option<BTreeSet<i32>>,
-    /// Order by name.
     pub order: LinkOrder,
 }
 
@@ -36,7 +35,6 @@ impl HookPlace {
         Self { priority, proceed_on, order: order.cloned().unwrap_or_default() }
     }
 
-    /// Returns the order that a link has.
     #[must_use]
     pub fn of_link(link: &ext::Link) -> Self {
         let order = LinkOrder {

@@ -175,7 +175,6 @@ impl ProgramPlan<'_> {
     }
 }
 
-/// Returns a link that has no order.
 fn link(point: WantedPoint, pod: Option<String>) -> WantedLink {
     WantedLink { point, order: None, on_unavailable: OnUnavailable::default(), pod }
 }

@@ -11,7 +11,6 @@ use crate::facts::{PodContainer, PodFacts};
 use crate::key::WantedLinks;
 use crate::wanted_point::WantedPoint;
 
-/// Returns a link that has no order.
 fn link(info: Info, pod: Option<String>) -> WantedLink {
     WantedLink {
         point: WantedPoint::published(info),
@@ -28,7 +27,6 @@ pub fn kprobe(links: &mut WantedLinks, function: &str, offset: i64) {
     links.add(&format!("{function}+{offset}"), link(Info::KprobeAttachInfo(info), None));
 }
 
-/// Adds an attachment to a tracepoint.
 pub fn tracepoint(links: &mut WantedLinks, name: &str) {
     let info = v1::TracepointAttachInfo { tracepoint: name.to_owned(), ..Default::default() };
     links.add(name, link(Info::TracepointAttachInfo(info), None));

@@ -16,7 +16,6 @@ use crate::place::DEFAULT_PRIORITY;
 use crate::probes;
 use crate::wanted_point::WantedPoint;
 
-/// Returns a program with its wanted attachments.
 pub fn program(program: &ClusterProgram, spec: &ApplicationSpec, facts: &Facts) -> Program {
     let mut plan = ProgramPlan::new(facts);
     for link in packets::of_program(0, program) {
@@ -145,7 +144,6 @@ impl<'a> ProgramPlan<'a> {
     }
 }
 
-/// Returns the API message of a packet attachment.
 fn info(wanted: &PacketLink<'_>, at: &Point) -> Info {
     let (priority, iface) = (wanted.priority.unwrap_or(DEFAULT_PRIORITY), at.interface.clone());
     let (proceed_on, netns) = (wanted.proceed_on.clone(), at.netns.clone());

@@ -13,26 +13,26 @@ use crate::wanted_point::WantedPoint;
 /// Step: one call, or several with one purpose.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ApplyStep {
-    /// Loads all programs.
+    /// Load of all programs.
     Load {
         /// Names of the programs.
         programs: Vec<String>,
     },
-    /// Replaces the running version of all programs by a new one.
+    /// Replacement of the running version of all programs by a new one.
     Replace {
         /// Kernel ids of the running version.
         old: Vec<u32>,
         /// Description of the difference.
         why: String,
     },
-    /// Attaches a program.
+    /// Attachment of a program.
     Attach {
         /// Name of the program.
         program: String,
         /// Identity of the attachment.
         key: LinkKey,
     },
-    /// Changes the order of an attachment.
+    /// Change of the order of an attachment.
     Update {
         /// Name of the program.
         program: String,
@@ -41,7 +41,7 @@ pub enum ApplyStep {
         /// Request that makes the change.
         request: ext::UpdateLinkRequest,
     },
-    /// Detaches and attaches again as wanted; restores the previous attachment if that fails.
+    /// Replacement of an attachment by detaching and attaching. If that fails, the previous attachment is restored.
     Remake {
         /// Name of the program.
         program: String,
@@ -52,7 +52,7 @@ pub enum ApplyStep {
         /// Current attach point.
         was: WantedPoint,
     },
-    /// Detaches a program.
+    /// Detachment of a program.
     Detach {
         /// Name of the program.
         program: String,
@@ -64,7 +64,7 @@ pub enum ApplyStep {
         /// stays, so that a mistyped path does not leave anything unprotected.
         instead: Vec<LinkKey>,
     },
-    /// Unloads a program together with its remaining attachments.
+    /// Unloading of a program together with its remaining attachments.
     Unload {
         /// Name of the program.
         program: String,
@@ -321,7 +321,6 @@ fn unload_all<'a>(
     )
 }
 
-/// Difference between a link and the wanted one.
 enum Difference {
     None,
     Place(ext::UpdateLinkRequest),

@@ -6,7 +6,6 @@ use bpfman_application::state::node::NodeFailure;
 
 use crate::desired::LinkKey;
 
-/// Results so far.
 #[derive(Debug, Default)]
 pub struct StepResults {
     /// Changes that were made, for people.

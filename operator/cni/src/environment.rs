@@ -10,17 +10,17 @@ const LONGEST_INTERFACE: usize = 15;
 /// CNI operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CniCommand {
-    /// Add a container to the network.
+    /// ADD: a container joins the network.
     Add,
-    /// Remove a container from the network.
+    /// DEL: a container leaves the network.
     Del,
-    /// Check that a container's network is as it was made.
+    /// CHECK: a container's network is compared with its result of ADD.
     Check,
-    /// Report the supported versions.
+    /// VERSION: the supported versions are reported.
     Version,
-    /// Report whether containers can be added.
+    /// STATUS: readiness to add containers is reported.
     Status,
-    /// Remove leftovers.
+    /// GC: leftovers are removed.
     Gc,
 }
 

@@ -15,13 +15,13 @@ pub const LONGEST_LINE: u64 = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Verb {
-    /// A pod's network has been made, and its programs are to be attached.
+    /// New pod network: the pod's programs are to be attached.
     Add,
-    /// Check that all attachments are still in force.
+    /// Check of the pod's attachments.
     Check,
-    /// A pod's network is being removed.
+    /// Removal of a pod's network.
     Del,
-    /// Check that the agent answers.
+    /// Check of the agent itself.
     Status,
 }
 

@@ -72,7 +72,6 @@ where
     }
 }
 
-/// Returns whether a request is a watch.
 pub(crate) fn is_watch(method: &Method, uri: &hyper::Uri) -> bool {
     *method == Method::GET
         && uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("watch="))

@@ -17,7 +17,6 @@ const IN_USE: &str = "in-use";
 /// File that exists once the project's definitions are kept.
 const DEFINITIONS: &str = "definitions";
 
-/// Kind of servers in the pool.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pool {
     /// Servers that keep the project's definitions once a test has applied them.

@@ -59,7 +59,6 @@ impl Cluster {
     }
 }
 
-/// Parts of a line of the audit log.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {

@@ -11,7 +11,6 @@ use tower::retry::Policy;
 /// Maximum number of retries, as in the Go client.
 const MAX_REPEATS: usize = 10;
 
-/// Delay before another connection attempt.
 const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(200);
 
 /// Retry policy for responses "too many requests" or server errors with a `Retry-After` header, and for failed

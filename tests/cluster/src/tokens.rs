@@ -63,7 +63,6 @@ pub fn token(namespace: &str, account: &str, node: Option<&str>) -> String {
     format!("test.{namespace}.{account}.{}", node.unwrap_or_default())
 }
 
-/// Answers one TokenReview.
 fn answer(stream: &TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);

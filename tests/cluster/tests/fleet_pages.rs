@@ -128,7 +128,6 @@ struct Controller {
     asked: Mutex<Vec<Value>>,
 }
 
-/// Source for the server.
 struct Served(Arc<Controller>);
 
 impl ConsoleSource for Served {

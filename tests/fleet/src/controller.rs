@@ -32,7 +32,6 @@ impl Controller {
         Ok(Self { process })
     }
 
-    /// Returns the process id.
     #[must_use]
     pub fn process(&self) -> u32 {
         self.process.id()
@@ -57,7 +56,6 @@ impl Drop for Controller {
     }
 }
 
-/// Returns the path of the log file.
 #[must_use]
 pub fn log(folder: &Path) -> PathBuf {
     folder.join("controller.log")

@@ -65,7 +65,6 @@ impl Fleet {
         self.count
     }
 
-    /// Returns the ids of the processes.
     pub fn processes(&self) -> impl Iterator<Item = u32> + '_ {
         self.parts.iter().map(|part| part.process.id())
     }

@@ -13,7 +13,6 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::Service;
 
-/// State of a line.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Line {
     /// Working.
@@ -44,7 +43,6 @@ impl Link {
 /// Connector to a fixed address, whatever the request's.
 #[derive(Clone, Debug)]
 pub struct Connector {
-    /// Address of the API server.
     pub address: SocketAddr,
     pub link: Link,
 }

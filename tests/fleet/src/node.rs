@@ -94,7 +94,6 @@ impl Node {
         }
     }
 
-    /// Returns the reason why the agent is not ready, if it is not.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         self.agent.as_ref().map_or_else(|| Some("no agent runs".to_owned()), Running::not_ready)

@@ -16,36 +16,36 @@ pub struct Message {
 /// Order, with the list that it returns.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub enum Order {
-    /// Starts the agents. Returns nothing.
+    /// Start of the agents; no result.
     StartAgents,
-    /// Stops the agents. Returns nothing.
+    /// Stop of the agents; no result.
     StopAgents,
-    /// Returns the reason of the first agent that is not ready, if there is one.
+    /// Query for the first agent that is not ready: its reason, if there is one.
     Unready,
-    /// Returns a message about the first agent that has made fewer reconciliations, or has pending ones, if there is
+    /// Query for the first agent that has made fewer reconciliations, or has pending ones: a message, if there is
     /// one.
     Busy(u64),
-    /// Returns the name of the first node that has a program of a version, if there is one.
+    /// Query for the first node that has a program of a version: its name, if there is one.
     FirstWith(Version),
-    /// Returns the sum of the agents' requests and writes.
+    /// Query for the sum of the agents' requests and writes.
     Totals,
-    /// Returns each agent's number of writes.
+    /// Query for each agent's number of writes.
     Writes,
-    /// Returns the kernel ids of the attached programs of each node.
+    /// Query for the kernel ids of the attached programs of each node.
     Running,
-    /// Renames the nodes and stops their agents. Returns nothing.
+    /// Rename of the nodes, with a stop of their agents; no result.
     Rename,
-    /// Returns the ids of the loaded programs of each node, from the daemon's records.
+    /// Query for the ids of the loaded programs of each node, from the daemon's records.
     Loaded,
-    /// Returns the [`Loads`] of a version on each node.
+    /// Query for the [`Loads`] of a version on each node.
     Loads(Version),
-    /// Returns whether each node has a program of a version, from the daemon's records.
+    /// Query for whether each node has a program of a version, from the daemon's records.
     Runs(Version),
-    /// Makes the verifier reject a version, or accept it again. Returns nothing.
+    /// Change of the verifier: a version is rejected, or accepted again; no result.
     Refuse(Version, bool),
-    /// Changes the state of the line to the API server. Returns nothing.
+    /// Change of the state of the line to the API server; no result.
     Line(Line),
-    /// Returns the [`Needs`] of the process.
+    /// Query for the [`Needs`] of the process.
     Needs,
 }
 

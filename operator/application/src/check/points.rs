@@ -62,7 +62,6 @@ fn cgroup(found: &mut SpecProblems, path: String, group: &str) {
     }
 }
 
-/// Checks the number of functions.
 fn functions(found: &mut SpecProblems, path: &str, functions: &[String]) {
     if !(1..=MOST_FUNCTIONS).contains(&functions.len()) {
         found.add(path, format!("it has {} entries: 1 to {MOST_FUNCTIONS} are allowed", functions.len()));
@@ -106,7 +105,6 @@ fn process(found: &mut SpecProblems, path: &str, pid: Option<i32>) {
     }
 }
 
-/// Checks functions and probes of binaries.
 fn binaries(found: &mut SpecProblems, path: &str, blocks: &PointBlocks) {
     for (at, link) in links(blocks.uprobe_multi.as_ref()) {
         let path = format!("{path}.uprobeMulti.links[{at}]");
@@ -141,7 +139,6 @@ fn given(found: &mut SpecProblems, path: &str, fields: &[(&str, &String)]) {
     }
 }
 
-/// Checks attach points in network namespaces.
 fn networks(found: &mut SpecProblems, path: &str, blocks: &PointBlocks) {
     for (block, at, choice) in blocks.namespaces() {
         let path = format!("{path}.{block}.links[{at}]");

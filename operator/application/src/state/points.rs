@@ -54,7 +54,6 @@ pub struct InProcess<P> {
     pub container_pid: Option<i32>,
 }
 
-/// Attachments to attach points of one kind.
 type Points<P> = Option<LinksState<PointState<P>>>;
 
 /// The blocks, as in the spec. One is there, or none for types that are loaded only.

@@ -22,7 +22,6 @@ use super::dial::DialError;
 /// Time after which HTTP/2 is tried again: a proxy in front of the server may have been removed.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
-/// Clients of one server, by protocol.
 #[derive(Clone)]
 pub struct Negotiate<Shared, Single> {
     shared: Client<Shared, Body>,

@@ -17,7 +17,6 @@ use tracing::warn;
 /// Age at which a token is reloaded, as in Kubernetes' own clients.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// Token file of a configuration.
 #[derive(Clone, Debug)]
 pub struct TokenFile(Arc<Kept>);
 

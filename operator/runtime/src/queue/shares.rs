@@ -22,7 +22,6 @@ impl<K> Shares<K> {
         Self { group, most: most.max(1), working: HashMap::new() }
     }
 
-    /// Returns whether a key may be processed now.
     pub fn is_free(&self, key: &K) -> bool {
         let working = |group: String| self.working.get(&group).copied().unwrap_or_default();
         (self.group)(key).is_none_or(|group| working(group) < self.most)

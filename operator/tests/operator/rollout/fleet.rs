@@ -11,19 +11,14 @@ use bpfman_operator::rollout::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// First revision.
 pub const V1: &str = "app-0000000001";
-/// Second revision.
 pub const V2: &str = "app-0000000002";
-/// An old kernel.
 pub const OLD: &str = "6.1.0";
-/// A new kernel.
 pub const NEW: &str = "6.12.0";
 
 /// Revision of the application, and its behaviour on nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Version {
-    /// Name of the revision.
     pub name: String,
     /// Digest that its tag currently resolves to.
     pub digest: Option<String>,
@@ -106,7 +101,6 @@ impl Fleet {
         fleet
     }
 
-    /// Adds a node.
     pub fn join(&mut self, kernel: &str) -> String {
         let name = (0..).map(node_name).find(|name| !self.seen.nodes.contains_key(name)).unwrap();
         let node = RolloutNode {

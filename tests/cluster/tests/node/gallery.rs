@@ -80,7 +80,6 @@ impl Gallery {
         kubectl(&["apply", "-f", &text(&file)]);
     }
 
-    /// Runs the client in the network of a node.
     fn bpfman(&self, network: usize, line: &str) {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.networks[network].display())).arg(binaries::find("bpfman"));

@@ -41,13 +41,11 @@ impl RealNode {
         }
     }
 
-    /// Imports the image of an example's companion command.
     pub fn side_image(&self, entry: &str) {
         let binary = format!("bpfman-{entry}");
         self.image(&format!("{entry}-side"), &binary, &side(entry), &format!("/usr/bin/{binary}"));
     }
 
-    /// Imports a program that keeps a CPU busy.
     pub fn busy_image(&self) {
         self.compiled("../programs/busy.c", "busy", BUSY);
     }
@@ -65,7 +63,6 @@ impl RealNode {
         scripts::run("ctr", &self.cluster.path(""), &["images", "tag", &ours(image), name]);
     }
 
-    /// Imports an image of `packaging/containers/build`.
     fn packaged(&self, folder: &Path, archive: &str) {
         let archive = folder.join(format!("{archive}.tar"));
         assert!(archive.exists(), "{} is missing: run `make test-kube-node`", archive.display());

@@ -150,7 +150,6 @@ images:
         }
     }
 
-    /// Returns the operator's pods with an app name.
     pub fn pods_of(&self, app: &str) -> Vec<Value> {
         let words = ["-n", "bpfman", "get", "pods", "-l", &selector(app), "-o", "json"];
         self.cluster.kubectl(&words).json()["items"].as_array().cloned().unwrap_or_default()
@@ -172,12 +171,10 @@ images:
         serde_json::from_str::<Value>(&told).unwrap()[0]["xdp"].clone()
     }
 
-    /// Returns a pod of the default namespace.
     pub fn pod(&self, name: &str) -> Value {
         self.cluster.kubectl(&["get", "pod", name, "-o", "json"]).json()
     }
 
-    /// Runs `kubectl wait`.
     pub fn wait(&self, words: &[&str]) {
         let outcome = self.cluster.kubectl(&[&["wait", &*timeout(wait::DEADLINE * 2)], words].concat());
         assert!(outcome.code == 0, "{words:?}: {}", outcome.stderr);
@@ -199,7 +196,6 @@ impl Drop for RealNode {
     }
 }
 
-/// Returns the label selector of the operator's pods with an app name.
 fn selector(app: &str) -> String {
     format!("app.kubernetes.io/name={app}")
 }

@@ -24,24 +24,19 @@ const FIRST: &str = "198.51.100.1";
 const SECOND: &str = "198.51.100.2";
 /// Port with a listener on node-b.
 const OPEN: u16 = 7001;
-/// Port without a listener.
 const CLOSED: u16 = 7002;
-/// Bytes sent over the connection.
 const BYTES: usize = 100_000;
 
-/// Returns a command that runs the plugin with a kubeconfig.
 fn plugin(node: &RealNode, kubeconfig: &Path, words: &str) -> Command {
     let mut command = node.cluster.command(binaries::find("kubectl-bpfman"));
     command.args(words.split_whitespace()).env("KUBECONFIG", kubeconfig).env("HOME", node.cluster.path(""));
     command
 }
 
-/// Runs the plugin as the administrator.
 fn asked(node: &RealNode, words: &str) -> Outcome {
     Outcome::of(&mut plugin(node, &node.cluster.kubeconfig(), words))
 }
 
-/// Makes a connection from node-a to node-b.
 fn connect(node: &RealNode) {
     let listener = in_network(&node.second_netns(), || TcpListener::bind((SECOND, OPEN)).unwrap());
     let server =

@@ -52,7 +52,6 @@ pub fn in_pods(program: &str, kind: &str, app: &str) -> Value {
     json!({ "name": program, "type": kind, kind.to_lowercase(): { "links": [link] } })
 }
 
-/// Returns an application with these programs on every node.
 pub fn application(name: &str, object: &str, programs: &Value) -> Value {
     json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "metadata": { "name": name },

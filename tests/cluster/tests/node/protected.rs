@@ -85,7 +85,6 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
     node.wait(&["--for=condition=Ready", "pod/later"]);
 }
 
-/// Returns a Config with all optional parts.
 fn config() -> Value {
     json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "Config", "metadata": { "name": "bpfman-config" },
@@ -123,12 +122,10 @@ impl RealNode {
         nodes.contains(NOT_READY_TAINT)
     }
 
-    /// Returns the state objects.
     fn state(&self) -> Value {
         self.cluster.kubectl(&["get", "clusterbpfapplicationstates", "-o", "json"]).json()
     }
 
-    /// Returns the network configurations of the node.
     fn networks(&self) -> String {
         self.on_node(&["sh", "-c", "cat /etc/cni/net.d/*.conflist"]).stdout
     }

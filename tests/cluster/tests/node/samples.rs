@@ -13,7 +13,6 @@ use crate::pods::pod;
 
 /// Registry of the published samples.
 const PUBLISHED: &str = "quay.io/acme/";
-/// Registry of the node.
 const REGISTRY: &str = "localhost:5000/acme/";
 /// Image with `sample_app` and the libraries that it is linked with.
 const APP: &str = "bpfman.test/sample-app:1";

@@ -25,9 +25,7 @@ use crate::pods::pod;
 const SECOND: &str = "198.51.100.2";
 /// Port that the firewall's manifest drops, without a listener.
 const DROPPED: u16 = 23;
-/// Another port without a listener.
 const CLOSED: u16 = 7003;
-/// Cgroup in the manifest of egress-guard.
 const GUARDED: &str = "/guarded.slice";
 /// Log lines of a container of each pod that show that its rules are in force.
 const RULES: [(&str, &str, &str); 5] = [

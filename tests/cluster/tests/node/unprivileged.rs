@@ -20,7 +20,6 @@ fn container(pod: &Value) -> &Value {
     &pod["spec"]["containers"][0]
 }
 
-/// Returns a field of a process's status.
 fn status(process: &str, name: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

@@ -11,7 +11,6 @@ use bpfman_tests::Outcome;
 use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
 
-/// Returns the directory `packaging`.
 pub(super) fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").canonicalize().unwrap()
 }

@@ -26,7 +26,6 @@ pub fn nothing_is_left(cluster: &Cluster) {
     assert!(!left.contains("bpfman"), "{left}");
 }
 
-/// Applies the packaged manifests.
 async fn install(cluster: &Cluster) {
     cluster.apply_definitions().await;
     let mut objects: Vec<_> =

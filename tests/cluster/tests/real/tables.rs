@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::application::{everything, in_namespace, state};
 
-/// Returns the cells of each row.
 fn rows(table: &str) -> Vec<Vec<String>> {
     table.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
 }

@@ -50,7 +50,6 @@ pub fn published(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     serde_json::from_value(value).unwrap()
 }
 
-/// Names of fields that are additions of the project.
 const OURS: &[&str] = &[
     "rollout",
     "order",

@@ -21,7 +21,6 @@ async fn start(cluster: &Cluster, more: &[&str]) -> (Node, Operator) {
     (node, agent)
 }
 
-/// Returns the outcome of curl.
 fn curl(cluster: &Cluster, url: &str) -> Outcome {
     Outcome::of(cluster.command("curl").args([
         "-sS",

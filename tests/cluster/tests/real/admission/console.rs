@@ -32,7 +32,6 @@ async fn bind(cluster: &Cluster, account: &str, kind: &str, role: &str) {
     cluster.apply_one(object).await;
 }
 
-/// Starts a console of an account.
 async fn console(cluster: &Cluster, account: &str) -> Console {
     let token = cluster.token("people", account).await;
     let kubeconfig = cluster.kubeconfig_with(&token);

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::{NAMESPACE, configure, controller_with, rights};
 
-/// Address of the controller's metrics.
 const ADDRESS: &str = "127.0.0.1:8443";
 
 /// Scrapes an address. Returns the text, or the status and its text. With an authority the certificate is verified;

@@ -17,10 +17,8 @@ use bpfman_cluster_tests::{Cluster, manifests, wait};
 use kube::api::{Api, DynamicObject, PostParams};
 use serde_json::{Value, json};
 
-/// Namespace of the manifests.
 pub const NAMESPACE: &str = "bpfman";
 
-/// Returns the objects of a packaged file.
 fn packaged(file: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/base");
     manifests::parse(&fs::read_to_string(folder.join(file)).unwrap())

@@ -23,7 +23,6 @@ async fn agent(cluster: &Cluster, node: &str) -> kube::Client {
     cluster.client_with(&cluster.token_of_pod(&pod).await).await
 }
 
-/// State objects of one application.
 struct States {
     like: Value,
 }

@@ -29,7 +29,6 @@ struct Site {
     folder: TempDir,
 }
 
-/// Result of the plugin chain.
 struct Added {
     ok: bool,
     output: Value,
@@ -128,7 +127,6 @@ impl Site {
         self.call(&binaries::find("bpfman-cni"), command, pod, network, &input)
     }
 
-    /// Calls the whole chain.
     fn add(&self, pod: &str, network: &Namespace) -> Added {
         let input = json!({
             "cniVersion": "0.4.0", "name": "pods", "type": "ptp",

@@ -7,12 +7,10 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-/// Starts the agent of a node.
 pub fn agent(cluster: &Cluster, node: &str, socket: &Path) -> Operator {
     agent_with(cluster, node, socket, &[])
 }
 
-/// Starts the agent of a node with additional flags.
 pub fn agent_with(cluster: &Cluster, node: &str, socket: &Path, more: &[&str]) -> Operator {
     agent_as(cluster, node, socket, &cluster.kubeconfig(), more)
 }
@@ -34,7 +32,6 @@ pub async fn probes(agent: &Operator) -> String {
     listens(agent, "probes").await
 }
 
-/// Returns the address of an agent's metrics, from its log.
 pub async fn metrics(agent: &Operator) -> String {
     listens(agent, "metrics").await
 }
@@ -72,19 +69,16 @@ pub fn application(name: &str, object: &Path, programs: Value) -> Value {
     })
 }
 
-/// Returns an XDP program on interfaces.
 pub fn xdp(name: &str, interfaces: &[&str], priority: i32) -> Value {
     json!({ "name": name, "type": "XDP", "xdp": { "links": [
         { "interfaceSelector": { "interfaces": interfaces }, "priority": priority }] } })
 }
 
-/// Returns the API of a kind of this project.
 pub async fn objects(cluster: &Cluster, kind: &str) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("bpfman.io", "v1alpha1", kind));
     Api::all_with(cluster.client().await, &resource)
 }
 
-/// Returns the state objects of a cluster application.
 pub async fn states(cluster: &Cluster, application: &str) -> Vec<DynamicObject> {
     let label = format!("bpfman.io/ownedByProgram={application}");
     let api = objects(cluster, "ClusterBpfApplicationState").await;
@@ -149,7 +143,6 @@ pub fn links(node: &Node) -> Vec<(String, String)> {
     links
 }
 
-/// Returns the names of the daemon's programs.
 pub fn programs(node: &Node) -> Vec<String> {
     let list = node.daemon.bpfman("list programs -o json").json();
     let all = list["programs"].as_array().unwrap().iter();

@@ -14,7 +14,6 @@ use super::equipment::{application, start, until_success, xdp};
 const NAMESPACE: &str = "bpfman";
 /// Address that the API server can reach. It does not proxy to loopback addresses.
 const ADDRESS: &str = "198.51.100.7";
-/// Address without a listener.
 const NOWHERE: &str = "198.51.100.8";
 
 async fn pod_of_agent(cluster: &Cluster, name: &str, node: &str, address: &str) {

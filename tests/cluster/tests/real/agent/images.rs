@@ -15,7 +15,6 @@ fn bpfman(node: &Node, line: &str) -> String {
     Outcome::of(&mut command).success()
 }
 
-/// Builds and pushes an image of one of the test programs.
 fn publish(node: &Node, name: &str, program: &str) {
     let object = compile::object(program);
     bpfman(node, &format!("image build -t {name} -b {}", object.display()));

@@ -21,7 +21,6 @@ fn discovering(priority: i32) -> Value {
     )
 }
 
-/// Returns the daemon's ids of all links.
 fn ids(node: &Node) -> Vec<u64> {
     let list = node.daemon.bpfman("list links -o json").json();
     list["links"].as_array().unwrap().iter().map(|link| link["link_id"].as_u64().unwrap()).collect()

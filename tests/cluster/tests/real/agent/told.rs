@@ -19,13 +19,11 @@ async fn events(cluster: &Cluster, object: &DynamicObject) -> Vec<Event> {
     all
 }
 
-/// Returns type and reason of all events about an object.
 async fn told(cluster: &Cluster, object: &DynamicObject) -> Vec<(String, String)> {
     let all = events(cluster, object).await.into_iter();
     all.map(|event| (event.type_.unwrap_or_default(), event.reason.unwrap_or_default())).collect()
 }
 
-/// Returns the texts of all events about an object.
 async fn notes(cluster: &Cluster, object: &DynamicObject) -> Vec<String> {
     events(cluster, object).await.into_iter().filter_map(|event| event.note).collect()
 }

@@ -132,7 +132,6 @@ impl Fleet {
         .await;
     }
 
-    /// Returns the kernel ids of the programs of each node.
     fn ids(&self) -> Vec<Vec<u64>> {
         let of = |node: &Node| {
             let list = node.daemon.bpfman("list programs -o json").json();

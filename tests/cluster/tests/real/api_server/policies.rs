@@ -14,7 +14,6 @@ use crate::admission::{NAMESPACE, application, refusal, rights};
 
 const POLICY: &str = "bpfman-state-objects";
 
-/// Returns the packaged policy and its binding.
 fn policy() -> Vec<Value> {
     let file =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/policies/state-objects.yaml");
@@ -45,7 +44,6 @@ fn dry_run() -> PostParams {
     PostParams { dry_run: true, ..PostParams::default() }
 }
 
-/// State objects of one application.
 struct States {
     resource: ApiResource,
     namespace: Option<&'static str>,
@@ -77,7 +75,6 @@ impl States {
         Self { resource, namespace, like }
     }
 
-    /// Returns the API for a token.
     async fn api(&self, cluster: &Cluster, token: &str) -> Api<DynamicObject> {
         let client = cluster.client_with(token).await;
         match self.namespace {

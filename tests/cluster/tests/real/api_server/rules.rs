@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::application::{everything, in_namespace, places, state};
 
-/// Rule that a block belongs to types.
 struct Rule {
     types: Vec<String>,
     block: String,

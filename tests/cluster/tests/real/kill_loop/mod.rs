@@ -23,7 +23,6 @@ const INTERFACES: [&str; 2] = ["up0", "up1"];
 /// Names of possible applications, and whether they are namespaced.
 const NAMES: [(&str, bool); 5] =
     [("red", false), ("green", false), ("blue", false), ("shop", true), ("bank", true)];
-/// Namespace of the namespaced applications.
 const NAMESPACE: &str = "team";
 /// Maximum number of changes in a round.
 const MOST_CHANGES: usize = 6;
@@ -96,7 +95,6 @@ impl World {
         }
     }
 
-    /// Makes one random change to the applications.
     async fn change(&mut self) {
         let (name, is_namespaced) = NAMES[self.random.below(NAMES.len())];
         let api = self.api(name).await;
@@ -169,7 +167,6 @@ impl World {
         }
     }
 
-    /// Sleeps for a random time.
     async fn pause(&mut self) {
         tokio::time::sleep(Duration::from_millis(self.random.below(250) as u64)).await;
     }

@@ -11,7 +11,6 @@ use super::{INTERFACES, NAMESPACE};
 /// Attachment: program name, interface and priority.
 pub type Place = (String, String, i64);
 
-/// Spec of an application.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     is_namespaced: bool,
@@ -22,7 +21,6 @@ pub struct Wanted {
     pub has_rollout: bool,
 }
 
-/// Returns kind and name of an application.
 pub fn head(name: &str, is_namespaced: bool) -> Value {
     match is_namespaced {
         false => {
@@ -68,7 +66,6 @@ impl Wanted {
         }
     }
 
-    /// Returns the manifest.
     pub fn object(&self, name: &str) -> Value {
         let mut object = head(name, self.is_namespaced);
         object["spec"] = json!({

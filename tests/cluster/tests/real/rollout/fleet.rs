@@ -16,7 +16,6 @@ use super::agents::Agents;
 
 const NAMESPACE: &str = "bpfman";
 
-/// Name of the only application.
 pub const APPLICATION: &str = "filter";
 
 pub struct Fleet {
@@ -93,7 +92,6 @@ impl Fleet {
         self.cluster.apply_one(object).await.uid().unwrap()
     }
 
-    /// Changes a part of the spec, as a user does.
     pub async fn change(&self, spec: &Value) {
         let patch = Patch::Merge(json!({ "spec": spec }));
         self.applications.patch(APPLICATION, &PatchParams::default(), &patch).await.unwrap();
@@ -149,7 +147,6 @@ impl Fleet {
         self.agents.with(|world| world.told.values().map(counts).max().unwrap_or(0))
     }
 
-    /// Kills the controller and starts another one.
     pub fn restart_controller(&mut self) {
         self.restart_controller_with(&[]);
     }
