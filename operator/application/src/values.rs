@@ -15,7 +15,7 @@ pub const MOST_NAMES: usize = 128;
 pub const LONGEST_TEXT: usize = 8192;
 /// Maximum length of one name, in characters.
 pub const LONGEST_NAME: usize = 256;
-/// Maximum number of entries of a map: the kernel's counter has 32 bits.
+/// Maximum number of entries of a map: the kernel's `max_entries` has 32 bits.
 pub const MOST_ENTRIES: u32 = u32::MAX;
 
 /// Returns the schema of a map of names to texts.

@@ -21,7 +21,7 @@ pub struct HookPlace {
 }
 
 impl HookPlace {
-    /// Returns the requested order of an attach point. Points that `bpfman.v1` does not have have none.
+    /// Returns the requested order of an attach point. Points outside `bpfman.v1` have neither priority nor verdicts.
     #[must_use]
     pub fn of(info: Option<&Info>, order: Option<&LinkOrder>) -> Self {
         let (priority, proceed_on) = match info {

@@ -1,8 +1,8 @@
 //! Connections into a cluster's network namespace.
 //!
-//! A socket belongs to the namespace in which it was created, whoever uses it afterwards. Each connection is
-//! therefore made by a thread that enters the namespace, while the test itself stays outside: it can use several
-//! clusters at once, from any thread.
+//! A socket belongs to the namespace in which it was created, even if another thread uses it afterwards. Each
+//! connection is therefore made by a thread that enters the namespace, while the test itself stays outside: it can
+//! use several clusters at once, from any thread.
 
 use std::fs::File;
 use std::future::Future;

@@ -24,7 +24,7 @@ pub fn why(error: &Error) -> String {
     }
 }
 
-/// Returns the innermost cause, which says what happened; the outer ones say in which operation.
+/// Returns the innermost cause, which is the actual problem; the outer ones name the operation.
 #[must_use]
 pub fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     let mut cause = error;

@@ -126,7 +126,7 @@ pub struct WireNodeStatus {
 pub struct NodeInfo {
     /// Kernel release, as `uname -r` prints it.
     pub kernel_version: String,
-    /// Boot id. Kubernetes writes the last two letters in capitals.
+    /// Boot id; the field is `bootID` in Kubernetes.
     #[serde(rename = "bootID")]
     pub boot_id: String,
 }

@@ -54,7 +54,7 @@ async fn config(cluster: &Cluster, agent: &str) -> String {
             {
                 "job_name": "bpfman-agent", "scheme": "https",
                 "authorization": { "credentials_file": file },
-                // As in the agent's monitor: no client is configured to trust a self-made certificate.
+                // Like the agent's monitor: no client is configured to trust a self-made certificate.
                 "tls_config": { "insecure_skip_verify": true },
                 "static_configs": [{ "targets": [agent] }],
             },
