@@ -39,19 +39,13 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser.
-    ///
-    /// # Panics
-    /// Panics if Chromium or its driver is not installed: `packaging/install-deps test`.
+    /// Starts a browser. Panics if Chromium or its driver is not installed: `packaging/install-deps test`.
     #[must_use]
     pub fn start() -> Self {
         Self::start_in(None)
     }
 
-    /// Starts a browser in another network namespace.
-    ///
-    /// # Panics
-    /// Panics in the same cases as [`Self::start`].
+    /// Starts a browser in another network namespace. Panics in the same cases as [`Self::start`].
     #[must_use]
     pub fn start_in(netns: Option<&Path>) -> Self {
         let profile = tempfile::Builder::new().prefix("bpfman-test-browser-").tempdir().unwrap();
@@ -151,10 +145,7 @@ impl Browser {
         self.in_session("POST", "execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// Waits until a script returns true.
-    ///
-    /// # Panics
-    /// Panics if it does not within the time limit, or the page had an error.
+    /// Waits until a script returns true. Panics if it does not within the time limit, or the page had an error.
     pub fn until(&self, what: &str, script: &str) {
         until(&format!("{what}\nthe page: {}", script), || {
             let holds = self.script(script) == true;

@@ -16,10 +16,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Runs a command to completion.
-    ///
-    /// # Panics
-    /// Panics if it cannot be started, or does not end within the time limit.
+    /// Runs a command to completion. Panics if it cannot be started, or does not end within the time limit.
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
         let what = format!("{command:?} to end");
@@ -32,29 +29,21 @@ impl Outcome {
         }
     }
 
-    /// Returns the standard output.
-    ///
-    /// # Panics
-    /// Panics if the command failed.
+    /// Returns the standard output. Panics if the command failed.
     pub fn success(self) -> String {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self.stdout
     }
 
-    /// Returns the standard output as JSON.
-    ///
-    /// # Panics
-    /// Panics if the command failed, or did not write JSON.
+    /// Returns the standard output as JSON. Panics if the command failed, or did not write JSON.
     #[must_use]
     pub fn json(self) -> serde_json::Value {
         let text = self.success();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// Asserts that the command failed with a code, and that standard error contains each of these texts.
-    ///
-    /// # Panics
-    /// Panics otherwise.
+    /// Asserts that the command failed with a code, and that standard error contains each of these texts. Panics
+    /// otherwise.
     pub fn fails(&self, code: i32, says: &[&str]) {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         for text in says {
@@ -63,10 +52,7 @@ impl Outcome {
     }
 }
 
-/// Runs a command, and returns its standard output.
-///
-/// # Panics
-/// Panics if it fails.
+/// Runs a command, and returns its standard output. Panics if it fails.
 pub fn run(words: &[&str]) -> String {
     let outcome = Outcome::of(Command::new(words[0]).args(&words[1..]));
     assert_eq!(outcome.code, 0, "{}: {}{}", words.join(" "), outcome.stdout, outcome.stderr);

@@ -41,10 +41,8 @@ impl Console {
         Self::of(daemon.cli_command(), None)
     }
 
-    /// Starts a console with a client command, which may run in another network namespace.
-    ///
-    /// # Panics
-    /// Panics if it prints no address.
+    /// Starts a console with a client command, which may run in another network namespace. Panics if it prints no
+    /// address.
     #[must_use]
     pub fn of(mut command: Command, netns: Option<&Path>) -> Self {
         command.args(["console", "--no-open"]).stdin(Stdio::null()).stdout(Stdio::piped());

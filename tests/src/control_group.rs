@@ -14,19 +14,14 @@ pub struct Group {
 }
 
 impl Group {
-    /// Creates a cgroup. `test` must be unique within this process.
-    ///
-    /// # Panics
-    /// Panics if it exists already, or cgroup v2 is not mounted.
+    /// Creates a cgroup. `test` must be unique within this process. Panics if it exists already, or cgroup v2 is not
+    /// mounted.
     #[must_use]
     pub fn new(test: &str) -> Self {
         Self::at(&format!("/system-{}-{test}", std::process::id()))
     }
 
-    /// Creates the cgroup with this path from the root of the hierarchy.
-    ///
-    /// # Panics
-    /// Panics in the same cases as [`Self::new`].
+    /// Creates the cgroup with this path from the root of the hierarchy. Panics in the same cases as [`Self::new`].
     #[must_use]
     pub fn at(path: &str) -> Self {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -38,10 +33,7 @@ impl Group {
     }
 
     /// Runs a closure while this process, with all its threads, is in the cgroup. Sockets created by it belong to the
-    /// cgroup permanently.
-    ///
-    /// # Panics
-    /// Panics if the process cannot be moved.
+    /// cgroup permanently. Panics if the process cannot be moved.
     pub fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let before = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();
@@ -54,10 +46,7 @@ impl Group {
         done
     }
 
-    /// Returns whether a process of the cgroup can connect to this machine.
-    ///
-    /// # Panics
-    /// Panics if bash is missing.
+    /// Returns whether a process of the cgroup can connect to this machine. Panics if bash is missing.
     #[must_use]
     pub fn connects(&self) -> bool {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -71,20 +60,14 @@ impl Group {
     }
 }
 
-/// Returns the mount point of cgroup v2.
-///
-/// # Panics
-/// Panics if it is not mounted.
+/// Returns the mount point of cgroup v2. Panics if it is not mounted.
 #[must_use]
 pub fn unified_hierarchy() -> PathBuf {
     mounted(|kind| kind.starts_with("cgroup2 ")).unwrap()
 }
 
 /// Returns the mount point of the hierarchy whose cgroups identify processes: systemd's own of version 1, or that of
-/// version 2.
-///
-/// # Panics
-/// Panics if there is none.
+/// version 2. Panics if there is none.
 #[must_use]
 pub fn naming_hierarchy() -> PathBuf {
     mounted(|kind| kind.contains("name=systemd")).unwrap_or_else(unified_hierarchy)

@@ -30,10 +30,7 @@ impl Csi {
         Self { runtime, channel }
     }
 
-    /// Calls NodePublishVolume.
-    ///
-    /// # Errors
-    /// Returns the driver's status.
+    /// Calls NodePublishVolume. Fails with the driver's status.
     pub fn publish(&self, request: v1::NodePublishVolumeRequest) -> Result<(), Status> {
         let mut client = NodeClient::new(self.channel.clone());
         self.runtime.block_on(async move { client.node_publish_volume(request).await }).map(drop)
@@ -42,10 +39,8 @@ impl Csi {
     /// Calls NodePublishVolume many times in parallel, on one connection.
     ///
     /// Another call comes first: an HTTP/2 client that has not read the server's settings yet may open more streams
-    /// than the server accepts, and the server refuses those. Go's gRPC clients wait for the settings.
-    ///
-    /// # Panics
-    /// Panics if a call panics.
+    /// than the server accepts, and the server refuses those. Go's gRPC clients wait for the settings. Panics if a call
+    /// panics.
     #[must_use]
     pub fn publish_all(&self, requests: Vec<v1::NodePublishVolumeRequest>) -> Vec<Result<(), Status>> {
         let _answered = self.identity();
@@ -65,10 +60,7 @@ impl Csi {
         })
     }
 
-    /// Calls NodeUnpublishVolume.
-    ///
-    /// # Errors
-    /// Returns the driver's status.
+    /// Calls NodeUnpublishVolume. Fails with the driver's status.
     pub fn unpublish(&self, volume_id: &str, target: &Path) -> Result<(), Status> {
         let request = v1::NodeUnpublishVolumeRequest {
             volume_id: volume_id.to_owned(),
@@ -115,10 +107,7 @@ impl Csi {
         })
     }
 
-    /// Calls a method whose request and response have no relevant fields.
-    ///
-    /// # Errors
-    /// Returns the driver's status.
+    /// Calls a method whose request and response have no relevant fields. Fails with the driver's status.
     pub fn call(&self, path: &'static str) -> Result<(), Status> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         self.runtime.block_on(async move {
@@ -129,10 +118,8 @@ impl Csi {
         })
     }
 
-    /// Returns the plugin information that a kubelet requests for registration.
-    ///
-    /// # Errors
-    /// Returns the status of a broken connection.
+    /// Returns the plugin information that a kubelet requests for registration. Fails with the status of a broken
+    /// connection.
     pub fn plugin_info(&self) -> Result<registration::PluginInfo, Status> {
         let mut client = RegistrationClient::new(self.channel.clone());
         self.runtime
@@ -140,10 +127,7 @@ impl Csi {
             .map(tonic::Response::into_inner)
     }
 
-    /// Sends the status of the registration, like a kubelet.
-    ///
-    /// # Errors
-    /// Returns the status of a broken connection.
+    /// Sends the status of the registration, like a kubelet. Fails with the status of a broken connection.
     pub fn registered(&self, status: registration::RegistrationStatus) -> Result<(), Status> {
         let mut client = RegistrationClient::new(self.channel.clone());
         self.runtime.block_on(async move { client.notify_registration_status(status).await }).map(drop)
@@ -172,10 +156,7 @@ pub fn publish(volume: &str, target: &Path, program: &str, maps: &str) -> v1::No
     }
 }
 
-/// Returns the mount of a request, to change it.
-///
-/// # Panics
-/// Panics if there is none.
+/// Returns the mount of a request, to change it. Panics if there is none.
 pub fn mount(request: &mut v1::NodePublishVolumeRequest) -> &mut MountVolume {
     match request.volume_capability.as_mut().and_then(|capability| capability.access_type.as_mut()) {
         Some(AccessType::Mount(mount)) => mount,

@@ -66,10 +66,7 @@ impl Daemon {
         Self { folder, process: None, notified: None, told_before: Vec::new() }
     }
 
-    /// Starts the daemon, which must not be running, and waits until it is ready.
-    ///
-    /// # Panics
-    /// Panics if it exits instead.
+    /// Starts the daemon, which must not be running, and waits until it is ready. Panics if it exits instead.
     pub fn again(&mut self, launch: &Launch) {
         assert!(self.process.is_none(), "it runs already");
         let ready = self.path("ready");
@@ -223,10 +220,7 @@ impl Daemon {
         self.bpfman(&format!("image sign {image} --key {key}")).success();
     }
 
-    /// Detaches all links.
-    ///
-    /// # Panics
-    /// Panics if the daemon does not list or detach them.
+    /// Detaches all links. Panics if the daemon does not list or detach them.
     pub fn detach_all(&self) {
         let links = self.bpfman("list links -o json").json();
         for link in links["links"].as_array().unwrap() {
@@ -257,10 +251,7 @@ impl Daemon {
         self.ended()
     }
 
-    /// Waits until the daemon has exited by itself.
-    ///
-    /// # Panics
-    /// Panics if it does not.
+    /// Waits until the daemon has exited by itself. Panics if it does not.
     pub fn ended(&mut self) -> ExitStatus {
         let process = self.process.as_mut().expect("it runs");
         let mut status = None;

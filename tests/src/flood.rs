@@ -69,10 +69,7 @@ impl Flood {
         Self { shared, threads }
     }
 
-    /// Waits for a datagram that passed exactly these members.
-    ///
-    /// # Panics
-    /// Panics if none arrives, or a datagram was lost.
+    /// Waits for a datagram that passed exactly these members. Panics if none arrives, or a datagram was lost.
     pub fn meets(&self, trail: &[u8]) {
         wait::until(&format!("a datagram met the members {trail:?}"), || {
             assert!(self.threads.iter().all(|thread| !thread.is_finished()), "the flood ended by itself");
@@ -80,10 +77,8 @@ impl Flood {
         });
     }
 
-    /// Ends the stream, waits for all datagrams, and returns the members that they passed.
-    ///
-    /// # Panics
-    /// Panics if datagrams were lost or reordered.
+    /// Ends the stream, waits for all datagrams, and returns the members that they passed. Panics if datagrams were
+    /// lost or reordered.
     #[must_use]
     pub fn end(mut self) -> Vec<Run> {
         self.shared.stop.store(true, Ordering::Relaxed);

@@ -89,10 +89,8 @@ fn byte(value: &Value) -> u8 {
     u8::from_str_radix(text, 16).unwrap()
 }
 
-/// Returns the map with a name. Some of the ids may be gone: a replaced program keeps only some maps.
-///
-/// # Panics
-/// Panics if no map has the name.
+/// Returns the map with a name. Some of the ids may be gone: a replaced program keeps only some maps. Panics if no map
+/// has the name.
 #[must_use]
 pub fn map_named(ids: &[u32], name: &str) -> u32 {
     let is_named = |id: &u32| has_map(*id) && map(*id)["name"] == name;

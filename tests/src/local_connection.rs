@@ -19,19 +19,13 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Connects to a listener in this thread's namespace.
-    ///
-    /// # Panics
-    /// Panics if no connection can be made.
+    /// Connects to a listener in this thread's namespace. Panics if no connection can be made.
     #[must_use]
     pub fn of(listener: &TcpListener, address: SocketAddr) -> Self {
         Self::accepted(listener, TcpStream::connect(address).unwrap())
     }
 
-    /// Connects from a chosen IPv4 address and port.
-    ///
-    /// # Panics
-    /// Panics if they are in use.
+    /// Connects from a chosen IPv4 address and port. Panics if they are in use.
     #[must_use]
     pub fn from(own: SocketAddr, listener: &TcpListener) -> Self {
         let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -41,10 +35,7 @@ impl Ends {
         Self::accepted(listener, client.into())
     }
 
-    /// Accepts the next connection as the other end of `client`.
-    ///
-    /// # Panics
-    /// Panics if none arrives.
+    /// Accepts the next connection as the other end of `client`. Panics if none arrives.
     #[must_use]
     pub fn accepted(listener: &TcpListener, client: TcpStream) -> Self {
         let (server, _) = within("a local connection to come", || listener.accept()).unwrap();
@@ -55,10 +46,7 @@ impl Ends {
     }
 }
 
-/// Reads `length` bytes, or fewer at the end of the stream.
-///
-/// # Panics
-/// Panics if they do not arrive by the deadline.
+/// Reads `length` bytes, or fewer at the end of the stream. Panics if they do not arrive by the deadline.
 pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     let mut got = 0;

@@ -67,10 +67,7 @@ pub fn book() -> Vec<String> {
     pages
 }
 
-/// Returns the blocks of a page.
-///
-/// # Panics
-/// Panics if a block has no end.
+/// Returns the blocks of a page. Panics if a block has no end.
 #[must_use]
 pub fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
@@ -156,10 +153,7 @@ pub fn prompted(line: &str) -> Option<&str> {
     host.chars().all(|letter| letter.is_ascii_alphanumeric()).then_some(typed)
 }
 
-/// Returns the text of a page.
-///
-/// # Panics
-/// Panics if it cannot be read.
+/// Returns the text of a page. Panics if it cannot be read.
 #[must_use]
 pub fn read(page: &str) -> String {
     let path = root().join(page);

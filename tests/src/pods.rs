@@ -92,10 +92,8 @@ impl Cluster {
         self.pods.push(pod);
     }
 
-    /// Returns the number of packets of both families that the node's stack has forwarded.
-    ///
-    /// # Panics
-    /// Panics if the kernel does not report it.
+    /// Returns the number of packets of both families that the node's stack has forwarded. Panics if the kernel does
+    /// not report it.
     #[must_use]
     pub fn forwarded_by_stack(&self) -> u64 {
         let read = |file: &str| {

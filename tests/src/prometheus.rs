@@ -66,10 +66,7 @@ impl Prometheus {
         answer["data"].clone()
     }
 
-    /// Returns the current value of an expression: one entry per series.
-    ///
-    /// # Panics
-    /// Panics if the expression is invalid.
+    /// Returns the current value of an expression: one entry per series. Panics if the expression is invalid.
     #[must_use]
     pub fn query(&self, expression: &str) -> Vec<Value> {
         self.ask("query", &[("query", expression)])["result"].as_array().unwrap().clone()
@@ -83,10 +80,7 @@ impl Prometheus {
         self.ask("query_range", &parameters)["result"].as_array().unwrap().clone()
     }
 
-    /// Waits until all `targets` are scraped.
-    ///
-    /// # Panics
-    /// Panics if a target cannot be scraped.
+    /// Waits until all `targets` are scraped. Panics if a target cannot be scraped.
     pub fn until_scraped(&self, targets: usize) {
         until("all targets are scraped", || {
             let up = self.query("up == 1").len() == targets;
@@ -99,10 +93,7 @@ impl Prometheus {
         });
     }
 
-    /// Waits until each of these expressions returns data.
-    ///
-    /// # Panics
-    /// Panics if one returns none by the deadline.
+    /// Waits until each of these expressions returns data. Panics if one returns none by the deadline.
     pub fn until_all_give_data(&self, expressions: &[ShippedExpression]) {
         for ShippedExpression { of, panel, expression, .. } in expressions {
             until(&format!("{of}, {panel}: {expression} gives data"), || {

@@ -19,10 +19,7 @@ pub struct Scraped {
 }
 
 impl Scraped {
-    /// Parses a response.
-    ///
-    /// # Panics
-    /// Panics if it is not an HTTP response.
+    /// Parses a response. Panics if it is not an HTTP response.
     #[must_use]
     pub fn parse(answer: &str) -> Self {
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");

@@ -13,10 +13,7 @@ pub const DEADLINE: Duration = Duration::from_secs(150);
 /// Time for which a wait may continue after its processes were killed.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
-/// Waits until a condition holds.
-///
-/// # Panics
-/// Panics if it does not hold by the deadline.
+/// Waits until a condition holds. Panics if it does not hold by the deadline.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -34,8 +31,6 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// Runs a closure that may block forever, because it waits for a process or reads its output.
 ///
 /// After the deadline all processes that this test has started are killed, which closes their pipes and ends the wait.
-///
-/// # Panics
 /// Panics if the closure has not finished by the deadline. If the wait does not end even then, the test's process is
 /// aborted.
 pub fn within<T>(what: &str, blocks: impl FnOnce() -> T) -> T {

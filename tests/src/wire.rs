@@ -126,20 +126,15 @@ impl Wire {
         replace_load of node: ext::ReplaceLoadRequest => ext::ReplaceLoadResponse;
     }
 
-    /// Calls Attach of the additional service.
-    ///
-    /// # Errors
-    /// Returns the daemon's status, or that of a broken connection.
+    /// Calls Attach of the additional service. Fails with the daemon's status, or that of a broken connection.
     pub fn attach_by_chains(&self, request: ext::ChainAttachRequest) -> Result<ext::Link, Status> {
         let mut client = self.chains.clone();
         let answer = self.runtime.block_on(async move { client.attach(request).await })?.into_inner();
         answer.link.ok_or_else(|| Status::internal("the answer has no link"))
     }
 
-    /// Watches changes, also in these network namespaces.
-    ///
-    /// # Errors
-    /// Returns the daemon's status, or that of a broken connection.
+    /// Watches changes, also in these network namespaces. Fails with the daemon's status, or that of a broken
+    /// connection.
     pub fn watch(&self, netns: &[String]) -> Result<Streamed<'_, ext::WatchEvent>, Status> {
         let mut client = self.node.clone();
         let request = ext::WatchRequest { netns: netns.to_vec() };
@@ -147,10 +142,8 @@ impl Wire {
         Ok(Streamed { runtime: &self.runtime, stream })
     }
 
-    /// Follows the metrics of programs, chains and maps.
-    ///
-    /// # Errors
-    /// Returns the daemon's status, or that of a broken connection.
+    /// Follows the metrics of programs, chains and maps. Fails with the daemon's status, or that of a broken
+    /// connection.
     pub fn follow_figures(
         &self,
         request: ext::FollowFiguresRequest,
@@ -169,12 +162,7 @@ pub struct Streamed<'a, T> {
 }
 
 impl<T> Streamed<'_, T> {
-    /// Returns the next message; `None` at the end of the stream.
-    ///
-    /// # Errors
-    /// Returns the status with which the stream ended.
-    ///
-    /// # Panics
+    /// Returns the next message; `None` at the end of the stream. Fails with the status with which the stream ended.
     /// Panics if no message arrives by the deadline.
     pub fn next_message(&mut self) -> Result<Option<T>, Status> {
         let next = async { tokio::time::timeout(crate::wait::DEADLINE, self.stream.message()).await };
@@ -183,12 +171,7 @@ impl<T> Streamed<'_, T> {
 }
 
 impl Streamed<'_, ext::WatchEvent> {
-    /// Returns the next event; `None` at the end of the stream.
-    ///
-    /// # Errors
-    /// Returns the status with which the stream ended.
-    ///
-    /// # Panics
+    /// Returns the next event; `None` at the end of the stream. Fails with the status with which the stream ended.
     /// Panics if no event arrives by the deadline.
     pub fn next_event(&mut self) -> Result<Option<ext::watch_event::Event>, Status> {
         Ok(self.next_message()?.map(|event| event.event.expect("an event says what it is")))

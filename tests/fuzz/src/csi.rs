@@ -6,11 +6,8 @@ use bpfman_proto::csi::v1;
 use bpfmand_csi::{Publication, VolumeId, fuzzing};
 use prost::Message as _;
 
-/// Reads input as a connection and as a request.
-///
-/// # Panics
-/// Panics if the forwarded data depends on how the bytes arrive or is longer than the input, or if a volume's name
-/// leads out of its directory.
+/// Reads input as a connection and as a request. Panics if the forwarded data depends on how the bytes arrive or is
+/// longer than the input, or if a volume's name leads out of its directory.
 pub fn run(bytes: &[u8]) {
     let passed = fuzzing::passed_on(bytes, usize::MAX);
     assert!(passed.len() <= bytes.len(), "more is passed on than came");

@@ -2,10 +2,7 @@
 
 use bpfmand_splice::{DispatcherConfig, dispatcher_config, dispatcher_takes_frags, read_dispatcher_config};
 
-/// Reads a configuration, and writes it again.
-///
-/// # Panics
-/// Panics if a program is lost when the configuration is written.
+/// Reads a configuration, and writes it again. Panics if a program is lost when the configuration is written.
 pub fn run(bytes: &[u8]) {
     let DispatcherConfig::Slots(slots) = read_dispatcher_config(bytes) else { return };
     let _all = dispatcher_takes_frags(&slots);

@@ -38,10 +38,7 @@ impl StartHelper for Scripted {
 }
 
 /// Loads an image that need not be signed. The input is the length of the fetcher's answer (2 bytes), that answer, and
-/// the verifier's answer.
-///
-/// # Panics
-/// Panics if the image is loaded with bytecode that neither process sent.
+/// the verifier's answer. Panics if the image is loaded with bytecode that neither process sent.
 pub fn run(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first_chunk::<2>() else { return };
     let (fetcher, verifier) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));

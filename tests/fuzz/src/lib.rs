@@ -63,10 +63,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     target("values", values::run, values::seeds),
 ];
 
-/// Writes the seeds of a target as files of a directory.
-///
-/// # Errors
-/// Returns an error if a file cannot be written.
+/// Writes the seeds of a target as files of a directory. Fails if a file cannot be written.
 pub fn write_seeds(target: &FuzzTarget, folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for (number, seed) in (target.seeds)().iter().enumerate() {

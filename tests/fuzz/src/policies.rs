@@ -16,10 +16,7 @@ impl AccountNames for NoAccounts {
     }
 }
 
-/// Parses a policy with both parsers.
-///
-/// # Panics
-/// Panics if a policy allows unsigned images without the key `unsigned`.
+/// Parses a policy with both parsers. Panics if a policy allows unsigned images without the key `unsigned`.
 pub fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _refused = AccessPolicy::parse(text, &NoAccounts);

@@ -124,10 +124,8 @@ impl Decoder for Raw {
     }
 }
 
-/// Sends a request. The first byte selects the call; the others are its message.
-///
-/// # Panics
-/// Panics if the daemon does not answer, or returns an internal error.
+/// Sends a request. The first byte selects the call; the others are its message. Panics if the daemon does not answer,
+/// or returns an internal error.
 pub fn request(bytes: &[u8]) {
     let Some((method, message)) = bytes.split_first() else { return };
     let method = Method::ALL[usize::from(*method) % Method::ALL.len()];
@@ -212,10 +210,8 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Sends the bytes as they are: HTTP/2, a handover, or anything else.
-///
-/// # Panics
-/// Panics if the daemon does not answer other clients afterwards.
+/// Sends the bytes as they are: HTTP/2, a handover, or anything else. Panics if the daemon does not answer other
+/// clients afterwards.
 pub fn connection(bytes: &[u8]) {
     with_served(|served| {
         let socket = served.world.folder.path().join("socket");

@@ -5,10 +5,8 @@ use bpfmand_object::{FieldLayout, ValueLayout};
 /// Maximum length of an error, in bytes: texts in it are cut.
 const LONGEST: usize = 16 << 10;
 
-/// Writes a text to a variable. The input is the type in the format of readers, a line break, and the text.
-///
-/// # Panics
-/// Panics if the error is longer than the maximum.
+/// Writes a text to a variable. The input is the type in the format of readers, a line break, and the text. Panics if
+/// the error is longer than the maximum.
 pub fn run(bytes: &[u8]) {
     let Ok(input) = std::str::from_utf8(bytes) else { return };
     let Some((layout, text)) = input.split_once('\n') else { return };

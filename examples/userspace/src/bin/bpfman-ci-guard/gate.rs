@@ -12,10 +12,8 @@ use rustix::process::{
 /// Hidden subcommand with which ci-guard starts this process.
 pub const VERB: &str = "behind-the-gate";
 
-/// Starts a process that will become the command, and waits until it is stopped.
-///
-/// # Errors
-/// Returns an error if the process cannot be started, or ends before it stops.
+/// Starts a process that will become the command, and waits until it is stopped. Fails if the process cannot be
+/// started, or ends before it stops.
 pub fn start(command: &[String]) -> Result<Child> {
     let child = Command::new("/proc/self/exe").arg(VERB).arg("--").args(command).spawn();
     let child = child.context("cannot start a process")?;
@@ -27,10 +25,7 @@ pub fn start(command: &[String]) -> Result<Child> {
     Ok(child)
 }
 
-/// Releases the command.
-///
-/// # Errors
-/// Returns an error if the process is gone.
+/// Releases the command. Fails if the process is gone.
 pub fn open(child: &Child) -> Result<()> {
     kill_process(Pid::from_child(child), Signal::CONT).context("cannot let the command through")
 }

@@ -60,10 +60,8 @@ pub struct Group {
 
 impl Group {
     /// Creates the cgroup at `place`, by default below the cgroup of ci-guard. Returns the reason if there is no
-    /// cgroup: it was disabled, or no place was requested and none can be created.
-    ///
-    /// # Errors
-    /// Returns an error if the cgroup cannot be created at the requested place.
+    /// cgroup: it was disabled, or no place was requested and none can be created. Fails if the cgroup cannot be
+    /// created at the requested place.
     pub fn make(place: Option<&Place>) -> Result<Result<Self, String>> {
         match place {
             Some(Place::Nowhere) => Ok(Err("the user wants none".to_owned())),
@@ -119,18 +117,13 @@ impl Group {
         &self.events
     }
 
-    /// Returns whether the cgroup or one below it contains a process.
-    ///
-    /// # Errors
-    /// Returns an error if the cgroup was removed by another program.
+    /// Returns whether the cgroup or one below it contains a process. Fails if the cgroup was removed by another
+    /// program.
     pub fn is_populated(&self) -> Result<bool> {
         is_populated(&self.events)
     }
 
-    /// Ends the cgroup's processes and removes the cgroup.
-    ///
-    /// # Errors
-    /// Returns an error if the cgroup still exists.
+    /// Ends the cgroup's processes and removes the cgroup. Fails if the cgroup still exists.
     pub fn end(mut self) -> Result<()> {
         drop(self.keeper.stdin.take());
         let status = self.keeper.wait().context("cannot wait for the keeper of the control group")?;
@@ -142,10 +135,8 @@ impl Group {
 }
 
 /// Moves the command's process into the cgroup. If that fails and no place was requested, the cgroup is removed and the
-/// job continues without one.
-///
-/// # Errors
-/// Returns an error if the process cannot be moved to a requested place, or the cgroup cannot be removed.
+/// job continues without one. Fails if the process cannot be moved to a requested place, or the cgroup cannot be
+/// removed.
 pub fn enter(group: &mut Result<Group, String>, child: &Child, place: Option<&Place>) -> Result<()> {
     let Ok(made) = group else { return Ok(()) };
     match made.enter(child.id()) {
@@ -160,10 +151,7 @@ pub fn enter(group: &mut Result<Group, String>, child: &Child, place: Option<&Pl
 }
 
 /// Runs in the keeper: waits until the other end of its standard input is closed, ends the cgroup's processes, and
-/// removes the cgroup.
-///
-/// # Errors
-/// Returns an error if a process or a cgroup is left.
+/// removes the cgroup. Fails if a process or a cgroup is left.
 pub fn keep(folder: &Path) -> Result<()> {
     io::copy(&mut io::stdin(), &mut io::sink()).context("cannot wait for who runs the job")?;
     if !folder.exists() {

@@ -39,10 +39,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Acquires a free slot, or one whose holder was killed.
-    ///
-    /// # Errors
-    /// Returns an error if all slots are in use, or a map cannot be opened.
+    /// Acquires a free slot, or one whose holder was killed. Fails if all slots are in use, or a map cannot be opened.
     pub fn begin(maps: &MapSource) -> Result<Self> {
         let mut jobs: HashMap<MapData, u32, u64> = maps.open("jobs", MapAccess::Write)?;
         let number = take_place(&mut jobs)?;
@@ -72,10 +69,7 @@ impl Job {
         Ok(job)
     }
 
-    /// Follows a process, and all processes that it will start.
-    ///
-    /// # Errors
-    /// Returns an error if the map is full.
+    /// Follows a process, and all processes that it will start. Fails if the map is full.
     pub fn enter(&mut self, process: u32) -> Result<()> {
         // If ci-guard itself runs inside a job, the outer job has counted the command and waits for it, too.
         let outer = self.run_of(process)?.unwrap_or(0);
@@ -83,10 +77,7 @@ impl Job {
         self.members.insert(process, [self.run, outer], 0).context("cannot follow the command")
     }
 
-    /// Counts the processes of a cgroup and of those below it.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be written.
+    /// Counts the processes of a cgroup and of those below it. Fails if the map cannot be written.
     pub fn watch_group(&mut self, (number, level): (u64, u64)) -> Result<()> {
         self.set_group([number, level])
     }
@@ -107,10 +98,7 @@ impl Job {
     ///
     /// Both counts only grow, and a process enters before it leaves. If the processes that had entered after the cgroup
     /// was read are as many as those that had left before, no counted process existed when the cgroup was read, and
-    /// none came.
-    ///
-    /// # Errors
-    /// Returns an error if the map or the cgroup cannot be read.
+    /// none came. Fails if the map or the cgroup cannot be read.
     pub fn is_over(&self, group: Option<&Group>) -> Result<bool> {
         let [.., left] = self.tally()?;
         let populated = group.map_or(Ok(false), Group::is_populated)?;
@@ -118,10 +106,7 @@ impl Job {
         Ok(left == entered && !populated)
     }
 
-    /// Returns whether the programs missed the end of the command, which has ended.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be read.
+    /// Returns whether the programs missed the end of the command, which has ended. Fails if a map cannot be read.
     pub fn has_missed(&self, command: u32) -> Result<bool> {
         let [.., left] = self.tally()?;
         Ok(left == 0 || self.run_of(command)? == Some(self.run))
@@ -148,10 +133,7 @@ impl Job {
         }
     }
 
-    /// Returns the next record of the ring buffer.
-    ///
-    /// # Errors
-    /// Returns an error if the record is malformed.
+    /// Returns the next record of the ring buffer. Fails if the record is malformed.
     pub fn next(&mut self) -> Result<Option<Event>> {
         let Some(record) = self.ring.next() else { return Ok(None) };
         Event::parse(&record)
@@ -159,10 +141,7 @@ impl Job {
             .with_context(|| format!("a record of {} bytes is not ci-guard's", record.len()))
     }
 
-    /// Returns the number of events and processes that were lost since the job began.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read.
+    /// Returns the number of events and processes that were lost since the job began. Fails if the map cannot be read.
     pub fn lost(&self) -> Result<u64> {
         Ok(self.lost_in_all()? - self.lost_before)
     }
@@ -171,10 +150,7 @@ impl Job {
         Ok(self.lost.get(&self.number, 0).context("cannot read what was lost")?.iter().sum())
     }
 
-    /// Releases the slot.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be written.
+    /// Releases the slot. Fails if a map cannot be written.
     pub fn end(mut self) -> Result<()> {
         self.set_group(RawGroup::default())?;
         self.forget_command()?;

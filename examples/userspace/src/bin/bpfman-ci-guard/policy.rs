@@ -77,10 +77,7 @@ impl Destination {
 }
 
 impl Policy {
-    /// Reads a policy file.
-    ///
-    /// # Errors
-    /// Returns an error, with the line, if the file cannot be read or parsed.
+    /// Reads a policy file. Fails, with the line, if the file cannot be read or parsed.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;

@@ -39,10 +39,7 @@ pub struct Compiled {
     pub ports: Vec<(Class, Service)>,
 }
 
-/// Compiles rules.
-///
-/// # Errors
-/// Returns an error if the entries exceed the capacity, or two rules set the time for which names are known.
+/// Compiles rules. Fails if the entries exceed the capacity, or two rules set the time for which names are known.
 pub fn compile(rules: &[Rule], classes: &HashMap<Pattern, Class>) -> Result<Compiled> {
     let mut compiled = Compiled::default();
     let mut bounded = false;

@@ -35,20 +35,14 @@ impl FromStr for Line {
     }
 }
 
-/// Reads a rule file.
-///
-/// # Errors
-/// Returns an error if the file cannot be read, and the errors of [`parse`].
+/// Reads a rule file. Fails if the file cannot be read, or [`parse`] fails.
 pub fn read(path: &str) -> Result<RuleFile> {
     let (text, name) = rule_file::read(path)?;
     parse(&text, &name)
 }
 
-/// Parses a rule file.
-///
-/// # Errors
-/// Returns an error with the number of the first invalid line and the reason, or if there are too many rules or two
-/// modes.
+/// Parses a rule file. Fails with the number of the first invalid line and the reason, or if there are too many rules
+/// or two modes.
 pub fn parse(text: &str, name: &str) -> Result<RuleFile> {
     let grammar = format!("{GRAMMAR}; `mode shadow|enforce` says the mode");
     let mut file = RuleFile { rules: Vec::new(), mode: None };

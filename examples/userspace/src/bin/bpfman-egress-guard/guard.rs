@@ -52,10 +52,8 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// Returns the rules in force, using read-only descriptors; `None` before the first `apply`.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be opened or read.
+    /// Returns the rules in force, using read-only descriptors; `None` before the first `apply`. Fails if a map cannot
+    /// be opened or read.
     pub fn read(maps: &MapSource) -> Result<Option<Self>> {
         let active = Active::read(&maps.open("active", MapAccess::Read)?)?;
         Self::of(&RuleTexts::new(maps.open("rules", MapAccess::Read)?), active)
@@ -90,10 +88,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be opened.
+    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,
@@ -107,21 +102,16 @@ impl Guard {
         })
     }
 
-    /// Replaces all rules at once. A name that stays keeps its class, and with it the addresses learned for it.
-    ///
-    /// # Errors
-    /// Returns an error if another writer is active, the capacity is exceeded, or a map cannot be written; the old
-    /// rules stay in force then.
+    /// Replaces all rules at once. A name that stays keeps its class, and with it the addresses learned for it. Fails
+    /// if another writer is active, the capacity is exceeded, or a map cannot be written; the old rules stay in force
+    /// then.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<()> {
         self.turn.take()?;
         let done = self.replace_alone(rules);
         self.turn.end().and(done)
     }
 
-    /// Releases the writer's lock, whichever process holds it.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be written.
+    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -196,19 +186,13 @@ impl Guard {
     }
 }
 
-/// Returns the mode.
-///
-/// # Errors
-/// Returns an error if the map cannot be opened or read.
+/// Returns the mode. Fails if the map cannot be opened or read.
 pub fn mode(maps: &MapSource) -> Result<Mode> {
     let mode: Array<MapData, u32> = maps.open("mode", MapAccess::Read)?;
     Ok(Mode::of_word(mode.get(&0, 0).context("cannot read the mode")?.into()))
 }
 
-/// Sets the mode.
-///
-/// # Errors
-/// Returns an error if there are no rules to enforce, or the map cannot be opened or written.
+/// Sets the mode. Fails if there are no rules to enforce, or the map cannot be opened or written.
 pub fn set_mode(maps: &MapSource, wanted: Mode) -> Result<()> {
     let mut mode: Array<MapData, u32> = maps.open("mode", MapAccess::Write)?;
     if wanted == Mode::Enforce && InForce::read(maps)?.is_none() {

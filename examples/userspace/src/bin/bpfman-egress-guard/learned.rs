@@ -21,10 +21,7 @@ pub struct Learned {
     pub seconds: u64,
 }
 
-/// Returns the unexpired addresses for rules in force, sorted.
-///
-/// # Errors
-/// Returns an error if a map cannot be opened or read.
+/// Returns the unexpired addresses for rules in force, sorted. Fails if a map cannot be opened or read.
 pub fn learned(maps: &MapSource) -> Result<Vec<Learned>> {
     let rules = InForce::read(maps)?.unwrap_or_default();
     let learnt: HashMap<MapData, [u32; 4], [u64; 4]> = maps.open("learnt", MapAccess::Read)?;

@@ -28,10 +28,7 @@ struct Served {
 /// The lock serializes requests: reading all flows takes tens of milliseconds of CPU time, and megabytes.
 type Shared = State<Arc<Mutex<Served>>>;
 
-/// Serves until the process is terminated.
-///
-/// # Errors
-/// Returns an error if the maps cannot be opened, or the address cannot be bound.
+/// Serves until the process is terminated. Fails if the maps cannot be opened, or the address cannot be bound.
 pub fn serve(maps: &MapSource, address: SocketAddr) -> Result<()> {
     let served = Served {
         tables: Tables::open(maps)?,

@@ -20,19 +20,13 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns an error if the daemon does not provide them, or they belong to another program.
+    /// Opens the maps. Fails if the daemon does not provide them, or they belong to another program.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self { flows: maps.open("flows", MapAccess::Read)?, drops: maps.open("drops", MapAccess::Read)? })
     }
 
     /// Returns all current flows and drops, most recently seen first. Entries that the kernel evicts during the read
-    /// may be missing.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be read.
+    /// may be missing. Fails if a map cannot be read.
     pub fn read(&self) -> Result<Vec<Seen>> {
         let flows = entries(&self.flows, |key| Flow::parse(key, DropReason(0)));
         let drops = entries(&self.drops, Flow::parse_drop);
@@ -77,10 +71,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns an error if the daemon does not provide them, or they belong to another program.
+    /// Opens the maps. Fails if the daemon does not provide them, or they belong to another program.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             totals: maps.open("totals", MapAccess::Read)?,
@@ -89,10 +80,7 @@ impl Counters {
         })
     }
 
-    /// Returns packets and bytes of each of [`TOTALS`].
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read.
+    /// Returns packets and bytes of each of [`TOTALS`]. Fails if the map cannot be read.
     pub fn totals(&self) -> Result<Vec<(&'static str, u64, u64)>> {
         (0..)
             .zip(TOTALS)
@@ -103,10 +91,8 @@ impl Counters {
             .collect()
     }
 
-    /// Returns the drops by reason, without zeros; `None` stands for all reasons of subsystems.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read.
+    /// Returns the drops by reason, without zeros; `None` stands for all reasons of subsystems. Fails if the map cannot
+    /// be read.
     pub fn drops(&self) -> Result<Vec<(Option<DropReason>, u64)>> {
         let last = self.reasons.len() - 1;
         let mut all = Vec::new();
@@ -119,10 +105,7 @@ impl Counters {
         Ok(all)
     }
 
-    /// Returns the number of events that were lost because the ring buffer was full.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read.
+    /// Returns the number of events that were lost because the ring buffer was full. Fails if the map cannot be read.
     pub fn lost(&self) -> Result<u64> {
         Ok(self.lost.get(&0, 0).context("cannot read the lost events")?.iter().sum())
     }

@@ -18,10 +18,7 @@ type RawInterface = [u8; 8];
 
 /// Writes the host's current interfaces to the map. `told` has the user's statements that the peers of interfaces take
 /// frames (true), or that the kernel's report applies (false). They hold until the next statement or until the
-/// interface is gone.
-///
-/// # Errors
-/// Returns an error if the kernel cannot be queried, or the map cannot be opened or written.
+/// interface is gone. Fails if the kernel cannot be queried, or the map cannot be opened or written.
 pub fn write(maps: &MapSource, host: &Host, told: &BTreeMap<InterfaceIndex, bool>) -> Result<()> {
     let mut map = open(maps, MapAccess::Write)?;
     let mut known = read(&map)?;
@@ -48,10 +45,7 @@ pub fn write(maps: &MapSource, host: &Host, told: &BTreeMap<InterfaceIndex, bool
     Ok(())
 }
 
-/// Returns the interfaces that take frames: by the kernel's current report, or else by the map.
-///
-/// # Errors
-/// Returns the errors of `write`.
+/// Returns the interfaces that take frames: by the kernel's current report, or else by the map. Fails like `write`.
 pub fn taking_frames(maps: &MapSource) -> Result<BTreeSet<InterfaceIndex>> {
     let known = read(&open(maps, MapAccess::Read)?)?;
     let written = |who: &[u16]| {

@@ -23,10 +23,7 @@ pub enum Answer {
 }
 
 /// Sends a request, and returns each message of the answer without its header. `protocol` is that of the socket; `None`
-/// stands for rtnetlink.
-///
-/// # Errors
-/// Returns an error if the kernel refuses the request, or its answer is malformed.
+/// stands for rtnetlink. Fails if the kernel refuses the request, or its answer is malformed.
 pub fn ask(protocol: Option<Protocol>, kind: u16, answer: Answer, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     let (family, socket_type) = (AddressFamily::NETLINK, SocketType::RAW);
     let socket = rustix::net::socket_with(family, socket_type, SocketFlags::CLOEXEC, protocol)?;

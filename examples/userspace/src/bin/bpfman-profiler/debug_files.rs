@@ -48,10 +48,8 @@ enum Answer {
 }
 
 impl DebugFiles {
-    /// Uses the given servers, by default those of the environment. Returns `None` if there are none.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Settings::new`] and [`Settings::client`].
+    /// Uses the given servers, by default those of the environment. Returns `None` if there are none. Fails if
+    /// [`Settings::new`] or [`Settings::client`] fails.
     pub fn new(servers: &[String]) -> Result<Option<Self>> {
         let Some(settings) = Settings::new(servers)? else { return Ok(None) };
         Ok(Some(Self {

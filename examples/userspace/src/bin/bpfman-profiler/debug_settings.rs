@@ -35,10 +35,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Uses the given servers, by default those of the environment. Returns `None` if there are none.
-    ///
-    /// # Errors
-    /// Returns an error if a server is not a URL, a variable is not a number, or there is no cache directory.
+    /// Uses the given servers, by default those of the environment. Returns `None` if there are none. Fails if a server
+    /// is not a URL, a variable is not a number, or there is no cache directory.
     pub fn new(named: &[String]) -> Result<Option<Self>> {
         let servers = servers(named, &env::var(URLS).unwrap_or_default())?;
         if servers.is_empty() {
@@ -54,10 +52,7 @@ impl Settings {
         Ok(Some(Self { servers, folder: folder(|name| env::var_os(name))?, timeout, most }))
     }
 
-    /// Returns the HTTP client.
-    ///
-    /// # Errors
-    /// Returns an error if a server uses TLS and this machine has no certificate authorities.
+    /// Returns the HTTP client. Fails if a server uses TLS and this machine has no certificate authorities.
     pub fn client(&self) -> Result<Client> {
         let builder = || {
             Client::builder()

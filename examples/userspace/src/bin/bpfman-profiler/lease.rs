@@ -39,10 +39,7 @@ pub struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    /// Acquires the lease. Sampling does not start yet.
-    ///
-    /// # Errors
-    /// Returns an error if another process holds it.
+    /// Acquires the lease. Sampling does not start yet. Fails if another process holds it.
     pub fn take(map: &'a mut LeaseMap, scope: Scope) -> Result<Self> {
         let now = now();
         let owner = now ^ (u64::from(std::process::id()) << 40);
@@ -61,9 +58,7 @@ impl<'a> Lease<'a> {
     }
 
     /// Extends sampling for a while, at most to `end`. Returns whether sampling was continuous since the last call.
-    ///
-    /// # Errors
-    /// Returns an error if another process holds the lease: this process was stopped for longer than it lasts.
+    /// Fails if another process holds the lease: this process was stopped for longer than it lasts.
     pub fn renew(&mut self, end: u64) -> Result<bool> {
         if self.map.get(&PLACE, 0).context("cannot read the lease")?[2] != self.owner {
             bail!(Failure::conflict(

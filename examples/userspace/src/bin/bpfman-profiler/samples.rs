@@ -58,10 +58,7 @@ impl Counters {
 }
 
 impl Samples {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns the errors of [`MapSource::open`].
+    /// Opens the maps. Fails if [`MapSource::open`] fails.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             counts: maps.open("counts", MapAccess::Write)?,
@@ -70,10 +67,7 @@ impl Samples {
         })
     }
 
-    /// Removes the samples of earlier profiles.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be read or written.
+    /// Removes the samples of earlier profiles. Fails if a map cannot be read or written.
     pub fn clear(&mut self) -> Result<()> {
         let counts = self.counts.keys().collect::<Result<Vec<_>, _>>().context("cannot read old samples")?;
         for key in counts {
@@ -86,10 +80,7 @@ impl Samples {
         Ok(())
     }
 
-    /// Reads the counters.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read.
+    /// Reads the counters. Fails if the map cannot be read.
     pub fn counters(&self) -> Result<Counters> {
         let read = |slot| -> Result<u64> {
             Ok(self.counters.get(&slot, 0).context("cannot read the counters")?.iter().sum())
@@ -103,10 +94,7 @@ impl Samples {
         })
     }
 
-    /// Returns the samples since [`Samples::clear`].
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be read.
+    /// Returns the samples since [`Samples::clear`]. Fails if a map cannot be read.
     pub fn read(&self) -> Result<Vec<Seen>> {
         let mut all = Vec::new();
         for entry in self.counts.iter() {

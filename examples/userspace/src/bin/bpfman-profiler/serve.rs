@@ -24,10 +24,7 @@ const SECONDS: u64 = 10;
 /// Profiler behind a lock: one profile is taken at a time, further requests wait.
 type Shared = Arc<Mutex<Profiler>>;
 
-/// Serves until the process is terminated.
-///
-/// # Errors
-/// Returns an error if the address cannot be bound.
+/// Serves until the process is terminated. Fails if the address cannot be bound.
 pub fn serve(profiler: Profiler, listen: SocketAddr) -> Result<()> {
     // Create it outside the runtime, so that it is dropped after it: the debuginfod client has a runtime of its own,
     // which must not be dropped in asynchronous code.

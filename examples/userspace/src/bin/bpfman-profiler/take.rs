@@ -23,19 +23,13 @@ pub struct Profiler {
 }
 
 impl Profiler {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns the errors of [`MapSource::open`].
+    /// Opens the maps. Fails if [`MapSource::open`] fails.
     pub fn open(maps: &MapSource, debug_files: Option<DebugFiles>) -> Result<Self> {
         let lease = maps.open("lease", MapAccess::Write)?;
         Ok(Self { lease, samples: Samples::open(maps)?, debug_files })
     }
 
-    /// Takes a profile, starting now.
-    ///
-    /// # Errors
-    /// Returns an error if another process takes a profile, or a map cannot be read or written.
+    /// Takes a profile, starting now. Fails if another process takes a profile, or a map cannot be read or written.
     pub fn take(&mut self, scope: Scope, duration: Duration) -> Result<Profile> {
         let started = SystemTime::now();
         let mut lease = Lease::take(&mut self.lease, scope)?;

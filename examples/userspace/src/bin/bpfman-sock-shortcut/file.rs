@@ -37,11 +37,8 @@ impl FromStr for Rule {
     }
 }
 
-/// Reads the verdict of each port from a file.
-///
-/// # Errors
-/// Returns an error if the file cannot be read, or two rules contradict each other; for the first invalid line, with
-/// its number and the reason.
+/// Reads the verdict of each port from a file. Fails if the file cannot be read, or two rules contradict each other,
+/// and with the number of the first invalid line and the reason.
 pub fn read(path: &str) -> Result<BTreeMap<Ports, Verdict>> {
     let (text, name) = rule_file::read(path)?;
     parse(&text, &name)

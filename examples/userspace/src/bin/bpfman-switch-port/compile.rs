@@ -41,11 +41,8 @@ pub struct Compiled {
     pub timeouts: [u32; 3],
 }
 
-/// Compiles rules. `find` returns the index of an interface.
-///
-/// # Errors
-/// Returns the errors of `find`, and an error if a rule refers to an undeclared port, is a duplicate, or the bounds are
-/// exceeded.
+/// Compiles rules. `find` returns the index of an interface. Fails if `find` fails, a rule refers to an undeclared port
+/// or is a duplicate, or the bounds are exceeded.
 pub fn compile(rules: &[Rule], find: impl Fn(&PortName) -> Result<PortIndex>) -> Result<Compiled> {
     let mut compiled = Compiled {
         ports: BTreeMap::new(),

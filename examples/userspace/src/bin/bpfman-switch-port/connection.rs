@@ -37,10 +37,8 @@ pub struct Connection {
     pub idle: u64,
 }
 
-/// Returns the connections that have not timed out, sorted by port and address.
-///
-/// # Errors
-/// Returns an error if a map cannot be opened or read.
+/// Returns the connections that have not timed out, sorted by port and address. Fails if a map cannot be opened or
+/// read.
 pub fn connections(maps: &MapSource) -> Result<Vec<Connection>> {
     let names = port_names(maps)?;
     let map: Connections = maps.open("connections", MapAccess::Read)?;
@@ -65,10 +63,8 @@ pub fn connections(maps: &MapSource) -> Result<Vec<Connection>> {
     Ok(found)
 }
 
-/// Removes all connections, so that later frames must be allowed by rules again. Returns how many there were.
-///
-/// # Errors
-/// Returns an error if the map cannot be opened, read or written.
+/// Removes all connections, so that later frames must be allowed by rules again. Returns how many there were. Fails if
+/// the map cannot be opened, read or written.
 pub fn flush(maps: &MapSource) -> Result<usize> {
     let mut map: Connections = maps.open("connections", MapAccess::Write)?;
     let keys = map.keys().collect::<Result<Vec<_>, _>>().context("cannot read the connections")?;

@@ -34,28 +34,20 @@ const MAPPED_BITS: u32 = 96;
 /// Frames and bytes by outcome: `struct counts`.
 pub type RawCounts = [u64; 12];
 
-/// Returns the rules in force, with the interface index that each had when it was applied.
-///
-/// # Errors
-/// Returns an error if a map cannot be opened or read.
+/// Returns the rules in force, with the interface index that each had when it was applied. Fails if a map cannot be
+/// opened or read.
 pub fn rules_in_force(maps: &MapSource) -> Result<Vec<(Rule, PortIndex)>> {
     let generation = generation_of(&maps.open("active", MapAccess::Read)?)?;
     read_rules(&RuleTexts::new(maps.open("rules", MapAccess::Read)?), generation)
 }
 
-/// Returns the names of the ports that have rules.
-///
-/// # Errors
-/// Returns an error if a map cannot be opened or read.
+/// Returns the names of the ports that have rules. Fails if a map cannot be opened or read.
 pub fn port_names(maps: &MapSource) -> Result<BTreeMap<PortIndex, PortName>> {
     let rules = rules_in_force(maps)?;
     Ok(rules.into_iter().filter_map(|(rule, index)| Some((index, rule.port()?.clone()))).collect())
 }
 
-/// Returns the generation in force; 0 before the first `apply`.
-///
-/// # Errors
-/// Returns an error if the map cannot be read.
+/// Returns the generation in force; 0 before the first `apply`. Fails if the map cannot be read.
 pub fn generation_of(active: &Array<MapData, u64>) -> Result<u32> {
     Ok(active.get(&0, 0).context("cannot read which rules are active")? as u32)
 }
@@ -95,10 +87,7 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be opened.
+    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,
@@ -113,11 +102,9 @@ impl Switch {
         })
     }
 
-    /// Replaces all rules at once. Existing connections and the counters of remaining ports are kept.
-    ///
-    /// # Errors
-    /// Returns an error if a port does not exist, another writer is active, the capacity is exceeded, or a map cannot
-    /// be written; the old rules stay in force then.
+    /// Replaces all rules at once. Existing connections and the counters of remaining ports are kept. Fails if a port
+    /// does not exist, another writer is active, the capacity is exceeded, or a map cannot be written; the old rules
+    /// stay in force then.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<()> {
         let compiled = compile(rules, find_port)?;
         self.turn.take()?;
@@ -125,10 +112,7 @@ impl Switch {
         self.turn.end().and(done)
     }
 
-    /// Releases the writer's lock, whichever process holds it.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be written.
+    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }

@@ -28,10 +28,7 @@ pub struct GoFile {
 
 impl GoFile {
     /// Returns the file with a path, which may be relative to this process's working directory unless a process is
-    /// given.
-    ///
-    /// # Errors
-    /// Returns an error if the path is empty, or the working directory was removed.
+    /// given. Fails if the path is empty, or the working directory was removed.
     pub fn new(path: &Path, container: Option<i32>) -> Result<Self> {
         let absolute = std::path::absolute(path);
         let path = absolute.with_context(|| format!("cannot tell which file \"{}\" is", path.display()))?;

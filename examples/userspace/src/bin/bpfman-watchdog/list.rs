@@ -18,11 +18,8 @@ pub struct RuleFile {
     pub mode: Option<Mode>,
 }
 
-/// Parses a rule file.
-///
-/// # Errors
-/// Returns an error with the line and the reason of the first mistake, or if there are two rules with one name or too
-/// many rules.
+/// Parses a rule file. Fails with the line and the reason of the first mistake, or if there are two rules with one name
+/// or too many rules.
 pub fn parse(text: &str, file: &str) -> Result<RuleFile> {
     let wrong = |line: Option<usize>, why: String| {
         let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
@@ -66,10 +63,7 @@ fn line_of_second(text: &str, name: &str) -> Option<usize> {
     (1..).zip(text.lines()).filter(|(_, line)| names(line)).map(|(number, _)| number).nth(1)
 }
 
-/// Reads a rule file; `-` is standard input.
-///
-/// # Errors
-/// Returns an error if the file cannot be read, and the errors of [`parse`].
+/// Reads a rule file; `-` is standard input. Fails if the file cannot be read, or [`parse`] fails.
 pub fn read(path: &str) -> Result<RuleFile> {
     let mut text = String::new();
     let name = if path == "-" { "standard input".to_owned() } else { path.escape_debug().to_string() };

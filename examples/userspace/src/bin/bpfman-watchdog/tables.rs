@@ -53,10 +53,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be opened.
+    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Read)?,
@@ -64,18 +61,12 @@ impl Names {
         })
     }
 
-    /// Returns the revision in force.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read.
+    /// Returns the revision in force. Fails if the map cannot be read.
     pub fn revision(&self) -> Result<Revision> {
         Ok(Revision(self.active.get(&0, 0).context("cannot read which rules are in force")?))
     }
 
-    /// Returns the rules of a revision; `None` if it is no longer in force.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be read.
+    /// Returns the rules of a revision; `None` if it is no longer in force. Fails if a map cannot be read.
     pub fn of(&self, revision: Revision) -> Result<Option<Vec<Named>>> {
         let mut found = Vec::new();
         for slot in (revision.first_slot()..).take(MAX_RULES) {
@@ -89,10 +80,7 @@ impl Names {
         Ok((self.revision()? == revision).then_some(found))
     }
 
-    /// Returns the revision in force and its rules.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be read.
+    /// Returns the revision in force and its rules. Fails if a map cannot be read.
     pub fn current(&self) -> Result<(Revision, Vec<Named>)> {
         loop {
             let revision = self.revision()?;
@@ -103,10 +91,7 @@ impl Names {
     }
 }
 
-/// Returns the number of matches of each rule in force.
-///
-/// # Errors
-/// Returns an error if a map cannot be opened or read.
+/// Returns the number of matches of each rule in force. Fails if a map cannot be opened or read.
 pub fn matches(maps: &MapSource) -> Result<Vec<(Named, u64)>> {
     let (revision, names) = Names::open(maps)?.current()?;
     let matches: PerCpuArray<MapData, u64> = maps.open("matches", MapAccess::Read)?;
@@ -152,10 +137,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be opened.
+    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,
@@ -169,11 +151,8 @@ impl Tables {
         })
     }
 
-    /// Replaces all rules at once.
-    ///
-    /// # Errors
-    /// Returns an error if another writer is active, a cgroup does not exist, or a map cannot be written. The old rules
-    /// stay in force then.
+    /// Replaces all rules at once. Fails if another writer is active, a cgroup does not exist, or a map cannot be
+    /// written. The old rules stay in force then.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<Revision> {
         let compiled = compile(rules);
         let groups = group_ids(&compiled)?;
@@ -182,10 +161,7 @@ impl Tables {
         self.turn.end().and(done)
     }
 
-    /// Releases the writer's lock, whichever process holds it.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be written.
+    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }

@@ -83,10 +83,7 @@ impl InForce {
     }
 }
 
-/// Returns the configuration in force, using read-only descriptors.
-///
-/// # Errors
-/// Returns an error if a map cannot be opened or read.
+/// Returns the configuration in force, using read-only descriptors. Fails if a map cannot be opened or read.
 pub fn in_force(maps: &MapSource) -> Result<InForce> {
     let now = read_active(&maps.open("active", MapAccess::Read)?)?;
     read(
@@ -156,10 +153,7 @@ fn settings_bytes(settings: Settings, seed: u32, identities: u32) -> RawSettings
 }
 
 impl Balancer {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be opened.
+    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         let generation = |number: usize| -> Result<Generation> {
             let name = |map: &str| format!("{map}_{number}");
@@ -180,10 +174,7 @@ impl Balancer {
         })
     }
 
-    /// Returns the configuration in force.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be read.
+    /// Returns the configuration in force. Fails if a map cannot be read.
     pub fn in_force(&self) -> Result<InForce> {
         let now = read_active(&self.active)?;
         let generation = &self.generations[now as usize];
@@ -191,19 +182,14 @@ impl Balancer {
     }
 
     /// Replaces the whole configuration at once. Connections stay with their backends, except those to removed
-    /// backends.
-    ///
-    /// # Errors
-    /// Returns an error if another writer is active, or a map cannot be written; the old configuration stays in force
+    /// backends. Fails if another writer is active, or a map cannot be written; the old configuration stays in force
     /// then.
     pub fn apply(&mut self, config: &Config) -> Result<()> {
         self.write(|now| Ok(Some((config.clone(), now.down()))))
     }
 
-    /// Changes the state of backends in force with `change`. Nothing is written if no state changes.
-    ///
-    /// # Errors
-    /// Returns the errors of [`apply`](Self::apply) and of `change`.
+    /// Changes the state of backends in force with `change`. Nothing is written if no state changes. Fails if `change`
+    /// fails, and like [`apply`](Self::apply).
     pub fn change(&mut self, change: impl FnOnce(&mut BTreeMap<u32, Backend>) -> Result<()>) -> Result<()> {
         self.write(|mut now| {
             let before = now.backends.clone();
@@ -212,10 +198,7 @@ impl Balancer {
         })
     }
 
-    /// Releases the writer's lock, which a killed process may hold.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be written.
+    /// Releases the writer's lock, which a killed process may hold. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }

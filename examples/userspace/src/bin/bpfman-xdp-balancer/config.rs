@@ -49,10 +49,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Parses a configuration file.
-    ///
-    /// # Errors
-    /// Returns an error with the number of the first invalid line, or if a backend has no source address of its family.
+    /// Parses a configuration file. Fails with the number of the first invalid line, or if a backend has no source
+    /// address of its family.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let mut config = Self::default();
         for (number, line) in (1..).zip(text.lines()) {

@@ -38,10 +38,7 @@ impl Service {
         bytes
     }
 
-    /// Decodes `struct service`.
-    ///
-    /// # Errors
-    /// Returns an error if the bytes are malformed.
+    /// Decodes `struct service`. Fails if the bytes are malformed.
     pub fn from_bytes(bytes: &[u8; 20]) -> Result<Self> {
         let protocol = match bytes[18] {
             TCP => Protocol::Tcp,
@@ -111,10 +108,7 @@ impl Backend {
         bytes
     }
 
-    /// Decodes `struct backend`.
-    ///
-    /// # Errors
-    /// Returns an error if the bytes are malformed.
+    /// Decodes `struct backend`. Fails if the bytes are malformed.
     pub fn from_bytes(bytes: &[u8; 24]) -> Result<Self> {
         let state = match bytes[17] {
             0 => State::Gone,
@@ -143,10 +137,7 @@ pub fn address_bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Decodes `struct address`.
-///
-/// # Errors
-/// Returns an error if the family is unknown.
+/// Decodes `struct address`. Fails if the family is unknown.
 fn address_of(bytes: [u8; 16], family: u8) -> Result<IpAddr> {
     Ok(match family {
         AF_INET => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),

@@ -20,10 +20,7 @@ fn count(counts: &PerCpuArray<MapData, RawCount>, number: u32) -> Result<Count> 
     Ok(cpus.iter().copied().map(Count::from).sum())
 }
 
-/// Prints services with their backends.
-///
-/// # Errors
-/// Returns an error if a map cannot be opened or read, or the output cannot be written.
+/// Prints services with their backends. Fails if a map cannot be opened or read, or the output cannot be written.
 pub fn services(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result<()> {
     let now = in_force(maps)?;
     let of_services = maps.open("service_counts", MapAccess::Read)?;
@@ -58,10 +55,7 @@ pub fn services(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result
     Ok(())
 }
 
-/// Prints the outcomes of packets for the services.
-///
-/// # Errors
-/// Returns the same errors as [`services`].
+/// Prints the outcomes of packets for the services. Fails like [`services`].
 pub fn outcomes(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result<()> {
     let counts: PerCpuArray<MapData, u64> = maps.open("outcomes", MapAccess::Read)?;
     let mut object = Map::new();

@@ -31,10 +31,7 @@ impl Slots {
         Self(map)
     }
 
-    /// Returns all services.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read, or its contents are malformed.
+    /// Returns all services. Fails if the map cannot be read, or its contents are malformed.
     pub fn read(&self) -> Result<Vec<(Service, Placed)>> {
         let mut found = Vec::new();
         for slot in 0..SLOTS {
@@ -44,10 +41,7 @@ impl Slots {
         Ok(found)
     }
 
-    /// Replaces all services, and returns the seed.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read or written.
+    /// Replaces all services, and returns the seed. Fails if the map cannot be read or written.
     pub fn write(&mut self, services: &[(Service, Placed)]) -> Result<u32> {
         let seed = seed_for(services.iter().map(|(service, _)| service))?;
         let mut table = vec![[0; _]; SLOTS as usize];

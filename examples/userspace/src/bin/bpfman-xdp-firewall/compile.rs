@@ -139,10 +139,7 @@ impl Class {
 }
 
 /// Compiles rules. The first rule for a prefix may be one of a wider prefix, so each class includes the rules of wider
-/// prefixes.
-///
-/// # Errors
-/// Returns an error if the classes have more entries than the maps hold.
+/// prefixes. Fails if the classes have more entries than the maps hold.
 pub fn compile(rules: &[Rule]) -> Result<Compiled> {
     let mut everywhere = First::default();
     let mut own: BTreeMap<(Direction, Prefix), First> = BTreeMap::new();
@@ -203,10 +200,7 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
     Ok(compiled)
 }
 
-/// Checks the number of entries.
-///
-/// # Errors
-/// Returns an error if there are more entries than the maps hold.
+/// Checks the number of entries. Fails if there are more entries than the maps hold.
 fn check_room(compiled: &Compiled) -> Result<()> {
     if compiled.details.len() > MAX_RULES {
         return Err(Failure::invalid(

@@ -79,10 +79,8 @@ fn read_rules(rules: &Array<MapData, Page>, count: u64) -> Result<Vec<(Rule, u32
     Ok(read)
 }
 
-/// Returns the rules in force with their counters, using read-only descriptors.
-///
-/// # Errors
-/// Returns an error if a map cannot be opened or read.
+/// Returns the rules in force with their counters, using read-only descriptors. Fails if a map cannot be opened or
+/// read.
 pub fn counted(maps: &MapSource) -> Result<Vec<(Rule, Count)>> {
     let rules = current(maps)?;
     let counters: Array<MapData, RawCount> = maps.open("counters", MapAccess::Read)?;
@@ -94,19 +92,13 @@ pub fn counted(maps: &MapSource) -> Result<Vec<(Rule, Count)>> {
     rules.into_iter().map(count).collect()
 }
 
-/// Returns the rules in force.
-///
-/// # Errors
-/// Returns an error if a map cannot be opened or read.
+/// Returns the rules in force. Fails if a map cannot be opened or read.
 pub fn active_rules(maps: &MapSource) -> Result<Vec<Rule>> {
     Ok(current(maps)?.into_iter().map(|(rule, _)| rule).collect())
 }
 
 impl Firewall {
-    /// Opens the maps.
-    ///
-    /// # Errors
-    /// Returns an error if a map cannot be opened.
+    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         let generation = |number: usize| -> Result<Generation> {
             let name = |map: &str| format!("{map}_{number}");
@@ -129,11 +121,8 @@ impl Firewall {
     }
 
     /// Replaces the rules at once with those that `change` returns for the current ones. Nothing is written if it
-    /// returns none. A rule that stays keeps its counter.
-    ///
-    /// # Errors
-    /// Returns the errors of `change`, and an error if another writer is active or a map cannot be written; the old
-    /// rules stay in force then.
+    /// returns none. A rule that stays keeps its counter. Fails if `change` fails, another writer is active or a map
+    /// cannot be written; the old rules stay in force then.
     pub fn replace<T>(
         &mut self,
         change: impl FnOnce(&[Rule]) -> Result<(Option<Vec<Rule>>, T)>,
@@ -143,10 +132,7 @@ impl Firewall {
         self.unlock().and(done)
     }
 
-    /// Releases the writer's lock, whichever process holds it.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be written.
+    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }

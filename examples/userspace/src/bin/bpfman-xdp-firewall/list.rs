@@ -13,11 +13,8 @@ use crate::rule::{Direction, Rule};
 /// Capacity of the maps.
 pub const MAX_RULES: usize = 131_072;
 
-/// Parses rules, one per line, with comments after `#`.
-///
-/// # Errors
-/// Returns an error with the number of the first invalid line and the reason, if a rule can never match because an
-/// earlier line has the same conditions, or if there are too many rules.
+/// Parses rules, one per line, with comments after `#`. Fails with the number of the first invalid line and the reason,
+/// if a rule can never match because an earlier line has the same conditions, or if there are too many rules.
 pub fn parse(text: &str, name: &str) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     let mut seen = HashMap::new();
@@ -42,10 +39,7 @@ pub fn parse(text: &str, name: &str) -> Result<Vec<Rule>> {
     Ok(rules)
 }
 
-/// Checks the number of rules.
-///
-/// # Errors
-/// Returns an error if there are more rules than the maps hold.
+/// Checks the number of rules. Fails if there are more rules than the maps hold.
 pub fn check_number(rules: &[Rule]) -> Result<()> {
     if rules.len() > MAX_RULES {
         return Err(Failure::invalid(
@@ -57,10 +51,7 @@ pub fn check_number(rules: &[Rule]) -> Result<()> {
     Ok(())
 }
 
-/// Reads the rules of a file; `-` is standard input.
-///
-/// # Errors
-/// Returns an error if the file cannot be read, and the errors of [`parse`].
+/// Reads the rules of a file; `-` is standard input. Fails if the file cannot be read, or [`parse`] fails.
 pub fn read(path: &str) -> Result<Vec<Rule>> {
     let (text, name) = rule_file::read(path)?;
     parse(&text, &name)

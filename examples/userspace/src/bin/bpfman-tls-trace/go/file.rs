@@ -36,11 +36,8 @@ pub struct GoProgram {
 }
 
 impl GoProgram {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// Returns an error if the file does not exist or cannot be read, is not a Go program for this architecture, is too
-    /// old, or has no symbols of the functions.
+    /// Reads a file. Fails if the file does not exist or cannot be read, is not a Go program for this architecture, is
+    /// too old, or has no symbols of the functions.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display();
         let file = File::open(path).map_err(|error| match error.kind() {
