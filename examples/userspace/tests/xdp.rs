@@ -46,7 +46,6 @@ impl Loaded {
         self.folder.path().join("fs/maps")
     }
 
-    /// Returns the verdict for one packet.
     fn verdict(&self, packet: &[u8]) -> Result<u64> {
         let file = self.folder.path().join("packet");
         std::fs::write(&file, packet)?;

@@ -21,7 +21,6 @@ impl Calls {
         Ok(Self(BpfmanClient::new(channel)))
     }
 
-    /// Loads programs of one object.
     pub async fn load(&mut self, request: LoadRequest) -> Result<Vec<LoadResponseInfo>, Status> {
         Ok(self.0.load(request).await?.into_inner().programs)
     }

@@ -72,7 +72,6 @@ pub fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }
 
-/// Returns a request to load the program.
 pub fn load_request() -> LoadRequest {
     LoadRequest {
         source: BytecodeSource::File(object()),
@@ -97,7 +96,6 @@ pub fn load_request() -> LoadRequest {
     }
 }
 
-/// Returns a request to attach a program.
 pub fn attach_request(program: ProgramId, point: AttachPoint) -> AttachRequest {
     AttachRequest {
         program,

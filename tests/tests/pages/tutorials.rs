@@ -5,7 +5,6 @@ use bpfman_tests::page::{self, BlockKind, CommandLine};
 
 use crate::machine::Machine;
 
-/// Pages that are run.
 const PAGES: &[&str] = &[
     "docs/tutorials/one-machine.md",
     "docs/tutorials/program-author.md",

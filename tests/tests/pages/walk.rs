@@ -47,7 +47,6 @@ impl Walk {
             && crate::exceptions::of(line).is_none()
     }
 
-    /// Runs the lines.
     pub fn follow(self) {
         Machine::with(false, move |machine| {
             let group = (!self.group.is_empty()).then(|| Group::new(self.entry));

@@ -17,7 +17,6 @@ use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
-/// Numbers of connections.
 const CONNECTIONS: [u32; 3] = [1, 4096, 65_536];
 /// Numbers of connections for the comparison with IPVS.
 const FEW_CONNECTIONS: [u32; 2] = [1, 4096];
@@ -43,12 +42,10 @@ fn flow(number: u32) -> Flow {
     (Ipv4Addr::from_bits(0x0b00_0000 + number), 1024 + (number % 50_000) as u16)
 }
 
-/// Parts of the packet benchmark.
 struct Bench<'a> {
     gallery: &'a Gallery,
     far: &'a Namespace,
     image: String,
-    /// Frames of a sample.
     frames: u32,
     ipvs: bool,
 }

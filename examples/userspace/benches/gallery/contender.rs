@@ -18,7 +18,6 @@ impl<'a> Contender<'a> {
         Self { name: name.into(), at: None, set_up, sample: Box::new(sample), tear_down }
     }
 
-    /// Sets the size of the task.
     pub fn at(mut self, size: u32) -> Self {
         self.at = Some(size);
         self
@@ -37,12 +36,9 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// Samples of a contender.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Name of the contender.
     pub name: String,
-    /// Size of the task.
     pub at: Option<u32>,
     /// One sample per round, in order.
     pub samples: Vec<f64>,

@@ -13,7 +13,6 @@ use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
-/// Numbers of flows.
 const SIZES: [u32; 3] = [1, 1024, 16_384];
 const FRAMES: u32 = 400_000;
 /// Destination with a blackhole route: a frame is dropped after its route lookup, without an answer.
@@ -23,13 +22,10 @@ const NOWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const NFT_SET: &str = "table ip t { set s { type ipv4_addr . ipv4_addr . inet_service . inet_service; size 65536; \
     flags dynamic; counter; }; chain c { type filter hook prerouting priority -300; \
     update @s { ip saddr . ip daddr . udp sport . udp dport }; }; }";
-/// One counter for all packets.
 const NFT_COUNTER: &str = "table ip t { chain c { type filter hook prerouting priority -300; counter; }; }";
-/// Connection tracking.
 const CONNTRACK: &str =
     "table ip t { chain c { type filter hook prerouting priority -100; ct state new counter; }; }";
 
-/// Programs of `flows`, attached or not.
 struct Flows<'a> {
     gallery: &'a Gallery,
     far: &'a Namespace,

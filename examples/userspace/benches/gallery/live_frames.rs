@@ -94,7 +94,6 @@ impl Drop for LiveFrames {
     }
 }
 
-/// Datagram to the far end.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram {
     pub source: std::net::Ipv4Addr,

@@ -30,7 +30,6 @@ mod watchdog;
 
 use report::Report;
 
-/// Name and benchmark of an example.
 type Entry = (&'static str, fn(&mut Report));
 
 const ENTRIES: &[Entry] = &[

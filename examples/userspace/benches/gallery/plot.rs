@@ -39,7 +39,6 @@ impl Scale {
     }
 }
 
-/// Returns the diagram as SVG.
 pub fn draw(title: &str, caption: &str, measured: &[Measured]) -> String {
     let mut parts = String::new();
     let _ = writeln!(parts, "<text x=\"8\" y=\"18\" font-size=\"13\">{}</text>", escape(title));

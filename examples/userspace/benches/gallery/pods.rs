@@ -17,7 +17,6 @@ use crate::report::Report;
 const SIZE: usize = 64;
 const COUNT: u32 = 20_000;
 
-/// Server and its address.
 struct Server<'a> {
     client: &'a Namespace,
     namespace: &'a Namespace,

@@ -22,7 +22,6 @@ const SECONDS: u32 = 8;
 /// Name of the worker as a task.
 const WORKER: &str = "fixed_work";
 
-/// Process that performs the work.
 struct Worker(Ordered);
 
 impl Worker {
@@ -39,7 +38,6 @@ impl Worker {
     }
 }
 
-/// Program, and the companion command that takes profiles.
 struct Profiler<'a> {
     gallery: &'a Gallery,
     program: u64,

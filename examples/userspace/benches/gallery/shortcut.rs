@@ -22,7 +22,6 @@ const COUNT: u32 = 20_000;
 const WRITES: [usize; 3] = [1_024, 16_384, 131_072];
 const STREAM: usize = 512 << 20;
 
-/// Connection between two threads.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     Loopback,

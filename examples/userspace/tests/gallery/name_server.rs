@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use bpfman_tests::network::Namespace;
 
-/// Data of a record.
 #[derive(Clone, Debug)]
 pub enum Data {
     Address(IpAddr),
@@ -18,7 +17,6 @@ pub type Record = (&'static str, u32, Data);
 /// Prefix of names whose queries get no answer, and are kept.
 pub const SILENT: &str = "silent";
 
-/// Message and its sender.
 pub type Query = (Vec<u8>, SocketAddr);
 
 /// DNS server. It answers as long as this process runs.

@@ -19,7 +19,6 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals};
 
-/// Fast path on a node with two pods.
 struct FastPath {
     gallery: Gallery,
     cluster: Cluster,

@@ -19,7 +19,6 @@ fn lacks_it(test: &str) -> bool {
     is_older_than((6, 10), "sockmap-links", test)
 }
 
-/// Shortcut for a cgroup.
 struct Shortcut {
     gallery: Gallery,
     group: Group,

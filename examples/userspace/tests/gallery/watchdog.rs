@@ -321,7 +321,6 @@ fn a_rule_kills_when_it_is_enforced_and_only_says_so_in_shadow() {
     assert!(status(&miner, &free).success());
 }
 
-/// Returns the result of opening a file.
 fn opening(path: &Path) -> Result<(), std::io::ErrorKind> {
     fs::File::open(path).map(drop).map_err(|error| error.kind())
 }

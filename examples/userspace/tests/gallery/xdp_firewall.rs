@@ -14,7 +14,6 @@ use crate::equipment::{Gallery, Interface, WATCHER, refusals, turns};
 /// Destination port of [`Traffic`]; its marker uses the next port.
 const PORT: u16 = 4242;
 
-/// Firewall at the far end of a network.
 struct Firewall {
     gallery: Gallery,
     network: Network,

@@ -19,7 +19,6 @@ pub struct Hook<'a> {
     name: String,
 }
 
-/// Member of the hook.
 pub struct Member {
     pub name: &'static str,
     pub program: u64,

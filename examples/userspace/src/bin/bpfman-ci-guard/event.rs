@@ -71,7 +71,6 @@ impl Event {
         Some(Self { pid, parent, uid, comm, deed })
     }
 
-    /// Returns the event as an object of the report.
     pub fn to_json(&self, expected: bool) -> Value {
         let mut object = json!({
             "pid": self.pid, "parent": self.parent, "uid": self.uid, "comm": self.comm, "expected": expected,

@@ -49,7 +49,6 @@ impl FromStr for Place {
     }
 }
 
-/// Cgroup of a running job, with its keeper.
 pub struct Group {
     folder: PathBuf,
     /// Cgroup id, and its depth below the root.

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 /// Names of `enum reason`.
 const REASONS: [&str; 5] = ["destination", "port", "name", "query", "header"];
 
-/// Refused packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Cgroup id: the inode of its directory. `None` if no socket sent the packet.

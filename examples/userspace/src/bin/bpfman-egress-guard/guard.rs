@@ -88,7 +88,6 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,
@@ -186,7 +185,6 @@ impl Guard {
     }
 }
 
-/// Returns the mode. Fails if the map cannot be opened or read.
 pub fn mode(maps: &MapSource) -> Result<Mode> {
     let mode: Array<MapData, u32> = maps.open("mode", MapAccess::Read)?;
     Ok(Mode::of_word(mode.get(&0, 0).context("cannot read the mode")?.into()))

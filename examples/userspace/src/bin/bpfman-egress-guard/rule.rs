@@ -28,7 +28,6 @@ impl Default for Bounds {
     }
 }
 
-/// Destination of packets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     Prefix(Prefix),

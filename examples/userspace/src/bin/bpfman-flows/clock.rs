@@ -12,7 +12,6 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads both clocks.
     pub fn now() -> Self {
         let read = |clock| {
             let time = clock_gettime(clock);

@@ -18,15 +18,11 @@ pub const DROP_BYTES: usize = FLOW_BYTES + 4;
 /// Fate of a flow's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Received on an interface.
     Ingress,
-    /// Sent by an interface.
     Egress,
-    /// Dropped by the kernel.
     Dropped(DropReason),
 }
 
-/// Endpoints, protocol and interface of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Address and port of the sender; the port is 0 if the protocol has none.
@@ -63,7 +59,6 @@ impl Flow {
         })
     }
 
-    /// Parses `struct drop`.
     pub fn parse_drop(bytes: &[u8; DROP_BYTES]) -> Option<Self> {
         let (flow, reason) = bytes.split_at(FLOW_BYTES);
         Self::parse(flow, DropReason(u32::from_ne_bytes(reason.try_into().ok()?)))
@@ -100,7 +95,6 @@ pub struct Record {
 }
 
 impl Record {
-    /// Parses `struct record`.
     pub fn parse(bytes: &[u8; RECORD_BYTES]) -> Self {
         let word = |index: usize| {
             let mut word = [0; 8];
@@ -123,7 +117,6 @@ impl Record {
     }
 }
 
-/// Flow with its counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub flow: Flow,
@@ -151,7 +144,6 @@ impl Seen {
         object
     }
 
-    /// Returns the flow as one line of the table.
     pub fn line(self, reasons: &Reasons, clock: Clock) -> String {
         let Self { flow, record } = self;
         let verdict = match flow.verdict {

@@ -13,7 +13,6 @@ const MAGIC: u16 = 0xeb9f;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DropReason(pub u32);
 
-/// Names by number.
 #[derive(Debug)]
 pub struct Reasons(HashMap<u32, String>);
 

@@ -71,7 +71,6 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Opens the maps. Fails if the daemon does not provide them, or they belong to another program.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             totals: maps.open("totals", MapAccess::Read)?,

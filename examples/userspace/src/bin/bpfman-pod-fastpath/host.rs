@@ -14,7 +14,6 @@ use crate::netlink::{Answer, ask, attribute, number};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InterfaceIndex(pub u32);
 
-/// Hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mac(pub [u8; 6]);
 
@@ -40,7 +39,6 @@ impl fmt::Display for Mac {
     }
 }
 
-/// Interface of the host.
 #[derive(Clone, Debug)]
 pub struct Interface {
     pub index: InterfaceIndex,
@@ -55,7 +53,6 @@ pub struct Interface {
 pub struct HostRoute {
     /// Destination, with a prefix of full length.
     pub address: IpAddr,
-    /// Name of the interface.
     pub interface: String,
 }
 
@@ -76,7 +73,6 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads the configuration from the kernel.
     pub fn read() -> Result<Self> {
         let list = |kind, header: &[u8]| ask(None, kind, Answer::List, header);
         let links = list(GET_LINK, &[0; LINK_HEADER]).context("cannot ask the kernel for interfaces")?;
@@ -101,7 +97,6 @@ impl Host {
         Ok(Self { interfaces, neighbours, routes })
     }
 
-    /// Returns the interface with a name.
     pub fn interface(&self, name: &str) -> Result<&Interface> {
         let missing = || {
             Failure::not_found(
@@ -116,7 +111,6 @@ impl Host {
         self.interfaces.values()
     }
 
-    /// Returns the name of an interface, if it still exists.
     pub fn name_of(&self, index: InterfaceIndex) -> Option<&str> {
         self.interfaces.iter().find(|(_, one)| one.index == index).map(|(name, _)| name.as_str())
     }
@@ -146,7 +140,6 @@ const NEIGHBOUR_HEADER: usize = 12;
 const FAMILY_V4: u8 = 2;
 const FAMILY_V6: u8 = 10;
 
-/// Attributes of an interface.
 const LINK_ADDRESS: u16 = 1;
 const LINK_NAME: u16 = 3;
 const LINK_INFO: u16 = 18;
@@ -166,7 +159,6 @@ fn interface(message: &[u8]) -> Option<(String, Interface)> {
     Some((name, Interface { index, mac, leads_to_peer }))
 }
 
-/// Attributes of a neighbour.
 const NEIGHBOUR_ADDRESS: u16 = 1;
 const NEIGHBOUR_MAC: u16 = 2;
 /// States in which the address was learned or configured: all except `NUD_NOARP`, the state of multicast, and none.
@@ -181,7 +173,6 @@ fn neighbour(message: &[u8]) -> Option<Neighbour> {
     (state & LEARNT != 0).then_some(Neighbour { address, interface, mac })
 }
 
-/// Attributes of a route.
 const ROUTE_TO: u16 = 1;
 const ROUTE_INTERFACE: u16 = 4;
 const ROUTE_GATEWAY: u16 = 5;

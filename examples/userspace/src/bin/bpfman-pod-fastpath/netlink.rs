@@ -16,9 +16,7 @@ const KIND: u16 = 0x3fff;
 /// Form of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// One message.
     One,
-    /// A list of messages.
     List,
 }
 

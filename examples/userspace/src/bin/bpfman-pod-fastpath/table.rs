@@ -28,7 +28,6 @@ pub struct Target {
     pub origin: Origin,
     /// Hardware addresses of the pod and of the host's end; `None` for networks.
     pub macs: Option<(Mac, Mac)>,
-    /// Packets and bytes that were sent there.
     pub sent: Count,
 }
 
@@ -45,7 +44,6 @@ const FAMILY_BITS: u32 = u32::BITS;
 /// Length of the IPv4-mapped prefix, `::ffff:0:0/96`.
 const MAPPED_BITS: u32 = 96;
 
-/// Maps of pods and networks.
 pub struct Table {
     pods: HashMap<MapData, RawAddress, RawPod>,
     networks: LpmTrie<MapData, RawPrefix, RawNetwork>,

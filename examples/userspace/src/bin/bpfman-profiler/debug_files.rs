@@ -38,7 +38,6 @@ pub struct DebugFiles {
     too_large: usize,
 }
 
-/// Answer of a server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
     /// The server has the file, and it was fetched completely.

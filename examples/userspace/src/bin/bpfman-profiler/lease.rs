@@ -21,7 +21,6 @@ const AHEAD: Duration = Duration::from_secs(4);
 /// Interval of renewals.
 pub const RENEWAL: Duration = Duration::from_secs(1);
 
-/// Scope of a profile.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scope {
     /// Limits the profile to this process.

@@ -15,7 +15,6 @@ type RawFrames = [u64; DEPTH];
 const NO_STACK: u64 = 0;
 const LOST_STACK: u64 = 1;
 
-/// Maps of the samples.
 pub struct Samples {
     counts: HashMap<MapData, RawSeen, [u64; 2]>,
     stacks: HashMap<MapData, u64, RawFrames>,
@@ -58,7 +57,6 @@ impl Counters {
 }
 
 impl Samples {
-    /// Opens the maps. Fails if [`MapSource::open`] fails.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             counts: maps.open("counts", MapAccess::Write)?,
@@ -80,7 +78,6 @@ impl Samples {
         Ok(())
     }
 
-    /// Reads the counters. Fails if the map cannot be read.
     pub fn counters(&self) -> Result<Counters> {
         let read = |slot| -> Result<u64> {
             Ok(self.counters.get(&slot, 0).context("cannot read the counters")?.iter().sum())

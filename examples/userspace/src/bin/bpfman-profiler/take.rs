@@ -14,7 +14,6 @@ use crate::missing;
 use crate::names::{LOST, Names, calls};
 use crate::samples::{Counters, Frames, Samples, Seen};
 
-/// Maps of the loaded program.
 pub struct Profiler {
     lease: LeaseMap,
     samples: Samples,
@@ -23,7 +22,6 @@ pub struct Profiler {
 }
 
 impl Profiler {
-    /// Opens the maps. Fails if [`MapSource::open`] fails.
     pub fn open(maps: &MapSource, debug_files: Option<DebugFiles>) -> Result<Self> {
         let lease = maps.open("lease", MapAccess::Write)?;
         Ok(Self { lease, samples: Samples::open(maps)?, debug_files })

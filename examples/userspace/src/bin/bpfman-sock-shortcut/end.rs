@@ -13,11 +13,8 @@ pub struct NamespaceCookie(pub u64);
 /// One end of a TCP connection, from the point of view of its own socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
-    /// Network namespace of the socket.
     pub namespace: NamespaceCookie,
-    /// Address of the socket itself.
     pub local: SocketAddr,
-    /// Address of the other end.
     pub remote: SocketAddr,
 }
 

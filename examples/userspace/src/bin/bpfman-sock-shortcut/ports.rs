@@ -30,7 +30,6 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Ports of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ports {
     /// All ports without a rule of their own.
@@ -65,7 +64,6 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Opens the map.
     pub fn open(maps: &MapSource, access: MapAccess) -> Result<Self> {
         Ok(Self { map: maps.open("ports", access)? })
     }

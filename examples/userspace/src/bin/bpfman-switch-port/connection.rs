@@ -21,7 +21,6 @@ type RawKey = [u32; 11];
 type RawConnection = [u64; 4];
 type Connections = HashMap<MapData, RawKey, RawConnection>;
 
-/// Tracked connection of one port.
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub port: PortName,

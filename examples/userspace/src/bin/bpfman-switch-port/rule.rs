@@ -13,11 +13,9 @@ use bpfman_examples::service::Service;
 pub const GRAMMAR: &str = "`port NAME [mac MAC] [address ADDRESS]…`, `allow NAME out|in [to|from PREFIX] \
                            [proto NAME [dport PORT]]` or `timeout opening|established|other SECONDS`";
 
-/// Name of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortName(pub String);
 
-/// Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mac(pub [u8; 6]);
 
@@ -41,7 +39,7 @@ pub enum Rule {
     /// Declares a port, which is then filtered. Frames from it must have this MAC address and one of these addresses,
     /// if any are given.
     Port { name: PortName, mac: Option<Mac>, addresses: Vec<IpAddr> },
-    /// Allows connections to be opened.
+    /// Connections that may be opened.
     Allow { port: PortName, direction: Direction, peer: Option<Prefix>, service: Service },
     /// Sets the time in seconds after which a connection without frames is forgotten.
     Timeout { phase: Phase, seconds: u32 },

@@ -87,7 +87,6 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,

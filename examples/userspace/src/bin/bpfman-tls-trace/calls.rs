@@ -26,7 +26,6 @@ pub struct Call {
 pub type Stream = (u32, u64, Direction);
 
 impl Call {
-    /// Returns the stream that the call belongs to.
     pub fn stream(&self) -> Stream {
         (self.caller.pid, self.connection, self.direction)
     }

@@ -18,7 +18,6 @@ use file::{GoProgram, READ, WRITE};
 /// Map that the programs for Go share.
 const CALLS: &str = "go_calls";
 
-/// File of a Go program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoFile {
     path: PathBuf,

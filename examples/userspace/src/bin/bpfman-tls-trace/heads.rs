@@ -14,7 +14,6 @@ const MAX_BYTES: usize = 16 * 1024;
 /// Maximum number of connections with an incomplete head.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// Head of a request or response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
     /// Method, target and headers of a request.

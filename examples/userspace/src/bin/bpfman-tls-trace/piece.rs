@@ -4,12 +4,9 @@
 const PIECE_BYTES: usize = 1024;
 const COMM_LENGTH: usize = 16;
 
-/// Direction of a call's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// The program reads.
     Read,
-    /// The program writes.
     Write,
 }
 
@@ -22,17 +19,14 @@ impl Direction {
     }
 }
 
-/// Process and thread of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Process id in the initial pid namespace.
     pub pid: u32,
-    /// Thread id.
     pub tid: u32,
     pub uid: u32,
     /// Name of the thread, at most 15 bytes.
     pub comm: String,
-    /// Id of the cgroup.
     pub cgroup: u64,
 }
 

@@ -29,7 +29,6 @@ pub enum Event {
     Privileges,
 }
 
-/// Action of a rule.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {

@@ -53,7 +53,6 @@ pub struct Names {
 }
 
 impl Names {
-    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Read)?,
@@ -61,7 +60,6 @@ impl Names {
         })
     }
 
-    /// Returns the revision in force. Fails if the map cannot be read.
     pub fn revision(&self) -> Result<Revision> {
         Ok(Revision(self.active.get(&0, 0).context("cannot read which rules are in force")?))
     }
@@ -137,7 +135,6 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,

@@ -51,7 +51,6 @@ pub struct InForce {
     pub backends: BTreeMap<u32, Backend>,
 }
 
-/// Service in force.
 pub struct Serving {
     pub service: Service,
     /// Identity by which connections refer to the service.
@@ -153,7 +152,6 @@ fn settings_bytes(settings: Settings, seed: u32, identities: u32) -> RawSettings
 }
 
 impl Balancer {
-    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         let generation = |number: usize| -> Result<Generation> {
             let name = |map: &str| format!("{map}_{number}");
@@ -174,7 +172,6 @@ impl Balancer {
         })
     }
 
-    /// Returns the configuration in force. Fails if a map cannot be read.
     pub fn in_force(&self) -> Result<InForce> {
         let now = read_active(&self.active)?;
         let generation = &self.generations[now as usize];

@@ -60,7 +60,6 @@ impl fmt::Display for Service {
     }
 }
 
-/// State of a backend.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum State {
     /// The entry is unused.

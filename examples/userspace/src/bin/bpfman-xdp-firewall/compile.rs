@@ -200,7 +200,6 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
     Ok(compiled)
 }
 
-/// Checks the number of entries. Fails if there are more entries than the maps hold.
 fn check_room(compiled: &Compiled) -> Result<()> {
     if compiled.details.len() > MAX_RULES {
         return Err(Failure::invalid(

@@ -17,7 +17,6 @@ pub type KeyV6 = [u32; 5];
 /// `struct detail`.
 pub type DetailKey = [u16; 4];
 
-/// Entries of each table.
 #[derive(Default)]
 pub struct Contents {
     pub v4: Table<KeyV4, ClassValue>,

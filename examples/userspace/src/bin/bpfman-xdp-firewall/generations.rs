@@ -92,13 +92,11 @@ pub fn counted(maps: &MapSource) -> Result<Vec<(Rule, Count)>> {
     rules.into_iter().map(count).collect()
 }
 
-/// Returns the rules in force. Fails if a map cannot be opened or read.
 pub fn active_rules(maps: &MapSource) -> Result<Vec<Rule>> {
     Ok(current(maps)?.into_iter().map(|(rule, _)| rule).collect())
 }
 
 impl Firewall {
-    /// Opens the maps. Fails if a map cannot be opened.
     pub fn open(maps: &MapSource) -> Result<Self> {
         let generation = |number: usize| -> Result<Generation> {
             let name = |map: &str| format!("{map}_{number}");

@@ -39,7 +39,6 @@ pub fn parse(text: &str, name: &str) -> Result<Vec<Rule>> {
     Ok(rules)
 }
 
-/// Checks the number of rules. Fails if there are more rules than the maps hold.
 pub fn check_number(rules: &[Rule]) -> Result<()> {
     if rules.len() > MAX_RULES {
         return Err(Failure::invalid(

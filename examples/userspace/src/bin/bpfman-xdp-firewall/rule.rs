@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail, ensure};
 use bpfman_examples::prefix::Prefix;
 use bpfman_examples::protocol::Protocol;
 
-/// Action for a packet that matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Drop,
@@ -22,7 +21,6 @@ pub enum Direction {
     Destination,
 }
 
-/// Conditions of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Match {
     pub prefix: Option<(Direction, Prefix)>,

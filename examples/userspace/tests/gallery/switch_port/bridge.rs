@@ -10,12 +10,10 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER};
 
-/// Interface of each host.
 pub const INTERFACE: &str = "eth0";
 /// Port that hosts listen on.
 pub const PORT: u16 = 4242;
 
-/// Host at a port.
 pub struct Host {
     pub namespace: Namespace,
     /// Last byte of its addresses.
@@ -44,7 +42,6 @@ impl Host {
         format!("fe80::ff:fe00:{:x}", self.number)
     }
 
-    /// Adds an IPv6 address.
     pub fn give_ipv6(&self) {
         set_ipv6_disabled(&self.namespace, INTERFACE, false);
         let address = format!("{}/64", self.address_v6());
@@ -87,7 +84,6 @@ fn set_ipv6_disabled(namespace: &Namespace, of: &str, disabled: bool) {
     Outcome::of(namespace.command("sh").args(["-c", &words])).success();
 }
 
-/// Bridge with its hosts and filter.
 pub struct Bridge {
     pub gallery: Gallery,
     pub hosts: [Host; 3],
@@ -139,7 +135,6 @@ impl Bridge {
         Self { gallery, hosts, namespace, program: programs[0] }
     }
 
-    /// Adds IPv6 addresses to all hosts.
     pub fn with_ipv6(self) -> Self {
         self.hosts.iter().for_each(Host::give_ipv6);
         self

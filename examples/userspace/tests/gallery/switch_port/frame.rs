@@ -26,7 +26,6 @@ pub const fn fragment(offset: u8, more: bool) -> Extension {
     (44, [0, 0, offset << 3 | more as u8, 0, 0, 0, 77])
 }
 
-/// Source and destination of frames.
 pub struct Way {
     macs: [[u8; 6]; 2],
     addresses: [Ipv6Addr; 2],

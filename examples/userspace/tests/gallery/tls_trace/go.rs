@@ -71,7 +71,6 @@ impl Stage {
         Outcome::of(side.args(words.split_whitespace()))
     }
 
-    /// Returns the number of probes.
     fn probes(&self) -> usize {
         let links = self.gallery.daemon.bpfman("list links -o json").json();
         links["links"].as_array().unwrap().len()

@@ -13,13 +13,11 @@ use crate::equipment::{Gallery, WATCHER};
 
 pub const BACKENDS: u8 = 3;
 pub const PORT: u16 = 8443;
-/// Virtual addresses.
 pub const V4: &str = "198.51.100.1";
 pub const V6: &str = "2001:db8::1";
 /// Largest size of a packet that fits into an outer packet.
 const INNER_MTU: &str = "1400";
 
-/// Network, and a daemon with the attached balancer.
 pub struct Town {
     pub gallery: Gallery,
     pub program: u64,
@@ -28,7 +26,6 @@ pub struct Town {
     backends: Vec<Namespace>,
 }
 
-/// Returns a backend's address.
 pub fn backend(number: u8, v6: bool) -> String {
     if v6 { format!("fd81:{number}::2") } else { format!("10.81.{number}.2") }
 }
@@ -121,7 +118,6 @@ impl Town {
         Server { listener }
     }
 
-    /// Starts a backend that answers datagrams.
     pub fn serve_datagrams(&self, number: u8) {
         let backend = &self.backends[usize::from(number) - 1];
         let socket = backend.inside(|| UdpSocket::bind((V4, PORT)).unwrap());
